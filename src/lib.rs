@@ -1,0 +1,3 @@
+//! predictd
+pub mod package;
+pub mod tensor;

@@ -1,0 +1,191 @@
+//! `Columns`: the fields of all instances of a request, typed, column by column.
+
+use std::ops::Range;
+
+/// Where a field's values lie in `Columns`; given out by the schema.
+pub type ColumnId = usize;
+
+/// What a field's column holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ColumnKind {
+    Boolean,
+    Integer,
+    Number,
+    Text,
+    /// Bytes that came as base64 text.
+    Binary,
+    /// Arrays, nested or not, of numbers.
+    Array,
+}
+
+/// One column; every variant has one entry a row.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Column {
+    Boolean(Vec<Option<bool>>),
+    Integer(Vec<Option<i64>>),
+    /// NaN where the value is missing: a request can't carry one.
+    Number(Vec<f64>),
+    Text(Spans),
+    Binary(Spans),
+    Array(Arrays),
+}
+
+/// The validated fields of `rows` instances; `columns[id]` belongs to the schema's field `id`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Columns {
+    pub rows: usize,
+    pub columns: Vec<Column>,
+}
+
+impl Column {
+    pub fn new(kind: ColumnKind) -> Column {
+        match kind {
+            ColumnKind::Boolean => Column::Boolean(Vec::new()),
+            ColumnKind::Integer => Column::Integer(Vec::new()),
+            ColumnKind::Number => Column::Number(Vec::new()),
+            ColumnKind::Text => Column::Text(Spans::default()),
+            ColumnKind::Binary => Column::Binary(Spans::default()),
+            ColumnKind::Array => Column::Array(Arrays::default()),
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        match self {
+            Column::Boolean(values) => values.len(),
+            Column::Integer(values) => values.len(),
+            Column::Number(values) => values.len(),
+            Column::Text(spans) | Column::Binary(spans) => spans.len(),
+            Column::Array(arrays) => arrays.len(),
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub fn push_missing(&mut self) {
+        match self {
+            Column::Boolean(values) => values.push(None),
+            Column::Integer(values) => values.push(None),
+            Column::Number(values) => values.push(f64::NAN),
+            Column::Text(spans) | Column::Binary(spans) => spans.push_missing(),
+            Column::Array(arrays) => arrays.push_missing(),
+        }
+    }
+
+    /// Shortens to `rows` entries: what was written for an instance that failed is taken back.
+    pub fn truncate(&mut self, rows: usize) {
+        match self {
+            Column::Boolean(values) => values.truncate(rows),
+            Column::Integer(values) => values.truncate(rows),
+            Column::Number(values) => values.truncate(rows),
+            Column::Text(spans) | Column::Binary(spans) => spans.truncate(rows),
+            Column::Array(arrays) => arrays.truncate(rows),
+        }
+    }
+}
+
+/// Byte strings one after the other in one buffer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Spans {
+    bytes: Vec<u8>,
+    /// `usize::MAX..usize::MAX` where the value is missing.
+    ranges: Vec<Range<usize>>,
+}
+
+const MISSING: Range<usize> = usize::MAX..usize::MAX;
+
+impl Spans {
+    pub fn len(&self) -> usize {
+        self.ranges.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.ranges.is_empty()
+    }
+
+    pub fn push(&mut self, value: &[u8]) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(value);
+        self.ranges.push(start..self.bytes.len());
+    }
+
+    pub fn push_missing(&mut self) {
+        self.ranges.push(MISSING);
+    }
+
+    /// Appends a value that `write` puts at the end of the buffer.
+    pub fn push_with<E>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E> {
+        let start = self.bytes.len();
+        let outcome = write(&mut self.bytes);
+        if outcome.is_err() {
+            self.bytes.truncate(start);
+        } else {
+            self.ranges.push(start..self.bytes.len());
+        }
+        outcome
+    }
+
+    /// `None` where the value is missing.
+    pub fn get(&self, row: usize) -> Option<&[u8]> {
+        self.bytes.get(self.ranges.get(row)?.clone())
+    }
+
+    pub fn truncate(&mut self, rows: usize) {
+        self.ranges.truncate(rows);
+    }
+}
+
+/// Arrays of numbers, each row with a shape of its own.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Arrays {
+    pub values: Vec<f64>,
+    pub rows: Vec<ArrayRow>,
+    /// The different shapes that occur; rows refer to them by index.
+    pub shapes: Vec<Vec<usize>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ArrayRow {
+    Missing,
+    /// Nested arrays of different lengths: valid where the schema allows it, but no tensor.
+    Ragged,
+    /// Row-major values from `start` on; their number is the product of `shapes[shape]`.
+    Dense {
+        start: usize,
+        shape: usize,
+    },
+}
+
+impl Arrays {
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    pub fn push_missing(&mut self) {
+        self.rows.push(ArrayRow::Missing);
+    }
+
+    /// Ends a row whose values were pushed on `values` from `start` on.
+    pub fn push_row(&mut self, start: usize, shape: Option<&[usize]>) {
+        let Some(shape) = shape else {
+            self.values.truncate(start);
+            self.rows.push(ArrayRow::Ragged);
+            return;
+        };
+        let known = self.shapes.iter().rposition(|known| known == shape);
+        let shape = known.unwrap_or_else(|| {
+            self.shapes.push(shape.to_vec());
+            self.shapes.len() - 1
+        });
+        self.rows.push(ArrayRow::Dense { start, shape });
+    }
+
+    pub fn truncate(&mut self, rows: usize) {
+        self.rows.truncate(rows);
+    }
+}

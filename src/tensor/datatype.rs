@@ -1,0 +1,89 @@
+//! `DataType`: element types, under the names of the Open Inference Protocol and of NumPy.
+
+use std::fmt;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DataType {
+    Bool,
+    Uint8,
+    Uint16,
+    Uint32,
+    Uint64,
+    Int8,
+    Int16,
+    Int32,
+    Int64,
+    Fp16,
+    Bf16,
+    Fp32,
+    Fp64,
+    Bytes,
+}
+
+/// (type, protocol name, NumPy name, bytes an element)
+const TABLE: [(DataType, &str, &str, Option<usize>); 14] = [
+    (DataType::Bool, "BOOL", "bool", Some(1)),
+    (DataType::Uint8, "UINT8", "uint8", Some(1)),
+    (DataType::Uint16, "UINT16", "uint16", Some(2)),
+    (DataType::Uint32, "UINT32", "uint32", Some(4)),
+    (DataType::Uint64, "UINT64", "uint64", Some(8)),
+    (DataType::Int8, "INT8", "int8", Some(1)),
+    (DataType::Int16, "INT16", "int16", Some(2)),
+    (DataType::Int32, "INT32", "int32", Some(4)),
+    (DataType::Int64, "INT64", "int64", Some(8)),
+    (DataType::Fp16, "FP16", "float16", Some(2)),
+    (DataType::Bf16, "BF16", "bfloat16", Some(2)),
+    (DataType::Fp32, "FP32", "float32", Some(4)),
+    (DataType::Fp64, "FP64", "float64", Some(8)),
+    (DataType::Bytes, "BYTES", "string", None),
+];
+
+impl DataType {
+    /// The name in the Open Inference Protocol: `FP32`, `INT64`, `BYTES`.
+    pub fn protocol_name(self) -> &'static str {
+        TABLE[self as usize].1
+    }
+
+    /// The name in `preprocessing.json`: `float32`, `int64`, `string`.
+    pub fn numpy_name(self) -> &'static str {
+        TABLE[self as usize].2
+    }
+
+    pub fn from_numpy_name(name: &str) -> Option<DataType> {
+        TABLE.iter().find(|row| row.2 == name).map(|row| row.0)
+    }
+
+    pub fn from_protocol_name(name: &str) -> Option<DataType> {
+        TABLE.iter().find(|row| row.1 == name).map(|row| row.0)
+    }
+
+    /// Bytes an element takes; `None` for texts.
+    pub fn size(self) -> Option<usize> {
+        TABLE[self as usize].3
+    }
+
+    pub fn is_float(self) -> bool {
+        matches!(self, DataType::Fp16 | DataType::Bf16 | DataType::Fp32 | DataType::Fp64)
+    }
+}
+
+impl fmt::Display for DataType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.numpy_name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::TABLE;
+    use crate::tensor::DataType;
+
+    #[test]
+    fn table_is_in_the_order_of_the_enum() {
+        for (index, row) in TABLE.iter().enumerate() {
+            assert_eq!(row.0 as usize, index);
+            assert_eq!(DataType::from_numpy_name(row.2), Some(row.0));
+            assert_eq!(DataType::from_protocol_name(row.1), Some(row.0));
+        }
+    }
+}

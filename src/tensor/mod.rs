@@ -1,0 +1,171 @@
+//! Tensors: plain values with a shape, as they go into and come out of an engine.
+
+mod datatype;
+mod rows;
+mod shape;
+
+use std::sync::Arc;
+
+use half::{bf16, f16};
+
+pub use datatype::DataType;
+pub use rows::{join, split};
+pub use shape::{Dim, Shape};
+
+/// The elements of a tensor, row-major.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Data {
+    Bool(Vec<bool>),
+    Uint8(Vec<u8>),
+    Uint16(Vec<u16>),
+    Uint32(Vec<u32>),
+    Uint64(Vec<u64>),
+    Int8(Vec<i8>),
+    Int16(Vec<i16>),
+    Int32(Vec<i32>),
+    Int64(Vec<i64>),
+    Fp16(Vec<f16>),
+    Bf16(Vec<bf16>),
+    Fp32(Vec<f32>),
+    Fp64(Vec<f64>),
+    Bytes(Vec<String>),
+}
+
+/// Runs the same expression on the vector inside whichever variant `data` is.
+macro_rules! each_data {
+    ($data:expr, $values:ident => $body:expr) => {
+        match $data {
+            $crate::tensor::Data::Bool($values) => $body,
+            $crate::tensor::Data::Uint8($values) => $body,
+            $crate::tensor::Data::Uint16($values) => $body,
+            $crate::tensor::Data::Uint32($values) => $body,
+            $crate::tensor::Data::Uint64($values) => $body,
+            $crate::tensor::Data::Int8($values) => $body,
+            $crate::tensor::Data::Int16($values) => $body,
+            $crate::tensor::Data::Int32($values) => $body,
+            $crate::tensor::Data::Int64($values) => $body,
+            $crate::tensor::Data::Fp16($values) => $body,
+            $crate::tensor::Data::Bf16($values) => $body,
+            $crate::tensor::Data::Fp32($values) => $body,
+            $crate::tensor::Data::Fp64($values) => $body,
+            $crate::tensor::Data::Bytes($values) => $body,
+        }
+    };
+}
+pub(crate) use each_data;
+
+impl Data {
+    pub fn len(&self) -> usize {
+        each_data!(self, values => values.len())
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub fn datatype(&self) -> DataType {
+        match self {
+            Data::Bool(_) => DataType::Bool,
+            Data::Uint8(_) => DataType::Uint8,
+            Data::Uint16(_) => DataType::Uint16,
+            Data::Uint32(_) => DataType::Uint32,
+            Data::Uint64(_) => DataType::Uint64,
+            Data::Int8(_) => DataType::Int8,
+            Data::Int16(_) => DataType::Int16,
+            Data::Int32(_) => DataType::Int32,
+            Data::Int64(_) => DataType::Int64,
+            Data::Fp16(_) => DataType::Fp16,
+            Data::Bf16(_) => DataType::Bf16,
+            Data::Fp32(_) => DataType::Fp32,
+            Data::Fp64(_) => DataType::Fp64,
+            Data::Bytes(_) => DataType::Bytes,
+        }
+    }
+
+    /// An empty vector of `datatype` with room for `capacity` elements.
+    pub fn with_capacity(datatype: DataType, capacity: usize) -> Data {
+        match datatype {
+            DataType::Bool => Data::Bool(Vec::with_capacity(capacity)),
+            DataType::Uint8 => Data::Uint8(Vec::with_capacity(capacity)),
+            DataType::Uint16 => Data::Uint16(Vec::with_capacity(capacity)),
+            DataType::Uint32 => Data::Uint32(Vec::with_capacity(capacity)),
+            DataType::Uint64 => Data::Uint64(Vec::with_capacity(capacity)),
+            DataType::Int8 => Data::Int8(Vec::with_capacity(capacity)),
+            DataType::Int16 => Data::Int16(Vec::with_capacity(capacity)),
+            DataType::Int32 => Data::Int32(Vec::with_capacity(capacity)),
+            DataType::Int64 => Data::Int64(Vec::with_capacity(capacity)),
+            DataType::Fp16 => Data::Fp16(Vec::with_capacity(capacity)),
+            DataType::Bf16 => Data::Bf16(Vec::with_capacity(capacity)),
+            DataType::Fp32 => Data::Fp32(Vec::with_capacity(capacity)),
+            DataType::Fp64 => Data::Fp64(Vec::with_capacity(capacity)),
+            DataType::Bytes => Data::Bytes(Vec::with_capacity(capacity)),
+        }
+    }
+
+    /// `len` elements of zero, false or the empty text.
+    pub fn zeros(datatype: DataType, len: usize) -> Data {
+        let mut data = Data::with_capacity(datatype, len);
+        each_data!(&mut data, values => values.resize(len, Default::default()));
+        data
+    }
+}
+
+/// Elements and their shape; `data.len()` is the product of `shape`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tensor {
+    shape: Vec<usize>,
+    data: Data,
+}
+
+impl Tensor {
+    /// `None` when the number of elements is not the product of the shape.
+    pub fn new(shape: Vec<usize>, data: Data) -> Option<Tensor> {
+        let elements = shape.iter().try_fold(1usize, |product, dim| product.checked_mul(*dim))?;
+        (elements == data.len()).then_some(Tensor { shape, data })
+    }
+
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    pub fn data(&self) -> &Data {
+        &self.data
+    }
+
+    pub fn data_mut(&mut self) -> &mut Data {
+        &mut self.data
+    }
+
+    pub fn into_parts(self) -> (Vec<usize>, Data) {
+        (self.shape, self.data)
+    }
+
+    pub fn datatype(&self) -> DataType {
+        self.data.datatype()
+    }
+
+    /// The leading dimension; a scalar counts as one row.
+    pub fn rows(&self) -> usize {
+        self.shape.first().copied().unwrap_or(1)
+    }
+
+    /// Elements of one row.
+    pub fn row_len(&self) -> usize {
+        self.shape.iter().skip(1).product()
+    }
+}
+
+/// Named tensors in the order of the graph's signature.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tensors(pub Vec<(Arc<str>, Tensor)>);
+
+impl Tensors {
+    pub fn get(&self, name: &str) -> Option<&Tensor> {
+        self.0.iter().find(|(known, _)| &**known == name).map(|(_, tensor)| tensor)
+    }
+
+    /// The leading dimension of the first tensor; 0 without any.
+    pub fn rows(&self) -> usize {
+        self.0.first().map_or(0, |(_, tensor)| tensor.rows())
+    }
+}

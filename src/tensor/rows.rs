@@ -1,0 +1,122 @@
+//! Rows: joining the tensors of several requests along the batch axis, and splitting the answer back.
+
+use std::sync::Arc;
+
+use crate::tensor::{Data, Tensor, Tensors};
+
+/// Concatenates along the leading axis. `None` when names, types or the shapes of a row differ.
+pub fn join(parts: &[&Tensors]) -> Option<Tensors> {
+    let (first, rest) = parts.split_first()?;
+    let mut joined = Vec::with_capacity(first.0.len());
+    for (index, (name, tensor)) in first.0.iter().enumerate() {
+        let mut rows = tensor.rows();
+        for part in rest {
+            let (other_name, other) = part.0.get(index)?;
+            if other_name != name || !same_row(tensor, other) {
+                return None;
+            }
+            rows += other.rows();
+        }
+        let mut data = Data::with_capacity(tensor.datatype(), rows * tensor.row_len());
+        for part in parts {
+            append(&mut data, part.0[index].1.data());
+        }
+        let mut shape = tensor.shape().to_vec();
+        *shape.first_mut()? = rows;
+        joined.push((Arc::clone(name), Tensor::new(shape, data)?));
+    }
+    Some(Tensors(joined))
+}
+
+/// Cuts along the leading axis into parts of the given numbers of rows. `None` when they don't add up.
+pub fn split(tensors: Tensors, rows: &[usize]) -> Option<Vec<Tensors>> {
+    let total: usize = rows.iter().sum();
+    let mut parts: Vec<Tensors> = rows.iter().map(|_| Tensors(Vec::with_capacity(tensors.0.len()))).collect();
+    for (name, tensor) in tensors.0 {
+        if tensor.shape().is_empty() || tensor.rows() != total {
+            return None;
+        }
+        let row_len = tensor.row_len();
+        let (shape, data) = tensor.into_parts();
+        let mut pieces = cut(data, rows.iter().map(|count| count * row_len));
+        for (part, count) in parts.iter_mut().zip(rows).rev() {
+            let mut shape = shape.clone();
+            *shape.first_mut()? = *count;
+            part.0.push((Arc::clone(&name), Tensor::new(shape, pieces.pop()?)?));
+        }
+    }
+    Some(parts)
+}
+
+fn same_row(a: &Tensor, b: &Tensor) -> bool {
+    a.datatype() == b.datatype() && !a.shape().is_empty() && a.shape().len() == b.shape().len() && a.shape()[1..] == b.shape()[1..]
+}
+
+fn append(to: &mut Data, from: &Data) {
+    macro_rules! same {
+        ($($variant:ident),*) => {
+            match (to, from) {
+                $((Data::$variant(to), Data::$variant(from)) => to.extend_from_slice(from),)*
+                _ => {}
+            }
+        };
+    }
+    same!(Bool, Uint8, Uint16, Uint32, Uint64, Int8, Int16, Int32, Int64, Fp16, Bf16, Fp32, Fp64, Bytes);
+}
+
+fn cut(data: Data, lengths: impl Iterator<Item = usize>) -> Vec<Data> {
+    fn pieces<T>(values: Vec<T>, lengths: impl Iterator<Item = usize>, wrap: fn(Vec<T>) -> Data) -> Vec<Data> {
+        let mut values = values.into_iter();
+        lengths.map(|length| wrap(values.by_ref().take(length).collect())).collect()
+    }
+    match data {
+        Data::Bool(values) => pieces(values, lengths, Data::Bool),
+        Data::Uint8(values) => pieces(values, lengths, Data::Uint8),
+        Data::Uint16(values) => pieces(values, lengths, Data::Uint16),
+        Data::Uint32(values) => pieces(values, lengths, Data::Uint32),
+        Data::Uint64(values) => pieces(values, lengths, Data::Uint64),
+        Data::Int8(values) => pieces(values, lengths, Data::Int8),
+        Data::Int16(values) => pieces(values, lengths, Data::Int16),
+        Data::Int32(values) => pieces(values, lengths, Data::Int32),
+        Data::Int64(values) => pieces(values, lengths, Data::Int64),
+        Data::Fp16(values) => pieces(values, lengths, Data::Fp16),
+        Data::Bf16(values) => pieces(values, lengths, Data::Bf16),
+        Data::Fp32(values) => pieces(values, lengths, Data::Fp32),
+        Data::Fp64(values) => pieces(values, lengths, Data::Fp64),
+        Data::Bytes(values) => pieces(values, lengths, Data::Bytes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use crate::tensor::{Data, Tensor, Tensors, join, split};
+
+    fn part(rows: usize, width: usize, seed: f32) -> Tensors {
+        let data = (0..rows * width).map(|index| seed + index as f32).collect();
+        let names = (0..rows).map(|row| format!("{seed}-{row}")).collect();
+        Tensors(vec![
+            (Arc::from("x"), Tensor::new(vec![rows, width], Data::Fp32(data)).unwrap()),
+            (Arc::from("name"), Tensor::new(vec![rows], Data::Bytes(names)).unwrap()),
+        ])
+    }
+
+    proptest! {
+        #[test]
+        fn split_undoes_join(rows in prop::collection::vec(0usize..5, 1..6), width in 0usize..4) {
+            let parts: Vec<Tensors> = rows.iter().enumerate().map(|(index, count)| part(*count, width, index as f32 * 100.0)).collect();
+            let joined = join(&parts.iter().collect::<Vec<_>>()).unwrap();
+            prop_assert_eq!(joined.rows(), rows.iter().sum::<usize>());
+            prop_assert_eq!(split(joined, &rows).unwrap(), parts);
+        }
+    }
+
+    #[test]
+    fn rows_of_other_shape_are_not_joined() {
+        assert!(join(&[&part(1, 2, 0.0), &part(1, 3, 0.0)]).is_none());
+        assert!(split(part(3, 2, 0.0), &[1, 1]).is_none());
+    }
+}
