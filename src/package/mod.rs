@@ -1,4 +1,242 @@
-//! A model at rest: the parts of a package, checked before they exist as values.
+//! A model at rest: the parts of a package, verified before they exist as values.
 
 pub mod columns;
+pub mod decode;
+pub mod digest;
 pub mod fault;
+pub mod golden;
+mod json;
+pub mod manifest;
+pub mod outputs;
+pub mod postprocess;
+pub mod preprocess;
+pub mod schema;
+pub mod serving;
+pub mod signature;
+mod steps;
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use serde_json::Value;
+
+use crate::{
+    id::ModelId,
+    package::{
+        columns::Columns,
+        fault::Fault,
+        golden::GoldenExample,
+        manifest::Manifest,
+        outputs::Outputs,
+        postprocess::{Postprocess, PostprocessFault},
+        preprocess::{Field, Preprocess, RowFault},
+        schema::{Pii, Schema},
+        serving::Serving,
+        signature::Signature,
+    },
+    tensor::Tensors,
+};
+
+pub const MODEL_FILE: &str = "model.onnx";
+pub const SCHEMA_FILE: &str = "schema.json";
+pub const PREPROCESSING_FILE: &str = "preprocessing.json";
+pub const GOLDEN_FILE: &str = "golden.jsonl";
+
+/// Why a package is refused: which file, where in it, and what was expected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PackageError {
+    /// The step of the load gate, and the `reason` of the refusal in metrics.
+    pub check: &'static str,
+    pub file: String,
+    /// JSON pointer or line; empty where the whole file is meant.
+    pub field: String,
+    pub detail: String,
+}
+
+impl PackageError {
+    pub fn new(check: &'static str, file: &str, detail: impl Into<String>) -> PackageError {
+        PackageError { check, file: file.to_owned(), field: String::new(), detail: detail.into() }
+    }
+
+    #[must_use]
+    pub fn at(mut self, field: &str) -> PackageError {
+        self.field = field.to_owned();
+        self
+    }
+
+    pub fn io(file: &str, error: &std::io::Error) -> PackageError {
+        PackageError::new("files", file, format!("can't be read: {error}"))
+    }
+}
+
+impl fmt::Display for PackageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let separator = if self.field.is_empty() { "" } else { " " };
+        write!(f, "{}{separator}{}: {}", self.file, self.field, self.detail)
+    }
+}
+
+impl std::error::Error for PackageError {}
+
+/// A package whose files are what its manifest says and whose parts are well formed.
+pub struct ModelPackage {
+    pub id: ModelId,
+    pub directory: PathBuf,
+    pub manifest: Manifest,
+    pub parts: Parts,
+}
+
+/// The parts of a package, read and checked apart from each other.
+pub struct Parts {
+    pub input: Schema,
+    pub output: Schema,
+    pub schema_document: Value,
+    pub preprocessing: Option<Value>,
+    pub serving: Serving,
+    pub golden: Vec<GoldenExample>,
+    pub evaluation: Option<Value>,
+    pub card: Option<String>,
+}
+
+/// The declared way from columns to tensors and back, compiled against the graph.
+pub struct Transform {
+    pub preprocess: Preprocess,
+    pub postprocess: Postprocess,
+}
+
+impl ModelPackage {
+    /// Reads the manifest, checks the files against it and reads the parts. A value means: the hashes matched.
+    pub fn open(directory: &Path) -> Result<ModelPackage, PackageError> {
+        let manifest = Manifest::read(directory)?;
+        let id = manifest.id().ok_or_else(|| PackageError::new("manifest", manifest::FILE, "has no valid name and version"))?;
+        manifest.check_files(directory)?;
+        let parts = Parts::read(directory)?;
+        Ok(ModelPackage { id, directory: directory.to_path_buf(), manifest, parts })
+    }
+
+    /// `sha256:` and 64 hex digits.
+    pub fn digest(&self) -> &str {
+        &self.manifest.digest
+    }
+
+    pub fn model_path(&self) -> PathBuf {
+        self.directory.join(MODEL_FILE)
+    }
+}
+
+impl Parts {
+    /// Reads and checks every part by itself; `model.onnx` must be there, but is not opened.
+    pub fn read(directory: &Path) -> Result<Parts, PackageError> {
+        if !directory.join(MODEL_FILE).is_file() {
+            return Err(PackageError::new("files", MODEL_FILE, "is missing"));
+        }
+        let schema_document = read_json(directory, SCHEMA_FILE)?.ok_or_else(|| PackageError::new("files", SCHEMA_FILE, "is missing; `predictd init` drafts one"))?;
+        let side = |name: &str| {
+            let document = schema_document.get(name).ok_or_else(|| PackageError::new("schema", SCHEMA_FILE, "is missing").at(&format!("/{name}")))?;
+            Schema::compile(document).map_err(|error| PackageError::new("schema", SCHEMA_FILE, error.detail).at(&format!("/{name}{}", error.pointer)))
+        };
+        let (input, output) = (side("input")?, side("output")?);
+        only_members(&schema_document, "schema", SCHEMA_FILE, &["input", "output", "$schema", "$comment"])?;
+        let preprocessing = read_json(directory, PREPROCESSING_FILE)?;
+        if let Some(document) = &preprocessing {
+            only_members(document, "preprocessing", PREPROCESSING_FILE, &["inputs", "outputs", "$comment"])?;
+        }
+        let serving = match read_json(directory, "serving.json")? {
+            Some(document) => serde_json::from_value(document).map_err(|error| PackageError::new("serving", "serving.json", error.to_string()))?,
+            None => Serving::default(),
+        };
+        if serving.batching.max_batch_size == Some(0) {
+            return Err(PackageError::new("serving", "serving.json", "must be at least 1").at("/batching/max_batch_size"));
+        }
+        let golden = match read_text(directory, GOLDEN_FILE)? {
+            Some(text) => golden::parse(&text).map_err(|error| PackageError::new("golden", GOLDEN_FILE, error.detail).at(&format!("line {}", error.line)))?,
+            None => Vec::new(),
+        };
+        let evaluation = read_json(directory, "evaluation.json")?;
+        read_json(directory, "profile.json")?;
+        let card = read_text(directory, "README.md")?;
+        Ok(Parts { input, output, schema_document, preprocessing, serving, golden, evaluation, card })
+    }
+
+    /// Compiles the transformation against the graph, and checks that what comes out is what the output schema says.
+    pub fn bind(&self, signature: &Signature) -> Result<Transform, PackageError> {
+        let fields: Vec<Field> = self
+            .input
+            .columns()
+            .iter()
+            .map(|column| Field {
+                name: column.name.clone(),
+                kind: column.kind,
+                nullable: column.nullable,
+                array_shape: column.array_shape.clone(),
+                pii: column.pii != Pii::None,
+            })
+            .collect();
+        let section = |name: &str| self.preprocessing.as_ref().and_then(|document| document.get(name));
+        let preprocess = Preprocess::compile(section("inputs"), &fields, signature)
+            .map_err(|error| PackageError::new("preprocessing", PREPROCESSING_FILE, error.detail).at(&format!("/inputs{}", error.pointer)))?;
+        let nullable = |field: &str| self.output.allows_null(field);
+        let postprocess = Postprocess::compile(section("outputs"), signature, nullable)
+            .map_err(|error| PackageError::new("preprocessing", PREPROCESSING_FILE, error.detail).at(&format!("/outputs{}", error.pointer)))?;
+        self.check_output_fields(&postprocess)?;
+        Ok(Transform { preprocess, postprocess })
+    }
+
+    fn check_output_fields(&self, postprocess: &Postprocess) -> Result<(), PackageError> {
+        let produced: Vec<&str> = postprocess.field_names().collect();
+        let document = self.output.document();
+        let declared = document.get("properties").and_then(Value::as_object);
+        let wrong = |pointer: &str, detail: String| Err(PackageError::new("schema", SCHEMA_FILE, detail).at(pointer));
+        if let Some(extra) = produced.iter().find(|field| !declared.is_some_and(|declared| declared.contains_key(**field))) {
+            return wrong("/output/properties", format!("\"{extra}\" is missing: the graph or preprocessing.json produces it"));
+        }
+        let required = document.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+        if let Some(missing) = required.into_iter().find(|field| !produced.contains(field)) {
+            return wrong("/output/required", format!("\"{missing}\" is never produced; the answer has: {}", produced.join(", ")));
+        }
+        Ok(())
+    }
+}
+
+impl Transform {
+    pub fn prepare(&self, columns: &Columns) -> Result<Tensors, Vec<RowFault>> {
+        self.preprocess.apply(columns)
+    }
+
+    pub fn interpret(&self, outputs: &Tensors, rows: usize) -> Result<Outputs, PostprocessFault> {
+        self.postprocess.apply(outputs, rows)
+    }
+}
+
+/// A fault of a row as callers know it, with a pointer into their request.
+pub fn locate(fault: RowFault, single: bool) -> Fault {
+    let field = if fault.field.starts_with('/') { fault.field } else { format!("/{}", fault.field.replace('~', "~0").replace('/', "~1")) };
+    let pointer = if single { field } else { format!("/instances/{}{field}", fault.row) };
+    Fault { pointer, keyword: fault.keyword, detail: fault.detail }
+}
+
+fn read_text(directory: &Path, file: &str) -> Result<Option<String>, PackageError> {
+    match fs_err::read_to_string(directory.join(file)) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(PackageError::io(file, &error)),
+    }
+}
+
+fn read_json(directory: &Path, file: &str) -> Result<Option<Value>, PackageError> {
+    let Some(text) = read_text(directory, file)? else { return Ok(None) };
+    let check = if file == SCHEMA_FILE { "schema" } else { "files" };
+    serde_json::from_str(&text).map(Some).map_err(|error| PackageError::new(check, file, format!("is not JSON: {error}")))
+}
+
+fn only_members(document: &Value, check: &'static str, file: &str, known: &[&str]) -> Result<(), PackageError> {
+    let Some(members) = document.as_object() else {
+        return Err(PackageError::new(check, file, "is not a JSON object"));
+    };
+    match members.keys().find(|member| !known.contains(&member.as_str())) {
+        Some(unknown) => Err(PackageError::new(check, file, format!("unknown member; known are {}", known.join(", "))).at(&format!("/{unknown}"))),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,190 @@
+//! Body: reading a request's body within limits of size and time, and decompressing it within the same limit.
+
+use std::{io::Read, time::Duration};
+
+use axum::body::Body;
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, header};
+use http_body_util::BodyExt;
+
+use crate::error::ErrorCode;
+
+/// A body that is not taken: code and what the caller is told.
+pub type Refusal = (ErrorCode, String);
+
+#[derive(Clone, Copy)]
+pub struct BodyLimits {
+    pub max_bytes: usize,
+    pub timeout: Duration,
+}
+
+/// Only JSON, and only in UTF-8; no content type at all is taken for JSON.
+pub fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
+    let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(()) };
+    if value == "application/json" {
+        return Ok(());
+    }
+    let refuse = || Err((ErrorCode::UnsupportedMediaType, "send content-type: application/json".to_owned()));
+    let Ok(text) = value.to_str() else { return refuse() };
+    let mut parts = text.split(';').map(str::trim);
+    let media_type = parts.next().unwrap_or_default().to_ascii_lowercase();
+    let is_json = media_type == "application/json" || (media_type.starts_with("application/") && media_type.ends_with("+json"));
+    let charset_fits = parts.filter_map(|part| part.split_once('=')).filter(|(name, _)| name.eq_ignore_ascii_case("charset")).all(|(_, charset)| {
+        let charset = charset.trim_matches('"');
+        charset.eq_ignore_ascii_case("utf-8") || charset.eq_ignore_ascii_case("us-ascii")
+    });
+    if is_json && charset_fits { Ok(()) } else { refuse() }
+}
+
+/// The whole body, as it was sent.
+pub async fn read(headers: &HeaderMap, body: Body, limits: BodyLimits) -> Result<Bytes, Refusal> {
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > limits.max_bytes as u64) {
+        return Err(too_large(limits.max_bytes));
+    }
+    let too_slow = || (ErrorCode::BodyTimeout, format!("the body did not arrive within {} ms", limits.timeout.as_millis()));
+    tokio::time::timeout(limits.timeout, collect(body, limits.max_bytes)).await.map_err(|_| too_slow())?
+}
+
+async fn collect(mut body: Body, max_bytes: usize) -> Result<Bytes, Refusal> {
+    let mut first = Bytes::new();
+    let mut rest = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| (ErrorCode::Malformed, "the body broke off".to_owned()))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if first.len() + rest.len() + data.len() > max_bytes {
+            return Err(too_large(max_bytes));
+        }
+        // Small bodies come in one piece and are not copied.
+        if first.is_empty() && rest.is_empty() {
+            first = data;
+        } else {
+            if rest.is_empty() {
+                rest.extend_from_slice(&std::mem::take(&mut first));
+            }
+            rest.extend_from_slice(&data);
+        }
+    }
+    Ok(if rest.is_empty() { first } else { rest.freeze() })
+}
+
+fn too_large(max_bytes: usize) -> Refusal {
+    (ErrorCode::BodyTooLarge, format!("the body may have at most {max_bytes} bytes"))
+}
+
+/// Whether the body must be decompressed, which is work for another thread.
+pub fn is_compressed(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_ENCODING).is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"))
+}
+
+/// Undoes `content-encoding`; never makes more than `max_bytes`.
+pub fn decompress(headers: &HeaderMap, body: &Bytes, max_bytes: usize) -> Result<Bytes, Refusal> {
+    let encodings = headers.get_all(header::CONTENT_ENCODING).iter().filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(','));
+    let encodings: Vec<String> = encodings.map(|text| text.trim().to_ascii_lowercase()).collect();
+    let [encoding] = encodings.as_slice() else {
+        return Err((ErrorCode::UnsupportedMediaType, "one content-encoding at a time is understood".to_owned()));
+    };
+    let input: &[u8] = body;
+    let broken = |error: std::io::Error| (ErrorCode::Malformed, format!("the body is not valid {encoding}: {error}"));
+    match encoding.as_str() {
+        "identity" => return Ok(body.clone()),
+        "gzip" | "x-gzip" => inflate(flate2::read::MultiGzDecoder::new(input), max_bytes),
+        // Called deflate, meant zlib; some send it raw.
+        "deflate" if input.first().is_some_and(|byte| byte & 0x0f == 8) => inflate(flate2::read::ZlibDecoder::new(input), max_bytes),
+        "deflate" => inflate(flate2::read::DeflateDecoder::new(input), max_bytes),
+        "zstd" => zstd_decoder(input).and_then(|decoder| inflate(decoder, max_bytes)),
+        "br" => inflate(brotli::Decompressor::new(input, 16 << 10), max_bytes),
+        _ => return Err((ErrorCode::UnsupportedMediaType, "content-encoding must be gzip, deflate, zstd or br".to_owned())),
+    }
+    .map_err(broken)?
+    .ok_or_else(|| too_large(max_bytes))
+}
+
+/// A frame may ask for a window as large as the limit of a body is sensible, not for gigabytes.
+fn zstd_decoder(input: &[u8]) -> std::io::Result<impl Read> {
+    let mut decoder = zstd::stream::read::Decoder::new(input)?;
+    decoder.window_log_max(24)?;
+    Ok(decoder)
+}
+
+/// `None` where more than `max_bytes` would come out.
+fn inflate(decoder: impl Read, max_bytes: usize) -> std::io::Result<Option<Bytes>> {
+    let mut output = Vec::new();
+    decoder.take(max_bytes as u64 + 1).read_to_end(&mut output)?;
+    Ok((output.len() <= max_bytes).then(|| Bytes::from(output)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use bytes::Bytes;
+    use http::{HeaderMap, HeaderValue, header};
+
+    use crate::{
+        api::http::body::{check_content_type, decompress},
+        error::ErrorCode,
+    };
+
+    fn headers(name: header::HeaderName, value: &str) -> HeaderMap {
+        HeaderMap::from_iter([(name, HeaderValue::from_str(value).unwrap())])
+    }
+
+    #[test]
+    fn content_types() {
+        for good in ["application/json", "Application/JSON; charset=UTF-8", "application/vnd.api+json"] {
+            assert!(check_content_type(&headers(header::CONTENT_TYPE, good)).is_ok(), "{good}");
+        }
+        for bad in ["text/plain", "application/x-www-form-urlencoded", "application/json; charset=utf-16"] {
+            assert_eq!(check_content_type(&headers(header::CONTENT_TYPE, bad)).unwrap_err().0, ErrorCode::UnsupportedMediaType, "{bad}");
+        }
+        assert!(check_content_type(&HeaderMap::new()).is_ok());
+    }
+
+    fn compress(encoding: &str, text: &[u8]) -> Bytes {
+        let level = flate2::Compression::default();
+        Bytes::from(match encoding {
+            "gzip" => {
+                let mut encoder = flate2::write::GzEncoder::new(Vec::new(), level);
+                encoder.write_all(text).unwrap();
+                encoder.finish().unwrap()
+            }
+            "deflate" => {
+                let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), level);
+                encoder.write_all(text).unwrap();
+                encoder.finish().unwrap()
+            }
+            "zstd" => zstd::encode_all(text, 3).unwrap(),
+            _ => {
+                let mut encoded = Vec::new();
+                brotli::CompressorReader::new(text, 4096, 5, 20).read_to_end_into(&mut encoded);
+                encoded
+            }
+        })
+    }
+
+    trait ReadAll {
+        fn read_to_end_into(&mut self, output: &mut Vec<u8>);
+    }
+
+    impl<R: std::io::Read> ReadAll for R {
+        fn read_to_end_into(&mut self, output: &mut Vec<u8>) {
+            self.read_to_end(output).unwrap();
+        }
+    }
+
+    #[test]
+    fn bodies_are_decompressed_within_the_limit() {
+        for encoding in ["gzip", "deflate", "zstd", "br"] {
+            let headers = headers(header::CONTENT_ENCODING, encoding);
+            let bomb = vec![b' '; 1 << 20];
+            let body = compress(encoding, &bomb);
+            assert!(body.len() < 10_000);
+            assert_eq!(decompress(&headers, &body, 1 << 20).unwrap(), bomb, "{encoding}");
+            assert_eq!(decompress(&headers, &body, (1 << 20) - 1).unwrap_err().0, ErrorCode::BodyTooLarge, "{encoding}");
+            assert_eq!(decompress(&headers, &Bytes::from_static(b"not compressed at all"), 100).unwrap_err().0, ErrorCode::Malformed, "{encoding}");
+        }
+        let headers = headers(header::CONTENT_ENCODING, "gzip, gzip");
+        assert_eq!(decompress(&headers, &Bytes::new(), 10).unwrap_err().0, ErrorCode::UnsupportedMediaType);
+    }
+}

@@ -1,0 +1,145 @@
+//! `Context`: what a request's headers say about the request itself.
+
+use std::time::{Duration, Instant};
+
+use http::{HeaderMap, HeaderValue};
+
+use crate::id::PredictionId;
+
+/// Longest `x-request-id` that is taken over.
+const MAX_REQUEST_ID: usize = 128;
+
+pub struct Context {
+    pub started: Instant,
+    pub request_id: RequestId,
+    pub trace: Option<Trace>,
+    /// The client's own deadline.
+    pub timeout: Option<Duration>,
+}
+
+/// The client's request id, or one of ours where it sent none that can be echoed.
+pub struct RequestId {
+    given: Option<HeaderValue>,
+    own: PredictionId,
+}
+
+impl RequestId {
+    pub fn to_header(&self) -> Option<HeaderValue> {
+        self.given.clone().or_else(|| HeaderValue::from_str(&self.own.to_string()).ok())
+    }
+
+    pub fn to_text(&self) -> String {
+        self.given.as_ref().and_then(|value| value.to_str().ok()).map_or_else(|| self.own.to_string(), str::to_owned)
+    }
+}
+
+/// W3C trace context: the caller's trace, continued by a span of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trace {
+    trace_id: u128,
+    span_id: u64,
+    flags: u8,
+}
+
+impl Trace {
+    /// Takes over a `traceparent` of version 00 (or a later one that begins alike); `seed` makes our span's id.
+    fn parse(text: &str, seed: u64) -> Option<Trace> {
+        let mut parts = text.split('-');
+        let (version, trace_id, parent_id, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        let is_hex = |part: &str, length: usize| part.len() == length && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        if !is_hex(version, 2) || version == "ff" || !is_hex(trace_id, 32) || !is_hex(parent_id, 16) || !is_hex(flags, 2) {
+            return None;
+        }
+        if version == "00" && parts.next().is_some() {
+            return None;
+        }
+        let trace_id = u128::from_str_radix(trace_id, 16).ok().filter(|id| *id != 0)?;
+        let parent_id = u64::from_str_radix(parent_id, 16).ok().filter(|id| *id != 0)?;
+        let span_id = (seed ^ parent_id.rotate_left(32)).max(1);
+        Some(Trace { trace_id, span_id, flags: u8::from_str_radix(flags, 16).ok()? })
+    }
+
+    pub fn to_text(self) -> String {
+        format!("00-{:032x}-{:016x}-{:02x}", self.trace_id, self.span_id, self.flags)
+    }
+
+    pub fn trace_id(self) -> String {
+        format!("{:032x}", self.trace_id)
+    }
+}
+
+impl Context {
+    pub fn new(headers: &HeaderMap) -> Context {
+        let own = PredictionId::new();
+        let given = headers.get("x-request-id").filter(|value| can_be_echoed(value)).cloned();
+        let trace = headers.get("traceparent").and_then(|value| value.to_str().ok()).and_then(|text| Trace::parse(text, own.random_bits()));
+        let timeout = headers.get("x-request-timeout-ms").and_then(|value| value.to_str().ok()?.trim().parse().ok()).map(Duration::from_millis);
+        Context { started: Instant::now(), request_id: RequestId { given, own }, trace, timeout }
+    }
+
+    /// Until when the answer must be there: the server's limit, or less where the client asks for less.
+    pub fn deadline(&self, limit: Duration) -> Instant {
+        self.started + self.timeout.map_or(limit, |timeout| timeout.min(limit))
+    }
+
+    /// The headers of every answer.
+    pub fn write_headers(&self, headers: &mut HeaderMap) {
+        if let Some(value) = self.request_id.to_header() {
+            headers.insert("x-request-id", value);
+        }
+        if let Some(value) = self.trace.and_then(|trace| HeaderValue::from_str(&trace.to_text()).ok()) {
+            headers.insert("traceparent", value);
+        }
+    }
+}
+
+fn can_be_echoed(value: &HeaderValue) -> bool {
+    !value.is_empty() && value.len() <= MAX_REQUEST_ID && value.as_bytes().iter().all(u8::is_ascii_graphic)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use http::{HeaderMap, HeaderName, HeaderValue};
+
+    use crate::api::http::context::{Context, Trace};
+
+    fn context(name: &'static str, value: &str) -> Context {
+        let mut headers = HeaderMap::new();
+        headers.insert(HeaderName::from_static(name), HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        Context::new(&headers)
+    }
+
+    #[test]
+    fn request_ids_are_echoed_when_they_are_harmless() {
+        assert_eq!(context("x-request-id", "abc-123").request_id.to_text(), "abc-123");
+        for bad in ["", "with space", &"x".repeat(129), "é"] {
+            assert_eq!(context("x-request-id", bad).request_id.to_text().len(), 26, "{bad}");
+        }
+    }
+
+    #[test]
+    fn traces_are_continued() {
+        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let answered = context("traceparent", parent).trace.unwrap().to_text();
+        assert!(answered.starts_with("00-4bf92f3577b34da6a3ce929d0e0e4736-") && answered.ends_with("-01"));
+        assert_ne!(answered, parent);
+        let bad = ["", "00-0-0-0", "00-00000000000000000000000000000000-00f067aa0ba902b7-01", "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01"];
+        for bad in bad {
+            assert_eq!(Trace::parse(bad, 1), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_client_may_ask_for_less_time_only() {
+        let limit = Duration::from_secs(10);
+        let wait = |text: &str| {
+            let context = context("x-request-timeout-ms", text);
+            context.deadline(limit) - context.started
+        };
+        assert_eq!(wait("250"), Duration::from_millis(250));
+        assert_eq!(wait("99999999"), limit);
+        assert_eq!(wait("soon"), limit);
+    }
+}

@@ -1,0 +1,130 @@
+//! HTTP: every path in one table.
+
+mod body;
+mod context;
+mod docs;
+mod encode;
+mod encoding;
+mod health;
+mod models;
+mod openapi;
+mod predict;
+mod problem;
+mod request_log;
+pub mod serve;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+
+use axum::{
+    Router,
+    extract::{Request, State},
+    response::Response,
+    routing::{get, post},
+};
+
+use crate::{
+    api::http::{context::Context, problem::Problem, request_log::RequestLogger},
+    config::{RequestLog, ServerConfig},
+    error::ErrorCode,
+    metrics::Metrics,
+    predict::Predictor,
+    registry::Registry,
+};
+
+/// What the handlers share.
+pub struct Api {
+    pub registry: Registry,
+    pub predictor: Predictor,
+    pub metrics: Metrics,
+    pub config: ServerConfig,
+    /// Set by the first signal: readiness is off, everything else goes on.
+    pub draining: AtomicBool,
+    pub max_wedged: usize,
+    /// Lines that the log's writer dropped so far.
+    pub dropped_log_lines: Box<dyn Fn() -> u64 + Send + Sync>,
+    inflight: AtomicUsize,
+    log: RequestLogger,
+}
+
+pub struct ApiParts {
+    pub registry: Registry,
+    pub predictor: Predictor,
+    pub metrics: Metrics,
+    pub config: ServerConfig,
+    pub max_wedged: usize,
+    pub request_log: RequestLog,
+    pub dropped_log_lines: Box<dyn Fn() -> u64 + Send + Sync>,
+}
+
+impl Api {
+    pub fn new(parts: ApiParts) -> Arc<Api> {
+        Arc::new(Api {
+            registry: parts.registry,
+            predictor: parts.predictor,
+            metrics: parts.metrics,
+            config: parts.config,
+            draining: AtomicBool::new(false),
+            max_wedged: parts.max_wedged,
+            dropped_log_lines: parts.dropped_log_lines,
+            inflight: AtomicUsize::new(0),
+            log: RequestLogger::new(parts.request_log),
+        })
+    }
+
+    /// A place among the requests in flight, or `None` where the server has its fill.
+    fn admit(&self) -> Option<Admission<'_>> {
+        let before = self.inflight.fetch_add(1, Ordering::Relaxed);
+        let admission = Admission(&self.inflight);
+        (before < self.config.max_inflight).then_some(admission)
+    }
+}
+
+struct Admission<'a>(&'a AtomicUsize);
+
+impl Drop for Admission<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+pub fn router(api: Arc<Api>) -> Router {
+    Router::new()
+        .route("/", get(docs::index))
+        .route("/predict", post(predict::default_model))
+        .route("/models/{name}/predict", post(predict::stable_version))
+        .route("/models/{name}/versions/{version}/predict", post(predict::one_version))
+        .route("/models", get(models::list))
+        .route("/models/{name}", get(models::model))
+        .route("/models/{name}/versions/{version}", get(models::version))
+        .route("/livez", get(health::live))
+        .route("/readyz", get(health::ready))
+        .route("/healthz", get(health::ready))
+        .route("/metrics", get(health::metrics))
+        .route("/openapi.json", get(openapi::document))
+        .route("/docs", get(docs::page))
+        .route("/docs/{file}", get(docs::asset))
+        .fallback(no_route)
+        .method_not_allowed_fallback(wrong_method)
+        .with_state(api)
+}
+
+async fn no_route(State(api): State<Arc<Api>>, request: Request) -> Response {
+    let context = Context::new(request.headers());
+    api.count_unrouted(ErrorCode::NotFound, &context);
+    Problem::new(ErrorCode::NotFound, format!("there is no route {}; / lists what there is", request.uri().path())).into_response(&context)
+}
+
+async fn wrong_method(State(api): State<Arc<Api>>, request: Request) -> Response {
+    let context = Context::new(request.headers());
+    api.count_unrouted(ErrorCode::MethodNotAllowed, &context);
+    Problem::new(ErrorCode::MethodNotAllowed, format!("{} does not answer {}", request.uri().path(), request.method())).into_response(&context)
+}
+
+impl Api {
+    fn count_unrouted(&self, code: ErrorCode, context: &Context) {
+        self.metrics.unrouted().observe_error(code, context.started.elapsed());
+    }
+}

@@ -1,0 +1,3 @@
+//! Transports: the only home of axum, hyper and the forms on the wire.
+
+pub mod http;

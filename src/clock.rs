@@ -1,0 +1,27 @@
+//! The one reader of wall time.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Now, in whole seconds as RFC 3339 in UTC: `2026-11-23T20:00:00Z`.
+///
+/// `SOURCE_DATE_EPOCH` (seconds), where a build sets it, stands in for the clock, so that packing twice gives the same bytes.
+pub fn now_rfc3339(source_date_epoch: Option<&str>) -> String {
+    let seconds = source_date_epoch.and_then(|text| text.parse().ok()).unwrap_or_else(unix_seconds);
+    jiff::Timestamp::from_second(seconds).map(|timestamp| timestamp.to_string()).unwrap_or_default()
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the one reader of wall time")]
+fn unix_seconds() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs() as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::clock::now_rfc3339;
+
+    #[test]
+    fn a_given_epoch_is_printed_in_utc() {
+        assert_eq!(now_rfc3339(Some("0")), "1970-01-01T00:00:00Z");
+        assert!(now_rfc3339(None).starts_with("20"));
+    }
+}

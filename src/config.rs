@@ -1,0 +1,516 @@
+//! `Config`: every setting, from the compiled-in defaults, a TOML file and the environment; checked before anything starts.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+/// The documented defaults; a test holds them against `Config::default()`.
+pub const DEFAULT_FILE: &str = include_str!("../config/predictd.toml");
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    pub server: ServerConfig,
+    pub models: ModelsConfig,
+    pub runtime: RuntimeConfig,
+    pub batching: BatchingConfig,
+    pub state: StateConfig,
+    pub telemetry: TelemetryConfig,
+    pub cost: CostConfig,
+    pub model: BTreeMap<String, ModelConfig>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServerConfig {
+    pub listen: SocketAddr,
+    pub max_body_bytes: usize,
+    pub read_timeout_ms: u64,
+    pub request_timeout_ms: u64,
+    pub drain_grace_ms: u64,
+    pub drain_timeout_ms: u64,
+    pub max_inflight: usize,
+    pub max_connections: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelsConfig {
+    pub root: PathBuf,
+    pub default: String,
+    pub required: Vec<String>,
+    pub promote: Promote,
+    pub poll_seconds: f64,
+    pub keep_versions: usize,
+    pub gate_timeout_ms: u64,
+    pub gate_memory_bytes: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Promote {
+    /// A new version waits for a decision.
+    #[default]
+    #[serde(rename = "")]
+    Never,
+    #[serde(rename = "newest")]
+    Newest,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RuntimeConfig {
+    pub library: PathBuf,
+    pub workers: usize,
+    pub intra_op_threads: usize,
+    pub max_wedged: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BatchingConfig {
+    pub max_batch_size: usize,
+    pub max_delay_us: u64,
+    pub queue_capacity: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StateConfig {
+    pub url: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TelemetryConfig {
+    pub log_format: LogFormat,
+    pub log_level: String,
+    pub request_log: RequestLog,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+/// Which requests get a line in the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum RequestLog {
+    /// Errors, slow requests and 1 % of the rest.
+    #[default]
+    Errors,
+    All,
+    /// Errors, slow requests and this share of the rest.
+    Rate(f64),
+}
+
+impl TryFrom<String> for RequestLog {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<RequestLog, String> {
+        match text.as_str() {
+            "errors" => Ok(RequestLog::Errors),
+            "all" => Ok(RequestLog::All),
+            other => match other.parse() {
+                Ok(rate) if (0.0..=1.0).contains(&rate) => Ok(RequestLog::Rate(rate)),
+                _ => Err(format!("\"{other}\" is not \"errors\", \"all\" or a rate from \"0\" to \"1\"")),
+            },
+        }
+    }
+}
+
+impl From<RequestLog> for String {
+    fn from(value: RequestLog) -> String {
+        match value {
+            RequestLog::Errors => "errors".to_owned(),
+            RequestLog::All => "all".to_owned(),
+            RequestLog::Rate(rate) => rate.to_string(),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CostConfig {
+    pub dollars_per_core_hour: f64,
+}
+
+/// `[model.NAME]`: what differs for one model.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelConfig {
+    pub version: Option<String>,
+    pub workers: Option<usize>,
+    pub batching: ModelBatchingConfig,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelBatchingConfig {
+    pub max_batch_size: Option<usize>,
+    pub max_delay_us: Option<u64>,
+    pub queue_capacity: Option<usize>,
+}
+
+impl Default for ServerConfig {
+    fn default() -> ServerConfig {
+        ServerConfig {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            max_body_bytes: 16 << 20,
+            read_timeout_ms: 10_000,
+            request_timeout_ms: 10_000,
+            drain_grace_ms: 5_000,
+            drain_timeout_ms: 30_000,
+            max_inflight: 1024,
+            max_connections: 10_000,
+        }
+    }
+}
+
+impl Default for ModelsConfig {
+    fn default() -> ModelsConfig {
+        ModelsConfig {
+            root: PathBuf::from("models"),
+            default: String::new(),
+            required: Vec::new(),
+            promote: Promote::Never,
+            poll_seconds: 2.0,
+            keep_versions: 2,
+            gate_timeout_ms: 60_000,
+            gate_memory_bytes: 8 << 30,
+        }
+    }
+}
+
+impl Default for BatchingConfig {
+    fn default() -> BatchingConfig {
+        BatchingConfig { max_batch_size: 64, max_delay_us: 0, queue_capacity: 1024 }
+    }
+}
+
+impl Default for StateConfig {
+    fn default() -> StateConfig {
+        StateConfig { url: "state".to_owned() }
+    }
+}
+
+impl Default for TelemetryConfig {
+    fn default() -> TelemetryConfig {
+        TelemetryConfig { log_format: LogFormat::Text, log_level: "info".to_owned(), request_log: RequestLog::Errors }
+    }
+}
+
+impl ServerConfig {
+    pub fn read_timeout(&self) -> Duration {
+        Duration::from_millis(self.read_timeout_ms)
+    }
+
+    pub fn request_timeout(&self) -> Duration {
+        Duration::from_millis(self.request_timeout_ms)
+    }
+
+    pub fn drain_grace(&self) -> Duration {
+        Duration::from_millis(self.drain_grace_ms)
+    }
+
+    pub fn drain_timeout(&self) -> Duration {
+        Duration::from_millis(self.drain_timeout_ms)
+    }
+}
+
+impl ModelsConfig {
+    pub fn poll_interval(&self) -> Duration {
+        Duration::from_secs_f64(self.poll_seconds)
+    }
+
+    pub fn gate_timeout(&self) -> Duration {
+        Duration::from_millis(self.gate_timeout_ms)
+    }
+}
+
+impl StateConfig {
+    /// The local directory that `state.url` names; `None` where nothing is to be kept.
+    pub fn directory(&self) -> Option<PathBuf> {
+        (!self.url.is_empty()).then(|| PathBuf::from(self.url.strip_prefix("file://").unwrap_or(&self.url)))
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("reading the configuration")]
+    Read(#[source] std::io::Error),
+    #[error("{origin}: {detail}")]
+    Syntax { origin: String, detail: String },
+    #[error("{origin}: unknown key `{key}`{}", nearest.as_ref().map(|near| format!("; did you mean `{near}`?")).unwrap_or_default())]
+    UnknownKey { origin: String, key: String, nearest: Option<String> },
+    #[error("{origin}: {detail}")]
+    Invalid { origin: String, detail: String },
+}
+
+impl Config {
+    /// Defaults, then `file`, then `PREDICTD_SECTION__KEY` variables.
+    pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, String)>) -> Result<Config, ConfigError> {
+        let mut table = Table::new();
+        let mut origin = "configuration".to_owned();
+        if let Some(path) = file {
+            origin = path.display().to_string();
+            let text = fs_err::read_to_string(path).map_err(ConfigError::Read)?;
+            table = parse(&text, &origin)?;
+        }
+        for (name, text) in environment {
+            if let Some((section, key)) = variable(&name) {
+                let path = format!("{section}.{key}");
+                if unknown(&path, &known_keys()) {
+                    return Err(unknown_key(&name, path));
+                }
+                let values = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
+                if let Value::Table(values) = values {
+                    values.insert(key, typed(&text, &path));
+                }
+            }
+        }
+        Config::from_table(table, &origin)
+    }
+
+    pub fn from_toml(text: &str, origin: &str) -> Result<Config, ConfigError> {
+        Config::from_table(parse(text, origin)?, origin)
+    }
+
+    fn from_table(table: Table, origin: &str) -> Result<Config, ConfigError> {
+        let known = known_keys();
+        let mut given = Vec::new();
+        flatten(&table, "", &mut given);
+        if let Some(key) = given.into_iter().find(|key| unknown(key, &known)) {
+            return Err(unknown_key(origin, key));
+        }
+        let config: Config = serde_path(table).map_err(|detail| ConfigError::Invalid { origin: origin.to_owned(), detail })?;
+        config.check().map_err(|detail| ConfigError::Invalid { origin: origin.to_owned(), detail })?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let positive = [
+            ("server.max_body_bytes", self.server.max_body_bytes as u64),
+            ("server.read_timeout_ms", self.server.read_timeout_ms),
+            ("server.request_timeout_ms", self.server.request_timeout_ms),
+            ("server.max_inflight", self.server.max_inflight as u64),
+            ("server.max_connections", self.server.max_connections as u64),
+            ("models.keep_versions", self.models.keep_versions as u64),
+            ("models.gate_timeout_ms", self.models.gate_timeout_ms),
+            ("models.gate_memory_bytes", self.models.gate_memory_bytes),
+            ("batching.max_batch_size", self.batching.max_batch_size as u64),
+            ("batching.queue_capacity", self.batching.queue_capacity as u64),
+        ];
+        if let Some((key, _)) = positive.iter().find(|(_, value)| *value == 0) {
+            return Err(format!("`{key}` must be at least 1"));
+        }
+        if !(self.models.poll_seconds.is_finite() && (0.01..=86_400.0).contains(&self.models.poll_seconds)) {
+            return Err("`models.poll_seconds` must be from 0.01 to 86400".to_owned());
+        }
+        if !(self.cost.dollars_per_core_hour.is_finite() && self.cost.dollars_per_core_hour >= 0.0) {
+            return Err("`cost.dollars_per_core_hour` must be 0 or more".to_owned());
+        }
+        if self.state.url.contains("://") && !self.state.url.starts_with("file://") {
+            return Err("`state.url` must be a local directory or a file:// URL".to_owned());
+        }
+        let names = self.models.required.iter().map(|name| ("models.required", name));
+        let names = names.chain((!self.models.default.is_empty()).then_some(("models.default", &self.models.default)));
+        for (key, name) in names.chain(self.model.keys().map(|name| ("model", name))) {
+            if crate::id::ModelName::parse(name).is_none() {
+                return Err(format!("`{key}`: \"{name}\" is not a model name"));
+            }
+        }
+        for (name, model) in &self.model {
+            if let Some(version) = &model.version
+                && crate::id::Version::parse(version).is_none()
+            {
+                return Err(format!("`model.{name}.version`: \"{version}\" is not a semantic version"));
+            }
+            if model.batching.max_batch_size == Some(0) || model.batching.queue_capacity == Some(0) {
+                return Err(format!("`model.{name}.batching`: sizes must be at least 1"));
+            }
+        }
+        Ok(())
+    }
+
+    /// What applies to one model: its own table over the general section.
+    pub fn batching_of(&self, model: &str) -> BatchingConfig {
+        let own = self.model.get(model).map(|model| model.batching.clone()).unwrap_or_default();
+        BatchingConfig {
+            max_batch_size: own.max_batch_size.unwrap_or(self.batching.max_batch_size),
+            max_delay_us: own.max_delay_us.unwrap_or(self.batching.max_delay_us),
+            queue_capacity: own.queue_capacity.unwrap_or(self.batching.queue_capacity),
+        }
+    }
+
+    pub fn workers_of(&self, model: &str) -> usize {
+        self.model.get(model).and_then(|model| model.workers).unwrap_or(self.runtime.workers)
+    }
+
+    pub fn pinned(&self, model: &str) -> Option<&str> {
+        self.model.get(model)?.version.as_deref()
+    }
+}
+
+fn parse(text: &str, origin: &str) -> Result<Table, ConfigError> {
+    text.parse().map_err(|error: toml::de::Error| ConfigError::Syntax { origin: origin.to_owned(), detail: error.to_string() })
+}
+
+/// `PREDICTD_SERVER__LISTEN` is `server.listen`; anything without the two underscores is not ours.
+fn variable(name: &str) -> Option<(String, String)> {
+    let (section, key) = name.strip_prefix("PREDICTD_")?.split_once("__")?;
+    Some((section.to_lowercase(), key.to_lowercase()))
+}
+
+/// A variable's text as the type that the key's default has.
+fn typed(text: &str, path: &str) -> Value {
+    let default = defaults();
+    let like = path.split_once('.').and_then(|(section, key)| default.get(section)?.get(key));
+    match like {
+        Some(Value::String(_)) => Value::String(text.to_owned()),
+        Some(Value::Array(_)) if !text.trim_start().starts_with('[') => {
+            Value::Array(text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(|item| Value::String(item.to_owned())).collect())
+        }
+        _ => format!("value = {text}").parse::<Table>().ok().and_then(|mut table| table.remove("value")).unwrap_or_else(|| Value::String(text.to_owned())),
+    }
+}
+
+fn defaults() -> Table {
+    Table::try_from(Config::default()).unwrap_or_default()
+}
+
+fn known_keys() -> Vec<String> {
+    let mut keys = Vec::new();
+    flatten(&defaults(), "", &mut keys);
+    let own = ["version", "workers", "batching.max_batch_size", "batching.max_delay_us", "batching.queue_capacity"];
+    keys.extend(own.map(|key| format!("model.*.{key}")));
+    keys
+}
+
+fn flatten(table: &Table, prefix: &str, keys: &mut Vec<String>) {
+    for (key, value) in table {
+        let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+        match value {
+            Value::Table(inner) if !inner.is_empty() => flatten(inner, &path, keys),
+            Value::Table(_) => {}
+            _ => keys.push(path),
+        }
+    }
+}
+
+/// `model.churn.workers` is known as `model.*.workers`.
+fn generic(key: &str) -> String {
+    let mut parts: Vec<&str> = key.split('.').collect();
+    if parts.len() > 2 && parts[0] == "model" {
+        parts[1] = "*";
+    }
+    parts.join(".")
+}
+
+fn unknown(key: &str, known: &[String]) -> bool {
+    !known.contains(&generic(key))
+}
+
+fn unknown_key(origin: &str, key: String) -> ConfigError {
+    let wanted = generic(&key);
+    let distance = |known: &String| strsim::damerau_levenshtein(known, &wanted);
+    let nearest = known_keys().into_iter().min_by_key(distance).filter(|known| distance(known) <= wanted.len().div_ceil(3));
+    let model = key.split('.').nth(1).unwrap_or_default().to_owned();
+    ConfigError::UnknownKey { origin: origin.to_owned(), nearest: nearest.map(|near| near.replace('*', &model)), key }
+}
+
+/// Deserializes and names the key in the error.
+fn serde_path(table: Table) -> Result<Config, String> {
+    for (section, value) in &table {
+        if let Value::Table(keys) = value
+            && section != "model"
+        {
+            for (key, value) in keys {
+                let alone = Table::from_iter([(section.clone(), Value::Table(Table::from_iter([(key.clone(), value.clone())])))]);
+                alone.try_into::<Config>().map_err(|error| format!("`{section}.{key}`: {}", error.message()))?;
+            }
+        }
+    }
+    table.try_into::<Config>().map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Config, DEFAULT_FILE, Promote, RequestLog};
+
+    fn load(text: &str, variables: &[(&str, &str)]) -> Result<Config, String> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("predictd.toml");
+        fs_err::write(&path, text).unwrap();
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Config::load(Some(&path), variables).map_err(|error| error.to_string().replace(path.to_str().unwrap(), "FILE"))
+    }
+
+    #[test]
+    fn the_documented_file_is_the_default() {
+        assert_eq!(Config::from_toml(DEFAULT_FILE, "default").unwrap(), Config::default());
+    }
+
+    #[test]
+    fn every_key_is_documented_with_a_comment() {
+        let mut keys = Vec::new();
+        super::flatten(&DEFAULT_FILE.parse().unwrap(), "", &mut keys);
+        let mut known = super::known_keys();
+        known.retain(|key| !key.starts_with("model."));
+        keys.sort();
+        known.sort();
+        assert_eq!(keys, known);
+    }
+
+    #[test]
+    fn environment_overrides_the_file() {
+        let variables = [
+            ("PREDICTD_SERVER__MAX_INFLIGHT", "7"),
+            ("PREDICTD_MODELS__REQUIRED", "churn, digits"),
+            ("PREDICTD_MODELS__PROMOTE", "newest"),
+            ("PREDICTD_PORT", "tcp://10.0.0.1:80"),
+            ("PREDICTD_TELEMETRY__REQUEST_LOG", "0.5"),
+        ];
+        let config = load("[server]\nmax_inflight = 3\nlisten = \"[::1]:9\"\n[model.churn]\nversion = \"1.0.0\"\nbatching.max_delay_us = 5\n", &variables).unwrap();
+        assert_eq!(config.server.max_inflight, 7);
+        assert_eq!(config.server.listen.port(), 9);
+        assert_eq!(config.models.required, ["churn", "digits"]);
+        assert_eq!(config.models.promote, Promote::Newest);
+        assert_eq!(config.telemetry.request_log, RequestLog::Rate(0.5));
+        assert_eq!(config.pinned("churn"), Some("1.0.0"));
+        assert_eq!((config.batching_of("churn").max_delay_us, config.batching_of("other").max_delay_us), (5, 0));
+    }
+
+    #[test]
+    fn wrong_configuration_names_the_key() {
+        let cases = [
+            ("[server]\nlistne = 1", "FILE: unknown key `server.listne`; did you mean `server.listen`?"),
+            ("[sever]\nlisten = 1", "FILE: unknown key `sever.listen`; did you mean `server.listen`?"),
+            ("[model.churn]\nworker = 1", "FILE: unknown key `model.churn.worker`; did you mean `model.churn.workers`?"),
+            ("[server]\nmax_inflight = 0", "FILE: `server.max_inflight` must be at least 1"),
+            ("[models]\ndefault = \"../x\"", "FILE: `models.default`: \"../x\" is not a model name"),
+            ("[model.churn]\nversion = \"1\"", "FILE: `model.churn.version`: \"1\" is not a semantic version"),
+            ("[state]\nurl = \"s3://bucket\"", "FILE: `state.url` must be a local directory or a file:// URL"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(load(text, &[]).unwrap_err(), expected);
+        }
+        for (text, key) in [("[server]\nlisten = \"here\"", "`server.listen`"), ("[server]\nmax_inflight = -1", "`server.max_inflight`"), ("[models]\npromote = \"yes\"", "`models.promote`")] {
+            assert!(load(text, &[]).unwrap_err().contains(key), "{text}");
+        }
+        assert_eq!(
+            load("", &[("PREDICTD_SERVER__LISTNE", "x")]).unwrap_err(),
+            "PREDICTD_SERVER__LISTNE: unknown key `server.listne`; did you mean `server.listen`?"
+        );
+        assert!(load("[server", &[]).unwrap_err().contains("FILE"));
+    }
+}

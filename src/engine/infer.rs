@@ -1,0 +1,265 @@
+//! Infer: one run of an ONNX Runtime session. The only file that names ort.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use ort::{
+    environment::Environment,
+    logging::LogLevel,
+    session::{NoSelectedOutputs, RunOptions, Session, SessionInputValue},
+    value::{DynValue, Outlet, PrimitiveTensorElementType, Shape as OrtShape, TensorElementType, TensorRef, ValueType},
+};
+
+use crate::{
+    engine::{Engine, EngineError, EngineFactory, Interrupt},
+    package::signature::{Signature, TensorSpec},
+    tensor::{Data, DataType, Dim, Shape, Tensor, Tensors},
+};
+
+/// The loaded library: one per process, by its own rule.
+#[derive(Clone)]
+pub struct Runtime {
+    environment: Arc<Environment>,
+    version: Arc<str>,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("loading the ONNX Runtime library {}: {detail}", path.display())]
+pub struct RuntimeError {
+    path: PathBuf,
+    detail: String,
+}
+
+impl Runtime {
+    /// Loads the library at `path`. Its telemetry must already be off in the environment: by now it is too late.
+    pub fn load(path: &Path) -> Result<Runtime, RuntimeError> {
+        let fail = |detail: String| RuntimeError { path: path.to_path_buf(), detail };
+        let builder = ort::init_from(path).map_err(|error| fail(error.to_string()))?;
+        let environment = builder.with_name("predictd").with_telemetry(false).build().map_err(|error| fail(error.to_string()))?;
+        // Its messages repeat what its errors say, and name files of the server; errors reach the log through us.
+        environment.set_log_level(LogLevel::Fatal);
+        Ok(Runtime { environment: Arc::new(environment), version: library_version() })
+    }
+
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+}
+
+/// The library tells its version in its build information: `ORT Build Info: git-branch=..., version=...`.
+fn library_version() -> Arc<str> {
+    // Safe wrapper only: `ort::info` gives build flags; the version is the minor of the API plus the library's own text.
+    let info = ort::info();
+    let version = info.split(|c: char| c == ',' || c.is_whitespace()).find_map(|part| part.strip_prefix("git-branch=rel-"));
+    Arc::from(version.unwrap_or("unknown"))
+}
+
+/// Makes sessions of one graph file.
+pub struct OnnxFactory {
+    runtime: Runtime,
+    path: PathBuf,
+    intra_op_threads: usize,
+    signature: Arc<Signature>,
+}
+
+impl OnnxFactory {
+    /// Reads the signature with a first session, which is returned as well so that it need not be made twice.
+    pub fn open(runtime: &Runtime, path: &Path, intra_op_threads: usize) -> Result<(OnnxFactory, OnnxEngine), EngineError> {
+        let session = make_session(runtime, path, intra_op_threads)?;
+        let signature = Arc::new(signature_of(&session).map_err(|detail| load_error(path, detail))?);
+        let engine = OnnxEngine::new(session, Arc::clone(&signature))?;
+        Ok((OnnxFactory { runtime: runtime.clone(), path: path.to_path_buf(), intra_op_threads, signature }, engine))
+    }
+}
+
+impl EngineFactory for OnnxFactory {
+    fn make(&self) -> Result<Box<dyn Engine>, EngineError> {
+        let session = make_session(&self.runtime, &self.path, self.intra_op_threads)?;
+        Ok(Box::new(OnnxEngine::new(session, Arc::clone(&self.signature))?))
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn intra_op_threads(&self) -> usize {
+        self.intra_op_threads
+    }
+}
+
+fn make_session(runtime: &Runtime, path: &Path, intra_op_threads: usize) -> Result<Session, EngineError> {
+    let build = || -> ort::Result<Session> {
+        Session::builder(&runtime.environment)?
+            .with_intra_threads(intra_op_threads)?
+            .with_inter_threads(1)?
+            .with_intra_op_spinning(false)?
+            .with_inter_op_spinning(false)?
+            .with_log_level(LogLevel::Fatal)?
+            .commit_from_file(path)
+    };
+    build().map_err(|error| load_error(path, error.message().to_owned()))
+}
+
+fn load_error(path: &Path, detail: String) -> EngineError {
+    let file = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    EngineError::Load { file, detail }
+}
+
+/// One session and the options that let another thread stop its run.
+pub struct OnnxEngine {
+    session: Session,
+    signature: Arc<Signature>,
+    options: Arc<RunOptions<NoSelectedOutputs>>,
+}
+
+struct Terminator(Arc<RunOptions<NoSelectedOutputs>>);
+
+impl Interrupt for Terminator {
+    fn terminate(&self) {
+        if let Err(error) = self.0.terminate() {
+            tracing::error!(error = %error, "a run could not be terminated");
+        }
+    }
+
+    fn reset(&self) {
+        if let Err(error) = self.0.unterminate() {
+            tracing::error!(error = %error, "a terminated run could not be reset");
+        }
+    }
+}
+
+impl OnnxEngine {
+    fn new(session: Session, signature: Arc<Signature>) -> Result<OnnxEngine, EngineError> {
+        let mut options = RunOptions::new().map_err(run_error)?;
+        options.set_log_level(LogLevel::Fatal).map_err(run_error)?;
+        Ok(OnnxEngine { session, signature, options: Arc::new(options) })
+    }
+
+    /// Operator set per domain, for the manifest: `ai.onnx` and, where the graph uses it, `ai.onnx.ml`.
+    pub fn opsets(&self) -> Vec<(&'static str, u32)> {
+        let domains = [("ai.onnx", ""), ("ai.onnx.ml", "ai.onnx.ml")];
+        domains.into_iter().filter_map(|(name, domain)| Some((name, self.session.opset_for_domain(domain)?))).collect()
+    }
+
+    pub fn signature(&self) -> &Arc<Signature> {
+        &self.signature
+    }
+}
+
+impl Engine for OnnxEngine {
+    fn run(&mut self, batch: &Tensors) -> Result<Tensors, EngineError> {
+        let mut inputs = Vec::with_capacity(batch.0.len());
+        for (name, tensor) in &batch.0 {
+            inputs.push((&**name, input_value(tensor).map_err(run_error)?));
+        }
+        let outputs = self.session.run_with_options(inputs, &self.options).map_err(run_error)?;
+        let mut tensors = Vec::with_capacity(outputs.len());
+        for (index, value) in outputs.values().enumerate() {
+            let Some(spec) = self.signature.outputs.get(index) else { break };
+            let tensor = output_tensor(&value, spec.datatype).map_err(|detail| EngineError::Run { detail: format!("output `{}`: {detail}", spec.name) })?;
+            tensors.push((Arc::clone(&spec.name), tensor));
+        }
+        Ok(Tensors(tensors))
+    }
+
+    fn interrupt(&self) -> Arc<dyn Interrupt> {
+        Arc::new(Terminator(Arc::clone(&self.options)))
+    }
+}
+
+fn run_error(error: ort::Error) -> EngineError {
+    let message = error.message();
+    if message.contains("terminate flag") { EngineError::Terminated } else { EngineError::Run { detail: message.to_owned() } }
+}
+
+fn input_value(tensor: &Tensor) -> ort::Result<SessionInputValue<'_>> {
+    let shape: Vec<i64> = tensor.shape().iter().map(|dim| *dim as i64).collect();
+    fn view<'a, T: PrimitiveTensorElementType + std::fmt::Debug + 'static>(shape: Vec<i64>, values: &'a [T]) -> ort::Result<SessionInputValue<'a>> {
+        Ok(TensorRef::from_array_view((shape, values))?.into())
+    }
+    match tensor.data() {
+        Data::Bool(values) => view(shape, values),
+        Data::Uint8(values) => view(shape, values),
+        Data::Uint16(values) => view(shape, values),
+        Data::Uint32(values) => view(shape, values),
+        Data::Uint64(values) => view(shape, values),
+        Data::Int8(values) => view(shape, values),
+        Data::Int16(values) => view(shape, values),
+        Data::Int32(values) => view(shape, values),
+        Data::Int64(values) => view(shape, values),
+        Data::Fp16(values) => view(shape, values),
+        Data::Bf16(values) => view(shape, values),
+        Data::Fp32(values) => view(shape, values),
+        Data::Fp64(values) => view(shape, values),
+        Data::Bytes(values) => Ok(ort::value::Tensor::from_string_array((shape, values.as_slice()))?.into()),
+    }
+}
+
+fn output_tensor(value: &DynValue, datatype: DataType) -> Result<Tensor, String> {
+    fn copy<T: PrimitiveTensorElementType + Clone>(value: &DynValue, wrap: fn(Vec<T>) -> Data) -> Result<Tensor, String> {
+        let (shape, values) = value.try_extract_tensor::<T>().map_err(|error| error.message().to_owned())?;
+        checked(shape, wrap(values.to_vec()))
+    }
+    match datatype {
+        DataType::Bool => copy(value, Data::Bool),
+        DataType::Uint8 => copy(value, Data::Uint8),
+        DataType::Uint16 => copy(value, Data::Uint16),
+        DataType::Uint32 => copy(value, Data::Uint32),
+        DataType::Uint64 => copy(value, Data::Uint64),
+        DataType::Int8 => copy(value, Data::Int8),
+        DataType::Int16 => copy(value, Data::Int16),
+        DataType::Int32 => copy(value, Data::Int32),
+        DataType::Int64 => copy(value, Data::Int64),
+        DataType::Fp16 => copy(value, Data::Fp16),
+        DataType::Bf16 => copy(value, Data::Bf16),
+        DataType::Fp32 => copy(value, Data::Fp32),
+        DataType::Fp64 => copy(value, Data::Fp64),
+        DataType::Bytes => {
+            let (shape, values) = value.try_extract_strings().map_err(|error| error.message().to_owned())?;
+            checked(shape, Data::Bytes(values))
+        }
+    }
+}
+
+fn checked(shape: &OrtShape, data: Data) -> Result<Tensor, String> {
+    let dims: Option<Vec<usize>> = shape.iter().map(|dim| usize::try_from(*dim).ok()).collect();
+    dims.and_then(|dims| Tensor::new(dims, data)).ok_or_else(|| "its shape does not fit its elements".to_owned())
+}
+
+fn signature_of(session: &Session) -> Result<Signature, String> {
+    let specs = |outlets: &[Outlet], side: &str| outlets.iter().map(|outlet| tensor_spec(outlet, side)).collect::<Result<Vec<_>, _>>();
+    Ok(Signature { inputs: specs(session.inputs(), "input")?, outputs: specs(session.outputs(), "output")? })
+}
+
+fn tensor_spec(outlet: &Outlet, side: &str) -> Result<TensorSpec, String> {
+    let name = outlet.name();
+    let ValueType::Tensor { ty, shape, .. } = outlet.dtype() else {
+        let advice = "export the model with plain tensors (skl2onnx: options={id(model): {\"zipmap\": False}})";
+        return Err(format!("{side} `{name}` is a sequence or map, which can't be served; {advice}"));
+    };
+    let datatype = datatype_of(*ty).ok_or_else(|| format!("{side} `{name}` has the element type {ty:?}, which can't be served"))?;
+    let dims = shape.iter().map(|dim| usize::try_from(*dim).map_or(Dim::Any, Dim::Fixed)).collect();
+    Ok(TensorSpec { name: Arc::from(name), datatype, shape: Shape(dims) })
+}
+
+fn datatype_of(element: TensorElementType) -> Option<DataType> {
+    Some(match element {
+        TensorElementType::Bool => DataType::Bool,
+        TensorElementType::Uint8 => DataType::Uint8,
+        TensorElementType::Uint16 => DataType::Uint16,
+        TensorElementType::Uint32 => DataType::Uint32,
+        TensorElementType::Uint64 => DataType::Uint64,
+        TensorElementType::Int8 => DataType::Int8,
+        TensorElementType::Int16 => DataType::Int16,
+        TensorElementType::Int32 => DataType::Int32,
+        TensorElementType::Int64 => DataType::Int64,
+        TensorElementType::Float16 => DataType::Fp16,
+        TensorElementType::Bfloat16 => DataType::Bf16,
+        TensorElementType::Float32 => DataType::Fp32,
+        TensorElementType::Float64 => DataType::Fp64,
+        TensorElementType::String => DataType::Bytes,
+        _ => return None,
+    })
+}

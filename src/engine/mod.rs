@@ -1,0 +1,62 @@
+//! Tensors in, tensors out, in batches.
+
+pub mod batch;
+pub mod infer;
+pub mod library;
+pub mod queue;
+pub mod supervisor;
+
+use std::sync::Arc;
+
+use crate::{package::signature::Signature, tensor::Tensors};
+
+/// One loaded graph on one thread. ONNX Runtime's session takes `&mut self`, so each worker owns its engine.
+pub trait Engine: Send {
+    /// Runs the graph once; outputs come in the order of the signature.
+    fn run(&mut self, batch: &Tensors) -> Result<Tensors, EngineError>;
+
+    /// What stops a run from another thread.
+    fn interrupt(&self) -> Arc<dyn Interrupt>;
+}
+
+/// Stops the current run of an engine between two nodes of its graph.
+pub trait Interrupt: Send + Sync {
+    fn terminate(&self);
+
+    /// Lets the next run go on after a `terminate`.
+    fn reset(&self);
+}
+
+/// Makes another engine of the same verified package: for each worker, and after one was lost.
+pub trait EngineFactory: Send + Sync {
+    fn make(&self) -> Result<Box<dyn Engine>, EngineError>;
+
+    fn signature(&self) -> &Signature;
+
+    /// Threads inside one run.
+    fn intra_op_threads(&self) -> usize;
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EngineError {
+    /// The graph could not be loaded.
+    #[error("loading {file}: {detail}")]
+    Load { file: String, detail: String },
+    /// The graph refused or failed on its inputs.
+    #[error("the model failed: {detail}")]
+    Run { detail: String },
+    /// The run was stopped because its deadline passed.
+    #[error("the run was stopped at its deadline")]
+    Terminated,
+    /// The job's deadline passed before or during the run.
+    #[error("the deadline passed")]
+    DeadlineExceeded,
+    #[error("the queue is full")]
+    QueueFull,
+    /// The version is being unloaded.
+    #[error("the version is going away")]
+    Closed,
+    /// A worker panicked, or none is left.
+    #[error("the engine broke: {detail}")]
+    Broken { detail: String },
+}

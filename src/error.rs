@@ -1,0 +1,104 @@
+//! `ErrorCode`: the closed set of outcomes that a caller can see, with their numbers in every transport.
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorCode {
+    /// Not JSON, or JSON that is no request.
+    Malformed,
+    NotFound,
+    MethodNotAllowed,
+    BodyTimeout,
+    BodyTooLarge,
+    UnsupportedMediaType,
+    /// The request does not fit the schema.
+    Invalid,
+    /// The model failed, or answered what it must not answer.
+    Inference,
+    Internal,
+    Overloaded,
+    NotReady,
+    DeadlineExceeded,
+}
+
+impl ErrorCode {
+    pub const ALL: [ErrorCode; 12] = [
+        ErrorCode::Malformed,
+        ErrorCode::NotFound,
+        ErrorCode::MethodNotAllowed,
+        ErrorCode::BodyTimeout,
+        ErrorCode::BodyTooLarge,
+        ErrorCode::UnsupportedMediaType,
+        ErrorCode::Invalid,
+        ErrorCode::Inference,
+        ErrorCode::Internal,
+        ErrorCode::Overloaded,
+        ErrorCode::NotReady,
+        ErrorCode::DeadlineExceeded,
+    ];
+
+    pub fn http_status(self) -> u16 {
+        match self {
+            ErrorCode::Malformed => 400,
+            ErrorCode::NotFound => 404,
+            ErrorCode::MethodNotAllowed => 405,
+            ErrorCode::BodyTimeout => 408,
+            ErrorCode::BodyTooLarge => 413,
+            ErrorCode::UnsupportedMediaType => 415,
+            ErrorCode::Invalid => 422,
+            ErrorCode::Inference | ErrorCode::Internal => 500,
+            ErrorCode::Overloaded | ErrorCode::NotReady => 503,
+            ErrorCode::DeadlineExceeded => 504,
+        }
+    }
+
+    /// The short name in `type` of a problem document and in logs.
+    pub fn slug(self) -> &'static str {
+        match self {
+            ErrorCode::Malformed => "malformed-request",
+            ErrorCode::NotFound => "not-found",
+            ErrorCode::MethodNotAllowed => "method-not-allowed",
+            ErrorCode::BodyTimeout => "body-timeout",
+            ErrorCode::BodyTooLarge => "body-too-large",
+            ErrorCode::UnsupportedMediaType => "unsupported-media-type",
+            ErrorCode::Invalid => "invalid-request",
+            ErrorCode::Inference => "inference-failed",
+            ErrorCode::Internal => "internal-error",
+            ErrorCode::Overloaded => "overloaded",
+            ErrorCode::NotReady => "not-ready",
+            ErrorCode::DeadlineExceeded => "deadline-exceeded",
+        }
+    }
+
+    pub fn title(self) -> &'static str {
+        match self {
+            ErrorCode::Malformed => "The body is not a request",
+            ErrorCode::NotFound => "No such route, model or version",
+            ErrorCode::MethodNotAllowed => "Method not allowed",
+            ErrorCode::BodyTimeout => "The body came too slowly",
+            ErrorCode::BodyTooLarge => "The body is too large",
+            ErrorCode::UnsupportedMediaType => "Content type not supported",
+            ErrorCode::Invalid => "The request does not fit the model's schema",
+            ErrorCode::Inference => "The model could not answer",
+            ErrorCode::Internal => "Internal error",
+            ErrorCode::Overloaded => "Overloaded",
+            ErrorCode::NotReady => "Not ready",
+            ErrorCode::DeadlineExceeded => "The deadline passed",
+        }
+    }
+
+    /// The value of `kind` in `predictd_errors_total`; `None` where nothing of a model failed.
+    pub fn kind(self) -> Option<&'static str> {
+        match self {
+            ErrorCode::NotFound | ErrorCode::MethodNotAllowed => None,
+            ErrorCode::Malformed | ErrorCode::BodyTooLarge | ErrorCode::UnsupportedMediaType | ErrorCode::Invalid => Some("invalid"),
+            ErrorCode::BodyTimeout | ErrorCode::DeadlineExceeded => Some("timeout"),
+            ErrorCode::Inference => Some("inference"),
+            ErrorCode::Internal => Some("internal"),
+            ErrorCode::Overloaded | ErrorCode::NotReady => Some("overloaded"),
+        }
+    }
+
+    /// Whether a later try may well succeed: such answers carry `retry-after`.
+    pub fn is_retryable(self) -> bool {
+        matches!(self, ErrorCode::Overloaded | ErrorCode::NotReady)
+    }
+}

@@ -1,0 +1,128 @@
+//! Checked names: what a model, a version, a request may be called.
+
+use std::{fmt, sync::Arc};
+
+/// `[A-Za-z0-9][A-Za-z0-9._-]{0,127}`: safe as a path segment, a label and a route segment.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ModelName(Arc<str>);
+
+impl ModelName {
+    pub fn parse(text: &str) -> Option<ModelName> {
+        let first = text.bytes().next()?;
+        let rest_fits = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'));
+        (text.len() <= 128 && first.is_ascii_alphanumeric() && rest_fits).then(|| ModelName(Arc::from(text)))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Maps keyed by names are asked with plain text.
+impl std::borrow::Borrow<str> for ModelName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ModelName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A semantic version without build metadata, ordered as semver orders; printed as it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version {
+    text: Arc<str>,
+    semver: semver::Version,
+}
+
+impl Version {
+    pub fn parse(text: &str) -> Option<Version> {
+        let semver = semver::Version::parse(text).ok()?;
+        (semver.build.is_empty() && text.len() <= 128).then(|| Version { text: Arc::from(text), semver })
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+impl PartialOrd for Version {
+    fn partial_cmp(&self, other: &Version) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Version {
+    fn cmp(&self, other: &Version) -> std::cmp::Ordering {
+        self.semver.cmp(&other.semver)
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// One version of one model.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ModelId {
+    pub name: ModelName,
+    pub version: Version,
+}
+
+impl fmt::Display for ModelId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.name, self.version)
+    }
+}
+
+/// The server's own name of one answer (ULID): labels, logs and assignment use only this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PredictionId(ulid::Ulid);
+
+impl PredictionId {
+    #[expect(clippy::new_without_default, reason = "every call makes another id, which a default must not")]
+    pub fn new() -> PredictionId {
+        PredictionId(ulid::Ulid::new())
+    }
+
+    /// Writes the 26 characters without an allocation.
+    pub fn write(self, buffer: &mut [u8; ulid::ULID_LEN]) -> &str {
+        self.0.array_to_str(buffer)
+    }
+}
+
+impl fmt::Display for PredictionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::id::{ModelName, Version};
+
+    #[test]
+    fn model_names() {
+        for good in ["churn", "a", "A.b-c_1", "0x"] {
+            assert!(ModelName::parse(good).is_some(), "{good}");
+        }
+        for bad in ["", ".churn", "-a", "a/b", "a b", "..", "é", &"a".repeat(129)] {
+            assert!(ModelName::parse(bad).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn versions_are_ordered_by_their_numbers() {
+        let mut versions: Vec<Version> = ["1.10.0", "1.9.0", "2.0.0", "2.0.0-rc.1"].iter().map(|text| Version::parse(text).unwrap()).collect();
+        versions.sort();
+        assert_eq!(versions.iter().map(Version::as_str).collect::<Vec<_>>(), ["1.9.0", "1.10.0", "2.0.0-rc.1", "2.0.0"]);
+        for bad in ["1", "1.0", "1.0.0+build", "v1.0.0", "01.0.0", ""] {
+            assert!(Version::parse(bad).is_none(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! `Digest`: SHA-256 of files and of a whole package.
+
+use std::{fmt, io::Read, path::Path};
+
+use sha2::{Digest as _, Sha256};
+
+/// A SHA-256 value, printed as 64 hex digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    pub fn of(bytes: &[u8]) -> Digest {
+        Digest(Sha256::digest(bytes).into())
+    }
+
+    /// Hashes a file without holding it in memory; also gives its length in bytes.
+    pub fn of_file(path: &Path) -> std::io::Result<(Digest, u64)> {
+        let mut file = fs_err::File::open(path)?;
+        let mut hasher = Sha256::new();
+        let mut buffer = vec![0; 256 << 10];
+        let mut length = 0;
+        loop {
+            let count = file.read(&mut buffer)?;
+            if count == 0 {
+                return Ok((Digest(hasher.finalize().into()), length));
+            }
+            hasher.update(buffer.get(..count).unwrap_or_default());
+            length += count as u64;
+        }
+    }
+
+    /// What `sha256sum` prints for these files, sorted by path, hashed: `digest` of the manifest.
+    pub fn of_listing<'a>(files: impl Iterator<Item = (&'a str, Digest)>) -> Digest {
+        let mut files: Vec<(&str, Digest)> = files.collect();
+        files.sort_by(|a, b| a.0.as_bytes().cmp(b.0.as_bytes()));
+        let mut hasher = Sha256::new();
+        for (path, digest) in files {
+            hasher.update(format!("{digest}  {path}\n"));
+        }
+        Digest(hasher.finalize().into())
+    }
+
+    /// 64 hex digits.
+    pub fn parse(text: &str) -> Option<Digest> {
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(text, &mut bytes).ok()?;
+        (!text.bytes().any(|byte| byte.is_ascii_uppercase())).then_some(Digest(bytes))
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use crate::package::digest::Digest;
+
+    #[test]
+    fn known_values() {
+        assert_eq!(Digest::of(b"abc").to_string(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert!(Digest::parse(&"A".repeat(64)).is_none());
+        assert!(Digest::parse("ab").is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_printed_is_parsed(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
+            let digest = Digest::of(&bytes);
+            prop_assert_eq!(Digest::parse(&digest.to_string()), Some(digest));
+        }
+    }
+}

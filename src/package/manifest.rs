@@ -1,0 +1,201 @@
+//! `Manifest`: `manifest.json` as written, and the files it lists as found.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    id::{ModelId, ModelName, Version},
+    package::{PackageError, digest::Digest},
+};
+
+pub const FILE: &str = "manifest.json";
+pub const FORMAT: &str = "predictd.package/1";
+
+/// More would be somebody's data directory.
+const MAX_FILES: usize = 10_000;
+
+/// The file's own form.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    pub format: String,
+    pub name: String,
+    pub version: String,
+    pub created: String,
+    pub digest: String,
+    pub files: BTreeMap<String, FileEntry>,
+    pub runtime: RuntimeEntry,
+    #[serde(default)]
+    pub provenance: Provenance,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileEntry {
+    pub sha256: String,
+    pub size: u64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RuntimeEntry {
+    pub engine: String,
+    pub opset: BTreeMap<String, u32>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Provenance {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub training_data: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub licence: Option<String>,
+}
+
+impl Manifest {
+    /// Reads `manifest.json` and checks everything that can be checked without the other files.
+    pub fn read(directory: &Path) -> Result<Manifest, PackageError> {
+        let text = fs_err::read(directory.join(FILE)).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => PackageError::new("manifest", FILE, "is missing; `predictd pack` writes it"),
+            _ => PackageError::io(FILE, &error),
+        })?;
+        let manifest: Manifest = serde_json::from_slice(&text).map_err(|error| PackageError::new("manifest", FILE, error.to_string()))?;
+        manifest.check()?;
+        Ok(manifest)
+    }
+
+    fn check(&self) -> Result<(), PackageError> {
+        let wrong = |field: &str, expected: String| Err(PackageError::new("manifest", FILE, expected).at(field));
+        if self.format != FORMAT {
+            return wrong("/format", format!("is \"{}\"; expected \"{FORMAT}\"", self.format));
+        }
+        if ModelName::parse(&self.name).is_none() {
+            return wrong("/name", format!("\"{}\" is not a model name", self.name));
+        }
+        if Version::parse(&self.version).is_none() {
+            return wrong("/version", format!("\"{}\" is not a semantic version", self.version));
+        }
+        if self.runtime.engine != "onnxruntime" {
+            return wrong("/runtime/engine", format!("is \"{}\"; expected \"onnxruntime\"", self.runtime.engine));
+        }
+        let mut listing = Vec::new();
+        for (path, entry) in &self.files {
+            if !is_plain(path) || path == FILE {
+                return wrong("/files", format!("\"{path}\" is not a relative path inside the package"));
+            }
+            let Some(digest) = Digest::parse(&entry.sha256) else {
+                return wrong("/files", format!("the sha256 of \"{path}\" is not 64 lower-case hex digits"));
+            };
+            listing.push((path.as_str(), digest));
+        }
+        let digest = format!("sha256:{}", Digest::of_listing(listing.into_iter()));
+        if self.digest != digest {
+            return wrong("/digest", format!("is {}; the listed files give {digest}", self.digest));
+        }
+        Ok(())
+    }
+
+    /// Bytes of all listed files: what a copy of the weights costs, about.
+    pub fn size(&self) -> u64 {
+        self.files.values().map(|entry| entry.size).sum()
+    }
+
+    /// The identity that the (checked) manifest gives; `None` for one that was never checked.
+    pub fn id(&self) -> Option<ModelId> {
+        Some(ModelId { name: ModelName::parse(&self.name)?, version: Version::parse(&self.version)? })
+    }
+
+    /// Whether all listed files are there in their full size; else what is still to come.
+    ///
+    /// People copy packages with `cp -r`, and `manifest.json` may arrive first.
+    pub fn still_to_come(&self, directory: &Path) -> Option<String> {
+        self.files.iter().find_map(|(path, entry)| match fs_err::metadata(directory.join(path)) {
+            Ok(metadata) if metadata.len() < entry.size => Some(format!("{path} has {} of {} bytes", metadata.len(), entry.size)),
+            Ok(_) => None,
+            Err(_) => Some(format!("{path} is missing")),
+        })
+    }
+
+    /// Checks the directory against the list: every listed file, nothing else, the right bytes.
+    pub fn check_files(&self, directory: &Path) -> Result<(), PackageError> {
+        for path in list_files(directory)? {
+            if path != FILE && !self.files.contains_key(&path) {
+                return Err(PackageError::new("files", &path, "is not listed in manifest.json; remove it or pack again"));
+            }
+        }
+        for (path, entry) in &self.files {
+            let (digest, size) = Digest::of_file(&directory.join(path)).map_err(|error| PackageError::io(path, &error))?;
+            if size != entry.size {
+                return Err(PackageError::new("hashes", path, format!("has {size} bytes; manifest.json says {}", entry.size)));
+            }
+            if digest.to_string() != entry.sha256 {
+                return Err(PackageError::new("hashes", path, format!("has sha256 {digest}; manifest.json says {}", entry.sha256)));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// All files below `directory`, relative, sorted; symlinks that leave it are refused.
+pub fn list_files(directory: &Path) -> Result<Vec<String>, PackageError> {
+    let root = fs_err::canonicalize(directory).map_err(|error| PackageError::io("", &error))?;
+    let mut files = Vec::new();
+    walk(&root, &PathBuf::new(), &mut files)?;
+    files.sort();
+    Ok(files)
+}
+
+fn walk(root: &Path, relative: &Path, files: &mut Vec<String>) -> Result<(), PackageError> {
+    let entries = fs_err::read_dir(root.join(relative)).map_err(|error| PackageError::io(&relative.to_string_lossy(), &error))?;
+    for entry in entries {
+        let entry = entry.map_err(|error| PackageError::io(&relative.to_string_lossy(), &error))?;
+        let path = relative.join(entry.file_name());
+        let Some(text) = path.to_str().filter(|text| is_plain(text)) else {
+            return Err(PackageError::new("files", &path.to_string_lossy(), "has a name that can't be listed (not UTF-8, or with a backslash or control character)"));
+        };
+        let target = fs_err::canonicalize(entry.path()).map_err(|error| PackageError::io(text, &error))?;
+        if !target.starts_with(root) {
+            return Err(PackageError::new("files", text, "is a symlink that leaves the package"));
+        }
+        if target.is_dir() {
+            if entry.path().is_symlink() {
+                return Err(PackageError::new("files", text, "is a symlink to a directory"));
+            }
+            walk(root, &path, files)?;
+        } else if target.is_file() {
+            files.push(text.to_owned());
+        } else {
+            return Err(PackageError::new("files", text, "is neither a file nor a directory"));
+        }
+        if files.len() > MAX_FILES {
+            return Err(PackageError::new("files", "", format!("the package has more than {MAX_FILES} files")));
+        }
+    }
+    Ok(())
+}
+
+/// A path that `sha256sum` prints as it is, inside the package, with `/` between its parts.
+fn is_plain(path: &str) -> bool {
+    !path.is_empty() && !path.bytes().any(|byte| byte == b'\\' || byte < 0x20 || byte == 0x7f) && path.split('/').all(|part| !matches!(part, "" | "." | ".."))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::package::manifest::is_plain;
+
+    #[test]
+    fn only_plain_paths_are_listed() {
+        for good in ["model.onnx", "weights/part 1.bin", "é.txt"] {
+            assert!(is_plain(good), "{good}");
+        }
+        for bad in ["", "/etc/passwd", "../x", "a/../b", "a//b", "./a", "a\\b", "a\nb"] {
+            assert!(!is_plain(bad), "{bad}");
+        }
+    }
+}

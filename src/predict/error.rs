@@ -1,0 +1,85 @@
+//! `PredictError`: why a request got no prediction.
+
+use crate::{engine::EngineError, error::ErrorCode, package::fault::Fault, registry::route::RouteError};
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum PredictError {
+    Route(RouteError),
+    Malformed(String),
+    Invalid { faults: Vec<Fault>, more: usize },
+    /// The model failed, or answered what it must not.
+    Inference(String),
+    QueueFull,
+    /// The version went away between routing and queueing.
+    Closed,
+    DeadlineExceeded,
+    /// Something of our own broke.
+    Broken,
+}
+
+impl From<EngineError> for PredictError {
+    fn from(error: EngineError) -> PredictError {
+        match error {
+            EngineError::Run { detail } | EngineError::Load { detail, .. } => PredictError::Inference(detail),
+            EngineError::QueueFull => PredictError::QueueFull,
+            EngineError::Closed => PredictError::Closed,
+            EngineError::DeadlineExceeded | EngineError::Terminated => PredictError::DeadlineExceeded,
+            EngineError::Broken { .. } => PredictError::Broken,
+        }
+    }
+}
+
+impl PredictError {
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            PredictError::Route(RouteError::NotReady { .. }) | PredictError::Closed => ErrorCode::NotReady,
+            PredictError::Route(_) => ErrorCode::NotFound,
+            PredictError::Malformed(_) => ErrorCode::Malformed,
+            PredictError::Invalid { .. } => ErrorCode::Invalid,
+            PredictError::Inference(_) => ErrorCode::Inference,
+            PredictError::QueueFull => ErrorCode::Overloaded,
+            PredictError::DeadlineExceeded => ErrorCode::DeadlineExceeded,
+            PredictError::Broken => ErrorCode::Internal,
+        }
+    }
+
+    /// What the caller is told. What the library said stays in the log: it names files and nodes of the server's.
+    pub fn detail(&self) -> String {
+        match self {
+            PredictError::Route(RouteError::NoDefault { known }) => {
+                format!("there are several models and no default; POST to /models/NAME/predict with NAME one of: {}", known.join(", "))
+            }
+            PredictError::Route(RouteError::UnknownModel { model, known }) => format!("there is no model \"{model}\"; known are: {}", known.join(", ")),
+            PredictError::Route(RouteError::UnknownVersion { model, version, known }) => {
+                format!("model {model} has no version \"{version}\"; known are: {}", known.join(", "))
+            }
+            PredictError::Route(RouteError::NotReady { reason }) => format!("not ready: {reason}"),
+            PredictError::Malformed(detail) => detail.clone(),
+            PredictError::Invalid { faults, more } => match (faults.len() + more, faults.first()) {
+                (1, Some(fault)) => format!("{} {}", fault.pointer, fault.detail),
+                (count, _) => format!("{count} violations of the model's schema; see errors"),
+            },
+            PredictError::Inference(_) => "the model failed on this request; the server's log says why, under the request id".to_owned(),
+            PredictError::QueueFull => "too many requests are waiting for this model; try again later".to_owned(),
+            PredictError::Closed => "this version is being unloaded; try again".to_owned(),
+            PredictError::DeadlineExceeded => "the answer was not ready by the deadline".to_owned(),
+            PredictError::Broken => "the server could not finish this request".to_owned(),
+        }
+    }
+
+    pub fn faults(&self) -> &[Fault] {
+        match self {
+            PredictError::Invalid { faults, .. } => faults,
+            _ => &[],
+        }
+    }
+
+    /// What the log keeps beside the code: only what came from the model, never from the caller.
+    pub fn log_detail(&self) -> &str {
+        match self {
+            PredictError::Inference(detail) => detail,
+            PredictError::Route(RouteError::NotReady { reason }) => reason,
+            _ => "",
+        }
+    }
+}

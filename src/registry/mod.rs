@@ -1,0 +1,154 @@
+//! Which versions are loaded, and which of them answers.
+
+pub mod gate;
+pub mod loader;
+mod reconcile;
+mod remembered;
+pub mod route;
+pub mod servable;
+mod source;
+pub mod trial;
+mod watch;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Instant,
+};
+
+use arc_swap::ArcSwap;
+
+pub use remembered::Remembered;
+pub use watch::{Watch, WatchParts};
+
+use crate::{
+    id::{ModelName, Version},
+    metrics::VersionMetrics,
+    package::PackageError,
+    registry::servable::Servable,
+};
+
+/// What is served at one moment; replaced whole, never changed.
+#[derive(Default)]
+pub struct Snapshot {
+    pub models: BTreeMap<ModelName, Model>,
+    /// Models without which the server is not ready.
+    pub required: BTreeSet<ModelName>,
+    /// The model of `POST /predict`.
+    pub default: Option<ModelName>,
+    /// The first look at the directory and all loads that followed from it are done.
+    pub settled: bool,
+}
+
+pub struct Model {
+    /// What answers requests without a version.
+    pub stable: Option<Arc<Servable>>,
+    pub versions: BTreeMap<Version, VersionStatus>,
+    /// Handles for requests that find no version.
+    pub unversioned: Arc<VersionMetrics>,
+    pub pinned: Option<Version>,
+}
+
+#[derive(Clone)]
+pub struct VersionStatus {
+    pub state: State,
+    /// Something about the directory of a loaded version that an operator must know.
+    pub warning: Option<String>,
+}
+
+/// The life of a version.
+#[derive(Clone)]
+pub enum State {
+    /// Files are still to come.
+    Incomplete { missing: String },
+    Loading,
+    Available(Arc<Servable>),
+    /// Unloaded; requests that hold it are still answered.
+    Draining,
+    /// It failed the gate and never answers.
+    Refused(PackageError),
+    /// On disk, but not among the versions that are kept loaded.
+    Idle,
+}
+
+impl State {
+    pub fn name(&self) -> &'static str {
+        match self {
+            State::Incomplete { .. } => "incomplete",
+            State::Loading => "loading",
+            State::Available(_) => "available",
+            State::Draining => "draining",
+            State::Refused(_) => "refused",
+            State::Idle => "idle",
+        }
+    }
+
+    /// Why this version does not answer.
+    pub fn reason(&self) -> Option<String> {
+        match self {
+            State::Incomplete { missing } => Some(missing.clone()),
+            State::Refused(error) => Some(format!("{}: {error}", error.check)),
+            State::Loading | State::Available(_) | State::Draining | State::Idle => None,
+        }
+    }
+}
+
+impl Model {
+    pub fn version(&self, version: &str) -> Option<&VersionStatus> {
+        self.versions.iter().find(|(known, _)| known.as_str() == version).map(|(_, status)| status)
+    }
+
+    /// Why requests without a version find no answer; `None` while they do.
+    pub fn ailment(&self, now: Instant) -> Option<String> {
+        if let Some(stable) = &self.stable {
+            return stable.batcher.ailment(now);
+        }
+        let mut reasons: Vec<String> = self
+            .versions
+            .iter()
+            .rev()
+            .map(|(version, status)| match status.state.reason() {
+                Some(reason) => format!("{version} is {}: {reason}", status.state.name()),
+                None => format!("{version} is {}", status.state.name()),
+            })
+            .collect();
+        if let Some(pinned) = &self.pinned {
+            reasons.insert(0, format!("the pinned version {pinned} does not answer"));
+        }
+        Some(if reasons.is_empty() { "no version".to_owned() } else { reasons.join("; ") })
+    }
+}
+
+/// The readers' side: one atomic load per request.
+#[derive(Clone, Default)]
+pub struct Registry {
+    snapshot: Arc<ArcSwap<Snapshot>>,
+}
+
+impl Registry {
+    pub fn snapshot(&self) -> arc_swap::Guard<Arc<Snapshot>> {
+        self.snapshot.load()
+    }
+
+    fn publish(&self, snapshot: Snapshot) {
+        self.snapshot.store(Arc::new(snapshot));
+    }
+}
+
+/// What stands between the server and being ready: (model, reason). Empty: ready.
+pub fn not_ready(snapshot: &Snapshot, now: Instant) -> Vec<(String, String)> {
+    let mut reasons = Vec::new();
+    if !snapshot.settled {
+        reasons.push((String::new(), "models are being loaded".to_owned()));
+    }
+    if snapshot.required.is_empty() {
+        reasons.push((String::new(), "there is no model".to_owned()));
+    }
+    for name in &snapshot.required {
+        match snapshot.models.get(name) {
+            None => reasons.push((name.to_string(), "no such model in the models directory".to_owned())),
+            Some(model) => reasons.extend(model.ailment(now).map(|ailment| (name.to_string(), ailment))),
+        }
+    }
+    reasons
+}

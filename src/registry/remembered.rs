@@ -1,0 +1,66 @@
+//! Remembered verdicts of the gate, so that a restart is fast. Hashes are checked every time all the same.
+
+use std::path::PathBuf;
+
+use crate::{package::digest::Digest, registry::trial::Verdict};
+
+/// A directory of verdicts, one file each, named after everything that a verdict depends on.
+pub struct Remembered {
+    directory: Option<PathBuf>,
+    circumstances: String,
+}
+
+impl Remembered {
+    /// `directory` is `state.url`'s; `None` remembers nothing.
+    pub fn new(directory: Option<PathBuf>, runtime_version: &str) -> Remembered {
+        let circumstances = format!("{} {runtime_version} {}", env!("CARGO_PKG_VERSION"), processor());
+        Remembered { directory: directory.map(|directory| directory.join("gates")), circumstances }
+    }
+
+    pub fn get(&self, digest: &str, max_batch_size: usize) -> Option<Verdict> {
+        let text = fs_err::read(self.path(digest, max_batch_size)?).ok()?;
+        serde_json::from_slice(&text).ok().filter(|verdict: &Verdict| verdict.digest == digest)
+    }
+
+    /// Keeps a verdict; where that fails the next start is only slower.
+    pub fn put(&self, verdict: &Verdict, max_batch_size: usize) -> std::io::Result<()> {
+        let (Some(path), Some(directory)) = (self.path(&verdict.digest, max_batch_size), &self.directory) else {
+            return Ok(());
+        };
+        fs_err::create_dir_all(directory)?;
+        let temporary = path.with_extension(format!("{}.part", std::process::id()));
+        fs_err::write(&temporary, serde_json::to_vec(verdict)?)?;
+        fs_err::rename(&temporary, &path)
+    }
+
+    fn path(&self, digest: &str, max_batch_size: usize) -> Option<PathBuf> {
+        let name = Digest::of(format!("{digest} {max_batch_size} {}", self.circumstances).as_bytes());
+        Some(self.directory.as_ref()?.join(format!("{name}.json")))
+    }
+}
+
+/// What the library chooses its kernels by.
+fn processor() -> String {
+    let info = fs_err::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let line = |key: &str| info.lines().find(|line| line.starts_with(key)).unwrap_or_default().to_owned();
+    format!("{} {} {}", std::env::consts::ARCH, line("model name"), line("flags"))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::registry::{gate::Batching, remembered::Remembered, trial::Verdict};
+
+    #[test]
+    fn a_verdict_holds_for_its_circumstances_only() {
+        let directory = tempfile::tempdir().unwrap();
+        let remembered = Remembered::new(Some(directory.path().to_path_buf()), "1.31.1");
+        let verdict = Verdict { batching: Batching::Rows, digest: "sha256:aa".to_owned() };
+        assert_eq!(remembered.get("sha256:aa", 64), None);
+        remembered.put(&verdict, 64).unwrap();
+        assert_eq!(remembered.get("sha256:aa", 64), Some(verdict));
+        assert_eq!(remembered.get("sha256:bb", 64), None);
+        assert_eq!(remembered.get("sha256:aa", 32), None);
+        assert_eq!(Remembered::new(Some(directory.path().to_path_buf()), "1.32.0").get("sha256:aa", 64), None);
+        assert_eq!(Remembered::new(None, "1.31.1").get("sha256:aa", 64), None);
+    }
+}

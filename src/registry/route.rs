@@ -1,0 +1,71 @@
+//! Route: which version answers a request.
+
+use std::{sync::Arc, time::Instant};
+
+use crate::{
+    metrics::VersionMetrics,
+    registry::{Snapshot, State, servable::Servable},
+};
+
+/// Whom a request is for, as its URL says.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Target<'a> {
+    /// `None`: the default model.
+    pub model: Option<&'a str>,
+    /// `None`: the stable version.
+    pub version: Option<&'a str>,
+}
+
+/// Why nobody answers.
+#[derive(Debug, PartialEq, Eq)]
+pub enum RouteError {
+    NoDefault { known: Vec<String> },
+    UnknownModel { model: String, known: Vec<String> },
+    UnknownVersion { model: String, version: String, known: Vec<String> },
+    /// Known, but it does not answer (yet).
+    NotReady { reason: String },
+}
+
+/// The version that answers, or why none does and where that is counted.
+pub fn route(snapshot: &Snapshot, target: Target<'_>, now: Instant) -> Result<Arc<Servable>, (RouteError, Option<Arc<VersionMetrics>>)> {
+    let known_models = || snapshot.models.keys().map(ToString::to_string).collect::<Vec<_>>();
+    let name = match target.model {
+        Some(name) => name,
+        None => match &snapshot.default {
+            Some(name) => name.as_str(),
+            None if !snapshot.settled || snapshot.models.is_empty() => {
+                return Err((RouteError::NotReady { reason: "no model is loaded".to_owned() }, None));
+            }
+            None => return Err((RouteError::NoDefault { known: known_models() }, None)),
+        },
+    };
+    let Some(model) = snapshot.models.get(name) else {
+        let required = snapshot.required.contains(name) || !snapshot.settled;
+        let error = if required {
+            RouteError::NotReady { reason: format!("model {name} is not loaded") }
+        } else {
+            RouteError::UnknownModel { model: name.to_owned(), known: known_models() }
+        };
+        return Err((error, None));
+    };
+    let refuse = |error| Err((error, Some(Arc::clone(&model.unversioned))));
+    let Some(version) = target.version else {
+        return match &model.stable {
+            Some(servable) => Ok(Arc::clone(servable)),
+            None => refuse(RouteError::NotReady { reason: model.ailment(now).unwrap_or_default() }),
+        };
+    };
+    match model.version(version) {
+        Some(status) => match &status.state {
+            State::Available(servable) => Ok(Arc::clone(servable)),
+            state => {
+                let reason = state.reason().map(|reason| format!(": {reason}")).unwrap_or_default();
+                refuse(RouteError::NotReady { reason: format!("version {version} is {}{reason}", state.name()) })
+            }
+        },
+        None => {
+            let known = model.versions.keys().map(ToString::to_string).collect();
+            refuse(RouteError::UnknownVersion { model: name.to_owned(), version: version.to_owned(), known })
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Source: what lies in the models directory. Looks by polling, since network file systems tell nothing.
+
+use std::{
+    collections::{BTreeMap, hash_map::DefaultHasher},
+    hash::{Hash, Hasher},
+    io,
+    path::{Path, PathBuf},
+};
+
+use crate::id::{ModelName, Version};
+
+/// A version directory as it looks from outside; the same files give the same fingerprint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    pub directory: PathBuf,
+    pub fingerprint: u64,
+}
+
+pub type Listing = BTreeMap<ModelName, BTreeMap<Version, Found>>;
+
+/// All `NAME/VERSION/` directories below `root`. Names that begin with a dot are staging areas and not looked at.
+///
+/// # Errors
+/// When `root` or a model's directory can't be listed: a failing disk must not look like an order to unload.
+pub fn list(root: &Path) -> io::Result<Listing> {
+    let mut listing = Listing::new();
+    for (text, directory) in directories(root, 0)? {
+        let Some(name) = ModelName::parse(&text) else {
+            tracing::debug!(directory = %directory.display(), "not a model name");
+            continue;
+        };
+        let mut versions = BTreeMap::new();
+        for (text, directory) in directories(&directory, 1)? {
+            if let Some(version) = Version::parse(&text) {
+                let fingerprint = fingerprint(&directory);
+                versions.insert(version, Found { directory, fingerprint });
+            }
+        }
+        if !versions.is_empty() {
+            listing.insert(name, versions);
+        }
+    }
+    Ok(listing)
+}
+
+fn directories(parent: &Path, depth: usize) -> io::Result<Vec<(String, PathBuf)>> {
+    let mut found = Vec::new();
+    let entries = match fs_err::read_dir(parent) {
+        Err(error) if depth > 0 && error.kind() == io::ErrorKind::NotFound => return Ok(found),
+        entries => entries?,
+    };
+    for entry in entries {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
+        if let Some(name) = name.filter(|name| !name.starts_with('.'))
+            && path.is_dir()
+        {
+            found.push((name, path));
+        }
+    }
+    Ok(found)
+}
+
+/// Names, sizes and times of all files below; contents are the manifest's business.
+fn fingerprint(directory: &Path) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    add(directory, &mut hasher, 0);
+    hasher.finish()
+}
+
+fn add(directory: &Path, hasher: &mut DefaultHasher, depth: usize) {
+    let Ok(entries) = fs_err::read_dir(directory) else { return };
+    let mut paths: Vec<PathBuf> = entries.filter_map(Result::ok).map(|entry| entry.path()).collect();
+    paths.sort();
+    for path in paths {
+        path.hash(hasher);
+        if let Ok(metadata) = fs_err::metadata(&path) {
+            metadata.len().hash(hasher);
+            metadata.modified().ok().hash(hasher);
+            if metadata.is_dir() && depth < 8 {
+                add(&path, hasher, depth + 1);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::registry::source::list;
+
+    #[test]
+    fn only_versions_of_models_are_listed_and_changes_show() {
+        let root = tempfile::tempdir().unwrap();
+        for path in ["churn/1.0.0", "churn/.staging", "churn/latest", ".git/1.0.0", "empty"] {
+            fs_err::create_dir_all(root.path().join(path)).unwrap();
+        }
+        fs_err::write(root.path().join("README.md"), "x").unwrap();
+        let before = list(root.path()).unwrap();
+        let names: Vec<String> = before.iter().flat_map(|(name, versions)| versions.keys().map(move |version| format!("{name}/{version}"))).collect();
+        assert_eq!(names, ["churn/1.0.0"]);
+        assert_eq!(list(root.path()).unwrap(), before);
+        fs_err::write(root.path().join("churn/1.0.0/model.onnx"), "x").unwrap();
+        assert_ne!(list(root.path()).unwrap(), before);
+        assert!(list(&root.path().join("nowhere")).is_err());
+    }
+}

@@ -1,0 +1,397 @@
+//! Watch: the loop that looks at the models directory, loads in the background and publishes what is served.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{self, RecvTimeoutError},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    config::Config,
+    engine::supervisor::Supervisor,
+    id::{ModelId, ModelName, Version},
+    metrics::{LoadOutcome, Metrics},
+    package::{PackageError, manifest::Manifest},
+    registry::{
+        Model, Registry, Snapshot, State, VersionStatus,
+        loader::{LoadFailure, Loader},
+        reconcile::{self, Action, ModelView, Phase, VersionView},
+        servable::{Loaded, Servable},
+        source::{self, Found, Listing},
+    },
+};
+
+/// How often draining versions are looked at while there are any.
+const DRAIN_TICK: Duration = Duration::from_millis(50);
+
+/// Loads run at this niceness, so that traffic goes on undisturbed.
+const LOAD_NICENESS: i32 = 10;
+
+pub struct WatchParts {
+    pub registry: Registry,
+    pub loader: Arc<Loader>,
+    pub metrics: Metrics,
+    pub supervisor: Arc<Supervisor>,
+    pub config: Config,
+}
+
+/// The running loop; stops when dropped.
+pub struct Watch {
+    events: mpsc::Sender<Event>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+enum Event {
+    LoadEnded { id: ModelId, fingerprint: u64, outcome: Result<Box<Loaded>, LoadFailure>, elapsed: Duration },
+    Stop,
+}
+
+impl Watch {
+    pub fn start(parts: WatchParts) -> io::Result<Watch> {
+        let (events, inbox) = mpsc::channel();
+        let looper = Loop {
+            parts,
+            events: events.clone(),
+            models: BTreeMap::new(),
+            draining: Vec::new(),
+            loading: 0,
+            looked: false,
+            settled: false,
+            required: BTreeSet::new(),
+            listing_failed: false,
+        };
+        let thread = thread::Builder::new().name("registry".to_owned()).spawn(move || looper.run(&inbox))?;
+        Ok(Watch { events, thread: Mutex::new(Some(thread)) })
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let _ = self.events.send(Event::Stop);
+        if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Loop {
+    parts: WatchParts,
+    events: mpsc::Sender<Event>,
+    models: BTreeMap<ModelName, KnownModel>,
+    draining: Vec<Arc<Servable>>,
+    loading: usize,
+    /// The directory was listed at least once.
+    looked: bool,
+    settled: bool,
+    required: BTreeSet<ModelName>,
+    listing_failed: bool,
+}
+
+#[derive(Default)]
+struct KnownModel {
+    versions: BTreeMap<Version, Known>,
+    stable: Option<Version>,
+}
+
+struct Known {
+    found: Option<Found>,
+    /// The fingerprint at which the phase was reached.
+    seen: u64,
+    state: State,
+    warning: Option<String>,
+    /// What `predictd_model_info` says now.
+    role: Option<&'static str>,
+    digest: String,
+    /// A failure that may only mean that files are still being copied was forgiven at this fingerprint.
+    forgiven: Option<u64>,
+}
+
+impl Known {
+    fn new(found: Found) -> Known {
+        Known { seen: found.fingerprint, found: Some(found), state: State::Idle, warning: None, role: None, digest: String::new(), forgiven: None }
+    }
+
+    fn view(&self) -> VersionView {
+        let phase = match self.state {
+            State::Incomplete { .. } => Phase::Incomplete,
+            State::Loading => Phase::Loading,
+            State::Available(_) => Phase::Available,
+            State::Refused(_) => Phase::Refused,
+            State::Idle | State::Draining => Phase::Idle,
+        };
+        let changed = self.found.as_ref().is_some_and(|found| found.fingerprint != self.seen);
+        VersionView { present: self.found.is_some(), changed, phase }
+    }
+}
+
+impl Loop {
+    fn run(mut self, inbox: &mpsc::Receiver<Event>) {
+        let mut next_look = Instant::now();
+        loop {
+            if next_look <= Instant::now() {
+                self.look();
+                next_look = Instant::now() + self.parts.config.models.poll_interval();
+            }
+            self.act();
+            self.drain();
+            self.publish();
+            let until = if self.draining.is_empty() { next_look } else { next_look.min(Instant::now() + DRAIN_TICK) };
+            match inbox.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(Event::LoadEnded { id, fingerprint, outcome, elapsed }) => self.load_ended(&id, fingerprint, outcome, elapsed),
+                Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+    }
+
+    fn look(&mut self) {
+        let root = &self.parts.config.models.root;
+        match source::list(root) {
+            Ok(listing) => {
+                if self.listing_failed {
+                    tracing::info!(root = %root.display(), "the models directory can be read again");
+                }
+                self.listing_failed = false;
+                self.merge(listing);
+            }
+            Err(error) => {
+                self.parts.metrics.source_errors.inc();
+                if !self.listing_failed {
+                    tracing::error!(root = %root.display(), error = %error, "the models directory can't be read; what is loaded goes on");
+                }
+                self.listing_failed = true;
+            }
+        }
+        if !self.looked {
+            self.looked = true;
+            let configured = self.parts.config.models.required.iter().filter_map(|name| ModelName::parse(name));
+            self.required = configured.collect();
+            if self.required.is_empty() {
+                self.required = self.models.keys().cloned().collect();
+            }
+        }
+    }
+
+    fn merge(&mut self, mut listing: Listing) {
+        for (name, model) in &mut self.models {
+            let mut found = listing.remove(name).unwrap_or_default();
+            for (version, known) in &mut model.versions {
+                known.found = found.remove(version);
+            }
+            model.versions.extend(found.into_iter().map(|(version, found)| (version, Known::new(found))));
+        }
+        for (name, found) in listing {
+            // Models that appear while the server is not yet ready for want of any are waited for, too.
+            let versions = found.into_iter().map(|(version, found)| (version, Known::new(found))).collect();
+            self.models.insert(name.clone(), KnownModel { versions, stable: None });
+            if self.looked && self.required.is_empty() {
+                self.required.insert(name);
+            }
+        }
+    }
+
+    fn act(&mut self) {
+        let names: Vec<ModelName> = self.models.keys().cloned().collect();
+        for name in names {
+            for action in self.plan(&name) {
+                match action {
+                    Action::Load(version) => self.load(&name, &version),
+                    Action::Unload(version) => self.unload(&name, &version),
+                    Action::Compare(version) => self.compare(&name, &version),
+                    Action::Forget(version) => {
+                        if let Some(model) = self.models.get_mut(&name) {
+                            model.versions.remove(&version);
+                        }
+                    }
+                }
+            }
+            self.choose_stable(&name);
+            if self.models.get(&name).is_some_and(|model| model.versions.is_empty()) {
+                self.models.remove(&name);
+            }
+        }
+        if !self.settled && self.looked && self.loading == 0 {
+            self.settled = true;
+            tracing::info!(models = self.models.len(), "models are loaded");
+        }
+    }
+
+    fn model_view(&self, name: &ModelName) -> Option<ModelView> {
+        let model = self.models.get(name)?;
+        let pinned = self.parts.config.pinned(name.as_str()).and_then(Version::parse);
+        let versions = model.versions.iter().map(|(version, known)| (version.clone(), known.view())).collect();
+        Some(ModelView { versions, pinned, stable: model.stable.clone() })
+    }
+
+    fn plan(&self, name: &ModelName) -> Vec<Action> {
+        self.model_view(name).map(|view| reconcile::plan(&view, self.parts.config.models.keep_versions)).unwrap_or_default()
+    }
+
+    fn choose_stable(&mut self, name: &ModelName) {
+        let Some(view) = self.model_view(name) else { return };
+        let chosen = reconcile::stable(&view, self.parts.config.models.promote);
+        if let Some(model) = self.models.get_mut(name)
+            && model.stable != chosen
+        {
+            let shown = |version: &Option<Version>| version.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
+            match (&model.stable, &chosen) {
+                (None, _) => tracing::info!(model = %name, version = shown(&chosen), "the stable version"),
+                _ => tracing::warn!(model = %name, from = shown(&model.stable), to = shown(&chosen), "the stable version changed"),
+            }
+            // A stable version that went away is remembered until another takes its place, so that none newer does.
+            if chosen.is_some() || view.pinned.is_some() {
+                model.stable = chosen;
+            }
+        }
+    }
+
+    fn load(&mut self, name: &ModelName, version: &Version) {
+        let at_once = if self.settled { 1 } else { self.parts.loader.cores };
+        if self.loading >= at_once {
+            return;
+        }
+        let Some(known) = self.models.get_mut(name).and_then(|model| model.versions.get_mut(version)) else { return };
+        let Some(found) = known.found.clone() else { return };
+        let id = ModelId { name: name.clone(), version: version.clone() };
+        known.seen = found.fingerprint;
+        if let Some(missing) = self.parts.loader.missing(&found.directory) {
+            if !matches!(&known.state, State::Incomplete { missing: before } if *before == missing) {
+                tracing::warn!(model = %name, version = %version, missing, "the package is incomplete; looking again at each poll");
+            }
+            known.state = State::Incomplete { missing };
+            return;
+        }
+        known.state = State::Loading;
+        let (loader, events) = (Arc::clone(&self.parts.loader), self.events.clone());
+        let started = thread::Builder::new().name(format!("load-{name}")).spawn(move || {
+            let start = Instant::now();
+            loader.lower_priority(&id, &found.directory, LOAD_NICENESS);
+            let outcome = loader.load(&found.directory, &id).map(Box::new);
+            let _ = events.send(Event::LoadEnded { id, fingerprint: found.fingerprint, outcome, elapsed: start.elapsed() });
+        });
+        match started {
+            Ok(_) => self.loading += 1,
+            Err(error) => {
+                tracing::error!(error = %error, "no thread to load a model");
+                known.state = State::Idle;
+            }
+        }
+    }
+
+    fn load_ended(&mut self, id: &ModelId, fingerprint: u64, outcome: Result<Box<Loaded>, LoadFailure>, elapsed: Duration) {
+        self.loading -= 1;
+        let settled = self.settled;
+        let metrics = &self.parts.metrics;
+        let Some(known) = self.models.get_mut(&id.name).and_then(|model| model.versions.get_mut(&id.version)) else { return };
+        let outcome = outcome.and_then(|loaded| {
+            let handles = metrics.version(id.name.as_str(), id.version.as_str());
+            let digest = loaded.package.digest().to_owned();
+            Servable::start(*loaded, handles, &self.parts.supervisor)
+                .map(|servable| (servable, digest))
+                .map_err(|error| LoadFailure::Refused(PackageError::new("runtime", "", format!("no thread for its workers: {error}"))))
+        });
+        match outcome {
+            Ok((servable, digest)) => {
+                tracing::info!(model = %id.name, version = %id.version, digest, milliseconds = elapsed.as_millis(), workers = servable.workers, "loaded");
+                metrics.observe_load(id.name.as_str(), id.version.as_str(), LoadOutcome::Loaded, elapsed);
+                known.state = State::Available(Arc::new(servable));
+                known.warning = None;
+            }
+            Err(LoadFailure::Incomplete(missing)) => known.state = State::Incomplete { missing },
+            Err(LoadFailure::Refused(error)) => {
+                // While a copy is under way a file can have its size and not yet its bytes.
+                let copying = settled && matches!(error.check, "manifest" | "files" | "hashes") && known.forgiven != Some(fingerprint);
+                if copying {
+                    known.forgiven = Some(fingerprint);
+                    known.state = State::Incomplete { missing: format!("may still be being copied: {error}") };
+                    return;
+                }
+                tracing::error!(model = %id.name, version = %id.version, reason = error.check, error = %error, "refused");
+                metrics.observe_load(id.name.as_str(), id.version.as_str(), LoadOutcome::Refused { reason: error.check }, elapsed);
+                known.state = State::Refused(error);
+            }
+        }
+    }
+
+    fn unload(&mut self, name: &ModelName, version: &Version) {
+        let Some(known) = self.models.get_mut(name).and_then(|model| model.versions.get_mut(version)) else { return };
+        if let State::Available(servable) = std::mem::replace(&mut known.state, State::Draining) {
+            tracing::info!(model = %name, version = %version, removed = known.found.is_none(), "draining");
+            self.draining.push(servable);
+        }
+    }
+
+    /// Lets go of versions that no request holds any more.
+    fn drain(&mut self) {
+        let mut still = Vec::new();
+        for servable in std::mem::take(&mut self.draining) {
+            // The published snapshot no longer has it, so the count can only fall.
+            if Arc::strong_count(&servable) > 1 || servable.batcher.queue_len() > 0 {
+                still.push(servable);
+                continue;
+            }
+            let id = servable.id().clone();
+            drop(servable);
+            self.parts.metrics.forget_version(id.name.as_str(), id.version.as_str());
+            tracing::info!(model = %id.name, version = %id.version, "unloaded");
+            if let Some(known) = self.models.get_mut(&id.name).and_then(|model| model.versions.get_mut(&id.version))
+                && matches!(known.state, State::Draining)
+            {
+                known.state = State::Idle;
+            }
+        }
+        self.draining = still;
+    }
+
+    /// The directory of a loaded version changed. A package is immutable: another digest is refused and the loaded one goes on.
+    fn compare(&mut self, name: &ModelName, version: &Version) {
+        let Some(known) = self.models.get_mut(name).and_then(|model| model.versions.get_mut(version)) else { return };
+        let (Some(found), State::Available(servable)) = (&known.found, &known.state) else { return };
+        known.seen = found.fingerprint;
+        let outcome = Manifest::read(&found.directory).and_then(|manifest| match manifest.digest == servable.package.digest() {
+            true => manifest.check_files(&found.directory),
+            false => Err(PackageError::new("overwritten", "manifest.json", format!("has digest {}, but {} is loaded", manifest.digest, servable.package.digest()))),
+        });
+        known.warning = outcome.err().map(|error| format!("the files of this version were changed and are refused, the loaded ones go on: {error}"));
+        if let Some(warning) = &known.warning {
+            tracing::error!(model = %name, version = %version, warning, "a loaded version was overwritten");
+            self.parts.metrics.observe_load(name.as_str(), version.as_str(), LoadOutcome::Refused { reason: "overwritten" }, Duration::ZERO);
+        }
+    }
+
+    fn publish(&mut self) {
+        let mut models = BTreeMap::new();
+        for (name, known) in &mut self.models {
+            let stable = known.stable.clone();
+            for (version, known) in &mut known.versions {
+                let (role, digest) = match &known.state {
+                    State::Available(servable) => (Some(if stable.as_ref() == Some(version) { "stable" } else { "idle" }), servable.package.digest().to_owned()),
+                    _ => (None, String::new()),
+                };
+                if role != known.role {
+                    let digest = if digest.is_empty() { known.digest.clone() } else { digest };
+                    self.parts.metrics.set_model_info(name.as_str(), version.as_str(), &digest, known.role, role);
+                    known.role = role;
+                    known.digest = digest;
+                }
+            }
+            let versions: BTreeMap<Version, VersionStatus> =
+                known.versions.iter().map(|(version, known)| (version.clone(), VersionStatus { state: known.state.clone(), warning: known.warning.clone() })).collect();
+            let answering = stable.as_ref().and_then(|version| versions.get(version)).and_then(|status| match &status.state {
+                State::Available(servable) => Some(Arc::clone(servable)),
+                _ => None,
+            });
+            let pinned = self.parts.config.pinned(name.as_str()).and_then(Version::parse);
+            let unversioned = self.parts.metrics.unversioned(name.as_str());
+            models.insert(name.clone(), Model { stable: answering, versions, unversioned, pinned });
+        }
+        let configured = ModelName::parse(&self.parts.config.models.default);
+        let only = (models.len() == 1).then(|| models.keys().next().cloned()).flatten();
+        self.parts.registry.publish(Snapshot { models, required: self.required.clone(), default: configured.or(only), settled: self.settled });
+    }
+}
