@@ -1,0 +1,712 @@
+//! Decode: from a request's bytes to validated, typed columns in one pass, with no tree in between.
+
+use std::collections::HashSet;
+
+use serde_json::Value;
+
+use crate::package::{
+    columns::{Column, Columns},
+    fault::{Fault, MAX_FAULTS},
+    formats,
+    json::{Cursor, Kind, SyntaxError},
+    schema::{Node, ObjectNode, Schema, Types},
+};
+
+/// Limits that hold before memory is spent.
+#[derive(Clone, Copy, Debug)]
+pub struct DecodeLimits {
+    pub max_instances: usize,
+    pub max_depth: usize,
+    /// Elements of all arrays of a request together.
+    pub max_array_values: usize,
+}
+
+#[derive(Debug)]
+pub struct Decoded {
+    pub columns: Columns,
+    /// The request's `id`, to be echoed.
+    pub id: Option<String>,
+    /// The body was one bare instance.
+    pub single: bool,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum DecodeError {
+    /// Not JSON, or JSON that is no request.
+    Malformed { detail: String },
+    /// It does not fit the schema; `more` faults beyond those listed.
+    Invalid { faults: Vec<Fault>, more: usize },
+}
+
+/// Longest `id` of a request, in characters.
+const MAX_ID: usize = 128;
+
+/// Longest piece of a caller's value in an error text, in characters.
+const MAX_ECHO: usize = 40;
+
+/// Decodes `{"instances": [...], "id": "..."}`, or one bare instance.
+pub fn decode_request(schema: &Schema, body: &[u8], limits: &DecodeLimits) -> Result<Decoded, DecodeError> {
+    let mut decoder = Decoder::new(schema, body, limits)?;
+    let outcome = decoder.request();
+    decoder.finish(outcome, body)
+}
+
+/// Decodes one bare instance; pointers begin at the instance.
+pub fn decode_instance(schema: &Schema, document: &[u8], limits: &DecodeLimits) -> Result<Columns, DecodeError> {
+    let mut decoder = Decoder::new(schema, document, limits)?;
+    let outcome = decoder.instance().and_then(|()| decoder.cursor.end().map_err(Stop::from)).map(|()| (None, true));
+    decoder.finish(outcome, document).map(|decoded| decoded.columns)
+}
+
+/// What ends the pass at once.
+enum Stop {
+    Syntax(SyntaxError),
+    Request(String),
+    /// The member `instances` turned up behind others: the body is an envelope after all.
+    Envelope,
+}
+
+impl From<SyntaxError> for Stop {
+    fn from(error: SyntaxError) -> Stop {
+        Stop::Syntax(error)
+    }
+}
+
+type Pass<T> = Result<T, Stop>;
+
+struct Decoder<'a> {
+    schema: &'a Schema,
+    limits: &'a DecodeLimits,
+    cursor: Cursor<'a>,
+    columns: Columns,
+    faults: Vec<Fault>,
+    more: usize,
+    /// Where the pass stands: names and indices from the root down.
+    path: Vec<Step<'a>>,
+    depth: usize,
+    array_values: usize,
+    scratch: Vec<u8>,
+    seen: Vec<bool>,
+    /// `instances` at the root is the envelope's.
+    watch_for_envelope: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Step<'a> {
+    Name(&'a str),
+    Index(usize),
+}
+
+impl<'a> Decoder<'a> {
+    fn new(schema: &'a Schema, body: &'a [u8], limits: &'a DecodeLimits) -> Result<Decoder<'a>, DecodeError> {
+        let text = std::str::from_utf8(body).map_err(|error| malformed(format!("the body is not UTF-8 at byte {}", error.valid_up_to())))?;
+        let mut decoder = Decoder {
+            schema,
+            limits,
+            cursor: Cursor::new(text),
+            columns: Columns::default(),
+            faults: Vec::new(),
+            more: 0,
+            path: Vec::new(),
+            depth: 0,
+            array_values: 0,
+            scratch: Vec::new(),
+            seen: Vec::new(),
+            watch_for_envelope: false,
+        };
+        decoder.clear();
+        Ok(decoder)
+    }
+
+    fn clear(&mut self) {
+        let columns = self.schema.columns().iter().map(|column| Column::new(column.kind)).collect();
+        self.columns = Columns { rows: 0, columns };
+        self.faults.clear();
+        self.seen.clear();
+        self.more = 0;
+        self.depth = 0;
+        self.array_values = 0;
+        self.path.clear();
+    }
+
+    fn finish(self, outcome: Pass<(Option<String>, bool)>, body: &[u8]) -> Result<Decoded, DecodeError> {
+        match outcome {
+            Err(Stop::Syntax(error)) => Err(malformed(format!("the body is not JSON: {} at {}", error.detail, place(body, error.offset)))),
+            Err(Stop::Request(detail)) => Err(malformed(detail)),
+            Err(Stop::Envelope) => Err(malformed("the member \"instances\" is not expected here".to_owned())),
+            Ok(_) if !self.faults.is_empty() => Err(DecodeError::Invalid { faults: self.faults, more: self.more }),
+            Ok((id, single)) => Ok(Decoded { columns: self.columns, id, single }),
+        }
+    }
+
+    fn request(&mut self) -> Pass<(Option<String>, bool)> {
+        if self.cursor.peek()? != Kind::Object {
+            return Err(Stop::Request("the body must be an object: {\"instances\": [...]} or one instance".to_owned()));
+        }
+        let start = self.cursor.position();
+        self.watch_for_envelope = true;
+        let outcome = self.instance();
+        self.watch_for_envelope = false;
+        match outcome {
+            Ok(()) => {
+                self.cursor.end()?;
+                Ok((None, true))
+            }
+            Err(Stop::Envelope) => {
+                self.cursor.rewind(start);
+                self.clear();
+                self.envelope().map(|id| (id, false))
+            }
+            Err(stop) => Err(stop),
+        }
+    }
+
+    fn envelope(&mut self) -> Pass<Option<String>> {
+        let (mut id, mut instances) = (None, false);
+        let mut more = self.cursor.enter(b'}')?;
+        self.path.push(Step::Name("instances"));
+        while more {
+            let mut scratch = std::mem::take(&mut self.scratch);
+            let key = self.cursor.key(&mut scratch)?.to_owned();
+            self.scratch = scratch;
+            match key.as_str() {
+                "instances" if !instances => {
+                    instances = true;
+                    self.instances()?;
+                }
+                "id" if id.is_none() => id = Some(self.id()?),
+                "instances" | "id" => return Err(Stop::Request(format!("the member \"{key}\" occurs twice"))),
+                _ => return Err(Stop::Request(format!("unknown member \"{}\" of the request; known are instances and id", shorten(&key)))),
+            }
+            more = self.cursor.more(b'}')?;
+        }
+        self.path.clear();
+        self.cursor.end()?;
+        if !instances {
+            return Err(Stop::Request("the request has no member \"instances\"".to_owned()));
+        }
+        Ok(id)
+    }
+
+    fn id(&mut self) -> Pass<String> {
+        if self.cursor.peek()? != Kind::String {
+            return Err(Stop::Request("the member \"id\" must be a string".to_owned()));
+        }
+        let id = self.cursor.string(&mut self.scratch)?;
+        if id.chars().count() > MAX_ID {
+            return Err(Stop::Request(format!("the member \"id\" may have at most {MAX_ID} characters")));
+        }
+        Ok(id.to_owned())
+    }
+
+    fn instances(&mut self) -> Pass<()> {
+        if self.cursor.peek()? != Kind::Array {
+            return Err(Stop::Request("the member \"instances\" must be an array".to_owned()));
+        }
+        let mut more = self.cursor.enter(b']')?;
+        if !more {
+            return Err(Stop::Request("the member \"instances\" is empty; send at least one instance".to_owned()));
+        }
+        let mut index = 0;
+        while more {
+            if index == self.limits.max_instances {
+                return Err(Stop::Request(format!("more than {} instances in one request", self.limits.max_instances)));
+            }
+            self.path.push(Step::Index(index));
+            self.instance()?;
+            self.path.pop();
+            index += 1;
+            more = self.cursor.more(b']')?;
+        }
+        Ok(())
+    }
+
+    fn instance(&mut self) -> Pass<()> {
+        let schema = self.schema;
+        self.value(&schema.root)?;
+        self.columns.rows += 1;
+        Ok(())
+    }
+
+    /// One value: validated, and written to its column. Every column gets exactly one entry in every accepted instance.
+    fn value(&mut self, node: &'a Node) -> Pass<()> {
+        let kind = self.cursor.peek()?;
+        let start = self.cursor.position();
+        match kind {
+            Kind::Object => self.object(node)?,
+            Kind::Array => self.array(node)?,
+            Kind::Number => self.number(node)?,
+            Kind::String => self.string(node)?,
+            Kind::Bool => {
+                let value = self.cursor.bool()?;
+                if !node.types.has(Types::BOOLEAN) {
+                    self.wrong_type(node, kind, start);
+                } else if let Some(column) = node.column
+                    && let Some(Column::Boolean(values)) = self.columns.columns.get_mut(column)
+                {
+                    values.push(Some(value));
+                }
+            }
+            Kind::Null => {
+                self.cursor.null()?;
+                if !node.types.has(Types::NULL) {
+                    self.wrong_type(node, kind, start);
+                }
+                self.missing(node);
+            }
+        }
+        if !node.plain {
+            self.listed(node, start);
+        }
+        Ok(())
+    }
+
+    fn number(&mut self, node: &'a Node) -> Pass<()> {
+        let start = self.cursor.position();
+        let value = self.cursor.number()?;
+        let whole = value.fract() == 0.0;
+        if !(node.types.has(Types::NUMBER) || (whole && node.types.has(Types::INTEGER))) {
+            self.wrong_type(node, Kind::Number, start);
+            return Ok(());
+        }
+        let bounds = [
+            ("minimum", "at least", node.minimum, node.minimum.is_some_and(|bound| value < bound)),
+            ("maximum", "at most", node.maximum, node.maximum.is_some_and(|bound| value > bound)),
+            ("exclusiveMinimum", "above", node.exclusive_minimum, node.exclusive_minimum.is_some_and(|bound| value <= bound)),
+            ("exclusiveMaximum", "below", node.exclusive_maximum, node.exclusive_maximum.is_some_and(|bound| value >= bound)),
+        ];
+        for (keyword, relation, bound, violated) in bounds {
+            if violated {
+                let rule = format!("must be {relation} {}", bound.unwrap_or_default());
+                self.fault(node, keyword, rule, start);
+            }
+        }
+        if let Some(step) = node.multiple_of
+            && !formats::is_multiple(value, step)
+        {
+            self.fault(node, "multipleOf", format!("must be a multiple of {step}"), start);
+        }
+        let Some(column) = node.column else { return Ok(()) };
+        let mut too_large = false;
+        match self.columns.columns.get_mut(column) {
+            Some(Column::Number(values)) => values.push(value),
+            Some(Column::Integer(values)) => {
+                let text = std::str::from_utf8(self.cursor.slice(start)).unwrap_or_default();
+                let exact = text.parse().ok().or_else(|| (value.abs() < 9.0e18 && whole).then_some(value as i64));
+                too_large = exact.is_none();
+                values.push(exact);
+            }
+            _ => {}
+        }
+        if too_large {
+            self.fault(node, "dtype", "must fit a 64-bit integer".to_owned(), start);
+        }
+        Ok(())
+    }
+
+    fn string(&mut self, node: &'a Node) -> Pass<()> {
+        let start = self.cursor.position();
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let outcome = self.cursor.string(&mut scratch).map(|value| self.checked_string(node, value, start));
+        self.scratch = scratch;
+        outcome.map_err(Stop::from)
+    }
+
+    fn checked_string(&mut self, node: &'a Node, value: &str, start: usize) {
+        if !node.types.has(Types::STRING) {
+            self.wrong_type(node, Kind::String, start);
+            return;
+        }
+        if node.min_length > 0 || node.max_length < usize::MAX {
+            let length = value.chars().count();
+            if length < node.min_length {
+                self.fault(node, "minLength", format!("must have at least {} characters", node.min_length), start);
+            }
+            if length > node.max_length {
+                self.fault(node, "maxLength", format!("must have at most {} characters", node.max_length), start);
+            }
+        }
+        if let Some(pattern) = &node.pattern
+            && !pattern.is_match(value)
+        {
+            self.fault(node, "pattern", format!("must match {}", pattern.as_str()), start);
+        }
+        if let Some(format) = node.format
+            && !formats::fits(format, value)
+        {
+            self.fault(node, "format", format!("must be a {}", formats::name(format)), start);
+        }
+        let Some(column) = node.column else { return };
+        let mut broken = false;
+        match self.columns.columns.get_mut(column) {
+            Some(Column::Text(spans)) => spans.push(value.as_bytes()),
+            Some(Column::Binary(spans)) => {
+                let decode = |bytes: &mut Vec<u8>| base64_simd::STANDARD.decode_append(value.as_bytes(), bytes);
+                broken = spans.push_with(decode).is_err();
+            }
+            _ => {}
+        }
+        if broken {
+            self.fault(node, "contentEncoding", "must be base64 (RFC 4648, with padding)".to_owned(), start);
+        }
+    }
+
+    fn object(&mut self, node: &'a Node) -> Pass<()> {
+        let start = self.cursor.position();
+        if !node.types.has(Types::OBJECT) {
+            self.skip()?;
+            self.wrong_type(node, Kind::Object, start);
+            return Ok(());
+        }
+        match &node.object {
+            None => self.skip(),
+            Some(object) => self.members(node, object, start),
+        }
+    }
+
+    fn members(&mut self, node: &'a Node, object: &'a ObjectNode, start: usize) -> Pass<()> {
+        self.deepen()?;
+        let at_root = self.watch_for_envelope && self.depth == 1;
+        let base = self.seen.len();
+        self.seen.resize(base + object.properties.len(), false);
+        let mut others: Option<HashSet<String>> = None;
+        let mut expected = 0;
+        let mut more = self.cursor.enter(b'}')?;
+        while more {
+            let mut scratch = std::mem::take(&mut self.scratch);
+            let key = self.cursor.key(&mut scratch)?;
+            // Members mostly come in the order of the schema.
+            let index = match object.properties.get(expected) {
+                Some((name, _)) if name == key => Some(expected),
+                _ => object.properties.iter().position(|(name, _)| name == key),
+            };
+            let unknown = index.is_none().then(|| key.to_owned());
+            self.scratch = scratch;
+            match (index, unknown) {
+                (Some(index), _) => {
+                    expected = index + 1;
+                    if self.seen.get(base + index) == Some(&true) {
+                        return Err(self.duplicate(object.properties.get(index).map_or("", |(name, _)| name)));
+                    }
+                    if let Some(seen) = self.seen.get_mut(base + index) {
+                        *seen = true;
+                    }
+                    if let Some((name, node)) = object.properties.get(index) {
+                        self.path.push(Step::Name(name));
+                        self.value(node)?;
+                        self.path.pop();
+                    }
+                }
+                (None, unknown) => {
+                    let name = unknown.unwrap_or_default();
+                    if at_root && name == "instances" {
+                        return Err(Stop::Envelope);
+                    }
+                    self.cursor.peek()?;
+                    self.skip()?;
+                    if !object.additional {
+                        self.unknown_member(node, object, &name);
+                    }
+                    if !others.get_or_insert_default().insert(name.clone()) {
+                        return Err(self.duplicate(&name));
+                    }
+                }
+            }
+            more = self.cursor.more(b'}')?;
+        }
+        self.depth -= 1;
+        let missing: Vec<usize> = (0..object.properties.len()).filter(|index| self.seen.get(base + index) == Some(&false)).collect();
+        self.seen.truncate(base);
+        for index in missing {
+            let Some((name, child)) = object.properties.get(index) else { continue };
+            if object.required.contains(&index) {
+                self.path.push(Step::Name(name));
+                self.fault_without_value("required", format!("`{}` is required", shorten(name)));
+                self.path.pop();
+            }
+            self.missing(child);
+        }
+        for name in &object.required_others {
+            if !others.as_ref().is_some_and(|others| others.contains(name)) {
+                self.fault(node, "required", format!("needs the member \"{name}\""), start);
+            }
+        }
+        Ok(())
+    }
+
+    fn unknown_member(&mut self, node: &Node, object: &ObjectNode, name: &str) {
+        let nearest = object.properties.iter().map(|(known, _)| known).min_by_key(|known| strsim::damerau_levenshtein(known, name));
+        let nearest = nearest.filter(|known| strsim::damerau_levenshtein(known, name) <= known.len().div_ceil(3));
+        let hint = nearest.map(|known| format!("; did you mean \"{known}\"?")).unwrap_or_default();
+        let shown = if node.pii { "a member".to_owned() } else { format!("\"{}\"", shorten(name)) };
+        let pointer = format!("{}/{}", self.pointer(), shorten(name).replace('~', "~0").replace('/', "~1"));
+        self.push(pointer, "additionalProperties", format!("{shown} is not a known field{hint}"));
+    }
+
+    fn duplicate(&self, name: &str) -> Stop {
+        Stop::Request(format!("the member \"{}\" occurs twice in {}", shorten(name), if self.path.is_empty() { "the body".to_owned() } else { self.pointer() }))
+    }
+
+    fn array(&mut self, node: &'a Node) -> Pass<()> {
+        let start = self.cursor.position();
+        if !node.types.has(Types::ARRAY) {
+            self.skip()?;
+            self.wrong_type(node, Kind::Array, start);
+            return Ok(());
+        }
+        let Some(column) = node.column else {
+            return self.elements(node, start, &mut None).map(|_| ());
+        };
+        let mut numbers = Vec::new();
+        let first = match self.columns.columns.get_mut(column) {
+            Some(Column::Array(arrays)) => {
+                numbers = std::mem::take(&mut arrays.values);
+                numbers.len()
+            }
+            _ => 0,
+        };
+        let mut sink = Some(numbers);
+        let shape = self.elements(node, start, &mut sink);
+        if let Some(Column::Array(arrays)) = self.columns.columns.get_mut(column) {
+            arrays.values = sink.unwrap_or_default();
+            if let Ok(shape) = &shape {
+                arrays.push_row(first, shape.as_deref());
+            }
+        }
+        shape.map(|_| ())
+    }
+
+    /// The elements of an array: their shape where it is regular, their numbers into `sink` where there is one.
+    fn elements(&mut self, node: &'a Node, start: usize, sink: &mut Option<Vec<f64>>) -> Pass<Option<Vec<usize>>> {
+        self.deepen()?;
+        let mut count = 0;
+        let mut inner: Option<Option<Vec<usize>>> = None;
+        let mut more = self.cursor.enter(b']')?;
+        while more {
+            self.array_values += 1;
+            if self.array_values > self.limits.max_array_values {
+                return Err(Stop::Request(format!("more than {} array elements in one request", self.limits.max_array_values)));
+            }
+            let child = node.prefix_items.get(count).or(node.items.as_deref());
+            self.path.push(Step::Index(count));
+            let shape = match child {
+                None => {
+                    self.cursor.peek()?;
+                    self.skip()?;
+                    None
+                }
+                Some(child) => self.element(child, sink)?,
+            };
+            self.path.pop();
+            match &inner {
+                None => inner = Some(shape),
+                Some(known) if *known == shape => {}
+                Some(_) => inner = Some(None),
+            }
+            count += 1;
+            more = self.cursor.more(b']')?;
+        }
+        self.depth -= 1;
+        if count < node.min_items {
+            self.fault_without_echo(node, "minItems", format!("must have at least {} elements, has {count}", node.min_items));
+        }
+        if count > node.max_items {
+            self.fault_without_echo(node, "maxItems", format!("must have at most {} elements, has {count}", node.max_items));
+        }
+        let _ = start;
+        let below = inner.unwrap_or(Some(Vec::new()));
+        Ok(below.map(|below| {
+            let mut shape = vec![count];
+            shape.extend(below);
+            shape
+        }))
+    }
+
+    fn element(&mut self, child: &'a Node, sink: &mut Option<Vec<f64>>) -> Pass<Option<Vec<usize>>> {
+        let kind = self.cursor.peek()?;
+        let start = self.cursor.position();
+        match (kind, &mut *sink) {
+            (Kind::Number, Some(_)) => {
+                self.number(child)?;
+                if !child.plain {
+                    self.listed(child, start);
+                }
+                // Read twice only in that the digits are looked at again; columns of arrays have no other place for them.
+                let end = self.cursor.position();
+                self.cursor.rewind(start);
+                let value = self.cursor.number()?;
+                self.cursor.rewind(end);
+                if let Some(values) = sink {
+                    values.push(value);
+                }
+                Ok(Some(Vec::new()))
+            }
+            (Kind::Array, Some(_)) if child.types.has(Types::ARRAY) => {
+                let shape = self.elements(child, start, sink)?;
+                if !child.plain {
+                    self.listed(child, start);
+                }
+                Ok(shape)
+            }
+            _ => {
+                self.value(child)?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Passes over a value that no schema looks at; duplicate members are found all the same.
+    fn skip(&mut self) -> Pass<()> {
+        match self.cursor.peek()? {
+            Kind::Null => self.cursor.null()?,
+            Kind::Bool => {
+                self.cursor.bool()?;
+            }
+            Kind::Number => {
+                self.cursor.number()?;
+            }
+            Kind::String => {
+                self.cursor.string(&mut self.scratch)?;
+            }
+            Kind::Array => {
+                self.deepen()?;
+                let mut more = self.cursor.enter(b']')?;
+                while more {
+                    self.skip()?;
+                    more = self.cursor.more(b']')?;
+                }
+                self.depth -= 1;
+            }
+            Kind::Object => {
+                self.deepen()?;
+                let mut names = HashSet::new();
+                let mut more = self.cursor.enter(b'}')?;
+                while more {
+                    let name = self.cursor.key(&mut self.scratch)?.to_owned();
+                    self.skip()?;
+                    if !names.insert(name.clone()) {
+                        return Err(self.duplicate(&name));
+                    }
+                    more = self.cursor.more(b'}')?;
+                }
+                self.depth -= 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn deepen(&mut self) -> Pass<()> {
+        self.depth += 1;
+        if self.depth > self.limits.max_depth {
+            return Err(Stop::Request(format!("nested more than {} levels deep", self.limits.max_depth)));
+        }
+        Ok(())
+    }
+
+    /// Fills the columns of a value that is absent or null.
+    fn missing(&mut self, node: &Node) {
+        if let Some(column) = node.column.and_then(|column| self.columns.columns.get_mut(column)) {
+            column.push_missing();
+        }
+        for column in node.object.iter().flat_map(|object| &object.columns) {
+            if let Some(column) = self.columns.columns.get_mut(*column) {
+                column.push_missing();
+            }
+        }
+    }
+
+    /// `enum` and `const`, which may hold anything: compared as documents.
+    #[cold]
+    fn listed(&mut self, node: &Node, start: usize) {
+        let Ok(value) = serde_json::from_slice::<Value>(self.cursor.slice(start)) else { return };
+        if let Some(known) = &node.enumeration
+            && !known.iter().any(|known| equal(known, &value))
+        {
+            let mut list: Vec<String> = known.iter().take(12).map(Value::to_string).collect();
+            list.extend((known.len() > 12).then(|| format!("and {} more", known.len() - 12)));
+            self.fault(node, "enum", format!("must be one of {}", list.join(", ")), start);
+        }
+        if let Some(constant) = &node.constant
+            && !equal(constant, &value)
+        {
+            self.fault(node, "const", format!("must be {constant}"), start);
+        }
+    }
+
+    fn wrong_type(&mut self, node: &Node, given: Kind, start: usize) {
+        let given = if given == Kind::Number && node.types.has(Types::INTEGER) { "number with a fraction" } else { given.name() };
+        let detail = format!("must be {}, not {given}", node.types.describe());
+        if given == "string" || given.starts_with("number") { self.fault(node, "type", detail, start) } else { self.fault_without_echo(node, "type", detail) }
+    }
+
+    /// A violated rule, with the value that violates it unless the field is personal.
+    #[cold]
+    fn fault(&mut self, node: &Node, keyword: &'static str, rule: String, start: usize) {
+        if node.pii {
+            return self.fault_without_echo(node, keyword, rule);
+        }
+        let given = String::from_utf8_lossy(self.cursor.slice(start)).into_owned();
+        let pointer = self.pointer();
+        let name = self.name();
+        self.push(pointer, keyword, format!("{name} {rule}; got {}", shorten(&given)));
+    }
+
+    fn fault_without_echo(&mut self, _node: &Node, keyword: &'static str, rule: String) {
+        let detail = format!("{} {rule}", self.name());
+        self.push(self.pointer(), keyword, detail);
+    }
+
+    fn fault_without_value(&mut self, keyword: &'static str, detail: String) {
+        self.push(self.pointer(), keyword, detail);
+    }
+
+    fn push(&mut self, pointer: String, keyword: &'static str, detail: String) {
+        if self.faults.len() < MAX_FAULTS { self.faults.push(Fault { pointer, keyword, detail }) } else { self.more += 1 }
+    }
+
+    fn pointer(&self) -> String {
+        self.path.iter().fold(String::new(), |text, step| match step {
+            Step::Name(name) => format!("{text}/{}", name.replace('~', "~0").replace('/', "~1")),
+            Step::Index(index) => format!("{text}/{index}"),
+        })
+    }
+
+    fn name(&self) -> String {
+        let name = self.path.iter().rev().find_map(|step| match step {
+            Step::Name("instances") | Step::Index(_) => None,
+            Step::Name(name) => Some(*name),
+        });
+        name.map_or_else(|| "the instance".to_owned(), |name| format!("`{name}`"))
+    }
+}
+
+fn malformed(detail: String) -> DecodeError {
+    DecodeError::Malformed { detail }
+}
+
+fn place(body: &[u8], offset: usize) -> String {
+    let before = body.get(..offset).unwrap_or(body);
+    let line = memchr::memchr_iter(b'\n', before).count() + 1;
+    let column = before.len() - memchr::memrchr(b'\n', before).map_or(0, |newline| newline + 1) + 1;
+    format!("line {line}, column {column}")
+}
+
+fn shorten(text: &str) -> String {
+    match text.char_indices().nth(MAX_ECHO) {
+        Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}
+
+/// JSON Schema's equality: numbers by value, objects whatever the order.
+fn equal(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Number(a), Value::Number(b)) => match (a.as_i64(), b.as_i64()) {
+            (Some(a), Some(b)) => a == b,
+            _ => a.as_f64() == b.as_f64(),
+        },
+        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| equal(a, b)),
+        (Value::Object(a), Value::Object(b)) => a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| equal(a, b))),
+        _ => a == b,
+    }
+}

@@ -1,0 +1,156 @@
+//! Formats of texts and exact multiples of numbers.
+
+use crate::package::schema::Format;
+
+pub(super) fn name(format: Format) -> &'static str {
+    match format {
+        Format::DateTime => "date-time (RFC 3339)",
+        Format::Date => "date (YYYY-MM-DD)",
+        Format::Uuid => "UUID",
+    }
+}
+
+pub(super) fn fits(format: Format, text: &str) -> bool {
+    match format {
+        Format::Date => is_date(text.as_bytes()),
+        Format::DateTime => is_date_time(text.as_bytes()),
+        Format::Uuid => is_uuid(text.as_bytes()),
+    }
+}
+
+fn digits(text: &[u8]) -> Option<u32> {
+    text.iter().try_fold(0u32, |value, byte| byte.is_ascii_digit().then(|| value * 10 + u32::from(byte - b'0')))
+}
+
+fn is_date(text: &[u8]) -> bool {
+    let [year @ .., b'-', m1, m2, b'-', d1, d2] = text else { return false };
+    if year.len() != 4 {
+        return false;
+    }
+    let (Some(year), Some(month), Some(day)) = (digits(year), digits(&[*m1, *m2]), digits(&[*d1, *d2])) else { return false };
+    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let days = match month {
+        1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
+        4 | 6 | 9 | 11 => 30,
+        2 if leap => 29,
+        2 => 28,
+        _ => return false,
+    };
+    (1..=days).contains(&day)
+}
+
+/// RFC 3339 section 5.6; a leap second only where one can be: at 23:59:60 UTC.
+fn is_date_time(text: &[u8]) -> bool {
+    let (Some(date), Some(separator), Some(time)) = (text.get(..10), text.get(10), text.get(11..)) else { return false };
+    if !is_date(date) || !matches!(separator, b'T' | b't') {
+        return false;
+    }
+    let [h1, h2, b':', m1, m2, b':', s1, s2, rest @ ..] = time else { return false };
+    let (Some(hour), Some(minute), Some(second)) = (digits(&[*h1, *h2]), digits(&[*m1, *m2]), digits(&[*s1, *s2])) else { return false };
+    let rest = match rest {
+        [b'.', fraction @ ..] => {
+            let length = fraction.iter().take_while(|byte| byte.is_ascii_digit()).count();
+            if length == 0 {
+                return false;
+            }
+            fraction.get(length..).unwrap_or_default()
+        }
+        rest => rest,
+    };
+    let offset = match rest {
+        [b'Z' | b'z'] => 0,
+        [sign @ (b'+' | b'-'), h1, h2, b':', m1, m2] => match (digits(&[*h1, *h2]), digits(&[*m1, *m2])) {
+            (Some(hours @ 0..=23), Some(minutes @ 0..=59)) => (hours * 60 + minutes) as i32 * if *sign == b'-' { -1 } else { 1 },
+            _ => return false,
+        },
+        _ => return false,
+    };
+    if hour > 23 || minute > 59 || second > 60 {
+        return false;
+    }
+    second < 60 || ((hour * 60 + minute) as i32 - offset).rem_euclid(1440) == 1439
+}
+
+fn is_uuid(text: &[u8]) -> bool {
+    text.len() == 36 && text.iter().enumerate().all(|(index, byte)| if matches!(index, 8 | 13 | 18 | 23) { *byte == b'-' } else { byte.is_ascii_hexdigit() })
+}
+
+/// Whether `value` is a multiple of `step`, decided on the decimal digits of both.
+pub(super) fn is_multiple(value: f64, step: f64) -> bool {
+    let (Some((value, value_exponent)), Some((step, step_exponent))) = (decimal(value.abs()), decimal(step)) else { return false };
+    if value == 0 {
+        return true;
+    }
+    // value * 10^a is a multiple of step * 10^b, for integers without trailing zeros.
+    let shift = value_exponent - step_exponent;
+    if shift >= 0 {
+        // (value * 10^shift) mod step, without the large product.
+        let mut rest = value % step;
+        for _ in 0..shift {
+            rest = rest * 10 % step;
+            if rest == 0 {
+                return true;
+            }
+        }
+        rest == 0
+    } else {
+        // `value` has no trailing zero, so it is no multiple of step * 10^n unless n is 0.
+        let power = u32::try_from(-shift).ok().and_then(|shift| 10u128.checked_pow(shift)).and_then(|power| power.checked_mul(step));
+        power.is_some_and(|power| value % power == 0)
+    }
+}
+
+/// The shortest decimal digits of a number as an integer and a power of ten.
+fn decimal(value: f64) -> Option<(u128, i32)> {
+    let text = format!("{value:e}");
+    let (mantissa, exponent) = text.split_once('e')?;
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits: u128 = format!("{whole}{fraction}").parse().ok()?;
+    Some((digits, exponent.parse::<i32>().ok()? - i32::try_from(fraction.len()).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::package::{
+        formats::{fits, is_multiple},
+        schema::Format,
+    };
+
+    #[test]
+    fn texts_of_each_format() {
+        let good = [
+            (Format::Date, "2024-02-29"),
+            (Format::DateTime, "2024-02-29T12:00:00Z"),
+            (Format::DateTime, "1990-12-31T15:59:60-08:00"),
+            (Format::DateTime, "2024-02-29t12:00:00.123+05:30"),
+            (Format::Uuid, "2EB8AA08-aa98-11ea-b4aa-73b441d16380"),
+        ];
+        let bad = [
+            (Format::Date, "2023-02-29"),
+            (Format::Date, "2023-2-9"),
+            (Format::Date, "12023-02-09"),
+            (Format::DateTime, "2024-02-29 12:00:00Z"),
+            (Format::DateTime, "2024-02-29T12:00:60Z"),
+            (Format::DateTime, "2024-02-29T24:00:00Z"),
+            (Format::DateTime, "2024-02-29T12:00:00"),
+            (Format::DateTime, "2024-02-29T12:00:00.Z"),
+            (Format::Uuid, "2eb8aa08aa9811eab4aa73b441d16380"),
+        ];
+        for (format, text) in good {
+            assert!(fits(format, text), "{text}");
+        }
+        for (format, text) in bad {
+            assert!(!fits(format, text), "{text}");
+        }
+    }
+
+    #[test]
+    fn multiples_are_exact_in_decimal() {
+        for (value, step) in [(0.3, 0.1), (1e300, 0.1), (7.0, 3.5), (0.0, 7.0), (-4.5, 1.5), (1.1, 0.01), (19.99, 0.01)] {
+            assert!(is_multiple(value, step), "{value} {step}");
+        }
+        for (value, step) in [(0.35, 0.1), (1.0, 3.0), (1e-300, 1e300), (5.0, 10.0), (0.075, 0.01)] {
+            assert!(!is_multiple(value, step), "{value} {step}");
+        }
+    }
+}

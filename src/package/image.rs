@@ -1,0 +1,133 @@
+//! Image steps: from the bytes of a PNG or JPEG to numbers, by Pillow's definitions.
+
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer, images::Image as Pixels};
+use image::{DynamicImage, ImageReader, Limits};
+
+use crate::package::steps::{Interpolation, Layout, Mode};
+
+/// Larger images are refused before memory is spent on their pixels.
+const MAX_SIDE: u32 = 16_384;
+const MAX_BYTES: u64 = 256 << 20;
+
+#[derive(Clone, Debug)]
+pub(super) struct ImageSteps {
+    pub mode: Mode,
+    pub after: Vec<ImageStep>,
+    pub layout: Layout,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum ImageStep {
+    Resize { height: u32, width: u32, interpolation: Interpolation },
+    CenterCrop { height: usize, width: usize },
+    Rescale(f64),
+    Normalize { mean: Vec<f64>, std: Vec<f64> },
+}
+
+/// Height x width x channels; bytes until a step makes numbers of them.
+struct Picture {
+    height: usize,
+    width: usize,
+    channels: usize,
+    bytes: Vec<u8>,
+}
+
+impl ImageSteps {
+    pub fn channels(&self) -> usize {
+        match self.mode {
+            Mode::Grey => 1,
+            Mode::Rgb => 3,
+        }
+    }
+
+    /// The numbers of one image and their shape, without the batch axis.
+    pub fn apply(&self, bytes: &[u8]) -> Result<(Vec<usize>, Vec<f64>), String> {
+        let mut picture = decode(bytes, self.mode)?;
+        let mut numbers: Option<Vec<f64>> = None;
+        for step in &self.after {
+            match step {
+                ImageStep::Resize { height, width, interpolation } => picture = resize(&picture, *height, *width, *interpolation)?,
+                ImageStep::CenterCrop { height, width } => picture = crop(&picture, *height, *width)?,
+                ImageStep::Rescale(factor) => numbers.get_or_insert_with(|| widen(&picture)).iter_mut().for_each(|x| *x *= factor),
+                ImageStep::Normalize { mean, std } => {
+                    let numbers = numbers.get_or_insert_with(|| widen(&picture));
+                    for pixel in numbers.chunks_mut(picture.channels) {
+                        for ((x, mean), std) in pixel.iter_mut().zip(mean).zip(std) {
+                            *x = (*x - mean) / std;
+                        }
+                    }
+                }
+            }
+        }
+        let numbers = numbers.unwrap_or_else(|| widen(&picture));
+        let Picture { height, width, channels, .. } = picture;
+        Ok(match self.layout {
+            Layout::Nhwc => (vec![height, width, channels], numbers),
+            Layout::Nchw => {
+                let planes = (0..channels).flat_map(|channel| numbers.iter().skip(channel).step_by(channels).copied());
+                (vec![channels, height, width], planes.collect())
+            }
+        })
+    }
+}
+
+fn widen(picture: &Picture) -> Vec<f64> {
+    picture.bytes.iter().map(|byte| f64::from(*byte)).collect()
+}
+
+fn decode(bytes: &[u8], mode: Mode) -> Result<Picture, String> {
+    let mut reader = ImageReader::new(std::io::Cursor::new(bytes)).with_guessed_format().map_err(|error| error.to_string())?;
+    let mut limits = Limits::default();
+    limits.max_image_width = Some(MAX_SIDE);
+    limits.max_image_height = Some(MAX_SIDE);
+    limits.max_alloc = Some(MAX_BYTES);
+    reader.limits(limits);
+    let image = reader.decode().map_err(|error| format!("is not a PNG or JPEG that can be read: {error}"))?;
+    let (width, height) = (image.width() as usize, image.height() as usize);
+    let (channels, bytes) = match mode {
+        Mode::Grey => (1, grey(image)),
+        Mode::Rgb => (3, image.into_rgb8().into_raw()),
+    };
+    Ok(Picture { height, width, channels, bytes })
+}
+
+/// Pillow's "L": L = (R * 19595 + G * 38470 + B * 7471 + 0x8000) >> 16; alpha is dropped.
+fn grey(image: DynamicImage) -> Vec<u8> {
+    match image {
+        DynamicImage::ImageLuma8(_) | DynamicImage::ImageLumaA8(_) | DynamicImage::ImageLuma16(_) | DynamicImage::ImageLumaA16(_) => image.into_luma8().into_raw(),
+        colour => {
+            let pixels = colour.into_rgb8();
+            let luma = |pixel: &image::Rgb<u8>| {
+                let [r, g, b] = pixel.0.map(u32::from);
+                ((r * 19_595 + g * 38_470 + b * 7_471 + 0x8000) >> 16) as u8
+            };
+            pixels.pixels().map(luma).collect()
+        }
+    }
+}
+
+fn resize(picture: &Picture, height: u32, width: u32, interpolation: Interpolation) -> Result<Picture, String> {
+    let pixel_type = if picture.channels == 1 { PixelType::U8 } else { PixelType::U8x3 };
+    let algorithm = match interpolation {
+        Interpolation::Nearest => ResizeAlg::Nearest,
+        Interpolation::Bilinear => ResizeAlg::Convolution(FilterType::Bilinear),
+        Interpolation::Bicubic => ResizeAlg::Convolution(FilterType::CatmullRom),
+        Interpolation::Lanczos => ResizeAlg::Convolution(FilterType::Lanczos3),
+    };
+    let source = Pixels::from_vec_u8(picture.width as u32, picture.height as u32, picture.bytes.clone(), pixel_type).map_err(|error| error.to_string())?;
+    let mut target = Pixels::new(width, height, pixel_type);
+    Resizer::new().resize(&source, &mut target, &ResizeOptions::new().resize_alg(algorithm)).map_err(|error| error.to_string())?;
+    Ok(Picture { height: height as usize, width: width as usize, channels: picture.channels, bytes: target.into_vec() })
+}
+
+/// torchvision's and transformers' centre: the upper left corner is rounded down.
+fn crop(picture: &Picture, height: usize, width: usize) -> Result<Picture, String> {
+    if picture.height < height || picture.width < width {
+        return Err(format!("is {} x {} pixels, too small for a crop of {height} x {width}", picture.height, picture.width));
+    }
+    let (top, left) = ((picture.height - height) / 2, (picture.width - width) / 2);
+    let row_bytes = picture.width * picture.channels;
+    let rows = picture.bytes.chunks(row_bytes.max(1)).skip(top).take(height);
+    let bytes = rows.flat_map(|row| row.iter().skip(left * picture.channels).take(width * picture.channels).copied()).collect();
+    Ok(Picture { height, width, channels: picture.channels, bytes })
+}

@@ -1,0 +1,313 @@
+//! A cursor over JSON text: pulls one token after the other, without a tree.
+
+/// Where and why the text is not JSON.
+#[derive(Debug, PartialEq, Eq)]
+pub struct SyntaxError {
+    pub offset: usize,
+    pub detail: &'static str,
+}
+
+pub type Result<T> = std::result::Result<T, SyntaxError>;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Null,
+    Bool,
+    Number,
+    String,
+    Array,
+    Object,
+}
+
+impl Kind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Null => "null",
+            Kind::Bool => "boolean",
+            Kind::Number => "number",
+            Kind::String => "string",
+            Kind::Array => "array",
+            Kind::Object => "object",
+        }
+    }
+}
+
+pub struct Cursor<'a> {
+    text: &'a [u8],
+    position: usize,
+}
+
+impl<'a> Cursor<'a> {
+    /// The text must be UTF-8: strings are handed out unchecked in that respect.
+    pub fn new(text: &'a str) -> Cursor<'a> {
+        Cursor { text: text.as_bytes(), position: 0 }
+    }
+
+    pub fn position(&self) -> usize {
+        self.position
+    }
+
+    pub fn rewind(&mut self, position: usize) {
+        self.position = position;
+    }
+
+    pub fn slice(&self, start: usize) -> &'a [u8] {
+        self.text.get(start..self.position).unwrap_or_default()
+    }
+
+    fn fail<T>(&self, detail: &'static str) -> Result<T> {
+        Err(SyntaxError { offset: self.position, detail })
+    }
+
+    #[inline]
+    fn byte(&self) -> Option<u8> {
+        self.text.get(self.position).copied()
+    }
+
+    #[inline]
+    pub fn skip_space(&mut self) {
+        while let Some(b' ' | b'\n' | b'\t' | b'\r') = self.byte() {
+            self.position += 1;
+        }
+    }
+
+    /// The kind of the value that begins here, after any white space.
+    #[inline]
+    pub fn peek(&mut self) -> Result<Kind> {
+        self.skip_space();
+        match self.byte() {
+            Some(b'"') => Ok(Kind::String),
+            Some(b'-' | b'0'..=b'9') => Ok(Kind::Number),
+            Some(b'{') => Ok(Kind::Object),
+            Some(b'[') => Ok(Kind::Array),
+            Some(b't' | b'f') => Ok(Kind::Bool),
+            Some(b'n') => Ok(Kind::Null),
+            Some(_) => self.fail("expected a value"),
+            None => self.fail("the text ends where a value is expected"),
+        }
+    }
+
+    #[inline]
+    fn eat(&mut self, byte: u8) -> bool {
+        let found = self.byte() == Some(byte);
+        self.position += usize::from(found);
+        found
+    }
+
+    fn literal(&mut self, word: &'static [u8]) -> Result<()> {
+        if self.text.get(self.position..self.position + word.len()) == Some(word) {
+            self.position += word.len();
+            return Ok(());
+        }
+        self.fail("expected null, true or false")
+    }
+
+    pub fn null(&mut self) -> Result<()> {
+        self.literal(b"null")
+    }
+
+    pub fn bool(&mut self) -> Result<bool> {
+        if self.byte() == Some(b't') { self.literal(b"true").map(|()| true) } else { self.literal(b"false").map(|()| false) }
+    }
+
+    /// Enters an array or object; `false` when it is empty (and already left).
+    #[inline]
+    pub fn enter(&mut self, close: u8) -> Result<bool> {
+        self.position += 1;
+        self.skip_space();
+        Ok(!self.eat(close))
+    }
+
+    /// After an element: `true` when another follows.
+    #[inline]
+    pub fn more(&mut self, close: u8) -> Result<bool> {
+        self.skip_space();
+        if self.eat(b',') {
+            self.skip_space();
+            return Ok(true);
+        }
+        if self.eat(close) {
+            return Ok(false);
+        }
+        self.fail(if close == b']' { "expected , or ]" } else { "expected , or }" })
+    }
+
+    /// A member's name; stands before its value afterwards. `scratch` takes the text where it has escapes.
+    #[inline]
+    pub fn key<'s>(&mut self, scratch: &'s mut Vec<u8>) -> Result<&'s str>
+    where
+        'a: 's,
+    {
+        if self.byte() != Some(b'"') {
+            return self.fail("expected a member's name in double quotes");
+        }
+        let key = self.string(scratch)?;
+        self.skip_space();
+        if !self.eat(b':') {
+            return self.fail("expected :");
+        }
+        Ok(key)
+    }
+
+    /// A string: borrowed from the text where it has no escapes.
+    #[inline]
+    pub fn string<'s>(&mut self, scratch: &'s mut Vec<u8>) -> Result<&'s str>
+    where
+        'a: 's,
+    {
+        let start = self.position + 1;
+        let mut end = start;
+        loop {
+            match self.text.get(end) {
+                Some(b'"') => break,
+                Some(b'\\') => return self.escaped(start, end, scratch),
+                Some(0..0x20) => {
+                    self.position = end;
+                    return self.fail("a control character in a string must be escaped");
+                }
+                Some(_) => end += 1,
+                None => {
+                    self.position = end;
+                    return self.fail("the string does not end");
+                }
+            }
+        }
+        self.position = end + 1;
+        // Cut at quotes, so between characters: never an error.
+        std::str::from_utf8(self.text.get(start..end).unwrap_or_default()).or(Err(SyntaxError { offset: start, detail: "not UTF-8" }))
+    }
+
+    #[cold]
+    fn escaped<'s>(&mut self, start: usize, mut at: usize, scratch: &'s mut Vec<u8>) -> Result<&'s str> {
+        scratch.clear();
+        scratch.extend_from_slice(self.text.get(start..at).unwrap_or_default());
+        loop {
+            self.position = at;
+            match self.text.get(at) {
+                Some(b'"') => break,
+                Some(b'\\') => {
+                    self.position += 1;
+                    let character = self.escape()?;
+                    scratch.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+                    at = self.position;
+                }
+                Some(0..0x20) => return self.fail("a control character in a string must be escaped"),
+                Some(byte) => {
+                    scratch.push(*byte);
+                    at += 1;
+                }
+                None => return self.fail("the string does not end"),
+            }
+        }
+        self.position = at + 1;
+        std::str::from_utf8(scratch).or(Err(SyntaxError { offset: start, detail: "not UTF-8" }))
+    }
+
+    fn escape(&mut self) -> Result<char> {
+        let byte = self.byte();
+        self.position += 1;
+        Ok(match byte {
+            Some(b'"') => '"',
+            Some(b'\\') => '\\',
+            Some(b'/') => '/',
+            Some(b'b') => '\u{8}',
+            Some(b'f') => '\u{c}',
+            Some(b'n') => '\n',
+            Some(b'r') => '\r',
+            Some(b't') => '\t',
+            Some(b'u') => {
+                let first = self.hex()?;
+                let code = match first {
+                    0xd800..=0xdbff => {
+                        if !(self.eat(b'\\') && self.eat(b'u')) {
+                            return self.fail("half a surrogate pair");
+                        }
+                        let second = self.hex()?;
+                        if !(0xdc00..=0xdfff).contains(&second) {
+                            return self.fail("half a surrogate pair");
+                        }
+                        0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00)
+                    }
+                    code => code,
+                };
+                return char::from_u32(code).map_or_else(|| self.fail("half a surrogate pair"), Ok);
+            }
+            _ => return self.fail("unknown escape"),
+        })
+    }
+
+    fn hex(&mut self) -> Result<u32> {
+        let digits = self.text.get(self.position..self.position + 4).and_then(|digits| std::str::from_utf8(digits).ok());
+        let code = digits.filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit())).and_then(|digits| u32::from_str_radix(digits, 16).ok());
+        match code {
+            Some(code) => {
+                self.position += 4;
+                Ok(code)
+            }
+            None => self.fail("expected four hex digits"),
+        }
+    }
+
+    /// A finite number.
+    #[inline]
+    pub fn number(&mut self) -> Result<f64> {
+        let start = self.position;
+        let negative = self.eat(b'-');
+        let mut mantissa = 0u64;
+        let mut digits = 0;
+        let whole = self.position;
+        while let Some(byte @ b'0'..=b'9') = self.byte() {
+            mantissa = mantissa.wrapping_mul(10).wrapping_add(u64::from(byte - b'0'));
+            digits += 1;
+            self.position += 1;
+        }
+        if digits == 0 || (digits > 1 && self.text.get(whole) == Some(&b'0')) {
+            return self.fail("a number must begin with one digit from 1 to 9, or a single 0");
+        }
+        let mut exponent = 0i32;
+        if self.eat(b'.') {
+            let before = digits;
+            while let Some(byte @ b'0'..=b'9') = self.byte() {
+                mantissa = mantissa.wrapping_mul(10).wrapping_add(u64::from(byte - b'0'));
+                digits += 1;
+                exponent -= 1;
+                self.position += 1;
+            }
+            if digits == before {
+                return self.fail("expected a digit after the decimal point");
+            }
+        }
+        let mut simple = digits <= 15 && exponent >= -22;
+        if let Some(b'e' | b'E') = self.byte() {
+            simple = false;
+            self.position += 1;
+            let _sign = self.eat(b'-') || self.eat(b'+');
+            let first = self.position;
+            while let Some(b'0'..=b'9') = self.byte() {
+                self.position += 1;
+            }
+            if self.position == first {
+                return self.fail("expected a digit in the exponent");
+            }
+        }
+        if simple {
+            // Both exact in a double, so the quotient is correctly rounded (Clinger 1990).
+            const POWERS: [f64; 23] =
+                [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22];
+            let value = mantissa as f64 / POWERS.get(exponent.unsigned_abs() as usize).copied().unwrap_or(1.0);
+            return Ok(if negative { -value } else { value });
+        }
+        let value = std::str::from_utf8(self.slice(start)).ok().and_then(|text| text.parse::<f64>().ok()).unwrap_or(f64::NAN);
+        if value.is_finite() {
+            return Ok(value);
+        }
+        self.position = start;
+        self.fail("the number is too large")
+    }
+
+    /// Nothing but white space may follow.
+    pub fn end(&mut self) -> Result<()> {
+        self.skip_space();
+        if self.position == self.text.len() { Ok(()) } else { self.fail("text after the end of the document") }
+    }
+}

@@ -1,0 +1,327 @@
+//! Postprocess: from the graph's outputs to the response's fields.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::{
+    package::{
+        outputs::{Json, Numbers, OutputColumn, Outputs, json_key, json_text},
+        signature::Signature,
+    },
+    tensor::{Data, DataType, Dim, Tensor, Tensors},
+};
+
+/// What is wrong with the declaration, as a pointer into its section.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PostprocessError {
+    pub pointer: String,
+    pub detail: String,
+}
+
+/// An answer of the model that is none.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("output `{field}`: {detail}")]
+pub struct PostprocessFault {
+    pub field: String,
+    pub detail: String,
+}
+
+#[derive(Debug)]
+pub struct Postprocess {
+    fields: Vec<Field>,
+}
+
+#[derive(Debug)]
+struct Field {
+    name: String,
+    key: Json,
+    from: Arc<str>,
+    steps: Vec<Compiled>,
+    nullable: bool,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+enum Step {
+    Argmax { labels: Option<Vec<Value>> },
+    Softmax {},
+    Sigmoid {},
+    Threshold { value: f64, labels: Option<Vec<Value>>, index: Option<usize> },
+    TopK { k: usize, labels: Vec<Value> },
+    AsMap { labels: Vec<Value> },
+    Round { decimals: i32 },
+    InverseScale { mean: f64, std: f64 },
+}
+
+#[derive(Debug)]
+enum Compiled {
+    Argmax(Option<Arc<[Json]>>),
+    Softmax,
+    Sigmoid,
+    Threshold { value: f64, labels: Option<Arc<[Json]>>, index: Option<usize> },
+    TopK { k: usize, labels: Arc<[Json]> },
+    AsMap(Arc<[Json]>),
+    Round(f64),
+    InverseScale { mean: f64, std: f64 },
+}
+
+fn fail<T>(pointer: String, detail: impl Into<String>) -> Result<T, PostprocessError> {
+    Err(PostprocessError { pointer, detail: detail.into() })
+}
+
+impl Postprocess {
+    /// Checks the section `outputs` against the graph; without a section each graph output answers under its own name.
+    pub fn compile(section: Option<&Value>, signature: &Signature, nullable: impl Fn(&str) -> bool) -> Result<Postprocess, PostprocessError> {
+        let own_names;
+        let declared: &Map<String, Value> = match section {
+            None => {
+                own_names = signature.outputs.iter().map(|spec| (spec.name.to_string(), serde_json::json!({"from": &*spec.name}))).collect();
+                &own_names
+            }
+            Some(Value::Object(declared)) if !declared.is_empty() => declared,
+            Some(_) => return fail(String::new(), "must be an object with at least one field"),
+        };
+        let mut fields = Vec::new();
+        for (name, section) in declared {
+            let pointer = format!("/{name}");
+            let Some(members) = section.as_object() else { return fail(pointer, "must be an object") };
+            if let Some(unknown) = members.keys().find(|key| !["from", "steps"].contains(&key.as_str())) {
+                return fail(format!("{pointer}/{unknown}"), "unknown member; known are from, steps");
+            }
+            let from = members.get("from").and_then(Value::as_str).unwrap_or(name);
+            let Some(spec) = signature.output(from) else {
+                let known: Vec<&str> = signature.outputs.iter().map(|spec| &*spec.name).collect();
+                return fail(format!("{pointer}/from"), format!("the graph has no output \"{from}\"; it has {}", known.join(", ")));
+            };
+            let width = match spec.shape.row() {
+                [] => Some(1),
+                [Dim::Fixed(width)] => Some(*width),
+                _ => None,
+            };
+            let list = members.get("steps").map_or(Ok(&[][..]), |list| list.as_array().map_or_else(|| fail(format!("{pointer}/steps"), "must be a list of steps"), |list| Ok(list)))?;
+            if matches!(spec.datatype, DataType::Bytes) && !list.is_empty() {
+                return fail(format!("{pointer}/steps"), "no step takes a text");
+            }
+            let mut steps = Vec::new();
+            for (index, step) in list.iter().enumerate() {
+                let pointer = format!("{pointer}/steps/{index}");
+                let step: Step = serde_json::from_value(step.clone()).or_else(|error| fail(pointer.clone(), error.to_string().replace("unknown variant", "unknown step")))?;
+                let last = index + 1 == list.len();
+                steps.push(compile_step(step, &pointer, width, last)?);
+            }
+            fields.push(Field { name: name.clone(), key: json_key(name), from: Arc::clone(&spec.name), steps, nullable: nullable(name) });
+        }
+        Ok(Postprocess { fields })
+    }
+
+    pub fn field_names(&self) -> impl Iterator<Item = &str> {
+        self.fields.iter().map(|field| field.name.as_str())
+    }
+
+    /// The response fields of `rows` rows.
+    pub fn apply(&self, outputs: &Tensors, rows: usize) -> Result<Outputs, PostprocessFault> {
+        let mut fields = Vec::with_capacity(self.fields.len());
+        for field in &self.fields {
+            let column = field.apply(outputs, rows).map_err(|detail| PostprocessFault { field: field.name.clone(), detail })?;
+            fields.push((Arc::clone(&field.key), column));
+        }
+        Ok(Outputs { rows, fields })
+    }
+}
+
+fn compile_step(step: Step, pointer: &str, width: Option<usize>, last: bool) -> Result<Compiled, PostprocessError> {
+    let labels = |labels: Vec<Value>, expected: Option<usize>| -> Result<Arc<[Json]>, PostprocessError> {
+        if let Some(expected) = expected.filter(|expected| *expected != labels.len()) {
+            return fail(format!("{pointer}/labels"), format!("has {} labels; the graph gives {expected} values a row", labels.len()));
+        }
+        if labels.iter().any(|label| label.is_array() || label.is_object() || label.is_null()) {
+            return fail(format!("{pointer}/labels"), "must be texts, numbers or booleans");
+        }
+        Ok(labels.iter().map(|label| Arc::from(label.to_string())).collect())
+    };
+    if !last && matches!(step, Step::Argmax { .. } | Step::Threshold { .. } | Step::TopK { .. } | Step::AsMap { .. }) {
+        return fail(pointer.to_owned(), "must be the last step");
+    }
+    Ok(match step {
+        Step::Argmax { labels: list } => Compiled::Argmax(list.map(|list| labels(list, width)).transpose()?),
+        Step::Softmax {} => Compiled::Softmax,
+        Step::Sigmoid {} => Compiled::Sigmoid,
+        Step::Threshold { value, labels: list, index } => {
+            if index.is_none() && width.is_some_and(|width| width != 1) {
+                return fail(pointer.to_owned(), "the graph gives several values a row: say which with \"index\"");
+            }
+            if index.zip(width).is_some_and(|(index, width)| index >= width) {
+                return fail(format!("{pointer}/index"), "is beyond the values of a row");
+            }
+            Compiled::Threshold { value, labels: list.map(|list| labels(list, Some(2))).transpose()?, index }
+        }
+        Step::TopK { k, labels: list } => {
+            let labels = labels(list, width)?;
+            if k == 0 || k > labels.len() {
+                return fail(format!("{pointer}/k"), format!("must be from 1 to {}", labels.len()));
+            }
+            Compiled::TopK { k, labels }
+        }
+        Step::AsMap { labels: list } => {
+            let plain: Vec<String> = list.iter().map(|label| label.as_str().map_or_else(|| label.to_string(), str::to_owned)).collect();
+            labels(list, width)?;
+            Compiled::AsMap(plain.iter().map(|label| Arc::from(format!("{}:", json_text(label)))).collect())
+        }
+        Step::Round { decimals } if (-15..=15).contains(&decimals) => Compiled::Round(10f64.powi(decimals)),
+        Step::Round { .. } => return fail(format!("{pointer}/decimals"), "must be from -15 to 15"),
+        Step::InverseScale { std, .. } if std == 0.0 => return fail(format!("{pointer}/std"), "must not be 0"),
+        Step::InverseScale { mean, std } => Compiled::InverseScale { mean, std },
+    })
+}
+
+impl Field {
+    fn apply(&self, outputs: &Tensors, rows: usize) -> Result<OutputColumn, String> {
+        let tensor = outputs.get(&self.from).ok_or("the model gave no such output")?;
+        if !tensor.shape().is_empty() && tensor.rows() != rows || tensor.shape().is_empty() && rows != 1 {
+            return Err(format!("the model answered with the shape {:?} for {rows} rows", tensor.shape()));
+        }
+        let shape = row_shape(tensor);
+        let mut values = match numbers(tensor.data()) {
+            Some(values) => values,
+            None => {
+                return Ok(match tensor.data() {
+                    Data::Bool(values) => OutputColumn::Bools { shape, values: values.clone() },
+                    Data::Bytes(values) => OutputColumn::Texts { shape, values: values.clone() },
+                    _ => return Err("has a type that has no numbers".to_owned()),
+                });
+            }
+        };
+        if !self.nullable {
+            check_finite(&values)?;
+        }
+        let width = values.len().checked_div(rows).unwrap_or(0);
+        for step in &self.steps {
+            match step {
+                Compiled::Argmax(labels) => return argmax(&values, width, labels.as_ref()),
+                Compiled::Threshold { value, labels, index } => return threshold(&values.to_f64(), width, (*value, *index), labels.as_ref()),
+                Compiled::TopK { k, labels } => return top_k(&values.to_f64(), width, *k, labels),
+                Compiled::AsMap(keys) if keys.len() == width => return Ok(OutputColumn::Map { keys: Arc::clone(keys), values }),
+                Compiled::AsMap(keys) => return Err(format!("the model gave {width} values a row for {} labels", keys.len())),
+                Compiled::Softmax => map_rows(&mut values, width, softmax),
+                Compiled::Sigmoid => map_each(&mut values, |x| 1.0 / (1.0 + (-x).exp())),
+                // numpy.round: half to even, after scaling.
+                Compiled::Round(power) => map_each(&mut values, |x| (x * power).round_ties_even() / power),
+                Compiled::InverseScale { mean, std } => map_each(&mut values, |x| x * std + mean),
+            }
+        }
+        Ok(OutputColumn::Numbers { shape, values })
+    }
+}
+
+/// [N] and [N, 1] are scalars.
+fn row_shape(tensor: &Tensor) -> Vec<usize> {
+    match tensor.shape() {
+        [] | [_] | [_, 1] => Vec::new(),
+        [_, rest @ ..] => rest.to_vec(),
+    }
+}
+
+fn numbers(data: &Data) -> Option<Numbers> {
+    fn signed<T: Copy + Into<i64>>(values: &[T]) -> Numbers {
+        Numbers::Int(values.iter().map(|x| (*x).into()).collect())
+    }
+    fn unsigned<T: Copy + Into<u64>>(values: &[T]) -> Numbers {
+        Numbers::Uint(values.iter().map(|x| (*x).into()).collect())
+    }
+    Some(match data {
+        Data::Fp32(values) => Numbers::F32(values.clone()),
+        Data::Fp64(values) => Numbers::F64(values.clone()),
+        Data::Fp16(values) => Numbers::F32(values.iter().map(|x| x.to_f32()).collect()),
+        Data::Bf16(values) => Numbers::F32(values.iter().map(|x| x.to_f32()).collect()),
+        Data::Int8(values) => signed(values),
+        Data::Int16(values) => signed(values),
+        Data::Int32(values) => signed(values),
+        Data::Int64(values) => signed(values),
+        Data::Uint8(values) => unsigned(values),
+        Data::Uint16(values) => unsigned(values),
+        Data::Uint32(values) => unsigned(values),
+        Data::Uint64(values) => unsigned(values),
+        Data::Bool(_) | Data::Bytes(_) => return None,
+    })
+}
+
+fn check_finite(values: &Numbers) -> Result<(), String> {
+    let bad = match values {
+        Numbers::F32(values) => values.iter().find(|x| !x.is_finite()).map(|x| f64::from(*x)),
+        Numbers::F64(values) => values.iter().find(|x| !x.is_finite()).copied(),
+        Numbers::Int(_) | Numbers::Uint(_) => None,
+    };
+    bad.map_or(Ok(()), |bad| Err(format!("the model answered {bad}, which is no answer")))
+}
+
+fn map_each(values: &mut Numbers, step: impl Fn(f64) -> f64) {
+    match values {
+        Numbers::F32(values) => values.iter_mut().for_each(|x| *x = step(f64::from(*x)) as f32),
+        Numbers::F64(values) => values.iter_mut().for_each(|x| *x = step(*x)),
+        Numbers::Int(_) | Numbers::Uint(_) => *values = Numbers::F64(values.to_f64().into_iter().map(step).collect()),
+    }
+}
+
+fn map_rows(values: &mut Numbers, width: usize, step: fn(&mut [f64])) {
+    let mut wide = values.to_f64();
+    wide.chunks_mut(width.max(1)).for_each(step);
+    *values = match values {
+        Numbers::F32(_) => Numbers::F32(wide.into_iter().map(|x| x as f32).collect()),
+        _ => Numbers::F64(wide),
+    };
+}
+
+/// exp(x - max) / sum, as scipy.special.softmax.
+fn softmax(row: &mut [f64]) {
+    let largest = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    row.iter_mut().for_each(|x| *x = (*x - largest).exp());
+    let sum: f64 = row.iter().sum();
+    row.iter_mut().for_each(|x| *x /= sum);
+}
+
+/// The first of the largest, as numpy.argmax.
+fn largest(row: &[f64]) -> usize {
+    row.iter().enumerate().fold((0, f64::NEG_INFINITY), |best, (index, x)| if *x > best.1 { (index, *x) } else { best }).0
+}
+
+fn argmax(values: &Numbers, width: usize, labels: Option<&Arc<[Json]>>) -> Result<OutputColumn, String> {
+    let indices: Vec<usize> = match values {
+        Numbers::F32(values) => values
+            .chunks(width.max(1))
+            .map(|row| row.iter().enumerate().fold((0, f32::NEG_INFINITY), |best, (index, x)| if *x > best.1 { (index, *x) } else { best }).0)
+            .collect(),
+        values => values.to_f64().chunks(width.max(1)).map(largest).collect(),
+    };
+    match labels {
+        None => Ok(OutputColumn::Numbers { shape: Vec::new(), values: Numbers::Int(indices.into_iter().map(|index| index as i64).collect()) }),
+        Some(labels) if labels.len() == width => Ok(OutputColumn::Labels { labels: Arc::clone(labels), indices }),
+        Some(labels) => Err(format!("the model gave {width} values a row for {} labels", labels.len())),
+    }
+}
+
+fn threshold(values: &[f64], width: usize, (threshold, index): (f64, Option<usize>), labels: Option<&Arc<[Json]>>) -> Result<OutputColumn, String> {
+    let index = index.unwrap_or(0);
+    if index >= width {
+        return Err(format!("the model gave {width} values a row"));
+    }
+    let reached: Vec<bool> = values.chunks(width).map(|row| row.get(index).is_some_and(|x| *x >= threshold)).collect();
+    Ok(match labels {
+        Some(labels) => OutputColumn::Labels { labels: Arc::clone(labels), indices: reached.into_iter().map(usize::from).collect() },
+        None => OutputColumn::Bools { shape: Vec::new(), values: reached },
+    })
+}
+
+fn top_k(values: &[f64], width: usize, k: usize, labels: &Arc<[Json]>) -> Result<OutputColumn, String> {
+    if labels.len() != width {
+        return Err(format!("the model gave {width} values a row for {} labels", labels.len()));
+    }
+    let mut ranked = Vec::new();
+    for row in values.chunks(width) {
+        let mut order: Vec<(usize, f64)> = row.iter().copied().enumerate().collect();
+        order.sort_by(|a, b| b.1.total_cmp(&a.1));
+        ranked.extend(order.into_iter().take(k));
+    }
+    Ok(OutputColumn::TopK { labels: Arc::clone(labels), count: k, ranked })
+}

@@ -1,0 +1,710 @@
+//! Preprocess: from columns to the graph's input tensors. Arithmetic in float64, cast once at the end.
+
+use std::{collections::HashMap, sync::Arc};
+
+use half::{bf16, f16};
+use regex::Regex;
+use serde_json::{Map, Value};
+
+use crate::{
+    package::{
+        columns::{ArrayRow, Column, ColumnId, ColumnKind, Columns, Spans},
+        fault::MAX_FAULTS,
+        image::{ImageStep, ImageSteps},
+        signature::{Signature, TensorSpec},
+        steps::{Encode, Impute, Layout, Numeric, PowerMethod, Step, Textual},
+    },
+    tensor::{Data, DataType, Dim, Tensor, Tensors},
+};
+
+/// What the preprocessing must know of a schema's field; its index is its `ColumnId`.
+#[derive(Clone, Debug)]
+pub struct Field {
+    pub name: String,
+    pub kind: ColumnKind,
+    pub nullable: bool,
+    pub array_shape: Option<Vec<usize>>,
+    pub pii: bool,
+}
+
+/// What is wrong with the declaration, as a pointer into its section.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PreprocessError {
+    pub pointer: String,
+    pub detail: String,
+}
+
+/// A value of a row that can't become part of a tensor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowFault {
+    pub row: usize,
+    pub field: String,
+    pub keyword: &'static str,
+    pub detail: String,
+}
+
+/// The compiled declaration.
+#[derive(Debug)]
+pub struct Preprocess {
+    inputs: Vec<Input>,
+    has_images: bool,
+}
+
+#[derive(Debug)]
+struct Input {
+    spec: TensorSpec,
+    plan: Plan,
+}
+
+#[derive(Debug)]
+enum Plan {
+    /// Numbers side by side, row after row.
+    Table { parts: Vec<Part>, width: usize },
+    /// One text a row.
+    Texts { part: Source, steps: Vec<Textual> },
+    /// Arrays, all of one shape in a request.
+    Array { part: Source, steps: Vec<Numeric>, shape: Option<Vec<usize>> },
+    Image { part: Source, steps: ImageSteps },
+}
+
+#[derive(Clone, Debug)]
+struct Source {
+    column: ColumnId,
+    field: String,
+    pii: bool,
+}
+
+#[derive(Debug)]
+struct Part {
+    source: Source,
+    encode: Option<(Vec<Textual>, Encode)>,
+    numeric: Vec<Numeric>,
+    indicator: bool,
+    width: usize,
+}
+
+impl Preprocess {
+    /// Checks the section `inputs` against schema and graph; without a section each graph input takes the field of its name.
+    pub fn compile(section: Option<&Value>, fields: &[Field], signature: &Signature) -> Result<Preprocess, PreprocessError> {
+        let empty = Map::new();
+        let declared = match section {
+            None => &empty,
+            Some(Value::Object(declared)) => declared,
+            Some(_) => return fail("", "must be an object"),
+        };
+        if let Some(unknown) = declared.keys().find(|name| !signature.inputs.iter().any(|spec| *spec.name == **name)) {
+            let known: Vec<&str> = signature.inputs.iter().map(|spec| &*spec.name).collect();
+            return fail(&format!("/{unknown}"), format!("the graph has no such input; it has {}", known.join(", ")));
+        }
+        let mut inputs = Vec::new();
+        for spec in &signature.inputs {
+            if spec.shape.0.is_empty() {
+                return fail(&format!("/{}", spec.name), "the graph's input is a scalar; a package needs a leading dimension for rows");
+            }
+            if let Some(Dim::Fixed(rows)) = spec.shape.0.first()
+                && *rows != 1
+            {
+                return fail(&format!("/{}", spec.name), format!("the graph takes exactly {rows} rows at once; export it with a free leading dimension"));
+            }
+            let compiler = Compiler { pointer: format!("/{}", spec.name), fields, spec };
+            let plan = match declared.get(&*spec.name) {
+                Some(section) => compiler.section(section)?,
+                None => compiler.single(&spec.name, Vec::new(), "").map_err(|error| match section {
+                    Some(_) => error,
+                    None => PreprocessError { pointer: error.pointer, detail: format!("{} (there is no preprocessing.json)", error.detail) },
+                })?,
+            };
+            inputs.push(Input { spec: spec.clone(), plan });
+        }
+        let has_images = inputs.iter().any(|input| matches!(input.plan, Plan::Image { .. }));
+        Ok(Preprocess { inputs, has_images })
+    }
+
+    /// Whether rows carry images, which take long enough to keep off the network threads.
+    pub fn has_images(&self) -> bool {
+        self.has_images
+    }
+
+    /// One tensor for each graph input, `columns.rows` rows each.
+    pub fn apply(&self, columns: &Columns) -> Result<Tensors, Vec<RowFault>> {
+        let mut faults = Vec::new();
+        let mut tensors = Vec::with_capacity(self.inputs.len());
+        for input in &self.inputs {
+            if let Some(tensor) = input.tensor(columns, &mut faults) {
+                tensors.push((Arc::clone(&input.spec.name), tensor));
+            }
+        }
+        if faults.is_empty() && tensors.len() == self.inputs.len() { Ok(Tensors(tensors)) } else { Err(faults) }
+    }
+}
+
+fn fail<T>(pointer: &str, detail: impl Into<String>) -> Result<T, PreprocessError> {
+    Err(PreprocessError { pointer: pointer.to_owned(), detail: detail.into() })
+}
+
+impl Input {
+    fn tensor(&self, columns: &Columns, faults: &mut Vec<RowFault>) -> Option<Tensor> {
+        let rows = columns.rows;
+        match &self.plan {
+            Plan::Table { parts, width } => {
+                let mut table = vec![0.0; rows * width];
+                let mut at = 0;
+                let before = faults.len();
+                for part in parts {
+                    part.write(columns, &mut Cells { table: &mut table, width: *width, at }, faults);
+                    at += part.width;
+                }
+                let blame = |cell: usize| {
+                    let mut at = cell % width;
+                    let part = parts.iter().find(|part| match at.checked_sub(part.width) {
+                        Some(rest) => {
+                            at = rest;
+                            false
+                        }
+                        None => true,
+                    });
+                    (cell / width, part.map(|part| &part.source))
+                };
+                let data = cast(&table, self.spec.datatype, &blame, faults);
+                let shape = if self.spec.shape.0.len() == 1 { vec![rows] } else { vec![rows, *width] };
+                if faults.len() > before { None } else { Tensor::new(shape, data?) }
+            }
+            Plan::Texts { part, steps } => {
+                let Some(Column::Text(spans)) = columns.columns.get(part.column) else { return None };
+                let mut texts = Vec::with_capacity(rows);
+                for row in 0..rows {
+                    match steps.iter().fold(text(spans, row).map(str::to_owned), |value, step| step.apply(value)) {
+                        Some(text) => texts.push(text),
+                        None => push(faults, row, part, "type", "must not be null: no preprocessing step takes it".to_owned()),
+                    }
+                }
+                let shape = if self.spec.shape.0.len() == 1 { vec![rows] } else { vec![rows, 1] };
+                Tensor::new(shape, Data::Bytes(texts))
+            }
+            Plan::Array { part, steps, shape } => self.array(columns, part, steps, shape.as_deref(), faults),
+            Plan::Image { part, steps } => {
+                let Some(Column::Binary(spans)) = columns.columns.get(part.column) else { return None };
+                let mut all = Vec::new();
+                let mut shape: Option<Vec<usize>> = None;
+                for row in 0..rows {
+                    let Some(bytes) = spans.get(row) else {
+                        push(faults, row, part, "type", "must not be null".to_owned());
+                        continue;
+                    };
+                    match steps.apply(bytes) {
+                        Ok((this, numbers)) => {
+                            if !shape_fits(&self.spec, &this) || shape.as_ref().is_some_and(|shape| *shape != this) {
+                                push(faults, row, part, "contentMediaType", format!("has the shape {this:?} after preprocessing; the model takes {}", self.spec.shape));
+                                continue;
+                            }
+                            shape = Some(this);
+                            all.extend(numbers);
+                        }
+                        Err(detail) => push(faults, row, part, "contentMediaType", detail),
+                    }
+                }
+                let blame = |_: usize| (0, Some(part));
+                let data = cast(&all, self.spec.datatype, &blame, faults)?;
+                let mut full = vec![rows];
+                full.extend(shape?);
+                Tensor::new(full, data)
+            }
+        }
+    }
+
+    fn array(&self, columns: &Columns, part: &Source, steps: &[Numeric], reshape: Option<&[usize]>, faults: &mut Vec<RowFault>) -> Option<Tensor> {
+        let Some(Column::Array(arrays)) = columns.columns.get(part.column) else { return None };
+        let mut values = Vec::new();
+        let mut common: Option<usize> = None;
+        for (row, entry) in arrays.rows.iter().enumerate() {
+            match entry {
+                ArrayRow::Missing => push(faults, row, part, "type", "must not be null".to_owned()),
+                ArrayRow::Ragged => push(faults, row, part, "items", "must have inner arrays of one length".to_owned()),
+                ArrayRow::Dense { shape, .. } if common.is_some_and(|common| common != *shape) => {
+                    push(faults, row, part, "items", "must have the same shape in all instances of a request".to_owned());
+                }
+                ArrayRow::Dense { start, shape } => {
+                    common = Some(*shape);
+                    let length: usize = arrays.shapes.get(*shape)?.iter().product();
+                    values.extend_from_slice(arrays.values.get(*start..start + length)?);
+                }
+            }
+        }
+        let given = arrays.shapes.get(common?)?;
+        let length: usize = given.iter().product();
+        let shape = reshape.filter(|shape| shape.iter().product::<usize>() == length).unwrap_or(given);
+        if !shape_fits(&self.spec, shape) {
+            push(faults, 0, part, "items", format!("has the shape {shape:?}; the model takes {}", self.spec.shape));
+            return None;
+        }
+        steps.iter().for_each(|step| step.apply(&mut values));
+        let blame = |cell: usize| (cell / length.max(1), Some(part));
+        let data = cast(&values, self.spec.datatype, &blame, faults)?;
+        let mut full = vec![columns.rows];
+        full.extend_from_slice(shape);
+        Tensor::new(full, data)
+    }
+}
+
+fn text(spans: &Spans, row: usize) -> Option<&str> {
+    // Only whole strings of a checked text are ever pushed.
+    std::str::from_utf8(spans.get(row)?).ok()
+}
+
+fn shape_fits(spec: &TensorSpec, row: &[usize]) -> bool {
+    spec.shape.row().len() == row.len() && spec.shape.row().iter().zip(row).all(|(dim, size)| dim.fits(*size))
+}
+
+fn push(faults: &mut Vec<RowFault>, row: usize, source: &Source, keyword: &'static str, detail: String) {
+    if faults.len() < MAX_FAULTS {
+        let name = source.field.trim_start_matches('/');
+        faults.push(RowFault { row, field: source.field.clone(), keyword, detail: format!("`{name}` {detail}") });
+    }
+}
+
+/// The cells of one part: `width` of the table, from `at` on.
+struct Cells<'a> {
+    table: &'a mut [f64],
+    width: usize,
+    at: usize,
+}
+
+impl Part {
+    fn write(&self, columns: &Columns, cells: &mut Cells<'_>, faults: &mut Vec<RowFault>) {
+        let Some(column) = columns.columns.get(self.source.column) else { return };
+        if let Some((before, encode)) = &self.encode {
+            self.encode(column, before, encode, cells, faults);
+            return;
+        }
+        let mut values: Vec<f64> = match column {
+            Column::Number(values) => values.clone(),
+            Column::Integer(values) => values.iter().map(|value| value.map_or(f64::NAN, |value| value as f64)).collect(),
+            Column::Boolean(values) => values.iter().map(|value| value.map_or(f64::NAN, |value| f64::from(u8::from(value)))).collect(),
+            // An indicator asks only whether the value is there.
+            other => (0..other.len()).map(|row| if missing(other, row) { f64::NAN } else { 0.0 }).collect(),
+        };
+        if self.indicator {
+            values.iter_mut().for_each(|x| *x = f64::from(u8::from(x.is_nan())));
+        }
+        self.numeric.iter().for_each(|step| step.apply(&mut values));
+        for (row, value) in cells.table.chunks_mut(cells.width).zip(values) {
+            if let Some(cell) = row.get_mut(cells.at) {
+                *cell = value;
+            }
+        }
+    }
+
+    fn encode(&self, column: &Column, before: &[Textual], encode: &Encode, cells: &mut Cells<'_>, faults: &mut Vec<RowFault>) {
+        let mut buffer = String::new();
+        for (row, cell) in cells.table.chunks_mut(cells.width).enumerate() {
+            let Some(cell) = cell.get_mut(cells.at..cells.at + self.width) else { return };
+            let category = category(column, row, &mut buffer);
+            let accepted = match before {
+                [] => encode.write(category, cell),
+                [Textual::Impute { value, missing }] => encode.write(Some(category.filter(|text| !missing.iter().any(|known| known == text)).unwrap_or(value)), cell),
+                steps => {
+                    let value = steps.iter().fold(category.map(str::to_owned), |value, step| step.apply(value));
+                    encode.write(value.as_deref(), cell)
+                }
+            };
+            if !accepted {
+                push(faults, row, &self.source, "enum", "is not a category that this model takes".to_owned());
+            }
+            self.numeric.iter().for_each(|step| step.apply(cell));
+        }
+    }
+}
+
+fn missing(column: &Column, row: usize) -> bool {
+    match column {
+        Column::Text(spans) | Column::Binary(spans) => spans.get(row).is_none(),
+        Column::Array(arrays) => matches!(arrays.rows.get(row), Some(ArrayRow::Missing)),
+        Column::Boolean(values) => values.get(row).is_none_or(Option::is_none),
+        Column::Integer(values) => values.get(row).is_none_or(Option::is_none),
+        Column::Number(values) => values.get(row).is_none_or(|value| value.is_nan()),
+    }
+}
+
+/// A category's text: numbers and booleans as JSON prints them.
+fn category<'a>(column: &'a Column, row: usize, buffer: &'a mut String) -> Option<&'a str> {
+    use std::fmt::Write;
+    buffer.clear();
+    match column {
+        Column::Text(spans) => return text(spans, row),
+        Column::Boolean(values) => return values.get(row).copied().flatten().map(|value| if value { "true" } else { "false" }),
+        Column::Integer(values) => write!(buffer, "{}", values.get(row).copied().flatten()?).ok()?,
+        Column::Number(values) => write!(buffer, "{}", values.get(row).copied().filter(|value| !value.is_nan())?).ok()?,
+        Column::Binary(_) | Column::Array(_) => return None,
+    }
+    Some(buffer)
+}
+
+/// The one cast at the end: a value that does not fit its type is a fault, never wrapped and never infinite.
+fn cast<'a>(values: &[f64], datatype: DataType, blame: &dyn Fn(usize) -> (usize, Option<&'a Source>), faults: &mut Vec<RowFault>) -> Option<Data> {
+    let mut complain = |cell: usize, missing: bool| {
+        if let (row, Some(source)) = blame(cell) {
+            let given = values.get(cell).copied().unwrap_or_default();
+            match missing {
+                true => push(faults, row, source, "type", "must not be null: the model's input has no missing value and no preprocessing step takes it".to_owned()),
+                false if source.pii => push(faults, row, source, "dtype", format!("does not fit {datatype}")),
+                false => push(faults, row, source, "dtype", format!("does not fit {datatype} (its value after preprocessing is {given})")),
+            }
+        }
+    };
+    macro_rules! float {
+        ($convert:expr) => {{
+            let converted: Vec<_> = values.iter().map(|x| $convert(*x)).collect();
+            // NaN is a missing value here, as the step before it left it; what overflowed is not.
+            for (cell, x) in converted.iter().enumerate() {
+                if x.is_infinite() {
+                    complain(cell, false);
+                }
+            }
+            converted
+        }};
+    }
+    macro_rules! integer {
+        ($type:ty) => {{
+            let mut converted = Vec::with_capacity(values.len());
+            for (cell, x) in values.iter().enumerate() {
+                let whole = x.fract() == 0.0 && *x >= <$type>::MIN as f64 && *x <= <$type>::MAX as f64;
+                if !whole {
+                    complain(cell, x.is_nan());
+                }
+                converted.push(*x as $type);
+            }
+            converted
+        }};
+    }
+    Some(match datatype {
+        DataType::Fp32 => Data::Fp32(float!(|x| x as f32)),
+        DataType::Fp64 => Data::Fp64(float!(|x: f64| x)),
+        DataType::Fp16 => Data::Fp16(float!(f16::from_f64)),
+        DataType::Bf16 => Data::Bf16(float!(bf16::from_f64)),
+        DataType::Int8 => Data::Int8(integer!(i8)),
+        DataType::Int16 => Data::Int16(integer!(i16)),
+        DataType::Int32 => Data::Int32(integer!(i32)),
+        DataType::Int64 => Data::Int64(integer!(i64)),
+        DataType::Uint8 => Data::Uint8(integer!(u8)),
+        DataType::Uint16 => Data::Uint16(integer!(u16)),
+        DataType::Uint32 => Data::Uint32(integer!(u32)),
+        DataType::Uint64 => Data::Uint64(integer!(u64)),
+        DataType::Bool => {
+            let mut converted = Vec::with_capacity(values.len());
+            for (cell, x) in values.iter().enumerate() {
+                if *x != 0.0 && *x != 1.0 {
+                    complain(cell, x.is_nan());
+                }
+                converted.push(*x != 0.0);
+            }
+            Data::Bool(converted)
+        }
+        DataType::Bytes => return None,
+    })
+}
+
+struct Compiler<'a> {
+    pointer: String,
+    fields: &'a [Field],
+    spec: &'a TensorSpec,
+}
+
+impl Compiler<'_> {
+    fn fail<T>(&self, below: &str, detail: impl Into<String>) -> Result<T, PreprocessError> {
+        fail(&format!("{}{below}", self.pointer), detail)
+    }
+
+    fn section(&self, section: &Value) -> Result<Plan, PreprocessError> {
+        let Some(members) = section.as_object() else { return self.fail("", "must be an object") };
+        if let Some(unknown) = members.keys().find(|key| !["dtype", "columns", "field", "steps"].contains(&key.as_str())) {
+            return self.fail(&format!("/{unknown}"), "unknown member; known are dtype, columns, field, steps");
+        }
+        match members.get("dtype").map(|dtype| dtype.as_str().and_then(DataType::from_numpy_name)) {
+            Some(Some(datatype)) if datatype == self.spec.datatype => {}
+            Some(Some(_)) => return self.fail("/dtype", format!("the graph takes {}", self.spec.datatype)),
+            _ => return self.fail("/dtype", format!("must be a type such as \"{}\"", self.spec.datatype)),
+        }
+        match (members.get("columns"), members.get("field").and_then(Value::as_str)) {
+            (None, Some(field)) => self.single(field, self.steps(members.get("steps"), "/steps")?, ""),
+            (Some(Value::Array(columns)), None) => self.table(columns),
+            _ => self.fail("", "needs either \"columns\" (a list) or \"field\" (a name)"),
+        }
+    }
+
+    fn steps(&self, list: Option<&Value>, below: &str) -> Result<Vec<Step>, PreprocessError> {
+        let Some(list) = list else { return Ok(Vec::new()) };
+        let Some(list) = list.as_array() else { return self.fail(below, "must be a list of steps") };
+        let parse = |(index, step): (usize, &Value)| {
+            serde_json::from_value::<Step>(step.clone()).map_err(|error| {
+                let detail = error.to_string().replace("unknown variant", "unknown step").replace("expected one of", "known are");
+                PreprocessError { pointer: format!("{}{below}/{index}", self.pointer), detail }
+            })
+        };
+        list.iter().enumerate().map(parse).collect()
+    }
+
+    fn source(&self, field: &str, below: &str) -> Result<(Source, &Field), PreprocessError> {
+        match self.fields.iter().enumerate().find(|(_, known)| known.name == field) {
+            Some((column, found)) => Ok((Source { column, field: field.to_owned(), pii: found.pii }, found)),
+            None => {
+                let nearest = self.fields.iter().min_by_key(|known| strsim::damerau_levenshtein(&known.name, field));
+                let hint = nearest.map(|known| format!("; did you mean \"{}\"?", known.name)).unwrap_or_default();
+                self.fail(below, format!("the schema has no field \"{field}\" with values of one type{hint}"))
+            }
+        }
+    }
+
+    fn table(&self, columns: &[Value]) -> Result<Plan, PreprocessError> {
+        let mut parts = Vec::new();
+        for (index, column) in columns.iter().enumerate() {
+            let below = format!("/columns/{index}");
+            let Some(members) = column.as_object() else { return self.fail(&below, "must be an object") };
+            if let Some(unknown) = members.keys().find(|key| !["field", "steps"].contains(&key.as_str())) {
+                return self.fail(&format!("{below}/{unknown}"), "unknown member; known are field, steps");
+            }
+            let Some(field) = members.get("field").and_then(Value::as_str) else { return self.fail(&format!("{below}/field"), "must name a field") };
+            let steps = self.steps(members.get("steps"), &format!("{below}/steps"))?;
+            parts.push(self.part(field, &steps, &below)?);
+        }
+        self.finish_table(parts)
+    }
+
+    fn finish_table(&self, parts: Vec<Part>) -> Result<Plan, PreprocessError> {
+        let width = parts.iter().map(|part| part.width).sum();
+        let fits = match self.spec.shape.row() {
+            [] => width == 1,
+            [dim] => dim.fits(width),
+            _ => false,
+        };
+        if !fits {
+            return self.fail("", format!("makes {width} columns; the graph takes {}", self.spec.shape));
+        }
+        if self.spec.datatype == DataType::Bytes {
+            return self.fail("", "the graph takes texts here; name one text field");
+        }
+        Ok(Plan::Table { parts, width })
+    }
+
+    fn single(&self, field: &str, steps: Vec<Step>, below: &str) -> Result<Plan, PreprocessError> {
+        let (source, found) = self.source(field, below)?;
+        match found.kind {
+            ColumnKind::Binary => self.image(source, &steps),
+            ColumnKind::Array => self.array(source, found, &steps),
+            ColumnKind::Text if self.spec.datatype == DataType::Bytes => {
+                if !matches!(self.spec.shape.row(), [] | [Dim::Any | Dim::Fixed(1)]) {
+                    return self.fail("", format!("a text gives [N] or [N, 1]; the graph takes {}", self.spec.shape));
+                }
+                let mut compiled = Vec::new();
+                for (index, step) in steps.iter().enumerate() {
+                    match self.textual(step, found, &format!("/steps/{index}"))? {
+                        Some(step) => compiled.push(step),
+                        None => return self.fail(&format!("/steps/{index}"), "only text steps lead to a text"),
+                    }
+                }
+                Ok(Plan::Texts { part: source, steps: compiled })
+            }
+            _ => self.part(field, &steps, below).and_then(|part| self.finish_table(vec![part])),
+        }
+    }
+
+    fn array(&self, source: Source, found: &Field, steps: &[Step]) -> Result<Plan, PreprocessError> {
+        let mut numeric = Vec::new();
+        let mut shape = None;
+        for (index, step) in steps.iter().enumerate() {
+            let below = format!("/steps/{index}");
+            match step {
+                Step::Reshape { shape: wanted } => shape = Some(wanted.clone()),
+                step => match self.numeric(step, &below)? {
+                    Some(step) => numeric.push(step),
+                    None => return self.fail(&below, "this step does not take an array of numbers"),
+                },
+            }
+        }
+        if let Some(known) = &found.array_shape {
+            if let Some(shape) = &shape
+                && shape.iter().product::<usize>() != known.iter().product::<usize>()
+            {
+                return self.fail("/steps", format!("an array of the shape {known:?} can't be reshaped to {shape:?}"));
+            }
+            let result = shape.as_ref().unwrap_or(known);
+            if !shape_fits(self.spec, result) {
+                return self.fail("", format!("gives rows of the shape {result:?}; the graph takes {}", self.spec.shape));
+            }
+        }
+        Ok(Plan::Array { part: source, steps: numeric, shape })
+    }
+
+    fn image(&self, source: Source, steps: &[Step]) -> Result<Plan, PreprocessError> {
+        let Some(Step::DecodeImage { mode }) = steps.first() else {
+            return self.fail("/steps", "base64 content needs decode_image as its first step");
+        };
+        let mut compiled = ImageSteps { mode: *mode, after: Vec::new(), layout: Layout::Nhwc };
+        let mut numbers = false;
+        for (index, step) in steps.iter().enumerate().skip(1) {
+            let below = format!("/steps/{index}");
+            match step {
+                Step::Resize { height, width, interpolation } if *height > 0 && *width > 0 && !numbers => {
+                    compiled.after.push(ImageStep::Resize { height: *height, width: *width, interpolation: *interpolation });
+                }
+                Step::CenterCrop { height, width } if *height > 0 && *width > 0 && !numbers => compiled.after.push(ImageStep::CenterCrop { height: *height, width: *width }),
+                Step::Resize { .. } | Step::CenterCrop { .. } => return self.fail(&below, "sizes must be at least 1, and come before rescale and normalize"),
+                Step::Rescale { factor } if factor.is_finite() => {
+                    numbers = true;
+                    compiled.after.push(ImageStep::Rescale(*factor));
+                }
+                Step::Normalize { mean, std } => {
+                    numbers = true;
+                    if mean.len() != compiled.channels() || std.len() != compiled.channels() {
+                        return self.fail(&below, format!("mean and std need {} values, one a channel", compiled.channels()));
+                    }
+                    if std.iter().any(|std| *std == 0.0 || !std.is_finite()) {
+                        return self.fail(&format!("{below}/normalize/std"), "must not be 0");
+                    }
+                    compiled.after.push(ImageStep::Normalize { mean: mean.clone(), std: std.clone() });
+                }
+                Step::Layout(layout) if index + 1 == steps.len() => compiled.layout = *layout,
+                Step::Layout(_) => return self.fail(&below, "must be the last step"),
+                _ => return self.fail(&below, "this step does not take an image"),
+            }
+        }
+        Ok(Plan::Image { part: source, steps: compiled })
+    }
+
+    fn part(&self, field: &str, steps: &[Step], below: &str) -> Result<Part, PreprocessError> {
+        let (source, found) = self.source(field, &format!("{below}/field"))?;
+        let mut part = Part { source, encode: None, numeric: Vec::new(), indicator: false, width: 1 };
+        let mut textual = Vec::new();
+        for (index, step) in steps.iter().enumerate() {
+            let below = format!("{below}/steps/{index}");
+            if part.indicator {
+                return self.fail(&below, "nothing may follow missing_indicator; name the field once more for its value");
+            }
+            let is_category = part.encode.is_none() && (found.kind == ColumnKind::Text || self.encode(step, found, &below)?.is_some());
+            if matches!(step, Step::MissingIndicator(_)) && index == 0 {
+                part.indicator = true;
+            } else if is_category {
+                if let Some(encode) = self.encode(step, found, &below)? {
+                    part.width = encode.width();
+                    part.encode = Some((std::mem::take(&mut textual), encode));
+                } else if let Some(step) = self.textual(step, found, &below)? {
+                    textual.push(step);
+                } else {
+                    return self.fail(&below, "this step does not take a text");
+                }
+            } else if let Some(step) = self.numeric(step, &below)? {
+                if part.width > 1 {
+                    return self.fail(&below, "no numeric step may follow one that makes several columns");
+                }
+                part.numeric.push(step);
+            } else {
+                return self.fail(&below, "this step does not take a number");
+            }
+        }
+        if matches!(found.kind, ColumnKind::Text | ColumnKind::Binary | ColumnKind::Array) && part.encode.is_none() && !part.indicator {
+            return self.fail(below, format!("`{field}` is not a number: encode it with one_hot, ordinal, target_encode or hash"));
+        }
+        Ok(part)
+    }
+
+    fn numeric(&self, step: &Step, below: &str) -> Result<Option<Numeric>, PreprocessError> {
+        let divisor = |value: f64, name: &str| {
+            if value == 0.0 || !value.is_finite() { self.fail(below, format!("{name} must be a number other than 0")) } else { Ok(value) }
+        };
+        let number = |value: &Value| match value {
+            Value::Bool(value) => Ok(f64::from(u8::from(*value))),
+            value => value.as_f64().map_or_else(|| self.fail(below, "must be a number"), Ok),
+        };
+        Ok(Some(match step {
+            Step::Impute(Impute { value, missing_values }) => {
+                let missing = missing_values.iter().filter(|value| !value.is_null()).map(number).collect::<Result<_, _>>()?;
+                Numeric::Impute { value: number(value)?, missing }
+            }
+            Step::StandardScale { mean, std } => Numeric::Scale { offset: *mean, divisor: divisor(*std, "std")? },
+            Step::MinMaxScale { min, max } => Numeric::Scale { offset: *min, divisor: divisor(max - min, "max - min")? },
+            Step::RobustScale { center, scale } => Numeric::Scale { offset: *center, divisor: divisor(*scale, "scale")? },
+            Step::Rescale { factor } => Numeric::Scale { offset: 0.0, divisor: 1.0 / divisor(*factor, "factor")? },
+            Step::Clip { min, max } => {
+                let (min, max) = (min.unwrap_or(f64::NEG_INFINITY), max.unwrap_or(f64::INFINITY));
+                if min > max {
+                    return self.fail(below, "min is above max");
+                }
+                Numeric::Clip { min, max }
+            }
+            Step::Log1p(_) => Numeric::Log1p,
+            Step::Power { method, lambda } => Numeric::Power { method: *method, lambda: check_lambda(*method, *lambda).map_or_else(|detail| self.fail(below, detail), Ok)? },
+            Step::Bucketize { boundaries, right } => {
+                if boundaries.is_empty() || !boundaries.is_sorted_by(|a, b| a < b) {
+                    return self.fail(below, "boundaries must be numbers in ascending order, none twice");
+                }
+                Numeric::Bucketize { boundaries: boundaries.clone(), right: *right }
+            }
+            _ => return Ok(None),
+        }))
+    }
+
+    fn textual(&self, step: &Step, found: &Field, below: &str) -> Result<Option<Textual>, PreprocessError> {
+        let plain = |value: &Value| match (value, found.kind) {
+            (Value::String(text), ColumnKind::Text) => Ok(text.clone()),
+            (Value::Number(_) | Value::Bool(_), ColumnKind::Number | ColumnKind::Integer | ColumnKind::Boolean) => Ok(value.to_string()),
+            _ => self.fail(below, "must be of the field's type"),
+        };
+        Ok(Some(match step {
+            Step::Impute(Impute { value, missing_values }) => {
+                let missing = missing_values.iter().filter(|value| !value.is_null()).map(plain).collect::<Result<_, _>>()?;
+                Textual::Impute { value: plain(value)?, missing }
+            }
+            Step::Lowercase(_) => Textual::Lowercase,
+            Step::Strip(_) => Textual::Strip,
+            Step::NormalizeUnicode { form } => Textual::Normalize(*form),
+            Step::RegexReplace { pattern, replacement } => {
+                let pattern = Regex::new(pattern).or_else(|error| self.fail(below, format!("the pattern does not compile: {error}")))?;
+                Textual::Replace { pattern, replacement: replacement.clone() }
+            }
+            _ => return Ok(None),
+        }))
+    }
+
+    fn encode(&self, step: &Step, found: &Field, below: &str) -> Result<Option<Encode>, PreprocessError> {
+        let keys = |categories: &[Value]| {
+            let mut index = HashMap::new();
+            for (at, category) in categories.iter().enumerate() {
+                let key = match (category, found.kind) {
+                    (Value::String(text), ColumnKind::Text) => text.clone(),
+                    (Value::Bool(value), ColumnKind::Boolean) => value.to_string(),
+                    (Value::Number(number), ColumnKind::Integer | ColumnKind::Number) => number.as_f64().map(|value| value.to_string()).unwrap_or_default(),
+                    _ => return self.fail(&format!("{below}/categories/{at}"), "must be of the field's type"),
+                };
+                if index.insert(key, at).is_some() {
+                    return self.fail(&format!("{below}/categories/{at}"), format!("the category {category} is there twice"));
+                }
+            }
+            if index.is_empty() { self.fail(&format!("{below}/categories"), "must not be empty") } else { Ok(index) }
+        };
+        Ok(Some(match step {
+            Step::OneHot { categories, unknown } => Encode::OneHot { index: keys(categories)?, width: categories.len(), unknown: *unknown },
+            Step::Ordinal { categories, unknown } => {
+                let unknown = match unknown {
+                    Value::String(text) if text == "error" => None,
+                    value => Some(value.as_f64().map_or_else(|| self.fail(below, "unknown must be a number or \"error\""), Ok)?),
+                };
+                let values = keys(categories)?.into_iter().map(|(key, at)| (key, at as f64)).collect();
+                Encode::Table { values, unknown }
+            }
+            Step::TargetEncode { categories, values, default } => {
+                if categories.len() != values.len() {
+                    return self.fail(below, format!("{} categories, but {} values", categories.len(), values.len()));
+                }
+                let values = keys(categories)?.into_iter().map(|(key, at)| (key, values.get(at).copied().unwrap_or(*default))).collect();
+                Encode::Table { values, unknown: Some(*default) }
+            }
+            Step::Hash { n_features: 0, .. } => return self.fail(below, "n_features must be at least 1"),
+            Step::Hash { n_features, alternate_sign } => Encode::Hash { width: *n_features, alternate_sign: *alternate_sign },
+            _ => return Ok(None),
+        }))
+    }
+}
+
+fn check_lambda(method: PowerMethod, lambda: f64) -> Result<f64, String> {
+    if lambda.is_finite() { Ok(lambda) } else { Err(format!("lambda of {method:?} must be finite")) }
+}
+

@@ -1,0 +1,406 @@
+//! `Schema`: the supported JSON Schema, compiled once at load.
+
+use std::collections::HashSet;
+
+use regex::Regex;
+use serde_json::{Map, Value};
+
+use crate::package::columns::{ColumnId, ColumnKind};
+
+/// What is wrong with a schema, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SchemaError {
+    pub pointer: String,
+    pub detail: String,
+}
+
+/// How a field's values may leave the request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pii {
+    #[default]
+    None,
+    Drop,
+    Hash,
+    Bucket,
+}
+
+/// A field that has a column.
+#[derive(Clone, Debug)]
+pub struct ColumnSpec {
+    /// The property's name; a JSON pointer where it is nested in objects.
+    pub name: String,
+    pub kind: ColumnKind,
+    pub nullable: bool,
+    pub required: bool,
+    pub pii: Pii,
+    pub array_shape: Option<Vec<usize>>,
+}
+
+/// One compiled schema for one instance.
+#[derive(Debug)]
+pub struct Schema {
+    pub(super) root: Node,
+    columns: Vec<ColumnSpec>,
+    document: Value,
+}
+
+/// Bits of the JSON types that a node accepts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Types(pub u8);
+
+impl Types {
+    pub const NULL: u8 = 1;
+    pub const BOOLEAN: u8 = 2;
+    pub const INTEGER: u8 = 4;
+    pub const NUMBER: u8 = 8;
+    pub const STRING: u8 = 16;
+    pub const ARRAY: u8 = 32;
+    pub const OBJECT: u8 = 64;
+    const NAMES: [(u8, &'static str); 7] = [
+        (Types::NULL, "null"),
+        (Types::BOOLEAN, "boolean"),
+        (Types::INTEGER, "integer"),
+        (Types::NUMBER, "number"),
+        (Types::STRING, "string"),
+        (Types::ARRAY, "array"),
+        (Types::OBJECT, "object"),
+    ];
+
+    pub fn has(self, bit: u8) -> bool {
+        self.0 & bit != 0
+    }
+
+    pub fn describe(self) -> String {
+        let names: Vec<&str> = Types::NAMES.iter().filter(|(bit, _)| self.has(*bit)).map(|(_, name)| *name).collect();
+        names.join(" or ")
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Node {
+    pub types: Types,
+    pub enumeration: Option<Vec<Value>>,
+    pub constant: Option<Value>,
+    pub minimum: Option<f64>,
+    pub maximum: Option<f64>,
+    pub exclusive_minimum: Option<f64>,
+    pub exclusive_maximum: Option<f64>,
+    pub multiple_of: Option<f64>,
+    pub min_length: usize,
+    pub max_length: usize,
+    pub pattern: Option<Regex>,
+    pub format: Option<Format>,
+    pub base64: bool,
+    pub prefix_items: Vec<Node>,
+    pub items: Option<Box<Node>>,
+    pub min_items: usize,
+    pub max_items: usize,
+    pub object: Option<ObjectNode>,
+    pub pii: bool,
+    pub column: Option<ColumnId>,
+    /// Nothing but types to check: the way of most fields.
+    pub plain: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct ObjectNode {
+    pub properties: Vec<(String, Node)>,
+    pub required: Vec<usize>,
+    /// Required, but not among the properties.
+    pub required_others: Vec<String>,
+    pub additional: bool,
+    /// Columns of everything below, for an object that is absent.
+    pub columns: Vec<ColumnId>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Format {
+    DateTime,
+    Date,
+    Uuid,
+}
+
+const MAX_DEPTH: usize = 32;
+const KNOWN: [&str; 33] = [
+    "type", "properties", "required", "additionalProperties", "enum", "const", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf",
+    "minLength", "maxLength", "pattern", "items", "prefixItems", "minItems", "maxItems", "default", "format", "contentEncoding", "contentMediaType", "title",
+    "description", "examples", "deprecated", "$comment", "$schema", "$id", "x-unit", "x-pii", "x-slice", "readOnly",
+];
+
+impl Schema {
+    /// Compiles the schema of one instance; its root must be an object.
+    pub fn compile(document: &Value) -> Result<Schema, SchemaError> {
+        let mut compiler = Compiler { columns: Vec::new() };
+        let root = compiler.node(document, &Place { pointer: String::new(), field: Some(String::new()), required: true, nullable: false, pii: Pii::None, depth: 0 })?;
+        if root.types.0 != Types::OBJECT || root.object.is_none() {
+            return Err(SchemaError { pointer: "/type".to_owned(), detail: "must be \"object\", with properties".to_owned() });
+        }
+        if root.object.as_ref().is_some_and(|object| object.properties.iter().any(|(name, _)| name == "instances")) {
+            return Err(SchemaError { pointer: "/properties/instances".to_owned(), detail: "\"instances\" is the request's own member and can't be a field".to_owned() });
+        }
+        Ok(Schema { root, columns: compiler.columns, document: document.clone() })
+    }
+
+    pub fn columns(&self) -> &[ColumnSpec] {
+        &self.columns
+    }
+
+    pub fn document(&self) -> &Value {
+        &self.document
+    }
+
+    /// Whether a top-level field may be null.
+    pub fn allows_null(&self, field: &str) -> bool {
+        let object = self.root.object.as_ref();
+        object.and_then(|object| object.properties.iter().find(|(name, _)| name == field)).is_some_and(|(_, node)| node.types.has(Types::NULL))
+    }
+}
+
+struct Compiler {
+    columns: Vec<ColumnSpec>,
+}
+
+/// Where a node stands.
+struct Place {
+    pointer: String,
+    /// The name of the field, while only objects lie above; `None` inside arrays.
+    field: Option<String>,
+    required: bool,
+    nullable: bool,
+    pii: Pii,
+    depth: usize,
+}
+
+fn escape(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
+}
+
+fn fail<T>(place: &Place, keyword: &str, detail: impl Into<String>) -> Result<T, SchemaError> {
+    let pointer = if keyword.is_empty() { place.pointer.clone() } else { format!("{}/{}", place.pointer, escape(keyword)) };
+    Err(SchemaError { pointer, detail: detail.into() })
+}
+
+impl Compiler {
+    fn node(&mut self, document: &Value, place: &Place) -> Result<Node, SchemaError> {
+        let Some(members) = document.as_object() else { return fail(place, "", "a schema must be an object") };
+        if place.depth > MAX_DEPTH {
+            return fail(place, "", "nested too deeply");
+        }
+        if let Some(unknown) = members.keys().find(|key| !KNOWN.contains(&key.as_str())) {
+            return fail(place, unknown, "this keyword is not supported");
+        }
+        let pii = pii(members, place)?;
+        let types = types(members, place)?;
+        let number = |key: &str| match members.get(key) {
+            None => Ok(None),
+            Some(value) => value.as_f64().map(Some).map_or_else(|| fail(place, key, "must be a number"), Ok),
+        };
+        let count = |key: &str, default: usize| match members.get(key) {
+            None => Ok(default),
+            Some(value) => value.as_u64().map_or_else(|| fail(place, key, "must be a whole number of at least 0"), |count| Ok(usize::try_from(count).unwrap_or(usize::MAX))),
+        };
+        let multiple_of = number("multipleOf")?;
+        if multiple_of.is_some_and(|step| step <= 0.0) {
+            return fail(place, "multipleOf", "must be above 0");
+        }
+        let pattern = match members.get("pattern") {
+            None => None,
+            Some(Value::String(text)) => Some(Regex::new(text).or_else(|error| fail(place, "pattern", format!("does not compile: {error}")))?),
+            Some(_) => return fail(place, "pattern", "must be a string"),
+        };
+        let format = match members.get("format").map(Value::as_str) {
+            None => None,
+            Some(Some("date-time")) => Some(Format::DateTime),
+            Some(Some("date")) => Some(Format::Date),
+            Some(Some("uuid")) => Some(Format::Uuid),
+            Some(_) => return fail(place, "format", "must be date-time, date or uuid"),
+        };
+        let base64 = match members.get("contentEncoding").map(Value::as_str) {
+            None => false,
+            Some(Some("base64")) => true,
+            Some(_) => return fail(place, "contentEncoding", "must be base64"),
+        };
+        let enumeration = match members.get("enum") {
+            None => None,
+            Some(Value::Array(values)) if !values.is_empty() => Some(values.clone()),
+            Some(_) => return fail(place, "enum", "must be a list with at least one value"),
+        };
+        let below = |pointer: String, depth: usize| Place { pointer, field: None, required: true, nullable: false, pii, depth };
+        let mut prefix_items = Vec::new();
+        if let Some(list) = members.get("prefixItems") {
+            let Some(list) = list.as_array() else { return fail(place, "prefixItems", "must be a list of schemas") };
+            for (index, item) in list.iter().enumerate() {
+                prefix_items.push(self.node(item, &below(format!("{}/prefixItems/{index}", place.pointer), place.depth + 1))?);
+            }
+        }
+        let items = match members.get("items") {
+            None => None,
+            Some(item) => Some(Box::new(self.node(item, &below(format!("{}/items", place.pointer), place.depth + 1))?)),
+        };
+        let object = self.object(members, place, pii, types)?;
+        let mut node = Node {
+            types,
+            enumeration,
+            constant: members.get("const").cloned(),
+            minimum: number("minimum")?,
+            maximum: number("maximum")?,
+            exclusive_minimum: number("exclusiveMinimum")?,
+            exclusive_maximum: number("exclusiveMaximum")?,
+            multiple_of,
+            min_length: count("minLength", 0)?,
+            max_length: count("maxLength", usize::MAX)?,
+            pattern,
+            format,
+            base64,
+            prefix_items,
+            items,
+            min_items: count("minItems", 0)?,
+            max_items: count("maxItems", usize::MAX)?,
+            object,
+            pii: pii != Pii::None,
+            column: None,
+            plain: false,
+        };
+        for (low, high, key) in [(node.min_length, node.max_length, "maxLength"), (node.min_items, node.max_items, "maxItems")] {
+            if low > high {
+                return fail(place, key, "is below its minimum");
+            }
+        }
+        if let (Some(low), Some(high)) = (node.minimum, node.maximum)
+            && low > high
+        {
+            return fail(place, "maximum", "is below minimum");
+        }
+        node.plain = node.enumeration.is_none() && node.constant.is_none();
+        node.column = self.column(&node, place, pii);
+        Ok(node)
+    }
+
+    fn object(&mut self, members: &Map<String, Value>, place: &Place, pii: Pii, types: Types) -> Result<Option<ObjectNode>, SchemaError> {
+        if !types.has(Types::OBJECT) || !(members.contains_key("properties") || members.contains_key("required") || members.contains_key("additionalProperties")) {
+            return Ok(None);
+        }
+        let additional = match members.get("additionalProperties") {
+            Some(Value::Bool(additional)) => *additional,
+            Some(_) => return fail(place, "additionalProperties", "must be true or false"),
+            None => return fail(place, "additionalProperties", "must be written: true or false"),
+        };
+        let empty = Map::new();
+        let declared = match members.get("properties") {
+            None => &empty,
+            Some(Value::Object(declared)) => declared,
+            Some(_) => return fail(place, "properties", "must be an object"),
+        };
+        let mut names = HashSet::new();
+        if let Some(required) = members.get("required") {
+            let Some(list) = required.as_array() else { return fail(place, "required", "must be a list of names") };
+            for name in list {
+                let Some(name) = name.as_str() else { return fail(place, "required", "must be a list of names") };
+                if !additional && !declared.contains_key(name) {
+                    return fail(place, "required", format!("\"{name}\" is not among the properties"));
+                }
+                names.insert(name);
+            }
+        }
+        let first_column = self.columns.len();
+        let mut properties = Vec::with_capacity(declared.len());
+        for (name, schema) in declared {
+            let field = place.field.as_ref().map(|field| if place.depth == 0 { name.clone() } else { format!("{}/{}", nested(field), escape(name)) });
+            let required = names.contains(name.as_str());
+            let place = Place {
+                pointer: format!("{}/properties/{}", place.pointer, escape(name)),
+                field,
+                required: required && place.required,
+                nullable: place.nullable || types.has(Types::NULL),
+                pii,
+                depth: place.depth + 1,
+            };
+            properties.push((name.clone(), self.node(schema, &place)?));
+        }
+        let required = properties.iter().enumerate().filter(|(_, (name, _))| names.contains(name.as_str())).map(|(index, _)| index).collect();
+        let required_others = names.iter().filter(|name| !declared.contains_key(**name)).map(|name| (*name).to_owned()).collect();
+        Ok(Some(ObjectNode { properties, required, required_others, additional, columns: (first_column..self.columns.len()).collect() }))
+    }
+
+    fn column(&mut self, node: &Node, place: &Place, pii: Pii) -> Option<ColumnId> {
+        let name = place.field.clone().filter(|name| !name.is_empty())?;
+        let values = node.enumeration.iter().flatten().chain(&node.constant);
+        let mut narrowed = node.types.0;
+        if node.enumeration.is_some() || node.constant.is_some() {
+            narrowed &= values.map(type_bit).fold(0, |all, bit| all | bit | if bit == Types::INTEGER { Types::NUMBER } else { 0 });
+        }
+        if narrowed & Types::NUMBER != 0 && node.types.has(Types::INTEGER) && node.types.0 & Types::NUMBER == 0 {
+            narrowed &= !Types::NUMBER;
+        }
+        let kind = match narrowed & !Types::NULL {
+            Types::BOOLEAN => ColumnKind::Boolean,
+            Types::INTEGER => ColumnKind::Integer,
+            bits if bits & Types::NUMBER != 0 && bits & !(Types::NUMBER | Types::INTEGER) == 0 => ColumnKind::Number,
+            Types::STRING if node.base64 => ColumnKind::Binary,
+            Types::STRING => ColumnKind::Text,
+            Types::ARRAY if numbers_only(node) => ColumnKind::Array,
+            _ => return None,
+        };
+        let nullable = node.types.has(Types::NULL) || place.nullable || !place.required;
+        let array_shape = (kind == ColumnKind::Array).then(|| fixed_shape(node)).flatten();
+        self.columns.push(ColumnSpec { name, kind, nullable, required: place.required, pii, array_shape });
+        Some(self.columns.len() - 1)
+    }
+}
+
+fn nested(field: &str) -> String {
+    if field.starts_with('/') { field.to_owned() } else { format!("/{}", escape(field)) }
+}
+
+fn pii(members: &Map<String, Value>, place: &Place) -> Result<Pii, SchemaError> {
+    match members.get("x-pii") {
+        None => Ok(place.pii),
+        Some(Value::Bool(true)) => Ok(Pii::Drop),
+        Some(Value::Bool(false)) => Ok(place.pii),
+        Some(Value::String(text)) if text == "drop" => Ok(Pii::Drop),
+        Some(Value::String(text)) if text == "hash" => Ok(Pii::Hash),
+        Some(Value::String(text)) if text == "bucket" => Ok(Pii::Bucket),
+        Some(_) => fail(place, "x-pii", "must be true, \"drop\", \"hash\" or \"bucket\""),
+    }
+}
+
+fn types(members: &Map<String, Value>, place: &Place) -> Result<Types, SchemaError> {
+    let bit = |name: &Value| {
+        let found = Types::NAMES.iter().find(|(_, known)| Some(*known) == name.as_str());
+        found.map_or_else(|| fail(place, "type", "must be null, boolean, integer, number, string, array or object"), |(bit, _)| Ok(*bit))
+    };
+    match members.get("type") {
+        None => Ok(Types(0x7f)),
+        Some(Value::Array(names)) if !names.is_empty() => names.iter().try_fold(0, |bits, name| Ok(bits | bit(name)?)).map(Types),
+        Some(name) => bit(name).map(Types),
+    }
+}
+
+fn type_bit(value: &Value) -> u8 {
+    match value {
+        Value::Null => Types::NULL,
+        Value::Bool(_) => Types::BOOLEAN,
+        Value::Number(number) if number.as_f64().is_some_and(|value| value.fract() == 0.0) => Types::INTEGER,
+        Value::Number(_) => Types::NUMBER,
+        Value::String(_) => Types::STRING,
+        Value::Array(_) => Types::ARRAY,
+        Value::Object(_) => Types::OBJECT,
+    }
+}
+
+fn numbers_only(node: &Node) -> bool {
+    let fits = |node: &Node| match node.types.0 {
+        Types::ARRAY => numbers_only(node),
+        bits => bits & !(Types::INTEGER | Types::NUMBER) == 0,
+    };
+    node.items.as_deref().is_some_and(fits) && node.prefix_items.iter().all(fits)
+}
+
+fn fixed_shape(node: &Node) -> Option<Vec<usize>> {
+    if node.types.0 != Types::ARRAY {
+        return Some(Vec::new());
+    }
+    let mut shape = vec![(node.min_items == node.max_items).then_some(node.min_items)?];
+    shape.extend(fixed_shape(node.items.as_deref()?)?);
+    Some(shape)
+}

@@ -1,0 +1,63 @@
+//! `Signature`: the tensors that a graph takes and gives.
+
+use std::{fmt, sync::Arc};
+
+use crate::tensor::{DataType, Shape, Tensors};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorSpec {
+    pub name: Arc<str>,
+    pub datatype: DataType,
+    pub shape: Shape,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Signature {
+    pub inputs: Vec<TensorSpec>,
+    pub outputs: Vec<TensorSpec>,
+}
+
+/// A tensor that the graph does not take.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("input `{name}`: expected {expected}, given {given}")]
+pub struct SignatureError {
+    pub name: String,
+    pub expected: String,
+    pub given: String,
+}
+
+impl fmt::Display for TensorSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.datatype, self.shape)
+    }
+}
+
+impl Signature {
+    pub fn output(&self, name: &str) -> Option<&TensorSpec> {
+        self.outputs.iter().find(|spec| &*spec.name == name)
+    }
+
+    /// Names, order, types and shapes.
+    pub fn check_inputs(&self, tensors: &Tensors) -> Result<(), SignatureError> {
+        let wrong = |name: &str, expected: String, given: String| Err(SignatureError { name: name.to_owned(), expected, given });
+        for (index, spec) in self.inputs.iter().enumerate() {
+            match tensors.0.get(index) {
+                Some((name, tensor)) if *name == spec.name => {
+                    if tensor.datatype() != spec.datatype || !spec.shape.fits(tensor.shape()) {
+                        return wrong(&spec.name, spec.to_string(), format!("{}{:?}", tensor.datatype(), tensor.shape()));
+                    }
+                }
+                _ => return wrong(&spec.name, spec.to_string(), "nothing".to_owned()),
+            }
+        }
+        match tensors.0.get(self.inputs.len()) {
+            Some((name, _)) => wrong(name, "no such input".to_owned(), "a tensor".to_owned()),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether rows of several requests could share a run: every input and output has a free leading dimension.
+    pub fn is_batchable(&self) -> bool {
+        !self.inputs.is_empty() && self.inputs.iter().chain(&self.outputs).all(|spec| spec.shape.has_batch_axis())
+    }
+}

@@ -1,0 +1,278 @@
+//! Steps: the declared transformations, named and defined as scikit-learn's of the same name.
+
+use std::collections::HashMap;
+
+use regex::Regex;
+use serde::Deserialize;
+use serde_json::Value;
+use unicode_normalization::UnicodeNormalization;
+
+/// A step as written: an object with one member.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(super) enum Step {
+    Impute(Impute),
+    MissingIndicator(Empty),
+    /// (x - mean) / std: StandardScaler.
+    StandardScale { mean: f64, std: f64 },
+    /// (x - min) / (max - min): MinMaxScaler with the range 0 to 1.
+    MinMaxScale { min: f64, max: f64 },
+    /// (x - center) / scale: RobustScaler.
+    RobustScale { center: f64, scale: f64 },
+    Clip { min: Option<f64>, max: Option<f64> },
+    Log1p(Empty),
+    /// PowerTransformer without standardisation (Yeo and Johnson 2000; Box and Cox 1964).
+    Power { method: PowerMethod, lambda: f64 },
+    /// numpy.digitize: how many boundaries lie at or below the value (below it where `right`).
+    Bucketize {
+        boundaries: Vec<f64>,
+        #[serde(default)]
+        right: bool,
+    },
+    Reshape { shape: Vec<usize> },
+    OneHot { categories: Vec<Value>, unknown: UnknownZeros },
+    Ordinal { categories: Vec<Value>, unknown: Value },
+    TargetEncode { categories: Vec<Value>, values: Vec<f64>, default: f64 },
+    /// FeatureHasher over one text: MurmurHash3 (32 bits, seed 0, signed), its sign alternating.
+    Hash {
+        n_features: usize,
+        #[serde(default = "yes")]
+        alternate_sign: bool,
+    },
+    Lowercase(Empty),
+    Strip(Empty),
+    NormalizeUnicode { form: Form },
+    RegexReplace { pattern: String, replacement: String },
+    DecodeImage { mode: Mode },
+    Resize {
+        height: u32,
+        width: u32,
+        #[serde(default)]
+        interpolation: Interpolation,
+    },
+    CenterCrop { height: usize, width: usize },
+    Rescale { factor: f64 },
+    Normalize { mean: Vec<f64>, std: Vec<f64> },
+    Layout(Layout),
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Empty {}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Impute {
+    pub value: Value,
+    #[serde(default)]
+    pub missing_values: Vec<Value>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub(super) enum PowerMethod {
+    #[serde(rename = "yeo-johnson")]
+    YeoJohnson,
+    #[serde(rename = "box-cox")]
+    BoxCox,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum UnknownZeros {
+    Zeros,
+    Error,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub(super) enum Form {
+    Nfc,
+    Nfd,
+    Nfkc,
+    Nfkd,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Mode {
+    Grey,
+    Rgb,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Interpolation {
+    Nearest,
+    #[default]
+    Bilinear,
+    Bicubic,
+    Lanczos,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Layout {
+    Nchw,
+    Nhwc,
+}
+
+/// A numeric step, checked.
+#[derive(Clone, Debug)]
+pub(super) enum Numeric {
+    Impute { value: f64, missing: Vec<f64> },
+    /// (x - offset) / divisor.
+    Scale { offset: f64, divisor: f64 },
+    Clip { min: f64, max: f64 },
+    Log1p,
+    Power { method: PowerMethod, lambda: f64 },
+    Bucketize { boundaries: Vec<f64>, right: bool },
+}
+
+impl Numeric {
+    /// Applies the step to every value; NaN is missing.
+    pub fn apply(&self, values: &mut [f64]) {
+        match self {
+            Numeric::Impute { value, missing } => {
+                for x in values {
+                    if x.is_nan() || missing.contains(x) {
+                        *x = *value;
+                    }
+                }
+            }
+            Numeric::Scale { offset, divisor } => values.iter_mut().for_each(|x| *x = (*x - offset) / divisor),
+            // Not `clamp`: NaN stays, as numpy.clip leaves it.
+            Numeric::Clip { min, max } => values.iter_mut().for_each(|x| {
+                if *x < *min {
+                    *x = *min;
+                } else if *x > *max {
+                    *x = *max;
+                }
+            }),
+            Numeric::Log1p => values.iter_mut().for_each(|x| *x = x.ln_1p()),
+            Numeric::Power { method, lambda } => values.iter_mut().for_each(|x| *x = power(*method, *lambda, *x)),
+            Numeric::Bucketize { boundaries, right } => values.iter_mut().filter(|x| !x.is_nan()).for_each(|x| {
+                *x = boundaries.partition_point(|boundary| if *right { *boundary < *x } else { *boundary <= *x }) as f64;
+            }),
+        }
+    }
+}
+
+fn power(method: PowerMethod, lambda: f64, x: f64) -> f64 {
+    match method {
+        PowerMethod::BoxCox if lambda == 0.0 => x.ln(),
+        PowerMethod::BoxCox => (x.powf(lambda) - 1.0) / lambda,
+        PowerMethod::YeoJohnson if x >= 0.0 && lambda.abs() < f64::EPSILON => x.ln_1p(),
+        PowerMethod::YeoJohnson if x >= 0.0 => ((x + 1.0).powf(lambda) - 1.0) / lambda,
+        PowerMethod::YeoJohnson if (lambda - 2.0).abs() > f64::EPSILON => -((-x + 1.0).powf(2.0 - lambda) - 1.0) / (2.0 - lambda),
+        PowerMethod::YeoJohnson => -(-x).ln_1p(),
+    }
+}
+
+/// A step from text to text.
+#[derive(Clone, Debug)]
+pub(super) enum Textual {
+    Impute { value: String, missing: Vec<String> },
+    Lowercase,
+    Strip,
+    Normalize(Form),
+    Replace { pattern: Regex, replacement: String },
+}
+
+impl Textual {
+    pub fn apply(&self, value: Option<String>) -> Option<String> {
+        let Textual::Impute { value: instead, missing } = self else {
+            let text = value?;
+            return Some(match self {
+                Textual::Lowercase => text.to_lowercase(),
+                Textual::Strip => text.trim().to_owned(),
+                Textual::Normalize(Form::Nfc) => text.nfc().collect(),
+                Textual::Normalize(Form::Nfd) => text.nfd().collect(),
+                Textual::Normalize(Form::Nfkc) => text.nfkc().collect(),
+                Textual::Normalize(Form::Nfkd) => text.nfkd().collect(),
+                Textual::Replace { pattern, replacement } => pattern.replace_all(&text, replacement.as_str()).into_owned(),
+                Textual::Impute { .. } => text,
+            });
+        };
+        Some(value.filter(|text| !missing.contains(text)).unwrap_or_else(|| instead.clone()))
+    }
+}
+
+/// From a category to numbers.
+#[derive(Clone, Debug)]
+pub(super) enum Encode {
+    OneHot { index: HashMap<String, usize>, width: usize, unknown: UnknownZeros },
+    /// One number per category: ordinal and target encoding. `None`: an unknown category is an error.
+    Table { values: HashMap<String, f64>, unknown: Option<f64> },
+    Hash { width: usize, alternate_sign: bool },
+}
+
+impl Encode {
+    pub fn width(&self) -> usize {
+        match self {
+            Encode::OneHot { width, .. } | Encode::Hash { width, .. } => *width,
+            Encode::Table { .. } => 1,
+        }
+    }
+
+    /// Writes `width` numbers (zeroed before); `false` for a category that is refused.
+    pub fn write(&self, category: Option<&str>, row: &mut [f64]) -> bool {
+        match self {
+            Encode::OneHot { index, unknown, .. } => match category.and_then(|category| index.get(category)).and_then(|at| row.get_mut(*at)) {
+                Some(cell) => *cell = 1.0,
+                None => return *unknown == UnknownZeros::Zeros,
+            },
+            Encode::Table { values, unknown } => match category.and_then(|category| values.get(category)).copied().or(*unknown) {
+                Some(value) => row.iter_mut().for_each(|cell| *cell = value),
+                None => return false,
+            },
+            Encode::Hash { width, alternate_sign } => {
+                let Some(category) = category else { return true };
+                // Reading from memory cannot fail.
+                let hash = murmur3::murmur3_32(&mut category.as_bytes(), 0).unwrap_or_default() as i32;
+                let at = hash.unsigned_abs() as usize % width;
+                if let Some(cell) = row.get_mut(at) {
+                    *cell = if *alternate_sign && hash < 0 { -1.0 } else { 1.0 };
+                }
+            }
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::package::steps::{Encode, Numeric, PowerMethod};
+
+    #[test]
+    fn numeric_steps() {
+        let check = |step: Numeric, input: &[f64], expected: &[f64]| {
+            let mut values = input.to_vec();
+            step.apply(&mut values);
+            for (value, expected) in values.iter().zip(expected) {
+                assert!((value - expected).abs() < 1e-12 || (value.is_nan() && expected.is_nan()), "{step:?}: {value} {expected}");
+            }
+        };
+        let nan = f64::NAN;
+        check(Numeric::Impute { value: 2.0, missing: vec![-1.0] }, &[nan, -1.0, 3.0], &[2.0, 2.0, 3.0]);
+        check(Numeric::Scale { offset: 1.0, divisor: 4.0 }, &[3.0, nan], &[0.5, nan]);
+        check(Numeric::Clip { min: 0.0, max: 1.0 }, &[-1.0, 0.5, 7.0, nan], &[0.0, 0.5, 1.0, nan]);
+        check(Numeric::Bucketize { boundaries: vec![0.0, 1.0], right: false }, &[-1.0, 0.0, 0.5, 1.0, nan], &[0.0, 1.0, 1.0, 2.0, nan]);
+        check(Numeric::Bucketize { boundaries: vec![0.0, 1.0], right: true }, &[0.0, 1.0, 2.0], &[0.0, 1.0, 2.0]);
+        // sklearn.preprocessing.PowerTransformer(standardize=False) with lambdas_ set.
+        check(Numeric::Power { method: PowerMethod::YeoJohnson, lambda: 0.5 }, &[3.0, -3.0], &[2.0, -4.666_666_666_666_667]);
+        check(Numeric::Power { method: PowerMethod::YeoJohnson, lambda: 2.0 }, &[-1.0], &[-std::f64::consts::LN_2]);
+        check(Numeric::Power { method: PowerMethod::BoxCox, lambda: 2.0 }, &[3.0], &[4.0]);
+    }
+
+    #[test]
+    fn hashing_is_feature_hashers() {
+        // sklearn.utils.murmurhash3_32("foo", seed=0) is -156908512.
+        let mut row = [0.0; 10];
+        assert!(Encode::Hash { width: 10, alternate_sign: true }.write(Some("foo"), &mut row));
+        assert_eq!(row.iter().position(|cell| *cell == -1.0), Some(2));
+    }
+}
