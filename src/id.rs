@@ -87,7 +87,12 @@ pub struct PredictionId(ulid::Ulid);
 impl PredictionId {
     #[expect(clippy::new_without_default, reason = "every call makes another id, which a default must not")]
     pub fn new() -> PredictionId {
-        PredictionId(ulid::Ulid::new())
+        PredictionId(ulid::Ulid::generate())
+    }
+
+    /// Bits that no caller can foretell, for ids that are derived from this one.
+    pub fn random_bits(self) -> u64 {
+        self.0.random() as u64
     }
 
     /// Writes the 26 characters without an allocation.

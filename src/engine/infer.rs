@@ -176,7 +176,7 @@ fn run_error(error: ort::Error) -> EngineError {
 
 fn input_value(tensor: &Tensor) -> ort::Result<SessionInputValue<'_>> {
     let shape: Vec<i64> = tensor.shape().iter().map(|dim| *dim as i64).collect();
-    fn view<'a, T: PrimitiveTensorElementType + std::fmt::Debug + 'static>(shape: Vec<i64>, values: &'a [T]) -> ort::Result<SessionInputValue<'a>> {
+    fn view<'a, T: PrimitiveTensorElementType + Clone + std::fmt::Debug + 'static>(shape: Vec<i64>, values: &'a [T]) -> ort::Result<SessionInputValue<'a>> {
         Ok(TensorRef::from_array_view((shape, values))?.into())
     }
     match tensor.data() {

@@ -100,7 +100,7 @@ impl Postprocess {
                 [Dim::Fixed(width)] => Some(*width),
                 _ => None,
             };
-            let list = members.get("steps").map_or(Ok(&[][..]), |list| list.as_array().map_or_else(|| fail(format!("{pointer}/steps"), "must be a list of steps"), |list| Ok(list)))?;
+            let list = members.get("steps").map_or(Ok(&[][..]), |list| list.as_array().map_or_else(|| fail(format!("{pointer}/steps"), "must be a list of steps"), |list| Ok(list.as_slice())))?;
             if matches!(spec.datatype, DataType::Bytes) && !list.is_empty() {
                 return fail(format!("{pointer}/steps"), "no step takes a text");
             }

@@ -74,6 +74,13 @@ impl PredictError {
         }
     }
 
+    pub fn into_faults(self) -> Vec<Fault> {
+        match self {
+            PredictError::Invalid { faults, .. } => faults,
+            _ => Vec::new(),
+        }
+    }
+
     /// What the log keeps beside the code: only what came from the model, never from the caller.
     pub fn log_detail(&self) -> &str {
         match self {

@@ -97,9 +97,9 @@ fn read_lines(child: &mut Child) -> std::io::Result<mpsc::Receiver<Line>> {
     let stdout = child.stdout.take().ok_or_else(|| std::io::Error::other("no pipe"))?;
     thread::Builder::new().name("gate-lines".to_owned()).spawn(move || {
         for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-            match serde_json::from_str(&line) {
-                Ok(line) if sender.send(line).is_ok() => {}
-                _ => return,
+            let Ok(line) = serde_json::from_str(&line) else { return };
+            if sender.send(line).is_err() {
+                return;
             }
         }
     })?;

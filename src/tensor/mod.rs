@@ -52,7 +52,6 @@ macro_rules! each_data {
         }
     };
 }
-pub(crate) use each_data;
 
 impl Data {
     pub fn len(&self) -> usize {

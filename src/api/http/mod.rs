@@ -13,6 +13,8 @@ mod problem;
 mod request_log;
 pub mod serve;
 
+pub use openapi::example;
+
 use std::sync::{
     Arc,
     atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -44,7 +46,7 @@ pub struct Api {
     pub draining: AtomicBool,
     pub max_wedged: usize,
     /// Lines that the log's writer dropped so far.
-    pub dropped_log_lines: Box<dyn Fn() -> u64 + Send + Sync>,
+    pub dropped_log_lines: Arc<dyn Fn() -> u64 + Send + Sync>,
     inflight: AtomicUsize,
     log: RequestLogger,
 }
@@ -56,7 +58,7 @@ pub struct ApiParts {
     pub config: ServerConfig,
     pub max_wedged: usize,
     pub request_log: RequestLog,
-    pub dropped_log_lines: Box<dyn Fn() -> u64 + Send + Sync>,
+    pub dropped_log_lines: Arc<dyn Fn() -> u64 + Send + Sync>,
 }
 
 impl Api {

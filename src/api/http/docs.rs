@@ -1,0 +1,55 @@
+//! The pages for people: what this is, and a place to try a model. Embedded; nothing comes from elsewhere.
+
+use std::sync::Arc;
+
+use axum::{
+    body::Body,
+    extract::{Path, Request, State},
+    response::Response,
+};
+use http::{HeaderValue, header};
+
+use crate::{
+    api::http::{Api, context::Context, problem::Problem},
+    error::ErrorCode,
+};
+
+const INDEX: &str = include_str!("docs/index.html");
+const PAGE: &str = include_str!("docs/docs.html");
+const SCRIPT: &str = include_str!("docs/docs.js");
+const STYLE: &str = include_str!("docs/style.css");
+
+/// Scripts and styles of our own only, no frames, no plug-ins.
+const POLICY: HeaderValue =
+    HeaderValue::from_static("default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
+
+pub async fn index() -> Response {
+    file(INDEX, "text/html; charset=utf-8")
+}
+
+pub async fn page() -> Response {
+    file(PAGE, "text/html; charset=utf-8")
+}
+
+pub async fn asset(State(api): State<Arc<Api>>, path: Option<Path<String>>, request: Request) -> Response {
+    match path.as_ref().map(|Path(name)| name.as_str()) {
+        Some("docs.js") => file(SCRIPT, "text/javascript; charset=utf-8"),
+        Some("style.css") => file(STYLE, "text/css; charset=utf-8"),
+        _ => {
+            let context = Context::new(request.headers());
+            api.count_unrouted(ErrorCode::NotFound, &context);
+            Problem::new(ErrorCode::NotFound, "there is no such page; /docs is the documentation".to_owned()).into_response(&context)
+        }
+    }
+}
+
+fn file(text: &'static str, media_type: &'static str) -> Response {
+    let mut response = Response::new(Body::from(text));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
+    headers.insert(header::CONTENT_SECURITY_POLICY, POLICY);
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    response
+}

@@ -1,0 +1,97 @@
+//! Health for load balancers, metrics for Prometheus. Nothing here waits for a model.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Instant,
+};
+
+use axum::{
+    body::Body,
+    extract::{RawQuery, State},
+    response::Response,
+};
+use http::{HeaderValue, StatusCode, header};
+use serde_json::{Value, json};
+
+use crate::{api::http::Api, registry::not_ready};
+
+/// Alive as long as this answers and not too many engine threads hang.
+pub async fn live(State(api): State<Arc<Api>>) -> Response {
+    let wedged = api.metrics.wedged_workers.get();
+    if wedged >= 0 && wedged as usize >= api.max_wedged {
+        return json_response(StatusCode::SERVICE_UNAVAILABLE, &json!({"live": false, "reason": format!("{wedged} engine threads hang")}));
+    }
+    json_response(StatusCode::OK, &json!({"live": true}))
+}
+
+/// Ready when every required model has a version that answers; `?verbose` tells of every version.
+pub async fn ready(State(api): State<Arc<Api>>, RawQuery(query): RawQuery) -> Response {
+    let snapshot = api.registry.snapshot();
+    let now = Instant::now();
+    let mut reasons: Vec<Value> = Vec::new();
+    if api.draining.load(Ordering::Relaxed) {
+        reasons.push(json!({"model": "", "reason": "the server is shutting down"}));
+    }
+    reasons.extend(not_ready(&snapshot, now).into_iter().map(|(model, reason)| json!({"model": model, "reason": reason})));
+    let ready = reasons.is_empty();
+    let mut document = json!({"ready": ready});
+    if !ready {
+        document["reasons"] = Value::Array(reasons);
+    }
+    if query.is_some_and(|query| query.split('&').any(|item| item == "verbose" || item.starts_with("verbose="))) {
+        let models = snapshot.models.iter().map(|(name, model)| {
+            let versions = model.versions.iter().map(|(version, status)| {
+                let mut entry = json!({"version": version.as_str(), "state": status.state.name()});
+                if let Some(reason) = status.state.reason() {
+                    entry["reason"] = Value::String(reason);
+                }
+                if let Some(warning) = &status.warning {
+                    entry["warning"] = Value::String(warning.clone());
+                }
+                entry
+            });
+            let stable = model.stable.as_ref().map(|servable| servable.id().version.to_string());
+            let versions: Vec<Value> = versions.collect();
+            json!({
+                "name": name.as_str(),
+                "required": snapshot.required.contains(name),
+                "ready": model.ailment(now).is_none(),
+                "reason": model.ailment(now),
+                "stable": stable,
+                "versions": versions,
+            })
+        });
+        document["models"] = models.collect();
+    }
+    json_response(if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &document)
+}
+
+pub async fn metrics(State(api): State<Arc<Api>>) -> Response {
+    let dropped = (api.dropped_log_lines)();
+    let counter = &api.metrics.log_lines_dropped;
+    counter.inc_by(dropped.saturating_sub(counter.get()));
+    match api.metrics.encode() {
+        Ok(text) => {
+            let mut response = Response::new(Body::from(text));
+            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"));
+            response
+        }
+        Err(error) => {
+            tracing::error!(error = %error, "the metrics can't be encoded");
+            json_response(StatusCode::INTERNAL_SERVER_ERROR, &json!({"error": "the metrics can't be encoded"}))
+        }
+    }
+}
+
+/// Probes must see the present.
+fn json_response(status: StatusCode, document: &Value) -> Response {
+    let mut response = Response::new(Body::from(format!("{document}\n")));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
+}

@@ -1,0 +1,121 @@
+//! `GET /models...`: what is served.
+
+use std::sync::Arc;
+
+use axum::{
+    body::Body,
+    extract::{Path, Request, State, rejection::PathRejection},
+    response::Response,
+};
+use http::{HeaderValue, header};
+use serde_json::{Value, json};
+
+use crate::{
+    api::http::{Api, context::Context, problem::Problem},
+    error::ErrorCode,
+    id::{ModelName, Version},
+    registry::{Model, Snapshot, State as VersionState, VersionStatus, gate::Batching, servable::Servable},
+};
+
+pub async fn list(State(api): State<Arc<Api>>, request: Request) -> Response {
+    let context = Context::new(request.headers());
+    let snapshot = api.registry.snapshot();
+    let models: Vec<Value> = snapshot.models.iter().map(|(name, model)| overview(&snapshot, name, model)).collect();
+    respond(&context, &json!({"models": models}))
+}
+
+pub async fn model(State(api): State<Arc<Api>>, path: Result<Path<String>, PathRejection>, request: Request) -> Response {
+    let context = Context::new(request.headers());
+    let name = path.map(|Path(name)| name).unwrap_or_default();
+    let snapshot = api.registry.snapshot();
+    match snapshot.models.get_key_value(name.as_str()) {
+        Some((name, model)) => respond(&context, &overview(&snapshot, name, model)),
+        None => unknown(&api, &context, format!("there is no model \"{name}\"; /models lists what there is")),
+    }
+}
+
+pub async fn version(State(api): State<Arc<Api>>, path: Result<Path<(String, String)>, PathRejection>, request: Request) -> Response {
+    let context = Context::new(request.headers());
+    let (name, version) = path.map(|Path(names)| names).unwrap_or_default();
+    let snapshot = api.registry.snapshot();
+    let found = snapshot.models.get_key_value(name.as_str()).and_then(|(name, model)| {
+        let (version, status) = model.versions.iter().find(|(known, _)| known.as_str() == version)?;
+        Some((name, model, version, status))
+    });
+    match found {
+        Some((name, model, version, status)) => respond(&context, &details(name, model, version, status)),
+        None => unknown(&api, &context, format!("model \"{name}\" has no version \"{version}\"; /models/{name} lists them")),
+    }
+}
+
+fn unknown(api: &Api, context: &Context, detail: String) -> Response {
+    api.count_unrouted(ErrorCode::NotFound, context);
+    Problem::new(ErrorCode::NotFound, detail).into_response(context)
+}
+
+fn respond(context: &Context, document: &Value) -> Response {
+    let mut response = Response::new(Body::from(format!("{document}\n")));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    context.write_headers(response.headers_mut());
+    response
+}
+
+fn overview(snapshot: &Snapshot, name: &ModelName, model: &Model) -> Value {
+    let stable = model.stable.as_ref().map(|servable| servable.id().version.to_string());
+    let versions: Vec<Value> = model.versions.iter().map(|(version, status)| summary(model, version, status)).collect();
+    json!({
+        "name": name.as_str(),
+        "default": snapshot.default.as_ref() == Some(name),
+        "required": snapshot.required.contains(name),
+        "stable": stable,
+        "pinned": model.pinned.as_ref().map(Version::as_str),
+        "versions": versions,
+    })
+}
+
+fn summary(model: &Model, version: &Version, status: &VersionStatus) -> Value {
+    let mut entry = json!({"version": version.as_str(), "state": status.state.name()});
+    if let Some(reason) = status.state.reason() {
+        entry["reason"] = Value::String(reason);
+    }
+    if let Some(warning) = &status.warning {
+        entry["warning"] = Value::String(warning.clone());
+    }
+    if let VersionState::Available(servable) = &status.state {
+        let is_stable = model.stable.as_ref().is_some_and(|stable| Arc::ptr_eq(stable, servable));
+        entry["role"] = json!(if is_stable { "stable" } else { "idle" });
+        entry["digest"] = json!(servable.package.digest());
+        entry["created"] = json!(servable.package.manifest.created);
+    }
+    entry
+}
+
+fn details(name: &ModelName, model: &Model, version: &Version, status: &VersionStatus) -> Value {
+    let mut document = summary(model, version, status);
+    document["name"] = json!(name.as_str());
+    if let VersionState::Available(servable) = &status.state {
+        let package = &servable.package;
+        document["schema"] = package.parts.schema_document.clone();
+        document["evaluation"] = json!(package.parts.evaluation);
+        document["model_card"] = json!(package.parts.card);
+        document["provenance"] = json!(package.manifest.provenance);
+        document["files"] = json!(package.manifest.files);
+        document["serving"] = serving(servable);
+    }
+    document
+}
+
+fn serving(servable: &Servable) -> Value {
+    let (batched, because) = match &servable.batching {
+        Batching::Rows => (true, None),
+        Batching::None { because } => (false, Some(because)),
+    };
+    json!({
+        "workers": servable.workers,
+        "intra_op_threads": servable.intra_op_threads,
+        "batched": batched,
+        "not_batched_because": because,
+        "max_batch_size": servable.batcher.policy().max_batch_size,
+        "risk": servable.package.parts.serving.risk,
+    })
+}

@@ -1,0 +1,87 @@
+//! Request log: a line per request, as `telemetry.request_log` says. Never a value of the input.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use crate::{
+    api::http::context::Context,
+    config::RequestLog,
+    error::ErrorCode,
+    metrics::Stage,
+    predict::{Prediction, Timing},
+};
+
+/// A request that takes longer is always logged.
+const SLOW: Duration = Duration::from_secs(1);
+
+pub struct RequestLogger {
+    /// Every so many requests one is logged; 0: none.
+    every: u64,
+    seen: AtomicU64,
+}
+
+impl RequestLogger {
+    pub fn new(wanted: RequestLog) -> RequestLogger {
+        let every = match wanted {
+            RequestLog::All => 1,
+            RequestLog::Errors => 100,
+            RequestLog::Rate(rate) if rate > 0.0 => (1.0 / rate).round() as u64,
+            RequestLog::Rate(_) => 0,
+        };
+        RequestLogger { every, seen: AtomicU64::new(0) }
+    }
+
+    fn sampled(&self) -> bool {
+        self.every > 0 && self.seen.fetch_add(1, Ordering::Relaxed).is_multiple_of(self.every)
+    }
+
+    pub fn answered(&self, context: &Context, prediction: &Prediction, elapsed: Duration) {
+        if !self.sampled() && elapsed < SLOW {
+            return;
+        }
+        let id = prediction.servable.id();
+        let timing = &prediction.timing;
+        tracing::info!(
+            target: "predictd::request",
+            status = 200,
+            model = %id.name,
+            version = %id.version,
+            prediction_id = %prediction.id,
+            request_id = context.request_id.to_text(),
+            trace_id = context.trace.map(|trace| trace.trace_id()),
+            instances = prediction.rows,
+            duration_ms = milliseconds(elapsed),
+            decode_ms = stage(timing, Stage::Decode),
+            preprocess_ms = stage(timing, Stage::Preprocess),
+            queue_ms = stage(timing, Stage::Queue),
+            infer_ms = stage(timing, Stage::Infer),
+            postprocess_ms = stage(timing, Stage::Postprocess),
+            encode_ms = stage(timing, Stage::Encode),
+            "answered"
+        );
+    }
+
+    /// `model` and `version` are the server's own names, or empty where the request named none of them.
+    pub fn refused(&self, context: &Context, code: ErrorCode, model: &str, version: &str, detail: &str, elapsed: Duration) {
+        let status = code.http_status();
+        let request_id = context.request_id.to_text();
+        let trace_id = context.trace.map(|trace| trace.trace_id());
+        let duration_ms = milliseconds(elapsed);
+        if status >= 500 && !code.is_retryable() {
+            tracing::error!(target: "predictd::request", status, model, version, request_id, trace_id, duration_ms, error = code.slug(), detail, "failed");
+        } else {
+            tracing::warn!(target: "predictd::request", status, model, version, request_id, trace_id, duration_ms, error = code.slug(), detail, "refused");
+        }
+    }
+}
+
+fn stage(timing: &Timing, stage: Stage) -> f64 {
+    milliseconds(timing.get(stage))
+}
+
+/// To the microsecond.
+fn milliseconds(elapsed: Duration) -> f64 {
+    elapsed.as_micros() as f64 / 1e3
+}

@@ -1,0 +1,288 @@
+//! Serve: the accept loop, with limits on time and number of connections that `axum::serve` does not have.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use axum::{Router, body::Body, response::Response};
+use http::Request;
+use hyper::{body::Incoming, server::conn::http1};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    time::Instant as TokioInstant,
+};
+use tower::Service;
+
+use crate::metrics::Metrics;
+
+/// How long a connection may be silent between requests: longer than load balancers keep theirs (60 s is common), so that
+/// it is they who close, and no request meets a closing connection.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// How long to wait after the kernel refused a connection for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long a farewell may take to write.
+const FAREWELL_TIMEOUT: Duration = Duration::from_millis(500);
+
+const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\ncontent-type: application/problem+json\r\ncontent-length: 132\r\nconnection: close\r\n\r\n\
+{\"type\":\"urn:predictd:error:body-timeout\",\"title\":\"The request came too slowly\",\"status\":408,\"detail\":\"the head did not arrive in time\"}";
+const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\nretry-after: 1\r\ncontent-length: 109\r\nconnection: close\r\n\r\n\
+{\"type\":\"urn:predictd:error:overloaded\",\"title\":\"Overloaded\",\"status\":503,\"detail\":\"too many open connections\"}";
+
+#[derive(Clone)]
+pub struct ServeOptions {
+    /// For a request's head to arrive, from its first byte.
+    pub read_timeout: Duration,
+    pub max_connections: usize,
+    pub metrics: Metrics,
+}
+
+/// Accepts until `stop` turns true, then lets every connection finish its request. Returns when the last one has ended.
+pub async fn serve(listener: TcpListener, router: Router, options: ServeOptions, mut stop: watch::Receiver<bool>) {
+    let slots = Arc::new(Semaphore::new(options.max_connections.min(Semaphore::MAX_PERMITS)));
+    let all = u32::try_from(options.max_connections).unwrap_or(u32::MAX);
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.wait_for(|stop| *stop) => break,
+        };
+        match accepted {
+            Ok((stream, _)) => match Arc::clone(&slots).try_acquire_owned() {
+                Ok(slot) => {
+                    let connection = Connection { router: router.clone(), options: options.clone(), stop: stop.clone(), _slot: slot };
+                    tokio::spawn(connection.run(stream));
+                }
+                Err(_) => {
+                    tokio::spawn(farewell(stream, TOO_MANY));
+                }
+            },
+            // One client's failure is not ours; being out of descriptors passes.
+            Err(error) if is_clients(&error) => {}
+            Err(error) => {
+                tracing::error!(error = %error, "a connection can't be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    // All slots free: all connections ended.
+    let _ = slots.acquire_many(all).await;
+}
+
+fn is_clients(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+async fn farewell(mut stream: TcpStream, text: &'static [u8]) {
+    let _ = tokio::time::timeout(FAREWELL_TIMEOUT, async {
+        stream.write_all(text).await?;
+        stream.shutdown().await
+    })
+    .await;
+}
+
+struct Connection {
+    router: Router,
+    options: ServeOptions,
+    stop: watch::Receiver<bool>,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl Connection {
+    async fn run(mut self, stream: TcpStream) {
+        self.options.metrics.connections.inc();
+        // Answers are written whole; waiting for more would only delay them.
+        let _ = stream.set_nodelay(true);
+        let progress = Arc::new(Progress::new());
+        let io = TokioIo::new(Watched { stream, progress: Arc::clone(&progress) });
+        let service = Tracked { router: self.router.clone(), progress: Arc::clone(&progress) };
+        let mut connection = http1::Builder::new().pipeline_flush(true).serve_connection(io, service);
+        let check_every = self.options.read_timeout.min(IDLE_TIMEOUT) / 4;
+        let mut check = Box::pin(tokio::time::sleep(check_every));
+        let mut stopping = *self.stop.borrow();
+        if stopping {
+            Pin::new(&mut connection).graceful_shutdown();
+        }
+        let timed_out = loop {
+            tokio::select! {
+                biased;
+                // A broken connection is the client's business; what it asked for was counted.
+                _ = &mut connection => break false,
+                _ = self.stop.wait_for(|stop| *stop), if !stopping => {
+                    stopping = true;
+                    Pin::new(&mut connection).graceful_shutdown();
+                }
+                () = &mut check => match progress.get() {
+                    (Phase::Head, elapsed) if elapsed >= self.options.read_timeout => break true,
+                    (Phase::Idle, elapsed) if elapsed >= IDLE_TIMEOUT => Pin::new(&mut connection).graceful_shutdown(),
+                    _ => check.as_mut().reset(TokioInstant::now() + check_every),
+                },
+            }
+        };
+        if timed_out {
+            farewell(connection.into_parts().io.into_inner().stream, TOO_SLOW).await;
+        }
+        self.options.metrics.connections.dec();
+    }
+}
+
+/// What a connection is doing, and since when.
+struct Progress {
+    origin: Instant,
+    /// Milliseconds since `origin`, times 4, plus the phase.
+    state: AtomicU64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Between requests.
+    Idle = 0,
+    /// The first bytes of a request arrived.
+    Head = 1,
+    /// A handler is at work; its body has a timeout of its own.
+    Busy = 2,
+}
+
+impl Progress {
+    fn new() -> Progress {
+        Progress { origin: Instant::now(), state: AtomicU64::new(0) }
+    }
+
+    fn set(&self, phase: Phase) {
+        let milliseconds = self.origin.elapsed().as_millis() as u64;
+        self.state.store(milliseconds << 2 | phase as u64, Ordering::Relaxed);
+    }
+
+    fn phase(&self) -> Phase {
+        phase_of(self.state.load(Ordering::Relaxed))
+    }
+
+    fn get(&self) -> (Phase, Duration) {
+        let state = self.state.load(Ordering::Relaxed);
+        (phase_of(state), self.origin.elapsed().saturating_sub(Duration::from_millis(state >> 2)))
+    }
+}
+
+fn phase_of(state: u64) -> Phase {
+    match state & 3 {
+        0 => Phase::Idle,
+        1 => Phase::Head,
+        _ => Phase::Busy,
+    }
+}
+
+/// The socket; notices when a request begins to arrive.
+struct Watched {
+    stream: TcpStream,
+    progress: Arc<Progress>,
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if buffer.filled().len() > before && self.progress.phase() == Phase::Idle {
+            self.progress.set(Phase::Head);
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[std::io::IoSlice<'_>]) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// The router, as a service that says when it is at work.
+struct Tracked {
+    router: Router,
+    progress: Arc<Progress>,
+}
+
+impl hyper::service::Service<Request<Incoming>> for Tracked {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Working;
+
+    fn call(&self, request: Request<Incoming>) -> Working {
+        self.progress.set(Phase::Busy);
+        // A router is always ready; cloning it is counting a reference.
+        let inner = self.router.clone().call(request.map(Body::new));
+        Working { inner, progress: Arc::clone(&self.progress) }
+    }
+}
+
+struct Working {
+    inner: <Router as Service<Request<Body>>>::Future,
+    progress: Arc<Progress>,
+}
+
+impl Future for Working {
+    type Output = Result<Response, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let polled = Pin::new(&mut self.inner).poll(cx);
+        if polled.is_ready() {
+            self.progress.set(Phase::Idle);
+        }
+        polled
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::api::http::serve::{Phase, Progress, TOO_MANY, TOO_SLOW};
+
+    #[test]
+    fn progress_knows_its_phase() {
+        let progress = Progress::new();
+        assert_eq!(progress.get().0, Phase::Idle);
+        for phase in [Phase::Head, Phase::Busy, Phase::Idle] {
+            progress.set(phase);
+            assert_eq!(progress.phase(), phase);
+            assert!(progress.get().1 < Duration::from_secs(60));
+        }
+    }
+
+    #[test]
+    fn farewells_are_as_long_as_they_say() {
+        for text in [TOO_SLOW, TOO_MANY] {
+            let text = std::str::from_utf8(text).unwrap();
+            let (head, body) = text.split_once("\r\n\r\n").unwrap();
+            assert!(head.contains(&format!("content-length: {}\r\n", body.len())), "{}", body.len());
+            serde_json::from_str::<serde_json::Value>(body).unwrap();
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! App: the composition root. Builds every part from the configuration, starts them in order, and stops them in order.
+
+use std::{
+    io::Write,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+
+use crate::{
+    api::http::{self, Api, ApiParts, serve::ServeOptions},
+    config::Config,
+    engine::{infer::Runtime, library, supervisor::Supervisor},
+    metrics::Metrics,
+    predict::Predictor,
+    registry::{Registry, Remembered, Watch, WatchParts, loader::Loader, not_ready, trial::Trial},
+    telemetry::Telemetry,
+};
+
+/// How often the start looks whether the models are loaded, for the greeting.
+const GREETING_TICK: Duration = Duration::from_millis(5);
+
+/// How long wedged threads and open connections may hold up the very end.
+const LAST_WAIT: Duration = Duration::from_millis(200);
+
+/// Cores that this process may use (cgroup limits and affinity included).
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
+}
+
+/// The library that this configuration leads to.
+pub fn find_library(config: &Config) -> anyhow::Result<PathBuf> {
+    let environment = std::env::var_os("ORT_DYLIB_PATH").map(PathBuf::from);
+    let executable = std::env::current_exe().ok();
+    Ok(library::find(&config.runtime.library, environment.as_deref(), executable.as_deref())?)
+}
+
+/// The gate's process: predictd itself.
+pub fn trial(config: &Config, library: &Path) -> anyhow::Result<Trial> {
+    Ok(Trial {
+        executable: std::env::current_exe().context("finding the path of this program")?,
+        library: library.to_path_buf(),
+        timeout: config.models.gate_timeout(),
+        memory_bytes: config.models.gate_memory_bytes,
+    })
+}
+
+/// Serves until a signal ends it. Blocks; owns its own tokio runtime.
+pub fn serve(config: Config) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let telemetry = Telemetry::install(&config.telemetry).map_err(anyhow::Error::msg)?;
+    raise_descriptor_limit();
+    let library = find_library(&config)?;
+    // The port comes first: a second server on it must fail at once, and connections may wait while models load.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(cores()).thread_name("network").enable_all().build()?;
+    let listener = runtime.block_on(bind(config.server.listen))?;
+    let onnxruntime = Runtime::load(&library)?;
+    let metrics = Metrics::new(config.cost.dollars_per_core_hour)?;
+    metrics.set_build_info(env!("CARGO_PKG_VERSION"), option_env!("PREDICTD_COMMIT").unwrap_or("unknown"), onnxruntime.version());
+    tracing::info!(library = %library.display(), onnxruntime = onnxruntime.version(), cores = cores(), "starting");
+
+    let supervisor = Arc::new(Supervisor::start()?);
+    let registry = Registry::default();
+    let remembered = Remembered::new(config.state.directory(), onnxruntime.version());
+    let loader = Loader { trial: trial(&config, &library)?, runtime: onnxruntime, remembered, config: config.clone(), cores: cores() };
+    let watch = Watch::start(WatchParts {
+        registry: registry.clone(),
+        loader: Arc::new(loader),
+        metrics: metrics.clone(),
+        supervisor,
+        config: config.clone(),
+    })?;
+    let api = Api::new(ApiParts {
+        registry: registry.clone(),
+        predictor: Predictor::new(registry.clone(), cores()),
+        metrics: metrics.clone(),
+        config: config.server.clone(),
+        max_wedged: if config.runtime.max_wedged == 0 { cores() } else { config.runtime.max_wedged },
+        request_log: config.telemetry.request_log,
+        dropped_log_lines: telemetry.dropped_lines(),
+    });
+    runtime.block_on(run(listener, &config, &registry, &api, &metrics, started))?;
+
+    // Nothing is in flight any more: versions go before the library, the log's last lines go out at the end.
+    drop(watch);
+    drop(api);
+    runtime.shutdown_timeout(LAST_WAIT);
+    drop(telemetry);
+    Ok(())
+}
+
+async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    match TcpListener::bind(address).await {
+        Ok(listener) => Ok(listener),
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => bail!("{address} is in use by another process; choose another with --listen or server.listen"),
+        Err(error) => Err(error).with_context(|| format!("listening on {address}")),
+    }
+}
+
+async fn run(listener: TcpListener, config: &Config, registry: &Registry, api: &Arc<Api>, metrics: &Metrics, started: Instant) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let address = listener.local_addr()?;
+    let (stop, stopped) = watch::channel(false);
+    let options = ServeOptions { read_timeout: config.server.read_timeout(), max_connections: config.server.max_connections, metrics: metrics.clone() };
+    let server = tokio::spawn(http::serve::serve(listener, http::router(Arc::clone(api)), options, stopped));
+    let greeting = tokio::spawn(greet(registry.clone(), address, started));
+
+    tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+    greeting.abort();
+    tracing::info!(grace_ms = config.server.drain_grace_ms, "shutting down: not ready any more, still serving");
+    api.draining.store(true, Ordering::Relaxed);
+    let drain = async {
+        tokio::time::sleep(config.server.drain_grace()).await;
+        tracing::info!("no new connections; finishing what is in flight");
+        let _ = stop.send(true);
+        match tokio::time::timeout(config.server.drain_timeout(), server).await {
+            Ok(_) => tracing::info!("all requests are answered"),
+            Err(_) => tracing::warn!(timeout_ms = config.server.drain_timeout_ms, "requests are still in flight; leaving them"),
+        }
+    };
+    tokio::select! {
+        () = drain => {}
+        _ = terminate.recv() => tracing::warn!("second signal: leaving at once"),
+        _ = interrupt.recv() => tracing::warn!("second signal: leaving at once"),
+    }
+    Ok(())
+}
+
+/// Says once, when the first loads are done, what a person does next.
+async fn greet(registry: Registry, address: SocketAddr, started: Instant) {
+    while !registry.snapshot().settled {
+        tokio::time::sleep(GREETING_TICK).await;
+    }
+    let text = greeting(&registry, address, started.elapsed());
+    // Standard output may be closed; the log has what matters.
+    let _ = std::io::stdout().write_all(text.as_bytes()).and_then(|()| std::io::stdout().flush());
+}
+
+fn greeting(registry: &Registry, address: SocketAddr, elapsed: Duration) -> String {
+    use std::fmt::Write;
+    let snapshot = registry.snapshot();
+    let url = format!("http://{address}");
+    let mut text = String::new();
+    let reasons = not_ready(&snapshot, Instant::now());
+    let state = if reasons.is_empty() { "ready" } else { "NOT ready" };
+    let _ = writeln!(text, "predictd {} is {state} on {url} after {} ms", env!("CARGO_PKG_VERSION"), elapsed.as_millis());
+    for (model, reason) in reasons {
+        let subject = if model.is_empty() { String::new() } else { format!("{model}: ") };
+        let _ = writeln!(text, "  {subject}{reason}");
+    }
+    for (name, model) in &snapshot.models {
+        let versions: Vec<String> = model.versions.iter().map(|(version, status)| format!("{version} {}", status.state.name())).collect();
+        let stable = model.stable.as_ref().map_or_else(|| "none".to_owned(), |servable| servable.id().version.to_string());
+        let _ = writeln!(text, "  {name:<16} stable {stable:<8} ({})", versions.join(", "));
+    }
+    let models: Vec<_> = snapshot.models.values().filter_map(|model| model.stable.as_ref()).collect();
+    let shown = models.iter().filter_map(|servable| Some((servable, http::example(servable)?.to_string())));
+    if let Some((servable, example)) = shown.min_by_key(|(_, example)| example.len()) {
+        let example = example.replace('\'', "'\\''");
+        let _ = writeln!(text, "try      curl -s {url}/models/{}/predict -H 'content-type: application/json' -d '{example}'", servable.id().name);
+    }
+    let _ = writeln!(text, "docs     {url}/docs");
+    let _ = writeln!(text, "metrics  {url}/metrics");
+    text
+}
+
+/// Each connection takes a descriptor, and the usual soft limit of 1024 is below what the hard one allows.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
+    {
+        tracing::warn!(error = %error, "the limit of file descriptors stays as it is");
+    }
+}

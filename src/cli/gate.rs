@@ -1,0 +1,53 @@
+//! `predictd gate`: the load gate in the child process, within limits that it sets itself.
+
+use std::{path::PathBuf, time::Duration};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::{
+    cli::Outcome,
+    engine::infer::Runtime,
+    package::PackageError,
+    registry::{
+        gate::{self, GateOptions},
+        trial::{Reporter, Verdict},
+    },
+};
+
+#[derive(clap::Args)]
+pub struct Args {
+    directory: PathBuf,
+    #[arg(long)]
+    library: PathBuf,
+    #[arg(long)]
+    timeout_ms: u64,
+    #[arg(long)]
+    memory_bytes: u64,
+    #[arg(long)]
+    max_batch_size: usize,
+    #[arg(long)]
+    intra_op_threads: usize,
+}
+
+pub fn run(args: &Args) -> anyhow::Result<Outcome> {
+    limit(args.memory_bytes);
+    let reporter = Reporter::start(Duration::from_millis(args.timeout_ms), |code| std::process::exit(code))?;
+    let outcome = Runtime::load(&args.library).map_err(|error| PackageError::new("runtime", "", error.to_string())).and_then(|runtime| {
+        let options = GateOptions { max_batch_size: args.max_batch_size, intra_op_threads: args.intra_op_threads };
+        let passed = gate::run(&args.directory, &runtime, options, &mut |check| reporter.check(check))?;
+        Ok(Verdict { batching: passed.batching, digest: passed.package.digest().to_owned() })
+    });
+    let passed = reporter.finish(outcome);
+    // Without unwinding through the library: what it holds, the kernel takes back faster.
+    std::process::exit(i32::from(!passed))
+}
+
+/// Less memory than the server, and the first to go where memory is short.
+fn limit(memory_bytes: u64) {
+    let hard = getrlimit(Resource::As).maximum;
+    let wanted = hard.map_or(memory_bytes, |hard| hard.min(memory_bytes));
+    // Where a limit can't be set, the time limit still holds.
+    let _ = setrlimit(Resource::As, Rlimit { current: Some(wanted), maximum: hard });
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: getrlimit(Resource::Core).maximum });
+    let _ = fs_err::write("/proc/self/oom_score_adj", "900");
+}

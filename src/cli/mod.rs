@@ -1,0 +1,89 @@
+//! The commands: one file each.
+
+mod gate;
+mod health;
+mod init;
+mod inspect;
+mod pack;
+mod predict;
+mod serve;
+mod verify;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+use crate::config::Config;
+
+/// How a command ended, beside errors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Done,
+    /// A check failed; the command said which.
+    Failed,
+}
+
+#[derive(Parser)]
+#[command(name = "predictd", version, about = "Serves models as verified packages, with metrics by version.", max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve the packages of a directory over HTTP
+    Serve(serve::Args),
+    /// Draft a first package from an ONNX file and a few rows
+    Init(init::Args),
+    /// Check a package's parts and write manifest.json
+    Pack(pack::Args),
+    /// Run the load gate on packages, without a server
+    Verify(verify::Args),
+    /// Show what a package is
+    Inspect(inspect::Args),
+    /// Answer instances from a file or stdin, without a server
+    Predict(predict::Args),
+    /// Ask the local server whether it is ready; exit 0 or 1
+    Health(health::Args),
+    /// The load gate's process; started by predictd itself
+    #[command(hide = true)]
+    Gate(gate::Args),
+}
+
+/// Where settings come from, for the commands that need some.
+#[derive(clap::Args)]
+struct ConfigArgs {
+    /// Configuration file (TOML); PREDICTD_SECTION__KEY variables override it
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl ConfigArgs {
+    fn load(&self) -> anyhow::Result<Config> {
+        let variables = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        Ok(Config::load(self.config.as_deref(), variables)?)
+    }
+}
+
+/// Reads the command line and runs it. 0: done, 1: failed, 2: wrong usage.
+pub fn run() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Serve(args) => serve::run(args),
+        Command::Init(args) => init::run(&args),
+        Command::Pack(args) => pack::run(&args),
+        Command::Verify(args) => verify::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Predict(args) => predict::run(&args),
+        Command::Health(args) => health::run(&args),
+        Command::Gate(args) => gate::run(&args),
+    };
+    match outcome {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::Failed) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("predictd: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

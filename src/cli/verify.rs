@@ -1,0 +1,118 @@
+//! `predictd verify`: the load gate, a line per check.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use serde_json::{Value, json};
+
+use crate::{
+    app,
+    cli::{ConfigArgs, Outcome},
+    config::Config,
+    package::manifest::{self, Manifest},
+    registry::{
+        gate::{Batching, Check, GateOptions},
+        trial::Verdict,
+    },
+};
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// Package directories, or directories of packages
+    #[arg(required = true, value_name = "DIR")]
+    directories: Vec<PathBuf>,
+    /// For programs: one JSON object a package
+    #[arg(long)]
+    json: bool,
+    /// Limit of time for one package (models.gate_timeout_ms)
+    #[arg(long, value_name = "MS")]
+    timeout_ms: Option<u64>,
+    /// Limit of memory for one package (models.gate_memory_bytes)
+    #[arg(long, value_name = "BYTES")]
+    memory_bytes: Option<u64>,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+pub fn run(args: &Args) -> anyhow::Result<Outcome> {
+    let mut config = args.config.load()?;
+    config.models.gate_timeout_ms = args.timeout_ms.unwrap_or(config.models.gate_timeout_ms);
+    config.models.gate_memory_bytes = args.memory_bytes.unwrap_or(config.models.gate_memory_bytes);
+    let library = app::find_library(&config)?;
+    let mut directories = Vec::new();
+    for directory in &args.directories {
+        let found = if directory.join(manifest::FILE).exists() { vec![directory.clone()] } else { packages_below(directory)? };
+        // A directory without any package is named in the failure that follows.
+        directories.extend(if found.is_empty() { vec![directory.clone()] } else { found });
+    }
+    verify_all(&directories, &config, &library, args.json)
+}
+
+/// Every directory below `root` with a manifest, at most two levels down (`NAME/VERSION`), sorted.
+pub fn packages_below(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let mut level = vec![root.to_path_buf()];
+    for _ in 0..2 {
+        let mut next = Vec::new();
+        for directory in level {
+            for entry in fs_err::read_dir(&directory).context("looking for packages")? {
+                let path = entry?.path();
+                let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+                if path.is_dir() && !hidden {
+                    if path.join(manifest::FILE).exists() {
+                        found.push(path);
+                    } else {
+                        next.push(path);
+                    }
+                }
+            }
+        }
+        level = next;
+    }
+    found.sort();
+    Ok(found)
+}
+
+pub fn verify_all(directories: &[PathBuf], config: &Config, library: &Path, as_json: bool) -> anyhow::Result<Outcome> {
+    let trial = app::trial(config, library)?;
+    let mut outcome = Outcome::Done;
+    for directory in directories {
+        let name = Manifest::read(directory).map(|manifest| manifest.name).unwrap_or_default();
+        let options = GateOptions { max_batch_size: config.batching_of(&name).max_batch_size, intra_op_threads: config.runtime.intra_op_threads.max(1) };
+        let mut checks = Vec::new();
+        if !as_json {
+            println!("{}", directory.display());
+        }
+        let verdict = trial.run(directory, options, &mut |check| {
+            if !as_json {
+                println!("  ok      {:<14} {:>9.1} ms  {}", check.name, check.milliseconds, check.detail);
+            }
+            checks.push(check);
+        });
+        if as_json {
+            println!("{}", report(directory, &checks, &verdict));
+        }
+        match verdict {
+            Ok(_) => {}
+            Err(error) => {
+                outcome = Outcome::Failed;
+                if !as_json {
+                    println!("  FAILED  {:<14} {error}", error.check);
+                }
+            }
+        }
+    }
+    Ok(outcome)
+}
+
+fn report(directory: &Path, checks: &[Check], verdict: &Result<Verdict, crate::package::PackageError>) -> Value {
+    let mut report = json!({"package": directory.to_string_lossy(), "passed": verdict.is_ok(), "checks": checks});
+    match verdict {
+        Ok(verdict) => {
+            report["digest"] = json!(verdict.digest);
+            report["batched"] = json!(verdict.batching == Batching::Rows);
+        }
+        Err(error) => report["failure"] = json!({"check": error.check, "file": error.file, "field": error.field, "detail": error.detail}),
+    }
+    report
+}

@@ -1,0 +1,11 @@
+//! predictd: reads the command line, runs the command, prints what went wrong. The only exit.
+
+use std::process::ExitCode;
+
+// Not `#[tokio::main]`: the variable below must be set before any thread exists.
+fn main() -> ExitCode {
+    // ONNX Runtime's vendor telemetry is on unless this is set before the library is loaded.
+    // SAFETY: this is the first statement of the process; no other thread exists that could read the environment.
+    unsafe { std::env::set_var("ORT_DISABLE_TELEMETRY", "1") };
+    predictd::cli::run()
+}
