@@ -35,7 +35,8 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let outcome = Runtime::load(&args.library).map_err(|error| PackageError::new("runtime", "", error.to_string())).and_then(|runtime| {
         let options = GateOptions { max_batch_size: args.max_batch_size, intra_op_threads: args.intra_op_threads };
         let passed = gate::run(&args.directory, &runtime, options, &mut |check| reporter.check(check))?;
-        Ok(Verdict { batching: passed.batching, digest: passed.package.digest().to_owned() })
+        let opset = passed.engine.opsets().into_iter().map(|(domain, version)| (domain.to_owned(), version)).collect();
+        Ok(Verdict { batching: passed.batching, digest: passed.package.digest().to_owned(), opset })
     });
     let passed = reporter.finish(outcome);
     // Without unwinding through the library: what it holds, the kernel takes back faster.

@@ -1,4 +1,94 @@
-use crate::cli::Outcome;
+//! `predictd inspect`: what a package is.
+
+use std::{fmt::Write, path::PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::{
+    app,
+    cli::{ConfigArgs, Outcome},
+    engine::{
+        EngineFactory,
+        infer::{OnnxFactory, Runtime},
+    },
+    package::{ModelPackage, schema::Pii, signature::TensorSpec},
+};
+
 #[derive(clap::Args)]
-pub struct Args { directory: std::path::PathBuf }
-pub fn run(args: &Args) -> anyhow::Result<Outcome> { anyhow::bail!("{}", args.directory.display()) }
+pub struct Args {
+    /// Directory of the package
+    #[arg(value_name = "DIR")]
+    directory: PathBuf,
+    /// For programs
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+pub fn run(args: &Args) -> anyhow::Result<Outcome> {
+    let package = ModelPackage::open(&args.directory)?;
+    let config = args.config.load()?;
+    let runtime = Runtime::load(&app::find_library(&config)?)?;
+    let (factory, _) = OnnxFactory::open(&runtime, &package.model_path(), 1)?;
+    let signature = factory.signature();
+    if args.json {
+        let side = |specs: &[TensorSpec]| specs.iter().map(|spec| json!({"name": &*spec.name, "datatype": spec.datatype.numpy_name(), "shape": spec.shape.to_string()})).collect::<Vec<_>>();
+        let document = json!({
+            "manifest": package.manifest,
+            "graph": {"inputs": side(&signature.inputs), "outputs": side(&signature.outputs)},
+            "schema": package.parts.schema_document,
+            "preprocessing": package.parts.preprocessing,
+            "serving": package.parts.serving,
+            "golden_examples": package.parts.golden.len(),
+            "evaluation": package.parts.evaluation,
+        });
+        println!("{}", serde_json::to_string_pretty(&document)?);
+    } else {
+        print!("{}", describe(&package, &signature.inputs, &signature.outputs));
+    }
+    Ok(Outcome::Done)
+}
+
+fn describe(package: &ModelPackage, inputs: &[TensorSpec], outputs: &[TensorSpec]) -> String {
+    let mut text = String::new();
+    let manifest = &package.manifest;
+    // Writing to a String does not fail.
+    let _ = writeln!(text, "{}  {}", package.id, package.digest());
+    let _ = writeln!(text, "created     {}", manifest.created);
+    let provenance = &manifest.provenance;
+    for (title, value) in [("source", &provenance.source), ("trained on", &provenance.training_data), ("licence", &provenance.licence)] {
+        if let Some(value) = value {
+            let _ = writeln!(text, "{title:<11} {value}");
+        }
+    }
+    let opsets: Vec<String> = manifest.runtime.opset.iter().map(|(domain, version)| format!("{domain} {version}")).collect();
+    let _ = writeln!(text, "opset       {}", opsets.join(", "));
+    for (title, specs) in [("graph in", inputs), ("graph out", outputs)] {
+        for spec in specs {
+            let _ = writeln!(text, "{title:<11} {} {spec}", spec.name);
+        }
+    }
+    for column in package.parts.input.columns() {
+        let mut notes = Vec::new();
+        notes.extend((!column.required).then_some("optional"));
+        notes.extend(column.nullable.then_some("may be null"));
+        notes.extend((column.pii != Pii::None).then_some("personal"));
+        let _ = writeln!(text, "field       {:<24} {:<9} {}", column.name, format!("{:?}", column.kind).to_lowercase(), notes.join(", "));
+    }
+    let answers = package.parts.output.document().get("properties").and_then(Value::as_object);
+    for (name, property) in answers.into_iter().flatten() {
+        let kind = property.get("type").map(ToString::to_string).unwrap_or_default();
+        let _ = writeln!(text, "answer      {name:<24} {}", kind.trim_matches('"'));
+    }
+    let _ = writeln!(text, "golden      {} examples", package.parts.golden.len());
+    if let Some(metrics) = package.parts.evaluation.as_ref().and_then(|evaluation| evaluation.get("metrics")).and_then(Value::as_object) {
+        for (name, value) in metrics.iter().filter(|(_, value)| value.is_number()) {
+            let _ = writeln!(text, "evaluation  {name:<24} {value}");
+        }
+    }
+    for (path, entry) in &manifest.files {
+        let _ = writeln!(text, "file        {path:<24} {} bytes", entry.size);
+    }
+    text
+}

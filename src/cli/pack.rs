@@ -1,4 +1,134 @@
-use crate::cli::Outcome;
+//! `predictd pack`: checks a package's parts and writes its manifest.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use serde_json::Value;
+
+use crate::{
+    app,
+    cli::{ConfigArgs, Outcome},
+    clock,
+    id::{ModelId, ModelName, Version},
+    package::{
+        Parts, SCHEMA_FILE,
+        manifest::{self, Manifest, Provenance},
+        normalize::normalize,
+    },
+    registry::gate::GateOptions,
+};
+
 #[derive(clap::Args)]
-pub struct Args { directory: std::path::PathBuf }
-pub fn run(args: &Args) -> anyhow::Result<Outcome> { anyhow::bail!("{}", args.directory.display()) }
+pub struct Args {
+    /// Directory of the package, usually NAME/VERSION
+    #[arg(value_name = "DIR")]
+    directory: PathBuf,
+    /// Name of the model; the parent directory's without this
+    #[arg(long)]
+    name: Option<String>,
+    /// Semantic version; the directory's name without this
+    #[arg(long = "model-version", value_name = "VERSION")]
+    version: Option<String>,
+    /// Where the model comes from: a repository and commit, a training run
+    #[arg(long, value_name = "TEXT")]
+    source: Option<String>,
+    /// What it was trained on
+    #[arg(long, value_name = "TEXT")]
+    training_data: Option<String>,
+    /// SPDX identifier of the licence
+    #[arg(long, value_name = "SPDX")]
+    licence: Option<String>,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+pub fn run(args: &Args) -> anyhow::Result<Outcome> {
+    let directory = fs_err::canonicalize(&args.directory)?;
+    let before = fs_err::read(directory.join(manifest::FILE)).ok();
+    let known: Option<Manifest> = before.as_deref().and_then(|text| serde_json::from_slice(text).ok());
+    let id = identity(args, &directory, known.as_ref())?;
+    if normalize_schema(&directory)? {
+        println!("schema.json rewritten: $ref and anyOf became what predictd reads");
+    }
+    let parts = Parts::read(&directory)?;
+    let epoch = std::env::var("SOURCE_DATE_EPOCH").ok();
+    let kept = known.map(|known| known.provenance).unwrap_or_default();
+    let provenance = Provenance {
+        source: args.source.clone().or(kept.source),
+        training_data: args.training_data.clone().or(kept.training_data),
+        licence: args.licence.clone().or(kept.licence),
+    };
+    let mut manifest = Manifest::of_directory(&directory, &id, clock::now_rfc3339(epoch.as_deref()), provenance)?;
+
+    let config = args.config.load()?;
+    let library = app::find_library(&config)?;
+    let options = GateOptions { max_batch_size: config.batching_of(id.name.as_str()).max_batch_size, intra_op_threads: 1 };
+    manifest.write(&directory)?;
+    let verdict = app::trial(&config, &library)?.run(&directory, options, &mut |check| {
+        println!("  ok      {:<14} {:>9.1} ms  {}", check.name, check.milliseconds, check.detail);
+    });
+    let verdict = match verdict {
+        Ok(verdict) => verdict,
+        Err(error) => {
+            // A manifest says that the package is whole: this one is not.
+            match before {
+                Some(text) => fs_err::write(directory.join(manifest::FILE), text)?,
+                None => fs_err::remove_file(directory.join(manifest::FILE))?,
+            }
+            println!("  FAILED  {:<14} {error}", error.check);
+            return Ok(Outcome::Failed);
+        }
+    };
+    manifest.runtime.opset = verdict.opset;
+    manifest.write(&directory)?;
+    println!("packed {id}: {} files, {}", manifest.files.len(), manifest.digest);
+    for hint in hints(&directory, &parts, &manifest) {
+        println!("  hint    {hint}");
+    }
+    Ok(Outcome::Done)
+}
+
+fn identity(args: &Args, directory: &Path, known: Option<&Manifest>) -> anyhow::Result<ModelId> {
+    let last = |path: Option<&Path>| path.and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
+    let of_path = last(Some(directory)).filter(|text| Version::parse(text).is_some());
+    let version = args.version.clone().or_else(|| of_path.clone()).or_else(|| known.map(|known| known.version.clone()));
+    let parent = of_path.and_then(|_| last(directory.parent()));
+    let name = args.name.clone().or(parent).or_else(|| known.map(|known| known.name.clone()));
+    let (Some(name), Some(version)) = (name, version) else {
+        bail!("{} does not end in NAME/VERSION; give --name and --model-version", directory.display());
+    };
+    let name = ModelName::parse(&name).with_context(|| format!("\"{name}\" is not a model name ([A-Za-z0-9][A-Za-z0-9._-]*, at most 128)"))?;
+    let version = Version::parse(&version).with_context(|| format!("\"{version}\" is not a semantic version like 1.0.0"))?;
+    Ok(ModelId { name, version })
+}
+
+fn normalize_schema(directory: &Path) -> anyhow::Result<bool> {
+    let path = directory.join(SCHEMA_FILE);
+    // What is missing or no JSON is told by the check of the parts.
+    let Ok(text) = fs_err::read_to_string(&path) else { return Ok(false) };
+    let Ok(mut document) = serde_json::from_str::<Value>(&text) else { return Ok(false) };
+    let changed = normalize(&mut document).map_err(|(pointer, detail)| anyhow::anyhow!("{SCHEMA_FILE} {pointer}: {detail}"))?;
+    if changed {
+        fs_err::write(&path, serde_json::to_string_pretty(&document)? + "\n")?;
+    }
+    Ok(changed)
+}
+
+/// What would make the package better, though it is not wrong.
+fn hints(directory: &Path, parts: &Parts, manifest: &Manifest) -> Vec<String> {
+    let mut hints = Vec::new();
+    let missing = |file: &str| !directory.join(file).exists();
+    if parts.golden.is_empty() {
+        hints.push("no golden.jsonl: nothing proves at load that the model answers as it did in training".to_owned());
+    }
+    if missing("README.md") {
+        hints.push("no README.md: who is on call would like a model card".to_owned());
+    }
+    if missing("evaluation.json") {
+        hints.push("no evaluation.json: a rollout will have nothing to compare with".to_owned());
+    }
+    if manifest.provenance.licence.is_none() {
+        hints.push("no licence: give --licence".to_owned());
+    }
+    hints
+}

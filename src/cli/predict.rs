@@ -1,4 +1,150 @@
-use crate::cli::Outcome;
+//! `predictd predict`: answers instances without a server, through the same parts in the same order.
+
+use std::{
+    io::{BufWriter, Read, Write},
+    path::PathBuf,
+};
+
+use anyhow::bail;
+
+use crate::{
+    app,
+    cli::{ConfigArgs, Outcome},
+    engine::{
+        Engine, EngineFactory,
+        infer::{OnnxEngine, OnnxFactory, Runtime},
+    },
+    package::{
+        ModelPackage, Transform,
+        decode::{DecodeError, DecodeLimits, Decoded, decode_request},
+        fault::Fault,
+        locate,
+    },
+    tensor::split,
+};
+
+/// A file is the caller's own: only nesting has a limit.
+const LIMITS: DecodeLimits = DecodeLimits { max_instances: usize::MAX, max_depth: 64, max_array_values: usize::MAX };
+
 #[derive(clap::Args)]
-pub struct Args { directory: std::path::PathBuf }
-pub fn run(args: &Args) -> anyhow::Result<Outcome> { anyhow::bail!("{}", args.directory.display()) }
+pub struct Args {
+    /// Directory of the package
+    #[arg(value_name = "DIR")]
+    directory: PathBuf,
+    /// Instances: a request as JSON, or an instance a line; stdin without this
+    #[arg(long, value_name = "FILE")]
+    input: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+pub fn run(args: &Args) -> anyhow::Result<Outcome> {
+    let package = ModelPackage::open(&args.directory)?;
+    let config = args.config.load()?;
+    let runtime = Runtime::load(&app::find_library(&config)?)?;
+    let (factory, engine) = OnnxFactory::open(&runtime, &package.model_path(), config.runtime.intra_op_threads.max(1))?;
+    let transform = package.parts.bind(factory.signature())?;
+    let batched = factory.signature().is_batchable() && package.parts.serving.batching.independent_rows != Some(false);
+    let own_limit = package.parts.serving.batching.max_batch_size.unwrap_or(usize::MAX);
+    let max_batch_size = if batched { config.batching_of(package.id.name.as_str()).max_batch_size.min(own_limit) } else { 1 };
+    let mut text = Vec::new();
+    match &args.input {
+        Some(path) => text = fs_err::read(path)?,
+        None => {
+            std::io::stdin().lock().read_to_end(&mut text)?;
+        }
+    }
+    let mut line = Line { package: &package, transform: &transform, engine, max_batch_size, output: BufWriter::new(std::io::stdout().lock()) };
+    let outcome = line.all(&text);
+    line.output.flush()?;
+    outcome
+}
+
+/// The straight line, for one caller.
+struct Line<'a, W: Write> {
+    package: &'a ModelPackage,
+    transform: &'a Transform,
+    engine: OnnxEngine,
+    max_batch_size: usize,
+    output: W,
+}
+
+impl<W: Write> Line<'_, W> {
+    fn all(&mut self, text: &[u8]) -> anyhow::Result<Outcome> {
+        // One document, or an instance a line: what is no JSON as a whole is read by lines.
+        let whole = serde_json::from_slice::<serde::de::IgnoredAny>(text).is_ok();
+        let is_array = text.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
+        if whole && is_array {
+            let request = [b"{\"instances\":", text, b"}"].concat();
+            return Ok(if self.document(&request, "")? { Outcome::Done } else { Outcome::Failed });
+        }
+        if whole {
+            return Ok(if self.document(text, "")? { Outcome::Done } else { Outcome::Failed });
+        }
+        let mut outcome = Outcome::Done;
+        let mut count = 0;
+        for (index, line) in text.split(|byte| *byte == b'\n').enumerate().filter(|(_, line)| !line.trim_ascii().is_empty()) {
+            count += 1;
+            if !self.document(line, &format!("line {}: ", index + 1))? {
+                outcome = Outcome::Failed;
+                // So that answers stay beside their questions.
+                writeln!(self.output, "null")?;
+            }
+        }
+        if count == 0 {
+            bail!("no instance was given");
+        }
+        Ok(outcome)
+    }
+
+    /// Answers one request; what does not fit is told on stderr.
+    fn document(&mut self, text: &[u8], place: &str) -> anyhow::Result<bool> {
+        let decoded = match decode_request(&self.package.parts.input, text, &LIMITS) {
+            Ok(decoded) => decoded,
+            Err(DecodeError::Malformed { detail }) => {
+                eprintln!("{place}{detail}");
+                return Ok(false);
+            }
+            Err(DecodeError::Invalid { faults, more }) => {
+                tell(place, &faults, more);
+                return Ok(false);
+            }
+        };
+        self.answer(&decoded, place)
+    }
+
+    fn answer(&mut self, decoded: &Decoded, place: &str) -> anyhow::Result<bool> {
+        let tensors = match self.transform.prepare(&decoded.columns) {
+            Ok(tensors) => tensors,
+            Err(faults) => {
+                let faults: Vec<Fault> = faults.into_iter().map(|fault| locate(fault, decoded.single)).collect();
+                tell(place, &faults, 0);
+                return Ok(false);
+            }
+        };
+        let rows = decoded.columns.rows;
+        let mut counts = vec![self.max_batch_size; rows / self.max_batch_size];
+        counts.extend((!rows.is_multiple_of(self.max_batch_size)).then_some(rows % self.max_batch_size));
+        let Some(parts) = split(tensors, &counts) else { bail!("the rows can't be split into batches") };
+        for (part, count) in parts.iter().zip(counts) {
+            let outputs = self.engine.run(part)?;
+            let outputs = self.transform.interpret(&outputs, count).map_err(|fault| anyhow::anyhow!("{place}{fault}"))?;
+            let mut text = Vec::new();
+            for row in 0..count {
+                outputs.write_json(row, &mut text);
+                text.push(b'\n');
+            }
+            self.output.write_all(&text)?;
+        }
+        Ok(true)
+    }
+}
+
+fn tell(place: &str, faults: &[Fault], more: usize) {
+    for fault in faults {
+        eprintln!("{place}{} {}: {}", fault.pointer, fault.keyword, fault.detail);
+    }
+    if more > 0 {
+        eprintln!("{place}and {more} more");
+    }
+}

@@ -101,6 +101,37 @@ impl Manifest {
         Ok(())
     }
 
+    /// The manifest of what lies in `directory` now, hashed; opsets are still to be filled in.
+    pub fn of_directory(directory: &Path, id: &ModelId, created: String, provenance: Provenance) -> Result<Manifest, PackageError> {
+        let mut files = BTreeMap::new();
+        let mut listing = Vec::new();
+        for path in list_files(directory)?.into_iter().filter(|path| path != FILE) {
+            let (digest, size) = Digest::of_file(&directory.join(&path)).map_err(|error| PackageError::io(&path, &error))?;
+            listing.push((path.clone(), digest));
+            files.insert(path, FileEntry { sha256: digest.to_string(), size });
+        }
+        let digest = Digest::of_listing(listing.iter().map(|(path, digest)| (path.as_str(), *digest)));
+        Ok(Manifest {
+            format: FORMAT.to_owned(),
+            name: id.name.to_string(),
+            version: id.version.to_string(),
+            created,
+            digest: format!("sha256:{digest}"),
+            files,
+            runtime: RuntimeEntry { engine: "onnxruntime".to_owned(), opset: BTreeMap::new() },
+            provenance,
+        })
+    }
+
+    /// Writes `manifest.json` whole or not at all.
+    pub fn write(&self, directory: &Path) -> std::io::Result<()> {
+        let mut text = serde_json::to_vec_pretty(self)?;
+        text.push(b'\n');
+        let temporary = directory.join(format!(".{FILE}.{}.part", std::process::id()));
+        fs_err::write(&temporary, text)?;
+        fs_err::rename(&temporary, directory.join(FILE))
+    }
+
     /// Bytes of all listed files: what a copy of the weights costs, about.
     pub fn size(&self) -> u64 {
         self.files.values().map(|entry| entry.size).sum()

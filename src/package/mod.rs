@@ -3,12 +3,14 @@
 pub mod columns;
 pub mod decode;
 pub mod digest;
+pub mod draft;
 pub mod fault;
 mod formats;
 pub mod golden;
 mod image;
 mod json;
 pub mod manifest;
+pub mod normalize;
 pub mod outputs;
 pub mod postprocess;
 pub mod preprocess;

@@ -1,6 +1,7 @@
 //! Trial: the load gate in a process of its own, because a model file can hang, exhaust or crash the library.
 
 use std::{
+    collections::BTreeMap,
     io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -24,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[serde(rename_all = "snake_case")]
 pub enum Line {
     Check(Check),
-    Passed { batching: Batching, digest: String },
+    Passed(Verdict),
     Failed { check: String, file: String, field: String, detail: String },
 }
 
@@ -33,6 +34,8 @@ pub enum Line {
 pub struct Verdict {
     pub batching: Batching,
     pub digest: String,
+    /// Operator set per domain that the graph uses.
+    pub opset: BTreeMap<String, u32>,
 }
 
 /// How a child is started and what it may use.
@@ -74,7 +77,7 @@ impl Trial {
                     last.clone_from(&check.name);
                     report(check);
                 }
-                Ok(Line::Passed { batching, digest }) => break Some(Ok(Verdict { batching, digest })),
+                Ok(Line::Passed(verdict)) => break Some(Ok(verdict)),
                 Ok(Line::Failed { check, file, field, detail }) => break Some(Err(PackageError { check: known_check(&check), file, field, detail })),
                 Err(mpsc::RecvTimeoutError::Timeout) => break Some(Err(self.too_slow(&last))),
                 Err(mpsc::RecvTimeoutError::Disconnected) => break None,
@@ -170,7 +173,7 @@ impl Reporter {
     pub fn finish(&self, outcome: Result<Verdict, PackageError>) -> bool {
         let passed = outcome.is_ok();
         print_line(&match outcome {
-            Ok(Verdict { batching, digest }) => Line::Passed { batching, digest },
+            Ok(verdict) => Line::Passed(verdict),
             Err(PackageError { check, file, field, detail }) => Line::Failed { check: check.to_owned(), file, field, detail },
         });
         passed
