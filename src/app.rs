@@ -55,11 +55,11 @@ pub fn trial(config: &Config, library: &Path) -> anyhow::Result<Trial> {
 }
 
 /// Serves until a signal ends it. Blocks; owns its own tokio runtime.
-pub fn serve(config: Config) -> anyhow::Result<()> {
+pub fn serve(config: &Config) -> anyhow::Result<()> {
     let started = Instant::now();
     let telemetry = Telemetry::install(&config.telemetry).map_err(anyhow::Error::msg)?;
     raise_descriptor_limit();
-    let library = find_library(&config)?;
+    let library = find_library(config)?;
     // The port comes first: a second server on it must fail at once, and connections may wait while models load.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(cores()).thread_name("network").enable_all().build()?;
     let listener = runtime.block_on(bind(config.server.listen))?;
@@ -71,7 +71,7 @@ pub fn serve(config: Config) -> anyhow::Result<()> {
     let supervisor = Arc::new(Supervisor::start()?);
     let registry = Registry::default();
     let remembered = Remembered::new(config.state.directory(), onnxruntime.version());
-    let loader = Loader { trial: trial(&config, &library)?, runtime: onnxruntime, remembered, config: config.clone(), cores: cores() };
+    let loader = Loader { trial: trial(config, &library)?, runtime: onnxruntime, remembered, config: config.clone(), cores: cores() };
     let watch = Watch::start(WatchParts {
         registry: registry.clone(),
         loader: Arc::new(loader),
@@ -88,7 +88,7 @@ pub fn serve(config: Config) -> anyhow::Result<()> {
         request_log: config.telemetry.request_log,
         dropped_log_lines: telemetry.dropped_lines(),
     });
-    runtime.block_on(run(listener, &config, &registry, &api, &metrics, started))?;
+    runtime.block_on(run(listener, config, &registry, &api, &metrics, started))?;
 
     // Nothing is in flight any more: versions go before the library, the log's last lines go out at the end.
     drop(watch);
@@ -101,17 +101,30 @@ pub fn serve(config: Config) -> anyhow::Result<()> {
 async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     match TcpListener::bind(address).await {
         Ok(listener) => Ok(listener),
-        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => bail!("{address} is in use by another process; choose another with --listen or server.listen"),
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+            bail!("{address} is in use by another process; choose another with --listen or server.listen")
+        }
         Err(error) => Err(error).with_context(|| format!("listening on {address}")),
     }
 }
 
-async fn run(listener: TcpListener, config: &Config, registry: &Registry, api: &Arc<Api>, metrics: &Metrics, started: Instant) -> anyhow::Result<()> {
+async fn run(
+    listener: TcpListener,
+    config: &Config,
+    registry: &Registry,
+    api: &Arc<Api>,
+    metrics: &Metrics,
+    started: Instant,
+) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let address = listener.local_addr()?;
     let (stop, stopped) = watch::channel(false);
-    let options = ServeOptions { read_timeout: config.server.read_timeout(), max_connections: config.server.max_connections, metrics: metrics.clone() };
+    let options = ServeOptions {
+        read_timeout: config.server.read_timeout(),
+        max_connections: config.server.max_connections,
+        metrics: metrics.clone(),
+    };
     let server = tokio::spawn(http::serve::serve(listener, http::router(Arc::clone(api)), options, stopped));
     let greeting = tokio::spawn(greet(registry.clone(), address, started));
 
@@ -167,7 +180,11 @@ fn greeting(registry: &Registry, address: SocketAddr, elapsed: Duration) -> Stri
     let shown = models.iter().filter_map(|servable| Some((servable, http::example(servable)?.to_string())));
     if let Some((servable, example)) = shown.min_by_key(|(_, example)| example.len()) {
         let example = example.replace('\'', "'\\''");
-        let _ = writeln!(text, "try      curl -s {url}/models/{}/predict -H 'content-type: application/json' -d '{example}'", servable.id().name);
+        let _ = writeln!(
+            text,
+            "try      curl -s {url}/models/{}/predict -H 'content-type: application/json' -d '{example}'",
+            servable.id().name
+        );
     }
     let _ = writeln!(text, "docs     {url}/docs");
     let _ = writeln!(text, "metrics  {url}/metrics");

@@ -377,10 +377,14 @@ fn typed(text: &str, path: &str) -> Value {
     let like = path.split_once('.').and_then(|(section, key)| default.get(section)?.get(key));
     match like {
         Some(Value::String(_)) => Value::String(text.to_owned()),
-        Some(Value::Array(_)) if !text.trim_start().starts_with('[') => {
-            Value::Array(text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(|item| Value::String(item.to_owned())).collect())
-        }
-        _ => format!("value = {text}").parse::<Table>().ok().and_then(|mut table| table.remove("value")).unwrap_or_else(|| Value::String(text.to_owned())),
+        Some(Value::Array(_)) if !text.trim_start().starts_with('[') => Value::Array(
+            text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(|item| Value::String(item.to_owned())).collect(),
+        ),
+        _ => format!("value = {text}")
+            .parse::<Table>()
+            .ok()
+            .and_then(|mut table| table.remove("value"))
+            .unwrap_or_else(|| Value::String(text.to_owned())),
     }
 }
 
@@ -409,11 +413,10 @@ fn flatten(table: &Table, prefix: &str, keys: &mut Vec<String>) {
 
 /// `model.churn.workers` is known as `model.*.workers`.
 fn generic(key: &str) -> String {
-    let mut parts: Vec<&str> = key.split('.').collect();
-    if parts.len() > 2 && parts[0] == "model" {
-        parts[1] = "*";
+    match key.strip_prefix("model.").and_then(|rest| rest.split_once('.')) {
+        Some((_, rest)) => format!("model.*.{rest}"),
+        None => key.to_owned(),
     }
-    parts.join(".")
 }
 
 fn unknown(key: &str, known: &[String]) -> bool {
@@ -480,7 +483,11 @@ mod tests {
             ("PREDICTD_PORT", "tcp://10.0.0.1:80"),
             ("PREDICTD_TELEMETRY__REQUEST_LOG", "0.5"),
         ];
-        let config = load("[server]\nmax_inflight = 3\nlisten = \"[::1]:9\"\n[model.churn]\nversion = \"1.0.0\"\nbatching.max_delay_us = 5\n", &variables).unwrap();
+        let config = load(
+            "[server]\nmax_inflight = 3\nlisten = \"[::1]:9\"\n[model.churn]\nversion = \"1.0.0\"\nbatching.max_delay_us = 5\n",
+            &variables,
+        )
+        .unwrap();
         assert_eq!(config.server.max_inflight, 7);
         assert_eq!(config.server.listen.port(), 9);
         assert_eq!(config.models.required, ["churn", "digits"]);
@@ -504,7 +511,11 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(load(text, &[]).unwrap_err(), expected);
         }
-        for (text, key) in [("[server]\nlisten = \"here\"", "`server.listen`"), ("[server]\nmax_inflight = -1", "`server.max_inflight`"), ("[models]\npromote = \"yes\"", "`models.promote`")] {
+        for (text, key) in [
+            ("[server]\nlisten = \"here\"", "`server.listen`"),
+            ("[server]\nmax_inflight = -1", "`server.max_inflight`"),
+            ("[models]\npromote = \"yes\"", "`models.promote`"),
+        ] {
             assert!(load(text, &[]).unwrap_err().contains(key), "{text}");
         }
         assert_eq!(

@@ -123,7 +123,8 @@ mod tests {
 
     #[test]
     fn versions_are_ordered_by_their_numbers() {
-        let mut versions: Vec<Version> = ["1.10.0", "1.9.0", "2.0.0", "2.0.0-rc.1"].iter().map(|text| Version::parse(text).unwrap()).collect();
+        let mut versions: Vec<Version> =
+            ["1.10.0", "1.9.0", "2.0.0", "2.0.0-rc.1"].iter().map(|text| Version::parse(text).unwrap()).collect();
         versions.sort();
         assert_eq!(versions.iter().map(Version::as_str).collect::<Vec<_>>(), ["1.9.0", "1.10.0", "2.0.0-rc.1", "2.0.0"]);
         for bad in ["1", "1.0", "1.0.0+build", "v1.0.0", "01.0.0", ""] {

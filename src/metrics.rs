@@ -7,8 +7,8 @@ use std::{
 };
 
 use prometheus::{
-    Counter, CounterVec, Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
-    core::Collector, process_collector::ProcessCollector,
+    Counter, CounterVec, Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder, core::Collector, process_collector::ProcessCollector,
 };
 
 use crate::error::ErrorCode;
@@ -122,7 +122,9 @@ impl EngineMetrics {
 
 impl VersionMetrics {
     pub fn observe_stage(&self, stage: Stage, elapsed: Duration) {
-        self.stages[stage as usize].observe(elapsed.as_secs_f64());
+        if let Some(histogram) = self.stages.get(stage as usize) {
+            histogram.observe(elapsed.as_secs_f64());
+        }
     }
 
     /// Counts one answered request.
@@ -163,9 +165,18 @@ impl Metrics {
         let registry = Registry::new();
         let make = Declare { registry: &registry };
         let requests = make.counters("predictd_requests_total", "Requests by outcome.", &["model", "version", "protocol", "code"])?;
-        let request_duration =
-            make.histograms("predictd_request_duration_seconds", "Time from a request's first byte to its answer.", &["model", "version", "protocol"], &SECONDS)?;
-        let stage_duration = make.histograms("predictd_stage_duration_seconds", "Time that requests spend in each stage.", &["model", "version", "stage"], &SECONDS)?;
+        let request_duration = make.histograms(
+            "predictd_request_duration_seconds",
+            "Time from a request's first byte to its answer.",
+            &["model", "version", "protocol"],
+            &SECONDS,
+        )?;
+        let stage_duration = make.histograms(
+            "predictd_stage_duration_seconds",
+            "Time that requests spend in each stage.",
+            &["model", "version", "stage"],
+            &SECONDS,
+        )?;
         let instances = make.counters("predictd_instances_total", "Instances answered.", &["model", "version"])?;
         let errors = make.counters("predictd_errors_total", "Requests that were not answered, by kind.", &["model", "version", "kind"])?;
         let inflight = make.gauges("predictd_inflight_requests", "Requests being worked on.", &["model", "version"])?;
@@ -173,15 +184,20 @@ impl Metrics {
         let batch_size = make.histograms("predictd_batch_size", "Rows in one run of the engine.", &["model", "version"], &ROWS)?;
         let model_info = make.gauges("predictd_model_info", "A loaded version.", &["model", "version", "digest", "role", "verified"])?;
         let load_labels = ["model", "version", "outcome", "reason"];
-        let load_duration = make.histograms("predictd_model_load_duration_seconds", "Time to verify and load a version.", &load_labels, &SECONDS)?;
+        let load_duration =
+            make.histograms("predictd_model_load_duration_seconds", "Time to verify and load a version.", &load_labels, &SECONDS)?;
         let loads = make.counters("predictd_model_loads_total", "Attempts to load a version.", &load_labels)?;
         let compute = make.float_counters("predictd_compute_seconds_total", "Core seconds spent in the engine.", &["model", "version"])?;
-        let cost = make.float_counters("predictd_cost_dollars_total", "Price of the core seconds spent in the engine.", &["model", "version"])?;
+        let cost =
+            make.float_counters("predictd_cost_dollars_total", "Price of the core seconds spent in the engine.", &["model", "version"])?;
         let build_info = make.gauges("predictd_build_info", "The running build.", &["version", "commit", "onnxruntime"])?;
         let worker_panics = make.register(IntCounter::new("predictd_worker_panics_total", "Panics caught in engine workers.")?)?;
-        let wedged_workers = make.register(IntGauge::new("predictd_wedged_workers", "Abandoned engine threads that have not come back.")?)?;
-        let log_lines_dropped = make.register(IntCounter::new("predictd_log_lines_dropped_total", "Log lines dropped because the writer was behind.")?)?;
-        let source_errors = make.register(IntCounter::new("predictd_source_errors_total", "Failed looks at the models directory or the state directory.")?)?;
+        let wedged_workers =
+            make.register(IntGauge::new("predictd_wedged_workers", "Abandoned engine threads that have not come back.")?)?;
+        let log_lines_dropped =
+            make.register(IntCounter::new("predictd_log_lines_dropped_total", "Log lines dropped because the writer was behind.")?)?;
+        let source_errors = make
+            .register(IntCounter::new("predictd_source_errors_total", "Failed looks at the models directory or the state directory.")?)?;
         let connections = make.register(IntGauge::new("predictd_open_connections", "Open client connections.")?)?;
         if cfg!(target_os = "linux") {
             registry.register(Box::new(ProcessCollector::for_self()))?;
@@ -291,9 +307,17 @@ impl Metrics {
 
     /// Handles whose successes and stages are counted, but not exposed: nothing succeeds without a version.
     fn lean_version(&self, model: &str, version: &str) -> VersionMetrics {
-        let handles = VersionMetrics { request_duration: self.request_duration.with_label_values(&[model, version, "predict"]), ..self.unrouted.detached() };
+        let handles = VersionMetrics {
+            request_duration: self.request_duration.with_label_values(&[model, version, "predict"]),
+            ..self.unrouted.detached()
+        };
         VersionMetrics {
-            family: RequestFamily { requests: self.requests.clone(), errors: self.errors.clone(), model: model.to_owned(), version: version.to_owned() },
+            family: RequestFamily {
+                requests: self.requests.clone(),
+                errors: self.errors.clone(),
+                model: model.to_owned(),
+                version: version.to_owned(),
+            },
             engine: EngineMetrics {
                 worker_panics: self.worker_panics.clone(),
                 wedged_workers: self.wedged_workers.clone(),

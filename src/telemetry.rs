@@ -25,8 +25,9 @@ impl Telemetry {
     /// # Errors
     /// When `telemetry.log_level` is no filter, with the reason.
     pub fn install(config: &TelemetryConfig) -> Result<Telemetry, String> {
-        let filter = EnvFilter::try_new(&config.log_level).map_err(|error| format!("`telemetry.log_level`: {error}"))?;
-        let (writer, guard) = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(BUFFERED_LINES).thread_name("log").finish(io::stderr());
+        let filter = filter(&config.log_level)?;
+        let (writer, guard) =
+            NonBlockingBuilder::default().lossy(true).buffered_lines_limit(BUFFERED_LINES).thread_name("log").finish(io::stderr());
         let dropped = writer.error_counter();
         let layer = tracing_subscriber::fmt::layer().with_writer(writer);
         let layer = match config.log_format {
@@ -44,10 +45,16 @@ impl Telemetry {
     }
 }
 
+/// A plain level is for what we say; the library's chatter is wanted only where it is asked for by name.
+fn filter(level: &str) -> Result<EnvFilter, String> {
+    let directives = if level.contains(['=', ',']) { level.to_owned() } else { format!("{level},ort=warn") };
+    EnvFilter::try_new(directives).map_err(|error| format!("`telemetry.log_level`: {error}"))
+}
+
 /// Whether a log level would be taken.
 ///
 /// # Errors
 /// What is wrong with it.
 pub fn check_level(level: &str) -> Result<(), String> {
-    EnvFilter::try_new(level).map(|_| ()).map_err(|error| format!("`telemetry.log_level`: {error}"))
+    filter(level).map(|_| ())
 }

@@ -29,6 +29,7 @@ pub struct Args {
     intra_op_threads: usize,
 }
 
+#[expect(clippy::exit, clippy::disallowed_methods, reason = "a thread that hangs in the library must not keep the process")]
 pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     limit(args.memory_bytes);
     let reporter = Reporter::start(Duration::from_millis(args.timeout_ms), |code| std::process::exit(code))?;

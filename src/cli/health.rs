@@ -33,7 +33,7 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let path = if args.live { "/livez" } else { "/readyz" };
     let answer = ask(address, path).with_context(|| format!("asking {address}"))?;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-    println!("{}", body.trim());
+    say!("{}", body.trim());
     let healthy = head.split(' ').nth(1) == Some("200");
     Ok(if healthy { Outcome::Done } else { Outcome::Failed })
 }

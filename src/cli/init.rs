@@ -70,7 +70,7 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
         fs_err::write(directory.join(PREPROCESSING_FILE), pretty(preprocessing)?)?;
     }
     fs_err::write(directory.join("README.md"), card(&name, factory.signature()))?;
-    print!("{}", next_steps(&directory, args.sample.as_deref(), &drafted));
+    say!("{}", next_steps(&directory, args.sample.as_deref(), &drafted).trim_end());
     Ok(Outcome::Done)
 }
 
@@ -115,6 +115,9 @@ fn next_steps(directory: &Path, sample: Option<&Path>, drafted: &Draft) -> Strin
     if let Some(sample) = sample {
         let _ = writeln!(text, "  predictd predict {directory} --input {}", sample.display());
     }
-    let _ = writeln!(text, "  write {directory}/golden.jsonl: lines of {{\"input\": ..., \"output\": ...}} with the answers that training saw; pack again");
+    let _ = writeln!(
+        text,
+        "  write {directory}/golden.jsonl: lines of {{\"input\": ..., \"output\": ...}} with the answers that training saw; pack again"
+    );
     text
 }

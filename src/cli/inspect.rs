@@ -33,7 +33,12 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let (factory, _) = OnnxFactory::open(&runtime, &package.model_path(), 1)?;
     let signature = factory.signature();
     if args.json {
-        let side = |specs: &[TensorSpec]| specs.iter().map(|spec| json!({"name": &*spec.name, "datatype": spec.datatype.numpy_name(), "shape": spec.shape.to_string()})).collect::<Vec<_>>();
+        let side = |specs: &[TensorSpec]| {
+            specs
+                .iter()
+                .map(|spec| json!({"name": &*spec.name, "datatype": spec.datatype.numpy_name(), "shape": spec.shape.to_string()}))
+                .collect::<Vec<_>>()
+        };
         let document = json!({
             "manifest": package.manifest,
             "graph": {"inputs": side(&signature.inputs), "outputs": side(&signature.outputs)},
@@ -43,9 +48,9 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
             "golden_examples": package.parts.golden.len(),
             "evaluation": package.parts.evaluation,
         });
-        println!("{}", serde_json::to_string_pretty(&document)?);
+        say!("{}", serde_json::to_string_pretty(&document)?);
     } else {
-        print!("{}", describe(&package, &signature.inputs, &signature.outputs));
+        say!("{}", describe(&package, &signature.inputs, &signature.outputs).trim_end());
     }
     Ok(Outcome::Done)
 }

@@ -1,5 +1,13 @@
 //! The commands: one file each.
 
+/// Prints a line; whoever closed the pipe (`| head`) wanted no more of it.
+macro_rules! say {
+    ($($part:tt)*) => {{
+        use std::io::Write;
+        let _ = writeln!(std::io::stdout().lock(), $($part)*);
+    }};
+}
+
 mod gate;
 mod health;
 mod init;

@@ -48,10 +48,10 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let known: Option<Manifest> = before.as_deref().and_then(|text| serde_json::from_slice(text).ok());
     let id = identity(args, &directory, known.as_ref())?;
     if normalize_schema(&directory)? {
-        println!("schema.json rewritten: $ref and anyOf became what predictd reads");
+        say!("schema.json rewritten: $ref and anyOf became what predictd reads");
     }
     let parts = Parts::read(&directory)?;
-    let epoch = std::env::var("SOURCE_DATE_EPOCH").ok();
+    let epoch = std::env::var_os("SOURCE_DATE_EPOCH").and_then(|epoch| epoch.into_string().ok());
     let kept = known.map(|known| known.provenance).unwrap_or_default();
     let provenance = Provenance {
         source: args.source.clone().or(kept.source),
@@ -65,7 +65,7 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let options = GateOptions { max_batch_size: config.batching_of(id.name.as_str()).max_batch_size, intra_op_threads: 1 };
     manifest.write(&directory)?;
     let verdict = app::trial(&config, &library)?.run(&directory, options, &mut |check| {
-        println!("  ok      {:<14} {:>9.1} ms  {}", check.name, check.milliseconds, check.detail);
+        say!("  ok      {:<14} {:>9.1} ms  {}", check.name, check.milliseconds, check.detail);
     });
     let verdict = match verdict {
         Ok(verdict) => verdict,
@@ -75,15 +75,15 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
                 Some(text) => fs_err::write(directory.join(manifest::FILE), text)?,
                 None => fs_err::remove_file(directory.join(manifest::FILE))?,
             }
-            println!("  FAILED  {:<14} {error}", error.check);
+            say!("  FAILED  {:<14} {error}", error.check);
             return Ok(Outcome::Failed);
         }
     };
     manifest.runtime.opset = verdict.opset;
     manifest.write(&directory)?;
-    println!("packed {id}: {} files, {}", manifest.files.len(), manifest.digest);
+    say!("packed {id}: {} files, {}", manifest.files.len(), manifest.digest);
     for hint in hints(&directory, &parts, &manifest) {
-        println!("  hint    {hint}");
+        say!("  hint    {hint}");
     }
     Ok(Outcome::Done)
 }
@@ -97,7 +97,8 @@ fn identity(args: &Args, directory: &Path, known: Option<&Manifest>) -> anyhow::
     let (Some(name), Some(version)) = (name, version) else {
         bail!("{} does not end in NAME/VERSION; give --name and --model-version", directory.display());
     };
-    let name = ModelName::parse(&name).with_context(|| format!("\"{name}\" is not a model name ([A-Za-z0-9][A-Za-z0-9._-]*, at most 128)"))?;
+    let name =
+        ModelName::parse(&name).with_context(|| format!("\"{name}\" is not a model name ([A-Za-z0-9][A-Za-z0-9._-]*, at most 128)"))?;
     let version = Version::parse(&version).with_context(|| format!("\"{version}\" is not a semantic version like 1.0.0"))?;
     Ok(ModelId { name, version })
 }

@@ -54,7 +54,8 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
             std::io::stdin().lock().read_to_end(&mut text)?;
         }
     }
-    let mut line = Line { package: &package, transform: &transform, engine, max_batch_size, output: BufWriter::new(std::io::stdout().lock()) };
+    let mut line =
+        Line { package: &package, transform: &transform, engine, max_batch_size, output: BufWriter::new(std::io::stdout().lock()) };
     let outcome = line.all(&text);
     line.output.flush()?;
     outcome

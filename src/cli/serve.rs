@@ -36,18 +36,18 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
     if args.check {
         return check(&config);
     }
-    app::serve(config).map(|()| Outcome::Done)
+    app::serve(&config).map(|()| Outcome::Done)
 }
 
 fn check(config: &Config) -> anyhow::Result<Outcome> {
     telemetry::check_level(&config.telemetry.log_level).map_err(anyhow::Error::msg)?;
-    println!("ok      configuration");
+    say!("ok      configuration");
     let library = app::find_library(config)?;
     let runtime = Runtime::load(&library)?;
-    println!("ok      ONNX Runtime {} at {}", runtime.version(), library.display());
+    say!("ok      ONNX Runtime {} at {}", runtime.version(), library.display());
     let directories = verify::packages_below(&config.models.root)?;
     if directories.is_empty() {
-        println!("FAILED  {} holds no package; the server would not be ready", config.models.root.display());
+        say!("FAILED  {} holds no package; the server would not be ready", config.models.root.display());
         return Ok(Outcome::Failed);
     }
     verify::verify_all(&directories, config, &library, false)

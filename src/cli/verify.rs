@@ -1,5 +1,7 @@
 //! `predictd verify`: the load gate, a line per check.
 
+#![expect(clippy::indexing_slicing, reason = "members are set on documents made here as objects")]
+
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -78,26 +80,29 @@ pub fn verify_all(directories: &[PathBuf], config: &Config, library: &Path, as_j
     let mut outcome = Outcome::Done;
     for directory in directories {
         let name = Manifest::read(directory).map(|manifest| manifest.name).unwrap_or_default();
-        let options = GateOptions { max_batch_size: config.batching_of(&name).max_batch_size, intra_op_threads: config.runtime.intra_op_threads.max(1) };
+        let options = GateOptions {
+            max_batch_size: config.batching_of(&name).max_batch_size,
+            intra_op_threads: config.runtime.intra_op_threads.max(1),
+        };
         let mut checks = Vec::new();
         if !as_json {
-            println!("{}", directory.display());
+            say!("{}", directory.display());
         }
         let verdict = trial.run(directory, options, &mut |check| {
             if !as_json {
-                println!("  ok      {:<14} {:>9.1} ms  {}", check.name, check.milliseconds, check.detail);
+                say!("  ok      {:<14} {:>9.1} ms  {}", check.name, check.milliseconds, check.detail);
             }
             checks.push(check);
         });
         if as_json {
-            println!("{}", report(directory, &checks, &verdict));
+            say!("{}", report(directory, &checks, &verdict));
         }
         match verdict {
             Ok(_) => {}
             Err(error) => {
                 outcome = Outcome::Failed;
                 if !as_json {
-                    println!("  FAILED  {:<14} {error}", error.check);
+                    say!("  FAILED  {:<14} {error}", error.check);
                 }
             }
         }

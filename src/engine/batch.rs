@@ -84,7 +84,12 @@ impl Batcher {
     }
 
     /// Queues rows for a run; the answer comes through the receiver. A refusal costs nothing.
-    pub fn submit(&self, inputs: Tensors, rows: usize, deadline: Instant) -> Result<oneshot::Receiver<Result<Answer, EngineError>>, EngineError> {
+    pub fn submit(
+        &self,
+        inputs: Tensors,
+        rows: usize,
+        deadline: Instant,
+    ) -> Result<oneshot::Receiver<Result<Answer, EngineError>>, EngineError> {
         let (reply, receiver) = oneshot::channel();
         let job = Job { inputs, rows, deadline, enqueued: Instant::now(), reply };
         let mut state = self.shared.lock();
@@ -296,7 +301,8 @@ impl Worker {
         }
         let outputs = outcome.and_then(|outputs| match jobs.len() {
             1 => Ok(vec![outputs]),
-            _ => split(outputs, &rows).ok_or_else(|| EngineError::Run { detail: "the outputs have not a row for each row of the inputs".to_owned() }),
+            _ => split(outputs, &rows)
+                .ok_or_else(|| EngineError::Run { detail: "the outputs have not a row for each row of the inputs".to_owned() }),
         });
         match outputs {
             Ok(outputs) => {

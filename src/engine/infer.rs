@@ -1,6 +1,7 @@
 //! Infer: one run of an ONNX Runtime session. The only file that names ort.
 
 use std::{
+    ffi::CStr,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -40,7 +41,10 @@ impl Runtime {
         let environment = builder.with_name("predictd").with_telemetry(false).build().map_err(|error| fail(error.to_string()))?;
         // Its messages repeat what its errors say, and name files of the server; errors reach the log through us.
         environment.set_log_level(LogLevel::Fatal);
-        Ok(Runtime { environment: Arc::new(environment), version: library_version() })
+        Ok(Runtime {
+            environment: Arc::new(environment),
+            version: Arc::from(library_version(path).unwrap_or_else(|| "unknown".to_owned())),
+        })
     }
 
     pub fn version(&self) -> &str {
@@ -48,12 +52,22 @@ impl Runtime {
     }
 }
 
-/// The library tells its version in its build information: `ORT Build Info: git-branch=..., version=...`.
-fn library_version() -> Arc<str> {
-    // Safe wrapper only: `ort::info` gives build flags; the version is the minor of the API plus the library's own text.
-    let info = ort::info();
-    let version = info.split(|c: char| c == ',' || c.is_whitespace()).find_map(|part| part.strip_prefix("git-branch=rel-"));
-    Arc::from(version.unwrap_or("unknown"))
+/// What the library calls itself, e.g. `1.31.1`; `None` where it does not say.
+fn library_version(path: &Path) -> Option<String> {
+    // SAFETY: the library is already loaded in this process (`ort::init_from` succeeded on the same path), so this runs no
+    // initialiser and only counts a reference.
+    let library = unsafe { libloading::Library::new(path) }.ok()?;
+    // SAFETY: `OrtGetApiBase` has this signature in every release of the C API.
+    let base = unsafe { library.get::<unsafe extern "C" fn() -> *const ort::sys::OrtApiBase>(b"OrtGetApiBase") }.ok()?;
+    // SAFETY: it takes no argument and may be called at any time.
+    let base = unsafe { base() };
+    // SAFETY: it is null or points to a static table that lives as long as the library, which `ort` never unloads.
+    let base = unsafe { base.as_ref() }?;
+    // SAFETY: the table's function takes no argument and may be called at any time.
+    let text = unsafe { (base.GetVersionString)() };
+    // SAFETY: it is a static, null-terminated text.
+    let text = unsafe { CStr::from_ptr(text) };
+    text.to_str().ok().map(str::to_owned)
 }
 
 /// Makes sessions of one graph file.
@@ -158,7 +172,8 @@ impl Engine for OnnxEngine {
         let mut tensors = Vec::with_capacity(outputs.len());
         for (index, value) in outputs.values().enumerate() {
             let Some(spec) = self.signature.outputs.get(index) else { break };
-            let tensor = output_tensor(&value, spec.datatype).map_err(|detail| EngineError::Run { detail: format!("output `{}`: {detail}", spec.name) })?;
+            let tensor = output_tensor(&value, spec.datatype)
+                .map_err(|detail| EngineError::Run { detail: format!("output `{}`: {detail}", spec.name) })?;
             tensors.push((Arc::clone(&spec.name), tensor));
         }
         Ok(Tensors(tensors))
@@ -176,7 +191,10 @@ fn run_error(error: ort::Error) -> EngineError {
 
 fn input_value(tensor: &Tensor) -> ort::Result<SessionInputValue<'_>> {
     let shape: Vec<i64> = tensor.shape().iter().map(|dim| *dim as i64).collect();
-    fn view<'a, T: PrimitiveTensorElementType + Clone + std::fmt::Debug + 'static>(shape: Vec<i64>, values: &'a [T]) -> ort::Result<SessionInputValue<'a>> {
+    fn view<'a, T: PrimitiveTensorElementType + Clone + std::fmt::Debug + 'static>(
+        shape: Vec<i64>,
+        values: &'a [T],
+    ) -> ort::Result<SessionInputValue<'a>> {
         Ok(TensorRef::from_array_view((shape, values))?.into())
     }
     match tensor.data() {

@@ -118,7 +118,8 @@ mod tests {
     fn job(rows: usize, width: usize, start: Instant) -> (Job, oneshot::Receiver<Result<crate::engine::queue::Answer, EngineError>>) {
         let (reply, receiver) = oneshot::channel();
         let tensor = Tensor::new(vec![rows, width], Data::zeros(crate::tensor::DataType::Fp32, rows * width)).unwrap();
-        let job = Job { inputs: Tensors(vec![(Arc::from("x"), tensor)]), rows, deadline: start + Duration::from_secs(1), enqueued: start, reply };
+        let job =
+            Job { inputs: Tensors(vec![(Arc::from("x"), tensor)]), rows, deadline: start + Duration::from_secs(1), enqueued: start, reply };
         (job, receiver)
     }
 

@@ -128,10 +128,12 @@ fn watch(shared: &Shared) {
         stopped = shared.wake.wait_timeout(stopped, TICK).unwrap_or_else(PoisonError::into_inner).0;
         let now = Instant::now();
         let mut slots = shared.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        slots.retain(|slot| slot.upgrade().is_some_and(|slot| {
-            slot.check(now);
-            true
-        }));
+        slots.retain(|slot| {
+            slot.upgrade().is_some_and(|slot| {
+                slot.check(now);
+                true
+            })
+        });
     }
 }
 

@@ -99,7 +99,8 @@ enum Step<'a> {
 
 impl<'a> Decoder<'a> {
     fn new(schema: &'a Schema, body: &'a [u8], limits: &'a DecodeLimits) -> Result<Decoder<'a>, DecodeError> {
-        let text = std::str::from_utf8(body).map_err(|error| malformed(format!("the body is not UTF-8 at byte {}", error.valid_up_to())))?;
+        let text =
+            std::str::from_utf8(body).map_err(|error| malformed(format!("the body is not UTF-8 at byte {}", error.valid_up_to())))?;
         let mut decoder = Decoder {
             schema,
             limits,
@@ -444,7 +445,11 @@ impl<'a> Decoder<'a> {
     }
 
     fn duplicate(&self, name: &str) -> Stop {
-        Stop::Request(format!("the member \"{}\" occurs twice in {}", shorten(name), if self.path.is_empty() { "the body".to_owned() } else { self.pointer() }))
+        Stop::Request(format!(
+            "the member \"{}\" occurs twice in {}",
+            shorten(name),
+            if self.path.is_empty() { "the body".to_owned() } else { self.pointer() }
+        ))
     }
 
     fn array(&mut self, node: &'a Node) -> Pass<()> {
@@ -508,10 +513,10 @@ impl<'a> Decoder<'a> {
         }
         self.depth -= 1;
         if count < node.min_items {
-            self.fault_without_echo(node, "minItems", format!("must have at least {} elements, has {count}", node.min_items));
+            self.fault_without_echo("minItems", format!("must have at least {} elements, has {count}", node.min_items));
         }
         if count > node.max_items {
-            self.fault_without_echo(node, "maxItems", format!("must have at most {} elements, has {count}", node.max_items));
+            self.fault_without_echo("maxItems", format!("must have at most {} elements, has {count}", node.max_items));
         }
         let _ = start;
         let below = inner.unwrap_or(Some(Vec::new()));
@@ -636,14 +641,18 @@ impl<'a> Decoder<'a> {
     fn wrong_type(&mut self, node: &Node, given: Kind, start: usize) {
         let given = if given == Kind::Number && node.types.has(Types::INTEGER) { "number with a fraction" } else { given.name() };
         let detail = format!("must be {}, not {given}", node.types.describe());
-        if given == "string" || given.starts_with("number") { self.fault(node, "type", detail, start) } else { self.fault_without_echo(node, "type", detail) }
+        if given == "string" || given.starts_with("number") {
+            self.fault(node, "type", detail, start)
+        } else {
+            self.fault_without_echo("type", detail)
+        }
     }
 
     /// A violated rule, with the value that violates it unless the field is personal.
     #[cold]
     fn fault(&mut self, node: &Node, keyword: &'static str, rule: String, start: usize) {
         if node.pii {
-            return self.fault_without_echo(node, keyword, rule);
+            return self.fault_without_echo(keyword, rule);
         }
         let given = String::from_utf8_lossy(self.cursor.slice(start)).into_owned();
         let pointer = self.pointer();
@@ -651,7 +660,7 @@ impl<'a> Decoder<'a> {
         self.push(pointer, keyword, format!("{name} {rule}; got {}", shorten(&given)));
     }
 
-    fn fault_without_echo(&mut self, _node: &Node, keyword: &'static str, rule: String) {
+    fn fault_without_echo(&mut self, keyword: &'static str, rule: String) {
         let detail = format!("{} {rule}", self.name());
         self.push(self.pointer(), keyword, detail);
     }

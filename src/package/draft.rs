@@ -1,5 +1,7 @@
 //! Draft: a first schema and preprocessing, from a graph and a few rows. A person corrects it; nothing here is proof.
 
+#![expect(clippy::indexing_slicing, reason = "members are set on documents made here as objects")]
+
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -24,6 +26,8 @@ struct SampleField<'a> {
     /// The values that are there, in the order of the rows.
     values: Vec<&'a Value>,
     nullable: bool,
+    /// Every row has it, null or not.
+    everywhere: bool,
 }
 
 /// Drafts from the graph alone, or from the graph and rows (objects with the same fields).
@@ -39,7 +43,8 @@ pub fn draft(signature: &Signature, rows: &[Value]) -> Result<Draft, String> {
     } else {
         from_rows(signature, &fields, &mut notes)?
     };
-    let required: Vec<Value> = properties.keys().map(|name| json!(name)).collect();
+    let optional = |name: &str| fields.iter().any(|field| field.name == name && !field.everywhere);
+    let required: Vec<Value> = properties.keys().filter(|name| !optional(name)).map(|name| json!(name)).collect();
     let mut input = json!({"type": "object", "title": "Describe the model's input here", "properties": properties, "required": required, "additionalProperties": false});
     if let Some(first) = rows.first() {
         input["examples"] = json!([first]);
@@ -64,7 +69,7 @@ fn sample_fields(rows: &[Value]) -> Result<Vec<SampleField<'_>>, String> {
             let at = match fields.iter().position(|field| field.name == name) {
                 Some(at) => at,
                 None => {
-                    fields.push(SampleField { name, values: Vec::new(), nullable: false });
+                    fields.push(SampleField { name, values: Vec::new(), nullable: false, everywhere: true });
                     fields.len() - 1
                 }
             };
@@ -72,6 +77,10 @@ fn sample_fields(rows: &[Value]) -> Result<Vec<SampleField<'_>>, String> {
                 if value.is_null() { field.nullable = true } else { field.values.push(value) }
             }
         }
+    }
+    for field in &mut fields {
+        field.everywhere = rows.iter().all(|row| row.get(field.name).is_some());
+        field.nullable |= !field.everywhere;
     }
     Ok(fields)
 }
@@ -142,7 +151,9 @@ impl SampleField<'_> {
 /// The schema of an array's items: as long as the sample's.
 fn items_schema(value: &Value) -> Value {
     match value.get(0) {
-        Some(inner @ Value::Array(items)) => json!({"type": "array", "minItems": items.len(), "maxItems": items.len(), "items": items_schema(inner)}),
+        Some(inner @ Value::Array(items)) => {
+            json!({"type": "array", "minItems": items.len(), "maxItems": items.len(), "items": items_schema(inner)})
+        }
         _ => json!({"type": "number"}),
     }
 }
@@ -178,14 +189,22 @@ fn from_rows(signature: &Signature, fields: &[SampleField<'_>], notes: &mut Vec<
         && (field.is_image() || field.all(Value::is_array))
     {
         let steps = if field.is_image() { image_steps(spec, notes) } else { Vec::new() };
-        return Ok((properties, Some(json!({"inputs": {&*spec.name: {"dtype": spec.datatype.numpy_name(), "field": field.name, "steps": steps}}}))));
+        return Ok((
+            properties,
+            Some(json!({"inputs": {&*spec.name: {"dtype": spec.datatype.numpy_name(), "field": field.name, "steps": steps}}})),
+        ));
     }
     let columns = columns(spec, fields, &mut properties, notes)?;
     Ok((properties, Some(json!({"inputs": {&*spec.name: {"dtype": spec.datatype.numpy_name(), "columns": columns}}}))))
 }
 
 /// One graph input from many fields: numbers as they are, texts encoded so that the widths add up.
-fn columns(spec: &TensorSpec, fields: &[SampleField<'_>], properties: &mut Properties, notes: &mut Vec<String>) -> Result<Vec<Value>, String> {
+fn columns(
+    spec: &TensorSpec,
+    fields: &[SampleField<'_>],
+    properties: &mut Properties,
+    notes: &mut Vec<String>,
+) -> Result<Vec<Value>, String> {
     if let Some(odd) = fields.iter().find(|field| !field.is_text() && !field.is_number()) {
         return Err(format!("field \"{}\" is neither always a number nor always a text; one graph input can't be made of it", odd.name));
     }
@@ -297,12 +316,19 @@ mod tests {
     }
 
     fn rows() -> Vec<Value> {
-        vec![json!({"age": 41, "plan": "plus", "spend": 3.5}), json!({"age": null, "plan": "basic", "spend": 1.5}), json!({"age": 30, "plan": "basic", "spend": 2})]
+        vec![
+            json!({"age": 41, "plan": "plus", "spend": 3.5}),
+            json!({"age": null, "plan": "basic", "spend": 1.5}),
+            json!({"age": 30, "plan": "basic", "spend": 2}),
+        ]
     }
 
     #[test]
     fn fields_become_columns_of_one_input() {
-        let one_hot = Signature { inputs: vec![spec("X", DataType::Fp32, &[Dim::Fixed(4)])], outputs: vec![spec("y", DataType::Fp32, &[Dim::Fixed(1)])] };
+        let one_hot = Signature {
+            inputs: vec![spec("X", DataType::Fp32, &[Dim::Fixed(4)])],
+            outputs: vec![spec("y", DataType::Fp32, &[Dim::Fixed(1)])],
+        };
         let drafted = draft(&one_hot, &rows()).unwrap();
         let columns = &drafted.preprocessing.unwrap()["inputs"]["X"]["columns"];
         assert_eq!(columns[0], json!({"field": "age", "steps": [{"impute": {"value": 41.0}}]}));
@@ -320,15 +346,30 @@ mod tests {
     }
 
     #[test]
+    fn a_field_that_some_rows_lack_is_optional() {
+        let signature = Signature { inputs: vec![spec("X", DataType::Fp32, &[Dim::Fixed(2)])], outputs: vec![] };
+        let drafted = draft(&signature, &[json!({"a": 1.5, "b": 2}), json!({"b": 3})]).unwrap();
+        assert_eq!(drafted.schema["input"]["required"], json!(["b"]));
+        assert_eq!(drafted.schema["input"]["properties"]["a"]["type"], json!(["number", "null"]));
+    }
+
+    #[test]
     fn inputs_of_the_fields_names_need_no_steps() {
-        let inputs = vec![spec("age", DataType::Fp64, &[Dim::Fixed(1)]), spec("plan", DataType::Bytes, &[Dim::Fixed(1)]), spec("spend", DataType::Fp32, &[])];
+        let inputs = vec![
+            spec("age", DataType::Fp64, &[Dim::Fixed(1)]),
+            spec("plan", DataType::Bytes, &[Dim::Fixed(1)]),
+            spec("spend", DataType::Fp32, &[]),
+        ];
         let drafted = draft(&Signature { inputs, outputs: vec![] }, &rows()).unwrap();
         assert_eq!(drafted.preprocessing, None);
     }
 
     #[test]
     fn without_rows_the_graph_gives_the_fields() {
-        let signature = Signature { inputs: vec![spec("pixels", DataType::Fp32, &[Dim::Fixed(8), Dim::Any])], outputs: vec![spec("label", DataType::Int64, &[])] };
+        let signature = Signature {
+            inputs: vec![spec("pixels", DataType::Fp32, &[Dim::Fixed(8), Dim::Any])],
+            outputs: vec![spec("label", DataType::Int64, &[])],
+        };
         let drafted = draft(&signature, &[]).unwrap();
         let expected = json!({"type": "array", "minItems": 8, "maxItems": 8, "items": {"type": "array", "items": {"type": "number"}}});
         assert_eq!(drafted.schema["input"]["properties"]["pixels"], expected);

@@ -72,7 +72,11 @@ fn is_date_time(text: &[u8]) -> bool {
 }
 
 fn is_uuid(text: &[u8]) -> bool {
-    text.len() == 36 && text.iter().enumerate().all(|(index, byte)| if matches!(index, 8 | 13 | 18 | 23) { *byte == b'-' } else { byte.is_ascii_hexdigit() })
+    text.len() == 36
+        && text
+            .iter()
+            .enumerate()
+            .all(|(index, byte)| if matches!(index, 8 | 13 | 18 | 23) { *byte == b'-' } else { byte.is_ascii_hexdigit() })
 }
 
 /// Whether `value` is a multiple of `step`, decided on the decimal digits of both.

@@ -94,7 +94,9 @@ fn decode(bytes: &[u8], mode: Mode) -> Result<Picture, String> {
 /// Pillow's "L": L = (R * 19595 + G * 38470 + B * 7471 + 0x8000) >> 16; alpha is dropped.
 fn grey(image: DynamicImage) -> Vec<u8> {
     match image {
-        DynamicImage::ImageLuma8(_) | DynamicImage::ImageLumaA8(_) | DynamicImage::ImageLuma16(_) | DynamicImage::ImageLumaA16(_) => image.into_luma8().into_raw(),
+        DynamicImage::ImageLuma8(_) | DynamicImage::ImageLumaA8(_) | DynamicImage::ImageLuma16(_) | DynamicImage::ImageLumaA16(_) => {
+            image.into_luma8().into_raw()
+        }
         colour => {
             let pixels = colour.into_rgb8();
             let luma = |pixel: &image::Rgb<u8>| {
@@ -114,7 +116,8 @@ fn resize(picture: &Picture, height: u32, width: u32, interpolation: Interpolati
         Interpolation::Bicubic => ResizeAlg::Convolution(FilterType::CatmullRom),
         Interpolation::Lanczos => ResizeAlg::Convolution(FilterType::Lanczos3),
     };
-    let source = Pixels::from_vec_u8(picture.width as u32, picture.height as u32, picture.bytes.clone(), pixel_type).map_err(|error| error.to_string())?;
+    let source = Pixels::from_vec_u8(picture.width as u32, picture.height as u32, picture.bytes.clone(), pixel_type)
+        .map_err(|error| error.to_string())?;
     let mut target = Pixels::new(width, height, pixel_type);
     Resizer::new().resize(&source, &mut target, &ResizeOptions::new().resize_alg(algorithm)).map_err(|error| error.to_string())?;
     Ok(Picture { height: height as usize, width: width as usize, channels: picture.channels, bytes: target.into_vec() })

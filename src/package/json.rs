@@ -238,7 +238,9 @@ impl<'a> Cursor<'a> {
 
     fn hex(&mut self) -> Result<u32> {
         let digits = self.text.get(self.position..self.position + 4).and_then(|digits| std::str::from_utf8(digits).ok());
-        let code = digits.filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit())).and_then(|digits| u32::from_str_radix(digits, 16).ok());
+        let code = digits
+            .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
+            .and_then(|digits| u32::from_str_radix(digits, 16).ok());
         match code {
             Some(code) => {
                 self.position += 4;
@@ -292,8 +294,10 @@ impl<'a> Cursor<'a> {
         }
         if simple {
             // Both exact in a double, so the quotient is correctly rounded (Clinger 1990).
-            const POWERS: [f64; 23] =
-                [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22];
+            const POWERS: [f64; 23] = [
+                1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21,
+                1e22,
+            ];
             let value = mantissa as f64 / POWERS.get(exponent.unsigned_abs() as usize).copied().unwrap_or(1.0);
             return Ok(if negative { -value } else { value });
         }

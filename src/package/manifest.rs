@@ -188,7 +188,11 @@ fn walk(root: &Path, relative: &Path, files: &mut Vec<String>) -> Result<(), Pac
         let entry = entry.map_err(|error| PackageError::io(&relative.to_string_lossy(), &error))?;
         let path = relative.join(entry.file_name());
         let Some(text) = path.to_str().filter(|text| is_plain(text)) else {
-            return Err(PackageError::new("files", &path.to_string_lossy(), "has a name that can't be listed (not UTF-8, or with a backslash or control character)"));
+            return Err(PackageError::new(
+                "files",
+                &path.to_string_lossy(),
+                "has a name that can't be listed (not UTF-8, or with a backslash or control character)",
+            ));
         };
         let target = fs_err::canonicalize(entry.path()).map_err(|error| PackageError::io(text, &error))?;
         if !target.starts_with(root) {
@@ -213,7 +217,9 @@ fn walk(root: &Path, relative: &Path, files: &mut Vec<String>) -> Result<(), Pac
 
 /// A path that `sha256sum` prints as it is, inside the package, with `/` between its parts.
 fn is_plain(path: &str) -> bool {
-    !path.is_empty() && !path.bytes().any(|byte| byte == b'\\' || byte < 0x20 || byte == 0x7f) && path.split('/').all(|part| !matches!(part, "" | "." | ".."))
+    !path.is_empty()
+        && !path.bytes().any(|byte| byte == b'\\' || byte < 0x20 || byte == 0x7f)
+        && path.split('/').all(|part| !matches!(part, "" | "." | ".."))
 }
 
 #[cfg(test)]

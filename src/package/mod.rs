@@ -136,10 +136,13 @@ impl Parts {
         if !directory.join(MODEL_FILE).is_file() {
             return Err(PackageError::new("files", MODEL_FILE, "is missing"));
         }
-        let schema_document = read_json(directory, SCHEMA_FILE)?.ok_or_else(|| PackageError::new("files", SCHEMA_FILE, "is missing; `predictd init` drafts one"))?;
+        let schema_document = read_json(directory, SCHEMA_FILE)?
+            .ok_or_else(|| PackageError::new("files", SCHEMA_FILE, "is missing; `predictd init` drafts one"))?;
         let side = |name: &str| {
-            let document = schema_document.get(name).ok_or_else(|| PackageError::new("schema", SCHEMA_FILE, "is missing").at(&format!("/{name}")))?;
-            Schema::compile(document).map_err(|error| PackageError::new("schema", SCHEMA_FILE, error.detail).at(&format!("/{name}{}", error.pointer)))
+            let document =
+                schema_document.get(name).ok_or_else(|| PackageError::new("schema", SCHEMA_FILE, "is missing").at(&format!("/{name}")))?;
+            Schema::compile(document)
+                .map_err(|error| PackageError::new("schema", SCHEMA_FILE, error.detail).at(&format!("/{name}{}", error.pointer)))
         };
         let (input, output) = (side("input")?, side("output")?);
         only_members(&schema_document, "schema", SCHEMA_FILE, &["input", "output", "$schema", "$comment"])?;
@@ -148,14 +151,17 @@ impl Parts {
             only_members(document, "preprocessing", PREPROCESSING_FILE, &["inputs", "outputs", "$comment"])?;
         }
         let serving = match read_json(directory, "serving.json")? {
-            Some(document) => serde_json::from_value(document).map_err(|error| PackageError::new("serving", "serving.json", error.to_string()))?,
+            Some(document) => {
+                serde_json::from_value(document).map_err(|error| PackageError::new("serving", "serving.json", error.to_string()))?
+            }
             None => Serving::default(),
         };
         if serving.batching.max_batch_size == Some(0) {
             return Err(PackageError::new("serving", "serving.json", "must be at least 1").at("/batching/max_batch_size"));
         }
         let golden = match read_text(directory, GOLDEN_FILE)? {
-            Some(text) => golden::parse(&text).map_err(|error| PackageError::new("golden", GOLDEN_FILE, error.detail).at(&format!("line {}", error.line)))?,
+            Some(text) => golden::parse(&text)
+                .map_err(|error| PackageError::new("golden", GOLDEN_FILE, error.detail).at(&format!("line {}", error.line)))?,
             None => Vec::new(),
         };
         let evaluation = read_json(directory, "evaluation.json")?;
@@ -179,11 +185,13 @@ impl Parts {
             })
             .collect();
         let section = |name: &str| self.preprocessing.as_ref().and_then(|document| document.get(name));
-        let preprocess = Preprocess::compile(section("inputs"), &fields, signature)
-            .map_err(|error| PackageError::new("preprocessing", PREPROCESSING_FILE, error.detail).at(&format!("/inputs{}", error.pointer)))?;
+        let preprocess = Preprocess::compile(section("inputs"), &fields, signature).map_err(|error| {
+            PackageError::new("preprocessing", PREPROCESSING_FILE, error.detail).at(&format!("/inputs{}", error.pointer))
+        })?;
         let nullable = |field: &str| self.output.allows_null(field);
-        let postprocess = Postprocess::compile(section("outputs"), signature, nullable)
-            .map_err(|error| PackageError::new("preprocessing", PREPROCESSING_FILE, error.detail).at(&format!("/outputs{}", error.pointer)))?;
+        let postprocess = Postprocess::compile(section("outputs"), signature, nullable).map_err(|error| {
+            PackageError::new("preprocessing", PREPROCESSING_FILE, error.detail).at(&format!("/outputs{}", error.pointer))
+        })?;
         self.check_output_fields(&postprocess)?;
         Ok(Transform { preprocess, postprocess })
     }
@@ -240,7 +248,9 @@ fn only_members(document: &Value, check: &'static str, file: &str, known: &[&str
         return Err(PackageError::new(check, file, "is not a JSON object"));
     };
     match members.keys().find(|member| !known.contains(&member.as_str())) {
-        Some(unknown) => Err(PackageError::new(check, file, format!("unknown member; known are {}", known.join(", "))).at(&format!("/{unknown}"))),
+        Some(unknown) => {
+            Err(PackageError::new(check, file, format!("unknown member; known are {}", known.join(", "))).at(&format!("/{unknown}")))
+        }
         None => Ok(()),
     }
 }

@@ -56,7 +56,9 @@ fn rewrite(schema: &Value, definitions: &mut Value, pointer: &str, depth: usize)
                 Value::Object(inner)
             }
             ("items", value) => rewrite(value, definitions, &at, depth + 1)?,
-            ("prefixItems", Value::Array(items)) => Value::Array(items.iter().map(|item| rewrite(item, definitions, &at, depth + 1)).collect::<Result<_, _>>()?),
+            ("prefixItems", Value::Array(items)) => {
+                Value::Array(items.iter().map(|item| rewrite(item, definitions, &at, depth + 1)).collect::<Result<_, _>>()?)
+            }
             (_, value) => value.clone(),
         };
         rewritten.insert(keyword.clone(), value);
@@ -91,13 +93,14 @@ fn unite(options: &[Value]) -> Option<Value> {
     if nullable {
         let mut names = types(&united);
         names.push(Value::from("null"));
-        united["type"] = Value::Array(names);
-        if let Some(Value::Array(values)) = united.get_mut("enum") {
+        let members = united.as_object_mut()?;
+        members.insert("type".to_owned(), Value::Array(names));
+        if let Some(Value::Array(values)) = members.get_mut("enum") {
             values.push(Value::Null);
         }
         // Null is no such constant.
-        if let Some(constant) = united.as_object_mut().and_then(|members| members.shift_remove("const")) {
-            united["enum"] = Value::Array(vec![constant, Value::Null]);
+        if let Some(constant) = members.shift_remove("const") {
+            members.insert("enum".to_owned(), Value::Array(vec![constant, Value::Null]));
         }
     }
     Some(united)
@@ -153,6 +156,7 @@ mod tests {
     fn what_can_not_be_normalized_is_named() {
         let wrong = |schema| normalize(&mut json!({"input": {"properties": {"x": schema}}})).unwrap_err().0;
         assert_eq!(wrong(json!({"$ref": "#/$defs/None"})), "/input/properties/x/$ref");
+        assert_eq!(wrong(json!({"anyOf": [true, {"type": "null"}]})), "/input/properties/x/anyOf");
         assert_eq!(wrong(json!({"anyOf": [{"type": "string", "minLength": 1}, {"type": "number"}]})), "/input/properties/x/anyOf");
         let mut circle = json!({"input": {"$defs": {"A": {"type": "array", "items": {"$ref": "#/$defs/A"}}}, "$ref": "#/$defs/A"}});
         assert_eq!(normalize(&mut circle).unwrap_err().1, "references lead in a circle");

@@ -17,15 +17,34 @@ pub struct Outputs {
 #[derive(Clone, Debug)]
 pub enum OutputColumn {
     /// One label a row, as an index into JSON texts.
-    Labels { labels: Arc<[Json]>, indices: Vec<usize> },
+    Labels {
+        labels: Arc<[Json]>,
+        indices: Vec<usize>,
+    },
     /// Numbers with a shape a row; no dimension is a scalar.
-    Numbers { shape: Vec<usize>, values: Numbers },
-    Bools { shape: Vec<usize>, values: Vec<bool> },
-    Texts { shape: Vec<usize>, values: Vec<String> },
+    Numbers {
+        shape: Vec<usize>,
+        values: Numbers,
+    },
+    Bools {
+        shape: Vec<usize>,
+        values: Vec<bool>,
+    },
+    Texts {
+        shape: Vec<usize>,
+        values: Vec<String>,
+    },
     /// A number for each label; the keys are `"label":` as JSON.
-    Map { keys: Arc<[Json]>, values: Numbers },
+    Map {
+        keys: Arc<[Json]>,
+        values: Numbers,
+    },
     /// The best classes: `count` (label, score) a row.
-    TopK { labels: Arc<[Json]>, count: usize, ranked: Vec<(usize, f64)> },
+    TopK {
+        labels: Arc<[Json]>,
+        count: usize,
+        ranked: Vec<(usize, f64)>,
+    },
 }
 
 /// Numbers in the precision in which the graph gave them, so that they print as short as they are.
@@ -70,8 +89,12 @@ impl Numbers {
                 Some(x) if x.is_finite() => text.extend_from_slice(ryu::Buffer::new().format_finite(*x).as_bytes()),
                 _ => text.extend_from_slice(b"null"),
             },
-            Numbers::Int(values) => text.extend_from_slice(itoa::Buffer::new().format(values.get(index).copied().unwrap_or_default()).as_bytes()),
-            Numbers::Uint(values) => text.extend_from_slice(itoa::Buffer::new().format(values.get(index).copied().unwrap_or_default()).as_bytes()),
+            Numbers::Int(values) => {
+                text.extend_from_slice(itoa::Buffer::new().format(values.get(index).copied().unwrap_or_default()).as_bytes())
+            }
+            Numbers::Uint(values) => {
+                text.extend_from_slice(itoa::Buffer::new().format(values.get(index).copied().unwrap_or_default()).as_bytes())
+            }
         }
     }
 
@@ -130,7 +153,9 @@ impl OutputColumn {
     fn write_json(&self, row: usize, text: &mut Vec<u8>) {
         match self {
             OutputColumn::Labels { labels, indices } => write_label(labels, indices.get(row), text),
-            OutputColumn::Numbers { shape, values } => write_nested(shape, row * shape.iter().product::<usize>(), text, &mut |at, text| values.write(at, text)),
+            OutputColumn::Numbers { shape, values } => {
+                write_nested(shape, row * shape.iter().product::<usize>(), text, &mut |at, text| values.write(at, text))
+            }
             OutputColumn::Bools { shape, values } => write_nested(shape, row * shape.iter().product::<usize>(), text, &mut |at, text| {
                 text.extend_from_slice(if values.get(at) == Some(&true) { b"true" } else { b"false" });
             }),
@@ -164,7 +189,10 @@ impl OutputColumn {
     fn append(&mut self, other: OutputColumn) {
         match (self, other) {
             (OutputColumn::Labels { indices, .. }, OutputColumn::Labels { indices: more, .. }) => indices.extend(more),
-            (OutputColumn::Numbers { values, .. } | OutputColumn::Map { values, .. }, OutputColumn::Numbers { values: more, .. } | OutputColumn::Map { values: more, .. }) => {
+            (
+                OutputColumn::Numbers { values, .. } | OutputColumn::Map { values, .. },
+                OutputColumn::Numbers { values: more, .. } | OutputColumn::Map { values: more, .. },
+            ) => {
                 values.append(more);
             }
             (OutputColumn::Bools { values, .. }, OutputColumn::Bools { values: more, .. }) => values.extend(more),

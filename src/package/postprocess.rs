@@ -73,11 +73,16 @@ fn fail<T>(pointer: String, detail: impl Into<String>) -> Result<T, PostprocessE
 
 impl Postprocess {
     /// Checks the section `outputs` against the graph; without a section each graph output answers under its own name.
-    pub fn compile(section: Option<&Value>, signature: &Signature, nullable: impl Fn(&str) -> bool) -> Result<Postprocess, PostprocessError> {
+    pub fn compile(
+        section: Option<&Value>,
+        signature: &Signature,
+        nullable: impl Fn(&str) -> bool,
+    ) -> Result<Postprocess, PostprocessError> {
         let own_names;
         let declared: &Map<String, Value> = match section {
             None => {
-                own_names = signature.outputs.iter().map(|spec| (spec.name.to_string(), serde_json::json!({"from": &*spec.name}))).collect();
+                own_names =
+                    signature.outputs.iter().map(|spec| (spec.name.to_string(), serde_json::json!({"from": &*spec.name}))).collect();
                 &own_names
             }
             Some(Value::Object(declared)) if !declared.is_empty() => declared,
@@ -100,14 +105,17 @@ impl Postprocess {
                 [Dim::Fixed(width)] => Some(*width),
                 _ => None,
             };
-            let list = members.get("steps").map_or(Ok(&[][..]), |list| list.as_array().map_or_else(|| fail(format!("{pointer}/steps"), "must be a list of steps"), |list| Ok(list.as_slice())))?;
+            let list = members.get("steps").map_or(Ok(&[][..]), |list| {
+                list.as_array().map_or_else(|| fail(format!("{pointer}/steps"), "must be a list of steps"), |list| Ok(list.as_slice()))
+            })?;
             if matches!(spec.datatype, DataType::Bytes) && !list.is_empty() {
                 return fail(format!("{pointer}/steps"), "no step takes a text");
             }
             let mut steps = Vec::new();
             for (index, step) in list.iter().enumerate() {
                 let pointer = format!("{pointer}/steps/{index}");
-                let step: Step = serde_json::from_value(step.clone()).or_else(|error| fail(pointer.clone(), error.to_string().replace("unknown variant", "unknown step")))?;
+                let step: Step = serde_json::from_value(step.clone())
+                    .or_else(|error| fail(pointer.clone(), error.to_string().replace("unknown variant", "unknown step")))?;
                 let last = index + 1 == list.len();
                 steps.push(compile_step(step, &pointer, width, last)?);
             }
@@ -171,7 +179,7 @@ fn compile_step(step: Step, pointer: &str, width: Option<usize>, last: bool) -> 
         }
         Step::Round { decimals } if (-15..=15).contains(&decimals) => Compiled::Round(10f64.powi(decimals)),
         Step::Round { .. } => return fail(format!("{pointer}/decimals"), "must be from -15 to 15"),
-        Step::InverseScale { std, .. } if std == 0.0 => return fail(format!("{pointer}/std"), "must not be 0"),
+        Step::InverseScale { std: 0.0, .. } => return fail(format!("{pointer}/std"), "must not be 0"),
         Step::InverseScale { mean, std } => Compiled::InverseScale { mean, std },
     })
 }
@@ -200,7 +208,9 @@ impl Field {
         for step in &self.steps {
             match step {
                 Compiled::Argmax(labels) => return argmax(&values, width, labels.as_ref()),
-                Compiled::Threshold { value, labels, index } => return threshold(&values.to_f64(), width, (*value, *index), labels.as_ref()),
+                Compiled::Threshold { value, labels, index } => {
+                    return threshold(&values.to_f64(), width, (*value, *index), labels.as_ref());
+                }
                 Compiled::TopK { k, labels } => return top_k(&values.to_f64(), width, *k, labels),
                 Compiled::AsMap(keys) if keys.len() == width => return Ok(OutputColumn::Map { keys: Arc::clone(keys), values }),
                 Compiled::AsMap(keys) => return Err(format!("the model gave {width} values a row for {} labels", keys.len())),
@@ -290,18 +300,27 @@ fn argmax(values: &Numbers, width: usize, labels: Option<&Arc<[Json]>>) -> Resul
     let indices: Vec<usize> = match values {
         Numbers::F32(values) => values
             .chunks(width.max(1))
-            .map(|row| row.iter().enumerate().fold((0, f32::NEG_INFINITY), |best, (index, x)| if *x > best.1 { (index, *x) } else { best }).0)
+            .map(|row| {
+                row.iter().enumerate().fold((0, f32::NEG_INFINITY), |best, (index, x)| if *x > best.1 { (index, *x) } else { best }).0
+            })
             .collect(),
         values => values.to_f64().chunks(width.max(1)).map(largest).collect(),
     };
     match labels {
-        None => Ok(OutputColumn::Numbers { shape: Vec::new(), values: Numbers::Int(indices.into_iter().map(|index| index as i64).collect()) }),
+        None => {
+            Ok(OutputColumn::Numbers { shape: Vec::new(), values: Numbers::Int(indices.into_iter().map(|index| index as i64).collect()) })
+        }
         Some(labels) if labels.len() == width => Ok(OutputColumn::Labels { labels: Arc::clone(labels), indices }),
         Some(labels) => Err(format!("the model gave {width} values a row for {} labels", labels.len())),
     }
 }
 
-fn threshold(values: &[f64], width: usize, (threshold, index): (f64, Option<usize>), labels: Option<&Arc<[Json]>>) -> Result<OutputColumn, String> {
+fn threshold(
+    values: &[f64],
+    width: usize,
+    (threshold, index): (f64, Option<usize>),
+    labels: Option<&Arc<[Json]>>,
+) -> Result<OutputColumn, String> {
     let index = index.unwrap_or(0);
     if index >= width {
         return Err(format!("the model gave {width} values a row"));

@@ -59,12 +59,25 @@ struct Input {
 #[derive(Debug)]
 enum Plan {
     /// Numbers side by side, row after row.
-    Table { parts: Vec<Part>, width: usize },
+    Table {
+        parts: Vec<Part>,
+        width: usize,
+    },
     /// One text a row.
-    Texts { part: Source, steps: Vec<Textual> },
+    Texts {
+        part: Source,
+        steps: Vec<Textual>,
+    },
     /// Arrays, all of one shape in a request.
-    Array { part: Source, steps: Vec<Numeric>, shape: Option<Vec<usize>> },
-    Image { part: Source, steps: ImageSteps },
+    Array {
+        part: Source,
+        steps: Vec<Numeric>,
+        shape: Option<Vec<usize>>,
+    },
+    Image {
+        part: Source,
+        steps: ImageSteps,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -104,14 +117,19 @@ impl Preprocess {
             if let Some(Dim::Fixed(rows)) = spec.shape.0.first()
                 && *rows != 1
             {
-                return fail(&format!("/{}", spec.name), format!("the graph takes exactly {rows} rows at once; export it with a free leading dimension"));
+                return fail(
+                    &format!("/{}", spec.name),
+                    format!("the graph takes exactly {rows} rows at once; export it with a free leading dimension"),
+                );
             }
             let compiler = Compiler { pointer: format!("/{}", spec.name), fields, spec };
             let plan = match declared.get(&*spec.name) {
                 Some(section) => compiler.section(section)?,
                 None => compiler.single(&spec.name, Vec::new(), "").map_err(|error| match section {
                     Some(_) => error,
-                    None => PreprocessError { pointer: error.pointer, detail: format!("{} (there is no preprocessing.json)", error.detail) },
+                    None => {
+                        PreprocessError { pointer: error.pointer, detail: format!("{} (there is no preprocessing.json)", error.detail) }
+                    }
                 })?,
             };
             inputs.push(Input { spec: spec.clone(), plan });
@@ -194,7 +212,13 @@ impl Input {
                     match steps.apply(bytes) {
                         Ok((this, numbers)) => {
                             if !shape_fits(&self.spec, &this) || shape.as_ref().is_some_and(|shape| *shape != this) {
-                                push(faults, row, part, "contentMediaType", format!("has the shape {this:?} after preprocessing; the model takes {}", self.spec.shape));
+                                push(
+                                    faults,
+                                    row,
+                                    part,
+                                    "contentMediaType",
+                                    format!("has the shape {this:?} after preprocessing; the model takes {}", self.spec.shape),
+                                );
                                 continue;
                             }
                             shape = Some(this);
@@ -212,7 +236,14 @@ impl Input {
         }
     }
 
-    fn array(&self, columns: &Columns, part: &Source, steps: &[Numeric], reshape: Option<&[usize]>, faults: &mut Vec<RowFault>) -> Option<Tensor> {
+    fn array(
+        &self,
+        columns: &Columns,
+        part: &Source,
+        steps: &[Numeric],
+        reshape: Option<&[usize]>,
+        faults: &mut Vec<RowFault>,
+    ) -> Option<Tensor> {
         let Some(Column::Array(arrays)) = columns.columns.get(part.column) else { return None };
         let mut values = Vec::new();
         let mut common: Option<usize> = None;
@@ -301,7 +332,9 @@ impl Part {
             let category = category(column, row, &mut buffer);
             let accepted = match before {
                 [] => encode.write(category, cell),
-                [Textual::Impute { value, missing }] => encode.write(Some(category.filter(|text| !missing.iter().any(|known| known == text)).unwrap_or(value)), cell),
+                [Textual::Impute { value, missing }] => {
+                    encode.write(Some(category.filter(|text| !missing.iter().any(|known| known == text)).unwrap_or(value)), cell)
+                }
                 steps => {
                     let value = steps.iter().fold(category.map(str::to_owned), |value, step| step.apply(value));
                     encode.write(value.as_deref(), cell)
@@ -340,12 +373,23 @@ fn category<'a>(column: &'a Column, row: usize, buffer: &'a mut String) -> Optio
 }
 
 /// The one cast at the end: a value that does not fit its type is a fault, never wrapped and never infinite.
-fn cast<'a>(values: &[f64], datatype: DataType, blame: &dyn Fn(usize) -> (usize, Option<&'a Source>), faults: &mut Vec<RowFault>) -> Option<Data> {
+fn cast<'a>(
+    values: &[f64],
+    datatype: DataType,
+    blame: &dyn Fn(usize) -> (usize, Option<&'a Source>),
+    faults: &mut Vec<RowFault>,
+) -> Option<Data> {
     let mut complain = |cell: usize, missing: bool| {
         if let (row, Some(source)) = blame(cell) {
             let given = values.get(cell).copied().unwrap_or_default();
             match missing {
-                true => push(faults, row, source, "type", "must not be null: the model's input has no missing value and no preprocessing step takes it".to_owned()),
+                true => push(
+                    faults,
+                    row,
+                    source,
+                    "type",
+                    "must not be null: the model's input has no missing value and no preprocessing step takes it".to_owned(),
+                ),
                 false if source.pii => push(faults, row, source, "dtype", format!("does not fit {datatype}")),
                 false => push(faults, row, source, "dtype", format!("does not fit {datatype} (its value after preprocessing is {given})")),
             }
@@ -462,7 +506,9 @@ impl Compiler<'_> {
             if let Some(unknown) = members.keys().find(|key| !["field", "steps"].contains(&key.as_str())) {
                 return self.fail(&format!("{below}/{unknown}"), "unknown member; known are field, steps");
             }
-            let Some(field) = members.get("field").and_then(Value::as_str) else { return self.fail(&format!("{below}/field"), "must name a field") };
+            let Some(field) = members.get("field").and_then(Value::as_str) else {
+                return self.fail(&format!("{below}/field"), "must name a field");
+            };
             let steps = self.steps(members.get("steps"), &format!("{below}/steps"))?;
             parts.push(self.part(field, &steps, &below)?);
         }
@@ -546,8 +592,12 @@ impl Compiler<'_> {
                 Step::Resize { height, width, interpolation } if *height > 0 && *width > 0 && !numbers => {
                     compiled.after.push(ImageStep::Resize { height: *height, width: *width, interpolation: *interpolation });
                 }
-                Step::CenterCrop { height, width } if *height > 0 && *width > 0 && !numbers => compiled.after.push(ImageStep::CenterCrop { height: *height, width: *width }),
-                Step::Resize { .. } | Step::CenterCrop { .. } => return self.fail(&below, "sizes must be at least 1, and come before rescale and normalize"),
+                Step::CenterCrop { height, width } if *height > 0 && *width > 0 && !numbers => {
+                    compiled.after.push(ImageStep::CenterCrop { height: *height, width: *width })
+                }
+                Step::Resize { .. } | Step::CenterCrop { .. } => {
+                    return self.fail(&below, "sizes must be at least 1, and come before rescale and normalize");
+                }
                 Step::Rescale { factor } if factor.is_finite() => {
                     numbers = true;
                     compiled.after.push(ImageStep::Rescale(*factor));
@@ -631,7 +681,10 @@ impl Compiler<'_> {
                 Numeric::Clip { min, max }
             }
             Step::Log1p(_) => Numeric::Log1p,
-            Step::Power { method, lambda } => Numeric::Power { method: *method, lambda: check_lambda(*method, *lambda).map_or_else(|detail| self.fail(below, detail), Ok)? },
+            Step::Power { method, lambda } => Numeric::Power {
+                method: *method,
+                lambda: check_lambda(*method, *lambda).map_or_else(|detail| self.fail(below, detail), Ok)?,
+            },
             Step::Bucketize { boundaries, right } => {
                 if boundaries.is_empty() || !boundaries.is_sorted_by(|a, b| a < b) {
                     return self.fail(below, "boundaries must be numbers in ascending order, none twice");
@@ -671,7 +724,9 @@ impl Compiler<'_> {
                 let key = match (category, found.kind) {
                     (Value::String(text), ColumnKind::Text) => text.clone(),
                     (Value::Bool(value), ColumnKind::Boolean) => value.to_string(),
-                    (Value::Number(number), ColumnKind::Integer | ColumnKind::Number) => number.as_f64().map(|value| value.to_string()).unwrap_or_default(),
+                    (Value::Number(number), ColumnKind::Integer | ColumnKind::Number) => {
+                        number.as_f64().map(|value| value.to_string()).unwrap_or_default()
+                    }
                     _ => return self.fail(&format!("{below}/categories/{at}"), "must be of the field's type"),
                 };
                 if index.insert(key, at).is_some() {
@@ -707,4 +762,3 @@ impl Compiler<'_> {
 fn check_lambda(method: PowerMethod, lambda: f64) -> Result<f64, String> {
     if lambda.is_finite() { Ok(lambda) } else { Err(format!("lambda of {method:?} must be finite")) }
 }
-

@@ -122,21 +122,57 @@ pub(super) enum Format {
 
 const MAX_DEPTH: usize = 32;
 const KNOWN: [&str; 33] = [
-    "type", "properties", "required", "additionalProperties", "enum", "const", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf",
-    "minLength", "maxLength", "pattern", "items", "prefixItems", "minItems", "maxItems", "default", "format", "contentEncoding", "contentMediaType", "title",
-    "description", "examples", "deprecated", "$comment", "$schema", "$id", "x-unit", "x-pii", "x-slice", "readOnly",
+    "type",
+    "properties",
+    "required",
+    "additionalProperties",
+    "enum",
+    "const",
+    "minimum",
+    "maximum",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
+    "multipleOf",
+    "minLength",
+    "maxLength",
+    "pattern",
+    "items",
+    "prefixItems",
+    "minItems",
+    "maxItems",
+    "default",
+    "format",
+    "contentEncoding",
+    "contentMediaType",
+    "title",
+    "description",
+    "examples",
+    "deprecated",
+    "$comment",
+    "$schema",
+    "$id",
+    "x-unit",
+    "x-pii",
+    "x-slice",
+    "readOnly",
 ];
 
 impl Schema {
     /// Compiles the schema of one instance; its root must be an object.
     pub fn compile(document: &Value) -> Result<Schema, SchemaError> {
         let mut compiler = Compiler { columns: Vec::new() };
-        let root = compiler.node(document, &Place { pointer: String::new(), field: Some(String::new()), required: true, nullable: false, pii: Pii::None, depth: 0 })?;
+        let root = compiler.node(
+            document,
+            &Place { pointer: String::new(), field: Some(String::new()), required: true, nullable: false, pii: Pii::None, depth: 0 },
+        )?;
         if root.types.0 != Types::OBJECT || root.object.is_none() {
             return Err(SchemaError { pointer: "/type".to_owned(), detail: "must be \"object\", with properties".to_owned() });
         }
         if root.object.as_ref().is_some_and(|object| object.properties.iter().any(|(name, _)| name == "instances")) {
-            return Err(SchemaError { pointer: "/properties/instances".to_owned(), detail: "\"instances\" is the request's own member and can't be a field".to_owned() });
+            return Err(SchemaError {
+                pointer: "/properties/instances".to_owned(),
+                detail: "\"instances\" is the request's own member and can't be a field".to_owned(),
+            });
         }
         Ok(Schema { root, columns: compiler.columns, document: document.clone() })
     }
@@ -152,7 +188,9 @@ impl Schema {
     /// Whether a top-level field may be null.
     pub fn allows_null(&self, field: &str) -> bool {
         let object = self.root.object.as_ref();
-        object.and_then(|object| object.properties.iter().find(|(name, _)| name == field)).is_some_and(|(_, node)| node.types.has(Types::NULL))
+        object
+            .and_then(|object| object.properties.iter().find(|(name, _)| name == field))
+            .is_some_and(|(_, node)| node.types.has(Types::NULL))
     }
 }
 
@@ -197,7 +235,10 @@ impl Compiler {
         };
         let count = |key: &str, default: usize| match members.get(key) {
             None => Ok(default),
-            Some(value) => value.as_u64().map_or_else(|| fail(place, key, "must be a whole number of at least 0"), |count| Ok(usize::try_from(count).unwrap_or(usize::MAX))),
+            Some(value) => value.as_u64().map_or_else(
+                || fail(place, key, "must be a whole number of at least 0"),
+                |count| Ok(usize::try_from(count).unwrap_or(usize::MAX)),
+            ),
         };
         let multiple_of = number("multipleOf")?;
         if multiple_of.is_some_and(|step| step <= 0.0) {
@@ -205,7 +246,9 @@ impl Compiler {
         }
         let pattern = match members.get("pattern") {
             None => None,
-            Some(Value::String(text)) => Some(Regex::new(text).or_else(|error| fail(place, "pattern", format!("does not compile: {error}")))?),
+            Some(Value::String(text)) => {
+                Some(Regex::new(text).or_else(|error| fail(place, "pattern", format!("does not compile: {error}")))?)
+            }
             Some(_) => return fail(place, "pattern", "must be a string"),
         };
         let format = match members.get("format").map(Value::as_str) {
@@ -277,7 +320,9 @@ impl Compiler {
     }
 
     fn object(&mut self, members: &Map<String, Value>, place: &Place, pii: Pii, types: Types) -> Result<Option<ObjectNode>, SchemaError> {
-        if !types.has(Types::OBJECT) || !(members.contains_key("properties") || members.contains_key("required") || members.contains_key("additionalProperties")) {
+        if !types.has(Types::OBJECT)
+            || !(members.contains_key("properties") || members.contains_key("required") || members.contains_key("additionalProperties"))
+        {
             return Ok(None);
         }
         let additional = match members.get("additionalProperties") {
@@ -305,7 +350,10 @@ impl Compiler {
         let first_column = self.columns.len();
         let mut properties = Vec::with_capacity(declared.len());
         for (name, schema) in declared {
-            let field = place.field.as_ref().map(|field| if place.depth == 0 { name.clone() } else { format!("{}/{}", nested(field), escape(name)) });
+            let field = place
+                .field
+                .as_ref()
+                .map(|field| if place.depth == 0 { name.clone() } else { format!("{}/{}", nested(field), escape(name)) });
             let required = names.contains(name.as_str());
             let place = Place {
                 pointer: format!("{}/properties/{}", place.pointer, escape(name)),
@@ -317,7 +365,8 @@ impl Compiler {
             };
             properties.push((name.clone(), self.node(schema, &place)?));
         }
-        let required = properties.iter().enumerate().filter(|(_, (name, _))| names.contains(name.as_str())).map(|(index, _)| index).collect();
+        let required =
+            properties.iter().enumerate().filter(|(_, (name, _))| names.contains(name.as_str())).map(|(index, _)| index).collect();
         let required_others = names.iter().filter(|name| !declared.contains_key(**name)).map(|name| (*name).to_owned()).collect();
         Ok(Some(ObjectNode { properties, required, required_others, additional, columns: (first_column..self.columns.len()).collect() }))
     }

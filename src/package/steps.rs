@@ -14,25 +14,52 @@ pub(super) enum Step {
     Impute(Impute),
     MissingIndicator(Empty),
     /// (x - mean) / std: StandardScaler.
-    StandardScale { mean: f64, std: f64 },
+    StandardScale {
+        mean: f64,
+        std: f64,
+    },
     /// (x - min) / (max - min): MinMaxScaler with the range 0 to 1.
-    MinMaxScale { min: f64, max: f64 },
+    MinMaxScale {
+        min: f64,
+        max: f64,
+    },
     /// (x - center) / scale: RobustScaler.
-    RobustScale { center: f64, scale: f64 },
-    Clip { min: Option<f64>, max: Option<f64> },
+    RobustScale {
+        center: f64,
+        scale: f64,
+    },
+    Clip {
+        min: Option<f64>,
+        max: Option<f64>,
+    },
     Log1p(Empty),
     /// PowerTransformer without standardisation (Yeo and Johnson 2000; Box and Cox 1964).
-    Power { method: PowerMethod, lambda: f64 },
+    Power {
+        method: PowerMethod,
+        lambda: f64,
+    },
     /// numpy.digitize: how many boundaries lie at or below the value (below it where `right`).
     Bucketize {
         boundaries: Vec<f64>,
         #[serde(default)]
         right: bool,
     },
-    Reshape { shape: Vec<usize> },
-    OneHot { categories: Vec<Value>, unknown: UnknownZeros },
-    Ordinal { categories: Vec<Value>, unknown: Value },
-    TargetEncode { categories: Vec<Value>, values: Vec<f64>, default: f64 },
+    Reshape {
+        shape: Vec<usize>,
+    },
+    OneHot {
+        categories: Vec<Value>,
+        unknown: UnknownZeros,
+    },
+    Ordinal {
+        categories: Vec<Value>,
+        unknown: Value,
+    },
+    TargetEncode {
+        categories: Vec<Value>,
+        values: Vec<f64>,
+        default: f64,
+    },
     /// FeatureHasher over one text: MurmurHash3 (32 bits, seed 0, signed), its sign alternating.
     Hash {
         n_features: usize,
@@ -41,18 +68,33 @@ pub(super) enum Step {
     },
     Lowercase(Empty),
     Strip(Empty),
-    NormalizeUnicode { form: Form },
-    RegexReplace { pattern: String, replacement: String },
-    DecodeImage { mode: Mode },
+    NormalizeUnicode {
+        form: Form,
+    },
+    RegexReplace {
+        pattern: String,
+        replacement: String,
+    },
+    DecodeImage {
+        mode: Mode,
+    },
     Resize {
         height: u32,
         width: u32,
         #[serde(default)]
         interpolation: Interpolation,
     },
-    CenterCrop { height: usize, width: usize },
-    Rescale { factor: f64 },
-    Normalize { mean: Vec<f64>, std: Vec<f64> },
+    CenterCrop {
+        height: usize,
+        width: usize,
+    },
+    Rescale {
+        factor: f64,
+    },
+    Normalize {
+        mean: Vec<f64>,
+        std: Vec<f64>,
+    },
     Layout(Layout),
 }
 
@@ -123,13 +165,28 @@ pub(super) enum Layout {
 /// A numeric step, checked.
 #[derive(Clone, Debug)]
 pub(super) enum Numeric {
-    Impute { value: f64, missing: Vec<f64> },
+    Impute {
+        value: f64,
+        missing: Vec<f64>,
+    },
     /// (x - offset) / divisor.
-    Scale { offset: f64, divisor: f64 },
-    Clip { min: f64, max: f64 },
+    Scale {
+        offset: f64,
+        divisor: f64,
+    },
+    Clip {
+        min: f64,
+        max: f64,
+    },
     Log1p,
-    Power { method: PowerMethod, lambda: f64 },
-    Bucketize { boundaries: Vec<f64>, right: bool },
+    Power {
+        method: PowerMethod,
+        lambda: f64,
+    },
+    Bucketize {
+        boundaries: Vec<f64>,
+        right: bool,
+    },
 }
 
 impl Numeric {
@@ -204,10 +261,20 @@ impl Textual {
 /// From a category to numbers.
 #[derive(Clone, Debug)]
 pub(super) enum Encode {
-    OneHot { index: HashMap<String, usize>, width: usize, unknown: UnknownZeros },
+    OneHot {
+        index: HashMap<String, usize>,
+        width: usize,
+        unknown: UnknownZeros,
+    },
     /// One number per category: ordinal and target encoding. `None`: an unknown category is an error.
-    Table { values: HashMap<String, f64>, unknown: Option<f64> },
-    Hash { width: usize, alternate_sign: bool },
+    Table {
+        values: HashMap<String, f64>,
+        unknown: Option<f64>,
+    },
+    Hash {
+        width: usize,
+        alternate_sign: bool,
+    },
 }
 
 impl Encode {
@@ -221,10 +288,12 @@ impl Encode {
     /// Writes `width` numbers (zeroed before); `false` for a category that is refused.
     pub fn write(&self, category: Option<&str>, row: &mut [f64]) -> bool {
         match self {
-            Encode::OneHot { index, unknown, .. } => match category.and_then(|category| index.get(category)).and_then(|at| row.get_mut(*at)) {
-                Some(cell) => *cell = 1.0,
-                None => return *unknown == UnknownZeros::Zeros,
-            },
+            Encode::OneHot { index, unknown, .. } => {
+                match category.and_then(|category| index.get(category)).and_then(|at| row.get_mut(*at)) {
+                    Some(cell) => *cell = 1.0,
+                    None => return *unknown == UnknownZeros::Zeros,
+                }
+            }
             Encode::Table { values, unknown } => match category.and_then(|category| values.get(category)).copied().or(*unknown) {
                 Some(value) => row.iter_mut().for_each(|cell| *cell = value),
                 None => return false,

@@ -6,7 +6,10 @@ use crate::{engine::EngineError, error::ErrorCode, package::fault::Fault, regist
 pub enum PredictError {
     Route(RouteError),
     Malformed(String),
-    Invalid { faults: Vec<Fault>, more: usize },
+    Invalid {
+        faults: Vec<Fault>,
+        more: usize,
+    },
     /// The model failed, or answered what it must not.
     Inference(String),
     QueueFull,
@@ -49,7 +52,9 @@ impl PredictError {
             PredictError::Route(RouteError::NoDefault { known }) => {
                 format!("there are several models and no default; POST to /models/NAME/predict with NAME one of: {}", known.join(", "))
             }
-            PredictError::Route(RouteError::UnknownModel { model, known }) => format!("there is no model \"{model}\"; known are: {}", known.join(", ")),
+            PredictError::Route(RouteError::UnknownModel { model, known }) => {
+                format!("there is no model \"{model}\"; known are: {}", known.join(", "))
+            }
             PredictError::Route(RouteError::UnknownVersion { model, version, known }) => {
                 format!("model {model} has no version \"{version}\"; known are: {}", known.join(", "))
             }

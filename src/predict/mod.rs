@@ -125,7 +125,11 @@ impl Predictor {
     }
 
     /// Runs work that would hold up a network thread elsewhere, as much at once as there are cores.
-    pub async fn offload<T: Send + 'static>(&self, deadline: Instant, work: impl FnOnce() -> T + Send + 'static) -> Result<T, PredictError> {
+    pub async fn offload<T: Send + 'static>(
+        &self,
+        deadline: Instant,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, PredictError> {
         let permit = tokio::time::timeout_at(deadline.into(), Arc::clone(&self.heavy).acquire_owned()).await;
         let permit = permit.map_err(|_| PredictError::DeadlineExceeded)?.map_err(|_| PredictError::Broken)?;
         let done = tokio::task::spawn_blocking(move || {
@@ -162,7 +166,13 @@ fn prepare(servable: &Servable, body: &[u8]) -> Result<Prepared, PredictError> {
 }
 
 /// Runs all rows, in as many runs as the batch limit asks for, and gives the outputs of each in order.
-async fn infer(servable: &Servable, tensors: Tensors, rows: usize, deadline: Instant, timing: &mut Timing) -> Result<Vec<(Tensors, usize)>, PredictError> {
+async fn infer(
+    servable: &Servable,
+    tensors: Tensors,
+    rows: usize,
+    deadline: Instant,
+    timing: &mut Timing,
+) -> Result<Vec<(Tensors, usize)>, PredictError> {
     let limit = servable.batcher.policy().max_batch_size;
     if rows <= limit {
         let receiver = servable.batcher.submit(tensors, rows, deadline)?;

@@ -59,7 +59,12 @@ pub struct GateOptions {
 pub const OWN_LIMITS: DecodeLimits = DecodeLimits { max_instances: 1, max_depth: 64, max_array_values: usize::MAX };
 
 /// Runs every check in order and stops at the first failure; `report` hears of each one that passed.
-pub fn run(directory: &std::path::Path, runtime: &Runtime, options: GateOptions, report: &mut dyn FnMut(Check)) -> Result<Passed, PackageError> {
+pub fn run(
+    directory: &std::path::Path,
+    runtime: &Runtime,
+    options: GateOptions,
+    report: &mut dyn FnMut(Check),
+) -> Result<Passed, PackageError> {
     let mut clock = Steps { report, since: Instant::now() };
 
     let manifest = Manifest::read(directory)?;
@@ -86,14 +91,18 @@ pub fn run(directory: &std::path::Path, runtime: &Runtime, options: GateOptions,
     if batching == Batching::Rows {
         warm_up(&mut engine, &transform, &signature, rows.first().map(|row| &row.inputs), max_batch_size)?;
     }
-    clock.passed("warm-up", if batching == Batching::Rows { format!("batches of 1 and {max_batch_size}") } else { "batches of 1".to_owned() });
+    clock.passed(
+        "warm-up",
+        if batching == Batching::Rows { format!("batches of 1 and {max_batch_size}") } else { "batches of 1".to_owned() },
+    );
 
     let alone = replay(&mut engine, &package.parts, &transform, &rows)?;
     if batching == Batching::Rows
         && let Err(because) = prove_batching(&mut engine, &package.parts, &transform, &rows, &alone, max_batch_size)
     {
         if package.parts.serving.batching.independent_rows == Some(true) {
-            return Err(PackageError::new("golden", "serving.json", format!("says that rows are independent, but {because}")).at("/batching/independent_rows"));
+            return Err(PackageError::new("golden", "serving.json", format!("says that rows are independent, but {because}"))
+                .at("/batching/independent_rows"));
         }
         batching = Batching::None { because };
     }
@@ -152,7 +161,8 @@ fn golden_rows(parts: &Parts, transform: &Transform, signature: &Signature) -> R
     for (index, example) in parts.golden.iter().enumerate() {
         let line = index + 1;
         let wrong = |detail: String| PackageError::new("golden", GOLDEN_FILE, detail).at(&format!("line {line}"));
-        let columns = decode_instance(&parts.input, example.input.as_bytes(), &OWN_LIMITS).map_err(|error| wrong(format!("the input is refused by the schema: {}", first_fault(&error))))?;
+        let columns = decode_instance(&parts.input, example.input.as_bytes(), &OWN_LIMITS)
+            .map_err(|error| wrong(format!("the input is refused by the schema: {}", first_fault(&error))))?;
         let inputs = transform.prepare(&columns).map_err(|faults| {
             let first = faults.first().map(|fault| format!("{}: {}", fault.field, fault.detail)).unwrap_or_default();
             wrong(format!("the input can't be preprocessed: {first}"))
@@ -166,12 +176,20 @@ fn golden_rows(parts: &Parts, transform: &Transform, signature: &Signature) -> R
 fn first_fault(error: &DecodeError) -> String {
     match error {
         DecodeError::Malformed { detail } => detail.clone(),
-        DecodeError::Invalid { faults, .. } => faults.first().map(|fault| format!("{} {}", fault.pointer, fault.detail)).unwrap_or_default(),
+        DecodeError::Invalid { faults, .. } => {
+            faults.first().map(|fault| format!("{} {}", fault.pointer, fault.detail)).unwrap_or_default()
+        }
     }
 }
 
 /// One run of `rows` rows: of the example where there is one, else of zeros.
-fn warm_up(engine: &mut dyn Engine, transform: &Transform, signature: &Signature, example: Option<&Tensors>, rows: usize) -> Result<(), PackageError> {
+fn warm_up(
+    engine: &mut dyn Engine,
+    transform: &Transform,
+    signature: &Signature,
+    example: Option<&Tensors>,
+    rows: usize,
+) -> Result<(), PackageError> {
     let failed = |detail: String| PackageError::new("warm-up", MODEL_FILE, format!("a run of {rows} rows failed: {detail}"));
     let one = example.cloned().unwrap_or_else(|| zeros(signature));
     let batch = match rows {
@@ -213,10 +231,20 @@ fn replay(engine: &mut dyn Engine, parts: &Parts, transform: &Transform, rows: &
         let outputs = engine.run(&row.inputs).map_err(|error| wrong(error.to_string()))?;
         let outputs = transform.interpret(&outputs, 1).map_err(|fault| wrong(fault.to_string()))?;
         let answer = answer(&outputs, 0);
-        golden::compare(&example.output, &answer, example.tolerance)
-            .map_err(|mismatch| wrong(format!("output {}: expected {}, got {} (tolerance {})", mismatch.pointer, mismatch.expected, mismatch.actual, example.tolerance)))?;
-        decode_instance(&parts.output, answer.to_string().as_bytes(), &OWN_LIMITS)
-            .map_err(|error| PackageError::new("schema", SCHEMA_FILE, format!("golden example {}: the answer does not fit: {}", row.line, first_fault(&error))).at("/output"))?;
+        golden::compare(&example.output, &answer, example.tolerance).map_err(|mismatch| {
+            wrong(format!(
+                "output {}: expected {}, got {} (tolerance {})",
+                mismatch.pointer, mismatch.expected, mismatch.actual, example.tolerance
+            ))
+        })?;
+        decode_instance(&parts.output, answer.to_string().as_bytes(), &OWN_LIMITS).map_err(|error| {
+            PackageError::new(
+                "schema",
+                SCHEMA_FILE,
+                format!("golden example {}: the answer does not fit: {}", row.line, first_fault(&error)),
+            )
+            .at("/output")
+        })?;
         answers.push(answer);
     }
     Ok(answers)
@@ -227,18 +255,30 @@ fn answer(outputs: &Outputs, row: usize) -> Value {
 }
 
 /// All golden examples together must answer as they did alone, within their tolerance.
-fn prove_batching(engine: &mut dyn Engine, parts: &Parts, transform: &Transform, rows: &[GoldenRow], alone: &[Value], max_batch_size: usize) -> Result<(), String> {
+fn prove_batching(
+    engine: &mut dyn Engine,
+    parts: &Parts,
+    transform: &Transform,
+    rows: &[GoldenRow],
+    alone: &[Value],
+    max_batch_size: usize,
+) -> Result<(), String> {
     for chunk in rows.chunks(max_batch_size) {
         let Some(batch) = join(&chunk.iter().map(|row| &row.inputs).collect::<Vec<_>>()) else {
             // Rows of different shapes never share a run.
             continue;
         };
         let outputs = engine.run(&batch).map_err(|error| format!("the golden examples fail in one batch: {error}"))?;
-        let outputs = transform.interpret(&outputs, chunk.len()).map_err(|fault| format!("the golden examples fail in one batch: {fault}"))?;
+        let outputs =
+            transform.interpret(&outputs, chunk.len()).map_err(|fault| format!("the golden examples fail in one batch: {fault}"))?;
         for (index, row) in chunk.iter().enumerate() {
             let (Some(expected), Some(example)) = (alone.get(row.line - 1), parts.golden.get(row.line - 1)) else { continue };
-            golden::compare(expected, &answer(&outputs, index), example.tolerance)
-                .map_err(|mismatch| format!("golden example {} answers otherwise beside others ({}: {} alone, {} in a batch)", row.line, mismatch.pointer, mismatch.expected, mismatch.actual))?;
+            golden::compare(expected, &answer(&outputs, index), example.tolerance).map_err(|mismatch| {
+                format!(
+                    "golden example {} answers otherwise beside others ({}: {} alone, {} in a batch)",
+                    row.line, mismatch.pointer, mismatch.expected, mismatch.actual
+                )
+            })?;
         }
     }
     Ok(())

@@ -120,7 +120,11 @@ impl Loader {
         }
         let own_limit = package.parts.serving.batching.max_batch_size.unwrap_or(usize::MAX);
         let max_batch_size = if verdict.batching == Batching::Rows { batching.max_batch_size.min(own_limit) } else { 1 };
-        let policy = BatchPolicy { max_batch_size, max_delay: Duration::from_micros(batching.max_delay_us), queue_capacity: batching.queue_capacity };
+        let policy = BatchPolicy {
+            max_batch_size,
+            max_delay: Duration::from_micros(batching.max_delay_us),
+            queue_capacity: batching.queue_capacity,
+        };
         Ok(Loaded { package, transform, engines, factory: Arc::new(factory), policy, batching: verdict.batching })
     }
 

@@ -60,7 +60,9 @@ pub struct VersionStatus {
 #[derive(Clone)]
 pub enum State {
     /// Files are still to come.
-    Incomplete { missing: String },
+    Incomplete {
+        missing: String,
+    },
     Loading,
     Available(Arc<Servable>),
     /// Unloaded; requests that hold it are still answered.

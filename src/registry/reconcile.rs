@@ -58,7 +58,9 @@ pub fn plan(model: &ModelView, keep: usize) -> Vec<Action> {
         let wanted = special.contains(version) || to_load.contains(version);
         match (view.phase, view.present) {
             (Phase::Available, false) => actions.push(Action::Unload(version.clone())),
-            (Phase::Available, true) if !special.contains(version) && !to_keep.contains(version) => actions.push(Action::Unload(version.clone())),
+            (Phase::Available, true) if !special.contains(version) && !to_keep.contains(version) => {
+                actions.push(Action::Unload(version.clone()))
+            }
             (Phase::Available, true) if view.changed => actions.push(Action::Compare(version.clone())),
             (Phase::Idle | Phase::Incomplete | Phase::Refused, false) => actions.push(Action::Forget(version.clone())),
             (Phase::Idle | Phase::Incomplete, true) if wanted => actions.push(Action::Load(version.clone())),
@@ -82,7 +84,9 @@ pub fn stable(model: &ModelView, promote: Promote) -> Option<Version> {
     match &model.stable {
         _ if promote == Promote::Newest => newest(),
         Some(current) if available(current) => Some(current.clone()),
-        Some(current) => model.versions.range(..current).rev().find(|(_, view)| view.phase == Phase::Available).map(|(version, _)| version.clone()),
+        Some(current) => {
+            model.versions.range(..current).rev().find(|(_, view)| view.phase == Phase::Available).map(|(version, _)| version.clone())
+        }
         // The first choice waits for every attempt, so that a slow load of the highest version is not passed over.
         None if model.versions.values().any(|view| view.phase == Phase::Loading) => None,
         None => newest(),
@@ -104,7 +108,8 @@ mod tests {
     }
 
     fn view(versions: &[(&str, Phase)]) -> ModelView {
-        let versions = versions.iter().map(|(text, phase)| (version(text), VersionView { present: true, changed: false, phase: *phase })).collect();
+        let versions =
+            versions.iter().map(|(text, phase)| (version(text), VersionView { present: true, changed: false, phase: *phase })).collect();
         ModelView { versions, pinned: None, stable: None }
     }
 

@@ -19,11 +19,22 @@ pub struct Target<'a> {
 /// Why nobody answers.
 #[derive(Debug, PartialEq, Eq)]
 pub enum RouteError {
-    NoDefault { known: Vec<String> },
-    UnknownModel { model: String, known: Vec<String> },
-    UnknownVersion { model: String, version: String, known: Vec<String> },
+    NoDefault {
+        known: Vec<String>,
+    },
+    UnknownModel {
+        model: String,
+        known: Vec<String>,
+    },
+    UnknownVersion {
+        model: String,
+        version: String,
+        known: Vec<String>,
+    },
     /// Known, but it does not answer (yet).
-    NotReady { reason: String },
+    NotReady {
+        reason: String,
+    },
 }
 
 /// The version that answers, or why none does and where that is counted.

@@ -46,7 +46,8 @@ impl Servable {
         let intra_op_threads = factory.intra_op_threads();
         let engine_metrics: EngineMetrics = metrics.engine.clone();
         let name = package.id.to_string();
-        let batcher = Batcher::start(BatcherParts { name, engines, factory, policy, metrics: engine_metrics, supervisor: Arc::clone(supervisor) })?;
+        let batcher =
+            Batcher::start(BatcherParts { name, engines, factory, policy, metrics: engine_metrics, supervisor: Arc::clone(supervisor) })?;
         Ok(Servable { package, transform, batcher, batching, workers, intra_op_threads, metrics })
     }
 

@@ -96,7 +96,8 @@ mod tests {
         }
         fs_err::write(root.path().join("README.md"), "x").unwrap();
         let before = list(root.path()).unwrap();
-        let names: Vec<String> = before.iter().flat_map(|(name, versions)| versions.keys().map(move |version| format!("{name}/{version}"))).collect();
+        let names: Vec<String> =
+            before.iter().flat_map(|(name, versions)| versions.keys().map(move |version| format!("{name}/{version}"))).collect();
         assert_eq!(names, ["churn/1.0.0"]);
         assert_eq!(list(root.path()).unwrap(), before);
         fs_err::write(root.path().join("churn/1.0.0/model.onnx"), "x").unwrap();

@@ -53,7 +53,9 @@ pub struct Trial {
 impl Trial {
     /// Tries the package at `directory`; `report` hears of each passed check as it passes.
     pub fn run(&self, directory: &Path, options: GateOptions, report: &mut dyn FnMut(Check)) -> Result<Verdict, PackageError> {
-        let no_child = |error: std::io::Error| PackageError::new("gate", &self.executable.to_string_lossy(), format!("the gate's process can't be started: {error}"));
+        let no_child = |error: std::io::Error| {
+            PackageError::new("gate", &self.executable.to_string_lossy(), format!("the gate's process can't be started: {error}"))
+        };
         let mut child = Command::new(&self.executable)
             .arg("gate")
             .arg(directory)
@@ -78,7 +80,9 @@ impl Trial {
                     report(check);
                 }
                 Ok(Line::Passed(verdict)) => break Some(Ok(verdict)),
-                Ok(Line::Failed { check, file, field, detail }) => break Some(Err(PackageError { check: known_check(&check), file, field, detail })),
+                Ok(Line::Failed { check, file, field, detail }) => {
+                    break Some(Err(PackageError { check: known_check(&check), file, field, detail }));
+                }
                 Err(mpsc::RecvTimeoutError::Timeout) => break Some(Err(self.too_slow(&last))),
                 Err(mpsc::RecvTimeoutError::Disconnected) => break None,
             }
@@ -139,7 +143,20 @@ fn step_file(last: &str) -> &'static str {
 /// Reasons are labels of a metric, so they come from a closed set.
 fn known_check(check: &str) -> &'static str {
     const KNOWN: [&str; 14] = [
-        "manifest", "files", "hashes", "graph", "schema", "preprocessing", "serving", "warm-up", "golden", "timeout", "memory", "crash", "runtime", "identity",
+        "manifest",
+        "files",
+        "hashes",
+        "graph",
+        "schema",
+        "preprocessing",
+        "serving",
+        "warm-up",
+        "golden",
+        "timeout",
+        "memory",
+        "crash",
+        "runtime",
+        "identity",
     ];
     KNOWN.into_iter().find(|known| *known == check).unwrap_or("gate")
 }
@@ -156,7 +173,11 @@ impl Reporter {
         let reporter = Reporter { last: Arc::default() };
         let watched = reporter.clone();
         thread::Builder::new().name("gate-watchdog".to_owned()).spawn(move || {
-            thread::sleep(timeout);
+            let deadline = Instant::now() + timeout;
+            // A parked thread may wake up without reason.
+            while let Some(rest) = deadline.checked_duration_since(Instant::now()) {
+                thread::park_timeout(rest);
+            }
             let last = watched.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let detail = format!("{} took longer than {} s", step_after(&last), timeout.as_secs_f64());
             print_line(&Line::Failed { check: "timeout".to_owned(), file: step_file(&last).to_owned(), field: String::new(), detail });

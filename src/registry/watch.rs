@@ -113,7 +113,15 @@ struct Known {
 
 impl Known {
     fn new(found: Found) -> Known {
-        Known { seen: found.fingerprint, found: Some(found), state: State::Idle, warning: None, role: None, digest: String::new(), forgiven: None }
+        Known {
+            seen: found.fingerprint,
+            found: Some(found),
+            state: State::Idle,
+            warning: None,
+            role: None,
+            digest: String::new(),
+            forgiven: None,
+        }
     }
 
     fn view(&self) -> VersionView {
@@ -355,12 +363,22 @@ impl Loop {
         known.seen = found.fingerprint;
         let outcome = Manifest::read(&found.directory).and_then(|manifest| match manifest.digest == servable.package.digest() {
             true => manifest.check_files(&found.directory),
-            false => Err(PackageError::new("overwritten", "manifest.json", format!("has digest {}, but {} is loaded", manifest.digest, servable.package.digest()))),
+            false => Err(PackageError::new(
+                "overwritten",
+                "manifest.json",
+                format!("has digest {}, but {} is loaded", manifest.digest, servable.package.digest()),
+            )),
         });
-        known.warning = outcome.err().map(|error| format!("the files of this version were changed and are refused, the loaded ones go on: {error}"));
+        known.warning =
+            outcome.err().map(|error| format!("the files of this version were changed and are refused, the loaded ones go on: {error}"));
         if let Some(warning) = &known.warning {
             tracing::error!(model = %name, version = %version, warning, "a loaded version was overwritten");
-            self.parts.metrics.observe_load(name.as_str(), version.as_str(), LoadOutcome::Refused { reason: "overwritten" }, Duration::ZERO);
+            self.parts.metrics.observe_load(
+                name.as_str(),
+                version.as_str(),
+                LoadOutcome::Refused { reason: "overwritten" },
+                Duration::ZERO,
+            );
         }
     }
 
@@ -370,7 +388,9 @@ impl Loop {
             let stable = known.stable.clone();
             for (version, known) in &mut known.versions {
                 let (role, digest) = match &known.state {
-                    State::Available(servable) => (Some(if stable.as_ref() == Some(version) { "stable" } else { "idle" }), servable.package.digest().to_owned()),
+                    State::Available(servable) => {
+                        (Some(if stable.as_ref() == Some(version) { "stable" } else { "idle" }), servable.package.digest().to_owned())
+                    }
                     _ => (None, String::new()),
                 };
                 if role != known.role {
@@ -380,8 +400,11 @@ impl Loop {
                     known.digest = digest;
                 }
             }
-            let versions: BTreeMap<Version, VersionStatus> =
-                known.versions.iter().map(|(version, known)| (version.clone(), VersionStatus { state: known.state.clone(), warning: known.warning.clone() })).collect();
+            let versions: BTreeMap<Version, VersionStatus> = known
+                .versions
+                .iter()
+                .map(|(version, known)| (version.clone(), VersionStatus { state: known.state.clone(), warning: known.warning.clone() }))
+                .collect();
             let answering = stable.as_ref().and_then(|version| versions.get(version)).and_then(|status| match &status.state {
                 State::Available(servable) => Some(Arc::clone(servable)),
                 _ => None,
@@ -392,6 +415,11 @@ impl Loop {
         }
         let configured = ModelName::parse(&self.parts.config.models.default);
         let only = (models.len() == 1).then(|| models.keys().next().cloned()).flatten();
-        self.parts.registry.publish(Snapshot { models, required: self.required.clone(), default: configured.or(only), settled: self.settled });
+        self.parts.registry.publish(Snapshot {
+            models,
+            required: self.required.clone(),
+            default: configured.or(only),
+            settled: self.settled,
+        });
     }
 }

@@ -39,14 +39,19 @@ const TABLE: [(DataType, &str, &str, Option<usize>); 14] = [
 ];
 
 impl DataType {
+    #[expect(clippy::indexing_slicing, reason = "the table has a row for each variant; a test holds them together")]
+    fn row(self) -> &'static (DataType, &'static str, &'static str, Option<usize>) {
+        &TABLE[self as usize]
+    }
+
     /// The name in the Open Inference Protocol: `FP32`, `INT64`, `BYTES`.
     pub fn protocol_name(self) -> &'static str {
-        TABLE[self as usize].1
+        self.row().1
     }
 
     /// The name in `preprocessing.json`: `float32`, `int64`, `string`.
     pub fn numpy_name(self) -> &'static str {
-        TABLE[self as usize].2
+        self.row().2
     }
 
     pub fn from_numpy_name(name: &str) -> Option<DataType> {
@@ -59,7 +64,7 @@ impl DataType {
 
     /// Bytes an element takes; `None` for texts.
     pub fn size(self) -> Option<usize> {
-        TABLE[self as usize].3
+        self.row().3
     }
 
     pub fn is_float(self) -> bool {

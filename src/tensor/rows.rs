@@ -19,7 +19,7 @@ pub fn join(parts: &[&Tensors]) -> Option<Tensors> {
         }
         let mut data = Data::with_capacity(tensor.datatype(), rows * tensor.row_len());
         for part in parts {
-            append(&mut data, part.0[index].1.data());
+            append(&mut data, part.0.get(index)?.1.data());
         }
         let mut shape = tensor.shape().to_vec();
         *shape.first_mut()? = rows;
@@ -49,7 +49,7 @@ pub fn split(tensors: Tensors, rows: &[usize]) -> Option<Vec<Tensors>> {
 }
 
 fn same_row(a: &Tensor, b: &Tensor) -> bool {
-    a.datatype() == b.datatype() && !a.shape().is_empty() && a.shape().len() == b.shape().len() && a.shape()[1..] == b.shape()[1..]
+    a.datatype() == b.datatype() && !a.shape().is_empty() && a.shape().len() == b.shape().len() && a.shape().get(1..) == b.shape().get(1..)
 }
 
 fn append(to: &mut Data, from: &Data) {

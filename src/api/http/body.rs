@@ -29,10 +29,11 @@ pub fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
     let mut parts = text.split(';').map(str::trim);
     let media_type = parts.next().unwrap_or_default().to_ascii_lowercase();
     let is_json = media_type == "application/json" || (media_type.starts_with("application/") && media_type.ends_with("+json"));
-    let charset_fits = parts.filter_map(|part| part.split_once('=')).filter(|(name, _)| name.eq_ignore_ascii_case("charset")).all(|(_, charset)| {
-        let charset = charset.trim_matches('"');
-        charset.eq_ignore_ascii_case("utf-8") || charset.eq_ignore_ascii_case("us-ascii")
-    });
+    let charset_fits =
+        parts.filter_map(|part| part.split_once('=')).filter(|(name, _)| name.eq_ignore_ascii_case("charset")).all(|(_, charset)| {
+            let charset = charset.trim_matches('"');
+            charset.eq_ignore_ascii_case("utf-8") || charset.eq_ignore_ascii_case("us-ascii")
+        });
     if is_json && charset_fits { Ok(()) } else { refuse() }
 }
 
@@ -79,7 +80,8 @@ pub fn is_compressed(headers: &HeaderMap) -> bool {
 
 /// Undoes `content-encoding`; never makes more than `max_bytes`.
 pub fn decompress(headers: &HeaderMap, body: &Bytes, max_bytes: usize) -> Result<Bytes, Refusal> {
-    let encodings = headers.get_all(header::CONTENT_ENCODING).iter().filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(','));
+    let encodings =
+        headers.get_all(header::CONTENT_ENCODING).iter().filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(','));
     let encodings: Vec<String> = encodings.map(|text| text.trim().to_ascii_lowercase()).collect();
     let [encoding] = encodings.as_slice() else {
         return Err((ErrorCode::UnsupportedMediaType, "one content-encoding at a time is understood".to_owned()));
@@ -182,7 +184,11 @@ mod tests {
             assert!(body.len() < 10_000);
             assert_eq!(decompress(&headers, &body, 1 << 20).unwrap(), bomb, "{encoding}");
             assert_eq!(decompress(&headers, &body, (1 << 20) - 1).unwrap_err().0, ErrorCode::BodyTooLarge, "{encoding}");
-            assert_eq!(decompress(&headers, &Bytes::from_static(b"not compressed at all"), 100).unwrap_err().0, ErrorCode::Malformed, "{encoding}");
+            assert_eq!(
+                decompress(&headers, &Bytes::from_static(b"not compressed at all"), 100).unwrap_err().0,
+                ErrorCode::Malformed,
+                "{encoding}"
+            );
         }
         let headers = headers(header::CONTENT_ENCODING, "gzip, gzip");
         assert_eq!(decompress(&headers, &Bytes::new(), 10).unwrap_err().0, ErrorCode::UnsupportedMediaType);

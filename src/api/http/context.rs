@@ -73,7 +73,8 @@ impl Context {
         let own = PredictionId::new();
         let given = headers.get("x-request-id").filter(|value| can_be_echoed(value)).cloned();
         let trace = headers.get("traceparent").and_then(|value| value.to_str().ok()).and_then(|text| Trace::parse(text, own.random_bits()));
-        let timeout = headers.get("x-request-timeout-ms").and_then(|value| value.to_str().ok()?.trim().parse().ok()).map(Duration::from_millis);
+        let timeout =
+            headers.get("x-request-timeout-ms").and_then(|value| value.to_str().ok()?.trim().parse().ok()).map(Duration::from_millis);
         Context { started: Instant::now(), request_id: RequestId { given, own }, trace, timeout }
     }
 
@@ -125,7 +126,13 @@ mod tests {
         let answered = context("traceparent", parent).trace.unwrap().to_text();
         assert!(answered.starts_with("00-4bf92f3577b34da6a3ce929d0e0e4736-") && answered.ends_with("-01"));
         assert_ne!(answered, parent);
-        let bad = ["", "00-0-0-0", "00-00000000000000000000000000000000-00f067aa0ba902b7-01", "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01"];
+        let bad = [
+            "",
+            "00-0-0-0",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+        ];
         for bad in bad {
             assert_eq!(Trace::parse(bad, 1), None, "{bad}");
         }

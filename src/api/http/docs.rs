@@ -20,8 +20,9 @@ const SCRIPT: &str = include_str!("docs/docs.js");
 const STYLE: &str = include_str!("docs/style.css");
 
 /// Scripts and styles of our own only, no frames, no plug-ins.
-const POLICY: HeaderValue =
-    HeaderValue::from_static("default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
+const POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+);
 
 pub async fn index() -> Response {
     file(INDEX, "text/html; charset=utf-8")

@@ -7,7 +7,6 @@ use http::{HeaderMap, header};
 /// Smaller answers fit a packet anyway.
 const MIN_BYTES: usize = 1 << 10;
 
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
     Zstd,
@@ -17,7 +16,8 @@ pub enum Encoding {
 }
 
 /// In the order in which they are preferred at the same weight.
-const KNOWN: [(Encoding, &str); 4] = [(Encoding::Zstd, "zstd"), (Encoding::Brotli, "br"), (Encoding::Gzip, "gzip"), (Encoding::Deflate, "deflate")];
+const KNOWN: [(Encoding, &str); 4] =
+    [(Encoding::Zstd, "zstd"), (Encoding::Brotli, "br"), (Encoding::Gzip, "gzip"), (Encoding::Deflate, "deflate")];
 
 impl Encoding {
     pub fn name(self) -> &'static str {
@@ -35,7 +35,13 @@ pub fn choose(headers: &HeaderMap, length: usize) -> Option<Encoding> {
     if length < MIN_BYTES {
         return None;
     }
-    let accepted: Vec<(&str, f32)> = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(',')).map(weighted).collect();
+    let accepted: Vec<(&str, f32)> = headers
+        .get_all(header::ACCEPT_ENCODING)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|text| text.split(','))
+        .map(weighted)
+        .collect();
     let weight = |name: &str| {
         let named = accepted.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
         named.or_else(|| accepted.iter().find(|(known, _)| *known == "*")).map_or(0.0, |(_, weight)| *weight)

@@ -1,5 +1,7 @@
 //! Health for load balancers, metrics for Prometheus. Nothing here waits for a model.
 
+#![expect(clippy::indexing_slicing, reason = "members are set on documents made here as objects")]
+
 use std::{
     sync::{Arc, atomic::Ordering},
     time::Instant,

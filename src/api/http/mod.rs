@@ -122,7 +122,8 @@ async fn no_route(State(api): State<Arc<Api>>, request: Request) -> Response {
 async fn wrong_method(State(api): State<Arc<Api>>, request: Request) -> Response {
     let context = Context::new(request.headers());
     api.count_unrouted(ErrorCode::MethodNotAllowed, &context);
-    Problem::new(ErrorCode::MethodNotAllowed, format!("{} does not answer {}", request.uri().path(), request.method())).into_response(&context)
+    Problem::new(ErrorCode::MethodNotAllowed, format!("{} does not answer {}", request.uri().path(), request.method()))
+        .into_response(&context)
 }
 
 impl Api {

@@ -44,13 +44,14 @@ fn build(snapshot: &Snapshot) -> Value {
         paths.insert(format!("/models/{name}/predict"), json!({"post": operation(stable, &summary, &format!("predict_{name}"))}));
     }
     paths.insert("/models".to_owned(), json!({"get": plain("models", "list_models", "What is served")}));
-    paths.insert("/models/{name}".to_owned(), with_parameters(plain("models", "get_model", "One model and its versions"), &["name"]));
+    paths.insert("/models/{name}".to_owned(), with_parameters(&plain("models", "get_model", "One model and its versions"), &["name"]));
     paths.insert(
         "/models/{name}/versions/{version}".to_owned(),
-        with_parameters(plain("models", "get_version", "One version: digest, schema, evaluation, model card"), &["name", "version"]),
+        with_parameters(&plain("models", "get_version", "One version: digest, schema, evaluation, model card"), &["name", "version"]),
     );
     paths.insert("/livez".to_owned(), json!({"get": probe("get_livez", "Whether the server is alive")}));
-    paths.insert("/readyz".to_owned(), json!({"get": probe("get_readyz", "Whether every required model answers; `?verbose` says why not")}));
+    paths
+        .insert("/readyz".to_owned(), json!({"get": probe("get_readyz", "Whether every required model answers; `?verbose` says why not")}));
     let metrics = json!({"get": {
         "tags": ["operation"], "operationId": "get_metrics", "summary": "Metrics for Prometheus",
         "responses": {"200": {"description": "The exposition text", "content": {"text/plain": {"schema": {"type": "string"}}}}},
@@ -125,7 +126,10 @@ fn operation(servable: &Servable, summary: &str, id: &str) -> Value {
     let mut examples = Map::new();
     if let Some(example) = example(servable) {
         examples.insert("one".to_owned(), json!({"summary": "One instance", "value": example}));
-        examples.insert("several".to_owned(), json!({"summary": "Several instances", "value": {"instances": [example, example], "id": "my-request"}}));
+        examples.insert(
+            "several".to_owned(),
+            json!({"summary": "Several instances", "value": {"instances": [example, example], "id": "my-request"}}),
+        );
     }
     let description = servable.package.parts.input.document().get("description").and_then(Value::as_str).unwrap_or_default();
     let mut responses = Map::new();
@@ -180,8 +184,9 @@ fn probe(id: &str, summary: &str) -> Value {
     })
 }
 
-fn with_parameters(operation: Value, names: &[&str]) -> Value {
-    let parameters: Vec<Value> = names.iter().map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}})).collect();
+fn with_parameters(operation: &Value, names: &[&str]) -> Value {
+    let parameters: Vec<Value> =
+        names.iter().map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}})).collect();
     json!({"get": operation, "parameters": parameters})
 }
 

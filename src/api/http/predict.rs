@@ -62,14 +62,26 @@ impl From<body::Refusal> for Refused {
 
 impl From<PredictError> for Refused {
     fn from(error: PredictError) -> Refused {
-        Refused { code: error.code(), detail: error.detail(), log_detail: error.log_detail().to_owned(), faults: error.into_faults(), failure: None }
+        Refused {
+            code: error.code(),
+            detail: error.detail(),
+            log_detail: error.log_detail().to_owned(),
+            faults: error.into_faults(),
+            failure: None,
+        }
     }
 }
 
 impl From<Failure> for Refused {
     fn from(failure: Failure) -> Refused {
         let error = &failure.error;
-        Refused { code: error.code(), detail: error.detail(), log_detail: error.log_detail().to_owned(), faults: error.faults().to_vec(), failure: Some(failure) }
+        Refused {
+            code: error.code(),
+            detail: error.detail(),
+            log_detail: error.log_detail().to_owned(),
+            faults: error.faults().to_vec(),
+            failure: Some(failure),
+        }
     }
 }
 
@@ -195,7 +207,7 @@ fn refuse(api: &Api, target: Target<'_>, context: &Context, refused: &Refused) -
         }
         None => {
             let snapshot = api.registry.snapshot();
-            let name = target.model.or_else(|| snapshot.default.as_ref().map(|name| name.as_str()));
+            let name = target.model.or_else(|| snapshot.default.as_ref().map(crate::id::ModelName::as_str));
             match name.and_then(|name| snapshot.models.get(name)) {
                 Some(model) => count(&model.unversioned),
                 None => count(api.metrics.unrouted()),

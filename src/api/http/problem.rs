@@ -1,5 +1,7 @@
 //! `Problem`: errors as RFC 9457 `application/problem+json`.
 
+#![expect(clippy::indexing_slicing, reason = "members are set on documents made here as objects")]
+
 use axum::{body::Body, response::Response};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
@@ -33,7 +35,8 @@ impl<'a> Problem<'a> {
             "request_id": context.request_id.to_text(),
         });
         if !self.faults.is_empty() {
-            let errors = self.faults.iter().map(|fault| json!({"pointer": fault.pointer, "keyword": fault.keyword, "detail": fault.detail}));
+            let errors =
+                self.faults.iter().map(|fault| json!({"pointer": fault.pointer, "keyword": fault.keyword, "detail": fault.detail}));
             document["errors"] = errors.collect();
         }
         document

@@ -50,7 +50,7 @@ impl RequestLogger {
             version = %id.version,
             prediction_id = %prediction.id,
             request_id = context.request_id.to_text(),
-            trace_id = context.trace.map(|trace| trace.trace_id()),
+            trace_id = context.trace.map(super::context::Trace::trace_id),
             instances = prediction.rows,
             duration_ms = milliseconds(elapsed),
             decode_ms = stage(timing, Stage::Decode),
@@ -67,7 +67,7 @@ impl RequestLogger {
     pub fn refused(&self, context: &Context, code: ErrorCode, model: &str, version: &str, detail: &str, elapsed: Duration) {
         let status = code.http_status();
         let request_id = context.request_id.to_text();
-        let trace_id = context.trace.map(|trace| trace.trace_id());
+        let trace_id = context.trace.map(super::context::Trace::trace_id);
         let duration_ms = milliseconds(elapsed);
         if status >= 500 && !code.is_retryable() {
             tracing::error!(target: "predictd::request", status, model, version, request_id, trace_id, duration_ms, error = code.slug(), detail, "failed");

@@ -36,9 +36,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long a farewell may take to write.
 const FAREWELL_TIMEOUT: Duration = Duration::from_millis(500);
 
-const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\ncontent-type: application/problem+json\r\ncontent-length: 132\r\nconnection: close\r\n\r\n\
+const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\ncontent-type: application/problem+json\r\ncontent-length: 136\r\nconnection: close\r\n\r\n\
 {\"type\":\"urn:predictd:error:body-timeout\",\"title\":\"The request came too slowly\",\"status\":408,\"detail\":\"the head did not arrive in time\"}";
-const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\nretry-after: 1\r\ncontent-length: 109\r\nconnection: close\r\n\r\n\
+const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\nretry-after: 1\r\ncontent-length: 111\r\nconnection: close\r\n\r\n\
 {\"type\":\"urn:predictd:error:overloaded\",\"title\":\"Overloaded\",\"status\":503,\"detail\":\"too many open connections\"}";
 
 #[derive(Clone)]
