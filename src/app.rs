@@ -119,6 +119,7 @@ async fn run(
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let address = listener.local_addr()?;
+    tracing::info!(%address, "listening");
     let (stop, stopped) = watch::channel(false);
     let options = ServeOptions {
         read_timeout: config.server.read_timeout(),

@@ -1,0 +1,191 @@
+//! The commands, as a person types them.
+
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::harness::{PREDICTD, copy, golden, package, predictd, root};
+
+#[test]
+fn verify_prints_a_line_per_check() {
+    let (code, output, error) = predictd(&["verify", "models/churn/1.1.0", "models/digits/1.0.0"], "", &[]);
+    assert_eq!(code, 0, "{output}{error}");
+    for check in ["manifest", "hashes", "graph", "schema", "preprocessing", "warm-up", "golden 20/20"] {
+        assert_eq!(output.matches(&format!("ok      {check} ")).count(), 2, "{check}: {output}");
+    }
+    let (code, output, _) = predictd(&["verify", "--json", "models/churn/1.1.0"], "", &[]);
+    let report: Value = serde_json::from_str(&output).unwrap();
+    assert_eq!((code, &report["passed"], &report["batched"]), (0, &json!(true), &json!(true)));
+    assert_eq!(report["checks"].as_array().unwrap().len(), 7);
+    let (code, output, _) = predictd(&["verify", "--json", "src"], "", &[]);
+    assert_eq!(code, 1);
+    assert_eq!(serde_json::from_str::<Value>(&output).unwrap()["failure"]["check"], "manifest");
+}
+
+#[test]
+fn the_digest_is_what_sha256sum_says() {
+    for directory in ["models/churn/1.1.0", "tests/fixtures/models/digits/1.1.0"] {
+        let script = "find . -type f ! -name manifest.json | sed 's|^\\./||' | LC_ALL=C sort | xargs sha256sum | sha256sum";
+        let output = Command::new("sh").args(["-c", script]).current_dir(root().join(directory)).output().unwrap();
+        let hex = String::from_utf8(output.stdout).unwrap().split_whitespace().next().unwrap().to_owned();
+        let manifest: Value = serde_json::from_str(&fs_err::read_to_string(root().join(directory).join("manifest.json")).unwrap()).unwrap();
+        assert_eq!(manifest["digest"], format!("sha256:{hex}"));
+    }
+}
+
+#[test]
+fn pack_is_reproducible_and_refuses_what_does_not_pass() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("churn/1.1.0");
+    copy(&package("churn", "1.1.0"), &path);
+    let text = path.to_str().unwrap();
+    let manifest = || fs_err::read_to_string(path.join("manifest.json")).unwrap();
+    let (code, output, error) = predictd(&["pack", text], "", &[("SOURCE_DATE_EPOCH", "1795478400")]);
+    assert_eq!(code, 0, "{output}{error}");
+    assert_eq!(manifest(), fs_err::read_to_string(package("churn", "1.1.0").join("manifest.json")).unwrap());
+
+    let before = manifest();
+    let steps = fs_err::read_to_string(path.join("preprocessing.json")).unwrap();
+    let broken: &[(&str, String, &str)] = &[
+        ("preprocessing.json", steps.replacen("\"std\": 20.98258882", "\"std\": 0", 1), "preprocessing.json /inputs/features/columns/0/steps/0: std must be a number other than 0"),
+        ("preprocessing.json", steps.replace("tenure_months", "tenure_month"), "did you mean \"tenure_months\"?"),
+        ("preprocessing.json", steps.replacen("standard_scale", "standardise", 1), "unknown step"),
+        ("preprocessing.json", steps.replacen("\"two-year\"", "\"one-year\"", 1), "is there twice"),
+        ("preprocessing.json", steps.replacen("\"mean\": 25.07899", "\"mean\": 26.07899", 1), "golden.jsonl line"),
+        ("preprocessing.json", steps.replacen("float32", "float64", 1), "the graph takes float32"),
+        ("schema.json", "{}".to_owned(), "schema.json /input"),
+        ("schema.json", "{\"input\": {\"type\": \"object\", \"properties\": {\"a\": {\"type\": \"number\", \"minimun\": 1}}, \"additionalProperties\": false}}".to_owned(), "minimun"),
+        ("golden.jsonl", "{\"input\": {}, \"output\": {}}\n".to_owned(), "the input is refused by the schema"),
+        ("model.onnx", "not a model".to_owned(), "model.onnx"),
+        ("serving.json", "{\"batch\": 1}".to_owned(), "serving.json"),
+    ];
+    for (file, content, expected) in broken {
+        let original = fs_err::read(path.join(file)).unwrap();
+        fs_err::write(path.join(file), content).unwrap();
+        let (code, output, error) = predictd(&["pack", text], "", &[]);
+        assert_eq!(code, 1, "{file}: {output}");
+        assert!(format!("{output}{error}").contains(expected), "{file}: expected {expected:?} in {output}{error}");
+        assert_eq!(manifest(), before, "a refused package keeps the manifest it had");
+        fs_err::write(path.join(file), original).unwrap();
+    }
+}
+
+#[test]
+fn predict_answers_without_a_server() {
+    let examples = golden("diabetes", "1.0.0");
+    let lines: String = examples.iter().map(|example| format!("{}\n", example["input"])).collect();
+    let (code, output, error) = predictd(&["predict", "models/diabetes/1.0.0"], &lines, &[]);
+    assert_eq!(code, 0, "{error}");
+    assert_eq!(output.lines().count(), 20);
+    for (line, example) in output.lines().zip(&examples) {
+        let answer: Value = serde_json::from_str(line).unwrap();
+        let (expected, actual) = (example["output"]["prediction"].as_f64().unwrap(), answer["prediction"].as_f64().unwrap());
+        assert!((expected - actual).abs() < 0.1, "{expected} {actual}");
+    }
+    let array = json!(examples.iter().map(|example| &example["input"]).collect::<Vec<_>>()).to_string();
+    assert_eq!(predictd(&["predict", "models/diabetes/1.0.0"], &array, &[]).1.lines().count(), 20);
+    let (code, output, error) = predictd(&["predict", "models/diabetes/1.0.0"], &format!("{{\"age\": 1}}\n{lines}"), &[]);
+    assert_eq!((code, output.lines().next()), (1, Some("null")));
+    assert!(error.contains("line 1: /bmi required"), "{error}");
+}
+
+#[test]
+fn init_drafts_a_package_that_packs_and_answers() {
+    let directory = tempfile::tempdir().unwrap();
+    let rows = directory.path().join("rows.jsonl");
+    fs_err::write(&rows, golden("diabetes", "1.0.0").iter().map(|example| format!("{}\n", example["input"])).collect::<String>()).unwrap();
+    let output = directory.path().join("diabetes/1.0.0");
+    let model = package("diabetes", "1.0.0").join("model.onnx");
+    let (code, text, error) =
+        predictd(&["init", model.to_str().unwrap(), "--sample", rows.to_str().unwrap(), "--output", output.to_str().unwrap()], "", &[]);
+    assert_eq!(code, 0, "{text}{error}");
+    assert!(text.contains("predictd pack"), "{text}");
+    let (code, text, error) = predictd(&["pack", output.to_str().unwrap()], "", &[]);
+    assert_eq!(code, 0, "{text}{error}");
+    let (code, text, _) = predictd(&["predict", output.to_str().unwrap(), "--input", rows.to_str().unwrap()], "", &[]);
+    assert_eq!((code, text.lines().count()), (0, 20));
+    let (code, _, error) = predictd(&["init", model.to_str().unwrap(), "--output", output.to_str().unwrap()], "", &[]);
+    assert_eq!(code, 1);
+    assert!(error.contains("not empty"), "{error}");
+}
+
+#[test]
+fn inspect_tells_what_a_package_is() {
+    let (code, output, error) = predictd(&["inspect", "models/churn/1.1.0"], "", &[]);
+    assert_eq!(code, 0, "{error}");
+    for part in [
+        "churn/1.1.0  sha256:",
+        "features float32[-1, 29]",
+        "tenure_months",
+        "licence     Apache-2.0",
+        "golden      20 examples",
+        "personal",
+        "model.onnx",
+    ] {
+        assert!(output.contains(part), "{part}: {output}");
+    }
+    let (_, output, _) = predictd(&["inspect", "--json", "models/churn/1.1.0"], "", &[]);
+    assert_eq!(serde_json::from_str::<Value>(&output).unwrap()["graph"]["inputs"][0]["name"], "features");
+}
+
+#[test]
+fn wrong_usage_and_wrong_configuration() {
+    assert_eq!(predictd(&["serve", "--what"], "", &[]).0, 2);
+    assert_eq!(predictd(&[], "", &[]).0, 2);
+    let cases: &[(&[(&str, &str)], &str)] = &[
+        (&[("PREDICTD_SERVER__LISTNE", "x")], "did you mean `server.listen`?"),
+        (&[("PREDICTD_SERVER__LISTEN", "here")], "`server.listen`"),
+        (&[("PREDICTD_TELEMETRY__LOG_LEVEL", "a=b=c")], "`telemetry.log_level`"),
+        (&[("PREDICTD_RUNTIME__LIBRARY", "/nowhere/libonnxruntime.so")], "/nowhere/libonnxruntime.so"),
+    ];
+    for (environment, expected) in cases {
+        let (code, _, error) = predictd(&["serve", "--listen", "127.0.0.1:0"], "", environment);
+        assert_eq!(code, 1, "{expected}");
+        assert!(error.contains(expected), "{expected}: {error}");
+        assert!(!error.contains("panicked"), "{error}");
+    }
+    let (code, _, error) = predictd(&["serve"], "", &[("PREDICTD_RUNTIME__LIBRARY", "Cargo.toml")]);
+    assert_eq!(code, 1, "a file that is no library");
+    assert!(error.contains("Cargo.toml") && !error.contains("panicked"), "{error}");
+}
+
+#[test]
+fn a_port_in_use_is_one_line() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (code, _, error) = predictd(&["serve", "--listen", &address], "", &[]);
+    assert_eq!(code, 1);
+    assert_eq!(error, format!("predictd: {address} is in use by another process; choose another with --listen or server.listen\n"));
+}
+
+#[test]
+fn health_asks_the_server() {
+    let models = crate::harness::models(&[("diabetes", "1.0.0")]);
+    let server = crate::harness::Server::start(models.path(), &[]);
+    let (code, output, _) = predictd(&["health", "--listen", &server.address.to_string()], "", &[]);
+    assert_eq!((code, output.as_str()), (0, "{\"ready\":true}\n"));
+    let address = server.address.to_string();
+    drop(server);
+    assert_eq!(predictd(&["health", "--listen", &address], "", &[]).0, 1);
+}
+
+/// ONNX Runtime's vendor telemetry writes below HOME and /tmp and opens sockets, unless it is off in time.
+#[test]
+fn nothing_is_written_at_home() {
+    let home = tempfile::tempdir().unwrap();
+    let (temporary, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let output = Command::new(PREDICTD)
+        .args(["serve", "--check", "--models", "models"])
+        .env_remove("ORT_DISABLE_TELEMETRY")
+        .env("HOME", home.path())
+        .env("XDG_CACHE_HOME", home.path().join("cache"))
+        .env("TMPDIR", temporary.path())
+        .env("PREDICTD_STATE__URL", state.path())
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for directory in [home.path(), temporary.path()] {
+        assert_eq!(fs_err::read_dir(directory).unwrap().count(), 0, "{}", directory.display());
+    }
+}

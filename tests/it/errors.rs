@@ -1,0 +1,208 @@
+//! What bad input gets: the right status as problem+json, soon, with the server unharmed.
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+
+use crate::harness::{PATIENCE, Server, instance, models, root};
+
+fn problem(response: reqwest::blocking::Response) -> Value {
+    assert_eq!(response.headers()["content-type"], "application/problem+json");
+    let status = response.status().as_u16();
+    let document: Value = response.json().unwrap();
+    assert_eq!(document["status"], status);
+    for member in ["type", "title", "detail", "request_id"] {
+        assert!(document[member].is_string(), "{member}: {document}");
+    }
+    document
+}
+
+#[test]
+fn each_kind_has_its_status() {
+    let models = models(&[("churn", "1.1.0"), ("diabetes", "1.0.0")]);
+    let server = Server::start(models.path(), &[("server.max_body_bytes", "100000")]);
+    let churn = "/models/churn/predict";
+    let good = instance("churn", "1.1.0").to_string();
+    let deep = format!("{}1{}", "[".repeat(30_000), "]".repeat(30_000));
+    let json = "application/json";
+    let cases: &[(&str, &str, &str, &str, u16)] = &[
+        ("POST", churn, json, &good, 200),
+        ("POST", churn, json, "{\"instances\": []}", 400),
+        ("POST", churn, json, "", 400),
+        ("POST", churn, json, "{", 400),
+        ("POST", churn, json, "[]", 400),
+        ("POST", churn, json, "null", 400),
+        ("POST", churn, json, "{\"instances\": 1}", 400),
+        ("POST", churn, json, "{\"instances\": [1]}", 422),
+        ("POST", churn, json, "{\"age\": NaN}", 400),
+        ("POST", churn, json, "{\"age\": Infinity}", 400),
+        ("POST", churn, json, "{\"age\": 1, \"age\": 2}", 400),
+        ("POST", churn, json, "{\"instances\": [{}], \"instances\": [{}]}", 400),
+        ("POST", churn, json, "{\"instances\": [{}], \"other\": 1}", 400),
+        ("POST", churn, json, "\u{feff}{}", 400),
+        ("POST", churn, json, "{}{}", 400),
+        ("POST", churn, json, "{}", 422),
+        ("POST", churn, json, &deep, 400),
+        ("POST", churn, "text/plain", &good, 415),
+        ("POST", churn, "application/x-www-form-urlencoded", &good, 415),
+        ("POST", "/predict", json, &good, 404),
+        ("POST", "/models/nobody/predict", json, &good, 404),
+        ("POST", "/models/churn/versions/9.9.9/predict", json, &good, 404),
+        ("POST", "/models/%FF/predict", json, &good, 404),
+        ("GET", churn, json, "", 405),
+        ("PUT", "/livez", json, "", 405),
+        ("GET", "/nowhere", json, "", 404),
+        ("GET", "/models/nobody", json, "", 404),
+        ("GET", "/models/churn/versions/9.9.9", json, "", 404),
+    ];
+    for (method, path, content_type, body, expected) in cases {
+        let start = Instant::now();
+        let request =
+            server.client.request(method.parse().unwrap(), server.url(path)).header("content-type", *content_type).body((*body).to_owned());
+        let response = request.send().unwrap();
+        let shown: String = body.chars().take(60).collect();
+        assert_eq!(response.status().as_u16(), *expected, "{method} {path} {shown}: {}", response.text().unwrap());
+        assert!(start.elapsed() < Duration::from_secs(5), "{method} {path} {shown}");
+        if *expected != 200 {
+            problem(response);
+        }
+    }
+    let mut number = instance("churn", "1.1.0");
+    number["tenure_months"] = json!("@");
+    let too_large = number.to_string().replace("\"@\"", "1e999");
+    assert_eq!(server.post(churn).body(too_large).send().unwrap().status(), 400);
+    assert_eq!(server.post(churn).body(vec![b' '; 100_001]).send().unwrap().status(), 413);
+    assert_eq!(server.post(churn).body(b"{\"plan\": \"\xff\"}".to_vec()).send().unwrap().status(), 400);
+    assert_eq!(server.predict(churn, &instance("churn", "1.1.0")).status(), 200);
+    assert_eq!(server.metric("predictd_worker_panics_total"), 0.0);
+}
+
+#[test]
+fn every_fault_is_named_with_pointer_and_keyword() {
+    let models = models(&[("churn", "1.1.0")]);
+    let server = Server::start(models.path(), &[]);
+    let mut second = instance("churn", "1.1.0");
+    second["age"] = json!(131.5);
+    second["contract"] = json!("for ever");
+    second["paperless"] = json!("yes");
+    second["extra"] = json!(1);
+    second.as_object_mut().unwrap().remove("plan");
+    let document = problem(server.predict("/predict", &json!({"instances": [instance("churn", "1.1.0"), second]})));
+    let mut found: Vec<(String, String)> = document["errors"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|error| (error["pointer"].as_str().unwrap().to_owned(), error["keyword"].as_str().unwrap().to_owned()))
+        .collect();
+    found.sort();
+    let expected = [
+        ("/instances/1/age", "maximum"),
+        ("/instances/1/contract", "enum"),
+        ("/instances/1/extra", "additionalProperties"),
+        ("/instances/1/paperless", "type"),
+        ("/instances/1/plan", "required"),
+    ];
+    assert_eq!(found, expected.map(|(pointer, keyword)| (pointer.to_owned(), keyword.to_owned())));
+    let text = document.to_string();
+    assert!(text.contains("month-to-month"), "the allowed values help: {text}");
+    assert!(!text.contains("131.5"), "a personal value was echoed: {text}");
+
+    let many = problem(server.predict("/predict", &json!({"instances": vec![json!({}); 100]})));
+    assert_eq!(many["errors"].as_array().unwrap().len(), 20);
+}
+
+#[test]
+fn requests_that_the_training_rejects() {
+    let versions = ["1.0.0", "1.1.0", "1.2.0", "2.0.0"];
+    let packages: Vec<(&str, &str)> = versions.iter().map(|version| ("churn", *version)).collect();
+    let models = models(&packages);
+    let server = Server::start(models.path(), &[("models.keep_versions", "4")]);
+    for version in versions {
+        let text = fs_err::read_to_string(root().join(format!("tests/fixtures/rejected/churn-{version}.jsonl"))).unwrap();
+        let mut count = 0;
+        for line in text.lines() {
+            let case: Value = serde_json::from_str(line).unwrap();
+            let response = server.predict(&format!("/models/churn/versions/{version}/predict"), &case["instance"]);
+            let expected = if case["expected"].as_str().unwrap_or_default().starts_with("accepted") { 200 } else { 422 };
+            assert_eq!(response.status().as_u16(), expected, "{version} {line}: {}", response.text().unwrap());
+            count += 1;
+        }
+        assert!(count >= 5, "{version} has {count} rejected requests");
+    }
+}
+
+#[test]
+fn slow_senders_get_408() {
+    let models = models(&[("diabetes", "1.0.0")]);
+    let server = Server::start(models.path(), &[("server.read_timeout_ms", "300")]);
+    let send = |text: &str| {
+        let mut stream = TcpStream::connect(server.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(text.as_bytes()).unwrap();
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer);
+        answer
+    };
+    let body = send("POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n{\"age\":");
+    assert!(body.starts_with("HTTP/1.1 408 "), "{body}");
+    let head = send("POST /predict HTTP/1.1\r\nhost: x\r\nx-slow: ");
+    assert!(head.starts_with("HTTP/1.1 408 "), "{head}");
+    // A connection that waits between requests is not slow.
+    let mut stream = TcpStream::connect(server.address).unwrap();
+    for _ in 0..2 {
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_millis(600) {
+            std::thread::park_timeout(Duration::from_millis(100));
+        }
+        stream.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
+        let mut answer = [0; 15];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200 OK");
+        let mut rest = [0; 4096];
+        let _ = stream.read(&mut rest).unwrap();
+    }
+}
+
+#[test]
+fn garbage_on_the_wire_harms_nobody() {
+    let models = models(&[("diabetes", "1.0.0")]);
+    let server = Server::start(models.path(), &[]);
+    for garbage in [
+        "\0\u{1}\u{2}\r\n\r\n",
+        "GET / HTTP/9.9\r\n\r\n",
+        "POST /predict HTTP/1.1\r\ncontent-length: -1\r\n\r\n",
+        "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        "GET /\r\n\r\n",
+    ] {
+        let answer = server.raw(garbage.as_bytes());
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4") || answer.starts_with("HTTP/1.0 4"), "{garbage:?}: {answer}");
+    }
+    let long = format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "a".repeat(200_000));
+    let answer = server.raw(long.as_bytes());
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
+    assert_eq!(server.predict("/predict", &instance("diabetes", "1.0.0")).status(), 200);
+}
+
+#[test]
+fn too_many_connections_are_told_so() {
+    let models = models(&[("diabetes", "1.0.0")]);
+    let server = Server::start(models.path(), &[("server.max_connections", "3")]);
+    let mut held = Vec::new();
+    let refused = crate::harness::until("a connection is refused", || {
+        let mut stream = TcpStream::connect(server.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer);
+        held.push(stream);
+        (!answer.is_empty()).then_some(answer)
+    });
+    assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains("retry-after"), "{refused}");
+    drop(held);
+    crate::harness::until("there is room again", || {
+        server.client.get(server.url("/livez")).send().ok().filter(|response| response.status() == 200)
+    });
+}

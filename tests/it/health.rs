@@ -1,0 +1,52 @@
+//! Probes.
+
+use serde_json::json;
+
+use crate::harness::{Server, install, models, until};
+
+#[test]
+fn an_empty_directory_is_not_ready_and_becomes_so() {
+    let models = models(&[]);
+    let server = Server::begin(models.path(), &[]);
+    assert_eq!(server.get_json("/livez"), json!({"live": true}));
+    let response = server.get("/readyz");
+    assert_eq!(response.status(), 503);
+    assert!(response.headers().contains_key("retry-after"));
+    until("the look is done", || (server.get_json("/readyz")["reasons"][0]["reason"] == "there is no model").then_some(()));
+    assert_eq!(server.predict("/predict", &json!({})).status(), 503);
+    assert!(until("the greeting", || Some(server.greeting()).filter(|text| text.contains("metrics"))).contains("NOT ready"));
+    install(models.path(), "diabetes", "1.0.0");
+    server.ready();
+    assert_eq!(server.get("/healthz").status(), 200);
+}
+
+#[test]
+fn required_models_are_waited_for() {
+    let models = models(&[("diabetes", "1.0.0")]);
+    let server = Server::begin(models.path(), &[("models.required", "diabetes,churn")]);
+    until("diabetes answers", || (server.get("/models/diabetes").status() == 200).then_some(()));
+    until("churn is missed", || {
+        let document = server.get_json("/readyz");
+        let reasons = document["reasons"].as_array().cloned().unwrap_or_default();
+        (reasons == [json!({"model": "churn", "reason": "no such model in the models directory"})]).then_some(())
+    });
+    assert_eq!(server.predict("/models/churn/predict", &json!({})).status(), 503);
+    install(models.path(), "churn", "1.1.0");
+    server.ready();
+    let verbose = server.get_json("/readyz?verbose");
+    assert_eq!(verbose["models"][0]["name"], "churn");
+    assert_eq!(verbose["models"][0]["stable"], "1.1.0");
+    assert_eq!(verbose["models"][0]["versions"][0]["state"], "available");
+}
+
+#[test]
+fn the_greeting_can_be_pasted() {
+    let models = models(&[("churn", "1.1.0"), ("diabetes", "1.0.0")]);
+    let server = Server::start(models.path(), &[]);
+    let greeting = until("the greeting", || Some(server.greeting()).filter(|text| text.contains("metrics")));
+    let curl = greeting.lines().find_map(|line| line.strip_prefix("try")).unwrap().trim().to_owned();
+    let output = std::process::Command::new("sh").args(["-c", &curl]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("\"predictions\":["), "{curl}: {text}");
+    assert!(greeting.contains("/docs") && greeting.contains("churn"), "{greeting}");
+}

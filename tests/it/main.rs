@@ -1,0 +1,21 @@
+//! The real server process, asked as clients ask it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::print_stdout,
+    reason = "a test may panic: that is how it fails"
+)]
+
+mod commands;
+mod drain;
+mod errors;
+mod harness;
+mod health;
+mod metrics;
+mod pages;
+mod predict;
+mod watch;

@@ -1,0 +1,59 @@
+//! The pages for people and the description for programs.
+
+use serde_json::Value;
+
+use crate::harness::{Server, models};
+
+#[test]
+fn openapi_examples_work() {
+    let models =
+        models(&[("churn", "1.1.0"), ("diabetes", "1.0.0"), ("digits", "1.0.0"), ("digits-array", "1.0.0"), ("churn-pipeline", "1.1.0")]);
+    let server = Server::start(models.path(), &[("models.default", "churn")]);
+    let document = server.get_json("/openapi.json");
+    assert_eq!(document["openapi"], "3.1.0");
+    let mut tried = 0;
+    for (path, item) in document["paths"].as_object().unwrap() {
+        let Some(post) = item.get("post") else { continue };
+        let content = &post["requestBody"]["content"]["application/json"];
+        for example in content["examples"].as_object().unwrap().values() {
+            let response = server.predict(path, &example["value"]);
+            assert_eq!(response.status(), 200, "{path}");
+            let answer: Value = response.json().unwrap();
+            assert_fits(&document, &content["schema"], &example["value"]);
+            assert_fits(&document, &post["responses"]["200"]["content"]["application/json"]["schema"], &answer);
+            tried += 1;
+        }
+    }
+    assert_eq!(tried, 12, "five models and the default, two examples each");
+    for path in ["/models", "/models/churn", "/models/churn/versions/1.1.0"] {
+        assert_eq!(server.get(path).status(), 200, "{path}");
+    }
+}
+
+/// Holds an instance against a schema of the document, with an independent validator.
+fn assert_fits(document: &Value, schema: &Value, instance: &Value) {
+    let mut whole = schema.clone();
+    whole["components"] = document["components"].clone();
+    let validator = jsonschema::options().build(&whole).unwrap();
+    let errors: Vec<String> = validator.iter_errors(instance).map(|error| error.to_string()).collect();
+    assert!(errors.is_empty(), "{errors:?}");
+}
+
+#[test]
+fn pages_are_self_contained() {
+    let models = models(&[("diabetes", "1.0.0")]);
+    let server = Server::start(models.path(), &[]);
+    for path in ["/", "/docs", "/docs/docs.js", "/docs/style.css"] {
+        let response = server.get(path);
+        assert_eq!(response.status(), 200, "{path}");
+        assert!(response.headers()["content-security-policy"].to_str().unwrap().starts_with("default-src 'none'"));
+        let text = response.text().unwrap();
+        assert!(!text.contains("http://") && !text.contains("https://"), "{path} refers to another host");
+    }
+    assert_eq!(server.get("/docs/other").status(), 404);
+    let version = server.get_json("/models/diabetes/versions/1.0.0");
+    for member in ["digest", "schema", "evaluation", "model_card", "provenance", "files", "serving"] {
+        assert!(!version[member].is_null(), "{member}");
+    }
+    assert_eq!(version["serving"]["batched"], true);
+}
