@@ -642,9 +642,9 @@ impl<'a> Decoder<'a> {
         let given = if given == Kind::Number && node.types.has(Types::INTEGER) { "number with a fraction" } else { given.name() };
         let detail = format!("must be {}, not {given}", node.types.describe());
         if given == "string" || given.starts_with("number") {
-            self.fault(node, "type", detail, start)
+            self.fault(node, "type", detail, start);
         } else {
-            self.fault_without_echo("type", detail)
+            self.fault_without_echo("type", detail);
         }
     }
 

@@ -109,18 +109,46 @@ fn grey(image: DynamicImage) -> Vec<u8> {
 }
 
 fn resize(picture: &Picture, height: u32, width: u32, interpolation: Interpolation) -> Result<Picture, String> {
+    if interpolation == Interpolation::Nearest {
+        return Ok(nearest(picture, height as usize, width as usize));
+    }
     let pixel_type = if picture.channels == 1 { PixelType::U8 } else { PixelType::U8x3 };
-    let algorithm = match interpolation {
-        Interpolation::Nearest => ResizeAlg::Nearest,
-        Interpolation::Bilinear => ResizeAlg::Convolution(FilterType::Bilinear),
-        Interpolation::Bicubic => ResizeAlg::Convolution(FilterType::CatmullRom),
-        Interpolation::Lanczos => ResizeAlg::Convolution(FilterType::Lanczos3),
+    let filter = match interpolation {
+        Interpolation::Nearest | Interpolation::Bilinear => FilterType::Bilinear,
+        Interpolation::Bicubic => FilterType::CatmullRom,
+        Interpolation::Lanczos => FilterType::Lanczos3,
     };
     let source = Pixels::from_vec_u8(picture.width as u32, picture.height as u32, picture.bytes.clone(), pixel_type)
         .map_err(|error| error.to_string())?;
     let mut target = Pixels::new(width, height, pixel_type);
-    Resizer::new().resize(&source, &mut target, &ResizeOptions::new().resize_alg(algorithm)).map_err(|error| error.to_string())?;
+    Resizer::new()
+        .resize(&source, &mut target, &ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter)))
+        .map_err(|error| error.to_string())?;
     Ok(Picture { height: height as usize, width: width as usize, channels: picture.channels, bytes: target.into_vec() })
+}
+
+/// The pixel under the centre of each new one, as Pillow chooses it.
+fn nearest(picture: &Picture, height: usize, width: usize) -> Picture {
+    let pick = |size: usize, from: usize| -> Vec<usize> {
+        let scale = from as f64 / size as f64;
+        // Added up step by step, as Pillow does: at a boundary between two pixels the rounding decides.
+        let mut centre = scale * 0.5;
+        let mut picked = Vec::with_capacity(size);
+        for _ in 0..size {
+            picked.push((centre as usize).min(from.saturating_sub(1)));
+            centre += scale;
+        }
+        picked
+    };
+    let (rows, columns) = (pick(height, picture.height), pick(width, picture.width));
+    let mut bytes = Vec::with_capacity(height * width * picture.channels);
+    for row in rows {
+        for column in &columns {
+            let at = (row * picture.width + column) * picture.channels;
+            bytes.extend_from_slice(picture.bytes.get(at..at + picture.channels).unwrap_or_default());
+        }
+    }
+    Picture { height, width, channels: picture.channels, bytes }
 }
 
 /// torchvision's and transformers' centre: the upper left corner is rounded down.

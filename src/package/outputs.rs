@@ -90,10 +90,10 @@ impl Numbers {
                 _ => text.extend_from_slice(b"null"),
             },
             Numbers::Int(values) => {
-                text.extend_from_slice(itoa::Buffer::new().format(values.get(index).copied().unwrap_or_default()).as_bytes())
+                text.extend_from_slice(itoa::Buffer::new().format(values.get(index).copied().unwrap_or_default()).as_bytes());
             }
             Numbers::Uint(values) => {
-                text.extend_from_slice(itoa::Buffer::new().format(values.get(index).copied().unwrap_or_default()).as_bytes())
+                text.extend_from_slice(itoa::Buffer::new().format(values.get(index).copied().unwrap_or_default()).as_bytes());
             }
         }
     }
@@ -154,7 +154,7 @@ impl OutputColumn {
         match self {
             OutputColumn::Labels { labels, indices } => write_label(labels, indices.get(row), text),
             OutputColumn::Numbers { shape, values } => {
-                write_nested(shape, row * shape.iter().product::<usize>(), text, &mut |at, text| values.write(at, text))
+                write_nested(shape, row * shape.iter().product::<usize>(), text, &mut |at, text| values.write(at, text));
             }
             OutputColumn::Bools { shape, values } => write_nested(shape, row * shape.iter().product::<usize>(), text, &mut |at, text| {
                 text.extend_from_slice(if values.get(at) == Some(&true) { b"true" } else { b"false" });

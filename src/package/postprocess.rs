@@ -1,6 +1,6 @@
 //! Postprocess: from the graph's outputs to the response's fields.
 
-use std::sync::Arc;
+use std::{cmp::Ordering, sync::Arc};
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -63,7 +63,7 @@ enum Compiled {
     Threshold { value: f64, labels: Option<Arc<[Json]>>, index: Option<usize> },
     TopK { k: usize, labels: Arc<[Json]> },
     AsMap(Arc<[Json]>),
-    Round(f64),
+    Round(i32),
     InverseScale { mean: f64, std: f64 },
 }
 
@@ -177,7 +177,7 @@ fn compile_step(step: Step, pointer: &str, width: Option<usize>, last: bool) -> 
             labels(list, width)?;
             Compiled::AsMap(plain.iter().map(|label| Arc::from(format!("{}:", json_text(label)))).collect())
         }
-        Step::Round { decimals } if (-15..=15).contains(&decimals) => Compiled::Round(10f64.powi(decimals)),
+        Step::Round { decimals } if (-15..=15).contains(&decimals) => Compiled::Round(decimals),
         Step::Round { .. } => return fail(format!("{pointer}/decimals"), "must be from -15 to 15"),
         Step::InverseScale { std: 0.0, .. } => return fail(format!("{pointer}/std"), "must not be 0"),
         Step::InverseScale { mean, std } => Compiled::InverseScale { mean, std },
@@ -201,28 +201,47 @@ impl Field {
                 });
             }
         };
-        if !self.nullable {
-            check_finite(&values)?;
-        }
-        let width = values.len().checked_div(rows).unwrap_or(0);
+        self.check_finite(&values)?;
+        // Steps work along the last axis, as NumPy's and SciPy's do with axis=-1.
+        let width = shape.last().copied().unwrap_or(1);
         for step in &self.steps {
             match step {
-                Compiled::Argmax(labels) => return argmax(&values, width, labels.as_ref()),
-                Compiled::Threshold { value, labels, index } => {
-                    return threshold(&values.to_f64(), width, (*value, *index), labels.as_ref());
+                Compiled::Argmax(labels) => return argmax(&values, &shape, labels.as_ref()),
+                _ if shape.len() > 1
+                    && !matches!(step, Compiled::Softmax | Compiled::Sigmoid | Compiled::Round(_) | Compiled::InverseScale { .. }) =>
+                {
+                    return Err(format!("the model gave {shape:?} a row, where one list of values is expected"));
                 }
+                Compiled::Threshold { value, labels, index } => return threshold(&values, width, (*value, *index), labels.as_ref()),
                 Compiled::TopK { k, labels } => return top_k(&values.to_f64(), width, *k, labels),
                 Compiled::AsMap(keys) if keys.len() == width => return Ok(OutputColumn::Map { keys: Arc::clone(keys), values }),
                 Compiled::AsMap(keys) => return Err(format!("the model gave {width} values a row for {} labels", keys.len())),
                 Compiled::Softmax => map_rows(&mut values, width, softmax),
                 Compiled::Sigmoid => map_each(&mut values, |x| 1.0 / (1.0 + (-x).exp())),
-                // numpy.round: half to even, after scaling.
-                Compiled::Round(power) => map_each(&mut values, |x| (x * power).round_ties_even() / power),
+                Compiled::Round(decimals) => map_each(&mut values, |x| round(x, *decimals)),
                 Compiled::InverseScale { mean, std } => map_each(&mut values, |x| x * std + mean),
             }
         }
+        self.check_finite(&values)?;
         Ok(OutputColumn::Numbers { shape, values })
     }
+
+    /// A number that JSON can't carry is an answer only where the schema says that null is one.
+    fn check_finite(&self, values: &Numbers) -> Result<(), String> {
+        let bad = match values {
+            _ if self.nullable => None,
+            Numbers::F32(values) => values.iter().find(|x| !x.is_finite()).map(|x| f64::from(*x)),
+            Numbers::F64(values) => values.iter().find(|x| !x.is_finite()).copied(),
+            Numbers::Int(_) | Numbers::Uint(_) => None,
+        };
+        bad.map_or(Ok(()), |bad| Err(format!("the model answered {bad}, which is no answer")))
+    }
+}
+
+/// numpy.round: half to even, after scaling by a power of ten that is exact.
+fn round(x: f64, decimals: i32) -> f64 {
+    let power = 10f64.powi(decimals.abs());
+    if decimals >= 0 { (x * power).round_ties_even() / power } else { (x / power).round_ties_even() * power }
 }
 
 /// [N] and [N, 1] are scalars.
@@ -257,15 +276,6 @@ fn numbers(data: &Data) -> Option<Numbers> {
     })
 }
 
-fn check_finite(values: &Numbers) -> Result<(), String> {
-    let bad = match values {
-        Numbers::F32(values) => values.iter().find(|x| !x.is_finite()).map(|x| f64::from(*x)),
-        Numbers::F64(values) => values.iter().find(|x| !x.is_finite()).copied(),
-        Numbers::Int(_) | Numbers::Uint(_) => None,
-    };
-    bad.map_or(Ok(()), |bad| Err(format!("the model answered {bad}, which is no answer")))
-}
-
 fn map_each(values: &mut Numbers, step: impl Fn(f64) -> f64) {
     match values {
         Numbers::F32(values) => values.iter_mut().for_each(|x| *x = step(f64::from(*x)) as f32),
@@ -292,31 +302,38 @@ fn softmax(row: &mut [f64]) {
 }
 
 /// The first of the largest, as numpy.argmax.
-fn largest(row: &[f64]) -> usize {
-    row.iter().enumerate().fold((0, f64::NEG_INFINITY), |best, (index, x)| if *x > best.1 { (index, *x) } else { best }).0
+fn largest<T: PartialOrd + Copy>(row: &[T]) -> usize {
+    let mut best = 0;
+    for (index, x) in row.iter().enumerate() {
+        if row.get(best).is_some_and(|largest| x > largest) {
+            best = index;
+        }
+    }
+    best
 }
 
-fn argmax(values: &Numbers, width: usize, labels: Option<&Arc<[Json]>>) -> Result<OutputColumn, String> {
+fn argmax(values: &Numbers, shape: &[usize], labels: Option<&Arc<[Json]>>) -> Result<OutputColumn, String> {
+    let width = shape.last().copied().unwrap_or(1);
+    let each = width.max(1);
     let indices: Vec<usize> = match values {
-        Numbers::F32(values) => values
-            .chunks(width.max(1))
-            .map(|row| {
-                row.iter().enumerate().fold((0, f32::NEG_INFINITY), |best, (index, x)| if *x > best.1 { (index, *x) } else { best }).0
-            })
-            .collect(),
-        values => values.to_f64().chunks(width.max(1)).map(largest).collect(),
+        Numbers::F32(values) => values.chunks(each).map(largest).collect(),
+        Numbers::F64(values) => values.chunks(each).map(largest).collect(),
+        Numbers::Int(values) => values.chunks(each).map(largest).collect(),
+        Numbers::Uint(values) => values.chunks(each).map(largest).collect(),
     };
     match labels {
         None => {
-            Ok(OutputColumn::Numbers { shape: Vec::new(), values: Numbers::Int(indices.into_iter().map(|index| index as i64).collect()) })
+            let shape = shape.split_last().map_or_else(Vec::new, |(_, before)| before.to_vec());
+            Ok(OutputColumn::Numbers { shape, values: Numbers::Int(indices.into_iter().map(|index| index as i64).collect()) })
         }
+        Some(_) if shape.len() > 1 => Err(format!("the model gave {shape:?} a row, where one list of values is expected")),
         Some(labels) if labels.len() == width => Ok(OutputColumn::Labels { labels: Arc::clone(labels), indices }),
         Some(labels) => Err(format!("the model gave {width} values a row for {} labels", labels.len())),
     }
 }
 
 fn threshold(
-    values: &[f64],
+    values: &Numbers,
     width: usize,
     (threshold, index): (f64, Option<usize>),
     labels: Option<&Arc<[Json]>>,
@@ -325,7 +342,11 @@ fn threshold(
     if index >= width {
         return Err(format!("the model gave {width} values a row"));
     }
-    let reached: Vec<bool> = values.chunks(width).map(|row| row.get(index).is_some_and(|x| *x >= threshold)).collect();
+    // In the values' own precision, as NumPy compares an array with a number: 0.7 reaches 0.7.
+    let reached: Vec<bool> = match values {
+        Numbers::F32(values) => values.iter().skip(index).step_by(width).map(|x| *x >= threshold as f32).collect(),
+        values => values.to_f64().iter().skip(index).step_by(width).map(|x| *x >= threshold).collect(),
+    };
     Ok(match labels {
         Some(labels) => OutputColumn::Labels { labels: Arc::clone(labels), indices: reached.into_iter().map(usize::from).collect() },
         None => OutputColumn::Bools { shape: Vec::new(), values: reached },
@@ -339,7 +360,8 @@ fn top_k(values: &[f64], width: usize, k: usize, labels: &Arc<[Json]>) -> Result
     let mut ranked = Vec::new();
     for row in values.chunks(width) {
         let mut order: Vec<(usize, f64)> = row.iter().copied().enumerate().collect();
-        order.sort_by(|a, b| b.1.total_cmp(&a.1));
+        // Stable: equal scores stay in the order of the labels.
+        order.sort_by(|a, b| b.1.partial_cmp(&a.1).unwrap_or(Ordering::Equal));
         ranked.extend(order.into_iter().take(k));
     }
     Ok(OutputColumn::TopK { labels: Arc::clone(labels), count: k, ranked })

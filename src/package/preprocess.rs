@@ -1,6 +1,6 @@
 //! Preprocess: from columns to the graph's input tensors. Arithmetic in float64, cast once at the end.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use half::{bf16, f16};
 use regex::Regex;
@@ -12,7 +12,7 @@ use crate::{
         fault::MAX_FAULTS,
         image::{ImageStep, ImageSteps},
         signature::{Signature, TensorSpec},
-        steps::{Encode, Impute, Layout, Numeric, PowerMethod, Step, Textual},
+        steps::{Categories, Encode, Impute, Layout, Numeric, PowerMethod, Step, Textual},
     },
     tensor::{Data, DataType, Dim, Tensor, Tensors},
 };
@@ -87,11 +87,16 @@ struct Source {
     pii: bool,
 }
 
+/// One field on its way into a table: numeric steps, then perhaps an encoding, then numeric steps again.
 #[derive(Debug)]
 struct Part {
     source: Source,
-    encode: Option<(Vec<Textual>, Encode)>,
-    numeric: Vec<Numeric>,
+    kind: ColumnKind,
+    /// Before an encoding, of a number or of a text.
+    before: Vec<Numeric>,
+    textual: Vec<Textual>,
+    encode: Option<Encode>,
+    after: Vec<Numeric>,
     indicator: bool,
     width: usize,
 }
@@ -165,6 +170,10 @@ impl Input {
         let rows = columns.rows;
         match &self.plan {
             Plan::Table { parts, width } => {
+                let shape = if self.spec.shape.0.len() == 1 { vec![rows] } else { vec![rows, *width] };
+                if let Some(integers) = whole_numbers(parts, columns, self.spec.datatype) {
+                    return Tensor::new(shape, cast_integers(&integers, self.spec.datatype, parts, faults)?);
+                }
                 let mut table = vec![0.0; rows * width];
                 let mut at = 0;
                 let before = faults.len();
@@ -184,7 +193,6 @@ impl Input {
                     (cell / width, part.map(|part| &part.source))
                 };
                 let data = cast(&table, self.spec.datatype, &blame, faults);
-                let shape = if self.spec.shape.0.len() == 1 { vec![rows] } else { vec![rows, *width] };
                 if faults.len() > before { None } else { Tensor::new(shape, data?) }
             }
             Plan::Texts { part, steps } => {
@@ -263,12 +271,18 @@ impl Input {
         }
         let given = arrays.shapes.get(common?)?;
         let length: usize = given.iter().product();
-        let shape = reshape.filter(|shape| shape.iter().product::<usize>() == length).unwrap_or(given);
+        if let Some(shape) = reshape
+            && shape.iter().product::<usize>() != length
+        {
+            push(faults, 0, part, "items", format!("has the shape {given:?}, which can't be reshaped to {shape:?}"));
+            return None;
+        }
+        let shape = reshape.unwrap_or(given);
         if !shape_fits(&self.spec, shape) {
             push(faults, 0, part, "items", format!("has the shape {shape:?}; the model takes {}", self.spec.shape));
             return None;
         }
-        steps.iter().for_each(|step| step.apply(&mut values));
+        values.iter_mut().for_each(|x| *x = steps.iter().fold(*x, |x, step| step.apply(x)));
         let blame = |cell: usize| (cell / length.max(1), Some(part));
         let data = cast(&values, self.spec.datatype, &blame, faults)?;
         let mut full = vec![columns.rows];
@@ -303,34 +317,31 @@ struct Cells<'a> {
 impl Part {
     fn write(&self, columns: &Columns, cells: &mut Cells<'_>, faults: &mut Vec<RowFault>) {
         let Some(column) = columns.columns.get(self.source.column) else { return };
-        if let Some((before, encode)) = &self.encode {
-            self.encode(column, before, encode, cells, faults);
+        let (width, at) = (cells.width, cells.at);
+        if let Some(encode) = &self.encode {
+            self.encode(column, encode, cells, faults);
             return;
         }
-        let mut values: Vec<f64> = match column {
-            Column::Number(values) => values.clone(),
-            Column::Integer(values) => values.iter().map(|value| value.map_or(f64::NAN, |value| value as f64)).collect(),
-            Column::Boolean(values) => values.iter().map(|value| value.map_or(f64::NAN, |value| f64::from(u8::from(value)))).collect(),
-            // An indicator asks only whether the value is there.
-            other => (0..other.len()).map(|row| if missing(other, row) { f64::NAN } else { 0.0 }).collect(),
-        };
-        if self.indicator {
-            values.iter_mut().for_each(|x| *x = f64::from(u8::from(x.is_nan())));
-        }
-        self.numeric.iter().for_each(|step| step.apply(&mut values));
-        for (row, value) in cells.table.chunks_mut(cells.width).zip(values) {
-            if let Some(cell) = row.get_mut(cells.at) {
-                *cell = value;
-            }
+        let through = |x: f64| self.before.iter().fold(x, |x, step| step.apply(x));
+        let rows = cells.table.chunks_mut(width).filter_map(|row| row.get_mut(at));
+        match column {
+            _ if self.indicator => rows.enumerate().for_each(|(row, cell)| *cell = f64::from(u8::from(missing(column, row)))),
+            Column::Number(values) => rows.zip(values).for_each(|(cell, x)| *cell = through(*x)),
+            column => rows.enumerate().for_each(|(row, cell)| *cell = through(number(column, row))),
         }
     }
 
-    fn encode(&self, column: &Column, before: &[Textual], encode: &Encode, cells: &mut Cells<'_>, faults: &mut Vec<RowFault>) {
+    fn encode(&self, column: &Column, encode: &Encode, cells: &mut Cells<'_>, faults: &mut Vec<RowFault>) {
         let mut buffer = String::new();
         for (row, cell) in cells.table.chunks_mut(cells.width).enumerate() {
             let Some(cell) = cell.get_mut(cells.at..cells.at + self.width) else { return };
-            let category = category(column, row, &mut buffer);
-            let accepted = match before {
+            let category = if self.before.is_empty() {
+                category(column, row, &mut buffer)
+            } else {
+                let x = self.before.iter().fold(number(column, row), |x, step| step.apply(x));
+                category_of_number(x, self.kind, &mut buffer)
+            };
+            let accepted = match self.textual.as_slice() {
                 [] => encode.write(category, cell),
                 [Textual::Impute { value, missing }] => {
                     encode.write(Some(category.filter(|text| !missing.iter().any(|known| known == text)).unwrap_or(value)), cell)
@@ -343,9 +354,71 @@ impl Part {
             if !accepted {
                 push(faults, row, &self.source, "enum", "is not a category that this model takes".to_owned());
             }
-            self.numeric.iter().for_each(|step| step.apply(cell));
+            if !self.after.is_empty() {
+                cell.iter_mut().for_each(|x| *x = self.after.iter().fold(*x, |x, step| step.apply(x)));
+            }
         }
     }
+}
+
+/// A value as a number; NaN where it is missing or none.
+fn number(column: &Column, row: usize) -> f64 {
+    match column {
+        Column::Number(values) => values.get(row).copied().unwrap_or(f64::NAN),
+        Column::Integer(values) => values.get(row).copied().flatten().map_or(f64::NAN, |value| value as f64),
+        Column::Boolean(values) => values.get(row).copied().flatten().map_or(f64::NAN, |value| f64::from(u8::from(value))),
+        Column::Text(_) | Column::Binary(_) | Column::Array(_) => f64::NAN,
+    }
+}
+
+/// The rows of a table that is whole numbers as they came, for a graph that takes whole numbers: those beyond 2^53 must
+/// not pass through a float64.
+fn whole_numbers(parts: &[Part], columns: &Columns, datatype: DataType) -> Option<Vec<i64>> {
+    if datatype.is_float() || matches!(datatype, DataType::Bytes | DataType::Bool) {
+        return None;
+    }
+    let mut table = vec![0; columns.rows * parts.len()];
+    for (at, part) in parts.iter().enumerate() {
+        let plain = part.encode.is_none() && part.before.is_empty() && !part.indicator;
+        let Some(Column::Integer(values)) = columns.columns.get(part.source.column).filter(|_| plain) else { return None };
+        for (row, value) in table.chunks_mut(parts.len()).zip(values) {
+            *row.get_mut(at)? = (*value)?;
+        }
+    }
+    Some(table)
+}
+
+fn cast_integers(values: &[i64], datatype: DataType, parts: &[Part], faults: &mut Vec<RowFault>) -> Option<Data> {
+    let before = faults.len();
+    macro_rules! each {
+        ($type:ty) => {
+            values
+                .iter()
+                .enumerate()
+                .map(|(cell, value)| {
+                    <$type>::try_from(*value).unwrap_or_else(|_| {
+                        if let Some(part) = parts.get(cell % parts.len()) {
+                            let given = if part.source.pii { String::new() } else { format!(" (it is {value})") };
+                            push(faults, cell / parts.len(), &part.source, "dtype", format!("does not fit {datatype}{given}"));
+                        }
+                        0
+                    })
+                })
+                .collect()
+        };
+    }
+    let data = match datatype {
+        DataType::Int8 => Data::Int8(each!(i8)),
+        DataType::Int16 => Data::Int16(each!(i16)),
+        DataType::Int32 => Data::Int32(each!(i32)),
+        DataType::Int64 => Data::Int64(values.to_vec()),
+        DataType::Uint8 => Data::Uint8(each!(u8)),
+        DataType::Uint16 => Data::Uint16(each!(u16)),
+        DataType::Uint32 => Data::Uint32(each!(u32)),
+        DataType::Uint64 => Data::Uint64(each!(u64)),
+        _ => return None,
+    };
+    (faults.len() == before).then_some(data)
 }
 
 fn missing(column: &Column, row: usize) -> bool {
@@ -366,10 +439,36 @@ fn category<'a>(column: &'a Column, row: usize, buffer: &'a mut String) -> Optio
         Column::Text(spans) => return text(spans, row),
         Column::Boolean(values) => return values.get(row).copied().flatten().map(|value| if value { "true" } else { "false" }),
         Column::Integer(values) => write!(buffer, "{}", values.get(row).copied().flatten()?).ok()?,
-        Column::Number(values) => write!(buffer, "{}", values.get(row).copied().filter(|value| !value.is_nan())?).ok()?,
+        Column::Number(values) => return category_of_number(values.get(row).copied()?, ColumnKind::Number, buffer),
         Column::Binary(_) | Column::Array(_) => return None,
     }
     Some(buffer)
+}
+
+/// A number as a category; -0 is 0.
+fn category_of_number(value: f64, kind: ColumnKind, buffer: &mut String) -> Option<&str> {
+    use std::fmt::Write;
+    buffer.clear();
+    if value.is_nan() {
+        return None;
+    }
+    match kind {
+        ColumnKind::Boolean if value == 1.0 => buffer.push_str("true"),
+        ColumnKind::Boolean if value == 0.0 => buffer.push_str("false"),
+        _ => write!(buffer, "{}", value + 0.0).ok()?,
+    }
+    Some(buffer)
+}
+
+/// A float64 as float32, rounded to odd, so that rounding it once more gives what rounding once would have given.
+fn to_odd(x: f64) -> f32 {
+    let nearest = x as f32;
+    let exact = f64::from(nearest) == x || x.is_nan();
+    if exact || nearest.to_bits() & 1 == 1 {
+        return nearest;
+    }
+    // The neighbour on the other side of `x` is odd.
+    if f64::from(nearest.abs()) > x.abs() { f32::from_bits(nearest.to_bits() - 1) } else { f32::from_bits(nearest.to_bits() + 1) }
 }
 
 /// The one cast at the end: a value that does not fit its type is a fault, never wrapped and never infinite.
@@ -411,7 +510,7 @@ fn cast<'a>(
         ($type:ty) => {{
             let mut converted = Vec::with_capacity(values.len());
             for (cell, x) in values.iter().enumerate() {
-                let whole = x.fract() == 0.0 && *x >= <$type>::MIN as f64 && *x <= <$type>::MAX as f64;
+                let whole = x.fract() == 0.0 && *x >= <$type>::MIN as f64 && *x < <$type>::MAX as f64 + 1.0;
                 if !whole {
                     complain(cell, x.is_nan());
                 }
@@ -423,8 +522,8 @@ fn cast<'a>(
     Some(match datatype {
         DataType::Fp32 => Data::Fp32(float!(|x| x as f32)),
         DataType::Fp64 => Data::Fp64(float!(|x: f64| x)),
-        DataType::Fp16 => Data::Fp16(float!(f16::from_f64)),
-        DataType::Bf16 => Data::Bf16(float!(bf16::from_f64)),
+        DataType::Fp16 => Data::Fp16(float!(|x| f16::from_f32(to_odd(x)))),
+        DataType::Bf16 => Data::Bf16(float!(|x| bf16::from_f32(to_odd(x)))),
         DataType::Int8 => Data::Int8(integer!(i8)),
         DataType::Int16 => Data::Int16(integer!(i16)),
         DataType::Int32 => Data::Int32(integer!(i32)),
@@ -593,7 +692,7 @@ impl Compiler<'_> {
                     compiled.after.push(ImageStep::Resize { height: *height, width: *width, interpolation: *interpolation });
                 }
                 Step::CenterCrop { height, width } if *height > 0 && *width > 0 && !numbers => {
-                    compiled.after.push(ImageStep::CenterCrop { height: *height, width: *width })
+                    compiled.after.push(ImageStep::CenterCrop { height: *height, width: *width });
                 }
                 Step::Resize { .. } | Step::CenterCrop { .. } => {
                     return self.fail(&below, "sizes must be at least 1, and come before rescale and normalize");
@@ -622,8 +721,16 @@ impl Compiler<'_> {
 
     fn part(&self, field: &str, steps: &[Step], below: &str) -> Result<Part, PreprocessError> {
         let (source, found) = self.source(field, &format!("{below}/field"))?;
-        let mut part = Part { source, encode: None, numeric: Vec::new(), indicator: false, width: 1 };
-        let mut textual = Vec::new();
+        let mut part = Part {
+            source,
+            kind: found.kind,
+            before: Vec::new(),
+            textual: Vec::new(),
+            encode: None,
+            after: Vec::new(),
+            indicator: false,
+            width: 1,
+        };
         for (index, step) in steps.iter().enumerate() {
             let below = format!("{below}/steps/{index}");
             if part.indicator {
@@ -635,9 +742,9 @@ impl Compiler<'_> {
             } else if is_category {
                 if let Some(encode) = self.encode(step, found, &below)? {
                     part.width = encode.width();
-                    part.encode = Some((std::mem::take(&mut textual), encode));
+                    part.encode = Some(encode);
                 } else if let Some(step) = self.textual(step, found, &below)? {
-                    textual.push(step);
+                    part.textual.push(step);
                 } else {
                     return self.fail(&below, "this step does not take a text");
                 }
@@ -645,7 +752,7 @@ impl Compiler<'_> {
                 if part.width > 1 {
                     return self.fail(&below, "no numeric step may follow one that makes several columns");
                 }
-                part.numeric.push(step);
+                if part.encode.is_none() { &mut part.before } else { &mut part.after }.push(step);
             } else {
                 return self.fail(&below, "this step does not take a number");
             }
@@ -672,7 +779,7 @@ impl Compiler<'_> {
             Step::StandardScale { mean, std } => Numeric::Scale { offset: *mean, divisor: divisor(*std, "std")? },
             Step::MinMaxScale { min, max } => Numeric::Scale { offset: *min, divisor: divisor(max - min, "max - min")? },
             Step::RobustScale { center, scale } => Numeric::Scale { offset: *center, divisor: divisor(*scale, "scale")? },
-            Step::Rescale { factor } => Numeric::Scale { offset: 0.0, divisor: 1.0 / divisor(*factor, "factor")? },
+            Step::Rescale { factor } => Numeric::Rescale(divisor(*factor, "factor")?),
             Step::Clip { min, max } => {
                 let (min, max) = (min.unwrap_or(f64::NEG_INFINITY), max.unwrap_or(f64::INFINITY));
                 if min > max {
@@ -719,38 +826,39 @@ impl Compiler<'_> {
 
     fn encode(&self, step: &Step, found: &Field, below: &str) -> Result<Option<Encode>, PreprocessError> {
         let keys = |categories: &[Value]| {
-            let mut index = HashMap::new();
+            let mut keys = Vec::new();
             for (at, category) in categories.iter().enumerate() {
+                let mut buffer = String::new();
                 let key = match (category, found.kind) {
                     (Value::String(text), ColumnKind::Text) => text.clone(),
                     (Value::Bool(value), ColumnKind::Boolean) => value.to_string(),
+                    (Value::Number(number), ColumnKind::Integer) if number.is_i64() => number.to_string(),
                     (Value::Number(number), ColumnKind::Integer | ColumnKind::Number) => {
-                        number.as_f64().map(|value| value.to_string()).unwrap_or_default()
+                        number.as_f64().and_then(|value| category_of_number(value, found.kind, &mut buffer)).unwrap_or_default().to_owned()
                     }
                     _ => return self.fail(&format!("{below}/categories/{at}"), "must be of the field's type"),
                 };
-                if index.insert(key, at).is_some() {
+                if keys.contains(&key) {
                     return self.fail(&format!("{below}/categories/{at}"), format!("the category {category} is there twice"));
                 }
+                keys.push(key);
             }
-            if index.is_empty() { self.fail(&format!("{below}/categories"), "must not be empty") } else { Ok(index) }
+            if keys.is_empty() { self.fail(&format!("{below}/categories"), "must not be empty") } else { Ok(Categories::new(keys)) }
         };
         Ok(Some(match step {
-            Step::OneHot { categories, unknown } => Encode::OneHot { index: keys(categories)?, width: categories.len(), unknown: *unknown },
+            Step::OneHot { categories, unknown } => Encode::OneHot { categories: keys(categories)?, unknown: *unknown },
             Step::Ordinal { categories, unknown } => {
                 let unknown = match unknown {
                     Value::String(text) if text == "error" => None,
                     value => Some(value.as_f64().map_or_else(|| self.fail(below, "unknown must be a number or \"error\""), Ok)?),
                 };
-                let values = keys(categories)?.into_iter().map(|(key, at)| (key, at as f64)).collect();
-                Encode::Table { values, unknown }
+                Encode::Table { values: (0..categories.len()).map(|at| at as f64).collect(), categories: keys(categories)?, unknown }
             }
             Step::TargetEncode { categories, values, default } => {
                 if categories.len() != values.len() {
                     return self.fail(below, format!("{} categories, but {} values", categories.len(), values.len()));
                 }
-                let values = keys(categories)?.into_iter().map(|(key, at)| (key, values.get(at).copied().unwrap_or(*default))).collect();
-                Encode::Table { values, unknown: Some(*default) }
+                Encode::Table { values: values.clone(), categories: keys(categories)?, unknown: Some(*default) }
             }
             Step::Hash { n_features: 0, .. } => return self.fail(below, "n_features must be at least 1"),
             Step::Hash { n_features, alternate_sign } => Encode::Hash { width: *n_features, alternate_sign: *alternate_sign },

@@ -179,6 +179,7 @@ pub(super) enum Numeric {
         max: f64,
     },
     Log1p,
+    Rescale(f64),
     Power {
         method: PowerMethod,
         lambda: f64,
@@ -190,43 +191,46 @@ pub(super) enum Numeric {
 }
 
 impl Numeric {
-    /// Applies the step to every value; NaN is missing.
-    pub fn apply(&self, values: &mut [f64]) {
+    /// Applies the step to one value; NaN is missing.
+    pub fn apply(&self, x: f64) -> f64 {
         match self {
             Numeric::Impute { value, missing } => {
-                for x in values {
-                    if x.is_nan() || missing.contains(x) {
-                        *x = *value;
-                    }
+                if x.is_nan() || missing.contains(&x) {
+                    *value
+                } else {
+                    x
                 }
             }
-            Numeric::Scale { offset, divisor } => values.iter_mut().for_each(|x| *x = (*x - offset) / divisor),
+            Numeric::Scale { offset, divisor } => (x - offset) / divisor,
             // Not `clamp`: NaN stays, as numpy.clip leaves it.
-            Numeric::Clip { min, max } => values.iter_mut().for_each(|x| {
-                if *x < *min {
-                    *x = *min;
-                } else if *x > *max {
-                    *x = *max;
-                }
-            }),
-            Numeric::Log1p => values.iter_mut().for_each(|x| *x = x.ln_1p()),
-            Numeric::Power { method, lambda } => values.iter_mut().for_each(|x| *x = power(*method, *lambda, *x)),
-            Numeric::Bucketize { boundaries, right } => values.iter_mut().filter(|x| !x.is_nan()).for_each(|x| {
-                *x = boundaries.partition_point(|boundary| if *right { *boundary < *x } else { *boundary <= *x }) as f64;
-            }),
+            Numeric::Clip { min, .. } if x < *min => *min,
+            Numeric::Clip { max, .. } if x > *max => *max,
+            Numeric::Clip { .. } => x,
+            Numeric::Log1p => x.ln_1p(),
+            Numeric::Rescale(factor) => x * factor,
+            Numeric::Power { method, lambda } => power(*method, *lambda, x),
+            // NaN comes after all numbers, as NumPy sorts it.
+            Numeric::Bucketize { boundaries, right } => {
+                boundaries.partition_point(|boundary| x.is_nan() || if *right { *boundary < x } else { *boundary <= x }) as f64
+            }
         }
     }
 }
 
+/// Box and Cox 1964; Yeo and Johnson 2000.
 fn power(method: PowerMethod, lambda: f64, x: f64) -> f64 {
     match method {
-        PowerMethod::BoxCox if lambda == 0.0 => x.ln(),
-        PowerMethod::BoxCox => (x.powf(lambda) - 1.0) / lambda,
-        PowerMethod::YeoJohnson if x >= 0.0 && lambda.abs() < f64::EPSILON => x.ln_1p(),
-        PowerMethod::YeoJohnson if x >= 0.0 => ((x + 1.0).powf(lambda) - 1.0) / lambda,
-        PowerMethod::YeoJohnson if (lambda - 2.0).abs() > f64::EPSILON => -((-x + 1.0).powf(2.0 - lambda) - 1.0) / (2.0 - lambda),
-        PowerMethod::YeoJohnson => -(-x).ln_1p(),
+        // Defined for positive numbers only; infinity fits no tensor, so the row is refused.
+        PowerMethod::BoxCox if x <= 0.0 => f64::INFINITY,
+        PowerMethod::BoxCox => power_of_log(x.ln(), lambda),
+        PowerMethod::YeoJohnson if x >= 0.0 => power_of_log(x.ln_1p(), lambda),
+        PowerMethod::YeoJohnson => -power_of_log((-x).ln_1p(), 2.0 - lambda),
     }
+}
+
+/// (e^log ^ lambda - 1) / lambda, without losing the digits of a small lambda; NaN stays.
+fn power_of_log(log: f64, lambda: f64) -> f64 {
+    if lambda.abs() < f64::EPSILON { log } else { (lambda * log).exp_m1() / lambda }
 }
 
 /// A step from text to text.
@@ -245,12 +249,12 @@ impl Textual {
             let text = value?;
             return Some(match self {
                 Textual::Lowercase => text.to_lowercase(),
-                Textual::Strip => text.trim().to_owned(),
+                Textual::Strip => text.trim_matches(is_space).to_owned(),
                 Textual::Normalize(Form::Nfc) => text.nfc().collect(),
                 Textual::Normalize(Form::Nfd) => text.nfd().collect(),
                 Textual::Normalize(Form::Nfkc) => text.nfkc().collect(),
                 Textual::Normalize(Form::Nfkd) => text.nfkd().collect(),
-                Textual::Replace { pattern, replacement } => pattern.replace_all(&text, replacement.as_str()).into_owned(),
+                Textual::Replace { pattern, replacement } => replace_all(pattern, &text, replacement),
                 Textual::Impute { .. } => text,
             });
         };
@@ -258,17 +262,63 @@ impl Textual {
     }
 }
 
+/// What Python's `str.strip` takes for white space: Unicode's, and four separators of ASCII.
+fn is_space(c: char) -> bool {
+    c.is_whitespace() || matches!(c, '\u{1c}'..='\u{1f}')
+}
+
+/// Replaces as Python's `re.sub` does: an empty match right after another match counts, too.
+fn replace_all(pattern: &Regex, text: &str, replacement: &str) -> String {
+    let mut output = String::with_capacity(text.len());
+    let (mut at, mut copied) = (0, 0);
+    while at <= text.len()
+        && let Some(captures) = pattern.captures_at(text, at)
+        && let Some(found) = captures.get(0)
+    {
+        output.push_str(text.get(copied..found.start()).unwrap_or_default());
+        captures.expand(replacement, &mut output);
+        copied = found.end();
+        // After an empty match the search goes on behind the next character.
+        at = if found.is_empty() {
+            text.get(found.end()..).and_then(|rest| rest.chars().next()).map_or(text.len() + 1, |c| found.end() + c.len_utf8())
+        } else {
+            found.end()
+        };
+    }
+    output.push_str(text.get(copied..).unwrap_or_default());
+    output
+}
+
+/// Categories in their order, none twice.
+#[derive(Clone, Debug)]
+pub(super) struct Categories(Vec<String>, HashMap<String, usize>);
+
+impl Categories {
+    /// Up to this many are compared one by one, which is faster than hashing.
+    const FEW: usize = 12;
+
+    pub fn new(categories: Vec<String>) -> Categories {
+        let many = categories.len() > Categories::FEW;
+        let index = if many { categories.iter().cloned().enumerate().map(|(at, text)| (text, at)).collect() } else { HashMap::new() };
+        Categories(categories, index)
+    }
+
+    fn find(&self, category: &str) -> Option<usize> {
+        if self.1.is_empty() { self.0.iter().position(|known| known == category) } else { self.1.get(category).copied() }
+    }
+}
+
 /// From a category to numbers.
 #[derive(Clone, Debug)]
 pub(super) enum Encode {
     OneHot {
-        index: HashMap<String, usize>,
-        width: usize,
+        categories: Categories,
         unknown: UnknownZeros,
     },
     /// One number per category: ordinal and target encoding. `None`: an unknown category is an error.
     Table {
-        values: HashMap<String, f64>,
+        categories: Categories,
+        values: Vec<f64>,
         unknown: Option<f64>,
     },
     Hash {
@@ -280,7 +330,8 @@ pub(super) enum Encode {
 impl Encode {
     pub fn width(&self) -> usize {
         match self {
-            Encode::OneHot { width, .. } | Encode::Hash { width, .. } => *width,
+            Encode::OneHot { categories, .. } => categories.0.len(),
+            Encode::Hash { width, .. } => *width,
             Encode::Table { .. } => 1,
         }
     }
@@ -288,16 +339,18 @@ impl Encode {
     /// Writes `width` numbers (zeroed before); `false` for a category that is refused.
     pub fn write(&self, category: Option<&str>, row: &mut [f64]) -> bool {
         match self {
-            Encode::OneHot { index, unknown, .. } => {
-                match category.and_then(|category| index.get(category)).and_then(|at| row.get_mut(*at)) {
+            Encode::OneHot { categories, unknown } => {
+                match category.and_then(|category| categories.find(category)).and_then(|at| row.get_mut(at)) {
                     Some(cell) => *cell = 1.0,
                     None => return *unknown == UnknownZeros::Zeros,
                 }
             }
-            Encode::Table { values, unknown } => match category.and_then(|category| values.get(category)).copied().or(*unknown) {
-                Some(value) => row.iter_mut().for_each(|cell| *cell = value),
-                None => return false,
-            },
+            Encode::Table { categories, values, unknown } => {
+                match category.and_then(|category| values.get(categories.find(category)?)).copied().or(*unknown) {
+                    Some(value) => row.iter_mut().for_each(|cell| *cell = value),
+                    None => return false,
+                }
+            }
             Encode::Hash { width, alternate_sign } => {
                 let Some(category) = category else { return true };
                 // Reading from memory cannot fail.
@@ -319,9 +372,7 @@ mod tests {
     #[test]
     fn numeric_steps() {
         let check = |step: Numeric, input: &[f64], expected: &[f64]| {
-            let mut values = input.to_vec();
-            step.apply(&mut values);
-            for (value, expected) in values.iter().zip(expected) {
+            for (value, expected) in input.iter().map(|x| step.apply(*x)).zip(expected) {
                 assert!((value - expected).abs() < 1e-12 || (value.is_nan() && expected.is_nan()), "{step:?}: {value} {expected}");
             }
         };
@@ -329,7 +380,7 @@ mod tests {
         check(Numeric::Impute { value: 2.0, missing: vec![-1.0] }, &[nan, -1.0, 3.0], &[2.0, 2.0, 3.0]);
         check(Numeric::Scale { offset: 1.0, divisor: 4.0 }, &[3.0, nan], &[0.5, nan]);
         check(Numeric::Clip { min: 0.0, max: 1.0 }, &[-1.0, 0.5, 7.0, nan], &[0.0, 0.5, 1.0, nan]);
-        check(Numeric::Bucketize { boundaries: vec![0.0, 1.0], right: false }, &[-1.0, 0.0, 0.5, 1.0, nan], &[0.0, 1.0, 1.0, 2.0, nan]);
+        check(Numeric::Bucketize { boundaries: vec![0.0, 1.0], right: false }, &[-1.0, 0.0, 0.5, 1.0, nan], &[0.0, 1.0, 1.0, 2.0, 2.0]);
         check(Numeric::Bucketize { boundaries: vec![0.0, 1.0], right: true }, &[0.0, 1.0, 2.0], &[0.0, 1.0, 2.0]);
         // sklearn.preprocessing.PowerTransformer(standardize=False) with lambdas_ set.
         check(Numeric::Power { method: PowerMethod::YeoJohnson, lambda: 0.5 }, &[3.0, -3.0], &[2.0, -4.666_666_666_666_667]);

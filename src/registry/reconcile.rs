@@ -59,7 +59,7 @@ pub fn plan(model: &ModelView, keep: usize) -> Vec<Action> {
         match (view.phase, view.present) {
             (Phase::Available, false) => actions.push(Action::Unload(version.clone())),
             (Phase::Available, true) if !special.contains(version) && !to_keep.contains(version) => {
-                actions.push(Action::Unload(version.clone()))
+                actions.push(Action::Unload(version.clone()));
             }
             (Phase::Available, true) if view.changed => actions.push(Action::Compare(version.clone())),
             (Phase::Idle | Phase::Incomplete | Phase::Refused, false) => actions.push(Action::Forget(version.clone())),

@@ -14,7 +14,7 @@ fn assert_close(expected: &Value, actual: &Value, tolerance: f64, place: &str) {
             assert!((a - b).abs() <= tolerance * a.abs().max(1.0), "{place}: expected {a}, got {b}");
         }
         (Value::Object(a), Value::Object(_)) => {
-            a.iter().for_each(|(key, a)| assert_close(a, &actual[key], tolerance, &format!("{place}/{key}")))
+            a.iter().for_each(|(key, a)| assert_close(a, &actual[key], tolerance, &format!("{place}/{key}")));
         }
         _ => assert_eq!(expected, actual, "{place}"),
     }
