@@ -151,7 +151,7 @@ fn nearest(picture: &Picture, height: usize, width: usize) -> Picture {
     Picture { height, width, channels: picture.channels, bytes }
 }
 
-/// torchvision's and transformers' centre: the upper left corner is rounded down.
+/// The centre as Hugging Face's transformers takes it: the upper left corner is rounded down (torchvision rounds it to even).
 fn crop(picture: &Picture, height: usize, width: usize) -> Result<Picture, String> {
     if picture.height < height || picture.width < width {
         return Err(format!("is {} x {} pixels, too small for a crop of {height} x {width}", picture.height, picture.width));

@@ -43,7 +43,8 @@ pub enum OutputColumn {
     TopK {
         labels: Arc<[Json]>,
         count: usize,
-        ranked: Vec<(usize, f64)>,
+        ranked: Vec<usize>,
+        scores: Numbers,
     },
 }
 
@@ -95,6 +96,19 @@ impl Numbers {
             Numbers::Uint(values) => {
                 text.extend_from_slice(itoa::Buffer::new().format(values.get(index).copied().unwrap_or_default()).as_bytes());
             }
+        }
+    }
+
+    /// The numbers at these places.
+    pub fn pick(&self, places: impl Iterator<Item = usize>) -> Numbers {
+        fn each<T: Copy>(values: &[T], places: impl Iterator<Item = usize>) -> Vec<T> {
+            places.filter_map(|at| values.get(at).copied()).collect()
+        }
+        match self {
+            Numbers::F32(values) => Numbers::F32(each(values, places)),
+            Numbers::F64(values) => Numbers::F64(each(values, places)),
+            Numbers::Int(values) => Numbers::Int(each(values, places)),
+            Numbers::Uint(values) => Numbers::Uint(each(values, places)),
         }
     }
 
@@ -174,12 +188,14 @@ impl OutputColumn {
                 }
                 text.push(b'}');
             }
-            OutputColumn::TopK { labels, count, ranked } => {
+            OutputColumn::TopK { labels, count, ranked, scores } => {
                 text.push(b'[');
-                for (index, (label, score)) in ranked.iter().skip(row * count).take(*count).enumerate() {
+                for (index, label) in ranked.iter().skip(row * count).take(*count).enumerate() {
                     text.extend_from_slice(if index > 0 { b",{\"label\":" } else { b"{\"label\":" });
                     write_label(labels, Some(label), text);
-                    let _ = write!(text, ",\"score\":{score:?}}}");
+                    text.extend_from_slice(b",\"score\":");
+                    scores.write(row * count + index, text);
+                    text.push(b'}');
                 }
                 text.push(b']');
             }
@@ -197,7 +213,10 @@ impl OutputColumn {
             }
             (OutputColumn::Bools { values, .. }, OutputColumn::Bools { values: more, .. }) => values.extend(more),
             (OutputColumn::Texts { values, .. }, OutputColumn::Texts { values: more, .. }) => values.extend(more),
-            (OutputColumn::TopK { ranked, .. }, OutputColumn::TopK { ranked: more, .. }) => ranked.extend(more),
+            (OutputColumn::TopK { ranked, scores, .. }, OutputColumn::TopK { ranked: more, scores: more_scores, .. }) => {
+                ranked.extend(more);
+                scores.append(more_scores);
+            }
             _ => {}
         }
     }

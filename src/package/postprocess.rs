@@ -213,7 +213,7 @@ impl Field {
                     return Err(format!("the model gave {shape:?} a row, where one list of values is expected"));
                 }
                 Compiled::Threshold { value, labels, index } => return threshold(&values, width, (*value, *index), labels.as_ref()),
-                Compiled::TopK { k, labels } => return top_k(&values.to_f64(), width, *k, labels),
+                Compiled::TopK { k, labels } => return top_k(&values, width, *k, labels),
                 Compiled::AsMap(keys) if keys.len() == width => return Ok(OutputColumn::Map { keys: Arc::clone(keys), values }),
                 Compiled::AsMap(keys) => return Err(format!("the model gave {width} values a row for {} labels", keys.len())),
                 Compiled::Softmax => map_rows(&mut values, width, softmax),
@@ -353,16 +353,17 @@ fn threshold(
     })
 }
 
-fn top_k(values: &[f64], width: usize, k: usize, labels: &Arc<[Json]>) -> Result<OutputColumn, String> {
+fn top_k(values: &Numbers, width: usize, k: usize, labels: &Arc<[Json]>) -> Result<OutputColumn, String> {
     if labels.len() != width {
         return Err(format!("the model gave {width} values a row for {} labels", labels.len()));
     }
     let mut ranked = Vec::new();
-    for row in values.chunks(width) {
-        let mut order: Vec<(usize, f64)> = row.iter().copied().enumerate().collect();
+    for (row, scores) in values.to_f64().chunks(width).enumerate() {
+        let mut order: Vec<(usize, f64)> = scores.iter().copied().enumerate().collect();
         // Stable: equal scores stay in the order of the labels.
         order.sort_by(|a, b| b.1.partial_cmp(&a.1).unwrap_or(Ordering::Equal));
-        ranked.extend(order.into_iter().take(k));
+        ranked.extend(order.into_iter().take(k).map(|(label, _)| (label, row * width + label)));
     }
-    Ok(OutputColumn::TopK { labels: Arc::clone(labels), count: k, ranked })
+    let scores = values.pick(ranked.iter().map(|(_, at)| *at));
+    Ok(OutputColumn::TopK { labels: Arc::clone(labels), count: k, ranked: ranked.into_iter().map(|(label, _)| label).collect(), scores })
 }

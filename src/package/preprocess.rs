@@ -171,14 +171,12 @@ impl Input {
         match &self.plan {
             Plan::Table { parts, width } => {
                 let shape = if self.spec.shape.0.len() == 1 { vec![rows] } else { vec![rows, *width] };
-                if let Some(integers) = whole_numbers(parts, columns, self.spec.datatype) {
-                    return Tensor::new(shape, cast_integers(&integers, self.spec.datatype, parts, faults)?);
-                }
+                let exact = matches!(self.spec.datatype, DataType::Int64 | DataType::Uint64);
                 let mut table = vec![0.0; rows * width];
                 let mut at = 0;
                 let before = faults.len();
                 for part in parts {
-                    part.write(columns, &mut Cells { table: &mut table, width: *width, at }, faults);
+                    part.write(columns, exact, &mut Cells { table: &mut table, width: *width, at }, faults);
                     at += part.width;
                 }
                 let blame = |cell: usize| {
@@ -192,8 +190,11 @@ impl Input {
                     });
                     (cell / width, part.map(|part| &part.source))
                 };
-                let data = cast(&table, self.spec.datatype, &blame, faults);
-                if faults.len() > before { None } else { Tensor::new(shape, data?) }
+                let mut data = cast(&table, self.spec.datatype, &blame, faults)?;
+                if matches!(data, Data::Int64(_) | Data::Uint64(_)) {
+                    write_exactly(parts, columns, *width, &mut data, faults);
+                }
+                if faults.len() > before { None } else { Tensor::new(shape, data) }
             }
             Plan::Texts { part, steps } => {
                 let Some(Column::Text(spans)) = columns.columns.get(part.column) else { return None };
@@ -235,10 +236,12 @@ impl Input {
                         Err(detail) => push(faults, row, part, "contentMediaType", detail),
                     }
                 }
-                let blame = |_: usize| (0, Some(part));
+                let shape = shape?;
+                let length: usize = shape.iter().product();
+                let blame = |cell: usize| (cell / length.max(1), Some(part));
                 let data = cast(&all, self.spec.datatype, &blame, faults)?;
                 let mut full = vec![rows];
-                full.extend(shape?);
+                full.extend(shape);
                 Tensor::new(full, data)
             }
         }
@@ -282,7 +285,12 @@ impl Input {
             push(faults, 0, part, "items", format!("has the shape {shape:?}; the model takes {}", self.spec.shape));
             return None;
         }
-        values.iter_mut().for_each(|x| *x = steps.iter().fold(*x, |x, step| step.apply(x)));
+        for (cell, x) in values.iter_mut().enumerate() {
+            match Numeric::run(steps, *x) {
+                Some(value) => *x = value,
+                None => push(faults, cell / length.max(1), part, "minimum", NOT_POSITIVE.to_owned()),
+            }
+        }
         let blame = |cell: usize| (cell / length.max(1), Some(part));
         let data = cast(&values, self.spec.datatype, &blame, faults)?;
         let mut full = vec![columns.rows];
@@ -307,6 +315,8 @@ fn push(faults: &mut Vec<RowFault>, row: usize, source: &Source, keyword: &'stat
     }
 }
 
+const NOT_POSITIVE: &str = "must be above 0 for the box-cox step";
+
 /// The cells of one part: `width` of the table, from `at` on.
 struct Cells<'a> {
     table: &'a mut [f64],
@@ -315,19 +325,33 @@ struct Cells<'a> {
 }
 
 impl Part {
-    fn write(&self, columns: &Columns, cells: &mut Cells<'_>, faults: &mut Vec<RowFault>) {
+    /// A field that goes into the table as it came.
+    fn is_plain(&self) -> bool {
+        self.encode.is_none() && self.before.is_empty() && !self.indicator
+    }
+
+    fn write(&self, columns: &Columns, exact: bool, cells: &mut Cells<'_>, faults: &mut Vec<RowFault>) {
         let Some(column) = columns.columns.get(self.source.column) else { return };
         let (width, at) = (cells.width, cells.at);
         if let Some(encode) = &self.encode {
             self.encode(column, encode, cells, faults);
             return;
         }
-        let through = |x: f64| self.before.iter().fold(x, |x, step| step.apply(x));
+        let mut through = |row: usize, x: f64| {
+            Numeric::run(&self.before, x).unwrap_or_else(|| {
+                push(faults, row, &self.source, "minimum", NOT_POSITIVE.to_owned());
+                0.0
+            })
+        };
         let rows = cells.table.chunks_mut(width).filter_map(|row| row.get_mut(at));
         match column {
             _ if self.indicator => rows.enumerate().for_each(|(row, cell)| *cell = f64::from(u8::from(missing(column, row)))),
-            Column::Number(values) => rows.zip(values).for_each(|(cell, x)| *cell = through(*x)),
-            column => rows.enumerate().for_each(|(row, cell)| *cell = through(number(column, row))),
+            // Written exactly later on; a missing value is told by its NaN.
+            Column::Integer(values) if exact && self.is_plain() => {
+                rows.zip(values).for_each(|(cell, value)| *cell = if value.is_some() { 0.0 } else { f64::NAN });
+            }
+            Column::Number(values) => rows.zip(values).enumerate().for_each(|(row, (cell, x))| *cell = through(row, *x)),
+            column => rows.enumerate().for_each(|(row, cell)| *cell = through(row, number(column, row))),
         }
     }
 
@@ -338,7 +362,7 @@ impl Part {
             let category = if self.before.is_empty() {
                 category(column, row, &mut buffer)
             } else {
-                let x = self.before.iter().fold(number(column, row), |x, step| step.apply(x));
+                let x = Numeric::run(&self.before, number(column, row)).unwrap_or(f64::NAN);
                 category_of_number(x, self.kind, &mut buffer)
             };
             let accepted = match self.textual.as_slice() {
@@ -355,7 +379,12 @@ impl Part {
                 push(faults, row, &self.source, "enum", "is not a category that this model takes".to_owned());
             }
             if !self.after.is_empty() {
-                cell.iter_mut().for_each(|x| *x = self.after.iter().fold(*x, |x, step| step.apply(x)));
+                for x in cell {
+                    match Numeric::run(&self.after, *x) {
+                        Some(value) => *x = value,
+                        None => push(faults, row, &self.source, "minimum", NOT_POSITIVE.to_owned()),
+                    }
+                }
             }
         }
     }
@@ -371,54 +400,28 @@ fn number(column: &Column, row: usize) -> f64 {
     }
 }
 
-/// The rows of a table that is whole numbers as they came, for a graph that takes whole numbers: those beyond 2^53 must
-/// not pass through a float64.
-fn whole_numbers(parts: &[Part], columns: &Columns, datatype: DataType) -> Option<Vec<i64>> {
-    if datatype.is_float() || matches!(datatype, DataType::Bytes | DataType::Bool) {
-        return None;
-    }
-    let mut table = vec![0; columns.rows * parts.len()];
-    for (at, part) in parts.iter().enumerate() {
-        let plain = part.encode.is_none() && part.before.is_empty() && !part.indicator;
-        let Some(Column::Integer(values)) = columns.columns.get(part.source.column).filter(|_| plain) else { return None };
-        for (row, value) in table.chunks_mut(parts.len()).zip(values) {
-            *row.get_mut(at)? = (*value)?;
+/// Whole numbers beyond 2^53 must not pass through a float64: where the graph takes 64-bit integers, fields that go there
+/// as they came are written once more, exactly.
+fn write_exactly(parts: &[Part], columns: &Columns, width: usize, data: &mut Data, faults: &mut Vec<RowFault>) {
+    let mut at = 0;
+    for part in parts {
+        let values = columns.columns.get(part.source.column).filter(|_| part.is_plain());
+        if let Some(Column::Integer(values)) = values {
+            for (row, value) in values.iter().enumerate() {
+                let Some(value) = value else { continue };
+                let cell = row * width + at;
+                let written = match data {
+                    Data::Int64(cells) => cells.get_mut(cell).map(|cell| *cell = *value),
+                    Data::Uint64(cells) => cells.get_mut(cell).zip(u64::try_from(*value).ok()).map(|(cell, value)| *cell = value),
+                    _ => return,
+                };
+                if written.is_none() {
+                    push(faults, row, &part.source, "dtype", format!("does not fit {}", data.datatype()));
+                }
+            }
         }
+        at += part.width;
     }
-    Some(table)
-}
-
-fn cast_integers(values: &[i64], datatype: DataType, parts: &[Part], faults: &mut Vec<RowFault>) -> Option<Data> {
-    let before = faults.len();
-    macro_rules! each {
-        ($type:ty) => {
-            values
-                .iter()
-                .enumerate()
-                .map(|(cell, value)| {
-                    <$type>::try_from(*value).unwrap_or_else(|_| {
-                        if let Some(part) = parts.get(cell % parts.len()) {
-                            let given = if part.source.pii { String::new() } else { format!(" (it is {value})") };
-                            push(faults, cell / parts.len(), &part.source, "dtype", format!("does not fit {datatype}{given}"));
-                        }
-                        0
-                    })
-                })
-                .collect()
-        };
-    }
-    let data = match datatype {
-        DataType::Int8 => Data::Int8(each!(i8)),
-        DataType::Int16 => Data::Int16(each!(i16)),
-        DataType::Int32 => Data::Int32(each!(i32)),
-        DataType::Int64 => Data::Int64(values.to_vec()),
-        DataType::Uint8 => Data::Uint8(each!(u8)),
-        DataType::Uint16 => Data::Uint16(each!(u16)),
-        DataType::Uint32 => Data::Uint32(each!(u32)),
-        DataType::Uint64 => Data::Uint64(each!(u64)),
-        _ => return None,
-    };
-    (faults.len() == before).then_some(data)
 }
 
 fn missing(column: &Column, row: usize) -> bool {

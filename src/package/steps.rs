@@ -191,9 +191,13 @@ pub(super) enum Numeric {
 }
 
 impl Numeric {
-    /// Applies the step to one value; NaN is missing.
-    pub fn apply(&self, x: f64) -> f64 {
-        match self {
+    /// All steps in order; NaN is missing. `None`: a step is not defined for its value.
+    pub fn run(steps: &[Numeric], x: f64) -> Option<f64> {
+        steps.iter().try_fold(x, |x, step| step.apply(x))
+    }
+
+    fn apply(&self, x: f64) -> Option<f64> {
+        Some(match self {
             Numeric::Impute { value, missing } => {
                 if x.is_nan() || missing.contains(&x) {
                     *value
@@ -208,20 +212,19 @@ impl Numeric {
             Numeric::Clip { .. } => x,
             Numeric::Log1p => x.ln_1p(),
             Numeric::Rescale(factor) => x * factor,
+            Numeric::Power { method: PowerMethod::BoxCox, .. } if x <= 0.0 => return None,
             Numeric::Power { method, lambda } => power(*method, *lambda, x),
             // NaN comes after all numbers, as NumPy sorts it.
             Numeric::Bucketize { boundaries, right } => {
                 boundaries.partition_point(|boundary| x.is_nan() || if *right { *boundary < x } else { *boundary <= x }) as f64
             }
-        }
+        })
     }
 }
 
 /// Box and Cox 1964; Yeo and Johnson 2000.
 fn power(method: PowerMethod, lambda: f64, x: f64) -> f64 {
     match method {
-        // Defined for positive numbers only; infinity fits no tensor, so the row is refused.
-        PowerMethod::BoxCox if x <= 0.0 => f64::INFINITY,
         PowerMethod::BoxCox => power_of_log(x.ln(), lambda),
         PowerMethod::YeoJohnson if x >= 0.0 => power_of_log(x.ln_1p(), lambda),
         PowerMethod::YeoJohnson => -power_of_log((-x).ln_1p(), 2.0 - lambda),
@@ -372,7 +375,7 @@ mod tests {
     #[test]
     fn numeric_steps() {
         let check = |step: Numeric, input: &[f64], expected: &[f64]| {
-            for (value, expected) in input.iter().map(|x| step.apply(*x)).zip(expected) {
+            for (value, expected) in input.iter().map(|x| step.apply(*x).unwrap()).zip(expected) {
                 assert!((value - expected).abs() < 1e-12 || (value.is_nan() && expected.is_nan()), "{step:?}: {value} {expected}");
             }
         };
@@ -386,6 +389,10 @@ mod tests {
         check(Numeric::Power { method: PowerMethod::YeoJohnson, lambda: 0.5 }, &[3.0, -3.0], &[2.0, -4.666_666_666_666_667]);
         check(Numeric::Power { method: PowerMethod::YeoJohnson, lambda: 2.0 }, &[-1.0], &[-std::f64::consts::LN_2]);
         check(Numeric::Power { method: PowerMethod::BoxCox, lambda: 2.0 }, &[3.0], &[4.0]);
+        assert_eq!(
+            Numeric::run(&[Numeric::Power { method: PowerMethod::BoxCox, lambda: 2.0 }, Numeric::Clip { min: 0.0, max: 1.0 }], -3.0),
+            None
+        );
     }
 
     #[test]
