@@ -1,13 +1,13 @@
 //! Decode: from a request's bytes to validated, typed columns in one pass, with no tree in between.
 
-use std::collections::HashSet;
+use std::{cmp::Ordering, collections::HashSet};
 
 use serde_json::Value;
 
 use crate::package::{
     columns::{Column, Columns},
     fault::{Fault, MAX_FAULTS},
-    formats,
+    formats::{self, Exact},
     json::{Cursor, Kind, SyntaxError},
     schema::{Node, ObjectNode, Schema, Types},
 };
@@ -256,7 +256,7 @@ impl<'a> Decoder<'a> {
                 self.missing(node);
             }
         }
-        if !node.plain {
+        if !node.plain && !(kind == Kind::String && node.choices.is_some() && node.constant.is_none()) {
             self.listed(node, start);
         }
         Ok(())
@@ -270,22 +270,8 @@ impl<'a> Decoder<'a> {
             self.wrong_type(node, Kind::Number, start);
             return Ok(());
         }
-        let bounds = [
-            ("minimum", "at least", node.minimum, node.minimum.is_some_and(|bound| value < bound)),
-            ("maximum", "at most", node.maximum, node.maximum.is_some_and(|bound| value > bound)),
-            ("exclusiveMinimum", "above", node.exclusive_minimum, node.exclusive_minimum.is_some_and(|bound| value <= bound)),
-            ("exclusiveMaximum", "below", node.exclusive_maximum, node.exclusive_maximum.is_some_and(|bound| value >= bound)),
-        ];
-        for (keyword, relation, bound, violated) in bounds {
-            if violated {
-                let rule = format!("must be {relation} {}", bound.unwrap_or_default());
-                self.fault(node, keyword, rule, start);
-            }
-        }
-        if let Some(step) = node.multiple_of
-            && !formats::is_multiple(value, step)
-        {
-            self.fault(node, "multipleOf", format!("must be a multiple of {step}"), start);
+        if node.bounded {
+            self.bounds(node, Exact::read(value, self.cursor.slice(start)), start);
         }
         let Some(column) = node.column else { return Ok(()) };
         let mut too_large = false;
@@ -303,6 +289,27 @@ impl<'a> Decoder<'a> {
             self.fault(node, "dtype", "must fit a 64-bit integer".to_owned(), start);
         }
         Ok(())
+    }
+
+    fn bounds(&mut self, node: &'a Node, value: Exact, start: usize) {
+        let bounds: [(&'static str, &str, Option<Exact>, fn(Ordering) -> bool); 4] = [
+            ("minimum", "at least", node.minimum, Ordering::is_ge),
+            ("maximum", "at most", node.maximum, Ordering::is_le),
+            ("exclusiveMinimum", "above", node.exclusive_minimum, Ordering::is_gt),
+            ("exclusiveMaximum", "below", node.exclusive_maximum, Ordering::is_lt),
+        ];
+        for (keyword, relation, bound, holds) in bounds {
+            if let Some(bound) = bound
+                && !holds(value.compare(bound))
+            {
+                self.fault(node, keyword, format!("must be {relation} {}", bound.value), start);
+            }
+        }
+        if let Some(step) = node.multiple_of
+            && !formats::is_multiple(value, step)
+        {
+            self.fault(node, "multipleOf", format!("must be a multiple of {}", step.value), start);
+        }
     }
 
     fn string(&mut self, node: &'a Node) -> Pass<()> {
@@ -326,6 +333,11 @@ impl<'a> Decoder<'a> {
             if length > node.max_length {
                 self.fault(node, "maxLength", format!("must have at most {} characters", node.max_length), start);
             }
+        }
+        if let Some(choices) = &node.choices
+            && !choices.iter().any(|choice| choice == value)
+        {
+            self.not_listed(node, start);
         }
         if let Some(pattern) = &node.pattern
             && !pattern.is_match(value)
@@ -627,15 +639,20 @@ impl<'a> Decoder<'a> {
         if let Some(known) = &node.enumeration
             && !known.iter().any(|known| equal(known, &value))
         {
-            let mut list: Vec<String> = known.iter().take(12).map(Value::to_string).collect();
-            list.extend((known.len() > 12).then(|| format!("and {} more", known.len() - 12)));
-            self.fault(node, "enum", format!("must be one of {}", list.join(", ")), start);
+            self.not_listed(node, start);
         }
         if let Some(constant) = &node.constant
             && !equal(constant, &value)
         {
             self.fault(node, "const", format!("must be {constant}"), start);
         }
+    }
+
+    fn not_listed(&mut self, node: &Node, start: usize) {
+        let known = node.enumeration.as_deref().unwrap_or_default();
+        let mut list: Vec<String> = known.iter().take(12).map(Value::to_string).collect();
+        list.extend((known.len() > 12).then(|| format!("and {} more", known.len() - 12)));
+        self.fault(node, "enum", format!("must be one of {}", list.join(", ")), start);
     }
 
     fn wrong_type(&mut self, node: &Node, given: Kind, start: usize) {

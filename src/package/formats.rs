@@ -1,5 +1,9 @@
 //! Formats of texts and exact multiples of numbers.
 
+use std::cmp::Ordering;
+
+use serde_json::Number;
+
 use crate::package::schema::Format;
 
 pub(super) fn name(format: Format) -> &'static str {
@@ -79,9 +83,51 @@ fn is_uuid(text: &[u8]) -> bool {
             .all(|(index, byte)| if matches!(index, 8 | 13 | 18 | 23) { *byte == b'-' } else { byte.is_ascii_hexdigit() })
 }
 
+/// A number as JSON has it: beyond 2^53 a double does not tell neighbours apart.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Exact {
+    pub value: f64,
+    /// The same without rounding, where it is a whole number that fits.
+    whole: Option<i128>,
+}
+
+/// Below this every whole number is a double of its own.
+const EXACT_DOUBLES: f64 = 9_007_199_254_740_992.0;
+
+impl Exact {
+    /// A number of a schema.
+    pub fn of(number: &Number) -> Option<Exact> {
+        let value = number.as_f64()?;
+        let whole = number.as_i64().map(i128::from).or_else(|| number.as_u64().map(i128::from));
+        Some(Exact { value, whole: whole.or_else(|| whole_of(value)) })
+    }
+
+    /// A number of a request: its value, and the text that it was read from.
+    pub fn read(value: f64, text: &[u8]) -> Exact {
+        let whole = if value.abs() < EXACT_DOUBLES { None } else { std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()) };
+        Exact { value, whole: whole.or_else(|| whole_of(value)) }
+    }
+
+    pub fn compare(self, other: Exact) -> Ordering {
+        match (self.whole, other.whole) {
+            (Some(a), Some(b)) => a.cmp(&b),
+            _ => self.value.total_cmp(&other.value),
+        }
+    }
+}
+
+fn whole_of(value: f64) -> Option<i128> {
+    (value.fract() == 0.0 && value.abs() < 1e38).then_some(value as i128)
+}
+
 /// Whether `value` is a multiple of `step`, decided on the decimal digits of both.
-pub(super) fn is_multiple(value: f64, step: f64) -> bool {
-    let (Some((value, value_exponent)), Some((step, step_exponent))) = (decimal(value.abs()), decimal(step)) else { return false };
+pub(super) fn is_multiple(value: Exact, step: Exact) -> bool {
+    if let (Some(value), Some(step)) = (value.whole, step.whole) {
+        return value % step == 0;
+    }
+    let (Some((value, value_exponent)), Some((step, step_exponent))) = (decimal(value.value.abs()), decimal(step.value)) else {
+        return false;
+    };
     if value == 0 {
         return true;
     }
@@ -116,7 +162,7 @@ fn decimal(value: f64) -> Option<(u128, i32)> {
 #[cfg(test)]
 mod tests {
     use crate::package::{
-        formats::{fits, is_multiple},
+        formats::{Exact, fits, is_multiple},
         schema::Format,
     };
 
@@ -151,10 +197,10 @@ mod tests {
     #[test]
     fn multiples_are_exact_in_decimal() {
         for (value, step) in [(0.3, 0.1), (1e300, 0.1), (7.0, 3.5), (0.0, 7.0), (-4.5, 1.5), (1.1, 0.01), (19.99, 0.01)] {
-            assert!(is_multiple(value, step), "{value} {step}");
+            assert!(is_multiple(Exact::read(value, b""), Exact::read(step, b"")), "{value} {step}");
         }
         for (value, step) in [(0.35, 0.1), (1.0, 3.0), (1e-300, 1e300), (5.0, 10.0), (0.075, 0.01)] {
-            assert!(!is_multiple(value, step), "{value} {step}");
+            assert!(!is_multiple(Exact::read(value, b""), Exact::read(step, b"")), "{value} {step}");
         }
     }
 }

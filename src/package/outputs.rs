@@ -1,6 +1,6 @@
 //! `Outputs`: the response fields of all rows, column by column.
 
-use std::{io::Write, sync::Arc};
+use std::sync::Arc;
 
 use serde_json::Value;
 

@@ -5,7 +5,10 @@ use std::collections::HashSet;
 use regex::Regex;
 use serde_json::{Map, Value};
 
-use crate::package::columns::{ColumnId, ColumnKind};
+use crate::package::{
+    columns::{ColumnId, ColumnKind},
+    formats::Exact,
+};
 
 /// What is wrong with a schema, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,11 +84,13 @@ pub(super) struct Node {
     pub types: Types,
     pub enumeration: Option<Vec<Value>>,
     pub constant: Option<Value>,
-    pub minimum: Option<f64>,
-    pub maximum: Option<f64>,
-    pub exclusive_minimum: Option<f64>,
-    pub exclusive_maximum: Option<f64>,
-    pub multiple_of: Option<f64>,
+    /// The texts of an `enum` that has no others (but perhaps null): compared without making a document of the value.
+    pub choices: Option<Vec<String>>,
+    pub minimum: Option<Exact>,
+    pub maximum: Option<Exact>,
+    pub exclusive_minimum: Option<Exact>,
+    pub exclusive_maximum: Option<Exact>,
+    pub multiple_of: Option<Exact>,
     pub min_length: usize,
     pub max_length: usize,
     pub pattern: Option<Regex>,
@@ -98,8 +103,10 @@ pub(super) struct Node {
     pub object: Option<ObjectNode>,
     pub pii: bool,
     pub column: Option<ColumnId>,
-    /// Nothing but types to check: the way of most fields.
+    /// Neither `enum` nor `const`.
     pub plain: bool,
+    /// Some rule for numbers beyond their type.
+    pub bounded: bool,
 }
 
 #[derive(Debug)]
@@ -218,6 +225,12 @@ fn fail<T>(place: &Place, keyword: &str, detail: impl Into<String>) -> Result<T,
     Err(SchemaError { pointer, detail: detail.into() })
 }
 
+/// The texts of an enumeration that has nothing else but null.
+fn choices(values: &[Value]) -> Option<Vec<String>> {
+    let texts = values.iter().filter(|value| !value.is_null());
+    texts.map(|value| value.as_str().map(str::to_owned)).collect()
+}
+
 impl Compiler {
     fn node(&mut self, document: &Value, place: &Place) -> Result<Node, SchemaError> {
         let Some(members) = document.as_object() else { return fail(place, "", "a schema must be an object") };
@@ -231,7 +244,8 @@ impl Compiler {
         let types = types(members, place)?;
         let number = |key: &str| match members.get(key) {
             None => Ok(None),
-            Some(value) => value.as_f64().map(Some).map_or_else(|| fail(place, key, "must be a number"), Ok),
+            Some(Value::Number(value)) => Ok(Exact::of(value)),
+            Some(_) => fail(place, key, "must be a number"),
         };
         let count = |key: &str, default: usize| match members.get(key) {
             None => Ok(default),
@@ -241,7 +255,7 @@ impl Compiler {
             ),
         };
         let multiple_of = number("multipleOf")?;
-        if multiple_of.is_some_and(|step| step <= 0.0) {
+        if multiple_of.is_some_and(|step| step.value <= 0.0) {
             return fail(place, "multipleOf", "must be above 0");
         }
         let pattern = match members.get("pattern") {
@@ -283,6 +297,7 @@ impl Compiler {
         let object = self.object(members, place, pii, types)?;
         let mut node = Node {
             types,
+            choices: enumeration.as_deref().and_then(choices),
             enumeration,
             constant: members.get("const").cloned(),
             minimum: number("minimum")?,
@@ -303,6 +318,7 @@ impl Compiler {
             pii: pii != Pii::None,
             column: None,
             plain: false,
+            bounded: false,
         };
         for (low, high, key) in [(node.min_length, node.max_length, "maxLength"), (node.min_items, node.max_items, "maxItems")] {
             if low > high {
@@ -310,11 +326,13 @@ impl Compiler {
             }
         }
         if let (Some(low), Some(high)) = (node.minimum, node.maximum)
-            && low > high
+            && low.value > high.value
         {
             return fail(place, "maximum", "is below minimum");
         }
         node.plain = node.enumeration.is_none() && node.constant.is_none();
+        let bounds = [node.minimum, node.maximum, node.exclusive_minimum, node.exclusive_maximum, node.multiple_of];
+        node.bounded = bounds.iter().any(Option::is_some);
         node.column = self.column(&node, place, pii);
         Ok(node)
     }
