@@ -22,7 +22,7 @@ use crate::{
 
 /// Abandoned workers within this time make a version unready.
 const RELAPSE_WINDOW: Duration = Duration::from_secs(60);
-const RELAPSES: usize = 3;
+const RELAPSES: usize = 2;
 
 /// What the worker threads of one version share.
 struct Shared {

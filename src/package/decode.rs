@@ -256,7 +256,8 @@ impl<'a> Decoder<'a> {
                 self.missing(node);
             }
         }
-        if !node.plain && !(kind == Kind::String && node.choices.is_some() && node.constant.is_none()) {
+        let compared_as_text = kind == Kind::String && node.choices.is_some() && node.constant.is_none();
+        if !(node.plain || compared_as_text) {
             self.listed(node, start);
         }
         Ok(())
@@ -292,16 +293,15 @@ impl<'a> Decoder<'a> {
     }
 
     fn bounds(&mut self, node: &'a Node, value: Exact, start: usize) {
-        let bounds: [(&'static str, &str, Option<Exact>, fn(Ordering) -> bool); 4] = [
-            ("minimum", "at least", node.minimum, Ordering::is_ge),
-            ("maximum", "at most", node.maximum, Ordering::is_le),
-            ("exclusiveMinimum", "above", node.exclusive_minimum, Ordering::is_gt),
-            ("exclusiveMaximum", "below", node.exclusive_maximum, Ordering::is_lt),
+        let than = |bound: Option<Exact>| bound.map(|bound| value.compare(bound));
+        let bounds = [
+            ("minimum", "at least", node.minimum, than(node.minimum).is_some_and(Ordering::is_lt)),
+            ("maximum", "at most", node.maximum, than(node.maximum).is_some_and(Ordering::is_gt)),
+            ("exclusiveMinimum", "above", node.exclusive_minimum, than(node.exclusive_minimum).is_some_and(Ordering::is_le)),
+            ("exclusiveMaximum", "below", node.exclusive_maximum, than(node.exclusive_maximum).is_some_and(Ordering::is_ge)),
         ];
-        for (keyword, relation, bound, holds) in bounds {
-            if let Some(bound) = bound
-                && !holds(value.compare(bound))
-            {
+        for (keyword, relation, bound, violated) in bounds {
+            if let Some(bound) = bound.filter(|_| violated) {
                 self.fault(node, keyword, format!("must be {relation} {}", bound.value), start);
             }
         }

@@ -12,7 +12,9 @@
 
 mod commands;
 mod drain;
+mod engine;
 mod errors;
+mod gate;
 mod harness;
 mod health;
 mod metrics;

@@ -1,0 +1,218 @@
+//! Graphs that fail, hang or depend on their neighbours: what the others notice of it is nothing.
+
+use std::{
+    io::Write,
+    net::TcpStream,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::{
+    harness::{Server, install, instance, root, until},
+    watch::repack,
+};
+
+/// A package around a graph from `x` to `y`, one number a row each; packed without the gate.
+pub fn number_package(models: &Path, name: &str, graph: &str, golden: &[(f64, f64)]) {
+    let directory = models.join(format!(".{name}"));
+    fs_err::create_dir_all(&directory).unwrap();
+    fs_err::copy(root().join("tests/fixtures/onnx").join(graph), directory.join("model.onnx")).unwrap();
+    let side = |field: &str| json!({"type": "object", "properties": {field: {"type": "number"}}, "required": [field], "additionalProperties": false});
+    fs_err::write(directory.join("schema.json"), json!({"input": side("x"), "output": side("y")}).to_string()).unwrap();
+    if golden.is_empty() {
+        fs_err::write(directory.join("serving.json"), "{\"batching\": {\"independent_rows\": true}}").unwrap();
+    } else {
+        let lines: String = golden.iter().map(|(x, y)| format!("{}\n", json!({"input": {"x": x}, "output": {"y": y}}))).collect();
+        fs_err::write(directory.join("golden.jsonl"), lines).unwrap();
+    }
+    repack(&directory, name, "1.0.0");
+    fs_err::create_dir_all(models.join(name)).unwrap();
+    fs_err::rename(&directory, models.join(name).join("1.0.0")).unwrap();
+}
+
+fn one(name: &str, graph: &str) -> TempDir {
+    let models = tempfile::tempdir().unwrap();
+    number_package(models.path(), name, graph, &[]);
+    models
+}
+
+/// The statuses and bodies of requests that are sent at once, in their order.
+fn at_once(server: &Server, path: &str, values: &[f64]) -> Vec<(u16, Value)> {
+    std::thread::scope(|scope| {
+        let callers: Vec<_> = values
+            .iter()
+            .map(|x| {
+                scope.spawn(move || {
+                    let response = server.predict(path, &json!({"x": x}));
+                    (response.status().as_u16(), response.json().unwrap())
+                })
+            })
+            .collect();
+        callers.into_iter().map(|caller| caller.join().unwrap()).collect()
+    })
+}
+
+#[test]
+fn one_bad_row_does_not_fail_its_neighbours() {
+    for (graph, bad) in [("fails_rows.onnx", 50.0), ("nan_rows.onnx", -1.0)] {
+        let models = one("rows", graph);
+        // Long enough that all of them share a run.
+        let server = Server::start(models.path(), &[("batching.max_delay_us", "300000"), ("batching.max_batch_size", "12")]);
+        let mut values = vec![3.0; 12];
+        values[5] = bad;
+        let answers = at_once(&server, "/predict", &values);
+        for (index, (status, body)) in answers.iter().enumerate() {
+            assert_eq!(*status, if index == 5 { 500 } else { 200 }, "{graph}: {index}: {body}");
+        }
+        assert_eq!(server.metric("predictd_errors_total{kind=\"inference\",model=\"rows\",version=\"1.0.0\"}"), 1.0);
+        let sum = server.metric("predictd_batch_size_sum{model=\"rows\",version=\"1.0.0\"}");
+        let count = server.metric("predictd_batch_size_count{model=\"rows\",version=\"1.0.0\"}");
+        assert!(sum / count > 1.5, "they did not share a run: {sum} rows in {count} runs");
+        let problem = &answers[5].1;
+        assert!(!problem.to_string().contains("onnx"), "the library's text names files of the server: {problem}");
+        assert!(problem["request_id"].is_string());
+        assert_eq!(server.metric("predictd_worker_panics_total"), 0.0);
+    }
+}
+
+#[test]
+fn a_graph_whose_rows_depend_on_each_other_is_not_batched() {
+    let models = tempfile::tempdir().unwrap();
+    let directory = models.path().join("coupled/1.0.0");
+    fs_err::create_dir_all(&directory).unwrap();
+    fs_err::copy(root().join("tests/fixtures/onnx/batch_coupled.onnx"), directory.join("model.onnx")).unwrap();
+    let side = |field: &str| {
+        let array = json!({"type": "array", "minItems": 3, "maxItems": 3, "items": {"type": "number"}});
+        json!({"type": "object", "properties": {field: array}, "required": [field], "additionalProperties": false})
+    };
+    fs_err::write(directory.join("schema.json"), json!({"input": side("x"), "output": side("y")}).to_string()).unwrap();
+    let golden = "{\"input\": {\"x\": [1, 2, 3]}, \"output\": {\"y\": [0, 0, 0]}}\n{\"input\": {\"x\": [4, 5, 6]}, \"output\": {\"y\": [0, 0, 0]}}\n";
+    fs_err::write(directory.join("golden.jsonl"), golden).unwrap();
+    repack(&directory, "coupled", "1.0.0");
+    let (code, output, _) = crate::harness::predictd(&["verify", directory.to_str().unwrap()], "", &[]);
+    assert_eq!(code, 0, "{output}");
+    assert!(output.contains("not batched: golden example 1 answers otherwise beside others"), "{output}");
+    let server = Server::start(models.path(), &[("batching.max_delay_us", "100000")]);
+    let body = json!({"instances": [{"x": [1, 2, 3]}, {"x": [7, 8, 9]}]});
+    let answer: Value = server.predict("/predict", &body).json().unwrap();
+    assert_eq!(answer["predictions"], json!([{"y": [0.0, 0.0, 0.0]}, {"y": [0.0, 0.0, 0.0]}]));
+    assert_eq!(server.get_json("/models/coupled/versions/1.0.0")["serving"]["batched"], false);
+
+    // Who says that its rows are independent is held to it.
+    fs_err::write(directory.join("serving.json"), "{\"batching\": {\"independent_rows\": true}}").unwrap();
+    repack(&directory, "coupled", "1.0.0");
+    let (code, output, _) = crate::harness::predictd(&["verify", directory.to_str().unwrap()], "", &[]);
+    assert_eq!(code, 1);
+    assert!(output.contains("serving.json /batching/independent_rows"), "{output}");
+}
+
+#[test]
+fn a_run_that_exceeds_its_deadline_is_stopped() {
+    let models = one("slow", "slow_rows.onnx");
+    let server = Server::start(models.path(), &[("runtime.workers", "1")]);
+    let start = Instant::now();
+    let response = server.post("/predict").header("x-request-timeout-ms", "300").body("{\"x\": 1e12}").send().unwrap();
+    assert_eq!(response.status(), 504);
+    assert!(start.elapsed() < Duration::from_secs(10));
+    assert_eq!(server.predict("/predict", &json!({"x": 1})).status(), 200, "the one worker is free again");
+    assert_eq!(server.metric("predictd_wedged_workers"), 0.0);
+    assert_eq!(server.metric("predictd_errors_total{kind=\"timeout\",model=\"slow\",version=\"1.0.0\"}"), 1.0);
+}
+
+#[test]
+fn overload_is_shed_and_probes_answer() {
+    let models = one("slow", "slow_rows.onnx");
+    let server = Server::start(models.path(), &[("server.max_inflight", "4"), ("runtime.workers", "1")]);
+    let held: Vec<TcpStream> = (0..4)
+        .map(|_| {
+            let mut stream = TcpStream::connect(server.address).unwrap();
+            let body = "{\"x\": 1e12}";
+            write!(
+                stream,
+                "POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+                body.len()
+            )
+            .unwrap();
+            stream
+        })
+        .collect();
+    let inflight = "predictd_inflight_requests{model=\"slow\",version=\"1.0.0\"}";
+    until("four are in flight", || (server.metric(inflight) == 4.0).then_some(()));
+    let start = Instant::now();
+    let response = server.post("/predict").body("this is not even looked at").send().unwrap();
+    assert_eq!(response.status(), 503);
+    assert_eq!(response.headers()["retry-after"], "1");
+    assert!(start.elapsed() < Duration::from_secs(1));
+    assert_eq!(server.get("/livez").status(), 200);
+    assert_eq!(server.get("/readyz").status(), 200);
+    assert!(server.metric("predictd_errors_total{kind=\"overloaded\",model=\"slow\",version=\"\"}") >= 1.0);
+    // Callers that hang up free their places.
+    drop(held);
+    until("the places are free", || (server.metric(inflight) == 0.0).then_some(()));
+}
+
+#[test]
+fn a_full_queue_answers_503_and_the_hung_up_are_not_run() {
+    let models = one("slow", "slow_rows.onnx");
+    let settings = [("runtime.workers", "1"), ("batching.queue_capacity", "3"), ("batching.max_batch_size", "1")];
+    let server = Server::start(models.path(), &settings);
+    let send = |x: f64| {
+        let mut stream = TcpStream::connect(server.address).unwrap();
+        let body = format!("{{\"x\": {x}}}");
+        write!(
+            stream,
+            "POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
+        stream
+    };
+    let depth = "predictd_queue_depth{model=\"slow\",version=\"1.0.0\"}";
+    let inflight = "predictd_inflight_requests{model=\"slow\",version=\"1.0.0\"}";
+    let runs = "predictd_batch_size_count{model=\"slow\",version=\"1.0.0\"}";
+    let busy = send(1e12);
+    until("the worker is busy", || (server.metric(inflight) == 1.0 && server.metric(depth) == 0.0).then_some(()));
+    let waiting: Vec<TcpStream> = (0..3).map(|_| send(1.0)).collect();
+    until("the queue is full", || (server.metric(depth) == 3.0).then_some(()));
+    let response = server.predict("/predict", &json!({"x": 1}));
+    assert_eq!(response.status(), 503);
+    assert!(response.text().unwrap().contains("too many requests are waiting"));
+    drop(waiting);
+    until("they hung up", || (server.metric(inflight) == 1.0).then_some(()));
+    let before = server.metric(runs);
+    // There is room again, though the worker is still busy: the dead were thrown out.
+    let alive = send(1.0);
+    until("one waits", || (server.metric(inflight) == 2.0).then_some(()));
+    drop(busy);
+    until("the worker is free", || (server.predict("/predict", &json!({"x": 1})).status() == 200).then_some(()));
+    assert!(server.metric(runs) - before <= 4.0, "the hung up were run: {} runs", server.metric(runs) - before);
+    drop(alive);
+}
+
+#[test]
+fn a_worker_that_does_not_come_back_is_replaced() {
+    let models = one("huge", "one_huge_node.onnx");
+    install(models.path(), "diabetes", "1.0.0");
+    let server = Server::start(models.path(), &[("runtime.workers", "1"), ("runtime.max_wedged", "2")]);
+    let wedge = || {
+        let response = server.post("/models/huge/predict").header("x-request-timeout-ms", "100").body("{\"x\": 0.9}").send().unwrap();
+        assert_eq!(response.status(), 504);
+    };
+    wedge();
+    until("the worker is given up", || (server.metric("predictd_wedged_workers") == 1.0).then_some(()));
+    assert_eq!(server.predict("/models/huge/predict", &json!({"x": 0})).status(), 200, "another worker took its place");
+    assert_eq!(server.get("/livez").status(), 200, "one poisonous input must not restart fifty models");
+    wedge();
+    until("the second one, too", || (server.metric("predictd_wedged_workers") == 2.0).then_some(()));
+    let response = server.get("/livez");
+    assert_eq!(response.status(), 503);
+    assert!(response.text().unwrap().contains("2 engine threads hang"));
+    let reasons = server.get_json("/readyz");
+    assert!(reasons["reasons"].to_string().contains("huge"), "its version turns unready when that repeats: {reasons}");
+    assert_eq!(server.predict("/models/diabetes/predict", &instance("diabetes", "1.0.0")).status(), 200);
+    until("they came back", || (server.metric("predictd_wedged_workers") == 0.0).then_some(()));
+    assert_eq!(server.get("/livez").status(), 200);
+}
