@@ -60,7 +60,8 @@ fn files_are_what_the_manifest_says() {
     let directory = tempfile::tempdir().unwrap();
     let outside = directory.path().join("outside.txt");
     fs_err::write(&outside, "outside").unwrap();
-    let cases: Vec<(&str, &str, Box<dyn Fn(&Path)>)> = vec![
+    type Damage = Box<dyn Fn(&Path)>;
+    let cases: Vec<(&str, &str, Damage)> = vec![
         ("unlisted", "files", Box::new(|path| fs_err::write(path.join("notes.txt"), "x").unwrap())),
         ("missing", "files", Box::new(|path| fs_err::remove_file(path.join("serving.json")).unwrap())),
         ("flipped", "hashes", Box::new(|path| flip(&path.join("model.onnx"), 2000))),
@@ -149,6 +150,7 @@ fn a_remembered_verdict_does_not_spare_the_hashes() {
     flip(&models.path().join("churn/1.1.0/model.onnx"), 3000);
     let server = Server::begin(models.path(), &[("state.url", url)]);
     until("churn is refused", || (server.get_json("/models/churn")["versions"][0]["state"] == "refused").then_some(()));
-    assert_eq!(server.predict("/models/diabetes/predict", &instance("diabetes", "1.0.0")).status(), 200);
+    let predict = || server.predict("/models/diabetes/predict", &instance("diabetes", "1.0.0")).status();
+    until("diabetes answers", || (predict() == 200).then_some(()));
     assert_eq!(server.metric("predictd_model_loads_total{model=\"churn\",outcome=\"refused\",reason=\"hashes\",version=\"1.1.0\"}"), 1.0);
 }
