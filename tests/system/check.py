@@ -112,7 +112,7 @@ def check_silence():
         trace = pathlib.Path(temporary) / "trace"
         environment = {"HOME": home, "XDG_CACHE_HOME": f"{home}/.cache"}
         os.environ.pop("ORT_DISABLE_TELEMETRY", None)
-        with server("strace", "-f", "-qq", "-e", "trace=socket,connect,bind,sendto", "-o", str(trace), environment=environment) as url:
+        with server("strace", "-D", "-f", "-qq", "-e", "trace=socket,connect,bind,sendto", "-o", str(trace), environment=environment) as url:
             post(f"{url}/models/churn/predict", golden("churn", "1.1.0")[0]["input"])
             time.sleep(0.5)  # what phones home does so from a thread of its own
         calls = trace.read_text()
