@@ -41,9 +41,19 @@ struct State {
     closed: bool,
     /// Workers that take jobs.
     alive: usize,
+    /// Workers that sleep, and those of them that were woken but have not yet got up.
+    asleep: usize,
+    waking: usize,
     /// Abandoned workers that have not come back.
     wedged: usize,
     abandoned_at: VecDeque<Instant>,
+}
+
+impl State {
+    fn got_up(&mut self) {
+        self.asleep -= 1;
+        self.waking = self.waking.saturating_sub(1);
+    }
 }
 
 /// The door to a version's engines; dropping it lets the workers finish what waits, and end.
@@ -65,7 +75,8 @@ pub struct BatcherParts {
 
 impl Batcher {
     pub fn start(parts: BatcherParts) -> std::io::Result<Batcher> {
-        let state = State { queue: VecDeque::new(), closed: false, alive: 0, wedged: 0, abandoned_at: VecDeque::new() };
+        let state =
+            State { queue: VecDeque::new(), closed: false, alive: 0, asleep: 0, waking: 0, wedged: 0, abandoned_at: VecDeque::new() };
         let shared = Arc::new(Shared {
             name: parts.name,
             state: Mutex::new(state),
@@ -84,6 +95,8 @@ impl Batcher {
     }
 
     /// Queues rows for a run; the answer comes through the receiver. A refusal costs nothing.
+    ///
+    /// Workers that are awake take the job when they get to it; `wake` sees to it that one is.
     pub fn submit(
         &self,
         inputs: Tensors,
@@ -107,9 +120,16 @@ impl Batcher {
         }
         state.queue.push_back(job);
         self.shared.metrics.queue_depth.set(state.queue.len() as i64);
-        drop(state);
-        self.shared.ready.notify_one();
         Ok(receiver)
+    }
+
+    /// Wakes a worker where jobs wait and all are asleep or busy. To be called after `submit`, and best once for several:
+    /// waking costs more than queueing, and the later it happens the more rows share the run.
+    pub fn wake(&self) {
+        let mut state = self.shared.lock();
+        if !state.queue.is_empty() {
+            self.shared.wake_one(&mut state);
+        }
     }
 
     pub fn policy(&self) -> &BatchPolicy {
@@ -149,6 +169,14 @@ impl Drop for Batcher {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nothing is paid where nobody sleeps: the condition variable would enter the kernel all the same.
+    fn wake_one(&self, state: &mut State) {
+        if state.asleep > state.waking {
+            state.waking += 1;
+            self.ready.notify_one();
+        }
     }
 
     /// The supervisor gave a worker up: another takes its place, unless too many hang already.
@@ -255,15 +283,15 @@ impl Worker {
                 Decision::Take { jobs } => {
                     let jobs = state.queue.drain(..jobs).collect();
                     self.shared.metrics.queue_depth.set(state.queue.len() as i64);
-                    let more = !state.queue.is_empty();
-                    drop(state);
-                    if more {
-                        self.shared.ready.notify_one();
+                    if !state.queue.is_empty() {
+                        self.shared.wake_one(&mut state);
                     }
                     return Some(jobs);
                 }
                 Decision::WaitUntil(then) if !state.closed => {
+                    state.asleep += 1;
                     state = self.shared.ready.wait_timeout(state, then - now).unwrap_or_else(PoisonError::into_inner).0;
+                    state.got_up();
                 }
                 Decision::WaitUntil(_) => {
                     // Closing: what waits is run without further delay.
@@ -271,7 +299,11 @@ impl Worker {
                     return Some(jobs);
                 }
                 Decision::Sleep if state.closed => return None,
-                Decision::Sleep => state = self.shared.ready.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Decision::Sleep => {
+                    state.asleep += 1;
+                    state = self.shared.ready.wait(state).unwrap_or_else(PoisonError::into_inner);
+                    state.got_up();
+                }
             }
         }
     }

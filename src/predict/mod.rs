@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, oneshot};
 pub use error::PredictError;
 
 use crate::{
-    engine::{EngineError, queue::Answer},
+    engine::{EngineError, batch::Batcher, queue::Answer},
     id::PredictionId,
     metrics::{Stage, VersionMetrics},
     package::{
@@ -176,6 +176,10 @@ async fn infer(
     let limit = servable.batcher.policy().max_batch_size;
     if rows <= limit {
         let receiver = servable.batcher.submit(tensors, rows, deadline)?;
+        // Other requests that have arrived get their turn first: they join the same run, and one wake-up serves all.
+        let wake = Wake(&servable.batcher);
+        tokio::task::yield_now().await;
+        drop(wake);
         let answer = receive(receiver, deadline).await?;
         timing.set(Stage::Queue, answer.queued);
         timing.set(Stage::Infer, answer.ran);
@@ -195,6 +199,7 @@ async fn infer(
             && let Some((part, count)) = parts.next()
         {
             waiting.push_back((servable.batcher.submit(part, count, deadline)?, count));
+            servable.batcher.wake();
         }
         let Some((receiver, count)) = waiting.pop_front() else { break };
         let answer = receive(receiver, deadline).await?;
@@ -223,6 +228,15 @@ fn interpret(servable: &Servable, parts: Vec<(Tensors, usize)>) -> Result<(Outpu
         }
     }
     Ok((all.ok_or(PredictError::Broken)?, start.elapsed()))
+}
+
+/// Wakes a worker when dropped: also where the caller hangs up between queueing and waking.
+struct Wake<'a>(&'a Batcher);
+
+impl Drop for Wake<'_> {
+    fn drop(&mut self) {
+        self.0.wake();
+    }
 }
 
 /// Counts a request as in flight while it lives.

@@ -1,0 +1,15 @@
+#!/bin/sh
+# Criterion for the parts, then the whole server under load beside a bare echo and the raw runtime.
+set -eu
+cd "$(dirname "$0")/.."
+if ! command -v wrk >/dev/null 2>&1; then
+  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
+    apt-get update -qq && apt-get install -y -qq --no-install-recommends wrk >/dev/null
+  else
+    echo "bench: install this first: apt-get install wrk" >&2
+    exit 1
+  fi
+fi
+cargo bench --locked --benches -- --warm-up-time 1 --measurement-time 3
+cargo build --release --locked --examples
+python3 scripts/bench.py "$@"
