@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+/// Requests make many small, short-lived allocations on several threads.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 // Not `#[tokio::main]`: the variable below must be set before any thread exists.
 fn main() -> ExitCode {
     // ONNX Runtime's vendor telemetry is on unless this is set before the library is loaded.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use serde_json::Value;
 
 use crate::{
@@ -22,10 +23,18 @@ pub struct Servable {
     pub package: ModelPackage,
     pub transform: Transform,
     pub batcher: Batcher,
+    pub names: Names,
     pub batching: Batching,
     pub workers: usize,
     pub intra_op_threads: usize,
     pub metrics: VersionMetrics,
+}
+
+/// What every answer repeats, as bytes that are shared and not copied.
+pub struct Names {
+    pub model: Bytes,
+    pub version: Bytes,
+    pub digest: Bytes,
 }
 
 /// A version that was loaded and warmed, but has no threads yet.
@@ -48,7 +57,13 @@ impl Servable {
         let name = package.id.to_string();
         let batcher =
             Batcher::start(BatcherParts { name, engines, factory, policy, metrics: engine_metrics, supervisor: Arc::clone(supervisor) })?;
-        Ok(Servable { package, transform, batcher, batching, workers, intra_op_threads, metrics })
+        let shared = |text: &str| Bytes::copy_from_slice(text.as_bytes());
+        let names = Names {
+            model: shared(package.id.name.as_str()),
+            version: shared(package.id.version.as_str()),
+            digest: shared(package.digest()),
+        };
+        Ok(Servable { package, transform, batcher, names, batching, workers, intra_op_threads, metrics })
     }
 
     pub fn id(&self) -> &ModelId {

@@ -18,18 +18,24 @@ pub struct Context {
 }
 
 /// The client's request id, or one of ours where it sent none that can be echoed.
-pub struct RequestId {
-    given: Option<HeaderValue>,
-    own: PredictionId,
+pub enum RequestId {
+    Given(HeaderValue),
+    Own(PredictionId),
 }
 
 impl RequestId {
-    pub fn to_header(&self) -> Option<HeaderValue> {
-        self.given.clone().or_else(|| HeaderValue::from_str(&self.own.to_string()).ok())
+    fn to_header(&self) -> Option<HeaderValue> {
+        match self {
+            RequestId::Given(value) => Some(value.clone()),
+            RequestId::Own(id) => HeaderValue::from_str(id.write(&mut [0; 26])).ok(),
+        }
     }
 
     pub fn to_text(&self) -> String {
-        self.given.as_ref().and_then(|value| value.to_str().ok()).map_or_else(|| self.own.to_string(), str::to_owned)
+        match self {
+            RequestId::Given(value) => value.to_str().unwrap_or_default().to_owned(),
+            RequestId::Own(id) => id.to_string(),
+        }
     }
 }
 
@@ -70,12 +76,12 @@ impl Trace {
 
 impl Context {
     pub fn new(headers: &HeaderMap) -> Context {
-        let own = PredictionId::new();
-        let given = headers.get("x-request-id").filter(|value| can_be_echoed(value)).cloned();
-        let trace = headers.get("traceparent").and_then(|value| value.to_str().ok()).and_then(|text| Trace::parse(text, own.random_bits()));
-        let timeout =
-            headers.get("x-request-timeout-ms").and_then(|value| value.to_str().ok()?.trim().parse().ok()).map(Duration::from_millis);
-        Context { started: Instant::now(), request_id: RequestId { given, own }, trace, timeout }
+        let started = Instant::now();
+        let given = headers.get("x-request-id").filter(|value| can_be_echoed(value));
+        let request_id = given.map_or_else(|| RequestId::Own(PredictionId::new()), |value| RequestId::Given(value.clone()));
+        let trace = headers.get("traceparent").and_then(|value| Trace::parse(value.to_str().ok()?, PredictionId::new().random_bits()));
+        let timeout = headers.get("x-request-timeout-ms").and_then(|value| value.to_str().ok()?.trim().parse().ok());
+        Context { started, request_id, trace, timeout: timeout.map(Duration::from_millis) }
     }
 
     /// Until when the answer must be there: the server's limit, or less where the client asks for less.

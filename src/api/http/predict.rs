@@ -1,7 +1,6 @@
 //! `POST .../predict`: from an HTTP request to the straight line and back.
 
 use std::{
-    fmt::Write,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -11,8 +10,8 @@ use axum::{
     extract::{Path, Request, State, rejection::PathRejection},
     response::Response,
 };
-use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, header};
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use crate::{
     api::http::{
@@ -26,9 +25,15 @@ use crate::{
     error::ErrorCode,
     metrics::{Stage, VersionMetrics},
     package::fault::Fault,
-    predict::{Failure, HEAVY_ROWS, PredictError, PredictRequest, Prediction},
+    predict::{Failure, HEAVY_ROWS, PredictError, PredictRequest, Prediction, Timing},
     registry::route::Target,
 };
+
+const X_PREDICTION_ID: HeaderName = HeaderName::from_static("x-prediction-id");
+const X_MODEL_NAME: HeaderName = HeaderName::from_static("x-model-name");
+const X_MODEL_VERSION: HeaderName = HeaderName::from_static("x-model-version");
+const X_MODEL_DIGEST: HeaderName = HeaderName::from_static("x-model-digest");
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
 pub async fn default_model(State(api): State<Arc<Api>>, request: Request) -> Response {
     predict(&api, Target::default(), request).await
@@ -146,17 +151,24 @@ fn respond(api: &Api, context: &Context, prediction: &Prediction, body: Bytes, e
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding.name()));
         headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
     }
-    let id = prediction.servable.id();
-    let mut insert = |name: &'static str, text: &str| {
-        if let Ok(value) = HeaderValue::from_str(text) {
+    let names = &prediction.servable.names;
+    // One allocation for all that is new in this answer.
+    let mut text = BytesMut::with_capacity(128);
+    text.extend_from_slice(prediction.id.write(&mut [0; 26]).as_bytes());
+    let prediction_id = text.split().freeze();
+    server_timing(&prediction.timing, &mut text);
+    let values = [
+        (X_PREDICTION_ID, prediction_id),
+        (X_MODEL_NAME, names.model.clone()),
+        (X_MODEL_VERSION, names.version.clone()),
+        (X_MODEL_DIGEST, names.digest.clone()),
+        (SERVER_TIMING, text.freeze()),
+    ];
+    for (name, value) in values {
+        if let Ok(value) = HeaderValue::from_maybe_shared(value) {
             headers.insert(name, value);
         }
-    };
-    insert("x-prediction-id", prediction.id.write(&mut [0; 26]));
-    insert("x-model-name", id.name.as_str());
-    insert("x-model-version", id.version.as_str());
-    insert("x-model-digest", prediction.servable.package.digest());
-    insert("server-timing", &server_timing(prediction));
+    }
     context.write_headers(headers);
 
     let elapsed = context.started.elapsed();
@@ -171,21 +183,22 @@ fn respond(api: &Api, context: &Context, prediction: &Prediction, body: Bytes, e
 }
 
 /// `decode;dur=0.021, ...` in milliseconds; what the client calls decoding includes the preprocessing.
-fn server_timing(prediction: &Prediction) -> String {
-    let timing = &prediction.timing;
-    let spans = [
-        ("decode", timing.get(Stage::Decode) + timing.get(Stage::Preprocess)),
-        ("queue", timing.get(Stage::Queue)),
-        ("infer", timing.get(Stage::Infer)),
-        ("encode", timing.get(Stage::Postprocess) + timing.get(Stage::Encode)),
+fn server_timing(timing: &Timing, text: &mut BytesMut) {
+    let spans: [(&[u8], Duration); 4] = [
+        (b"decode;dur=", timing.get(Stage::Decode) + timing.get(Stage::Preprocess)),
+        (b", queue;dur=", timing.get(Stage::Queue)),
+        (b", infer;dur=", timing.get(Stage::Infer)),
+        (b", encode;dur=", timing.get(Stage::Postprocess) + timing.get(Stage::Encode)),
     ];
-    let mut text = String::with_capacity(80);
-    for (index, (name, elapsed)) in spans.iter().enumerate() {
-        let separator = if index == 0 { "" } else { ", " };
-        let microseconds = elapsed.as_micros();
-        let _ = write!(text, "{separator}{name};dur={}.{:03}", microseconds / 1000, microseconds % 1000);
+    let mut digits = itoa::Buffer::new();
+    for (name, elapsed) in spans {
+        let microseconds = elapsed.as_micros() as u64;
+        text.extend_from_slice(name);
+        text.extend_from_slice(digits.format(microseconds / 1000).as_bytes());
+        text.extend_from_slice(b".");
+        // Three digits: a one in front keeps the zeros.
+        text.extend_from_slice(digits.format(1000 + microseconds % 1000).as_bytes().get(1..).unwrap_or_default());
     }
-    text
 }
 
 fn refuse(api: &Api, target: Target<'_>, context: &Context, refused: &Refused) -> Response {
@@ -223,4 +236,24 @@ fn log_unrouted(api: &Api, target: Target<'_>, context: &Context, refused: &Refu
     let snapshot = api.registry.snapshot();
     let name = target.model.filter(|name| snapshot.models.contains_key(*name)).unwrap_or_default();
     api.log.refused(context, refused.code, name, "", &refused.log_detail, elapsed);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::BytesMut;
+
+    use crate::{api::http::predict::server_timing, metrics::Stage, predict::Timing};
+
+    #[test]
+    fn timing_is_in_milliseconds() {
+        let mut timing = Timing::default();
+        timing.set(Stage::Decode, Duration::from_micros(20));
+        timing.set(Stage::Preprocess, Duration::from_micros(1));
+        timing.set(Stage::Infer, Duration::from_micros(12_345));
+        let mut text = BytesMut::new();
+        server_timing(&timing, &mut text);
+        assert_eq!(text, "decode;dur=0.021, queue;dur=0.000, infer;dur=12.345, encode;dur=0.000");
+    }
 }
