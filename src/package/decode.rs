@@ -271,7 +271,7 @@ impl<'a> Decoder<'a> {
             self.wrong_type(node, Kind::Number, start);
             return Ok(());
         }
-        if node.bounded {
+        if node.bounded && !(node.small_bounds && within(node, value)) {
             self.bounds(node, Exact::read(value, self.cursor.slice(start)), start);
         }
         let Some(column) = node.column else { return Ok(()) };
@@ -292,6 +292,7 @@ impl<'a> Decoder<'a> {
         Ok(())
     }
 
+    #[cold]
     fn bounds(&mut self, node: &'a Node, value: Exact, start: usize) {
         let than = |bound: Option<Exact>| bound.map(|bound| value.compare(bound));
         let bounds = [
@@ -325,7 +326,8 @@ impl<'a> Decoder<'a> {
             self.wrong_type(node, Kind::String, start);
             return;
         }
-        if node.min_length > 0 || node.max_length < usize::MAX {
+        // Characters take one to four bytes: only where that leaves a doubt are they counted.
+        if value.len() > node.max_length || value.len() < node.min_length.saturating_mul(4) {
             let length = value.chars().count();
             if length < node.min_length {
                 self.fault(node, "minLength", format!("must have at least {} characters", node.min_length), start);
@@ -386,15 +388,18 @@ impl<'a> Decoder<'a> {
         let mut expected = 0;
         let mut more = self.cursor.enter(b'}')?;
         while more {
-            let mut scratch = std::mem::take(&mut self.scratch);
-            let key = self.cursor.key(&mut scratch)?;
             // Members mostly come in the order of the schema.
-            let index = match object.properties.get(expected) {
-                Some((name, _)) if name == key => Some(expected),
-                _ => object.properties.iter().position(|(name, _)| name == key),
+            let (index, unknown) = match object.quoted.get(expected) {
+                Some(quoted) if self.cursor.eat_name(quoted)? => (Some(expected), None),
+                _ => {
+                    let mut scratch = std::mem::take(&mut self.scratch);
+                    let key = self.cursor.key(&mut scratch)?;
+                    let index = object.properties.iter().position(|(name, _)| name == key);
+                    let unknown = index.is_none().then(|| key.to_owned());
+                    self.scratch = scratch;
+                    (index, unknown)
+                }
             };
-            let unknown = index.is_none().then(|| key.to_owned());
-            self.scratch = scratch;
             match (index, unknown) {
                 (Some(index), _) => {
                     expected = index + 1;
@@ -428,10 +433,10 @@ impl<'a> Decoder<'a> {
             more = self.cursor.more(b'}')?;
         }
         self.depth -= 1;
-        let missing: Vec<usize> = (0..object.properties.len()).filter(|index| self.seen.get(base + index) == Some(&false)).collect();
-        self.seen.truncate(base);
-        for index in missing {
-            let Some((name, child)) = object.properties.get(index) else { continue };
+        for (index, (name, child)) in object.properties.iter().enumerate() {
+            if self.seen.get(base + index) == Some(&true) {
+                continue;
+            }
             if object.required.contains(&index) {
                 self.path.push(Step::Name(name));
                 self.fault_without_value("required", format!("`{}` is required", shorten(name)));
@@ -439,6 +444,7 @@ impl<'a> Decoder<'a> {
             }
             self.missing(child);
         }
+        self.seen.truncate(base);
         for name in &object.required_others {
             if !others.as_ref().is_some_and(|others| others.contains(name)) {
                 self.fault(node, "required", format!("needs the member \"{name}\""), start);
@@ -448,7 +454,13 @@ impl<'a> Decoder<'a> {
     }
 
     fn unknown_member(&mut self, node: &Node, object: &ObjectNode, name: &str) {
-        let nearest = object.properties.iter().map(|(known, _)| known).min_by_key(|known| strsim::damerau_levenshtein(known, name));
+        if self.faults.len() >= MAX_FAULTS {
+            self.more += 1;
+            return;
+        }
+        // The distance costs the product of the lengths.
+        let candidates = object.properties.iter().map(|(known, _)| known).filter(|_| name.len() <= MAX_ECHO);
+        let nearest = candidates.min_by_key(|known| strsim::damerau_levenshtein(known, name));
         let nearest = nearest.filter(|known| strsim::damerau_levenshtein(known, name) <= known.len().div_ceil(3));
         let hint = nearest.map(|known| format!("; did you mean \"{known}\"?")).unwrap_or_default();
         let shown = if node.pii { "a member".to_owned() } else { format!("\"{}\"", shorten(name)) };
@@ -668,6 +680,10 @@ impl<'a> Decoder<'a> {
     /// A violated rule, with the value that violates it unless the field is personal.
     #[cold]
     fn fault(&mut self, node: &Node, keyword: &'static str, rule: String, start: usize) {
+        if self.faults.len() >= MAX_FAULTS {
+            self.more += 1;
+            return;
+        }
         if node.pii {
             return self.fault_without_echo(keyword, rule);
         }
@@ -704,6 +720,16 @@ impl<'a> Decoder<'a> {
         });
         name.map_or_else(|| "the instance".to_owned(), |name| format!("`{name}`"))
     }
+}
+
+/// Whether a number that a double holds exactly keeps all bounds; `false` also where that must be looked at closely.
+fn within(node: &Node, value: f64) -> bool {
+    value.abs() < 1e15
+        && node.minimum.is_none_or(|bound| value >= bound.value)
+        && node.maximum.is_none_or(|bound| value <= bound.value)
+        && node.exclusive_minimum.is_none_or(|bound| value > bound.value)
+        && node.exclusive_maximum.is_none_or(|bound| value < bound.value)
+        && node.multiple_of.is_none()
 }
 
 fn malformed(detail: String) -> DecodeError {

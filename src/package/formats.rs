@@ -102,6 +102,11 @@ impl Exact {
         Some(Exact { value, whole: whole.or_else(|| whole_of(value)) })
     }
 
+    /// Whether a double tells it apart from its neighbours.
+    pub fn is_small(self) -> bool {
+        self.value.abs() < EXACT_DOUBLES
+    }
+
     /// A number of a request: its value, and the text that it was read from.
     pub fn read(value: f64, text: &[u8]) -> Exact {
         let whole = if value.abs() < EXACT_DOUBLES { None } else { std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()) };

@@ -33,14 +33,14 @@ impl Kind {
 }
 
 pub struct Cursor<'a> {
+    whole: &'a str,
     text: &'a [u8],
     position: usize,
 }
 
 impl<'a> Cursor<'a> {
-    /// The text must be UTF-8: strings are handed out unchecked in that respect.
     pub fn new(text: &'a str) -> Cursor<'a> {
-        Cursor { text: text.as_bytes(), position: 0 }
+        Cursor { whole: text, text: text.as_bytes(), position: 0 }
     }
 
     pub fn position(&self) -> usize {
@@ -149,6 +149,17 @@ impl<'a> Cursor<'a> {
         Ok(key)
     }
 
+    /// Passes a member's name that stands here as `quoted` (with its quotes), and the colon; `false` where another does.
+    #[inline]
+    pub fn eat_name(&mut self, quoted: &[u8]) -> Result<bool> {
+        if quoted.is_empty() || !self.text.get(self.position..).is_some_and(|rest| rest.starts_with(quoted)) {
+            return Ok(false);
+        }
+        self.position += quoted.len();
+        self.skip_space();
+        if self.eat(b':') { Ok(true) } else { self.fail("expected :") }
+    }
+
     /// A string: borrowed from the text where it has no escapes.
     #[inline]
     pub fn string<'s>(&mut self, scratch: &'s mut Vec<u8>) -> Result<&'s str>
@@ -173,8 +184,8 @@ impl<'a> Cursor<'a> {
             }
         }
         self.position = end + 1;
-        // Cut at quotes, so between characters: never an error.
-        std::str::from_utf8(self.text.get(start..end).unwrap_or_default()).or(Err(SyntaxError { offset: start, detail: "not UTF-8" }))
+        // Cut at quotes, so between characters: always some.
+        self.whole.get(start..end).ok_or(SyntaxError { offset: start, detail: "not UTF-8" })
     }
 
     #[cold]
@@ -255,31 +266,34 @@ impl<'a> Cursor<'a> {
     pub fn number(&mut self) -> Result<f64> {
         let start = self.position;
         let negative = self.eat(b'-');
+        let rest = self.text.get(self.position..).unwrap_or_default();
         let mut mantissa = 0u64;
-        let mut digits = 0;
-        let whole = self.position;
-        while let Some(byte @ b'0'..=b'9') = self.byte() {
+        let mut at = 0;
+        while let Some(byte @ b'0'..=b'9') = rest.get(at) {
             mantissa = mantissa.wrapping_mul(10).wrapping_add(u64::from(byte - b'0'));
-            digits += 1;
-            self.position += 1;
+            at += 1;
         }
-        if digits == 0 || (digits > 1 && self.text.get(whole) == Some(&b'0')) {
+        let mut digits = at;
+        if digits == 0 || (digits > 1 && rest.first() == Some(&b'0')) {
+            self.position += at;
             return self.fail("a number must begin with one digit from 1 to 9, or a single 0");
         }
-        let mut exponent = 0i32;
-        if self.eat(b'.') {
-            let before = digits;
-            while let Some(byte @ b'0'..=b'9') = self.byte() {
+        let mut fraction = 0;
+        if rest.get(at) == Some(&b'.') {
+            at += 1;
+            let first = at;
+            while let Some(byte @ b'0'..=b'9') = rest.get(at) {
                 mantissa = mantissa.wrapping_mul(10).wrapping_add(u64::from(byte - b'0'));
-                digits += 1;
-                exponent -= 1;
-                self.position += 1;
+                at += 1;
             }
-            if digits == before {
-                return self.fail("expected a digit after the decimal point");
-            }
+            fraction = at - first;
+            digits += fraction;
         }
-        let mut simple = digits <= 15 && exponent >= -22;
+        self.position += at;
+        if at > digits && fraction == 0 {
+            return self.fail("expected a digit after the decimal point");
+        }
+        let mut simple = digits <= 15 && fraction <= 22;
         if let Some(b'e' | b'E') = self.byte() {
             simple = false;
             self.position += 1;
@@ -298,7 +312,7 @@ impl<'a> Cursor<'a> {
                 1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21,
                 1e22,
             ];
-            let value = mantissa as f64 / POWERS.get(exponent.unsigned_abs() as usize).copied().unwrap_or(1.0);
+            let value = mantissa as f64 / POWERS.get(fraction).copied().unwrap_or(1.0);
             return Ok(if negative { -value } else { value });
         }
         let value = std::str::from_utf8(self.slice(start)).ok().and_then(|text| text.parse::<f64>().ok()).unwrap_or(f64::NAN);

@@ -107,11 +107,15 @@ pub(super) struct Node {
     pub plain: bool,
     /// Some rule for numbers beyond their type.
     pub bounded: bool,
+    /// All of these rules are about numbers that a double holds exactly.
+    pub small_bounds: bool,
 }
 
 #[derive(Debug)]
 pub(super) struct ObjectNode {
     pub properties: Vec<(String, Node)>,
+    /// The properties' names as JSON mostly has them, quotes included; empty where a name needs escapes.
+    pub quoted: Vec<Vec<u8>>,
     pub required: Vec<usize>,
     /// Required, but not among the properties.
     pub required_others: Vec<String>,
@@ -225,6 +229,11 @@ fn fail<T>(place: &Place, keyword: &str, detail: impl Into<String>) -> Result<T,
     Err(SchemaError { pointer, detail: detail.into() })
 }
 
+/// A name with its quotes; empty where JSON needs an escape in it.
+fn quoted(name: &str) -> Vec<u8> {
+    if name.bytes().any(|byte| byte < 0x20 || matches!(byte, b'"' | b'\\')) { Vec::new() } else { format!("\"{name}\"").into_bytes() }
+}
+
 /// The texts of an enumeration that has nothing else but null.
 fn choices(values: &[Value]) -> Option<Vec<String>> {
     let texts = values.iter().filter(|value| !value.is_null());
@@ -319,6 +328,7 @@ impl Compiler {
             column: None,
             plain: false,
             bounded: false,
+            small_bounds: false,
         };
         for (low, high, key) in [(node.min_length, node.max_length, "maxLength"), (node.min_items, node.max_items, "maxItems")] {
             if low > high {
@@ -333,6 +343,7 @@ impl Compiler {
         node.plain = node.enumeration.is_none() && node.constant.is_none();
         let bounds = [node.minimum, node.maximum, node.exclusive_minimum, node.exclusive_maximum, node.multiple_of];
         node.bounded = bounds.iter().any(Option::is_some);
+        node.small_bounds = bounds.iter().flatten().all(|bound| bound.is_small());
         node.column = self.column(&node, place, pii);
         Ok(node)
     }
@@ -386,7 +397,15 @@ impl Compiler {
         let required =
             properties.iter().enumerate().filter(|(_, (name, _))| names.contains(name.as_str())).map(|(index, _)| index).collect();
         let required_others = names.iter().filter(|name| !declared.contains_key(**name)).map(|name| (*name).to_owned()).collect();
-        Ok(Some(ObjectNode { properties, required, required_others, additional, columns: (first_column..self.columns.len()).collect() }))
+        let quoted = properties.iter().map(|(name, _)| quoted(name)).collect();
+        Ok(Some(ObjectNode {
+            properties,
+            quoted,
+            required,
+            required_others,
+            additional,
+            columns: (first_column..self.columns.len()).collect(),
+        }))
     }
 
     fn column(&mut self, node: &Node, place: &Place, pii: Pii) -> Option<ColumnId> {
