@@ -236,7 +236,9 @@ impl<'a> Decoder<'a> {
         match kind {
             Kind::Object => self.object(node)?,
             Kind::Array => self.array(node)?,
-            Kind::Number => self.number(node)?,
+            Kind::Number => {
+                self.number(node)?;
+            }
             Kind::String => self.string(node)?,
             Kind::Bool => {
                 let value = self.cursor.bool()?;
@@ -263,18 +265,18 @@ impl<'a> Decoder<'a> {
         Ok(())
     }
 
-    fn number(&mut self, node: &'a Node) -> Pass<()> {
+    fn number(&mut self, node: &'a Node) -> Pass<f64> {
         let start = self.cursor.position();
         let value = self.cursor.number()?;
         let whole = value.fract() == 0.0;
         if !(node.types.has(Types::NUMBER) || (whole && node.types.has(Types::INTEGER))) {
             self.wrong_type(node, Kind::Number, start);
-            return Ok(());
+            return Ok(value);
         }
         if node.bounded && !(node.small_bounds && within(node, value)) {
             self.bounds(node, Exact::read(value, self.cursor.slice(start)), start);
         }
-        let Some(column) = node.column else { return Ok(()) };
+        let Some(column) = node.column else { return Ok(value) };
         let mut too_large = false;
         match self.columns.columns.get_mut(column) {
             Some(Column::Number(values)) => values.push(value),
@@ -289,7 +291,7 @@ impl<'a> Decoder<'a> {
         if too_large {
             self.fault(node, "dtype", "must fit a 64-bit integer".to_owned(), start);
         }
-        Ok(())
+        Ok(value)
     }
 
     #[cold]
@@ -484,7 +486,7 @@ impl<'a> Decoder<'a> {
             return Ok(());
         }
         let Some(column) = node.column else {
-            return self.elements(node, start, &mut None).map(|_| ());
+            return self.elements(node, &mut None).map(|_| ());
         };
         let mut numbers = Vec::new();
         let first = match self.columns.columns.get_mut(column) {
@@ -495,7 +497,7 @@ impl<'a> Decoder<'a> {
             _ => 0,
         };
         let mut sink = Some(numbers);
-        let shape = self.elements(node, start, &mut sink);
+        let shape = self.elements(node, &mut sink);
         if let Some(Column::Array(arrays)) = self.columns.columns.get_mut(column) {
             arrays.values = sink.unwrap_or_default();
             if let Ok(shape) = &shape {
@@ -506,7 +508,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// The elements of an array: their shape where it is regular, their numbers into `sink` where there is one.
-    fn elements(&mut self, node: &'a Node, start: usize, sink: &mut Option<Vec<f64>>) -> Pass<Option<Vec<usize>>> {
+    fn elements(&mut self, node: &'a Node, sink: &mut Option<Vec<f64>>) -> Pass<Option<Vec<usize>>> {
         self.deepen()?;
         let mut count = 0;
         let mut inner: Option<Option<Vec<usize>>> = None;
@@ -542,7 +544,6 @@ impl<'a> Decoder<'a> {
         if count > node.max_items {
             self.fault_without_echo("maxItems", format!("must have at most {} elements, has {count}", node.max_items));
         }
-        let _ = start;
         let below = inner.unwrap_or(Some(Vec::new()));
         Ok(below.map(|below| {
             let mut shape = vec![count];
@@ -554,24 +555,16 @@ impl<'a> Decoder<'a> {
     fn element(&mut self, child: &'a Node, sink: &mut Option<Vec<f64>>) -> Pass<Option<Vec<usize>>> {
         let kind = self.cursor.peek()?;
         let start = self.cursor.position();
-        match (kind, &mut *sink) {
-            (Kind::Number, Some(_)) => {
-                self.number(child)?;
+        match (kind, sink.as_mut()) {
+            (Kind::Number, Some(values)) => {
+                values.push(self.number(child)?);
                 if !child.plain {
                     self.listed(child, start);
-                }
-                // Read twice only in that the digits are looked at again; columns of arrays have no other place for them.
-                let end = self.cursor.position();
-                self.cursor.rewind(start);
-                let value = self.cursor.number()?;
-                self.cursor.rewind(end);
-                if let Some(values) = sink {
-                    values.push(value);
                 }
                 Ok(Some(Vec::new()))
             }
             (Kind::Array, Some(_)) if child.types.has(Types::ARRAY) => {
-                let shape = self.elements(child, start, sink)?;
+                let shape = self.elements(child, sink)?;
                 if !child.plain {
                     self.listed(child, start);
                 }
@@ -634,6 +627,9 @@ impl<'a> Decoder<'a> {
 
     /// Fills the columns of a value that is absent or null.
     fn missing(&mut self, node: &Node) {
+        if !self.faults.is_empty() {
+            return; // Nobody will read the columns, and thousands of empty instances must not fill memory.
+        }
         if let Some(column) = node.column.and_then(|column| self.columns.columns.get_mut(column)) {
             column.push_missing();
         }
