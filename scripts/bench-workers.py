@@ -10,7 +10,6 @@ import pathlib
 import re
 import subprocess
 import tempfile
-import urllib.request
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 import numpy as np
@@ -46,7 +45,7 @@ def package(root, mib):
     pathlib.Path(rows).write_text(json.dumps(row) + "\n", encoding="utf-8")
     directory = f"{root}/models/dense/1.0.0"
     subprocess.run([PREDICTD, "init", model, "--sample", rows, "--name", "dense", "--output", directory], check=True, stdout=subprocess.DEVNULL)
-    pathlib.Path(directory, "serving.json").write_text(json.dumps({"batching": {"rows_independent": True}}), encoding="utf-8")
+    pathlib.Path(directory, "serving.json").write_text(json.dumps({"batching": {"independent_rows": True}}), encoding="utf-8")
     subprocess.run([PREDICTD, "pack", directory], check=True, stdout=subprocess.DEVNULL)
     return json.dumps(row)
 

@@ -12,7 +12,7 @@ use anyhow::{Context, bail};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     net::TcpListener,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::watch,
 };
 
@@ -62,6 +62,8 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
     let library = find_library(config)?;
     // The port comes first: a second server on it must fail at once, and connections may wait while models load.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(cores()).thread_name("network").enable_all().build()?;
+    // From here on a signal is a request to stop, however early it comes.
+    let signals = runtime.block_on(async { Signals::install() })?;
     let listener = runtime.block_on(bind(config.server.listen))?;
     let onnxruntime = Runtime::load(&library)?;
     let metrics = Metrics::new(config.cost.dollars_per_core_hour)?;
@@ -71,7 +73,14 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
     let supervisor = Arc::new(Supervisor::start()?);
     let registry = Registry::default();
     let remembered = Remembered::new(config.state.directory(), onnxruntime.version());
-    let loader = Loader { trial: trial(config, &library)?, runtime: onnxruntime, remembered, config: config.clone(), cores: cores() };
+    let loader = Loader {
+        trial: trial(config, &library)?,
+        runtime: onnxruntime,
+        remembered,
+        config: config.clone(),
+        metrics: metrics.clone(),
+        cores: cores(),
+    };
     let watch = Watch::start(WatchParts {
         registry: registry.clone(),
         loader: Arc::new(loader),
@@ -88,7 +97,7 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
         request_log: config.telemetry.request_log,
         dropped_log_lines: telemetry.dropped_lines(),
     });
-    runtime.block_on(run(listener, config, &registry, &api, &metrics, started))?;
+    runtime.block_on(run(listener, signals, config, &registry, &api, &metrics, started))?;
 
     // Nothing is in flight any more: versions go before the library, the log's last lines go out at the end.
     drop(watch);
@@ -108,16 +117,31 @@ async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     }
 }
 
+/// The signals that end the server.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn install() -> std::io::Result<Signals> {
+        Ok(Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! { _ = self.terminate.recv() => {}, _ = self.interrupt.recv() => {} }
+    }
+}
+
 async fn run(
     listener: TcpListener,
+    mut signals: Signals,
     config: &Config,
     registry: &Registry,
     api: &Arc<Api>,
     metrics: &Metrics,
     started: Instant,
 ) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
     let address = listener.local_addr()?;
     tracing::info!(%address, "listening");
     let (stop, stopped) = watch::channel(false);
@@ -125,11 +149,12 @@ async fn run(
         read_timeout: config.server.read_timeout(),
         max_connections: config.server.max_connections,
         metrics: metrics.clone(),
+        draining: Arc::clone(&api.draining),
     };
     let server = tokio::spawn(http::serve::serve(listener, http::router(Arc::clone(api)), options, stopped));
     let greeting = tokio::spawn(greet(registry.clone(), address, started));
 
-    tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+    signals.next().await;
     greeting.abort();
     tracing::info!(grace_ms = config.server.drain_grace_ms, "shutting down: not ready any more, still serving");
     api.draining.store(true, Ordering::Relaxed);
@@ -144,8 +169,7 @@ async fn run(
     };
     tokio::select! {
         () = drain => {}
-        _ = terminate.recv() => tracing::warn!("second signal: leaving at once"),
-        _ = interrupt.recv() => tracing::warn!("second signal: leaving at once"),
+        () = signals.next() => tracing::warn!("second signal: leaving at once"),
     }
     Ok(())
 }

@@ -13,6 +13,9 @@ use toml::{Table, Value};
 /// The documented defaults; a test holds them against `Config::default()`.
 pub const DEFAULT_FILE: &str = include_str!("../config/predictd.toml");
 
+/// More sessions or threads than this are a mistake in a file, not a wish.
+const MAX_THREADS: usize = 1024;
+
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
@@ -103,7 +106,7 @@ pub enum LogFormat {
 
 /// Which requests get a line in the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[serde(try_from = "TextOrNumber", into = "String")]
 pub enum RequestLog {
     /// Errors, slow requests and 1 % of the rest.
     #[default]
@@ -113,10 +116,22 @@ pub enum RequestLog {
     Rate(f64),
 }
 
-impl TryFrom<String> for RequestLog {
+/// A rate is written as text, like its neighbours, or as the number that it is.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum TextOrNumber {
+    Text(String),
+    Number(f64),
+}
+
+impl TryFrom<TextOrNumber> for RequestLog {
     type Error = String;
 
-    fn try_from(text: String) -> Result<RequestLog, String> {
+    fn try_from(value: TextOrNumber) -> Result<RequestLog, String> {
+        let text = match value {
+            TextOrNumber::Text(text) => text,
+            TextOrNumber::Number(rate) => rate.to_string(),
+        };
         match text.as_str() {
             "errors" => Ok(RequestLog::Errors),
             "all" => Ok(RequestLog::All),
@@ -313,6 +328,10 @@ impl Config {
         if let Some((key, _)) = positive.iter().find(|(_, value)| *value == 0) {
             return Err(format!("`{key}` must be at least 1"));
         }
+        let workers = self.model.values().filter_map(|model| model.workers).chain([self.runtime.workers, self.runtime.intra_op_threads]);
+        if workers.into_iter().any(|count| count > MAX_THREADS) {
+            return Err(format!("`runtime.workers`, `runtime.intra_op_threads` and `[model.NAME] workers` may be at most {MAX_THREADS}"));
+        }
         if !(self.models.poll_seconds.is_finite() && (0.01..=86_400.0).contains(&self.models.poll_seconds)) {
             return Err("`models.poll_seconds` must be from 0.01 to 86400".to_owned());
         }
@@ -333,7 +352,7 @@ impl Config {
             if let Some(version) = &model.version
                 && crate::id::Version::parse(version).is_none()
             {
-                return Err(format!("`model.{name}.version`: \"{version}\" is not a semantic version"));
+                return Err(format!("`model.{name}.version`: \"{version}\" is not a version (like 1.0.0, or a whole number)"));
             }
             if model.batching.max_batch_size == Some(0) || model.batching.queue_capacity == Some(0) {
                 return Err(format!("`model.{name}.batching`: sizes must be at least 1"));
@@ -493,6 +512,7 @@ mod tests {
         assert_eq!(config.models.required, ["churn", "digits"]);
         assert_eq!(config.models.promote, Promote::Newest);
         assert_eq!(config.telemetry.request_log, RequestLog::Rate(0.5));
+        assert_eq!(load("[telemetry]\nrequest_log = 0.25", &[]).unwrap().telemetry.request_log, RequestLog::Rate(0.25));
         assert_eq!(config.pinned("churn"), Some("1.0.0"));
         assert_eq!((config.batching_of("churn").max_delay_us, config.batching_of("other").max_delay_us), (5, 0));
     }
@@ -505,7 +525,7 @@ mod tests {
             ("[model.churn]\nworker = 1", "FILE: unknown key `model.churn.worker`; did you mean `model.churn.workers`?"),
             ("[server]\nmax_inflight = 0", "FILE: `server.max_inflight` must be at least 1"),
             ("[models]\ndefault = \"../x\"", "FILE: `models.default`: \"../x\" is not a model name"),
-            ("[model.churn]\nversion = \"1\"", "FILE: `model.churn.version`: \"1\" is not a semantic version"),
+            ("[model.churn]\nversion = \"1.0\"", "FILE: `model.churn.version`: \"1.0\" is not a version (like 1.0.0, or a whole number)"),
             ("[state]\nurl = \"s3://bucket\"", "FILE: `state.url` must be a local directory or a file:// URL"),
         ];
         for (text, expected) in cases {

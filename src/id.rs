@@ -27,11 +27,12 @@ impl std::borrow::Borrow<str> for ModelName {
 
 impl fmt::Display for ModelName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.pad(&self.0)
     }
 }
 
-/// A semantic version without build metadata, ordered as semver orders; printed as it was written.
+/// A semantic version without build metadata, or a whole number (as bare repositories have them), ordered as semver orders;
+/// printed as it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Version {
     text: Arc<str>,
@@ -40,13 +41,27 @@ pub struct Version {
 
 impl Version {
     pub fn parse(text: &str) -> Option<Version> {
-        let semver = semver::Version::parse(text).ok()?;
+        let semver = match semver::Version::parse(text) {
+            Ok(semver) => semver,
+            Err(_) => semver::Version::new(whole_number(text)?, 0, 0),
+        };
         (semver.build.is_empty() && text.len() <= 128).then(|| Version { text: Arc::from(text), semver })
+    }
+
+    /// Whether it is a whole number.
+    pub fn is_number(&self) -> bool {
+        whole_number(&self.text).is_some()
     }
 
     pub fn as_str(&self) -> &str {
         &self.text
     }
+}
+
+/// Without sign and leading zeros, so that each number has one name.
+fn whole_number(text: &str) -> Option<u64> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit()) && (text.len() == 1 || !text.starts_with('0'));
+    text.parse().ok().filter(|_| digits)
 }
 
 impl PartialOrd for Version {
@@ -57,13 +72,13 @@ impl PartialOrd for Version {
 
 impl Ord for Version {
     fn cmp(&self, other: &Version) -> std::cmp::Ordering {
-        self.semver.cmp(&other.semver)
+        self.semver.cmp(&other.semver).then_with(|| self.text.cmp(&other.text))
     }
 }
 
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.pad(&self.text)
     }
 }
 
@@ -124,10 +139,11 @@ mod tests {
     #[test]
     fn versions_are_ordered_by_their_numbers() {
         let mut versions: Vec<Version> =
-            ["1.10.0", "1.9.0", "2.0.0", "2.0.0-rc.1"].iter().map(|text| Version::parse(text).unwrap()).collect();
+            ["1.10.0", "1.9.0", "2.0.0", "2.0.0-rc.1", "3", "12"].iter().map(|text| Version::parse(text).unwrap()).collect();
         versions.sort();
-        assert_eq!(versions.iter().map(Version::as_str).collect::<Vec<_>>(), ["1.9.0", "1.10.0", "2.0.0-rc.1", "2.0.0"]);
-        for bad in ["1", "1.0", "1.0.0+build", "v1.0.0", "01.0.0", ""] {
+        assert_eq!(versions.iter().map(Version::as_str).collect::<Vec<_>>(), ["1.9.0", "1.10.0", "2.0.0-rc.1", "2.0.0", "3", "12"]);
+        assert!(Version::parse("7").unwrap().is_number() && !Version::parse("7.0.0").unwrap().is_number());
+        for bad in ["1.0", "1.0.0+build", "v1.0.0", "01.0.0", "", "01", "-1", "+1", "99999999999999999999"] {
             assert!(Version::parse(bad).is_none(), "{bad}");
         }
     }

@@ -50,5 +50,27 @@ fn check(config: &Config) -> anyhow::Result<Outcome> {
         say!("FAILED  {} holds no package; the server would not be ready", config.models.root.display());
         return Ok(Outcome::Failed);
     }
-    verify::verify_all(&directories, config, &library, false)
+    let missing = missing_names(config, &directories);
+    for line in &missing {
+        say!("FAILED  {line}");
+    }
+    let outcome = verify::verify_all(&directories, config, &library, false)?;
+    Ok(if missing.is_empty() { outcome } else { Outcome::Failed })
+}
+
+/// What the configuration names, but the directory does not hold.
+fn missing_names(config: &Config, directories: &[PathBuf]) -> Vec<String> {
+    let root = &config.models.root;
+    let holds = |path: PathBuf| directories.iter().any(|directory| directory.starts_with(&path));
+    let named = config.models.required.iter().map(|name| ("models.required", name));
+    let named = named.chain((!config.models.default.is_empty()).then_some(("models.default", &config.models.default)));
+    let absent = named.filter(|(_, name)| !holds(root.join(name)));
+    let mut missing: Vec<String> =
+        absent.map(|(key, name)| format!("{key} names {name}, which {} does not hold", root.display())).collect();
+    for (name, model) in &config.model {
+        if let Some(version) = model.version.as_ref().filter(|version| !holds(root.join(name).join(version))) {
+            missing.push(format!("model.{name}.version names {version}, which {} does not hold", root.join(name).display()));
+        }
+    }
+    missing
 }

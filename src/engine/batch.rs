@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use crate::{
     engine::{
         Engine, EngineError, EngineFactory,
-        queue::{Answer, BatchPolicy, Decision, Job, decide, drop_dead},
+        queue::{Answer, BatchPolicy, Decision, Job, Urgency, decide, drop_dead, enqueue},
         supervisor::{Slot, Supervisor},
     },
     metrics::EngineMetrics,
@@ -44,8 +44,8 @@ struct State {
     /// Workers that sleep, and those of them that were woken but have not yet got up.
     asleep: usize,
     waking: usize,
-    /// Abandoned workers that have not come back.
-    wedged: usize,
+    /// Abandoned workers that have not come back; below zero for a moment where one comes back while it is being abandoned.
+    wedged: isize,
     abandoned_at: VecDeque<Instant>,
 }
 
@@ -101,10 +101,11 @@ impl Batcher {
         &self,
         inputs: Tensors,
         rows: usize,
-        deadline: Instant,
+        urgency: Urgency,
     ) -> Result<oneshot::Receiver<Result<Answer, EngineError>>, EngineError> {
         let (reply, receiver) = oneshot::channel();
-        let job = Job { inputs, rows, deadline, enqueued: Instant::now(), reply };
+        let Urgency { deadline, priority } = urgency;
+        let job = Job { inputs, rows, priority, deadline, enqueued: Instant::now(), reply };
         let mut state = self.shared.lock();
         if state.closed {
             return Err(EngineError::Closed);
@@ -118,7 +119,7 @@ impl Batcher {
                 return Err(EngineError::QueueFull);
             }
         }
-        state.queue.push_back(job);
+        enqueue(&mut state.queue, job);
         self.shared.metrics.queue_depth.set(state.queue.len() as i64);
         Ok(receiver)
     }
@@ -189,7 +190,7 @@ impl Shared {
         drop(state);
         self.metrics.wedged_workers.inc();
         tracing::error!(model = %self.name, wedged, "an engine worker does not come back from its run and was abandoned");
-        if wedged > self.workers * 2 {
+        if wedged > (self.workers * 2) as isize {
             tracing::error!(model = %self.name, wedged, "too many hanging workers: no replacement");
             self.refuse_waiting_if_dead();
             return;
@@ -279,6 +280,7 @@ impl Worker {
         loop {
             let now = Instant::now();
             drop_dead(&mut state.queue, now);
+            self.shared.metrics.queue_depth.set(state.queue.len() as i64);
             match decide(&state.queue, &self.shared.policy, now) {
                 Decision::Take { jobs } => {
                     let jobs = state.queue.drain(..jobs).collect();
@@ -384,5 +386,125 @@ impl Worker {
             Err(error) => tracing::error!(model = %self.shared.name, error = %error, "the engine could not be made anew"),
         }
         EngineError::Broken { detail: "an engine worker panicked".to_owned() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+        time::{Duration, Instant},
+    };
+
+    use crate::{
+        engine::{
+            Engine, EngineError, EngineFactory, Interrupt,
+            batch::{Batcher, BatcherParts},
+            queue::{BatchPolicy, Priority, Urgency},
+            supervisor::Supervisor,
+        },
+        metrics::Metrics,
+        package::signature::Signature,
+        tensor::{Data, Tensor, Tensors},
+    };
+
+    /// Panics on negative numbers, gives a row too few on zero, else answers what it was asked.
+    struct StubEngine;
+
+    struct Deaf;
+
+    impl Interrupt for Deaf {
+        fn terminate(&self) {}
+
+        fn reset(&self) {}
+    }
+
+    impl Engine for StubEngine {
+        fn run(&mut self, batch: &Tensors) -> Result<Tensors, EngineError> {
+            let Data::Fp32(values) = batch.0[0].1.data() else { panic!("not what the test sends") };
+            assert!(values.iter().all(|x| *x >= 0.0), "a bug of the library");
+            if values.contains(&0.0) && values.len() > 1 {
+                return Ok(numbers(&values[1..]));
+            }
+            Ok(batch.clone())
+        }
+
+        fn interrupt(&self) -> Arc<dyn Interrupt> {
+            Arc::new(Deaf)
+        }
+    }
+
+    #[derive(Default)]
+    struct StubFactory {
+        signature: Signature,
+        made: AtomicUsize,
+    }
+
+    impl EngineFactory for StubFactory {
+        fn make(&self) -> Result<Box<dyn Engine>, EngineError> {
+            self.made.fetch_add(1, Ordering::SeqCst);
+            Ok(Box::new(StubEngine))
+        }
+
+        fn signature(&self) -> &Signature {
+            &self.signature
+        }
+
+        fn intra_op_threads(&self) -> usize {
+            1
+        }
+    }
+
+    fn numbers(values: &[f32]) -> Tensors {
+        Tensors(vec![(Arc::from("x"), Tensor::new(vec![values.len(), 1], Data::Fp32(values.to_vec().into())).unwrap())])
+    }
+
+    fn batcher(factory: &Arc<StubFactory>, metrics: &Metrics) -> Batcher {
+        let policy = BatchPolicy { max_batch_size: 8, max_delay: Duration::ZERO, queue_capacity: 8 };
+        let factory: Arc<dyn EngineFactory> = factory.clone();
+        let supervisor = Arc::new(Supervisor::start().unwrap());
+        let metrics = metrics.version("stub", "1.0.0").engine;
+        Batcher::start(BatcherParts { name: "stub".to_owned(), engines: vec![Box::new(StubEngine)], factory, policy, metrics, supervisor })
+            .unwrap()
+    }
+
+    /// Queues all before the worker is woken, so that they share a run.
+    fn ask(batcher: &Batcher, values: &[f32]) -> Vec<Result<Tensors, EngineError>> {
+        let urgency = Urgency { deadline: Instant::now() + Duration::from_secs(60), priority: Priority::default() };
+        let receivers: Vec<_> = values.iter().map(|x| batcher.submit(numbers(&[*x]), 1, urgency).unwrap()).collect();
+        batcher.wake();
+        receivers.into_iter().map(|receiver| receiver.blocking_recv().unwrap().map(|answer| answer.outputs)).collect()
+    }
+
+    #[test]
+    fn a_panic_is_answered_and_counted_and_the_worker_comes_back() {
+        let (factory, metrics) = (Arc::new(StubFactory::default()), Metrics::new(0.0).unwrap());
+        let batcher = batcher(&factory, &metrics);
+        assert!(matches!(ask(&batcher, &[-1.0])[0], Err(EngineError::Broken { .. })));
+        assert_eq!((metrics.worker_panics.get(), factory.made.load(Ordering::SeqCst)), (1, 1));
+        assert_eq!(ask(&batcher, &[2.0])[0].as_ref().unwrap(), &numbers(&[2.0]));
+    }
+
+    #[test]
+    fn outputs_without_a_row_for_each_row_fail_only_who_caused_it() {
+        let (factory, metrics) = (Arc::new(StubFactory::default()), Metrics::new(0.0).unwrap());
+        let answers = ask(&batcher(&factory, &metrics), &[1.0, 0.0, 3.0, 4.0]);
+        for (answer, x) in answers.iter().zip([1.0, 0.0, 3.0, 4.0]) {
+            assert_eq!(answer.as_ref().unwrap(), &numbers(&[x]));
+        }
+    }
+
+    #[test]
+    fn a_closed_batcher_answers_what_waits_and_takes_no_more() {
+        let (factory, metrics) = (Arc::new(StubFactory::default()), Metrics::new(0.0).unwrap());
+        let batcher = batcher(&factory, &metrics);
+        let urgency = Urgency { deadline: Instant::now() + Duration::from_secs(60), priority: Priority::default() };
+        let waiting = batcher.submit(numbers(&[1.0]), 1, urgency).unwrap();
+        batcher.close();
+        assert_eq!(waiting.blocking_recv().unwrap().unwrap().outputs, numbers(&[1.0]));
+        assert_eq!(batcher.submit(numbers(&[1.0]), 1, urgency).unwrap_err(), EngineError::Closed);
     }
 }

@@ -2,10 +2,13 @@
 
 use std::{
     ffi::CStr,
+    marker::PhantomData,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
+use bytemuck::Pod;
+use bytes::Bytes;
 use ort::{
     environment::Environment,
     logging::LogLevel,
@@ -16,7 +19,7 @@ use ort::{
 use crate::{
     engine::{Engine, EngineError, EngineFactory, Interrupt},
     package::signature::{Signature, TensorSpec},
-    tensor::{Data, DataType, Dim, Shape, Tensor, Tensors},
+    tensor::{Buffer, Data, DataType, Dim, Shape, Tensor, Tensors},
 };
 
 /// The loaded library: one per process, by its own rule.
@@ -76,20 +79,34 @@ pub struct OnnxFactory {
     path: PathBuf,
     intra_op_threads: usize,
     signature: Arc<Signature>,
+    recheck: Option<Recheck>,
 }
 
+/// Whether the files are still those that were verified.
+pub type Recheck = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
+
 impl OnnxFactory {
+    /// From now on every further session is made only of files that pass `recheck`: they may have been overwritten since.
+    #[must_use]
+    pub fn with_recheck(mut self, recheck: Recheck) -> OnnxFactory {
+        self.recheck = Some(recheck);
+        self
+    }
+
     /// Reads the signature with a first session, which is returned as well so that it need not be made twice.
     pub fn open(runtime: &Runtime, path: &Path, intra_op_threads: usize) -> Result<(OnnxFactory, OnnxEngine), EngineError> {
         let session = make_session(runtime, path, intra_op_threads)?;
         let signature = Arc::new(signature_of(&session).map_err(|detail| load_error(path, detail))?);
         let engine = OnnxEngine::new(session, Arc::clone(&signature))?;
-        Ok((OnnxFactory { runtime: runtime.clone(), path: path.to_path_buf(), intra_op_threads, signature }, engine))
+        Ok((OnnxFactory { runtime: runtime.clone(), path: path.to_path_buf(), intra_op_threads, signature, recheck: None }, engine))
     }
 }
 
 impl EngineFactory for OnnxFactory {
     fn make(&self) -> Result<Box<dyn Engine>, EngineError> {
+        if let Some(recheck) = &self.recheck {
+            recheck().map_err(|detail| load_error(&self.path, detail))?;
+        }
         let session = make_session(&self.runtime, &self.path, self.intra_op_threads)?;
         Ok(Box::new(OnnxEngine::new(session, Arc::clone(&self.signature))?))
     }
@@ -170,9 +187,8 @@ impl Engine for OnnxEngine {
         }
         let outputs = self.session.run_with_options(inputs, &self.options).map_err(run_error)?;
         let mut tensors = Vec::with_capacity(outputs.len());
-        for (index, value) in outputs.values().enumerate() {
-            let Some(spec) = self.signature.outputs.get(index) else { break };
-            let tensor = output_tensor(&value, spec.datatype)
+        for ((_, value), spec) in outputs.into_iter().zip(&self.signature.outputs) {
+            let tensor = output_tensor(value, spec.datatype)
                 .map_err(|detail| EngineError::Run { detail: format!("output `{}`: {detail}", spec.name) })?;
             tensors.push((Arc::clone(&spec.name), tensor));
         }
@@ -215,25 +231,46 @@ fn input_value(tensor: &Tensor) -> ort::Result<SessionInputValue<'_>> {
     }
 }
 
-fn output_tensor(value: &DynValue, datatype: DataType) -> Result<Tensor, String> {
-    fn copy<T: PrimitiveTensorElementType + Clone>(value: &DynValue, wrap: fn(Vec<T>) -> Data) -> Result<Tensor, String> {
-        let (shape, values) = value.try_extract_tensor::<T>().map_err(|error| error.message().to_owned())?;
-        checked(shape, wrap(values.to_vec()))
+/// Outputs from this size on are not copied: the library's value lives on as long as somebody holds the tensor.
+const SHARED_OUTPUT_BYTES: usize = 64 << 10;
+
+fn output_tensor(value: DynValue, datatype: DataType) -> Result<Tensor, String> {
+    fn extract<T: PrimitiveTensorElementType>(value: &DynValue) -> Result<(&OrtShape, &[T]), String> {
+        value.try_extract_tensor::<T>().map_err(|error| error.message().to_owned())
+    }
+    fn take<T: PrimitiveTensorElementType + Pod>(value: DynValue, wrap: fn(Buffer<T>) -> Data) -> Result<Tensor, String> {
+        struct Owner<T>(DynValue, PhantomData<fn() -> T>);
+        impl<T: PrimitiveTensorElementType + Pod> AsRef<[u8]> for Owner<T> {
+            fn as_ref(&self) -> &[u8] {
+                // It could be extracted before it came here.
+                extract::<T>(&self.0).map(|(_, values)| bytemuck::cast_slice(values)).unwrap_or_default()
+            }
+        }
+        let (shape, values) = extract::<T>(&value)?;
+        if size_of_val(values) < SHARED_OUTPUT_BYTES {
+            return checked(shape, wrap(values.to_vec().into()));
+        }
+        let shape = shape.clone();
+        let bytes = Bytes::from_owner(Owner::<T>(value, PhantomData));
+        checked(&shape, wrap(Buffer::from_bytes(bytes).ok_or("its elements are not whole")?))
     }
     match datatype {
-        DataType::Bool => copy(value, Data::Bool),
-        DataType::Uint8 => copy(value, Data::Uint8),
-        DataType::Uint16 => copy(value, Data::Uint16),
-        DataType::Uint32 => copy(value, Data::Uint32),
-        DataType::Uint64 => copy(value, Data::Uint64),
-        DataType::Int8 => copy(value, Data::Int8),
-        DataType::Int16 => copy(value, Data::Int16),
-        DataType::Int32 => copy(value, Data::Int32),
-        DataType::Int64 => copy(value, Data::Int64),
-        DataType::Fp16 => copy(value, Data::Fp16),
-        DataType::Bf16 => copy(value, Data::Bf16),
-        DataType::Fp32 => copy(value, Data::Fp32),
-        DataType::Fp64 => copy(value, Data::Fp64),
+        DataType::Bool => {
+            let (shape, values) = extract::<bool>(&value)?;
+            checked(shape, Data::Bool(values.to_vec()))
+        }
+        DataType::Uint8 => take(value, Data::Uint8),
+        DataType::Uint16 => take(value, Data::Uint16),
+        DataType::Uint32 => take(value, Data::Uint32),
+        DataType::Uint64 => take(value, Data::Uint64),
+        DataType::Int8 => take(value, Data::Int8),
+        DataType::Int16 => take(value, Data::Int16),
+        DataType::Int32 => take(value, Data::Int32),
+        DataType::Int64 => take(value, Data::Int64),
+        DataType::Fp16 => take(value, Data::Fp16),
+        DataType::Bf16 => take(value, Data::Bf16),
+        DataType::Fp32 => take(value, Data::Fp32),
+        DataType::Fp64 => take(value, Data::Fp64),
         DataType::Bytes => {
             let (shape, values) = value.try_extract_strings().map_err(|error| error.message().to_owned())?;
             checked(shape, Data::Bytes(values))

@@ -23,6 +23,40 @@ pub struct BatchPolicy {
     pub queue_capacity: usize,
 }
 
+/// Whose turn it is: lower numbers come first, equals in the order of their arrival.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Priority(u32);
+
+impl Default for Priority {
+    fn default() -> Priority {
+        Priority(2)
+    }
+}
+
+impl Priority {
+    /// As the Open Inference Protocol's `priority` says it: 1 is the highest, 0 means the default.
+    pub fn from_protocol(level: u64) -> Priority {
+        if level == 0 { Priority::default() } else { Priority(u32::try_from(level).unwrap_or(u32::MAX)) }
+    }
+}
+
+/// By when a job must be answered, and before whom.
+#[derive(Clone, Copy, Debug)]
+pub struct Urgency {
+    pub deadline: Instant,
+    pub priority: Priority,
+}
+
+/// Puts a job behind all that are as urgent.
+pub fn enqueue(queue: &mut VecDeque<Job>, job: Job) {
+    if queue.back().is_none_or(|last| last.priority <= job.priority) {
+        queue.push_back(job);
+        return;
+    }
+    let at = queue.partition_point(|waiting| waiting.priority <= job.priority);
+    queue.insert(at, job);
+}
+
 /// What a job's run gave, and where its time went.
 #[derive(Debug)]
 pub struct Answer {
@@ -35,6 +69,7 @@ pub struct Answer {
 pub struct Job {
     pub inputs: Tensors,
     pub rows: usize,
+    pub priority: Priority,
     pub deadline: Instant,
     pub enqueued: Instant,
     pub reply: oneshot::Sender<Result<Answer, EngineError>>,
@@ -65,14 +100,16 @@ pub fn decide(queue: &VecDeque<Job>, policy: &BatchPolicy, now: Instant) -> Deci
     };
     let mut rows = first.rows;
     let mut jobs = 1;
+    let mut oldest = first.enqueued;
     for job in queue.iter().skip(1) {
         if rows + job.rows > policy.max_batch_size || !same_rows(&first.inputs, &job.inputs) {
             return Decision::Take { jobs };
         }
         rows += job.rows;
         jobs += 1;
+        oldest = oldest.min(job.enqueued);
     }
-    let ripe = first.enqueued + policy.max_delay;
+    let ripe = oldest + policy.max_delay;
     if rows >= policy.max_batch_size || ripe <= now { Decision::Take { jobs } } else { Decision::WaitUntil(ripe) }
 }
 
@@ -110,7 +147,7 @@ mod tests {
     use crate::{
         engine::{
             EngineError,
-            queue::{BatchPolicy, Decision, Job, decide, drop_dead},
+            queue::{BatchPolicy, Decision, Job, Priority, decide, drop_dead, enqueue},
         },
         tensor::{Data, Tensor, Tensors},
     };
@@ -118,8 +155,14 @@ mod tests {
     fn job(rows: usize, width: usize, start: Instant) -> (Job, oneshot::Receiver<Result<crate::engine::queue::Answer, EngineError>>) {
         let (reply, receiver) = oneshot::channel();
         let tensor = Tensor::new(vec![rows, width], Data::zeros(crate::tensor::DataType::Fp32, rows * width)).unwrap();
-        let job =
-            Job { inputs: Tensors(vec![(Arc::from("x"), tensor)]), rows, deadline: start + Duration::from_secs(1), enqueued: start, reply };
+        let job = Job {
+            inputs: Tensors(vec![(Arc::from("x"), tensor)]),
+            rows,
+            priority: Priority::default(),
+            deadline: start + Duration::from_secs(1),
+            enqueued: start,
+            reply,
+        };
         (job, receiver)
     }
 
@@ -142,6 +185,22 @@ mod tests {
                 order.extend(taken.iter().map(|job| (job.rows, job.inputs.0[0].1.shape()[1])));
             }
             prop_assert_eq!(order, jobs);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_urgent_go_first_and_equals_keep_their_order(levels in prop::collection::vec(0u64..4, 0..30)) {
+            let start = Instant::now();
+            let mut queue = VecDeque::new();
+            for (index, level) in levels.iter().enumerate() {
+                let (mut job, _) = job(index + 1, 1, start);
+                job.priority = Priority::from_protocol(*level);
+                enqueue(&mut queue, job);
+            }
+            let mut expected: Vec<(Priority, usize)> = levels.iter().enumerate().map(|(index, level)| (Priority::from_protocol(*level), index + 1)).collect();
+            expected.sort();
+            prop_assert_eq!(queue.iter().map(|job| (job.priority, job.rows)).collect::<Vec<_>>(), expected);
         }
     }
 

@@ -5,11 +5,11 @@ use std::{cmp::Ordering, collections::HashSet};
 use serde_json::Value;
 
 use crate::package::{
-    columns::{Column, Columns},
+    columns::{Column, ColumnId, ColumnKind, Columns},
     fault::{Fault, MAX_FAULTS},
     formats::{self, Exact},
     json::{Cursor, Kind, SyntaxError},
-    schema::{Node, ObjectNode, Schema, Types},
+    schema::{ColumnSpec, Node, ObjectNode, Schema, Types},
 };
 
 /// Limits that hold before memory is spent.
@@ -58,6 +58,51 @@ pub fn decode_instance(schema: &Schema, document: &[u8], limits: &DecodeLimits) 
     decoder.finish(outcome, document).map(|decoded| decoded.columns)
 }
 
+/// A field's values in all rows of a request.
+pub struct FieldValues<'a> {
+    pub column: ColumnId,
+    /// A JSON array with a value a row; each may stand in an array of its own.
+    pub text: &'a str,
+}
+
+/// How the rows of other protocols differ from the instances of ours.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RowForm<'a> {
+    /// The fields of rows that are lists; the schema's own order without this.
+    pub names: Option<&'a [String]>,
+    /// Fields that the schema does not know are passed over.
+    pub ignore_unknown: bool,
+    /// Tables have no other way to leave a cell out than null.
+    pub null_is_missing: bool,
+}
+
+/// Decodes a request that comes field by field, as tensors do. A field that is optional or nullable may be null, or an empty
+/// text, in single rows.
+pub fn decode_fields(schema: &Schema, inputs: &[FieldValues<'_>], rows: usize, limits: &DecodeLimits) -> Result<Columns, DecodeError> {
+    let mut decoder = Decoder::over(schema, "", limits);
+    let outcome = decoder.fields(inputs, rows).map(|()| (None, false));
+    let text = decoder.cursor.whole();
+    decoder.finish(outcome, text.as_bytes()).map(|decoded| decoded.columns)
+}
+
+/// Decodes a JSON array of rows: objects, or lists of values.
+pub fn decode_rows(schema: &Schema, rows: &[u8], form: RowForm<'_>, limits: &DecodeLimits) -> Result<Columns, DecodeError> {
+    let mut decoder = Decoder::new(schema, rows, limits)?;
+    decoder.lenient = Lenient { unknown: form.ignore_unknown, null: form.null_is_missing, b64: true };
+    let outcome = decoder.rows(form.names).map(|()| (None, false));
+    decoder.finish(outcome, rows).map(|decoded| decoded.columns)
+}
+
+#[derive(Clone, Copy, Default)]
+struct Lenient {
+    /// Members that the schema does not know are passed over.
+    unknown: bool,
+    /// Null stands for a value that is left out, where it may be left out.
+    null: bool,
+    /// `{"b64": "..."}` stands for bytes, where a text is expected.
+    b64: bool,
+}
+
 /// What ends the pass at once.
 enum Stop {
     Syntax(SyntaxError),
@@ -89,6 +134,7 @@ struct Decoder<'a> {
     seen: Vec<bool>,
     /// `instances` at the root is the envelope's.
     watch_for_envelope: bool,
+    lenient: Lenient,
 }
 
 #[derive(Clone, Copy)]
@@ -101,6 +147,10 @@ impl<'a> Decoder<'a> {
     fn new(schema: &'a Schema, body: &'a [u8], limits: &'a DecodeLimits) -> Result<Decoder<'a>, DecodeError> {
         let text =
             std::str::from_utf8(body).map_err(|error| malformed(format!("the body is not UTF-8 at byte {}", error.valid_up_to())))?;
+        Ok(Decoder::over(schema, text, limits))
+    }
+
+    fn over(schema: &'a Schema, text: &'a str, limits: &'a DecodeLimits) -> Decoder<'a> {
         let mut decoder = Decoder {
             schema,
             limits,
@@ -114,9 +164,10 @@ impl<'a> Decoder<'a> {
             scratch: Vec::new(),
             seen: Vec::new(),
             watch_for_envelope: false,
+            lenient: Lenient::default(),
         };
         decoder.clear();
-        Ok(decoder)
+        decoder
     }
 
     fn clear(&mut self) {
@@ -222,6 +273,163 @@ impl<'a> Decoder<'a> {
         Ok(())
     }
 
+    fn fields(&mut self, inputs: &[FieldValues<'a>], rows: usize) -> Pass<()> {
+        if rows > self.limits.max_instances {
+            return Err(Stop::Request(format!("more than {} rows in one request", self.limits.max_instances)));
+        }
+        let schema = self.schema;
+        let mut given = vec![false; schema.columns().len()];
+        for input in inputs {
+            let Some((spec, node)) = schema.columns().get(input.column).zip(schema.node(input.column)) else { continue };
+            if let Some(given) = given.get_mut(input.column) {
+                *given = true;
+            }
+            self.cursor = Cursor::new(input.text);
+            self.path.push(Step::Name(&spec.name));
+            self.field(spec, node, rows)?;
+            self.path.pop();
+        }
+        for (column, spec) in schema.columns().iter().enumerate().filter(|(column, _)| given.get(*column) == Some(&false)) {
+            if spec.required {
+                self.path.push(Step::Name(&spec.name));
+                self.fault_without_value("required", format!("input `{}` is required", shorten(&spec.name)));
+                self.path.pop();
+            } else if let Some(column) = self.columns.columns.get_mut(column) {
+                (0..rows).for_each(|_| column.push_missing());
+            }
+        }
+        if let Some(name) = schema.required_without_column() {
+            self.fault_without_value("required", format!("the field \"{}\" is required, and no tensor can carry it", shorten(name)));
+        }
+        self.columns.rows = rows;
+        Ok(())
+    }
+
+    fn field(&mut self, spec: &'a ColumnSpec, node: &'a Node, rows: usize) -> Pass<()> {
+        let wrong = |count: &str| Err(Stop::Request(format!("input `{}` has {count} values for {rows} rows", spec.name)));
+        if self.cursor.peek()? != Kind::Array {
+            return Err(Stop::Request(format!("the data of input `{}` must be an array", spec.name)));
+        }
+        let mut more = self.cursor.enter(b']')?;
+        let mut count = 0;
+        while more {
+            if count == rows {
+                return wrong("more");
+            }
+            self.path.push(Step::Index(count));
+            // [n, 1] is a list of lists.
+            let nested = spec.kind != ColumnKind::Array && self.cursor.peek()? == Kind::Array;
+            if nested && !self.cursor.enter(b']')? {
+                return wrong("no");
+            }
+            let left_out = match self.cursor.peek()? {
+                Kind::Null => true,
+                Kind::String => self.cursor.at_empty_string(),
+                _ => false,
+            };
+            if left_out && spec.nullable {
+                self.skip()?;
+                self.missing(node);
+            } else {
+                self.value(node)?;
+            }
+            if nested && self.cursor.more(b']')? {
+                return wrong("several");
+            }
+            self.path.pop();
+            count += 1;
+            more = self.cursor.more(b']')?;
+        }
+        self.cursor.end()?;
+        if count == rows { Ok(()) } else { wrong(&count.to_string()) }
+    }
+
+    fn rows(&mut self, names: Option<&[String]>) -> Pass<()> {
+        let schema = self.schema;
+        let Some(object) = &schema.root.object else { return Ok(()) };
+        let order: Vec<Option<usize>> = match names {
+            None => (0..object.properties.len()).map(Some).collect(),
+            Some(names) => names.iter().map(|name| object.properties.iter().position(|(known, _)| known == name)).collect(),
+        };
+        if let Some(unknown) = order.iter().position(Option::is_none)
+            && !self.lenient.unknown
+        {
+            let name = names.and_then(|names| names.get(unknown)).map_or("", String::as_str);
+            return Err(Stop::Request(format!("\"{}\" is not a known field", shorten(name))));
+        }
+        if order.iter().enumerate().any(|(at, index)| index.is_some() && order.iter().skip(at + 1).any(|other| other == index)) {
+            return Err(Stop::Request("a column occurs twice".to_owned()));
+        }
+        self.path.push(Step::Name("instances"));
+        if self.cursor.peek()? != Kind::Array {
+            return Err(Stop::Request("the rows must be an array".to_owned()));
+        }
+        let mut more = self.cursor.enter(b']')?;
+        if !more {
+            return Err(Stop::Request("there is no row; send at least one".to_owned()));
+        }
+        let mut index = 0;
+        while more {
+            if index == self.limits.max_instances {
+                return Err(Stop::Request(format!("more than {} rows in one request", self.limits.max_instances)));
+            }
+            self.path.push(Step::Index(index));
+            match self.cursor.peek()? {
+                Kind::Object if !(order.len() == 1 && self.at_b64()) => self.instance()?,
+                kind => self.list(object, &order, kind)?,
+            }
+            self.path.pop();
+            index += 1;
+            more = self.cursor.more(b']')?;
+        }
+        self.cursor.end()?;
+        Ok(())
+    }
+
+    /// A row without names: a list of the fields' values, or the one field's value itself.
+    fn list(&mut self, object: &'a ObjectNode, order: &[Option<usize>], kind: Kind) -> Pass<()> {
+        self.deepen()?;
+        let base = self.seen.len();
+        self.seen.resize(base + object.properties.len(), false);
+        let single = match order {
+            [Some(only)] => object.properties.get(*only).filter(|(_, node)| kind != Kind::Array || node.types.has(Types::ARRAY)),
+            _ => None,
+        };
+        if let Some((name, node)) = single {
+            self.property(base, 0, name, node)?;
+        } else if kind != Kind::Array {
+            return Err(Stop::Request("a row must be an object of fields or a list of their values".to_owned()));
+        } else {
+            let mut more = self.cursor.enter(b']')?;
+            let mut count = 0;
+            while more {
+                match order.get(count).copied().flatten().and_then(|index| Some((index, object.properties.get(index)?))) {
+                    Some((index, (name, node))) => self.property(base, index, name, node)?,
+                    None => self.skip()?,
+                }
+                count += 1;
+                more = self.cursor.more(b']')?;
+            }
+            if count != order.len() {
+                self.fault_without_value("items", format!("the row has {count} values, expected {}", order.len()));
+            }
+        }
+        self.depth -= 1;
+        self.complete(object, base);
+        self.columns.rows += 1;
+        Ok(())
+    }
+
+    fn property(&mut self, base: usize, index: usize, name: &'a str, node: &'a Node) -> Pass<()> {
+        if let Some(seen) = self.seen.get_mut(base + index) {
+            *seen = true;
+        }
+        self.path.push(Step::Name(name));
+        self.value(node)?;
+        self.path.pop();
+        Ok(())
+    }
+
     fn instance(&mut self) -> Pass<()> {
         let schema = self.schema;
         self.value(&schema.root)?;
@@ -234,6 +442,7 @@ impl<'a> Decoder<'a> {
         let kind = self.cursor.peek()?;
         let start = self.cursor.position();
         match kind {
+            Kind::Object if self.lenient.b64 && node.types.has(Types::STRING) && !node.types.has(Types::OBJECT) => return self.b64(node),
             Kind::Object => self.object(node)?,
             Kind::Array => self.array(node)?,
             Kind::Number => {
@@ -252,7 +461,7 @@ impl<'a> Decoder<'a> {
             }
             Kind::Null => {
                 self.cursor.null()?;
-                if !node.types.has(Types::NULL) {
+                if !(node.types.has(Types::NULL) || self.lenient.null && self.may_be_left_out(node)) {
                     self.wrong_type(node, kind, start);
                 }
                 self.missing(node);
@@ -321,6 +530,35 @@ impl<'a> Decoder<'a> {
         let outcome = self.cursor.string(&mut scratch).map(|value| self.checked_string(node, value, start));
         self.scratch = scratch;
         outcome.map_err(Stop::from)
+    }
+
+    /// `{"b64": "..."}`: bytes where the field takes bytes, else the text that they are.
+    fn b64(&mut self, node: &'a Node) -> Pass<()> {
+        let wrong = || Stop::Request("bytes are written {\"b64\": \"...\"}".to_owned());
+        let start = self.cursor.position();
+        if !self.cursor.enter(b'}')? || self.cursor.key(&mut self.scratch)? != "b64" || self.cursor.peek()? != Kind::String {
+            return Err(wrong());
+        }
+        if node.base64 {
+            self.string(node)?;
+        } else {
+            let encoded = self.cursor.string(&mut self.scratch)?;
+            let bytes = base64_simd::STANDARD.decode_to_vec(encoded).map_err(|_| wrong())?;
+            let text = String::from_utf8(bytes).map_err(|_| Stop::Request("the bytes of a text must be UTF-8".to_owned()))?;
+            self.checked_string(node, &text, start);
+        }
+        if self.cursor.more(b'}')? { Err(wrong()) } else { Ok(()) }
+    }
+
+    fn at_b64(&mut self) -> bool {
+        let start = self.cursor.position();
+        let found = self.cursor.enter(b'}').is_ok_and(|more| more) && self.cursor.key(&mut self.scratch).is_ok_and(|key| key == "b64");
+        self.cursor.rewind(start);
+        found
+    }
+
+    fn may_be_left_out(&self, node: &Node) -> bool {
+        node.column.and_then(|column| self.schema.columns().get(column)).is_some_and(|spec| spec.nullable)
     }
 
     fn checked_string(&mut self, node: &'a Node, value: &str, start: usize) {
@@ -408,13 +646,8 @@ impl<'a> Decoder<'a> {
                     if self.seen.get(base + index) == Some(&true) {
                         return Err(self.duplicate(object.properties.get(index).map_or("", |(name, _)| name)));
                     }
-                    if let Some(seen) = self.seen.get_mut(base + index) {
-                        *seen = true;
-                    }
                     if let Some((name, node)) = object.properties.get(index) {
-                        self.path.push(Step::Name(name));
-                        self.value(node)?;
-                        self.path.pop();
+                        self.property(base, index, name, node)?;
                     }
                 }
                 (None, unknown) => {
@@ -424,7 +657,7 @@ impl<'a> Decoder<'a> {
                     }
                     self.cursor.peek()?;
                     self.skip()?;
-                    if !object.additional {
+                    if !object.additional && !self.lenient.unknown {
                         self.unknown_member(node, object, &name);
                     }
                     if !others.get_or_insert_default().insert(name.clone()) {
@@ -435,6 +668,17 @@ impl<'a> Decoder<'a> {
             more = self.cursor.more(b'}')?;
         }
         self.depth -= 1;
+        self.complete(object, base);
+        for name in &object.required_others {
+            if !others.as_ref().is_some_and(|others| others.contains(name)) {
+                self.fault(node, "required", format!("needs the member \"{name}\""), start);
+            }
+        }
+        Ok(())
+    }
+
+    /// Fills the properties that were not there, and complains of those that must be.
+    fn complete(&mut self, object: &'a ObjectNode, base: usize) {
         for (index, (name, child)) in object.properties.iter().enumerate() {
             if self.seen.get(base + index) == Some(&true) {
                 continue;
@@ -447,12 +691,6 @@ impl<'a> Decoder<'a> {
             self.missing(child);
         }
         self.seen.truncate(base);
-        for name in &object.required_others {
-            if !others.as_ref().is_some_and(|others| others.contains(name)) {
-                self.fault(node, "required", format!("needs the member \"{name}\""), start);
-            }
-        }
-        Ok(())
     }
 
     fn unknown_member(&mut self, node: &Node, object: &ObjectNode, name: &str) {
@@ -739,7 +977,7 @@ fn place(body: &[u8], offset: usize) -> String {
     format!("line {line}, column {column}")
 }
 
-fn shorten(text: &str) -> String {
+pub(super) fn shorten(text: &str) -> String {
     match text.char_indices().nth(MAX_ECHO) {
         Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
         None => text.to_owned(),

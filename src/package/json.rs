@@ -43,6 +43,15 @@ impl<'a> Cursor<'a> {
         Cursor { whole: text, text: text.as_bytes(), position: 0 }
     }
 
+    pub fn whole(&self) -> &'a str {
+        self.whole
+    }
+
+    /// Whether `""` stands here.
+    pub fn at_empty_string(&self) -> bool {
+        self.text.get(self.position..self.position + 2) == Some(b"\"\"")
+    }
+
     pub fn position(&self) -> usize {
         self.position
     }
@@ -321,6 +330,40 @@ impl<'a> Cursor<'a> {
         }
         self.position = start;
         self.fail("the number is too large")
+    }
+
+    /// Passes over a value by its brackets and quotes; whether it is JSON shows when it is read.
+    pub fn pass(&mut self) -> Result<&'a str> {
+        self.skip_space();
+        let start = self.position;
+        let mut depth = 0usize;
+        loop {
+            match self.byte() {
+                None if depth > 0 => return self.fail("the text ends inside a value"),
+                None => break,
+                Some(b'"') => {
+                    self.position += 1;
+                    loop {
+                        match self.byte() {
+                            None => return self.fail("the string does not end"),
+                            Some(b'"') => break,
+                            Some(b'\\') => self.position += 2,
+                            Some(_) => self.position += 1,
+                        }
+                    }
+                }
+                Some(b'[' | b'{') => depth += 1,
+                Some(b']' | b'}' | b',') if depth == 0 => break,
+                Some(b']' | b'}') => depth -= 1,
+                Some(_) => {}
+            }
+            self.position += 1;
+        }
+        if self.position == start {
+            return self.fail("expected a value");
+        }
+        // Cut at ASCII characters, so between characters: always some.
+        self.whole.get(start..self.position).map(str::trim_ascii_end).ok_or(SyntaxError { offset: start, detail: "not UTF-8" })
     }
 
     /// Nothing but white space may follow.

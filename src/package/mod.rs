@@ -1,10 +1,12 @@
 //! A model at rest: the parts of a package, verified before they exist as values.
 
+pub mod bare;
 pub mod columns;
 pub mod decode;
 pub mod digest;
 pub mod draft;
 pub mod fault;
+pub mod fields;
 mod formats;
 pub mod golden;
 mod image;
@@ -12,12 +14,14 @@ mod json;
 pub mod manifest;
 pub mod normalize;
 pub mod outputs;
+pub mod pbtxt;
 pub mod postprocess;
 pub mod preprocess;
 pub mod schema;
 pub mod serving;
 pub mod signature;
 mod steps;
+pub mod wire;
 
 use std::{
     fmt,

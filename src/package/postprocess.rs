@@ -7,10 +7,11 @@ use serde_json::{Map, Value};
 
 use crate::{
     package::{
+        fields::{self, Labels},
         outputs::{Json, Numbers, OutputColumn, Outputs, json_key, json_text},
-        signature::Signature,
+        signature::{Signature, TensorSpec},
     },
-    tensor::{Data, DataType, Dim, Tensor, Tensors},
+    tensor::{Data, DataType, Dim, Shape, Tensor, Tensors},
 };
 
 /// What is wrong with the declaration, as a pointer into its section.
@@ -128,6 +129,15 @@ impl Postprocess {
         self.fields.iter().map(|field| field.name.as_str())
     }
 
+    /// The response fields as tensors, as `fields::tensors` makes them.
+    pub fn describe(&self, signature: &Signature) -> Vec<TensorSpec> {
+        self.fields
+            .iter()
+            .filter_map(|field| Some((field, signature.output(&field.from)?)))
+            .flat_map(|(field, from)| field.describe(from))
+            .collect()
+    }
+
     /// The response fields of `rows` rows.
     pub fn apply(&self, outputs: &Tensors, rows: usize) -> Result<Outputs, PostprocessFault> {
         let mut fields = Vec::with_capacity(self.fields.len());
@@ -185,6 +195,46 @@ fn compile_step(step: Step, pointer: &str, width: Option<usize>, last: bool) -> 
 }
 
 impl Field {
+    fn describe(&self, from: &TensorSpec) -> Vec<TensorSpec> {
+        let mut datatype = match from.datatype {
+            DataType::Fp16 | DataType::Bf16 | DataType::Fp32 => DataType::Fp32,
+            DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::Int64 => DataType::Int64,
+            DataType::Uint8 | DataType::Uint16 | DataType::Uint32 | DataType::Uint64 => DataType::Uint64,
+            other => other,
+        };
+        let mut row: Vec<Dim> = match from.shape.row() {
+            [Dim::Fixed(1)] => Vec::new(),
+            row => row.to_vec(),
+        };
+        let spec = |name: &str, datatype: DataType, row: &[Dim]| {
+            let row = if row.is_empty() { &[Dim::Fixed(1)] } else { row };
+            TensorSpec { name: Arc::from(name), datatype, shape: Shape([&[Dim::Any], row].concat()) }
+        };
+        for step in &self.steps {
+            match step {
+                Compiled::Argmax(Some(labels)) | Compiled::Threshold { labels: Some(labels), .. } => {
+                    return vec![spec(&self.name, Labels::read(labels).datatype(), &[])];
+                }
+                Compiled::Argmax(None) => {
+                    row.pop();
+                    return vec![spec(&self.name, DataType::Int64, &row)];
+                }
+                Compiled::Threshold { labels: None, .. } => return vec![spec(&self.name, DataType::Bool, &[])],
+                Compiled::TopK { k, labels } => {
+                    let names = spec(&self.name, Labels::read(labels).datatype(), &[Dim::Fixed(*k)]);
+                    return vec![names, spec(&fields::score_name(&self.name), datatype, &[Dim::Fixed(*k)])];
+                }
+                Compiled::AsMap(keys) => return vec![spec(&self.name, datatype, &[Dim::Fixed(keys.len())])],
+                Compiled::Softmax | Compiled::Sigmoid | Compiled::Round(_) | Compiled::InverseScale { .. } => {
+                    if datatype != DataType::Fp32 {
+                        datatype = DataType::Fp64;
+                    }
+                }
+            }
+        }
+        vec![spec(&self.name, datatype, &row)]
+    }
+
     fn apply(&self, outputs: &Tensors, rows: usize) -> Result<OutputColumn, String> {
         let tensor = outputs.get(&self.from).ok_or("the model gave no such output")?;
         if !tensor.shape().is_empty() && tensor.rows() != rows || tensor.shape().is_empty() && rows != 1 {
@@ -260,8 +310,8 @@ fn numbers(data: &Data) -> Option<Numbers> {
         Numbers::Uint(values.iter().map(|x| (*x).into()).collect())
     }
     Some(match data {
-        Data::Fp32(values) => Numbers::F32(values.clone()),
-        Data::Fp64(values) => Numbers::F64(values.clone()),
+        Data::Fp32(values) => Numbers::F32(values.to_vec()),
+        Data::Fp64(values) => Numbers::F64(values.to_vec()),
         Data::Fp16(values) => Numbers::F32(values.iter().map(|x| x.to_f32()).collect()),
         Data::Bf16(values) => Numbers::F32(values.iter().map(|x| x.to_f32()).collect()),
         Data::Int8(values) => signed(values),

@@ -523,18 +523,18 @@ fn cast<'a>(
         }};
     }
     Some(match datatype {
-        DataType::Fp32 => Data::Fp32(float!(|x| x as f32)),
-        DataType::Fp64 => Data::Fp64(float!(|x: f64| x)),
-        DataType::Fp16 => Data::Fp16(float!(|x| f16::from_f32(to_odd(x)))),
-        DataType::Bf16 => Data::Bf16(float!(|x| bf16::from_f32(to_odd(x)))),
-        DataType::Int8 => Data::Int8(integer!(i8)),
-        DataType::Int16 => Data::Int16(integer!(i16)),
-        DataType::Int32 => Data::Int32(integer!(i32)),
-        DataType::Int64 => Data::Int64(integer!(i64)),
-        DataType::Uint8 => Data::Uint8(integer!(u8)),
-        DataType::Uint16 => Data::Uint16(integer!(u16)),
-        DataType::Uint32 => Data::Uint32(integer!(u32)),
-        DataType::Uint64 => Data::Uint64(integer!(u64)),
+        DataType::Fp32 => Data::Fp32(float!(|x| x as f32).into()),
+        DataType::Fp64 => Data::Fp64(float!(|x: f64| x).into()),
+        DataType::Fp16 => Data::Fp16(float!(|x| f16::from_f32(to_odd(x))).into()),
+        DataType::Bf16 => Data::Bf16(float!(|x| bf16::from_f32(to_odd(x))).into()),
+        DataType::Int8 => Data::Int8(integer!(i8).into()),
+        DataType::Int16 => Data::Int16(integer!(i16).into()),
+        DataType::Int32 => Data::Int32(integer!(i32).into()),
+        DataType::Int64 => Data::Int64(integer!(i64).into()),
+        DataType::Uint8 => Data::Uint8(integer!(u8).into()),
+        DataType::Uint16 => Data::Uint16(integer!(u16).into()),
+        DataType::Uint32 => Data::Uint32(integer!(u32).into()),
+        DataType::Uint64 => Data::Uint64(integer!(u64).into()),
         DataType::Bool => {
             let mut converted = Vec::with_capacity(values.len());
             for (cell, x) in values.iter().enumerate() {

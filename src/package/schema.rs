@@ -37,6 +37,8 @@ pub struct ColumnSpec {
     pub required: bool,
     pub pii: Pii,
     pub array_shape: Option<Vec<usize>>,
+    /// An array's dimensions, `None` where the schema leaves one open.
+    pub array_dims: Vec<Option<usize>>,
 }
 
 /// One compiled schema for one instance.
@@ -109,6 +111,16 @@ pub(super) struct Node {
     pub bounded: bool,
     /// All of these rules are about numbers that a double holds exactly.
     pub small_bounds: bool,
+}
+
+impl Node {
+    fn below(&self, column: ColumnId) -> Option<&Node> {
+        if self.column == Some(column) {
+            return Some(self);
+        }
+        let object = self.object.as_ref().filter(|object| object.columns.contains(&column))?;
+        object.properties.iter().find_map(|(_, node)| node.below(column))
+    }
 }
 
 #[derive(Debug)]
@@ -194,6 +206,24 @@ impl Schema {
 
     pub fn document(&self) -> &Value {
         &self.document
+    }
+
+    /// The column of a field, by its name.
+    pub fn column(&self, name: &str) -> Option<ColumnId> {
+        self.columns.iter().position(|column| column.name == name)
+    }
+
+    /// The node whose values go to a column.
+    pub(super) fn node(&self, column: ColumnId) -> Option<&Node> {
+        self.root.below(column)
+    }
+
+    /// A field that every instance must have, but that no column carries.
+    pub(super) fn required_without_column(&self) -> Option<&str> {
+        let object = self.root.object.as_ref()?;
+        let mut required = object.required.iter().filter_map(|index| object.properties.get(*index));
+        let bare = required.find(|(_, node)| node.column.is_none() && node.object.as_ref().is_none_or(|object| object.columns.is_empty()));
+        bare.map(|(name, _)| name.as_str()).or(object.required_others.first().map(String::as_str))
     }
 
     /// Whether a top-level field may be null.
@@ -429,7 +459,8 @@ impl Compiler {
         };
         let nullable = node.types.has(Types::NULL) || place.nullable || !place.required;
         let array_shape = (kind == ColumnKind::Array).then(|| fixed_shape(node)).flatten();
-        self.columns.push(ColumnSpec { name, kind, nullable, required: place.required, pii, array_shape });
+        let array_dims = if kind == ColumnKind::Array { dims(node) } else { Vec::new() };
+        self.columns.push(ColumnSpec { name, kind, nullable, required: place.required, pii, array_shape, array_dims });
         Some(self.columns.len() - 1)
     }
 }
@@ -480,6 +511,12 @@ fn numbers_only(node: &Node) -> bool {
         bits => bits & !(Types::INTEGER | Types::NUMBER) == 0,
     };
     node.items.as_deref().is_some_and(fits) && node.prefix_items.iter().all(fits)
+}
+
+fn dims(node: &Node) -> Vec<Option<usize>> {
+    let mut all = vec![(node.min_items == node.max_items).then_some(node.min_items)];
+    all.extend(node.items.as_deref().filter(|items| items.types.has(Types::ARRAY)).map(dims).unwrap_or_default());
+    all
 }
 
 fn fixed_shape(node: &Node) -> Option<Vec<usize>> {

@@ -23,13 +23,18 @@ pub enum PredictError {
 impl From<EngineError> for PredictError {
     fn from(error: EngineError) -> PredictError {
         match error {
-            EngineError::Run { detail } | EngineError::Load { detail, .. } => PredictError::Inference(detail),
+            EngineError::Run { detail } | EngineError::Load { detail, .. } => PredictError::Inference(without_values(&detail)),
             EngineError::QueueFull => PredictError::QueueFull,
             EngineError::Closed => PredictError::Closed,
             EngineError::DeadlineExceeded | EngineError::Terminated => PredictError::DeadlineExceeded,
             EngineError::Broken { .. } => PredictError::Broken,
         }
     }
+}
+
+/// The library's message up to what it says of the values: that may repeat the caller's.
+fn without_values(detail: &str) -> String {
+    detail.split("Status Message").next().unwrap_or_default().trim().to_owned()
 }
 
 impl PredictError {
@@ -86,7 +91,7 @@ impl PredictError {
         }
     }
 
-    /// What the log keeps beside the code: only what came from the model, never from the caller.
+    /// What the log keeps beside the code: never a value of the caller's.
     pub fn log_detail(&self) -> &str {
         match self {
             PredictError::Inference(detail) => detail,

@@ -14,7 +14,11 @@ use tokio::sync::{Semaphore, oneshot};
 pub use error::PredictError;
 
 use crate::{
-    engine::{EngineError, batch::Batcher, queue::Answer},
+    engine::{
+        EngineError,
+        batch::Batcher,
+        queue::{Answer, Priority, Urgency},
+    },
     id::PredictionId,
     metrics::{Stage, VersionMetrics},
     package::{
@@ -174,8 +178,9 @@ async fn infer(
     timing: &mut Timing,
 ) -> Result<Vec<(Tensors, usize)>, PredictError> {
     let limit = servable.batcher.policy().max_batch_size;
+    let urgency = Urgency { deadline, priority: Priority::default() };
     if rows <= limit {
-        let receiver = servable.batcher.submit(tensors, rows, deadline)?;
+        let receiver = servable.batcher.submit(tensors, rows, urgency)?;
         // Other requests that have arrived get their turn first: they join the same run, and one wake-up serves all.
         let wake = Wake(&servable.batcher);
         tokio::task::yield_now().await;
@@ -198,7 +203,7 @@ async fn infer(
         while waiting.len() < window
             && let Some((part, count)) = parts.next()
         {
-            waiting.push_back((servable.batcher.submit(part, count, deadline)?, count));
+            waiting.push_back((servable.batcher.submit(part, count, urgency)?, count));
             servable.batcher.wake();
         }
         let Some((receiver, count)) = waiting.pop_front() else { break };

@@ -1,13 +1,13 @@
 //! The load gate: what a package must pass before it may answer. One function, used by `predictd verify` and by the server.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
     engine::{
-        Engine, EngineFactory,
+        Engine,
         infer::{OnnxEngine, OnnxFactory, Runtime},
     },
     package::{
@@ -284,14 +284,10 @@ fn prove_batching(
     Ok(())
 }
 
-impl Passed {
-    /// Warms another engine of the same package as the gate warmed the first.
-    pub fn warm(&self, engine: &mut dyn Engine) -> Result<(), PackageError> {
-        warm_up(engine, &self.transform, self.factory.signature(), None, 1)
+/// What the gate ran first: the server warms its engines with it and with nothing that the gate did not try.
+pub fn first_run(parts: &Parts, transform: &Transform, signature: &Signature) -> Result<Tensors, PackageError> {
+    match golden_rows(parts, transform, signature)?.into_iter().next() {
+        Some(row) => Ok(row.inputs),
+        None => Ok(zeros(signature)),
     }
-}
-
-/// Sum of the checks' times.
-pub fn total(checks: &[Check]) -> Duration {
-    Duration::from_secs_f64(checks.iter().map(|check| check.milliseconds).sum::<f64>() / 1e3)
 }

@@ -10,6 +10,7 @@ use crate::{
         queue::BatchPolicy,
     },
     id::ModelId,
+    metrics::Metrics,
     package::{
         MODEL_FILE, ModelPackage, PackageError,
         manifest::{self, Manifest},
@@ -23,7 +24,7 @@ use crate::{
 };
 
 /// Packages above this size get one worker with all cores: a copy of the weights per worker would cost more memory than
-/// the second session gains (measured; see the benches).
+/// the second session gains (measured: docs/performance.md).
 pub const LARGE_PACKAGE_BYTES: u64 = 32 << 20;
 
 /// Everything that loads have in common.
@@ -32,6 +33,7 @@ pub struct Loader {
     pub trial: Trial,
     pub remembered: Remembered,
     pub config: Config,
+    pub metrics: Metrics,
     pub cores: usize,
 }
 
@@ -107,16 +109,17 @@ impl Loader {
         let open = |error: crate::engine::EngineError| PackageError::new("graph", MODEL_FILE, error.to_string());
         let (factory, first) = OnnxFactory::open(&self.runtime, &package.model_path(), intra_op_threads).map_err(open)?;
         let transform = package.parts.bind(factory.signature())?;
+        let factory = factory.with_recheck({
+            let (manifest, directory) = (package.manifest.clone(), package.directory.clone());
+            Box::new(move || manifest.check_files(&directory).map_err(|error| error.to_string()))
+        });
+        let warm_up = gate::first_run(&package.parts, &transform, factory.signature())?;
         let mut engines: Vec<Box<dyn Engine>> = vec![Box::new(first)];
         while engines.len() < workers {
             engines.push(factory.make().map_err(open)?);
         }
         for engine in &mut engines {
-            engine.run(&gate::zeros(factory.signature())).or_else(|error| match package.parts.golden.is_empty() {
-                true => Err(PackageError::new("warm-up", MODEL_FILE, error.to_string())),
-                // Zeros may be an input that this graph refuses; its golden examples passed.
-                false => Ok(crate::tensor::Tensors::default()),
-            })?;
+            engine.run(&warm_up).map_err(|error| PackageError::new("warm-up", MODEL_FILE, error.to_string()))?;
         }
         let own_limit = package.parts.serving.batching.max_batch_size.unwrap_or(usize::MAX);
         let max_batch_size = if verdict.batching == Batching::Rows { batching.max_batch_size.min(own_limit) } else { 1 };
@@ -136,6 +139,7 @@ impl Loader {
             tracing::debug!(package = %directory.display(), check = check.name, milliseconds = check.milliseconds, "passed");
         })?;
         if let Err(error) = self.remembered.put(&verdict, options.max_batch_size) {
+            self.metrics.source_errors.inc();
             tracing::warn!(error = %error, "the gate's verdict could not be remembered; the next start will be slower");
         }
         Ok(verdict)

@@ -34,6 +34,8 @@ pub struct Snapshot {
     pub models: BTreeMap<ModelName, Model>,
     /// Models without which the server is not ready.
     pub required: BTreeSet<ModelName>,
+    /// The configuration names the required models.
+    pub named: bool,
     /// The model of `POST /predict`.
     pub default: Option<ModelName>,
     /// The first look at the directory and all loads that followed from it are done.
@@ -140,7 +142,8 @@ impl Registry {
 /// What stands between the server and being ready: (model, reason). Empty: ready.
 pub fn not_ready(snapshot: &Snapshot, now: Instant) -> Vec<(String, String)> {
     let mut reasons = Vec::new();
-    if !snapshot.settled {
+    // Models that were named are waited for, others are not.
+    if !snapshot.settled && !snapshot.named {
         reasons.push((String::new(), "models are being loaded".to_owned()));
     }
     if snapshot.required.is_empty() {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde_json::Value;
 
 use crate::{
     engine::{
@@ -14,7 +13,7 @@ use crate::{
     },
     id::ModelId,
     metrics::{EngineMetrics, VersionMetrics},
-    package::{ModelPackage, Transform, serving::Serving},
+    package::{ModelPackage, Transform},
     registry::gate::Batching,
 };
 
@@ -69,23 +68,4 @@ impl Servable {
     pub fn id(&self) -> &ModelId {
         &self.package.id
     }
-
-    /// What the server tells of a version, beside its state.
-    pub fn facts(&self) -> Facts<'_> {
-        Facts {
-            digest: self.package.digest(),
-            schema: &self.package.parts.schema_document,
-            evaluation: self.package.parts.evaluation.as_ref(),
-            card: self.package.parts.card.as_deref(),
-            serving: &self.package.parts.serving,
-        }
-    }
-}
-
-pub struct Facts<'a> {
-    pub digest: &'a str,
-    pub schema: &'a Value,
-    pub evaluation: Option<&'a Value>,
-    pub card: Option<&'a str>,
-    pub serving: &'a Serving,
 }

@@ -16,28 +16,40 @@ pub struct Found {
     pub fingerprint: u64,
 }
 
-pub type Listing = BTreeMap<ModelName, BTreeMap<Version, Found>>;
+#[derive(Debug, Default)]
+pub struct Listing {
+    pub models: BTreeMap<ModelName, BTreeMap<Version, Found>>,
+    /// Models whose directory can't be listed: what is known of them stays as it is.
+    pub unreadable: BTreeMap<ModelName, io::Error>,
+}
 
 /// All `NAME/VERSION/` directories below `root`. Names that begin with a dot are staging areas and not looked at.
 ///
 /// # Errors
-/// When `root` or a model's directory can't be listed: a failing disk must not look like an order to unload.
+/// When `root` can't be listed: a failing disk must not look like an order to unload.
 pub fn list(root: &Path) -> io::Result<Listing> {
-    let mut listing = Listing::new();
+    let mut listing = Listing::default();
     for (text, directory) in directories(root, 0)? {
         let Some(name) = ModelName::parse(&text) else {
             tracing::debug!(directory = %directory.display(), "not a model name");
             continue;
         };
+        let found = match directories(&directory, 1) {
+            Ok(found) => found,
+            Err(error) => {
+                listing.unreadable.insert(name, error);
+                continue;
+            }
+        };
         let mut versions = BTreeMap::new();
-        for (text, directory) in directories(&directory, 1)? {
+        for (text, directory) in found {
             if let Some(version) = Version::parse(&text) {
                 let fingerprint = fingerprint(&directory);
                 versions.insert(version, Found { directory, fingerprint });
             }
         }
         if !versions.is_empty() {
-            listing.insert(name, versions);
+            listing.models.insert(name, versions);
         }
     }
     Ok(listing)
@@ -95,13 +107,13 @@ mod tests {
             fs_err::create_dir_all(root.path().join(path)).unwrap();
         }
         fs_err::write(root.path().join("README.md"), "x").unwrap();
-        let before = list(root.path()).unwrap();
+        let before = list(root.path()).unwrap().models;
         let names: Vec<String> =
             before.iter().flat_map(|(name, versions)| versions.keys().map(move |version| format!("{name}/{version}"))).collect();
         assert_eq!(names, ["churn/1.0.0"]);
-        assert_eq!(list(root.path()).unwrap(), before);
+        assert_eq!(list(root.path()).unwrap().models, before);
         fs_err::write(root.path().join("churn/1.0.0/model.onnx"), "x").unwrap();
-        assert_ne!(list(root.path()).unwrap(), before);
+        assert_ne!(list(root.path()).unwrap().models, before);
         assert!(list(&root.path().join("nowhere")).is_err());
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, PoisonError,
         mpsc::{self, RecvTimeoutError},
@@ -31,6 +32,9 @@ const DRAIN_TICK: Duration = Duration::from_millis(50);
 
 /// Loads run at this niceness, so that traffic goes on undisturbed.
 const LOAD_NICENESS: i32 = 10;
+
+/// How much longer than the gate's limits a load may take.
+const LOAD_PATIENCE: Duration = Duration::from_secs(10);
 
 pub struct WatchParts {
     pub registry: Registry,
@@ -64,6 +68,9 @@ impl Watch {
             settled: false,
             required: BTreeSet::new(),
             listing_failed: false,
+            unreadable: BTreeSet::new(),
+            looks: 0,
+            deadlines: BTreeMap::new(),
         };
         let thread = thread::Builder::new().name("registry".to_owned()).spawn(move || looper.run(&inbox))?;
         Ok(Watch { events, thread: Mutex::new(Some(thread)) })
@@ -90,6 +97,12 @@ struct Loop {
     settled: bool,
     required: BTreeSet<ModelName>,
     listing_failed: bool,
+    /// Models whose directory could not be read at the last look.
+    unreadable: BTreeSet<ModelName>,
+    /// Looks at the directory so far.
+    looks: u64,
+    /// The loads under way: what becomes of a version whose load takes longer than this is decided without it.
+    deadlines: BTreeMap<ModelId, Instant>,
 }
 
 #[derive(Default)]
@@ -107,8 +120,8 @@ struct Known {
     /// What `predictd_model_info` says now.
     role: Option<&'static str>,
     digest: String,
-    /// A failure that may only mean that files are still being copied was forgiven at this fingerprint.
-    forgiven: Option<u64>,
+    /// A failure that may only mean that files are still being copied was forgiven: at which fingerprint, in which look.
+    forgiven: Option<(u64, u64)>,
 }
 
 impl Known {
@@ -145,6 +158,7 @@ impl Loop {
                 self.look();
                 next_look = Instant::now() + self.parts.config.models.poll_interval();
             }
+            self.give_up_late_loads();
             self.act();
             self.drain();
             self.publish();
@@ -158,6 +172,7 @@ impl Loop {
     }
 
     fn look(&mut self) {
+        self.looks += 1;
         let root = &self.parts.config.models.root;
         match source::list(root) {
             Ok(listing) => {
@@ -185,15 +200,27 @@ impl Loop {
         }
     }
 
-    fn merge(&mut self, mut listing: Listing) {
-        for (name, model) in &mut self.models {
-            let mut found = listing.remove(name).unwrap_or_default();
+    fn merge(&mut self, listing: Listing) {
+        let Listing { models: mut found_models, unreadable } = listing;
+        for (name, error) in &unreadable {
+            self.parts.metrics.source_errors.inc();
+            if !self.unreadable.contains(name) {
+                tracing::error!(model = %name, error = %error, "the model's directory can't be read; what is loaded of it goes on");
+            }
+            if !self.looked {
+                // A model that is there, but can't be looked into, is waited for.
+                self.models.entry(name.clone()).or_default();
+            }
+        }
+        self.unreadable = unreadable.into_keys().collect();
+        for (name, model) in self.models.iter_mut().filter(|(name, _)| !self.unreadable.contains(*name)) {
+            let mut found = found_models.remove(name).unwrap_or_default();
             for (version, known) in &mut model.versions {
                 known.found = found.remove(version);
             }
             model.versions.extend(found.into_iter().map(|(version, found)| (version, Known::new(found))));
         }
-        for (name, found) in listing {
+        for (name, found) in found_models {
             // Models that appear while the server is not yet ready for want of any are waited for, too.
             let versions = found.into_iter().map(|(version, found)| (version, Known::new(found))).collect();
             self.models.insert(name.clone(), KnownModel { versions, stable: None });
@@ -219,7 +246,8 @@ impl Loop {
                 }
             }
             self.choose_stable(&name);
-            if self.models.get(&name).is_some_and(|model| model.versions.is_empty()) {
+            let gone = self.models.get(&name).is_some_and(|model| model.versions.is_empty());
+            if gone && !self.unreadable.contains(&name) {
                 self.models.remove(&name);
             }
         }
@@ -265,6 +293,9 @@ impl Loop {
         }
         let Some(known) = self.models.get_mut(name).and_then(|model| model.versions.get_mut(version)) else { return };
         let Some(found) = known.found.clone() else { return };
+        if known.forgiven.is_some_and(|(_, look)| look == self.looks) {
+            return; // A copy may be under way: the next look tells.
+        }
         let id = ModelId { name: name.clone(), version: version.clone() };
         known.seen = found.fingerprint;
         if let Some(missing) = self.parts.loader.missing(&found.directory) {
@@ -279,11 +310,16 @@ impl Loop {
         let started = thread::Builder::new().name(format!("load-{name}")).spawn(move || {
             let start = Instant::now();
             loader.lower_priority(&id, &found.directory, LOAD_NICENESS);
-            let outcome = loader.load(&found.directory, &id).map(Box::new);
+            let load = AssertUnwindSafe(|| loader.load(&found.directory, &id).map(Box::new));
+            let panicked = |_| Err(LoadFailure::Refused(PackageError::new("runtime", "", "the load panicked")));
+            let outcome = catch_unwind(load).unwrap_or_else(panicked);
             let _ = events.send(Event::LoadEnded { id, fingerprint: found.fingerprint, outcome, elapsed: start.elapsed() });
         });
         match started {
-            Ok(_) => self.loading += 1,
+            Ok(_) => {
+                self.loading += 1;
+                self.deadlines.insert(ModelId { name: name.clone(), version: version.clone() }, Instant::now() + self.load_limit());
+            }
             Err(error) => {
                 tracing::error!(error = %error, "no thread to load a model");
                 known.state = State::Idle;
@@ -291,9 +327,29 @@ impl Loop {
         }
     }
 
+    /// The gate has a limit of its own; what follows it are a load and a run that the gate has seen succeed.
+    fn load_limit(&self) -> Duration {
+        self.parts.config.models.gate_timeout() * 2 + LOAD_PATIENCE
+    }
+
+    /// A load that hangs may neither keep the server from being ready nor other models from being loaded.
+    fn give_up_late_loads(&mut self) {
+        let now = Instant::now();
+        let late: Vec<ModelId> = self.deadlines.iter().filter(|(_, deadline)| **deadline <= now).map(|(id, _)| id.clone()).collect();
+        for id in late {
+            let limit = self.load_limit();
+            let error =
+                PackageError::new("timeout", crate::package::MODEL_FILE, format!("the load took longer than {} s", limit.as_secs()));
+            self.load_ended(&id, 0, Err(LoadFailure::Refused(error)), limit);
+        }
+    }
+
     fn load_ended(&mut self, id: &ModelId, fingerprint: u64, outcome: Result<Box<Loaded>, LoadFailure>, elapsed: Duration) {
+        if self.deadlines.remove(id).is_none() {
+            return; // It was given up meanwhile.
+        }
         self.loading -= 1;
-        let settled = self.settled;
+        let look = self.looks;
         let metrics = &self.parts.metrics;
         let Some(known) = self.models.get_mut(&id.name).and_then(|model| model.versions.get_mut(&id.version)) else { return };
         let outcome = outcome.and_then(|loaded| {
@@ -313,9 +369,9 @@ impl Loop {
             Err(LoadFailure::Incomplete(missing)) => known.state = State::Incomplete { missing },
             Err(LoadFailure::Refused(error)) => {
                 // While a copy is under way a file can have its size and not yet its bytes.
-                let copying = settled && matches!(error.check, "manifest" | "files" | "hashes") && known.forgiven != Some(fingerprint);
-                if copying {
-                    known.forgiven = Some(fingerprint);
+                let unchanged = known.forgiven.is_some_and(|(before, _)| before == fingerprint);
+                if matches!(error.check, "manifest" | "files" | "hashes") && !unchanged {
+                    known.forgiven = Some((fingerprint, look));
                     known.state = State::Incomplete { missing: format!("may still be being copied: {error}") };
                     return;
                 }
@@ -420,6 +476,7 @@ impl Loop {
             required: self.required.clone(),
             default: configured.or(only),
             settled: self.settled,
+            named: !self.parts.config.models.required.is_empty(),
         });
     }
 }

@@ -1,5 +1,6 @@
 //! Tensors: plain values with a shape, as they go into and come out of an engine.
 
+mod buffer;
 mod datatype;
 mod rows;
 mod shape;
@@ -8,6 +9,7 @@ use std::sync::Arc;
 
 use half::{bf16, f16};
 
+pub use buffer::Buffer;
 pub use datatype::DataType;
 pub use rows::{join, split};
 pub use shape::{Dim, Shape};
@@ -16,18 +18,18 @@ pub use shape::{Dim, Shape};
 #[derive(Clone, Debug, PartialEq)]
 pub enum Data {
     Bool(Vec<bool>),
-    Uint8(Vec<u8>),
-    Uint16(Vec<u16>),
-    Uint32(Vec<u32>),
-    Uint64(Vec<u64>),
-    Int8(Vec<i8>),
-    Int16(Vec<i16>),
-    Int32(Vec<i32>),
-    Int64(Vec<i64>),
-    Fp16(Vec<f16>),
-    Bf16(Vec<bf16>),
-    Fp32(Vec<f32>),
-    Fp64(Vec<f64>),
+    Uint8(Buffer<u8>),
+    Uint16(Buffer<u16>),
+    Uint32(Buffer<u32>),
+    Uint64(Buffer<u64>),
+    Int8(Buffer<i8>),
+    Int16(Buffer<i16>),
+    Int32(Buffer<i32>),
+    Int64(Buffer<i64>),
+    Fp16(Buffer<f16>),
+    Bf16(Buffer<bf16>),
+    Fp32(Buffer<f32>),
+    Fp64(Buffer<f64>),
     Bytes(Vec<String>),
 }
 
@@ -85,18 +87,18 @@ impl Data {
     pub fn with_capacity(datatype: DataType, capacity: usize) -> Data {
         match datatype {
             DataType::Bool => Data::Bool(Vec::with_capacity(capacity)),
-            DataType::Uint8 => Data::Uint8(Vec::with_capacity(capacity)),
-            DataType::Uint16 => Data::Uint16(Vec::with_capacity(capacity)),
-            DataType::Uint32 => Data::Uint32(Vec::with_capacity(capacity)),
-            DataType::Uint64 => Data::Uint64(Vec::with_capacity(capacity)),
-            DataType::Int8 => Data::Int8(Vec::with_capacity(capacity)),
-            DataType::Int16 => Data::Int16(Vec::with_capacity(capacity)),
-            DataType::Int32 => Data::Int32(Vec::with_capacity(capacity)),
-            DataType::Int64 => Data::Int64(Vec::with_capacity(capacity)),
-            DataType::Fp16 => Data::Fp16(Vec::with_capacity(capacity)),
-            DataType::Bf16 => Data::Bf16(Vec::with_capacity(capacity)),
-            DataType::Fp32 => Data::Fp32(Vec::with_capacity(capacity)),
-            DataType::Fp64 => Data::Fp64(Vec::with_capacity(capacity)),
+            DataType::Uint8 => Data::Uint8(Vec::with_capacity(capacity).into()),
+            DataType::Uint16 => Data::Uint16(Vec::with_capacity(capacity).into()),
+            DataType::Uint32 => Data::Uint32(Vec::with_capacity(capacity).into()),
+            DataType::Uint64 => Data::Uint64(Vec::with_capacity(capacity).into()),
+            DataType::Int8 => Data::Int8(Vec::with_capacity(capacity).into()),
+            DataType::Int16 => Data::Int16(Vec::with_capacity(capacity).into()),
+            DataType::Int32 => Data::Int32(Vec::with_capacity(capacity).into()),
+            DataType::Int64 => Data::Int64(Vec::with_capacity(capacity).into()),
+            DataType::Fp16 => Data::Fp16(Vec::with_capacity(capacity).into()),
+            DataType::Bf16 => Data::Bf16(Vec::with_capacity(capacity).into()),
+            DataType::Fp32 => Data::Fp32(Vec::with_capacity(capacity).into()),
+            DataType::Fp64 => Data::Fp64(Vec::with_capacity(capacity).into()),
             DataType::Bytes => Data::Bytes(Vec::with_capacity(capacity)),
         }
     }

@@ -56,35 +56,37 @@ fn append(to: &mut Data, from: &Data) {
     macro_rules! same {
         ($($variant:ident),*) => {
             match (to, from) {
-                $((Data::$variant(to), Data::$variant(from)) => to.extend_from_slice(from),)*
+                (Data::Bool(to), Data::Bool(from)) => to.extend_from_slice(from),
+                (Data::Bytes(to), Data::Bytes(from)) => to.extend_from_slice(from),
+                $((Data::$variant(to), Data::$variant(from)) => to.append(from),)*
                 _ => {}
             }
         };
     }
-    same!(Bool, Uint8, Uint16, Uint32, Uint64, Int8, Int16, Int32, Int64, Fp16, Bf16, Fp32, Fp64, Bytes);
+    same!(Uint8, Uint16, Uint32, Uint64, Int8, Int16, Int32, Int64, Fp16, Bf16, Fp32, Fp64);
 }
 
 fn cut(data: Data, lengths: impl Iterator<Item = usize>) -> Vec<Data> {
-    fn pieces<T>(values: Vec<T>, lengths: impl Iterator<Item = usize>, wrap: fn(Vec<T>) -> Data) -> Vec<Data> {
+    fn owned<T>(values: Vec<T>, lengths: impl Iterator<Item = usize>, wrap: fn(Vec<T>) -> Data) -> Vec<Data> {
         let mut values = values.into_iter();
         lengths.map(|length| wrap(values.by_ref().take(length).collect())).collect()
     }
-    match data {
-        Data::Bool(values) => pieces(values, lengths, Data::Bool),
-        Data::Uint8(values) => pieces(values, lengths, Data::Uint8),
-        Data::Uint16(values) => pieces(values, lengths, Data::Uint16),
-        Data::Uint32(values) => pieces(values, lengths, Data::Uint32),
-        Data::Uint64(values) => pieces(values, lengths, Data::Uint64),
-        Data::Int8(values) => pieces(values, lengths, Data::Int8),
-        Data::Int16(values) => pieces(values, lengths, Data::Int16),
-        Data::Int32(values) => pieces(values, lengths, Data::Int32),
-        Data::Int64(values) => pieces(values, lengths, Data::Int64),
-        Data::Fp16(values) => pieces(values, lengths, Data::Fp16),
-        Data::Bf16(values) => pieces(values, lengths, Data::Bf16),
-        Data::Fp32(values) => pieces(values, lengths, Data::Fp32),
-        Data::Fp64(values) => pieces(values, lengths, Data::Fp64),
-        Data::Bytes(values) => pieces(values, lengths, Data::Bytes),
+    macro_rules! cut {
+        ($($variant:ident),*) => {
+            match data {
+                Data::Bool(values) => owned(values, lengths, Data::Bool),
+                Data::Bytes(values) => owned(values, lengths, Data::Bytes),
+                $(Data::$variant(values) => {
+                    let mut start = 0;
+                    lengths.map(|length| {
+                        start += length;
+                        Data::$variant(values.cut(start - length..start))
+                    }).collect()
+                })*
+            }
+        };
     }
+    cut!(Uint8, Uint16, Uint32, Uint64, Int8, Int16, Int32, Int64, Fp16, Bf16, Fp32, Fp64)
 }
 
 #[cfg(test)]
@@ -96,10 +98,10 @@ mod tests {
     use crate::tensor::{Data, Tensor, Tensors, join, split};
 
     fn part(rows: usize, width: usize, seed: f32) -> Tensors {
-        let data = (0..rows * width).map(|index| seed + index as f32).collect();
+        let data: Vec<f32> = (0..rows * width).map(|index| seed + index as f32).collect();
         let names = (0..rows).map(|row| format!("{seed}-{row}")).collect();
         Tensors(vec![
-            (Arc::from("x"), Tensor::new(vec![rows, width], Data::Fp32(data)).unwrap()),
+            (Arc::from("x"), Tensor::new(vec![rows, width], Data::Fp32(Vec::into(data))).unwrap()),
             (Arc::from("name"), Tensor::new(vec![rows], Data::Bytes(names)).unwrap()),
         ])
     }

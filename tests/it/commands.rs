@@ -4,7 +4,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::harness::{PREDICTD, copy, golden, package, predictd, root};
+use crate::harness::{Server, copy, golden, instance, models, package, predictd, root};
 
 #[test]
 fn verify_prints_a_line_per_check() {
@@ -25,7 +25,8 @@ fn verify_prints_a_line_per_check() {
 #[test]
 fn the_digest_is_what_sha256sum_says() {
     for directory in ["models/churn/1.1.0", "tests/fixtures/models/digits/1.1.0"] {
-        let script = "find . -type f ! -name manifest.json | sed 's|^\\./||' | LC_ALL=C sort | xargs sha256sum | sha256sum";
+        let script =
+            "find . -type f ! -name manifest.json | sed 's|^\\./||' | LC_ALL=C sort | tr '\\n' '\\0' | xargs -0 sha256sum | sha256sum";
         let output = Command::new("sh").args(["-c", script]).current_dir(root().join(directory)).output().unwrap();
         let hex = String::from_utf8(output.stdout).unwrap().split_whitespace().next().unwrap().to_owned();
         let manifest: Value = serde_json::from_str(&fs_err::read_to_string(root().join(directory).join("manifest.json")).unwrap()).unwrap();
@@ -172,20 +173,30 @@ fn health_asks_the_server() {
 /// ONNX Runtime's vendor telemetry writes below HOME and /tmp and opens sockets, unless it is off in time.
 #[test]
 fn nothing_is_written_at_home() {
-    let home = tempfile::tempdir().unwrap();
-    let (temporary, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let output = Command::new(PREDICTD)
-        .args(["serve", "--check", "--models", "models"])
-        .env_remove("ORT_DISABLE_TELEMETRY")
-        .env("HOME", home.path())
-        .env("XDG_CACHE_HOME", home.path().join("cache"))
-        .env("TMPDIR", temporary.path())
-        .env("PREDICTD_STATE__URL", state.path())
-        .current_dir(root())
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let (home, temporary) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let models = models(&[("churn", "1.1.0")]);
+    let server = Server::start_in(models.path(), &[], |command| {
+        command.env_remove("ORT_DISABLE_TELEMETRY").env("HOME", home.path()).env("TMPDIR", temporary.path());
+        command.env("XDG_CACHE_HOME", home.path().join("cache"));
+    });
+    assert_eq!(server.predict("/predict", &instance("churn", "1.1.0")).status(), 200);
+    drop(server);
     for directory in [home.path(), temporary.path()] {
         assert_eq!(fs_err::read_dir(directory).unwrap().count(), 0, "{}", directory.display());
     }
+}
+
+#[test]
+fn check_finds_names_that_the_directory_does_not_hold() {
+    for (key, value, expected) in [
+        ("PREDICTD_MODELS__REQUIRED", "diabetes,nobody", "models.required names nobody"),
+        ("PREDICTD_MODELS__DEFAULT", "nobody", "models.default names nobody"),
+    ] {
+        let models = models(&[("diabetes", "1.0.0")]);
+        let arguments = ["serve", "--check", "--models", models.path().to_str().unwrap()];
+        let (code, output, _) = predictd(&arguments, "", &[(key, value)]);
+        assert!(code == 1 && output.contains(expected), "{output}");
+    }
+    let (code, _, error) = predictd(&["serve", "--check"], "", &[("PREDICTD_RUNTIME__WORKERS", "100000")]);
+    assert!(code == 1 && error.contains("runtime.workers"), "{error}");
 }

@@ -16,7 +16,7 @@ fn no_request_is_lost_under_load() {
     let (done, answered, refused) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
     let (url, body) = (server.url("/predict"), instance("churn", "1.1.0").to_string());
     std::thread::scope(|scope| {
-        for _ in 0..8 {
+        for _ in 0..32 {
             scope.spawn(|| {
                 let client = reqwest::blocking::Client::new();
                 while !done.load(Ordering::Relaxed) {
@@ -31,16 +31,8 @@ fn no_request_is_lost_under_load() {
                             refused.fetch_add(1, Ordering::Relaxed);
                             return;
                         }
-                        // The connection was closed between two requests: that request was never taken.
-                        Err(error) => {
-                            let text = format!("{error:?}");
-                            assert!(
-                                text.contains("Canceled") || text.contains("IncompleteMessage") || text.contains("ConnectionReset"),
-                                "{text}"
-                            );
-                            refused.fetch_add(1, Ordering::Relaxed);
-                            return;
-                        }
+                        // Anything else is a request that was sent and never answered.
+                        Err(error) => panic!("a request was lost: {error:?}"),
                     }
                 }
             });

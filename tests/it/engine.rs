@@ -216,3 +216,34 @@ fn a_worker_that_does_not_come_back_is_replaced() {
     until("they came back", || (server.metric("predictd_wedged_workers") == 0.0).then_some(()));
     assert_eq!(server.get("/livez").status(), 200);
 }
+
+#[test]
+fn only_what_the_gate_tried_is_run_at_the_load() {
+    let models = tempfile::tempdir().unwrap();
+    number_package(models.path(), "picky", "hangs_on_zeros.onnx", &[(2.0, 2.0), (5.0, 5.0)]);
+    let server = Server::start(models.path(), &[]);
+    assert_eq!(server.predict("/predict", &json!({"x": 3})).status(), 200);
+}
+
+#[test]
+fn a_replacement_is_made_of_verified_files_only() {
+    let models = one("huge", "one_huge_node.onnx");
+    let server = Server::start(models.path(), &[("runtime.workers", "1")]);
+    // Somebody overwrites the graph; the loaded one goes on, and no other may take its place.
+    fs_err::copy(root().join("tests/fixtures/onnx/slow_rows.onnx"), models.path().join("huge/1.0.0/model.onnx")).unwrap();
+    let response = server.post("/predict").header("x-request-timeout-ms", "100").body("{\"x\": 0.9}").send().unwrap();
+    assert_eq!(response.status(), 504);
+    let line = until("the replacement is refused", || server.logged("no replacement engine worker").pop());
+    assert!(line["error"].as_str().unwrap().contains("model.onnx has"), "{line}");
+    assert_ne!(server.predict("/predict", &json!({"x": 0})).status(), 200);
+}
+
+#[test]
+fn values_of_the_caller_stay_out_of_the_log() {
+    let models = tempfile::tempdir().unwrap();
+    number_package(models.path(), "table", "fails_rows.onnx", &[(1.0, 10.0), (2.0, 20.0)]);
+    let server = Server::start(models.path(), &[]);
+    assert_eq!(server.predict("/predict", &json!({"x": 987654})).status(), 500);
+    until("the failure is logged", || server.logged("failed").pop());
+    assert!(!server.log().iter().any(|line| line.to_string().contains("987654")), "{:?}", server.logged("failed"));
+}

@@ -103,8 +103,19 @@ impl Server {
         server
     }
 
+    /// As `start`, in an environment of the caller's making.
+    pub fn start_in(models: &Path, settings: &[(&str, &str)], prepare: impl FnOnce(&mut Command)) -> Server {
+        let server = Server::begin_in(models, settings, prepare);
+        server.ready();
+        server
+    }
+
     /// Starts, and waits only until it listens.
     pub fn begin(models: &Path, settings: &[(&str, &str)]) -> Server {
+        Server::begin_in(models, settings, |_| {})
+    }
+
+    fn begin_in(models: &Path, settings: &[(&str, &str)], prepare: impl FnOnce(&mut Command)) -> Server {
         let state = tempfile::tempdir().unwrap();
         let mut command = Command::new(PREDICTD);
         command.args(["serve", "--listen", "127.0.0.1:0", "--models"]).arg(models);
@@ -114,6 +125,7 @@ impl Server {
             let (section, key) = key.split_once('.').unwrap();
             command.env(format!("PREDICTD_{}__{}", section.to_uppercase(), key.to_uppercase()), value);
         }
+        prepare(&mut command);
         let mut child = command.current_dir(root()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (log, greeting) = (Arc::default(), Arc::default());
         collect_lines(child.stderr.take().unwrap(), Arc::clone(&log));

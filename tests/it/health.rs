@@ -40,6 +40,15 @@ fn required_models_are_waited_for() {
 }
 
 #[test]
+fn other_models_are_not_waited_for() {
+    let models = models(&[("diabetes", "1.0.0")]);
+    crate::engine::number_package(models.path(), "endless", "endless_loop.onnx", &[]);
+    let server = Server::begin(models.path(), &[("models.required", "diabetes"), ("models.gate_timeout_ms", "600000")]);
+    server.ready();
+    assert_eq!(server.get_json("/models/endless/versions/1.0.0")["state"], "loading");
+}
+
+#[test]
 fn the_greeting_can_be_pasted() {
     let models = models(&[("churn", "1.1.0"), ("diabetes", "1.0.0")]);
     let server = Server::start(models.path(), &[]);

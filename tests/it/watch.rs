@@ -148,3 +148,38 @@ fn an_unreadable_directory_unloads_nothing() {
     fs_err::rename(&moved, models.path()).unwrap();
     until("it is readable again", || (server.logged("the models directory can be read again").len() == 1).then_some(()));
 }
+
+#[test]
+fn a_copy_of_full_size_without_its_bytes_is_waited_for() {
+    let models = models(&[("diabetes", "1.0.0")]);
+    let server = Server::start(models.path(), &[]);
+    // All files have their size, but one has not its bytes yet; and it goes on changing.
+    let (whole, directory) = (package("diabetes", "1.1.0"), models.path().join("diabetes/1.1.0"));
+    let graph = fs_err::read(whole.join("model.onnx")).unwrap();
+    copy(&whole, &directory);
+    let unfinished = |part: usize| {
+        let mut bytes = graph[..part].to_vec();
+        bytes.resize(graph.len(), 0);
+        bytes
+    };
+    let mut part = 0;
+    until("it is seen", || {
+        part += 1;
+        fs_err::write(directory.join("model.onnx"), unfinished(part)).unwrap();
+        let version = server.get_json("/models/diabetes/versions/1.1.0");
+        (version["state"] == "incomplete" && version["reason"].as_str().unwrap().contains("still be being copied")).then_some(())
+    });
+    fs_err::write(directory.join("model.onnx"), &graph).unwrap();
+    until("it is loaded", || (state(&server, "diabetes", "1.1.0") == "available").then_some(()));
+    assert_eq!(server.logged("refused").len(), 0);
+}
+
+#[test]
+fn an_unwritable_state_directory_is_counted_and_serving_goes_on() {
+    let models = models(&[("diabetes", "1.0.0")]);
+    let server = Server::start_in(models.path(), &[], |command| {
+        command.env("PREDICTD_STATE__URL", "/proc/nowhere");
+    });
+    assert!(server.metric("predictd_source_errors_total") >= 1.0);
+    assert_eq!(server.predict("/predict", &instance("diabetes", "1.0.0")).status(), 200);
+}

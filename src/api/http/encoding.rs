@@ -2,7 +2,8 @@
 
 use std::io::Write;
 
-use http::{HeaderMap, header};
+use axum::{body::Body, response::Response};
+use http::{HeaderMap, HeaderValue, header};
 
 /// Smaller answers fit a packet anyway.
 const MIN_BYTES: usize = 1 << 10;
@@ -54,6 +55,24 @@ pub fn choose(headers: &HeaderMap, length: usize) -> Option<Encoding> {
         }
     }
     best.map(|(encoding, _)| encoding)
+}
+
+/// An answer that is not a prediction, compressed where the client takes that.
+pub fn answer(headers: &HeaderMap, content_type: &'static str, text: Vec<u8>) -> Response {
+    let chosen = choose(headers, text.len());
+    let compressed = chosen.and_then(|encoding| Some((compress(encoding, &text)?, encoding)));
+    let (body, encoding) = match compressed {
+        Some((compressed, encoding)) => (compressed, Some(encoding)),
+        None => (text, None),
+    };
+    let mut response = Response::new(Body::from(body));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+    if let Some(encoding) = encoding {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding.name()));
+    }
+    response
 }
 
 fn weighted(item: &str) -> (&str, f32) {

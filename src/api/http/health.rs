@@ -12,10 +12,13 @@ use axum::{
     extract::{RawQuery, State},
     response::Response,
 };
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
-use crate::{api::http::Api, registry::not_ready};
+use crate::{
+    api::http::{Api, encoding},
+    registry::not_ready,
+};
 
 /// Alive as long as this answers and not too many engine threads hang.
 pub async fn live(State(api): State<Arc<Api>>) -> Response {
@@ -68,16 +71,12 @@ pub async fn ready(State(api): State<Arc<Api>>, RawQuery(query): RawQuery) -> Re
     json_response(if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &document)
 }
 
-pub async fn metrics(State(api): State<Arc<Api>>) -> Response {
+pub async fn metrics(State(api): State<Arc<Api>>, headers: HeaderMap) -> Response {
     let dropped = (api.dropped_log_lines)();
     let counter = &api.metrics.log_lines_dropped;
     counter.inc_by(dropped.saturating_sub(counter.get()));
     match api.metrics.encode() {
-        Ok(text) => {
-            let mut response = Response::new(Body::from(text));
-            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"));
-            response
-        }
+        Ok(text) => encoding::answer(&headers, "text/plain; version=0.0.4; charset=utf-8", text),
         Err(error) => {
             tracing::error!(error = %error, "the metrics can't be encoded");
             json_response(StatusCode::INTERNAL_SERVER_ERROR, &json!({"error": "the metrics can't be encoded"}))

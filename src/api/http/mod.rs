@@ -43,7 +43,7 @@ pub struct Api {
     pub metrics: Metrics,
     pub config: ServerConfig,
     /// Set by the first signal: readiness is off, everything else goes on.
-    pub draining: AtomicBool,
+    pub draining: Arc<AtomicBool>,
     pub max_wedged: usize,
     /// Lines that the log's writer dropped so far.
     pub dropped_log_lines: Arc<dyn Fn() -> u64 + Send + Sync>,
@@ -68,7 +68,7 @@ impl Api {
             predictor: parts.predictor,
             metrics: parts.metrics,
             config: parts.config,
-            draining: AtomicBool::new(false),
+            draining: Arc::default(),
             max_wedged: parts.max_wedged,
             dropped_log_lines: parts.dropped_log_lines,
             inflight: AtomicUsize::new(0),
@@ -128,6 +128,8 @@ async fn wrong_method(State(api): State<Arc<Api>>, request: Request) -> Response
 
 impl Api {
     fn count_unrouted(&self, code: ErrorCode, context: &Context) {
-        self.metrics.unrouted().observe_error(code, context.started.elapsed());
+        let elapsed = context.started.elapsed();
+        self.metrics.unrouted().observe_error(code, elapsed);
+        self.log.refused(context, code, "", "", "", elapsed);
     }
 }

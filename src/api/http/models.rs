@@ -5,15 +5,13 @@
 use std::sync::Arc;
 
 use axum::{
-    body::Body,
     extract::{Path, Request, State, rejection::PathRejection},
     response::Response,
 };
-use http::{HeaderValue, header};
 use serde_json::{Value, json};
 
 use crate::{
-    api::http::{Api, context::Context, problem::Problem},
+    api::http::{Api, context::Context, encoding, problem::Problem},
     error::ErrorCode,
     id::{ModelName, Version},
     registry::{Model, Snapshot, State as VersionState, VersionStatus, gate::Batching, servable::Servable},
@@ -23,7 +21,7 @@ pub async fn list(State(api): State<Arc<Api>>, request: Request) -> Response {
     let context = Context::new(request.headers());
     let snapshot = api.registry.snapshot();
     let models: Vec<Value> = snapshot.models.iter().map(|(name, model)| overview(&snapshot, name, model)).collect();
-    respond(&context, &json!({"models": models}))
+    respond(&request, &context, &json!({"models": models}))
 }
 
 pub async fn model(State(api): State<Arc<Api>>, path: Result<Path<String>, PathRejection>, request: Request) -> Response {
@@ -31,7 +29,7 @@ pub async fn model(State(api): State<Arc<Api>>, path: Result<Path<String>, PathR
     let name = path.map(|Path(name)| name).unwrap_or_default();
     let snapshot = api.registry.snapshot();
     match snapshot.models.get_key_value(name.as_str()) {
-        Some((name, model)) => respond(&context, &overview(&snapshot, name, model)),
+        Some((name, model)) => respond(&request, &context, &overview(&snapshot, name, model)),
         None => unknown(&api, &context, format!("there is no model \"{name}\"; /models lists what there is")),
     }
 }
@@ -45,7 +43,7 @@ pub async fn version(State(api): State<Arc<Api>>, path: Result<Path<(String, Str
         Some((name, model, version, status))
     });
     match found {
-        Some((name, model, version, status)) => respond(&context, &details(name, model, version, status)),
+        Some((name, model, version, status)) => respond(&request, &context, &details(name, model, version, status)),
         None => unknown(&api, &context, format!("model \"{name}\" has no version \"{version}\"; /models/{name} lists them")),
     }
 }
@@ -55,9 +53,8 @@ fn unknown(api: &Api, context: &Context, detail: String) -> Response {
     Problem::new(ErrorCode::NotFound, detail).into_response(context)
 }
 
-fn respond(context: &Context, document: &Value) -> Response {
-    let mut response = Response::new(Body::from(format!("{document}\n")));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+fn respond(request: &Request, context: &Context, document: &Value) -> Response {
+    let mut response = encoding::answer(request.headers(), "application/json", format!("{document}\n").into_bytes());
     context.write_headers(response.headers_mut());
     response
 }

@@ -3,15 +3,13 @@
 use std::sync::Arc;
 
 use axum::{
-    body::Body,
     extract::{Request, State},
     response::Response,
 };
-use http::{HeaderValue, header};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    api::http::{Api, context::Context},
+    api::http::{Api, context::Context, encoding},
     error::ErrorCode,
     registry::{Snapshot, servable::Servable},
 };
@@ -19,8 +17,7 @@ use crate::{
 pub async fn document(State(api): State<Arc<Api>>, request: Request) -> Response {
     let context = Context::new(request.headers());
     let document = build(&api.registry.snapshot());
-    let mut response = Response::new(Body::from(document.to_string()));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let mut response = encoding::answer(request.headers(), "application/json", document.to_string().into_bytes());
     context.write_headers(response.headers_mut());
     response
 }
@@ -32,7 +29,7 @@ fn build(snapshot: &Snapshot) -> Value {
     let default = snapshot.default.as_ref().and_then(|name| snapshot.models.get(name)).and_then(|model| model.stable.as_ref());
     if let Some(servable) = default {
         let summary = format!("Ask the default model, {}", servable.id().name);
-        paths.insert("/predict".to_owned(), json!({"post": operation(servable, &summary, "predict_default")}));
+        paths.insert("/predict".to_owned(), json!({"post": operation(servable, &summary, "predict")}));
     }
     for (name, model) in &snapshot.models {
         let Some(stable) = &model.stable else { continue };
@@ -41,7 +38,14 @@ fn build(snapshot: &Snapshot) -> Value {
         schemas.insert(format!("{name}.request"), request_schema(stable));
         schemas.insert(format!("{name}.response"), response_schema(stable));
         let summary = format!("Ask {name}: its stable version, now {}", stable.id().version);
-        paths.insert(format!("/models/{name}/predict"), json!({"post": operation(stable, &summary, &format!("predict_{name}"))}));
+        paths.insert(format!("/models/{name}/predict"), json!({"post": operation(stable, &summary, &format!("predict.{name}"))}));
+        let summary = format!("Ask one version of {name}; it bypasses whatever decides on the stable one");
+        let known: Vec<&str> = model.versions.keys().map(crate::id::Version::as_str).collect();
+        let one = json!({
+            "post": operation(stable, &summary, &format!("predict_version.{name}")),
+            "parameters": [{"name": "version", "in": "path", "required": true, "schema": {"type": "string", "examples": known}}],
+        });
+        paths.insert(format!("/models/{name}/versions/{{version}}/predict"), one);
     }
     paths.insert("/models".to_owned(), json!({"get": plain("models", "list_models", "What is served")}));
     paths.insert("/models/{name}".to_owned(), with_parameters(&plain("models", "get_model", "One model and its versions"), &["name"]));

@@ -42,8 +42,12 @@ impl<'a> Problem<'a> {
         document
     }
 
+    pub fn to_json(&self, context: &Context) -> String {
+        self.document(context).to_string()
+    }
+
     pub fn into_response(self, context: &Context) -> Response {
-        let mut response = Response::new(Body::from(self.document(context).to_string()));
+        let mut response = Response::new(Body::from(self.to_json(context)));
         *response.status_mut() = StatusCode::from_u16(self.code.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

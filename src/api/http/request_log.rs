@@ -16,25 +16,28 @@ use crate::{
 /// A request that takes longer is always logged.
 const SLOW: Duration = Duration::from_secs(1);
 
+const MILLION: u64 = 1_000_000;
+
 pub struct RequestLogger {
-    /// Every so many requests one is logged; 0: none.
-    every: u64,
+    /// Of a million requests so many are logged, evenly spread.
+    per_million: u64,
     seen: AtomicU64,
 }
 
 impl RequestLogger {
     pub fn new(wanted: RequestLog) -> RequestLogger {
-        let every = match wanted {
-            RequestLog::All => 1,
-            RequestLog::Errors => 100,
-            RequestLog::Rate(rate) if rate > 0.0 => (1.0 / rate).round() as u64,
-            RequestLog::Rate(_) => 0,
+        let rate = match wanted {
+            RequestLog::All => 1.0,
+            RequestLog::Errors => 0.01,
+            RequestLog::Rate(rate) => rate,
         };
-        RequestLogger { every, seen: AtomicU64::new(0) }
+        RequestLogger { per_million: (rate * MILLION as f64).round() as u64, seen: AtomicU64::new(0) }
     }
 
     fn sampled(&self) -> bool {
-        self.every > 0 && self.seen.fetch_add(1, Ordering::Relaxed).is_multiple_of(self.every)
+        let before = self.seen.fetch_add(1, Ordering::Relaxed) % MILLION;
+        // A line each time the share of the requests so far passes a whole number.
+        (before + 1) * self.per_million / MILLION > before * self.per_million / MILLION
     }
 
     pub fn answered(&self, context: &Context, prediction: &Prediction, elapsed: Duration) {
@@ -84,4 +87,24 @@ fn stage(timing: &Timing, stage: Stage) -> f64 {
 /// To the microsecond.
 fn milliseconds(elapsed: Duration) -> f64 {
     elapsed.as_micros() as f64 / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{api::http::request_log::RequestLogger, config::RequestLog};
+
+    #[test]
+    fn as_many_are_logged_as_the_rate_says() {
+        let cases = [
+            (RequestLog::All, 1000),
+            (RequestLog::Errors, 10),
+            (RequestLog::Rate(0.0), 0),
+            (RequestLog::Rate(0.4), 400),
+            (RequestLog::Rate(0.7), 700),
+        ];
+        for (wanted, expected) in cases {
+            let logger = RequestLogger::new(wanted);
+            assert_eq!((0..1000).filter(|_| logger.sampled()).count(), expected, "{wanted:?}");
+        }
+    }
 }

@@ -6,14 +6,15 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll},
     time::{Duration, Instant},
 };
 
 use axum::{Router, body::Body, response::Response};
-use http::Request;
+use futures_util::FutureExt;
+use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::rt::TokioIo;
 use tokio::{
@@ -24,11 +25,19 @@ use tokio::{
 };
 use tower::Service;
 
-use crate::metrics::Metrics;
+use crate::{
+    api::http::{context::Context as RequestContext, problem::Problem},
+    error::ErrorCode,
+    metrics::Metrics,
+};
 
 /// How long a connection may be silent between requests: longer than load balancers keep theirs (60 s is common), so that
 /// it is they who close, and no request meets a closing connection.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// After the stop: how long a connection may still be silent, and how often that is looked at.
+const STOP_IDLE: Duration = Duration::from_millis(1000);
+const STOP_TICK: Duration = Duration::from_millis(100);
 
 /// How long to wait after the kernel refused a connection for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -36,17 +45,14 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long a farewell may take to write.
 const FAREWELL_TIMEOUT: Duration = Duration::from_millis(500);
 
-const TOO_SLOW: &[u8] = b"HTTP/1.1 408 Request Timeout\r\ncontent-type: application/problem+json\r\ncontent-length: 136\r\nconnection: close\r\n\r\n\
-{\"type\":\"urn:predictd:error:body-timeout\",\"title\":\"The request came too slowly\",\"status\":408,\"detail\":\"the head did not arrive in time\"}";
-const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\nretry-after: 1\r\ncontent-length: 111\r\nconnection: close\r\n\r\n\
-{\"type\":\"urn:predictd:error:overloaded\",\"title\":\"Overloaded\",\"status\":503,\"detail\":\"too many open connections\"}";
-
 #[derive(Clone)]
 pub struct ServeOptions {
     /// For a request's head to arrive, from its first byte.
     pub read_timeout: Duration,
     pub max_connections: usize,
     pub metrics: Metrics,
+    /// While it is set every answer closes its connection, so that clients go elsewhere before the listener is gone.
+    pub draining: Arc<AtomicBool>,
 }
 
 /// Accepts until `stop` turns true, then lets every connection finish its request. Returns when the last one has ended.
@@ -65,7 +71,7 @@ pub async fn serve(listener: TcpListener, router: Router, options: ServeOptions,
                     tokio::spawn(connection.run(stream));
                 }
                 Err(_) => {
-                    tokio::spawn(farewell(stream, TOO_MANY));
+                    tokio::spawn(farewell(stream, ErrorCode::Overloaded, "too many open connections", options.metrics.clone()));
                 }
             },
             // One client's failure is not ours; being out of descriptors passes.
@@ -74,6 +80,13 @@ pub async fn serve(listener: TcpListener, router: Router, options: ServeOptions,
                 tracing::error!(error = %error, "a connection can't be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
+        }
+    }
+    // Whoever connected before the listener closes is still served.
+    while let Some(Ok((stream, _))) = listener.accept().now_or_never() {
+        if let Ok(slot) = Arc::clone(&slots).try_acquire_owned() {
+            let connection = Connection { router: router.clone(), options: options.clone(), stop: stop.clone(), _slot: slot };
+            tokio::spawn(connection.run(stream));
         }
     }
     drop(listener);
@@ -86,12 +99,32 @@ fn is_clients(error: &std::io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-async fn farewell(mut stream: TcpStream, text: &'static [u8]) {
+fn idle_limit(stopping: bool) -> Duration {
+    if stopping { STOP_IDLE } else { IDLE_TIMEOUT }
+}
+
+/// Refuses a connection that never became a request of the router's; counted and logged as one all the same.
+async fn farewell(mut stream: TcpStream, code: ErrorCode, detail: &str, metrics: Metrics) {
+    let context = RequestContext::new(&HeaderMap::new());
+    metrics.unrouted().observe_error(code, context.started.elapsed());
+    let request_id = context.request_id.to_text();
+    tracing::warn!(target: "predictd::request", status = code.http_status(), request_id, error = code.slug(), detail, "refused");
+    let text = farewell_text(code, detail, &context);
     let _ = tokio::time::timeout(FAREWELL_TIMEOUT, async {
-        stream.write_all(text).await?;
+        stream.write_all(text.as_bytes()).await?;
         stream.shutdown().await
     })
     .await;
+}
+
+fn farewell_text(code: ErrorCode, detail: &str, context: &RequestContext) -> String {
+    let body = Problem::new(code, detail.to_owned()).to_json(context);
+    let status = StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+    let retry = if code.is_retryable() { "retry-after: 1\r\n" } else { "" };
+    format!(
+        "HTTP/1.1 {status}\r\ncontent-type: application/problem+json\r\n{retry}content-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    )
 }
 
 struct Connection {
@@ -108,7 +141,8 @@ impl Connection {
         let _ = stream.set_nodelay(true);
         let progress = Arc::new(Progress::new());
         let io = TokioIo::new(Watched { stream, progress: Arc::clone(&progress) });
-        let service = Tracked { router: self.router.clone(), progress: Arc::clone(&progress) };
+        let service =
+            Tracked { router: self.router.clone(), progress: Arc::clone(&progress), draining: Arc::clone(&self.options.draining) };
         let mut connection = http1::Builder::new().pipeline_flush(true).serve_connection(io, service);
         let check_every = self.options.read_timeout.min(IDLE_TIMEOUT) / 4;
         let mut check = Box::pin(tokio::time::sleep(check_every));
@@ -124,16 +158,19 @@ impl Connection {
                 _ = self.stop.wait_for(|stop| *stop), if !stopping => {
                     stopping = true;
                     Pin::new(&mut connection).graceful_shutdown();
+                    check.as_mut().reset(TokioInstant::now() + STOP_TICK);
                 }
                 () = &mut check => match progress.get() {
                     (Phase::Head, elapsed) if elapsed >= self.options.read_timeout => break true,
-                    (Phase::Idle, elapsed) if elapsed >= IDLE_TIMEOUT => Pin::new(&mut connection).graceful_shutdown(),
-                    _ => check.as_mut().reset(TokioInstant::now() + check_every),
+                    // Also of a connection that is being shut down: its last answer may find no reader.
+                    (Phase::Idle, elapsed) if elapsed >= idle_limit(stopping) => break false,
+                    _ => check.as_mut().reset(TokioInstant::now() + if stopping { STOP_TICK } else { check_every }),
                 },
             }
         };
         if timed_out {
-            farewell(connection.into_parts().io.into_inner().stream, TOO_SLOW).await;
+            let stream = connection.into_parts().io.into_inner().stream;
+            farewell(stream, ErrorCode::BodyTimeout, "the head did not arrive in time", self.options.metrics.clone()).await;
         }
         self.options.metrics.connections.dec();
     }
@@ -227,6 +264,7 @@ impl AsyncWrite for Watched {
 struct Tracked {
     router: Router,
     progress: Arc<Progress>,
+    draining: Arc<AtomicBool>,
 }
 
 impl hyper::service::Service<Request<Incoming>> for Tracked {
@@ -238,22 +276,26 @@ impl hyper::service::Service<Request<Incoming>> for Tracked {
         self.progress.set(Phase::Busy);
         // A router is always ready; cloning it is counting a reference.
         let inner = self.router.clone().call(request.map(Body::new));
-        Working { inner, progress: Arc::clone(&self.progress) }
+        Working { inner, progress: Arc::clone(&self.progress), draining: Arc::clone(&self.draining) }
     }
 }
 
 struct Working {
     inner: <Router as Service<Request<Body>>>::Future,
     progress: Arc<Progress>,
+    draining: Arc<AtomicBool>,
 }
 
 impl Future for Working {
     type Output = Result<Response, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let polled = Pin::new(&mut self.inner).poll(cx);
-        if polled.is_ready() {
+        let mut polled = Pin::new(&mut self.inner).poll(cx);
+        if let Poll::Ready(Ok(response)) = &mut polled {
             self.progress.set(Phase::Idle);
+            if self.draining.load(Ordering::Relaxed) {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
         }
         polled
     }
@@ -263,7 +305,15 @@ impl Future for Working {
 mod tests {
     use std::time::Duration;
 
-    use crate::api::http::serve::{Phase, Progress, TOO_MANY, TOO_SLOW};
+    use http::HeaderMap;
+
+    use crate::{
+        api::http::{
+            context::Context as RequestContext,
+            serve::{Phase, Progress, farewell_text},
+        },
+        error::ErrorCode,
+    };
 
     #[test]
     fn progress_knows_its_phase() {
@@ -278,11 +328,14 @@ mod tests {
 
     #[test]
     fn farewells_are_as_long_as_they_say() {
-        for text in [TOO_SLOW, TOO_MANY] {
-            let text = std::str::from_utf8(text).unwrap();
+        let context = RequestContext::new(&HeaderMap::new());
+        for (code, status) in [(ErrorCode::BodyTimeout, 408), (ErrorCode::Overloaded, 503)] {
+            let text = farewell_text(code, "why", &context);
             let (head, body) = text.split_once("\r\n\r\n").unwrap();
-            assert!(head.contains(&format!("content-length: {}\r\n", body.len())), "{}", body.len());
-            serde_json::from_str::<serde_json::Value>(body).unwrap();
+            assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
+            assert!(head.contains(&format!("content-length: {}\r\n", body.len())), "{head}");
+            let document: serde_json::Value = serde_json::from_str(body).unwrap();
+            assert_eq!(document["request_id"], context.request_id.to_text());
         }
     }
 }

@@ -1,0 +1,121 @@
+//! Bare: a graph in a directory named by a number, as Triton, KServe and TensorFlow Serving lay out their repositories.
+//! No manifest vouches for it.
+
+use std::{collections::BTreeMap, path::Path, sync::Arc};
+
+use crate::{
+    id::ModelId,
+    package::{
+        MODEL_FILE, PackageError,
+        manifest::{Manifest, Provenance},
+        pbtxt::{self, ConfigTensor, ModelConfig},
+        signature::{Signature, TensorSpec},
+    },
+};
+
+/// Beside the versions, in the model's directory.
+pub const CONFIG_FILE: &str = "config.pbtxt";
+
+/// A label file with more lines is something else.
+const MAX_LABELS: usize = 1 << 20;
+
+pub struct Bare {
+    pub id: ModelId,
+    /// What lies in the version's directory, hashed now; there is no other list to hold it against.
+    pub manifest: Manifest,
+    pub config: Option<ModelConfig>,
+    /// For each output with a `label_filename`, what the values of a row stand for.
+    pub labels: BTreeMap<String, Arc<[String]>>,
+}
+
+/// Whether a version's directory holds a bare graph: a number as name, a graph, no manifest.
+pub fn is_bare(directory: &Path, id: &ModelId) -> bool {
+    id.version.is_number() && directory.join(MODEL_FILE).is_file() && !directory.join(crate::package::manifest::FILE).exists()
+}
+
+/// `config.pbtxt` of a model, where there is one.
+pub fn read_config(model_directory: &Path) -> Result<Option<ModelConfig>, PackageError> {
+    let path = model_directory.join(CONFIG_FILE);
+    match fs_err::read_to_string(&path) {
+        Ok(text) => pbtxt::parse(&text).map(Some).map_err(|error| PackageError::new("config", CONFIG_FILE, error.to_string())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(PackageError::io(CONFIG_FILE, &error)),
+    }
+}
+
+impl Bare {
+    pub fn open(directory: &Path, id: &ModelId) -> Result<Bare, PackageError> {
+        let model_directory = directory.parent().unwrap_or(directory);
+        let config = read_config(model_directory)?;
+        if let Some(name) = config.as_ref().and_then(|config| config.name.as_deref()).filter(|name| *name != id.name.as_str()) {
+            return Err(PackageError::new(
+                "config",
+                CONFIG_FILE,
+                format!("names the model \"{name}\", but lies in the directory of {}", id.name),
+            ));
+        }
+        let mut labels = BTreeMap::new();
+        for output in config.iter().flat_map(|config| &config.outputs) {
+            if let Some(file) = &output.label_filename {
+                labels.insert(output.name.clone(), read_labels(model_directory, file)?);
+            }
+        }
+        let manifest = Manifest::of_directory(directory, id, String::new(), Provenance::default())?;
+        Ok(Bare { id: id.clone(), manifest, config, labels })
+    }
+
+    /// Rows of several requests may share a run, and how many; `Err` says why not.
+    pub fn batching(&self, signature: &Signature) -> Result<usize, String> {
+        let Some(config) = &self.config else {
+            return Err("a bare graph does not say that its rows are independent (dynamic_batching in config.pbtxt would)".to_owned());
+        };
+        if config.dynamic_batching.is_none() || config.max_batch_size < 2 {
+            return Err("config.pbtxt has no dynamic_batching with a max_batch_size above 1".to_owned());
+        }
+        if !signature.is_batchable() {
+            return Err("not every input and output of the graph has a free leading dimension".to_owned());
+        }
+        Ok(config.max_batch_size)
+    }
+
+    /// Whether the configuration speaks of this graph.
+    pub fn check(&self, signature: &Signature) -> Result<(), PackageError> {
+        let Some(config) = &self.config else { return Ok(()) };
+        for (side, configured, specs) in [("input", &config.inputs, &signature.inputs), ("output", &config.outputs, &signature.outputs)] {
+            for tensor in configured {
+                let fault = |detail: String| PackageError::new("config", CONFIG_FILE, detail).at(&format!("{side} {}", tensor.name));
+                let Some(spec) = specs.iter().find(|spec| *spec.name == *tensor.name) else {
+                    let known: Vec<&str> = specs.iter().map(|spec| &*spec.name).collect();
+                    return Err(fault(format!("the graph has no such {side}; it has {}", known.join(", "))));
+                };
+                if !fits(tensor, spec, config.max_batch_size) {
+                    let datatype = tensor.datatype.unwrap_or(spec.datatype);
+                    return Err(fault(format!("says {datatype}{}; the graph has {spec}", tensor.shape(config.max_batch_size))));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A configuration may be more exact than the graph, and the other way round; they may not contradict each other.
+fn fits(tensor: &ConfigTensor, spec: &TensorSpec, max_batch_size: usize) -> bool {
+    use crate::tensor::Dim;
+    let shape = tensor.shape(max_batch_size);
+    let dims = shape.0.iter().zip(&spec.shape.0).all(|(a, b)| match (a, b) {
+        (Dim::Fixed(a), Dim::Fixed(b)) => a == b,
+        _ => true,
+    });
+    tensor.datatype.is_none_or(|datatype| datatype == spec.datatype)
+        && (tensor.dims.is_empty() || shape.0.len() == spec.shape.0.len() && dims)
+}
+
+/// A label a line.
+fn read_labels(directory: &Path, file: &str) -> Result<Arc<[String]>, PackageError> {
+    if file.contains(['/', '\\']) || file.starts_with('.') {
+        return Err(PackageError::new("config", CONFIG_FILE, format!("label_filename \"{file}\" must lie beside it")));
+    }
+    let text = fs_err::read_to_string(directory.join(file)).map_err(|error| PackageError::io(file, &error))?;
+    let labels: Vec<String> = text.lines().take(MAX_LABELS).map(|line| line.trim_end().to_owned()).collect();
+    Ok(labels.into())
+}
