@@ -148,6 +148,7 @@ async fn run(
     let options = ServeOptions {
         read_timeout: config.server.read_timeout(),
         max_connections: config.server.max_connections,
+        idle_timeout: http::serve::IDLE_TIMEOUT,
         metrics: metrics.clone(),
         draining: Arc::clone(&api.draining),
     };

@@ -41,6 +41,8 @@ struct State {
     closed: bool,
     /// Workers that take jobs.
     alive: usize,
+    /// Workers being made in place of abandoned ones: jobs may wait for them.
+    coming: usize,
     /// Workers that sleep, and those of them that were woken but have not yet got up.
     asleep: usize,
     waking: usize,
@@ -50,6 +52,11 @@ struct State {
 }
 
 impl State {
+    /// Nobody would ever take a job.
+    fn is_dead(&self) -> bool {
+        self.alive == 0 && self.coming == 0
+    }
+
     fn got_up(&mut self) {
         self.asleep -= 1;
         self.waking = self.waking.saturating_sub(1);
@@ -75,8 +82,16 @@ pub struct BatcherParts {
 
 impl Batcher {
     pub fn start(parts: BatcherParts) -> std::io::Result<Batcher> {
-        let state =
-            State { queue: VecDeque::new(), closed: false, alive: 0, asleep: 0, waking: 0, wedged: 0, abandoned_at: VecDeque::new() };
+        let state = State {
+            queue: VecDeque::new(),
+            closed: false,
+            alive: 0,
+            coming: 0,
+            asleep: 0,
+            waking: 0,
+            wedged: 0,
+            abandoned_at: VecDeque::new(),
+        };
         let shared = Arc::new(Shared {
             name: parts.name,
             state: Mutex::new(state),
@@ -110,7 +125,7 @@ impl Batcher {
         if state.closed {
             return Err(EngineError::Closed);
         }
-        if state.alive == 0 {
+        if state.is_dead() {
             return Err(EngineError::Broken { detail: "no worker is left".to_owned() });
         }
         if state.queue.len() >= self.shared.policy.queue_capacity {
@@ -143,7 +158,7 @@ impl Batcher {
         while state.abandoned_at.front().is_some_and(|at| *at + RELAPSE_WINDOW <= now) {
             state.abandoned_at.pop_front();
         }
-        if state.alive == 0 {
+        if state.is_dead() {
             return Some("no worker is left".to_owned());
         }
         let relapses = state.abandoned_at.len();
@@ -187,10 +202,12 @@ impl Shared {
         state.wedged += 1;
         state.abandoned_at.push_back(Instant::now());
         let wedged = state.wedged;
+        let replaced = wedged <= (self.workers * 2) as isize;
+        state.coming += usize::from(replaced);
         drop(state);
         self.metrics.wedged_workers.inc();
         tracing::error!(model = %self.name, wedged, "an engine worker does not come back from its run and was abandoned");
-        if wedged > (self.workers * 2) as isize {
+        if !replaced {
             tracing::error!(model = %self.name, wedged, "too many hanging workers: no replacement");
             self.refuse_waiting_if_dead();
             return;
@@ -199,6 +216,7 @@ impl Shared {
         let spawned = thread::Builder::new().name("replace-worker".to_owned()).spawn(move || shared.replace());
         if let Err(error) = spawned {
             tracing::error!(model = %self.name, error = %error, "no thread for a replacement worker");
+            self.lock().coming -= 1;
             self.refuse_waiting_if_dead();
         }
     }
@@ -206,6 +224,7 @@ impl Shared {
     fn replace(self: &Arc<Shared>) {
         let outcome = self.factory.make().map_err(|error| error.to_string());
         let outcome = outcome.and_then(|engine| spawn_worker(self, engine).map_err(|error| error.to_string()));
+        self.lock().coming -= 1;
         match outcome {
             Ok(()) => tracing::warn!(model = %self.name, "a replacement engine worker started"),
             Err(error) => {
@@ -218,7 +237,7 @@ impl Shared {
     /// Without a worker nobody would ever answer what waits.
     fn refuse_waiting_if_dead(&self) {
         let mut state = self.lock();
-        if state.alive > 0 {
+        if !state.is_dead() {
             return;
         }
         let waiting = std::mem::take(&mut state.queue);

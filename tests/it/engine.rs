@@ -234,7 +234,7 @@ fn a_replacement_is_made_of_verified_files_only() {
     let response = server.post("/predict").header("x-request-timeout-ms", "100").body("{\"x\": 0.9}").send().unwrap();
     assert_eq!(response.status(), 504);
     let line = until("the replacement is refused", || server.logged("no replacement engine worker").pop());
-    assert!(line["error"].as_str().unwrap().contains("model.onnx has"), "{line}");
+    assert!(line["error"].as_str().unwrap().contains("model.onnx: has"), "{line}");
     assert_ne!(server.predict("/predict", &json!({"x": 0})).status(), 200);
 }
 

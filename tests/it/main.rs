@@ -20,4 +20,5 @@ mod health;
 mod metrics;
 mod pages;
 mod predict;
+mod scenarios;
 mod watch;

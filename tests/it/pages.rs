@@ -16,7 +16,8 @@ fn openapi_examples_work() {
         let Some(post) = item.get("post") else { continue };
         let content = &post["requestBody"]["content"]["application/json"];
         for example in content["examples"].as_object().unwrap().values() {
-            let response = server.predict(path, &example["value"]);
+            let version = item["parameters"][0]["schema"]["examples"][0].as_str().unwrap_or_default();
+            let response = server.predict(&path.replace("{version}", version), &example["value"]);
             assert_eq!(response.status(), 200, "{path}");
             let answer: Value = response.json().unwrap();
             assert_fits(&document, &content["schema"], &example["value"]);
@@ -24,7 +25,7 @@ fn openapi_examples_work() {
             tried += 1;
         }
     }
-    assert_eq!(tried, 12, "five models and the default, two examples each");
+    assert_eq!(tried, 22, "five models with and without a version and the default, two examples each");
     for path in ["/models", "/models/churn", "/models/churn/versions/1.1.0"] {
         assert_eq!(server.get(path).status(), 200, "{path}");
     }

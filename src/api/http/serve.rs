@@ -33,7 +33,7 @@ use crate::{
 
 /// How long a connection may be silent between requests: longer than load balancers keep theirs (60 s is common), so that
 /// it is they who close, and no request meets a closing connection.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// After the stop: how long a connection may still be silent, and how often that is looked at.
 const STOP_IDLE: Duration = Duration::from_millis(1000);
@@ -50,6 +50,8 @@ pub struct ServeOptions {
     /// For a request's head to arrive, from its first byte.
     pub read_timeout: Duration,
     pub max_connections: usize,
+    /// How long a connection may be silent between requests, or leave an answer unread.
+    pub idle_timeout: Duration,
     pub metrics: Metrics,
     /// While it is set every answer closes its connection, so that clients go elsewhere before the listener is gone.
     pub draining: Arc<AtomicBool>,
@@ -99,10 +101,6 @@ fn is_clients(error: &std::io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-fn idle_limit(stopping: bool) -> Duration {
-    if stopping { STOP_IDLE } else { IDLE_TIMEOUT }
-}
-
 /// Refuses a connection that never became a request of the router's; counted and logged as one all the same.
 async fn farewell(mut stream: TcpStream, code: ErrorCode, detail: &str, metrics: Metrics) {
     let context = RequestContext::new(&HeaderMap::new());
@@ -144,12 +142,11 @@ impl Connection {
         let service =
             Tracked { router: self.router.clone(), progress: Arc::clone(&progress), draining: Arc::clone(&self.options.draining) };
         let mut connection = http1::Builder::new().pipeline_flush(true).serve_connection(io, service);
-        let check_every = self.options.read_timeout.min(IDLE_TIMEOUT) / 4;
+        let check_every = self.options.read_timeout.min(self.options.idle_timeout) / 4;
         let mut check = Box::pin(tokio::time::sleep(check_every));
+        // Every answer of a draining server closes its connection. What has no answer to come is given a moment: a graceful
+        // shutdown would close it at once, perhaps in the face of a request that is on its way.
         let mut stopping = *self.stop.borrow();
-        if stopping {
-            Pin::new(&mut connection).graceful_shutdown();
-        }
         let timed_out = loop {
             tokio::select! {
                 biased;
@@ -157,13 +154,11 @@ impl Connection {
                 _ = &mut connection => break false,
                 _ = self.stop.wait_for(|stop| *stop), if !stopping => {
                     stopping = true;
-                    Pin::new(&mut connection).graceful_shutdown();
                     check.as_mut().reset(TokioInstant::now() + STOP_TICK);
                 }
                 () = &mut check => match progress.get() {
                     (Phase::Head, elapsed) if elapsed >= self.options.read_timeout => break true,
-                    // Also of a connection that is being shut down: its last answer may find no reader.
-                    (Phase::Idle, elapsed) if elapsed >= idle_limit(stopping) => break false,
+                    (Phase::Idle, elapsed) if elapsed >= if stopping { STOP_IDLE.min(self.options.idle_timeout) } else { self.options.idle_timeout } => break false,
                     _ => check.as_mut().reset(TokioInstant::now() + if stopping { STOP_TICK } else { check_every }),
                 },
             }
@@ -303,16 +298,23 @@ impl Future for Working {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{sync::Arc, time::Duration};
 
+    use axum::Router;
     use http::HeaderMap;
+    use tokio::{
+        io::AsyncWriteExt,
+        net::{TcpListener, TcpStream},
+        sync::watch,
+    };
 
     use crate::{
         api::http::{
             context::Context as RequestContext,
-            serve::{Phase, Progress, farewell_text},
+            serve::{Phase, Progress, ServeOptions, farewell_text, serve},
         },
         error::ErrorCode,
+        metrics::Metrics,
     };
 
     #[test]
@@ -324,6 +326,35 @@ mod tests {
             assert_eq!(progress.phase(), phase);
             assert!(progress.get().1 < Duration::from_secs(60));
         }
+    }
+
+    /// Asks for large answers and reads none of them: the connection is given up, and costs nothing until then.
+    #[tokio::test]
+    async fn a_client_that_does_not_read_is_given_up() {
+        let metrics = Metrics::new(0.0).unwrap();
+        let options = ServeOptions {
+            read_timeout: Duration::from_secs(60),
+            max_connections: 4,
+            idle_timeout: Duration::from_millis(200),
+            metrics: metrics.clone(),
+            draining: Arc::default(),
+        };
+        let router = Router::new().route("/", axum::routing::get(|| async { "x".repeat(1 << 20) }));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (_stop, stopped) = watch::channel(false);
+        tokio::spawn(serve(listener, router, options, stopped));
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n".repeat(64).as_slice()).await.unwrap();
+        let given_up = async {
+            while metrics.connections.get() == 0 {
+                tokio::task::yield_now().await;
+            }
+            while metrics.connections.get() > 0 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), given_up).await.expect("the connection is still open");
     }
 
     #[test]
