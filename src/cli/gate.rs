@@ -52,4 +52,7 @@ fn limit(memory_bytes: u64) {
     let _ = setrlimit(Resource::As, Rlimit { current: Some(wanted), maximum: hard });
     let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: getrlimit(Resource::Core).maximum });
     let _ = fs_err::write("/proc/self/oom_score_adj", "900");
+    // Nobody waits for the verdict any more once the server is gone.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
 }

@@ -59,3 +59,21 @@ fn the_greeting_can_be_pasted() {
     assert!(text.contains("\"predictions\":["), "{curl}: {text}");
     assert!(greeting.contains("/docs") && greeting.contains("churn"), "{greeting}");
 }
+
+/// A gate that still runs when its server is killed goes with it.
+#[cfg(target_os = "linux")]
+#[test]
+fn no_gate_outlives_its_server() {
+    let models = models(&[("diabetes", "1.0.0")]);
+    crate::engine::number_package(models.path(), "endless", "endless_loop.onnx", &[]);
+    let server = Server::begin(models.path(), &[("models.required", "diabetes"), ("models.gate_timeout_ms", "600000")]);
+    server.ready();
+    let directory = models.path().join("endless/1.0.0");
+    let gates = || {
+        let processes = fs_err::read_dir("/proc").unwrap().filter_map(|entry| fs_err::read(entry.unwrap().path().join("cmdline")).ok());
+        processes.filter(|line| String::from_utf8_lossy(line).contains(directory.to_str().unwrap())).count()
+    };
+    until("the gate runs", || (gates() == 1).then_some(()));
+    drop(server);
+    until("the gate is gone", || (gates() == 0).then_some(()));
+}

@@ -16,8 +16,14 @@ use serde_json::Value;
 
 use crate::harness::{Server, models, root};
 
-const PACKAGES: [(&str, &str); 6] =
-    [("churn", "1.0.0"), ("churn", "1.1.0"), ("churn-pipeline", "1.1.0"), ("diabetes", "1.0.0"), ("digits", "1.0.0"), ("digits-array", "1.0.0")];
+const PACKAGES: [(&str, &str); 6] = [
+    ("churn", "1.0.0"),
+    ("churn", "1.1.0"),
+    ("churn-pipeline", "1.1.0"),
+    ("diabetes", "1.0.0"),
+    ("digits", "1.0.0"),
+    ("digits-array", "1.0.0"),
+];
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -251,7 +257,9 @@ fn a_difference_is_seen() {
         assert_eq!(differences(expected.clone(), actual.clone()), 1, "{expected} {actual}");
     }
     assert!(toml::from_str::<Scenario>("[[step]]\npath = \"/\"\nexpect.status = 200\n").is_ok());
-    for unknown in ["[[step]]\npath = \"/\"\nexpect.status = 200\nbdy = \"\"\n", "[[step]]\npath = \"/\"\nexpect.status = 200\nexpect.txt = \"\"\n"] {
+    for unknown in
+        ["[[step]]\npath = \"/\"\nexpect.status = 200\nbdy = \"\"\n", "[[step]]\npath = \"/\"\nexpect.status = 200\nexpect.txt = \"\"\n"]
+    {
         assert!(toml::from_str::<Scenario>(unknown).is_err(), "{unknown}");
     }
 }
