@@ -71,7 +71,7 @@ def load(pid, address, path, script, connections, seconds):
     output = subprocess.run(["wrk", "-t", str(threads), "-c", str(connections), "-d", f"{seconds}s", "-s", script, "--latency", f"http://{address}{path}"], capture_output=True, text=True, check=True).stdout
     requests = int(re.search(r"(\d+) requests in", output).group(1))
     assert "Non-2xx" not in output and "Socket errors" not in output, output
-    return {"rps": float(re.search(r"Requests/sec:\s+([\d.]+)", output).group(1)), "cpu_us": (cpu_seconds(pid) - before) / requests * 1e6, "p50": re.search(r"50%\s+(\S+)", output).group(1), "p99": re.search(r"99%\s+(\S+)", output).group(1)}
+    return {"rps": float(re.search(r"Requests/sec:\s+([\d.]+)", output).group(1)), "cpu_us": (cpu_seconds(pid) - before) / requests * 1e6, "p50": re.search(r"(?m)^\s+50%\s+(\S+)", output).group(1), "p99": re.search(r"(?m)^\s+99%\s+(\S+)", output).group(1)}
 
 
 def raw(rows, seconds=1.0):

@@ -25,7 +25,7 @@ use crate::{
 
 /// Packages above this size get one worker with all cores: a copy of the weights per worker would cost more memory than
 /// the second session gains (measured: docs/performance.md).
-pub const LARGE_PACKAGE_BYTES: u64 = 32 << 20;
+pub const LARGE_PACKAGE_BYTES: u64 = 16 << 20;
 
 /// Everything that loads have in common.
 pub struct Loader {
