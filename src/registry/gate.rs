@@ -157,10 +157,15 @@ struct GoldenRow {
 }
 
 fn golden_rows(parts: &Parts, transform: &Transform, signature: &Signature) -> Result<Vec<GoldenRow>, PackageError> {
-    let mut rows = Vec::with_capacity(parts.golden.len());
-    for (index, example) in parts.golden.iter().enumerate() {
-        let line = index + 1;
-        let wrong = |detail: String| PackageError::new("golden", GOLDEN_FILE, detail).at(&format!("line {line}"));
+    (0..parts.golden.len()).filter_map(|index| golden_row(parts, transform, signature, index)).collect()
+}
+
+/// The golden example at `index`; `None` where there is none.
+fn golden_row(parts: &Parts, transform: &Transform, signature: &Signature, index: usize) -> Option<Result<GoldenRow, PackageError>> {
+    let example = parts.golden.get(index)?;
+    let line = index + 1;
+    let wrong = |detail: String| PackageError::new("golden", GOLDEN_FILE, detail).at(&format!("line {line}"));
+    let prepare = || {
         let columns = decode_instance(&parts.input, example.input.as_bytes(), &OWN_LIMITS)
             .map_err(|error| wrong(format!("the input is refused by the schema: {}", first_fault(&error))))?;
         let inputs = transform.prepare(&columns).map_err(|faults| {
@@ -168,9 +173,9 @@ fn golden_rows(parts: &Parts, transform: &Transform, signature: &Signature) -> R
             wrong(format!("the input can't be preprocessed: {first}"))
         })?;
         signature.check_inputs(&inputs).map_err(|error| PackageError::new("preprocessing", PREPROCESSING_FILE, error.to_string()))?;
-        rows.push(GoldenRow { line, inputs });
-    }
-    Ok(rows)
+        Ok(GoldenRow { line, inputs })
+    };
+    Some(prepare())
 }
 
 fn first_fault(error: &DecodeError) -> String {
@@ -286,8 +291,8 @@ fn prove_batching(
 
 /// What the gate ran first: the server warms its engines with it and with nothing that the gate did not try.
 pub fn first_run(parts: &Parts, transform: &Transform, signature: &Signature) -> Result<Tensors, PackageError> {
-    match golden_rows(parts, transform, signature)?.into_iter().next() {
-        Some(row) => Ok(row.inputs),
+    match golden_row(parts, transform, signature, 0) {
+        Some(row) => Ok(row?.inputs),
         None => Ok(zeros(signature)),
     }
 }

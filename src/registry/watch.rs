@@ -51,7 +51,7 @@ pub struct Watch {
 }
 
 enum Event {
-    LoadEnded { id: ModelId, fingerprint: u64, outcome: Result<Box<Loaded>, LoadFailure>, elapsed: Duration },
+    LoadEnded { attempt: u64, fingerprint: u64, outcome: Result<Box<Loaded>, LoadFailure>, elapsed: Duration },
     Stop,
 }
 
@@ -63,14 +63,14 @@ impl Watch {
             events: events.clone(),
             models: BTreeMap::new(),
             draining: Vec::new(),
-            loading: 0,
             looked: false,
             settled: false,
             required: BTreeSet::new(),
             listing_failed: false,
             unreadable: BTreeSet::new(),
             looks: 0,
-            deadlines: BTreeMap::new(),
+            loads: BTreeMap::new(),
+            attempts: 0,
         };
         let thread = thread::Builder::new().name("registry".to_owned()).spawn(move || looper.run(&inbox))?;
         Ok(Watch { events, thread: Mutex::new(Some(thread)) })
@@ -91,7 +91,6 @@ struct Loop {
     events: mpsc::Sender<Event>,
     models: BTreeMap<ModelName, KnownModel>,
     draining: Vec<Arc<Servable>>,
-    loading: usize,
     /// The directory was listed at least once.
     looked: bool,
     settled: bool,
@@ -101,8 +100,9 @@ struct Loop {
     unreadable: BTreeSet<ModelName>,
     /// Looks at the directory so far.
     looks: u64,
-    /// The loads under way: what becomes of a version whose load takes longer than this is decided without it.
-    deadlines: BTreeMap<ModelId, Instant>,
+    /// The loads under way by their number, and until when they are waited for.
+    loads: BTreeMap<u64, (ModelId, Instant)>,
+    attempts: u64,
 }
 
 #[derive(Default)]
@@ -164,7 +164,7 @@ impl Loop {
             self.publish();
             let until = if self.draining.is_empty() { next_look } else { next_look.min(Instant::now() + DRAIN_TICK) };
             match inbox.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(Event::LoadEnded { id, fingerprint, outcome, elapsed }) => self.load_ended(&id, fingerprint, outcome, elapsed),
+                Ok(Event::LoadEnded { attempt, fingerprint, outcome, elapsed }) => self.load_ended(attempt, fingerprint, outcome, elapsed),
                 Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {}
             }
@@ -251,7 +251,7 @@ impl Loop {
                 self.models.remove(&name);
             }
         }
-        if !self.settled && self.looked && self.loading == 0 {
+        if !self.settled && self.looked && self.loads.is_empty() {
             self.settled = true;
             tracing::info!(models = self.models.len(), "models are loaded");
         }
@@ -288,7 +288,7 @@ impl Loop {
 
     fn load(&mut self, name: &ModelName, version: &Version) {
         let at_once = if self.settled { 1 } else { self.parts.loader.cores };
-        if self.loading >= at_once {
+        if self.loads.len() >= at_once {
             return;
         }
         let Some(known) = self.models.get_mut(name).and_then(|model| model.versions.get_mut(version)) else { return };
@@ -306,6 +306,8 @@ impl Loop {
             return;
         }
         known.state = State::Loading;
+        self.attempts += 1;
+        let attempt = self.attempts;
         let (loader, events) = (Arc::clone(&self.parts.loader), self.events.clone());
         let started = thread::Builder::new().name(format!("load-{name}")).spawn(move || {
             let start = Instant::now();
@@ -313,12 +315,12 @@ impl Loop {
             let load = AssertUnwindSafe(|| loader.load(&found.directory, &id).map(Box::new));
             let panicked = |_| Err(LoadFailure::Refused(PackageError::new("runtime", "", "the load panicked")));
             let outcome = catch_unwind(load).unwrap_or_else(panicked);
-            let _ = events.send(Event::LoadEnded { id, fingerprint: found.fingerprint, outcome, elapsed: start.elapsed() });
+            let _ = events.send(Event::LoadEnded { attempt, fingerprint: found.fingerprint, outcome, elapsed: start.elapsed() });
         });
         match started {
             Ok(_) => {
-                self.loading += 1;
-                self.deadlines.insert(ModelId { name: name.clone(), version: version.clone() }, Instant::now() + self.load_limit());
+                let id = ModelId { name: name.clone(), version: version.clone() };
+                self.loads.insert(attempt, (id, Instant::now() + self.load_limit()));
             }
             Err(error) => {
                 tracing::error!(error = %error, "no thread to load a model");
@@ -335,20 +337,18 @@ impl Loop {
     /// A load that hangs may neither keep the server from being ready nor other models from being loaded.
     fn give_up_late_loads(&mut self) {
         let now = Instant::now();
-        let late: Vec<ModelId> = self.deadlines.iter().filter(|(_, deadline)| **deadline <= now).map(|(id, _)| id.clone()).collect();
-        for id in late {
+        let late: Vec<u64> = self.loads.iter().filter(|(_, (_, deadline))| *deadline <= now).map(|(attempt, _)| *attempt).collect();
+        for attempt in late {
             let limit = self.load_limit();
             let error =
                 PackageError::new("timeout", crate::package::MODEL_FILE, format!("the load took longer than {} s", limit.as_secs()));
-            self.load_ended(&id, 0, Err(LoadFailure::Refused(error)), limit);
+            self.load_ended(attempt, 0, Err(LoadFailure::Refused(error)), limit);
         }
     }
 
-    fn load_ended(&mut self, id: &ModelId, fingerprint: u64, outcome: Result<Box<Loaded>, LoadFailure>, elapsed: Duration) {
-        if self.deadlines.remove(id).is_none() {
-            return; // It was given up meanwhile.
-        }
-        self.loading -= 1;
+    fn load_ended(&mut self, attempt: u64, fingerprint: u64, outcome: Result<Box<Loaded>, LoadFailure>, elapsed: Duration) {
+        // One that was given up is over, whatever it still brings.
+        let Some((id, _)) = self.loads.remove(&attempt) else { return };
         let look = self.looks;
         let metrics = &self.parts.metrics;
         let Some(known) = self.models.get_mut(&id.name).and_then(|model| model.versions.get_mut(&id.version)) else { return };

@@ -32,7 +32,7 @@ impl Encoding {
 }
 
 /// The encoding for an answer of `length` bytes; `None`: as it is.
-pub fn choose(headers: &HeaderMap, length: usize) -> Option<Encoding> {
+fn choose(headers: &HeaderMap, length: usize) -> Option<Encoding> {
     if length < MIN_BYTES {
         return None;
     }
@@ -57,21 +57,29 @@ pub fn choose(headers: &HeaderMap, length: usize) -> Option<Encoding> {
     best.map(|(encoding, _)| encoding)
 }
 
-/// An answer that is not a prediction, compressed where the client takes that.
-pub fn answer(headers: &HeaderMap, content_type: &'static str, text: Vec<u8>) -> Response {
-    let chosen = choose(headers, text.len());
-    let compressed = chosen.and_then(|encoding| Some((compress(encoding, &text)?, encoding)));
-    let (body, encoding) = match compressed {
-        Some((compressed, encoding)) => (compressed, Some(encoding)),
-        None => (text, None),
-    };
-    let mut response = Response::new(Body::from(body));
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+/// The text as it goes out: compressed where the client takes that and it pays.
+pub fn encoded(headers: &HeaderMap, text: Vec<u8>) -> (Vec<u8>, Option<Encoding>) {
+    let compressed = choose(headers, text.len()).and_then(|encoding| Some((compress(encoding, &text)?, encoding)));
+    match compressed {
+        Some((compressed, encoding)) if compressed.len() < text.len() => (compressed, Some(encoding)),
+        _ => (text, None),
+    }
+}
+
+/// Says how the body is encoded; `None` says nothing.
+pub fn write_header(headers: &mut HeaderMap, encoding: Option<Encoding>) {
     if let Some(encoding) = encoding {
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding.name()));
+        headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
     }
+}
+
+/// An answer that is not a prediction.
+pub fn answer(headers: &HeaderMap, content_type: &'static str, text: Vec<u8>) -> Response {
+    let (body, encoding) = encoded(headers, text);
+    let mut response = Response::new(Body::from(body));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    write_header(response.headers_mut(), encoding);
     response
 }
 
@@ -83,7 +91,7 @@ fn weighted(item: &str) -> (&str, f32) {
 }
 
 /// The compressed bytes; `None` where that did not work, and the answer goes out as it is.
-pub fn compress(encoding: Encoding, text: &[u8]) -> Option<Vec<u8>> {
+fn compress(encoding: Encoding, text: &[u8]) -> Option<Vec<u8>> {
     let mut output = Vec::with_capacity(text.len() / 3);
     let level = flate2::Compression::fast();
     match encoding {

@@ -135,11 +135,11 @@ async fn answer(api: &Arc<Api>, target: Target<'_>, context: &Context, headers: 
 /// The answer's bytes, compressed where that is wanted and pays.
 fn encoded(prediction: &Prediction, headers: Option<&HeaderMap>) -> (Bytes, Option<Encoding>) {
     let text = encode(prediction);
-    let chosen = headers.and_then(|headers| encoding::choose(headers, text.len()));
-    match chosen.and_then(|encoding| Some((encoding::compress(encoding, &text)?, encoding))) {
-        Some((compressed, encoding)) if compressed.len() < text.len() => (Bytes::from(compressed), Some(encoding)),
-        _ => (Bytes::from(text), None),
-    }
+    let (body, encoding) = match headers {
+        Some(headers) => encoding::encoded(headers, text),
+        None => (text, None),
+    };
+    (Bytes::from(body), encoding)
 }
 
 fn respond(api: &Api, context: &Context, prediction: &Prediction, body: Bytes, encoding: Option<Encoding>) -> Response {
@@ -147,10 +147,7 @@ fn respond(api: &Api, context: &Context, prediction: &Prediction, body: Bytes, e
     let headers = response.headers_mut();
     headers.reserve(12);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    if let Some(encoding) = encoding {
-        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding.name()));
-        headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
-    }
+    encoding::write_header(headers, encoding);
     let names = &prediction.servable.names;
     // One allocation for all that is new in this answer.
     let mut text = BytesMut::with_capacity(128);

@@ -61,21 +61,23 @@ pub struct ServeOptions {
 pub async fn serve(listener: TcpListener, router: Router, options: ServeOptions, mut stop: watch::Receiver<bool>) {
     let slots = Arc::new(Semaphore::new(options.max_connections.min(Semaphore::MAX_PERMITS)));
     let all = u32::try_from(options.max_connections).unwrap_or(u32::MAX);
+    let stopped = stop.clone();
+    let take = |stream: TcpStream| match Arc::clone(&slots).try_acquire_owned() {
+        Ok(slot) => {
+            let connection = Connection { router: router.clone(), options: options.clone(), stop: stopped.clone(), _slot: slot };
+            tokio::spawn(connection.run(stream));
+        }
+        Err(_) => {
+            tokio::spawn(farewell(stream, ErrorCode::Overloaded, "too many open connections", options.metrics.clone()));
+        }
+    };
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = stop.wait_for(|stop| *stop) => break,
         };
         match accepted {
-            Ok((stream, _)) => match Arc::clone(&slots).try_acquire_owned() {
-                Ok(slot) => {
-                    let connection = Connection { router: router.clone(), options: options.clone(), stop: stop.clone(), _slot: slot };
-                    tokio::spawn(connection.run(stream));
-                }
-                Err(_) => {
-                    tokio::spawn(farewell(stream, ErrorCode::Overloaded, "too many open connections", options.metrics.clone()));
-                }
-            },
+            Ok((stream, _)) => take(stream),
             // One client's failure is not ours; being out of descriptors passes.
             Err(error) if is_clients(&error) => {}
             Err(error) => {
@@ -86,10 +88,7 @@ pub async fn serve(listener: TcpListener, router: Router, options: ServeOptions,
     }
     // Whoever connected before the listener closes is still served.
     while let Some(Ok((stream, _))) = listener.accept().now_or_never() {
-        if let Ok(slot) = Arc::clone(&slots).try_acquire_owned() {
-            let connection = Connection { router: router.clone(), options: options.clone(), stop: stop.clone(), _slot: slot };
-            tokio::spawn(connection.run(stream));
-        }
+        take(stream);
     }
     drop(listener);
     // All slots free: all connections ended.
@@ -147,6 +146,7 @@ impl Connection {
         // Every answer of a draining server closes its connection. What has no answer to come is given a moment: a graceful
         // shutdown would close it at once, perhaps in the face of a request that is on its way.
         let mut stopping = *self.stop.borrow();
+        let idle_limit = |stopping: bool| if stopping { STOP_IDLE.min(self.options.idle_timeout) } else { self.options.idle_timeout };
         let timed_out = loop {
             tokio::select! {
                 biased;
@@ -158,7 +158,7 @@ impl Connection {
                 }
                 () = &mut check => match progress.get() {
                     (Phase::Head, elapsed) if elapsed >= self.options.read_timeout => break true,
-                    (Phase::Idle, elapsed) if elapsed >= if stopping { STOP_IDLE.min(self.options.idle_timeout) } else { self.options.idle_timeout } => break false,
+                    (Phase::Idle, elapsed) if elapsed >= idle_limit(stopping) => break false,
                     _ => check.as_mut().reset(TokioInstant::now() + if stopping { STOP_TICK } else { check_every }),
                 },
             }
