@@ -1,6 +1,6 @@
 //! The one reader of wall time.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Now, in whole seconds as RFC 3339 in UTC: `2026-11-23T20:00:00Z`.
 ///
@@ -10,9 +10,23 @@ pub fn now_rfc3339(source_date_epoch: Option<&str>) -> String {
     jiff::Timestamp::from_second(seconds).map(|timestamp| timestamp.to_string()).unwrap_or_default()
 }
 
-#[expect(clippy::disallowed_methods, reason = "this is the one reader of wall time")]
+/// Now, in milliseconds since the epoch.
+pub fn now_ms() -> u64 {
+    since_epoch().as_millis() as u64
+}
+
+/// Whether something that bears a time of the file system's happened within `span` before now, or in the future.
+pub fn is_recent(time: SystemTime, span: Duration) -> bool {
+    time.duration_since(UNIX_EPOCH).is_ok_and(|time| time + span > since_epoch())
+}
+
 fn unix_seconds() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs() as i64)
+    since_epoch().as_secs() as i64
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the one reader of wall time")]
+fn since_epoch() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use toml::{Table, Value};
 pub const DEFAULT_FILE: &str = include_str!("../config/predictd.toml");
 
 /// More sessions or threads than this are a mistake in a file, not a wish.
-const MAX_THREADS: usize = 1024;
+pub const MAX_THREADS: usize = 1024;
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -26,6 +26,7 @@ pub struct Config {
     pub state: StateConfig,
     pub telemetry: TelemetryConfig,
     pub cost: CostConfig,
+    pub admin: AdminConfig,
     pub model: BTreeMap<String, ModelConfig>,
 }
 
@@ -33,6 +34,7 @@ pub struct Config {
 #[serde(default, deny_unknown_fields)]
 pub struct ServerConfig {
     pub listen: SocketAddr,
+    pub grpc_listen: OptionalListen,
     pub max_body_bytes: usize,
     pub read_timeout_ms: u64,
     pub request_timeout_ms: u64,
@@ -40,6 +42,38 @@ pub struct ServerConfig {
     pub drain_timeout_ms: u64,
     pub max_inflight: usize,
     pub max_connections: usize,
+}
+
+/// An address, or the empty text: that listener is off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct OptionalListen(pub Option<SocketAddr>);
+
+impl TryFrom<String> for OptionalListen {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<OptionalListen, String> {
+        if text.is_empty() {
+            return Ok(OptionalListen(None));
+        }
+        let address = text.parse().map_err(|_| format!("\"{text}\" is not an address like 127.0.0.1:8081 (or empty: off)"))?;
+        Ok(OptionalListen(Some(address)))
+    }
+}
+
+impl From<OptionalListen> for String {
+    fn from(listen: OptionalListen) -> String {
+        listen.0.map_or_else(String::new, |address| address.to_string())
+    }
+}
+
+/// The operators' listener.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdminConfig {
+    pub listen: OptionalListen,
+    /// Lines of `NAME TOKEN`; empty: none, which only loopback allows.
+    pub token_file: PathBuf,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -50,6 +84,8 @@ pub struct ModelsConfig {
     pub required: Vec<String>,
     pub promote: Promote,
     pub poll_seconds: f64,
+    /// Graphs without a manifest are not served.
+    pub require_manifest: bool,
     pub keep_versions: usize,
     pub gate_timeout_ms: u64,
     pub gate_memory_bytes: u64,
@@ -165,7 +201,19 @@ pub struct CostConfig {
 pub struct ModelConfig {
     pub version: Option<String>,
     pub workers: Option<usize>,
+    pub oip: Option<Oip>,
     pub batching: ModelBatchingConfig,
+}
+
+/// What callers of tensors see of a package.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Oip {
+    /// The schema's fields, validated and preprocessed.
+    #[default]
+    Fields,
+    /// The graph's own inputs and outputs.
+    Graph,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -180,6 +228,7 @@ impl Default for ServerConfig {
     fn default() -> ServerConfig {
         ServerConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            grpc_listen: OptionalListen(Some(SocketAddr::from(([127, 0, 0, 1], 8081)))),
             max_body_bytes: 16 << 20,
             read_timeout_ms: 10_000,
             request_timeout_ms: 10_000,
@@ -191,6 +240,12 @@ impl Default for ServerConfig {
     }
 }
 
+impl Default for AdminConfig {
+    fn default() -> AdminConfig {
+        AdminConfig { listen: OptionalListen(Some(SocketAddr::from(([127, 0, 0, 1], 8082)))), token_file: PathBuf::new() }
+    }
+}
+
 impl Default for ModelsConfig {
     fn default() -> ModelsConfig {
         ModelsConfig {
@@ -199,6 +254,7 @@ impl Default for ModelsConfig {
             required: Vec::new(),
             promote: Promote::Never,
             poll_seconds: 2.0,
+            require_manifest: false,
             keep_versions: 2,
             gate_timeout_ms: 60_000,
             gate_memory_bytes: 8 << 30,
@@ -375,6 +431,10 @@ impl Config {
         self.model.get(model).and_then(|model| model.workers).unwrap_or(self.runtime.workers)
     }
 
+    pub fn oip_of(&self, model: &str) -> Oip {
+        self.model.get(model).and_then(|model| model.oip).unwrap_or_default()
+    }
+
     pub fn pinned(&self, model: &str) -> Option<&str> {
         self.model.get(model)?.version.as_deref()
     }
@@ -414,7 +474,7 @@ fn defaults() -> Table {
 fn known_keys() -> Vec<String> {
     let mut keys = Vec::new();
     flatten(&defaults(), "", &mut keys);
-    let own = ["version", "workers", "batching.max_batch_size", "batching.max_delay_us", "batching.queue_capacity"];
+    let own = ["version", "workers", "oip", "batching.max_batch_size", "batching.max_delay_us", "batching.queue_capacity"];
     keys.extend(own.map(|key| format!("model.*.{key}")));
     keys
 }

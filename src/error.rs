@@ -14,13 +14,15 @@ pub enum ErrorCode {
     /// The model failed, or answered what it must not answer.
     Inference,
     Internal,
+    /// Known to the protocol, but not offered here.
+    Unsupported,
     Overloaded,
     NotReady,
     DeadlineExceeded,
 }
 
 impl ErrorCode {
-    pub const ALL: [ErrorCode; 12] = [
+    pub const ALL: [ErrorCode; 13] = [
         ErrorCode::Malformed,
         ErrorCode::NotFound,
         ErrorCode::MethodNotAllowed,
@@ -30,6 +32,7 @@ impl ErrorCode {
         ErrorCode::Invalid,
         ErrorCode::Inference,
         ErrorCode::Internal,
+        ErrorCode::Unsupported,
         ErrorCode::Overloaded,
         ErrorCode::NotReady,
         ErrorCode::DeadlineExceeded,
@@ -45,8 +48,22 @@ impl ErrorCode {
             ErrorCode::UnsupportedMediaType => 415,
             ErrorCode::Invalid => 422,
             ErrorCode::Inference | ErrorCode::Internal => 500,
+            ErrorCode::Unsupported => 501,
             ErrorCode::Overloaded | ErrorCode::NotReady => 503,
             ErrorCode::DeadlineExceeded => 504,
+        }
+    }
+
+    /// The status of gRPC (google.rpc.Code).
+    pub fn grpc_status(self) -> i32 {
+        match self {
+            ErrorCode::Malformed | ErrorCode::Invalid | ErrorCode::UnsupportedMediaType => 3,
+            ErrorCode::DeadlineExceeded | ErrorCode::BodyTimeout => 4,
+            ErrorCode::NotFound => 5,
+            ErrorCode::Overloaded | ErrorCode::BodyTooLarge => 8,
+            ErrorCode::Unsupported | ErrorCode::MethodNotAllowed => 12,
+            ErrorCode::Inference | ErrorCode::Internal => 13,
+            ErrorCode::NotReady => 14,
         }
     }
 
@@ -62,6 +79,7 @@ impl ErrorCode {
             ErrorCode::Invalid => "invalid-request",
             ErrorCode::Inference => "inference-failed",
             ErrorCode::Internal => "internal-error",
+            ErrorCode::Unsupported => "unsupported",
             ErrorCode::Overloaded => "overloaded",
             ErrorCode::NotReady => "not-ready",
             ErrorCode::DeadlineExceeded => "deadline-exceeded",
@@ -79,6 +97,7 @@ impl ErrorCode {
             ErrorCode::Invalid => "The request does not fit the model's schema",
             ErrorCode::Inference => "The model could not answer",
             ErrorCode::Internal => "Internal error",
+            ErrorCode::Unsupported => "Not offered by this server",
             ErrorCode::Overloaded => "Overloaded",
             ErrorCode::NotReady => "Not ready",
             ErrorCode::DeadlineExceeded => "The deadline passed",
@@ -88,7 +107,7 @@ impl ErrorCode {
     /// The value of `kind` in `predictd_errors_total`; `None` where nothing of a model failed.
     pub fn kind(self) -> Option<&'static str> {
         match self {
-            ErrorCode::NotFound | ErrorCode::MethodNotAllowed => None,
+            ErrorCode::NotFound | ErrorCode::MethodNotAllowed | ErrorCode::Unsupported => None,
             ErrorCode::Malformed | ErrorCode::BodyTooLarge | ErrorCode::UnsupportedMediaType | ErrorCode::Invalid => Some("invalid"),
             ErrorCode::BodyTimeout | ErrorCode::DeadlineExceeded => Some("timeout"),
             ErrorCode::Inference => Some("inference"),

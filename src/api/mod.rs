@@ -1,3 +1,4 @@
 //! Transports: the only home of axum, hyper and the forms on the wire.
 
 pub mod http;
+pub mod oip;

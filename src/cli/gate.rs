@@ -6,10 +6,10 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::{
     cli::Outcome,
-    engine::infer::Runtime,
-    package::PackageError,
+    engine::infer::{OnnxEngine, Runtime},
+    package::{PackageError, bare},
     registry::{
-        gate::{self, GateOptions},
+        gate::{self, Batching, GateOptions, PassedBare},
         trial::{Reporter, Verdict},
     },
 };
@@ -35,9 +35,16 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let reporter = Reporter::start(Duration::from_millis(args.timeout_ms), |code| std::process::exit(code))?;
     let outcome = Runtime::load(&args.library).map_err(|error| PackageError::new("runtime", "", error.to_string())).and_then(|runtime| {
         let options = GateOptions { max_batch_size: args.max_batch_size, intra_op_threads: args.intra_op_threads };
-        let passed = gate::run(&args.directory, &runtime, options, &mut |check| reporter.check(check))?;
-        let opset = passed.engine.opsets().into_iter().map(|(domain, version)| (domain.to_owned(), version)).collect();
-        Ok(Verdict { batching: passed.batching, digest: passed.package.digest().to_owned(), opset })
+        let mut report = |check| reporter.check(check);
+        let opsets = |engine: &OnnxEngine| engine.opsets().into_iter().map(|(domain, version)| (domain.to_owned(), version)).collect();
+        if let Some(id) = bare::id_of(&args.directory).filter(|id| bare::is_bare(&args.directory, id)) {
+            let PassedBare { bare, engine, warm } = gate::run_bare(&args.directory, &id, &runtime, options, &mut report)?;
+            let batching = Batching::None { because: "its configuration decides".to_owned() };
+            return Ok(Verdict { batching, digest: bare.manifest.digest, opset: opsets(&engine), warm });
+        }
+        let passed = gate::run(&args.directory, &runtime, options, &mut report)?;
+        let opset = opsets(&passed.engine);
+        Ok(Verdict { batching: passed.batching, digest: passed.package.digest().to_owned(), opset, warm: true })
     });
     let passed = reporter.finish(outcome);
     // Without unwinding through the library: what it holds, the kernel takes back faster.

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use crate::{
-    id::ModelId,
+    id::{ModelId, ModelName, Version},
     package::{
         MODEL_FILE, PackageError,
         manifest::{Manifest, Provenance},
@@ -26,6 +26,13 @@ pub struct Bare {
     pub config: Option<ModelConfig>,
     /// For each output with a `label_filename`, what the values of a row stand for.
     pub labels: BTreeMap<String, Arc<[String]>>,
+}
+
+/// Name and version that a directory's place gives it: `NAME/VERSION`.
+pub fn id_of(directory: &Path) -> Option<ModelId> {
+    let text = |path: &Path| path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
+    let name = ModelName::parse(&text(directory.parent()?)?)?;
+    Some(ModelId { name, version: Version::parse(&text(directory)?)? })
 }
 
 /// Whether a version's directory holds a bare graph: a number as name, a graph, no manifest.

@@ -977,7 +977,7 @@ fn place(body: &[u8], offset: usize) -> String {
     format!("line {line}, column {column}")
 }
 
-pub(super) fn shorten(text: &str) -> String {
+pub fn shorten(text: &str) -> String {
     match text.char_indices().nth(MAX_ECHO) {
         Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
         None => text.to_owned(),

@@ -17,10 +17,12 @@ pub mod outputs;
 pub mod pbtxt;
 pub mod postprocess;
 pub mod preprocess;
+pub mod rows;
 pub mod schema;
 pub mod serving;
 pub mod signature;
 mod steps;
+pub mod table;
 pub mod wire;
 
 use std::{

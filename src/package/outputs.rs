@@ -226,7 +226,8 @@ fn write_label(labels: &[Json], index: Option<&usize>, text: &mut Vec<u8>) {
     text.extend_from_slice(index.and_then(|index| labels.get(*index)).map_or("null", |label| label).as_bytes());
 }
 
-fn write_nested(shape: &[usize], start: usize, text: &mut Vec<u8>, write: &mut dyn FnMut(usize, &mut Vec<u8>)) {
+/// Values from `start` on as JSON, nested as `shape` says.
+pub fn write_nested(shape: &[usize], start: usize, text: &mut Vec<u8>, write: &mut dyn FnMut(usize, &mut Vec<u8>)) {
     let Some((length, inner)) = shape.split_first() else {
         return write(start, text);
     };

@@ -42,7 +42,10 @@ pub enum Elements {
 
 /// The number of elements of a shape; `None` where it does not fit the machine.
 pub fn elements_of(shape: &[usize]) -> Option<usize> {
-    shape.iter().try_fold(1usize, |product, dim| product.checked_mul(*dim))
+    // Also where a dimension of 0 would hide it: the library multiplies in another order.
+    let product = shape.iter().filter(|dim| **dim > 0).try_fold(1usize, |product, dim| product.checked_mul(*dim))?;
+    isize::try_from(product).ok()?;
+    Some(if shape.contains(&0) { 0 } else { product })
 }
 
 impl WireTensor {
@@ -56,13 +59,18 @@ impl WireTensor {
             return Err(misfit(shape));
         }
         let tensor = match &self.elements {
+            Elements::Json(_) if spec.datatype == DataType::Bf16 => return Err("BF16 must be sent binary".to_owned()),
             Elements::Json(text) => {
                 let (data, nested) = read_json(text, spec.datatype)?;
                 let shape = match &self.shape {
                     Some(shape) => shape.clone(),
+                    // A value a row is taken for a row of one value.
+                    None if !spec.shape.fits(&nested) && spec.shape.fits(&one_a_row(&nested)) => one_a_row(&nested),
                     None => nested.clone(),
                 };
-                check_nesting(&shape, &nested, data.len())?;
+                if self.shape.is_some() {
+                    check_nesting(&shape, &nested, data.len())?;
+                }
                 Tensor::new(shape, data)
             }
             Elements::Raw(bytes) => {
@@ -151,6 +159,10 @@ impl WireTensor {
             }
         }
     }
+}
+
+fn one_a_row(shape: &[usize]) -> Vec<usize> {
+    [shape, &[1]].concat()
 }
 
 /// `FP32 [-1, 4]`: what a client is told.
@@ -535,6 +547,16 @@ pub fn write_element(data: &Data, index: usize, text: &mut Vec<u8>) {
             // Writing to memory does not fail.
             let _ = serde_json::to_writer(text, values.get(index).map_or("", String::as_str));
         }
+    }
+}
+
+/// All elements as JSON, with commas between them.
+pub fn write_elements(data: &Data, text: &mut Vec<u8>) {
+    for index in 0..data.len() {
+        if index > 0 {
+            text.push(b',');
+        }
+        write_element(data, index, text);
     }
 }
 

@@ -77,17 +77,11 @@ impl PredictError {
         }
     }
 
-    pub fn faults(&self) -> &[Fault] {
+    /// The violations of the schema that are listed, and how many more there are.
+    pub fn faults(&self) -> (&[Fault], usize) {
         match self {
-            PredictError::Invalid { faults, .. } => faults,
-            _ => &[],
-        }
-    }
-
-    pub fn into_faults(self) -> Vec<Fault> {
-        match self {
-            PredictError::Invalid { faults, .. } => faults,
-            _ => Vec::new(),
+            PredictError::Invalid { faults, more } => (faults, *more),
+            _ => (&[], 0),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The data plane: one line that every transport, and later every batch and stream, comes through.
 
 mod error;
+mod prepare;
 
 use std::{
     collections::VecDeque,
@@ -8,46 +9,49 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use tokio::sync::{Semaphore, oneshot};
 
+pub use crate::engine::queue::Priority;
 pub use error::PredictError;
+pub use prepare::Input;
 
 use crate::{
     engine::{
         EngineError,
         batch::Batcher,
-        queue::{Answer, Priority, Urgency},
+        queue::{Answer, Urgency},
     },
     id::PredictionId,
     metrics::{Stage, VersionMetrics},
     package::{
-        decode::{DecodeError, DecodeLimits, decode_request},
-        fault::MAX_FAULTS,
-        locate,
+        fields::{self, NamedTensor},
         outputs::Outputs,
     },
+    predict::prepare::{Prepared, prepare},
     registry::{
         Registry,
         route::{Target, route},
-        servable::Servable,
+        servable::{Contents, Servable},
     },
-    tensor::{Tensors, split},
+    tensor::{Tensors, join, split},
 };
 
 /// Bodies above this are decoded off the network threads: 64 KiB take about 0.2 ms.
 const HEAVY_BODY_BYTES: usize = 64 << 10;
 
-/// Answers of more rows than this are turned into text off the network threads.
-pub const HEAVY_ROWS: usize = 256;
+/// Answers of more rows than this are turned into fields off the network threads.
+const HEAVY_ROWS: usize = 256;
 
-/// Requests beyond these limits are refused before memory is spent on them; the body's size limits the rest.
-const LIMITS: DecodeLimits = DecodeLimits { max_instances: 65_536, max_depth: 64, max_array_values: 64 << 20 };
+/// Answers of more values than this are turned into text off the network threads.
+pub const HEAVY_VALUES: usize = 1024;
 
 pub struct PredictRequest<'a> {
     pub target: Target<'a>,
-    pub body: Bytes,
+    pub input: Input,
+    /// Outputs that the caller names; none: all.
+    pub wanted: &'a [String],
     pub deadline: Instant,
+    pub priority: Priority,
 }
 
 /// An answered request.
@@ -56,9 +60,46 @@ pub struct Prediction {
     /// `id` as the client sent it.
     pub client_id: Option<String>,
     pub servable: Arc<Servable>,
-    pub outputs: Outputs,
+    pub outcome: Outcome,
     pub rows: usize,
     pub timing: Timing,
+}
+
+/// What the model said.
+pub enum Outcome {
+    /// The response's fields.
+    Fields(Outputs),
+    /// The graph's own outputs.
+    Graph(Tensors),
+}
+
+impl Prediction {
+    /// Takes the answer as tensors, those that are wanted in the order in which they are; none wanted: all.
+    pub fn take_tensors(&mut self, wanted: &[String]) -> Vec<NamedTensor> {
+        let tensors = match std::mem::replace(&mut self.outcome, Outcome::Graph(Tensors::default())) {
+            Outcome::Fields(outputs) => fields::tensors(outputs),
+            Outcome::Graph(tensors) => {
+                let labels = self.servable.labels();
+                let named = tensors.0.into_iter().map(|(name, tensor)| {
+                    let labels = labels.and_then(|labels| labels.get(&*name)).cloned();
+                    NamedTensor { name, tensor, labels }
+                });
+                named.collect()
+            }
+        };
+        if wanted.is_empty() {
+            return tensors;
+        }
+        wanted.iter().filter_map(|name| tensors.iter().find(|tensor| *tensor.name == **name).cloned()).collect()
+    }
+
+    /// Numbers and texts in the answer, about.
+    pub fn weight(&self) -> usize {
+        match &self.outcome {
+            Outcome::Fields(outputs) => outputs.rows * outputs.fields.len().max(1),
+            Outcome::Graph(tensors) => tensors.0.iter().map(|(_, tensor)| tensor.data().len()).sum(),
+        }
+    }
 }
 
 /// Where a request's time went.
@@ -103,29 +144,37 @@ impl Predictor {
         let routed = route(&self.registry.snapshot(), request.target, Instant::now());
         let servable = routed.map_err(|(error, unversioned)| Failure { error: PredictError::Route(error), servable: None, unversioned })?;
         let _inflight = Inflight::new(&servable);
-        match self.answer(Arc::clone(&servable), request.body, request.deadline).await {
+        match self.answer(Arc::clone(&servable), request).await {
             Ok(prediction) => Ok(prediction),
             Err(error) => Err(Failure { error, servable: Some(servable), unversioned: None }),
         }
     }
 
-    async fn answer(&self, servable: Arc<Servable>, body: Bytes, deadline: Instant) -> Result<Prediction, PredictError> {
-        let prepared = if body.len() > HEAVY_BODY_BYTES || servable.transform.preprocess.has_images() {
-            let servable = Arc::clone(&servable);
-            self.offload(deadline, move || prepare(&servable, &body)).await??
+    async fn answer(&self, servable: Arc<Servable>, request: PredictRequest<'_>) -> Result<Prediction, PredictError> {
+        let PredictRequest { target, input, wanted, deadline, priority } = request;
+        let explicit = target.version.is_some();
+        let images = servable.fields().is_some_and(|packaged| packaged.transform.preprocess.has_images());
+        let prepared = if images || input.weight(&servable) > HEAVY_BODY_BYTES {
+            let (servable, wanted) = (Arc::clone(&servable), wanted.to_vec());
+            self.offload(deadline, move || prepare(&servable, input, &wanted, explicit)).await??
         } else {
-            prepare(&servable, &body)?
+            prepare(&servable, input, wanted, explicit)?
         };
-        let Prepared { tensors, rows, client_id, mut timing } = prepared;
-        let outputs = infer(&servable, tensors, rows, deadline, &mut timing).await?;
-        let (outputs, elapsed) = if rows > HEAVY_ROWS {
-            let servable = Arc::clone(&servable);
-            self.offload(deadline, move || interpret(&servable, outputs)).await??
-        } else {
-            interpret(&servable, outputs)?
+        let Prepared { tensors, rows, whole, raw, client_id, mut timing } = prepared;
+        let urgency = Urgency { deadline, priority };
+        let parts = infer(&servable, tensors, rows, whole, urgency, &mut timing).await?;
+        let start = Instant::now();
+        let outcome = match &servable.contents {
+            Contents::Package(_) if !raw => Outcome::Fields(if rows > HEAVY_ROWS {
+                let servable = Arc::clone(&servable);
+                self.offload(deadline, move || interpret(&servable, parts)).await??
+            } else {
+                interpret(&servable, parts)?
+            }),
+            _ => Outcome::Graph(rejoin(parts)?),
         };
-        timing.set(Stage::Postprocess, elapsed);
-        Ok(Prediction { id: PredictionId::new(), client_id, servable, outputs, rows, timing })
+        timing.set(Stage::Postprocess, start.elapsed());
+        Ok(Prediction { id: PredictionId::new(), client_id, servable, outcome, rows, timing })
     }
 
     /// Runs work that would hold up a network thread elsewhere, as much at once as there are cores.
@@ -144,43 +193,20 @@ impl Predictor {
     }
 }
 
-struct Prepared {
-    tensors: Tensors,
-    rows: usize,
-    client_id: Option<String>,
-    timing: Timing,
-}
-
-fn prepare(servable: &Servable, body: &[u8]) -> Result<Prepared, PredictError> {
-    let mut timing = Timing::default();
-    let start = Instant::now();
-    let decoded = decode_request(&servable.package.parts.input, body, &LIMITS).map_err(|error| match error {
-        DecodeError::Malformed { detail } => PredictError::Malformed(detail),
-        DecodeError::Invalid { faults, more } => PredictError::Invalid { faults, more },
-    })?;
-    let decoded_at = Instant::now();
-    timing.set(Stage::Decode, decoded_at - start);
-    let tensors = servable.transform.prepare(&decoded.columns).map_err(|mut faults| {
-        let more = faults.len().saturating_sub(MAX_FAULTS);
-        faults.truncate(MAX_FAULTS);
-        PredictError::Invalid { faults: faults.into_iter().map(|fault| locate(fault, decoded.single)).collect(), more }
-    })?;
-    timing.set(Stage::Preprocess, decoded_at.elapsed());
-    Ok(Prepared { tensors, rows: decoded.columns.rows, client_id: decoded.id, timing })
-}
-
 /// Runs all rows, in as many runs as the batch limit asks for, and gives the outputs of each in order.
 async fn infer(
     servable: &Servable,
     tensors: Tensors,
     rows: usize,
-    deadline: Instant,
+    whole: bool,
+    urgency: Urgency,
     timing: &mut Timing,
 ) -> Result<Vec<(Tensors, usize)>, PredictError> {
     let limit = servable.batcher.policy().max_batch_size;
-    let urgency = Urgency { deadline, priority: Priority::default() };
-    if rows <= limit {
-        let receiver = servable.batcher.submit(tensors, rows, urgency)?;
+    let deadline = urgency.deadline;
+    if rows <= limit || whole {
+        // A job of no rows would seem to fit into any run.
+        let receiver = servable.batcher.submit(tensors, if whole { rows.max(1) } else { rows }, urgency)?;
         // Other requests that have arrived get their turn first: they join the same run, and one wake-up serves all.
         let wake = Wake(&servable.batcher);
         tokio::task::yield_now().await;
@@ -222,17 +248,30 @@ async fn receive(receiver: oneshot::Receiver<Result<Answer, EngineError>>, deadl
     Ok(answer.map_err(|_| PredictError::Broken)??)
 }
 
-fn interpret(servable: &Servable, parts: Vec<(Tensors, usize)>) -> Result<(Outputs, Duration), PredictError> {
-    let start = Instant::now();
+fn interpret(servable: &Servable, parts: Vec<(Tensors, usize)>) -> Result<Outputs, PredictError> {
+    let Contents::Package(packaged) = &servable.contents else { return Err(PredictError::Broken) };
     let mut all: Option<Outputs> = None;
     for (tensors, rows) in parts {
-        let outputs = servable.transform.interpret(&tensors, rows).map_err(|fault| PredictError::Inference(fault.to_string()))?;
+        let outputs = packaged.transform.interpret(&tensors, rows).map_err(|fault| PredictError::Inference(fault.to_string()))?;
         match &mut all {
             None => all = Some(outputs),
             Some(all) => all.append(outputs),
         }
     }
-    Ok((all.ok_or(PredictError::Broken)?, start.elapsed()))
+    all.ok_or(PredictError::Broken)
+}
+
+/// The outputs of a request that took several runs.
+fn rejoin(mut parts: Vec<(Tensors, usize)>) -> Result<Tensors, PredictError> {
+    if parts.len() == 1
+        && let Some((tensors, _)) = parts.pop()
+    {
+        return Ok(tensors);
+    }
+    let uneven = || PredictError::Inference("the outputs have not a row for each row of the inputs".to_owned());
+    let fits = |(tensors, rows): &(Tensors, usize)| tensors.0.iter().all(|(_, tensor)| tensor.rows() == *rows);
+    let all = parts.iter().all(fits).then(|| join(&parts.iter().map(|(tensors, _)| tensors).collect::<Vec<_>>()));
+    all.flatten().ok_or_else(uneven)
 }
 
 /// Wakes a worker when dropped: also where the caller hangs up between queueing and waking.

@@ -10,8 +10,10 @@ use crate::{
         Engine,
         infer::{OnnxEngine, OnnxFactory, Runtime},
     },
+    id::ModelId,
     package::{
         GOLDEN_FILE, MODEL_FILE, ModelPackage, PREPROCESSING_FILE, PackageError, Parts, SCHEMA_FILE, Transform,
+        bare::Bare,
         decode::{DecodeError, DecodeLimits, decode_instance},
         golden,
         manifest::Manifest,
@@ -45,6 +47,14 @@ pub struct Passed {
     pub factory: OnnxFactory,
     pub engine: OnnxEngine,
     pub batching: Batching,
+}
+
+/// A bare graph that passed.
+pub struct PassedBare {
+    pub bare: Bare,
+    pub engine: OnnxEngine,
+    /// A run of zeros worked: the server may warm its engines with one.
+    pub warm: bool,
 }
 
 /// What the gate needs to know beside the package.
@@ -112,6 +122,29 @@ pub fn run(
     };
     clock.passed(&format!("golden {0}/{0}", rows.len()), batched);
     Ok(Passed { package, transform, factory, engine, batching })
+}
+
+/// The gate for a graph without a manifest: nothing vouches for it, but what can't be loaded never comes near the server.
+pub fn run_bare(
+    directory: &std::path::Path,
+    id: &ModelId,
+    runtime: &Runtime,
+    options: GateOptions,
+    report: &mut dyn FnMut(Check),
+) -> Result<PassedBare, PackageError> {
+    let mut clock = Steps { report, since: Instant::now() };
+    let bare = Bare::open(directory, id)?;
+    clock.passed("hashes", format!("{} files, {}; no manifest vouches for them", bare.manifest.files.len(), bare.manifest.digest));
+    let (_, mut engine) = OnnxFactory::open(runtime, &directory.join(MODEL_FILE), options.intra_op_threads)
+        .map_err(|error| PackageError::new("graph", MODEL_FILE, error.to_string()))?;
+    let signature = engine.signature().clone();
+    clock.passed("graph", describe(&signature));
+    bare.check(&signature)?;
+    clock.passed("config", bare.config.as_ref().map_or_else(|| "none".to_owned(), |_| "fits the graph".to_owned()));
+    // Zeros are no input that the graph promises to take: where it doesn't, it is only not warmed.
+    let outcome = engine.run(&zeros(&signature));
+    clock.passed("warm-up", outcome.as_ref().map_or_else(|error| format!("not with zeros: {error}"), |_| "a run of zeros".to_owned()));
+    Ok(PassedBare { bare, engine, warm: outcome.is_ok() })
 }
 
 struct Steps<'a> {

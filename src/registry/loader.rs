@@ -3,29 +3,35 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use crate::{
-    config::Config,
+    clock,
+    config::{Config, MAX_THREADS, Oip},
     engine::{
-        Engine, EngineFactory,
-        infer::{OnnxFactory, Runtime},
+        Engine, EngineError, EngineFactory,
+        infer::{OnnxEngine, OnnxFactory, Runtime},
         queue::BatchPolicy,
     },
     id::ModelId,
     metrics::Metrics,
     package::{
         MODEL_FILE, ModelPackage, PackageError,
+        bare::{self, Bare},
         manifest::{self, Manifest},
     },
     registry::{
         gate::{self, Batching, GateOptions},
         remembered::Remembered,
-        servable::Loaded,
+        servable::{Contents, Loaded, Packaged},
         trial::{Trial, Verdict},
     },
+    tensor::Tensors,
 };
 
 /// Packages above this size get one worker with all cores: a copy of the weights per worker would cost more memory than
 /// the second session gains (measured: docs/performance.md).
 pub const LARGE_PACKAGE_BYTES: u64 = 16 << 20;
+
+/// A graph whose file changed within this time may still be being copied.
+const ARRIVAL: Duration = Duration::from_secs(2);
 
 /// Everything that loads have in common.
 pub struct Loader {
@@ -48,6 +54,9 @@ pub enum LoadFailure {
 impl Loader {
     /// What is still to come before a load makes sense.
     pub fn missing(&self, directory: &Path) -> Option<String> {
+        if self.is_bare(directory) {
+            return None;
+        }
         if !directory.join(manifest::FILE).exists() {
             return Some("manifest.json is missing".to_owned());
         }
@@ -55,9 +64,28 @@ impl Loader {
         Manifest::read(directory).ok()?.still_to_come(directory)
     }
 
+    /// The identity that a graph without a manifest would have here; `None` where such graphs are not served.
+    fn bare_id(&self, directory: &Path) -> Option<ModelId> {
+        if self.config.models.require_manifest { None } else { bare::id_of(directory) }
+    }
+
+    /// Whether a graph without a manifest lies here and is to be served.
+    pub fn is_bare(&self, directory: &Path) -> bool {
+        self.bare_id(directory).is_some_and(|id| bare::is_bare(directory, &id))
+    }
+
+    /// Whether a graph without a manifest came here so lately that it may still be coming.
+    pub fn just_arrived(&self, directory: &Path) -> bool {
+        let modified = || fs_err::metadata(directory.join(MODEL_FILE)).ok()?.modified().ok();
+        self.is_bare(directory) && modified().is_some_and(|modified| clock::is_recent(modified, ARRIVAL))
+    }
+
     /// Makes this thread yield to traffic; all that it starts inherits that, so it may not start an engine's threads.
     pub fn lower_priority(&self, id: &ModelId, directory: &Path, niceness: i32) {
-        let size = Manifest::read(directory).map_or(0, |manifest| manifest.size());
+        let size = match self.is_bare(directory) {
+            true => fs_err::metadata(directory.join(MODEL_FILE)).map_or(0, |metadata| metadata.len()),
+            false => Manifest::read(directory).map_or(0, |manifest| manifest.size()),
+        };
         let (_, intra_op_threads) = self.threads(id.name.as_str(), size);
         if intra_op_threads == 1
             && let Err(error) = rustix::process::setpriority_process(None, niceness)
@@ -70,6 +98,9 @@ impl Loader {
     pub fn load(&self, directory: &Path, id: &ModelId) -> Result<Loaded, LoadFailure> {
         if let Some(missing) = self.missing(directory) {
             return Err(LoadFailure::Incomplete(missing));
+        }
+        if self.is_bare(directory) {
+            return self.load_bare(directory, id).map_err(LoadFailure::Refused);
         }
         let manifest = Manifest::read(directory).map_err(LoadFailure::Refused)?;
         self.load_complete(directory, id, &manifest).map_err(LoadFailure::Refused)
@@ -106,21 +137,10 @@ impl Loader {
         if package.digest() != verdict.digest {
             return Err(PackageError::new("hashes", "manifest.json", "changed while it was being verified"));
         }
-        let open = |error: crate::engine::EngineError| PackageError::new("graph", MODEL_FILE, error.to_string());
-        let (factory, first) = OnnxFactory::open(&self.runtime, &package.model_path(), intra_op_threads).map_err(open)?;
+        let (factory, first) = self.open(directory, &package.manifest, intra_op_threads)?;
         let transform = package.parts.bind(factory.signature())?;
-        let factory = factory.with_recheck({
-            let (manifest, directory) = (package.manifest.clone(), package.directory.clone());
-            Box::new(move || manifest.check_files(&directory).map_err(|error| error.to_string()))
-        });
         let warm_up = gate::first_run(&package.parts, &transform, factory.signature())?;
-        let mut engines: Vec<Box<dyn Engine>> = vec![Box::new(first)];
-        while engines.len() < workers {
-            engines.push(factory.make().map_err(open)?);
-        }
-        for engine in &mut engines {
-            engine.run(&warm_up).map_err(|error| PackageError::new("warm-up", MODEL_FILE, error.to_string()))?;
-        }
+        let engines = engines(&factory, first, workers, Some(&warm_up))?;
         let own_limit = package.parts.serving.batching.max_batch_size.unwrap_or(usize::MAX);
         let max_batch_size = if verdict.batching == Batching::Rows { batching.max_batch_size.min(own_limit) } else { 1 };
         let policy = BatchPolicy {
@@ -128,7 +148,50 @@ impl Loader {
             max_delay: Duration::from_micros(batching.max_delay_us),
             queue_capacity: batching.queue_capacity,
         };
-        Ok(Loaded { package, transform, engines, factory: Arc::new(factory), policy, batching: verdict.batching })
+        let contents = Contents::Package(Box::new(Packaged::new(package, transform, factory.signature())));
+        let oip = self.config.oip_of(id.name.as_str());
+        Ok(Loaded { contents, oip, engines, factory: Arc::new(factory), policy, batching: verdict.batching })
+    }
+
+    fn load_bare(&self, directory: &Path, id: &ModelId) -> Result<Loaded, PackageError> {
+        let bare = Bare::open(directory, id)?;
+        if let Some(config) = bare.config.as_ref().filter(|config| !config.ignored.is_empty()) {
+            tracing::warn!(model = %id.name, version = %id.version, keys = config.ignored.join(", "), "keys of config.pbtxt that are not read");
+        }
+        let configured = self.config.batching_of(id.name.as_str());
+        let (mut workers, intra_op_threads) = self.threads(id.name.as_str(), bare.manifest.size());
+        let own = self.config.model.get(id.name.as_str());
+        let instances = bare.config.as_ref().and_then(|config| config.instance_count);
+        if let Some(instances) = instances.filter(|_| own.is_none_or(|own| own.workers.is_none())) {
+            workers = instances.clamp(1, MAX_THREADS);
+        }
+        let options = GateOptions { max_batch_size: configured.max_batch_size, intra_op_threads };
+        let verdict = self.verdict(directory, &bare.manifest, options)?;
+        if verdict.digest != bare.manifest.digest {
+            return Err(PackageError::new("hashes", MODEL_FILE, "changed while it was being loaded"));
+        }
+        let (factory, first) = self.open(directory, &bare.manifest, intra_op_threads)?;
+        bare.check(factory.signature())?;
+        let warm_up = verdict.warm.then(|| gate::zeros(factory.signature()));
+        let engines = engines(&factory, first, workers, warm_up.as_ref())?;
+        let (batching, max_batch_size) = match bare.batching(factory.signature()) {
+            Ok(limit) => (Batching::Rows, limit.min(configured.max_batch_size)),
+            Err(because) => (Batching::None { because }, 1),
+        };
+        let own_delay = bare.config.as_ref().and_then(|config| config.dynamic_batching).map_or(0, |own| own.max_queue_delay_us);
+        let delay = own.and_then(|own| own.batching.max_delay_us).unwrap_or(configured.max_delay_us.max(own_delay));
+        let policy = BatchPolicy { max_batch_size, max_delay: Duration::from_micros(delay), queue_capacity: configured.queue_capacity };
+        let contents = Contents::Bare(Box::new(bare));
+        Ok(Loaded { contents, oip: Oip::Graph, engines, factory: Arc::new(factory), policy, batching })
+    }
+
+    /// A session of the verified files, and the factory of more.
+    fn open(&self, directory: &Path, manifest: &Manifest, intra_op_threads: usize) -> Result<(OnnxFactory, OnnxEngine), PackageError> {
+        let (factory, first) =
+            OnnxFactory::open(&self.runtime, &directory.join(MODEL_FILE), intra_op_threads).map_err(|error| load(&error))?;
+        let (manifest, directory) = (manifest.clone(), directory.to_path_buf());
+        let recheck = move || manifest.check_files(&directory).map_err(|error| error.to_string());
+        Ok((factory.with_recheck(Box::new(recheck)), first))
     }
 
     fn verdict(&self, directory: &Path, manifest: &Manifest, options: GateOptions) -> Result<Verdict, PackageError> {
@@ -144,4 +207,27 @@ impl Loader {
         }
         Ok(verdict)
     }
+}
+
+fn load(error: &EngineError) -> PackageError {
+    PackageError::new("graph", MODEL_FILE, error.to_string())
+}
+
+/// An engine for each worker; warmed where there is something to warm them with.
+fn engines(
+    factory: &OnnxFactory,
+    first: OnnxEngine,
+    workers: usize,
+    warm_up: Option<&Tensors>,
+) -> Result<Vec<Box<dyn Engine>>, PackageError> {
+    let mut engines: Vec<Box<dyn Engine>> = vec![Box::new(first)];
+    while engines.len() < workers {
+        engines.push(factory.make().map_err(|error| load(&error))?);
+    }
+    if let Some(warm_up) = warm_up {
+        for engine in &mut engines {
+            engine.run(warm_up).map_err(|error| PackageError::new("warm-up", MODEL_FILE, error.to_string()))?;
+        }
+    }
+    Ok(engines)
 }

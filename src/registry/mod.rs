@@ -19,7 +19,7 @@ use std::{
 use arc_swap::ArcSwap;
 
 pub use remembered::Remembered;
-pub use watch::{Watch, WatchParts};
+pub use watch::{Commander, ControlError, Order, Watch, WatchParts};
 
 use crate::{
     id::{ModelName, Version},
@@ -34,6 +34,8 @@ pub struct Snapshot {
     pub models: BTreeMap<ModelName, Model>,
     /// Models without which the server is not ready.
     pub required: BTreeSet<ModelName>,
+    /// There never was any.
+    pub none_required: bool,
     /// The configuration names the required models.
     pub named: bool,
     /// The model of `POST /predict`.
@@ -49,6 +51,8 @@ pub struct Model {
     /// Handles for requests that find no version.
     pub unversioned: Arc<VersionMetrics>,
     pub pinned: Option<Version>,
+    /// An operator unloaded it.
+    pub unloaded: bool,
 }
 
 #[derive(Clone)]
@@ -107,6 +111,9 @@ impl Model {
         if let Some(stable) = &self.stable {
             return stable.batcher.ailment(now);
         }
+        if self.unloaded {
+            return Some("it was unloaded by an operator".to_owned());
+        }
         let mut reasons: Vec<String> = self
             .versions
             .iter()
@@ -146,7 +153,7 @@ pub fn not_ready(snapshot: &Snapshot, now: Instant) -> Vec<(String, String)> {
     if !snapshot.settled && !snapshot.named {
         reasons.push((String::new(), "models are being loaded".to_owned()));
     }
-    if snapshot.required.is_empty() {
+    if snapshot.required.is_empty() && (snapshot.none_required || !snapshot.settled) {
         reasons.push((String::new(), "there is no model".to_owned()));
     }
     for name in &snapshot.required {

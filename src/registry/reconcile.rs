@@ -25,6 +25,14 @@ pub enum Phase {
     Refused,
 }
 
+/// Which versions of a model are kept loaded, beside the stable and the pinned one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Keep {
+    Newest(usize),
+    All,
+    Only(BTreeSet<Version>),
+}
+
 /// One model as the registry sees it.
 #[derive(Clone, Debug, Default)]
 pub struct ModelView {
@@ -43,11 +51,16 @@ pub enum Action {
     Forget(Version),
 }
 
-/// What to do now, for a model of which `keep` versions are wanted. Doing it and asking again gives nothing to do.
-pub fn plan(model: &ModelView, keep: usize) -> Vec<Action> {
+/// What to do now, for a model of which `keep` is wanted. Doing it and asking again gives nothing to do.
+pub fn plan(model: &ModelView, keep: &Keep) -> Vec<Action> {
     let special: BTreeSet<&Version> = model.pinned.iter().chain(&model.stable).collect();
     let newest = |wanted: &dyn Fn(&VersionView) -> bool| -> BTreeSet<&Version> {
-        model.versions.iter().rev().filter(|(_, view)| view.present && wanted(view)).map(|(version, _)| version).take(keep).collect()
+        let wanted = model.versions.iter().rev().filter(|(_, view)| view.present && wanted(view)).map(|(version, _)| version);
+        match keep {
+            Keep::Newest(count) => wanted.take(*count).collect(),
+            Keep::All => wanted.collect(),
+            Keep::Only(versions) => wanted.filter(|version| versions.contains(version)).collect(),
+        }
     };
     // A refused version makes room for an older one, until its files change.
     let to_load = newest(&|view| view.phase != Phase::Refused || view.changed);
@@ -100,7 +113,7 @@ mod tests {
     use crate::{
         config::Promote,
         id::Version,
-        registry::reconcile::{Action, ModelView, Phase, VersionView, plan, stable},
+        registry::reconcile::{Action, Keep, ModelView, Phase, VersionView, plan, stable},
     };
 
     fn version(text: &str) -> Version {
@@ -116,26 +129,26 @@ mod tests {
     #[test]
     fn start_loads_the_pinned_and_the_newest() {
         let mut model = view(&[("1.0.0", Phase::Idle), ("1.1.0", Phase::Idle), ("1.2.0", Phase::Idle), ("2.0.0", Phase::Idle)]);
-        assert_eq!(plan(&model, 2), [Action::Load(version("1.2.0")), Action::Load(version("2.0.0"))]);
+        assert_eq!(plan(&model, &Keep::Newest(2)), [Action::Load(version("1.2.0")), Action::Load(version("2.0.0"))]);
         model.pinned = Some(version("1.0.0"));
-        assert_eq!(plan(&model, 1), [Action::Load(version("1.0.0")), Action::Load(version("2.0.0"))]);
+        assert_eq!(plan(&model, &Keep::Newest(1)), [Action::Load(version("1.0.0")), Action::Load(version("2.0.0"))]);
     }
 
     #[test]
     fn a_refused_version_makes_room_and_is_tried_again_when_it_changes() {
         let mut model = view(&[("1.0.0", Phase::Idle), ("2.0.0", Phase::Refused)]);
-        assert_eq!(plan(&model, 1), [Action::Load(version("1.0.0"))]);
+        assert_eq!(plan(&model, &Keep::Newest(1)), [Action::Load(version("1.0.0"))]);
         model.versions.get_mut(&version("2.0.0")).unwrap().changed = true;
-        assert_eq!(plan(&model, 1), [Action::Load(version("2.0.0"))]);
+        assert_eq!(plan(&model, &Keep::Newest(1)), [Action::Load(version("2.0.0"))]);
     }
 
     #[test]
     fn the_stable_version_is_kept_and_the_surplus_unloaded() {
         let mut model = view(&[("1.0.0", Phase::Available), ("1.1.0", Phase::Available), ("1.2.0", Phase::Available)]);
         model.stable = Some(version("1.0.0"));
-        assert_eq!(plan(&model, 1), [Action::Unload(version("1.1.0"))]);
+        assert_eq!(plan(&model, &Keep::Newest(1)), [Action::Unload(version("1.1.0"))]);
         model.versions.get_mut(&version("1.2.0")).unwrap().present = false;
-        assert_eq!(plan(&model, 1), [Action::Unload(version("1.2.0"))]);
+        assert_eq!(plan(&model, &Keep::Newest(1)), [Action::Unload(version("1.2.0"))]);
     }
 
     #[test]
@@ -167,14 +180,14 @@ mod tests {
     proptest! {
         #[test]
         fn doing_the_plan_leaves_nothing_to_do(
-            states in prop::collection::vec((any::<bool>(), any::<bool>(), 0usize..5), 0..6), keep in 1usize..4, pinned in prop::option::of(0usize..6), chosen in prop::option::of(0usize..6)
+            states in prop::collection::vec((any::<bool>(), any::<bool>(), 0usize..5), 0..6), keep in prop_oneof![(1usize..4).prop_map(Keep::Newest), Just(Keep::All), prop::collection::btree_set((0usize..6).prop_map(|index| version(&format!("1.{index}.0"))), 0..4).prop_map(Keep::Only)], pinned in prop::option::of(0usize..6), chosen in prop::option::of(0usize..6)
         ) {
             let phases = [Phase::Idle, Phase::Incomplete, Phase::Loading, Phase::Available, Phase::Refused];
             let name = |index: usize| version(&format!("1.{index}.0"));
             let versions = states.iter().enumerate().map(|(index, (present, changed, phase))| (name(index), VersionView { present: *present, changed: *changed, phase: phases[*phase] })).collect();
             let mut model = ModelView { versions, pinned: pinned.map(name), stable: chosen.map(name) };
             for _ in 0..3 {
-                for action in plan(&model, keep) {
+                for action in plan(&model, &keep) {
                     match action {
                         Action::Load(version) => { let view = model.versions.get_mut(&version).unwrap(); view.phase = Phase::Available; view.changed = false; }
                         Action::Compare(version) => model.versions.get_mut(&version).unwrap().changed = false,
@@ -183,7 +196,7 @@ mod tests {
                     }
                 }
             }
-            prop_assert_eq!(plan(&model, keep), []);
+            prop_assert_eq!(plan(&model, &keep), []);
         }
     }
 }

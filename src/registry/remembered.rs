@@ -54,7 +54,8 @@ mod tests {
     fn a_verdict_holds_for_its_circumstances_only() {
         let directory = tempfile::tempdir().unwrap();
         let remembered = Remembered::new(Some(directory.path().to_path_buf()), "1.31.1");
-        let verdict = Verdict { batching: Batching::Rows, digest: "sha256:aa".to_owned(), opset: [("ai.onnx".to_owned(), 17)].into() };
+        let verdict =
+            Verdict { batching: Batching::Rows, digest: "sha256:aa".to_owned(), opset: [("ai.onnx".to_owned(), 17)].into(), warm: true };
         assert_eq!(remembered.get("sha256:aa", 64), None);
         remembered.put(&verdict, 64).unwrap();
         assert_eq!(remembered.get("sha256:aa", 64), Some(verdict));

@@ -36,6 +36,8 @@ pub struct Verdict {
     pub digest: String,
     /// Operator set per domain that the graph uses.
     pub opset: BTreeMap<String, u32>,
+    /// The graph took the run with which engines are warmed.
+    pub warm: bool,
 }
 
 /// How a child is started and what it may use.
@@ -126,7 +128,7 @@ fn step_after(last: &str) -> &'static str {
         "hashes" => "loading the graph",
         "graph" => "reading the schema",
         "schema" => "compiling the preprocessing",
-        "preprocessing" => "the warm-up run",
+        "preprocessing" | "config" => "the warm-up run",
         _ => "replaying the golden examples",
     }
 }
@@ -142,7 +144,8 @@ fn step_file(last: &str) -> &'static str {
 
 /// Reasons are labels of a metric, so they come from a closed set.
 fn known_check(check: &str) -> &'static str {
-    const KNOWN: [&str; 14] = [
+    const KNOWN: [&str; 15] = [
+        "config",
         "manifest",
         "files",
         "hashes",

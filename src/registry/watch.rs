@@ -12,17 +12,24 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::sync::oneshot;
+
 use crate::{
     config::Config,
     engine::supervisor::Supervisor,
     id::{ModelId, ModelName, Version},
-    metrics::{LoadOutcome, Metrics},
-    package::{PackageError, manifest::Manifest},
+    metrics::{LoadOutcome, LoadedInfo, Metrics},
+    package::{
+        PackageError,
+        bare::{self, Bare},
+        manifest::{self, Manifest},
+        pbtxt::VersionPolicy,
+    },
     registry::{
         Model, Registry, Snapshot, State, VersionStatus,
         loader::{LoadFailure, Loader},
-        reconcile::{self, Action, ModelView, Phase, VersionView},
-        servable::{Loaded, Servable},
+        reconcile::{self, Action, Keep, ModelView, Phase, VersionView},
+        servable::{Contents, Loaded, Servable},
         source::{self, Found, Listing},
     },
 };
@@ -52,7 +59,48 @@ pub struct Watch {
 
 enum Event {
     LoadEnded { attempt: u64, fingerprint: u64, outcome: Result<Box<Loaded>, LoadFailure>, elapsed: Duration },
+    Control { name: ModelName, order: Order, done: oneshot::Sender<Result<(), ControlError>> },
     Stop,
+}
+
+/// What an operator may want of a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Look at its directory now, and load what is to be loaded; also what failed before.
+    Load,
+    /// Let go of all its versions, until it is loaded again or the server starts anew.
+    Unload,
+}
+
+/// Why an order was not carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ControlError {
+    Unknown,
+    /// It was tried, and no version answers.
+    Failed(String),
+    /// The server is shutting down.
+    Gone,
+}
+
+/// The operators' side.
+#[derive(Clone)]
+pub struct Commander {
+    events: mpsc::Sender<Event>,
+}
+
+impl Commander {
+    /// Returns when the order is carried out, or can't be.
+    pub async fn order(&self, name: ModelName, order: Order) -> Result<(), ControlError> {
+        let (done, outcome) = oneshot::channel();
+        self.events.send(Event::Control { name, order, done }).map_err(|_| ControlError::Gone)?;
+        outcome.await.unwrap_or(Err(ControlError::Gone))
+    }
+}
+
+/// An order that waits for loads.
+struct Pending {
+    name: ModelName,
+    done: oneshot::Sender<Result<(), ControlError>>,
 }
 
 impl Watch {
@@ -71,9 +119,14 @@ impl Watch {
             looks: 0,
             loads: BTreeMap::new(),
             attempts: 0,
+            pending: Vec::new(),
         };
         let thread = thread::Builder::new().name("registry".to_owned()).spawn(move || looper.run(&inbox))?;
         Ok(Watch { events, thread: Mutex::new(Some(thread)) })
+    }
+
+    pub fn commander(&self) -> Commander {
+        Commander { events: self.events.clone() }
     }
 }
 
@@ -103,12 +156,17 @@ struct Loop {
     /// The loads under way by their number, and until when they are waited for.
     loads: BTreeMap<u64, (ModelId, Instant)>,
     attempts: u64,
+    pending: Vec<Pending>,
 }
 
 #[derive(Default)]
 struct KnownModel {
     versions: BTreeMap<Version, Known>,
     stable: Option<Version>,
+    /// What a `config.pbtxt` says about the versions to keep.
+    keep: Option<Keep>,
+    /// An operator unloaded it.
+    unloaded: bool,
 }
 
 struct Known {
@@ -120,6 +178,10 @@ struct Known {
     /// What `predictd_model_info` says now.
     role: Option<&'static str>,
     digest: String,
+    verified: bool,
+    /// A graph without a manifest that arrived just now: at which fingerprint, in which look. Nothing else tells whether all
+    /// of it is there.
+    arriving: Option<(u64, u64)>,
     /// A failure that may only mean that files are still being copied was forgiven: at which fingerprint, in which look.
     forgiven: Option<(u64, u64)>,
 }
@@ -133,6 +195,8 @@ impl Known {
             warning: None,
             role: None,
             digest: String::new(),
+            verified: true,
+            arriving: None,
             forgiven: None,
         }
     }
@@ -162,9 +226,11 @@ impl Loop {
             self.act();
             self.drain();
             self.publish();
+            self.answer_orders();
             let until = if self.draining.is_empty() { next_look } else { next_look.min(Instant::now() + DRAIN_TICK) };
             match inbox.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 Ok(Event::LoadEnded { attempt, fingerprint, outcome, elapsed }) => self.load_ended(attempt, fingerprint, outcome, elapsed),
+                Ok(Event::Control { name, order, done }) => self.control(name, order, done),
                 Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {}
             }
@@ -223,10 +289,57 @@ impl Loop {
         for (name, found) in found_models {
             // Models that appear while the server is not yet ready for want of any are waited for, too.
             let versions = found.into_iter().map(|(version, found)| (version, Known::new(found))).collect();
-            self.models.insert(name.clone(), KnownModel { versions, stable: None });
+            self.models.insert(name.clone(), KnownModel { versions, ..KnownModel::default() });
             if self.looked && self.required.is_empty() {
                 self.required.insert(name);
             }
+        }
+        let keep_versions = self.parts.config.models.keep_versions;
+        for (name, model) in self.models.iter_mut().filter(|(_, model)| model.versions.keys().any(Version::is_number)) {
+            // A configuration that can't be read is the load's to refuse.
+            if let Ok(config) = bare::read_config(&self.parts.config.models.root.join(name.as_str())) {
+                model.keep = config.map(|config| keep(&config.version_policy, keep_versions));
+            }
+        }
+    }
+
+    fn control(&mut self, name: ModelName, order: Order, done: oneshot::Sender<Result<(), ControlError>>) {
+        if order == Order::Load {
+            self.look();
+        }
+        let Some(model) = self.models.get_mut(&name) else {
+            let _ = done.send(Err(ControlError::Unknown));
+            return;
+        };
+        match order {
+            Order::Load => {
+                model.unloaded = false;
+                for known in model.versions.values_mut().filter(|known| matches!(known.state, State::Refused(_))) {
+                    known.state = State::Idle;
+                }
+            }
+            Order::Unload => model.unloaded = true,
+        }
+        tracing::warn!(model = %name, order = ?order, "an operator's order");
+        self.pending.push(Pending { name, done });
+    }
+
+    /// Tells operators whose orders are carried out. What is published is what they then see.
+    fn answer_orders(&mut self) {
+        for Pending { name, done } in std::mem::take(&mut self.pending) {
+            let busy = self.model_view(&name).is_some_and(|view| view.versions.values().any(|version| version.phase == Phase::Loading))
+                || self.plan(&name).iter().any(|action| matches!(action, Action::Load(_) | Action::Unload(_)));
+            if busy {
+                self.pending.push(Pending { name, done });
+                continue;
+            }
+            let snapshot = self.parts.registry.snapshot();
+            let outcome = match snapshot.models.get(&name) {
+                None => Err(ControlError::Unknown),
+                Some(model) if model.unloaded => Ok(()),
+                Some(model) => model.ailment(Instant::now()).map_or(Ok(()), |reason| Err(ControlError::Failed(reason))),
+            };
+            let _ = done.send(outcome);
         }
     }
 
@@ -251,7 +364,8 @@ impl Loop {
                 self.models.remove(&name);
             }
         }
-        if !self.settled && self.looked && self.loads.is_empty() {
+        let arriving = self.models.values().flat_map(|model| model.versions.values()).any(|known| known.arriving.is_some());
+        if !self.settled && self.looked && self.loads.is_empty() && !arriving {
             self.settled = true;
             tracing::info!(models = self.models.len(), "models are loaded");
         }
@@ -265,11 +379,22 @@ impl Loop {
     }
 
     fn plan(&self, name: &ModelName) -> Vec<Action> {
-        self.model_view(name).map(|view| reconcile::plan(&view, self.parts.config.models.keep_versions)).unwrap_or_default()
+        let Some(model) = self.models.get(name) else { return Vec::new() };
+        let newest = Keep::Newest(self.parts.config.models.keep_versions);
+        let mut view = self.model_view(name).unwrap_or_default();
+        if model.unloaded {
+            (view.pinned, view.stable) = (None, None);
+            return reconcile::plan(&view, &Keep::Newest(0));
+        }
+        reconcile::plan(&view, model.keep.as_ref().unwrap_or(&newest))
     }
 
     fn choose_stable(&mut self, name: &ModelName) {
         let Some(view) = self.model_view(name) else { return };
+        let arriving = |model: &KnownModel| model.stable.is_none() && model.versions.values().any(|known| known.arriving.is_some());
+        if self.models.get(name).is_some_and(|model| model.unloaded || arriving(model)) {
+            return;
+        }
         let chosen = reconcile::stable(&view, self.parts.config.models.promote);
         if let Some(model) = self.models.get_mut(name)
             && model.stable != chosen
@@ -305,6 +430,16 @@ impl Loop {
             known.state = State::Incomplete { missing };
             return;
         }
+        if self.parts.loader.just_arrived(&found.directory)
+            && !known.arriving.is_some_and(|(fingerprint, look)| fingerprint == found.fingerprint && look < self.looks)
+        {
+            if known.arriving.is_none_or(|(fingerprint, _)| fingerprint != found.fingerprint) {
+                known.arriving = Some((found.fingerprint, self.looks));
+            }
+            known.state = State::Incomplete { missing: "a graph without a manifest that arrived just now; looking once more".to_owned() };
+            return;
+        }
+        known.arriving = None;
         known.state = State::Loading;
         self.attempts += 1;
         let attempt = self.attempts;
@@ -354,7 +489,7 @@ impl Loop {
         let Some(known) = self.models.get_mut(&id.name).and_then(|model| model.versions.get_mut(&id.version)) else { return };
         let outcome = outcome.and_then(|loaded| {
             let handles = metrics.version(id.name.as_str(), id.version.as_str());
-            let digest = loaded.package.digest().to_owned();
+            let digest = loaded.contents.manifest().digest.clone();
             Servable::start(*loaded, handles, &self.parts.supervisor)
                 .map(|servable| (servable, digest))
                 .map_err(|error| LoadFailure::Refused(PackageError::new("runtime", "", format!("no thread for its workers: {error}"))))
@@ -370,7 +505,9 @@ impl Loop {
             Err(LoadFailure::Refused(error)) => {
                 // While a copy is under way a file can have its size and not yet its bytes.
                 let unchanged = known.forgiven.is_some_and(|(before, _)| before == fingerprint);
-                if matches!(error.check, "manifest" | "files" | "hashes") && !unchanged {
+                let bare = known.found.as_ref().is_some_and(|found| self.parts.loader.is_bare(&found.directory));
+                let maybe_short = matches!(error.check, "manifest" | "files" | "hashes") || bare && error.check == "graph";
+                if maybe_short && !unchanged {
                     known.forgiven = Some((fingerprint, look));
                     known.state = State::Incomplete { missing: format!("may still be being copied: {error}") };
                     return;
@@ -417,12 +554,16 @@ impl Loop {
         let Some(known) = self.models.get_mut(name).and_then(|model| model.versions.get_mut(version)) else { return };
         let (Some(found), State::Available(servable)) = (&known.found, &known.state) else { return };
         known.seen = found.fingerprint;
-        let outcome = Manifest::read(&found.directory).and_then(|manifest| match manifest.digest == servable.package.digest() {
+        let now = match &servable.contents {
+            Contents::Package(_) => Manifest::read(&found.directory),
+            Contents::Bare(bare) => Bare::open(&found.directory, &bare.id).map(|bare| bare.manifest),
+        };
+        let outcome = now.and_then(|manifest| match manifest.digest == servable.digest() {
             true => manifest.check_files(&found.directory),
             false => Err(PackageError::new(
                 "overwritten",
-                "manifest.json",
-                format!("has digest {}, but {} is loaded", manifest.digest, servable.package.digest()),
+                manifest::FILE,
+                format!("has digest {}, but {} is loaded", manifest.digest, servable.digest()),
             )),
         });
         known.warning =
@@ -443,17 +584,19 @@ impl Loop {
         for (name, known) in &mut self.models {
             let stable = known.stable.clone();
             for (version, known) in &mut known.versions {
-                let (role, digest) = match &known.state {
+                let role = match &known.state {
                     State::Available(servable) => {
-                        (Some(if stable.as_ref() == Some(version) { "stable" } else { "idle" }), servable.package.digest().to_owned())
+                        known.digest = servable.digest().to_owned();
+                        known.verified = servable.contents.is_verified();
+                        Some(if stable.as_ref() == Some(version) { "stable" } else { "idle" })
                     }
-                    _ => (None, String::new()),
+                    _ => None,
                 };
                 if role != known.role {
-                    let digest = if digest.is_empty() { known.digest.clone() } else { digest };
-                    self.parts.metrics.set_model_info(name.as_str(), version.as_str(), &digest, known.role, role);
+                    let loaded =
+                        LoadedInfo { model: name.as_str(), version: version.as_str(), digest: &known.digest, verified: known.verified };
+                    self.parts.metrics.set_model_info(loaded, known.role, role);
                     known.role = role;
-                    known.digest = digest;
                 }
             }
             let versions: BTreeMap<Version, VersionStatus> = known
@@ -467,16 +610,30 @@ impl Loop {
             });
             let pinned = self.parts.config.pinned(name.as_str()).and_then(Version::parse);
             let unversioned = self.parts.metrics.unversioned(name.as_str());
-            models.insert(name.clone(), Model { stable: answering, versions, unversioned, pinned });
+            models.insert(name.clone(), Model { stable: answering, versions, unversioned, pinned, unloaded: known.unloaded });
         }
+        // What an operator unloaded is not waited for.
+        let required = self.required.iter().filter(|name| !self.models.get(*name).is_some_and(|model| model.unloaded));
         let configured = ModelName::parse(&self.parts.config.models.default);
         let only = (models.len() == 1).then(|| models.keys().next().cloned()).flatten();
         self.parts.registry.publish(Snapshot {
             models,
-            required: self.required.clone(),
+            required: required.cloned().collect(),
+            none_required: self.required.is_empty(),
             default: configured.or(only),
             settled: self.settled,
             named: !self.parts.config.models.required.is_empty(),
         });
+    }
+}
+
+/// A previous version stays loaded for a way back, whatever a configuration made for another server says.
+fn keep(policy: &VersionPolicy, keep_versions: usize) -> Keep {
+    match policy {
+        VersionPolicy::Latest(count) => Keep::Newest((*count).max(keep_versions)),
+        VersionPolicy::All => Keep::All,
+        VersionPolicy::Specific(versions) => {
+            Keep::Only(versions.iter().filter_map(|version| Version::parse(&version.to_string())).collect())
+        }
     }
 }

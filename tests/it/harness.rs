@@ -120,6 +120,7 @@ impl Server {
         let mut command = Command::new(PREDICTD);
         command.args(["serve", "--listen", "127.0.0.1:0", "--models"]).arg(models);
         command.env("PREDICTD_TELEMETRY__LOG_FORMAT", "json").env("PREDICTD_MODELS__POLL_SECONDS", "0.05");
+        command.env("PREDICTD_SERVER__GRPC_LISTEN", "127.0.0.1:0").env("PREDICTD_ADMIN__LISTEN", "127.0.0.1:0");
         command.env("PREDICTD_SERVER__DRAIN_GRACE_MS", "50").env("PREDICTD_STATE__URL", state.path());
         for (key, value) in settings {
             let (section, key) = key.split_once('.').unwrap();

@@ -10,7 +10,7 @@ use axum::{
 use http::{HeaderValue, header};
 
 use crate::{
-    api::http::{Api, context::Context, problem::Problem},
+    api::http::{Api, context::Context, exchange::refuse_unrouted, predict::Predict},
     error::ErrorCode,
 };
 
@@ -38,8 +38,7 @@ pub async fn asset(State(api): State<Arc<Api>>, path: Option<Path<String>>, requ
         Some("style.css") => file(STYLE, "text/css; charset=utf-8"),
         _ => {
             let context = Context::new(request.headers());
-            api.count_unrouted(ErrorCode::NotFound, &context);
-            Problem::new(ErrorCode::NotFound, "there is no such page; /docs is the documentation".to_owned()).into_response(&context)
+            refuse_unrouted(&api, Predict, ErrorCode::NotFound, "there is no such page; /docs is the documentation", &context)
         }
     }
 }

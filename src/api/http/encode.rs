@@ -1,9 +1,18 @@
-//! Encode: the bytes of an answer.
+//! Encode: the bytes of an answer of predictd's own, and the parts of it that other dialects share.
 
-use crate::predict::Prediction;
+use crate::{
+    api::http::body::Refusal,
+    error::ErrorCode,
+    package::{
+        outputs::{json_key, write_nested},
+        wire::write_element,
+    },
+    predict::{Outcome, Prediction},
+    tensor::Tensor,
+};
 
 /// `{"prediction_id": ..., "model": ..., "version": ..., "digest": ..., "predictions": [...]}`, predictions in the order of the instances.
-pub fn encode(prediction: &Prediction) -> Vec<u8> {
+pub fn encode(prediction: &Prediction) -> Result<Vec<u8>, Refusal> {
     let mut text = Vec::with_capacity(256 + prediction.rows * 96);
     let id = prediction.servable.id();
     text.extend_from_slice(b"{\"prediction_id\":\"");
@@ -20,14 +29,62 @@ pub fn encode(prediction: &Prediction) -> Vec<u8> {
     text.extend_from_slice(b"\",\"version\":\"");
     text.extend_from_slice(id.version.as_str().as_bytes());
     text.extend_from_slice(b"\",\"digest\":\"");
-    text.extend_from_slice(prediction.servable.package.digest().as_bytes());
-    text.extend_from_slice(b"\",\"predictions\":[");
+    text.extend_from_slice(prediction.servable.digest().as_bytes());
+    text.extend_from_slice(b"\",\"predictions\":");
+    write_rows(prediction, &mut |row, text| write_object(&prediction.outcome, row, text), &mut text)?;
+    text.push(b'}');
+    Ok(text)
+}
+
+/// A JSON array with an entry for each row.
+pub fn write_rows(prediction: &Prediction, write: &mut dyn FnMut(usize, &mut Vec<u8>), text: &mut Vec<u8>) -> Result<(), Refusal> {
+    check_rows(prediction)?;
+    text.push(b'[');
     for row in 0..prediction.rows {
         if row > 0 {
             text.push(b',');
         }
-        prediction.outputs.write_json(row, &mut text);
+        write(row, text);
     }
-    text.extend_from_slice(b"]}");
-    text
+    text.push(b']');
+    Ok(())
+}
+
+/// A graph may answer otherwise than row by row; fields always do.
+pub fn check_rows(prediction: &Prediction) -> Result<(), Refusal> {
+    let Outcome::Graph(tensors) = &prediction.outcome else { return Ok(()) };
+    let uneven = tensors.0.iter().find(|(_, tensor)| tensor.shape().is_empty() || tensor.rows() != prediction.rows);
+    uneven.map_or(Ok(()), |(name, tensor)| {
+        let (shape, rows) = (tensor.shape(), prediction.rows);
+        let advice = "ask for tensors, at /v2/models/NAME/infer";
+        Err((
+            ErrorCode::Malformed,
+            format!("output `{name}` has the shape {shape:?}, which is not a value for each of {rows} rows; {advice}"),
+        ))
+    })
+}
+
+/// One row as a JSON object by the outputs' names.
+pub fn write_object(outcome: &Outcome, row: usize, text: &mut Vec<u8>) {
+    match outcome {
+        Outcome::Fields(outputs) => outputs.write_json(row, text),
+        Outcome::Graph(tensors) => {
+            text.push(b'{');
+            for (index, (name, tensor)) in tensors.0.iter().enumerate() {
+                if index > 0 {
+                    text.push(b',');
+                }
+                text.extend_from_slice(json_key(name).as_bytes());
+                write_tensor_row(tensor, row, text);
+            }
+            text.push(b'}');
+        }
+    }
+}
+
+/// One row of a tensor, nested as its shape says.
+pub fn write_tensor_row(tensor: &Tensor, row: usize, text: &mut Vec<u8>) {
+    let shape = tensor.shape().get(1..).unwrap_or_default();
+    let width: usize = shape.iter().product();
+    write_nested(shape, row * width, text, &mut |at, text| write_element(tensor.data(), at, text));
 }

@@ -22,11 +22,27 @@ use crate::{
 
 /// Alive as long as this answers and not too many engine threads hang.
 pub async fn live(State(api): State<Arc<Api>>) -> Response {
-    let wedged = api.metrics.wedged_workers.get();
-    if wedged >= 0 && wedged as usize >= api.max_wedged {
+    if !api.is_alive() {
+        let wedged = api.metrics.wedged_workers.get();
         return json_response(StatusCode::SERVICE_UNAVAILABLE, &json!({"live": false, "reason": format!("{wedged} engine threads hang")}));
     }
     json_response(StatusCode::OK, &json!({"live": true}))
+}
+
+/// Seconds after which a refused caller may try again.
+pub const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
+
+impl Api {
+    /// Not too many engine threads hang.
+    pub fn is_alive(&self) -> bool {
+        let wedged = self.metrics.wedged_workers.get();
+        usize::try_from(wedged).is_ok_and(|wedged| wedged < self.max_wedged) || wedged < 0
+    }
+
+    /// Every required model answers, and the server stays.
+    pub fn is_ready(&self) -> bool {
+        !self.draining.load(Ordering::Relaxed) && not_ready(&self.registry.snapshot(), Instant::now()).is_empty()
+    }
 }
 
 /// Ready when every required model has a version that answers; `?verbose` tells of every version.
@@ -92,7 +108,7 @@ fn json_response(status: StatusCode, document: &Value) -> Response {
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if status == StatusCode::SERVICE_UNAVAILABLE {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        headers.insert(header::RETRY_AFTER, RETRY_AFTER);
     }
     response
 }

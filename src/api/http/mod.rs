@@ -5,6 +5,7 @@ mod context;
 mod docs;
 mod encode;
 mod encoding;
+mod exchange;
 mod health;
 mod models;
 mod openapi;
@@ -12,6 +13,7 @@ mod predict;
 mod problem;
 mod request_log;
 pub mod serve;
+pub mod v2;
 
 pub use openapi::example;
 
@@ -28,10 +30,14 @@ use axum::{
 };
 
 use crate::{
-    api::http::{context::Context, problem::Problem, request_log::RequestLogger},
+    api::http::{
+        context::Context,
+        exchange::refuse_unrouted,
+        request_log::{LoggedRefusal, RequestLogger},
+    },
     config::{RequestLog, ServerConfig},
     error::ErrorCode,
-    metrics::Metrics,
+    metrics::{Metrics, Protocol},
     predict::Predictor,
     registry::Registry,
 };
@@ -108,6 +114,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/openapi.json", get(openapi::document))
         .route("/docs", get(docs::page))
         .route("/docs/{file}", get(docs::asset))
+        .merge(v2::routes())
         .fallback(no_route)
         .method_not_allowed_fallback(wrong_method)
         .with_state(api)
@@ -115,21 +122,29 @@ pub fn router(api: Arc<Api>) -> Router {
 
 async fn no_route(State(api): State<Arc<Api>>, request: Request) -> Response {
     let context = Context::new(request.headers());
-    api.count_unrouted(ErrorCode::NotFound, &context);
-    Problem::new(ErrorCode::NotFound, format!("there is no route {}; / lists what there is", request.uri().path())).into_response(&context)
+    let detail = format!("there is no route {}; / lists what there is", request.uri().path());
+    refuse_path(&api, &request, ErrorCode::NotFound, &detail, &context)
 }
 
 async fn wrong_method(State(api): State<Arc<Api>>, request: Request) -> Response {
     let context = Context::new(request.headers());
-    api.count_unrouted(ErrorCode::MethodNotAllowed, &context);
-    Problem::new(ErrorCode::MethodNotAllowed, format!("{} does not answer {}", request.uri().path(), request.method()))
-        .into_response(&context)
+    let detail = format!("{} does not answer {}", request.uri().path(), request.method());
+    refuse_path(&api, &request, ErrorCode::MethodNotAllowed, &detail, &context)
+}
+
+/// In the form of the dialect that the path belongs to.
+fn refuse_path(api: &Api, request: &Request, code: ErrorCode, detail: &str, context: &Context) -> Response {
+    let path = request.uri().path();
+    if path == "/v2" || path.starts_with("/v2/") {
+        return refuse_unrouted(api, v2::V2, code, detail, context);
+    }
+    refuse_unrouted(api, predict::Predict, code, detail, context)
 }
 
 impl Api {
-    fn count_unrouted(&self, code: ErrorCode, context: &Context) {
+    fn count_unrouted(&self, protocol: Protocol, code: ErrorCode, status: u16, context: &Context) {
         let elapsed = context.started.elapsed();
-        self.metrics.unrouted().observe_error(code, elapsed);
-        self.log.refused(context, code, "", "", "", elapsed);
+        self.metrics.unrouted().observe_error(protocol, code, status, elapsed);
+        self.log.refused(context, &LoggedRefusal { protocol, code, status, model: "", version: "", detail: "" }, elapsed);
     }
 }

@@ -11,7 +11,7 @@ use axum::{
 use serde_json::{Value, json};
 
 use crate::{
-    api::http::{Api, context::Context, encoding, problem::Problem},
+    api::http::{Api, context::Context, encoding, exchange::refuse_unrouted, predict::Predict},
     error::ErrorCode,
     id::{ModelName, Version},
     registry::{Model, Snapshot, State as VersionState, VersionStatus, gate::Batching, servable::Servable},
@@ -49,8 +49,7 @@ pub async fn version(State(api): State<Arc<Api>>, path: Result<Path<(String, Str
 }
 
 fn unknown(api: &Api, context: &Context, detail: String) -> Response {
-    api.count_unrouted(ErrorCode::NotFound, context);
-    Problem::new(ErrorCode::NotFound, detail).into_response(context)
+    refuse_unrouted(api, Predict, ErrorCode::NotFound, &detail, context)
 }
 
 fn respond(request: &Request, context: &Context, document: &Value) -> Response {
@@ -83,8 +82,11 @@ fn summary(model: &Model, version: &Version, status: &VersionStatus) -> Value {
     if let VersionState::Available(servable) = &status.state {
         let is_stable = model.stable.as_ref().is_some_and(|stable| Arc::ptr_eq(stable, servable));
         entry["role"] = json!(if is_stable { "stable" } else { "idle" });
-        entry["digest"] = json!(servable.package.digest());
-        entry["created"] = json!(servable.package.manifest.created);
+        entry["digest"] = json!(servable.digest());
+        entry["verified"] = json!(servable.contents.is_verified());
+        if let Some(package) = servable.package() {
+            entry["created"] = json!(package.manifest.created);
+        }
     }
     entry
 }
@@ -93,12 +95,13 @@ fn details(name: &ModelName, model: &Model, version: &Version, status: &VersionS
     let mut document = summary(model, version, status);
     document["name"] = json!(name.as_str());
     if let VersionState::Available(servable) = &status.state {
-        let package = &servable.package;
-        document["schema"] = package.parts.schema_document.clone();
-        document["evaluation"] = json!(package.parts.evaluation);
-        document["model_card"] = json!(package.parts.card);
-        document["provenance"] = json!(package.manifest.provenance);
-        document["files"] = json!(package.manifest.files);
+        if let Some(package) = servable.package() {
+            document["schema"] = package.parts.schema_document.clone();
+            document["evaluation"] = json!(package.parts.evaluation);
+            document["model_card"] = json!(package.parts.card);
+            document["provenance"] = json!(package.manifest.provenance);
+        }
+        document["files"] = json!(servable.contents.manifest().files);
         document["serving"] = serving(servable);
     }
     document
@@ -115,6 +118,6 @@ fn serving(servable: &Servable) -> Value {
         "batched": batched,
         "not_batched_because": because,
         "max_batch_size": servable.batcher.policy().max_batch_size,
-        "risk": servable.package.parts.serving.risk,
+        "risk": servable.package().and_then(|package| package.parts.serving.risk),
     })
 }

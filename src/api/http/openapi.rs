@@ -33,8 +33,10 @@ fn build(snapshot: &Snapshot) -> Value {
     }
     for (name, model) in &snapshot.models {
         let Some(stable) = &model.stable else { continue };
-        schemas.insert(format!("{name}.instance"), stable.package.parts.input.document().clone());
-        schemas.insert(format!("{name}.prediction"), stable.package.parts.output.document().clone());
+        let parts = stable.package().map(|package| &package.parts);
+        let object = || json!({"type": "object", "description": "Values by the names of the graph's tensors"});
+        schemas.insert(format!("{name}.instance"), parts.map_or_else(object, |parts| parts.input.document().clone()));
+        schemas.insert(format!("{name}.prediction"), parts.map_or_else(object, |parts| parts.output.document().clone()));
         schemas.insert(format!("{name}.request"), request_schema(stable));
         schemas.insert(format!("{name}.response"), response_schema(stable));
         let summary = format!("Ask {name}: its stable version, now {}", stable.id().version);
@@ -120,7 +122,7 @@ fn response_schema(servable: &Servable) -> Value {
 
 /// An instance that the model takes: the schema's own example, else the first golden one.
 pub fn example(servable: &Servable) -> Option<Value> {
-    let parts = &servable.package.parts;
+    let parts = &servable.package()?.parts;
     let own = parts.input.document().get("examples").and_then(|examples| examples.get(0)).cloned();
     own.or_else(|| serde_json::from_str(parts.golden.first()?.input.as_str()).ok())
 }
@@ -135,7 +137,8 @@ fn operation(servable: &Servable, summary: &str, id: &str) -> Value {
             json!({"summary": "Several instances", "value": {"instances": [example, example], "id": "my-request"}}),
         );
     }
-    let description = servable.package.parts.input.document().get("description").and_then(Value::as_str).unwrap_or_default();
+    let description = servable.package().map(|package| package.parts.input.document());
+    let description = description.and_then(|document| document.get("description")?.as_str()).unwrap_or_default();
     let mut responses = Map::new();
     let answered = json!({
         "description": "One prediction for each instance",

@@ -9,7 +9,7 @@ use crate::{
     api::http::context::Context,
     config::RequestLog,
     error::ErrorCode,
-    metrics::Stage,
+    metrics::{Protocol, Stage},
     predict::{Prediction, Timing},
 };
 
@@ -17,6 +17,20 @@ use crate::{
 const SLOW: Duration = Duration::from_secs(1);
 
 const MILLION: u64 = 1_000_000;
+
+/// What the log says of a request that was not answered.
+#[derive(Clone, Copy)]
+pub struct LoggedRefusal<'a> {
+    pub protocol: Protocol,
+    pub code: ErrorCode,
+    /// As it was answered, in HTTP's numbers.
+    pub status: u16,
+    /// The server's own names, or empty where the request named none of them.
+    pub model: &'a str,
+    pub version: &'a str,
+    /// Never a value of the caller's.
+    pub detail: &'a str,
+}
 
 pub struct RequestLogger {
     /// Of a million requests so many are logged, evenly spread.
@@ -40,7 +54,7 @@ impl RequestLogger {
         (before + 1) * self.per_million / MILLION > before * self.per_million / MILLION
     }
 
-    pub fn answered(&self, context: &Context, prediction: &Prediction, elapsed: Duration) {
+    pub fn answered(&self, protocol: Protocol, context: &Context, prediction: &Prediction, elapsed: Duration) {
         if !self.sampled() && elapsed < SLOW {
             return;
         }
@@ -49,6 +63,7 @@ impl RequestLogger {
         tracing::info!(
             target: "predictd::request",
             status = 200,
+            protocol = protocol.name(),
             model = %id.name,
             version = %id.version,
             prediction_id = %prediction.id,
@@ -66,16 +81,16 @@ impl RequestLogger {
         );
     }
 
-    /// `model` and `version` are the server's own names, or empty where the request named none of them.
-    pub fn refused(&self, context: &Context, code: ErrorCode, model: &str, version: &str, detail: &str, elapsed: Duration) {
-        let status = code.http_status();
+    pub fn refused(&self, context: &Context, refusal: &LoggedRefusal<'_>, elapsed: Duration) {
+        let LoggedRefusal { protocol, code, status, model, version, detail } = *refusal;
+        let protocol = protocol.name();
         let request_id = context.request_id.to_text();
         let trace_id = context.trace.map(super::context::Trace::trace_id);
         let duration_ms = milliseconds(elapsed);
         if status >= 500 && !code.is_retryable() {
-            tracing::error!(target: "predictd::request", status, model, version, request_id, trace_id, duration_ms, error = code.slug(), detail, "failed");
+            tracing::error!(target: "predictd::request", status, protocol, model, version, request_id, trace_id, duration_ms, error = code.slug(), detail, "failed");
         } else {
-            tracing::warn!(target: "predictd::request", status, model, version, request_id, trace_id, duration_ms, error = code.slug(), detail, "refused");
+            tracing::warn!(target: "predictd::request", status, protocol, model, version, request_id, trace_id, duration_ms, error = code.slug(), detail, "refused");
         }
     }
 }

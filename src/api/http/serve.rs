@@ -13,7 +13,6 @@ use std::{
 };
 
 use axum::{Router, body::Body, response::Response};
-use futures_util::FutureExt;
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::rt::TokioIo;
@@ -28,7 +27,7 @@ use tower::Service;
 use crate::{
     api::http::{context::Context as RequestContext, problem::Problem},
     error::ErrorCode,
-    metrics::Metrics,
+    metrics::{Metrics, Protocol},
 };
 
 /// How long a connection may be silent between requests: longer than load balancers keep theirs (60 s is common), so that
@@ -86,11 +85,15 @@ pub async fn serve(listener: TcpListener, router: Router, options: ServeOptions,
             }
         }
     }
-    // Whoever connected before the listener closes is still served.
-    while let Some(Ok((stream, _))) = listener.accept().now_or_never() {
-        take(stream);
+    // Whoever connected before the listener closes is still served. The kernel is asked itself: the reactor knows of a
+    // connection only after its next turn.
+    if let Ok(listener) = listener.into_std() {
+        while let Ok((stream, _)) = listener.accept() {
+            if let Ok(stream) = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
+                take(stream);
+            }
+        }
     }
-    drop(listener);
     // All slots free: all connections ended.
     let _ = slots.acquire_many(all).await;
 }
@@ -103,7 +106,7 @@ fn is_clients(error: &std::io::Error) -> bool {
 /// Refuses a connection that never became a request of the router's; counted and logged as one all the same.
 async fn farewell(mut stream: TcpStream, code: ErrorCode, detail: &str, metrics: Metrics) {
     let context = RequestContext::new(&HeaderMap::new());
-    metrics.unrouted().observe_error(code, context.started.elapsed());
+    metrics.unrouted().observe_error(Protocol::Predict, code, code.http_status(), context.started.elapsed());
     let request_id = context.request_id.to_text();
     tracing::warn!(target: "predictd::request", status = code.http_status(), request_id, error = code.slug(), detail, "refused");
     let text = farewell_text(code, detail, &context);

@@ -1,8 +1,10 @@
 //! Every Prometheus series as a typed handle, declared once with unit and help and handed down.
 
+pub mod statistics;
+
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -11,7 +13,11 @@ use prometheus::{
     TextEncoder, core::Collector, process_collector::ProcessCollector,
 };
 
-use crate::error::ErrorCode;
+use crate::{
+    clock,
+    error::ErrorCode,
+    metrics::statistics::{RequestTimes, Statistics},
+};
 
 /// From 100 us to 10 s.
 const SECONDS: [f64; 16] = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
@@ -43,11 +49,51 @@ impl Stage {
     }
 }
 
+/// The language that a caller speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// predictd's own API.
+    #[default]
+    Predict,
+    /// Open Inference Protocol v2 over REST.
+    V2,
+    /// Open Inference Protocol v2 over gRPC.
+    Grpc,
+    /// KServe v1 and TensorFlow Serving, Vertex AI.
+    V1,
+    /// SageMaker and MLflow.
+    Invocations,
+}
+
+impl Protocol {
+    const COUNT: usize = 5;
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Protocol::Predict => "predict",
+            Protocol::V2 => "v2",
+            Protocol::Grpc => "grpc",
+            Protocol::V1 => "v1",
+            Protocol::Invocations => "invocations",
+        }
+    }
+}
+
 /// How a package's way into the server ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoadOutcome<'a> {
     Loaded,
     Refused { reason: &'a str },
+}
+
+/// A loaded version, as `predictd_model_info` names it.
+#[derive(Clone, Copy, Debug)]
+pub struct LoadedInfo<'a> {
+    pub model: &'a str,
+    pub version: &'a str,
+    pub digest: &'a str,
+    /// A manifest vouched for its files.
+    pub verified: bool,
 }
 
 #[derive(Clone)]
@@ -81,16 +127,25 @@ pub struct Metrics {
 /// The handles of one version, made once at load so that the hot path looks nothing up.
 pub struct VersionMetrics {
     family: RequestFamily,
-    ok: IntCounter,
-    request_duration: Histogram,
+    /// Of each protocol, made with its first request.
+    protocols: [OnceLock<ProtocolMetrics>; Protocol::COUNT],
+    pub statistics: Arc<Statistics>,
     stages: [Histogram; 6],
     pub instances: IntCounter,
     pub inflight: IntGauge,
     pub engine: EngineMetrics,
 }
 
+/// The handles of one protocol.
+struct ProtocolMetrics {
+    ok: IntCounter,
+    duration: Histogram,
+}
+
+#[derive(Clone)]
 struct RequestFamily {
     requests: IntCounterVec,
+    durations: HistogramVec,
     errors: IntCounterVec,
     model: String,
     version: String,
@@ -99,6 +154,7 @@ struct RequestFamily {
 /// What the batcher counts.
 #[derive(Clone)]
 pub struct EngineMetrics {
+    statistics: Arc<Statistics>,
     pub queue_depth: IntGauge,
     batch_size: Histogram,
     compute: Counter,
@@ -111,6 +167,7 @@ pub struct EngineMetrics {
 impl EngineMetrics {
     /// Counts one run of `rows` rows that kept `cores` cores busy for `elapsed`.
     pub fn observe_run(&self, rows: usize, elapsed: Duration, cores: usize) {
+        self.statistics.observe_run(rows, elapsed);
         self.batch_size.observe(rows as f64);
         let core_seconds = elapsed.as_secs_f64() * cores as f64;
         self.compute.inc_by(core_seconds);
@@ -127,20 +184,33 @@ impl VersionMetrics {
         }
     }
 
-    /// Counts one answered request.
-    pub fn observe_ok(&self, elapsed: Duration) {
-        self.ok.inc();
-        self.request_duration.observe(elapsed.as_secs_f64());
+    fn protocol(&self, protocol: Protocol) -> Option<&ProtocolMetrics> {
+        let RequestFamily { requests, durations, model, version, .. } = &self.family;
+        let make = || ProtocolMetrics {
+            ok: requests.with_label_values(&[model.as_str(), version, protocol.name(), "200"]),
+            duration: durations.with_label_values(&[model.as_str(), version, protocol.name()]),
+        };
+        Some(self.protocols.get(protocol as usize)?.get_or_init(make))
     }
 
-    /// Counts one refused or failed request.
-    pub fn observe_error(&self, code: ErrorCode, elapsed: Duration) {
-        let RequestFamily { requests, errors, model, version } = &self.family;
-        requests.with_label_values(&[model.as_str(), version, "predict", status_text(code.http_status())]).inc();
+    /// Counts one answered request.
+    pub fn observe_ok(&self, protocol: Protocol, times: &RequestTimes) {
+        if let Some(handles) = self.protocol(protocol) {
+            handles.ok.inc();
+            handles.duration.observe(times.whole.as_secs_f64());
+        }
+        self.statistics.observe_ok(times, clock::now_ms());
+    }
+
+    /// Counts one refused or failed request; `status` is the one that was answered, in HTTP's numbers.
+    pub fn observe_error(&self, protocol: Protocol, code: ErrorCode, status: u16, elapsed: Duration) {
+        let RequestFamily { requests, errors, durations, model, version } = &self.family;
+        requests.with_label_values(&[model.as_str(), version, protocol.name(), status_text(status)]).inc();
         if let Some(kind) = code.kind() {
             errors.with_label_values(&[model.as_str(), version, kind]).inc();
         }
-        self.request_duration.observe(elapsed.as_secs_f64());
+        durations.with_label_values(&[model.as_str(), version, protocol.name()]).observe(elapsed.as_secs_f64());
+        self.statistics.observe_error(elapsed);
     }
 }
 
@@ -154,6 +224,7 @@ fn status_text(status: u16) -> &'static str {
         413 => "413",
         415 => "415",
         422 => "422",
+        501 => "501",
         503 => "503",
         504 => "504",
         _ => "500",
@@ -203,7 +274,7 @@ impl Metrics {
             registry.register(Box::new(ProcessCollector::for_self()))?;
         }
         let placeholder = Metrics {
-            unrouted: Arc::new(VersionMetrics::placeholder(&requests, &errors)?),
+            unrouted: Arc::new(VersionMetrics::placeholder(&requests, &errors, &request_duration)?),
             registry,
             requests,
             request_duration,
@@ -248,9 +319,8 @@ impl Metrics {
             self.requests.with_label_values(&[model, version, "predict", code]);
         }
         let handles = self.lean_version(model, version);
+        handles.protocol(Protocol::Predict);
         VersionMetrics {
-            ok: self.requests.with_label_values(&[model, version, "predict", "200"]),
-            request_duration: self.request_duration.with_label_values(&[model, version, "predict"]),
             stages: Stage::ALL.map(|stage| self.stage_duration.with_label_values(&[model, version, stage.name()])),
             instances: self.instances.with_label_values(&[model, version]),
             inflight: self.inflight.with_label_values(&[model, version]),
@@ -285,12 +355,14 @@ impl Metrics {
     }
 
     /// Says of one loaded version which role it has; `old_role` is what was said before.
-    pub fn set_model_info(&self, model: &str, version: &str, digest: &str, old_role: Option<&str>, role: Option<&str>) {
+    pub fn set_model_info(&self, loaded: LoadedInfo<'_>, old_role: Option<&str>, role: Option<&str>) {
+        let LoadedInfo { model, version, digest, verified } = loaded;
+        let verified = if verified { "true" } else { "false" };
         if let Some(role) = role {
-            self.model_info.with_label_values(&[model, version, digest, role, "true"]).set(1);
+            self.model_info.with_label_values(&[model, version, digest, role, verified]).set(1);
         }
         if let Some(old_role) = old_role.filter(|old_role| Some(*old_role) != role) {
-            let _ = self.model_info.remove_label_values(&[model, version, digest, old_role, "true"]);
+            let _ = self.model_info.remove_label_values(&[model, version, digest, old_role, verified]);
         }
     }
 
@@ -307,18 +379,19 @@ impl Metrics {
 
     /// Handles whose successes and stages are counted, but not exposed: nothing succeeds without a version.
     fn lean_version(&self, model: &str, version: &str) -> VersionMetrics {
-        let handles = VersionMetrics {
-            request_duration: self.request_duration.with_label_values(&[model, version, "predict"]),
-            ..self.unrouted.detached()
-        };
+        let handles = self.unrouted.detached();
+        let statistics = Arc::<Statistics>::default();
         VersionMetrics {
             family: RequestFamily {
                 requests: self.requests.clone(),
                 errors: self.errors.clone(),
+                durations: self.request_duration.clone(),
                 model: model.to_owned(),
                 version: version.to_owned(),
             },
+            statistics: Arc::clone(&statistics),
             engine: EngineMetrics {
+                statistics,
                 worker_panics: self.worker_panics.clone(),
                 wedged_workers: self.wedged_workers.clone(),
                 dollars_per_core_second: self.dollars_per_core_second,
@@ -330,16 +403,27 @@ impl Metrics {
 }
 
 impl VersionMetrics {
-    fn placeholder(requests: &IntCounterVec, errors: &IntCounterVec) -> Result<VersionMetrics, prometheus::Error> {
+    fn placeholder(
+        requests: &IntCounterVec,
+        errors: &IntCounterVec,
+        durations: &HistogramVec,
+    ) -> Result<VersionMetrics, prometheus::Error> {
         let histogram = |name: &str| Histogram::with_opts(HistogramOpts::new(name, "not exposed"));
         Ok(VersionMetrics {
-            family: RequestFamily { requests: requests.clone(), errors: errors.clone(), model: String::new(), version: String::new() },
-            ok: IntCounter::new("ok", "not exposed")?,
-            request_duration: histogram("request_duration")?,
+            family: RequestFamily {
+                requests: requests.clone(),
+                errors: errors.clone(),
+                durations: durations.clone(),
+                model: String::new(),
+                version: String::new(),
+            },
+            protocols: Default::default(),
+            statistics: Arc::default(),
             stages: [histogram("a")?, histogram("b")?, histogram("c")?, histogram("d")?, histogram("e")?, histogram("f")?],
             instances: IntCounter::new("instances", "not exposed")?,
             inflight: IntGauge::new("inflight", "not exposed")?,
             engine: EngineMetrics {
+                statistics: Arc::default(),
                 queue_depth: IntGauge::new("queue_depth", "not exposed")?,
                 batch_size: histogram("batch_size")?,
                 compute: Counter::new("compute", "not exposed")?,
@@ -353,11 +437,10 @@ impl VersionMetrics {
 
     /// The same handles once more (they are reference counted).
     fn detached(&self) -> VersionMetrics {
-        let RequestFamily { requests, errors, model, version } = &self.family;
         VersionMetrics {
-            family: RequestFamily { requests: requests.clone(), errors: errors.clone(), model: model.clone(), version: version.clone() },
-            ok: self.ok.clone(),
-            request_duration: self.request_duration.clone(),
+            family: self.family.clone(),
+            protocols: Default::default(),
+            statistics: Arc::clone(&self.statistics),
             stages: self.stages.clone(),
             instances: self.instances.clone(),
             inflight: self.inflight.clone(),

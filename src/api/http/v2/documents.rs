@@ -1,0 +1,202 @@
+//! What the Open Inference Protocol tells beside predictions: metadata, readiness, configuration, statistics, index.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use axum::{
+    body::{Body, to_bytes},
+    extract::{Request, State},
+    response::Response,
+};
+use http::{HeaderValue, StatusCode, header};
+use serde_json::{Value, json};
+
+use crate::{
+    api::{
+        http::{
+            Api,
+            context::Context,
+            encoding,
+            exchange::refuse_unrouted,
+            health,
+            v2::{ModelPath, V2, named},
+        },
+        oip::{self, ConfiguredTensor, Refusal},
+    },
+    error::ErrorCode,
+    metrics::statistics::Total,
+    package::signature::TensorSpec,
+    registry::route::Target,
+};
+
+/// A request for the index says at most which entries it wants.
+const MAX_INDEX_BODY: usize = 64 << 10;
+
+pub async fn server(request: Request) -> Response {
+    let document = json!({"name": oip::SERVER_NAME, "version": oip::SERVER_VERSION, "extensions": oip::EXTENSIONS});
+    respond(&request, &document)
+}
+
+pub async fn live(State(api): State<Arc<Api>>, request: Request) -> Response {
+    probe(&request, "live", api.is_alive())
+}
+
+pub async fn ready(State(api): State<Arc<Api>>, request: Request) -> Response {
+    probe(&request, "ready", api.is_ready())
+}
+
+pub async fn model_ready(State(api): State<Arc<Api>>, path: ModelPath, request: Request) -> Response {
+    let (name, version) = named(path);
+    let target = Target { model: Some(&name), version: version.as_deref() };
+    let ready = oip::is_ready(&api.registry.snapshot(), target);
+    let draining = api.draining.load(Ordering::Relaxed);
+    match ready {
+        Ok(ready) => with_status(&request, &json!({"name": name, "ready": ready && !draining}), ready && !draining),
+        Err(refusal) => refuse(&api, &request, refusal),
+    }
+}
+
+pub async fn metadata(State(api): State<Arc<Api>>, path: ModelPath, request: Request) -> Response {
+    let (name, version) = named(path);
+    let target = Target { model: Some(&name), version: version.as_deref() };
+    let metadata = oip::model_metadata(&api.registry.snapshot(), target);
+    let document = metadata.map(|metadata| {
+        json!({
+            "name": metadata.name,
+            "versions": metadata.versions,
+            "platform": oip::PLATFORM,
+            "inputs": metadata.inputs.iter().map(tensor).collect::<Vec<_>>(),
+            "outputs": metadata.outputs.iter().map(tensor).collect::<Vec<_>>(),
+        })
+    });
+    answer(&api, &request, document)
+}
+
+fn tensor(spec: &TensorSpec) -> Value {
+    let shape: Vec<i64> = spec.shape.0.iter().map(|dim| oip::dim_to_wire(*dim)).collect();
+    json!({"name": &*spec.name, "datatype": spec.datatype.protocol_name(), "shape": shape})
+}
+
+pub async fn configuration(State(api): State<Arc<Api>>, path: ModelPath, request: Request) -> Response {
+    let (name, version) = named(path);
+    let target = Target { model: Some(&name), version: version.as_deref() };
+    let configuration = oip::model_configuration(&api.registry.snapshot(), target);
+    let document = configuration.map(|configuration| {
+        let tensors = |list: &[ConfiguredTensor]| {
+            list.iter().map(|one| json!({"name": one.name, "data_type": one.data_type, "dims": one.dims})).collect::<Vec<_>>()
+        };
+        let mut document = json!({
+            "name": configuration.name,
+            "platform": oip::PLATFORM,
+            "backend": oip::BACKEND,
+            "version_policy": {"specific": {"versions": [configuration.version]}},
+            "max_batch_size": configuration.max_batch_size,
+            "input": tensors(&configuration.inputs),
+            "output": tensors(&configuration.outputs),
+            "instance_group": [{"name": configuration.name, "kind": "KIND_CPU", "count": configuration.instances}],
+            "default_model_filename": "model.onnx",
+        });
+        if let (Some(delay), Some(members)) = (configuration.max_queue_delay_us, document.as_object_mut()) {
+            members.insert("dynamic_batching".to_owned(), json!({"max_queue_delay_microseconds": delay}));
+        }
+        document
+    });
+    answer(&api, &request, document)
+}
+
+pub async fn all_statistics(State(api): State<Arc<Api>>, request: Request) -> Response {
+    let statistics = oip::statistics(&api.registry.snapshot(), None, None).map(statistics_document);
+    answer(&api, &request, statistics)
+}
+
+pub async fn statistics(State(api): State<Arc<Api>>, path: ModelPath, request: Request) -> Response {
+    let (name, version) = named(path);
+    let statistics = oip::statistics(&api.registry.snapshot(), Some(&name), version.as_deref()).map(statistics_document);
+    answer(&api, &request, statistics)
+}
+
+fn statistics_document(models: Vec<oip::ModelStatistics>) -> Value {
+    let total = |total: &Total| json!({"count": total.count, "ns": total.nanoseconds});
+    let none = json!({"count": 0, "ns": 0});
+    let model = |model: &oip::ModelStatistics| {
+        let numbers = &model.numbers;
+        let batches = numbers.batches.iter().map(|(rows, infer)| {
+            // Runs are timed whole.
+            json!({"batch_size": rows, "compute_input": none, "compute_infer": total(infer), "compute_output": none})
+        });
+        json!({
+            "name": model.name,
+            "version": model.version,
+            "last_inference": numbers.last_inference_ms,
+            "inference_count": numbers.inferences,
+            "execution_count": numbers.executions,
+            "inference_stats": {
+                "success": total(&numbers.success),
+                "fail": total(&numbers.fail),
+                "queue": total(&numbers.queue),
+                "compute_input": total(&numbers.compute_input),
+                "compute_infer": total(&numbers.compute_infer),
+                "compute_output": total(&numbers.compute_output),
+                "cache_hit": none,
+                "cache_miss": none,
+            },
+            "batch_stats": batches.collect::<Vec<_>>(),
+        })
+    };
+    json!({"model_stats": models.iter().map(model).collect::<Vec<_>>()})
+}
+
+pub async fn index(State(api): State<Arc<Api>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let request = Request::from_parts(parts, Body::empty());
+    // Without a body all entries are meant.
+    let only_ready = match to_bytes(body, MAX_INDEX_BODY).await {
+        Ok(body) if body.trim_ascii().is_empty() => Ok(false),
+        Ok(body) => serde_json::from_slice::<Value>(&body)
+            .ok()
+            .filter(Value::is_object)
+            .map(|document| document.get("ready").and_then(Value::as_bool).unwrap_or(false))
+            .ok_or_else(|| (ErrorCode::Malformed, "the body must be an object like {\"ready\": true}".to_owned())),
+        Err(_) => Err((ErrorCode::BodyTooLarge, format!("the body may have at most {MAX_INDEX_BODY} bytes"))),
+    };
+    let document = only_ready.map(|only_ready| {
+        let entries = oip::repository_index(&api.registry.snapshot(), only_ready);
+        entries
+            .iter()
+            .map(|entry| json!({"name": entry.name, "version": entry.version, "state": entry.state, "reason": entry.reason}))
+            .collect::<Value>()
+    });
+    answer(&api, &request, document)
+}
+
+fn answer(api: &Api, request: &Request, document: Result<Value, Refusal>) -> Response {
+    match document {
+        Ok(document) => respond(request, &document),
+        Err(refusal) => refuse(api, request, refusal),
+    }
+}
+
+fn refuse(api: &Api, request: &Request, (code, detail): Refusal) -> Response {
+    refuse_unrouted(api, V2, code, &detail, &Context::new(request.headers()))
+}
+
+fn respond(request: &Request, document: &Value) -> Response {
+    let context = Context::new(request.headers());
+    let mut response = encoding::answer(request.headers(), "application/json", document.to_string().into_bytes());
+    context.write_headers(response.headers_mut());
+    response
+}
+
+fn probe(request: &Request, what: &str, good: bool) -> Response {
+    with_status(request, &json!({what: good}), good)
+}
+
+/// Probes must see the present.
+fn with_status(request: &Request, document: &Value, good: bool) -> Response {
+    let mut response = respond(request, document);
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if !good {
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        response.headers_mut().insert(header::RETRY_AFTER, health::RETRY_AFTER);
+    }
+    response
+}

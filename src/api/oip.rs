@@ -1,0 +1,285 @@
+//! Open Inference Protocol v2 with Triton's extensions: what REST and gRPC have in common, in no form of either.
+
+use std::{cmp::Ordering, sync::Arc, time::Instant};
+
+use crate::{
+    error::ErrorCode,
+    metrics::statistics::StatisticsView,
+    package::{fields::NamedTensor, signature::TensorSpec, wire::write_element},
+    predict::PredictError,
+    registry::{
+        Model, Snapshot, State, VersionStatus,
+        route::{Target, route},
+        servable::Servable,
+    },
+    tensor::{Data, Dim, Tensor},
+};
+
+pub const SERVER_NAME: &str = "predictd";
+pub const SERVER_VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// As Triton calls ONNX models.
+pub const PLATFORM: &str = "onnxruntime_onnx";
+pub const BACKEND: &str = "onnxruntime";
+
+/// Extensions of the protocol: exactly those that are there.
+pub const EXTENSIONS: [&str; 7] =
+    ["classification", "model_repository", "schedule_policy", "model_configuration", "binary_tensor_data", "parameters", "statistics"];
+
+/// What is wrong with a request for one of these.
+pub type Refusal = (ErrorCode, String);
+
+/// An output that a request names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RequestedOutput {
+    pub name: String,
+    /// Whether its data is to come as bytes; unset: as the request says for all.
+    pub binary: Option<bool>,
+    /// So many of the best classes instead of the values; 0: the values.
+    pub classification: usize,
+}
+
+/// The tensor that answers a requested output.
+pub fn answer_output(tensor: NamedTensor, classification: usize) -> Result<NamedTensor, Refusal> {
+    if classification == 0 {
+        return Ok(tensor);
+    }
+    classify(&tensor, classification).map_err(|detail| (ErrorCode::Malformed, format!("output `{}`: {detail}", tensor.name)))
+}
+
+/// The `count` largest values of each row, as texts `value:index[:label]`.
+fn classify(named: &NamedTensor, count: usize) -> Result<NamedTensor, String> {
+    let tensor = &named.tensor;
+    let values = to_f64(tensor.data()).ok_or("only numbers can be ranked as classes")?;
+    // A list is one row; everything else has a row for each entry of its leading dimension.
+    let (rows, width) = match tensor.shape() {
+        [] => (1, 1),
+        [width] => (1, *width),
+        [rows, rest @ ..] => (*rows, rest.iter().product()),
+    };
+    let count = count.min(width);
+    let mut texts = Vec::with_capacity(rows * count);
+    for row in 0..rows {
+        let mut order: Vec<usize> = (row * width..(row + 1) * width).collect();
+        let value = |at: &usize| values.get(*at).copied().unwrap_or(f64::NAN);
+        order.sort_by(|a, b| value(b).partial_cmp(&value(a)).unwrap_or(Ordering::Equal).then(a.cmp(b)));
+        for at in order.into_iter().take(count) {
+            let mut text = Vec::new();
+            write_element(tensor.data(), at, &mut text);
+            let index = at - row * width;
+            let label = named.labels.as_ref().and_then(|labels| labels.get(index)).map(|label| format!(":{label}")).unwrap_or_default();
+            texts.push(format!("{}:{index}{label}", String::from_utf8_lossy(&text)));
+        }
+    }
+    let shape = if tensor.shape().len() > 1 { vec![rows, count] } else { vec![count] };
+    let tensor = Tensor::new(shape, Data::Bytes(texts)).ok_or("has no rows")?;
+    Ok(NamedTensor { name: Arc::clone(&named.name), tensor, labels: None })
+}
+
+fn to_f64(data: &Data) -> Option<Vec<f64>> {
+    Some(match data {
+        Data::Uint8(values) => values.iter().map(|x| f64::from(*x)).collect(),
+        Data::Uint16(values) => values.iter().map(|x| f64::from(*x)).collect(),
+        Data::Uint32(values) => values.iter().map(|x| f64::from(*x)).collect(),
+        Data::Uint64(values) => values.iter().map(|x| *x as f64).collect(),
+        Data::Int8(values) => values.iter().map(|x| f64::from(*x)).collect(),
+        Data::Int16(values) => values.iter().map(|x| f64::from(*x)).collect(),
+        Data::Int32(values) => values.iter().map(|x| f64::from(*x)).collect(),
+        Data::Int64(values) => values.iter().map(|x| *x as f64).collect(),
+        Data::Fp16(values) => values.iter().map(|x| x.to_f64()).collect(),
+        Data::Bf16(values) => values.iter().map(|x| x.to_f64()).collect(),
+        Data::Fp32(values) => values.iter().map(|x| f64::from(*x)).collect(),
+        Data::Fp64(values) => values.to_vec(),
+        Data::Bool(_) | Data::Bytes(_) => return None,
+    })
+}
+
+/// The version that a request about a model means.
+pub fn find(snapshot: &Snapshot, target: Target<'_>) -> Result<Arc<Servable>, Refusal> {
+    route(snapshot, target, Instant::now()).map_err(|(error, _)| {
+        let error = PredictError::Route(error);
+        (error.code(), error.detail())
+    })
+}
+
+/// Whether a model (or one version) answers; an error where it is not known.
+pub fn is_ready(snapshot: &Snapshot, target: Target<'_>) -> Result<bool, Refusal> {
+    match find(snapshot, target) {
+        Ok(servable) => Ok(servable.batcher.ailment(Instant::now()).is_none()),
+        Err((ErrorCode::NotReady, _)) => Ok(false),
+        Err(refusal) => Err(refusal),
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct ModelMetadata {
+    pub name: String,
+    /// The versions that are loaded.
+    pub versions: Vec<String>,
+    pub inputs: Vec<TensorSpec>,
+    pub outputs: Vec<TensorSpec>,
+}
+
+pub fn model_metadata(snapshot: &Snapshot, target: Target<'_>) -> Result<ModelMetadata, Refusal> {
+    let servable = find(snapshot, target)?;
+    let offered = servable.offered();
+    let name = servable.id().name.clone();
+    let model = snapshot.models.get(&name);
+    let loaded = |status: &VersionStatus| matches!(status.state, State::Available(_));
+    let versions = model.into_iter().flat_map(|model| &model.versions).filter(|(_, status)| loaded(status));
+    Ok(ModelMetadata {
+        versions: versions.map(|(version, _)| version.to_string()).collect(),
+        name: name.to_string(),
+        inputs: offered.inputs.clone(),
+        outputs: offered.outputs.clone(),
+    })
+}
+
+/// A model's configuration in the words of Triton's `ModelConfig`; read-only. Its tensors are the graph's.
+#[derive(Clone, Debug)]
+pub struct ModelConfiguration {
+    pub name: String,
+    /// The version that was asked for, or the stable one.
+    pub version: String,
+    /// 0: requests don't share runs, and `dims` are complete. Else `dims` leave the leading dimension out.
+    pub max_batch_size: usize,
+    pub inputs: Vec<ConfiguredTensor>,
+    pub outputs: Vec<ConfiguredTensor>,
+    pub instances: usize,
+    /// Set where requests share runs.
+    pub max_queue_delay_us: Option<u64>,
+}
+
+#[derive(Clone, Debug)]
+pub struct ConfiguredTensor {
+    pub name: String,
+    /// `TYPE_FP32`, `TYPE_STRING`.
+    pub data_type: String,
+    /// -1 where it is free.
+    pub dims: Vec<i64>,
+}
+
+pub fn model_configuration(snapshot: &Snapshot, target: Target<'_>) -> Result<ModelConfiguration, Refusal> {
+    let servable = find(snapshot, target)?;
+    let batched = servable.is_batched();
+    let policy = servable.batcher.policy();
+    let tensors = |specs: &[TensorSpec]| specs.iter().map(|spec| configured(spec, batched)).collect();
+    Ok(ModelConfiguration {
+        name: servable.id().name.to_string(),
+        version: servable.id().version.to_string(),
+        max_batch_size: if batched { policy.max_batch_size } else { 0 },
+        inputs: tensors(&servable.graph.inputs),
+        outputs: tensors(&servable.graph.outputs),
+        instances: servable.workers,
+        max_queue_delay_us: batched.then_some(policy.max_delay.as_micros() as u64),
+    })
+}
+
+fn configured(spec: &TensorSpec, batched: bool) -> ConfiguredTensor {
+    let data_type = match spec.datatype.protocol_name() {
+        "BYTES" => "TYPE_STRING".to_owned(),
+        name => format!("TYPE_{name}"),
+    };
+    let dims = spec.shape.0.iter().skip(usize::from(batched)).map(|dim| dim_to_wire(*dim)).collect();
+    ConfiguredTensor { name: spec.name.to_string(), data_type, dims }
+}
+
+/// -1 for a free dimension.
+pub fn dim_to_wire(dim: Dim) -> i64 {
+    match dim {
+        Dim::Fixed(size) => i64::try_from(size).unwrap_or(i64::MAX),
+        Dim::Any => -1,
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct ModelStatistics {
+    pub name: String,
+    pub version: String,
+    pub numbers: StatisticsView,
+}
+
+/// Of one version, of the loaded versions of one model, or of all.
+pub fn statistics(snapshot: &Snapshot, model: Option<&str>, version: Option<&str>) -> Result<Vec<ModelStatistics>, Refusal> {
+    let of = |servable: &Servable| ModelStatistics {
+        name: servable.id().name.to_string(),
+        version: servable.id().version.to_string(),
+        numbers: servable.metrics.statistics.view(),
+    };
+    if version.is_some() {
+        return find(snapshot, Target { model, version }).map(|servable| vec![of(&servable)]);
+    }
+    if let Some(name) = model
+        && !snapshot.models.contains_key(name)
+    {
+        return find(snapshot, Target { model, version }).map(|_| Vec::new());
+    }
+    let chosen = |(name, _): &(&crate::id::ModelName, &Model)| model.is_none_or(|model| name.as_str() == model);
+    let versions = snapshot.models.iter().filter(chosen).flat_map(|(_, model)| model.versions.values());
+    let loaded = versions.filter_map(|status| match &status.state {
+        State::Available(servable) => Some(of(servable)),
+        _ => None,
+    });
+    Ok(loaded.collect())
+}
+
+/// A version in the repository.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IndexEntry {
+    pub name: String,
+    pub version: String,
+    /// READY, LOADING, UNLOADING or UNAVAILABLE.
+    pub state: &'static str,
+    /// Why it does not answer; empty where it does.
+    pub reason: String,
+}
+
+pub fn repository_index(snapshot: &Snapshot, only_ready: bool) -> Vec<IndexEntry> {
+    let mut entries = Vec::new();
+    for (name, model) in &snapshot.models {
+        for (version, status) in &model.versions {
+            let (state, reason) = match &status.state {
+                State::Available(_) => ("READY", String::new()),
+                State::Loading => ("LOADING", "it is being verified and loaded".to_owned()),
+                State::Draining => ("UNLOADING", "it finishes what is in flight".to_owned()),
+                State::Idle if model.unloaded => ("UNAVAILABLE", "unloaded".to_owned()),
+                State::Idle => ("UNAVAILABLE", "not among the versions that are kept loaded".to_owned()),
+                state => ("UNAVAILABLE", state.reason().unwrap_or_default()),
+            };
+            if state == "READY" || !only_ready {
+                entries.push(IndexEntry { name: name.to_string(), version: version.to_string(), state, reason });
+            }
+        }
+    }
+    entries
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use crate::{
+        api::oip::classify,
+        package::fields::NamedTensor,
+        tensor::{Data, Tensor},
+    };
+
+    fn named(shape: &[usize], values: &[f32], labels: Option<&[&str]>) -> NamedTensor {
+        let tensor = Tensor::new(shape.to_vec(), Data::Fp32(values.to_vec().into())).unwrap();
+        let labels = labels.map(|labels| labels.iter().map(|label| (*label).to_owned()).collect());
+        NamedTensor { name: Arc::from("p"), tensor, labels }
+    }
+
+    #[test]
+    fn classes_are_ranked_row_by_row() {
+        let ranked = classify(&named(&[2, 3], &[0.1, 0.7, 0.2, 0.5, 0.25, 0.5], Some(&["a", "b"])), 2).unwrap();
+        assert_eq!(ranked.tensor.shape(), [2, 2]);
+        let texts = ["0.7:1:b", "0.2:2", "0.5:0:a", "0.5:2"].map(str::to_owned).to_vec();
+        assert_eq!(ranked.tensor.data(), &Data::Bytes(texts));
+        assert_eq!(classify(&named(&[3], &[1.0, 3.0, 2.0], None), 9).unwrap().tensor.shape(), [3]);
+        assert_eq!(classify(&named(&[2, 0], &[], None), 1).unwrap().tensor.shape(), [2, 0]);
+        let texts =
+            NamedTensor { name: Arc::from("t"), tensor: Tensor::new(vec![1], Data::Bytes(vec!["x".into()])).unwrap(), labels: None };
+        assert!(classify(&texts, 1).is_err());
+    }
+}

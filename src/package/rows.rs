@@ -1,0 +1,264 @@
+//! Rows: instances of other protocols for a graph that has no schema, turned into its input tensors.
+
+use bytes::Bytes;
+use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::package::{
+    decode::shorten,
+    signature::{Signature, TensorSpec},
+    wire::{Elements, WireTensor},
+};
+
+/// A JSON array of rows: objects by name, lists of values, or the values themselves where there is one input.
+#[derive(Clone, Debug)]
+pub struct Rows {
+    pub text: Bytes,
+    /// What the values of rows that are lists are called.
+    pub names: Option<Vec<String>>,
+    /// A table's columns: those that the model does not know are passed over, and null stands for a value that is left out.
+    pub frame: bool,
+}
+
+/// An object's members in their order; a name that occurs twice is an error.
+struct Members<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Members<'a>, D::Error> {
+        struct MembersVisitor;
+        impl<'de> Visitor<'de> for MembersVisitor {
+            type Value = Vec<(String, &'de RawValue)>;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members: Vec<(String, &'de RawValue)> = Vec::new();
+                while let Some((name, value)) = map.next_entry::<String, &'de RawValue>()? {
+                    if members.iter().any(|(known, _)| *known == name) {
+                        return Err(de::Error::custom(format!("the member \"{}\" occurs twice", shorten(&name))));
+                    }
+                    members.push((name, value));
+                }
+                Ok(members)
+            }
+        }
+        deserializer.deserialize_map(MembersVisitor).map(Members)
+    }
+}
+
+/// The members of a JSON object, with their values as they were written.
+pub fn members(text: &Bytes) -> Result<Vec<(String, Bytes)>, String> {
+    let members: Members<'_> = serde_json::from_slice(text).map_err(|error| format!("the body is no request: {error}"))?;
+    Ok(members.0.into_iter().map(|(name, value)| (name, text.slice_ref(value.get().as_bytes()))).collect())
+}
+
+/// `{"instances": [...], "id": ...}`, or one bare instance; as `/predict` takes them, for a model without a schema.
+pub fn read_envelope(body: Bytes) -> Result<(Rows, Option<String>), String> {
+    let members = members(&body)?;
+    let rows = |text: Bytes| Rows { text, names: None, frame: false };
+    let Some((_, instances)) = members.iter().find(|(name, _)| name == "instances") else {
+        return Ok((rows(Bytes::from([b"[", &body[..], b"]"].concat())), None));
+    };
+    let mut id = None;
+    for (name, value) in &members {
+        match name.as_str() {
+            "instances" => {}
+            "id" => id = Some(serde_json::from_slice(value).map_err(|_| "the member \"id\" must be a string")?),
+            _ => return Err(format!("unknown member \"{}\" of the request; known are instances and id", shorten(name))),
+        }
+    }
+    Ok((rows(instances.clone()), id))
+}
+
+/// The graph's inputs, of the rows of a request.
+pub fn to_tensors(rows: Rows, graph: &Signature) -> Result<Vec<WireTensor>, String> {
+    let list: Vec<&RawValue> = serde_json::from_slice(&rows.text).map_err(|error| format!("the rows must be an array: {error}"))?;
+    let Some(first) = list.first() else { return Err("there is no row; send at least one".to_owned()) };
+    let only = match graph.inputs.as_slice() {
+        [only] => Some(only),
+        _ => None,
+    };
+    let objects = first.get().starts_with('{') && !(only.is_some() && is_b64(first.get()));
+    match (objects, only, &rows.names) {
+        (true, ..) => by_name(&list, graph, rows.frame),
+        (false, Some(only), None) => Ok(vec![json_tensor(&only.name, rows.text.clone())]),
+        (false, Some(only), Some(names)) if !matches!(names.as_slice(), [name] if **name == *only.name) => {
+            Ok(vec![json_tensor(&only.name, rows.text.clone())])
+        }
+        (false, _, Some(names)) => by_position(&list, names, graph),
+        (false, None, None) => {
+            let known: Vec<&str> = graph.inputs.iter().map(|spec| &*spec.name).collect();
+            Err(format!("the model has {} inputs: each row must be an object that names them: {}", known.len(), known.join(", ")))
+        }
+    }
+}
+
+fn json_tensor(name: &str, text: Bytes) -> WireTensor {
+    WireTensor { name: name.to_owned(), datatype: None, shape: None, elements: Elements::Json(text) }
+}
+
+fn is_b64(text: &str) -> bool {
+    text.strip_prefix('{').is_some_and(|rest| rest.trim_ascii_start().starts_with("\"b64\""))
+}
+
+/// Values of one input each, as a JSON array.
+struct Column {
+    name: String,
+    text: Vec<u8>,
+}
+
+impl Column {
+    fn new(name: &str) -> Column {
+        Column { name: name.to_owned(), text: vec![b'['] }
+    }
+
+    fn push(&mut self, value: &str) {
+        if self.text.len() > 1 {
+            self.text.push(b',');
+        }
+        self.text.extend_from_slice(value.as_bytes());
+    }
+
+    fn finish(mut self) -> WireTensor {
+        self.text.push(b']');
+        json_tensor(&self.name, Bytes::from(self.text))
+    }
+}
+
+fn by_name(list: &[&RawValue], graph: &Signature, frame: bool) -> Result<Vec<WireTensor>, String> {
+    let mut rows = Vec::with_capacity(list.len());
+    for (index, row) in list.iter().enumerate() {
+        let members: Members<'_> = serde_json::from_str(row.get()).map_err(|error| format!("row {index}: {error}"))?;
+        rows.push(members.0);
+    }
+    let Some(first) = rows.first() else { return Ok(Vec::new()) };
+    let names: Vec<String> = first.iter().map(|(name, _)| name.clone()).collect();
+    let known = |name: &str| graph.inputs.iter().any(|spec| *spec.name == *name);
+    // A table whose columns together are the graph's only input.
+    let spread = if frame && !names.iter().any(|name| known(name)) { only_input(graph) } else { None };
+    let mut columns: Vec<Column> = match spread {
+        Some(spec) => vec![Column::new(&spec.name)],
+        None => names.iter().filter(|name| !frame || known(name)).map(|name| Column::new(name)).collect(),
+    };
+    for (index, row) in rows.iter().enumerate() {
+        if row.len() != names.len() {
+            return Err(format!("row {index} has {} members, but row 0 has {}", row.len(), names.len()));
+        }
+        let value = |name: &str| {
+            let value = row.iter().find(|(known, _)| known == name).map(|(_, value)| value.get());
+            value.ok_or_else(|| format!("row {index} has no \"{}\"", shorten(name)))
+        };
+        if spread.is_some() {
+            let values: Result<Vec<&str>, String> = names.iter().map(|name| value(name)).collect();
+            if let Some(column) = columns.first_mut() {
+                column.push(&format!("[{}]", values?.join(",")));
+            }
+            continue;
+        }
+        for column in &mut columns {
+            let value = value(&column.name)?;
+            column.push(value);
+        }
+    }
+    Ok(columns.into_iter().map(Column::finish).collect())
+}
+
+fn only_input(graph: &Signature) -> Option<&TensorSpec> {
+    match graph.inputs.as_slice() {
+        [only] => Some(only),
+        _ => None,
+    }
+}
+
+fn by_position(list: &[&RawValue], names: &[String], graph: &Signature) -> Result<Vec<WireTensor>, String> {
+    let mut columns: Vec<Column> = names.iter().map(|name| Column::new(name)).collect();
+    for (index, row) in list.iter().enumerate() {
+        let values: Vec<&RawValue> = serde_json::from_str(row.get()).map_err(|_| format!("row {index} is not a list of values"))?;
+        if values.len() != names.len() {
+            return Err(format!("row {index} has {} values for {} columns", values.len(), names.len()));
+        }
+        for (column, value) in columns.iter_mut().zip(values) {
+            column.push(value.get());
+        }
+    }
+    let known = |name: &str| graph.inputs.iter().any(|spec| *spec.name == *name);
+    Ok(columns.into_iter().filter(|column| known(&column.name)).map(Column::finish).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+
+    use crate::{
+        package::{
+            rows::{Rows, read_envelope, to_tensors},
+            signature::{Signature, TensorSpec},
+            wire::{Elements, WireTensor},
+        },
+        tensor::{DataType, Dim, Shape},
+    };
+
+    fn graph(names: &[&str]) -> Signature {
+        let spec = |name: &&str| TensorSpec { name: Arc::from(*name), datatype: DataType::Fp32, shape: Shape(vec![Dim::Any, Dim::Any]) };
+        Signature { inputs: names.iter().map(spec).collect(), outputs: Vec::new() }
+    }
+
+    fn convert(text: &str, names: Option<&[&str]>, frame: bool, inputs: &[&str]) -> Result<Vec<(String, String)>, String> {
+        let names = names.map(|names| names.iter().map(|name| (*name).to_owned()).collect());
+        let rows = Rows { text: Bytes::copy_from_slice(text.as_bytes()), names, frame };
+        let shown = |tensor: WireTensor| match tensor.elements {
+            Elements::Json(text) => (tensor.name, String::from_utf8(text.to_vec()).unwrap()),
+            _ => panic!("not JSON"),
+        };
+        to_tensors(rows, &graph(inputs)).map(|tensors| tensors.into_iter().map(shown).collect())
+    }
+
+    fn one(name: &str, text: &str) -> (String, String) {
+        (name.to_owned(), text.to_owned())
+    }
+
+    #[test]
+    fn rows_become_the_graphs_inputs() {
+        assert_eq!(convert("[[1,2],[3,4]]", None, false, &["x"]).unwrap(), [one("x", "[[1,2],[3,4]]")]);
+        assert_eq!(convert("[1,2]", None, false, &["x"]).unwrap(), [one("x", "[1,2]")]);
+        assert_eq!(convert(r#"[{"b64":"YQ=="}]"#, None, false, &["x"]).unwrap(), [one("x", r#"[{"b64":"YQ=="}]"#)]);
+        let named = convert(r#"[{"a":[1],"b":2},{"b":4,"a":[3]}]"#, None, false, &["a", "b"]).unwrap();
+        assert_eq!(named, [one("a", "[[1],[3]]"), one("b", "[2,4]")]);
+        let frame = convert(r#"[{"p":1,"q":2},{"p":3,"q":4}]"#, None, true, &["x"]).unwrap();
+        assert_eq!(frame, [one("x", "[[1,2],[3,4]]")]);
+        assert_eq!(convert("[[1,2],[3,4]]", Some(&["p", "q"]), true, &["x"]).unwrap(), [one("x", "[[1,2],[3,4]]")]);
+        assert_eq!(convert("[[1,2],[3,4]]", Some(&["b", "a"]), true, &["a", "b"]).unwrap(), [one("b", "[1,3]"), one("a", "[2,4]")]);
+    }
+
+    #[test]
+    fn what_is_no_table_is_refused() {
+        let cases: [(&str, &[&str], &str); 7] = [
+            ("[]", &["x"], "no row"),
+            ("{}", &["x"], "must be an array"),
+            ("[[1],[2]]", &["a", "b"], "names them: a, b"),
+            (r#"[{"a":1},{"b":1}]"#, &["a", "b"], "row 1 has no \"a\""),
+            (r#"[{"a":1},{"a":1,"b":1}]"#, &["a", "b"], "row 1 has 2 members"),
+            (r#"[{"a":1,"a":2}]"#, &["a", "b"], "twice"),
+            (r#"[{"a":1},3]"#, &["a", "b"], "row 1"),
+        ];
+        for (text, inputs, expected) in cases {
+            let error = convert(text, None, false, inputs).unwrap_err();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_instance_may_come_without_its_envelope() {
+        let read = |text: &'static str| read_envelope(Bytes::from_static(text.as_bytes()));
+        let (rows, id) = read(r#"{"instances":[[1]],"id":"7"}"#).unwrap();
+        assert_eq!((&rows.text[..], id.as_deref()), (&b"[[1]]"[..], Some("7")));
+        assert_eq!(&read(r#"{"x":[1]}"#).unwrap().0.text[..], br#"[{"x":[1]}]"#);
+        for bad in ["[1]", "", r#"{"instances":[1],"id":7}"#, r#"{"instances":[1],"more":7}"#, r#"{"instances":[1],"instances":[2]}"#] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+    }
+}

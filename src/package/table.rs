@@ -1,0 +1,240 @@
+//! Table: CSV text, as spreadsheets, SageMaker and MLflow send it, turned into rows. The only file that names csv.
+
+use bytes::Bytes;
+
+use crate::{
+    package::{
+        columns::ColumnKind,
+        rows::Rows,
+        schema::ColumnSpec,
+        signature::{Signature, TensorSpec},
+    },
+    tensor::DataType,
+};
+
+#[derive(Clone, Debug)]
+pub struct Table {
+    pub text: Bytes,
+    pub header: Header,
+}
+
+/// Whether the first line names the columns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Header {
+    Present,
+    Absent,
+    /// It does where it has nothing but names of inputs.
+    #[default]
+    Guess,
+}
+
+/// What a cell's text stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cell {
+    Number,
+    Boolean,
+    Text,
+}
+
+struct Lines {
+    header: Option<Vec<String>>,
+    lines: Vec<csv::StringRecord>,
+}
+
+/// The rows of a table for a schema; empty cells are values that are left out.
+pub fn to_rows(table: &Table, columns: &[ColumnSpec]) -> Result<Rows, String> {
+    let is_name = |cell: &str| columns.iter().any(|column| column.name == cell);
+    let Lines { header, lines } = read(table, &|first| first.iter().all(is_name))?;
+    let own_order = || columns.iter().map(|column| column.name.clone()).collect();
+    let names: Vec<String> = header.unwrap_or_else(own_order);
+    let cells: Vec<Cell> = names
+        .iter()
+        .map(|name| match columns.iter().find(|column| column.name == *name).map(|column| column.kind) {
+            Some(ColumnKind::Number | ColumnKind::Integer) => Cell::Number,
+            Some(ColumnKind::Boolean) => Cell::Boolean,
+            _ => Cell::Text,
+        })
+        .collect();
+    if let Some(array) = columns.iter().find(|column| column.kind == ColumnKind::Array && names.contains(&column.name)) {
+        return Err(format!("a table has no cell for the list `{}`; send JSON", array.name));
+    }
+    Ok(Rows { text: write(&lines, &cells)?, names: Some(names), frame: true })
+}
+
+/// The rows of a table for a graph without a schema.
+pub fn to_plain_rows(table: &Table, graph: &Signature) -> Result<Rows, String> {
+    let kind = |spec: &TensorSpec| match spec.datatype {
+        DataType::Bool => Cell::Boolean,
+        DataType::Bytes => Cell::Text,
+        _ => Cell::Number,
+    };
+    let is_name = |cell: &str| graph.inputs.iter().any(|spec| *spec.name == *cell);
+    let only = match graph.inputs.as_slice() {
+        [only] => Some(kind(only)),
+        _ => None,
+    };
+    // Where all cells are numbers, a line without any is a line of names.
+    let words = |first: &csv::StringRecord| only == Some(Cell::Number) && first.iter().all(|cell| json_number(cell.trim()).is_none());
+    let Lines { header, lines } = read(table, &|first| first.iter().all(is_name) || words(first))?;
+    let width = lines.first().map_or(0, csv::StringRecord::len);
+    let names = header.or_else(|| only.is_none().then(|| graph.inputs.iter().map(|spec| spec.name.to_string()).collect()));
+    let cells: Vec<Cell> = (0..width)
+        .map(|at| {
+            let named = names.as_ref().and_then(|names| names.get(at));
+            let spec = named.and_then(|name| graph.inputs.iter().find(|spec| *spec.name == **name));
+            spec.map(kind).or(only).unwrap_or(Cell::Text)
+        })
+        .collect();
+    Ok(Rows { text: write(&lines, &cells)?, names, frame: true })
+}
+
+fn read(table: &Table, is_header: &dyn Fn(&csv::StringRecord) -> bool) -> Result<Lines, String> {
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(&table.text[..]);
+    let mut lines = Vec::new();
+    for record in reader.records() {
+        lines.push(record.map_err(|error| describe(&error))?);
+    }
+    let Some(first) = lines.first() else { return Err("the table has no line".to_owned()) };
+    let present = match table.header {
+        Header::Present => true,
+        Header::Absent => false,
+        Header::Guess => is_header(first),
+    };
+    let header = present.then(|| lines.remove(0).iter().map(|name| name.trim().trim_start_matches('\u{feff}').to_owned()).collect());
+    if lines.is_empty() {
+        return Err("the table has no line beside its header".to_owned());
+    }
+    Ok(Lines { header, lines })
+}
+
+/// Without the text of the table, which may be personal.
+fn describe(error: &csv::Error) -> String {
+    match error.kind() {
+        csv::ErrorKind::Utf8 { .. } => "the table is not UTF-8".to_owned(),
+        csv::ErrorKind::UnequalLengths { pos, expected_len, len } => {
+            let line = pos.as_ref().map_or(0, csv::Position::line);
+            format!("line {line} of the table has {len} cells, but the first has {expected_len}")
+        }
+        _ => "the table is not CSV".to_owned(),
+    }
+}
+
+fn write(lines: &[csv::StringRecord], cells: &[Cell]) -> Result<Bytes, String> {
+    let mut text = Vec::from(b"[");
+    for (index, line) in lines.iter().enumerate() {
+        if line.len() != cells.len() {
+            return Err(format!("row {index} of the table has {} cells, expected {}", line.len(), cells.len()));
+        }
+        text.extend_from_slice(if index > 0 { b",[" } else { b"[" });
+        for (at, (cell, kind)) in line.iter().zip(cells).enumerate() {
+            if at > 0 {
+                text.push(b',');
+            }
+            write_cell(cell, *kind, &mut text).map_err(|expected| format!("row {index}, cell {at} of the table must be {expected}"))?;
+        }
+        text.push(b']');
+    }
+    text.push(b']');
+    Ok(Bytes::from(text))
+}
+
+fn write_cell(cell: &str, kind: Cell, text: &mut Vec<u8>) -> Result<(), &'static str> {
+    let trimmed = cell.trim();
+    match kind {
+        _ if trimmed.is_empty() => text.extend_from_slice(b"null"),
+        Cell::Number if is_nan(trimmed) => text.extend_from_slice(b"null"),
+        Cell::Number => text.extend_from_slice(json_number(trimmed).ok_or("a number")?.as_bytes()),
+        Cell::Boolean => {
+            let value = match trimmed {
+                "true" | "True" | "TRUE" | "1" => "true",
+                "false" | "False" | "FALSE" | "0" => "false",
+                _ => return Err("true or false"),
+            };
+            text.extend_from_slice(value.as_bytes());
+        }
+        // Writing to memory does not fail.
+        Cell::Text => drop(serde_json::to_writer(text, cell)),
+    }
+    Ok(())
+}
+
+/// As numerical libraries write a value that is not there.
+fn is_nan(cell: &str) -> bool {
+    matches!(cell, "nan" | "NaN" | "NAN" | "NA" | "null" | "None")
+}
+
+/// The number as JSON has it; whole numbers digit by digit.
+fn json_number(cell: &str) -> Option<String> {
+    if serde_json::from_str::<serde_json::Number>(cell).is_ok() {
+        return Some(cell.to_owned());
+    }
+    let value: f64 = cell.parse().ok().filter(|value: &f64| value.is_finite())?;
+    Some(ryu::Buffer::new().format_finite(value).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use serde_json::json;
+
+    use crate::{
+        package::{
+            schema::Schema,
+            signature::{Signature, TensorSpec},
+            table::{Header, Table, to_plain_rows, to_rows},
+        },
+        tensor::{DataType, Dim, Shape},
+    };
+
+    fn convert(text: &str, header: Header) -> Result<(Vec<String>, String), String> {
+        let schema = Schema::compile(&json!({"type": "object", "additionalProperties": false, "properties": {
+            "age": {"type": "integer"}, "plan": {"type": "string"}, "paid": {"type": "boolean"}, "spend": {"type": "number"}
+        }}))
+        .unwrap();
+        let rows = to_rows(&Table { text: Bytes::copy_from_slice(text.as_bytes()), header }, schema.columns())?;
+        Ok((rows.names.unwrap(), String::from_utf8(rows.text.to_vec()).unwrap()))
+    }
+
+    #[test]
+    fn cells_are_read_as_their_fields_say() {
+        let (names, text) = convert("plan,age,spend\n\"a, \"\"b\"\"\",3,1e2\n,,nan\n", Header::Guess).unwrap();
+        assert_eq!(names, ["plan", "age", "spend"]);
+        assert_eq!(text, r#"[["a, \"b\"",3,1e2],[null,null,null]]"#);
+        let (names, text) = convert("9007199254740993,basic,True,.5\r\n", Header::Guess).unwrap();
+        assert_eq!(names, ["age", "plan", "paid", "spend"]);
+        assert_eq!(text, r#"[[9007199254740993,"basic",true,0.5]]"#);
+        // A text that is called like a field.
+        assert_eq!(convert("1,plan,0,2", Header::Absent).unwrap().1, r#"[[1,"plan",false,2]]"#);
+        assert_eq!(convert("other\nx\n", Header::Present).unwrap(), (vec!["other".to_owned()], r#"[["x"]]"#.to_owned()));
+    }
+
+    #[test]
+    fn what_is_no_table_is_refused_without_its_values() {
+        let cases = [
+            ("", "no line"),
+            ("age,plan\n", "beside its header"),
+            ("age\nsecret\n", "row 0, cell 0 of the table must be a number"),
+            ("paid\nsecret\n", "must be true or false"),
+            ("age,plan\n1\n", "line 2 of the table has 1 cells"),
+            ("1,secret\n", "has 2 cells, expected 4"),
+        ];
+        for (text, expected) in cases {
+            let error = convert(text, Header::Guess).unwrap_err();
+            assert!(error.contains(expected) && !error.contains("secret"), "{text}: {error}");
+        }
+        let table = Table { text: Bytes::from_static(b"age\n\xff\n"), header: Header::Guess };
+        assert!(to_rows(&table, &[]).unwrap_err().contains("UTF-8"));
+    }
+
+    #[test]
+    fn a_graph_takes_numbers_with_and_without_names() {
+        let inputs = vec![TensorSpec { name: Arc::from("x"), datatype: DataType::Fp32, shape: Shape(vec![Dim::Any, Dim::Fixed(2)]) }];
+        let graph = Signature { inputs, outputs: Vec::new() };
+        for text in ["1,2\n3,4\n", "a,b\n1,2\n3,4\n"] {
+            let table = Table { text: Bytes::copy_from_slice(text.as_bytes()), header: Header::Guess };
+            assert_eq!(&to_plain_rows(&table, &graph).unwrap().text[..], b"[[1,2],[3,4]]", "{text}");
+        }
+    }
+}
