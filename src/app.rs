@@ -9,16 +9,22 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use axum::Router;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
+    task::JoinSet,
 };
 
 use crate::{
-    api::http::{self, Api, ApiParts, serve::ServeOptions},
-    config::Config,
+    api::http::{
+        self, Api, ApiParts,
+        admin::{Admin, Guard, Operators},
+        serve::ServeOptions,
+    },
+    config::{AdminConfig, Config},
     engine::{infer::Runtime, library, supervisor::Supervisor},
     metrics::Metrics,
     predict::Predictor,
@@ -64,7 +70,12 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(cores()).thread_name("network").enable_all().build()?;
     // From here on a signal is a request to stop, however early it comes.
     let signals = runtime.block_on(async { Signals::install() })?;
-    let listener = runtime.block_on(bind(config.server.listen))?;
+    let listener = runtime.block_on(bind(config.server.listen, "--listen or server.listen"))?;
+    let operators = operators(&config.admin)?;
+    let admin_listener = match config.admin.listen.0 {
+        Some(address) => Some(runtime.block_on(bind(address, "admin.listen (empty: off)"))?),
+        None => None,
+    };
     let onnxruntime = Runtime::load(&library)?;
     let metrics = Metrics::new(config.cost.dollars_per_core_hour)?;
     metrics.set_build_info(env!("CARGO_PKG_VERSION"), option_env!("PREDICTD_COMMIT").unwrap_or("unknown"), onnxruntime.version());
@@ -93,11 +104,22 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
         predictor: Predictor::new(registry.clone(), cores()),
         metrics: metrics.clone(),
         config: config.server.clone(),
+        platform: config.platform.clone(),
         max_wedged: if config.runtime.max_wedged == 0 { cores() } else { config.runtime.max_wedged },
         request_log: config.telemetry.request_log,
         dropped_log_lines: telemetry.dropped_lines(),
     });
-    runtime.block_on(run(listener, signals, config, &registry, &api, &metrics, started))?;
+    let admin = match admin_listener {
+        Some(listener) => {
+            let user = std::env::var_os("USER").map_or_else(|| "unknown".to_owned(), |user| user.to_string_lossy().into_owned());
+            let guard = Guard { operators, address: listener.local_addr()?, user };
+            let admin = Admin { api: Arc::clone(&api), commander: watch.commander(), guard };
+            Some((listener, http::admin::router(Arc::new(admin))))
+        }
+        None => None,
+    };
+    let server = Server { listener, admin, config, registry: &registry, api: &api, metrics: &metrics };
+    runtime.block_on(server.run(signals, started))?;
 
     // Nothing is in flight any more: versions go before the library, the log's last lines go out at the end.
     drop(watch);
@@ -107,13 +129,26 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+async fn bind(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
     match TcpListener::bind(address).await {
         Ok(listener) => Ok(listener),
         Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
-            bail!("{address} is in use by another process; choose another with --listen or server.listen")
+            bail!("{address} is in use by another process; choose another with {key}")
         }
         Err(error) => Err(error).with_context(|| format!("listening on {address}")),
+    }
+}
+
+/// Who may operate; `None` where nobody needs a token, which only loopback allows.
+fn operators(config: &AdminConfig) -> anyhow::Result<Option<Operators>> {
+    if !config.token_file.as_os_str().is_empty() {
+        return Ok(Some(Operators::read(&config.token_file)?));
+    }
+    match config.listen.0 {
+        Some(address) if !address.ip().is_loopback() => {
+            bail!("admin.listen is {address}, which others can reach: name a file of tokens in admin.token_file, or listen on 127.0.0.1")
+        }
+        _ => Ok(None),
     }
 }
 
@@ -133,62 +168,78 @@ impl Signals {
     }
 }
 
-async fn run(
+/// Everything that listens, built and not yet started.
+struct Server<'a> {
     listener: TcpListener,
-    mut signals: Signals,
-    config: &Config,
-    registry: &Registry,
-    api: &Arc<Api>,
-    metrics: &Metrics,
-    started: Instant,
-) -> anyhow::Result<()> {
-    let address = listener.local_addr()?;
-    tracing::info!(%address, "listening");
-    let (stop, stopped) = watch::channel(false);
-    let options = ServeOptions {
-        read_timeout: config.server.read_timeout(),
-        max_connections: config.server.max_connections,
-        idle_timeout: http::serve::IDLE_TIMEOUT,
-        metrics: metrics.clone(),
-        draining: Arc::clone(&api.draining),
-    };
-    let server = tokio::spawn(http::serve::serve(listener, http::router(Arc::clone(api)), options, stopped));
-    let greeting = tokio::spawn(greet(registry.clone(), address, started));
+    admin: Option<(TcpListener, Router)>,
+    config: &'a Config,
+    registry: &'a Registry,
+    api: &'a Arc<Api>,
+    metrics: &'a Metrics,
+}
 
-    signals.next().await;
-    greeting.abort();
-    tracing::info!(grace_ms = config.server.drain_grace_ms, "shutting down: not ready any more, still serving");
-    api.draining.store(true, Ordering::Relaxed);
-    let drain = async {
-        tokio::time::sleep(config.server.drain_grace()).await;
-        tracing::info!("no new connections; finishing what is in flight");
-        let _ = stop.send(true);
-        match tokio::time::timeout(config.server.drain_timeout(), server).await {
-            Ok(_) => tracing::info!("all requests are answered"),
-            Err(_) => tracing::warn!(timeout_ms = config.server.drain_timeout_ms, "requests are still in flight; leaving them"),
+/// Where the server can be reached.
+struct Addresses {
+    data: SocketAddr,
+    admin: Option<SocketAddr>,
+}
+
+impl Server<'_> {
+    async fn run(self, mut signals: Signals, started: Instant) -> anyhow::Result<()> {
+        let Server { listener, admin, config, registry, api, metrics } = self;
+        let addresses =
+            Addresses { data: listener.local_addr()?, admin: admin.as_ref().map(|(listener, _)| listener.local_addr()).transpose()? };
+        tracing::info!(address = %addresses.data, admin = addresses.admin.map(|address| address.to_string()), "listening");
+        let (stop, stopped) = watch::channel(false);
+        let options = ServeOptions {
+            read_timeout: config.server.read_timeout(),
+            max_connections: config.server.max_connections,
+            idle_timeout: http::serve::IDLE_TIMEOUT,
+            metrics: metrics.clone(),
+            draining: Arc::clone(&api.draining),
+        };
+        let mut servers = JoinSet::new();
+        servers.spawn(http::serve::serve(listener, http::router(Arc::clone(api)), options.clone(), stopped.clone()));
+        if let Some((listener, router)) = admin {
+            servers.spawn(http::serve::serve(listener, router, options, stopped));
         }
-    };
-    tokio::select! {
-        () = drain => {}
-        () = signals.next() => tracing::warn!("second signal: leaving at once"),
+        let greeting = tokio::spawn(greet(registry.clone(), addresses, started));
+
+        signals.next().await;
+        greeting.abort();
+        tracing::info!(grace_ms = config.server.drain_grace_ms, "shutting down: not ready any more, still serving");
+        api.draining.store(true, Ordering::Relaxed);
+        let drain = async {
+            tokio::time::sleep(config.server.drain_grace()).await;
+            tracing::info!("no new connections; finishing what is in flight");
+            let _ = stop.send(true);
+            match tokio::time::timeout(config.server.drain_timeout(), servers.join_all()).await {
+                Ok(_) => tracing::info!("all requests are answered"),
+                Err(_) => tracing::warn!(timeout_ms = config.server.drain_timeout_ms, "requests are still in flight; leaving them"),
+            }
+        };
+        tokio::select! {
+            () = drain => {}
+            () = signals.next() => tracing::warn!("second signal: leaving at once"),
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Says once, when the first loads are done, what a person does next.
-async fn greet(registry: Registry, address: SocketAddr, started: Instant) {
+async fn greet(registry: Registry, addresses: Addresses, started: Instant) {
     while !registry.snapshot().settled {
         tokio::time::sleep(GREETING_TICK).await;
     }
-    let text = greeting(&registry, address, started.elapsed());
+    let text = greeting(&registry, &addresses, started.elapsed());
     // Standard output may be closed; the log has what matters.
     let _ = std::io::stdout().write_all(text.as_bytes()).and_then(|()| std::io::stdout().flush());
 }
 
-fn greeting(registry: &Registry, address: SocketAddr, elapsed: Duration) -> String {
+fn greeting(registry: &Registry, addresses: &Addresses, elapsed: Duration) -> String {
     use std::fmt::Write;
     let snapshot = registry.snapshot();
-    let url = format!("http://{address}");
+    let url = format!("http://{}", addresses.data);
     let mut text = String::new();
     let reasons = not_ready(&snapshot, Instant::now());
     let state = if reasons.is_empty() { "ready" } else { "NOT ready" };
@@ -214,6 +265,9 @@ fn greeting(registry: &Registry, address: SocketAddr, elapsed: Duration) -> Stri
     }
     let _ = writeln!(text, "docs     {url}/docs");
     let _ = writeln!(text, "metrics  {url}/metrics");
+    if let Some(address) = addresses.admin {
+        let _ = writeln!(text, "admin    http://{address}");
+    }
     text
 }
 

@@ -28,6 +28,16 @@ pub struct Config {
     pub cost: CostConfig,
     pub admin: AdminConfig,
     pub model: BTreeMap<String, ModelConfig>,
+    /// What the platform that runs the container says in its environment.
+    #[serde(skip)]
+    pub platform: Platform,
+}
+
+/// Vertex AI's routes, where its environment names them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Platform {
+    pub vertex_health_route: Option<String>,
+    pub vertex_predict_route: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -328,7 +338,7 @@ pub enum ConfigError {
 }
 
 impl Config {
-    /// Defaults, then `file`, then `PREDICTD_SECTION__KEY` variables.
+    /// Defaults, then `file`, then what SageMaker and Vertex AI say, then `PREDICTD_SECTION__KEY` variables.
     pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, String)>) -> Result<Config, ConfigError> {
         let mut table = Table::new();
         let mut origin = "configuration".to_owned();
@@ -337,6 +347,8 @@ impl Config {
             let text = fs_err::read_to_string(path).map_err(ConfigError::Read)?;
             table = parse(&text, &origin)?;
         }
+        let environment: Vec<(String, String)> = environment.collect();
+        let platform = platform(&environment, &mut table)?;
         for (name, text) in environment {
             if let Some((section, key)) = variable(&name) {
                 let path = format!("{section}.{key}");
@@ -349,7 +361,7 @@ impl Config {
                 }
             }
         }
-        Config::from_table(table, &origin)
+        Ok(Config { platform, ..Config::from_table(table, &origin)? })
     }
 
     pub fn from_toml(text: &str, origin: &str) -> Result<Config, ConfigError> {
@@ -442,6 +454,36 @@ impl Config {
 
 fn parse(text: &str, origin: &str) -> Result<Table, ConfigError> {
     text.parse().map_err(|error: toml::de::Error| ConfigError::Syntax { origin: origin.to_owned(), detail: error.to_string() })
+}
+
+/// The directory into which SageMaker unpacks a model.
+const SAGEMAKER_MODELS: &str = "/opt/ml/model";
+
+/// What a platform's variables stand for: SageMaker's and Vertex AI's containers are told their port, and must listen on all
+/// addresses.
+fn platform(environment: &[(String, String)], table: &mut Table) -> Result<Platform, ConfigError> {
+    let get = |wanted: &str| environment.iter().find(|(name, text)| name == wanted && !text.is_empty()).map(|(_, text)| text.clone());
+    let mut set = |section: &str, key: &str, value: &str| {
+        if let Value::Table(values) = table.entry(section).or_insert_with(|| Value::Table(Table::new())) {
+            values.insert(key.to_owned(), Value::String(value.to_owned()));
+        }
+    };
+    for name in ["SAGEMAKER_BIND_TO_PORT", "AIP_HTTP_PORT"] {
+        let Some(text) = get(name) else { continue };
+        let wrong = || ConfigError::Invalid { origin: name.to_owned(), detail: format!("\"{text}\" is not a port") };
+        let port: u16 = text.parse().map_err(|_| wrong())?;
+        set("server", "listen", &format!("0.0.0.0:{port}"));
+        if name == "SAGEMAKER_BIND_TO_PORT" {
+            set("models", "root", SAGEMAKER_MODELS);
+        }
+    }
+    let route = |name: &str| match get(name) {
+        Some(route) if !route.starts_with('/') => {
+            Err(ConfigError::Invalid { origin: name.to_owned(), detail: format!("\"{route}\" is not a path; it begins with /") })
+        }
+        route => Ok(route),
+    };
+    Ok(Platform { vertex_health_route: route("AIP_HEALTH_ROUTE")?, vertex_predict_route: route("AIP_PREDICT_ROUTE")? })
 }
 
 /// `PREDICTD_SERVER__LISTEN` is `server.listen`; anything without the two underscores is not ours.

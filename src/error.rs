@@ -4,6 +4,10 @@
 pub enum ErrorCode {
     /// Not JSON, or JSON that is no request.
     Malformed,
+    /// Who asks is not known.
+    Unauthenticated,
+    /// It is asked from where nobody may ask.
+    Forbidden,
     NotFound,
     MethodNotAllowed,
     BodyTimeout,
@@ -22,8 +26,10 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
-    pub const ALL: [ErrorCode; 13] = [
+    pub const ALL: [ErrorCode; 15] = [
         ErrorCode::Malformed,
+        ErrorCode::Unauthenticated,
+        ErrorCode::Forbidden,
         ErrorCode::NotFound,
         ErrorCode::MethodNotAllowed,
         ErrorCode::BodyTimeout,
@@ -41,6 +47,8 @@ impl ErrorCode {
     pub fn http_status(self) -> u16 {
         match self {
             ErrorCode::Malformed => 400,
+            ErrorCode::Unauthenticated => 401,
+            ErrorCode::Forbidden => 403,
             ErrorCode::NotFound => 404,
             ErrorCode::MethodNotAllowed => 405,
             ErrorCode::BodyTimeout => 408,
@@ -60,6 +68,8 @@ impl ErrorCode {
             ErrorCode::Malformed | ErrorCode::Invalid | ErrorCode::UnsupportedMediaType => 3,
             ErrorCode::DeadlineExceeded | ErrorCode::BodyTimeout => 4,
             ErrorCode::NotFound => 5,
+            ErrorCode::Forbidden => 7,
+            ErrorCode::Unauthenticated => 16,
             ErrorCode::Overloaded | ErrorCode::BodyTooLarge => 8,
             ErrorCode::Unsupported | ErrorCode::MethodNotAllowed => 12,
             ErrorCode::Inference | ErrorCode::Internal => 13,
@@ -71,6 +81,8 @@ impl ErrorCode {
     pub fn slug(self) -> &'static str {
         match self {
             ErrorCode::Malformed => "malformed-request",
+            ErrorCode::Unauthenticated => "unauthenticated",
+            ErrorCode::Forbidden => "forbidden",
             ErrorCode::NotFound => "not-found",
             ErrorCode::MethodNotAllowed => "method-not-allowed",
             ErrorCode::BodyTimeout => "body-timeout",
@@ -89,6 +101,8 @@ impl ErrorCode {
     pub fn title(self) -> &'static str {
         match self {
             ErrorCode::Malformed => "The body is not a request",
+            ErrorCode::Unauthenticated => "Who asks is not known",
+            ErrorCode::Forbidden => "Not allowed from there",
             ErrorCode::NotFound => "No such route, model or version",
             ErrorCode::MethodNotAllowed => "Method not allowed",
             ErrorCode::BodyTimeout => "The body came too slowly",
@@ -107,7 +121,11 @@ impl ErrorCode {
     /// The value of `kind` in `predictd_errors_total`; `None` where nothing of a model failed.
     pub fn kind(self) -> Option<&'static str> {
         match self {
-            ErrorCode::NotFound | ErrorCode::MethodNotAllowed | ErrorCode::Unsupported => None,
+            ErrorCode::Unauthenticated
+            | ErrorCode::Forbidden
+            | ErrorCode::NotFound
+            | ErrorCode::MethodNotAllowed
+            | ErrorCode::Unsupported => None,
             ErrorCode::Malformed | ErrorCode::BodyTooLarge | ErrorCode::UnsupportedMediaType | ErrorCode::Invalid => Some("invalid"),
             ErrorCode::BodyTimeout | ErrorCode::DeadlineExceeded => Some("timeout"),
             ErrorCode::Inference => Some("inference"),

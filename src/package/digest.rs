@@ -40,6 +40,10 @@ impl Digest {
         Digest(hasher.finalize().into())
     }
 
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// 64 hex digits.
     pub fn parse(text: &str) -> Option<Digest> {
         let mut bytes = [0; 32];

@@ -147,6 +147,11 @@ impl Outputs {
         text.push(b'}');
     }
 
+    /// The fields' names in their order.
+    pub fn names(&self) -> impl Iterator<Item = String> {
+        self.fields.iter().map(|(key, _)| serde_json::from_str(key.strip_suffix(':').unwrap_or(key)).unwrap_or_default())
+    }
+
     /// One row as a document; for checks, not for the hot path.
     pub fn to_value(&self, row: usize) -> Value {
         let mut text = Vec::new();
@@ -164,7 +169,8 @@ impl Outputs {
 }
 
 impl OutputColumn {
-    fn write_json(&self, row: usize, text: &mut Vec<u8>) {
+    /// Writes one row's value.
+    pub fn write_json(&self, row: usize, text: &mut Vec<u8>) {
         match self {
             OutputColumn::Labels { labels, indices } => write_label(labels, indices.get(row), text),
             OutputColumn::Numbers { shape, values } => {

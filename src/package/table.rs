@@ -172,6 +172,16 @@ fn json_number(cell: &str) -> Option<String> {
     Some(ryu::Buffer::new().format_finite(value).to_owned())
 }
 
+/// Rows of cells as CSV text.
+pub fn write_lines(rows: impl Iterator<Item = Vec<String>>) -> Vec<u8> {
+    let mut writer = csv::WriterBuilder::new().flexible(true).from_writer(Vec::new());
+    for row in rows {
+        // Writing to memory does not fail.
+        let _ = writer.write_record(&row);
+    }
+    writer.into_inner().unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;

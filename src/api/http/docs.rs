@@ -7,7 +7,7 @@ use axum::{
     extract::{Path, Request, State},
     response::Response,
 };
-use http::{HeaderValue, header};
+use http::{HeaderMap, HeaderValue, header};
 
 use crate::{
     api::http::{Api, context::Context, exchange::refuse_unrouted, predict::Predict},
@@ -24,8 +24,19 @@ const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 );
 
-pub async fn index() -> Response {
-    file(INDEX, "text/html; charset=utf-8")
+/// A browser gets the page; programs get what KServe's client takes for a sign of life.
+pub async fn index(headers: HeaderMap) -> Response {
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if accept.contains("text/html") {
+        return file(INDEX, "text/html; charset=utf-8");
+    }
+    let about = concat!(
+        r#"{"status":"alive","name":"predictd","version":""#,
+        env!("CARGO_PKG_VERSION"),
+        r#"","docs":"/docs","openapi":"/openapi.json","metrics":"/metrics"}"#,
+        "\n"
+    );
+    file(about, "application/json")
 }
 
 pub async fn page() -> Response {

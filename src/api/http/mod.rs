@@ -1,5 +1,6 @@
 //! HTTP: every path in one table.
 
+pub mod admin;
 mod body;
 mod context;
 mod docs;
@@ -7,12 +8,15 @@ mod encode;
 mod encoding;
 mod exchange;
 mod health;
+mod invocations;
 mod models;
 mod openapi;
 mod predict;
 mod problem;
 mod request_log;
+mod rows;
 pub mod serve;
+mod v1;
 pub mod v2;
 
 pub use openapi::example;
@@ -25,9 +29,12 @@ use std::sync::{
 use axum::{
     Router,
     extract::{Request, State},
+    middleware::{self, Next},
     response::Response,
     routing::{get, post},
 };
+
+use http::Method;
 
 use crate::{
     api::http::{
@@ -35,7 +42,7 @@ use crate::{
         exchange::refuse_unrouted,
         request_log::{LoggedRefusal, RequestLogger},
     },
-    config::{RequestLog, ServerConfig},
+    config::{Platform, RequestLog, ServerConfig},
     error::ErrorCode,
     metrics::{Metrics, Protocol},
     predict::Predictor,
@@ -48,6 +55,7 @@ pub struct Api {
     pub predictor: Predictor,
     pub metrics: Metrics,
     pub config: ServerConfig,
+    platform: Platform,
     /// Set by the first signal: readiness is off, everything else goes on.
     pub draining: Arc<AtomicBool>,
     pub max_wedged: usize,
@@ -62,6 +70,7 @@ pub struct ApiParts {
     pub predictor: Predictor,
     pub metrics: Metrics,
     pub config: ServerConfig,
+    pub platform: Platform,
     pub max_wedged: usize,
     pub request_log: RequestLog,
     pub dropped_log_lines: Arc<dyn Fn() -> u64 + Send + Sync>,
@@ -74,6 +83,7 @@ impl Api {
             predictor: parts.predictor,
             metrics: parts.metrics,
             config: parts.config,
+            platform: parts.platform,
             draining: Arc::default(),
             max_wedged: parts.max_wedged,
             dropped_log_lines: parts.dropped_log_lines,
@@ -99,7 +109,7 @@ impl Drop for Admission<'_> {
 }
 
 pub fn router(api: Arc<Api>) -> Router {
-    Router::new()
+    let router = Router::new()
         .route("/", get(docs::index))
         .route("/predict", post(predict::default_model))
         .route("/models/{name}/predict", post(predict::stable_version))
@@ -115,9 +125,27 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/docs", get(docs::page))
         .route("/docs/{file}", get(docs::asset))
         .merge(v2::routes())
+        .merge(v1::routes())
+        .merge(invocations::routes())
         .fallback(no_route)
         .method_not_allowed_fallback(wrong_method)
-        .with_state(api)
+        .with_state(Arc::clone(&api));
+    if api.platform == Platform::default() { router } else { router.layer(middleware::from_fn_with_state(api, vertex)) }
+}
+
+/// The routes that Vertex AI names in the environment, whatever else they may be routes of.
+async fn vertex(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+    if asks_for(&request, &Method::POST, api.platform.vertex_predict_route.as_deref()) {
+        return v1::default_model(&api, request).await;
+    }
+    if asks_for(&request, &Method::GET, api.platform.vertex_health_route.as_deref()) {
+        return invocations::ping(State(api)).await;
+    }
+    next.run(request).await
+}
+
+fn asks_for(request: &Request, method: &Method, route: Option<&str>) -> bool {
+    request.method() == method && route == Some(request.uri().path())
 }
 
 async fn no_route(State(api): State<Arc<Api>>, request: Request) -> Response {
@@ -137,6 +165,12 @@ fn refuse_path(api: &Api, request: &Request, code: ErrorCode, detail: &str, cont
     let path = request.uri().path();
     if path == "/v2" || path.starts_with("/v2/") {
         return refuse_unrouted(api, v2::V2, code, detail, context);
+    }
+    if path.starts_with("/v1/") {
+        return refuse_unrouted(api, v1::V1, code, detail, context);
+    }
+    if path == "/invocations" {
+        return refuse_unrouted(api, invocations::Invocations, code, detail, context);
     }
     refuse_unrouted(api, predict::Predict, code, detail, context)
 }

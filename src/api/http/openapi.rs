@@ -151,7 +151,7 @@ fn operation(servable: &Servable, summary: &str, id: &str) -> Value {
     });
     responses.insert("200".to_owned(), answered);
     let mut titles: std::collections::BTreeMap<u16, &str> = std::collections::BTreeMap::new();
-    for code in ErrorCode::ALL.into_iter().filter(|code| *code != ErrorCode::MethodNotAllowed) {
+    for code in ErrorCode::ALL.into_iter().filter(|code| !NEVER_HERE.contains(code)) {
         titles.entry(code.http_status()).or_insert(code.title());
     }
     for (status, title) in titles {
@@ -172,6 +172,9 @@ fn operation(servable: &Servable, summary: &str, id: &str) -> Value {
         "responses": responses,
     })
 }
+
+/// What a prediction is never answered with.
+const NEVER_HERE: [ErrorCode; 4] = [ErrorCode::MethodNotAllowed, ErrorCode::Unauthenticated, ErrorCode::Forbidden, ErrorCode::Unsupported];
 
 fn plain(tag: &str, id: &str, summary: &str) -> Value {
     json!({

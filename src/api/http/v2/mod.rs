@@ -1,7 +1,7 @@
 //! Open Inference Protocol v2 over REST, with Triton's extensions.
 
-mod answer;
-mod documents;
+pub mod answer;
+pub mod documents;
 pub mod request;
 
 use std::sync::Arc;
@@ -23,6 +23,7 @@ use crate::{
             body::{self, Refusal},
             context::Context,
             exchange::{Call, Dialect, Reply, Told, exchange, refuse_unrouted},
+            v2::request::InferRequest,
         },
         oip::RequestedOutput,
     },
@@ -101,14 +102,7 @@ impl Dialect for V2 {
     }
 
     fn decode(self, headers: &HeaderMap, body: Bytes) -> Result<Call<Wish>, Refusal> {
-        let request = request::read(&body, header_length(headers)?)?;
-        let wish = Wish { id: request.id, outputs: request.outputs, binary_output: request.binary_output };
-        Ok(Call {
-            wanted: wish.outputs.iter().map(|output| output.name.clone()).collect(),
-            priority: request.priority,
-            timeout: request.timeout,
-            ..Call::new(Input::Tensors(request.inputs), wish)
-        })
+        Ok(call(request::read(&body, header_length(headers)?)?, |wish| wish))
     }
 
     fn encode(self, wish: &Wish, prediction: &mut Prediction) -> Result<Reply, Refusal> {
@@ -122,6 +116,14 @@ impl Dialect for V2 {
     fn refuse(self, error: &Told<'_>, _: &Context) -> (&'static str, Vec<u8>) {
         ("application/json", error_text(error))
     }
+}
+
+/// The call that a request makes; also where it came inside of another protocol's.
+pub fn call<W>(request: InferRequest, wish: impl FnOnce(Wish) -> W) -> Call<W> {
+    let wanted = request.outputs.iter().map(|output| output.name.clone()).collect();
+    let own = Wish { id: request.id, outputs: request.outputs, binary_output: request.binary_output };
+    let call = Call::new(Input::Tensors(request.inputs), wish(own));
+    Call { wanted, priority: request.priority, timeout: request.timeout, ..call }
 }
 
 /// The protocols of others know no 422.

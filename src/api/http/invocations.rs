@@ -1,0 +1,336 @@
+//! SageMaker and MLflow: `POST /invocations`, in JSON, CSV and JSON Lines.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Request, State},
+    response::Response,
+    routing::{get, post},
+};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use serde_json::{json, value::RawValue};
+
+use crate::{
+    api::http::{
+        Api,
+        body::{self, Refusal},
+        context::Context,
+        encode::check_rows,
+        encoding,
+        exchange::{Call, Dialect, Reply, Told, exchange},
+        health,
+        rows::{Form, Members, cells, malformed, names, write_columns, write_prediction, write_predictions},
+        v2,
+    },
+    error::ErrorCode,
+    metrics::Protocol,
+    package::{
+        rows::Rows,
+        table::{self, Header, Table},
+    },
+    predict::{Input, Prediction},
+    registry::route::Target,
+};
+
+const TARGET_MODEL: &str = "x-amzn-sagemaker-target-model";
+const CUSTOM_ATTRIBUTES: HeaderName = HeaderName::from_static("x-amzn-sagemaker-custom-attributes");
+
+/// Rows in, predictions out; errors are `{"error_code": "...", "message": "..."}`.
+#[derive(Clone, Copy)]
+pub struct Invocations;
+
+/// How a request is to be answered.
+pub struct Wish {
+    shape: Shape,
+    format: Format,
+    /// Echoed.
+    custom_attributes: Option<HeaderValue>,
+}
+
+enum Shape {
+    Rows,
+    Columns,
+    Tensors(v2::Wish),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Format {
+    Json,
+    Csv,
+    JsonLines,
+}
+
+pub fn routes() -> Router<Arc<Api>> {
+    Router::new()
+        .route("/ping", get(ping))
+        .route("/health", get(ping))
+        .route("/version", get(version))
+        .route("/execution-parameters", get(execution_parameters))
+        .route("/invocations", post(invoke))
+}
+
+async fn invoke(State(api): State<Arc<Api>>, request: Request) -> Response {
+    let target = request.headers().get(TARGET_MODEL).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    exchange(&api, Invocations, Target { model: target.as_deref(), version: None }, request).await
+}
+
+/// Ready, in one status.
+pub async fn ping(State(api): State<Arc<Api>>) -> Response {
+    let mut response = Response::new(Body::from("\n"));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if !api.is_ready() {
+        headers.insert(header::RETRY_AFTER, health::RETRY_AFTER);
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    }
+    response
+}
+
+async fn version(request: Request) -> Response {
+    encoding::answer(request.headers(), "text/plain; charset=utf-8", env!("CARGO_PKG_VERSION").into())
+}
+
+/// What a batch transform may ask of this server at once.
+async fn execution_parameters(State(api): State<Arc<Api>>, request: Request) -> Response {
+    let megabytes = (api.config.max_body_bytes >> 20).max(1);
+    let document = json!({
+        "MaxConcurrentTransforms": api.config.max_inflight.min(64),
+        "BatchStrategy": "MULTI_RECORD",
+        "MaxPayloadInMB": megabytes,
+    });
+    encoding::answer(request.headers(), "application/json", document.to_string().into_bytes())
+}
+
+/// The media type without its parameters, in lower case.
+fn media_type(headers: &HeaderMap) -> (String, Option<&str>) {
+    let text = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let (kind, parameters) = text.split_once(';').map_or((text, None), |(kind, parameters)| (kind, Some(parameters)));
+    (kind.trim().to_ascii_lowercase(), parameters)
+}
+
+fn format_of(media_type: &str) -> Option<Format> {
+    match media_type {
+        "text/csv" => Some(Format::Csv),
+        "application/jsonlines" | "application/x-jsonlines" | "application/x-ndjson" => Some(Format::JsonLines),
+        "application/json" => Some(Format::Json),
+        _ => None,
+    }
+}
+
+/// The first of the formats that `accept` names; JSON where it names none.
+fn accepted(headers: &HeaderMap) -> Format {
+    let values = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let mut kinds =
+        values.flat_map(|text| text.split(',')).map(|item| item.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
+    kinds.find_map(|kind| format_of(&kind)).unwrap_or(Format::Json)
+}
+
+/// `text/csv; header=present|absent`
+fn header_of(parameters: Option<&str>) -> Result<Header, Refusal> {
+    let mut parameters = parameters.unwrap_or_default().split(';').filter_map(|part| part.trim().split_once('='));
+    match parameters.find(|(name, _)| name.eq_ignore_ascii_case("header")).map(|(_, value)| value.trim_matches('"').to_ascii_lowercase()) {
+        None => Ok(Header::Guess),
+        Some(value) if value == "present" => Ok(Header::Present),
+        Some(value) if value == "absent" => Ok(Header::Absent),
+        Some(_) => Err((ErrorCode::UnsupportedMediaType, "text/csv takes header=present or header=absent".to_owned())),
+    }
+}
+
+impl Dialect for Invocations {
+    type Wish = Wish;
+
+    fn protocol(self) -> Protocol {
+        Protocol::Invocations
+    }
+
+    fn check(self, headers: &HeaderMap) -> Result<(), Refusal> {
+        match format_of(&media_type(headers).0) {
+            Some(Format::Csv | Format::JsonLines) => Ok(()),
+            _ => body::check_content_type(headers)
+                .map_err(|(code, _)| (code, "send application/json, text/csv or application/jsonlines, in UTF-8".to_owned())),
+        }
+    }
+
+    fn decode(self, headers: &HeaderMap, body: Bytes) -> Result<Call<Wish>, Refusal> {
+        let (kind, parameters) = media_type(headers);
+        let form = match format_of(&kind) {
+            Some(Format::Csv) => Form::Rows(Input::Table(Table { text: body, header: header_of(parameters)? })),
+            Some(Format::JsonLines) => Form::Rows(lines(&body)?),
+            _ => json_form(&body)?,
+        };
+        let (format, custom_attributes) = (accepted(headers), headers.get(CUSTOM_ATTRIBUTES).cloned());
+        let wish = |shape| Wish { shape, format, custom_attributes };
+        Ok(match form {
+            Form::Rows(input) => Call::new(input, wish(Shape::Rows)),
+            Form::Columns(input) => Call::new(input, wish(Shape::Columns)),
+            Form::Tensors(request) => v2::call(request, |inner| wish(Shape::Tensors(inner))),
+        })
+    }
+
+    fn encode(self, wish: &Wish, prediction: &mut Prediction) -> Result<Reply, Refusal> {
+        let mut reply = write(wish, prediction)?;
+        reply.headers.extend(wish.custom_attributes.clone().map(|value| (CUSTOM_ATTRIBUTES, value)));
+        Ok(reply)
+    }
+
+    fn status(self, code: ErrorCode) -> u16 {
+        v2::error_status(code)
+    }
+
+    fn refuse(self, error: &Told<'_>, _: &Context) -> (&'static str, Vec<u8>) {
+        let code = match error.code {
+            ErrorCode::NotFound => "RESOURCE_DOES_NOT_EXIST",
+            ErrorCode::Overloaded | ErrorCode::NotReady | ErrorCode::DeadlineExceeded => "TEMPORARILY_UNAVAILABLE",
+            ErrorCode::Inference | ErrorCode::Internal => "INTERNAL_ERROR",
+            ErrorCode::Unsupported => "NOT_IMPLEMENTED",
+            _ => "BAD_REQUEST",
+        };
+        ("application/json", json!({"error_code": code, "message": error.line()}).to_string().into_bytes())
+    }
+}
+
+fn json_form(body: &Bytes) -> Result<Form, Refusal> {
+    let members = Members::read(body)?;
+    if let Some(params) = members.get("params")
+        && !is_empty_object(params)
+    {
+        return Err(malformed("the model takes no params"));
+    }
+    let frame = |text: Bytes, names| Form::Rows(Input::Rows(Rows { text, names, frame: true }));
+    match members.only(&["dataframe_split", "dataframe_records", "instances", "inputs"])? {
+        Some("dataframe_split") => {
+            let split = members.get("dataframe_split").map(Members::read).transpose()?;
+            let part = |name: &str| split.as_ref().and_then(|split| split.get(name)).cloned();
+            let missing = |name: &str| malformed(format!("dataframe_split has no member \"{name}\""));
+            let columns = part("columns").ok_or_else(|| missing("columns"))?;
+            let names: Vec<String> =
+                serde_json::from_slice(&columns).map_err(|_| malformed("the columns of dataframe_split must be a list of names"))?;
+            Ok(frame(part("data").ok_or_else(|| missing("data"))?, Some(names)))
+        }
+        Some("dataframe_records") => Ok(frame(members.get("dataframe_records").cloned().unwrap_or_default(), None)),
+        Some("instances") => members.instances(),
+        Some(_) => members.inputs(),
+        None => Ok(Form::Rows(Input::Rows(Rows { text: Bytes::from([b"[", &body[..], b"]"].concat()), names: None, frame: false }))),
+    }
+}
+
+fn is_empty_object(text: &[u8]) -> bool {
+    text == b"null" || serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(text).is_ok_and(|object| object.is_empty())
+}
+
+/// An instance a line. Each line must be JSON by itself.
+fn lines(body: &Bytes) -> Result<Input, Refusal> {
+    let text = std::str::from_utf8(body).map_err(|_| malformed("the body is not UTF-8"))?;
+    let mut rows = Vec::with_capacity(body.len() + 2);
+    rows.push(b'[');
+    for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        if serde_json::from_str::<&RawValue>(line).is_err() {
+            return Err(malformed(format!("line {} is not JSON", index + 1)));
+        }
+        if rows.len() > 1 {
+            rows.push(b',');
+        }
+        rows.extend_from_slice(line.trim().as_bytes());
+    }
+    rows.push(b']');
+    Ok(Input::Rows(Rows { text: Bytes::from(rows), names: None, frame: false }))
+}
+
+fn write(wish: &Wish, prediction: &mut Prediction) -> Result<Reply, Refusal> {
+    let mut text = Vec::with_capacity(64 + prediction.rows * 64);
+    if let Shape::Tensors(wish) = &wish.shape {
+        return v2::answer::write(wish, prediction);
+    }
+    match (wish.format, &wish.shape) {
+        (Format::Json, Shape::Columns) => {
+            text.extend_from_slice(b"{\"predictions\":");
+            write_columns(prediction, &mut text)?;
+            text.push(b'}');
+        }
+        (Format::Json, _) => {
+            text.extend_from_slice(b"{\"predictions\":");
+            write_predictions(prediction, &mut text)?;
+            text.push(b'}');
+        }
+        (Format::JsonLines, _) => {
+            check_rows(prediction)?;
+            let names = names(&prediction.outcome);
+            for row in 0..prediction.rows {
+                write_prediction(&prediction.outcome, &names, row, &mut text);
+                text.push(b'\n');
+            }
+        }
+        (Format::Csv, _) => {
+            check_rows(prediction)?;
+            let names = names(&prediction.outcome);
+            let rows = (0..prediction.rows).map(|row| cells(&prediction.outcome, &names, row));
+            text = table::write_lines(rows);
+        }
+    }
+    let content_type = match wish.format {
+        Format::Json => "application/json",
+        Format::Csv => "text/csv; charset=utf-8",
+        Format::JsonLines => "application/jsonlines",
+    };
+    Ok(Reply { content_type, ..Reply::json(text) })
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::{HeaderMap, HeaderValue, header};
+
+    use crate::{
+        api::http::{
+            invocations::{Format, accepted, json_form, lines},
+            rows::Form,
+        },
+        predict::Input,
+    };
+
+    #[test]
+    fn accept_chooses_the_answer() {
+        let accept = |text: &str| accepted(&HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_str(text).unwrap())]));
+        assert_eq!(accept("text/csv"), Format::Csv);
+        assert_eq!(accept("text/html, application/jsonlines;q=0.9"), Format::JsonLines);
+        assert_eq!(accept("*/*"), Format::Json);
+        assert_eq!(accepted(&HeaderMap::new()), Format::Json);
+    }
+
+    #[test]
+    fn each_line_must_be_json_by_itself() {
+        let read = |text: &'static str| match lines(&Bytes::from_static(text.as_bytes())) {
+            Ok(Input::Rows(rows)) => Ok(String::from_utf8(rows.text.to_vec()).unwrap()),
+            Ok(_) => panic!("no rows"),
+            Err((_, detail)) => Err(detail),
+        };
+        assert_eq!(read("{\"a\":1}\r\n\n[2]\n").unwrap(), r#"[{"a":1},[2]]"#);
+        for bad in ["1],[2", "{\"a\":1}\n{", "1 2"] {
+            assert!(read(bad).unwrap_err().contains("is not JSON"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn exactly_one_form_is_taken() {
+        let form = |text: &'static str| json_form(&Bytes::from_static(text.as_bytes()));
+        assert!(matches!(form(r#"{"instances":[1],"params":{}}"#), Ok(Form::Rows(_))));
+        assert!(matches!(form(r#"{"inputs":{"a":[1]}}"#), Ok(Form::Columns(_))));
+        assert!(matches!(form(r#"{"inputs":[{"name":"a","shape":[1],"datatype":"FP32","data":[1]}]}"#), Ok(Form::Tensors(_))));
+        let bad = [
+            r#"{"instances":[1],"inputs":[1]}"#,
+            r#"{"instances":[1],"params":{"t":1}}"#,
+            r#"{"instances":1}"#,
+            r#"{"dataframe_split":{"data":[[1]]}}"#,
+            r#"{"dataframe_split":{"columns":[1],"data":[[1]]}}"#,
+            r#"{"dataframe_split":[]}"#,
+            "[1]",
+        ];
+        for bad in bad {
+            assert!(form(bad).is_err(), "{bad}");
+        }
+    }
+}
