@@ -10,7 +10,7 @@ use crate::{
     registry::{
         Model, Snapshot, State, VersionStatus,
         route::{Target, route},
-        servable::Servable,
+        servable::{Contents, Servable},
     },
     tensor::{Data, Dim, Tensor},
 };
@@ -157,13 +157,20 @@ pub struct ConfiguredTensor {
     pub data_type: String,
     /// -1 where it is free.
     pub dims: Vec<i64>,
+    /// What its classes are called; empty where no file says it.
+    pub label_filename: String,
 }
 
 pub fn model_configuration(snapshot: &Snapshot, target: Target<'_>) -> Result<ModelConfiguration, Refusal> {
     let servable = find(snapshot, target)?;
     let batched = servable.is_batched();
     let policy = servable.batcher.policy();
-    let tensors = |specs: &[TensorSpec]| specs.iter().map(|spec| configured(spec, batched)).collect();
+    let label_file = |name: &str| match &servable.contents {
+        Contents::Bare(bare) => bare.label_file(name).unwrap_or_default().to_owned(),
+        Contents::Package(_) => String::new(),
+    };
+    let tensor = |spec: &TensorSpec| ConfiguredTensor { label_filename: label_file(&spec.name), ..configured(spec, batched) };
+    let tensors = |specs: &[TensorSpec]| specs.iter().map(tensor).collect();
     Ok(ModelConfiguration {
         name: servable.id().name.to_string(),
         version: servable.id().version.to_string(),
@@ -181,7 +188,7 @@ fn configured(spec: &TensorSpec, batched: bool) -> ConfiguredTensor {
         name => format!("TYPE_{name}"),
     };
     let dims = spec.shape.0.iter().skip(usize::from(batched)).map(|dim| dim_to_wire(*dim)).collect();
-    ConfiguredTensor { name: spec.name.to_string(), data_type, dims }
+    ConfiguredTensor { name: spec.name.to_string(), data_type, dims, label_filename: String::new() }
 }
 
 /// -1 for a free dimension.

@@ -79,6 +79,7 @@ pub struct OnnxFactory {
     path: PathBuf,
     intra_op_threads: usize,
     signature: Arc<Signature>,
+    symbols: Vec<Vec<String>>,
     recheck: Option<Recheck>,
 }
 
@@ -97,8 +98,12 @@ impl OnnxFactory {
     pub fn open(runtime: &Runtime, path: &Path, intra_op_threads: usize) -> Result<(OnnxFactory, OnnxEngine), EngineError> {
         let session = make_session(runtime, path, intra_op_threads)?;
         let signature = Arc::new(signature_of(&session).map_err(|detail| load_error(path, detail))?);
+        let symbols = session.inputs().iter().map(symbols_of).collect();
         let engine = OnnxEngine::new(session, Arc::clone(&signature))?;
-        Ok((OnnxFactory { runtime: runtime.clone(), path: path.to_path_buf(), intra_op_threads, signature, recheck: None }, engine))
+        Ok((
+            OnnxFactory { runtime: runtime.clone(), path: path.to_path_buf(), intra_op_threads, signature, symbols, recheck: None },
+            engine,
+        ))
     }
 }
 
@@ -113,6 +118,10 @@ impl EngineFactory for OnnxFactory {
 
     fn signature(&self) -> &Signature {
         &self.signature
+    }
+
+    fn symbols(&self) -> &[Vec<String>] {
+        &self.symbols
     }
 
     fn intra_op_threads(&self) -> usize {
@@ -286,6 +295,13 @@ fn checked(shape: &OrtShape, data: Data) -> Result<Tensor, String> {
 fn signature_of(session: &Session) -> Result<Signature, String> {
     let specs = |outlets: &[Outlet], side: &str| outlets.iter().map(|outlet| tensor_spec(outlet, side)).collect::<Result<Vec<_>, _>>();
     Ok(Signature { inputs: specs(session.inputs(), "input")?, outputs: specs(session.outputs(), "output")? })
+}
+
+fn symbols_of(outlet: &Outlet) -> Vec<String> {
+    match outlet.dtype() {
+        ValueType::Tensor { dimension_symbols, .. } => dimension_symbols.to_vec(),
+        _ => Vec::new(),
+    }
 }
 
 fn tensor_spec(outlet: &Outlet, side: &str) -> Result<TensorSpec, String> {

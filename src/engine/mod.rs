@@ -33,6 +33,11 @@ pub trait EngineFactory: Send + Sync {
 
     fn signature(&self) -> &Signature;
 
+    /// The names that the graph gives to the free dimensions of each input: equal names stand for equal sizes.
+    fn symbols(&self) -> &[Vec<String>] {
+        &[]
+    }
+
     /// Threads inside one run.
     fn intra_op_threads(&self) -> usize;
 }

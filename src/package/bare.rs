@@ -11,6 +11,7 @@ use crate::{
         pbtxt::{self, ConfigTensor, ModelConfig},
         signature::{Signature, TensorSpec},
     },
+    tensor::Dim,
 };
 
 /// Beside the versions, in the model's directory.
@@ -85,6 +86,20 @@ impl Bare {
         Ok(config.max_batch_size)
     }
 
+    /// The file that names an output's classes.
+    pub fn label_file(&self, output: &str) -> Option<&str> {
+        let outputs = &self.config.as_ref()?.outputs;
+        outputs.iter().find(|tensor| tensor.name == output)?.label_filename.as_deref()
+    }
+
+    /// What callers see: the graph's tensors, as exactly as graph and configuration together know them.
+    pub fn refine(&self, signature: &mut Signature) {
+        if let Some(config) = &self.config {
+            refine(&mut signature.inputs, &config.inputs, config.max_batch_size);
+            refine(&mut signature.outputs, &config.outputs, config.max_batch_size);
+        }
+    }
+
     /// Whether the configuration speaks of this graph.
     pub fn check(&self, signature: &Signature) -> Result<(), PackageError> {
         let Some(config) = &self.config else { return Ok(()) };
@@ -105,9 +120,20 @@ impl Bare {
     }
 }
 
+/// A dimension that the configuration gives in full is no longer free.
+fn refine(specs: &mut [TensorSpec], configured: &[ConfigTensor], max_batch_size: usize) {
+    for spec in specs {
+        let Some(tensor) = configured.iter().find(|tensor| *tensor.name == *spec.name && !tensor.dims.is_empty()) else { continue };
+        for (dim, configured) in spec.shape.0.iter_mut().zip(tensor.shape(max_batch_size).0) {
+            if *dim == Dim::Any {
+                *dim = configured;
+            }
+        }
+    }
+}
+
 /// A configuration may be more exact than the graph, and the other way round; they may not contradict each other.
 fn fits(tensor: &ConfigTensor, spec: &TensorSpec, max_batch_size: usize) -> bool {
-    use crate::tensor::Dim;
     let shape = tensor.shape(max_batch_size);
     let dims = shape.0.iter().zip(&spec.shape.0).all(|(a, b)| match (a, b) {
         (Dim::Fixed(a), Dim::Fixed(b)) => a == b,

@@ -44,7 +44,11 @@ struct Lines {
 /// The rows of a table for a schema; empty cells are values that are left out.
 pub fn to_rows(table: &Table, columns: &[ColumnSpec]) -> Result<Rows, String> {
     let is_name = |cell: &str| columns.iter().any(|column| column.name == cell);
-    let Lines { header, lines } = read(table, &|first| first.iter().all(is_name))?;
+    // With columns that the model does not know the required ones are still all there.
+    let required: Vec<&str> = columns.iter().filter(|column| column.required).map(|column| column.name.as_str()).collect();
+    let names_required =
+        |first: &csv::StringRecord| !required.is_empty() && required.iter().all(|name| first.iter().any(|cell| cell == *name));
+    let Lines { header, lines } = read(table, &|first| first.iter().all(is_name) || names_required(first))?;
     let own_order = || columns.iter().map(|column| column.name.clone()).collect();
     let names: Vec<String> = header.unwrap_or_else(own_order);
     let cells: Vec<Cell> = names

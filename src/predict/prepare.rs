@@ -1,6 +1,6 @@
 //! Prepare: from what a protocol brought to the graph's input tensors. Decode and preprocess, the same for every protocol.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 
@@ -18,7 +18,7 @@ use crate::{
     },
     predict::{PredictError, Timing},
     registry::servable::{Contents, Packaged, Servable},
-    tensor::{DataType, Dim, Tensors},
+    tensor::{DataType, Dim, Tensor, Tensors},
 };
 
 /// Requests beyond these limits are refused before memory is spent on them; the body's size limits the rest.
@@ -168,15 +168,17 @@ fn from_tensors(servable: &Servable, given: Vec<WireTensor>, start: Instant) -> 
             continue;
         };
         match tensor.to_tensor(spec) {
-            Ok(tensor) => tensors.push((std::sync::Arc::clone(&spec.name), tensor)),
+            Ok(tensor) => tensors.push((Arc::clone(&spec.name), tensor)),
             Err(detail) => faults.add(Some(index), &tensor.name, &detail),
         }
     }
+    check_symbols(servable, &tensors, &mut faults);
     let batched = servable.is_batched();
     let rows = tensors.first().map_or(1, |(_, tensor)| tensor.rows());
     let other = tensors.iter().find(|(_, tensor)| tensor.rows() != rows);
     if let Some(((first, _), (name, tensor))) = tensors.first().zip(other)
         && batched
+        && faults.is_empty()
     {
         faults.add(None, name, &format!("has {} rows, but input `{first}` has {rows}", tensor.rows()));
     }
@@ -189,6 +191,25 @@ fn from_tensors(servable: &Servable, given: Vec<WireTensor>, start: Instant) -> 
     let rows = if free && !graph.inputs.is_empty() { rows } else { 1 };
     let tensors = Tensors(tensors);
     Ok(Prepared { tensors, rows, whole: !batched, raw: true, client_id: None, timing })
+}
+
+/// Dimensions that the graph calls by one name must have one size.
+fn check_symbols(servable: &Servable, tensors: &[(Arc<str>, Tensor)], faults: &mut Faults) {
+    if !faults.is_empty() || tensors.len() < 2 {
+        return;
+    }
+    let mut sizes: Vec<(&str, usize, &str)> = Vec::new();
+    for ((name, tensor), symbols) in tensors.iter().zip(&servable.symbols) {
+        for (size, symbol) in tensor.shape().iter().zip(symbols).filter(|(_, symbol)| !symbol.is_empty()) {
+            match sizes.iter().find(|(known, ..)| known == symbol) {
+                Some((_, known, first)) if known != size => {
+                    faults.add(None, name, &format!("its dimension {symbol} is {size}, but that of input `{first}` is {known}"));
+                }
+                Some(_) => {}
+                None => sizes.push((symbol, *size, name)),
+            }
+        }
+    }
 }
 
 #[derive(Default)]

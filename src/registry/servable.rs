@@ -23,6 +23,8 @@ pub struct Servable {
     pub contents: Contents,
     /// The tensors of the graph itself.
     pub graph: Signature,
+    /// The names of the inputs' free dimensions, as the graph has them.
+    pub symbols: Vec<Vec<String>>,
     /// What callers of tensors see of a package.
     pub oip: Oip,
     pub batcher: Batcher,
@@ -99,7 +101,11 @@ impl Servable {
         let Loaded { contents, oip, engines, factory, policy, batching } = loaded;
         let workers = engines.len();
         let intra_op_threads = factory.intra_op_threads();
-        let graph = factory.signature().clone();
+        let mut graph = factory.signature().clone();
+        if let Contents::Bare(bare) = &contents {
+            bare.refine(&mut graph);
+        }
+        let symbols = factory.symbols().to_vec();
         let engine_metrics: EngineMetrics = metrics.engine.clone();
         let name = contents.id().to_string();
         let batcher =
@@ -108,7 +114,7 @@ impl Servable {
         let id = contents.id();
         let names =
             Names { model: shared(id.name.as_str()), version: shared(id.version.as_str()), digest: shared(&contents.manifest().digest) };
-        Ok(Servable { contents, graph, oip, batcher, names, batching, workers, intra_op_threads, metrics })
+        Ok(Servable { contents, graph, symbols, oip, batcher, names, batching, workers, intra_op_threads, metrics })
     }
 
     pub fn id(&self) -> &ModelId {

@@ -81,9 +81,14 @@ pub async fn configuration(State(api): State<Arc<Api>>, path: ModelPath, request
     let target = Target { model: Some(&name), version: version.as_deref() };
     let configuration = oip::model_configuration(&api.registry.snapshot(), target);
     let document = configuration.map(|configuration| {
-        let tensors = |list: &[ConfiguredTensor]| {
-            list.iter().map(|one| json!({"name": one.name, "data_type": one.data_type, "dims": one.dims})).collect::<Vec<_>>()
+        let tensor = |one: &ConfiguredTensor| {
+            let mut document = json!({"name": one.name, "data_type": one.data_type, "dims": one.dims});
+            if let (false, Some(members)) = (one.label_filename.is_empty(), document.as_object_mut()) {
+                members.insert("label_filename".to_owned(), json!(one.label_filename));
+            }
+            document
         };
+        let tensors = |list: &[ConfiguredTensor]| list.iter().map(tensor).collect::<Vec<_>>();
         let mut document = json!({
             "name": configuration.name,
             "platform": oip::PLATFORM,
