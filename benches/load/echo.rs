@@ -4,7 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a tool for measuring")]
 
-use axum::{Router, body::Bytes, routing::post};
+use axum::{Router, body::Bytes, extract::DefaultBodyLimit, routing::post};
 
 fn main() {
     let size: usize = std::env::args().nth(1).unwrap().parse().unwrap();
@@ -20,6 +20,6 @@ fn main() {
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         println!("{}", listener.local_addr().unwrap());
-        axum::serve(listener, Router::new().route("/predict", post(echo))).await.unwrap();
+        axum::serve(listener, Router::new().route("/predict", post(echo)).layer(DefaultBodyLimit::disable())).await.unwrap();
     });
 }
