@@ -20,6 +20,7 @@ RELEASE = pathlib.Path("target/release")
 MODEL = "churn/1.1.0"
 TICK = os.sysconf("SC_CLK_TCK")
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+QUIET = {"PREDICTD_SERVER__DRAIN_GRACE_MS": "0", "PREDICTD_SERVER__GRPC_LISTEN": "", "PREDICTD_ADMIN__LISTEN": ""}
 
 
 def golden():
@@ -30,7 +31,7 @@ def golden():
 @contextlib.contextmanager
 def predictd(*arguments):
     with tempfile.TemporaryDirectory() as state:
-        environment = {**os.environ, "PREDICTD_STATE__URL": state, "PREDICTD_SERVER__DRAIN_GRACE_MS": "0"}
+        environment = {**os.environ, **QUIET, "PREDICTD_STATE__URL": state}
         process = subprocess.Popen([RELEASE / "predictd", "serve", "--listen", "127.0.0.1:0", *arguments], env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         try:
             line = process.stdout.readline()
@@ -149,7 +150,7 @@ def bench_start(rounds):
                 resident.append(resident_kib(pid))
         state = tempfile.mkdtemp()
         for round_ in range(rounds + 1):
-            environment = {**os.environ, "PREDICTD_STATE__URL": state, "PREDICTD_SERVER__DRAIN_GRACE_MS": "0"}
+            environment = {**os.environ, **QUIET, "PREDICTD_STATE__URL": state}
             process = subprocess.Popen([RELEASE / "predictd", "serve", "--listen", "127.0.0.1:0", "--models", directory], env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
             ready = float(re.search(r"after (\d+) ms", process.stdout.readline()).group(1))
             process.terminate()

@@ -50,6 +50,16 @@ pub fn install(models: &Path, name: &str, version: &str) {
     fs_err::rename(&staging, models.join(name).join(version)).unwrap();
 }
 
+/// A graph without a manifest: `NAME/VERSION/model.onnx`, and its model's configuration.
+pub fn graph(models: &Path, name: &str, version: u64, fixture: &str, config: Option<&str>) {
+    let directory = models.join(name).join(version.to_string());
+    fs_err::create_dir_all(&directory).unwrap();
+    fs_err::copy(root().join(format!("tests/fixtures/onnx/{fixture}.onnx")), directory.join("model.onnx")).unwrap();
+    if let Some(config) = config {
+        fs_err::write(models.join(name).join("config.pbtxt"), config).unwrap();
+    }
+}
+
 pub fn copy(from: &Path, to: &Path) {
     fs_err::create_dir_all(to).unwrap();
     for entry in fs_err::read_dir(from).unwrap() {

@@ -10,15 +10,18 @@
     reason = "a test may panic: that is how it fails"
 )]
 
+mod admin;
 mod commands;
 mod drain;
 mod engine;
 mod errors;
+mod fuzz;
 mod gate;
 mod harness;
 mod health;
 mod metrics;
 mod pages;
 mod predict;
+mod repository;
 mod scenarios;
 mod watch;

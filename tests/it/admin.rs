@@ -1,0 +1,110 @@
+//! The operators' listener: what it does, and whom it lets in.
+
+use std::process::Command;
+
+use reqwest::blocking::Response;
+use serde_json::{Value, json};
+
+use crate::harness::{PREDICTD, Server, graph, instance, models, root, until};
+
+/// The admin listener's address, as the log has it.
+fn admin(server: &Server) -> String {
+    server.logged("listening")[0]["admin"].as_str().unwrap().to_owned()
+}
+
+fn order(server: &Server, path: &str, headers: &[(&str, &str)]) -> Response {
+    let mut request = server.client.post(format!("http://{}/v2/repository/{path}", admin(server)));
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.body("{}").send().unwrap()
+}
+
+fn error(response: Response) -> (u16, String) {
+    let status = response.status().as_u16();
+    let document: Value = response.json().unwrap();
+    (status, document["error"].as_str().unwrap().to_owned())
+}
+
+#[test]
+fn a_model_is_unloaded_and_loaded_again() {
+    let models = models(&[("churn", "1.1.0"), ("diabetes", "1.0.0")]);
+    let server = Server::start(models.path(), &[]);
+    let ask = || server.predict("/models/churn/predict", &instance("churn", "1.1.0"));
+    assert_eq!(order(&server, "models/churn/unload", &[]).status(), 200);
+    let refused = ask();
+    assert_eq!(refused.status(), 503);
+    assert!(refused.text().unwrap().contains("unloaded by an operator"));
+    until("the index has it", || {
+        let index: Value = server.post("/v2/repository/index").body("{}").send().unwrap().json().unwrap();
+        let entry = index.as_array().unwrap().iter().find(|entry| entry["name"] == "churn").unwrap();
+        (entry["state"] == "UNAVAILABLE" && entry["reason"] == "unloaded").then_some(())
+    });
+    // An operator's decision is no outage: the others go on.
+    assert_eq!(server.get("/readyz").status(), 200);
+    assert_eq!(server.predict("/models/diabetes/predict", &instance("diabetes", "1.0.0")).status(), 200);
+    assert_eq!(order(&server, "models/churn/load", &[]).status(), 200);
+    assert_eq!(ask().status(), 200, "loaded when the order is answered");
+    assert_eq!(server.logged("an operator's order").iter().filter(|line| line["actor"].is_string()).count(), 2);
+}
+
+#[test]
+fn orders_that_cannot_be_carried_out_say_why() {
+    let models = models(&[("churn", "1.1.0")]);
+    graph(models.path(), "bad", 1, "iris", Some("name: \"other\"\n"));
+    let server = Server::start(models.path(), &[("models.required", "churn")]);
+    assert_eq!(error(order(&server, "models/nowhere/load", &[])).0, 404);
+    assert_eq!(error(order(&server, "models/..%2Fchurn/load", &[])).0, 404);
+    let (status, detail) = error(order(&server, "models/bad/load", &[]));
+    assert!(status == 400 && detail.contains("names the model"), "{status} {detail}");
+    let sent = server.client.post(format!("http://{}/v2/repository/models/churn/load", admin(&server)));
+    let (status, detail) = error(sent.body(json!({"parameters": {"config": "{}"}}).to_string()).send().unwrap());
+    assert!(status == 501 && detail.contains("models directory only"), "{status} {detail}");
+    // The data plane changes nothing.
+    let (status, detail) = error(server.post("/v2/repository/models/churn/unload").body("{}").send().unwrap());
+    assert!(status == 501 && detail.contains("admin"), "{status} {detail}");
+    assert_eq!(server.predict("/models/churn/predict", &instance("churn", "1.1.0")).status(), 200);
+}
+
+#[test]
+fn pages_from_elsewhere_are_refused() {
+    let models = models(&[("churn", "1.1.0")]);
+    let server = Server::start(models.path(), &[]);
+    for headers in [("origin", "https://evil.example"), ("host", "evil.example"), ("origin", "null")] {
+        assert_eq!(error(order(&server, "models/churn/unload", &[headers])).0, 403, "{headers:?}");
+    }
+    assert_eq!(server.predict("/predict", &instance("churn", "1.1.0")).status(), 200);
+}
+
+#[test]
+fn a_token_is_asked_for_where_there_are_some() {
+    let models = models(&[("churn", "1.1.0")]);
+    let tokens = models.path().join("tokens");
+    fs_err::write(&tokens, "ann 0123456789abcdef\n").unwrap();
+    let server = Server::start(models.path(), &[("admin.token_file", tokens.to_str().unwrap()), ("admin.listen", "0.0.0.0:0")]);
+    let port = admin(&server).rsplit_once(':').unwrap().1.to_owned();
+    let unload = |token: &str| {
+        let url = format!("http://127.0.0.1:{port}/v2/repository/models/churn/unload");
+        server.client.post(url).header("authorization", token).body("").send().unwrap().status().as_u16()
+    };
+    assert_eq!((unload("Bearer 0123456789abcdeX"), unload("")), (401, 401));
+    assert_eq!(unload("Bearer 0123456789abcdef"), 200);
+    let line = until("the log", || server.logged("an operator's order").into_iter().find(|line| line["actor"].is_string()));
+    assert_eq!(line["actor"], "ann");
+}
+
+#[test]
+fn an_admin_listener_that_others_reach_needs_tokens() {
+    let models = models(&[]);
+    let start = |address: &str, tokens: &str| {
+        let mut command = Command::new(PREDICTD);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--models"]).arg(models.path()).current_dir(root());
+        command.env("PREDICTD_ADMIN__LISTEN", address).env("PREDICTD_ADMIN__TOKEN_FILE", tokens).env("PREDICTD_SERVER__GRPC_LISTEN", "");
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, text) = start("0.0.0.0:0", "");
+    assert!(code == Some(1) && text.contains("admin.token_file"), "{code:?} {text}");
+    let (code, text) = start("127.0.0.1:0", "/nowhere/tokens");
+    assert!(code == Some(1) && text.contains("/nowhere/tokens"), "{code:?} {text}");
+}

@@ -1,0 +1,21 @@
+//! The fuzzer's corpus, replayed: what was once found, and what a request looks like.
+
+use crate::harness::root;
+
+#[path = "../fuzz/targets.rs"]
+mod targets;
+
+#[test]
+fn the_corpus_breaks_nothing() {
+    for (name, target) in targets::TARGETS {
+        let directory = root().join("tests/fuzz/corpus").join(name);
+        let mut count = 0;
+        for entry in fs_err::read_dir(&directory).unwrap() {
+            let path = entry.unwrap().path();
+            println!("{}", path.display());
+            target(&fs_err::read(&path).unwrap());
+            count += 1;
+        }
+        assert!(count >= 5, "{} holds {count} inputs", directory.display());
+    }
+}

@@ -1,0 +1,201 @@
+//! A repository of graphs without manifests, as Triton, KServe and TensorFlow Serving lay it out.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Server, graph, models, until};
+
+fn infer(server: &Server, path: &str, inputs: Value) -> (u16, Value) {
+    let answer = server.predict(path, &json!({"inputs": inputs}));
+    (answer.status().as_u16(), answer.json().unwrap())
+}
+
+fn fp32(name: &str, shape: &[usize], data: &[f32]) -> Value {
+    json!({"name": name, "shape": shape, "datatype": "FP32", "data": data})
+}
+
+#[test]
+fn a_graph_is_served_as_it_is_and_marked_unverified() {
+    let models = models(&[]);
+    graph(models.path(), "iris", 3, "iris", None);
+    let server = Server::start(models.path(), &[]);
+    let (status, answer) = infer(&server, "/v2/models/iris/infer", json!([fp32("x", &[2, 4], &[5.1, 3.5, 1.4, 0.2, 6.2, 2.9, 4.3, 1.3])]));
+    assert_eq!((status, &answer["outputs"][0]["data"]), (200, &json!([0, 1])), "{answer}");
+    let metrics = server.get("/metrics").text().unwrap();
+    assert!(metrics.contains("role=\"stable\",verified=\"false\",version=\"3\""), "{metrics}");
+    assert_eq!(server.get_json("/models/iris")["versions"][0]["verified"], false);
+    // Its own dialect works, too: a value by the name of each input.
+    let answer: Value = server.predict("/predict", &json!({"x": [5.1, 3.5, 1.4, 0.2]})).json().unwrap();
+    assert_eq!(answer["predictions"][0]["label"], 0);
+    assert_eq!(answer["predictions"][0]["prob"].as_array().unwrap().len(), 3);
+    let refused = server.predict("/predict", &json!({"x": [5.1, 3.5]}));
+    assert_eq!(refused.status(), 422);
+    assert!(refused.text().unwrap().contains("expected FP32 [-1, 4], given [1, 2]"));
+}
+
+#[test]
+fn nothing_unverified_is_served_where_manifests_are_required() {
+    let models = models(&[("churn", "1.1.0")]);
+    graph(models.path(), "iris", 1, "iris", None);
+    let server = Server::start(models.path(), &[("models.require_manifest", "true"), ("models.required", "churn")]);
+    until("it was looked at", || {
+        let document = server.get_json("/models/iris");
+        (document["versions"][0]["reason"] == "manifest.json is missing").then_some(())
+    });
+    assert_eq!(server.predict("/v2/models/iris/infer", &json!({"inputs": []})).status(), 503);
+}
+
+#[test]
+fn requests_share_runs_only_where_the_configuration_says_so() {
+    let models = models(&[]);
+    graph(models.path(), "alone", 1, "add_sub", None);
+    graph(models.path(), "shared", 1, "add_sub", Some("max_batch_size: 8\ndynamic_batching { max_queue_delay_microseconds: 200000 }\n"));
+    graph(models.path(), "fixed", 1, "fixed_batch", Some("dynamic_batching { }\n"));
+    let server = Server::start(models.path(), &[]);
+    let batched = |name: &str| server.get_json(&format!("/models/{name}/versions/1"))["serving"]["batched"].clone();
+    assert_eq!((batched("alone"), batched("shared"), batched("fixed")), (json!(false), json!(true), json!(false)));
+    std::thread::scope(|scope| {
+        for name in ["alone", "shared"] {
+            for index in 0..4 {
+                let server = &server;
+                scope.spawn(move || {
+                    let row = [index as f32, 1.0, 2.0, 3.0];
+                    let inputs = json!([fp32("a", &[1, 4], &row), fp32("b", &[1, 4], &[1.0; 4])]);
+                    let (status, answer) = infer(server, &format!("/v2/models/{name}/infer"), inputs);
+                    assert_eq!((status, &answer["outputs"][0]["data"][0]), (200, &json!(index as f32 + 1.0)), "{answer}");
+                });
+            }
+        }
+    });
+    let counts = |name: &str| {
+        let document = server.get_json(&format!("/v2/models/{name}/stats"));
+        let stats = &document["model_stats"][0];
+        (stats["inference_count"].as_u64().unwrap(), stats["execution_count"].as_u64().unwrap())
+    };
+    assert_eq!(counts("alone"), (4, 4));
+    let (rows, runs) = counts("shared");
+    assert!(rows == 4 && runs < 4, "{rows} rows in {runs} runs");
+    // More rows than fit a run are run in parts and come back as one answer.
+    let twenty: Vec<f32> = (0..80).map(|index| index as f32).collect();
+    let inputs = json!([fp32("a", &[20, 4], &twenty), fp32("b", &[20, 4], &[0.0; 80])]);
+    let (_, answer) = infer(&server, "/v2/models/shared/infer", inputs);
+    assert_eq!((&answer["outputs"][0]["shape"], &answer["outputs"][0]["data"]), (&json!([20, 4]), &json!(twenty)));
+    let (status, answer) = infer(&server, "/v2/models/fixed/infer", json!([fp32("x", &[7, 3], &[0.0; 21])]));
+    assert_eq!(status, 400);
+    assert!(answer["error"].as_str().unwrap().contains("expected FP32 [8, 3], given [7, 3]"), "{answer}");
+}
+
+#[test]
+fn the_version_policy_says_what_is_kept() {
+    let models = models(&[]);
+    for version in [1, 2, 3, 10] {
+        graph(models.path(), "all", version, "scalar", Some("version_policy { all { } }\n"));
+        graph(models.path(), "some", version, "scalar", Some("version_policy { specific { versions: [1, 3] } }\n"));
+        graph(models.path(), "latest", version, "scalar", Some("version_policy { latest { num_versions: 3 } }\n"));
+        graph(models.path(), "none", version, "scalar", None);
+    }
+    let server = Server::start(models.path(), &[]);
+    let loaded = |name: &str| server.get_json(&format!("/v2/models/{name}"))["versions"].clone();
+    assert_eq!(loaded("all"), json!(["1", "2", "3", "10"]));
+    assert_eq!(loaded("some"), json!(["1", "3"]));
+    assert_eq!(loaded("latest"), json!(["2", "3", "10"]));
+    assert_eq!(loaded("none"), json!(["3", "10"]), "models.keep_versions");
+    let (_, answer) = infer(&server, "/v2/models/all/infer", json!([fp32("x", &[], &[2.0])]));
+    assert_eq!((&answer["model_version"], &answer["outputs"][0]["data"]), (&json!("10"), &json!([-2.0])), "the highest number");
+}
+
+#[test]
+fn what_a_configuration_gets_wrong_is_named() {
+    let models = models(&[]);
+    let configs = [
+        (
+            "shape",
+            "max_batch_size: 8\ninput { name: \"x\" data_type: TYPE_FP32 dims: [ 5 ] }\n",
+            "says float32[-1, 5]; the graph has float32[-1, 4]",
+        ),
+        ("datatype", "input { name: \"x\" data_type: TYPE_INT32 dims: [ -1, 4 ] }\n", "says int32"),
+        ("unknown", "output { name: \"z\" }\n", "the graph has no such output; it has label, prob"),
+        ("name", "name: \"other\"\n", "names the model \"other\""),
+        ("syntax", "input [ {\n", "line "),
+        ("labels", "output { name: \"prob\" label_filename: \"../secret\" }\n", "must lie beside it"),
+    ];
+    for (name, config, _) in configs {
+        graph(models.path(), name, 1, "iris", Some(config));
+    }
+    graph(models.path(), "good", 1, "iris", Some("optimization { }\nbackend: \"onnxruntime\"\n"));
+    let server = Server::begin(models.path(), &[]);
+    for (name, _, expected) in configs {
+        let reason = until(name, || {
+            let document = server.get_json(&format!("/models/{name}"));
+            (document["versions"][0]["state"] == "refused").then(|| document["versions"][0]["reason"].as_str().unwrap().to_owned())
+        });
+        assert!(reason.contains("config.pbtxt") && reason.contains(expected), "{name}: {reason}");
+    }
+    let warning = until("the warning", || server.logged("keys of config.pbtxt that are not read").first().cloned());
+    assert_eq!((&warning["model"], &warning["keys"]), (&json!("good"), &json!("optimization")));
+}
+
+#[test]
+fn a_graph_that_is_still_being_copied_is_waited_for() {
+    let models = models(&[]);
+    graph(models.path(), "iris", 1, "iris", None);
+    let server = Server::start(models.path(), &[]);
+    let whole = fs_err::read(models.path().join("iris/1/model.onnx")).unwrap();
+    let second = models.path().join("iris/2");
+    fs_err::create_dir_all(&second).unwrap();
+    // In three parts, so that looks fall between them.
+    for part in 1..=3 {
+        fs_err::write(second.join("model.onnx"), &whole[..whole.len() * part / 3]).unwrap();
+        let looks = server.logged("refused").len();
+        until("a look", || {
+            let document = server.get_json("/models/iris");
+            let known = document["versions"].as_array().unwrap().iter().any(|version| version["version"] == "2");
+            (known || server.logged("refused").len() > looks).then_some(())
+        });
+    }
+    until("version 2 is loaded", || {
+        let document = server.get_json("/models/iris");
+        document["versions"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|version| version["version"] == "2" && version["state"] == "available")
+            .then_some(())
+    });
+    assert_eq!(server.get_json("/models/iris")["stable"], "1");
+}
+
+#[test]
+fn a_hostile_graph_is_refused_and_the_others_serve_on() {
+    let models = models(&[]);
+    graph(models.path(), "iris", 1, "iris", None);
+    for hostile in ["nested_functions", "external_escape"] {
+        graph(models.path(), hostile, 1, hostile, None);
+    }
+    fs_err::create_dir_all(models.path().join("text/1")).unwrap();
+    fs_err::write(models.path().join("text/1/model.onnx"), "no graph").unwrap();
+    let server = Server::begin(models.path(), &[("models.gate_timeout_ms", "1500"), ("models.required", "iris")]);
+    server.ready();
+    for hostile in ["nested_functions", "external_escape", "text"] {
+        until(hostile, || (server.get_json(&format!("/models/{hostile}"))["versions"][0]["state"] == "refused").then_some(()));
+    }
+    let (status, _) = infer(&server, "/v2/models/iris/infer", json!([fp32("x", &[1, 4], &[0.0; 4])]));
+    assert_eq!(status, 200);
+}
+
+#[test]
+fn a_graph_of_a_package_is_offered_where_the_configuration_says_so() {
+    let models = models(&[("churn", "1.1.0")]);
+    let config = models.path().join("predictd.toml");
+    fs_err::write(&config, "[model.churn]\noip = \"graph\"\n").unwrap();
+    let server = Server::start_in(models.path(), &[], |command| {
+        command.arg("--config").arg(&config);
+    });
+    let document = server.get_json("/v2/models/churn");
+    assert_eq!(document["inputs"].as_array().unwrap().len(), 1, "{document}");
+    let width = document["inputs"][0]["shape"][1].as_u64().unwrap() as usize;
+    let name = document["inputs"][0]["name"].as_str().unwrap();
+    let (status, answer) = infer(&server, "/v2/models/churn/infer", json!([fp32(name, &[1, width], &vec![0.0; width])]));
+    assert_eq!(status, 200, "{answer}");
+    // Instances are what they always were.
+    assert_eq!(server.predict("/predict", &crate::harness::instance("churn", "1.1.0")).status(), 200);
+}
