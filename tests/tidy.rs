@@ -29,7 +29,7 @@ const LAYERS: [(&str, &[&str]); 14] = [
 ];
 
 /// (library, where it may be named).
-const DOORS: [(&str, &[&str]); 12] = [
+const DOORS: [(&str, &[&str]); 13] = [
     ("ort", &["src/engine/infer.rs"]),
     ("libloading", &["src/engine/infer.rs"]),
     ("axum", &["src/api/"]),
@@ -42,6 +42,7 @@ const DOORS: [(&str, &[&str]); 12] = [
     ("anyhow", &["src/cli/", "src/app.rs", "src/main.rs"]),
     ("image", &["src/package/image.rs"]),
     ("jiff", &["src/clock.rs"]),
+    ("serde_norway", &["src/package/import/mlmodel.rs"]),
 ];
 
 fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
