@@ -122,3 +122,37 @@ fn card(title: &str, origin: &str, signature: &Signature, sections: &[(&str, &[S
     }
     text + "\n## Data\n\nWhat it was trained and evaluated on, and when.\n\n## Limits\n\nWhere it is known to be wrong.\n"
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::package::import::copy_graph;
+
+    #[test]
+    fn a_graph_brings_its_files_and_nothing_else() {
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/onnx");
+        let target = tempfile::tempdir().unwrap();
+        let copied = copy_graph(&fixtures.join("external_data.onnx"), &fixtures, target.path()).unwrap();
+        assert_eq!(copied, ["external_data.bin"]);
+        assert_eq!(fs_err::read_dir(target.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn nothing_outside_is_read() {
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/onnx");
+        let (root, target) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let graph = root.path().join("model.onnx");
+        let refused = || copy_graph(&graph, root.path(), target.path()).unwrap_err().to_string();
+        assert_eq!(refused(), "model.onnx: is missing");
+        std::os::unix::fs::symlink(fixtures.join("add_sub.onnx"), &graph).unwrap();
+        assert_eq!(refused(), "model.onnx: leads out of the directory that is imported");
+        fs_err::remove_file(&graph).unwrap();
+        fs_err::copy(fixtures.join("external_escape.onnx"), &graph).unwrap();
+        assert!(refused().contains("\"../secret.bin\""));
+        fs_err::copy(fixtures.join("external_data.onnx"), &graph).unwrap();
+        assert_eq!(refused(), "external_data.bin: is missing");
+        std::os::unix::fs::symlink(fixtures.join("external_data.bin"), root.path().join("external_data.bin")).unwrap();
+        assert!(refused().starts_with("external_data.bin: leads out"));
+    }
+}

@@ -254,3 +254,131 @@ fn other_files(source: &Source, bare: &Bare, external: &[String]) -> Option<Stri
     let others: Vec<&str> = bare.manifest.files.keys().map(String::as_str).filter(|file| !is_used(file)).collect();
     (!others.is_empty()).then(|| format!("files that the graph does not name: {}", others.join(", ")))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{path::Path, sync::Arc};
+
+    use serde_json::json;
+
+    use crate::{
+        package::{
+            import::{
+                Imported,
+                triton::{candidates, import},
+            },
+            signature::{Signature, TensorSpec},
+        },
+        tensor::{DataType, Dim, Shape},
+    };
+
+    fn spec(name: &str, datatype: DataType, row: &[Dim]) -> TensorSpec {
+        TensorSpec { name: Arc::from(name), datatype, shape: Shape([&[Dim::Any], row].concat()) }
+    }
+
+    /// A repository with one version, imported for a graph of `x` to `p` and `y`.
+    fn imported(files: &[(&str, &str)]) -> Imported {
+        let directory = tempfile::tempdir().unwrap();
+        write(directory.path(), &[("m/1/model.onnx", "graph")]);
+        write(directory.path(), files);
+        let source = candidates(directory.path()).unwrap().remove(0).1.unwrap();
+        let signature = Signature {
+            inputs: vec![spec("x", DataType::Fp32, &[Dim::Any])],
+            outputs: vec![spec("p", DataType::Fp32, &[Dim::Fixed(3)]), spec("y", DataType::Int64, &[])],
+        };
+        import(&source, &signature, &["weights.bin".to_owned()]).unwrap()
+    }
+
+    fn write(root: &Path, files: &[(&str, &str)]) {
+        for (file, text) in files {
+            let path = root.join(file);
+            fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+            fs_err::write(path, text).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_configuration_says_more_than_the_graph() {
+        let config = "max_batch_size: 8 dynamic_batching { } input { name: \"x\" data_type: TYPE_FP32 dims: 4 } \
+                      output { name: \"p\" data_type: TYPE_FP32 dims: 3 label_filename: \"l.txt\" } model_warmup { name: \"w\" }";
+        let files = [("m/config.pbtxt", config), ("m/l.txt", "a\nb\nc\n\n"), ("m/1/weights.bin", ""), ("m/1/notes.txt", "")];
+        let imported = imported(&files);
+        let properties = &imported.schema["input"]["properties"];
+        assert_eq!(properties["x"], json!({"type": "array", "minItems": 4, "maxItems": 4, "items": {"type": "number"}}));
+        assert_eq!(imported.schema["output"]["properties"]["p"]["required"], json!(["a", "b", "c"]));
+        assert_eq!(imported.schema["output"]["properties"]["y"], json!({"type": "integer"}));
+        let expected = json!({"outputs": {"p": {"from": "p", "steps": [{"as_map": {"labels": ["a", "b", "c"]}}]}, "y": {"from": "y"}}});
+        assert_eq!(imported.preprocessing, Some(expected));
+        let batching = imported.serving.unwrap().batching;
+        assert_eq!((batching.max_batch_size, batching.independent_rows), (Some(8), Some(true)));
+        assert_eq!(imported.warnings, ["config.pbtxt: not understood: model_warmup"]);
+        assert!(imported.card.contains("- files that the graph does not name: notes.txt\n"), "{}", imported.card);
+        assert_eq!(imported.provenance.source.as_deref(), Some("Triton model repository, m/1"));
+    }
+
+    #[test]
+    fn without_a_configuration_the_graph_speaks_alone() {
+        let imported = imported(&[]);
+        assert_eq!((&imported.preprocessing, &imported.serving), (&None, &None));
+        assert!(imported.warnings.is_empty() && imported.notes.is_empty());
+        assert_eq!(imported.schema["input"]["properties"]["x"], json!({"type": "array", "items": {"type": "number"}}));
+    }
+
+    #[test]
+    fn labels_that_do_not_fit_are_left_out() {
+        for (labels, expected) in [("a\nb\n", "there are 2"), ("a\nb\na\n", "\"a\" is there twice"), ("", "there are 0")] {
+            let config = "output { name: \"p\" label_filename: \"l.txt\" }";
+            let imported = imported(&[("m/config.pbtxt", config), ("m/l.txt", labels)]);
+            assert_eq!(imported.preprocessing, None);
+            assert!(imported.notes[0].contains(expected), "{:?}", imported.notes);
+        }
+    }
+
+    #[test]
+    fn batching_is_declared_only_where_it_was() {
+        let batching = |config: &str| imported(&[("m/config.pbtxt", config)]).serving.map(|serving| serving.batching);
+        assert_eq!(batching("max_batch_size: 0"), None);
+        let declared = batching("max_batch_size: 8").unwrap();
+        assert_eq!((declared.max_batch_size, declared.independent_rows), (Some(8), None));
+    }
+
+    #[test]
+    fn what_can_be_imported_is_found() {
+        let directory = tempfile::tempdir().unwrap();
+        write(
+            directory.path(),
+            &[
+                ("a/10/model.onnx", ""),
+                ("a/9/model.onnx", ""),
+                ("a/old/model.onnx", ""),
+                ("b/1/model.onnx/model.onnx", ""),
+                ("c/1/model.plan", ""),
+                ("d/config.pbtxt", "backend: \"pytorch\""),
+                ("e/config.pbtxt", ""),
+                ("f g/1/model.onnx", ""),
+                ("docs/readme.txt", ""),
+                (".hidden/1/model.onnx", ""),
+            ],
+        );
+        let found = candidates(directory.path()).unwrap();
+        let told: Vec<(&str, String)> = found
+            .iter()
+            .map(|(label, version)| (label.as_str(), version.as_ref().err().map(ToString::to_string).unwrap_or_default()))
+            .collect();
+        let expected = [
+            ("a/9", ""),
+            ("a/10", ""),
+            ("b/1", ""),
+            ("c/1", "model.onnx: is missing; there is model.plan"),
+            ("d", "config.pbtxt: line 1: `backend` is \"pytorch\""),
+            ("e", "e: holds no version"),
+            ("f g", "f g: is not a model name"),
+        ];
+        assert_eq!(told.len(), expected.len(), "{told:?}");
+        for ((label, error), (expected_label, expected_error)) in told.iter().zip(expected) {
+            assert!(*label == expected_label && error.starts_with(expected_error), "{label}: {error}");
+        }
+        let one = candidates(&directory.path().join("a")).unwrap();
+        assert_eq!(one.iter().map(|(label, _)| label.as_str()).collect::<Vec<_>>(), ["a/9", "a/10"]);
+    }
+}
