@@ -97,7 +97,7 @@ fn from_triton(args: &TritonArgs) -> anyhow::Result<Outcome> {
     let mut importer = Importer::new(&args.to)?;
     for (label, source) in candidates {
         let made = source.map_err(anyhow::Error::new).and_then(|source| {
-            let place = Place { id: &source.id, graph: &source.graph, root: &args.directory };
+            let place = Place { id: &source.id, graph: &source.graph, root: &source.root };
             importer.make(&place, |signature, external| triton::import(&source, signature, external))
         });
         importer.tell(&label, made);
@@ -136,7 +136,8 @@ fn from_mlflow(args: &MlflowArgs) -> anyhow::Result<Outcome> {
 /// The input example that was saved with the model.
 fn example(directory: &Path, model: &MlModel) -> anyhow::Result<Option<Value>> {
     let Some(info) = &model.saved_input_example_info else { return Ok(None) };
-    let Some(path) = info.artifact_path.as_ref().or(info.serving_input_path.as_ref()) else { return Ok(None) };
+    // What its server takes says by its form what it is; the other file needs a guess where it holds a dict of tensors.
+    let Some(path) = info.serving_input_path.as_ref().or(info.artifact_path.as_ref()) else { return Ok(None) };
     if !external::is_inside(Path::new(path)) {
         bail!("\"{path}\" leads out of the directory");
     }

@@ -51,7 +51,7 @@ pub fn draft(signature: &Signature, rows: &[Value]) -> Result<Draft, String> {
     }
     let mut answers = Map::new();
     for spec in &signature.outputs {
-        answers.insert(spec.name.to_string(), tensor_schema(spec)?);
+        answers.insert(spec.name.to_string(), output_schema(spec)?);
     }
     let answered: Vec<Value> = answers.keys().map(|name| json!(name)).collect();
     let output = json!({"type": "object", "properties": answers, "required": answered, "additionalProperties": false});
@@ -298,6 +298,15 @@ fn input_schema(spec: &TensorSpec) -> Result<Value, String> {
     }
 }
 
+/// As the tensor's own; a row of free width that turns out to hold one value is answered as that value.
+fn output_schema(spec: &TensorSpec) -> Result<Value, String> {
+    let mut schema = tensor_schema(spec)?;
+    if spec.shape.row() == [Dim::Any] {
+        schema["type"] = json!(["array", schema["items"]["type"]]);
+    }
+    Ok(schema)
+}
+
 /// The schema of one row of a tensor.
 fn tensor_schema(spec: &TensorSpec) -> Result<Value, String> {
     let kind = match spec.datatype {
@@ -397,6 +406,13 @@ mod tests {
         let expected = json!({"type": "array", "minItems": 8, "maxItems": 8, "items": {"type": "array", "items": {"type": "number"}}});
         assert_eq!(drafted.schema["input"]["properties"]["pixels"], expected);
         assert_eq!(drafted.schema["output"]["properties"]["label"], json!({"type": "integer"}));
+    }
+
+    #[test]
+    fn an_answer_of_free_width_may_be_one_value() {
+        let signature = Signature { inputs: vec![], outputs: vec![spec("y", DataType::Fp32, &[Dim::Any])] };
+        let expected = json!({"type": ["array", "number"], "items": {"type": "number"}});
+        assert_eq!(draft(&signature, &[]).unwrap().schema["output"]["properties"]["y"], expected);
     }
 
     #[test]

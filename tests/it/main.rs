@@ -17,6 +17,7 @@ mod errors;
 mod gate;
 mod harness;
 mod health;
+mod import;
 mod metrics;
 mod pages;
 mod predict;

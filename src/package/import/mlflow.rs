@@ -269,6 +269,7 @@ fn read_rows(example: &Value, fields: &[String], whole: Option<&str>) -> Option<
     }
     match members.get("inputs").or_else(|| members.get("instances")) {
         Some(Value::Array(list)) => list.iter().map(row).collect(),
+        Some(Value::Object(tensors)) if tensors.values().any(|tensor| !tensor.is_array()) => Some(vec![tensors.clone()]),
         Some(Value::Object(tensors)) => {
             let count = tensors.values().map(|tensor| tensor.as_array().map_or(0, Vec::len)).min()?;
             let at = |index: usize| tensors.iter().filter_map(|(name, tensor)| Some((name.clone(), tensor.get(index)?.clone()))).collect();
@@ -384,6 +385,9 @@ mod tests {
             assert_eq!(imported.examples, rows, "{example}");
         }
         let one = imported(Some(signature.clone()), Some(rows[0].clone()), vec![spec("X", DataType::Fp32, &[Dim::Any])]).unwrap();
+        assert_eq!(one.examples, [rows[0].clone()]);
+        let wrapped = json!({"inputs": rows[0]});
+        let one = imported(Some(signature.clone()), Some(wrapped), vec![spec("X", DataType::Fp32, &[Dim::Any])]).unwrap();
         assert_eq!(one.examples, [rows[0].clone()]);
         for odd in [json!("text"), json!([[1, 2, 3]]), json!({"inputs": 3}), json!({"columns": ["a"], "data": [1]}), json!([1])] {
             let imported = imported(Some(signature.clone()), Some(odd.clone()), vec![spec("X", DataType::Fp32, &[Dim::Any])]).unwrap();

@@ -8,7 +8,10 @@ use serde::{
 };
 use serde_json::Value;
 
-use crate::{package::PackageError, tensor::DataType};
+use crate::{
+    package::{PackageError, import::inside},
+    tensor::DataType,
+};
 
 pub const FILE: &str = "MLmodel";
 
@@ -136,6 +139,7 @@ impl MlModel {
             std::io::ErrorKind::NotFound => PackageError::new("mlflow", FILE, missing(directory)),
             _ => PackageError::io(FILE, &error),
         })?;
+        let path = inside(directory, &path)?;
         if metadata.len() > MAX_BYTES {
             return Err(PackageError::new("mlflow", FILE, format!("has {} bytes; at most {MAX_BYTES} are read", metadata.len())));
         }

@@ -12,7 +12,7 @@ use crate::{
         MODEL_FILE, PackageError,
         bare::{self, Bare, CONFIG_FILE},
         draft::draft,
-        import::{Imported, card},
+        import::{Imported, card, inside},
         manifest::Provenance,
         pbtxt::{ConfigTensor, ModelConfig, VersionPolicy},
         serving::{Serving, ServingBatching},
@@ -28,6 +28,8 @@ pub struct Source {
     /// NAME/VERSION.
     pub directory: PathBuf,
     pub graph: PathBuf,
+    /// What was given to import: nothing outside of it is read.
+    pub root: PathBuf,
 }
 
 /// `NAME/VERSION`, or `NAME` where the model as a whole can't be imported, and why not.
@@ -41,13 +43,13 @@ pub fn candidates(directory: &Path) -> Result<Vec<Candidate>, PackageError> {
         // `.` and a link have a name, too.
         let absolute = fs_err::canonicalize(directory).map_err(|error| PackageError::io("", &error))?;
         let name = absolute.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        return versions(&name, directory);
+        return versions(&name, directory, directory);
     }
     let mut candidates = Vec::new();
     for (name, model_directory) in below {
         // A directory of documents is no model.
         if model_directory.join(CONFIG_FILE).exists() || directories(&model_directory)?.iter().any(|(name, _)| is_number(name)) {
-            candidates.extend(versions(&name, &model_directory)?);
+            candidates.extend(versions(&name, &model_directory, directory)?);
         }
     }
     Ok(candidates)
@@ -71,20 +73,21 @@ fn directories(directory: &Path) -> Result<Vec<(String, PathBuf)>, PackageError>
     Ok(found)
 }
 
-fn versions(text: &str, directory: &Path) -> Result<Vec<Candidate>, PackageError> {
+fn versions(text: &str, directory: &Path, root: &Path) -> Result<Vec<Candidate>, PackageError> {
     let fails = |error: PackageError| Ok(vec![(text.to_owned(), Err(error))]);
     let Some(name) = ModelName::parse(text) else {
         return fails(PackageError::new("files", text, "is not a model name ([A-Za-z0-9][A-Za-z0-9._-]*, at most 128)"));
     };
     // A model of another framework is told once, not for each version.
-    if let Err(error) = bare::read_config(directory) {
+    let config = directory.join(CONFIG_FILE);
+    if let Err(error) = if config.exists() { inside(root, &config).and_then(|_| bare::read_config(directory)) } else { Ok(None) } {
         return fails(error);
     }
     let mut candidates = Vec::new();
     for (version, directory) in directories(directory)? {
         let Some(version) = Version::parse(&version).filter(Version::is_number) else { continue };
         let id = ModelId { name: name.clone(), version };
-        candidates.push((id.to_string(), graph(&directory).map(|graph| Source { id, directory, graph })));
+        candidates.push((id.to_string(), graph(&directory).map(|graph| Source { id, directory, graph, root: root.to_path_buf() })));
     }
     if candidates.is_empty() {
         return fails(PackageError::new("files", text, "holds no version; a directory named by a whole number was expected"));
@@ -117,6 +120,9 @@ pub fn import(source: &Source, signature: &Signature, external: &[String]) -> Re
     bare.check(signature)?;
     let none = ModelConfig::default();
     let config = bare.config.as_ref().unwrap_or(&none);
+    for file in config.outputs.iter().filter_map(|output| output.label_filename.as_ref()) {
+        inside(&source.root, &source.directory.with_file_name(file))?;
+    }
     let known = Signature {
         inputs: refine(&signature.inputs, &config.inputs, config.max_batch_size),
         outputs: refine(&signature.outputs, &config.outputs, config.max_batch_size),
