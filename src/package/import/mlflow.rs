@@ -89,6 +89,11 @@ pub fn import(id: &ModelId, model: &MlModel, example: Option<&Value>, signature:
     let params = model.signature.as_ref().and_then(|signature| signature.params.as_deref());
     let warnings: Vec<String> =
         params.map(|_| "MLmodel /signature/params: not taken over; a package has no parameters".to_owned()).into_iter().collect();
+    let golden: Vec<String> = examples
+        .first()
+        .map(|_| "inputs of MLflow's input example, with the answers that ONNX Runtime gave at the import".to_owned())
+        .into_iter()
+        .collect();
     let origin = origin(model);
     Ok(Imported {
         preprocessing,
@@ -97,7 +102,7 @@ pub fn import(id: &ModelId, model: &MlModel, example: Option<&Value>, signature:
             id.name.as_str(),
             &format!("Imported from {origin}, by `predictd import mlflow`."),
             signature,
-            &[("Not taken over", &warnings)],
+            &[("Golden examples", &golden), ("Not taken over", &warnings)],
         ),
         schema: drafted.schema,
         examples,
