@@ -29,7 +29,7 @@ const LAYERS: [(&str, &[&str]); 14] = [
 ];
 
 /// (library, where it may be named).
-const DOORS: [(&str, &[&str]); 14] = [
+const DOORS: [(&str, &[&str]); 15] = [
     ("csv", &["src/package/table.rs"]),
     ("ort", &["src/engine/infer.rs"]),
     ("libloading", &["src/engine/infer.rs"]),
@@ -44,6 +44,7 @@ const DOORS: [(&str, &[&str]); 14] = [
     ("subtle", &["src/api/http/admin/"]),
     ("image", &["src/package/image.rs"]),
     ("jiff", &["src/clock.rs"]),
+    ("serde_norway", &["src/package/import/mlmodel.rs"]),
 ];
 
 fn sources(directory: &Path, found: &mut Vec<PathBuf>) {

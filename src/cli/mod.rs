@@ -10,6 +10,7 @@ macro_rules! say {
 
 mod gate;
 mod health;
+mod import;
 mod init;
 mod inspect;
 mod pack;
@@ -44,6 +45,8 @@ enum Command {
     Serve(serve::Args),
     /// Draft a first package from an ONNX file and a few rows
     Init(init::Args),
+    /// Make packages of what another server or tracker keeps
+    Import(import::Args),
     /// Check a package's parts and write manifest.json
     Pack(pack::Args),
     /// Run the load gate on packages, without a server
@@ -79,6 +82,7 @@ pub fn run() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Serve(args) => serve::run(args),
         Command::Init(args) => init::run(&args),
+        Command::Import(args) => import::run(&args),
         Command::Pack(args) => pack::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Inspect(args) => inspect::run(&args),

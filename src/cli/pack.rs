@@ -9,13 +9,17 @@ use crate::{
     app,
     cli::{ConfigArgs, Outcome},
     clock,
+    config::Config,
     id::{ModelId, ModelName, Version},
     package::{
-        Parts, SCHEMA_FILE,
+        PackageError, Parts, SCHEMA_FILE,
         manifest::{self, Manifest, Provenance},
         normalize::normalize,
     },
-    registry::gate::GateOptions,
+    registry::{
+        gate::{Check, GateOptions},
+        trial::Trial,
+    },
 };
 
 #[derive(clap::Args)]
@@ -51,24 +55,20 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
         say!("schema.json rewritten: $ref and anyOf became what predictd reads");
     }
     let parts = Parts::read(&directory)?;
-    let epoch = std::env::var_os("SOURCE_DATE_EPOCH").and_then(|epoch| epoch.into_string().ok());
     let kept = known.map(|known| known.provenance).unwrap_or_default();
     let provenance = Provenance {
         source: args.source.clone().or(kept.source),
         training_data: args.training_data.clone().or(kept.training_data),
         licence: args.licence.clone().or(kept.licence),
     };
-    let mut manifest = Manifest::of_directory(&directory, &id, clock::now_rfc3339(epoch.as_deref()), provenance)?;
+    let manifest = Manifest::of_directory(&directory, &id, created(), provenance)?;
 
-    let config = args.config.load()?;
-    let library = app::find_library(&config)?;
-    let options = GateOptions { max_batch_size: config.batching_of(id.name.as_str()).max_batch_size, intra_op_threads: 1 };
-    manifest.write(&directory)?;
-    let verdict = app::trial(&config, &library)?.run(&directory, options, &mut |check| {
+    let packer = Packer::new(args.config.load()?)?;
+    let sealed = packer.seal(manifest, &directory, &mut |check| {
         say!("  ok      {:<14} {:>9.1} ms  {}", check.name, check.milliseconds, check.detail);
-    });
-    let verdict = match verdict {
-        Ok(verdict) => verdict,
+    })?;
+    let manifest = match sealed {
+        Ok(manifest) => manifest,
         Err(error) => {
             // A manifest says that the package is whole: this one is not.
             match before {
@@ -79,13 +79,49 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
             return Ok(Outcome::Failed);
         }
     };
-    manifest.runtime.opset = verdict.opset;
-    manifest.write(&directory)?;
     say!("packed {id}: {} files, {}", manifest.files.len(), manifest.digest);
     for hint in hints(&directory, &parts, &manifest) {
         say!("  hint    {hint}");
     }
     Ok(Outcome::Done)
+}
+
+/// The manifest's `created`: now, or what a reproducible build says.
+pub fn created() -> String {
+    let epoch = std::env::var_os("SOURCE_DATE_EPOCH").and_then(|epoch| epoch.into_string().ok());
+    clock::now_rfc3339(epoch.as_deref())
+}
+
+/// Turns a directory of parts into a package.
+pub struct Packer {
+    pub config: Config,
+    trial: Trial,
+}
+
+impl Packer {
+    pub fn new(config: Config) -> anyhow::Result<Packer> {
+        let trial = app::trial(&config, &app::find_library(&config)?)?;
+        Ok(Packer { config, trial })
+    }
+
+    /// Writes the manifest and runs the load gate; what the gate finds out goes into the manifest. The inner error is the
+    /// gate's refusal, after which the manifest is still there.
+    pub fn seal(
+        &self,
+        mut manifest: Manifest,
+        directory: &Path,
+        report: &mut dyn FnMut(Check),
+    ) -> anyhow::Result<Result<Manifest, PackageError>> {
+        let options = GateOptions { max_batch_size: self.config.batching_of(&manifest.name).max_batch_size, intra_op_threads: 1 };
+        manifest.write(directory)?;
+        let verdict = match self.trial.run(directory, options, report) {
+            Ok(verdict) => verdict,
+            Err(error) => return Ok(Err(error)),
+        };
+        manifest.runtime.opset = verdict.opset;
+        manifest.write(directory)?;
+        Ok(Ok(manifest))
+    }
 }
 
 fn identity(args: &Args, directory: &Path, known: Option<&Manifest>) -> anyhow::Result<ModelId> {

@@ -152,3 +152,146 @@ fn read_labels(directory: &Path, file: &str) -> Result<Arc<[String]>, PackageErr
     let labels: Vec<String> = text.lines().take(MAX_LABELS).map(|line| line.trim_end().to_owned()).collect();
     Ok(labels.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{path::Path, sync::Arc};
+
+    use tempfile::TempDir;
+
+    use crate::{
+        id::{ModelId, ModelName, Version},
+        package::{
+            PackageError,
+            bare::{Bare, is_bare, read_config},
+            signature::{Signature, TensorSpec},
+        },
+        tensor::{DataType, Dim, Shape},
+    };
+
+    fn id(version: &str) -> ModelId {
+        ModelId { name: ModelName::parse("m").unwrap(), version: Version::parse(version).unwrap() }
+    }
+
+    fn spec(name: &str, datatype: DataType, dims: &[Dim]) -> TensorSpec {
+        TensorSpec { name: Arc::from(name), datatype, shape: Shape(dims.to_vec()) }
+    }
+
+    /// `x` float32[-1, 4] to `y` float32[`batch`, 3].
+    fn signature(batch: Dim) -> Signature {
+        Signature {
+            inputs: vec![spec("x", DataType::Fp32, &[Dim::Any, Dim::Fixed(4)])],
+            outputs: vec![spec("y", DataType::Fp32, &[batch, Dim::Fixed(3)])],
+        }
+    }
+
+    fn repository(files: &[(&str, &str)]) -> TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        for (file, text) in files.iter().chain(&[("m/1/model.onnx", "graph")]) {
+            let path = directory.path().join(file);
+            fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+            fs_err::write(path, text).unwrap();
+        }
+        directory
+    }
+
+    fn open(directory: &Path) -> Result<Bare, PackageError> {
+        Bare::open(&directory.join("m/1"), &id("1"))
+    }
+
+    fn configured(config: &str) -> Bare {
+        open(repository(&[("m/config.pbtxt", config)]).path()).unwrap()
+    }
+
+    fn refused(files: &[(&str, &str)]) -> String {
+        open(repository(files).path()).err().unwrap().to_string()
+    }
+
+    #[test]
+    fn a_number_a_graph_and_no_manifest_make_it_bare() {
+        let directory =
+            repository(&[("m/2/other.onnx", ""), ("m/3/model.onnx", ""), ("m/3/manifest.json", ""), ("m/1.0.0/model.onnx", "")]);
+        let bare = |version: &str| is_bare(&directory.path().join("m").join(version), &id(version));
+        assert!(bare("1"));
+        assert!(!bare("2"), "no graph");
+        assert!(!bare("3"), "a package");
+        assert!(!bare("1.0.0"), "no number");
+        assert!(!bare("4"), "not there");
+    }
+
+    #[test]
+    fn a_configuration_may_be_missing_but_not_wrong() {
+        let directory = repository(&[("m/config.pbtxt", "max_batch_size: 4"), ("n/config.pbtxt", "name: \"n"), ("o/x", "")]);
+        let read = |name: &str| read_config(&directory.path().join(name));
+        assert_eq!(read("m").unwrap().unwrap().max_batch_size, 4);
+        assert_eq!(read("n").unwrap_err().to_string(), "config.pbtxt: line 1: the text in quotes does not end");
+        assert_eq!(read("o"), Ok(None));
+    }
+
+    #[test]
+    fn a_version_lists_what_lies_there() {
+        let bare = open(repository(&[("m/1/weights.bin", "w"), ("m/config.pbtxt", "name: \"m\"")]).path()).unwrap();
+        assert_eq!(bare.id, id("1"));
+        assert_eq!(bare.manifest.files.keys().collect::<Vec<_>>(), ["model.onnx", "weights.bin"]);
+        assert!(bare.manifest.digest.starts_with("sha256:"));
+        let error = refused(&[("m/config.pbtxt", "name: \"other\"")]);
+        assert_eq!(error, "config.pbtxt: names the model \"other\", but lies in the directory of m");
+    }
+
+    #[test]
+    fn labels_lie_beside_the_configuration() {
+        let config = "output { name: \"y\" label_filename: \"l.txt\" }";
+        let bare = open(repository(&[("m/config.pbtxt", config), ("m/l.txt", "a \nb\r\n\nc")]).path()).unwrap();
+        assert_eq!(bare.labels["y"].as_ref(), ["a", "b", "", "c"]);
+        assert!(refused(&[("m/config.pbtxt", config)]).starts_with("l.txt: can't be read"));
+        for file in ["../l.txt", "/l.txt", "a/l.txt", "a\\\\l.txt", ".l.txt"] {
+            let config = format!("output {{ name: \"y\" label_filename: \"{file}\" }}");
+            assert!(refused(&[("m/config.pbtxt", &config)]).contains("must lie beside it"), "{file}");
+        }
+    }
+
+    #[test]
+    fn rows_share_a_run_only_where_both_allow_it() {
+        let batching = |config: &str, batch: Dim| configured(config).batching(&signature(batch));
+        assert_eq!(batching("max_batch_size: 8 dynamic_batching { }", Dim::Any), Ok(8));
+        for (config, batch, expected) in [
+            ("max_batch_size: 8", Dim::Any, "no dynamic_batching"),
+            ("dynamic_batching { }", Dim::Any, "max_batch_size above 1"),
+            ("max_batch_size: 1 dynamic_batching { }", Dim::Any, "max_batch_size above 1"),
+            ("max_batch_size: 8 dynamic_batching { }", Dim::Fixed(8), "free leading dimension"),
+        ] {
+            let error = batching(config, batch).unwrap_err();
+            assert!(error.contains(expected), "{config}: {error}");
+        }
+        let bare = open(repository(&[]).path()).unwrap();
+        assert!(bare.batching(&signature(Dim::Any)).unwrap_err().contains("does not say"));
+        assert_eq!(bare.check(&signature(Dim::Any)), Ok(()));
+    }
+
+    #[test]
+    fn configuration_and_graph_must_not_contradict_each_other() {
+        let check = |config: &str| configured(config).check(&signature(Dim::Any)).map_err(|error| error.to_string());
+        for good in [
+            "max_batch_size: 8 input { name: \"x\" data_type: TYPE_FP32 dims: 4 }",
+            "max_batch_size: 8 input { name: \"x\" dims: -1 } output { name: \"y\" }",
+            "input { name: \"x\" dims: [ -1, 4 ] } output { name: \"y\" dims: [ 16, 3 ] }",
+            "max_batch_size: 8 output { name: \"y\" dims: [ 3, 1 ] reshape { shape: 3 } }",
+        ] {
+            assert_eq!(check(good), Ok(()), "{good}");
+        }
+        for (bad, expected) in [
+            ("input { name: \"z\" }", "config.pbtxt input z: the graph has no such input; it has x"),
+            (
+                "input { name: \"x\" data_type: TYPE_INT64 dims: [ -1, 4 ] }",
+                "config.pbtxt input x: says int64[-1, 4]; the graph has float32[-1, 4]",
+            ),
+            ("input { name: \"x\" dims: 4 }", "config.pbtxt input x: says float32[4]; the graph has float32[-1, 4]"),
+            (
+                "max_batch_size: 8 output { name: \"y\" dims: 5 }",
+                "config.pbtxt output y: says float32[-1, 5]; the graph has float32[-1, 3]",
+            ),
+        ] {
+            assert_eq!(check(bad), Err(expected.to_owned()), "{bad}");
+        }
+    }
+}

@@ -51,7 +51,7 @@ pub fn draft(signature: &Signature, rows: &[Value]) -> Result<Draft, String> {
     }
     let mut answers = Map::new();
     for spec in &signature.outputs {
-        answers.insert(spec.name.to_string(), tensor_schema(spec)?);
+        answers.insert(spec.name.to_string(), output_schema(spec)?);
     }
     let answered: Vec<Value> = answers.keys().map(|name| json!(name)).collect();
     let output = json!({"type": "object", "properties": answers, "required": answered, "additionalProperties": false});
@@ -272,7 +272,39 @@ fn image_steps(spec: &TensorSpec, notes: &mut Vec<String>) -> Vec<Value> {
 }
 
 fn graph_properties(inputs: &[TensorSpec]) -> Result<Properties, String> {
-    inputs.iter().map(|spec| Ok((spec.name.to_string(), tensor_schema(spec)?))).collect()
+    inputs.iter().map(|spec| Ok((spec.name.to_string(), input_schema(spec)?))).collect()
+}
+
+/// As the tensor's own, but for what no field can hold: a column of arrays has numbers.
+fn input_schema(spec: &TensorSpec) -> Result<Value, String> {
+    let is_array = !matches!(spec.shape.row(), [] | [Dim::Fixed(1)]);
+    match spec.datatype {
+        DataType::Bytes if is_array && spec.shape.row() != [Dim::Any] => {
+            Err(format!("the graph's input {} takes {spec}; a field gives one text a row", spec.name))
+        }
+        // A free width may be 1.
+        DataType::Bytes => Ok(json!({"type": "string"})),
+        DataType::Bool if is_array => {
+            let mut schema = tensor_schema(&TensorSpec { datatype: DataType::Uint8, ..spec.clone() })?;
+            let mut items = &mut schema;
+            while items["type"] == "array" {
+                items = &mut items["items"];
+            }
+            items["minimum"] = json!(0);
+            items["maximum"] = json!(1);
+            Ok(schema)
+        }
+        _ => tensor_schema(spec),
+    }
+}
+
+/// As the tensor's own; a row of free width that turns out to hold one value is answered as that value.
+fn output_schema(spec: &TensorSpec) -> Result<Value, String> {
+    let mut schema = tensor_schema(spec)?;
+    if spec.shape.row() == [Dim::Any] {
+        schema["type"] = json!(["array", schema["items"]["type"]]);
+    }
+    Ok(schema)
 }
 
 /// The schema of one row of a tensor.
@@ -374,5 +406,22 @@ mod tests {
         let expected = json!({"type": "array", "minItems": 8, "maxItems": 8, "items": {"type": "array", "items": {"type": "number"}}});
         assert_eq!(drafted.schema["input"]["properties"]["pixels"], expected);
         assert_eq!(drafted.schema["output"]["properties"]["label"], json!({"type": "integer"}));
+    }
+
+    #[test]
+    fn an_answer_of_free_width_may_be_one_value() {
+        let signature = Signature { inputs: vec![], outputs: vec![spec("y", DataType::Fp32, &[Dim::Any])] };
+        let expected = json!({"type": ["array", "number"], "items": {"type": "number"}});
+        assert_eq!(draft(&signature, &[]).unwrap().schema["output"]["properties"]["y"], expected);
+    }
+
+    #[test]
+    fn what_no_field_can_hold_is_drafted_otherwise_or_refused() {
+        let bools = Signature { inputs: vec![spec("mask", DataType::Bool, &[Dim::Fixed(2)])], outputs: vec![] };
+        let expected = json!({"type": "array", "minItems": 2, "maxItems": 2, "items": {"type": "integer", "minimum": 0, "maximum": 1}});
+        assert_eq!(draft(&bools, &[]).unwrap().schema["input"]["properties"]["mask"], expected);
+        let texts = |row: &[Dim]| Signature { inputs: vec![spec("t", DataType::Bytes, row)], outputs: vec![] };
+        assert!(draft(&texts(&[Dim::Fixed(2)]), &[]).unwrap_err().contains("one text a row"));
+        assert_eq!(draft(&texts(&[Dim::Any]), &[]).unwrap().schema["input"]["properties"]["t"], json!({"type": "string"}));
     }
 }

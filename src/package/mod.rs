@@ -10,6 +10,7 @@ pub mod fields;
 mod formats;
 pub mod golden;
 mod image;
+pub mod import;
 mod json;
 pub mod manifest;
 pub mod normalize;

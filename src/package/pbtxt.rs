@@ -29,6 +29,8 @@ pub struct ConfigTensor {
     pub name: String,
     pub datatype: Option<DataType>,
     pub dims: Vec<Dim>,
+    /// The graph's own dimensions, where callers are promised others: a list of no dimensions can't be written as `dims`.
+    pub reshape: Option<Vec<Dim>>,
     pub label_filename: Option<String>,
 }
 
@@ -61,10 +63,10 @@ pub struct PbtxtError {
 type Result<T> = std::result::Result<T, PbtxtError>;
 
 impl ConfigTensor {
-    /// The whole shape, with the batch dimension that `dims` leave out.
+    /// The whole shape in the graph, with the batch dimension that `dims` leave out.
     pub fn shape(&self, max_batch_size: usize) -> Shape {
         let batch = (max_batch_size > 0).then_some(Dim::Any);
-        Shape(batch.into_iter().chain(self.dims.iter().copied()).collect())
+        Shape(batch.into_iter().chain(self.reshape.as_ref().unwrap_or(&self.dims).iter().copied()).collect())
     }
 }
 
@@ -119,7 +121,7 @@ fn count(word: &str, line: usize, name: &str) -> Result<usize> {
 }
 
 fn tensor(fields: Vec<Field>, side: &str, line: usize, ignored: &mut Vec<String>) -> Result<ConfigTensor> {
-    let mut tensor = ConfigTensor { name: String::new(), datatype: None, dims: Vec::new(), label_filename: None };
+    let mut tensor = ConfigTensor { name: String::new(), datatype: None, dims: Vec::new(), reshape: None, label_filename: None };
     for Field { name, line, value } in fields {
         match (name.as_str(), value) {
             ("name", Value::Text(text)) => tensor.name = text,
@@ -131,11 +133,16 @@ fn tensor(fields: Vec<Field>, side: &str, line: usize, ignored: &mut Vec<String>
                 };
                 tensor.datatype = Some(known.ok_or_else(|| PbtxtError { line, detail: format!("unknown data_type {word}") })?);
             }
-            ("dims", Value::Word(word)) => tensor.dims.push(match word.parse::<i64>() {
-                Ok(-1) => Dim::Any,
-                Ok(dim) if dim >= 0 => Dim::Fixed(dim as usize),
-                _ => return Err(PbtxtError { line, detail: format!("dims must be -1 or more, is {word}") }),
-            }),
+            ("dims", Value::Word(word)) => tensor.dims.push(dim(&word, line)?),
+            ("reshape", Value::Message(fields)) => {
+                // Read to compare with the graph; callers see the graph's shape all the same.
+                ignore(ignored, format!("{side}.{name}"));
+                let words = fields.into_iter().filter_map(|field| match field.value {
+                    Value::Word(word) if field.name == "shape" => Some(dim(&word, line)),
+                    _ => None,
+                });
+                tensor.reshape = Some(words.collect::<Result<_>>()?);
+            }
             ("label_filename", Value::Text(text)) => tensor.label_filename = Some(text),
             ("format", Value::Word(word)) if word == "FORMAT_NONE" => {}
             _ => ignore(ignored, format!("{side}.{name}")),
@@ -145,6 +152,14 @@ fn tensor(fields: Vec<Field>, side: &str, line: usize, ignored: &mut Vec<String>
         return Err(PbtxtError { line, detail: format!("an {side} has no name") });
     }
     Ok(tensor)
+}
+
+fn dim(word: &str, line: usize) -> Result<Dim> {
+    match word.parse::<i64>() {
+        Ok(-1) => Ok(Dim::Any),
+        Ok(dim) if dim >= 0 => Ok(Dim::Fixed(dim as usize)),
+        _ => Err(PbtxtError { line, detail: format!("dims must be -1 or more, is {word}") }),
+    }
 }
 
 fn batching(fields: Vec<Field>, ignored: &mut Vec<String>) -> Result<DynamicBatching> {
@@ -365,6 +380,16 @@ mod tests {
         assert_eq!(config.instance_count, Some(3));
         assert_eq!(config.version_policy, VersionPolicy::Specific(vec![1, 3]));
         assert_eq!(config.ignored, ["dynamic_batching.preferred_batch_size", "instance_group.kind", "optimization", "parameters"]);
+    }
+
+    #[test]
+    fn a_reshaped_tensor_has_the_graphs_shape() {
+        let config =
+            parse("output [ { name: \"label\" dims: [ 1 ] reshape { shape: [ ] } }, { name: \"p\" dims: 4 reshape: { shape: [2, 2] } } ]")
+                .unwrap();
+        assert_eq!(config.outputs[0].shape(8).to_string(), "[-1]");
+        assert_eq!(config.outputs[1].shape(0).to_string(), "[2, 2]");
+        assert_eq!(config.ignored, ["output.reshape"]);
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod fuzz;
 mod gate;
 mod harness;
 mod health;
+mod import;
 mod metrics;
 mod pages;
 mod predict;

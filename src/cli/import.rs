@@ -1,0 +1,303 @@
+//! `predictd import`: packages of what another server or tracker keeps.
+
+use std::{
+    io::Read,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, bail};
+use serde_json::{Value, json};
+
+use crate::{
+    app,
+    cli::{
+        ConfigArgs, Outcome,
+        pack::{self, Packer},
+    },
+    engine::{
+        Engine,
+        infer::{OnnxEngine, OnnxFactory, Runtime},
+    },
+    id::{ModelId, ModelName, Version},
+    package::{
+        GOLDEN_FILE, MODEL_FILE, PackageError, Parts, Transform,
+        decode::{DecodeError, decode_instance},
+        import::{Imported, copy_graph, external, mlflow, mlmodel::MlModel, triton},
+        manifest::Manifest,
+        signature::Signature,
+    },
+    registry::gate::OWN_LIMITS,
+};
+
+/// An input example is a few rows.
+const MAX_EXAMPLE_BYTES: u64 = 16 << 20;
+
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    from: From,
+}
+
+#[derive(clap::Subcommand)]
+enum From {
+    /// A model repository (NAME/config.pbtxt, NAME/VERSION/model.onnx), or one model's directory in it
+    Triton(TritonArgs),
+    /// A model that MLflow saved with the flavor onnx: a directory with MLmodel
+    Mlflow(MlflowArgs),
+}
+
+#[derive(clap::Args)]
+struct TritonArgs {
+    /// The repository, or one model's directory
+    #[arg(value_name = "DIR")]
+    directory: PathBuf,
+    #[command(flatten)]
+    to: ToArgs,
+}
+
+#[derive(clap::Args)]
+struct MlflowArgs {
+    /// The model's directory
+    #[arg(value_name = "DIR")]
+    directory: PathBuf,
+    /// Name of the model; the directory's or MLflow's without this
+    #[arg(long)]
+    name: Option<String>,
+    /// Semantic version of the package
+    #[arg(long, alias = "model-version", default_value = "1.0.0")]
+    version: String,
+    #[command(flatten)]
+    to: ToArgs,
+}
+
+#[derive(clap::Args)]
+struct ToArgs {
+    /// Where the packages are made, NAME/VERSION each
+    #[arg(long, value_name = "DIR", default_value = "models")]
+    output: PathBuf,
+    /// For programs: one JSON object a version
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+pub fn run(args: &Args) -> anyhow::Result<Outcome> {
+    match &args.from {
+        From::Triton(args) => from_triton(args),
+        From::Mlflow(args) => from_mlflow(args),
+    }
+}
+
+fn from_triton(args: &TritonArgs) -> anyhow::Result<Outcome> {
+    let candidates = triton::candidates(&args.directory)?;
+    if candidates.is_empty() {
+        bail!("{} holds no model; NAME/config.pbtxt and NAME/VERSION/{MODEL_FILE} were expected", args.directory.display());
+    }
+    let mut importer = Importer::new(&args.to)?;
+    for (label, source) in candidates {
+        let made = source.map_err(anyhow::Error::new).and_then(|source| {
+            let place = Place { id: &source.id, graph: &source.graph, root: &source.root };
+            importer.make(&place, |signature, external| triton::import(&source, signature, external))
+        });
+        importer.tell(&label, made);
+    }
+    Ok(importer.end())
+}
+
+fn from_mlflow(args: &MlflowArgs) -> anyhow::Result<Outcome> {
+    let version = Version::parse(&args.version).with_context(|| format!("\"{}\" is not a semantic version like 1.0.0", args.version))?;
+    let model = MlModel::read(&args.directory)?;
+    let data = Path::new(&mlflow::flavor(&model)?.data);
+    if !external::is_inside(data) {
+        bail!("MLmodel /flavors/onnx/data: \"{}\" leads out of the directory", data.display());
+    }
+    let name = match &args.name {
+        Some(name) => ModelName::parse(name),
+        None => mlflow::name(&model, &fs_err::canonicalize(&args.directory)?.file_name().unwrap_or_default().to_string_lossy()),
+    };
+    let name = name.context("no model name ([A-Za-z0-9][A-Za-z0-9._-]*, at most 128) could be made; give another --name")?;
+    let id = ModelId { name, version };
+    let (example, unread) = match example(&args.directory, &model) {
+        Ok(example) => (example, None),
+        Err(error) => (None, Some(format!("the input example was left out: {error:#}"))),
+    };
+    let mut importer = Importer::new(&args.to)?;
+    let place = Place { id: &id, graph: &args.directory.join(data), root: &args.directory };
+    let made = importer.make(&place, |signature, _| {
+        let mut imported = mlflow::import(&id, &model, example.as_ref(), signature)?;
+        imported.warnings.extend(unread);
+        Ok(imported)
+    });
+    importer.tell(&id.to_string(), made);
+    Ok(importer.end())
+}
+
+/// The input example that was saved with the model.
+fn example(directory: &Path, model: &MlModel) -> anyhow::Result<Option<Value>> {
+    let Some(info) = &model.saved_input_example_info else { return Ok(None) };
+    // What its server takes says by its form what it is; the other file needs a guess where it holds a dict of tensors.
+    let Some(path) = info.serving_input_path.as_ref().or(info.artifact_path.as_ref()) else { return Ok(None) };
+    if !external::is_inside(Path::new(path)) {
+        bail!("\"{path}\" leads out of the directory");
+    }
+    let file = fs_err::canonicalize(directory.join(path))?;
+    if !file.starts_with(fs_err::canonicalize(directory)?) {
+        bail!("\"{path}\" leads out of the directory");
+    }
+    let mut text = Vec::new();
+    fs_err::File::open(&file)?.take(MAX_EXAMPLE_BYTES + 1).read_to_end(&mut text)?;
+    if text.len() as u64 > MAX_EXAMPLE_BYTES {
+        bail!("{path} has more than {MAX_EXAMPLE_BYTES} bytes");
+    }
+    serde_json::from_slice(&text).map(Some).with_context(|| format!("{path} is not JSON"))
+}
+
+/// What a package is made of.
+struct Place<'a> {
+    id: &'a ModelId,
+    graph: &'a Path,
+    /// Nothing outside this directory is read.
+    root: &'a Path,
+}
+
+/// A finished package.
+struct Made {
+    directory: PathBuf,
+    digest: String,
+    golden: usize,
+    imported: Imported,
+}
+
+struct Importer<'a> {
+    to: &'a ToArgs,
+    packer: Packer,
+    runtime: Runtime,
+    made: usize,
+    /// Packages that nothing proves.
+    without_golden: usize,
+    failed: usize,
+}
+
+impl<'a> Importer<'a> {
+    fn new(to: &'a ToArgs) -> anyhow::Result<Importer<'a>> {
+        let config = to.config.load()?;
+        let runtime = Runtime::load(&app::find_library(&config)?)?;
+        Ok(Importer { to, packer: Packer::new(config)?, runtime, made: 0, without_golden: 0, failed: 0 })
+    }
+
+    /// Makes a package aside, lets the gate judge it, and moves it to its place whole.
+    fn make(
+        &self,
+        place: &Place<'_>,
+        import: impl FnOnce(&Signature, &[String]) -> Result<Imported, PackageError>,
+    ) -> anyhow::Result<Made> {
+        let directory = self.to.output.join(place.id.name.as_str()).join(place.id.version.as_str());
+        if fs_err::symlink_metadata(&directory).is_ok() {
+            bail!("{} is there already; nothing was changed", directory.display());
+        }
+        let staging = Staging::create(&self.to.output, place.id)?;
+        let external = copy_graph(place.graph, place.root, &staging.0)?;
+        let (_, mut engine) = OnnxFactory::open(&self.runtime, &staging.0.join(MODEL_FILE), 1)?;
+        let signature = std::sync::Arc::clone(engine.signature());
+        let mut imported = import(&signature, &external)?;
+        imported.write(&staging.0)?;
+        let parts = Parts::read(&staging.0)?;
+        let golden = golden(&parts, &parts.bind(&signature)?, &mut engine, &mut imported);
+        if !golden.is_empty() {
+            fs_err::write(staging.0.join(GOLDEN_FILE), golden.iter().map(|line| format!("{line}\n")).collect::<String>())?;
+        }
+        drop(engine);
+        let manifest = Manifest::of_directory(&staging.0, place.id, pack::created(), imported.provenance.clone())?;
+        let manifest = self.packer.seal(manifest, &staging.0, &mut |_| {})??;
+        directory.parent().map_or(Ok(()), fs_err::create_dir_all)?;
+        fs_err::rename(&staging.0, &directory)?;
+        Ok(Made { directory, digest: manifest.digest, golden: golden.len(), imported })
+    }
+
+    fn tell(&mut self, label: &str, made: anyhow::Result<Made>) {
+        match made {
+            Ok(made) => {
+                self.made += 1;
+                self.without_golden += usize::from(made.golden == 0);
+                let Imported { warnings, notes, .. } = &made.imported;
+                for warning in warnings {
+                    eprintln!("predictd: warning: {label}: {warning}");
+                }
+                if self.to.json {
+                    let package = made.directory.to_string_lossy();
+                    say!(
+                        "{}",
+                        json!({"model": label, "imported": true, "package": package, "digest": made.digest, "golden": made.golden, "warnings": warnings, "notes": notes})
+                    );
+                    return;
+                }
+                say!("imported {}  {}, {} golden examples", made.directory.display(), made.digest, made.golden);
+                for note in notes {
+                    say!("  check   {note}");
+                }
+            }
+            Err(error) => {
+                self.failed += 1;
+                if self.to.json {
+                    say!("{}", json!({"model": label, "imported": false, "error": format!("{error:#}")}));
+                } else {
+                    say!("FAILED   {label}: {error:#}");
+                }
+            }
+        }
+    }
+
+    fn end(&self) -> Outcome {
+        if self.made > 0 && !self.to.json {
+            let output = self.to.output.display();
+            say!("next:\n  predictd verify {output}\n  predictd serve --models {output}");
+            if self.without_golden > 0 {
+                say!("  write {GOLDEN_FILE}: lines of {{\"input\": ..., \"output\": ...}} with the answers that training saw; pack again");
+            }
+        }
+        if self.failed == 0 { Outcome::Done } else { Outcome::Failed }
+    }
+}
+
+/// A directory that goes when its package did not become one. Its name begins with a dot: no server looks at it.
+struct Staging(PathBuf);
+
+impl Staging {
+    fn create(output: &Path, id: &ModelId) -> anyhow::Result<Staging> {
+        let directory = output.join(format!(".import-{}-{}-{}", id.name, id.version, std::process::id()));
+        fs_err::create_dir_all(&directory)?;
+        Ok(Staging(directory))
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        // After the move there is nothing here.
+        let _ = fs_err::remove_dir_all(&self.0);
+    }
+}
+
+/// What the model answers to the instances that came along; those that have no answer are left out, and why is noted.
+fn golden(parts: &Parts, transform: &Transform, engine: &mut OnnxEngine, imported: &mut Imported) -> Vec<Value> {
+    let mut lines = Vec::new();
+    for (index, input) in imported.examples.iter().enumerate() {
+        match answer(parts, transform, engine, input) {
+            Ok(output) => lines.push(json!({"input": input, "output": output})),
+            Err(detail) => imported.notes.push(format!("row {} of the input example was left out: {detail}", index + 1)),
+        }
+    }
+    lines
+}
+
+fn answer(parts: &Parts, transform: &Transform, engine: &mut OnnxEngine, input: &Value) -> Result<Value, String> {
+    let columns = decode_instance(&parts.input, input.to_string().as_bytes(), &OWN_LIMITS).map_err(|error| match error {
+        DecodeError::Malformed { detail } => detail,
+        DecodeError::Invalid { faults, .. } => {
+            faults.first().map(|fault| format!("{} {}", fault.pointer, fault.detail)).unwrap_or_default()
+        }
+    })?;
+    let tensors = transform.prepare(&columns).map_err(|faults| faults.first().map(|fault| fault.detail.clone()).unwrap_or_default())?;
+    let outputs = engine.run(&tensors).map_err(|error| error.to_string())?;
+    transform.interpret(&outputs, 1).map(|outputs| outputs.to_value(0)).map_err(|fault| fault.to_string())
+}

@@ -1,0 +1,310 @@
+//! `MLmodel`: what MLflow writes beside a model, as far as it matters here. The only file that reads YAML.
+
+use std::{fmt, path::Path};
+
+use serde::{
+    Deserialize,
+    de::{Error as _, IgnoredAny, MapAccess, Visitor},
+};
+use serde_json::Value;
+
+use crate::{
+    package::{PackageError, import::inside},
+    tensor::DataType,
+};
+
+pub const FILE: &str = "MLmodel";
+
+/// MLflow's are a few kilobytes. The limit also bounds what YAML's aliases can make of the text: no field here takes more
+/// than a text, and there are few fields.
+const MAX_BYTES: u64 = 1 << 20;
+
+const MAX_FLAVORS: usize = 100;
+
+/// Arrays of arrays of arrays are nobody's column.
+const MAX_DEPTH: usize = 8;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct MlModel {
+    pub artifact_path: Option<String>,
+    pub run_id: Option<String>,
+    pub model_id: Option<String>,
+    pub utc_time_created: Option<String>,
+    pub mlflow_version: Option<String>,
+    pub flavors: Flavors,
+    pub signature: Option<SignatureTexts>,
+    pub saved_input_example_info: Option<ExampleInfo>,
+}
+
+/// The names of all flavors, and the one that is read.
+#[derive(Debug, Default)]
+pub struct Flavors {
+    pub names: Vec<String>,
+    pub onnx: Option<OnnxFlavor>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct OnnxFlavor {
+    /// The graph, relative to the directory.
+    pub data: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct SignatureTexts {
+    /// JSON.
+    pub inputs: Option<String>,
+    pub params: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct ExampleInfo {
+    pub artifact_path: Option<String>,
+    pub serving_input_path: Option<String>,
+}
+
+/// The inputs that a signature declares.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Inputs {
+    Columns(Vec<ColumnSpec>),
+    Tensors(Vec<DeclaredTensor>),
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct ColumnSpec {
+    pub name: Option<String>,
+    pub kind: ColumnType,
+    pub required: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ColumnType {
+    Boolean,
+    Integer,
+    Long,
+    Float,
+    Double,
+    String,
+    Binary,
+    Datetime,
+    Array(Box<ColumnType>),
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct DeclaredTensor {
+    pub name: Option<String>,
+    /// `None` for types that only NumPy has.
+    pub datatype: Option<DataType>,
+    pub shape: Vec<i64>,
+}
+
+impl<'de> Deserialize<'de> for Flavors {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Flavors, D::Error> {
+        struct Names;
+        impl<'de> Visitor<'de> for Names {
+            type Value = Flavors;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map of flavors")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Flavors, A::Error> {
+                let mut flavors = Flavors::default();
+                while let Some(name) = map.next_key::<String>()? {
+                    match name.as_str() {
+                        "onnx" => flavors.onnx = Some(map.next_value()?),
+                        _ => {
+                            map.next_value::<IgnoredAny>()?;
+                        }
+                    }
+                    flavors.names.push(name);
+                    if flavors.names.len() > MAX_FLAVORS {
+                        return Err(A::Error::custom(format_args!("there are more than {MAX_FLAVORS}")));
+                    }
+                }
+                Ok(flavors)
+            }
+        }
+        deserializer.deserialize_map(Names)
+    }
+}
+
+impl MlModel {
+    /// Reads `MLmodel` of a directory.
+    pub fn read(directory: &Path) -> Result<MlModel, PackageError> {
+        let path = directory.join(FILE);
+        let metadata = fs_err::metadata(&path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => PackageError::new("mlflow", FILE, missing(directory)),
+            _ => PackageError::io(FILE, &error),
+        })?;
+        let path = inside(directory, &path)?;
+        if metadata.len() > MAX_BYTES {
+            return Err(PackageError::new("mlflow", FILE, format!("has {} bytes; at most {MAX_BYTES} are read", metadata.len())));
+        }
+        MlModel::parse(&fs_err::read_to_string(&path).map_err(|error| PackageError::io(FILE, &error))?)
+    }
+
+    fn parse(text: &str) -> Result<MlModel, PackageError> {
+        serde_norway::from_str(text).map_err(|error| PackageError::new("mlflow", FILE, format!("can't be read as YAML: {error}")))
+    }
+
+    /// The inputs of the signature; `None` where the model was logged without one.
+    pub fn inputs(&self) -> Result<Option<Inputs>, PackageError> {
+        let Some(text) = self.signature.as_ref().and_then(|signature| signature.inputs.as_deref()) else { return Ok(None) };
+        parse_inputs(text).map(Some).map_err(|detail| PackageError::new("mlflow", FILE, detail).at("/signature/inputs"))
+    }
+}
+
+/// People give the run's directory, and the model lies one below.
+fn missing(directory: &Path) -> String {
+    let entries = fs_err::read_dir(directory).into_iter().flatten().flatten();
+    let below = entries.map(|entry| entry.path()).find(|path| path.join(FILE).is_file());
+    let hint = below.map(|path| format!("; there is one in {}", path.display())).unwrap_or_default();
+    format!("is missing; give the directory that holds it{hint}")
+}
+
+/// One entry of a signature, in the JSON that MLflow writes.
+#[derive(Deserialize)]
+struct Entry {
+    /// A number where a frame's columns had none.
+    name: Option<Value>,
+    #[serde(flatten)]
+    kind: EntryType,
+    required: Option<bool>,
+    /// Older than `required`.
+    optional: Option<bool>,
+    #[serde(rename = "tensor-spec")]
+    tensor_spec: Option<TensorEntry>,
+}
+
+#[derive(Deserialize)]
+struct EntryType {
+    #[serde(rename = "type")]
+    name: String,
+    items: Option<Box<EntryType>>,
+}
+
+#[derive(Deserialize)]
+struct TensorEntry {
+    dtype: String,
+    shape: Vec<i64>,
+}
+
+fn parse_inputs(text: &str) -> Result<Inputs, String> {
+    let entries: Vec<Entry> = serde_json::from_str(text).map_err(|error| format!("is no list of columns or tensors: {error}"))?;
+    if entries.is_empty() {
+        return Err("is empty".to_owned());
+    }
+    let name = |name: Option<Value>| name.map(|name| name.as_str().map_or_else(|| name.to_string(), str::to_owned));
+    if entries.iter().all(|entry| entry.kind.name == "tensor") {
+        let tensor = |entry: Entry| {
+            let spec = entry.tensor_spec.ok_or("has a tensor without \"tensor-spec\"")?;
+            Ok(DeclaredTensor { name: name(entry.name), datatype: DataType::from_numpy_name(&spec.dtype), shape: spec.shape })
+        };
+        return entries.into_iter().map(tensor).collect::<Result<_, String>>().map(Inputs::Tensors);
+    }
+    let column = |entry: Entry| {
+        let name = name(entry.name);
+        let label = name.as_deref().unwrap_or("without a name");
+        let kind = column_type(&entry.kind, 0).map_err(|unknown| {
+            format!("column \"{label}\" has the type {unknown}; expected boolean, integer, long, float, double, string, binary, datetime or an array of one")
+        })?;
+        let required = entry.required.unwrap_or(!entry.optional.unwrap_or(false));
+        Ok(ColumnSpec { name, kind, required })
+    };
+    entries.into_iter().map(column).collect::<Result<_, String>>().map(Inputs::Columns)
+}
+
+fn column_type(entry: &EntryType, depth: usize) -> Result<ColumnType, String> {
+    Ok(match (entry.name.as_str(), &entry.items) {
+        ("boolean", _) => ColumnType::Boolean,
+        ("integer", _) => ColumnType::Integer,
+        ("long", _) => ColumnType::Long,
+        ("float", _) => ColumnType::Float,
+        ("double", _) => ColumnType::Double,
+        ("string", _) => ColumnType::String,
+        ("binary", _) => ColumnType::Binary,
+        ("datetime", _) => ColumnType::Datetime,
+        ("array", Some(items)) if depth < MAX_DEPTH => ColumnType::Array(Box::new(column_type(items, depth + 1)?)),
+        (unknown, _) => return Err(unknown.to_owned()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        package::import::mlmodel::{ColumnSpec, ColumnType, DeclaredTensor, Inputs, MlModel, parse_inputs},
+        tensor::DataType,
+    };
+
+    #[test]
+    fn what_mlflow_writes() {
+        let model = MlModel::parse(
+            "artifact_path: model\nflavors:\n  onnx:\n    code: null\n    data: model.onnx\n    onnx_version: 1.16.1\n    providers:\n    - CUDAExecutionProvider\n    \
+             - CPUExecutionProvider\n  python_function:\n    data: model.onnx\n    loader_module: mlflow.onnx\nmlflow_version: 2.14.1\nmodel_uuid: 0f\nrun_id: 7e\n\
+             signature:\n  inputs: '[{\"type\": \"double\", \"name\": \"a\", \"required\": true}]'\n  outputs: null\n  params: null\nutc_time_created: '2026-11-20 08:15:30.123456'\n",
+        )
+        .unwrap();
+        assert_eq!(model.flavors.names, ["onnx", "python_function"]);
+        assert_eq!(model.flavors.onnx.as_ref().unwrap().data, "model.onnx");
+        assert_eq!((model.run_id.as_deref(), model.mlflow_version.as_deref()), (Some("7e"), Some("2.14.1")));
+        let column = ColumnSpec { name: Some("a".to_owned()), kind: ColumnType::Double, required: true };
+        assert_eq!(model.inputs().unwrap(), Some(Inputs::Columns(vec![column])));
+    }
+
+    #[test]
+    fn columns_and_tensors() {
+        let column = |name: &str, kind, required| ColumnSpec { name: Some(name.to_owned()), kind, required };
+        let columns = parse_inputs(
+            r#"[{"type": "long", "name": "a"}, {"type": "datetime", "name": "b", "required": false}, {"type": "string", "name": 3, "optional": true},
+                {"type": "array", "items": {"type": "float"}, "name": "d", "required": true}]"#,
+        );
+        let expected = vec![
+            column("a", ColumnType::Long, true),
+            column("b", ColumnType::Datetime, false),
+            column("3", ColumnType::String, false),
+            column("d", ColumnType::Array(Box::new(ColumnType::Float)), true),
+        ];
+        assert_eq!(columns, Ok(Inputs::Columns(expected)));
+        let tensors = parse_inputs(r#"[{"type": "tensor", "tensor-spec": {"dtype": "float32", "shape": [-1, 28, 28]}}]"#);
+        let expected = DeclaredTensor { name: None, datatype: Some(DataType::Fp32), shape: vec![-1, 28, 28] };
+        assert_eq!(tensors, Ok(Inputs::Tensors(vec![expected])));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (text, expected) in [
+            ("{}", "no list"),
+            ("[]", "is empty"),
+            (r#"[{"name": "a"}]"#, "type"),
+            (r#"[{"type": "tensor"}]"#, "tensor-spec"),
+            (r#"[{"type": "object", "properties": {}, "name": "a"}]"#, "column \"a\" has the type object"),
+            (r#"[{"type": "array", "name": "a"}]"#, "type array"),
+        ] {
+            let error = parse_inputs(text).unwrap_err();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+        for text in ["a: [", "- a", "flavors: 3", "flavors: {onnx: {}}", "a: b: c"] {
+            let error = MlModel::parse(text).unwrap_err().to_string();
+            assert!(error.starts_with("MLmodel: can't be read as YAML"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn aliases_do_not_multiply() {
+        // A billion laughs: nothing here keeps what it would become.
+        let mut bomb = "a0: &a0 [lol, lol, lol, lol, lol, lol, lol, lol, lol, lol]\n".to_owned();
+        for level in 1..30 {
+            let list = vec![format!("*a{}", level - 1); 10].join(", ");
+            bomb += &format!("a{level}: &a{level} [{list}]\n");
+        }
+        let model = MlModel::parse(&(bomb.clone() + "run_id: r\n")).unwrap();
+        assert_eq!(model.run_id.as_deref(), Some("r"));
+        assert!(MlModel::parse(&(bomb.clone() + "run_id: *a29\n")).is_err());
+        assert!(MlModel::parse(&(bomb + "flavors: {onnx: *a29}\n")).is_err());
+        let many: String = (0..1000).map(|index| format!("  f{index}: *x\n")).collect();
+        assert!(MlModel::parse(&format!("x: &x {}\nflavors:\n{many}", "y".repeat(10_000))).unwrap_err().to_string().contains("more than"));
+    }
+}

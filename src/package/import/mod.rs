@@ -1,0 +1,158 @@
+//! Import: packages made of what people already have. What was read goes in, a package's documents come out; `cli::import`
+//! runs the graph.
+
+pub mod external;
+pub mod mlflow;
+pub mod mlmodel;
+pub mod triton;
+
+use std::{fmt::Write, path::Path};
+
+use serde_json::Value;
+
+use crate::package::{
+    MODEL_FILE, PREPROCESSING_FILE, PackageError, SCHEMA_FILE,
+    manifest::{self, Provenance},
+    serving::Serving,
+    signature::Signature,
+};
+
+/// Files of a package that external data must not lie over.
+const OWN_FILES: [&str; 9] = [
+    MODEL_FILE,
+    SCHEMA_FILE,
+    PREPROCESSING_FILE,
+    manifest::FILE,
+    crate::package::GOLDEN_FILE,
+    "serving.json",
+    "evaluation.json",
+    "profile.json",
+    "README.md",
+];
+
+/// Everything of a package but its graph and its golden answers.
+#[derive(Debug, PartialEq)]
+pub struct Imported {
+    pub schema: Value,
+    pub preprocessing: Option<Value>,
+    pub serving: Option<Serving>,
+    /// Instances that came along. What the model answers to them is still to be found out.
+    pub examples: Vec<Value>,
+    pub card: String,
+    pub provenance: Provenance,
+    /// What was left behind without having been understood.
+    pub warnings: Vec<String>,
+    /// What a person should look at.
+    pub notes: Vec<String>,
+}
+
+impl Imported {
+    /// Writes the documents beside the graph.
+    pub fn write(&self, directory: &Path) -> std::io::Result<()> {
+        let pretty = |document: &Value| serde_json::to_string_pretty(document).map(|text| text + "\n");
+        fs_err::write(directory.join(SCHEMA_FILE), pretty(&self.schema)?)?;
+        if let Some(preprocessing) = &self.preprocessing {
+            fs_err::write(directory.join(PREPROCESSING_FILE), pretty(preprocessing)?)?;
+        }
+        if let Some(serving) = &self.serving {
+            fs_err::write(directory.join("serving.json"), pretty(&serde_json::to_value(serving)?)?)?;
+        }
+        fs_err::write(directory.join("README.md"), &self.card)
+    }
+}
+
+/// Copies a graph and the files that it names into a package, and gives their names; all must lie below `root`, links
+/// followed.
+pub fn copy_graph(graph: &Path, root: &Path, package: &Path) -> Result<Vec<String>, PackageError> {
+    let bytes = fs_err::read(inside(root, graph)?).map_err(|error| PackageError::io(MODEL_FILE, &error))?;
+    let external = external::files(&bytes).map_err(|detail| PackageError::new("files", MODEL_FILE, detail))?;
+    let copied = |file: &str, result: std::io::Result<()>| result.map_err(|error| PackageError::io(file, &error));
+    copied(MODEL_FILE, fs_err::write(package.join(MODEL_FILE), &bytes))?;
+    drop(bytes);
+    for file in &external {
+        if OWN_FILES.contains(&file.as_str()) {
+            return Err(PackageError::new(
+                "files",
+                MODEL_FILE,
+                format!("names \"{file}\" as its external data, which is another file's name"),
+            ));
+        }
+        let source = inside(root, &graph.with_file_name("").join(file))?;
+        let target = package.join(file);
+        let copy = || {
+            target.parent().map_or(Ok(()), fs_err::create_dir_all)?;
+            fs_err::copy(&source, &target).map(|_| ())
+        };
+        copied(file, copy())?;
+    }
+    Ok(external)
+}
+
+/// Where a path leads, if that is below `root`.
+fn inside(root: &Path, path: &Path) -> Result<std::path::PathBuf, PackageError> {
+    let name = path.strip_prefix(root).unwrap_or(path).to_string_lossy().into_owned();
+    let resolve = |path: &Path| {
+        fs_err::canonicalize(path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => PackageError::new("files", &name, "is missing"),
+            _ => PackageError::io(&name, &error),
+        })
+    };
+    let target = resolve(path)?;
+    if target.starts_with(resolve(root)?) {
+        Ok(target)
+    } else {
+        Err(PackageError::new("files", &name, "leads out of the directory that is imported"))
+    }
+}
+
+/// The model card, for a person to finish.
+fn card(title: &str, origin: &str, signature: &Signature, sections: &[(&str, &[String])]) -> String {
+    let mut text = format!("# {title}\n\n{origin}\n\n## Graph\n\n");
+    // Writing to a String does not fail.
+    for (side, specs) in [("in", &signature.inputs), ("out", &signature.outputs)] {
+        for spec in specs {
+            let _ = writeln!(text, "- {side}: `{}` {spec}", spec.name);
+        }
+    }
+    for (heading, lines) in sections.iter().filter(|(_, lines)| !lines.is_empty()) {
+        let _ = writeln!(text, "\n## {heading}\n");
+        for line in *lines {
+            let _ = writeln!(text, "- {line}");
+        }
+    }
+    text + "\n## Data\n\nWhat it was trained and evaluated on, and when.\n\n## Limits\n\nWhere it is known to be wrong.\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::package::import::copy_graph;
+
+    #[test]
+    fn a_graph_brings_its_files_and_nothing_else() {
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/onnx");
+        let target = tempfile::tempdir().unwrap();
+        let copied = copy_graph(&fixtures.join("external_data.onnx"), &fixtures, target.path()).unwrap();
+        assert_eq!(copied, ["external_data.bin"]);
+        assert_eq!(fs_err::read_dir(target.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn nothing_outside_is_read() {
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/onnx");
+        let (root, target) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let graph = root.path().join("model.onnx");
+        let refused = || copy_graph(&graph, root.path(), target.path()).unwrap_err().to_string();
+        assert_eq!(refused(), "model.onnx: is missing");
+        std::os::unix::fs::symlink(fixtures.join("add_sub.onnx"), &graph).unwrap();
+        assert_eq!(refused(), "model.onnx: leads out of the directory that is imported");
+        fs_err::remove_file(&graph).unwrap();
+        fs_err::copy(fixtures.join("external_escape.onnx"), &graph).unwrap();
+        assert!(refused().contains("\"../secret.bin\""));
+        fs_err::copy(fixtures.join("external_data.onnx"), &graph).unwrap();
+        assert_eq!(refused(), "external_data.bin: is missing");
+        std::os::unix::fs::symlink(fixtures.join("external_data.bin"), root.path().join("external_data.bin")).unwrap();
+        assert!(refused().starts_with("external_data.bin: leads out"));
+    }
+}
