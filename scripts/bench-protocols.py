@@ -56,7 +56,7 @@ def bench_json(seconds, rounds):
     rows = bench.request_lua(json.dumps({"instances": [row]}))
     tensors = bench.request_lua(json.dumps({"inputs": [{"name": name, "shape": [1, 4], "datatype": "FP32", "data": data} for name, data in row.items()]}))
     one = bench.golden()[1]
-    fields = bench.request_lua(json.dumps({"inputs": [{"name": name, "shape": [1, 1], "datatype": {str: "BYTES", bool: "BOOL"}.get(type(value), "FP64"), "data": [value]} for name, value in one.items() if value is not None]}))
+    fields = bench.request_lua(json.dumps({"inputs": [{"name": name, "shape": [1, 1], "datatype": {str: "BYTES", bool: "BOOL", type(None): "BYTES"}.get(type(value), "FP64"), "data": [value]} for name, value in one.items()]}))
     instance = bench.request_lua(json.dumps(one))
     print("\nOIP as JSON against /predict of the same model, 64 connections, requests per second")
     with serving("add_sub") as (pid, address, _), bench.predictd() as (other, churn, _):

@@ -17,12 +17,22 @@ if [ -n "$missing" ]; then
   fi
 fi
 
-venv=.venv/system
-want=$(sha256sum tests/system/requirements.txt | cut -d' ' -f1)
-if [ "$(cat "$venv/requirements.sha256" 2>/dev/null)" != "$want" ]; then
-  rm -rf "$venv"
-  python3 -m venv "$venv"
-  "$venv/bin/pip" install -q --disable-pip-version-check --require-hashes --only-binary=:all: -r tests/system/requirements.txt
-  echo "$want" > "$venv/requirements.sha256"
-fi
-exec "$venv/bin/python" tests/system/check.py "$@"
+# environment NAME LIST: an environment of its own for a list of requirements, made anew where the list changed; gives its Python.
+environment() {
+  venv=.venv/$1
+  list=tests/system/$2
+  want=$(sha256sum "$list" | cut -d' ' -f1)
+  if [ "$(cat "$venv/requirements.sha256" 2>/dev/null)" != "$want" ]; then
+    rm -rf "$venv"
+    python3 -m venv "$venv"
+    "$venv/bin/pip" install -q --disable-pip-version-check --no-compile --require-hashes --only-binary=:all: -r "$list" >&2
+    echo "$want" > "$venv/requirements.sha256"
+  fi
+  echo "$venv/bin/python"
+}
+
+python=$(environment system requirements.txt)
+"$python" tests/system/check.py "$@"
+# Every client that exists; apart, since some of them want other versions of the same libraries.
+python=$(environment clients requirements-clients.txt)
+"$python" tests/system/clients.py

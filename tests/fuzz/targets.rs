@@ -8,6 +8,7 @@ use bytes::Bytes;
 use predictd::{
     api::http::v2::request,
     package::{
+        columns::Column,
         decode::{DecodeError, DecodeLimits, RowForm, decode_request, decode_rows},
         fields, pbtxt,
         rows::{self, Rows},
@@ -126,7 +127,7 @@ pub fn schema_decoder(data: &[u8]) {
         Ok(columns) => {
             assert!(columns.rows > 0 && columns.rows <= LIMITS.max_instances);
             assert_eq!(columns.columns.len(), COMPILED.columns().len());
-            let lengths: BTreeSet<usize> = columns.columns.iter().map(|column| column.len()).collect();
+            let lengths: BTreeSet<usize> = columns.columns.iter().map(Column::len).collect();
             assert_eq!(lengths, BTreeSet::from([columns.rows]));
         }
         Err(DecodeError::Invalid { faults, .. }) => assert!(!faults.is_empty()),
@@ -142,8 +143,10 @@ pub fn schema_decoder(data: &[u8]) {
     }
 }
 
+pub type Target = fn(&[u8]);
+
 /// By name, as the corpus' directories are called.
-pub const TARGETS: [(&str, fn(&[u8])); 5] = [
+pub const TARGETS: [(&str, Target); 5] = [
     ("oip_json", oip_json),
     ("oip_binary", oip_binary),
     ("bytes_tensor", bytes_tensor),

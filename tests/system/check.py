@@ -3,7 +3,6 @@
 usage: check.py [--screenshot DIR]      (from the project's root, after `make build`)
 """
 import argparse
-import contextlib
 import json
 import os
 import pathlib
@@ -16,24 +15,7 @@ import urllib.request
 from openapi_spec_validator import validate
 from playwright.sync_api import expect, sync_playwright
 
-PREDICTD = "target/release/predictd"
-PATIENCE = 60
-
-
-@contextlib.contextmanager
-def server(*wrapper, environment=None):
-    """A server on a free port over models/; gives its URL."""
-    with tempfile.TemporaryDirectory() as state:
-        settings = {"PREDICTD_STATE__URL": state, "PREDICTD_SERVER__DRAIN_GRACE_MS": "50", **(environment or {})}
-        process = subprocess.Popen([*wrapper, PREDICTD, "serve", "--listen", "127.0.0.1:0"], env={**os.environ, **settings}, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        try:
-            line = process.stdout.readline()
-            url = re.search(r"is ready on (http://\S+)", line)
-            assert url, f"the server is not ready: {line}"
-            yield url.group(1)
-        finally:
-            process.terminate()
-            process.wait(PATIENCE)
+from harness import PATIENCE, golden, server
 
 
 def get(url):
@@ -45,11 +27,6 @@ def post(url, document):
     request = urllib.request.Request(url, json.dumps(document).encode(), {"content-type": "application/json"})
     with urllib.request.urlopen(request, timeout=PATIENCE) as response:
         return json.load(response)
-
-
-def golden(name, version):
-    with open(f"models/{name}/{version}/golden.jsonl", encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]
 
 
 def check_metrics(url):
@@ -112,8 +89,8 @@ def check_silence():
         trace = pathlib.Path(temporary) / "trace"
         environment = {"HOME": home, "XDG_CACHE_HOME": f"{home}/.cache"}
         os.environ.pop("ORT_DISABLE_TELEMETRY", None)
-        with server("strace", "-D", "-f", "-qq", "-e", "trace=socket,connect,bind,sendto", "-o", str(trace), environment=environment) as url:
-            post(f"{url}/models/churn/predict", golden("churn", "1.1.0")[0]["input"])
+        with server("strace", "-D", "-f", "-qq", "-e", "trace=socket,connect,bind,sendto", "-o", str(trace), environment=environment) as running:
+            post(f"{running.url}/models/churn/predict", golden("churn", "1.1.0")[0]["input"])
             time.sleep(0.5)  # what phones home does so from a thread of its own
         calls = trace.read_text()
         families = set(re.findall(r"socket\((AF_\w+)", calls))
@@ -128,9 +105,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--screenshot", metavar="DIR", help="keep pictures of the page")
     args = parser.parse_args()
-    with server() as url:
+    with server() as running:
         for check in (check_metrics, check_openapi, lambda url: check_page(url, args.screenshot)):
-            check(url)
+            check(running.url)
     print("promtool: the metrics are clean")
     print("openapi-spec-validator: /openapi.json is OpenAPI 3.1")
     print("chromium: every model answers on /docs, nothing comes from elsewhere")

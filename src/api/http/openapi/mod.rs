@@ -22,9 +22,25 @@ pub async fn document(State(api): State<Arc<Api>>, request: Request) -> Response
     response
 }
 
+/// The other protocols' routes, which are the same for every model: `tags`, `paths` and `schemas`.
+const PROTOCOLS: &str = include_str!("protocols.json");
+
 fn build(snapshot: &Snapshot) -> Value {
     let mut paths = Map::new();
     let mut schemas = Map::new();
+    let mut tags = vec![
+        json!({"name": "predict", "description": "Ask a model"}),
+        json!({"name": "models", "description": "What is served"}),
+        json!({"name": "operation", "description": "Probes and metrics"}),
+    ];
+    // A test parses it, so it always can be.
+    let mut protocols: Map<String, Value> = serde_json::from_str(PROTOCOLS).unwrap_or_default();
+    if let Some(Value::Object(more)) = protocols.remove("schemas") {
+        schemas.extend(more);
+    }
+    if let Some(Value::Array(more)) = protocols.remove("tags") {
+        tags.extend(more);
+    }
     schemas.insert("Problem".to_owned(), problem());
     let default = snapshot.default.as_ref().and_then(|name| snapshot.models.get(name)).and_then(|model| model.stable.as_ref());
     if let Some(servable) = default {
@@ -63,6 +79,9 @@ fn build(snapshot: &Snapshot) -> Value {
         "responses": {"200": {"description": "The exposition text", "content": {"text/plain": {"schema": {"type": "string"}}}}},
     }});
     paths.insert("/metrics".to_owned(), metrics);
+    if let Some(Value::Object(more)) = protocols.remove("paths") {
+        paths.extend(more);
+    }
     json!({
         "openapi": "3.1.0",
         "jsonSchemaDialect": "https://json-schema.org/draft/2020-12/schema",
@@ -74,11 +93,7 @@ fn build(snapshot: &Snapshot) -> Value {
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
-        "tags": [
-            {"name": "predict", "description": "Ask a model"},
-            {"name": "models", "description": "What is served"},
-            {"name": "operation", "description": "Probes and metrics"},
-        ],
+        "tags": tags,
         "paths": paths,
         "components": {"schemas": schemas},
     })
@@ -226,4 +241,22 @@ fn problem() -> Value {
             },
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Map, Value};
+
+    use crate::api::http::openapi::PROTOCOLS;
+
+    #[test]
+    fn the_protocols_part_is_whole() {
+        let document: Map<String, Value> = serde_json::from_str(PROTOCOLS).unwrap();
+        let schemas = document["schemas"].as_object().unwrap();
+        for rest in PROTOCOLS.split("#/components/schemas/").skip(1) {
+            let name = rest.split('"').next().unwrap();
+            assert!(schemas.contains_key(name), "{name}");
+        }
+        assert!(document["paths"].as_object().unwrap().len() > 20 && document["tags"].is_array());
+    }
 }
