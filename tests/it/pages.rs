@@ -15,7 +15,8 @@ fn openapi_examples_work() {
     for (path, item) in document["paths"].as_object().unwrap() {
         let Some(post) = item.get("post") else { continue };
         let content = &post["requestBody"]["content"]["application/json"];
-        for example in content["examples"].as_object().unwrap().values() {
+        // The routes of the other protocols are the same for every model, and have no examples.
+        for example in content["examples"].as_object().into_iter().flat_map(|examples| examples.values()) {
             let version = item["parameters"][0]["schema"]["examples"][0].as_str().unwrap_or_default();
             let response = server.predict(&path.replace("{version}", version), &example["value"]);
             assert_eq!(response.status(), 200, "{path}");
