@@ -27,6 +27,8 @@ pub struct Args {
     max_batch_size: usize,
     #[arg(long)]
     intra_op_threads: usize,
+    #[arg(long)]
+    bare: bool,
 }
 
 #[expect(clippy::exit, clippy::disallowed_methods, reason = "a thread that hangs in the library must not keep the process")]
@@ -34,10 +36,10 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     limit(args.memory_bytes);
     let reporter = Reporter::start(Duration::from_millis(args.timeout_ms), |code| std::process::exit(code))?;
     let outcome = Runtime::load(&args.library).map_err(|error| PackageError::new("runtime", "", error.to_string())).and_then(|runtime| {
-        let options = GateOptions { max_batch_size: args.max_batch_size, intra_op_threads: args.intra_op_threads };
+        let options = GateOptions { bare: args.bare, max_batch_size: args.max_batch_size, intra_op_threads: args.intra_op_threads };
         let mut report = |check| reporter.check(check);
         let opsets = |engine: &OnnxEngine| engine.opsets().into_iter().map(|(domain, version)| (domain.to_owned(), version)).collect();
-        if let Some(id) = bare::id_of(&args.directory).filter(|id| bare::is_bare(&args.directory, id)) {
+        if let Some(id) = bare::id_of(&args.directory).filter(|id| args.bare && bare::is_bare(&args.directory, id)) {
             let PassedBare { bare, engine, warm } = gate::run_bare(&args.directory, &id, &runtime, options, &mut report)?;
             let batching = Batching::None { because: "its configuration decides".to_owned() };
             return Ok(Verdict { batching, digest: bare.manifest.digest, opset: opsets(&engine), warm });

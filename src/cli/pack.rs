@@ -112,7 +112,8 @@ impl Packer {
         directory: &Path,
         report: &mut dyn FnMut(Check),
     ) -> anyhow::Result<Result<Manifest, PackageError>> {
-        let options = GateOptions { max_batch_size: self.config.batching_of(&manifest.name).max_batch_size, intra_op_threads: 1 };
+        let options =
+            GateOptions { bare: false, max_batch_size: self.config.batching_of(&manifest.name).max_batch_size, intra_op_threads: 1 };
         manifest.write(directory)?;
         let verdict = match self.trial.run(directory, options, report) {
             Ok(verdict) => verdict,

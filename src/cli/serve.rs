@@ -45,7 +45,8 @@ fn check(config: &Config) -> anyhow::Result<Outcome> {
     let library = app::find_library(config)?;
     let runtime = Runtime::load(&library)?;
     say!("ok      ONNX Runtime {} at {}", runtime.version(), library.display());
-    let directories = verify::packages_below(&config.models.root)?;
+    let with_bare = !config.models.require_manifest;
+    let directories = verify::packages_below(&config.models.root, with_bare)?;
     if directories.is_empty() {
         say!("FAILED  {} holds no package; the server would not be ready", config.models.root.display());
         return Ok(Outcome::Failed);
@@ -54,7 +55,7 @@ fn check(config: &Config) -> anyhow::Result<Outcome> {
     for line in &missing {
         say!("FAILED  {line}");
     }
-    let outcome = verify::verify_all(&directories, config, &library, false)?;
+    let outcome = verify::verify_all(&directories, config, &library, with_bare, false)?;
     Ok(if missing.is_empty() { outcome } else { Outcome::Failed })
 }
 

@@ -11,7 +11,10 @@ use crate::{
     app,
     cli::{ConfigArgs, Outcome},
     config::Config,
-    package::manifest::{self, Manifest},
+    package::{
+        bare,
+        manifest::{self, Manifest},
+    },
     registry::{
         gate::{Batching, Check, GateOptions},
         trial::Verdict,
@@ -43,15 +46,15 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let library = app::find_library(&config)?;
     let mut directories = Vec::new();
     for directory in &args.directories {
-        let found = if directory.join(manifest::FILE).exists() { vec![directory.clone()] } else { packages_below(directory)? };
+        let found = if directory.join(manifest::FILE).exists() { vec![directory.clone()] } else { packages_below(directory, false)? };
         // A directory without any package is named in the failure that follows.
         directories.extend(if found.is_empty() { vec![directory.clone()] } else { found });
     }
-    verify_all(&directories, &config, &library, args.json)
+    verify_all(&directories, &config, &library, false, args.json)
 }
 
 /// Every directory below `root` with a manifest, at most two levels down (`NAME/VERSION`), sorted.
-pub fn packages_below(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
+pub fn packages_below(root: &Path, with_bare: bool) -> anyhow::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut level = vec![root.to_path_buf()];
     for _ in 0..2 {
@@ -61,7 +64,8 @@ pub fn packages_below(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
                 let path = entry?.path();
                 let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
                 if path.is_dir() && !hidden {
-                    if path.join(manifest::FILE).exists() {
+                    let bare = || bare::id_of(&path).is_some_and(|id| bare::is_bare(&path, &id));
+                    if path.join(manifest::FILE).exists() || with_bare && bare() {
                         found.push(path);
                     } else {
                         next.push(path);
@@ -75,12 +79,16 @@ pub fn packages_below(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-pub fn verify_all(directories: &[PathBuf], config: &Config, library: &Path, as_json: bool) -> anyhow::Result<Outcome> {
+/// Runs the gate over each; graphs without a manifest pass it only `with_bare`.
+pub fn verify_all(directories: &[PathBuf], config: &Config, library: &Path, with_bare: bool, as_json: bool) -> anyhow::Result<Outcome> {
     let trial = app::trial(config, library)?;
     let mut outcome = Outcome::Done;
     for directory in directories {
         let name = Manifest::read(directory).map(|manifest| manifest.name).unwrap_or_default();
+        let id = bare::id_of(directory).filter(|id| with_bare && bare::is_bare(directory, id));
+        let name = id.as_ref().map_or(name, |id| id.name.to_string());
         let options = GateOptions {
+            bare: id.is_some(),
             max_batch_size: config.batching_of(&name).max_batch_size,
             intra_op_threads: config.runtime.intra_op_threads.max(1),
         };

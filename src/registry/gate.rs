@@ -60,6 +60,8 @@ pub struct PassedBare {
 /// What the gate needs to know beside the package.
 #[derive(Clone, Copy)]
 pub struct GateOptions {
+    /// A graph without a manifest is taken, too.
+    pub bare: bool,
     /// Rows of the largest run that the server would make.
     pub max_batch_size: usize,
     pub intra_op_threads: usize,

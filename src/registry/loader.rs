@@ -130,7 +130,7 @@ impl Loader {
         let batching = self.config.batching_of(id.name.as_str());
         let size = manifest.size();
         let (workers, intra_op_threads) = self.threads(id.name.as_str(), size);
-        let options = GateOptions { max_batch_size: batching.max_batch_size, intra_op_threads };
+        let options = GateOptions { bare: false, max_batch_size: batching.max_batch_size, intra_op_threads };
         let verdict = self.verdict(directory, manifest, options)?;
 
         let package = ModelPackage::open(directory)?;
@@ -165,7 +165,7 @@ impl Loader {
         if let Some(instances) = instances.filter(|_| own.is_none_or(|own| own.workers.is_none())) {
             workers = instances.clamp(1, MAX_THREADS);
         }
-        let options = GateOptions { max_batch_size: configured.max_batch_size, intra_op_threads };
+        let options = GateOptions { bare: true, max_batch_size: configured.max_batch_size, intra_op_threads };
         let verdict = self.verdict(directory, &bare.manifest, options)?;
         if verdict.digest != bare.manifest.digest {
             return Err(PackageError::new("hashes", MODEL_FILE, "changed while it was being loaded"));

@@ -67,6 +67,7 @@ impl Trial {
             .args(["--memory-bytes", &self.memory_bytes.to_string()])
             .args(["--max-batch-size", &options.max_batch_size.to_string()])
             .args(["--intra-op-threads", &options.intra_op_threads.to_string()])
+            .args(options.bare.then_some("--bare"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

@@ -157,13 +157,14 @@ fn inflate(decoder: impl Read, max_bytes: usize) -> std::io::Result<Option<Bytes
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
+    use std::{convert::Infallible, io::Write, time::Duration};
 
+    use axum::body::Body;
     use bytes::Bytes;
     use http::{HeaderMap, HeaderValue, header};
 
     use crate::{
-        api::http::body::{check_content_type, decompress},
+        api::http::body::{BodyLimits, check_content_type, decompress, read},
         error::ErrorCode,
     };
 
@@ -180,6 +181,23 @@ mod tests {
             assert_eq!(check_content_type(&headers(header::CONTENT_TYPE, bad)).unwrap_err().0, ErrorCode::UnsupportedMediaType, "{bad}");
         }
         assert!(check_content_type(&HeaderMap::new()).is_ok());
+    }
+
+    #[tokio::test]
+    async fn data_behind_a_text_is_read_to_where_it_is_aligned() {
+        let limits = BodyLimits { max_bytes: 1 << 20, timeout: Duration::from_secs(60) };
+        for offset in [0, 1, 63, 64, 777] {
+            let sent: Vec<u8> = (0..200_000u32).map(|index| index as u8).collect();
+            let headers = headers(header::CONTENT_LENGTH, &sent.len().to_string());
+            let pieces = sent.chunks(7001).map(|piece| Ok::<_, Infallible>(Bytes::copy_from_slice(piece))).collect::<Vec<_>>();
+            let body = Body::from_stream(futures_util::stream::iter(pieces));
+            let bytes = read(&headers, body, limits, Some(offset)).await.unwrap();
+            assert_eq!(bytes, sent);
+            assert_eq!(bytes[offset..].as_ptr().addr() % 64, 0, "{offset}");
+            let small = BodyLimits { max_bytes: 100_000, ..limits };
+            let body = Body::from(sent);
+            assert_eq!(read(&HeaderMap::new(), body, small, Some(offset)).await.unwrap_err().0, ErrorCode::BodyTooLarge);
+        }
     }
 
     fn compress(encoding: &str, text: &[u8]) -> Bytes {
