@@ -29,7 +29,7 @@ const LAYERS: [(&str, &[&str]); 14] = [
 ];
 
 /// (library, where it may be named).
-const DOORS: [(&str, &[&str]); 15] = [
+const DOORS: [(&str, &[&str]); 20] = [
     ("csv", &["src/package/table.rs"]),
     ("ort", &["src/engine/infer.rs"]),
     ("libloading", &["src/engine/infer.rs"]),
@@ -38,6 +38,11 @@ const DOORS: [(&str, &[&str]); 15] = [
     ("hyper_util", &["src/api/"]),
     ("http", &["src/api/"]),
     ("prometheus", &["src/metrics/mod.rs"]),
+    ("prost", &["src/api/grpc/"]),
+    ("tonic", &["src/api/grpc/"]),
+    ("tonic_health", &["src/api/grpc/"]),
+    ("tonic_prost", &["src/api/grpc/"]),
+    ("tonic_reflection", &["src/api/grpc/"]),
     ("sha2", &["src/package/digest.rs"]),
     ("clap", &["src/cli/"]),
     ("anyhow", &["src/cli/", "src/app.rs", "src/main.rs"]),

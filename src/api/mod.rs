@@ -1,4 +1,5 @@
 //! Transports: the only home of axum, hyper and the forms on the wire.
 
+pub mod grpc;
 pub mod http;
 pub mod oip;

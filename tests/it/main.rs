@@ -23,6 +23,7 @@ mod import;
 mod metrics;
 mod pages;
 mod predict;
+mod proto;
 mod repository;
 mod scenarios;
 mod watch;
