@@ -1,5 +1,6 @@
 //! Transports: the only home of axum, hyper and the forms on the wire.
 
+mod accept;
 pub mod grpc;
 pub mod http;
 pub mod oip;

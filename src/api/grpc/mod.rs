@@ -1,6 +1,33 @@
 //! gRPC: the Open Inference Protocol's service, health checks and reflection.
 
 pub mod contents;
+mod health;
+pub mod serve;
+mod service;
+mod traffic;
+
+use std::{convert::Infallible, sync::Arc};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use tokio::sync::watch;
+use tonic::{
+    body::Body,
+    codec::CompressionEncoding,
+    codegen::{BoxFuture, Service},
+    service::Routes,
+};
+use tonic_health::pb::health_server::HealthServer;
+use tonic_reflection::server::{Builder, Error};
+
+use crate::api::{
+    grpc::{
+        health::Health,
+        inference::grpc_inference_service_server::{GrpcInferenceServiceServer, SERVICE_NAME},
+        service::Inference,
+    },
+    http::Api,
+};
 
 /// The messages and the service, made from `proto/open_inference.proto` by `tests/it/proto.rs`.
 #[allow(
@@ -15,4 +42,37 @@ pub mod inference {
 }
 
 /// The descriptors of these messages, for reflection.
-pub const DESCRIPTORS: &[u8] = include_bytes!("generated/inference.bin");
+const DESCRIPTORS: &[u8] = include_bytes!("generated/inference.bin");
+
+/// Every service of the port.
+#[derive(Clone)]
+pub struct Services {
+    inference: GrpcInferenceServiceServer<Inference>,
+    /// What is asked rarely.
+    others: Routes,
+}
+
+impl Services {
+    /// What streams without an end of its own ends when `stopped` turns true.
+    pub fn new(api: &Arc<Api>, stopped: &watch::Receiver<bool>) -> Result<Services, Error> {
+        let mut inference = GrpcInferenceServiceServer::new(Inference::new(Arc::clone(api), stopped.clone()));
+        inference = inference.max_decoding_message_size(api.config.max_body_bytes).max_encoding_message_size(usize::MAX);
+        for encoding in [CompressionEncoding::Gzip, CompressionEncoding::Deflate, CompressionEncoding::Zstd] {
+            inference = inference.accept_compressed(encoding);
+        }
+        let reflection = || {
+            let builder = Builder::configure().register_encoded_file_descriptor_set(DESCRIPTORS);
+            builder.register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        };
+        let others = Routes::new(HealthServer::new(Health::new(Arc::clone(api), stopped.clone())))
+            .add_service(reflection().build_v1()?)
+            .add_service(reflection().build_v1alpha()?)
+            .prepare();
+        Ok(Services { inference, others })
+    }
+
+    fn call(&self, request: Request<Incoming>) -> BoxFuture<Response<Body>, Infallible> {
+        let service = request.uri().path().split('/').nth(1);
+        if service == Some(SERVICE_NAME) { self.inference.clone().call(request) } else { Box::pin(self.others.clone().call(request)) }
+    }
+}

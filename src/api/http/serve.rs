@@ -25,7 +25,10 @@ use tokio::{
 use tower::Service;
 
 use crate::{
-    api::http::{context::Context as RequestContext, problem::Problem},
+    api::{
+        accept::accept,
+        http::{context::Context as RequestContext, problem::Problem},
+    },
     error::ErrorCode,
     metrics::{Metrics, Protocol},
 };
@@ -37,9 +40,6 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 /// After the stop: how long a connection may still be silent, and how often that is looked at.
 const STOP_IDLE: Duration = Duration::from_millis(1000);
 const STOP_TICK: Duration = Duration::from_millis(100);
-
-/// How long to wait after the kernel refused a connection for want of file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// How long a farewell may take to write.
 const FAREWELL_TIMEOUT: Duration = Duration::from_millis(500);
@@ -70,37 +70,9 @@ pub async fn serve(listener: TcpListener, router: Router, options: ServeOptions,
             tokio::spawn(farewell(stream, ErrorCode::Overloaded, "too many open connections", options.metrics.clone()));
         }
     };
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            _ = stop.wait_for(|stop| *stop) => break,
-        };
-        match accepted {
-            Ok((stream, _)) => take(stream),
-            // One client's failure is not ours; being out of descriptors passes.
-            Err(error) if is_clients(&error) => {}
-            Err(error) => {
-                tracing::error!(error = %error, "a connection can't be accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
-    // Whoever connected before the listener closes is still served. The kernel is asked itself: the reactor knows of a
-    // connection only after its next turn.
-    if let Ok(listener) = listener.into_std() {
-        while let Ok((stream, _)) = listener.accept() {
-            if let Ok(stream) = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
-                take(stream);
-            }
-        }
-    }
+    accept(listener, &mut stop, take).await;
     // All slots free: all connections ended.
     let _ = slots.acquire_many(all).await;
-}
-
-fn is_clients(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
 /// Refuses a connection that never became a request of the router's; counted and logged as one all the same.
