@@ -19,10 +19,13 @@ use tokio::{
 };
 
 use crate::{
-    api::http::{
-        self, Api, ApiParts,
-        admin::{Admin, Guard, Operators},
-        serve::ServeOptions,
+    api::{
+        grpc::{self, Services},
+        http::{
+            self, Api, ApiParts,
+            admin::{Admin, Guard, Operators},
+            serve::ServeOptions,
+        },
     },
     config::{AdminConfig, Config},
     engine::{infer::Runtime, library, supervisor::Supervisor},
@@ -71,6 +74,10 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
     // From here on a signal is a request to stop, however early it comes.
     let signals = runtime.block_on(async { Signals::install() })?;
     let listener = runtime.block_on(bind(config.server.listen, "--listen or server.listen"))?;
+    let grpc = match config.server.grpc_listen.0 {
+        Some(address) => Some(runtime.block_on(bind(address, "server.grpc_listen (empty: off)"))?),
+        None => None,
+    };
     let operators = operators(&config.admin)?;
     let admin_listener = match config.admin.listen.0 {
         Some(address) => Some(runtime.block_on(bind(address, "admin.listen (empty: off)"))?),
@@ -118,7 +125,7 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
         }
         None => None,
     };
-    let server = Server { listener, admin, config, registry: &registry, api: &api, metrics: &metrics };
+    let server = Server { listener, grpc, admin, config, registry: &registry, api: &api, metrics: &metrics };
     runtime.block_on(server.run(signals, started))?;
 
     // Nothing is in flight any more: versions go before the library, the log's last lines go out at the end.
@@ -171,6 +178,7 @@ impl Signals {
 /// Everything that listens, built and not yet started.
 struct Server<'a> {
     listener: TcpListener,
+    grpc: Option<TcpListener>,
     admin: Option<(TcpListener, Router)>,
     config: &'a Config,
     registry: &'a Registry,
@@ -181,15 +189,20 @@ struct Server<'a> {
 /// Where the server can be reached.
 struct Addresses {
     data: SocketAddr,
+    grpc: Option<SocketAddr>,
     admin: Option<SocketAddr>,
 }
 
 impl Server<'_> {
     async fn run(self, mut signals: Signals, started: Instant) -> anyhow::Result<()> {
-        let Server { listener, admin, config, registry, api, metrics } = self;
-        let addresses =
-            Addresses { data: listener.local_addr()?, admin: admin.as_ref().map(|(listener, _)| listener.local_addr()).transpose()? };
-        tracing::info!(address = %addresses.data, admin = addresses.admin.map(|address| address.to_string()), "listening");
+        let Server { listener, grpc, admin, config, registry, api, metrics } = self;
+        let addresses = Addresses {
+            data: listener.local_addr()?,
+            grpc: grpc.as_ref().map(TcpListener::local_addr).transpose()?,
+            admin: admin.as_ref().map(|(listener, _)| listener.local_addr()).transpose()?,
+        };
+        let text = |address: Option<SocketAddr>| address.map(|address| address.to_string());
+        tracing::info!(address = %addresses.data, grpc = text(addresses.grpc), admin = text(addresses.admin), "listening");
         let (stop, stopped) = watch::channel(false);
         let options = ServeOptions {
             read_timeout: config.server.read_timeout(),
@@ -200,6 +213,10 @@ impl Server<'_> {
         };
         let mut servers = JoinSet::new();
         servers.spawn(http::serve::serve(listener, http::router(Arc::clone(api)), options.clone(), stopped.clone()));
+        if let Some(listener) = grpc {
+            let services = Services::new(api, &stopped)?;
+            servers.spawn(grpc::serve::serve(listener, services, options.clone(), stopped.clone()));
+        }
         if let Some((listener, router)) = admin {
             servers.spawn(http::serve::serve(listener, router, options, stopped));
         }
@@ -265,6 +282,9 @@ fn greeting(registry: &Registry, addresses: &Addresses, elapsed: Duration) -> St
     }
     let _ = writeln!(text, "docs     {url}/docs");
     let _ = writeln!(text, "metrics  {url}/metrics");
+    if let Some(address) = addresses.grpc {
+        let _ = writeln!(text, "grpc     {address}");
+    }
     if let Some(address) = addresses.admin {
         let _ = writeln!(text, "admin    http://{address}");
     }

@@ -42,6 +42,17 @@ pub fn models(packages: &[(&str, &str)]) -> TempDir {
     directory
 }
 
+/// A models directory of bare graphs, as Triton lays them out: (name, file of tests/fixtures/onnx).
+pub fn bare_models(graphs: &[(&str, &str)]) -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, file) in graphs {
+        let version = directory.path().join(name).join("1");
+        fs_err::create_dir_all(&version).unwrap();
+        fs_err::copy(root().join("tests/fixtures/onnx").join(file), version.join("model.onnx")).unwrap();
+    }
+    directory
+}
+
 /// Copies a package in whole, as a deployment that moves a finished directory into place.
 pub fn install(models: &Path, name: &str, version: &str) {
     let staging = models.join(format!(".{name}-{version}"));
@@ -158,6 +169,11 @@ impl Server {
 
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
+    }
+
+    /// The address of the gRPC port.
+    pub fn grpc(&self) -> String {
+        self.logged("listening")[0]["grpc"].as_str().unwrap().to_owned()
     }
 
     pub fn get(&self, path: &str) -> Response {

@@ -17,6 +17,7 @@ mod engine;
 mod errors;
 mod fuzz;
 mod gate;
+mod grpc;
 mod harness;
 mod health;
 mod import;

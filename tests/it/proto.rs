@@ -7,6 +7,9 @@ use crate::harness::root;
 const GENERATED: &str = "src/api/grpc/generated";
 const FILES: [&str; 2] = ["inference.rs", "inference.bin"];
 
+/// The calls that src/api/grpc/infer.rs takes apart itself.
+const BY_HAND: [&str; 2] = ["ModelInfer", "ModelStreamInfer"];
+
 /// Writes the code and the descriptors that reflection answers with.
 fn generate(directory: &Path) {
     let proto = root().join("proto");
@@ -14,9 +17,13 @@ fn generate(directory: &Path) {
     // No source information: comments are the .proto file's own, and reflection has no use for them.
     compiler.include_imports(true).include_source_info(false).open_file("open_inference.proto").unwrap();
     fs_err::write(directory.join("inference.bin"), compiler.encode_file_descriptor_set()).unwrap();
+    let mut described = compiler.file_descriptor_set();
+    for service in described.file.iter_mut().flat_map(|file| &mut file.service) {
+        service.method.retain(|method| !BY_HAND.contains(&method.name()));
+    }
     let builder = tonic_prost_build::configure().build_client(false).build_transport(false).emit_rerun_if_changed(false);
     // Tensors stay where they arrived, and a map without entries costs nothing.
-    builder.bytes(".").btree_map(".").out_dir(directory).compile_fds(compiler.file_descriptor_set()).unwrap();
+    builder.bytes(".").btree_map(".").out_dir(directory).compile_fds(described).unwrap();
 }
 
 #[test]

@@ -5,15 +5,20 @@ use std::{collections::BTreeMap, time::Duration};
 use bytes::Bytes;
 
 use crate::{
-    api::grpc::inference::{
-        InferParameter, InferTensorContents, ModelInferRequest, ModelInferResponse, infer_parameter::ParameterChoice,
-        model_infer_request::InferInputTensor, model_infer_response::InferOutputTensor,
+    api::{
+        grpc::inference::{
+            InferParameter, InferTensorContents, ModelInferRequest, ModelInferResponse, infer_parameter::ParameterChoice,
+            model_infer_request::InferInputTensor, model_infer_response::InferOutputTensor,
+        },
+        oip::{Refusal, RequestedOutput},
     },
+    error::ErrorCode,
     package::{
         decode::shorten,
         fields::NamedTensor,
         wire::{Elements, WireTensor, elements_of, to_raw},
     },
+    predict::Priority,
     tensor::{Buffer, Data, DataType},
 };
 
@@ -21,7 +26,7 @@ use crate::{
 const SHARED_MEMORY: &str = "shared_memory_region";
 
 /// A request, before anybody looked at its elements.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct InferRequest {
     pub model: String,
     /// Empty where the server chooses.
@@ -31,58 +36,46 @@ pub struct InferRequest {
     pub inputs: Vec<WireTensor>,
     /// In the order of the answer; empty: all.
     pub outputs: Vec<RequestedOutput>,
-    /// As the protocol counts: 1 is served first, 0 says nothing.
-    pub priority: u64,
+    pub priority: Priority,
     /// The caller's own limit on waiting, beside `grpc-timeout`.
     pub timeout: Option<Duration>,
     pub form: Form,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RequestedOutput {
-    pub name: String,
-    /// How many of the best classes to name instead of giving the values.
-    pub classification: Option<usize>,
-}
-
 /// How elements lie in a message. Whoever sends typed ones reads typed ones; Triton's client reads raw ones only, except texts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Form {
+    #[default]
     Raw,
     Typed,
 }
 
-/// Why a message is no request.
-#[derive(Debug, PartialEq, Eq)]
-pub enum ContentsError {
-    Malformed(String),
-    Unsupported(String),
+fn malformed(detail: String) -> Refusal {
+    (ErrorCode::Malformed, detail)
 }
 
 /// What the message asks for.
-pub fn read(request: ModelInferRequest) -> Result<InferRequest, ContentsError> {
+pub fn read(request: ModelInferRequest) -> Result<InferRequest, Refusal> {
     let ModelInferRequest { model_name, model_version, id, parameters, inputs, outputs, raw_input_contents } = request;
     let form = if inputs.is_empty() || !raw_input_contents.is_empty() { Form::Raw } else { Form::Typed };
     if form == Form::Raw && raw_input_contents.len() != inputs.len() {
         let (given, wanted) = (raw_input_contents.len(), inputs.len());
-        return Err(ContentsError::Malformed(format!(
-            "raw_input_contents must have an entry for each input: {wanted} inputs, {given} entries"
-        )));
+        return Err(malformed(format!("raw_input_contents must have an entry for each input: {wanted} inputs, {given} entries")));
     }
     let mut raw = raw_input_contents.into_iter();
     let inputs = inputs.into_iter().map(|input| read_input(input, raw.next())).collect::<Result<_, _>>()?;
     let outputs = outputs.into_iter().map(|output| read_output(output.name, &output.parameters)).collect::<Result<_, _>>()?;
-    let wrong = |detail| ContentsError::Malformed(format!("request: {detail}"));
-    let priority = whole_number(&parameters, "priority").map_err(wrong)?.unwrap_or_default();
+    let wrong = |detail| malformed(format!("request: {detail}"));
+    let priority = Priority::from_protocol(whole_number(&parameters, "priority").map_err(wrong)?.unwrap_or_default());
     let timeout = whole_number(&parameters, "timeout").map_err(wrong)?.filter(|microseconds| *microseconds > 0);
     let timeout = timeout.map(Duration::from_micros);
     Ok(InferRequest { model: model_name, version: model_version, id, inputs, outputs, priority, timeout, form })
 }
 
 /// Checks what no model is needed for; whether the elements fill the shape is checked here for typed ones only.
-fn read_input(input: InferInputTensor, raw: Option<Bytes>) -> Result<WireTensor, ContentsError> {
+fn read_input(input: InferInputTensor, raw: Option<Bytes>) -> Result<WireTensor, Refusal> {
     let InferInputTensor { name, datatype, shape, parameters, contents } = input;
-    let wrong = |detail: String| ContentsError::Malformed(format!("input `{}`: {detail}", shorten(&name)));
+    let wrong = |detail: String| malformed(format!("input `{}`: {detail}", shorten(&name)));
     if parameters.contains_key(SHARED_MEMORY) {
         return Err(no_shared_memory());
     }
@@ -99,22 +92,22 @@ fn read_input(input: InferInputTensor, raw: Option<Bytes>) -> Result<WireTensor,
     Ok(WireTensor { name, datatype: Some(datatype), shape: Some(shape), elements })
 }
 
-fn read_output(name: String, parameters: &BTreeMap<String, InferParameter>) -> Result<RequestedOutput, ContentsError> {
+fn read_output(name: String, parameters: &BTreeMap<String, InferParameter>) -> Result<RequestedOutput, Refusal> {
     if parameters.contains_key(SHARED_MEMORY) {
         return Err(no_shared_memory());
     }
-    let wrong = |detail: String| ContentsError::Malformed(format!("output `{}`: {detail}", shorten(&name)));
+    let wrong = |detail: String| malformed(format!("output `{}`: {detail}", shorten(&name)));
     let count = whole_number(parameters, "classification").map_err(wrong)?;
     let classification = match count.map(usize::try_from) {
-        None => None,
-        Some(Ok(count)) if count > 0 => Some(count),
+        None => 0,
+        Some(Ok(count)) if count > 0 => count,
         Some(_) => return Err(wrong("classification must be above 0".to_owned())),
     };
-    Ok(RequestedOutput { name, classification })
+    Ok(RequestedOutput { name, binary: None, classification })
 }
 
-fn no_shared_memory() -> ContentsError {
-    ContentsError::Unsupported("shared memory is not offered: send the elements".to_owned())
+fn no_shared_memory() -> Refusal {
+    (ErrorCode::Unsupported, "shared memory is not offered: send the elements".to_owned())
 }
 
 /// A parameter that counts something; `None` where it is not there.
@@ -254,15 +247,20 @@ mod tests {
     use prost::Message;
 
     use crate::{
-        api::grpc::{
-            contents::{ContentsError, Form, InferRequest, RequestedOutput, answer, read},
-            inference::{
-                InferParameter, InferTensorContents, ModelInferRequest, ModelInferResponse,
-                infer_parameter::ParameterChoice,
-                model_infer_request::{InferInputTensor, InferRequestedOutputTensor},
+        api::{
+            grpc::{
+                contents::{Form, InferRequest, answer, read},
+                inference::{
+                    InferParameter, InferTensorContents, ModelInferRequest, ModelInferResponse,
+                    infer_parameter::ParameterChoice,
+                    model_infer_request::{InferInputTensor, InferRequestedOutputTensor},
+                },
             },
+            oip::RequestedOutput,
         },
+        error::ErrorCode,
         package::{fields::NamedTensor, signature::TensorSpec, wire::to_raw},
+        predict::Priority,
         tensor::{Data, DataType, Dim, Shape, Tensor},
     };
 
@@ -411,7 +409,7 @@ mod tests {
         ];
         for (asked, expected) in cases {
             match read(asked).unwrap_err() {
-                ContentsError::Malformed(detail) => assert!(detail.contains(expected), "{detail:?} where {expected:?} was due"),
+                (ErrorCode::Malformed, detail) => assert!(detail.contains(expected), "{detail:?} where {expected:?} was due"),
                 other => panic!("{other:?} where {expected:?} was due"),
             }
         }
@@ -430,13 +428,16 @@ mod tests {
         let asked = |outputs| read(ModelInferRequest { outputs, ..request(vec![], &[]) });
         let binary = ("binary_data", ParameterChoice::BoolParam(true));
         let given = asked(vec![output("b", &[("classification", ParameterChoice::Int64Param(3))]), output("a", &[binary])]).unwrap();
-        let expected = [("b", Some(3)), ("a", None)];
-        assert_eq!(given.outputs, expected.map(|(name, classification)| RequestedOutput { name: name.to_owned(), classification }));
+        let expected = [("b", 3), ("a", 0)];
+        assert_eq!(
+            given.outputs,
+            expected.map(|(name, classification)| RequestedOutput { name: name.to_owned(), binary: None, classification })
+        );
         for wrong in [ParameterChoice::Int64Param(0), ParameterChoice::Int64Param(-1), ParameterChoice::StringParam("1".to_owned())] {
-            assert!(matches!(asked(vec![output("b", &[("classification", wrong)])]), Err(ContentsError::Malformed(_))));
+            assert!(matches!(asked(vec![output("b", &[("classification", wrong)])]), Err((ErrorCode::Malformed, _))));
         }
         let shared = output("b", &[("shared_memory_region", ParameterChoice::StringParam("r".to_owned()))]);
-        assert!(matches!(asked(vec![shared]), Err(ContentsError::Unsupported(_))));
+        assert!(matches!(asked(vec![shared]), Err((ErrorCode::Unsupported, _))));
     }
 
     #[test]
@@ -451,9 +452,9 @@ mod tests {
             ("anything", ParameterChoice::DoubleParam(0.5)),
         ]);
         let given = given.unwrap();
-        assert_eq!((given.priority, given.timeout), (1, Some(Duration::from_micros(1500))));
+        assert_eq!((given.priority, given.timeout), (Priority::from_protocol(1), Some(Duration::from_micros(1500))));
         let nothing = asked(&[("timeout", ParameterChoice::Int64Param(0))]).unwrap();
-        assert_eq!((nothing.priority, nothing.timeout), (0, None));
+        assert_eq!((nothing.priority, nothing.timeout), (Priority::default(), None));
         for (name, wrong) in [("timeout", ParameterChoice::Int64Param(-1)), ("priority", ParameterChoice::BoolParam(true))] {
             assert!(asked(&[(name, wrong)]).is_err(), "{name}");
         }
@@ -463,7 +464,7 @@ mod tests {
     fn shared_memory_is_not_offered() {
         let mut shared = input("FP32", &[1], None);
         shared.parameters.insert("shared_memory_region".to_owned(), parameter(ParameterChoice::StringParam("r".to_owned())));
-        assert!(matches!(read(request(vec![shared], &[b""])), Err(ContentsError::Unsupported(_))));
+        assert!(matches!(read(request(vec![shared], &[b""])), Err((ErrorCode::Unsupported, _))));
     }
 
     #[test]

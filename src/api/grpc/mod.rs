@@ -1,14 +1,17 @@
 //! gRPC: the Open Inference Protocol's service, health checks and reflection.
 
 pub mod contents;
+mod frame;
 mod health;
+mod infer;
 pub mod serve;
 mod service;
 mod traffic;
 
 use std::{convert::Infallible, sync::Arc};
 
-use http::{Request, Response};
+use futures_util::FutureExt;
+use http::{HeaderValue, Request, Response, StatusCode, header::CONTENT_TYPE};
 use hyper::body::Incoming;
 use tokio::sync::watch;
 use tonic::{
@@ -47,6 +50,9 @@ const DESCRIPTORS: &[u8] = include_bytes!("generated/inference.bin");
 /// Every service of the port.
 #[derive(Clone)]
 pub struct Services {
+    api: Arc<Api>,
+    stopped: watch::Receiver<bool>,
+    /// All but inference itself.
     inference: GrpcInferenceServiceServer<Inference>,
     /// What is asked rarely.
     others: Routes,
@@ -55,8 +61,7 @@ pub struct Services {
 impl Services {
     /// What streams without an end of its own ends when `stopped` turns true.
     pub fn new(api: &Arc<Api>, stopped: &watch::Receiver<bool>) -> Result<Services, Error> {
-        let mut inference = GrpcInferenceServiceServer::new(Inference::new(Arc::clone(api), stopped.clone()));
-        inference = inference.max_decoding_message_size(api.config.max_body_bytes).max_encoding_message_size(usize::MAX);
+        let mut inference = GrpcInferenceServiceServer::new(Inference::new(Arc::clone(api)));
         for encoding in [CompressionEncoding::Gzip, CompressionEncoding::Deflate, CompressionEncoding::Zstd] {
             inference = inference.accept_compressed(encoding);
         }
@@ -68,11 +73,21 @@ impl Services {
             .add_service(reflection().build_v1()?)
             .add_service(reflection().build_v1alpha()?)
             .prepare();
-        Ok(Services { inference, others })
+        Ok(Services { api: Arc::clone(api), stopped: stopped.clone(), inference, others })
     }
 
     fn call(&self, request: Request<Incoming>) -> BoxFuture<Response<Body>, Infallible> {
-        let service = request.uri().path().split('/').nth(1);
-        if service == Some(SERVICE_NAME) { self.inference.clone().call(request) } else { Box::pin(self.others.clone().call(request)) }
+        let content_type = request.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+        if !content_type.is_some_and(|text| text.starts_with(b"application/grpc")) {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+            return Box::pin(std::future::ready(Ok(response)));
+        }
+        match request.uri().path() {
+            infer::UNARY => Box::pin(infer::unary(Arc::clone(&self.api), request).map(Ok)),
+            infer::STREAM => Box::pin(infer::stream(Arc::clone(&self.api), self.stopped.clone(), request).map(Ok)),
+            path if path.split('/').nth(1) == Some(SERVICE_NAME) => self.inference.clone().call(request),
+            _ => Box::pin(self.others.clone().call(request)),
+        }
     }
 }

@@ -251,6 +251,7 @@ mod tests {
                 predictor: Predictor::new(registry, 1),
                 metrics: metrics.clone(),
                 config: ServerConfig::default(),
+                platform: Default::default(),
                 max_wedged: 1,
                 request_log: RequestLog::Errors,
                 dropped_log_lines: Arc::new(|| 0),

@@ -1,101 +1,224 @@
-//! `GRPCInferenceService`: the protocol's calls, each a reading of the message, one call, and an answer.
+//! `GRPCInferenceService` but for inference itself: what the protocol tells of the server and its models.
 
 use std::{
-    pin::Pin,
+    collections::BTreeMap,
     sync::{Arc, atomic::Ordering},
-    time::Instant,
 };
 
-use futures_util::Stream;
-use tokio::sync::watch;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status};
 
 use crate::{
     api::{
-        grpc::inference::{
-            ModelConfigRequest, ModelConfigResponse, ModelInferRequest, ModelInferResponse, ModelMetadataRequest, ModelMetadataResponse,
-            ModelReadyRequest, ModelReadyResponse, ModelStatisticsRequest, ModelStatisticsResponse, ModelStreamInferResponse,
-            RepositoryIndexRequest, RepositoryIndexResponse, RepositoryModelLoadRequest, RepositoryModelLoadResponse,
-            RepositoryModelUnloadRequest, RepositoryModelUnloadResponse, ServerLiveRequest, ServerLiveResponse, ServerMetadataRequest,
-            ServerMetadataResponse, ServerReadyRequest, ServerReadyResponse, grpc_inference_service_server::GrpcInferenceService,
+        grpc::{
+            infer::{context, status},
+            inference::{
+                DataType, InferBatchStatistics, InferStatistics, ModelConfig, ModelConfigRequest, ModelConfigResponse,
+                ModelDynamicBatching, ModelInput, ModelInstanceGroup, ModelMetadataRequest, ModelMetadataResponse, ModelOutput,
+                ModelReadyRequest, ModelReadyResponse, ModelStatistics, ModelStatisticsRequest, ModelStatisticsResponse,
+                ModelVersionPolicy, RepositoryIndexRequest, RepositoryIndexResponse, RepositoryModelLoadRequest,
+                RepositoryModelLoadResponse, RepositoryModelUnloadRequest, RepositoryModelUnloadResponse, ServerLiveRequest,
+                ServerLiveResponse, ServerMetadataRequest, ServerMetadataResponse, ServerReadyRequest, ServerReadyResponse,
+                StatisticDuration,
+                grpc_inference_service_server::GrpcInferenceService,
+                model_config::SchedulingChoice,
+                model_instance_group::Kind,
+                model_metadata_response::TensorMetadata,
+                model_version_policy::{PolicyChoice, Specific},
+                repository_index_response::ModelIndex,
+            },
         },
-        http::Api,
+        http::{Api, v2::error_status},
+        oip::{self, ModelConfiguration, Refusal},
     },
-    registry::not_ready,
+    error::ErrorCode,
+    metrics::{Protocol, statistics::Total},
+    package::signature::TensorSpec,
+    registry::route::Target,
 };
 
 type Answered<T> = Result<Response<T>, Status>;
 
 pub struct Inference {
     api: Arc<Api>,
-    stopped: watch::Receiver<bool>,
 }
 
 impl Inference {
-    pub fn new(api: Arc<Api>, stopped: watch::Receiver<bool>) -> Inference {
-        Inference { api, stopped }
+    pub fn new(api: Arc<Api>) -> Inference {
+        Inference { api }
+    }
+
+    /// Counts and logs what can't be told; no model is to blame for it.
+    fn answer<M, T>(&self, request: &Request<M>, outcome: Result<T, Refusal>) -> Answered<T> {
+        outcome.map(Response::new).map_err(|(code, detail)| {
+            self.api.count_unrouted(Protocol::Grpc, code, error_status(code), &context(request.metadata().as_ref()));
+            status(code, detail)
+        })
+    }
+
+    /// Load and unload change what is served, and the data plane changes nothing.
+    fn elsewhere<M, T>(&self, request: &Request<M>) -> Answered<T> {
+        let detail = "models are loaded and unloaded on the admin listener (admin.listen), over HTTP";
+        self.answer(request, Err((ErrorCode::Unsupported, detail.to_owned())))
     }
 }
 
-/// Load and unload change what is served, and the data plane changes nothing.
-fn not_here() -> Status {
-    Status::unimplemented(
-        "models are loaded and unloaded on the admin listener (admin.listen), over HTTP: POST /v2/repository/models/NAME/load",
-    )
+/// An empty version leaves it to the server.
+fn target<'a>(name: &'a str, version: &'a str) -> Target<'a> {
+    Target { model: Some(name), version: non_empty(version) }
+}
+
+fn non_empty(text: &str) -> Option<&str> {
+    (!text.is_empty()).then_some(text)
 }
 
 #[tonic::async_trait]
 impl GrpcInferenceService for Inference {
     async fn server_live(&self, _: Request<ServerLiveRequest>) -> Answered<ServerLiveResponse> {
-        let wedged = usize::try_from(self.api.metrics.wedged_workers.get()).unwrap_or_default();
-        Ok(Response::new(ServerLiveResponse { live: wedged < self.api.max_wedged }))
+        Ok(Response::new(ServerLiveResponse { live: self.api.is_alive() }))
     }
 
     async fn server_ready(&self, _: Request<ServerReadyRequest>) -> Answered<ServerReadyResponse> {
-        let ready = !self.api.draining.load(Ordering::Relaxed) && not_ready(&self.api.registry.snapshot(), Instant::now()).is_empty();
-        Ok(Response::new(ServerReadyResponse { ready }))
+        Ok(Response::new(ServerReadyResponse { ready: self.api.is_ready() }))
     }
 
-    async fn model_ready(&self, _: Request<ModelReadyRequest>) -> Answered<ModelReadyResponse> {
-        Err(Status::unimplemented("not yet"))
+    async fn model_ready(&self, request: Request<ModelReadyRequest>) -> Answered<ModelReadyResponse> {
+        let ModelReadyRequest { name, version } = request.get_ref();
+        let ready = oip::is_ready(&self.api.registry.snapshot(), target(name, version));
+        let draining = self.api.draining.load(Ordering::Relaxed);
+        self.answer(&request, ready.map(|ready| ModelReadyResponse { ready: ready && !draining }))
     }
 
     async fn server_metadata(&self, _: Request<ServerMetadataRequest>) -> Answered<ServerMetadataResponse> {
-        Err(Status::unimplemented("not yet"))
+        Ok(Response::new(ServerMetadataResponse {
+            name: oip::SERVER_NAME.to_owned(),
+            version: oip::SERVER_VERSION.to_owned(),
+            extensions: oip::EXTENSIONS.map(str::to_owned).to_vec(),
+        }))
     }
 
-    async fn model_metadata(&self, _: Request<ModelMetadataRequest>) -> Answered<ModelMetadataResponse> {
-        Err(Status::unimplemented("not yet"))
+    async fn model_metadata(&self, request: Request<ModelMetadataRequest>) -> Answered<ModelMetadataResponse> {
+        let ModelMetadataRequest { name, version } = request.get_ref();
+        let metadata = oip::model_metadata(&self.api.registry.snapshot(), target(name, version));
+        let message = metadata.map(|metadata| ModelMetadataResponse {
+            name: metadata.name,
+            versions: metadata.versions,
+            platform: oip::PLATFORM.to_owned(),
+            inputs: metadata.inputs.iter().map(tensor).collect(),
+            outputs: metadata.outputs.iter().map(tensor).collect(),
+            properties: BTreeMap::new(),
+        });
+        self.answer(&request, message)
     }
 
-    async fn model_infer(&self, _: Request<ModelInferRequest>) -> Answered<ModelInferResponse> {
-        Err(Status::unimplemented("not yet"))
+    async fn model_config(&self, request: Request<ModelConfigRequest>) -> Answered<ModelConfigResponse> {
+        let ModelConfigRequest { name, version } = request.get_ref();
+        let configuration = oip::model_configuration(&self.api.registry.snapshot(), target(name, version));
+        self.answer(&request, configuration.map(|configuration| ModelConfigResponse { config: Some(config(configuration)) }))
     }
 
-    type ModelStreamInferStream = Pin<Box<dyn Stream<Item = Result<ModelStreamInferResponse, Status>> + Send>>;
-
-    async fn model_stream_infer(&self, _: Request<Streaming<ModelInferRequest>>) -> Answered<Self::ModelStreamInferStream> {
-        let _ = &self.stopped;
-        Err(Status::unimplemented("not yet"))
+    async fn model_statistics(&self, request: Request<ModelStatisticsRequest>) -> Answered<ModelStatisticsResponse> {
+        let ModelStatisticsRequest { name, version } = request.get_ref();
+        let all = oip::statistics(&self.api.registry.snapshot(), non_empty(name), non_empty(version));
+        self.answer(&request, all.map(|all| ModelStatisticsResponse { model_stats: all.into_iter().map(statistics).collect() }))
     }
 
-    async fn model_config(&self, _: Request<ModelConfigRequest>) -> Answered<ModelConfigResponse> {
-        Err(Status::unimplemented("not yet"))
+    async fn repository_index(&self, request: Request<RepositoryIndexRequest>) -> Answered<RepositoryIndexResponse> {
+        let entries = oip::repository_index(&self.api.registry.snapshot(), request.get_ref().ready);
+        let models = entries.into_iter().map(|entry| ModelIndex {
+            name: entry.name,
+            version: entry.version,
+            state: entry.state.to_owned(),
+            reason: entry.reason,
+        });
+        Ok(Response::new(RepositoryIndexResponse { models: models.collect() }))
     }
 
-    async fn model_statistics(&self, _: Request<ModelStatisticsRequest>) -> Answered<ModelStatisticsResponse> {
-        Err(Status::unimplemented("not yet"))
+    async fn repository_model_load(&self, request: Request<RepositoryModelLoadRequest>) -> Answered<RepositoryModelLoadResponse> {
+        self.elsewhere(&request)
     }
 
-    async fn repository_index(&self, _: Request<RepositoryIndexRequest>) -> Answered<RepositoryIndexResponse> {
-        Err(Status::unimplemented("not yet"))
+    async fn repository_model_unload(&self, request: Request<RepositoryModelUnloadRequest>) -> Answered<RepositoryModelUnloadResponse> {
+        self.elsewhere(&request)
     }
+}
 
-    async fn repository_model_load(&self, _: Request<RepositoryModelLoadRequest>) -> Answered<RepositoryModelLoadResponse> {
-        Err(not_here())
+fn tensor(spec: &TensorSpec) -> TensorMetadata {
+    TensorMetadata {
+        name: spec.name.to_string(),
+        datatype: spec.datatype.protocol_name().to_owned(),
+        shape: spec.shape.0.iter().map(|dim| oip::dim_to_wire(*dim)).collect(),
     }
+}
 
-    async fn repository_model_unload(&self, _: Request<RepositoryModelUnloadRequest>) -> Answered<RepositoryModelUnloadResponse> {
-        Err(not_here())
+fn config(configuration: ModelConfiguration) -> ModelConfig {
+    let data_type = |name: &str| DataType::from_str_name(name).unwrap_or(DataType::TypeInvalid).into();
+    let input = |tensor: oip::ConfiguredTensor| ModelInput {
+        data_type: data_type(&tensor.data_type),
+        name: tensor.name,
+        dims: tensor.dims,
+        optional: false,
+    };
+    let output = |tensor: oip::ConfiguredTensor| ModelOutput {
+        data_type: data_type(&tensor.data_type),
+        name: tensor.name,
+        dims: tensor.dims,
+        label_filename: String::new(),
+    };
+    let count = |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
+    // Triton's versions are numbers; of another there is nothing to say.
+    let version = configuration.version.parse().ok();
+    let specific = version.map(|version| PolicyChoice::Specific(Specific { versions: vec![version] }));
+    let batching = |delay| {
+        SchedulingChoice::DynamicBatching(ModelDynamicBatching { max_queue_delay_microseconds: delay, ..ModelDynamicBatching::default() })
+    };
+    ModelConfig {
+        platform: oip::PLATFORM.to_owned(),
+        backend: oip::BACKEND.to_owned(),
+        version_policy: Some(ModelVersionPolicy { policy_choice: specific }),
+        max_batch_size: count(configuration.max_batch_size),
+        input: configuration.inputs.into_iter().map(input).collect(),
+        output: configuration.outputs.into_iter().map(output).collect(),
+        instance_group: vec![ModelInstanceGroup {
+            name: configuration.name.clone(),
+            count: count(configuration.instances),
+            kind: Kind::Cpu.into(),
+        }],
+        default_model_filename: "model.onnx".to_owned(),
+        scheduling_choice: configuration.max_queue_delay_us.map(batching),
+        parameters: BTreeMap::new(),
+        name: configuration.name,
+    }
+}
+
+fn statistics(model: oip::ModelStatistics) -> ModelStatistics {
+    let total = |total: &Total| Some(StatisticDuration { count: total.count, ns: total.nanoseconds });
+    let none = Some(StatisticDuration::default());
+    let numbers = model.numbers;
+    let batch = |(rows, infer): &(usize, Total)| InferBatchStatistics {
+        batch_size: *rows as u64,
+        // Runs are timed whole.
+        compute_input: none,
+        compute_infer: total(infer),
+        compute_output: none,
+    };
+    ModelStatistics {
+        name: model.name,
+        version: model.version,
+        last_inference: numbers.last_inference_ms,
+        inference_count: numbers.inferences,
+        execution_count: numbers.executions,
+        inference_stats: Some(InferStatistics {
+            success: total(&numbers.success),
+            fail: total(&numbers.fail),
+            queue: total(&numbers.queue),
+            compute_input: total(&numbers.compute_input),
+            compute_infer: total(&numbers.compute_infer),
+            compute_output: total(&numbers.compute_output),
+            cache_hit: none,
+            cache_miss: none,
+        }),
+        batch_stats: numbers.batches.iter().map(batch).collect(),
+        memory_usage: Vec::new(),
+        response_stats: BTreeMap::new(),
     }
 }

@@ -125,9 +125,14 @@ pub fn decompress(headers: &HeaderMap, body: &Bytes, max_bytes: usize) -> Result
     let [encoding] = encodings.as_slice() else {
         return Err((ErrorCode::UnsupportedMediaType, "one content-encoding at a time is understood".to_owned()));
     };
+    decompress_as(encoding, body, max_bytes)
+}
+
+/// Undoes the encoding of that name; never makes more than `max_bytes`.
+pub fn decompress_as(encoding: &str, body: &Bytes, max_bytes: usize) -> Result<Bytes, Refusal> {
     let input: &[u8] = body;
     let broken = |error: std::io::Error| (ErrorCode::Malformed, format!("the body is not valid {encoding}: {error}"));
-    match encoding.as_str() {
+    match encoding {
         "identity" => return Ok(body.clone()),
         "gzip" | "x-gzip" => inflate(flate2::read::MultiGzDecoder::new(input), max_bytes),
         // Called deflate, meant zlib; some send it raw.

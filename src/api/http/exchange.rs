@@ -132,8 +132,8 @@ impl Told<'_> {
 }
 
 /// What stopped a request, and where it is counted.
-struct Refused {
-    code: ErrorCode,
+pub struct Refused {
+    pub code: ErrorCode,
     detail: String,
     faults: Vec<Fault>,
     more: usize,
@@ -220,14 +220,7 @@ async fn answer<D: Dialect>(
     } else {
         work(prediction)
     };
-    let reply = reply.map_err(|(code, detail)| Refused {
-        failure: Some(Failure {
-            error: PredictError::Malformed(detail.clone()),
-            servable: Some(Arc::clone(&prediction.servable)),
-            unversioned: None,
-        }),
-        ..Refused::from((code, detail))
-    })?;
+    let reply = reply.map_err(|refusal| Refused::of(&prediction, refusal))?;
     prediction.timing.set(Stage::Encode, start.elapsed());
     Ok(respond(api, dialect.protocol(), context, &prediction, reply))
 }
@@ -320,48 +313,60 @@ fn server_timing(timing: &Timing, text: &mut BytesMut) {
 }
 
 fn refuse<D: Dialect>(api: &Api, dialect: D, target: Target<'_>, context: &Context, refused: &Refused) -> Response {
-    let elapsed = context.started.elapsed();
-    let status = dialect.status(refused.code);
-    let count = |metrics: &VersionMetrics| metrics.observe_error(dialect.protocol(), refused.code, status, elapsed);
-    let log = |model: &str, version: &str| {
-        let detail = refused.log_detail.as_str();
-        api.log.refused(
-            context,
-            &LoggedRefusal { protocol: dialect.protocol(), code: refused.code, status, model, version, detail },
-            elapsed,
-        );
-    };
-    // The log names a model only where it is one of the server's own.
-    let log_unrouted = || {
-        let snapshot = api.registry.snapshot();
-        log(target.model.filter(|name| snapshot.models.contains_key(*name)).unwrap_or_default(), "");
-    };
-    match &refused.failure {
-        Some(Failure { servable: Some(servable), .. }) => {
-            count(&servable.metrics);
-            let id = servable.id();
-            log(id.name.as_str(), id.version.as_str());
-        }
-        Some(Failure { servable: None, unversioned: Some(metrics), .. }) => {
-            count(metrics);
-            log_unrouted();
-        }
-        Some(_) => {
-            count(api.metrics.unrouted());
-            log_unrouted();
-        }
-        None => {
+    refused.count(api, dialect.protocol(), dialect.status(refused.code), target, context);
+    error_response(dialect, &refused.told(), context)
+}
+
+impl Refused {
+    /// What the request asks of its answer can't be given.
+    pub fn of(prediction: &Prediction, (code, detail): Refusal) -> Refused {
+        let error = PredictError::Malformed(detail.clone());
+        let failure = Failure { error, servable: Some(Arc::clone(&prediction.servable)), unversioned: None };
+        Refused { failure: Some(failure), ..Refused::from((code, detail)) }
+    }
+
+    pub fn told(&self) -> Told<'_> {
+        Told { code: self.code, detail: &self.detail, faults: &self.faults, more: self.more }
+    }
+
+    /// Counts and logs, whatever the protocol; `status` is the one that is answered, in HTTP's numbers.
+    pub fn count(&self, api: &Api, protocol: Protocol, status: u16, target: Target<'_>, context: &Context) {
+        let elapsed = context.started.elapsed();
+        let count = |metrics: &VersionMetrics| metrics.observe_error(protocol, self.code, status, elapsed);
+        let log = |model: &str, version: &str| {
+            let detail = self.log_detail.as_str();
+            api.log.refused(context, &LoggedRefusal { protocol, code: self.code, status, model, version, detail }, elapsed);
+        };
+        // The log names a model only where it is one of the server's own.
+        let log_unrouted = || {
             let snapshot = api.registry.snapshot();
-            let name = target.model.or_else(|| snapshot.default.as_ref().map(crate::id::ModelName::as_str));
-            match name.and_then(|name| snapshot.models.get(name)) {
-                Some(model) => count(&model.unversioned),
-                None => count(api.metrics.unrouted()),
+            log(target.model.filter(|name| snapshot.models.contains_key(*name)).unwrap_or_default(), "");
+        };
+        match &self.failure {
+            Some(Failure { servable: Some(servable), .. }) => {
+                count(&servable.metrics);
+                let id = servable.id();
+                log(id.name.as_str(), id.version.as_str());
             }
-            log_unrouted();
+            Some(Failure { servable: None, unversioned: Some(metrics), .. }) => {
+                count(metrics);
+                log_unrouted();
+            }
+            Some(_) => {
+                count(api.metrics.unrouted());
+                log_unrouted();
+            }
+            None => {
+                let snapshot = api.registry.snapshot();
+                let name = target.model.or_else(|| snapshot.default.as_ref().map(crate::id::ModelName::as_str));
+                match name.and_then(|name| snapshot.models.get(name)) {
+                    Some(model) => count(&model.unversioned),
+                    None => count(api.metrics.unrouted()),
+                }
+                log_unrouted();
+            }
         }
     }
-    let told = Told { code: refused.code, detail: &refused.detail, faults: &refused.faults, more: refused.more };
-    error_response(dialect, &told, context)
 }
 
 /// An error that no model is to blame for: counted without one, in the dialect's form.

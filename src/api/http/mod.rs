@@ -1,12 +1,12 @@
 //! HTTP: every path in one table.
 
 pub mod admin;
-mod body;
-mod context;
+pub(in crate::api) mod body;
+pub(in crate::api) mod context;
 mod docs;
 mod encode;
 mod encoding;
-mod exchange;
+pub(in crate::api) mod exchange;
 mod health;
 mod invocations;
 mod models;
@@ -93,14 +93,14 @@ impl Api {
     }
 
     /// A place among the requests in flight, or `None` where the server has its fill.
-    fn admit(&self) -> Option<Admission<'_>> {
+    pub(in crate::api) fn admit(&self) -> Option<Admission<'_>> {
         let before = self.inflight.fetch_add(1, Ordering::Relaxed);
         let admission = Admission(&self.inflight);
         (before < self.config.max_inflight).then_some(admission)
     }
 }
 
-struct Admission<'a>(&'a AtomicUsize);
+pub(in crate::api) struct Admission<'a>(&'a AtomicUsize);
 
 impl Drop for Admission<'_> {
     fn drop(&mut self) {
@@ -176,7 +176,7 @@ fn refuse_path(api: &Api, request: &Request, code: ErrorCode, detail: &str, cont
 }
 
 impl Api {
-    fn count_unrouted(&self, protocol: Protocol, code: ErrorCode, status: u16, context: &Context) {
+    pub(in crate::api) fn count_unrouted(&self, protocol: Protocol, code: ErrorCode, status: u16, context: &Context) {
         let elapsed = context.started.elapsed();
         self.metrics.unrouted().observe_error(protocol, code, status, elapsed);
         self.log.refused(context, &LoggedRefusal { protocol, code, status, model: "", version: "", detail: "" }, elapsed);

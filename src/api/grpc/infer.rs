@@ -1,0 +1,327 @@
+//! Infer: `ModelInfer` and `ModelStreamInfer`, from their bodies to their answers. They are taken apart by hand: large messages
+//! not on the network threads, tensors without a copy, and nothing at all of a request that there is no place for.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, stream as streams};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
+use http_body_util::StreamBody;
+use hyper::body::{Frame, Incoming};
+use tokio::sync::watch;
+use tonic::{Code, Status, body::Body, metadata::MetadataValue};
+
+use crate::{
+    api::{
+        grpc::{
+            contents::{self, Form, InferRequest},
+            frame::{Kind, Messages, Received, Unary, all_is_well, write, write_told},
+            inference::{ModelInferResponse, ModelStreamInferResponse},
+        },
+        http::{Api, context::Context, exchange::Refused, v2::error_status},
+        oip::{self, Refusal, RequestedOutput},
+    },
+    error::ErrorCode,
+    metrics::{Protocol, Stage},
+    package::fields::NamedTensor,
+    predict::{Failure, Input, PredictRequest, Prediction},
+    registry::route::Target,
+};
+
+pub const UNARY: &str = "/inference.GRPCInferenceService/ModelInfer";
+pub const STREAM: &str = "/inference.GRPCInferenceService/ModelStreamInfer";
+
+const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
+const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+const X_PREDICTION_ID: HeaderName = HeaderName::from_static("x-prediction-id");
+const X_MODEL_DIGEST: HeaderName = HeaderName::from_static("x-model-digest");
+
+/// Milliseconds after which a client that retries by itself may do so.
+const RETRY_PUSHBACK: &str = "grpc-retry-pushback-ms";
+
+/// Messages and answers of more bytes or values than this are gone through off the network threads.
+const HEAVY: usize = 64 << 10;
+
+/// Requests of one stream that are worked on at once.
+const STREAM_DEPTH: usize = 16;
+
+/// Answers one request.
+pub async fn unary(api: Arc<Api>, request: Request<Incoming>) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    let context = context(&parts.headers);
+    let mut asked = InferRequest::default();
+    match answer_unary(&api, &context, &parts.headers, body, &mut asked).await {
+        Ok((prediction, pieces)) => {
+            let mut response = Response::new(Body::new(Unary::new(pieces)));
+            let headers = response.headers_mut();
+            headers.reserve(8);
+            headers.insert(header::CONTENT_TYPE, GRPC);
+            if let Ok(id) = HeaderValue::from_str(prediction.id.write(&mut [0; 26])) {
+                headers.insert(X_PREDICTION_ID, id);
+            }
+            if let Ok(digest) = HeaderValue::from_maybe_shared(prediction.servable.names.digest.clone()) {
+                headers.insert(X_MODEL_DIGEST, digest);
+            }
+            context.write_headers(headers);
+            response
+        }
+        Err(refused) => {
+            let mut response: Response<Body> = count(&api, &context, &asked.model, &refused).into_http();
+            context.write_headers(response.headers_mut());
+            response
+        }
+    }
+}
+
+async fn answer_unary(
+    api: &Arc<Api>,
+    context: &Context,
+    headers: &HeaderMap,
+    body: Incoming,
+    asked: &mut InferRequest,
+) -> Result<(Prediction, Vec<Bytes>), Refused> {
+    let _admission = api.admit().ok_or_else(overloaded)?;
+    let mut messages = Messages::new(body, headers, api.config.max_body_bytes)?;
+    let deadline = context.deadline(api.config.request_timeout());
+    let timeout = api.config.read_timeout().min(deadline.saturating_duration_since(Instant::now()));
+    let message = tokio::time::timeout(timeout, messages.only()).await.map_err(|_| too_slow(timeout))??;
+    answer(api, context, message, asked, Kind::Unary).await
+}
+
+/// The answer to a message, in pieces; `asked` is what was understood of it, however it ends.
+async fn answer(
+    api: &Arc<Api>,
+    context: &Context,
+    message: Received,
+    asked: &mut InferRequest,
+    kind: Kind,
+) -> Result<(Prediction, Vec<Bytes>), Refused> {
+    let start = Instant::now();
+    let mut deadline = context.deadline(api.config.request_timeout());
+    let read = |message: Received| contents::read(message.decode()?);
+    *asked = match message.weight() > HEAVY {
+        true => api.predictor.offload(deadline, move || read(message)).await??,
+        false => read(message)?,
+    };
+    let taken_apart = start.elapsed();
+    if let Some(timeout) = asked.timeout {
+        deadline = deadline.min(context.started + timeout);
+    }
+    let wanted: Vec<String> = asked.outputs.iter().map(|output| output.name.clone()).collect();
+    let version = Some(asked.version.as_str()).filter(|version| !version.is_empty());
+    let target = Target { model: Some(&asked.model), version };
+    let input = Input::Tensors(std::mem::take(&mut asked.inputs));
+    let request = PredictRequest { target, input, wanted: &wanted, deadline, priority: asked.priority };
+    let mut prediction = api.predictor.predict(request).await?;
+    prediction.timing.set(Stage::Decode, prediction.timing.get(Stage::Decode) + taken_apart);
+
+    let start = Instant::now();
+    let (outputs, id, form) = (std::mem::take(&mut asked.outputs), asked.id.clone(), asked.form);
+    let work = move |mut prediction: Prediction| {
+        let tensors = prediction.take_tensors(&wanted);
+        let pieces = encode(&prediction, tensors, &outputs, id, form).and_then(|response| write(response, kind));
+        (prediction, pieces)
+    };
+    let (mut prediction, pieces) = if prediction.weight() > HEAVY {
+        let servable = Arc::clone(&prediction.servable);
+        let outcome = api.predictor.offload(deadline, move || work(prediction)).await;
+        outcome.map_err(|error| Failure { error, servable: Some(servable), unversioned: None })?
+    } else {
+        work(prediction)
+    };
+    let pieces = pieces.map_err(|refusal| Refused::of(&prediction, refusal))?;
+    prediction.timing.set(Stage::Encode, start.elapsed());
+    api.count_answered(Protocol::Grpc, context, &prediction);
+    Ok((prediction, pieces))
+}
+
+fn encode(
+    prediction: &Prediction,
+    tensors: Vec<NamedTensor>,
+    outputs: &[RequestedOutput],
+    id: String,
+    form: Form,
+) -> Result<ModelInferResponse, Refusal> {
+    let classification = |index| outputs.get(index).map_or(0, |output: &RequestedOutput| output.classification);
+    let tensors = tensors.into_iter().enumerate().map(|(index, tensor)| oip::answer_output(tensor, classification(index)));
+    let tensors = tensors.collect::<Result<_, _>>()?;
+    let model = prediction.servable.id();
+    Ok(contents::answer(model.name.to_string(), model.version.to_string(), id, tensors, form))
+}
+
+/// Answers each message in its turn; a message that can't be answered is told so, and ends nothing.
+pub async fn stream(api: Arc<Api>, stopped: watch::Receiver<bool>, request: Request<Incoming>) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    let context = context(&parts.headers);
+    let messages = match Messages::new(body, &parts.headers, api.config.max_body_bytes) {
+        Ok(messages) => messages,
+        Err(refusal) => return count(&api, &context, "", &Refused::from(refusal)).into_http(),
+    };
+    let mut response = Response::new(Body::empty());
+    response.headers_mut().insert(header::CONTENT_TYPE, GRPC);
+    context.write_headers(response.headers_mut());
+    let call = Arc::new(Call { api, headers: parts.headers, deadline: context.timeout.map(|timeout| context.started + timeout) });
+    response.map(|_| Body::new(StreamBody::new(answers(call, messages, stopped))))
+}
+
+/// What the messages of a stream share.
+struct Call {
+    api: Arc<Api>,
+    headers: HeaderMap,
+    /// Of the stream as a whole, where the client has set one.
+    deadline: Option<Instant>,
+}
+
+enum Heard {
+    Message(Received),
+    /// Nothing more can be understood.
+    End(Status),
+}
+
+type StreamFrame = Result<Frame<Bytes>, Status>;
+
+fn answers(call: Arc<Call>, messages: Messages<Incoming>, stopped: watch::Receiver<bool>) -> impl Stream<Item = StreamFrame> + Send {
+    let asking = Arc::clone(&call);
+    let heard = streams::unfold(Some((messages, stopped)), move |state| {
+        let call = Arc::clone(&asking);
+        async move {
+            let (mut messages, mut stopped) = state?;
+            match next(&call, &mut messages, &mut stopped).await {
+                Ok(Some(message)) => Some((Heard::Message(message), Some((messages, stopped)))),
+                Ok(None) => None,
+                Err(refused) => {
+                    let status = count(&call.api, &context(&call.headers), "", &refused);
+                    Some((Heard::End(status), None))
+                }
+            }
+        }
+    });
+    let answered = heard.map(move |heard| answer_heard(Arc::clone(&call), heard)).buffered(STREAM_DEPTH);
+    // What comes behind the trailers is never asked for.
+    let end = streams::once(async { vec![Ok(Frame::trailers(all_is_well()))] });
+    answered.chain(end).flat_map(streams::iter)
+}
+
+/// The next message of a stream; the client may take its time before it, and the server may stop.
+async fn next(call: &Call, messages: &mut Messages<Incoming>, stopped: &mut watch::Receiver<bool>) -> Result<Option<Received>, Refused> {
+    let more = tokio::select! {
+        more = messages.more() => more?,
+        _ = stopped.wait_for(|stop| *stop) => return Err((ErrorCode::NotReady, "the server is shutting down".to_owned()).into()),
+    };
+    if !more {
+        return Ok(None);
+    }
+    let timeout = call.api.config.read_timeout();
+    Ok(tokio::time::timeout(timeout, messages.next()).await.map_err(|_| too_slow(timeout))??)
+}
+
+async fn answer_heard(call: Arc<Call>, heard: Heard) -> Vec<StreamFrame> {
+    let message = match heard {
+        Heard::Message(message) => message,
+        Heard::End(status) => {
+            let mut trailers = HeaderMap::new();
+            let written = status.add_header(&mut trailers);
+            return vec![written.map(|()| Frame::trailers(trailers))];
+        }
+    };
+    let mut context = context(&call.headers);
+    context.timeout = call.deadline.map(|deadline| deadline.saturating_duration_since(context.started));
+    let mut asked = InferRequest::default();
+    let answered = match call.api.admit() {
+        Some(_admission) => answer(&call.api, &context, message, &mut asked, Kind::Stream).await,
+        None => Err(overloaded()),
+    };
+    let pieces = answered.map(|(_, pieces)| pieces).or_else(|refused| {
+        let error_message = count(&call.api, &context, &asked.model, &refused).message().to_owned();
+        // The id says whose fault it is.
+        write_told(&ModelStreamInferResponse {
+            error_message,
+            infer_response: Some(ModelInferResponse { id: asked.id, ..Default::default() }),
+        })
+    });
+    match pieces {
+        Ok(pieces) => pieces.into_iter().map(|piece| Ok(Frame::data(piece))).collect(),
+        Err((code, detail)) => vec![Err(status(code, detail))],
+    }
+}
+
+fn overloaded() -> Refused {
+    Refused::from((ErrorCode::Overloaded, "the server has as many requests in flight as it takes; try again later".to_owned()))
+}
+
+fn too_slow(timeout: Duration) -> Refused {
+    Refused::from((ErrorCode::BodyTimeout, format!("the message did not arrive within {} ms", timeout.as_millis())))
+}
+
+/// Counts and logs what stopped a request, and gives what its caller is told.
+fn count(api: &Api, context: &Context, model: &str, refused: &Refused) -> Status {
+    refused.count(api, Protocol::Grpc, error_status(refused.code), Target { model: Some(model), version: None }, context);
+    status(refused.code, refused.told().line())
+}
+
+pub fn status(code: ErrorCode, detail: String) -> Status {
+    let mut status = Status::new(Code::from_i32(code.grpc_status()), detail);
+    if code.is_retryable() {
+        status.metadata_mut().insert(RETRY_PUSHBACK, MetadataValue::from_static("1000"));
+    }
+    status
+}
+
+/// What the headers say of a call; its deadline is the earlier of gRPC's and the one that predictd's own header sets.
+pub fn context(headers: &HeaderMap) -> Context {
+    let mut context = Context::new(headers);
+    if let Some(timeout) = headers.get(GRPC_TIMEOUT).and_then(|value| parse_timeout(value.to_str().ok()?)) {
+        context.timeout = Some(context.timeout.map_or(timeout, |own| own.min(timeout)));
+    }
+    context
+}
+
+/// At most eight digits and a unit.
+fn parse_timeout(text: &str) -> Option<Duration> {
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if number.is_empty() || number.len() > 8 || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let number: u64 = number.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(number * 3600)),
+        "M" => Some(Duration::from_secs(number * 60)),
+        "S" => Some(Duration::from_secs(number)),
+        "m" => Some(Duration::from_millis(number)),
+        "u" => Some(Duration::from_micros(number)),
+        "n" => Some(Duration::from_nanos(number)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::api::grpc::infer::parse_timeout;
+
+    #[test]
+    fn timeouts_have_a_unit() {
+        let cases = [
+            ("2H", Some(Duration::from_secs(7200))),
+            ("3M", Some(Duration::from_secs(180))),
+            ("99999999S", Some(Duration::from_secs(99_999_999))),
+            ("250m", Some(Duration::from_millis(250))),
+            ("1500u", Some(Duration::from_micros(1500))),
+            ("7n", Some(Duration::from_nanos(7))),
+            ("", None),
+            ("S", None),
+            ("100000000S", None),
+            ("-1S", None),
+            ("1s", None),
+            ("1", None),
+            ("1\u{e9}", None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(parse_timeout(text), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,340 @@
+//! The gRPC port, as its clients ask it.
+
+use std::{collections::BTreeMap, thread};
+
+use bytes::Bytes;
+use http::uri::PathAndQuery;
+use predictd::api::grpc::inference::{
+    DataType, InferParameter, InferTensorContents, ModelConfigRequest, ModelConfigResponse, ModelInferRequest, ModelInferResponse,
+    ModelMetadataRequest, ModelMetadataResponse, ModelReadyRequest, ModelReadyResponse, ModelStatisticsRequest, ModelStatisticsResponse,
+    ModelStreamInferResponse, RepositoryIndexRequest, RepositoryIndexResponse, ServerMetadataRequest, ServerMetadataResponse,
+    ServerReadyRequest, ServerReadyResponse,
+    infer_parameter::ParameterChoice,
+    model_infer_request::{InferInputTensor, InferRequestedOutputTensor},
+};
+use tokio::runtime::Runtime;
+use tonic::{
+    Code, Request, Response, Status,
+    client::Grpc,
+    codec::CompressionEncoding,
+    transport::{Channel, Endpoint},
+};
+use tonic_prost::ProstCodec;
+
+use crate::harness::{PATIENCE, Server, bare_models, golden, models, until};
+
+/// A client and its connection.
+struct Client {
+    runtime: Runtime,
+    grpc: Grpc<Channel>,
+}
+
+impl Client {
+    fn new(server: &Server) -> Client {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let endpoint = Endpoint::from_shared(format!("http://{}", server.grpc())).unwrap().timeout(PATIENCE);
+        let channel = runtime.block_on(endpoint.connect()).unwrap();
+        Client { runtime, grpc: Grpc::new(channel).max_decoding_message_size(usize::MAX) }
+    }
+
+    fn ask<Q, A>(&mut self, method: &str, request: Request<Q>) -> Result<Response<A>, Status>
+    where
+        Q: prost::Message + 'static,
+        A: prost::Message + Default + 'static,
+    {
+        let path = PathAndQuery::try_from(format!("/inference.GRPCInferenceService/{method}")).unwrap();
+        self.runtime.block_on(async {
+            self.grpc.ready().await.unwrap();
+            self.grpc.unary(request, path, ProstCodec::<Q, A>::default()).await
+        })
+    }
+
+    fn infer(&mut self, request: ModelInferRequest) -> Result<ModelInferResponse, Status> {
+        self.ask("ModelInfer", Request::new(request)).map(Response::into_inner)
+    }
+
+    fn refusal(&mut self, request: ModelInferRequest) -> (Code, String) {
+        let status = self.infer(request).unwrap_err();
+        (status.code(), status.message().to_owned())
+    }
+}
+
+fn input(name: &str, datatype: &str, shape: &[i64]) -> InferInputTensor {
+    InferInputTensor { name: name.to_owned(), datatype: datatype.to_owned(), shape: shape.to_vec(), ..InferInputTensor::default() }
+}
+
+fn floats(values: &[f32]) -> Bytes {
+    Bytes::from(values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>())
+}
+
+/// `a` and `b` for `add_sub`, raw.
+fn add_sub(a: &[f32], b: &[f32]) -> ModelInferRequest {
+    let shape = [1, i64::try_from(a.len()).unwrap()];
+    ModelInferRequest {
+        model_name: "add_sub".to_owned(),
+        id: "7".to_owned(),
+        inputs: vec![input("a", "FP32", &shape), input("b", "FP32", &[1, 4])],
+        raw_input_contents: vec![floats(a), floats(b)],
+        ..ModelInferRequest::default()
+    }
+}
+
+/// For `slow`: some 0.2 ms a round.
+fn slow(rounds: i64) -> ModelInferRequest {
+    ModelInferRequest {
+        model_name: "slow".to_owned(),
+        inputs: vec![input("rounds", "INT64", &[1])],
+        raw_input_contents: vec![Bytes::copy_from_slice(&rounds.to_le_bytes())],
+        ..ModelInferRequest::default()
+    }
+}
+
+const ONES: [f32; 4] = [1.0; 4];
+
+#[test]
+fn a_bare_graph_answers_in_the_form_in_which_it_is_asked() {
+    let directory = bare_models(&[("add_sub", "add_sub.onnx"), ("identity_fp16", "identity_fp16.onnx")]);
+    let server = Server::start(directory.path(), &[]);
+    let mut client = Client::new(&server);
+    let answer = client.infer(add_sub(&[1.0, 2.0, 3.0, 4.0], &ONES)).unwrap();
+    assert_eq!((answer.model_name.as_str(), answer.model_version.as_str(), answer.id.as_str()), ("add_sub", "1", "7"));
+    assert_eq!(answer.outputs.iter().map(|output| output.name.as_str()).collect::<Vec<_>>(), ["sum", "difference"]);
+    assert_eq!(answer.raw_output_contents, [floats(&[2.0, 3.0, 4.0, 5.0]), floats(&[0.0, 1.0, 2.0, 3.0])]);
+    assert!(answer.outputs.iter().all(|output| output.contents.is_none() && output.shape == [1, 4]));
+
+    let mut typed = add_sub(&[], &[]);
+    typed.raw_input_contents.clear();
+    for (tensor, value) in typed.inputs.iter_mut().zip([3.0, 1.0]) {
+        tensor.shape = vec![1, 4];
+        tensor.contents = Some(InferTensorContents { fp32_contents: vec![value; 4], ..InferTensorContents::default() });
+    }
+    typed.outputs = vec![InferRequestedOutputTensor { name: "difference".to_owned(), ..InferRequestedOutputTensor::default() }];
+    let answer = client.infer(typed).unwrap();
+    assert!(answer.raw_output_contents.is_empty() && answer.outputs.len() == 1);
+    assert_eq!(answer.outputs[0].contents.as_ref().unwrap().fp32_contents, [2.0; 4]);
+
+    let half = ModelInferRequest {
+        model_name: "identity_fp16".to_owned(),
+        model_version: "1".to_owned(),
+        inputs: vec![input("x", "FP16", &[1, 2])],
+        raw_input_contents: vec![Bytes::from_static(&[0, 60, 0, 192])],
+        ..ModelInferRequest::default()
+    };
+    assert_eq!(client.infer(half).unwrap().raw_output_contents, [Bytes::from_static(&[0, 60, 0, 192])]);
+}
+
+#[test]
+fn classes_are_ranked() {
+    let directory = bare_models(&[("add_sub", "add_sub.onnx")]);
+    let server = Server::start(directory.path(), &[]);
+    let best = InferParameter { parameter_choice: Some(ParameterChoice::Int64Param(2)) };
+    let request = ModelInferRequest {
+        outputs: vec![InferRequestedOutputTensor {
+            name: "sum".to_owned(),
+            parameters: BTreeMap::from([("classification".to_owned(), best)]),
+        }],
+        ..add_sub(&[1.0, 5.0, 3.0, 2.0], &ONES)
+    };
+    let answer = Client::new(&server).infer(request).unwrap();
+    assert_eq!((answer.outputs[0].datatype.as_str(), &answer.outputs[0].shape[..]), ("BYTES", &[1, 2][..]));
+    assert_eq!(answer.raw_output_contents[0], &b"\x05\0\0\x006.0:1\x05\0\0\x004.0:2"[..]);
+}
+
+#[test]
+fn a_package_is_asked_by_its_fields() {
+    let server = Server::start(models(&[("churn", "1.1.0")]).path(), &[]);
+    let example = &golden("churn", "1.1.0")[0];
+    let mut request = ModelInferRequest { model_name: "churn".to_owned(), ..ModelInferRequest::default() };
+    let mut expected = None;
+    for (name, value) in example["input"].as_object().unwrap() {
+        let (datatype, contents) = match value {
+            serde_json::Value::String(text) => {
+                ("BYTES", InferTensorContents { bytes_contents: vec![Bytes::from(text.clone())], ..InferTensorContents::default() })
+            }
+            serde_json::Value::Number(number) => {
+                ("FP64", InferTensorContents { fp64_contents: vec![number.as_f64().unwrap()], ..InferTensorContents::default() })
+            }
+            serde_json::Value::Bool(value) => {
+                ("BOOL", InferTensorContents { bool_contents: vec![*value], ..InferTensorContents::default() })
+            }
+            _ => continue,
+        };
+        request.inputs.push(InferInputTensor { contents: Some(contents), ..input(name, datatype, &[1, 1]) });
+    }
+    for (name, value) in example["output"].as_object().unwrap() {
+        if let Some(text) = value.as_str() {
+            expected = Some((name.clone(), text.to_owned()));
+        }
+    }
+    let mut client = Client::new(&server);
+    let answer = client.infer(request.clone()).unwrap();
+    let (name, label) = expected.unwrap();
+    let output = answer.outputs.iter().find(|output| output.name == name).unwrap();
+    assert_eq!(output.contents.as_ref().unwrap().bytes_contents, [Bytes::from(label)]);
+
+    request.inputs.retain(|input| input.name != "plan");
+    let (code, message) = client.refusal(request);
+    assert!(code == Code::InvalidArgument && message.contains("plan"), "{message}");
+    let series = |code| format!("predictd_requests_total{{code=\"{code}\",model=\"churn\",protocol=\"grpc\",version=\"1.1.0\"}}");
+    assert_eq!((server.metric(&series("200")), server.metric(&series("400"))), (1.0, 1.0));
+}
+
+#[test]
+fn what_does_not_fit_has_its_code() {
+    let directory = bare_models(&[("add_sub", "add_sub.onnx"), ("fails", "fails_out_of_range.onnx")]);
+    let server = Server::start(directory.path(), &[("server.max_body_bytes", "100000")]);
+    let mut client = Client::new(&server);
+    let (code, message) = client.refusal(ModelInferRequest { model_name: "nowhere".to_owned(), ..add_sub(&ONES, &ONES) });
+    assert!(code == Code::NotFound && message.contains("nowhere"), "{message}");
+    let (code, message) = client.refusal(ModelInferRequest { model_version: "2".to_owned(), ..add_sub(&ONES, &ONES) });
+    assert!(code == Code::NotFound && message.contains("version"), "{message}");
+    let (code, message) = client.refusal(add_sub(&[1.0; 3], &ONES));
+    assert!(code == Code::InvalidArgument && message.contains("`a`"), "{message}");
+    let fails = ModelInferRequest {
+        model_name: "fails".to_owned(),
+        inputs: vec![input("i", "INT64", &[1])],
+        raw_input_contents: vec![Bytes::from_static(&[100, 0, 0, 0, 0, 0, 0, 0])],
+        ..ModelInferRequest::default()
+    };
+    assert_eq!(client.refusal(fails).0, Code::Internal);
+    let (code, message) = client.refusal(ModelInferRequest { id: "x".repeat(100_000), ..add_sub(&ONES, &ONES) });
+    assert!(code == Code::ResourceExhausted && message.contains("100000"), "{message}");
+    // Not a message of this call's: a text that is no UTF-8.
+    let broken = client.ask::<InferTensorContents, ModelInferResponse>(
+        "ModelInfer",
+        Request::new(InferTensorContents { int_contents: vec![-1], ..InferTensorContents::default() }),
+    );
+    assert_eq!(broken.unwrap_err().code(), Code::InvalidArgument);
+    assert!(client.infer(add_sub(&ONES, &ONES)).is_ok(), "the connection lives on");
+    assert_eq!(server.metric("predictd_requests_total{code=\"413\",model=\"\",protocol=\"grpc\",version=\"\"}"), 1.0);
+}
+
+#[test]
+fn deadlines_are_kept() {
+    let directory = bare_models(&[("slow", "slow.onnx")]);
+    let server = Server::start(directory.path(), &[]);
+    let mut request = Request::new(slow(1 << 16));
+    // The client itself would wait for longer.
+    request.metadata_mut().insert("x-request-timeout-ms", "50".parse().unwrap());
+    let mut client = Client::new(&server);
+    let status = client.ask::<_, ModelInferResponse>("ModelInfer", request).unwrap_err();
+    assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
+}
+
+#[test]
+fn large_and_compressed_messages_are_taken() {
+    let directory = bare_models(&[("identity_fp32", "identity_fp32.onnx")]);
+    let server = Server::start(directory.path(), &[]);
+    let mut client = Client::new(&server);
+    let values: Vec<f32> = (0..3 << 20).map(|value| value as f32).collect();
+    let request = ModelInferRequest {
+        model_name: "identity_fp32".to_owned(),
+        inputs: vec![input("x", "FP32", &[3, 1 << 20])],
+        raw_input_contents: vec![floats(&values)],
+        ..ModelInferRequest::default()
+    };
+    assert!(client.infer(request.clone()).unwrap().raw_output_contents == request.raw_input_contents);
+    let typed = |values: &[f32]| ModelInferRequest {
+        inputs: vec![InferInputTensor {
+            contents: Some(InferTensorContents { fp32_contents: values.to_vec(), ..InferTensorContents::default() }),
+            ..input("x", "FP32", &[1, i64::try_from(values.len()).unwrap()])
+        }],
+        raw_input_contents: Vec::new(),
+        ..request.clone()
+    };
+    assert!(client.infer(typed(&values)).unwrap().outputs[0].contents.as_ref().unwrap().fp32_contents == values);
+    let (plain, values) = (client.grpc.clone(), &values[..1 << 16]);
+    for encoding in [CompressionEncoding::Gzip, CompressionEncoding::Deflate, CompressionEncoding::Zstd] {
+        client.grpc = plain.clone().send_compressed(encoding);
+        assert!(client.infer(typed(values)).unwrap().outputs[0].contents.as_ref().unwrap().fp32_contents == values, "{encoding}");
+    }
+}
+
+#[test]
+fn a_fault_does_not_end_a_stream() {
+    let directory = bare_models(&[("add_sub", "add_sub.onnx")]);
+    let mut server = Server::start(directory.path(), &[]);
+    let mut client = Client::new(&server);
+    let path = PathAndQuery::from_static("/inference.GRPCInferenceService/ModelStreamInfer");
+    let (send, mut waiting) = tokio::sync::mpsc::channel(64);
+    let asked = futures_util::stream::poll_fn(move |context| waiting.poll_recv(context));
+    let codec: ProstCodec<ModelInferRequest, ModelStreamInferResponse> = ProstCodec::default();
+    let answers = client.runtime.block_on(async {
+        client.grpc.ready().await.unwrap();
+        let mut answers = client.grpc.streaming(Request::new(asked), path, codec).await.unwrap().into_inner();
+        for number in 0..40 {
+            let width = if number == 4 { 3 } else { 4 };
+            let request = ModelInferRequest { id: number.to_string(), ..add_sub(&vec![number as f32; width], &ONES) };
+            send.send(request).await.unwrap();
+            let answer = answers.message().await.unwrap().unwrap();
+            let told = answer.infer_response.unwrap();
+            assert_eq!(told.id, number.to_string());
+            assert_eq!(answer.error_message.contains("`a`"), number == 4, "{}", answer.error_message);
+            if number != 4 {
+                assert_eq!(told.raw_output_contents[0], floats(&[number as f32 + 1.0; 4]));
+            }
+        }
+        // Many at once come back in their order.
+        for number in 0..64 {
+            let request = ModelInferRequest { id: number.to_string(), ..add_sub(&[number as f32; 4], &ONES) };
+            send.send(request).await.unwrap();
+        }
+        for number in 0..64 {
+            assert_eq!(answers.message().await.unwrap().unwrap().infer_response.unwrap().id, number.to_string());
+        }
+        answers
+    });
+    // A stream that its client leaves open holds nothing up.
+    server.signal(rustix::process::Signal::TERM);
+    let end = client.runtime.block_on(async {
+        let mut answers = answers;
+        tokio::time::timeout(PATIENCE, answers.message()).await.expect("the stream ends").unwrap_err()
+    });
+    assert_eq!(end.code(), Code::Unavailable, "{end}");
+    assert!(server.wait().success());
+}
+
+#[test]
+fn what_the_server_says_of_itself() {
+    let directory = bare_models(&[("add_sub", "add_sub.onnx")]);
+    let server = Server::start(directory.path(), &[]);
+    let mut client = Client::new(&server);
+    let ready: ServerReadyResponse = client.ask("ServerReady", Request::new(ServerReadyRequest {})).unwrap().into_inner();
+    assert!(ready.ready);
+    let about: ServerMetadataResponse = client.ask("ServerMetadata", Request::new(ServerMetadataRequest {})).unwrap().into_inner();
+    assert_eq!(about.name, "predictd");
+    let (name, version) = ("add_sub".to_owned(), String::new());
+    let ready = ModelReadyRequest { name: name.clone(), version: version.clone() };
+    assert!(client.ask::<_, ModelReadyResponse>("ModelReady", Request::new(ready)).unwrap().into_inner().ready);
+    let nowhere = ModelReadyRequest { name: "nowhere".to_owned(), version: version.clone() };
+    assert_eq!(client.ask::<_, ModelReadyResponse>("ModelReady", Request::new(nowhere)).unwrap_err().code(), Code::NotFound);
+    let about = ModelMetadataRequest { name: name.clone(), version: version.clone() };
+    let about: ModelMetadataResponse = client.ask("ModelMetadata", Request::new(about)).unwrap().into_inner();
+    assert_eq!((&about.versions[..], &about.inputs[0].shape[..]), (&["1".to_owned()][..], &[-1, 4][..]));
+    let config = ModelConfigRequest { name: name.clone(), version: version.clone() };
+    let config: ModelConfigResponse = client.ask("ModelConfig", Request::new(config)).unwrap().into_inner();
+    let config = config.config.unwrap();
+    assert_eq!((config.backend.as_str(), config.input[0].data_type()), ("onnxruntime", DataType::TypeFp32));
+    client.infer(add_sub(&ONES, &ONES)).unwrap();
+    let statistics = ModelStatisticsRequest { name: name.clone(), version };
+    let statistics: ModelStatisticsResponse = client.ask("ModelStatistics", Request::new(statistics)).unwrap().into_inner();
+    assert_eq!((statistics.model_stats[0].inference_count, statistics.model_stats[0].execution_count), (1, 1));
+    let index: RepositoryIndexResponse =
+        client.ask("RepositoryIndex", Request::new(RepositoryIndexRequest::default())).unwrap().into_inner();
+    assert_eq!((index.models[0].name.as_str(), index.models[0].state.as_str()), ("add_sub", "READY"));
+}
+
+#[test]
+fn more_than_the_server_takes_is_refused() {
+    let directory = bare_models(&[("slow", "slow.onnx"), ("add_sub", "add_sub.onnx")]);
+    let server = Server::start(directory.path(), &[("server.max_inflight", "1")]);
+    thread::scope(|scope| {
+        let busy = scope.spawn(|| Client::new(&server).infer(slow(1 << 13)));
+        until("a request is in flight", || (server.metric("predictd_inflight_requests{model=\"slow\",version=\"1\"}") > 0.0).then_some(()));
+        let status = Client::new(&server).infer(add_sub(&ONES, &ONES)).unwrap_err();
+        assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+        assert_eq!(status.metadata().get("grpc-retry-pushback-ms").unwrap(), "1000");
+        assert_eq!(status.metadata().get("x-request-id").unwrap().len(), 26);
+        busy.join().unwrap().unwrap();
+    });
+}
