@@ -115,6 +115,42 @@ def bench_load(seconds, rounds):
     os.unlink(script)
 
 
+@contextlib.contextmanager
+def over_grpc(*command, pattern, **more):
+    """(process id, address) of a server that prints where it answers gRPC."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, **more)
+    try:
+        yield process.pid, next(match.group(1) for match in (re.search(pattern, line) for line in process.stdout) if match)
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def grpc_load(pid, address, seconds):
+    before = cpu_seconds(pid)
+    result = json.loads(subprocess.run([RELEASE / "examples/bench-grpc-load", address, str(seconds)], capture_output=True, text=True, check=True).stdout)
+    return {**result, "cpu_us": (cpu_seconds(pid) - before) / result["requests"] * 1e6}
+
+
+def bench_grpc(seconds, rounds):
+    print("\nadd_sub, ModelInfer, two raw inputs of [1, 4] float32; 64 requests in flight over 4 connections")
+    print(f"{'server':>10} {'req/s':>9} {'CPU us':>8} {'p50 us':>8} {'p99 us':>8}")
+    with tempfile.TemporaryDirectory() as root:
+        version = pathlib.Path(root, "models/add_sub/1")
+        version.mkdir(parents=True)
+        (version / "model.onnx").write_bytes(pathlib.Path("tests/fixtures/onnx/add_sub.onnx").read_bytes())
+        environment = {**os.environ, **QUIET, "PREDICTD_SERVER__GRPC_LISTEN": "127.0.0.1:0", "PREDICTD_STATE__URL": f"{root}/state"}
+        serve = [RELEASE / "predictd", "serve", "--listen", "127.0.0.1:0", "--models", f"{root}/models"]
+        with over_grpc(*serve, pattern=r"^grpc\s+(\S+)", env=environment) as ours, over_grpc(RELEASE / "examples/bench-grpc-echo", pattern=r"(\S+)") as theirs:
+            results = {"echo": [], "predictd": []}
+            for _ in range(rounds):
+                results["echo"].append(grpc_load(*theirs, seconds))
+                results["predictd"].append(grpc_load(*ours, seconds))
+    for name, rows in results.items():
+        print(f"{name:>10} {median(rows, 'rps'):>9.0f} {median(rows, 'cpu_us'):>8.1f} {median(rows, 'p50_us'):>8.0f} {median(rows, 'p99_us'):>8.0f}")
+    print(f"predictd / echo: {median(results['predictd'], 'rps') / median(results['echo'], 'rps'):.2f} of the requests per second, {median(results['predictd'], 'cpu_us') / median(results['echo'], 'cpu_us'):.2f} of the CPU")
+
+
 def bench_thousand(rounds):
     examples = golden()
     body = json.dumps({"instances": [examples[i % len(examples)] for i in range(1000)]}).encode()
@@ -171,6 +207,7 @@ def main():
     bench_start(args.rounds)
     bench_thousand(args.rounds)
     bench_load(args.seconds, args.rounds)
+    bench_grpc(args.seconds, args.rounds)
 
 
 if __name__ == "__main__":

@@ -34,20 +34,22 @@ fn request(model: &str) -> ModelInferRequest {
     }
 }
 
-/// Asks again and again; microseconds of each answer that began after the warm-up.
-async fn ask(channel: Channel, request: ModelInferRequest, start: Instant, end: Instant) -> Vec<u32> {
+/// Asks again and again; microseconds of each answer that began after the warm-up, and the number of all.
+async fn ask(channel: Channel, request: ModelInferRequest, start: Instant, end: Instant) -> (Vec<u32>, usize) {
     let mut client = Grpc::new(channel);
     let path = PathAndQuery::from_static("/inference.GRPCInferenceService/ModelInfer");
     let mut times = Vec::with_capacity(1 << 16);
+    let mut all = 0;
     loop {
         let sent = Instant::now();
         if sent >= end {
-            return times;
+            return (times, all);
         }
         client.ready().await.unwrap();
         let codec: ProstCodec<ModelInferRequest, ModelInferResponse> = ProstCodec::default();
         let answer = client.unary(tonic::Request::new(request.clone()), path.clone(), codec).await.expect("an answer");
         assert_eq!(answer.get_ref().outputs.len(), 2);
+        all += 1;
         if sent >= start {
             times.push(sent.elapsed().as_micros() as u32);
         }
@@ -60,7 +62,7 @@ fn main() {
     let request = request(arguments.get(2).map_or("add_sub", String::as_str));
     let endpoint = Endpoint::from_shared(format!("http://{}", arguments[0])).unwrap().tcp_nodelay(true);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let mut times = runtime.block_on(async {
+    let (mut times, all) = runtime.block_on(async {
         let mut channels = Vec::new();
         for _ in 0..CONNECTIONS {
             channels.push(endpoint.connect().await.unwrap());
@@ -69,13 +71,20 @@ fn main() {
         let end = start + Duration::from_secs_f64(seconds);
         let tasks = channels.iter().cycle().take(IN_FLIGHT).map(|channel| tokio::spawn(ask(channel.clone(), request.clone(), start, end)));
         let tasks: Vec<_> = tasks.collect();
-        let mut times = Vec::new();
+        let (mut times, mut all) = (Vec::new(), 0);
         for task in tasks {
-            times.extend(task.await.unwrap());
+            let (more, count) = task.await.unwrap();
+            times.extend(more);
+            all += count;
         }
-        times
+        (times, all)
     });
     times.sort_unstable();
     let quantile = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
-    println!("{{\"rps\": {:.0}, \"p50_us\": {}, \"p99_us\": {}}}", times.len() as f64 / seconds, quantile(0.5), quantile(0.99));
+    println!(
+        "{{\"requests\": {all}, \"rps\": {:.0}, \"p50_us\": {}, \"p99_us\": {}}}",
+        times.len() as f64 / seconds,
+        quantile(0.5),
+        quantile(0.99)
+    );
 }

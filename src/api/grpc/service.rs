@@ -162,7 +162,7 @@ fn config(configuration: ModelConfiguration) -> ModelConfig {
         data_type: data_type(&tensor.data_type),
         name: tensor.name,
         dims: tensor.dims,
-        label_filename: String::new(),
+        label_filename: tensor.label_filename,
     };
     let count = |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
     // Triton's versions are numbers; of another there is nothing to say.
