@@ -10,14 +10,14 @@
 //!
 //! | step | where | from, to |
 //! |---|---|---|
-//! | admit | [`api::http`] | a place among the requests in flight, before anything is read |
+//! | admit | [`api::http`], [`api::grpc`] | a place among the requests in flight, before anything is read |
 //! | route | [`registry::route`] | the URL's model and version, to the version that answers |
 //! | decode | [`package::decode`] | the body's bytes, to validated [`Columns`](package::columns::Columns): one pass, no tree between |
 //! | preprocess | [`package::preprocess`] | columns, to the graph's input [`Tensors`](tensor::Tensors); arithmetic in float64, cast once |
 //! | batch | [`engine::batch`] | jobs of many requests, to one run; and back |
 //! | infer | [`engine::infer`] | one run of an ONNX Runtime session; the only file that names `ort` |
 //! | postprocess | [`package::postprocess`] | output tensors, to the response's fields |
-//! | encode | `api::http::encode` | the response's fields, to bytes |
+//! | encode | `api::http::encode`, [`api::grpc::contents`] | the response's fields, to bytes |
 //!
 //! (A version decides how its requests are decoded, so the route is found by the URL first. Decoding and routing change
 //! places once a version is chosen by more than the URL.)
@@ -46,8 +46,9 @@
 //! | transports | [`api`] |
 //! | roots | [`telemetry`], [`app`], [`cli`] |
 //!
-//! One library, one door: `axum` and `hyper` only in [`api`], `ort` only in [`engine::infer`], `prometheus` only in
-//! [`metrics`], `sha2` only in [`package::digest`], `clap` only in [`cli`], wall time only in [`clock`].
+//! One library, one door: `axum` and `hyper` only in [`api`], `tonic` and `prost` only in [`api::grpc`], `ort` only in
+//! [`engine::infer`], `prometheus` only in [`metrics`], `sha2` only in [`package::digest`], `clap` only in [`cli`], wall
+//! time only in [`clock`].
 //!
 //! # Invariants
 //!

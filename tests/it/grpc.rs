@@ -338,3 +338,15 @@ fn more_than_the_server_takes_is_refused() {
         busy.join().unwrap().unwrap();
     });
 }
+
+#[test]
+fn a_drain_finishes_what_is_in_flight() {
+    let directory = bare_models(&[("slow", "slow.onnx")]);
+    let mut server = Server::start(directory.path(), &[]);
+    let mut client = Client::new(&server);
+    let busy = thread::spawn(move || client.infer(slow(1 << 12)));
+    until("a request is in flight", || (server.metric("predictd_inflight_requests{model=\"slow\",version=\"1\"}") > 0.0).then_some(()));
+    server.signal(rustix::process::Signal::TERM);
+    assert!(busy.join().unwrap().is_ok());
+    assert!(server.wait().success());
+}
