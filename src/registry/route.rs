@@ -63,7 +63,7 @@ pub fn route(snapshot: &Snapshot, target: Target<'_>, now: Instant) -> Result<Ar
     let Some(version) = target.version else {
         return match &model.stable {
             Some(servable) => Ok(Arc::clone(servable)),
-            None => refuse(RouteError::NotReady { reason: model.ailment(now).unwrap_or_default() }),
+            None => refuse(RouteError::NotReady { reason: format!("model {name}: {}", model.ailment(now).unwrap_or_default()) }),
         };
     };
     match model.version(version) {
@@ -71,7 +71,7 @@ pub fn route(snapshot: &Snapshot, target: Target<'_>, now: Instant) -> Result<Ar
             State::Available(servable) => Ok(Arc::clone(servable)),
             state => {
                 let reason = state.reason().map(|reason| format!(": {reason}")).unwrap_or_default();
-                refuse(RouteError::NotReady { reason: format!("version {version} is {}{reason}", state.name()) })
+                refuse(RouteError::NotReady { reason: format!("model {name}: version {version} is {}{reason}", state.name()) })
             }
         },
         None => {
