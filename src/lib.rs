@@ -2,7 +2,7 @@
 //!
 //! # The path of a request
 //!
-//! One straight line; each step lies in the file of its name, and nobody reaches back.
+//! One straight line, whatever protocol it came by; each step lies in the file of its name, and nobody reaches back.
 //!
 //! ```text
 //! bytes ── decode ── route ── preprocess ── batch ── infer ── postprocess ── encode ── bytes
@@ -10,23 +10,31 @@
 //!
 //! | step | where | from, to |
 //! |---|---|---|
-//! | admit | [`api::http`], [`api::grpc`] | a place among the requests in flight, before anything is read |
+//! | admit | `api::http::exchange`, `api::grpc::infer` | a place among the requests in flight, before anything is read |
+//! | take apart | a dialect: `api::http::{predict, v2, v1, invocations}`, [`api::grpc::contents`] | the protocol's form, to an [`Input`](predict::Input): instances, tensors, rows or a table, their values untouched |
 //! | route | [`registry::route`] | the URL's model and version, to the version that answers |
-//! | decode | [`package::decode`] | the body's bytes, to validated [`Columns`](package::columns::Columns): one pass, no tree between |
+//! | decode | [`package::decode`] | the values' bytes, to validated [`Columns`](package::columns::Columns): one pass, no tree between; tensors by [`package::fields`] and [`package::wire`], tables by [`package::table`] |
 //! | preprocess | [`package::preprocess`] | columns, to the graph's input [`Tensors`](tensor::Tensors); arithmetic in float64, cast once |
 //! | batch | [`engine::batch`] | jobs of many requests, to one run; and back |
 //! | infer | [`engine::infer`] | one run of an ONNX Runtime session; the only file that names `ort` |
 //! | postprocess | [`package::postprocess`] | output tensors, to the response's fields |
-//! | encode | `api::http::encode`, [`api::grpc::contents`] | the response's fields, to bytes |
+//! | encode | the same dialect | the response's fields, or the graph's outputs, to the protocol's form |
 //!
 //! (A version decides how its requests are decoded, so the route is found by the URL first. Decoding and routing change
 //! places once a version is chosen by more than the URL.)
+//!
+//! `api::http::exchange` is the frame around it for every dialect over HTTP: limits, decompression, deadline, metrics, log,
+//! headers. A dialect only reads and writes; no rule is written twice. A graph without a schema, and a request that names a
+//! package's graph inputs under an explicit version, skip decode, preprocess and postprocess: their tensors are checked
+//! against the graph's signature and run as they are.
 //!
 //! # The life of a version
 //!
 //! ```text
 //! models/NAME/VERSION/ ── source ── reconcile ── loader ── trial (a process of its own: the gate) ── servable ── registry
 //! ```
+//!
+//! A version is a verified package, or a bare graph ([`package::bare`]) for which no manifest vouches.
 //!
 //! [`registry`]'s watch looks at the directory, decides with pure functions what to load and unload, loads in the
 //! background, and publishes a new snapshot. A request takes one snapshot and keeps its version alive by holding it.
@@ -47,12 +55,14 @@
 //! | roots | [`telemetry`], [`app`], [`cli`] |
 //!
 //! One library, one door: `axum` and `hyper` only in [`api`], `tonic` and `prost` only in [`api::grpc`], `ort` only in
-//! [`engine::infer`], `prometheus` only in [`metrics`], `sha2` only in [`package::digest`], `clap` only in [`cli`], wall
-//! time only in [`clock`].
+//! [`engine::infer`], `prometheus` only in [`metrics`], `sha2` only in [`package::digest`], `csv` only in [`package::table`],
+//! `clap` only in [`cli`], wall time only in [`clock`].
 //!
 //! # Invariants
 //!
-//! - A [`ModelPackage`](package::ModelPackage) as a value means: its hashes matched, now. Nothing unverified answers.
+//! - A [`ModelPackage`](package::ModelPackage) as a value means: its hashes matched, now. What no manifest vouches for says
+//!   so, and does not answer where `models.require_manifest` is set.
+//! - The data plane changes nothing. What changes something is on the operators' listener ([`api::http::admin`]).
 //! - No panic is reachable from a request, a package or a configuration: the lints forbid what could.
 //! - No value of a field marked `x-pii` reaches an error text; no value of any field reaches a log.
 //! - A label of a metric is never a client's to choose.
