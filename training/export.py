@@ -67,8 +67,14 @@ def field_schema(feature, texts):
     return schema
 
 
-def input_schema(spec, title, description, texts):
+# Beyond every customer: a pipeline inside the graph computes in single precision, in which larger numbers end as infinities.
+LARGEST = 1_000_000_000
+
+
+def input_schema(spec, title, description, texts, bounded=False):
     features = spec["features"]
+    if bounded:
+        features = [{"max": LARGEST, **f} if f["kind"] == "numeric" else f for f in features]
     return {
         "type": "object", "title": title, "description": description,
         "properties": {f["name"]: field_schema(f, texts) for f in features},
@@ -180,7 +186,7 @@ def churn(source, target, data_file, inside):
     spec = json.loads((source / "preprocess.json").read_text())
     classes = spec["target"]["classes"]
     schema = {
-        "input": input_schema(spec, "A customer", "Will this customer leave? Synthetic subscription data.", CHURN),
+        "input": input_schema(spec, "A customer", "Will this customer leave? Synthetic subscription data.", CHURN, bounded=inside),
         "output": class_schema(classes, "label"),
     }
     golden = [
