@@ -1,7 +1,7 @@
 //! Infer: one run of an ONNX Runtime session. The only file that names ort.
 
 use std::{
-    ffi::CStr,
+    ffi::{self, CStr},
     marker::PhantomData,
     path::{Path, PathBuf},
     sync::Arc,
@@ -10,6 +10,7 @@ use std::{
 use bytemuck::Pod;
 use bytes::Bytes;
 use ort::{
+    AsPointer,
     environment::Environment,
     logging::LogLevel,
     session::{NoSelectedOutputs, RunOptions, Session, SessionInputValue},
@@ -236,8 +237,33 @@ fn input_value(tensor: &Tensor) -> ort::Result<SessionInputValue<'_>> {
         Data::Bf16(values) => view(shape, values),
         Data::Fp32(values) => view(shape, values),
         Data::Fp64(values) => view(shape, values),
-        Data::Bytes(values) => Ok(ort::value::Tensor::from_string_array((shape, values.as_slice()))?.into()),
+        Data::Bytes(values) => Ok(text_tensor(shape, values)?.into()),
     }
+}
+
+/// The binding passes texts as C has them, which end at their first NUL; those with one are written by their length.
+fn text_tensor(shape: Vec<i64>, values: &[String]) -> ort::Result<ort::value::Tensor<String>> {
+    if !values.iter().any(|text| memchr::memchr(0, text.as_bytes()).is_some()) {
+        return ort::value::Tensor::from_string_array((shape, values));
+    }
+    let blanks = vec![String::new(); values.len()];
+    let mut tensor = ort::value::Tensor::from_string_array((shape, blanks.as_slice()))?;
+    for (index, text) in values.iter().enumerate() {
+        let mut buffer: *mut ffi::c_char = std::ptr::null_mut();
+        // SAFETY: the tensor is one of texts, alive and only ours; `index` is below its number of elements, which is that of
+        // `values`; the library writes a pointer to `buffer` or returns an error.
+        let status = unsafe { (ort::api().GetResizedStringTensorElementBuffer)(tensor.ptr_mut(), index, text.len(), &mut buffer) };
+        if !status.0.is_null() || buffer.is_null() && !text.is_empty() {
+            // SAFETY: it is null, which is allowed, or a status that the library made for us and nobody else releases.
+            unsafe { (ort::api().ReleaseStatus)(status.0) };
+            return Err(ort::Error::new("a text could not be handed to the library"));
+        }
+        if !text.is_empty() {
+            // SAFETY: the library made `buffer` as long as `text`, for this element alone; the two don't overlap.
+            unsafe { std::ptr::copy_nonoverlapping(text.as_ptr(), buffer.cast(), text.len()) };
+        }
+    }
+    Ok(tensor)
 }
 
 /// Outputs from this size on are not copied: the library's value lives on as long as somebody holds the tensor.

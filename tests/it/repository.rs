@@ -199,3 +199,15 @@ fn a_graph_of_a_package_is_offered_where_the_configuration_says_so() {
     // Instances are what they always were.
     assert_eq!(server.predict("/predict", &crate::harness::instance("churn", "1.1.0")).status(), 200);
 }
+
+#[test]
+fn texts_come_back_as_they_went_in() {
+    let models = models(&[]);
+    graph(models.path(), "texts", 1, "identity_bytes", None);
+    let server = Server::start(models.path(), &[]);
+    // A NUL would end a text of C's, which is how the runtime's own binding passes them.
+    let texts = json!(["", "\u{0}", "a\u{0}b", "日本\u{0}", "plain"]);
+    let inputs = json!([{"name": "x", "shape": [1, 5], "datatype": "BYTES", "data": texts}]);
+    let (status, answer) = infer(&server, "/v2/models/texts/infer", inputs);
+    assert_eq!((status, &answer["outputs"][0]["data"]), (200, &texts), "{answer}");
+}
