@@ -1,5 +1,5 @@
-"""The protocols beside each other, in one run: OIP as JSON against /predict, OIP's binary tensors against a bare echo, gRPC against a
-bare echo of the same messages. Prints ratios.
+"""The protocols beside each other, in one run: OIP as JSON against /predict, OIP's binary tensors against a bare echo. Prints ratios.
+gRPC is in bench.py.
 
 usage: bench-protocols.py [--seconds S] [--rounds N]      (from the project's root; `make bench` builds what it needs)
 Rounds alternate between the servers, and medians are reported.
@@ -23,12 +23,11 @@ IMAGES = [64, 3, 224, 224]
 BYTES = 4 * 64 * 3 * 224 * 224
 # Behind the JSON text of a binary request and its answer.
 ROOM = BYTES + 4096
-EXAMPLES = bench.RELEASE / "examples"
 
 
 @contextlib.contextmanager
 def serving(*names):
-    """predictd over graphs without a manifest, each of one input or two; gives (pid, address, gRPC address)."""
+    """predictd over graphs without a manifest, each of one input or two; gives (pid, address)."""
     with tempfile.TemporaryDirectory() as directory:
         for name in names:
             version = pathlib.Path(directory, "models", name, "1")
@@ -36,16 +35,11 @@ def serving(*names):
             shutil.copy(f"tests/fixtures/onnx/{name}.onnx", version / "model.onnx")
             # Requests of several callers share runs, as those of a package do.
             (version.parent / "config.pbtxt").write_text("max_batch_size: 64\ndynamic_batching { }\n", encoding="utf-8")
-        environment = {**os.environ, "PREDICTD_STATE__URL": f"{directory}/state", "PREDICTD_SERVER__DRAIN_GRACE_MS": "0", "PREDICTD_MODELS__ROOT": f"{directory}/models",
-                       "PREDICTD_SERVER__GRPC_LISTEN": "127.0.0.1:0", "PREDICTD_ADMIN__LISTEN": "", "PREDICTD_SERVER__MAX_BODY_BYTES": str(ROOM)}
+        environment = {**os.environ, **bench.QUIET, "PREDICTD_STATE__URL": f"{directory}/state", "PREDICTD_MODELS__ROOT": f"{directory}/models",
+                       "PREDICTD_SERVER__MAX_BODY_BYTES": str(ROOM)}
         process = subprocess.Popen([bench.RELEASE / "predictd", "serve", "--listen", "127.0.0.1:0"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         try:
-            said = ""
-            while "grpc" not in said:
-                line = process.stdout.readline()
-                assert line, said
-                said += line
-            yield process.pid, re.search(r"http://(\S+)", said).group(1), re.search(r"(?m)^grpc\s+(\S+)", said).group(1)
+            yield process.pid, re.search(r"http://(\S+)", process.stdout.readline()).group(1)
         finally:
             process.terminate()
             process.wait(30)
@@ -59,7 +53,7 @@ def bench_json(seconds, rounds):
     fields = bench.request_lua(json.dumps({"inputs": [{"name": name, "shape": [1, 1], "datatype": {str: "BYTES", bool: "BOOL", type(None): "BYTES"}.get(type(value), "FP64"), "data": [value]} for name, value in one.items()]}))
     instance = bench.request_lua(json.dumps(one))
     print("\nOIP as JSON against /predict of the same model, 64 connections, requests per second")
-    with serving("add_sub") as (pid, address, _), bench.predictd() as (other, churn, _):
+    with serving("add_sub") as (pid, address), bench.predictd() as (other, churn, _):
         cases = [
             ("add_sub (two inputs [1, 4])", pid, address, ("/models/add_sub/predict", rows), ("/v2/models/add_sub/infer", tensors)),
             ("churn (14 fields)", other, churn, ("/models/churn/predict", instance), ("/v2/models/churn/infer", fields)),
@@ -94,7 +88,7 @@ def bench_binary(rounds):
     head = json.dumps({"inputs": [{"name": "x", "shape": IMAGES, "datatype": "FP32", "parameters": {"binary_data_size": BYTES}}], "parameters": {"binary_data_output": True}}).encode()
     headers = {"content-type": "application/octet-stream", "inference-header-content-length": str(len(head)), "content-length": str(len(head) + BYTES)}
     print(f"\nOIP binary, FP32 {IMAGES} ({BYTES / 1e6:.1f} MB) through an identity, against a bare echo that reads as much and answers as much; one caller")
-    with serving("images") as (_, address, _):
+    with serving("images") as (_, address):
         ours = http.client.HTTPConnection(address)
         answer = post(ours, "/v2/models/images/infer", [head, data], headers)
         with bench.echo(answer) as (_, echo_address):
@@ -109,31 +103,13 @@ def bench_binary(rounds):
     print(f"predictd {own:.1f} ms, echo {echo:.1f} ms: {echo / own:.2f} of its rate")
 
 
-def bench_grpc(seconds, rounds):
-    print("\ngRPC ModelInfer, add_sub, 64 in flight over 4 connections, against a bare echo of the same messages, requests per second")
-    with serving("add_sub") as (_, _, address):
-        echo = subprocess.Popen([EXAMPLES / "bench-grpc-echo"], stdout=subprocess.PIPE, text=True)
-        try:
-            echo_address = echo.stdout.readline().strip()
-            results = {"ours": [], "echo": []}
-            for _ in range(rounds):
-                for name, at in (("ours", address), ("echo", echo_address)):
-                    output = subprocess.run([EXAMPLES / "bench-grpc-load", at, str(seconds)], capture_output=True, text=True, check=True).stdout
-                    results[name].append(float(re.search(r"([\d.]+) requests/s", output).group(1)))
-        finally:
-            echo.kill()
-            echo.wait(30)
-    own, bare = (statistics.median(results[name]) for name in ("ours", "echo"))
-    print(f"predictd {own:.0f}, echo {bare:.0f}: {own / bare:.2f}")
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", metavar="PART", help="json, binary, grpc (all)")
+    parser.add_argument("parts", nargs="*", metavar="PART", help="json, binary (both)")
     parser.add_argument("--seconds", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
-    parts = {"json": lambda: bench_json(args.seconds, args.rounds), "binary": lambda: bench_binary(args.rounds), "grpc": lambda: bench_grpc(args.seconds, args.rounds)}
+    parts = {"json": lambda: bench_json(args.seconds, args.rounds), "binary": lambda: bench_binary(args.rounds)}
     for part in args.parts or parts:
         parts[part]()
 

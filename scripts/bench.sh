@@ -13,3 +13,4 @@ fi
 cargo bench --locked --benches -- --warm-up-time 1 --measurement-time 3
 cargo build --release --locked --examples
 python3 scripts/bench.py "$@"
+python3 scripts/bench-protocols.py "$@"

@@ -1,7 +1,7 @@
 //! Wire: the elements of tensors as protocols carry them, as JSON text or little-endian bytes; to tensors, and to the
 //! JSON text that a schema's decoder reads.
 
-use std::{borrow::Cow, fmt::Write as _};
+use std::borrow::Cow;
 
 use bytes::Bytes;
 use half::{bf16, f16};
@@ -560,68 +560,52 @@ pub fn write_elements(data: &Data, text: &mut Vec<u8>) {
     }
 }
 
-/// Numbers as a JSON array, a value a row; rows of `inner` shape are nested.
+/// Numbers as a JSON array, a value a row; rows of `inner` shape are nested. In double precision, in which the schema judges them.
 fn numbers_to_json(data: &Data, inner: &[usize]) -> Result<String, String> {
-    /// In double precision, in which the schema judges them; infinite ones are no numbers of JSON.
-    fn float(text: &mut String, x: f64) -> Result<(), String> {
-        if x.is_finite() {
-            text.push_str(ryu::Buffer::new().format_finite(x));
-            return Ok(());
-        }
-        text.push_str("null");
-        if x.is_nan() { Ok(()) } else { Err("infinite numbers are refused".to_owned()) }
+    let widened = match data {
+        Data::Fp16(values) => Some(Data::Fp64(values.iter().map(|x| x.to_f64()).collect())),
+        Data::Bf16(values) => Some(Data::Fp64(values.iter().map(|x| x.to_f64()).collect())),
+        Data::Fp32(values) => Some(Data::Fp64(values.iter().map(|x| f64::from(*x)).collect())),
+        _ => None,
+    };
+    let data = widened.as_ref().unwrap_or(data);
+    match data {
+        Data::Bytes(_) => return Err("must be numbers".to_owned()),
+        // No number of JSON; NaN is a value that is missing.
+        Data::Fp64(values) if values.iter().any(|x| x.is_infinite()) => return Err("infinite numbers are refused".to_owned()),
+        _ => {}
     }
     let width = elements_of(inner).unwrap_or(0);
-    let mut text = String::with_capacity(2 + data.len() * 8);
-    text.push('[');
+    let mut text = Vec::with_capacity(2 + data.len() * 8);
+    text.push(b'[');
     for index in 0..data.len() {
-        let separator = if index > 0 { "," } else { "" };
-        text.push_str(separator);
+        if index > 0 {
+            text.push(b',');
+        }
         open(&mut text, inner, index, width);
-        macro_rules! integer {
-            ($values:expr) => {{
-                // Writing to a String does not fail.
-                let _ = write!(text, "{}", $values.get(index).copied().unwrap_or_default());
-            }};
-        }
-        match data {
-            Data::Bool(values) => text.push_str(if values.get(index) == Some(&true) { "true" } else { "false" }),
-            Data::Uint8(values) => integer!(values),
-            Data::Uint16(values) => integer!(values),
-            Data::Uint32(values) => integer!(values),
-            Data::Uint64(values) => integer!(values),
-            Data::Int8(values) => integer!(values),
-            Data::Int16(values) => integer!(values),
-            Data::Int32(values) => integer!(values),
-            Data::Int64(values) => integer!(values),
-            Data::Fp16(values) => float(&mut text, values.get(index).map_or(f64::NAN, |x| x.to_f64()))?,
-            Data::Bf16(values) => float(&mut text, values.get(index).map_or(f64::NAN, |x| x.to_f64()))?,
-            Data::Fp32(values) => float(&mut text, values.get(index).map_or(f64::NAN, |x| f64::from(*x)))?,
-            Data::Fp64(values) => float(&mut text, values.get(index).copied().unwrap_or(f64::NAN))?,
-            Data::Bytes(_) => return Err("must be numbers".to_owned()),
-        }
+        write_element(data, index, &mut text);
         close(&mut text, inner, index, width);
     }
-    text.push(']');
-    Ok(text)
+    text.push(b']');
+    String::from_utf8(text).map_err(|_| "must be numbers".to_owned())
 }
 
 /// The brackets that open before the element at `index`, where each row is nested as `inner`.
-fn open(text: &mut String, inner: &[usize], index: usize, width: usize) {
+fn open(text: &mut Vec<u8>, inner: &[usize], index: usize, width: usize) {
     let mut span = width;
     for dim in inner {
         if span > 0 && index.is_multiple_of(span) {
-            text.push('[');
+            text.push(b'[');
         }
         span = span.checked_div(*dim).unwrap_or(0);
     }
 }
 
-fn close(text: &mut String, inner: &[usize], index: usize, width: usize) {
+fn close(text: &mut Vec<u8>, inner: &[usize], index: usize, width: usize) {
     let mut span = width;
     for dim in inner {
         if span > 0 && (index + 1).is_multiple_of(span) {
-            text.push(']');
+            text.push(b']');
         }
         span = span.checked_div(*dim).unwrap_or(0);
     }
