@@ -1,5 +1,7 @@
 //! Rows: instances of other protocols for a graph that has no schema, turned into its input tensors.
 
+use std::collections::{HashMap, HashSet};
+
 use bytes::Bytes;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -20,6 +22,8 @@ pub struct Rows {
     pub frame: bool,
 }
 
+const FEW: usize = 16;
+
 /// An object's members in their order; a name that occurs twice is an error.
 struct Members<'a>(Vec<(String, &'a RawValue)>);
 
@@ -35,8 +39,18 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut members: Vec<(String, &'de RawValue)> = Vec::new();
+                let mut seen: HashSet<String> = HashSet::new();
                 while let Some((name, value)) = map.next_entry::<String, &'de RawValue>()? {
-                    if members.iter().any(|(known, _)| *known == name) {
+                    let twice = match members.len() {
+                        // Few names are compared faster than hashed.
+                        ..FEW => members.iter().any(|(known, _)| *known == name),
+                        FEW => {
+                            seen.extend(members.iter().map(|(known, _)| known.clone()));
+                            !seen.insert(name.clone())
+                        }
+                        _ => !seen.insert(name.clone()),
+                    };
+                    if twice {
                         return Err(de::Error::custom(format!("the member \"{}\" occurs twice", shorten(&name))));
                     }
                     members.push((name, value));
@@ -146,8 +160,16 @@ fn by_name(list: &[&RawValue], graph: &Signature, frame: bool) -> Result<Vec<Wir
         if row.len() != names.len() {
             return Err(format!("row {index} has {} members, but row 0 has {}", row.len(), names.len()));
         }
+        // Rows mostly have the first one's order; where they don't, or only some of its members count, names are looked up.
+        let by_name: HashMap<&str, &str> = match row.iter().zip(&names).all(|((own, _), name)| own == name) && row.len() <= FEW {
+            true => HashMap::new(),
+            false => row.iter().map(|(name, value)| (name.as_str(), value.get())).collect(),
+        };
         let value = |name: &str| {
-            let value = row.iter().find(|(known, _)| known == name).map(|(_, value)| value.get());
+            let value = match by_name.is_empty() {
+                true => row.iter().find(|(known, _)| known == name).map(|(_, value)| value.get()),
+                false => by_name.get(name).copied(),
+            };
             value.ok_or_else(|| format!("row {index} has no \"{}\"", shorten(name)))
         };
         if spread.is_some() {
@@ -249,6 +271,20 @@ mod tests {
             let error = convert(text, None, false, inputs).unwrap_err();
             assert!(error.contains(expected), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn many_members_are_told_apart_as_few_are() {
+        let object = |names: &[String]| format!("{{{}}}", names.iter().map(|name| format!("\"{name}\":1")).collect::<Vec<_>>().join(","));
+        let names: Vec<String> = (0..40).map(|index| format!("n{index}")).collect();
+        let backwards: Vec<String> = names.iter().rev().cloned().collect();
+        let text = format!("[{},{}]", object(&names), object(&backwards));
+        let spread = convert(&text, None, true, &["x"]).unwrap();
+        let ones = format!("[{}]", vec!["1"; 40].join(","));
+        assert_eq!(spread, [one("x", &format!("[{ones},{ones}]"))]);
+        let mut twice = names.clone();
+        twice.push("n3".to_owned());
+        assert!(convert(&format!("[{}]", object(&twice)), None, true, &["x"]).unwrap_err().contains("twice"));
     }
 
     #[test]

@@ -36,6 +36,9 @@ enum Cell {
     Text,
 }
 
+/// A line of two bytes becomes a record of a hundred.
+const MAX_ROWS: usize = 65_536;
+
 struct Lines {
     header: Option<Vec<String>>,
     lines: Vec<csv::StringRecord>,
@@ -96,6 +99,9 @@ fn read(table: &Table, is_header: &dyn Fn(&csv::StringRecord) -> bool) -> Result
     let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(&table.text[..]);
     let mut lines = Vec::new();
     for record in reader.records() {
+        if lines.len() > MAX_ROWS {
+            return Err(format!("the table has more than {MAX_ROWS} rows"));
+        }
         lines.push(record.map_err(|error| describe(&error))?);
     }
     let Some(first) = lines.first() else { return Err("the table has no line".to_owned()) };

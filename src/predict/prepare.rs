@@ -108,7 +108,9 @@ pub fn prepare(servable: &Servable, input: Input, wanted: &[String], explicit: b
         }
         (Input::Tensors(tensors), _) => {
             let fields = servable.fields().filter(|packaged| !(explicit && names_the_graph(&tensors, packaged, &servable.graph)));
-            check_wanted(wanted, fields.map_or(&servable.graph, |packaged| &packaged.fields))?;
+            let offered = fields.map_or(&servable.graph, |packaged| &packaged.fields);
+            check_counts(&tensors, wanted, offered)?;
+            check_wanted(wanted, offered)?;
             match fields {
                 Some(packaged) => {
                     let tensors = named(tensors, &packaged.fields)?;
@@ -250,7 +252,25 @@ fn names_the_graph(tensors: &[WireTensor], packaged: &Packaged, graph: &Signatur
         && !tensors.iter().any(|tensor| has(&packaged.fields.inputs, &tensor.name))
 }
 
+/// Inputs and outputs beyond the model's that are still told apart by their names.
+const STRANGERS: usize = 64;
+
+/// What follows compares names with names: a request of a million tensors would keep it busy.
+fn check_counts(tensors: &[WireTensor], wanted: &[String], offered: &Signature) -> Result<(), PredictError> {
+    for (given, takes, side) in [(tensors.len(), offered.inputs.len(), "inputs"), (wanted.len(), offered.outputs.len(), "outputs")] {
+        if given > takes + STRANGERS {
+            return Err(PredictError::Malformed(format!("the request has {given} {side}; the model has {takes}")));
+        }
+    }
+    Ok(())
+}
+
 fn check_wanted(wanted: &[String], offered: &Signature) -> Result<(), PredictError> {
+    let twice = wanted.iter().enumerate().find(|(at, name)| wanted.iter().take(*at).any(|other| other == *name));
+    if let Some((_, name)) = twice {
+        let name = crate::package::decode::shorten(name);
+        return Err(PredictError::Malformed(format!("output `{name}` is asked for twice")));
+    }
     let Some(unknown) = wanted.iter().find(|name| offered.output(name).is_none()) else { return Ok(()) };
     let known: Vec<&str> = offered.outputs.iter().map(|spec| &*spec.name).collect();
     let unknown = crate::package::decode::shorten(unknown);
