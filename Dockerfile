@@ -20,10 +20,11 @@ COPY LICENSE /usr/share/doc/predictd/LICENSE
 USER predictd
 WORKDIR /
 ENV PREDICTD_SERVER__LISTEN=0.0.0.0:8080 \
+    PREDICTD_SERVER__GRPC_LISTEN=0.0.0.0:8081 \
     PREDICTD_MODELS__ROOT=/models \
     PREDICTD_STATE__URL=/var/lib/predictd \
     PREDICTD_TELEMETRY__LOG_FORMAT=json
-EXPOSE 8080
+EXPOSE 8080 8081
 VOLUME ["/models", "/var/lib/predictd"]
 HEALTHCHECK --interval=5s --timeout=3s --start-period=60s CMD ["predictd", "health"]
 STOPSIGNAL SIGTERM

@@ -338,7 +338,7 @@ pub enum ConfigError {
 }
 
 impl Config {
-    /// Defaults, then `file`, then what SageMaker and Vertex AI say, then `PREDICTD_SECTION__KEY` variables.
+    /// Defaults, then `file`, then `PREDICTD_SECTION__KEY` variables, then what SageMaker and Vertex AI say.
     pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, String)>) -> Result<Config, ConfigError> {
         let mut table = Table::new();
         let mut origin = "configuration".to_owned();
@@ -348,8 +348,7 @@ impl Config {
             table = parse(&text, &origin)?;
         }
         let environment: Vec<(String, String)> = environment.collect();
-        let platform = platform(&environment, &mut table)?;
-        for (name, text) in environment {
+        for (name, text) in environment.clone() {
             if let Some((section, key)) = variable(&name) {
                 let path = format!("{section}.{key}");
                 if unknown(&path, &known_keys()) {
@@ -361,6 +360,8 @@ impl Config {
                 }
             }
         }
+        // The platform knows best where it will ask, whatever an image's own variables say.
+        let platform = platform(&environment, &mut table)?;
         Ok(Config { platform, ..Config::from_table(table, &origin)? })
     }
 
@@ -473,7 +474,7 @@ fn platform(environment: &[(String, String)], table: &mut Table) -> Result<Platf
         let wrong = || ConfigError::Invalid { origin: name.to_owned(), detail: format!("\"{text}\" is not a port") };
         let port: u16 = text.parse().map_err(|_| wrong())?;
         set("server", "listen", &format!("0.0.0.0:{port}"));
-        if name == "SAGEMAKER_BIND_TO_PORT" {
+        if name == "SAGEMAKER_BIND_TO_PORT" && Path::new(SAGEMAKER_MODELS).is_dir() {
             set("models", "root", SAGEMAKER_MODELS);
         }
     }

@@ -40,29 +40,29 @@ pub struct RequestedOutput {
 }
 
 /// The tensor that answers a requested output.
-pub fn answer_output(tensor: NamedTensor, classification: usize) -> Result<NamedTensor, Refusal> {
+pub fn answer_output(servable: &Servable, tensor: NamedTensor, classification: usize) -> Result<NamedTensor, Refusal> {
     if classification == 0 {
         return Ok(tensor);
     }
-    classify(&tensor, classification).map_err(|detail| (ErrorCode::Malformed, format!("output `{}`: {detail}", tensor.name)))
+    let specs = servable.offered().outputs.iter().chain(&servable.graph.outputs);
+    let batch = specs.into_iter().find(|spec| spec.name == tensor.name).is_some_and(|spec| spec.shape.has_batch_axis());
+    classify(&tensor, classification, batch).map_err(|detail| (ErrorCode::Malformed, format!("output `{}`: {detail}", tensor.name)))
 }
 
-/// The `count` largest values of each row, as texts `value:index[:label]`.
-fn classify(named: &NamedTensor, count: usize) -> Result<NamedTensor, String> {
+/// The `count` largest values of each row, as texts `value:index[:label]`. `batch`: the leading dimension counts rows.
+fn classify(named: &NamedTensor, count: usize, batch: bool) -> Result<NamedTensor, String> {
     let tensor = &named.tensor;
-    let values = to_f64(tensor.data()).ok_or("only numbers can be ranked as classes")?;
-    // A list is one row; everything else has a row for each entry of its leading dimension.
+    let keys = Keys::of(tensor.data()).ok_or("only numbers can be ranked as classes")?;
     let (rows, width) = match tensor.shape() {
         [] => (1, 1),
-        [width] => (1, *width),
-        [rows, rest @ ..] => (*rows, rest.iter().product()),
+        [rows, rest @ ..] if batch || !rest.is_empty() => (*rows, rest.iter().product()),
+        [width, ..] => (1, *width),
     };
     let count = count.min(width);
-    let mut texts = Vec::with_capacity(rows * count);
-    for row in 0..rows {
+    let mut texts = Vec::with_capacity(tensor.data().len().min(rows.saturating_mul(count)));
+    for row in 0..if width == 0 { 0 } else { rows } {
         let mut order: Vec<usize> = (row * width..(row + 1) * width).collect();
-        let value = |at: &usize| values.get(*at).copied().unwrap_or(f64::NAN);
-        order.sort_by(|a, b| value(b).partial_cmp(&value(a)).unwrap_or(Ordering::Equal).then(a.cmp(b)));
+        order.sort_by(|a, b| keys.compare(*b, *a).then(a.cmp(b)));
         for at in order.into_iter().take(count) {
             let mut text = Vec::new();
             write_element(tensor.data(), at, &mut text);
@@ -71,27 +71,50 @@ fn classify(named: &NamedTensor, count: usize) -> Result<NamedTensor, String> {
             texts.push(format!("{}:{index}{label}", String::from_utf8_lossy(&text)));
         }
     }
-    let shape = if tensor.shape().len() > 1 { vec![rows, count] } else { vec![count] };
+    let shape = if batch || tensor.shape().len() > 1 { vec![rows, count] } else { vec![count] };
     let tensor = Tensor::new(shape, Data::Bytes(texts)).ok_or("has no rows")?;
     Ok(NamedTensor { name: Arc::clone(&named.name), tensor, labels: None })
 }
 
-fn to_f64(data: &Data) -> Option<Vec<f64>> {
-    Some(match data {
-        Data::Uint8(values) => values.iter().map(|x| f64::from(*x)).collect(),
-        Data::Uint16(values) => values.iter().map(|x| f64::from(*x)).collect(),
-        Data::Uint32(values) => values.iter().map(|x| f64::from(*x)).collect(),
-        Data::Uint64(values) => values.iter().map(|x| *x as f64).collect(),
-        Data::Int8(values) => values.iter().map(|x| f64::from(*x)).collect(),
-        Data::Int16(values) => values.iter().map(|x| f64::from(*x)).collect(),
-        Data::Int32(values) => values.iter().map(|x| f64::from(*x)).collect(),
-        Data::Int64(values) => values.iter().map(|x| *x as f64).collect(),
-        Data::Fp16(values) => values.iter().map(|x| x.to_f64()).collect(),
-        Data::Bf16(values) => values.iter().map(|x| x.to_f64()).collect(),
-        Data::Fp32(values) => values.iter().map(|x| f64::from(*x)).collect(),
-        Data::Fp64(values) => values.to_vec(),
-        Data::Bool(_) | Data::Bytes(_) => return None,
-    })
+/// Numbers in an order that is total.
+enum Keys {
+    Floats(Vec<f64>),
+    /// 64 bits of either sign.
+    Integers(Vec<i128>),
+}
+
+impl Keys {
+    fn of(data: &Data) -> Option<Keys> {
+        Some(match data {
+            Data::Uint8(values) => Keys::Integers(values.iter().map(|x| i128::from(*x)).collect()),
+            Data::Uint16(values) => Keys::Integers(values.iter().map(|x| i128::from(*x)).collect()),
+            Data::Uint32(values) => Keys::Integers(values.iter().map(|x| i128::from(*x)).collect()),
+            Data::Uint64(values) => Keys::Integers(values.iter().map(|x| i128::from(*x)).collect()),
+            Data::Int8(values) => Keys::Integers(values.iter().map(|x| i128::from(*x)).collect()),
+            Data::Int16(values) => Keys::Integers(values.iter().map(|x| i128::from(*x)).collect()),
+            Data::Int32(values) => Keys::Integers(values.iter().map(|x| i128::from(*x)).collect()),
+            Data::Int64(values) => Keys::Integers(values.iter().map(|x| i128::from(*x)).collect()),
+            Data::Fp16(values) => Keys::Floats(values.iter().map(|x| x.to_f64()).collect()),
+            Data::Bf16(values) => Keys::Floats(values.iter().map(|x| x.to_f64()).collect()),
+            Data::Fp32(values) => Keys::Floats(values.iter().map(|x| f64::from(*x)).collect()),
+            Data::Fp64(values) => Keys::Floats(values.to_vec()),
+            Data::Bool(_) | Data::Bytes(_) => return None,
+        })
+    }
+
+    /// What is not a number ranks below all that are.
+    fn compare(&self, a: usize, b: usize) -> Ordering {
+        match self {
+            Keys::Integers(values) => values.get(a).cmp(&values.get(b)),
+            Keys::Floats(values) => {
+                let value = |at| values.get(at).copied().unwrap_or(f64::NAN);
+                match (value(a), value(b)) {
+                    (x, y) if x.is_nan() || y.is_nan() => y.is_nan().cmp(&x.is_nan()),
+                    (x, y) => x.partial_cmp(&y).unwrap_or(Ordering::Equal),
+                }
+            }
+        }
+    }
 }
 
 /// The version that a request about a model means.
@@ -279,14 +302,26 @@ mod tests {
 
     #[test]
     fn classes_are_ranked_row_by_row() {
-        let ranked = classify(&named(&[2, 3], &[0.1, 0.7, 0.2, 0.5, 0.25, 0.5], Some(&["a", "b"])), 2).unwrap();
+        let ranked = classify(&named(&[2, 3], &[0.1, 0.7, 0.2, 0.5, 0.25, 0.5], Some(&["a", "b"])), 2, true).unwrap();
         assert_eq!(ranked.tensor.shape(), [2, 2]);
         let texts = ["0.7:1:b", "0.2:2", "0.5:0:a", "0.5:2"].map(str::to_owned).to_vec();
         assert_eq!(ranked.tensor.data(), &Data::Bytes(texts));
-        assert_eq!(classify(&named(&[3], &[1.0, 3.0, 2.0], None), 9).unwrap().tensor.shape(), [3]);
-        assert_eq!(classify(&named(&[2, 0], &[], None), 1).unwrap().tensor.shape(), [2, 0]);
+        assert_eq!(classify(&named(&[3], &[1.0, 3.0, 2.0], None), 9, false).unwrap().tensor.shape(), [3]);
+        assert_eq!(classify(&named(&[3], &[1.0, 3.0, 2.0], None), 9, true).unwrap().tensor.shape(), [3, 1]);
+        assert_eq!(classify(&named(&[2, 0], &[], None), 1, true).unwrap().tensor.shape(), [2, 0]);
         let texts =
             NamedTensor { name: Arc::from("t"), tensor: Tensor::new(vec![1], Data::Bytes(vec!["x".into()])).unwrap(), labels: None };
-        assert!(classify(&texts, 1).is_err());
+        assert!(classify(&texts, 1, true).is_err());
+    }
+
+    #[test]
+    fn what_is_no_number_ranks_last() {
+        let values: Vec<f32> = (0..100).map(|index| if index % 5 < 2 { f32::NAN } else { (index * 37 % 100) as f32 }).collect();
+        let ranked = classify(&named(&[1, 100], &values, None), 100, true).unwrap();
+        let Data::Bytes(texts) = ranked.tensor.data() else { panic!("no texts") };
+        assert_eq!(texts.iter().position(|text| text.starts_with("null")), Some(60));
+        let exact = Tensor::new(vec![1, 2], Data::Int64(vec![i64::MAX - 1, i64::MAX].into())).unwrap();
+        let exact = NamedTensor { name: Arc::from("i"), tensor: exact, labels: None };
+        assert_eq!(classify(&exact, 1, true).unwrap().tensor.data(), &Data::Bytes(vec![format!("{}:1", i64::MAX)]));
     }
 }

@@ -1,7 +1,7 @@
 //! Bare: a graph in a directory named by a number, as Triton, KServe and TensorFlow Serving lay out their repositories.
 //! No manifest vouches for it.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{collections::BTreeMap, io, path::Path, sync::Arc};
 
 use crate::{
     id::{ModelId, ModelName, Version},
@@ -16,6 +16,11 @@ use crate::{
 
 /// Beside the versions, in the model's directory.
 pub const CONFIG_FILE: &str = "config.pbtxt";
+
+/// People write it by hand.
+const MAX_CONFIG_BYTES: u64 = 1 << 20;
+
+const MAX_LABEL_BYTES: u64 = 64 << 20;
 
 /// A label file with more lines is something else.
 const MAX_LABELS: usize = 1 << 20;
@@ -43,12 +48,24 @@ pub fn is_bare(directory: &Path, id: &ModelId) -> bool {
 
 /// `config.pbtxt` of a model, where there is one.
 pub fn read_config(model_directory: &Path) -> Result<Option<ModelConfig>, PackageError> {
-    let path = model_directory.join(CONFIG_FILE);
-    match fs_err::read_to_string(&path) {
+    match read_beside(model_directory, CONFIG_FILE, MAX_CONFIG_BYTES) {
         Ok(text) => pbtxt::parse(&text).map(Some).map_err(|error| PackageError::new("config", CONFIG_FILE, error.to_string())),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(PackageError::io(CONFIG_FILE, &error)),
     }
+}
+
+/// The text of a file of the model's directory: a regular one, no link that leads out, no larger than `limit` bytes.
+fn read_beside(directory: &Path, file: &str, limit: u64) -> io::Result<String> {
+    let path = fs_err::canonicalize(directory.join(file))?;
+    if !path.starts_with(fs_err::canonicalize(directory)?) {
+        return Err(io::Error::other("it is a link that leads out of the model's directory"));
+    }
+    let about = fs_err::metadata(&path)?;
+    if !about.is_file() || about.len() > limit {
+        return Err(io::Error::other(format!("it must be a file of at most {limit} bytes")));
+    }
+    fs_err::read_to_string(&path)
 }
 
 impl Bare {
@@ -148,7 +165,7 @@ fn read_labels(directory: &Path, file: &str) -> Result<Arc<[String]>, PackageErr
     if file.contains(['/', '\\']) || file.starts_with('.') {
         return Err(PackageError::new("config", CONFIG_FILE, format!("label_filename \"{file}\" must lie beside it")));
     }
-    let text = fs_err::read_to_string(directory.join(file)).map_err(|error| PackageError::io(file, &error))?;
+    let text = read_beside(directory, file, MAX_LABEL_BYTES).map_err(|error| PackageError::io(file, &error))?;
     let labels: Vec<String> = text.lines().take(MAX_LABELS).map(|line| line.trim_end().to_owned()).collect();
     Ok(labels.into())
 }

@@ -1,10 +1,15 @@
 //! `config.pbtxt`: what Triton's users say of a model, in protobuf's text format. The keys that matter here are read; the
 //! others are named, so that nobody believes they were obeyed.
 
+use std::cell::Cell;
+
 use crate::tensor::{DataType, Dim, Shape};
 
 /// Nesting beyond this is nobody's configuration.
 const MAX_DEPTH: usize = 32;
+
+/// More keys than this are not named one by one.
+const MAX_IGNORED: usize = 256;
 
 /// Batch sizes and worker counts beyond this are mistakes.
 const MAX_COUNT: i64 = 1 << 20;
@@ -72,7 +77,7 @@ impl ConfigTensor {
 
 /// Reads a whole `config.pbtxt`.
 pub fn parse(text: &str) -> Result<ModelConfig> {
-    let mut lexer = Lexer { text: text.as_bytes(), position: 0 };
+    let mut lexer = Lexer { text: text.as_bytes(), position: 0, counted: Cell::default() };
     let fields = lexer.message(None, 0)?;
     let mut config = ModelConfig::default();
     for Field { name, line, value } in fields {
@@ -110,7 +115,7 @@ pub fn parse(text: &str) -> Result<ModelConfig> {
 }
 
 fn ignore(ignored: &mut Vec<String>, key: String) {
-    if !ignored.contains(&key) {
+    if ignored.len() < MAX_IGNORED && !ignored.contains(&key) {
         ignored.push(key);
     }
 }
@@ -217,6 +222,8 @@ enum Value {
 struct Lexer<'a> {
     text: &'a [u8],
     position: usize,
+    /// How far lines were counted, and how many there are up to there.
+    counted: Cell<(usize, usize)>,
 }
 
 impl Lexer<'_> {
@@ -241,8 +248,12 @@ impl Lexer<'_> {
         found
     }
 
+    /// Counts on from where it counted last: nobody goes back.
     fn line(&self) -> usize {
-        memchr::memchr_iter(b'\n', self.text.get(..self.position).unwrap_or(self.text)).count() + 1
+        let (position, lines) = self.counted.get();
+        let more = memchr::memchr_iter(b'\n', self.text.get(position..self.position).unwrap_or_default()).count();
+        self.counted.set((self.position.max(position), lines + more));
+        lines + more + 1
     }
 
     fn fail<T>(&self, detail: &str) -> Result<T> {

@@ -1,9 +1,13 @@
 //! Rows: instances of other protocols for a graph that has no schema, turned into its input tensors.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    marker::PhantomData,
+};
 
 use bytes::Bytes;
-use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor, value::MapAccessDeserializer};
 use serde_json::value::RawValue;
 
 use crate::package::{
@@ -33,7 +37,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
         impl<'de> Visitor<'de> for MembersVisitor {
             type Value = Vec<(String, &'de RawValue)>;
 
-            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
                 formatter.write_str("an object")
             }
 
@@ -62,9 +66,40 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     }
 }
 
+/// What is wrong with a document, without the values in it: they may be personal.
+pub fn without_values(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    match (error.is_data(), text.rsplit_once(", expected ")) {
+        (true, Some((_, expected))) => format!("a value has the wrong type; expected {expected}"),
+        _ => text,
+    }
+}
+
+/// A value that must be written as an object: a list of its members' values is none.
+pub struct Object<T>(pub T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Object<T>, D::Error> {
+        struct ObjectVisitor<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+        deserializer.deserialize_map(ObjectVisitor(PhantomData))
+    }
+}
+
 /// The members of a JSON object, with their values as they were written.
 pub fn members(text: &Bytes) -> Result<Vec<(String, Bytes)>, String> {
-    let members: Members<'_> = serde_json::from_slice(text).map_err(|error| format!("the body is no request: {error}"))?;
+    let members: Members<'_> =
+        serde_json::from_slice(text).map_err(|error| format!("the body is no request: {}", without_values(&error)))?;
     Ok(members.0.into_iter().map(|(name, value)| (name, text.slice_ref(value.get().as_bytes()))).collect())
 }
 
@@ -88,7 +123,8 @@ pub fn read_envelope(body: Bytes) -> Result<(Rows, Option<String>), String> {
 
 /// The graph's inputs, of the rows of a request.
 pub fn to_tensors(rows: Rows, graph: &Signature) -> Result<Vec<WireTensor>, String> {
-    let list: Vec<&RawValue> = serde_json::from_slice(&rows.text).map_err(|error| format!("the rows must be an array: {error}"))?;
+    let list: Vec<&RawValue> =
+        serde_json::from_slice(&rows.text).map_err(|error| format!("the rows must be an array: {}", without_values(&error)))?;
     let Some(first) = list.first() else { return Err("there is no row; send at least one".to_owned()) };
     let only = match graph.inputs.as_slice() {
         [only] => Some(only),
@@ -144,7 +180,7 @@ impl Column {
 fn by_name(list: &[&RawValue], graph: &Signature, frame: bool) -> Result<Vec<WireTensor>, String> {
     let mut rows = Vec::with_capacity(list.len());
     for (index, row) in list.iter().enumerate() {
-        let members: Members<'_> = serde_json::from_str(row.get()).map_err(|error| format!("row {index}: {error}"))?;
+        let members: Members<'_> = serde_json::from_str(row.get()).map_err(|error| format!("row {index}: {}", without_values(&error)))?;
         rows.push(members.0);
     }
     let Some(first) = rows.first() else { return Ok(Vec::new()) };

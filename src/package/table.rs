@@ -81,7 +81,8 @@ pub fn to_plain_rows(table: &Table, graph: &Signature) -> Result<Rows, String> {
         _ => None,
     };
     // Where all cells are numbers, a line without any is a line of names.
-    let words = |first: &csv::StringRecord| only == Some(Cell::Number) && first.iter().all(|cell| json_number(cell.trim()).is_none());
+    let is_word = |cell: &str| !cell.is_empty() && !is_nan(cell) && json_number(cell).is_none();
+    let words = |first: &csv::StringRecord| only == Some(Cell::Number) && first.iter().all(|cell| is_word(cell.trim()));
     let Lines { header, lines } = read(table, &|first| first.iter().all(is_name) || words(first))?;
     let width = lines.first().map_or(0, csv::StringRecord::len);
     let names = header.or_else(|| only.is_none().then(|| graph.inputs.iter().map(|spec| spec.name.to_string()).collect()));
@@ -252,9 +253,15 @@ mod tests {
     fn a_graph_takes_numbers_with_and_without_names() {
         let inputs = vec![TensorSpec { name: Arc::from("x"), datatype: DataType::Fp32, shape: Shape(vec![Dim::Any, Dim::Fixed(2)]) }];
         let graph = Signature { inputs, outputs: Vec::new() };
-        for text in ["1,2\n3,4\n", "a,b\n1,2\n3,4\n"] {
+        let rows = |text: &str| {
             let table = Table { text: Bytes::copy_from_slice(text.as_bytes()), header: Header::Guess };
-            assert_eq!(&to_plain_rows(&table, &graph).unwrap().text[..], b"[[1,2],[3,4]]", "{text}");
+            String::from_utf8(to_plain_rows(&table, &graph).unwrap().text.to_vec()).unwrap()
+        };
+        for text in ["1,2\n3,4\n", "a,b\n1,2\n3,4\n"] {
+            assert_eq!(rows(text), "[[1,2],[3,4]]", "{text}");
         }
+        // What is missing is no name.
+        assert_eq!(rows("nan,nan\n1,2\n"), "[[null,null],[1,2]]");
+        assert_eq!(rows(",\n1,2\n"), "[[null,null],[1,2]]");
     }
 }

@@ -187,6 +187,13 @@ fn from_tensors(servable: &Servable, given: Vec<WireTensor>, start: Instant) -> 
     if !faults.is_empty() {
         return Err(faults.into_error());
     }
+    // Rows without elements cost a caller nothing, and would be the only bound of what they cost here.
+    let empty = tensors.iter().find(|(_, tensor)| tensor.data().is_empty() && tensor.rows() > LIMITS.max_instances);
+    if let Some((name, tensor)) = empty {
+        let detail = format!("has {} rows without elements, where at most {} are taken", tensor.rows(), LIMITS.max_instances);
+        faults.add(None, name, &detail);
+        return Err(faults.into_error());
+    }
     let free = graph.inputs.iter().all(|spec| spec.shape.has_batch_axis()) && other.is_none();
     let mut timing = Timing::default();
     timing.set(Stage::Decode, start.elapsed());

@@ -9,7 +9,7 @@ use std::{
         mpsc::{self, RecvTimeoutError},
     },
     thread::{self, JoinHandle},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use tokio::sync::oneshot;
@@ -100,6 +100,7 @@ impl Commander {
 /// An order that waits for loads.
 struct Pending {
     name: ModelName,
+    order: Order,
     done: oneshot::Sender<Result<(), ControlError>>,
 }
 
@@ -159,12 +160,16 @@ struct Loop {
     pending: Vec<Pending>,
 }
 
+/// Size and time of a `config.pbtxt`; `None`: there is none.
+type ConfigStamp = Option<(u64, Option<SystemTime>)>;
+
 #[derive(Default)]
 struct KnownModel {
     versions: BTreeMap<Version, Known>,
     stable: Option<Version>,
-    /// What a `config.pbtxt` says about the versions to keep.
+    /// What a `config.pbtxt` says about the versions to keep, and how the file looked when it was read.
     keep: Option<Keep>,
+    config_stamp: Option<ConfigStamp>,
     /// An operator unloaded it.
     unloaded: bool,
 }
@@ -179,9 +184,9 @@ struct Known {
     role: Option<&'static str>,
     digest: String,
     verified: bool,
-    /// A graph without a manifest that arrived just now: at which fingerprint, in which look. Nothing else tells whether all
-    /// of it is there.
-    arriving: Option<(u64, u64)>,
+    /// A graph without a manifest that arrived just now: at which fingerprint, seen when. Nothing else tells whether all of it
+    /// is there.
+    arriving: Option<(u64, Instant)>,
     /// A failure that may only mean that files are still being copied was forgiven: at which fingerprint, in which look.
     forgiven: Option<(u64, u64)>,
 }
@@ -296,8 +301,13 @@ impl Loop {
         }
         let keep_versions = self.parts.config.models.keep_versions;
         for (name, model) in self.models.iter_mut().filter(|(_, model)| model.versions.keys().any(Version::is_number)) {
+            let directory = self.parts.config.models.root.join(name.as_str());
+            let stamp = fs_err::metadata(directory.join(bare::CONFIG_FILE)).ok().map(|about| (about.len(), about.modified().ok()));
+            if model.config_stamp.replace(stamp) == Some(stamp) {
+                continue;
+            }
             // A configuration that can't be read is the load's to refuse.
-            if let Ok(config) = bare::read_config(&self.parts.config.models.root.join(name.as_str())) {
+            if let Ok(config) = bare::read_config(&directory) {
                 model.keep = config.map(|config| keep(&config.version_policy, keep_versions));
             }
         }
@@ -321,22 +331,23 @@ impl Loop {
             Order::Unload => model.unloaded = true,
         }
         tracing::warn!(model = %name, order = ?order, "an operator's order");
-        self.pending.push(Pending { name, done });
+        self.pending.push(Pending { name, order, done });
     }
 
     /// Tells operators whose orders are carried out. What is published is what they then see.
     fn answer_orders(&mut self) {
-        for Pending { name, done } in std::mem::take(&mut self.pending) {
-            let busy = self.model_view(&name).is_some_and(|view| view.versions.values().any(|version| version.phase == Phase::Loading))
-                || self.plan(&name).iter().any(|action| matches!(action, Action::Load(_) | Action::Unload(_)));
-            if busy {
-                self.pending.push(Pending { name, done });
+        for Pending { name, order, done } in std::mem::take(&mut self.pending) {
+            if done.is_closed() {
+                continue; // Nobody waits for it any more; it is carried out all the same.
+            }
+            if self.is_busy(&name) {
+                self.pending.push(Pending { name, order, done });
                 continue;
             }
             let snapshot = self.parts.registry.snapshot();
             let outcome = match snapshot.models.get(&name) {
                 None => Err(ControlError::Unknown),
-                Some(model) if model.unloaded => Ok(()),
+                Some(model) if model.unloaded && order == Order::Unload => Ok(()),
                 Some(model) => model.ailment(Instant::now()).map_or(Ok(()), |reason| Err(ControlError::Failed(reason))),
             };
             let _ = done.send(outcome);
@@ -364,11 +375,36 @@ impl Loop {
                 self.models.remove(&name);
             }
         }
-        let arriving = self.models.values().flat_map(|model| model.versions.values()).any(|known| known.arriving.is_some());
+        let arriving = self.models.keys().any(|name| self.is_arriving(name));
         if !self.settled && self.looked && self.loads.is_empty() && !arriving {
             self.settled = true;
             tracing::info!(models = self.models.len(), "models are loaded");
         }
+    }
+
+    /// A version that is wanted came just now and is looked at once more before it is loaded.
+    fn is_arriving(&self, name: &ModelName) -> bool {
+        let Some(model) = self.models.get(name) else { return false };
+        let wanted = self.plan(name).into_iter().filter_map(|action| match action {
+            Action::Load(version) => model.versions.get(&version),
+            _ => None,
+        });
+        wanted.into_iter().any(|known| known.arriving.is_some())
+    }
+
+    /// Something about the model changes by itself, soon. A version whose files are incomplete does not.
+    fn is_busy(&self, name: &ModelName) -> bool {
+        let Some(model) = self.models.get(name) else { return false };
+        let waits = |version: &Version| match model.versions.get(version) {
+            Some(known) => known.arriving.is_some() || !matches!(known.state, State::Incomplete { .. }),
+            None => false,
+        };
+        model.versions.values().any(|known| matches!(known.state, State::Loading))
+            || self.plan(name).iter().any(|action| match action {
+                Action::Load(version) => waits(version),
+                Action::Unload(_) => true,
+                Action::Compare(_) | Action::Forget(_) => false,
+            })
     }
 
     fn model_view(&self, name: &ModelName) -> Option<ModelView> {
@@ -391,8 +427,8 @@ impl Loop {
 
     fn choose_stable(&mut self, name: &ModelName) {
         let Some(view) = self.model_view(name) else { return };
-        let arriving = |model: &KnownModel| model.stable.is_none() && model.versions.values().any(|known| known.arriving.is_some());
-        if self.models.get(name).is_some_and(|model| model.unloaded || arriving(model)) {
+        let arriving = view.stable.is_none() && self.is_arriving(name);
+        if arriving || self.models.get(name).is_some_and(|model| model.unloaded) {
             return;
         }
         let chosen = reconcile::stable(&view, self.parts.config.models.promote);
@@ -412,6 +448,8 @@ impl Loop {
     }
 
     fn load(&mut self, name: &ModelName, version: &Version) {
+        // The files of a bare graph must stay as they are for so long.
+        let calm = self.parts.config.models.poll_interval() / 2;
         let at_once = if self.settled { 1 } else { self.parts.loader.cores };
         if self.loads.len() >= at_once {
             return;
@@ -431,10 +469,10 @@ impl Loop {
             return;
         }
         if self.parts.loader.just_arrived(&found.directory)
-            && !known.arriving.is_some_and(|(fingerprint, look)| fingerprint == found.fingerprint && look < self.looks)
+            && !known.arriving.is_some_and(|(fingerprint, seen)| fingerprint == found.fingerprint && seen.elapsed() >= calm)
         {
             if known.arriving.is_none_or(|(fingerprint, _)| fingerprint != found.fingerprint) {
-                known.arriving = Some((found.fingerprint, self.looks));
+                known.arriving = Some((found.fingerprint, Instant::now()));
             }
             known.state = State::Incomplete { missing: "a graph without a manifest that arrived just now; looking once more".to_owned() };
             return;
@@ -538,11 +576,13 @@ impl Loop {
             }
             let id = servable.id().clone();
             drop(servable);
-            self.parts.metrics.forget_version(id.name.as_str(), id.version.as_str());
             tracing::info!(model = %id.name, version = %id.version, "unloaded");
-            if let Some(known) = self.models.get_mut(&id.name).and_then(|model| model.versions.get_mut(&id.version))
-                && matches!(known.state, State::Draining)
-            {
+            let known = self.models.get_mut(&id.name).and_then(|model| model.versions.get_mut(&id.version));
+            // It may have been loaded again meanwhile: then its series are the new one's.
+            if known.as_ref().is_none_or(|known| !matches!(known.state, State::Loading | State::Available(_))) {
+                self.parts.metrics.forget_version(id.name.as_str(), id.version.as_str());
+            }
+            if let Some(known) = known.filter(|known| matches!(known.state, State::Draining)) {
                 known.state = State::Idle;
             }
         }

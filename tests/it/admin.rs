@@ -108,3 +108,39 @@ fn an_admin_listener_that_others_reach_needs_tokens() {
     let (code, text) = start("127.0.0.1:0", "/nowhere/tokens");
     assert!(code == Some(1) && text.contains("/nowhere/tokens"), "{code:?} {text}");
 }
+
+#[test]
+fn an_incomplete_version_does_not_hold_an_order_up() {
+    let models = models(&[("churn", "1.1.0")]);
+    let server = Server::start(models.path(), &[]);
+    fs_err::create_dir_all(models.path().join("churn/1.2.0")).unwrap();
+    until("it is seen", || {
+        let document = server.get_json("/models/churn");
+        document["versions"].as_array().unwrap().iter().any(|version| version["state"] == "incomplete").then_some(())
+    });
+    assert_eq!(order(&server, "models/churn/load", &[]).status(), 200);
+}
+
+#[test]
+fn series_of_a_version_that_was_loaded_again_stay() {
+    let models = models(&[("churn", "1.1.0")]);
+    graph(models.path(), "slow", 1, "slow", None);
+    let server = Server::start(models.path(), &[]);
+    let series = "predictd_queue_depth{model=\"slow\",version=\"1\"} ";
+    let has = || server.get("/metrics").text().unwrap().contains(series);
+    std::thread::scope(|scope| {
+        let asked = scope.spawn(|| {
+            let inputs = json!({"inputs": [{"name": "rounds", "shape": [1], "datatype": "INT64", "data": [4000]}]});
+            server.predict("/v2/models/slow/infer", &inputs).status()
+        });
+        until("the request runs", || {
+            let inflight = server.metric("predictd_inflight_requests{model=\"slow\",version=\"1\"}");
+            (inflight == 1.0).then_some(())
+        });
+        assert_eq!(order(&server, "models/slow/unload", &[]).status(), 200);
+        assert_eq!(order(&server, "models/slow/load", &[]).status(), 200);
+        assert_eq!(asked.join().unwrap(), 200);
+    });
+    until("the old one is gone", || (!server.logged("unloaded").is_empty()).then_some(()));
+    assert!(has());
+}

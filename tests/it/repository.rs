@@ -211,3 +211,83 @@ fn texts_come_back_as_they_went_in() {
     let (status, answer) = infer(&server, "/v2/models/texts/infer", inputs);
     assert_eq!((status, &answer["outputs"][0]["data"]), (200, &texts), "{answer}");
 }
+
+const SHARED: Option<&str> = Some("max_batch_size: 8\ndynamic_batching { }\n");
+
+#[test]
+fn rows_without_elements_are_not_the_callers_to_multiply() {
+    let models = models(&[]);
+    graph(models.path(), "shared", 1, "identity_fp32", SHARED);
+    graph(models.path(), "alone", 1, "identity_fp32", None);
+    let server = Server::start(models.path(), &[]);
+    for name in ["shared", "alone"] {
+        for rows in [1u64 << 62, 1 << 40, 1 << 27] {
+            let inputs = json!([{"name": "x", "shape": [rows, 0], "datatype": "FP32", "data": []}]);
+            let (status, answer) = infer(&server, &format!("/v2/models/{name}/infer"), inputs);
+            assert!(status == 400 && answer["error"].as_str().unwrap().contains("rows without elements"), "{status} {answer}");
+        }
+        let inputs = json!([{"name": "x", "shape": [1000, 0], "datatype": "FP32", "data": []}]);
+        let (status, answer) = infer(&server, &format!("/v2/models/{name}/infer"), inputs);
+        assert_eq!((status, &answer["outputs"][0]["shape"]), (200, &json!([1000, 0])), "{answer}");
+    }
+}
+
+#[test]
+fn classes_are_ranked_whatever_the_model_says() {
+    let models = models(&[]);
+    graph(models.path(), "x", 1, "identity_fp32", None);
+    graph(models.path(), "iris", 1, "iris", SHARED);
+    let server = Server::start(models.path(), &[]);
+    let data: Vec<Value> = (0..100).map(|index| if index % 5 < 2 { Value::Null } else { json!(index * 37 % 100) }).collect();
+    let body = json!({"inputs": [{"name": "x", "shape": [1, 100], "datatype": "FP32", "data": data}],
+        "outputs": [{"name": "y", "parameters": {"classification": 2}}]});
+    let answer: Value = server.predict("/v2/models/x/infer", &body).json().unwrap();
+    assert_eq!(answer["outputs"][0]["data"], json!(["99.0:27", "98.0:54"]), "{answer}");
+    // A value a row, each row with its one class.
+    let body = json!({"inputs": [fp32("x", &[2, 4], &[5.1, 3.5, 1.4, 0.2, 6.2, 2.9, 4.3, 1.3])],
+        "outputs": [{"name": "label", "parameters": {"classification": 1}}]});
+    let answer: Value = server.predict("/v2/models/iris/infer", &body).json().unwrap();
+    assert_eq!((&answer["outputs"][0]["shape"], &answer["outputs"][0]["data"]), (&json!([2, 1]), &json!(["0:0", "1:0"])), "{answer}");
+    let twice = json!({"inputs": body["inputs"], "outputs": [{"name": "prob"}, {"name": "prob"}]});
+    assert_eq!(server.predict("/v2/models/iris/infer", &twice).status(), 400);
+}
+
+#[test]
+fn a_model_that_comes_version_by_version_is_served() {
+    let models = models(&[]);
+    graph(models.path(), "first", 1, "iris", None);
+    let server = Server::start(models.path(), &[]);
+    graph(models.path(), "iris", 1, "iris", None);
+    until("version 1 is seen", || (server.get("/models/iris").status() == 200).then_some(()));
+    for version in [2, 3, 4] {
+        graph(models.path(), "iris", version, "iris", None);
+    }
+    until("the model answers", || {
+        let (status, _) = infer(&server, "/v2/models/iris/infer", json!([fp32("x", &[1, 4], &[0.0; 4])]));
+        (status == 200).then_some(())
+    });
+}
+
+#[test]
+fn what_lies_beside_a_graph_is_read_with_care() {
+    let models = models(&[]);
+    graph(models.path(), "good", 1, "iris", None);
+    graph(models.path(), "pipe", 1, "iris", None);
+    graph(models.path(), "large", 1, "iris", Some(&"a: 1\n".repeat(300_000)));
+    graph(models.path(), "many", 1, "iris", Some(&"a{}\n".repeat(200_000)));
+    graph(models.path(), "link", 1, "iris", Some("output { name: \"prob\" label_filename: \"labels.txt\" }\n"));
+    let made = std::process::Command::new("mkfifo").arg(models.path().join("pipe/config.pbtxt")).status().unwrap();
+    assert!(made.success());
+    std::os::unix::fs::symlink("/etc/passwd", models.path().join("link/labels.txt")).unwrap();
+    let server = Server::begin(models.path(), &[("models.required", "good")]);
+    server.ready();
+    for name in ["pipe", "large", "link"] {
+        let reason = until(name, || {
+            let version = server.get_json(&format!("/models/{name}"))["versions"][0].clone();
+            (version["state"] == "refused").then(|| version["reason"].as_str().unwrap().to_owned())
+        });
+        let expected = if name == "link" { "leads out" } else { "must be a file of at most" };
+        assert!(reason.contains(expected), "{name}: {reason}");
+    }
+    until("many keys", || (server.get_json("/models/many")["versions"][0]["state"] == "available").then_some(()));
+}

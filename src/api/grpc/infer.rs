@@ -146,7 +146,8 @@ fn encode(
     form: Form,
 ) -> Result<ModelInferResponse, Refusal> {
     let classification = |index| outputs.get(index).map_or(0, |output: &RequestedOutput| output.classification);
-    let tensors = tensors.into_iter().enumerate().map(|(index, tensor)| oip::answer_output(tensor, classification(index)));
+    let tensors =
+        tensors.into_iter().enumerate().map(|(index, tensor)| oip::answer_output(&prediction.servable, tensor, classification(index)));
     let tensors = tensors.collect::<Result<_, _>>()?;
     let model = prediction.servable.id();
     Ok(contents::answer(model.name.to_string(), model.version.to_string(), id, tensors, form))

@@ -13,7 +13,7 @@ use crate::{
 
 /// `{"prediction_id": ..., "model": ..., "version": ..., "digest": ..., "predictions": [...]}`, predictions in the order of the instances.
 pub fn encode(prediction: &Prediction) -> Result<Vec<u8>, Refusal> {
-    let mut text = Vec::with_capacity(256 + prediction.rows * 96);
+    let mut text = Vec::with_capacity(256 + prediction.rows.min(65_536) * 96);
     let id = prediction.servable.id();
     text.extend_from_slice(b"{\"prediction_id\":\"");
     text.extend_from_slice(prediction.id.write(&mut [0; 26]).as_bytes());

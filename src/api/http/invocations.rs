@@ -73,7 +73,8 @@ pub fn routes() -> Router<Arc<Api>> {
 }
 
 async fn invoke(State(api): State<Arc<Api>>, request: Request) -> Response {
-    let target = request.headers().get(TARGET_MODEL).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    // A name that is no text is the name of no model, not of the default one.
+    let target = request.headers().get(TARGET_MODEL).map(|value| value.to_str().unwrap_or_default().to_owned());
     exchange(&api, Invocations, Target { model: target.as_deref(), version: None }, request).await
 }
 
@@ -241,7 +242,7 @@ fn lines(body: &Bytes) -> Result<Input, Refusal> {
 }
 
 fn write(wish: &Wish, prediction: &mut Prediction) -> Result<Reply, Refusal> {
-    let mut text = Vec::with_capacity(64 + prediction.rows * 64);
+    let mut text = Vec::with_capacity(64 + prediction.rows.min(65_536) * 64);
     if let Shape::Tensors(wish) = &wish.shape {
         return v2::answer::write(wish, prediction);
     }

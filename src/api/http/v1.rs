@@ -1,6 +1,6 @@
 //! KServe v1, TensorFlow Serving and Vertex AI: `POST /v1/models/NAME:predict`.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use axum::{
     Router,
@@ -152,7 +152,7 @@ impl Dialect for V1 {
     }
 
     fn encode(self, wish: &Wish, prediction: &mut Prediction) -> Result<Reply, Refusal> {
-        let mut text = Vec::with_capacity(64 + prediction.rows * 64);
+        let mut text = Vec::with_capacity(64 + prediction.rows.min(65_536) * 64);
         match wish {
             Wish::Tensors(wish) => return v2::answer::write(wish, prediction),
             Wish::Rows => {
@@ -185,6 +185,9 @@ async fn list(State(api): State<Arc<Api>>, request: Request) -> Response {
 
 async fn status_of_model(State(api): State<Arc<Api>>, path: OnePart, request: Request) -> Response {
     let name = one(path);
+    if name.contains(':') {
+        return refuse(&api, &request, (ErrorCode::MethodNotAllowed, "a verb behind the name needs POST".to_owned()));
+    }
     status(&api, &request, Target { model: Some(&name), version: None }, true)
 }
 
@@ -218,6 +221,7 @@ fn status(api: &Api, request: &Request, target: Target<'_>, all: bool) -> Respon
     // As TensorFlow Serving has them: the newest first.
     let versions = model.into_iter().flat_map(|model| model.versions.iter().rev()).filter(|(version, _)| asked(version));
     let statuses: Vec<Value> = versions.map(|(version, status)| version_status(version, status)).collect();
+    let ready = ready && !api.draining.load(Ordering::Relaxed);
     respond(request, &json!({"name": name, "ready": ready, "model_version_status": statuses}))
 }
 

@@ -1,5 +1,7 @@
 //! Answer: an inference response of the Open Inference Protocol, JSON with binary data behind it.
 
+use std::sync::Arc;
+
 use http::{HeaderName, HeaderValue};
 
 use crate::{
@@ -20,7 +22,8 @@ pub fn write(wish: &Wish, prediction: &mut Prediction) -> Result<Reply, Refusal>
     let names: Vec<String> = wish.outputs.iter().map(|output| output.name.clone()).collect();
     let tensors = prediction.take_tensors(&names);
     let elements: usize = tensors.iter().map(|named| named.tensor.data().len()).sum();
-    let id = prediction.servable.id();
+    let servable = Arc::clone(&prediction.servable);
+    let id = servable.id();
     let binary_everywhere = wish.binary_output && wish.outputs.iter().all(|output| output.binary != Some(false));
     let mut text = Vec::with_capacity(256 + if binary_everywhere { 0 } else { elements * 8 });
     // Names and versions are of characters that JSON leaves as they are.
@@ -37,7 +40,7 @@ pub fn write(wish: &Wish, prediction: &mut Prediction) -> Result<Reply, Refusal>
     let mut data = Vec::new();
     for (index, named) in tensors.into_iter().enumerate() {
         let requested = wish.outputs.get(index);
-        let named = oip::answer_output(named, requested.map_or(0, |requested| requested.classification))?;
+        let named = oip::answer_output(&servable, named, requested.map_or(0, |requested| requested.classification))?;
         let binary = requested.and_then(|requested| requested.binary).unwrap_or(wish.binary_output);
         if index > 0 {
             text.push(b',');

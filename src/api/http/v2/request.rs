@@ -11,6 +11,7 @@ use crate::{
     error::ErrorCode,
     package::{
         decode::shorten,
+        rows::{Object, without_values},
         wire::{Elements, WireTensor},
     },
     predict::Priority,
@@ -34,11 +35,11 @@ struct Document<'a> {
     #[serde(borrow)]
     id: Option<Cow<'a, str>>,
     #[serde(default)]
-    parameters: Option<Parameters>,
+    parameters: Option<Object<Parameters>>,
     #[serde(borrow)]
-    inputs: Option<Vec<InputDocument<'a>>>,
+    inputs: Option<Vec<Object<InputDocument<'a>>>>,
     #[serde(borrow)]
-    outputs: Option<Vec<OutputDocument<'a>>>,
+    outputs: Option<Vec<Object<OutputDocument<'a>>>>,
 }
 
 #[derive(Deserialize)]
@@ -50,7 +51,7 @@ struct InputDocument<'a> {
     #[serde(default, deserialize_with = "dims")]
     shape: Option<Vec<usize>>,
     #[serde(default)]
-    parameters: Option<Parameters>,
+    parameters: Option<Object<Parameters>>,
     #[serde(borrow)]
     data: Option<&'a RawValue>,
 }
@@ -60,7 +61,7 @@ struct OutputDocument<'a> {
     #[serde(borrow)]
     name: Cow<'a, str>,
     #[serde(default)]
-    parameters: Option<Parameters>,
+    parameters: Option<Object<Parameters>>,
 }
 
 /// Those that are known; callers may send others.
@@ -104,12 +105,12 @@ pub fn read(body: &Bytes, header_length: Option<usize>) -> Result<InferRequest, 
     }
     let (text, mut data) = (body.slice(..length), body.slice(length..));
     let document: Document<'_> = match serde_json::from_slice(&text) {
-        Ok(document) => document,
-        Err(error) => return malformed(format!("the body is no inference request: {error}")),
+        Ok(Object(document)) => document,
+        Err(error) => return malformed(format!("the body is no inference request: {}", without_values(&error))),
     };
     let Some(documents) = document.inputs else { return malformed("the request has no member \"inputs\"") };
     let mut inputs = Vec::with_capacity(documents.len());
-    for input in documents {
+    for Object(input) in documents {
         let wrong = |detail: &str| malformed(format!("input `{}` {detail}", shorten(&input.name)));
         let Some(datatype) = &input.datatype else { return wrong("has no datatype") };
         let Some(datatype) = DataType::from_protocol_name(datatype) else {
@@ -121,7 +122,7 @@ pub fn read(body: &Bytes, header_length: Option<usize>) -> Result<InferRequest, 
         if input.name.is_empty() {
             return wrong("has no name");
         }
-        let parameters = input.parameters.unwrap_or_default();
+        let parameters = input.parameters.map(|Object(parameters)| parameters).unwrap_or_default();
         if parameters.shared_memory_region.is_some() {
             return Err((ErrorCode::Unsupported, "shared memory is not offered; send the data".to_owned()));
         }
@@ -139,9 +140,9 @@ pub fn read(body: &Bytes, header_length: Option<usize>) -> Result<InferRequest, 
     if !data.is_empty() {
         return malformed(format!("{} bytes of the body belong to no input", data.len()));
     }
-    let parameters = document.parameters.unwrap_or_default();
-    let outputs = document.outputs.unwrap_or_default().into_iter().map(|output| {
-        let parameters = output.parameters.unwrap_or_default();
+    let parameters = document.parameters.map(|Object(parameters)| parameters).unwrap_or_default();
+    let outputs = document.outputs.unwrap_or_default().into_iter().map(|Object(output)| {
+        let parameters = output.parameters.map(|Object(parameters)| parameters).unwrap_or_default();
         if parameters.shared_memory_region.is_some() {
             return Err((ErrorCode::Unsupported, "shared memory is not offered; take the data".to_owned()));
         }
@@ -209,7 +210,11 @@ mod tests {
             (one(r#""data":[1]"#).replace("\"shape\":[1],", ""), b"", "no shape"),
             (r#"{"inputs":[{"shape":[1],"datatype":"FP32","data":[1]}]}"#.to_owned(), b"", "missing field `name`"),
             (r#"{"inputs":[],"inputs":[]}"#.to_owned(), b"", "duplicate field"),
-            (r#"{"id":7,"inputs":[]}"#.to_owned(), b"", "invalid type"),
+            (r#"{"id":7,"inputs":[]}"#.to_owned(), b"", "wrong type; expected a string"),
+            (r#"{"inputs":["jane@x.example"]}"#.to_owned(), b"", "wrong type; expected an object at"),
+            (r#"{"inputs":"Jane, expected 4711"}"#.to_owned(), b"", "wrong type; expected a sequence at"),
+            (r#"[null,null,[["x","FP32",[1],null,[1]]],null]"#.to_owned(), b"", "expected an object"),
+            (r#"{"inputs":[["x","FP32",[1],null,[1]]]}"#.to_owned(), b"", "expected an object"),
             ("{}".to_owned(), b"", "no member \"inputs\""),
             ("[".to_owned(), b"", "no inference request"),
             ("\u{7f}".to_owned(), b"", "no inference request"),
