@@ -19,7 +19,10 @@ use prost::{
 
 use crate::{
     api::{
-        grpc::inference::{ModelInferResponse, ModelStreamInferResponse},
+        grpc::{
+            held::Held,
+            inference::{ModelInferResponse, ModelStreamInferResponse},
+        },
         http::body::decompress_as,
         oip::Refusal,
     },
@@ -135,6 +138,12 @@ impl Received {
     }
 }
 
+/// What stands before a message.
+pub struct Head {
+    length: usize,
+    compressed: Option<(HeaderValue, usize)>,
+}
+
 /// The messages of a call's body.
 pub struct Messages<B> {
     body: B,
@@ -164,6 +173,14 @@ impl<B: Body<Data = Bytes> + Unpin> Messages<B> {
 
     /// The next message; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<Received>, Refusal> {
+        match self.head().await? {
+            Some(head) => self.rest(head).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// What the next message says of itself; `None` at the end. Its rest must be asked for, or skipped.
+    pub async fn head(&mut self) -> Result<Option<Head>, Refusal> {
         if !self.more().await? {
             return Ok(None);
         }
@@ -172,13 +189,31 @@ impl<B: Body<Data = Bytes> + Unpin> Messages<B> {
         if length > self.max_bytes {
             return Err((ErrorCode::BodyTooLarge, format!("a message may have at most {} bytes", self.max_bytes)));
         }
-        self.until(length).await?;
         let compressed = match (flag, &self.encoding) {
             (0, _) => None,
             (1, Some(encoding)) => Some((encoding.clone(), self.max_bytes)),
             _ => return Err((ErrorCode::Malformed, "the flag of the message does not fit grpc-encoding".to_owned())),
         };
-        Ok(Some(Received { bytes: self.arrived.cut(length), compressed }))
+        Ok(Some(Head { length, compressed }))
+    }
+
+    pub async fn rest(&mut self, head: Head) -> Result<Received, Refusal> {
+        self.until(head.length).await?;
+        Ok(Received { bytes: self.arrived.cut(head.length), compressed: head.compressed })
+    }
+
+    /// Lets a message go by that there is no place for: nothing of it is kept.
+    pub async fn skip(&mut self, head: Head) -> Result<(), Refusal> {
+        let mut left = head.length;
+        loop {
+            left -= self.arrived.cut(left).length;
+            if left == 0 {
+                return Ok(());
+            }
+            if !self.fill().await? {
+                return Err(broke_off());
+            }
+        }
     }
 
     /// The message of a call that has one.
@@ -267,12 +302,14 @@ pub fn write(mut response: ModelInferResponse, kind: Kind) -> Result<Vec<Bytes>,
 /// The body of an answer: one message, and that all is well.
 pub struct Unary {
     pieces: std::vec::IntoIter<Bytes>,
+    /// Until the client has room for the last piece: answers that nobody reads take places of requests.
+    held: Option<Held>,
     is_done: bool,
 }
 
 impl Unary {
-    pub fn new(pieces: Vec<Bytes>) -> Unary {
-        Unary { pieces: pieces.into_iter(), is_done: false }
+    pub fn new(pieces: Vec<Bytes>, held: Option<Held>) -> Unary {
+        Unary { pieces: pieces.into_iter(), held, is_done: false }
     }
 }
 
@@ -284,6 +321,8 @@ impl Body for Unary {
         if let Some(piece) = self.pieces.next() {
             return Poll::Ready(Some(Ok(Frame::data(piece))));
         }
+        // Before the client learns of the end: it may ask again at once.
+        self.held = None;
         let is_done = std::mem::replace(&mut self.is_done, true);
         Poll::Ready((!is_done).then(|| Ok(Frame::trailers(all_is_well()))))
     }
@@ -345,7 +384,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_ends_with_its_status() {
-        let collected = Unary::new(write(response(), Kind::Unary).unwrap()).collect().await.unwrap();
+        let collected = Unary::new(write(response(), Kind::Unary).unwrap(), None).collect().await.unwrap();
         assert_eq!(collected.trailers().unwrap().get("grpc-status").unwrap(), "0");
         assert_eq!(collected.to_bytes().len(), HEAD + response().encoded_len());
     }
@@ -392,6 +431,26 @@ mod tests {
                 assert_eq!(message.decode::<ModelInferRequest>().unwrap(), expected, "{size}");
             }
         }
+    }
+
+    #[tokio::test]
+    async fn a_message_that_is_skipped_leaves_the_next() {
+        let body = [framed(0, &[9; 300]), framed(0, b""), framed(0, b"")].concat();
+        for size in [1, 7, 305, body.len()] {
+            let frames: Vec<Result<_, Infallible>> =
+                body.chunks(size).map(|chunk| Ok(Frame::data(Bytes::copy_from_slice(chunk)))).collect();
+            let mut messages = Messages::new(StreamBody::new(futures_util::stream::iter(frames)), &HeaderMap::new(), 1000).unwrap();
+            for _ in 0..2 {
+                let head = messages.head().await.unwrap().unwrap();
+                messages.skip(head).await.unwrap();
+            }
+            assert_eq!(messages.next().await.unwrap().unwrap().weight(), 0, "{size}");
+            assert!(messages.next().await.unwrap().is_none(), "{size}");
+        }
+        let frames = vec![Ok::<_, Infallible>(Frame::data(Bytes::from(framed(0, b"abc")[..7].to_vec())))];
+        let mut messages = Messages::new(StreamBody::new(futures_util::stream::iter(frames)), &HeaderMap::new(), 1000).unwrap();
+        let head = messages.head().await.unwrap().unwrap();
+        assert_eq!(messages.skip(head).await.unwrap_err().0, ErrorCode::Malformed);
     }
 
     #[tokio::test]

@@ -19,6 +19,7 @@ use crate::{
         grpc::{
             contents::{self, Form, InferRequest},
             frame::{Kind, Messages, Received, Unary, all_is_well, write, write_told},
+            held::Held,
             inference::{ModelInferResponse, ModelStreamInferResponse},
         },
         http::{Api, context::Context, exchange::Refused, v2::error_status},
@@ -54,8 +55,8 @@ pub async fn unary(api: Arc<Api>, request: Request<Incoming>) -> Response<Body> 
     let context = context(&parts.headers);
     let mut asked = InferRequest::default();
     match answer_unary(&api, &context, &parts.headers, body, &mut asked).await {
-        Ok((prediction, pieces)) => {
-            let mut response = Response::new(Body::new(Unary::new(pieces)));
+        Ok((prediction, pieces, held)) => {
+            let mut response = Response::new(Body::new(Unary::new(pieces, Some(held))));
             let headers = response.headers_mut();
             headers.reserve(8);
             headers.insert(header::CONTENT_TYPE, GRPC);
@@ -82,13 +83,14 @@ async fn answer_unary(
     headers: &HeaderMap,
     body: Incoming,
     asked: &mut InferRequest,
-) -> Result<(Prediction, Vec<Bytes>), Refused> {
-    let _admission = api.admit().ok_or_else(overloaded)?;
+) -> Result<(Prediction, Vec<Bytes>, Held), Refused> {
+    let held = Held::take(api).ok_or_else(overloaded)?;
     let mut messages = Messages::new(body, headers, api.config.max_body_bytes)?;
     let deadline = context.deadline(api.config.request_timeout());
     let timeout = api.config.read_timeout().min(deadline.saturating_duration_since(Instant::now()));
     let message = tokio::time::timeout(timeout, messages.only()).await.map_err(|_| too_slow(timeout))??;
-    answer(api, context, message, asked, Kind::Unary).await
+    let (prediction, pieces) = answer(api, context, message, asked, Kind::Unary).await?;
+    Ok((prediction, pieces, held))
 }
 
 /// The answer to a message, in pieces; `asked` is what was understood of it, however it ends.
@@ -176,12 +178,35 @@ struct Call {
 }
 
 enum Heard {
-    Message(Received),
+    Message(Received, Held),
+    /// There was no place for it.
+    TooMany,
     /// Nothing more can be understood.
     End(Status),
 }
 
 type StreamFrame = Result<Frame<Bytes>, Status>;
+
+/// What answers a message. Its place is given back when the client has room for the last frame, and before the next message is
+/// asked for: whoever reads an answer can ask again.
+struct Reply {
+    frames: std::vec::IntoIter<StreamFrame>,
+    _held: Option<Held>,
+}
+
+impl Reply {
+    fn new(frames: Vec<StreamFrame>, held: Option<Held>) -> Reply {
+        Reply { frames: frames.into_iter(), _held: held }
+    }
+}
+
+impl Iterator for Reply {
+    type Item = StreamFrame;
+
+    fn next(&mut self) -> Option<StreamFrame> {
+        self.frames.next()
+    }
+}
 
 fn answers(call: Arc<Call>, messages: Messages<Incoming>, stopped: watch::Receiver<bool>) -> impl Stream<Item = StreamFrame> + Send {
     let asking = Arc::clone(&call);
@@ -190,7 +215,7 @@ fn answers(call: Arc<Call>, messages: Messages<Incoming>, stopped: watch::Receiv
         async move {
             let (mut messages, mut stopped) = state?;
             match next(&call, &mut messages, &mut stopped).await {
-                Ok(Some(message)) => Some((Heard::Message(message), Some((messages, stopped)))),
+                Ok(Some(heard)) => Some((heard, Some((messages, stopped)))),
                 Ok(None) => None,
                 Err(refused) => {
                     let status = count(&call.api, &context(&call.headers), "", &refused);
@@ -201,12 +226,12 @@ fn answers(call: Arc<Call>, messages: Messages<Incoming>, stopped: watch::Receiv
     });
     let answered = heard.map(move |heard| answer_heard(Arc::clone(&call), heard)).buffered(STREAM_DEPTH);
     // What comes behind the trailers is never asked for.
-    let end = streams::once(async { vec![Ok(Frame::trailers(all_is_well()))] });
+    let end = streams::once(async { Reply::new(vec![Ok(Frame::trailers(all_is_well()))], None) });
     answered.chain(end).flat_map(streams::iter)
 }
 
 /// The next message of a stream; the client may take its time before it, and the server may stop.
-async fn next(call: &Call, messages: &mut Messages<Incoming>, stopped: &mut watch::Receiver<bool>) -> Result<Option<Received>, Refused> {
+async fn next(call: &Call, messages: &mut Messages<Incoming>, stopped: &mut watch::Receiver<bool>) -> Result<Option<Heard>, Refused> {
     let more = tokio::select! {
         more = messages.more() => more?,
         _ = stopped.wait_for(|stop| *stop) => return Err((ErrorCode::NotReady, "the server is shutting down".to_owned()).into()),
@@ -214,25 +239,34 @@ async fn next(call: &Call, messages: &mut Messages<Incoming>, stopped: &mut watc
     if !more {
         return Ok(None);
     }
+    let heard = async {
+        let Some(head) = messages.head().await? else { return Ok(None) };
+        // A message takes its place before its bytes take memory.
+        match Held::take(&call.api) {
+            Some(held) => Ok(Some(Heard::Message(messages.rest(head).await?, held))),
+            None => messages.skip(head).await.map(|()| Some(Heard::TooMany)),
+        }
+    };
     let timeout = call.api.config.read_timeout();
-    Ok(tokio::time::timeout(timeout, messages.next()).await.map_err(|_| too_slow(timeout))??)
+    Ok(tokio::time::timeout(timeout, heard).await.map_err(|_| too_slow(timeout))??)
 }
 
-async fn answer_heard(call: Arc<Call>, heard: Heard) -> Vec<StreamFrame> {
-    let message = match heard {
-        Heard::Message(message) => message,
+async fn answer_heard(call: Arc<Call>, heard: Heard) -> Reply {
+    let admitted = match heard {
+        Heard::Message(message, held) => Some((message, held)),
+        Heard::TooMany => None,
         Heard::End(status) => {
             let mut trailers = HeaderMap::new();
             let written = status.add_header(&mut trailers);
-            return vec![written.map(|()| Frame::trailers(trailers))];
+            return Reply::new(vec![written.map(|()| Frame::trailers(trailers))], None);
         }
     };
     let mut context = context(&call.headers);
     context.timeout = call.deadline.map(|deadline| deadline.saturating_duration_since(context.started));
     let mut asked = InferRequest::default();
-    let answered = match call.api.admit() {
-        Some(_admission) => answer(&call.api, &context, message, &mut asked, Kind::Stream).await,
-        None => Err(overloaded()),
+    let (answered, held) = match admitted {
+        Some((message, held)) => (answer(&call.api, &context, message, &mut asked, Kind::Stream).await, Some(held)),
+        None => (Err(overloaded()), None),
     };
     let pieces = answered.map(|(_, pieces)| pieces).or_else(|refused| {
         let error_message = count(&call.api, &context, &asked.model, &refused).message().to_owned();
@@ -242,10 +276,11 @@ async fn answer_heard(call: Arc<Call>, heard: Heard) -> Vec<StreamFrame> {
             infer_response: Some(ModelInferResponse { id: asked.id, ..Default::default() }),
         })
     });
-    match pieces {
+    let frames = match pieces {
         Ok(pieces) => pieces.into_iter().map(|piece| Ok(Frame::data(piece))).collect(),
         Err((code, detail)) => vec![Err(status(code, detail))],
-    }
+    };
+    Reply::new(frames, held)
 }
 
 fn overloaded() -> Refused {

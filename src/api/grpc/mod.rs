@@ -3,6 +3,7 @@
 pub mod contents;
 mod frame;
 mod health;
+mod held;
 mod infer;
 pub mod serve;
 mod service;

@@ -58,8 +58,8 @@ const FAREWELL_TIMEOUT: Duration = Duration::from_millis(500);
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
 
-/// Requests at once on one connection.
-const MAX_STREAMS: u32 = 1024;
+/// Calls at once on one connection; clients make others wait. Each may have messages and answers under way.
+const MAX_STREAMS: u32 = 256;
 
 /// Accepts until `stop` turns true, then lets every connection finish its calls. Returns when the last one has ended.
 pub async fn serve(listener: TcpListener, services: Services, options: ServeOptions, mut stop: watch::Receiver<bool>) {
