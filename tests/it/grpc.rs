@@ -522,3 +522,23 @@ fn a_message_of_a_stream_without_a_place_goes_by() {
     });
     assert_eq!(told.error_message, "");
 }
+
+#[test]
+fn a_request_of_millions_of_parts_is_refused_before_it_is_decoded() {
+    let directory = bare_models(&[("add_sub", "add_sub.onnx")]);
+    let server = Server::start(directory.path(), &[]);
+    let mut client = Client::new(&server);
+    let parts = [
+        ModelInferRequest { inputs: vec![InferInputTensor::default(); 1 << 20], ..add_sub(&ONES, &ONES) },
+        ModelInferRequest { outputs: vec![InferRequestedOutputTensor::default(); 1 << 20], ..add_sub(&ONES, &ONES) },
+        ModelInferRequest { raw_input_contents: vec![Bytes::new(); 1 << 20], ..add_sub(&ONES, &ONES) },
+    ];
+    let plain = client.grpc.clone();
+    for request in parts {
+        for grpc in [plain.clone(), plain.clone().send_compressed(CompressionEncoding::Zstd)] {
+            client.grpc = grpc;
+            let (code, message) = client.refusal(request.clone());
+            assert!(code == Code::InvalidArgument && message.contains("at most 4096"), "{message}");
+        }
+    }
+}

@@ -20,8 +20,9 @@ use prost::{
 use crate::{
     api::{
         grpc::{
+            census,
             held::Held,
-            inference::{ModelInferResponse, ModelStreamInferResponse},
+            inference::{ModelInferRequest, ModelInferResponse, ModelStreamInferResponse},
         },
         http::body::decompress_as,
         oip::Refusal,
@@ -43,7 +44,7 @@ const INFER_RESPONSE: u32 = 2;
 const SMALL: usize = 4 << 10;
 
 /// Bytes in the pieces in which they arrived.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Chunks {
     chunks: VecDeque<Bytes>,
     length: usize,
@@ -84,8 +85,18 @@ impl Buf for Chunks {
         self.chunks.front().map_or(&[], |chunk| chunk)
     }
 
-    fn advance(&mut self, count: usize) {
-        drop(self.cut(count));
+    fn advance(&mut self, mut count: usize) {
+        while count > 0
+            && let Some(chunk) = self.chunks.front_mut()
+        {
+            let piece = chunk.len().min(count);
+            chunk.advance(piece);
+            if chunk.is_empty() {
+                self.chunks.pop_front();
+            }
+            count -= piece;
+            self.length -= piece;
+        }
     }
 
     /// What lies in one piece is shared; what does not gets memory of its own, in which it lies as processors like it.
@@ -124,15 +135,17 @@ impl Received {
         if self.compressed.is_some() { usize::MAX } else { self.bytes.remaining() }
     }
 
-    pub fn decode<M: Message + Default>(self) -> Result<M, Refusal> {
-        let decoded = match self.compressed {
-            None => M::decode(self.bytes),
-            Some((encoding, limit)) => {
-                let mut bytes = self.bytes;
-                let bytes = bytes.copy_to_bytes(bytes.remaining());
-                M::decode(decompress_as(encoding.to_str().unwrap_or_default(), &bytes, limit)?)
-            }
-        };
+    pub fn decode(self) -> Result<ModelInferRequest, Refusal> {
+        let mut bytes = self.bytes;
+        if let Some((encoding, limit)) = self.compressed {
+            let compressed = bytes.copy_to_bytes(bytes.remaining());
+            bytes = Chunks::default();
+            bytes.push(decompress_as(encoding.to_str().unwrap_or_default(), &compressed, limit)?);
+        }
+        if bytes.remaining() > census::SMALL {
+            census::check(bytes.clone())?;
+        }
+        let decoded = ModelInferRequest::decode(bytes);
         // What the library says of it may repeat what lies in it.
         decoded.map_err(|_| (ErrorCode::Malformed, "the message is not one of this call's".to_owned()))
     }
@@ -428,7 +441,7 @@ mod tests {
             assert_eq!(messages.len(), 3, "{size}");
             for (index, message) in messages.into_iter().enumerate() {
                 let expected = if index == 1 { ModelInferRequest::default() } else { request.clone() };
-                assert_eq!(message.decode::<ModelInferRequest>().unwrap(), expected, "{size}");
+                assert_eq!(message.decode().unwrap(), expected, "{size}");
             }
         }
     }
@@ -475,7 +488,7 @@ mod tests {
         for (length, good) in [(900, true), (100_000, false)] {
             let body = framed(1, &zstd::encode_all(&request(length)[..], 3).unwrap());
             let message = received(&body, body.len(), Some("zstd")).await.unwrap().pop().unwrap();
-            let decoded = message.decode::<ModelInferRequest>();
+            let decoded = message.decode();
             assert_eq!(
                 decoded.map_err(|(code, _)| code).map(|request| request.id.len()),
                 if good { Ok(length) } else { Err(ErrorCode::BodyTooLarge) }
@@ -483,7 +496,7 @@ mod tests {
         }
         let body = framed(1, b"not compressed at all");
         let message = received(&body, body.len(), Some("gzip")).await.unwrap().pop().unwrap();
-        assert_eq!(message.decode::<ModelInferRequest>().unwrap_err().0, ErrorCode::Malformed);
+        assert_eq!(message.decode().unwrap_err().0, ErrorCode::Malformed);
     }
 
     #[tokio::test]

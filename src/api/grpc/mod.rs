@@ -1,5 +1,6 @@
 //! gRPC: the Open Inference Protocol's service, health checks and reflection.
 
+mod census;
 pub mod contents;
 mod frame;
 mod health;
