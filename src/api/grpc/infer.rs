@@ -46,6 +46,10 @@ const RETRY_PUSHBACK: &str = "grpc-retry-pushback-ms";
 /// Messages and answers of more bytes or values than this are gone through off the network threads.
 const HEAVY: usize = 64 << 10;
 
+/// Bytes of an error's text. It travels as a header, three bytes for each that is not ASCII, and clients take 8 KiB of headers: of
+/// more they report that, and not the error.
+const MAX_DETAIL: usize = 2 << 10;
+
 /// Requests of one stream that are worked on at once.
 const STREAM_DEPTH: usize = 16;
 
@@ -297,12 +301,22 @@ fn count(api: &Api, context: &Context, model: &str, refused: &Refused) -> Status
     status(refused.code, refused.told().line())
 }
 
+/// The one way to tell an error: its text is cut to what clients take.
 pub fn status(code: ErrorCode, detail: String) -> Status {
-    let mut status = Status::new(Code::from_i32(code.grpc_status()), detail);
+    let mut status = Status::new(Code::from_i32(code.grpc_status()), capped(detail));
     if code.is_retryable() {
         status.metadata_mut().insert(RETRY_PUSHBACK, MetadataValue::from_static("1000"));
     }
     status
+}
+
+fn capped(mut detail: String) -> String {
+    if detail.len() > MAX_DETAIL {
+        let end = (0..=MAX_DETAIL).rev().find(|at| detail.is_char_boundary(*at)).unwrap_or(0);
+        detail.truncate(end);
+        detail.push_str("...");
+    }
+    detail
 }
 
 /// What the headers say of a call; its deadline is the earlier of gRPC's and the one that predictd's own header sets.
@@ -336,7 +350,23 @@ fn parse_timeout(text: &str) -> Option<Duration> {
 mod tests {
     use std::time::Duration;
 
-    use crate::api::grpc::infer::parse_timeout;
+    use tonic::Code;
+
+    use crate::{
+        api::grpc::infer::{MAX_DETAIL, parse_timeout, status},
+        error::ErrorCode,
+    };
+
+    #[test]
+    fn errors_are_cut_to_what_clients_take() {
+        for (text, kept) in [("x", MAX_DETAIL), ("\u{20ac}", MAX_DETAIL - MAX_DETAIL % 3)] {
+            let told = status(ErrorCode::Invalid, text.repeat(1 << 20));
+            assert_eq!(told.code(), Code::InvalidArgument);
+            assert_eq!(told.message(), format!("{}...", text.repeat(kept / text.len())));
+        }
+        let whole = "x".repeat(MAX_DETAIL);
+        assert_eq!(status(ErrorCode::Invalid, whole.clone()).message(), whole);
+    }
 
     #[test]
     fn timeouts_have_a_unit() {
