@@ -17,6 +17,7 @@ use tonic::{
     Code, Request, Response, Status, Streaming,
     client::Grpc,
     codec::CompressionEncoding,
+    codegen::Service,
     transport::{Channel, Endpoint},
 };
 use tonic_prost::ProstCodec;
@@ -26,6 +27,7 @@ use crate::harness::{PATIENCE, Server, bare_models, golden, models, until};
 /// A client and its connection.
 struct Client {
     runtime: Runtime,
+    channel: Channel,
     grpc: Grpc<Channel>,
 }
 
@@ -34,7 +36,7 @@ impl Client {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let endpoint = Endpoint::from_shared(format!("http://{}", server.grpc())).unwrap().timeout(PATIENCE);
         let channel = runtime.block_on(endpoint.connect()).unwrap();
-        Client { runtime, grpc: Grpc::new(channel).max_decoding_message_size(usize::MAX) }
+        Client { runtime, grpc: Grpc::new(channel.clone()).max_decoding_message_size(usize::MAX), channel }
     }
 
     fn ask<Q, A>(&mut self, method: &str, request: Request<Q>) -> Result<Response<A>, Status>
@@ -58,7 +60,7 @@ impl Client {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let endpoint = Endpoint::from_shared(format!("http://{}", server.grpc())).unwrap().timeout(PATIENCE);
         let channel = runtime.block_on(endpoint.initial_stream_window_size(65_535).connect()).unwrap();
-        Client { runtime, grpc: Grpc::new(channel).max_decoding_message_size(usize::MAX) }
+        Client { runtime, grpc: Grpc::new(channel.clone()).max_decoding_message_size(usize::MAX), channel }
     }
 
     /// The answer's head has come, and nobody has read the rest.
@@ -138,14 +140,14 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 }
 
 /// A connection that opened a call, of which nothing but its head and this came.
-fn opened(server: &Server, method: &str, content_type: &str, data: &[u8]) -> TcpStream {
+fn opened(server: &Server, method: &str, data: &[u8]) -> TcpStream {
     let path = format!("/inference.GRPCInferenceService/{method}");
     let headers = [
         (":method", "POST"),
         (":scheme", "http"),
         (":path", path.as_str()),
         (":authority", "x"),
-        ("content-type", content_type),
+        ("content-type", "application/grpc"),
         ("te", "trailers"),
     ];
     // Literals that are not indexed.
@@ -488,7 +490,7 @@ fn a_message_takes_its_place_before_its_bytes_come() {
             // Who asks whether it is taken may have it just then: the call is opened anew.
             let full = halting.is_some().then(|| is_full(&mut other)).flatten();
             if full.is_none() {
-                halting = Some(opened(&server, method, "application/grpc", &[0, 0, 0, 3, 232, 10]));
+                halting = Some(opened(&server, method, &[0, 0, 0, 3, 232, 10]));
             }
             full
         });
@@ -496,7 +498,7 @@ fn a_message_takes_its_place_before_its_bytes_come() {
         until("the place is given back", || has_room(&mut other));
     }
     // A stream is open for as long as its client likes: only its messages take places.
-    let silent = opened(&server, "ModelStreamInfer", "application/grpc", &[]);
+    let silent = opened(&server, "ModelStreamInfer", &[]);
     assert!(has_room(&mut other).is_some());
     drop(silent);
 }
@@ -540,5 +542,70 @@ fn a_request_of_millions_of_parts_is_refused_before_it_is_decoded() {
             let (code, message) = client.refusal(request.clone());
             assert!(code == Code::InvalidArgument && message.contains("at most 4096"), "{message}");
         }
+    }
+}
+
+#[test]
+fn a_long_error_keeps_its_code() {
+    let directory = bare_models(&[("add_sub", "add_sub.onnx")]);
+    let server = Server::start(directory.path(), &[]);
+    let mut client = Client::new(&server);
+    let mut request = add_sub(&ONES, &ONES);
+    // The error repeats the shape.
+    request.inputs[0].shape = vec![1; 100_000];
+    let (code, message) = client.refusal(request.clone());
+    assert!(code == Code::InvalidArgument && message.ends_with("..."), "{code} {} bytes", message.len());
+    let long = "\u{e9}".repeat(20_000);
+    let (code, message) = client.refusal(ModelInferRequest { model_name: long.clone(), ..add_sub(&ONES, &ONES) });
+    assert!(code == Code::NotFound && message.len() < 3000, "{code} {} bytes", message.len());
+    let ready = ModelReadyRequest { name: long.clone(), version: String::new() };
+    assert_eq!(client.ask::<_, ModelReadyResponse>("ModelReady", Request::new(ready)).unwrap_err().code(), Code::NotFound);
+    let mut health = tonic_health::pb::health_client::HealthClient::new(client.channel.clone());
+    let asked = tonic_health::pb::HealthCheckRequest { service: long };
+    assert_eq!(client.runtime.block_on(health.check(asked)).unwrap_err().code(), Code::NotFound);
+    // In a stream it is no header, and as short.
+    let (send, mut answers) = client.stream();
+    let told = client.runtime.block_on(async {
+        send.send(request).await.unwrap();
+        answers.message().await.unwrap().unwrap()
+    });
+    assert!(told.error_message.ends_with("..."), "{} bytes", told.error_message.len());
+}
+
+#[test]
+fn no_classes_are_values_and_no_name_is_no_input() {
+    let directory = bare_models(&[("identity_fp32", "identity_fp32.onnx"), ("add_sub", "add_sub.onnx")]);
+    let server = Server::start(directory.path(), &[]);
+    let mut client = Client::new(&server);
+    let none = InferParameter { parameter_choice: Some(ParameterChoice::Int64Param(0)) };
+    let request = ModelInferRequest {
+        outputs: vec![InferRequestedOutputTensor {
+            name: "sum".to_owned(),
+            parameters: BTreeMap::from([("classification".to_owned(), none)]),
+        }],
+        ..add_sub(&ONES, &ONES)
+    };
+    assert_eq!(client.infer(request).unwrap().raw_output_contents, [floats(&[2.0; 4])]);
+    let mut nameless = echo();
+    nameless.inputs[0].name.clear();
+    let (code, message) = client.refusal(nameless);
+    assert!(code == Code::InvalidArgument && message.contains("has no name"), "{message}");
+}
+
+#[test]
+fn another_framing_is_not_taken_for_this_one() {
+    let directory = bare_models(&[("add_sub", "add_sub.onnx")]);
+    let server = Server::start(directory.path(), &[]);
+    let mut client = Client::new(&server);
+    for (content_type, status) in
+        [("application/grpc", 200), ("application/grpc+proto; x=y", 200), ("application/grpc-web", 415), ("application/grpc+json", 415)]
+    {
+        let request = http::Request::post("/inference.GRPCInferenceService/ServerLive").header("content-type", content_type);
+        let request = request.body(tonic::body::Body::empty()).unwrap();
+        let answer = client.runtime.block_on(async {
+            std::future::poll_fn(|context| client.channel.poll_ready(context)).await.unwrap();
+            client.channel.call(request).await.unwrap()
+        });
+        assert_eq!(answer.status(), status, "{content_type}");
     }
 }

@@ -49,6 +49,12 @@ pub mod inference {
 /// The descriptors of these messages, for reflection.
 const DESCRIPTORS: &[u8] = include_bytes!("generated/inference.bin");
 
+/// Whether messages are told to be framed and encoded as they are here: neither `application/grpc-web` nor `application/grpc+json`.
+fn is_grpc(content_type: &HeaderValue) -> bool {
+    let essence = content_type.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    [&b"application/grpc"[..], b"application/grpc+proto"].iter().any(|known| essence.eq_ignore_ascii_case(known))
+}
+
 /// Every service of the port.
 #[derive(Clone)]
 pub struct Services {
@@ -79,8 +85,7 @@ impl Services {
     }
 
     fn call(&self, request: Request<Incoming>) -> BoxFuture<Response<Body>, Infallible> {
-        let content_type = request.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
-        if !content_type.is_some_and(|text| text.starts_with(b"application/grpc")) {
+        if !request.headers().get(CONTENT_TYPE).is_some_and(is_grpc) {
             let mut response = Response::new(Body::empty());
             *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
             return Box::pin(std::future::ready(Ok(response)));
@@ -90,6 +95,24 @@ impl Services {
             infer::STREAM => Box::pin(infer::stream(Arc::clone(&self.api), self.stopped.clone(), request).map(Ok)),
             path if path.split('/').nth(1) == Some(SERVICE_NAME) => self.inference.clone().call(request),
             _ => Box::pin(self.others.clone().call(request)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use crate::api::grpc::is_grpc;
+
+    #[test]
+    fn only_grpc_itself_is_spoken() {
+        for known in ["application/grpc", "application/grpc+proto", "application/grpc; charset=utf-8", "Application/gRPC+proto;x"] {
+            assert!(is_grpc(&HeaderValue::from_static(known)), "{known}");
+        }
+        for other in ["application/grpc-web", "application/grpc-web+proto", "application/grpc+json", "application/grpcx", "text/plain", ""]
+        {
+            assert!(!is_grpc(&HeaderValue::from_static(other)), "{other}");
         }
     }
 }
