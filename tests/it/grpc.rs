@@ -609,3 +609,27 @@ fn another_framing_is_not_taken_for_this_one() {
         assert_eq!(answer.status(), status, "{content_type}");
     }
 }
+
+#[test]
+fn what_is_no_inference_has_its_limits_too() {
+    let directory = bare_models(&[("add_sub", "add_sub.onnx")]);
+    let server = Server::start(directory.path(), &[("server.read_timeout_ms", "200")]);
+    let given_up = || server.metric("predictd_requests_total{code=\"408\",model=\"\",protocol=\"grpc\",version=\"\"}");
+    for (count, method) in [(1.0, "ServerLive"), (2.0, "ModelMetadata"), (3.0, "ModelStatistics")] {
+        // Its message never comes whole; the connection stays.
+        let halting = opened(&server, method, &[0, 0, 0]);
+        until("the call is given up", || (given_up() >= count).then_some(()));
+        drop(halting);
+    }
+    let mut client = Client::new(&server);
+    let ready = |length: usize| ModelReadyRequest { name: "x".repeat(length), version: String::new() };
+    let told = client.ask::<_, ModelReadyResponse>("ModelReady", Request::new(ready(60_000))).unwrap_err();
+    assert_eq!(told.code(), Code::NotFound, "{told}");
+    for encoding in [None, Some(CompressionEncoding::Gzip)] {
+        if let Some(encoding) = encoding {
+            client.grpc = client.grpc.clone().send_compressed(encoding);
+        }
+        let told = client.ask::<_, ModelReadyResponse>("ModelReady", Request::new(ready(70_000))).unwrap_err();
+        assert_ne!(told.code(), Code::NotFound, "{told}");
+    }
+}

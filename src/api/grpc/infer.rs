@@ -159,7 +159,8 @@ fn encode(
 }
 
 /// Answers each message in its turn; a message that can't be answered is told so, and ends nothing.
-pub async fn stream(api: Arc<Api>, stopped: watch::Receiver<bool>, request: Request<Incoming>) -> Response<Body> {
+/// One of which nothing came for as long as `patience` is ended.
+pub async fn stream(api: Arc<Api>, stopped: watch::Receiver<bool>, patience: Duration, request: Request<Incoming>) -> Response<Body> {
     let (parts, body) = request.into_parts();
     let context = context(&parts.headers);
     let messages = match Messages::new(body, &parts.headers, api.config.max_body_bytes) {
@@ -169,7 +170,8 @@ pub async fn stream(api: Arc<Api>, stopped: watch::Receiver<bool>, request: Requ
     let mut response = Response::new(Body::empty());
     response.headers_mut().insert(header::CONTENT_TYPE, GRPC);
     context.write_headers(response.headers_mut());
-    let call = Arc::new(Call { api, headers: parts.headers, deadline: context.timeout.map(|timeout| context.started + timeout) });
+    let deadline = context.timeout.map(|timeout| context.started + timeout);
+    let call = Arc::new(Call { api, headers: parts.headers, patience, deadline });
     response.map(|_| Body::new(StreamBody::new(answers(call, messages, stopped))))
 }
 
@@ -177,6 +179,7 @@ pub async fn stream(api: Arc<Api>, stopped: watch::Receiver<bool>, request: Requ
 struct Call {
     api: Arc<Api>,
     headers: HeaderMap,
+    patience: Duration,
     /// Of the stream as a whole, where the client has set one.
     deadline: Option<Instant>,
 }
@@ -236,8 +239,13 @@ fn answers(call: Arc<Call>, messages: Messages<Incoming>, stopped: watch::Receiv
 
 /// The next message of a stream; the client may take its time before it, and the server may stop.
 async fn next(call: &Call, messages: &mut Messages<Incoming>, stopped: &mut watch::Receiver<bool>) -> Result<Option<Heard>, Refused> {
+    let silent_until = Instant::now() + call.patience;
+    let until = call.deadline.map_or(silent_until, |deadline| deadline.min(silent_until));
     let more = tokio::select! {
-        more = messages.more() => more?,
+        more = tokio::time::timeout_at(until.into(), messages.more()) => more.map_err(|_| match until == silent_until {
+            true => too_slow(call.patience),
+            false => Refused::from((ErrorCode::DeadlineExceeded, "the deadline of the stream has passed".to_owned())),
+        })??,
         _ = stopped.wait_for(|stop| *stop) => return Err((ErrorCode::NotReady, "the server is shutting down".to_owned()).into()),
     };
     if !more {
@@ -293,6 +301,13 @@ fn overloaded() -> Refused {
 
 fn too_slow(timeout: Duration) -> Refused {
     Refused::from((ErrorCode::BodyTimeout, format!("the message did not arrive within {} ms", timeout.as_millis())))
+}
+
+/// What is told of a call whose message did not come in time.
+pub fn give_up(api: &Api, context: &Context, timeout: Duration) -> Response<Body> {
+    let mut response: Response<Body> = count(api, context, "", &too_slow(timeout)).into_http();
+    context.write_headers(response.headers_mut());
+    response
 }
 
 /// Counts and logs what stopped a request, and gives what its caller is told.
