@@ -25,7 +25,7 @@ use crate::{
     metrics::{Stage, VersionMetrics},
     package::{
         fields::{self, NamedTensor},
-        outputs::Outputs,
+        outputs::{Json, OutputColumn, Outputs},
     },
     predict::prepare::{Prepared, prepare},
     registry::{
@@ -33,7 +33,7 @@ use crate::{
         route::{Target, route},
         servable::{Contents, Servable},
     },
-    tensor::{Tensors, join, split},
+    tensor::{Data, Tensors, join, split},
 };
 
 /// Bodies above this are decoded off the network threads: 64 KiB take about 0.2 ms.
@@ -95,9 +95,32 @@ impl Prediction {
 
     /// Numbers and texts in the answer, about.
     pub fn weight(&self) -> usize {
-        match &self.outcome {
-            Outcome::Fields(outputs) => outputs.rows * outputs.fields.len().max(1),
-            Outcome::Graph(tensors) => tensors.0.iter().map(|(_, tensor)| tensor.data().len()).sum(),
+        self.outcome.weight()
+    }
+}
+
+impl Outcome {
+    fn weight(&self) -> usize {
+        /// Bytes of a text that take as long as a number.
+        const BYTES: usize = 8;
+        /// Texts whose lengths are added up: more are heavy by their number.
+        const COUNTED: usize = 1 << 16;
+        let texts = |texts: &[String]| texts.len() + texts.iter().take(COUNTED).map(String::len).sum::<usize>() / BYTES;
+        let label = |labels: &[Json]| 1 + labels.iter().map(|label| label.len()).max().unwrap_or(0) / BYTES;
+        let field = |column: &OutputColumn| match column {
+            OutputColumn::Labels { labels, indices } => indices.len() * label(labels),
+            OutputColumn::TopK { labels, ranked, .. } => ranked.len() * label(labels),
+            OutputColumn::Map { keys, values } => values.len() * label(keys),
+            OutputColumn::Numbers { values, .. } => values.len(),
+            OutputColumn::Bools { values, .. } => values.len(),
+            OutputColumn::Texts { values, .. } => texts(values),
+        };
+        match self {
+            Outcome::Fields(outputs) => outputs.rows.max(outputs.fields.iter().map(|(_, column)| field(column)).sum()),
+            Outcome::Graph(tensors) => {
+                let tensor = |data: &Data| if let Data::Bytes(values) = data { texts(values) } else { data.len() };
+                tensors.0.iter().map(|(_, output)| tensor(output.data())).sum()
+            }
         }
     }
 }
@@ -296,5 +319,43 @@ impl Inflight {
 impl Drop for Inflight {
     fn drop(&mut self) {
         self.0.metrics.inflight.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use crate::{
+        package::outputs::{Numbers, OutputColumn, Outputs},
+        predict::{HEAVY_VALUES, Outcome},
+        tensor::{Data, Tensor, Tensors},
+    };
+
+    #[test]
+    fn long_answers_are_heavy() {
+        let graph = |data: Data| Outcome::Graph(Tensors(vec![(Arc::from("y"), Tensor::new(vec![data.len()], data).unwrap())]));
+        let field = |rows, column| Outcome::Fields(Outputs { rows, fields: vec![(Arc::from("\"y\":"), column)] });
+        let numbers =
+            |rows, count| field(rows, OutputColumn::Numbers { shape: vec![count / rows], values: Numbers::F32(vec![0.0; count]) });
+        let texts = |length| OutputColumn::Texts { shape: vec![], values: vec!["x".repeat(length)] };
+        let labels = |length| OutputColumn::Labels { labels: Arc::from(vec![Arc::from("x".repeat(length))]), indices: vec![0; 100] };
+        let cases = [
+            (graph(Data::Fp32(vec![0.0; 1 << 10].into())), false),
+            (graph(Data::Fp32(vec![0.0; 1 << 11].into())), true),
+            (graph(Data::Bytes(vec!["x".repeat(1 << 10)])), false),
+            (graph(Data::Bytes(vec!["x".repeat(1 << 20)])), true),
+            (graph(Data::Bytes(vec![String::new(); 1 << 11])), true),
+            (numbers(10, 10), false),
+            // A row of many numbers.
+            (numbers(1, 1 << 11), true),
+            (field(1, texts(100)), false),
+            (field(1, texts(1 << 20)), true),
+            (field(100, labels(10)), false),
+            (field(100, labels(1 << 10)), true),
+        ];
+        for (index, (outcome, heavy)) in cases.iter().enumerate() {
+            assert_eq!(outcome.weight() > HEAVY_VALUES, *heavy, "{index}");
+        }
     }
 }

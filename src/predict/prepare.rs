@@ -38,25 +38,29 @@ pub enum Input {
 impl Input {
     /// Bytes that somebody will have to go through one by one.
     pub fn weight(&self, servable: &Servable) -> usize {
-        let tensor = |tensor: &WireTensor| match &tensor.elements {
-            Elements::Json(text) => text.len(),
-            Elements::Raw(bytes) if servable.fields().is_some() || tensor.datatype == Some(DataType::Bytes) => bytes.len(),
-            Elements::Raw(_) => 0,
-            Elements::Values(data) => {
-                if servable.fields().is_some() {
-                    data.len() * 8
-                } else {
-                    0
-                }
-            }
-            Elements::Texts(texts) => texts.iter().map(Bytes::len).sum(),
-        };
+        let are_fields = servable.fields().is_some();
         match self {
             Input::Instances(body) => body.len(),
-            Input::Tensors(tensors) => tensors.iter().map(tensor).sum(),
+            Input::Tensors(tensors) => tensors.iter().map(|tensor| weight(tensor, are_fields)).sum(),
             Input::Rows(rows) => rows.text.len(),
             Input::Table(table) => table.text.len(),
         }
+    }
+}
+
+fn weight(tensor: &WireTensor, is_field: bool) -> usize {
+    /// A text is memory of its own, however short.
+    const TEXT: usize = 8;
+    /// Texts whose lengths are added up: more are heavy by their number.
+    const COUNTED: usize = 1 << 16;
+    match &tensor.elements {
+        Elements::Json(text) => text.len(),
+        Elements::Raw(bytes) if is_field || tensor.datatype == Some(DataType::Bytes) => bytes.len(),
+        Elements::Raw(_) => 0,
+        Elements::Values(data) if is_field => data.len() * 8,
+        // Copied, several bytes at once.
+        Elements::Values(data) => data.len(),
+        Elements::Texts(texts) => texts.len() * TEXT + texts.iter().take(COUNTED).map(Bytes::len).sum::<usize>(),
     }
 }
 
@@ -327,4 +331,38 @@ fn shape_of_one_row(spec: &TensorSpec, elements: usize) -> Option<Vec<usize>> {
         Dim::Any => rest,
     });
     Some(shape.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use crate::{
+        package::wire::{Elements, WireTensor},
+        predict::{HEAVY_BODY_BYTES, prepare::weight},
+        tensor::{Data, DataType},
+    };
+
+    #[test]
+    fn what_takes_long_is_heavy() {
+        let of = |datatype, elements| WireTensor { name: "x".to_owned(), datatype: Some(datatype), shape: None, elements };
+        let raw = |datatype| of(datatype, Elements::Raw(Bytes::from(vec![0; 1 << 20])));
+        let values = |count| of(DataType::Int64, Elements::Values(Data::Int64(vec![0; count].into())));
+        let texts = |count, length| of(DataType::Bytes, Elements::Texts(vec![Bytes::from(vec![0; length]); count]));
+        let cases = [
+            // Shared, not read.
+            (raw(DataType::Fp32), false, false),
+            (raw(DataType::Fp32), true, true),
+            (raw(DataType::Bytes), false, true),
+            (values(1 << 10), false, false),
+            (values(1 << 14), true, true),
+            (values(1 << 20), false, true),
+            (texts(100, 10), false, false),
+            (texts(1 << 20, 0), false, true),
+            (texts(1, 1 << 20), false, true),
+        ];
+        for (index, (tensor, is_field, heavy)) in cases.iter().enumerate() {
+            assert_eq!(weight(tensor, *is_field) > HEAVY_BODY_BYTES, *heavy, "{index}");
+        }
+    }
 }

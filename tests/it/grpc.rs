@@ -1,6 +1,6 @@
 //! The gRPC port, as its clients ask it.
 
-use std::{collections::BTreeMap, thread};
+use std::{collections::BTreeMap, io::Write, net::TcpStream, thread};
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
@@ -12,11 +12,12 @@ use predictd::api::grpc::inference::{
     infer_parameter::ParameterChoice,
     model_infer_request::{InferInputTensor, InferRequestedOutputTensor},
 };
-use tokio::runtime::Runtime;
+use tokio::{runtime::Runtime, sync::mpsc};
 use tonic::{
-    Code, Request, Response, Status,
+    Code, Request, Response, Status, Streaming,
     client::Grpc,
     codec::CompressionEncoding,
+    codegen::Service,
     transport::{Channel, Endpoint},
 };
 use tonic_prost::ProstCodec;
@@ -26,6 +27,7 @@ use crate::harness::{PATIENCE, Server, bare_models, golden, models, until};
 /// A client and its connection.
 struct Client {
     runtime: Runtime,
+    channel: Channel,
     grpc: Grpc<Channel>,
 }
 
@@ -34,7 +36,7 @@ impl Client {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let endpoint = Endpoint::from_shared(format!("http://{}", server.grpc())).unwrap().timeout(PATIENCE);
         let channel = runtime.block_on(endpoint.connect()).unwrap();
-        Client { runtime, grpc: Grpc::new(channel).max_decoding_message_size(usize::MAX) }
+        Client { runtime, grpc: Grpc::new(channel.clone()).max_decoding_message_size(usize::MAX), channel }
     }
 
     fn ask<Q, A>(&mut self, method: &str, request: Request<Q>) -> Result<Response<A>, Status>
@@ -51,6 +53,36 @@ impl Client {
 
     fn infer(&mut self, request: ModelInferRequest) -> Result<ModelInferResponse, Status> {
         self.ask("ModelInfer", Request::new(request)).map(Response::into_inner)
+    }
+
+    /// One whose answers wait at the server until they are read, but for the first 64 KiB.
+    fn with_small_windows(server: &Server) -> Client {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let endpoint = Endpoint::from_shared(format!("http://{}", server.grpc())).unwrap().timeout(PATIENCE);
+        let channel = runtime.block_on(endpoint.initial_stream_window_size(65_535).connect()).unwrap();
+        Client { runtime, grpc: Grpc::new(channel.clone()).max_decoding_message_size(usize::MAX), channel }
+    }
+
+    /// The answer's head has come, and nobody has read the rest.
+    fn begin(&mut self, request: ModelInferRequest) -> Streaming<ModelInferResponse> {
+        let path = PathAndQuery::from_static("/inference.GRPCInferenceService/ModelInfer");
+        let codec: ProstCodec<ModelInferRequest, ModelInferResponse> = ProstCodec::default();
+        self.runtime.block_on(async {
+            self.grpc.ready().await.unwrap();
+            self.grpc.server_streaming(Request::new(request), path, codec).await.unwrap().into_inner()
+        })
+    }
+
+    fn stream(&mut self) -> (mpsc::Sender<ModelInferRequest>, Streaming<ModelStreamInferResponse>) {
+        let path = PathAndQuery::from_static("/inference.GRPCInferenceService/ModelStreamInfer");
+        let (send, mut waiting) = mpsc::channel(64);
+        let asked = futures_util::stream::poll_fn(move |context| waiting.poll_recv(context));
+        let codec: ProstCodec<ModelInferRequest, ModelStreamInferResponse> = ProstCodec::default();
+        let answers = self.runtime.block_on(async {
+            self.grpc.ready().await.unwrap();
+            self.grpc.streaming(Request::new(asked), path, codec).await.unwrap().into_inner()
+        });
+        (send, answers)
     }
 
     fn refusal(&mut self, request: ModelInferRequest) -> (Code, String) {
@@ -90,6 +122,43 @@ fn slow(rounds: i64) -> ModelInferRequest {
 }
 
 const ONES: [f32; 4] = [1.0; 4];
+
+/// For `identity_fp32`, which answers it with itself: a MiB.
+fn echo() -> ModelInferRequest {
+    ModelInferRequest {
+        model_name: "identity_fp32".to_owned(),
+        inputs: vec![input("x", "FP32", &[1, 1 << 18])],
+        raw_input_contents: vec![Bytes::from(vec![0; 1 << 20])],
+        ..ModelInferRequest::default()
+    }
+}
+
+/// One frame of HTTP/2.
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// A connection that opened a call, of which nothing but its head and this came.
+fn opened(server: &Server, method: &str, data: &[u8]) -> TcpStream {
+    let path = format!("/inference.GRPCInferenceService/{method}");
+    let headers = [
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":path", path.as_str()),
+        (":authority", "x"),
+        ("content-type", "application/grpc"),
+        ("te", "trailers"),
+    ];
+    // Literals that are not indexed.
+    let text = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
+    let block: Vec<u8> = headers.iter().flat_map(|(name, value)| [vec![0], text(name), text(value)].concat()).collect();
+    let asked = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), frame(4, 0, 0, &[]), frame(1, 4, 1, &block), frame(0, 0, 1, data)];
+    let mut client = TcpStream::connect(server.grpc()).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.write_all(&asked.concat()).unwrap();
+    client
+}
 
 #[test]
 fn a_bare_graph_answers_in_the_form_in_which_it_is_asked() {
@@ -349,4 +418,218 @@ fn a_drain_finishes_what_is_in_flight() {
     server.signal(rustix::process::Signal::TERM);
     assert!(busy.join().unwrap().is_ok());
     assert!(server.wait().success());
+}
+
+/// A server that takes one request at a time, and what waits for another to have its place.
+fn one_at_a_time() -> (tempfile::TempDir, Server) {
+    let directory = bare_models(&[("identity_fp32", "identity_fp32.onnx"), ("add_sub", "add_sub.onnx"), ("slow", "slow.onnx")]);
+    let server = Server::start(directory.path(), &[("server.max_inflight", "1")]);
+    (directory, server)
+}
+
+fn is_full(client: &mut Client) -> Option<()> {
+    client.infer(add_sub(&ONES, &ONES)).is_err_and(|status| status.code() == Code::ResourceExhausted).then_some(())
+}
+
+fn has_room(client: &mut Client) -> Option<()> {
+    client.infer(add_sub(&ONES, &ONES)).is_ok().then_some(())
+}
+
+#[test]
+fn an_answer_that_nobody_reads_keeps_its_place() {
+    let (_directory, server) = one_at_a_time();
+    let (mut slow_reader, mut other) = (Client::with_small_windows(&server), Client::new(&server));
+    let mut answer = slow_reader.begin(echo());
+    assert!(is_full(&mut other).is_some());
+    let read = slow_reader.runtime.block_on(async {
+        let message = answer.message().await.unwrap().unwrap();
+        assert!(answer.message().await.unwrap().is_none());
+        message
+    });
+    assert_eq!(read.raw_output_contents, echo().raw_input_contents);
+    assert!(has_room(&mut other).is_some(), "who has read can ask again");
+
+    drop(slow_reader.begin(echo()));
+    slow_reader.runtime.block_on(tokio::task::yield_now());
+    drop(slow_reader);
+    until("an answer that nobody will read gives its place back", || has_room(&mut other));
+}
+
+#[test]
+fn a_streams_answer_that_nobody_reads_keeps_its_place() {
+    let (_directory, server) = one_at_a_time();
+    let (mut slow_reader, mut other) = (Client::with_small_windows(&server), Client::new(&server));
+    let (send, mut answers) = slow_reader.stream();
+    slow_reader.runtime.block_on(send.send(echo())).unwrap();
+    let answered = "predictd_requests_total{code=\"200\",model=\"identity_fp32\",protocol=\"grpc\",version=\"1\"}";
+    until("the message is answered", || {
+        // The client sends only while it is asked to.
+        slow_reader.runtime.block_on(tokio::task::yield_now());
+        (server.metric(answered) > 0.0).then_some(())
+    });
+    assert!(is_full(&mut other).is_some());
+    slow_reader.runtime.block_on(async {
+        for _ in 0..3 {
+            let told = answers.message().await.unwrap().unwrap();
+            assert_eq!((told.error_message.as_str(), told.infer_response.unwrap().raw_output_contents.len()), ("", 1));
+            send.send(echo()).await.unwrap();
+        }
+    });
+    drop((send, answers, slow_reader));
+    until("a stream that is gone gives its places back", || has_room(&mut other));
+}
+
+#[test]
+fn a_message_takes_its_place_before_its_bytes_come() {
+    let (_directory, server) = one_at_a_time();
+    let mut other = Client::new(&server);
+    for method in ["ModelInfer", "ModelStreamInfer"] {
+        // The head promises a thousand bytes.
+        let mut halting = None;
+        until("the place is taken", || {
+            // Who asks whether it is taken may have it just then: the call is opened anew.
+            let full = halting.is_some().then(|| is_full(&mut other)).flatten();
+            if full.is_none() {
+                halting = Some(opened(&server, method, &[0, 0, 0, 3, 232, 10]));
+            }
+            full
+        });
+        drop(halting);
+        until("the place is given back", || has_room(&mut other));
+    }
+    // A stream is open for as long as its client likes: only its messages take places.
+    let silent = opened(&server, "ModelStreamInfer", &[]);
+    assert!(has_room(&mut other).is_some());
+    drop(silent);
+}
+
+#[test]
+fn a_message_of_a_stream_without_a_place_goes_by() {
+    let (_directory, server) = one_at_a_time();
+    let mut client = Client::new(&server);
+    let (send, mut answers) = client.stream();
+    thread::scope(|scope| {
+        let busy = scope.spawn(|| Client::new(&server).infer(slow(1 << 13)));
+        until("a request is in flight", || (server.metric("predictd_inflight_requests{model=\"slow\",version=\"1\"}") > 0.0).then_some(()));
+        let told = client.runtime.block_on(async {
+            send.send(echo()).await.unwrap();
+            answers.message().await.unwrap().unwrap()
+        });
+        assert!(told.error_message.contains("in flight"), "{}", told.error_message);
+        busy.join().unwrap().unwrap();
+    });
+    let told = client.runtime.block_on(async {
+        send.send(add_sub(&ONES, &ONES)).await.unwrap();
+        answers.message().await.unwrap().unwrap()
+    });
+    assert_eq!(told.error_message, "");
+}
+
+#[test]
+fn a_request_of_millions_of_parts_is_refused_before_it_is_decoded() {
+    let directory = bare_models(&[("add_sub", "add_sub.onnx")]);
+    let server = Server::start(directory.path(), &[]);
+    let mut client = Client::new(&server);
+    let parts = [
+        ModelInferRequest { inputs: vec![InferInputTensor::default(); 1 << 20], ..add_sub(&ONES, &ONES) },
+        ModelInferRequest { outputs: vec![InferRequestedOutputTensor::default(); 1 << 20], ..add_sub(&ONES, &ONES) },
+        ModelInferRequest { raw_input_contents: vec![Bytes::new(); 1 << 20], ..add_sub(&ONES, &ONES) },
+    ];
+    let plain = client.grpc.clone();
+    for request in parts {
+        for grpc in [plain.clone(), plain.clone().send_compressed(CompressionEncoding::Zstd)] {
+            client.grpc = grpc;
+            let (code, message) = client.refusal(request.clone());
+            assert!(code == Code::InvalidArgument && message.contains("at most 4096"), "{message}");
+        }
+    }
+}
+
+#[test]
+fn a_long_error_keeps_its_code() {
+    let directory = bare_models(&[("add_sub", "add_sub.onnx")]);
+    let server = Server::start(directory.path(), &[]);
+    let mut client = Client::new(&server);
+    let mut request = add_sub(&ONES, &ONES);
+    // The error repeats the shape.
+    request.inputs[0].shape = vec![1; 100_000];
+    let (code, message) = client.refusal(request.clone());
+    assert!(code == Code::InvalidArgument && message.ends_with("..."), "{code} {} bytes", message.len());
+    let long = "\u{e9}".repeat(20_000);
+    let (code, message) = client.refusal(ModelInferRequest { model_name: long.clone(), ..add_sub(&ONES, &ONES) });
+    assert!(code == Code::NotFound && message.len() < 3000, "{code} {} bytes", message.len());
+    let ready = ModelReadyRequest { name: long.clone(), version: String::new() };
+    assert_eq!(client.ask::<_, ModelReadyResponse>("ModelReady", Request::new(ready)).unwrap_err().code(), Code::NotFound);
+    let mut health = tonic_health::pb::health_client::HealthClient::new(client.channel.clone());
+    let asked = tonic_health::pb::HealthCheckRequest { service: long };
+    assert_eq!(client.runtime.block_on(health.check(asked)).unwrap_err().code(), Code::NotFound);
+    // In a stream it is no header, and as short.
+    let (send, mut answers) = client.stream();
+    let told = client.runtime.block_on(async {
+        send.send(request).await.unwrap();
+        answers.message().await.unwrap().unwrap()
+    });
+    assert!(told.error_message.ends_with("..."), "{} bytes", told.error_message.len());
+}
+
+#[test]
+fn no_classes_are_values_and_no_name_is_no_input() {
+    let directory = bare_models(&[("identity_fp32", "identity_fp32.onnx"), ("add_sub", "add_sub.onnx")]);
+    let server = Server::start(directory.path(), &[]);
+    let mut client = Client::new(&server);
+    let none = InferParameter { parameter_choice: Some(ParameterChoice::Int64Param(0)) };
+    let request = ModelInferRequest {
+        outputs: vec![InferRequestedOutputTensor {
+            name: "sum".to_owned(),
+            parameters: BTreeMap::from([("classification".to_owned(), none)]),
+        }],
+        ..add_sub(&ONES, &ONES)
+    };
+    assert_eq!(client.infer(request).unwrap().raw_output_contents, [floats(&[2.0; 4])]);
+    let mut nameless = echo();
+    nameless.inputs[0].name.clear();
+    let (code, message) = client.refusal(nameless);
+    assert!(code == Code::InvalidArgument && message.contains("has no name"), "{message}");
+}
+
+#[test]
+fn another_framing_is_not_taken_for_this_one() {
+    let directory = bare_models(&[("add_sub", "add_sub.onnx")]);
+    let server = Server::start(directory.path(), &[]);
+    let mut client = Client::new(&server);
+    for (content_type, status) in
+        [("application/grpc", 200), ("application/grpc+proto; x=y", 200), ("application/grpc-web", 415), ("application/grpc+json", 415)]
+    {
+        let request = http::Request::post("/inference.GRPCInferenceService/ServerLive").header("content-type", content_type);
+        let request = request.body(tonic::body::Body::empty()).unwrap();
+        let answer = client.runtime.block_on(async {
+            std::future::poll_fn(|context| client.channel.poll_ready(context)).await.unwrap();
+            client.channel.call(request).await.unwrap()
+        });
+        assert_eq!(answer.status(), status, "{content_type}");
+    }
+}
+
+#[test]
+fn what_is_no_inference_has_its_limits_too() {
+    let directory = bare_models(&[("add_sub", "add_sub.onnx")]);
+    let server = Server::start(directory.path(), &[("server.read_timeout_ms", "200")]);
+    let given_up = || server.metric("predictd_requests_total{code=\"408\",model=\"\",protocol=\"grpc\",version=\"\"}");
+    for (count, method) in [(1.0, "ServerLive"), (2.0, "ModelMetadata"), (3.0, "ModelStatistics")] {
+        // Its message never comes whole; the connection stays.
+        let halting = opened(&server, method, &[0, 0, 0]);
+        until("the call is given up", || (given_up() >= count).then_some(()));
+        drop(halting);
+    }
+    let mut client = Client::new(&server);
+    let ready = |length: usize| ModelReadyRequest { name: "x".repeat(length), version: String::new() };
+    let told = client.ask::<_, ModelReadyResponse>("ModelReady", Request::new(ready(60_000))).unwrap_err();
+    assert_eq!(told.code(), Code::NotFound, "{told}");
+    for encoding in [None, Some(CompressionEncoding::Gzip)] {
+        if let Some(encoding) = encoding {
+            client.grpc = client.grpc.clone().send_compressed(encoding);
+        }
+        let told = client.ask::<_, ModelReadyResponse>("ModelReady", Request::new(ready(70_000))).unwrap_err();
+        assert_ne!(told.code(), Code::NotFound, "{told}");
+    }
 }

@@ -75,6 +75,10 @@ pub fn read(request: ModelInferRequest) -> Result<InferRequest, Refusal> {
 /// Checks what no model is needed for; whether the elements fill the shape is checked here for typed ones only.
 fn read_input(input: InferInputTensor, raw: Option<Bytes>) -> Result<WireTensor, Refusal> {
     let InferInputTensor { name, datatype, shape, parameters, contents } = input;
+    // A name may be left out only where nothing else says what the bytes are.
+    if name.is_empty() {
+        return Err(malformed("input `` has no name".to_owned()));
+    }
     let wrong = |detail: String| malformed(format!("input `{}`: {detail}", shorten(&name)));
     if parameters.contains_key(SHARED_MEMORY) {
         return Err(no_shared_memory());
@@ -98,11 +102,8 @@ fn read_output(name: String, parameters: &BTreeMap<String, InferParameter>) -> R
     }
     let wrong = |detail: String| malformed(format!("output `{}`: {detail}", shorten(&name)));
     let count = whole_number(parameters, "classification").map_err(wrong)?;
-    let classification = match count.map(usize::try_from) {
-        None => 0,
-        Some(Ok(count)) if count > 0 => count,
-        Some(_) => return Err(wrong("classification must be above 0".to_owned())),
-    };
+    // More classes than memory has places for are all classes.
+    let classification = count.map_or(0, |count| usize::try_from(count).unwrap_or(usize::MAX));
     Ok(RequestedOutput { name, binary: None, classification })
 }
 
@@ -400,6 +401,7 @@ mod tests {
             (request(vec![input("FP32", &[i64::MAX], fp32(&[1.0]))], &[]), "given 1"),
             (request(vec![input("fp32", &[1], fp32(&[1.0]))], &[]), "no datatype"),
             (request(vec![input("", &[1], None)], &[&four]), "no datatype"),
+            (request(vec![InferInputTensor { name: String::new(), ..input("FP32", &[1], None) }], &[&four]), "has no name"),
             (request(vec![input("FP16", &[1], fp32(&[1.0]))], &[]), "FP16 has no typed contents"),
             (request(vec![input("BF16", &[1], fp32(&[1.0]))], &[]), "BF16 has no typed contents"),
             (request(vec![input("INT8", &[2], ints(&[0, 128]))], &[]), "element 1 is out of range for INT8"),
@@ -433,7 +435,10 @@ mod tests {
             given.outputs,
             expected.map(|(name, classification)| RequestedOutput { name: name.to_owned(), binary: None, classification })
         );
-        for wrong in [ParameterChoice::Int64Param(0), ParameterChoice::Int64Param(-1), ParameterChoice::StringParam("1".to_owned())] {
+        for none in [ParameterChoice::Int64Param(0), ParameterChoice::Uint64Param(0)] {
+            assert_eq!(asked(vec![output("b", &[("classification", none)])]).unwrap().outputs[0].classification, 0);
+        }
+        for wrong in [ParameterChoice::Int64Param(-1), ParameterChoice::StringParam("1".to_owned())] {
             assert!(matches!(asked(vec![output("b", &[("classification", wrong)])]), Err((ErrorCode::Malformed, _))));
         }
         let shared = output("b", &[("shared_memory_region", ParameterChoice::StringParam("r".to_owned()))]);

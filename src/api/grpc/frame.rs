@@ -19,7 +19,11 @@ use prost::{
 
 use crate::{
     api::{
-        grpc::inference::{ModelInferResponse, ModelStreamInferResponse},
+        grpc::{
+            census,
+            held::Held,
+            inference::{ModelInferRequest, ModelInferResponse, ModelStreamInferResponse},
+        },
         http::body::decompress_as,
         oip::Refusal,
     },
@@ -40,7 +44,7 @@ const INFER_RESPONSE: u32 = 2;
 const SMALL: usize = 4 << 10;
 
 /// Bytes in the pieces in which they arrived.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Chunks {
     chunks: VecDeque<Bytes>,
     length: usize,
@@ -81,8 +85,18 @@ impl Buf for Chunks {
         self.chunks.front().map_or(&[], |chunk| chunk)
     }
 
-    fn advance(&mut self, count: usize) {
-        drop(self.cut(count));
+    fn advance(&mut self, mut count: usize) {
+        while count > 0
+            && let Some(chunk) = self.chunks.front_mut()
+        {
+            let piece = chunk.len().min(count);
+            chunk.advance(piece);
+            if chunk.is_empty() {
+                self.chunks.pop_front();
+            }
+            count -= piece;
+            self.length -= piece;
+        }
     }
 
     /// What lies in one piece is shared; what does not gets memory of its own, in which it lies as processors like it.
@@ -121,18 +135,26 @@ impl Received {
         if self.compressed.is_some() { usize::MAX } else { self.bytes.remaining() }
     }
 
-    pub fn decode<M: Message + Default>(self) -> Result<M, Refusal> {
-        let decoded = match self.compressed {
-            None => M::decode(self.bytes),
-            Some((encoding, limit)) => {
-                let mut bytes = self.bytes;
-                let bytes = bytes.copy_to_bytes(bytes.remaining());
-                M::decode(decompress_as(encoding.to_str().unwrap_or_default(), &bytes, limit)?)
-            }
-        };
+    pub fn decode(self) -> Result<ModelInferRequest, Refusal> {
+        let mut bytes = self.bytes;
+        if let Some((encoding, limit)) = self.compressed {
+            let compressed = bytes.copy_to_bytes(bytes.remaining());
+            bytes = Chunks::default();
+            bytes.push(decompress_as(encoding.to_str().unwrap_or_default(), &compressed, limit)?);
+        }
+        if bytes.remaining() > census::SMALL {
+            census::check(bytes.clone())?;
+        }
+        let decoded = ModelInferRequest::decode(bytes);
         // What the library says of it may repeat what lies in it.
         decoded.map_err(|_| (ErrorCode::Malformed, "the message is not one of this call's".to_owned()))
     }
+}
+
+/// What stands before a message.
+pub struct Head {
+    length: usize,
+    compressed: Option<(HeaderValue, usize)>,
 }
 
 /// The messages of a call's body.
@@ -164,6 +186,14 @@ impl<B: Body<Data = Bytes> + Unpin> Messages<B> {
 
     /// The next message; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<Received>, Refusal> {
+        match self.head().await? {
+            Some(head) => self.rest(head).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// What the next message says of itself; `None` at the end. Its rest must be asked for, or skipped.
+    pub async fn head(&mut self) -> Result<Option<Head>, Refusal> {
         if !self.more().await? {
             return Ok(None);
         }
@@ -172,13 +202,31 @@ impl<B: Body<Data = Bytes> + Unpin> Messages<B> {
         if length > self.max_bytes {
             return Err((ErrorCode::BodyTooLarge, format!("a message may have at most {} bytes", self.max_bytes)));
         }
-        self.until(length).await?;
         let compressed = match (flag, &self.encoding) {
             (0, _) => None,
             (1, Some(encoding)) => Some((encoding.clone(), self.max_bytes)),
             _ => return Err((ErrorCode::Malformed, "the flag of the message does not fit grpc-encoding".to_owned())),
         };
-        Ok(Some(Received { bytes: self.arrived.cut(length), compressed }))
+        Ok(Some(Head { length, compressed }))
+    }
+
+    pub async fn rest(&mut self, head: Head) -> Result<Received, Refusal> {
+        self.until(head.length).await?;
+        Ok(Received { bytes: self.arrived.cut(head.length), compressed: head.compressed })
+    }
+
+    /// Lets a message go by that there is no place for: nothing of it is kept.
+    pub async fn skip(&mut self, head: Head) -> Result<(), Refusal> {
+        let mut left = head.length;
+        loop {
+            left -= self.arrived.cut(left).length;
+            if left == 0 {
+                return Ok(());
+            }
+            if !self.fill().await? {
+                return Err(broke_off());
+            }
+        }
     }
 
     /// The message of a call that has one.
@@ -267,12 +315,14 @@ pub fn write(mut response: ModelInferResponse, kind: Kind) -> Result<Vec<Bytes>,
 /// The body of an answer: one message, and that all is well.
 pub struct Unary {
     pieces: std::vec::IntoIter<Bytes>,
+    /// Until the client has room for the last piece: answers that nobody reads take places of requests.
+    held: Option<Held>,
     is_done: bool,
 }
 
 impl Unary {
-    pub fn new(pieces: Vec<Bytes>) -> Unary {
-        Unary { pieces: pieces.into_iter(), is_done: false }
+    pub fn new(pieces: Vec<Bytes>, held: Option<Held>) -> Unary {
+        Unary { pieces: pieces.into_iter(), held, is_done: false }
     }
 }
 
@@ -284,6 +334,8 @@ impl Body for Unary {
         if let Some(piece) = self.pieces.next() {
             return Poll::Ready(Some(Ok(Frame::data(piece))));
         }
+        // Before the client learns of the end: it may ask again at once.
+        self.held = None;
         let is_done = std::mem::replace(&mut self.is_done, true);
         Poll::Ready((!is_done).then(|| Ok(Frame::trailers(all_is_well()))))
     }
@@ -345,7 +397,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_ends_with_its_status() {
-        let collected = Unary::new(write(response(), Kind::Unary).unwrap()).collect().await.unwrap();
+        let collected = Unary::new(write(response(), Kind::Unary).unwrap(), None).collect().await.unwrap();
         assert_eq!(collected.trailers().unwrap().get("grpc-status").unwrap(), "0");
         assert_eq!(collected.to_bytes().len(), HEAD + response().encoded_len());
     }
@@ -389,9 +441,29 @@ mod tests {
             assert_eq!(messages.len(), 3, "{size}");
             for (index, message) in messages.into_iter().enumerate() {
                 let expected = if index == 1 { ModelInferRequest::default() } else { request.clone() };
-                assert_eq!(message.decode::<ModelInferRequest>().unwrap(), expected, "{size}");
+                assert_eq!(message.decode().unwrap(), expected, "{size}");
             }
         }
+    }
+
+    #[tokio::test]
+    async fn a_message_that_is_skipped_leaves_the_next() {
+        let body = [framed(0, &[9; 300]), framed(0, b""), framed(0, b"")].concat();
+        for size in [1, 7, 305, body.len()] {
+            let frames: Vec<Result<_, Infallible>> =
+                body.chunks(size).map(|chunk| Ok(Frame::data(Bytes::copy_from_slice(chunk)))).collect();
+            let mut messages = Messages::new(StreamBody::new(futures_util::stream::iter(frames)), &HeaderMap::new(), 1000).unwrap();
+            for _ in 0..2 {
+                let head = messages.head().await.unwrap().unwrap();
+                messages.skip(head).await.unwrap();
+            }
+            assert_eq!(messages.next().await.unwrap().unwrap().weight(), 0, "{size}");
+            assert!(messages.next().await.unwrap().is_none(), "{size}");
+        }
+        let frames = vec![Ok::<_, Infallible>(Frame::data(Bytes::from(framed(0, b"abc")[..7].to_vec())))];
+        let mut messages = Messages::new(StreamBody::new(futures_util::stream::iter(frames)), &HeaderMap::new(), 1000).unwrap();
+        let head = messages.head().await.unwrap().unwrap();
+        assert_eq!(messages.skip(head).await.unwrap_err().0, ErrorCode::Malformed);
     }
 
     #[tokio::test]
@@ -416,7 +488,7 @@ mod tests {
         for (length, good) in [(900, true), (100_000, false)] {
             let body = framed(1, &zstd::encode_all(&request(length)[..], 3).unwrap());
             let message = received(&body, body.len(), Some("zstd")).await.unwrap().pop().unwrap();
-            let decoded = message.decode::<ModelInferRequest>();
+            let decoded = message.decode();
             assert_eq!(
                 decoded.map_err(|(code, _)| code).map(|request| request.id.len()),
                 if good { Ok(length) } else { Err(ErrorCode::BodyTooLarge) }
@@ -424,7 +496,7 @@ mod tests {
         }
         let body = framed(1, b"not compressed at all");
         let message = received(&body, body.len(), Some("gzip")).await.unwrap().pop().unwrap();
-        assert_eq!(message.decode::<ModelInferRequest>().unwrap_err().0, ErrorCode::Malformed);
+        assert_eq!(message.decode().unwrap_err().0, ErrorCode::Malformed);
     }
 
     #[tokio::test]

@@ -11,7 +11,12 @@ use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus, health_server};
 
-use crate::{api::http::Api, registry::not_ready};
+use crate::{
+    api::{grpc::infer, http::Api},
+    error::ErrorCode,
+    package::decode::shorten,
+    registry::not_ready,
+};
 
 /// How often a watcher's answer is looked at again: a version may fall ill without anybody announcing it.
 const WATCH_TICK: Duration = Duration::from_millis(200);
@@ -50,7 +55,10 @@ fn answer(status: ServingStatus) -> HealthCheckResponse {
 impl health_server::Health for Health {
     async fn check(&self, request: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
         let service = request.into_inner().service;
-        let status = status(&self.api, &service).ok_or_else(|| Status::not_found(format!("there is no service or model \"{service}\"")))?;
+        let status = status(&self.api, &service).ok_or_else(|| {
+            let detail = format!("there is no service or model \"{}\"", shorten(&service));
+            infer::status(ErrorCode::NotFound, detail)
+        })?;
         Ok(Response::new(answer(status)))
     }
 

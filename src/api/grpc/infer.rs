@@ -19,6 +19,7 @@ use crate::{
         grpc::{
             contents::{self, Form, InferRequest},
             frame::{Kind, Messages, Received, Unary, all_is_well, write, write_told},
+            held::Held,
             inference::{ModelInferResponse, ModelStreamInferResponse},
         },
         http::{Api, context::Context, exchange::Refused, v2::error_status},
@@ -45,6 +46,10 @@ const RETRY_PUSHBACK: &str = "grpc-retry-pushback-ms";
 /// Messages and answers of more bytes or values than this are gone through off the network threads.
 const HEAVY: usize = 64 << 10;
 
+/// Bytes of an error's text. It travels as a header, three bytes for each that is not ASCII, and clients take 8 KiB of headers: of
+/// more they report that, and not the error.
+const MAX_DETAIL: usize = 2 << 10;
+
 /// Requests of one stream that are worked on at once.
 const STREAM_DEPTH: usize = 16;
 
@@ -54,8 +59,8 @@ pub async fn unary(api: Arc<Api>, request: Request<Incoming>) -> Response<Body> 
     let context = context(&parts.headers);
     let mut asked = InferRequest::default();
     match answer_unary(&api, &context, &parts.headers, body, &mut asked).await {
-        Ok((prediction, pieces)) => {
-            let mut response = Response::new(Body::new(Unary::new(pieces)));
+        Ok((prediction, pieces, held)) => {
+            let mut response = Response::new(Body::new(Unary::new(pieces, Some(held))));
             let headers = response.headers_mut();
             headers.reserve(8);
             headers.insert(header::CONTENT_TYPE, GRPC);
@@ -82,13 +87,14 @@ async fn answer_unary(
     headers: &HeaderMap,
     body: Incoming,
     asked: &mut InferRequest,
-) -> Result<(Prediction, Vec<Bytes>), Refused> {
-    let _admission = api.admit().ok_or_else(overloaded)?;
+) -> Result<(Prediction, Vec<Bytes>, Held), Refused> {
+    let held = Held::take(api).ok_or_else(overloaded)?;
     let mut messages = Messages::new(body, headers, api.config.max_body_bytes)?;
     let deadline = context.deadline(api.config.request_timeout());
     let timeout = api.config.read_timeout().min(deadline.saturating_duration_since(Instant::now()));
     let message = tokio::time::timeout(timeout, messages.only()).await.map_err(|_| too_slow(timeout))??;
-    answer(api, context, message, asked, Kind::Unary).await
+    let (prediction, pieces) = answer(api, context, message, asked, Kind::Unary).await?;
+    Ok((prediction, pieces, held))
 }
 
 /// The answer to a message, in pieces; `asked` is what was understood of it, however it ends.
@@ -154,7 +160,8 @@ fn encode(
 }
 
 /// Answers each message in its turn; a message that can't be answered is told so, and ends nothing.
-pub async fn stream(api: Arc<Api>, stopped: watch::Receiver<bool>, request: Request<Incoming>) -> Response<Body> {
+/// One of which nothing came for as long as `patience` is ended.
+pub async fn stream(api: Arc<Api>, stopped: watch::Receiver<bool>, patience: Duration, request: Request<Incoming>) -> Response<Body> {
     let (parts, body) = request.into_parts();
     let context = context(&parts.headers);
     let messages = match Messages::new(body, &parts.headers, api.config.max_body_bytes) {
@@ -164,7 +171,8 @@ pub async fn stream(api: Arc<Api>, stopped: watch::Receiver<bool>, request: Requ
     let mut response = Response::new(Body::empty());
     response.headers_mut().insert(header::CONTENT_TYPE, GRPC);
     context.write_headers(response.headers_mut());
-    let call = Arc::new(Call { api, headers: parts.headers, deadline: context.timeout.map(|timeout| context.started + timeout) });
+    let deadline = context.timeout.map(|timeout| context.started + timeout);
+    let call = Arc::new(Call { api, headers: parts.headers, patience, deadline });
     response.map(|_| Body::new(StreamBody::new(answers(call, messages, stopped))))
 }
 
@@ -172,17 +180,41 @@ pub async fn stream(api: Arc<Api>, stopped: watch::Receiver<bool>, request: Requ
 struct Call {
     api: Arc<Api>,
     headers: HeaderMap,
+    patience: Duration,
     /// Of the stream as a whole, where the client has set one.
     deadline: Option<Instant>,
 }
 
 enum Heard {
-    Message(Received),
+    Message(Received, Held),
+    /// There was no place for it.
+    TooMany,
     /// Nothing more can be understood.
     End(Status),
 }
 
 type StreamFrame = Result<Frame<Bytes>, Status>;
+
+/// What answers a message. Its place is given back when the client has room for the last frame, and before the next message is
+/// asked for: whoever reads an answer can ask again.
+struct Reply {
+    frames: std::vec::IntoIter<StreamFrame>,
+    _held: Option<Held>,
+}
+
+impl Reply {
+    fn new(frames: Vec<StreamFrame>, held: Option<Held>) -> Reply {
+        Reply { frames: frames.into_iter(), _held: held }
+    }
+}
+
+impl Iterator for Reply {
+    type Item = StreamFrame;
+
+    fn next(&mut self) -> Option<StreamFrame> {
+        self.frames.next()
+    }
+}
 
 fn answers(call: Arc<Call>, messages: Messages<Incoming>, stopped: watch::Receiver<bool>) -> impl Stream<Item = StreamFrame> + Send {
     let asking = Arc::clone(&call);
@@ -191,7 +223,7 @@ fn answers(call: Arc<Call>, messages: Messages<Incoming>, stopped: watch::Receiv
         async move {
             let (mut messages, mut stopped) = state?;
             match next(&call, &mut messages, &mut stopped).await {
-                Ok(Some(message)) => Some((Heard::Message(message), Some((messages, stopped)))),
+                Ok(Some(heard)) => Some((heard, Some((messages, stopped)))),
                 Ok(None) => None,
                 Err(refused) => {
                     let status = count(&call.api, &context(&call.headers), "", &refused);
@@ -202,38 +234,52 @@ fn answers(call: Arc<Call>, messages: Messages<Incoming>, stopped: watch::Receiv
     });
     let answered = heard.map(move |heard| answer_heard(Arc::clone(&call), heard)).buffered(STREAM_DEPTH);
     // What comes behind the trailers is never asked for.
-    let end = streams::once(async { vec![Ok(Frame::trailers(all_is_well()))] });
+    let end = streams::once(async { Reply::new(vec![Ok(Frame::trailers(all_is_well()))], None) });
     answered.chain(end).flat_map(streams::iter)
 }
 
 /// The next message of a stream; the client may take its time before it, and the server may stop.
-async fn next(call: &Call, messages: &mut Messages<Incoming>, stopped: &mut watch::Receiver<bool>) -> Result<Option<Received>, Refused> {
+async fn next(call: &Call, messages: &mut Messages<Incoming>, stopped: &mut watch::Receiver<bool>) -> Result<Option<Heard>, Refused> {
+    let silent_until = Instant::now() + call.patience;
+    let until = call.deadline.map_or(silent_until, |deadline| deadline.min(silent_until));
     let more = tokio::select! {
-        more = messages.more() => more?,
+        more = tokio::time::timeout_at(until.into(), messages.more()) => more.map_err(|_| match until == silent_until {
+            true => too_slow(call.patience),
+            false => Refused::from((ErrorCode::DeadlineExceeded, "the deadline of the stream has passed".to_owned())),
+        })??,
         _ = stopped.wait_for(|stop| *stop) => return Err((ErrorCode::NotReady, "the server is shutting down".to_owned()).into()),
     };
     if !more {
         return Ok(None);
     }
+    let heard = async {
+        let Some(head) = messages.head().await? else { return Ok(None) };
+        // A message takes its place before its bytes take memory.
+        match Held::take(&call.api) {
+            Some(held) => Ok(Some(Heard::Message(messages.rest(head).await?, held))),
+            None => messages.skip(head).await.map(|()| Some(Heard::TooMany)),
+        }
+    };
     let timeout = call.api.config.read_timeout();
-    Ok(tokio::time::timeout(timeout, messages.next()).await.map_err(|_| too_slow(timeout))??)
+    Ok(tokio::time::timeout(timeout, heard).await.map_err(|_| too_slow(timeout))??)
 }
 
-async fn answer_heard(call: Arc<Call>, heard: Heard) -> Vec<StreamFrame> {
-    let message = match heard {
-        Heard::Message(message) => message,
+async fn answer_heard(call: Arc<Call>, heard: Heard) -> Reply {
+    let admitted = match heard {
+        Heard::Message(message, held) => Some((message, held)),
+        Heard::TooMany => None,
         Heard::End(status) => {
             let mut trailers = HeaderMap::new();
             let written = status.add_header(&mut trailers);
-            return vec![written.map(|()| Frame::trailers(trailers))];
+            return Reply::new(vec![written.map(|()| Frame::trailers(trailers))], None);
         }
     };
     let mut context = context(&call.headers);
     context.timeout = call.deadline.map(|deadline| deadline.saturating_duration_since(context.started));
     let mut asked = InferRequest::default();
-    let answered = match call.api.admit() {
-        Some(_admission) => answer(&call.api, &context, message, &mut asked, Kind::Stream).await,
-        None => Err(overloaded()),
+    let (answered, held) = match admitted {
+        Some((message, held)) => (answer(&call.api, &context, message, &mut asked, Kind::Stream).await, Some(held)),
+        None => (Err(overloaded()), None),
     };
     let pieces = answered.map(|(_, pieces)| pieces).or_else(|refused| {
         let error_message = count(&call.api, &context, &asked.model, &refused).message().to_owned();
@@ -243,10 +289,11 @@ async fn answer_heard(call: Arc<Call>, heard: Heard) -> Vec<StreamFrame> {
             infer_response: Some(ModelInferResponse { id: asked.id, ..Default::default() }),
         })
     });
-    match pieces {
+    let frames = match pieces {
         Ok(pieces) => pieces.into_iter().map(|piece| Ok(Frame::data(piece))).collect(),
         Err((code, detail)) => vec![Err(status(code, detail))],
-    }
+    };
+    Reply::new(frames, held)
 }
 
 fn overloaded() -> Refused {
@@ -257,18 +304,35 @@ fn too_slow(timeout: Duration) -> Refused {
     Refused::from((ErrorCode::BodyTimeout, format!("the message did not arrive within {} ms", timeout.as_millis())))
 }
 
+/// What is told of a call whose message did not come in time.
+pub fn give_up(api: &Api, context: &Context, timeout: Duration) -> Response<Body> {
+    let mut response: Response<Body> = count(api, context, "", &too_slow(timeout)).into_http();
+    context.write_headers(response.headers_mut());
+    response
+}
+
 /// Counts and logs what stopped a request, and gives what its caller is told.
 fn count(api: &Api, context: &Context, model: &str, refused: &Refused) -> Status {
     refused.count(api, Protocol::Grpc, error_status(refused.code), Target { model: Some(model), version: None }, context);
     status(refused.code, refused.told().line())
 }
 
+/// The one way to tell an error: its text is cut to what clients take.
 pub fn status(code: ErrorCode, detail: String) -> Status {
-    let mut status = Status::new(Code::from_i32(code.grpc_status()), detail);
+    let mut status = Status::new(Code::from_i32(code.grpc_status()), capped(detail));
     if code.is_retryable() {
         status.metadata_mut().insert(RETRY_PUSHBACK, MetadataValue::from_static("1000"));
     }
     status
+}
+
+fn capped(mut detail: String) -> String {
+    if detail.len() > MAX_DETAIL {
+        let end = (0..=MAX_DETAIL).rev().find(|at| detail.is_char_boundary(*at)).unwrap_or(0);
+        detail.truncate(end);
+        detail.push_str("...");
+    }
+    detail
 }
 
 /// What the headers say of a call; its deadline is the earlier of gRPC's and the one that predictd's own header sets.
@@ -302,7 +366,23 @@ fn parse_timeout(text: &str) -> Option<Duration> {
 mod tests {
     use std::time::Duration;
 
-    use crate::api::grpc::infer::parse_timeout;
+    use tonic::Code;
+
+    use crate::{
+        api::grpc::infer::{MAX_DETAIL, parse_timeout, status},
+        error::ErrorCode,
+    };
+
+    #[test]
+    fn errors_are_cut_to_what_clients_take() {
+        for (text, kept) in [("x", MAX_DETAIL), ("\u{20ac}", MAX_DETAIL - MAX_DETAIL % 3)] {
+            let told = status(ErrorCode::Invalid, text.repeat(1 << 20));
+            assert_eq!(told.code(), Code::InvalidArgument);
+            assert_eq!(told.message(), format!("{}...", text.repeat(kept / text.len())));
+        }
+        let whole = "x".repeat(MAX_DETAIL);
+        assert_eq!(status(ErrorCode::Invalid, whole.clone()).message(), whole);
+    }
 
     #[test]
     fn timeouts_have_a_unit() {

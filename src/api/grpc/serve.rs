@@ -40,8 +40,9 @@ const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How often a preface that came in part is looked at again.
 const PREFACE_TICK: Duration = Duration::from_millis(10);
 
-/// How long a connection may carry nothing. Clients of gRPC keep theirs, and are told to leave without losing a request.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+/// How long a connection may carry nothing, and a stream neither. Clients of gRPC keep their connections, and are told to leave
+/// without losing a request.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// How long a connection that was told to leave may take.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -58,8 +59,8 @@ const FAREWELL_TIMEOUT: Duration = Duration::from_millis(500);
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
 
-/// Requests at once on one connection.
-const MAX_STREAMS: u32 = 1024;
+/// Calls at once on one connection; clients make others wait. Each may have messages and answers under way.
+const MAX_STREAMS: u32 = 256;
 
 /// Accepts until `stop` turns true, then lets every connection finish its calls. Returns when the last one has ended.
 pub async fn serve(listener: TcpListener, services: Services, options: ServeOptions, mut stop: watch::Receiver<bool>) {
@@ -217,12 +218,16 @@ mod tests {
     };
     use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
     use tonic_prost::ProstCodec;
+    use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 
     use crate::{
         api::{
             grpc::{
                 Services,
-                inference::{RepositoryModelLoadRequest, RepositoryModelLoadResponse, ServerLiveRequest, ServerLiveResponse},
+                inference::{
+                    ModelInferRequest, ModelStreamInferResponse, RepositoryModelLoadRequest, RepositoryModelLoadResponse,
+                    ServerLiveRequest, ServerLiveResponse,
+                },
                 serve::{PREFACE, serve},
             },
             http::{Api, ApiParts, serve::ServeOptions},
@@ -243,14 +248,19 @@ mod tests {
     }
 
     impl Started {
-        /// A server without models.
+        /// A server without models, whose streams may be silent as long as its clients may not read.
         async fn new(read_timeout: Duration, idle_timeout: Duration) -> Started {
+            let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap();
             let (metrics, registry) = (Metrics::new(0.0).unwrap(), Registry::default());
             let api = Api::new(ApiParts {
                 registry: registry.clone(),
                 predictor: Predictor::new(registry, 1),
                 metrics: metrics.clone(),
-                config: ServerConfig::default(),
+                config: ServerConfig {
+                    read_timeout_ms: millis(read_timeout),
+                    request_timeout_ms: millis(read_timeout),
+                    ..Default::default()
+                },
                 platform: Default::default(),
                 max_wedged: 1,
                 request_log: RequestLog::Errors,
@@ -266,7 +276,7 @@ mod tests {
             let (stop, stopped) = watch::channel(false);
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
-            let services = Services::new(&api, &stopped).unwrap();
+            let services = Services { patience: idle_timeout, ..Services::new(&api, &stopped).unwrap() };
             let done = tokio::spawn(serve(listener, services, options, stopped));
             Started { address, metrics, stop, done }
         }
@@ -342,6 +352,34 @@ mod tests {
         halting.write_all(&PREFACE[..7]).await.unwrap();
         started.until_connections(2).await;
         started.until_connections(0).await;
+    }
+
+    #[tokio::test]
+    async fn a_silent_stream_is_ended() {
+        let started = Started::new(Duration::from_secs(1), Duration::from_millis(100)).await;
+        let mut client = Grpc::new(started.channel().await);
+        client.ready().await.unwrap();
+        let path = PathAndQuery::from_static("/inference.GRPCInferenceService/ModelStreamInfer");
+        let codec: ProstCodec<ModelInferRequest, ModelStreamInferResponse> = ProstCodec::default();
+        let silent = tonic::Request::new(futures_util::stream::pending());
+        let mut answers = client.streaming(silent, path, codec).await.unwrap().into_inner();
+        let end = tokio::time::timeout(PATIENCE, answers.message()).await.expect("the stream ends").unwrap_err();
+        assert!(end.code() == Code::DeadlineExceeded && end.message().contains("1100 ms"), "{end}");
+
+        // One whose own time is over earlier.
+        client.ready().await.unwrap();
+        let path = PathAndQuery::from_static("/inference.GRPCInferenceService/ModelStreamInfer");
+        let codec: ProstCodec<ModelInferRequest, ModelStreamInferResponse> = ProstCodec::default();
+        let mut silent = tonic::Request::new(futures_util::stream::pending());
+        silent.metadata_mut().insert("x-request-timeout-ms", "1".parse().unwrap());
+        let mut answers = client.streaming(silent, path, codec).await.unwrap().into_inner();
+        let end = tokio::time::timeout(PATIENCE, answers.message()).await.expect("the stream ends").unwrap_err();
+        assert!(end.code() == Code::DeadlineExceeded && end.message().contains("deadline"), "{end}");
+
+        let mut reflection = ServerReflectionClient::new(started.channel().await);
+        let mut answers = reflection.server_reflection_info(futures_util::stream::pending()).await.unwrap().into_inner();
+        let end = tokio::time::timeout(PATIENCE, answers.message()).await.expect("the stream ends");
+        assert!(end.unwrap().is_none());
     }
 
     fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
