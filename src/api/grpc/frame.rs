@@ -21,10 +21,9 @@ use crate::{
     api::{
         grpc::{
             census,
-            held::Held,
             inference::{ModelInferRequest, ModelInferResponse, ModelStreamInferResponse},
         },
-        http::body::decompress_as,
+        http::{Admission, body::decompress_as},
         oip::Refusal,
     },
     error::ErrorCode,
@@ -316,12 +315,12 @@ pub fn write(mut response: ModelInferResponse, kind: Kind) -> Result<Vec<Bytes>,
 pub struct Unary {
     pieces: std::vec::IntoIter<Bytes>,
     /// Until the client has room for the last piece: answers that nobody reads take places of requests.
-    held: Option<Held>,
+    held: Option<Admission>,
     is_done: bool,
 }
 
 impl Unary {
-    pub fn new(pieces: Vec<Bytes>, held: Option<Held>) -> Unary {
+    pub fn new(pieces: Vec<Bytes>, held: Option<Admission>) -> Unary {
         Unary { pieces: pieces.into_iter(), held, is_done: false }
     }
 }

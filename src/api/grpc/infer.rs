@@ -19,10 +19,9 @@ use crate::{
         grpc::{
             contents::{self, Form, InferRequest},
             frame::{Kind, Messages, Received, Unary, all_is_well, write, write_told},
-            held::Held,
             inference::{ModelInferResponse, ModelStreamInferResponse},
         },
-        http::{Api, context::Context, exchange::Refused, v2::error_status},
+        http::{Admission, Api, context::Context, exchange::Refused, v2::error_status},
         oip::{self, Refusal, RequestedOutput},
     },
     error::ErrorCode,
@@ -87,8 +86,8 @@ async fn answer_unary(
     headers: &HeaderMap,
     body: Incoming,
     asked: &mut InferRequest,
-) -> Result<(Prediction, Vec<Bytes>, Held), Refused> {
-    let held = Held::take(api).ok_or_else(overloaded)?;
+) -> Result<(Prediction, Vec<Bytes>, Admission), Refused> {
+    let held = api.admit().ok_or_else(overloaded)?;
     let mut messages = Messages::new(body, headers, api.config.max_body_bytes)?;
     let deadline = context.deadline(api.config.request_timeout());
     let timeout = api.config.read_timeout().min(deadline.saturating_duration_since(Instant::now()));
@@ -186,7 +185,7 @@ struct Call {
 }
 
 enum Heard {
-    Message(Received, Held),
+    Message(Received, Admission),
     /// There was no place for it.
     TooMany,
     /// Nothing more can be understood.
@@ -199,11 +198,11 @@ type StreamFrame = Result<Frame<Bytes>, Status>;
 /// asked for: whoever reads an answer can ask again.
 struct Reply {
     frames: std::vec::IntoIter<StreamFrame>,
-    _held: Option<Held>,
+    _held: Option<Admission>,
 }
 
 impl Reply {
-    fn new(frames: Vec<StreamFrame>, held: Option<Held>) -> Reply {
+    fn new(frames: Vec<StreamFrame>, held: Option<Admission>) -> Reply {
         Reply { frames: frames.into_iter(), _held: held }
     }
 }
@@ -255,7 +254,7 @@ async fn next(call: &Call, messages: &mut Messages<Incoming>, stopped: &mut watc
     let heard = async {
         let Some(head) = messages.head().await? else { return Ok(None) };
         // A message takes its place before its bytes take memory.
-        match Held::take(&call.api) {
+        match call.api.admit() {
             Some(held) => Ok(Some(Heard::Message(messages.rest(head).await?, held))),
             None => messages.skip(head).await.map(|()| Some(Heard::TooMany)),
         }

@@ -4,7 +4,6 @@ mod census;
 pub mod contents;
 mod frame;
 mod health;
-mod held;
 mod infer;
 mod paced;
 pub mod serve;

@@ -61,7 +61,7 @@ pub struct Api {
     pub max_wedged: usize,
     /// Lines that the log's writer dropped so far.
     pub dropped_log_lines: Arc<dyn Fn() -> u64 + Send + Sync>,
-    inflight: AtomicUsize,
+    inflight: Arc<AtomicUsize>,
     log: RequestLogger,
 }
 
@@ -87,22 +87,23 @@ impl Api {
             draining: Arc::default(),
             max_wedged: parts.max_wedged,
             dropped_log_lines: parts.dropped_log_lines,
-            inflight: AtomicUsize::new(0),
+            inflight: Arc::default(),
             log: RequestLogger::new(parts.request_log),
         })
     }
 
     /// A place among the requests in flight, or `None` where the server has its fill.
-    pub(in crate::api) fn admit(&self) -> Option<Admission<'_>> {
+    pub(in crate::api) fn admit(&self) -> Option<Admission> {
         let before = self.inflight.fetch_add(1, Ordering::Relaxed);
-        let admission = Admission(&self.inflight);
+        let admission = Admission(Arc::clone(&self.inflight));
         (before < self.config.max_inflight).then_some(admission)
     }
 }
 
-pub(in crate::api) struct Admission<'a>(&'a AtomicUsize);
+/// A place among the requests in flight; kept as long as its request costs something.
+pub(in crate::api) struct Admission(Arc<AtomicUsize>);
 
-impl Drop for Admission<'_> {
+impl Drop for Admission {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
