@@ -54,8 +54,10 @@ PARTS = {
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", default=list(PARTS), choices=PARTS, metavar="PART", help="only these")
-    parts = parser.parse_args().parts
+    parser.add_argument("parts", nargs="*", metavar="PART", help="only these")
+    parts = parser.parse_args().parts or list(PARTS)
+    if unknown := [part for part in parts if part not in PARTS]:
+        parser.error(f"there is no part {', '.join(unknown)}; known are {', '.join(PARTS)}")
     with tempfile.TemporaryDirectory() as repository:
         bare_repository(repository)
         with server(environment={"PREDICTD_MODELS__DEFAULT": "churn"}) as running, server(models=repository) as bare:
