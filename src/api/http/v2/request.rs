@@ -1,9 +1,12 @@
 //! Request: an inference request of the Open Inference Protocol, JSON with binary data behind it, taken apart.
 
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, marker::PhantomData, time::Duration};
 
 use bytes::Bytes;
-use serde::{Deserialize, Deserializer};
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor, value::MapAccessDeserializer},
+};
 use serde_json::value::RawValue;
 
 use crate::{
@@ -29,16 +32,37 @@ pub struct InferRequest {
     pub timeout: Option<Duration>,
 }
 
+/// Written as an object; without this a list of the members in their order would be taken, too.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Object<T>, D::Error> {
+        struct ObjectVisitor<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+        deserializer.deserialize_map(ObjectVisitor(PhantomData))
+    }
+}
+
 #[derive(Deserialize)]
 struct Document<'a> {
     #[serde(borrow)]
     id: Option<Cow<'a, str>>,
     #[serde(default)]
-    parameters: Option<Parameters>,
+    parameters: Option<Object<Parameters>>,
     #[serde(borrow)]
-    inputs: Option<Vec<InputDocument<'a>>>,
+    inputs: Option<Vec<Object<InputDocument<'a>>>>,
     #[serde(borrow)]
-    outputs: Option<Vec<OutputDocument<'a>>>,
+    outputs: Option<Vec<Object<OutputDocument<'a>>>>,
 }
 
 #[derive(Deserialize)]
@@ -50,7 +74,7 @@ struct InputDocument<'a> {
     #[serde(default, deserialize_with = "dims")]
     shape: Option<Vec<usize>>,
     #[serde(default)]
-    parameters: Option<Parameters>,
+    parameters: Option<Object<Parameters>>,
     #[serde(borrow)]
     data: Option<&'a RawValue>,
 }
@@ -60,7 +84,7 @@ struct OutputDocument<'a> {
     #[serde(borrow)]
     name: Cow<'a, str>,
     #[serde(default)]
-    parameters: Option<Parameters>,
+    parameters: Option<Object<Parameters>>,
 }
 
 /// Those that are known; callers may send others.
@@ -103,13 +127,13 @@ pub fn read(body: &Bytes, header_length: Option<usize>) -> Result<InferRequest, 
         return malformed(format!("inference-header-content-length is {length}, but the body has {} bytes", body.len()));
     }
     let (text, mut data) = (body.slice(..length), body.slice(length..));
-    let document: Document<'_> = match serde_json::from_slice(&text) {
-        Ok(document) => document,
+    let document = match serde_json::from_slice::<Object<Document<'_>>>(&text) {
+        Ok(Object(document)) => document,
         Err(error) => return malformed(format!("the body is no inference request: {error}")),
     };
     let Some(documents) = document.inputs else { return malformed("the request has no member \"inputs\"") };
     let mut inputs = Vec::with_capacity(documents.len());
-    for input in documents {
+    for Object(input) in documents {
         let wrong = |detail: &str| malformed(format!("input `{}` {detail}", shorten(&input.name)));
         let Some(datatype) = &input.datatype else { return wrong("has no datatype") };
         let Some(datatype) = DataType::from_protocol_name(datatype) else {
@@ -121,7 +145,7 @@ pub fn read(body: &Bytes, header_length: Option<usize>) -> Result<InferRequest, 
         if input.name.is_empty() {
             return wrong("has no name");
         }
-        let parameters = input.parameters.unwrap_or_default();
+        let parameters = input.parameters.map(|Object(given)| given).unwrap_or_default();
         if parameters.shared_memory_region.is_some() {
             return Err((ErrorCode::Unsupported, "shared memory is not offered; send the data".to_owned()));
         }
@@ -139,9 +163,9 @@ pub fn read(body: &Bytes, header_length: Option<usize>) -> Result<InferRequest, 
     if !data.is_empty() {
         return malformed(format!("{} bytes of the body belong to no input", data.len()));
     }
-    let parameters = document.parameters.unwrap_or_default();
-    let outputs = document.outputs.unwrap_or_default().into_iter().map(|output| {
-        let parameters = output.parameters.unwrap_or_default();
+    let parameters = document.parameters.map(|Object(given)| given).unwrap_or_default();
+    let outputs = document.outputs.unwrap_or_default().into_iter().map(|Object(output)| {
+        let parameters = output.parameters.map(|Object(given)| given).unwrap_or_default();
         if parameters.shared_memory_region.is_some() {
             return Err((ErrorCode::Unsupported, "shared memory is not offered; take the data".to_owned()));
         }
@@ -212,6 +236,9 @@ mod tests {
             (r#"{"id":7,"inputs":[]}"#.to_owned(), b"", "invalid type"),
             ("{}".to_owned(), b"", "no member \"inputs\""),
             ("[".to_owned(), b"", "no inference request"),
+            (r#"["7",null,[],null]"#.to_owned(), b"", "expected an object"),
+            (r#"{"inputs":[["a","FP32",[1],null,[1]]]}"#.to_owned(), b"", "expected an object"),
+            (r#"{"inputs":[],"parameters":[4]}"#.to_owned(), b"", "expected an object"),
             ("\u{7f}".to_owned(), b"", "no inference request"),
         ];
         for (json, data, expected) in cases {
