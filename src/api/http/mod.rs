@@ -166,10 +166,10 @@ fn refuse_path(api: &Api, request: &Request, code: ErrorCode, detail: &str, cont
     if path == "/v2" || path.starts_with("/v2/") {
         return refuse_unrouted(api, v2::V2, code, detail, context);
     }
-    if path.starts_with("/v1/") {
+    if path == "/v1" || path.starts_with("/v1/") {
         return refuse_unrouted(api, v1::V1, code, detail, context);
     }
-    if path == "/invocations" {
+    if invocations::PATHS.contains(&path) {
         return refuse_unrouted(api, invocations::Invocations, code, detail, context);
     }
     refuse_unrouted(api, predict::Predict, code, detail, context)
