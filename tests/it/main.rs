@@ -12,6 +12,7 @@
 
 mod admin;
 mod commands;
+mod dialects;
 mod drain;
 mod engine;
 mod errors;
