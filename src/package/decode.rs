@@ -80,6 +80,7 @@ pub struct RowForm<'a> {
 /// text, in single rows.
 pub fn decode_fields(schema: &Schema, inputs: &[FieldValues<'_>], rows: usize, limits: &DecodeLimits) -> Result<Columns, DecodeError> {
     let mut decoder = Decoder::over(schema, "", limits);
+    decoder.lenient.b64 = true;
     let outcome = decoder.fields(inputs, rows).map(|()| (None, false));
     let text = decoder.cursor.whole();
     decoder.finish(outcome, text.as_bytes()).map(|decoded| decoded.columns)
@@ -324,7 +325,7 @@ impl<'a> Decoder<'a> {
             }
             let left_out = match self.cursor.peek()? {
                 Kind::Null => true,
-                Kind::String => self.cursor.at_empty_string(),
+                Kind::String => matches!(spec.kind, ColumnKind::Text | ColumnKind::Binary) && self.cursor.at_empty_string(),
                 _ => false,
             };
             if left_out && spec.nullable {

@@ -135,9 +135,13 @@ pub fn to_tensors(rows: Rows, graph: &Signature) -> Result<Vec<WireTensor>, Stri
         (true, ..) => by_name(&list, graph, rows.frame),
         (false, Some(only), None) => Ok(vec![json_tensor(&only.name, rows.text.clone())]),
         (false, Some(only), Some(names)) if !matches!(names.as_slice(), [name] if **name == *only.name) => {
+            check_columns(&list, names)?;
             Ok(vec![json_tensor(&only.name, rows.text.clone())])
         }
-        (false, _, Some(names)) => by_position(&list, names, graph),
+        (false, _, Some(names)) => {
+            check_columns(&list, names)?;
+            by_position(&list, names, graph)
+        }
         (false, None, None) => {
             let known: Vec<&str> = graph.inputs.iter().map(|spec| &*spec.name).collect();
             Err(format!("the model has {} inputs: each row must be an object that names them: {}", known.len(), known.join(", ")))
@@ -230,13 +234,25 @@ fn only_input(graph: &Signature) -> Option<&TensorSpec> {
     }
 }
 
-fn by_position(list: &[&RawValue], names: &[String], graph: &Signature) -> Result<Vec<WireTensor>, String> {
-    let mut columns: Vec<Column> = names.iter().map(|name| Column::new(name)).collect();
+/// Every column once, and a value for each in every row.
+fn check_columns(list: &[&RawValue], names: &[String]) -> Result<(), String> {
+    let mut seen: HashSet<&str> = HashSet::with_capacity(names.len());
+    if let Some(name) = names.iter().find(|name| !seen.insert(name.as_str())) {
+        return Err(format!("the column \"{}\" occurs twice", shorten(name)));
+    }
     for (index, row) in list.iter().enumerate() {
         let values: Vec<&RawValue> = serde_json::from_str(row.get()).map_err(|_| format!("row {index} is not a list of values"))?;
         if values.len() != names.len() {
             return Err(format!("row {index} has {} values for {} columns", values.len(), names.len()));
         }
+    }
+    Ok(())
+}
+
+fn by_position(list: &[&RawValue], names: &[String], graph: &Signature) -> Result<Vec<WireTensor>, String> {
+    let mut columns: Vec<Column> = names.iter().map(|name| Column::new(name)).collect();
+    for row in list {
+        let values: Vec<&RawValue> = serde_json::from_str(row.get()).map_err(|_| "a row is not a list of values".to_owned())?;
         for (column, value) in columns.iter_mut().zip(values) {
             column.push(value.get());
         }
@@ -306,6 +322,16 @@ mod tests {
         for (text, inputs, expected) in cases {
             let error = convert(text, None, false, inputs).unwrap_err();
             assert!(error.contains(expected), "{text}: {error}");
+        }
+        for (text, names, expected) in [
+            ("[[1,2]]", ["p", "p"], "\"p\" occurs twice"),
+            ("[[1,2],[3]]", ["p", "q"], "row 1 has 1 values for 2 columns"),
+            ("[[1,2],3]", ["p", "q"], "row 1 is not a list"),
+        ] {
+            for inputs in [&["x"][..], &["p", "q"]] {
+                let error = convert(text, Some(&names), true, inputs).unwrap_err();
+                assert!(error.contains(expected), "{text}: {error}");
+            }
         }
     }
 

@@ -19,6 +19,9 @@ use crate::{
 /// Nesting beyond this is no tensor of anybody's.
 const MAX_RANK: usize = 32;
 
+/// JSON has no such numbers that anybody would agree on.
+const BF16_IS_BINARY: &str = "BF16 must be sent binary";
+
 /// An input of a request, before anybody looked at its elements.
 #[derive(Clone, Debug)]
 pub struct WireTensor {
@@ -59,7 +62,7 @@ impl WireTensor {
             return Err(misfit(shape));
         }
         let tensor = match &self.elements {
-            Elements::Json(_) if spec.datatype == DataType::Bf16 => return Err("BF16 must be sent binary".to_owned()),
+            Elements::Json(_) if spec.datatype == DataType::Bf16 => return Err(BF16_IS_BINARY.to_owned()),
             Elements::Json(text) => {
                 let (data, nested) = read_json(text, spec.datatype)?;
                 let shape = match &self.shape {
@@ -130,6 +133,7 @@ impl WireTensor {
         let elements = shape.map(|shape| elements_of(shape).ok_or("has a shape beyond all memory")).transpose()?;
         let inner = shape.and_then(|shape| shape.get(1..)).filter(|_| is_array).unwrap_or_default();
         match &self.elements {
+            Elements::Json(_) if self.datatype == Some(DataType::Bf16) => Err(BF16_IS_BINARY.to_owned()),
             Elements::Json(text) => {
                 let text = utf8(text)?;
                 match shape {
@@ -339,6 +343,8 @@ struct Nesting {
     dims: Vec<usize>,
     /// The level of the elements, once one was seen.
     rank: Option<usize>,
+    /// Where in the outermost array it is read.
+    row: usize,
 }
 
 struct Reader<'a> {
@@ -374,12 +380,12 @@ impl<'a> Reader<'a> {
         let kind = self.cursor.peek()?;
         if kind != Kind::Array {
             if *self.nesting.rank.get_or_insert(depth) != depth || self.nesting.dims.len() > depth {
-                return Err(Wrong::Value("the data is nested unevenly".to_owned()));
+                return Err(Wrong::Value(format!("the data is nested unevenly in row {}", self.nesting.row)));
             }
             return leaf(self, kind);
         }
         if self.nesting.rank.is_some_and(|rank| depth >= rank) || depth >= MAX_RANK {
-            return Err(Wrong::Value("the data is nested unevenly, or too deeply".to_owned()));
+            return Err(Wrong::Value(format!("the data is nested unevenly, or too deeply, in row {}", self.nesting.row)));
         }
         let mut more = self.cursor.enter(b']')?;
         let mut count = 0;
@@ -389,6 +395,9 @@ impl<'a> Reader<'a> {
             self.nesting.dims.push(usize::MAX);
         }
         while more {
+            if depth == 0 {
+                self.nesting.row = count;
+            }
             self.level(depth + 1, leaf)?;
             count += 1;
             more = self.cursor.more(b']')?;
@@ -401,7 +410,7 @@ impl<'a> Reader<'a> {
                 Ok(())
             }
             Some(known) if known == count => Ok(()),
-            Some(known) => Err(Wrong::Value(format!("the data is ragged: {count} values beside {known}"))),
+            Some(known) => Err(Wrong::Value(format!("the data is ragged: row {} has {count} values beside {known}", self.nesting.row))),
         }
     }
 
@@ -664,8 +673,9 @@ mod tests {
     #[test]
     fn what_is_no_tensor_is_refused() {
         let cases = [
-            ("[[1,2],[3]]", DataType::Fp32, "ragged"),
-            ("[1,[2]]", DataType::Fp32, "unevenly"),
+            ("[[1,2],[3]]", DataType::Fp32, "ragged: row 1 has 1 values beside 2"),
+            ("[[[1],[2]],[[3],[4,5]]]", DataType::Fp32, "ragged: row 1 has 2 values beside 1"),
+            ("[1,[2]]", DataType::Fp32, "unevenly, or too deeply, in row 1"),
             ("[[1],2]", DataType::Fp32, "unevenly"),
             ("[[],1]", DataType::Fp32, "unevenly"),
             ("[\"1\"]", DataType::Fp32, "a number"),

@@ -87,7 +87,7 @@ pub fn prepare(servable: &Servable, input: Input, wanted: &[String], explicit: b
         (Input::Instances(body), Contents::Bare(_)) => {
             let (rows, id) = rows::read_envelope(body).map_err(PredictError::Malformed)?;
             let tensors = rows::to_tensors(rows, &servable.graph).map_err(PredictError::Malformed)?;
-            from_tensors(servable, tensors, start).map(|prepared| Prepared { client_id: id, ..prepared })
+            from_tensors(servable, tensors, start).map(|prepared| Prepared { client_id: id, ..of_rows(prepared) })
         }
         (Input::Rows(rows), Contents::Package(packaged)) => {
             let form = RowForm { names: rows.names.as_deref(), ignore_unknown: rows.frame, null_is_missing: rows.frame };
@@ -96,7 +96,7 @@ pub fn prepare(servable: &Servable, input: Input, wanted: &[String], explicit: b
         }
         (Input::Rows(rows), Contents::Bare(_)) => {
             let tensors = rows::to_tensors(rows, &servable.graph).map_err(PredictError::Malformed)?;
-            from_tensors(servable, tensors, start)
+            from_tensors(servable, tensors, start).map(of_rows)
         }
         (Input::Table(table), Contents::Package(packaged)) => {
             let schema = &packaged.package.parts.input;
@@ -108,7 +108,7 @@ pub fn prepare(servable: &Servable, input: Input, wanted: &[String], explicit: b
         (Input::Table(table), Contents::Bare(_)) => {
             let rows = table::to_plain_rows(&table, &servable.graph).map_err(PredictError::Malformed)?;
             let tensors = rows::to_tensors(rows, &servable.graph).map_err(PredictError::Malformed)?;
-            from_tensors(servable, tensors, start)
+            from_tensors(servable, tensors, start).map(of_rows)
         }
         (Input::Tensors(tensors), _) => {
             let fields = servable.fields().filter(|packaged| !(explicit && names_the_graph(&tensors, packaged, &servable.graph)));
@@ -153,6 +153,12 @@ fn from_columns(
     timing.set(Stage::Decode, decoded - start);
     timing.set(Stage::Preprocess, decoded.elapsed());
     Ok(Prepared { tensors, rows: columns.rows, whole: false, raw: false, client_id, timing })
+}
+
+/// What came row by row has as many rows as came, also where the graph fixes their number.
+fn of_rows(prepared: Prepared) -> Prepared {
+    let rows = prepared.tensors.0.first().map_or(prepared.rows, |(_, tensor)| tensor.rows());
+    Prepared { rows, ..prepared }
 }
 
 /// Checks names, types and shapes against the graph, before ONNX Runtime sees any of it.

@@ -1,134 +1,236 @@
-//! What fits no scenario file: bodies that grow, trickle or are very large, and deadlines, in every dialect's own form.
+//! Bodies and deadlines that fit no scenario file: what every dialect does with them, and that the server goes on.
 
 use std::{
     io::{Read, Write},
     net::TcpStream,
+    thread,
 };
 
+use flate2::{Compression, write::GzEncoder};
+use reqwest::blocking::Response;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
-use crate::harness::{PATIENCE, Server, graph, instance, models};
+use crate::harness::{PATIENCE, Server, graph, models, until};
 
-/// Path, a body that is answered 200, and the member of an error that tells it.
-fn dialects() -> [(&'static str, Value, &'static str); 4] {
-    let rows = json!([[5.1, 3.5, 1.4, 0.2]]);
-    [
-        ("/predict", instance("churn", "1.1.0"), "detail"),
-        ("/v2/models/iris/infer", json!({"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": rows}]}), "error"),
-        ("/v1/models/iris:predict", json!({"instances": rows}), "error"),
-        ("/invocations", json!({"instances": [instance("churn", "1.1.0")]}), "message"),
-    ]
-}
+/// The path of a dialect, a header that names the model where the path does not, and the member of an error's text.
+const DIALECTS: [(&str, &str, &str); 3] = [
+    ("/v2/models/numbers/infer", "x-unread", "error"),
+    ("/v1/models/numbers:predict", "x-unread", "error"),
+    ("/invocations", TARGET, "message"),
+];
 
-fn serve(settings: &[(&str, &str)]) -> (tempfile::TempDir, Server) {
-    let models = models(&[("churn", "1.1.0")]);
-    graph(models.path(), "iris", 1, "iris", None);
-    graph(models.path(), "slow", 1, "slow", None);
-    let server = Server::start(models.path(), &[&[("models.default", "churn")], settings].concat());
+const TARGET: &str = "x-amzn-sagemaker-target-model";
+
+const MIB: usize = 1 << 20;
+
+/// A model that answers what it is asked, of any number of columns.
+fn start(settings: &[(&str, &str)]) -> (TempDir, Server) {
+    let models = models(&[]);
+    graph(models.path(), "numbers", 1, "identity_fp32", None);
+    let server = Server::start(models.path(), settings);
     (models, server)
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
+/// A request of one row, for the dialect of this path.
+fn one_row(path: &str, values: &str, count: usize) -> String {
+    match path.starts_with("/v2/") {
+        true => format!(r#"{{"inputs":[{{"name":"x","shape":[1,{count}],"datatype":"FP32","data":[{values}]}}]}}"#),
+        false => format!(r#"{{"instances":[[{values}]]}}"#),
+    }
+}
+
+/// The row that came back.
+fn row(path: &str, answer: &Value) -> Vec<f64> {
+    let values = if path.starts_with("/v2/") { &answer["outputs"][0]["data"] } else { &answer["predictions"][0] };
+    values.as_array().unwrap().iter().map(|value| value.as_f64().unwrap()).collect()
+}
+
+fn expect_error(response: Response, status: u16, member: &str, text: &str) {
+    assert_eq!(response.status(), status);
+    assert_eq!(response.headers()["content-type"], "application/json");
+    assert_eq!(response.headers().contains_key("retry-after"), status == 503);
+    let answer: Value = response.json().unwrap();
+    assert!(answer[member].as_str().is_some_and(|detail| detail.contains(text)), "{answer}");
+    assert_eq!(answer.get("error_code").is_some(), member == "message", "{answer}");
+}
+
+fn expect_service(server: &Server) {
+    for (path, header, _) in DIALECTS {
+        let answer = server.post(path).header(header, "numbers").body(one_row(path, "1,2", 2)).send().unwrap();
+        assert_eq!(row(path, &answer.json().unwrap()), [1.0, 2.0], "{path}");
+    }
+}
+
+/// The most memory that the server ever held, in bytes.
+fn peak_memory(server: &Server) -> usize {
+    let status = fs_err::read_to_string(format!("/proc/{}/status", server.child.id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
 }
 
 #[test]
-fn compressed_bodies_are_taken_within_the_limit() {
-    let (_models, server) = serve(&[("server.max_body_bytes", "1048576")]);
-    let bomb = gzip(&vec![b' '; 64 << 20]);
-    assert!(bomb.len() < 1 << 20);
-    for (path, body, member) in dialects() {
-        let send = |bytes: Vec<u8>, encoding: &str| server.post(path).header("content-encoding", encoding).body(bytes).send().unwrap();
-        let answer = send(gzip(body.to_string().as_bytes()), "gzip");
+fn a_compressed_bomb_is_refused() {
+    let (_models, server) = start(&[("server.max_body_bytes", "1048576")]);
+    expect_service(&server);
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    for _ in 0..64 {
+        encoder.write_all(&vec![0; MIB]).unwrap();
+    }
+    let bomb = encoder.finish().unwrap();
+    assert!(bomb.len() < MIB / 8);
+    let before = peak_memory(&server);
+    for (path, header, member) in DIALECTS {
+        let request = server.post(path).header(header, "numbers").header("content-encoding", "gzip");
+        expect_error(request.body(bomb.clone()).send().unwrap(), 413, member, "the body may have at most 1048576 bytes");
+    }
+    assert!(peak_memory(&server) - before < 32 * MIB, "the bodies were written out");
+    expect_service(&server);
+}
+
+/// Sends a body in chunks of a byte each and gives what comes back, which is nothing where the connection broke.
+fn send_bytewise(server: &Server, path: &str, header: &str, body: &str) -> String {
+    let mut stream = TcpStream::connect(server.address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut request = format!(
+        "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{header}: numbers\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
+    )
+    .into_bytes();
+    for byte in body.bytes() {
+        request.extend_from_slice(b"1\r\n");
+        request.push(byte);
+        request.extend_from_slice(b"\r\n");
+    }
+    request.extend_from_slice(b"0\r\n\r\n");
+    let mut writer = stream.try_clone().unwrap();
+    let sender = thread::spawn(move || {
+        // A server that refuses does not read on.
+        let _ = writer.write_all(&request);
+    });
+    let mut answer = String::new();
+    let _ = stream.read_to_string(&mut answer);
+    sender.join().unwrap();
+    answer
+}
+
+#[test]
+fn a_million_chunks_of_a_byte_are_one_body() {
+    let (_models, server) = start(&[]);
+    for (path, header, _) in DIALECTS {
+        let body = format!("{}{}", one_row(path, "1,2", 2), " ".repeat(1_000_000));
+        let answer = send_bytewise(&server, path, header, &body);
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{path}: {answer}");
+    }
+    expect_service(&server);
+}
+
+#[test]
+fn chunks_are_counted() {
+    let (_models, server) = start(&[("server.max_body_bytes", "65536")]);
+    for ((path, header, _), protocol) in DIALECTS.into_iter().zip(["v2", "v1", "invocations"]) {
+        let body = format!("{}{}", one_row(path, "1,2", 2), " ".repeat(200_000));
+        let answer = send_bytewise(&server, path, header, &body);
+        // The connection closes on what is still being sent, which can cost the sender the answer: the server's count tells.
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 413 "), "{path}: {answer}");
+        let series = format!("predictd_requests_total{{code=\"413\",model=\"numbers\",protocol=\"{protocol}\",version=\"\"}}");
+        until("the refusal is counted", || (server.metric(&series) == 1.0).then_some(()));
+    }
+    expect_service(&server);
+}
+
+#[test]
+fn bodies_may_be_as_large_as_the_limit() {
+    let (_models, server) = start(&[]);
+    for (path, header, member) in DIALECTS {
+        let count = (16 * MIB - 256) / 4;
+        let mut body = one_row(path, &vec!["0.5"; count].join(","), count);
+        assert!(body.len() <= 16 * MIB);
+        body.push_str(&" ".repeat(16 * MIB - body.len()));
+        let answer = server.post(path).header(header, "numbers").body(body).send().unwrap();
         assert_eq!(answer.status(), 200, "{path}");
-        for (bytes, encoding, status) in [(bomb.clone(), "gzip", 413), (b"no gzip".to_vec(), "gzip", 400), (Vec::new(), "lzma", 415)] {
-            let answer = send(bytes, encoding);
-            assert_eq!(answer.status(), status, "{path}");
-            let document: Value = answer.json().unwrap();
-            assert!(document[member].is_string(), "{path}: {document}");
-        }
+        let row = row(path, &answer.json().unwrap());
+        assert!(row.len() == count && row.iter().all(|value| *value == 0.5), "{path}: {} values", row.len());
+        // Announced, and refused before it is sent.
+        let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", 16 * MIB + 1);
+        let refused = server.raw(head.as_bytes());
+        assert!(
+            refused.starts_with("HTTP/1.1 413 ") && refused.contains(&format!("\"{member}\":\"the body may have at most")),
+            "{refused}"
+        );
     }
 }
 
-#[test]
-fn a_million_tiny_chunks_are_a_body_like_any_other() {
-    let (_models, server) = serve(&[]);
-    for (path, body, _) in dialects() {
-        let padding = " ".repeat(1_000_000 - body.to_string().len());
-        let mut stream = TcpStream::connect(server.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let mut reader = stream.try_clone().unwrap();
-        let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n");
-        let mut sent = head.into_bytes();
-        for byte in format!("{body}{padding}").bytes() {
-            sent.extend_from_slice(&[b'1', b'\r', b'\n', byte, b'\r', b'\n']);
-        }
-        sent.extend_from_slice(b"0\r\n\r\n");
-        let writer = std::thread::spawn(move || {
-            // A server that has read enough may close; what it answered says why.
-            let _ = stream.write_all(&sent);
-        });
-        let mut answer = String::new();
-        let _ = reader.read_to_string(&mut answer);
-        writer.join().unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200 "), "{path}: {}", answer.lines().next().unwrap_or_default());
-    }
+fn slow(settings: &[(&str, &str)]) -> (TempDir, Server) {
+    let models = models(&[]);
+    graph(models.path(), "slow", 1, "slow", None);
+    let server = Server::start(models.path(), settings);
+    (models, server)
 }
 
 #[test]
-fn very_large_bodies_are_answered() {
-    let (_models, server) = serve(&[]);
-    let number = "0.123456789,".repeat(1_300_000);
-    let body = format!(
-        "{{\"inputs\": [{{\"name\": \"x\", \"shape\": [325000, 4], \"datatype\": \"FP32\", \"data\": [{}]}}]}}",
-        &number[..number.len() - 1]
-    );
-    let outputs = "\"outputs\": [{\"name\": \"label\"}]}";
-    let answer = server.post("/v2/models/iris/infer").body(format!("{}, {outputs}", &body[..body.len() - 1])).send().unwrap();
-    assert_eq!(answer.status(), 200);
-    let document: Value = answer.json().unwrap();
-    assert_eq!(document["outputs"][0]["shape"], json!([325_000]));
-    let refused = server.post("/v2/models/iris/infer").body(" ".repeat((16 << 20) + 1)).send().unwrap();
-    assert_eq!(refused.status(), 413);
-    assert!(refused.json::<Value>().unwrap()["error"].is_string());
+fn a_deadline_in_the_request_is_kept() {
+    let (_models, server) = slow(&[]);
+    let body = |parameters: Value| {
+        let input = json!({"name": "rounds", "shape": [1], "datatype": "INT64", "data": [10_000_000]});
+        json!({"inputs": [input], "parameters": parameters})
+    };
+    let late = server.predict("/v2/models/slow/infer", &body(json!({"timeout": 50_000})));
+    expect_error(late, 504, "error", "deadline");
+    // The same request, inside of other dialects' inputs.
+    expect_error(server.predict("/v1/models/slow:predict", &body(json!({"timeout": 50_000}))), 504, "error", "deadline");
+    expect_error(server.predict("/invocations", &body(json!({"timeout": 50_000}))), 504, "message", "deadline");
 }
 
 #[test]
-fn a_passed_deadline_is_told_in_the_dialects_form() {
-    let (_models, server) = serve(&[]);
-    let rounds = |timeout: u64| json!({"inputs": [{"name": "rounds", "shape": [1], "datatype": "INT64", "data": [20_000]}], "parameters": {"timeout": timeout}});
-    let answer = server.predict("/v2/models/slow/infer", &rounds(50_000));
-    assert_eq!((answer.status().as_u16(), answer.headers().get("retry-after")), (504, None));
-    assert_eq!(answer.json::<Value>().unwrap(), json!({"error": "the answer was not ready by the deadline"}));
-    for (path, body, member) in [
-        ("/v1/models/slow:predict", json!({"inputs": {"rounds": [20_000]}}), "error"),
-        ("/invocations", json!({"inputs": {"rounds": [20_000]}}), "message"),
-    ] {
-        let request = server.post(path).header("x-request-timeout-ms", "50").header("x-amzn-sagemaker-target-model", "slow");
-        let answer = request.body(body.to_string()).send().unwrap();
-        assert_eq!(answer.status(), 504, "{path}");
-        assert!(answer.json::<Value>().unwrap()[member].is_string(), "{path}");
-    }
-    assert_eq!(server.metric("predictd_requests_total{code=\"504\",model=\"slow\",protocol=\"v2\",version=\"1\"}"), 1.0);
-    assert_eq!(server.metric("predictd_requests_total{code=\"504\",model=\"slow\",protocol=\"v1\",version=\"1\"}"), 1.0);
+fn the_servers_deadline_is_kept_in_every_dialect() {
+    let (_models, server) = slow(&[("server.request_timeout_ms", "300")]);
+    let rows = json!({"instances": [10_000_000]});
+    expect_error(server.predict("/v1/models/slow:predict", &rows), 504, "error", "deadline");
+    expect_error(server.predict("/invocations", &rows), 504, "message", "deadline");
+    let input = json!({"name": "rounds", "shape": [1], "datatype": "INT64", "data": [10_000_000]});
+    // A later deadline of the request's own changes nothing.
+    let body = json!({"inputs": [input], "parameters": {"timeout": 60_000_000}});
+    expect_error(server.predict("/v2/models/slow/infer", &body), 504, "error", "deadline");
 }
 
 #[test]
-fn every_request_is_counted_under_its_protocol() {
-    let (_models, server) = serve(&[]);
-    for (path, body, _) in dialects() {
-        assert_eq!(server.predict(path, &body).status(), 200, "{path}");
-        assert!([400, 422].contains(&server.predict(path, &json!({"instances": [{"x": "y"}], "inputs": []})).status().as_u16()), "{path}");
+fn an_overloaded_server_says_when_to_come_back() {
+    let (_models, server) = start(&[("server.max_inflight", "1")]);
+    let (path, ..) = DIALECTS[0];
+    let body = one_row(path, "1,2", 2);
+    let mut held = TcpStream::connect(server.address).unwrap();
+    held.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(
+        held,
+        "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    )
+    .unwrap();
+    until("the request without its body is in flight", || {
+        let answer = server.post(path).body(body.clone()).send().unwrap();
+        (answer.status() == 503).then_some(())
+    });
+    for (path, header, member) in DIALECTS {
+        let refused = server.post(path).header(header, "numbers").body(one_row(path, "1,2", 2)).send().unwrap();
+        expect_error(refused, 503, member, "try again later");
     }
-    let text = server.get("/metrics").text().unwrap();
-    for (model, protocol) in [("churn", "predict"), ("iris", "v2"), ("iris", "v1"), ("churn", "invocations")] {
-        let answered = text.lines().any(|line| {
-            line.starts_with("predictd_requests_total{code=\"200\"")
-                && line.contains(&format!("model=\"{model}\",protocol=\"{protocol}\""))
-                && line.ends_with(" 1")
-        });
-        assert!(answered, "{protocol}: {text}");
-    }
+    held.write_all(body.as_bytes()).unwrap();
+    let mut answer = String::new();
+    held.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    expect_service(&server);
+}
+
+#[test]
+fn vertex_ai_names_the_routes() {
+    let models = models(&[]);
+    graph(models.path(), "iris", 3, "iris", None);
+    let server = Server::start_in(models.path(), &[], |command| {
+        command.env("AIP_HEALTH_ROUTE", "/alive").env("AIP_PREDICT_ROUTE", "/v1/endpoints/1/deployedModels/2:predict");
+    });
+    assert_eq!(server.get("/alive").status(), 200);
+    let rows = json!({"instances": [[5.1, 3.5, 1.4, 0.2], [6.2, 2.9, 4.3, 1.3]]});
+    let answer: Value = server.predict("/v1/endpoints/1/deployedModels/2:predict", &rows).json().unwrap();
+    assert_eq!((&answer["predictions"][0]["label"], &answer["predictions"][1]["label"]), (&json!(0), &json!(1)), "{answer}");
+    expect_error(server.predict("/v1/endpoints/1/deployedModels/2:predict", &json!({"instances": []})), 400, "error", "no row");
 }

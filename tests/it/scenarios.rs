@@ -29,9 +29,11 @@ const PACKAGES: [(&str, &str); 6] = [
 const HEADER_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
 
 /// Graphs without a manifest, beside the packages: name, version, file, configuration.
-const GRAPHS: [(&str, u64, &str, Option<&str>); 20] = [
+const GRAPHS: [(&str, u64, &str, Option<&str>); 22] = [
     ("iris", 3, "iris", Some("max_batch_size: 8\ndynamic_batching { }\noutput { name: \"prob\" label_filename: \"labels.txt\" }\n")),
     ("add_sub", 1, "add_sub", None),
+    // Asked by one scenario only, which counts.
+    ("counted", 1, "identity_int16", None),
     ("scalar", 1, "scalar", None),
     ("no_input", 1, "no_input", None),
     ("fixed_batch", 1, "fixed_batch", None),
@@ -48,6 +50,7 @@ const GRAPHS: [(&str, u64, &str, Option<&str>); 20] = [
     ("identity_int32", 1, "identity_int32", None),
     ("identity_int64", 1, "identity_int64", None),
     ("identity_uint8", 1, "identity_uint8", None),
+    ("identity_uint16", 1, "identity_uint16", None),
     ("identity_uint32", 1, "identity_uint32", None),
     ("identity_uint64", 1, "identity_uint64", None),
 ];

@@ -26,15 +26,20 @@ pub fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
     }
     let refuse = || Err((ErrorCode::UnsupportedMediaType, "send content-type: application/json".to_owned()));
     let Ok(text) = value.to_str() else { return refuse() };
-    let mut parts = text.split(';').map(str::trim);
-    let media_type = parts.next().unwrap_or_default().to_ascii_lowercase();
+    let media_type = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let is_json = media_type == "application/json" || (media_type.starts_with("application/") && media_type.ends_with("+json"));
-    let charset_fits =
-        parts.filter_map(|part| part.split_once('=')).filter(|(name, _)| name.eq_ignore_ascii_case("charset")).all(|(_, charset)| {
-            let charset = charset.trim_matches('"');
-            charset.eq_ignore_ascii_case("utf-8") || charset.eq_ignore_ascii_case("us-ascii")
-        });
-    if is_json && charset_fits { Ok(()) } else { refuse() }
+    if is_json && check_charset(headers).is_ok() { Ok(()) } else { refuse() }
+}
+
+/// Texts are read in UTF-8, whatever they are.
+pub fn check_charset(headers: &HeaderMap) -> Result<(), Refusal> {
+    let text = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let parameters = text.split(';').skip(1).filter_map(|part| part.trim().split_once('='));
+    let fits = parameters.filter(|(name, _)| name.eq_ignore_ascii_case("charset")).all(|(_, charset)| {
+        let charset = charset.trim_matches('"');
+        charset.eq_ignore_ascii_case("utf-8") || charset.eq_ignore_ascii_case("us-ascii")
+    });
+    if fits { Ok(()) } else { Err((ErrorCode::UnsupportedMediaType, "send UTF-8".to_owned())) }
 }
 
 /// JSON under whatever name the clients of other protocols send it, that of a form included: a bare `curl -d` says so.

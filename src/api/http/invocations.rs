@@ -63,6 +63,9 @@ enum Format {
     JsonLines,
 }
 
+/// All routes of the dialect.
+pub const PATHS: [&str; 5] = ["/ping", "/health", "/version", "/execution-parameters", "/invocations"];
+
 pub fn routes() -> Router<Arc<Api>> {
     Router::new()
         .route("/ping", get(ping))
@@ -150,10 +153,10 @@ impl Dialect for Invocations {
 
     fn check(self, headers: &HeaderMap) -> Result<(), Refusal> {
         match format_of(&media_type(headers).0) {
-            Some(Format::Csv | Format::JsonLines) => Ok(()),
-            _ => body::check_content_type(headers)
-                .map_err(|(code, _)| (code, "send application/json, text/csv or application/jsonlines, in UTF-8".to_owned())),
+            Some(Format::Csv | Format::JsonLines) => body::check_charset(headers),
+            _ => body::check_content_type(headers),
         }
+        .map_err(|(code, _)| (code, "send application/json, text/csv or application/jsonlines, in UTF-8".to_owned()))
     }
 
     fn decode(self, headers: &HeaderMap, body: Bytes) -> Result<Call<Wish>, Refusal> {

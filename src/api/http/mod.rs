@@ -170,7 +170,7 @@ fn refuse_path(api: &Api, request: &Request, code: ErrorCode, detail: &str, cont
     if path == "/v1" || path.starts_with("/v1/") {
         return refuse_unrouted(api, v1::V1, code, detail, context);
     }
-    if ["/invocations", "/ping", "/health", "/version", "/execution-parameters"].contains(&path) {
+    if invocations::PATHS.contains(&path) {
         return refuse_unrouted(api, invocations::Invocations, code, detail, context);
     }
     refuse_unrouted(api, predict::Predict, code, detail, context)

@@ -9,7 +9,7 @@ use axum::{
     routing::get,
 };
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue, header};
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -79,6 +79,11 @@ fn split_verb(text: &str) -> (&str, &str) {
     text.rsplit_once(':').unwrap_or((text, ""))
 }
 
+/// Neither names nor versions have a colon.
+fn has_verb(text: &str) -> bool {
+    text.contains(':')
+}
+
 async fn model(State(api): State<Arc<Api>>, path: OnePart, request: Request) -> Response {
     let part = one(path);
     let (name, verb) = split_verb(&part);
@@ -109,7 +114,11 @@ async fn act(api: &Arc<Api>, verb: &str, target: Target<'_>, request: Request) -
     let refusal = match verb {
         "predict" => return exchange(api, V1, target, request).await,
         "classify" | "regress" | "explain" => (ErrorCode::Unsupported, format!(":{verb} is not offered; :predict is")),
-        "" => (ErrorCode::MethodNotAllowed, "POST needs a verb behind the name: NAME:predict".to_owned()),
+        // A path that is no text has no name either.
+        "" if target.model.is_some_and(|name| !name.is_empty()) => {
+            let refusal = (ErrorCode::MethodNotAllowed, "POST needs a verb behind the name: NAME:predict".to_owned());
+            return refuse_method(api, &request, refusal, "GET,HEAD");
+        }
         _ => (ErrorCode::NotFound, format!("there is no verb \"{verb}\"; known is predict")),
     };
     refuse(api, &request, refusal)
@@ -185,19 +194,25 @@ async fn list(State(api): State<Arc<Api>>, request: Request) -> Response {
 
 async fn status_of_model(State(api): State<Arc<Api>>, path: OnePart, request: Request) -> Response {
     let name = one(path);
-    if name.contains(':') {
-        return refuse(&api, &request, (ErrorCode::MethodNotAllowed, "a verb behind the name needs POST".to_owned()));
+    if has_verb(&name) {
+        return refuse_get(&api, &request);
     }
     status(&api, &request, Target { model: Some(&name), version: None }, true)
 }
 
 async fn status_of_version(State(api): State<Arc<Api>>, path: TwoParts, request: Request) -> Response {
     let (name, version) = two(path);
+    if has_verb(&version) {
+        return refuse_get(&api, &request);
+    }
     status(&api, &request, Target { model: Some(&name), version: Some(&version) }, false)
 }
 
 async fn status_of_label(State(api): State<Arc<Api>>, path: TwoParts, request: Request) -> Response {
     let (name, label) = two(path);
+    if has_verb(&label) {
+        return refuse_get(&api, &request);
+    }
     match check_label(&label) {
         Ok(()) => status(&api, &request, Target { model: Some(&name), version: None }, false),
         Err(refusal) => refuse(&api, &request, refusal),
@@ -299,6 +314,18 @@ fn tensor_info(spec: &TensorSpec) -> Value {
 
 fn refuse(api: &Api, request: &Request, (code, detail): Refusal) -> Response {
     refuse_unrouted(api, V1, code, &detail, &Context::new(request.headers()))
+}
+
+/// `GET` of what only `POST` answers.
+fn refuse_get(api: &Api, request: &Request) -> Response {
+    let detail = format!("{} does not answer {}", request.uri().path(), request.method());
+    refuse_method(api, request, (ErrorCode::MethodNotAllowed, detail), "POST")
+}
+
+fn refuse_method(api: &Api, request: &Request, refusal: Refusal, allowed: &'static str) -> Response {
+    let mut response = refuse(api, request, refusal);
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+    response
 }
 
 fn respond(request: &Request, document: &Value) -> Response {
