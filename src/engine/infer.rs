@@ -145,6 +145,8 @@ fn make_session(runtime: &Runtime, path: &Path, intra_op_threads: usize) -> Resu
 
 fn load_error(path: &Path, detail: String) -> EngineError {
     let file = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    // Callers of the model may read it: where the server keeps its files is not theirs to know.
+    let detail = detail.replace(path.to_string_lossy().as_ref(), &file);
     EngineError::Load { file, detail }
 }
 

@@ -175,6 +175,11 @@ fn a_hostile_graph_is_refused_and_the_others_serve_on() {
     fs_err::write(models.path().join("text/1/model.onnx"), "no graph").unwrap();
     let server = Server::begin(models.path(), &[("models.gate_timeout_ms", "1500"), ("models.required", "iris")]);
     server.ready();
+    let told = until("text", || {
+        let answer = server.predict("/v2/models/text/infer", &json!({"inputs": []})).text().unwrap();
+        answer.contains("is refused").then_some(answer)
+    });
+    assert!(told.contains("Load model from model.onnx failed") && !told.contains(models.path().to_str().unwrap()), "{told}");
     for hostile in ["nested_functions", "external_escape", "text"] {
         until(hostile, || (server.get_json(&format!("/models/{hostile}"))["versions"][0]["state"] == "refused").then_some(()));
     }
