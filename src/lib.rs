@@ -82,5 +82,6 @@ pub mod metrics;
 pub mod package;
 pub mod predict;
 pub mod registry;
+pub mod rollout;
 pub mod telemetry;
 pub mod tensor;

@@ -11,7 +11,7 @@
 use std::path::{Path, PathBuf};
 
 /// (module, what it may import of ours). `predict` sees `package` and `tensor` through what `registry` holds.
-const LAYERS: [(&str, &[&str]); 14] = [
+const LAYERS: [(&str, &[&str]); 15] = [
     ("id", &[]),
     ("error", &[]),
     ("clock", &[]),
@@ -19,6 +19,7 @@ const LAYERS: [(&str, &[&str]); 14] = [
     ("metrics", &["clock", "error"]),
     ("tensor", &[]),
     ("package", &["id", "tensor"]),
+    ("rollout", &["id", "clock", "journal", "package"]),
     ("engine", &["metrics", "tensor", "package"]),
     ("registry", &["id", "clock", "config", "metrics", "tensor", "package", "engine"]),
     ("predict", &["id", "error", "metrics", "tensor", "package", "engine", "registry"]),

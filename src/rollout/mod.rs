@@ -1,0 +1,4 @@
+//! Rollouts by risk: what a plan says, which arm a request goes to, what the arms did, and what follows from that. Pure: nothing
+//! here waits, reads or writes.
+
+pub mod evidence;
