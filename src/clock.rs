@@ -15,6 +15,17 @@ pub fn now_ms() -> u64 {
     since_epoch().as_millis() as u64
 }
 
+/// A moment in milliseconds since the epoch, as RFC 3339 in UTC: `2026-11-23T20:00:00.125Z`.
+pub fn rfc3339_of_ms(ms: u64) -> String {
+    let timestamp = i64::try_from(ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    timestamp.map(|timestamp| format!("{timestamp:.3}")).unwrap_or_default()
+}
+
+/// The milliseconds since the epoch that an RFC 3339 text stands for.
+pub fn ms_of_rfc3339(text: &str) -> Option<u64> {
+    u64::try_from(text.parse::<jiff::Timestamp>().ok()?.as_millisecond()).ok()
+}
+
 /// Whether something that bears a time of the file system's happened within `span` before now, or in the future.
 pub fn is_recent(time: SystemTime, span: Duration) -> bool {
     time.duration_since(UNIX_EPOCH).is_ok_and(|time| time + span > since_epoch())
@@ -31,7 +42,15 @@ fn since_epoch() -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use crate::clock::now_rfc3339;
+    use crate::clock::{ms_of_rfc3339, now_ms, now_rfc3339, rfc3339_of_ms};
+
+    #[test]
+    fn milliseconds_survive_being_written() {
+        assert_eq!(rfc3339_of_ms(1_500), "1970-01-01T00:00:01.500Z");
+        let now = now_ms();
+        assert_eq!(ms_of_rfc3339(&rfc3339_of_ms(now)), Some(now));
+        assert_eq!(ms_of_rfc3339("yesterday"), None);
+    }
 
     #[test]
     fn a_given_epoch_is_printed_in_utc() {

@@ -78,6 +78,7 @@ pub mod config;
 pub mod engine;
 pub mod error;
 pub mod id;
+pub mod journal;
 pub mod metrics;
 pub mod package;
 pub mod predict;

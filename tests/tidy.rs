@@ -11,7 +11,7 @@
 use std::path::{Path, PathBuf};
 
 /// (module, what it may import of ours). `predict` sees `package` and `tensor` through what `registry` holds.
-const LAYERS: [(&str, &[&str]); 15] = [
+const LAYERS: [(&str, &[&str]); 16] = [
     ("id", &[]),
     ("error", &[]),
     ("clock", &[]),
@@ -19,6 +19,7 @@ const LAYERS: [(&str, &[&str]); 15] = [
     ("metrics", &["clock", "error"]),
     ("tensor", &[]),
     ("package", &["id", "tensor"]),
+    ("journal", &["id", "clock", "package"]),
     ("rollout", &["id", "clock", "journal", "package"]),
     ("engine", &["metrics", "tensor", "package"]),
     ("registry", &["id", "clock", "config", "metrics", "tensor", "package", "engine"]),
@@ -30,7 +31,7 @@ const LAYERS: [(&str, &[&str]); 15] = [
 ];
 
 /// (library, where it may be named).
-const DOORS: [(&str, &[&str]); 20] = [
+const DOORS: [(&str, &[&str]); 21] = [
     ("csv", &["src/package/table.rs"]),
     ("ort", &["src/engine/infer.rs"]),
     ("libloading", &["src/engine/infer.rs"]),
@@ -44,6 +45,7 @@ const DOORS: [(&str, &[&str]); 20] = [
     ("tonic_health", &["src/api/grpc/"]),
     ("tonic_prost", &["src/api/grpc/"]),
     ("tonic_reflection", &["src/api/grpc/"]),
+    ("object_store", &["src/journal/store.rs"]),
     ("sha2", &["src/package/digest.rs"]),
     ("clap", &["src/cli/"]),
     ("anyhow", &["src/cli/", "src/app.rs", "src/main.rs"]),

@@ -1,0 +1,193 @@
+//! Journal: what was decided, by whom and why, in an order that cannot be altered unseen.
+//!
+//! `journal/MODEL/00000042.json` under `state.url`, one entry a file, written with create-if-absent: of two writers of one number
+//! one wins, on one machine as on a shared bucket, and the other is told.
+
+pub mod chain;
+pub mod entry;
+pub mod store;
+
+use crate::{
+    clock, id,
+    journal::{
+        chain::{ChainError, Head},
+        entry::{Action, Entry, VersionRef},
+        store::{Store, StoreError},
+    },
+};
+
+/// A decision that is to be written.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    pub action: Action,
+    pub actor: String,
+    pub from: Option<VersionRef>,
+    pub to: Option<VersionRef>,
+    pub strategy: Option<String>,
+    pub reason: Option<String>,
+    pub evidence: Option<serde_json::Value>,
+    pub details: Option<serde_json::Value>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JournalError {
+    /// Somebody else decided something meanwhile: read on, and decide anew.
+    #[error("another decision came first")]
+    Lost,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+}
+
+/// The journal of all models.
+#[derive(Clone)]
+pub struct Journal {
+    store: Store,
+}
+
+fn path(model: &str, seq: u64) -> String {
+    format!("journal/{model}/{seq:08}.json")
+}
+
+impl Journal {
+    pub fn new(store: Store) -> Journal {
+        Journal { store }
+    }
+
+    /// Models that something was ever decided of.
+    pub fn models(&self) -> Result<Vec<String>, StoreError> {
+        self.store.list_directories("journal")
+    }
+
+    /// The text of one entry; `None`: it is not written yet.
+    pub fn text(&self, model: &str, seq: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        self.store.read(&path(model, seq))
+    }
+
+    /// The entry after `head`, if there is one by now; moves `head` on.
+    pub fn next(&self, model: &str, head: &mut Head) -> Result<Option<Entry>, JournalError> {
+        match self.text(model, head.seq + 1)? {
+            Some(text) => Ok(Some(chain::open(&text, model, head)?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Entries that lie beyond a gap, by their numbers: somebody took one away.
+    pub fn beyond_gap(&self, model: &str, head: &Head) -> Result<Vec<String>, StoreError> {
+        let last = format!("{:08}.json", head.seq);
+        Ok(self.store.list(&format!("journal/{model}"))?.into_iter().filter(|name| *name > last).collect())
+    }
+
+    /// Writes the entry that follows `head`; moves `head` on. Returns once it is on the disk.
+    pub fn append(&self, model: &str, head: &mut Head, draft: Draft) -> Result<Entry, JournalError> {
+        let Draft { action, actor, from, to, strategy, reason, evidence, details } = draft;
+        let mut entry = Entry {
+            id: id::PredictionId::new().to_string(),
+            seq: 0,
+            at: clock::rfc3339_of_ms(clock::now_ms()),
+            actor,
+            action,
+            model: model.to_owned(),
+            from,
+            to,
+            strategy,
+            reason,
+            evidence,
+            details,
+            previous_sha256: String::new(),
+            sha256: String::new(),
+        };
+        let failed = |detail: String| StoreError::Failed { doing: "written", detail };
+        let text = chain::seal(&mut entry, head).map_err(|error| failed(error.to_string()))?;
+        let written = self.store.create(&path(model, entry.seq), text);
+        let seen = self.text(model, entry.seq);
+        match (written, seen) {
+            // What is read back decides: an answer can get lost, and a failure can come after the writing.
+            (_, Ok(Some(text))) => {
+                let mut next = head.clone();
+                let there = chain::open(&text, model, &mut next)?;
+                if there.id != entry.id {
+                    return Err(JournalError::Lost);
+                }
+                *head = next;
+                Ok(there)
+            }
+            (Err(error), _) | (Ok(()), Err(error)) => Err(error.into()),
+            (Ok(()), Ok(None)) => Err(failed("the entry is not there after it was written".to_owned()).into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Barrier};
+
+    use crate::journal::{Draft, Journal, JournalError, chain::Head, entry::Action, store::Store};
+
+    fn journal() -> (tempfile::TempDir, Journal) {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::local(directory.path().join("state")).unwrap();
+        (directory, Journal::new(store))
+    }
+
+    fn draft(actor: &str) -> Draft {
+        Draft {
+            action: Action::Adopt,
+            actor: actor.to_owned(),
+            from: None,
+            to: None,
+            strategy: None,
+            reason: None,
+            evidence: None,
+            details: None,
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_in_order() {
+        let (_directory, journal) = journal();
+        let mut head = Head::default();
+        for actor in ["a", "b", "c"] {
+            journal.append("churn", &mut head, draft(actor)).unwrap();
+        }
+        assert_eq!(journal.models().unwrap(), ["churn"]);
+        let mut reader = Head::default();
+        let mut actors = Vec::new();
+        while let Some(entry) = journal.next("churn", &mut reader).unwrap() {
+            actors.push(entry.actor);
+        }
+        assert_eq!(actors, ["a", "b", "c"]);
+        assert_eq!(reader, head);
+    }
+
+    #[test]
+    fn of_many_writers_of_one_number_one_wins() {
+        let (_directory, journal) = journal();
+        let barrier = Arc::new(Barrier::new(8));
+        let writers = (0..8).map(|index| {
+            let (journal, barrier) = (journal.clone(), Arc::clone(&barrier));
+            std::thread::spawn(move || {
+                barrier.wait();
+                journal.append("churn", &mut Head::default(), draft(&index.to_string()))
+            })
+        });
+        let outcomes: Vec<_> = writers.collect::<Vec<_>>().into_iter().map(|writer| writer.join().unwrap()).collect();
+        assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);
+        assert!(outcomes.iter().flat_map(|outcome| outcome.as_ref().err()).all(|error| *error == JournalError::Lost));
+    }
+
+    #[test]
+    fn an_entry_that_was_taken_away_is_noticed() {
+        let (directory, journal) = journal();
+        let mut head = Head::default();
+        for actor in ["a", "b", "c"] {
+            journal.append("churn", &mut head, draft(actor)).unwrap();
+        }
+        fs_err::remove_file(directory.path().join("state/journal/churn/00000002.json")).unwrap();
+        let mut reader = Head::default();
+        while journal.next("churn", &mut reader).unwrap().is_some() {}
+        assert_eq!(reader.seq, 1);
+        assert_eq!(journal.beyond_gap("churn", &reader).unwrap(), ["00000003.json"]);
+    }
+}

@@ -1,0 +1,98 @@
+//! Store: where entries and evidence lie. Create-if-absent is all that it asks of the place.
+
+use std::{path::PathBuf, sync::Arc};
+
+use object_store::{Error, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, local::LocalFileSystem, path::Path};
+use tokio::runtime::Runtime;
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// Somebody else wrote it first.
+    #[error("{0} exists already")]
+    Exists(String),
+    #[error("the state can't be {doing}: {detail}")]
+    Failed { doing: &'static str, detail: String },
+}
+
+/// A store with calls that wait; not to be called on a network thread.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    objects: Box<dyn ObjectStore>,
+    runtime: Runtime,
+}
+
+impl Store {
+    /// A directory of this machine, or one that several machines mount; what is written is on the disk when the call returns.
+    pub fn local(directory: PathBuf) -> Result<Store, StoreError> {
+        let failed = |detail: String| StoreError::Failed { doing: "opened", detail };
+        fs_err::create_dir_all(&directory).map_err(|error| failed(error.to_string()))?;
+        let objects = LocalFileSystem::new_with_prefix(&directory).map_err(|error| failed(error.to_string()))?.with_fsync(true);
+        Store::of(Box::new(objects)).map_err(|error| failed(error.to_string()))
+    }
+
+    fn of(objects: Box<dyn ObjectStore>) -> std::io::Result<Store> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        Ok(Store { inner: Arc::new(Inner { objects, runtime }) })
+    }
+
+    /// Writes what must not exist yet.
+    pub fn create(&self, path: &str, text: Vec<u8>) -> Result<(), StoreError> {
+        self.put(path, text, PutMode::Create)
+    }
+
+    /// Writes, whole or not at all, whatever was there.
+    pub fn replace(&self, path: &str, text: Vec<u8>) -> Result<(), StoreError> {
+        self.put(path, text, PutMode::Overwrite)
+    }
+
+    fn put(&self, path: &str, text: Vec<u8>, mode: PutMode) -> Result<(), StoreError> {
+        let options = PutOptions { mode, ..PutOptions::default() };
+        let location = Path::from(path);
+        let put = self.inner.objects.put_opts(&location, PutPayload::from(text), options);
+        match self.inner.runtime.block_on(put) {
+            Ok(_) => Ok(()),
+            Err(Error::AlreadyExists { .. }) => Err(StoreError::Exists(path.to_owned())),
+            Err(error) => Err(StoreError::Failed { doing: "written", detail: error.to_string() }),
+        }
+    }
+
+    /// `None`: there is no such object.
+    pub fn read(&self, path: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let location = Path::from(path);
+        let get = async { self.inner.objects.get(&location).await?.bytes().await };
+        match self.inner.runtime.block_on(get) {
+            Ok(bytes) => Ok(Some(bytes.to_vec())),
+            Err(Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(StoreError::Failed { doing: "read", detail: error.to_string() }),
+        }
+    }
+
+    /// The names of the objects right below `directory`, sorted.
+    pub fn list(&self, directory: &str) -> Result<Vec<String>, StoreError> {
+        self.names(directory, false)
+    }
+
+    /// The names of the directories right below `directory`, sorted.
+    pub fn list_directories(&self, directory: &str) -> Result<Vec<String>, StoreError> {
+        self.names(directory, true)
+    }
+
+    fn names(&self, directory: &str, directories: bool) -> Result<Vec<String>, StoreError> {
+        let location = Path::from(directory);
+        let listing = self.inner.runtime.block_on(self.inner.objects.list_with_delimiter(Some(&location)));
+        let listing = match listing {
+            Ok(listing) => listing,
+            Err(Error::NotFound { .. }) => return Ok(Vec::new()),
+            Err(error) => return Err(StoreError::Failed { doing: "listed", detail: error.to_string() }),
+        };
+        let objects = listing.objects.into_iter().map(|object| object.location);
+        let paths: Vec<Path> = if directories { listing.common_prefixes } else { objects.collect() };
+        let mut names: Vec<String> = paths.iter().filter_map(Path::filename).map(str::to_owned).collect();
+        names.sort();
+        Ok(names)
+    }
+}
