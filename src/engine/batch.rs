@@ -346,7 +346,7 @@ impl Worker {
         };
         let ran = started.elapsed();
         let Ok(outcome) = outcome else {
-            jobs.into_iter().for_each(|job| job.answer(Err(EngineError::DeadlineExceeded)));
+            self.lose(jobs, EngineError::DeadlineExceeded);
             return Fate::Abandoned;
         };
         if outcome.is_ok() {
@@ -375,12 +375,22 @@ impl Worker {
                     }
                 }
             }
-            Err(error) => {
-                let error = if error == EngineError::Terminated { EngineError::DeadlineExceeded } else { error };
+            Err(error @ EngineError::Run { .. }) => {
                 jobs.into_iter().for_each(|job| job.answer(Err(error.clone())));
                 Fate::GoOn
             }
+            Err(error) => {
+                self.lose(jobs, if error == EngineError::Terminated { EngineError::DeadlineExceeded } else { error });
+                Fate::GoOn
+            }
         }
+    }
+
+    /// A run that was stopped or panicked gave nothing to any of its jobs.
+    fn lose(&self, jobs: Vec<Job>, error: EngineError) {
+        self.shared.metrics.runs.observe_failed(jobs.iter().map(|job| job.rows).sum());
+        let error = if jobs.len() > 1 { EngineError::Shared(Box::new(error)) } else { error };
+        jobs.into_iter().for_each(|job| job.answer(Err(error.clone())));
     }
 
     /// One run under the supervisor's eyes; `Err(())` when the worker was given up meanwhile.

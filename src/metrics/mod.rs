@@ -1,5 +1,6 @@
 //! Every Prometheus series as a typed handle, declared once with unit and help and handed down.
 
+pub mod runs;
 pub mod statistics;
 
 use std::{
@@ -16,7 +17,10 @@ use prometheus::{
 use crate::{
     clock,
     error::ErrorCode,
-    metrics::statistics::{RequestTimes, Statistics},
+    metrics::{
+        runs::Runs,
+        statistics::{RequestTimes, Statistics},
+    },
 };
 
 /// From 100 us to 10 s.
@@ -155,6 +159,7 @@ struct RequestFamily {
 #[derive(Clone)]
 pub struct EngineMetrics {
     statistics: Arc<Statistics>,
+    pub runs: Arc<Runs>,
     pub queue_depth: IntGauge,
     batch_size: Histogram,
     compute: Counter,
@@ -168,6 +173,7 @@ impl EngineMetrics {
     /// Counts one run of `rows` rows that kept `cores` cores busy for `elapsed`.
     pub fn observe_run(&self, rows: usize, elapsed: Duration, cores: usize) {
         self.statistics.observe_run(rows, elapsed);
+        self.runs.observe(rows, elapsed);
         self.batch_size.observe(rows as f64);
         let core_seconds = elapsed.as_secs_f64() * cores as f64;
         self.compute.inc_by(core_seconds);
@@ -392,6 +398,7 @@ impl Metrics {
             statistics: Arc::clone(&statistics),
             engine: EngineMetrics {
                 statistics,
+                runs: Arc::default(),
                 worker_panics: self.worker_panics.clone(),
                 wedged_workers: self.wedged_workers.clone(),
                 dollars_per_core_second: self.dollars_per_core_second,
@@ -424,6 +431,7 @@ impl VersionMetrics {
             inflight: IntGauge::new("inflight", "not exposed")?,
             engine: EngineMetrics {
                 statistics: Arc::default(),
+                runs: Arc::default(),
                 queue_depth: IntGauge::new("queue_depth", "not exposed")?,
                 batch_size: histogram("batch_size")?,
                 compute: Counter::new("compute", "not exposed")?,

@@ -27,6 +27,26 @@ pub struct PostprocessError {
 pub struct PostprocessFault {
     pub field: String,
     pub detail: String,
+    /// The model answered a number that is none.
+    pub not_finite: bool,
+}
+
+/// What is wrong with one output.
+struct Wrong {
+    detail: String,
+    not_finite: bool,
+}
+
+impl From<String> for Wrong {
+    fn from(detail: String) -> Wrong {
+        Wrong { detail, not_finite: false }
+    }
+}
+
+impl From<&str> for Wrong {
+    fn from(detail: &str) -> Wrong {
+        Wrong::from(detail.to_owned())
+    }
 }
 
 #[derive(Debug)]
@@ -142,7 +162,8 @@ impl Postprocess {
     pub fn apply(&self, outputs: &Tensors, rows: usize) -> Result<Outputs, PostprocessFault> {
         let mut fields = Vec::with_capacity(self.fields.len());
         for field in &self.fields {
-            let column = field.apply(outputs, rows).map_err(|detail| PostprocessFault { field: field.name.clone(), detail })?;
+            let fault = |Wrong { detail, not_finite }| PostprocessFault { field: field.name.clone(), detail, not_finite };
+            let column = field.apply(outputs, rows).map_err(fault)?;
             fields.push((Arc::clone(&field.key), column));
         }
         Ok(Outputs { rows, fields })
@@ -235,10 +256,10 @@ impl Field {
         vec![spec(&self.name, datatype, &row)]
     }
 
-    fn apply(&self, outputs: &Tensors, rows: usize) -> Result<OutputColumn, String> {
+    fn apply(&self, outputs: &Tensors, rows: usize) -> Result<OutputColumn, Wrong> {
         let tensor = outputs.get(&self.from).ok_or("the model gave no such output")?;
         if !tensor.shape().is_empty() && tensor.rows() != rows || tensor.shape().is_empty() && rows != 1 {
-            return Err(format!("the model answered with the shape {:?} for {rows} rows", tensor.shape()));
+            return Err(format!("the model answered with the shape {:?} for {rows} rows", tensor.shape()).into());
         }
         let shape = row_shape(tensor);
         let mut values = match numbers(tensor.data()) {
@@ -247,7 +268,7 @@ impl Field {
                 return Ok(match tensor.data() {
                     Data::Bool(values) => OutputColumn::Bools { shape, values: values.clone() },
                     Data::Bytes(values) => OutputColumn::Texts { shape, values: values.clone() },
-                    _ => return Err("has a type that has no numbers".to_owned()),
+                    _ => return Err("has a type that has no numbers".into()),
                 });
             }
         };
@@ -256,16 +277,18 @@ impl Field {
         let width = shape.last().copied().unwrap_or(1);
         for step in &self.steps {
             match step {
-                Compiled::Argmax(labels) => return argmax(&values, &shape, labels.as_ref()),
+                Compiled::Argmax(labels) => return argmax(&values, &shape, labels.as_ref()).map_err(Wrong::from),
                 _ if shape.len() > 1
                     && !matches!(step, Compiled::Softmax | Compiled::Sigmoid | Compiled::Round(_) | Compiled::InverseScale { .. }) =>
                 {
-                    return Err(format!("the model gave {shape:?} a row, where one list of values is expected"));
+                    return Err(format!("the model gave {shape:?} a row, where one list of values is expected").into());
                 }
-                Compiled::Threshold { value, labels, index } => return threshold(&values, width, (*value, *index), labels.as_ref()),
-                Compiled::TopK { k, labels } => return top_k(&values, width, *k, labels),
+                Compiled::Threshold { value, labels, index } => {
+                    return threshold(&values, width, (*value, *index), labels.as_ref()).map_err(Wrong::from);
+                }
+                Compiled::TopK { k, labels } => return top_k(&values, width, *k, labels).map_err(Wrong::from),
                 Compiled::AsMap(keys) if keys.len() == width => return Ok(OutputColumn::Map { keys: Arc::clone(keys), values }),
-                Compiled::AsMap(keys) => return Err(format!("the model gave {width} values a row for {} labels", keys.len())),
+                Compiled::AsMap(keys) => return Err(format!("the model gave {width} values a row for {} labels", keys.len()).into()),
                 Compiled::Softmax => map_rows(&mut values, width, softmax),
                 Compiled::Sigmoid => map_each(&mut values, |x| 1.0 / (1.0 + (-x).exp())),
                 Compiled::Round(decimals) => map_each(&mut values, |x| round(x, *decimals)),
@@ -277,14 +300,15 @@ impl Field {
     }
 
     /// A number that JSON can't carry is an answer only where the schema says that null is one.
-    fn check_finite(&self, values: &Numbers) -> Result<(), String> {
+    fn check_finite(&self, values: &Numbers) -> Result<(), Wrong> {
         let bad = match values {
             _ if self.nullable => None,
             Numbers::F32(values) => values.iter().find(|x| !x.is_finite()).map(|x| f64::from(*x)),
             Numbers::F64(values) => values.iter().find(|x| !x.is_finite()).copied(),
             Numbers::Int(_) | Numbers::Uint(_) => None,
         };
-        bad.map_or(Ok(()), |bad| Err(format!("the model answered {bad}, which is no answer")))
+        let wrong = |bad| Wrong { detail: format!("the model answered {bad}, which is no answer"), not_finite: true };
+        bad.map_or(Ok(()), |bad| Err(wrong(bad)))
     }
 }
 

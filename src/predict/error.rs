@@ -12,12 +12,16 @@ pub enum PredictError {
     },
     /// The model failed, or answered what it must not.
     Inference(String),
+    /// The model answered a number that is none.
+    NotFinite(String),
     QueueFull,
     /// The version went away between routing and queueing.
     Closed,
     DeadlineExceeded,
     /// Something of our own broke.
     Broken,
+    /// So did a run that the request shared with others: one failure, whatever their number.
+    Shared(Box<PredictError>),
 }
 
 impl From<EngineError> for PredictError {
@@ -28,6 +32,7 @@ impl From<EngineError> for PredictError {
             EngineError::Closed => PredictError::Closed,
             EngineError::DeadlineExceeded | EngineError::Terminated => PredictError::DeadlineExceeded,
             EngineError::Broken { .. } => PredictError::Broken,
+            EngineError::Shared(error) => PredictError::Shared(Box::new(PredictError::from(*error))),
         }
     }
 }
@@ -44,7 +49,8 @@ impl PredictError {
             PredictError::Route(_) => ErrorCode::NotFound,
             PredictError::Malformed(_) => ErrorCode::Malformed,
             PredictError::Invalid { .. } => ErrorCode::Invalid,
-            PredictError::Inference(_) => ErrorCode::Inference,
+            PredictError::Inference(_) | PredictError::NotFinite(_) => ErrorCode::Inference,
+            PredictError::Shared(error) => error.code(),
             PredictError::QueueFull => ErrorCode::Overloaded,
             PredictError::DeadlineExceeded => ErrorCode::DeadlineExceeded,
             PredictError::Broken => ErrorCode::Internal,
@@ -69,7 +75,8 @@ impl PredictError {
                 (1, Some(fault)) => format!("{} {}", fault.pointer, fault.detail),
                 (count, _) => format!("{count} violations of the model's schema; see errors"),
             },
-            PredictError::Inference(_) => "the model failed on this request; the server's log says why, under the request id".to_owned(),
+            PredictError::Shared(error) => error.detail(),
+            PredictError::Inference(_) | PredictError::NotFinite(_) => "the model failed on this request; the server's log says why, under the request id".to_owned(),
             PredictError::QueueFull => "too many requests are waiting for this model; try again later".to_owned(),
             PredictError::Closed => "this version is being unloaded; try again".to_owned(),
             PredictError::DeadlineExceeded => "the answer was not ready by the deadline".to_owned(),
@@ -88,7 +95,8 @@ impl PredictError {
     /// What the log keeps beside the code: never a value of the caller's.
     pub fn log_detail(&self) -> &str {
         match self {
-            PredictError::Inference(detail) => detail,
+            PredictError::Inference(detail) | PredictError::NotFinite(detail) => detail,
+            PredictError::Shared(error) => error.log_detail(),
             PredictError::Route(RouteError::NotReady { reason }) => reason,
             _ => "",
         }

@@ -275,7 +275,10 @@ fn interpret(servable: &Servable, parts: Vec<(Tensors, usize)>) -> Result<Output
     let Contents::Package(packaged) = &servable.contents else { return Err(PredictError::Broken) };
     let mut all: Option<Outputs> = None;
     for (tensors, rows) in parts {
-        let outputs = packaged.transform.interpret(&tensors, rows).map_err(|fault| PredictError::Inference(fault.to_string()))?;
+        let outputs = packaged.transform.interpret(&tensors, rows).map_err(|fault| match fault.not_finite {
+            true => PredictError::NotFinite(fault.to_string()),
+            false => PredictError::Inference(fault.to_string()),
+        })?;
         match &mut all {
             None => all = Some(outputs),
             Some(all) => all.append(outputs),

@@ -1,0 +1,152 @@
+//! Traffic: which versions answer a model's requests, as its journal decided and as far as they are loaded.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    id::Version,
+    journal::entry::VersionRef,
+    package::binding::Binding,
+    registry::{Model, State, VersionStatus, rehearsal::Samples, servable::Servable},
+    rollout::{plan::Plan, split::KeyHash, tally::Tally},
+};
+
+/// What was decided of one model.
+#[derive(Clone, Default)]
+pub struct Decision {
+    pub stable: Option<VersionRef>,
+    /// Where a rollback leads.
+    pub previous: Option<VersionRef>,
+    /// Of every version that was ever decided on: what was decided on is the package with this digest, and no other.
+    pub digests: BTreeMap<String, String>,
+    pub step: Option<Arc<Step>>,
+    /// Kept loaded besides: somebody is about to decide on them.
+    pub wanted: Vec<Version>,
+}
+
+impl Decision {
+    /// Versions that must be loaded, whatever else is kept.
+    pub fn needed(&self) -> Vec<Version> {
+        let candidates = self.step.iter().flat_map(|step| &step.candidates);
+        let decided = self.stable.iter().chain(&self.previous).chain(candidates).filter_map(|named| Version::parse(&named.version));
+        decided.chain(self.wanted.iter().cloned()).collect()
+    }
+
+    /// Whether the package with this digest is what was decided on under this version.
+    pub fn admits(&self, version: &Version, digest: &str) -> bool {
+        self.digests.get(version.as_str()).is_none_or(|decided| decided == digest)
+    }
+}
+
+/// The step of a rollout that runs now, and what this process counts in it.
+pub struct Step {
+    /// The rollout's id: the salt of its assignment.
+    pub salt: String,
+    pub plan: Plan,
+    pub number: usize,
+    /// The entry that began it.
+    pub seq: u64,
+    pub candidates: Vec<VersionRef>,
+    /// The share of the units that each candidate answers.
+    pub weights: Vec<f64>,
+    /// The share of the requests that the candidates answer for comparison only.
+    pub shadow_share: f64,
+    pub tally: Tally,
+    /// How old the step was when this process learned of it.
+    pub age: Duration,
+    pub learned: Instant,
+}
+
+impl Step {
+    /// Seconds since the step began, anywhere.
+    pub fn seconds(&self, now: Instant) -> f64 {
+        (self.age + now.saturating_duration_since(self.learned)).as_secs_f64()
+    }
+}
+
+/// A step whose candidates are there.
+pub struct Traffic {
+    pub step: Arc<Step>,
+    /// In the order of the candidates; `None` where one is not loaded: its share is stable's, at once.
+    pub arms: Vec<Option<Arm>>,
+}
+
+/// A candidate that can answer what stable decoded.
+pub struct Arm {
+    pub servable: Arc<Servable>,
+    /// From stable's columns to its own; `None`: both are bare graphs that take the same tensors.
+    pub binding: Option<Binding>,
+}
+
+impl Traffic {
+    fn new(step: &Arc<Step>, stable: &Servable, versions: &BTreeMap<Version, VersionStatus>) -> Traffic {
+        let arm = |named: &VersionRef| Arm::new(stable, available(versions, named)?);
+        Traffic { step: Arc::clone(step), arms: step.candidates.iter().map(arm).collect() }
+    }
+
+    /// The candidate that answers, by its place; `None`: stable does.
+    pub fn assign(&self, hash: KeyHash) -> Option<(usize, &Arm)> {
+        let index = crate::rollout::split::arm(hash, &self.step.weights).checked_sub(1)?;
+        Some((index, self.arms.get(index)?.as_ref()?))
+    }
+
+    /// The candidates that are to answer for comparison.
+    pub fn shadows(&self, hash: KeyHash) -> impl Iterator<Item = (usize, &Arm)> {
+        let chosen = crate::rollout::split::is_shadowed(hash, self.step.shadow_share);
+        let arms = self.arms.iter().enumerate().filter(move |_| chosen);
+        arms.filter_map(|(index, arm)| Some((index, arm.as_ref()?)))
+    }
+}
+
+impl Arm {
+    /// `None`: it can't take what stable decodes. A rollout of such a version does not start; a file can still be lost.
+    pub fn new(stable: &Servable, candidate: &Arc<Servable>) -> Option<Arm> {
+        let binding = match (stable.package(), candidate.package()) {
+            (Some(old), Some(new)) => Some(Binding::new(&old.parts.input, &new.parts.input).ok()?),
+            (None, None) if stable.graph == candidate.graph => None,
+            _ => return None,
+        };
+        Some(Arm { servable: Arc::clone(candidate), binding })
+    }
+}
+
+/// The loaded version that was decided on, and not another under its name.
+pub fn available<'a>(versions: &'a BTreeMap<Version, VersionStatus>, named: &VersionRef) -> Option<&'a Arc<Servable>> {
+    match &versions.get(&Version::parse(&named.version)?)?.state {
+        State::Available(servable) if servable.digest() == named.digest => Some(servable),
+        _ => None,
+    }
+}
+
+impl Model {
+    /// Lets the decision take effect, as far as its versions are loaded.
+    pub fn follow(&mut self, decision: &Decision) {
+        let find = |named: &Option<VersionRef>| named.as_ref().filter(|_| !self.unloaded).and_then(|named| available(&self.versions, named));
+        let (stable, previous) = (find(&decision.stable).cloned(), find(&decision.previous).cloned());
+        let traffic = decision.step.as_ref().zip(stable.as_ref());
+        self.traffic = traffic.map(|(step, stable)| Arc::new(Traffic::new(step, stable, &self.versions)));
+        let samples = match (&self.samples, &stable) {
+            (Some(samples), Some(stable)) if samples.is_of(stable) => Some(Arc::clone(samples)),
+            (_, Some(stable)) if previous.is_some() => Some(Arc::new(Samples::new(stable))),
+            _ => None,
+        };
+        (self.stable, self.previous, self.samples) = (stable, previous, samples);
+        self.decided = decision.stable.clone();
+    }
+
+    /// What a loaded version is for, as `predictd_model_info` says it.
+    pub fn role(&self, servable: &Arc<Servable>) -> &'static str {
+        let is = |other: &Option<Arc<Servable>>| other.as_ref().is_some_and(|other| Arc::ptr_eq(other, servable));
+        let candidate = self.traffic.as_ref().filter(|traffic| traffic.arms.iter().flatten().any(|arm| Arc::ptr_eq(&arm.servable, servable)));
+        match candidate {
+            _ if is(&self.stable) => "stable",
+            Some(traffic) if traffic.step.shadow_share > 0.0 => "shadow",
+            Some(_) => "candidate",
+            None if is(&self.previous) => "previous",
+            None => "idle",
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! State: what a model's journal says, entry by entry. The fold is pure; every replica and every restart comes to the same.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    clock,
+    journal::entry::{Action, Entry, VersionRef},
+    rollout::plan::Plan,
+};
+
+/// What a `start` says beside its names.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StartDetails {
+    pub plan: Plan,
+    pub candidates: Vec<VersionRef>,
+    /// Rollback breaks callers who begin to use what is new; somebody said that this is known.
+    #[serde(default)]
+    pub forward_only: bool,
+    /// Differences that could not be shown to be harmless, and that somebody answers for.
+    #[serde(default)]
+    pub accepted: Vec<String>,
+    #[serde(default)]
+    pub thresholds: Thresholds,
+}
+
+/// What an `approve` or `advance` says: a step begins.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StepDetails {
+    pub step: usize,
+    #[serde(default)]
+    pub thresholds: Thresholds,
+}
+
+/// What a `pause` says: which guard could not decide, where the judge paused.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PauseDetails {
+    #[serde(default)]
+    pub guard: Option<String>,
+}
+
+/// Above these a run counts as slow, or dear. Frozen when a step begins, the same on every replica.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Thresholds {
+    /// Nanoseconds of an engine run, by bucket of rows.
+    pub time_ns: BTreeMap<u8, u64>,
+    /// Nanoseconds of cores in an engine run, by bucket of rows: what a run costs, less the price.
+    pub core_ns: BTreeMap<u8, u64>,
+}
+
+/// What a model's journal comes to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ModelState {
+    pub stable: Option<VersionRef>,
+    /// Stable versions of before, the latest last: the way back.
+    pub former: Vec<VersionRef>,
+    pub rollout: Option<RolloutState>,
+    /// The digest of every version that was ever decided on.
+    pub digests: BTreeMap<String, String>,
+    /// How the last decision about the stable version or a rollout came about.
+    pub last: Option<Decided>,
+    /// Transitions so far, by action and who caused them.
+    pub transitions: BTreeMap<(Action, Cause), u64>,
+}
+
+/// Who decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cause {
+    Operator,
+    Judge,
+    Configuration,
+}
+
+/// The actor of what the judge decides, and of what the configuration or the first start does.
+pub const JUDGE: &str = "judge";
+pub const CONFIGURATION: &str = "configuration";
+
+impl Cause {
+    pub fn of(actor: &str) -> Cause {
+        match actor {
+            JUDGE => Cause::Judge,
+            CONFIGURATION => Cause::Configuration,
+            _ => Cause::Operator,
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Cause::Operator => "operator",
+            Cause::Judge => "judge",
+            Cause::Configuration => "configuration",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Decided {
+    pub seq: u64,
+    pub at: String,
+    pub actor: String,
+    pub action: Action,
+    pub to: Option<VersionRef>,
+    pub reason: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct RolloutState {
+    /// The id of the entry that started it; also the salt of its assignment.
+    pub id: String,
+    pub starter: String,
+    pub plan: Plan,
+    pub candidates: Vec<VersionRef>,
+    pub phase: Phase,
+    pub step: usize,
+    /// The entry that began the step: what is collected since lies under this number.
+    pub step_seq: u64,
+    pub thresholds: Thresholds,
+    pub forward_only: bool,
+    pub accepted: Vec<String>,
+    /// Guards that could not decide, and whose case a person decided by resuming.
+    pub waived: BTreeSet<String>,
+    step_began_ms: u64,
+    /// Since when the plan's longest time runs: the start, or the last time that a person said to go on.
+    patience_began_ms: u64,
+    /// Time of this step spent in pauses that are over.
+    paused_ms: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// The plan asks for a second name.
+    AwaitsApproval,
+    Running,
+    Paused {
+        since_ms: u64,
+        by: String,
+        reason: String,
+        guard: Option<String>,
+    },
+}
+
+impl RolloutState {
+    /// Seconds that the step has run, pauses left out.
+    pub fn step_seconds(&self, now_ms: u64) -> f64 {
+        let until = if let Phase::Paused { since_ms, .. } = self.phase { since_ms } else { now_ms };
+        until.saturating_sub(self.step_began_ms).saturating_sub(self.paused_ms) as f64 / 1000.0
+    }
+
+    /// Seconds since the step began, as the windows of its evidence are counted.
+    pub fn step_age_seconds(&self, now_ms: u64) -> f64 {
+        now_ms.saturating_sub(self.step_began_ms) as f64 / 1000.0
+    }
+
+    /// Seconds that the plan's longest time has run.
+    pub fn patience_seconds(&self, now_ms: u64) -> f64 {
+        now_ms.saturating_sub(self.patience_began_ms) as f64 / 1000.0
+    }
+
+    fn begin_step(&mut self, details: StepDetails, seq: u64, at_ms: u64) {
+        self.phase = Phase::Running;
+        self.step = details.step;
+        self.thresholds = details.thresholds;
+        (self.step_seq, self.step_began_ms, self.paused_ms) = (seq, at_ms, 0);
+        self.waived.clear();
+    }
+}
+
+/// An entry that can't follow from what came before.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("journal entry {seq}: {detail}")]
+pub struct Contradiction {
+    pub seq: u64,
+    pub detail: String,
+}
+
+fn details<T: serde::de::DeserializeOwned>(entry: &Entry) -> Result<T, String> {
+    let value = entry.details.clone().ok_or("has no details")?;
+    serde_json::from_value(value).map_err(|error| format!("its details can't be read: {error}"))
+}
+
+impl ModelState {
+    /// What is so once `entry` is written.
+    pub fn apply(&mut self, entry: &Entry) -> Result<(), Contradiction> {
+        let wrong = |detail: String| Contradiction { seq: entry.seq, detail };
+        for named in entry.from.iter().chain(&entry.to) {
+            let known = self.digests.entry(named.version.clone()).or_insert_with(|| named.digest.clone());
+            if *known != named.digest {
+                return Err(wrong(format!("version {} has two digests", named.version)));
+            }
+        }
+        self.follow(entry).map_err(wrong)?;
+        *self.transitions.entry((entry.action, Cause::of(&entry.actor))).or_default() += 1;
+        self.last = Some(Decided {
+            seq: entry.seq,
+            at: entry.at.clone(),
+            actor: entry.actor.clone(),
+            action: entry.action,
+            to: entry.to.clone(),
+            reason: entry.reason.clone(),
+        });
+        Ok(())
+    }
+
+    fn follow(&mut self, entry: &Entry) -> Result<(), String> {
+        let at_ms = clock::ms_of_rfc3339(&entry.at).ok_or("its time can't be read")?;
+        let to = || entry.to.clone().ok_or_else(|| "names no version".to_owned());
+        match entry.action {
+            Action::Adopt => {
+                if self.rollout.is_some() {
+                    return Err("a version is adopted during a rollout".to_owned());
+                }
+                if let Some(before) = self.stable.replace(to()?) {
+                    self.leave(before);
+                }
+            }
+            Action::Start => {
+                if self.rollout.is_some() {
+                    return Err("a rollout starts during another".to_owned());
+                }
+                let start: StartDetails = details(entry)?;
+                for candidate in &start.candidates {
+                    self.digests.insert(candidate.version.clone(), candidate.digest.clone());
+                }
+                let phase = if start.plan.approve { Phase::AwaitsApproval } else { Phase::Running };
+                self.rollout = Some(RolloutState {
+                    id: entry.id.clone(),
+                    starter: entry.actor.clone(),
+                    plan: start.plan,
+                    candidates: start.candidates,
+                    phase,
+                    step: 0,
+                    step_seq: entry.seq,
+                    thresholds: start.thresholds,
+                    forward_only: start.forward_only,
+                    accepted: start.accepted,
+                    waived: BTreeSet::new(),
+                    step_began_ms: at_ms,
+                    patience_began_ms: at_ms,
+                    paused_ms: 0,
+                });
+            }
+            Action::Approve | Action::Advance => {
+                let step: StepDetails = details(entry)?;
+                let rollout = self.running()?;
+                if step.step >= rollout.plan.steps.len() {
+                    return Err("its plan has no such step".to_owned());
+                }
+                if entry.action == Action::Approve {
+                    rollout.patience_began_ms = at_ms;
+                }
+                rollout.begin_step(step, entry.seq, at_ms);
+            }
+            Action::Pause => {
+                let guard = entry.details.is_some().then(|| details::<PauseDetails>(entry)).transpose()?.and_then(|details| details.guard);
+                let phase = Phase::Paused {
+                    since_ms: at_ms,
+                    by: entry.actor.clone(),
+                    reason: entry.reason.clone().unwrap_or_default(),
+                    guard,
+                };
+                self.running()?.phase = phase;
+            }
+            Action::Resume => {
+                let rollout = self.running()?;
+                if let Phase::Paused { since_ms, guard, .. } = &rollout.phase {
+                    rollout.paused_ms += at_ms.saturating_sub(*since_ms);
+                    rollout.waived.extend(guard.clone());
+                    rollout.patience_began_ms = at_ms;
+                    rollout.phase = Phase::Running;
+                }
+            }
+            Action::Promote => {
+                let to = to()?;
+                self.rollout = None;
+                if let Some(before) = self.stable.replace(to) {
+                    self.leave(before);
+                }
+            }
+            Action::Abort => {
+                self.running()?;
+                self.rollout = None;
+            }
+            Action::Rollback => {
+                if self.rollout.is_some() {
+                    return Err("a rollback during a rollout".to_owned());
+                }
+                let to = to()?;
+                let before = self.stable.replace(to.clone());
+                // Back along the way that was come: what lies ahead is no way back. Elsewhere: here is one now.
+                match self.former.iter().rposition(|former| *former == to) {
+                    Some(at) => self.former.truncate(at),
+                    None => self.former.extend(before),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn running(&mut self) -> Result<&mut RolloutState, String> {
+        self.rollout.as_mut().ok_or_else(|| "there is no rollout that it could be about".to_owned())
+    }
+
+    fn leave(&mut self, before: VersionRef) {
+        if self.stable.as_ref() != Some(&before) {
+            self.former.push(before);
+        }
+    }
+
+    /// Where a rollback without a name leads.
+    pub fn previous(&self) -> Option<&VersionRef> {
+        self.former.last()
+    }
+}
