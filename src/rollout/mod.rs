@@ -2,3 +2,5 @@
 //! here waits, reads or writes.
 
 pub mod evidence;
+pub mod judge;
+pub mod plan;
