@@ -4,3 +4,4 @@
 pub mod evidence;
 pub mod judge;
 pub mod plan;
+pub mod split;
