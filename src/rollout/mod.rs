@@ -2,3 +2,6 @@
 //! here waits, reads or writes.
 
 pub mod evidence;
+pub mod judge;
+pub mod plan;
+pub mod split;

@@ -1,0 +1,153 @@
+//! `KeyHash`: where a key lies, and so which arm it goes to. Nothing is remembered: the same salt and key lie in the same place on
+//! every replica and after every restart.
+
+use std::io::{Cursor, Read};
+
+/// Places for keys that have been counted in a step.
+pub const SLOTS: usize = 1 << 15;
+
+/// A place in [0, 1), in units of 2^-64.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position(pub u64);
+
+/// Three independent places of a key, from one hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyHash {
+    /// Decides the arm.
+    pub assign: Position,
+    /// Decides whether the candidate answers it, too: were it `assign`, the users of the shadow would be those of the canary.
+    pub shadow: Position,
+    /// Below `SLOTS`: where it is noted that the key has been counted.
+    pub slot: u16,
+}
+
+impl KeyHash {
+    /// MurmurHash3 (x64, 128 bits; Appleby 2011) of the salt and the key: 64 bits assign, 48 sample the shadow, 15 choose the slot.
+    /// A salt is drawn for each rollout: with one for ever the same users would bear every candidate.
+    pub fn of(salt: &[u8], key: &[u8]) -> KeyHash {
+        // Reading from memory cannot fail.
+        let hash = murmur3::murmur3_x64_128(&mut Cursor::new(salt).chain(key), 0).unwrap_or_default();
+        let (low, high) = (hash as u64, (hash >> 64) as u64);
+        KeyHash { assign: Position(low), shadow: Position(high & !0xffff), slot: (high & (SLOTS as u64 - 1)) as u16 }
+    }
+}
+
+impl Position {
+    /// Is it among the first `share` of all places? A share of 1 holds them all, and so does every greater one.
+    pub fn below(self, share: f64) -> bool {
+        u128::from(self.0) < places(share)
+    }
+
+    /// 0 is stable, i the candidate i - 1 with its share of the places. Candidate i of n has the places from i/n on, so that raising a
+    /// weight moves nobody away from a candidate; where one's weight is above 1/n, they lie one after the other instead.
+    pub fn arm(self, weights: &[f64]) -> usize {
+        let fixed = (1u128 << 64) / (weights.len().max(1) as u128);
+        let fits = weights.iter().all(|weight| places(*weight) <= fixed);
+        let mut start = 0;
+        for (candidate, weight) in weights.iter().enumerate() {
+            let end = start + places(*weight);
+            if (start..end).contains(&u128::from(self.0)) {
+                return candidate + 1;
+            }
+            start = if fits { fixed * (candidate as u128 + 1) } else { end };
+        }
+        0
+    }
+}
+
+fn places(share: f64) -> u128 {
+    // Beyond its range a float becomes the nearest integer, and NaN 0.
+    (share.clamp(0.0, 1.0) * 2f64.powi(64)) as u128
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn hashes(salt: &[u8], keys: u32) -> Vec<KeyHash> {
+        (0..keys).map(|key| KeyHash::of(salt, &key.to_le_bytes())).collect()
+    }
+
+    /// Pearson's statistic; its mean is the number of cells less one, its variance twice that.
+    fn uniform(counts: &[u64]) {
+        let expected = counts.iter().sum::<u64>() as f64 / counts.len() as f64;
+        let statistic: f64 = counts.iter().map(|count| (*count as f64 - expected).powi(2) / expected).sum();
+        let free = (counts.len() - 1) as f64;
+        assert!((statistic - free).abs() < 5.0 * (2.0 * free).sqrt(), "{statistic} of {free}");
+    }
+
+    #[test]
+    fn a_known_hash() {
+        // The reference implementation's h1 and h2 of "hello, world".
+        let hash = KeyHash::of(b"hello, ", b"world");
+        assert_eq!((hash.assign, hash.shadow), (Position(0x342f_ac62_3a5e_bc8e), Position(0x4cdc_bc07_9642_0000)));
+        assert_eq!(hash, KeyHash::of(b"", b"hello, world"));
+    }
+
+    #[test]
+    fn shares_converge() {
+        let hashes = hashes(b"salt", 200_000);
+        let weights = [0.01, 0.05, 0.3];
+        let mut arms = [0u64; 4];
+        for hash in &hashes {
+            arms[hash.assign.arm(&weights)] += 1;
+        }
+        for (count, weight) in arms.iter().zip([0.64, 0.01, 0.05, 0.3]) {
+            let (mean, variance) = (200_000.0 * weight, 200_000.0 * weight * (1.0 - weight));
+            assert!((*count as f64 - mean).abs() < 4.5 * f64::sqrt(variance), "{count} of {mean}");
+        }
+    }
+
+    #[test]
+    fn the_three_places_and_two_salts_are_independent() {
+        let (one, two) = (hashes(b"one", 160_000), hashes(b"two", 160_000));
+        let cell = |a: u64, b: u64| ((a >> 60) * 16 + (b >> 60)) as usize;
+        let pairs: [fn(&KeyHash, &KeyHash) -> (u64, u64); 4] = [
+            |a, _| (a.assign.0, a.shadow.0),
+            |a, _| (a.assign.0, u64::from(a.slot) << 49),
+            |a, _| (a.shadow.0, u64::from(a.slot) << 49),
+            |a, b| (a.assign.0, b.assign.0),
+        ];
+        for pair in pairs {
+            let mut counts = [0u64; 256];
+            for (a, b) in one.iter().zip(&two) {
+                let (a, b) = pair(a, b);
+                counts[cell(a, b)] += 1;
+            }
+            uniform(&counts);
+        }
+        let mut slots = vec![0u64; SLOTS];
+        one.iter().for_each(|hash| slots[usize::from(hash.slot)] += 1);
+        uniform(&slots);
+    }
+
+    #[test]
+    fn ends() {
+        let last = Position(u64::MAX);
+        assert_eq!((last.arm(&[1.0]), last.arm(&[0.999]), last.arm(&[]), Position(0).arm(&[0.0])), (1, 0, 0, 0));
+        assert!(last.below(1.0) && last.below(7.0) && !last.below(f64::NAN) && !Position(0).below(0.0) && !Position(0).below(-1.0));
+        // Above 1/n they lie one after the other.
+        assert_eq!([0u64, 1 << 63, u64::MAX].map(|place| Position(place).arm(&[0.5, 0.3])), [1, 2, 0]);
+        assert_eq!([0u64, 10 << 60, 14 << 60].map(|place| Position(place).arm(&[0.6, 0.2])), [1, 2, 0]);
+    }
+
+    proptest! {
+        #[test]
+        fn sticky(salt: [u8; 16], key: Vec<u8>) {
+            prop_assert_eq!(KeyHash::of(&salt, &key), KeyHash::of(&salt, &key));
+            prop_assert!(usize::from(KeyHash::of(&salt, &key).slot) < SLOTS);
+        }
+
+        #[test]
+        fn raising_a_weight_moves_nobody_back(place: u64, low in 0.0..1.0, more in 0.0..1.0, n in 1usize..5, which in 0usize..5) {
+            let n_weight = |weight: f64| weight / n as f64;
+            let mut weights = vec![n_weight(low); n];
+            let before = Position(place).arm(&weights);
+            weights[which % n] = n_weight(low + more * (1.0 - low));
+            let after = Position(place).arm(&weights);
+            prop_assert!(after == before || (before == 0 && after == which % n + 1), "{} became {}", before, after);
+        }
+    }
+}
