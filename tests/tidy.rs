@@ -22,7 +22,7 @@ const LAYERS: [(&str, &[&str]); 16] = [
     ("journal", &["id", "clock", "package"]),
     ("rollout", &["id", "clock", "journal", "package"]),
     ("engine", &["metrics", "tensor", "package"]),
-    ("registry", &["id", "clock", "config", "metrics", "tensor", "package", "engine"]),
+    ("registry", &["id", "clock", "config", "metrics", "tensor", "package", "engine", "journal", "rollout"]),
     ("predict", &["id", "error", "metrics", "tensor", "package", "engine", "registry"]),
     ("api", &["id", "error", "config", "metrics", "tensor", "package", "registry", "predict"]),
     ("telemetry", &["config"]),

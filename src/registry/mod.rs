@@ -3,33 +3,40 @@
 pub mod gate;
 pub mod loader;
 mod reconcile;
+pub mod rehearsal;
 mod remembered;
 pub mod route;
 pub mod servable;
 mod source;
+pub mod traffic;
 pub mod trial;
 mod watch;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
 use arc_swap::ArcSwap;
 
 pub use remembered::Remembered;
-pub use watch::{Commander, ControlError, Order, Watch, WatchParts};
+pub use watch::{Adopter, Commander, ControlError, Order, Watch, WatchParts};
 
 use crate::{
     id::{ModelName, Version},
+    journal::entry::VersionRef,
     metrics::VersionMetrics,
     package::PackageError,
-    registry::servable::Servable,
+    registry::{
+        rehearsal::Samples,
+        servable::Servable,
+        traffic::{Decision, Traffic},
+    },
 };
 
 /// What is served at one moment; replaced whole, never changed.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Snapshot {
     pub models: BTreeMap<ModelName, Model>,
     /// Models without which the server is not ready.
@@ -44,9 +51,18 @@ pub struct Snapshot {
     pub settled: bool,
 }
 
+#[derive(Clone)]
 pub struct Model {
     /// What answers requests without a version.
     pub stable: Option<Arc<Servable>>,
+    /// The version that was decided on, loaded or not.
+    pub decided: Option<VersionRef>,
+    /// The loaded version that a rollback leads to.
+    pub previous: Option<Arc<Servable>>,
+    /// A rollout under way.
+    pub traffic: Option<Arc<Traffic>>,
+    /// Requests to try the way back on; `None` where there is none.
+    pub samples: Option<Arc<Samples>>,
     pub versions: BTreeMap<Version, VersionStatus>,
     /// Handles for requests that find no version.
     pub unversioned: Arc<VersionMetrics>,
@@ -123,7 +139,11 @@ impl Model {
                 None => format!("{version} is {}", status.state.name()),
             })
             .collect();
-        if let Some(pinned) = &self.pinned {
+        if let Some(decided) = &self.decided {
+            let version = Version::parse(&decided.version);
+            let gone = if version.is_some_and(|version| self.versions.contains_key(&version)) { "" } else { ", its files are gone" };
+            reasons.insert(0, format!("the stable version {decided} of the journal does not answer{gone}; `predictd rollback` names another"));
+        } else if let Some(pinned) = &self.pinned {
             reasons.insert(0, format!("the pinned version {pinned} does not answer"));
         }
         Some(if reasons.is_empty() { "no version".to_owned() } else { reasons.join("; ") })
@@ -134,6 +154,8 @@ impl Model {
 #[derive(Clone, Default)]
 pub struct Registry {
     snapshot: Arc<ArcSwap<Snapshot>>,
+    /// Held while a snapshot is made, so that none undoes a decision.
+    decisions: Arc<Mutex<BTreeMap<ModelName, Arc<Decision>>>>,
 }
 
 impl Registry {
@@ -141,8 +163,35 @@ impl Registry {
         self.snapshot.load()
     }
 
-    fn publish(&self, snapshot: Snapshot) {
+    /// Lets a decision take effect for the next request: nothing is loaded and no disk is asked.
+    pub fn decide(&self, name: &ModelName, decision: Decision) {
+        let mut decisions = self.decisions();
+        let decision = Arc::new(decision);
+        decisions.insert(name.clone(), Arc::clone(&decision));
+        let mut snapshot = Snapshot::clone(&self.snapshot.load());
+        if let Some(model) = snapshot.models.get_mut(name) {
+            model.follow(&decision);
+        }
         self.snapshot.store(Arc::new(snapshot));
+    }
+
+    pub fn decision(&self, name: &ModelName) -> Option<Arc<Decision>> {
+        self.decisions().get(name).cloned()
+    }
+
+    /// Publishes what is loaded, under what is decided at this moment.
+    fn publish(&self, mut snapshot: Snapshot) {
+        let decisions = self.decisions();
+        for (name, model) in &mut snapshot.models {
+            if let Some(decision) = decisions.get(name) {
+                model.follow(decision);
+            }
+        }
+        self.snapshot.store(Arc::new(snapshot));
+    }
+
+    fn decisions(&self) -> MutexGuard<'_, BTreeMap<ModelName, Arc<Decision>>> {
+        self.decisions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -10,7 +10,11 @@ use std::{
 };
 
 use crate::{
-    package::{columns::Columns, schema::Pii},
+    package::{
+        ModelPackage,
+        columns::{ColumnId, Columns},
+        schema::Pii,
+    },
     registry::servable::Servable,
 };
 
@@ -26,6 +30,8 @@ pub struct Samples {
     servable: Weak<Servable>,
     /// A required field is personal: nothing is kept.
     forbidden: bool,
+    /// Fields whose values are not kept.
+    personal: Vec<ColumnId>,
     began: Instant,
     /// Milliseconds since then at which the next one is taken.
     next_ms: AtomicU64,
@@ -34,12 +40,17 @@ pub struct Samples {
 
 impl Samples {
     pub fn new(stable: &Arc<Servable>) -> Samples {
-        let personal = |package: &crate::package::ModelPackage| {
+        let personal = |package: &ModelPackage| {
             package.parts.input.columns().iter().any(|column| column.required && column.pii != Pii::None)
+        };
+        let optional = |package: &ModelPackage| {
+            let columns = package.parts.input.columns().iter().enumerate();
+            columns.filter(|(_, column)| column.pii != Pii::None).map(|(id, _)| id).collect()
         };
         Samples {
             servable: Arc::downgrade(stable),
             forbidden: stable.package().is_none_or(personal),
+            personal: stable.package().map(optional).unwrap_or_default(),
             began: Instant::now(),
             next_ms: AtomicU64::new(0),
             kept: Mutex::default(),
@@ -61,8 +72,14 @@ impl Samples {
         if now_ms < due || self.next_ms.compare_exchange(due, then, Ordering::Relaxed, Ordering::Relaxed).is_err() {
             return;
         }
+        let mut columns = columns.clone();
+        let rows = columns.rows;
+        for column in self.personal.iter().filter_map(|id| columns.columns.get_mut(*id)) {
+            column.truncate(0);
+            (0..rows).for_each(|_| column.push_missing());
+        }
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.push_back(Arc::new(columns.clone()));
+        kept.push_back(Arc::new(columns));
         if kept.len() > KEPT {
             kept.pop_front();
         }

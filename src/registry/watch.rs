@@ -18,6 +18,7 @@ use crate::{
     config::Config,
     engine::supervisor::Supervisor,
     id::{ModelId, ModelName, Version},
+    journal::entry::VersionRef,
     metrics::{LoadOutcome, LoadedInfo, Metrics},
     package::{
         PackageError,
@@ -43,8 +44,15 @@ const LOAD_NICENESS: i32 = 10;
 /// How much longer than the gate's limits a load may take.
 const LOAD_PATIENCE: Duration = Duration::from_secs(10);
 
+/// Who writes down the first choice of a stable version.
+pub trait Adopter: Send + Sync {
+    /// Decides that `version` is stable, where nothing was decided yet. What is decided reaches the registry by `decide`.
+    fn adopt(&self, name: &ModelName, version: VersionRef);
+}
+
 pub struct WatchParts {
     pub registry: Registry,
+    pub adopter: Arc<dyn Adopter>,
     pub loader: Arc<Loader>,
     pub metrics: Metrics,
     pub supervisor: Arc<Supervisor>,
@@ -60,6 +68,8 @@ pub struct Watch {
 enum Event {
     LoadEnded { attempt: u64, fingerprint: u64, outcome: Result<Box<Loaded>, LoadFailure>, elapsed: Duration },
     Control { name: ModelName, order: Order, done: oneshot::Sender<Result<(), ControlError>> },
+    /// Something was decided: other versions may be needed, and roles change.
+    Decided,
     Stop,
 }
 
@@ -94,6 +104,11 @@ impl Commander {
         let (done, outcome) = oneshot::channel();
         self.events.send(Event::Control { name, order, done }).map_err(|_| ControlError::Gone)?;
         outcome.await.unwrap_or(Err(ControlError::Gone))
+    }
+
+    /// Has what was decided carried out: loads, unloads and roles. Traffic does not wait for it.
+    pub fn decided(&self) {
+        let _ = self.events.send(Event::Decided);
     }
 }
 
@@ -166,7 +181,6 @@ type ConfigStamp = Option<(u64, Option<SystemTime>)>;
 #[derive(Default)]
 struct KnownModel {
     versions: BTreeMap<Version, Known>,
-    stable: Option<Version>,
     /// What a `config.pbtxt` says about the versions to keep, and how the file looked when it was read.
     keep: Option<Keep>,
     config_stamp: Option<ConfigStamp>,
@@ -206,6 +220,12 @@ impl Known {
         }
     }
 
+    fn warning(&self) -> Option<String> {
+        let gone = matches!(self.state, State::Available(_)) && self.found.is_none();
+        let gone = gone.then(|| "its files are gone: it answers from memory, and can't be loaded again".to_owned());
+        self.warning.clone().or(gone)
+    }
+
     fn view(&self) -> VersionView {
         let phase = match self.state {
             State::Incomplete { .. } => Phase::Incomplete,
@@ -237,7 +257,7 @@ impl Loop {
                 Ok(Event::LoadEnded { attempt, fingerprint, outcome, elapsed }) => self.load_ended(attempt, fingerprint, outcome, elapsed),
                 Ok(Event::Control { name, order, done }) => self.control(name, order, done),
                 Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-                Err(RecvTimeoutError::Timeout) => {}
+                Ok(Event::Decided) | Err(RecvTimeoutError::Timeout) => {}
             }
         }
     }
@@ -369,7 +389,7 @@ impl Loop {
                     }
                 }
             }
-            self.choose_stable(&name);
+            self.adopt(&name);
             let gone = self.models.get(&name).is_some_and(|model| model.versions.is_empty());
             if gone && !self.unreadable.contains(&name) {
                 self.models.remove(&name);
@@ -409,41 +429,43 @@ impl Loop {
 
     fn model_view(&self, name: &ModelName) -> Option<ModelView> {
         let model = self.models.get(name)?;
-        let pinned = self.parts.config.pinned(name.as_str()).and_then(Version::parse);
         let versions = model.versions.iter().map(|(version, known)| (version.clone(), known.view())).collect();
-        Some(ModelView { versions, pinned, stable: model.stable.clone() })
+        let decided = self.parts.registry.decision(name);
+        let needed = match &decided {
+            _ if model.unloaded => BTreeSet::new(),
+            Some(decision) if decision.stable.is_some() => decision.needed().into_iter().collect(),
+            _ => self.pinned(name).into_iter().chain(decided.iter().flat_map(|decision| decision.needed())).collect(),
+        };
+        Some(ModelView { versions, needed })
+    }
+
+    fn pinned(&self, name: &ModelName) -> Option<Version> {
+        self.parts.config.pinned(name.as_str()).and_then(Version::parse)
     }
 
     fn plan(&self, name: &ModelName) -> Vec<Action> {
         let Some(model) = self.models.get(name) else { return Vec::new() };
         let newest = Keep::Newest(self.parts.config.models.keep_versions);
-        let mut view = self.model_view(name).unwrap_or_default();
+        let view = self.model_view(name).unwrap_or_default();
         if model.unloaded {
-            (view.pinned, view.stable) = (None, None);
             return reconcile::plan(&view, &Keep::Newest(0));
         }
         reconcile::plan(&view, model.keep.as_ref().unwrap_or(&newest))
     }
 
-    fn choose_stable(&mut self, name: &ModelName) {
-        let Some(view) = self.model_view(name) else { return };
-        let arriving = view.stable.is_none() && self.is_arriving(name);
-        if arriving || self.models.get(name).is_some_and(|model| model.unloaded) {
+    /// Where nothing was decided yet, the first choice is written down.
+    fn adopt(&mut self, name: &ModelName) {
+        let decided = self.parts.registry.decision(name).is_some_and(|decision| decision.stable.is_some());
+        let Some(model) = self.models.get(name).filter(|model| !decided && !model.unloaded) else { return };
+        if self.is_arriving(name) {
             return;
         }
-        let chosen = reconcile::stable(&view, self.parts.config.models.promote);
-        if let Some(model) = self.models.get_mut(name)
-            && model.stable != chosen
-        {
-            let shown = |version: &Option<Version>| version.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
-            match (&model.stable, &chosen) {
-                (None, _) => tracing::info!(model = %name, version = shown(&chosen), "the stable version"),
-                _ => tracing::warn!(model = %name, from = shown(&model.stable), to = shown(&chosen), "the stable version changed"),
-            }
-            // A stable version that went away is remembered until another takes its place, so that none newer does.
-            if chosen.is_some() || view.pinned.is_some() {
-                model.stable = chosen;
-            }
+        let Some(view) = self.model_view(name) else { return };
+        let chosen = reconcile::first_choice(&view, self.pinned(name).as_ref()).and_then(|version| model.versions.get_key_value(&version));
+        if let Some((version, Known { state: State::Available(servable), .. })) = chosen {
+            let digest = servable.digest().to_owned();
+            tracing::info!(model = %name, version = %version, digest, "the stable version");
+            self.parts.adopter.adopt(name, VersionRef { version: version.to_string(), digest });
         }
     }
 
@@ -525,7 +547,18 @@ impl Loop {
         let look = self.looks;
         let metrics = &self.parts.metrics;
         let Some(known) = self.models.get_mut(&id.name).and_then(|model| model.versions.get_mut(&id.version)) else { return };
-        let outcome = outcome.and_then(|loaded| {
+        let decision = self.parts.registry.decision(&id.name);
+        let admitted = |loaded: Box<Loaded>| match (&decision, &loaded.contents.manifest().digest) {
+            (Some(decision), digest) if !decision.admits(&id.version, digest) => {
+                let detail = format!(
+                    "has the digest {digest}, but the journal knows this version as {}; a changed package needs a version of its own",
+                    decision.digests.get(id.version.as_str()).map_or("another", String::as_str)
+                );
+                Err(LoadFailure::Refused(PackageError::new("journal", manifest::FILE, detail)))
+            }
+            _ => Ok(loaded),
+        };
+        let outcome = outcome.and_then(admitted).and_then(|loaded| {
             let handles = metrics.version(id.name.as_str(), id.version.as_str());
             let digest = loaded.contents.manifest().digest.clone();
             Servable::start(*loaded, handles, &self.parts.supervisor)
@@ -621,36 +654,25 @@ impl Loop {
 
     fn publish(&mut self) {
         let mut models = BTreeMap::new();
-        for (name, known) in &mut self.models {
-            let stable = known.stable.clone();
-            for (version, known) in &mut known.versions {
-                let role = match &known.state {
-                    State::Available(servable) => {
-                        known.digest = servable.digest().to_owned();
-                        known.verified = servable.contents.is_verified();
-                        Some(if stable.as_ref() == Some(version) { "stable" } else { "idle" })
-                    }
-                    _ => None,
-                };
-                if role != known.role {
-                    let loaded =
-                        LoadedInfo { model: name.as_str(), version: version.as_str(), digest: &known.digest, verified: known.verified };
-                    self.parts.metrics.set_model_info(loaded, known.role, role);
-                    known.role = role;
-                }
-            }
+        for (name, known) in &self.models {
             let versions: BTreeMap<Version, VersionStatus> = known
                 .versions
                 .iter()
-                .map(|(version, known)| (version.clone(), VersionStatus { state: known.state.clone(), warning: known.warning.clone() }))
+                .map(|(version, known)| (version.clone(), VersionStatus { state: known.state.clone(), warning: known.warning() }))
                 .collect();
-            let answering = stable.as_ref().and_then(|version| versions.get(version)).and_then(|status| match &status.state {
-                State::Available(servable) => Some(Arc::clone(servable)),
-                _ => None,
-            });
-            let pinned = self.parts.config.pinned(name.as_str()).and_then(Version::parse);
-            let unversioned = self.parts.metrics.unversioned(name.as_str());
-            models.insert(name.clone(), Model { stable: answering, versions, unversioned, pinned, unloaded: known.unloaded });
+            let before = self.parts.registry.snapshot().models.get(name).and_then(|model| model.samples.clone());
+            let model = Model {
+                stable: None,
+                decided: None,
+                previous: None,
+                traffic: None,
+                samples: before,
+                versions,
+                unversioned: self.parts.metrics.unversioned(name.as_str()),
+                pinned: self.pinned(name),
+                unloaded: known.unloaded,
+            };
+            models.insert(name.clone(), model);
         }
         // What an operator unloaded is not waited for.
         let required = self.required.iter().filter(|name| !self.models.get(*name).is_some_and(|model| model.unloaded));
@@ -664,6 +686,31 @@ impl Loop {
             settled: self.settled,
             named: !self.parts.config.models.required.is_empty(),
         });
+        self.tell_roles();
+    }
+
+    /// Says in the metrics what each loaded version is for.
+    fn tell_roles(&mut self) {
+        let snapshot = self.parts.registry.snapshot();
+        for (name, known) in &mut self.models {
+            let model = snapshot.models.get(name);
+            for (version, known) in &mut known.versions {
+                let role = match (&known.state, model) {
+                    (State::Available(servable), Some(model)) => {
+                        known.digest = servable.digest().to_owned();
+                        known.verified = servable.contents.is_verified();
+                        Some(model.role(servable))
+                    }
+                    _ => None,
+                };
+                if role != known.role {
+                    let loaded =
+                        LoadedInfo { model: name.as_str(), version: version.as_str(), digest: &known.digest, verified: known.verified };
+                    self.parts.metrics.set_model_info(loaded, known.role, role);
+                    known.role = role;
+                }
+            }
+        }
     }
 }
 
