@@ -30,6 +30,8 @@ use crate::{
     config::{AdminConfig, Config},
     engine::{infer::Runtime, library, supervisor::Supervisor},
     metrics::Metrics,
+    journal::store::Store,
+    operate::{Control, Operator, OperatorParts},
     predict::Predictor,
     registry::{Registry, Remembered, Watch, WatchParts, loader::Loader, not_ready, trial::Trial},
     telemetry::Telemetry,
@@ -99,16 +101,25 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
         metrics: metrics.clone(),
         cores: cores(),
     };
+    let store = match config.state.directory() {
+        Some(directory) => Store::local(directory)?,
+        None => Store::memory()?,
+    };
+    let parts = OperatorParts { registry: registry.clone(), store, metrics: metrics.clone(), config: config.clone() };
+    let operator = Operator::new(parts);
     let watch = Watch::start(WatchParts {
         registry: registry.clone(),
+        adopter: Arc::<Operator>::clone(&operator),
         loader: Arc::new(loader),
         metrics: metrics.clone(),
         supervisor,
         config: config.clone(),
     })?;
+    operator.connect(watch.commander());
+    let control = Control::start(&operator)?;
     let api = Api::new(ApiParts {
         registry: registry.clone(),
-        predictor: Predictor::new(registry.clone(), cores()),
+        predictor: Predictor::new(registry.clone(), cores())?,
         metrics: metrics.clone(),
         config: config.server.clone(),
         platform: config.platform.clone(),
@@ -120,7 +131,7 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
         Some(listener) => {
             let user = std::env::var_os("USER").map_or_else(|| "unknown".to_owned(), |user| user.to_string_lossy().into_owned());
             let guard = Guard { operators, address: listener.local_addr()?, user };
-            let admin = Admin { api: Arc::clone(&api), commander: watch.commander(), guard };
+            let admin = Admin { api: Arc::clone(&api), commander: watch.commander(), operator: Arc::clone(&operator), guard };
             Some((listener, http::admin::router(Arc::new(admin))))
         }
         None => None,
@@ -129,8 +140,10 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
     runtime.block_on(server.run(signals, started))?;
 
     // Nothing is in flight any more: versions go before the library, the log's last lines go out at the end.
+    drop(control);
     drop(watch);
     drop(api);
+    drop(operator);
     runtime.shutdown_timeout(LAST_WAIT);
     drop(telemetry);
     Ok(())

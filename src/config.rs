@@ -99,6 +99,8 @@ pub struct ModelsConfig {
     pub keep_versions: usize,
     pub gate_timeout_ms: u64,
     pub gate_memory_bytes: u64,
+    /// How often the way back is tried.
+    pub rehearse_seconds: f64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -268,6 +270,7 @@ impl Default for ModelsConfig {
             keep_versions: 2,
             gate_timeout_ms: 60_000,
             gate_memory_bytes: 8 << 30,
+            rehearse_seconds: 60.0,
         }
     }
 }
@@ -311,6 +314,10 @@ impl ServerConfig {
 impl ModelsConfig {
     pub fn poll_interval(&self) -> Duration {
         Duration::from_secs_f64(self.poll_seconds)
+    }
+
+    pub fn rehearse_interval(&self) -> Duration {
+        Duration::from_secs_f64(self.rehearse_seconds)
     }
 
     pub fn gate_timeout(&self) -> Duration {
@@ -403,6 +410,9 @@ impl Config {
         }
         if !(self.models.poll_seconds.is_finite() && (0.01..=86_400.0).contains(&self.models.poll_seconds)) {
             return Err("`models.poll_seconds` must be from 0.01 to 86400".to_owned());
+        }
+        if !(self.models.rehearse_seconds.is_finite() && (0.1..=86_400.0).contains(&self.models.rehearse_seconds)) {
+            return Err("`models.rehearse_seconds` must be from 0.1 to 86400".to_owned());
         }
         if !(self.cost.dollars_per_core_hour.is_finite() && self.cost.dollars_per_core_hour >= 0.0) {
             return Err("`cost.dollars_per_core_hour` must be 0 or more".to_owned());

@@ -10,6 +10,8 @@ pub enum ErrorCode {
     Forbidden,
     NotFound,
     MethodNotAllowed,
+    /// A change that lost to another.
+    Conflict,
     BodyTimeout,
     BodyTooLarge,
     UnsupportedMediaType,
@@ -26,12 +28,13 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
-    pub const ALL: [ErrorCode; 15] = [
+    pub const ALL: [ErrorCode; 16] = [
         ErrorCode::Malformed,
         ErrorCode::Unauthenticated,
         ErrorCode::Forbidden,
         ErrorCode::NotFound,
         ErrorCode::MethodNotAllowed,
+        ErrorCode::Conflict,
         ErrorCode::BodyTimeout,
         ErrorCode::BodyTooLarge,
         ErrorCode::UnsupportedMediaType,
@@ -52,6 +55,7 @@ impl ErrorCode {
             ErrorCode::NotFound => 404,
             ErrorCode::MethodNotAllowed => 405,
             ErrorCode::BodyTimeout => 408,
+            ErrorCode::Conflict => 409,
             ErrorCode::BodyTooLarge => 413,
             ErrorCode::UnsupportedMediaType => 415,
             ErrorCode::Invalid => 422,
@@ -68,6 +72,7 @@ impl ErrorCode {
             ErrorCode::Malformed | ErrorCode::Invalid | ErrorCode::UnsupportedMediaType => 3,
             ErrorCode::DeadlineExceeded | ErrorCode::BodyTimeout => 4,
             ErrorCode::NotFound => 5,
+            ErrorCode::Conflict => 10,
             ErrorCode::Forbidden => 7,
             ErrorCode::Unauthenticated => 16,
             ErrorCode::Overloaded | ErrorCode::BodyTooLarge => 8,
@@ -85,6 +90,7 @@ impl ErrorCode {
             ErrorCode::Forbidden => "forbidden",
             ErrorCode::NotFound => "not-found",
             ErrorCode::MethodNotAllowed => "method-not-allowed",
+            ErrorCode::Conflict => "conflict",
             ErrorCode::BodyTimeout => "body-timeout",
             ErrorCode::BodyTooLarge => "body-too-large",
             ErrorCode::UnsupportedMediaType => "unsupported-media-type",
@@ -105,6 +111,7 @@ impl ErrorCode {
             ErrorCode::Forbidden => "Not allowed from there",
             ErrorCode::NotFound => "No such route, model or version",
             ErrorCode::MethodNotAllowed => "Method not allowed",
+            ErrorCode::Conflict => "Another change came first",
             ErrorCode::BodyTimeout => "The body came too slowly",
             ErrorCode::BodyTooLarge => "The body is too large",
             ErrorCode::UnsupportedMediaType => "Content type not supported",
@@ -125,6 +132,7 @@ impl ErrorCode {
             | ErrorCode::Forbidden
             | ErrorCode::NotFound
             | ErrorCode::MethodNotAllowed
+            | ErrorCode::Conflict
             | ErrorCode::Unsupported => None,
             ErrorCode::Malformed | ErrorCode::BodyTooLarge | ErrorCode::UnsupportedMediaType | ErrorCode::Invalid => Some("invalid"),
             ErrorCode::BodyTimeout | ErrorCode::DeadlineExceeded => Some("timeout"),

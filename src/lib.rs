@@ -80,6 +80,7 @@ pub mod error;
 pub mod id;
 pub mod journal;
 pub mod metrics;
+pub mod operate;
 pub mod package;
 pub mod predict;
 pub mod registry;

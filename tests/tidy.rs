@@ -11,7 +11,7 @@
 use std::path::{Path, PathBuf};
 
 /// (module, what it may import of ours). `predict` sees `package` and `tensor` through what `registry` holds.
-const LAYERS: [(&str, &[&str]); 16] = [
+const LAYERS: [(&str, &[&str]); 17] = [
     ("id", &[]),
     ("error", &[]),
     ("clock", &[]),
@@ -23,10 +23,14 @@ const LAYERS: [(&str, &[&str]); 16] = [
     ("rollout", &["id", "clock", "journal", "package"]),
     ("engine", &["metrics", "tensor", "package"]),
     ("registry", &["id", "clock", "config", "metrics", "tensor", "package", "engine", "journal", "rollout"]),
-    ("predict", &["id", "error", "metrics", "tensor", "package", "engine", "registry"]),
-    ("api", &["id", "error", "config", "metrics", "tensor", "package", "registry", "predict"]),
+    ("predict", &["id", "error", "metrics", "tensor", "package", "engine", "rollout", "registry"]),
+    (
+        "operate",
+        &["id", "clock", "config", "metrics", "tensor", "package", "engine", "journal", "rollout", "registry"],
+    ),
+    ("api", &["id", "error", "config", "metrics", "tensor", "package", "registry", "predict", "operate"]),
     ("telemetry", &["config"]),
-    ("app", &["api", "config", "engine", "metrics", "predict", "registry", "telemetry"]),
+    ("app", &["api", "config", "engine", "journal", "metrics", "operate", "predict", "registry", "telemetry"]),
     ("cli", &["app", "clock", "config", "engine", "id", "package", "registry", "telemetry", "tensor"]),
 ];
 

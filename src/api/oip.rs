@@ -119,7 +119,7 @@ impl Keys {
 
 /// The version that a request about a model means.
 pub fn find(snapshot: &Snapshot, target: Target<'_>) -> Result<Arc<Servable>, Refusal> {
-    route(snapshot, target, Instant::now()).map_err(|(error, _)| {
+    route(snapshot, target, Instant::now()).map(|routed| routed.servable).map_err(|(error, _)| {
         let error = PredictError::Route(error);
         (error.code(), error.detail())
     })

@@ -1,8 +1,11 @@
 //! Store: where entries and evidence lie. Create-if-absent is all that it asks of the place.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+};
 
-use object_store::{Error, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, local::LocalFileSystem, path::Path};
+use object_store::{Error, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, local::LocalFileSystem, memory::InMemory, path::Path};
 use tokio::runtime::Runtime;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -21,22 +24,51 @@ pub struct Store {
 }
 
 struct Inner {
-    objects: Box<dyn ObjectStore>,
+    place: Place,
     runtime: Runtime,
 }
 
-impl Store {
-    /// A directory of this machine, or one that several machines mount; what is written is on the disk when the call returns.
-    pub fn local(directory: PathBuf) -> Result<Store, StoreError> {
+enum Place {
+    Memory(InMemory),
+    Directory(PathBuf, OnceLock<LocalFileSystem>),
+}
+
+impl Inner {
+    /// `None`: there is nothing yet, and it is not to be made.
+    fn objects(&self, make: bool) -> Result<Option<&dyn ObjectStore>, StoreError> {
+        let (directory, opened) = match &self.place {
+            Place::Memory(objects) => return Ok(Some(objects)),
+            Place::Directory(directory, opened) => (directory, opened),
+        };
+        if let Some(objects) = opened.get() {
+            return Ok(Some(objects));
+        }
         let failed = |detail: String| StoreError::Failed { doing: "opened", detail };
-        fs_err::create_dir_all(&directory).map_err(|error| failed(error.to_string()))?;
-        let objects = LocalFileSystem::new_with_prefix(&directory).map_err(|error| failed(error.to_string()))?.with_fsync(true);
-        Store::of(Box::new(objects)).map_err(|error| failed(error.to_string()))
+        if make {
+            fs_err::create_dir_all(directory).map_err(|error| failed(error.to_string()))?;
+        } else if !directory.try_exists().map_err(|error| failed(error.to_string()))? {
+            return Ok(None);
+        }
+        let objects = LocalFileSystem::new_with_prefix(directory).map_err(|error| failed(error.to_string()))?.with_fsync(true);
+        Ok(Some(opened.get_or_init(|| objects)))
+    }
+}
+
+impl Store {
+    /// A directory of this machine, or one that several machines mount; what is written is on the disk when the call returns. It is
+    /// made with the first writing: a server whose state can't be written serves all the same.
+    pub fn local(directory: PathBuf) -> std::io::Result<Store> {
+        Store::of(Place::Directory(directory, OnceLock::new()))
     }
 
-    fn of(objects: Box<dyn ObjectStore>) -> std::io::Result<Store> {
+    /// What is written is forgotten with the process.
+    pub fn memory() -> std::io::Result<Store> {
+        Store::of(Place::Memory(InMemory::new()))
+    }
+
+    fn of(place: Place) -> std::io::Result<Store> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        Ok(Store { inner: Arc::new(Inner { objects, runtime }) })
+        Ok(Store { inner: Arc::new(Inner { place, runtime }) })
     }
 
     /// Writes what must not exist yet.
@@ -52,7 +84,8 @@ impl Store {
     fn put(&self, path: &str, text: Vec<u8>, mode: PutMode) -> Result<(), StoreError> {
         let options = PutOptions { mode, ..PutOptions::default() };
         let location = Path::from(path);
-        let put = self.inner.objects.put_opts(&location, PutPayload::from(text), options);
+        let Some(objects) = self.inner.objects(true)? else { return Ok(()) };
+        let put = objects.put_opts(&location, PutPayload::from(text), options);
         match self.inner.runtime.block_on(put) {
             Ok(_) => Ok(()),
             Err(Error::AlreadyExists { .. }) => Err(StoreError::Exists(path.to_owned())),
@@ -63,7 +96,8 @@ impl Store {
     /// `None`: there is no such object.
     pub fn read(&self, path: &str) -> Result<Option<Vec<u8>>, StoreError> {
         let location = Path::from(path);
-        let get = async { self.inner.objects.get(&location).await?.bytes().await };
+        let Some(objects) = self.inner.objects(false)? else { return Ok(None) };
+        let get = async { objects.get(&location).await?.bytes().await };
         match self.inner.runtime.block_on(get) {
             Ok(bytes) => Ok(Some(bytes.to_vec())),
             Err(Error::NotFound { .. }) => Ok(None),
@@ -83,7 +117,8 @@ impl Store {
 
     fn names(&self, directory: &str, directories: bool) -> Result<Vec<String>, StoreError> {
         let location = Path::from(directory);
-        let listing = self.inner.runtime.block_on(self.inner.objects.list_with_delimiter(Some(&location)));
+        let Some(objects) = self.inner.objects(false)? else { return Ok(Vec::new()) };
+        let listing = self.inner.runtime.block_on(objects.list_with_delimiter(Some(&location)));
         let listing = match listing {
             Ok(listing) => listing,
             Err(Error::NotFound { .. }) => return Ok(Vec::new()),

@@ -10,7 +10,7 @@ use std::{
 };
 
 use prometheus::{
-    Counter, CounterVec, Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    Counter, CounterVec, Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder, core::Collector, process_collector::ProcessCollector,
 };
 
@@ -116,6 +116,14 @@ pub struct Metrics {
     loads: IntCounterVec,
     compute: CounterVec,
     cost: CounterVec,
+    shadow_requests: IntCounterVec,
+    shadow_disagreements: IntCounterVec,
+    shadow_dropped: IntCounterVec,
+    rollout_weight: GaugeVec,
+    rollback_ready: IntGaugeVec,
+    rollout_transitions: IntCounterVec,
+    rollout_e_value: GaugeVec,
+    fallbacks: IntCounterVec,
     build_info: IntGaugeVec,
     pub worker_panics: IntCounter,
     pub wedged_workers: IntGauge,
@@ -138,6 +146,14 @@ pub struct VersionMetrics {
     pub instances: IntCounter,
     pub inflight: IntGauge,
     pub engine: EngineMetrics,
+}
+
+/// What happens to the copies for one candidate.
+#[derive(Clone)]
+pub struct ShadowMetrics {
+    pub requests: IntCounter,
+    pub disagreements: IntCounter,
+    pub dropped: IntCounter,
 }
 
 /// The handles of one protocol.
@@ -267,6 +283,37 @@ impl Metrics {
         let compute = make.float_counters("predictd_compute_seconds_total", "Core seconds spent in the engine.", &["model", "version"])?;
         let cost =
             make.float_counters("predictd_cost_dollars_total", "Price of the core seconds spent in the engine.", &["model", "version"])?;
+        let shadow_labels = ["model", "version", "candidate"];
+        let shadow_requests =
+            make.counters("predictd_shadow_requests_total", "Copies of requests that a candidate answered.", &shadow_labels)?;
+        let shadow_disagreements = make.counters(
+            "predictd_shadow_disagreements_total",
+            "Copies whose answer differs from that of the stable version.",
+            &shadow_labels,
+        )?;
+        let shadow_dropped =
+            make.counters("predictd_shadow_dropped_total", "Copies that were not made: too large, or too many waiting.", &shadow_labels)?;
+        let rollout_weight = make.float_gauges(
+            "predictd_rollout_weight",
+            "Share of the unversioned traffic that a version answers, from 0 to 1.",
+            &["model", "version"],
+        )?;
+        let rollback_ready = make.gauges(
+            "predictd_rollback_ready",
+            "1 while the version before the stable one is loaded and answers its golden examples and requests of live traffic.",
+            &["model", "version"],
+        )?;
+        let rollout_transitions = make.counters(
+            "predictd_rollout_transitions_total",
+            "Decisions in the journal, by what was decided and who caused it.",
+            &["model", "version", "action", "cause"],
+        )?;
+        let rollout_e_value = make.float_gauges(
+            "predictd_rollout_e_value",
+            "Evidence that a candidate is worse by more than the guard's margin, as a share of what aborts it: 1 aborts.",
+            &["model", "version", "guard"],
+        )?;
+        let fallbacks = make.counters("predictd_fallbacks_total", "Answers by a fallback, by why.", &["model", "version", "reason"])?;
         let build_info = make.gauges("predictd_build_info", "The running build.", &["version", "commit", "onnxruntime"])?;
         let worker_panics = make.register(IntCounter::new("predictd_worker_panics_total", "Panics caught in engine workers.")?)?;
         let wedged_workers =
@@ -295,6 +342,14 @@ impl Metrics {
             loads,
             compute,
             cost,
+            shadow_requests,
+            shadow_disagreements,
+            shadow_dropped,
+            rollout_weight,
+            rollback_ready,
+            rollout_transitions,
+            rollout_e_value,
+            fallbacks,
             build_info,
             worker_panics,
             wedged_workers,
@@ -370,6 +425,48 @@ impl Metrics {
         if let Some(old_role) = old_role.filter(|old_role| Some(*old_role) != role) {
             let _ = self.model_info.remove_label_values(&[model, version, digest, old_role, verified]);
         }
+    }
+
+    /// Handles of the copies that `candidate` answers beside `version`.
+    pub fn shadow(&self, model: &str, version: &str, candidate: &str) -> ShadowMetrics {
+        let labels = [model, version, candidate];
+        ShadowMetrics {
+            requests: self.shadow_requests.with_label_values(&labels),
+            disagreements: self.shadow_disagreements.with_label_values(&labels),
+            dropped: self.shadow_dropped.with_label_values(&labels),
+        }
+    }
+
+    /// The share of the unversioned traffic that a version answers; `None`: it has no part in it any more.
+    pub fn set_weight(&self, model: &str, version: &str, weight: Option<f64>) {
+        match weight {
+            Some(weight) => self.rollout_weight.with_label_values(&[model, version]).set(weight),
+            None => drop(self.rollout_weight.remove_label_values(&[model, version])),
+        }
+    }
+
+    /// Whether the way back to `version` works; `None`: there is none any more.
+    pub fn set_rollback_ready(&self, model: &str, version: &str, ready: Option<bool>) {
+        match ready {
+            Some(ready) => self.rollback_ready.with_label_values(&[model, version]).set(i64::from(ready)),
+            None => drop(self.rollback_ready.remove_label_values(&[model, version])),
+        }
+    }
+
+    pub fn count_transition(&self, model: &str, version: &str, action: &str, cause: &str) {
+        self.rollout_transitions.with_label_values(&[model, version, action, cause]).inc();
+    }
+
+    /// How near a guard is to aborting `version`; `None`: it is not judged any more.
+    pub fn set_e_value(&self, model: &str, version: &str, guard: &str, share: Option<f64>) {
+        match share {
+            Some(share) => self.rollout_e_value.with_label_values(&[model, version, guard]).set(share),
+            None => drop(self.rollout_e_value.remove_label_values(&[model, version, guard])),
+        }
+    }
+
+    pub fn count_fallback(&self, model: &str, version: &str, reason: &str) {
+        self.fallbacks.with_label_values(&[model, version, reason]).inc();
     }
 
     pub fn set_build_info(&self, version: &str, commit: &str, onnxruntime: &str) {
@@ -477,6 +574,10 @@ impl Declare<'_> {
 
     fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, prometheus::Error> {
         self.register(IntGaugeVec::new(Opts::new(name, help), labels)?)
+    }
+
+    fn float_gauges(&self, name: &str, help: &str, labels: &[&str]) -> Result<GaugeVec, prometheus::Error> {
+        self.register(GaugeVec::new(Opts::new(name, help), labels)?)
     }
 
     fn histograms(&self, name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> Result<HistogramVec, prometheus::Error> {

@@ -71,6 +71,15 @@ impl Numbers {
         self.len() == 0
     }
 
+    pub fn get_f64(&self, at: usize) -> Option<f64> {
+        match self {
+            Numbers::F32(values) => values.get(at).map(|value| f64::from(*value)),
+            Numbers::F64(values) => values.get(at).copied(),
+            Numbers::Int(values) => values.get(at).map(|value| *value as f64),
+            Numbers::Uint(values) => values.get(at).map(|value| *value as f64),
+        }
+    }
+
     pub fn to_f64(&self) -> Vec<f64> {
         match self {
             Numbers::F32(values) => values.iter().map(|x| f64::from(*x)).collect(),

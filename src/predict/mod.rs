@@ -1,7 +1,9 @@
 //! The data plane: one line that every transport, and later every batch and stream, comes through.
 
+mod assign;
 mod error;
 mod prepare;
+mod shadow;
 
 use std::{
     collections::VecDeque,
@@ -27,12 +29,19 @@ use crate::{
         fields::{self, NamedTensor},
         outputs::{Json, OutputColumn, Outputs},
     },
-    predict::prepare::{Prepared, prepare},
+    predict::{
+        assign::Part,
+        prepare::{Decoded, Prepared, decode, preprocess},
+        shadow::{Copied, Copy, Shadow},
+    },
     registry::{
         Registry,
-        route::{Target, route},
+        rehearsal::Samples,
+        route::{Routed, Target, route},
         servable::{Contents, Servable},
+        traffic::Traffic,
     },
+    rollout::plan::Key,
     tensor::{Data, Tensors, join, split},
 };
 
@@ -52,6 +61,8 @@ pub struct PredictRequest<'a> {
     pub wanted: &'a [String],
     pub deadline: Instant,
     pub priority: Priority,
+    /// A header of the request, by its name in small letters; its protocol's word for it.
+    pub header: &'a (dyn Fn(&str) -> Option<Vec<u8>> + Sync),
 }
 
 /// An answered request.
@@ -66,6 +77,7 @@ pub struct Prediction {
 }
 
 /// What the model said.
+#[derive(Clone, Debug)]
 pub enum Outcome {
     /// The response's fields.
     Fields(Outputs),
@@ -155,49 +167,152 @@ pub struct Predictor {
     registry: Registry,
     /// As many heavy bodies at once as there are cores.
     heavy: Arc<Semaphore>,
+    shadow: Shadow,
+}
+
+/// Who has a say in a request, found by its URL.
+struct Course {
+    /// Decodes.
+    stable: Arc<Servable>,
+    traffic: Option<Arc<Traffic>>,
+    samples: Option<Arc<Samples>>,
+    id: PredictionId,
+    /// The header that the rollout assigns by.
+    key: Option<Vec<u8>>,
+    wanted: Vec<String>,
+    explicit: bool,
+}
+
+/// A request that is ready for an engine.
+struct Ready {
+    prepared: Prepared,
+    servable: Arc<Servable>,
+    part: Option<Part>,
+    /// For the candidates that are to answer it, too.
+    copied: Option<Copied>,
+}
+
+impl Course {
+    /// Decode by the stable version's schema, decide who answers, preprocess as that version does.
+    fn take(&self, input: Input) -> Result<Ready, (PredictError, Option<Part>)> {
+        let decoded = decode(&self.stable, input, &self.wanted, self.explicit).map_err(|error| (error, None))?;
+        let now = Instant::now();
+        if let (Some(samples), Decoded::Fields(fields)) = (&self.samples, &decoded) {
+            samples.offer(&fields.columns, now);
+        }
+        let Some(traffic) = &self.traffic else { return self.ready(decoded, None, None).map_err(|error| (error, None)) };
+        let columns = match (&decoded, self.stable.package()) {
+            (Decoded::Fields(fields), Some(package)) => Some((&package.parts.input, &fields.columns)),
+            _ => None,
+        };
+        let part = Part::new(traffic, self.key.as_deref(), columns, self.id, now);
+        let shadowed = part.arm == 0 && traffic.shadows(part.hash).next().is_some();
+        let copied = shadowed.then(|| match &decoded {
+            Decoded::Fields(fields) => Copied::Fields(Arc::new(fields.columns.clone())),
+            Decoded::Tensors(prepared) => Copied::Tensors(Arc::new(prepared.tensors.clone())),
+        });
+        self.ready(decoded, Some(part.clone()), copied).map_err(|error| (error, Some(part)))
+    }
+
+    fn ready(&self, decoded: Decoded, part: Option<Part>, copied: Option<Copied>) -> Result<Ready, PredictError> {
+        let arm = part.as_ref().and_then(|part| part.traffic.arms.get(part.arm.checked_sub(1)?)?.as_ref());
+        let servable = arm.map_or(&self.stable, |arm| &arm.servable);
+        let prepared = match (decoded, &servable.contents) {
+            (Decoded::Fields(mut fields), Contents::Package(packaged)) => {
+                if let Some(binding) = arm.and_then(|arm| arm.binding.as_ref()) {
+                    fields.columns = binding.bind(fields.columns);
+                }
+                preprocess(packaged, fields)?
+            }
+            (Decoded::Tensors(prepared), _) => prepared,
+            (Decoded::Fields(_), Contents::Bare(_)) => return Err(PredictError::Broken),
+        };
+        Ok(Ready { prepared, servable: Arc::clone(servable), part, copied })
+    }
 }
 
 impl Predictor {
-    pub fn new(registry: Registry, cores: usize) -> Predictor {
-        Predictor { registry, heavy: Arc::new(Semaphore::new(cores.max(1))) }
+    pub fn new(registry: Registry, cores: usize) -> std::io::Result<Predictor> {
+        Ok(Predictor { registry, heavy: Arc::new(Semaphore::new(cores.max(1))), shadow: Shadow::start()? })
     }
 
     /// Answers one request: route, decode, preprocess, batch and infer, postprocess.
     pub async fn predict(&self, request: PredictRequest<'_>) -> Result<Prediction, Failure> {
         let routed = route(&self.registry.snapshot(), request.target, Instant::now());
-        let servable = routed.map_err(|(error, unversioned)| Failure { error: PredictError::Route(error), servable: None, unversioned })?;
-        let _inflight = Inflight::new(&servable);
-        match self.answer(Arc::clone(&servable), request).await {
-            Ok(prediction) => Ok(prediction),
-            Err(error) => Err(Failure { error, servable: Some(servable), unversioned: None }),
-        }
+        let routed = routed.map_err(|(error, unversioned)| Failure { error: PredictError::Route(error), servable: None, unversioned })?;
+        let _inflight = Inflight::new(&routed.servable);
+        self.answer(routed, request).await
     }
 
-    async fn answer(&self, servable: Arc<Servable>, request: PredictRequest<'_>) -> Result<Prediction, PredictError> {
-        let PredictRequest { target, input, wanted, deadline, priority } = request;
+    async fn answer(&self, routed: Routed, request: PredictRequest<'_>) -> Result<Prediction, Failure> {
+        let PredictRequest { target, input, wanted, deadline, priority, header } = request;
+        let Routed { servable: stable, traffic, samples, .. } = routed;
+        let fail = |error, servable: &Arc<Servable>| Failure { error, servable: Some(Arc::clone(servable)), unversioned: None };
+        let key = traffic.as_ref().and_then(|traffic| match &traffic.step.plan.key {
+            Key::Header(name) => header(name),
+            _ => None,
+        });
+        let heavy = stable.fields().is_some_and(|packaged| packaged.transform.preprocess.has_images())
+            || input.weight(&stable) > HEAVY_BODY_BYTES;
+        let id = PredictionId::new();
         let explicit = target.version.is_some();
-        let images = servable.fields().is_some_and(|packaged| packaged.transform.preprocess.has_images());
-        let prepared = if images || input.weight(&servable) > HEAVY_BODY_BYTES {
-            let (servable, wanted) = (Arc::clone(&servable), wanted.to_vec());
-            self.offload(deadline, move || prepare(&servable, input, &wanted, explicit)).await??
+        let course = Course { stable: Arc::clone(&stable), traffic, samples, id, key, wanted: wanted.to_vec(), explicit };
+        let taken = if heavy {
+            self.offload(deadline, move || course.take(input)).await.map_err(|error| fail(error, &stable))?
         } else {
-            prepare(&servable, input, wanted, explicit)?
+            course.take(input)
         };
-        let Prepared { tensors, rows, whole, raw, client_id, mut timing } = prepared;
-        let urgency = Urgency { deadline, priority };
-        let parts = infer(&servable, tensors, rows, whole, urgency, &mut timing).await?;
+        let ready = taken.map_err(|(error, part)| {
+            let answering = part.as_ref().and_then(|part| Some(&part.traffic.arms.get(part.arm.checked_sub(1)?)?.as_ref()?.servable));
+            if let Some(part) = &part {
+                part.observe(Err(&error));
+            }
+            fail(error, answering.unwrap_or(&stable))
+        })?;
+        let Ready { prepared, servable, part, copied } = ready;
+        let (rows, client_id, mut timing) = (prepared.rows, prepared.client_id.clone(), prepared.timing);
+        let outcome = self.run(&servable, prepared, Urgency { deadline, priority }, &mut timing).await;
+        if let Some(part) = &part {
+            part.observe(outcome.as_ref());
+        }
+        let outcome = outcome.map_err(|error| fail(error, &servable))?;
+        if let (Some(part), Some(data)) = (part, copied) {
+            self.copy(&part, data, rows, &outcome);
+        }
+        Ok(Prediction { id, client_id, servable, outcome, rows, timing })
+    }
+
+    /// Batch, infer and postprocess.
+    async fn run(&self, servable: &Arc<Servable>, prepared: Prepared, urgency: Urgency, timing: &mut Timing) -> Result<Outcome, PredictError> {
+        let Prepared { tensors, rows, whole, raw, .. } = prepared;
+        let parts = infer(servable, tensors, rows, whole, urgency, timing).await?;
         let start = Instant::now();
         let outcome = match &servable.contents {
             Contents::Package(_) if !raw => Outcome::Fields(if rows > HEAVY_ROWS {
-                let servable = Arc::clone(&servable);
-                self.offload(deadline, move || interpret(&servable, parts)).await??
+                let servable = Arc::clone(servable);
+                self.offload(urgency.deadline, move || interpret(&servable, parts)).await??
             } else {
-                interpret(&servable, parts)?
+                interpret(servable, parts)?
             }),
             _ => Outcome::Graph(rejoin(parts)?),
         };
         timing.set(Stage::Postprocess, start.elapsed());
-        Ok(Prediction { id: PredictionId::new(), client_id, servable, outcome, rows, timing })
+        Ok(outcome)
+    }
+
+    /// Has the candidates of a shadow answer the request, too.
+    fn copy(&self, part: &Part, data: Copied, rows: usize, outcome: &Outcome) {
+        let answer = Arc::new(outcome.clone());
+        for (candidate, _) in part.traffic.shadows(part.hash) {
+            self.shadow.offer(Copy {
+                traffic: Arc::clone(&part.traffic),
+                candidate,
+                hash: part.hash,
+                data: data.clone(),
+                rows,
+                answer: Arc::clone(&answer),
+            });
+        }
     }
 
     /// Runs work that would hold up a network thread elsewhere, as much at once as there are cores.

@@ -1,6 +1,10 @@
-//! Prepare: from what a protocol brought to the graph's input tensors. Decode and preprocess, the same for every protocol.
+//! Prepare: from what a protocol brought to the graph's input tensors. Decode and preprocess, the same for every protocol; which
+//! version preprocesses is decided between the two.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 
@@ -76,39 +80,56 @@ pub struct Prepared {
     pub timing: Timing,
 }
 
-/// Decodes and preprocesses. `wanted` are outputs that the caller names; `explicit` says that it named a version.
-pub fn prepare(servable: &Servable, input: Input, wanted: &[String], explicit: bool) -> Result<Prepared, PredictError> {
+/// A request that its version could read.
+pub enum Decoded {
+    /// Validated fields, which any version that takes them can preprocess.
+    Fields(Fields),
+    /// Tensors that the graph takes as they are.
+    Tensors(Prepared),
+}
+
+pub struct Fields {
+    pub columns: Columns,
+    /// One bare instance, and so told in errors.
+    pub single: bool,
+    pub client_id: Option<String>,
+    took: Duration,
+}
+
+/// Decodes. `wanted` are outputs that the caller names; `explicit` says that it named a version.
+pub fn decode(servable: &Servable, input: Input, wanted: &[String], explicit: bool) -> Result<Decoded, PredictError> {
     let start = Instant::now();
     match (input, &servable.contents) {
         (Input::Instances(body), Contents::Package(packaged)) => {
             let decoded = decode_request(&packaged.package.parts.input, &body, &LIMITS)?;
-            from_columns(packaged, &decoded.columns, decoded.single, decoded.id, start)
+            Ok(Decoded::fields(decoded.columns, decoded.single, decoded.id, start))
         }
         (Input::Instances(body), Contents::Bare(_)) => {
             let (rows, id) = rows::read_envelope(body).map_err(PredictError::Malformed)?;
             let tensors = rows::to_tensors(rows, &servable.graph).map_err(PredictError::Malformed)?;
-            from_tensors(servable, tensors, start).map(|prepared| Prepared { client_id: id, ..of_rows(prepared) })
+            let prepared = from_tensors(servable, tensors, start)?;
+            Ok(Decoded::Tensors(Prepared { client_id: id, ..of_rows(prepared) }))
         }
         (Input::Rows(rows), Contents::Package(packaged)) => {
             let form = RowForm { names: rows.names.as_deref(), ignore_unknown: rows.frame, null_is_missing: rows.frame };
             let columns = decode_rows(&packaged.package.parts.input, &rows.text, form, &LIMITS)?;
-            from_columns(packaged, &columns, false, None, start)
+            Ok(Decoded::fields(columns, false, None, start))
         }
         (Input::Rows(rows), Contents::Bare(_)) => {
             let tensors = rows::to_tensors(rows, &servable.graph).map_err(PredictError::Malformed)?;
-            from_tensors(servable, tensors, start).map(of_rows)
+            from_tensors(servable, tensors, start).map(of_rows).map(Decoded::Tensors)
         }
         (Input::Table(table), Contents::Package(packaged)) => {
             let schema = &packaged.package.parts.input;
             let rows = table::to_rows(&table, schema.columns()).map_err(PredictError::Malformed)?;
             let form = RowForm { names: rows.names.as_deref(), ignore_unknown: true, null_is_missing: true };
             let columns = decode_rows(schema, &rows.text, form, &LIMITS)?;
-            from_columns(packaged, &columns, false, None, start)
+            Ok(Decoded::fields(columns, false, None, start))
         }
         (Input::Table(table), Contents::Bare(_)) => {
             let rows = table::to_plain_rows(&table, &servable.graph).map_err(PredictError::Malformed)?;
             let tensors = rows::to_tensors(rows, &servable.graph).map_err(PredictError::Malformed)?;
-            from_tensors(servable, tensors, start).map(of_rows)
+            from_tensors(servable, tensors, start).map(of_rows).map(Decoded::Tensors)
         }
         (Input::Tensors(tensors), _) => {
             let fields = servable.fields().filter(|packaged| !(explicit && names_the_graph(&tensors, packaged, &servable.graph)));
@@ -119,9 +140,9 @@ pub fn prepare(servable: &Servable, input: Input, wanted: &[String], explicit: b
                 Some(packaged) => {
                     let tensors = named(tensors, &packaged.fields)?;
                     let columns = fields::decode(&packaged.package.parts.input, &tensors, &LIMITS)?;
-                    from_columns(packaged, &columns, false, None, start)
+                    Ok(Decoded::fields(columns, false, None, start))
                 }
-                None => from_tensors(servable, named(tensors, &servable.graph)?, start),
+                None => from_tensors(servable, named(tensors, &servable.graph)?, start).map(Decoded::Tensors),
             }
         }
     }
@@ -136,23 +157,30 @@ impl From<DecodeError> for PredictError {
     }
 }
 
-fn from_columns(
-    packaged: &Packaged,
-    columns: &Columns,
-    single: bool,
-    client_id: Option<String>,
-    start: Instant,
-) -> Result<Prepared, PredictError> {
-    let decoded = Instant::now();
-    let tensors = packaged.transform.prepare(columns).map_err(|mut faults| {
+impl Decoded {
+    fn fields(columns: Columns, single: bool, client_id: Option<String>, start: Instant) -> Decoded {
+        Decoded::Fields(Fields { columns, single, client_id, took: start.elapsed() })
+    }
+}
+
+/// From fields to the tensors of the version that answers.
+pub fn preprocess(packaged: &Packaged, fields: Fields) -> Result<Prepared, PredictError> {
+    let Fields { columns, single, client_id, took } = fields;
+    let start = Instant::now();
+    let tensors = to_tensors(packaged, &columns, single)?;
+    let mut timing = Timing::default();
+    timing.set(Stage::Decode, took);
+    timing.set(Stage::Preprocess, start.elapsed());
+    Ok(Prepared { tensors, rows: columns.rows, whole: false, raw: false, client_id, timing })
+}
+
+/// The graph's input tensors of these fields.
+pub fn to_tensors(packaged: &Packaged, columns: &Columns, single: bool) -> Result<Tensors, PredictError> {
+    packaged.transform.prepare(columns).map_err(|mut faults| {
         let more = faults.len().saturating_sub(MAX_FAULTS);
         faults.truncate(MAX_FAULTS);
         PredictError::Invalid { faults: faults.into_iter().map(|fault| locate(fault, single)).collect(), more }
-    })?;
-    let mut timing = Timing::default();
-    timing.set(Stage::Decode, decoded - start);
-    timing.set(Stage::Preprocess, decoded.elapsed());
-    Ok(Prepared { tensors, rows: columns.rows, whole: false, raw: false, client_id, timing })
+    })
 }
 
 /// What came row by row has as many rows as came, also where the graph fixes their number.

@@ -57,6 +57,8 @@ pub struct Model {
     pub stable: Option<Arc<Servable>>,
     /// The version that was decided on, loaded or not.
     pub decided: Option<VersionRef>,
+    /// Why nothing can be decided of it.
+    pub trouble: Option<String>,
     /// The loaded version that a rollback leads to.
     pub previous: Option<Arc<Servable>>,
     /// A rollout under way.
@@ -139,7 +141,9 @@ impl Model {
                 None => format!("{version} is {}", status.state.name()),
             })
             .collect();
-        if let Some(decided) = &self.decided {
+        if let Some(trouble) = &self.trouble {
+            reasons.insert(0, format!("its journal does not say which version is stable: {trouble}"));
+        } else if let Some(decided) = &self.decided {
             let version = Version::parse(&decided.version);
             let gone = if version.is_some_and(|version| self.versions.contains_key(&version)) { "" } else { ", its files are gone" };
             reasons.insert(0, format!("the stable version {decided} of the journal does not answer{gone}; `predictd rollback` names another"));

@@ -74,9 +74,11 @@ impl Samples {
         }
         let mut columns = columns.clone();
         let rows = columns.rows;
-        for column in self.personal.iter().filter_map(|id| columns.columns.get_mut(*id)) {
-            column.truncate(0);
-            (0..rows).for_each(|_| column.push_missing());
+        for id in &self.personal {
+            if let Some(column) = columns.columns.get_mut(*id) {
+                column.truncate(0);
+                (0..rows).for_each(|_| column.push_missing());
+            }
         }
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.push_back(Arc::new(columns));

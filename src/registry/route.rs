@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use crate::{
     metrics::VersionMetrics,
-    registry::{Snapshot, State, servable::Servable},
+    registry::{Snapshot, State, rehearsal::Samples, servable::Servable, traffic::Traffic},
 };
 
 /// Whom a request is for, as its URL says.
@@ -37,8 +37,20 @@ pub enum RouteError {
     },
 }
 
+/// Who may answer a request.
+pub struct Routed {
+    /// Decodes it, and answers unless a candidate does.
+    pub servable: Arc<Servable>,
+    /// A rollout that has a say; never where the URL names a version.
+    pub traffic: Option<Arc<Traffic>>,
+    /// Where a few valid requests are kept for trying the way back on.
+    pub samples: Option<Arc<Samples>>,
+    /// What steps in where the version does not answer.
+    pub previous: Option<Arc<Servable>>,
+}
+
 /// The version that answers, or why none does and where that is counted.
-pub fn route(snapshot: &Snapshot, target: Target<'_>, now: Instant) -> Result<Arc<Servable>, (RouteError, Option<Arc<VersionMetrics>>)> {
+pub fn route(snapshot: &Snapshot, target: Target<'_>, now: Instant) -> Result<Routed, (RouteError, Option<Arc<VersionMetrics>>)> {
     let known_models = || snapshot.models.keys().map(ToString::to_string).collect::<Vec<_>>();
     let name = match target.model {
         Some(name) => name,
@@ -62,13 +74,20 @@ pub fn route(snapshot: &Snapshot, target: Target<'_>, now: Instant) -> Result<Ar
     let refuse = |error| Err((error, Some(Arc::clone(&model.unversioned))));
     let Some(version) = target.version else {
         return match &model.stable {
-            Some(servable) => Ok(Arc::clone(servable)),
+            Some(servable) => Ok(Routed {
+                servable: Arc::clone(servable),
+                traffic: model.traffic.clone(),
+                samples: model.samples.clone(),
+                previous: model.previous.clone(),
+            }),
             None => refuse(RouteError::NotReady { reason: format!("model {name}: {}", model.ailment(now).unwrap_or_default()) }),
         };
     };
     match model.version(version) {
         Some(status) => match &status.state {
-            State::Available(servable) => Ok(Arc::clone(servable)),
+            State::Available(servable) => {
+                Ok(Routed { servable: Arc::clone(servable), traffic: None, samples: None, previous: None })
+            }
             state => {
                 let reason = state.reason().map(|reason| format!(": {reason}")).unwrap_or_default();
                 refuse(RouteError::NotReady { reason: format!("model {name}: version {version} is {}{reason}", state.name()) })

@@ -9,6 +9,7 @@ use std::{
 use crate::{
     id::Version,
     journal::entry::VersionRef,
+    metrics::ShadowMetrics,
     package::binding::Binding,
     registry::{Model, State, VersionStatus, rehearsal::Samples, servable::Servable},
     rollout::{plan::Plan, split::KeyHash, tally::Tally},
@@ -25,6 +26,8 @@ pub struct Decision {
     pub step: Option<Arc<Step>>,
     /// Kept loaded besides: somebody is about to decide on them.
     pub wanted: Vec<Version>,
+    /// Nothing may be decided, not even a first choice.
+    pub trouble: Option<String>,
 }
 
 impl Decision {
@@ -55,6 +58,8 @@ pub struct Step {
     /// The share of the requests that the candidates answer for comparison only.
     pub shadow_share: f64,
     pub tally: Tally,
+    /// By candidate.
+    pub shadow_metrics: Vec<ShadowMetrics>,
     /// How old the step was when this process learned of it.
     pub age: Duration,
     pub learned: Instant,
@@ -89,13 +94,13 @@ impl Traffic {
 
     /// The candidate that answers, by its place; `None`: stable does.
     pub fn assign(&self, hash: KeyHash) -> Option<(usize, &Arm)> {
-        let index = crate::rollout::split::arm(hash, &self.step.weights).checked_sub(1)?;
+        let index = hash.assign.arm(&self.step.weights).checked_sub(1)?;
         Some((index, self.arms.get(index)?.as_ref()?))
     }
 
     /// The candidates that are to answer for comparison.
     pub fn shadows(&self, hash: KeyHash) -> impl Iterator<Item = (usize, &Arm)> {
-        let chosen = crate::rollout::split::is_shadowed(hash, self.step.shadow_share);
+        let chosen = hash.shadow.below(self.step.shadow_share);
         let arms = self.arms.iter().enumerate().filter(move |_| chosen);
         arms.filter_map(|(index, arm)| Some((index, arm.as_ref()?)))
     }
@@ -135,6 +140,7 @@ impl Model {
         };
         (self.stable, self.previous, self.samples) = (stable, previous, samples);
         self.decided = decision.stable.clone();
+        self.trouble.clone_from(&decision.trouble);
     }
 
     /// What a loaded version is for, as `predictd_model_info` says it.

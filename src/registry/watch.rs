@@ -455,7 +455,7 @@ impl Loop {
 
     /// Where nothing was decided yet, the first choice is written down.
     fn adopt(&mut self, name: &ModelName) {
-        let decided = self.parts.registry.decision(name).is_some_and(|decision| decision.stable.is_some());
+        let decided = self.parts.registry.decision(name).is_some_and(|decision| decision.stable.is_some() || decision.trouble.is_some());
         let Some(model) = self.models.get(name).filter(|model| !decided && !model.unloaded) else { return };
         if self.is_arriving(name) {
             return;
@@ -664,6 +664,7 @@ impl Loop {
             let model = Model {
                 stable: None,
                 decided: None,
+                trouble: None,
                 previous: None,
                 traffic: None,
                 samples: before,

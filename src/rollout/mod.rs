@@ -5,3 +5,5 @@ pub mod evidence;
 pub mod judge;
 pub mod plan;
 pub mod split;
+pub mod state;
+pub mod tally;

@@ -92,7 +92,7 @@ async fn answer_unary(
     let deadline = context.deadline(api.config.request_timeout());
     let timeout = api.config.read_timeout().min(deadline.saturating_duration_since(Instant::now()));
     let message = tokio::time::timeout(timeout, messages.only()).await.map_err(|_| too_slow(timeout))??;
-    let (prediction, pieces) = answer(api, context, message, asked, Kind::Unary).await?;
+    let (prediction, pieces) = answer(api, context, headers, message, asked, Kind::Unary).await?;
     Ok((prediction, pieces, held))
 }
 
@@ -100,6 +100,7 @@ async fn answer_unary(
 async fn answer(
     api: &Arc<Api>,
     context: &Context,
+    headers: &HeaderMap,
     message: Received,
     asked: &mut InferRequest,
     kind: Kind,
@@ -119,7 +120,8 @@ async fn answer(
     let version = Some(asked.version.as_str()).filter(|version| !version.is_empty());
     let target = Target { model: Some(&asked.model), version };
     let input = Input::Tensors(std::mem::take(&mut asked.inputs));
-    let request = PredictRequest { target, input, wanted: &wanted, deadline, priority: asked.priority };
+    let header = |name: &str| headers.get(name).map(|value| value.as_bytes().to_vec());
+    let request = PredictRequest { target, input, wanted: &wanted, deadline, priority: asked.priority, header: &header };
     let mut prediction = api.predictor.predict(request).await?;
     prediction.timing.set(Stage::Decode, prediction.timing.get(Stage::Decode) + taken_apart);
 
@@ -277,7 +279,7 @@ async fn answer_heard(call: Arc<Call>, heard: Heard) -> Reply {
     context.timeout = call.deadline.map(|deadline| deadline.saturating_duration_since(context.started));
     let mut asked = InferRequest::default();
     let (answered, held) = match admitted {
-        Some((message, held)) => (answer(&call.api, &context, message, &mut asked, Kind::Stream).await, Some(held)),
+        Some((message, held)) => (answer(&call.api, &context, &call.headers, message, &mut asked, Kind::Stream).await, Some(held)),
         None => (Err(overloaded()), None),
     };
     let pieces = answered.map(|(_, pieces)| pieces).or_else(|refused| {

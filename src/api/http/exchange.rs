@@ -196,7 +196,8 @@ async fn answer<D: Dialect>(
     let wanted = if headers.contains_key(header::ACCEPT_ENCODING) { Some(headers.clone()) } else { None };
     let start = Instant::now();
     let call = if dialect.text_bytes(&headers, &body) > HEAVY_TEXT_BYTES {
-        api.predictor.offload(deadline, move || dialect.decode(&headers, body)).await??
+        let sent = headers.clone();
+        api.predictor.offload(deadline, move || dialect.decode(&sent, body)).await??
     } else {
         dialect.decode(&headers, body)?
     };
@@ -205,7 +206,9 @@ async fn answer<D: Dialect>(
         deadline = deadline.min(context.started + timeout);
     }
     let Call { input, wanted: outputs, priority, wish, .. } = call;
-    let mut prediction = api.predictor.predict(PredictRequest { target, input, wanted: &outputs, deadline, priority }).await?;
+    let header = |name: &str| headers.get(name).map(|value| value.as_bytes().to_vec());
+    let request = PredictRequest { target, input, wanted: &outputs, deadline, priority, header: &header };
+    let mut prediction = api.predictor.predict(request).await?;
     prediction.timing.set(Stage::Decode, prediction.timing.get(Stage::Decode) + taken_apart);
 
     let start = Instant::now();

@@ -1,6 +1,7 @@
 //! The operators' listener: what changes something. Its own address, its own guard; the data plane changes nothing.
 
 mod guard;
+mod rollouts;
 
 use std::sync::Arc;
 
@@ -21,6 +22,7 @@ use crate::{
     api::http::{Api, admin::guard::Actor, body::Refusal, context::Context, encoding, health, v2},
     error::ErrorCode,
     id::ModelName,
+    operate::Operator,
     registry::{Commander, ControlError, Order},
 };
 
@@ -31,6 +33,7 @@ const MAX_BODY: usize = 64 << 10;
 pub struct Admin {
     pub api: Arc<Api>,
     pub commander: Commander,
+    pub operator: Arc<Operator>,
     pub guard: Guard,
 }
 
@@ -43,6 +46,7 @@ pub fn router(admin: Arc<Admin>) -> Router {
     Router::new()
         .route("/v2/repository/models/{name}/load", post(load))
         .route("/v2/repository/models/{name}/unload", post(unload))
+        .merge(rollouts::routes())
         .with_state(Arc::clone(&admin))
         .merge(shared)
         .fallback(no_route)

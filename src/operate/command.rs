@@ -1,0 +1,451 @@
+//! Command: what operators may order of a model, each checked against what is known now and then written.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{
+    id::{ModelName, Version},
+    journal::{
+        Draft,
+        entry::{Action, VersionRef},
+    },
+    operate::{Controlled, OperateError, Operator, gate::Compatibility, lock},
+    package::serving::Risk,
+    registry::{State, traffic::Arm},
+    rollout::{
+        plan::{Key, Plan, Step},
+        state::{PauseDetails, Phase, RolloutState, StartDetails, StepDetails},
+    },
+};
+
+/// How long an order waits for a version that must be loaded first.
+const LOAD_PATIENCE: Duration = Duration::from_secs(120);
+const LOAD_TICK: Duration = Duration::from_millis(10);
+
+/// The plan of a rollout: a built-in one by its name, or a text.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum PlanChoice {
+    Name(String),
+    /// TOML, as `docs/rollouts.md` describes it.
+    Text(String),
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StartRequest {
+    /// The candidates; several for an A/B test.
+    pub to: Vec<String>,
+    /// Absent: by the risk that the candidate's package names.
+    pub plan: Option<PlanChoice>,
+    pub dry_run: bool,
+    /// A rollback would break callers who begin to use what is new, and that is known.
+    pub allow_forward_only: bool,
+    /// Differences that could not be shown to be harmless, by their pointers.
+    pub accept_unproved: Vec<String>,
+    pub reason: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PromoteRequest {
+    /// Which of several candidates.
+    pub to: Option<String>,
+    /// Also where a rollback would not work.
+    pub without_way_back: bool,
+    pub reason: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RollbackRequest {
+    /// Absent: the stable version before this one.
+    pub to: Option<String>,
+    pub reason: Option<String>,
+}
+
+fn refused<T>(detail: impl Into<String>) -> Result<T, OperateError> {
+    Err(OperateError::Refused(detail.into()))
+}
+
+impl Operator {
+    fn known(&self, name: &str) -> Result<ModelName, OperateError> {
+        let unknown = || OperateError::Unknown(format!("there is no model \"{name}\""));
+        let name = ModelName::parse(name).ok_or_else(unknown)?;
+        let served = self.registry.snapshot().models.contains_key(&name);
+        let decided = lock(&self.models).get(&name).is_some_and(|controlled| lock(controlled).head.seq > 0);
+        if served || decided { Ok(name) } else { Err(unknown()) }
+    }
+
+    /// Runs `work` on what is decided of a model at this moment.
+    fn with<T>(&self, name: &ModelName, work: impl FnOnce(&mut Controlled) -> Result<T, OperateError>) -> Result<T, OperateError> {
+        let controlled = self.controlled(name);
+        let mut model = lock(&controlled);
+        self.read_on(&mut model, true);
+        work(&mut model)
+    }
+
+    /// The identity of a version that is loaded, or is loaded now. Nothing is held meanwhile: other orders go on.
+    fn ensure_loaded(&self, name: &ModelName, version: &str) -> Result<VersionRef, OperateError> {
+        let parsed = Version::parse(version).ok_or_else(|| OperateError::Refused(format!("\"{version}\" is not a version")))?;
+        let deadline = Instant::now() + LOAD_PATIENCE;
+        let mut asked = false;
+        let outcome = loop {
+            if let Some(servable) = self.loaded(name, version) {
+                break Ok(VersionRef { version: version.to_owned(), digest: servable.digest().to_owned() });
+            }
+            let state = {
+                let snapshot = self.registry.snapshot();
+                let Some(model) = snapshot.models.get(name) else { break refused(format!("model {name} is not in the models directory")) };
+                model.version(version).map(|status| (status.state.name(), status.state.reason(), matches!(status.state, State::Refused(_))))
+            };
+            match state {
+                None => break refused(format!("{name} {version} can't answer: its files are gone")),
+                Some((_, reason, true)) => break refused(format!("{name} {version} was refused: {}", reason.unwrap_or_default())),
+                Some((state, reason, false)) if Instant::now() >= deadline => {
+                    let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+                    break refused(format!("{name} {version} is still {state}{reason}"));
+                }
+                Some(_) if !asked => {
+                    asked = true;
+                    self.want(name, &parsed, true);
+                }
+                Some(_) => thread::sleep(LOAD_TICK),
+            }
+        };
+        if asked && outcome.is_err() {
+            self.want(name, &parsed, false);
+        }
+        outcome
+    }
+
+    fn want(&self, name: &ModelName, version: &Version, wanted: bool) {
+        let controlled = self.controlled(name);
+        let mut model = lock(&controlled);
+        model.wanted.retain(|other| other != version);
+        if wanted {
+            model.wanted.push(version.clone());
+        }
+        self.enforce(&mut model);
+    }
+
+    /// Starts a rollout, or with `dry_run` says what it would be.
+    pub fn start(&self, name: &str, request: &StartRequest, actor: &str) -> Result<Value, OperateError> {
+        let name = self.known(name)?;
+        if request.to.is_empty() {
+            return Err(OperateError::Malformed("name the candidate: --to VERSION".to_owned()));
+        }
+        if let Some(twice) = request.to.iter().enumerate().find(|(at, version)| request.to.iter().take(*at).any(|other| other == *version)) {
+            return Err(OperateError::Malformed(format!("{} is named twice", twice.1)));
+        }
+        self.with(&name, |model| may_start(model, &request.to))?;
+        let mut candidates = Vec::new();
+        for version in &request.to {
+            candidates.push(self.ensure_loaded(&name, version)?);
+        }
+        let outcome = self.with(&name, |model| self.start_loaded(model, candidates.clone(), request, actor));
+        // From here on the rollout itself keeps them loaded, or nothing does.
+        for version in request.to.iter().filter_map(|version| Version::parse(version)) {
+            self.want(&name, &version, false);
+        }
+        outcome
+    }
+
+    fn start_loaded(
+        &self,
+        model: &mut Controlled,
+        candidates: Vec<VersionRef>,
+        request: &StartRequest,
+        actor: &str,
+    ) -> Result<Value, OperateError> {
+        may_start(model, &request.to)?;
+        let name = model.name.clone();
+        let Some(from) = model.state.stable.clone() else { return refused("there is no stable version to roll out from") };
+        let Some(stable) = self.decided(&name, &from) else { return refused(format!("the stable version {from} is not loaded")) };
+        let mut reports = Vec::new();
+        let (mut breaking, mut forward_only) = (Vec::new(), Vec::new());
+        let mut risk = None;
+        for named in &candidates {
+            let Some(candidate) = self.decided(&name, named) else { return refused(format!("{named} is not loaded any more")) };
+            if model.state.digests.get(&named.version).is_some_and(|digest| *digest != named.digest) {
+                return refused(format!("{named} is not the package that was decided on under this version before; its digest differs"));
+            }
+            let compatibility = Compatibility::of(&stable, &candidate, &request.accept_unproved);
+            if compatibility.is_breaking() {
+                breaking.extend(compatibility.lines());
+            } else if Arm::new(&stable, &candidate).is_none() {
+                breaking.push(format!("{named} can't take what {from} decodes"));
+            } else if compatibility.is_forward_only() {
+                forward_only.extend(compatibility.lines());
+            }
+            reports.push(json!({"version": named.version, "compatibility": compatibility.to_value()}));
+            risk = risk.max(candidate.package().and_then(|package| package.parts.serving.risk).map(rank));
+        }
+        let plan = choose(request.plan.as_ref(), risk)?;
+        check_plan(&plan, &candidates, stable.package().map(|package| &package.parts.input))?;
+        if !breaking.is_empty() {
+            return refused(format!("callers of {from} would break:\n{}", breaking.join("\n")));
+        }
+        if !forward_only.is_empty() && !(request.allow_forward_only && request.reason.is_some()) {
+            let lines = forward_only.join("\n");
+            return refused(format!(
+                "a rollback would break callers who begin to use what is new; --allow-forward-only --reason \"...\" if that is meant:\n{lines}"
+            ));
+        }
+        if !request.accept_unproved.is_empty() && request.reason.is_none() {
+            return refused("whoever accepts what is unproved gives a reason: --reason \"...\"");
+        }
+        if plan.approve && !is_verified(actor) {
+            return Err(OperateError::Forbidden(format!(
+                "plan \"{}\" needs two verified names: set admin.token_file, and send a token",
+                plan.name
+            )));
+        }
+        let summary = json!({
+            "model": name.as_str(), "from": from, "to": candidates, "plan": plan, "candidates": reports,
+        });
+        if request.dry_run {
+            return Ok(json!({"dry_run": true, "would_start": summary}));
+        }
+        let thresholds = self.thresholds(model, plan.guards.engine_time_quantile);
+        let details = StartDetails {
+            plan: plan.clone(),
+            candidates: candidates.clone(),
+            forward_only: !forward_only.is_empty(),
+            accepted: request.accept_unproved.clone(),
+            thresholds,
+        };
+        let draft = Draft {
+            action: Action::Start,
+            actor: actor.to_owned(),
+            from: Some(from),
+            to: candidates.first().cloned(),
+            strategy: Some(plan.name.clone()),
+            reason: request.reason.clone(),
+            evidence: Some(json!({"candidates": reports})),
+            details: serde_json::to_value(details).ok(),
+        };
+        self.append(model, draft)?;
+        Ok(self.status_of(model))
+    }
+
+    pub fn approve(&self, name: &str, reason: Option<String>, actor: &str) -> Result<Value, OperateError> {
+        let name = self.known(name)?;
+        self.with(&name, |model| {
+            let rollout = running(model)?;
+            if rollout.phase != Phase::AwaitsApproval {
+                return refused("this rollout does not wait for an approval");
+            }
+            if !is_verified(actor) || actor == rollout.starter {
+                let detail = format!("a second verified name must approve what {} started", rollout.starter);
+                return Err(OperateError::Forbidden(detail));
+            }
+            let details = StepDetails { step: 0, thresholds: self.thresholds(model, rollout.plan.guards.engine_time_quantile) };
+            self.write(model, Action::Approve, actor, reason, serde_json::to_value(details).ok())
+        })
+    }
+
+    pub fn pause(&self, name: &str, reason: Option<String>, actor: &str) -> Result<Value, OperateError> {
+        let name = self.known(name)?;
+        self.with(&name, |model| match running(model)?.phase {
+            Phase::Running => self.write(model, Action::Pause, actor, reason, serde_json::to_value(PauseDetails::default()).ok()),
+            Phase::Paused { .. } => refused("the rollout is paused already"),
+            Phase::AwaitsApproval => refused("the rollout has not begun: it waits for an approval"),
+        })
+    }
+
+    pub fn resume(&self, name: &str, reason: Option<String>, actor: &str) -> Result<Value, OperateError> {
+        let name = self.known(name)?;
+        self.with(&name, |model| match running(model)?.phase {
+            Phase::Paused { .. } => self.write(model, Action::Resume, actor, reason, None),
+            _ => refused("the rollout is not paused"),
+        })
+    }
+
+    pub fn abort(&self, name: &str, reason: Option<String>, actor: &str) -> Result<Value, OperateError> {
+        let name = self.known(name)?;
+        self.with(&name, |model| {
+            running(model)?;
+            self.write(model, Action::Abort, actor, reason, None)
+        })
+    }
+
+    pub fn promote(&self, name: &str, request: &PromoteRequest, actor: &str) -> Result<Value, OperateError> {
+        let name = self.known(name)?;
+        self.with(&name, |model| {
+            let rollout = running(model)?;
+            if rollout.phase == Phase::AwaitsApproval {
+                return refused("the rollout has not begun: it waits for an approval");
+            }
+            let to = match (&request.to, rollout.candidates.as_slice()) {
+                (None, [only]) => only.clone(),
+                (None, _) => return refused("there are several candidates: name one with --to"),
+                (Some(version), candidates) => match candidates.iter().find(|named| named.version == *version) {
+                    Some(named) => named.clone(),
+                    None => return refused(format!("{version} is not a candidate of this rollout")),
+                },
+            };
+            if self.decided(&name, &to).is_none() {
+                return refused(format!("{to} is not loaded"));
+            }
+            if request.without_way_back && request.reason.is_none() {
+                return refused("whoever gives up the way back gives a reason: --reason \"...\"");
+            }
+            if !request.without_way_back {
+                self.check_way_back(model, &to).or_else(|detail| {
+                    refused(format!("there would be no way back: {detail}; --without-way-back --reason \"...\" if that is meant"))
+                })?;
+            }
+            let (from, strategy) = (model.state.stable.clone(), model.state.rollout.as_ref().map(|rollout| rollout.plan.name.clone()));
+            let evidence = model.step.as_ref().and_then(|running| serde_json::to_value(&running.evidence).ok());
+            let reason = request.reason.clone();
+            let evidence = evidence.map(|totals| json!({"totals": totals, "without_way_back": request.without_way_back}));
+            let draft =
+                Draft { action: Action::Promote, actor: actor.to_owned(), from, to: Some(to), strategy, reason, evidence, details: None };
+            self.append(model, draft)?;
+            Ok(self.status_of(model))
+        })
+    }
+
+    /// Puts a former version back. What was kept loaded answers the next request.
+    pub fn rollback(&self, name: &str, request: &RollbackRequest, actor: &str) -> Result<Value, OperateError> {
+        let name = self.known(name)?;
+        let target = self.with(&name, |model| {
+            let to = match (&request.to, model.state.previous()) {
+                (Some(version), _) => version.clone(),
+                (None, Some(previous)) => previous.version.clone(),
+                (None, None) => return refused("there is no stable version before this one; name a version with --to"),
+            };
+            match &model.state.stable {
+                Some(stable) if stable.version == to => refused(format!("{to} is the stable version already")),
+                _ => Ok(to),
+            }
+        })?;
+        let to = self.ensure_loaded(&name, &target)?;
+        let outcome = self.with(&name, |model| {
+            if model.state.stable.as_ref() == Some(&to) {
+                return refused(format!("{to} is the stable version already"));
+            }
+            if request.to.is_none() && model.state.previous().map(|previous| &previous.version) != Some(&target) {
+                return Err(OperateError::Conflict("another decision came first; look at the status and decide anew".to_owned()));
+            }
+            if let Some(digest) = model.state.digests.get(&to.version).filter(|digest| **digest != to.digest) {
+                return refused(format!("the files of {to} are not those that were decided on: the journal says {digest}"));
+            }
+            if model.state.rollout.is_some() {
+                let reason = format!("a rollback to {to} was ordered");
+                self.write(model, Action::Abort, actor, Some(reason), None)?;
+            }
+            let from = model.state.stable.clone();
+            let draft = Draft {
+                action: Action::Rollback,
+                actor: actor.to_owned(),
+                from,
+                to: Some(to.clone()),
+                strategy: None,
+                reason: request.reason.clone(),
+                evidence: None,
+                details: None,
+            };
+            self.append(model, draft)?;
+            Ok(self.status_of(model))
+        });
+        if let Some(version) = Version::parse(&target) {
+            self.want(&name, &version, false);
+        }
+        outcome
+    }
+
+    /// A decision about the rollout that runs.
+    fn write(
+        &self,
+        model: &mut Controlled,
+        action: Action,
+        actor: &str,
+        reason: Option<String>,
+        details: Option<Value>,
+    ) -> Result<Value, OperateError> {
+        let rollout = running(model)?;
+        let totals = model.step.as_ref().filter(|_| action == Action::Abort).map(|running| json!({"totals": running.evidence}));
+        let draft = Draft {
+            action,
+            actor: actor.to_owned(),
+            from: model.state.stable.clone(),
+            to: rollout.candidates.first().cloned(),
+            strategy: Some(rollout.plan.name.clone()),
+            reason,
+            evidence: totals,
+            details,
+        };
+        self.append(model, draft)?;
+        Ok(self.status_of(model))
+    }
+}
+
+fn running(model: &Controlled) -> Result<&RolloutState, OperateError> {
+    model.state.rollout.as_ref().ok_or_else(|| OperateError::Refused(format!("there is no rollout of {} under way", model.name)))
+}
+
+fn may_start(model: &Controlled, to: &[String]) -> Result<(), OperateError> {
+    if let Some(rollout) = &model.state.rollout {
+        let versions: Vec<&str> = rollout.candidates.iter().map(|named| named.version.as_str()).collect();
+        let detail = format!("a rollout of {} is under way, started by {}; abort it first", versions.join(", "), rollout.starter);
+        return Err(OperateError::Conflict(detail));
+    }
+    if let Some(stable) = model.state.stable.as_ref().filter(|stable| to.contains(&stable.version)) {
+        return refused(format!("{stable} is the stable version already"));
+    }
+    Ok(())
+}
+
+fn is_verified(actor: &str) -> bool {
+    !actor.starts_with("unverified:")
+}
+
+/// Risks in their order.
+fn rank(risk: Risk) -> u8 {
+    match risk {
+        Risk::Low => 0,
+        Risk::Medium => 1,
+        Risk::High => 2,
+    }
+}
+
+fn choose(choice: Option<&PlanChoice>, risk: Option<u8>) -> Result<Plan, OperateError> {
+    let name = match (choice, risk) {
+        (Some(PlanChoice::Text(text)), _) => {
+            return Plan::parse(text).map_err(|error| OperateError::Malformed(format!("the plan: {error}")));
+        }
+        (Some(PlanChoice::Name(name)), _) => name.as_str(),
+        (None, Some(0)) => "low",
+        (None, Some(2)) => "high",
+        (None, _) => "medium",
+    };
+    let unknown = || OperateError::Malformed(format!("there is no plan \"{name}\"; there are {}, or a file", Plan::BUILTIN.join(", ")));
+    Plan::builtin(name).ok_or_else(unknown)
+}
+
+fn check_plan(plan: &Plan, candidates: &[VersionRef], schema: Option<&crate::package::schema::Schema>) -> Result<(), OperateError> {
+    let only_ab = plan.steps.iter().all(|step| matches!(step, Step::Ab { .. } | Step::Shadow { .. }));
+    if candidates.len() > 1 && !only_ab {
+        return refused(format!("plan \"{}\" is for one candidate; several take a plan of ab and shadow steps", plan.name));
+    }
+    for step in &plan.steps {
+        if let Step::Ab { weights: Some(weights), .. } = step
+            && weights.len() != candidates.len()
+        {
+            return refused(format!("plan \"{}\" has {} weights for {} candidates", plan.name, weights.len(), candidates.len()));
+        }
+    }
+    if let Key::Field(field) = &plan.key
+        && schema.and_then(|schema| schema.column(field)).is_none()
+    {
+        return refused(format!("plan \"{}\" assigns by the field \"{field}\", which the stable version does not have", plan.name));
+    }
+    Ok(())
+}

@@ -1,0 +1,466 @@
+//! Operate: the control plane. Every change of what answers is a decision: checked, written to the journal, and only then made.
+
+mod command;
+mod control;
+mod gate;
+mod rehearse;
+mod status;
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        mpsc::{self, RecvTimeoutError, Sender},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+pub use command::{PlanChoice, PromoteRequest, RollbackRequest, StartRequest};
+
+use crate::{
+    config::Config,
+    id::{ModelName, PredictionId, Version},
+    journal::{
+        Draft, Journal, JournalError,
+        chain::Head,
+        entry::{Action, Entry, VersionRef},
+        store::Store,
+    },
+    metrics::{Metrics, runs::{Runs, RunsView}},
+    operate::rehearse::WayBack,
+    registry::{
+        Adopter, Commander, Registry,
+        servable::Servable,
+        traffic::{self, Decision, Step},
+    },
+    rollout::{
+        evidence::Evidence,
+        judge::Judgement,
+        state::{CONFIGURATION, Cause, ModelState, Phase},
+        tally::{Share, Tally, TallyRules},
+    },
+};
+
+/// How often the journal is read on and the judge is asked.
+const TICK: Duration = Duration::from_millis(200);
+
+/// Why a change was not made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OperateError {
+    Unknown(String),
+    /// It must not be done, as things are.
+    Refused(String),
+    /// Who asks may not.
+    Forbidden(String),
+    /// Somebody else decided something first.
+    Conflict(String),
+    /// The decision can't be written, so it is not made.
+    Unwritable(String),
+    /// What was sent is no request.
+    Malformed(String),
+}
+
+pub struct OperatorParts {
+    pub registry: Registry,
+    pub store: Store,
+    pub metrics: Metrics,
+    pub config: Config,
+}
+
+/// Who decides: operators, the judge, the configuration; here they all come through one door.
+pub struct Operator {
+    registry: Registry,
+    journal: Journal,
+    store: Store,
+    metrics: Metrics,
+    config: Config,
+    commander: OnceLock<Commander>,
+    models: Mutex<BTreeMap<ModelName, Arc<Mutex<Controlled>>>>,
+    /// `REPLICA-BOOT`, under which this process keeps its part of the evidence.
+    process: String,
+}
+
+/// What this process knows of one model's decisions.
+struct Controlled {
+    name: ModelName,
+    head: Head,
+    state: ModelState,
+    /// The journal contradicts itself or can't be read: nothing is decided until that is mended.
+    trouble: Option<String>,
+    /// The first choice, while it can't be written.
+    unwritten: Option<VersionRef>,
+    /// Versions that somebody is about to decide on.
+    wanted: Vec<Version>,
+    step: Option<RunningStep>,
+    way_back: WayBack,
+    /// Versions that `models.promote` would make stable, but that their callers would not survive.
+    unfit: Vec<VersionRef>,
+}
+
+/// The step that runs, and what is known of it.
+struct RunningStep {
+    step: Arc<Step>,
+    versions: Vec<String>,
+    runs: BTreeMap<String, ArmRuns>,
+    /// What other processes know, by the name of their object.
+    others: BTreeMap<String, Share>,
+    written: Share,
+    exchanged: Option<Instant>,
+    evidence: Evidence,
+    judgement: Option<Judgement>,
+}
+
+/// The engine runs of one arm since the step began, in this process.
+#[derive(Default)]
+struct ArmRuns {
+    counters: Option<Arc<Runs>>,
+    base: RunsView,
+    /// Of counters that are gone: the version was loaded anew.
+    carried: RunsView,
+    threads: usize,
+}
+
+impl ArmRuns {
+    fn read(&mut self, servable: Option<&Arc<Servable>>) -> RunsView {
+        if let Some(servable) = servable {
+            let counters = &servable.metrics.engine.runs;
+            if self.counters.as_ref().is_none_or(|known| !Arc::ptr_eq(known, counters)) {
+                if let Some(gone) = self.counters.replace(Arc::clone(counters)) {
+                    self.carried.add(&gone.view().since(&self.base));
+                }
+                // Counters that were there when the step began hold what came before it.
+                self.base = counters.view();
+            }
+            self.threads = servable.intra_op_threads;
+        }
+        let mut view = self.carried.clone();
+        if let Some(counters) = &self.counters {
+            view.add(&counters.view().since(&self.base));
+        }
+        view
+    }
+}
+
+impl Operator {
+    /// Reads every journal. What was decided holds from here on.
+    pub fn new(parts: OperatorParts) -> Arc<Operator> {
+        let OperatorParts { registry, store, metrics, config } = parts;
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let host: String = host.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).take(64).collect();
+        let operator = Operator {
+            registry,
+            journal: Journal::new(store.clone()),
+            store,
+            metrics,
+            config,
+            commander: OnceLock::new(),
+            models: Mutex::default(),
+            process: format!("{host}-{}", PredictionId::new()),
+        };
+        match operator.journal.models() {
+            Ok(names) => {
+                for name in names.iter().filter_map(|name| ModelName::parse(name)) {
+                    let controlled = operator.controlled(&name);
+                    operator.read_on(&mut lock(&controlled), false);
+                }
+            }
+            Err(error) => tracing::error!(error = %error, "the journals can't be listed; nothing can be decided"),
+        }
+        Arc::new(operator)
+    }
+
+    /// The registry's loop, which loads what decisions need.
+    pub fn connect(&self, commander: Commander) {
+        let _ = self.commander.set(commander);
+    }
+
+    fn controlled(&self, name: &ModelName) -> Arc<Mutex<Controlled>> {
+        let mut models = lock(&self.models);
+        let make = || {
+            Arc::new(Mutex::new(Controlled {
+                name: name.clone(),
+                head: Head::default(),
+                state: ModelState::default(),
+                trouble: None,
+                unwritten: None,
+                wanted: Vec::new(),
+                step: None,
+                way_back: WayBack::default(),
+                unfit: Vec::new(),
+            }))
+        };
+        Arc::clone(models.entry(name.clone()).or_insert_with(make))
+    }
+
+    fn names(&self) -> Vec<ModelName> {
+        lock(&self.models).keys().cloned().collect()
+    }
+
+    /// Reads what others decided meanwhile. `told`: it happens now, and is counted and logged.
+    fn read_on(&self, model: &mut Controlled, told: bool) {
+        let before = model.head.seq;
+        let outcome = loop {
+            let mut head = model.head.clone();
+            match self.journal.next(model.name.as_str(), &mut head) {
+                Ok(Some(entry)) => {
+                    if let Err(error) = model.state.apply(&entry) {
+                        break Some(error.to_string());
+                    }
+                    model.head = head;
+                    if told {
+                        self.tell(&entry, "another replica decided");
+                    }
+                }
+                Ok(None) => break None,
+                Err(JournalError::Store(error)) => {
+                    // What is known goes on; the next look tells.
+                    if model.trouble.is_none() {
+                        tracing::error!(model = %model.name, error = %error, "the journal can't be read");
+                        self.metrics.source_errors.inc();
+                    }
+                    break Some(error.to_string());
+                }
+                Err(error) => break Some(error.to_string()),
+            }
+        };
+        if outcome != model.trouble {
+            match &outcome {
+                Some(trouble) => tracing::error!(model = %model.name, trouble, "nothing can be decided of this model"),
+                None => tracing::info!(model = %model.name, "the journal can be read again"),
+            }
+            model.trouble = outcome;
+        }
+        if model.head.seq != before || !told {
+            model.unwritten = None;
+            self.enforce(model);
+        }
+    }
+
+    fn tell(&self, entry: &Entry, what: &str) {
+        let to = entry.to.as_ref().map(|to| to.version.as_str()).unwrap_or_default();
+        let reason = entry.reason.as_deref().unwrap_or_default();
+        let action = entry.action.name();
+        tracing::warn!(model = %entry.model, seq = entry.seq, action, to, actor = %entry.actor, reason, "{what}");
+        self.metrics.count_transition(&entry.model, to, action, Cause::of(&entry.actor).name());
+    }
+
+    /// Writes a decision, and lets it take effect.
+    fn append(&self, model: &mut Controlled, draft: Draft) -> Result<Entry, OperateError> {
+        if let Some(trouble) = &model.trouble {
+            return Err(OperateError::Unwritable(format!("the journal of {}: {trouble}", model.name)));
+        }
+        let mut head = model.head.clone();
+        match self.journal.append(model.name.as_str(), &mut head, draft) {
+            Ok(entry) => {
+                if let Err(error) = model.state.apply(&entry) {
+                    model.trouble = Some(error.to_string());
+                    return Err(OperateError::Refused(error.to_string()));
+                }
+                model.head = head;
+                model.unwritten = None;
+                self.enforce(model);
+                self.tell(&entry, "decided");
+                Ok(entry)
+            }
+            Err(JournalError::Lost) => {
+                self.read_on(model, true);
+                let last = model.state.last.as_ref().map(|last| format!("{} by {} (entry {})", last.action.name(), last.actor, last.seq));
+                let last = last.unwrap_or_else(|| "something else".to_owned());
+                Err(OperateError::Conflict(format!("another decision came first: {last}; nothing was changed, look at the status and decide anew")))
+            }
+            Err(error) => {
+                self.metrics.source_errors.inc();
+                Err(OperateError::Unwritable(format!("the decision could not be written, so nothing was changed: {error}")))
+            }
+        }
+    }
+
+    /// Lets the state of a model take effect: for the next request, without a load.
+    fn enforce(&self, model: &mut Controlled) {
+        let stable = model.state.stable.clone().or_else(|| model.unwritten.clone());
+        let rollout = model.state.rollout.as_ref().filter(|rollout| rollout.phase != Phase::AwaitsApproval);
+        let seq = rollout.map(|rollout| rollout.step_seq);
+        if model.step.as_ref().map(|running| running.step.seq) != seq {
+            self.forget_step(model);
+            model.step = model.state.rollout.as_ref().filter(|_| seq.is_some()).zip(stable.as_ref()).map(|(rollout, stable)| {
+                let step = Arc::new(self.step(&model.name, stable, rollout));
+                let versions: Vec<String> =
+                    std::iter::once(stable).chain(&rollout.candidates).map(|named| named.version.clone()).collect();
+                self.begin(&model.name, step, versions)
+            });
+        }
+        let decision = Decision {
+            stable,
+            previous: model.state.previous().cloned(),
+            digests: model.state.digests.clone(),
+            step: model.step.as_ref().map(|running| Arc::clone(&running.step)),
+            wanted: model.wanted.clone(),
+            trouble: model.trouble.clone().filter(|_| model.state.stable.is_none()),
+        };
+        self.tell_weights(model, &decision);
+        self.registry.decide(&model.name, decision);
+        if let Some(commander) = self.commander.get() {
+            commander.decided();
+        }
+    }
+
+    fn step(&self, name: &ModelName, stable: &VersionRef, rollout: &crate::rollout::state::RolloutState) -> Step {
+        let plan = &rollout.plan;
+        let versions: Vec<String> =
+            std::iter::once(stable).chain(&rollout.candidates).map(|named| named.version.clone()).collect();
+        let rules = TallyRules {
+            keyed: !plan.key.is_prediction_id(),
+            window_seconds: plan.guards.window_seconds as f64,
+            ceiling: plan.guards.p99_ceiling_ms.map(|ms| Duration::from_secs_f64(ms / 1000.0)),
+        };
+        let candidates = rollout.candidates.iter();
+        Step {
+            salt: rollout.id.clone(),
+            plan: plan.clone(),
+            number: rollout.step,
+            seq: rollout.step_seq,
+            candidates: rollout.candidates.clone(),
+            weights: plan.weights(rollout.step, rollout.candidates.len()),
+            shadow_share: plan.shadow_share(rollout.step),
+            tally: Tally::new(&versions, rules),
+            shadow_metrics: candidates.map(|named| self.metrics.shadow(name.as_str(), &stable.version, &named.version)).collect(),
+            age: Duration::from_secs_f64(rollout.step_age_seconds(crate::clock::now_ms())),
+            learned: Instant::now(),
+        }
+    }
+
+    /// Starts counting a step, with what other processes (and this one, before a restart) know of it already.
+    fn begin(&self, name: &ModelName, step: Arc<Step>, versions: Vec<String>) -> RunningStep {
+        let mut running = RunningStep {
+            step,
+            runs: versions.iter().map(|version| (version.clone(), ArmRuns::default())).collect(),
+            versions,
+            others: BTreeMap::new(),
+            written: Share::default(),
+            exchanged: None,
+            evidence: Evidence::default(),
+            judgement: None,
+        };
+        self.read_runs(name, &mut running);
+        self.read_others(name, &mut running);
+        running
+    }
+
+    fn forget_step(&self, model: &mut Controlled) {
+        let Some(running) = model.step.take() else { return };
+        for report in running.judgement.iter().flat_map(|judgement| &judgement.guards) {
+            self.metrics.set_e_value(model.name.as_str(), &report.candidate, control::guard_name(report.guard), None);
+        }
+    }
+
+    /// What share of the traffic each version answers, by what is decided.
+    fn tell_weights(&self, model: &Controlled, decision: &Decision) {
+        let name = model.name.as_str();
+        let before = self.registry.decision(&model.name);
+        let named = |decision: &Decision| -> Vec<String> {
+            let candidates = decision.step.iter().flat_map(|step| &step.candidates);
+            decision.stable.iter().chain(candidates).map(|named| named.version.clone()).collect()
+        };
+        let now = named(decision);
+        for gone in before.iter().flat_map(|before| named(before)).filter(|version| !now.contains(version)) {
+            self.metrics.set_weight(name, &gone, None);
+        }
+        let weights: &[f64] = decision.step.as_ref().map_or(&[], |step| &step.weights);
+        if let Some(stable) = &decision.stable {
+            self.metrics.set_weight(name, &stable.version, Some((1.0 - weights.iter().sum::<f64>()).max(0.0)));
+        }
+        for (candidate, weight) in decision.step.iter().flat_map(|step| &step.candidates).zip(weights) {
+            self.metrics.set_weight(name, &candidate.version, Some(*weight));
+        }
+    }
+
+    /// A loaded version, by its name.
+    fn loaded(&self, name: &ModelName, version: &str) -> Option<Arc<Servable>> {
+        let snapshot = self.registry.snapshot();
+        match &snapshot.models.get(name)?.version(version)?.state {
+            crate::registry::State::Available(servable) => Some(Arc::clone(servable)),
+            _ => None,
+        }
+    }
+
+    /// A loaded version that is what was decided on.
+    fn decided(&self, name: &ModelName, named: &VersionRef) -> Option<Arc<Servable>> {
+        traffic::available(&self.registry.snapshot().models.get(name)?.versions, named).cloned()
+    }
+}
+
+impl Adopter for Operator {
+    fn adopt(&self, name: &ModelName, version: VersionRef) {
+        let controlled = self.controlled(name);
+        let mut model = lock(&controlled);
+        self.read_on(&mut model, true);
+        if model.state.stable.is_some() || model.trouble.is_some() || model.unwritten.is_some() {
+            return;
+        }
+        self.write_adoption(&mut model, version);
+    }
+}
+
+impl Operator {
+    fn write_adoption(&self, model: &mut Controlled, version: VersionRef) {
+        let draft = Draft {
+            action: Action::Adopt,
+            actor: CONFIGURATION.to_owned(),
+            from: None,
+            to: Some(version.clone()),
+            strategy: None,
+            reason: Some("the first start with this model".to_owned()),
+            evidence: None,
+            details: None,
+        };
+        if let Err(OperateError::Unwritable(detail)) = self.append(model, draft)
+            && model.unwritten.is_none()
+        {
+            tracing::error!(model = %model.name, version = %version, detail, "the first choice can't be written; it is served all the same");
+            model.unwritten = Some(version);
+            self.enforce(model);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The threads that read on, judge and rehearse; they end when this is dropped.
+pub struct Control {
+    stop: Vec<Sender<()>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Control {
+    pub fn start(operator: &Arc<Operator>) -> std::io::Result<Control> {
+        let mut control = Control { stop: Vec::new(), threads: Vec::new() };
+        control.every("judge", TICK, operator, |operator| operator.tick())?;
+        control.every("rehearsal", TICK, operator, |operator| operator.rehearse())?;
+        Ok(control)
+    }
+
+    fn every(&mut self, name: &str, interval: Duration, operator: &Arc<Operator>, work: fn(&Operator)) -> std::io::Result<()> {
+        let (stop, stopped) = mpsc::channel();
+        let operator = Arc::clone(operator);
+        let run = move || {
+            while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
+                work(&operator);
+            }
+        };
+        self.threads.push(thread::Builder::new().name(name.to_owned()).spawn(run)?);
+        self.stop.push(stop);
+        Ok(())
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        self.stop.clear();
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Rehearse: the way back is tried while nobody needs it: the version before replays its golden examples, and requests of live
+//! traffic that were kept in memory. Answers are thrown away.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    engine::queue::{Priority, Urgency},
+    id::ModelName,
+    journal::entry::VersionRef,
+    operate::{Controlled, Operator, gate::Compatibility, lock},
+    package::{binding::Binding, golden, decode::decode_instance},
+    registry::{
+        gate::OWN_LIMITS,
+        servable::{Contents, Servable},
+    },
+    tensor::Tensors,
+};
+
+/// How long one answer may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Golden examples that are replayed.
+const EXAMPLES: usize = 64;
+
+/// Whether a rollback would work, as it was found at the last try.
+#[derive(Default)]
+pub struct WayBack {
+    pub ready: bool,
+    pub reason: String,
+    /// Of which version, and when.
+    tried: Option<(VersionRef, Instant)>,
+}
+
+impl Operator {
+    /// Tries the ways back that are due.
+    pub fn rehearse(&self) {
+        for name in self.names() {
+            let due = {
+                let controlled = self.controlled(&name);
+                let model = lock(&controlled);
+                self.due(&model)
+            };
+            if due {
+                self.rehearse_one(&name);
+            }
+        }
+    }
+
+    fn due(&self, model: &Controlled) -> bool {
+        match (&model.way_back.tried, model.state.previous()) {
+            (None, None) => false,
+            (Some((version, at)), Some(previous)) if version == previous => {
+                // One that fails may only be loading.
+                let interval = self.config.models.rehearse_interval();
+                at.elapsed() >= if model.way_back.ready { interval } else { interval.min(Duration::from_secs(1)) }
+            }
+            _ => true,
+        }
+    }
+
+    /// The model is not locked meanwhile: a run may hang, and a rollback must not wait for it.
+    fn rehearse_one(&self, name: &ModelName) {
+        let previous = { lock(&self.controlled(name)).state.previous().cloned() };
+        let outcome = previous.as_ref().map(|previous| self.try_way_back(name, previous));
+        let controlled = self.controlled(name);
+        let mut model = lock(&controlled);
+        if model.state.previous() != previous.as_ref() {
+            return; // Something was decided meanwhile; the next look tries the new way.
+        }
+        let before = model.way_back.tried.take();
+        if let Some((gone, _)) = before.as_ref().filter(|(version, _)| Some(version) != previous.as_ref()) {
+            self.metrics.set_rollback_ready(name.as_str(), &gone.version, None);
+        }
+        let (Some(previous), Some(outcome)) = (previous, outcome) else {
+            model.way_back = WayBack { ready: false, reason: "there is no stable version before this one".to_owned(), tried: None };
+            return;
+        };
+        let ready = outcome.is_ok();
+        let reason = outcome.err().unwrap_or_default();
+        self.metrics.set_rollback_ready(name.as_str(), &previous.version, Some(ready));
+        let new = before.is_none_or(|(version, _)| version != previous);
+        if !ready && (new || model.way_back.ready || model.way_back.reason != reason) {
+            tracing::error!(model = %name, version = %previous, reason, "a rollback would not work");
+        } else if ready && (new || !model.way_back.ready) {
+            tracing::info!(model = %name, version = %previous, "a rollback would work");
+        }
+        model.way_back = WayBack { ready, reason, tried: Some((previous, Instant::now())) };
+    }
+
+    fn try_way_back(&self, name: &ModelName, previous: &VersionRef) -> Result<(), String> {
+        let servable = self.decided(name, previous).ok_or_else(|| format!("{previous} is not loaded"))?;
+        if let Some(ailment) = servable.batcher.ailment(Instant::now()) {
+            return Err(format!("{previous}: {ailment}"));
+        }
+        replay_golden(&servable)?;
+        let (stable, samples) = {
+            let snapshot = self.registry.snapshot();
+            let Some(model) = snapshot.models.get(name) else { return Ok(()) };
+            (model.stable.clone(), model.samples.clone())
+        };
+        let (Some(stable), Some(samples)) = (stable, samples) else { return Ok(()) };
+        replay_samples(&stable, &servable, &samples.kept())
+    }
+
+    /// Whether there would be a way back once `to` is stable: from it to what is stable now.
+    pub(super) fn check_way_back(&self, model: &Controlled, to: &VersionRef) -> Result<(), String> {
+        let Some(stable) = &model.state.stable else { return Ok(()) };
+        let old = self.decided(&model.name, stable).ok_or_else(|| format!("{stable} is not loaded"))?;
+        let new = self.decided(&model.name, to).ok_or_else(|| format!("{to} is not loaded"))?;
+        replay_golden(&old)?;
+        let known = model.state.rollout.as_ref().is_some_and(|rollout| rollout.forward_only);
+        let accepted = model.state.rollout.as_ref().map(|rollout| rollout.accepted.clone()).unwrap_or_default();
+        let compatibility = Compatibility::of(&old, &new, &accepted);
+        if compatibility.is_forward_only() && !known {
+            return Err(format!("callers who begin to use what is new in {to} would break: {}", compatibility.lines().join("; ")));
+        }
+        Ok(())
+    }
+}
+
+/// Every golden example by itself, behind all traffic.
+fn replay_golden(servable: &Servable) -> Result<(), String> {
+    let Contents::Package(packaged) = &servable.contents else {
+        return run(servable, crate::registry::gate::zeros(&servable.graph), 1).map(|_| ());
+    };
+    let parts = &packaged.package.parts;
+    for (index, example) in parts.golden.iter().enumerate().take(EXAMPLES) {
+        let wrong = |detail: String| format!("golden example {}: {detail}", index + 1);
+        let columns = decode_instance(&parts.input, example.input.as_bytes(), &OWN_LIMITS).map_err(|_| wrong("does not fit the schema".to_owned()))?;
+        let tensors = packaged.transform.prepare(&columns).map_err(|_| wrong("can't be preprocessed".to_owned()))?;
+        let outputs = run(servable, tensors, 1).map_err(&wrong)?;
+        let outputs = packaged.transform.interpret(&outputs, 1).map_err(|fault| wrong(fault.to_string()))?;
+        golden::compare(&example.output, &outputs.to_value(0), example.tolerance).map_err(|mismatch| {
+            wrong(format!("output {}: expected {}, got {}", mismatch.pointer, mismatch.expected, mismatch.actual))
+        })?;
+    }
+    Ok(())
+}
+
+/// Requests that the stable version decoded, as they would be decoded after a rollback. No value of theirs is told.
+fn replay_samples(stable: &Servable, previous: &Servable, kept: &[Arc<crate::package::columns::Columns>]) -> Result<(), String> {
+    let (Some(new), Contents::Package(packaged)) = (stable.package(), &previous.contents) else { return Ok(()) };
+    let old = &packaged.package.parts.input;
+    let binding = Binding::new(&new.parts.input, old).map_err(|detail| format!("live requests can't go back: {detail}"))?;
+    for columns in kept {
+        let bound = binding.bind_ref(columns);
+        let wrong = |detail: &str| format!("a live request {detail}");
+        let tensors = packaged.transform.prepare(&bound).map_err(|_| wrong("can't be preprocessed"))?;
+        let outputs = run(previous, tensors, bound.rows).map_err(|detail| wrong(&format!("is not answered: {detail}")))?;
+        packaged.transform.interpret(&outputs, bound.rows).map_err(|fault| wrong(&format!("is answered wrongly: {fault}")))?;
+    }
+    Ok(())
+}
+
+fn run(servable: &Servable, tensors: Tensors, rows: usize) -> Result<Tensors, String> {
+    let urgency = Urgency { deadline: Instant::now() + PATIENCE, priority: Priority::from_protocol(u64::MAX) };
+    let receiver = servable.batcher.submit(tensors, rows.max(1), urgency).map_err(|error| error.to_string())?;
+    servable.batcher.wake();
+    let answer = receiver.blocking_recv().map_err(|_| "the engine is gone".to_owned())?;
+    answer.map(|answer| answer.outputs).map_err(|error| error.to_string())
+}

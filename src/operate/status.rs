@@ -1,0 +1,115 @@
+//! Status: what is decided of a model and how its rollout stands, for people and programs.
+
+use serde_json::{Value, json};
+
+use crate::{
+    clock,
+    id::ModelName,
+    operate::{Controlled, OperateError, Operator, lock},
+    rollout::state::Phase,
+};
+
+/// Entries in one answer.
+const MAX_ENTRIES: u64 = 1000;
+
+impl Operator {
+    pub fn status(&self, name: &str) -> Result<Value, OperateError> {
+        let name = self.served(name)?;
+        let controlled = self.controlled(&name);
+        let mut model = lock(&controlled);
+        self.read_on(&mut model, true);
+        Ok(self.status_of(&model))
+    }
+
+    pub fn statuses(&self) -> Value {
+        let status = |name: &ModelName| {
+            let controlled = self.controlled(name);
+            let model = lock(&controlled);
+            self.status_of(&model)
+        };
+        json!({"models": self.names().iter().map(status).collect::<Vec<_>>()})
+    }
+
+    fn served(&self, name: &str) -> Result<ModelName, OperateError> {
+        let unknown = || OperateError::Unknown(format!("there is no model \"{name}\""));
+        let name = ModelName::parse(name).ok_or_else(unknown)?;
+        if self.names().contains(&name) { Ok(name) } else { Err(unknown()) }
+    }
+
+    pub(super) fn status_of(&self, model: &Controlled) -> Value {
+        let state = &model.state;
+        json!({
+            "model": model.name.as_str(),
+            "seq": model.head.seq,
+            "stable": state.stable.as_ref().or(model.unwritten.as_ref()),
+            "written": model.unwritten.is_none(),
+            "previous": state.previous(),
+            "rollback": {"ready": model.way_back.ready, "reason": model.way_back.reason},
+            "trouble": model.trouble,
+            "last": state.last,
+            "rollout": self.rollout_of(model),
+        })
+    }
+
+    fn rollout_of(&self, model: &Controlled) -> Option<Value> {
+        let rollout = model.state.rollout.as_ref()?;
+        let now_ms = clock::now_ms();
+        let candidates = rollout.candidates.len();
+        let step = rollout.plan.steps.get(rollout.step);
+        let (phase, why) = match &rollout.phase {
+            Phase::AwaitsApproval => ("awaits-approval", None),
+            Phase::Running => ("running", None),
+            Phase::Paused { by, reason, .. } => ("paused", Some(format!("{by}: {reason}"))),
+        };
+        let running = model.step.as_ref();
+        let judgement = running.and_then(|running| running.judgement.as_ref());
+        let loaded = |version: &str| self.loaded(&model.name, version).is_some();
+        Some(json!({
+            "id": rollout.id,
+            "plan": rollout.plan,
+            "starter": rollout.starter,
+            "candidates": rollout.candidates.iter().map(|named| json!({
+                "version": named.version, "digest": named.digest, "loaded": loaded(&named.version),
+            })).collect::<Vec<_>>(),
+            "phase": phase,
+            "why": why,
+            "step": rollout.step,
+            "steps": rollout.plan.steps.len(),
+            "this_step": step,
+            "step_seconds": rollout.step_seconds(now_ms),
+            "weights": rollout.plan.weights(rollout.step, candidates),
+            "shadow_share": rollout.plan.shadow_share(rollout.step),
+            "evidence": running.map(|running| &running.evidence),
+            "verdict": judgement.map(|judgement| judgement.verdict),
+            "text": judgement.map(|judgement| &judgement.text),
+            "guards": judgement.map(|judgement| &judgement.guards),
+        }))
+    }
+
+    /// The journal of a model from entry `first` on, as the texts that are stored; and where this process knows it to end.
+    pub fn history(&self, name: &str, first: u64) -> Result<Value, OperateError> {
+        let name = self.served(name)?;
+        let head = {
+            let controlled = self.controlled(&name);
+            let mut model = lock(&controlled);
+            self.read_on(&mut model, true);
+            model.head.clone()
+        };
+        let first = first.max(1);
+        let mut entries = Vec::new();
+        let mut truncated = false;
+        // Beyond a gap, too: whoever verifies must see it.
+        for seq in first.. {
+            if entries.len() as u64 >= MAX_ENTRIES {
+                truncated = true;
+                break;
+            }
+            match self.journal.text(name.as_str(), seq).map_err(|error| OperateError::Unwritable(error.to_string()))? {
+                Some(text) => entries.push(Value::String(String::from_utf8_lossy(&text).into_owned())),
+                None if seq <= head.seq => entries.push(Value::Null),
+                None => break,
+            }
+        }
+        Ok(json!({"model": name.as_str(), "first": first, "entries": entries, "truncated": truncated, "head": {"seq": head.seq, "sha256": head.sha256}}))
+    }
+}

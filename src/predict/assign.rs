@@ -1,0 +1,202 @@
+//! Assign: which arm of a rollout answers a request, and what is noted of its answer.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    id::PredictionId,
+    package::{
+        columns::{Column, Columns},
+        outputs::OutputColumn,
+        schema::Schema,
+    },
+    predict::{Outcome, PredictError},
+    registry::traffic::Traffic,
+    rollout::{
+        plan::Key,
+        split::KeyHash,
+        tally::{self, Unit},
+    },
+    tensor::{Data, Tensors},
+};
+
+/// A request's part in a rollout.
+#[derive(Clone)]
+pub struct Part {
+    pub traffic: Arc<Traffic>,
+    pub hash: KeyHash,
+    /// 0 is the stable version; candidates follow in their order.
+    pub arm: usize,
+    pub unit: Unit,
+    started: Instant,
+}
+
+impl Part {
+    /// Decides the arm. `columns` are the request's fields as the stable version decoded them, where it has some.
+    pub fn new(traffic: &Arc<Traffic>, header: Option<&[u8]>, columns: Option<(&Schema, &Columns)>, id: PredictionId, now: Instant) -> Part {
+        let step = &traffic.step;
+        let salt = step.salt.as_bytes();
+        let field = |name: &str| columns.and_then(|(schema, columns)| field_key(columns.columns.get(schema.column(name)?)?));
+        let key = match &step.plan.key {
+            Key::PredictionId => None,
+            Key::Header(_) => header.map(<[u8]>::to_vec),
+            Key::Field(name) => field(name),
+        };
+        // A request without the key is a unit of its own.
+        let hash = match key {
+            Some(key) => KeyHash::of(salt, &key),
+            None => KeyHash::of(salt, id.write(&mut [0; 26]).as_bytes()),
+        };
+        let arm = traffic.assign(hash).map_or(0, |(index, _)| index + 1);
+        let unit = Unit { counts: step.tally.claim(arm, hash.slot), slot: hash.slot, at_seconds: step.seconds(now) };
+        Part { traffic: Arc::clone(traffic), hash, arm, unit, started: now }
+    }
+
+    pub fn observe(&self, outcome: Result<&Outcome, &PredictError>) {
+        let elapsed = self.started.elapsed();
+        note(&self.traffic, self.arm, self.unit, elapsed, outcome);
+    }
+}
+
+/// Counts how a request, or a copy of one, ended.
+pub fn note(traffic: &Traffic, arm: usize, unit: Unit, elapsed: Duration, outcome: Result<&Outcome, &PredictError>) {
+    let tally = &traffic.step.tally;
+    let text;
+    let noted = match outcome {
+        Ok(outcome) if holds_nan(outcome) => tally::Outcome::NotFinite,
+        Ok(outcome) => {
+            text = if unit.counts { predicted(outcome) } else { None };
+            tally::Outcome::Answered { prediction: text.as_deref() }
+        }
+        Err(PredictError::NotFinite(_)) => tally::Outcome::NotFinite,
+        Err(error) => tally::Outcome::Failed {
+            kind: error.code().kind().unwrap_or("internal"),
+            shared: matches!(error, PredictError::Shared(_)),
+        },
+    };
+    tally.observe(arm, unit, elapsed, &noted);
+}
+
+/// The first instance's value, as bytes.
+fn field_key(column: &Column) -> Option<Vec<u8>> {
+    match column {
+        Column::Boolean(values) => values.first()?.map(|value| vec![u8::from(value)]),
+        Column::Integer(values) => values.first()?.map(|value| value.to_le_bytes().to_vec()),
+        Column::Number(values) => values.first().filter(|value| !value.is_nan()).map(|value| value.to_bits().to_le_bytes().to_vec()),
+        Column::Text(spans) | Column::Binary(spans) => spans.get(0).map(<[u8]>::to_vec),
+        Column::Array(_) => None,
+    }
+}
+
+/// Outputs of more numbers than this are not looked through for those that are none.
+const LOOKED_THROUGH: usize = 1 << 16;
+
+/// Fields with such a number are refused before they get here; a graph's own outputs are not.
+fn holds_nan(outcome: &Outcome) -> bool {
+    let Outcome::Graph(Tensors(outputs)) = outcome else { return false };
+    outputs.iter().any(|(_, tensor)| match tensor.data() {
+        Data::Fp32(values) => values.iter().take(LOOKED_THROUGH).any(|value| value.is_nan()),
+        Data::Fp64(values) => values.iter().take(LOOKED_THROUGH).any(|value| value.is_nan()),
+        _ => false,
+    })
+}
+
+/// What was predicted for the first instance, for counting: a class, or else the bin of a number.
+fn predicted(outcome: &Outcome) -> Option<String> {
+    match outcome {
+        Outcome::Fields(outputs) => {
+            let class = outputs.fields.iter().find_map(|(_, column)| match column {
+                OutputColumn::Labels { labels, indices } => Some(labels.get(*indices.first()?)?.to_string()),
+                OutputColumn::TopK { labels, ranked, .. } => Some(labels.get(*ranked.first()?)?.to_string()),
+                OutputColumn::Texts { values, .. } => values.first().cloned(),
+                OutputColumn::Bools { values, .. } => values.first().map(ToString::to_string),
+                OutputColumn::Numbers { .. } | OutputColumn::Map { .. } => None,
+            });
+            class.or_else(|| {
+                outputs.fields.iter().find_map(|(_, column)| match column {
+                    OutputColumn::Numbers { shape, values } if shape.is_empty() => values.get_f64(0).map(tally::bin),
+                    _ => None,
+                })
+            })
+        }
+        Outcome::Graph(Tensors(outputs)) => {
+            let (_, tensor) = outputs.first()?;
+            match tensor.data() {
+                Data::Bytes(values) => values.first().cloned(),
+                Data::Int64(values) => values.first().map(ToString::to_string),
+                Data::Fp32(values) => values.first().map(|value| tally::bin(f64::from(*value))),
+                Data::Fp64(values) => values.first().map(|value| tally::bin(*value)),
+                _ => None,
+            }
+        }
+    }
+}
+
+/// Whether two answers to one request differ, and by how much their first numbers do.
+///
+/// Where both have classes these decide; numbers are compared only where there is no class: probabilities of two models are never
+/// the same.
+pub fn compare(stable: &Outcome, candidate: &Outcome, tolerance: f64) -> (bool, f64) {
+    match (stable, candidate) {
+        (Outcome::Fields(stable), Outcome::Fields(candidate)) => {
+            let shared = || {
+                stable.fields.iter().filter_map(|(key, column)| {
+                    let (_, other) = candidate.fields.iter().find(|(other, _)| other == key)?;
+                    Some((column, other))
+                })
+            };
+            let classes: Vec<bool> = shared().filter_map(|(a, b)| classes_differ(a, b)).collect();
+            let differences: Vec<f64> = shared().filter_map(|(a, b)| largest_difference(a, b)).collect();
+            let first = differences.first().copied().unwrap_or_default();
+            if classes.is_empty() { (differences.iter().any(|d| !(*d <= tolerance)), first) } else { (classes.contains(&true), first) }
+        }
+        (Outcome::Graph(Tensors(stable)), Outcome::Graph(Tensors(candidate))) => {
+            let Some(((_, a), (_, b))) = stable.first().zip(candidate.first()) else { return (false, 0.0) };
+            match (a.data(), b.data()) {
+                (Data::Fp32(a), Data::Fp32(b)) => {
+                    let largest = largest(a.iter().map(|x| f64::from(*x)), b.iter().map(|x| f64::from(*x)));
+                    (a.len() != b.len() || !(largest <= tolerance), largest)
+                }
+                (Data::Fp64(a), Data::Fp64(b)) => {
+                    let largest = largest(a.iter().copied(), b.iter().copied());
+                    (a.len() != b.len() || !(largest <= tolerance), largest)
+                }
+                (a, b) => (a != b, 0.0),
+            }
+        }
+        _ => (true, 0.0),
+    }
+}
+
+fn classes_differ(a: &OutputColumn, b: &OutputColumn) -> Option<bool> {
+    match (a, b) {
+        (OutputColumn::Labels { labels, indices }, OutputColumn::Labels { labels: other_labels, indices: others }) => {
+            let same = |(a, b): (&usize, &usize)| labels.get(*a) == other_labels.get(*b);
+            Some(indices.len() != others.len() || !indices.iter().zip(others).all(same))
+        }
+        (OutputColumn::TopK { labels, ranked, count, .. }, OutputColumn::TopK { labels: other_labels, ranked: others, count: other_count, .. }) => {
+            let best = |(a, b): (&usize, &usize)| labels.get(*a) == other_labels.get(*b);
+            Some(!ranked.iter().step_by((*count).max(1)).zip(others.iter().step_by((*other_count).max(1))).all(best))
+        }
+        (OutputColumn::Texts { values, .. }, OutputColumn::Texts { values: others, .. }) => Some(values != others),
+        (OutputColumn::Bools { values, .. }, OutputColumn::Bools { values: others, .. }) => Some(values != others),
+        _ => None,
+    }
+}
+
+fn largest_difference(a: &OutputColumn, b: &OutputColumn) -> Option<f64> {
+    match (a, b) {
+        (
+            OutputColumn::Numbers { values, .. } | OutputColumn::Map { values, .. },
+            OutputColumn::Numbers { values: others, .. } | OutputColumn::Map { values: others, .. },
+        ) => Some(largest(values.to_f64().into_iter(), others.to_f64().into_iter())),
+        _ => None,
+    }
+}
+
+/// NaN where one of the numbers is none.
+fn largest(a: impl Iterator<Item = f64>, b: impl Iterator<Item = f64>) -> f64 {
+    a.zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, |largest, d| if d.is_nan() || largest.is_nan() { f64::NAN } else { f64::max(largest, d) })
+}
