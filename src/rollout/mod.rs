@@ -4,4 +4,5 @@
 pub mod evidence;
 pub mod judge;
 pub mod plan;
+pub mod sequential;
 pub mod split;
