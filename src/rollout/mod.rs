@@ -4,6 +4,7 @@
 pub mod evidence;
 pub mod judge;
 pub mod plan;
+pub mod sequential;
 pub mod split;
 pub mod state;
 pub mod tally;
