@@ -61,6 +61,7 @@ impl Types {
     pub const STRING: u8 = 16;
     pub const ARRAY: u8 = 32;
     pub const OBJECT: u8 = 64;
+    pub const ALL: u8 = 0x7f;
     const NAMES: [(u8, &'static str); 7] = [
         (Types::NULL, "null"),
         (Types::BOOLEAN, "boolean"),
@@ -114,6 +115,36 @@ pub(super) struct Node {
 }
 
 impl Node {
+    /// The schema `{}`.
+    pub fn anything() -> Node {
+        Node {
+            types: Types(Types::ALL),
+            enumeration: None,
+            constant: None,
+            choices: None,
+            minimum: None,
+            maximum: None,
+            exclusive_minimum: None,
+            exclusive_maximum: None,
+            multiple_of: None,
+            min_length: 0,
+            max_length: usize::MAX,
+            pattern: None,
+            format: None,
+            base64: false,
+            prefix_items: Vec::new(),
+            items: None,
+            min_items: 0,
+            max_items: usize::MAX,
+            object: None,
+            pii: false,
+            column: None,
+            plain: true,
+            bounded: false,
+            small_bounds: true,
+        }
+    }
+
     fn below(&self, column: ColumnId) -> Option<&Node> {
         if self.column == Some(column) {
             return Some(self);
@@ -487,7 +518,7 @@ fn types(members: &Map<String, Value>, place: &Place) -> Result<Types, SchemaErr
         found.map_or_else(|| fail(place, "type", "must be null, boolean, integer, number, string, array or object"), |(bit, _)| Ok(*bit))
     };
     match members.get("type") {
-        None => Ok(Types(0x7f)),
+        None => Ok(Types(Types::ALL)),
         Some(Value::Array(names)) if !names.is_empty() => names.iter().try_fold(0, |bits, name| Ok(bits | bit(name)?)).map(Types),
         Some(name) => bit(name).map(Types),
     }
