@@ -28,6 +28,8 @@ pub struct Gap {
     /// The keyword's value in each schema.
     pub wider: Option<Value>,
     pub narrower: Option<Value>,
+    /// Where the narrower schema lists its values: those that the wider one may refuse.
+    pub values: Vec<Value>,
     /// A value for this place that only the narrower schema accepts.
     pub example: Option<Value>,
 }
@@ -222,6 +224,7 @@ impl Search {
             kind,
             wider: wider.keyword(keyword),
             narrower: narrower.keyword(keyword),
+            values: Vec::new(),
             example,
         });
     }
@@ -245,7 +248,15 @@ impl Search {
         let keyword = proof.or(Some(first)).and_then(|value| outer.refusals(value).first().copied()).unwrap_or("enum");
         let kind = if proof.is_some() { GapKind::Broken } else { GapKind::Unproved };
         let example = proof.cloned();
-        self.gaps.push(Gap { pointer, keyword, kind, wider: wider.keyword(keyword), narrower: Some(Value::Array(missed)), example });
+        self.gaps.push(Gap {
+            pointer,
+            keyword,
+            kind,
+            wider: wider.keyword(keyword),
+            narrower: narrower.keyword(keyword),
+            values: missed,
+            example,
+        });
     }
 
     fn numbers(&mut self, wider: At<'_>, narrower: At<'_>, pointer: &str) {
@@ -325,6 +336,7 @@ impl Search {
                 kind: GapKind::Broken,
                 wider: member(wider),
                 narrower: member(narrower),
+                values: Vec::new(),
                 example: None,
             });
         }
@@ -341,6 +353,7 @@ impl Search {
                     kind: GapKind::Broken,
                     wider: None,
                     narrower: Some(property.document.clone()),
+                    values: Vec::new(),
                     example: None,
                 }),
             }

@@ -244,6 +244,19 @@ impl Schema {
         self.columns.iter().position(|column| column.name == name)
     }
 
+    /// Whether there is a property of this name, as columns are named.
+    pub(super) fn declares(&self, name: &str) -> bool {
+        fn below(object: Option<&ObjectNode>, field: &str, name: &str) -> bool {
+            object.is_some_and(|object| {
+                object.properties.iter().any(|(property, node)| {
+                    let field = if field.is_empty() { property.clone() } else { format!("{}/{}", nested(field), escape(property)) };
+                    field == name || below(node.object.as_ref(), &field, name)
+                })
+            })
+        }
+        below(self.root.object.as_ref(), "", name)
+    }
+
     /// The node whose values go to a column.
     pub(super) fn node(&self, column: ColumnId) -> Option<&Node> {
         self.root.below(column)
