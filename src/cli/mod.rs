@@ -8,11 +8,13 @@ macro_rules! say {
     }};
 }
 
+mod compat;
 mod gate;
 mod health;
 mod import;
 mod init;
 mod inspect;
+mod measure;
 mod pack;
 mod predict;
 mod serve;
@@ -53,6 +55,8 @@ enum Command {
     Verify(verify::Args),
     /// Show what a package is
     Inspect(inspect::Args),
+    /// Can callers of OLD use NEW, and back? A line per difference; exit 0, or 1 where they can't
+    Compat(compat::Args),
     /// Answer instances from a file or stdin, without a server
     Predict(predict::Args),
     /// Ask the local server whether it is ready; exit 0 or 1
@@ -60,6 +64,9 @@ enum Command {
     /// The load gate's process; started by predictd itself
     #[command(hide = true)]
     Gate(gate::Args),
+    /// Runs a graph for `compat`, in a process of its own
+    #[command(hide = true)]
+    Measure(measure::Args),
 }
 
 /// Where settings come from, for the commands that need some.
@@ -86,9 +93,11 @@ pub fn run() -> ExitCode {
         Command::Pack(args) => pack::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Compat(args) => compat::run(&args),
         Command::Predict(args) => predict::run(&args),
         Command::Health(args) => health::run(&args),
         Command::Gate(args) => gate::run(&args),
+        Command::Measure(args) => measure::run(&args),
     };
     match outcome {
         Ok(Outcome::Done) => ExitCode::SUCCESS,

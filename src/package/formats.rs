@@ -113,6 +113,25 @@ impl Exact {
         Exact { value, whole: whole.or_else(|| whole_of(value)) }
     }
 
+    /// The least whole number that is not below it; itself beyond all whole numbers that are told apart.
+    pub fn ceil(self) -> Exact {
+        self.whole.map_or_else(|| Exact { value: self.value.ceil(), whole: whole_of(self.value.ceil()) }, |_| self)
+    }
+
+    pub fn floor(self) -> Exact {
+        self.whole.map_or_else(|| Exact { value: self.value.floor(), whole: whole_of(self.value.floor()) }, |_| self)
+    }
+
+    /// The whole number `by` further; itself where it is none.
+    pub fn shift(self, by: i128) -> Exact {
+        let moved = self.whole.and_then(|whole| whole.checked_add(by));
+        moved.map_or(self, |whole| Exact { value: whole as f64, whole: Some(whole) })
+    }
+
+    pub fn whole(self) -> Option<i128> {
+        self.whole
+    }
+
     pub fn compare(self, other: Exact) -> Ordering {
         match (self.whole, other.whole) {
             (Some(a), Some(b)) => a.cmp(&b),

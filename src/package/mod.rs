@@ -1,7 +1,11 @@
 //! A model at rest: the parts of a package, verified before they exist as values.
 
 pub mod bare;
+pub mod beside;
+pub mod binding;
 pub mod columns;
+pub mod compat;
+pub mod contain;
 pub mod decode;
 pub mod digest;
 pub mod draft;

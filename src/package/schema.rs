@@ -61,6 +61,7 @@ impl Types {
     pub const STRING: u8 = 16;
     pub const ARRAY: u8 = 32;
     pub const OBJECT: u8 = 64;
+    pub const ALL: u8 = 0x7f;
     const NAMES: [(u8, &'static str); 7] = [
         (Types::NULL, "null"),
         (Types::BOOLEAN, "boolean"),
@@ -114,6 +115,36 @@ pub(super) struct Node {
 }
 
 impl Node {
+    /// The schema `{}`.
+    pub fn anything() -> Node {
+        Node {
+            types: Types(Types::ALL),
+            enumeration: None,
+            constant: None,
+            choices: None,
+            minimum: None,
+            maximum: None,
+            exclusive_minimum: None,
+            exclusive_maximum: None,
+            multiple_of: None,
+            min_length: 0,
+            max_length: usize::MAX,
+            pattern: None,
+            format: None,
+            base64: false,
+            prefix_items: Vec::new(),
+            items: None,
+            min_items: 0,
+            max_items: usize::MAX,
+            object: None,
+            pii: false,
+            column: None,
+            plain: true,
+            bounded: false,
+            small_bounds: true,
+        }
+    }
+
     fn below(&self, column: ColumnId) -> Option<&Node> {
         if self.column == Some(column) {
             return Some(self);
@@ -211,6 +242,19 @@ impl Schema {
     /// The column of a field, by its name.
     pub fn column(&self, name: &str) -> Option<ColumnId> {
         self.columns.iter().position(|column| column.name == name)
+    }
+
+    /// Whether there is a property of this name, as columns are named.
+    pub(super) fn declares(&self, name: &str) -> bool {
+        fn below(object: Option<&ObjectNode>, field: &str, name: &str) -> bool {
+            object.is_some_and(|object| {
+                object.properties.iter().any(|(property, node)| {
+                    let field = if field.is_empty() { property.clone() } else { format!("{}/{}", nested(field), escape(property)) };
+                    field == name || below(node.object.as_ref(), &field, name)
+                })
+            })
+        }
+        below(self.root.object.as_ref(), "", name)
     }
 
     /// The node whose values go to a column.
@@ -487,7 +531,7 @@ fn types(members: &Map<String, Value>, place: &Place) -> Result<Types, SchemaErr
         found.map_or_else(|| fail(place, "type", "must be null, boolean, integer, number, string, array or object"), |(bit, _)| Ok(*bit))
     };
     match members.get("type") {
-        None => Ok(Types(0x7f)),
+        None => Ok(Types(Types::ALL)),
         Some(Value::Array(names)) if !names.is_empty() => names.iter().try_fold(0, |bits, name| Ok(bits | bit(name)?)).map(Types),
         Some(name) => bit(name).map(Types),
     }

@@ -1,0 +1,655 @@
+//! Compat: what callers of an old version may do with a new one, and back.
+//!
+//! Three rules beside containment of schemas. Callers pass over members of an answer that they don't know, even where the
+//! old output schema has `additionalProperties: false`: a new member breaks nobody, until a rollback takes it from those who
+//! began to read it. A member of an answer that is gone breaks its readers, even where it was optional. And the columns that
+//! the old version decoded must be of use to the new one ([`Binding`]).
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::package::{
+    Parts, Transform,
+    binding::Binding,
+    contain::{Gap, GapKind, contains},
+    decode::{DecodeLimits, decode_instance, shorten},
+    schema::Schema,
+    signature::{Signature, TensorSpec},
+};
+
+/// One of two versions.
+#[derive(Clone, Copy)]
+pub struct Side<'a> {
+    /// `None` for a bare graph.
+    pub parts: Option<&'a Parts>,
+    pub graph: &'a Signature,
+    /// What the values of a graph's outputs stand for, where a file beside a bare graph says it.
+    pub labels: Option<&'a BTreeMap<String, Arc<[String]>>>,
+    /// Callers of tensors see the graph itself, not the schema's fields.
+    pub raw: bool,
+}
+
+/// Whether NEW may answer the callers of OLD.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// And OLD may answer the callers of NEW.
+    Compatible,
+    /// But a rollback would break callers who began to use what is new.
+    ForwardOnly,
+    Breaking,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Severity {
+    Breaking,
+    /// Neither shown to be harmless nor to break anything: counts as breaking unless a person accepts it.
+    Unproved,
+    ForwardOnly,
+    Note,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    pub severity: Severity,
+    /// `input`, `output`, `classes`, `units`, `tensors`, `graph` or `preprocessing`.
+    pub side: &'static str,
+    /// The field, as a pointer into an instance or an answer.
+    pub pointer: String,
+    /// What it means to a caller.
+    pub detail: String,
+    /// Accepted by a person, though unproved.
+    pub overridden: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Report {
+    pub verdict: Verdict,
+    pub differences: Vec<Difference>,
+    /// Overrides that no unproved difference answers to.
+    pub unused_overrides: Vec<String>,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Verdict::Compatible => "compatible",
+            Verdict::ForwardOnly => "forward-only",
+            Verdict::Breaking => "breaking",
+        })
+    }
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Severity::Breaking => "breaking",
+            Severity::Unproved => "unproved",
+            Severity::ForwardOnly => "forward-only",
+            Severity::Note => "note",
+        })
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pointer = if self.pointer.is_empty() { "as a whole" } else { &self.pointer };
+        let accepted = if self.overridden { " (accepted)" } else { "" };
+        write!(f, "{}{accepted}: {} {pointer} {}", self.severity, self.side, self.detail)
+    }
+}
+
+impl Difference {
+    fn new(severity: Severity, side: &'static str, pointer: impl Into<String>, detail: impl Into<String>) -> Difference {
+        Difference { severity, side, pointer: pointer.into(), detail: detail.into(), overridden: false }
+    }
+
+    /// Whether today's callers stand in its way.
+    fn is_in_the_way(&self) -> bool {
+        matches!(self.severity, Severity::Breaking | Severity::Unproved) && !self.overridden
+    }
+
+    /// `SIDE:POINTER`, or the pointer alone.
+    fn is_meant_by(&self, text: &str) -> bool {
+        self.severity == Severity::Unproved
+            && (text == self.pointer || text.strip_prefix(self.side).and_then(|rest| rest.strip_prefix(':')) == Some(&self.pointer))
+    }
+}
+
+/// Compares two versions. Each of `overrides` names an unproved difference that a person accepts: `/age`, or `input:/age`.
+pub fn compare(old: &Side<'_>, new: &Side<'_>, overrides: &[String]) -> Report {
+    let mut differences = Vec::new();
+    match (old.parts, new.parts) {
+        (Some(old_parts), Some(new_parts)) => {
+            let classes = classes(&labels(old), &labels(new));
+            fields("input", &old_parts.input, &new_parts.input, &mut differences);
+            fields("output", &old_parts.output, &new_parts.output, &mut differences);
+            // New classes are told once.
+            differences.retain(|difference| difference.side != "output" || !classes.1.contains(&difference.pointer));
+            differences.extend(classes.0);
+            let transforms = (bound(old_parts, old.graph, &mut differences), bound(new_parts, new.graph, &mut differences));
+            if let (Some(before), Some(after)) = transforms {
+                tensors(&before.postprocess.describe(old.graph), &after.postprocess.describe(new.graph), &mut differences);
+                handed_on((old_parts, &before), (new_parts, &after), &mut differences);
+            }
+            if old.raw || new.raw {
+                graphs(old.graph, new.graph, &mut differences);
+                preprocessing(old_parts, new_parts, &mut differences);
+            }
+        }
+        (None, None) => {
+            graphs(old.graph, new.graph, &mut differences);
+            differences.extend(classes(&labels(old), &labels(new)).0);
+        }
+        (before, _) => {
+            let detail = match before {
+                Some(_) => "is a bare graph and has no fields: requests of today's callers would get 422",
+                None if new.raw => "has fields now; callers of its tensors see the graph as before",
+                None => "has fields now, and no longer the graph's own tensors: requests of today's callers would get 422",
+            };
+            let severity = if before.is_none() && new.raw { Severity::Note } else { Severity::Breaking };
+            differences.push(Difference::new(severity, "graph", "", detail));
+            if before.is_some() || new.raw {
+                graphs(old.graph, new.graph, &mut differences);
+            }
+        }
+    }
+    let mut unused: Vec<String> = overrides.to_vec();
+    for difference in &mut differences {
+        difference.overridden = overrides.iter().any(|text| difference.is_meant_by(text));
+        unused.retain(|text| !difference.is_meant_by(text));
+    }
+    differences.sort_by_key(|difference| difference.severity);
+    let verdict = if differences.iter().any(Difference::is_in_the_way) {
+        Verdict::Breaking
+    } else if differences.iter().any(|difference| difference.severity == Severity::ForwardOnly) {
+        Verdict::ForwardOnly
+    } else {
+        Verdict::Compatible
+    };
+    Report { verdict, differences, unused_overrides: unused }
+}
+
+/// A declared field and its schema.
+type Member<'a> = (String, &'a Value);
+
+/// The fields that two schemas declare, at whatever depth.
+#[derive(Default)]
+struct Members<'a> {
+    gone: Vec<Member<'a>>,
+    new: Vec<Member<'a>>,
+    kept: Vec<(String, &'a Value, &'a Value)>,
+}
+
+impl<'a> Members<'a> {
+    fn of(old: &'a Value, new: &'a Value) -> Members<'a> {
+        let mut members = Members::default();
+        members.walk(old, new, "");
+        members
+    }
+
+    fn walk(&mut self, old: &'a Value, new: &'a Value, pointer: &str) {
+        fn properties(schema: &Value) -> impl Iterator<Item = (&String, &Value)> {
+            schema.get("properties").and_then(Value::as_object).into_iter().flatten()
+        }
+        fn find<'b>(schema: &'b Value, name: &str) -> Option<&'b Value> {
+            schema.get("properties")?.get(name)
+        }
+        for (name, before) in properties(old) {
+            let at = format!("{pointer}/{}", escape(name));
+            match find(new, name) {
+                Some(after) => {
+                    self.kept.push((at.clone(), before, after));
+                    self.walk(before, after, &at);
+                }
+                None => self.gone.push((at, before)),
+            }
+        }
+        for (name, after) in properties(new).filter(|(name, _)| find(old, name).is_none()) {
+            self.new.push((format!("{pointer}/{}", escape(name)), after));
+        }
+        if let (Some(before), Some(after)) = (old.get("items"), new.get("items")) {
+            self.walk(before, after, &format!("{pointer}/*"));
+        }
+        let prefix = |schema: &'a Value| schema.get("prefixItems").and_then(Value::as_array).into_iter().flatten();
+        for (index, (before, after)) in prefix(old).zip(prefix(new)).enumerate() {
+            self.walk(before, after, &format!("{pointer}/{index}"));
+        }
+    }
+
+    /// Takes out the pairs that look like one field under two names, the likeliest first.
+    fn renamed(&mut self) -> Vec<(Member<'a>, Member<'a>)> {
+        let mut pairs = Vec::new();
+        loop {
+            let likeness = |(a, gone): &Member<'a>, (b, new): &Member<'a>| likeness((a, gone), (b, new));
+            let all = self.gone.iter().enumerate().flat_map(|(i, gone)| self.new.iter().enumerate().map(move |(j, new)| (i, j, gone, new)));
+            let scored = all.filter_map(|(i, j, gone, new)| Some((i, j, likeness(gone, new)?)));
+            let Some((i, j, _)) = scored.max_by(|a, b| a.2.total_cmp(&b.2)) else { return pairs };
+            pairs.push((self.gone.remove(i), self.new.remove(j)));
+        }
+    }
+}
+
+/// How alike two names are that must have the same parent, type and unit; `None` where they are not one field.
+fn likeness((a, gone): (&str, &Value), (b, new): (&str, &Value)) -> Option<f64> {
+    let (before, after) = (a.rsplit_once('/')?, b.rsplit_once('/')?);
+    let kind = |schema: &Value| match schema.get("type") {
+        Some(Value::Array(kinds)) => kinds.iter().filter(|kind| *kind != "null").cloned().collect(),
+        Some(kind) => vec![kind.clone()],
+        None => Vec::new(),
+    };
+    if before.0 != after.0 || kind(gone) != kind(new) || gone.get("x-unit") != new.get("x-unit") {
+        return None;
+    }
+    let alike = strsim::normalized_damerau_levenshtein(before.1, after.1);
+    // A name that became longer: `age` and `age_years`.
+    let extended = before.1.len().min(after.1.len()) >= 3 && (before.1.contains(after.1) || after.1.contains(before.1));
+    (alike >= 0.6 || extended).then_some(alike)
+}
+
+/// The pointer of a column's name.
+fn pointer_to(field: &str) -> String {
+    if field.starts_with('/') { field.to_owned() } else { format!("/{}", escape(field)) }
+}
+
+fn escape(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
+}
+
+/// One of a package's two schemas, both ways.
+fn fields(side: &'static str, old: &Schema, new: &Schema, differences: &mut Vec<Difference>) {
+    let is_input = side == "input";
+    let mut members = Members::of(old.document(), new.document());
+    units(&members, is_input, differences);
+    // What NEW must take, and what it may answer; then the same after a rollback.
+    let (mut forward, mut backward) =
+        if is_input { (contains(new, old), contains(old, new)) } else { (contains(old, new), contains(new, old)) };
+    if !is_input {
+        // Members of an answer that callers don't know are passed over.
+        for gaps in [&mut forward, &mut backward] {
+            gaps.retain(|gap| gap.keyword != "additionalProperties");
+        }
+    }
+    let mut push = |severity, pointer: &str, detail: String| differences.push(Difference::new(severity, side, pointer, detail));
+    let mut told = Vec::new();
+    for ((gone, _), (new, _)) in members.renamed() {
+        told.extend([gone.clone(), new.clone()]);
+        let strict = [&gone, &new].into_iter().any(|pointer| take(&mut forward, pointer));
+        let lax = [&gone, &new].into_iter().any(|pointer| take(&mut backward, pointer));
+        match (is_input, strict) {
+            (true, true) => push(Severity::Breaking, &gone, format!("is renamed {new}: requests of today's callers would get 422")),
+            (true, false) => push(
+                if lax { Severity::ForwardOnly } else { Severity::Note },
+                &gone,
+                format!("is renamed {new}: what today's callers send is taken, and has no effect any more"),
+            ),
+            (false, _) => push(Severity::Breaking, &gone, format!("is renamed {new}: today's callers would miss it")),
+        }
+    }
+    for (gone, _) in &members.gone {
+        let strict = take(&mut forward, gone);
+        match (is_input, strict) {
+            (true, true) => push(Severity::Breaking, gone, "is gone: requests of today's callers who send it would get 422".to_owned()),
+            (true, false) => push(Severity::Note, gone, "is no longer read: it may be sent, and has no effect any more".to_owned()),
+            (false, _) => {
+                take(&mut backward, gone);
+                push(Severity::Breaking, gone, "is gone: today's callers would miss it".to_owned());
+            }
+        }
+    }
+    for (new, _) in &members.new {
+        if is_input {
+            if forward.iter().chain(&backward).all(|gap| gap.pointer != *new) {
+                push(Severity::Note, new, "is new: after a rollback it may still be sent, and has no effect".to_owned());
+            }
+        } else {
+            take(&mut backward, new);
+            push(Severity::ForwardOnly, new, "is new: callers who begin to read it would miss it after a rollback".to_owned());
+        }
+    }
+    let blocked: Vec<String> = forward.iter().map(|gap| gap.pointer.clone()).collect();
+    for gap in &forward {
+        let severity = if gap.kind == GapKind::Broken { Severity::Breaking } else { Severity::Unproved };
+        push(severity, &gap.pointer, if is_input { refused(gap) } else { unexpected(gap) });
+    }
+    // Of a field that stops the way forward the way back needs no word.
+    for gap in backward.iter().filter(|gap| !blocked.contains(&gap.pointer)) {
+        push(Severity::ForwardOnly, &gap.pointer, if is_input { refused_after_rollback(gap) } else { missed_after_rollback(gap) });
+    }
+    if is_input {
+        for unbound in Binding::unbound(old, new) {
+            let pointer = pointer_to(&unbound.field);
+            if !told.contains(&pointer) && !blocked.contains(&pointer) {
+                let detail = format!("{}: today's requests can't be handed on to the new version", unbound.detail);
+                differences.push(Difference::new(Severity::Breaking, side, pointer, detail));
+            }
+        }
+    }
+}
+
+/// Takes out the gaps at a place and below; says whether there were any.
+fn take(gaps: &mut Vec<Gap>, pointer: &str) -> bool {
+    let before = gaps.len();
+    gaps.retain(|gap| gap.pointer != pointer && !gap.pointer.strip_prefix(pointer).is_some_and(|rest| rest.starts_with('/')));
+    gaps.len() < before
+}
+
+/// What a keyword asks for, in words.
+fn rule(keyword: &str, value: Option<&Value>) -> String {
+    let Some(value) = value else { return "anything".to_owned() };
+    let types = |value: &Value| match value {
+        Value::Array(names) => names.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" or "),
+        name => name.as_str().unwrap_or_default().to_owned(),
+    };
+    match keyword {
+        "type" => types(value),
+        "minimum" => format!("at least {value}"),
+        "exclusiveMinimum" => format!("above {value}"),
+        "maximum" => format!("at most {value}"),
+        "exclusiveMaximum" => format!("below {value}"),
+        "multipleOf" => format!("a multiple of {value}"),
+        "minLength" => format!("at least {value} characters"),
+        "maxLength" => format!("at most {value} characters"),
+        "minItems" => format!("at least {value} elements"),
+        "maxItems" => format!("at most {value} elements"),
+        "enum" => format!("one of {}", shorten(&value.to_string())),
+        "contentEncoding" => "base64".to_owned(),
+        _ => format!("{keyword} {}", shorten(&value.to_string())),
+    }
+}
+
+fn list(values: &[Value]) -> String {
+    let mut texts: Vec<String> = values.iter().take(6).map(|value| shorten(&value.to_string())).collect();
+    texts.extend((values.len() > 6).then(|| format!("{} more", values.len() - 6)));
+    texts.join(", ")
+}
+
+fn example(gap: &Gap) -> String {
+    gap.example.as_ref().map(|value| format!(", for example {}", shorten(&value.to_string()))).unwrap_or_default()
+}
+
+/// Whether the gap is about members that neither schema names.
+fn is_about_unknown(gap: &Gap) -> bool {
+    gap.keyword == "additionalProperties" && gap.narrower.as_ref().is_none_or(Value::is_boolean)
+}
+
+/// NEW refuses what OLD takes.
+fn refused(gap: &Gap) -> String {
+    let would = "requests of today's callers";
+    let (wider, narrower) = (rule(gap.keyword, gap.wider.as_ref()), rule(gap.keyword, gap.narrower.as_ref()));
+    match gap.keyword {
+        _ if gap.kind == GapKind::Unproved => format!("{}: {would} may get 422", unproved(gap)),
+        "required" if gap.narrower.is_some() => format!("is now required, and was optional: {would} without it would get 422"),
+        "required" => format!("is now required: {would} would get 422"),
+        "additionalProperties" if is_about_unknown(gap) => {
+            format!("no longer takes members that it does not name: {would} with others would get 422")
+        }
+        "additionalProperties" => format!("is gone: {would} who send it would get 422"),
+        _ if !gap.values.is_empty() => format!("no longer takes {}: {would} with that would get 422", list(&gap.values)),
+        "type" => format!("takes {wider}, and took {narrower}: other {would}{} would get 422", example(gap)),
+        _ => format!("must now be {wider}, and could be {narrower}: other {would}{} would get 422", example(gap)),
+    }
+}
+
+/// OLD refuses what NEW takes.
+fn refused_after_rollback(gap: &Gap) -> String {
+    let then = "after a rollback";
+    let (wider, narrower) = (rule(gap.keyword, gap.wider.as_ref()), rule(gap.keyword, gap.narrower.as_ref()));
+    match gap.keyword {
+        _ if gap.kind == GapKind::Unproved => format!("{}: {then} requests of callers who use what is new may get 422", unproved(gap)),
+        "required" => format!("need no longer be sent: {then} requests without it would get 422"),
+        "additionalProperties" if is_about_unknown(gap) => {
+            format!("takes members that it does not name: {then} requests with others would get 422")
+        }
+        "additionalProperties" => format!("is new: {then} requests of callers who began to send it would get 422"),
+        _ if !gap.values.is_empty() => format!("takes {} now: {then} requests with that would get 422", list(&gap.values)),
+        "type" => format!("takes {narrower}, and took {wider}: {then} other requests{} would get 422", example(gap)),
+        _ => format!("may now be {narrower}, and had to be {wider}: {then} other requests{} would get 422", example(gap)),
+    }
+}
+
+/// NEW answers what OLD never does.
+fn unexpected(gap: &Gap) -> String {
+    let today = "today's callers don't expect";
+    let (wider, narrower) = (rule(gap.keyword, gap.wider.as_ref()), rule(gap.keyword, gap.narrower.as_ref()));
+    match gap.keyword {
+        _ if gap.kind == GapKind::Unproved => format!("{}: today's callers may get what they don't expect", unproved(gap)),
+        "required" => "may be missing now: today's callers expect it in every answer".to_owned(),
+        _ if !gap.values.is_empty() => format!("may be {} now: {today} that", list(&gap.values)),
+        _ => format!("may be {narrower} now, and was {wider}: {today} others{}", example(gap)),
+    }
+}
+
+/// OLD answers what NEW never does.
+fn missed_after_rollback(gap: &Gap) -> String {
+    let then = "after a rollback";
+    let (wider, narrower) = (rule(gap.keyword, gap.wider.as_ref()), rule(gap.keyword, gap.narrower.as_ref()));
+    match gap.keyword {
+        _ if gap.kind == GapKind::Unproved => format!("{}: {then} callers may get what they no longer expect", unproved(gap)),
+        "required" => format!("is in every answer now: {then} callers who rely on that may miss it"),
+        _ if !gap.values.is_empty() => format!("is never {} now: {then} callers who rely on that meet it again", list(&gap.values)),
+        _ => format!("is {wider} now, and was {narrower}: {then} callers who rely on that meet others{}", example(gap)),
+    }
+}
+
+fn unproved(gap: &Gap) -> String {
+    let text = |value: &Option<Value>| value.as_ref().map_or_else(|| "none".to_owned(), |value| shorten(&value.to_string()));
+    if gap.values.is_empty() {
+        format!("can't be shown to fit ({} {} against {})", gap.keyword, text(&gap.wider), text(&gap.narrower))
+    } else {
+        format!("can't be shown to fit ({} against {})", gap.keyword, list(&gap.values))
+    }
+}
+
+fn units(members: &Members<'_>, is_input: bool, differences: &mut Vec<Difference>) {
+    for (pointer, old, new) in &members.kept {
+        let unit = |schema: &Value| schema.get("x-unit").map(|unit| unit.as_str().map_or_else(|| unit.to_string(), str::to_owned));
+        let (severity, detail) = match (unit(old), unit(new)) {
+            (Some(before), Some(after)) if before != after && is_input => {
+                (Severity::Breaking, format!("is in {after} instead of {before}: numbers of today's callers would be read in another unit"))
+            }
+            (Some(before), Some(after)) if before != after => {
+                (Severity::Breaking, format!("is in {after} instead of {before}: today's callers would read its numbers in another unit"))
+            }
+            (None, Some(after)) => (Severity::Note, format!("says its unit, {after}")),
+            (Some(before), None) => (Severity::Note, format!("no longer says its unit, {before}")),
+            _ => continue,
+        };
+        differences.push(Difference::new(severity, "units", pointer.clone(), detail));
+    }
+}
+
+/// For each output with classes, these in their order.
+fn labels(side: &Side<'_>) -> BTreeMap<String, Vec<String>> {
+    let text = |label: &Value| label.as_str().map_or_else(|| label.to_string(), str::to_owned);
+    let steps = |section: &Value| {
+        let steps = section.get("steps").and_then(Value::as_array).into_iter().flatten();
+        let labels = steps.filter_map(|step| step.as_object()?.values().next()?.get("labels")?.as_array()).next_back()?;
+        Some(labels.iter().map(text).collect::<Vec<_>>())
+    };
+    let declared = side.parts.and_then(|parts| parts.preprocessing.as_ref()?.get("outputs")?.as_object()).into_iter().flatten();
+    let declared = declared.filter_map(|(name, section)| Some((name.clone(), steps(section)?)));
+    let beside = side.labels.into_iter().flatten().map(|(name, labels)| (name.clone(), labels.to_vec()));
+    declared.chain(beside).collect()
+}
+
+/// Differences of the classes, one for all outputs that have the same; and the outputs that got other classes.
+fn classes(old: &BTreeMap<String, Vec<String>>, new: &BTreeMap<String, Vec<String>>) -> (Vec<Difference>, Vec<String>) {
+    let mut groups: Vec<(&Vec<String>, &Vec<String>, Vec<String>)> = Vec::new();
+    for (name, before) in old {
+        let Some(after) = new.get(name).filter(|after| *after != before) else { continue };
+        let pointer = format!("/{}", escape(name));
+        match groups.iter_mut().find(|group| group.0 == before && group.1 == after) {
+            Some(group) => group.2.push(pointer),
+            None => groups.push((before, after, vec![pointer])),
+        }
+    }
+    let mut differences = Vec::new();
+    let mut changed = Vec::new();
+    for (before, after, pointers) in groups {
+        let Some((first, others)) = pointers.split_first() else { continue };
+        let also = if others.is_empty() { String::new() } else { format!("(and {}) ", others.join(", ")) };
+        let missing = |from: &[String], other: &[String]| from.iter().filter(|label| !other.contains(label)).cloned().collect::<Vec<_>>();
+        let (added, gone) = (missing(after, before), missing(before, after));
+        let short = |labels: &[String]| shorten(&labels.join(", "));
+        let meaning = match (added.is_empty(), gone.is_empty()) {
+            (true, true) => "who takes them by their place takes one for another".to_owned(),
+            (false, true) => format!("today's callers don't expect {}", short(&added)),
+            (true, false) => format!("today's callers would wait in vain for {}", short(&gone)),
+            (false, false) => format!("today's callers don't expect {}, and would wait in vain for {}", short(&added), short(&gone)),
+        };
+        if !added.is_empty() {
+            changed.extend(pointers.iter().cloned());
+        }
+        let detail = format!("{also}has the classes [{}] instead of [{}]: {meaning}", short(after), short(before));
+        differences.push(Difference::new(Severity::Breaking, "classes", first.clone(), detail));
+    }
+    (differences, changed)
+}
+
+fn bound(parts: &Parts, graph: &Signature, differences: &mut Vec<Difference>) -> Option<Transform> {
+    let transform = parts.bind(graph);
+    transform
+        .map_err(|error| differences.push(Difference::new(Severity::Breaking, "graph", "", format!("does not fit its package: {error}"))))
+        .ok()
+}
+
+/// The answer's fields as tensors.
+fn tensors(old: &[TensorSpec], new: &[TensorSpec], differences: &mut Vec<Difference>) {
+    for before in old {
+        // One that is gone is told as a field.
+        let Some(after) = new.iter().find(|after| after.name == before.name && *after != before) else { continue };
+        let detail = format!("is {after} instead of {before}: callers of tensors can't take it");
+        differences.push(Difference::new(Severity::Breaking, "tensors", format!("/{}", escape(&before.name)), detail));
+    }
+}
+
+/// The graph's own tensors, for callers who see them.
+fn graphs(old: &Signature, new: &Signature, differences: &mut Vec<Difference>) {
+    let before = differences.len();
+    let mut push = |severity, name: &str, detail: String| {
+        differences.push(Difference::new(severity, "graph", format!("/{}", escape(name)), detail));
+    };
+    let ready = "callers of ready tensors would get an error";
+    for (title, olds, news) in [("input", &old.inputs, &new.inputs), ("output", &old.outputs, &new.outputs)] {
+        for spec in olds {
+            match news.iter().find(|other| other.name == spec.name) {
+                Some(other) if other == spec => {}
+                Some(other) => {
+                    push(Severity::Breaking, &spec.name, format!("({title}) is {other} instead of {spec}: {ready}, or read it wrongly"))
+                }
+                None => push(Severity::Breaking, &spec.name, format!("({title}) is gone: {ready}")),
+            }
+        }
+        for spec in news.iter().filter(|spec| !olds.iter().any(|other| other.name == spec.name)) {
+            let meaning = if title == "input" { ready } else { "any difference of a graph counts, where callers see it" };
+            push(Severity::Breaking, &spec.name, format!("({title}) is new, {spec}: {meaning}"));
+        }
+    }
+    if differences.len() == before && old != new {
+        differences.push(Difference::new(
+            Severity::Breaking,
+            "graph",
+            "",
+            "has its tensors in another order: who takes them by their place takes one for another",
+        ));
+    }
+}
+
+/// Ready tensors were made by the old version's rules.
+fn preprocessing(old: &Parts, new: &Parts, differences: &mut Vec<Difference>) {
+    let section =
+        |parts: &Parts, name: &str| parts.preprocessing.as_ref().and_then(|document| document.get(name)).cloned().unwrap_or_default();
+    let mut push =
+        |pointer: String, detail: String| differences.push(Difference::new(Severity::Breaking, "preprocessing", pointer, detail));
+    for (name, meaning) in [
+        ("inputs", "tensors that callers made by the old rules mean something else"),
+        ("outputs", "callers who read the graph's outputs by the old rules misread them"),
+    ] {
+        let (before, after) = (section(old, name), section(new, name));
+        let empty = serde_json::Map::new();
+        let (before, after) = (before.as_object().unwrap_or(&empty), after.as_object().unwrap_or(&empty));
+        for key in before.keys().chain(after.keys().filter(|key| !before.contains_key(*key))) {
+            let at = format!("/{name}/{}", escape(key));
+            let columns = |section: Option<&Value>| section.and_then(|section| section.get("columns")?.as_array().cloned());
+            match (before.get(key), after.get(key)) {
+                (a, b) if a == b => {}
+                (a, b) => match columns(a).zip(columns(b)) {
+                    Some((a, b)) if a.len() == b.len() => {
+                        for (index, (a, b)) in a.iter().zip(&b).enumerate().filter(|(_, (a, b))| a != b) {
+                            let field = |column: &Value| column.get("field").and_then(Value::as_str).unwrap_or_default().to_owned();
+                            let what = if field(a) == field(b) { field(a) } else { format!("{} instead of {}", field(b), field(a)) };
+                            push(format!("{at}/columns/{index}"), format!("({what}) has other steps: {meaning}"));
+                        }
+                    }
+                    _ => push(at, format!("is made otherwise: {meaning}")),
+                },
+            }
+        }
+    }
+}
+
+/// The golden examples are the package's own.
+const OWN_LIMITS: DecodeLimits = DecodeLimits { max_instances: 1, max_depth: 64, max_array_values: usize::MAX };
+
+/// How many examples are handed on.
+const MAX_EXAMPLES: usize = 20;
+
+type Bound<'a> = (&'a Parts, &'a Transform);
+
+/// Where the schemas let a request through, the new preprocessing may still refuse it: null, or a category it does not know.
+/// The old version's examples are tried, whole and with each field changed to what its schema lists or to null.
+fn handed_on(old: Bound<'_>, new: Bound<'_>, differences: &mut Vec<Difference>) {
+    for (from, to, severity) in [(old, new, Severity::Breaking), (new, old, Severity::ForwardOnly)] {
+        let Ok(binding) = Binding::new(&from.0.input, &to.0.input) else { continue };
+        for document in examples(from.0) {
+            let text = document.to_string();
+            let Ok(columns) = decode_instance(&from.0.input, text.as_bytes(), &OWN_LIMITS) else { continue };
+            if decode_instance(&to.0.input, text.as_bytes(), &OWN_LIMITS).is_err() || from.1.prepare(&columns).is_err() {
+                continue;
+            }
+            for fault in to.1.prepare(&binding.bind(columns)).err().unwrap_or_default() {
+                let pointer = pointer_to(&fault.field);
+                if differences.iter().any(|known| known.side == "preprocessing" && known.pointer == pointer) {
+                    continue;
+                }
+                let meaning = match severity {
+                    Severity::Breaking => "requests of today's callers would get 422",
+                    _ => "after a rollback such requests would get 422",
+                };
+                differences.push(Difference::new(
+                    severity,
+                    "preprocessing",
+                    pointer,
+                    format!("is refused behind the schema, {}: {meaning}", fault.detail),
+                ));
+            }
+        }
+    }
+}
+
+fn examples(parts: &Parts) -> Vec<Value> {
+    let golden = parts.golden.iter().take(MAX_EXAMPLES).filter_map(|example| serde_json::from_str(&example.input).ok());
+    let mut documents: Vec<Value> = golden.collect();
+    let Some(first) = documents.first().cloned() else { return documents };
+    let properties = parts.input.document().get("properties").and_then(Value::as_object);
+    for (name, property) in properties.into_iter().flatten() {
+        let listed = property.get("enum").and_then(Value::as_array).into_iter().flatten().cloned();
+        for value in listed.chain(Some(Value::Null)) {
+            let mut changed = first.clone();
+            if let Some(members) = changed.as_object_mut() {
+                members.insert(name.clone(), value);
+            }
+            documents.push(changed);
+        }
+        let mut without = first.clone();
+        if let Some(members) = without.as_object_mut() {
+            members.shift_remove(name);
+        }
+        documents.push(without);
+    }
+    documents
+}
