@@ -24,10 +24,7 @@ const LAYERS: [(&str, &[&str]); 17] = [
     ("engine", &["metrics", "tensor", "package"]),
     ("registry", &["id", "clock", "config", "metrics", "tensor", "package", "engine", "journal", "rollout"]),
     ("predict", &["id", "error", "metrics", "tensor", "package", "engine", "rollout", "registry"]),
-    (
-        "operate",
-        &["id", "clock", "config", "metrics", "tensor", "package", "engine", "journal", "rollout", "registry"],
-    ),
+    ("operate", &["id", "clock", "config", "metrics", "tensor", "package", "engine", "journal", "rollout", "registry"]),
     ("api", &["id", "error", "config", "metrics", "tensor", "package", "registry", "predict", "operate"]),
     ("telemetry", &["config"]),
     ("app", &["api", "config", "engine", "journal", "metrics", "operate", "predict", "registry", "telemetry"]),

@@ -83,10 +83,8 @@ impl Runs {
         let mut view = RunsView::default();
         for (index, bucket) in self.buckets.iter().enumerate() {
             let counts = bucket.times.get().into_iter().flat_map(|times| times.iter().enumerate());
-            let times: BTreeMap<u16, u64> = counts
-                .map(|(bin, count)| (bin as u16, count.load(Ordering::Relaxed)))
-                .filter(|(_, count)| *count > 0)
-                .collect();
+            let times: BTreeMap<u16, u64> =
+                counts.map(|(bin, count)| (bin as u16, count.load(Ordering::Relaxed))).filter(|(_, count)| *count > 0).collect();
             let failed = bucket.failed.load(Ordering::Relaxed);
             if failed > 0 || !times.is_empty() {
                 view.0.insert(index as u8, RunsOfBucket { failed, times });

@@ -140,7 +140,8 @@ impl Operator {
         if request.to.is_empty() {
             return Err(OperateError::Malformed("name the candidate: --to VERSION".to_owned()));
         }
-        if let Some(twice) = request.to.iter().enumerate().find(|(at, version)| request.to.iter().take(*at).any(|other| other == *version)) {
+        if let Some(twice) = request.to.iter().enumerate().find(|(at, version)| request.to.iter().take(*at).any(|other| other == *version))
+        {
             return Err(OperateError::Malformed(format!("{} is named twice", twice.1)));
         }
         self.with(&name, |model| may_start(model, &request.to))?;
@@ -176,6 +177,9 @@ impl Operator {
                 return refused(format!("{named} is not the package that was decided on under this version before; its digest differs"));
             }
             let compatibility = Compatibility::of(&stable, &candidate, &request.accept_unproved);
+            if let Some(unused) = compatibility.unused().first() {
+                return refused(format!("{unused} is no difference that is unproved; nothing is to be accepted there"));
+            }
             if compatibility.is_breaking() {
                 breaking.extend(compatibility.lines());
             } else if Arm::new(&stable, &candidate).is_none() {

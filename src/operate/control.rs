@@ -13,7 +13,7 @@ use crate::{
         entry::{Action, VersionRef},
     },
     metrics::runs::RunsView,
-    operate::{Controlled, Operator, OperateError, RunningStep, gate::Compatibility, lock},
+    operate::{Controlled, OperateError, Operator, RunningStep, gate::Compatibility, lock},
     registry::State,
     rollout::{
         evidence::{Evidence, RunTotals},
@@ -193,7 +193,14 @@ impl Operator {
         }
     }
 
-    fn decide_by_judge(&self, model: &mut Controlled, action: Action, to: Option<VersionRef>, judgement: &Judgement, details: Option<Value>) {
+    fn decide_by_judge(
+        &self,
+        model: &mut Controlled,
+        action: Action,
+        to: Option<VersionRef>,
+        judgement: &Judgement,
+        details: Option<Value>,
+    ) {
         let evidence = model.step.as_ref().map(|running| evidence_of(&running.evidence, judgement));
         let draft = Draft {
             action,
@@ -208,7 +215,9 @@ impl Operator {
         // Another replica came to the same: then its entry was read instead.
         match self.append(model, draft) {
             Ok(_) | Err(OperateError::Conflict(_)) => {}
-            Err(error) => tracing::error!(model = %model.name, action = action.name(), error = ?error, "the judge's verdict could not be written"),
+            Err(error) => {
+                tracing::error!(model = %model.name, action = action.name(), error = ?error, "the judge's verdict could not be written")
+            }
         }
     }
 

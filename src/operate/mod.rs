@@ -27,7 +27,10 @@ use crate::{
         entry::{Action, Entry, VersionRef},
         store::Store,
     },
-    metrics::{Metrics, runs::{Runs, RunsView}},
+    metrics::{
+        Metrics,
+        runs::{Runs, RunsView},
+    },
     operate::rehearse::WayBack,
     registry::{
         Adopter, Commander, Registry,
@@ -267,7 +270,9 @@ impl Operator {
                 self.read_on(model, true);
                 let last = model.state.last.as_ref().map(|last| format!("{} by {} (entry {})", last.action.name(), last.actor, last.seq));
                 let last = last.unwrap_or_else(|| "something else".to_owned());
-                Err(OperateError::Conflict(format!("another decision came first: {last}; nothing was changed, look at the status and decide anew")))
+                Err(OperateError::Conflict(format!(
+                    "another decision came first: {last}; nothing was changed, look at the status and decide anew"
+                )))
             }
             Err(error) => {
                 self.metrics.source_errors.inc();
@@ -285,8 +290,7 @@ impl Operator {
             self.forget_step(model);
             model.step = model.state.rollout.as_ref().filter(|_| seq.is_some()).zip(stable.as_ref()).map(|(rollout, stable)| {
                 let step = Arc::new(self.step(&model.name, stable, rollout));
-                let versions: Vec<String> =
-                    std::iter::once(stable).chain(&rollout.candidates).map(|named| named.version.clone()).collect();
+                let versions: Vec<String> = std::iter::once(stable).chain(&rollout.candidates).map(|named| named.version.clone()).collect();
                 self.begin(&model.name, step, versions)
             });
         }
@@ -307,8 +311,7 @@ impl Operator {
 
     fn step(&self, name: &ModelName, stable: &VersionRef, rollout: &crate::rollout::state::RolloutState) -> Step {
         let plan = &rollout.plan;
-        let versions: Vec<String> =
-            std::iter::once(stable).chain(&rollout.candidates).map(|named| named.version.clone()).collect();
+        let versions: Vec<String> = std::iter::once(stable).chain(&rollout.candidates).map(|named| named.version.clone()).collect();
         let rules = TallyRules {
             keyed: !plan.key.is_prediction_id(),
             window_seconds: plan.guards.window_seconds as f64,

@@ -11,7 +11,7 @@ use crate::{
     id::ModelName,
     journal::entry::VersionRef,
     operate::{Controlled, Operator, gate::Compatibility, lock},
-    package::{binding::Binding, golden, decode::decode_instance},
+    package::{binding::Binding, decode::decode_instance, golden},
     registry::{
         gate::OWN_LIMITS,
         servable::{Contents, Servable},
@@ -128,13 +128,13 @@ fn replay_golden(servable: &Servable) -> Result<(), String> {
     let parts = &packaged.package.parts;
     for (index, example) in parts.golden.iter().enumerate().take(EXAMPLES) {
         let wrong = |detail: String| format!("golden example {}: {detail}", index + 1);
-        let columns = decode_instance(&parts.input, example.input.as_bytes(), &OWN_LIMITS).map_err(|_| wrong("does not fit the schema".to_owned()))?;
+        let columns = decode_instance(&parts.input, example.input.as_bytes(), &OWN_LIMITS)
+            .map_err(|_| wrong("does not fit the schema".to_owned()))?;
         let tensors = packaged.transform.prepare(&columns).map_err(|_| wrong("can't be preprocessed".to_owned()))?;
         let outputs = run(servable, tensors, 1).map_err(&wrong)?;
         let outputs = packaged.transform.interpret(&outputs, 1).map_err(|fault| wrong(fault.to_string()))?;
-        golden::compare(&example.output, &outputs.to_value(0), example.tolerance).map_err(|mismatch| {
-            wrong(format!("output {}: expected {}, got {}", mismatch.pointer, mismatch.expected, mismatch.actual))
-        })?;
+        golden::compare(&example.output, &outputs.to_value(0), example.tolerance)
+            .map_err(|mismatch| wrong(format!("output {}: expected {}, got {}", mismatch.pointer, mismatch.expected, mismatch.actual)))?;
     }
     Ok(())
 }

@@ -110,6 +110,8 @@ impl Operator {
                 None => break,
             }
         }
-        Ok(json!({"model": name.as_str(), "first": first, "entries": entries, "truncated": truncated, "head": {"seq": head.seq, "sha256": head.sha256}}))
+        Ok(
+            json!({"model": name.as_str(), "first": first, "entries": entries, "truncated": truncated, "head": {"seq": head.seq, "sha256": head.sha256}}),
+        )
     }
 }

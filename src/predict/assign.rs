@@ -35,7 +35,13 @@ pub struct Part {
 
 impl Part {
     /// Decides the arm. `columns` are the request's fields as the stable version decoded them, where it has some.
-    pub fn new(traffic: &Arc<Traffic>, header: Option<&[u8]>, columns: Option<(&Schema, &Columns)>, id: PredictionId, now: Instant) -> Part {
+    pub fn new(
+        traffic: &Arc<Traffic>,
+        header: Option<&[u8]>,
+        columns: Option<(&Schema, &Columns)>,
+        id: PredictionId,
+        now: Instant,
+    ) -> Part {
         let step = &traffic.step;
         let salt = step.salt.as_bytes();
         let field = |name: &str| columns.and_then(|(schema, columns)| field_key(columns.columns.get(schema.column(name)?)?));
@@ -71,10 +77,9 @@ pub fn note(traffic: &Traffic, arm: usize, unit: Unit, elapsed: Duration, outcom
             tally::Outcome::Answered { prediction: text.as_deref() }
         }
         Err(PredictError::NotFinite(_)) => tally::Outcome::NotFinite,
-        Err(error) => tally::Outcome::Failed {
-            kind: error.code().kind().unwrap_or("internal"),
-            shared: matches!(error, PredictError::Shared(_)),
-        },
+        Err(error) => {
+            tally::Outcome::Failed { kind: error.code().kind().unwrap_or("internal"), shared: matches!(error, PredictError::Shared(_)) }
+        }
     };
     tally.observe(arm, unit, elapsed, &noted);
 }
@@ -176,7 +181,10 @@ fn classes_differ(a: &OutputColumn, b: &OutputColumn) -> Option<bool> {
             let same = |(a, b): (&usize, &usize)| labels.get(*a) == other_labels.get(*b);
             Some(indices.len() != others.len() || !indices.iter().zip(others).all(same))
         }
-        (OutputColumn::TopK { labels, ranked, count, .. }, OutputColumn::TopK { labels: other_labels, ranked: others, count: other_count, .. }) => {
+        (
+            OutputColumn::TopK { labels, ranked, count, .. },
+            OutputColumn::TopK { labels: other_labels, ranked: others, count: other_count, .. },
+        ) => {
             let best = |(a, b): (&usize, &usize)| labels.get(*a) == other_labels.get(*b);
             Some(!ranked.iter().step_by((*count).max(1)).zip(others.iter().step_by((*other_count).max(1))).all(best))
         }
@@ -198,5 +206,7 @@ fn largest_difference(a: &OutputColumn, b: &OutputColumn) -> Option<f64> {
 
 /// NaN where one of the numbers is none.
 fn largest(a: impl Iterator<Item = f64>, b: impl Iterator<Item = f64>) -> f64 {
-    a.zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, |largest, d| if d.is_nan() || largest.is_nan() { f64::NAN } else { f64::max(largest, d) })
+    a.zip(b)
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, |largest, d| if d.is_nan() || largest.is_nan() { f64::NAN } else { f64::max(largest, d) })
 }

@@ -76,7 +76,9 @@ impl PredictError {
                 (count, _) => format!("{count} violations of the model's schema; see errors"),
             },
             PredictError::Shared(error) => error.detail(),
-            PredictError::Inference(_) | PredictError::NotFinite(_) => "the model failed on this request; the server's log says why, under the request id".to_owned(),
+            PredictError::Inference(_) | PredictError::NotFinite(_) => {
+                "the model failed on this request; the server's log says why, under the request id".to_owned()
+            }
             PredictError::QueueFull => "too many requests are waiting for this model; try again later".to_owned(),
             PredictError::Closed => "this version is being unloaded; try again".to_owned(),
             PredictError::DeadlineExceeded => "the answer was not ready by the deadline".to_owned(),

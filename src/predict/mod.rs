@@ -252,8 +252,8 @@ impl Predictor {
             Key::Header(name) => header(name),
             _ => None,
         });
-        let heavy = stable.fields().is_some_and(|packaged| packaged.transform.preprocess.has_images())
-            || input.weight(&stable) > HEAVY_BODY_BYTES;
+        let heavy =
+            stable.fields().is_some_and(|packaged| packaged.transform.preprocess.has_images()) || input.weight(&stable) > HEAVY_BODY_BYTES;
         let id = PredictionId::new();
         let explicit = target.version.is_some();
         let course = Course { stable: Arc::clone(&stable), traffic, samples, id, key, wanted: wanted.to_vec(), explicit };
@@ -283,7 +283,13 @@ impl Predictor {
     }
 
     /// Batch, infer and postprocess.
-    async fn run(&self, servable: &Arc<Servable>, prepared: Prepared, urgency: Urgency, timing: &mut Timing) -> Result<Outcome, PredictError> {
+    async fn run(
+        &self,
+        servable: &Arc<Servable>,
+        prepared: Prepared,
+        urgency: Urgency,
+        timing: &mut Timing,
+    ) -> Result<Outcome, PredictError> {
         let Prepared { tensors, rows, whole, raw, .. } = prepared;
         let parts = infer(servable, tensors, rows, whole, urgency, timing).await?;
         let start = Instant::now();

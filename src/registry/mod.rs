@@ -146,7 +146,8 @@ impl Model {
         } else if let Some(decided) = &self.decided {
             let version = Version::parse(&decided.version);
             let gone = if version.is_some_and(|version| self.versions.contains_key(&version)) { "" } else { ", its files are gone" };
-            reasons.insert(0, format!("the stable version {decided} of the journal does not answer{gone}; `predictd rollback` names another"));
+            reasons
+                .insert(0, format!("the stable version {decided} of the journal does not answer{gone}; `predictd rollback` names another"));
         } else if let Some(pinned) = &self.pinned {
             reasons.insert(0, format!("the pinned version {pinned} does not answer"));
         }

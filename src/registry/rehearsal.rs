@@ -40,9 +40,8 @@ pub struct Samples {
 
 impl Samples {
     pub fn new(stable: &Arc<Servable>) -> Samples {
-        let personal = |package: &ModelPackage| {
-            package.parts.input.columns().iter().any(|column| column.required && column.pii != Pii::None)
-        };
+        let personal =
+            |package: &ModelPackage| package.parts.input.columns().iter().any(|column| column.required && column.pii != Pii::None);
         let optional = |package: &ModelPackage| {
             let columns = package.parts.input.columns().iter().enumerate();
             columns.filter(|(_, column)| column.pii != Pii::None).map(|(id, _)| id).collect()

@@ -85,9 +85,7 @@ pub fn route(snapshot: &Snapshot, target: Target<'_>, now: Instant) -> Result<Ro
     };
     match model.version(version) {
         Some(status) => match &status.state {
-            State::Available(servable) => {
-                Ok(Routed { servable: Arc::clone(servable), traffic: None, samples: None, previous: None })
-            }
+            State::Available(servable) => Ok(Routed { servable: Arc::clone(servable), traffic: None, samples: None, previous: None }),
             state => {
                 let reason = state.reason().map(|reason| format!(": {reason}")).unwrap_or_default();
                 refuse(RouteError::NotReady { reason: format!("model {name}: version {version} is {}{reason}", state.name()) })

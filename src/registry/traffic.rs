@@ -129,7 +129,8 @@ pub fn available<'a>(versions: &'a BTreeMap<Version, VersionStatus>, named: &Ver
 impl Model {
     /// Lets the decision take effect, as far as its versions are loaded.
     pub fn follow(&mut self, decision: &Decision) {
-        let find = |named: &Option<VersionRef>| named.as_ref().filter(|_| !self.unloaded).and_then(|named| available(&self.versions, named));
+        let find =
+            |named: &Option<VersionRef>| named.as_ref().filter(|_| !self.unloaded).and_then(|named| available(&self.versions, named));
         let (stable, previous) = (find(&decision.stable).cloned(), find(&decision.previous).cloned());
         let traffic = decision.step.as_ref().zip(stable.as_ref());
         self.traffic = traffic.map(|(step, stable)| Arc::new(Traffic::new(step, stable, &self.versions)));
@@ -146,7 +147,8 @@ impl Model {
     /// What a loaded version is for, as `predictd_model_info` says it.
     pub fn role(&self, servable: &Arc<Servable>) -> &'static str {
         let is = |other: &Option<Arc<Servable>>| other.as_ref().is_some_and(|other| Arc::ptr_eq(other, servable));
-        let candidate = self.traffic.as_ref().filter(|traffic| traffic.arms.iter().flatten().any(|arm| Arc::ptr_eq(&arm.servable, servable)));
+        let candidate =
+            self.traffic.as_ref().filter(|traffic| traffic.arms.iter().flatten().any(|arm| Arc::ptr_eq(&arm.servable, servable)));
         match candidate {
             _ if is(&self.stable) => "stable",
             Some(traffic) if traffic.step.shadow_share > 0.0 => "shadow",

@@ -66,8 +66,17 @@ pub struct Watch {
 }
 
 enum Event {
-    LoadEnded { attempt: u64, fingerprint: u64, outcome: Result<Box<Loaded>, LoadFailure>, elapsed: Duration },
-    Control { name: ModelName, order: Order, done: oneshot::Sender<Result<(), ControlError>> },
+    LoadEnded {
+        attempt: u64,
+        fingerprint: u64,
+        outcome: Result<Box<Loaded>, LoadFailure>,
+        elapsed: Duration,
+    },
+    Control {
+        name: ModelName,
+        order: Order,
+        done: oneshot::Sender<Result<(), ControlError>>,
+    },
     /// Something was decided: other versions may be needed, and roles change.
     Decided,
     Stop,

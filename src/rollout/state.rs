@@ -257,12 +257,8 @@ impl ModelState {
             }
             Action::Pause => {
                 let guard = entry.details.is_some().then(|| details::<PauseDetails>(entry)).transpose()?.and_then(|details| details.guard);
-                let phase = Phase::Paused {
-                    since_ms: at_ms,
-                    by: entry.actor.clone(),
-                    reason: entry.reason.clone().unwrap_or_default(),
-                    guard,
-                };
+                let phase =
+                    Phase::Paused { since_ms: at_ms, by: entry.actor.clone(), reason: entry.reason.clone().unwrap_or_default(), guard };
                 self.running()?.phase = phase;
             }
             Action::Resume => {

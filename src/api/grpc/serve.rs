@@ -254,7 +254,7 @@ mod tests {
             let (metrics, registry) = (Metrics::new(0.0).unwrap(), Registry::default());
             let api = Api::new(ApiParts {
                 registry: registry.clone(),
-                predictor: Predictor::new(registry, 1),
+                predictor: Predictor::new(registry, 1).unwrap(),
                 metrics: metrics.clone(),
                 config: ServerConfig {
                     read_timeout_ms: millis(read_timeout),

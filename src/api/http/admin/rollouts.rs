@@ -91,9 +91,7 @@ async fn rollout(
             "pause" => operator.pause(&name, reason()?, &actor),
             "resume" => operator.resume(&name, reason()?, &actor),
             "abort" => operator.abort(&name, reason()?, &actor),
-            other => Err(OperateError::Unknown(format!(
-                "there is no order \"{other}\": start, approve, pause, resume, promote, abort"
-            ))),
+            other => Err(OperateError::Unknown(format!("there is no order \"{other}\": start, approve, pause, resume, promote, abort"))),
         }
     };
     answer(&admin, request, work).await
