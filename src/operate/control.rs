@@ -28,20 +28,6 @@ const EXCHANGE: Duration = Duration::from_secs(1);
 /// Runs of a bucket from which its threshold is taken; fewer say too little of a high quantile.
 const FEW_RUNS: u64 = 40;
 
-pub fn guard_name(guard: Guard) -> &'static str {
-    match guard {
-        Guard::Errors => "errors",
-        Guard::Nan => "nan",
-        Guard::Runs => "runs",
-        Guard::EngineTime => "engine_time",
-        Guard::Cost => "cost",
-        Guard::Disagreement => "disagreement",
-        Guard::Distribution => "distribution",
-        Guard::ErrorCeiling => "error_ceiling",
-        Guard::P99Ceiling => "p99_ceiling",
-    }
-}
-
 impl Operator {
     /// One look at everything.
     pub fn tick(&self) {
@@ -139,21 +125,21 @@ impl Operator {
         let now_ms = clock::now_ms();
         let (Some(rollout), Some(running), Some(stable)) = (&model.state.rollout, &mut model.step, &model.state.stable) else { return };
         let candidates: Vec<String> = rollout.candidates.iter().map(|named| named.version.clone()).collect();
-        let waived: Vec<String> = rollout.waived.iter().cloned().collect();
+        let accepted: Vec<Guard> = rollout.waived.iter().copied().collect();
         let case = Case {
             plan: &rollout.plan,
             step: rollout.step,
             stable: &stable.version,
             candidates: &candidates,
             evidence: &running.evidence,
+            accepted: &accepted,
             step_seconds: rollout.step_seconds(now_ms),
             rollout_seconds: rollout.patience_seconds(now_ms),
         };
-        let _ = waived;
         let judgement = judge(&case);
         for report in &judgement.guards {
             let share = report.e_value / report.limit;
-            self.metrics.set_e_value(model.name.as_str(), &report.candidate, guard_name(report.guard), Some(share.min(1e6)));
+            self.metrics.set_e_value(model.name.as_str(), &report.candidate, report.guard.name(), Some(share.min(1e6)));
         }
         let quantile = rollout.plan.guards.engine_time_quantile;
         let paused = matches!(rollout.phase, Phase::Paused { .. });
@@ -165,7 +151,7 @@ impl Operator {
                 self.decide_by_judge(model, Action::Abort, to, &judgement, None);
             }
             Verdict::Inconclusive if !paused => {
-                let details = PauseDetails { guard: judgement.guard.map(|guard| guard_name(guard).to_owned()) };
+                let details = PauseDetails { guard: judgement.guard };
                 let to = rollout.candidates.first().cloned();
                 self.decide_by_judge(model, Action::Pause, to, &judgement, serde_json::to_value(details).ok());
             }

@@ -353,7 +353,7 @@ impl Operator {
     fn forget_step(&self, model: &mut Controlled) {
         let Some(running) = model.step.take() else { return };
         for report in running.judgement.iter().flat_map(|judgement| &judgement.guards) {
-            self.metrics.set_e_value(model.name.as_str(), &report.candidate, control::guard_name(report.guard), None);
+            self.metrics.set_e_value(model.name.as_str(), &report.candidate, report.guard.name(), None);
         }
     }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     clock,
     journal::entry::{Action, Entry, VersionRef},
-    rollout::plan::Plan,
+    rollout::{judge::Guard, plan::Plan},
 };
 
 /// What a `start` says beside its names.
@@ -40,7 +40,7 @@ pub struct StepDetails {
 #[serde(deny_unknown_fields)]
 pub struct PauseDetails {
     #[serde(default)]
-    pub guard: Option<String>,
+    pub guard: Option<Guard>,
 }
 
 /// Above these a run counts as slow, or dear. Frozen when a step begins, the same on every replica.
@@ -123,7 +123,7 @@ pub struct RolloutState {
     pub forward_only: bool,
     pub accepted: Vec<String>,
     /// Guards that could not decide, and whose case a person decided by resuming.
-    pub waived: BTreeSet<String>,
+    pub waived: BTreeSet<Guard>,
     step_began_ms: u64,
     /// Since when the plan's longest time runs: the start, or the last time that a person said to go on.
     patience_began_ms: u64,
@@ -140,7 +140,7 @@ pub enum Phase {
         since_ms: u64,
         by: String,
         reason: String,
-        guard: Option<String>,
+        guard: Option<Guard>,
     },
 }
 
@@ -265,7 +265,7 @@ impl ModelState {
                 let rollout = self.running()?;
                 if let Phase::Paused { since_ms, guard, .. } = &rollout.phase {
                     rollout.paused_ms += at_ms.saturating_sub(*since_ms);
-                    rollout.waived.extend(guard.clone());
+                    rollout.waived.extend(*guard);
                     rollout.patience_began_ms = at_ms;
                     rollout.phase = Phase::Running;
                 }
