@@ -1,6 +1,7 @@
 //! Store: where entries and evidence lie. Create-if-absent is all that it asks of the place.
 
 use std::{
+    io::ErrorKind,
     path::PathBuf,
     sync::{Arc, OnceLock},
 };
@@ -48,8 +49,14 @@ impl Inner {
         let failed = |detail: String| StoreError::Failed { doing: "opened", detail };
         if make {
             fs_err::create_dir_all(directory).map_err(|error| failed(error.to_string()))?;
-        } else if !directory.try_exists().map_err(|error| failed(error.to_string()))? {
-            return Ok(None);
+        } else {
+            match fs_err::metadata(directory) {
+                Ok(about) if about.is_dir() => {}
+                // Where no directory is, there are no decisions either.
+                Ok(_) => return Ok(None),
+                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
+                Err(error) => return Err(failed(error.to_string())),
+            }
         }
         let objects = LocalFileSystem::new_with_prefix(directory).map_err(|error| failed(error.to_string()))?.with_fsync(true);
         Ok(Some(opened.get_or_init(|| objects)))

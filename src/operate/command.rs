@@ -87,6 +87,9 @@ impl Operator {
         let controlled = self.controlled(name);
         let mut model = lock(&controlled);
         self.read_on(&mut model, true);
+        if let Some(version) = model.unwritten.clone() {
+            self.write_adoption(&mut model, version)?;
+        }
         work(&mut model)
     }
 
@@ -94,7 +97,7 @@ impl Operator {
     fn ensure_loaded(&self, name: &ModelName, version: &str) -> Result<VersionRef, OperateError> {
         let parsed = Version::parse(version).ok_or_else(|| OperateError::Refused(format!("\"{version}\" is not a version")))?;
         let deadline = Instant::now() + LOAD_PATIENCE;
-        let mut asked = false;
+        let (mut asked, mut looked) = (false, false);
         let outcome = loop {
             if let Some(servable) = self.loaded(name, version) {
                 break Ok(VersionRef { version: version.to_owned(), digest: servable.digest().to_owned() });
@@ -105,7 +108,20 @@ impl Operator {
                 model.version(version).map(|status| (status.state.name(), status.state.reason(), matches!(status.state, State::Refused(_))))
             };
             match state {
-                None => break refused(format!("{name} {version} can't answer: its files are gone")),
+                None if !looked => {
+                    looked = true;
+                    if let Some(commander) = self.commander.get() {
+                        commander.look();
+                    }
+                }
+                None => {
+                    let known = lock(&self.controlled(name)).state.digests.contains_key(version);
+                    break refused(if known {
+                        format!("{name} {version} can't answer: its files are gone")
+                    } else {
+                        format!("there is no version {version} of {name}")
+                    });
+                }
                 Some((_, reason, true)) => break refused(format!("{name} {version} was refused: {}", reason.unwrap_or_default())),
                 Some((state, reason, false)) if Instant::now() >= deadline => {
                     let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();

@@ -36,7 +36,7 @@ impl Operator {
             let mut model = lock(&controlled);
             self.read_on(&mut model, true);
             if let Some(version) = model.unwritten.clone() {
-                self.write_adoption(&mut model, version);
+                let _ = self.write_adoption(&mut model, version);
             }
             if model.trouble.is_none() {
                 self.promote_newest(&mut model);

@@ -401,12 +401,15 @@ impl Adopter for Operator {
         if model.state.stable.is_some() || model.trouble.is_some() || model.unwritten.is_some() {
             return;
         }
-        self.write_adoption(&mut model, version);
+        tracing::info!(model = %name, version = %version, "the first choice of a stable version");
+        // What can't be written is tried again with every look.
+        let _ = self.write_adoption(&mut model, version);
     }
 }
 
 impl Operator {
-    fn write_adoption(&self, model: &mut Controlled, version: VersionRef) {
+    /// Writes the first choice down; until that works it holds in this process only.
+    fn write_adoption(&self, model: &mut Controlled, version: VersionRef) -> Result<(), OperateError> {
         let draft = Draft {
             action: Action::Adopt,
             actor: CONFIGURATION.to_owned(),
@@ -417,12 +420,16 @@ impl Operator {
             evidence: None,
             details: None,
         };
-        if let Err(OperateError::Unwritable(detail)) = self.append(model, draft)
-            && model.unwritten.is_none()
-        {
-            tracing::error!(model = %model.name, version = %version, detail, "the first choice can't be written; it is served all the same");
-            model.unwritten = Some(version);
-            self.enforce(model);
+        match self.append(model, draft) {
+            Ok(_) | Err(OperateError::Conflict(_)) => Ok(()),
+            Err(error) => {
+                if model.unwritten.is_none() {
+                    tracing::error!(model = %model.name, version = %version, error = ?error, "the first choice can't be written; it is served all the same");
+                    model.unwritten = Some(version);
+                    self.enforce(model);
+                }
+                Err(error)
+            }
         }
     }
 }

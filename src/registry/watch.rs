@@ -79,6 +79,10 @@ enum Event {
     },
     /// Something was decided: other versions may be needed, and roles change.
     Decided,
+    /// What lies in the directory is to be known now.
+    Look {
+        done: mpsc::Sender<()>,
+    },
     Stop,
 }
 
@@ -113,6 +117,14 @@ impl Commander {
         let (done, outcome) = oneshot::channel();
         self.events.send(Event::Control { name, order, done }).map_err(|_| ControlError::Gone)?;
         outcome.await.unwrap_or(Err(ControlError::Gone))
+    }
+
+    /// Returns once the directory was looked at.
+    pub fn look(&self) {
+        let (done, looked) = mpsc::channel();
+        if self.events.send(Event::Look { done }).is_ok() {
+            let _ = looked.recv_timeout(LOAD_PATIENCE);
+        }
     }
 
     /// Has what was decided carried out: loads, unloads and roles. Traffic does not wait for it.
@@ -265,6 +277,12 @@ impl Loop {
             match inbox.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 Ok(Event::LoadEnded { attempt, fingerprint, outcome, elapsed }) => self.load_ended(attempt, fingerprint, outcome, elapsed),
                 Ok(Event::Control { name, order, done }) => self.control(name, order, done),
+                Ok(Event::Look { done }) => {
+                    self.look();
+                    self.act();
+                    self.publish();
+                    let _ = done.send(());
+                }
                 Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Ok(Event::Decided) | Err(RecvTimeoutError::Timeout) => {}
             }
@@ -473,7 +491,6 @@ impl Loop {
         let chosen = reconcile::first_choice(&view, self.pinned(name).as_ref()).and_then(|version| model.versions.get_key_value(&version));
         if let Some((version, Known { state: State::Available(servable), .. })) = chosen {
             let digest = servable.digest().to_owned();
-            tracing::info!(model = %name, version = %version, digest, "the stable version");
             self.parts.adopter.adopt(name, VersionRef { version: version.to_string(), digest });
         }
     }

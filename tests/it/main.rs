@@ -27,5 +27,6 @@ mod pages;
 mod predict;
 mod proto;
 mod repository;
+mod rollout;
 mod scenarios;
 mod watch;

@@ -120,10 +120,12 @@ fn check_parameters(body: &[u8]) -> Result<(), Refusal> {
     }
 }
 
+/// In the form and with the numbers of the protocol that the path belongs to.
 fn refuse(request: &Request, (code, detail): &Refusal) -> Response {
+    let status = if request.uri().path().starts_with("/admin/") { code.http_status() } else { v2::error_status(*code) };
     let context = Context::new(request.headers());
     let mut response = encoding::answer(request.headers(), "application/json", json!({"error": detail}).to_string().into_bytes());
-    *response.status_mut() = StatusCode::from_u16(v2::error_status(*code)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     crate::api::http::exchange::write_error_headers(*code, response.headers_mut());
     context.write_headers(response.headers_mut());
     response

@@ -1,0 +1,377 @@
+//! Rollouts and rollbacks over the real server: who answers, what is judged, what is written, and what a restart makes of it.
+
+use reqwest::{StatusCode, blocking::Response};
+use serde_json::{Value, json};
+
+use crate::harness::{Server, graph, install, instance, models, until};
+
+const CHURN: &str = "/models/churn/predict";
+
+/// A plan whose steps are over as soon as something is shown.
+fn quick(steps: &str) -> String {
+    format!(
+        "name = \"quick\"\nalpha = 0.01\nmax_seconds = 3600\n[guards]\nerror_margin = 0.2\nnan_margin = 0.2\nrun_margin = 0.2\nengine_time_margin = 0.9\ncost_margin = 0.9\nerror_ceiling = 0.8\n{steps}"
+    )
+}
+
+const HALF: &str = "[[steps]]\nkind = \"canary\"\nweight = 0.5\nmin_requests = 50\n";
+const ALL: &str = "[[steps]]\nkind = \"canary\"\nweight = 1.0\nmin_requests = 10\n";
+/// Stays until somebody decides.
+const HELD: &str = "[[steps]]\nkind = \"canary\"\nweight = 0.5\nhold = true\n";
+
+impl Server {
+    fn admin(&self, path: &str) -> String {
+        format!("http://{}/admin/models/{path}", self.logged("listening")[0]["admin"].as_str().unwrap())
+    }
+
+    fn order(&self, path: &str, body: &Value) -> Response {
+        self.client.post(self.admin(path)).body(body.to_string()).send().unwrap()
+    }
+
+    fn ordered(&self, path: &str, body: &Value) -> Value {
+        let response = self.order(path, body);
+        let status = response.status();
+        let text = response.text().unwrap();
+        assert_eq!(status, 200, "{path}: {text}");
+        serde_json::from_str(&text).unwrap()
+    }
+
+    fn refused(&self, path: &str, body: &Value) -> (StatusCode, String) {
+        let response = self.order(path, body);
+        let status = response.status();
+        let document: Value = response.json().unwrap();
+        (status, document["error"].as_str().unwrap_or_else(|| panic!("{path} was carried out: {document}")).to_owned())
+    }
+
+    fn status(&self, model: &str) -> Value {
+        self.client.get(self.admin(model)).send().unwrap().json().unwrap()
+    }
+
+    /// The version that answered.
+    fn answered(&self, path: &str, body: &Value) -> String {
+        let response = self.predict(path, body);
+        let version = response.headers()["x-model-version"].to_str().unwrap().to_owned();
+        assert_eq!(response.status(), 200, "{}", response.text().unwrap());
+        version
+    }
+
+    fn history(&self, model: &str) -> Vec<Value> {
+        let history: Value = self.client.get(self.admin(&format!("{model}/history"))).send().unwrap().json().unwrap();
+        history["entries"].as_array().unwrap().iter().map(|text| serde_json::from_str(text.as_str().unwrap()).unwrap()).collect()
+    }
+
+    fn actions(&self, model: &str) -> Vec<String> {
+        self.history(model).iter().map(|entry| entry["action"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+/// churn 1.0.0 is stable, 1.1.0 is loaded beside it.
+fn churn(settings: &[(&str, &str)]) -> (tempfile::TempDir, Server) {
+    let models = models(&[("churn", "1.0.0")]);
+    let server = Server::start(models.path(), settings);
+    install(models.path(), "churn", "1.1.0");
+    (models, server)
+}
+
+fn customer() -> Value {
+    instance("churn", "1.0.0")
+}
+
+#[test]
+fn a_good_candidate_is_promoted_by_the_judge() {
+    let (_models, server) = churn(&[]);
+    let plan = quick(&format!("{HALF}{ALL}"));
+    let started = server.ordered("churn/rollout/start", &json!({"to": ["1.1.0"], "plan": {"text": plan}, "reason": "better"}));
+    assert_eq!((&started["rollout"]["phase"], &started["rollout"]["step"]), (&json!("running"), &json!(0)));
+    until("the candidate is stable", || {
+        let version = server.answered(CHURN, &customer());
+        assert!(["1.0.0", "1.1.0"].contains(&version.as_str()));
+        (server.status("churn")["stable"]["version"] == "1.1.0").then_some(())
+    });
+    assert_eq!(server.actions("churn"), ["adopt", "start", "advance", "promote"]);
+    let promoted = server.history("churn").pop().unwrap();
+    assert_eq!((&promoted["actor"], &promoted["from"]["version"]), (&json!("judge"), &json!("1.0.0")));
+    assert!(promoted["evidence"]["totals"]["arms"]["1.1.0"]["units"].as_u64().unwrap() >= 10, "{promoted}");
+    assert_eq!(server.answered(CHURN, &customer()), "1.1.0");
+    until("the way back was tried", || (server.status("churn")["rollback"]["ready"] == true).then_some(()));
+    let metrics = server.get("/metrics").text().unwrap();
+    for line in [
+        r#"predictd_rollback_ready{model="churn",version="1.0.0"} 1"#,
+        r#"predictd_rollout_weight{model="churn",version="1.1.0"} 1"#,
+        r#"predictd_rollout_transitions_total{action="promote",cause="judge",model="churn",version="1.1.0"} 1"#,
+    ] {
+        assert!(metrics.contains(line), "{line}\n{metrics}");
+    }
+}
+
+#[test]
+fn a_failing_candidate_is_aborted() {
+    let directory = tempfile::tempdir().unwrap();
+    graph(directory.path(), "m", 1, "nan_rows", None);
+    let server = Server::start(directory.path(), &[]);
+    graph(directory.path(), "m", 2, "fails_rows", None);
+    let path = "/models/m/predict";
+    // 1 answers any number, 2 fails on those of 10 and above.
+    let plan = quick(HALF);
+    server.ordered("m/rollout/start", &json!({"to": ["2"], "plan": {"text": plan}}));
+    let mut failed = 0;
+    until("the rollout is aborted", || {
+        failed += usize::from(server.predict(path, &json!({"x": [20.0]})).status() == 500);
+        server.status("m")["rollout"].is_null().then_some(())
+    });
+    assert!(failed > 0 && failed < 100, "{failed} failures until the abort");
+    for _ in 0..100 {
+        assert_eq!(server.predict(path, &json!({"x": [20.0]})).status(), 200);
+    }
+    let aborted = server.history("m").pop().unwrap();
+    let reason = aborted["reason"].as_str().unwrap();
+    assert_eq!((&aborted["action"], &aborted["actor"]), (&json!("abort"), &json!("judge")));
+    assert!(reason.contains("aborted at step 1 (50 %) after") && reason.contains("e-value"), "{reason}");
+    assert!(aborted["evidence"]["totals"]["arms"]["2"]["errors"]["inference"].as_u64().unwrap() > 0, "{aborted}");
+    assert!(server.logged("decided").iter().any(|line| line["reason"].as_str().is_some_and(|text| text.contains("e-value"))));
+    assert_eq!(server.status("m")["last"]["reason"], reason);
+}
+
+#[test]
+fn a_candidate_that_answers_nan_is_aborted() {
+    let directory = tempfile::tempdir().unwrap();
+    graph(directory.path(), "m", 1, "slow_rows", None);
+    let server = Server::start(directory.path(), &[]);
+    graph(directory.path(), "m", 2, "nan_rows", None);
+    server.ordered("m/rollout/start", &json!({"to": ["2"], "plan": {"text": quick(HALF)}}));
+    until("the rollout is aborted", || {
+        let body = json!({"inputs": [{"name": "x", "shape": [1, 1], "datatype": "FP32", "data": [-1.0]}]});
+        server.predict("/v2/models/m/infer", &body);
+        server.status("m")["rollout"].is_null().then_some(())
+    });
+    let reason = server.history("m").pop().unwrap()["reason"].as_str().unwrap().to_owned();
+    assert!(reason.contains("no number"), "{reason}");
+}
+
+#[test]
+fn a_shadow_answers_nobody_and_is_compared() {
+    let (_models, server) = churn(&[]);
+    let plan = quick("disagreement_budget = 0.5\n[[steps]]\nkind = \"shadow\"\nshare = 1.0\nhold = true\n");
+    server.ordered("churn/rollout/start", &json!({"to": ["1.1.0"], "plan": {"text": plan}}));
+    for _ in 0..50 {
+        assert_eq!(server.answered(CHURN, &customer()), "1.0.0");
+    }
+    let evidence = until("copies are answered", || {
+        let status = server.status("churn");
+        let arms = &status["rollout"]["evidence"]["arms"];
+        (arms["1.1.0"]["units"] == 50).then(|| arms.clone())
+    });
+    assert_eq!(evidence["1.0.0"]["units"], 50);
+    assert_eq!(evidence["1.1.0"]["pairs"]["pairs"], 50);
+    let metrics = server.get("/metrics").text().unwrap();
+    for line in [
+        r#"predictd_shadow_requests_total{candidate="1.1.0",model="churn",version="1.0.0"} 50"#,
+        r#"predictd_shadow_dropped_total{candidate="1.1.0",model="churn",version="1.0.0"} 0"#,
+        r#"predictd_rollout_weight{model="churn",version="1.1.0"} 0"#,
+    ] {
+        assert!(metrics.contains(line), "{line}\n{metrics}");
+    }
+    assert!(metrics.contains(r#"role="shadow",verified="true",version="1.1.0"} 1"#), "{metrics}");
+}
+
+#[test]
+fn a_key_stays_with_its_arm() {
+    let (_models, server) = churn(&[]);
+    let plan = quick(HELD).replace("alpha", "key = \"header:x-user\"\nalpha");
+    server.ordered("churn/rollout/start", &json!({"to": ["1.1.0"], "plan": {"text": plan}}));
+    let ask = |user: usize| {
+        let response = server.post(CHURN).header("x-user", format!("user-{user}")).body(customer().to_string()).send().unwrap();
+        response.headers()["x-model-version"].to_str().unwrap().to_owned()
+    };
+    let first: Vec<String> = (0..40).map(ask).collect();
+    assert!(first.contains(&"1.0.0".to_owned()) && first.contains(&"1.1.0".to_owned()), "{first:?}");
+    assert_eq!((0..40).map(ask).collect::<Vec<_>>(), first);
+    let count = |field: &str| {
+        let status = server.status("churn");
+        let arms = &status["rollout"]["evidence"]["arms"];
+        ["1.0.0", "1.1.0"].iter().map(|version| arms[*version][field].as_u64().unwrap_or(0)).sum::<u64>()
+    };
+    until("all is counted", || (count("requests") == 80).then_some(()));
+    assert_eq!(count("units"), 40);
+    // What an explicit version answers has no part in it.
+    assert_eq!(server.answered("/models/churn/versions/1.0.0/predict", &customer()), "1.0.0");
+}
+
+#[test]
+fn orders_are_refused_with_their_reason() {
+    let (models, server) = churn(&[]);
+    install(models.path(), "churn", "2.0.0");
+    let refused = |path: &str, body: Value| server.refused(path, &body);
+    let (status, detail) = refused("churn/rollout/start", json!({"to": ["2.0.0"]}));
+    assert!(status == 422 && detail.contains("breaking: input") && detail.contains("/autopay"), "{detail}");
+    let cases = [
+        ("nowhere/rollout/start", json!({"to": ["1.1.0"]}), 404, "no model"),
+        ("churn/rollout/start", json!({}), 400, "--to"),
+        ("churn/rollout/start", json!({"to": ["1.0.0"]}), 422, "stable version already"),
+        ("churn/rollout/start", json!({"to": ["7.0.0"]}), 422, "7.0.0"),
+        ("churn/rollout/start", json!({"to": ["1.1.0"], "plan": {"name": "bold"}}), 400, "no plan \"bold\""),
+        ("churn/rollout/start", json!({"to": ["1.1.0"], "plan": {"text": "nmae = \"x\""}}), 400, "nmae"),
+        ("churn/rollout/start", json!({"to": ["1.1.0"], "planned": 1}), 400, "planned"),
+        ("churn/rollout/start", json!({"to": ["1.1.0"], "accept_unproved": ["/age"]}), 422, "/age"),
+        ("churn/rollout/start", json!({"to": ["1.1.0"], "plan": {"name": "high"}}), 403, "two verified names"),
+        ("churn/rollout/pause", json!({}), 422, "no rollout"),
+        ("churn/rollout/promote", json!({}), 422, "no rollout"),
+        ("churn/rollout/abort", json!({}), 422, "no rollout"),
+        ("churn/rollout/dance", json!({}), 404, "no order"),
+        ("churn/rollback", json!({}), 422, "no stable version before"),
+        ("churn/rollback", json!({"to": "1.0.0"}), 422, "already"),
+    ];
+    for (path, body, code, part) in cases {
+        let (status, detail) = refused(path, body.clone());
+        assert!(status == code && detail.contains(part), "{path} {body}: {status} {detail}");
+    }
+    let dry = server.ordered("churn/rollout/start", &json!({"to": ["1.1.0"], "dry_run": true}));
+    assert_eq!(dry["would_start"]["plan"]["name"], "medium");
+    assert_eq!(server.actions("churn"), ["adopt"], "nothing of this was written");
+}
+
+#[test]
+fn a_rollback_leads_back_once_and_aborts_a_rollout() {
+    let (models, server) = churn(&[]);
+    server.ordered("churn/rollout/start", &json!({"to": ["1.1.0"], "plan": {"text": quick(HELD)}}));
+    let conflict = server.refused("churn/rollout/start", &json!({"to": ["1.1.0"]}));
+    assert!(conflict.0 == 409 && conflict.1.contains("under way"), "{conflict:?}");
+    server.ordered("churn/rollout/promote", &json!({}));
+    assert_eq!(server.answered(CHURN, &customer()), "1.1.0");
+    install(models.path(), "churn", "1.2.0");
+    server.ordered("churn/rollout/start", &json!({"to": ["1.2.0"], "plan": {"text": quick(HELD)}}));
+    server.ordered("churn/rollback", &json!({"reason": "3 a.m."}));
+    assert_eq!(server.answered(CHURN, &customer()), "1.0.0");
+    assert_eq!(server.actions("churn"), ["adopt", "start", "promote", "start", "abort", "rollback"]);
+    let (status, detail) = server.refused("churn/rollback", &json!({}));
+    assert!(status == 422 && detail.contains("name a version"), "{detail}");
+    server.ordered("churn/rollback", &json!({"to": "1.1.0"}));
+    assert_eq!(server.answered(CHURN, &customer()), "1.1.0");
+}
+
+#[test]
+fn pausing_holds_and_promoting_is_a_persons_to_decide() {
+    let (_models, server) = churn(&[]);
+    server.ordered("churn/rollout/start", &json!({"to": ["1.1.0"], "plan": {"text": quick(&format!("{HALF}{ALL}"))}}));
+    let paused = server.ordered("churn/rollout/pause", &json!({"reason": "lunch"}));
+    assert_eq!(paused["rollout"]["phase"], "paused");
+    assert!(server.refused("churn/rollout/pause", &json!({})).1.contains("already"));
+    for _ in 0..200 {
+        server.answered(CHURN, &customer());
+    }
+    until("the judge has seen enough", || (server.status("churn")["rollout"]["verdict"] == "advance").then_some(()));
+    assert_eq!(server.status("churn")["rollout"]["step"], 0, "a paused rollout does not advance");
+    server.ordered("churn/rollout/resume", &json!({}));
+    until("it advances", || (server.status("churn")["rollout"]["step"] == 1).then_some(()));
+    server.ordered("churn/rollout/abort", &json!({"reason": "enough"}));
+    assert_eq!(server.answered(CHURN, &customer()), "1.0.0");
+    assert_eq!(server.actions("churn"), ["adopt", "start", "pause", "resume", "advance", "abort"]);
+}
+
+#[test]
+fn only_the_journal_decides_after_a_restart() {
+    let state = tempfile::tempdir().unwrap();
+    let url = state.path().to_str().unwrap();
+    let (models, server) = churn(&[("state.url", url)]);
+    server.ordered("churn/rollout/start", &json!({"to": ["1.1.0"], "plan": {"text": quick(HELD)}}));
+    for _ in 0..100 {
+        server.answered(CHURN, &customer());
+    }
+    let counted = |status: &Value| {
+        let arms = &status["rollout"]["evidence"]["arms"];
+        arms["1.0.0"]["units"].as_u64().unwrap_or(0) + arms["1.1.0"]["units"].as_u64().unwrap_or(0)
+    };
+    let evidence = state.path().join("evidence/churn/00000002");
+    until("the evidence is on the disk", || {
+        let files = fs_err::read_dir(&evidence).ok()?;
+        let mut units = 0;
+        for file in files {
+            let share: Value = serde_json::from_slice(&fs_err::read(file.unwrap().path()).ok()?).ok()?;
+            units += share["evidence"]["arms"].as_object()?.values().map(|arm| arm["units"].as_u64().unwrap()).sum::<u64>();
+        }
+        (units == 100).then_some(())
+    });
+    drop(server);
+    install(models.path(), "churn", "1.2.0");
+    let server = Server::start(models.path(), &[("state.url", url)]);
+    let status = server.status("churn");
+    assert_eq!((&status["stable"]["version"], &status["rollout"]["phase"]), (&json!("1.0.0"), &json!("running")));
+    let status = until("the evidence of before is known", || Some(server.status("churn")).filter(|status| counted(status) == 100));
+    assert!(status["rollout"]["step_seconds"].as_f64().unwrap() > 0.0);
+    server.ordered("churn/rollout/abort", &json!({}));
+    drop(server);
+    let server = Server::start(models.path(), &[("state.url", url)]);
+    assert_eq!(server.answered(CHURN, &customer()), "1.0.0", "the highest version is 1.2.0, and was never decided on");
+}
+
+#[test]
+fn a_version_whose_files_changed_is_refused() {
+    let state = tempfile::tempdir().unwrap();
+    let url = state.path().to_str().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    graph(directory.path(), "m", 1, "nan_rows", None);
+    drop(Server::start(directory.path(), &[("state.url", url)]));
+    graph(directory.path(), "m", 1, "slow_rows", None);
+    let server = Server::begin(directory.path(), &[("state.url", url)]);
+    let reasons = until("the version is refused", || {
+        let text = server.get("/readyz?verbose").text().unwrap();
+        text.contains("journal").then_some(text)
+    });
+    assert!(reasons.contains("the stable version 1 of the journal does not answer"), "{reasons}");
+    assert_eq!(server.get("/readyz").status(), 503);
+}
+
+#[test]
+fn an_altered_journal_decides_nothing() {
+    let state = tempfile::tempdir().unwrap();
+    let url = state.path().to_str().unwrap();
+    let (models, server) = churn(&[("state.url", url)]);
+    server.ordered("churn/rollback", &json!({"to": "1.1.0"}));
+    drop(server);
+    let entry = state.path().join("journal/churn/00000001.json");
+    let text = fs_err::read_to_string(&entry).unwrap();
+    fs_err::write(&entry, text.replace("configuration", "somebody else")).unwrap();
+    let server = Server::begin(models.path(), &[("state.url", url)]);
+    until("it says so", || server.get("/readyz?verbose").text().unwrap().contains("was altered").then_some(()));
+    assert_eq!(server.predict(CHURN, &customer()).status(), 503);
+    until("an explicit version answers", || {
+        (server.predict("/models/churn/versions/1.0.0/predict", &customer()).status() == 200).then_some(())
+    });
+    assert_eq!(server.order("churn/rollback", &json!({"to": "1.0.0"})).status(), 503);
+}
+
+#[test]
+fn a_state_that_cannot_be_written_refuses_changes_and_serves() {
+    let directory = tempfile::tempdir().unwrap();
+    // A file where the directory should be: also root can't write below it.
+    let state = directory.path().join("state");
+    fs_err::write(&state, "not a directory").unwrap();
+    let (_models, server) = churn(&[("state.url", state.to_str().unwrap())]);
+    assert_eq!(server.answered(CHURN, &customer()), "1.0.0");
+    assert_eq!(server.status("churn")["written"], false);
+    let (status, detail) = server.refused("churn/rollout/start", &json!({"to": ["1.1.0"], "plan": {"text": quick(HELD)}}));
+    assert!(status == 503 && detail.contains("could not be written"), "{status} {detail}");
+    assert_eq!(server.answered(CHURN, &customer()), "1.0.0");
+    // It can be written again: the first choice is, too.
+    fs_err::remove_file(&state).unwrap();
+    until("the first choice is written", || (server.status("churn")["written"] == true).then_some(()));
+    assert_eq!(server.actions("churn"), ["adopt"]);
+}
+
+#[test]
+fn a_candidate_that_goes_away_leaves_its_share_to_stable() {
+    let (models, server) = churn(&[]);
+    server.ordered(
+        "churn/rollout/start",
+        &json!({"to": ["1.1.0"], "plan": {"text": quick("[[steps]]\nkind = \"canary\"\nweight = 1.0\nmin_seconds = 3600\n")}}),
+    );
+    assert_eq!(server.answered(CHURN, &customer()), "1.1.0");
+    let unload = format!("http://{}/v2/repository/models/churn/unload", server.logged("listening")[0]["admin"].as_str().unwrap());
+    assert_eq!(server.client.post(unload).body("{}").send().unwrap().status(), 200);
+    let candidate = models.path().join("churn/1.1.0");
+    fs_err::remove_dir_all(&candidate).unwrap();
+    let load = format!("http://{}/v2/repository/models/churn/load", server.logged("listening")[0]["admin"].as_str().unwrap());
+    assert_eq!(server.client.post(load).body("{}").send().unwrap().status(), 200);
+    assert_eq!(server.answered(CHURN, &customer()), "1.0.0");
+    assert_eq!(server.status("churn")["rollout"]["candidates"][0]["loaded"], false);
+}
