@@ -1,0 +1,562 @@
+//! Rollouts of candidates whose rates are known, judged after every observation.
+//!
+//! The judge decides. It is not asked where its answer cannot have changed, which is exact: for any rates θ that a hypothesis allows, one
+//! more observation x lets ln E grow by at most -ln P(x; θ), where θ is the most likely of them at the last look. So as long as
+//! the sum of these is below what is missing to the limit, no limit is reached.
+
+#![allow(dead_code, reason = "the bench and the test use different parts")]
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use predictd::rollout::{
+    evidence::{ArmTotals, Evidence, RunTotals, WindowTotals},
+    judge::{self, Case, Guard, Judgement, Verdict},
+    plan::{Guards, Plan, Step},
+    sequential::{self, Share},
+    split::KeyHash,
+};
+
+pub const STABLE: usize = 0;
+pub const CANDIDATE: usize = 1;
+
+/// xorshift64* (Marsaglia 2003, Vigna 2016), seeded by splitmix64.
+pub struct Rng(u64);
+
+impl Rng {
+    pub fn new(seed: u64) -> Rng {
+        let mut z = seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        Rng((z ^ (z >> 31)) | 1)
+    }
+
+    fn bits(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    /// In [0, 1).
+    pub fn uniform(&mut self) -> f64 {
+        (self.bits() >> 11) as f64 * 2f64.powi(-53)
+    }
+
+    pub fn chance(&mut self, p: f64) -> bool {
+        self.uniform() < p
+    }
+}
+
+/// What an arm really does.
+#[derive(Clone, Copy, Debug)]
+pub struct Rates {
+    pub error: f64,
+    pub nan: f64,
+    pub late: f64,
+    pub run_failed: f64,
+    pub slow: f64,
+    pub dear: f64,
+}
+
+pub const GOOD: Rates = Rates { error: 0.01, nan: 0.002, late: 0.01, run_failed: 0.002, slow: 0.05, dear: 0.05 };
+
+/// How requests depend on each other.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Traffic {
+    /// Not at all; each is a run of one row.
+    Independent,
+    /// A key fails always or never; it is counted at its first request.
+    Keys,
+    /// The same, but every request is counted: wrong.
+    KeysCountedSingly,
+    /// Stable's runs are mostly full ones (64 rows), the candidate's mostly single rows. A failed run is counted as a run.
+    Batches,
+    /// The same, but its units are counted as failed: wrong.
+    BatchesCountedByUnits,
+}
+
+/// A full run, and its bucket.
+const FULL: (u64, u8) = (64, 6);
+
+/// Keys whose popularity is Zipf's: the k-th is k^-1.1 as frequent as the first (exponent as in web traffic).
+pub struct Zipf(Vec<f64>);
+
+impl Zipf {
+    pub fn new(keys: usize, exponent: f64) -> Zipf {
+        let mut total = 0.0;
+        let mut sums: Vec<f64> = (1..=keys)
+            .map(|rank| {
+                total += (rank as f64).powf(-exponent);
+                total
+            })
+            .collect();
+        sums.iter_mut().for_each(|sum| *sum /= total);
+        Zipf(sums)
+    }
+
+    fn draw(&self, rng: &mut Rng) -> usize {
+        let u = rng.uniform();
+        self.0.partition_point(|sum| *sum < u).min(self.0.len() - 1)
+    }
+}
+
+/// Where a rollout lives.
+pub struct World<'a> {
+    pub plan: &'a Plan,
+    pub traffic: Traffic,
+    pub zipf: &'a Zipf,
+    pub stable: Rates,
+    pub candidate: Rates,
+    pub requests_per_second: f64,
+    /// Requests after which a step is given up.
+    pub horizon: u64,
+}
+
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    pub verdict: Verdict,
+    pub guard: Option<Guard>,
+    pub text: String,
+    /// By step: units of the candidate until its verdict.
+    pub units: Vec<u64>,
+    pub requests: u64,
+}
+
+/// What limits how much ln E can have grown since it was computed: for each stratum, arm and outcome, -ln P.
+struct Bound {
+    missing: f64,
+    growth: [[[f64; 2]; 2]; 2],
+}
+
+impl Bound {
+    fn never() -> Bound {
+        Bound { missing: f64::INFINITY, growth: [[[0.0; 2]; 2]; 2] }
+    }
+
+    fn new(missing: f64, points: [(f64, f64); 2]) -> Bound {
+        let growth = points.map(|(candidate, stable)| [stable, candidate].map(|p: f64| [-(1.0 - p).ln(), -p.ln()]));
+        Bound { missing, growth }
+    }
+
+    fn see(&mut self, stratum: usize, arm: usize, hit: bool) {
+        self.missing -= self.growth[stratum][arm][usize::from(hit)];
+    }
+
+    /// With room for the rounding of many sums.
+    fn spent(&self) -> bool {
+        self.missing <= 1e-6
+    }
+}
+
+/// The most likely rates (of candidate and stable) that a hypothesis allows, found by bisection.
+fn allowed(candidate: Share, stable: Share, margin: f64, candidate_is_worse: bool) -> (f64, f64) {
+    let (c, s) = (candidate.value(), stable.value());
+    if candidate.of == 0 || stable.of == 0 {
+        return match (candidate_is_worse, candidate.of) {
+            (false, 0) => (s, s),
+            (false, _) => (c, (c - margin).max(0.0)),
+            (true, 0) => (s.min(1.0 - margin) + margin, s.min(1.0 - margin)),
+            (true, _) => (c.max(margin), 0.0),
+        };
+    }
+    if (c <= s + margin) != candidate_is_worse || c == s + margin {
+        return (c, s);
+    }
+    let (k, n, l, m) = (candidate.hits as f64, candidate.of as f64, stable.hits as f64, stable.of as f64);
+    let over = |count: f64, p: f64| if count == 0.0 { 0.0 } else { count / p };
+    let slope = |p: f64| over(k, p + margin) - over(n - k, 1.0 - p - margin) + over(l, p) - over(m - l, 1.0 - p);
+    let (mut low, mut high) = (0.0, 1.0 - margin);
+    for _ in 0..100 {
+        let p = 0.5 * (low + high);
+        if slope(p) > 0.0 { low = p } else { high = p }
+    }
+    (high + margin, high)
+}
+
+const PAIRS: [Guard; 5] = [Guard::Errors, Guard::Nan, Guard::Runs, Guard::EngineTime, Guard::Cost];
+
+/// A step as it goes on.
+struct Stage<'a> {
+    world: &'a World<'a>,
+    step: usize,
+    limit: f64,
+    arms: [ArmTotals; 2],
+    window: u32,
+    worse: [Bound; 5],
+    fine: [Bound; 5],
+    ceilings: [Bound; 2],
+    /// Of the step and of the rollout, at the moment.
+    seconds: (f64, f64),
+}
+
+impl<'a> Stage<'a> {
+    fn new(world: &'a World<'a>, step: usize) -> Stage<'a> {
+        let mut stage = Stage {
+            world,
+            step,
+            limit: judge::limit(world.plan, 1),
+            arms: [ArmTotals::default(), ArmTotals::default()],
+            window: 0,
+            worse: std::array::from_fn(|_| Bound::never()),
+            fine: std::array::from_fn(|_| Bound::never()),
+            ceilings: std::array::from_fn(|_| Bound::never()),
+            seconds: (0.0, 0.0),
+        };
+        for index in 0..5 {
+            stage.refresh(index);
+        }
+        stage.refresh_ceilings();
+        stage
+    }
+
+    fn concurrent(&self) -> bool {
+        self.world.plan.steps[self.step].concurrent()
+    }
+
+    /// The counts of a guard by stratum: of candidate and stable.
+    fn strata(&self, guard: Guard) -> [(Share, Share); 2] {
+        let guards = |arm: &ArmTotals| match guard {
+            Guard::Errors => [Share::new(arm.failed, arm.units), Share::default()],
+            Guard::Nan => [Share::new(arm.nan, arm.units), Share::default()],
+            _ => [0, FULL.1].map(|bucket| {
+                let runs = arm.runs.get(&bucket).copied().unwrap_or_default();
+                let hits = match guard {
+                    Guard::Runs => runs.failed,
+                    Guard::EngineTime => runs.slow,
+                    _ => runs.dear,
+                };
+                Share::new(hits, runs.runs)
+            }),
+        };
+        let ([c, d], [s, t]) = (guards(&self.arms[CANDIDATE]), guards(&self.arms[STABLE]));
+        [(c, s), (d, t)]
+    }
+
+    fn margin(&self, guard: Guard) -> f64 {
+        let guards: &Guards = &self.world.plan.guards;
+        match guard {
+            Guard::Errors => guards.error_margin,
+            Guard::Nan => guards.nan_margin,
+            Guard::Runs => guards.run_margin,
+            Guard::EngineTime => guards.engine_time_margin,
+            _ => guards.cost_margin,
+        }
+    }
+
+    fn refresh(&mut self, index: usize) {
+        let guard = PAIRS[index];
+        if !self.concurrent() {
+            return;
+        }
+        let (margin, strata) = (self.margin(guard), self.strata(guard));
+        let both = || strata.into_iter().filter(|(candidate, stable)| candidate.of > 0 && stable.of > 0);
+        let (worse, fine) = if index < 2 {
+            let (candidate, stable) = strata[0];
+            (sequential::worse(candidate, stable, margin), sequential::fine(candidate, stable, margin))
+        } else {
+            (sequential::worse_in_some(both(), margin), sequential::fine_in_all(both(), margin))
+        };
+        let points = |worse: bool| strata.map(|(candidate, stable)| allowed(candidate, stable, margin, worse));
+        self.worse[index] = Bound::new(self.limit.ln() - worse, points(false));
+        self.fine[index] = Bound::new((1.0 / self.world.plan.alpha).ln() - fine, points(true));
+    }
+
+    fn refresh_ceilings(&mut self) {
+        let factor = (std::f64::consts::PI * (f64::from(self.window) + 1.0)).powi(2) / 6.0;
+        let window = self.arms[CANDIDATE].windows.get(&self.window).copied().unwrap_or_default();
+        let late = self.world.plan.guards.p99_ceiling_ms.map(|_| (window.slow, 0.01));
+        for (index, test) in [Some((window.failed, self.world.plan.guards.error_ceiling)), late].into_iter().enumerate() {
+            if let Some((hits, ceiling)) = test {
+                let share = Share::new(hits, window.units);
+                // Before anything was seen every allowed rate is as likely as the others.
+                let p = if share.of == 0 { ceiling } else { share.value().min(ceiling) };
+                let missing = (self.limit * factor).ln() - sequential::above(share, ceiling);
+                self.ceilings[index] = Bound::new(missing, [(p, 0.0); 2]);
+            }
+        }
+    }
+
+    fn unit(&mut self, arm: usize, failed: bool, nan: bool, late: bool) {
+        let totals = &mut self.arms[arm];
+        totals.units += 1;
+        totals.failed += u64::from(failed);
+        totals.nan += u64::from(nan);
+        for (index, hit) in [failed, nan].into_iter().enumerate() {
+            self.worse[index].see(0, arm, hit);
+            self.fine[index].see(0, arm, hit);
+        }
+        if arm == CANDIDATE {
+            // Only the present window can still change.
+            if !totals.windows.contains_key(&self.window) {
+                totals.windows.clear();
+            }
+            let window = totals.windows.entry(self.window).or_default();
+            *window =
+                WindowTotals { units: window.units + 1, failed: window.failed + u64::from(failed), slow: window.slow + u64::from(late) };
+            self.ceilings[0].see(0, arm, failed);
+            self.ceilings[1].see(0, arm, late);
+        }
+    }
+
+    fn run(&mut self, arm: usize, full: bool, failed: bool, slow: bool, dear: bool) {
+        let totals = self.arms[arm].runs.entry(if full { FULL.1 } else { 0 }).or_default();
+        *totals = RunTotals {
+            runs: totals.runs + 1,
+            failed: totals.failed + u64::from(failed),
+            slow: totals.slow + u64::from(slow),
+            dear: totals.dear + u64::from(dear),
+        };
+        let first = totals.runs == 1;
+        for (index, hit) in [(2, failed), (3, slow), (4, dear)] {
+            self.worse[index].see(usize::from(full), arm, hit);
+            self.fine[index].see(usize::from(full), arm, hit);
+            if first {
+                self.refresh(index);
+            }
+        }
+    }
+
+    /// Asks the judge, if its answer may be another than `Hold`.
+    fn look(&mut self) -> Option<Judgement> {
+        let mut ask = false;
+        for index in 0..5 {
+            if self.worse[index].spent() {
+                self.refresh(index);
+                ask |= self.worse[index].spent();
+            }
+        }
+        if self.ceilings.iter().any(Bound::spent) {
+            self.refresh_ceilings();
+            ask |= self.ceilings.iter().any(Bound::spent);
+        }
+        let step = &self.world.plan.steps[self.step];
+        let enough = |arm: &ArmTotals| arm.units >= step.min_requests();
+        let enough = enough(&self.arms[CANDIDATE]) && (!step.concurrent() || enough(&self.arms[STABLE]));
+        if enough && self.seconds.0 >= step.min_seconds() as f64 && self.fine.iter().all(|bound| bound.spent() || !self.concurrent()) {
+            for index in 0..5 {
+                self.refresh(index);
+            }
+            ask |= self.fine.iter().all(|bound| bound.spent() || !self.concurrent());
+        }
+        if !ask {
+            return None;
+        }
+        Some(self.judged()).filter(|judgement| judgement.verdict != Verdict::Hold)
+    }
+
+    fn judged(&self) -> Judgement {
+        let evidence = Evidence {
+            arms: [("stable".to_owned(), self.arms[STABLE].clone()), ("candidate".to_owned(), self.arms[CANDIDATE].clone())].into(),
+        };
+        judge::judge(&Case {
+            plan: self.world.plan,
+            step: self.step,
+            stable: "stable",
+            candidates: &["candidate".to_owned()],
+            evidence: &evidence,
+            step_seconds: self.seconds.0,
+            rollout_seconds: self.seconds.1,
+            accepted: &[],
+        })
+    }
+}
+
+/// One rollout from its first step to its end, looked at after every observation; `ask_always` asks the judge each time, which must
+/// not change anything.
+pub fn rollout(world: &World<'_>, seed: u64, ask_always: bool) -> Outcome {
+    let mut rng = Rng::new(seed);
+    let mut outcome = Outcome { verdict: Verdict::Hold, guard: None, text: String::new(), units: Vec::new(), requests: 0 };
+    let keys = match world.traffic {
+        Traffic::Keys | Traffic::KeysCountedSingly => world.zipf.0.len(),
+        _ => 0,
+    };
+    let salt = seed.to_le_bytes();
+    let positions: Vec<_> = (0..keys as u32).map(|key| KeyHash::of(&salt, &key.to_le_bytes()).assign).collect();
+    // A key has the same fate in either version where their rates are the same.
+    let fates: Vec<f64> = (0..keys).map(|_| rng.uniform()).collect();
+    for step in 0..world.plan.steps.len() {
+        let mut stage = Stage::new(world, step);
+        let weight = match &world.plan.steps[step] {
+            Step::Shadow { share, .. } => share / (1.0 + share),
+            _ => world.plan.weights(step, 1).first().copied().unwrap_or_default(),
+        };
+        let mut seen = vec![false; keys];
+        let began = outcome.requests as f64 / world.requests_per_second;
+        let judgement = loop {
+            if outcome.requests >= world.horizon {
+                break None;
+            }
+            let mut arm = usize::from(rng.chance(weight));
+            match world.traffic {
+                Traffic::Independent => {
+                    outcome.requests += 1;
+                    let rates = if arm == CANDIDATE { &world.candidate } else { &world.stable };
+                    stage.unit(arm, rng.chance(rates.error), rng.chance(rates.nan), rng.chance(rates.late));
+                    stage.run(arm, false, rng.chance(rates.run_failed), rng.chance(rates.slow), rng.chance(rates.dear));
+                }
+                Traffic::Keys | Traffic::KeysCountedSingly => {
+                    outcome.requests += 1;
+                    let key = world.zipf.draw(&mut rng);
+                    arm = positions[key].arm(&[weight]);
+                    let rates = if arm == CANDIDATE { &world.candidate } else { &world.stable };
+                    let fails = fates[key] < rates.error;
+                    if !seen[key] || world.traffic == Traffic::KeysCountedSingly {
+                        seen[key] = true;
+                        stage.unit(arm, fails, false, rng.chance(rates.late));
+                    } else {
+                        continue;
+                    }
+                }
+                Traffic::Batches | Traffic::BatchesCountedByUnits => {
+                    let full = rng.chance(if arm == CANDIDATE { 0.01 } else { 0.5 });
+                    let rows = if full { FULL.0 } else { 1 };
+                    outcome.requests += rows;
+                    let rates = if arm == CANDIDATE { &world.candidate } else { &world.stable };
+                    let failed = rng.chance(rates.run_failed);
+                    stage.run(arm, full, failed, rng.chance(rates.slow), rng.chance(rates.dear));
+                    let by_units = failed && world.traffic == Traffic::BatchesCountedByUnits;
+                    for _ in 0..rows {
+                        stage.unit(arm, by_units || rng.chance(rates.error), rng.chance(rates.nan), rng.chance(rates.late));
+                    }
+                }
+            }
+            let seconds = outcome.requests as f64 / world.requests_per_second;
+            stage.seconds = (seconds - began, seconds);
+            let window = (stage.seconds.0 / world.plan.guards.window_seconds as f64) as u32;
+            if window != stage.window {
+                stage.window = window;
+                stage.refresh_ceilings();
+            }
+            let judgement =
+                if ask_always { Some(stage.judged()).filter(|judgement| judgement.verdict != Verdict::Hold) } else { stage.look() };
+            if judgement.is_some() {
+                break judgement;
+            }
+        };
+        outcome.units.push(stage.arms[CANDIDATE].units);
+        let Some(judgement) = judgement else { return outcome };
+        outcome.verdict = judgement.verdict;
+        outcome.guard = judgement.guard;
+        outcome.text = judgement.text;
+        if judgement.verdict != Verdict::Advance {
+            return outcome;
+        }
+    }
+    outcome
+}
+
+/// `count` times on all cores; in the order of the seeds.
+pub fn many<T: Send>(count: u64, one: impl Fn(u64) -> T + Sync) -> Vec<T> {
+    let next = AtomicU64::new(0);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut all: Vec<(u64, T)> = std::thread::scope(|scope| {
+        let worker = || {
+            let mut mine = Vec::new();
+            loop {
+                let seed = next.fetch_add(1, Ordering::Relaxed);
+                if seed >= count {
+                    return mine;
+                }
+                mine.push((seed, one(seed)));
+            }
+        };
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
+        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
+    });
+    all.sort_by_key(|(seed, _)| *seed);
+    all.into_iter().map(|(_, value)| value).collect()
+}
+
+/// Clopper and Pearson (1934): the exact interval of 95 % of a share, by bisection.
+pub fn interval(hits: u64, of: u64) -> (f64, f64) {
+    let tail = |p: f64, from: u64, to: u64| -> f64 {
+        (from..=to)
+            .map(|k| {
+                let choose = ln_factorial(of) - ln_factorial(k) - ln_factorial(of - k);
+                let (k, rest) = (k as f64, (of - k) as f64);
+                let times_ln = |x: f64, p: f64| if x == 0.0 { 0.0 } else { x * p.ln() };
+                (choose + times_ln(k, p) + times_ln(rest, 1.0 - p)).exp()
+            })
+            .sum()
+    };
+    let solve = |rises: bool, value: &dyn Fn(f64) -> f64| {
+        let (mut low, mut high) = (0.0, 1.0);
+        for _ in 0..60 {
+            let p = 0.5 * (low + high);
+            if (value(p) < 0.025) == rises { low = p } else { high = p }
+        }
+        0.5 * (low + high)
+    };
+    let least = if hits == 0 { 0.0 } else { solve(true, &|p| 1.0 - tail(p, 0, hits - 1)) };
+    let most = if hits == of { 1.0 } else { solve(false, &|p| tail(p, 0, hits)) };
+    (least, most)
+}
+
+fn ln_factorial(n: u64) -> f64 {
+    if n < 256 {
+        return (2..=n).map(|k| (k as f64).ln()).sum();
+    }
+    // Stirling's series.
+    let n = n as f64;
+    n * n.ln() - n + 0.5 * (std::f64::consts::TAU * n).ln() + 1.0 / (12.0 * n) - 1.0 / (360.0 * n.powi(3))
+}
+
+/// A plan of one canary step with every guard, no margin, and ceilings that the arms are just at: the hardest case that the promise
+/// holds for.
+pub fn tight(weight: f64) -> Plan {
+    let guards = Guards {
+        error_margin: 0.0,
+        nan_margin: 0.0,
+        run_margin: 0.0,
+        engine_time_margin: 0.0,
+        cost_margin: 0.0,
+        error_ceiling: GOOD.error,
+        p99_ceiling_ms: Some(100.0),
+        ..Guards::default()
+    };
+    let steps = vec![Step::Canary { weight, min_seconds: 0, min_requests: u64::MAX, hold: false }];
+    Plan { guards, steps, max_seconds: 8_640_000, ..Plan::builtin("canary").unwrap() }
+}
+
+/// Errors alone, by an e-process with the given limit and by a z-test made for one look; units of the candidate until each says that
+/// the candidate is worse.
+pub fn errors_alone(weight: f64, margin: f64, rates: (f64, f64), limits: [f64; 2], units: u64, seed: u64) -> [Option<u64>; 3] {
+    let mut rng = Rng::new(seed);
+    let mut counts = [Share::default(); 2];
+    let mut found = [None; 3];
+    let mut bound = Bound::new(0.0, [(0.0, 0.0); 2]);
+    while counts[CANDIDATE].of < units && found.iter().any(Option::is_none) {
+        let arm = usize::from(rng.chance(weight));
+        let hit = rng.chance(if arm == CANDIDATE { rates.0 } else { rates.1 });
+        counts[arm] = Share::new(counts[arm].hits + u64::from(hit), counts[arm].of + 1);
+        let [stable, candidate] = counts;
+        bound.see(0, arm, hit);
+        if bound.spent() {
+            let e_value = sequential::worse(candidate, stable, margin);
+            let mut missing = f64::INFINITY;
+            for (limit, found) in limits.iter().zip(&mut found).filter(|(_, found)| found.is_none()) {
+                if e_value >= limit.ln() {
+                    *found = Some(candidate.of);
+                } else {
+                    missing = missing.min(limit.ln() - e_value);
+                }
+            }
+            bound = Bound::new(missing, [allowed(candidate, stable, margin, false); 2]);
+        }
+        // From 100 units and 5 failures on, as the books advise.
+        let enough = candidate.of >= 100 && stable.of >= 100 && candidate.hits + stable.hits >= 5;
+        if found[2].is_none() && enough {
+            let (c, s) = (candidate.value(), stable.value());
+            let variance = c * (1.0 - c) / candidate.of as f64 + s * (1.0 - s) / stable.of as f64;
+            if c - s - margin > 2.326 * variance.sqrt() {
+                found[2] = Some(candidate.of);
+            }
+        }
+    }
+    found
+}
+
+/// Of sorted numbers the least that a share of q does not exceed.
+pub fn quantile(sorted: &[u64], q: f64) -> Option<u64> {
+    sorted.get(((sorted.len() as f64 * q).ceil() as usize).max(1) - 1).copied()
+}
