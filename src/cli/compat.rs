@@ -230,7 +230,7 @@ fn verdict(old: &Version, new: &Version, report: &Report, reason: Option<&str>) 
 }
 
 fn row(text: &mut String, [name, old, new, change]: [&str; 4]) {
-    let _ = writeln!(text, "  {name:<34} {old:>14} {new:>14} {change:>12}");
+    let _ = writeln!(text, "  {name:<40} {old:>14} {new:>14} {change:>12}");
 }
 
 fn change(old: f64, new: f64) -> String {
@@ -266,8 +266,18 @@ fn evaluated(evaluation: &Evaluations, text: &mut String) {
     row(text, ["", "old", "new", "difference"]);
     for Metric { slice, name, old, new } in &evaluation.metrics {
         let title = if slice.is_empty() { name.clone() } else { format!("{slice} {name}") };
-        let number = |value: &Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.4}"));
-        let difference = old.zip(*new).map(|(old, new)| format!("{:+.4}", new - old)).unwrap_or_default();
+        // Counts stand beside shares.
+        let counts = old.iter().chain(new).all(|value| value.fract() == 0.0 && value.abs() > 1.0);
+        let number = |value: &Option<f64>| match value {
+            None => "-".to_owned(),
+            Some(value) if counts => format!("{value}"),
+            Some(value) => format!("{value:.4}"),
+        };
+        let difference = match old.zip(*new).map(|(old, new)| new - old) {
+            None => String::new(),
+            Some(difference) if counts => format!("{difference:+}"),
+            Some(difference) => format!("{difference:+.4}"),
+        };
         row(text, [&title, &number(old), &number(new), &difference]);
     }
 }

@@ -277,8 +277,8 @@ fn fields(side: &'static str, old: &Schema, new: &Schema, differences: &mut Vec<
     let mut told = Vec::new();
     for ((gone, _), (new, _)) in members.renamed() {
         told.extend([gone.clone(), new.clone()]);
-        let strict = [&gone, &new].into_iter().any(|pointer| take(&mut forward, pointer));
-        let lax = [&gone, &new].into_iter().any(|pointer| take(&mut backward, pointer));
+        let strict = take(&mut forward, &gone) | take(&mut forward, &new);
+        let lax = take(&mut backward, &gone) | take(&mut backward, &new);
         match (is_input, strict) {
             (true, true) => push(Severity::Breaking, &gone, format!("is renamed {new}: requests of today's callers would get 422")),
             (true, false) => push(
@@ -291,13 +291,14 @@ fn fields(side: &'static str, old: &Schema, new: &Schema, differences: &mut Vec<
     }
     for (gone, _) in &members.gone {
         let strict = take(&mut forward, gone);
-        match (is_input, strict) {
-            (true, true) => push(Severity::Breaking, gone, "is gone: requests of today's callers who send it would get 422".to_owned()),
-            (true, false) => push(Severity::Note, gone, "is no longer read: it may be sent, and has no effect any more".to_owned()),
-            (false, _) => {
-                take(&mut backward, gone);
-                push(Severity::Breaking, gone, "is gone: today's callers would miss it".to_owned());
-            }
+        let (severity, detail) = match (is_input, strict) {
+            (true, true) => (Severity::Breaking, "is gone: requests of today's callers who send it would get 422"),
+            (true, false) => (Severity::Note, "is no longer read: it may be sent, and has no effect any more"),
+            (false, _) => (Severity::Breaking, "is gone: today's callers would miss it"),
+        };
+        push(severity, gone, detail.to_owned());
+        if severity == Severity::Breaking {
+            take(&mut backward, gone);
         }
     }
     for (new, _) in &members.new {
@@ -496,7 +497,7 @@ fn classes(old: &BTreeMap<String, Vec<String>>, new: &BTreeMap<String, Vec<Strin
         let (added, gone) = (missing(after, before), missing(before, after));
         let short = |labels: &[String]| shorten(&labels.join(", "));
         let meaning = match (added.is_empty(), gone.is_empty()) {
-            (true, true) => "who takes them by their place takes one for another".to_owned(),
+            (true, true) => "callers who take a class by its place, in a tensor or as an index, would take one for another".to_owned(),
             (false, true) => format!("today's callers don't expect {}", short(&added)),
             (true, false) => format!("today's callers would wait in vain for {}", short(&gone)),
             (false, false) => format!("today's callers don't expect {}, and would wait in vain for {}", short(&added), short(&gone)),
@@ -504,7 +505,7 @@ fn classes(old: &BTreeMap<String, Vec<String>>, new: &BTreeMap<String, Vec<Strin
         if !added.is_empty() {
             changed.extend(pointers.iter().cloned());
         }
-        let detail = format!("{also}has the classes [{}] instead of [{}]: {meaning}", short(after), short(before));
+        let detail = format!("{also}are [{}] instead of [{}]: {meaning}", short(after), short(before));
         differences.push(Difference::new(Severity::Breaking, "classes", first.clone(), detail));
     }
     (differences, changed)

@@ -240,7 +240,8 @@ impl Search {
     fn values(&mut self, wider: At<'_>, narrower: At<'_>, values: &[&Value], pointer: String) {
         let (inner, outer) = (Judge::of(narrower), Judge::of(wider));
         let escapes = |value: &&&Value| {
-            inner.perhaps(value) && !(outer.surely(value) && (!has_large_number(value) || takes_neighbours(wider.node, value)))
+            (inner.perhaps(value) || has_large_number(value))
+                && !(outer.surely(value) && (!has_large_number(value) || takes_neighbours(wider.node, value)))
         };
         let missed: Vec<Value> = values.iter().filter(escapes).map(|value| (**value).clone()).collect();
         let Some(first) = missed.first() else { return };
@@ -410,7 +411,8 @@ fn is_empty(at: At<'_>) -> bool {
     match at.listed() {
         Some(values) => {
             let judge = Judge::of(at);
-            !values.into_iter().any(|value| judge.perhaps(value))
+            // What equals a large number may fit where itself does not.
+            !values.into_iter().any(|value| judge.perhaps(value) || has_large_number(value))
         }
         None => live(at) == 0,
     }
