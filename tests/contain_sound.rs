@@ -160,7 +160,7 @@ fn keyword(random: &mut Random, schema: &mut Map<String, Value>, kind: &str, dep
     let (name, value) = match (kind, random.below(10)) {
         (_, 0) => ("enum", Value::Array((0..=random.below(4)).map(|_| scalar(random)).collect())),
         (_, 1) if random.chance(30) => ("const", scalar(random)),
-        ("number" | "integer", 1..=2) => ("multipleOf", serde_json::from_str(*random.pick::<&str>(&STEPS)).unwrap()),
+        ("number" | "integer", 1..=2) => ("multipleOf", serde_json::from_str(random.pick::<&str>(&STEPS)).unwrap()),
         ("number" | "integer", _) => (*random.pick(&["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"]), number(random)),
         ("string", 1..=2) => ("minLength", json!(random.below(4))),
         ("string", 3..=4) => ("maxLength", json!(random.below(12))),

@@ -6,9 +6,9 @@ use std::{
     io::Read,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::Arc,
+    sync::{Arc, mpsc},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context, bail};
@@ -184,23 +184,19 @@ fn measure(directory: &Path, library: &Path, rows: usize, intra_op_threads: usiz
         .stdout(Stdio::piped())
         .spawn()
         .context("starting the measurement")?;
-    let deadline = Instant::now() + PATIENCE;
-    // Its one line fits the pipe: it never waits for a reader.
-    let status = loop {
-        match child.try_wait()? {
-            Some(status) => break status,
-            None if Instant::now() > deadline => {
-                let _ = child.kill();
-                let _ = child.wait();
-                bail!("measuring {} took longer than {} s", directory.display(), PATIENCE.as_secs());
-            }
-            None => thread::sleep(Duration::from_millis(10)),
-        }
+    let mut stdout = child.stdout.take().context("the measurement has no output")?;
+    let (sender, text) = mpsc::channel();
+    thread::Builder::new().name("measurement".to_owned()).spawn(move || {
+        let mut text = String::new();
+        // Nobody listens any more where it took too long.
+        let _ = sender.send(stdout.read_to_string(&mut text).map(|_| text));
+    })?;
+    let Ok(text) = text.recv_timeout(PATIENCE) else {
+        let _ = child.kill();
+        let _ = child.wait();
+        bail!("measuring {} took longer than {} s", directory.display(), PATIENCE.as_secs());
     };
-    let mut text = String::new();
-    if let Some(mut stdout) = child.stdout.take() {
-        stdout.read_to_string(&mut text)?;
-    }
+    let (text, status) = (text?, child.wait()?);
     if !status.success() {
         bail!("measuring {} failed ({status})", directory.display());
     }

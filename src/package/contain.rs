@@ -7,6 +7,7 @@
 
 use std::{cmp::Ordering, fmt};
 
+use regex::Regex;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -286,7 +287,7 @@ impl Search {
         let holds = [
             ("minLength", w.min_length <= shortest),
             ("maxLength", w.max_length >= longest),
-            ("pattern", same(w.pattern.as_ref().map(|rule| rule.as_str()), n.pattern.as_ref().map(|rule| rule.as_str()))),
+            ("pattern", same(w.pattern.as_ref().map(Regex::as_str), n.pattern.as_ref().map(Regex::as_str))),
             ("format", w.format.is_none() || w.format == n.format),
         ];
         for (keyword, _) in holds.into_iter().filter(|(_, holds)| !holds) {
