@@ -160,7 +160,7 @@ fn keyword(random: &mut Random, schema: &mut Map<String, Value>, kind: &str, dep
     let (name, value) = match (kind, random.below(10)) {
         (_, 0) => ("enum", Value::Array((0..=random.below(4)).map(|_| scalar(random)).collect())),
         (_, 1) if random.chance(30) => ("const", scalar(random)),
-        ("number" | "integer", 1..=2) => ("multipleOf", serde_json::from_str(*random.pick::<&str>(&STEPS)).unwrap()),
+        ("number" | "integer", 1..=2) => ("multipleOf", serde_json::from_str(random.pick::<&str>(&STEPS)).unwrap()),
         ("number" | "integer", _) => (*random.pick(&["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"]), number(random)),
         ("string", 1..=2) => ("minLength", json!(random.below(4))),
         ("string", 3..=4) => ("maxLength", json!(random.below(12))),
@@ -438,4 +438,81 @@ fn no_gap_is_a_proof() {
     println!("{pairs} pairs both ways, {contained} contained, {proofs} documents held them to it; {broken} broken, {shown} of these shown");
     assert!(contained * 5 > pairs * 2 && proofs > pairs * 4, "the generator proves nothing: {contained} of {pairs}, {proofs} documents");
     assert!(shown * 4 > broken, "what is called broken hardly ever is: {shown} of {broken}");
+}
+
+/// Pairs that chance seldom finds: numbers that share a double, columns that hold less than their schema says, schemas that
+/// accept nothing. (wider, narrower, a document that only the narrower one accepts.)
+#[test]
+fn traps() {
+    let field = |rules: Value| json!({"type": "object", "properties": {"a": rules}, "required": ["a"], "additionalProperties": false});
+    let number = |key: &str, value: Value| json!({"type": "number", key: value});
+    let cases = [
+        // A multiple of 7, but its double's digits are no multiple of 0.7.
+        (number("multipleOf", json!(0.7)), number("multipleOf", json!(7)), "9007199254740995"),
+        (json!({"enum": [9_007_199_254_740_992_i64]}), json!({"enum": [9_007_199_254_740_992.0]}), "9007199254740993"),
+        (json!({"type": "number", "maximum": 9_007_199_254_740_992_i64}), json!({"enum": [9_007_199_254_740_992.0]}), "9007199254740993"),
+        // Odd, but the double that it shares is even.
+        (json!({"type": "string"}), json!({"type": "integer", "multipleOf": 2, "const": 9_007_199_254_740_995_i64}), "9007199254740996.0"),
+        (json!({"type": "integer"}), number("multipleOf", json!(1)), "1e19"),
+        (json!({"type": "integer"}), json!({"type": "number", "const": 1e30}), "1e30"),
+        (number("exclusiveMinimum", json!(0)), number("minimum", json!(0)), "0"),
+        (json!({"type": "number", "minimum": 1}), json!({"type": "number", "exclusiveMinimum": 0}), "0.5"),
+        (json!({"type": "integer", "enum": [1, 2, 4]}), json!({"type": "integer", "minimum": 1, "maximum": 4}), "3"),
+        (json!({"type": "string", "maxLength": 9}), json!({"type": "string", "format": "date"}), "\"2024-02-29\""),
+        (json!({"type": "string", "minLength": 3}), json!({"type": "string", "maxLength": 3, "minLength": 2}), "\"e\u{301}\""),
+        (json!({"type": "string", "contentEncoding": "base64"}), json!({"type": ["string", "integer"], "enum": ["a!"]}), "\"a!\""),
+        (json!({"type": "array", "items": {"type": "number"}}), json!({"type": "array", "prefixItems": [{"type": "number"}]}), "[1, null]"),
+    ];
+    for (wider, narrower, value) in cases {
+        let (wider_schema, narrower_schema) =
+            (Schema::compile(&field(wider.clone())).unwrap(), Schema::compile(&field(narrower.clone())).unwrap());
+        let text = format!("{{\"a\": {value}}}");
+        assert!(decode_instance(&narrower_schema, text.as_bytes(), &LIMITS).is_ok(), "{narrower} takes {value}");
+        assert!(decode_instance(&wider_schema, text.as_bytes(), &LIMITS).is_err(), "{wider} refuses {value}");
+        let gaps = contains(&wider_schema, &narrower_schema);
+        assert!(!gaps.is_empty(), "{wider} does not contain {narrower}");
+    }
+}
+
+/// What must be proved, or the command would cry wolf.
+#[test]
+fn proofs() {
+    let field = |rules: Value| json!({"type": "object", "properties": {"a": rules}, "required": [], "additionalProperties": false});
+    let cases = [
+        (json!({"type": "number"}), json!({"type": "integer"})),
+        (json!({"type": ["integer", "null"]}), json!({"type": "number", "multipleOf": 5, "minimum": 0, "maximum": 100})),
+        (json!({"type": "number", "multipleOf": 0.01}), json!({"type": "number", "multipleOf": 0.1})),
+        (json!({"type": "integer", "multipleOf": 0.5}), json!({"type": "integer"})),
+        (json!({"type": "integer", "minimum": 1}), json!({"type": "integer", "exclusiveMinimum": 0.2})),
+        (json!({"type": "integer", "exclusiveMaximum": 4}), json!({"type": "integer", "maximum": 3.9})),
+        (json!({"type": "integer", "enum": [4, 3, 2, 1]}), json!({"type": "integer", "minimum": 1, "exclusiveMaximum": 5})),
+        (json!({"enum": [null, true, false]}), json!({"type": ["boolean", "null"]})),
+        (json!({"type": "string", "pattern": "^[a-z]+$", "maxLength": 5}), json!({"type": "string", "enum": ["basic", "plus"]})),
+        (json!({"type": "string", "format": "date"}), json!({"enum": ["2024-02-29"]})),
+        (json!({"type": "string", "maxLength": 10}), json!({"type": "string", "format": "date"})),
+        (json!({"type": "string", "pattern": "^a"}), json!({"type": "string", "pattern": "^a", "maxLength": 3})),
+        (json!({"type": "number", "minimum": 7}), json!({"type": "integer", "exclusiveMinimum": 1, "exclusiveMaximum": 2})),
+        (json!({"type": "string"}), json!({"type": "string", "enum": [1, 2]})),
+        (
+            json!({"type": "array", "items": {"type": "number"}, "maxItems": 2}),
+            json!({"type": "array", "prefixItems": [{"type": "integer"}, {"const": 1.5}], "items": {"type": "string", "enum": [1]}}),
+        ),
+        (
+            json!({"type": "array"}),
+            json!({"type": "array", "items": {"type": "array", "items": {"type": "number"}, "minItems": 28, "maxItems": 28}}),
+        ),
+    ];
+    for (wider, narrower) in cases {
+        let gaps = contains(&Schema::compile(&field(wider.clone())).unwrap(), &Schema::compile(&field(narrower.clone())).unwrap());
+        assert!(gaps.is_empty(), "{wider} contains {narrower}: {gaps:?}");
+    }
+    // No proof, and no example either.
+    let pattern = |pattern: &str| Schema::compile(&field(json!({"type": "string", "pattern": pattern}))).unwrap();
+    let gaps = contains(&pattern("^[a-f]{9}"), &pattern("^[a-e]{9}"));
+    assert_eq!(
+        gaps.iter().map(|gap| (gap.pointer.as_str(), gap.keyword, gap.kind)).collect::<Vec<_>>(),
+        [("/a", "pattern", GapKind::Unproved)]
+    );
+    let gaps = contains(&pattern("^b"), &pattern("^a"));
+    assert_eq!((gaps[0].kind, &gaps[0].example), (GapKind::Broken, &Some(json!("a"))));
 }

@@ -6,9 +6,9 @@ use std::{
     io::Read,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::Arc,
+    sync::{Arc, mpsc},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context, bail};
@@ -184,23 +184,19 @@ fn measure(directory: &Path, library: &Path, rows: usize, intra_op_threads: usiz
         .stdout(Stdio::piped())
         .spawn()
         .context("starting the measurement")?;
-    let deadline = Instant::now() + PATIENCE;
-    // Its one line fits the pipe: it never waits for a reader.
-    let status = loop {
-        match child.try_wait()? {
-            Some(status) => break status,
-            None if Instant::now() > deadline => {
-                let _ = child.kill();
-                let _ = child.wait();
-                bail!("measuring {} took longer than {} s", directory.display(), PATIENCE.as_secs());
-            }
-            None => thread::sleep(Duration::from_millis(10)),
-        }
+    let mut stdout = child.stdout.take().context("the measurement has no output")?;
+    let (sender, text) = mpsc::channel();
+    thread::Builder::new().name("measurement".to_owned()).spawn(move || {
+        let mut text = String::new();
+        // Nobody listens any more where it took too long.
+        let _ = sender.send(stdout.read_to_string(&mut text).map(|_| text));
+    })?;
+    let Ok(text) = text.recv_timeout(PATIENCE) else {
+        let _ = child.kill();
+        let _ = child.wait();
+        bail!("measuring {} took longer than {} s", directory.display(), PATIENCE.as_secs());
     };
-    let mut text = String::new();
-    if let Some(mut stdout) = child.stdout.take() {
-        stdout.read_to_string(&mut text)?;
-    }
+    let (text, status) = (text?, child.wait()?);
     if !status.success() {
         bail!("measuring {} failed ({status})", directory.display());
     }
@@ -230,7 +226,7 @@ fn verdict(old: &Version, new: &Version, report: &Report, reason: Option<&str>) 
 }
 
 fn row(text: &mut String, [name, old, new, change]: [&str; 4]) {
-    let _ = writeln!(text, "  {name:<34} {old:>14} {new:>14} {change:>12}");
+    let _ = writeln!(text, "  {name:<40} {old:>14} {new:>14} {change:>12}");
 }
 
 fn change(old: f64, new: f64) -> String {
@@ -266,8 +262,18 @@ fn evaluated(evaluation: &Evaluations, text: &mut String) {
     row(text, ["", "old", "new", "difference"]);
     for Metric { slice, name, old, new } in &evaluation.metrics {
         let title = if slice.is_empty() { name.clone() } else { format!("{slice} {name}") };
-        let number = |value: &Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.4}"));
-        let difference = old.zip(*new).map(|(old, new)| format!("{:+.4}", new - old)).unwrap_or_default();
+        // Counts stand beside shares.
+        let counts = old.iter().chain(new).all(|value| value.fract() == 0.0 && value.abs() > 1.0);
+        let number = |value: &Option<f64>| match value {
+            None => "-".to_owned(),
+            Some(value) if counts => format!("{value}"),
+            Some(value) => format!("{value:.4}"),
+        };
+        let difference = match old.zip(*new).map(|(old, new)| new - old) {
+            None => String::new(),
+            Some(difference) if counts => format!("{difference:+}"),
+            Some(difference) => format!("{difference:+.4}"),
+        };
         row(text, [&title, &number(old), &number(new), &difference]);
     }
 }

@@ -143,13 +143,7 @@ fn numeric_bins(old: &Value, new: &Value) -> Option<Vec<(f64, f64)>> {
     let below = |x: f64| -> f64 {
         let bins = other_edges.windows(2).zip(&other_counts);
         bins.map(|(edges, count)| match edges {
-            [low, high] if x >= *high || low == high => {
-                if x >= *high {
-                    *count
-                } else {
-                    0.0
-                }
-            }
+            [_, high] if x >= *high => *count,
             [low, high] if x > *low => count * (x - low) / (high - low),
             _ => 0.0,
         })

@@ -277,8 +277,8 @@ fn fields(side: &'static str, old: &Schema, new: &Schema, differences: &mut Vec<
     let mut told = Vec::new();
     for ((gone, _), (new, _)) in members.renamed() {
         told.extend([gone.clone(), new.clone()]);
-        let strict = [&gone, &new].into_iter().any(|pointer| take(&mut forward, pointer));
-        let lax = [&gone, &new].into_iter().any(|pointer| take(&mut backward, pointer));
+        let strict = take(&mut forward, &gone) | take(&mut forward, &new);
+        let lax = take(&mut backward, &gone) | take(&mut backward, &new);
         match (is_input, strict) {
             (true, true) => push(Severity::Breaking, &gone, format!("is renamed {new}: requests of today's callers would get 422")),
             (true, false) => push(
@@ -291,13 +291,14 @@ fn fields(side: &'static str, old: &Schema, new: &Schema, differences: &mut Vec<
     }
     for (gone, _) in &members.gone {
         let strict = take(&mut forward, gone);
-        match (is_input, strict) {
-            (true, true) => push(Severity::Breaking, gone, "is gone: requests of today's callers who send it would get 422".to_owned()),
-            (true, false) => push(Severity::Note, gone, "is no longer read: it may be sent, and has no effect any more".to_owned()),
-            (false, _) => {
-                take(&mut backward, gone);
-                push(Severity::Breaking, gone, "is gone: today's callers would miss it".to_owned());
-            }
+        let (severity, detail) = match (is_input, strict) {
+            (true, true) => (Severity::Breaking, "is gone: requests of today's callers who send it would get 422"),
+            (true, false) => (Severity::Note, "is no longer read: it may be sent, and has no effect any more"),
+            (false, _) => (Severity::Breaking, "is gone: today's callers would miss it"),
+        };
+        push(severity, gone, detail.to_owned());
+        if severity == Severity::Breaking {
+            take(&mut backward, gone);
         }
     }
     for (new, _) in &members.new {
@@ -371,6 +372,17 @@ fn example(gap: &Gap) -> String {
     gap.example.as_ref().map(|value| format!(", for example {}", shorten(&value.to_string()))).unwrap_or_default()
 }
 
+/// The same inside a sentence.
+fn example_within(gap: &Gap) -> String {
+    let example = example(gap);
+    if example.is_empty() { example } else { format!("{example},") }
+}
+
+/// The narrower schema's rule of the same keyword, where it has one.
+fn other_rule(gap: &Gap, word: &str) -> String {
+    gap.narrower.as_ref().map(|value| format!(" ({word} {})", rule(gap.keyword, Some(value)))).unwrap_or_default()
+}
+
 /// Whether the gap is about members that neither schema names.
 fn is_about_unknown(gap: &Gap) -> bool {
     gap.keyword == "additionalProperties" && gap.narrower.as_ref().is_none_or(Value::is_boolean)
@@ -389,8 +401,8 @@ fn refused(gap: &Gap) -> String {
         }
         "additionalProperties" => format!("is gone: {would} who send it would get 422"),
         _ if !gap.values.is_empty() => format!("no longer takes {}: {would} with that would get 422", list(&gap.values)),
-        "type" => format!("takes {wider}, and took {narrower}: other {would}{} would get 422", example(gap)),
-        _ => format!("must now be {wider}, and could be {narrower}: other {would}{} would get 422", example(gap)),
+        "type" => format!("takes {wider}, and took {narrower}: other {would}{} would get 422", example_within(gap)),
+        _ => format!("must now be {wider}{}: other {would}{} would get 422", other_rule(gap, "was"), example_within(gap)),
     }
 }
 
@@ -406,8 +418,8 @@ fn refused_after_rollback(gap: &Gap) -> String {
         }
         "additionalProperties" => format!("is new: {then} requests of callers who began to send it would get 422"),
         _ if !gap.values.is_empty() => format!("takes {} now: {then} requests with that would get 422", list(&gap.values)),
-        "type" => format!("takes {narrower}, and took {wider}: {then} other requests{} would get 422", example(gap)),
-        _ => format!("may now be {narrower}, and had to be {wider}: {then} other requests{} would get 422", example(gap)),
+        "type" => format!("takes {narrower}, and took {wider}: {then} other requests{} would get 422", example_within(gap)),
+        _ => format!("need no longer be {wider}{}: {then} other requests{} would get 422", other_rule(gap, "now"), example_within(gap)),
     }
 }
 
@@ -419,7 +431,8 @@ fn unexpected(gap: &Gap) -> String {
         _ if gap.kind == GapKind::Unproved => format!("{}: today's callers may get what they don't expect", unproved(gap)),
         "required" => "may be missing now: today's callers expect it in every answer".to_owned(),
         _ if !gap.values.is_empty() => format!("may be {} now: {today} that", list(&gap.values)),
-        _ => format!("may be {narrower} now, and was {wider}: {today} others{}", example(gap)),
+        "type" => format!("may be {narrower} now, and was {wider}: {today} others{}", example(gap)),
+        _ => format!("need no longer be {wider}{}: {today} others{}", other_rule(gap, "now"), example(gap)),
     }
 }
 
@@ -431,7 +444,8 @@ fn missed_after_rollback(gap: &Gap) -> String {
         _ if gap.kind == GapKind::Unproved => format!("{}: {then} callers may get what they no longer expect", unproved(gap)),
         "required" => format!("is in every answer now: {then} callers who rely on that may miss it"),
         _ if !gap.values.is_empty() => format!("is never {} now: {then} callers who rely on that meet it again", list(&gap.values)),
-        _ => format!("is {wider} now, and was {narrower}: {then} callers who rely on that meet others{}", example(gap)),
+        "type" => format!("is {wider} now, and was {narrower}: {then} callers who rely on that meet others{}", example(gap)),
+        _ => format!("is {wider} now{}: {then} callers who rely on that meet others{}", other_rule(gap, "was"), example(gap)),
     }
 }
 
@@ -496,7 +510,7 @@ fn classes(old: &BTreeMap<String, Vec<String>>, new: &BTreeMap<String, Vec<Strin
         let (added, gone) = (missing(after, before), missing(before, after));
         let short = |labels: &[String]| shorten(&labels.join(", "));
         let meaning = match (added.is_empty(), gone.is_empty()) {
-            (true, true) => "who takes them by their place takes one for another".to_owned(),
+            (true, true) => "callers who take a class by its place, in a tensor or as an index, would take one for another".to_owned(),
             (false, true) => format!("today's callers don't expect {}", short(&added)),
             (true, false) => format!("today's callers would wait in vain for {}", short(&gone)),
             (false, false) => format!("today's callers don't expect {}, and would wait in vain for {}", short(&added), short(&gone)),
@@ -504,7 +518,7 @@ fn classes(old: &BTreeMap<String, Vec<String>>, new: &BTreeMap<String, Vec<Strin
         if !added.is_empty() {
             changed.extend(pointers.iter().cloned());
         }
-        let detail = format!("{also}has the classes [{}] instead of [{}]: {meaning}", short(after), short(before));
+        let detail = format!("{also}are [{}] instead of [{}]: {meaning}", short(after), short(before));
         differences.push(Difference::new(Severity::Breaking, "classes", first.clone(), detail));
     }
     (differences, changed)
@@ -652,4 +666,306 @@ fn examples(parts: &Parts) -> Vec<Value> {
         documents.push(without);
     }
     documents
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::{Value, json};
+
+    use crate::{
+        package::{
+            Parts,
+            compat::{Report, Side, Verdict, compare},
+            signature::{Signature, TensorSpec},
+        },
+        tensor::{DataType, Dim, Shape},
+    };
+
+    /// A graph that takes `x` and gives `y`, `width` numbers a row each.
+    fn graph(width: usize) -> Signature {
+        let spec =
+            |name: &str| TensorSpec { name: Arc::from(name), datatype: DataType::Fp32, shape: Shape(vec![Dim::Any, Dim::Fixed(width)]) };
+        Signature { inputs: vec![spec("x")], outputs: vec![spec("y")] }
+    }
+
+    fn object(properties: Value, required: &[&str]) -> Value {
+        json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
+    }
+
+    fn parts(input: &Value, output: &Value, preprocessing: &Value, golden: &Value) -> Parts {
+        let directory = tempfile::tempdir().unwrap();
+        let write = |file: &str, text: String| fs_err::write(directory.path().join(file), text).unwrap();
+        write("model.onnx", String::new());
+        write("schema.json", json!({"input": input, "output": output}).to_string());
+        write("preprocessing.json", preprocessing.to_string());
+        if !golden.is_null() {
+            write("golden.jsonl", json!({"input": golden, "output": {}}).to_string());
+        }
+        Parts::read(directory.path()).unwrap()
+    }
+
+    fn lines(report: &Report) -> Vec<String> {
+        report.differences.iter().map(ToString::to_string).collect()
+    }
+
+    fn versions(old: &Parts, new: &Parts, raw: bool, overrides: &[&str]) -> Report {
+        let graph = graph(1);
+        let side = |parts| Side { parts: Some(parts), graph: &graph, labels: None, raw };
+        let overrides: Vec<String> = overrides.iter().map(|text| (*text).to_owned()).collect();
+        compare(&side(old), &side(new), &overrides)
+    }
+
+    /// Two versions that differ in the schema of the one field `a`, which the graph takes as it is.
+    fn inputs(old: Value, new: Value) -> Report {
+        let package = |a: Value| {
+            let steps = json!({"inputs": {"x": {"dtype": "float32", "columns": [{"field": "z"}]}}});
+            parts(
+                &object(json!({"a": a, "z": {"type": "number"}}), &["z"]),
+                &object(json!({"y": {"type": "number"}}), &["y"]),
+                &steps,
+                &Value::Null,
+            )
+        };
+        versions(&package(old), &package(new), false, &[])
+    }
+
+    /// Two versions that differ in the schema of the answer's field `y`.
+    fn outputs(old: Value, new: Value) -> Report {
+        let package = |y: Value| {
+            let steps = json!({"inputs": {"x": {"dtype": "float32", "columns": [{"field": "z"}]}}});
+            parts(&object(json!({"z": {"type": "number"}}), &["z"]), &y, &steps, &Value::Null)
+        };
+        versions(&package(old), &package(new), false, &[])
+    }
+
+    fn check(report: &Report, verdict: Verdict, expected: &[&str]) {
+        assert_eq!(lines(report), expected);
+        assert_eq!(report.verdict, verdict);
+    }
+
+    #[test]
+    fn what_a_field_takes() {
+        let text = |rules: Value| {
+            let mut schema = json!({"type": "string"});
+            schema.as_object_mut().unwrap().extend(rules.as_object().unwrap().clone());
+            schema
+        };
+        let (two, three) = (json!({"type": "string", "enum": ["a", "b"]}), json!({"type": "string", "enum": ["a", "b", "c"]}));
+        check(
+            &inputs(two.clone(), three.clone()),
+            Verdict::ForwardOnly,
+            &["forward-only: input /a takes \"c\" now: after a rollback requests with that would get 422"],
+        );
+        check(
+            &inputs(three, two),
+            Verdict::Breaking,
+            &["breaking: input /a no longer takes \"c\": requests of today's callers with that would get 422"],
+        );
+        check(
+            &inputs(json!({"type": "number", "minimum": 0}), json!({"type": "number", "minimum": 18})),
+            Verdict::Breaking,
+            &[
+                "breaking: input /a must now be at least 18 (was at least 0): other requests of today's callers, for example 0, would get 422",
+            ],
+        );
+        check(
+            &inputs(json!({"type": ["number", "null"]}), json!({"type": "number"})),
+            Verdict::Breaking,
+            &[
+                "breaking: input /a takes number, and took number or null: other requests of today's callers, for example null, would get 422",
+            ],
+        );
+        check(
+            &inputs(json!({"type": "integer"}), json!({"type": "number"})),
+            Verdict::ForwardOnly,
+            &["forward-only: input /a takes number, and took integer: after a rollback other requests, for example 0.5, would get 422"],
+        );
+        let report = inputs(text(json!({"maxLength": 3})), text(json!({"contentEncoding": "base64"})));
+        assert_eq!(report.verdict, Verdict::Breaking);
+        assert!(lines(&report)[0].starts_with("breaking: input /a must now be base64: other requests"), "{report:?}");
+    }
+
+    #[test]
+    fn unproved_is_breaking_until_a_person_accepts_it() {
+        let package = |pattern: &str| {
+            let steps = json!({"inputs": {"x": {"dtype": "float32", "columns": [{"field": "z"}]}}});
+            let a = json!({"type": "string", "pattern": pattern});
+            parts(
+                &object(json!({"a": a, "z": {"type": "number"}}), &["z"]),
+                &object(json!({"y": {"type": "number"}}), &["y"]),
+                &steps,
+                &Value::Null,
+            )
+        };
+        let (old, new) = (package("^[a-e]{9}$"), package("^[a-f]{9}$"));
+        let line =
+            "input /a can't be shown to fit (pattern \"^[a-f]{9}$\" against \"^[a-e]{9}$\"): requests of today's callers may get 422";
+        check(&versions(&old, &new, false, &[]), Verdict::Breaking, &[&format!("unproved: {line}")]);
+        for accepted in ["/a", "input:/a"] {
+            let report = versions(&old, &new, false, &[accepted]);
+            check(&report, Verdict::Compatible, &[&format!("unproved (accepted): {line}")]);
+            assert!(report.unused_overrides.is_empty());
+        }
+        let report = versions(&old, &new, false, &["output:/a", "/b"]);
+        assert_eq!((report.verdict, report.unused_overrides.len()), (Verdict::Breaking, 2));
+        // What is shown to break can't be accepted.
+        let report = versions(&package("^a"), &package("^b"), false, &["/a"]);
+        assert_eq!((report.verdict, report.unused_overrides), (Verdict::Breaking, vec!["/a".to_owned()]));
+    }
+
+    #[test]
+    fn what_an_answer_has() {
+        let y = |schema: Value| object(json!({ "y": schema }), &["y"]);
+        let number = json!({"type": "number", "minimum": 0, "maximum": 1});
+        check(
+            &outputs(y(number.clone()), y(json!({"type": ["number", "null"], "minimum": 0, "maximum": 1}))),
+            Verdict::Breaking,
+            &["breaking: output /y may be number or null now, and was number: today's callers don't expect others, for example null"],
+        );
+        check(
+            &outputs(y(number.clone()), y(json!({"type": "number", "minimum": 0, "maximum": 2}))),
+            Verdict::Breaking,
+            &["breaking: output /y need no longer be at most 1 (now at most 2): today's callers don't expect others, for example 2"],
+        );
+        check(
+            &outputs(y(number.clone()), y(json!({"type": "number", "minimum": 0, "maximum": 0.5}))),
+            Verdict::ForwardOnly,
+            &[
+                "forward-only: output /y is at most 0.5 now (was at most 1): after a rollback callers who rely on that meet others, for example 1",
+            ],
+        );
+        check(
+            &outputs(y(number.clone()), object(json!({ "y": number }), &[])),
+            Verdict::Breaking,
+            &["breaking: output /y may be missing now: today's callers expect it in every answer"],
+        );
+    }
+
+    #[test]
+    fn units_and_members_that_are_ignored() {
+        check(
+            &inputs(json!({"type": "number", "x-unit": "USD"}), json!({"type": "number", "x-unit": "EUR"})),
+            Verdict::Breaking,
+            &["breaking: units /a is in EUR instead of USD: numbers of today's callers would be read in another unit"],
+        );
+        check(
+            &inputs(json!({"type": "number"}), json!({"type": "number", "x-unit": "EUR"})),
+            Verdict::Compatible,
+            &["note: units /a says its unit, EUR"],
+        );
+        let open = |properties: Value| {
+            let mut input = object(properties, &["z"]);
+            input["additionalProperties"] = json!(true);
+            let steps = json!({"inputs": {"x": {"dtype": "float32", "columns": [{"field": "z"}]}}});
+            parts(&input, &object(json!({"y": {"type": "number"}}), &["y"]), &steps, &Value::Null)
+        };
+        let (old, new) = (open(json!({"z": {"type": "number"}, "a": {"type": "string"}})), open(json!({"z": {"type": "number"}})));
+        check(
+            &versions(&old, &new, false, &[]),
+            Verdict::ForwardOnly,
+            &[
+                "forward-only: input /a takes anything, and took string: after a rollback other requests, for example null, would get 422",
+                "note: input /a is no longer read: it may be sent, and has no effect any more",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_column_of_another_kind_can_not_be_handed_on() {
+        // Every value that the old schema lists fits the new one, but not its column.
+        let report =
+            inputs(json!({"type": ["string", "number"], "enum": ["YQ==", 1]}), json!({"type": "string", "contentEncoding": "base64"}));
+        assert_eq!(report.verdict, Verdict::Breaking);
+        check(
+            &inputs(json!({"type": "string", "enum": ["YQ=="]}), json!({"type": "string", "contentEncoding": "base64"})),
+            Verdict::Breaking,
+            &[
+                "breaking: input /a is decoded as texts, and taken as bytes from base64: today's requests can't be handed on to the new version",
+                "forward-only: input /a need no longer be one of [\"YQ==\"]: after a rollback other requests, for example \"\", would get 422",
+            ],
+        );
+    }
+
+    #[test]
+    fn preprocessing_may_refuse_behind_the_schema() {
+        let package = |steps: Value| {
+            let input = object(json!({"plan": {"type": ["string", "null"]}}), &["plan"]);
+            let steps = json!({"inputs": {"x": {"dtype": "float32", "columns": [{"field": "plan", "steps": steps}]}}});
+            parts(&input, &object(json!({"y": {"type": "number"}}), &["y"]), &steps, &json!({"plan": "a"}))
+        };
+        let encode = |unknown: &str| json!({"one_hot": {"categories": ["a"], "unknown": unknown}});
+        let (old, new) = (package(json!([encode("zeros")])), package(json!([encode("error")])));
+        let report = versions(&old, &new, false, &[]);
+        assert_eq!(report.verdict, Verdict::Breaking, "{report:?}");
+        assert!(lines(&report)[0].starts_with("breaking: preprocessing /plan is refused behind the schema"), "{report:?}");
+        let report = versions(&new, &old, false, &[]);
+        assert_eq!(report.verdict, Verdict::ForwardOnly, "{report:?}");
+        assert!(lines(&report)[0].ends_with("after a rollback such requests would get 422"), "{report:?}");
+    }
+
+    #[test]
+    fn ready_tensors_bear_no_difference() {
+        let package = |mean: f64| {
+            let input = object(json!({"z": {"type": "number"}}), &["z"]);
+            let steps = json!({"inputs": {"x": {"dtype": "float32", "columns": [{"field": "z", "steps": [{"standard_scale": {"mean": mean, "std": 1}}]}]}}});
+            parts(&input, &object(json!({"y": {"type": "number"}}), &["y"]), &steps, &Value::Null)
+        };
+        let (old, new) = (package(1.0), package(2.0));
+        check(&versions(&old, &new, false, &[]), Verdict::Compatible, &[]);
+        check(
+            &versions(&old, &new, true, &[]),
+            Verdict::Breaking,
+            &[
+                "breaking: preprocessing /inputs/x/columns/0 (z) has other steps: tensors that callers made by the old rules mean something else",
+            ],
+        );
+        let bare = |graph: &Signature| {
+            compare(
+                &Side { parts: None, graph: &self::graph(1), labels: None, raw: true },
+                &Side { parts: None, graph, labels: None, raw: true },
+                &[],
+            )
+        };
+        check(&bare(&graph(1)), Verdict::Compatible, &[]);
+        let report = bare(&graph(2));
+        assert_eq!((report.verdict, report.differences.len()), (Verdict::Breaking, 2));
+        assert_eq!(
+            lines(&report)[0],
+            "breaking: graph /x (input) is float32[-1, 2] instead of float32[-1, 1]: callers of ready tensors would get an error, or read it wrongly"
+        );
+    }
+
+    #[test]
+    fn classes_have_an_order() {
+        let package = |labels: &[&str], listed: &[&str]| {
+            let input = object(json!({"z": {"type": "number"}}), &["z"]);
+            let steps = json!({
+                "inputs": {"x": {"dtype": "float32", "columns": [{"field": "z"}, {"field": "z"}]}},
+                "outputs": {"y": {"steps": [{"argmax": {"labels": labels}}]}},
+            });
+            parts(&input, &object(json!({"y": {"type": "string", "enum": listed}}), &["y"]), &steps, &Value::Null)
+        };
+        let compare = |old: &Parts, new: &Parts| {
+            let graph = graph(2);
+            let side = |parts| Side { parts: Some(parts), graph: &graph, labels: None, raw: false };
+            super::compare(&side(old), &side(new), &[])
+        };
+        let old = package(&["stay", "churn"], &["stay", "churn"]);
+        check(
+            &compare(&old, &package(&["churn", "stay"], &["churn", "stay"])),
+            Verdict::Breaking,
+            &[
+                "breaking: classes /y are [churn, stay] instead of [stay, churn]: callers who take a class by its place, in a tensor or as an index, would take one for another",
+            ],
+        );
+        check(
+            &compare(&old, &package(&["stay", "leave"], &["stay", "leave"])),
+            Verdict::Breaking,
+            &[
+                "breaking: classes /y are [stay, leave] instead of [stay, churn]: today's callers don't expect leave, and would wait in vain for churn",
+            ],
+        );
+    }
 }

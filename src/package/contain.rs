@@ -7,6 +7,7 @@
 
 use std::{cmp::Ordering, fmt};
 
+use regex::Regex;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -240,7 +241,8 @@ impl Search {
     fn values(&mut self, wider: At<'_>, narrower: At<'_>, values: &[&Value], pointer: String) {
         let (inner, outer) = (Judge::of(narrower), Judge::of(wider));
         let escapes = |value: &&&Value| {
-            inner.perhaps(value) && !(outer.surely(value) && (!has_large_number(value) || takes_neighbours(wider.node, value)))
+            (inner.perhaps(value) || has_large_number(value))
+                && !(outer.surely(value) && (!has_large_number(value) || takes_neighbours(wider.node, value)))
         };
         let missed: Vec<Value> = values.iter().filter(escapes).map(|value| (**value).clone()).collect();
         let Some(first) = missed.first() else { return };
@@ -285,7 +287,7 @@ impl Search {
         let holds = [
             ("minLength", w.min_length <= shortest),
             ("maxLength", w.max_length >= longest),
-            ("pattern", same(w.pattern.as_ref().map(|rule| rule.as_str()), n.pattern.as_ref().map(|rule| rule.as_str()))),
+            ("pattern", same(w.pattern.as_ref().map(Regex::as_str), n.pattern.as_ref().map(Regex::as_str))),
             ("format", w.format.is_none() || w.format == n.format),
         ];
         for (keyword, _) in holds.into_iter().filter(|(_, holds)| !holds) {
@@ -410,7 +412,8 @@ fn is_empty(at: At<'_>) -> bool {
     match at.listed() {
         Some(values) => {
             let judge = Judge::of(at);
-            !values.into_iter().any(|value| judge.perhaps(value))
+            // What equals a large number may fit where itself does not.
+            !values.into_iter().any(|value| judge.perhaps(value) || has_large_number(value))
         }
         None => live(at) == 0,
     }

@@ -12,6 +12,7 @@
 
 mod admin;
 mod commands;
+mod compat;
 mod dialects;
 mod drain;
 mod engine;
