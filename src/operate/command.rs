@@ -131,7 +131,7 @@ impl Operator {
                     asked = true;
                     self.want(name, &parsed, true);
                 }
-                Some(_) => thread::sleep(LOAD_TICK),
+                Some(_) => thread::park_timeout(LOAD_TICK),
             }
         };
         if asked && outcome.is_err() {
@@ -211,7 +211,7 @@ impl Operator {
         if !breaking.is_empty() {
             return refused(format!("callers of {from} would break:\n{}", breaking.join("\n")));
         }
-        if !forward_only.is_empty() && !(request.allow_forward_only && request.reason.is_some()) {
+        if !(forward_only.is_empty() || request.allow_forward_only && request.reason.is_some()) {
             let lines = forward_only.join("\n");
             return refused(format!(
                 "a rollback would break callers who begin to use what is new; --allow-forward-only --reason \"...\" if that is meant:\n{lines}"

@@ -447,8 +447,8 @@ pub struct Control {
 impl Control {
     pub fn start(operator: &Arc<Operator>) -> std::io::Result<Control> {
         let mut control = Control { stop: Vec::new(), threads: Vec::new() };
-        control.every("judge", TICK, operator, |operator| operator.tick())?;
-        control.every("rehearsal", TICK, operator, |operator| operator.rehearse())?;
+        control.every("judge", TICK, operator, Operator::tick)?;
+        control.every("rehearsal", TICK, operator, Operator::rehearse)?;
         Ok(control)
     }
 

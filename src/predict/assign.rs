@@ -155,18 +155,18 @@ pub fn compare(stable: &Outcome, candidate: &Outcome, tolerance: f64) -> (bool, 
             let classes: Vec<bool> = shared().filter_map(|(a, b)| classes_differ(a, b)).collect();
             let differences: Vec<f64> = shared().filter_map(|(a, b)| largest_difference(a, b)).collect();
             let first = differences.first().copied().unwrap_or_default();
-            if classes.is_empty() { (differences.iter().any(|d| !(*d <= tolerance)), first) } else { (classes.contains(&true), first) }
+            if classes.is_empty() { (differences.iter().any(|d| exceeds(*d, tolerance)), first) } else { (classes.contains(&true), first) }
         }
         (Outcome::Graph(Tensors(stable)), Outcome::Graph(Tensors(candidate))) => {
             let Some(((_, a), (_, b))) = stable.first().zip(candidate.first()) else { return (false, 0.0) };
             match (a.data(), b.data()) {
                 (Data::Fp32(a), Data::Fp32(b)) => {
                     let largest = largest(a.iter().map(|x| f64::from(*x)), b.iter().map(|x| f64::from(*x)));
-                    (a.len() != b.len() || !(largest <= tolerance), largest)
+                    (a.len() != b.len() || exceeds(largest, tolerance), largest)
                 }
                 (Data::Fp64(a), Data::Fp64(b)) => {
                     let largest = largest(a.iter().copied(), b.iter().copied());
-                    (a.len() != b.len() || !(largest <= tolerance), largest)
+                    (a.len() != b.len() || exceeds(largest, tolerance), largest)
                 }
                 (a, b) => (a != b, 0.0),
             }
@@ -202,6 +202,11 @@ fn largest_difference(a: &OutputColumn, b: &OutputColumn) -> Option<f64> {
         ) => Some(largest(values.to_f64().into_iter(), others.to_f64().into_iter())),
         _ => None,
     }
+}
+
+/// NaN does, too.
+fn exceeds(difference: f64, tolerance: f64) -> bool {
+    difference.is_nan() || difference > tolerance
 }
 
 /// NaN where one of the numbers is none.

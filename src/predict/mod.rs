@@ -194,13 +194,13 @@ struct Ready {
 
 impl Course {
     /// Decode by the stable version's schema, decide who answers, preprocess as that version does.
-    fn take(&self, input: Input) -> Result<Ready, (PredictError, Option<Part>)> {
-        let decoded = decode(&self.stable, input, &self.wanted, self.explicit).map_err(|error| (error, None))?;
+    fn take(&self, input: Input) -> Result<Ready, Box<(PredictError, Option<Part>)>> {
+        let decoded = decode(&self.stable, input, &self.wanted, self.explicit).map_err(|error| Box::new((error, None)))?;
         let now = Instant::now();
         if let (Some(samples), Decoded::Fields(fields)) = (&self.samples, &decoded) {
             samples.offer(&fields.columns, now);
         }
-        let Some(traffic) = &self.traffic else { return self.ready(decoded, None, None).map_err(|error| (error, None)) };
+        let Some(traffic) = &self.traffic else { return self.ready(decoded, None, None).map_err(|error| Box::new((error, None))) };
         let columns = match (&decoded, self.stable.package()) {
             (Decoded::Fields(fields), Some(package)) => Some((&package.parts.input, &fields.columns)),
             _ => None,
@@ -211,7 +211,7 @@ impl Course {
             Decoded::Fields(fields) => Copied::Fields(Arc::new(fields.columns.clone())),
             Decoded::Tensors(prepared) => Copied::Tensors(Arc::new(prepared.tensors.clone())),
         });
-        self.ready(decoded, Some(part.clone()), copied).map_err(|error| (error, Some(part)))
+        self.ready(decoded, Some(part.clone()), copied).map_err(|error| Box::new((error, Some(part))))
     }
 
     fn ready(&self, decoded: Decoded, part: Option<Part>, copied: Option<Copied>) -> Result<Ready, PredictError> {
@@ -262,7 +262,8 @@ impl Predictor {
         } else {
             course.take(input)
         };
-        let ready = taken.map_err(|(error, part)| {
+        let ready = taken.map_err(|refused| {
+            let (error, part) = *refused;
             let answering = part.as_ref().and_then(|part| Some(&part.traffic.arms.get(part.arm.checked_sub(1)?)?.as_ref()?.servable));
             if let Some(part) = &part {
                 part.observe(Err(&error));
