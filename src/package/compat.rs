@@ -125,10 +125,8 @@ pub fn compare(old: &Side<'_>, new: &Side<'_>, overrides: &[String]) -> Report {
     match (old.parts, new.parts) {
         (Some(old_parts), Some(new_parts)) => {
             let classes = classes(&labels(old), &labels(new));
-            fields("input", &old_parts.input, &new_parts.input, &mut differences);
-            fields("output", &old_parts.output, &new_parts.output, &mut differences);
-            // New classes are told once.
-            differences.retain(|difference| difference.side != "output" || !classes.1.contains(&difference.pointer));
+            fields("input", &old_parts.input, &new_parts.input, &[], &mut differences);
+            fields("output", &old_parts.output, &new_parts.output, &classes.1, &mut differences);
             differences.extend(classes.0);
             let transforms = (bound(old_parts, old.graph, &mut differences), bound(new_parts, new.graph, &mut differences));
             if let (Some(before), Some(after)) = transforms {
@@ -259,8 +257,8 @@ fn escape(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }
 
-/// One of a package's two schemas, both ways.
-fn fields(side: &'static str, old: &Schema, new: &Schema, differences: &mut Vec<Difference>) {
+/// One of a package's two schemas, both ways; new values of `classes` are told elsewhere.
+fn fields(side: &'static str, old: &Schema, new: &Schema, classes: &[String], differences: &mut Vec<Difference>) {
     let is_input = side == "input";
     let mut members = Members::of(old.document(), new.document());
     units(&members, is_input, differences);
@@ -311,12 +309,15 @@ fn fields(side: &'static str, old: &Schema, new: &Schema, differences: &mut Vec<
             push(Severity::ForwardOnly, new, "is new: callers who begin to read it would miss it after a rollback".to_owned());
         }
     }
-    let blocked: Vec<String> = forward.iter().map(|gap| gap.pointer.clone()).collect();
+    for gaps in [&mut forward, &mut backward] {
+        gaps.retain(|gap| gap.keyword != "enum" || !classes.contains(&gap.pointer));
+    }
+    let blocked: Vec<String> = forward.iter().filter(|gap| gap.kind == GapKind::Broken).map(|gap| gap.pointer.clone()).collect();
     for gap in &forward {
         let severity = if gap.kind == GapKind::Broken { Severity::Breaking } else { Severity::Unproved };
         push(severity, &gap.pointer, if is_input { refused(gap) } else { unexpected(gap) });
     }
-    // Of a field that stops the way forward the way back needs no word.
+    // Of a field that surely stops the way forward the way back needs no word.
     for gap in backward.iter().filter(|gap| !blocked.contains(&gap.pointer)) {
         push(Severity::ForwardOnly, &gap.pointer, if is_input { refused_after_rollback(gap) } else { missed_after_rollback(gap) });
     }
@@ -802,10 +803,13 @@ mod tests {
         let (old, new) = (package("^[a-e]{9}$"), package("^[a-f]{9}$"));
         let line =
             "input /a can't be shown to fit (pattern \"^[a-f]{9}$\" against \"^[a-e]{9}$\"): requests of today's callers may get 422";
-        check(&versions(&old, &new, false, &[]), Verdict::Breaking, &[&format!("unproved: {line}")]);
+        let back = "input /a can't be shown to fit (pattern \"^[a-e]{9}$\" against \"^[a-f]{9}$\"): after a rollback requests of callers who use \
+                    what is new may get 422";
+        check(&versions(&old, &new, false, &[]), Verdict::Breaking, &[&format!("unproved: {line}"), &format!("forward-only: {back}")]);
         for accepted in ["/a", "input:/a"] {
+            // Accepted is the way forward alone.
             let report = versions(&old, &new, false, &[accepted]);
-            check(&report, Verdict::Compatible, &[&format!("unproved (accepted): {line}")]);
+            check(&report, Verdict::ForwardOnly, &[&format!("unproved (accepted): {line}"), &format!("forward-only: {back}")]);
             assert!(report.unused_overrides.is_empty());
         }
         let report = versions(&old, &new, false, &["output:/a", "/b"]);
