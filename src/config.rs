@@ -215,6 +215,92 @@ pub struct ModelConfig {
     pub workers: Option<usize>,
     pub oip: Option<Oip>,
     pub batching: ModelBatchingConfig,
+    pub fallback: Option<FallbackConfig>,
+}
+
+/// `[model.NAME.fallback]`: what answers where the version can't.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FallbackConfig {
+    /// When.
+    pub on: Vec<FallbackOn>,
+    /// Who, one after the other until one answers.
+    pub to: Vec<FallbackTo>,
+}
+
+impl Default for FallbackConfig {
+    fn default() -> FallbackConfig {
+        FallbackConfig {
+            on: vec![FallbackOn::Error, FallbackOn::Timeout, FallbackOn::Overloaded, FallbackOn::Nan],
+            to: vec![FallbackTo::Previous, FallbackTo::Constant],
+        }
+    }
+}
+
+/// Why a fallback is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FallbackOn {
+    /// The model failed.
+    Error,
+    /// It had not answered when three quarters of the request's time were over.
+    Timeout,
+    /// Its queue was full.
+    Overloaded,
+    /// It answered a number that is none.
+    Nan,
+}
+
+impl FallbackOn {
+    pub fn name(self) -> &'static str {
+        match self {
+            FallbackOn::Error => "error",
+            FallbackOn::Timeout => "timeout",
+            FallbackOn::Overloaded => "overloaded",
+            FallbackOn::Nan => "nan",
+        }
+    }
+}
+
+/// Who answers instead: `previous`, `constant`, or `model:NAME`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum FallbackTo {
+    /// The stable version before this one; for a candidate the stable version.
+    Previous,
+    /// The stable version of another model.
+    Model(String),
+    /// The answer in the package's `serving.json`.
+    Constant,
+}
+
+impl TryFrom<String> for FallbackTo {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<FallbackTo, String> {
+        match text.split_once(':') {
+            None if text == "previous" => Ok(FallbackTo::Previous),
+            None if text == "constant" => Ok(FallbackTo::Constant),
+            Some(("model", name)) if crate::id::ModelName::parse(name).is_some() => Ok(FallbackTo::Model(name.to_owned())),
+            _ => Err(format!("\"{text}\" is not \"previous\", \"constant\" or \"model:NAME\"")),
+        }
+    }
+}
+
+impl From<FallbackTo> for String {
+    fn from(to: FallbackTo) -> String {
+        to.to_string()
+    }
+}
+
+impl std::fmt::Display for FallbackTo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            FallbackTo::Previous => f.write_str("previous"),
+            FallbackTo::Constant => f.write_str("constant"),
+            FallbackTo::Model(name) => write!(f, "model:{name}"),
+        }
+    }
 }
 
 /// What callers of tensors see of a package.
@@ -527,7 +613,16 @@ fn defaults() -> Table {
 fn known_keys() -> Vec<String> {
     let mut keys = Vec::new();
     flatten(&defaults(), "", &mut keys);
-    let own = ["version", "workers", "oip", "batching.max_batch_size", "batching.max_delay_us", "batching.queue_capacity"];
+    let own = [
+        "version",
+        "workers",
+        "oip",
+        "batching.max_batch_size",
+        "batching.max_delay_us",
+        "batching.queue_capacity",
+        "fallback.on",
+        "fallback.to",
+    ];
     keys.extend(own.map(|key| format!("model.*.{key}")));
     keys
 }

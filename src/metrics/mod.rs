@@ -167,6 +167,7 @@ struct RequestFamily {
     requests: IntCounterVec,
     durations: HistogramVec,
     errors: IntCounterVec,
+    fallbacks: IntCounterVec,
     model: String,
     version: String,
 }
@@ -224,9 +225,18 @@ impl VersionMetrics {
         self.statistics.observe_ok(times, clock::now_ms());
     }
 
+    /// Counts a failure that its caller did not see: another version answered instead.
+    pub fn count_fallback(&self, reason: &str, code: ErrorCode) {
+        let RequestFamily { errors, fallbacks, model, version, .. } = &self.family;
+        fallbacks.with_label_values(&[model.as_str(), version, reason]).inc();
+        if let Some(kind) = code.kind() {
+            errors.with_label_values(&[model.as_str(), version, kind]).inc();
+        }
+    }
+
     /// Counts one refused or failed request; `status` is the one that was answered, in HTTP's numbers.
     pub fn observe_error(&self, protocol: Protocol, code: ErrorCode, status: u16, elapsed: Duration) {
-        let RequestFamily { requests, errors, durations, model, version } = &self.family;
+        let RequestFamily { requests, errors, durations, model, version, .. } = &self.family;
         requests.with_label_values(&[model.as_str(), version, protocol.name(), status_text(status)]).inc();
         if let Some(kind) = code.kind() {
             errors.with_label_values(&[model.as_str(), version, kind]).inc();
@@ -327,7 +337,7 @@ impl Metrics {
             registry.register(Box::new(ProcessCollector::for_self()))?;
         }
         let placeholder = Metrics {
-            unrouted: Arc::new(VersionMetrics::placeholder(&requests, &errors, &request_duration)?),
+            unrouted: Arc::new(VersionMetrics::placeholder(&requests, &errors, &fallbacks, &request_duration)?),
             registry,
             requests,
             request_duration,
@@ -465,10 +475,6 @@ impl Metrics {
         }
     }
 
-    pub fn count_fallback(&self, model: &str, version: &str, reason: &str) {
-        self.fallbacks.with_label_values(&[model, version, reason]).inc();
-    }
-
     pub fn set_build_info(&self, version: &str, commit: &str, onnxruntime: &str) {
         self.build_info.with_label_values(&[version, commit, onnxruntime]).set(1);
     }
@@ -488,6 +494,7 @@ impl Metrics {
             family: RequestFamily {
                 requests: self.requests.clone(),
                 errors: self.errors.clone(),
+                fallbacks: self.fallbacks.clone(),
                 durations: self.request_duration.clone(),
                 model: model.to_owned(),
                 version: version.to_owned(),
@@ -510,6 +517,7 @@ impl VersionMetrics {
     fn placeholder(
         requests: &IntCounterVec,
         errors: &IntCounterVec,
+        fallbacks: &IntCounterVec,
         durations: &HistogramVec,
     ) -> Result<VersionMetrics, prometheus::Error> {
         let histogram = |name: &str| Histogram::with_opts(HistogramOpts::new(name, "not exposed"));
@@ -517,6 +525,7 @@ impl VersionMetrics {
             family: RequestFamily {
                 requests: requests.clone(),
                 errors: errors.clone(),
+                fallbacks: fallbacks.clone(),
                 durations: durations.clone(),
                 model: String::new(),
                 version: String::new(),

@@ -5,6 +5,7 @@ pub mod beside;
 pub mod binding;
 pub mod columns;
 pub mod compat;
+mod constant;
 pub mod contain;
 pub mod decode;
 pub mod digest;
@@ -119,6 +120,8 @@ pub struct Parts {
 pub struct Transform {
     pub preprocess: Preprocess,
     pub postprocess: Postprocess,
+    /// The answer, of one row, where the model can't give one.
+    pub constant: Option<Outputs>,
 }
 
 impl ModelPackage {
@@ -204,7 +207,31 @@ impl Parts {
             PackageError::new("preprocessing", PREPROCESSING_FILE, error.detail).at(&format!("/outputs{}", error.pointer))
         })?;
         self.check_output_fields(&postprocess)?;
-        Ok(Transform { preprocess, postprocess })
+        let constant = self.serving.fallback.as_ref().map(|answer| self.constant(answer, &postprocess, signature)).transpose()?;
+        Ok(Transform { preprocess, postprocess, constant })
+    }
+
+    /// The answer of `serving.json`, checked as an answer of the model's is.
+    fn constant(
+        &self,
+        answer: &serde_json::Map<String, Value>,
+        postprocess: &Postprocess,
+        signature: &Signature,
+    ) -> Result<Outputs, PackageError> {
+        let wrong =
+            |pointer: String, detail: String| PackageError::new("serving", "serving.json", detail).at(&format!("/fallback{pointer}"));
+        let outputs = postprocess.constant(answer, signature).map_err(|(pointer, detail)| wrong(pointer, detail))?;
+        let text = outputs.to_value(0).to_string();
+        let limits = decode::DecodeLimits { max_instances: 1, max_depth: 64, max_array_values: usize::MAX };
+        match decode::decode_instance(&self.output, text.as_bytes(), &limits) {
+            Ok(_) => Ok(outputs),
+            Err(decode::DecodeError::Invalid { faults, .. }) => {
+                let fault = faults.into_iter().next();
+                let (pointer, detail) = fault.map(|fault| (fault.pointer, fault.detail)).unwrap_or_default();
+                Err(wrong(pointer, format!("does not fit the output schema: {detail}")))
+            }
+            Err(decode::DecodeError::Malformed { detail }) => Err(wrong(String::new(), detail)),
+        }
     }
 
     fn check_output_fields(&self, postprocess: &Postprocess) -> Result<(), PackageError> {

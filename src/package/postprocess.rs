@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     package::{
+        constant::{self, Form},
         fields::{self, Labels},
         outputs::{Json, Numbers, OutputColumn, Outputs, json_key, json_text},
         signature::{Signature, TensorSpec},
@@ -156,6 +157,22 @@ impl Postprocess {
             .filter_map(|field| Some((field, signature.output(&field.from)?)))
             .flat_map(|(field, from)| field.describe(from))
             .collect()
+    }
+
+    /// One row with the values of `answer`, in the types in which the graph's own come.
+    pub fn constant(&self, answer: &Map<String, Value>, signature: &Signature) -> Result<Outputs, (String, String)> {
+        let fields = self.fields.iter().filter_map(|field| {
+            let described = field.describe(signature.output(&field.from)?);
+            let datatype = described.first()?.datatype;
+            let form = match field.steps.last() {
+                Some(Compiled::Argmax(Some(labels)) | Compiled::Threshold { labels: Some(labels), .. }) => Form::Labels(Arc::clone(labels)),
+                Some(Compiled::AsMap(keys)) => Form::Map(Arc::clone(keys), datatype),
+                Some(Compiled::TopK { .. }) => Form::Ranked,
+                _ => Form::Value(datatype),
+            };
+            Some((field.name.clone(), Arc::clone(&field.key), form))
+        });
+        constant::outputs(answer, fields)
     }
 
     /// The response fields of `rows` rows.

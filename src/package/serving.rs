@@ -1,6 +1,7 @@
 //! `Serving`: `serving.json`, how a version wants to be served.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -9,6 +10,9 @@ pub struct Serving {
     /// What a wrong answer costs; a rollout's plan follows from it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub risk: Option<Risk>,
+    /// The answer, field by field, where the model can't give one; a configuration says when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<Map<String, Value>>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -2,6 +2,7 @@
 
 mod assign;
 mod error;
+mod fallback;
 mod prepare;
 mod shadow;
 
@@ -15,6 +16,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 pub use crate::engine::queue::Priority;
 pub use error::PredictError;
+pub use fallback::Fallback;
 pub use prepare::Input;
 
 use crate::{
@@ -31,6 +33,7 @@ use crate::{
     },
     predict::{
         assign::Part,
+        fallback::{Compared, Unanswered, own_deadline, reason},
         prepare::{Decoded, Prepared, decode, preprocess},
         shadow::{Copied, Copy, Shadow},
     },
@@ -74,6 +77,8 @@ pub struct Prediction {
     pub outcome: Outcome,
     pub rows: usize,
     pub timing: Timing,
+    /// Another than the one that should have answered.
+    pub fallback: Option<Fallback>,
 }
 
 /// What the model said.
@@ -168,6 +173,7 @@ pub struct Predictor {
     /// As many heavy bodies at once as there are cores.
     heavy: Arc<Semaphore>,
     shadow: Shadow,
+    compared: Compared,
 }
 
 /// Who has a say in a request, found by its URL.
@@ -176,6 +182,8 @@ struct Course {
     stable: Arc<Servable>,
     traffic: Option<Arc<Traffic>>,
     samples: Option<Arc<Samples>>,
+    /// A fallback may need what was decoded.
+    keeps: bool,
     id: PredictionId,
     /// The header that the rollout assigns by.
     key: Option<Vec<u8>>,
@@ -188,8 +196,9 @@ struct Ready {
     prepared: Prepared,
     servable: Arc<Servable>,
     part: Option<Part>,
-    /// For the candidates that are to answer it, too.
+    /// For the candidates that are to answer it, too, and for a fallback.
     copied: Option<Copied>,
+    shadowed: bool,
 }
 
 impl Course {
@@ -200,22 +209,25 @@ impl Course {
         if let (Some(samples), Decoded::Fields(fields)) = (&self.samples, &decoded) {
             samples.offer(&fields.columns, now);
         }
-        let Some(traffic) = &self.traffic else { return self.ready(decoded, None, None).map_err(|error| Box::new((error, None))) };
         let columns = match (&decoded, self.stable.package()) {
             (Decoded::Fields(fields), Some(package)) => Some((&package.parts.input, &fields.columns)),
             _ => None,
         };
-        let part = Part::new(traffic, self.key.as_deref(), columns, self.id, now);
-        let shadowed = part.arm == 0 && traffic.shadows(part.hash).next().is_some();
-        let copied = shadowed.then(|| match &decoded {
+        let part = self.traffic.as_ref().map(|traffic| Part::new(traffic, self.key.as_deref(), columns, self.id, now));
+        let shadowed = part.as_ref().is_some_and(|part| part.arm == 0 && part.traffic.shadows(part.hash).next().is_some());
+        let copied = (shadowed || self.keeps).then(|| match &decoded {
             Decoded::Fields(fields) => Copied::Fields(Arc::new(fields.columns.clone())),
             Decoded::Tensors(prepared) => Copied::Tensors(Arc::new(prepared.tensors.clone())),
         });
-        self.ready(decoded, Some(part.clone()), copied).map_err(|error| Box::new((error, Some(part))))
+        match self.ready(decoded, part.as_ref()) {
+            Ok((prepared, servable)) => Ok(Ready { prepared, servable, part, copied, shadowed }),
+            Err(error) => Err(Box::new((error, part))),
+        }
     }
 
-    fn ready(&self, decoded: Decoded, part: Option<Part>, copied: Option<Copied>) -> Result<Ready, PredictError> {
-        let arm = part.as_ref().and_then(|part| part.traffic.arms.get(part.arm.checked_sub(1)?)?.as_ref());
+    /// Preprocesses as the version does that answers.
+    fn ready(&self, decoded: Decoded, part: Option<&Part>) -> Result<(Prepared, Arc<Servable>), PredictError> {
+        let arm = part.and_then(|part| part.traffic.arms.get(part.arm.checked_sub(1)?)?.as_ref());
         let servable = arm.map_or(&self.stable, |arm| &arm.servable);
         let prepared = match (decoded, &servable.contents) {
             (Decoded::Fields(mut fields), Contents::Package(packaged)) => {
@@ -227,13 +239,13 @@ impl Course {
             (Decoded::Tensors(prepared), _) => prepared,
             (Decoded::Fields(_), Contents::Bare(_)) => return Err(PredictError::Broken),
         };
-        Ok(Ready { prepared, servable: Arc::clone(servable), part, copied })
+        Ok((prepared, Arc::clone(servable)))
     }
 }
 
 impl Predictor {
     pub fn new(registry: Registry, cores: usize) -> std::io::Result<Predictor> {
-        Ok(Predictor { registry, heavy: Arc::new(Semaphore::new(cores.max(1))), shadow: Shadow::start()? })
+        Ok(Predictor { registry, heavy: Arc::new(Semaphore::new(cores.max(1))), shadow: Shadow::start()?, compared: Compared::default() })
     }
 
     /// Answers one request: route, decode, preprocess, batch and infer, postprocess.
@@ -246,7 +258,7 @@ impl Predictor {
 
     async fn answer(&self, routed: Routed, request: PredictRequest<'_>) -> Result<Prediction, Failure> {
         let PredictRequest { target, input, wanted, deadline, priority, header } = request;
-        let Routed { servable: stable, traffic, samples, .. } = routed;
+        let Routed { servable: stable, traffic, samples, fallback, previous } = routed;
         let fail = |error, servable: &Arc<Servable>| Failure { error, servable: Some(Arc::clone(servable)), unversioned: None };
         let key = traffic.as_ref().and_then(|traffic| match &traffic.step.plan.key {
             Key::Header(name) => header(name),
@@ -256,7 +268,8 @@ impl Predictor {
             stable.fields().is_some_and(|packaged| packaged.transform.preprocess.has_images()) || input.weight(&stable) > HEAVY_BODY_BYTES;
         let id = PredictionId::new();
         let explicit = target.version.is_some();
-        let course = Course { stable: Arc::clone(&stable), traffic, samples, id, key, wanted: wanted.to_vec(), explicit };
+        let keeps = fallback.is_some();
+        let course = Course { stable: Arc::clone(&stable), traffic, samples, keeps, id, key, wanted: wanted.to_vec(), explicit };
         let taken = if heavy {
             self.offload(deadline, move || course.take(input)).await.map_err(|error| fail(error, &stable))?
         } else {
@@ -270,17 +283,34 @@ impl Predictor {
             }
             fail(error, answering.unwrap_or(&stable))
         })?;
-        let Ready { prepared, servable, part, copied } = ready;
-        let (rows, client_id, mut timing) = (prepared.rows, prepared.client_id.clone(), prepared.timing);
-        let outcome = self.run(&servable, prepared, Urgency { deadline, priority }, &mut timing).await;
+        let Ready { prepared, servable, part, copied, shadowed } = ready;
+        let (rows, raw, client_id, mut timing) = (prepared.rows, prepared.raw, prepared.client_id.clone(), prepared.timing);
+        let own = fallback.as_ref().map_or(deadline, |fallback| own_deadline(deadline, Instant::now(), &fallback.on));
+        let outcome = self.run(&servable, prepared, Urgency { deadline: own, priority }, &mut timing).await;
         if let Some(part) = &part {
             part.observe(outcome.as_ref());
         }
-        let outcome = outcome.map_err(|error| fail(error, &servable))?;
-        if let (Some(part), Some(data)) = (part, copied) {
-            self.copy(&part, data, rows, &outcome);
+        let error = match outcome {
+            Ok(outcome) => {
+                if let (Some(part), Some(data), true) = (part, copied, shadowed) {
+                    self.copy(&part, data, rows, &outcome);
+                }
+                return Ok(Prediction { id, client_id, servable, outcome, rows, timing, fallback: None });
+            }
+            Err(error) => error,
+        };
+        if let (Some(chain), Some(data)) = (&fallback, &copied)
+            && let Some(reason) = reason(&error).filter(|reason| chain.on.contains(reason))
+        {
+            let urgency = Urgency { deadline, priority };
+            let request = Unanswered { stable: &stable, primary: &servable, previous: previous.as_ref(), data, rows, raw, urgency };
+            if let Some((answering, outcome, to)) = self.fall_back(&chain.to, &request, &mut timing).await {
+                servable.metrics.count_fallback(reason.name(), error.code());
+                let fallback = Some(Fallback { to, reason });
+                return Ok(Prediction { id, client_id, servable: answering, outcome, rows, timing, fallback });
+            }
         }
-        Ok(Prediction { id, client_id, servable, outcome, rows, timing })
+        Err(fail(error, &servable))
     }
 
     /// Batch, infer and postprocess.

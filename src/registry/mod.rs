@@ -24,6 +24,7 @@ pub use remembered::Remembered;
 pub use watch::{Adopter, Commander, ControlError, Order, Watch, WatchParts};
 
 use crate::{
+    config::FallbackConfig,
     id::{ModelName, Version},
     journal::entry::VersionRef,
     metrics::VersionMetrics,
@@ -63,6 +64,8 @@ pub struct Model {
     pub previous: Option<Arc<Servable>>,
     /// A rollout under way.
     pub traffic: Option<Arc<Traffic>>,
+    /// What answers where a version can't.
+    pub fallback: Option<Arc<FallbackConfig>>,
     /// Requests to try the way back on; `None` where there is none.
     pub samples: Option<Arc<Samples>>,
     pub versions: BTreeMap<Version, VersionStatus>,

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use crate::{
+    config::FallbackConfig,
     metrics::VersionMetrics,
     registry::{Snapshot, State, rehearsal::Samples, servable::Servable, traffic::Traffic},
 };
@@ -46,6 +47,7 @@ pub struct Routed {
     /// Where a few valid requests are kept for trying the way back on.
     pub samples: Option<Arc<Samples>>,
     /// What steps in where the version does not answer.
+    pub fallback: Option<Arc<FallbackConfig>>,
     pub previous: Option<Arc<Servable>>,
 }
 
@@ -78,6 +80,7 @@ pub fn route(snapshot: &Snapshot, target: Target<'_>, now: Instant) -> Result<Ro
                 servable: Arc::clone(servable),
                 traffic: model.traffic.clone(),
                 samples: model.samples.clone(),
+                fallback: model.fallback.clone(),
                 previous: model.previous.clone(),
             }),
             None => refuse(RouteError::NotReady { reason: format!("model {name}: {}", model.ailment(now).unwrap_or_default()) }),
@@ -85,7 +88,9 @@ pub fn route(snapshot: &Snapshot, target: Target<'_>, now: Instant) -> Result<Ro
     };
     match model.version(version) {
         Some(status) => match &status.state {
-            State::Available(servable) => Ok(Routed { servable: Arc::clone(servable), traffic: None, samples: None, previous: None }),
+            State::Available(servable) => {
+                Ok(Routed { servable: Arc::clone(servable), traffic: None, samples: None, fallback: None, previous: None })
+            }
             state => {
                 let reason = state.reason().map(|reason| format!(": {reason}")).unwrap_or_default();
                 refuse(RouteError::NotReady { reason: format!("model {name}: version {version} is {}{reason}", state.name()) })

@@ -693,6 +693,7 @@ impl Loop {
                 trouble: None,
                 previous: None,
                 traffic: None,
+                fallback: self.parts.config.model.get(name.as_str()).and_then(|own| own.fallback.clone()).map(Arc::new),
                 samples: before,
                 versions,
                 unversioned: self.parts.metrics.unversioned(name.as_str()),

@@ -17,6 +17,7 @@ mod dialects;
 mod drain;
 mod engine;
 mod errors;
+mod fallback;
 mod fuzz;
 mod gate;
 mod grpc;

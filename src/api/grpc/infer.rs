@@ -19,9 +19,14 @@ use crate::{
         grpc::{
             contents::{self, Form, InferRequest},
             frame::{Kind, Messages, Received, Unary, all_is_well, write, write_told},
-            inference::{ModelInferResponse, ModelStreamInferResponse},
+            inference::{InferParameter, ModelInferResponse, ModelStreamInferResponse, infer_parameter::ParameterChoice},
         },
-        http::{Admission, Api, context::Context, exchange::Refused, v2::error_status},
+        http::{
+            Admission, Api,
+            context::Context,
+            exchange::{Refused, X_FALLBACK, fallback_header},
+            v2::error_status,
+        },
         oip::{self, Refusal, RequestedOutput},
     },
     error::ErrorCode,
@@ -68,6 +73,9 @@ pub async fn unary(api: Arc<Api>, request: Request<Incoming>) -> Response<Body> 
             }
             if let Ok(digest) = HeaderValue::from_maybe_shared(prediction.servable.names.digest.clone()) {
                 headers.insert(X_MODEL_DIGEST, digest);
+            }
+            if let Some(value) = prediction.fallback.as_ref().and_then(fallback_header) {
+                headers.insert(X_FALLBACK, value);
             }
             context.write_headers(headers);
             response
@@ -157,7 +165,13 @@ fn encode(
         tensors.into_iter().enumerate().map(|(index, tensor)| oip::answer_output(&prediction.servable, tensor, classification(index)));
     let tensors = tensors.collect::<Result<_, _>>()?;
     let model = prediction.servable.id();
-    Ok(contents::answer(model.name.to_string(), model.version.to_string(), id, tensors, form))
+    let mut response = contents::answer(model.name.to_string(), model.version.to_string(), id, tensors, form);
+    if let Some(fallback) = &prediction.fallback {
+        let text = |text: &str| InferParameter { parameter_choice: Some(ParameterChoice::StringParam(text.to_owned())) };
+        response.parameters.insert("fallback".to_owned(), text(&fallback.to));
+        response.parameters.insert("fallback_reason".to_owned(), text(fallback.reason.name()));
+    }
+    Ok(response)
 }
 
 /// Answers each message in its turn; a message that can't be answered is told so, and ends nothing.

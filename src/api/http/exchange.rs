@@ -27,7 +27,7 @@ use crate::{
     error::ErrorCode,
     metrics::{Protocol, Stage, VersionMetrics, statistics::RequestTimes},
     package::fault::Fault,
-    predict::{Failure, HEAVY_VALUES, Input, PredictError, PredictRequest, Prediction, Priority, Timing},
+    predict::{Failure, Fallback, HEAVY_VALUES, Input, PredictError, PredictRequest, Prediction, Priority, Timing},
     registry::route::Target,
 };
 
@@ -35,6 +35,7 @@ const X_PREDICTION_ID: HeaderName = HeaderName::from_static("x-prediction-id");
 const X_MODEL_NAME: HeaderName = HeaderName::from_static("x-model-name");
 const X_MODEL_VERSION: HeaderName = HeaderName::from_static("x-model-version");
 const X_MODEL_DIGEST: HeaderName = HeaderName::from_static("x-model-digest");
+pub const X_FALLBACK: HeaderName = HeaderName::from_static("x-fallback");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
 /// Texts above this are taken apart off the network threads.
@@ -228,6 +229,11 @@ async fn answer<D: Dialect>(
     Ok(respond(api, dialect.protocol(), context, &prediction, reply))
 }
 
+/// `previous; reason=error`
+pub fn fallback_header(fallback: &Fallback) -> Option<HeaderValue> {
+    HeaderValue::from_str(&format!("{}; reason={}", fallback.to, fallback.reason.name())).ok()
+}
+
 /// The answer's bytes, compressed where that is wanted and pays; binary data never does.
 fn encoded(reply: Reply, headers: Option<&HeaderMap>) -> (Reply, Option<Encoding>) {
     match headers {
@@ -268,6 +274,9 @@ fn respond(api: &Api, protocol: Protocol, context: &Context, prediction: &Predic
         if let Ok(value) = HeaderValue::from_maybe_shared(value) {
             headers.insert(name, value);
         }
+    }
+    if let Some(value) = prediction.fallback.as_ref().and_then(fallback_header) {
+        headers.insert(X_FALLBACK, value);
     }
     context.write_headers(headers);
     api.count_answered(protocol, context, prediction);

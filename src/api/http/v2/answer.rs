@@ -36,6 +36,13 @@ pub fn write(wish: &Wish, prediction: &mut Prediction) -> Result<Reply, Refusal>
         text.extend_from_slice(b",\"id\":");
         write_text(id, &mut text);
     }
+    if let Some(fallback) = &prediction.fallback {
+        text.extend_from_slice(b",\"parameters\":{\"fallback\":\"");
+        text.extend_from_slice(fallback.to.as_bytes());
+        text.extend_from_slice(b"\",\"fallback_reason\":\"");
+        text.extend_from_slice(fallback.reason.name().as_bytes());
+        text.extend_from_slice(b"\"}");
+    }
     text.extend_from_slice(b",\"outputs\":[");
     let mut data = Vec::new();
     for (index, named) in tensors.into_iter().enumerate() {
