@@ -12,7 +12,7 @@
 //! |---|---|---|
 //! | admit | `api::http::exchange`, `api::grpc::infer` | a place among the requests in flight, before anything is read |
 //! | take apart | a dialect: `api::http::{predict, v2, v1, invocations}`, [`api::grpc::contents`] | the protocol's form, to an [`Input`](predict::Input): instances, tensors, rows or a table, their values untouched |
-//! | route | [`registry::route`] | the URL's model and version, to the version that answers |
+//! | route | [`registry::route`], `predict::assign` | the URL's model and version, to the version that decodes; during a rollout the key of what was decoded, to the arm that answers ([`package::binding`]: its columns by field name) |
 //! | decode | [`package::decode`] | the values' bytes, to validated [`Columns`](package::columns::Columns): one pass, no tree between; tensors by [`package::fields`] and [`package::wire`], tables by [`package::table`] |
 //! | preprocess | [`package::preprocess`] | columns, to the graph's input [`Tensors`](tensor::Tensors); arithmetic in float64, cast once |
 //! | batch | [`engine::batch`] | jobs of many requests, to one run; and back |
@@ -20,8 +20,9 @@
 //! | postprocess | [`package::postprocess`] | output tensors, to the response's fields |
 //! | encode | the same dialect | the response's fields, or the graph's outputs, to the protocol's form |
 //!
-//! (A version decides how its requests are decoded, so the route is found by the URL first. Decoding and routing change
-//! places once a version is chosen by more than the URL.)
+//! A request without a version is decoded once, by the stable version's schema, and only then assigned to an arm. What a shadow
+//! answers is a copy (`predict::shadow`), on a thread that no caller waits for; what answers in place of a version that fails
+//! is `predict::fallback`.
 //!
 //! `api::http::exchange` is the frame around it for every dialect over HTTP: limits, decompression, deadline, metrics, log,
 //! headers. A dialect only reads and writes; no rule is written twice. A graph without a schema, and a request that names a
@@ -39,6 +40,16 @@
 //! [`registry`]'s watch looks at the directory, decides with pure functions what to load and unload, loads in the
 //! background, and publishes a new snapshot. A request takes one snapshot and keeps its version alive by holding it.
 //!
+//! # What answers, and who decides it
+//!
+//! ```text
+//! order, verdict ── operate: check ── journal: create-if-absent ── state: fold ── registry: the next request
+//! ```
+//!
+//! [`journal`] is the one truth about which version is stable and which rollout runs; [`rollout::state`] is its fold, the same on
+//! every replica and after every restart. [`operate`] is the one door to it, for operators, the judge and the configuration.
+//! [`rollout::judge`] is a pure function of the evidence ([`rollout::evidence`]) that all replicas' [`rollout::tally`]s add up to.
+//!
 //! # Layers
 //!
 //! A module imports only from lines above its own; `tests/tidy.rs` holds it to that, and to the doors below.
@@ -48,15 +59,17 @@
 //! | names, numbers, time | [`id`], [`error`], [`clock`], [`config`], [`metrics`] |
 //! | values | [`tensor`] |
 //! | a model at rest | [`package`] |
+//! | what was decided | [`journal`], [`rollout`] |
 //! | tensors in, tensors out | [`engine`] |
 //! | which versions are loaded | [`registry`] |
 //! | the data plane | [`predict`] |
+//! | the control plane | [`operate`] |
 //! | transports | [`api`] |
 //! | roots | [`telemetry`], [`app`], [`cli`] |
 //!
 //! One library, one door: `axum` and `hyper` only in [`api`], `tonic` and `prost` only in [`api::grpc`], `ort` only in
 //! [`engine::infer`], `prometheus` only in [`metrics`], `sha2` only in [`package::digest`], `csv` only in [`package::table`],
-//! `clap` only in [`cli`], wall time only in [`clock`].
+//! `object_store` only in [`journal::store`], `clap` only in [`cli`], wall time only in [`clock`].
 //!
 //! # Invariants
 //!
@@ -67,7 +80,9 @@
 //! - No value of a field marked `x-pii` reaches an error text; no value of any field reaches a log.
 //! - A label of a metric is never a client's to choose.
 //! - Nothing on the network threads waits for a model, a disk or a lock that inference holds.
-//! - A stable version is chosen on start or by an operator. A file that appears promotes nothing.
+//! - Only the journal decides what is stable. A file that appears promotes nothing, and neither does a restart.
+//! - A decision takes effect when it is written, not before; and then for the next request, without a load.
+//! - What was decided on is a package with a digest: other bytes under the same version get no traffic.
 //! - What a caller sees of an error is an [`ErrorCode`](error::ErrorCode); below `predict` each layer has its own errors.
 
 pub mod api;

@@ -78,8 +78,7 @@ impl Operator {
         let unknown = || OperateError::Unknown(format!("there is no model \"{name}\""));
         let name = ModelName::parse(name).ok_or_else(unknown)?;
         let served = self.registry.snapshot().models.contains_key(&name);
-        let decided = lock(&self.models).get(&name).is_some_and(|controlled| lock(controlled).head.seq > 0);
-        if served || decided { Ok(name) } else { Err(unknown()) }
+        if served || self.names().contains(&name) { Ok(name) } else { Err(unknown()) }
     }
 
     /// Runs `work` on what is decided of a model at this moment.

@@ -165,7 +165,14 @@ impl Operator {
             Ok(names) => {
                 for name in names.iter().filter_map(|name| ModelName::parse(name)) {
                     let controlled = operator.controlled(&name);
-                    operator.read_on(&mut lock(&controlled), false);
+                    let mut model = lock(&controlled);
+                    operator.read_on(&mut model, false);
+                    let pinned = operator.config.pinned(name.as_str());
+                    if let (Some(pinned), Some(stable)) = (pinned, &model.state.stable)
+                        && pinned != stable.version
+                    {
+                        tracing::warn!(model = %name, pinned, stable = %stable, "the pinned version is passed over: since the first start only the journal decides; `predictd rollback --to` changes it");
+                    }
                 }
             }
             Err(error) => tracing::error!(error = %error, "the journals can't be listed; nothing can be decided"),

@@ -359,6 +359,36 @@ fn a_state_that_cannot_be_written_refuses_changes_and_serves() {
 }
 
 #[test]
+fn the_way_back_is_tried_and_told() {
+    let (models, server) = churn(&[("models.rehearse_seconds", "0.2")]);
+    server.ordered("churn/rollback", &json!({"to": "1.1.0"}));
+    let ready = r#"predictd_rollback_ready{model="churn",version="1.0.0"}"#;
+    until("the way back works", || (server.metric(ready) == 1.0).then_some(()));
+    for _ in 0..20 {
+        server.answered(CHURN, &customer());
+    }
+    // The version before is lost: unloaded, and its files are gone.
+    let repository = format!("http://{}/v2/repository/models/churn", server.logged("listening")[0]["admin"].as_str().unwrap());
+    for order in ["unload", "load"] {
+        if order == "load" {
+            fs_err::remove_dir_all(models.path().join("churn/1.0.0")).unwrap();
+        }
+        assert_eq!(server.client.post(format!("{repository}/{order}")).body("{}").send().unwrap().status(), 200);
+    }
+    until("the way back is known to be lost", || (server.metric(ready) == 0.0).then_some(()));
+    let status = server.status("churn");
+    assert_eq!((&status["rollback"]["ready"], &status["rollback"]["reason"]), (&json!(false), &json!("1.0.0 is not loaded")));
+    assert!(!server.logged("a rollback would not work").is_empty());
+    let (code, detail) = server.refused("churn/rollback", &json!({}));
+    assert!(code == 422 && detail.contains("its files are gone"), "{detail}");
+    // A promotion that would leave no way back is refused, unless somebody answers for it.
+    install(models.path(), "churn", "1.2.0");
+    server.ordered("churn/rollout/start", &json!({"to": ["1.2.0"], "plan": {"text": quick(HELD)}}));
+    server.ordered("churn/rollout/promote", &json!({}));
+    assert_eq!(server.answered(CHURN, &customer()), "1.2.0");
+}
+
+#[test]
 fn a_candidate_that_goes_away_leaves_its_share_to_stable() {
     let (models, server) = churn(&[]);
     server.ordered(

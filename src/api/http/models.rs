@@ -14,7 +14,7 @@ use crate::{
     api::http::{Api, context::Context, encoding, exchange::refuse_unrouted, predict::Predict},
     error::ErrorCode,
     id::{ModelName, Version},
-    registry::{Model, Snapshot, State as VersionState, VersionStatus, gate::Batching, servable::Servable},
+    registry::{Model, Snapshot, State as VersionState, VersionStatus, gate::Batching, servable::Servable, traffic::Traffic},
 };
 
 pub async fn list(State(api): State<Arc<Api>>, request: Request) -> Response {
@@ -66,9 +66,19 @@ fn overview(snapshot: &Snapshot, name: &ModelName, model: &Model) -> Value {
         "default": snapshot.default.as_ref() == Some(name),
         "required": snapshot.required.contains(name),
         "stable": stable,
+        "previous": model.previous.as_ref().map(|servable| servable.id().version.to_string()),
+        "rollout": model.traffic.as_ref().map(|traffic| rollout(traffic)),
         "pinned": model.pinned.as_ref().map(Version::as_str),
         "versions": versions,
     })
+}
+
+/// Who shares the traffic at this moment; the evidence is the operators'.
+fn rollout(traffic: &Traffic) -> Value {
+    let step = &traffic.step;
+    let candidates: Vec<Value> =
+        step.candidates.iter().zip(&step.weights).map(|(named, weight)| json!({"version": named.version, "weight": weight})).collect();
+    json!({"plan": step.plan.name, "step": step.number, "candidates": candidates, "shadow_share": step.shadow_share})
 }
 
 fn summary(model: &Model, version: &Version, status: &VersionStatus) -> Value {
@@ -80,8 +90,7 @@ fn summary(model: &Model, version: &Version, status: &VersionStatus) -> Value {
         entry["warning"] = Value::String(warning.clone());
     }
     if let VersionState::Available(servable) = &status.state {
-        let is_stable = model.stable.as_ref().is_some_and(|stable| Arc::ptr_eq(stable, servable));
-        entry["role"] = json!(if is_stable { "stable" } else { "idle" });
+        entry["role"] = json!(model.role(servable));
         entry["digest"] = json!(servable.digest());
         entry["verified"] = json!(servable.contents.is_verified());
         if let Some(package) = servable.package() {
