@@ -131,8 +131,12 @@ impl Model {
     pub fn follow(&mut self, decision: &Decision) {
         let find =
             |named: &Option<VersionRef>| named.as_ref().filter(|_| !self.unloaded).and_then(|named| available(&self.versions, named));
-        let (stable, previous) = (find(&decision.stable).cloned(), find(&decision.previous).cloned());
-        let traffic = decision.step.as_ref().zip(stable.as_ref());
+        let (decided, previous) = (find(&decision.stable).cloned(), find(&decision.previous).cloned());
+        // Where what was decided elsewhere is not loaded here yet, what answered until now goes on: a replica that lags is no outage.
+        let until_now = self.stable.take().filter(|servable| !self.unloaded && self.is_loaded(servable));
+        let stable = decided.or(until_now.filter(|_| decision.stable.is_some()));
+        let is_decided = |servable: &&Arc<Servable>| decision.stable.as_ref().is_some_and(|named| named.digest == servable.digest());
+        let traffic = decision.step.as_ref().zip(stable.as_ref().filter(is_decided));
         self.traffic = traffic.map(|(step, stable)| Arc::new(Traffic::new(step, stable, &self.versions)));
         let samples = match (&self.samples, &stable) {
             (Some(samples), Some(stable)) if samples.is_of(stable) => Some(Arc::clone(samples)),
@@ -142,6 +146,17 @@ impl Model {
         (self.stable, self.previous, self.samples) = (stable, previous, samples);
         self.decided = decision.stable.clone();
         self.trouble.clone_from(&decision.trouble);
+    }
+
+    fn is_loaded(&self, servable: &Arc<Servable>) -> bool {
+        let state = self.versions.get(&servable.id().version).map(|status| &status.state);
+        matches!(state, Some(State::Available(loaded)) if Arc::ptr_eq(loaded, servable))
+    }
+
+    /// The version that was decided on, where another answers because that one is not loaded.
+    pub fn awaited(&self) -> Option<&VersionRef> {
+        let (stable, decided) = (self.stable.as_ref()?, self.decided.as_ref()?);
+        (stable.id().version.as_str() != decided.version || stable.digest() != decided.digest).then_some(decided)
     }
 
     /// What a loaded version is for, as `predictd_model_info` says it.

@@ -207,6 +207,8 @@ struct KnownModel {
     config_stamp: Option<ConfigStamp>,
     /// An operator unloaded it.
     unloaded: bool,
+    /// The stable version, while another answers because that one is not loaded.
+    awaited: Option<VersionRef>,
 }
 
 struct Known {
@@ -460,10 +462,18 @@ impl Loop {
         let decided = self.parts.registry.decision(name);
         let needed = match &decided {
             _ if model.unloaded => BTreeSet::new(),
-            Some(decision) if decision.stable.is_some() => decision.needed().into_iter().collect(),
+            // What answers stays until what was decided on is loaded.
+            Some(decision) if decision.stable.is_some() => decision.needed().into_iter().chain(self.answering(name)).collect(),
             _ => self.pinned(name).into_iter().chain(decided.iter().flat_map(|decision| decision.needed())).collect(),
         };
         Some(ModelView { versions, needed })
+    }
+
+    fn answering(&self, name: &ModelName) -> Option<Version> {
+        let snapshot = self.parts.registry.snapshot();
+        let model = snapshot.models.get(name)?;
+        model.awaited()?;
+        model.stable.as_ref().map(|servable| servable.id().version.clone())
     }
 
     fn pinned(&self, name: &ModelName) -> Option<Version> {
@@ -686,15 +696,16 @@ impl Loop {
                 .iter()
                 .map(|(version, known)| (version.clone(), VersionStatus { state: known.state.clone(), warning: known.warning() }))
                 .collect();
-            let before = self.parts.registry.snapshot().models.get(name).and_then(|model| model.samples.clone());
+            let snapshot = self.parts.registry.snapshot();
+            let before = snapshot.models.get(name);
             let model = Model {
-                stable: None,
+                stable: before.and_then(|model| model.stable.clone()),
                 decided: None,
                 trouble: None,
                 previous: None,
                 traffic: None,
                 fallback: self.parts.config.model.get(name.as_str()).and_then(|own| own.fallback.clone()).map(Arc::new),
-                samples: before,
+                samples: before.and_then(|model| model.samples.clone()),
                 versions,
                 unversioned: self.parts.metrics.unversioned(name.as_str()),
                 pinned: self.pinned(name),
@@ -722,6 +733,13 @@ impl Loop {
         let snapshot = self.parts.registry.snapshot();
         for (name, known) in &mut self.models {
             let model = snapshot.models.get(name);
+            let awaited = model.and_then(Model::awaited).cloned();
+            if awaited != known.awaited {
+                if let (Some(awaited), Some(stable)) = (&awaited, model.and_then(|model| model.stable.as_ref())) {
+                    tracing::error!(model = %name, decided = %awaited, answering = %stable.id().version, "the stable version is not loaded here; what answered until now goes on");
+                }
+                known.awaited = awaited;
+            }
             for (version, known) in &mut known.versions {
                 let role = match (&known.state, model) {
                     (State::Available(servable), Some(model)) => {

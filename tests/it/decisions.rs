@@ -192,6 +192,29 @@ fn killed_at_any_moment_of_200_transitions() {
 }
 
 #[test]
+fn a_replica_that_lags_goes_on_with_what_it_has() {
+    let (ahead, behind) = (models(&[("churn", "1.0.0"), ("churn", "1.1.0")]), models(&[("churn", "1.0.0")]));
+    let state = tempfile::tempdir().unwrap();
+    let ahead = (start(ahead.path(), state.path()), ahead);
+    let answering = |server: &Server| {
+        let answer = server.predict(CHURN, &instance("churn", "1.0.0"));
+        assert_eq!(answer.status(), 200);
+        answer.headers()["x-model-version"].to_str().unwrap().to_owned()
+    };
+    let url = admin(&ahead.0);
+    let order = |to: &str| ahead.0.client.post(format!("{url}/rollback")).body(json!({"to": to}).to_string()).send().unwrap().status();
+    assert_eq!(order("1.0.0"), 200);
+    let behind = (start(behind.path(), state.path()), behind);
+    assert_eq!((answering(&ahead.0), answering(&behind.0)), ("1.0.0".to_owned(), "1.0.0".to_owned()));
+    assert_eq!(order("1.1.0"), 200);
+    until("it is told that the decided version is missing", || (behind.0.get_json("/models/churn")["awaited"] == "1.1.0").then_some(()));
+    assert_eq!((answering(&ahead.0), answering(&behind.0)), ("1.1.0".to_owned(), "1.0.0".to_owned()));
+    crate::harness::install(behind.1.path(), "churn", "1.1.0");
+    until("it follows", || (answering(&behind.0) == "1.1.0").then_some(()));
+    assert!(behind.0.get_json("/models/churn")["awaited"].is_null());
+}
+
+#[test]
 fn three_replicas_agree() {
     let models = models(&VERSIONS.map(|version| ("churn", version)));
     let state = tempfile::tempdir().unwrap();

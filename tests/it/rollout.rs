@@ -405,3 +405,23 @@ fn a_candidate_that_goes_away_leaves_its_share_to_stable() {
     assert_eq!(server.answered(CHURN, &customer()), "1.0.0");
     assert_eq!(server.status("churn")["rollout"]["candidates"][0]["loaded"], false);
 }
+
+#[test]
+fn what_a_rollback_would_take_away_is_asked_for() {
+    let models = models(&[("diabetes", "1.0.0")]);
+    let server = Server::start(models.path(), &[]);
+    install(models.path(), "diabetes", "1.1.0");
+    let start = |extra: Value| {
+        let mut body = json!({"to": ["1.1.0"], "plan": {"text": quick(HELD)}});
+        body.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        body
+    };
+    for extra in [json!({}), json!({"allow_forward_only": true}), json!({"reason": "an interval"})] {
+        let (code, detail) = server.refused("diabetes/rollout/start", &start(extra));
+        assert!(code == 422 && detail.contains("--allow-forward-only") && detail.contains("forward-only: output"), "{detail}");
+    }
+    server.ordered("diabetes/rollout/start", &start(json!({"allow_forward_only": true, "reason": "an interval"})));
+    server.ordered("diabetes/rollout/promote", &json!({}));
+    let started = server.history("diabetes").remove(1);
+    assert_eq!((&started["reason"], &started["details"]["forward_only"]), (&json!("an interval"), &json!(true)));
+}

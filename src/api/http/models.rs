@@ -66,6 +66,7 @@ fn overview(snapshot: &Snapshot, name: &ModelName, model: &Model) -> Value {
         "default": snapshot.default.as_ref() == Some(name),
         "required": snapshot.required.contains(name),
         "stable": stable,
+        "awaited": model.awaited().map(|named| &named.version),
         "previous": model.previous.as_ref().map(|servable| servable.id().version.to_string()),
         "rollout": model.traffic.as_ref().map(|traffic| rollout(traffic)),
         "pinned": model.pinned.as_ref().map(Version::as_str),
