@@ -1,6 +1,6 @@
 # Two commands do all the set-up: `make serve` runs the server, `make test` passes the tests. `make help` lists the rest.
 .DEFAULT_GOAL := help
-.PHONY: help serve build test test-system bench image models onnxruntime
+.PHONY: help serve build test test-system demo bench image models onnxruntime
 
 # The vendor's telemetry in ONNX Runtime is on unless this is set before the library is loaded.
 export ORT_DISABLE_TELEMETRY = 1
@@ -27,6 +27,9 @@ test: onnxruntime ## format, lints, every test, and the golden check of all pack
 
 test-system: build ## checks with promtool, an OpenAPI validator, a browser; installs them where it may
 	scripts/test-system.sh
+
+demo: build ## a story of rollouts on a real server: promoted, paused, aborted, rolled back (docs/rollouts.md)
+	python3 scripts/demo.py
 
 bench: build ## criterion benches, then the server under load beside a bare echo and the raw runtime
 	scripts/bench.sh
