@@ -32,8 +32,10 @@ const LAYERS: [(&str, &[&str]); 17] = [
 ];
 
 /// (library, where it may be named).
-const DOORS: [(&str, &[&str]); 21] = [
+const DOORS: [(&str, &[&str]); 23] = [
     ("csv", &["src/package/table.rs"]),
+    ("libm", &["src/rollout/sequential.rs"]),
+    ("murmur3", &["src/package/steps.rs", "src/rollout/split.rs"]),
     ("ort", &["src/engine/infer.rs"]),
     ("libloading", &["src/engine/infer.rs"]),
     ("axum", &["src/api/", "src/app.rs"]),

@@ -47,6 +47,68 @@ impl Rng {
     }
 }
 
+/// Hits that come with a rate: how many misses are left until the next one, drawn from the geometric distribution. The same in law as a
+/// draw for each, and faster.
+struct Hits {
+    p: f64,
+    misses: u64,
+}
+
+impl Hits {
+    fn new(p: f64, rng: &mut Rng) -> Hits {
+        let mut hits = Hits { p, misses: 0 };
+        hits.draw(rng);
+        hits
+    }
+
+    fn draw(&mut self, rng: &mut Rng) {
+        // (0, 1], and a rate of 0 never hits: the quotient is infinite, and saturates.
+        let u = 1.0 - rng.uniform();
+        self.misses = if self.p >= 1.0 { 0 } else { (u.ln() / (-self.p).ln_1p()).abs() as u64 };
+    }
+
+    fn next(&mut self, rng: &mut Rng) -> bool {
+        if self.misses > 0 {
+            self.misses -= 1;
+            return false;
+        }
+        self.draw(rng);
+        true
+    }
+}
+
+/// What one arm does next.
+struct Behaviour {
+    error: Hits,
+    nan: Hits,
+    late: Hits,
+    run_failed: Hits,
+    slow: Hits,
+    dear: Hits,
+}
+
+impl Behaviour {
+    fn new(rates: &Rates, rng: &mut Rng) -> Behaviour {
+        Behaviour {
+            error: Hits::new(rates.error, rng),
+            nan: Hits::new(rates.nan, rng),
+            late: Hits::new(rates.late, rng),
+            run_failed: Hits::new(rates.run_failed, rng),
+            slow: Hits::new(rates.slow, rng),
+            dear: Hits::new(rates.dear, rng),
+        }
+    }
+
+    /// Units, of at most `most`, that are certainly good.
+    fn good(&mut self, most: u64) -> u64 {
+        let good = most.min(self.error.misses).min(self.nan.misses).min(self.late.misses);
+        for hits in [&mut self.error, &mut self.nan, &mut self.late] {
+            hits.misses -= good;
+        }
+        good
+    }
+}
+
 /// What an arm really does.
 #[derive(Clone, Copy, Debug)]
 pub struct Rates {
@@ -79,24 +141,29 @@ pub enum Traffic {
 const FULL: (u64, u8) = (64, 6);
 
 /// Keys whose popularity is Zipf's: the k-th is k^-1.1 as frequent as the first (exponent as in web traffic).
-pub struct Zipf(Vec<f64>);
+pub struct Zipf {
+    /// Walker's alias table (1977): the place's own key with a chance, else another.
+    places: Vec<(f64, usize)>,
+}
 
 impl Zipf {
     pub fn new(keys: usize, exponent: f64) -> Zipf {
-        let mut total = 0.0;
-        let mut sums: Vec<f64> = (1..=keys)
-            .map(|rank| {
-                total += (rank as f64).powf(-exponent);
-                total
-            })
-            .collect();
-        sums.iter_mut().for_each(|sum| *sum /= total);
-        Zipf(sums)
+        let weights: Vec<f64> = (1..=keys).map(|rank| (rank as f64).powf(-exponent)).collect();
+        let total: f64 = weights.iter().sum();
+        let mut places: Vec<(f64, usize)> = weights.iter().map(|weight| weight / total * keys as f64).zip(0..).collect();
+        let (mut small, mut large): (Vec<usize>, Vec<usize>) = (0..keys).partition(|key| places[*key].0 < 1.0);
+        while let (Some(less), Some(more)) = (small.pop(), large.pop()) {
+            places[less].1 = more;
+            places[more].0 -= 1.0 - places[less].0;
+            if places[more].0 < 1.0 { small.push(more) } else { large.push(more) }
+        }
+        Zipf { places }
     }
 
     fn draw(&self, rng: &mut Rng) -> usize {
-        let u = rng.uniform();
-        self.0.partition_point(|sum| *sum < u).min(self.0.len() - 1)
+        let u = rng.uniform() * self.places.len() as f64;
+        let (chance, other) = self.places[u as usize];
+        if u.fract() < chance { u as usize } else { other }
     }
 }
 
@@ -142,6 +209,10 @@ impl Bound {
         self.missing -= self.growth[stratum][arm][usize::from(hit)];
     }
 
+    fn see_misses(&mut self, arm: usize, count: u64) {
+        self.missing -= self.growth[0][arm][0] * count as f64;
+    }
+
     /// With room for the rounding of many sums.
     fn spent(&self) -> bool {
         self.missing <= 1e-6
@@ -162,11 +233,15 @@ fn allowed(candidate: Share, stable: Share, margin: f64, candidate_is_worse: boo
     if (c <= s + margin) != candidate_is_worse || c == s + margin {
         return (c, s);
     }
+    if margin == 0.0 {
+        let p = (candidate.hits + stable.hits) as f64 / (candidate.of + stable.of) as f64;
+        return (p, p);
+    }
     let (k, n, l, m) = (candidate.hits as f64, candidate.of as f64, stable.hits as f64, stable.of as f64);
     let over = |count: f64, p: f64| if count == 0.0 { 0.0 } else { count / p };
     let slope = |p: f64| over(k, p + margin) - over(n - k, 1.0 - p - margin) + over(l, p) - over(m - l, 1.0 - p);
-    let (mut low, mut high) = (0.0, 1.0 - margin);
-    for _ in 0..100 {
+    let (mut low, mut high) = (s.min(c - margin).max(0.0), s.max(c - margin).min(1.0 - margin));
+    for _ in 0..50 {
         let p = 0.5 * (low + high);
         if slope(p) > 0.0 { low = p } else { high = p }
     }
@@ -198,12 +273,12 @@ impl<'a> Stage<'a> {
             arms: [ArmTotals::default(), ArmTotals::default()],
             window: 0,
             worse: std::array::from_fn(|_| Bound::never()),
-            fine: std::array::from_fn(|_| Bound::never()),
+            fine: std::array::from_fn(|_| Bound { missing: 0.0, ..Bound::never() }),
             ceilings: std::array::from_fn(|_| Bound::never()),
             seconds: (0.0, 0.0),
         };
         for index in 0..5 {
-            stage.refresh(index);
+            stage.refresh(index, false);
         }
         stage.refresh_ceilings();
         stage
@@ -243,22 +318,27 @@ impl<'a> Stage<'a> {
         }
     }
 
-    fn refresh(&mut self, index: usize) {
+    fn refresh(&mut self, index: usize, fine: bool) {
         let guard = PAIRS[index];
         if !self.concurrent() {
             return;
         }
         let (margin, strata) = (self.margin(guard), self.strata(guard));
-        let both = || strata.into_iter().filter(|(candidate, stable)| candidate.of > 0 && stable.of > 0);
-        let (worse, fine) = if index < 2 {
-            let (candidate, stable) = strata[0];
-            (sequential::worse(candidate, stable, margin), sequential::fine(candidate, stable, margin))
-        } else {
-            (sequential::worse_in_some(both(), margin), sequential::fine_in_all(both(), margin))
-        };
         let points = |worse: bool| strata.map(|(candidate, stable)| allowed(candidate, stable, margin, worse));
-        self.worse[index] = Bound::new(self.limit.ln() - worse, points(false));
-        self.fine[index] = Bound::new((1.0 / self.world.plan.alpha).ln() - fine, points(true));
+        let both = || strata.into_iter().filter(|(candidate, stable)| candidate.of > 0 && stable.of > 0);
+        if fine {
+            let e_value = match index {
+                0 | 1 => sequential::fine(strata[0].0, strata[0].1, margin),
+                _ => sequential::fine_in_all(both(), margin),
+            };
+            self.fine[index] = Bound::new((1.0 / self.world.plan.alpha).ln() - e_value, points(true));
+        } else {
+            let e_value = match index {
+                0 | 1 => sequential::worse(strata[0].0, strata[0].1, margin),
+                _ => sequential::worse_in_some(both(), margin),
+            };
+            self.worse[index] = Bound::new(self.limit.ln() - e_value, points(false));
+        }
     }
 
     fn refresh_ceilings(&mut self) {
@@ -298,6 +378,22 @@ impl<'a> Stage<'a> {
         }
     }
 
+    fn good_units(&mut self, arm: usize, count: u64) {
+        if count == 0 {
+            return;
+        }
+        self.unit(arm, false, false, false);
+        let more = count - 1;
+        self.arms[arm].units += more;
+        for bound in self.worse.iter_mut().take(2).chain(self.fine.iter_mut().take(2)) {
+            bound.see_misses(arm, more);
+        }
+        if let Some(window) = self.arms[arm].windows.get_mut(&self.window) {
+            window.units += more;
+            self.ceilings.iter_mut().for_each(|bound| bound.see_misses(arm, more));
+        }
+    }
+
     fn run(&mut self, arm: usize, full: bool, failed: bool, slow: bool, dear: bool) {
         let totals = self.arms[arm].runs.entry(if full { FULL.1 } else { 0 }).or_default();
         *totals = RunTotals {
@@ -311,7 +407,8 @@ impl<'a> Stage<'a> {
             self.worse[index].see(usize::from(full), arm, hit);
             self.fine[index].see(usize::from(full), arm, hit);
             if first {
-                self.refresh(index);
+                self.refresh(index, false);
+                self.fine[index].missing = 0.0;
             }
         }
     }
@@ -321,7 +418,7 @@ impl<'a> Stage<'a> {
         let mut ask = false;
         for index in 0..5 {
             if self.worse[index].spent() {
-                self.refresh(index);
+                self.refresh(index, false);
                 ask |= self.worse[index].spent();
             }
         }
@@ -334,7 +431,7 @@ impl<'a> Stage<'a> {
         let enough = enough(&self.arms[CANDIDATE]) && (!step.concurrent() || enough(&self.arms[STABLE]));
         if enough && self.seconds.0 >= step.min_seconds() as f64 && self.fine.iter().all(|bound| bound.spent() || !self.concurrent()) {
             for index in 0..5 {
-                self.refresh(index);
+                self.refresh(index, true);
             }
             ask |= self.fine.iter().all(|bound| bound.spent() || !self.concurrent());
         }
@@ -367,13 +464,14 @@ pub fn rollout(world: &World<'_>, seed: u64, ask_always: bool) -> Outcome {
     let mut rng = Rng::new(seed);
     let mut outcome = Outcome { verdict: Verdict::Hold, guard: None, text: String::new(), units: Vec::new(), requests: 0 };
     let keys = match world.traffic {
-        Traffic::Keys | Traffic::KeysCountedSingly => world.zipf.0.len(),
+        Traffic::Keys | Traffic::KeysCountedSingly => world.zipf.places.len(),
         _ => 0,
     };
     let salt = seed.to_le_bytes();
     let positions: Vec<_> = (0..keys as u32).map(|key| KeyHash::of(&salt, &key.to_le_bytes()).assign).collect();
     // A key has the same fate in either version where their rates are the same.
     let fates: Vec<f64> = (0..keys).map(|_| rng.uniform()).collect();
+    let mut behaviours = [&world.stable, &world.candidate].map(|rates| Behaviour::new(rates, &mut rng));
     for step in 0..world.plan.steps.len() {
         let mut stage = Stage::new(world, step);
         let weight = match &world.plan.steps[step] {
@@ -390,9 +488,9 @@ pub fn rollout(world: &World<'_>, seed: u64, ask_always: bool) -> Outcome {
             match world.traffic {
                 Traffic::Independent => {
                     outcome.requests += 1;
-                    let rates = if arm == CANDIDATE { &world.candidate } else { &world.stable };
-                    stage.unit(arm, rng.chance(rates.error), rng.chance(rates.nan), rng.chance(rates.late));
-                    stage.run(arm, false, rng.chance(rates.run_failed), rng.chance(rates.slow), rng.chance(rates.dear));
+                    let does = &mut behaviours[arm];
+                    stage.unit(arm, does.error.next(&mut rng), does.nan.next(&mut rng), does.late.next(&mut rng));
+                    stage.run(arm, false, does.run_failed.next(&mut rng), does.slow.next(&mut rng), does.dear.next(&mut rng));
                 }
                 Traffic::Keys | Traffic::KeysCountedSingly => {
                     outcome.requests += 1;
@@ -402,7 +500,7 @@ pub fn rollout(world: &World<'_>, seed: u64, ask_always: bool) -> Outcome {
                     let fails = fates[key] < rates.error;
                     if !seen[key] || world.traffic == Traffic::KeysCountedSingly {
                         seen[key] = true;
-                        stage.unit(arm, fails, false, rng.chance(rates.late));
+                        stage.unit(arm, fails, false, behaviours[arm].late.next(&mut rng));
                     } else {
                         continue;
                     }
@@ -411,12 +509,22 @@ pub fn rollout(world: &World<'_>, seed: u64, ask_always: bool) -> Outcome {
                     let full = rng.chance(if arm == CANDIDATE { 0.01 } else { 0.5 });
                     let rows = if full { FULL.0 } else { 1 };
                     outcome.requests += rows;
-                    let rates = if arm == CANDIDATE { &world.candidate } else { &world.stable };
-                    let failed = rng.chance(rates.run_failed);
-                    stage.run(arm, full, failed, rng.chance(rates.slow), rng.chance(rates.dear));
-                    let by_units = failed && world.traffic == Traffic::BatchesCountedByUnits;
-                    for _ in 0..rows {
-                        stage.unit(arm, by_units || rng.chance(rates.error), rng.chance(rates.nan), rng.chance(rates.late));
+                    let does = &mut behaviours[arm];
+                    let failed = does.run_failed.next(&mut rng);
+                    stage.run(arm, full, failed, does.slow.next(&mut rng), does.dear.next(&mut rng));
+                    if failed && world.traffic == Traffic::BatchesCountedByUnits {
+                        (0..rows).for_each(|_| stage.unit(arm, true, false, false));
+                    } else {
+                        let mut left = rows;
+                        while left > 0 {
+                            let good = does.good(left);
+                            stage.good_units(arm, good);
+                            left -= good;
+                            if left > 0 {
+                                stage.unit(arm, does.error.next(&mut rng), does.nan.next(&mut rng), does.late.next(&mut rng));
+                                left -= 1;
+                            }
+                        }
                     }
                 }
             }
@@ -525,9 +633,10 @@ pub fn errors_alone(weight: f64, margin: f64, rates: (f64, f64), limits: [f64; 2
     let mut counts = [Share::default(); 2];
     let mut found = [None; 3];
     let mut bound = Bound::new(0.0, [(0.0, 0.0); 2]);
+    let mut hits = [Hits::new(rates.1, &mut rng), Hits::new(rates.0, &mut rng)];
     while counts[CANDIDATE].of < units && found.iter().any(Option::is_none) {
         let arm = usize::from(rng.chance(weight));
-        let hit = rng.chance(if arm == CANDIDATE { rates.0 } else { rates.1 });
+        let hit = hits[arm].next(&mut rng);
         counts[arm] = Share::new(counts[arm].hits + u64::from(hit), counts[arm].of + 1);
         let [stable, candidate] = counts;
         bound.see(0, arm, hit);

@@ -25,7 +25,8 @@ pub struct ArmTotals {
     /// Seconds from the routing to the answer, summed over all answered requests.
     pub seconds: f64,
     pub units: u64,
-    /// Units that were not answered; a run that failed for several of them is counted in `runs` alone.
+    /// Units that were not answered, for a reason of their own. Those of a failed run are counted in `runs` alone, also where it held
+    /// only one: else an arm whose runs are small would seem to fail more often.
     pub failed: u64,
     /// Units whose answer holds a number that is none.
     pub nan: u64,

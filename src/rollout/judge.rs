@@ -394,7 +394,7 @@ impl Look<'_> {
         }
         for report in guards {
             if self.holds_back(report) {
-                waits.push(format!("not shown yet: {}", self.fine_evidence(report)));
+                waits.push(format!("not yet shown to be as good: {}", self.fine_evidence(report)));
             }
         }
         waits
@@ -630,14 +630,18 @@ mod tests {
         let judgement = at(&plan, 1, &good, 120.0, 120.0);
         check(&judgement, Verdict::Hold, "holds at step 2 (5 %) after 5000 keys: 2 min of 10 min");
         let judgement = look(&plan, 1, &evidence(arm(400, 0), arm(95_000, 0)));
-        assert!(judgement.text.contains("after 400 keys: 400 of 500 keys of 1.1.0; not shown yet: error rate 0 %"), "{}", judgement.text);
+        assert!(
+            judgement.text.contains("after 400 keys: 400 of 500 keys of 1.1.0; not yet shown to be as good: error rate 0 %"),
+            "{}",
+            judgement.text
+        );
         // As many failures as the margin allows: neither worse nor fine.
         let judgement = look(&plan, 1, &evidence(arm(5000, 30), arm(95_000, 95)));
         assert_eq!((judgement.verdict, state(&judgement, Guard::Errors)), (Verdict::Hold, &GuardState::Open));
         let judgement = at(&plan, 1, &evidence(arm(5000, 30), arm(95_000, 95)), 700.0, 10_000.0);
         assert_eq!((judgement.verdict, judgement.guard), (Verdict::Inconclusive, None));
         assert!(
-            judgement.text.starts_with("inconclusive at step 2 (5 %) after 2.78 h: not shown yet: error rate 0.6 %"),
+            judgement.text.starts_with("inconclusive at step 2 (5 %) after 2.78 h: not yet shown to be as good: error rate 0.6 %"),
             "{}",
             judgement.text
         );
@@ -808,7 +812,11 @@ mod tests {
         };
         assert_eq!(full(599.0).verdict, Verdict::Hold);
         assert_eq!(full(600.0).verdict, Verdict::Inconclusive);
-        assert!(full(600.0).text.starts_with("inconclusive at step 2 (5 %): no room for further keys; not shown yet: error rate 0.61 %"));
+        assert!(
+            full(600.0)
+                .text
+                .starts_with("inconclusive at step 2 (5 %): no room for further keys; not yet shown to be as good: error rate 0.61 %")
+        );
     }
 
     #[test]

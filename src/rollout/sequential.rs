@@ -123,7 +123,7 @@ pub fn fine_in_all(strata: impl IntoIterator<Item = (Share, Share)>, margin: f64
 /// ln((e^a + e^b) / 2)
 pub fn half_each(a: f64, b: f64) -> f64 {
     let (high, low) = if a > b { (a, b) } else { (b, a) };
-    if high == f64::NEG_INFINITY || high == f64::INFINITY { high } else { high + ((low - high).exp().ln_1p() - std::f64::consts::LN_2) }
+    if high.is_infinite() { high } else { high + ((low - high).exp().ln_1p() - std::f64::consts::LN_2) }
 }
 
 /// The largest ln L on one side of p_candidate = p_stable + margin: of the rates seen where they lie on that side, else on the
@@ -300,9 +300,8 @@ mod tests {
             let (is_candidate, rate) = if step % 2 == 0 { (true, candidate_rate) } else { (false, stable_rate) };
             let (n, m) = (step as u64 / 2 + 1, step.div_ceil(2) as u64);
             let mut next = vec![vec![0.0; N + 1]; N + 1];
-            for k in 0..=step.div_ceil(2) {
-                for l in 0..=step / 2 {
-                    let probability = alive[k][l];
+            for (k, row) in alive.iter().enumerate() {
+                for (l, &probability) in row.iter().enumerate() {
                     for (hit, chance) in [(1, rate), (0, 1.0 - rate)] {
                         let (k, l) = if is_candidate { (k + hit, l) } else { (k, l + hit) };
                         if probability * chance > 0.0 {

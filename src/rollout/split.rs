@@ -104,20 +104,15 @@ mod tests {
     fn the_three_places_and_two_salts_are_independent() {
         let (one, two) = (hashes(b"one", 160_000), hashes(b"two", 160_000));
         let cell = |a: u64, b: u64| ((a >> 60) * 16 + (b >> 60)) as usize;
-        let pairs: [fn(&KeyHash, &KeyHash) -> (u64, u64); 4] = [
-            |a, _| (a.assign.0, a.shadow.0),
-            |a, _| (a.assign.0, u64::from(a.slot) << 49),
-            |a, _| (a.shadow.0, u64::from(a.slot) << 49),
-            |a, b| (a.assign.0, b.assign.0),
-        ];
-        for pair in pairs {
-            let mut counts = [0u64; 256];
-            for (a, b) in one.iter().zip(&two) {
-                let (a, b) = pair(a, b);
+        let mut counts = [[0u64; 256]; 4];
+        for (a, b) in one.iter().zip(&two) {
+            let slot = u64::from(a.slot) << 49;
+            let pairs = [(a.assign.0, a.shadow.0), (a.assign.0, slot), (a.shadow.0, slot), (a.assign.0, b.assign.0)];
+            for (counts, (a, b)) in counts.iter_mut().zip(pairs) {
                 counts[cell(a, b)] += 1;
             }
-            uniform(&counts);
         }
+        counts.iter().for_each(|counts| uniform(counts));
         let mut slots = vec![0u64; SLOTS];
         one.iter().for_each(|hash| slots[usize::from(hash.slot)] += 1);
         uniform(&slots);
