@@ -23,7 +23,7 @@ const LAYERS: [(&str, &[&str]); 17] = [
     ("rollout", &["id", "clock", "journal", "package"]),
     ("engine", &["metrics", "tensor", "package"]),
     ("registry", &["id", "clock", "config", "metrics", "tensor", "package", "engine", "journal", "rollout"]),
-    ("predict", &["id", "error", "metrics", "tensor", "package", "engine", "rollout", "registry"]),
+    ("predict", &["id", "error", "config", "metrics", "tensor", "package", "engine", "rollout", "registry"]),
     ("operate", &["id", "clock", "config", "metrics", "tensor", "package", "engine", "journal", "rollout", "registry"]),
     ("api", &["id", "error", "config", "metrics", "tensor", "package", "registry", "predict", "operate"]),
     ("telemetry", &["config"]),
