@@ -106,7 +106,7 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
         None => Store::memory()?,
     };
     let parts = OperatorParts { registry: registry.clone(), store, metrics: metrics.clone(), config: config.clone() };
-    let operator = Operator::new(parts);
+    let operator = Operator::new(parts)?;
     let watch = Watch::start(WatchParts {
         registry: registry.clone(),
         adopter: Arc::<Operator>::clone(&operator),

@@ -84,6 +84,8 @@ pub struct AdminConfig {
     pub listen: OptionalListen,
     /// Lines of `NAME TOKEN`; empty: none, which only loopback allows.
     pub token_file: PathBuf,
+    /// Where decisions are told, as JSON; empty: nowhere.
+    pub webhook: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -340,7 +342,8 @@ impl Default for ServerConfig {
 
 impl Default for AdminConfig {
     fn default() -> AdminConfig {
-        AdminConfig { listen: OptionalListen(Some(SocketAddr::from(([127, 0, 0, 1], 8082)))), token_file: PathBuf::new() }
+        let listen = OptionalListen(Some(SocketAddr::from(([127, 0, 0, 1], 8082))));
+        AdminConfig { listen, token_file: PathBuf::new(), webhook: String::new() }
     }
 }
 
@@ -496,6 +499,10 @@ impl Config {
         }
         if !(self.models.poll_seconds.is_finite() && (0.01..=86_400.0).contains(&self.models.poll_seconds)) {
             return Err("`models.poll_seconds` must be from 0.01 to 86400".to_owned());
+        }
+        // What follows the scheme may be a secret.
+        if !(self.admin.webhook.is_empty() || ["http://", "https://"].iter().any(|scheme| self.admin.webhook.starts_with(scheme))) {
+            return Err("`admin.webhook` must be a http:// or https:// URL".to_owned());
         }
         if !(self.models.rehearse_seconds.is_finite() && (0.1..=86_400.0).contains(&self.models.rehearse_seconds)) {
             return Err("`models.rehearse_seconds` must be from 0.1 to 86400".to_owned());

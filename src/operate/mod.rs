@@ -5,6 +5,7 @@ mod control;
 mod gate;
 mod rehearse;
 mod status;
+mod webhook;
 
 use std::{
     collections::BTreeMap,
@@ -31,7 +32,7 @@ use crate::{
         Metrics,
         runs::{Runs, RunsView},
     },
-    operate::rehearse::WayBack,
+    operate::{rehearse::WayBack, webhook::Webhook},
     registry::{
         Adopter, Commander, Registry,
         servable::Servable,
@@ -80,6 +81,7 @@ pub struct Operator {
     config: Config,
     commander: OnceLock<Commander>,
     models: Mutex<BTreeMap<ModelName, Arc<Mutex<Controlled>>>>,
+    webhook: Option<Webhook>,
     /// `REPLICA-BOOT`, under which this process keeps its part of the evidence.
     process: String,
 }
@@ -147,11 +149,14 @@ impl ArmRuns {
 
 impl Operator {
     /// Reads every journal. What was decided holds from here on.
-    pub fn new(parts: OperatorParts) -> Arc<Operator> {
+    pub fn new(parts: OperatorParts) -> std::io::Result<Arc<Operator>> {
         let OperatorParts { registry, store, metrics, config } = parts;
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let host: String = host.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).take(64).collect();
+        let url = config.admin.webhook.clone();
+        let webhook = if url.is_empty() { None } else { Some(Webhook::start(url, metrics.clone())?) };
         let operator = Operator {
+            webhook,
             registry,
             journal: Journal::new(store.clone()),
             store,
@@ -177,7 +182,7 @@ impl Operator {
             }
             Err(error) => tracing::error!(error = %error, "the journals can't be listed; nothing can be decided"),
         }
-        Arc::new(operator)
+        Ok(Arc::new(operator))
     }
 
     /// The registry's loop, which loads what decisions need.
@@ -271,6 +276,9 @@ impl Operator {
                 model.unwritten = None;
                 self.enforce(model);
                 self.tell(&entry, "decided");
+                if let Some(webhook) = &self.webhook {
+                    webhook.tell(&entry);
+                }
                 Ok(entry)
             }
             Err(JournalError::Lost) => {

@@ -104,6 +104,7 @@ pub struct Decided {
     pub at: String,
     pub actor: String,
     pub action: Action,
+    pub from: Option<VersionRef>,
     pub to: Option<VersionRef>,
     pub reason: Option<String>,
 }
@@ -200,6 +201,7 @@ impl ModelState {
             at: entry.at.clone(),
             actor: entry.actor.clone(),
             action: entry.action,
+            from: entry.from.clone(),
             to: entry.to.clone(),
             reason: entry.reason.clone(),
         });

@@ -13,6 +13,7 @@
 mod admin;
 mod commands;
 mod compat;
+mod control;
 mod decisions;
 mod dialects;
 mod drain;
