@@ -8,15 +8,20 @@ macro_rules! say {
     }};
 }
 
+mod client;
 mod compat;
 mod gate;
 mod health;
+mod history;
 mod import;
 mod init;
 mod inspect;
 mod measure;
 mod pack;
+mod paint;
 mod predict;
+mod rollback;
+mod rollout;
 mod serve;
 mod verify;
 
@@ -59,6 +64,12 @@ enum Command {
     Compat(compat::Args),
     /// Answer instances from a file or stdin, without a server
     Predict(predict::Args),
+    /// Send traffic to another version step by step, and see how that stands
+    Rollout(rollout::Args),
+    /// Put the previous stable version back, at once
+    Rollback(rollback::Args),
+    /// Who changed what, when and why; --verify: and whether that was altered
+    History(history::Args),
     /// Ask the local server whether it is ready; exit 0 or 1
     Health(health::Args),
     /// The load gate's process; started by predictd itself
@@ -95,6 +106,9 @@ pub fn run() -> ExitCode {
         Command::Inspect(args) => inspect::run(&args),
         Command::Compat(args) => compat::run(&args),
         Command::Predict(args) => predict::run(&args),
+        Command::Rollout(args) => rollout::run(&args),
+        Command::Rollback(args) => rollback::run(&args),
+        Command::History(args) => history::run(&args),
         Command::Health(args) => health::run(&args),
         Command::Gate(args) => gate::run(&args),
         Command::Measure(args) => measure::run(&args),

@@ -1,0 +1,212 @@
+//! `Client`: asks a server's admin listener. Beside `operate::webhook` the only file that names `ureq`.
+
+use std::{io, time::Duration};
+
+use serde_json::Value;
+use ureq::{Agent, Body, http::Response};
+
+use crate::id::{ModelName, Version};
+
+const DEFAULT: &str = "http://127.0.0.1:8082";
+const TOKEN: &str = "PREDICTD_TOKEN";
+
+const CONNECT: Duration = Duration::from_secs(5);
+/// Longer than a server waits for a version that an order must load first.
+const ANSWER: Duration = Duration::from_secs(150);
+/// A page of a journal, with much evidence in each entry.
+const LONGEST_ANSWER: u64 = 1 << 30;
+
+/// Which server is asked.
+#[derive(clap::Args)]
+pub struct ServerArgs {
+    /// The server's admin listener (admin.listen); where it asks for a token, that is taken from PREDICTD_TOKEN
+    #[arg(long, global = true, value_name = "URL", env = "PREDICTD_SERVER", default_value = DEFAULT, value_parser = server)]
+    server: String,
+}
+
+fn server(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Ok(DEFAULT.to_owned()); // A variable that is set to nothing.
+    }
+    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    let host = rest.map(|rest| rest.split(['/', '?', '#']).next().unwrap_or_default());
+    match host {
+        None | Some("") => Err(format!("write it as http://HOST:PORT, like {DEFAULT}")),
+        Some(host) if host.contains('@') => Err(format!("a name or password has no place in it; a token goes into {TOKEN}")),
+        Some(_) if text.contains(['?', '#']) || !text.bytes().all(|byte| byte.is_ascii_graphic()) => {
+            Err(format!("this is no address of a server; write it as http://HOST:PORT, like {DEFAULT}"))
+        }
+        Some(_) => Ok(text.trim_end_matches('/').to_owned()),
+    }
+}
+
+/// For the command line: what can't be the name of a model is wrong usage.
+pub fn model(text: &str) -> Result<ModelName, String> {
+    ModelName::parse(text).ok_or_else(|| "not the name of a model".to_owned())
+}
+
+/// Likewise of a version.
+pub fn version(text: &str) -> Result<String, String> {
+    let parsed = Version::parse(text).ok_or_else(|| "not a version (like 1.0.0, or a whole number)".to_owned())?;
+    Ok(parsed.as_str().to_owned())
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    #[error(
+        "nothing answers at {server}: {detail}\n  next: is the server running, and is this its admin.listen? --server URL or PREDICTD_SERVER sets another address"
+    )]
+    Unreachable { server: String, detail: String },
+    #[error("no answer from {server} within {} s; whether an order was carried out is not known\n  next: predictd rollout status {subject}", ANSWER.as_secs())]
+    Silent { server: String, subject: String },
+    #[error("the server refused ({status}): {}\n  next: {}", .detail.replace('\n', "\n  "), advice(*.status, .subject))]
+    Refused { status: u16, detail: String, subject: String },
+    #[error(
+        "{server} answers ({status}), but not as predictd's admin listener does\n  next: name that one, admin.listen, with --server URL or PREDICTD_SERVER"
+    )]
+    Foreign { server: String, status: u16 },
+    #[error("{TOKEN} can't be sent: a token has visible ASCII characters only")]
+    Token,
+}
+
+/// What a person does next.
+fn advice(status: u16, subject: &str) -> String {
+    match status {
+        401 => format!("set {TOKEN} to a token of the server's admin.token_file"),
+        403 => format!("look at what stands: predictd rollout status {subject}; another name orders with another {TOKEN}"),
+        404 => "predictd rollout status lists the models".to_owned(),
+        503 => format!("look at the server's log and its state.url; predictd history {subject} --verify checks the journal"),
+        500 => "look at the server's log".to_owned(),
+        _ => format!("predictd rollout status {subject}"),
+    }
+}
+
+pub struct Client {
+    agent: Agent,
+    server: String,
+    token: Option<String>,
+    /// The model that is talked about, for advice.
+    subject: String,
+}
+
+impl Client {
+    pub fn new(args: &ServerArgs, subject: Option<&ModelName>) -> Result<Client, ClientError> {
+        let token = std::env::var_os(TOKEN).filter(|token| !token.is_empty());
+        let token = token.map(|token| token.into_string().ok().filter(|token| token.bytes().all(|byte| byte.is_ascii_graphic())));
+        let mut config = Agent::config_builder()
+            .http_status_as_error(false)
+            // A token is for the server that was named, and for no other.
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            // A connection of before a restart is of no use.
+            .max_idle_connections(0)
+            .timeout_connect(Some(CONNECT))
+            .timeout_global(Some(ANSWER))
+            .user_agent(concat!("predictd/", env!("CARGO_PKG_VERSION")));
+        if is_own(&args.server) {
+            config = config.proxy(None);
+        }
+        Ok(Client {
+            agent: config.build().new_agent(),
+            server: args.server.clone(),
+            token: token.map(|token| token.ok_or(ClientError::Token)).transpose()?,
+            subject: subject.map(ToString::to_string).unwrap_or_default(),
+        })
+    }
+
+    /// Of `/admin/models`: `/churn`, `/churn/history`, or nothing for all of them.
+    pub fn get(&self, path: &str) -> Result<Value, ClientError> {
+        let request = self.agent.get(self.url(path)).header("accept", "application/json");
+        let request = match self.authorization() {
+            Some(value) => request.header("authorization", value),
+            None => request,
+        };
+        self.read(request.call())
+    }
+
+    pub fn post(&self, path: &str, body: &Value) -> Result<Value, ClientError> {
+        let request = self.agent.post(self.url(path)).header("accept", "application/json").content_type("application/json");
+        let request = match self.authorization() {
+            Some(value) => request.header("authorization", value),
+            None => request,
+        };
+        self.read(request.send(body.to_string()))
+    }
+
+    /// What answers is no admin listener.
+    pub fn foreign(&self, status: u16) -> ClientError {
+        ClientError::Foreign { server: self.server.clone(), status }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}/admin/models{path}", self.server)
+    }
+
+    fn authorization(&self) -> Option<String> {
+        self.token.as_ref().map(|token| format!("Bearer {token}"))
+    }
+
+    fn read(&self, answer: Result<Response<Body>, ureq::Error>) -> Result<Value, ClientError> {
+        let failed = |error: ureq::Error| match error {
+            ureq::Error::Timeout(ureq::Timeout::Global | ureq::Timeout::RecvResponse) => {
+                ClientError::Silent { server: self.server.clone(), subject: self.subject.clone() }
+            }
+            other => ClientError::Unreachable { server: self.server.clone(), detail: reason(&other) },
+        };
+        let mut answer = answer.map_err(failed)?;
+        let status = answer.status().as_u16();
+        let text = answer.body_mut().with_config().limit(LONGEST_ANSWER).read_to_string().map_err(failed)?;
+        let document: Value = serde_json::from_str(&text).map_err(|_| self.foreign(status))?;
+        match (status, document.get("error").and_then(Value::as_str)) {
+            (200, None) if document.is_object() => Ok(document),
+            (200, _) | (_, None) => Err(self.foreign(status)),
+            (_, Some(detail)) => Err(ClientError::Refused { status, detail: detail.to_owned(), subject: self.subject.clone() }),
+        }
+    }
+}
+
+fn reason(error: &ureq::Error) -> String {
+    match error {
+        ureq::Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
+        ureq::Error::Io(error) => error.to_string(),
+        ureq::Error::HostNotFound => "there is no such host".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// Whether the server is this machine, where no proxy leads.
+fn is_own(server: &str) -> bool {
+    let rest = server.split_once("://").map_or(server, |(_, rest)| rest);
+    let authority = rest.split('/').next().unwrap_or_default();
+    let host = match authority.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => authority.split(':').next().unwrap_or_default(),
+    };
+    host.eq_ignore_ascii_case("localhost") || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::cli::client::{DEFAULT, is_own, server};
+
+    #[test]
+    fn an_address_is_a_url() {
+        assert_eq!(server("").unwrap(), DEFAULT);
+        assert_eq!(server("http://[::1]:9/").unwrap(), "http://[::1]:9");
+        assert_eq!(server("https://ops.example/predictd/").unwrap(), "https://ops.example/predictd");
+        for wrong in ["localhost:8082", "127.0.0.1", "ftp://a", "http://", "http://ann:secret@a", "http://a/?x", "http://a b"] {
+            let error = server(wrong).unwrap_err();
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn no_proxy_leads_home() {
+        for own in ["http://127.0.0.1:8082", "http://localhost", "http://[::1]:8082", "https://LOCALHOST:1/x"] {
+            assert!(is_own(own), "{own}");
+        }
+        for other in ["http://10.0.0.1:8082", "http://localhost.example", "https://[fd00::1]:1", "http://a/127.0.0.1"] {
+            assert!(!is_own(other), "{other}");
+        }
+    }
+}

@@ -1,0 +1,446 @@
+//! `predictd history`: who changed what, when and why; and whether that was altered since.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write,
+    path::{Path, PathBuf},
+};
+
+use anyhow::bail;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{
+    cli::{
+        Outcome,
+        client::{self, Client, ClientError, ServerArgs},
+        paint::{Paint, Style, count, number, percent, short},
+        rollout::{
+            plan::Plan,
+            status::{Evidence, Guard},
+        },
+    },
+    id::ModelName,
+    journal::{
+        Journal,
+        chain::{self, Head},
+        entry::{Action, Entry},
+        store::Store,
+    },
+};
+
+#[derive(clap::Args)]
+pub struct Args {
+    #[arg(value_name = "MODEL", value_parser = client::model)]
+    model: ModelName,
+    /// Check that no entry was altered, taken away, moved or cut off; exit 0 or 1
+    #[arg(long)]
+    verify: bool,
+    /// List the last N entries only
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// Read the journal below this directory (state.url), without a server
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// For programs
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+pub fn run(args: &Args) -> anyhow::Result<Outcome> {
+    let model = &args.model;
+    let stored = match &args.state {
+        Some(directory) => read(directory, model.as_str())?,
+        None => fetch(&Client::new(&args.server, Some(model))?, model.as_str(), 1)?,
+    };
+    if args.verify {
+        return Ok(tell(model, &stored, args.json));
+    }
+    if args.json {
+        say!("{}", serde_json::to_string_pretty(&stored.document(model, args.limit))?);
+    } else {
+        let text = stored.list(args.limit, Paint::stdout());
+        say!("{}", if text.is_empty() { "nothing is decided of this model yet" } else { text.trim_end() });
+    }
+    Ok(Outcome::Done)
+}
+
+/// A journal as it is stored, sound or not. Whatever stands in one entry hides none of the others.
+pub struct Stored {
+    texts: BTreeMap<u64, Vec<u8>>,
+    /// Where the server knows the journal to end; it remembers that, whatever became of the files.
+    head: Option<Head>,
+}
+
+/// Asks for all entries from `first` on.
+pub fn fetch(client: &Client, model: &str, first: u64) -> Result<Stored, ClientError> {
+    let mut stored = Stored { texts: BTreeMap::new(), head: None };
+    let mut from = first;
+    loop {
+        let document = client.get(&format!("/{model}/history?from={from}"))?;
+        let Ok(page) = serde_json::from_value::<Page>(document) else { return Err(client.foreign(200)) };
+        let number = page.entries.len() as u64;
+        let found = page.entries.iter().any(Option::is_some);
+        let texts = (from..).zip(page.entries).filter_map(|(seq, text)| Some((seq, text?.into_bytes())));
+        stored.texts.extend(texts);
+        stored.head = Some(Head { seq: page.head.seq, sha256: page.head.sha256 });
+        from += number;
+        // Nothing for a whole page: the gap may be as long as somebody wants it to be.
+        if !page.truncated || !found {
+            return Ok(stored);
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Page {
+    entries: Vec<Option<String>>,
+    truncated: bool,
+    head: PageHead,
+}
+
+#[derive(Deserialize)]
+struct PageHead {
+    seq: u64,
+    sha256: String,
+}
+
+/// Reads the files themselves, those beyond a gap, too.
+fn read(directory: &Path, model: &str) -> anyhow::Result<Stored> {
+    let journal = Journal::new(Store::local(directory.to_path_buf())?);
+    let names = journal.beyond_gap(model, &Head::default())?;
+    let mut texts = BTreeMap::new();
+    for seq in names.iter().filter_map(|name| name.strip_suffix(".json")?.parse().ok()) {
+        if let Some(text) = journal.text(model, seq)? {
+            texts.insert(seq, text);
+        }
+    }
+    if texts.is_empty() {
+        bail!("{} holds no journal of {model}; --state takes the directory that state.url names", directory.display());
+    }
+    Ok(Stored { texts, head: None })
+}
+
+/// The first entry that is not what it should be.
+#[derive(Debug, PartialEq, Eq)]
+struct Bad {
+    seq: u64,
+    detail: String,
+}
+
+fn tell(model: &ModelName, stored: &Stored, json: bool) -> Outcome {
+    let verified = stored.verify(model.as_str());
+    let (outcome, document, text) = match &verified {
+        Ok(head) => {
+            let document = json!({"model": model.as_str(), "ok": true, "entries": head.seq, "sha256": head.sha256});
+            let last = if head.seq == 0 { String::new() } else { format!(", the last with sha256 {}", head.sha256) };
+            (Outcome::Done, document, format!("ok: {} entries{last}", head.seq))
+        }
+        Err(Bad { seq, detail }) => {
+            let bad = json!({"seq": seq, "detail": detail});
+            let document = json!({"model": model.as_str(), "ok": false, "entries": seq - 1, "bad": bad, "last": stored.last()});
+            let mut text = format!("FAILED: entry {seq} {detail}");
+            if *seq > 1 {
+                let _ = write!(text, "\n  before it: {} sound", entries(seq - 1));
+            }
+            if stored.last() > *seq {
+                let _ = write!(text, "\n  after it: {} that nothing vouches for", entries(stored.last() - seq));
+            }
+            (Outcome::Failed, document, text)
+        }
+    };
+    say!("{}", if json { document.to_string() } else { text });
+    outcome
+}
+
+fn entries(number: u64) -> String {
+    if number == 1 { "1 entry".to_owned() } else { format!("{number} entries") }
+}
+
+impl Stored {
+    fn last(&self) -> u64 {
+        let stored = self.texts.last_key_value().map_or(0, |(seq, _)| *seq);
+        stored.max(self.head.as_ref().map_or(0, |head| head.seq))
+    }
+
+    /// Those that can be read.
+    pub fn entries(&self) -> impl Iterator<Item = Entry> {
+        self.texts.values().filter_map(|text| serde_json::from_slice(text).ok())
+    }
+
+    /// Where the chain ends, if it is whole.
+    fn verify(&self, model: &str) -> Result<Head, Bad> {
+        let mut head = Head::default();
+        while head.seq < self.last() {
+            let seq = head.seq + 1;
+            let bad = |detail: &str| Bad { seq, detail: detail.to_owned() };
+            let Some(text) = self.texts.get(&seq) else {
+                let known = self.head.as_ref().is_some_and(|head| head.seq >= seq);
+                return Err(bad(if known { "is missing, and the server knows that it was there" } else { "is missing" }));
+            };
+            chain::open(text, model, &mut head).map_err(|error| bad(&error.detail))?;
+            if self.head.as_ref().is_some_and(|known| known.seq == seq && known.sha256 != head.sha256) {
+                return Err(bad("is sound in itself, but not the one that the server knows: it was replaced"));
+            }
+        }
+        Ok(head)
+    }
+
+    /// The number of the first one that is listed.
+    fn first(&self, limit: Option<usize>) -> u64 {
+        let shown = limit.and_then(|limit| self.texts.keys().rev().take(limit).last());
+        match (limit, shown) {
+            (Some(_), Some(first)) => *first,
+            (Some(_), None) => u64::MAX,
+            (None, _) => 0,
+        }
+    }
+
+    fn document(&self, model: &ModelName, limit: Option<usize>) -> Value {
+        let entries = self.texts.range(self.first(limit)..).map(|(seq, text)| match serde_json::from_slice::<Value>(text) {
+            Ok(entry) => entry,
+            Err(error) => json!({"seq": seq, "unreadable": error.to_string()}),
+        });
+        let head = self.head.as_ref().map(|head| json!({"seq": head.seq, "sha256": head.sha256}));
+        json!({"model": model.as_str(), "entries": entries.collect::<Vec<_>>(), "head": head})
+    }
+
+    fn list(&self, limit: Option<usize>, paint: Paint) -> String {
+        let mut text = String::new();
+        let first = self.first(limit);
+        let mut expected = if limit.is_some() { first } else { 1 };
+        let mut course = Course::default();
+        let bad = |line: String| paint.paint(Style::Bad, &line);
+        let missing = |from: u64, to: u64| {
+            bad(format!("{from:>6}  {} missing here", if from == to { "is".to_owned() } else { format!("to {to}: are") }))
+        };
+        // Writing to a String does not fail.
+        for (seq, stored) in &self.texts {
+            let entry = serde_json::from_slice::<Entry>(stored);
+            if let Ok(entry) = &entry {
+                course.follow(entry);
+            }
+            if *seq < first {
+                continue;
+            }
+            if *seq > expected {
+                let _ = writeln!(text, "{}", missing(expected, seq - 1));
+            }
+            expected = seq + 1;
+            match entry {
+                Ok(entry) => describe(*seq, &entry, &course, paint, &mut text),
+                Err(error) => {
+                    let _ = writeln!(text, "{}", bad(format!("{seq:>6}  can't be read: {error}")));
+                }
+            }
+        }
+        if self.last() >= expected && limit != Some(0) {
+            let _ = writeln!(text, "{}", missing(expected, self.last()));
+        }
+        text
+    }
+}
+
+/// Which step a decision is about: the entries that began rollouts and steps say it.
+#[derive(Default)]
+struct Course {
+    plan: Option<Plan>,
+    step: usize,
+}
+
+impl Course {
+    fn follow(&mut self, entry: &Entry) {
+        let detail = |key: &str| entry.details.as_ref().and_then(|details| details.get(key)).cloned();
+        match entry.action {
+            Action::Start => {
+                self.plan = detail("plan").and_then(|plan| serde_json::from_value(plan).ok());
+                self.step = 0;
+            }
+            Action::Approve | Action::Advance => {
+                let step = detail("step").and_then(|step| usize::try_from(step.as_u64()?).ok());
+                self.step = step.unwrap_or(self.step);
+            }
+            _ => {}
+        }
+    }
+
+    /// `plan medium, step 2 of 6 (canary 1 %)`
+    fn place(&self, strategy: &str) -> String {
+        let plan = self.plan.as_ref().filter(|plan| plan.name == strategy);
+        match plan.and_then(|plan| Some((plan.steps.len(), plan.steps.get(self.step)?))) {
+            Some((steps, step)) => format!("plan {strategy}, step {} of {steps} ({})", self.step + 1, step.what()),
+            None => format!("plan {strategy}"),
+        }
+    }
+}
+
+fn describe(seq: u64, entry: &Entry, course: &Course, paint: Paint, text: &mut String) {
+    let version = |named: &Option<crate::journal::entry::VersionRef>| named.as_ref().map_or("-", |named| named.version.as_str()).to_owned();
+    let style = match entry.action {
+        Action::Promote => Style::Good,
+        Action::Abort | Action::Rollback => Style::Bad,
+        Action::Pause => Style::Doubtful,
+        _ => Style::Bold,
+    };
+    let place = entry.strategy.as_ref().map(|strategy| format!("; {}", course.place(strategy))).unwrap_or_default();
+    // A file that was renamed says another number.
+    let renamed = if entry.seq == seq { String::new() } else { paint.paint(Style::Bad, &format!("  says that it is entry {}", entry.seq)) };
+    let _ = writeln!(
+        text,
+        "{seq:>6}  {}  {}  {} -> {}  by {}{place}{renamed}",
+        paint.paint(Style::Dim, &entry.at),
+        paint.paint(style, &format!("{:<8}", entry.action.name())),
+        version(&entry.from),
+        version(&entry.to),
+        entry.actor
+    );
+    for line in entry.reason.iter().flat_map(|reason| reason.lines()).chain(figures(entry).iter().map(String::as_str)) {
+        let _ = writeln!(text, "        {line}");
+    }
+}
+
+/// What the decision rested on, in a few figures.
+fn figures(entry: &Entry) -> Vec<String> {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Seen {
+        totals: Evidence,
+        guards: Vec<Guard>,
+        candidates: Vec<Compared>,
+        without_way_back: bool,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Compared {
+        version: String,
+        compatibility: Verdict,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Verdict {
+        verdict: String,
+    }
+    let seen: Seen = entry.evidence.clone().and_then(|evidence| serde_json::from_value(evidence).ok()).unwrap_or_default();
+    let arms: Vec<String> = seen
+        .totals
+        .arms
+        .iter()
+        .map(|(version, arm)| format!("{version}: {} requests, {} failed", count(arm.requests), percent(arm.error_share())))
+        .collect();
+    let mut lines = Vec::new();
+    if !arms.is_empty() {
+        lines.push(arms.join("; "));
+    }
+    for guard in seen.guards.iter().filter(|guard| guard.state == "violated") {
+        let stable = guard.stable_share.map(|share| format!(" against {}", percent(share))).unwrap_or_default();
+        let (share, e_value, limit) = (percent(guard.share), number(guard.e_value), number(guard.limit));
+        lines.push(format!("{} of {}: {share}{stable}, e-value {e_value}, limit {limit}", guard.guard, guard.candidate));
+    }
+    for compared in &seen.candidates {
+        lines.push(format!("{}: {}", compared.version, compared.compatibility.verdict));
+    }
+    if seen.without_way_back {
+        lines.push("without a way back".to_owned());
+    }
+    if matches!(entry.action, Action::Adopt | Action::Start)
+        && let Some(to) = &entry.to
+    {
+        lines.push(format!("{} is {}", to.version, short(&to.digest)));
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        cli::{
+            history::{Bad, Stored},
+            paint::Paint,
+        },
+        journal::{
+            Draft, Journal,
+            chain::Head,
+            entry::{Action, VersionRef},
+            store::Store,
+        },
+    };
+
+    /// Five decisions, as a server wrote them and remembers their end.
+    fn stored() -> Stored {
+        let journal = Journal::new(Store::memory().unwrap());
+        let mut head = Head::default();
+        let mut texts = std::collections::BTreeMap::new();
+        for action in [Action::Adopt, Action::Promote, Action::Rollback, Action::Promote, Action::Rollback] {
+            let draft = Draft {
+                action,
+                actor: "ann".to_owned(),
+                from: None,
+                to: Some(VersionRef { version: "1.0.0".to_owned(), digest: "sha256:0".to_owned() }),
+                strategy: None,
+                reason: Some("a good reason".to_owned()),
+                evidence: None,
+                details: None,
+            };
+            let entry = journal.append("churn", &mut head, draft).unwrap();
+            texts.insert(entry.seq, journal.text("churn", entry.seq).unwrap().unwrap());
+        }
+        Stored { texts, head: Some(head) }
+    }
+
+    fn bad(stored: &Stored) -> (u64, String) {
+        let Bad { seq, detail } = stored.verify("churn").unwrap_err();
+        (seq, detail)
+    }
+
+    #[test]
+    fn what_was_done_to_a_journal_is_found() {
+        let whole = stored();
+        assert_eq!(whole.verify("churn").unwrap(), whole.head.clone().unwrap());
+
+        let mut altered = stored();
+        let text = String::from_utf8(altered.texts.remove(&3).unwrap()).unwrap();
+        altered.texts.insert(3, text.replace("good", "dull").into_bytes());
+        assert_eq!(bad(&altered).0, 3);
+        assert!(bad(&altered).1.contains("was altered"), "{:?}", bad(&altered));
+
+        let mut fewer = stored();
+        fewer.texts.remove(&2);
+        assert_eq!(bad(&fewer), (2, "is missing, and the server knows that it was there".to_owned()));
+        fewer.head = None;
+        assert_eq!(bad(&fewer), (2, "is missing".to_owned()));
+
+        let mut moved = stored();
+        let (two, three) = (moved.texts[&2].clone(), moved.texts[&3].clone());
+        moved.texts.extend([(2, three), (3, two)]);
+        assert_eq!(bad(&moved).0, 2);
+        assert!(bad(&moved).1.contains("renamed"), "{:?}", bad(&moved));
+
+        let mut cut = stored();
+        cut.texts.remove(&5);
+        assert_eq!(bad(&cut).0, 5, "the server remembers its end");
+
+        let mut replaced = stored();
+        replaced.texts = stored().texts; // Sound in itself, with other ids and times.
+        assert_eq!(bad(&replaced).0, 5);
+        assert!(bad(&replaced).1.contains("replaced"), "{:?}", bad(&replaced));
+    }
+
+    #[test]
+    fn a_bad_entry_hides_no_other_from_the_list() {
+        let mut stored = stored();
+        stored.texts.remove(&2);
+        stored.texts.insert(3, b"{".to_vec());
+        stored.texts.remove(&5);
+        let list = stored.list(None, Paint::OFF);
+        let lines: Vec<&str> = list.lines().filter(|line| !line.starts_with("        ")).collect();
+        assert!(lines[0].starts_with("     1  ") && lines[0].contains("adopt"), "{list}");
+        assert_eq!(lines[1], "     2  is missing here");
+        assert!(lines[2].starts_with("     3  can't be read"), "{list}");
+        assert!(lines[3].starts_with("     4  ") && lines[3].contains("promote "), "{list}");
+        assert_eq!(lines[4], "     5  is missing here");
+        assert!(stored.list(Some(1), Paint::OFF).starts_with("     4  "));
+        assert_eq!(stored.list(Some(0), Paint::OFF), "");
+    }
+}

@@ -1,0 +1,185 @@
+//! Paint: how figures and tables look, with colour on a terminal.
+
+use std::io::IsTerminal;
+
+use crate::clock;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Style {
+    #[default]
+    Plain,
+    Bold,
+    Dim,
+    Good,
+    Doubtful,
+    Bad,
+}
+
+impl Style {
+    fn code(self) -> &'static str {
+        match self {
+            Style::Plain => "",
+            Style::Bold => "\x1b[1m",
+            Style::Dim => "\x1b[2m",
+            Style::Good => "\x1b[32m",
+            Style::Doubtful => "\x1b[33m",
+            Style::Bad => "\x1b[1;31m",
+        }
+    }
+}
+
+/// Whether colours are printed.
+#[derive(Clone, Copy, Debug)]
+pub struct Paint(bool);
+
+impl Paint {
+    pub const OFF: Paint = Paint(false);
+
+    /// On a terminal that knows colours, unless NO_COLOR is set.
+    pub fn stdout() -> Paint {
+        let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");
+        Paint(is_terminal() && !unwanted && !dumb)
+    }
+
+    pub fn paint(self, style: Style, text: &str) -> String {
+        if self.0 && style != Style::Plain && !text.is_empty() { format!("{}{text}\x1b[0m", style.code()) } else { text.to_owned() }
+    }
+}
+
+pub fn is_terminal() -> bool {
+    std::io::stdout().is_terminal()
+}
+
+#[derive(Debug)]
+pub struct Cell {
+    text: String,
+    style: Style,
+    right: bool,
+}
+
+impl Cell {
+    pub fn left(text: impl Into<String>) -> Cell {
+        Cell { text: text.into(), style: Style::Plain, right: false }
+    }
+
+    pub fn right(text: impl Into<String>) -> Cell {
+        Cell { right: true, ..Cell::left(text) }
+    }
+
+    pub fn style(self, style: Style) -> Cell {
+        Cell { style, ..self }
+    }
+}
+
+/// Lines whose cells stand below each other.
+#[derive(Debug, Default)]
+pub struct Table(Vec<Vec<Cell>>);
+
+impl Table {
+    /// With the names of its columns; the one of a figure ends where the figures end.
+    pub fn new(titles: impl IntoIterator<Item = Cell>) -> Table {
+        Table(vec![titles.into_iter().map(|cell| cell.style(Style::Dim)).collect()])
+    }
+
+    pub fn row(&mut self, cells: impl IntoIterator<Item = Cell>) {
+        self.0.push(cells.into_iter().collect());
+    }
+
+    pub fn print(&self, paint: Paint, text: &mut String) {
+        let columns = self.0.iter().map(Vec::len).max().unwrap_or_default();
+        let width = |column: usize| self.0.iter().filter_map(|row| row.get(column)).map(|cell| cell.text.chars().count()).max();
+        let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or_default()).collect();
+        for row in &self.0 {
+            let mut line = String::new();
+            let mut gap = 0;
+            for (cell, width) in row.iter().zip(&widths) {
+                let rest = width.saturating_sub(cell.text.chars().count());
+                let before = if cell.right { rest } else { 0 };
+                line.push_str(&" ".repeat(gap + before));
+                line.push_str(&paint.paint(cell.style, &cell.text));
+                // What is empty to the end of the line is not printed.
+                gap = rest - before + 2;
+            }
+            text.push_str("  ");
+            text.push_str(line.trim_end());
+            text.push('\n');
+        }
+    }
+}
+
+/// Two digits: `3.1 %`, `0.023 %`, `50 %`.
+pub fn percent(share: f64) -> String {
+    format!("{} %", digits(share * 100.0, 2))
+}
+
+/// Three digits; large ones as powers of ten.
+pub fn number(value: f64) -> String {
+    if value >= 1e6 { format!("{value:.1e}") } else { digits(value, 3) }
+}
+
+fn digits(value: f64, digits: i32) -> String {
+    if value == 0.0 || !value.is_finite() {
+        return "0".to_owned();
+    }
+    let decimals = (digits - 1 - value.abs().log10().floor() as i32).clamp(0, 9) as usize;
+    let text = format!("{value:.decimals$}");
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+}
+
+/// `90 s`, `20 min`, `5 h`, `7 d`: the largest unit of which there are two.
+pub fn duration(seconds: f64) -> String {
+    let units = [("d", 86_400.0), ("h", 3600.0), ("min", 60.0)];
+    let (unit, length) = units.into_iter().find(|(_, length)| seconds >= 2.0 * length).unwrap_or(("s", 1.0));
+    format!("{} {unit}", digits(seconds / length, 3))
+}
+
+/// `4,011`.
+pub fn count(value: u64) -> String {
+    let digits = value.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// How long a moment is past, as the journal writes moments: `3 min ago`.
+pub fn ago(at: &str) -> String {
+    match clock::ms_of_rfc3339(at) {
+        Some(ms) => format!("{} ago", duration((clock::now_ms().saturating_sub(ms) / 1000) as f64)),
+        None => at.to_owned(),
+    }
+}
+
+/// The first 12 digits of a digest: enough to tell packages apart.
+pub fn short(digest: &str) -> String {
+    digest.chars().take("sha256:".len() + 12).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::cli::paint::{Cell, Paint, Style, Table, count, duration, number, percent};
+
+    #[test]
+    fn figures() {
+        assert_eq!([percent(0.0), percent(0.031), percent(0.5), percent(0.00023)], ["0 %", "3.1 %", "50 %", "0.023 %"]);
+        assert_eq!([number(671.2), number(2.5e9), number(0.25)], ["671", "2.5e9", "0.25"]);
+        assert_eq!([duration(90.0), duration(1200.0), duration(604_800.0), duration(0.0)], ["90 s", "20 min", "7 d", "0 s"]);
+        assert_eq!([count(7), count(999), count(4011), count(1_234_567)], ["7", "999", "4,011", "1,234,567"]);
+    }
+
+    #[test]
+    fn colours_do_not_move_columns() {
+        let mut table = Table::new([Cell::left("arm"), Cell::right("errors"), Cell::left("note")]);
+        table.row([Cell::left("1.0.0"), Cell::right("3").style(Style::Bad), Cell::left("")]);
+        let (mut plain, mut painted) = (String::new(), String::new());
+        table.print(Paint(false), &mut plain);
+        table.print(Paint(true), &mut painted);
+        assert_eq!(plain, "  arm    errors  note\n  1.0.0       3\n");
+        assert_eq!(painted, "  \x1b[2marm\x1b[0m    \x1b[2merrors\x1b[0m  \x1b[2mnote\x1b[0m\n  1.0.0       \x1b[1;31m3\x1b[0m\n");
+    }
+}

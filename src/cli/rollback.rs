@@ -1,0 +1,57 @@
+//! `predictd rollback`: puts a former stable version back, at once.
+
+use std::time::Instant;
+
+use serde_json::json;
+
+use crate::{
+    cli::{
+        Outcome,
+        client::{self, Client, ServerArgs},
+        history,
+        paint::{Paint, Style},
+        rollout::status::Status,
+    },
+    id::ModelName,
+};
+
+#[derive(clap::Args)]
+pub struct Args {
+    #[arg(value_name = "MODEL", value_parser = client::model)]
+    model: ModelName,
+    /// To this version; to the stable version before this one without it
+    #[arg(long, value_name = "VERSION", value_parser = client::version)]
+    to: Option<String>,
+    /// Why; it is kept in the journal
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// For programs: the server's own document
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+pub fn run(args: &Args) -> anyhow::Result<Outcome> {
+    let name = &args.model;
+    let client = Client::new(&args.server, Some(name))?;
+    let began = Instant::now();
+    let document = client.post(&format!("/{name}/rollback"), &json!({"to": args.to, "reason": args.reason}))?;
+    let elapsed = began.elapsed();
+    if args.json {
+        say!("{}", serde_json::to_string_pretty(&document)?);
+        return Ok(Outcome::Done);
+    }
+    let status: Status = serde_json::from_value(document)?;
+    let seq = status.last.as_ref().map_or(status.seq, |last| last.seq);
+    // The answer says where it led; where it came from stands in the entry. Without that it is done all the same.
+    let entry = history::fetch(&client, name.as_str(), seq).ok().and_then(|journal| journal.entries().next());
+    let version = |named: Option<&str>| named.unwrap_or("?").to_owned();
+    let from = version(entry.as_ref().and_then(|entry| entry.from.as_ref()).map(|from| from.version.as_str()));
+    let to = version(status.stable.as_ref().map(|stable| stable.version.as_str()));
+    let paint = Paint::stdout();
+    let way = paint.paint(Style::Good, &format!("{from} -> {to}"));
+    say!("{name}: rolled back {way} in {} ms (entry {seq}); {to} answers from now on\n", elapsed.as_millis());
+    say!("{}", status.print(paint).trim_end());
+    Ok(Outcome::Done)
+}

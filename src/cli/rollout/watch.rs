@@ -1,0 +1,151 @@
+//! Watch: shows a rollout until it ends, and tells by the exit code how it ended.
+
+use std::{
+    collections::BTreeMap,
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use crate::{
+    cli::{
+        Outcome,
+        client::{Client, ClientError},
+        history,
+        paint::{Paint, is_terminal},
+        rollout::{path, status::Status, statuses, text},
+    },
+    id::ModelName,
+};
+
+const INTERVAL: Duration = Duration::from_secs(1);
+/// How long a server may be away, for a restart.
+const ABSENCE: Duration = Duration::from_secs(60);
+
+/// The rollouts that are watched: by model, the id of each and the last entry under which it ran.
+type Running = BTreeMap<String, (String, u64)>;
+
+pub fn run(client: &Client, model: Option<&ModelName>, json: bool) -> anyhow::Result<Outcome> {
+    let terminal = is_terminal() && !json;
+    let paint = Paint::stdout();
+    let mut shown = String::new();
+    let mut running: Option<Running> = None;
+    let mut outcome = Outcome::Done;
+    let mut away: Option<Instant> = None;
+    loop {
+        let document = match client.get(&path(model)) {
+            Ok(document) => document,
+            // The first question must be answered.
+            Err(error @ (ClientError::Unreachable { .. } | ClientError::Silent { .. })) if running.is_some() => {
+                if away.is_none() {
+                    eprintln!("predictd: {error}\n  it is asked again for {} s", ABSENCE.as_secs());
+                }
+                let since = *away.get_or_insert_with(Instant::now);
+                if since.elapsed() > ABSENCE {
+                    return Err(error.into());
+                }
+                thread::park_timeout(INTERVAL);
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        away = None;
+        let models = statuses(document.clone())?;
+        if terminal {
+            redraw(&text(&models, paint));
+        } else {
+            let gist: Vec<String> = models.iter().map(Status::gist).collect();
+            if gist.concat() != shown {
+                show(&document, &models, json, shown.is_empty())?;
+                shown = gist.concat();
+            }
+        }
+        let watched = match &mut running {
+            Some(watched) => watched,
+            None => {
+                let now: Running = models.iter().filter_map(of).collect();
+                // Asked too late: the last one may be what is meant.
+                if let (true, Some(model)) = (now.is_empty(), model) {
+                    return Ok(last_end(client, model, json)?);
+                }
+                running.insert(now)
+            }
+        };
+        for status in &models {
+            let Some((id, seq)) = watched.get_mut(&status.model) else { continue };
+            if status.rollout.as_ref().is_some_and(|rollout| rollout.id == *id) {
+                *seq = status.seq;
+                continue;
+            }
+            if end(client, &status.model, *seq, json)? == Outcome::Failed {
+                outcome = Outcome::Failed;
+            }
+            watched.remove(&status.model);
+        }
+        if watched.is_empty() {
+            return Ok(outcome);
+        }
+        thread::park_timeout(INTERVAL);
+    }
+}
+
+fn of(status: &Status) -> Option<(String, (String, u64))> {
+    Some((status.model.clone(), (status.rollout.as_ref()?.id.clone(), status.seq)))
+}
+
+fn show(document: &Value, models: &[Status], json: bool, first: bool) -> serde_json::Result<()> {
+    if json {
+        say!("{}", serde_json::to_string(document)?);
+    } else {
+        say!("{}{}", if first { "" } else { "\n" }, text(models, Paint::OFF));
+    }
+    Ok(())
+}
+
+/// Over what stood there before, line by line: a screen that is cleared first flickers.
+fn redraw(text: &str) {
+    let mut screen = String::from("\x1b[H");
+    for line in text.lines() {
+        screen.push_str(line);
+        screen.push_str("\x1b[K\n");
+    }
+    say!("{screen}\x1b[J");
+}
+
+/// How a rollout ended that still ran under entry `seq`: by the first decision after that which ends one.
+fn end(client: &Client, model: &str, seq: u64, json: bool) -> Result<Outcome, ClientError> {
+    let journal = history::fetch(client, model, seq + 1)?;
+    let ended = journal.entries().find(|entry| matches!(entry.action.name(), "abort" | "promote"));
+    Ok(tell(ended.as_ref(), json))
+}
+
+/// How the last rollout of a model ended, if there was one.
+fn last_end(client: &Client, model: &ModelName, json: bool) -> Result<Outcome, ClientError> {
+    let journal = history::fetch(client, model.as_str(), 1)?;
+    let mut ended = None;
+    let mut running = false;
+    for entry in journal.entries() {
+        running |= entry.action.name() == "start";
+        if running && matches!(entry.action.name(), "abort" | "promote") {
+            running = false;
+            ended = Some(entry);
+        }
+    }
+    Ok(tell(ended.as_ref(), json))
+}
+
+fn tell(ended: Option<&crate::journal::entry::Entry>, json: bool) -> Outcome {
+    let Some(entry) = ended else {
+        if !json {
+            say!("\nthere is no rollout to wait for");
+        }
+        return Outcome::Done;
+    };
+    if !json {
+        let to = entry.to.as_ref().map(|to| to.version.as_str()).unwrap_or_default();
+        let reason = entry.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+        say!("\nthe rollout of {to} ended: {} by {} (entry {}){reason}", entry.action.name(), entry.actor, entry.seq);
+    }
+    if entry.action.name() == "abort" { Outcome::Failed } else { Outcome::Done }
+}
