@@ -1,8 +1,12 @@
-//! `predictd history`: who changed what, when and why; and whether anybody altered it since.
+//! `predictd history`: who changed what, when and why; and whether that was altered since.
 
-use std::{fmt::Write, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fmt::Write,
+    path::{Path, PathBuf},
+};
 
-use anyhow::Context;
+use anyhow::bail;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -10,13 +14,17 @@ use crate::{
     cli::{
         Outcome,
         client::{self, Client, ClientError, ServerArgs},
-        paint::{Paint, Style, count, percent},
+        paint::{Paint, Style, count, number, percent, short},
+        rollout::{
+            plan::Plan,
+            status::{Evidence, Guard},
+        },
     },
     id::ModelName,
     journal::{
         Journal,
         chain::{self, Head},
-        entry::Entry,
+        entry::{Action, Entry},
         store::Store,
     },
 };
@@ -25,39 +33,67 @@ use crate::{
 pub struct Args {
     #[arg(value_name = "MODEL", value_parser = client::model)]
     model: ModelName,
-    /// Check that no entry was altered, left out or put elsewhere; exit 1 where one was
+    /// Check that no entry was altered, taken away, moved or cut off; exit 0 or 1
     #[arg(long)]
     verify: bool,
-    /// The latest entries only
-    #[arg(long, value_name = "N", default_value_t = usize::MAX, hide_default_value = true, conflicts_with = "verify")]
-    limit: usize,
-    /// Read the journal in this directory (state.url), without a server
+    /// List the last N entries only
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// Read the journal below this directory (state.url), without a server
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
-    /// For programs: the entries as they are stored
+    /// For programs
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     server: ServerArgs,
 }
 
-/// The texts of a journal as they are stored, and where it is known to end.
-pub struct Told {
-    first: u64,
-    /// `None`: there is no such entry, though later ones are.
-    texts: Vec<Option<String>>,
-    /// Where the server knows it to end; nobody knows that of a directory.
+pub fn run(args: &Args) -> anyhow::Result<Outcome> {
+    let model = &args.model;
+    let stored = match &args.state {
+        Some(directory) => read(directory, model.as_str())?,
+        None => fetch(&Client::new(&args.server, Some(model))?, model.as_str(), 1)?,
+    };
+    if args.verify {
+        return Ok(tell(model, &stored, args.json));
+    }
+    if args.json {
+        say!("{}", serde_json::to_string_pretty(&stored.document(model, args.limit))?);
+    } else {
+        let text = stored.list(args.limit, Paint::stdout());
+        say!("{}", if text.is_empty() { "nothing is decided of this model yet" } else { text.trim_end() });
+    }
+    Ok(Outcome::Done)
+}
+
+/// A journal as it is stored, sound or not. Whatever stands in one entry hides none of the others.
+pub struct Stored {
+    texts: BTreeMap<u64, Vec<u8>>,
+    /// Where the server knows the journal to end; it remembers that, whatever became of the files.
     head: Option<Head>,
 }
 
-impl Told {
-    /// Those that can be read.
-    pub fn entries(&self) -> impl Iterator<Item = Entry> {
-        self.texts.iter().flatten().filter_map(|text| serde_json::from_str(text).ok())
+/// Asks for all entries from `first` on.
+pub fn fetch(client: &Client, model: &str, first: u64) -> Result<Stored, ClientError> {
+    let mut stored = Stored { texts: BTreeMap::new(), head: None };
+    let mut from = first;
+    loop {
+        let document = client.get(&format!("/{model}/history?from={from}"))?;
+        let Ok(page) = serde_json::from_value::<Page>(document) else { return Err(client.foreign(200)) };
+        let number = page.entries.len() as u64;
+        let found = page.entries.iter().any(Option::is_some);
+        let texts = (from..).zip(page.entries).filter_map(|(seq, text)| Some((seq, text?.into_bytes())));
+        stored.texts.extend(texts);
+        stored.head = Some(Head { seq: page.head.seq, sha256: page.head.sha256 });
+        from += number;
+        // Nothing for a whole page: the gap may be as long as somebody wants it to be.
+        if !page.truncated || !found {
+            return Ok(stored);
+        }
     }
 }
 
-/// A page of the server's.
 #[derive(Deserialize)]
 struct Page {
     entries: Vec<Option<String>>,
@@ -71,132 +107,340 @@ struct PageHead {
     sha256: String,
 }
 
-/// Entries from `first` on, page by page.
-pub fn fetch(client: &Client, model: &str, first: u64) -> Result<Told, ClientError> {
-    let mut told = Told { first: first.max(1), texts: Vec::new(), head: None };
-    loop {
-        let from = told.first + told.texts.len() as u64;
-        let document = client.get(&format!("/{model}/history?from={from}"))?;
-        let page: Page = serde_json::from_value(document).map_err(|_| client.foreign(200))?;
-        let empty = page.entries.is_empty();
-        told.texts.extend(page.entries);
-        told.head = Some(Head { seq: page.head.seq, sha256: page.head.sha256 });
-        if !page.truncated || empty {
-            return Ok(told);
-        }
-    }
-}
-
-/// The same from a directory; also what lies beyond a gap.
-fn read(directory: &std::path::Path, model: &str) -> anyhow::Result<Told> {
+/// Reads the files themselves, those beyond a gap, too.
+fn read(directory: &Path, model: &str) -> anyhow::Result<Stored> {
     let journal = Journal::new(Store::local(directory.to_path_buf())?);
-    let names = journal.beyond_gap(model, &Head::default()).with_context(|| format!("reading {}", directory.display()))?;
-    let numbers = names.iter().filter_map(|name| name.strip_suffix(".json")?.parse::<u64>().ok());
-    let mut texts = Vec::new();
-    for seq in 1..=numbers.max().unwrap_or_default() {
-        texts.push(journal.text(model, seq)?.map(|text| String::from_utf8_lossy(&text).into_owned()));
-    }
-    anyhow::ensure!(!texts.is_empty(), "{} holds no journal of {model}", directory.display());
-    Ok(Told { first: 1, texts, head: None })
-}
-
-pub fn run(args: &Args) -> anyhow::Result<Outcome> {
-    let name = args.model.as_str();
-    let told = match &args.state {
-        Some(directory) => read(directory, name)?,
-        None => fetch(&Client::new(&args.server, Some(&args.model))?, name, 1)?,
-    };
-    if args.verify {
-        return Ok(verify(name, &told, args.json));
-    }
-    let skipped = told.texts.len().saturating_sub(args.limit);
-    let shown = || told.texts.iter().enumerate().skip(skipped).map(|(index, text)| (told.first + index as u64, text));
-    if args.json {
-        let entries: Vec<Value> = shown().map(|(_, text)| text.as_deref().map_or(Value::Null, as_json)).collect();
-        say!("{}", serde_json::to_string_pretty(&json!({"model": name, "entries": entries}))?);
-        return Ok(Outcome::Done);
-    }
-    let paint = Paint::stdout();
-    if skipped > 0 {
-        say!("{skipped} earlier entries are not shown");
-    }
-    for (seq, text) in shown() {
-        match text.as_deref().map(serde_json::from_str::<Entry>) {
-            Some(Ok(entry)) => say!("{}", print(&entry, paint).trim_end()),
-            Some(Err(error)) => say!("{}", paint.paint(Style::Bad, &format!("{seq:>5}  can't be read: {error}"))),
-            None => say!("{}", paint.paint(Style::Bad, &format!("{seq:>5}  is missing"))),
+    let names = journal.beyond_gap(model, &Head::default())?;
+    let mut texts = BTreeMap::new();
+    for seq in names.iter().filter_map(|name| name.strip_suffix(".json")?.parse().ok()) {
+        if let Some(text) = journal.text(model, seq)? {
+            texts.insert(seq, text);
         }
     }
-    Ok(Outcome::Done)
+    if texts.is_empty() {
+        bail!("{} holds no journal of {model}; --state takes the directory that state.url names", directory.display());
+    }
+    Ok(Stored { texts, head: None })
 }
 
-fn as_json(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()))
+/// The first entry that is not what it should be.
+#[derive(Debug, PartialEq, Eq)]
+struct Bad {
+    seq: u64,
+    detail: String,
 }
 
-fn verify(model: &str, told: &Told, json: bool) -> Outcome {
-    let outcome = check(model, told);
-    let entries = told.texts.len() as u64;
-    match &outcome {
-        Ok(head) if json => say!("{}", json!({"model": model, "ok": true, "entries": entries, "sha256": head.sha256})),
-        Err(detail) if json => say!("{}", json!({"model": model, "ok": false, "entries": entries, "detail": detail})),
+fn tell(model: &ModelName, stored: &Stored, json: bool) -> Outcome {
+    let verified = stored.verify(model.as_str());
+    let (outcome, document, text) = match &verified {
         Ok(head) => {
-            let known = if told.head.is_some() { "" } else { "; whether later ones were taken away, only a running server knows" };
-            say!("ok: {entries} entries of {model}, each follows from the one before; the last has the SHA-256 {}{known}", head.sha256);
+            let document = json!({"model": model.as_str(), "ok": true, "entries": head.seq, "sha256": head.sha256});
+            let last = if head.seq == 0 { String::new() } else { format!(", the last with sha256 {}", head.sha256) };
+            (Outcome::Done, document, format!("ok: {} entries{last}", head.seq))
         }
-        Err(detail) => say!("FAILED: {detail}"),
-    }
-    if outcome.is_ok() { Outcome::Done } else { Outcome::Failed }
+        Err(Bad { seq, detail }) => {
+            let bad = json!({"seq": seq, "detail": detail});
+            let document = json!({"model": model.as_str(), "ok": false, "entries": seq - 1, "bad": bad, "last": stored.last()});
+            let mut text = format!("FAILED: entry {seq} {detail}");
+            if *seq > 1 {
+                let _ = write!(text, "\n  before it: {} sound", entries(seq - 1));
+            }
+            if stored.last() > *seq {
+                let _ = write!(text, "\n  after it: {} that nothing vouches for", entries(stored.last() - seq));
+            }
+            (Outcome::Failed, document, text)
+        }
+    };
+    say!("{}", if json { document.to_string() } else { text });
+    outcome
 }
 
-fn check(model: &str, told: &Told) -> Result<Head, String> {
-    let mut head = Head::default();
-    for text in &told.texts {
-        let Some(text) = text else {
-            return Err(format!("journal entry {} of {model}: is missing, though later ones are there", head.seq + 1));
+fn entries(number: u64) -> String {
+    if number == 1 { "1 entry".to_owned() } else { format!("{number} entries") }
+}
+
+impl Stored {
+    fn last(&self) -> u64 {
+        let stored = self.texts.last_key_value().map_or(0, |(seq, _)| *seq);
+        stored.max(self.head.as_ref().map_or(0, |head| head.seq))
+    }
+
+    /// Those that can be read.
+    pub fn entries(&self) -> impl Iterator<Item = Entry> {
+        self.texts.values().filter_map(|text| serde_json::from_slice(text).ok())
+    }
+
+    /// Where the chain ends, if it is whole.
+    fn verify(&self, model: &str) -> Result<Head, Bad> {
+        let mut head = Head::default();
+        while head.seq < self.last() {
+            let seq = head.seq + 1;
+            let bad = |detail: &str| Bad { seq, detail: detail.to_owned() };
+            let Some(text) = self.texts.get(&seq) else {
+                let known = self.head.as_ref().is_some_and(|head| head.seq >= seq);
+                return Err(bad(if known { "is missing, and the server knows that it was there" } else { "is missing" }));
+            };
+            chain::open(text, model, &mut head).map_err(|error| bad(&error.detail))?;
+            if self.head.as_ref().is_some_and(|known| known.seq == seq && known.sha256 != head.sha256) {
+                return Err(bad("is sound in itself, but not the one that the server knows: it was replaced"));
+            }
+        }
+        Ok(head)
+    }
+
+    /// The number of the first one that is listed.
+    fn first(&self, limit: Option<usize>) -> u64 {
+        let shown = limit.and_then(|limit| self.texts.keys().rev().take(limit).last());
+        match (limit, shown) {
+            (Some(_), Some(first)) => *first,
+            (Some(_), None) => u64::MAX,
+            (None, _) => 0,
+        }
+    }
+
+    fn document(&self, model: &ModelName, limit: Option<usize>) -> Value {
+        let entries = self.texts.range(self.first(limit)..).map(|(seq, text)| match serde_json::from_slice::<Value>(text) {
+            Ok(entry) => entry,
+            Err(error) => json!({"seq": seq, "unreadable": error.to_string()}),
+        });
+        let head = self.head.as_ref().map(|head| json!({"seq": head.seq, "sha256": head.sha256}));
+        json!({"model": model.as_str(), "entries": entries.collect::<Vec<_>>(), "head": head})
+    }
+
+    fn list(&self, limit: Option<usize>, paint: Paint) -> String {
+        let mut text = String::new();
+        let first = self.first(limit);
+        let mut expected = if limit.is_some() { first } else { 1 };
+        let mut course = Course::default();
+        let bad = |line: String| paint.paint(Style::Bad, &line);
+        let missing = |from: u64, to: u64| {
+            bad(format!("{from:>6}  {} missing here", if from == to { "is".to_owned() } else { format!("to {to}: are") }))
         };
-        chain::open(text.as_bytes(), model, &mut head).map_err(|error| error.to_string())?;
-    }
-    match &told.head {
-        Some(known) if known.seq > head.seq => {
-            Err(format!("journal entry {} of {model}: is missing; the server knows of {} entries", head.seq + 1, known.seq))
+        // Writing to a String does not fail.
+        for (seq, stored) in &self.texts {
+            let entry = serde_json::from_slice::<Entry>(stored);
+            if let Ok(entry) = &entry {
+                course.follow(entry);
+            }
+            if *seq < first {
+                continue;
+            }
+            if *seq > expected {
+                let _ = writeln!(text, "{}", missing(expected, seq - 1));
+            }
+            expected = seq + 1;
+            match entry {
+                Ok(entry) => describe(*seq, &entry, &course, paint, &mut text),
+                Err(error) => {
+                    let _ = writeln!(text, "{}", bad(format!("{seq:>6}  can't be read: {error}")));
+                }
+            }
         }
-        Some(known) if known.seq == head.seq && known.sha256 != head.sha256 => {
-            Err(format!("journal entry {} of {model}: is not the one that the server knows: it was replaced", head.seq))
+        if self.last() >= expected && limit != Some(0) {
+            let _ = writeln!(text, "{}", missing(expected, self.last()));
         }
-        _ => Ok(head),
+        text
     }
 }
 
-/// `    4  2026-11-24 12:00:03  abort      1.0.0 -> 1.2.0  by judge, plan canary`, and why.
-fn print(entry: &Entry, paint: Paint) -> String {
-    let at = entry.at.get(..19).unwrap_or(&entry.at).replace('T', " ");
-    let from = entry.from.as_ref().map(|from| format!("{} -> ", from.version)).unwrap_or_default();
-    let to = entry.to.as_ref().map(|to| to.version.as_str()).unwrap_or_default();
-    let plan = entry.strategy.as_ref().map(|plan| format!(", plan {plan}")).unwrap_or_default();
-    let step = entry.details.as_ref().and_then(|details| details.get("step")?.as_u64());
-    let step = step.map(|step| format!(", step {}", step + 1)).unwrap_or_default();
-    let style = match entry.action.name() {
-        "abort" | "rollback" => Style::Bad,
-        "promote" | "adopt" => Style::Good,
+/// Which step a decision is about: the entries that began rollouts and steps say it.
+#[derive(Default)]
+struct Course {
+    plan: Option<Plan>,
+    step: usize,
+}
+
+impl Course {
+    fn follow(&mut self, entry: &Entry) {
+        let detail = |key: &str| entry.details.as_ref().and_then(|details| details.get(key)).cloned();
+        match entry.action {
+            Action::Start => {
+                self.plan = detail("plan").and_then(|plan| serde_json::from_value(plan).ok());
+                self.step = 0;
+            }
+            Action::Approve | Action::Advance => {
+                let step = detail("step").and_then(|step| usize::try_from(step.as_u64()?).ok());
+                self.step = step.unwrap_or(self.step);
+            }
+            _ => {}
+        }
+    }
+
+    /// `plan medium, step 2 of 6 (canary 1 %)`
+    fn place(&self, strategy: &str) -> String {
+        let plan = self.plan.as_ref().filter(|plan| plan.name == strategy);
+        match plan.and_then(|plan| Some((plan.steps.len(), plan.steps.get(self.step)?))) {
+            Some((steps, step)) => format!("plan {strategy}, step {} of {steps} ({})", self.step + 1, step.what()),
+            None => format!("plan {strategy}"),
+        }
+    }
+}
+
+fn describe(seq: u64, entry: &Entry, course: &Course, paint: Paint, text: &mut String) {
+    let version = |named: &Option<crate::journal::entry::VersionRef>| named.as_ref().map_or("-", |named| named.version.as_str()).to_owned();
+    let style = match entry.action {
+        Action::Promote => Style::Good,
+        Action::Abort | Action::Rollback => Style::Bad,
+        Action::Pause => Style::Doubtful,
         _ => Style::Bold,
     };
-    let action = paint.paint(style, &format!("{:<9}", entry.action.name()));
-    let mut text = format!("{:>5}  {at}  {action} {from}{to}  by {}{plan}{step}\n", entry.seq, entry.actor);
-    // Writing to a String does not fail.
-    if let Some(reason) = entry.reason.as_deref().filter(|reason| !reason.is_empty()) {
-        let _ = writeln!(text, "       {reason}");
+    let place = entry.strategy.as_ref().map(|strategy| format!("; {}", course.place(strategy))).unwrap_or_default();
+    // A file that was renamed says another number.
+    let renamed = if entry.seq == seq { String::new() } else { paint.paint(Style::Bad, &format!("  says that it is entry {}", entry.seq)) };
+    let _ = writeln!(
+        text,
+        "{seq:>6}  {}  {}  {} -> {}  by {}{place}{renamed}",
+        paint.paint(Style::Dim, &entry.at),
+        paint.paint(style, &format!("{:<8}", entry.action.name())),
+        version(&entry.from),
+        version(&entry.to),
+        entry.actor
+    );
+    for line in entry.reason.iter().flat_map(|reason| reason.lines()).chain(figures(entry).iter().map(String::as_str)) {
+        let _ = writeln!(text, "        {line}");
     }
-    if let Some(arms) = entry.evidence.as_ref().and_then(|evidence| evidence.pointer("/totals/arms")?.as_object()) {
-        let arms: Vec<String> = arms.iter().map(|(version, arm)| figures(version, arm)).collect();
-        let _ = writeln!(text, "       {}", paint.paint(Style::Dim, &arms.join("; ")));
-    }
-    text
 }
 
-fn figures(version: &str, arm: &Value) -> String {
-    let number = |name: &str| arm.get(name).and_then(Value::as_u64).unwrap_or_default();
-    let failed: u64 = arm.get("errors").and_then(Value::as_object).into_iter().flatten().filter_map(|(_, count)| count.as_u64()).sum();
-    let requests = number("requests");
-    format!("{version}: {} requests, {} failed", count(requests), percent(failed as f64 / requests.max(1) as f64))
+/// What the decision rested on, in a few figures.
+fn figures(entry: &Entry) -> Vec<String> {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Seen {
+        totals: Evidence,
+        guards: Vec<Guard>,
+        candidates: Vec<Compared>,
+        without_way_back: bool,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Compared {
+        version: String,
+        compatibility: Verdict,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Verdict {
+        verdict: String,
+    }
+    let seen: Seen = entry.evidence.clone().and_then(|evidence| serde_json::from_value(evidence).ok()).unwrap_or_default();
+    let arms: Vec<String> = seen
+        .totals
+        .arms
+        .iter()
+        .map(|(version, arm)| format!("{version}: {} requests, {} failed", count(arm.requests), percent(arm.error_share())))
+        .collect();
+    let mut lines = Vec::new();
+    if !arms.is_empty() {
+        lines.push(arms.join("; "));
+    }
+    for guard in seen.guards.iter().filter(|guard| guard.state == "violated") {
+        let stable = guard.stable_share.map(|share| format!(" against {}", percent(share))).unwrap_or_default();
+        let (share, e_value, limit) = (percent(guard.share), number(guard.e_value), number(guard.limit));
+        lines.push(format!("{} of {}: {share}{stable}, e-value {e_value}, limit {limit}", guard.guard, guard.candidate));
+    }
+    for compared in &seen.candidates {
+        lines.push(format!("{}: {}", compared.version, compared.compatibility.verdict));
+    }
+    if seen.without_way_back {
+        lines.push("without a way back".to_owned());
+    }
+    if matches!(entry.action, Action::Adopt | Action::Start)
+        && let Some(to) = &entry.to
+    {
+        lines.push(format!("{} is {}", to.version, short(&to.digest)));
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        cli::{
+            history::{Bad, Stored},
+            paint::Paint,
+        },
+        journal::{
+            Draft, Journal,
+            chain::Head,
+            entry::{Action, VersionRef},
+            store::Store,
+        },
+    };
+
+    /// Five decisions, as a server wrote them and remembers their end.
+    fn stored() -> Stored {
+        let journal = Journal::new(Store::memory().unwrap());
+        let mut head = Head::default();
+        let mut texts = std::collections::BTreeMap::new();
+        for action in [Action::Adopt, Action::Promote, Action::Rollback, Action::Promote, Action::Rollback] {
+            let draft = Draft {
+                action,
+                actor: "ann".to_owned(),
+                from: None,
+                to: Some(VersionRef { version: "1.0.0".to_owned(), digest: "sha256:0".to_owned() }),
+                strategy: None,
+                reason: Some("a good reason".to_owned()),
+                evidence: None,
+                details: None,
+            };
+            let entry = journal.append("churn", &mut head, draft).unwrap();
+            texts.insert(entry.seq, journal.text("churn", entry.seq).unwrap().unwrap());
+        }
+        Stored { texts, head: Some(head) }
+    }
+
+    fn bad(stored: &Stored) -> (u64, String) {
+        let Bad { seq, detail } = stored.verify("churn").unwrap_err();
+        (seq, detail)
+    }
+
+    #[test]
+    fn what_was_done_to_a_journal_is_found() {
+        let whole = stored();
+        assert_eq!(whole.verify("churn").unwrap(), whole.head.clone().unwrap());
+
+        let mut altered = stored();
+        let text = String::from_utf8(altered.texts.remove(&3).unwrap()).unwrap();
+        altered.texts.insert(3, text.replace("good", "dull").into_bytes());
+        assert_eq!(bad(&altered).0, 3);
+        assert!(bad(&altered).1.contains("was altered"), "{:?}", bad(&altered));
+
+        let mut fewer = stored();
+        fewer.texts.remove(&2);
+        assert_eq!(bad(&fewer), (2, "is missing, and the server knows that it was there".to_owned()));
+        fewer.head = None;
+        assert_eq!(bad(&fewer), (2, "is missing".to_owned()));
+
+        let mut moved = stored();
+        let (two, three) = (moved.texts[&2].clone(), moved.texts[&3].clone());
+        moved.texts.extend([(2, three), (3, two)]);
+        assert_eq!(bad(&moved).0, 2);
+        assert!(bad(&moved).1.contains("renamed"), "{:?}", bad(&moved));
+
+        let mut cut = stored();
+        cut.texts.remove(&5);
+        assert_eq!(bad(&cut).0, 5, "the server remembers its end");
+
+        let mut replaced = stored();
+        replaced.texts = stored().texts; // Sound in itself, with other ids and times.
+        assert_eq!(bad(&replaced).0, 5);
+        assert!(bad(&replaced).1.contains("replaced"), "{:?}", bad(&replaced));
+    }
+
+    #[test]
+    fn a_bad_entry_hides_no_other_from_the_list() {
+        let mut stored = stored();
+        stored.texts.remove(&2);
+        stored.texts.insert(3, b"{".to_vec());
+        stored.texts.remove(&5);
+        let list = stored.list(None, Paint::OFF);
+        let lines: Vec<&str> = list.lines().filter(|line| !line.starts_with("        ")).collect();
+        assert!(lines[0].starts_with("     1  ") && lines[0].contains("adopt"), "{list}");
+        assert_eq!(lines[1], "     2  is missing here");
+        assert!(lines[2].starts_with("     3  can't be read"), "{list}");
+        assert!(lines[3].starts_with("     4  ") && lines[3].contains("promote "), "{list}");
+        assert_eq!(lines[4], "     5  is missing here");
+        assert!(stored.list(Some(1), Paint::OFF).starts_with("     4  "));
+        assert_eq!(stored.list(Some(0), Paint::OFF), "");
+    }
 }

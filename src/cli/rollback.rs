@@ -1,13 +1,16 @@
-//! `predictd rollback`: the version of before answers again, with the next request.
+//! `predictd rollback`: puts a former stable version back, at once.
 
 use std::time::Instant;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
     cli::{
         Outcome,
         client::{self, Client, ServerArgs},
+        history,
+        paint::{Paint, Style},
+        rollout::status::Status,
     },
     id::ModelName,
 };
@@ -16,7 +19,7 @@ use crate::{
 pub struct Args {
     #[arg(value_name = "MODEL", value_parser = client::model)]
     model: ModelName,
-    /// The version that is to answer; without this the stable one before
+    /// To this version; to the stable version before this one without it
     #[arg(long, value_name = "VERSION", value_parser = client::version)]
     to: Option<String>,
     /// Why; it is kept in the journal
@@ -30,22 +33,25 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<Outcome> {
-    let client = Client::new(&args.server, Some(&args.model))?;
-    let start = Instant::now();
-    let document = client.post(&format!("/{}/rollback", args.model), &json!({"to": args.to, "reason": args.reason}))?;
-    let milliseconds = start.elapsed().as_secs_f64() * 1e3;
+    let name = &args.model;
+    let client = Client::new(&args.server, Some(name))?;
+    let began = Instant::now();
+    let document = client.post(&format!("/{name}/rollback"), &json!({"to": args.to, "reason": args.reason}))?;
+    let elapsed = began.elapsed();
     if args.json {
         say!("{}", serde_json::to_string_pretty(&document)?);
         return Ok(Outcome::Done);
     }
-    let text = |pointer: &str| document.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let from = text("/last/from/version");
-    let from = if from.is_empty() { String::new() } else { format!("{from} -> ") };
-    say!(
-        "{}: {from}{} answers since {milliseconds:.0} ms after the order (entry {})",
-        args.model,
-        text("/stable/version"),
-        document.get("seq").cloned().unwrap_or_default()
-    );
+    let status: Status = serde_json::from_value(document)?;
+    let seq = status.last.as_ref().map_or(status.seq, |last| last.seq);
+    // The answer says where it led; where it came from stands in the entry. Without that it is done all the same.
+    let entry = history::fetch(&client, name.as_str(), seq).ok().and_then(|journal| journal.entries().next());
+    let version = |named: Option<&str>| named.unwrap_or("?").to_owned();
+    let from = version(entry.as_ref().and_then(|entry| entry.from.as_ref()).map(|from| from.version.as_str()));
+    let to = version(status.stable.as_ref().map(|stable| stable.version.as_str()));
+    let paint = Paint::stdout();
+    let way = paint.paint(Style::Good, &format!("{from} -> {to}"));
+    say!("{name}: rolled back {way} in {} ms (entry {seq}); {to} answers from now on\n", elapsed.as_millis());
+    say!("{}", status.print(paint).trim_end());
     Ok(Outcome::Done)
 }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::{
     clock,
     id::ModelName,
+    journal::store::StoreError,
     operate::{Controlled, OperateError, Operator, lock},
     rollout::state::Phase,
 };
@@ -96,20 +97,17 @@ impl Operator {
             model.head.clone()
         };
         let first = first.max(1);
-        let mut entries = Vec::new();
-        let mut truncated = false;
+        let unreadable = |error: StoreError| OperateError::Unwritable(error.to_string());
         // Beyond a gap, too: whoever verifies must see it.
-        for seq in first.. {
-            if entries.len() as u64 >= MAX_ENTRIES {
-                truncated = true;
-                break;
-            }
-            match self.journal.text(name.as_str(), seq).map_err(|error| OperateError::Unwritable(error.to_string()))? {
-                Some(text) => entries.push(Value::String(String::from_utf8_lossy(&text).into_owned())),
-                None if seq <= head.seq => entries.push(Value::Null),
-                None => break,
-            }
+        let beyond = self.journal.beyond_gap(name.as_str(), &head).map_err(unreadable)?;
+        let last = beyond.iter().filter_map(|name| name.strip_suffix(".json")?.parse().ok()).fold(head.seq, u64::max);
+        let end = last.min(first.saturating_add(MAX_ENTRIES - 1));
+        let mut entries = Vec::new();
+        for seq in first..=end {
+            let text = self.journal.text(name.as_str(), seq).map_err(unreadable)?;
+            entries.push(text.map(|text| String::from_utf8_lossy(&text).into_owned()));
         }
+        let truncated = end < last;
         Ok(
             json!({"model": name.as_str(), "first": first, "entries": entries, "truncated": truncated, "head": {"seq": head.seq, "sha256": head.sha256}}),
         )

@@ -95,13 +95,13 @@ fn a_rollout_by_its_commands() {
     let promoted = operator.ok(&["rollout", "promote", "churn"]);
     assert!(promoted.contains("promoted: 1.1.0 is the stable version (entry 5)"), "{promoted}");
     let back = operator.ok(&["rollback", "churn", "--reason", "3 a.m."]);
-    assert!(back.contains("churn: 1.1.0 -> 1.0.0 answers since") && back.contains("(entry 6)"), "{back}");
+    assert!(back.contains("churn: rolled back 1.1.0 -> 1.0.0 in") && back.contains("(entry 6)"), "{back}");
     let history = operator.ok(&["history", "churn"]);
     for part in ["adopt", "start", "pause", "resume", "promote", "rollback", "1.1.0 -> 1.0.0", "lunch", "3 a.m.", "plan held"] {
         assert!(history.contains(part), "{part}\n{history}");
     }
     let last = operator.ok(&["history", "churn", "--limit", "1"]);
-    assert!(last.contains("rollback") && !last.contains("adopt") && last.contains("5 earlier entries"), "{last}");
+    assert!(last.contains("rollback") && !last.contains("adopt"), "{last}");
     let entries: Value = serde_json::from_str(&operator.ok(&["history", "churn", "--json"])).unwrap();
     assert_eq!(entries["entries"].as_array().unwrap().len(), 6);
 }
