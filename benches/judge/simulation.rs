@@ -399,11 +399,13 @@ impl<'a> Stage<'a> {
         *totals = RunTotals {
             runs: totals.runs + 1,
             failed: totals.failed + u64::from(failed),
-            slow: totals.slow + u64::from(slow),
-            dear: totals.dear + u64::from(dear),
+            // A run that failed has no time.
+            slow: totals.slow + u64::from(slow && !failed),
+            dear: totals.dear + u64::from(dear && !failed),
+            untimed: 0,
         };
         let first = totals.runs == 1;
-        for (index, hit) in [(2, failed), (3, slow), (4, dear)] {
+        for (index, hit) in [(2, failed), (3, slow), (4, dear)].into_iter().take(if failed { 1 } else { 3 }) {
             self.worse[index].see(usize::from(full), arm, hit);
             self.fine[index].see(usize::from(full), arm, hit);
             if first {

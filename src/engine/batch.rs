@@ -389,7 +389,7 @@ impl Worker {
     /// A run that was stopped or panicked gave nothing to any of its jobs.
     fn lose(&self, jobs: Vec<Job>, error: EngineError) {
         self.shared.metrics.runs.observe_failed(jobs.iter().map(|job| job.rows).sum());
-        let error = if jobs.len() > 1 { EngineError::Shared(Box::new(error)) } else { error };
+        let error = EngineError::Lost(Box::new(error));
         jobs.into_iter().for_each(|job| job.answer(Err(error.clone())));
     }
 
@@ -512,7 +512,8 @@ mod tests {
     fn a_panic_is_answered_and_counted_and_the_worker_comes_back() {
         let (factory, metrics) = (Arc::new(StubFactory::default()), Metrics::new(0.0).unwrap());
         let batcher = batcher(&factory, &metrics);
-        assert!(matches!(ask(&batcher, &[-1.0])[0], Err(EngineError::Broken { .. })));
+        let Err(EngineError::Lost(error)) = &ask(&batcher, &[-1.0])[0] else { panic!("it was answered") };
+        assert!(matches!(**error, EngineError::Broken { .. }));
         assert_eq!((metrics.worker_panics.get(), factory.made.load(Ordering::SeqCst)), (1, 1));
         assert_eq!(ask(&batcher, &[2.0])[0].as_ref().unwrap(), &numbers(&[2.0]));
     }

@@ -56,9 +56,9 @@ pub enum EngineError {
     /// The job's deadline passed before or during the run.
     #[error("the deadline passed")]
     DeadlineExceeded,
-    /// A run that the job shared with others gave nothing to any of them: one failure, whatever their number.
-    #[error("a shared run was lost: {0}")]
-    Shared(Box<EngineError>),
+    /// The job's run gave nothing to any of its jobs: one failure, whatever their number.
+    #[error("the run was lost: {0}")]
+    Lost(Box<EngineError>),
     #[error("the queue is full")]
     QueueFull,
     /// The version is being unloaded.

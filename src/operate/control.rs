@@ -72,6 +72,7 @@ impl Operator {
                     failed: runs.failed,
                     slow: over(thresholds.time_ns.get(bucket).copied()),
                     dear: over(core_ns),
+                    untimed: if thresholds.time_ns.contains_key(bucket) { 0 } else { runs.successes() },
                 };
                 arm.runs.insert(*bucket, totals);
                 arm.compute_seconds += runs.total_ns() / 1e9 * threads as f64;

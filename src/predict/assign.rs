@@ -78,7 +78,7 @@ pub fn note(traffic: &Traffic, arm: usize, unit: Unit, elapsed: Duration, outcom
         }
         Err(PredictError::NotFinite(_)) => tally::Outcome::NotFinite,
         Err(error) => {
-            tally::Outcome::Failed { kind: error.code().kind().unwrap_or("internal"), shared: matches!(error, PredictError::Shared(_)) }
+            tally::Outcome::Failed { kind: error.code().kind().unwrap_or("internal"), lost: matches!(error, PredictError::Lost(_)) }
         }
     };
     tally.observe(arm, unit, elapsed, &noted);

@@ -20,8 +20,8 @@ pub enum PredictError {
     DeadlineExceeded,
     /// Something of our own broke.
     Broken,
-    /// So did a run that the request shared with others: one failure, whatever their number.
-    Shared(Box<PredictError>),
+    /// The run gave nothing to any of the requests that shared it: one failure, whatever their number.
+    Lost(Box<PredictError>),
 }
 
 impl From<EngineError> for PredictError {
@@ -32,7 +32,7 @@ impl From<EngineError> for PredictError {
             EngineError::Closed => PredictError::Closed,
             EngineError::DeadlineExceeded | EngineError::Terminated => PredictError::DeadlineExceeded,
             EngineError::Broken { .. } => PredictError::Broken,
-            EngineError::Shared(error) => PredictError::Shared(Box::new(PredictError::from(*error))),
+            EngineError::Lost(error) => PredictError::Lost(Box::new(PredictError::from(*error))),
         }
     }
 }
@@ -50,7 +50,7 @@ impl PredictError {
             PredictError::Malformed(_) => ErrorCode::Malformed,
             PredictError::Invalid { .. } => ErrorCode::Invalid,
             PredictError::Inference(_) | PredictError::NotFinite(_) => ErrorCode::Inference,
-            PredictError::Shared(error) => error.code(),
+            PredictError::Lost(error) => error.code(),
             PredictError::QueueFull => ErrorCode::Overloaded,
             PredictError::DeadlineExceeded => ErrorCode::DeadlineExceeded,
             PredictError::Broken => ErrorCode::Internal,
@@ -75,7 +75,7 @@ impl PredictError {
                 (1, Some(fault)) => format!("{} {}", fault.pointer, fault.detail),
                 (count, _) => format!("{count} violations of the model's schema; see errors"),
             },
-            PredictError::Shared(error) => error.detail(),
+            PredictError::Lost(error) => error.detail(),
             PredictError::Inference(_) | PredictError::NotFinite(_) => {
                 "the model failed on this request; the server's log says why, under the request id".to_owned()
             }
@@ -98,7 +98,7 @@ impl PredictError {
     pub fn log_detail(&self) -> &str {
         match self {
             PredictError::Inference(detail) | PredictError::NotFinite(detail) => detail,
-            PredictError::Shared(error) => error.log_detail(),
+            PredictError::Lost(error) => error.log_detail(),
             PredictError::Route(RouteError::NotReady { reason }) => reason,
             _ => "",
         }

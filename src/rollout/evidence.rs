@@ -54,6 +54,8 @@ pub struct RunTotals {
     /// Runs above the threshold of time, and above that of cost, both frozen when the step began.
     pub slow: u64,
     pub dear: u64,
+    /// Runs that were compared with no threshold: stable had too few of their size before the step.
+    pub untimed: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,6 +102,7 @@ impl ArmTotals {
             mine.failed += totals.failed;
             mine.slow += totals.slow;
             mine.dear += totals.dear;
+            mine.untimed += totals.untimed;
         }
         for (what, count) in &other.predictions {
             *self.predictions.entry(what.clone()).or_default() += count;

@@ -290,6 +290,11 @@ impl Look<'_> {
             Guard::Runs | Guard::EngineTime | Guard::Cost if common(arm, stable).next().is_none() => {
                 Some("the arms have no size of run in common")
             }
+            Guard::EngineTime | Guard::Cost
+                if common(arm, stable).all(|(candidate, stable)| timed(candidate) == 0 || timed(stable) == 0) =>
+            {
+                Some("stable had too few runs before the step to tell what is slow")
+            }
             Guard::Disagreement if arm.pairs.pairs == 0 && !matches!(self.step, Step::Shadow { .. }) => Some("no pairs in this step"),
             Guard::Distribution if arm.predictions.is_empty() && stable.predictions.is_empty() => Some("no predictions to compare"),
             _ => None,
@@ -303,9 +308,9 @@ impl Look<'_> {
                 self.see_units(Share::new(arm.failed, arm.units), Share::new(stable.failed, stable.units), guards.error_margin)
             }
             Guard::Nan => self.see_units(Share::new(arm.nan, arm.units), Share::new(stable.nan, stable.units), guards.nan_margin),
-            Guard::Runs => see_runs(arm, stable, |runs| runs.failed, guards.run_margin),
-            Guard::EngineTime => see_runs(arm, stable, |runs| runs.slow, guards.engine_time_margin),
-            Guard::Cost => see_runs(arm, stable, |runs| runs.dear, guards.cost_margin),
+            Guard::Runs => see_runs(arm, stable, |runs| Share::new(runs.failed, runs.runs), guards.run_margin),
+            Guard::EngineTime => see_runs(arm, stable, |runs| Share::new(runs.slow, timed(runs)), guards.engine_time_margin),
+            Guard::Cost => see_runs(arm, stable, |runs| Share::new(runs.dear, timed(runs)), guards.cost_margin),
             Guard::Disagreement => {
                 let share = Share::new(arm.pairs.differ, arm.pairs.pairs);
                 let budget = guards.disagreement_budget.unwrap_or(1.0);
@@ -475,8 +480,7 @@ impl Look<'_> {
 
 /// The bucket of the runs is a stratum: the same number of rows takes the same time. A stratum counts from when both arms have been in
 /// it; until then nothing of it has been looked at. Stable's share is that of the candidate's mix of buckets.
-fn see_runs(arm: &ArmTotals, stable: &ArmTotals, hits: impl Fn(&RunTotals) -> u64, margin: f64) -> Seen {
-    let share = |totals: &RunTotals| Share::new(hits(totals), totals.runs);
+fn see_runs(arm: &ArmTotals, stable: &ArmTotals, share: impl Fn(&RunTotals) -> Share, margin: f64) -> Seen {
     let both: Vec<(Share, Share)> = arm
         .runs
         .iter()
@@ -491,7 +495,8 @@ fn see_runs(arm: &ArmTotals, stable: &ArmTotals, hits: impl Fn(&RunTotals) -> u6
         expected += candidate.of as f64 * stable.value();
     }
     let stable_hits = if of == 0 { 0.0 } else { expected / of as f64 * stable_of as f64 };
-    let fine = sequential::fine_in_all(common(arm, stable).map(|(candidate, stable)| (share(candidate), share(stable))), margin);
+    let shared = common(arm, stable).map(|(candidate, stable)| (share(candidate), share(stable)));
+    let fine = sequential::fine_in_all(shared.filter(|(candidate, stable)| candidate.of > 0 && stable.of > 0), margin);
     Seen {
         unit: "runs",
         share: Share::new(count, of),
@@ -510,6 +515,11 @@ fn common<'a>(arm: &'a ArmTotals, stable: &'a ArmTotals) -> impl Iterator<Item =
     let (of_arm, of_stable) = (least(arm), least(stable));
     let pairs = arm.runs.iter().filter_map(|(bucket, totals)| Some((totals, stable.runs.get(bucket)?)));
     pairs.filter(move |(candidate, stable)| candidate.runs as f64 >= of_arm && stable.runs as f64 >= of_stable)
+}
+
+/// Runs that could be slow or dear. One that failed has no time.
+fn timed(runs: &RunTotals) -> u64 {
+    runs.runs.saturating_sub(runs.untimed + runs.failed)
 }
 
 /// Of the violated guards the one that is furthest above its limit; one that aborts before one that pauses.
@@ -576,7 +586,7 @@ mod tests {
     }
 
     fn arm(units: u64, failed: u64) -> ArmTotals {
-        let runs = [(0, RunTotals { runs: units, failed: 0, slow: units / 20, dear: units / 20 })];
+        let runs = [(0, RunTotals { runs: units, slow: units / 20, dear: units / 20, ..RunTotals::default() })];
         ArmTotals { requests: units, units, failed, runs: runs.into(), ..ArmTotals::default() }
     }
 

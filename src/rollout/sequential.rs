@@ -396,11 +396,12 @@ mod tests {
             let margin = MARGINS[margin];
             let (candidate, stable) = (Share::new(k, n), Share::new(l, m));
             let (more, stable_more) = (Share::new(k + 1, n), Share::new(l + 1, m));
-            // Where the rates seen lie beyond the line; on the other side E only says how far away it is.
-            if candidate.value() > stable.value() + margin && k < n {
+            // Where there is evidence at all: below 1, E says little, and of a few units it may say less with one failure more.
+            let shown = worse(candidate, stable, margin) > 0.0;
+            if shown && k < n {
                 prop_assert!(worse(more, stable, margin) >= worse(candidate, stable, margin) - 1e-9);
             }
-            if candidate.value() > stable_more.value() + margin && l < m {
+            if shown && l < m {
                 prop_assert!(worse(candidate, stable_more, margin) <= worse(candidate, stable, margin) + 1e-9);
             }
             prop_assert!(!worse(candidate, stable, margin).is_nan() && !fine(candidate, stable, margin).is_nan());

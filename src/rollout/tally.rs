@@ -122,8 +122,8 @@ pub enum Outcome<'a> {
     Answered { prediction: Option<&'a str> },
     /// The answer holds a number that is none.
     NotFinite,
-    /// `shared`: with others, by one run that was lost.
-    Failed { kind: &'static str, shared: bool },
+    /// `lost`: by its run, which is counted among the runs, once.
+    Failed { kind: &'static str, lost: bool },
 }
 
 /// How the units of a step are counted.
@@ -197,8 +197,8 @@ impl Tally {
             Outcome::NotFinite => *totals.errors.entry("nan".to_owned()).or_default() += 1,
             Outcome::Failed { kind, .. } => *totals.errors.entry((*kind).to_owned()).or_default() += 1,
         }
-        let lost_with_others = matches!(outcome, Outcome::Failed { shared: true, .. });
-        if !unit.counts || lost_with_others {
+        let lost = matches!(outcome, Outcome::Failed { lost: true, .. });
+        if !unit.counts || lost {
             return;
         }
         let (failed, nan) = (matches!(outcome, Outcome::Failed { .. }), *outcome == Outcome::NotFinite);
@@ -311,7 +311,7 @@ mod tests {
     }
 
     const FINE: Outcome<'_> = Outcome::Answered { prediction: Some("\"stay\"") };
-    const FAILED: Outcome<'_> = Outcome::Failed { kind: "inference", shared: false };
+    const FAILED: Outcome<'_> = Outcome::Failed { kind: "inference", lost: false };
 
     #[test]
     fn of_each_key_the_first_request_counts() {
@@ -320,7 +320,7 @@ mod tests {
             request(&tally, 1, 7, 0.0, &outcome);
         }
         request(&tally, 1, 8, 0.0, &FAILED);
-        request(&tally, 1, 9, 0.0, &Outcome::Failed { kind: "timeout", shared: true });
+        request(&tally, 1, 9, 0.0, &Outcome::Failed { kind: "timeout", lost: true });
         let share = tally.share();
         let candidate = &combine([&share].into_iter()).arms["1.1.0"];
         assert_eq!((candidate.requests, candidate.units, candidate.failed), (5, 2, 1));

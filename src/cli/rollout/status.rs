@@ -404,9 +404,9 @@ mod tests {
             "4.17 min of 10 min",
             "200 of 500 (1.1.0)",
             "canary 100 %, until a person decides",
-            "1.0.0  stable        95 %     4,011     0 %       1.25 ms        3.2 s",
-            "1.1.0  candidate      5 %       200     3 %       2.58 ms       0.25 s  6 inference",
-            "errors        3 % of 200 requests     0 %  +0.5 %      671 of 2300  open: no worse is shown by 0.1 of 100",
+            "1.0.0  stable       95 %     4,011     0 %       1.25 ms        3.2 s",
+            "1.1.0  candidate     5 %       200     3 %       2.58 ms       0.25 s  6 inference",
+            "errors        3 % of 200 requests     0 %  +0.5 %       671 of 2300  open: no worse is shown by 0.1 of 100",
             "not judged: no pairs in this step",
             "verdict   holds at step 2 (5 %)",
         ] {
