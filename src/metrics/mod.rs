@@ -129,6 +129,7 @@ pub struct Metrics {
     pub wedged_workers: IntGauge,
     pub log_lines_dropped: IntCounter,
     pub source_errors: IntCounter,
+    pub webhook_failures: IntCounter,
     pub connections: IntGauge,
     dollars_per_core_second: f64,
     unrouted: Arc<VersionMetrics>,
@@ -322,6 +323,8 @@ impl Metrics {
             make.register(IntCounter::new("predictd_log_lines_dropped_total", "Log lines dropped because the writer was behind.")?)?;
         let source_errors = make
             .register(IntCounter::new("predictd_source_errors_total", "Failed looks at the models directory or the state directory.")?)?;
+        let webhook_failures =
+            make.register(IntCounter::new("predictd_webhook_failures_total", "Decisions that the webhook could not be told of.")?)?;
         let connections = make.register(IntGauge::new("predictd_open_connections", "Open client connections.")?)?;
         if cfg!(target_os = "linux") {
             registry.register(Box::new(ProcessCollector::for_self()))?;
@@ -355,6 +358,7 @@ impl Metrics {
             wedged_workers,
             log_lines_dropped,
             source_errors,
+            webhook_failures,
             connections,
             dollars_per_core_second: dollars_per_core_hour / 3600.0,
             unversioned: Arc::default(),

@@ -5,6 +5,7 @@ mod control;
 mod gate;
 mod rehearse;
 mod status;
+mod webhook;
 
 use std::{
     collections::BTreeMap,
@@ -17,6 +18,7 @@ use std::{
 };
 
 pub use command::{PlanChoice, PromoteRequest, RollbackRequest, StartRequest};
+pub use webhook::Webhook;
 
 use crate::{
     config::Config,
@@ -69,6 +71,7 @@ pub struct OperatorParts {
     pub store: Store,
     pub metrics: Metrics,
     pub config: Config,
+    pub webhook: Option<Webhook>,
 }
 
 /// Who decides: operators, the judge, the configuration; here they all come through one door.
@@ -78,6 +81,7 @@ pub struct Operator {
     store: Store,
     metrics: Metrics,
     config: Config,
+    webhook: Option<Webhook>,
     commander: OnceLock<Commander>,
     models: Mutex<BTreeMap<ModelName, Arc<Mutex<Controlled>>>>,
     /// `REPLICA-BOOT`, under which this process keeps its part of the evidence.
@@ -148,7 +152,7 @@ impl ArmRuns {
 impl Operator {
     /// Reads every journal. What was decided holds from here on.
     pub fn new(parts: OperatorParts) -> Arc<Operator> {
-        let OperatorParts { registry, store, metrics, config } = parts;
+        let OperatorParts { registry, store, metrics, config, webhook } = parts;
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let host: String = host.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).take(64).collect();
         let operator = Operator {
@@ -157,6 +161,7 @@ impl Operator {
             store,
             metrics,
             config,
+            webhook,
             commander: OnceLock::new(),
             models: Mutex::default(),
             process: format!("{host}-{}", PredictionId::new()),
@@ -264,6 +269,9 @@ impl Operator {
                 model.unwritten = None;
                 self.enforce(model);
                 self.tell(&entry, "decided");
+                if let Some(webhook) = &self.webhook {
+                    webhook.tell(&entry);
+                }
                 Ok(entry)
             }
             Err(JournalError::Lost) => {
