@@ -13,6 +13,7 @@
 mod admin;
 mod commands;
 mod compat;
+mod control;
 mod dialects;
 mod drain;
 mod engine;
