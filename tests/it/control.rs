@@ -107,7 +107,6 @@ fn a_dry_run_says_what_would_happen() {
             "is promoted by itself",
             "inconclusive after 7 d",
             "1.0.0 -> 1.1.0: compatible",
-            "  note: ",
         ],
     );
     let output = site.done(&["rollout", "start", "churn", "--to", "1.1.0", "--plan", site.plan.to_str().unwrap(), "--dry-run"]);
