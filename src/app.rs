@@ -31,7 +31,7 @@ use crate::{
     engine::{infer::Runtime, library, supervisor::Supervisor},
     journal::store::Store,
     metrics::Metrics,
-    operate::{Control, Operator, OperatorParts},
+    operate::{Control, Operator, OperatorParts, Webhook},
     predict::Predictor,
     registry::{Registry, Remembered, Watch, WatchParts, loader::Loader, not_ready, trial::Trial},
     telemetry::Telemetry,
@@ -105,8 +105,9 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
         Some(directory) => Store::local(directory)?,
         None => Store::memory()?,
     };
-    let parts = OperatorParts { registry: registry.clone(), store, metrics: metrics.clone(), config: config.clone() };
-    let operator = Operator::new(parts)?;
+    let webhook = Webhook::start(&config.admin.webhook, &metrics)?;
+    let parts = OperatorParts { registry: registry.clone(), store, metrics: metrics.clone(), config: config.clone(), webhook };
+    let operator = Operator::new(parts);
     let watch = Watch::start(WatchParts {
         registry: registry.clone(),
         adopter: Arc::<Operator>::clone(&operator),

@@ -84,8 +84,62 @@ pub struct AdminConfig {
     pub listen: OptionalListen,
     /// Lines of `NAME TOKEN`; empty: none, which only loopback allows.
     pub token_file: PathBuf,
-    /// Where decisions are told, as JSON; empty: nowhere.
-    pub webhook: String,
+    /// Is told of each decision.
+    pub webhook: WebhookUrl,
+}
+
+/// A URL, or the empty text: none. Who knows it may write where it leads, so no more than its host is ever printed.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct WebhookUrl(Option<String>);
+
+impl WebhookUrl {
+    pub fn as_str(&self) -> Option<&str> {
+        self.0.as_deref()
+    }
+
+    /// With its port.
+    pub fn host(&self) -> &str {
+        let rest = self.0.as_deref().and_then(|url| url.split_once("://")).map(|(_, rest)| rest);
+        rest.and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or_default()
+    }
+}
+
+impl std::fmt::Debug for WebhookUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("WebhookUrl").field(&self.host()).finish()
+    }
+}
+
+impl TryFrom<String> for WebhookUrl {
+    type Error = &'static str;
+
+    // No error repeats the value.
+    fn try_from(text: String) -> Result<WebhookUrl, &'static str> {
+        if text.is_empty() {
+            return Ok(WebhookUrl(None));
+        }
+        let known = text.starts_with("http://") || text.starts_with("https://");
+        let url = WebhookUrl(Some(text));
+        if !known || url.host().is_empty() || !url.0.iter().all(|text| text.bytes().all(|byte| byte.is_ascii_graphic())) {
+            return Err("must be a URL that begins with https:// or http:// (or empty: none)");
+        }
+        if url.host().contains('@') {
+            return Err("must not hold a name or a password");
+        }
+        // An IPv6 address has colons of its own, in brackets.
+        let port = url.host().rsplit(']').next().and_then(|rest| rest.split_once(':')).map(|(_, port)| port);
+        if port.is_some_and(|port| port.parse::<u16>().is_err()) {
+            return Err("must not name a port that there can't be");
+        }
+        Ok(url)
+    }
+}
+
+impl From<WebhookUrl> for String {
+    fn from(url: WebhookUrl) -> String {
+        url.0.unwrap_or_default()
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -342,8 +396,11 @@ impl Default for ServerConfig {
 
 impl Default for AdminConfig {
     fn default() -> AdminConfig {
-        let listen = OptionalListen(Some(SocketAddr::from(([127, 0, 0, 1], 8082))));
-        AdminConfig { listen, token_file: PathBuf::new(), webhook: String::new() }
+        AdminConfig {
+            listen: OptionalListen(Some(SocketAddr::from(([127, 0, 0, 1], 8082)))),
+            token_file: PathBuf::new(),
+            webhook: WebhookUrl::default(),
+        }
     }
 }
 
@@ -499,10 +556,6 @@ impl Config {
         }
         if !(self.models.poll_seconds.is_finite() && (0.01..=86_400.0).contains(&self.models.poll_seconds)) {
             return Err("`models.poll_seconds` must be from 0.01 to 86400".to_owned());
-        }
-        // What follows the scheme may be a secret.
-        if !(self.admin.webhook.is_empty() || ["http://", "https://"].iter().any(|scheme| self.admin.webhook.starts_with(scheme))) {
-            return Err("`admin.webhook` must be a http:// or https:// URL".to_owned());
         }
         if !(self.models.rehearse_seconds.is_finite() && (0.1..=86_400.0).contains(&self.models.rehearse_seconds)) {
             return Err("`models.rehearse_seconds` must be from 0.1 to 86400".to_owned());
@@ -745,6 +798,17 @@ mod tests {
         ];
         for (text, expected) in cases {
             assert_eq!(load(text, &[]).unwrap_err(), expected);
+        }
+        for webhook in [
+            "hooks.example/secret",
+            "ftp://h/secret",
+            "https://",
+            "https://ann:secret@h/",
+            "https://h/secret part",
+            "https://h:99999/secret",
+        ] {
+            let error = load(&format!("[admin]\nwebhook = \"{webhook}\""), &[]).unwrap_err();
+            assert!(error.starts_with("FILE: `admin.webhook`: must ") && !error.contains("secret"), "{error}");
         }
         for (text, key) in [
             ("[server]\nlisten = \"here\"", "`server.listen`"),

@@ -69,7 +69,7 @@
 //!
 //! One library, one door: `axum` and `hyper` only in [`api`], `tonic` and `prost` only in [`api::grpc`], `ort` only in
 //! [`engine::infer`], `prometheus` only in [`metrics`], `sha2` only in [`package::digest`], `csv` only in [`package::table`],
-//! `object_store` only in [`journal::store`], `clap` only in [`cli`], wall time only in [`clock`].
+//! `object_store` only in [`journal::store`], `clap` only in [`cli`], `ureq` only in [`cli`]'s client and [`operate`]'s webhook, wall time only in [`clock`].
 //!
 //! # Invariants
 //!

@@ -18,6 +18,7 @@ use std::{
 };
 
 pub use command::{PlanChoice, PromoteRequest, RollbackRequest, StartRequest};
+pub use webhook::Webhook;
 
 use crate::{
     config::Config,
@@ -32,7 +33,7 @@ use crate::{
         Metrics,
         runs::{Runs, RunsView},
     },
-    operate::{rehearse::WayBack, webhook::Webhook},
+    operate::rehearse::WayBack,
     registry::{
         Adopter, Commander, Registry,
         servable::Servable,
@@ -70,6 +71,7 @@ pub struct OperatorParts {
     pub store: Store,
     pub metrics: Metrics,
     pub config: Config,
+    pub webhook: Option<Webhook>,
 }
 
 /// Who decides: operators, the judge, the configuration; here they all come through one door.
@@ -79,9 +81,9 @@ pub struct Operator {
     store: Store,
     metrics: Metrics,
     config: Config,
+    webhook: Option<Webhook>,
     commander: OnceLock<Commander>,
     models: Mutex<BTreeMap<ModelName, Arc<Mutex<Controlled>>>>,
-    webhook: Option<Webhook>,
     /// `REPLICA-BOOT`, under which this process keeps its part of the evidence.
     process: String,
 }
@@ -149,19 +151,17 @@ impl ArmRuns {
 
 impl Operator {
     /// Reads every journal. What was decided holds from here on.
-    pub fn new(parts: OperatorParts) -> std::io::Result<Arc<Operator>> {
-        let OperatorParts { registry, store, metrics, config } = parts;
+    pub fn new(parts: OperatorParts) -> Arc<Operator> {
+        let OperatorParts { registry, store, metrics, config, webhook } = parts;
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let host: String = host.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).take(64).collect();
-        let url = config.admin.webhook.clone();
-        let webhook = if url.is_empty() { None } else { Some(Webhook::start(url, metrics.clone())?) };
         let operator = Operator {
-            webhook,
             registry,
             journal: Journal::new(store.clone()),
             store,
             metrics,
             config,
+            webhook,
             commander: OnceLock::new(),
             models: Mutex::default(),
             process: format!("{host}-{}", PredictionId::new()),
@@ -182,7 +182,7 @@ impl Operator {
             }
             Err(error) => tracing::error!(error = %error, "the journals can't be listed; nothing can be decided"),
         }
-        Ok(Arc::new(operator))
+        Arc::new(operator)
     }
 
     /// The registry's loop, which loads what decisions need.

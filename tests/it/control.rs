@@ -1,265 +1,496 @@
-//! The commands of operators, over the real server: what they print, how they end, and what they find out of a journal.
+//! The commands that operate a server, as a person types them: `rollout`, `rollback`, `history`; and the webhook.
 
 use std::{
-    io::{Read, Write},
+    io::{BufRead, BufReader, Read, Write},
     net::TcpListener,
-    path::Path,
-    process::{Command, Output},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
     thread,
 };
 
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
-use crate::harness::{PREDICTD, Server, install, instance, models, root, until};
+use crate::harness::{PREDICTD, Server, install, instance, models, predictd, root, until};
 
-const HELD: &str = "name = \"held\"\n[[steps]]\nkind = \"canary\"\nweight = 0.5\nhold = true\n";
+const HELD: &str = "name = \"held\"\n[[steps]]\nkind = \"canary\"\nweight = 0.5\nmin_seconds = 60\nmin_requests = 500\nhold = true\n";
 
-struct Operator<'a> {
-    server: &'a Server,
-    token: &'a str,
+/// A server where churn 1.0.0 is stable and 1.1.0 lies beside it; a plan that waits for a person; and the commands' environment.
+struct Site {
+    server: Server,
+    url: String,
+    state: TempDir,
+    models: TempDir,
+    plan: PathBuf,
+    token: Option<&'static str>,
 }
 
-impl Operator<'_> {
-    fn command(&self, arguments: &[&str]) -> Command {
-        let admin = self.server.logged("listening")[0]["admin"].as_str().unwrap().to_owned();
-        let mut command = Command::new(PREDICTD);
-        command.args(arguments).env("PREDICTD_SERVER", format!("http://{admin}")).env("PREDICTD_TOKEN", self.token).current_dir(root());
-        command
-    }
-
-    /// Exit code, standard output, standard error.
-    fn run(&self, arguments: &[&str]) -> (i32, String, String) {
-        told(&self.command(arguments).output().unwrap())
-    }
-
-    fn ok(&self, arguments: &[&str]) -> String {
-        let (code, out, err) = self.run(arguments);
-        assert_eq!(code, 0, "{arguments:?}: {out}{err}");
-        out
-    }
-}
-
-fn told(output: &Output) -> (i32, String, String) {
-    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-    (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
-}
-
-fn start(settings: &[(&str, &str)]) -> (tempfile::TempDir, tempfile::TempDir, Server) {
+fn site(settings: &[(&str, &str)]) -> Site {
     let (models, state) = (models(&[("churn", "1.0.0")]), tempfile::tempdir().unwrap());
-    let url = state.path().to_str().unwrap().to_owned();
-    let server = Server::start(models.path(), &[&[("state.url", url.as_str())], settings].concat());
+    let plan = state.path().join("held.toml");
+    fs_err::write(&plan, HELD).unwrap();
+    let server = serve(models.path(), state.path(), settings);
     install(models.path(), "churn", "1.1.0");
-    (models, state, server)
+    let url = admin(&server);
+    Site { server, url, state, models, plan, token: None }
 }
 
-fn plan(directory: &Path) -> String {
-    let path = directory.join("held.toml");
-    fs_err::write(&path, HELD).unwrap();
-    path.to_str().unwrap().to_owned()
+fn serve(models: &Path, state: &Path, settings: &[(&str, &str)]) -> Server {
+    let settings: Vec<(&str, &str)> = settings.iter().copied().chain([("state.url", state.to_str().unwrap())]).collect();
+    Server::start(models, &settings)
+}
+
+fn admin(server: &Server) -> String {
+    format!("http://{}", server.logged("listening")[0]["admin"].as_str().unwrap())
+}
+
+impl Site {
+    /// (exit code, stdout, stderr)
+    fn run(&self, arguments: &[&str]) -> (i32, String, String) {
+        let mut environment = vec![("PREDICTD_SERVER", self.url.as_str())];
+        environment.extend(self.token.map(|token| ("PREDICTD_TOKEN", token)));
+        predictd(arguments, "", &environment)
+    }
+
+    /// What a command prints that does what it should.
+    fn done(&self, arguments: &[&str]) -> String {
+        let (code, output, error) = self.run(arguments);
+        assert_eq!((code, error.as_str()), (0, ""), "{arguments:?}: {output}{error}");
+        output
+    }
+
+    fn document(&self, arguments: &[&str]) -> Value {
+        let output = self.done(arguments);
+        serde_json::from_str(&output).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {output}"))
+    }
+
+    /// Why the server refused.
+    fn refused(&self, arguments: &[&str]) -> String {
+        let (code, output, error) = self.run(arguments);
+        assert_eq!((code, output.as_str()), (1, ""), "{arguments:?}: {error}");
+        error
+    }
+
+    fn start(&self) {
+        self.done(&["rollout", "start", "churn", "--to", "1.1.0", "--plan", self.plan.to_str().unwrap(), "--reason", "better"]);
+    }
+
+    fn answered(&self) -> String {
+        let response = self.server.predict("/models/churn/predict", &instance("churn", "1.0.0"));
+        response.headers()["x-model-version"].to_str().unwrap().to_owned()
+    }
+
+    fn entry(&self, seq: u64) -> PathBuf {
+        self.state.path().join(format!("journal/churn/{seq:08}.json"))
+    }
+}
+
+fn contains(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "{part:?} is not in:\n{text}");
+    }
 }
 
 #[test]
-fn a_rollout_by_its_commands() {
-    let (_models, state, server) = start(&[]);
-    let operator = Operator { server: &server, token: "" };
-    let plan = plan(state.path());
-    let dry = operator.ok(&["rollout", "start", "churn", "--to", "1.1.0", "--dry-run"]);
-    for part in ["nothing was started", "shadow 10 %", "canary 5 %", "1.0.0 -> 1.1.0: compatible"] {
-        assert!(dry.contains(part), "{part}\n{dry}");
+fn a_dry_run_says_what_would_happen() {
+    let site = site(&[]);
+    let output = site.done(&["rollout", "start", "churn", "--to", "1.1.0", "--dry-run"]);
+    contains(
+        &output,
+        &[
+            "churn: 1.1.0 would be rolled out beside 1.0.0, by plan medium; nothing was started",
+            "1  shadow 10 %",
+            "10 min",
+            "1,000 requests of each arm",
+            "6  canary 100 %",
+            "is promoted by itself",
+            "inconclusive after 7 d",
+            "1.0.0 -> 1.1.0: compatible",
+        ],
+    );
+    let output = site.done(&["rollout", "start", "churn", "--to", "1.1.0", "--plan", site.plan.to_str().unwrap(), "--dry-run"]);
+    contains(&output, &["by plan held", "1  canary 50 %", "a person decides"]);
+    let document = site.document(&["rollout", "start", "churn", "--to", "1.1.0", "--plan", "low", "--dry-run", "--json"]);
+    assert_eq!(document["would_start"]["plan"]["name"], "low");
+    assert!(!site.entry(2).exists(), "nothing was written");
+}
+
+#[test]
+fn a_rollout_from_start_to_rollback() {
+    let site = site(&[]);
+    contains(&site.done(&["rollout", "status"]), &["churn\n", "stable    1.0.0  sha256:", "previous  none", "rollout   none"]);
+    let plan = site.plan.to_str().unwrap();
+    let output = site.done(&["rollout", "start", "churn", "--to", "1.1.0", "--plan", plan, "--reason", "better"]);
+    contains(&output, &["1.1.0 begins step 1 of 1 (entry 2)", "plan held, started by unverified:", "; running"]);
+    for _ in 0..100 {
+        site.answered();
     }
-    let started = operator.ok(&["rollout", "start", "churn", "--to", "1.1.0", "--plan", &plan, "--reason", "better"]);
-    assert!(started.contains("1.1.0 begins step 1 of 1 (entry 2)"), "{started}");
-    for _ in 0..50 {
-        server.predict("/models/churn/predict", &instance("churn", "1.0.0"));
-    }
-    let status = until("the judge has looked", || {
-        let status = operator.ok(&["rollout", "status", "churn"]);
-        (status.contains("verdict") && !status.contains("no data yet")).then_some(status)
+    let output = until("the requests are counted", || {
+        let document = site.document(&["rollout", "status", "churn", "--json"]);
+        let arms = document["rollout"]["evidence"]["arms"].as_object()?;
+        (arms.values().map(|arm| arm["units"].as_u64().unwrap()).sum::<u64>() == 100).then(|| site.done(&["rollout", "status", "churn"]))
     });
-    for part in [
-        "stable    1.0.0",
-        "plan held",
-        "canary 50 %, until a person decides",
-        "candidate",
-        "errors",
-        "next      predictd rollout promote churn",
-    ] {
-        assert!(status.contains(part), "{part}\n{status}");
+    contains(
+        &output,
+        &[
+            ">  1  canary 50 %, until a person decides",
+            "of 60 s",
+            "of 500 (1.",
+            "1.0.0  stable       50 %",
+            "1.1.0  candidate    50 %",
+            "errors",
+            "open: no worse is shown by",
+            "verdict   holds at step 1 (50 %)",
+            "next      predictd rollout promote churn   or: abort churn --reason TEXT",
+        ],
+    );
+    assert!(!output.contains('\x1b'), "no colours but on a terminal: {output}");
+    contains(
+        &site.done(&["rollout", "pause", "churn", "--reason", "lunch"]),
+        &["paused: 1.1.0 stays at step 1 of 1", "PAUSED by unverified:"],
+    );
+    let error = site.refused(&["rollout", "pause", "churn"]);
+    assert_eq!(error, "predictd: the server refused (422): the rollout is paused already\n  next: predictd rollout status churn\n");
+    contains(&site.done(&["rollout", "resume", "churn"]), &["resumed: 1.1.0 goes on at step 1 of 1"]);
+    contains(
+        &site.done(&["rollout", "promote", "churn"]),
+        &["promoted: 1.1.0 is the stable version", "stable    1.1.0", "previous  1.0.0"],
+    );
+    assert_eq!(site.answered(), "1.1.0");
+    until("the way back was tried", || site.done(&["rollout", "status", "churn"]).contains("1.0.0  a rollback would work").then_some(()));
+    let output = site.done(&["rollback", "churn", "--reason", "3 a.m."]);
+    contains(&output, &["churn: rolled back 1.1.0 -> 1.0.0 in ", " ms (entry 6)", "stable    1.0.0"]);
+    assert_eq!(site.answered(), "1.0.0");
+    contains(&site.refused(&["rollback", "churn"]), &["name a version with --to", "next: predictd rollout status churn"]);
+    let document = site.document(&["rollback", "churn", "--to", "1.1.0", "--json"]);
+    assert_eq!(document["stable"]["version"], "1.1.0");
+
+    let output = site.done(&["history", "churn"]);
+    let heads: Vec<&str> = output.lines().filter(|line| !line.starts_with("        ")).collect();
+    let expected = [
+        ("adopt", "- -> 1.0.0  by configuration"),
+        ("start", "1.0.0 -> 1.1.0  by unverified:"),
+        ("pause", "; plan held, step 1 of 1 (canary 50 %)"),
+        ("resume", "; plan held"),
+        ("promote", "1.0.0 -> 1.1.0"),
+        ("rollback", "1.1.0 -> 1.0.0"),
+        ("rollback", "1.0.0 -> 1.1.0"),
+    ];
+    assert_eq!(heads.len(), expected.len(), "{output}");
+    for ((seq, line), (action, rest)) in (1..).zip(heads).zip(expected) {
+        assert!(line.starts_with(&format!("{seq:>6}  20")) && line.contains(&format!("Z  {action} ")) && line.contains(rest), "{line}");
     }
-    let document: Value = serde_json::from_str(&operator.ok(&["rollout", "status", "churn", "--json"])).unwrap();
-    assert_eq!(document["rollout"]["plan"]["name"], "held");
-    assert!(operator.ok(&["rollout", "status"]).contains("plan held"));
-    assert!(operator.ok(&["rollout", "pause", "churn", "--reason", "lunch"]).contains("PAUSED by"));
-    operator.ok(&["rollout", "resume", "churn"]);
-    let promoted = operator.ok(&["rollout", "promote", "churn"]);
-    assert!(promoted.contains("promoted: 1.1.0 is the stable version (entry 5)"), "{promoted}");
-    let back = operator.ok(&["rollback", "churn", "--reason", "3 a.m."]);
-    assert!(back.contains("churn: rolled back 1.1.0 -> 1.0.0 in") && back.contains("(entry 6)"), "{back}");
-    let history = operator.ok(&["history", "churn"]);
-    for part in ["adopt", "start", "pause", "resume", "promote", "rollback", "1.1.0 -> 1.0.0", "lunch", "3 a.m.", "plan held"] {
-        assert!(history.contains(part), "{part}\n{history}");
-    }
-    let last = operator.ok(&["history", "churn", "--limit", "1"]);
-    assert!(last.contains("rollback") && !last.contains("adopt"), "{last}");
-    let entries: Value = serde_json::from_str(&operator.ok(&["history", "churn", "--json"])).unwrap();
-    assert_eq!(entries["entries"].as_array().unwrap().len(), 6);
+    contains(&output, &["        lunch\n", "        3 a.m.\n", "1.0.0: ", " requests, 0 % failed; 1.1.0: ", "1.1.0: compatible"]);
+    let last = site.done(&["history", "churn", "--limit", "1"]);
+    assert!(last.starts_with("     7  ") && last.lines().count() == 1, "{last}");
+    let document = site.document(&["history", "churn", "--json"]);
+    assert_eq!(document["entries"].as_array().unwrap().len(), 7);
+    assert_eq!(document["entries"][2]["reason"], "lunch");
+    let all = site.document(&["rollout", "status", "--json"]);
+    assert_eq!(all["models"][0]["model"], "churn");
 }
 
 #[test]
-fn what_is_refused_and_what_is_wrong_usage() {
-    let (models, _state, server) = start(&[]);
-    install(models.path(), "churn", "2.0.0");
-    let operator = Operator { server: &server, token: "" };
-    for (arguments, code, part) in [
-        (&["rollout", "start", "churn", "--to", "2.0.0"] as &[&str], 1, "breaking: input /autopay"),
-        (&["rollout", "start", "nowhere", "--to", "1.0.0"], 1, "there is no model"),
-        (&["rollout", "start", "churn", "--to", "1.1.0", "--plan", "no-such.toml"], 1, "no-such.toml"),
-        (&["rollout", "start", "churn", "--to", "1.1.0", "--plan", "bold"], 1, "there is no plan \"bold\""),
-        (&["rollout", "promote", "churn"], 1, "no rollout"),
-        (&["rollback", "churn"], 1, "no stable version before"),
-        (&["history", "nowhere"], 1, "there is no model"),
-        (&["rollout", "start", "churn"], 2, "--to"),
-        (&["rollout", "abort", "churn"], 2, "--reason"),
-        (&["rollout", "start", "churn", "--to", "one"], 2, "not a version"),
-        (&["rollback", "../churn"], 2, "not the name of a model"),
-        (&["history", "churn", "--server", "localhost:1"], 2, "http://HOST:PORT"),
-        (&["history", "churn", "--server", "http://127.0.0.1:1"], 1, "nothing answers at http://127.0.0.1:1"),
-    ] {
-        let (exit, out, err) = operator.run(arguments);
-        assert!(exit == code && err.contains(part) && out.is_empty(), "{arguments:?}: {exit}\n{out}\n{err}");
-    }
-    // The data plane's address is a mistake that is easily made.
-    let (code, _, err) = operator.run(&["rollout", "status", "--server", &server.url("")]);
-    assert!(code == 1 && err.contains("not as predictd's admin listener"), "{err}");
+fn an_abort_leaves_everybody_to_stable() {
+    let site = site(&[]);
+    site.start();
+    let output = site.done(&["rollout", "abort", "churn", "--reason", "enough"]);
+    contains(&output, &["aborted: 1.0.0 answers everybody (entry 3)", "last      abort 1.1.0 by unverified:", "enough", "rollout   none"]);
+    let document = site.document(&["history", "churn", "--json", "--limit", "1"]);
+    assert_eq!((&document["entries"][0]["action"], &document["entries"][0]["reason"]), (&json!("abort"), &json!("enough")));
 }
 
 #[test]
-fn a_high_risk_needs_two_names() {
+fn wrong_usage_is_told_before_a_server_is_asked() {
+    let cases: &[(&[&str], &str)] = &[
+        (&["rollout", "abort", "churn"], "--reason"),
+        (&["rollout", "start", "churn"], "--to"),
+        (&["rollout", "start", "churn", "--to", "new"], "not a version"),
+        (&["rollout", "start", "../churn", "--to", "1.1.0"], "not the name of a model"),
+        (&["rollout", "start", "churn", "--to", "1.1.0", "--allow-forward-only"], "--reason"),
+        (&["rollout", "start", "churn", "--to", "1.1.0", "--accept-unproved", "/age"], "--reason"),
+        (&["rollout", "promote", "churn", "--without-way-back"], "--reason"),
+        (&["rollout", "dance", "churn"], "dance"),
+        (&["rollback"], "MODEL"),
+        (&["history", "churn", "--limit", "few"], "few"),
+        (&["rollout", "status", "--server", "localhost:8082"], "http://HOST:PORT"),
+        (&["rollout", "status", "--server", "http://ann:secret@localhost"], "PREDICTD_TOKEN"),
+    ];
+    for (arguments, part) in cases {
+        let (code, output, error) = predictd(arguments, "", &[]);
+        assert!(code == 2 && output.is_empty() && error.contains(part), "{arguments:?}: {code} {output}{error}");
+    }
+    assert_eq!(predictd(&["rollout", "status"], "", &[("PREDICTD_SERVER", "nowhere")]).0, 2);
+}
+
+#[test]
+fn who_does_not_answer_is_named() {
+    let site = site(&[]);
+    // A port that was free a moment ago.
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for arguments in [&["rollout", "status"][..], &["rollback", "churn"], &["history", "churn"], &["rollout", "status", "--watch"]] {
+        let (code, output, error) = predictd(arguments, "", &[("PREDICTD_SERVER", &format!("http://{free}"))]);
+        assert!(code == 1 && output.is_empty(), "{output}{error}");
+        contains(
+            &error,
+            &[&format!("nothing answers at http://{free}: connection refused"), "admin.listen", "--server URL or PREDICTD_SERVER"],
+        );
+    }
+    // A proxy has no part in what stays on this machine.
+    let environment =
+        [("PREDICTD_SERVER", site.url.as_str()), ("http_proxy", &format!("http://{free}")), ("ALL_PROXY", "http://127.0.0.1:9")];
+    assert_eq!(predictd(&["rollout", "status"], "", &environment).0, 0);
+    let data = format!("http://{}", site.server.address);
+    let (code, _, error) = predictd(&["rollout", "status", "--server", &data], "", &[]);
+    assert!(code == 1 && error.contains(&format!("{data} answers (404), but not as predictd's admin listener does")), "{error}");
+    let cases: &[(&[&str], &[&str])] = &[
+        (&["rollout", "status", "nobody"], &["(404)", "no model \"nobody\"", "predictd rollout status lists the models"]),
+        (&["rollout", "start", "churn", "--to", "7.0.0"], &["(422)", "no version 7.0.0"]),
+        (&["rollout", "start", "churn", "--to", "1.1.0", "--plan", "bold"], &["(400)", "no plan \"bold\""]),
+        (&["rollout", "start", "churn", "--to", "1.1.0", "--plan", "missing.toml"], &["missing.toml"]),
+        (&["rollout", "start", "churn", "--to", "1.1.0", "--plan", "high"], &["(403)", "two verified names"]),
+        (&["rollout", "promote", "churn"], &["(422)", "no rollout of churn"]),
+        (&["rollout", "abort", "churn", "--reason", "x"], &["(422)", "no rollout of churn"]),
+        (&["rollback", "churn"], &["(422)", "no stable version before"]),
+    ];
+    for (arguments, parts) in cases {
+        let error = site.refused(arguments);
+        assert!(error.starts_with("predictd: "), "{error}");
+        contains(&error, parts);
+    }
+    site.start();
+    contains(
+        &site.refused(&["rollout", "start", "churn", "--to", "1.1.0"]),
+        &["(409)", "is under way", "next: predictd rollout status churn"],
+    );
+}
+
+#[test]
+fn a_plan_for_two_names_needs_two_tokens() {
+    const ANN: &str = "ann-0123456789abcdef";
+    const BOB: &str = "bob-0123456789abcdef";
     let directory = tempfile::tempdir().unwrap();
     let tokens = directory.path().join("tokens");
-    fs_err::write(&tokens, "ann aaaaaaaaaaaaaaaaaaaa\nbob bbbbbbbbbbbbbbbbbbbb\n").unwrap();
-    let (_models, _state, server) = start(&[("admin.token_file", tokens.to_str().unwrap())]);
-    let as_who = |token| Operator { server: &server, token };
-    let (ann, bob) = (as_who("aaaaaaaaaaaaaaaaaaaa"), as_who("bbbbbbbbbbbbbbbbbbbb"));
-    let (code, _, err) = as_who("").run(&["rollout", "status"]);
-    assert!(code == 1 && err.contains("PREDICTD_TOKEN"), "{err}");
-    let started = ann.ok(&["rollout", "start", "churn", "--to", "1.1.0", "--plan", "high"]);
-    assert!(started.contains("waits for the approval of a second name"), "{started}");
-    for _ in 0..50 {
-        assert_eq!(server.predict("/models/churn/predict", &instance("churn", "1.0.0")).headers()["x-model-version"], "1.0.0");
-    }
-    let (code, _, err) = ann.run(&["rollout", "approve", "churn"]);
-    assert!(code == 1 && err.contains("a second verified name"), "{err}");
-    assert!(ann.run(&["rollout", "promote", "churn"]).2.contains("waits for an approval"));
-    let approved = bob.ok(&["rollout", "approve", "churn", "--reason", "looked at it"]);
-    assert!(approved.contains("approved: 1.1.0 begins step 1"), "{approved}");
-    let history = bob.ok(&["history", "churn"]);
-    assert!(history.contains("by ann") && history.contains("by bob"), "{history}");
+    fs_err::write(&tokens, format!("ann {ANN}\nbob {BOB}\n")).unwrap();
+    let site = site(&[("admin.token_file", tokens.to_str().unwrap())]);
+    let error = site.refused(&["rollout", "status"]);
+    contains(&error, &["(401)", "next: set PREDICTD_TOKEN to a token of the server's admin.token_file"]);
+    let site = Site { token: Some("not a token"), ..site };
+    contains(&site.refused(&["rollout", "status"]), &["visible ASCII"]);
+    let ann = Site { token: Some(ANN), ..site };
+    let output = ann.done(&["rollout", "start", "churn", "--to", "1.1.0", "--plan", "high"]);
+    contains(&output, &["1.1.0 waits for the approval of a second name", "predictd rollout approve churn   (by another name than ann)"]);
+    contains(&ann.refused(&["rollout", "approve", "churn"]), &["(403)", "a second verified name must approve what ann started"]);
+    let bob = Site { token: Some(BOB), ..ann };
+    contains(&bob.done(&["rollout", "approve", "churn"]), &["approved: 1.1.0 begins step 1 of 6"]);
+    contains(&bob.done(&["history", "churn"]), &["by ann; plan high", "by bob; plan high, step 1 of 6 (shadow 50 %)"]);
 }
 
+/// Alters the files below a running server, asks with and without it, and puts the files back.
 #[test]
-fn watching_ends_with_the_rollout() {
-    let (_models, state, server) = start(&[]);
-    let operator = Operator { server: &server, token: "" };
-    operator.ok(&["rollout", "start", "churn", "--to", "1.1.0", "--plan", &plan(state.path())]);
-    let mut watch = operator.command(&["rollout", "status", "churn", "--watch"]);
-    let watch = thread::spawn(move || watch.output().unwrap());
-    let asked = || server.log().len();
-    let before = asked();
-    operator.ok(&["rollout", "abort", "churn", "--reason", "seen enough"]);
-    let (code, out, _) = told(&watch.join().unwrap());
-    assert!(code == 1 && out.contains("the rollout of 1.1.0 ended: abort by") && out.contains("seen enough"), "{code} {out} {before}");
-}
-
-#[test]
-fn a_journal_that_was_tampered_with_is_found_out() {
-    let (_models, state, server) = start(&[]);
-    let operator = Operator { server: &server, token: "" };
-    for version in ["1.1.0", "1.0.0", "1.1.0"] {
-        operator.ok(&["rollback", "churn", "--to", version]);
+fn a_journal_that_was_altered_is_found() {
+    let site = site(&[]);
+    site.start();
+    site.done(&["rollout", "pause", "churn"]);
+    site.done(&["rollout", "abort", "churn", "--reason", "enough"]);
+    let state = site.state.path().to_str().unwrap().to_owned();
+    let online = || site.run(&["history", "churn", "--verify"]);
+    let offline = || predictd(&["history", "churn", "--verify", "--state", &state], "", &[]);
+    for (code, output, error) in [online(), offline()] {
+        assert!(code == 0 && output.starts_with("ok: 4 entries, the last with sha256 ") && error.is_empty(), "{output}{error}");
     }
-    let directory = state.path().join("journal/churn");
-    let offline = |arguments: &[&str]| {
-        let state = state.path().to_str().unwrap();
-        told(&Command::new(PREDICTD).args([arguments, &["--state", state]].concat()).output().unwrap())
+    assert_eq!(online().1, offline().1, "the same chain");
+    assert_eq!(site.document(&["history", "churn", "--verify", "--json"])["entries"], 4);
+
+    let text = |seq: u64| fs_err::read_to_string(site.entry(seq)).unwrap();
+    let texts: Vec<String> = (1..=4).map(text).collect();
+    let restore = || (1..).zip(&texts).for_each(|(seq, text)| fs_err::write(site.entry(seq), text).unwrap());
+    let swap = || {
+        fs_err::write(site.entry(2), &texts[2]).unwrap();
+        fs_err::write(site.entry(3), &texts[1]).unwrap();
     };
-    let verify = ["history", "churn", "--verify"];
-    assert!(operator.ok(&verify).contains("ok: 4 entries"));
-    let (code, out, _) = offline(&verify);
-    assert!(code == 0 && out.contains("ok: 4 entries"), "{out}");
-    assert!(offline(&["history", "churn"]).1.contains("rollback"));
-
-    let file = |seq: u64| directory.join(format!("{seq:08}.json"));
-    let texts: Vec<String> = (1..=4).map(|seq| fs_err::read_to_string(file(seq)).unwrap()).collect();
-    let restore = || (1..=4).for_each(|seq| fs_err::write(file(seq), &texts[seq as usize - 1]).unwrap());
-    type Tamper<'a> = Box<dyn Fn() + 'a>;
-    let cases: Vec<(&str, Tamper<'_>, &str, bool)> = vec![
-        ("altered", Box::new(|| fs_err::write(file(2), texts[1].replace("unverified", "somebody")).unwrap()), "entry 2", true),
-        ("the last altered", Box::new(|| fs_err::write(file(4), texts[3].replace("unverified", "somebody")).unwrap()), "entry 4", true),
-        ("missing", Box::new(|| fs_err::remove_file(file(2)).unwrap()), "entry 2", true),
-        (
-            "reordered",
-            Box::new(|| {
-                fs_err::write(file(2), &texts[2]).unwrap();
-                fs_err::write(file(3), &texts[1]).unwrap();
-            }),
-            "entry 2",
-            true,
-        ),
-        ("truncated", Box::new(|| fs_err::remove_file(file(4)).unwrap()), "entry 4", false),
+    let remove = |seq: u64| fs_err::remove_file(site.entry(seq)).unwrap();
+    let alter = || fs_err::write(site.entry(2), texts[1].replace("better", "bitter")).unwrap();
+    let garble = || fs_err::write(site.entry(1), b"\xff{").unwrap();
+    let cases: &[(&dyn Fn(), u64, &str)] = &[
+        (&alter, 2, "was altered"),
+        (&garble, 1, "can't be read"),
+        (&swap, 2, "says that it is entry 3: entries were renamed"),
+        (&|| remove(3), 3, "is missing"),
+        (&|| remove(1), 1, "is missing"),
     ];
-    for (what, tamper, part, seen_offline) in cases {
+    for (tamper, seq, part) in cases {
         tamper();
-        let (code, out, _) = operator.run(&verify);
-        assert!(code == 1 && out.contains(part), "{what}: {code} {out}");
-        let (code, out, _) = offline(&verify);
-        assert_eq!(code, i32::from(seen_offline), "{what}: {out}");
+        for (code, output, error) in [online(), offline()] {
+            assert_eq!(code, 1, "{part}: {output}{error}");
+            contains(&output, &[&format!("FAILED: entry {seq} "), part]);
+        }
+        let (code, output, _) = site.run(&["history", "churn", "--verify", "--json"]);
+        let document: Value = serde_json::from_str(&output).unwrap();
+        assert_eq!((code, &document["ok"], &document["bad"]["seq"]), (1, &json!(false), &json!(seq)));
+        // What is wrong with one entry hides none of those behind it.
+        contains(&site.done(&["history", "churn"]), &["     4  ", "enough"]);
+        contains(&predictd(&["history", "churn", "--state", &state], "", &[]).1, &["     4  ", "enough"]);
         restore();
-        assert!(operator.ok(&verify).contains("ok: 4 entries"), "{what}");
     }
-    // A server that runs is not led astray: what it decided holds.
-    assert_eq!(server.predict("/models/churn/predict", &instance("churn", "1.0.0")).headers()["x-model-version"], "1.1.0");
+
+    // Cut off at its end: the chain is whole, but the server remembers.
+    remove(4);
+    let (code, output, _) = online();
+    assert!(code == 1 && output.contains("FAILED: entry 4 is missing, and the server knows that it was there"), "{output}");
+    assert!(offline().1.starts_with("ok: 3 entries"), "nobody else can know");
+    contains(&site.done(&["history", "churn"]), &["     4  is missing here"]);
+    restore();
+    assert_eq!(online().0, 0);
+
+    // A server that starts with a gap knows nothing of what lies beyond; who asks it sees that all the same.
+    remove(3);
+    let Site { server, models, state: directory, .. } = site;
+    drop(server);
+    let server = serve(models.path(), directory.path(), &[]);
+    let (code, output, _) = predictd(&["history", "churn", "--verify", "--server", &admin(&server)], "", &[]);
+    assert!(code == 1 && output.contains("FAILED: entry 3 is missing"), "{output}");
+
+    let (code, _, error) = predictd(&["history", "nobody", "--state", &state], "", &[]);
+    assert!(code == 1 && error.contains("holds no journal of nobody"), "{error}");
+    let (code, _, error) = predictd(&["history", "churn", "--state", "/nowhere"], "", &[]);
+    assert!(code == 1 && error.contains("/nowhere holds no journal of churn"), "{error}");
+}
+
+fn watch(site: &Site, arguments: &[&str]) -> (Child, BufReader<impl Read>) {
+    let mut command = Command::new(PREDICTD);
+    command.args(["rollout", "status", "--watch"]).args(arguments).env("PREDICTD_SERVER", &site.url).current_dir(root());
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let output = BufReader::new(child.stdout.take().unwrap());
+    (child, output)
 }
 
 #[test]
-fn decisions_are_told_to_the_webhook() {
+fn a_watch_ends_with_the_rollout() {
+    let site = site(&[]);
+    let (code, output, _) = site.run(&["rollout", "status", "churn", "--watch"]);
+    assert!(code == 0 && output.contains("there is no rollout to wait for"), "{output}");
+    let end = |mut child: Child, mut output: BufReader<_>| {
+        let status = until("the watch ends", || child.try_wait().unwrap());
+        let mut rest = String::new();
+        Read::read_to_string(&mut output, &mut rest).unwrap();
+        (status.code(), rest)
+    };
+    site.start();
+    let (child, mut output) = watch(&site, &["churn"]);
+    let (programs, mut lines) = watch(&site, &["--json"]);
+    let mut first = String::new();
+    output.read_line(&mut first).unwrap();
+    assert_eq!(first, "churn\n");
+    first.clear();
+    lines.read_line(&mut first).unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&first).unwrap()["models"][0]["rollout"]["phase"], "running");
+    site.done(&["rollout", "abort", "churn", "--reason", "enough"]);
+    let (code, rest) = end(child, output);
+    assert_eq!(code, Some(1));
+    contains(&rest, &["the rollout of 1.1.0 ended: abort by unverified:", "(entry 3): enough"]);
+    let (code, rest) = end(programs, lines);
+    assert_eq!(code, Some(1));
+    let last: Value = serde_json::from_str(rest.lines().last().unwrap()).unwrap();
+    assert_eq!(last["models"][0]["rollout"], Value::Null);
+    // Who asks too late is told how the last one ended.
+    assert_eq!(site.run(&["rollout", "status", "churn", "--watch"]).0, 1);
+
+    site.start();
+    let (child, mut output) = watch(&site, &["churn"]);
+    output.read_line(&mut String::new()).unwrap();
+    site.done(&["rollout", "promote", "churn"]);
+    let (code, rest) = end(child, output);
+    assert!(code == Some(0) && rest.contains("the rollout of 1.1.0 ended: promote"), "{rest}");
+    assert_eq!(site.run(&["rollout", "status", "churn", "--watch"]).0, 0);
+}
+
+/// A place that is told of decisions: keeps what it gets, and answers each request with the status that `answer` gives its number.
+fn hook(answer: fn(usize) -> u16) -> (String, Arc<Mutex<Vec<Value>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/hook?secret=s3cret", listener.local_addr().unwrap());
-    let heard: Arc<Mutex<Vec<Value>>> = Arc::default();
-    let hears = Arc::clone(&heard);
+    let url = format!("http://{}/services/SECRET?key=SECRET", listener.local_addr().unwrap());
+    let received: Arc<Mutex<Vec<Value>>> = Arc::default();
+    let kept = Arc::clone(&received);
     thread::spawn(move || {
-        for (turn, stream) in listener.incoming().enumerate() {
-            let mut stream = stream.unwrap();
-            let (mut request, mut chunk) = (Vec::new(), [0; 4096]);
-            let body = loop {
-                let count = stream.read(&mut chunk).unwrap();
-                request.extend_from_slice(&chunk[..count]);
-                let text = String::from_utf8_lossy(&request).into_owned();
-                if let Some((head, body)) = text.split_once("\r\n\r\n") {
-                    let length: usize =
-                        head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok()).unwrap();
-                    if body.len() >= length {
-                        break body.to_owned();
-                    }
+        for (number, stream) in listener.incoming().enumerate() {
+            let mut stream = BufReader::new(stream.unwrap());
+            let (mut length, mut line) = (0, String::new());
+            loop {
+                line.clear();
+                stream.read_line(&mut line).unwrap();
+                let (name, value) = line.trim().split_once(':').unwrap_or((line.trim(), ""));
+                match name {
+                    "" => break,
+                    name if name.eq_ignore_ascii_case("content-length") => length = value.trim().parse().unwrap(),
+                    _ => {}
                 }
-            };
-            // The first one fails, and is sent again.
-            let status = if turn == 0 { "500 Oops" } else { "200 OK" };
-            write!(stream, "HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").unwrap();
-            if turn > 0 {
-                hears.lock().unwrap().push(serde_json::from_str(&body).unwrap());
             }
+            let mut body = vec![0; length];
+            stream.read_exact(&mut body).unwrap();
+            let status = answer(number);
+            if status == 200 {
+                kept.lock().unwrap().push(serde_json::from_slice(&body).unwrap());
+            }
+            write!(stream.get_mut(), "HTTP/1.1 {status} X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").unwrap();
         }
     });
-    let (_models, _state, server) = start(&[("admin.webhook", &url)]);
-    let operator = Operator { server: &server, token: "" };
-    operator.ok(&["rollback", "churn", "--to", "1.1.0", "--reason", "a test"]);
-    until("both decisions are told", || (heard.lock().unwrap().len() == 2).then_some(()));
-    let told = heard.lock().unwrap().clone();
-    assert_eq!((&told[0]["action"], &told[1]["action"]), (&json!("adopt"), &json!("rollback")));
-    let text = told[1]["text"].as_str().unwrap();
-    assert!(text.starts_with("churn: rollback 1.0.0 -> 1.1.0 by unverified:") && text.ends_with(": a test"), "{text}");
-    assert!(!server.log().iter().any(|line| line.to_string().contains("s3cret")), "a webhook's URL is a secret");
-    assert_eq!(server.metric("predictd_webhook_failures_total"), 0.0);
+    (url, received)
+}
+
+#[test]
+fn the_webhook_is_told_of_each_decision() {
+    // The first request fails: what it told comes again.
+    let (url, received) = hook(|number| if number == 0 { 500 } else { 200 });
+    let site = site(&[("admin.webhook", &url)]);
+    site.start();
+    site.done(&["rollout", "pause", "churn"]);
+    site.done(&["rollout", "abort", "churn", "--reason", "enough"]);
+    site.done(&["rollback", "churn", "--to", "1.1.0"]);
+    let told = until("all is told", || Some(received.lock().unwrap().clone()).filter(|told| told.len() == 5));
+    let actions: Vec<&str> = told.iter().map(|message| message["action"].as_str().unwrap()).collect();
+    assert_eq!(actions, ["adopt", "start", "pause", "abort", "rollback"]);
+    let abort = &told[3];
+    assert_eq!((&abort["model"], &abort["seq"], &abort["reason"]), (&json!("churn"), &json!(4), &json!("enough")));
+    assert_eq!(
+        (&abort["from"]["version"], &abort["to"]["version"], &abort["strategy"]),
+        (&json!("1.0.0"), &json!("1.1.0"), &json!("held"))
+    );
+    contains(
+        abort["text"].as_str().unwrap(),
+        &["churn: the rollout of 1.1.0 is aborted; 1.0.0 answers everybody, by unverified:", ": enough (entry 4)"],
+    );
+    assert_eq!(site.server.metric("predictd_webhook_failures_total"), 0.0);
+    assert!(!site.server.logged("the webhook is tried again").is_empty());
+    for line in site.server.log() {
+        assert!(!line.to_string().contains("SECRET"), "{line}");
+    }
+}
+
+#[test]
+fn a_webhook_that_fails_is_counted_and_its_url_is_not_told() {
+    let (url, received) = hook(|_| 503);
+    let site = site(&[("admin.webhook", &url)]);
+    until("the failure is counted", || (site.server.metric("predictd_webhook_failures_total") == 1.0).then_some(()));
+    let lines = site.server.logged("the webhook was not told of a decision");
+    assert_eq!((&lines[0]["model"], &lines[0]["seq"], &lines[0]["reason"]), (&json!("churn"), &json!(1), &json!("it answers 503")));
+    assert!(lines[0]["host"].as_str().is_some_and(|host| host.starts_with("127.0.0.1:")), "{}", lines[0]);
+    assert!(received.lock().unwrap().is_empty());
+    for line in site.server.log() {
+        assert!(!line.to_string().contains("SECRET"), "{line}");
+    }
+}
+
+#[test]
+fn a_webhook_that_hangs_delays_no_decision() {
+    // Connections are taken by the system; nobody ever answers.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let site = site(&[("admin.webhook", &format!("http://{}/", silent.local_addr().unwrap()))]);
+    site.start();
+    site.done(&["rollout", "pause", "churn"]);
+    site.done(&["rollout", "resume", "churn"]);
+    site.done(&["rollout", "abort", "churn", "--reason", "enough"]);
+    assert!(site.done(&["history", "churn", "--verify"]).starts_with("ok: 5 entries"));
+    // Had each waited for its own answer, each would have been counted by now.
+    assert!(site.server.metric("predictd_webhook_failures_total") < 5.0);
 }

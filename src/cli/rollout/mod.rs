@@ -291,3 +291,41 @@ impl WouldStart {
         text
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::cli::{paint::Paint, rollout::DryRun};
+
+    #[test]
+    fn a_dry_run_lists_what_differs() {
+        let document = json!({"dry_run": true, "would_start": {
+            "model": "churn", "from": {"version": "1.0.0", "digest": "sha256:0"}, "to": [],
+            "plan": {"name": "mine", "key": "header:x-user", "approve": true, "alpha": 0.01, "max_seconds": 604_800,
+                     "steps": [{"kind": "ab", "weights": [0.5, 0.3], "min_seconds": 7200, "min_requests": 1000}]},
+            "candidates": [{"version": "1.1.0", "compatibility": {"verdict": "forward-only", "differences": [
+                {"severity": "forward-only", "side": "input", "pointer": "/age", "detail": "is new"},
+                {"severity": "unproved", "side": "output", "pointer": "", "detail": "may differ", "overridden": true}]}}],
+        }});
+        let text = serde_json::from_value::<DryRun>(document).unwrap().would_start.print(Paint::OFF);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(
+            lines,
+            [
+                "churn: 1.1.0 would be rolled out beside 1.0.0, by plan mine; nothing was started",
+                "",
+                "  step                least time  least                   then",
+                "     1  ab 50 % 30 %  2 h         1,000 keys of each arm  a person decides",
+                "  2 h at the least; inconclusive after 7 d",
+                "  a candidate that is no worse is aborted with a probability of at most 1 %",
+                "  assigned by header:x-user: who has the same value stays with the same version",
+                "  a second verified name must approve before it begins",
+                "",
+                "  1.0.0 -> 1.1.0: forward-only",
+                "    forward-only: input /age is new",
+                "    unproved (accepted): output as a whole may differ",
+            ]
+        );
+    }
+}
