@@ -33,10 +33,15 @@ class Load:
         connection = http.client.HTTPConnection(*self.address)
         while not self.stop:
             index = (index + CALLERS) % len(CUSTOMERS)
-            connection.request("POST", "/models/churn/predict", CUSTOMERS[index], {"content-type": "application/json"})
-            answer = connection.getresponse()
-            answer.read()
-            key = (answer.getheader("x-model-version"), answer.status)
+            try:
+                connection.request("POST", "/models/churn/predict", CUSTOMERS[index], {"content-type": "application/json"})
+                answer = connection.getresponse()
+                answer.read()
+                key = (answer.getheader("x-model-version"), answer.status)
+            except OSError as error:
+                if self.stop:
+                    return
+                key = (None, str(error))
             with self.lock:
                 self.counts[key] = self.counts.get(key, 0) + 1
 
@@ -90,23 +95,26 @@ def say(text):
 def main():
     with tempfile.TemporaryDirectory() as directory:
         server = Server(pathlib.Path(directory))
+        load = Load(server.address())
         try:
-            play(server)
+            play(server, load)
         finally:
+            load.stop = True
             server.process.terminate()
             server.process.wait()
 
 
-def play(server):
-    def run(*arguments, expect=0):
-        """One command of predictd, shown and run."""
+def play(server, load):
+    def run(*arguments, expect=0, lines=None):
+        """One command of predictd, shown and run; of a long answer the first lines."""
         shown = [str(argument).replace(str(ROOT) + "/", "") for argument in arguments]
         print("$ predictd " + " ".join(f'"{argument}"' if " " in argument else argument for argument in shown), flush=True)
         environment = {**os.environ, "PREDICTD_SERVER": server.admin}
         start = time.monotonic()
         done = subprocess.run([PREDICTD, *arguments], env=environment, text=True, capture_output=True, cwd=ROOT)
         took = time.monotonic() - start
-        print(done.stdout + done.stderr, end="", flush=True)
+        told = (done.stdout + done.stderr).splitlines()
+        print("\n".join(told[:lines] + ["..."] if lines and len(told) > lines else told), flush=True)
         if done.returncode != expect:
             sys.exit(f"exit {done.returncode}, expected {expect}")
         return done.stdout, took
@@ -125,13 +133,12 @@ def play(server):
             time.sleep(0.1)
         sys.exit(f"waited in vain: {what}\n{json.dumps(status(), indent=1)}")
 
-    load = Load(server.address())
     say("churn 1.0.0 answers. Version 1.1.0 arrives; may it answer today's callers?")
     server.install(ROOT / "models/churn/1.1.0")
-    run("compat", ROOT / "models/churn/1.0.0", ROOT / "models/churn/1.1.0")
+    run("compat", ROOT / "models/churn/1.0.0", ROOT / "models/churn/1.1.0", lines=6)
     say("It may. A shadow first, then 5 %, 50 %, all: the judge takes it from step to step.")
     run("rollout", "start", "churn", "--to", "1.1.0", "--plan", ROOT / "demo/plans/quick.toml", "--reason", "0.011 less log loss")
-    wait("the canary of 5 %", lambda now: now["rollout"] and now["rollout"]["step"] == 1)
+    wait("the canary of 5 %", lambda now: now["rollout"] and now["rollout"]["step"] == 1 and now["rollout"]["step_seconds"] > 2)
     run("rollout", "status", "churn")
     _, took = wait("1.1.0 is stable", lambda now: now["stable"]["version"] == "1.1.0" and not now["rollout"])
     run("rollout", "status", "churn")

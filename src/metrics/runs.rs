@@ -110,6 +110,11 @@ impl RunsView {
         view
     }
 
+    /// Runs of all sizes, failed ones included.
+    pub fn total(&self) -> u64 {
+        self.0.values().map(|runs| runs.successes() + runs.failed).sum()
+    }
+
     pub fn add(&mut self, other: &RunsView) {
         for (bucket, runs) in &other.0 {
             let mine = self.0.entry(*bucket).or_default();

@@ -86,6 +86,9 @@ impl Operator {
         let controlled = self.controlled(name);
         let mut model = lock(&controlled);
         self.read_on(&mut model, true);
+        if let Some(trouble) = &model.trouble {
+            return Err(OperateError::Unwritable(format!("nothing can be decided of {name}: {trouble}")));
+        }
         if let Some(version) = model.unwritten.clone() {
             self.write_adoption(&mut model, version)?;
         }
@@ -231,7 +234,7 @@ impl Operator {
         if request.dry_run {
             return Ok(json!({"dry_run": true, "would_start": summary}));
         }
-        let thresholds = self.thresholds(model, plan.guards.engine_time_quantile);
+        let thresholds = self.thresholds(model, &plan.guards);
         let details = StartDetails {
             plan: plan.clone(),
             candidates: candidates.clone(),
@@ -264,7 +267,7 @@ impl Operator {
                 let detail = format!("a second verified name must approve what {} started", rollout.starter);
                 return Err(OperateError::Forbidden(detail));
             }
-            let details = StepDetails { step: 0, thresholds: self.thresholds(model, rollout.plan.guards.engine_time_quantile) };
+            let details = StepDetails { step: 0, thresholds: self.thresholds(model, &rollout.plan.guards) };
             self.write(model, Action::Approve, actor, reason, serde_json::to_value(details).ok())
         })
     }

@@ -18,6 +18,7 @@ use crate::{
     rollout::{
         evidence::{Evidence, RunTotals},
         judge::{Case, Guard, Judgement, Verdict, judge},
+        plan::Guards,
         state::{CONFIGURATION, JUDGE, PauseDetails, Phase, StepDetails, Thresholds},
         tally::{Share, combine},
     },
@@ -142,7 +143,7 @@ impl Operator {
             let share = report.e_value / report.limit;
             self.metrics.set_e_value(model.name.as_str(), &report.candidate, report.guard.name(), Some(share.min(1e6)));
         }
-        let quantile = rollout.plan.guards.engine_time_quantile;
+        let guards = rollout.plan.guards.clone();
         let paused = matches!(rollout.phase, Phase::Paused { .. });
         running.judgement = Some(judgement.clone());
         match judgement.verdict {
@@ -158,7 +159,7 @@ impl Operator {
             }
             Verdict::Advance if !paused && rollout.step + 1 < rollout.plan.steps.len() => {
                 let to = rollout.candidates.first().cloned();
-                let details = StepDetails { step: rollout.step + 1, thresholds: self.thresholds(model, quantile) };
+                let details = StepDetails { step: rollout.step + 1, thresholds: self.thresholds(model, &guards) };
                 self.decide_by_judge(model, Action::Advance, to, &judgement, serde_json::to_value(details).ok());
             }
             Verdict::Advance if !paused => self.promote_by_judge(model, &judgement),
@@ -209,14 +210,15 @@ impl Operator {
     }
 
     /// What runs count as slow, or dear, from now on: by what the stable version's runs took so far.
-    pub(super) fn thresholds(&self, model: &Controlled, quantile: f64) -> Thresholds {
+    pub(super) fn thresholds(&self, model: &Controlled, guards: &Guards) -> Thresholds {
         let mut thresholds = Thresholds::default();
         let stable = model.state.stable.as_ref().and_then(|stable| self.decided(&model.name, stable));
         let Some(stable) = stable else { return thresholds };
         for (bucket, runs) in &stable.metrics.engine.runs.view().0 {
             if runs.successes() >= FEW_RUNS
-                && let Some(ns) = runs.quantile_ns(quantile)
+                && let Some(ns) = runs.quantile_ns(guards.engine_time_quantile)
             {
+                let ns = ns.max((guards.engine_time_floor_ms * 1e6) as u64);
                 thresholds.time_ns.insert(*bucket, ns);
                 thresholds.core_ns.insert(*bucket, ns * stable.intra_op_threads as u64);
             }

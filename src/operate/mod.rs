@@ -50,6 +50,9 @@ use crate::{
 /// How often the journal is read on and the judge is asked.
 const TICK: Duration = Duration::from_millis(200);
 
+/// Runs of a version after its load that no other is compared with.
+const WARM_RUNS: u64 = 64;
+
 /// Why a change was not made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OperateError {
@@ -95,6 +98,8 @@ struct Controlled {
     state: ModelState,
     /// The journal contradicts itself or can't be read: nothing is decided until that is mended.
     trouble: Option<String>,
+    /// The journal was read to its end, and was whole, at least once: what is known since is not taken back by what becomes of it.
+    known: bool,
     /// The first choice, while it can't be written.
     unwritten: Option<VersionRef>,
     /// Versions that somebody is about to decide on.
@@ -138,6 +143,11 @@ impl ArmRuns {
                 }
                 // Counters that were there when the step began hold what came before it.
                 self.base = counters.view();
+            }
+            let now = counters.view();
+            if now.total() < WARM_RUNS {
+                // The first runs after a load tell of empty caches, and of memory that is asked for once.
+                self.base = now;
             }
             self.threads = servable.intra_op_threads;
         }
@@ -198,6 +208,7 @@ impl Operator {
                 head: Head::default(),
                 state: ModelState::default(),
                 trouble: None,
+                known: false,
                 unwritten: None,
                 wanted: Vec::new(),
                 step: None,
@@ -246,7 +257,9 @@ impl Operator {
             }
             model.trouble = outcome;
         }
-        if model.head.seq != before || !told {
+        let news = !model.known && model.trouble.is_none();
+        model.known |= news;
+        if model.head.seq != before || news || !told {
             model.unwritten = None;
             self.enforce(model);
         }
@@ -298,8 +311,9 @@ impl Operator {
 
     /// Lets the state of a model take effect: for the next request, without a load.
     fn enforce(&self, model: &mut Controlled) {
-        let stable = model.state.stable.clone().or_else(|| model.unwritten.clone());
-        let rollout = model.state.rollout.as_ref().filter(|rollout| rollout.phase != Phase::AwaitsApproval);
+        // Half a journal may say the opposite of the whole one.
+        let stable = model.state.stable.clone().filter(|_| model.known).or_else(|| model.unwritten.clone());
+        let rollout = model.state.rollout.as_ref().filter(|rollout| model.known && rollout.phase != Phase::AwaitsApproval);
         let seq = rollout.map(|rollout| rollout.step_seq);
         if model.step.as_ref().map(|running| running.step.seq) != seq {
             self.forget_step(model);
@@ -315,7 +329,7 @@ impl Operator {
             digests: model.state.digests.clone(),
             step: model.step.as_ref().map(|running| Arc::clone(&running.step)),
             wanted: model.wanted.clone(),
-            trouble: model.trouble.clone().filter(|_| model.state.stable.is_none()),
+            trouble: model.trouble.clone().filter(|_| !model.known),
         };
         self.tell_weights(model, &decision);
         self.registry.decide(&model.name, decision);

@@ -49,6 +49,8 @@ pub struct Guards {
     pub run_margin: f64,
     /// A run is slow above this quantile of stable's runs of its bucket before the step; dear likewise.
     pub engine_time_quantile: f64,
+    /// But no run that is faster than this is slow, or dear: of a few microseconds half is the state of a cache.
+    pub engine_time_floor_ms: f64,
     /// Share of slow runs.
     pub engine_time_margin: f64,
     /// Share of dear runs.
@@ -134,11 +136,12 @@ pub enum PlanError {
 }
 
 const PLAN_KEYS: [&str; 7] = ["name", "alpha", "max_seconds", "key", "approve", "guards", "steps"];
-const GUARD_KEYS: [&str; 13] = [
+const GUARD_KEYS: [&str; 14] = [
     "error_margin",
     "nan_margin",
     "run_margin",
     "engine_time_quantile",
+    "engine_time_floor_ms",
     "engine_time_margin",
     "cost_margin",
     "disagreement_tolerance",
@@ -176,6 +179,7 @@ impl Default for Guards {
             nan_margin: 0.005,
             run_margin: 0.005,
             engine_time_quantile: 0.95,
+            engine_time_floor_ms: 0.2,
             engine_time_margin: 0.05,
             cost_margin: 0.05,
             disagreement_tolerance: 1e-3,
@@ -334,6 +338,7 @@ impl Guards {
             ("nan_margin", Some(self.nan_margin), 0.0, 1.0),
             ("run_margin", Some(self.run_margin), 0.0, 1.0),
             ("engine_time_quantile", Some(self.engine_time_quantile), 0.5, 0.999),
+            ("engine_time_floor_ms", Some(self.engine_time_floor_ms), 0.0, 60_000.0),
             ("engine_time_margin", Some(self.engine_time_margin), 0.0, 1.0),
             ("cost_margin", Some(self.cost_margin), 0.0, 1.0),
             ("disagreement_tolerance", Some(self.disagreement_tolerance), 0.0, f64::MAX),

@@ -328,9 +328,10 @@ fn an_altered_journal_decides_nothing() {
     let (models, server) = churn(&[("state.url", url)]);
     server.ordered("churn/rollback", &json!({"to": "1.1.0"}));
     drop(server);
-    let entry = state.path().join("journal/churn/00000001.json");
+    // The second of two entries: the first alone would say that 1.0.0 is stable.
+    let entry = state.path().join("journal/churn/00000002.json");
     let text = fs_err::read_to_string(&entry).unwrap();
-    fs_err::write(&entry, text.replace("configuration", "somebody else")).unwrap();
+    fs_err::write(&entry, text.replace("unverified", "somebody")).unwrap();
     let server = Server::begin(models.path(), &[("state.url", url)]);
     until("it says so", || server.get("/readyz?verbose").text().unwrap().contains("was altered").then_some(()));
     assert_eq!(server.predict(CHURN, &customer()).status(), 503);
