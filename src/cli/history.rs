@@ -190,7 +190,7 @@ impl Stored {
 
     /// The number of the first one that is listed.
     fn first(&self, limit: Option<usize>) -> u64 {
-        let shown = limit.and_then(|limit| self.texts.keys().rev().take(limit).last());
+        let shown = limit.and_then(|limit| self.texts.keys().rev().take(limit).next_back());
         match (limit, shown) {
             (Some(_), Some(first)) => *first,
             (Some(_), None) => u64::MAX,

@@ -4,7 +4,7 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     net::TcpListener,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStdout, Command, Stdio},
     sync::{Arc, Mutex},
     thread,
 };
@@ -358,10 +358,10 @@ fn a_journal_that_was_altered_is_found() {
     assert!(code == 1 && error.contains("/nowhere holds no journal of churn"), "{error}");
 }
 
-fn watch(site: &Site, arguments: &[&str]) -> (Child, BufReader<impl Read>) {
+fn watch(site: &Site, arguments: &[&str]) -> (Child, BufReader<ChildStdout>) {
     let mut command = Command::new(PREDICTD);
     command.args(["rollout", "status", "--watch"]).args(arguments).env("PREDICTD_SERVER", &site.url).current_dir(root());
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let output = BufReader::new(child.stdout.take().unwrap());
     (child, output)
 }
@@ -404,6 +404,24 @@ fn a_watch_ends_with_the_rollout() {
     let (code, rest) = end(child, output);
     assert!(code == Some(0) && rest.contains("the rollout of 1.1.0 ended: promote"), "{rest}");
     assert_eq!(site.run(&["rollout", "status", "churn", "--watch"]).0, 0);
+}
+
+#[test]
+fn a_watch_outlives_a_restart_of_the_server() {
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let site = site(&[("admin.listen", &address)]);
+    site.start();
+    let (mut child, mut output) = watch(&site, &["churn"]);
+    output.read_line(&mut String::new()).unwrap();
+    let Site { server, url, state, models, plan, token } = site;
+    drop(server);
+    let mut noticed = String::new();
+    BufReader::new(child.stderr.take().unwrap()).read_line(&mut noticed).unwrap();
+    contains(&noticed, &["nothing answers at http://"]);
+    let server = serve(models.path(), state.path(), &[("admin.listen", &address)]);
+    let site = Site { server, url, state, models, plan, token };
+    site.done(&["rollout", "abort", "churn", "--reason", "enough"]);
+    assert_eq!(until("the watch ends", || child.try_wait().unwrap()).code(), Some(1));
 }
 
 /// A place that is told of decisions: keeps what it gets, and answers each request with the status that `answer` gives its number.
@@ -493,4 +511,18 @@ fn a_webhook_that_hangs_delays_no_decision() {
     assert!(site.done(&["history", "churn", "--verify"]).starts_with("ok: 5 entries"));
     // Had each waited for its own answer, each would have been counted by now.
     assert!(site.server.metric("predictd_webhook_failures_total") < 5.0);
+}
+
+#[test]
+fn a_webhook_by_https_is_told_nothing_in_the_clear() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let site = site(&[("admin.webhook", &format!("https://{}/services/SECRET", listener.local_addr().unwrap()))]);
+    let (mut stream, _) = listener.accept().unwrap();
+    let mut hello = [0; 6];
+    stream.read_exact(&mut hello).unwrap();
+    // A handshake record of TLS, and in it a ClientHello (RFC 8446, 5.1 and 4).
+    assert_eq!((hello[0], hello[1], hello[5]), (22, 3, 1), "{hello:?}");
+    // Whoever answers with something else is told nothing.
+    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").unwrap();
+    until("it is tried again", || site.server.logged("the webhook is tried again").pop());
 }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::cli::{
     paint::{Cell, Paint, Style, Table, ago, count, duration, number, percent, short},
-    rollout::plan::Plan,
+    rollout::plan::{Plan, Step},
 };
 
 /// A model as the server tells it. What a newer server says beyond that is passed over.
@@ -235,7 +235,7 @@ impl Status {
         let next = match rollout.phase.as_str() {
             "awaits-approval" => format!("predictd rollout approve {name}   (by another name than {})", rollout.starter),
             "paused" => format!("predictd rollout resume {name}   or: abort {name} --reason TEXT, promote {name}"),
-            _ if rollout.plan.steps.get(rollout.step).is_some_and(|step| step.waits()) => {
+            _ if rollout.plan.steps.get(rollout.step).is_some_and(Step::waits) => {
                 format!("predictd rollout promote {name}   or: abort {name} --reason TEXT")
             }
             _ => return,
@@ -245,7 +245,7 @@ impl Status {
 
     /// The versions that a step counts units of.
     fn counted<'a>(&'a self, rollout: &'a Rollout) -> Vec<&'a str> {
-        let concurrent = rollout.plan.steps.get(rollout.step).is_none_or(|step| step.is_concurrent());
+        let concurrent = rollout.plan.steps.get(rollout.step).is_none_or(Step::is_concurrent);
         let stable = self.stable.iter().filter(|_| concurrent).map(|stable| stable.version.as_str());
         rollout.candidates.iter().map(|candidate| candidate.version.as_str()).chain(stable).collect()
     }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    io::Write,
     thread,
     time::{Duration, Instant},
 };
@@ -39,7 +40,7 @@ pub fn run(client: &Client, model: Option<&ModelName>, json: bool) -> anyhow::Re
             // The first question must be answered.
             Err(error @ (ClientError::Unreachable { .. } | ClientError::Silent { .. })) if running.is_some() => {
                 if away.is_none() {
-                    eprintln!("predictd: {error}\n  it is asked again for {} s", ABSENCE.as_secs());
+                    let _ = writeln!(std::io::stderr(), "predictd: {error}\n  it is asked again for {} s", ABSENCE.as_secs());
                 }
                 let since = *away.get_or_insert_with(Instant::now);
                 if since.elapsed() > ABSENCE {
