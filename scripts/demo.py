@@ -1,6 +1,7 @@
 """Plays the story of docs/rollouts.md on a real server: a good candidate, a doubtful one, a failing one, a rollback.
 
 `make demo`. Everything happens in a temporary directory; the ports are free ones. Exits 1 where the story does not end as told.
+`demo.py load http://127.0.0.1:8080` only makes the load, and prints each second who answered.
 """
 import http.client
 import json
@@ -92,7 +93,20 @@ def say(text):
     print(f"\n\033[1m{text}\033[0m" if sys.stdout.isatty() else f"\n# {text}", flush=True)
 
 
+def only_load(url):
+    host, port = url.removeprefix("http://").rstrip("/").split(":")
+    load = Load((host, int(port)))
+    while True:
+        time.sleep(1)
+        print("  ".join(f"{version} {code}: {count}" for (version, code), count in sorted(load.take().items(), key=str)), flush=True)
+
+
 def main():
+    if sys.argv[1:2] == ["load"]:
+        try:
+            only_load(sys.argv[2])
+        except KeyboardInterrupt:
+            return
     with tempfile.TemporaryDirectory() as directory:
         server = Server(pathlib.Path(directory))
         load = Load(server.address())

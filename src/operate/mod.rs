@@ -238,6 +238,12 @@ impl Operator {
                         self.tell(&entry, "another replica decided");
                     }
                 }
+                // Where nothing was read before, what lies beyond a gap tells that there is one.
+                Ok(None) if !model.known => match self.journal.beyond_gap(model.name.as_str(), &model.head) {
+                    Ok(beyond) if beyond.is_empty() => break None,
+                    Ok(_) => break Some(format!("journal entry {} of {} is missing", model.head.seq + 1, model.name)),
+                    Err(error) => break Some(error.to_string()),
+                },
                 Ok(None) => break None,
                 Err(JournalError::Store(error)) => {
                     // What is known goes on; the next look tells.

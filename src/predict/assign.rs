@@ -1,6 +1,7 @@
 //! Assign: which arm of a rollout answers a request, and what is noted of its answer.
 
 use std::{
+    borrow::Cow,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -109,19 +110,21 @@ fn holds_nan(outcome: &Outcome) -> bool {
 }
 
 /// What was predicted for the first instance, for counting: a class, or else the bin of a number.
-fn predicted(outcome: &Outcome) -> Option<String> {
+fn predicted(outcome: &Outcome) -> Option<Cow<'_, str>> {
     match outcome {
         Outcome::Fields(outputs) => {
             let class = outputs.fields.iter().find_map(|(_, column)| match column {
-                OutputColumn::Labels { labels, indices } => Some(labels.get(*indices.first()?)?.to_string()),
-                OutputColumn::TopK { labels, ranked, .. } => Some(labels.get(*ranked.first()?)?.to_string()),
-                OutputColumn::Texts { values, .. } => values.first().cloned(),
-                OutputColumn::Bools { values, .. } => values.first().map(ToString::to_string),
+                OutputColumn::Labels { labels, indices } => Some(Cow::Borrowed(&**labels.get(*indices.first()?)?)),
+                OutputColumn::TopK { labels, ranked, .. } => Some(Cow::Borrowed(&**labels.get(*ranked.first()?)?)),
+                OutputColumn::Texts { values, .. } => values.first().map(|value| Cow::Borrowed(value.as_str())),
+                OutputColumn::Bools { values, .. } => values.first().map(|value| Cow::Borrowed(if *value { "true" } else { "false" })),
                 OutputColumn::Numbers { .. } | OutputColumn::Map { .. } => None,
             });
             class.or_else(|| {
                 outputs.fields.iter().find_map(|(_, column)| match column {
-                    OutputColumn::Numbers { shape, values } if shape.is_empty() => values.get_f64(0).map(tally::bin),
+                    OutputColumn::Numbers { shape, values } if shape.is_empty() => {
+                        values.get_f64(0).map(|value| Cow::Owned(tally::bin(value)))
+                    }
                     _ => None,
                 })
             })
@@ -129,10 +132,10 @@ fn predicted(outcome: &Outcome) -> Option<String> {
         Outcome::Graph(Tensors(outputs)) => {
             let (_, tensor) = outputs.first()?;
             match tensor.data() {
-                Data::Bytes(values) => values.first().cloned(),
-                Data::Int64(values) => values.first().map(ToString::to_string),
-                Data::Fp32(values) => values.first().map(|value| tally::bin(f64::from(*value))),
-                Data::Fp64(values) => values.first().map(|value| tally::bin(*value)),
+                Data::Bytes(values) => values.first().map(|value| Cow::Borrowed(value.as_str())),
+                Data::Int64(values) => values.first().map(|value| Cow::Owned(value.to_string())),
+                Data::Fp32(values) => values.first().map(|value| Cow::Owned(tally::bin(f64::from(*value)))),
+                Data::Fp64(values) => values.first().map(|value| Cow::Owned(tally::bin(*value))),
                 _ => None,
             }
         }

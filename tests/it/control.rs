@@ -344,11 +344,11 @@ fn a_journal_that_was_altered_is_found() {
     restore();
     assert_eq!(online().0, 0);
 
-    // A server that starts with a gap knows nothing of what lies beyond; who asks it sees that all the same.
+    // A server that starts with a gap decides nothing; who asks it sees what is stored all the same.
     remove(3);
     let Site { server, models, state: directory, .. } = site;
     drop(server);
-    let server = serve(models.path(), directory.path(), &[]);
+    let server = Server::begin(models.path(), &[("state.url", directory.path().to_str().unwrap())]);
     let (code, output, _) = predictd(&["history", "churn", "--verify", "--server", &admin(&server)], "", &[]);
     assert!(code == 1 && output.contains("FAILED: entry 3 is missing"), "{output}");
 

@@ -4,6 +4,7 @@ use std::{
     io::{Read, Write},
     net::TcpStream,
     thread,
+    time::Duration,
 };
 
 use flate2::{Compression, write::GzEncoder};
@@ -198,18 +199,23 @@ fn an_overloaded_server_says_when_to_come_back() {
     let (_models, server) = start(&[("server.max_inflight", "1")]);
     let (path, ..) = DIALECTS[0];
     let body = one_row(path, "1,2", 2);
-    let mut held = TcpStream::connect(server.address).unwrap();
-    held.set_read_timeout(Some(PATIENCE)).unwrap();
-    write!(
-        held,
+    let head = format!(
         "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
         body.len()
-    )
-    .unwrap();
-    until("the request without its body is in flight", || {
-        let answer = server.post(path).body(body.clone()).send().unwrap();
-        (answer.status() == 503).then_some(())
+    );
+    // What asks whether the place is taken takes it, too: then the one that is to hold it is refused, and tried again.
+    let mut held = until("the request without its body is in flight", || {
+        let mut held = TcpStream::connect(server.address).unwrap();
+        held.write_all(head.as_bytes()).unwrap();
+        held.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        let refused = || held.peek(&mut [0]).is_ok();
+        until("the place is taken", || {
+            let taken = server.post(path).body(body.clone()).send().unwrap().status() == 503;
+            (taken || refused()).then_some(())
+        });
+        if refused() { None } else { Some(held) }
     });
+    held.set_read_timeout(Some(PATIENCE)).unwrap();
     for (path, header, member) in DIALECTS {
         let refused = server.post(path).header(header, "numbers").body(one_row(path, "1,2", 2)).send().unwrap();
         expect_error(refused, 503, member, "try again later");

@@ -339,6 +339,12 @@ fn an_altered_journal_decides_nothing() {
         (server.predict("/models/churn/versions/1.0.0/predict", &customer()).status() == 200).then_some(())
     });
     assert_eq!(server.order("churn/rollback", &json!({"to": "1.0.0"})).status(), 503);
+    drop(server);
+    // One that was taken away is noticed by what lies beyond it.
+    fs_err::write(&entry, text).unwrap();
+    fs_err::remove_file(state.path().join("journal/churn/00000001.json")).unwrap();
+    let server = Server::begin(models.path(), &[("state.url", url)]);
+    until("it says so", || server.get("/readyz?verbose").text().unwrap().contains("entry 1 of churn is missing").then_some(()));
 }
 
 #[test]

@@ -28,7 +28,7 @@ use crate::{
     metrics::{Protocol, Stage, VersionMetrics, statistics::RequestTimes},
     package::fault::Fault,
     predict::{Failure, Fallback, HEAVY_VALUES, Input, PredictError, PredictRequest, Prediction, Priority, Timing},
-    registry::route::Target,
+    registry::{route::Target, servable::Servable},
 };
 
 const X_PREDICTION_ID: HeaderName = HeaderName::from_static("x-prediction-id");
@@ -257,19 +257,13 @@ fn respond(api: &Api, protocol: Protocol, context: &Context, prediction: &Predic
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(reply.content_type));
     headers.extend(reply.headers);
     encoding::write_header(headers, encoding);
-    let names = &prediction.servable.names;
+    write_names(&prediction.servable, headers);
     // One allocation for all that is new in this answer.
     let mut text = BytesMut::with_capacity(128);
     text.extend_from_slice(prediction.id.write(&mut [0; 26]).as_bytes());
     let prediction_id = text.split().freeze();
     server_timing(&prediction.timing, &mut text);
-    let values = [
-        (X_PREDICTION_ID, prediction_id),
-        (X_MODEL_NAME, names.model.clone()),
-        (X_MODEL_VERSION, names.version.clone()),
-        (X_MODEL_DIGEST, names.digest.clone()),
-        (SERVER_TIMING, text.freeze()),
-    ];
+    let values = [(X_PREDICTION_ID, prediction_id), (SERVER_TIMING, text.freeze())];
     for (name, value) in values {
         if let Ok(value) = HeaderValue::from_maybe_shared(value) {
             headers.insert(name, value);
@@ -326,7 +320,21 @@ fn server_timing(timing: &Timing, text: &mut BytesMut) {
 
 fn refuse<D: Dialect>(api: &Api, dialect: D, target: Target<'_>, context: &Context, refused: &Refused) -> Response {
     refused.count(api, dialect.protocol(), dialect.status(refused.code), target, context);
-    error_response(dialect, &refused.told(), context)
+    let mut response = error_response(dialect, &refused.told(), context);
+    // Which version failed is what somebody wants to know in the middle of a rollout.
+    if let Some(servable) = refused.failure.as_ref().and_then(|failure| failure.servable.as_ref()) {
+        write_names(servable, response.headers_mut());
+    }
+    response
+}
+
+fn write_names(servable: &Servable, headers: &mut HeaderMap) {
+    let names = &servable.names;
+    for (name, value) in [(X_MODEL_NAME, &names.model), (X_MODEL_VERSION, &names.version), (X_MODEL_DIGEST, &names.digest)] {
+        if let Ok(value) = HeaderValue::from_maybe_shared(value.clone()) {
+            headers.insert(name, value);
+        }
+    }
 }
 
 impl Refused {
