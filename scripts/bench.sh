@@ -10,7 +10,9 @@ if ! command -v wrk >/dev/null 2>&1; then
     exit 1
   fi
 fi
-cargo bench --locked --benches -- --warm-up-time 1 --measurement-time 3
+# The judge's simulation takes minutes and measures no speed: `cargo bench --bench judge` by itself.
+cargo bench --locked --bench decode --bench preprocess --bench engine -- --warm-up-time 1 --measurement-time 3
 cargo build --release --locked --examples
 python3 scripts/bench.py "$@"
 python3 scripts/bench-protocols.py "$@"
+python3 scripts/bench-rollouts.py "$@"
