@@ -22,6 +22,9 @@ pub struct Args {
     /// To this version; to the stable version before this one without it
     #[arg(long, value_name = "VERSION", value_parser = client::version)]
     to: Option<String>,
+    /// Also to a version that never was stable, past the steps of a rollout
+    #[arg(long, requires = "reason")]
+    never_stable: bool,
     /// Why; it is kept in the journal
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
@@ -36,7 +39,8 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let name = &args.model;
     let client = Client::new(&args.server, Some(name))?;
     let began = Instant::now();
-    let document = client.post(&format!("/{name}/rollback"), &json!({"to": args.to, "reason": args.reason}))?;
+    let document =
+        client.post(&format!("/{name}/rollback"), &json!({"to": args.to, "never_stable": args.never_stable, "reason": args.reason}))?;
     let elapsed = began.elapsed();
     if args.json {
         say!("{}", serde_json::to_string_pretty(&document)?);

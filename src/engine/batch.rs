@@ -3,7 +3,10 @@
 use std::{
     collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -118,9 +121,20 @@ impl Batcher {
         rows: usize,
         urgency: Urgency,
     ) -> Result<oneshot::Receiver<Result<Answer, EngineError>>, EngineError> {
+        self.submit_marked(inputs, rows, urgency, None)
+    }
+
+    /// As `submit`; `running` is set once the job's run begins.
+    pub fn submit_marked(
+        &self,
+        inputs: Tensors,
+        rows: usize,
+        urgency: Urgency,
+        running: Option<Arc<AtomicBool>>,
+    ) -> Result<oneshot::Receiver<Result<Answer, EngineError>>, EngineError> {
         let (reply, receiver) = oneshot::channel();
         let Urgency { deadline, priority } = urgency;
-        let job = Job { inputs, rows, priority, deadline, enqueued: Instant::now(), reply };
+        let job = Job { inputs, rows, priority, deadline, enqueued: Instant::now(), running, reply };
         let mut state = self.shared.lock();
         if state.closed {
             return Err(EngineError::Closed);
@@ -337,6 +351,9 @@ impl Worker {
         if deadline <= started {
             jobs.into_iter().for_each(|job| job.answer(Err(EngineError::DeadlineExceeded)));
             return Fate::GoOn;
+        }
+        for running in jobs.iter().filter_map(|job| job.running.as_ref()) {
+            running.store(true, Ordering::Relaxed);
         }
         let joined = if jobs.len() == 1 { None } else { join(&jobs.iter().map(|job| &job.inputs).collect::<Vec<_>>()) };
         let outcome = match (&joined, jobs.as_slice()) {

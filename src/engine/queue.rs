@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    sync::{Arc, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 
@@ -72,6 +73,8 @@ pub struct Job {
     pub priority: Priority,
     pub deadline: Instant,
     pub enqueued: Instant,
+    /// Set when its run begins, for whoever wants to know what it waited for in vain.
+    pub running: Option<Arc<AtomicBool>>,
     pub reply: oneshot::Sender<Result<Answer, EngineError>>,
 }
 
@@ -161,6 +164,7 @@ mod tests {
             priority: Priority::default(),
             deadline: start + Duration::from_secs(1),
             enqueued: start,
+            running: None,
             reply,
         };
         (job, receiver)

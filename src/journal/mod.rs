@@ -75,8 +75,9 @@ impl Journal {
 
     /// Entries that lie beyond a gap, by their numbers: somebody took one away.
     pub fn beyond_gap(&self, model: &str, head: &Head) -> Result<Vec<String>, StoreError> {
-        let last = format!("{:08}.json", head.seq);
-        Ok(self.store.list(&format!("journal/{model}"))?.into_iter().filter(|name| *name > last).collect())
+        // Somebody's copy of an entry is none.
+        let number = |name: &String| name.strip_suffix(".json").filter(|digits| digits.len() >= 8)?.parse::<u64>().ok();
+        Ok(self.store.list(&format!("journal/{model}"))?.into_iter().filter(|name| number(name) > Some(head.seq)).collect())
     }
 
     /// Writes the entry that follows `head`; moves `head` on. Returns once it is on the disk.

@@ -110,6 +110,15 @@ impl RunsView {
         view
     }
 
+    /// These successes, and the failures of `other`.
+    pub fn with_failures_of(&self, other: &RunsView) -> RunsView {
+        let mut view = self.clone();
+        for (bucket, runs) in &mut view.0 {
+            runs.failed = other.0.get(bucket).map_or(0, |other| other.failed);
+        }
+        view
+    }
+
     /// Runs of all sizes, failed ones included.
     pub fn total(&self) -> u64 {
         self.0.values().map(|runs| runs.successes() + runs.failed).sum()

@@ -66,6 +66,8 @@ pub struct PromoteRequest {
 pub struct RollbackRequest {
     /// Absent: the stable version before this one.
     pub to: Option<String>,
+    /// Also to a version that never was stable, and so was never rolled out: what a rollout asks for is asked for here.
+    pub never_stable: bool,
     pub reason: Option<String>,
 }
 
@@ -99,7 +101,9 @@ impl Operator {
     fn ensure_loaded(&self, name: &ModelName, version: &str) -> Result<VersionRef, OperateError> {
         let parsed = Version::parse(version).ok_or_else(|| OperateError::Refused(format!("\"{version}\" is not a version")))?;
         let deadline = Instant::now() + LOAD_PATIENCE;
-        let (mut asked, mut looked) = (false, false);
+        // Held first, and looked at then: what is loaded may just be going.
+        self.want(name, &parsed, true);
+        let mut looked = false;
         let outcome = loop {
             if let Some(servable) = self.loaded(name, version) {
                 break Ok(VersionRef { version: version.to_owned(), digest: servable.digest().to_owned() });
@@ -107,6 +111,9 @@ impl Operator {
             let state = {
                 let snapshot = self.registry.snapshot();
                 let Some(model) = snapshot.models.get(name) else { break refused(format!("model {name} is not in the models directory")) };
+                if model.unloaded {
+                    break refused(format!("model {name} was unloaded by an operator; load it first"));
+                }
                 model.version(version).map(|status| (status.state.name(), status.state.reason(), matches!(status.state, State::Refused(_))))
             };
             match state {
@@ -129,14 +136,10 @@ impl Operator {
                     let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
                     break refused(format!("{name} {version} is still {state}{reason}"));
                 }
-                Some(_) if !asked => {
-                    asked = true;
-                    self.want(name, &parsed, true);
-                }
                 Some(_) => thread::park_timeout(LOAD_TICK),
             }
         };
-        if asked && outcome.is_err() {
+        if outcome.is_err() {
             self.want(name, &parsed, false);
         }
         outcome
@@ -163,11 +166,9 @@ impl Operator {
             return Err(OperateError::Malformed(format!("{} is named twice", twice.1)));
         }
         self.with(&name, |model| may_start(model, &request.to))?;
-        let mut candidates = Vec::new();
-        for version in &request.to {
-            candidates.push(self.ensure_loaded(&name, version)?);
-        }
-        let outcome = self.with(&name, |model| self.start_loaded(model, candidates.clone(), request, actor));
+        let candidates: Result<Vec<VersionRef>, OperateError> =
+            request.to.iter().map(|version| self.ensure_loaded(&name, version)).collect();
+        let outcome = candidates.and_then(|candidates| self.with(&name, |model| self.start_loaded(model, candidates, request, actor)));
         // From here on the rollout itself keeps them loaded, or nothing does.
         for version in request.to.iter().filter_map(|version| Version::parse(version)) {
             self.want(&name, &version, false);
@@ -208,7 +209,9 @@ impl Operator {
             reports.push(json!({"version": named.version, "compatibility": compatibility.to_value()}));
             risk = risk.max(candidate.package().and_then(|package| package.parts.serving.risk).map(rank));
         }
-        let plan = choose(request.plan.as_ref(), risk)?;
+        let mut plan = choose(request.plan.as_ref(), risk)?;
+        // Whatever plan was named: a high risk is for two to take.
+        plan.approve |= risk == Some(rank(Risk::High));
         check_plan(&plan, &candidates, stable.package().map(|package| &package.parts.input))?;
         if !breaking.is_empty() {
             return refused(format!("callers of {from} would break:\n{}", breaking.join("\n")));
@@ -266,6 +269,9 @@ impl Operator {
             if !is_verified(actor) || actor == rollout.starter {
                 let detail = format!("a second verified name must approve what {} started", rollout.starter);
                 return Err(OperateError::Forbidden(detail));
+            }
+            if let Some(gone) = rollout.candidates.iter().find(|named| self.decided(&name, named).is_none()) {
+                return refused(format!("{gone} is not loaded; look at the server's log"));
             }
             let details = StepDetails { step: 0, thresholds: self.thresholds(model, &rollout.plan.guards) };
             self.write(model, Action::Approve, actor, reason, serde_json::to_value(details).ok())
@@ -345,6 +351,12 @@ impl Operator {
             };
             match &model.state.stable {
                 Some(stable) if stable.version == to => refused(format!("{to} is the stable version already")),
+                _ if !(model.state.proven.contains(&to) || request.never_stable && request.reason.is_some()) => {
+                    let advice = "--never-stable --reason \"...\" if that is meant";
+                    refused(format!(
+                        "{to} was never stable, so that this is no rollback: `predictd rollout start` brings it there; {advice}"
+                    ))
+                }
                 _ => Ok(to),
             }
         })?;
@@ -359,7 +371,11 @@ impl Operator {
             if let Some(digest) = model.state.digests.get(&to.version).filter(|digest| **digest != to.digest) {
                 return refused(format!("the files of {to} are not those that were decided on: the journal says {digest}"));
             }
-            if model.state.rollout.is_some() {
+            if !model.state.proven.contains(&to.version) {
+                self.check_never_stable(model, &to)?;
+            }
+            let aborts = model.state.rollout.is_some();
+            if aborts {
                 let reason = format!("a rollback to {to} was ordered");
                 self.write(model, Action::Abort, actor, Some(reason), None)?;
             }
@@ -374,13 +390,33 @@ impl Operator {
                 evidence: None,
                 details: None,
             };
-            self.append(model, draft)?;
+            self.append(model, draft).map_err(|error| match error {
+                OperateError::Unwritable(detail) if aborts => {
+                    OperateError::Unwritable(format!("the rollout was aborted, but then: {detail}"))
+                }
+                OperateError::Conflict(detail) if aborts => OperateError::Conflict(format!("the rollout was aborted, but then: {detail}")),
+                other => other,
+            })?;
             Ok(self.status_of(model))
         });
         if let Some(version) = Version::parse(&target) {
             self.want(&name, &version, false);
         }
         outcome
+    }
+
+    /// What nobody tried yet may break callers: an emergency is no reason not to look.
+    fn check_never_stable(&self, model: &Controlled, to: &VersionRef) -> Result<(), OperateError> {
+        let stable = model.state.stable.as_ref().and_then(|stable| self.decided(&model.name, stable));
+        let (Some(old), Some(new)) = (stable, self.decided(&model.name, to)) else { return Ok(()) };
+        let compatibility = Compatibility::of(&old, &new, &[]);
+        if compatibility.is_breaking() {
+            return refused(format!("callers of {} would break:\n{}", old.id().version, compatibility.lines().join("\n")));
+        }
+        if new.package().and_then(|package| package.parts.serving.risk) == Some(Risk::High) {
+            return refused(format!("{to} is of high risk: a rollout and a second name bring it to its callers"));
+        }
+        Ok(())
     }
 
     /// A decision about the rollout that runs.

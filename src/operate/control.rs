@@ -14,6 +14,7 @@ use crate::{
     },
     metrics::runs::RunsView,
     operate::{Controlled, OperateError, Operator, RunningStep, gate::Compatibility, lock},
+    package::serving::Risk,
     registry::State,
     rollout::{
         evidence::{Evidence, RunTotals},
@@ -41,9 +42,9 @@ impl Operator {
             }
             if model.trouble.is_none() {
                 self.promote_newest(&mut model);
-                self.gather(&mut model);
-                self.judge(&mut model);
             }
+            self.gather(&mut model);
+            self.judge(&mut model);
         }
     }
 
@@ -63,8 +64,21 @@ impl Operator {
     /// This process's part of the evidence, as of now.
     fn share(&self, name: &ModelName, running: &mut RunningStep, thresholds: &Thresholds) -> Share {
         let mut share = running.step.tally.share();
+        let window = running.step.seconds(Instant::now()) / running.step.plan.guards.window_seconds as f64;
         for (version, view, threads) in self.read_runs(name, running) {
+            // The units of a lost run are none; for the ceilings it is one that failed.
+            let lost = running.lost.entry(version.clone()).or_default();
+            let failed: u64 = view.0.values().map(|runs| runs.failed).sum();
+            let new = failed.saturating_sub(lost.values().sum());
+            if new > 0 {
+                *lost.entry(window as u32).or_default() += new;
+            }
             let arm = share.evidence.arms.entry(version).or_default();
+            for (window, count) in lost.iter().rev().take(4) {
+                let totals = arm.windows.entry(*window).or_default();
+                totals.units += count;
+                totals.failed += count;
+            }
             for (bucket, runs) in &view.0 {
                 let over = |ns: Option<u64>| ns.map_or(0, |ns| runs.at_least_ns(ns));
                 let core_ns = thresholds.core_ns.get(bucket).map(|ns| ns / threads.max(1) as u64);
@@ -203,6 +217,16 @@ impl Operator {
         // Another replica came to the same: then its entry was read instead.
         match self.append(model, draft) {
             Ok(_) | Err(OperateError::Conflict(_)) => {}
+            // Whoever is worse gets no traffic, written or not; the entry is tried again with every look.
+            Err(error) if action == Action::Abort => {
+                let seq = model.step.as_ref().map(|running| running.step.seq);
+                if model.suspended != seq {
+                    let reason = judgement.text.as_str();
+                    tracing::error!(model = %model.name, reason, error = ?error, "the abort can't be written; here the candidate gets no traffic any more");
+                    model.suspended = seq;
+                    self.enforce(model);
+                }
+            }
             Err(error) => {
                 tracing::error!(model = %model.name, action = action.name(), error = ?error, "the judge's verdict could not be written")
             }
@@ -255,8 +279,10 @@ impl Operator {
         }
         let (Some(old), Some(new)) = (self.decided(&model.name, &stable), self.decided(&model.name, &to)) else { return };
         let compatibility = Compatibility::of(&old, &new, &[]);
-        if compatibility.is_breaking() {
-            tracing::error!(model = %model.name, version = %version, detail = compatibility.lines().join("; "), "the newest version would break today's callers and is not promoted");
+        let high = new.package().and_then(|package| package.parts.serving.risk) == Some(Risk::High);
+        if compatibility.is_breaking() || compatibility.is_forward_only() || high {
+            let detail = if high { "its package names a high risk".to_owned() } else { compatibility.lines().join("; ") };
+            tracing::error!(model = %model.name, version = %version, detail, "the newest version is not promoted by itself; start a rollout");
             model.unfit.push(to);
             return;
         }

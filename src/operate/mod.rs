@@ -9,6 +9,7 @@ mod webhook;
 
 use std::{
     collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         mpsc::{self, RecvTimeoutError, Sender},
@@ -100,6 +101,8 @@ struct Controlled {
     trouble: Option<String>,
     /// The journal was read to its end, and was whole, at least once: what is known since is not taken back by what becomes of it.
     known: bool,
+    /// The judge aborted the rollout that this entry's step belongs to, and that can't be written: here the candidates get no traffic.
+    suspended: Option<u64>,
     /// The first choice, while it can't be written.
     unwritten: Option<VersionRef>,
     /// Versions that somebody is about to decide on.
@@ -121,6 +124,8 @@ struct RunningStep {
     exchanged: Option<Instant>,
     evidence: Evidence,
     judgement: Option<Judgement>,
+    /// Runs of each arm that were lost in this process so far, and in which window each was noticed.
+    lost: BTreeMap<String, BTreeMap<u32, u64>>,
 }
 
 /// The engine runs of one arm since the step began, in this process.
@@ -146,8 +151,8 @@ impl ArmRuns {
             }
             let now = counters.view();
             if now.total() < WARM_RUNS {
-                // The first runs after a load tell of empty caches, and of memory that is asked for once.
-                self.base = now;
+                // The first runs after a load tell of empty caches, and of memory that is asked for once. Failures are failures.
+                self.base = now.with_failures_of(&self.base);
             }
             self.threads = servable.intra_op_threads;
         }
@@ -209,6 +214,7 @@ impl Operator {
                 state: ModelState::default(),
                 trouble: None,
                 known: false,
+                suspended: None,
                 unwritten: None,
                 wanted: Vec::new(),
                 step: None,
@@ -329,12 +335,15 @@ impl Operator {
                 self.begin(&model.name, step, versions)
             });
         }
+        // What waits for an approval is to be there when it comes.
+        let awaiting = model.state.rollout.iter().flat_map(|rollout| &rollout.candidates);
+        let awaiting = awaiting.filter_map(|named| Version::parse(&named.version));
         let decision = Decision {
             stable,
             previous: model.state.previous().cloned(),
             digests: model.state.digests.clone(),
-            step: model.step.as_ref().map(|running| Arc::clone(&running.step)),
-            wanted: model.wanted.clone(),
+            step: model.step.as_ref().filter(|running| model.suspended != Some(running.step.seq)).map(|running| Arc::clone(&running.step)),
+            wanted: model.wanted.iter().cloned().chain(awaiting).collect(),
             trouble: model.trouble.clone().filter(|_| !model.known),
         };
         self.tell_weights(model, &decision);
@@ -379,6 +388,7 @@ impl Operator {
             exchanged: None,
             evidence: Evidence::default(),
             judgement: None,
+            lost: BTreeMap::new(),
         };
         self.read_runs(name, &mut running);
         self.read_others(name, &mut running);
@@ -492,7 +502,10 @@ impl Control {
         let operator = Arc::clone(operator);
         let run = move || {
             while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
-                work(&operator);
+                if catch_unwind(AssertUnwindSafe(|| work(&operator))).is_err() {
+                    tracing::error!("a look at the rollouts panicked; the next one goes on");
+                    operator.metrics.worker_panics.inc();
+                }
             }
         };
         self.threads.push(thread::Builder::new().name(name.to_owned()).spawn(run)?);

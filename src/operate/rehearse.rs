@@ -21,8 +21,9 @@ use crate::{
 
 /// How long one answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Golden examples that are replayed.
+/// Golden examples that are replayed; fewer where somebody waits for it.
 const EXAMPLES: usize = 64;
+const FEW_EXAMPLES: usize = 4;
 
 /// Whether a rollback would work, as it was found at the last try.
 #[derive(Default)]
@@ -94,7 +95,7 @@ impl Operator {
         if let Some(ailment) = servable.batcher.ailment(Instant::now()) {
             return Err(format!("{previous}: {ailment}"));
         }
-        replay_golden(&servable)?;
+        replay_golden(&servable, EXAMPLES)?;
         let (stable, samples) = {
             let snapshot = self.registry.snapshot();
             let Some(model) = snapshot.models.get(name) else { return Ok(()) };
@@ -109,7 +110,7 @@ impl Operator {
         let Some(stable) = &model.state.stable else { return Ok(()) };
         let old = self.decided(&model.name, stable).ok_or_else(|| format!("{stable} is not loaded"))?;
         let new = self.decided(&model.name, to).ok_or_else(|| format!("{to} is not loaded"))?;
-        replay_golden(&old)?;
+        replay_golden(&old, FEW_EXAMPLES)?;
         let known = model.state.rollout.as_ref().is_some_and(|rollout| rollout.forward_only);
         let accepted = model.state.rollout.as_ref().map(|rollout| rollout.accepted.clone()).unwrap_or_default();
         let compatibility = Compatibility::of(&old, &new, &accepted);
@@ -121,12 +122,12 @@ impl Operator {
 }
 
 /// Every golden example by itself, behind all traffic.
-fn replay_golden(servable: &Servable) -> Result<(), String> {
+fn replay_golden(servable: &Servable, examples: usize) -> Result<(), String> {
     let Contents::Package(packaged) = &servable.contents else {
         return run(servable, crate::registry::gate::zeros(&servable.graph), 1).map(|_| ());
     };
     let parts = &packaged.package.parts;
-    for (index, example) in parts.golden.iter().enumerate().take(EXAMPLES) {
+    for (index, example) in parts.golden.iter().enumerate().take(examples) {
         let wrong = |detail: String| format!("golden example {}: {detail}", index + 1);
         let columns = decode_instance(&parts.input, example.input.as_bytes(), &OWN_LIMITS)
             .map_err(|_| wrong("does not fit the schema".to_owned()))?;

@@ -2,7 +2,10 @@
 
 use std::{
     borrow::Cow,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -23,8 +26,7 @@ use crate::{
     tensor::{Data, Tensors},
 };
 
-/// A request's part in a rollout.
-#[derive(Clone)]
+/// A request's part in a rollout. One that ends without an answer, because its caller hung up, is noted, too.
 pub struct Part {
     pub traffic: Arc<Traffic>,
     pub hash: KeyHash,
@@ -32,6 +34,20 @@ pub struct Part {
     pub arm: usize,
     pub unit: Unit,
     started: Instant,
+    noted: bool,
+    /// Its run has begun.
+    pub running: Arc<AtomicBool>,
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        if !self.noted {
+            // A run that hangs is one failure, however many wait for it in vain.
+            let lost = self.running.load(Ordering::Relaxed);
+            let outcome = tally::Outcome::Failed { kind: "cancelled", lost, callers: true };
+            self.traffic.step.tally.observe(self.arm, self.unit, self.started.elapsed(), &outcome);
+        }
+    }
 }
 
 impl Part {
@@ -58,10 +74,11 @@ impl Part {
         };
         let arm = traffic.assign(hash).map_or(0, |(index, _)| index + 1);
         let unit = Unit { counts: step.tally.claim(arm, hash.slot), slot: hash.slot, at_seconds: step.seconds(now) };
-        Part { traffic: Arc::clone(traffic), hash, arm, unit, started: now }
+        Part { traffic: Arc::clone(traffic), hash, arm, unit, started: now, noted: false, running: Arc::default() }
     }
 
-    pub fn observe(&self, outcome: Result<&Outcome, &PredictError>) {
+    pub fn observe(&mut self, outcome: Result<&Outcome, &PredictError>) {
+        self.noted = true;
         let elapsed = self.started.elapsed();
         note(&self.traffic, self.arm, self.unit, elapsed, outcome);
     }
@@ -78,11 +95,19 @@ pub fn note(traffic: &Traffic, arm: usize, unit: Unit, elapsed: Duration, outcom
             tally::Outcome::Answered { prediction: text.as_deref() }
         }
         Err(PredictError::NotFinite(_)) => tally::Outcome::NotFinite,
-        Err(error) => {
-            tally::Outcome::Failed { kind: error.code().kind().unwrap_or("internal"), lost: matches!(error, PredictError::Lost(_)) }
-        }
+        Err(error) => tally::Outcome::Failed {
+            kind: error.code().kind().unwrap_or("internal"),
+            lost: matches!(error, PredictError::Lost(_)),
+            callers: may_be_the_callers(error),
+        },
     };
     tally.observe(arm, unit, elapsed, &noted);
+}
+
+/// Whether the caller may have brought it about: it chooses the deadline, and the values. Such failures are compared between the
+/// arms, which they hit alike; against an absolute ceiling anybody could bring down any rollout with them.
+fn may_be_the_callers(error: &PredictError) -> bool {
+    matches!(error, PredictError::DeadlineExceeded | PredictError::Invalid { .. } | PredictError::Malformed(_))
 }
 
 /// The first instance's value, as bytes.
@@ -109,16 +134,25 @@ fn holds_nan(outcome: &Outcome) -> bool {
     })
 }
 
-/// What was predicted for the first instance, for counting: a class, or else the bin of a number.
+/// Classes that are counted apart; of more, those with the same rest share a count, in every arm and process alike.
+const CLASSES: i64 = 50;
+
+fn label(labels: &[crate::package::outputs::Json], index: usize) -> Option<Cow<'_, str>> {
+    let label = labels.get(index)?;
+    let few = labels.len() <= CLASSES as usize;
+    Some(if few { Cow::Borrowed(&**label) } else { Cow::Owned(format!("classes {} of {CLASSES}", index % CLASSES as usize)) })
+}
+
+/// What was predicted for the first instance, for counting: a class that the package declares, or else the bin of a number. A text of
+/// the model's own may be the caller's, and is never counted.
 fn predicted(outcome: &Outcome) -> Option<Cow<'_, str>> {
     match outcome {
         Outcome::Fields(outputs) => {
             let class = outputs.fields.iter().find_map(|(_, column)| match column {
-                OutputColumn::Labels { labels, indices } => Some(Cow::Borrowed(&**labels.get(*indices.first()?)?)),
-                OutputColumn::TopK { labels, ranked, .. } => Some(Cow::Borrowed(&**labels.get(*ranked.first()?)?)),
-                OutputColumn::Texts { values, .. } => values.first().map(|value| Cow::Borrowed(value.as_str())),
+                OutputColumn::Labels { labels, indices } => label(labels, *indices.first()?),
+                OutputColumn::TopK { labels, ranked, .. } => label(labels, *ranked.first()?),
                 OutputColumn::Bools { values, .. } => values.first().map(|value| Cow::Borrowed(if *value { "true" } else { "false" })),
-                OutputColumn::Numbers { .. } | OutputColumn::Map { .. } => None,
+                OutputColumn::Texts { .. } | OutputColumn::Numbers { .. } | OutputColumn::Map { .. } => None,
             });
             class.or_else(|| {
                 outputs.fields.iter().find_map(|(_, column)| match column {
@@ -132,8 +166,10 @@ fn predicted(outcome: &Outcome) -> Option<Cow<'_, str>> {
         Outcome::Graph(Tensors(outputs)) => {
             let (_, tensor) = outputs.first()?;
             match tensor.data() {
-                Data::Bytes(values) => values.first().map(|value| Cow::Borrowed(value.as_str())),
-                Data::Int64(values) => values.first().map(|value| Cow::Owned(value.to_string())),
+                Data::Int64(values) => values.first().map(|value| match value {
+                    0..CLASSES => Cow::Owned(value.to_string()),
+                    _ => Cow::Owned(tally::bin(*value as f64)),
+                }),
                 Data::Fp32(values) => values.first().map(|value| Cow::Owned(tally::bin(f64::from(*value)))),
                 Data::Fp64(values) => values.first().map(|value| Cow::Owned(tally::bin(*value))),
                 _ => None,

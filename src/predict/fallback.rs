@@ -120,7 +120,11 @@ impl Predictor {
     /// A candidate's fallback is the stable version; that of the stable one is the one before it.
     fn previous(&self, request: &Unanswered<'_>) -> Option<Arc<Servable>> {
         let is_stable = Arc::ptr_eq(request.primary, request.stable);
-        if is_stable { request.previous.cloned() } else { Some(Arc::clone(request.stable)) }
+        if !is_stable {
+            return Some(Arc::clone(request.stable));
+        }
+        // After a rollout that only goes forward the version before may not take what this one does.
+        request.previous.filter(|previous| self.compared.fits(request.stable, previous)).cloned()
     }
 
     fn other(&self, request: &Unanswered<'_>, name: &str) -> Option<Arc<Servable>> {
@@ -133,7 +137,7 @@ impl Predictor {
         let tensors = tensors(&arm, request.data).ok()?;
         let whole = request.raw && !servable.is_batched();
         let prepared = Prepared { tensors, rows: request.rows, whole, raw: request.raw, client_id: None, timing: *timing };
-        let outcome = self.run(&servable, prepared, request.urgency, timing).await.ok()?;
+        let outcome = self.run(&servable, prepared, request.urgency, timing, None).await.ok()?;
         Some((servable, outcome))
     }
 }

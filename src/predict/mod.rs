@@ -8,7 +8,10 @@ mod shadow;
 
 use std::{
     collections::VecDeque,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -276,18 +279,26 @@ impl Predictor {
             course.take(input)
         };
         let ready = taken.map_err(|refused| {
-            let (error, part) = *refused;
-            let answering = part.as_ref().and_then(|part| Some(&part.traffic.arms.get(part.arm.checked_sub(1)?)?.as_ref()?.servable));
-            if let Some(part) = &part {
+            let (error, mut part) = *refused;
+            if let Some(part) = &mut part {
                 part.observe(Err(&error));
             }
+            let answering = part.as_ref().and_then(|part| Some(&part.traffic.arms.get(part.arm.checked_sub(1)?)?.as_ref()?.servable));
             fail(error, answering.unwrap_or(&stable))
         })?;
-        let Ready { prepared, servable, part, copied, shadowed } = ready;
+        let Ready { prepared, servable, mut part, copied, shadowed } = ready;
         let (rows, raw, client_id, mut timing) = (prepared.rows, prepared.raw, prepared.client_id.clone(), prepared.timing);
         let own = fallback.as_ref().map_or(deadline, |fallback| own_deadline(deadline, Instant::now(), &fallback.on));
-        let outcome = self.run(&servable, prepared, Urgency { deadline: own, priority }, &mut timing).await;
-        if let Some(part) = &part {
+        // Who shares a run that does not come back shares one failure, and not as many as there are.
+        let running = part.as_ref().map(|part| Arc::clone(&part.running));
+        let outcome = self.run(&servable, prepared, Urgency { deadline: own, priority }, &mut timing, running.as_ref()).await;
+        let outcome = outcome.map_err(|error| match error {
+            PredictError::DeadlineExceeded if running.is_some_and(|running| running.load(Ordering::Relaxed)) => {
+                PredictError::Lost(Box::new(error))
+            }
+            other => other,
+        });
+        if let Some(part) = &mut part {
             part.observe(outcome.as_ref());
         }
         let error = match outcome {
@@ -320,9 +331,11 @@ impl Predictor {
         prepared: Prepared,
         urgency: Urgency,
         timing: &mut Timing,
+        running: Option<&Arc<AtomicBool>>,
     ) -> Result<Outcome, PredictError> {
         let Prepared { tensors, rows, whole, raw, .. } = prepared;
-        let parts = infer(servable, tensors, rows, whole, urgency, timing).await?;
+        let job = JobRows { tensors, rows, whole };
+        let parts = infer(servable, job, urgency, timing, running).await?;
         let start = Instant::now();
         let outcome = match &servable.contents {
             Contents::Package(_) if !raw => Outcome::Fields(if rows > HEAVY_ROWS {
@@ -368,20 +381,26 @@ impl Predictor {
     }
 }
 
-/// Runs all rows, in as many runs as the batch limit asks for, and gives the outputs of each in order.
-async fn infer(
-    servable: &Servable,
+/// Rows on their way to the engines; `whole`: in one run, whatever their number.
+struct JobRows {
     tensors: Tensors,
     rows: usize,
     whole: bool,
+}
+
+/// Runs all rows, in as many runs as the batch limit asks for, and gives the outputs of each in order.
+async fn infer(
+    servable: &Servable,
+    JobRows { tensors, rows, whole }: JobRows,
     urgency: Urgency,
     timing: &mut Timing,
+    running: Option<&Arc<AtomicBool>>,
 ) -> Result<Vec<(Tensors, usize)>, PredictError> {
     let limit = servable.batcher.policy().max_batch_size;
     let deadline = urgency.deadline;
     if rows <= limit || whole {
         // A job of no rows would seem to fit into any run.
-        let receiver = servable.batcher.submit(tensors, if whole { rows.max(1) } else { rows }, urgency)?;
+        let receiver = servable.batcher.submit_marked(tensors, if whole { rows.max(1) } else { rows }, urgency, running.cloned())?;
         // Other requests that have arrived get their turn first: they join the same run, and one wake-up serves all.
         let wake = Wake(&servable.batcher);
         tokio::task::yield_now().await;
@@ -404,7 +423,7 @@ async fn infer(
         while waiting.len() < window
             && let Some((part, count)) = parts.next()
         {
-            waiting.push_back((servable.batcher.submit(part, count, urgency)?, count));
+            waiting.push_back((servable.batcher.submit_marked(part, count, urgency, running.cloned())?, count));
             servable.batcher.wake();
         }
         let Some((receiver, count)) = waiting.pop_front() else { break };

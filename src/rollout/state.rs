@@ -60,6 +60,8 @@ pub struct ModelState {
     /// Stable versions of before, the latest last: the way back.
     pub former: Vec<VersionRef>,
     pub rollout: Option<RolloutState>,
+    /// Every version that was ever stable.
+    pub proven: BTreeSet<String>,
     /// The digest of every version that was ever decided on.
     pub digests: BTreeMap<String, String>,
     /// How the last decision about the stable version or a rollout came about.
@@ -195,6 +197,7 @@ impl ModelState {
             }
         }
         self.follow(entry).map_err(wrong)?;
+        self.proven.extend(self.stable.iter().map(|stable| stable.version.clone()));
         *self.transitions.entry((entry.action, Cause::of(&entry.actor))).or_default() += 1;
         self.last = Some(Decided {
             seq: entry.seq,
@@ -225,6 +228,7 @@ impl ModelState {
                     return Err("a rollout starts during another".to_owned());
                 }
                 let start: StartDetails = details(entry)?;
+                start.plan.check().map_err(|detail| format!("its plan: {detail}"))?;
                 for candidate in &start.candidates {
                     self.digests.insert(candidate.version.clone(), candidate.digest.clone());
                 }

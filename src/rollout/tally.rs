@@ -123,7 +123,8 @@ pub enum Outcome<'a> {
     /// The answer holds a number that is none.
     NotFinite,
     /// `lost`: by its run, which is counted among the runs, once.
-    Failed { kind: &'static str, lost: bool },
+    /// `callers`: that may be the caller's doing, and counts against no ceiling.
+    Failed { kind: &'static str, lost: bool, callers: bool },
 }
 
 /// How the units of a step are counted.
@@ -227,7 +228,8 @@ impl Tally {
         let index = (unit.at_seconds / self.rules.window_seconds) as u32;
         let window = totals.windows.entry(index).or_default();
         window.units += 1;
-        window.failed += u64::from(failed || nan);
+        let callers = matches!(outcome, Outcome::Failed { callers: true, .. });
+        window.failed += u64::from((failed || nan) && !callers);
         window.slow += u64::from(self.rules.ceiling.is_some_and(|ceiling| elapsed > ceiling));
         while totals.windows.first_key_value().is_some_and(|(oldest, _)| oldest + WINDOWS <= index) {
             totals.windows.pop_first();
@@ -311,7 +313,7 @@ mod tests {
     }
 
     const FINE: Outcome<'_> = Outcome::Answered { prediction: Some("\"stay\"") };
-    const FAILED: Outcome<'_> = Outcome::Failed { kind: "inference", lost: false };
+    const FAILED: Outcome<'_> = Outcome::Failed { kind: "inference", lost: false, callers: false };
 
     #[test]
     fn of_each_key_the_first_request_counts() {
@@ -320,7 +322,7 @@ mod tests {
             request(&tally, 1, 7, 0.0, &outcome);
         }
         request(&tally, 1, 8, 0.0, &FAILED);
-        request(&tally, 1, 9, 0.0, &Outcome::Failed { kind: "timeout", lost: true });
+        request(&tally, 1, 9, 0.0, &Outcome::Failed { kind: "timeout", lost: true, callers: false });
         let share = tally.share();
         let candidate = &combine([&share].into_iter()).arms["1.1.0"];
         assert_eq!((candidate.requests, candidate.units, candidate.failed), (5, 2, 1));

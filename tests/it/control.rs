@@ -163,7 +163,7 @@ fn a_rollout_from_start_to_rollback() {
     contains(&output, &["churn: rolled back 1.1.0 -> 1.0.0 in ", " ms (entry 6)", "stable    1.0.0"]);
     assert_eq!(site.answered(), "1.0.0");
     contains(&site.refused(&["rollback", "churn"]), &["name a version with --to", "next: predictd rollout status churn"]);
-    let document = site.document(&["rollback", "churn", "--to", "1.1.0", "--json"]);
+    let document = site.document(&["rollback", "churn", "--to", "1.1.0", "--never-stable", "--reason", "a test", "--json"]);
     assert_eq!(document["stable"]["version"], "1.1.0");
 
     let output = site.done(&["history", "churn"]);
@@ -183,7 +183,7 @@ fn a_rollout_from_start_to_rollback() {
     }
     contains(&output, &["        lunch\n", "        3 a.m.\n", "1.0.0: ", " requests, 0 % failed; 1.1.0: ", "1.1.0: compatible"]);
     let last = site.done(&["history", "churn", "--limit", "1"]);
-    assert!(last.starts_with("     7  ") && last.lines().count() == 1, "{last}");
+    assert!(last.starts_with("     7  ") && last.lines().count() == 2, "{last}");
     let document = site.document(&["history", "churn", "--json"]);
     assert_eq!(document["entries"].as_array().unwrap().len(), 7);
     assert_eq!(document["entries"][2]["reason"], "lunch");
@@ -464,7 +464,7 @@ fn the_webhook_is_told_of_each_decision() {
     site.start();
     site.done(&["rollout", "pause", "churn"]);
     site.done(&["rollout", "abort", "churn", "--reason", "enough"]);
-    site.done(&["rollback", "churn", "--to", "1.1.0"]);
+    site.done(&["rollback", "churn", "--to", "1.1.0", "--never-stable", "--reason", "a test"]);
     let told = until("all is told", || Some(received.lock().unwrap().clone()).filter(|told| told.len() == 5));
     let actions: Vec<&str> = told.iter().map(|message| message["action"].as_str().unwrap()).collect();
     assert_eq!(actions, ["adopt", "start", "pause", "abort", "rollback"]);

@@ -90,7 +90,7 @@ fn order(dice: &mut Dice, status: &Value) -> (&'static str, Value) {
     match dice.below(4) {
         0 if running => ("rollout/abort", json!({"reason": "no"})),
         1 | 2 if running => ("rollout/promote", json!({"without_way_back": true, "reason": "a test"})),
-        3 => ("rollback", json!({"to": other})),
+        3 => ("rollback", json!({"to": other, "never_stable": true, "reason": "a test"})),
         _ if running => ("rollout/promote", json!({"without_way_back": true, "reason": "a test"})),
         _ => ("rollout/start", json!({"to": [other], "plan": {"text": PLAN}, "allow_forward_only": true, "reason": "a test"})),
     }
@@ -202,7 +202,16 @@ fn a_replica_that_lags_goes_on_with_what_it_has() {
         answer.headers()["x-model-version"].to_str().unwrap().to_owned()
     };
     let url = admin(&ahead.0);
-    let order = |to: &str| ahead.0.client.post(format!("{url}/rollback")).body(json!({"to": to}).to_string()).send().unwrap().status();
+    let order = |to: &str| {
+        ahead
+            .0
+            .client
+            .post(format!("{url}/rollback"))
+            .body(json!({"to": to, "never_stable": true, "reason": "a test"}).to_string())
+            .send()
+            .unwrap()
+            .status()
+    };
     assert_eq!(order("1.0.0"), 200);
     let behind = (start(behind.path(), state.path()), behind);
     assert_eq!((answering(&ahead.0), answering(&behind.0)), ("1.0.0".to_owned(), "1.0.0".to_owned()));
@@ -230,13 +239,13 @@ fn three_replicas_agree() {
     };
     // The first choice is written once, whoever was first.
     assert_eq!(history(&replicas[0].client, &admin(&replicas[0])).len(), 1);
-    assert_eq!(order(&replicas[0], "rollback", &json!({"to": "1.0.0"})).0, 200);
+    assert_eq!(order(&replicas[0], "rollback", &json!({"to": "1.0.0", "never_stable": true, "reason": "a test"})).0, 200);
 
     // Each sees the others' decisions within a second; nothing is asked of them but an answer.
     let mut worst = Duration::ZERO;
     for (turn, version) in ["1.1.0", "1.0.0", "1.2.0", "1.0.0"].into_iter().enumerate() {
         let decided = Instant::now();
-        assert_eq!(order(&replicas[turn % 3], "rollback", &json!({"to": version})).0, 200);
+        assert_eq!(order(&replicas[turn % 3], "rollback", &json!({"to": version, "never_stable": true, "reason": "a test"})).0, 200);
         for replica in &replicas {
             until("the decision is seen", || (answering(replica) == version).then_some(()));
         }

@@ -33,7 +33,7 @@ fn a_failing_version_is_answered_for_by_the_one_before() {
     let models = bare_models(&[("m", "nan_rows.onnx")]);
     let server = start(models.path(), &path);
     graph(models.path(), "m", 2, "fails_rows", None);
-    order(&server, "m/rollback", &json!({"to": "2"}));
+    order(&server, "m/rollback", &json!({"to": "2", "never_stable": true, "reason": "a test"}));
     let ask = |x: f64| server.predict("/models/m/predict", &json!({"x": [x]}));
     let good = ask(3.0);
     assert_eq!(good.headers()["x-model-version"], "2");

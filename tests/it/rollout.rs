@@ -220,6 +220,9 @@ fn orders_are_refused_with_their_reason() {
         ("churn/rollout/dance", json!({}), 404, "no order"),
         ("churn/rollback", json!({}), 422, "no stable version before"),
         ("churn/rollback", json!({"to": "1.0.0"}), 422, "already"),
+        ("churn/rollback", json!({"to": "1.1.0"}), 422, "was never stable"),
+        ("churn/rollback", json!({"to": "1.1.0", "never_stable": true}), 422, "was never stable"),
+        ("churn/rollback", json!({"to": "2.0.0", "never_stable": true, "reason": "in haste"}), 422, "breaking: input"),
     ];
     for (path, body, code, part) in cases {
         let (status, detail) = refused(path, body.clone());
@@ -326,7 +329,7 @@ fn an_altered_journal_decides_nothing() {
     let state = tempfile::tempdir().unwrap();
     let url = state.path().to_str().unwrap();
     let (models, server) = churn(&[("state.url", url)]);
-    server.ordered("churn/rollback", &json!({"to": "1.1.0"}));
+    server.ordered("churn/rollback", &json!({"to": "1.1.0", "never_stable": true, "reason": "a test"}));
     drop(server);
     // The second of two entries: the first alone would say that 1.0.0 is stable.
     let entry = state.path().join("journal/churn/00000002.json");
@@ -368,7 +371,7 @@ fn a_state_that_cannot_be_written_refuses_changes_and_serves() {
 #[test]
 fn the_way_back_is_tried_and_told() {
     let (models, server) = churn(&[("models.rehearse_seconds", "0.2")]);
-    server.ordered("churn/rollback", &json!({"to": "1.1.0"}));
+    server.ordered("churn/rollback", &json!({"to": "1.1.0", "never_stable": true, "reason": "a test"}));
     let ready = r#"predictd_rollback_ready{model="churn",version="1.0.0"}"#;
     until("the way back works", || (server.metric(ready) == 1.0).then_some(()));
     for _ in 0..20 {
@@ -416,19 +419,133 @@ fn a_candidate_that_goes_away_leaves_its_share_to_stable() {
 #[test]
 fn what_a_rollback_would_take_away_is_asked_for() {
     let models = models(&[("diabetes", "1.0.0")]);
-    let server = Server::start(models.path(), &[]);
+    let tokens = models.path().join(".tokens");
+    fs_err::write(&tokens, "ann aaaaaaaaaaaaaaaaaaaa\nbob bbbbbbbbbbbbbbbbbbbb\n").unwrap();
+    let server = Server::start(models.path(), &[("admin.token_file", tokens.to_str().unwrap())]);
     install(models.path(), "diabetes", "1.1.0");
+    let order = |token: &str, path: &str, body: Value| {
+        let request = server.client.post(server.admin(path)).bearer_auth(token).body(body.to_string());
+        let response = request.send().unwrap();
+        (response.status().as_u16(), response.json::<Value>().unwrap())
+    };
+    let (ann, bob) = ("aaaaaaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbbbbbb");
     let start = |extra: Value| {
         let mut body = json!({"to": ["1.1.0"], "plan": {"text": quick(HELD)}});
         body.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
-        body
+        order(ann, "diabetes/rollout/start", body)
     };
     for extra in [json!({}), json!({"allow_forward_only": true}), json!({"reason": "an interval"})] {
-        let (code, detail) = server.refused("diabetes/rollout/start", &start(extra));
+        let (code, answer) = start(extra);
+        let detail = answer["error"].as_str().unwrap();
         assert!(code == 422 && detail.contains("--allow-forward-only") && detail.contains("forward-only: output"), "{detail}");
     }
-    server.ordered("diabetes/rollout/start", &start(json!({"allow_forward_only": true, "reason": "an interval"})));
-    server.ordered("diabetes/rollout/promote", &json!({}));
-    let started = server.history("diabetes").remove(1);
-    assert_eq!((&started["reason"], &started["details"]["forward_only"]), (&json!("an interval"), &json!(true)));
+    let (code, started) = start(json!({"allow_forward_only": true, "reason": "an interval"}));
+    assert_eq!((code, &started["rollout"]["phase"]), (200, &json!("awaits-approval")), "its package names a high risk: {started}");
+    assert_eq!(order(ann, "diabetes/rollout/approve", json!({})).0, 403);
+    assert_eq!(order(bob, "diabetes/rollout/approve", json!({})).0, 200);
+    let (code, promoted) = order(ann, "diabetes/rollout/promote", json!({}));
+    assert_eq!((code, &promoted["stable"]["version"]), (200, &json!("1.1.0")), "{promoted}");
+}
+
+#[test]
+fn a_high_risk_needs_two_names_whatever_the_plan() {
+    let models = models(&[("churn", "1.0.0")]);
+    let server = Server::start(models.path(), &[]);
+    install(models.path(), "churn", "1.1.0");
+    let workshop = tempfile::tempdir().unwrap();
+    let risky = workshop.path().join("churn/1.2.0");
+    crate::harness::copy(&crate::harness::package("churn", "1.2.0"), &risky);
+    let serving = fs_err::read_to_string(risky.join("serving.json")).unwrap().replace("medium", "high");
+    fs_err::write(risky.join("serving.json"), serving).unwrap();
+    let packed = std::process::Command::new(crate::harness::PREDICTD).arg("pack").arg(&risky).output().unwrap();
+    assert!(packed.status.success(), "{}", String::from_utf8_lossy(&packed.stderr));
+    let staging = models.path().join("churn/.staging");
+    crate::harness::copy(&risky, &staging);
+    fs_err::rename(&staging, models.path().join("churn/1.2.0")).unwrap();
+    for plan in [json!({"name": "blue-green"}), json!({"text": quick(HELD)})] {
+        let (code, detail) = server.refused("churn/rollout/start", &json!({"to": ["1.2.0"], "plan": plan}));
+        assert!(code == 403 && detail.contains("two verified names"), "{code} {detail}");
+    }
+    let (code, detail) = server.refused("churn/rollback", &json!({"to": "1.2.0", "never_stable": true, "reason": "in haste"}));
+    assert!(code == 422 && detail.contains("high risk"), "{code} {detail}");
+}
+
+#[test]
+fn callers_bring_no_rollout_down() {
+    let (_models, server) = churn(&[]);
+    // An absolute ceiling that is easily reached; two versions that answer everybody who waits.
+    let plan = quick(HELD).replace("error_ceiling = 0.8", "error_ceiling = 0.05");
+    server.ordered("churn/rollout/start", &json!({"to": ["1.1.0"], "plan": {"text": plan}}));
+    for _ in 0..120 {
+        let late = server.post(CHURN).header("x-request-timeout-ms", "0").body(customer().to_string()).send().unwrap();
+        assert_eq!(late.status(), 504);
+    }
+    let counted = until("all are counted", || {
+        let arms = server.status("churn")["rollout"]["evidence"]["arms"].clone();
+        let requests = |version: &str| arms[version]["requests"].as_u64().unwrap_or(0);
+        (requests("1.0.0") + requests("1.1.0") == 120).then_some(arms)
+    });
+    assert!(counted["1.1.0"]["errors"]["timeout"].as_u64().unwrap() > 0, "{counted}");
+    until("the judge has seen it", || (server.status("churn")["rollout"]["verdict"] == "hold").then_some(()));
+    assert_eq!(server.status("churn")["rollout"]["phase"], "running");
+}
+
+#[test]
+fn who_hangs_up_is_counted_and_no_value_is() {
+    let directory = tempfile::tempdir().unwrap();
+    graph(directory.path(), "m", 1, "string_echo", None);
+    let state = tempfile::tempdir().unwrap();
+    let server = Server::start(directory.path(), &[("state.url", state.path().to_str().unwrap())]);
+    graph(directory.path(), "m", 2, "string_echo", None);
+    server.ordered("m/rollout/start", &json!({"to": ["2"], "plan": {"text": quick(HELD)}}));
+    for _ in 0..40 {
+        let body = json!({"inputs": [{"name": "x", "shape": [1, 1], "datatype": "BYTES", "data": ["alice@example.org"]}]});
+        assert_eq!(server.predict("/v2/models/m/infer", &body).status(), 200);
+    }
+    until("all are counted", || {
+        let arms = server.status("m")["rollout"]["evidence"]["arms"].clone();
+        let requests = |version: &str| arms[version]["requests"].as_u64().unwrap_or(0);
+        (requests("1") + requests("2") == 40).then_some(())
+    });
+    let status = server.status("m").to_string();
+    assert!(!status.contains("alice"), "{status}");
+
+    let slow = tempfile::tempdir().unwrap();
+    graph(slow.path(), "m", 1, "nan_rows", None);
+    let server = Server::start(slow.path(), &[("server.request_timeout_ms", "1000")]);
+    graph(slow.path(), "m", 2, "slow_rows", None);
+    server.ordered("m/rollout/start", &json!({"to": ["2"], "plan": {"text": quick(HELD)}}));
+    let impatient = reqwest::blocking::Client::builder().timeout(std::time::Duration::from_millis(100)).build().unwrap();
+    let mut hung_up = 0;
+    until("a candidate that hangs is aborted", || {
+        let body = json!({"x": [1e9]}).to_string();
+        let answer = impatient.post(server.url("/models/m/predict")).header("content-type", "application/json").body(body).send();
+        hung_up += usize::from(answer.is_err());
+        server.status("m")["rollout"].is_null().then_some(())
+    });
+    assert!(hung_up > 0);
+}
+
+#[test]
+fn an_abort_that_cannot_be_written_still_protects_callers() {
+    let (directory, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    graph(directory.path(), "m", 1, "nan_rows", None);
+    let server = Server::start(directory.path(), &[("state.url", state.path().to_str().unwrap())]);
+    graph(directory.path(), "m", 2, "fails_rows", None);
+    server.ordered("m/rollout/start", &json!({"to": ["2"], "plan": {"text": quick(HALF)}}));
+    // A file where the journal should be: also root can't write there.
+    let (journal, elsewhere) = (state.path().join("journal/m"), state.path().join("elsewhere"));
+    fs_err::rename(&journal, &elsewhere).unwrap();
+    fs_err::write(&journal, "no directory").unwrap();
+    until("the candidate gets no traffic", || {
+        server.predict("/models/m/predict", &json!({"x": [20.0]}));
+        (!server.logged("the abort can't be written; here the candidate gets no traffic any more").is_empty()).then_some(())
+    });
+    for _ in 0..50 {
+        assert_eq!(server.predict("/models/m/predict", &json!({"x": [20.0]})).status(), 200);
+    }
+    fs_err::remove_file(&journal).unwrap();
+    fs_err::rename(&elsewhere, &journal).unwrap();
+    until("the abort is written", || server.status("m")["rollout"].is_null().then_some(()));
+    assert_eq!(server.actions("m"), ["adopt", "start", "abort"]);
 }

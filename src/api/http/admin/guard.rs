@@ -61,6 +61,9 @@ impl Operators {
             if token.len() < MIN_TOKEN {
                 return Err(wrong("the token has less than 16 characters"));
             }
+            if ["judge", "configuration"].contains(&name) || name.starts_with("unverified:") {
+                return Err(wrong("this name is the server's own"));
+            }
             if known.iter().any(|(other, _)| other == name) {
                 return Err(wrong("the name occurs twice"));
             }
