@@ -102,6 +102,7 @@ def measure(server, seconds):
 
 def cost(server, arguments):
     seen = {case: [] for case in CASES}
+    measure(server, arguments.seconds)  # The first run warms up.
     for _ in range(arguments.rounds):
         for case, plan in CASES.items():
             # The machine is not the same from minute to minute: each case beside its own run without a rollout.

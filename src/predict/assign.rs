@@ -72,7 +72,7 @@ impl Part {
             Some(key) => KeyHash::of(salt, &key),
             None => KeyHash::of(salt, id.write(&mut [0; 26]).as_bytes()),
         };
-        let arm = traffic.assign(hash).map_or(0, |(index, _)| index + 1);
+        let arm = traffic.assign(hash, now).map_or(0, |(index, _)| index + 1);
         let unit = Unit { counts: step.tally.claim(arm, hash.slot), slot: hash.slot, at_seconds: step.seconds(now) };
         Part { traffic: Arc::clone(traffic), hash, arm, unit, started: now, noted: false, running: Arc::default() }
     }

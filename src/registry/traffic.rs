@@ -93,9 +93,12 @@ impl Traffic {
     }
 
     /// The candidate that answers, by its place; `None`: stable does.
-    pub fn assign(&self, hash: KeyHash) -> Option<(usize, &Arm)> {
+    ///
+    /// One whose workers hang answers nobody: its share is stable's, too.
+    pub fn assign(&self, hash: KeyHash, now: Instant) -> Option<(usize, &Arm)> {
         let index = hash.assign.arm(&self.step.weights).checked_sub(1)?;
-        Some((index, self.arms.get(index)?.as_ref()?))
+        let arm = self.arms.get(index)?.as_ref().filter(|arm| arm.servable.batcher.ailment(now).is_none())?;
+        Some((index, arm))
     }
 
     /// The candidates that are to answer for comparison.

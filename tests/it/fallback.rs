@@ -49,8 +49,15 @@ fn a_failing_version_is_answered_for_by_the_one_before() {
     let answer: Value = server.predict("/v2/models/m/infer", &oip).json().unwrap();
     assert_eq!(answer["parameters"], json!({"fallback": "previous", "fallback_reason": "error"}));
     assert_eq!(answer["model_version"], "1");
-    assert_eq!(server.metric(r#"predictd_fallbacks_total{model="m",reason="error",version="2"}"#), 2.0);
-    assert_eq!(server.metric(r#"predictd_errors_total{kind="inference",model="m",version="2"}"#), 2.0);
+    let row = json!({"instances": [[20.0]]});
+    for path in ["/v1/models/m:predict", "/invocations"] {
+        let answer = server.predict(path, &row);
+        assert_eq!(answer.headers()["x-fallback"], "previous; reason=error");
+        let answer: Value = answer.json().unwrap();
+        assert_eq!(answer["fallback"], json!({"to": "previous", "reason": "error"}), "{path}: {answer}");
+    }
+    assert_eq!(server.metric(r#"predictd_fallbacks_total{model="m",reason="error",version="2"}"#), 4.0);
+    assert_eq!(server.metric(r#"predictd_errors_total{kind="inference",model="m",version="2"}"#), 4.0);
     // Whoever names a version gets that version's failure.
     assert_eq!(server.predict("/models/m/versions/2/predict", &json!({"x": [20.0]})).status(), 500);
 }

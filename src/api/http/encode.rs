@@ -31,18 +31,22 @@ pub fn encode(prediction: &Prediction) -> Result<Vec<u8>, Refusal> {
     text.extend_from_slice(b"\",\"digest\":\"");
     text.extend_from_slice(prediction.servable.digest().as_bytes());
     text.push(b'"');
-    if let Some(fallback) = &prediction.fallback {
-        // Names of models and reasons are of characters that JSON leaves as they are.
-        text.extend_from_slice(b",\"fallback\":{\"to\":\"");
-        text.extend_from_slice(fallback.to.as_bytes());
-        text.extend_from_slice(b"\",\"reason\":\"");
-        text.extend_from_slice(fallback.reason.name().as_bytes());
-        text.extend_from_slice(b"\"}");
-    }
+    write_fallback(prediction, &mut text);
     text.extend_from_slice(b",\"predictions\":");
     write_rows(prediction, &mut |row, text| write_object(&prediction.outcome, row, text), &mut text)?;
     text.push(b'}');
     Ok(text)
+}
+
+/// `,"fallback":{...}` where another answered than the version that should have.
+pub fn write_fallback(prediction: &Prediction, text: &mut Vec<u8>) {
+    let Some(fallback) = &prediction.fallback else { return };
+    // Names of models and reasons are of characters that JSON leaves as they are.
+    text.extend_from_slice(b",\"fallback\":{\"to\":\"");
+    text.extend_from_slice(fallback.to.as_bytes());
+    text.extend_from_slice(b"\",\"reason\":\"");
+    text.extend_from_slice(fallback.reason.name().as_bytes());
+    text.extend_from_slice(b"\"}");
 }
 
 /// A JSON array with an entry for each row.

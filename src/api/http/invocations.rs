@@ -18,7 +18,7 @@ use crate::{
         Api,
         body::{self, Refusal},
         context::Context,
-        encode::check_rows,
+        encode::{check_rows, write_fallback},
         encoding,
         exchange::{Call, Dialect, Reply, Told, exchange},
         health,
@@ -253,11 +253,13 @@ fn write(wish: &Wish, prediction: &mut Prediction) -> Result<Reply, Refusal> {
         (Format::Json, Shape::Columns) => {
             text.extend_from_slice(b"{\"predictions\":");
             write_columns(prediction, &mut text)?;
+            write_fallback(prediction, &mut text);
             text.push(b'}');
         }
         (Format::Json, _) => {
             text.extend_from_slice(b"{\"predictions\":");
             write_predictions(prediction, &mut text)?;
+            write_fallback(prediction, &mut text);
             text.push(b'}');
         }
         (Format::JsonLines, _) => {

@@ -18,6 +18,7 @@ use crate::{
             Api,
             body::{self, Refusal},
             context::Context,
+            encode::write_fallback,
             encoding,
             exchange::{Call, Dialect, Reply, Told, exchange, refuse_unrouted},
             rows::{Form, Members, malformed, write_columns, write_predictions},
@@ -173,6 +174,7 @@ impl Dialect for V1 {
                 write_columns(prediction, &mut text)?;
             }
         }
+        write_fallback(prediction, &mut text);
         text.push(b'}');
         Ok(Reply::json(text))
     }
