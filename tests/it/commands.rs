@@ -145,7 +145,7 @@ fn wrong_usage_and_wrong_configuration() {
         assert!(error.contains(expected), "{expected}: {error}");
         assert!(!error.contains("panicked"), "{error}");
     }
-    let (code, _, error) = predictd(&["serve"], "", &[("PREDICTD_RUNTIME__LIBRARY", "Cargo.toml")]);
+    let (code, _, error) = predictd(&["serve", "--listen", "127.0.0.1:0"], "", &[("PREDICTD_RUNTIME__LIBRARY", "Cargo.toml")]);
     assert_eq!(code, 1, "a file that is no library");
     assert!(error.contains("Cargo.toml") && !error.contains("panicked"), "{error}");
 }
