@@ -10,11 +10,10 @@
     reason = "a test may panic: that is how it fails"
 )]
 
-use std::{
-    collections::hash_map::RandomState,
-    fmt::Write,
-    hash::{BuildHasher, Hasher},
-};
+#[path = "support/random.rs"]
+mod random;
+
+use std::fmt::Write;
 
 use predictd::package::{
     decode::{DecodeLimits, decode_instance, decode_request},
@@ -22,33 +21,10 @@ use predictd::package::{
 };
 use serde_json::{Map, Value, json};
 
+use random::{Random, seed_and_cases};
+
 const LIMITS: DecodeLimits = DecodeLimits { max_instances: usize::MAX, max_depth: 64, max_array_values: usize::MAX };
 const DOCUMENTS_PER_SCHEMA: usize = 60;
-
-/// SplitMix64 (Steele, Lea, Flood 2014): small, and the same everywhere.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
-    }
-
-    fn chance(&mut self, percent: usize) -> bool {
-        self.below(100) < percent
-    }
-
-    fn pick<'a, T>(&mut self, items: &'a [T]) -> &'a T {
-        &items[self.below(items.len())]
-    }
-}
 
 const NAMES: [&str; 10] = ["a", "b", "age", "plan", "a/b", "m~n", "é", "", "with space", "x\"y"];
 const TEXTS: [&str; 22] = [
@@ -356,9 +332,7 @@ fn quote(random: &mut Random, value: &str, text: &mut String) {
 
 #[test]
 fn verdicts_agree() {
-    let from_environment = |name: &str| std::env::var_os(name).and_then(|text| text.to_str()?.parse::<u64>().ok());
-    let seed = from_environment("PREDICTD_SEED").unwrap_or_else(|| RandomState::new().build_hasher().finish());
-    let wanted = from_environment("PREDICTD_CASES").unwrap_or(120_000) as usize;
+    let (seed, wanted) = seed_and_cases(120_000);
     println!("seed {seed}");
     let mut random = Random(seed);
     let (mut cases, mut valid, mut refused_schemas) = (0, 0, 0);
