@@ -144,8 +144,9 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
     drop(control);
     drop(watch);
     drop(api);
-    drop(operator);
     runtime.shutdown_timeout(LAST_WAIT);
+    // Its store has a runtime of its own, which no task of this one may be the last to drop: that would be a panic.
+    drop(operator);
     drop(telemetry);
     Ok(())
 }
