@@ -218,31 +218,35 @@ impl Course {
         };
         let part = self.traffic.as_ref().map(|traffic| Part::new(traffic, self.key.as_deref(), columns, self.id, now));
         let shadowed = part.as_ref().is_some_and(|part| part.arm == 0 && part.traffic.shadows(part.hash).next().is_some());
-        let copied = (shadowed || self.keeps).then(|| match &decoded {
-            Decoded::Fields(fields) => Copied::Fields(Arc::new(fields.columns.clone())),
-            Decoded::Tensors(prepared) => Copied::Tensors(Arc::new(prepared.tensors.clone())),
-        });
-        match self.ready(decoded, part.as_ref()) {
-            Ok((prepared, servable)) => Ok(Ready { prepared, servable, part, copied, shadowed }),
+        match self.ready(decoded, part.as_ref(), shadowed || self.keeps) {
+            Ok((prepared, servable, kept)) => Ok(Ready { prepared, servable, part, copied: kept, shadowed }),
             Err(error) => Err(Box::new((error, part))),
         }
     }
 
-    /// Preprocesses as the version does that answers.
-    fn ready(&self, decoded: Decoded, part: Option<&Part>) -> Result<(Prepared, Arc<Servable>), PredictError> {
+    /// Preprocesses as the version does that answers; what was decoded is kept where it `keeps`.
+    fn ready(&self, decoded: Decoded, part: Option<&Part>, keeps: bool) -> Result<(Prepared, Arc<Servable>, Option<Copied>), PredictError> {
         let arm = part.and_then(|part| part.traffic.arms.get(part.arm.checked_sub(1)?)?.as_ref());
         let servable = arm.map_or(&self.stable, |arm| &arm.servable);
-        let prepared = match (decoded, &servable.contents) {
-            (Decoded::Fields(mut fields), Contents::Package(packaged)) => {
-                if let Some(binding) = arm.and_then(|arm| arm.binding.as_ref()) {
+        let (prepared, kept) = match (decoded, &servable.contents) {
+            (Decoded::Fields(mut fields), Contents::Package(packaged)) => match arm.and_then(|arm| arm.binding.as_ref()) {
+                Some(binding) => {
+                    let kept = keeps.then(|| fields.columns.clone());
                     fields.columns = binding.bind(fields.columns);
+                    (preprocess(packaged, &mut fields)?, kept.map(|columns| Copied::Fields(Arc::new(columns))))
                 }
-                preprocess(packaged, fields)?
+                None => {
+                    let prepared = preprocess(packaged, &mut fields)?;
+                    (prepared, keeps.then(|| Copied::Fields(Arc::new(fields.columns))))
+                }
+            },
+            (Decoded::Tensors(prepared), _) => {
+                let kept = keeps.then(|| Copied::Tensors(Arc::new(prepared.tensors.clone())));
+                (prepared, kept)
             }
-            (Decoded::Tensors(prepared), _) => prepared,
             (Decoded::Fields(_), Contents::Bare(_)) => return Err(PredictError::Broken),
         };
-        Ok((prepared, Arc::clone(servable)))
+        Ok((prepared, Arc::clone(servable), kept))
     }
 }
 

@@ -164,14 +164,14 @@ impl Decoded {
 }
 
 /// From fields to the tensors of the version that answers.
-pub fn preprocess(packaged: &Packaged, fields: Fields) -> Result<Prepared, PredictError> {
-    let Fields { columns, single, client_id, took } = fields;
+pub fn preprocess(packaged: &Packaged, fields: &mut Fields) -> Result<Prepared, PredictError> {
     let start = Instant::now();
-    let tensors = to_tensors(packaged, &columns, single)?;
+    let tensors = to_tensors(packaged, &fields.columns, fields.single)?;
     let mut timing = Timing::default();
-    timing.set(Stage::Decode, took);
+    timing.set(Stage::Decode, fields.took);
     timing.set(Stage::Preprocess, start.elapsed());
-    Ok(Prepared { tensors, rows: columns.rows, whole: false, raw: false, client_id, timing })
+    let client_id = fields.client_id.take();
+    Ok(Prepared { tensors, rows: fields.columns.rows, whole: false, raw: false, client_id, timing })
 }
 
 /// The graph's input tensors of these fields.
