@@ -28,7 +28,7 @@ const LAYERS: [(&str, &[&str]); 17] = [
     ("api", &["id", "error", "config", "metrics", "tensor", "package", "registry", "predict", "operate"]),
     ("telemetry", &["config"]),
     ("app", &["api", "config", "engine", "journal", "metrics", "operate", "predict", "registry", "telemetry"]),
-    ("cli", &["app", "clock", "config", "engine", "id", "journal", "package", "registry", "telemetry", "tensor"]),
+    ("cli", &["app", "clock", "config", "engine", "id", "journal", "package", "registry", "rollout", "telemetry", "tensor"]),
 ];
 
 /// (library, where it may be named).

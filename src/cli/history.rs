@@ -10,11 +10,12 @@ use anyhow::bail;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::rollout::figures::{number, percent};
 use crate::{
     cli::{
         Outcome,
         client::{self, Client, ClientError, ServerArgs},
-        paint::{Paint, Style, count, number, percent, short},
+        paint::{Paint, Style, count, short},
         rollout::{
             plan::Plan,
             status::{Evidence, Guard},

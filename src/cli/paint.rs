@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 
-use crate::clock;
+use crate::{clock, rollout::figures::duration};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Style {
@@ -108,32 +108,6 @@ impl Table {
     }
 }
 
-/// Two digits: `3.1 %`, `0.023 %`, `50 %`.
-pub fn percent(share: f64) -> String {
-    format!("{} %", digits(share * 100.0, 2))
-}
-
-/// Three digits; large ones as powers of ten.
-pub fn number(value: f64) -> String {
-    if value >= 1e6 { format!("{value:.1e}") } else { digits(value, 3) }
-}
-
-fn digits(value: f64, digits: i32) -> String {
-    if value == 0.0 || !value.is_finite() {
-        return "0".to_owned();
-    }
-    let decimals = (digits - 1 - value.abs().log10().floor() as i32).clamp(0, 9) as usize;
-    let text = format!("{value:.decimals$}");
-    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
-}
-
-/// `90 s`, `20 min`, `5 h`, `7 d`: the largest unit of which there are two.
-pub fn duration(seconds: f64) -> String {
-    let units = [("d", 86_400.0), ("h", 3600.0), ("min", 60.0)];
-    let (unit, length) = units.into_iter().find(|(_, length)| seconds >= 2.0 * length).unwrap_or(("s", 1.0));
-    format!("{} {unit}", digits(seconds / length, 3))
-}
-
 /// `4,011`.
 pub fn count(value: u64) -> String {
     let digits = value.to_string();
@@ -162,13 +136,10 @@ pub fn short(digest: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::cli::paint::{Cell, Paint, Style, Table, count, duration, number, percent};
+    use crate::cli::paint::{Cell, Paint, Style, Table, count};
 
     #[test]
     fn figures() {
-        assert_eq!([percent(0.0), percent(0.031), percent(0.5), percent(0.00023)], ["0 %", "3.1 %", "50 %", "0.023 %"]);
-        assert_eq!([number(671.2), number(2.5e9), number(0.25)], ["671", "2.5e9", "0.25"]);
-        assert_eq!([duration(90.0), duration(1200.0), duration(604_800.0), duration(0.0)], ["90 s", "20 min", "7 d", "0 s"]);
         assert_eq!([count(7), count(999), count(4011), count(1_234_567)], ["7", "999", "4,011", "1,234,567"]);
     }
 

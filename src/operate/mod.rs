@@ -330,8 +330,8 @@ impl Operator {
         if model.step.as_ref().map(|running| running.step.seq) != seq {
             self.forget_step(model);
             model.step = model.state.rollout.as_ref().filter(|_| seq.is_some()).zip(stable.as_ref()).map(|(rollout, stable)| {
-                let step = Arc::new(self.step(&model.name, stable, rollout));
                 let versions: Vec<String> = std::iter::once(stable).chain(&rollout.candidates).map(|named| named.version.clone()).collect();
+                let step = Arc::new(self.step(&model.name, &versions, rollout));
                 self.begin(&model.name, step, versions)
             });
         }
@@ -353,15 +353,17 @@ impl Operator {
         }
     }
 
-    fn step(&self, name: &ModelName, stable: &VersionRef, rollout: &crate::rollout::state::RolloutState) -> Step {
+    /// `versions`: the stable one, then the candidates.
+    fn step(&self, name: &ModelName, versions: &[String], rollout: &crate::rollout::state::RolloutState) -> Step {
         let plan = &rollout.plan;
-        let versions: Vec<String> = std::iter::once(stable).chain(&rollout.candidates).map(|named| named.version.clone()).collect();
         let rules = TallyRules {
             keyed: !plan.key.is_prediction_id(),
             window_seconds: plan.guards.window_seconds as f64,
             ceiling: plan.guards.p99_ceiling_ms.map(|ms| Duration::from_secs_f64(ms / 1000.0)),
         };
-        let candidates = rollout.candidates.iter();
+        let copies = |(stable, candidates): (&String, &[String])| -> Vec<_> {
+            candidates.iter().map(|candidate| self.metrics.shadow(name.as_str(), stable, candidate)).collect()
+        };
         Step {
             salt: rollout.id.clone(),
             plan: plan.clone(),
@@ -370,8 +372,8 @@ impl Operator {
             candidates: rollout.candidates.clone(),
             weights: plan.weights(rollout.step, rollout.candidates.len()),
             shadow_share: plan.shadow_share(rollout.step),
-            tally: Tally::new(&versions, rules),
-            shadow_metrics: candidates.map(|named| self.metrics.shadow(name.as_str(), &stable.version, &named.version)).collect(),
+            tally: Tally::new(versions, rules),
+            shadow_metrics: versions.split_first().map(copies).unwrap_or_default(),
             age: Duration::from_secs_f64(rollout.step_age_seconds(crate::clock::now_ms())),
             learned: Instant::now(),
         }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::rollout::{
     evidence::{ArmTotals, Evidence, RunTotals, WindowTotals},
+    figures::{duration, number, percent},
     plan::{OnDisagreement, Plan, Step},
     sequential::{self, Share},
 };
@@ -538,32 +539,6 @@ fn said(verdict: Verdict, text: String, guards: Vec<GuardReport>) -> Judgement {
 /// e^x as a number that JSON can hold.
 fn finite(log: f64) -> f64 {
     log.min(690.0).exp()
-}
-
-/// Two digits: `3.1 %`, `0.023 %`, `50 %`.
-fn percent(share: f64) -> String {
-    format!("{} %", digits(share * 100.0, 2))
-}
-
-/// Three digits; large ones as powers of ten.
-fn number(value: f64) -> String {
-    if value >= 1e6 { format!("{value:.1e}") } else { digits(value, 3) }
-}
-
-fn digits(value: f64, digits: i32) -> String {
-    if value == 0.0 {
-        return "0".to_owned();
-    }
-    let decimals = (digits - 1 - value.abs().log10().floor() as i32).clamp(0, 9) as usize;
-    let text = format!("{value:.decimals$}");
-    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
-}
-
-/// `90 s`, `20 min`, `5 h`, `7 d`: the largest unit of which there are two.
-fn duration(seconds: f64) -> String {
-    let (unit, length) =
-        [("d", 86_400.0), ("h", 3600.0), ("min", 60.0)].into_iter().find(|(_, length)| seconds >= 2.0 * length).unwrap_or(("s", 1.0));
-    format!("{} {unit}", digits(seconds / length, 3))
 }
 
 #[cfg(test)]

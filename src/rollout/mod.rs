@@ -2,6 +2,7 @@
 //! here waits, reads or writes.
 
 pub mod evidence;
+pub mod figures;
 pub mod judge;
 pub mod plan;
 pub mod sequential;

@@ -3,7 +3,7 @@
 
 use std::io::{Cursor, Read};
 
-/// Places for keys that have been counted in a step.
+/// Places for keys that have been counted in a step: a key that falls where another lies is not counted.
 pub const SLOTS: usize = 1 << 15;
 
 /// A place in [0, 1), in units of 2^-64.

@@ -11,10 +11,11 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::rollout::evidence::{ArmTotals, Evidence};
+use crate::rollout::{
+    evidence::{ArmTotals, Evidence},
+    split::SLOTS,
+};
 
-/// Keys are told apart by 15 bits of their hash: a key that falls where another lies is not counted.
-pub const SLOTS: usize = 1 << 15;
 /// With more slots taken, most new keys would fall where others lie.
 const FULL: usize = SLOTS / 8 * 7;
 /// Different predictions that are counted apart; the rest is `other`.

@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use serde::Deserialize;
 
-use crate::cli::paint::{Cell, Paint, Style, Table, count, duration, percent};
+use crate::cli::paint::{Cell, Paint, Style, Table, count};
+use crate::rollout::figures::{duration, percent};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]

@@ -5,9 +5,10 @@ use std::{collections::BTreeMap, fmt::Write};
 use serde::Deserialize;
 
 use crate::cli::{
-    paint::{Cell, Paint, Style, Table, ago, count, duration, number, percent, short},
+    paint::{Cell, Paint, Style, Table, ago, count, short},
     rollout::plan::{Plan, Step},
 };
+use crate::rollout::figures::{duration, number, percent};
 
 /// A model as the server tells it. What a newer server says beyond that is passed over.
 #[derive(Debug, Default, Deserialize)]
