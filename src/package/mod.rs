@@ -24,6 +24,7 @@ pub mod pbtxt;
 pub mod postprocess;
 pub mod preprocess;
 pub mod rows;
+pub mod sample;
 pub mod schema;
 pub mod serving;
 pub mod signature;
@@ -113,6 +114,7 @@ pub struct Parts {
     pub serving: Serving,
     pub golden: Vec<GoldenExample>,
     pub evaluation: Option<Value>,
+    pub profile: Option<Value>,
     pub card: Option<String>,
 }
 
@@ -179,9 +181,9 @@ impl Parts {
             None => Vec::new(),
         };
         let evaluation = read_json(directory, "evaluation.json")?;
-        read_json(directory, "profile.json")?;
+        let profile = read_json(directory, "profile.json")?;
         let card = read_text(directory, "README.md")?;
-        Ok(Parts { input, output, schema_document, preprocessing, serving, golden, evaluation, card })
+        Ok(Parts { input, output, schema_document, preprocessing, serving, golden, evaluation, profile, card })
     }
 
     /// Compiles the transformation against the graph, and checks that what comes out is what the output schema says.

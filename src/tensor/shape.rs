@@ -36,6 +36,18 @@ impl Shape {
     }
 }
 
+impl Shape {
+    /// With the graph's names of its free dimensions, where it has any: `[batch, 3]`.
+    pub fn named(&self, names: &[String]) -> String {
+        let dims = self.0.iter().enumerate().map(|(index, dim)| match (dim, names.get(index).filter(|name| !name.is_empty())) {
+            (Dim::Fixed(size), _) => size.to_string(),
+            (Dim::Any, Some(name)) => name.clone(),
+            (Dim::Any, None) => "-1".to_owned(),
+        });
+        format!("[{}]", dims.collect::<Vec<_>>().join(", "))
+    }
+}
+
 /// Prints as clients know it: `[-1, 3]`.
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
