@@ -7,6 +7,7 @@ pub mod columns;
 pub mod compat;
 mod constant;
 pub mod contain;
+mod dates;
 pub mod decode;
 pub mod digest;
 pub mod draft;

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use crate::{
     package::{
         columns::{ArrayRow, Column, ColumnId, ColumnKind, Columns, Spans},
+        dates::DateParts,
         fault::MAX_FAULTS,
         image::{ImageStep, ImageSteps},
         signature::{Signature, TensorSpec},
@@ -376,7 +377,8 @@ impl Part {
                 }
             };
             if !accepted {
-                push(faults, row, &self.source, "enum", "is not a category that this model takes".to_owned());
+                let (keyword, detail) = encode.refusal();
+                push(faults, row, &self.source, keyword, detail.to_owned());
             }
             if !self.after.is_empty() {
                 for x in cell {
@@ -752,7 +754,7 @@ impl Compiler<'_> {
                     return self.fail(&below, "this step does not take a text");
                 }
             } else if let Some(step) = self.numeric(step, &below)? {
-                if part.width > 1 {
+                if part.width > 1 && !matches!(part.encode, Some(Encode::Dates(_))) {
                     return self.fail(&below, "no numeric step may follow one that makes several columns");
                 }
                 if part.encode.is_none() { &mut part.before } else { &mut part.after }.push(step);
@@ -761,7 +763,8 @@ impl Compiler<'_> {
             }
         }
         if matches!(found.kind, ColumnKind::Text | ColumnKind::Binary | ColumnKind::Array) && part.encode.is_none() && !part.indicator {
-            return self.fail(below, format!("`{field}` is not a number: encode it with one_hot, ordinal, target_encode or hash"));
+            return self
+                .fail(below, format!("`{field}` is not a number: encode it with one_hot, ordinal, target_encode, hash or date_parts"));
         }
         Ok(part)
     }
@@ -862,6 +865,11 @@ impl Compiler<'_> {
                     return self.fail(below, format!("{} categories, but {} values", categories.len(), values.len()));
                 }
                 Encode::Table { values: values.clone(), categories: keys(categories)?, unknown: Some(*default) }
+            }
+            Step::DateParts { .. } if found.kind != ColumnKind::Text => return self.fail(below, "date_parts takes a text field"),
+            Step::DateParts { parts, unknown } => {
+                let parts = DateParts::compile(parts, unknown);
+                Encode::Dates(parts.or_else(|(pointer, detail)| self.fail(&format!("{below}{pointer}"), detail))?)
             }
             Step::Hash { n_features: 0, .. } => return self.fail(below, "n_features must be at least 1"),
             Step::Hash { n_features, alternate_sign } => Encode::Hash { width: *n_features, alternate_sign: *alternate_sign },

@@ -2,6 +2,7 @@
 
 mod buffer;
 mod datatype;
+mod rearrange;
 mod rows;
 mod shape;
 
@@ -11,6 +12,7 @@ use half::{bf16, f16};
 
 pub use buffer::Buffer;
 pub use datatype::DataType;
+pub use rearrange::{Rearrangement, from_end};
 pub use rows::{join, split};
 pub use shape::{Dim, Shape};
 
