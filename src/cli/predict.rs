@@ -14,6 +14,7 @@ use crate::{
         Engine, EngineFactory,
         infer::{OnnxEngine, OnnxFactory, Runtime},
     },
+    graph::{model::Model, rows},
     package::{
         ModelPackage, Transform,
         decode::{DecodeError, DecodeLimits, Decoded, decode_request},
@@ -44,7 +45,10 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let runtime = Runtime::load(&app::find_library(&config)?)?;
     let (factory, engine) = OnnxFactory::open(&runtime, &package.model_path(), config.runtime.intra_op_threads.max(1))?;
     let transform = package.parts.bind(factory.signature())?;
-    let batched = factory.signature().is_batchable() && package.parts.serving.batching.independent_rows != Some(false);
+    let graph = fs_err::read(package.model_path())?;
+    let objection = rows::analyse(&Model::read(factory.cut().map_or(&graph, |cut| &cut.model))?).objection();
+    let batched = factory.signature().is_batchable()
+        && package.parts.serving.batching.independent_rows.unwrap_or(objection.is_none());
     let own_limit = package.parts.serving.batching.max_batch_size.unwrap_or(usize::MAX);
     let max_batch_size = if batched { config.batching_of(package.id.name.as_str()).max_batch_size.min(own_limit) } else { 1 };
     let mut text = Vec::new();

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{
     engine::{
-        Engine,
+        Engine, EngineFactory,
         infer::{OnnxEngine, OnnxFactory, Runtime},
     },
     graph::{
@@ -67,6 +67,8 @@ pub struct PassedBare {
     pub batching: Batching,
     /// Outputs that have not a row for each row of the inputs, and why.
     pub without_rows: BTreeMap<String, String>,
+    /// What the configuration asks for although the graph objects.
+    pub warning: Option<String>,
 }
 
 /// What the gate needs to know beside the package.
@@ -108,7 +110,6 @@ pub fn run(
     let parts = Parts::read(directory)?;
     clock.passed("schema", format!("{} input fields", parts.input.columns().len()));
     let transform = parts.bind(&signature)?;
-    check_labels(parts.preprocessing.as_ref(), parts.output.document(), &about.labels)?;
     clock.passed("preprocessing", "fits schema and graph".to_owned());
 
     let id = manifest.id().ok_or_else(|| PackageError::new("manifest", "manifest.json", "has no valid name and version"))?;
@@ -208,12 +209,13 @@ pub fn run_bare(
 
     let rows: Vec<Tensors> = if warm { variations(&row) } else { Vec::new() };
     let without_rows = without_rows(&mut engine, &signature, &about, &rows);
+    let mut warning = None;
     let batching = match bare.batching(&signature, options.max_batch_size) {
         Err(because) => Batching::None { because },
         Ok(limit) => match (about.objection(), neighbours::prove(&mut engine, &rows, limit)) {
             (None, Ok(_)) => Batching::Rows,
             (Some(objection), Ok(_)) if bare.asks_for_batching() => {
-                clock.passed("warning", format!("config.pbtxt asks for dynamic_batching, and {objection}"));
+                warning = Some(format!("config.pbtxt asks for dynamic_batching, though {objection}"));
                 Batching::Rows
             }
             (Some(because), Ok(_)) | (_, Err(because)) => Batching::None { because },
@@ -223,10 +225,12 @@ pub fn run_bare(
         Batching::Rows if about.objection().is_none() => {
             "batched: the graph keeps rows apart, and beside hostile rows each answered as alone".to_owned()
         }
-        Batching::Rows => "batched: config.pbtxt says so, and beside hostile rows each answered as alone".to_owned(),
+        Batching::Rows => {
+            format!("batched, and beside hostile rows each answered as alone; but {}", warning.as_deref().unwrap_or_default())
+        }
         Batching::None { because } => format!("not batched: {because}"),
     });
-    Ok(PassedBare { bare, engine, warm, batching, without_rows })
+    Ok(PassedBare { bare, engine, warm, batching, without_rows, warning })
 }
 
 /// What the file itself says of the graph.

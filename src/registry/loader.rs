@@ -171,12 +171,21 @@ impl Loader {
         if verdict.digest != bare.manifest.digest {
             return Err(PackageError::new("hashes", MODEL_FILE, "changed while it was being loaded"));
         }
+        match &verdict.batching {
+            Batching::Rows => tracing::info!(model = %id.name, version = %id.version, "requests share runs"),
+            Batching::None { because } => {
+                tracing::info!(model = %id.name, version = %id.version, because = %because, "requests don't share runs");
+            }
+        }
+        if let Some(warning) = &verdict.warning {
+            tracing::warn!(model = %id.name, version = %id.version, warning, "batching");
+        }
         let (factory, first) = self.open(directory, &bare.manifest, intra_op_threads)?;
         bare.check(factory.signature())?;
-        let warm_up = verdict.warm.then(|| gate::zeros(factory.signature()));
-        let engines = engines(&factory, first, workers, warm_up.as_ref())?;
         let mut signature = factory.signature().clone();
         bare.refine(&mut signature);
+        let warm_up = verdict.warm.then(|| gate::zeros(&signature));
+        let engines = engines(&factory, first, workers, warm_up.as_ref())?;
         let max_batch_size = match (&verdict.batching, bare.batching(&signature, configured.max_batch_size)) {
             (Batching::Rows, Ok(limit)) => limit,
             _ => 1,

@@ -41,6 +41,9 @@ pub struct Verdict {
     /// Outputs of a bare graph that have not a row for each row of the inputs, and why.
     #[serde(default)]
     pub without_rows: BTreeMap<String, String>,
+    /// What the configuration asks for although the graph objects.
+    #[serde(default)]
+    pub warning: Option<String>,
 }
 
 /// How a child is started and what it may use.
