@@ -669,7 +669,7 @@ impl Compiler<'_> {
         let (source, found) = self.source(field, below)?;
         match found.kind {
             ColumnKind::Binary => self.image(source, &steps),
-            ColumnKind::Array => self.array(source, found, &steps),
+            ColumnKind::Array | ColumnKind::BooleanArray => self.array(source, found, &steps),
             ColumnKind::Text if self.spec.datatype == DataType::Bytes => {
                 if !matches!(self.spec.shape.row(), [] | [Dim::Any | Dim::Fixed(1)]) {
                     return self.fail("", format!("a text gives [N] or [N, 1]; the graph takes {}", self.spec.shape));
@@ -822,7 +822,8 @@ impl Compiler<'_> {
                 return self.fail(&below, "this step does not take a number");
             }
         }
-        if matches!(found.kind, ColumnKind::Text | ColumnKind::Binary | ColumnKind::Array) && part.encode.is_none() && !part.indicator {
+        let is_number = !matches!(found.kind, ColumnKind::Text | ColumnKind::Binary) && !found.kind.is_array();
+        if !is_number && part.encode.is_none() && !part.indicator {
             return self.fail(
                 below,
                 format!("{} is not a number: encode it with one_hot, ordinal, target_encode, hash or date_parts", part.source.name),
