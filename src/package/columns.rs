@@ -16,6 +16,14 @@ pub enum ColumnKind {
     Binary,
     /// Arrays, nested or not, of numbers.
     Array,
+    /// Arrays, nested or not, of booleans, which are 1 and 0 in their column.
+    BooleanArray,
+}
+
+impl ColumnKind {
+    pub fn is_array(self) -> bool {
+        matches!(self, ColumnKind::Array | ColumnKind::BooleanArray)
+    }
 }
 
 /// One column; every variant has one entry a row.
@@ -45,7 +53,7 @@ impl Column {
             ColumnKind::Number => Column::Number(Vec::new()),
             ColumnKind::Text => Column::Text(Spans::default()),
             ColumnKind::Binary => Column::Binary(Spans::default()),
-            ColumnKind::Array => Column::Array(Arrays::default()),
+            ColumnKind::Array | ColumnKind::BooleanArray => Column::Array(Arrays::default()),
         }
     }
 
@@ -136,7 +144,7 @@ impl Spans {
     }
 }
 
-/// Arrays of numbers, each row with a shape of its own.
+/// Arrays of numbers, or of booleans as 1 and 0, each row with a shape of its own.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Arrays {
     pub values: Vec<f64>,

@@ -154,6 +154,7 @@ fn items_schema(value: &Value) -> Value {
         Some(inner @ Value::Array(items)) => {
             json!({"type": "array", "minItems": items.len(), "maxItems": items.len(), "items": items_schema(inner)})
         }
+        Some(Value::Bool(_)) => json!({"type": "boolean"}),
         _ => json!({"type": "number"}),
     }
 }
@@ -275,7 +276,7 @@ fn graph_properties(inputs: &[TensorSpec]) -> Result<Properties, String> {
     inputs.iter().map(|spec| Ok((spec.name.to_string(), input_schema(spec)?))).collect()
 }
 
-/// As the tensor's own, but for what no field can hold: a column of arrays has numbers.
+/// As the tensor's own, but for what no field can hold: there are no arrays of texts.
 fn input_schema(spec: &TensorSpec) -> Result<Value, String> {
     let is_array = !matches!(spec.shape.row(), [] | [Dim::Fixed(1)]);
     match spec.datatype {
@@ -284,16 +285,6 @@ fn input_schema(spec: &TensorSpec) -> Result<Value, String> {
         }
         // A free width may be 1.
         DataType::Bytes => Ok(json!({"type": "string"})),
-        DataType::Bool if is_array => {
-            let mut schema = tensor_schema(&TensorSpec { datatype: DataType::Uint8, ..spec.clone() })?;
-            let mut items = &mut schema;
-            while items["type"] == "array" {
-                items = &mut items["items"];
-            }
-            items["minimum"] = json!(0);
-            items["maximum"] = json!(1);
-            Ok(schema)
-        }
         _ => tensor_schema(spec),
     }
 }
@@ -418,7 +409,7 @@ mod tests {
     #[test]
     fn what_no_field_can_hold_is_drafted_otherwise_or_refused() {
         let bools = Signature { inputs: vec![spec("mask", DataType::Bool, &[Dim::Fixed(2)])], outputs: vec![] };
-        let expected = json!({"type": "array", "minItems": 2, "maxItems": 2, "items": {"type": "integer", "minimum": 0, "maximum": 1}});
+        let expected = json!({"type": "array", "minItems": 2, "maxItems": 2, "items": {"type": "boolean"}});
         assert_eq!(draft(&bools, &[]).unwrap().schema["input"]["properties"]["mask"], expected);
         let texts = |row: &[Dim]| Signature { inputs: vec![spec("t", DataType::Bytes, row)], outputs: vec![] };
         assert!(draft(&texts(&[Dim::Fixed(2)]), &[]).unwrap_err().contains("one text a row"));

@@ -9,6 +9,7 @@ mod constant;
 pub mod contain;
 mod dates;
 pub mod decode;
+mod derived;
 pub mod digest;
 pub mod draft;
 pub mod fault;

@@ -10,6 +10,7 @@ use crate::{
     package::{
         columns::{ArrayRow, Column, ColumnId, ColumnKind, Columns, Spans},
         dates::DateParts,
+        derived::{Declared, MEMBERS, Operation},
         fault::MAX_FAULTS,
         image::{ImageStep, ImageSteps},
         signature::{Signature, TensorSpec},
@@ -84,7 +85,10 @@ enum Plan {
 #[derive(Clone, Debug)]
 struct Source {
     column: ColumnId,
+    /// Where a fault points to.
     field: String,
+    /// What an error text calls it.
+    name: String,
     pii: bool,
 }
 
@@ -93,6 +97,8 @@ struct Source {
 struct Part {
     source: Source,
     kind: ColumnKind,
+    /// Made of the source's number and of another field's.
+    derived: Option<(Operation, ColumnId)>,
     /// Before an encoding, of a number or of a text.
     before: Vec<Numeric>,
     textual: Vec<Textual>,
@@ -311,8 +317,7 @@ fn shape_fits(spec: &TensorSpec, row: &[usize]) -> bool {
 
 fn push(faults: &mut Vec<RowFault>, row: usize, source: &Source, keyword: &'static str, detail: String) {
     if faults.len() < MAX_FAULTS {
-        let name = source.field.trim_start_matches('/');
-        faults.push(RowFault { row, field: source.field.clone(), keyword, detail: format!("`{name}` {detail}") });
+        faults.push(RowFault { row, field: source.field.clone(), keyword, detail: format!("{} {detail}", source.name) });
     }
 }
 
@@ -328,14 +333,25 @@ struct Cells<'a> {
 impl Part {
     /// A field that goes into the table as it came.
     fn is_plain(&self) -> bool {
-        self.encode.is_none() && self.before.is_empty() && !self.indicator
+        self.encode.is_none() && self.before.is_empty() && !self.indicator && self.derived.is_none()
+    }
+
+    /// The number that the numeric steps begin with.
+    fn number(&self, columns: &Columns, column: &Column, row: usize) -> f64 {
+        match self.derived {
+            None => number(column, row),
+            Some((operation, other)) => {
+                let other = columns.columns.get(other).map_or(f64::NAN, |other| number(other, row));
+                operation.apply(number(column, row), other)
+            }
+        }
     }
 
     fn write(&self, columns: &Columns, exact: bool, cells: &mut Cells<'_>, faults: &mut Vec<RowFault>) {
         let Some(column) = columns.columns.get(self.source.column) else { return };
         let (width, at) = (cells.width, cells.at);
         if let Some(encode) = &self.encode {
-            self.encode(column, encode, cells, faults);
+            self.encode(columns, encode, cells, faults);
             return;
         }
         let mut through = |row: usize, x: f64| {
@@ -346,6 +362,10 @@ impl Part {
         };
         let rows = cells.table.chunks_mut(width).filter_map(|row| row.get_mut(at));
         match column {
+            column if self.derived.is_some() => rows.enumerate().for_each(|(row, cell)| {
+                let x = self.number(columns, column, row);
+                *cell = if self.indicator { f64::from(u8::from(x.is_nan())) } else { through(row, x) };
+            }),
             _ if self.indicator => rows.enumerate().for_each(|(row, cell)| *cell = f64::from(u8::from(missing(column, row)))),
             // Written exactly later on; a missing value is told by its NaN.
             Column::Integer(values) if exact && self.is_plain() => {
@@ -356,14 +376,15 @@ impl Part {
         }
     }
 
-    fn encode(&self, column: &Column, encode: &Encode, cells: &mut Cells<'_>, faults: &mut Vec<RowFault>) {
+    fn encode(&self, columns: &Columns, encode: &Encode, cells: &mut Cells<'_>, faults: &mut Vec<RowFault>) {
+        let Some(column) = columns.columns.get(self.source.column) else { return };
         let mut buffer = String::new();
         for (row, cell) in cells.table.chunks_mut(cells.width).enumerate() {
             let Some(cell) = cell.get_mut(cells.at..cells.at + self.width) else { return };
-            let category = if self.before.is_empty() {
+            let category = if self.before.is_empty() && self.derived.is_none() {
                 category(column, row, &mut buffer)
             } else {
-                let x = Numeric::run(&self.before, number(column, row)).unwrap_or(f64::NAN);
+                let x = Numeric::run(&self.before, self.number(columns, column, row)).unwrap_or(f64::NAN);
                 category_of_number(x, self.kind, &mut buffer)
             };
             let accepted = match self.textual.as_slice() {
@@ -593,7 +614,10 @@ impl Compiler<'_> {
 
     fn source(&self, field: &str, below: &str) -> Result<(Source, &Field), PreprocessError> {
         match self.fields.iter().enumerate().find(|(_, known)| known.name == field) {
-            Some((column, found)) => Ok((Source { column, field: field.to_owned(), pii: found.pii }, found)),
+            Some((column, found)) => {
+                let name = format!("`{}`", field.trim_start_matches('/'));
+                Ok((Source { column, field: field.to_owned(), name, pii: found.pii }, found))
+            }
             None => {
                 let nearest = self.fields.iter().min_by_key(|known| strsim::damerau_levenshtein(&known.name, field));
                 let hint = nearest.map(|known| format!("; did you mean \"{}\"?", known.name)).unwrap_or_default();
@@ -607,14 +631,20 @@ impl Compiler<'_> {
         for (index, column) in columns.iter().enumerate() {
             let below = format!("/columns/{index}");
             let Some(members) = column.as_object() else { return self.fail(&below, "must be an object") };
-            if let Some(unknown) = members.keys().find(|key| !["field", "steps"].contains(&key.as_str())) {
-                return self.fail(&format!("{below}/{unknown}"), "unknown member; known are field, steps");
+            if let Some(unknown) = members.keys().find(|key| *key != "steps" && !MEMBERS.contains(&key.as_str())) {
+                return self.fail(&format!("{below}/{unknown}"), format!("unknown member; known are {}, steps", MEMBERS.join(", ")));
             }
-            let Some(field) = members.get("field").and_then(Value::as_str) else {
-                return self.fail(&format!("{below}/field"), "must name a field");
-            };
             let steps = self.steps(members.get("steps"), &format!("{below}/steps"))?;
-            parts.push(self.part(field, &steps, &below)?);
+            let mut named = members.iter().filter(|(key, _)| *key != "steps");
+            let part = match (named.next(), named.next()) {
+                (Some((key, field)), None) if key == "field" => {
+                    let Some(field) = field.as_str() else { return self.fail(&format!("{below}/field"), "must name a field") };
+                    self.part(field, &steps, &below)?
+                }
+                (Some((key, written)), None) => self.derived(key, written, &steps, &below)?,
+                _ => return self.fail(&below, format!("needs exactly one of {}", MEMBERS.join(", "))),
+            };
+            parts.push(part);
         }
         self.finish_table(parts)
     }
@@ -639,7 +669,7 @@ impl Compiler<'_> {
         let (source, found) = self.source(field, below)?;
         match found.kind {
             ColumnKind::Binary => self.image(source, &steps),
-            ColumnKind::Array => self.array(source, found, &steps),
+            ColumnKind::Array | ColumnKind::BooleanArray => self.array(source, found, &steps),
             ColumnKind::Text if self.spec.datatype == DataType::Bytes => {
                 if !matches!(self.spec.shape.row(), [] | [Dim::Any | Dim::Fixed(1)]) {
                     return self.fail("", format!("a text gives [N] or [N, 1]; the graph takes {}", self.spec.shape));
@@ -726,9 +756,39 @@ impl Compiler<'_> {
 
     fn part(&self, field: &str, steps: &[Step], below: &str) -> Result<Part, PreprocessError> {
         let (source, found) = self.source(field, &format!("{below}/field"))?;
+        self.steps_of(source, found, None, steps, below)
+    }
+
+    /// A column made of two fields.
+    fn derived(&self, member: &str, written: &Value, steps: &[Step], below: &str) -> Result<Part, PreprocessError> {
+        let pointer = format!("{below}/{member}");
+        let declared = Declared::read(member, written).or_else(|(deeper, detail)| self.fail(&format!("{pointer}{deeper}"), detail))?;
+        let number = |key: &str, name: &str| {
+            let (source, found) = self.source(name, &format!("{pointer}/{key}"))?;
+            match found.kind {
+                ColumnKind::Boolean | ColumnKind::Integer | ColumnKind::Number => Ok(source),
+                _ => self.fail(&format!("{pointer}/{key}"), format!("`{name}` is neither a number nor a boolean")),
+            }
+        };
+        let (mut source, other) = (number("of", declared.of)?, number(declared.with.0, declared.with.1)?);
+        source.name = format!("{} {} {}", source.name, declared.operation.sign(), other.name);
+        source.pii |= other.pii;
+        let made = Field { name: source.name.clone(), kind: ColumnKind::Number, nullable: true, array_shape: None, pii: source.pii };
+        self.steps_of(source, &made, Some((declared.operation, other.column)), steps, below)
+    }
+
+    fn steps_of(
+        &self,
+        source: Source,
+        found: &Field,
+        derived: Option<(Operation, ColumnId)>,
+        steps: &[Step],
+        below: &str,
+    ) -> Result<Part, PreprocessError> {
         let mut part = Part {
             source,
             kind: found.kind,
+            derived,
             before: Vec::new(),
             textual: Vec::new(),
             encode: None,
@@ -762,9 +822,12 @@ impl Compiler<'_> {
                 return self.fail(&below, "this step does not take a number");
             }
         }
-        if matches!(found.kind, ColumnKind::Text | ColumnKind::Binary | ColumnKind::Array) && part.encode.is_none() && !part.indicator {
-            return self
-                .fail(below, format!("`{field}` is not a number: encode it with one_hot, ordinal, target_encode, hash or date_parts"));
+        let is_number = !matches!(found.kind, ColumnKind::Text | ColumnKind::Binary) && !found.kind.is_array();
+        if !is_number && part.encode.is_none() && !part.indicator {
+            return self.fail(
+                below,
+                format!("{} is not a number: encode it with one_hot, ordinal, target_encode, hash or date_parts", part.source.name),
+            );
         }
         Ok(part)
     }
@@ -880,4 +943,88 @@ impl Compiler<'_> {
 
 fn check_lambda(method: PowerMethod, lambda: f64) -> Result<f64, String> {
     if lambda.is_finite() { Ok(lambda) } else { Err(format!("lambda of {method:?} must be finite")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use crate::{
+        package::{
+            columns::{Column, ColumnKind, Columns, Spans},
+            preprocess::{Field, Preprocess, PreprocessError, RowFault},
+            signature::{Signature, TensorSpec},
+        },
+        tensor::{DataType, Dim, Shape},
+    };
+
+    const FIELDS: [(&str, ColumnKind, bool); 4] = [
+        ("a", ColumnKind::Number, false),
+        ("b", ColumnKind::Integer, false),
+        ("secret", ColumnKind::Number, true),
+        ("day", ColumnKind::Text, false),
+    ];
+
+    fn compile(columns: &Value) -> Result<Preprocess, PreprocessError> {
+        let field =
+            |(name, kind, pii): (&str, ColumnKind, bool)| Field { name: name.to_owned(), kind, nullable: true, array_shape: None, pii };
+        let spec = TensorSpec { name: "X".into(), datatype: DataType::Fp32, shape: Shape(vec![Dim::Any, Dim::Any]) };
+        let section = json!({"X": {"dtype": "float32", "columns": columns}});
+        Preprocess::compile(Some(&section), &FIELDS.map(field), &Signature { inputs: vec![spec], outputs: Vec::new() })
+    }
+
+    /// What is wrong with the only row.
+    fn faults(columns: &Value, (a, b, secret): (f64, i64, f64), day: Option<&str>) -> Vec<RowFault> {
+        let mut days = Spans::default();
+        match day {
+            Some(day) => days.push(day.as_bytes()),
+            None => days.push_missing(),
+        }
+        let row = vec![Column::Number(vec![a]), Column::Integer(vec![Some(b)]), Column::Number(vec![secret]), Column::Text(days)];
+        compile(columns).unwrap().apply(&Columns { rows: 1, columns: row }).map(|_| ()).unwrap_err()
+    }
+
+    #[test]
+    fn columns_are_checked() {
+        let cases = [
+            (json!([{"ratio": {"of": "a", "to": "x"}}]), "/X/columns/0/ratio/to", "no field \"x\""),
+            (json!([{"field": "a"}, {"product": {"of": "x", "by": "a"}}]), "/X/columns/1/product/of", "no field \"x\""),
+            (json!([{"difference": {"of": "a", "minus": "day"}}]), "/X/columns/0/difference/minus", "neither a number nor a boolean"),
+            (json!([{"difference": {"of": "a", "by": "b"}}]), "/X/columns/0/difference/by", "known are of, minus"),
+            (json!([{"difference": {"of": "a"}}]), "/X/columns/0/difference/minus", "must name a field"),
+            (json!([{"product": {"of": "a", "by": "b", "zero": 1}}]), "/X/columns/0/product/zero", "known are of, by"),
+            (json!([{"ratio": {"of": "a", "to": "b", "zero": "none"}}]), "/X/columns/0/ratio/zero", "a number, or null"),
+            (json!([{"ratio": {"of": "a", "to": "b"}, "field": "a"}]), "/X/columns/0", "exactly one of field, ratio, difference, product"),
+            (json!([{"steps": []}]), "/X/columns/0", "exactly one"),
+            (json!([{"field": "a", "sum": {}}]), "/X/columns/0/sum", "unknown member"),
+            (json!([{"ratio": {"of": "a", "to": "b"}, "steps": [{"lowercase": {}}]}]), "/X/columns/0/steps/0", "does not take a number"),
+            (json!([{"field": "a", "steps": [{"date_parts": {"parts": ["year"], "unknown": 0}}]}]), "/X/columns/0/steps/0", "a text field"),
+            (json!([{"field": "day", "steps": [{"date_parts": {"parts": ["era"], "unknown": 0}}]}]), "/X/columns/0/steps/0/parts/0", "era"),
+            (json!([{"field": "day", "steps": [{"date_parts": {"parts": ["year"]}}]}]), "/X/columns/0/steps/0", "missing field `unknown`"),
+        ];
+        for (columns, pointer, detail) in cases {
+            let error = compile(&columns).map(|_| ()).unwrap_err();
+            assert_eq!(error.pointer, pointer, "{columns}: {error:?}");
+            assert!(error.detail.contains(detail), "{columns}: {error:?}");
+        }
+    }
+
+    #[test]
+    fn a_value_that_may_not_be_shown_is_not_shown() {
+        let found = faults(&json!([{"ratio": {"of": "a", "to": "b"}}]), (7.5, 0, 1.0), None);
+        assert_eq!((found[0].field.as_str(), found[0].keyword), ("a", "dtype"));
+        assert_eq!(found[0].detail, "`a` / `b` does not fit float32 (its value after preprocessing is inf)");
+        for columns in [json!([{"product": {"of": "a", "by": "secret"}}]), json!([{"product": {"of": "secret", "by": "a"}}])] {
+            assert!(faults(&columns, (1e30, 0, 1e30), None)[0].detail.ends_with("does not fit float32"));
+        }
+    }
+
+    #[test]
+    fn no_date_is_a_fault_of_its_format() {
+        let columns = json!([{"field": "day", "steps": [{"date_parts": {"parts": ["year"], "unknown": "error"}}]}]);
+        for day in [None, Some("soon")] {
+            let found = faults(&columns, (0.0, 0, 0.0), day);
+            assert_eq!((found[0].keyword, found[0].detail.as_str()), ("format", "`day` must be a date or a date-time"));
+        }
+    }
 }
