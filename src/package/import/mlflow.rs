@@ -9,7 +9,7 @@ use crate::{
     id::{ModelId, ModelName},
     package::{
         MODEL_FILE, PREPROCESSING_FILE, PackageError,
-        draft::draft,
+        draft::{Known, draft},
         import::{
             Imported, card,
             mlmodel::{self, ColumnSpec, ColumnType, DeclaredTensor, Inputs, MlModel, OnnxFlavor},
@@ -64,7 +64,7 @@ pub fn import(id: &ModelId, model: &MlModel, example: Option<&Value>, signature:
             None
         }
     };
-    let mut drafted = draft(signature, &[]).map_err(|detail| PackageError::new("schema", MODEL_FILE, detail))?;
+    let mut drafted = draft(signature, &Known::default()).map_err(|detail| PackageError::new("schema", MODEL_FILE, detail))?;
     let mut preprocessing = None;
     let mut examples = example.map(|example| rows(example, columns.as_deref(), signature)).unwrap_or_default();
     if let Some(columns) = &columns {
