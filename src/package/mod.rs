@@ -19,6 +19,7 @@ pub mod guess;
 mod image;
 pub mod import;
 mod json;
+pub mod labels;
 pub mod manifest;
 pub mod normalize;
 pub mod outputs;
