@@ -379,7 +379,14 @@ impl Drafter<'_> {
         let given = field.values.first().map(|value| sample::dims(value)).unwrap_or_default();
         let row = spec.shape.row();
         let reshaped = steps.iter().any(|step| step_name(step) == "reshape");
-        let dims: Vec<Dim> = if reshaped { given.iter().map(|size| Dim::Fixed(*size)).collect() } else { row.to_vec() };
+        let dims: Vec<Dim> = if reshaped {
+            given.iter().map(|size| Dim::Fixed(*size)).collect()
+        } else if spec.shape.0.is_empty() {
+            // The graph does not say how many dimensions it takes.
+            vec![Dim::Any; given.len()]
+        } else {
+            row.to_vec()
+        };
         let fits = |value: &&Value| {
             let given = sample::dims(value);
             given.len() == dims.len() && dims.iter().zip(given).all(|(dim, size)| dim.fits(size))
