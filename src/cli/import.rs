@@ -13,6 +13,7 @@ use crate::{
     cli::{
         ConfigArgs, Outcome,
         pack::{self, Packer},
+        staging::Staging,
     },
     engine::{
         Engine,
@@ -196,22 +197,21 @@ impl<'a> Importer<'a> {
         if fs_err::symlink_metadata(&directory).is_ok() {
             bail!("{} is there already; nothing was changed", directory.display());
         }
-        let staging = Staging::create(&self.to.output, place.id)?;
-        let external = copy_graph(place.graph, place.root, &staging.0)?;
-        let (_, mut engine) = OnnxFactory::open(&self.runtime, &staging.0.join(MODEL_FILE), 1)?;
+        let staging = Staging::within(&self.to.output, &format!("import-{}-{}", place.id.name, place.id.version))?;
+        let external = copy_graph(place.graph, Some(place.root), staging.path())?;
+        let (_, mut engine) = OnnxFactory::open(&self.runtime, &staging.path().join(MODEL_FILE), 1)?;
         let signature = std::sync::Arc::clone(engine.signature());
         let mut imported = import(&signature, &external)?;
-        imported.write(&staging.0)?;
-        let parts = Parts::read(&staging.0)?;
+        imported.write(staging.path())?;
+        let parts = Parts::read(staging.path())?;
         let golden = golden(&parts, &parts.bind(&signature)?, &mut engine, &mut imported);
         if !golden.is_empty() {
-            fs_err::write(staging.0.join(GOLDEN_FILE), golden.iter().map(|line| format!("{line}\n")).collect::<String>())?;
+            fs_err::write(staging.path().join(GOLDEN_FILE), golden.iter().map(|line| format!("{line}\n")).collect::<String>())?;
         }
         drop(engine);
-        let manifest = Manifest::of_directory(&staging.0, place.id, pack::created(), imported.provenance.clone())?;
-        let manifest = self.packer.seal(manifest, &staging.0, &mut |_| {})??;
-        directory.parent().map_or(Ok(()), fs_err::create_dir_all)?;
-        fs_err::rename(&staging.0, &directory)?;
+        let manifest = Manifest::of_directory(staging.path(), place.id, pack::created(), imported.provenance.clone())?;
+        let manifest = self.packer.seal(manifest, staging.path(), &mut |_| {})??;
+        staging.publish(&directory)?;
         Ok(Made { directory, digest: manifest.digest, golden: golden.len(), imported })
     }
 
@@ -257,24 +257,6 @@ impl<'a> Importer<'a> {
             }
         }
         if self.failed == 0 { Outcome::Done } else { Outcome::Failed }
-    }
-}
-
-/// A directory that goes when its package did not become one. Its name begins with a dot: no server looks at it.
-struct Staging(PathBuf);
-
-impl Staging {
-    fn create(output: &Path, id: &ModelId) -> anyhow::Result<Staging> {
-        let directory = output.join(format!(".import-{}-{}-{}", id.name, id.version, std::process::id()));
-        fs_err::create_dir_all(&directory)?;
-        Ok(Staging(directory))
-    }
-}
-
-impl Drop for Staging {
-    fn drop(&mut self) {
-        // After the move there is nothing here.
-        let _ = fs_err::remove_dir_all(&self.0);
     }
 }
 

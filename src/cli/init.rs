@@ -9,28 +9,48 @@ use anyhow::{Context, bail};
 use serde_json::Value;
 
 use crate::{
-    app,
-    cli::{ConfigArgs, Outcome},
+    cli::{
+        ConfigArgs, Outcome,
+        pack::{self, Packer},
+        sample::read_rows,
+        staging::Staging,
+    },
     engine::{
         EngineFactory,
         infer::{OnnxFactory, Runtime},
     },
-    id::ModelName,
+    id::{ModelId, ModelName, Version},
     package::{
-        MODEL_FILE, PREPROCESSING_FILE, SCHEMA_FILE,
-        draft::{Draft, draft},
+        GOLDEN_FILE, MODEL_FILE, PREPROCESSING_FILE, Parts, SCHEMA_FILE,
+        answered::Answered,
+        decode::{DecodeError, decode_instance},
+        draft::{Draft, Encoding, Given, How, Known, draft},
+        guess::{self, Guess},
+        import::copy_graph,
+        manifest::{self, Manifest, Provenance},
         signature::Signature,
     },
+    registry::gate::OWN_LIMITS,
 };
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// The model's graph
+    /// The model's graph; files that it names as its external data come along
     #[arg(value_name = "MODEL.onnx")]
     model: PathBuf,
-    /// A few instances, one JSON object a line: names, types and order of the fields
-    #[arg(long, value_name = "ROWS.jsonl")]
+    /// A few instances, as .jsonl, .json or .csv: names, order and kinds of the fields
+    #[arg(long, value_name = "ROWS")]
     sample: Option<PathBuf>,
+    /// Instances with what training answered: {"input": ..., "output": ...}, or rows with a member `prediction`.
+    /// Becomes golden.jsonl, and the draft is checked against it at once
+    #[arg(long, value_name = "PREDICTIONS")]
+    golden: Option<PathBuf>,
+    /// What the training did with a field, as in preprocessing.json: {"field": "plan", "steps": [...]}
+    #[arg(long, value_name = "LINE")]
+    column: Vec<String>,
+    /// Encode a field with the sample's categories, which is a guess: FIELD=one_hot or FIELD=ordinal
+    #[arg(long, value_name = "FIELD=ENCODING")]
+    encode: Vec<String>,
     /// Where the package is made; models/NAME/1.0.0 without this
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
@@ -46,32 +66,150 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
         Some(name) => name.clone(),
         None => default_name(&args.model),
     };
-    if ModelName::parse(&name).is_none() {
+    let Some(model) = ModelName::parse(&name) else {
         bail!("\"{name}\" is not a model name ([A-Za-z0-9][A-Za-z0-9._-]*, at most 128); give --name");
-    }
+    };
     let directory = args.output.clone().unwrap_or_else(|| Path::new("models").join(&name).join("1.0.0"));
     if fs_err::read_dir(&directory).is_ok_and(|mut entries| entries.next().is_some()) {
         bail!("{} is not empty; nothing was changed", directory.display());
     }
+    let given = given(args)?;
+    let answered = args.golden.as_deref().map(read_answered).transpose()?.unwrap_or_default();
     let rows = match &args.sample {
         Some(path) => read_rows(path)?,
-        None => Vec::new(),
+        None => answered.iter().map(|example| example.input.clone()).collect(),
     };
-    let config = args.config.load()?;
-    let runtime = Runtime::load(&app::find_library(&config)?)?;
-    let (factory, _) = OnnxFactory::open(&runtime, &args.model, 1)?;
-    let drafted = draft(factory.signature(), &rows).map_err(anyhow::Error::msg)?;
+    let packer = Packer::new(args.config.load()?)?;
 
-    fs_err::create_dir_all(&directory)?;
-    fs_err::copy(&args.model, directory.join(MODEL_FILE))?;
-    let pretty = |document: &Value| serde_json::to_string_pretty(document).map(|text| text + "\n");
+    let staging = Staging::beside(&directory, &format!("init-{name}"))?;
+    copy_graph(&args.model, None, staging.path())?;
+    let signature = signature(&packer, &staging.path().join(MODEL_FILE))?;
+    let known = Known { rows: &rows, given: &given, labels: &[] };
+    let mut drafted = draft(&signature, &known).map_err(|detail| anyhow::anyhow!("nothing was drafted: {}", detail.trim_end()))?;
+    let golden = golden_lines(args.golden.as_deref(), &answered, &drafted)?;
+
+    // The draft is tried as it is without its guesses' marks, with which nothing takes it.
+    write(staging.path(), &drafted, &golden, &card(&name, &signature))?;
+    let tried = try_out(staging.path(), &signature, &rows).map_err(|detail| drafted.notes.push(detail));
+    let mut passed = None;
+    if args.golden.is_some() && tried.is_ok() {
+        let version = directory.file_name().and_then(|version| Version::parse(&version.to_string_lossy()));
+        let version = version.or_else(|| Version::parse("1.0.0")).context("1.0.0 is a version")?;
+        passed = Some(check_golden(&packer, staging.path(), &ModelId { name: model, version })?);
+    }
+    let guesses = standing(staging.path(), &mut drafted, passed == Some(true))?;
+    staging.publish(&directory)?;
+    say!("{}", next_steps(&directory, args, &drafted, &guesses).trim_end());
+    let failed = args.golden.is_some() && passed != Some(true);
+    if failed {
+        say!("{GOLDEN_FILE} is not reproduced: the draft is there, and what it answers is not what training answered");
+    }
+    Ok(if failed { Outcome::Failed } else { Outcome::Done })
+}
+
+fn signature(packer: &Packer, model: &Path) -> anyhow::Result<Signature> {
+    let runtime = Runtime::load(packer.library())?;
+    let (factory, _) = OnnxFactory::open(&runtime, model, 1)?;
+    Ok(Signature::clone(factory.signature()))
+}
+
+/// What the person said of fields.
+fn given(args: &Args) -> anyhow::Result<Vec<Given>> {
+    let mut given = Vec::new();
+    for line in &args.column {
+        let told = || format!("--column: expected a line such as {{\"field\": \"plan\", \"steps\": [...]}}, given {line}");
+        let document: Value = serde_json::from_str(line).with_context(told)?;
+        let field = document.get("field").and_then(Value::as_str).with_context(told)?.to_owned();
+        let steps = document.get("steps").and_then(Value::as_array).with_context(told)?.clone();
+        given.push(Given { field, how: How::Steps(steps) });
+    }
+    for text in &args.encode {
+        let (field, encoding) = match text.rsplit_once('=') {
+            Some((field, "one_hot")) => (field, Encoding::OneHot),
+            Some((field, "ordinal")) => (field, Encoding::Ordinal),
+            _ => bail!("--encode: expected FIELD=one_hot or FIELD=ordinal, given {text}; other steps go into --column"),
+        };
+        given.push(Given { field: field.to_owned(), how: How::Encode(encoding) });
+    }
+    Ok(given)
+}
+
+fn read_answered(path: &Path) -> anyhow::Result<Vec<Answered>> {
+    let rows = read_rows(path)?.into_iter().enumerate();
+    let read = |(index, row)| Answered::read(row).map_err(|detail| anyhow::anyhow!("{} row {}: {detail}", path.display(), index + 1));
+    rows.map(read).collect()
+}
+
+fn golden_lines(path: Option<&Path>, answered: &[Answered], drafted: &Draft) -> anyhow::Result<Vec<Value>> {
+    let answers = drafted.schema.pointer("/output/properties").and_then(Value::as_object).context("the draft has answers")?;
+    let line = |(index, example): (usize, &Answered)| {
+        let file = path.map(|path| path.display().to_string()).unwrap_or_default();
+        example.line(answers).map_err(|detail| anyhow::anyhow!("{file} row {}: {detail}", index + 1))
+    };
+    answered.iter().enumerate().map(line).collect()
+}
+
+/// The documents beside the graph, without the marks of guesses.
+fn write(directory: &Path, drafted: &Draft, golden: &[Value], card: &str) -> anyhow::Result<()> {
     fs_err::write(directory.join(SCHEMA_FILE), pretty(&drafted.schema)?)?;
     if let Some(preprocessing) = &drafted.preprocessing {
+        let mut plain = preprocessing.clone();
+        guess::strip(&mut plain);
+        fs_err::write(directory.join(PREPROCESSING_FILE), pretty(&plain)?)?;
+    }
+    if !golden.is_empty() {
+        fs_err::write(directory.join(GOLDEN_FILE), golden.iter().map(|line| format!("{line}\n")).collect::<String>())?;
+    }
+    fs_err::write(directory.join("README.md"), card)?;
+    Ok(())
+}
+
+fn pretty(document: &Value) -> serde_json::Result<String> {
+    serde_json::to_string_pretty(document).map(|text| text + "\n")
+}
+
+/// Whether the draft fits the graph and takes the rows that it was made of; else what a person must look at.
+fn try_out(directory: &Path, signature: &Signature, rows: &[Value]) -> Result<(), String> {
+    let refused = |error: &dyn std::fmt::Display| format!("`pack` will refuse the draft as it is: {error}");
+    let parts = Parts::read(directory).map_err(|error| refused(&error))?;
+    let transform = parts.bind(signature).map_err(|error| refused(&error))?;
+    for (index, row) in rows.iter().enumerate() {
+        let refused = |detail: String| format!("the draft refuses row {} of its sample: {detail}", index + 1);
+        let columns = decode_instance(&parts.input, row.to_string().as_bytes(), &OWN_LIMITS).map_err(|error| match error {
+            DecodeError::Malformed { detail } => refused(detail),
+            DecodeError::Invalid { faults, .. } => {
+                refused(faults.first().map(|fault| format!("{} {}", fault.pointer, fault.detail)).unwrap_or_default())
+            }
+        })?;
+        let prepared = transform.prepare(&columns);
+        prepared.map_err(|faults| refused(faults.first().map(|fault| fault.detail.clone()).unwrap_or_default()))?;
+    }
+    Ok(())
+}
+
+/// The load gate on the draft, of which no manifest stays.
+fn check_golden(packer: &Packer, directory: &Path, id: &ModelId) -> anyhow::Result<bool> {
+    let manifest = Manifest::of_directory(directory, id, pack::created(), Provenance::default())?;
+    let sealed = packer.seal(manifest, directory, &mut |check| pack::say_check(&check))?;
+    fs_err::remove_file(directory.join(manifest::FILE))?;
+    if let Err(error) = &sealed {
+        pack::say_failure(error);
+    }
+    Ok(sealed.is_ok())
+}
+
+/// The guesses that still stand; where there is one, preprocessing.json gets the marks.
+fn standing(directory: &Path, drafted: &mut Draft, passed: bool) -> anyhow::Result<Vec<Guess>> {
+    let Some(preprocessing) = &drafted.preprocessing else { return Ok(Vec::new()) };
+    let golden = if passed { Parts::read(directory)?.golden } else { Vec::new() };
+    let mut guesses = guess::standing(preprocessing, &golden);
+    if passed {
+        guesses.retain(|guess| guess.not_shown.is_some());
+    }
+    if !guesses.is_empty() {
         fs_err::write(directory.join(PREPROCESSING_FILE), pretty(preprocessing)?)?;
     }
-    fs_err::write(directory.join("README.md"), card(&name, factory.signature()))?;
-    say!("{}", next_steps(&directory, args.sample.as_deref(), &drafted).trim_end());
-    Ok(Outcome::Done)
+    Ok(guesses)
 }
 
 fn default_name(model: &Path) -> String {
@@ -80,17 +218,6 @@ fn default_name(model: &Path) -> String {
     // model.onnx is what everybody calls it; the folder says more.
     let absolute = std::path::absolute(model).unwrap_or_else(|_| model.to_path_buf());
     if own == "model" { absolute.parent().map(stem).unwrap_or(own) } else { own }
-}
-
-fn read_rows(path: &Path) -> anyhow::Result<Vec<Value>> {
-    let text = fs_err::read_to_string(path)?;
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    let rows = lines.map(|(index, line)| serde_json::from_str(line).with_context(|| format!("{} line {}", path.display(), index + 1)));
-    let rows = rows.collect::<anyhow::Result<Vec<Value>>>()?;
-    if rows.is_empty() {
-        bail!("{} holds no row", path.display());
-    }
-    Ok(rows)
 }
 
 fn card(name: &str, signature: &Signature) -> String {
@@ -104,20 +231,32 @@ fn card(name: &str, signature: &Signature) -> String {
     text + "\n## Data\n\nWhat it was trained and evaluated on, and when.\n\n## Limits\n\nWhere it is known to be wrong.\n"
 }
 
-fn next_steps(directory: &Path, sample: Option<&Path>, drafted: &Draft) -> String {
+fn next_steps(directory: &Path, args: &Args, drafted: &Draft, guesses: &[Guess]) -> String {
     let directory = directory.display();
     let mut text = format!("drafted {directory}\n");
+    for Guess { pointer, text: guess, .. } in guesses {
+        let _ = writeln!(text, "  guess   {PREPROCESSING_FILE} {pointer}: {guess}");
+    }
     for note in &drafted.notes {
         let _ = writeln!(text, "  check   {note}");
     }
     let _ = writeln!(text, "next:");
+    if !guesses.is_empty() {
+        let key = guess::KEY;
+        let _ = writeln!(
+            text,
+            "  check each guess and delete its key \"{key}\", or give golden examples that show it: `pack` refuses it till then"
+        );
+    }
     let _ = writeln!(text, "  predictd pack {directory}");
-    if let Some(sample) = sample {
+    if let Some(sample) = &args.sample {
         let _ = writeln!(text, "  predictd predict {directory} --input {}", sample.display());
     }
-    let _ = writeln!(
-        text,
-        "  write {directory}/golden.jsonl: lines of {{\"input\": ..., \"output\": ...}} with the answers that training saw; pack again"
-    );
+    if args.golden.is_none() {
+        let _ = writeln!(
+            text,
+            "  write {directory}/{GOLDEN_FILE}: lines of {{\"input\": ..., \"output\": ...}} with the answers that training saw; pack again"
+        );
+    }
     text
 }

@@ -22,7 +22,9 @@ mod paint;
 mod predict;
 mod rollback;
 mod rollout;
+mod sample;
 mod serve;
+mod staging;
 mod verify;
 
 use std::{path::PathBuf, process::ExitCode};

@@ -12,7 +12,8 @@ use crate::{
     config::Config,
     id::{ModelId, ModelName, Version},
     package::{
-        PackageError, Parts, SCHEMA_FILE,
+        GOLDEN_FILE, PREPROCESSING_FILE, PackageError, Parts, SCHEMA_FILE, golden,
+        guess::{self, Guess},
         manifest::{self, Manifest, Provenance},
         normalize::normalize,
     },
@@ -54,6 +55,7 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     if normalize_schema(&directory)? {
         say!("schema.json rewritten: $ref and anyOf became what predictd reads");
     }
+    let Some(guesses) = settle_guesses(&directory)? else { return Ok(Outcome::Failed) };
     let parts = Parts::read(&directory)?;
     let kept = known.map(|known| known.provenance).unwrap_or_default();
     let provenance = Provenance {
@@ -64,9 +66,7 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let manifest = Manifest::of_directory(&directory, &id, created(), provenance)?;
 
     let packer = Packer::new(args.config.load()?)?;
-    let sealed = packer.seal(manifest, &directory, &mut |check| {
-        say!("  ok      {:<14} {:>9.1} ms  {}", check.name, check.milliseconds, check.detail);
-    })?;
+    let sealed = packer.seal(manifest, &directory, &mut |check| say_check(&check))?;
     let manifest = match sealed {
         Ok(manifest) => manifest,
         Err(error) => {
@@ -75,15 +75,77 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
                 Some(text) => fs_err::write(directory.join(manifest::FILE), text)?,
                 None => fs_err::remove_file(directory.join(manifest::FILE))?,
             }
-            say!("  FAILED  {:<14} {error}", error.check);
+            say_failure(&error);
             return Ok(Outcome::Failed);
         }
     };
+    if let Some(text) = guesses.keep() {
+        say!("{text}");
+    }
     say!("packed {id}: {} files, {}", manifest.files.len(), manifest.digest);
     for hint in hints(&directory, &parts, &manifest) {
         say!("  hint    {hint}");
     }
     Ok(Outcome::Done)
+}
+
+pub fn say_check(check: &Check) {
+    say!("  ok      {:<14} {:>9.1} ms  {}", check.name, check.milliseconds, check.detail);
+}
+
+pub fn say_failure(error: &PackageError) {
+    say!("  FAILED  {:<14} {error}", error.check);
+}
+
+/// preprocessing.json without its guesses' marks, which come back unless the package passes.
+struct Settled {
+    path: PathBuf,
+    marked: Option<(usize, Vec<u8>)>,
+}
+
+impl Settled {
+    fn keep(mut self) -> Option<String> {
+        let (count, _) = self.marked.take()?;
+        Some(format!("{PREPROCESSING_FILE}: the golden examples show {count} guesses; their keys \"{}\" were deleted", guess::KEY))
+    }
+}
+
+impl Drop for Settled {
+    fn drop(&mut self) {
+        if let Some((_, text)) = self.marked.take() {
+            // The disk took the same text a moment ago.
+            let _ = fs_err::write(&self.path, text);
+        }
+    }
+}
+
+/// Takes guesses as right that golden examples will show, and refuses others: `None`.
+fn settle_guesses(directory: &Path) -> anyhow::Result<Option<Settled>> {
+    let path = directory.join(PREPROCESSING_FILE);
+    // What is missing or no JSON is told by the check of the parts.
+    let text = fs_err::read(&path).unwrap_or_default();
+    let mut document: Value = serde_json::from_slice(&text).unwrap_or_default();
+    let golden = fs_err::read_to_string(directory.join(GOLDEN_FILE)).ok().and_then(|text| golden::parse(&text).ok()).unwrap_or_default();
+    let guesses = guess::standing(&document, &golden);
+    if guesses.is_empty() {
+        return Ok(Some(Settled { path, marked: None }));
+    }
+    let count = guesses.len();
+    let mut shown = true;
+    for Guess { pointer, text, not_shown } in guesses {
+        if let Some(why) = not_shown {
+            shown = false;
+            say_failure(&PackageError::new("preprocessing", PREPROCESSING_FILE, format!("is a guess, and {why}: {text}")).at(&pointer));
+        }
+    }
+    if !shown {
+        say!("  either  compare with the training, and delete the key \"{}\" there", guess::KEY);
+        say!("  or      write {GOLDEN_FILE}, with what training answered: where that is reproduced, pack deletes the key");
+        return Ok(None);
+    }
+    guess::strip(&mut document);
+    fs_err::write(&path, serde_json::to_string_pretty(&document)? + "\n")?;
+    Ok(Some(Settled { path, marked: Some((count, text)) }))
 }
 
 /// The manifest's `created`: now, or what a reproducible build says.
@@ -95,13 +157,20 @@ pub fn created() -> String {
 /// Turns a directory of parts into a package.
 pub struct Packer {
     pub config: Config,
+    library: PathBuf,
     trial: Trial,
 }
 
 impl Packer {
     pub fn new(config: Config) -> anyhow::Result<Packer> {
-        let trial = app::trial(&config, &app::find_library(&config)?)?;
-        Ok(Packer { config, trial })
+        let library = app::find_library(&config)?;
+        let trial = app::trial(&config, &library)?;
+        Ok(Packer { config, library, trial })
+    }
+
+    /// ONNX Runtime's.
+    pub fn library(&self) -> &Path {
+        &self.library
     }
 
     /// Writes the manifest and runs the load gate; what the gate finds out goes into the manifest. The inner error is the

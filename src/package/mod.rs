@@ -1,5 +1,6 @@
 //! A model at rest: the parts of a package, verified before they exist as values.
 
+pub mod answered;
 pub mod bare;
 pub mod beside;
 pub mod binding;
@@ -16,9 +17,11 @@ pub mod fault;
 pub mod fields;
 mod formats;
 pub mod golden;
+pub mod guess;
 mod image;
 pub mod import;
 mod json;
+pub mod labels;
 pub mod manifest;
 pub mod normalize;
 pub mod outputs;
@@ -167,6 +170,10 @@ impl Parts {
         let preprocessing = read_json(directory, PREPROCESSING_FILE)?;
         if let Some(document) = &preprocessing {
             only_members(document, "preprocessing", PREPROCESSING_FILE, &["inputs", "outputs", "$comment"])?;
+            if let Some(guess) = guess::standing(document, &[]).into_iter().next() {
+                let detail = format!("a guess of `predictd init` that nobody confirmed; `predictd pack` says how: {}", guess.text);
+                return Err(PackageError::new("preprocessing", PREPROCESSING_FILE, detail).at(&guess.pointer));
+            }
         }
         let serving = match read_json(directory, "serving.json")? {
             Some(document) => {

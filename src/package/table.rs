@@ -1,6 +1,7 @@
 //! Table: CSV text, as spreadsheets, SageMaker and MLflow send it, turned into rows. The only file that names csv.
 
 use bytes::Bytes;
+use serde_json::Value;
 
 use crate::{
     package::{
@@ -94,6 +95,37 @@ pub fn to_plain_rows(table: &Table, graph: &Signature) -> Result<Rows, String> {
         })
         .collect();
     Ok(Rows { text: write(&lines, &cells)?, names, frame: true })
+}
+
+/// The rows of a table as objects, by its header; what kind of values a column has is told by its cells.
+pub fn to_objects(text: Bytes) -> Result<Vec<Value>, String> {
+    let Lines { header, lines } = read(&Table { text, header: Header::Present }, &|_| true)?;
+    let names = header.unwrap_or_default();
+    if let Some(twice) = names.iter().enumerate().find(|(at, name)| names.iter().take(*at).any(|other| other == *name)) {
+        return Err(format!("the table has two columns called \"{}\"", twice.1));
+    }
+    let kinds: Vec<Cell> = (0..names.len())
+        .map(|at| {
+            let all = |holds: fn(&str) -> bool| {
+                lines.iter().filter_map(|line| line.get(at)).map(str::trim).all(|cell| cell.is_empty() || holds(cell))
+            };
+            if all(|cell| is_nan(cell) || is_number(cell)) {
+                Cell::Number
+            } else if all(|cell| matches!(cell, "true" | "True" | "TRUE" | "false" | "False" | "FALSE")) {
+                Cell::Boolean
+            } else {
+                Cell::Text
+            }
+        })
+        .collect();
+    let rows: Vec<Vec<Value>> = serde_json::from_slice(&write(&lines, &kinds)?).map_err(|error| error.to_string())?;
+    Ok(rows.into_iter().map(|row| Value::Object(names.iter().cloned().zip(row).collect())).collect())
+}
+
+/// A code such as 00501 is a text.
+fn is_number(cell: &str) -> bool {
+    let digits = cell.trim_start_matches(['-', '+']).as_bytes();
+    !matches!(digits, [b'0', b'0'..=b'9', ..]) && json_number(cell).is_some()
 }
 
 fn read(table: &Table, is_header: &dyn Fn(&csv::StringRecord) -> bool) -> Result<Lines, String> {
@@ -204,7 +236,7 @@ mod tests {
         package::{
             schema::Schema,
             signature::{Signature, TensorSpec},
-            table::{Header, Table, to_plain_rows, to_rows},
+            table::{Header, Table, to_objects, to_plain_rows, to_rows},
         },
         tensor::{DataType, Dim, Shape},
     };
@@ -247,6 +279,19 @@ mod tests {
         }
         let table = Table { text: Bytes::from_static(b"age\n\xff\n"), header: Header::Guess };
         assert!(to_rows(&table, &[]).unwrap_err().contains("UTF-8"));
+    }
+
+    #[test]
+    fn a_table_without_a_schema_tells_its_types() {
+        let rows = |text: &'static str| to_objects(Bytes::from_static(text.as_bytes()));
+        let text = "\u{feff}age,zip,paid,spend,note\n3,00501,True,1.5,\n,10001,False,nan,x\n";
+        let expected = [
+            json!({"age": 3, "zip": "00501", "paid": true, "spend": 1.5, "note": null}),
+            json!({"age": null, "zip": "10001", "paid": false, "spend": null, "note": "x"}),
+        ];
+        assert_eq!(rows(text).unwrap(), expected);
+        assert!(rows("a,a\n1,2\n").unwrap_err().contains("two columns called \"a\""));
+        assert!(rows("a\n").unwrap_err().contains("beside its header"));
     }
 
     #[test]

@@ -22,6 +22,7 @@ use crate::{
         bare::Bare,
         decode::{DecodeError, DecodeLimits, decode_instance},
         golden,
+        labels::check_labels,
         manifest::Manifest,
         sample::{self, Origin},
         signature::Signature,
@@ -110,6 +111,7 @@ pub fn run(
     let parts = Parts::read(directory)?;
     clock.passed("schema", format!("{} input fields", parts.input.columns().len()));
     let transform = parts.bind(&signature)?;
+    check_labels(parts.preprocessing.as_ref(), parts.output.document(), &about.labels)?;
     clock.passed("preprocessing", "fits schema and graph".to_owned());
 
     let id = manifest.id().ok_or_else(|| PackageError::new("manifest", "manifest.json", "has no valid name and version"))?;

@@ -61,15 +61,22 @@ pub fn files(graph: &[u8]) -> Result<Vec<String>, String> {
             if !is_inside(Path::new(location)) {
                 return Err(format!("names \"{location}\" as its external data, which leads out of its directory"));
             }
-            found.insert(location.to_owned());
+            found.insert(plain(location));
         }
     }
     Ok(found.into_iter().collect())
 }
 
-/// Whether a path goes down only.
+/// Whether a path goes down only, or stays on the way, as `./a` does.
 pub fn is_inside(path: &Path) -> bool {
-    path.components().next().is_some() && path.components().all(|component| matches!(component, Component::Normal(_)))
+    path.components().any(|component| matches!(component, Component::Normal(_)))
+        && path.components().all(|component| matches!(component, Component::Normal(_) | Component::CurDir))
+}
+
+/// The path without the components that go nowhere.
+fn plain(location: &str) -> String {
+    let names = location.split('/').filter(|name| !name.is_empty() && *name != ".");
+    names.collect::<Vec<_>>().join("/")
 }
 
 struct Reader<'a>(&'a [u8]);
@@ -117,7 +124,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use crate::package::import::external::{files, is_inside};
+    use crate::package::import::external::{files, is_inside, plain};
 
     fn fixture(name: &str) -> Vec<u8> {
         fs_err::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/onnx").join(name)).unwrap()
@@ -134,12 +141,17 @@ mod tests {
 
     #[test]
     fn only_paths_that_go_down_are_inside() {
-        for good in ["a", "a/b.bin", "weights/part 1"] {
+        for good in ["a", "a/b.bin", "weights/part 1", "./a", "a/./b"] {
             assert!(is_inside(Path::new(good)), "{good}");
         }
-        for bad in ["", "/a", "../a", "a/../../b", "."] {
+        for bad in ["", "/a", "../a", "a/../../b", ".", "./.", "./../a"] {
             assert!(!is_inside(Path::new(bad)), "{bad}");
         }
+    }
+
+    #[test]
+    fn names_that_go_nowhere_are_one_name() {
+        assert_eq!(plain("./weights/.//a.bin"), "weights/a.bin");
     }
 
     proptest! {

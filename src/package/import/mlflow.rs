@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 use crate::{
     id::{ModelId, ModelName},
     package::{
-        MODEL_FILE, PREPROCESSING_FILE, PackageError,
-        draft::draft,
+        MODEL_FILE, PackageError,
+        draft::{Known, draft},
         import::{
             Imported, card,
             mlmodel::{self, ColumnSpec, ColumnType, DeclaredTensor, Inputs, MlModel, OnnxFlavor},
@@ -64,13 +64,21 @@ pub fn import(id: &ModelId, model: &MlModel, example: Option<&Value>, signature:
             None
         }
     };
-    let mut drafted = draft(signature, &[]).map_err(|detail| PackageError::new("schema", MODEL_FILE, detail))?;
+    let mut drafted = draft(signature, &Known::default()).map_err(|detail| PackageError::new("schema", MODEL_FILE, detail))?;
     let mut preprocessing = None;
     let mut examples = example.map(|example| rows(example, columns.as_deref(), signature)).unwrap_or_default();
     if let Some(columns) = &columns {
         let mut properties = Map::new();
         for (name, column) in columns {
-            let nullable = !column.required || examples.iter().any(|row| row.get(name).is_none_or(Value::is_null));
+            let in_example = || examples.iter().any(|row| row.get(name).is_none_or(Value::is_null));
+            let nullable = !column.required
+                || match column.kind {
+                    // MLflow takes null for NaN; the graph has one only among floats.
+                    ColumnType::Float | ColumnType::Double => goes_to(name, signature).is_some_and(DataType::is_float),
+                    // As in MLflow: what would make them floats is refused.
+                    ColumnType::Boolean | ColumnType::Integer | ColumnType::Long => false,
+                    _ => in_example(),
+                };
             properties.insert(name.clone(), property(&column.kind, nullable));
         }
         let required: Vec<&String> = columns.iter().filter(|(_, column)| column.required).map(|(name, _)| name).collect();
@@ -128,6 +136,13 @@ fn origin(model: &MlModel) -> String {
 }
 
 type Columns = Vec<(String, ColumnSpec)>;
+
+/// The type of the graph input that takes a column: the one of its name, or the only one.
+fn goes_to(column: &str, signature: &Signature) -> Option<DataType> {
+    let own = signature.inputs.iter().find(|spec| *spec.name == *column);
+    let only = || if let [only] = signature.inputs.as_slice() { Some(only) } else { None };
+    own.or_else(only).map(|spec| spec.datatype)
+}
 
 /// Columns with their names; without names a row is a tensor's.
 fn named(columns: Vec<ColumnSpec>) -> Option<Columns> {
@@ -207,7 +222,7 @@ fn bring_together(columns: &Columns, signature: &Signature) -> Result<Option<Val
             .map(|(name, _)| format!("column \"{name}\" is no number"))
             .unwrap_or_default();
         return fault(format!(
-            "{odd}{}the graph's only input {name} takes {only}; draft with `predictd init --sample` and write the encoding in {PREPROCESSING_FILE}",
+            "{odd}{}the graph's only input {name} takes {only}; draft with `predictd init --sample`, and say with --column how the training encoded it",
             if odd.is_empty() { "" } else { ", and " }
         ));
     }
@@ -338,7 +353,7 @@ mod tests {
         let signature = json!([column("double", "a b"), column("boolean", "b"), column("long", "c"), optional]);
         let example = json!({"columns": ["a b", "b", "c", "more", "d"], "data": [[1.5, true, 3, "x", 4], [2.5, false, null, "x", null]]});
         let imported = imported(Some(signature), Some(example), vec![spec("X", DataType::Fp32, &[Dim::Fixed(4)])]).unwrap();
-        let expected = json!({"a b": {"type": "number"}, "b": {"type": "boolean"}, "c": {"type": ["integer", "null"]},
+        let expected = json!({"a b": {"type": ["number", "null"]}, "b": {"type": "boolean"}, "c": {"type": "integer"},
             "d": {"type": ["integer", "null"], "minimum": i32::MIN, "maximum": i32::MAX}});
         assert_eq!(imported.schema["input"]["properties"], expected);
         assert_eq!(imported.schema["input"]["required"], json!(["a b", "b", "c"]));
@@ -348,6 +363,32 @@ mod tests {
         assert_eq!(imported.examples, rows);
         assert_eq!(imported.schema["input"]["examples"], json!([rows[0]]));
         assert_eq!(imported.provenance.source.as_deref(), Some("MLflow run r1 by MLflow 2.14.1"));
+    }
+
+    #[test]
+    fn null_is_nan_where_mlflow_and_the_graph_have_it() {
+        let types = |kind: &str, required: bool, datatype: DataType| {
+            let signature = json!([{"type": kind, "name": "a", "required": required}]);
+            let example = json!({"columns": ["a"], "data": [[null]]});
+            let made = imported(Some(signature), Some(example), vec![spec("X", datatype, &[Dim::Fixed(1)])]).unwrap();
+            assert!(!made.preprocessing.unwrap().to_string().contains("steps"), "nothing is imputed");
+            (made.schema["input"]["properties"]["a"]["type"].clone(), made.schema["input"]["required"].clone())
+        };
+        let (number, integer, boolean) = (json!("number"), json!("integer"), json!("boolean"));
+        let or_null = |kind: &Value| json!([kind, "null"]);
+        for (kind, required, datatype, expected) in [
+            ("double", true, DataType::Fp32, or_null(&number)),
+            ("float", true, DataType::Fp64, or_null(&number)),
+            ("double", true, DataType::Int64, number.clone()),
+            ("double", false, DataType::Int64, or_null(&number)),
+            ("long", true, DataType::Fp32, integer.clone()),
+            ("integer", true, DataType::Int64, integer.clone()),
+            ("long", false, DataType::Fp32, or_null(&integer)),
+            ("boolean", true, DataType::Fp32, boolean),
+        ] {
+            let needed = if required { json!(["a"]) } else { json!([]) };
+            assert_eq!(types(kind, required, datatype), (expected, needed), "{kind} {required} {datatype}");
+        }
     }
 
     #[test]

@@ -62,9 +62,14 @@ impl Imported {
 }
 
 /// Copies a graph and the files that it names into a package, and gives their names; all must lie below `root`, links
-/// followed.
-pub fn copy_graph(graph: &Path, root: &Path, package: &Path) -> Result<Vec<String>, PackageError> {
-    let bytes = fs_err::read(inside(root, graph)?).map_err(|error| PackageError::io(MODEL_FILE, &error))?;
+/// followed, where there is one. The graph keeps the names that it has for them: they lie in the package as beside the graph.
+pub fn copy_graph(graph: &Path, root: Option<&Path>, package: &Path) -> Result<Vec<String>, PackageError> {
+    let found = |path: &Path| match root {
+        Some(root) => inside(root, path),
+        None if path.is_file() => Ok(path.to_path_buf()),
+        None => Err(PackageError::new("files", &path.to_string_lossy(), "is missing")),
+    };
+    let bytes = fs_err::read(found(graph)?).map_err(|error| PackageError::io(MODEL_FILE, &error))?;
     let external = external::files(&bytes).map_err(|detail| PackageError::new("files", MODEL_FILE, detail))?;
     let copied = |file: &str, result: std::io::Result<()>| result.map_err(|error| PackageError::io(file, &error));
     copied(MODEL_FILE, fs_err::write(package.join(MODEL_FILE), &bytes))?;
@@ -77,7 +82,10 @@ pub fn copy_graph(graph: &Path, root: &Path, package: &Path) -> Result<Vec<Strin
                 format!("names \"{file}\" as its external data, which is another file's name"),
             ));
         }
-        let source = inside(root, &graph.with_file_name("").join(file))?;
+        let source = found(&graph.with_file_name(file)).map_err(|error| match root {
+            Some(_) => error,
+            None => PackageError { detail: format!("{}; the graph keeps weights in it, which must lie beside it", error.detail), ..error },
+        })?;
         let target = package.join(file);
         let copy = || {
             target.parent().map_or(Ok(()), fs_err::create_dir_all)?;
@@ -133,7 +141,7 @@ mod tests {
     fn a_graph_brings_its_files_and_nothing_else() {
         let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/onnx");
         let target = tempfile::tempdir().unwrap();
-        let copied = copy_graph(&fixtures.join("external_data.onnx"), &fixtures, target.path()).unwrap();
+        let copied = copy_graph(&fixtures.join("external_data.onnx"), Some(&fixtures), target.path()).unwrap();
         assert_eq!(copied, ["external_data.bin"]);
         assert_eq!(fs_err::read_dir(target.path()).unwrap().count(), 2);
     }
@@ -143,7 +151,7 @@ mod tests {
         let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/onnx");
         let (root, target) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let graph = root.path().join("model.onnx");
-        let refused = || copy_graph(&graph, root.path(), target.path()).unwrap_err().to_string();
+        let refused = || copy_graph(&graph, Some(root.path()), target.path()).unwrap_err().to_string();
         assert_eq!(refused(), "model.onnx: is missing");
         std::os::unix::fs::symlink(fixtures.join("add_sub.onnx"), &graph).unwrap();
         assert_eq!(refused(), "model.onnx: leads out of the directory that is imported");

@@ -11,7 +11,7 @@ use crate::{
     package::{
         MODEL_FILE, PackageError,
         bare::{self, Bare, CONFIG_FILE},
-        draft::draft,
+        draft::{Known, draft},
         import::{Imported, card, inside},
         manifest::Provenance,
         pbtxt::{ConfigTensor, ModelConfig, VersionPolicy},
@@ -127,7 +127,7 @@ pub fn import(source: &Source, signature: &Signature, external: &[String]) -> Re
         inputs: refine(&signature.inputs, &config.inputs, config.max_batch_size),
         outputs: refine(&signature.outputs, &config.outputs, config.max_batch_size),
     };
-    let mut drafted = draft(&known, &[]).map_err(|detail| PackageError::new("schema", MODEL_FILE, detail))?;
+    let mut drafted = draft(&known, &Known::default()).map_err(|detail| PackageError::new("schema", MODEL_FILE, detail))?;
     drafted.schema["input"]["title"] = json!(format!("Input of {}", source.id.name));
     let (mut taken, mut left) = (Vec::new(), Vec::new());
     let mut notes = Vec::new();

@@ -1,0 +1,32 @@
+//! Sample: rows in a file, as people keep them: JSON Lines, a list in JSON, or CSV.
+
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use serde_json::Value;
+
+use crate::package::table;
+
+/// The rows of a file; its ending says how they are written.
+pub(super) fn read_rows(path: &Path) -> anyhow::Result<Vec<Value>> {
+    let text = fs_err::read_to_string(path)?;
+    let shown = path.display();
+    let ending = path.extension().map(|ending| ending.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+    let rows = match ending.as_str() {
+        "csv" => table::to_objects(text.into()).map_err(|detail| anyhow::anyhow!("{shown}: {detail}"))?,
+        "json" => match serde_json::from_str(&text).with_context(|| format!("{shown} is not JSON"))? {
+            Value::Array(rows) => rows,
+            row @ Value::Object(_) => vec![row],
+            _ => bail!("{shown} is no list of JSON objects"),
+        },
+        _ => {
+            let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+            let rows = lines.map(|(index, line)| serde_json::from_str(line).with_context(|| format!("{shown} line {}", index + 1)));
+            rows.collect::<anyhow::Result<_>>()?
+        }
+    };
+    if rows.is_empty() {
+        bail!("{shown} holds no row");
+    }
+    Ok(rows)
+}

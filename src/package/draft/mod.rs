@@ -1,0 +1,800 @@
+//! Draft: a first schema and preprocessing, from a graph and a few rows. Only what is neutral is written: the graph's types
+//! decide, and null goes on as NaN where the graph takes floats. What only the training knows is asked for, and what is
+//! guessed all the same is marked as a guess.
+
+#![expect(clippy::indexing_slicing, reason = "members are set on documents made here as objects")]
+
+mod ask;
+mod sample;
+
+use serde_json::{Map, Value, json};
+
+use crate::{
+    package::{
+        draft::{
+            ask::{Ask, MAX_CATEGORIES},
+            sample::{Kind, SampleField},
+        },
+        guess,
+        signature::{Signature, TensorSpec},
+    },
+    tensor::{DataType, Dim},
+};
+
+#[derive(Debug, PartialEq)]
+pub struct Draft {
+    pub schema: Value,
+    /// Guesses in it are marked, see `guess`.
+    pub preprocessing: Option<Value>,
+    /// What a person should look at.
+    pub notes: Vec<String>,
+}
+
+/// What is known beside the graph.
+#[derive(Debug, Default)]
+pub struct Known<'a> {
+    /// Instances, with the same fields each.
+    pub rows: &'a [Value],
+    /// What a person said of a field.
+    pub given: &'a [Given],
+    /// The labels that the graph itself holds for the values of an output, in its order.
+    pub labels: &'a [(String, Vec<Value>)],
+}
+
+/// What the training did with a field.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Given {
+    pub field: String,
+    pub how: How,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum How {
+    /// As preprocessing.json has them.
+    Steps(Vec<Value>),
+    /// With the sample's categories, which is a guess.
+    Encode(Encoding),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    OneHot,
+    Ordinal,
+}
+
+type Properties = Map<String, Value>;
+
+/// Drafts from the graph alone, or from the graph and rows.
+///
+/// # Errors
+/// Where rows and graph can't be brought together, with what the person can do.
+pub fn draft(signature: &Signature, known: &Known<'_>) -> Result<Draft, String> {
+    let fields = sample::fields(known.rows)?;
+    let mut notes = Vec::new();
+    let (properties, inputs) = if fields.is_empty() {
+        notes.push("no sample was given: fields are named as the graph's inputs; --sample makes a better draft".to_owned());
+        (graph_properties(&signature.inputs)?, None)
+    } else {
+        from_rows(signature, &fields, known, &mut notes)?
+    };
+    let optional = |name: &str| fields.iter().any(|field| field.name == name && !field.everywhere);
+    let required: Vec<Value> = properties.keys().filter(|name| !optional(name)).map(|name| json!(name)).collect();
+    let mut input = json!({"type": "object", "title": "Describe the model's input here", "properties": properties, "required": required, "additionalProperties": false});
+    if let Some(first) = known.rows.first() {
+        input["examples"] = json!([first]);
+    }
+    let (output, outputs) = answers(signature, known.labels, &mut notes)?;
+    let sections: Map<String, Value> =
+        [("inputs", inputs), ("outputs", outputs)].into_iter().filter_map(|(name, section)| Some((name.to_owned(), section?))).collect();
+    let preprocessing = (!sections.is_empty()).then_some(Value::Object(sections));
+    Ok(Draft { schema: json!({"input": input, "output": output}), preprocessing, notes })
+}
+
+/// The output schema, and the section `outputs` where the graph holds labels.
+fn answers(signature: &Signature, labels: &[(String, Vec<Value>)], notes: &mut Vec<String>) -> Result<(Value, Option<Value>), String> {
+    let mut properties = Map::new();
+    let mut section = Map::new();
+    let mut mapped = false;
+    for spec in &signature.outputs {
+        let name = spec.name.to_string();
+        let held = labels.iter().find(|(output, _)| *output == name).map(|(_, labels)| labels.as_slice());
+        let mut field = json!({"from": name});
+        match held.filter(|labels| names_values(spec, labels)) {
+            Some(labels) => {
+                let keys: Vec<String> = labels.iter().map(label_text).collect();
+                let numbers: Map<String, Value> = keys.iter().map(|key| (key.clone(), json!({"type": "number"}))).collect();
+                properties.insert(
+                    name.clone(),
+                    json!({"type": "object", "properties": numbers, "required": keys, "additionalProperties": false}),
+                );
+                field["steps"] = json!([{"as_map": {"labels": labels}}]);
+                mapped = true;
+            }
+            None => {
+                properties.insert(name.clone(), output_schema(spec)?);
+                if held.is_none() && matches!(spec.shape.row(), [Dim::Fixed(2..)]) {
+                    notes.push(format!("`{name}` gives several values a row; `argmax` and `as_map` with labels make a better answer"));
+                }
+            }
+        }
+        section.insert(name, field);
+    }
+    let answered: Vec<Value> = properties.keys().map(|name| json!(name)).collect();
+    let output = json!({"type": "object", "properties": properties, "required": answered, "additionalProperties": false});
+    Ok((output, mapped.then(|| Value::Object(section))))
+}
+
+/// Whether labels are those of the values of a row: numbers, one for each label.
+fn names_values(spec: &TensorSpec, labels: &[Value]) -> bool {
+    let width = match spec.shape.row() {
+        [Dim::Fixed(width)] => *width == labels.len(),
+        [Dim::Any] => true,
+        _ => false,
+    };
+    width && labels.len() > 1 && !matches!(spec.datatype, DataType::Bytes | DataType::Bool)
+}
+
+/// A label as a key.
+pub fn label_text(label: &Value) -> String {
+    label.as_str().map_or_else(|| label.to_string(), str::to_owned)
+}
+
+/// How a field gets into the graph.
+struct Column {
+    property: Value,
+    steps: Vec<Value>,
+    guess: Option<String>,
+}
+
+impl Column {
+    /// The members of a column, or of an input of its own, in preprocessing.json.
+    fn members(&self, field: &str) -> Map<String, Value> {
+        let mut members = Map::from_iter([("field".to_owned(), json!(field))]);
+        if !self.steps.is_empty() {
+            members.insert("steps".to_owned(), json!(self.steps));
+        }
+        if let Some(guess) = &self.guess {
+            members.insert(guess::KEY.to_owned(), json!(guess));
+        }
+        members
+    }
+}
+
+fn from_rows(
+    signature: &Signature,
+    fields: &[SampleField<'_>],
+    known: &Known<'_>,
+    notes: &mut Vec<String>,
+) -> Result<(Properties, Option<Value>), String> {
+    if let Some(given) = known.given.iter().find(|given| !fields.iter().any(|field| field.name == given.field)) {
+        return Err(format!("the sample has no field \"{}\"", given.field));
+    }
+    let mut drafter = Drafter { known, asks: Vec::new(), properties: Properties::new() };
+    let has_field = |spec: &TensorSpec| fields.iter().any(|field| field.name == &*spec.name);
+    if signature.inputs.iter().all(has_field) {
+        let inputs = drafter.by_name(signature, fields, notes)?;
+        return drafter.finish(None, (!inputs.is_empty()).then_some(inputs));
+    }
+    let [spec] = signature.inputs.as_slice() else {
+        let names: Vec<&str> = signature.inputs.iter().map(|spec| &*spec.name).collect();
+        return Err(format!("the graph has the inputs {}; name the sample's fields as they are", names.join(", ")));
+    };
+    let one = |section: Map<String, Value>| Some(Map::from_iter([(spec.name.to_string(), Value::Object(section))]));
+    let dtype = json!(spec.datatype.numpy_name());
+    match fields {
+        [field] if matches!(field.kind(), Kind::Image | Kind::Array) || spec.datatype == DataType::Bytes => {
+            let column = drafter.column(spec, field)?;
+            let mut section = Map::from_iter([("dtype".to_owned(), dtype)]);
+            section.extend(column.members(field.name));
+            drafter.add(field, column);
+            drafter.finish(None, one(section))
+        }
+        fields => {
+            let (columns, hint) = drafter.columns(spec, fields)?;
+            notes.push(format!(
+                "the columns of {} are in the order of the sample's fields; the training's order must be the same",
+                spec.name
+            ));
+            drafter.finish(hint, one(Map::from_iter([("dtype".to_owned(), dtype), ("columns".to_owned(), json!(columns))])))
+        }
+    }
+}
+
+struct Drafter<'a> {
+    known: &'a Known<'a>,
+    asks: Vec<Ask>,
+    properties: Properties,
+}
+
+impl Drafter<'_> {
+    fn finish(self, hint: Option<String>, inputs: Option<Map<String, Value>>) -> Result<(Properties, Option<Value>), String> {
+        if self.asks.is_empty() { Ok((self.properties, inputs.map(Value::Object))) } else { Err(ask::text(&self.asks, hint.as_deref())) }
+    }
+
+    fn add(&mut self, field: &SampleField<'_>, column: Column) {
+        self.properties.insert(field.name.to_owned(), column.property);
+    }
+
+    /// Each graph input takes the field of its name.
+    fn by_name(
+        &mut self,
+        signature: &Signature,
+        fields: &[SampleField<'_>],
+        notes: &mut Vec<String>,
+    ) -> Result<Map<String, Value>, String> {
+        let mut inputs = Map::new();
+        for field in fields {
+            let Some(spec) = signature.inputs.iter().find(|spec| *spec.name == *field.name) else {
+                notes.push(format!("no input of the graph takes `{}`: callers must send it all the same", field.name));
+                self.properties.insert(field.name.to_owned(), unused(field));
+                continue;
+            };
+            let column = self.column(spec, field)?;
+            let is_scalar = matches!(field.kind(), Kind::Text | Kind::Boolean | Kind::Number);
+            if is_scalar && column.steps.is_empty() && !matches!(spec.shape.row(), [] | [Dim::Any | Dim::Fixed(1)]) {
+                return Err(format!("`{}` gives one value a row; the graph's input of that name takes {spec}", field.name));
+            }
+            if !column.steps.is_empty() {
+                let mut section = Map::from_iter([("dtype".to_owned(), json!(spec.datatype.numpy_name()))]);
+                section.extend(column.members(field.name));
+                inputs.insert(spec.name.to_string(), Value::Object(section));
+            }
+            self.add(field, column);
+        }
+        Ok(inputs)
+    }
+
+    /// One graph input from many fields: numbers as they are, texts as somebody said. Also what the widths tell.
+    fn columns(&mut self, spec: &TensorSpec, fields: &[SampleField<'_>]) -> Result<(Vec<Value>, Option<String>), String> {
+        if let Some(odd) = fields.iter().find(|field| matches!(field.kind(), Kind::Array | Kind::Image | Kind::Mixed)) {
+            return Err(format!(
+                "field \"{}\" is neither always a number nor always a text; one graph input can't be made of it",
+                odd.name
+            ));
+        }
+        if spec.datatype == DataType::Bytes {
+            return Err(format!("the graph's input {} takes {spec}; a field gives one text a row", spec.name));
+        }
+        let takes = match spec.shape.row() {
+            [Dim::Fixed(width)] => Some(*width),
+            [Dim::Any] => None,
+            [] => Some(1),
+            _ => return Err(format!("the graph's input {} takes {spec}; the sample's fields give a row of numbers", spec.name)),
+        };
+        let mut columns = Vec::new();
+        let mut width = Some(0);
+        let mut one_hot = 0;
+        for field in fields {
+            let column = self.column(spec, field)?;
+            width = width.zip(steps_width(&column.steps)).map(|(all, own)| all + own);
+            one_hot += if field.kind() == Kind::Text { field.categories().len() } else { 1 };
+            columns.push(Value::Object(column.members(field.name)));
+            self.add(field, column);
+        }
+        let hint = takes.map(|takes| {
+            format!(
+                "{} takes {takes} numbers a row; the sample's {} fields give {}, or {one_hot} with one-hot columns for all texts.",
+                spec.name,
+                fields.len(),
+                fields.len()
+            )
+        });
+        match (takes, width) {
+            (Some(takes), Some(width)) if takes != width && self.asks.is_empty() => Err(format!(
+                "the graph's input {} takes {takes} numbers a row; the sample's {} fields give {width}",
+                spec.name,
+                fields.len()
+            )),
+            _ => Ok((columns, hint)),
+        }
+    }
+
+    /// The field's property and steps; what is missing becomes a question.
+    fn column(&mut self, spec: &TensorSpec, field: &SampleField<'_>) -> Result<Column, String> {
+        let (mut steps, mut guess) = self.given(field)?;
+        let kind = field.kind();
+        let property = match kind {
+            Kind::Mixed => {
+                return Err(format!("field \"{}\" has values of several types; the graph's input {} takes {spec}", field.name, spec.name));
+            }
+            Kind::Image => {
+                if steps.is_empty() {
+                    steps = image_steps(spec);
+                    guess = Some(IMAGE_GUESS.to_owned());
+                }
+                image_property(field)
+            }
+            Kind::Array => self.array(spec, field, &steps)?,
+            Kind::Text | Kind::Boolean | Kind::Number => {
+                if kind == Kind::Text && spec.datatype != DataType::Bytes && steps.iter().all(|step| CLEANING.contains(&step_name(step))) {
+                    self.asks.push(Ask::encoding(field, spec));
+                } else if field.nullable && !spec.datatype.is_float() && !steps.iter().any(|step| TAKE_NULL.contains(&step_name(step))) {
+                    self.asks.push(Ask::impute(field, spec));
+                }
+                scalar_property(spec, field, &steps)?
+            }
+        };
+        if field.nullable && matches!(kind, Kind::Image | Kind::Array) {
+            return Err(format!("field \"{}\" is null or missing in some rows; no step makes {spec} of that", field.name));
+        }
+        Ok(Column { property, steps, guess })
+    }
+
+    /// The steps that a person chose for a field.
+    fn given(&self, field: &SampleField<'_>) -> Result<(Vec<Value>, Option<String>), String> {
+        let mut steps = Vec::new();
+        let mut guess = None;
+        for given in self.known.given.iter().filter(|given| given.field == field.name) {
+            let encoding = match &given.how {
+                How::Steps(own) => {
+                    steps.extend(own.iter().cloned());
+                    continue;
+                }
+                How::Encode(encoding) => *encoding,
+            };
+            if !matches!(field.kind(), Kind::Text | Kind::Number) {
+                return Err(format!("field \"{}\" has neither texts nor numbers to be encoded", field.name));
+            }
+            let categories = field.categories();
+            if categories.len() > MAX_CATEGORIES {
+                return Err(format!("field \"{}\" has {} different values; that many are no categories", field.name, categories.len()));
+            }
+            let imputed = steps.iter().any(|step| step_name(step) == "impute");
+            // Where the sample has nulls, an unknown value is something that the model takes.
+            let lenient = field.nullable && !imputed;
+            steps.push(match encoding {
+                Encoding::OneHot => json!({"one_hot": {"categories": categories, "unknown": if lenient { "zeros" } else { "error" }}}),
+                Encoding::Ordinal => {
+                    json!({"ordinal": {"categories": categories, "unknown": if lenient { json!(-1) } else { json!("error") }}})
+                }
+            });
+            guess = Some(format!(
+                "the categories are the sample's, sorted{}; the training's must be here, in its order",
+                if lenient { ", and null is none of them" } else { "" }
+            ));
+        }
+        Ok((steps, guess))
+    }
+
+    /// Lists: as long as the graph fixes, of the graph's type.
+    fn array(&mut self, spec: &TensorSpec, field: &SampleField<'_>, steps: &[Value]) -> Result<Value, String> {
+        let wrong = |detail: String| Err(format!("field \"{}\" {detail}; the graph's input {} takes {spec}", field.name, spec.name));
+        let leaves: Vec<&Value> = field.values.iter().flat_map(|value| sample::leaves(value)).collect();
+        let all = |holds: fn(&Value) -> bool| leaves.iter().all(|value| holds(value));
+        let items = if leaves.iter().any(|value| value.is_null()) {
+            return wrong("has null in a list, which no field takes".to_owned());
+        } else if !leaves.is_empty() && all(Value::is_boolean) && spec.datatype != DataType::Bytes {
+            json!({"type": "boolean"})
+        } else if !all(Value::is_number) || spec.datatype == DataType::Bytes {
+            return wrong("has lists that are neither always of numbers nor always of true and false".to_owned());
+        } else if spec.datatype.is_float() || !steps.is_empty() {
+            json!({"type": "number"})
+        } else if let Some(odd) = leaves.iter().find(|value| value.as_f64().is_some_and(|value| value.fract() != 0.0)) {
+            return wrong(format!("has {odd}"));
+        } else if spec.datatype == DataType::Bool {
+            json!({"type": "integer", "minimum": 0, "maximum": 1})
+        } else {
+            json!({"type": "integer"})
+        };
+        let given = field.values.first().map(|value| sample::dims(value)).unwrap_or_default();
+        let row = spec.shape.row();
+        let reshaped = steps.iter().any(|step| step_name(step) == "reshape");
+        let dims: Vec<Dim> = if reshaped {
+            given.iter().map(|size| Dim::Fixed(*size)).collect()
+        } else if spec.shape.0.is_empty() {
+            // The graph does not say how many dimensions it takes.
+            vec![Dim::Any; given.len()]
+        } else {
+            row.to_vec()
+        };
+        let fits = |value: &&Value| {
+            let given = sample::dims(value);
+            given.len() == dims.len() && dims.iter().zip(given).all(|(dim, size)| dim.fits(size))
+        };
+        if let Some(odd) = field.values.iter().find(|value| !fits(value)) {
+            let fixed: Option<Vec<usize>> = row.iter().map(|dim| if let Dim::Fixed(size) = dim { Some(*size) } else { None }).collect();
+            match fixed.filter(|fixed| !reshaped && fixed.iter().product::<usize>() == given.iter().product::<usize>()) {
+                Some(fixed) => self.asks.push(Ask::reshape(field, spec, &given, &fixed)),
+                None => return wrong(format!("has a row of the shape {:?}", sample::dims(odd))),
+            }
+        }
+        Ok(nested(items, &dims))
+    }
+}
+
+/// Steps that leave a text a text.
+const CLEANING: [&str; 5] = ["impute", "lowercase", "strip", "normalize_unicode", "regex_replace"];
+
+/// Steps after which there is no null any more.
+const TAKE_NULL: [&str; 6] = ["impute", "missing_indicator", "one_hot", "ordinal", "target_encode", "hash"];
+
+fn step_name(step: &Value) -> &str {
+    step.as_object().and_then(|step| step.keys().next()).map_or("", String::as_str)
+}
+
+/// How many columns come out; `None` where only the step itself knows.
+fn steps_width(steps: &[Value]) -> Option<usize> {
+    steps.iter().try_fold(1, |width, step| {
+        let parameter = |name: &str| step.pointer(&format!("/{}/{name}", step_name(step)));
+        match step_name(step) {
+            "one_hot" => parameter("categories").and_then(Value::as_array).map(Vec::len),
+            "hash" => parameter("n_features").and_then(Value::as_u64).and_then(|width| usize::try_from(width).ok()),
+            "date_parts" => None,
+            _ => Some(width),
+        }
+    })
+}
+
+fn with_example(mut property: Value, field: &SampleField<'_>) -> Value {
+    if let Some(example) = field.values.first() {
+        property["examples"] = json!([example]);
+    }
+    property
+}
+
+/// One value a row: the type that the graph takes, not the one that the sample happened to have.
+fn scalar_property(spec: &TensorSpec, field: &SampleField<'_>, steps: &[Value]) -> Result<Value, String> {
+    let wrong = |what: String| Err(format!("field \"{}\" has {what}; the graph's input {} takes {spec}", field.name, spec.name));
+    let kind = field.kind();
+    let mut property = match kind {
+        Kind::Text => field.typed("string"),
+        _ if spec.datatype == DataType::Bytes => {
+            return wrong("values that are no texts".to_owned());
+        }
+        Kind::Boolean => field.typed("boolean"),
+        _ if spec.datatype.is_float() || !steps.is_empty() => field.typed("number"),
+        _ => match field.fraction() {
+            Some(fraction) => return wrong(fraction.to_string()),
+            None => field.typed("integer"),
+        },
+    };
+    if spec.datatype == DataType::Bool && kind == Kind::Number && steps.is_empty() {
+        if let Some(odd) = field.values.iter().find(|value| !matches!(value.as_f64(), Some(0.0 | 1.0))) {
+            return wrong(odd.to_string());
+        }
+        property["minimum"] = json!(0);
+        property["maximum"] = json!(1);
+    }
+    Ok(with_example(property, field))
+}
+
+fn unused(field: &SampleField<'_>) -> Value {
+    match field.kind() {
+        Kind::Text => with_example(field.typed("string"), field),
+        Kind::Image => image_property(field),
+        Kind::Boolean => with_example(field.typed("boolean"), field),
+        Kind::Number => with_example(field.typed("number"), field),
+        Kind::Array => field.typed("array"),
+        Kind::Mixed => json!({}),
+    }
+}
+
+fn image_property(field: &SampleField<'_>) -> Value {
+    let png = field.values.iter().all(|value| value.as_str().is_some_and(|text| text.starts_with("iVBOR")));
+    let mut property = field.typed("string");
+    property["contentEncoding"] = json!("base64");
+    property["contentMediaType"] = json!(if png { "image/png" } else { "image/jpeg" });
+    property
+}
+
+const IMAGE_GUESS: &str = "the steps are guessed from the graph's shape: mode, size, interpolation, range and layout must be the training's, and normalize is missing";
+
+fn image_steps(spec: &TensorSpec) -> Vec<Value> {
+    let fixed = |dim: &Dim| if let Dim::Fixed(size) = dim { Some(*size) } else { None };
+    let (channels, height, width, layout) = match spec.shape.row() {
+        [c, h, w] if matches!(c, Dim::Fixed(1 | 3)) => (fixed(c), fixed(h), fixed(w), "nchw"),
+        [h, w, c] => (fixed(c), fixed(h), fixed(w), "nhwc"),
+        _ => (None, None, None, "nhwc"),
+    };
+    let mut steps = vec![json!({"decode_image": {"mode": if channels == Some(1) { "grey" } else { "rgb" }}})];
+    if let (Some(height), Some(width)) = (height, width) {
+        steps.push(json!({"resize": {"height": height, "width": width}}));
+    }
+    if spec.datatype.is_float() {
+        steps.push(json!({"rescale": {"factor": 1.0 / 255.0}}));
+    }
+    steps.push(json!({"layout": layout}));
+    steps
+}
+
+fn graph_properties(inputs: &[TensorSpec]) -> Result<Properties, String> {
+    inputs.iter().map(|spec| Ok((spec.name.to_string(), input_schema(spec)?))).collect()
+}
+
+/// As the tensor's own, but for what no field can hold: a column of arrays has numbers.
+fn input_schema(spec: &TensorSpec) -> Result<Value, String> {
+    let is_array = !matches!(spec.shape.row(), [] | [Dim::Fixed(1)]);
+    match spec.datatype {
+        DataType::Bytes if is_array && spec.shape.row() != [Dim::Any] => {
+            Err(format!("the graph's input {} takes {spec}; a field gives one text a row", spec.name))
+        }
+        // A free width may be 1.
+        DataType::Bytes => Ok(json!({"type": "string"})),
+        _ => tensor_schema(spec),
+    }
+}
+
+/// As the tensor's own; a row of free width that turns out to hold one value is answered as that value.
+fn output_schema(spec: &TensorSpec) -> Result<Value, String> {
+    let mut schema = tensor_schema(spec)?;
+    if spec.shape.row() == [Dim::Any] {
+        schema["type"] = json!(["array", schema["items"]["type"]]);
+    }
+    Ok(schema)
+}
+
+/// The schema of one row of a tensor.
+fn tensor_schema(spec: &TensorSpec) -> Result<Value, String> {
+    let kind = match spec.datatype {
+        DataType::Bool => "boolean",
+        DataType::Bytes => "string",
+        datatype if datatype.is_float() => "number",
+        _ => "integer",
+    };
+    let dims = match spec.shape.row() {
+        [] | [Dim::Fixed(1)] => &[],
+        dims => dims,
+    };
+    Ok(nested(json!({"type": kind}), dims))
+}
+
+/// Arrays of these dimensions; only a fixed one has a length.
+fn nested(items: Value, dims: &[Dim]) -> Value {
+    dims.iter().rev().fold(items, |items, dim| match dim {
+        Dim::Fixed(size) => json!({"type": "array", "minItems": size, "maxItems": size, "items": items}),
+        Dim::Any => json!({"type": "array", "items": items}),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::{Value, json};
+
+    use crate::{
+        package::{
+            draft::{Draft, Encoding, Given, How, Known, draft},
+            signature::{Signature, TensorSpec},
+        },
+        tensor::{DataType, Dim, Shape},
+    };
+
+    fn spec(name: &str, datatype: DataType, row: &[Dim]) -> TensorSpec {
+        TensorSpec { name: Arc::from(name), datatype, shape: Shape([&[Dim::Any], row].concat()) }
+    }
+
+    fn taking(inputs: Vec<TensorSpec>) -> Signature {
+        Signature { inputs, outputs: vec![spec("y", DataType::Fp32, &[Dim::Fixed(1)])] }
+    }
+
+    fn of(inputs: Vec<TensorSpec>, rows: &[Value]) -> Result<Draft, String> {
+        draft(&taking(inputs), &Known { rows, ..Known::default() })
+    }
+
+    fn with(inputs: Vec<TensorSpec>, rows: &[Value], given: &[(&str, How)]) -> Result<Draft, String> {
+        let given: Vec<Given> = given.iter().map(|(field, how)| Given { field: (*field).to_owned(), how: how.clone() }).collect();
+        draft(&taking(inputs), &Known { rows, given: &given, ..Known::default() })
+    }
+
+    fn row_of(width: usize) -> Vec<TensorSpec> {
+        vec![spec("X", DataType::Fp32, &[Dim::Fixed(width)])]
+    }
+
+    fn property<'a>(drafted: &'a Draft, field: &str) -> &'a Value {
+        &drafted.schema["input"]["properties"][field]
+    }
+
+    fn rows() -> Vec<Value> {
+        vec![
+            json!({"age": 41, "plan": "plus", "spend": 3.5}),
+            json!({"age": null, "plan": "basic", "spend": 1.5}),
+            json!({"age": 30, "plan": "basic", "spend": 2}),
+        ]
+    }
+
+    #[test]
+    fn numbers_go_on_as_they_are_and_null_as_nan() {
+        let drafted =
+            of(row_of(3), &[json!({"a": 1, "b": true, "c": 2.5}), json!({"a": null, "b": null}), json!({"a": 3, "b": false, "c": 4})])
+                .unwrap();
+        assert_eq!(
+            drafted.preprocessing.as_ref().unwrap()["inputs"]["X"]["columns"],
+            json!([{"field": "a"}, {"field": "b"}, {"field": "c"}])
+        );
+        assert_eq!(property(&drafted, "a")["type"], json!(["number", "null"]), "whole in the sample, a float in the graph");
+        assert_eq!(property(&drafted, "b")["type"], json!(["boolean", "null"]));
+        assert_eq!(property(&drafted, "c")["type"], json!(["number", "null"]));
+        assert_eq!(drafted.schema["input"]["required"], json!(["a", "b"]), "a field that some rows lack is optional");
+        assert_eq!(drafted.schema["output"]["properties"]["y"], json!({"type": "number"}));
+    }
+
+    #[test]
+    fn the_graph_decides_what_a_number_is() {
+        let one = |datatype| vec![spec("n", datatype, &[Dim::Fixed(1)])];
+        let kind =
+            |datatype, value: Value| of(one(datatype), &[json!({"n": value})]).map(|drafted| property(&drafted, "n")["type"].clone());
+        assert_eq!(kind(DataType::Fp64, json!(1)), Ok(json!("number")));
+        assert_eq!(kind(DataType::Int64, json!(1)), Ok(json!("integer")));
+        assert_eq!(kind(DataType::Int64, json!(true)), Ok(json!("boolean")));
+        assert_eq!(kind(DataType::Bool, json!(1)), Ok(json!("integer")));
+        for (datatype, value, expected) in [
+            (DataType::Int64, json!(1.5), "has 1.5; the graph's input n takes int64"),
+            (DataType::Bool, json!(2), "has 2; the graph's input n takes bool"),
+            (DataType::Bytes, json!(2), "values that are no texts"),
+            (DataType::Int64, json!({}), "values of several types"),
+        ] {
+            let error = kind(datatype, value).unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn texts_for_numbers_are_a_question() {
+        let error = of(row_of(4), &rows()).unwrap_err();
+        for expected in [
+            "`plan` has texts such as \"plus\", and the graph's input X takes float32",
+            "  {\"field\": \"plan\", \"steps\": [{\"one_hot\": {\"categories\": [\"basic\", \"plus\"], \"unknown\": \"error\"}}]}\n",
+            "  {\"field\": \"plan\", \"steps\": [{\"ordinal\": {\"categories\": [\"basic\", \"plus\"], \"unknown\": \"error\"}}]}\n",
+            "\"target_encode\"",
+            "X takes 4 numbers a row; the sample's 3 fields give 3, or 4 with one-hot columns for all texts.",
+            "Categories are the SAMPLE's",
+            "--column 'LINE'",
+            "--encode plan=one_hot",
+            "--sample ROWS",
+        ] {
+            assert!(error.contains(expected), "{expected}: {error}");
+        }
+        assert!(!error.contains("date_parts"), "{error}");
+        let dates = of(row_of(1), &[json!({"day": "2024-01-31"}), json!({"day": "2024-02-29T10:00:00Z"})]).unwrap_err();
+        assert!(dates.contains("texts that look like dates such as \"2024-01-31\"") && dates.contains("date_parts"), "{dates}");
+        let many: Vec<Value> = (0..60).map(|index| json!({"id": format!("u{index:02}")})).collect();
+        let many = of(row_of(1), &many).unwrap_err();
+        assert!(many.contains("\"u02\", <and the others: the sample alone has 60>]") && !many.contains("--encode id"), "{many}");
+        let own = of(vec![spec("plan", DataType::Int64, &[Dim::Fixed(1)])], &[json!({"plan": "a"})]).unwrap_err();
+        assert!(own.contains("the graph's input plan takes int64"), "{own}");
+    }
+
+    #[test]
+    fn null_where_the_graph_has_none_is_a_question() {
+        let nullable = [json!({"n": 1}), json!({"n": null})];
+        for datatype in [DataType::Int64, DataType::Bool] {
+            let inputs = || vec![spec("n", datatype, &[Dim::Fixed(1)])];
+            let error = of(inputs(), &nullable).unwrap_err();
+            assert!(
+                error.contains("`n` is null in some rows") && error.contains("[{\"impute\": {\"value\": <the training's>}}]"),
+                "{error}"
+            );
+            let steps = How::Steps(vec![json!({"impute": {"value": 0}})]);
+            let drafted = with(inputs(), &nullable, &[("n", steps)]).unwrap();
+            assert_eq!(drafted.preprocessing.unwrap()["inputs"]["n"]["steps"], json!([{"impute": {"value": 0}}]));
+        }
+        let text = of(vec![spec("t", DataType::Bytes, &[])], &[json!({"t": "a"}), json!({})]).unwrap_err();
+        assert!(text.contains("`t` is missing in some rows"), "{text}");
+    }
+
+    #[test]
+    fn what_a_person_says_is_taken_and_what_is_guessed_is_marked() {
+        let steps = json!([{"one_hot": {"categories": ["basic", "plus", "pro"], "unknown": "zeros"}}]);
+        let drafted = with(row_of(5), &rows(), &[("plan", How::Steps(steps.as_array().unwrap().clone()))]).unwrap();
+        assert_eq!(drafted.preprocessing.unwrap()["inputs"]["X"]["columns"][1], json!({"field": "plan", "steps": steps}));
+
+        let drafted = with(row_of(4), &rows(), &[("plan", How::Encode(Encoding::OneHot))]).unwrap();
+        let column = &drafted.preprocessing.unwrap()["inputs"]["X"]["columns"][1];
+        assert_eq!(column["steps"], json!([{"one_hot": {"categories": ["basic", "plus"], "unknown": "error"}}]));
+        assert!(column["x-guess"].as_str().unwrap().contains("the sample's"), "{column}");
+
+        let numbers = [json!({"zip": 1000, "plan": "a"}), json!({"zip": 900, "plan": null})];
+        let given = [("zip", How::Encode(Encoding::OneHot)), ("plan", How::Encode(Encoding::Ordinal))];
+        let columns = with(row_of(3), &numbers, &given).unwrap().preprocessing.unwrap()["inputs"]["X"]["columns"].clone();
+        assert_eq!(columns[0]["steps"][0]["one_hot"]["categories"], json!([900, 1000]));
+        assert_eq!(columns[1]["steps"][0]["ordinal"]["unknown"], json!(-1), "null is a value that the sample shows");
+
+        let error = with(row_of(7), &rows(), &given[1..]).unwrap_err();
+        assert!(error.contains("takes 7 numbers a row; the sample's 3 fields give 3"), "{error}");
+        assert!(with(row_of(3), &rows(), &given).unwrap_err().contains("no field \"zip\""));
+    }
+
+    #[test]
+    fn inputs_of_the_fields_names_need_no_steps() {
+        let inputs = vec![
+            spec("age", DataType::Fp64, &[Dim::Fixed(1)]),
+            spec("plan", DataType::Bytes, &[Dim::Fixed(1)]),
+            spec("spend", DataType::Fp32, &[]),
+        ];
+        assert_eq!(of(inputs.clone(), &rows()).unwrap().preprocessing, None);
+        let drafted = of(inputs[..2].to_vec(), &rows()).unwrap();
+        assert!(drafted.notes[0].contains("no input of the graph takes `spend`"), "{:?}", drafted.notes);
+        assert!(of(inputs, &[json!({"age": 1})]).unwrap_err().contains("the graph has the inputs age, plan, spend"));
+        let wide = of(vec![spec("x", DataType::Fp32, &[Dim::Fixed(3)])], &[json!({"x": 1})]).unwrap_err();
+        assert!(wide.contains("`x` gives one value a row"), "{wide}");
+    }
+
+    #[test]
+    fn lists_are_as_long_as_the_graph_fixes() {
+        let drafted = |datatype, row: &[Dim], value: Value| of(vec![spec("x", datatype, row)], &[json!({"x": value})]);
+        let schema = |datatype, row: &[Dim], value: Value| drafted(datatype, row, value).map(|drafted| property(&drafted, "x").clone());
+        assert_eq!(schema(DataType::Int64, &[Dim::Any], json!([1, 2])), Ok(json!({"type": "array", "items": {"type": "integer"}})));
+        let booleans = json!({"type": "array", "minItems": 2, "maxItems": 2, "items": {"type": "boolean"}});
+        assert_eq!(schema(DataType::Bool, &[Dim::Fixed(2)], json!([true, false])), Ok(booleans));
+        let floats = json!({"type": "array", "items": {"type": "array", "minItems": 2, "maxItems": 2, "items": {"type": "number"}}});
+        assert_eq!(schema(DataType::Fp32, &[Dim::Any, Dim::Fixed(2)], json!([[1, 2]])), Ok(floats));
+        for (row, value, expected) in [
+            (&[Dim::Fixed(3)][..], json!([1, 2]), "has a row of the shape [2]"),
+            (&[Dim::Any][..], json!([1.5]), "has 1.5"),
+            (&[Dim::Any][..], json!([1, null]), "has null in a list"),
+            (&[Dim::Any][..], json!(["a"]), "neither always of numbers"),
+            (&[Dim::Fixed(2), Dim::Fixed(2)][..], json!([1, 2, 3, 4]), "{\"reshape\":{\"shape\":[2,2]}}"),
+        ] {
+            let error = drafted(DataType::Int64, row, value).unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        }
+        let flat = [json!({"x": [1, 2, 3, 4]})];
+        let inputs = vec![spec("x", DataType::Fp32, &[Dim::Fixed(2), Dim::Fixed(2)])];
+        let reshaped = with(inputs, &flat, &[("x", How::Steps(vec![json!({"reshape": {"shape": [2, 2]}})]))]).unwrap();
+        assert_eq!(property(&reshaped, "x")["maxItems"], 4);
+        let unnamed = of(row_of(2), &[json!({"features": [1, 2]})]).unwrap();
+        assert_eq!(unnamed.preprocessing.unwrap()["inputs"]["X"], json!({"dtype": "float32", "field": "features"}));
+    }
+
+    #[test]
+    fn image_steps_are_a_guess() {
+        let inputs = || vec![spec("image", DataType::Fp32, &[Dim::Fixed(3), Dim::Fixed(8), Dim::Fixed(8)])];
+        let photo = [json!({"photo": "iVBORw0KGgoAAAA"})];
+        let drafted = of(inputs(), &photo).unwrap();
+        assert_eq!(property(&drafted, "photo")["contentMediaType"], "image/png");
+        let section = drafted.preprocessing.unwrap()["inputs"]["image"].clone();
+        assert_eq!(section["steps"][0], json!({"decode_image": {"mode": "rgb"}}));
+        assert!(section["x-guess"].is_string());
+        let steps = vec![json!({"decode_image": {"mode": "rgb"}}), json!({"layout": "nchw"})];
+        let said = with(inputs(), &photo, &[("photo", How::Steps(steps.clone()))]).unwrap();
+        assert_eq!(said.preprocessing.unwrap()["inputs"]["image"], json!({"dtype": "float32", "field": "photo", "steps": steps}));
+    }
+
+    #[test]
+    fn without_rows_the_graph_gives_the_fields() {
+        let signature = Signature {
+            inputs: vec![spec("pixels", DataType::Fp32, &[Dim::Fixed(8), Dim::Any])],
+            outputs: vec![spec("label", DataType::Int64, &[])],
+        };
+        let drafted = draft(&signature, &Known::default()).unwrap();
+        let expected = json!({"type": "array", "minItems": 8, "maxItems": 8, "items": {"type": "array", "items": {"type": "number"}}});
+        assert_eq!(drafted.schema["input"]["properties"]["pixels"], expected);
+        assert_eq!(drafted.schema["output"]["properties"]["label"], json!({"type": "integer"}));
+    }
+
+    #[test]
+    fn an_answer_of_free_width_may_be_one_value() {
+        let signature = Signature { inputs: vec![], outputs: vec![spec("y", DataType::Fp32, &[Dim::Any])] };
+        let expected = json!({"type": ["array", "number"], "items": {"type": "number"}});
+        assert_eq!(draft(&signature, &Known::default()).unwrap().schema["output"]["properties"]["y"], expected);
+    }
+
+    #[test]
+    fn labels_that_the_graph_holds_are_no_guess() {
+        let outputs = vec![spec("label", DataType::Int64, &[]), spec("p", DataType::Fp32, &[Dim::Fixed(2)])];
+        let labels = [("label".to_owned(), vec![json!(3), json!(7)]), ("p".to_owned(), vec![json!(3), json!(7)])];
+        let drafted = draft(&Signature { inputs: vec![], outputs }, &Known { labels: &labels, ..Known::default() }).unwrap();
+        let section = json!({"label": {"from": "label"}, "p": {"from": "p", "steps": [{"as_map": {"labels": [3, 7]}}]}});
+        assert_eq!(drafted.preprocessing, Some(json!({"outputs": section})));
+        let map = json!({"type": "object", "properties": {"3": {"type": "number"}, "7": {"type": "number"}}, "required": ["3", "7"], "additionalProperties": false});
+        assert_eq!(drafted.schema["output"]["properties"], json!({"label": {"type": "integer"}, "p": map}));
+        let plain = vec![spec("p", DataType::Fp32, &[Dim::Fixed(2)])];
+        assert!(
+            draft(&Signature { inputs: vec![], outputs: plain }, &Known::default())
+                .unwrap()
+                .notes
+                .iter()
+                .any(|note| note.contains("`as_map`"))
+        );
+    }
+
+    #[test]
+    fn what_no_field_can_hold_is_drafted_otherwise_or_refused() {
+        let drafted = |datatype, row: &[Dim]| draft(&taking(vec![spec("x", datatype, row)]), &Known::default());
+        let expected = json!({"type": "array", "minItems": 2, "maxItems": 2, "items": {"type": "boolean"}});
+        assert_eq!(*property(&drafted(DataType::Bool, &[Dim::Fixed(2)]).unwrap(), "x"), expected);
+        assert!(drafted(DataType::Bytes, &[Dim::Fixed(2)]).unwrap_err().contains("one text a row"));
+        assert_eq!(*property(&drafted(DataType::Bytes, &[Dim::Any]).unwrap(), "x"), json!({"type": "string"}));
+    }
+}

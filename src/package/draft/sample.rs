@@ -1,0 +1,125 @@
+//! What a sample's rows say of their fields.
+
+use serde_json::{Value, json};
+
+/// What the sample says of one field.
+pub(super) struct SampleField<'a> {
+    pub name: &'a str,
+    /// The values that are there, in the order of the rows.
+    pub values: Vec<&'a Value>,
+    pub nullable: bool,
+    /// Every row has it, null or not.
+    pub everywhere: bool,
+}
+
+/// What all values of a field are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Text,
+    Boolean,
+    Number,
+    Array,
+    /// PNG or JPEG in base64.
+    Image,
+    Mixed,
+}
+
+/// The fields in the order in which the rows show them.
+pub(super) fn fields(rows: &[Value]) -> Result<Vec<SampleField<'_>>, String> {
+    let mut fields: Vec<SampleField<'_>> = Vec::new();
+    for (index, row) in rows.iter().enumerate() {
+        let members = row.as_object().ok_or_else(|| format!("row {} of the sample is no JSON object", index + 1))?;
+        for (name, value) in members {
+            let at = match fields.iter().position(|field| field.name == name) {
+                Some(at) => at,
+                None => {
+                    fields.push(SampleField { name, values: Vec::new(), nullable: false, everywhere: true });
+                    fields.len() - 1
+                }
+            };
+            if let Some(field) = fields.get_mut(at) {
+                if value.is_null() { field.nullable = true } else { field.values.push(value) }
+            }
+        }
+    }
+    for field in &mut fields {
+        field.everywhere = rows.iter().all(|row| row.get(field.name).is_some());
+        field.nullable |= !field.everywhere;
+    }
+    match fields.iter().find(|field| field.values.is_empty()) {
+        Some(empty) => Err(format!("field \"{}\" is null in every row of the sample; give a row with a value", empty.name)),
+        None => Ok(fields),
+    }
+}
+
+impl SampleField<'_> {
+    pub fn kind(&self) -> Kind {
+        let image = |value: &Value| value.as_str().is_some_and(|text| text.starts_with("iVBORw0KGgo") || text.starts_with("/9j/"));
+        if self.all(image) {
+            Kind::Image
+        } else if self.all(Value::is_string) {
+            Kind::Text
+        } else if self.all(Value::is_boolean) {
+            Kind::Boolean
+        } else if self.all(Value::is_number) {
+            Kind::Number
+        } else if self.all(Value::is_array) {
+            Kind::Array
+        } else {
+            Kind::Mixed
+        }
+    }
+
+    fn all(&self, holds: impl Fn(&Value) -> bool) -> bool {
+        self.values.iter().all(|value| holds(value))
+    }
+
+    /// A number among the values that is not whole.
+    pub fn fraction(&self) -> Option<&Value> {
+        self.values.iter().copied().find(|value| value.as_f64().is_some_and(|value| value.fract() != 0.0))
+    }
+
+    /// Dates as ISO 8601 writes them, perhaps with a time.
+    pub fn is_date(&self) -> bool {
+        let date = |text: &str| {
+            let shape: String = text.chars().take(10).map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+            shape == "0000-00-00"
+        };
+        self.all(|value| value.as_str().is_some_and(date))
+    }
+
+    /// The different values, sorted as scikit-learn's encoders sort them.
+    pub fn categories(&self) -> Vec<Value> {
+        let mut categories: Vec<&Value> = self.values.clone();
+        categories.sort_by(|a, b| match (a.as_f64(), b.as_f64()) {
+            (Some(a), Some(b)) => a.total_cmp(&b),
+            _ => a.as_str().cmp(&b.as_str()),
+        });
+        categories.dedup_by(|a, b| if a.is_number() { a.as_f64() == b.as_f64() } else { a == b });
+        categories.into_iter().cloned().collect()
+    }
+
+    /// `{"type": KIND}`, or null where a row had none.
+    pub fn typed(&self, kind: &str) -> Value {
+        json!({"type": if self.nullable { json!([kind, "null"]) } else { json!(kind) }})
+    }
+}
+
+/// Lengths of the first list, the first list in it, and so on.
+pub(super) fn dims(value: &Value) -> Vec<usize> {
+    let mut dims = Vec::new();
+    let mut at = Some(value);
+    while let Some(Value::Array(items)) = at {
+        dims.push(items.len());
+        at = items.first();
+    }
+    dims
+}
+
+/// The values of a list and of the lists in it.
+pub(super) fn leaves(value: &Value) -> Vec<&Value> {
+    match value {
+        Value::Array(items) => items.iter().flat_map(leaves).collect(),
+        value => vec![value],
+    }
+}
