@@ -34,6 +34,54 @@ pub fn on_load(message: &str) -> String {
     }
 }
 
+/// What a graph says where it refuses its input, in small letters: an index or a category that it does not know, values or
+/// shapes that don't fit each other inside. All else is the model's failure, or the server's.
+const REFUSALS: [&str; 14] = [
+    "out of data bounds",
+    "out of bounds",
+    "out of range",
+    "unknown category",
+    "invalid indices",
+    "index out of",
+    "indices must be",
+    "indices element",
+    "shape mismatch",
+    "dimension mismatch",
+    "dimensions mismatch",
+    "cannot be broadcast",
+    "cannot broadcast",
+    "input shape:",
+];
+
+/// A refusal by a node: which, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Type and name: `Gather "embed"`.
+    pub node: String,
+    pub reason: String,
+}
+
+impl Refusal {
+    /// The reason up to the first value in it.
+    pub fn without_values(&self) -> &str {
+        let end = self.reason.find(|c: char| c.is_ascii_digit() || "=:\"'`{[".contains(c)).unwrap_or(self.reason.len());
+        self.reason.get(..end).unwrap_or_default().trim_end_matches(|c: char| !c.is_alphanumeric())
+    }
+}
+
+/// Reads a failure of a run: `Non-zero status code returned while running Gather node. Name:'embed' Status Message: ...`.
+/// `None` where the graph did not refuse its input.
+pub fn on_run(message: &str) -> Option<Refusal> {
+    let (head, reason) = message.split_once("Status Message:")?;
+    let reason = without_source(reason);
+    let lower = reason.to_lowercase();
+    REFUSALS.iter().any(|sign| lower.contains(sign)).then_some(())?;
+    let op = head.split_once("while running ")?.1.split_once(" node")?.0;
+    let name = head.split_once("Name:'").and_then(|(_, rest)| rest.split_once('\'')).map_or("", |(name, _)| name);
+    let node = if name.is_empty() { op.to_owned() } else { format!("{op} \"{name}\"") };
+    Some(Refusal { node, reason })
+}
+
 /// `/onnxruntime_src/a/b.cc:12 void f(...) ` in front of what is said.
 fn without_source(message: &str) -> String {
     let mut rest = message;
@@ -51,7 +99,18 @@ fn without_source(message: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::graph::advice::on_load;
+    use crate::graph::advice::{on_load, on_run};
+
+    #[test]
+    fn a_refusal_names_node_and_reason() {
+        let gather = "Non-zero status code returned while running Gather node. Name:'embed' Status Message: indices element out of data bounds, idx=99 must be within the inclusive range [-10,9]";
+        let refusal = on_run(gather).unwrap();
+        assert_eq!(refusal.node, "Gather \"embed\"");
+        assert!(refusal.reason.contains("idx=99"));
+        assert_eq!(refusal.without_values(), "indices element out of data bounds, idx");
+        assert_eq!(on_run("Non-zero status code returned while running Loop node. Name:'' Status Message: Failed to allocate memory"), None);
+        assert_eq!(on_run("something else"), None);
+    }
 
     #[test]
     fn advice_comes_first_and_source_paths_go() {

@@ -9,6 +9,16 @@ pub enum Label {
     Number(i64),
 }
 
+impl Label {
+    /// As JSON.
+    pub fn to_value(&self) -> serde_json::Value {
+        match self {
+            Label::Text(text) => text.as_str().into(),
+            Label::Number(number) => (*number).into(),
+        }
+    }
+}
+
 /// The outputs of the graph whose values of a row belong to classes that the graph names, in their order.
 pub fn held(model: &Model<'_>) -> Vec<(String, Vec<Label>)> {
     let graph = &model.graph;

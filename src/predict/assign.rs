@@ -107,7 +107,7 @@ pub fn note(traffic: &Traffic, arm: usize, unit: Unit, elapsed: Duration, outcom
 /// Whether the caller may have brought it about: it chooses the deadline, and the values. Such failures are compared between the
 /// arms, which they hit alike; against an absolute ceiling anybody could bring down any rollout with them.
 fn may_be_the_callers(error: &PredictError) -> bool {
-    matches!(error, PredictError::DeadlineExceeded | PredictError::Invalid { .. } | PredictError::Malformed(_))
+    matches!(error, PredictError::DeadlineExceeded | PredictError::Invalid { .. } | PredictError::Refused(_) | PredictError::Malformed(_))
 }
 
 /// The first instance's value, as bytes.

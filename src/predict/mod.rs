@@ -28,11 +28,13 @@ use crate::{
         batch::Batcher,
         queue::{Answer, Urgency},
     },
+    graph::advice::Refusal,
     id::PredictionId,
     metrics::{Stage, VersionMetrics},
     package::{
         fields::{self, NamedTensor},
         outputs::{Json, OutputColumn, Outputs},
+        schema::Pii,
     },
     predict::{
         assign::Part,
@@ -339,7 +341,7 @@ impl Predictor {
     ) -> Result<Outcome, PredictError> {
         let Prepared { tensors, rows, whole, raw, .. } = prepared;
         let job = JobRows { tensors, rows, whole };
-        let parts = infer(servable, job, urgency, timing, running).await?;
+        let parts = infer(servable, job, urgency, timing, running).await.map_err(|error| without_personal(error, servable))?;
         let start = Instant::now();
         let outcome = match &servable.contents {
             Contents::Package(_) if !raw => Outcome::Fields(if rows > HEAVY_ROWS {
@@ -444,6 +446,17 @@ async fn infer(
 async fn receive(receiver: oneshot::Receiver<Result<Answer, EngineError>>, deadline: Instant) -> Result<Answer, PredictError> {
     let answer = tokio::time::timeout_at(deadline.into(), receiver).await.map_err(|_| PredictError::DeadlineExceeded)?;
     Ok(answer.map_err(|_| PredictError::Broken)??)
+}
+
+/// What a graph says of a value is not told where a field is personal: nobody knows which field the value came from.
+fn without_personal(error: PredictError, servable: &Servable) -> PredictError {
+    let personal = servable.package().is_some_and(|package| package.parts.input.columns().iter().any(|column| column.pii != Pii::None));
+    match error {
+        PredictError::Refused(refusal) if personal => {
+            PredictError::Refused(Refusal { reason: refusal.without_values().to_owned(), node: refusal.node })
+        }
+        other => other,
+    }
 }
 
 fn interpret(servable: &Servable, parts: Vec<(Tensors, usize)>) -> Result<Outputs, PredictError> {

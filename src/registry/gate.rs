@@ -257,11 +257,7 @@ fn read_graph(directory: &std::path::Path, factory: &OnnxFactory) -> Result<Abou
     let model = Model::read(bytes).map_err(|error| wrong(error.to_string()))?;
     let report = rows::analyse(&model);
     let time_first = rows::time_first(&model, &report);
-    let value = |label: &Label| match label {
-        Label::Text(text) => Value::from(text.as_str()),
-        Label::Number(number) => Value::from(*number),
-    };
-    let labels = labels.into_iter().map(|(output, labels)| (output, labels.iter().map(value).collect())).collect();
+    let labels = labels.into_iter().map(|(output, labels)| (output, labels.iter().map(Label::to_value).collect())).collect();
     Ok(About { report, time_first, labels })
 }
 

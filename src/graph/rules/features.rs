@@ -21,6 +21,19 @@ impl Call<'_, '_> {
         })
     }
 
+    /// Counts of the terms in each row; a list is one row.
+    pub(super) fn vocabulary(&self) -> Ruled {
+        self.table(|_| self.fresh())
+    }
+
+    /// Texts one by one, unless some are left out.
+    pub(super) fn normalizer(&self) -> Ruled {
+        if self.node.attributes.get("stopwords").is_some_and(|list| !list.texts.is_empty()) {
+            return Err((Mixing::Found, "leaves out texts"));
+        }
+        self.first_only()
+    }
+
     /// Numbers that belong to features lie along the last dimension: a single one has none of rows.
     fn of_features(&self) -> Ruled {
         self.others_same(&[0])?;
@@ -59,17 +72,33 @@ impl Call<'_, '_> {
         Ok(scores)
     }
 
+    /// A dimension more, as wide as there are categories.
     fn one_more(&self) -> Ruled {
         let value = self.input(0)?;
         let mut dims = value.dims.clone().ok_or(UNKNOWN)?;
-        dims.push(self.fresh());
+        let counts = ["cats_int64s", "cats_strings"].iter().filter_map(|name| self.node.attributes.get(name));
+        let width = counts.map(|list| list.ints.len().max(list.texts.len())).max().filter(|width| *width > 0);
+        dims.push(width.map_or_else(|| self.fresh(), |width| Size::fixed(width as u64)));
         Ok(vec![Value::new(value.flow.clone(), Some(dims))])
     }
 
     /// Picks along the last dimension; a list becomes a table of one row.
     fn extractor(&self) -> Ruled {
-        self.others_same(&[0])?;
         let value = self.input(0)?;
+        if let (Flow::Same, Some(indices)) = (&value.flow, self.optional(1).filter(|indices| indices.axis().is_some())) {
+            // Each row's indices pick from a constant; they lie in one line, row after row.
+            let dims = indices.dims.as_ref().ok_or(UNKNOWN)?;
+            let before = dims.iter().take(indices.axis().unwrap_or_default()).all(Size::is_one);
+            let mut picked = value.dims.clone().ok_or(UNKNOWN)?;
+            picked.pop();
+            if picked.is_empty() {
+                picked.push(Size::fixed(1));
+            }
+            let axis = picked.len();
+            picked.push(Size::product(dims).ok_or(UNKNOWN)?);
+            return if before { Ok(vec![Value::new(Flow::Rows { axis }, Some(picked))]) } else { Err(UNKNOWN) };
+        }
+        self.others_same(&[0])?;
         let rank = self.rank(value)?;
         if rank < 2 || value.axis().is_some_and(|axis| axis + 1 >= rank) {
             return Err((Mixing::Proved, "picks along the dimension of the rows"));

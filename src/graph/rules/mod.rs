@@ -79,6 +79,11 @@ impl Call<'_, '_> {
     }
 
     fn standard(&self) -> Option<Ruled> {
+        match self.node.op {
+            "TfIdfVectorizer" => return Some(self.vocabulary()),
+            "StringNormalizer" => return Some(self.normalizer()),
+            _ => {}
+        }
         self.elementwise()
             .or_else(|| self.contraction())
             .or_else(|| self.layer())

@@ -37,6 +37,8 @@ pub struct Known<'a> {
     pub rows: &'a [Value],
     /// What a person said of a field.
     pub given: &'a [Given],
+    /// The outputs that were maps of labels to numbers until their ZipMap was cut off, with the labels in the graph's order.
+    pub maps: &'a [(String, Vec<Value>)],
     /// The labels that the graph itself holds for the values of an output, in its order.
     pub labels: &'a [(String, Vec<Value>)],
 }
@@ -83,36 +85,41 @@ pub fn draft(signature: &Signature, known: &Known<'_>) -> Result<Draft, String> 
     if let Some(first) = known.rows.first() {
         input["examples"] = json!([first]);
     }
-    let (output, outputs) = answers(signature, known.labels, &mut notes)?;
+    let (output, outputs) = answers(signature, known, &mut notes)?;
     let sections: Map<String, Value> =
         [("inputs", inputs), ("outputs", outputs)].into_iter().filter_map(|(name, section)| Some((name.to_owned(), section?))).collect();
     let preprocessing = (!sections.is_empty()).then_some(Value::Object(sections));
     Ok(Draft { schema: json!({"input": input, "output": output}), preprocessing, notes })
 }
 
-/// The output schema, and the section `outputs` where the graph holds labels.
-fn answers(signature: &Signature, labels: &[(String, Vec<Value>)], notes: &mut Vec<String>) -> Result<(Value, Option<Value>), String> {
+/// The output schema, and the section `outputs` where maps were cut off the graph.
+fn answers(signature: &Signature, known: &Known<'_>, notes: &mut Vec<String>) -> Result<(Value, Option<Value>), String> {
+    let of = |list: &'_ [(String, Vec<Value>)], name: &str| list.iter().find(|(output, _)| output == name).map(|(_, labels)| labels.clone());
     let mut properties = Map::new();
     let mut section = Map::new();
-    let mut mapped = false;
     for spec in &signature.outputs {
-        let name = spec.name.to_string();
-        let held = labels.iter().find(|(output, _)| *output == name).map(|(_, labels)| labels.as_slice());
-        let mut field = json!({"from": name});
-        match held.filter(|labels| names_values(spec, labels)) {
-            Some(labels) => {
+        let from = spec.name.to_string();
+        let name = field_name(&from, signature, known);
+        let mut field = json!({"from": from});
+        match (of(known.maps, &from), of(known.labels, &from).filter(|labels| names_values(spec, labels))) {
+            (Some(labels), _) if names_values(spec, &labels) => {
                 let keys: Vec<String> = labels.iter().map(label_text).collect();
                 let numbers: Map<String, Value> = keys.iter().map(|key| (key.clone(), json!({"type": "number"}))).collect();
-                properties.insert(
-                    name.clone(),
-                    json!({"type": "object", "properties": numbers, "required": keys, "additionalProperties": false}),
-                );
+                let map = json!({"type": "object", "properties": numbers, "required": keys, "additionalProperties": false});
+                properties.insert(name.clone(), map);
                 field["steps"] = json!([{"as_map": {"labels": labels}}]);
-                mapped = true;
             }
-            None => {
+            (_, Some(labels)) => {
+                let mut schema = output_schema(spec)?;
+                let keys: Vec<String> = labels.iter().map(label_text).collect();
+                schema["description"] = json!(format!("a value for each of {}, in this order", keys.join(", ")));
+                properties.insert(name.clone(), schema);
+                let step = json!({&name: {"from": from, "steps": [{"as_map": {"labels": labels}}]}});
+                notes.push(format!("`{name}` holds the labels {}; for answers by name put into \"outputs\": {step}", keys.join(", ")));
+            }
+            _ => {
                 properties.insert(name.clone(), output_schema(spec)?);
-                if held.is_none() && matches!(spec.shape.row(), [Dim::Fixed(2..)]) {
+                if matches!(spec.shape.row(), [Dim::Fixed(2..)]) {
                     notes.push(format!("`{name}` gives several values a row; `argmax` and `as_map` with labels make a better answer"));
                 }
             }
@@ -121,7 +128,17 @@ fn answers(signature: &Signature, labels: &[(String, Vec<Value>)], notes: &mut V
     }
     let answered: Vec<Value> = properties.keys().map(|name| json!(name)).collect();
     let output = json!({"type": "object", "properties": properties, "required": answered, "additionalProperties": false});
-    Ok((output, mapped.then(|| Value::Object(section))))
+    Ok((output, (!known.maps.is_empty()).then_some(Value::Object(section))))
+}
+
+/// What a graph's output is called in answers: its own name, but for the two that skl2onnx gives beside a ZipMap.
+fn field_name(output: &str, signature: &Signature, known: &Known<'_>) -> String {
+    let name = match output {
+        "output_label" => "label",
+        "output_probability" => "probabilities",
+        other => other,
+    };
+    if known.maps.is_empty() || signature.output(name).is_some() { output.to_owned() } else { name.to_owned() }
 }
 
 /// Whether labels are those of the values of a row: numbers, one for each label.
