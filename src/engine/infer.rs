@@ -114,7 +114,13 @@ impl OnnxFactory {
                 return Err(load_error(path, zipmap::refusal(&model, outlet.name())));
             }
         }
-        let signature = Arc::new(signature_of(&session).map_err(|detail| load_error(path, detail))?);
+        let mut signature = signature_of(&session).map_err(|detail| load_error(path, detail))?;
+        if signature.inputs.iter().chain(&signature.outputs).any(|spec| spec.shape.0.is_empty()) {
+            let bytes = fs_err::read(path).map_err(|error| load_error(path, error.to_string()))?;
+            let model = Model::read(&bytes).map_err(|error| load_error(path, error.to_string()))?;
+            open_ranks(&mut signature, &model);
+        }
+        let signature = Arc::new(signature);
         let symbols = session.inputs().iter().map(symbols_of).collect();
         let engine = OnnxEngine::new(session, Arc::clone(&signature))?;
         let (runtime, path) = (runtime.clone(), path.to_path_buf());
@@ -129,6 +135,18 @@ impl OnnxFactory {
     /// The outputs that were maps, with the labels of their values.
     pub fn cut_outputs(&self) -> &[(String, Vec<Label>)] {
         self.cut.as_ref().map_or(&[], |cut| &cut.outputs)
+    }
+}
+
+/// The runtime tells no declared shape from the shape of a scalar; the file does.
+fn open_ranks(signature: &mut Signature, model: &Model<'_>) {
+    let sides = [(&mut signature.inputs, &model.graph.inputs), (&mut signature.outputs, &model.graph.outputs)];
+    for (specs, infos) in sides {
+        for spec in specs.iter_mut().filter(|spec| spec.shape.0.is_empty()) {
+            if infos.iter().any(|info| info.name == &*spec.name && info.shape.is_none()) {
+                spec.shape = Shape::unknown();
+            }
+        }
     }
 }
 

@@ -148,6 +148,10 @@ impl Bare {
 fn refine(specs: &mut [TensorSpec], configured: &[ConfigTensor], max_batch_size: usize) {
     for spec in specs {
         let Some(tensor) = configured.iter().find(|tensor| *tensor.name == *spec.name && !tensor.dims.is_empty()) else { continue };
+        if spec.shape.0.contains(&Dim::Rest) {
+            spec.shape = tensor.shape(max_batch_size);
+            continue;
+        }
         for (dim, configured) in spec.shape.0.iter_mut().zip(tensor.shape(max_batch_size).0) {
             if *dim == Dim::Any {
                 *dim = configured;
@@ -164,7 +168,7 @@ fn fits(tensor: &ConfigTensor, spec: &TensorSpec, max_batch_size: usize) -> bool
         _ => true,
     });
     tensor.datatype.is_none_or(|datatype| datatype == spec.datatype)
-        && (tensor.dims.is_empty() || shape.0.len() == spec.shape.0.len() && dims)
+        && (tensor.dims.is_empty() || spec.shape.0.contains(&Dim::Rest) || shape.0.len() == spec.shape.0.len() && dims)
 }
 
 /// A label a line.

@@ -16,7 +16,7 @@ use crate::{
         signature::{Signature, TensorSpec},
         steps::{Categories, Encode, Impute, Layout, Numeric, PowerMethod, Step, Textual},
     },
-    tensor::{Data, DataType, Dim, Tensor, Tensors},
+    tensor::{Data, DataType, Dim, Tensor, Tensors, fit},
 };
 
 /// What the preprocessing must know of a schema's field; its index is its `ColumnId`.
@@ -312,7 +312,7 @@ fn text(spans: &Spans, row: usize) -> Option<&str> {
 }
 
 fn shape_fits(spec: &TensorSpec, row: &[usize]) -> bool {
-    spec.shape.row().len() == row.len() && spec.shape.row().iter().zip(row).all(|(dim, size)| dim.fits(*size))
+    fit(spec.shape.row(), row)
 }
 
 fn push(faults: &mut Vec<RowFault>, row: usize, source: &Source, keyword: &'static str, detail: String) {
@@ -671,7 +671,7 @@ impl Compiler<'_> {
             ColumnKind::Binary => self.image(source, &steps),
             ColumnKind::Array | ColumnKind::BooleanArray => self.array(source, found, &steps),
             ColumnKind::Text if self.spec.datatype == DataType::Bytes => {
-                if !matches!(self.spec.shape.row(), [] | [Dim::Any | Dim::Fixed(1)]) {
+                if !matches!(self.spec.shape.row(), [] | [Dim::Any | Dim::Rest | Dim::Fixed(1)]) {
                     return self.fail("", format!("a text gives [N] or [N, 1]; the graph takes {}", self.spec.shape));
                 }
                 let mut compiled = Vec::new();

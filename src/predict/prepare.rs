@@ -352,7 +352,7 @@ fn named(mut tensors: Vec<WireTensor>, offered: &Signature) -> Result<Vec<WireTe
 /// The shape of so many elements as one row: the leading free dimension is 1, one other may be free.
 fn shape_of_one_row(spec: &TensorSpec, elements: usize) -> Option<Vec<usize>> {
     let dims = &spec.shape.0;
-    let free = dims.iter().skip(1).filter(|dim| **dim == Dim::Any).count();
+    let free = dims.iter().skip(1).filter(|dim| matches!(dim, Dim::Any | Dim::Rest)).count();
     let leading_is_batch = spec.shape.has_batch_axis() && (dims.len() > 1 || elements == 1);
     let fixed = dims.iter().map(|dim| if let Dim::Fixed(size) = dim { *size } else { 1 }).try_fold(1usize, usize::checked_mul)?;
     let rest = elements.checked_div(fixed)?;
@@ -362,7 +362,7 @@ fn shape_of_one_row(spec: &TensorSpec, elements: usize) -> Option<Vec<usize>> {
     let shape = dims.iter().enumerate().map(|(at, dim)| match dim {
         Dim::Fixed(size) => *size,
         Dim::Any if at == 0 && leading_is_batch => 1,
-        Dim::Any => rest,
+        Dim::Any | Dim::Rest => rest,
     });
     Some(shape.collect())
 }

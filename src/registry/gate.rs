@@ -495,7 +495,7 @@ pub fn zeros(signature: &Signature) -> Tensors {
             .iter()
             .map(|dim| match dim {
                 Dim::Fixed(size) => *size,
-                Dim::Any => 1,
+                Dim::Any | Dim::Rest => 1,
             })
             .collect()
     };

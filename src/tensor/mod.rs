@@ -14,7 +14,7 @@ pub use buffer::Buffer;
 pub use datatype::DataType;
 pub use rearrange::{Rearrangement, from_end};
 pub use rows::{join, split};
-pub use shape::{Dim, Shape};
+pub use shape::{Dim, Shape, fit};
 
 /// The elements of a tensor, row-major.
 #[derive(Clone, Debug, PartialEq)]

@@ -145,7 +145,7 @@ fn field_name(output: &str, signature: &Signature, known: &Known<'_>) -> String 
 fn names_values(spec: &TensorSpec, labels: &[Value]) -> bool {
     let width = match spec.shape.row() {
         [Dim::Fixed(width)] => *width == labels.len(),
-        [Dim::Any] => true,
+        [Dim::Any | Dim::Rest] => true,
         _ => false,
     };
     width && labels.len() > 1 && !matches!(spec.datatype, DataType::Bytes | DataType::Bool)
@@ -248,7 +248,7 @@ impl Drafter<'_> {
             };
             let column = self.column(spec, field)?;
             let is_scalar = matches!(field.kind(), Kind::Text | Kind::Boolean | Kind::Number);
-            if is_scalar && column.steps.is_empty() && !matches!(spec.shape.row(), [] | [Dim::Any | Dim::Fixed(1)]) {
+            if is_scalar && column.steps.is_empty() && !matches!(spec.shape.row(), [] | [Dim::Any | Dim::Rest | Dim::Fixed(1)]) {
                 return Err(format!("`{}` gives one value a row; the graph's input of that name takes {spec}", field.name));
             }
             if !column.steps.is_empty() {
@@ -274,7 +274,7 @@ impl Drafter<'_> {
         }
         let takes = match spec.shape.row() {
             [Dim::Fixed(width)] => Some(*width),
-            [Dim::Any] => None,
+            [Dim::Any | Dim::Rest] => None,
             [] => Some(1),
             _ => return Err(format!("the graph's input {} takes {spec}; the sample's fields give a row of numbers", spec.name)),
         };
@@ -398,7 +398,7 @@ impl Drafter<'_> {
         let reshaped = steps.iter().any(|step| step_name(step) == "reshape");
         let dims: Vec<Dim> = if reshaped {
             given.iter().map(|size| Dim::Fixed(*size)).collect()
-        } else if spec.shape.0.is_empty() {
+        } else if row.contains(&Dim::Rest) {
             // The graph does not say how many dimensions it takes.
             vec![Dim::Any; given.len()]
         } else {
@@ -522,7 +522,7 @@ fn graph_properties(inputs: &[TensorSpec]) -> Result<Properties, String> {
 fn input_schema(spec: &TensorSpec) -> Result<Value, String> {
     let is_array = !matches!(spec.shape.row(), [] | [Dim::Fixed(1)]);
     match spec.datatype {
-        DataType::Bytes if is_array && spec.shape.row() != [Dim::Any] => {
+        DataType::Bytes if is_array && !matches!(spec.shape.row(), [Dim::Any | Dim::Rest]) => {
             Err(format!("the graph's input {} takes {spec}; a field gives one text a row", spec.name))
         }
         // A free width may be 1.
@@ -534,7 +534,7 @@ fn input_schema(spec: &TensorSpec) -> Result<Value, String> {
 /// As the tensor's own; a row of free width that turns out to hold one value is answered as that value.
 fn output_schema(spec: &TensorSpec) -> Result<Value, String> {
     let mut schema = tensor_schema(spec)?;
-    if spec.shape.row() == [Dim::Any] {
+    if matches!(spec.shape.row(), [Dim::Any | Dim::Rest]) {
         schema["type"] = json!(["array", schema["items"]["type"]]);
     }
     Ok(schema)
@@ -559,7 +559,7 @@ fn tensor_schema(spec: &TensorSpec) -> Result<Value, String> {
 fn nested(items: Value, dims: &[Dim]) -> Value {
     dims.iter().rev().fold(items, |items, dim| match dim {
         Dim::Fixed(size) => json!({"type": "array", "minItems": size, "maxItems": size, "items": items}),
-        Dim::Any => json!({"type": "array", "items": items}),
+        Dim::Any | Dim::Rest => json!({"type": "array", "items": items}),
     })
 }
 
