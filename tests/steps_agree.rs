@@ -70,8 +70,9 @@ fn run(case: &Value) -> Result<Tensor, Vec<usize>> {
             faults.iter().map(|fault| fault.pointer.split('/').nth(2).unwrap().parse().unwrap()).collect::<Vec<usize>>()
         }
     })?;
-    let tensors = preprocess.apply(&decoded.columns).map_err(|faults| faults.iter().map(|fault| fault.row).collect::<Vec<_>>())?;
-    Ok(tensors.0.into_iter().next().unwrap().1)
+    let groups = preprocess.apply(&decoded.columns).map_err(|faults| faults.iter().map(|fault| fault.row).collect::<Vec<_>>())?;
+    assert_eq!(groups.len(), 1, "{}: rows of one shape share a run", case["name"]);
+    Ok(groups.into_iter().next().unwrap().tensors.0.into_iter().next().unwrap().1)
 }
 
 fn elements(data: &Data) -> Vec<Value> {

@@ -81,6 +81,7 @@ pub struct OnnxFactory {
     path: PathBuf,
     intra_op_threads: usize,
     signature: Arc<Signature>,
+    optional: Vec<TensorSpec>,
     symbols: Vec<Vec<String>>,
     recheck: Option<Recheck>,
     /// What is loaded in the file's place: the graph without its maps.
@@ -121,10 +122,12 @@ impl OnnxFactory {
             open_ranks(&mut signature, &model);
         }
         let signature = Arc::new(signature);
+        let optional = session.overridable_initializers();
+        let optional = optional.iter().filter_map(|input| spec_of(input.name(), input.dtype(), "input").ok()).collect();
         let symbols = session.inputs().iter().map(symbols_of).collect();
         let engine = OnnxEngine::new(session, Arc::clone(&signature))?;
         let (runtime, path) = (runtime.clone(), path.to_path_buf());
-        Ok((OnnxFactory { runtime, path, intra_op_threads, signature, symbols, recheck: None, cut }, engine))
+        Ok((OnnxFactory { runtime, path, intra_op_threads, signature, optional, symbols, recheck: None, cut }, engine))
     }
 
     /// The file's bytes as they are run, and the outputs whose maps were cut off; `None` where nothing was cut.
@@ -165,6 +168,10 @@ impl EngineFactory for OnnxFactory {
 
     fn signature(&self) -> &Signature {
         &self.signature
+    }
+
+    fn optional(&self) -> &[TensorSpec] {
+        &self.optional
     }
 
     fn symbols(&self) -> &[Vec<String>] {
@@ -382,8 +389,11 @@ fn symbols_of(outlet: &Outlet) -> Vec<String> {
 }
 
 fn tensor_spec(outlet: &Outlet, side: &str) -> Result<TensorSpec, String> {
-    let name = outlet.name();
-    let ValueType::Tensor { ty, shape, .. } = outlet.dtype() else {
+    spec_of(outlet.name(), outlet.dtype(), side)
+}
+
+fn spec_of(name: &str, kind: &ValueType, side: &str) -> Result<TensorSpec, String> {
+    let ValueType::Tensor { ty, shape, .. } = kind else {
         return Err(format!("{side} `{name}` is a sequence or map, which can't be served; export the model with a tensor for each {side}"));
     };
     let datatype = datatype_of(*ty).ok_or_else(|| format!("{side} `{name}` has the element type {ty:?}, which can't be served"))?;

@@ -53,7 +53,7 @@ use crate::{
         manifest::Manifest,
         outputs::Outputs,
         postprocess::{Postprocess, PostprocessFault},
-        preprocess::{Field, Preprocess, RowFault},
+        preprocess::{Field, Group, Preprocess, RowFault},
         schema::{Pii, Schema},
         serving::Serving,
         signature::Signature,
@@ -262,7 +262,21 @@ impl Parts {
 }
 
 impl Transform {
+    /// The tensors of one row, or of rows that can share a run.
     pub fn prepare(&self, columns: &Columns) -> Result<Tensors, Vec<RowFault>> {
+        let mut groups = self.preprocess.apply(columns)?;
+        match (groups.pop(), groups.first()) {
+            (Some(only), None) => Ok(only.tensors),
+            (last, _) => {
+                let row = last.and_then(|group| group.rows?.first().copied()).unwrap_or_default();
+                let detail = "has arrays of other shapes than the rows before it".to_owned();
+                Err(vec![RowFault { row, field: String::new(), keyword: "items", detail }])
+            }
+        }
+    }
+
+    /// The tensors of all rows, those of different shapes apart.
+    pub fn prepare_groups(&self, columns: &Columns) -> Result<Vec<Group>, Vec<RowFault>> {
         self.preprocess.apply(columns)
     }
 

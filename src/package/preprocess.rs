@@ -1,6 +1,6 @@
 //! Preprocess: from columns to the graph's input tensors. Arithmetic in float64, cast once at the end.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use half::{bf16, f16};
 use regex::Regex;
@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     package::{
-        columns::{ArrayRow, Column, ColumnId, ColumnKind, Columns, Spans},
+        columns::{ArrayRow, Arrays, Column, ColumnId, ColumnKind, Columns, Spans},
         dates::DateParts,
         derived::{Declared, MEMBERS, Operation},
         fault::MAX_FAULTS,
@@ -45,6 +45,31 @@ pub struct RowFault {
     pub detail: String,
 }
 
+/// Rows that can share a run, because their arrays have the same shapes.
+#[derive(Debug, PartialEq)]
+pub struct Group {
+    /// Their places in the request, ascending; `None`: all its rows.
+    pub rows: Option<Vec<usize>>,
+    /// One for each graph input.
+    pub tensors: Tensors,
+}
+
+impl Group {
+    pub fn all(tensors: Tensors) -> Group {
+        Group { rows: None, tensors }
+    }
+
+    /// How many rows, of the request's.
+    pub fn count(&self, rows: usize) -> usize {
+        self.rows.as_ref().map_or(rows, Vec::len)
+    }
+}
+
+/// Where the rows of these groups, one after the other, belong; `None`: in this order.
+pub fn order(groups: &[Group]) -> Option<Vec<usize>> {
+    groups.iter().map(|group| group.rows.as_deref()).collect::<Option<Vec<_>>>().map(|rows| rows.concat())
+}
+
 /// The compiled declaration.
 #[derive(Debug)]
 pub struct Preprocess {
@@ -70,7 +95,7 @@ enum Plan {
         part: Source,
         steps: Vec<Textual>,
     },
-    /// Arrays, all of one shape in a request.
+    /// Arrays, all of one shape in a run.
     Array {
         part: Source,
         steps: Vec<Numeric>,
@@ -155,8 +180,58 @@ impl Preprocess {
         self.has_images
     }
 
+    /// The rows in as few groups as their arrays' shapes allow: mostly one.
+    pub fn apply(&self, columns: &Columns) -> Result<Vec<Group>, Vec<RowFault>> {
+        let Some(groups) = self.shapes(columns) else {
+            return Ok(vec![Group::all(self.run(columns)?)]);
+        };
+        let mut all = Vec::with_capacity(groups.len());
+        let mut faults = Vec::new();
+        for rows in groups {
+            match self.run(&columns.pick(&rows)) {
+                Ok(tensors) => all.push(Group { rows: Some(rows), tensors }),
+                Err(found) => {
+                    let place = |fault: RowFault| RowFault { row: rows.get(fault.row).copied().unwrap_or_default(), ..fault };
+                    faults.extend(found.into_iter().map(place));
+                    if faults.len() >= MAX_FAULTS {
+                        break;
+                    }
+                }
+            }
+        }
+        faults.sort_by_key(|fault| fault.row);
+        if faults.is_empty() { Ok(all) } else { Err(faults) }
+    }
+
+    /// The rows by the shapes of their arrays, in the order of their first; `None` where all have the same.
+    fn shapes(&self, columns: &Columns) -> Option<Vec<Vec<usize>>> {
+        let arrays = self.inputs.iter().filter_map(|input| match (&input.plan, columns.columns.get(input.plan.column()?)) {
+            (Plan::Array { .. }, Some(Column::Array(arrays))) if arrays.shapes.len() > 1 => Some(arrays),
+            _ => None,
+        });
+        let arrays: Vec<&Arrays> = arrays.collect();
+        if arrays.is_empty() {
+            return None;
+        }
+        let mut known: HashMap<Vec<Option<usize>>, usize> = HashMap::new();
+        let mut groups: Vec<Vec<usize>> = Vec::new();
+        for row in 0..columns.rows {
+            let shape = |arrays: &&Arrays| match arrays.rows.get(row) {
+                Some(ArrayRow::Dense { shape, .. }) => Some(*shape),
+                // A fault, in whichever group.
+                _ => None,
+            };
+            let group = *known.entry(arrays.iter().map(shape).collect()).or_insert(groups.len());
+            match groups.get_mut(group) {
+                Some(rows) => rows.push(row),
+                None => groups.push(vec![row]),
+            }
+        }
+        (groups.len() > 1).then_some(groups)
+    }
+
     /// One tensor for each graph input, `columns.rows` rows each.
-    pub fn apply(&self, columns: &Columns) -> Result<Tensors, Vec<RowFault>> {
+    fn run(&self, columns: &Columns) -> Result<Tensors, Vec<RowFault>> {
         let mut faults = Vec::new();
         let mut tensors = Vec::with_capacity(self.inputs.len());
         for input in &self.inputs {
@@ -170,6 +245,16 @@ impl Preprocess {
 
 fn fail<T>(pointer: &str, detail: impl Into<String>) -> Result<T, PreprocessError> {
     Err(PreprocessError { pointer: pointer.to_owned(), detail: detail.into() })
+}
+
+impl Plan {
+    /// The column of a plan that has only one.
+    fn column(&self) -> Option<ColumnId> {
+        match self {
+            Plan::Table { .. } => None,
+            Plan::Texts { part, .. } | Plan::Array { part, .. } | Plan::Image { part, .. } => Some(part.column),
+        }
+    }
 }
 
 impl Input {
@@ -270,7 +355,7 @@ impl Input {
                 ArrayRow::Missing => push(faults, row, part, "type", "must not be null".to_owned()),
                 ArrayRow::Ragged => push(faults, row, part, "items", "must have inner arrays of one length".to_owned()),
                 ArrayRow::Dense { shape, .. } if common.is_some_and(|common| common != *shape) => {
-                    push(faults, row, part, "items", "must have the same shape in all instances of a request".to_owned());
+                    push(faults, row, part, "items", "must have the same shape in all rows of a run".to_owned());
                 }
                 ArrayRow::Dense { start, shape } => {
                     common = Some(*shape);

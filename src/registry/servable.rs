@@ -14,7 +14,7 @@ use crate::{
     },
     id::ModelId,
     metrics::{EngineMetrics, VersionMetrics},
-    package::{ModelPackage, Transform, bare::Bare, fields, manifest::Manifest, signature::Signature},
+    package::{ModelPackage, Transform, bare::Bare, fields, manifest::Manifest, signature::{Signature, TensorSpec}},
     registry::gate::Batching,
 };
 
@@ -23,6 +23,8 @@ pub struct Servable {
     pub contents: Contents,
     /// The tensors of the graph itself.
     pub graph: Signature,
+    /// Inputs that have a default in the graph.
+    pub optional: Vec<TensorSpec>,
     /// The names of the inputs' free dimensions, as the graph has them.
     pub symbols: Vec<Vec<String>>,
     /// What callers of tensors see of a package.
@@ -108,6 +110,7 @@ impl Servable {
         if let Contents::Bare(bare) = &contents {
             bare.refine(&mut graph);
         }
+        let optional = factory.optional().to_vec();
         let symbols = factory.symbols().to_vec();
         let engine_metrics: EngineMetrics = metrics.engine.clone();
         let name = contents.id().to_string();
@@ -117,7 +120,7 @@ impl Servable {
         let id = contents.id();
         let names =
             Names { model: shared(id.name.as_str()), version: shared(id.version.as_str()), digest: shared(&contents.manifest().digest) };
-        Ok(Servable { contents, graph, symbols, oip, batcher, names, batching, without_rows, workers, intra_op_threads, metrics })
+        Ok(Servable { contents, graph, optional, symbols, oip, batcher, names, batching, without_rows, workers, intra_op_threads, metrics })
     }
 
     pub fn id(&self) -> &ModelId {
