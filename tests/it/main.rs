@@ -33,4 +33,5 @@ mod proto;
 mod repository;
 mod rollout;
 mod scenarios;
+mod shapes;
 mod watch;
