@@ -193,7 +193,7 @@ impl Outputs {
         let mut columns: Vec<_> = runs.into_iter().map(|outputs| outputs.fields.into_iter()).collect();
         let mut fields = Vec::with_capacity(keys.len());
         for key in keys {
-            let runs: Vec<OutputColumn> = columns.iter_mut().filter_map(|fields| fields.next()).map(|(_, column)| column).collect();
+            let runs: Vec<OutputColumn> = columns.iter_mut().filter_map(Iterator::next).map(|(_, column)| column).collect();
             fields.push((key, OutputColumn::gather(runs, &rows, order.map(|_| places.as_slice()))?));
         }
         Some(Outputs { rows: rows.len(), fields })
