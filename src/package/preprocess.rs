@@ -372,7 +372,8 @@ impl Input {
             push(faults, 0, part, "items", format!("has the shape {given:?}, which can't be reshaped to {shape:?}"));
             return None;
         }
-        let shape = reshape.unwrap_or(given);
+        let full = self.spec.shape.completed([&[columns.rows], reshape.unwrap_or(given)].concat());
+        let shape = full.get(1..).unwrap_or_default();
         if !shape_fits(&self.spec, shape) {
             push(faults, 0, part, "items", format!("has the shape {shape:?}; the model takes {}", self.spec.shape));
             return None;
@@ -385,8 +386,6 @@ impl Input {
         }
         let blame = |cell: usize| (cell / length.max(1), Some(part));
         let data = cast(&values, self.spec.datatype, &blame, faults)?;
-        let mut full = vec![columns.rows];
-        full.extend_from_slice(shape);
         Tensor::new(full, data)
     }
 }

@@ -70,7 +70,7 @@ impl WireTensor {
                     Some(shape) => shape.clone(),
                     // A value a row is taken for a row of one value.
                     None if !spec.shape.fits(&nested) && spec.shape.fits(&one_a_row(&nested)) => one_a_row(&nested),
-                    None => nested.clone(),
+                    None => spec.shape.completed(nested.clone()),
                 };
                 if self.shape.is_some() {
                     check_nesting(&shape, &nested, data.len())?;
@@ -207,7 +207,9 @@ fn check_nesting(shape: &[usize], nested: &[usize], elements: usize) -> Result<(
     if wanted != elements {
         return Err(format!("shape {shape:?} takes {wanted} elements, given {elements}"));
     }
-    if nested.len() > 1 && nested != shape {
+    // Nesting ends at a dimension of 0.
+    let ends = nested.last() == Some(&0) && shape.starts_with(nested);
+    if nested.len() > 1 && nested != shape && !ends {
         return Err(format!("shape {shape:?} is given, but the data is nested as {nested:?}"));
     }
     Ok(())

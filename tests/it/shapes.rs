@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
-    harness::{Server, predictd, root},
+    harness::{Server, bare_models, predictd, root},
     watch::repack,
 };
 
@@ -144,6 +144,35 @@ fn a_tensor_has_one_shape() {
         let (status, body) = infer(json!([2, 0]), data.clone(), data);
         assert_eq!((status, &body["outputs"][0]["data"], &body["outputs"][1]["shape"]), (200, &json!([0, 0]), &json!([2, 0])), "{body}");
     }
+}
+
+#[test]
+fn nesting_ends_at_a_dimension_of_0() {
+    let models = bare_models(&[("bare", "sequence.onnx")]);
+    let number = json!({"type": "number"});
+    let list = json!({"type": "array", "items": {"type": "array", "items": number, "minItems": 4, "maxItems": 4}});
+    let golden = json!({"input": {"x": [[1, 2, 3, 4]]}, "output": {"y": [[1, 2, 3, 4]]}});
+    write_package(models.path(), "sequence", (&json!({"x": list}), &json!({"y": list})), None, &[golden]);
+    let server = Server::start(models.path(), &[]);
+    for model in ["bare", "sequence"] {
+        for (shape, data) in [([2, 0, 4], json!([])), ([2, 0, 4], json!([[], []])), ([2, 1, 4], json!([[[1, 2, 3, 4]], [[5, 6, 7, 8]]]))] {
+            let inputs = json!([{"name": "x", "shape": shape, "datatype": "FP32", "data": data}]);
+            let response = server.predict(&format!("/v2/models/{model}/infer"), &json!({"inputs": inputs}));
+            let (status, body) = (response.status(), response.json::<Value>().unwrap());
+            assert_eq!((status.as_u16(), &body["outputs"][0]["shape"]), (200, &json!(shape)), "{model} {data}: {body}");
+        }
+        let rows = server.predict(&format!("/v1/models/{model}:predict"), &json!({"instances": [{"x": []}, {"x": []}]}));
+        let (status, body) = (rows.status(), rows.json::<Value>().unwrap());
+        assert_eq!((status.as_u16(), body["predictions"].as_array().map(Vec::len)), (200, Some(2)), "{model}: {body}");
+    }
+    // Rows of different lengths, one of them with no step at all.
+    let instances = json!([{"x": [[1, 2, 3, 4], [5, 6, 7, 8]]}, {"x": []}, {"x": [[0, 0, 0, 9]]}]);
+    let body: Value = server.predict("/models/sequence/predict", &json!({"instances": instances})).json().unwrap();
+    let y: Vec<&Value> = body["predictions"].as_array().unwrap().iter().map(|row| &row["y"]).collect();
+    assert_eq!(json!(y), json!([[[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0]], [], [[0.0, 0.0, 0.0, 9.0]]]), "{body}");
+    let none = json!({"inputs": [{"name": "x", "shape": [0, 3, 4], "datatype": "FP32", "data": []}]});
+    assert_eq!(server.predict("/v2/models/bare/infer", &none).json::<Value>().unwrap()["outputs"][0]["shape"], json!([0, 3, 4]));
+    assert_eq!(server.predict("/v2/models/sequence/infer", &none).status(), 400);
 }
 
 #[test]
