@@ -70,7 +70,9 @@ impl WireTensor {
                     Some(shape) => shape.clone(),
                     // A value a row is taken for a row of one value.
                     None if !spec.shape.fits(&nested) && spec.shape.fits(&one_a_row(&nested)) => one_a_row(&nested),
-                    None => spec.shape.completed(nested.clone()),
+                    // No rows at all are no tensor of a form that counts its rows.
+                    None if nested.len() > 1 => spec.shape.completed(nested.clone()),
+                    None => nested.clone(),
                 };
                 if self.shape.is_some() {
                     check_nesting(&shape, &nested, data.len())?;
