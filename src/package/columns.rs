@@ -268,7 +268,11 @@ mod tests {
         let mut expected = Spans::default();
         expected.push(b"c");
         expected.push_missing();
-        let array = Arrays { values: vec![3.0], rows: vec![ArrayRow::Dense { start: 0, shape: 0 }, ArrayRow::Missing], shapes: vec![vec![1]] };
-        assert_eq!(picked, Columns { rows: 2, columns: vec![Column::Integer(vec![Some(3), None]), Column::Text(expected), Column::Array(array)] });
+        let array =
+            Arrays { values: vec![3.0], rows: vec![ArrayRow::Dense { start: 0, shape: 0 }, ArrayRow::Missing], shapes: vec![vec![1]] };
+        assert_eq!(
+            picked,
+            Columns { rows: 2, columns: vec![Column::Integer(vec![Some(3), None]), Column::Text(expected), Column::Array(array)] }
+        );
     }
 }

@@ -217,6 +217,7 @@ impl Parts {
         let postprocess = Postprocess::compile(section("outputs"), signature, nullable).map_err(|error| {
             PackageError::new("preprocessing", PREPROCESSING_FILE, error.detail).at(&format!("/outputs{}", error.pointer))
         })?;
+        let postprocess = postprocess.with_lists(signature, |field| self.output.is_list(field));
         self.check_output_fields(&postprocess)?;
         let constant = self.serving.fallback.as_ref().map(|answer| self.constant(answer, &postprocess, signature)).transpose()?;
         Ok(Transform { preprocess, postprocess, constant })

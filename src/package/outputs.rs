@@ -193,7 +193,7 @@ impl Outputs {
         let mut columns: Vec<_> = runs.into_iter().map(|outputs| outputs.fields.into_iter()).collect();
         let mut fields = Vec::with_capacity(keys.len());
         for key in keys {
-            let runs: Vec<OutputColumn> = columns.iter_mut().filter_map(|fields| fields.next()).map(|(_, column)| column).collect();
+            let runs: Vec<OutputColumn> = columns.iter_mut().filter_map(Iterator::next).map(|(_, column)| column).collect();
             fields.push((key, OutputColumn::gather(runs, &rows, order.map(|_| places.as_slice()))?));
         }
         Some(Outputs { rows: rows.len(), fields })
@@ -288,7 +288,9 @@ impl OutputColumn {
         }
         let cells = |width: usize| places.iter().flat_map(move |row| row * width..(row + 1) * width);
         match self {
-            OutputColumn::Labels { labels, indices } => OutputColumn::Labels { labels: Arc::clone(labels), indices: each(indices, cells(1)) },
+            OutputColumn::Labels { labels, indices } => {
+                OutputColumn::Labels { labels: Arc::clone(labels), indices: each(indices, cells(1)) }
+            }
             OutputColumn::Numbers { shape, values } => {
                 OutputColumn::Numbers { shape: shape.clone(), values: values.pick(cells(shape.iter().product())) }
             }
@@ -366,7 +368,10 @@ mod tests {
         let fields = vec![
             (json_key("x"), OutputColumn::Numbers { shape: shape.to_vec(), values }),
             (json_key("label"), OutputColumn::Labels { labels: Arc::clone(&labels), indices: (0..rows).map(|row| row % 2).collect() }),
-            (json_key("map"), OutputColumn::Map { keys: Arc::from([json_key("k")]), values: Numbers::F64((0..rows).map(|row| row as f64).collect()) }),
+            (
+                json_key("map"),
+                OutputColumn::Map { keys: Arc::from([json_key("k")]), values: Numbers::F64((0..rows).map(|row| row as f64).collect()) },
+            ),
             (json_key("flag"), OutputColumn::Bools { shape: Vec::new(), values: (0..rows).map(|row| row == 0).collect() }),
             (json_key("text"), OutputColumn::Texts { shape: Vec::new(), values: (0..rows).map(|row| format!("{first}-{row}")).collect() }),
         ];

@@ -64,6 +64,8 @@ struct Field {
     moves: Vec<Rearrangement>,
     steps: Vec<Compiled>,
     nullable: bool,
+    /// A row of free width is a list also where it holds one value.
+    list: bool,
 }
 
 /// Which of the graph's outputs a field of the response is made of.
@@ -146,9 +148,20 @@ impl Postprocess {
                 moves,
                 steps,
                 nullable: nullable(name),
+                list: false,
             });
         }
         Ok(Postprocess { fields })
+    }
+
+    /// Has rows of a free width answered as lists, whatever their length, where the schema takes nothing else for the field.
+    #[must_use]
+    pub fn with_lists(mut self, signature: &Signature, is_list: impl Fn(&str) -> bool) -> Postprocess {
+        for field in &mut self.fields {
+            let described = signature.output(&field.from).map(|from| field.describe(from)).unwrap_or_default();
+            field.list = is_list(&field.name) && described.first().is_some_and(|spec| spec.shape.row() == [Dim::Any]);
+        }
+        self
     }
 
     pub fn field_names(&self) -> impl Iterator<Item = &str> {
@@ -190,7 +203,13 @@ impl Postprocess {
         let mut fields = Vec::with_capacity(self.fields.len());
         for field in &self.fields {
             let fault = |Wrong { detail, not_finite }| PostprocessFault { field: field.name.clone(), detail, not_finite };
-            let column = field.apply(outputs, rows).map_err(fault)?;
+            let mut column = field.apply(outputs, rows).map_err(fault)?;
+            if let OutputColumn::Numbers { shape, .. } | OutputColumn::Bools { shape, .. } | OutputColumn::Texts { shape, .. } = &mut column
+                && field.list
+                && shape.is_empty()
+            {
+                shape.push(1);
+            }
             fields.push((Arc::clone(&field.key), column));
         }
         Ok(Outputs { rows, fields })

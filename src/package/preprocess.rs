@@ -372,7 +372,8 @@ impl Input {
             push(faults, 0, part, "items", format!("has the shape {given:?}, which can't be reshaped to {shape:?}"));
             return None;
         }
-        let shape = reshape.unwrap_or(given);
+        let full = self.spec.shape.completed([&[columns.rows], reshape.unwrap_or(given)].concat());
+        let shape = full.get(1..).unwrap_or_default();
         if !shape_fits(&self.spec, shape) {
             push(faults, 0, part, "items", format!("has the shape {shape:?}; the model takes {}", self.spec.shape));
             return None;
@@ -385,8 +386,6 @@ impl Input {
         }
         let blame = |cell: usize| (cell / length.max(1), Some(part));
         let data = cast(&values, self.spec.datatype, &blame, faults)?;
-        let mut full = vec![columns.rows];
-        full.extend_from_slice(shape);
         Tensor::new(full, data)
     }
 }
@@ -1036,11 +1035,11 @@ mod tests {
 
     use crate::{
         package::{
-            columns::{Column, ColumnKind, Columns, Spans},
-            preprocess::{Field, Preprocess, PreprocessError, RowFault},
+            columns::{Arrays, Column, ColumnKind, Columns, Spans},
+            preprocess::{Field, Group, Preprocess, PreprocessError, RowFault, order},
             signature::{Signature, TensorSpec},
         },
-        tensor::{DataType, Dim, Shape},
+        tensor::{Data, DataType, Dim, Shape},
     };
 
     const FIELDS: [(&str, ColumnKind, bool); 4] = [
@@ -1092,6 +1091,55 @@ mod tests {
             assert_eq!(error.pointer, pointer, "{columns}: {error:?}");
             assert!(error.detail.contains(detail), "{columns}: {error:?}");
         }
+    }
+
+    /// Two inputs of a free length, `ids` and `mask`, from rows of these lengths; `None` is a value that is missing.
+    fn grouped(rows: &[(Option<usize>, usize)]) -> Result<Vec<Group>, Vec<RowFault>> {
+        let spec = |name: &str| TensorSpec { name: name.into(), datatype: DataType::Int64, shape: Shape(vec![Dim::Any, Dim::Any]) };
+        let signature = Signature { inputs: vec![spec("ids"), spec("mask")], outputs: Vec::new() };
+        let fields = ["ids", "mask"].map(|name| Field {
+            name: name.to_owned(),
+            kind: ColumnKind::Array,
+            nullable: true,
+            array_shape: None,
+            pii: false,
+        });
+        let (mut ids, mut mask) = (Arrays::default(), Arrays::default());
+        let push = |arrays: &mut Arrays, row: usize, length: usize| {
+            let start = arrays.values.len();
+            arrays.values.extend(std::iter::repeat_n(row as f64, length));
+            arrays.push_row(start, Some(&[length]));
+        };
+        for (row, (length, masked)) in rows.iter().enumerate() {
+            match length {
+                Some(length) => push(&mut ids, row, *length),
+                None => ids.push_missing(),
+            }
+            push(&mut mask, row, *masked);
+        }
+        let columns = Columns { rows: rows.len(), columns: vec![Column::Array(ids), Column::Array(mask)] };
+        Preprocess::compile(None, &fields, &signature).unwrap().apply(&columns)
+    }
+
+    #[test]
+    fn rows_are_grouped_by_the_shapes_of_all_their_arrays() {
+        let rows = |rows: &[(Option<usize>, usize)]| grouped(rows).unwrap().into_iter().map(|group| group.rows).collect::<Vec<_>>();
+        assert_eq!(rows(&[(Some(2), 3), (Some(2), 3)]), [None]);
+        assert_eq!(rows(&[(Some(2), 3)]), [None]);
+        assert_eq!(rows(&[(Some(2), 3), (Some(1), 3), (Some(2), 4), (Some(1), 3)]), [Some(vec![0]), Some(vec![1, 3]), Some(vec![2])]);
+
+        let groups = grouped(&[(Some(2), 1), (Some(3), 1), (Some(2), 1)]).unwrap();
+        assert_eq!(order(&groups), Some(vec![0, 2, 1]));
+        assert_eq!((groups[0].count(3), groups[1].count(3)), (2, 1));
+        let ids = groups[0].tensors.get("ids").unwrap();
+        assert_eq!((ids.shape(), ids.data()), (&[2, 2][..], &Data::Int64(vec![0, 0, 2, 2].into())));
+        assert_eq!(order(&grouped(&[(Some(2), 1)]).unwrap()), None);
+    }
+
+    #[test]
+    fn a_fault_in_a_group_names_the_row_of_the_request() {
+        let faults = grouped(&[(Some(2), 1), (Some(3), 1), (None, 1), (Some(3), 1), (None, 1)]).unwrap_err();
+        assert_eq!(faults.iter().map(|fault| (fault.row, fault.keyword)).collect::<Vec<_>>(), [(2, "type"), (4, "type")]);
     }
 
     #[test]

@@ -272,10 +272,16 @@ impl Schema {
 
     /// Whether a top-level field may be null.
     pub fn allows_null(&self, field: &str) -> bool {
-        let object = self.root.object.as_ref();
-        object
-            .and_then(|object| object.properties.iter().find(|(name, _)| name == field))
-            .is_some_and(|(_, node)| node.types.has(Types::NULL))
+        self.top(field).is_some_and(|node| node.types.has(Types::NULL))
+    }
+
+    /// Whether a top-level field takes nothing but arrays, and perhaps null.
+    pub fn is_list(&self, field: &str) -> bool {
+        self.top(field).is_some_and(|node| node.types.0 & !Types::NULL == Types::ARRAY)
+    }
+
+    fn top(&self, field: &str) -> Option<&Node> {
+        self.root.object.as_ref()?.properties.iter().find(|(name, _)| name == field).map(|(_, node)| node)
     }
 }
 

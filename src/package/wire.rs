@@ -70,6 +70,8 @@ impl WireTensor {
                     Some(shape) => shape.clone(),
                     // A value a row is taken for a row of one value.
                     None if !spec.shape.fits(&nested) && spec.shape.fits(&one_a_row(&nested)) => one_a_row(&nested),
+                    // No rows at all are no tensor of a form that counts its rows.
+                    None if nested.len() > 1 => spec.shape.completed(nested.clone()),
                     None => nested.clone(),
                 };
                 if self.shape.is_some() {
@@ -207,7 +209,9 @@ fn check_nesting(shape: &[usize], nested: &[usize], elements: usize) -> Result<(
     if wanted != elements {
         return Err(format!("shape {shape:?} takes {wanted} elements, given {elements}"));
     }
-    if nested.len() > 1 && nested != shape {
+    // Nesting ends at a dimension of 0.
+    let ends = nested.last() == Some(&0) && shape.starts_with(nested);
+    if nested.len() > 1 && nested != shape && !ends {
         return Err(format!("shape {shape:?} is given, but the data is nested as {nested:?}"));
     }
     Ok(())

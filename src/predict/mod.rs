@@ -242,10 +242,10 @@ impl Course {
                 Some(binding) => {
                     let kept = keeps.then(|| fields.columns.clone());
                     fields.columns = binding.bind(fields.columns);
-                    (preprocess(packaged, &mut fields)?, kept.map(|columns| Copied::Fields(Arc::new(columns))))
+                    (preprocess(servable, packaged, &mut fields)?, kept.map(|columns| Copied::Fields(Arc::new(columns))))
                 }
                 None => {
-                    let prepared = preprocess(packaged, &mut fields)?;
+                    let prepared = preprocess(servable, packaged, &mut fields)?;
                     (prepared, keeps.then(|| Copied::Fields(Arc::new(fields.columns))))
                 }
             },

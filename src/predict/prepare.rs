@@ -166,9 +166,9 @@ impl Decoded {
 }
 
 /// From fields to the tensors of the version that answers.
-pub fn preprocess(packaged: &Packaged, fields: &mut Fields) -> Result<Prepared, PredictError> {
+pub fn preprocess(servable: &Servable, packaged: &Packaged, fields: &mut Fields) -> Result<Prepared, PredictError> {
     let start = Instant::now();
-    let groups = to_groups(packaged, &fields.columns, fields.single)?;
+    let groups = to_groups(servable, packaged, &fields.columns, fields.single)?;
     let mut timing = Timing::default();
     timing.set(Stage::Decode, fields.took);
     timing.set(Stage::Preprocess, start.elapsed());
@@ -177,12 +177,20 @@ pub fn preprocess(packaged: &Packaged, fields: &mut Fields) -> Result<Prepared, 
 }
 
 /// The graph's input tensors of these fields.
-pub fn to_groups(packaged: &Packaged, columns: &Columns, single: bool) -> Result<Vec<Group>, PredictError> {
-    packaged.transform.prepare_groups(columns).map_err(|mut faults| {
+pub fn to_groups(servable: &Servable, packaged: &Packaged, columns: &Columns, single: bool) -> Result<Vec<Group>, PredictError> {
+    let groups = packaged.transform.prepare_groups(columns).map_err(|mut faults| {
         let more = faults.len().saturating_sub(MAX_FAULTS);
         faults.truncate(MAX_FAULTS);
         PredictError::Invalid { faults: faults.into_iter().map(|fault| locate(fault, single)).collect(), more }
-    })
+    })?;
+    let uneven = groups.iter().filter_map(|group| {
+        let (name, detail) = uneven(servable, &group.tensors.0)?;
+        let row = group.rows.as_ref().and_then(|rows| rows.first()).copied().unwrap_or_default();
+        let pointer = if single { String::new() } else { format!("/instances/{row}") };
+        Some(Fault { pointer, keyword: "items", detail: format!("the model's input `{name}`: {detail}") })
+    });
+    let faults: Vec<Fault> = uneven.take(MAX_FAULTS).collect();
+    if faults.is_empty() { Ok(groups) } else { Err(PredictError::Invalid { faults, more: 0 }) }
 }
 
 /// What came row by row has as many rows as came, also where the graph fixes their number.
@@ -215,7 +223,9 @@ fn from_tensors(servable: &Servable, given: Vec<WireTensor>, start: Instant) -> 
             Err(detail) => faults.add(Some(index), &tensor.name, &detail),
         }
     }
-    check_symbols(servable, &tensors, &mut faults);
+    if let Some((name, detail)) = faults.is_empty().then(|| uneven(servable, &tensors)).flatten() {
+        faults.add(None, name, &detail);
+    }
     let batched = servable.is_batched();
     let rows = tensors.first().map_or(1, |(_, tensor)| tensor.rows());
     let other = tensors.iter().find(|(_, tensor)| tensor.rows() != rows).map(|(name, _)| Arc::clone(name));
@@ -252,23 +262,24 @@ fn from_tensors(servable: &Servable, given: Vec<WireTensor>, start: Instant) -> 
     Ok(Prepared { groups, rows, whole, raw: true, client_id: None, timing })
 }
 
-/// Dimensions that the graph calls by one name must have one size.
-fn check_symbols(servable: &Servable, tensors: &[(Arc<str>, Tensor)], faults: &mut Faults) {
-    if !faults.is_empty() || tensors.len() < 2 {
-        return;
+/// Dimensions that the graph calls by one name must have one size: an input where they have not, and what is wrong with it.
+fn uneven<'a>(servable: &Servable, tensors: &'a [(Arc<str>, Tensor)]) -> Option<(&'a str, String)> {
+    if tensors.len() < 2 {
+        return None;
     }
     let mut sizes: Vec<(&str, usize, &str)> = Vec::new();
     for ((name, tensor), symbols) in tensors.iter().zip(&servable.symbols) {
         for (size, symbol) in tensor.shape().iter().zip(symbols).filter(|(_, symbol)| !symbol.is_empty()) {
             match sizes.iter().find(|(known, ..)| known == symbol) {
                 Some((_, known, first)) if known != size => {
-                    faults.add(None, name, &format!("its dimension {symbol} is {size}, but that of input `{first}` is {known}"));
+                    return Some((name, format!("its dimension {symbol} is {size}, but that of input `{first}` is {known}")));
                 }
                 Some(_) => {}
                 None => sizes.push((symbol, *size, name)),
             }
         }
     }
+    None
 }
 
 #[derive(Default)]

@@ -166,7 +166,7 @@ pub fn groups(arm: &Arm, data: &Copied) -> Result<Vec<Group>, PredictError> {
     match (data, &arm.servable.contents) {
         (Copied::Fields(columns), Contents::Package(packaged)) => {
             let bound = arm.binding.as_ref().ok_or(PredictError::Broken)?.bind_ref(columns);
-            to_groups(packaged, &bound, false)
+            to_groups(&arm.servable, packaged, &bound, false)
         }
         (Copied::Tensors(tensors), _) => Ok(vec![Group::all(Tensors::clone(tensors))]),
         _ => Err(PredictError::Broken),

@@ -37,6 +37,16 @@ impl Shape {
         Shape(vec![Dim::Any, Dim::Rest])
     }
 
+    /// A shape that nested lists show: behind a dimension of 0 they show none, and the declared ones follow.
+    #[must_use]
+    pub fn completed(&self, mut nested: Vec<usize>) -> Vec<usize> {
+        if nested.last() == Some(&0) {
+            let rest = self.0.iter().skip(nested.len());
+            nested.extend(rest.map(|dim| if let Dim::Fixed(size) = dim { *size } else { 0 }));
+        }
+        nested
+    }
+
     /// The dimensions after the leading one.
     pub fn row(&self) -> &[Dim] {
         self.0.get(1..).unwrap_or(&[])
@@ -77,5 +87,20 @@ impl fmt::Display for Shape {
             }
         }
         f.write_str("]")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::tensor::{Dim, Shape};
+
+    #[test]
+    fn what_nesting_does_not_show_is_declared() {
+        let shape = Shape(vec![Dim::Any, Dim::Any, Dim::Fixed(4), Dim::Any]);
+        for (nested, expected) in [(vec![2, 0], vec![2, 0, 4, 0]), (vec![0], vec![0, 0, 4, 0]), (vec![2, 3], vec![2, 3]), (vec![], vec![])]
+        {
+            assert_eq!(shape.completed(nested), expected);
+        }
+        assert_eq!(Shape(vec![Dim::Any]).completed(vec![2, 0]), [2, 0]);
     }
 }

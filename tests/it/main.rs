@@ -34,4 +34,5 @@ mod repository;
 mod rollout;
 mod rows;
 mod scenarios;
+mod shapes;
 mod watch;
