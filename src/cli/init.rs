@@ -83,7 +83,8 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
 
     let staging = Staging::beside(&directory, &format!("init-{name}"))?;
     copy_graph(&args.model, None, staging.path())?;
-    let signature = signature(&packer, &staging.path().join(MODEL_FILE))?;
+    // The copy has another name than the person knows.
+    let signature = signature(&packer, &staging.path().join(MODEL_FILE)).with_context(|| args.model.display().to_string())?;
     let known = Known { rows: &rows, given: &given, labels: &[] };
     let mut drafted = draft(&signature, &known).map_err(|detail| anyhow::anyhow!("nothing was drafted: {}", detail.trim_end()))?;
     let golden = golden_lines(args.golden.as_deref(), &answered, &drafted)?;

@@ -29,7 +29,7 @@ impl Ask {
         let categories = categories.join(", ");
         let mut steps = Vec::new();
         if field.is_date() {
-            steps.push(r#"{"date_parts": {"parts": ["year", "month", "day"]}}"#.to_owned());
+            steps.push(r#"{"date_parts": {"parts": ["year", "month", "day"], "unknown": "error"}}"#.to_owned());
         }
         steps.push(format!(r#"{{"one_hot": {{"categories": [{categories}], "unknown": "error"}}}}"#));
         steps.push(format!(r#"{{"ordinal": {{"categories": [{categories}], "unknown": "error"}}}}"#));
