@@ -92,6 +92,7 @@ pub mod clock;
 pub mod config;
 pub mod engine;
 pub mod error;
+pub mod graph;
 pub mod id;
 pub mod journal;
 pub mod metrics;

@@ -155,7 +155,8 @@ fn schema(random: &mut Random, depth: usize) -> Value {
                 schema.insert("prefixItems".to_owned(), Value::Array(items));
             }
             if random.chance(80) {
-                schema.insert("items".to_owned(), self::schema(random, depth - 1));
+                let items = if random.chance(25) { booleans(random, depth - 1) } else { self::schema(random, depth - 1) };
+                schema.insert("items".to_owned(), items);
             }
             let (fewest, most) = (random.below(3), random.below(5));
             maybe(&mut schema, random, 25, "minItems", json!(fewest));
@@ -172,6 +173,11 @@ fn schema(random: &mut Random, depth: usize) -> Value {
         schema.insert("const".to_owned(), scalar(random));
     }
     Value::Object(schema)
+}
+
+/// What an array has that is a column of booleans: booleans, or arrays of them.
+fn booleans(random: &mut Random, depth: usize) -> Value {
+    if depth > 0 && random.chance(30) { json!({"type": "array", "items": booleans(random, depth - 1)}) } else { json!({"type": "boolean"}) }
 }
 
 fn object(random: &mut Random, depth: usize) -> Value {

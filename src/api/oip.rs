@@ -218,7 +218,7 @@ fn configured(spec: &TensorSpec, batched: bool) -> ConfiguredTensor {
 pub fn dim_to_wire(dim: Dim) -> i64 {
     match dim {
         Dim::Fixed(size) => i64::try_from(size).unwrap_or(i64::MAX),
-        Dim::Any => -1,
+        Dim::Any | Dim::Rest => -1,
     }
 }
 

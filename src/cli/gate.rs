@@ -1,6 +1,6 @@
 //! `predictd gate`: the load gate in the child process, within limits that it sets itself.
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -9,7 +9,7 @@ use crate::{
     engine::infer::{OnnxEngine, Runtime},
     package::{PackageError, bare},
     registry::{
-        gate::{self, Batching, GateOptions, PassedBare},
+        gate::{self, GateOptions, PassedBare},
         trial::{Reporter, Verdict},
     },
 };
@@ -40,13 +40,14 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
         let mut report = |check| reporter.check(check);
         let opsets = |engine: &OnnxEngine| engine.opsets().into_iter().map(|(domain, version)| (domain.to_owned(), version)).collect();
         if let Some(id) = bare::id_of(&args.directory).filter(|id| args.bare && bare::is_bare(&args.directory, id)) {
-            let PassedBare { bare, engine, warm } = gate::run_bare(&args.directory, &id, &runtime, options, &mut report)?;
-            let batching = Batching::None { because: "its configuration decides".to_owned() };
-            return Ok(Verdict { batching, digest: bare.manifest.digest, opset: opsets(&engine), warm });
+            let PassedBare { bare, engine, warm, batching, without_rows, warning } =
+                gate::run_bare(&args.directory, &id, &runtime, options, &mut report)?;
+            return Ok(Verdict { batching, digest: bare.manifest.digest, opset: opsets(&engine), warm, without_rows, warning });
         }
         let passed = gate::run(&args.directory, &runtime, options, &mut report)?;
         let opset = opsets(&passed.engine);
-        Ok(Verdict { batching: passed.batching, digest: passed.package.digest().to_owned(), opset, warm: true })
+        let digest = passed.package.digest().to_owned();
+        Ok(Verdict { batching: passed.batching, digest, opset, warm: passed.warm, without_rows: BTreeMap::new(), warning: None })
     });
     let passed = reporter.finish(outcome);
     // Without unwinding through the library: what it holds, the kernel takes back faster.

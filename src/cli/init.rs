@@ -19,6 +19,11 @@ use crate::{
         EngineFactory,
         infer::{OnnxFactory, Runtime},
     },
+    graph::{
+        labels::{self, Label},
+        model::Model,
+        rows,
+    },
     id::{ModelId, ModelName, Version},
     package::{
         GOLDEN_FILE, MODEL_FILE, PREPROCESSING_FILE, PackageError, Parts, SCHEMA_FILE, Transform,
@@ -84,9 +89,15 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let staging = Staging::beside(&directory, &format!("init-{name}"))?;
     copy_graph(&args.model, None, staging.path())?;
     // The copy has another name than the person knows.
-    let signature = signature(&packer, &staging.path().join(MODEL_FILE)).with_context(|| args.model.display().to_string())?;
-    let known = Known { rows: &rows, given: &given, labels: &[] };
+    let read = read_graph(&packer, &staging.path().join(MODEL_FILE)).with_context(|| args.model.display().to_string())?;
+    let Graph { signature, maps, labels } = read;
+    let known = Known { rows: &rows, given: &given, maps: &maps, labels: &labels };
     let mut drafted = draft(&signature, &known).map_err(|detail| anyhow::anyhow!("nothing was drafted: {}", detail.trim_end()))?;
+    for (output, _) in &maps {
+        drafted
+            .notes
+            .push(format!("the ZipMap that made a map of \"{output}\" was cut off the graph: the numbers and their labels are the same"));
+    }
     let golden = golden_lines(args.golden.as_deref(), &answered, &drafted)?;
 
     // The draft is tried as it is without its guesses' marks, with which nothing takes it.
@@ -116,10 +127,33 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     Ok(if failed { Outcome::Failed } else { Outcome::Done })
 }
 
-fn signature(packer: &Packer, model: &Path) -> anyhow::Result<Signature> {
+/// What the graph's file says.
+struct Graph {
+    signature: Signature,
+    /// The outputs that were maps.
+    maps: Vec<(String, Vec<Value>)>,
+    labels: Vec<(String, Vec<Value>)>,
+}
+
+/// Reads the graph at `path`; where maps stand at its end, the file is the graph without them afterwards.
+fn read_graph(packer: &Packer, path: &Path) -> anyhow::Result<Graph> {
     let runtime = Runtime::load(packer.library())?;
-    let (factory, _) = OnnxFactory::open(&runtime, model, 1)?;
-    Ok(Signature::clone(factory.signature()))
+    let (factory, _) = OnnxFactory::open(&runtime, path, 1)?;
+    let bytes = fs_err::read(path)?;
+    let model = Model::read(&bytes)?;
+    if let Some(time) = rows::time_first(&model, &rows::analyse(&model)) {
+        bail!("nothing was drafted: {time}");
+    }
+    let labels = values(&labels::held(&model));
+    let maps = values(factory.cut_outputs());
+    if let Some(cut) = factory.cut() {
+        fs_err::write(path, &cut.model)?;
+    }
+    Ok(Graph { signature: Signature::clone(factory.signature()), maps, labels })
+}
+
+fn values(labels: &[(String, Vec<Label>)]) -> Vec<(String, Vec<Value>)> {
+    labels.iter().map(|(output, labels)| (output.clone(), labels.iter().map(Label::to_value).collect())).collect()
 }
 
 /// What the person said of fields.

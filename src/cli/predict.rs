@@ -14,11 +14,14 @@ use crate::{
         Engine, EngineFactory,
         infer::{OnnxEngine, OnnxFactory, Runtime},
     },
+    graph::{model::Model, rows},
     package::{
         ModelPackage, Transform,
         decode::{DecodeError, DecodeLimits, Decoded, decode_request},
         fault::Fault,
         locate,
+        outputs::Outputs,
+        preprocess,
     },
     tensor::split,
 };
@@ -44,7 +47,9 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let runtime = Runtime::load(&app::find_library(&config)?)?;
     let (factory, engine) = OnnxFactory::open(&runtime, &package.model_path(), config.runtime.intra_op_threads.max(1))?;
     let transform = package.parts.bind(factory.signature())?;
-    let batched = factory.signature().is_batchable() && package.parts.serving.batching.independent_rows != Some(false);
+    let graph = fs_err::read(package.model_path())?;
+    let objection = rows::analyse(&Model::read(factory.cut().map_or(&graph, |cut| &cut.model))?).objection();
+    let batched = factory.signature().is_batchable() && package.parts.serving.batching.independent_rows.unwrap_or(objection.is_none());
     let own_limit = package.parts.serving.batching.max_batch_size.unwrap_or(usize::MAX);
     let max_batch_size = if batched { config.batching_of(package.id.name.as_str()).max_batch_size.min(own_limit) } else { 1 };
     let mut text = Vec::new();
@@ -115,28 +120,33 @@ impl<W: Write> Line<'_, W> {
     }
 
     fn answer(&mut self, decoded: &Decoded, place: &str) -> anyhow::Result<bool> {
-        let tensors = match self.transform.prepare(&decoded.columns) {
-            Ok(tensors) => tensors,
+        let groups = match self.transform.prepare_groups(&decoded.columns) {
+            Ok(groups) => groups,
             Err(faults) => {
                 let faults: Vec<Fault> = faults.into_iter().map(|fault| locate(fault, decoded.single)).collect();
                 tell(place, &faults, 0);
                 return Ok(false);
             }
         };
-        let rows = decoded.columns.rows;
-        let mut counts = vec![self.max_batch_size; rows / self.max_batch_size];
-        counts.extend((!rows.is_multiple_of(self.max_batch_size)).then_some(rows % self.max_batch_size));
-        let Some(parts) = split(tensors, &counts) else { bail!("the rows can't be split into batches") };
-        for (part, count) in parts.iter().zip(counts) {
-            let outputs = self.engine.run(part)?;
-            let outputs = self.transform.interpret(&outputs, count).map_err(|fault| anyhow::anyhow!("{place}{fault}"))?;
-            let mut text = Vec::new();
-            for row in 0..count {
-                outputs.write_json(row, &mut text);
-                text.push(b'\n');
+        let order = preprocess::order(&groups);
+        let mut runs = Vec::new();
+        for group in groups {
+            let rows = group.count(decoded.columns.rows);
+            let mut counts = vec![self.max_batch_size; rows / self.max_batch_size];
+            counts.extend((!rows.is_multiple_of(self.max_batch_size)).then_some(rows % self.max_batch_size));
+            let Some(parts) = split(group.tensors, &counts) else { bail!("the rows can't be split into batches") };
+            for (part, count) in parts.iter().zip(counts) {
+                let outputs = self.engine.run(part)?;
+                runs.push(self.transform.interpret(&outputs, count).map_err(|fault| anyhow::anyhow!("{place}{fault}"))?);
             }
-            self.output.write_all(&text)?;
         }
+        let Some(outputs) = Outputs::gather(runs, order.as_deref()) else { bail!("there is no row") };
+        let mut text = Vec::new();
+        for row in 0..outputs.rows {
+            outputs.write_json(row, &mut text);
+            text.push(b'\n');
+        }
+        self.output.write_all(&text)?;
         Ok(true)
     }
 }

@@ -19,6 +19,7 @@ use ort::{
 
 use crate::{
     engine::{Engine, EngineError, EngineFactory, Interrupt},
+    graph::{advice, labels::Label, model::Model, zipmap},
     package::signature::{Signature, TensorSpec},
     tensor::{Buffer, Data, DataType, Dim, Shape, Tensor, Tensors},
 };
@@ -80,8 +81,11 @@ pub struct OnnxFactory {
     path: PathBuf,
     intra_op_threads: usize,
     signature: Arc<Signature>,
+    optional: Vec<TensorSpec>,
     symbols: Vec<Vec<String>>,
     recheck: Option<Recheck>,
+    /// What is loaded in the file's place: the graph without its maps.
+    cut: Option<Arc<zipmap::Cut>>,
 }
 
 /// Whether the files are still those that were verified.
@@ -95,17 +99,62 @@ impl OnnxFactory {
         self
     }
 
-    /// Reads the signature with a first session, which is returned as well so that it need not be made twice.
+    /// Reads the signature with a first session, which is returned as well so that it need not be made twice. Where maps
+    /// stand at the end of the graph they are cut off.
     pub fn open(runtime: &Runtime, path: &Path, intra_op_threads: usize) -> Result<(OnnxFactory, OnnxEngine), EngineError> {
-        let session = make_session(runtime, path, intra_op_threads)?;
-        let signature = Arc::new(signature_of(&session).map_err(|detail| load_error(path, detail))?);
+        let mut session = make_session(runtime, path, None, intra_op_threads)?;
+        let mut cut = None;
+        if session.outputs().iter().any(|outlet| !is_tensor(outlet)) {
+            let bytes = fs_err::read(path).map_err(|error| load_error(path, error.to_string()))?;
+            cut = zipmap::cut(&bytes).map_err(|error| load_error(path, error.to_string()))?.map(Arc::new);
+            if let Some(cut) = &cut {
+                session = make_session(runtime, path, Some(cut), intra_op_threads)?;
+            }
+            if let Some(outlet) = session.outputs().iter().find(|outlet| !is_tensor(outlet)) {
+                let model = Model::read(&bytes).map_err(|error| load_error(path, error.to_string()))?;
+                return Err(load_error(path, zipmap::refusal(&model, outlet.name())));
+            }
+        }
+        let mut signature = signature_of(&session).map_err(|detail| load_error(path, detail))?;
+        if signature.inputs.iter().chain(&signature.outputs).any(|spec| spec.shape.0.is_empty()) {
+            let bytes = fs_err::read(path).map_err(|error| load_error(path, error.to_string()))?;
+            let model = Model::read(&bytes).map_err(|error| load_error(path, error.to_string()))?;
+            open_ranks(&mut signature, &model);
+        }
+        let signature = Arc::new(signature);
+        let optional = session.overridable_initializers();
+        let optional = optional.iter().filter_map(|input| spec_of(input.name(), input.dtype(), "input").ok()).collect();
         let symbols = session.inputs().iter().map(symbols_of).collect();
         let engine = OnnxEngine::new(session, Arc::clone(&signature))?;
-        Ok((
-            OnnxFactory { runtime: runtime.clone(), path: path.to_path_buf(), intra_op_threads, signature, symbols, recheck: None },
-            engine,
-        ))
+        let (runtime, path) = (runtime.clone(), path.to_path_buf());
+        Ok((OnnxFactory { runtime, path, intra_op_threads, signature, optional, symbols, recheck: None, cut }, engine))
     }
+
+    /// The file's bytes as they are run, and the outputs whose maps were cut off; `None` where nothing was cut.
+    pub fn cut(&self) -> Option<&zipmap::Cut> {
+        self.cut.as_deref()
+    }
+
+    /// The outputs that were maps, with the labels of their values.
+    pub fn cut_outputs(&self) -> &[(String, Vec<Label>)] {
+        self.cut.as_ref().map_or(&[], |cut| &cut.outputs)
+    }
+}
+
+/// The runtime tells no declared shape from the shape of a scalar; the file does.
+fn open_ranks(signature: &mut Signature, model: &Model<'_>) {
+    let sides = [(&mut signature.inputs, &model.graph.inputs), (&mut signature.outputs, &model.graph.outputs)];
+    for (specs, infos) in sides {
+        for spec in specs.iter_mut().filter(|spec| spec.shape.0.is_empty()) {
+            if infos.iter().any(|info| info.name == &*spec.name && info.shape.is_none()) {
+                spec.shape = Shape::unknown();
+            }
+        }
+    }
+}
+
+fn is_tensor(outlet: &Outlet) -> bool {
+    matches!(outlet.dtype(), ValueType::Tensor { .. })
 }
 
 impl EngineFactory for OnnxFactory {
@@ -113,12 +162,16 @@ impl EngineFactory for OnnxFactory {
         if let Some(recheck) = &self.recheck {
             recheck().map_err(|detail| load_error(&self.path, detail))?;
         }
-        let session = make_session(&self.runtime, &self.path, self.intra_op_threads)?;
+        let session = make_session(&self.runtime, &self.path, self.cut.as_deref(), self.intra_op_threads)?;
         Ok(Box::new(OnnxEngine::new(session, Arc::clone(&self.signature))?))
     }
 
     fn signature(&self) -> &Signature {
         &self.signature
+    }
+
+    fn optional(&self) -> &[TensorSpec] {
+        &self.optional
     }
 
     fn symbols(&self) -> &[Vec<String>] {
@@ -130,17 +183,20 @@ impl EngineFactory for OnnxFactory {
     }
 }
 
-fn make_session(runtime: &Runtime, path: &Path, intra_op_threads: usize) -> Result<Session, EngineError> {
+fn make_session(runtime: &Runtime, path: &Path, cut: Option<&zipmap::Cut>, intra_op_threads: usize) -> Result<Session, EngineError> {
     let build = || -> ort::Result<Session> {
-        Session::builder(&runtime.environment)?
+        let mut builder = Session::builder(&runtime.environment)?
             .with_intra_threads(intra_op_threads)?
             .with_inter_threads(1)?
             .with_intra_op_spinning(false)?
             .with_inter_op_spinning(false)?
-            .with_log_level(LogLevel::Fatal)?
-            .commit_from_file(path)
+            .with_log_level(LogLevel::Fatal)?;
+        match cut {
+            Some(cut) => builder.commit_from_memory(&cut.model),
+            None => builder.commit_from_file(path),
+        }
     };
-    build().map_err(|error| load_error(path, error.message().to_owned()))
+    build().map_err(|error| load_error(path, advice::on_load(error.message())))
 }
 
 fn load_error(path: &Path, detail: String) -> EngineError {
@@ -333,10 +389,12 @@ fn symbols_of(outlet: &Outlet) -> Vec<String> {
 }
 
 fn tensor_spec(outlet: &Outlet, side: &str) -> Result<TensorSpec, String> {
-    let name = outlet.name();
-    let ValueType::Tensor { ty, shape, .. } = outlet.dtype() else {
-        let advice = "export the model with plain tensors (skl2onnx: options={id(model): {\"zipmap\": False}})";
-        return Err(format!("{side} `{name}` is a sequence or map, which can't be served; {advice}"));
+    spec_of(outlet.name(), outlet.dtype(), side)
+}
+
+fn spec_of(name: &str, kind: &ValueType, side: &str) -> Result<TensorSpec, String> {
+    let ValueType::Tensor { ty, shape, .. } = kind else {
+        return Err(format!("{side} `{name}` is a sequence or map, which can't be served; export the model with a tensor for each {side}"));
     };
     let datatype = datatype_of(*ty).ok_or_else(|| format!("{side} `{name}` has the element type {ty:?}, which can't be served"))?;
     let dims = shape.iter().map(|dim| usize::try_from(*dim).map_or(Dim::Any, Dim::Fixed)).collect();

@@ -8,7 +8,10 @@ pub mod supervisor;
 
 use std::sync::Arc;
 
-use crate::{package::signature::Signature, tensor::Tensors};
+use crate::{
+    package::signature::{Signature, TensorSpec},
+    tensor::Tensors,
+};
 
 /// One loaded graph on one thread. ONNX Runtime's session takes `&mut self`, so each worker owns its engine.
 pub trait Engine: Send {
@@ -32,6 +35,11 @@ pub trait EngineFactory: Send + Sync {
     fn make(&self) -> Result<Box<dyn Engine>, EngineError>;
 
     fn signature(&self) -> &Signature;
+
+    /// Inputs that have a default in the graph: a caller may leave them out.
+    fn optional(&self) -> &[TensorSpec] {
+        &[]
+    }
 
     /// The names that the graph gives to the free dimensions of each input: equal names stand for equal sizes.
     fn symbols(&self) -> &[Vec<String>] {

@@ -70,6 +70,8 @@ pub struct Answer {
 pub struct Job {
     pub inputs: Tensors,
     pub rows: usize,
+    /// It gives inputs that others leave to the graph: its run is nobody else's.
+    pub alone: bool,
     pub priority: Priority,
     pub deadline: Instant,
     pub enqueued: Instant,
@@ -105,7 +107,7 @@ pub fn decide(queue: &VecDeque<Job>, policy: &BatchPolicy, now: Instant) -> Deci
     let mut jobs = 1;
     let mut oldest = first.enqueued;
     for job in queue.iter().skip(1) {
-        if rows + job.rows > policy.max_batch_size || !same_rows(&first.inputs, &job.inputs) {
+        if first.alone || job.alone || rows + job.rows > policy.max_batch_size || !same_rows(&first.inputs, &job.inputs) {
             return Decision::Take { jobs };
         }
         rows += job.rows;
@@ -161,6 +163,7 @@ mod tests {
         let job = Job {
             inputs: Tensors(vec![(Arc::from("x"), tensor)]),
             rows,
+            alone: false,
             priority: Priority::default(),
             deadline: start + Duration::from_secs(1),
             enqueued: start,

@@ -148,9 +148,11 @@ fn replay_samples(stable: &Servable, previous: &Servable, kept: &[Arc<crate::pac
     for columns in kept {
         let bound = binding.bind_ref(columns);
         let wrong = |detail: &str| format!("a live request {detail}");
-        let tensors = packaged.transform.prepare(&bound).map_err(|_| wrong("can't be preprocessed"))?;
-        let outputs = run(previous, tensors, bound.rows).map_err(|detail| wrong(&format!("is not answered: {detail}")))?;
-        packaged.transform.interpret(&outputs, bound.rows).map_err(|fault| wrong(&format!("is answered wrongly: {fault}")))?;
+        for group in packaged.transform.prepare_groups(&bound).map_err(|_| wrong("can't be preprocessed"))? {
+            let rows = group.count(bound.rows);
+            let outputs = run(previous, group.tensors, rows).map_err(|detail| wrong(&format!("is not answered: {detail}")))?;
+            packaged.transform.interpret(&outputs, rows).map_err(|fault| wrong(&format!("is answered wrongly: {fault}")))?;
+        }
     }
     Ok(())
 }

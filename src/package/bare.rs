@@ -89,18 +89,25 @@ impl Bare {
         Ok(Bare { id: id.clone(), manifest, config, labels })
     }
 
-    /// Rows of several requests may share a run, and how many; `Err` says why not.
-    pub fn batching(&self, signature: &Signature) -> Result<usize, String> {
-        let Some(config) = &self.config else {
-            return Err("a bare graph does not say that its rows are independent (dynamic_batching in config.pbtxt would)".to_owned());
-        };
-        if config.dynamic_batching.is_none() || config.max_batch_size < 2 {
-            return Err("config.pbtxt has no dynamic_batching with a max_batch_size above 1".to_owned());
+    /// How many rows may share a run where they are proved to be independent; `Err` says why none may.
+    pub fn batching(&self, signature: &Signature, max_batch_size: usize) -> Result<usize, String> {
+        if max_batch_size < 2 {
+            return Err("the largest batch is set to 1".to_owned());
         }
         if !signature.is_batchable() {
             return Err("not every input and output of the graph has a free leading dimension".to_owned());
         }
-        Ok(config.max_batch_size)
+        match &self.config {
+            // A file that says nothing of batches forbids none.
+            None => Ok(max_batch_size),
+            Some(config) if config.max_batch_size < 2 => Err(format!("config.pbtxt says max_batch_size: {}", config.max_batch_size)),
+            Some(config) => Ok(config.max_batch_size.min(max_batch_size)),
+        }
+    }
+
+    /// `dynamic_batching` in the configuration: Triton would batch without any proof.
+    pub fn asks_for_batching(&self) -> bool {
+        self.config.as_ref().is_some_and(|config| config.dynamic_batching.is_some() && config.max_batch_size > 1)
     }
 
     /// The file that names an output's classes.
@@ -141,6 +148,10 @@ impl Bare {
 fn refine(specs: &mut [TensorSpec], configured: &[ConfigTensor], max_batch_size: usize) {
     for spec in specs {
         let Some(tensor) = configured.iter().find(|tensor| *tensor.name == *spec.name && !tensor.dims.is_empty()) else { continue };
+        if spec.shape.0.contains(&Dim::Rest) {
+            spec.shape = tensor.shape(max_batch_size);
+            continue;
+        }
         for (dim, configured) in spec.shape.0.iter_mut().zip(tensor.shape(max_batch_size).0) {
             if *dim == Dim::Any {
                 *dim = configured;
@@ -157,7 +168,7 @@ fn fits(tensor: &ConfigTensor, spec: &TensorSpec, max_batch_size: usize) -> bool
         _ => true,
     });
     tensor.datatype.is_none_or(|datatype| datatype == spec.datatype)
-        && (tensor.dims.is_empty() || shape.0.len() == spec.shape.0.len() && dims)
+        && (tensor.dims.is_empty() || spec.shape.0.contains(&Dim::Rest) || shape.0.len() == spec.shape.0.len() && dims)
 }
 
 /// A label a line.

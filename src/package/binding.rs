@@ -126,6 +126,7 @@ fn name(kind: ColumnKind) -> &'static str {
         ColumnKind::Text => "texts",
         ColumnKind::Binary => "bytes from base64",
         ColumnKind::Array => "arrays of numbers",
+        ColumnKind::BooleanArray => "arrays of booleans",
     }
 }
 

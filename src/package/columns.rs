@@ -16,6 +16,14 @@ pub enum ColumnKind {
     Binary,
     /// Arrays, nested or not, of numbers.
     Array,
+    /// Arrays, nested or not, of booleans, which are 1 and 0 in their column.
+    BooleanArray,
+}
+
+impl ColumnKind {
+    pub fn is_array(self) -> bool {
+        matches!(self, ColumnKind::Array | ColumnKind::BooleanArray)
+    }
 }
 
 /// One column; every variant has one entry a row.
@@ -37,7 +45,29 @@ pub struct Columns {
     pub columns: Vec<Column>,
 }
 
+impl Columns {
+    /// The rows at these places, in this order.
+    #[must_use]
+    pub fn pick(&self, rows: &[usize]) -> Columns {
+        Columns { rows: rows.len(), columns: self.columns.iter().map(|column| column.pick(rows)).collect() }
+    }
+}
+
 impl Column {
+    fn pick(&self, rows: &[usize]) -> Column {
+        fn each<T: Copy>(values: &[T], rows: &[usize]) -> Vec<T> {
+            rows.iter().filter_map(|row| values.get(*row).copied()).collect()
+        }
+        match self {
+            Column::Boolean(values) => Column::Boolean(each(values, rows)),
+            Column::Integer(values) => Column::Integer(each(values, rows)),
+            Column::Number(values) => Column::Number(each(values, rows)),
+            Column::Text(spans) => Column::Text(spans.pick(rows)),
+            Column::Binary(spans) => Column::Binary(spans.pick(rows)),
+            Column::Array(arrays) => Column::Array(arrays.pick(rows)),
+        }
+    }
+
     pub fn new(kind: ColumnKind) -> Column {
         match kind {
             ColumnKind::Boolean => Column::Boolean(Vec::new()),
@@ -45,7 +75,7 @@ impl Column {
             ColumnKind::Number => Column::Number(Vec::new()),
             ColumnKind::Text => Column::Text(Spans::default()),
             ColumnKind::Binary => Column::Binary(Spans::default()),
-            ColumnKind::Array => Column::Array(Arrays::default()),
+            ColumnKind::Array | ColumnKind::BooleanArray => Column::Array(Arrays::default()),
         }
     }
 
@@ -134,9 +164,20 @@ impl Spans {
     pub fn truncate(&mut self, rows: usize) {
         self.ranges.truncate(rows);
     }
+
+    fn pick(&self, rows: &[usize]) -> Spans {
+        let mut picked = Spans::default();
+        for row in rows {
+            match self.get(*row) {
+                Some(value) => picked.push(value),
+                None => picked.push_missing(),
+            }
+        }
+        picked
+    }
 }
 
-/// Arrays of numbers, each row with a shape of its own.
+/// Arrays of numbers, or of booleans as 1 and 0, each row with a shape of its own.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Arrays {
     pub values: Vec<f64>,
@@ -187,5 +228,51 @@ impl Arrays {
 
     pub fn truncate(&mut self, rows: usize) {
         self.rows.truncate(rows);
+    }
+
+    fn pick(&self, rows: &[usize]) -> Arrays {
+        let mut picked = Arrays::default();
+        for row in rows.iter().filter_map(|row| self.rows.get(*row)) {
+            let ArrayRow::Dense { start, shape } = *row else {
+                picked.rows.push(*row);
+                continue;
+            };
+            let shape = self.shapes.get(shape).map(Vec::as_slice).unwrap_or_default();
+            let length: usize = shape.iter().product();
+            let from = picked.values.len();
+            picked.values.extend_from_slice(self.values.get(start..start + length).unwrap_or_default());
+            picked.push_row(from, Some(shape));
+        }
+        picked
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::package::columns::{ArrayRow, Arrays, Column, Columns, Spans};
+
+    #[test]
+    fn picked_rows_are_what_they_were() {
+        let mut texts = Spans::default();
+        texts.push(b"a");
+        texts.push_missing();
+        texts.push(b"c");
+        let mut arrays = Arrays::default();
+        arrays.values.extend([1.0, 2.0]);
+        arrays.push_row(0, Some(&[2]));
+        arrays.push_missing();
+        arrays.values.push(3.0);
+        arrays.push_row(2, Some(&[1]));
+        let columns = vec![Column::Integer(vec![Some(1), None, Some(3)]), Column::Text(texts), Column::Array(arrays)];
+        let picked = Columns { rows: 3, columns }.pick(&[2, 1]);
+        let mut expected = Spans::default();
+        expected.push(b"c");
+        expected.push_missing();
+        let array =
+            Arrays { values: vec![3.0], rows: vec![ArrayRow::Dense { start: 0, shape: 0 }, ArrayRow::Missing], shapes: vec![vec![1]] };
+        assert_eq!(
+            picked,
+            Columns { rows: 2, columns: vec![Column::Integer(vec![Some(3), None]), Column::Text(expected), Column::Array(array)] }
+        );
     }
 }

@@ -595,14 +595,25 @@ fn preprocessing(old: &Parts, new: &Parts, differences: &mut Vec<Difference>) {
                 (a, b) => match columns(a).zip(columns(b)) {
                     Some((a, b)) if a.len() == b.len() => {
                         for (index, (a, b)) in a.iter().zip(&b).enumerate().filter(|(_, (a, b))| a != b) {
-                            let field = |column: &Value| column.get("field").and_then(Value::as_str).unwrap_or_default().to_owned();
-                            let what = if field(a) == field(b) { field(a) } else { format!("{} instead of {}", field(b), field(a)) };
+                            let (before, after) = (made_of(a), made_of(b));
+                            let what = if before == after { after } else { format!("{after} instead of {before}") };
                             push(format!("{at}/columns/{index}"), format!("({what}) has other steps: {meaning}"));
                         }
                     }
                     _ => push(at, format!("is made otherwise: {meaning}")),
                 },
             }
+        }
+    }
+}
+
+/// A column's field, or what it is derived from.
+fn made_of(column: &Value) -> String {
+    match column.get("field").and_then(Value::as_str) {
+        Some(field) => field.to_owned(),
+        None => {
+            let members = column.as_object().into_iter().flatten().filter(|(name, _)| *name != "steps");
+            members.map(|(name, fields)| format!("{name} {fields}")).collect()
         }
     }
 }

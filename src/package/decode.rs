@@ -319,7 +319,7 @@ impl<'a> Decoder<'a> {
             }
             self.path.push(Step::Index(count));
             // [n, 1] is a list of lists.
-            let nested = spec.kind != ColumnKind::Array && self.cursor.peek()? == Kind::Array;
+            let nested = !spec.kind.is_array() && self.cursor.peek()? == Kind::Array;
             if nested && !self.cursor.enter(b']')? {
                 return wrong("no");
             }
@@ -746,7 +746,7 @@ impl<'a> Decoder<'a> {
         shape.map(|_| ())
     }
 
-    /// The elements of an array: their shape where it is regular, their numbers into `sink` where there is one.
+    /// The elements of an array: their shape where it is regular, their numbers, or booleans, into `sink` where there is one.
     fn elements(&mut self, node: &'a Node, sink: &mut Option<Vec<f64>>) -> Pass<Option<Vec<usize>>> {
         self.deepen()?;
         let mut count = 0;
@@ -797,6 +797,13 @@ impl<'a> Decoder<'a> {
         match (kind, sink.as_mut()) {
             (Kind::Number, Some(values)) => {
                 values.push(self.number(child)?);
+                if !child.plain {
+                    self.listed(child, start);
+                }
+                Ok(Some(Vec::new()))
+            }
+            (Kind::Bool, Some(values)) if child.types.has(Types::BOOLEAN) => {
+                values.push(f64::from(u8::from(self.cursor.bool()?)));
                 if !child.plain {
                     self.listed(child, start);
                 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::{
     package::{
-        columns::Columns,
+        columns::{ArrayRow, Column, Columns},
         decode::{DecodeError, DecodeLimits, FieldValues, decode_fields},
         fault::Fault,
         outputs::{Json, Numbers, OutputColumn, Outputs},
@@ -76,17 +76,18 @@ pub fn inputs(schema: &Schema) -> Vec<TensorSpec> {
     schema.columns().iter().map(spec).collect()
 }
 
+fn fault_of(index: usize, tensor: &WireTensor, detail: &str) -> Fault {
+    let detail = format!("input `{}`: {detail}", crate::package::decode::shorten(&tensor.name));
+    Fault { pointer: format!("/inputs/{index}"), keyword: "inputs", detail }
+}
+
 /// Validates the fields of all rows, as the instances of a request are validated.
 pub fn decode(schema: &Schema, tensors: &[WireTensor], limits: &DecodeLimits) -> Result<Columns, DecodeError> {
     let mut faults = Vec::new();
     let mut values = Vec::with_capacity(tensors.len());
     let mut rows: Option<(usize, &str)> = None;
     for (index, tensor) in tensors.iter().enumerate() {
-        let fault = |detail: String| Fault {
-            pointer: format!("/inputs/{index}"),
-            keyword: "inputs",
-            detail: format!("input `{}`: {detail}", crate::package::decode::shorten(&tensor.name)),
-        };
+        let fault = |detail: String| fault_of(index, tensor, &detail);
         let Some((column, spec)) = schema.column(&tensor.name).and_then(|column| Some((column, schema.columns().get(column)?))) else {
             let known: Vec<&str> = schema.columns().iter().map(|column| column.name.as_str()).collect();
             faults.push(fault(format!("no such input; the model takes {}", known.join(", "))));
@@ -109,7 +110,7 @@ pub fn decode(schema: &Schema, tensors: &[WireTensor], limits: &DecodeLimits) ->
             }
         }
         match tensor.to_json(spec) {
-            Ok(text) => values.push((column, text)),
+            Ok(text) => values.push((column, index, text)),
             Err(detail) => faults.push(fault(detail)),
         }
     }
@@ -124,12 +125,41 @@ pub fn decode(schema: &Schema, tensors: &[WireTensor], limits: &DecodeLimits) ->
     if rows == 0 {
         return Err(DecodeError::Malformed { detail: "the inputs have no rows".to_owned() });
     }
-    let values: Vec<FieldValues<'_>> = values.iter().map(|(column, text)| FieldValues { column: *column, text }).collect();
-    decode_fields(schema, &values, rows, limits)
+    let read: Vec<FieldValues<'_>> = values.iter().map(|(column, _, text)| FieldValues { column: *column, text }).collect();
+    let columns = decode_fields(schema, &read, rows, limits)?;
+    let faults = values.iter().filter_map(|(column, index, _)| {
+        let tensor = tensors.get(*index)?;
+        let detail = check_shape(tensor, columns.columns.get(*column)).err()?;
+        Some(fault_of(*index, tensor, &detail))
+    });
+    let faults: Vec<Fault> = faults.take(crate::package::fault::MAX_FAULTS).collect();
+    if faults.is_empty() { Ok(columns) } else { Err(DecodeError::Invalid { faults, more: 0 }) }
 }
 
-/// The response's fields as tensors, in their order.
-pub fn tensors(outputs: Outputs) -> Vec<NamedTensor> {
+/// A tensor has one shape: what came nested in rows of different shapes, or of another shape than it says, is none.
+fn check_shape(tensor: &WireTensor, column: Option<&Column>) -> Result<(), String> {
+    let Some(Column::Array(arrays)) = column else { return Ok(()) };
+    let mut known: Option<&[usize]> = tensor.shape.as_deref().and_then(|shape| shape.get(1..));
+    for (row, entry) in arrays.rows.iter().enumerate() {
+        let shape = match entry {
+            ArrayRow::Missing => continue,
+            ArrayRow::Ragged => None,
+            ArrayRow::Dense { shape, .. } => arrays.shapes.get(*shape).map(Vec::as_slice),
+        };
+        let Some(shape) = shape else { return Err(format!("row {row} has inner arrays of different lengths")) };
+        match known {
+            // Nesting does not show the dimensions behind one of 0.
+            Some(known) if known != shape && !(known.contains(&0) && shape.contains(&0)) => {
+                return Err(format!("row {row} has the shape {shape:?}, and {known:?} is expected: a tensor has one shape"));
+            }
+            _ => known = Some(known.unwrap_or(shape)),
+        }
+    }
+    Ok(())
+}
+
+/// The response's fields as tensors, in their order; an error where rows of one have different shapes.
+pub fn tensors(outputs: Outputs) -> Result<Vec<NamedTensor>, String> {
     let rows = outputs.rows;
     let mut named = Vec::with_capacity(outputs.fields.len());
     for (key, column) in outputs.fields {
@@ -148,6 +178,9 @@ pub fn tensors(outputs: Outputs) -> Vec<NamedTensor> {
                 let labels = keys.iter().map(|key| plain(key.strip_suffix(':').unwrap_or(key))).collect();
                 push(name, vec![rows, keys.len()], numbers(values), Some(labels));
             }
+            OutputColumn::Ragged { .. } => {
+                return Err(format!("output `{name}` has rows of different shapes, which no tensor can carry"));
+            }
             OutputColumn::TopK { labels, count, ranked, scores } => {
                 let score = Arc::from(score_name(&name));
                 push(name, vec![rows, count], Labels::read(&labels).pick(&ranked), None);
@@ -155,7 +188,7 @@ pub fn tensors(outputs: Outputs) -> Vec<NamedTensor> {
             }
         }
     }
-    named
+    Ok(named)
 }
 
 fn numbers(numbers: Numbers) -> Data {

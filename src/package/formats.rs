@@ -26,53 +26,99 @@ fn digits(text: &[u8]) -> Option<u32> {
     text.iter().try_fold(0u32, |value, byte| byte.is_ascii_digit().then(|| value * 10 + u32::from(byte - b'0')))
 }
 
+/// A date, and its wall time where it has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Moment {
+    pub year: u32,
+    pub month: u32,
+    pub day: u32,
+    pub hour: u32,
+    pub minute: u32,
+}
+
+/// A date; or a date and a time, with its offset from UTC or without one. The wall time is the one of the offset. A year 0
+/// is none.
+pub(super) fn moment(text: &str) -> Option<Moment> {
+    let (date, time) = text.as_bytes().split_at_checked(DATE_LENGTH)?;
+    let (year, month, day) = self::date(date).filter(|(year, ..)| *year > 0)?;
+    let (hour, minute) = match time {
+        [] => (0, 0),
+        [b'T' | b't' | b' ', time @ ..] => {
+            let time = self::time(time)?;
+            (time.hour, time.minute)
+        }
+        _ => return None,
+    };
+    Some(Moment { year, month, day, hour, minute })
+}
+
+pub(super) fn is_leap(year: u32) -> bool {
+    year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
+}
+
+/// Bytes of `2024-02-29`.
+const DATE_LENGTH: usize = 10;
+
 fn is_date(text: &[u8]) -> bool {
-    let [year @ .., b'-', m1, m2, b'-', d1, d2] = text else { return false };
+    date(text).is_some()
+}
+
+fn date(text: &[u8]) -> Option<(u32, u32, u32)> {
+    let [year @ .., b'-', m1, m2, b'-', d1, d2] = text else { return None };
     if year.len() != 4 {
-        return false;
+        return None;
     }
-    let (Some(year), Some(month), Some(day)) = (digits(year), digits(&[*m1, *m2]), digits(&[*d1, *d2])) else { return false };
-    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let (year, month, day) = (digits(year)?, digits(&[*m1, *m2])?, digits(&[*d1, *d2])?);
     let days = match month {
         1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
         4 | 6 | 9 | 11 => 30,
-        2 if leap => 29,
+        2 if is_leap(year) => 29,
         2 => 28,
-        _ => return false,
+        _ => return None,
     };
-    (1..=days).contains(&day)
+    (1..=days).contains(&day).then_some((year, month, day))
 }
 
-/// RFC 3339 section 5.6; a leap second only where one can be: at 23:59:60 UTC.
+/// RFC 3339 section 5.6.
 fn is_date_time(text: &[u8]) -> bool {
-    let (Some(date), Some(separator), Some(time)) = (text.get(..10), text.get(10), text.get(11..)) else { return false };
-    if !is_date(date) || !matches!(separator, b'T' | b't') {
+    let (Some(date), Some(separator), Some(time)) = (text.get(..DATE_LENGTH), text.get(DATE_LENGTH), text.get(DATE_LENGTH + 1..)) else {
         return false;
-    }
-    let [h1, h2, b':', m1, m2, b':', s1, s2, rest @ ..] = time else { return false };
-    let (Some(hour), Some(minute), Some(second)) = (digits(&[*h1, *h2]), digits(&[*m1, *m2]), digits(&[*s1, *s2])) else { return false };
+    };
+    is_date(date) && matches!(separator, b'T' | b't') && self::time(time).is_some_and(|time| time.has_offset)
+}
+
+struct Time {
+    hour: u32,
+    minute: u32,
+    has_offset: bool,
+}
+
+/// A time of day; a leap second only where one can be: at 23:59:60 UTC.
+fn time(text: &[u8]) -> Option<Time> {
+    let [h1, h2, b':', m1, m2, b':', s1, s2, rest @ ..] = text else { return None };
+    let (hour, minute, second) = (digits(&[*h1, *h2])?, digits(&[*m1, *m2])?, digits(&[*s1, *s2])?);
     let rest = match rest {
         [b'.', fraction @ ..] => {
             let length = fraction.iter().take_while(|byte| byte.is_ascii_digit()).count();
             if length == 0 {
-                return false;
+                return None;
             }
             fraction.get(length..).unwrap_or_default()
         }
         rest => rest,
     };
     let offset = match rest {
-        [b'Z' | b'z'] => 0,
-        [sign @ (b'+' | b'-'), h1, h2, b':', m1, m2] => match (digits(&[*h1, *h2]), digits(&[*m1, *m2])) {
-            (Some(hours @ 0..=23), Some(minutes @ 0..=59)) => (hours * 60 + minutes) as i32 * if *sign == b'-' { -1 } else { 1 },
-            _ => return false,
+        [] => None,
+        [b'Z' | b'z'] => Some(0),
+        [sign @ (b'+' | b'-'), h1, h2, b':', m1, m2] => match (digits(&[*h1, *h2])?, digits(&[*m1, *m2])?) {
+            (hours @ 0..=23, minutes @ 0..=59) => Some((hours * 60 + minutes) as i32 * if *sign == b'-' { -1 } else { 1 }),
+            _ => return None,
         },
-        _ => return false,
+        _ => return None,
     };
-    if hour > 23 || minute > 59 || second > 60 {
-        return false;
-    }
-    second < 60 || ((hour * 60 + minute) as i32 - offset).rem_euclid(1440) == 1439
+    let leap = offset.is_some_and(|offset| ((hour * 60 + minute) as i32 - offset).rem_euclid(1440) == 1439);
+    let real = hour <= 23 && minute <= 59 && (second < 60 || second == 60 && leap);
+    real.then_some(Time { hour, minute, has_offset: offset.is_some() })
 }
 
 fn is_uuid(text: &[u8]) -> bool {
@@ -186,7 +232,7 @@ fn decimal(value: f64) -> Option<(u128, i32)> {
 #[cfg(test)]
 mod tests {
     use crate::package::{
-        formats::{Exact, fits, is_multiple},
+        formats::{Exact, Moment, fits, is_multiple, moment},
         schema::Format,
     };
 
@@ -215,6 +261,31 @@ mod tests {
         }
         for (format, text) in bad {
             assert!(!fits(format, text), "{text}");
+        }
+    }
+
+    #[test]
+    fn moments_are_dates_with_or_without_a_time() {
+        let at = |year, month, day, hour, minute| Some(Moment { year, month, day, hour, minute });
+        let cases = [
+            ("2024-02-29", at(2024, 2, 29, 0, 0)),
+            ("2024-02-29T23:05:59.999Z", at(2024, 2, 29, 23, 5)),
+            ("2024-02-29t00:30:00-11:30", at(2024, 2, 29, 0, 30)),
+            ("2024-02-29 12:00:00", at(2024, 2, 29, 12, 0)),
+            ("1990-12-31T15:59:60-08:00", at(1990, 12, 31, 15, 59)),
+            ("9999-12-31T23:59:59", at(9999, 12, 31, 23, 59)),
+            ("0000-01-01", None),
+            ("2023-02-29", None),
+            ("2024-02-29T", None),
+            ("2024-02-29 12:00", None),
+            ("2024-02-29 12:00:60", None),
+            ("2024-02-29x12:00:00", None),
+            ("29.02.2024", None),
+            ("", None),
+            ("é024-02-29", None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(moment(text), expected, "{text}");
         }
     }
 

@@ -8,7 +8,9 @@ pub mod columns;
 pub mod compat;
 mod constant;
 pub mod contain;
+mod dates;
 pub mod decode;
+mod derived;
 pub mod digest;
 pub mod draft;
 pub mod fault;
@@ -27,6 +29,7 @@ pub mod pbtxt;
 pub mod postprocess;
 pub mod preprocess;
 pub mod rows;
+pub mod sample;
 pub mod schema;
 pub mod serving;
 pub mod signature;
@@ -50,7 +53,7 @@ use crate::{
         manifest::Manifest,
         outputs::Outputs,
         postprocess::{Postprocess, PostprocessFault},
-        preprocess::{Field, Preprocess, RowFault},
+        preprocess::{Field, Group, Preprocess, RowFault},
         schema::{Pii, Schema},
         serving::Serving,
         signature::Signature,
@@ -116,6 +119,7 @@ pub struct Parts {
     pub serving: Serving,
     pub golden: Vec<GoldenExample>,
     pub evaluation: Option<Value>,
+    pub profile: Option<Value>,
     pub card: Option<String>,
 }
 
@@ -186,9 +190,9 @@ impl Parts {
             None => Vec::new(),
         };
         let evaluation = read_json(directory, "evaluation.json")?;
-        read_json(directory, "profile.json")?;
+        let profile = read_json(directory, "profile.json")?;
         let card = read_text(directory, "README.md")?;
-        Ok(Parts { input, output, schema_document, preprocessing, serving, golden, evaluation, card })
+        Ok(Parts { input, output, schema_document, preprocessing, serving, golden, evaluation, profile, card })
     }
 
     /// Compiles the transformation against the graph, and checks that what comes out is what the output schema says.
@@ -258,7 +262,21 @@ impl Parts {
 }
 
 impl Transform {
+    /// The tensors of one row, or of rows that can share a run.
     pub fn prepare(&self, columns: &Columns) -> Result<Tensors, Vec<RowFault>> {
+        let mut groups = self.preprocess.apply(columns)?;
+        match (groups.pop(), groups.first()) {
+            (Some(only), None) => Ok(only.tensors),
+            (last, _) => {
+                let row = last.and_then(|group| group.rows?.first().copied()).unwrap_or_default();
+                let detail = "has arrays of other shapes than the rows before it".to_owned();
+                Err(vec![RowFault { row, field: String::new(), keyword: "items", detail }])
+            }
+        }
+    }
+
+    /// The tensors of all rows, those of different shapes apart.
+    pub fn prepare_groups(&self, columns: &Columns) -> Result<Vec<Group>, Vec<RowFault>> {
         self.preprocess.apply(columns)
     }
 

@@ -46,6 +46,11 @@ pub enum OutputColumn {
         ranked: Vec<usize>,
         scores: Numbers,
     },
+    /// Values of different shapes, as several runs gave them: for each row its run and its place there.
+    Ragged {
+        runs: Vec<OutputColumn>,
+        rows: Arc<[(usize, usize)]>,
+    },
 }
 
 /// Numbers in the precision in which the graph gave them, so that they print as short as they are.
@@ -168,6 +173,32 @@ impl Outputs {
         serde_json::from_slice(&text).unwrap_or_default()
     }
 
+    /// The answers of several runs of one version as one. `order`: where their rows, one after the other, belong; without it in
+    /// this order. `None` where there is no run.
+    pub fn gather(mut runs: Vec<Outputs>, order: Option<&[usize]>) -> Option<Outputs> {
+        if runs.len() == 1 && order.is_none() {
+            return runs.pop();
+        }
+        let found = runs.iter().enumerate().flat_map(|(run, outputs)| (0..outputs.rows).map(move |row| (run, row)));
+        let mut rows: Vec<(usize, usize)> = found.collect();
+        let mut places: Vec<usize> = (0..rows.len()).collect();
+        if let Some(order) = order {
+            let mut sorted: Vec<(usize, usize)> = order.iter().copied().zip(0..rows.len()).collect();
+            sorted.sort_unstable();
+            places = sorted.into_iter().map(|(_, place)| place).collect();
+            rows = places.iter().filter_map(|place| rows.get(*place).copied()).collect();
+        }
+        let rows: Arc<[(usize, usize)]> = Arc::from(rows);
+        let keys: Vec<Json> = runs.first()?.fields.iter().map(|(key, _)| Arc::clone(key)).collect();
+        let mut columns: Vec<_> = runs.into_iter().map(|outputs| outputs.fields.into_iter()).collect();
+        let mut fields = Vec::with_capacity(keys.len());
+        for key in keys {
+            let runs: Vec<OutputColumn> = columns.iter_mut().filter_map(|fields| fields.next()).map(|(_, column)| column).collect();
+            fields.push((key, OutputColumn::gather(runs, &rows, order.map(|_| places.as_slice()))?));
+        }
+        Some(Outputs { rows: rows.len(), fields })
+    }
+
     /// Adds the rows of another answer of the same version.
     pub fn append(&mut self, other: Outputs) {
         self.rows += other.rows;
@@ -214,6 +245,71 @@ impl OutputColumn {
                 }
                 text.push(b']');
             }
+            OutputColumn::Ragged { runs, rows } => match rows.get(row).and_then(|(run, row)| Some((runs.get(*run)?, *row))) {
+                Some((column, row)) => column.write_json(row, text),
+                None => text.extend_from_slice(b"null"),
+            },
+        }
+    }
+
+    /// The values of several runs as one column, plain where all rows have one shape; `places`: which of them, one after the other,
+    /// each row is.
+    fn gather(runs: Vec<OutputColumn>, rows: &Arc<[(usize, usize)]>, places: Option<&[usize]>) -> Option<OutputColumn> {
+        let (first, rest) = runs.split_first()?;
+        if !rest.iter().all(|other| first.has_form_of(other)) {
+            return Some(OutputColumn::Ragged { runs, rows: Arc::clone(rows) });
+        }
+        let mut runs = runs.into_iter();
+        let mut all = runs.next()?;
+        runs.for_each(|more| all.append(more));
+        Some(match places {
+            Some(places) => all.pick(places),
+            None => all,
+        })
+    }
+
+    /// Whether rows of both can stand in one column.
+    fn has_form_of(&self, other: &OutputColumn) -> bool {
+        match (self, other) {
+            (OutputColumn::Numbers { shape, .. }, OutputColumn::Numbers { shape: other, .. })
+            | (OutputColumn::Bools { shape, .. }, OutputColumn::Bools { shape: other, .. })
+            | (OutputColumn::Texts { shape, .. }, OutputColumn::Texts { shape: other, .. }) => shape == other,
+            (OutputColumn::Labels { .. }, OutputColumn::Labels { .. })
+            | (OutputColumn::Map { .. }, OutputColumn::Map { .. })
+            | (OutputColumn::TopK { .. }, OutputColumn::TopK { .. }) => true,
+            _ => false,
+        }
+    }
+
+    /// The rows at these places.
+    fn pick(&self, places: &[usize]) -> OutputColumn {
+        fn each<T: Clone>(values: &[T], cells: impl Iterator<Item = usize>) -> Vec<T> {
+            cells.filter_map(|cell| values.get(cell).cloned()).collect()
+        }
+        let cells = |width: usize| places.iter().flat_map(move |row| row * width..(row + 1) * width);
+        match self {
+            OutputColumn::Labels { labels, indices } => {
+                OutputColumn::Labels { labels: Arc::clone(labels), indices: each(indices, cells(1)) }
+            }
+            OutputColumn::Numbers { shape, values } => {
+                OutputColumn::Numbers { shape: shape.clone(), values: values.pick(cells(shape.iter().product())) }
+            }
+            OutputColumn::Bools { shape, values } => {
+                OutputColumn::Bools { shape: shape.clone(), values: each(values, cells(shape.iter().product())) }
+            }
+            OutputColumn::Texts { shape, values } => {
+                OutputColumn::Texts { shape: shape.clone(), values: each(values, cells(shape.iter().product())) }
+            }
+            OutputColumn::Map { keys, values } => OutputColumn::Map { keys: Arc::clone(keys), values: values.pick(cells(keys.len())) },
+            OutputColumn::TopK { labels, count, ranked, scores } => OutputColumn::TopK {
+                labels: Arc::clone(labels),
+                count: *count,
+                ranked: each(ranked, cells(*count)),
+                scores: scores.pick(cells(*count)),
+            },
+            OutputColumn::Ragged { runs, rows } => {
+                OutputColumn::Ragged { runs: runs.clone(), rows: places.iter().filter_map(|place| rows.get(*place).copied()).collect() }
+            }
         }
     }
 
@@ -255,4 +351,58 @@ pub fn write_nested(shape: &[usize], start: usize, text: &mut Vec<u8>, write: &m
         write_nested(inner, start + index * step, text, write);
     }
     text.push(b']');
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::{Value, json};
+
+    use crate::package::outputs::{Json, Numbers, OutputColumn, Outputs, json_key};
+
+    fn run(shape: &[usize], first: i64, rows: usize) -> Outputs {
+        let count = rows * shape.iter().product::<usize>();
+        let values = Numbers::Int((first..).take(count).collect());
+        let labels: Arc<[Json]> = Arc::from(["\"a\"", "\"b\""].map(Arc::from));
+        let fields = vec![
+            (json_key("x"), OutputColumn::Numbers { shape: shape.to_vec(), values }),
+            (json_key("label"), OutputColumn::Labels { labels: Arc::clone(&labels), indices: (0..rows).map(|row| row % 2).collect() }),
+            (
+                json_key("map"),
+                OutputColumn::Map { keys: Arc::from([json_key("k")]), values: Numbers::F64((0..rows).map(|row| row as f64).collect()) },
+            ),
+            (json_key("flag"), OutputColumn::Bools { shape: Vec::new(), values: (0..rows).map(|row| row == 0).collect() }),
+            (json_key("text"), OutputColumn::Texts { shape: Vec::new(), values: (0..rows).map(|row| format!("{first}-{row}")).collect() }),
+        ];
+        Outputs { rows, fields }
+    }
+
+    fn x(outputs: &Outputs) -> Vec<Value> {
+        (0..outputs.rows).map(|row| outputs.to_value(row)["x"].clone()).collect()
+    }
+
+    #[test]
+    fn rows_come_back_in_their_order() {
+        // Rows 1 and 2 of the request ran together, and row 0 by itself.
+        let same = Outputs::gather(vec![run(&[2], 10, 2), run(&[2], 20, 1)], Some(&[1, 2, 0])).unwrap();
+        assert_eq!(x(&same), [json!([20, 21]), json!([10, 11]), json!([12, 13])]);
+        assert!(matches!(same.fields[0].1, OutputColumn::Numbers { .. }));
+        assert_eq!(same.to_value(2), json!({"x": [12, 13], "label": "b", "map": {"k": 1.0}, "flag": false, "text": "10-1"}));
+
+        let ragged = Outputs::gather(vec![run(&[2], 10, 2), run(&[3], 20, 1)], Some(&[0, 2, 1])).unwrap();
+        assert_eq!(x(&ragged), [json!([10, 11]), json!([20, 21, 22]), json!([12, 13])]);
+        assert!(matches!(ragged.fields[0].1, OutputColumn::Ragged { .. }));
+        assert!(matches!(ragged.fields[1].1, OutputColumn::Labels { .. }));
+        assert_eq!(ragged.to_value(2)["text"], "10-1");
+    }
+
+    #[test]
+    fn runs_without_an_order_follow_each_other() {
+        let one = Outputs::gather(vec![run(&[], 1, 3)], None).unwrap();
+        assert_eq!(x(&one), [1, 2, 3].map(Value::from));
+        let two = Outputs::gather(vec![run(&[], 1, 2), run(&[], 7, 1)], None).unwrap();
+        assert_eq!(x(&two), [1, 2, 7].map(Value::from));
+        assert!(Outputs::gather(Vec::new(), None).is_none());
+    }
 }

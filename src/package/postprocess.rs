@@ -12,7 +12,7 @@ use crate::{
         outputs::{Json, Numbers, OutputColumn, Outputs, json_key, json_text},
         signature::{Signature, TensorSpec},
     },
-    tensor::{Data, DataType, Dim, Shape, Tensor, Tensors},
+    tensor::{Data, DataType, Dim, Rearrangement, Shape, Tensor, Tensors, from_end},
 };
 
 /// What is wrong with the declaration, as a pointer into its section.
@@ -60,13 +60,26 @@ struct Field {
     name: String,
     key: Json,
     from: Arc<str>,
+    /// Come first, and change the whole output, the dimension of the rows included.
+    moves: Vec<Rearrangement>,
     steps: Vec<Compiled>,
     nullable: bool,
+}
+
+/// Which of the graph's outputs a field of the response is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Source<'a> {
+    pub field: &'a str,
+    pub output: &'a str,
+    /// `take` or `transpose` come first: the output's own leading dimension need not be the rows.
+    pub rearranged: bool,
 }
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 enum Step {
+    Take { axis: i64, index: i64 },
+    Transpose { axes: Vec<i64> },
     Argmax { labels: Option<Vec<Value>> },
     Softmax {},
     Sigmoid {},
@@ -122,32 +135,29 @@ impl Postprocess {
                 let known: Vec<&str> = signature.outputs.iter().map(|spec| &*spec.name).collect();
                 return fail(format!("{pointer}/from"), format!("the graph has no output \"{from}\"; it has {}", known.join(", ")));
             };
-            let width = match spec.shape.row() {
-                [] => Some(1),
-                [Dim::Fixed(width)] => Some(*width),
-                _ => None,
-            };
             let list = members.get("steps").map_or(Ok(&[][..]), |list| {
                 list.as_array().map_or_else(|| fail(format!("{pointer}/steps"), "must be a list of steps"), |list| Ok(list.as_slice()))
             })?;
-            if matches!(spec.datatype, DataType::Bytes) && !list.is_empty() {
-                return fail(format!("{pointer}/steps"), "no step takes a text");
-            }
-            let mut steps = Vec::new();
-            for (index, step) in list.iter().enumerate() {
-                let pointer = format!("{pointer}/steps/{index}");
-                let step: Step = serde_json::from_value(step.clone())
-                    .or_else(|error| fail(pointer.clone(), error.to_string().replace("unknown variant", "unknown step")))?;
-                let last = index + 1 == list.len();
-                steps.push(compile_step(step, &pointer, width, last)?);
-            }
-            fields.push(Field { name: name.clone(), key: json_key(name), from: Arc::clone(&spec.name), steps, nullable: nullable(name) });
+            let (moves, steps) = compile_steps(list, spec, &format!("{pointer}/steps"))?;
+            fields.push(Field {
+                name: name.clone(),
+                key: json_key(name),
+                from: Arc::clone(&spec.name),
+                moves,
+                steps,
+                nullable: nullable(name),
+            });
         }
         Ok(Postprocess { fields })
     }
 
     pub fn field_names(&self) -> impl Iterator<Item = &str> {
         self.fields.iter().map(|field| field.name.as_str())
+    }
+
+    /// What each field is made of, in the fields' order.
+    pub fn sources(&self) -> impl Iterator<Item = Source<'_>> {
+        self.fields.iter().map(|field| Source { field: &field.name, output: &field.from, rearranged: !field.moves.is_empty() })
     }
 
     /// The response fields as tensors, as `fields::tensors` makes them.
@@ -185,6 +195,59 @@ impl Postprocess {
         }
         Ok(Outputs { rows, fields })
     }
+}
+
+fn compile_steps(list: &[Value], spec: &TensorSpec, pointer: &str) -> Result<(Vec<Rearrangement>, Vec<Compiled>), PostprocessError> {
+    let (mut moves, mut steps) = (Vec::new(), Vec::new());
+    let mut shape = spec.shape.0.clone();
+    for (index, step) in list.iter().enumerate() {
+        let pointer = format!("{pointer}/{index}");
+        let step: Step = serde_json::from_value(step.clone())
+            .or_else(|error| fail(pointer.clone(), error.to_string().replace("unknown variant", "unknown step")))?;
+        match step {
+            Step::Take { .. } | Step::Transpose { .. } if !steps.is_empty() => {
+                return fail(pointer, "take and transpose must come before every other step");
+            }
+            Step::Take { axis, index } => moves.push(compile_move(Rearrangement::Take { axis, index }, &mut shape, &pointer)?),
+            Step::Transpose { axes } => moves.push(compile_move(Rearrangement::Transpose(axes), &mut shape, &pointer)?),
+            _ if spec.datatype == DataType::Bytes => return fail(pointer, "only take and transpose take texts"),
+            step => {
+                let width = match shape.get(1..).unwrap_or_default() {
+                    [] => Some(1),
+                    [Dim::Fixed(width)] => Some(*width),
+                    _ => None,
+                };
+                steps.push(compile_step(step, &pointer, width, index + 1 == list.len())?);
+            }
+        }
+    }
+    if !moves.is_empty() && !matches!(shape.first(), Some(Dim::Any | Dim::Fixed(1))) {
+        let detail = format!("after take and transpose the first dimension must be the rows; it is {}", Shape(shape));
+        return fail(pointer.to_owned(), detail);
+    }
+    Ok((moves, steps))
+}
+
+/// Checks a change against the shape before it, and leaves the shape after it.
+fn compile_move(change: Rearrangement, shape: &mut Vec<Dim>, pointer: &str) -> Result<Rearrangement, PostprocessError> {
+    let before = Shape(shape.clone());
+    let Some(axes) = change.axes(shape.len()) else {
+        return fail(
+            pointer.to_owned(),
+            match &change {
+                Rearrangement::Take { axis, .. } => format!("there is no axis {axis} in {before}"),
+                Rearrangement::Transpose(_) => format!("axes must name each axis of {before} once"),
+            },
+        );
+    };
+    if let Rearrangement::Take { axis, index } = &change
+        && let Some(Dim::Fixed(size)) = from_end(*axis, shape.len()).and_then(|axis| shape.get(axis))
+        && from_end(*index, *size).is_none()
+    {
+        return fail(format!("{pointer}/index"), format!("is outside of the axis, which has the size {size} in {before}"));
+    }
+    *shape = axes.iter().filter_map(|axis| shape.get(*axis).copied()).collect();
+    Ok(change)
 }
 
 fn compile_step(step: Step, pointer: &str, width: Option<usize>, last: bool) -> Result<Compiled, PostprocessError> {
@@ -229,6 +292,7 @@ fn compile_step(step: Step, pointer: &str, width: Option<usize>, last: bool) -> 
         Step::Round { .. } => return fail(format!("{pointer}/decimals"), "must be from -15 to 15"),
         Step::InverseScale { std: 0.0, .. } => return fail(format!("{pointer}/std"), "must not be 0"),
         Step::InverseScale { mean, std } => Compiled::InverseScale { mean, std },
+        Step::Take { .. } | Step::Transpose { .. } => return fail(pointer.to_owned(), "must come before every other step"),
     })
 }
 
@@ -240,7 +304,12 @@ impl Field {
             DataType::Uint8 | DataType::Uint16 | DataType::Uint32 | DataType::Uint64 => DataType::Uint64,
             other => other,
         };
-        let mut row: Vec<Dim> = match from.shape.row() {
+        let mut whole = from.shape.0.clone();
+        for change in &self.moves {
+            let axes = change.axes(whole.len()).unwrap_or_default();
+            whole = axes.iter().filter_map(|axis| whole.get(*axis).copied()).collect();
+        }
+        let mut row: Vec<Dim> = match whole.get(1..).unwrap_or_default() {
             [Dim::Fixed(1)] => Vec::new(),
             row => row.to_vec(),
         };
@@ -274,7 +343,15 @@ impl Field {
     }
 
     fn apply(&self, outputs: &Tensors, rows: usize) -> Result<OutputColumn, Wrong> {
-        let tensor = outputs.get(&self.from).ok_or("the model gave no such output")?;
+        let given = outputs.get(&self.from).ok_or("the model gave no such output")?;
+        let rearranged;
+        let tensor = if self.moves.is_empty() {
+            given
+        } else {
+            let wrong = || format!("the model answered with the shape {:?}, which take and transpose don't fit", given.shape());
+            rearranged = given.rearranged(&self.moves).ok_or_else(wrong)?;
+            &rearranged
+        };
         if !tensor.shape().is_empty() && tensor.rows() != rows || tensor.shape().is_empty() && rows != 1 {
             return Err(format!("the model answered with the shape {:?} for {rows} rows", tensor.shape()).into());
         }
@@ -457,4 +534,81 @@ fn top_k(values: &Numbers, width: usize, k: usize, labels: &Arc<[Json]>) -> Resu
     }
     let scores = values.pick(ranked.iter().map(|(_, at)| *at));
     Ok(OutputColumn::TopK { labels: Arc::clone(labels), count: k, ranked: ranked.into_iter().map(|(label, _)| label).collect(), scores })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::{Value, json};
+
+    use crate::{
+        package::{
+            postprocess::{Postprocess, PostprocessError, Source},
+            signature::{Signature, TensorSpec},
+        },
+        tensor::{Data, DataType, Dim, Shape, Tensor, Tensors},
+    };
+
+    const TARGETS: [Dim; 3] = [Dim::Fixed(2), Dim::Any, Dim::Fixed(3)];
+
+    fn signature(datatype: DataType) -> Signature {
+        Signature { inputs: Vec::new(), outputs: vec![TensorSpec { name: "y".into(), datatype, shape: Shape(TARGETS.to_vec()) }] }
+    }
+
+    fn compile(steps: &Value, datatype: DataType) -> Result<Postprocess, PostprocessError> {
+        Postprocess::compile(Some(&json!({"a": {"from": "y", "steps": steps}})), &signature(datatype), |_| false)
+    }
+
+    #[test]
+    fn rearrangements_are_checked_against_the_graph() {
+        let cases = [
+            (json!([{"take": {"axis": 3, "index": 0}}]), "/a/steps/0", "there is no axis 3 in [2, -1, 3]"),
+            (json!([{"take": {"axis": 0, "index": 2}}]), "/a/steps/0/index", "which has the size 2 in [2, -1, 3]"),
+            (json!([{"take": {"axis": -1, "index": -4}}]), "/a/steps/0/index", "the size 3"),
+            (json!([{"transpose": {"axes": [0, 1]}}]), "/a/steps/0", "each axis of [2, -1, 3] once"),
+            (json!([{"transpose": {"axes": [1, 1, 2]}}]), "/a/steps/0", "once"),
+            (json!([{"take": {"axis": 0}}]), "/a/steps/0", "missing field `index`"),
+            (json!([{"take": {"axis": 2, "index": 0}}]), "/a/steps", "the first dimension must be the rows; it is [2, -1]"),
+            (json!([{"transpose": {"axes": [2, 1, 0]}}]), "/a/steps", "it is [3, -1, 2]"),
+            (json!([{"softmax": {}}, {"take": {"axis": 0, "index": 0}}]), "/a/steps/1", "must come before every other step"),
+            (json!([{"take": {"axis": 0, "index": 0}}, {"argmax": {"labels": ["a", "b"]}}]), "/a/steps/1/labels", "3 values a row"),
+        ];
+        for (steps, pointer, detail) in cases {
+            let error = compile(&steps, DataType::Fp32).map(|_| ()).unwrap_err();
+            assert_eq!(error.pointer, pointer, "{steps}: {error:?}");
+            assert!(error.detail.contains(detail), "{steps}: {error:?}");
+        }
+        let texts = json!([{"take": {"axis": 0, "index": 0}}, {"softmax": {}}]);
+        assert!(compile(&texts, DataType::Bytes).map(|_| ()).unwrap_err().detail.contains("only take and transpose"));
+    }
+
+    #[test]
+    fn fields_are_described_as_they_are_rearranged() {
+        let cases = [
+            (json!([{"take": {"axis": 0, "index": 1}}]), DataType::Fp32, "float32[-1, 3]"),
+            (json!([{"transpose": {"axes": [1, 0, 2]}}]), DataType::Bool, "bool[-1, 2, 3]"),
+            (json!([{"transpose": {"axes": [1, 0, 2]}}, {"argmax": {}}]), DataType::Fp32, "int64[-1, 2]"),
+            (json!([{"take": {"axis": 0, "index": 0}}, {"take": {"axis": 1, "index": 0}}]), DataType::Bytes, "string[-1, 1]"),
+        ];
+        for (steps, datatype, expected) in cases {
+            let compiled = compile(&steps, datatype).unwrap();
+            let described: Vec<String> = compiled.describe(&signature(datatype)).iter().map(ToString::to_string).collect();
+            assert_eq!(described, [expected], "{steps}");
+            assert_eq!(compiled.sources().collect::<Vec<_>>(), [Source { field: "a", output: "y", rearranged: true }]);
+        }
+    }
+
+    #[test]
+    fn an_answer_of_another_shape_is_none() {
+        let compiled = compile(&json!([{"take": {"axis": 0, "index": 1}}]), DataType::Fp32).unwrap();
+        let answer = |shape: &[usize]| {
+            let data = Data::zeros(DataType::Fp32, shape.iter().product());
+            compiled.apply(&Tensors(vec![(Arc::from("y"), Tensor::new(shape.to_vec(), data).unwrap())]), 4)
+        };
+        assert!(answer(&[2, 4, 3]).is_ok());
+        for shape in [&[1, 4, 3][..], &[2, 5, 3], &[]] {
+            assert!(answer(shape).is_err(), "{shape:?}");
+        }
+    }
 }

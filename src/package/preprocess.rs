@@ -1,6 +1,6 @@
 //! Preprocess: from columns to the graph's input tensors. Arithmetic in float64, cast once at the end.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use half::{bf16, f16};
 use regex::Regex;
@@ -8,13 +8,15 @@ use serde_json::{Map, Value};
 
 use crate::{
     package::{
-        columns::{ArrayRow, Column, ColumnId, ColumnKind, Columns, Spans},
+        columns::{ArrayRow, Arrays, Column, ColumnId, ColumnKind, Columns, Spans},
+        dates::DateParts,
+        derived::{Declared, MEMBERS, Operation},
         fault::MAX_FAULTS,
         image::{ImageStep, ImageSteps},
         signature::{Signature, TensorSpec},
         steps::{Categories, Encode, Impute, Layout, Numeric, PowerMethod, Step, Textual},
     },
-    tensor::{Data, DataType, Dim, Tensor, Tensors},
+    tensor::{Data, DataType, Dim, Tensor, Tensors, fit},
 };
 
 /// What the preprocessing must know of a schema's field; its index is its `ColumnId`.
@@ -43,6 +45,31 @@ pub struct RowFault {
     pub detail: String,
 }
 
+/// Rows that can share a run, because their arrays have the same shapes.
+#[derive(Debug, PartialEq)]
+pub struct Group {
+    /// Their places in the request, ascending; `None`: all its rows.
+    pub rows: Option<Vec<usize>>,
+    /// One for each graph input.
+    pub tensors: Tensors,
+}
+
+impl Group {
+    pub fn all(tensors: Tensors) -> Group {
+        Group { rows: None, tensors }
+    }
+
+    /// How many rows, of the request's.
+    pub fn count(&self, rows: usize) -> usize {
+        self.rows.as_ref().map_or(rows, Vec::len)
+    }
+}
+
+/// Where the rows of these groups, one after the other, belong; `None`: in this order.
+pub fn order(groups: &[Group]) -> Option<Vec<usize>> {
+    groups.iter().map(|group| group.rows.as_deref()).collect::<Option<Vec<_>>>().map(|rows| rows.concat())
+}
+
 /// The compiled declaration.
 #[derive(Debug)]
 pub struct Preprocess {
@@ -68,7 +95,7 @@ enum Plan {
         part: Source,
         steps: Vec<Textual>,
     },
-    /// Arrays, all of one shape in a request.
+    /// Arrays, all of one shape in a run.
     Array {
         part: Source,
         steps: Vec<Numeric>,
@@ -83,7 +110,10 @@ enum Plan {
 #[derive(Clone, Debug)]
 struct Source {
     column: ColumnId,
+    /// Where a fault points to.
     field: String,
+    /// What an error text calls it.
+    name: String,
     pii: bool,
 }
 
@@ -92,6 +122,8 @@ struct Source {
 struct Part {
     source: Source,
     kind: ColumnKind,
+    /// Made of the source's number and of another field's.
+    derived: Option<(Operation, ColumnId)>,
     /// Before an encoding, of a number or of a text.
     before: Vec<Numeric>,
     textual: Vec<Textual>,
@@ -148,8 +180,58 @@ impl Preprocess {
         self.has_images
     }
 
+    /// The rows in as few groups as their arrays' shapes allow: mostly one.
+    pub fn apply(&self, columns: &Columns) -> Result<Vec<Group>, Vec<RowFault>> {
+        let Some(groups) = self.shapes(columns) else {
+            return Ok(vec![Group::all(self.run(columns)?)]);
+        };
+        let mut all = Vec::with_capacity(groups.len());
+        let mut faults = Vec::new();
+        for rows in groups {
+            match self.run(&columns.pick(&rows)) {
+                Ok(tensors) => all.push(Group { rows: Some(rows), tensors }),
+                Err(found) => {
+                    let place = |fault: RowFault| RowFault { row: rows.get(fault.row).copied().unwrap_or_default(), ..fault };
+                    faults.extend(found.into_iter().map(place));
+                    if faults.len() >= MAX_FAULTS {
+                        break;
+                    }
+                }
+            }
+        }
+        faults.sort_by_key(|fault| fault.row);
+        if faults.is_empty() { Ok(all) } else { Err(faults) }
+    }
+
+    /// The rows by the shapes of their arrays, in the order of their first; `None` where all have the same.
+    fn shapes(&self, columns: &Columns) -> Option<Vec<Vec<usize>>> {
+        let arrays = self.inputs.iter().filter_map(|input| match (&input.plan, columns.columns.get(input.plan.column()?)) {
+            (Plan::Array { .. }, Some(Column::Array(arrays))) if arrays.shapes.len() > 1 => Some(arrays),
+            _ => None,
+        });
+        let arrays: Vec<&Arrays> = arrays.collect();
+        if arrays.is_empty() {
+            return None;
+        }
+        let mut known: HashMap<Vec<Option<usize>>, usize> = HashMap::new();
+        let mut groups: Vec<Vec<usize>> = Vec::new();
+        for row in 0..columns.rows {
+            let shape = |arrays: &&Arrays| match arrays.rows.get(row) {
+                Some(ArrayRow::Dense { shape, .. }) => Some(*shape),
+                // A fault, in whichever group.
+                _ => None,
+            };
+            let group = *known.entry(arrays.iter().map(shape).collect()).or_insert(groups.len());
+            match groups.get_mut(group) {
+                Some(rows) => rows.push(row),
+                None => groups.push(vec![row]),
+            }
+        }
+        (groups.len() > 1).then_some(groups)
+    }
+
     /// One tensor for each graph input, `columns.rows` rows each.
-    pub fn apply(&self, columns: &Columns) -> Result<Tensors, Vec<RowFault>> {
+    fn run(&self, columns: &Columns) -> Result<Tensors, Vec<RowFault>> {
         let mut faults = Vec::new();
         let mut tensors = Vec::with_capacity(self.inputs.len());
         for input in &self.inputs {
@@ -163,6 +245,16 @@ impl Preprocess {
 
 fn fail<T>(pointer: &str, detail: impl Into<String>) -> Result<T, PreprocessError> {
     Err(PreprocessError { pointer: pointer.to_owned(), detail: detail.into() })
+}
+
+impl Plan {
+    /// The column of a plan that has only one.
+    fn column(&self) -> Option<ColumnId> {
+        match self {
+            Plan::Table { .. } => None,
+            Plan::Texts { part, .. } | Plan::Array { part, .. } | Plan::Image { part, .. } => Some(part.column),
+        }
+    }
 }
 
 impl Input {
@@ -263,7 +355,7 @@ impl Input {
                 ArrayRow::Missing => push(faults, row, part, "type", "must not be null".to_owned()),
                 ArrayRow::Ragged => push(faults, row, part, "items", "must have inner arrays of one length".to_owned()),
                 ArrayRow::Dense { shape, .. } if common.is_some_and(|common| common != *shape) => {
-                    push(faults, row, part, "items", "must have the same shape in all instances of a request".to_owned());
+                    push(faults, row, part, "items", "must have the same shape in all rows of a run".to_owned());
                 }
                 ArrayRow::Dense { start, shape } => {
                     common = Some(*shape);
@@ -305,13 +397,12 @@ fn text(spans: &Spans, row: usize) -> Option<&str> {
 }
 
 fn shape_fits(spec: &TensorSpec, row: &[usize]) -> bool {
-    spec.shape.row().len() == row.len() && spec.shape.row().iter().zip(row).all(|(dim, size)| dim.fits(*size))
+    fit(spec.shape.row(), row)
 }
 
 fn push(faults: &mut Vec<RowFault>, row: usize, source: &Source, keyword: &'static str, detail: String) {
     if faults.len() < MAX_FAULTS {
-        let name = source.field.trim_start_matches('/');
-        faults.push(RowFault { row, field: source.field.clone(), keyword, detail: format!("`{name}` {detail}") });
+        faults.push(RowFault { row, field: source.field.clone(), keyword, detail: format!("{} {detail}", source.name) });
     }
 }
 
@@ -327,14 +418,25 @@ struct Cells<'a> {
 impl Part {
     /// A field that goes into the table as it came.
     fn is_plain(&self) -> bool {
-        self.encode.is_none() && self.before.is_empty() && !self.indicator
+        self.encode.is_none() && self.before.is_empty() && !self.indicator && self.derived.is_none()
+    }
+
+    /// The number that the numeric steps begin with.
+    fn number(&self, columns: &Columns, column: &Column, row: usize) -> f64 {
+        match self.derived {
+            None => number(column, row),
+            Some((operation, other)) => {
+                let other = columns.columns.get(other).map_or(f64::NAN, |other| number(other, row));
+                operation.apply(number(column, row), other)
+            }
+        }
     }
 
     fn write(&self, columns: &Columns, exact: bool, cells: &mut Cells<'_>, faults: &mut Vec<RowFault>) {
         let Some(column) = columns.columns.get(self.source.column) else { return };
         let (width, at) = (cells.width, cells.at);
         if let Some(encode) = &self.encode {
-            self.encode(column, encode, cells, faults);
+            self.encode(columns, encode, cells, faults);
             return;
         }
         let mut through = |row: usize, x: f64| {
@@ -345,6 +447,10 @@ impl Part {
         };
         let rows = cells.table.chunks_mut(width).filter_map(|row| row.get_mut(at));
         match column {
+            column if self.derived.is_some() => rows.enumerate().for_each(|(row, cell)| {
+                let x = self.number(columns, column, row);
+                *cell = if self.indicator { f64::from(u8::from(x.is_nan())) } else { through(row, x) };
+            }),
             _ if self.indicator => rows.enumerate().for_each(|(row, cell)| *cell = f64::from(u8::from(missing(column, row)))),
             // Written exactly later on; a missing value is told by its NaN.
             Column::Integer(values) if exact && self.is_plain() => {
@@ -355,14 +461,15 @@ impl Part {
         }
     }
 
-    fn encode(&self, column: &Column, encode: &Encode, cells: &mut Cells<'_>, faults: &mut Vec<RowFault>) {
+    fn encode(&self, columns: &Columns, encode: &Encode, cells: &mut Cells<'_>, faults: &mut Vec<RowFault>) {
+        let Some(column) = columns.columns.get(self.source.column) else { return };
         let mut buffer = String::new();
         for (row, cell) in cells.table.chunks_mut(cells.width).enumerate() {
             let Some(cell) = cell.get_mut(cells.at..cells.at + self.width) else { return };
-            let category = if self.before.is_empty() {
+            let category = if self.before.is_empty() && self.derived.is_none() {
                 category(column, row, &mut buffer)
             } else {
-                let x = Numeric::run(&self.before, number(column, row)).unwrap_or(f64::NAN);
+                let x = Numeric::run(&self.before, self.number(columns, column, row)).unwrap_or(f64::NAN);
                 category_of_number(x, self.kind, &mut buffer)
             };
             let accepted = match self.textual.as_slice() {
@@ -376,7 +483,8 @@ impl Part {
                 }
             };
             if !accepted {
-                push(faults, row, &self.source, "enum", "is not a category that this model takes".to_owned());
+                let (keyword, detail) = encode.refusal();
+                push(faults, row, &self.source, keyword, detail.to_owned());
             }
             if !self.after.is_empty() {
                 for x in cell {
@@ -591,7 +699,10 @@ impl Compiler<'_> {
 
     fn source(&self, field: &str, below: &str) -> Result<(Source, &Field), PreprocessError> {
         match self.fields.iter().enumerate().find(|(_, known)| known.name == field) {
-            Some((column, found)) => Ok((Source { column, field: field.to_owned(), pii: found.pii }, found)),
+            Some((column, found)) => {
+                let name = format!("`{}`", field.trim_start_matches('/'));
+                Ok((Source { column, field: field.to_owned(), name, pii: found.pii }, found))
+            }
             None => {
                 let nearest = self.fields.iter().min_by_key(|known| strsim::damerau_levenshtein(&known.name, field));
                 let hint = nearest.map(|known| format!("; did you mean \"{}\"?", known.name)).unwrap_or_default();
@@ -605,14 +716,20 @@ impl Compiler<'_> {
         for (index, column) in columns.iter().enumerate() {
             let below = format!("/columns/{index}");
             let Some(members) = column.as_object() else { return self.fail(&below, "must be an object") };
-            if let Some(unknown) = members.keys().find(|key| !["field", "steps"].contains(&key.as_str())) {
-                return self.fail(&format!("{below}/{unknown}"), "unknown member; known are field, steps");
+            if let Some(unknown) = members.keys().find(|key| *key != "steps" && !MEMBERS.contains(&key.as_str())) {
+                return self.fail(&format!("{below}/{unknown}"), format!("unknown member; known are {}, steps", MEMBERS.join(", ")));
             }
-            let Some(field) = members.get("field").and_then(Value::as_str) else {
-                return self.fail(&format!("{below}/field"), "must name a field");
-            };
             let steps = self.steps(members.get("steps"), &format!("{below}/steps"))?;
-            parts.push(self.part(field, &steps, &below)?);
+            let mut named = members.iter().filter(|(key, _)| *key != "steps");
+            let part = match (named.next(), named.next()) {
+                (Some((key, field)), None) if key == "field" => {
+                    let Some(field) = field.as_str() else { return self.fail(&format!("{below}/field"), "must name a field") };
+                    self.part(field, &steps, &below)?
+                }
+                (Some((key, written)), None) => self.derived(key, written, &steps, &below)?,
+                _ => return self.fail(&below, format!("needs exactly one of {}", MEMBERS.join(", "))),
+            };
+            parts.push(part);
         }
         self.finish_table(parts)
     }
@@ -637,9 +754,9 @@ impl Compiler<'_> {
         let (source, found) = self.source(field, below)?;
         match found.kind {
             ColumnKind::Binary => self.image(source, &steps),
-            ColumnKind::Array => self.array(source, found, &steps),
+            ColumnKind::Array | ColumnKind::BooleanArray => self.array(source, found, &steps),
             ColumnKind::Text if self.spec.datatype == DataType::Bytes => {
-                if !matches!(self.spec.shape.row(), [] | [Dim::Any | Dim::Fixed(1)]) {
+                if !matches!(self.spec.shape.row(), [] | [Dim::Any | Dim::Rest | Dim::Fixed(1)]) {
                     return self.fail("", format!("a text gives [N] or [N, 1]; the graph takes {}", self.spec.shape));
                 }
                 let mut compiled = Vec::new();
@@ -724,9 +841,39 @@ impl Compiler<'_> {
 
     fn part(&self, field: &str, steps: &[Step], below: &str) -> Result<Part, PreprocessError> {
         let (source, found) = self.source(field, &format!("{below}/field"))?;
+        self.steps_of(source, found, None, steps, below)
+    }
+
+    /// A column made of two fields.
+    fn derived(&self, member: &str, written: &Value, steps: &[Step], below: &str) -> Result<Part, PreprocessError> {
+        let pointer = format!("{below}/{member}");
+        let declared = Declared::read(member, written).or_else(|(deeper, detail)| self.fail(&format!("{pointer}{deeper}"), detail))?;
+        let number = |key: &str, name: &str| {
+            let (source, found) = self.source(name, &format!("{pointer}/{key}"))?;
+            match found.kind {
+                ColumnKind::Boolean | ColumnKind::Integer | ColumnKind::Number => Ok(source),
+                _ => self.fail(&format!("{pointer}/{key}"), format!("`{name}` is neither a number nor a boolean")),
+            }
+        };
+        let (mut source, other) = (number("of", declared.of)?, number(declared.with.0, declared.with.1)?);
+        source.name = format!("{} {} {}", source.name, declared.operation.sign(), other.name);
+        source.pii |= other.pii;
+        let made = Field { name: source.name.clone(), kind: ColumnKind::Number, nullable: true, array_shape: None, pii: source.pii };
+        self.steps_of(source, &made, Some((declared.operation, other.column)), steps, below)
+    }
+
+    fn steps_of(
+        &self,
+        source: Source,
+        found: &Field,
+        derived: Option<(Operation, ColumnId)>,
+        steps: &[Step],
+        below: &str,
+    ) -> Result<Part, PreprocessError> {
         let mut part = Part {
             source,
             kind: found.kind,
+            derived,
             before: Vec::new(),
             textual: Vec::new(),
             encode: None,
@@ -752,7 +899,7 @@ impl Compiler<'_> {
                     return self.fail(&below, "this step does not take a text");
                 }
             } else if let Some(step) = self.numeric(step, &below)? {
-                if part.width > 1 {
+                if part.width > 1 && !matches!(part.encode, Some(Encode::Dates(_))) {
                     return self.fail(&below, "no numeric step may follow one that makes several columns");
                 }
                 if part.encode.is_none() { &mut part.before } else { &mut part.after }.push(step);
@@ -760,8 +907,12 @@ impl Compiler<'_> {
                 return self.fail(&below, "this step does not take a number");
             }
         }
-        if matches!(found.kind, ColumnKind::Text | ColumnKind::Binary | ColumnKind::Array) && part.encode.is_none() && !part.indicator {
-            return self.fail(below, format!("`{field}` is not a number: encode it with one_hot, ordinal, target_encode or hash"));
+        let is_number = !matches!(found.kind, ColumnKind::Text | ColumnKind::Binary) && !found.kind.is_array();
+        if !is_number && part.encode.is_none() && !part.indicator {
+            return self.fail(
+                below,
+                format!("{} is not a number: encode it with one_hot, ordinal, target_encode, hash or date_parts", part.source.name),
+            );
         }
         Ok(part)
     }
@@ -863,6 +1014,11 @@ impl Compiler<'_> {
                 }
                 Encode::Table { values: values.clone(), categories: keys(categories)?, unknown: Some(*default) }
             }
+            Step::DateParts { .. } if found.kind != ColumnKind::Text => return self.fail(below, "date_parts takes a text field"),
+            Step::DateParts { parts, unknown } => {
+                let parts = DateParts::compile(parts, unknown);
+                Encode::Dates(parts.or_else(|(pointer, detail)| self.fail(&format!("{below}{pointer}"), detail))?)
+            }
             Step::Hash { n_features: 0, .. } => return self.fail(below, "n_features must be at least 1"),
             Step::Hash { n_features, alternate_sign } => Encode::Hash { width: *n_features, alternate_sign: *alternate_sign },
             _ => return Ok(None),
@@ -872,4 +1028,88 @@ impl Compiler<'_> {
 
 fn check_lambda(method: PowerMethod, lambda: f64) -> Result<f64, String> {
     if lambda.is_finite() { Ok(lambda) } else { Err(format!("lambda of {method:?} must be finite")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use crate::{
+        package::{
+            columns::{Column, ColumnKind, Columns, Spans},
+            preprocess::{Field, Preprocess, PreprocessError, RowFault},
+            signature::{Signature, TensorSpec},
+        },
+        tensor::{DataType, Dim, Shape},
+    };
+
+    const FIELDS: [(&str, ColumnKind, bool); 4] = [
+        ("a", ColumnKind::Number, false),
+        ("b", ColumnKind::Integer, false),
+        ("secret", ColumnKind::Number, true),
+        ("day", ColumnKind::Text, false),
+    ];
+
+    fn compile(columns: &Value) -> Result<Preprocess, PreprocessError> {
+        let field =
+            |(name, kind, pii): (&str, ColumnKind, bool)| Field { name: name.to_owned(), kind, nullable: true, array_shape: None, pii };
+        let spec = TensorSpec { name: "X".into(), datatype: DataType::Fp32, shape: Shape(vec![Dim::Any, Dim::Any]) };
+        let section = json!({"X": {"dtype": "float32", "columns": columns}});
+        Preprocess::compile(Some(&section), &FIELDS.map(field), &Signature { inputs: vec![spec], outputs: Vec::new() })
+    }
+
+    /// What is wrong with the only row.
+    fn faults(columns: &Value, (a, b, secret): (f64, i64, f64), day: Option<&str>) -> Vec<RowFault> {
+        let mut days = Spans::default();
+        match day {
+            Some(day) => days.push(day.as_bytes()),
+            None => days.push_missing(),
+        }
+        let row = vec![Column::Number(vec![a]), Column::Integer(vec![Some(b)]), Column::Number(vec![secret]), Column::Text(days)];
+        compile(columns).unwrap().apply(&Columns { rows: 1, columns: row }).map(|_| ()).unwrap_err()
+    }
+
+    #[test]
+    fn columns_are_checked() {
+        let cases = [
+            (json!([{"ratio": {"of": "a", "to": "x"}}]), "/X/columns/0/ratio/to", "no field \"x\""),
+            (json!([{"field": "a"}, {"product": {"of": "x", "by": "a"}}]), "/X/columns/1/product/of", "no field \"x\""),
+            (json!([{"difference": {"of": "a", "minus": "day"}}]), "/X/columns/0/difference/minus", "neither a number nor a boolean"),
+            (json!([{"difference": {"of": "a", "by": "b"}}]), "/X/columns/0/difference/by", "known are of, minus"),
+            (json!([{"difference": {"of": "a"}}]), "/X/columns/0/difference/minus", "must name a field"),
+            (json!([{"product": {"of": "a", "by": "b", "zero": 1}}]), "/X/columns/0/product/zero", "known are of, by"),
+            (json!([{"ratio": {"of": "a", "to": "b", "zero": "none"}}]), "/X/columns/0/ratio/zero", "a number, or null"),
+            (json!([{"ratio": {"of": "a", "to": "b"}, "field": "a"}]), "/X/columns/0", "exactly one of field, ratio, difference, product"),
+            (json!([{"steps": []}]), "/X/columns/0", "exactly one"),
+            (json!([{"field": "a", "sum": {}}]), "/X/columns/0/sum", "unknown member"),
+            (json!([{"ratio": {"of": "a", "to": "b"}, "steps": [{"lowercase": {}}]}]), "/X/columns/0/steps/0", "does not take a number"),
+            (json!([{"field": "a", "steps": [{"date_parts": {"parts": ["year"], "unknown": 0}}]}]), "/X/columns/0/steps/0", "a text field"),
+            (json!([{"field": "day", "steps": [{"date_parts": {"parts": ["era"], "unknown": 0}}]}]), "/X/columns/0/steps/0/parts/0", "era"),
+            (json!([{"field": "day", "steps": [{"date_parts": {"parts": ["year"]}}]}]), "/X/columns/0/steps/0", "missing field `unknown`"),
+        ];
+        for (columns, pointer, detail) in cases {
+            let error = compile(&columns).map(|_| ()).unwrap_err();
+            assert_eq!(error.pointer, pointer, "{columns}: {error:?}");
+            assert!(error.detail.contains(detail), "{columns}: {error:?}");
+        }
+    }
+
+    #[test]
+    fn a_value_that_may_not_be_shown_is_not_shown() {
+        let found = faults(&json!([{"ratio": {"of": "a", "to": "b"}}]), (7.5, 0, 1.0), None);
+        assert_eq!((found[0].field.as_str(), found[0].keyword), ("a", "dtype"));
+        assert_eq!(found[0].detail, "`a` / `b` does not fit float32 (its value after preprocessing is inf)");
+        for columns in [json!([{"product": {"of": "a", "by": "secret"}}]), json!([{"product": {"of": "secret", "by": "a"}}])] {
+            assert!(faults(&columns, (1e30, 0, 1e30), None)[0].detail.ends_with("does not fit float32"));
+        }
+    }
+
+    #[test]
+    fn no_date_is_a_fault_of_its_format() {
+        let columns = json!([{"field": "day", "steps": [{"date_parts": {"parts": ["year"], "unknown": "error"}}]}]);
+        for day in [None, Some("soon")] {
+            let found = faults(&columns, (0.0, 0, 0.0), day);
+            assert_eq!((found[0].keyword, found[0].detail.as_str()), ("format", "`day` must be a date or a date-time"));
+        }
+    }
 }

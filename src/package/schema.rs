@@ -498,12 +498,13 @@ impl Compiler {
             bits if bits & Types::NUMBER != 0 && bits & !(Types::NUMBER | Types::INTEGER) == 0 => ColumnKind::Number,
             Types::STRING if node.base64 => ColumnKind::Binary,
             Types::STRING => ColumnKind::Text,
-            Types::ARRAY if numbers_only(node) => ColumnKind::Array,
+            Types::ARRAY if holds_only(node, Types::INTEGER | Types::NUMBER) => ColumnKind::Array,
+            Types::ARRAY if holds_only(node, Types::BOOLEAN) => ColumnKind::BooleanArray,
             _ => return None,
         };
         let nullable = node.types.has(Types::NULL) || place.nullable || !place.required;
-        let array_shape = (kind == ColumnKind::Array).then(|| fixed_shape(node)).flatten();
-        let array_dims = if kind == ColumnKind::Array { dims(node) } else { Vec::new() };
+        let array_shape = kind.is_array().then(|| fixed_shape(node)).flatten();
+        let array_dims = if kind.is_array() { dims(node) } else { Vec::new() };
         self.columns.push(ColumnSpec { name, kind, nullable, required: place.required, pii, array_shape, array_dims });
         Some(self.columns.len() - 1)
     }
@@ -549,10 +550,11 @@ fn type_bit(value: &Value) -> u8 {
     }
 }
 
-fn numbers_only(node: &Node) -> bool {
+/// Whether an array, however nested, has no other elements than these.
+fn holds_only(node: &Node, elements: u8) -> bool {
     let fits = |node: &Node| match node.types.0 {
-        Types::ARRAY => numbers_only(node),
-        bits => bits & !(Types::INTEGER | Types::NUMBER) == 0,
+        Types::ARRAY => holds_only(node, elements),
+        bits => bits & !elements == 0,
     };
     node.items.as_deref().is_some_and(fits) && node.prefix_items.iter().all(fits)
 }

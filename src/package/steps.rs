@@ -7,6 +7,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use unicode_normalization::UnicodeNormalization;
 
+use crate::package::dates::DateParts;
+
 /// A step as written: an object with one member.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -65,6 +67,10 @@ pub(super) enum Step {
         n_features: usize,
         #[serde(default = "yes")]
         alternate_sign: bool,
+    },
+    DateParts {
+        parts: Vec<Value>,
+        unknown: Value,
     },
     Lowercase(Empty),
     Strip(Empty),
@@ -311,7 +317,7 @@ impl Categories {
     }
 }
 
-/// From a category to numbers.
+/// From a category, or a date, to numbers.
 #[derive(Clone, Debug)]
 pub(super) enum Encode {
     OneHot {
@@ -328,6 +334,7 @@ pub(super) enum Encode {
         width: usize,
         alternate_sign: bool,
     },
+    Dates(DateParts),
 }
 
 impl Encode {
@@ -336,6 +343,15 @@ impl Encode {
             Encode::OneHot { categories, .. } => categories.0.len(),
             Encode::Hash { width, .. } => *width,
             Encode::Table { .. } => 1,
+            Encode::Dates(parts) => parts.width(),
+        }
+    }
+
+    /// Why a value is refused: the keyword, and what is wrong.
+    pub fn refusal(&self) -> (&'static str, &'static str) {
+        match self {
+            Encode::Dates(_) => ("format", "must be a date or a date-time"),
+            _ => ("enum", "is not a category that this model takes"),
         }
     }
 
@@ -354,6 +370,7 @@ impl Encode {
                     None => return false,
                 }
             }
+            Encode::Dates(parts) => return parts.write(category, row),
             Encode::Hash { width, alternate_sign } => {
                 let Some(category) = category else { return true };
                 // Reading from memory cannot fail.

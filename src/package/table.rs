@@ -63,7 +63,7 @@ pub fn to_rows(table: &Table, columns: &[ColumnSpec]) -> Result<Rows, String> {
             _ => Cell::Text,
         })
         .collect();
-    if let Some(array) = columns.iter().find(|column| column.kind == ColumnKind::Array && names.contains(&column.name)) {
+    if let Some(array) = columns.iter().find(|column| column.kind.is_array() && names.contains(&column.name)) {
         return Err(format!("a table has no cell for the list `{}`; send JSON", array.name));
     }
     Ok(Rows { text: write(&lines, &cells)?, names: Some(names), frame: true })

@@ -10,6 +10,7 @@ use crate::{
     package::{
         columns::ColumnKind,
         json::{Cursor, Kind, SyntaxError},
+        outputs::write_nested,
         schema::ColumnSpec,
         signature::TensorSpec,
     },
@@ -105,7 +106,7 @@ impl WireTensor {
         let expected = || format!("expected {}, given", field_signature(column));
         let takes = match (column.kind, self.datatype) {
             (_, None) => true,
-            (ColumnKind::Boolean, Some(given)) => given == DataType::Bool,
+            (ColumnKind::Boolean | ColumnKind::BooleanArray, Some(given)) => given == DataType::Bool,
             (ColumnKind::Text | ColumnKind::Binary, Some(given)) => given == DataType::Bytes,
             (ColumnKind::Integer | ColumnKind::Number | ColumnKind::Array, Some(given)) => {
                 !matches!(given, DataType::Bool | DataType::Bytes)
@@ -119,8 +120,8 @@ impl WireTensor {
             return count(utf8(text)?);
         };
         match (column.kind, shape.as_slice()) {
-            (ColumnKind::Array, [rows, ..]) if field_shape(column).fits(shape) => Ok(*rows),
-            (ColumnKind::Array, _) => Err(format!("{} {shape:?}", expected())),
+            (kind, [rows, ..]) if kind.is_array() && field_shape(column).fits(shape) => Ok(*rows),
+            (ColumnKind::Array | ColumnKind::BooleanArray, _) => Err(format!("{} {shape:?}", expected())),
             (_, [rows] | [rows, 1]) => Ok(*rows),
             _ => Err(format!("{} {shape:?}", expected())),
         }
@@ -128,8 +129,10 @@ impl WireTensor {
 
     /// The values of a field as a JSON array, a value a row, for the schema's decoder to judge.
     pub fn to_json(&self, column: &ColumnSpec) -> Result<Cow<'_, str>, String> {
-        let is_array = column.kind == ColumnKind::Array;
+        let is_array = column.kind.is_array();
+
         let shape = self.shape.as_deref();
+        let rows = shape.and_then(|shape| shape.first()).copied().unwrap_or_default();
         let elements = shape.map(|shape| elements_of(shape).ok_or("has a shape beyond all memory")).transpose()?;
         let inner = shape.and_then(|shape| shape.get(1..)).filter(|_| is_array).unwrap_or_default();
         match &self.elements {
@@ -138,9 +141,9 @@ impl WireTensor {
                 let text = utf8(text)?;
                 match shape {
                     Some([_, _, ..]) if is_array && !is_nested(text) => {
-                        let (data, nested) = read_json(text.as_bytes(), DataType::Fp64)?;
+                        let (data, nested) = read_json(text.as_bytes(), field_datatype(column.kind))?;
                         check_nesting(shape.unwrap_or_default(), &nested, data.len())?;
-                        Ok(Cow::Owned(numbers_to_json(&data, inner)?))
+                        Ok(Cow::Owned(numbers_to_json(&data, rows, inner)?))
                     }
                     _ => Ok(Cow::Borrowed(text)),
                 }
@@ -151,11 +154,11 @@ impl WireTensor {
             }
             Elements::Raw(bytes) => {
                 let datatype = self.datatype.ok_or("has no datatype")?;
-                numbers_to_json(&from_raw(datatype, bytes, elements.ok_or("has no shape")?)?, inner).map(Cow::Owned)
+                numbers_to_json(&from_raw(datatype, bytes, elements.ok_or("has no shape")?)?, rows, inner).map(Cow::Owned)
             }
             Elements::Values(data) => {
                 check_nesting(shape.unwrap_or_default(), &[data.len()], data.len())?;
-                numbers_to_json(data, inner).map(Cow::Owned)
+                numbers_to_json(data, rows, inner).map(Cow::Owned)
             }
             Elements::Texts(texts) => {
                 check_nesting(shape.unwrap_or_default(), &[texts.len()], texts.len())?;
@@ -177,7 +180,7 @@ pub fn signature(datatype: DataType, shape: &Shape) -> String {
 /// The datatype under which a field is offered.
 pub fn field_datatype(kind: ColumnKind) -> DataType {
     match kind {
-        ColumnKind::Boolean => DataType::Bool,
+        ColumnKind::Boolean | ColumnKind::BooleanArray => DataType::Bool,
         ColumnKind::Integer => DataType::Int64,
         ColumnKind::Number | ColumnKind::Array => DataType::Fp64,
         ColumnKind::Text | ColumnKind::Binary => DataType::Bytes,
@@ -188,7 +191,7 @@ pub fn field_datatype(kind: ColumnKind) -> DataType {
 pub fn field_shape(column: &ColumnSpec) -> Shape {
     let mut dims = vec![Dim::Any];
     match column.kind {
-        ColumnKind::Array => dims.extend(column.array_dims.iter().map(|dim| dim.map_or(Dim::Any, Dim::Fixed))),
+        kind if kind.is_array() => dims.extend(column.array_dims.iter().map(|dim| dim.map_or(Dim::Any, Dim::Fixed))),
         _ => dims.push(Dim::Fixed(1)),
     }
     Shape(dims)
@@ -569,8 +572,8 @@ pub fn write_elements(data: &Data, text: &mut Vec<u8>) {
     }
 }
 
-/// Numbers as a JSON array, a value a row; rows of `inner` shape are nested. In double precision, in which the schema judges them.
-fn numbers_to_json(data: &Data, inner: &[usize]) -> Result<String, String> {
+/// Numbers as a JSON array, a value a row; rows of `inner` shape are nested. Floats in double precision, in which the schema judges them.
+fn numbers_to_json(data: &Data, rows: usize, inner: &[usize]) -> Result<String, String> {
     let widened = match data {
         Data::Fp16(values) => Some(Data::Fp64(values.iter().map(|x| x.to_f64()).collect())),
         Data::Bf16(values) => Some(Data::Fp64(values.iter().map(|x| x.to_f64()).collect())),
@@ -586,6 +589,11 @@ fn numbers_to_json(data: &Data, inner: &[usize]) -> Result<String, String> {
     }
     let width = elements_of(inner).unwrap_or(0);
     let mut text = Vec::with_capacity(2 + data.len() * 8);
+    if width == 0 {
+        // No row has an element, and every row is there.
+        write_nested(&[&[rows], inner].concat(), 0, &mut text, &mut |_, _| {});
+        return String::from_utf8(text).map_err(|_| "must be numbers".to_owned());
+    }
     text.push(b'[');
     for index in 0..data.len() {
         if index > 0 {
@@ -735,11 +743,16 @@ mod tests {
     #[test]
     fn rows_are_nested_as_their_field() {
         let data = Data::Fp64((0..8).map(f64::from).collect::<Vec<_>>().into());
-        assert_eq!(numbers_to_json(&data, &[2, 2]).unwrap(), "[[[0.0,1.0],[2.0,3.0]],[[4.0,5.0],[6.0,7.0]]]");
-        assert_eq!(numbers_to_json(&data, &[4]).unwrap(), "[[0.0,1.0,2.0,3.0],[4.0,5.0,6.0,7.0]]");
+        assert_eq!(numbers_to_json(&data, 2, &[2, 2]).unwrap(), "[[[0.0,1.0],[2.0,3.0]],[[4.0,5.0],[6.0,7.0]]]");
+        assert_eq!(numbers_to_json(&data, 2, &[4]).unwrap(), "[[0.0,1.0,2.0,3.0],[4.0,5.0,6.0,7.0]]");
+        let flags = Data::Bool(vec![true, false, false, true]);
+        assert_eq!(numbers_to_json(&flags, 2, &[2]).unwrap(), "[[true,false],[false,true]]");
+        let none = Data::Fp32(Vec::new().into());
+        assert_eq!(numbers_to_json(&none, 2, &[0, 4]).unwrap(), "[[],[]]");
+        assert_eq!(numbers_to_json(&none, 2, &[2, 0]).unwrap(), "[[[],[]],[[],[]]]");
         let missing = Data::Fp32(vec![f32::NAN, 1.5].into());
-        assert_eq!(numbers_to_json(&missing, &[]).unwrap(), "[null,1.5]");
-        assert!(numbers_to_json(&Data::Fp32(vec![f32::INFINITY].into()), &[]).is_err());
+        assert_eq!(numbers_to_json(&missing, 2, &[]).unwrap(), "[null,1.5]");
+        assert!(numbers_to_json(&Data::Fp32(vec![f32::INFINITY].into()), 1, &[]).is_err());
     }
 
     proptest! {

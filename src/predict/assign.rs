@@ -107,7 +107,7 @@ pub fn note(traffic: &Traffic, arm: usize, unit: Unit, elapsed: Duration, outcom
 /// Whether the caller may have brought it about: it chooses the deadline, and the values. Such failures are compared between the
 /// arms, which they hit alike; against an absolute ceiling anybody could bring down any rollout with them.
 fn may_be_the_callers(error: &PredictError) -> bool {
-    matches!(error, PredictError::DeadlineExceeded | PredictError::Invalid { .. } | PredictError::Malformed(_))
+    matches!(error, PredictError::DeadlineExceeded | PredictError::Invalid { .. } | PredictError::Refused(_) | PredictError::Malformed(_))
 }
 
 /// The first instance's value, as bytes.
@@ -152,7 +152,7 @@ fn predicted(outcome: &Outcome) -> Option<Cow<'_, str>> {
                 OutputColumn::Labels { labels, indices } => label(labels, *indices.first()?),
                 OutputColumn::TopK { labels, ranked, .. } => label(labels, *ranked.first()?),
                 OutputColumn::Bools { values, .. } => values.first().map(|value| Cow::Borrowed(if *value { "true" } else { "false" })),
-                OutputColumn::Texts { .. } | OutputColumn::Numbers { .. } | OutputColumn::Map { .. } => None,
+                OutputColumn::Texts { .. } | OutputColumn::Numbers { .. } | OutputColumn::Map { .. } | OutputColumn::Ragged { .. } => None,
             });
             class.or_else(|| {
                 outputs.fields.iter().find_map(|(_, column)| match column {
@@ -229,6 +229,10 @@ fn classes_differ(a: &OutputColumn, b: &OutputColumn) -> Option<bool> {
         }
         (OutputColumn::Texts { values, .. }, OutputColumn::Texts { values: others, .. }) => Some(values != others),
         (OutputColumn::Bools { values, .. }, OutputColumn::Bools { values: others, .. }) => Some(values != others),
+        (OutputColumn::Ragged { runs, rows }, OutputColumn::Ragged { runs: others, rows: other_rows }) if rows == other_rows => {
+            let differ: Vec<bool> = runs.iter().zip(others).filter_map(|(a, b)| classes_differ(a, b)).collect();
+            (!differ.is_empty()).then(|| differ.contains(&true))
+        }
         _ => None,
     }
 }
@@ -239,6 +243,10 @@ fn largest_difference(a: &OutputColumn, b: &OutputColumn) -> Option<f64> {
             OutputColumn::Numbers { values, .. } | OutputColumn::Map { values, .. },
             OutputColumn::Numbers { values: others, .. } | OutputColumn::Map { values: others, .. },
         ) => Some(largest(values.to_f64().into_iter(), others.to_f64().into_iter())),
+        (OutputColumn::Ragged { runs, rows }, OutputColumn::Ragged { runs: others, rows: other_rows }) if rows == other_rows => {
+            let each = runs.iter().zip(others).filter_map(|(a, b)| largest_difference(a, b));
+            each.reduce(|a, b| if a.is_nan() || b.is_nan() { f64::NAN } else { f64::max(a, b) })
+        }
         _ => None,
     }
 }

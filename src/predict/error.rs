@@ -1,6 +1,12 @@
 //! `PredictError`: why a request got no prediction.
 
-use crate::{engine::EngineError, error::ErrorCode, package::fault::Fault, registry::route::RouteError};
+use crate::{
+    engine::EngineError,
+    error::ErrorCode,
+    graph::advice::{self, Refusal},
+    package::fault::Fault,
+    registry::route::RouteError,
+};
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum PredictError {
@@ -10,6 +16,8 @@ pub enum PredictError {
         faults: Vec<Fault>,
         more: usize,
     },
+    /// The graph refused the values: which node, and why.
+    Refused(Refusal),
     /// The model failed, or answered what it must not.
     Inference(String),
     /// The model answered a number that is none.
@@ -27,7 +35,10 @@ pub enum PredictError {
 impl From<EngineError> for PredictError {
     fn from(error: EngineError) -> PredictError {
         match error {
-            EngineError::Run { detail } | EngineError::Load { detail, .. } => PredictError::Inference(without_values(&detail)),
+            EngineError::Run { detail } | EngineError::Load { detail, .. } => match advice::on_run(&detail) {
+                Some(refusal) => PredictError::Refused(refusal),
+                None => PredictError::Inference(without_values(&detail)),
+            },
             EngineError::QueueFull => PredictError::QueueFull,
             EngineError::Closed => PredictError::Closed,
             EngineError::DeadlineExceeded | EngineError::Terminated => PredictError::DeadlineExceeded,
@@ -48,7 +59,7 @@ impl PredictError {
             PredictError::Route(RouteError::NotReady { .. }) | PredictError::Closed => ErrorCode::NotReady,
             PredictError::Route(_) => ErrorCode::NotFound,
             PredictError::Malformed(_) => ErrorCode::Malformed,
-            PredictError::Invalid { .. } => ErrorCode::Invalid,
+            PredictError::Invalid { .. } | PredictError::Refused(_) => ErrorCode::Invalid,
             PredictError::Inference(_) | PredictError::NotFinite(_) => ErrorCode::Inference,
             PredictError::Lost(error) => error.code(),
             PredictError::QueueFull => ErrorCode::Overloaded,
@@ -76,6 +87,7 @@ impl PredictError {
                 (count, _) => format!("{count} violations of the model's schema; see errors"),
             },
             PredictError::Lost(error) => error.detail(),
+            PredictError::Refused(Refusal { node, reason }) => format!("the model's graph refuses this input: {node}: {reason}"),
             PredictError::Inference(_) | PredictError::NotFinite(_) => {
                 "the model failed on this request; the server's log says why, under the request id".to_owned()
             }
@@ -99,6 +111,7 @@ impl PredictError {
         match self {
             PredictError::Inference(detail) | PredictError::NotFinite(detail) => detail,
             PredictError::Lost(error) => error.log_detail(),
+            PredictError::Refused(refusal) => refusal.without_values(),
             PredictError::Route(RouteError::NotReady { reason }) => reason,
             _ => "",
         }

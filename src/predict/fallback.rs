@@ -13,7 +13,7 @@ use crate::{
     predict::{
         Outcome, PredictError, Predictor, Timing,
         prepare::Prepared,
-        shadow::{Copied, tensors},
+        shadow::{Copied, groups},
     },
     registry::{
         servable::{Contents, Servable},
@@ -39,7 +39,7 @@ pub fn reason(error: &PredictError) -> Option<FallbackOn> {
         PredictError::DeadlineExceeded => Some(FallbackOn::Timeout),
         PredictError::QueueFull | PredictError::Closed => Some(FallbackOn::Overloaded),
         PredictError::Lost(error) => reason(error),
-        PredictError::Route(_) | PredictError::Malformed(_) | PredictError::Invalid { .. } => None,
+        PredictError::Route(_) | PredictError::Malformed(_) | PredictError::Invalid { .. } | PredictError::Refused(_) => None,
     }
 }
 
@@ -134,9 +134,9 @@ impl Predictor {
 
     async fn ask(&self, request: &Unanswered<'_>, servable: Arc<Servable>, timing: &mut Timing) -> Option<(Arc<Servable>, Outcome)> {
         let arm = Arm::new(request.stable, &servable)?;
-        let tensors = tensors(&arm, request.data).ok()?;
+        let groups = groups(&arm, request.data).ok()?;
         let whole = request.raw && !servable.is_batched();
-        let prepared = Prepared { tensors, rows: request.rows, whole, raw: request.raw, client_id: None, timing: *timing };
+        let prepared = Prepared { groups, rows: request.rows, whole, raw: request.raw, client_id: None, timing: *timing };
         let outcome = self.run(&servable, prepared, request.urgency, timing, None).await.ok()?;
         Some((servable, outcome))
     }

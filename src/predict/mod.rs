@@ -28,11 +28,14 @@ use crate::{
         batch::Batcher,
         queue::{Answer, Urgency},
     },
+    graph::advice::Refusal,
     id::PredictionId,
     metrics::{Stage, VersionMetrics},
     package::{
         fields::{self, NamedTensor},
         outputs::{Json, OutputColumn, Outputs},
+        preprocess::{self, Group},
+        schema::Pii,
     },
     predict::{
         assign::Part,
@@ -95,9 +98,10 @@ pub enum Outcome {
 
 impl Prediction {
     /// Takes the answer as tensors, those that are wanted in the order in which they are; none wanted: all.
-    pub fn take_tensors(&mut self, wanted: &[String]) -> Vec<NamedTensor> {
+    /// An error where an output can't be one: its rows have different shapes.
+    pub fn take_tensors(&mut self, wanted: &[String]) -> Result<Vec<NamedTensor>, String> {
         let tensors = match std::mem::replace(&mut self.outcome, Outcome::Graph(Tensors::default())) {
-            Outcome::Fields(outputs) => fields::tensors(outputs),
+            Outcome::Fields(outputs) => fields::tensors(outputs)?,
             Outcome::Graph(tensors) => {
                 let labels = self.servable.labels();
                 let named = tensors.0.into_iter().map(|(name, tensor)| {
@@ -108,9 +112,9 @@ impl Prediction {
             }
         };
         if wanted.is_empty() {
-            return tensors;
+            return Ok(tensors);
         }
-        wanted.iter().filter_map(|name| tensors.iter().find(|tensor| *tensor.name == **name).cloned()).collect()
+        Ok(wanted.iter().filter_map(|name| tensors.iter().find(|tensor| *tensor.name == **name).cloned()).collect())
     }
 
     /// Numbers and texts in the answer, about.
@@ -127,13 +131,18 @@ impl Outcome {
         const COUNTED: usize = 1 << 16;
         let texts = |texts: &[String]| texts.len() + texts.iter().take(COUNTED).map(String::len).sum::<usize>() / BYTES;
         let label = |labels: &[Json]| 1 + labels.iter().map(|label| label.len()).max().unwrap_or(0) / BYTES;
-        let field = |column: &OutputColumn| match column {
+        let plain = |column: &OutputColumn| match column {
             OutputColumn::Labels { labels, indices } => indices.len() * label(labels),
             OutputColumn::TopK { labels, ranked, .. } => ranked.len() * label(labels),
             OutputColumn::Map { keys, values } => values.len() * label(keys),
             OutputColumn::Numbers { values, .. } => values.len(),
             OutputColumn::Bools { values, .. } => values.len(),
             OutputColumn::Texts { values, .. } => texts(values),
+            OutputColumn::Ragged { rows, .. } => rows.len(),
+        };
+        let field = |column: &OutputColumn| match column {
+            OutputColumn::Ragged { runs, .. } => runs.iter().map(plain).sum(),
+            column => plain(column),
         };
         match self {
             Outcome::Fields(outputs) => outputs.rows.max(outputs.fields.iter().map(|(_, column)| field(column)).sum()),
@@ -241,7 +250,8 @@ impl Course {
                 }
             },
             (Decoded::Tensors(prepared), _) => {
-                let kept = keeps.then(|| Copied::Tensors(Arc::new(prepared.tensors.clone())));
+                let tensors = prepared.groups.first().filter(|_| keeps).map(|group| group.tensors.clone());
+                let kept = tensors.map(|tensors| Copied::Tensors(Arc::new(tensors)));
                 (prepared, kept)
             }
             (Decoded::Fields(_), Contents::Bare(_)) => return Err(PredictError::Broken),
@@ -337,16 +347,17 @@ impl Predictor {
         timing: &mut Timing,
         running: Option<&Arc<AtomicBool>>,
     ) -> Result<Outcome, PredictError> {
-        let Prepared { tensors, rows, whole, raw, .. } = prepared;
-        let job = JobRows { tensors, rows, whole };
-        let parts = infer(servable, job, urgency, timing, running).await?;
+        let Prepared { groups, rows, whole, raw, .. } = prepared;
+        let order = preprocess::order(&groups);
+        let job = JobRows { groups, rows, whole };
+        let parts = infer(servable, job, urgency, timing, running).await.map_err(|error| without_personal(error, servable))?;
         let start = Instant::now();
         let outcome = match &servable.contents {
             Contents::Package(_) if !raw => Outcome::Fields(if rows > HEAVY_ROWS {
                 let servable = Arc::clone(servable);
-                self.offload(urgency.deadline, move || interpret(&servable, parts)).await??
+                self.offload(urgency.deadline, move || interpret(&servable, parts, order.as_deref())).await??
             } else {
-                interpret(servable, parts)?
+                interpret(servable, parts, order.as_deref())?
             }),
             _ => Outcome::Graph(rejoin(parts)?),
         };
@@ -387,7 +398,7 @@ impl Predictor {
 
 /// Rows on their way to the engines; `whole`: in one run, whatever their number.
 struct JobRows {
-    tensors: Tensors,
+    groups: Vec<Group>,
     rows: usize,
     whole: bool,
 }
@@ -395,14 +406,17 @@ struct JobRows {
 /// Runs all rows, in as many runs as the batch limit asks for, and gives the outputs of each in order.
 async fn infer(
     servable: &Servable,
-    JobRows { tensors, rows, whole }: JobRows,
+    JobRows { mut groups, rows, whole }: JobRows,
     urgency: Urgency,
     timing: &mut Timing,
     running: Option<&Arc<AtomicBool>>,
 ) -> Result<Vec<(Tensors, usize)>, PredictError> {
     let limit = servable.batcher.policy().max_batch_size;
     let deadline = urgency.deadline;
-    if rows <= limit || whole {
+    if groups.len() == 1
+        && (rows <= limit || whole)
+        && let Some(Group { tensors, .. }) = groups.pop()
+    {
         // A job of no rows would seem to fit into any run.
         let receiver = servable.batcher.submit_marked(tensors, if whole { rows.max(1) } else { rows }, urgency, running.cloned())?;
         // Other requests that have arrived get their turn first: they join the same run, and one wake-up serves all.
@@ -414,15 +428,13 @@ async fn infer(
         timing.set(Stage::Infer, answer.ran);
         return Ok(vec![(answer.outputs, rows)]);
     }
-    let mut counts = vec![limit; rows / limit];
-    counts.extend((!rows.is_multiple_of(limit)).then_some(rows % limit));
-    let parts = split(tensors, &counts).ok_or(PredictError::Broken)?;
+    let parts = cut(groups, rows, limit).ok_or(PredictError::Broken)?;
     // A window, so that one request of many rows neither fills the queue nor keeps others from it.
     let window = servable.workers * 2;
     let mut waiting = VecDeque::with_capacity(window);
-    let mut outputs = Vec::with_capacity(counts.len());
+    let mut outputs = Vec::with_capacity(parts.len());
     let (mut queued, mut ran) = (Duration::ZERO, Duration::ZERO);
-    let mut parts = parts.into_iter().zip(counts);
+    let mut parts = parts.into_iter();
     loop {
         while waiting.len() < window
             && let Some((part, count)) = parts.next()
@@ -441,25 +453,49 @@ async fn infer(
     Ok(outputs)
 }
 
+/// As many runs as the limit asks for, and how many rows each has.
+fn cut(groups: Vec<Group>, rows: usize, limit: usize) -> Option<Vec<(Tensors, usize)>> {
+    let mut parts = Vec::new();
+    for group in groups {
+        let count = group.count(rows);
+        if count <= limit {
+            parts.push((group.tensors, count));
+            continue;
+        }
+        let mut counts = vec![limit; count / limit];
+        counts.extend((!count.is_multiple_of(limit)).then_some(count % limit));
+        parts.extend(split(group.tensors, &counts)?.into_iter().zip(counts));
+    }
+    Some(parts)
+}
+
 async fn receive(receiver: oneshot::Receiver<Result<Answer, EngineError>>, deadline: Instant) -> Result<Answer, PredictError> {
     let answer = tokio::time::timeout_at(deadline.into(), receiver).await.map_err(|_| PredictError::DeadlineExceeded)?;
     Ok(answer.map_err(|_| PredictError::Broken)??)
 }
 
-fn interpret(servable: &Servable, parts: Vec<(Tensors, usize)>) -> Result<Outputs, PredictError> {
+/// What a graph says of a value is not told where a field is personal: nobody knows which field the value came from.
+fn without_personal(error: PredictError, servable: &Servable) -> PredictError {
+    let personal = servable.package().is_some_and(|package| package.parts.input.columns().iter().any(|column| column.pii != Pii::None));
+    match error {
+        PredictError::Refused(refusal) if personal => {
+            PredictError::Refused(Refusal { reason: refusal.without_values().to_owned(), node: refusal.node })
+        }
+        other => other,
+    }
+}
+
+/// `order`: where the rows of these runs, one after the other, belong.
+fn interpret(servable: &Servable, parts: Vec<(Tensors, usize)>, order: Option<&[usize]>) -> Result<Outputs, PredictError> {
     let Contents::Package(packaged) = &servable.contents else { return Err(PredictError::Broken) };
-    let mut all: Option<Outputs> = None;
+    let mut runs = Vec::with_capacity(parts.len());
     for (tensors, rows) in parts {
-        let outputs = packaged.transform.interpret(&tensors, rows).map_err(|fault| match fault.not_finite {
+        runs.push(packaged.transform.interpret(&tensors, rows).map_err(|fault| match fault.not_finite {
             true => PredictError::NotFinite(fault.to_string()),
             false => PredictError::Inference(fault.to_string()),
-        })?;
-        match &mut all {
-            None => all = Some(outputs),
-            Some(all) => all.append(outputs),
-        }
+        })?);
     }
-    all.ok_or(PredictError::Broken)
+    Outputs::gather(runs, order).ok_or(PredictError::Broken)
 }
 
 /// The outputs of a request that took several runs.

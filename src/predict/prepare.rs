@@ -15,6 +15,7 @@ use crate::{
         decode::{DecodeError, DecodeLimits, RowForm, decode_request, decode_rows},
         fault::{Fault, MAX_FAULTS},
         fields, locate,
+        preprocess::Group,
         rows::{self, Rows},
         signature::{Signature, TensorSpec},
         table::{self, Table},
@@ -70,7 +71,8 @@ fn weight(tensor: &WireTensor, is_field: bool) -> usize {
 
 /// What goes to the engines.
 pub struct Prepared {
-    pub tensors: Tensors,
+    /// One, unless rows have arrays of different shapes.
+    pub groups: Vec<Group>,
     pub rows: usize,
     /// One run of its own: there is no batch axis to cut along.
     pub whole: bool,
@@ -166,17 +168,17 @@ impl Decoded {
 /// From fields to the tensors of the version that answers.
 pub fn preprocess(packaged: &Packaged, fields: &mut Fields) -> Result<Prepared, PredictError> {
     let start = Instant::now();
-    let tensors = to_tensors(packaged, &fields.columns, fields.single)?;
+    let groups = to_groups(packaged, &fields.columns, fields.single)?;
     let mut timing = Timing::default();
     timing.set(Stage::Decode, fields.took);
     timing.set(Stage::Preprocess, start.elapsed());
     let client_id = fields.client_id.take();
-    Ok(Prepared { tensors, rows: fields.columns.rows, whole: false, raw: false, client_id, timing })
+    Ok(Prepared { groups, rows: fields.columns.rows, whole: false, raw: false, client_id, timing })
 }
 
 /// The graph's input tensors of these fields.
-pub fn to_tensors(packaged: &Packaged, columns: &Columns, single: bool) -> Result<Tensors, PredictError> {
-    packaged.transform.prepare(columns).map_err(|mut faults| {
+pub fn to_groups(packaged: &Packaged, columns: &Columns, single: bool) -> Result<Vec<Group>, PredictError> {
+    packaged.transform.prepare_groups(columns).map_err(|mut faults| {
         let more = faults.len().saturating_sub(MAX_FAULTS);
         faults.truncate(MAX_FAULTS);
         PredictError::Invalid { faults: faults.into_iter().map(|fault| locate(fault, single)).collect(), more }
@@ -185,7 +187,8 @@ pub fn to_tensors(packaged: &Packaged, columns: &Columns, single: bool) -> Resul
 
 /// What came row by row has as many rows as came, also where the graph fixes their number.
 fn of_rows(prepared: Prepared) -> Prepared {
-    let rows = prepared.tensors.0.first().map_or(prepared.rows, |(_, tensor)| tensor.rows());
+    let first = prepared.groups.first().and_then(|group| group.tensors.0.first());
+    let rows = first.map_or(prepared.rows, |(_, tensor)| tensor.rows());
     Prepared { rows, ..prepared }
 }
 
@@ -236,8 +239,8 @@ fn from_tensors(servable: &Servable, given: Vec<WireTensor>, start: Instant) -> 
     let mut timing = Timing::default();
     timing.set(Stage::Decode, start.elapsed());
     let rows = if free && !graph.inputs.is_empty() { rows } else { 1 };
-    let tensors = Tensors(tensors);
-    Ok(Prepared { tensors, rows, whole: !batched, raw: true, client_id: None, timing })
+    let groups = vec![Group::all(Tensors(tensors))];
+    Ok(Prepared { groups, rows, whole: !batched, raw: true, client_id: None, timing })
 }
 
 /// Dimensions that the graph calls by one name must have one size.
@@ -352,7 +355,7 @@ fn named(mut tensors: Vec<WireTensor>, offered: &Signature) -> Result<Vec<WireTe
 /// The shape of so many elements as one row: the leading free dimension is 1, one other may be free.
 fn shape_of_one_row(spec: &TensorSpec, elements: usize) -> Option<Vec<usize>> {
     let dims = &spec.shape.0;
-    let free = dims.iter().skip(1).filter(|dim| **dim == Dim::Any).count();
+    let free = dims.iter().skip(1).filter(|dim| matches!(dim, Dim::Any | Dim::Rest)).count();
     let leading_is_batch = spec.shape.has_batch_axis() && (dims.len() > 1 || elements == 1);
     let fixed = dims.iter().map(|dim| if let Dim::Fixed(size) = dim { *size } else { 1 }).try_fold(1usize, usize::checked_mul)?;
     let rest = elements.checked_div(fixed)?;
@@ -362,7 +365,7 @@ fn shape_of_one_row(spec: &TensorSpec, elements: usize) -> Option<Vec<usize>> {
     let shape = dims.iter().enumerate().map(|(at, dim)| match dim {
         Dim::Fixed(size) => *size,
         Dim::Any if at == 0 && leading_is_batch => 1,
-        Dim::Any => rest,
+        Dim::Any | Dim::Rest => rest,
     });
     Some(shape.collect())
 }

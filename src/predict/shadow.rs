@@ -17,12 +17,12 @@ use crate::{
         EngineError,
         queue::{Answer, Priority, Urgency},
     },
-    package::columns::Columns,
+    package::{columns::Columns, preprocess::Group},
     predict::{
         Outcome, PredictError,
         assign::{compare, note},
         interpret,
-        prepare::to_tensors,
+        prepare::to_groups,
     },
     registry::{
         servable::{Contents, Servable},
@@ -136,10 +136,16 @@ fn begin(copy: Copy) -> Option<Running> {
     let started = Instant::now();
     let step = &copy.traffic.step;
     let arm = copy.traffic.arms.get(copy.candidate)?.as_ref()?;
+    let groups = groups(arm, &copy.data);
+    if groups.as_ref().is_ok_and(|groups| groups.len() > 1) {
+        dropped(&copy.traffic, copy.candidate);
+        return None;
+    }
     let counts = step.tally.claim(copy.candidate + 1, copy.hash.slot);
     let unit = Unit { counts, slot: copy.hash.slot, at_seconds: step.seconds(started) };
     let urgency = Urgency { deadline: started + PATIENCE, priority: Priority::from_protocol(LAST) };
-    let submitted = tensors(arm, &copy.data).and_then(|tensors| {
+    let submitted = groups.and_then(|mut groups| {
+        let Group { tensors, .. } = groups.pop().ok_or(PredictError::Broken)?;
         // A job of no rows would seem to fit into any run.
         Ok(arm.servable.batcher.submit(tensors, copy.rows.max(1), urgency)?)
     });
@@ -156,13 +162,13 @@ fn begin(copy: Copy) -> Option<Running> {
 }
 
 /// The candidate's own tensors of what the stable version decoded.
-pub fn tensors(arm: &Arm, data: &Copied) -> Result<Tensors, PredictError> {
+pub fn groups(arm: &Arm, data: &Copied) -> Result<Vec<Group>, PredictError> {
     match (data, &arm.servable.contents) {
         (Copied::Fields(columns), Contents::Package(packaged)) => {
             let bound = arm.binding.as_ref().ok_or(PredictError::Broken)?.bind_ref(columns);
-            to_tensors(packaged, &bound, false)
+            to_groups(packaged, &bound, false)
         }
-        (Copied::Tensors(tensors), _) => Ok(Tensors::clone(tensors)),
+        (Copied::Tensors(tensors), _) => Ok(vec![Group::all(Tensors::clone(tensors))]),
         _ => Err(PredictError::Broken),
     }
 }
@@ -177,7 +183,7 @@ fn finish(running: Running) {
 
 fn read(servable: &Servable, outputs: Tensors, rows: usize, data: &Copied) -> Result<Outcome, PredictError> {
     match data {
-        Copied::Fields(_) => interpret(servable, vec![(outputs, rows)]).map(Outcome::Fields),
+        Copied::Fields(_) => interpret(servable, vec![(outputs, rows)], None).map(Outcome::Fields),
         Copied::Tensors(_) => Ok(Outcome::Graph(outputs)),
     }
 }

@@ -1,14 +1,20 @@
 //! The load gate: what a package must pass before it may answer. One function, used by `predictd verify` and by the server.
 
-use std::time::Instant;
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
     engine::{
-        Engine,
+        Engine, EngineFactory,
         infer::{OnnxEngine, OnnxFactory, Runtime},
+    },
+    graph::{
+        flow::Mixing,
+        labels::{self, Label},
+        model::Model,
+        rows::{self, OutputRows, Report},
     },
     id::ModelId,
     package::{
@@ -16,10 +22,12 @@ use crate::{
         bare::Bare,
         decode::{DecodeError, DecodeLimits, decode_instance},
         golden,
+        labels::check_labels,
         manifest::Manifest,
-        outputs::Outputs,
+        sample::{self, Origin},
         signature::Signature,
     },
+    registry::neighbours,
     tensor::{Data, Dim, Tensor, Tensors, join},
 };
 
@@ -47,6 +55,8 @@ pub struct Passed {
     pub factory: OnnxFactory,
     pub engine: OnnxEngine,
     pub batching: Batching,
+    /// The graph took the run with which engines are to be warmed.
+    pub warm: bool,
 }
 
 /// A bare graph that passed.
@@ -55,6 +65,11 @@ pub struct PassedBare {
     pub engine: OnnxEngine,
     /// A run of zeros worked: the server may warm its engines with one.
     pub warm: bool,
+    pub batching: Batching,
+    /// Outputs that have not a row for each row of the inputs, and why.
+    pub without_rows: BTreeMap<String, String>,
+    /// What the configuration asks for although the graph objects.
+    pub warning: Option<String>,
 }
 
 /// What the gate needs to know beside the package.
@@ -87,43 +102,89 @@ pub fn run(
     let (factory, mut engine) = OnnxFactory::open(runtime, &directory.join(MODEL_FILE), options.intra_op_threads)
         .map_err(|error| PackageError::new("graph", MODEL_FILE, error.to_string()))?;
     let signature = engine.signature().clone();
-    clock.passed("graph", describe(&signature));
+    let about = read_graph(directory, &factory)?;
+    if let Some(time) = &about.time_first {
+        return Err(PackageError::new("graph", MODEL_FILE, time.clone()));
+    }
+    clock.passed("graph", describe(&signature, factory.symbols()));
 
     let parts = Parts::read(directory)?;
     clock.passed("schema", format!("{} input fields", parts.input.columns().len()));
     let transform = parts.bind(&signature)?;
+    check_labels(parts.preprocessing.as_ref(), parts.output.document(), &about.labels)?;
     clock.passed("preprocessing", "fits schema and graph".to_owned());
 
     let id = manifest.id().ok_or_else(|| PackageError::new("manifest", "manifest.json", "has no valid name and version"))?;
     let package = ModelPackage { id, directory: directory.to_path_buf(), manifest, parts };
     let max_batch_size = package.parts.serving.batching.max_batch_size.unwrap_or(options.max_batch_size).min(options.max_batch_size);
-    let rows = golden_rows(&package.parts, &transform, &signature)?;
-    let mut batching = declared_batching(&package.parts, &signature, max_batch_size);
-    warm_up(&mut engine, &transform, &signature, rows.first().map(|row| &row.inputs), 1)?;
-    if batching == Batching::Rows {
-        warm_up(&mut engine, &transform, &signature, rows.first().map(|row| &row.inputs), max_batch_size)?;
-    }
-    clock.passed(
-        "warm-up",
-        if batching == Batching::Rows { format!("batches of 1 and {max_batch_size}") } else { "batches of 1".to_owned() },
-    );
+    let golden = golden_rows(&package.parts, &transform, &signature)?;
+    let declared = package.parts.serving.batching.independent_rows;
+    let mut batching = declared_batching(declared, &about.report, &signature, max_batch_size);
 
-    let alone = replay(&mut engine, &package.parts, &transform, &rows)?;
+    let warm_rows = match golden.first() {
+        Some(first) => Ok((first.inputs.clone(), Origin::Written)),
+        None => legal_row(&package.parts, &transform, &signature),
+    };
+    let warmed = warm_rows.and_then(|(row, origin)| match engine.run(&row) {
+        Ok(_) => Ok((row, origin)),
+        Err(error) => Err((error.to_string(), origin)),
+    });
+    let warm = match &warmed {
+        Ok((row, _)) => {
+            if batching == Batching::Rows {
+                warm_up(&mut engine, row, max_batch_size)?;
+                clock.passed("warm-up", format!("batches of 1 and {max_batch_size}"));
+            } else {
+                clock.passed("warm-up", "batches of 1".to_owned());
+            }
+            true
+        }
+        Err((detail, Origin::Invented)) => {
+            clock.passed("warm-up", sample::advice(detail));
+            false
+        }
+        Err((detail, Origin::Written)) => {
+            return Err(PackageError::new("warm-up", MODEL_FILE, format!("a run of 1 rows failed: {detail}")));
+        }
+    };
+
+    replay(&mut engine, &package.parts, &transform, &golden)?;
+    let mut rows: Vec<Tensors> = golden.iter().map(|row| row.inputs.clone()).collect();
+    let mut origin = Origin::Written;
+    if let (true, Ok((row, known))) = (rows.is_empty(), warmed) {
+        rows.extend(variations(&row));
+        origin = known;
+    }
     if batching == Batching::Rows
-        && let Err(because) = prove_batching(&mut engine, &package.parts, &transform, &rows, &alone, max_batch_size)
+        && let Err(because) = neighbours::prove(&mut engine, &rows, max_batch_size)
     {
-        if package.parts.serving.batching.independent_rows == Some(true) {
-            return Err(PackageError::new("golden", "serving.json", format!("says that rows are independent, but {because}"))
+        if declared == Some(true) {
+            return Err(PackageError::new("neighbours", "serving.json", format!("says that rows are independent, but {because}"))
                 .at("/batching/independent_rows"));
         }
         batching = Batching::None { because };
     }
-    let batched = match &batching {
-        Batching::Rows => "alone and in one batch".to_owned(),
-        Batching::None { because } => format!("not batched: {because}"),
-    };
-    clock.passed(&format!("golden {0}/{0}", rows.len()), batched);
-    Ok(Passed { package, transform, factory, engine, batching })
+    let shared = if batching == Batching::Rows { max_batch_size } else { 1 };
+    let answers = Answers { parts: &package.parts, transform: &transform, origin, shared };
+    answers.check(&mut engine, &rows, &about.report)?;
+    clock.passed(
+        &format!("golden {0}/{0}", golden.len()),
+        match golden.is_empty() {
+            true => "there are none".to_owned(),
+            false => "each within its tolerance".to_owned(),
+        },
+    );
+    clock.passed(
+        "rows",
+        match &batching {
+            Batching::Rows if about.report.objection().is_none() => {
+                "batched: the graph keeps rows apart, and beside hostile rows each answered as alone".to_owned()
+            }
+            Batching::Rows => "batched: serving.json says so, and beside hostile rows each answered as alone".to_owned(),
+            Batching::None { because } => format!("not batched: {because}"),
+        },
+    );
+    Ok(Passed { package, transform, factory, engine, batching, warm })
 }
 
 /// The gate for a graph without a manifest: nothing vouches for it, but what can't be loaded never comes near the server.
@@ -137,16 +198,206 @@ pub fn run_bare(
     let mut clock = Steps { report, since: Instant::now() };
     let bare = Bare::open(directory, id)?;
     clock.passed("hashes", format!("{} files, {}; no manifest vouches for them", bare.manifest.files.len(), bare.manifest.digest));
-    let (_, mut engine) = OnnxFactory::open(runtime, &directory.join(MODEL_FILE), options.intra_op_threads)
+    let (factory, mut engine) = OnnxFactory::open(runtime, &directory.join(MODEL_FILE), options.intra_op_threads)
         .map_err(|error| PackageError::new("graph", MODEL_FILE, error.to_string()))?;
-    let signature = engine.signature().clone();
-    clock.passed("graph", describe(&signature));
+    let mut signature = Signature::clone(engine.signature());
+    if signature.outputs.is_empty() {
+        return Err(PackageError::new("graph", MODEL_FILE, "gives no output: there is nothing to answer with"));
+    }
+    let about = read_graph(directory, &factory)?;
+    clock.passed("graph", describe(&signature, factory.symbols()));
     bare.check(&signature)?;
+    bare.refine(&mut signature);
     clock.passed("config", bare.config.as_ref().map_or_else(|| "none".to_owned(), |_| "fits the graph".to_owned()));
     // Zeros are no input that the graph promises to take: where it doesn't, it is only not warmed.
-    let outcome = engine.run(&zeros(&signature));
+    let row = zeros(&signature);
+    let outcome = engine.run(&row);
     clock.passed("warm-up", outcome.as_ref().map_or_else(|error| format!("not with zeros: {error}"), |_| "a run of zeros".to_owned()));
-    Ok(PassedBare { bare, engine, warm: outcome.is_ok() })
+    let warm = outcome.is_ok();
+
+    let rows: Vec<Tensors> = if warm { variations(&row) } else { Vec::new() };
+    let without_rows = without_rows(&mut engine, &signature, &about, &rows);
+    let mut warning = None;
+    let batching = match bare.batching(&signature, options.max_batch_size) {
+        Err(because) => Batching::None { because },
+        Ok(limit) => match (about.objection(), neighbours::prove(&mut engine, &rows, limit)) {
+            (None, Ok(_)) => Batching::Rows,
+            (Some(objection), Ok(_)) if bare.asks_for_batching() => {
+                warning = Some(format!("config.pbtxt asks for dynamic_batching, though {objection}"));
+                Batching::Rows
+            }
+            (Some(because), Ok(_)) | (_, Err(because)) => Batching::None { because },
+        },
+    };
+    clock.passed(
+        "rows",
+        match &batching {
+            Batching::Rows if about.objection().is_none() => {
+                "batched: the graph keeps rows apart, and beside hostile rows each answered as alone".to_owned()
+            }
+            Batching::Rows => {
+                format!("batched, and beside hostile rows each answered as alone; but {}", warning.as_deref().unwrap_or_default())
+            }
+            Batching::None { because } => format!("not batched: {because}"),
+        },
+    );
+    Ok(PassedBare { bare, engine, warm, batching, without_rows, warning })
+}
+
+/// What the file itself says of the graph.
+struct About {
+    report: Report,
+    /// Dimension 0 goes over steps in time; what mends it.
+    time_first: Option<String>,
+    labels: Vec<(String, Vec<Value>)>,
+}
+
+impl About {
+    fn objection(&self) -> Option<String> {
+        self.time_first.clone().or_else(|| self.report.objection())
+    }
+}
+
+fn read_graph(directory: &std::path::Path, factory: &OnnxFactory) -> Result<About, PackageError> {
+    let wrong = |error: String| PackageError::new("graph", MODEL_FILE, error);
+    let file = fs_err::read(directory.join(MODEL_FILE)).map_err(|error| PackageError::io(MODEL_FILE, &error))?;
+    let labels = labels::held(&Model::read(&file).map_err(|error| wrong(error.to_string()))?);
+    let bytes = factory.cut().map_or(file.as_slice(), |cut| cut.model.as_slice());
+    let model = Model::read(bytes).map_err(|error| wrong(error.to_string()))?;
+    let report = rows::analyse(&model);
+    let time_first = rows::time_first(&model, &report);
+    let labels = labels.into_iter().map(|(output, labels)| (output, labels.iter().map(Label::to_value).collect())).collect();
+    Ok(About { report, time_first, labels })
+}
+
+/// The row as it is, and versions of it: one row of zeros alone would hide what a neighbour does.
+fn variations(row: &Tensors) -> Vec<Tensors> {
+    let version = |salt: usize| {
+        let tensors = row.0.iter().map(|(name, tensor)| Some((Arc::clone(name), varied(tensor, salt)?)));
+        tensors.collect::<Option<Vec<_>>>().map(Tensors)
+    };
+    [Some(row.clone()), version(1), version(2), version(3)].into_iter().flatten().collect()
+}
+
+/// Floating-point numbers a little off, by their place; all else as it is, for it may be an index.
+fn varied(tensor: &Tensor, salt: usize) -> Option<Tensor> {
+    let off = |index: usize| ((index * 7 + salt * 5) % 13) as f32 / 8.0 - 0.75;
+    let data = match tensor.data() {
+        Data::Fp32(values) => Data::Fp32(values.iter().enumerate().map(|(index, x)| x + off(index)).collect::<Vec<_>>().into()),
+        Data::Fp64(values) => Data::Fp64(values.iter().enumerate().map(|(index, x)| x + f64::from(off(index))).collect::<Vec<_>>().into()),
+        other => other.clone(),
+    };
+    Tensor::new(tensor.shape().to_vec(), data)
+}
+
+/// Numbers of rows at which an answer is built.
+const SHOWN_AT: [usize; 4] = [1, 2, 3, 5];
+
+/// Outputs of which a row protocol could not tell whose row is whose.
+fn without_rows(engine: &mut OnnxEngine, signature: &Signature, about: &About, rows: &[Tensors]) -> BTreeMap<String, String> {
+    let mut without = BTreeMap::new();
+    if let Some(time) = &about.time_first {
+        without.extend(signature.outputs.iter().map(|spec| (spec.name.to_string(), time.clone())));
+        return without;
+    }
+    let mut counted: Vec<(usize, Tensors)> = Vec::new();
+    for count in SHOWN_AT {
+        let members: Vec<&Tensors> = (0..count).filter_map(|index| rows.get(index % rows.len().max(1))).collect();
+        if let Some(outputs) = join(&members).and_then(|batch| engine.run(&batch).ok()) {
+            counted.push((count, outputs));
+        }
+    }
+    for (name, known) in &about.report.outputs {
+        let Some(spec) = signature.output(name) else { continue };
+        let shown = counted.iter().all(|(count, outputs)| outputs.get(name).is_some_and(|tensor| tensor.shape().first() == Some(count)));
+        let several = counted.iter().any(|(count, _)| *count > 1);
+        let free = spec.shape.0.first() == Some(&Dim::Any);
+        let one = spec.shape.0.first() == Some(&Dim::Fixed(1));
+        let because = match known {
+            OutputRows::First if shown => continue,
+            OutputRows::Mixed(reason) if reason.kind != Mixing::Found && shown && (several && free || one) => continue,
+            OutputRows::First => "the runtime gives it another first dimension than rows".to_owned(),
+            OutputRows::Axis(axis) => format!("its rows lie along dimension {axis}"),
+            OutputRows::Without => "it has no dimension of rows".to_owned(),
+            OutputRows::Mixed(reason) if reason.kind == Mixing::Found => format!("{} {}", reason.node, reason.what),
+            OutputRows::Mixed(_) if !shown => "its first dimension is not that of the rows".to_owned(),
+            OutputRows::Mixed(_) => "nothing shows that its first dimension goes over the rows".to_owned(),
+        };
+        without.insert(name.clone(), because);
+    }
+    without
+}
+
+/// Whole answers, through postprocessing and the output schema, as the server builds them.
+struct Answers<'a> {
+    parts: &'a Parts,
+    transform: &'a Transform,
+    origin: Origin,
+    /// Rows that share a run.
+    shared: usize,
+}
+
+impl Answers<'_> {
+    fn check(&self, engine: &mut OnnxEngine, rows: &[Tensors], report: &Report) -> Result<(), PackageError> {
+        let known = |output: &str| report.outputs.iter().find(|(name, _)| name == output).map(|(_, known)| known);
+        for source in self.transform.postprocess.sources().filter(|source| !source.rearranged) {
+            let way_out = "begin its output steps with `take` (one index of an axis) or `transpose`, so that its first dimension goes over \
+                           the rows, or export one output for each";
+            let because = match known(source.output) {
+                Some(OutputRows::Axis(axis)) => format!("has its rows along dimension {axis}: {way_out}"),
+                Some(OutputRows::Without) => {
+                    "has no dimension of rows: leave it out of the outputs, or export the model without it".to_owned()
+                }
+                Some(OutputRows::Mixed(reason)) if reason.kind == Mixing::Found => {
+                    format!("is no answer a row: {} {}; serve it as a bare repository over a tensor protocol", reason.node, reason.what)
+                }
+                _ => continue,
+            };
+            let detail = format!("the graph's output \"{}\" {because}", source.output);
+            return Err(PackageError::new("outputs", PREPROCESSING_FILE, detail).at(&format!("/outputs/{}", source.field)));
+        }
+        for count in SHOWN_AT {
+            let members: Vec<&Tensors> = (0..count).filter_map(|index| rows.get(index % rows.len().max(1))).collect();
+            for run in members.chunks(self.shared) {
+                // Rows of different shapes never share a run, and rows that somebody made up may be refused.
+                let Some(batch) = join(run) else { continue };
+                let Ok(outputs) = engine.run(&batch) else { continue };
+                self.answer(&outputs, run.len(), count)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn answer(&self, outputs: &Tensors, rows: usize, count: usize) -> Result<(), PackageError> {
+        let written = self.origin == Origin::Written;
+        let outputs = match self.transform.interpret(outputs, rows) {
+            Ok(outputs) => outputs,
+            // A made-up row may well have no finite answer.
+            Err(fault) if fault.not_finite && !written => return Ok(()),
+            Err(fault) => {
+                let detail = format!("no answer can be built for {count} rows: {fault}");
+                return Err(PackageError::new("outputs", PREPROCESSING_FILE, detail).at("/outputs"));
+            }
+        };
+        for row in 0..rows {
+            let text = outputs.to_value(row).to_string();
+            let Err(error) = decode_instance(&self.parts.output, text.as_bytes(), &OWN_LIMITS) else { continue };
+            let structural = |error: &DecodeError| match error {
+                DecodeError::Malformed { .. } => true,
+                DecodeError::Invalid { faults, .. } => faults.iter().any(|fault| {
+                    matches!(
+                        fault.keyword,
+                        "type" | "required" | "additionalProperties" | "minItems" | "maxItems" | "items" | "prefixItems"
+                    )
+                }),
+            };
+            if written || structural(&error) {
+                let detail = format!("an answer to {count} rows does not fit: {}", first_fault(&error));
+                return Err(PackageError::new("schema", SCHEMA_FILE, detail).at("/output"));
+            }
+        }
+        Ok(())
+    }
 }
 
 struct Steps<'a> {
@@ -162,27 +413,30 @@ impl Steps<'_> {
     }
 }
 
-fn describe(signature: &Signature) -> String {
-    let side = |specs: &[crate::package::signature::TensorSpec]| {
-        specs.iter().map(|spec| format!("{} {}{}", spec.name, spec.datatype, spec.shape)).collect::<Vec<_>>().join(", ")
-    };
-    format!("{} -> {}", side(&signature.inputs), side(&signature.outputs))
+fn describe(signature: &Signature, symbols: &[Vec<String>]) -> String {
+    let inputs = signature.inputs.iter().enumerate().map(|(index, spec)| {
+        let names = symbols.get(index).map(Vec::as_slice).unwrap_or_default();
+        format!("{} {}{}", spec.name, spec.datatype, spec.shape.named(names))
+    });
+    let outputs = signature.outputs.iter().map(|spec| format!("{} {}{}", spec.name, spec.datatype, spec.shape));
+    format!("{} -> {}", inputs.collect::<Vec<_>>().join(", "), outputs.collect::<Vec<_>>().join(", "))
 }
 
-/// What graph and package say of batching before any proof.
-pub fn declared_batching(parts: &Parts, signature: &Signature, max_batch_size: usize) -> Batching {
+/// What package and graph say of batching before rows are tried beside others.
+fn declared_batching(independent: Option<bool>, report: &Report, signature: &Signature, max_batch_size: usize) -> Batching {
     let because = if max_batch_size == 1 {
-        "the largest batch is set to 1"
+        "the largest batch is set to 1".to_owned()
     } else if !signature.is_batchable() {
-        "not every input and output of the graph has a free leading dimension"
-    } else if parts.serving.batching.independent_rows == Some(false) {
-        "serving.json says that rows are not independent"
-    } else if parts.golden.len() < 2 && parts.serving.batching.independent_rows.is_none() {
-        "there are no golden examples to prove that rows are independent, and serving.json does not say so"
+        "not every input and output of the graph has a free leading dimension".to_owned()
+    } else if independent == Some(false) {
+        "serving.json says that rows are not independent".to_owned()
     } else {
-        return Batching::Rows;
+        match report.objection().filter(|_| independent != Some(true)) {
+            None => return Batching::Rows,
+            Some(objection) => objection,
+        }
     };
-    Batching::None { because: because.to_owned() }
+    Batching::None { because }
 }
 
 /// A golden example on its way into the graph.
@@ -222,26 +476,23 @@ fn first_fault(error: &DecodeError) -> String {
     }
 }
 
-/// One run of `rows` rows: of the example where there is one, else of zeros.
-fn warm_up(
-    engine: &mut dyn Engine,
-    transform: &Transform,
-    signature: &Signature,
-    example: Option<&Tensors>,
-    rows: usize,
-) -> Result<(), PackageError> {
+/// One run of `rows` equal rows.
+fn warm_up(engine: &mut dyn Engine, row: &Tensors, rows: usize) -> Result<(), PackageError> {
     let failed = |detail: String| PackageError::new("warm-up", MODEL_FILE, format!("a run of {rows} rows failed: {detail}"));
-    let one = example.cloned().unwrap_or_else(|| zeros(signature));
-    let batch = match rows {
-        1 => one.clone(),
-        _ => join(&vec![&one; rows]).ok_or_else(|| failed("its rows don't fit together".to_owned()))?,
-    };
-    let outputs = engine.run(&batch).map_err(|error| failed(error.to_string()))?;
-    // Without an example the input is none that the model promises to answer well.
-    if example.is_some() {
-        transform.interpret(&outputs, rows).map_err(|fault| failed(fault.to_string()))?;
-    }
-    Ok(())
+    let batch = join(&vec![row; rows]).ok_or_else(|| failed("its rows don't fit together".to_owned()))?;
+    engine.run(&batch).map(drop).map_err(|error| failed(error.to_string()))
+}
+
+/// A row that the schema allows, where no golden example is there; the inner error is a refusal of it.
+fn legal_row(parts: &Parts, transform: &Transform, signature: &Signature) -> Result<(Tensors, Origin), (String, Origin)> {
+    let (instance, origin) = sample::instance(&parts.input, parts.profile.as_ref());
+    let columns = decode_instance(&parts.input, instance.as_bytes(), &OWN_LIMITS).map_err(|error| (first_fault(&error), origin))?;
+    let inputs = transform.prepare(&columns).map_err(|faults| {
+        let first = faults.first().map(|fault| format!("{}: {}", fault.field, fault.detail)).unwrap_or_default();
+        (first, origin)
+    })?;
+    signature.check_inputs(&inputs).map_err(|error| (error.to_string(), origin))?;
+    Ok((inputs, origin))
 }
 
 /// One row of zeros, false and empty texts; free dimensions are 1.
@@ -256,21 +507,20 @@ pub fn zeros(signature: &Signature) -> Tensors {
             .iter()
             .map(|dim| match dim {
                 Dim::Fixed(size) => *size,
-                Dim::Any => 1,
+                Dim::Any | Dim::Rest => 1,
             })
             .collect()
     };
     Tensors(signature.inputs.iter().filter_map(|spec| Some((spec.name.clone(), tensor(shape(spec), spec)?))).collect())
 }
 
-/// Every golden example by itself; gives what the model answered.
-fn replay(engine: &mut dyn Engine, parts: &Parts, transform: &Transform, rows: &[GoldenRow]) -> Result<Vec<Value>, PackageError> {
-    let mut answers = Vec::with_capacity(rows.len());
+/// Every golden example by itself.
+fn replay(engine: &mut dyn Engine, parts: &Parts, transform: &Transform, rows: &[GoldenRow]) -> Result<(), PackageError> {
     for (row, example) in rows.iter().zip(&parts.golden) {
         let wrong = |detail: String| PackageError::new("golden", GOLDEN_FILE, detail).at(&format!("line {}", row.line));
         let outputs = engine.run(&row.inputs).map_err(|error| wrong(error.to_string()))?;
         let outputs = transform.interpret(&outputs, 1).map_err(|fault| wrong(fault.to_string()))?;
-        let answer = answer(&outputs, 0);
+        let answer = outputs.to_value(0);
         golden::compare(&example.output, &answer, example.tolerance).map_err(|mismatch| {
             wrong(format!(
                 "output {}: expected {}, got {} (tolerance {})",
@@ -285,41 +535,6 @@ fn replay(engine: &mut dyn Engine, parts: &Parts, transform: &Transform, rows: &
             )
             .at("/output")
         })?;
-        answers.push(answer);
-    }
-    Ok(answers)
-}
-
-fn answer(outputs: &Outputs, row: usize) -> Value {
-    outputs.to_value(row)
-}
-
-/// All golden examples together must answer as they did alone, within their tolerance.
-fn prove_batching(
-    engine: &mut dyn Engine,
-    parts: &Parts,
-    transform: &Transform,
-    rows: &[GoldenRow],
-    alone: &[Value],
-    max_batch_size: usize,
-) -> Result<(), String> {
-    for chunk in rows.chunks(max_batch_size) {
-        let Some(batch) = join(&chunk.iter().map(|row| &row.inputs).collect::<Vec<_>>()) else {
-            // Rows of different shapes never share a run.
-            continue;
-        };
-        let outputs = engine.run(&batch).map_err(|error| format!("the golden examples fail in one batch: {error}"))?;
-        let outputs =
-            transform.interpret(&outputs, chunk.len()).map_err(|fault| format!("the golden examples fail in one batch: {fault}"))?;
-        for (index, row) in chunk.iter().enumerate() {
-            let (Some(expected), Some(example)) = (alone.get(row.line - 1), parts.golden.get(row.line - 1)) else { continue };
-            golden::compare(expected, &answer(&outputs, index), example.tolerance).map_err(|mismatch| {
-                format!(
-                    "golden example {} answers otherwise beside others ({}: {} alone, {} in a batch)",
-                    row.line, mismatch.pointer, mismatch.expected, mismatch.actual
-                )
-            })?;
-        }
     }
     Ok(())
 }
@@ -328,6 +543,8 @@ fn prove_batching(
 pub fn first_run(parts: &Parts, transform: &Transform, signature: &Signature) -> Result<Tensors, PackageError> {
     match golden_row(parts, transform, signature, 0) {
         Some(row) => Ok(row?.inputs),
-        None => Ok(zeros(signature)),
+        None => legal_row(parts, transform, signature)
+            .map(|(row, _)| row)
+            .map_err(|(detail, _)| PackageError::new("warm-up", MODEL_FILE, detail)),
     }
 }

@@ -139,8 +139,8 @@ impl Loader {
         }
         let (factory, first) = self.open(directory, &package.manifest, intra_op_threads)?;
         let transform = package.parts.bind(factory.signature())?;
-        let warm_up = gate::first_run(&package.parts, &transform, factory.signature())?;
-        let engines = engines(&factory, first, workers, Some(&warm_up))?;
+        let warm_up = verdict.warm.then(|| gate::first_run(&package.parts, &transform, factory.signature())).transpose()?;
+        let engines = engines(&factory, first, workers, warm_up.as_ref())?;
         let own_limit = package.parts.serving.batching.max_batch_size.unwrap_or(usize::MAX);
         let max_batch_size = if verdict.batching == Batching::Rows { batching.max_batch_size.min(own_limit) } else { 1 };
         let policy = BatchPolicy {
@@ -150,7 +150,8 @@ impl Loader {
         };
         let contents = Contents::Package(Box::new(Packaged::new(package, transform, factory.signature())));
         let oip = self.config.oip_of(id.name.as_str());
-        Ok(Loaded { contents, oip, engines, factory: Arc::new(factory), policy, batching: verdict.batching })
+        let (batching, without_rows) = (verdict.batching, verdict.without_rows);
+        Ok(Loaded { contents, oip, engines, factory: Arc::new(factory), policy, batching, without_rows })
     }
 
     fn load_bare(&self, directory: &Path, id: &ModelId) -> Result<Loaded, PackageError> {
@@ -170,19 +171,31 @@ impl Loader {
         if verdict.digest != bare.manifest.digest {
             return Err(PackageError::new("hashes", MODEL_FILE, "changed while it was being loaded"));
         }
+        match &verdict.batching {
+            Batching::Rows => tracing::info!(model = %id.name, version = %id.version, "requests share runs"),
+            Batching::None { because } => {
+                tracing::info!(model = %id.name, version = %id.version, because = %because, "requests don't share runs");
+            }
+        }
+        if let Some(warning) = &verdict.warning {
+            tracing::warn!(model = %id.name, version = %id.version, warning, "batching");
+        }
         let (factory, first) = self.open(directory, &bare.manifest, intra_op_threads)?;
         bare.check(factory.signature())?;
-        let warm_up = verdict.warm.then(|| gate::zeros(factory.signature()));
+        let mut signature = factory.signature().clone();
+        bare.refine(&mut signature);
+        let warm_up = verdict.warm.then(|| gate::zeros(&signature));
         let engines = engines(&factory, first, workers, warm_up.as_ref())?;
-        let (batching, max_batch_size) = match bare.batching(factory.signature()) {
-            Ok(limit) => (Batching::Rows, limit.min(configured.max_batch_size)),
-            Err(because) => (Batching::None { because }, 1),
+        let max_batch_size = match (&verdict.batching, bare.batching(&signature, configured.max_batch_size)) {
+            (Batching::Rows, Ok(limit)) => limit,
+            _ => 1,
         };
         let own_delay = bare.config.as_ref().and_then(|config| config.dynamic_batching).map_or(0, |own| own.max_queue_delay_us);
         let delay = own.and_then(|own| own.batching.max_delay_us).unwrap_or(configured.max_delay_us.max(own_delay));
         let policy = BatchPolicy { max_batch_size, max_delay: Duration::from_micros(delay), queue_capacity: configured.queue_capacity };
         let contents = Contents::Bare(Box::new(bare));
-        Ok(Loaded { contents, oip: Oip::Graph, engines, factory: Arc::new(factory), policy, batching })
+        let (batching, without_rows) = (verdict.batching, verdict.without_rows);
+        Ok(Loaded { contents, oip: Oip::Graph, engines, factory: Arc::new(factory), policy, batching, without_rows })
     }
 
     /// A session of the verified files, and the factory of more.

@@ -2,6 +2,7 @@
 
 pub mod gate;
 pub mod loader;
+mod neighbours;
 mod reconcile;
 pub mod rehearsal;
 mod remembered;

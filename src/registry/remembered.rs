@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use crate::{package::digest::Digest, registry::trial::Verdict};
 
+/// Which checks a verdict passed: a gate that asks more has its own number.
+const GATE: u32 = 2;
+
 /// A directory of verdicts, one file each, named after everything that a verdict depends on.
 pub struct Remembered {
     directory: Option<PathBuf>,
@@ -13,7 +16,7 @@ pub struct Remembered {
 impl Remembered {
     /// `directory` is `state.url`'s; `None` remembers nothing.
     pub fn new(directory: Option<PathBuf>, runtime_version: &str) -> Remembered {
-        let circumstances = format!("{} {runtime_version} {}", env!("CARGO_PKG_VERSION"), processor());
+        let circumstances = format!("{} {GATE} {runtime_version} {}", env!("CARGO_PKG_VERSION"), processor());
         Remembered { directory: directory.map(|directory| directory.join("gates")), circumstances }
     }
 
@@ -54,8 +57,14 @@ mod tests {
     fn a_verdict_holds_for_its_circumstances_only() {
         let directory = tempfile::tempdir().unwrap();
         let remembered = Remembered::new(Some(directory.path().to_path_buf()), "1.31.1");
-        let verdict =
-            Verdict { batching: Batching::Rows, digest: "sha256:aa".to_owned(), opset: [("ai.onnx".to_owned(), 17)].into(), warm: true };
+        let verdict = Verdict {
+            batching: Batching::Rows,
+            digest: "sha256:aa".to_owned(),
+            opset: [("ai.onnx".to_owned(), 17)].into(),
+            warm: true,
+            without_rows: [].into(),
+            warning: None,
+        };
         assert_eq!(remembered.get("sha256:aa", 64), None);
         remembered.put(&verdict, 64).unwrap();
         assert_eq!(remembered.get("sha256:aa", 64), Some(verdict));

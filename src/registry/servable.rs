@@ -14,7 +14,13 @@ use crate::{
     },
     id::ModelId,
     metrics::{EngineMetrics, VersionMetrics},
-    package::{ModelPackage, Transform, bare::Bare, fields, manifest::Manifest, signature::Signature},
+    package::{
+        ModelPackage, Transform,
+        bare::Bare,
+        fields,
+        manifest::Manifest,
+        signature::{Signature, TensorSpec},
+    },
     registry::gate::Batching,
 };
 
@@ -23,6 +29,8 @@ pub struct Servable {
     pub contents: Contents,
     /// The tensors of the graph itself.
     pub graph: Signature,
+    /// Inputs that have a default in the graph.
+    pub optional: Vec<TensorSpec>,
     /// The names of the inputs' free dimensions, as the graph has them.
     pub symbols: Vec<Vec<String>>,
     /// What callers of tensors see of a package.
@@ -30,6 +38,8 @@ pub struct Servable {
     pub batcher: Batcher,
     pub names: Names,
     pub batching: Batching,
+    /// Outputs of a bare graph that have not a row for each row of the inputs, and why.
+    pub without_rows: BTreeMap<String, String>,
     pub workers: usize,
     pub intra_op_threads: usize,
     pub metrics: VersionMetrics,
@@ -93,18 +103,20 @@ pub struct Loaded {
     pub factory: Arc<dyn EngineFactory>,
     pub policy: BatchPolicy,
     pub batching: Batching,
+    pub without_rows: BTreeMap<String, String>,
 }
 
 impl Servable {
     /// Starts the worker threads. They inherit the caller's priority, so a loader with a low one must not call this.
     pub fn start(loaded: Loaded, metrics: VersionMetrics, supervisor: &Arc<Supervisor>) -> std::io::Result<Servable> {
-        let Loaded { contents, oip, engines, factory, policy, batching } = loaded;
+        let Loaded { contents, oip, engines, factory, policy, batching, without_rows } = loaded;
         let workers = engines.len();
         let intra_op_threads = factory.intra_op_threads();
         let mut graph = factory.signature().clone();
         if let Contents::Bare(bare) = &contents {
             bare.refine(&mut graph);
         }
+        let optional = factory.optional().to_vec();
         let symbols = factory.symbols().to_vec();
         let engine_metrics: EngineMetrics = metrics.engine.clone();
         let name = contents.id().to_string();
@@ -114,7 +126,7 @@ impl Servable {
         let id = contents.id();
         let names =
             Names { model: shared(id.name.as_str()), version: shared(id.version.as_str()), digest: shared(&contents.manifest().digest) };
-        Ok(Servable { contents, graph, symbols, oip, batcher, names, batching, workers, intra_op_threads, metrics })
+        Ok(Servable { contents, graph, optional, symbols, oip, batcher, names, batching, without_rows, workers, intra_op_threads, metrics })
     }
 
     pub fn id(&self) -> &ModelId {

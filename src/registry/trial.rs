@@ -38,6 +38,12 @@ pub struct Verdict {
     pub opset: BTreeMap<String, u32>,
     /// The graph took the run with which engines are warmed.
     pub warm: bool,
+    /// Outputs of a bare graph that have not a row for each row of the inputs, and why.
+    #[serde(default)]
+    pub without_rows: BTreeMap<String, String>,
+    /// What the configuration asks for although the graph objects.
+    #[serde(default)]
+    pub warning: Option<String>,
 }
 
 /// How a child is started and what it may use.
@@ -145,8 +151,11 @@ fn step_file(last: &str) -> &'static str {
 
 /// Reasons are labels of a metric, so they come from a closed set.
 fn known_check(check: &str) -> &'static str {
-    const KNOWN: [&str; 15] = [
+    const KNOWN: [&str; 18] = [
         "config",
+        "neighbours",
+        "outputs",
+        "rows",
         "manifest",
         "files",
         "hashes",

@@ -2,6 +2,7 @@
 
 mod buffer;
 mod datatype;
+mod rearrange;
 mod rows;
 mod shape;
 
@@ -11,8 +12,9 @@ use half::{bf16, f16};
 
 pub use buffer::Buffer;
 pub use datatype::DataType;
+pub use rearrange::{Rearrangement, from_end};
 pub use rows::{join, split};
-pub use shape::{Dim, Shape};
+pub use shape::{Dim, Shape, fit};
 
 /// The elements of a tensor, row-major.
 #[derive(Clone, Debug, PartialEq)]

@@ -6,13 +6,15 @@ use std::fmt;
 pub enum Dim {
     Fixed(usize),
     Any,
+    /// Stands last, for any number of further dimensions: the graph declares no shape.
+    Rest,
 }
 
 impl Dim {
     pub fn fits(self, size: usize) -> bool {
         match self {
             Dim::Fixed(fixed) => fixed == size,
-            Dim::Any => true,
+            Dim::Any | Dim::Rest => true,
         }
     }
 }
@@ -27,12 +29,36 @@ impl Shape {
     }
 
     pub fn fits(&self, shape: &[usize]) -> bool {
-        self.0.len() == shape.len() && self.0.iter().zip(shape).all(|(dim, size)| dim.fits(*size))
+        fit(&self.0, shape)
+    }
+
+    /// No shape is declared: any rank may be right, and the runtime judges.
+    pub fn unknown() -> Shape {
+        Shape(vec![Dim::Any, Dim::Rest])
     }
 
     /// The dimensions after the leading one.
     pub fn row(&self) -> &[Dim] {
         self.0.get(1..).unwrap_or(&[])
+    }
+}
+
+/// Whether sizes are what dimensions allow.
+pub fn fit(dims: &[Dim], sizes: &[usize]) -> bool {
+    let open = dims.last() == Some(&Dim::Rest);
+    (open || dims.len() == sizes.len()) && dims.iter().zip(sizes).all(|(dim, size)| dim.fits(*size))
+}
+
+impl Shape {
+    /// With the graph's names of its free dimensions, where it has any: `[batch, 3]`.
+    pub fn named(&self, names: &[String]) -> String {
+        let dims = self.0.iter().enumerate().map(|(index, dim)| match (dim, names.get(index).filter(|name| !name.is_empty())) {
+            (Dim::Fixed(size), _) => size.to_string(),
+            (Dim::Any, Some(name)) => name.clone(),
+            (Dim::Any, None) => "-1".to_owned(),
+            (Dim::Rest, _) => "...".to_owned(),
+        });
+        format!("[{}]", dims.collect::<Vec<_>>().join(", "))
     }
 }
 
@@ -47,6 +73,7 @@ impl fmt::Display for Shape {
             match dim {
                 Dim::Fixed(size) => write!(f, "{size}")?,
                 Dim::Any => f.write_str("-1")?,
+                Dim::Rest => f.write_str("...")?,
             }
         }
         f.write_str("]")

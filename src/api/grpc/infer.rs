@@ -136,8 +136,9 @@ async fn answer(
     let start = Instant::now();
     let (outputs, id, form) = (std::mem::take(&mut asked.outputs), asked.id.clone(), asked.form);
     let work = move |mut prediction: Prediction| {
-        let tensors = prediction.take_tensors(&wanted);
-        let pieces = encode(&prediction, tensors, &outputs, id, form).and_then(|response| write(response, kind));
+        let tensors = prediction.take_tensors(&wanted).map_err(|detail| (ErrorCode::Malformed, detail));
+        let response = tensors.and_then(|tensors| encode(&prediction, tensors, &outputs, id, form));
+        let pieces = response.and_then(|response| write(response, kind));
         (prediction, pieces)
     };
     let (mut prediction, pieces) = if prediction.weight() > HEAVY {

@@ -66,10 +66,14 @@ pub fn write_rows(prediction: &Prediction, write: &mut dyn FnMut(usize, &mut Vec
 /// A graph may answer otherwise than row by row; fields always do.
 pub fn check_rows(prediction: &Prediction) -> Result<(), Refusal> {
     let Outcome::Graph(tensors) = &prediction.outcome else { return Ok(()) };
+    let advice = "ask for tensors, at /v2/models/NAME/infer";
+    let without = &prediction.servable.without_rows;
+    if let Some((name, because)) = tensors.0.iter().find_map(|(name, _)| Some((name, without.get(&**name)?))) {
+        return Err((ErrorCode::Malformed, format!("output `{name}` can't be told row by row: {because}; {advice}")));
+    }
     let uneven = tensors.0.iter().find(|(_, tensor)| tensor.shape().is_empty() || tensor.rows() != prediction.rows);
     uneven.map_or(Ok(()), |(name, tensor)| {
         let (shape, rows) = (tensor.shape(), prediction.rows);
-        let advice = "ask for tensors, at /v2/models/NAME/infer";
         Err((
             ErrorCode::Malformed,
             format!("output `{name}` has the shape {shape:?}, which is not a value for each of {rows} rows; {advice}"),

@@ -37,6 +37,8 @@ pub struct Known<'a> {
     pub rows: &'a [Value],
     /// What a person said of a field.
     pub given: &'a [Given],
+    /// The outputs that were maps of labels to numbers until their ZipMap was cut off, with the labels in the graph's order.
+    pub maps: &'a [(String, Vec<Value>)],
     /// The labels that the graph itself holds for the values of an output, in its order.
     pub labels: &'a [(String, Vec<Value>)],
 }
@@ -83,36 +85,42 @@ pub fn draft(signature: &Signature, known: &Known<'_>) -> Result<Draft, String> 
     if let Some(first) = known.rows.first() {
         input["examples"] = json!([first]);
     }
-    let (output, outputs) = answers(signature, known.labels, &mut notes)?;
+    let (output, outputs) = answers(signature, known, &mut notes)?;
     let sections: Map<String, Value> =
         [("inputs", inputs), ("outputs", outputs)].into_iter().filter_map(|(name, section)| Some((name.to_owned(), section?))).collect();
     let preprocessing = (!sections.is_empty()).then_some(Value::Object(sections));
     Ok(Draft { schema: json!({"input": input, "output": output}), preprocessing, notes })
 }
 
-/// The output schema, and the section `outputs` where the graph holds labels.
-fn answers(signature: &Signature, labels: &[(String, Vec<Value>)], notes: &mut Vec<String>) -> Result<(Value, Option<Value>), String> {
+/// The output schema, and the section `outputs` where maps were cut off the graph.
+fn answers(signature: &Signature, known: &Known<'_>, notes: &mut Vec<String>) -> Result<(Value, Option<Value>), String> {
+    let of =
+        |list: &'_ [(String, Vec<Value>)], name: &str| list.iter().find(|(output, _)| output == name).map(|(_, labels)| labels.clone());
     let mut properties = Map::new();
     let mut section = Map::new();
-    let mut mapped = false;
     for spec in &signature.outputs {
-        let name = spec.name.to_string();
-        let held = labels.iter().find(|(output, _)| *output == name).map(|(_, labels)| labels.as_slice());
-        let mut field = json!({"from": name});
-        match held.filter(|labels| names_values(spec, labels)) {
-            Some(labels) => {
+        let from = spec.name.to_string();
+        let name = field_name(&from, signature, known);
+        let mut field = json!({"from": from});
+        match (of(known.maps, &from), of(known.labels, &from).filter(|labels| names_values(spec, labels))) {
+            (Some(labels), _) if names_values(spec, &labels) => {
                 let keys: Vec<String> = labels.iter().map(label_text).collect();
                 let numbers: Map<String, Value> = keys.iter().map(|key| (key.clone(), json!({"type": "number"}))).collect();
-                properties.insert(
-                    name.clone(),
-                    json!({"type": "object", "properties": numbers, "required": keys, "additionalProperties": false}),
-                );
+                let map = json!({"type": "object", "properties": numbers, "required": keys, "additionalProperties": false});
+                properties.insert(name.clone(), map);
                 field["steps"] = json!([{"as_map": {"labels": labels}}]);
-                mapped = true;
             }
-            None => {
+            (_, Some(labels)) => {
+                let mut schema = output_schema(spec)?;
+                let keys: Vec<String> = labels.iter().map(label_text).collect();
+                schema["description"] = json!(format!("a value for each of {}, in this order", keys.join(", ")));
+                properties.insert(name.clone(), schema);
+                let step = json!({&name: {"from": from, "steps": [{"as_map": {"labels": labels}}]}});
+                notes.push(format!("`{name}` holds the labels {}; for answers by name put into \"outputs\": {step}", keys.join(", ")));
+            }
+            _ => {
                 properties.insert(name.clone(), output_schema(spec)?);
-                if held.is_none() && matches!(spec.shape.row(), [Dim::Fixed(2..)]) {
+                if matches!(spec.shape.row(), [Dim::Fixed(2..)]) {
                     notes.push(format!("`{name}` gives several values a row; `argmax` and `as_map` with labels make a better answer"));
                 }
             }
@@ -121,14 +129,24 @@ fn answers(signature: &Signature, labels: &[(String, Vec<Value>)], notes: &mut V
     }
     let answered: Vec<Value> = properties.keys().map(|name| json!(name)).collect();
     let output = json!({"type": "object", "properties": properties, "required": answered, "additionalProperties": false});
-    Ok((output, mapped.then(|| Value::Object(section))))
+    Ok((output, (!known.maps.is_empty()).then_some(Value::Object(section))))
+}
+
+/// What a graph's output is called in answers: its own name, but for the two that skl2onnx gives beside a ZipMap.
+fn field_name(output: &str, signature: &Signature, known: &Known<'_>) -> String {
+    let name = match output {
+        "output_label" => "label",
+        "output_probability" => "probabilities",
+        other => other,
+    };
+    if known.maps.is_empty() || signature.output(name).is_some() { output.to_owned() } else { name.to_owned() }
 }
 
 /// Whether labels are those of the values of a row: numbers, one for each label.
 fn names_values(spec: &TensorSpec, labels: &[Value]) -> bool {
     let width = match spec.shape.row() {
         [Dim::Fixed(width)] => *width == labels.len(),
-        [Dim::Any] => true,
+        [Dim::Any | Dim::Rest] => true,
         _ => false,
     };
     width && labels.len() > 1 && !matches!(spec.datatype, DataType::Bytes | DataType::Bool)
@@ -263,7 +281,7 @@ impl Drafter<'_> {
             };
             let entry = self.entry(spec, field)?;
             let is_scalar = matches!(field.kind(), Kind::Text | Kind::Boolean | Kind::Number);
-            if is_scalar && entry.is_plain() && !matches!(spec.shape.row(), [] | [Dim::Any | Dim::Fixed(1)]) {
+            if is_scalar && entry.is_plain() && !matches!(spec.shape.row(), [] | [Dim::Any | Dim::Rest | Dim::Fixed(1)]) {
                 return Err(format!("`{}` gives one value a row; the graph's input of that name takes {spec}", field.name));
             }
             if !entry.is_plain() {
@@ -287,7 +305,7 @@ impl Drafter<'_> {
         }
         let takes = match spec.shape.row() {
             [Dim::Fixed(width)] => Some(*width),
-            [Dim::Any] => None,
+            [Dim::Any | Dim::Rest] => None,
             [] => Some(1),
             _ => return Err(format!("the graph's input {} takes {spec}; the sample's fields give a row of numbers", spec.name)),
         };
@@ -390,7 +408,7 @@ impl Drafter<'_> {
         let reshaped = ways.iter().any(|way| way.has(&["reshape"]));
         let dims: Vec<Dim> = if reshaped {
             given.iter().map(|size| Dim::Fixed(*size)).collect()
-        } else if spec.shape.0.is_empty() {
+        } else if row.contains(&Dim::Rest) {
             // The graph does not say how many dimensions it takes.
             vec![Dim::Any; given.len()]
         } else {
@@ -554,21 +572,11 @@ fn graph_properties(inputs: &[TensorSpec]) -> Result<Properties, String> {
 fn input_schema(spec: &TensorSpec) -> Result<Value, String> {
     let is_array = !matches!(spec.shape.row(), [] | [Dim::Fixed(1)]);
     match spec.datatype {
-        DataType::Bytes if is_array && spec.shape.row() != [Dim::Any] => {
+        DataType::Bytes if is_array && !matches!(spec.shape.row(), [Dim::Any | Dim::Rest]) => {
             Err(format!("the graph's input {} takes {spec}; a field gives one text a row", spec.name))
         }
         // A free width may be 1.
         DataType::Bytes => Ok(json!({"type": "string"})),
-        DataType::Bool if is_array => {
-            let mut schema = tensor_schema(&TensorSpec { datatype: DataType::Uint8, ..spec.clone() })?;
-            let mut items = &mut schema;
-            while items["type"] == "array" {
-                items = &mut items["items"];
-            }
-            items["minimum"] = json!(0);
-            items["maximum"] = json!(1);
-            Ok(schema)
-        }
         _ => tensor_schema(spec),
     }
 }
@@ -576,7 +584,7 @@ fn input_schema(spec: &TensorSpec) -> Result<Value, String> {
 /// As the tensor's own; a row of free width that turns out to hold one value is answered as that value.
 fn output_schema(spec: &TensorSpec) -> Result<Value, String> {
     let mut schema = tensor_schema(spec)?;
-    if spec.shape.row() == [Dim::Any] {
+    if matches!(spec.shape.row(), [Dim::Any | Dim::Rest]) {
         schema["type"] = json!(["array", schema["items"]["type"]]);
     }
     Ok(schema)
@@ -601,7 +609,7 @@ fn tensor_schema(spec: &TensorSpec) -> Result<Value, String> {
 fn nested(items: Value, dims: &[Dim]) -> Value {
     dims.iter().rev().fold(items, |items, dim| match dim {
         Dim::Fixed(size) => json!({"type": "array", "minItems": size, "maxItems": size, "items": items}),
-        Dim::Any => json!({"type": "array", "items": items}),
+        Dim::Any | Dim::Rest => json!({"type": "array", "items": items}),
     })
 }
 
@@ -843,12 +851,20 @@ mod tests {
     #[test]
     fn labels_that_the_graph_holds_are_no_guess() {
         let outputs = vec![spec("label", DataType::Int64, &[]), spec("p", DataType::Fp32, &[Dim::Fixed(2)])];
+        let signature = Signature { inputs: vec![], outputs };
         let labels = [("label".to_owned(), vec![json!(3), json!(7)]), ("p".to_owned(), vec![json!(3), json!(7)])];
-        let drafted = draft(&Signature { inputs: vec![], outputs }, &Known { labels: &labels, ..Known::default() }).unwrap();
+        // A map that was cut off stays one for callers.
+        let drafted = draft(&signature, &Known { maps: &labels[1..], labels: &labels, ..Known::default() }).unwrap();
         let section = json!({"label": {"from": "label"}, "p": {"from": "p", "steps": [{"as_map": {"labels": [3, 7]}}]}});
         assert_eq!(drafted.preprocessing, Some(json!({"outputs": section})));
         let map = json!({"type": "object", "properties": {"3": {"type": "number"}, "7": {"type": "number"}}, "required": ["3", "7"], "additionalProperties": false});
         assert_eq!(drafted.schema["output"]["properties"], json!({"label": {"type": "integer"}, "p": map}));
+        // A list stays one, too; what its values are is known.
+        let drafted = draft(&signature, &Known { labels: &labels, ..Known::default() }).unwrap();
+        assert_eq!(drafted.preprocessing, None);
+        assert_eq!(drafted.schema["output"]["properties"]["p"]["description"], "a value for each of 3, 7, in this order");
+        let step = "\"steps\":[{\"as_map\":{\"labels\":[3,7]}}]";
+        assert!(drafted.notes.iter().any(|note| note.contains(step)), "{:?}", drafted.notes);
         let plain = vec![spec("p", DataType::Fp32, &[Dim::Fixed(2)])];
         assert!(
             draft(&Signature { inputs: vec![], outputs: plain }, &Known::default())
@@ -862,7 +878,7 @@ mod tests {
     #[test]
     fn what_no_field_can_hold_is_drafted_otherwise_or_refused() {
         let drafted = |datatype, row: &[Dim]| draft(&taking(vec![spec("x", datatype, row)]), &Known::default());
-        let expected = json!({"type": "array", "minItems": 2, "maxItems": 2, "items": {"type": "integer", "minimum": 0, "maximum": 1}});
+        let expected = json!({"type": "array", "minItems": 2, "maxItems": 2, "items": {"type": "boolean"}});
         assert_eq!(*property(&drafted(DataType::Bool, &[Dim::Fixed(2)]).unwrap(), "x"), expected);
         assert!(drafted(DataType::Bytes, &[Dim::Fixed(2)]).unwrap_err().contains("one text a row"));
         assert_eq!(*property(&drafted(DataType::Bytes, &[Dim::Any]).unwrap(), "x"), json!({"type": "string"}));

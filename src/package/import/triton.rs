@@ -222,19 +222,15 @@ fn usable<'a>(labels: &'a [String], spec: &TensorSpec) -> Result<&'a [String], S
 fn serving(bare: &Bare, config: &ModelConfig, signature: &Signature, taken: &mut Vec<String>, notes: &mut Vec<String>) -> Option<Serving> {
     let max_batch_size = (config.max_batch_size > 0).then_some(config.max_batch_size)?;
     taken.push(format!("`max_batch_size`: {max_batch_size}, in serving.json"));
-    let independent_rows = match bare.batching(signature) {
-        Ok(_) => {
-            taken.push("`dynamic_batching`: rows of several requests share a run, in serving.json".to_owned());
-            Some(true)
-        }
-        Err(why) => {
-            if config.dynamic_batching.is_some() {
-                notes.push(format!("`dynamic_batching` was left out: {why}"));
+    if config.dynamic_batching.is_some() {
+        match bare.batching(signature, config.max_batch_size) {
+            Ok(_) => {
+                taken.push("`dynamic_batching`: rows of several requests share a run where the gate proves them independent".to_owned())
             }
-            None
+            Err(why) => notes.push(format!("`dynamic_batching` was left out: {why}")),
         }
-    };
-    Some(Serving { batching: ServingBatching { max_batch_size: Some(max_batch_size), independent_rows }, ..Serving::default() })
+    }
+    Some(Serving { batching: ServingBatching { max_batch_size: Some(max_batch_size), independent_rows: None }, ..Serving::default() })
 }
 
 /// What is understood, but is the server's to say and not the package's.

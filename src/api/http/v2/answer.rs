@@ -9,6 +9,7 @@ use crate::{
         http::{body::Refusal, exchange::Reply, v2::Wish},
         oip,
     },
+    error::ErrorCode,
     package::{
         fields::NamedTensor,
         wire::{to_raw, write_elements},
@@ -20,7 +21,7 @@ pub const HEADER_LENGTH: HeaderName = HeaderName::from_static("inference-header-
 
 pub fn write(wish: &Wish, prediction: &mut Prediction) -> Result<Reply, Refusal> {
     let names: Vec<String> = wish.outputs.iter().map(|output| output.name.clone()).collect();
-    let tensors = prediction.take_tensors(&names);
+    let tensors = prediction.take_tensors(&names).map_err(|detail| (ErrorCode::Malformed, detail))?;
     let elements: usize = tensors.iter().map(|named| named.tensor.data().len()).sum();
     let servable = Arc::clone(&prediction.servable);
     let id = servable.id();

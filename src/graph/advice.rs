@@ -1,0 +1,132 @@
+//! Advice: what a person can do about a graph that the runtime does not load, before the runtime's own words.
+
+/// (what the runtime says, in small letters: any of it; what helps).
+const LOADING: [(&[&str], &str); 5] = [
+    (
+        &["unsupported model ir version"],
+        "the file's IR version is above what this runtime reads: lower it in the export (`model.ir_version = 10` before onnx.save, or export with an older onnx)",
+    ),
+    (
+        &["only *guarantees* support", "till opset"],
+        "the file's operator set is above what this runtime knows: export with a lower one (skl2onnx: target_opset; torch.onnx.export: opset_version)",
+    ),
+    (
+        &["locale"],
+        "StringNormalizer needs a locale that this machine lacks: install it (Debian: locales, with en_US.UTF-8 generated; the image has it), or export with the locale \"C\"",
+    ),
+    (
+        &["is not a registered function/op", "no op registered for", "not_implemented"],
+        "an operator of the file is not part of this runtime: custom operators are not loaded; export with standard operators only",
+    ),
+    (
+        &["external data path", "external data file"],
+        "a file with the weights is missing: it must lie beside the graph, under the name that the graph gives it",
+    ),
+];
+
+/// The runtime's message after advice, where there is any; paths of the library's own source are left out.
+pub fn on_load(message: &str) -> String {
+    let message = without_source(message);
+    let lower = message.to_lowercase();
+    match LOADING.iter().find(|(signs, _)| signs.iter().any(|sign| lower.contains(sign))) {
+        Some((_, advice)) => format!("{advice}. The runtime says: {message}"),
+        None => message,
+    }
+}
+
+/// What a graph says where it refuses its input, in small letters: an index or a category that it does not know, values or
+/// shapes that don't fit each other inside. All else is the model's failure, or the server's.
+const REFUSALS: [&str; 14] = [
+    "out of data bounds",
+    "out of bounds",
+    "out of range",
+    "unknown category",
+    "invalid indices",
+    "index out of",
+    "indices must be",
+    "indices element",
+    "shape mismatch",
+    "dimension mismatch",
+    "dimensions mismatch",
+    "cannot be broadcast",
+    "cannot broadcast",
+    "input shape:",
+];
+
+/// A refusal by a node: which, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Type and name: `Gather "embed"`.
+    pub node: String,
+    pub reason: String,
+}
+
+impl Refusal {
+    /// The reason up to the first value in it.
+    pub fn without_values(&self) -> &str {
+        let end = self.reason.find(|c: char| c.is_ascii_digit() || "=:\"'`{[".contains(c)).unwrap_or(self.reason.len());
+        self.reason.get(..end).unwrap_or_default().trim_end_matches(|c: char| !c.is_alphanumeric())
+    }
+}
+
+/// Reads a failure of a run: `Non-zero status code returned while running Gather node. Name:'embed' Status Message: ...`.
+/// `None` where the graph did not refuse its input.
+pub fn on_run(message: &str) -> Option<Refusal> {
+    let (head, reason) = message.split_once("Status Message:")?;
+    let reason = without_source(reason);
+    let lower = reason.to_lowercase();
+    REFUSALS.iter().any(|sign| lower.contains(sign)).then_some(())?;
+    let op = head.split_once("while running ")?.1.split_once(" node")?.0;
+    let name = head.split_once("Name:'").and_then(|(_, rest)| rest.split_once('\'')).map_or("", |(name, _)| name);
+    let node = if name.is_empty() { op.to_owned() } else { format!("{op} \"{name}\"") };
+    Some(Refusal { node, reason })
+}
+
+/// `/onnxruntime_src/a/b.cc:12 void f(...) ` in front of what is said.
+fn without_source(message: &str) -> String {
+    let mut rest = message;
+    let mut text = String::new();
+    while let Some(at) = rest.find("/onnxruntime_src/") {
+        let (before, after) = rest.split_at(at);
+        text.push_str(before);
+        // The signature of a function ends with its parameters, and what it says follows.
+        let end = after.find(") ").map(|end| end + 2).or_else(|| after.find(' ').map(|end| end + 1)).unwrap_or(after.len());
+        rest = after.get(end..).unwrap_or_default();
+    }
+    text.push_str(rest);
+    text.trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::graph::advice::{on_load, on_run};
+
+    #[test]
+    fn a_refusal_names_node_and_reason() {
+        let gather = "Non-zero status code returned while running Gather node. Name:'embed' Status Message: indices element out of data bounds, idx=99 must be within the inclusive range [-10,9]";
+        let refusal = on_run(gather).unwrap();
+        assert_eq!(refusal.node, "Gather \"embed\"");
+        assert!(refusal.reason.contains("idx=99"));
+        assert_eq!(refusal.without_values(), "indices element out of data bounds, idx");
+        assert_eq!(
+            on_run("Non-zero status code returned while running Loop node. Name:'' Status Message: Failed to allocate memory"),
+            None
+        );
+        assert_eq!(on_run("something else"), None);
+    }
+
+    #[test]
+    fn advice_comes_first_and_source_paths_go() {
+        let text = on_load(
+            "/onnxruntime_src/onnxruntime/core/graph/model.cc:182 onnxruntime::Model::Model(onnx::ModelProto&&, const PathString&) Unsupported model IR version: 14, max supported IR version: 13",
+        );
+        assert!(
+            text.starts_with("the file's IR version") && text.contains("max supported IR version: 13") && !text.contains("onnxruntime_src"),
+            "{text}"
+        );
+        assert!(on_load("ONNX Runtime only *guarantees* support for models stamped with official released onnx opset versions. Opset 30 is under development").contains("target_opset"));
+        assert!(on_load("Failed to construct locale with name:en_US.UTF-8").contains("en_US.UTF-8 generated"));
+        assert!(on_load("Fatal error: my.domain:Foo(-1) is not a registered function/op").contains("standard operators"));
+        assert_eq!(on_load("something else"), "something else");
+    }
+}

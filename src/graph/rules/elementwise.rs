@@ -1,0 +1,103 @@
+//! Element by element: one input's values as they are, or several inputs broadcast against each other.
+
+use crate::graph::{
+    flow::{Flow, Mixing, Value},
+    rules::{Call, Ruled, UNKNOWN},
+    size::Size,
+};
+
+impl Call<'_, '_> {
+    pub(super) fn elementwise(&self) -> Option<Ruled> {
+        Some(match self.node.op {
+            "Abs" | "Acos" | "Acosh" | "Asin" | "Asinh" | "Atan" | "Atanh" | "BitwiseNot" | "Cast" | "Ceil" | "Celu" | "Clip" | "Cos"
+            | "Cosh" | "Elu" | "Erf" | "Exp" | "Floor" | "Gelu" | "HardSigmoid" | "HardSwish" | "Identity" | "IsInf" | "IsNaN"
+            | "LeakyRelu" | "Log" | "Mish" | "Neg" | "Not" | "Reciprocal" | "Relu" | "Round" | "Selu" | "Shrink" | "Sigmoid" | "Sign"
+            | "Sin" | "Sinh" | "Softplus" | "Softsign" | "Sqrt" | "Swish" | "Tan" | "Tanh" | "ThresholdedRelu" => self.first_only(),
+            "CastLike" => self.input(0).map(|value| vec![Value::new(value.flow.clone(), value.dims.clone())]),
+            "Dropout" => self.dropout(),
+            "Add" | "Sub" | "Mul" | "Div" | "Pow" | "Max" | "Min" | "Mean" | "Sum" | "Where" | "And" | "Or" | "Xor" | "Equal" | "Less"
+            | "LessOrEqual" | "Greater" | "GreaterOrEqual" | "Mod" | "PRelu" | "BitShift" | "BitwiseAnd" | "BitwiseOr" | "BitwiseXor"
+            | "StringConcat" => self.broadcast(&self.inputs.iter().flatten().collect::<Vec<_>>()),
+            "QuantizeLinear" | "DequantizeLinear" => self.quantize(),
+            "RegexFullMatch" => self.first_only(),
+            _ => return None,
+        })
+    }
+
+    /// The first input's values one by one; the others are limits and the like, without dimensions of their own.
+    pub(super) fn first_only(&self) -> Ruled {
+        self.others_same(&[0])?;
+        let value = self.input(0)?;
+        Ok(vec![Value { reals: None, ..value.clone() }])
+    }
+
+    fn dropout(&self) -> Ruled {
+        self.others_same(&[0])?;
+        // Training is written down, or is an input that may be anything but a constant of nought.
+        let training = self.optional(2).is_some_and(|mode| mode.ints().is_none_or(|ints| ints != [0]));
+        if training {
+            return Err((Mixing::Unknown, "draws random numbers, which no run repeats"));
+        }
+        let value = self.input(0)?;
+        Ok(vec![value.clone(); 2])
+    }
+
+    /// One scale for all values, or one for each along an axis that is not the rows'.
+    fn quantize(&self) -> Ruled {
+        self.others_same(&[0])?;
+        let (value, scale) = (self.input(0)?, self.input(1)?);
+        match scale.rank() {
+            Some(0) => {}
+            Some(1) if scale.dim(0).is_some_and(Size::is_one) => {}
+            Some(_) if self.axis(value, 1)? != value.axis().unwrap_or(usize::MAX) && self.node.int("block_size").unwrap_or(0) == 0 => {}
+            _ => return Err((Mixing::Unknown, "scales along the dimension of the rows")),
+        }
+        Ok(vec![Value::new(value.flow.clone(), value.dims.clone())])
+    }
+
+    /// NumPy's broadcasting: dimensions are matched from the last one on.
+    pub(super) fn broadcast(&self, values: &[&Value]) -> Ruled {
+        if values.iter().any(|value| value.flow == Flow::Counts) {
+            return Err((Mixing::Unknown, "computes with the number of rows"));
+        }
+        let mut ranks = Vec::with_capacity(values.len());
+        for value in values {
+            ranks.push(self.rank(value)?);
+        }
+        let rank = ranks.iter().copied().max().ok_or(UNKNOWN)?;
+        // The rows' place from the right, and their size there.
+        let mut place: Option<(usize, &Size)> = None;
+        for value in values.iter().filter(|value| value.axis().is_some()) {
+            let (from_right, size) = (value.from_right().ok_or(UNKNOWN)?, value.axis().and_then(|axis| value.dim(axis)).ok_or(UNKNOWN)?);
+            match place {
+                None => place = Some((from_right, size)),
+                Some((known, other)) if known == from_right && other == size => {}
+                Some(_) => return Err((Mixing::Proved, "combines rows with other rows: their dimensions don't lie over each other")),
+            }
+        }
+        let mut dims = Vec::with_capacity(rank);
+        for from_right in (1..=rank).rev() {
+            let sizes = values.iter().filter_map(|value| value.dim(value.rank()?.checked_sub(from_right)?));
+            let mut found: Option<Size> = None;
+            for size in sizes.filter(|size| !size.is_one()) {
+                found = match found {
+                    None => Some(size.clone()),
+                    Some(known) if known == *size => Some(known),
+                    // One of both is 1 when it runs, or they are equal.
+                    Some(known) if !known.counts() && !size.counts() => Some(match (known.as_fixed(), size.as_fixed()) {
+                        (Some(_), _) => known,
+                        (None, Some(_)) => size.clone(),
+                        (None, None) => self.fresh(),
+                    }),
+                    Some(_) => return Err((Mixing::Unknown, "combines the rows with a constant of as many")),
+                };
+            }
+            dims.push(found.unwrap_or_else(|| Size::fixed(1)));
+        }
+        let flow = match place {
+            Some((from_right, _)) => Flow::Rows { axis: rank - from_right },
+            None => Flow::Same,
+        };
+        Ok(vec![Value::new(flow, Some(dims))])
+    }
+}

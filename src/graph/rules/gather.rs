@@ -1,0 +1,92 @@
+//! Gather: values picked by indices. Rows stay apart where the picking goes along other dimensions, or picks from constants.
+
+use crate::graph::{
+    flow::{Flow, Mixing, Value},
+    rules::{Call, Ruled, UNKNOWN},
+};
+
+const PICKS: (Mixing, &str) = (Mixing::Proved, "picks along the dimension of the rows");
+
+impl Call<'_, '_> {
+    pub(super) fn gather(&self) -> Option<Ruled> {
+        Some(match self.node.op {
+            "Gather" => self.gather_along(),
+            "GatherElements" => self.elements_along(&[1]),
+            "ScatterElements" => self.elements_along(&[1, 2]),
+            "GatherND" => self.gather_nd(),
+            "Compress" => self.compress(),
+            _ => return None,
+        })
+    }
+
+    fn gather_along(&self) -> Ruled {
+        let (data, indices) = (self.input(0)?, self.input(1)?);
+        if [data, indices].iter().any(|value| value.flow == Flow::Counts) {
+            return Err((Mixing::Unknown, "picks by the number of rows"));
+        }
+        let axis = self.axis(data, 0)?;
+        let wide = self.rank(indices)?;
+        let flow = match (data.axis(), indices.axis()) {
+            (None, None) => Flow::Same,
+            (Some(rows), None) if rows == axis => return Err(PICKS),
+            (Some(rows), None) => Flow::Rows { axis: if rows < axis { rows } else { rows + wide - 1 } },
+            (None, Some(rows)) => Flow::Rows { axis: axis + rows },
+            (Some(_), Some(_)) => return Err((Mixing::Proved, "picks for each row from every row")),
+        };
+        let dims = data.dims.as_ref().ok_or(UNKNOWN)?;
+        let mut picked = dims.get(..axis).unwrap_or_default().to_vec();
+        picked.extend(indices.dims.iter().flatten().cloned());
+        picked.extend(dims.get(axis + 1..).unwrap_or_default().iter().cloned());
+        Ok(vec![Value::new(flow, Some(picked))])
+    }
+
+    /// Indices (and updates) that lie over the data, row by row.
+    fn elements_along(&self, beside: &[usize]) -> Ruled {
+        let data = self.input(0)?;
+        let axis = self.axis(data, 0)?;
+        let Some(rows) = data.axis() else { return Err(UNKNOWN) };
+        if rows == axis {
+            return Err(PICKS);
+        }
+        let own = data.dim(rows);
+        for index in beside {
+            let other = self.input(*index)?;
+            if other.axis() != Some(rows) || other.dim(rows) != own || own.is_none() {
+                return Err(UNKNOWN);
+            }
+        }
+        let shaped = if self.node.op == "GatherElements" { self.input(1)? } else { data };
+        Ok(vec![Value::new(data.flow.clone(), shaped.dims.clone())])
+    }
+
+    fn gather_nd(&self) -> Ruled {
+        let (data, indices) = (self.input(0)?, self.input(1)?);
+        let batch = usize::try_from(self.node.int("batch_dims").unwrap_or(0)).map_err(|_| UNKNOWN)?;
+        let last = self.rank(indices)?.checked_sub(1).ok_or(UNKNOWN)?;
+        let axis = match (data.axis(), indices.axis()) {
+            (None, Some(rows)) if rows < last && batch == 0 => rows,
+            (Some(a), Some(b)) if a == b && a < batch && b < last && data.dim(a) == indices.dim(b) => a,
+            _ => return Err(UNKNOWN),
+        };
+        let depth = indices.dim(last).and_then(|size| size.as_fixed()).and_then(|size| usize::try_from(size).ok()).ok_or(UNKNOWN)?;
+        let mut dims = indices.dims.clone().unwrap_or_default();
+        dims.pop();
+        dims.extend(data.dims.as_ref().ok_or(UNKNOWN)?.iter().skip(batch + depth).cloned());
+        Ok(vec![Value::new(Flow::Rows { axis }, Some(dims))])
+    }
+
+    fn compress(&self) -> Ruled {
+        self.others_same(&[0]).map_err(|_| (Mixing::Found, "keeps as many values as the rows ask for"))?;
+        let value = self.input(0)?;
+        if self.node.int("axis").is_none() {
+            return Err((Mixing::Found, "keeps values of all rows in one list"));
+        }
+        let axis = self.axis(value, 0)?;
+        if value.axis() == Some(axis) {
+            return Err(PICKS);
+        }
+        let mut dims = value.dims.clone().ok_or(UNKNOWN)?;
+        *dims.get_mut(axis).ok_or(UNKNOWN)? = self.fresh();
+        Ok(vec![Value::new(value.flow.clone(), Some(dims))])
+    }
+}

@@ -1,0 +1,194 @@
+//! Layers that take examples along dimension 0: convolutions, pooling, normalisation of an example, recurrent networks.
+
+use crate::graph::{
+    flow::{Flow, Mixing, Value, normal_axis},
+    rules::{Call, Ruled, UNKNOWN},
+    size::Size,
+};
+
+impl Call<'_, '_> {
+    pub(super) fn layer(&self) -> Option<Ruled> {
+        Some(match self.node.op {
+            "Conv" | "ConvTranspose" | "ConvInteger" | "QLinearConv" | "DeformConv" => self.example(None),
+            "AveragePool" | "GlobalAveragePool" | "GlobalLpPool" | "GlobalMaxPool" | "LpPool" => self.example(None),
+            "InstanceNormalization" | "LRN" | "GroupNormalization" => self.example(Some(())),
+            "DepthToSpace" | "SpaceToDepth" => self.example(None),
+            "MaxPool" => self.max_pool(),
+            "BatchNormalization" => self.batch_normalization(),
+            "GridSample" => self.grid_sample(),
+            "Resize" | "Upsample" => self.resize(),
+            "LSTM" => self.recurrent(&[5, 6], 3),
+            "GRU" | "RNN" => self.recurrent(&[5], 2),
+            "Attention" => self.attention(),
+            _ => return None,
+        })
+    }
+
+    /// The first input's examples one by one. `same_shape`: the output's is the input's; else only dimension 0 is known.
+    fn example(&self, same_shape: Option<()>) -> Ruled {
+        self.others_same(&[0])?;
+        let value = self.input(0)?;
+        let rank = self.rank(value)?;
+        if value.axis().is_some_and(|axis| axis != 0) {
+            return Err((Mixing::Proved, "takes the dimension of the rows for channels or places"));
+        }
+        let dims = match same_shape {
+            Some(()) => value.dims.clone(),
+            None => {
+                let mut dims = self.walk.fresh_dims(rank);
+                if let (Some(first), Some(own)) = (dims.first_mut(), value.dim(0)) {
+                    *first = own.clone();
+                }
+                // Channels and, after global pooling, places of one.
+                if let (Some(second), "Conv" | "QLinearConv" | "ConvInteger") = (dims.get_mut(1), self.node.op) {
+                    let weights = self.optional(if self.node.op == "QLinearConv" { 3 } else { 1 });
+                    *second = weights.and_then(|weights| weights.dim(0).cloned()).unwrap_or_else(|| self.fresh());
+                } else if self.node.op.ends_with("Pool")
+                    && let (Some(second), Some(own)) = (dims.get_mut(1), value.dim(1))
+                {
+                    *second = own.clone();
+                }
+                if self.node.op.starts_with("Global") {
+                    dims.iter_mut().skip(2).for_each(|dim| *dim = Size::fixed(1));
+                }
+                Some(dims)
+            }
+        };
+        Ok(vec![Value::new(value.flow.clone(), dims)])
+    }
+
+    /// Places of the maxima count through the whole tensor, all rows before included.
+    fn max_pool(&self) -> Ruled {
+        let mut values = self.example(None)?;
+        if self.node.outputs.len() > 1 {
+            let flow = crate::graph::rows::mixed(self.node, Mixing::Proved, "counts places through all rows");
+            values.push(Value::new(flow, None));
+        }
+        Ok(values)
+    }
+
+    fn batch_normalization(&self) -> Ruled {
+        // Before operator set 14 more outputs than one meant training.
+        if self.node.int("training_mode").unwrap_or(0) != 0 || self.node.outputs.iter().filter(|name| !name.is_empty()).count() > 1 {
+            return Err((Mixing::Proved, "normalises by the statistics of the batch (training mode)"));
+        }
+        if self.node.int("spatial").unwrap_or(1) == 0 {
+            return Err(UNKNOWN);
+        }
+        self.example(Some(()))
+    }
+
+    fn grid_sample(&self) -> Ruled {
+        let (value, grid) = (self.input(0)?, self.input(1)?);
+        match (value.axis(), grid.axis()) {
+            (Some(0), Some(0)) if value.dim(0) == grid.dim(0) => {}
+            _ => return Err(UNKNOWN),
+        }
+        let mut dims = self.walk.fresh_dims(self.rank(value)?);
+        if let (Some(first), Some(own)) = (dims.first_mut(), value.dim(0)) {
+            *first = own.clone();
+        }
+        Ok(vec![Value::new(value.flow.clone(), Some(dims))])
+    }
+
+    /// Rows are neither stretched nor thinned out.
+    fn resize(&self) -> Ruled {
+        let value = self.input(0)?;
+        let rank = self.rank(value)?;
+        let Some(axis) = value.axis() else { return Err(UNKNOWN) };
+        let wanted = self.node.ints("axes").map(|axes| axes.iter().map(|axis| normal_axis(*axis, rank)).collect::<Option<Vec<_>>>());
+        let at = match wanted {
+            None => Some(axis),
+            Some(axes) => axes.ok_or(UNKNOWN)?.iter().position(|known| *known == axis),
+        };
+        let mut dims = self.walk.fresh_dims(rank);
+        let own = value.dim(axis).ok_or(UNKNOWN)?;
+        *dims.get_mut(axis).ok_or(UNKNOWN)? = own.clone();
+        let done = Ok(vec![Value::new(value.flow.clone(), Some(dims))]);
+        let Some(at) = at else { return done };
+        let (scales, sizes) = match (self.node.op, self.opset) {
+            ("Upsample", 9..) | ("Resize", 10) => (self.optional(1), None),
+            ("Upsample", _) => return Err(UNKNOWN),
+            _ => (self.optional(2), self.optional(3)),
+        };
+        let empty = |value: &&Value| value.dim(0).is_none_or(|size| size.as_fixed() == Some(0));
+        let kept = match (scales.filter(|scales| !empty(scales)), sizes.filter(|sizes| !empty(sizes))) {
+            (Some(scales), _) => scales.reals.as_ref().and_then(|reals| reals.get(at).copied()) == Some(1.0),
+            (None, Some(sizes)) => {
+                let element = sizes.elements.as_ref().and_then(|elements| elements.get(at).cloned());
+                element.and_then(|element| element.as_size()).is_some_and(|size| size == *own)
+            }
+            (None, None) => false,
+        };
+        if kept { done } else { Err((Mixing::Unknown, "may stretch the dimension of the rows")) }
+    }
+
+    /// Steps in time along dimension 0 and examples along dimension 1, or the other way round (`layout` 1).
+    fn recurrent(&self, states: &[usize], outputs: usize) -> Ruled {
+        let value = self.input(0)?;
+        let batch = usize::from(self.node.int("layout").unwrap_or(0) == 0);
+        match value.axis() {
+            Some(axis) if axis == batch => {}
+            Some(axis) if axis == 1 - batch => {
+                return Err((Mixing::Time, "goes over the rows one after the other, as over steps in time"));
+            }
+            _ => return Err(UNKNOWN),
+        }
+        let own = value.dim(batch).ok_or(UNKNOWN)?;
+        let beside = |index: usize, axis: usize| match self.optional(index) {
+            None => true,
+            Some(other) => other.axis() == Some(axis) && other.dim(axis) == Some(own),
+        };
+        // Initial states have their examples where the layout says; a constant one fits one number of rows only.
+        let state_axis = usize::from(batch == 1);
+        if !beside(4, 0) || !states.iter().all(|index| beside(*index, state_axis)) {
+            return Err(UNKNOWN);
+        }
+        let mut but = vec![0, 4];
+        but.extend_from_slice(states);
+        self.others_same(&but)?;
+        let directions = if self.node.text("direction") == Some("bidirectional") { 2 } else { 1 };
+        let hidden = self.node.int("hidden_size").and_then(|size| u64::try_from(size).ok()).map_or_else(|| self.fresh(), Size::fixed);
+        let steps = value.dim(1 - batch).cloned().ok_or(UNKNOWN)?;
+        let directions = Size::fixed(directions);
+        let (all, last) = if batch == 1 {
+            ((2, vec![steps, directions.clone(), own.clone(), hidden.clone()]), (1, vec![directions, own.clone(), hidden]))
+        } else {
+            ((0, vec![own.clone(), steps, directions.clone(), hidden.clone()]), (0, vec![own.clone(), directions, hidden]))
+        };
+        let mut values = vec![Value::new(Flow::Rows { axis: all.0 }, Some(all.1))];
+        values.resize(outputs, Value::new(Flow::Rows { axis: last.0 }, Some(last.1)));
+        Ok(values)
+    }
+
+    /// Queries, keys and values of one row each; a mask may be the same for all.
+    fn attention(&self) -> Ruled {
+        let query = self.input(0)?;
+        let own = query.dim(0).filter(|_| query.axis() == Some(0)).ok_or(UNKNOWN)?;
+        for index in 1..self.inputs.len() {
+            match self.optional(index) {
+                None => {}
+                Some(value) if value.axis() == Some(0) && value.dim(0) == Some(own) => {}
+                // A mask without rows, broadcast over them.
+                Some(value)
+                    if index == 3 && value.flow == Flow::Same && (value.rank() == Some(2) || value.dim(0).is_some_and(Size::is_one)) => {}
+                Some(_) => return Err(UNKNOWN),
+            }
+        }
+        let rank = self.rank(query)?;
+        let mut dims = self.walk.fresh_dims(rank);
+        if let Some(first) = dims.first_mut() {
+            *first = own.clone();
+        }
+        let first = Value::new(Flow::Rows { axis: 0 }, Some(dims));
+        let mut values = vec![first];
+        for _ in 1..self.node.outputs.len() {
+            let mut dims = self.walk.fresh_dims(4);
+            if let Some(first) = dims.first_mut() {
+                *first = own.clone();
+            }
+            values.push(Value::new(Flow::Rows { axis: 0 }, Some(dims)));
+        }
+        Ok(values)
+    }
+}

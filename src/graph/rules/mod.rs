@@ -1,0 +1,135 @@
+//! Rules: what each operator does to the rows of its inputs. An operator without a rule is not known to keep rows apart.
+//!
+//! Operators and their attributes are those of the ONNX operator sets `ai.onnx` (up to 23) and `ai.onnx.ml` (up to 5), and of
+//! ONNX Runtime's own `com.microsoft`, as far as exporters write them.
+
+mod axes;
+mod contraction;
+mod elementwise;
+mod features;
+mod gather;
+mod layers;
+mod shapes;
+mod sizes;
+
+use crate::graph::{
+    flow::{Flow, Mixing, Value, normal_axis},
+    model::Node,
+    rows::{Walk, mixed},
+    size::Size,
+};
+
+pub const NOT_KNOWN: &str = "is not known to keep rows apart";
+
+/// One application of an operator. No input is mixed.
+pub struct Call<'c, 'a> {
+    pub walk: &'c Walk<'c, 'a>,
+    pub node: &'c Node<'a>,
+    pub inputs: &'c [Option<Value>],
+    pub opset: i64,
+}
+
+/// What a rule gives: the outputs, or what the operator does to rows.
+pub type Ruled = Result<Vec<Value>, (Mixing, &'static str)>;
+
+pub const UNKNOWN: (Mixing, &str) = (Mixing::Unknown, NOT_KNOWN);
+
+/// The outputs of a node.
+pub fn apply<'a>(walk: &Walk<'_, 'a>, node: &Node<'a>, inputs: &[Option<Value>], opset: i64) -> Vec<Value> {
+    let call = Call { walk, node, inputs, opset };
+    if is_random(node.op) {
+        return vec![Value::new(mixed(node, Mixing::Unknown, "draws random numbers, which no run repeats"), None); node.outputs.len()];
+    }
+    let all_same = inputs.iter().flatten().all(|value| value.flow == Flow::Same);
+    match call.rule() {
+        Ok(mut values) => {
+            if all_same {
+                // What is made of nothing but constants can't depend on rows.
+                values.iter_mut().for_each(|value| value.flow = Flow::Same);
+            }
+            values
+        }
+        Err(_) if all_same => vec![Value::new(Flow::Same, None); node.outputs.len()],
+        Err((kind, what)) => vec![Value::new(mixed(node, kind, what), None); node.outputs.len()],
+    }
+}
+
+fn is_random(op: &str) -> bool {
+    matches!(op, "RandomNormal" | "RandomNormalLike" | "RandomUniform" | "RandomUniformLike" | "Multinomial" | "Bernoulli")
+}
+
+impl Call<'_, '_> {
+    fn rule(&self) -> Ruled {
+        // Sizes that count rows are followed through arithmetic of sizes, and never become values of rows.
+        if let Some(values) = self.sizes() {
+            return Ok(values);
+        }
+        let ruled = match self.node.domain {
+            "" | "ai.onnx" => self.standard(),
+            "ai.onnx.ml" => self.machine_learning(),
+            "com.microsoft" => self.contributed(),
+            _ => None,
+        };
+        let ruled = ruled.unwrap_or(Err(UNKNOWN));
+        // A number of rows among the operands, where no rule asked for sizes.
+        if ruled.is_err() && self.inputs.iter().flatten().any(|value| value.flow == Flow::Counts) {
+            return Err((Mixing::Unknown, "computes with the number of rows"));
+        }
+        ruled
+    }
+
+    fn standard(&self) -> Option<Ruled> {
+        match self.node.op {
+            "TfIdfVectorizer" => return Some(self.vocabulary()),
+            "StringNormalizer" => return Some(self.normalizer()),
+            _ => {}
+        }
+        self.elementwise()
+            .or_else(|| self.contraction())
+            .or_else(|| self.layer())
+            .or_else(|| self.along_axes())
+            .or_else(|| self.shape())
+            .or_else(|| self.gather())
+    }
+
+    pub fn input(&self, index: usize) -> Result<&Value, (Mixing, &'static str)> {
+        self.inputs.get(index).and_then(Option::as_ref).ok_or(UNKNOWN)
+    }
+
+    pub fn optional(&self, index: usize) -> Option<&Value> {
+        self.inputs.get(index)?.as_ref()
+    }
+
+    /// Every input but these is the same for any rows.
+    pub fn others_same(&self, but: &[usize]) -> Result<(), (Mixing, &'static str)> {
+        let others = self.inputs.iter().enumerate().filter(|(index, _)| !but.contains(index));
+        let same = others.filter_map(|(_, value)| value.as_ref()).all(|value| value.flow == Flow::Same);
+        if same { Ok(()) } else { Err(UNKNOWN) }
+    }
+
+    pub fn rank(&self, value: &Value) -> Result<usize, (Mixing, &'static str)> {
+        value.rank().ok_or((Mixing::Unknown, "takes a tensor of which not even the number of dimensions is known"))
+    }
+
+    /// An attribute's axis, counted from the front; `default` where it is not written.
+    pub fn axis(&self, value: &Value, default: i64) -> Result<usize, (Mixing, &'static str)> {
+        normal_axis(self.node.int("axis").unwrap_or(default), self.rank(value)?).ok_or(UNKNOWN)
+    }
+
+    /// One output like `value`, which `axes` mix along.
+    pub fn unless_along(&self, value: &Value, axes: &[usize]) -> Ruled {
+        match value.axis() {
+            Some(rows) if axes.contains(&rows) => Err((Mixing::Proved, "works along the dimension of the rows")),
+            _ => Ok(vec![Value::new(value.flow.clone(), value.dims.clone())]),
+        }
+    }
+
+    /// As many outputs as the node has, all like this one.
+    pub fn each(&self, value: Value) -> Ruled {
+        Ok(vec![value; self.node.outputs.len().max(1)])
+    }
+
+    pub fn fresh(&self) -> Size {
+        self.walk.fresh()
+    }
+}

@@ -1,0 +1,104 @@
+//! Wire: the fields of a protobuf message, read where they lie and written back as they were.
+//!
+//! A message that is edited must keep what this version does not know, so nothing is decoded into types and encoded again.
+
+/// The bytes are no protobuf message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("is no ONNX model: its bytes are no protobuf message")]
+pub struct Malformed;
+
+/// What a field holds.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Content<'a> {
+    Number(u64),
+    Fixed32([u8; 4]),
+    Fixed64([u8; 8]),
+    Bytes(&'a [u8]),
+}
+
+/// One field: its number, its content, and all its bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Field<'a> {
+    pub number: u64,
+    pub content: Content<'a>,
+    pub raw: &'a [u8],
+}
+
+/// The fields of a message, in their order.
+pub struct Fields<'a>(pub &'a [u8]);
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = Result<Field<'a>, Malformed>;
+
+    fn next(&mut self) -> Option<Result<Field<'a>, Malformed>> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let field = self.read();
+        if field.is_none() {
+            self.0 = &[];
+        }
+        Some(field.ok_or(Malformed))
+    }
+}
+
+impl<'a> Fields<'a> {
+    fn read(&mut self) -> Option<Field<'a>> {
+        let start = self.0;
+        let tag = number(&mut self.0)?;
+        let content = match tag & 7 {
+            0 => Content::Number(number(&mut self.0)?),
+            1 => Content::Fixed64(self.take(8)?.try_into().ok()?),
+            2 => {
+                let length = usize::try_from(number(&mut self.0)?).ok()?;
+                Content::Bytes(self.take(length)?)
+            }
+            5 => Content::Fixed32(self.take(4)?.try_into().ok()?),
+            _ => return None,
+        };
+        let raw = start.get(..start.len() - self.0.len())?;
+        Some(Field { number: tag >> 3, content, raw })
+    }
+
+    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(taken)
+    }
+}
+
+/// A varint, taken from the front.
+pub fn number(bytes: &mut &[u8]) -> Option<u64> {
+    let mut number = 0;
+    for shift in (0..64).step_by(7) {
+        let (byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        number |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Some(number);
+        }
+    }
+    None
+}
+
+/// Writes a varint.
+pub fn put_number(mut number: u64, to: &mut Vec<u8>) {
+    while number >= 0x80 {
+        to.push((number & 0x7f) as u8 | 0x80);
+        number >>= 7;
+    }
+    to.push(number as u8);
+}
+
+/// Writes a field of a number.
+pub fn put_varint(field: u64, value: u64, to: &mut Vec<u8>) {
+    put_number(field << 3, to);
+    put_number(value, to);
+}
+
+/// Writes a field of bytes, a text or a message.
+pub fn put_bytes(field: u64, content: &[u8], to: &mut Vec<u8>) {
+    put_number(field << 3 | 2, to);
+    put_number(content.len() as u64, to);
+    to.extend_from_slice(content);
+}

@@ -1,0 +1,503 @@
+//! No answer depends on its neighbours: random small graphs of the operators that people use, rows mixed in some of them. Where the
+//! analysis says that a graph keeps rows apart, ONNX Runtime must answer each row beside hostile others as it does alone.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test may panic: that is how it fails"
+)]
+
+use std::{path::PathBuf, sync::Arc};
+
+use predictd::{
+    engine::{
+        Engine,
+        infer::{OnnxEngine, OnnxFactory, Runtime},
+    },
+    graph::{
+        model::Model,
+        rows::analyse,
+        wire::{put_bytes, put_varint},
+    },
+    tensor::{Data, Tensor, Tensors, join, split},
+};
+
+const GRAPHS: u64 = 1_500;
+const WIDTH: usize = 4;
+
+/// SplitMix64 (Steele, Lea and Flood 2014).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, limit: u64) -> usize {
+        (self.next() % limit) as usize
+    }
+
+    fn real(&mut self) -> f32 {
+        (self.next() % 2001) as f32 / 500.0 - 2.0
+    }
+}
+
+/// An attribute of a node.
+enum Attr<'a> {
+    Int(&'a str, i64),
+    Ints(&'a str, &'a [i64]),
+    Text(&'a str, &'a str),
+    Graph(&'a str, Vec<u8>),
+}
+
+#[derive(Default)]
+struct Builder {
+    nodes: Vec<u8>,
+    constants: Vec<u8>,
+    count: usize,
+}
+
+fn tensor(name: &str, dims: &[i64], kind: u64, raw: &[u8]) -> Vec<u8> {
+    let mut tensor = Vec::new();
+    dims.iter().for_each(|dim| put_varint(1, *dim as u64, &mut tensor));
+    put_varint(2, kind, &mut tensor);
+    put_bytes(8, name.as_bytes(), &mut tensor);
+    put_bytes(9, raw, &mut tensor);
+    tensor
+}
+
+fn node(op: &str, inputs: &[&str], outputs: &[String], attributes: &[Attr<'_>]) -> Vec<u8> {
+    let mut node = Vec::new();
+    inputs.iter().for_each(|name| put_bytes(1, name.as_bytes(), &mut node));
+    outputs.iter().for_each(|name| put_bytes(2, name.as_bytes(), &mut node));
+    put_bytes(4, op.as_bytes(), &mut node);
+    for attribute in attributes {
+        let mut bytes = Vec::new();
+        match attribute {
+            Attr::Int(name, value) => {
+                put_bytes(1, name.as_bytes(), &mut bytes);
+                put_varint(3, *value as u64, &mut bytes);
+                put_varint(20, 2, &mut bytes);
+            }
+            Attr::Ints(name, values) => {
+                put_bytes(1, name.as_bytes(), &mut bytes);
+                values.iter().for_each(|value| put_varint(8, *value as u64, &mut bytes));
+                put_varint(20, 7, &mut bytes);
+            }
+            Attr::Text(name, value) => {
+                put_bytes(1, name.as_bytes(), &mut bytes);
+                put_bytes(4, value.as_bytes(), &mut bytes);
+                put_varint(20, 3, &mut bytes);
+            }
+            Attr::Graph(name, graph) => {
+                put_bytes(1, name.as_bytes(), &mut bytes);
+                put_bytes(6, graph, &mut bytes);
+                put_varint(20, 5, &mut bytes);
+            }
+        }
+        put_bytes(5, &bytes, &mut node);
+    }
+    node
+}
+
+fn value(name: &str, dims: &[Option<i64>]) -> Vec<u8> {
+    let mut shape = Vec::new();
+    for dim in dims {
+        let mut bytes = Vec::new();
+        match dim {
+            Some(size) => put_varint(1, *size as u64, &mut bytes),
+            None => put_bytes(2, b"batch", &mut bytes),
+        }
+        put_bytes(1, &bytes, &mut shape);
+    }
+    let mut kind = Vec::new();
+    put_varint(1, 1, &mut kind);
+    put_bytes(2, &shape, &mut kind);
+    let mut outer = Vec::new();
+    put_bytes(1, &kind, &mut outer);
+    let mut info = Vec::new();
+    put_bytes(1, name.as_bytes(), &mut info);
+    put_bytes(2, &outer, &mut info);
+    info
+}
+
+impl Builder {
+    fn name(&mut self) -> String {
+        self.count += 1;
+        format!("v{}", self.count)
+    }
+
+    fn many(&mut self, op: &str, inputs: &[&str], count: usize, attributes: &[Attr<'_>]) -> Vec<String> {
+        let outputs: Vec<String> = (0..count).map(|_| self.name()).collect();
+        put_bytes(1, &node(op, inputs, &outputs, attributes), &mut self.nodes);
+        outputs
+    }
+
+    fn one(&mut self, op: &str, inputs: &[&str], attributes: &[Attr<'_>]) -> String {
+        self.many(op, inputs, 1, attributes).remove(0)
+    }
+
+    fn reals(&mut self, dims: &[i64], random: &mut Random) -> String {
+        let name = self.name();
+        let raw: Vec<u8> = (0..dims.iter().product::<i64>()).flat_map(|_| random.real().to_le_bytes()).collect();
+        put_bytes(5, &tensor(&name, dims, 1, &raw), &mut self.constants);
+        name
+    }
+
+    fn ints(&mut self, list: &[i64]) -> String {
+        let name = self.name();
+        let raw: Vec<u8> = list.iter().flat_map(|x| x.to_le_bytes()).collect();
+        put_bytes(5, &tensor(&name, &[list.len() as i64], 7, &raw), &mut self.constants);
+        name
+    }
+
+    fn scalar(&mut self, value: i64) -> String {
+        let name = self.name();
+        put_bytes(5, &tensor(&name, &[], 7, &value.to_le_bytes()), &mut self.constants);
+        name
+    }
+
+    /// One step from [rows, 4] to [rows, 4].
+    fn step(&mut self, x: &str, other: &str, random: &mut Random) -> String {
+        let w = WIDTH as i64;
+        match random.below(46) {
+            0 => self.one("Relu", &[x], &[]),
+            1 => self.one("Sigmoid", &[x], &[]),
+            2 => {
+                let c = self.reals(&[w], random);
+                self.one("Add", &[x, &c], &[])
+            }
+            3 => self.one("Mul", &[x, other], &[]),
+            4 => {
+                let c = self.reals(&[w, w], random);
+                self.one("MatMul", &[x, &c], &[])
+            }
+            5 => {
+                let (b, c) = (self.reals(&[w, w], random), self.reals(&[w], random));
+                self.one("Gemm", &[x, &b, &c], &[Attr::Int("transB", 1)])
+            }
+            6 => self.one("Softmax", &[x], &[Attr::Int("axis", -1)]),
+            7 => {
+                let axes = self.ints(&[1]);
+                let mean = self.one("ReduceMean", &[x, &axes], &[Attr::Int("keepdims", 1)]);
+                self.one("Sub", &[x, &mean], &[])
+            }
+            8 => {
+                let scale = self.reals(&[w], random);
+                self.one("LayerNormalization", &[x, &scale], &[Attr::Int("axis", -1)])
+            }
+            9 => {
+                let turned = self.one("Transpose", &[x], &[Attr::Ints("perm", &[1, 0])]);
+                let c = self.reals(&[w, 1], random);
+                let scaled = self.one("Mul", &[&turned, &c], &[]);
+                self.one("Transpose", &[&scaled], &[])
+            }
+            10 => {
+                let (a, b) = (self.ints(&[0, 2, 2]), self.ints(&[-1, w]));
+                let wide = self.one("Reshape", &[x, &a], &[]);
+                let soft = self.one("Softmax", &[&wide], &[Attr::Int("axis", 2)]);
+                self.one("Reshape", &[&soft, &b], &[])
+            }
+            11 => {
+                // Two rows of two in the place of one of four, and back.
+                let (a, b) = (self.ints(&[-1, 2]), self.ints(&[-1, w]));
+                let halves = self.one("Reshape", &[x, &a], &[]);
+                let soft = self.one("Softmax", &[&halves], &[Attr::Int("axis", 1)]);
+                self.one("Reshape", &[&soft, &b], &[])
+            }
+            12 => {
+                let parts = self.many("Split", &[x], 2, &[Attr::Int("axis", 1), Attr::Int("num_outputs", 2)]);
+                self.one("Concat", &[&parts[1], &parts[0]], &[Attr::Int("axis", 1)])
+            }
+            13 => {
+                let order = self.ints(&[3, 1, 2, 0]);
+                self.one("Gather", &[x, &order], &[Attr::Int("axis", 1)])
+            }
+            14 => {
+                let axis = self.scalar(1);
+                self.one("CumSum", &[x, &axis], &[])
+            }
+            15 => {
+                let k = self.ints(&[w]);
+                self.many("TopK", &[x, &k], 2, &[Attr::Int("axis", -1)]).remove(0)
+            }
+            16 => {
+                let (shape, c) = (self.one("Shape", &[x], &[]), self.reals(&[1, w], random));
+                let each = self.one("Expand", &[&c, &shape], &[]);
+                self.one("Add", &[x, &each], &[])
+            }
+            17 => {
+                let more = self.one("Greater", &[x, other], &[]);
+                self.one("Where", &[&more, x, other], &[])
+            }
+            18 => {
+                let flat = self.one("Flatten", &[x], &[Attr::Int("axis", 1)]);
+                self.one("Tanh", &[&flat], &[])
+            }
+            19 => {
+                let axes = self.ints(&[1]);
+                let (channel, weights) = (self.one("Unsqueeze", &[x, &axes], &[]), self.reals(&[1, 1, 3], random));
+                let conv = self.one("Conv", &[&channel, &weights], &[Attr::Ints("pads", &[1, 1])]);
+                self.one("Squeeze", &[&conv, &axes], &[])
+            }
+            20 => {
+                let (starts, ends, axes) = (self.ints(&[1]), self.ints(&[3]), self.ints(&[1]));
+                let middle = self.one("Slice", &[x, &starts, &ends, &axes], &[]);
+                let pads = self.ints(&[0, 1, 0, 1]);
+                self.one("Pad", &[&middle, &pads], &[])
+            }
+            21 => {
+                let axes = self.ints(&[1]);
+                let best = self.one("ArgMax", &[x], &[Attr::Int("axis", 1), Attr::Int("keepdims", 0)]);
+                let table = self.reals(&[w, w], random);
+                let rows = self.one("Gather", &[&table, &best], &[Attr::Int("axis", 0)]);
+                let wide = self.one("Unsqueeze", &[&rows, &axes], &[]);
+                self.one("ReduceSum", &[&wide, &axes], &[Attr::Int("keepdims", 0)])
+            }
+            22 => {
+                let (a, axes) = (self.one("Size", &[x], &[]), self.ints(&[0]));
+                let shape = self.one("Shape", &[x], &[]);
+                let rows = self.one("Gather", &[&shape, &axes], &[]);
+                let width = self.ints(&[w]);
+                let both = self.one("Concat", &[&rows, &width], &[Attr::Int("axis", 0)]);
+                let _ = a;
+                self.one("Reshape", &[x, &both], &[])
+            }
+            23 => {
+                let (weights, recurrent) = (self.reals(&[1, w, w], random), self.reals(&[1, w, w], random));
+                let axes = self.ints(&[0]);
+                // One step of time, the rows as examples.
+                let steps = self.one("Unsqueeze", &[x, &axes], &[]);
+                let all = self.many("RNN", &[&steps, &weights, &recurrent], 2, &[Attr::Int("hidden_size", w)]);
+                self.one("Squeeze", &[&all[1], &axes], &[])
+            }
+            24 => self.one("Einsum", &[x, other], &[Attr::Text("equation", "bi,bi->bi")]),
+            25 => {
+                let c = self.reals(&[w, w], random);
+                self.one("Einsum", &[x, &c], &[Attr::Text("equation", "bi,ij->bj")])
+            }
+            // From here on rows meet.
+            26 => {
+                let axes = self.ints(&[0]);
+                let mean = self.one("ReduceMean", &[x, &axes], &[Attr::Int("keepdims", 1)]);
+                self.one("Sub", &[x, &mean], &[])
+            }
+            27 => self.one("Softmax", &[x], &[Attr::Int("axis", 0)]),
+            28 => {
+                let axis = self.scalar(0);
+                self.one("CumSum", &[x, &axis], &[])
+            }
+            29 => {
+                let parts = self.many("DynamicQuantizeLinear", &[x], 3, &[]);
+                self.one("DequantizeLinear", &[&parts[0], &parts[1], &parts[2]], &[])
+            }
+            30 => {
+                let turned = self.one("Transpose", &[x], &[]);
+                let square = self.one("MatMul", &[&turned, x], &[]);
+                self.one("MatMul", &[x, &square], &[])
+            }
+            31 => {
+                let all = self.one("ReduceMax", &[x], &[Attr::Int("keepdims", 0)]);
+                self.one("Sub", &[x, &all], &[])
+            }
+            32 => {
+                let size = self.one("Size", &[x], &[]);
+                let real = self.one("Cast", &[&size], &[Attr::Int("to", 1)]);
+                self.one("Div", &[x, &real], &[])
+            }
+            33 => {
+                let (starts, ends, axes, steps) = (self.ints(&[-1]), self.ints(&[i64::MIN]), self.ints(&[0]), self.ints(&[-1]));
+                self.one("Slice", &[x, &starts, &ends, &axes, &steps], &[])
+            }
+            34 => {
+                let first = self.ints(&[0]);
+                let row = self.one("Gather", &[x, &first], &[Attr::Int("axis", 0)]);
+                self.one("Add", &[x, &row], &[])
+            }
+            35 => {
+                // The batch scrambled: columns become rows.
+                let (shape, turned) = (self.one("Shape", &[x], &[]), self.one("Transpose", &[x], &[]));
+                self.one("Reshape", &[&turned, &shape], &[])
+            }
+            36 => {
+                let (weights, recurrent) = (self.reals(&[1, w, w], random), self.reals(&[1, w, w], random));
+                let axes = self.ints(&[1]);
+                // The rows as steps of time.
+                let steps = self.one("Unsqueeze", &[x, &axes], &[]);
+                let all = self.many("RNN", &[&steps, &weights, &recurrent], 2, &[Attr::Int("hidden_size", w)]);
+                let both = self.ints(&[1, 2]);
+                self.one("Squeeze", &[&all[0], &both], &[])
+            }
+            37 => {
+                let zero = self.reals(&[], random);
+                let most = self.one("ReduceMax", &[x], &[Attr::Int("keepdims", 0)]);
+                let more = self.one("Greater", &[&most, &zero], &[]);
+                let branch = |op: &str, name: &str| {
+                    let mut graph = Vec::new();
+                    put_bytes(1, &node(op, &[x], &[name.to_owned()], &[]), &mut graph);
+                    put_bytes(2, name.as_bytes(), &mut graph);
+                    put_bytes(12, &value(name, &[None, Some(w)]), &mut graph);
+                    graph
+                };
+                let (yes, no) = (self.name(), self.name());
+                let branches = [Attr::Graph("then_branch", branch("Relu", &yes)), Attr::Graph("else_branch", branch("Neg", &no))];
+                self.one("If", &[&more], &branches)
+            }
+            38 => {
+                let turned = self.one("Transpose", &[other], &[]);
+                let scores = self.one("MatMul", &[x, &turned], &[]);
+                let soft = self.one("Softmax", &[&scores], &[Attr::Int("axis", 1)]);
+                self.one("MatMul", &[&soft, x], &[])
+            }
+            39 => {
+                let (a, b) = (self.ints(&[1, 1, -1, w]), self.ints(&[-1, w]));
+                let picture = self.one("Reshape", &[x, &a], &[]);
+                let weights = self.reals(&[1, 1, 3, 1], random);
+                let conv = self.one("Conv", &[&picture, &weights], &[Attr::Ints("pads", &[1, 0, 1, 0])]);
+                self.one("Reshape", &[&conv, &b], &[])
+            }
+            40 => {
+                let axes = self.ints(&[0, 1]);
+                let norm = self.one("ReduceL2", &[x, &axes], &[Attr::Int("keepdims", 1)]);
+                self.one("Add", &[x, &norm], &[])
+            }
+            41 => {
+                let axes = self.ints(&[1]);
+                let largest = self.one("ReduceMax", &[x, &axes], &[Attr::Int("keepdims", 1)]);
+                self.one("Sub", &[x, &largest], &[])
+            }
+            42 => self.one("Einsum", &[x, other], &[Attr::Text("equation", "bi,bj->ij")]),
+            43 => {
+                let k = self.ints(&[1]);
+                let best = self.many("TopK", &[x, &k], 2, &[Attr::Int("axis", 0)]).remove(0);
+                self.one("Sub", &[x, &best], &[])
+            }
+            44 => {
+                let (twice, starts, axes) = (self.one("Concat", &[x, x], &[Attr::Int("axis", 0)]), self.ints(&[1]), self.ints(&[0]));
+                let shape = self.one("Shape", &[x], &[Attr::Int("end", 1)]);
+                let ends = self.one("Add", &[&shape, &starts], &[]);
+                self.one("Slice", &[&twice, &starts, &ends, &axes], &[])
+            }
+            _ => {
+                let (a, b) = (self.ints(&[0, 2, 2]), self.ints(&[0, -1]));
+                let wide = self.one("Reshape", &[x, &a], &[]);
+                let turned = self.one("Transpose", &[&wide], &[Attr::Ints("perm", &[0, 2, 1])]);
+                let product = self.one("MatMul", &[&wide, &turned], &[]);
+                self.one("Reshape", &[&product, &b], &[])
+            }
+        }
+    }
+}
+
+fn model(random: &mut Random) -> Vec<u8> {
+    let mut builder = Builder::default();
+    let (mut x, mut before) = ("x".to_owned(), "x".to_owned());
+    for _ in 0..1 + random.below(5) {
+        let next = builder.step(&x, &before, random);
+        before = std::mem::replace(&mut x, next);
+    }
+    let mut graph = builder.nodes;
+    put_bytes(1, &node("Identity", &[&x], &["y".to_owned()], &[]), &mut graph);
+    put_bytes(2, b"random", &mut graph);
+    graph.extend(builder.constants);
+    put_bytes(11, &value("x", &[None, Some(WIDTH as i64)]), &mut graph);
+    put_bytes(12, &value("y", &[None, Some(WIDTH as i64)]), &mut graph);
+    let mut opset = Vec::new();
+    put_bytes(1, b"", &mut opset);
+    put_varint(2, 18, &mut opset);
+    let mut model = Vec::new();
+    put_varint(1, 9, &mut model);
+    put_bytes(7, &graph, &mut model);
+    put_bytes(8, &opset, &mut model);
+    model
+}
+
+fn row(values: [f32; WIDTH]) -> Tensors {
+    Tensors(vec![(Arc::from("x"), Tensor::new(vec![1, WIDTH], Data::Fp32(values.to_vec().into())).unwrap())])
+}
+
+fn numbers(tensors: &Tensors) -> Vec<f32> {
+    let Data::Fp32(values) = tensors.0[0].1.data() else { panic!("floats") };
+    values.to_vec()
+}
+
+/// What differs, where a row beside others is answered otherwise than alone.
+fn dependence(engine: &mut OnnxEngine, random: &mut Random) -> Option<String> {
+    let rows: Vec<[f32; WIDTH]> = (0..4).map(|_| std::array::from_fn(|_| random.real())).collect();
+    let hostile: Vec<[f32; WIDTH]> = vec![
+        rows[0].map(|x| x * 1e4),
+        rows[1].map(|x| -x),
+        [0.0; WIDTH],
+        [f32::NAN; WIDTH],
+        [f32::INFINITY; WIDTH],
+        [f32::NEG_INFINITY; WIDTH],
+    ];
+    let alone: Vec<Result<Tensors, _>> = rows.iter().map(|values| engine.run(&row(*values))).collect();
+    let mut batches: Vec<(Vec<[f32; WIDTH]>, Vec<Option<usize>>)> = vec![
+        (rows.clone(), (0..4).map(Some).collect()),
+        (rows.iter().rev().copied().collect(), (0..4).rev().map(Some).collect()),
+        (vec![rows[2], rows[0]], vec![Some(2), Some(0)]),
+    ];
+    for bad in hostile {
+        batches.push((vec![bad, rows[0], rows[3], bad, rows[1]], vec![None, Some(0), Some(3), None, Some(1)]));
+    }
+    for (members, expected) in batches {
+        let members: Vec<Tensors> = members.into_iter().map(row).collect();
+        let outputs = match engine.run(&join(&members.iter().collect::<Vec<_>>()).unwrap()) {
+            Ok(outputs) => outputs,
+            Err(error) => return alone.iter().all(Result::is_ok).then(|| error.to_string()),
+        };
+        let Some(parts) = split(outputs, &vec![1; members.len()]) else { return Some("no row for each".to_owned()) };
+        for (part, expected) in parts.iter().zip(expected) {
+            let Some(Ok(expected)) = expected.map(|at| alone[at].as_ref()) else { continue };
+            let (expected, got) = (numbers(expected), numbers(part));
+            let scale = expected.iter().filter(|x| x.is_finite()).fold(1.0f32, |scale, x| scale.max(x.abs()));
+            let same = |a: f32, b: f32| a == b || a.is_nan() && b.is_nan() || (a - b).abs() <= 1e-4 * scale;
+            if expected.len() != got.len() || !expected.iter().zip(&got).all(|(a, b)| same(*a, *b)) {
+                return Some(format!("{expected:?} alone, {got:?} beside others"));
+            }
+        }
+    }
+    None
+}
+
+#[test]
+fn no_answer_depends_on_its_neighbours() {
+    let library = std::env::var_os("ORT_DYLIB_PATH")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(".onnxruntime/libonnxruntime.so"), PathBuf::from);
+    let runtime = Runtime::load(&library).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let (mut apart, mut mixed, mut needless, mut refused) = (0, 0, 0, 0);
+    for seed in 0..GRAPHS {
+        let mut random = Random(seed);
+        let bytes = model(&mut random);
+        let report = analyse(&Model::read(&bytes).unwrap());
+        let path = directory.path().join("model.onnx");
+        fs_err::write(&path, &bytes).unwrap();
+        let Ok((_, mut engine)) = OnnxFactory::open(&runtime, &path, 1) else {
+            refused += 1;
+            continue;
+        };
+        let found = dependence(&mut engine, &mut random);
+        match (report.objection(), found) {
+            (None, Some(found)) => panic!("graph {seed} is said to keep rows apart, but {found}"),
+            (None, None) => apart += 1,
+            (Some(_), Some(_)) => mixed += 1,
+            (Some(objection), None) => {
+                needless += 1;
+                println!("graph {seed} is run a request at a time though its rows seem to be independent: {objection}");
+            }
+        }
+    }
+    let share = 100.0 * f64::from(needless) / f64::from(apart + needless);
+    println!("{apart} graphs keep rows apart and are batched, {mixed} bring them together, {refused} are none");
+    println!("{needless} are kept apart though they needn't be: {share:.1} % of those that could be batched");
+    assert!(apart > 100 && mixed > 100, "{apart} {mixed}");
+    assert!(refused * 20 < GRAPHS, "{refused} graphs don't load");
+}
