@@ -189,9 +189,9 @@ fn examples_show_only_the_categories_that_they_have() {
 #[test]
 fn samples_come_in_every_form() {
     for (file, text) in [
-        ("rows.csv", "a,b,c\n1,2,\n3,4.5,6\n".to_owned()),
-        ("rows.json", json!([{"a": 1, "b": 2, "c": null}, {"a": 3, "b": 4.5, "c": 6}]).to_string()),
-        ("rows.jsonl", "{\"a\": 1, \"b\": 2, \"c\": null}\n\n{\"a\": 3, \"b\": 4.5, \"c\": 6}\n".to_owned()),
+        ("rows.csv", "a,b,c\n1,2,3\n4,5.5,\n".to_owned()),
+        ("rows.json", json!([{"a": 1, "b": 2, "c": 3}, {"a": 4, "b": 5.5, "c": null}]).to_string()),
+        ("rows.jsonl", "{\"a\": 1, \"b\": 2, \"c\": 3}\n\n{\"a\": 4, \"b\": 5.5, \"c\": null}\n".to_owned()),
     ] {
         let place = workplace(&[(file, text)]);
         let (code, text) = init(&place, &fixture("identity_fp32.onnx"), &["--sample", &format!("@{file}")]);

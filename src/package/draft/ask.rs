@@ -87,6 +87,9 @@ pub(super) fn text(asks: &[Ask], hint: Option<&str>) -> String {
     if lines_have(asks, "categories") {
         text += "The categories are the SAMPLE's: put the training's there, in its order. ";
     }
+    if lines_have(asks, "date_parts") {
+        text += "The parts of a date are examples. ";
+    }
     if lines_have(asks, "<") {
         text += "For <...> put what the training had. ";
     }
