@@ -13,6 +13,9 @@ COPY tests tests
 RUN make build
 
 FROM debian:bookworm-slim
+# Texts change their case in this locale, where a graph asks for it.
+RUN apt-get update && apt-get install -y --no-install-recommends locales && localedef -i en_US -f UTF-8 en_US.UTF-8 \
+    && apt-get purge -y locales && rm -rf /var/lib/apt/lists/*
 RUN useradd --system --uid 10001 --no-create-home predictd && mkdir -p /var/lib/predictd /models && chown predictd /var/lib/predictd
 COPY --from=build /build/target/release/predictd /usr/local/bin/predictd
 COPY --from=build /build/.onnxruntime/libonnxruntime.so /usr/local/bin/libonnxruntime.so

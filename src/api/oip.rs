@@ -153,7 +153,10 @@ pub fn model_metadata(snapshot: &Snapshot, target: Target<'_>) -> Result<ModelMe
     Ok(ModelMetadata {
         versions: versions.map(|(version, _)| version.to_string()).collect(),
         name: name.to_string(),
-        inputs: offered.inputs.clone(),
+        inputs: match servable.fields() {
+            Some(_) => offered.inputs.clone(),
+            None => offered.inputs.iter().chain(&servable.optional).cloned().collect(),
+        },
         outputs: offered.outputs.clone(),
     })
 }

@@ -146,7 +146,7 @@ fn read_graph(packer: &Packer, path: &Path) -> anyhow::Result<Graph> {
     }
     let labels = values(&labels::held(&model));
     let maps = values(factory.cut_outputs());
-    if let Some(cut) = factory.cut() {
+    if let Some(cut) = factory.cut().filter(|cut| !cut.outputs.is_empty()) {
         fs_err::write(path, &cut.model)?;
     }
     Ok(Graph { signature: Signature::clone(factory.signature()), maps, labels })

@@ -134,7 +134,8 @@ impl Batcher {
     ) -> Result<oneshot::Receiver<Result<Answer, EngineError>>, EngineError> {
         let (reply, receiver) = oneshot::channel();
         let Urgency { deadline, priority } = urgency;
-        let alone = inputs.0.len() != self.shared.factory.signature().inputs.len();
+        let uneven = inputs.0.iter().any(|(_, tensor)| tensor.rows() != inputs.rows());
+        let alone = uneven || inputs.0.len() != self.shared.factory.signature().inputs.len();
         let job = Job { inputs, rows, alone, priority, deadline, enqueued: Instant::now(), running, reply };
         let mut state = self.shared.lock();
         if state.closed {

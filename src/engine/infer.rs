@@ -19,7 +19,7 @@ use ort::{
 
 use crate::{
     engine::{Engine, EngineError, EngineFactory, Interrupt},
-    graph::{advice, labels::Label, model::Model, zipmap},
+    graph::{advice, labels::Label, locale, model::Model, wire::Malformed, zipmap},
     package::signature::{Signature, TensorSpec},
     tensor::{Buffer, Data, DataType, Dim, Shape, Tensor, Tensors},
 };
@@ -102,11 +102,21 @@ impl OnnxFactory {
     /// Reads the signature with a first session, which is returned as well so that it need not be made twice. Where maps
     /// stand at the end of the graph they are cut off.
     pub fn open(runtime: &Runtime, path: &Path, intra_op_threads: usize) -> Result<(OnnxFactory, OnnxEngine), EngineError> {
-        let mut session = make_session(runtime, path, None, intra_op_threads)?;
+        let read = || fs_err::read(path).map_err(|error| load_error(path, error.to_string()));
+        let malformed = |error: Malformed| load_error(path, error.to_string());
         let mut cut = None;
+        let mut session = match make_session(runtime, path, None, intra_op_threads) {
+            Err(EngineError::Load { detail, .. }) if detail.contains("locale") => {
+                let refused = EngineError::Load { file: file_name(path), detail };
+                let model = locale::replaced(&read()?).map_err(malformed)?.ok_or(refused)?;
+                cut = Some(Arc::new(zipmap::Cut { model, outputs: Vec::new() }));
+                make_session(runtime, path, cut.as_deref(), intra_op_threads)?
+            }
+            made => made?,
+        };
         if session.outputs().iter().any(|outlet| !is_tensor(outlet)) {
-            let bytes = fs_err::read(path).map_err(|error| load_error(path, error.to_string()))?;
-            cut = zipmap::cut(&bytes).map_err(|error| load_error(path, error.to_string()))?.map(Arc::new);
+            let bytes = cut.take().map_or_else(read, |cut: Arc<zipmap::Cut>| Ok(cut.model.clone()))?;
+            cut = zipmap::cut(&bytes).map_err(malformed)?.map(Arc::new);
             if let Some(cut) = &cut {
                 session = make_session(runtime, path, Some(cut), intra_op_threads)?;
             }
@@ -199,8 +209,12 @@ fn make_session(runtime: &Runtime, path: &Path, cut: Option<&zipmap::Cut>, intra
     build().map_err(|error| load_error(path, advice::on_load(error.message())))
 }
 
+fn file_name(path: &Path) -> String {
+    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
 fn load_error(path: &Path, detail: String) -> EngineError {
-    let file = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let file = file_name(path);
     // Callers of the model may read it: where the server keeps its files is not theirs to know.
     let detail = detail.replace(path.to_string_lossy().as_ref(), &file);
     EngineError::Load { file, detail }

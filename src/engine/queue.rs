@@ -70,7 +70,7 @@ pub struct Answer {
 pub struct Job {
     pub inputs: Tensors,
     pub rows: usize,
-    /// It gives inputs that others leave to the graph: its run is nobody else's.
+    /// Its run is nobody else's: it gives inputs that others leave to the graph, or inputs of different numbers of rows.
     pub alone: bool,
     pub priority: Priority,
     pub deadline: Instant,

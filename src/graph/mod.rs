@@ -3,6 +3,7 @@
 pub mod advice;
 pub mod flow;
 pub mod labels;
+pub mod locale;
 pub mod model;
 pub mod rows;
 mod rules;

@@ -279,20 +279,23 @@ mod tests {
     }
 
     #[test]
-    fn rows_share_a_run_only_where_both_allow_it() {
-        let batching = |config: &str, batch: Dim| configured(config).batching(&signature(batch));
+    fn rows_share_a_run_unless_graph_or_configuration_forbid_it() {
+        let batching = |config: &str, batch: Dim| configured(config).batching(&signature(batch), 64);
         assert_eq!(batching("max_batch_size: 8 dynamic_batching { }", Dim::Any), Ok(8));
+        assert_eq!(batching("max_batch_size: 8", Dim::Any), Ok(8));
+        assert_eq!(batching("max_batch_size: 800", Dim::Any), Ok(64));
         for (config, batch, expected) in [
-            ("max_batch_size: 8", Dim::Any, "no dynamic_batching"),
-            ("dynamic_batching { }", Dim::Any, "max_batch_size above 1"),
-            ("max_batch_size: 1 dynamic_batching { }", Dim::Any, "max_batch_size above 1"),
+            ("dynamic_batching { }", Dim::Any, "max_batch_size: 0"),
+            ("max_batch_size: 1 dynamic_batching { }", Dim::Any, "max_batch_size: 1"),
             ("max_batch_size: 8 dynamic_batching { }", Dim::Fixed(8), "free leading dimension"),
         ] {
             let error = batching(config, batch).unwrap_err();
             assert!(error.contains(expected), "{config}: {error}");
         }
+        assert!(configured("max_batch_size: 8 dynamic_batching { }").asks_for_batching());
+        assert!(!configured("max_batch_size: 8").asks_for_batching());
         let bare = open(repository(&[]).path()).unwrap();
-        assert!(bare.batching(&signature(Dim::Any)).unwrap_err().contains("does not say"));
+        assert_eq!(bare.batching(&signature(Dim::Any), 16), Ok(16));
         assert_eq!(bare.check(&signature(Dim::Any)), Ok(()));
     }
 

@@ -197,8 +197,8 @@ fn from_tensors(servable: &Servable, given: Vec<WireTensor>, start: Instant) -> 
     let graph = &servable.graph;
     let mut faults = Faults::default();
     for (index, tensor) in given.iter().enumerate() {
-        if graph.inputs.iter().all(|spec| *spec.name != *tensor.name) {
-            let known: Vec<&str> = graph.inputs.iter().map(|spec| &*spec.name).collect();
+        if graph.inputs.iter().chain(&servable.optional).all(|spec| *spec.name != *tensor.name) {
+            let known: Vec<&str> = graph.inputs.iter().chain(&servable.optional).map(|spec| &*spec.name).collect();
             faults.add(Some(index), &tensor.name, &format!("no such input; the model takes {}", list(&known)));
         } else if given.iter().take(index).any(|other| other.name == tensor.name) {
             faults.add(Some(index), &tensor.name, "is given twice");
@@ -218,13 +218,7 @@ fn from_tensors(servable: &Servable, given: Vec<WireTensor>, start: Instant) -> 
     check_symbols(servable, &tensors, &mut faults);
     let batched = servable.is_batched();
     let rows = tensors.first().map_or(1, |(_, tensor)| tensor.rows());
-    let other = tensors.iter().find(|(_, tensor)| tensor.rows() != rows);
-    if let Some(((first, _), (name, tensor))) = tensors.first().zip(other)
-        && batched
-        && faults.is_empty()
-    {
-        faults.add(None, name, &format!("has {} rows, but input `{first}` has {rows}", tensor.rows()));
-    }
+    let other = tensors.iter().find(|(_, tensor)| tensor.rows() != rows).map(|(name, _)| Arc::clone(name));
     if !faults.is_empty() {
         return Err(faults.into_error());
     }
@@ -236,11 +230,26 @@ fn from_tensors(servable: &Servable, given: Vec<WireTensor>, start: Instant) -> 
         return Err(faults.into_error());
     }
     let free = graph.inputs.iter().all(|spec| spec.shape.has_batch_axis()) && other.is_none();
+    let mut overridden = false;
+    for spec in &servable.optional {
+        let Some((index, tensor)) = given.iter().enumerate().find(|(_, tensor)| *tensor.name == *spec.name) else { continue };
+        match tensor.to_tensor(spec) {
+            Ok(tensor) => tensors.push((Arc::clone(&spec.name), tensor)),
+            Err(detail) => faults.add(Some(index), &tensor.name, &detail),
+        }
+        overridden = true;
+    }
+    if !faults.is_empty() {
+        return Err(faults.into_error());
+    }
     let mut timing = Timing::default();
     timing.set(Stage::Decode, start.elapsed());
     let rows = if free && !graph.inputs.is_empty() { rows } else { 1 };
     let groups = vec![Group::all(Tensors(tensors))];
-    Ok(Prepared { groups, rows, whole: !batched, raw: true, client_id: None, timing })
+    // What has a default in the graph has no dimension of rows to be cut along.
+    // Nor are inputs of different lengths, which the graph may well broadcast.
+    let whole = !batched || overridden || other.is_some();
+    Ok(Prepared { groups, rows, whole, raw: true, client_id: None, timing })
 }
 
 /// Dimensions that the graph calls by one name must have one size.

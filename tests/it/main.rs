@@ -33,5 +33,6 @@ mod predict;
 mod proto;
 mod repository;
 mod rollout;
+mod rows;
 mod scenarios;
 mod watch;

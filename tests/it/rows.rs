@@ -1,0 +1,224 @@
+//! Rows: which graphs let requests share runs, whose outputs have rows, and what a graph refuses of a row.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::{
+    harness::{Server, graph, models, predictd, root},
+    watch::repack,
+};
+
+/// A package of a fixture's graph, `preprocessing` and `golden` where they are no null.
+fn draft(models: &Path, name: &str, fixture: &str, schema: &Value, preprocessing: &Value) -> std::path::PathBuf {
+    let directory = models.join(name).join("1.0.0");
+    fs_err::create_dir_all(&directory).unwrap();
+    fs_err::copy(root().join(format!("tests/fixtures/onnx/{fixture}.onnx")), directory.join("model.onnx")).unwrap();
+    fs_err::write(directory.join("schema.json"), schema.to_string()).unwrap();
+    if !preprocessing.is_null() {
+        fs_err::write(directory.join("preprocessing.json"), preprocessing.to_string()).unwrap();
+    }
+    directory
+}
+
+fn side(properties: Value) -> Value {
+    let required: Vec<&String> = properties.as_object().unwrap().keys().collect();
+    json!({"type": "object", "required": required, "properties": properties, "additionalProperties": false})
+}
+
+fn numbers(count: usize) -> Value {
+    json!({"type": "array", "items": {"type": "number"}, "minItems": count, "maxItems": count})
+}
+
+fn pack(directory: &Path) -> (i32, String) {
+    let (code, output, error) = predictd(&["pack", directory.to_str().unwrap(), "--licence", "MIT"], "", &[]);
+    (code, output + &error)
+}
+
+#[test]
+fn one_scale_for_all_rows_keeps_requests_apart() {
+    let models = models(&[]);
+    let pair = json!({"input": side(json!({"x": numbers(2)})), "output": side(json!({"y": numbers(2)}))});
+    let directory = draft(models.path(), "int8", "dynamic_quantize", &pair, &Value::Null);
+    fs_err::write(directory.join("golden.jsonl"), "{\"input\": {\"x\": [0.5, 1]}, \"output\": {\"y\": [0.5, 1]}, \"tolerance\": 0.1}\n".repeat(3)).unwrap();
+    let (code, text) = pack(&directory);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("not batched: DynamicQuantizeLinear \"quantize\" takes one scale from the values of all rows"), "{text}");
+    // Who says all the same that rows are independent is shown that they are not.
+    fs_err::write(directory.join("serving.json"), "{\"batching\": {\"independent_rows\": true}}").unwrap();
+    let (code, text) = pack(&directory);
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("serving.json/batching/independent_rows: says that rows are independent, but a row answers otherwise beside"), "{text}");
+    fs_err::remove_file(directory.join("serving.json")).unwrap();
+    repack(&directory, "int8", "1.0.0");
+    // The same as a bare graph: what the configuration asks for is done only where rows keep apart.
+    graph(models.path(), "bare", 1, "dynamic_quantize", Some("max_batch_size: 8\ndynamic_batching { }\n"));
+    let server = Server::start(models.path(), &[]);
+    for (name, version) in [("int8", "1.0.0"), ("bare", "1")] {
+        let serving = server.get_json(&format!("/models/{name}/versions/{version}"))["serving"].clone();
+        assert_eq!((&serving["batched"], &serving["max_batch_size"]), (&json!(false), &json!(1)), "{serving}");
+        let both = json!({"instances": [{"x": [0.5, 1.0]}, {"x": [1e6, -1e6]}]});
+        if name == "int8" {
+            let answer: Value = server.predict("/models/int8/predict", &both).json().unwrap();
+            let first = answer["predictions"][0]["y"][0].as_f64().unwrap();
+            assert!((first - 0.5).abs() < 0.01, "{answer}");
+        }
+    }
+}
+
+#[test]
+fn a_bare_graph_that_keeps_rows_apart_is_batched_unless_somebody_forbids_it() {
+    let models = models(&[]);
+    graph(models.path(), "proved", 1, "add_sub", None);
+    graph(models.path(), "forbidden", 1, "add_sub", Some("max_batch_size: 0\n"));
+    graph(models.path(), "coupled", 1, "batch_coupled", None);
+    let server = Server::start(models.path(), &[]);
+    let serving = |name: &str| server.get_json(&format!("/models/{name}/versions/1"))["serving"].clone();
+    assert_eq!((&serving("proved")["batched"], &serving("proved")["max_batch_size"]), (&json!(true), &json!(64)));
+    assert_eq!(serving("forbidden")["not_batched_because"], "config.pbtxt says max_batch_size: 0");
+    assert!(serving("coupled")["not_batched_because"].as_str().unwrap().starts_with("ReduceMean"), "{}", serving("coupled"));
+    // A graph may broadcast inputs of different lengths: such a request has its run to itself.
+    let tensor = |name: &str, rows: usize, data: &[f32]| json!({"name": name, "shape": [rows, 4], "datatype": "FP32", "data": data});
+    let body = json!({"inputs": [tensor("a", 2, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]), tensor("b", 1, &[1.0; 4])]});
+    let answer: Value = server.predict("/v2/models/proved/infer", &body).json().unwrap();
+    assert_eq!(answer["outputs"][0]["data"], json!([2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0]), "{answer}");
+}
+
+#[test]
+fn outputs_without_rows_are_answered_by_tensor_protocols_only() {
+    let models = models(&[]);
+    graph(models.path(), "targets", 1, "two_targets", None);
+    graph(models.path(), "found", 1, "detections", None);
+    let server = Server::start(models.path(), &[]);
+    for (name, width, why) in [("targets", 3, "its rows lie along dimension 1"), ("found", 2, "NonZero")] {
+        for count in [1usize, 2, 3] {
+            let row: Vec<f32> = (1..=width).map(|x| x as f32).collect();
+            let instances: Vec<Value> = vec![json!({"x": row}); count];
+            for path in [format!("/models/{name}/predict"), format!("/v1/models/{name}:predict")] {
+                let answer = server.predict(&path, &json!({"instances": instances}));
+                assert_eq!(answer.status(), 400, "{path} with {count} rows");
+                let text = answer.text().unwrap();
+                assert!(text.contains("can't be told row by row") && text.contains(why), "{text}");
+            }
+            let flat: Vec<f32> = row.repeat(count);
+            let body = json!({"inputs": [{"name": "x", "shape": [count, width], "datatype": "FP32", "data": flat}]});
+            let answer = server.predict(&format!("/v2/models/{name}/infer"), &body);
+            assert_eq!(answer.status(), 200);
+        }
+    }
+}
+
+#[test]
+fn a_package_takes_apart_what_has_its_rows_elsewhere() {
+    let models = models(&[]);
+    let input = side(json!({"x": numbers(3)}));
+    let output = side(json!({"first": numbers(3), "second": numbers(3)}));
+    let schema = json!({"input": input, "output": output});
+    let plain = json!({"outputs": {"first": {"from": "y"}, "second": {"from": "y"}}});
+    let directory = draft(models.path(), "targets", "two_targets", &schema, &plain);
+    let (code, text) = pack(&directory);
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("has its rows along dimension 1") && text.contains("`take`") && text.contains("`transpose`"), "{text}");
+    let take = |index: usize| json!({"from": "y", "steps": [{"take": {"axis": 0, "index": index}}]});
+    let good = json!({"outputs": {"first": take(0), "second": take(1)}});
+    fs_err::write(directory.join("preprocessing.json"), good.to_string()).unwrap();
+    let (code, text) = pack(&directory);
+    assert_eq!(code, 0, "{text}");
+    let server = Server::start(models.path(), &[]);
+    let rows: Vec<Value> = (0..5).map(|row| json!({"x": [row, 1, 2]})).collect();
+    let answer: Value = server.predict("/models/targets/predict", &json!({"instances": rows})).json().unwrap();
+    for row in 0..5 {
+        assert_eq!(answer["predictions"][row]["first"][0].as_f64(), Some(row as f64), "{answer}");
+        assert_eq!(answer["predictions"][row]["second"][1].as_f64(), Some(-1.0), "{answer}");
+    }
+}
+
+#[test]
+fn time_along_the_first_dimension_is_refused_with_the_option_that_mends_it() {
+    let models = models(&[]);
+    let steps = json!({"type": "array", "items": numbers(3)});
+    let schema = json!({"input": side(json!({"x": steps})), "output": side(json!({"y": steps}))});
+    for fixture in ["time_first", "time_unnamed"] {
+        let directory = draft(models.path(), fixture, fixture, &schema, &Value::Null);
+        let (code, text) = pack(&directory);
+        assert_eq!(code, 1, "{text}");
+        assert!(text.contains("batch_first=True"), "{text}");
+    }
+    let served = models.path().join("served");
+    graph(&served, "time", 1, "time_first", None);
+    let server = Server::start(&served, &[]);
+    let one = json!({"instances": [{"x": [[1, 2, 3]]}]});
+    let refused = server.predict("/models/time/predict", &one);
+    assert_eq!(refused.status(), 400);
+    assert!(refused.text().unwrap().contains("batch_first=True"));
+    let body = json!({"inputs": [{"name": "x", "shape": [2, 1, 3], "datatype": "FP32", "data": [1, 2, 3, 4, 5, 6]}]});
+    assert_eq!(server.predict("/v2/models/time/infer", &body).status(), 200);
+}
+
+#[test]
+fn forms_that_people_export_are_served() {
+    let models = models(&[]);
+    for (name, fixture) in [("map", "zipmap"), ("any", "unranked"), ("scale", "optional_scale"), ("lower", "lowercase"), ("hot", "categories")] {
+        graph(models.path(), name, 1, fixture, None);
+    }
+    let server = Server::start(models.path(), &[]);
+    let infer = |name: &str, inputs: Value| {
+        let answer = server.predict(&format!("/v2/models/{name}/infer"), &json!({"inputs": inputs}));
+        (answer.status().as_u16(), answer.json::<Value>().unwrap())
+    };
+    let fp32 = |shape: Value, data: Value| json!([{"name": "x", "shape": shape, "datatype": "FP32", "data": data}]);
+    // The map is cut off: its values are a tensor under the same name.
+    let (status, answer) = infer("map", fp32(json!([1, 2]), json!([0, 0])));
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!((&answer["outputs"][1]["name"], &answer["outputs"][1]["shape"]), (&json!("output_probability"), &json!([1, 3])));
+    for (shape, data) in [(json!([2, 3]), json!([1, 2, 3, 4, 5, 6])), (json!([1, 2, 1]), json!([1, 2])), (json!([]), json!([4]))] {
+        let (status, answer) = infer("any", fp32(shape.clone(), data));
+        assert_eq!((status, &answer["outputs"][0]["shape"]), (200, &shape), "{answer}");
+    }
+    // An input with a default may be left out, or be given.
+    let x = || json!({"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]});
+    let scale = json!({"name": "scale", "shape": [], "datatype": "FP32", "data": [10]});
+    assert_eq!(infer("scale", json!([x()])).1["outputs"][0]["data"], json!([3.0, 6.0]));
+    assert_eq!(infer("scale", json!([x(), scale])).1["outputs"][0]["data"], json!([10.0, 20.0]));
+    let listed: Vec<Value> = server.get_json("/v2/models/scale")["inputs"].as_array().unwrap().iter().map(|input| input["name"].clone()).collect();
+    assert_eq!(listed, ["x", "scale"]);
+    // A locale that no machine has.
+    let answer: Value = server.predict("/models/lower/predict", &json!({"text": ["\u{c4}rger IN Stra\u{df}e"]})).json().unwrap();
+    assert_eq!(answer["predictions"][0]["y"], json!(["\u{e4}rger in stra\u{df}e"]), "{answer}");
+    // What the graph refuses is the caller's to mend.
+    let refused = server.predict("/models/hot/predict", &json!({"city": ["Oslo"]}));
+    assert_eq!(refused.status(), 422);
+    let text = refused.text().unwrap();
+    assert!(text.contains("OneHotEncoder \\\"encode\\\""), "{text}");
+    assert_eq!(server.predict("/models/hot/predict", &json!({"city": ["Bern"]})).status(), 200);
+}
+
+#[test]
+fn a_made_up_row_that_is_refused_refuses_no_model() {
+    let models = models(&[]);
+    let schema = |city: Value| json!({"input": side(json!({"city": city})), "output": side(json!({"y": numbers(2)}))});
+    let directory = draft(models.path(), "hot", "categories", &schema(json!({"type": "string"})), &Value::Null);
+    let (code, text) = pack(&directory);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("not warmed: needs golden.jsonl or examples in the schema"), "{text}");
+    fs_err::write(directory.join("schema.json"), schema(json!({"type": "string", "x-pii": true, "enum": ["Bern", "Roma", "Oslo"]})).to_string()).unwrap();
+    let (code, text) = pack(&directory);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("warm-up") && !text.contains("not warmed"), "{text}");
+    // No value of a personal field comes back.
+    let server = Server::start(models.path(), &[]);
+    let refused = server.predict("/models/hot/predict", &json!({"city": "Oslo"}));
+    assert_eq!(refused.status(), 422);
+    assert!(!refused.text().unwrap().contains("Oslo"));
+}
+
+#[test]
+fn an_ir_version_above_the_runtime_is_told_with_the_export_option() {
+    let directory = tempfile::tempdir().unwrap();
+    let model = root().join("tests/fixtures/onnx/future_ir.onnx");
+    let output = directory.path().join("m/1.0.0");
+    let (code, _, error) = predictd(&["init", model.to_str().unwrap(), "--output", output.to_str().unwrap()], "", &[]);
+    assert_eq!(code, 1, "{error}");
+    let (advice, own) = (error.find("lower it in the export"), error.find("Unsupported model IR version"));
+    assert!(advice.is_some() && own > advice && !error.contains("onnxruntime_src"), "{error}");
+}
