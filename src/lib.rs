@@ -57,7 +57,8 @@
 //! | layer | modules |
 //! |---|---|
 //! | names, numbers, time | [`id`], [`error`], [`clock`], [`config`], [`metrics`] |
-//! | values | [`tensor`] |
+//! | the ONNX file, read without the runtime: what its graph does to rows | [`graph`] |
+| values | [`tensor`] |
 //! | a model at rest | [`package`] |
 //! | what was decided | [`journal`], [`rollout`] |
 //! | tensors in, tensors out | [`engine`] |

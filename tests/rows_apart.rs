@@ -430,8 +430,14 @@ fn numbers(tensors: &Tensors) -> Vec<f32> {
 /// What differs, where a row beside others is answered otherwise than alone.
 fn dependence(engine: &mut OnnxEngine, random: &mut Random) -> Option<String> {
     let rows: Vec<[f32; WIDTH]> = (0..4).map(|_| std::array::from_fn(|_| random.real())).collect();
-    let hostile: Vec<[f32; WIDTH]> =
-        vec![rows[0].map(|x| x * 1e4), rows[1].map(|x| -x), [0.0; WIDTH], [f32::NAN; WIDTH], [f32::INFINITY; WIDTH], [f32::NEG_INFINITY; WIDTH]];
+    let hostile: Vec<[f32; WIDTH]> = vec![
+        rows[0].map(|x| x * 1e4),
+        rows[1].map(|x| -x),
+        [0.0; WIDTH],
+        [f32::NAN; WIDTH],
+        [f32::INFINITY; WIDTH],
+        [f32::NEG_INFINITY; WIDTH],
+    ];
     let alone: Vec<Result<Tensors, _>> = rows.iter().map(|values| engine.run(&row(*values))).collect();
     let mut batches: Vec<(Vec<[f32; WIDTH]>, Vec<Option<usize>>)> = vec![
         (rows.clone(), (0..4).map(Some).collect()),

@@ -11,24 +11,25 @@
 use std::path::{Path, PathBuf};
 
 /// (module, what it may import of ours). `predict` sees `package` and `tensor` through what `registry` holds.
-const LAYERS: [(&str, &[&str]); 17] = [
+const LAYERS: [(&str, &[&str]); 18] = [
     ("id", &[]),
     ("error", &[]),
     ("clock", &[]),
     ("config", &["id"]),
     ("metrics", &["clock", "error"]),
+    ("graph", &[]),
     ("tensor", &[]),
     ("package", &["id", "tensor"]),
     ("journal", &["id", "clock", "package"]),
     ("rollout", &["id", "clock", "journal", "package"]),
-    ("engine", &["metrics", "tensor", "package"]),
-    ("registry", &["id", "clock", "config", "metrics", "tensor", "package", "engine", "journal", "rollout"]),
-    ("predict", &["id", "error", "config", "metrics", "tensor", "package", "engine", "rollout", "registry"]),
+    ("engine", &["graph", "metrics", "tensor", "package"]),
+    ("registry", &["id", "clock", "config", "graph", "metrics", "tensor", "package", "engine", "journal", "rollout"]),
+    ("predict", &["id", "error", "config", "graph", "metrics", "tensor", "package", "engine", "rollout", "registry"]),
     ("operate", &["id", "clock", "config", "metrics", "tensor", "package", "engine", "journal", "rollout", "registry"]),
     ("api", &["id", "error", "config", "metrics", "tensor", "package", "registry", "predict", "operate"]),
     ("telemetry", &["config"]),
     ("app", &["api", "config", "engine", "journal", "metrics", "operate", "predict", "registry", "telemetry"]),
-    ("cli", &["app", "clock", "config", "engine", "id", "journal", "package", "registry", "rollout", "telemetry", "tensor"]),
+    ("cli", &["app", "clock", "config", "engine", "graph", "id", "journal", "package", "registry", "rollout", "telemetry", "tensor"]),
 ];
 
 /// (library, where it may be named).

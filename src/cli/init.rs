@@ -26,7 +26,7 @@ use crate::{
     },
     id::{ModelId, ModelName, Version},
     package::{
-        GOLDEN_FILE, MODEL_FILE, PREPROCESSING_FILE, Parts, SCHEMA_FILE,
+        GOLDEN_FILE, MODEL_FILE, PREPROCESSING_FILE, PackageError, Parts, SCHEMA_FILE, Transform,
         answered::Answered,
         decode::{DecodeError, decode_instance},
         draft::{Draft, Encoding, Given, How, Known, draft},
@@ -88,17 +88,29 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
 
     let staging = Staging::beside(&directory, &format!("init-{name}"))?;
     copy_graph(&args.model, None, staging.path())?;
-    let Graph { signature, maps, labels } = read_graph(&packer, &staging.path().join(MODEL_FILE))?;
+    // The copy has another name than the person knows.
+    let read = read_graph(&packer, &staging.path().join(MODEL_FILE)).with_context(|| args.model.display().to_string())?;
+    let Graph { signature, maps, labels } = read;
     let known = Known { rows: &rows, given: &given, maps: &maps, labels: &labels };
     let mut drafted = draft(&signature, &known).map_err(|detail| anyhow::anyhow!("nothing was drafted: {}", detail.trim_end()))?;
     for (output, _) in &maps {
-        drafted.notes.push(format!("the ZipMap that made a map of \"{output}\" was cut off the graph: the numbers and their labels are the same"));
+        drafted
+            .notes
+            .push(format!("the ZipMap that made a map of \"{output}\" was cut off the graph: the numbers and their labels are the same"));
     }
     let golden = golden_lines(args.golden.as_deref(), &answered, &drafted)?;
 
     // The draft is tried as it is without its guesses' marks, with which nothing takes it.
     write(staging.path(), &drafted, &golden, &card(&name, &signature))?;
-    let tried = try_out(staging.path(), &signature, &rows).map_err(|detail| drafted.notes.push(detail));
+    let transform = bind(staging.path(), &signature);
+    if let (Err(error), false) = (&transform, given.is_empty()) {
+        bail!("nothing was drafted: --column makes no preprocessing for this graph: {error}");
+    }
+    let tried = match transform {
+        Ok((parts, transform)) => take_rows(&parts, &transform, &rows),
+        Err(error) => Err(format!("`pack` will refuse the draft as it is: {error}")),
+    };
+    let tried = tried.map_err(|detail| drafted.notes.push(detail));
     let mut passed = None;
     if args.golden.is_some() && tried.is_ok() {
         let version = directory.file_name().and_then(|version| Version::parse(&version.to_string_lossy()));
@@ -199,11 +211,14 @@ fn pretty(document: &Value) -> serde_json::Result<String> {
     serde_json::to_string_pretty(document).map(|text| text + "\n")
 }
 
-/// Whether the draft fits the graph and takes the rows that it was made of; else what a person must look at.
-fn try_out(directory: &Path, signature: &Signature, rows: &[Value]) -> Result<(), String> {
-    let refused = |error: &dyn std::fmt::Display| format!("`pack` will refuse the draft as it is: {error}");
-    let parts = Parts::read(directory).map_err(|error| refused(&error))?;
-    let transform = parts.bind(signature).map_err(|error| refused(&error))?;
+fn bind(directory: &Path, signature: &Signature) -> Result<(Parts, Transform), PackageError> {
+    let parts = Parts::read(directory)?;
+    let transform = parts.bind(signature)?;
+    Ok((parts, transform))
+}
+
+/// Whether the draft takes the rows that it was made of.
+fn take_rows(parts: &Parts, transform: &Transform, rows: &[Value]) -> Result<(), String> {
     for (index, row) in rows.iter().enumerate() {
         let refused = |detail: String| format!("the draft refuses row {} of its sample: {detail}", index + 1);
         let columns = decode_instance(&parts.input, row.to_string().as_bytes(), &OWN_LIMITS).map_err(|error| match error {

@@ -106,7 +106,8 @@ struct Settled {
 impl Settled {
     fn keep(mut self) -> Option<String> {
         let (count, _) = self.marked.take()?;
-        Some(format!("{PREPROCESSING_FILE}: the golden examples show {count} guesses; their keys \"{}\" were deleted", guess::KEY))
+        let places = if count == 1 { "1 place" } else { &format!("{count} places") };
+        Some(format!("{PREPROCESSING_FILE}: the golden examples show what was guessed in {places}; \"{}\" was deleted there", guess::KEY))
     }
 }
 

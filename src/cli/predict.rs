@@ -49,8 +49,7 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let transform = package.parts.bind(factory.signature())?;
     let graph = fs_err::read(package.model_path())?;
     let objection = rows::analyse(&Model::read(factory.cut().map_or(&graph, |cut| &cut.model))?).objection();
-    let batched = factory.signature().is_batchable()
-        && package.parts.serving.batching.independent_rows.unwrap_or(objection.is_none());
+    let batched = factory.signature().is_batchable() && package.parts.serving.batching.independent_rows.unwrap_or(objection.is_none());
     let own_limit = package.parts.serving.batching.max_batch_size.unwrap_or(usize::MAX);
     let max_batch_size = if batched { config.batching_of(package.id.name.as_str()).max_batch_size.min(own_limit) } else { 1 };
     let mut text = Vec::new();

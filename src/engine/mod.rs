@@ -8,7 +8,10 @@ pub mod supervisor;
 
 use std::sync::Arc;
 
-use crate::{package::signature::{Signature, TensorSpec}, tensor::Tensors};
+use crate::{
+    package::signature::{Signature, TensorSpec},
+    tensor::Tensors,
+};
 
 /// One loaded graph on one thread. ONNX Runtime's session takes `&mut self`, so each worker owns its engine.
 pub trait Engine: Send {

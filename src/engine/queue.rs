@@ -162,7 +162,8 @@ mod tests {
         let tensor = Tensor::new(vec![rows, width], Data::zeros(crate::tensor::DataType::Fp32, rows * width)).unwrap();
         let job = Job {
             inputs: Tensors(vec![(Arc::from("x"), tensor)]),
-            rows, alone: false,
+            rows,
+            alone: false,
             priority: Priority::default(),
             deadline: start + Duration::from_secs(1),
             enqueued: start,

@@ -108,14 +108,22 @@ mod tests {
         assert_eq!(refusal.node, "Gather \"embed\"");
         assert!(refusal.reason.contains("idx=99"));
         assert_eq!(refusal.without_values(), "indices element out of data bounds, idx");
-        assert_eq!(on_run("Non-zero status code returned while running Loop node. Name:'' Status Message: Failed to allocate memory"), None);
+        assert_eq!(
+            on_run("Non-zero status code returned while running Loop node. Name:'' Status Message: Failed to allocate memory"),
+            None
+        );
         assert_eq!(on_run("something else"), None);
     }
 
     #[test]
     fn advice_comes_first_and_source_paths_go() {
-        let text = on_load("/onnxruntime_src/onnxruntime/core/graph/model.cc:182 onnxruntime::Model::Model(onnx::ModelProto&&, const PathString&) Unsupported model IR version: 14, max supported IR version: 13");
-        assert!(text.starts_with("the file's IR version") && text.contains("max supported IR version: 13") && !text.contains("onnxruntime_src"), "{text}");
+        let text = on_load(
+            "/onnxruntime_src/onnxruntime/core/graph/model.cc:182 onnxruntime::Model::Model(onnx::ModelProto&&, const PathString&) Unsupported model IR version: 14, max supported IR version: 13",
+        );
+        assert!(
+            text.starts_with("the file's IR version") && text.contains("max supported IR version: 13") && !text.contains("onnxruntime_src"),
+            "{text}"
+        );
         assert!(on_load("ONNX Runtime only *guarantees* support for models stamped with official released onnx opset versions. Opset 30 is under development").contains("target_opset"));
         assert!(on_load("Failed to construct locale with name:en_US.UTF-8").contains("en_US.UTF-8 generated"));
         assert!(on_load("Fatal error: my.domain:Foo(-1) is not a registered function/op").contains("standard operators"));

@@ -56,5 +56,9 @@ pub fn labels_of(node: &Node<'_>) -> Vec<Label> {
         return list.texts.iter().map(|text| Label::Text(String::from_utf8_lossy(text).into_owned())).collect();
     }
     let numbers = ["classlabels_int64s", "classlabels_ints"].iter().filter_map(|name| node.attributes.get(name));
-    numbers.into_iter().find(|list| !list.ints.is_empty()).map(|list| list.ints.iter().map(|int| Label::Number(*int)).collect()).unwrap_or_default()
+    numbers
+        .into_iter()
+        .find(|list| !list.ints.is_empty())
+        .map(|list| list.ints.iter().map(|int| Label::Number(*int)).collect())
+        .unwrap_or_default()
 }

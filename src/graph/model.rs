@@ -329,7 +329,9 @@ fn constant(bytes: &[u8]) -> Result<Constant<'_>, Malformed> {
     if usize::try_from(elements).is_ok_and(|elements| elements <= MAX_READ) {
         let elements = elements as usize;
         match (constant.data_type, raw) {
-            (1, Some(raw)) => reals.extend(raw.chunks_exact(4).filter_map(|four| Some(f64::from(f32::from_le_bytes(four.try_into().ok()?))))),
+            (1, Some(raw)) => {
+                reals.extend(raw.chunks_exact(4).filter_map(|four| Some(f64::from(f32::from_le_bytes(four.try_into().ok()?)))))
+            }
             (11, Some(raw)) => reals.extend(raw.chunks_exact(8).filter_map(|eight| Some(f64::from_le_bytes(eight.try_into().ok()?)))),
             (6, Some(raw)) => {
                 listed.extend(raw.chunks_exact(4).filter_map(|four| Some(i64::from(i32::from_le_bytes(four.try_into().ok()?)))));

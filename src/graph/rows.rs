@@ -99,7 +99,10 @@ pub fn time_first(model: &Model<'_>, report: &Report) -> Option<String> {
                 _ => None,
             })
         {
-            return Some(format!("input \"{}\" has \"{first}\" as its first dimension, and \"{name}\" as dimension {axis}: {MEND}", input.name));
+            return Some(format!(
+                "input \"{}\" has \"{first}\" as its first dimension, and \"{name}\" as dimension {axis}: {MEND}",
+                input.name
+            ));
         }
     }
     report.time().map(|reason| format!("{} {}: {MEND}", reason.node, reason.what))
@@ -249,8 +252,7 @@ impl<'m, 'a> Walk<'m, 'a> {
 
     fn node(&mut self, node: &Node<'a>, scope: &Scope<'_, 'a>, depth: usize) -> Vec<Value> {
         let count = node.outputs.len();
-        let inputs: Vec<Option<Value>> =
-            node.inputs.iter().map(|name| if name.is_empty() { None } else { scope.get(name) }).collect();
+        let inputs: Vec<Option<Value>> = node.inputs.iter().map(|name| if name.is_empty() { None } else { scope.get(name) }).collect();
         // What came in mixed stays so, under the name of who mixed it.
         if let Some(mixed) = inputs.iter().flatten().find(|value| matches!(value.flow, Flow::Mixed(_))) {
             return vec![Value::new(mixed.flow.clone(), None); count];

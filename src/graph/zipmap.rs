@@ -125,10 +125,13 @@ pub fn refusal(model: &Model<'_>, output: &str) -> String {
             "a MultiOutputClassifier gives a list: export each of its estimators_ by itself, or, where their classes are as many, with \
              options={id(model): {\"output_class_labels\": False, \"zipmap\": False}}"
         }
-        Some("SequenceConstruct" | "SequenceInsert" | "SplitToSequence") => "give each tensor of the list as an output of its own in the export",
+        Some("SequenceConstruct" | "SequenceInsert" | "SplitToSequence") => {
+            "give each tensor of the list as an output of its own in the export"
+        }
         Some("ZipMap") => "another node reads its maps; export without the nodes after it",
         _ => "export the model with a tensor for each output",
     };
-    let who = if model.producer.is_empty() { String::new() } else { format!(" (written by {} {})", model.producer, model.producer_version) };
+    let who =
+        if model.producer.is_empty() { String::new() } else { format!(" (written by {} {})", model.producer, model.producer_version) };
     format!("output `{output}`{gives} is {kind}, which can't be served; {advice}{who}")
 }

@@ -78,7 +78,8 @@ fn number(schema: &Value, whole: bool) -> Value {
     let limit = |name: &str| schema.get(name).and_then(Value::as_f64);
     let (inner, step) = (limit("exclusiveMinimum"), limit("multipleOf"));
     let low = limit("minimum").or_else(|| inner.map(|low| if whole { low.floor() + 1.0 } else { low + low.abs().max(1.0) * 1e-3 }));
-    let high = limit("maximum").or_else(|| limit("exclusiveMaximum").map(|high| if whole { high.ceil() - 1.0 } else { high - high.abs().max(1.0) * 1e-3 }));
+    let high = limit("maximum")
+        .or_else(|| limit("exclusiveMaximum").map(|high| if whole { high.ceil() - 1.0 } else { high - high.abs().max(1.0) * 1e-3 }));
     let mut x = 0.0f64;
     if let Some(low) = low {
         x = x.max(low);

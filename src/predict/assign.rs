@@ -96,7 +96,8 @@ pub fn note(traffic: &Traffic, arm: usize, unit: Unit, elapsed: Duration, outcom
         }
         Err(PredictError::NotFinite(_)) => tally::Outcome::NotFinite,
         Err(error) => tally::Outcome::Failed {
-            kind: error.code().kind().unwrap_or("internal"),
+            // The request fits the schema: that this version's graph refuses it counts as a failure of its.
+            kind: if matches!(error, PredictError::Refused(_)) { "inference" } else { error.code().kind().unwrap_or("internal") },
             lost: matches!(error, PredictError::Lost(_)),
             callers: may_be_the_callers(error),
         },

@@ -34,12 +34,13 @@ pub struct Fallback {
 /// Why the version did not answer, where a fallback may be asked for that.
 pub fn reason(error: &PredictError) -> Option<FallbackOn> {
     match error {
-        PredictError::Inference(_) | PredictError::Broken => Some(FallbackOn::Error),
+        // Another version may know the category or the index that this one's graph refuses.
+        PredictError::Inference(_) | PredictError::Refused(_) | PredictError::Broken => Some(FallbackOn::Error),
         PredictError::NotFinite(_) => Some(FallbackOn::Nan),
         PredictError::DeadlineExceeded => Some(FallbackOn::Timeout),
         PredictError::QueueFull | PredictError::Closed => Some(FallbackOn::Overloaded),
         PredictError::Lost(error) => reason(error),
-        PredictError::Route(_) | PredictError::Malformed(_) | PredictError::Invalid { .. } | PredictError::Refused(_) => None,
+        PredictError::Route(_) | PredictError::Malformed(_) | PredictError::Invalid { .. } => None,
     }
 }
 

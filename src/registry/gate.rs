@@ -167,17 +167,23 @@ pub fn run(
     let shared = if batching == Batching::Rows { max_batch_size } else { 1 };
     let answers = Answers { parts: &package.parts, transform: &transform, origin, shared };
     answers.check(&mut engine, &rows, &about.report)?;
-    clock.passed(&format!("golden {0}/{0}", golden.len()), match golden.is_empty() {
-        true => "there are none".to_owned(),
-        false => "each within its tolerance".to_owned(),
-    });
-    clock.passed("rows", match &batching {
-        Batching::Rows if about.report.objection().is_none() => {
-            "batched: the graph keeps rows apart, and beside hostile rows each answered as alone".to_owned()
-        }
-        Batching::Rows => "batched: serving.json says so, and beside hostile rows each answered as alone".to_owned(),
-        Batching::None { because } => format!("not batched: {because}"),
-    });
+    clock.passed(
+        &format!("golden {0}/{0}", golden.len()),
+        match golden.is_empty() {
+            true => "there are none".to_owned(),
+            false => "each within its tolerance".to_owned(),
+        },
+    );
+    clock.passed(
+        "rows",
+        match &batching {
+            Batching::Rows if about.report.objection().is_none() => {
+                "batched: the graph keeps rows apart, and beside hostile rows each answered as alone".to_owned()
+            }
+            Batching::Rows => "batched: serving.json says so, and beside hostile rows each answered as alone".to_owned(),
+            Batching::None { because } => format!("not batched: {because}"),
+        },
+    );
     Ok(Passed { package, transform, factory, engine, batching, warm })
 }
 
@@ -223,15 +229,18 @@ pub fn run_bare(
             (Some(because), Ok(_)) | (_, Err(because)) => Batching::None { because },
         },
     };
-    clock.passed("rows", match &batching {
-        Batching::Rows if about.objection().is_none() => {
-            "batched: the graph keeps rows apart, and beside hostile rows each answered as alone".to_owned()
-        }
-        Batching::Rows => {
-            format!("batched, and beside hostile rows each answered as alone; but {}", warning.as_deref().unwrap_or_default())
-        }
-        Batching::None { because } => format!("not batched: {because}"),
-    });
+    clock.passed(
+        "rows",
+        match &batching {
+            Batching::Rows if about.objection().is_none() => {
+                "batched: the graph keeps rows apart, and beside hostile rows each answered as alone".to_owned()
+            }
+            Batching::Rows => {
+                format!("batched, and beside hostile rows each answered as alone; but {}", warning.as_deref().unwrap_or_default())
+            }
+            Batching::None { because } => format!("not batched: {because}"),
+        },
+    );
     Ok(PassedBare { bare, engine, warm, batching, without_rows, warning })
 }
 
@@ -300,9 +309,7 @@ fn without_rows(engine: &mut OnnxEngine, signature: &Signature, about: &About, r
     }
     for (name, known) in &about.report.outputs {
         let Some(spec) = signature.output(name) else { continue };
-        let shown = counted.iter().all(|(count, outputs)| {
-            outputs.get(name).is_some_and(|tensor| tensor.shape().first() == Some(count))
-        });
+        let shown = counted.iter().all(|(count, outputs)| outputs.get(name).is_some_and(|tensor| tensor.shape().first() == Some(count)));
         let several = counted.iter().any(|(count, _)| *count > 1);
         let free = spec.shape.0.first() == Some(&Dim::Any);
         let one = spec.shape.0.first() == Some(&Dim::Fixed(1));
@@ -338,7 +345,9 @@ impl Answers<'_> {
                            the rows, or export one output for each";
             let because = match known(source.output) {
                 Some(OutputRows::Axis(axis)) => format!("has its rows along dimension {axis}: {way_out}"),
-                Some(OutputRows::Without) => "has no dimension of rows: leave it out of the outputs, or export the model without it".to_owned(),
+                Some(OutputRows::Without) => {
+                    "has no dimension of rows: leave it out of the outputs, or export the model without it".to_owned()
+                }
                 Some(OutputRows::Mixed(reason)) if reason.kind == Mixing::Found => {
                     format!("is no answer a row: {} {}; serve it as a bare repository over a tensor protocol", reason.node, reason.what)
                 }
@@ -376,7 +385,10 @@ impl Answers<'_> {
             let structural = |error: &DecodeError| match error {
                 DecodeError::Malformed { .. } => true,
                 DecodeError::Invalid { faults, .. } => faults.iter().any(|fault| {
-                    matches!(fault.keyword, "type" | "required" | "additionalProperties" | "minItems" | "maxItems" | "items" | "prefixItems")
+                    matches!(
+                        fault.keyword,
+                        "type" | "required" | "additionalProperties" | "minItems" | "maxItems" | "items" | "prefixItems"
+                    )
                 }),
             };
             if written || structural(&error) {

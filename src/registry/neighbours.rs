@@ -80,12 +80,8 @@ impl Hostile {
         match data {
             Data::Fp32(values) => Data::Fp32(values.iter().map(|x| self.real(f64::from(*x)) as f32).collect::<Vec<_>>().into()),
             Data::Fp64(values) => Data::Fp64(values.iter().map(|x| self.real(*x)).collect::<Vec<_>>().into()),
-            Data::Fp16(values) => {
-                Data::Fp16(values.iter().map(|x| f16::from_f64(self.real(x.to_f64()))).collect::<Vec<_>>().into())
-            }
-            Data::Bf16(values) => {
-                Data::Bf16(values.iter().map(|x| bf16::from_f64(self.real(x.to_f64()))).collect::<Vec<_>>().into())
-            }
+            Data::Fp16(values) => Data::Fp16(values.iter().map(|x| f16::from_f64(self.real(x.to_f64()))).collect::<Vec<_>>().into()),
+            Data::Bf16(values) => Data::Bf16(values.iter().map(|x| bf16::from_f64(self.real(x.to_f64()))).collect::<Vec<_>>().into()),
             Data::Bool(values) => Data::Bool(
                 values
                     .iter()

@@ -57,8 +57,14 @@ mod tests {
     fn a_verdict_holds_for_its_circumstances_only() {
         let directory = tempfile::tempdir().unwrap();
         let remembered = Remembered::new(Some(directory.path().to_path_buf()), "1.31.1");
-        let verdict =
-            Verdict { batching: Batching::Rows, digest: "sha256:aa".to_owned(), opset: [("ai.onnx".to_owned(), 17)].into(), warm: true, without_rows: [].into(), warning: None };
+        let verdict = Verdict {
+            batching: Batching::Rows,
+            digest: "sha256:aa".to_owned(),
+            opset: [("ai.onnx".to_owned(), 17)].into(),
+            warm: true,
+            without_rows: [].into(),
+            warning: None,
+        };
         assert_eq!(remembered.get("sha256:aa", 64), None);
         remembered.put(&verdict, 64).unwrap();
         assert_eq!(remembered.get("sha256:aa", 64), Some(verdict));

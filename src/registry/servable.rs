@@ -14,7 +14,13 @@ use crate::{
     },
     id::ModelId,
     metrics::{EngineMetrics, VersionMetrics},
-    package::{ModelPackage, Transform, bare::Bare, fields, manifest::Manifest, signature::{Signature, TensorSpec}},
+    package::{
+        ModelPackage, Transform,
+        bare::Bare,
+        fields,
+        manifest::Manifest,
+        signature::{Signature, TensorSpec},
+    },
     registry::gate::Batching,
 };
 

@@ -91,26 +91,6 @@ fn predict_answers_without_a_server() {
 }
 
 #[test]
-fn init_drafts_a_package_that_packs_and_answers() {
-    let directory = tempfile::tempdir().unwrap();
-    let rows = directory.path().join("rows.jsonl");
-    fs_err::write(&rows, golden("diabetes", "1.0.0").iter().map(|example| format!("{}\n", example["input"])).collect::<String>()).unwrap();
-    let output = directory.path().join("diabetes/1.0.0");
-    let model = package("diabetes", "1.0.0").join("model.onnx");
-    let (code, text, error) =
-        predictd(&["init", model.to_str().unwrap(), "--sample", rows.to_str().unwrap(), "--output", output.to_str().unwrap()], "", &[]);
-    assert_eq!(code, 0, "{text}{error}");
-    assert!(text.contains("predictd pack"), "{text}");
-    let (code, text, error) = predictd(&["pack", output.to_str().unwrap()], "", &[]);
-    assert_eq!(code, 0, "{text}{error}");
-    let (code, text, _) = predictd(&["predict", output.to_str().unwrap(), "--input", rows.to_str().unwrap()], "", &[]);
-    assert_eq!((code, text.lines().count()), (0, 20));
-    let (code, _, error) = predictd(&["init", model.to_str().unwrap(), "--output", output.to_str().unwrap()], "", &[]);
-    assert_eq!(code, 1);
-    assert!(error.contains("not empty"), "{error}");
-}
-
-#[test]
 fn inspect_tells_what_a_package_is() {
     let (code, output, error) = predictd(&["inspect", "models/churn/1.1.0"], "", &[]);
     assert_eq!(code, 0, "{error}");

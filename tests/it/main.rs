@@ -26,6 +26,7 @@ mod grpc;
 mod harness;
 mod health;
 mod import;
+mod init;
 mod metrics;
 mod pages;
 mod predict;

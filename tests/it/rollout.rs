@@ -116,7 +116,7 @@ fn a_failing_candidate_is_aborted() {
     server.ordered("m/rollout/start", &json!({"to": ["2"], "plan": {"text": plan}}));
     let mut failed = 0;
     until("the rollout is aborted", || {
-        failed += usize::from(server.predict(path, &json!({"x": [20.0]})).status() == 500);
+        failed += usize::from(server.predict(path, &json!({"x": [20.0]})).status() == 422);
         server.status("m")["rollout"].is_null().then_some(())
     });
     assert!(failed > 0 && failed < 100, "{failed} failures until the abort");

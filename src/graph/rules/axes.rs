@@ -136,7 +136,8 @@ impl Call<'_, '_> {
     fn reverse_sequence(&self) -> Ruled {
         let (value, lengths) = (self.input(0)?, self.input(1)?);
         let batch = usize::try_from(self.node.int("batch_axis").unwrap_or(1)).map_err(|_| UNKNOWN)?;
-        let fits = value.axis() == Some(batch) && (lengths.flow == Flow::Same && lengths.dim(0).is_some_and(Size::is_one) || lengths.axis() == Some(0));
+        let fits = value.axis() == Some(batch)
+            && (lengths.flow == Flow::Same && lengths.dim(0).is_some_and(Size::is_one) || lengths.axis() == Some(0));
         if !fits || lengths.axis().is_some() && lengths.dim(0) != value.dim(batch) {
             return Err(UNKNOWN);
         }

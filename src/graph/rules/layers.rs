@@ -170,7 +170,8 @@ impl Call<'_, '_> {
                 None => {}
                 Some(value) if value.axis() == Some(0) && value.dim(0) == Some(own) => {}
                 // A mask without rows, broadcast over them.
-                Some(value) if index == 3 && value.flow == Flow::Same && (value.rank() == Some(2) || value.dim(0).is_some_and(Size::is_one)) => {}
+                Some(value)
+                    if index == 3 && value.flow == Flow::Same && (value.rank() == Some(2) || value.dim(0).is_some_and(Size::is_one)) => {}
                 Some(_) => return Err(UNKNOWN),
             }
         }

@@ -266,7 +266,8 @@ impl Call<'_, '_> {
         };
         let axes = match (self.node.ints("axes"), self.optional(3)) {
             (None, None) => {
-                let count = given("starts", 1).map(|starts| starts.len()).or_else(|| self.optional(1)?.dim(0)?.as_fixed().map(|n| n as usize));
+                let count =
+                    given("starts", 1).map(|starts| starts.len()).or_else(|| self.optional(1)?.dim(0)?.as_fixed().map(|n| n as usize));
                 (0..count.ok_or(UNKNOWN)? as i64).collect()
             }
             _ => given("axes", 3).ok_or(UNKNOWN)?,

@@ -29,7 +29,8 @@ impl Call<'_, '_> {
         if self.inputs.iter().flatten().any(|value| !matches!(value.flow, Flow::Same | Flow::Counts)) {
             return None;
         }
-        let elements: Vec<Option<&[Element]>> = self.inputs.iter().map(|value| Some(value.as_ref()?.elements.as_ref()?.as_slice())).collect();
+        let elements: Vec<Option<&[Element]>> =
+            self.inputs.iter().map(|value| Some(value.as_ref()?.elements.as_ref()?.as_slice())).collect();
         let at = |index: usize| elements.get(index).copied().flatten();
         let scalar = first.rank() == Some(0);
         let (result, is_scalar) = match self.node.op {

@@ -29,15 +29,16 @@ impl Ask {
         let categories = categories.join(", ");
         let mut steps = Vec::new();
         if field.is_date() {
-            steps.push(r#"{"date_parts": {"parts": ["year", "month", "day"]}}"#.to_owned());
+            steps.push(r#"{"date_parts": {"parts": ["year", "month", "day"], "unknown": "error"}}"#.to_owned());
         }
         steps.push(format!(r#"{{"one_hot": {{"categories": [{categories}], "unknown": "error"}}}}"#));
         steps.push(format!(r#"{{"ordinal": {{"categories": [{categories}], "unknown": "error"}}}}"#));
         steps.push(format!(r#"{{"target_encode": {{"categories": [{categories}], "values": [<one each>], "default": <number>}}}}"#));
         let looks = if field.is_date() { "texts that look like dates" } else { "texts" };
         let example = field.values.first().map(|value| format!(" such as {value}")).unwrap_or_default();
+        let null = if field.nullable { " (no value in some rows: an impute before it, or another \"unknown\")" } else { "" };
         Ask {
-            why: format!("`{}` has {looks}{example}, and the graph's input {} takes {}", field.name, spec.name, spec.datatype),
+            why: format!("`{}` has {looks}{example}, and the graph's input {} takes {}{null}", field.name, spec.name, spec.datatype),
             lines: steps.iter().map(|step| line(field, step)).collect(),
             encode: (found.len() <= MAX_CATEGORIES).then(|| field.name.to_owned()),
         }
@@ -75,7 +76,7 @@ pub(super) fn text(asks: &[Ask], hint: Option<&str>) -> String {
     let mut text = "what the training did with some fields can't be seen from graph and sample:\n".to_owned();
     // Writing to a String does not fail.
     for Ask { why, lines, .. } in asks {
-        let _ = writeln!(text, "{why}; one of these lines of preprocessing.json:");
+        let _ = writeln!(text, "{why}; in preprocessing.json{}", if lines.len() > 1 { " one of" } else { "" });
         for line in lines {
             let _ = writeln!(text, "  {line}");
         }
@@ -83,13 +84,27 @@ pub(super) fn text(asks: &[Ask], hint: Option<&str>) -> String {
     if let Some(hint) = hint {
         let _ = writeln!(text, "{hint}");
     }
-    text += "Categories are the SAMPLE's: put the training's there, in its order, and the training's numbers for <...>. Then go on with\n";
-    text += "  --column 'LINE'            for each such field, the line that is right; or\n";
-    for field in asks.iter().filter_map(|ask| ask.encode.as_ref()) {
+    if lines_have(asks, "categories") {
+        text += "The categories are the SAMPLE's: put the training's there, in its order. ";
+    }
+    if lines_have(asks, "date_parts") {
+        text += "The parts of a date are examples. ";
+    }
+    if lines_have(asks, "<") {
+        text += "For <...> put what the training had. ";
+    }
+    text += "Then go on with\n  --column 'LINE'                for each such field, the line that is right; or\n";
+    let fields: Vec<&str> = asks.iter().filter_map(|ask| ask.encode.as_deref()).collect();
+    if let Some(first) = fields.first() {
+        let others = if fields.len() > 1 { format!(" (fields: {})", fields.join(", ")) } else { String::new() };
         let _ = writeln!(
             text,
-            "  --encode {field}=one_hot    (or ordinal) the sample's categories, as a guess that `pack` wants confirmed; or"
+            "  --encode {first}=one_hot|ordinal  with the sample's categories, as a guess that `pack` wants confirmed{others}; or"
         );
     }
-    text + "  --sample ROWS              rows as they are after that step, where it stays outside of the package"
+    text + "  --sample ROWS                  rows as they are after that step, where it stays outside of the package"
+}
+
+fn lines_have(asks: &[Ask], what: &str) -> bool {
+    asks.iter().flat_map(|ask| &ask.lines).any(|line| line.contains(what))
 }

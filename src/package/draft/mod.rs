@@ -94,7 +94,8 @@ pub fn draft(signature: &Signature, known: &Known<'_>) -> Result<Draft, String> 
 
 /// The output schema, and the section `outputs` where maps were cut off the graph.
 fn answers(signature: &Signature, known: &Known<'_>, notes: &mut Vec<String>) -> Result<(Value, Option<Value>), String> {
-    let of = |list: &'_ [(String, Vec<Value>)], name: &str| list.iter().find(|(output, _)| output == name).map(|(_, labels)| labels.clone());
+    let of =
+        |list: &'_ [(String, Vec<Value>)], name: &str| list.iter().find(|(output, _)| output == name).map(|(_, labels)| labels.clone());
     let mut properties = Map::new();
     let mut section = Map::new();
     for spec in &signature.outputs {
@@ -157,15 +158,20 @@ pub fn label_text(label: &Value) -> String {
 }
 
 /// How a field gets into the graph.
-struct Column {
+struct Entry {
     property: Value,
+    ways: Vec<Way>,
+}
+
+/// A column of its own, or several where the steps make them.
+#[derive(Default)]
+struct Way {
     steps: Vec<Value>,
     guess: Option<String>,
 }
 
-impl Column {
-    /// The members of a column, or of an input of its own, in preprocessing.json.
-    fn members(&self, field: &str) -> Map<String, Value> {
+impl Way {
+    fn column(&self, field: &str) -> Map<String, Value> {
         let mut members = Map::from_iter([("field".to_owned(), json!(field))]);
         if !self.steps.is_empty() {
             members.insert("steps".to_owned(), json!(self.steps));
@@ -174,6 +180,34 @@ impl Column {
             members.insert(guess::KEY.to_owned(), json!(guess));
         }
         members
+    }
+
+    fn has(&self, names: &[&str]) -> bool {
+        self.steps.iter().any(|step| names.contains(&step_name(step)))
+    }
+}
+
+impl Entry {
+    fn is_plain(&self) -> bool {
+        self.ways.iter().all(|way| way.steps.is_empty())
+    }
+
+    fn columns(&self, field: &str) -> Vec<Value> {
+        self.ways.iter().map(|way| Value::Object(way.column(field))).collect()
+    }
+
+    /// The graph input that takes this field and no other.
+    fn input(&self, spec: &TensorSpec, field: &str) -> Map<String, Value> {
+        let mut input = Map::from_iter([("dtype".to_owned(), json!(spec.datatype.numpy_name()))]);
+        match self.ways.as_slice() {
+            [way] => input.extend(way.column(field)),
+            _ => drop(input.insert("columns".to_owned(), json!(self.columns(field)))),
+        }
+        input
+    }
+
+    fn width(&self) -> Option<usize> {
+        self.ways.iter().map(|way| steps_width(&way.steps)).sum()
     }
 }
 
@@ -197,13 +231,11 @@ fn from_rows(
         return Err(format!("the graph has the inputs {}; name the sample's fields as they are", names.join(", ")));
     };
     let one = |section: Map<String, Value>| Some(Map::from_iter([(spec.name.to_string(), Value::Object(section))]));
-    let dtype = json!(spec.datatype.numpy_name());
     match fields {
         [field] if matches!(field.kind(), Kind::Image | Kind::Array) || spec.datatype == DataType::Bytes => {
-            let column = drafter.column(spec, field)?;
-            let mut section = Map::from_iter([("dtype".to_owned(), dtype)]);
-            section.extend(column.members(field.name));
-            drafter.add(field, column);
+            let entry = drafter.entry(spec, field)?;
+            let section = entry.input(spec, field.name);
+            drafter.add(field, entry);
             drafter.finish(None, one(section))
         }
         fields => {
@@ -212,6 +244,7 @@ fn from_rows(
                 "the columns of {} are in the order of the sample's fields; the training's order must be the same",
                 spec.name
             ));
+            let dtype = json!(spec.datatype.numpy_name());
             drafter.finish(hint, one(Map::from_iter([("dtype".to_owned(), dtype), ("columns".to_owned(), json!(columns))])))
         }
     }
@@ -228,8 +261,8 @@ impl Drafter<'_> {
         if self.asks.is_empty() { Ok((self.properties, inputs.map(Value::Object))) } else { Err(ask::text(&self.asks, hint.as_deref())) }
     }
 
-    fn add(&mut self, field: &SampleField<'_>, column: Column) {
-        self.properties.insert(field.name.to_owned(), column.property);
+    fn add(&mut self, field: &SampleField<'_>, entry: Entry) {
+        self.properties.insert(field.name.to_owned(), entry.property);
     }
 
     /// Each graph input takes the field of its name.
@@ -246,17 +279,15 @@ impl Drafter<'_> {
                 self.properties.insert(field.name.to_owned(), unused(field));
                 continue;
             };
-            let column = self.column(spec, field)?;
+            let entry = self.entry(spec, field)?;
             let is_scalar = matches!(field.kind(), Kind::Text | Kind::Boolean | Kind::Number);
-            if is_scalar && column.steps.is_empty() && !matches!(spec.shape.row(), [] | [Dim::Any | Dim::Rest | Dim::Fixed(1)]) {
+            if is_scalar && entry.is_plain() && !matches!(spec.shape.row(), [] | [Dim::Any | Dim::Rest | Dim::Fixed(1)]) {
                 return Err(format!("`{}` gives one value a row; the graph's input of that name takes {spec}", field.name));
             }
-            if !column.steps.is_empty() {
-                let mut section = Map::from_iter([("dtype".to_owned(), json!(spec.datatype.numpy_name()))]);
-                section.extend(column.members(field.name));
-                inputs.insert(spec.name.to_string(), Value::Object(section));
+            if !entry.is_plain() {
+                inputs.insert(spec.name.to_string(), Value::Object(entry.input(spec, field.name)));
             }
-            self.add(field, column);
+            self.add(field, entry);
         }
         Ok(inputs)
     }
@@ -279,102 +310,81 @@ impl Drafter<'_> {
             _ => return Err(format!("the graph's input {} takes {spec}; the sample's fields give a row of numbers", spec.name)),
         };
         let mut columns = Vec::new();
-        let mut width = Some(0);
+        let mut widths = Vec::new();
         let mut one_hot = 0;
         for field in fields {
-            let column = self.column(spec, field)?;
-            width = width.zip(steps_width(&column.steps)).map(|(all, own)| all + own);
+            let entry = self.entry(spec, field)?;
+            widths.push(entry.width());
             one_hot += if field.kind() == Kind::Text { field.categories().len() } else { 1 };
-            columns.push(Value::Object(column.members(field.name)));
-            self.add(field, column);
+            columns.extend(entry.columns(field.name));
+            self.add(field, entry);
         }
-        let hint = takes.map(|takes| {
-            format!(
-                "{} takes {takes} numbers a row; the sample's {} fields give {}, or {one_hot} with one-hot columns for all texts.",
-                spec.name,
-                fields.len(),
-                fields.len()
-            )
-        });
-        match (takes, width) {
-            (Some(takes), Some(width)) if takes != width && self.asks.is_empty() => Err(format!(
-                "the graph's input {} takes {takes} numbers a row; the sample's {} fields give {width}",
-                spec.name,
-                fields.len()
-            )),
-            _ => Ok((columns, hint)),
+        let Some(takes) = takes else { return Ok((columns, None)) };
+        let count = fields.len();
+        let hint = format!(
+            "{} takes {takes} numbers a row; the sample's {count} fields give {count}, or {one_hot} with one-hot columns for all texts.",
+            spec.name
+        );
+        match widths.iter().copied().sum::<Option<usize>>() {
+            Some(width) if takes != width && self.asks.is_empty() => {
+                let several = fields.iter().zip(&widths).filter(|(_, width)| **width != Some(1));
+                let several: Vec<String> = several.map(|(field, width)| format!("{} {}", field.name, width.unwrap_or_default())).collect();
+                let which = if several.is_empty() { String::new() } else { format!(" ({}, the others 1)", several.join(", ")) };
+                Err(format!("the graph's input {} takes {takes} numbers a row; the sample's {count} fields give {width}{which}", spec.name))
+            }
+            _ => Ok((columns, Some(hint))),
         }
     }
 
     /// The field's property and steps; what is missing becomes a question.
-    fn column(&mut self, spec: &TensorSpec, field: &SampleField<'_>) -> Result<Column, String> {
-        let (mut steps, mut guess) = self.given(field)?;
+    fn entry(&mut self, spec: &TensorSpec, field: &SampleField<'_>) -> Result<Entry, String> {
+        let mut ways = self.ways(field)?;
         let kind = field.kind();
+        if field.nullable && matches!(kind, Kind::Image | Kind::Array) {
+            return Err(format!("field \"{}\" is null or missing in some rows; no step makes {spec} of that", field.name));
+        }
         let property = match kind {
             Kind::Mixed => {
                 return Err(format!("field \"{}\" has values of several types; the graph's input {} takes {spec}", field.name, spec.name));
             }
             Kind::Image => {
-                if steps.is_empty() {
-                    steps = image_steps(spec);
-                    guess = Some(IMAGE_GUESS.to_owned());
+                if ways.iter().all(|way| way.steps.is_empty()) {
+                    ways = vec![Way { steps: image_steps(spec), guess: Some(IMAGE_GUESS.to_owned()) }];
                 }
                 image_property(field)
             }
-            Kind::Array => self.array(spec, field, &steps)?,
+            Kind::Array => self.array(spec, field, &ways)?,
             Kind::Text | Kind::Boolean | Kind::Number => {
-                if kind == Kind::Text && spec.datatype != DataType::Bytes && steps.iter().all(|step| CLEANING.contains(&step_name(step))) {
+                let is_text = |way: &Way| kind == Kind::Text && way.steps.iter().all(|step| CLEANING.contains(&step_name(step)));
+                if spec.datatype != DataType::Bytes && ways.iter().any(is_text) {
                     self.asks.push(Ask::encoding(field, spec));
-                } else if field.nullable && !spec.datatype.is_float() && !steps.iter().any(|step| TAKE_NULL.contains(&step_name(step))) {
+                } else if field.nullable && !spec.datatype.is_float() && !ways.iter().all(|way| way.has(&TAKE_NULL)) {
                     self.asks.push(Ask::impute(field, spec));
                 }
-                scalar_property(spec, field, &steps)?
+                scalar_property(spec, field, ways.iter().all(|way| way.steps.is_empty()))?
             }
         };
-        if field.nullable && matches!(kind, Kind::Image | Kind::Array) {
-            return Err(format!("field \"{}\" is null or missing in some rows; no step makes {spec} of that", field.name));
-        }
-        Ok(Column { property, steps, guess })
+        Ok(Entry { property, ways })
     }
 
-    /// The steps that a person chose for a field.
-    fn given(&self, field: &SampleField<'_>) -> Result<(Vec<Value>, Option<String>), String> {
-        let mut steps = Vec::new();
-        let mut guess = None;
-        for given in self.known.given.iter().filter(|given| given.field == field.name) {
-            let encoding = match &given.how {
-                How::Steps(own) => {
-                    steps.extend(own.iter().cloned());
-                    continue;
-                }
-                How::Encode(encoding) => *encoding,
-            };
-            if !matches!(field.kind(), Kind::Text | Kind::Number) {
-                return Err(format!("field \"{}\" has neither texts nor numbers to be encoded", field.name));
-            }
-            let categories = field.categories();
-            if categories.len() > MAX_CATEGORIES {
-                return Err(format!("field \"{}\" has {} different values; that many are no categories", field.name, categories.len()));
-            }
-            let imputed = steps.iter().any(|step| step_name(step) == "impute");
-            // Where the sample has nulls, an unknown value is something that the model takes.
-            let lenient = field.nullable && !imputed;
-            steps.push(match encoding {
-                Encoding::OneHot => json!({"one_hot": {"categories": categories, "unknown": if lenient { "zeros" } else { "error" }}}),
-                Encoding::Ordinal => {
-                    json!({"ordinal": {"categories": categories, "unknown": if lenient { json!(-1) } else { json!("error") }}})
-                }
-            });
-            guess = Some(format!(
-                "the categories are the sample's, sorted{}; the training's must be here, in its order",
-                if lenient { ", and null is none of them" } else { "" }
-            ));
+    /// What a person said of a field; without that it goes on as it is.
+    fn ways(&self, field: &SampleField<'_>) -> Result<Vec<Way>, String> {
+        let given: Vec<&How> = self.known.given.iter().filter(|given| given.field == field.name).map(|given| &given.how).collect();
+        if given.is_empty() {
+            return Ok(vec![Way::default()]);
         }
-        Ok((steps, guess))
+        let way = |how: &&How| match how {
+            How::Steps(steps) => Ok(Way { steps: steps.clone(), guess: None }),
+            How::Encode(_) if given.len() > 1 => {
+                Err(format!("field \"{}\" has an encoding and more; write all of it as lines", field.name))
+            }
+            How::Encode(encoding) => encoded(field, *encoding),
+        };
+        given.iter().map(way).collect()
     }
 
     /// Lists: as long as the graph fixes, of the graph's type.
-    fn array(&mut self, spec: &TensorSpec, field: &SampleField<'_>, steps: &[Value]) -> Result<Value, String> {
+    fn array(&mut self, spec: &TensorSpec, field: &SampleField<'_>, ways: &[Way]) -> Result<Value, String> {
         let wrong = |detail: String| Err(format!("field \"{}\" {detail}; the graph's input {} takes {spec}", field.name, spec.name));
         let leaves: Vec<&Value> = field.values.iter().flat_map(|value| sample::leaves(value)).collect();
         let all = |holds: fn(&Value) -> bool| leaves.iter().all(|value| holds(value));
@@ -384,7 +394,7 @@ impl Drafter<'_> {
             json!({"type": "boolean"})
         } else if !all(Value::is_number) || spec.datatype == DataType::Bytes {
             return wrong("has lists that are neither always of numbers nor always of true and false".to_owned());
-        } else if spec.datatype.is_float() || !steps.is_empty() {
+        } else if spec.datatype.is_float() || ways.iter().any(|way| !way.steps.is_empty()) {
             json!({"type": "number"})
         } else if let Some(odd) = leaves.iter().find(|value| value.as_f64().is_some_and(|value| value.fract() != 0.0)) {
             return wrong(format!("has {odd}"));
@@ -395,7 +405,7 @@ impl Drafter<'_> {
         };
         let given = field.values.first().map(|value| sample::dims(value)).unwrap_or_default();
         let row = spec.shape.row();
-        let reshaped = steps.iter().any(|step| step_name(step) == "reshape");
+        let reshaped = ways.iter().any(|way| way.has(&["reshape"]));
         let dims: Vec<Dim> = if reshaped {
             given.iter().map(|size| Dim::Fixed(*size)).collect()
         } else if row.contains(&Dim::Rest) {
@@ -419,11 +429,53 @@ impl Drafter<'_> {
     }
 }
 
+/// With the sample's categories.
+fn encoded(field: &SampleField<'_>, encoding: Encoding) -> Result<Way, String> {
+    if !matches!(field.kind(), Kind::Text | Kind::Number) {
+        return Err(format!("field \"{}\" has neither texts nor numbers to be encoded", field.name));
+    }
+    let categories = field.categories();
+    if categories.len() > MAX_CATEGORIES {
+        return Err(format!("field \"{}\" has {} different values; that many are no categories", field.name, categories.len()));
+    }
+    // Where the sample has nulls, an unknown value is something that the model takes.
+    let step = match (encoding, field.nullable) {
+        (Encoding::OneHot, false) => json!({"one_hot": {"categories": categories, "unknown": "error"}}),
+        (Encoding::OneHot, true) => json!({"one_hot": {"categories": categories, "unknown": "zeros"}}),
+        (Encoding::Ordinal, false) => json!({"ordinal": {"categories": categories, "unknown": "error"}}),
+        (Encoding::Ordinal, true) => json!({"ordinal": {"categories": categories, "unknown": -1}}),
+    };
+    let null = if field.nullable { ", and null is none of them" } else { "" };
+    let guess = format!("the categories are the sample's, sorted{null}; the training's must be here, in its order");
+    Ok(Way { steps: vec![step], guess: Some(guess) })
+}
+
 /// Steps that leave a text a text.
 const CLEANING: [&str; 5] = ["impute", "lowercase", "strip", "normalize_unicode", "regex_replace"];
 
 /// Steps after which there is no null any more.
 const TAKE_NULL: [&str; 6] = ["impute", "missing_indicator", "one_hot", "ordinal", "target_encode", "hash"];
+
+/// Steps that leave one column one.
+const ONE_COLUMN: [&str; 17] = [
+    "impute",
+    "missing_indicator",
+    "standard_scale",
+    "min_max_scale",
+    "robust_scale",
+    "rescale",
+    "clip",
+    "log1p",
+    "power",
+    "bucketize",
+    "ordinal",
+    "target_encode",
+    "lowercase",
+    "strip",
+    "normalize_unicode",
+    "regex_replace",
+    "reshape",
+];
 
 fn step_name(step: &Value) -> &str {
     step.as_object().and_then(|step| step.keys().next()).map_or("", String::as_str)
@@ -436,8 +488,8 @@ fn steps_width(steps: &[Value]) -> Option<usize> {
         match step_name(step) {
             "one_hot" => parameter("categories").and_then(Value::as_array).map(Vec::len),
             "hash" => parameter("n_features").and_then(Value::as_u64).and_then(|width| usize::try_from(width).ok()),
-            "date_parts" => None,
-            _ => Some(width),
+            name if ONE_COLUMN.contains(&name) => Some(width),
+            _ => None,
         }
     })
 }
@@ -450,22 +502,20 @@ fn with_example(mut property: Value, field: &SampleField<'_>) -> Value {
 }
 
 /// One value a row: the type that the graph takes, not the one that the sample happened to have.
-fn scalar_property(spec: &TensorSpec, field: &SampleField<'_>, steps: &[Value]) -> Result<Value, String> {
+fn scalar_property(spec: &TensorSpec, field: &SampleField<'_>, plain: bool) -> Result<Value, String> {
     let wrong = |what: String| Err(format!("field \"{}\" has {what}; the graph's input {} takes {spec}", field.name, spec.name));
     let kind = field.kind();
     let mut property = match kind {
         Kind::Text => field.typed("string"),
-        _ if spec.datatype == DataType::Bytes => {
-            return wrong("values that are no texts".to_owned());
-        }
+        _ if spec.datatype == DataType::Bytes => return wrong("values that are no texts".to_owned()),
         Kind::Boolean => field.typed("boolean"),
-        _ if spec.datatype.is_float() || !steps.is_empty() => field.typed("number"),
+        _ if spec.datatype.is_float() || !plain => field.typed("number"),
         _ => match field.fraction() {
             Some(fraction) => return wrong(fraction.to_string()),
             None => field.typed("integer"),
         },
     };
-    if spec.datatype == DataType::Bool && kind == Kind::Number && steps.is_empty() {
+    if spec.datatype == DataType::Bool && kind == Kind::Number && plain {
         if let Some(odd) = field.values.iter().find(|value| !matches!(value.as_f64(), Some(0.0 | 1.0))) {
             return wrong(odd.to_string());
         }
@@ -655,9 +705,9 @@ mod tests {
             "  {\"field\": \"plan\", \"steps\": [{\"ordinal\": {\"categories\": [\"basic\", \"plus\"], \"unknown\": \"error\"}}]}\n",
             "\"target_encode\"",
             "X takes 4 numbers a row; the sample's 3 fields give 3, or 4 with one-hot columns for all texts.",
-            "Categories are the SAMPLE's",
+            "The categories are the SAMPLE's",
             "--column 'LINE'",
-            "--encode plan=one_hot",
+            "--encode plan=one_hot|ordinal",
             "--sample ROWS",
         ] {
             assert!(error.contains(expected), "{expected}: {error}");
@@ -707,8 +757,19 @@ mod tests {
         assert_eq!(columns[0]["steps"][0]["one_hot"]["categories"], json!([900, 1000]));
         assert_eq!(columns[1]["steps"][0]["ordinal"]["unknown"], json!(-1), "null is a value that the sample shows");
 
-        let error = with(row_of(7), &rows(), &given[1..]).unwrap_err();
-        assert!(error.contains("takes 7 numbers a row; the sample's 3 fields give 3"), "{error}");
+        let error = with(row_of(7), &rows(), &[("plan", How::Encode(Encoding::OneHot))]).unwrap_err();
+        assert!(error.contains("takes 7 numbers a row; the sample's 3 fields give 4 (plan 2, the others 1)"), "{error}");
+
+        // A line is a column: a field may have several.
+        let lines = [json!({"missing_indicator": {}}), json!({"impute": {"value": 40}})].map(|step| ("age", How::Steps(vec![step])));
+        let known: Vec<Value> = rows().into_iter().map(|row| json!({"age": row["age"]})).collect();
+        let columns =
+            json!([{"field": "age", "steps": [{"missing_indicator": {}}]}, {"field": "age", "steps": [{"impute": {"value": 40}}]}]);
+        assert_eq!(with(row_of(2), &known, &lines).unwrap().preprocessing.unwrap()["inputs"]["X"]["columns"], columns);
+        let own = with(vec![spec("age", DataType::Int64, &[Dim::Fixed(2)])], &known, &lines).unwrap();
+        assert_eq!(own.preprocessing.unwrap()["inputs"]["age"]["columns"], columns);
+        let both = [lines[0].clone(), ("age", How::Encode(Encoding::OneHot))];
+        assert!(with(row_of(2), &known, &both).unwrap_err().contains("an encoding and more"));
         assert!(with(row_of(3), &rows(), &given).unwrap_err().contains("no field \"zip\""));
     }
 
@@ -790,12 +851,20 @@ mod tests {
     #[test]
     fn labels_that_the_graph_holds_are_no_guess() {
         let outputs = vec![spec("label", DataType::Int64, &[]), spec("p", DataType::Fp32, &[Dim::Fixed(2)])];
+        let signature = Signature { inputs: vec![], outputs };
         let labels = [("label".to_owned(), vec![json!(3), json!(7)]), ("p".to_owned(), vec![json!(3), json!(7)])];
-        let drafted = draft(&Signature { inputs: vec![], outputs }, &Known { labels: &labels, ..Known::default() }).unwrap();
+        // A map that was cut off stays one for callers.
+        let drafted = draft(&signature, &Known { maps: &labels[1..], labels: &labels, ..Known::default() }).unwrap();
         let section = json!({"label": {"from": "label"}, "p": {"from": "p", "steps": [{"as_map": {"labels": [3, 7]}}]}});
         assert_eq!(drafted.preprocessing, Some(json!({"outputs": section})));
         let map = json!({"type": "object", "properties": {"3": {"type": "number"}, "7": {"type": "number"}}, "required": ["3", "7"], "additionalProperties": false});
         assert_eq!(drafted.schema["output"]["properties"], json!({"label": {"type": "integer"}, "p": map}));
+        // A list stays one, too; what its values are is known.
+        let drafted = draft(&signature, &Known { labels: &labels, ..Known::default() }).unwrap();
+        assert_eq!(drafted.preprocessing, None);
+        assert_eq!(drafted.schema["output"]["properties"]["p"]["description"], "a value for each of 3, 7, in this order");
+        let step = "\"steps\":[{\"as_map\":{\"labels\":[3,7]}}]";
+        assert!(drafted.notes.iter().any(|note| note.contains(step)), "{:?}", drafted.notes);
         let plain = vec![spec("p", DataType::Fp32, &[Dim::Fixed(2)])];
         assert!(
             draft(&Signature { inputs: vec![], outputs: plain }, &Known::default())

@@ -224,7 +224,9 @@ fn serving(bare: &Bare, config: &ModelConfig, signature: &Signature, taken: &mut
     taken.push(format!("`max_batch_size`: {max_batch_size}, in serving.json"));
     if config.dynamic_batching.is_some() {
         match bare.batching(signature, config.max_batch_size) {
-            Ok(_) => taken.push("`dynamic_batching`: rows of several requests share a run where the gate proves them independent".to_owned()),
+            Ok(_) => {
+                taken.push("`dynamic_batching`: rows of several requests share a run where the gate proves them independent".to_owned())
+            }
             Err(why) => notes.push(format!("`dynamic_batching` was left out: {why}")),
         }
     }
@@ -310,7 +312,7 @@ mod tests {
         let expected = json!({"outputs": {"p": {"from": "p", "steps": [{"as_map": {"labels": ["a", "b", "c"]}}]}, "y": {"from": "y"}}});
         assert_eq!(imported.preprocessing, Some(expected));
         let batching = imported.serving.unwrap().batching;
-        assert_eq!((batching.max_batch_size, batching.independent_rows), (Some(8), Some(true)));
+        assert_eq!((batching.max_batch_size, batching.independent_rows), (Some(8), None));
         assert_eq!(imported.warnings, ["config.pbtxt: not understood: model_warmup"]);
         assert!(imported.card.contains("- files that the graph does not name: notes.txt\n"), "{}", imported.card);
         assert_eq!(imported.provenance.source.as_deref(), Some("Triton model repository, m/1"));
