@@ -58,7 +58,7 @@
 //! |---|---|
 //! | names, numbers, time | [`id`], [`error`], [`clock`], [`config`], [`metrics`] |
 //! | the ONNX file, read without the runtime: what its graph does to rows | [`graph`] |
-| values | [`tensor`] |
+//! | values | [`tensor`] |
 //! | a model at rest | [`package`] |
 //! | what was decided | [`journal`], [`rollout`] |
 //! | tensors in, tensors out | [`engine`] |

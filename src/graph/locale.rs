@@ -63,7 +63,9 @@ fn with_locale(node: &[u8]) -> Result<Vec<u8>, Malformed> {
     for field in Fields(node) {
         let field = field?;
         let is_locale = match (field.number, field.content) {
-            (5, Content::Bytes(attribute)) => Fields(attribute).flatten().any(|field| field.number == 1 && field.content == Content::Bytes(b"locale")),
+            (5, Content::Bytes(attribute)) => {
+                Fields(attribute).flatten().any(|field| field.number == 1 && field.content == Content::Bytes(b"locale"))
+            }
             _ => false,
         };
         if !is_locale {

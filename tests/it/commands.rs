@@ -10,13 +10,13 @@ use crate::harness::{Server, copy, golden, instance, models, package, predictd, 
 fn verify_prints_a_line_per_check() {
     let (code, output, error) = predictd(&["verify", "models/churn/1.1.0", "models/digits/1.0.0"], "", &[]);
     assert_eq!(code, 0, "{output}{error}");
-    for check in ["manifest", "hashes", "graph", "schema", "preprocessing", "warm-up", "golden 20/20"] {
+    for check in ["manifest", "hashes", "graph", "schema", "preprocessing", "warm-up", "golden 20/20", "rows"] {
         assert_eq!(output.matches(&format!("ok      {check} ")).count(), 2, "{check}: {output}");
     }
     let (code, output, _) = predictd(&["verify", "--json", "models/churn/1.1.0"], "", &[]);
     let report: Value = serde_json::from_str(&output).unwrap();
     assert_eq!((code, &report["passed"], &report["batched"]), (0, &json!(true), &json!(true)));
-    assert_eq!(report["checks"].as_array().unwrap().len(), 7);
+    assert_eq!(report["checks"].as_array().unwrap().len(), 8);
     let (code, output, _) = predictd(&["verify", "--json", "src"], "", &[]);
     assert_eq!(code, 1);
     assert_eq!(serde_json::from_str::<Value>(&output).unwrap()["failure"]["check"], "manifest");

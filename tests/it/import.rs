@@ -93,7 +93,7 @@ fn a_triton_repository_becomes_packages() {
     let manifest = document(place.path(), "churn/2/manifest.json");
     assert_eq!((&manifest["name"], &manifest["version"]), (&json!("churn"), &json!("2")));
     assert_eq!(manifest["runtime"]["opset"]["ai.onnx"], 18);
-    let batching = json!({"max_batch_size": 32, "independent_rows": true});
+    let batching = json!({"max_batch_size": 32});
     assert_eq!(document(place.path(), "churn/2/serving.json"), json!({"batching": batching}));
     let answer = &predict(place.path(), "churn/2", &json!({"features": vec![0.0; 29]}).to_string())[0];
     let probability = |label: &str| answer["probabilities"][label].as_f64().unwrap();

@@ -45,9 +45,9 @@ fn nothing_unverified_is_served_where_manifests_are_required() {
 }
 
 #[test]
-fn requests_share_runs_only_where_the_configuration_says_so() {
+fn requests_share_no_run_where_the_configuration_says_so() {
     let models = models(&[]);
-    graph(models.path(), "alone", 1, "add_sub", None);
+    graph(models.path(), "alone", 1, "add_sub", Some("max_batch_size: 0\n"));
     graph(models.path(), "shared", 1, "add_sub", Some("max_batch_size: 8\ndynamic_batching { max_queue_delay_microseconds: 200000 }\n"));
     graph(models.path(), "fixed", 1, "fixed_batch", Some("dynamic_batching { }\n"));
     let server = Server::start(models.path(), &[]);

@@ -40,7 +40,11 @@ fn one_scale_for_all_rows_keeps_requests_apart() {
     let models = models(&[]);
     let pair = json!({"input": side(json!({"x": numbers(2)})), "output": side(json!({"y": numbers(2)}))});
     let directory = draft(models.path(), "int8", "dynamic_quantize", &pair, &Value::Null);
-    fs_err::write(directory.join("golden.jsonl"), "{\"input\": {\"x\": [0.5, 1]}, \"output\": {\"y\": [0.5, 1]}, \"tolerance\": 0.1}\n".repeat(3)).unwrap();
+    fs_err::write(
+        directory.join("golden.jsonl"),
+        "{\"input\": {\"x\": [0.5, 1]}, \"output\": {\"y\": [0.5, 1]}, \"tolerance\": 0.1}\n".repeat(3),
+    )
+    .unwrap();
     let (code, text) = pack(&directory);
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("not batched: DynamicQuantizeLinear \"quantize\" takes one scale from the values of all rows"), "{text}");
@@ -48,7 +52,10 @@ fn one_scale_for_all_rows_keeps_requests_apart() {
     fs_err::write(directory.join("serving.json"), "{\"batching\": {\"independent_rows\": true}}").unwrap();
     let (code, text) = pack(&directory);
     assert_eq!(code, 1, "{text}");
-    assert!(text.contains("serving.json/batching/independent_rows: says that rows are independent, but a row answers otherwise beside"), "{text}");
+    assert!(
+        text.contains("serving.json /batching/independent_rows: says that rows are independent, but a row answers otherwise beside"),
+        "{text}"
+    );
     fs_err::remove_file(directory.join("serving.json")).unwrap();
     repack(&directory, "int8", "1.0.0");
     // The same as a bare graph: what the configuration asks for is done only where rows keep apart.
@@ -158,7 +165,9 @@ fn time_along_the_first_dimension_is_refused_with_the_option_that_mends_it() {
 #[test]
 fn forms_that_people_export_are_served() {
     let models = models(&[]);
-    for (name, fixture) in [("map", "zipmap"), ("any", "unranked"), ("scale", "optional_scale"), ("lower", "lowercase"), ("hot", "categories")] {
+    for (name, fixture) in
+        [("map", "zipmap"), ("any", "unranked"), ("scale", "optional_scale"), ("lower", "lowercase"), ("hot", "categories")]
+    {
         graph(models.path(), name, 1, fixture, None);
     }
     let server = Server::start(models.path(), &[]);
@@ -180,7 +189,8 @@ fn forms_that_people_export_are_served() {
     let scale = json!({"name": "scale", "shape": [], "datatype": "FP32", "data": [10]});
     assert_eq!(infer("scale", json!([x()])).1["outputs"][0]["data"], json!([3.0, 6.0]));
     assert_eq!(infer("scale", json!([x(), scale])).1["outputs"][0]["data"], json!([10.0, 20.0]));
-    let listed: Vec<Value> = server.get_json("/v2/models/scale")["inputs"].as_array().unwrap().iter().map(|input| input["name"].clone()).collect();
+    let listed: Vec<Value> =
+        server.get_json("/v2/models/scale")["inputs"].as_array().unwrap().iter().map(|input| input["name"].clone()).collect();
     assert_eq!(listed, ["x", "scale"]);
     // A locale that no machine has.
     let answer: Value = server.predict("/models/lower/predict", &json!({"text": ["\u{c4}rger IN Stra\u{df}e"]})).json().unwrap();
@@ -201,7 +211,11 @@ fn a_made_up_row_that_is_refused_refuses_no_model() {
     let (code, text) = pack(&directory);
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("not warmed: needs golden.jsonl or examples in the schema"), "{text}");
-    fs_err::write(directory.join("schema.json"), schema(json!({"type": "string", "x-pii": true, "enum": ["Bern", "Roma", "Oslo"]})).to_string()).unwrap();
+    fs_err::write(
+        directory.join("schema.json"),
+        schema(json!({"type": "string", "x-pii": true, "enum": ["Bern", "Roma", "Oslo"]})).to_string(),
+    )
+    .unwrap();
     let (code, text) = pack(&directory);
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("warm-up") && !text.contains("not warmed"), "{text}");
