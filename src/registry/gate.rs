@@ -227,7 +227,8 @@ pub fn run_bare(
                 warning = Some(format!("config.pbtxt asks for dynamic_batching, though {objection}"));
                 Batching::Rows
             }
-            (Some(because), Ok(_)) | (_, Err(because)) => Batching::None { because },
+            // The operator says more than what it did to one row.
+            (Some(because), _) | (None, Err(because)) => Batching::None { because },
         },
     };
     clock.passed(
@@ -301,19 +302,21 @@ fn without_rows(engine: &mut OnnxEngine, signature: &Signature, about: &About, r
         without.extend(signature.outputs.iter().map(|spec| (spec.name.to_string(), time.clone())));
         return without;
     }
+    // A graph may fix how many rows it takes.
+    let each = rows.first().map_or(1, Tensors::rows);
     let mut counted: Vec<(usize, Tensors)> = Vec::new();
     for count in SHOWN_AT {
         let members: Vec<&Tensors> = (0..count).filter_map(|index| rows.get(index % rows.len().max(1))).collect();
         if let Some(outputs) = join(&members).and_then(|batch| engine.run(&batch).ok()) {
-            counted.push((count, outputs));
+            counted.push((count * each, outputs));
         }
     }
     for (name, known) in &about.report.outputs {
         let Some(spec) = signature.output(name) else { continue };
         let shown = counted.iter().all(|(count, outputs)| outputs.get(name).is_some_and(|tensor| tensor.shape().first() == Some(count)));
-        let several = counted.iter().any(|(count, _)| *count > 1);
+        let several = counted.iter().any(|(count, _)| *count > each);
         let free = spec.shape.0.first() == Some(&Dim::Any);
-        let one = spec.shape.0.first() == Some(&Dim::Fixed(1));
+        let one = spec.shape.0.first() == Some(&Dim::Fixed(each));
         let because = match known {
             OutputRows::First if shown => continue,
             OutputRows::Mixed(reason) if reason.kind != Mixing::Found && shown && (several && free || one) => continue,

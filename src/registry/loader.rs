@@ -131,7 +131,7 @@ impl Loader {
         let size = manifest.size();
         let (workers, intra_op_threads) = self.threads(id.name.as_str(), size);
         let options = GateOptions { bare: false, max_batch_size: batching.max_batch_size, intra_op_threads };
-        let verdict = self.verdict(directory, manifest, options)?;
+        let verdict = self.verdict(directory, manifest, options, "")?;
 
         let package = ModelPackage::open(directory)?;
         if package.digest() != verdict.digest {
@@ -167,7 +167,8 @@ impl Loader {
             workers = instances.clamp(1, MAX_THREADS);
         }
         let options = GateOptions { bare: true, max_batch_size: configured.max_batch_size, intra_op_threads };
-        let verdict = self.verdict(directory, &bare.manifest, options)?;
+        // The configuration lies outside of what the digest covers.
+        let verdict = self.verdict(directory, &bare.manifest, options, &format!("{:?}", bare.config))?;
         if verdict.digest != bare.manifest.digest {
             return Err(PackageError::new("hashes", MODEL_FILE, "changed while it was being loaded"));
         }
@@ -207,14 +208,14 @@ impl Loader {
         Ok((factory.with_recheck(Box::new(recheck)), first))
     }
 
-    fn verdict(&self, directory: &Path, manifest: &Manifest, options: GateOptions) -> Result<Verdict, PackageError> {
-        if let Some(verdict) = self.remembered.get(&manifest.digest, options.max_batch_size) {
+    fn verdict(&self, directory: &Path, manifest: &Manifest, options: GateOptions, beside: &str) -> Result<Verdict, PackageError> {
+        if let Some(verdict) = self.remembered.get(&manifest.digest, options.max_batch_size, beside) {
             return Ok(verdict);
         }
         let verdict = self.trial.run(directory, options, &mut |check| {
             tracing::debug!(package = %directory.display(), check = check.name, milliseconds = check.milliseconds, "passed");
         })?;
-        if let Err(error) = self.remembered.put(&verdict, options.max_batch_size) {
+        if let Err(error) = self.remembered.put(&verdict, options.max_batch_size, beside) {
             self.metrics.source_errors.inc();
             tracing::warn!(error = %error, "the gate's verdict could not be remembered; the next start will be slower");
         }

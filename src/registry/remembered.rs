@@ -20,14 +20,15 @@ impl Remembered {
         Remembered { directory: directory.map(|directory| directory.join("gates")), circumstances }
     }
 
-    pub fn get(&self, digest: &str, max_batch_size: usize) -> Option<Verdict> {
-        let text = fs_err::read(self.path(digest, max_batch_size)?).ok()?;
+    /// `beside` is what the verdict depends on and the digest does not cover.
+    pub fn get(&self, digest: &str, max_batch_size: usize, beside: &str) -> Option<Verdict> {
+        let text = fs_err::read(self.path(digest, max_batch_size, beside)?).ok()?;
         serde_json::from_slice(&text).ok().filter(|verdict: &Verdict| verdict.digest == digest)
     }
 
     /// Keeps a verdict; where that fails the next start is only slower.
-    pub fn put(&self, verdict: &Verdict, max_batch_size: usize) -> std::io::Result<()> {
-        let (Some(path), Some(directory)) = (self.path(&verdict.digest, max_batch_size), &self.directory) else {
+    pub fn put(&self, verdict: &Verdict, max_batch_size: usize, beside: &str) -> std::io::Result<()> {
+        let (Some(path), Some(directory)) = (self.path(&verdict.digest, max_batch_size, beside), &self.directory) else {
             return Ok(());
         };
         fs_err::create_dir_all(directory)?;
@@ -36,8 +37,8 @@ impl Remembered {
         fs_err::rename(&temporary, &path)
     }
 
-    fn path(&self, digest: &str, max_batch_size: usize) -> Option<PathBuf> {
-        let name = Digest::of(format!("{digest} {max_batch_size} {}", self.circumstances).as_bytes());
+    fn path(&self, digest: &str, max_batch_size: usize, beside: &str) -> Option<PathBuf> {
+        let name = Digest::of(format!("{digest} {max_batch_size} {} {beside}", self.circumstances).as_bytes());
         Some(self.directory.as_ref()?.join(format!("{name}.json")))
     }
 }
@@ -65,12 +66,13 @@ mod tests {
             without_rows: [].into(),
             warning: None,
         };
-        assert_eq!(remembered.get("sha256:aa", 64), None);
-        remembered.put(&verdict, 64).unwrap();
-        assert_eq!(remembered.get("sha256:aa", 64), Some(verdict));
-        assert_eq!(remembered.get("sha256:bb", 64), None);
-        assert_eq!(remembered.get("sha256:aa", 32), None);
-        assert_eq!(Remembered::new(Some(directory.path().to_path_buf()), "1.32.0").get("sha256:aa", 64), None);
-        assert_eq!(Remembered::new(None, "1.31.1").get("sha256:aa", 64), None);
+        assert_eq!(remembered.get("sha256:aa", 64, ""), None);
+        remembered.put(&verdict, 64, "").unwrap();
+        assert_eq!(remembered.get("sha256:aa", 64, ""), Some(verdict));
+        assert_eq!(remembered.get("sha256:bb", 64, ""), None);
+        assert_eq!(remembered.get("sha256:aa", 32, ""), None);
+        assert_eq!(remembered.get("sha256:aa", 64, "another configuration"), None);
+        assert_eq!(Remembered::new(Some(directory.path().to_path_buf()), "1.32.0").get("sha256:aa", 64, ""), None);
+        assert_eq!(Remembered::new(None, "1.31.1").get("sha256:aa", 64, ""), None);
     }
 }
