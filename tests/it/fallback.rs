@@ -59,7 +59,7 @@ fn a_failing_version_is_answered_for_by_the_one_before() {
     assert_eq!(server.metric(r#"predictd_fallbacks_total{model="m",reason="error",version="2"}"#), 4.0);
     assert_eq!(server.metric(r#"predictd_errors_total{kind="invalid",model="m",version="2"}"#), 4.0);
     // Whoever names a version gets that version's failure.
-    assert_eq!(server.predict("/models/m/versions/2/predict", &json!({"x": [20.0]})).status(), 500);
+    assert_eq!(server.predict("/models/m/versions/2/predict", &json!({"x": [20.0]})).status(), 422);
 }
 
 #[test]

@@ -84,11 +84,6 @@ fn a_bare_graph_that_keeps_rows_apart_is_batched_unless_somebody_forbids_it() {
     assert_eq!((&serving("proved")["batched"], &serving("proved")["max_batch_size"]), (&json!(true), &json!(64)));
     assert_eq!(serving("forbidden")["not_batched_because"], "config.pbtxt says max_batch_size: 0");
     assert!(serving("coupled")["not_batched_because"].as_str().unwrap().starts_with("ReduceMean"), "{}", serving("coupled"));
-    // A graph may broadcast inputs of different lengths: such a request has its run to itself.
-    let tensor = |name: &str, rows: usize, data: &[f32]| json!({"name": name, "shape": [rows, 4], "datatype": "FP32", "data": data});
-    let body = json!({"inputs": [tensor("a", 2, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]), tensor("b", 1, &[1.0; 4])]});
-    let answer: Value = server.predict("/v2/models/proved/infer", &body).json().unwrap();
-    assert_eq!(answer["outputs"][0]["data"], json!([2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0]), "{answer}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use crate::graph::{
     flow::{Flow, Mixing, Value},
     rules::{Call, Ruled, UNKNOWN},
+    size::Size,
 };
 
 const PICKS: (Mixing, &str) = (Mixing::Proved, "picks along the dimension of the rows");
@@ -68,7 +69,7 @@ impl Call<'_, '_> {
             (Some(a), Some(b)) if a == b && a < batch && b < last && data.dim(a) == indices.dim(b) => a,
             _ => return Err(UNKNOWN),
         };
-        let depth = indices.dim(last).and_then(|size| size.as_fixed()).and_then(|size| usize::try_from(size).ok()).ok_or(UNKNOWN)?;
+        let depth = indices.dim(last).and_then(Size::as_fixed).and_then(|size| usize::try_from(size).ok()).ok_or(UNKNOWN)?;
         let mut dims = indices.dims.clone().unwrap_or_default();
         dims.pop();
         dims.extend(data.dims.as_ref().ok_or(UNKNOWN)?.iter().skip(batch + depth).cloned());

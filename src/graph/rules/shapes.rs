@@ -87,7 +87,7 @@ impl Call<'_, '_> {
                 Element::Counted => return Err(FROM_BATCH),
             });
         }
-        let total = value.dims.as_ref().and_then(Size::product_of);
+        let total = value.dims.as_ref().and_then(Size::product);
         if let Some(rest) = rest {
             let others = Size::product(dims.iter().flatten());
             let own = total.as_ref().zip(others.as_ref()).and_then(|(total, others)| total.over(others));
@@ -130,7 +130,7 @@ impl Call<'_, '_> {
         let axis = self.node.int("axis").unwrap_or(1);
         let axis = if axis == rank as i64 { rank } else { normal_axis(axis, rank).ok_or(UNKNOWN)? };
         let sizes = value.dims.as_deref().unwrap_or_default();
-        let product = |range: Option<&[Size]>| range.and_then(|sizes| Size::product(sizes)).ok_or(UNKNOWN);
+        let product = |range: Option<&[Size]>| range.and_then(Size::product).ok_or(UNKNOWN);
         let dims = vec![product(sizes.get(..axis))?, product(sizes.get(axis..))?];
         let flow = match value.axis() {
             None => value.flow.clone(),
@@ -404,13 +404,5 @@ impl Call<'_, '_> {
             flow => flow.clone(),
         };
         Ok(vec![Value::new(flow, Some(dims))])
-    }
-}
-
-impl Size {
-    /// The product of all; `None` beyond any number.
-    #[expect(clippy::ptr_arg, reason = "handed to `Option::and_then` as it is")]
-    fn product_of(sizes: &Vec<Size>) -> Option<Size> {
-        Size::product(sizes)
     }
 }

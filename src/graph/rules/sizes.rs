@@ -21,7 +21,7 @@ impl Call<'_, '_> {
         match self.node.op {
             "Shape" => return Some(vec![self.shape_of(first)]),
             "Size" => {
-                let total = first.dims.as_ref().and_then(|dims| Size::product(dims)).map(|size| vec![Element::of_size(&size)]);
+                let total = first.dims.as_ref().and_then(Size::product).map(|size| vec![Element::of_size(&size)]);
                 return Some(vec![list(total, Some(Vec::new()), first.axis().is_some())]);
             }
             _ => {}
