@@ -427,6 +427,9 @@ fn numbers(tensors: &Tensors) -> Vec<f32> {
     values.to_vec()
 }
 
+/// The rows of a run, and which row alone each must be answered like; a hostile one is only a neighbour.
+type Batch = (Vec<[f32; WIDTH]>, Vec<Option<usize>>);
+
 /// What differs, where a row beside others is answered otherwise than alone.
 fn dependence(engine: &mut OnnxEngine, random: &mut Random) -> Option<String> {
     let rows: Vec<[f32; WIDTH]> = (0..4).map(|_| std::array::from_fn(|_| random.real())).collect();
@@ -439,7 +442,7 @@ fn dependence(engine: &mut OnnxEngine, random: &mut Random) -> Option<String> {
         [f32::NEG_INFINITY; WIDTH],
     ];
     let alone: Vec<Result<Tensors, _>> = rows.iter().map(|values| engine.run(&row(*values))).collect();
-    let mut batches: Vec<(Vec<[f32; WIDTH]>, Vec<Option<usize>>)> = vec![
+    let mut batches: Vec<Batch> = vec![
         (rows.clone(), (0..4).map(Some).collect()),
         (rows.iter().rev().copied().collect(), (0..4).rev().map(Some).collect()),
         (vec![rows[2], rows[0]], vec![Some(2), Some(0)]),
