@@ -19,10 +19,17 @@ impl Label {
     }
 }
 
-/// The outputs of the graph whose values of a row belong to classes that the graph names, in their order.
+/// The outputs of the graph whose values of a row belong to classes that the graph names, or are such names, in their order.
 pub fn held(model: &Model<'_>) -> Vec<(String, Vec<Label>)> {
     let graph = &model.graph;
-    graph.outputs.iter().filter_map(|output| Some((output.name.to_owned(), scores_labels(graph, output.name, 0)?))).collect()
+    graph
+        .outputs
+        .iter()
+        .filter_map(|output| {
+            let labels = scores_labels(graph, output.name, 0).or_else(|| own_labels(graph, output.name, 0))?;
+            Some((output.name.to_owned(), labels))
+        })
+        .collect()
 }
 
 /// From the output back, through what neither moves nor mixes the classes.
@@ -40,6 +47,24 @@ fn scores_labels(graph: &Graph<'_>, name: &str, depth: usize) -> Option<Vec<Labe
         // A ZipMap beside it names the same scores.
         _ if beside(graph, name).is_some() => beside(graph, name),
         "Identity" | "Cast" | "Normalizer" | "Softmax" | "Clip" | "ZipMap" => scores_labels(graph, node.inputs.first()?, depth + 1),
+        _ => None,
+    }
+}
+
+/// Of an output that is the class itself: as long as nothing turns it into something else.
+fn own_labels(graph: &Graph<'_>, name: &str, depth: usize) -> Option<Vec<Label>> {
+    const WHOLE: i64 = 7;
+    const TEXT: i64 = 8;
+    if depth > 64 {
+        return None;
+    }
+    let node = graph.nodes.iter().find(|node| node.outputs.contains(&name))?;
+    match node.op {
+        "TreeEnsembleClassifier" | "LinearClassifier" | "SVMClassifier" if node.outputs.first() == Some(&name) => {
+            Some(labels_of(node)).filter(|labels| !labels.is_empty())
+        }
+        "Cast" if !matches!(node.int("to"), Some(WHOLE | TEXT)) => None,
+        "Identity" | "Cast" => own_labels(graph, node.inputs.first()?, depth + 1),
         _ => None,
     }
 }

@@ -111,7 +111,7 @@ pub fn run(
     let parts = Parts::read(directory)?;
     clock.passed("schema", format!("{} input fields", parts.input.columns().len()));
     let transform = parts.bind(&signature)?;
-    check_labels(parts.preprocessing.as_ref(), parts.output.document(), &about.labels)?;
+    check_labels(parts.preprocessing.as_ref(), &parts.schema_document, &about.labels)?;
     clock.passed("preprocessing", "fits schema and graph".to_owned());
 
     let id = manifest.id().ok_or_else(|| PackageError::new("manifest", "manifest.json", "has no valid name and version"))?;

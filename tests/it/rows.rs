@@ -222,6 +222,35 @@ fn a_made_up_row_that_is_refused_refuses_no_model() {
 }
 
 #[test]
+fn labels_that_contradict_the_graph_are_refused() {
+    let models = models(&[]);
+    let scores = |labels: &[&str]| {
+        let properties: serde_json::Map<String, Value> =
+            labels.iter().map(|label| ((*label).to_owned(), json!({"type": "number"}))).collect();
+        side(Value::Object(properties))
+    };
+    let own = ["ham", "spam", "unsure"];
+    let parts = |labels: &[&str], choices: &[&str]| {
+        let output = side(json!({"label": {"type": "string", "enum": choices}, "scores": scores(labels)}));
+        let outputs =
+            json!({"label": {"from": "output_label"}, "scores": {"from": "output_probability", "steps": [{"as_map": {"labels": labels}}]}});
+        (json!({"input": side(json!({"x": numbers(2)})), "output": output}), json!({"outputs": outputs}))
+    };
+    for (name, labels, choices, expected) in [
+        ("right", own, &own[..], None),
+        ("swapped", ["unsure", "spam", "ham"], &own[..], Some("/outputs/scores/steps/0/as_map/labels")),
+        ("fewer", own, &own[..2], Some("/output/properties/label/enum")),
+    ] {
+        let (schema, preprocessing) = parts(&labels, choices);
+        let (code, text) = pack(&draft(models.path(), name, "zipmap", &schema, &preprocessing));
+        match expected {
+            None => assert_eq!(code, 0, "{name}: {text}"),
+            Some(pointer) => assert!(code == 1 && text.contains(pointer), "{name}: {text}"),
+        }
+    }
+}
+
+#[test]
 fn an_ir_version_above_the_runtime_is_told_with_the_export_option() {
     let directory = tempfile::tempdir().unwrap();
     let model = root().join("tests/fixtures/onnx/future_ir.onnx");
