@@ -15,6 +15,8 @@ use crate::package::{
     binding::Binding,
     contain::{Gap, GapKind, contains},
     decode::{DecodeLimits, decode_instance, shorten},
+    fault::{pointer_to, token},
+    labels::label_text,
     schema::Schema,
     signature::{Signature, TensorSpec},
 };
@@ -197,7 +199,7 @@ impl<'a> Members<'a> {
             schema.get("properties")?.get(name)
         }
         for (name, before) in properties(old) {
-            let at = format!("{pointer}/{}", escape(name));
+            let at = format!("{pointer}/{}", token(name));
             match find(new, name) {
                 Some(after) => {
                     self.kept.push((at.clone(), before, after));
@@ -207,7 +209,7 @@ impl<'a> Members<'a> {
             }
         }
         for (name, after) in properties(new).filter(|(name, _)| find(old, name).is_none()) {
-            self.new.push((format!("{pointer}/{}", escape(name)), after));
+            self.new.push((format!("{pointer}/{}", token(name)), after));
         }
         if let (Some(before), Some(after)) = (old.get("items"), new.get("items")) {
             self.walk(before, after, &format!("{pointer}/*"));
@@ -246,15 +248,6 @@ fn likeness((a, gone): (&str, &Value), (b, new): (&str, &Value)) -> Option<f64> 
     // A name that became longer: `age` and `age_years`.
     let extended = before.1.len().min(after.1.len()) >= 3 && (before.1.contains(after.1) || after.1.contains(before.1));
     (alike >= 0.6 || extended).then_some(alike)
-}
-
-/// The pointer of a column's name.
-fn pointer_to(field: &str) -> String {
-    if field.starts_with('/') { field.to_owned() } else { format!("/{}", escape(field)) }
-}
-
-fn escape(name: &str) -> String {
-    name.replace('~', "~0").replace('/', "~1")
 }
 
 /// One of a package's two schemas, both ways; new values of `classes` are told elsewhere.
@@ -479,11 +472,10 @@ fn units(members: &Members<'_>, is_input: bool, differences: &mut Vec<Difference
 
 /// For each output with classes, these in their order.
 fn labels(side: &Side<'_>) -> BTreeMap<String, Vec<String>> {
-    let text = |label: &Value| label.as_str().map_or_else(|| label.to_string(), str::to_owned);
     let steps = |section: &Value| {
         let steps = section.get("steps").and_then(Value::as_array).into_iter().flatten();
         let labels = steps.filter_map(|step| step.as_object()?.values().next()?.get("labels")?.as_array()).next_back()?;
-        Some(labels.iter().map(text).collect::<Vec<_>>())
+        Some(labels.iter().map(label_text).collect::<Vec<_>>())
     };
     let declared = side.parts.and_then(|parts| parts.preprocessing.as_ref()?.get("outputs")?.as_object()).into_iter().flatten();
     let declared = declared.filter_map(|(name, section)| Some((name.clone(), steps(section)?)));
@@ -496,7 +488,7 @@ fn classes(old: &BTreeMap<String, Vec<String>>, new: &BTreeMap<String, Vec<Strin
     let mut groups: Vec<(&Vec<String>, &Vec<String>, Vec<String>)> = Vec::new();
     for (name, before) in old {
         let Some(after) = new.get(name).filter(|after| *after != before) else { continue };
-        let pointer = format!("/{}", escape(name));
+        let pointer = format!("/{}", token(name));
         match groups.iter_mut().find(|group| group.0 == before && group.1 == after) {
             Some(group) => group.2.push(pointer),
             None => groups.push((before, after, vec![pointer])),
@@ -538,7 +530,7 @@ fn tensors(old: &[TensorSpec], new: &[TensorSpec], differences: &mut Vec<Differe
         // One that is gone is told as a field.
         let Some(after) = new.iter().find(|after| after.name == before.name && *after != before) else { continue };
         let detail = format!("is {after} instead of {before}: callers of tensors can't take it");
-        differences.push(Difference::new(Severity::Breaking, "tensors", format!("/{}", escape(&before.name)), detail));
+        differences.push(Difference::new(Severity::Breaking, "tensors", format!("/{}", token(&before.name)), detail));
     }
 }
 
@@ -546,7 +538,7 @@ fn tensors(old: &[TensorSpec], new: &[TensorSpec], differences: &mut Vec<Differe
 fn graphs(old: &Signature, new: &Signature, differences: &mut Vec<Difference>) {
     let before = differences.len();
     let mut push = |severity, name: &str, detail: String| {
-        differences.push(Difference::new(severity, "graph", format!("/{}", escape(name)), detail));
+        differences.push(Difference::new(severity, "graph", format!("/{}", token(name)), detail));
     };
     let ready = "callers of ready tensors would get an error";
     for (title, olds, news) in [("input", &old.inputs, &new.inputs), ("output", &old.outputs, &new.outputs)] {
@@ -588,7 +580,7 @@ fn preprocessing(old: &Parts, new: &Parts, differences: &mut Vec<Difference>) {
         let empty = serde_json::Map::new();
         let (before, after) = (before.as_object().unwrap_or(&empty), after.as_object().unwrap_or(&empty));
         for key in before.keys().chain(after.keys().filter(|key| !before.contains_key(*key))) {
-            let at = format!("/{name}/{}", escape(key));
+            let at = format!("/{name}/{}", token(key));
             let columns = |section: Option<&Value>| section.and_then(|section| section.get("columns")?.as_array().cloned());
             match (before.get(key), after.get(key)) {
                 (a, b) if a == b => {}

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::{
-    package::outputs::{Json, Numbers, OutputColumn, Outputs},
+    package::{
+        fault::token,
+        outputs::{Json, Numbers, OutputColumn, Outputs},
+    },
     tensor::DataType,
 };
 
@@ -22,7 +25,7 @@ pub enum Form {
 pub fn outputs(answer: &Map<String, Value>, fields: impl Iterator<Item = (String, Json, Form)>) -> Result<Outputs, (String, String)> {
     let mut columns = Vec::new();
     for (name, key, form) in fields {
-        let wrong = |detail: &str| (format!("/{}", name.replace('~', "~0").replace('/', "~1")), detail.to_owned());
+        let wrong = |detail: &str| (format!("/{}", token(&name)), detail.to_owned());
         let value = answer.get(&name).ok_or_else(|| wrong("is missing: the answer has this field"))?;
         columns.push((key, column(value, form).map_err(wrong)?));
     }

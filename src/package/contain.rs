@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 use crate::package::{
     columns::ColumnKind,
     decode::{DecodeError, DecodeLimits, decode_instance, shorten},
+    fault::token,
     formats::{Exact, is_multiple},
     schema::{Format, Node, ObjectNode, Schema, Types},
 };
@@ -329,7 +330,7 @@ impl Search {
 
     fn objects(&mut self, wider: At<'_>, narrower: At<'_>, pointer: &str) {
         let Some(outer) = &wider.node.object else { return };
-        let at = |name: &str| format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"));
+        let at = |name: &str| format!("{pointer}/{}", token(name));
         for name in required(outer).filter(|name| !narrower.requires(name)) {
             let member = |at: At<'_>| at.property(name).map(|property| property.document.clone());
             self.gaps.push(Gap {

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::package::{
     columns::{Column, ColumnId, ColumnKind, Columns},
-    fault::{Fault, MAX_FAULTS},
+    fault::{Fault, MAX_FAULTS, token},
     formats::{self, Exact},
     json::{Cursor, Kind, SyntaxError},
     schema::{ColumnSpec, Node, ObjectNode, Schema, Types},
@@ -705,7 +705,7 @@ impl<'a> Decoder<'a> {
         let nearest = nearest.filter(|known| strsim::damerau_levenshtein(known, name) <= known.len().div_ceil(3));
         let hint = nearest.map(|known| format!("; did you mean \"{known}\"?")).unwrap_or_default();
         let shown = if node.pii { "a member".to_owned() } else { format!("\"{}\"", shorten(name)) };
-        let pointer = format!("{}/{}", self.pointer(), shorten(name).replace('~', "~0").replace('/', "~1"));
+        let pointer = format!("{}/{}", self.pointer(), token(&shorten(name)));
         self.push(pointer, "additionalProperties", format!("{shown} is not a known field{hint}"));
     }
 
@@ -950,7 +950,7 @@ impl<'a> Decoder<'a> {
 
     fn pointer(&self) -> String {
         self.path.iter().fold(String::new(), |text, step| match step {
-            Step::Name(name) => format!("{text}/{}", name.replace('~', "~0").replace('/', "~1")),
+            Step::Name(name) => format!("{text}/{}", token(name)),
             Step::Index(index) => format!("{text}/{index}"),
         })
     }

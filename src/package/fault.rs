@@ -10,5 +10,15 @@ pub struct Fault {
     pub detail: String,
 }
 
+/// A name as one step of a JSON pointer (RFC 6901).
+pub fn token(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
+}
+
+/// The pointer of a column: its name, where that is a nested field's own.
+pub fn pointer_to(field: &str) -> String {
+    if field.starts_with('/') { field.to_owned() } else { format!("/{}", token(field)) }
+}
+
 /// Faults reported for one request; the rest is only counted.
 pub const MAX_FAULTS: usize = 20;

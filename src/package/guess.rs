@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::package::golden::GoldenExample;
+use crate::package::{fault::token, golden::GoldenExample};
 
 /// The member beside what was guessed; its text says what to check.
 pub const KEY: &str = "x-guess";
@@ -51,7 +51,7 @@ fn collect(value: &Value, pointer: &str, inputs: &[Value], found: &mut Vec<Guess
                 });
             }
             for (name, member) in members {
-                collect(member, &format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1")), inputs, found);
+                collect(member, &format!("{pointer}/{}", token(name)), inputs, found);
             }
         }
         Value::Array(items) => {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::package::{PREPROCESSING_FILE, PackageError, SCHEMA_FILE, draft::label_text};
+use crate::package::{PREPROCESSING_FILE, PackageError, SCHEMA_FILE, fault::token};
 
 /// Refuses labels that contradict those which the graph holds for an output, in the graph's order.
 ///
@@ -25,13 +25,18 @@ pub fn check_labels(preprocessing: Option<&Value>, schema: &Value, held: &[(Stri
             }
             for (index, step) in steps.iter().enumerate() {
                 check_step(step, output, &held).map_err(|(kind, detail)| {
-                    let pointer = format!("/outputs/{}/steps/{index}/{kind}/labels", name.replace('~', "~0").replace('/', "~1"));
+                    let pointer = format!("/outputs/{}/steps/{index}/{kind}/labels", token(name));
                     PackageError::new("preprocessing", PREPROCESSING_FILE, detail).at(&pointer)
                 })?;
             }
         }
     }
     Ok(())
+}
+
+/// A label as a key of an answer, and as it is compared.
+pub fn label_text(label: &Value) -> String {
+    label.as_str().map_or_else(|| label.to_string(), str::to_owned)
 }
 
 fn check_step(step: &Value, output: &str, held: &[String]) -> Result<(), (String, String)> {
@@ -60,7 +65,7 @@ fn check_step(step: &Value, output: &str, held: &[String]) -> Result<(), (String
 
 /// A label that is answered as the graph gives it must be one that the schema has.
 fn check_enum(schema: &Value, field: &str, held: &[String]) -> Result<(), PackageError> {
-    let name = field.replace('~', "~0").replace('/', "~1");
+    let name = token(field);
     let pointer = format!("/output/properties/{name}/enum");
     let Some(choices) = schema.pointer(&pointer).and_then(Value::as_array) else { return Ok(()) };
     let choices: Vec<String> = choices.iter().map(label_text).collect();

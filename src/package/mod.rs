@@ -288,7 +288,7 @@ impl Transform {
 
 /// A fault of a row as callers know it, with a pointer into their request.
 pub fn locate(fault: RowFault, single: bool) -> Fault {
-    let field = if fault.field.starts_with('/') { fault.field } else { format!("/{}", fault.field.replace('~', "~0").replace('/', "~1")) };
+    let field = fault::pointer_to(&fault.field);
     let pointer = if single { field } else { format!("/instances/{}{field}", fault.row) };
     Fault { pointer, keyword: fault.keyword, detail: fault.detail }
 }

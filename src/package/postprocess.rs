@@ -9,6 +9,7 @@ use crate::{
     package::{
         constant::{self, Form},
         fields::{self, Labels},
+        labels::label_text,
         outputs::{Json, Numbers, OutputColumn, Outputs, json_key, json_text},
         signature::{Signature, TensorSpec},
     },
@@ -303,7 +304,7 @@ fn compile_step(step: Step, pointer: &str, width: Option<usize>, last: bool) -> 
             Compiled::TopK { k, labels }
         }
         Step::AsMap { labels: list } => {
-            let plain: Vec<String> = list.iter().map(|label| label.as_str().map_or_else(|| label.to_string(), str::to_owned)).collect();
+            let plain: Vec<String> = list.iter().map(label_text).collect();
             labels(list, width)?;
             Compiled::AsMap(plain.iter().map(|label| Arc::from(format!("{}:", json_text(label)))).collect())
         }

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::package::{
     columns::{ColumnId, ColumnKind},
+    fault::{pointer_to, token},
     formats::Exact,
 };
 
@@ -249,7 +250,7 @@ impl Schema {
         fn below(object: Option<&ObjectNode>, field: &str, name: &str) -> bool {
             object.is_some_and(|object| {
                 object.properties.iter().any(|(property, node)| {
-                    let field = if field.is_empty() { property.clone() } else { format!("{}/{}", nested(field), escape(property)) };
+                    let field = if field.is_empty() { property.clone() } else { format!("{}/{}", pointer_to(field), token(property)) };
                     field == name || below(node.object.as_ref(), &field, name)
                 })
             })
@@ -300,12 +301,8 @@ struct Place {
     depth: usize,
 }
 
-fn escape(name: &str) -> String {
-    name.replace('~', "~0").replace('/', "~1")
-}
-
 fn fail<T>(place: &Place, keyword: &str, detail: impl Into<String>) -> Result<T, SchemaError> {
-    let pointer = if keyword.is_empty() { place.pointer.clone() } else { format!("{}/{}", place.pointer, escape(keyword)) };
+    let pointer = if keyword.is_empty() { place.pointer.clone() } else { format!("{}/{}", place.pointer, token(keyword)) };
     Err(SchemaError { pointer, detail: detail.into() })
 }
 
@@ -462,10 +459,10 @@ impl Compiler {
             let field = place
                 .field
                 .as_ref()
-                .map(|field| if place.depth == 0 { name.clone() } else { format!("{}/{}", nested(field), escape(name)) });
+                .map(|field| if place.depth == 0 { name.clone() } else { format!("{}/{}", pointer_to(field), token(name)) });
             let required = names.contains(name.as_str());
             let place = Place {
-                pointer: format!("{}/properties/{}", place.pointer, escape(name)),
+                pointer: format!("{}/properties/{}", place.pointer, token(name)),
                 field,
                 required: required && place.required,
                 nullable: place.nullable || types.has(Types::NULL),
@@ -514,10 +511,6 @@ impl Compiler {
         self.columns.push(ColumnSpec { name, kind, nullable, required: place.required, pii, array_shape, array_dims });
         Some(self.columns.len() - 1)
     }
-}
-
-fn nested(field: &str) -> String {
-    if field.starts_with('/') { field.to_owned() } else { format!("/{}", escape(field)) }
 }
 
 fn pii(members: &Map<String, Value>, place: &Place) -> Result<Pii, SchemaError> {

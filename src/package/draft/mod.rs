@@ -16,6 +16,7 @@ use crate::{
             sample::{Kind, SampleField},
         },
         guess,
+        labels::label_text,
         signature::{Signature, TensorSpec},
     },
     tensor::{DataType, Dim},
@@ -150,11 +151,6 @@ fn names_values(spec: &TensorSpec, labels: &[Value]) -> bool {
         _ => false,
     };
     width && labels.len() > 1 && !matches!(spec.datatype, DataType::Bytes | DataType::Bool)
-}
-
-/// A label as a key.
-pub fn label_text(label: &Value) -> String {
-    label.as_str().map_or_else(|| label.to_string(), str::to_owned)
 }
 
 /// How a field gets into the graph.

@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use crate::package::formats;
+
 /// What the sample says of one field.
 pub(super) struct SampleField<'a> {
     pub name: &'a str,
@@ -81,11 +83,7 @@ impl SampleField<'_> {
 
     /// Dates as ISO 8601 writes them, perhaps with a time.
     pub fn is_date(&self) -> bool {
-        let date = |text: &str| {
-            let shape: String = text.chars().take(10).map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
-            shape == "0000-00-00"
-        };
-        self.all(|value| value.as_str().is_some_and(date))
+        self.all(|value| value.as_str().is_some_and(|text| formats::moment(text).is_some()))
     }
 
     /// The different values, sorted as scikit-learn's encoders sort them.
