@@ -57,8 +57,8 @@
 //! | layer | modules |
 //! |---|---|
 //! | names, numbers, time | [`id`], [`error`], [`clock`], [`config`], [`metrics`] |
-//! | the ONNX file, read without the runtime: what its graph does to rows | [`graph`] |
 //! | values | [`tensor`] |
+//! | the ONNX file, read without the runtime: what its graph does to rows | [`graph`] |
 //! | a model at rest | [`package`] |
 //! | what was decided | [`journal`], [`rollout`] |
 //! | tensors in, tensors out | [`engine`] |

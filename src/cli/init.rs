@@ -19,11 +19,7 @@ use crate::{
         EngineFactory,
         infer::{OnnxFactory, Runtime},
     },
-    graph::{
-        labels::{self, Label},
-        model::Model,
-        rows,
-    },
+    graph::labels,
     id::{ModelId, ModelName, Version},
     package::{
         GOLDEN_FILE, MODEL_FILE, PREPROCESSING_FILE, PackageError, Parts, SCHEMA_FILE, Transform,
@@ -139,21 +135,17 @@ struct Graph {
 fn read_graph(packer: &Packer, path: &Path) -> anyhow::Result<Graph> {
     let runtime = Runtime::load(packer.library())?;
     let (factory, _) = OnnxFactory::open(&runtime, path, 1)?;
-    let bytes = fs_err::read(path)?;
-    let model = Model::read(&bytes)?;
-    if let Some(time) = rows::time_first(&model, &rows::analyse(&model)) {
+    let about = factory.about()?;
+    if let Some(time) = about.time_first {
         bail!("nothing was drafted: {time}");
     }
-    let labels = values(&labels::held(&model));
-    let maps = values(factory.cut_outputs());
-    if let Some(cut) = factory.cut().filter(|cut| !cut.outputs.is_empty()) {
+    let labels = labels::to_values(&about.labels);
+    let cut = factory.edited().filter(|edited| !edited.maps.is_empty());
+    if let Some(cut) = cut {
         fs_err::write(path, &cut.model)?;
     }
+    let maps = cut.map(|cut| labels::to_values(&cut.maps)).unwrap_or_default();
     Ok(Graph { signature: Signature::clone(factory.signature()), maps, labels })
-}
-
-fn values(labels: &[(String, Vec<Label>)]) -> Vec<(String, Vec<Value>)> {
-    labels.iter().map(|(output, labels)| (output.clone(), labels.iter().map(Label::to_value).collect())).collect()
 }
 
 /// What the person said of fields.

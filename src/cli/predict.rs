@@ -14,7 +14,6 @@ use crate::{
         Engine, EngineFactory,
         infer::{OnnxEngine, OnnxFactory, Runtime},
     },
-    graph::{model::Model, rows},
     package::{
         ModelPackage, Transform,
         decode::{DecodeError, DecodeLimits, Decoded, decode_request},
@@ -23,7 +22,8 @@ use crate::{
         outputs::Outputs,
         preprocess,
     },
-    tensor::split,
+    registry::gate::{Batching, declared_batching},
+    tensor::batches,
 };
 
 /// A file is the caller's own: only nesting has a limit.
@@ -47,11 +47,13 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let runtime = Runtime::load(&app::find_library(&config)?)?;
     let (factory, engine) = OnnxFactory::open(&runtime, &package.model_path(), config.runtime.intra_op_threads.max(1))?;
     let transform = package.parts.bind(factory.signature())?;
-    let graph = fs_err::read(package.model_path())?;
-    let objection = rows::analyse(&Model::read(factory.cut().map_or(&graph, |cut| &cut.model))?).objection();
-    let batched = factory.signature().is_batchable() && package.parts.serving.batching.independent_rows.unwrap_or(objection.is_none());
-    let own_limit = package.parts.serving.batching.max_batch_size.unwrap_or(usize::MAX);
-    let max_batch_size = if batched { config.batching_of(package.id.name.as_str()).max_batch_size.min(own_limit) } else { 1 };
+    let limit = config.batching_of(package.id.name.as_str()).max_batch_size;
+    let limit = limit.min(package.parts.serving.batching.max_batch_size.unwrap_or(usize::MAX));
+    let declared = package.parts.serving.batching.independent_rows;
+    let max_batch_size = match declared_batching(declared, &factory.about()?, factory.signature(), limit) {
+        Batching::Rows => limit,
+        Batching::None { .. } => 1,
+    };
     let mut text = Vec::new();
     match &args.input {
         Some(path) => text = fs_err::read(path)?,
@@ -132,11 +134,9 @@ impl<W: Write> Line<'_, W> {
         let mut runs = Vec::new();
         for group in groups {
             let rows = group.count(decoded.columns.rows);
-            let mut counts = vec![self.max_batch_size; rows / self.max_batch_size];
-            counts.extend((!rows.is_multiple_of(self.max_batch_size)).then_some(rows % self.max_batch_size));
-            let Some(parts) = split(group.tensors, &counts) else { bail!("the rows can't be split into batches") };
-            for (part, count) in parts.iter().zip(counts) {
-                let outputs = self.engine.run(part)?;
+            let Some(parts) = batches(group.tensors, rows, self.max_batch_size) else { bail!("the rows can't be split into batches") };
+            for (part, count) in parts {
+                let outputs = self.engine.run(&part)?;
                 runs.push(self.transform.interpret(&outputs, count).map_err(|fault| anyhow::anyhow!("{place}{fault}"))?);
             }
         }

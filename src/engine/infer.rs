@@ -19,7 +19,7 @@ use ort::{
 
 use crate::{
     engine::{Engine, EngineError, EngineFactory, Interrupt},
-    graph::{advice, labels::Label, locale, model::Model, wire::Malformed, zipmap},
+    graph::{About, Edited, advice, locale, model::Model, wire::Malformed, zipmap},
     package::signature::{Signature, TensorSpec},
     tensor::{Buffer, Data, DataType, Dim, Shape, Tensor, Tensors},
 };
@@ -84,8 +84,8 @@ pub struct OnnxFactory {
     optional: Vec<TensorSpec>,
     symbols: Vec<Vec<String>>,
     recheck: Option<Recheck>,
-    /// What is loaded in the file's place: the graph without its maps.
-    cut: Option<Arc<zipmap::Cut>>,
+    /// What is loaded in the file's place, where the runtime does not take the file or callers could not take its answers.
+    edited: Option<Edited>,
 }
 
 /// Whether the files are still those that were verified.
@@ -102,34 +102,30 @@ impl OnnxFactory {
     /// Reads the signature with a first session, which is returned as well so that it need not be made twice. Where maps
     /// stand at the end of the graph they are cut off.
     pub fn open(runtime: &Runtime, path: &Path, intra_op_threads: usize) -> Result<(OnnxFactory, OnnxEngine), EngineError> {
-        let read = || fs_err::read(path).map_err(|error| load_error(path, error.to_string()));
         let malformed = |error: Malformed| load_error(path, error.to_string());
-        let mut cut = None;
+        let mut edited = None;
         let mut session = match make_session(runtime, path, None, intra_op_threads) {
             Err(EngineError::Load { detail, .. }) if detail.contains("locale") => {
                 let refused = EngineError::Load { file: file_name(path), detail };
-                let model = locale::replaced(&read()?).map_err(malformed)?.ok_or(refused)?;
-                cut = Some(Arc::new(zipmap::Cut { model, outputs: Vec::new() }));
-                make_session(runtime, path, cut.as_deref(), intra_op_threads)?
+                edited = Some(locale::replaced(&read(path)?).map_err(malformed)?.ok_or(refused)?);
+                make_session(runtime, path, edited.as_ref(), intra_op_threads)?
             }
             made => made?,
         };
         if session.outputs().iter().any(|outlet| !is_tensor(outlet)) {
-            let bytes = cut.take().map_or_else(read, |cut: Arc<zipmap::Cut>| Ok(cut.model.clone()))?;
-            cut = zipmap::cut(&bytes).map_err(malformed)?.map(Arc::new);
-            if let Some(cut) = &cut {
-                session = make_session(runtime, path, Some(cut), intra_op_threads)?;
+            let bytes = edited.take().map_or_else(|| read(path), |edited: Edited| Ok(edited.model))?;
+            edited = zipmap::cut(&bytes).map_err(malformed)?;
+            if edited.is_some() {
+                session = make_session(runtime, path, edited.as_ref(), intra_op_threads)?;
             }
             if let Some(outlet) = session.outputs().iter().find(|outlet| !is_tensor(outlet)) {
-                let model = Model::read(&bytes).map_err(|error| load_error(path, error.to_string()))?;
+                let model = Model::read(&bytes).map_err(malformed)?;
                 return Err(load_error(path, zipmap::refusal(&model, outlet.name())));
             }
         }
         let mut signature = signature_of(&session).map_err(|detail| load_error(path, detail))?;
         if signature.inputs.iter().chain(&signature.outputs).any(|spec| spec.shape.0.is_empty()) {
-            let bytes = fs_err::read(path).map_err(|error| load_error(path, error.to_string()))?;
-            let model = Model::read(&bytes).map_err(|error| load_error(path, error.to_string()))?;
-            open_ranks(&mut signature, &model);
+            open_ranks(&mut signature, &Model::read(&read(path)?).map_err(malformed)?);
         }
         let signature = Arc::new(signature);
         let optional = session.overridable_initializers();
@@ -137,18 +133,29 @@ impl OnnxFactory {
         let symbols = session.inputs().iter().map(symbols_of).collect();
         let engine = OnnxEngine::new(session, Arc::clone(&signature))?;
         let (runtime, path) = (runtime.clone(), path.to_path_buf());
-        Ok((OnnxFactory { runtime, path, intra_op_threads, signature, optional, symbols, recheck: None, cut }, engine))
+        Ok((OnnxFactory { runtime, path, intra_op_threads, signature, optional, symbols, recheck: None, edited }, engine))
     }
 
-    /// The file's bytes as they are run, and the outputs whose maps were cut off; `None` where nothing was cut.
-    pub fn cut(&self) -> Option<&zipmap::Cut> {
-        self.cut.as_deref()
+    /// What is run in the file's place; `None` where it is the file.
+    pub fn edited(&self) -> Option<&Edited> {
+        self.edited.as_ref()
     }
 
-    /// The outputs that were maps, with the labels of their values.
-    pub fn cut_outputs(&self) -> &[(String, Vec<Label>)] {
-        self.cut.as_ref().map_or(&[], |cut| &cut.outputs)
+    /// What the model says, as it is run.
+    ///
+    /// # Errors
+    /// Where its file can't be read any more.
+    pub fn about(&self) -> Result<About, EngineError> {
+        let about = match &self.edited {
+            Some(edited) => About::read(&edited.model, &edited.maps),
+            None => About::read(&read(&self.path)?, &[]),
+        };
+        about.map_err(|error| load_error(&self.path, error.to_string()))
     }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, EngineError> {
+    fs_err::read(path).map_err(|error| load_error(path, error.to_string()))
 }
 
 /// The runtime tells no declared shape from the shape of a scalar; the file does.
@@ -172,7 +179,7 @@ impl EngineFactory for OnnxFactory {
         if let Some(recheck) = &self.recheck {
             recheck().map_err(|detail| load_error(&self.path, detail))?;
         }
-        let session = make_session(&self.runtime, &self.path, self.cut.as_deref(), self.intra_op_threads)?;
+        let session = make_session(&self.runtime, &self.path, self.edited.as_ref(), self.intra_op_threads)?;
         Ok(Box::new(OnnxEngine::new(session, Arc::clone(&self.signature))?))
     }
 
@@ -193,7 +200,7 @@ impl EngineFactory for OnnxFactory {
     }
 }
 
-fn make_session(runtime: &Runtime, path: &Path, cut: Option<&zipmap::Cut>, intra_op_threads: usize) -> Result<Session, EngineError> {
+fn make_session(runtime: &Runtime, path: &Path, edited: Option<&Edited>, intra_op_threads: usize) -> Result<Session, EngineError> {
     let build = || -> ort::Result<Session> {
         let mut builder = Session::builder(&runtime.environment)?
             .with_intra_threads(intra_op_threads)?
@@ -201,8 +208,8 @@ fn make_session(runtime: &Runtime, path: &Path, cut: Option<&zipmap::Cut>, intra
             .with_intra_op_spinning(false)?
             .with_inter_op_spinning(false)?
             .with_log_level(LogLevel::Fatal)?;
-        match cut {
-            Some(cut) => builder.commit_from_memory(&cut.model),
+        match edited {
+            Some(edited) => builder.commit_from_memory(&edited.model),
             None => builder.commit_from_file(path),
         }
     };

@@ -120,9 +120,3 @@ impl Value {
         self.elements.as_ref()?.iter().map(number).collect()
     }
 }
-
-/// An axis that may be counted from the end.
-pub fn normal_axis(axis: i64, rank: usize) -> Option<usize> {
-    let axis = if axis < 0 { axis.checked_add(i64::try_from(rank).ok()?)? } else { axis };
-    usize::try_from(axis).ok().filter(|axis| *axis < rank.max(1))
-}

@@ -19,6 +19,11 @@ impl Label {
     }
 }
 
+/// Outputs and their labels, as JSON.
+pub fn to_values(labels: &[(String, Vec<Label>)]) -> Vec<(String, Vec<serde_json::Value>)> {
+    labels.iter().map(|(output, labels)| (output.clone(), labels.iter().map(Label::to_value).collect())).collect()
+}
+
 /// The outputs of the graph whose values of a row belong to classes that the graph names, or are such names, in their order.
 pub fn held(model: &Model<'_>) -> Vec<(String, Vec<Label>)> {
     let graph = &model.graph;

@@ -2,8 +2,9 @@
 //! and changes the case of the same letters.
 
 use crate::graph::{
+    Edited,
     model::{Model, Node},
-    wire::{Content, Field, Fields, Malformed, put_bytes, put_varint},
+    wire::{Content, Fields, Malformed, first, put_bytes, put_varint, rewritten},
 };
 
 const ALWAYS_THERE: &str = "C.UTF-8";
@@ -15,45 +16,25 @@ const OWN_CASE: [&str; 4] = ["tr", "az", "lt", "ku"];
 ///
 /// # Errors
 /// Where the bytes are no ONNX model.
-pub fn replaced(bytes: &[u8]) -> Result<Option<Vec<u8>>, Malformed> {
+pub fn replaced(bytes: &[u8]) -> Result<Option<Edited>, Malformed> {
     let model = Model::read(bytes)?;
     let normalizers = || model.graph.nodes.iter().filter(|node| node.op == "StringNormalizer");
     if normalizers().next().is_none() || normalizers().any(has_own_case) {
         return Ok(None);
     }
-    let mut edited = Vec::with_capacity(bytes.len() + 64);
-    for field in Fields(bytes) {
-        let field = field?;
-        match (field.number, field.content) {
-            (7, Content::Bytes(graph)) => {
-                let mut nodes = Vec::with_capacity(graph.len() + 64);
-                for field in Fields(graph) {
-                    let field = field?;
-                    match (field.number, field.content) {
-                        (1, Content::Bytes(node)) if is_normalizer(node)? => put_bytes(1, &with_locale(node)?, &mut nodes),
-                        _ => nodes.extend_from_slice(field.raw),
-                    }
-                }
-                put_bytes(7, &nodes, &mut edited);
-            }
-            _ => edited.extend_from_slice(field.raw),
-        }
-    }
-    Ok(Some(edited))
+    let model = rewritten(bytes, |field, content| match field {
+        7 => Ok(Some(rewritten(content, |field, node| match field {
+            1 if first(node, 4)? == Some(b"StringNormalizer".as_slice()) => with_locale(node).map(Some),
+            _ => Ok(None),
+        })?)),
+        _ => Ok(None),
+    })?;
+    Ok(Some(Edited { model, maps: Vec::new() }))
 }
 
 fn has_own_case(node: &Node<'_>) -> bool {
     let language = node.text("locale").unwrap_or_default().to_ascii_lowercase();
     OWN_CASE.iter().any(|own| language.split(['_', '-', '.']).next() == Some(own))
-}
-
-fn is_normalizer(node: &[u8]) -> Result<bool, Malformed> {
-    for field in Fields(node) {
-        if let Field { number: 4, content: Content::Bytes(op), .. } = field? {
-            return Ok(op == b"StringNormalizer");
-        }
-    }
-    Ok(false)
 }
 
 /// The node without its attribute `locale`, and with another.
@@ -63,9 +44,7 @@ fn with_locale(node: &[u8]) -> Result<Vec<u8>, Malformed> {
     for field in Fields(node) {
         let field = field?;
         let is_locale = match (field.number, field.content) {
-            (5, Content::Bytes(attribute)) => {
-                Fields(attribute).flatten().any(|field| field.number == 1 && field.content == Content::Bytes(b"locale"))
-            }
+            (5, Content::Bytes(attribute)) => first(attribute, 1)? == Some(b"locale".as_slice()),
             _ => false,
         };
         if !is_locale {

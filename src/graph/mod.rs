@@ -1,5 +1,6 @@
 //! The ONNX file itself, read without the runtime: what its graph does to rows, the labels it holds, and what is cut off it.
 
+mod about;
 pub mod advice;
 pub mod flow;
 pub mod labels;
@@ -10,3 +11,15 @@ mod rules;
 mod size;
 pub mod wire;
 pub mod zipmap;
+
+pub use about::About;
+
+use crate::graph::labels::Label;
+
+/// A model's file as it is loaded in its own's place.
+#[derive(Debug)]
+pub struct Edited {
+    pub model: Vec<u8>,
+    /// The outputs whose maps were cut off, with the labels of their values.
+    pub maps: Vec<(String, Vec<Label>)>,
+}

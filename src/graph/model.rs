@@ -297,10 +297,15 @@ fn numbers(content: Content<'_>, to: &mut Vec<i64>) -> Result<(), Malformed> {
 fn floats(content: Content<'_>, to: &mut Vec<f32>) -> Result<(), Malformed> {
     match content {
         Content::Fixed32(bytes) => to.push(f32::from_le_bytes(bytes)),
-        Content::Bytes(bytes) => to.extend(bytes.chunks_exact(4).filter_map(|four| Some(f32::from_le_bytes(four.try_into().ok()?)))),
+        Content::Bytes(bytes) => to.extend(elements(bytes).map(f32::from_le_bytes)),
         _ => return Err(Malformed),
     }
     Ok(())
+}
+
+/// The bytes of each element.
+fn elements<const N: usize>(bytes: &[u8]) -> impl Iterator<Item = [u8; N]> {
+    bytes.as_chunks().0.iter().copied()
 }
 
 fn constant(bytes: &[u8]) -> Result<Constant<'_>, Malformed> {
@@ -325,23 +330,18 @@ fn constant(bytes: &[u8]) -> Result<Constant<'_>, Malformed> {
             _ => {}
         }
     }
-    let elements = constant.dims.iter().try_fold(1i64, |product, dim| product.checked_mul(*dim)).unwrap_or(i64::MAX);
-    if usize::try_from(elements).is_ok_and(|elements| elements <= MAX_READ) {
-        let elements = elements as usize;
+    let count = constant.dims.iter().try_fold(1i64, |product, dim| product.checked_mul(*dim)).unwrap_or(i64::MAX);
+    if let Some(count) = usize::try_from(count).ok().filter(|count| *count <= MAX_READ) {
         match (constant.data_type, raw) {
-            (1, Some(raw)) => {
-                reals.extend(raw.chunks_exact(4).filter_map(|four| Some(f64::from(f32::from_le_bytes(four.try_into().ok()?)))))
-            }
-            (11, Some(raw)) => reals.extend(raw.chunks_exact(8).filter_map(|eight| Some(f64::from_le_bytes(eight.try_into().ok()?)))),
-            (6, Some(raw)) => {
-                listed.extend(raw.chunks_exact(4).filter_map(|four| Some(i64::from(i32::from_le_bytes(four.try_into().ok()?)))));
-            }
-            (7, Some(raw)) => listed.extend(raw.chunks_exact(8).filter_map(|eight| Some(i64::from_le_bytes(eight.try_into().ok()?)))),
+            (1, Some(raw)) => reals.extend(elements(raw).map(|bytes| f64::from(f32::from_le_bytes(bytes)))),
+            (11, Some(raw)) => reals.extend(elements(raw).map(f64::from_le_bytes)),
+            (6, Some(raw)) => listed.extend(elements(raw).map(|bytes| i64::from(i32::from_le_bytes(bytes)))),
+            (7, Some(raw)) => listed.extend(elements(raw).map(i64::from_le_bytes)),
             (9, Some(raw)) => listed.extend(raw.iter().map(|byte| i64::from(*byte))),
             _ => {}
         }
-        constant.ints = Some(listed).filter(|listed| listed.len() == elements && matches!(constant.data_type, 6 | 7 | 9));
-        constant.reals = Some(reals).filter(|reals| reals.len() == elements && matches!(constant.data_type, 1 | 11));
+        constant.ints = Some(listed).filter(|listed| listed.len() == count && matches!(constant.data_type, 6 | 7 | 9));
+        constant.reals = Some(reals).filter(|reals| reals.len() == count && matches!(constant.data_type, 1 | 11));
     }
     Ok(constant)
 }

@@ -66,7 +66,7 @@ pub fn analyse(model: &Model<'_>) -> Report {
     let graph = &model.graph;
     let mut walk = Walk {
         functions: model.functions.iter().map(|function| ((function.domain, function.name), function)).collect(),
-        symbols: HashMap::new(),
+        named: HashMap::new(),
         next: Cell::new(0),
         steps: Cell::new(0),
         batch: batch_name(graph),
@@ -150,7 +150,7 @@ impl Scope<'_, '_> {
 
 pub struct Walk<'m, 'a> {
     functions: HashMap<(&'a str, &'a str), &'m crate::graph::model::Function<'a>>,
-    symbols: HashMap<&'a str, u32>,
+    named: HashMap<&'a str, Size>,
     next: Cell<u32>,
     steps: Cell<usize>,
     batch: Option<&'a str>,
@@ -169,14 +169,16 @@ impl<'m, 'a> Walk<'m, 'a> {
         (0..rank).map(|_| self.fresh()).collect()
     }
 
-    fn named(&mut self, name: &'a str) -> Size {
-        if let Some(symbol) = self.symbols.get(name) {
-            return Size::symbol(*symbol);
+    /// The size of a dimension that does not go over the rows; one name stands for one size.
+    fn size(&mut self, dim: &Dimension<'a>) -> Size {
+        match dim {
+            Dimension::Fixed(size) => Size::fixed(*size as u64),
+            Dimension::Free => self.fresh(),
+            Dimension::Named(name) => {
+                let fresh = self.fresh();
+                self.named.entry(name).or_insert(fresh).clone()
+            }
         }
-        let symbol = self.next.get();
-        self.next.set(symbol + 1);
-        self.symbols.insert(name, symbol);
-        Size::symbol(symbol)
     }
 
     fn input(&mut self, input: &ValueInfo<'a>) -> Value {
@@ -198,13 +200,7 @@ impl<'m, 'a> Walk<'m, 'a> {
         let again = |dim: &Dimension<'_>| matches!(dim, Dimension::Named(name) if Some(*name) == self.batch);
         let twice = shape.iter().skip(1).any(again);
         let mut dims = vec![Size::ROWS];
-        for dim in shape.iter().skip(1) {
-            dims.push(match dim {
-                Dimension::Fixed(size) => Size::fixed(*size as u64),
-                Dimension::Named(name) => self.named(name),
-                Dimension::Free => self.fresh(),
-            });
-        }
+        dims.extend(shape.iter().skip(1).map(|dim| self.size(dim)));
         let flow = if twice { reason("has the rows along two dimensions") } else { Flow::Rows { axis: 0 } };
         Value::new(flow, Some(dims))
     }
@@ -242,9 +238,7 @@ impl<'m, 'a> Walk<'m, 'a> {
             dims.push(match dim {
                 Dimension::Named(name) if Some(*name) == self.batch => Size::ROWS,
                 _ if axis == Some(index) => Size::ROWS.times(&self.fresh())?,
-                Dimension::Fixed(size) => Size::fixed(*size as u64),
-                Dimension::Named(name) => self.named(name),
-                Dimension::Free => self.fresh(),
+                dim => self.size(dim),
             });
         }
         axis.is_none_or(|axis| axis < dims.len()).then_some(dims)

@@ -67,6 +67,43 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// The message with the contents that `change` gives for some of its fields; all else stays as it was, byte by byte.
+///
+/// # Errors
+/// Where the bytes are no protobuf message, here or for `change`.
+pub fn rewritten<'a>(
+    message: &'a [u8],
+    mut change: impl FnMut(u64, &'a [u8]) -> Result<Option<Vec<u8>>, Malformed>,
+) -> Result<Vec<u8>, Malformed> {
+    let mut rewritten = Vec::with_capacity(message.len() + 256);
+    for field in Fields(message) {
+        let field = field?;
+        let changed = match field.content {
+            Content::Bytes(content) => change(field.number, content)?,
+            _ => None,
+        };
+        match changed {
+            Some(content) => put_bytes(field.number, &content, &mut rewritten),
+            None => rewritten.extend_from_slice(field.raw),
+        }
+    }
+    Ok(rewritten)
+}
+
+/// The first bytes under a number; `None` where there are none.
+///
+/// # Errors
+/// Where what stands before them is no protobuf message.
+pub fn first(message: &[u8], number: u64) -> Result<Option<&[u8]>, Malformed> {
+    for field in Fields(message) {
+        match field? {
+            Field { number: found, content: Content::Bytes(content), .. } if found == number => return Ok(Some(content)),
+            _ => {}
+        }
+    }
+    Ok(None)
+}
+
 /// A varint, taken from the front.
 pub fn number(bytes: &mut &[u8]) -> Option<u64> {
     let mut number = 0;

@@ -2,28 +2,21 @@
 //! the tensor, its attribute the labels.
 
 use crate::graph::{
-    labels::{Label, labels_of},
+    Edited,
+    labels::labels_of,
     model::{Graph, Kind, Model, Node, ValueInfo},
-    wire::{Content, Field, Fields, Malformed, put_bytes, put_varint},
+    wire::{Malformed, first, put_bytes, put_varint, rewritten},
 };
 
 const FLOAT: u64 = 1;
 const DOMAIN: &str = "ai.onnx.ml";
-
-/// A graph without its maps.
-#[derive(Debug)]
-pub struct Cut {
-    pub model: Vec<u8>,
-    /// The outputs that were maps, with the labels of their values.
-    pub outputs: Vec<(String, Vec<Label>)>,
-}
 
 /// Cuts every ZipMap that gives an output of the graph; the output keeps its name and is the tensor of scores then.
 /// `None` where there is none. All else in the file stays as it was, byte by byte.
 ///
 /// # Errors
 /// Where the bytes are no ONNX model.
-pub fn cut(bytes: &[u8]) -> Result<Option<Cut>, Malformed> {
+pub fn cut(bytes: &[u8]) -> Result<Option<Edited>, Malformed> {
     let model = Model::read(bytes)?;
     let graph = &model.graph;
     let is_output = |name: &str| graph.outputs.iter().any(|output| output.name == name && output.kind != Kind::Tensor);
@@ -37,48 +30,22 @@ pub fn cut(bytes: &[u8]) -> Result<Option<Cut>, Malformed> {
     if maps.is_empty() {
         return Ok(None);
     }
-    let mut edited = Vec::with_capacity(bytes.len() + 256);
-    for field in Fields(bytes) {
-        let field = field?;
-        match (field.number, field.content) {
-            (7, Content::Bytes(content)) => put_bytes(7, &without(content, &maps)?, &mut edited),
-            _ => edited.extend_from_slice(field.raw),
-        }
-    }
-    let outputs = maps.iter().filter_map(|node| Some(((*node.outputs.first()?).to_owned(), labels_of(node)))).collect();
-    Ok(Some(Cut { model: edited, outputs }))
+    let of = |name: &[u8]| maps.iter().find(|node| node.outputs.first().is_some_and(|output| output.as_bytes() == name));
+    let node = |node| Ok(first(node, 2)?.and_then(of).map(|map| identity(map)));
+    let output = |info| Ok(first(info, 1)?.and_then(of).map(|map| scores(map)));
+    let model = rewritten(bytes, |field, content| match field {
+        7 => Ok(Some(rewritten(content, |field, content| match field {
+            1 => node(content),
+            12 => output(content),
+            _ => Ok(None),
+        })?)),
+        _ => Ok(None),
+    })?;
+    let maps = maps.iter().filter_map(|node| Some(((*node.outputs.first()?).to_owned(), labels_of(node)))).collect();
+    Ok(Some(Edited { model, maps }))
 }
 
-/// The graph with an Identity in each map's place, and the output's type changed.
-fn without(graph: &[u8], maps: &[&Node<'_>]) -> Result<Vec<u8>, Malformed> {
-    let of_output = |name: &str| maps.iter().find(|node| node.outputs.first() == Some(&name));
-    let mut edited = Vec::with_capacity(graph.len() + 256);
-    for field in Fields(graph) {
-        let field = field?;
-        match (field.number, field.content) {
-            (1, Content::Bytes(content)) => match first_output(content)?.and_then(of_output) {
-                Some(map) => put_bytes(1, &identity(map), &mut edited),
-                None => edited.extend_from_slice(field.raw),
-            },
-            (12, Content::Bytes(content)) => match of_output(crate::graph::model::value_info(content)?.name) {
-                Some(map) => put_bytes(12, &scores(map), &mut edited),
-                None => edited.extend_from_slice(field.raw),
-            },
-            _ => edited.extend_from_slice(field.raw),
-        }
-    }
-    Ok(edited)
-}
-
-fn first_output(node: &[u8]) -> Result<Option<&str>, Malformed> {
-    for field in Fields(node) {
-        if let Field { number: 2, content: Content::Bytes(name), .. } = field? {
-            return std::str::from_utf8(name).map(Some).map_err(|_| Malformed);
-        }
-    }
-    Ok(None)
-}
-
+/// What stands in the map's place: its input under its output's name.
 fn identity(map: &Node<'_>) -> Vec<u8> {
     let mut node = Vec::new();
     put_bytes(1, map.inputs.first().copied().unwrap_or_default().as_bytes(), &mut node);

@@ -51,7 +51,7 @@ use crate::{
         traffic::Traffic,
     },
     rollout::plan::Key,
-    tensor::{Data, Tensors, join, split},
+    tensor::{Data, Tensors, batches, join},
 };
 
 /// Bodies above this are decoded off the network threads: 64 KiB take about 0.2 ms.
@@ -428,7 +428,11 @@ async fn infer(
         timing.set(Stage::Infer, answer.ran);
         return Ok(vec![(answer.outputs, rows)]);
     }
-    let parts = cut(groups, rows, limit).ok_or(PredictError::Broken)?;
+    let mut parts = Vec::new();
+    for group in groups {
+        let count = group.count(rows);
+        parts.extend(batches(group.tensors, count, limit).ok_or(PredictError::Broken)?);
+    }
     // A window, so that one request of many rows neither fills the queue nor keeps others from it.
     let window = servable.workers * 2;
     let mut waiting = VecDeque::with_capacity(window);
@@ -453,22 +457,6 @@ async fn infer(
     Ok(outputs)
 }
 
-/// As many runs as the limit asks for, and how many rows each has.
-fn cut(groups: Vec<Group>, rows: usize, limit: usize) -> Option<Vec<(Tensors, usize)>> {
-    let mut parts = Vec::new();
-    for group in groups {
-        let count = group.count(rows);
-        if count <= limit {
-            parts.push((group.tensors, count));
-            continue;
-        }
-        let mut counts = vec![limit; count / limit];
-        counts.extend((!count.is_multiple_of(limit)).then_some(count % limit));
-        parts.extend(split(group.tensors, &counts)?.into_iter().zip(counts));
-    }
-    Some(parts)
-}
-
 async fn receive(receiver: oneshot::Receiver<Result<Answer, EngineError>>, deadline: Instant) -> Result<Answer, PredictError> {
     let answer = tokio::time::timeout_at(deadline.into(), receiver).await.map_err(|_| PredictError::DeadlineExceeded)?;
     Ok(answer.map_err(|_| PredictError::Broken)??)
@@ -476,9 +464,9 @@ async fn receive(receiver: oneshot::Receiver<Result<Answer, EngineError>>, deadl
 
 /// What a graph says of a value is not told where a field is personal: nobody knows which field the value came from.
 fn without_personal(error: PredictError, servable: &Servable) -> PredictError {
-    let personal = servable.package().is_some_and(|package| package.parts.input.columns().iter().any(|column| column.pii != Pii::None));
+    let personal = || servable.package().is_some_and(|package| package.parts.input.columns().iter().any(|column| column.pii != Pii::None));
     match error {
-        PredictError::Refused(refusal) if personal => {
+        PredictError::Refused(refusal) if personal() => {
             PredictError::Refused(Refusal { reason: refusal.without_values().to_owned(), node: refusal.node })
         }
         other => other,

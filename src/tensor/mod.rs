@@ -13,7 +13,7 @@ use half::{bf16, f16};
 pub use buffer::Buffer;
 pub use datatype::DataType;
 pub use rearrange::{Rearrangement, from_end};
-pub use rows::{join, split};
+pub use rows::{batches, join, split};
 pub use shape::{Dim, Shape, fit};
 
 /// The elements of a tensor, row-major.

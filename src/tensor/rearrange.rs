@@ -41,7 +41,7 @@ impl Tensor {
         let mut distance = 1;
         for size in self.shape().iter().rev() {
             axes.push((*size, distance));
-            distance *= size;
+            distance = distance.saturating_mul(*size);
         }
         axes.reverse();
         let mut start = 0;

@@ -48,6 +48,17 @@ pub fn split(tensors: Tensors, rows: &[usize]) -> Option<Vec<Tensors>> {
     Some(parts)
 }
 
+/// As many parts as it takes where none may have more than `limit` rows, and how many each has. `None` when `rows` is not
+/// the number of rows.
+pub fn batches(tensors: Tensors, rows: usize, limit: usize) -> Option<Vec<(Tensors, usize)>> {
+    if rows <= limit {
+        return Some(vec![(tensors, rows)]);
+    }
+    let mut counts = vec![limit; rows.checked_div(limit)?];
+    counts.extend(Some(rows % limit).filter(|rest| *rest > 0));
+    Some(split(tensors, &counts)?.into_iter().zip(counts).collect())
+}
+
 fn same_row(a: &Tensor, b: &Tensor) -> bool {
     a.datatype() == b.datatype() && !a.shape().is_empty() && a.shape().len() == b.shape().len() && a.shape().get(1..) == b.shape().get(1..)
 }

@@ -1,9 +1,12 @@
 //! Along axes: reductions, sorting and normalisation, which bring together what lies along the axes that they work along.
 
-use crate::graph::{
-    flow::{Flow, Mixing, Value, normal_axis},
-    rules::{Call, Ruled, UNKNOWN},
-    size::Size,
+use crate::{
+    graph::{
+        flow::{Flow, Mixing, Value},
+        rules::{Call, Ruled, UNKNOWN},
+        size::Size,
+    },
+    tensor::from_end,
 };
 
 const REDUCES: (Mixing, &str) = (Mixing::Proved, "reduces along the dimension of the rows");
@@ -61,7 +64,7 @@ impl Call<'_, '_> {
         let value = self.input(0)?;
         let rank = self.rank(value)?;
         let axes = self.node.ints("axes").filter(|axes| !axes.is_empty()).unwrap_or(&[0, 2, 3]);
-        let axes: Option<Vec<usize>> = axes.iter().map(|axis| normal_axis(*axis, rank)).collect();
+        let axes: Option<Vec<usize>> = axes.iter().map(|axis| from_end(*axis, rank)).collect();
         self.unless_along(value, &axes.ok_or(UNKNOWN)?)
     }
 
@@ -69,7 +72,7 @@ impl Call<'_, '_> {
         self.others_same(&[0])?;
         let (value, axis) = (self.input(0)?, self.input(1)?);
         let rank = self.rank(value)?;
-        let axis = axis.ints().and_then(|ints| normal_axis(*ints.first()?, rank)).ok_or(UNKNOWN)?;
+        let axis = axis.ints().and_then(|ints| from_end(*ints.first()?, rank)).ok_or(UNKNOWN)?;
         self.unless_along(value, &[axis])
     }
 
@@ -89,7 +92,7 @@ impl Call<'_, '_> {
             return if value.axis().is_some() { Err(REDUCES) } else { Err(UNKNOWN) };
         };
         let rank = self.rank(value)?;
-        let axes: Option<Vec<usize>> = axes.iter().map(|axis| normal_axis(*axis, rank)).collect();
+        let axes: Option<Vec<usize>> = axes.iter().map(|axis| from_end(*axis, rank)).collect();
         self.reduced(value, &axes.ok_or(UNKNOWN)?, keep)
     }
 
@@ -112,7 +115,8 @@ impl Call<'_, '_> {
             }
         }
         let flow = match &value.flow {
-            Flow::Rows { axis } if !keep => Flow::Rows { axis: axis - axes.iter().filter(|reduced| *reduced < axis).count() },
+            // An axis that is named twice is one.
+            Flow::Rows { axis } if !keep => Flow::Rows { axis: (0..*axis).filter(|before| !axes.contains(before)).count() },
             flow => flow.clone(),
         };
         Ok(vec![Value::new(flow, Some(dims))])

@@ -124,7 +124,7 @@ impl Call<'_, '_> {
             "Gelu" | "QuickGelu" => self.first_only(),
             "BiasGelu" | "FastGelu" | "BiasAdd" => self.broadcast(&self.inputs.iter().flatten().collect::<Vec<_>>()),
             "QuantizeLinear" | "DequantizeLinear" => return self.elementwise(),
-            "FusedConv" | "NhwcMaxPool" => self.first_example(),
+            "FusedConv" | "NhwcMaxPool" => self.example(),
             "FusedMatMul" | "TransposeMatMul" if !self.is_turned() => self.product(0, 1, &[]),
             "MatMulIntegerToFloat" => self.product(0, 1, &[2, 3, 4, 5, 6]),
             "MatMulNBits" => self.last_replaced(self.node.int("N")),
@@ -132,7 +132,7 @@ impl Call<'_, '_> {
                 self.input(0).and_then(|a| Ok((a, self.input(3)?))).and_then(|(a, b)| self.broadcast(&[a, b]))
             }
             "QLinearSigmoid" | "QLinearLeakyRelu" => self.first_only(),
-            "QLinearGlobalAveragePool" | "QLinearAveragePool" if self.node.int("channels_last").unwrap_or(0) == 0 => self.first_example(),
+            "QLinearGlobalAveragePool" | "QLinearAveragePool" if self.node.int("channels_last").unwrap_or(0) == 0 => self.example(),
             "SkipLayerNormalization" | "SkipSimplifiedLayerNormalization" | "SimplifiedLayerNormalization" => self.skip_normalization(),
             "Attention" => self.fused_attention(),
             "EmbedLayerNormalization" => self.embedding(),
@@ -144,20 +144,6 @@ impl Call<'_, '_> {
 
     fn is_turned(&self) -> bool {
         ["transA", "transB", "transBatchA", "transBatchB"].iter().any(|name| self.node.int(name).unwrap_or(0) != 0)
-    }
-
-    /// As a convolution: dimension 0 goes over examples.
-    fn first_example(&self) -> Ruled {
-        self.others_same(&[0])?;
-        let value = self.input(0)?;
-        if value.axis() != Some(0) {
-            return Err(UNKNOWN);
-        }
-        let mut dims = self.walk.fresh_dims(self.rank(value)?);
-        if let (Some(first), Some(own)) = (dims.first_mut(), value.dim(0)) {
-            *first = own.clone();
-        }
-        Ok(vec![Value::new(value.flow.clone(), Some(dims))])
     }
 
     /// A product with packed weights along the last dimension.

@@ -1,18 +1,21 @@
 //! Layers that take examples along dimension 0: convolutions, pooling, normalisation of an example, recurrent networks.
 
-use crate::graph::{
-    flow::{Flow, Mixing, Value, normal_axis},
-    rules::{Call, Ruled, UNKNOWN},
-    size::Size,
+use crate::{
+    graph::{
+        flow::{Flow, Mixing, Value},
+        rules::{Call, Ruled, UNKNOWN},
+        size::Size,
+    },
+    tensor::from_end,
 };
 
 impl Call<'_, '_> {
     pub(super) fn layer(&self) -> Option<Ruled> {
         Some(match self.node.op {
-            "Conv" | "ConvTranspose" | "ConvInteger" | "QLinearConv" | "DeformConv" => self.example(None),
-            "AveragePool" | "GlobalAveragePool" | "GlobalLpPool" | "GlobalMaxPool" | "LpPool" => self.example(None),
-            "InstanceNormalization" | "LRN" | "GroupNormalization" => self.example(Some(())),
-            "DepthToSpace" | "SpaceToDepth" => self.example(None),
+            "Conv" | "ConvTranspose" | "ConvInteger" | "QLinearConv" | "DeformConv" => self.example(),
+            "AveragePool" | "GlobalAveragePool" | "GlobalLpPool" | "GlobalMaxPool" | "LpPool" => self.example(),
+            "InstanceNormalization" | "LRN" | "GroupNormalization" => self.same_example(),
+            "DepthToSpace" | "SpaceToDepth" => self.example(),
             "MaxPool" => self.max_pool(),
             "BatchNormalization" => self.batch_normalization(),
             "GridSample" => self.grid_sample(),
@@ -24,42 +27,48 @@ impl Call<'_, '_> {
         })
     }
 
-    /// The first input's examples one by one. `same_shape`: the output's is the input's; else only dimension 0 is known.
-    fn example(&self, same_shape: Option<()>) -> Ruled {
+    /// The first input, whose examples lie along dimension 0; what else there is, is the same for all.
+    fn examples(&self) -> Result<&Value, (Mixing, &'static str)> {
         self.others_same(&[0])?;
         let value = self.input(0)?;
-        let rank = self.rank(value)?;
-        if value.axis().is_some_and(|axis| axis != 0) {
-            return Err((Mixing::Proved, "takes the dimension of the rows for channels or places"));
+        match value.axis() {
+            Some(axis) if axis != 0 => Err((Mixing::Proved, "takes the dimension of the rows for channels or places")),
+            _ => Ok(value),
         }
-        let dims = match same_shape {
-            Some(()) => value.dims.clone(),
-            None => {
-                let mut dims = self.walk.fresh_dims(rank);
-                if let (Some(first), Some(own)) = (dims.first_mut(), value.dim(0)) {
-                    *first = own.clone();
-                }
-                // Channels and, after global pooling, places of one.
-                if let (Some(second), "Conv" | "QLinearConv" | "ConvInteger") = (dims.get_mut(1), self.node.op) {
-                    let weights = self.optional(if self.node.op == "QLinearConv" { 3 } else { 1 });
-                    *second = weights.and_then(|weights| weights.dim(0).cloned()).unwrap_or_else(|| self.fresh());
-                } else if self.node.op.ends_with("Pool")
-                    && let (Some(second), Some(own)) = (dims.get_mut(1), value.dim(1))
-                {
-                    *second = own.clone();
-                }
-                if self.node.op.starts_with("Global") {
-                    dims.iter_mut().skip(2).for_each(|dim| *dim = Size::fixed(1));
-                }
-                Some(dims)
-            }
+    }
+
+    /// Example by example, in the same shape.
+    fn same_example(&self) -> Ruled {
+        let value = self.examples()?;
+        self.rank(value)?;
+        Ok(vec![Value::new(value.flow.clone(), value.dims.clone())])
+    }
+
+    /// Example by example, in another shape of as many dimensions.
+    pub(super) fn example(&self) -> Ruled {
+        let value = self.examples()?;
+        let mut dims = self.walk.fresh_dims(self.rank(value)?);
+        if let (Some(first), Some(own)) = (dims.first_mut(), value.dim(0)) {
+            *first = own.clone();
+        }
+        let channels = match self.node.op {
+            "Conv" | "ConvInteger" => self.optional(1).and_then(|weights| weights.dim(0)),
+            "QLinearConv" => self.optional(3).and_then(|weights| weights.dim(0)),
+            "AveragePool" | "GlobalAveragePool" | "GlobalLpPool" | "GlobalMaxPool" | "LpPool" | "MaxPool" => value.dim(1),
+            _ => None,
         };
-        Ok(vec![Value::new(value.flow.clone(), dims)])
+        if let (Some(second), Some(channels)) = (dims.get_mut(1), channels) {
+            *second = channels.clone();
+        }
+        if self.node.op.starts_with("Global") {
+            dims.iter_mut().skip(2).for_each(|dim| *dim = Size::fixed(1));
+        }
+        Ok(vec![Value::new(value.flow.clone(), Some(dims))])
     }
 
     /// Places of the maxima count through the whole tensor, all rows before included.
     fn max_pool(&self) -> Ruled {
-        let mut values = self.example(None)?;
+        let mut values = self.example()?;
         if self.node.outputs.len() > 1 {
             let flow = crate::graph::rows::mixed(self.node, Mixing::Proved, "counts places through all rows");
             values.push(Value::new(flow, None));
@@ -75,7 +84,7 @@ impl Call<'_, '_> {
         if self.node.int("spatial").unwrap_or(1) == 0 {
             return Err(UNKNOWN);
         }
-        self.example(Some(()))
+        self.same_example()
     }
 
     fn grid_sample(&self) -> Ruled {
@@ -96,7 +105,7 @@ impl Call<'_, '_> {
         let value = self.input(0)?;
         let rank = self.rank(value)?;
         let Some(axis) = value.axis() else { return Err(UNKNOWN) };
-        let wanted = self.node.ints("axes").map(|axes| axes.iter().map(|axis| normal_axis(*axis, rank)).collect::<Option<Vec<_>>>());
+        let wanted = self.node.ints("axes").map(|axes| axes.iter().map(|axis| from_end(*axis, rank)).collect::<Option<Vec<_>>>());
         let at = match wanted {
             None => Some(axis),
             Some(axes) => axes.ok_or(UNKNOWN)?.iter().position(|known| *known == axis),

@@ -12,11 +12,14 @@ mod layers;
 mod shapes;
 mod sizes;
 
-use crate::graph::{
-    flow::{Flow, Mixing, Value, normal_axis},
-    model::Node,
-    rows::{Walk, mixed},
-    size::Size,
+use crate::{
+    graph::{
+        flow::{Flow, Mixing, Value},
+        model::Node,
+        rows::{Walk, mixed},
+        size::Size,
+    },
+    tensor::from_end,
 };
 
 pub const NOT_KNOWN: &str = "is not known to keep rows apart";
@@ -113,7 +116,7 @@ impl Call<'_, '_> {
 
     /// An attribute's axis, counted from the front; `default` where it is not written.
     pub fn axis(&self, value: &Value, default: i64) -> Result<usize, (Mixing, &'static str)> {
-        normal_axis(self.node.int("axis").unwrap_or(default), self.rank(value)?).ok_or(UNKNOWN)
+        from_end(self.node.int("axis").unwrap_or(default), self.rank(value)?).ok_or(UNKNOWN)
     }
 
     /// One output like `value`, which `axes` mix along.

@@ -1,9 +1,12 @@
 //! Shapes: operators that move values about and compute nothing. Rows stay apart where each row's block stays whole.
 
-use crate::graph::{
-    flow::{Element, Flow, Mixing, Value, normal_axis},
-    rules::{Call, Ruled, UNKNOWN},
-    size::Size,
+use crate::{
+    graph::{
+        flow::{Element, Flow, Mixing, Value},
+        rules::{Call, Ruled, UNKNOWN},
+        size::Size,
+    },
+    tensor::from_end,
 };
 
 const FROM_BATCH: (Mixing, &str) = (Mixing::Unknown, "takes a shape from the batch that does not keep each row's values together");
@@ -128,7 +131,7 @@ impl Call<'_, '_> {
         let value = self.input(0)?;
         let rank = self.rank(value)?;
         let axis = self.node.int("axis").unwrap_or(1);
-        let axis = if axis == rank as i64 { rank } else { normal_axis(axis, rank).ok_or(UNKNOWN)? };
+        let axis = if axis == rank as i64 { rank } else { from_end(axis, rank).ok_or(UNKNOWN)? };
         let sizes = value.dims.as_deref().unwrap_or_default();
         let product = |range: Option<&[Size]>| range.and_then(Size::product).ok_or(UNKNOWN);
         let dims = vec![product(sizes.get(..axis))?, product(sizes.get(axis..))?];
@@ -143,7 +146,7 @@ impl Call<'_, '_> {
         let value = self.input(0)?;
         let rank = self.rank(value)?;
         let order: Vec<usize> = match self.node.ints("perm") {
-            Some(order) => order.iter().map(|axis| normal_axis(*axis, rank)).collect::<Option<_>>().ok_or(UNKNOWN)?,
+            Some(order) => order.iter().map(|axis| from_end(*axis, rank)).collect::<Option<_>>().ok_or(UNKNOWN)?,
             None => (0..rank).rev().collect(),
         };
         let dims: Option<Vec<Size>> = order.iter().map(|axis| value.dim(*axis).cloned()).collect();
@@ -161,7 +164,7 @@ impl Call<'_, '_> {
             (None, Some(axes)) => axes.ints().ok_or(UNKNOWN)?,
             (None, None) => return Ok(None),
         };
-        axes.iter().map(|axis| normal_axis(*axis, rank)).collect::<Option<Vec<usize>>>().map(Some).ok_or(UNKNOWN)
+        axes.iter().map(|axis| from_end(*axis, rank)).collect::<Option<Vec<usize>>>().map(Some).ok_or(UNKNOWN)
     }
 
     fn squeeze(&self) -> Ruled {
@@ -275,7 +278,7 @@ impl Call<'_, '_> {
         let (starts, ends, steps) = (given("starts", 1), given("ends", 2), given("steps", 4));
         let mut dims = value.dims.clone().ok_or(UNKNOWN)?;
         for (index, axis) in axes.iter().enumerate() {
-            let axis = normal_axis(*axis, rank).ok_or(UNKNOWN)?;
+            let axis = from_end(*axis, rank).ok_or(UNKNOWN)?;
             let at = |list: &Option<Vec<i64>>| list.as_ref().and_then(|list| list.get(index).copied());
             let (start, end) = (at(&starts), at(&ends));
             let step = if self.optional(4).is_some() || self.node.ints("steps").is_some() { at(&steps) } else { Some(1) };
@@ -307,7 +310,7 @@ impl Call<'_, '_> {
             None => self.input(1)?.ints().ok_or(UNKNOWN)?,
         };
         let axes: Vec<usize> = match self.optional(3) {
-            Some(axes) => axes.ints().ok_or(UNKNOWN)?.iter().map(|axis| normal_axis(*axis, rank)).collect::<Option<_>>().ok_or(UNKNOWN)?,
+            Some(axes) => axes.ints().ok_or(UNKNOWN)?.iter().map(|axis| from_end(*axis, rank)).collect::<Option<_>>().ok_or(UNKNOWN)?,
             None => (0..rank).collect(),
         };
         let mut dims = value.dims.clone().ok_or(UNKNOWN)?;
@@ -396,7 +399,7 @@ impl Call<'_, '_> {
         self.others_same(&[0])?;
         let value = self.input(0)?;
         let rank = self.rank(value)?;
-        let axis = normal_axis(self.node.int("axis").unwrap_or(-1), rank + 1).ok_or(UNKNOWN)?;
+        let axis = from_end(self.node.int("axis").unwrap_or(-1), rank + 1).ok_or(UNKNOWN)?;
         let mut dims = value.dims.clone().ok_or(UNKNOWN)?;
         dims.insert(axis, self.fresh());
         let flow = match &value.flow {

@@ -2,10 +2,13 @@
 
 use std::rc::Rc;
 
-use crate::graph::{
-    flow::{Element, Flow, Value, normal_axis},
-    rules::Call,
-    size::Size,
+use crate::{
+    graph::{
+        flow::{Element, Flow, Value},
+        rules::Call,
+        size::Size,
+    },
+    tensor::from_end,
 };
 
 /// Longer lists are no shapes.
@@ -119,7 +122,7 @@ fn list(elements: Option<Vec<Element>>, dims: Option<Vec<Size>>, counts: bool) -
 
 fn gather(list: &[Element], indices: &[Element]) -> Option<Vec<Element>> {
     let pick = |index: &Element| match index {
-        Element::Int(index) => list.get(normal_axis(*index, list.len())?).cloned(),
+        Element::Int(index) => list.get(from_end(*index, list.len())?).cloned(),
         _ => None,
     };
     indices.iter().map(pick).collect()

@@ -8,6 +8,8 @@ use std::{
     path::{Component, Path},
 };
 
+use crate::graph::wire::{Content, Fields};
+
 /// The messages of ONNX below which a tensor may lie.
 #[derive(Clone, Copy)]
 enum Message {
@@ -45,18 +47,17 @@ pub fn files(graph: &[u8]) -> Result<Vec<String>, String> {
     // A stack of our own: nesting is the file's to choose.
     let mut waiting = vec![(Message::Model, graph)];
     while let Some((message, bytes)) = waiting.pop() {
-        let mut reader = Reader(bytes);
         let (mut key, mut value) = (None, None);
-        while !reader.0.is_empty() {
-            let (field, content) = reader.field().ok_or("is no ONNX model: its bytes are no protobuf message")?;
-            match (message, field, content) {
-                (Message::Entry, 1, Some(content)) => key = Some(content),
-                (Message::Entry, 2, Some(content)) => value = Some(content),
-                (_, _, Some(content)) => waiting.extend(below(message, field).map(|message| (message, content))),
-                _ => {}
+        for field in Fields(bytes) {
+            let field = field.map_err(|error| error.to_string())?;
+            let Content::Bytes(content) = field.content else { continue };
+            match (message, field.number) {
+                (Message::Entry, 1) => key = Some(content),
+                (Message::Entry, 2) => value = Some(content),
+                _ => waiting.extend(below(message, field.number).map(|message| (message, content))),
             }
         }
-        if key == Some(b"location") {
+        if key == Some(b"location".as_slice()) {
             let location = std::str::from_utf8(value.unwrap_or_default()).map_err(|_| "names external data in no UTF-8")?;
             if !is_inside(Path::new(location)) {
                 return Err(format!("names \"{location}\" as its external data, which leads out of its directory"));
@@ -77,45 +78,6 @@ pub fn is_inside(path: &Path) -> bool {
 fn plain(location: &str) -> String {
     let names = location.split('/').filter(|name| !name.is_empty() && *name != ".");
     names.collect::<Vec<_>>().join("/")
-}
-
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    /// Number and, where it has a length, content of the next field; `None` where the bytes are no field.
-    fn field(&mut self) -> Option<(u64, Option<&'a [u8]>)> {
-        let tag = self.number()?;
-        let content = match tag & 7 {
-            0 => self.number().map(|_| None)?,
-            1 => self.take(8).map(|_| None)?,
-            2 => {
-                let length = self.number()?;
-                Some(self.take(usize::try_from(length).ok()?)?)
-            }
-            5 => self.take(4).map(|_| None)?,
-            _ => return None,
-        };
-        Some((tag >> 3, content))
-    }
-
-    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
-        Some(taken)
-    }
-
-    fn number(&mut self) -> Option<u64> {
-        let mut number = 0;
-        for shift in (0..64).step_by(7) {
-            let (byte, rest) = self.0.split_first()?;
-            self.0 = rest;
-            number |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return Some(number);
-            }
-        }
-        None
-    }
 }
 
 #[cfg(test)]
