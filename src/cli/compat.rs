@@ -139,10 +139,8 @@ impl Opener<'_> {
             Some(runtime) => runtime,
             None => self.runtime.insert(Runtime::load(self.library)?),
         };
-        let mut graph = OnnxFactory::open(runtime, &directory.join(MODEL_FILE), 1)?.0.signature().clone();
-        if let Some(bare) = &bare {
-            bare.refine(&mut graph);
-        }
+        let (factory, _) = OnnxFactory::open(runtime, &directory.join(MODEL_FILE), 1)?;
+        let graph = bare.as_ref().map_or_else(|| factory.signature().clone(), |bare| bare.refined(factory.signature()));
         let profile = match fs_err::read_to_string(directory.join("profile.json")) {
             Ok(text) => Some(serde_json::from_str(&text).context("profile.json")?),
             Err(_) => None,

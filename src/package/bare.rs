@@ -117,11 +117,14 @@ impl Bare {
     }
 
     /// What callers see: the graph's tensors, as exactly as graph and configuration together know them.
-    pub fn refine(&self, signature: &mut Signature) {
+    #[must_use]
+    pub fn refined(&self, signature: &Signature) -> Signature {
+        let mut refined = signature.clone();
         if let Some(config) = &self.config {
-            refine(&mut signature.inputs, &config.inputs, config.max_batch_size);
-            refine(&mut signature.outputs, &config.outputs, config.max_batch_size);
+            refine(&mut refined.inputs, &config.inputs, config.max_batch_size);
+            refine(&mut refined.outputs, &config.outputs, config.max_batch_size);
         }
+        refined
     }
 
     /// Whether the configuration speaks of this graph.

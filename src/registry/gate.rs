@@ -3,18 +3,17 @@
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::{
     engine::{
-        Engine, EngineFactory,
+        Engine, EngineError, EngineFactory,
         infer::{OnnxEngine, OnnxFactory, Runtime},
     },
     graph::{
+        About,
         flow::Mixing,
-        labels::{self, Label},
-        model::Model,
-        rows::{self, OutputRows, Report},
+        labels,
+        rows::{OutputRows, Report},
     },
     id::ModelId,
     package::{
@@ -24,6 +23,7 @@ use crate::{
         golden,
         labels::check_labels,
         manifest::Manifest,
+        preprocess::RowFault,
         sample::{self, Origin},
         signature::Signature,
     },
@@ -99,10 +99,9 @@ pub fn run(
     manifest.check_files(directory)?;
     clock.passed("hashes", format!("{} files, {}", manifest.files.len(), manifest.digest));
 
-    let (factory, mut engine) = OnnxFactory::open(runtime, &directory.join(MODEL_FILE), options.intra_op_threads)
-        .map_err(|error| PackageError::new("graph", MODEL_FILE, error.to_string()))?;
+    let (factory, mut engine) = OnnxFactory::open(runtime, &directory.join(MODEL_FILE), options.intra_op_threads).map_err(unloadable)?;
     let signature = engine.signature().clone();
-    let about = read_graph(directory, &factory)?;
+    let about = factory.about().map_err(unloadable)?;
     if let Some(time) = &about.time_first {
         return Err(PackageError::new("graph", MODEL_FILE, time.clone()));
     }
@@ -111,7 +110,7 @@ pub fn run(
     let parts = Parts::read(directory)?;
     clock.passed("schema", format!("{} input fields", parts.input.columns().len()));
     let transform = parts.bind(&signature)?;
-    check_labels(parts.preprocessing.as_ref(), &parts.schema_document, &about.labels)?;
+    check_labels(parts.preprocessing.as_ref(), &parts.schema_document, &labels::to_values(&about.labels))?;
     clock.passed("preprocessing", "fits schema and graph".to_owned());
 
     let id = manifest.id().ok_or_else(|| PackageError::new("manifest", "manifest.json", "has no valid name and version"))?;
@@ -119,7 +118,7 @@ pub fn run(
     let max_batch_size = package.parts.serving.batching.max_batch_size.unwrap_or(options.max_batch_size).min(options.max_batch_size);
     let golden = golden_rows(&package.parts, &transform, &signature)?;
     let declared = package.parts.serving.batching.independent_rows;
-    let mut batching = declared_batching(declared, &about.report, &signature, max_batch_size);
+    let mut batching = declared_batching(declared, &about, &signature, max_batch_size);
 
     let warm_rows = match golden.first() {
         Some(first) => Ok((first.inputs.clone(), Origin::Written)),
@@ -150,6 +149,9 @@ pub fn run(
     };
 
     replay(&mut engine, &package.parts, &transform, &golden)?;
+    let reproduced = if golden.is_empty() { "there are none" } else { "each within its tolerance" };
+    clock.passed(&format!("golden {0}/{0}", golden.len()), reproduced.to_owned());
+
     let mut rows: Vec<Tensors> = golden.iter().map(|row| row.inputs.clone()).collect();
     let mut origin = Origin::Written;
     if let (true, Ok((row, known))) = (rows.is_empty(), warmed) {
@@ -168,23 +170,7 @@ pub fn run(
     let shared = if batching == Batching::Rows { max_batch_size } else { 1 };
     let answers = Answers { parts: &package.parts, transform: &transform, origin, shared };
     answers.check(&mut engine, &rows, &about.report)?;
-    clock.passed(
-        &format!("golden {0}/{0}", golden.len()),
-        match golden.is_empty() {
-            true => "there are none".to_owned(),
-            false => "each within its tolerance".to_owned(),
-        },
-    );
-    clock.passed(
-        "rows",
-        match &batching {
-            Batching::Rows if about.report.objection().is_none() => {
-                "batched: the graph keeps rows apart, and beside hostile rows each answered as alone".to_owned()
-            }
-            Batching::Rows => "batched: serving.json says so, and beside hostile rows each answered as alone".to_owned(),
-            Batching::None { because } => format!("not batched: {because}"),
-        },
-    );
+    clock.passed("rows", told(&batching, about.objection().map(|_| "serving.json says so")));
     Ok(Passed { package, transform, factory, engine, batching, warm })
 }
 
@@ -199,16 +185,15 @@ pub fn run_bare(
     let mut clock = Steps { report, since: Instant::now() };
     let bare = Bare::open(directory, id)?;
     clock.passed("hashes", format!("{} files, {}; no manifest vouches for them", bare.manifest.files.len(), bare.manifest.digest));
-    let (factory, mut engine) = OnnxFactory::open(runtime, &directory.join(MODEL_FILE), options.intra_op_threads)
-        .map_err(|error| PackageError::new("graph", MODEL_FILE, error.to_string()))?;
-    let mut signature = Signature::clone(engine.signature());
+    let (factory, mut engine) = OnnxFactory::open(runtime, &directory.join(MODEL_FILE), options.intra_op_threads).map_err(unloadable)?;
+    let signature = engine.signature().clone();
     if signature.outputs.is_empty() {
         return Err(PackageError::new("graph", MODEL_FILE, "gives no output: there is nothing to answer with"));
     }
-    let about = read_graph(directory, &factory)?;
+    let about = factory.about().map_err(unloadable)?;
     clock.passed("graph", describe(&signature, factory.symbols()));
     bare.check(&signature)?;
-    bare.refine(&mut signature);
+    let signature = bare.refined(&signature);
     clock.passed("config", bare.config.as_ref().map_or_else(|| "none".to_owned(), |_| "fits the graph".to_owned()));
     // Zeros are no input that the graph promises to take: where it doesn't, it is only not warmed.
     let row = zeros(&signature);
@@ -222,8 +207,8 @@ pub fn run_bare(
     let batching = match bare.batching(&signature, options.max_batch_size) {
         Err(because) => Batching::None { because },
         Ok(limit) => match (about.objection(), neighbours::prove(&mut engine, &rows, limit)) {
-            (None, Ok(_)) => Batching::Rows,
-            (Some(objection), Ok(_)) if bare.asks_for_batching() => {
+            (None, Ok(())) => Batching::Rows,
+            (Some(objection), Ok(())) if bare.asks_for_batching() => {
                 warning = Some(format!("config.pbtxt asks for dynamic_batching, though {objection}"));
                 Batching::Rows
             }
@@ -231,45 +216,8 @@ pub fn run_bare(
             (Some(because), _) | (None, Err(because)) => Batching::None { because },
         },
     };
-    clock.passed(
-        "rows",
-        match &batching {
-            Batching::Rows if about.objection().is_none() => {
-                "batched: the graph keeps rows apart, and beside hostile rows each answered as alone".to_owned()
-            }
-            Batching::Rows => {
-                format!("batched, and beside hostile rows each answered as alone; but {}", warning.as_deref().unwrap_or_default())
-            }
-            Batching::None { because } => format!("not batched: {because}"),
-        },
-    );
+    clock.passed("rows", told(&batching, warning.as_deref()));
     Ok(PassedBare { bare, engine, warm, batching, without_rows, warning })
-}
-
-/// What the file itself says of the graph.
-struct About {
-    report: Report,
-    /// Dimension 0 goes over steps in time; what mends it.
-    time_first: Option<String>,
-    labels: Vec<(String, Vec<Value>)>,
-}
-
-impl About {
-    fn objection(&self) -> Option<String> {
-        self.time_first.clone().or_else(|| self.report.objection())
-    }
-}
-
-fn read_graph(directory: &std::path::Path, factory: &OnnxFactory) -> Result<About, PackageError> {
-    let wrong = |error: String| PackageError::new("graph", MODEL_FILE, error);
-    let file = fs_err::read(directory.join(MODEL_FILE)).map_err(|error| PackageError::io(MODEL_FILE, &error))?;
-    let labels = labels::held(&Model::read(&file).map_err(|error| wrong(error.to_string()))?);
-    let bytes = factory.cut().map_or(file.as_slice(), |cut| cut.model.as_slice());
-    let model = Model::read(bytes).map_err(|error| wrong(error.to_string()))?;
-    let report = rows::analyse(&model);
-    let time_first = rows::time_first(&model, &report);
-    let labels = labels.into_iter().map(|(output, labels)| (output, labels.iter().map(Label::to_value).collect())).collect();
-    Ok(About { report, time_first, labels })
 }
 
 /// The row as it is, and versions of it: one row of zeros alone would hide what a neighbour does.
@@ -292,6 +240,11 @@ fn varied(tensor: &Tensor, salt: usize) -> Option<Tensor> {
     Tensor::new(tensor.shape().to_vec(), data)
 }
 
+/// `count` of the rows, again from the first where they are fewer; none where there is none.
+fn some(rows: &[Tensors], count: usize) -> Vec<&Tensors> {
+    rows.iter().cycle().take(count).collect()
+}
+
 /// Numbers of rows at which an answer is built.
 const SHOWN_AT: [usize; 4] = [1, 2, 3, 5];
 
@@ -306,8 +259,7 @@ fn without_rows(engine: &mut OnnxEngine, signature: &Signature, about: &About, r
     let each = rows.first().map_or(1, Tensors::rows);
     let mut counted: Vec<(usize, Tensors)> = Vec::new();
     for count in SHOWN_AT {
-        let members: Vec<&Tensors> = (0..count).filter_map(|index| rows.get(index % rows.len().max(1))).collect();
-        if let Some(outputs) = join(&members).and_then(|batch| engine.run(&batch).ok()) {
+        if let Some(outputs) = join(&some(rows, count)).and_then(|batch| engine.run(&batch).ok()) {
             counted.push((count * each, outputs));
         }
     }
@@ -361,8 +313,7 @@ impl Answers<'_> {
             return Err(PackageError::new("outputs", PREPROCESSING_FILE, detail).at(&format!("/outputs/{}", source.field)));
         }
         for count in SHOWN_AT {
-            let members: Vec<&Tensors> = (0..count).filter_map(|index| rows.get(index % rows.len().max(1))).collect();
-            for run in members.chunks(self.shared) {
+            for run in some(rows, count).chunks(self.shared) {
                 // Rows of different shapes never share a run, and rows that somebody made up may be refused.
                 let Some(batch) = join(run) else { continue };
                 let Ok(outputs) = engine.run(&batch) else { continue };
@@ -404,6 +355,21 @@ impl Answers<'_> {
     }
 }
 
+fn unloadable(error: EngineError) -> PackageError {
+    PackageError::new("graph", MODEL_FILE, error.to_string())
+}
+
+/// Whether requests share runs; `instead` is what stands for the proof that the graph does not give.
+fn told(batching: &Batching, instead: Option<&str>) -> String {
+    match batching {
+        Batching::Rows => {
+            let proof = instead.unwrap_or("the graph keeps rows apart");
+            format!("batched: {proof}, and beside hostile rows each answered as alone")
+        }
+        Batching::None { because } => format!("not batched: {because}"),
+    }
+}
+
 struct Steps<'a> {
     report: &'a mut dyn FnMut(Check),
     since: Instant,
@@ -427,7 +393,7 @@ fn describe(signature: &Signature, symbols: &[Vec<String>]) -> String {
 }
 
 /// What package and graph say of batching before rows are tried beside others.
-fn declared_batching(independent: Option<bool>, report: &Report, signature: &Signature, max_batch_size: usize) -> Batching {
+pub fn declared_batching(independent: Option<bool>, about: &About, signature: &Signature, max_batch_size: usize) -> Batching {
     let because = if max_batch_size == 1 {
         "the largest batch is set to 1".to_owned()
     } else if !signature.is_batchable() {
@@ -435,7 +401,7 @@ fn declared_batching(independent: Option<bool>, report: &Report, signature: &Sig
     } else if independent == Some(false) {
         "serving.json says that rows are not independent".to_owned()
     } else {
-        match report.objection().filter(|_| independent != Some(true)) {
+        match about.objection().filter(|_| independent != Some(true)) {
             None => return Batching::Rows,
             Some(objection) => objection,
         }
@@ -461,10 +427,9 @@ fn golden_row(parts: &Parts, transform: &Transform, signature: &Signature, index
     let prepare = || {
         let columns = decode_instance(&parts.input, example.input.as_bytes(), &OWN_LIMITS)
             .map_err(|error| wrong(format!("the input is refused by the schema: {}", first_fault(&error))))?;
-        let inputs = transform.prepare(&columns).map_err(|faults| {
-            let first = faults.first().map(|fault| format!("{}: {}", fault.field, fault.detail)).unwrap_or_default();
-            wrong(format!("the input can't be preprocessed: {first}"))
-        })?;
+        let inputs = transform
+            .prepare(&columns)
+            .map_err(|faults| wrong(format!("the input can't be preprocessed: {}", first_row_fault(&faults))))?;
         signature.check_inputs(&inputs).map_err(|error| PackageError::new("preprocessing", PREPROCESSING_FILE, error.to_string()))?;
         Ok(GoldenRow { line, inputs })
     };
@@ -480,6 +445,10 @@ fn first_fault(error: &DecodeError) -> String {
     }
 }
 
+fn first_row_fault(faults: &[RowFault]) -> String {
+    faults.first().map(|fault| format!("{}: {}", fault.field, fault.detail)).unwrap_or_default()
+}
+
 /// One run of `rows` equal rows.
 fn warm_up(engine: &mut dyn Engine, row: &Tensors, rows: usize) -> Result<(), PackageError> {
     let failed = |detail: String| PackageError::new("warm-up", MODEL_FILE, format!("a run of {rows} rows failed: {detail}"));
@@ -491,10 +460,7 @@ fn warm_up(engine: &mut dyn Engine, row: &Tensors, rows: usize) -> Result<(), Pa
 fn legal_row(parts: &Parts, transform: &Transform, signature: &Signature) -> Result<(Tensors, Origin), (String, Origin)> {
     let (instance, origin) = sample::instance(&parts.input, parts.profile.as_ref());
     let columns = decode_instance(&parts.input, instance.as_bytes(), &OWN_LIMITS).map_err(|error| (first_fault(&error), origin))?;
-    let inputs = transform.prepare(&columns).map_err(|faults| {
-        let first = faults.first().map(|fault| format!("{}: {}", fault.field, fault.detail)).unwrap_or_default();
-        (first, origin)
-    })?;
+    let inputs = transform.prepare(&columns).map_err(|faults| (first_row_fault(&faults), origin))?;
     signature.check_inputs(&inputs).map_err(|error| (error.to_string(), origin))?;
     Ok((inputs, origin))
 }

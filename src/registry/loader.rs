@@ -183,8 +183,7 @@ impl Loader {
         }
         let (factory, first) = self.open(directory, &bare.manifest, intra_op_threads)?;
         bare.check(factory.signature())?;
-        let mut signature = factory.signature().clone();
-        bare.refine(&mut signature);
+        let signature = bare.refined(factory.signature());
         let warm_up = verdict.warm.then(|| gate::zeros(&signature));
         let engines = engines(&factory, first, workers, warm_up.as_ref())?;
         let max_batch_size = match (&verdict.batching, bare.batching(&signature, configured.max_batch_size)) {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use half::{bf16, f16};
 
 use crate::{
-    engine::{Engine, EngineError},
+    engine::Engine,
     tensor::{Data, Tensor, Tensors, join, split},
 };
 
@@ -121,13 +121,12 @@ struct Alone {
     outputs: Tensors,
 }
 
-/// Tries each row beside hostile versions of all, beside the others, in other orders and numbers of rows; gives how many
-/// runs that took.
+/// Tries each row beside hostile versions of all, beside the others, in other orders and numbers of rows.
 ///
 /// # Errors
 /// What a row answered alone and beside others, where that differs by more than rounding; for people.
-pub fn prove(engine: &mut dyn Engine, rows: &[Tensors], max_batch_size: usize) -> Result<usize, String> {
-    let mut trial = Trial { engine, runs: 0 };
+pub fn prove(engine: &mut dyn Engine, rows: &[Tensors], max_batch_size: usize) -> Result<(), String> {
+    let mut trial = Trial(engine);
     let since = Instant::now();
     let mut alone: Vec<Alone> = Vec::new();
     for inputs in rows {
@@ -136,7 +135,7 @@ pub fn prove(engine: &mut dyn Engine, rows: &[Tensors], max_batch_size: usize) -
             continue;
         }
         // Golden rows were run before; invented ones may be refused.
-        if let Ok(outputs) = trial.run(inputs) {
+        if let Ok(outputs) = trial.0.run(inputs) {
             alone.push(Alone { inputs: inputs.clone(), outputs });
         }
     }
@@ -156,20 +155,12 @@ pub fn prove(engine: &mut dyn Engine, rows: &[Tensors], max_batch_size: usize) -
     for size in [2, 3, 5, max_batch_size] {
         trial.among(&alone, size.min(max_batch_size))?;
     }
-    Ok(trial.runs)
+    Ok(())
 }
 
-struct Trial<'a> {
-    engine: &'a mut dyn Engine,
-    runs: usize,
-}
+struct Trial<'a>(&'a mut dyn Engine);
 
 impl Trial<'_> {
-    fn run(&mut self, inputs: &Tensors) -> Result<Tensors, EngineError> {
-        self.runs += 1;
-        self.engine.run(inputs)
-    }
-
     /// Each row between two hostile ones, as many as fit into a run.
     fn beside(&mut self, alone: &[Alone], hostile: &[Tensors], first: bool, limit: usize, what: &str) -> Result<(), String> {
         let pairs = limit / 2;
@@ -183,7 +174,7 @@ impl Trial<'_> {
                 continue;
             }
             // Together they fail. Rows that fail alone do so without any neighbour: the batcher tells them apart.
-            let good: Vec<&Tensors> = others.iter().filter(|other| self.run(other).is_ok()).collect();
+            let good: Vec<&Tensors> = others.iter().filter(|other| self.0.run(other).is_ok()).collect();
             let members: Vec<_> =
                 rows.iter().map(|row| (&row.inputs, Some(&row.outputs))).chain(good.iter().map(|other| (*other, None))).collect();
             if !good.is_empty() && !self.together(&members, what)? {
@@ -210,7 +201,7 @@ impl Trial<'_> {
     /// One run of all; `false` where it fails. Those with an answer must get it again.
     fn together(&mut self, members: &[(&Tensors, Option<&Tensors>)], what: &str) -> Result<bool, String> {
         let Some(batch) = join(&members.iter().map(|(inputs, _)| *inputs).collect::<Vec<_>>()) else { return Ok(true) };
-        let Ok(outputs) = self.run(&batch) else { return Ok(false) };
+        let Ok(outputs) = self.0.run(&batch) else { return Ok(false) };
         let shapes: Vec<String> = outputs.0.iter().map(|(name, tensor)| format!("{name} {:?}", tensor.shape())).collect();
         let parts = split(outputs, &vec![1; members.len()])
             .ok_or_else(|| format!("{} rows give {}: not a row for each", members.len(), shapes.join(", ")))?;

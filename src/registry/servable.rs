@@ -112,10 +112,10 @@ impl Servable {
         let Loaded { contents, oip, engines, factory, policy, batching, without_rows } = loaded;
         let workers = engines.len();
         let intra_op_threads = factory.intra_op_threads();
-        let mut graph = factory.signature().clone();
-        if let Contents::Bare(bare) = &contents {
-            bare.refine(&mut graph);
-        }
+        let graph = match &contents {
+            Contents::Package(_) => factory.signature().clone(),
+            Contents::Bare(bare) => bare.refined(factory.signature()),
+        };
         let optional = factory.optional().to_vec();
         let symbols = factory.symbols().to_vec();
         let engine_metrics: EngineMetrics = metrics.engine.clone();

@@ -136,7 +136,8 @@ fn step_after(last: &str) -> &'static str {
         "graph" => "reading the schema",
         "schema" => "compiling the preprocessing",
         "preprocessing" | "config" => "the warm-up run",
-        _ => "replaying the golden examples",
+        "warm-up" => "replaying the golden examples",
+        _ => "trying rows beside others",
     }
 }
 
