@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")/.."
 seconds=${1:?usage: fuzz.sh SECONDS [TARGET ...]}
 shift
-[ $# -gt 0 ] || set -- oip_json oip_binary bytes_tensor config_pbtxt schema_decoder
+[ $# -gt 0 ] || set -- oip_json oip_binary bytes_tensor config_pbtxt schema_decoder onnx_file
 export RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares -Cdebug-assertions -Coverflow-checks"
 target=$(rustc -vV | sed -n 's/^host: //p')
 cargo build --release --manifest-path tests/fuzz/Cargo.toml --target-dir target/fuzz --target "$target"

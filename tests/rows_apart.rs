@@ -9,9 +9,11 @@
     reason = "a test may panic: that is how it fails"
 )]
 
-use std::{path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
 use predictd::{
+    app::find_library,
+    config::Config,
     engine::{
         Engine,
         infer::{OnnxEngine, OnnxFactory, Runtime},
@@ -472,9 +474,7 @@ fn dependence(engine: &mut OnnxEngine, random: &mut Random) -> Option<String> {
 
 #[test]
 fn no_answer_depends_on_its_neighbours() {
-    let library = std::env::var_os("ORT_DYLIB_PATH")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(".onnxruntime/libonnxruntime.so"), PathBuf::from);
-    let runtime = Runtime::load(&library).unwrap();
+    let runtime = Runtime::load(&find_library(&Config::default()).unwrap()).unwrap();
     let directory = tempfile::tempdir().unwrap();
     let (mut apart, mut mixed, mut needless, mut refused) = (0, 0, 0, 0);
     for seed in 0..GRAPHS {

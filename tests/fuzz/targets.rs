@@ -7,10 +7,13 @@ use std::{collections::BTreeSet, sync::LazyLock};
 use bytes::Bytes;
 use predictd::{
     api::http::v2::request,
+    graph::{About, locale, model::Model, zipmap},
     package::{
         columns::Column,
         decode::{DecodeError, DecodeLimits, RowForm, decode_request, decode_rows},
-        fields, pbtxt,
+        fields,
+        import::external,
+        pbtxt,
         rows::{self, Rows},
         schema::Schema,
         signature::{Signature, TensorSpec},
@@ -109,6 +112,20 @@ pub fn config_pbtxt(data: &[u8]) {
     }
 }
 
+/// A model's file: what it says is read without the runtime.
+pub fn onnx_file(data: &[u8]) {
+    let _ = About::read(data, &[]);
+    let _ = external::files(data);
+    let _ = locale::replaced(data);
+    if let Ok(model) = Model::read(data) {
+        model.graph.outputs.iter().for_each(|output| drop(zipmap::refusal(&model, output.name)));
+    }
+    // What was edited is a model again.
+    if let Ok(Some(edited)) = zipmap::cut(data) {
+        assert!(Model::read(&edited.model).is_ok());
+    }
+}
+
 /// Instances, rows and tables against a schema. The first byte chooses the form.
 pub fn schema_decoder(data: &[u8]) {
     let Some((form, body)) = data.split_first() else { return };
@@ -146,10 +163,11 @@ pub fn schema_decoder(data: &[u8]) {
 pub type Target = fn(&[u8]);
 
 /// By name, as the corpus' directories are called.
-pub const TARGETS: [(&str, Target); 5] = [
+pub const TARGETS: [(&str, Target); 6] = [
     ("oip_json", oip_json),
     ("oip_binary", oip_binary),
     ("bytes_tensor", bytes_tensor),
     ("config_pbtxt", config_pbtxt),
     ("schema_decoder", schema_decoder),
+    ("onnx_file", onnx_file),
 ];

@@ -11,7 +11,7 @@ use std::{
 };
 
 use reqwest::blocking::{Client, RequestBuilder, Response};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 pub const PREDICTD: &str = env!("CARGO_BIN_EXE_predictd");
@@ -69,6 +69,24 @@ pub fn graph(models: &Path, name: &str, version: u64, fixture: &str, config: Opt
     if let Some(config) = config {
         fs_err::write(models.join(name).join("config.pbtxt"), config).unwrap();
     }
+}
+
+/// The parts of a package around a fixture's graph, in `NAME/1.0.0`; without a preprocessing where that is null.
+pub fn draft(models: &Path, name: &str, fixture: &str, schema: &Value, preprocessing: &Value) -> PathBuf {
+    let directory = models.join(name).join("1.0.0");
+    fs_err::create_dir_all(&directory).unwrap();
+    fs_err::copy(root().join(format!("tests/fixtures/onnx/{fixture}.onnx")), directory.join("model.onnx")).unwrap();
+    fs_err::write(directory.join("schema.json"), schema.to_string()).unwrap();
+    if !preprocessing.is_null() {
+        fs_err::write(directory.join("preprocessing.json"), preprocessing.to_string()).unwrap();
+    }
+    directory
+}
+
+/// The schema of one side of a package: an object of these fields, all of them required.
+pub fn side(properties: Value) -> Value {
+    let required: Vec<&String> = properties.as_object().unwrap().keys().collect();
+    json!({"type": "object", "required": required, "properties": properties, "additionalProperties": false})
 }
 
 pub fn copy(from: &Path, to: &Path) {

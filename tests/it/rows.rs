@@ -5,26 +5,9 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{Server, graph, models, predictd, root},
+    harness::{Server, draft, graph, models, predictd, root, side},
     watch::repack,
 };
-
-/// A package of a fixture's graph, `preprocessing` and `golden` where they are no null.
-fn draft(models: &Path, name: &str, fixture: &str, schema: &Value, preprocessing: &Value) -> std::path::PathBuf {
-    let directory = models.join(name).join("1.0.0");
-    fs_err::create_dir_all(&directory).unwrap();
-    fs_err::copy(root().join(format!("tests/fixtures/onnx/{fixture}.onnx")), directory.join("model.onnx")).unwrap();
-    fs_err::write(directory.join("schema.json"), schema.to_string()).unwrap();
-    if !preprocessing.is_null() {
-        fs_err::write(directory.join("preprocessing.json"), preprocessing.to_string()).unwrap();
-    }
-    directory
-}
-
-fn side(properties: Value) -> Value {
-    let required: Vec<&String> = properties.as_object().unwrap().keys().collect();
-    json!({"type": "object", "required": required, "properties": properties, "additionalProperties": false})
-}
 
 fn numbers(count: usize) -> Value {
     json!({"type": "array", "items": {"type": "number"}, "minItems": count, "maxItems": count})

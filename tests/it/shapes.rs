@@ -6,23 +6,14 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
-    harness::{Server, bare_models, predictd, root},
+    harness::{Server, bare_models, draft, predictd, side},
     watch::repack,
 };
 
 /// A package around one of the fixtures' graphs: fields, the answer's fields, preprocessing and golden examples.
 fn write_package(models: &Path, graph: &str, (input, output): (&Value, &Value), preprocessing: Option<&Value>, golden: &[Value]) {
-    let directory = models.join(graph).join("1.0.0");
-    fs_err::create_dir_all(&directory).unwrap();
-    fs_err::copy(root().join("tests/fixtures/onnx").join(format!("{graph}.onnx")), directory.join("model.onnx")).unwrap();
-    let side = |fields: &Value| {
-        let required: Vec<&String> = fields.as_object().unwrap().keys().collect();
-        json!({"type": "object", "properties": fields, "required": required, "additionalProperties": false})
-    };
-    fs_err::write(directory.join("schema.json"), json!({"input": side(input), "output": side(output)}).to_string()).unwrap();
-    if let Some(preprocessing) = preprocessing {
-        fs_err::write(directory.join("preprocessing.json"), preprocessing.to_string()).unwrap();
-    }
+    let schema = json!({"input": side(input.clone()), "output": side(output.clone())});
+    let directory = draft(models, graph, graph, &schema, preprocessing.unwrap_or(&Value::Null));
     let lines: String = golden.iter().map(|example| format!("{example}\n")).collect();
     fs_err::write(directory.join("golden.jsonl"), lines).unwrap();
     repack(&directory, graph, "1.0.0");
@@ -190,12 +181,12 @@ fn rows_may_be_another_dimension_of_the_answer() {
     let cases = [case([1.0, 2.0, 3.0], "a"), case([5.0, 4.0, 0.5], "c"), case([3.0, 1.0, 2.0], "b")];
     let golden: Vec<Value> = cases.iter().map(|(input, output)| json!({"input": input, "output": output})).collect();
     let models = tempfile::tempdir().unwrap();
-    write_package(models.path(), "targets", (&input, &output), Some(&preprocessing), &golden);
+    write_package(models.path(), "two_targets", (&input, &output), Some(&preprocessing), &golden);
     let server = Server::start(models.path(), &[]);
     let instances: Vec<&Value> = cases.iter().map(|(input, _)| input).collect();
     let expected: Vec<&Value> = cases.iter().map(|(_, output)| output).collect();
     let body: Value = server.predict("/predict", &json!({"instances": instances})).json().unwrap();
     assert_eq!(body["predictions"], json!(expected), "{body}");
-    let metadata = server.get_json("/v2/models/targets");
+    let metadata = server.get_json("/v2/models/two_targets");
     assert_eq!(metadata["outputs"][0], json!({"name": "both", "datatype": "FP32", "shape": [-1, 2, 3]}), "{metadata}");
 }
