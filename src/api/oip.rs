@@ -5,7 +5,11 @@ use std::{cmp::Ordering, sync::Arc, time::Instant};
 use crate::{
     error::ErrorCode,
     metrics::statistics::StatisticsView,
-    package::{fields::NamedTensor, signature::TensorSpec, wire::write_element},
+    package::{
+        fields::NamedTensor,
+        signature::{Symbols, TensorSpec},
+        wire::write_element,
+    },
     predict::PredictError,
     registry::{
         Model, Snapshot, State, VersionStatus,
@@ -141,6 +145,8 @@ pub struct ModelMetadata {
     pub versions: Vec<String>,
     pub inputs: Vec<TensorSpec>,
     pub outputs: Vec<TensorSpec>,
+    /// What the graph calls the dimensions of its tensors, where callers see those.
+    pub symbols: Symbols,
 }
 
 pub fn model_metadata(snapshot: &Snapshot, target: Target<'_>) -> Result<ModelMetadata, Refusal> {
@@ -158,6 +164,7 @@ pub fn model_metadata(snapshot: &Snapshot, target: Target<'_>) -> Result<ModelMe
             None => offered.inputs.iter().chain(&servable.optional).cloned().collect(),
         },
         outputs: offered.outputs.clone(),
+        symbols: servable.fields().map_or_else(|| servable.symbols.clone(), |_| Symbols::default()),
     })
 }
 

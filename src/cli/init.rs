@@ -29,7 +29,7 @@ use crate::{
         guess::{self, Guess},
         import::copy_graph,
         manifest::{self, Manifest, Provenance},
-        signature::Signature,
+        signature::{Signature, Symbols},
     },
     registry::gate::OWN_LIMITS,
 };
@@ -86,7 +86,7 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     copy_graph(&args.model, None, staging.path())?;
     // The copy has another name than the person knows.
     let read = read_graph(&packer, &staging.path().join(MODEL_FILE)).with_context(|| args.model.display().to_string())?;
-    let Graph { signature, maps, labels } = read;
+    let Graph { signature, symbols, maps, labels } = read;
     let known = Known { rows: &rows, given: &given, maps: &maps, labels: &labels };
     let mut drafted = draft(&signature, &known).map_err(|detail| anyhow::anyhow!("nothing was drafted: {}", detail.trim_end()))?;
     for (output, _) in &maps {
@@ -97,7 +97,7 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let golden = golden_lines(args.golden.as_deref(), &answered, &drafted)?;
 
     // The draft is tried as it is without its guesses' marks, with which nothing takes it.
-    write(staging.path(), &drafted, &golden, &card(&name, &signature))?;
+    write(staging.path(), &drafted, &golden, &card(&name, &signature, &symbols))?;
     let transform = bind(staging.path(), &signature);
     if let (Err(error), false) = (&transform, given.is_empty()) {
         bail!("nothing was drafted: --column makes no preprocessing for this graph: {error}");
@@ -115,6 +115,11 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     }
     let guesses = standing(staging.path(), &mut drafted, passed == Some(true))?;
     staging.publish(&directory)?;
+    for (title, specs) in ["in", "out"].iter().zip(signature.sides(&symbols)) {
+        for (spec, names) in specs {
+            say!("  graph   {title} {} {}", spec.name, spec.named(names));
+        }
+    }
     say!("{}", next_steps(&directory, args, &drafted, &guesses).trim_end());
     let failed = args.golden.is_some() && passed != Some(true);
     if failed {
@@ -126,6 +131,7 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
 /// What the graph's file says.
 struct Graph {
     signature: Signature,
+    symbols: Symbols,
     /// The outputs that were maps.
     maps: Vec<(String, Vec<Value>)>,
     labels: Vec<(String, Vec<Value>)>,
@@ -145,7 +151,7 @@ fn read_graph(packer: &Packer, path: &Path) -> anyhow::Result<Graph> {
         fs_err::write(path, &cut.model)?;
     }
     let maps = cut.map(|cut| labels::to_values(&cut.maps)).unwrap_or_default();
-    Ok(Graph { signature: Signature::clone(factory.signature()), maps, labels })
+    Ok(Graph { signature: factory.signature().clone(), symbols: factory.symbols().clone(), maps, labels })
 }
 
 /// What the person said of fields.
@@ -258,12 +264,12 @@ fn default_name(model: &Path) -> String {
     if own == "model" { absolute.parent().map(stem).unwrap_or(own) } else { own }
 }
 
-fn card(name: &str, signature: &Signature) -> String {
+fn card(name: &str, signature: &Signature, symbols: &Symbols) -> String {
     let mut text = format!("# {name}\n\nWhat it predicts, for whom, and what it must not be used for.\n\n## Graph\n\n");
-    for (title, specs) in [("in", &signature.inputs), ("out", &signature.outputs)] {
-        for spec in specs {
+    for (title, specs) in ["in", "out"].iter().zip(signature.sides(symbols)) {
+        for (spec, names) in specs {
             // Writing to a String does not fail.
-            let _ = writeln!(text, "- {title}: `{}` {spec}", spec.name);
+            let _ = writeln!(text, "- {title}: `{}` {}", spec.name, spec.named(names));
         }
     }
     text + "\n## Data\n\nWhat it was trained and evaluated on, and when.\n\n## Limits\n\nWhere it is known to be wrong.\n"

@@ -31,17 +31,15 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let config = args.config.load()?;
     let runtime = Runtime::load(&app::find_library(&config)?)?;
     let (factory, _) = OnnxFactory::open(&runtime, &package.model_path(), 1)?;
-    let signature = factory.signature();
     if args.json {
-        let side = |specs: &[TensorSpec]| {
-            specs
-                .iter()
-                .map(|spec| json!({"name": &*spec.name, "datatype": spec.datatype.numpy_name(), "shape": spec.shape.to_string()}))
-                .collect::<Vec<_>>()
+        let side = |specs: Vec<(&TensorSpec, &[String])>| {
+            let one = |(spec, names): (&TensorSpec, &[String])| json!({"name": &*spec.name, "datatype": spec.datatype.numpy_name(), "shape": spec.shape.to_string(), "dimensions": names});
+            specs.into_iter().map(one).collect::<Vec<_>>()
         };
+        let [inputs, outputs] = factory.signature().sides(factory.symbols()).map(side);
         let document = json!({
             "manifest": package.manifest,
-            "graph": {"inputs": side(&signature.inputs), "outputs": side(&signature.outputs)},
+            "graph": {"inputs": inputs, "outputs": outputs},
             "schema": package.parts.schema_document,
             "preprocessing": package.parts.preprocessing,
             "serving": package.parts.serving,
@@ -50,12 +48,12 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
         });
         say!("{}", serde_json::to_string_pretty(&document)?);
     } else {
-        say!("{}", describe(&package, &signature.inputs, &signature.outputs).trim_end());
+        say!("{}", describe(&package, &factory).trim_end());
     }
     Ok(Outcome::Done)
 }
 
-fn describe(package: &ModelPackage, inputs: &[TensorSpec], outputs: &[TensorSpec]) -> String {
+fn describe(package: &ModelPackage, factory: &OnnxFactory) -> String {
     let mut text = String::new();
     let manifest = &package.manifest;
     // Writing to a String does not fail.
@@ -69,9 +67,9 @@ fn describe(package: &ModelPackage, inputs: &[TensorSpec], outputs: &[TensorSpec
     }
     let opsets: Vec<String> = manifest.runtime.opset.iter().map(|(domain, version)| format!("{domain} {version}")).collect();
     let _ = writeln!(text, "opset       {}", opsets.join(", "));
-    for (title, specs) in [("graph in", inputs), ("graph out", outputs)] {
-        for spec in specs {
-            let _ = writeln!(text, "{title:<11} {} {spec}", spec.name);
+    for (title, specs) in ["graph in", "graph out"].iter().zip(factory.signature().sides(factory.symbols())) {
+        for (spec, names) in specs {
+            let _ = writeln!(text, "{title:<11} {} {}", spec.name, spec.named(names));
         }
     }
     for column in package.parts.input.columns() {

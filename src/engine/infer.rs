@@ -20,7 +20,7 @@ use ort::{
 use crate::{
     engine::{Engine, EngineError, EngineFactory, Interrupt},
     graph::{About, Edited, advice, locale, model::Model, wire::Malformed, zipmap},
-    package::signature::{Signature, TensorSpec},
+    package::signature::{Signature, Symbols, TensorSpec},
     tensor::{Buffer, Data, DataType, Dim, Shape, Tensor, Tensors},
 };
 
@@ -82,7 +82,7 @@ pub struct OnnxFactory {
     intra_op_threads: usize,
     signature: Arc<Signature>,
     optional: Vec<TensorSpec>,
-    symbols: Vec<Vec<String>>,
+    symbols: Symbols,
     recheck: Option<Recheck>,
     /// What is loaded in the file's place, where the runtime does not take the file or callers could not take its answers.
     edited: Option<Edited>,
@@ -130,7 +130,8 @@ impl OnnxFactory {
         let signature = Arc::new(signature);
         let optional = session.overridable_initializers();
         let optional = optional.iter().filter_map(|input| spec_of(input.name(), input.dtype(), "input").ok()).collect();
-        let symbols = session.inputs().iter().map(symbols_of).collect();
+        let side = |outlets: &[Outlet]| outlets.iter().map(symbols_of).collect();
+        let symbols = Symbols { inputs: side(session.inputs()), outputs: side(session.outputs()) };
         let engine = OnnxEngine::new(session, Arc::clone(&signature))?;
         let (runtime, path) = (runtime.clone(), path.to_path_buf());
         Ok((OnnxFactory { runtime, path, intra_op_threads, signature, optional, symbols, recheck: None, edited }, engine))
@@ -191,7 +192,7 @@ impl EngineFactory for OnnxFactory {
         &self.optional
     }
 
-    fn symbols(&self) -> &[Vec<String>] {
+    fn symbols(&self) -> &Symbols {
         &self.symbols
     }
 

@@ -9,7 +9,7 @@ pub mod supervisor;
 use std::sync::Arc;
 
 use crate::{
-    package::signature::{Signature, TensorSpec},
+    package::signature::{Signature, Symbols, TensorSpec},
     tensor::Tensors,
 };
 
@@ -41,9 +41,10 @@ pub trait EngineFactory: Send + Sync {
         &[]
     }
 
-    /// The names that the graph gives to the free dimensions of each input: equal names stand for equal sizes.
-    fn symbols(&self) -> &[Vec<String>] {
-        &[]
+    /// What the graph calls its dimensions.
+    fn symbols(&self) -> &Symbols {
+        static NONE: Symbols = Symbols { inputs: Vec::new(), outputs: Vec::new() };
+        &NONE
     }
 
     /// Threads inside one run.

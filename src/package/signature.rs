@@ -17,6 +17,14 @@ pub struct Signature {
     pub outputs: Vec<TensorSpec>,
 }
 
+/// What the graph calls the dimensions of its tensors, in the signature's order; an empty name where it has none. Equal names stand
+/// for equal sizes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Symbols {
+    pub inputs: Vec<Vec<String>>,
+    pub outputs: Vec<Vec<String>>,
+}
+
 /// A tensor that the graph does not take.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("input `{name}`: expected {expected}, given {given}")]
@@ -32,7 +40,22 @@ impl fmt::Display for TensorSpec {
     }
 }
 
+impl TensorSpec {
+    /// Type and shape, free dimensions by the names that the graph has for them: `float32[batch, 3]`.
+    pub fn named(&self, names: &[String]) -> String {
+        format!("{}{}", self.datatype, self.shape.named(names))
+    }
+}
+
 impl Signature {
+    /// The inputs and outputs, each with what `symbols` call its dimensions.
+    pub fn sides<'a>(&'a self, symbols: &'a Symbols) -> [Vec<(&'a TensorSpec, &'a [String])>; 2] {
+        [(&self.inputs, &symbols.inputs), (&self.outputs, &symbols.outputs)].map(|(specs, symbols)| {
+            let names = symbols.iter().map(Vec::as_slice).chain(std::iter::repeat(&[][..]));
+            specs.iter().zip(names).collect()
+        })
+    }
+
     pub fn output(&self, name: &str) -> Option<&TensorSpec> {
         self.outputs.iter().find(|spec| &*spec.name == name)
     }

@@ -268,7 +268,7 @@ fn uneven<'a>(servable: &Servable, tensors: &'a [(Arc<str>, Tensor)]) -> Option<
         return None;
     }
     let mut sizes: Vec<(&str, usize, &str)> = Vec::new();
-    for ((name, tensor), symbols) in tensors.iter().zip(&servable.symbols) {
+    for ((name, tensor), symbols) in tensors.iter().zip(&servable.symbols.inputs) {
         for (size, symbol) in tensor.shape().iter().zip(symbols).filter(|(_, symbol)| !symbol.is_empty()) {
             match sizes.iter().find(|(known, ..)| known == symbol) {
                 Some((_, known, first)) if known != size => {

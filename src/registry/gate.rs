@@ -25,7 +25,7 @@ use crate::{
         manifest::Manifest,
         preprocess::RowFault,
         sample::{self, Origin},
-        signature::Signature,
+        signature::{Signature, Symbols, TensorSpec},
     },
     registry::neighbours,
     tensor::{Data, Dim, Tensor, Tensors, join},
@@ -383,13 +383,11 @@ impl Steps<'_> {
     }
 }
 
-fn describe(signature: &Signature, symbols: &[Vec<String>]) -> String {
-    let inputs = signature.inputs.iter().enumerate().map(|(index, spec)| {
-        let names = symbols.get(index).map(Vec::as_slice).unwrap_or_default();
-        format!("{} {}{}", spec.name, spec.datatype, spec.shape.named(names))
-    });
-    let outputs = signature.outputs.iter().map(|spec| format!("{} {}{}", spec.name, spec.datatype, spec.shape));
-    format!("{} -> {}", inputs.collect::<Vec<_>>().join(", "), outputs.collect::<Vec<_>>().join(", "))
+fn describe(signature: &Signature, symbols: &Symbols) -> String {
+    let side = |specs: Vec<(&TensorSpec, &[String])>| {
+        specs.iter().map(|(spec, names)| format!("{} {}", spec.name, spec.named(names))).collect::<Vec<_>>().join(", ")
+    };
+    signature.sides(symbols).map(side).join(" -> ")
 }
 
 /// What package and graph say of batching before rows are tried beside others.
@@ -467,11 +465,11 @@ fn legal_row(parts: &Parts, transform: &Transform, signature: &Signature) -> Res
 
 /// One row of zeros, false and empty texts; free dimensions are 1.
 pub fn zeros(signature: &Signature) -> Tensors {
-    let tensor = |shape: Vec<usize>, spec: &crate::package::signature::TensorSpec| {
+    let tensor = |shape: Vec<usize>, spec: &TensorSpec| {
         let elements = shape.iter().product();
         Tensor::new(shape, Data::zeros(spec.datatype, elements))
     };
-    let shape = |spec: &crate::package::signature::TensorSpec| {
+    let shape = |spec: &TensorSpec| {
         spec.shape
             .0
             .iter()

@@ -19,7 +19,7 @@ use crate::{
         bare::Bare,
         fields,
         manifest::Manifest,
-        signature::{Signature, TensorSpec},
+        signature::{Signature, Symbols, TensorSpec},
     },
     registry::gate::Batching,
 };
@@ -31,8 +31,7 @@ pub struct Servable {
     pub graph: Signature,
     /// Inputs that have a default in the graph.
     pub optional: Vec<TensorSpec>,
-    /// The names of the inputs' free dimensions, as the graph has them.
-    pub symbols: Vec<Vec<String>>,
+    pub symbols: Symbols,
     /// What callers of tensors see of a package.
     pub oip: Oip,
     pub batcher: Batcher,
@@ -117,7 +116,7 @@ impl Servable {
             Contents::Bare(bare) => bare.refined(factory.signature()),
         };
         let optional = factory.optional().to_vec();
-        let symbols = factory.symbols().to_vec();
+        let symbols = factory.symbols().clone();
         let engine_metrics: EngineMetrics = metrics.engine.clone();
         let name = contents.id().to_string();
         let batcher =

@@ -96,7 +96,7 @@ fn inspect_tells_what_a_package_is() {
     assert_eq!(code, 0, "{error}");
     for part in [
         "churn/1.1.0  sha256:",
-        "features float32[-1, 29]",
+        "features float32[N, 29]",
         "tenure_months",
         "licence     Apache-2.0",
         "golden      20 examples",

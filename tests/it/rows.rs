@@ -170,6 +170,8 @@ fn forms_that_people_export_are_served() {
     let listed: Vec<Value> =
         server.get_json("/v2/models/scale")["inputs"].as_array().unwrap().iter().map(|input| input["name"].clone()).collect();
     assert_eq!(listed, ["x", "scale"]);
+    // What the graph calls its dimensions.
+    assert_eq!(server.get_json("/v2/models/scale")["inputs"][0]["parameters"], json!({"dimensions": ["batch", ""]}));
     // A locale that no machine has.
     let answer: Value = server.predict("/models/lower/predict", &json!({"text": ["\u{c4}rger IN Stra\u{df}e"]})).json().unwrap();
     assert_eq!(answer["predictions"][0]["y"], json!(["\u{e4}rger in stra\u{df}e"]), "{answer}");

@@ -64,16 +64,25 @@ pub async fn metadata(State(api): State<Arc<Api>>, path: ModelPath, request: Req
             "name": metadata.name,
             "versions": metadata.versions,
             "platform": oip::PLATFORM,
-            "inputs": metadata.inputs.iter().map(tensor).collect::<Vec<_>>(),
-            "outputs": metadata.outputs.iter().map(tensor).collect::<Vec<_>>(),
+            "inputs": tensors(&metadata.inputs, &metadata.symbols.inputs),
+            "outputs": tensors(&metadata.outputs, &metadata.symbols.outputs),
         })
     });
     answer(&api, &request, document)
 }
 
-fn tensor(spec: &TensorSpec) -> Value {
-    let shape: Vec<i64> = spec.shape.0.iter().map(|dim| oip::dim_to_wire(*dim)).collect();
-    json!({"name": &*spec.name, "datatype": spec.datatype.protocol_name(), "shape": shape})
+/// Beside what the protocol has, the graph's names of the dimensions, in the parameters.
+fn tensors(specs: &[TensorSpec], symbols: &[Vec<String>]) -> Vec<Value> {
+    let tensor = |(index, spec): (usize, &TensorSpec)| {
+        let shape: Vec<i64> = spec.shape.0.iter().map(|dim| oip::dim_to_wire(*dim)).collect();
+        let mut document = json!({"name": &*spec.name, "datatype": spec.datatype.protocol_name(), "shape": shape});
+        let names = symbols.get(index).filter(|names| names.iter().any(|name| !name.is_empty()));
+        if let (Some(names), Some(members)) = (names, document.as_object_mut()) {
+            members.insert("parameters".to_owned(), json!({"dimensions": names}));
+        }
+        document
+    };
+    specs.iter().enumerate().map(tensor).collect()
 }
 
 pub async fn configuration(State(api): State<Arc<Api>>, path: ModelPath, request: Request) -> Response {
