@@ -191,6 +191,12 @@ fn a_made_up_row_that_is_refused_refuses_no_model() {
     let (code, text) = pack(&directory);
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("not warmed: needs golden.jsonl or examples in the schema"), "{text}");
+    // Nor does it where somebody says that its rows are independent: nothing showed that they aren't.
+    fs_err::write(directory.join("serving.json"), "{\"batching\": {\"independent_rows\": true}}").unwrap();
+    let (code, text) = pack(&directory);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("not batched: no row is known that the graph answers"), "{text}");
+    fs_err::remove_file(directory.join("serving.json")).unwrap();
     fs_err::write(
         directory.join("schema.json"),
         schema(json!({"type": "string", "x-pii": true, "enum": ["Bern", "Roma", "Oslo"]})).to_string(),
