@@ -165,10 +165,50 @@ impl Builder {
         name
     }
 
+    fn whole_real(&mut self, value: f32) -> String {
+        let name = self.name();
+        put_bytes(5, &tensor(&name, &[], 1, &value.to_le_bytes()), &mut self.constants);
+        name
+    }
+
+    /// The number of rows, a scalar.
+    fn rows(&mut self, x: &str) -> String {
+        let (shape, first) = (self.one("Shape", &[x], &[]), self.scalar(0));
+        self.one("Gather", &[&shape, &first], &[Attr::Int("axis", 0)])
+    }
+
+    fn times(&mut self, x: &str, whole: &str) -> String {
+        let real = self.one("Cast", &[whole], &[Attr::Int("to", 1)]);
+        self.one("Mul", &[x, &real], &[])
+    }
+
+    /// `x` as it is not below 0, or of the other sign.
+    fn branch(&mut self, x: &str, condition: &str) -> String {
+        let branch = |op: &str, name: &str| {
+            let mut graph = Vec::new();
+            put_bytes(1, &node(op, &[x], &[name.to_owned()], &[]), &mut graph);
+            put_bytes(2, name.as_bytes(), &mut graph);
+            put_bytes(12, &value(name, &[None, Some(WIDTH as i64)]), &mut graph);
+            graph
+        };
+        let (yes, no) = (self.name(), self.name());
+        let branches = [Attr::Graph("then_branch", branch("Relu", &yes)), Attr::Graph("else_branch", branch("Neg", &no))];
+        self.one("If", &[condition], &branches)
+    }
+
+    /// A call of one of the model's own functions.
+    fn call(&mut self, function: &str, x: &str, attributes: &[Attr<'_>]) -> String {
+        let output = self.name();
+        let mut call = node(function, &[x], std::slice::from_ref(&output), attributes);
+        put_bytes(7, b"test", &mut call);
+        put_bytes(1, &call, &mut self.nodes);
+        output
+    }
+
     /// One step from [rows, 4] to [rows, 4].
     fn step(&mut self, x: &str, other: &str, random: &mut Random) -> String {
         let w = WIDTH as i64;
-        match random.below(46) {
+        match random.below(58) {
             0 => self.one("Relu", &[x], &[]),
             1 => self.one("Sigmoid", &[x], &[]),
             2 => {
@@ -340,16 +380,7 @@ impl Builder {
                 let zero = self.reals(&[], random);
                 let most = self.one("ReduceMax", &[x], &[Attr::Int("keepdims", 0)]);
                 let more = self.one("Greater", &[&most, &zero], &[]);
-                let branch = |op: &str, name: &str| {
-                    let mut graph = Vec::new();
-                    put_bytes(1, &node(op, &[x], &[name.to_owned()], &[]), &mut graph);
-                    put_bytes(2, name.as_bytes(), &mut graph);
-                    put_bytes(12, &value(name, &[None, Some(w)]), &mut graph);
-                    graph
-                };
-                let (yes, no) = (self.name(), self.name());
-                let branches = [Attr::Graph("then_branch", branch("Relu", &yes)), Attr::Graph("else_branch", branch("Neg", &no))];
-                self.one("If", &[&more], &branches)
+                self.branch(x, &more)
             }
             38 => {
                 let turned = self.one("Transpose", &[other], &[]);
@@ -386,6 +417,75 @@ impl Builder {
                 let ends = self.one("Add", &[&shape, &starts], &[]);
                 self.one("Slice", &[&twice, &starts, &ends, &axes], &[])
             }
+            45 => {
+                // The number of rows, in every disguise.
+                let (n, one) = (self.one("Shape", &[x], &[Attr::Int("end", 1)]), self.ints(&[1, 1]));
+                let n = self.one("Reshape", &[&n, &one], &[]);
+                self.times(x, &n)
+            }
+            46 => {
+                let (n, once) = (self.one("Shape", &[x], &[Attr::Int("end", 1)]), self.ints(&[1]));
+                let n = self.one("Tile", &[&n, &once], &[]);
+                self.times(x, &n)
+            }
+            47 => {
+                let (shape, first) = (self.one("Shape", &[x], &[]), self.ints(&[0]));
+                let n = self.one("GatherND", &[&shape, &first], &[]);
+                self.times(x, &n)
+            }
+            48 => {
+                let (n, one) = (self.one("Shape", &[x], &[Attr::Int("end", 1)]), self.ints(&[1]));
+                let n = self.one("Max", &[&one, &one, &n], &[]);
+                self.times(x, &n)
+            }
+            49 => {
+                let (n, axes) = (self.rows(x), self.ints(&[0, 1]));
+                let n = self.one("Unsqueeze", &[&n, &axes], &[]);
+                self.times(x, &n)
+            }
+            50 => {
+                let n = self.rows(x);
+                let same = self.one("Equal", &[&n, &n], &[]);
+                let n = self.one("Where", &[&same, &n, &n], &[]);
+                self.times(x, &n)
+            }
+            51 => {
+                // As floating-point numbers sizes divide otherwise.
+                let (n, shape) = (self.rows(x), self.ints(&[-1, w]));
+                let real = self.one("Cast", &[&n], &[Attr::Int("to", 1)]);
+                let (three, two) = (self.whole_real(3.0), self.whole_real(2.0));
+                let more = self.one("Mul", &[&real, &three], &[]);
+                let half = self.one("Div", &[&more, &two], &[]);
+                let count = self.one("Cast", &[&half], &[Attr::Int("to", 7)]);
+                let (axes, rest) = (self.ints(&[0]), self.ints(&[-1]));
+                let count = self.one("Unsqueeze", &[&count, &axes], &[]);
+                let target = self.one("Concat", &[&count, &rest], &[Attr::Int("axis", 0)]);
+                let odd = self.one("Reshape", &[x, &target], &[]);
+                let soft = self.one("Softmax", &[&odd], &[Attr::Int("axis", 1)]);
+                self.one("Reshape", &[&soft, &shape], &[])
+            }
+            52 => {
+                let (n, four) = (self.rows(x), self.scalar(4));
+                let is_four = self.one("Equal", &[&n, &four], &[]);
+                self.branch(x, &is_four)
+            }
+            53 => self.call("F", x, &[]),
+            54 => self.call("F", x, &[Attr::Int("axis", 1)]),
+            55 => {
+                let (n, minus) = (self.one("Shape", &[x], &[Attr::Int("end", 1)]), self.one("Shape", &[x], &[Attr::Int("start", 1)]));
+                let n = self.one("Neg", &[&n], &[]);
+                let n = self.one("Abs", &[&n], &[]);
+                let target = self.one("Concat", &[&n, &minus], &[Attr::Int("axis", 0)]);
+                self.one("Reshape", &[x, &target], &[])
+            }
+            56 => {
+                let (zero, one) = (self.scalar(0), self.scalar(1));
+                let n = self.rows(x);
+                let count = self.one("Range", &[&zero, &n, &one], &[]);
+                let (real, axes) = (self.one("Cast", &[&count], &[Attr::Int("to", 1)]), self.ints(&[1]));
+                let column = self.one("Unsqueeze", &[&real, &axes], &[]);
+                self.one("Add", &[x, &column], &[])
+            }
             _ => {
                 let (a, b) = (self.ints(&[0, 2, 2]), self.ints(&[0, -1]));
                 let wide = self.one("Reshape", &[x, &a], &[]);
@@ -417,7 +517,35 @@ fn model(random: &mut Random) -> Vec<u8> {
     put_varint(1, 9, &mut model);
     put_bytes(7, &graph, &mut model);
     put_bytes(8, &opset, &mut model);
+    let mut own = Vec::new();
+    put_bytes(1, b"test", &mut own);
+    put_varint(2, 1, &mut own);
+    put_bytes(8, &own, &mut model);
+    put_bytes(25, &function(&opset), &mut model);
     model
+}
+
+/// `F`: a softmax along `axis`, which is the rows' where the call does not say it.
+fn function(opset: &[u8]) -> Vec<u8> {
+    let mut reference = Vec::new();
+    put_bytes(1, b"axis", &mut reference);
+    put_varint(20, 2, &mut reference);
+    put_bytes(21, b"axis", &mut reference);
+    let mut inner = node("Softmax", &["a"], &["b".to_owned()], &[]);
+    put_bytes(5, &reference, &mut inner);
+    let mut default = Vec::new();
+    put_bytes(1, b"axis", &mut default);
+    put_varint(3, 0, &mut default);
+    put_varint(20, 2, &mut default);
+    let mut function = Vec::new();
+    put_bytes(1, b"F", &mut function);
+    put_bytes(4, b"a", &mut function);
+    put_bytes(5, b"b", &mut function);
+    put_bytes(7, &inner, &mut function);
+    put_bytes(9, opset, &mut function);
+    put_bytes(10, b"test", &mut function);
+    put_bytes(11, &default, &mut function);
+    function
 }
 
 fn row(values: [f32; WIDTH]) -> Tensors {
@@ -449,6 +577,10 @@ fn dependence(engine: &mut OnnxEngine, random: &mut Random) -> Option<String> {
         (rows.iter().rev().copied().collect(), (0..4).rev().map(Some).collect()),
         (vec![rows[2], rows[0]], vec![Some(2), Some(0)]),
     ];
+    // An effect may show at one number of rows only.
+    for size in 2..=9 {
+        batches.push(((0..size).map(|index| rows[index % 4]).collect(), (0..size).map(|index| Some(index % 4)).collect()));
+    }
     for bad in hostile {
         batches.push((vec![bad, rows[0], rows[3], bad, rows[1]], vec![None, Some(0), Some(3), None, Some(1)]));
     }

@@ -148,8 +148,8 @@ impl OnnxFactory {
     /// Where its file can't be read any more.
     pub fn about(&self) -> Result<About, EngineError> {
         let about = match &self.edited {
-            Some(edited) => About::read(&edited.model, &edited.maps),
-            None => About::read(&read(&self.path)?, &[]),
+            Some(edited) => About::read(&edited.model),
+            None => About::read(&read(&self.path)?),
         };
         about.map_err(|error| load_error(&self.path, error.to_string()))
     }

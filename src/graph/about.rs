@@ -13,25 +13,53 @@ pub struct About {
     pub time_first: Option<String>,
     /// Outputs whose values belong to classes that the graph names, or are such names.
     pub labels: Vec<(String, Vec<Label>)>,
+    pub vocabulary: Vocabulary,
 }
 
 impl About {
-    /// Of a model's bytes as they are run; `maps` are the outputs whose maps were cut off them, with their labels.
+    /// Of a model's bytes as they are run.
     ///
     /// # Errors
     /// Where the bytes are no ONNX model.
-    pub fn read(bytes: &[u8], maps: &[(String, Vec<Label>)]) -> Result<About, Malformed> {
+    pub fn read(bytes: &[u8]) -> Result<About, Malformed> {
         let model = Model::read(bytes)?;
         let report = rows::analyse(&model);
         let time_first = rows::time_first(&model, &report);
-        let mut labels = labels::held(&model);
-        labels.retain(|(output, _)| maps.iter().all(|(map, _)| map != output));
-        labels.extend_from_slice(maps);
-        Ok(About { report, time_first, labels })
+        let labels = labels::held(&model);
+        Ok(About { report, time_first, labels, vocabulary: Vocabulary::read(&model) })
     }
 
     /// Why rows of several requests may not share a run; `None` where the graph keeps them apart.
     pub fn objection(&self) -> Option<String> {
         self.time_first.clone().or_else(|| self.report.objection())
+    }
+}
+
+/// Values that the graph itself names: a row of others may be one unknown category to it.
+#[derive(Clone, Debug, Default)]
+pub struct Vocabulary {
+    pub texts: Vec<String>,
+    pub numbers: Vec<i64>,
+}
+
+impl Vocabulary {
+    /// Of this many words each; more tell nothing new.
+    const MAX: usize = 16;
+
+    fn read(model: &Model<'_>) -> Vocabulary {
+        let mut vocabulary = Vocabulary::default();
+        let attributes = model.graph.nodes.iter().flat_map(|node| &node.attributes);
+        for (name, attribute) in attributes {
+            match *name {
+                "cats_strings" | "keys_strings" | "pool_strings" => {
+                    vocabulary.texts.extend(attribute.texts.iter().filter_map(|text| String::from_utf8(text.to_vec()).ok()));
+                }
+                "cats_int64s" | "keys_int64s" => vocabulary.numbers.extend_from_slice(&attribute.ints),
+                _ => {}
+            }
+        }
+        vocabulary.texts.truncate(Vocabulary::MAX);
+        vocabulary.numbers.truncate(Vocabulary::MAX);
+        vocabulary
     }
 }

@@ -12,7 +12,7 @@ mod size;
 pub mod wire;
 pub mod zipmap;
 
-pub use about::About;
+pub use about::{About, Vocabulary};
 
 use crate::graph::labels::Label;
 

@@ -20,6 +20,8 @@ pub struct Model<'a> {
     /// Version by domain; `ai.onnx` is the empty one.
     pub opsets: Vec<(&'a str, i64)>,
     pub graph: Graph<'a>,
+    /// Keys and values that somebody wrote beside the graph.
+    pub metadata: Vec<(&'a str, &'a str)>,
     pub functions: Vec<Function<'a>>,
 }
 
@@ -41,12 +43,17 @@ pub struct Function<'a> {
     pub outputs: Vec<&'a str>,
     pub nodes: Vec<Node<'a>>,
     pub opsets: Vec<(&'a str, i64)>,
+    /// Tells functions of one name apart.
+    pub overload: &'a str,
+    /// Attributes that a call may leave out.
+    pub defaults: HashMap<&'a str, Attribute<'a>>,
 }
 
 #[derive(Clone, Debug, Default)]
 pub struct Node<'a> {
     pub op: &'a str,
     pub domain: &'a str,
+    pub overload: &'a str,
     pub name: &'a str,
     /// An empty name is an input that is left out.
     pub inputs: Vec<&'a str>,
@@ -120,6 +127,7 @@ impl<'a> Model<'a> {
                 (3, _) => model.producer_version = text(&field)?,
                 (7, Content::Bytes(bytes)) => model.graph = graph(bytes, 0)?,
                 (8, Content::Bytes(bytes)) => model.opsets.push(opset(bytes)?),
+                (14, Content::Bytes(bytes)) => model.metadata.push(pair(bytes)?),
                 (25, Content::Bytes(bytes)) => model.functions.push(function(bytes)?),
                 _ => {}
             }
@@ -164,6 +172,19 @@ impl Node<'_> {
 fn text<'a>(field: &Field<'a>) -> Result<&'a str, Malformed> {
     let Content::Bytes(bytes) = field.content else { return Err(Malformed) };
     std::str::from_utf8(bytes).map_err(|_| Malformed)
+}
+
+fn pair(bytes: &[u8]) -> Result<(&str, &str), Malformed> {
+    let mut pair = ("", "");
+    for field in Fields(bytes) {
+        let field = field?;
+        match field.number {
+            1 => pair.0 = text(&field)?,
+            2 => pair.1 = text(&field)?,
+            _ => {}
+        }
+    }
+    Ok(pair)
 }
 
 fn opset(bytes: &[u8]) -> Result<(&str, i64), Malformed> {
@@ -232,6 +253,11 @@ fn function(bytes: &[u8]) -> Result<Function<'_>, Malformed> {
             (7, Content::Bytes(bytes)) => function.nodes.push(node(bytes, 0)?),
             (9, Content::Bytes(bytes)) => function.opsets.push(opset(bytes)?),
             (10, _) => function.domain = text(&field)?,
+            (11, Content::Bytes(bytes)) => {
+                let (name, attribute) = attribute(bytes, 0)?;
+                function.defaults.insert(name, attribute);
+            }
+            (13, _) => function.overload = text(&field)?,
             _ => {}
         }
     }
@@ -252,6 +278,7 @@ fn node(bytes: &[u8], depth: usize) -> Result<Node<'_>, Malformed> {
                 node.attributes.insert(name, attribute);
             }
             (7, _) => node.domain = text(&field)?,
+            (8, _) => node.overload = text(&field)?,
             _ => {}
         }
     }

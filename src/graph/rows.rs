@@ -11,7 +11,7 @@ use std::{
 
 use crate::graph::{
     flow::{Element, Flow, Mixing, Reason, Value},
-    model::{Attribute, Constant, Dimension, Graph, Kind, Model, Node, ValueInfo, opset_of},
+    model::{Attribute, Constant, Dimension, Function, Graph, Kind, Model, Node, ValueInfo, opset_of},
     rules,
     size::Size,
 };
@@ -52,6 +52,14 @@ impl Report {
         })
     }
 
+    /// What shows that rows do come together, and not only that nobody knows; no declaration stands against it.
+    pub fn disproof(&self) -> Option<String> {
+        self.outputs.iter().find_map(|(_, rows)| match rows {
+            OutputRows::Mixed(reason) if reason.kind != Mixing::Unknown => Some(format!("{} {}", reason.node, reason.what)),
+            _ => None,
+        })
+    }
+
     /// The operator that takes the rows for steps in time.
     pub fn time(&self) -> Option<&Reason> {
         self.outputs.iter().find_map(|(_, rows)| match rows {
@@ -65,7 +73,7 @@ impl Report {
 pub fn analyse(model: &Model<'_>) -> Report {
     let graph = &model.graph;
     let mut walk = Walk {
-        functions: model.functions.iter().map(|function| ((function.domain, function.name), function)).collect(),
+        functions: model.functions.iter().map(|function| ((function.domain, function.name, function.overload), function)).collect(),
         named: HashMap::new(),
         next: Cell::new(0),
         steps: Cell::new(0),
@@ -86,26 +94,62 @@ pub fn analyse(model: &Model<'_>) -> Report {
 pub fn time_first(model: &Model<'_>, report: &Report) -> Option<String> {
     const MEND: &str = "export it with the rows first (PyTorch: nn.LSTM(..., batch_first=True) and an example input [batch, time, features]; \
                         else transpose the input within the graph)";
-    let is_batch = |name: &str| {
-        let name = name.to_ascii_lowercase();
-        name.contains("batch") || ["n", "b", "bs", "rows", "samples", "num_samples", "n_samples", "examples"].contains(&name.as_str())
-    };
     for input in &model.graph.inputs {
         let shape = input.shape.as_deref().unwrap_or_default();
-        if let Some(Dimension::Named(first)) = shape.first()
-            && !is_batch(first)
-            && let Some((axis, name)) = shape.iter().enumerate().skip(1).find_map(|(axis, dim)| match dim {
-                Dimension::Named(name) if name.to_ascii_lowercase().contains("batch") => Some((axis, name)),
+        let (first, others) = match shape.split_first() {
+            Some((Dimension::Named(first), others)) => (*first, others),
+            Some((Dimension::Free, others)) => ("", others),
+            _ => continue,
+        };
+        let named = |fits: fn(&str) -> bool| {
+            others.iter().enumerate().find_map(|(axis, dim)| match dim {
+                Dimension::Named(name) if fits(name) => Some(format!(", and \"{name}\" as dimension {}", axis + 1)),
                 _ => None,
             })
-        {
-            return Some(format!(
-                "input \"{}\" has \"{first}\" as its first dimension, and \"{name}\" as dimension {axis}: {MEND}",
-                input.name
-            ));
+        };
+        let batch = named(is_batch).filter(|_| !is_batch(first) && !is_rows(first));
+        // One letter says little by itself, and enough beside a name for time.
+        let letter = || named(is_rows).filter(|_| is_time(first));
+        // Steps that are run as rows of their own, and are not.
+        let mixed = || report.objection().filter(|_| is_time(first)).map(|why| format!(", and {why}"));
+        if let Some(why) = batch.or_else(letter).or_else(mixed) {
+            return Some(format!("input \"{}\" has \"{first}\" as its first dimension{why}: {MEND}", input.name));
         }
     }
     report.time().map(|reason| format!("{} {}: {MEND}", reason.node, reason.what))
+}
+
+/// The words of a dimension's name.
+fn words(name: &str) -> Vec<String> {
+    name.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_ascii_lowercase).collect()
+}
+
+/// `batch`, `batch_size`, `dynamic_batch`: the batch itself, and not something of it.
+fn is_batch(name: &str) -> bool {
+    let words = words(name);
+    let around = ["size", "dim", "axis", "axes", "n", "num", "dynamic", "number", "of"];
+    let batch = |word: &str| {
+        ["batch", "batchsize", "batches", "bs"].contains(&word) || word.strip_prefix("batch").is_some_and(|rest| rest.parse::<u8>().is_ok())
+    };
+    words.iter().any(|word| batch(word))
+        && words.iter().all(|word| batch(word) || around.contains(&word.as_str()) || word.parse::<u8>().is_ok())
+}
+
+/// Other names that people have for the dimension of rows.
+fn is_rows(name: &str) -> bool {
+    let words = words(name);
+    let [word] = words.as_slice() else { return words.iter().any(|word| ["samples", "examples", "rows", "obs"].contains(&word.as_str())) };
+    ["n", "b", "rows", "samples", "examples", "obs", "observations", "instances", "records"].contains(&word.as_str())
+}
+
+/// Names for steps in time.
+fn is_time(name: &str) -> bool {
+    let words = words(name);
+    let word = |word: &String| {
+        ["t", "l", "s", "time", "times", "seq", "seqlen", "sequence", "step", "steps", "timestep", "timesteps", "frame", "frames"]
+            .contains(&word.as_str())
+    };
+    words.iter().any(word)
 }
 
 /// What the graph calls the dimension of rows.
@@ -149,7 +193,7 @@ impl Scope<'_, '_> {
 }
 
 pub struct Walk<'m, 'a> {
-    functions: HashMap<(&'a str, &'a str), &'m crate::graph::model::Function<'a>>,
+    functions: HashMap<(&'a str, &'a str, &'a str), &'m Function<'a>>,
     named: HashMap<&'a str, Size>,
     next: Cell<u32>,
     steps: Cell<usize>,
@@ -258,7 +302,11 @@ impl<'m, 'a> Walk<'m, 'a> {
         if depth > MAX_CALLS || self.steps.get() > MAX_STEPS {
             return unknown("lies too deep to be followed");
         }
-        if let Some(function) = self.functions.get(&(node.domain, node.op)).copied() {
+        if let Some(function) = self.functions.get(&(node.domain, node.op, node.overload)).copied() {
+            // The runtime has operators of its own there, and which of both it runs is its secret.
+            if ["", "ai.onnx", "ai.onnx.ml", "com.microsoft"].contains(&node.domain) {
+                return unknown("is a function of the model's under the name of an operator");
+            }
             return self.call(node, function, &inputs, scope, depth);
         }
         let has_graphs = node.attributes.values().any(|attribute| !attribute.graphs.is_empty());
@@ -278,7 +326,7 @@ impl<'m, 'a> Walk<'m, 'a> {
     fn call(
         &mut self,
         node: &Node<'a>,
-        function: &crate::graph::model::Function<'a>,
+        function: &Function<'a>,
         inputs: &[Option<Value>],
         scope: &Scope<'_, 'a>,
         depth: usize,
@@ -292,7 +340,7 @@ impl<'m, 'a> Walk<'m, 'a> {
         }
         // An input that the caller left out is left out within.
         let absent: HashSet<&str> = function.inputs.iter().copied().filter(|name| !inner.values.contains_key(name)).collect();
-        let body: Vec<Node<'a>> = function.nodes.iter().map(|inner| instantiate(inner, node, &absent)).collect();
+        let body: Vec<Node<'a>> = function.nodes.iter().map(|inner| instantiate(inner, node, function, &absent)).collect();
         self.nodes(&body, &HashMap::new(), &mut inner, depth + 1);
         let missing = || Value::new(mixed(node, Mixing::Unknown, "gives nothing"), None);
         function.outputs.iter().map(|name| inner.get(name).unwrap_or_else(missing)).collect()
@@ -375,11 +423,11 @@ fn captures<'a>(graph: &Graph<'a>, found: &mut Vec<&'a str>) {
 }
 
 /// A function's node as it stands in a call.
-fn instantiate<'a>(inner: &Node<'a>, caller: &Node<'a>, absent: &HashSet<&str>) -> Node<'a> {
+fn instantiate<'a>(inner: &Node<'a>, caller: &Node<'a>, function: &Function<'a>, absent: &HashSet<&str>) -> Node<'a> {
     let mut node = inner.clone();
     node.inputs.iter_mut().filter(|name| absent.contains(**name)).for_each(|name| *name = "");
     let given = |attribute: &Attribute<'a>| match attribute.reference {
-        Some(name) => caller.attributes.get(name).cloned(),
+        Some(name) => caller.attributes.get(name).or_else(|| function.defaults.get(name)).cloned(),
         None => Some(attribute.clone()),
     };
     node.attributes = inner.attributes.iter().filter_map(|(name, attribute)| Some((*name, given(attribute)?))).collect();

@@ -3,7 +3,7 @@
 
 use crate::graph::{
     Edited,
-    labels::labels_of,
+    labels::{self, labels_of},
     model::{Graph, Kind, Model, Node, ValueInfo},
     wire::{Malformed, first, put_bytes, put_varint, rewritten},
 };
@@ -41,7 +41,11 @@ pub fn cut(bytes: &[u8]) -> Result<Option<Edited>, Malformed> {
         })?)),
         _ => Ok(None),
     })?;
-    let maps = maps.iter().filter_map(|node| Some(((*node.outputs.first()?).to_owned(), labels_of(node)))).collect();
+    let maps: Vec<_> = maps.iter().filter_map(|node| Some(((*node.outputs.first()?).to_owned(), labels_of(node)))).collect();
+    let mut model = model;
+    for (output, labels) in &maps {
+        labels::keep(output, labels, &mut model);
+    }
     Ok(Some(Edited { model, maps }))
 }
 

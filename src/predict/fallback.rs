@@ -86,6 +86,8 @@ pub struct Unanswered<'a> {
     pub previous: Option<&'a Arc<Servable>>,
     pub data: &'a Copied,
     pub rows: usize,
+    /// It came row by row.
+    pub by_row: bool,
     /// The answer is the graph's own outputs.
     pub raw: bool,
     pub urgency: Urgency,
@@ -136,8 +138,9 @@ impl Predictor {
     async fn ask(&self, request: &Unanswered<'_>, servable: Arc<Servable>, timing: &mut Timing) -> Option<(Arc<Servable>, Outcome)> {
         let arm = Arm::new(request.stable, &servable)?;
         let groups = groups(&arm, request.data).ok()?;
-        let whole = request.raw && !servable.is_batched();
-        let prepared = Prepared { groups, rows: request.rows, whole, raw: request.raw, client_id: None, timing: *timing };
+        let whole = !request.by_row && !servable.is_batched();
+        let prepared =
+            Prepared { groups, rows: request.rows, whole, by_row: request.by_row, raw: request.raw, client_id: None, timing: *timing };
         let outcome = self.run(&servable, prepared, request.urgency, timing, None).await.ok()?;
         Some((servable, outcome))
     }

@@ -301,7 +301,8 @@ impl Predictor {
             fail(error, answering.unwrap_or(&stable))
         })?;
         let Ready { prepared, servable, mut part, copied, shadowed } = ready;
-        let (rows, raw, client_id, mut timing) = (prepared.rows, prepared.raw, prepared.client_id.clone(), prepared.timing);
+        let (rows, by_row, raw, client_id, mut timing) =
+            (prepared.rows, prepared.by_row, prepared.raw, prepared.client_id.clone(), prepared.timing);
         let own = fallback.as_ref().map_or(deadline, |fallback| own_deadline(deadline, Instant::now(), &fallback.on));
         // Who shares a run that does not come back shares one failure, and not as many as there are.
         let running = part.as_ref().map(|part| Arc::clone(&part.running));
@@ -328,7 +329,7 @@ impl Predictor {
             && let Some(reason) = reason(&error).filter(|reason| chain.on.contains(reason))
         {
             let urgency = Urgency { deadline, priority };
-            let request = Unanswered { stable: &stable, primary: &servable, previous: previous.as_ref(), data, rows, raw, urgency };
+            let request = Unanswered { stable: &stable, primary: &servable, previous: previous.as_ref(), data, rows, by_row, raw, urgency };
             if let Some((answering, outcome, to)) = self.fall_back(&chain.to, &request, &mut timing).await {
                 servable.metrics.count_fallback(reason.name(), error.code());
                 let fallback = Some(Fallback { to, reason });

@@ -76,6 +76,8 @@ pub struct Prepared {
     pub rows: usize,
     /// One run of its own: there is no batch axis to cut along.
     pub whole: bool,
+    /// It came row by row: no run may have more of them than the version takes.
+    pub by_row: bool,
     /// The answer is the graph's own outputs.
     pub raw: bool,
     pub client_id: Option<String>,
@@ -109,8 +111,8 @@ pub fn decode(servable: &Servable, input: Input, wanted: &[String], explicit: bo
         (Input::Instances(body), Contents::Bare(_)) => {
             let (rows, id) = rows::read_envelope(body).map_err(PredictError::Malformed)?;
             let tensors = rows::to_tensors(rows, &servable.graph).map_err(PredictError::Malformed)?;
-            let prepared = from_tensors(servable, tensors, start)?;
-            Ok(Decoded::Tensors(Prepared { client_id: id, ..of_rows(prepared) }))
+            let prepared = of_rows(servable, tensors, start)?;
+            Ok(Decoded::Tensors(Prepared { client_id: id, ..prepared }))
         }
         (Input::Rows(rows), Contents::Package(packaged)) => {
             let form = RowForm { names: rows.names.as_deref(), ignore_unknown: rows.frame, null_is_missing: rows.frame };
@@ -119,7 +121,7 @@ pub fn decode(servable: &Servable, input: Input, wanted: &[String], explicit: bo
         }
         (Input::Rows(rows), Contents::Bare(_)) => {
             let tensors = rows::to_tensors(rows, &servable.graph).map_err(PredictError::Malformed)?;
-            from_tensors(servable, tensors, start).map(of_rows).map(Decoded::Tensors)
+            of_rows(servable, tensors, start).map(Decoded::Tensors)
         }
         (Input::Table(table), Contents::Package(packaged)) => {
             let schema = &packaged.package.parts.input;
@@ -131,7 +133,7 @@ pub fn decode(servable: &Servable, input: Input, wanted: &[String], explicit: bo
         (Input::Table(table), Contents::Bare(_)) => {
             let rows = table::to_plain_rows(&table, &servable.graph).map_err(PredictError::Malformed)?;
             let tensors = rows::to_tensors(rows, &servable.graph).map_err(PredictError::Malformed)?;
-            from_tensors(servable, tensors, start).map(of_rows).map(Decoded::Tensors)
+            of_rows(servable, tensors, start).map(Decoded::Tensors)
         }
         (Input::Tensors(tensors), _) => {
             let fields = servable.fields().filter(|packaged| !(explicit && names_the_graph(&tensors, packaged, &servable.graph)));
@@ -173,7 +175,7 @@ pub fn preprocess(servable: &Servable, packaged: &Packaged, fields: &mut Fields)
     timing.set(Stage::Decode, fields.took);
     timing.set(Stage::Preprocess, start.elapsed());
     let client_id = fields.client_id.take();
-    Ok(Prepared { groups, rows: fields.columns.rows, whole: false, raw: false, client_id, timing })
+    Ok(Prepared { groups, rows: fields.columns.rows, whole: false, by_row: true, raw: false, client_id, timing })
 }
 
 /// The graph's input tensors of these fields.
@@ -193,11 +195,17 @@ pub fn to_groups(servable: &Servable, packaged: &Packaged, columns: &Columns, si
     if faults.is_empty() { Ok(groups) } else { Err(PredictError::Invalid { faults, more: 0 }) }
 }
 
-/// What came row by row has as many rows as came, also where the graph fixes their number.
-fn of_rows(prepared: Prepared) -> Prepared {
-    let first = prepared.groups.first().and_then(|group| group.tensors.0.first());
-    let rows = first.map_or(prepared.rows, |(_, tensor)| tensor.rows());
-    Prepared { rows, ..prepared }
+/// What came row by row is answered row by row: as many rows as came, also where the graph fixes their number; and each in a run of
+/// its own where nobody knows that the graph keeps them apart.
+fn of_rows(servable: &Servable, given: Vec<WireTensor>, start: Instant) -> Result<Prepared, PredictError> {
+    let prepared = from_tensors(servable, given, start)?;
+    let tensors = prepared.groups.first().map(|group| group.tensors.0.as_slice()).unwrap_or_default();
+    let rows = tensors.first().map_or(prepared.rows, |(_, tensor)| tensor.rows());
+    let graph = &servable.graph.inputs;
+    // A default that the caller overrides has no dimension of rows to be cut along; an output without rows is refused as a whole.
+    let by_row = servable.without_rows.is_empty() && tensors.len() == graph.len() && graph.iter().all(|spec| spec.shape.has_batch_axis());
+    let whole = prepared.whole && !by_row;
+    Ok(Prepared { rows, whole, by_row, ..prepared })
 }
 
 /// Checks names, types and shapes against the graph, before ONNX Runtime sees any of it.
@@ -259,7 +267,7 @@ fn from_tensors(servable: &Servable, given: Vec<WireTensor>, start: Instant) -> 
     // What has a default in the graph has no dimension of rows to be cut along.
     // Nor are inputs of different lengths, which the graph may well broadcast.
     let whole = !batched || overridden || other.is_some();
-    Ok(Prepared { groups, rows, whole, raw: true, client_id: None, timing })
+    Ok(Prepared { groups, rows, whole, by_row: false, raw: true, client_id: None, timing })
 }
 
 /// Dimensions that the graph calls by one name must have one size: an input where they have not, and what is wrong with it.

@@ -1,6 +1,6 @@
 //! The load gate: what a package must pass before it may answer. One function, used by `predictd verify` and by the server.
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{collections::BTreeMap, time::Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -27,7 +27,7 @@ use crate::{
         sample::{self, Origin},
         signature::{Signature, Symbols, TensorSpec},
     },
-    registry::neighbours,
+    registry::neighbours::{self, Failure},
     tensor::{Data, Dim, Tensor, Tensors, join},
 };
 
@@ -153,20 +153,24 @@ pub fn run(
     clock.passed(&format!("golden {0}/{0}", golden.len()), reproduced.to_owned());
 
     let mut rows: Vec<Tensors> = golden.iter().map(|row| row.inputs.clone()).collect();
+    let mut tried = rows.clone();
     let mut origin = Origin::Written;
     if let (true, Ok((row, known))) = (rows.is_empty(), warmed) {
-        rows.extend(variations(&row));
-        origin = known;
+        tried = neighbours::variations(&row, &about.vocabulary);
+        (rows, origin) = (vec![row], known);
     }
-    if batching == Batching::Rows
-        && let Err(because) = neighbours::prove(&mut engine, &rows, max_batch_size)
-    {
-        // What could not be tried has not failed.
-        if declared == Some(true) && !rows.is_empty() {
-            return Err(PackageError::new("neighbours", "serving.json", format!("says that rows are independent, but {because}"))
-                .at("/batching/independent_rows"));
-        }
-        batching = Batching::None { because };
+    if batching == Batching::Rows {
+        let proof = neighbours::prove(&mut engine, &tried, &about.vocabulary, max_batch_size);
+        batching = match (proof, about.report.disproof()) {
+            (Err(Failure::Shown(because)), _) if declared == Some(true) => {
+                return Err(PackageError::new("neighbours", "serving.json", format!("says that rows are independent, but {because}"))
+                    .at("/batching/independent_rows"));
+            }
+            // What could not be tried has not failed.
+            (Err(failure), _) => Batching::None { because: failure.because() },
+            (Ok(()), Some(disproof)) => Batching::None { because: format!("serving.json says that rows are independent, but {disproof}") },
+            (Ok(()), None) => Batching::Rows,
+        };
     }
     let shared = if batching == Batching::Rows { max_batch_size } else { 1 };
     let answers = Answers { parts: &package.parts, transform: &transform, origin, shared };
@@ -202,43 +206,28 @@ pub fn run_bare(
     clock.passed("warm-up", outcome.as_ref().map_or_else(|error| format!("not with zeros: {error}"), |_| "a run of zeros".to_owned()));
     let warm = outcome.is_ok();
 
-    let rows: Vec<Tensors> = if warm { variations(&row) } else { Vec::new() };
-    let without_rows = without_rows(&mut engine, &signature, &about, &rows);
+    let rows: &[Tensors] = if warm { std::slice::from_ref(&row) } else { &[] };
+    let without_rows = without_rows(&mut engine, &signature, &about, rows);
+    let tried = rows.first().map(|row| neighbours::variations(row, &about.vocabulary)).unwrap_or_default();
     let mut warning = None;
     let batching = match bare.batching(&signature, options.max_batch_size) {
         Err(because) => Batching::None { because },
-        Ok(limit) => match (about.objection(), neighbours::prove(&mut engine, &rows, limit)) {
+        Ok(limit) => match (about.objection(), neighbours::prove(&mut engine, &tried, &about.vocabulary, limit)) {
             (None, Ok(())) => Batching::Rows,
-            (Some(objection), Ok(())) if bare.asks_for_batching() => {
+            (Some(objection), Ok(())) if bare.asks_for_batching() && about.report.disproof().is_none() => {
                 warning = Some(format!("config.pbtxt asks for dynamic_batching, though {objection}"));
                 Batching::Rows
             }
             // The operator says more than what it did to one row.
-            (Some(because), _) | (None, Err(because)) => Batching::None { because },
+            (Some(because), _) => {
+                warning = bare.asks_for_batching().then(|| format!("config.pbtxt asks for dynamic_batching, which is not done: {because}"));
+                Batching::None { because }
+            }
+            (None, Err(failure)) => Batching::None { because: failure.because() },
         },
     };
     clock.passed("rows", told(&batching, warning.as_deref()));
     Ok(PassedBare { bare, engine, warm, batching, without_rows, warning })
-}
-
-/// The row as it is, and versions of it: one row of zeros alone would hide what a neighbour does.
-fn variations(row: &Tensors) -> Vec<Tensors> {
-    let version = |salt: usize| {
-        let tensors = row.0.iter().map(|(name, tensor)| Some((Arc::clone(name), varied(tensor, salt)?)));
-        tensors.collect::<Option<Vec<_>>>().map(Tensors)
-    };
-    [Some(row.clone()), version(1), version(2), version(3)].into_iter().flatten().collect()
-}
-
-/// Floating-point numbers a little off, by their place; all else as it is, for it may be an index.
-fn varied(tensor: &Tensor, salt: usize) -> Option<Tensor> {
-    let off = |index: usize| ((index * 7 + salt * 5) % 13) as f32 / 8.0 - 0.75;
-    let data = match tensor.data() {
-        Data::Fp32(values) => Data::Fp32(values.iter().enumerate().map(|(index, x)| x + off(index)).collect::<Vec<_>>().into()),
-        Data::Fp64(values) => Data::Fp64(values.iter().enumerate().map(|(index, x)| x + f64::from(off(index))).collect::<Vec<_>>().into()),
-        other => other.clone(),
-    };
-    Tensor::new(tensor.shape().to_vec(), data)
 }
 
 /// `count` of the rows, again from the first where they are fewer; none where there is none.
@@ -318,20 +307,31 @@ impl Answers<'_> {
                 // Rows of different shapes never share a run, and rows that somebody made up may be refused.
                 let Some(batch) = join(run) else { continue };
                 let Ok(outputs) = engine.run(&batch) else { continue };
-                self.answer(&outputs, run.len(), count)?;
+                self.answer(&outputs, run.len(), count, report)?;
             }
         }
         Ok(())
     }
 
-    fn answer(&self, outputs: &Tensors, rows: usize, count: usize) -> Result<(), PackageError> {
+    fn answer(&self, outputs: &Tensors, rows: usize, count: usize, report: &Report) -> Result<(), PackageError> {
         let written = self.origin == Origin::Written;
         let outputs = match self.transform.interpret(outputs, rows) {
             Ok(outputs) => outputs,
             // A made-up row may well have no finite answer.
             Err(fault) if fault.not_finite && !written => return Ok(()),
             Err(fault) => {
-                let detail = format!("no answer can be built for {count} rows: {fault}");
+                let output = self.transform.postprocess.sources().find(|source| source.field == fault.field).map(|source| source.output);
+                let known = output.and_then(|output| report.outputs.iter().find(|(name, _)| name == output));
+                let why = match known {
+                    _ if fault.not_finite => {
+                        ": where the row has no value, `impute` it; or let the output schema allow null for such an answer".to_owned()
+                    }
+                    Some((_, OutputRows::Mixed(reason))) => {
+                        format!(" ({} {}); export the model with a row of each output for each row of the inputs", reason.node, reason.what)
+                    }
+                    _ => String::new(),
+                };
+                let detail = format!("no answer can be built for {count} rows: {fault}{why}");
                 return Err(PackageError::new("outputs", PREPROCESSING_FILE, detail).at("/outputs"));
             }
         };

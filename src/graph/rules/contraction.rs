@@ -38,7 +38,7 @@ impl Call<'_, '_> {
                     let dims = a.dims.as_ref().map(|dims| dims.iter().take(rank_a - 1).cloned().collect());
                     Ok(vec![Value::new(a.flow.clone(), dims)])
                 }
-                _ => Err(SUMS),
+                _ => Err(UNKNOWN),
             };
         }
         let rank = rank_a.max(rank_b);

@@ -10,9 +10,10 @@ impl Call<'_, '_> {
     pub(super) fn elementwise(&self) -> Option<Ruled> {
         Some(match self.node.op {
             "Abs" | "Acos" | "Acosh" | "Asin" | "Asinh" | "Atan" | "Atanh" | "BitwiseNot" | "Cast" | "Ceil" | "Celu" | "Clip" | "Cos"
-            | "Cosh" | "Elu" | "Erf" | "Exp" | "Floor" | "Gelu" | "HardSigmoid" | "HardSwish" | "Identity" | "IsInf" | "IsNaN"
-            | "LeakyRelu" | "Log" | "Mish" | "Neg" | "Not" | "Reciprocal" | "Relu" | "Round" | "Selu" | "Shrink" | "Sigmoid" | "Sign"
-            | "Sin" | "Sinh" | "Softplus" | "Softsign" | "Sqrt" | "Swish" | "Tan" | "Tanh" | "ThresholdedRelu" => self.first_only(),
+            | "Cosh" | "Elu" | "Erf" | "Exp" | "Floor" | "Gelu" | "HardSigmoid" | "HardSwish" | "IsInf" | "IsNaN" | "LeakyRelu" | "Log"
+            | "Mish" | "Neg" | "Not" | "Reciprocal" | "Relu" | "Round" | "Selu" | "Shrink" | "Sigmoid" | "Sign" | "Sin" | "Sinh"
+            | "Softplus" | "Softsign" | "Sqrt" | "Swish" | "Tan" | "Tanh" | "ThresholdedRelu" => self.first_only(),
+            "Identity" => self.input(0).map(|value| vec![value.clone()]),
             "CastLike" => self.input(0).map(|value| vec![Value::new(value.flow.clone(), value.dims.clone())]),
             "Dropout" => self.dropout(),
             "Add" | "Sub" | "Mul" | "Div" | "Pow" | "Max" | "Min" | "Mean" | "Sum" | "Where" | "And" | "Or" | "Xor" | "Equal" | "Less"
@@ -28,7 +29,7 @@ impl Call<'_, '_> {
     pub(super) fn first_only(&self) -> Ruled {
         self.others_same(&[0])?;
         let value = self.input(0)?;
-        Ok(vec![Value { reals: None, ..value.clone() }])
+        Ok(vec![Value::new(value.flow.clone(), value.dims.clone())])
     }
 
     fn dropout(&self) -> Ruled {

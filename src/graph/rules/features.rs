@@ -13,7 +13,7 @@ impl Call<'_, '_> {
             "Normalizer" => self.table(|width| width),
             "OneHotEncoder" => self.one_more(),
             "TreeEnsembleClassifier" | "LinearClassifier" | "SVMClassifier" => self.classifier(),
-            "TreeEnsembleRegressor" | "TreeEnsemble" | "LinearRegressor" | "SVMRegressor" => self.table(|_| self.fresh()),
+            "TreeEnsembleRegressor" | "TreeEnsemble" | "LinearRegressor" | "SVMRegressor" => self.table(|_| self.targets()),
             "ArrayFeatureExtractor" => self.extractor(),
             "FeatureVectorizer" => self.vectorizer(),
             "ZipMap" => self.input(0).map(|value| vec![Value::new(value.flow.clone(), None)]),
@@ -57,6 +57,16 @@ impl Call<'_, '_> {
         }
         let dims = vec![value.dim(0).cloned().ok_or(UNKNOWN)?, width(value.dim(1).cloned().ok_or(UNKNOWN)?)];
         Ok(vec![Value::new(value.flow.clone(), Some(dims))])
+    }
+
+    /// Values that a regressor gives for a row.
+    fn targets(&self) -> Size {
+        let declared = match self.node.op {
+            "SVMRegressor" => Some(1),
+            "LinearRegressor" => Some(self.node.int("targets").unwrap_or(1)),
+            _ => self.node.int("n_targets"),
+        };
+        declared.and_then(|count| u64::try_from(count).ok()).map_or_else(|| self.fresh(), Size::fixed)
     }
 
     /// Labels, one a row, and scores, several a row.
@@ -137,7 +147,7 @@ impl Call<'_, '_> {
             "Attention" => self.fused_attention(),
             "EmbedLayerNormalization" => self.embedding(),
             "DynamicQuantizeMatMul" | "DynamicQuantizeLSTM" => Err((Mixing::Proved, "takes one scale from the values of all rows")),
-            "Tokenizer" => Err((Mixing::Proved, "pads each text to the longest of the run")),
+            "Tokenizer" => Err((Mixing::Unknown, "pads each text to the longest of the run")),
             _ => return None,
         })
     }

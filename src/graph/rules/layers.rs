@@ -2,7 +2,7 @@
 
 use crate::{
     graph::{
-        flow::{Flow, Mixing, Value},
+        flow::{Element, Flow, Mixing, Value},
         rules::{Call, Ruled, UNKNOWN},
         size::Size,
     },
@@ -51,19 +51,51 @@ impl Call<'_, '_> {
         if let (Some(first), Some(own)) = (dims.first_mut(), value.dim(0)) {
             *first = own.clone();
         }
-        let channels = match self.node.op {
-            "Conv" | "ConvInteger" => self.optional(1).and_then(|weights| weights.dim(0)),
-            "QLinearConv" => self.optional(3).and_then(|weights| weights.dim(0)),
-            "AveragePool" | "GlobalAveragePool" | "GlobalLpPool" | "GlobalMaxPool" | "LpPool" | "MaxPool" => value.dim(1),
+        let weights = match self.node.op {
+            "Conv" | "ConvInteger" => self.optional(1),
+            "QLinearConv" => self.optional(3),
             _ => None,
         };
+        let pools = ["AveragePool", "GlobalAveragePool", "GlobalLpPool", "GlobalMaxPool", "LpPool", "MaxPool"].contains(&self.node.op);
+        let channels = if pools { value.dim(1) } else { weights.and_then(|weights| weights.dim(0)) };
         if let (Some(second), Some(channels)) = (dims.get_mut(1), channels) {
             *second = channels.clone();
+        }
+        if pools || weights.is_some() {
+            for (place, dim) in dims.iter_mut().skip(2).enumerate() {
+                let own = weights.and_then(|weights| weights.dim(place + 2)?.as_fixed());
+                let size = value.dim(place + 2).and_then(Size::as_fixed).and_then(|size| self.window(size, place, own));
+                *dim = size.map_or_else(|| dim.clone(), Size::fixed);
+            }
         }
         if self.node.op.starts_with("Global") {
             dims.iter_mut().skip(2).for_each(|dim| *dim = Size::fixed(1));
         }
         Ok(vec![Value::new(value.flow.clone(), Some(dims))])
+    }
+
+    /// How many places a window takes along the dimension `place` of a picture; `kernel` where the attributes don't say its size.
+    /// The formula of the operator set's Conv and pools, of the output's shape.
+    fn window(&self, size: u64, place: usize, kernel: Option<u64>) -> Option<u64> {
+        let at = |name: &str, index: usize| self.node.ints(name).filter(|list| !list.is_empty()).map(|list| list.get(index).copied());
+        let positive = |number: Option<Option<i64>>, default: u64| match number {
+            Some(number) => u64::try_from(number?).ok(),
+            None => Some(default),
+        };
+        let stride = positive(at("strides", place), 1)?.max(1);
+        match self.node.text("auto_pad").unwrap_or("NOTSET") {
+            "SAME_UPPER" | "SAME_LOWER" => return Some(size.div_ceil(stride)),
+            "NOTSET" | "VALID" => {}
+            _ => return None,
+        }
+        if self.node.int("ceil_mode").unwrap_or(0) != 0 {
+            return None;
+        }
+        let kernel = at("kernel_shape", place).map_or(kernel, |size| u64::try_from(size?).ok())?;
+        let dims = self.node.ints("pads").map_or(0, |pads| pads.len() / 2);
+        let pads = positive(at("pads", place), 0)?.checked_add(positive(at("pads", place + dims), 0)?)?;
+        let reach = positive(at("dilations", place), 1)?.checked_mul(kernel.checked_sub(1)?)?.checked_add(1)?;
+        Some(size.checked_add(pads)?.checked_sub(reach)? / stride + 1)
     }
 
     /// Places of the maxima count through the whole tensor, all rows before included.
@@ -123,10 +155,11 @@ impl Call<'_, '_> {
         let empty = |value: &&Value| value.dim(0).is_none_or(|size| size.as_fixed() == Some(0));
         let kept = match (scales.filter(|scales| !empty(scales)), sizes.filter(|sizes| !empty(sizes))) {
             (Some(scales), _) => scales.reals.as_ref().and_then(|reals| reals.get(at).copied()) == Some(1.0),
-            (None, Some(sizes)) => {
-                let element = sizes.elements.as_ref().and_then(|elements| elements.get(at).cloned());
-                element.and_then(|element| element.as_size()).is_some_and(|size| size == *own)
-            }
+            (None, Some(sizes)) => sizes.elements.as_ref().is_some_and(|elements| {
+                let own = elements.get(at).and_then(Element::as_size).is_some_and(|size| size == *own);
+                // The places of a row don't count rows.
+                own && elements.iter().enumerate().all(|(index, element)| index == at || !element.counts())
+            }),
             (None, None) => false,
         };
         if kept { done } else { Err((Mixing::Unknown, "may stretch the dimension of the rows")) }

@@ -57,6 +57,24 @@ pub fn apply<'a>(walk: &Walk<'_, 'a>, node: &Node<'a>, inputs: &[Option<Value>],
     }
 }
 
+/// The input that is a shape: what it counts becomes a dimension and no value.
+fn shape_operand(op: &str) -> Option<usize> {
+    match op {
+        "ConstantOfShape" => Some(0),
+        "Reshape" | "Expand" | "Tile" => Some(1),
+        "Resize" => Some(3),
+        _ => None,
+    }
+}
+
+/// A value that is the same for all rows, but not for any number of them.
+fn counted(value: Value) -> Value {
+    match value.flow {
+        Flow::Same => Value::new(Flow::Counts, value.dims),
+        _ => value,
+    }
+}
+
 fn is_random(op: &str) -> bool {
     matches!(op, "RandomNormal" | "RandomNormalLike" | "RandomUniform" | "RandomUniformLike" | "Multinomial" | "Bernoulli")
 }
@@ -74,11 +92,18 @@ impl Call<'_, '_> {
             _ => None,
         };
         let ruled = ruled.unwrap_or(Err(UNKNOWN));
-        // A number of rows among the operands, where no rule asked for sizes.
-        if ruled.is_err() && self.inputs.iter().flatten().any(|value| value.flow == Flow::Counts) {
-            return Err((Mixing::Unknown, "computes with the number of rows"));
+        let counts = |value: &Option<Value>| value.as_ref().is_some_and(|value| value.flow == Flow::Counts);
+        if !self.inputs.iter().any(counts) {
+            return ruled;
         }
-        ruled
+        // What is made of the number of rows depends on it, whatever the rule says; and it may shape rows, but not enter them.
+        let shapes = shape_operand(self.node.op);
+        let enters = self.inputs.iter().enumerate().any(|(index, value)| counts(value) && Some(index) != shapes);
+        match ruled {
+            Ok(values) if !(enters && values.iter().any(|value| value.axis().is_some())) => Ok(values.into_iter().map(counted).collect()),
+            Err((kind @ (Mixing::Proved | Mixing::Time | Mixing::Found), what)) => Err((kind, what)),
+            _ => Err((Mixing::Unknown, "computes with the number of rows")),
+        }
     }
 
     fn standard(&self) -> Option<Ruled> {

@@ -29,7 +29,7 @@ impl Call<'_, '_> {
             "Trilu" => self.trilu(),
             "OneHot" => self.one_hot(),
             "Constant" => self.constant(),
-            "Range" => Err((Mixing::Unknown, "counts the rows")),
+            "Range" => self.range(),
             "EyeLike" => Err(UNKNOWN),
             _ => return None,
         })
@@ -107,10 +107,10 @@ impl Call<'_, '_> {
         }
         let dims: Vec<Size> = dims.into_iter().flatten().collect();
         let flow = match value.axis() {
-            None => Flow::Same,
+            None => value.flow.clone(),
             Some(axis) => Flow::Rows { axis: self.rows_after(value, axis, &dims).ok_or(FROM_BATCH)? },
         };
-        if flow == Flow::Same && dims.iter().any(Size::counts) {
+        if value.axis().is_none() && dims.iter().any(Size::counts) {
             return Err(FROM_BATCH);
         }
         let mut reshaped = Value::new(flow, Some(dims));
@@ -170,10 +170,10 @@ impl Call<'_, '_> {
     fn squeeze(&self) -> Ruled {
         let value = self.input(0)?;
         let Some(axes) = self.axes(self.rank(value)?)? else {
-            return Err((Mixing::Proved, "drops every dimension of one, and so that of the rows where there is one row"));
+            return Err((Mixing::Unknown, "drops every dimension of one, and so that of the rows where there is one row"));
         };
         if value.axis().is_some_and(|rows| axes.contains(&rows)) {
-            return Err((Mixing::Proved, "drops the dimension of the rows"));
+            return Err((Mixing::Unknown, "drops the dimension of the rows"));
         }
         self.reduced(value, &axes, false)
     }
@@ -210,7 +210,7 @@ impl Call<'_, '_> {
         for value in &values {
             match &value.flow {
                 Flow::Rows { axis: along } if *along == axis => {
-                    return Err((Mixing::Proved, "puts rows behind other rows"));
+                    return Err((Mixing::Unknown, "puts rows behind other rows"));
                 }
                 Flow::Rows { axis: along } => {
                     let size = value.dim(*along);
@@ -243,7 +243,7 @@ impl Call<'_, '_> {
         let value = self.input(0)?;
         let axis = self.axis(value, 0)?;
         if value.axis() == Some(axis) {
-            return Err((Mixing::Proved, "cuts through the rows"));
+            return Err((Mixing::Unknown, "cuts through the rows"));
         }
         let sizes = self.node.ints("split").map(<[i64]>::to_vec).or_else(|| self.optional(1)?.ints());
         let count = self.node.outputs.len();
@@ -286,7 +286,7 @@ impl Call<'_, '_> {
                 continue;
             }
             if value.axis() == Some(axis) {
-                return Err((Mixing::Proved, "takes some of the rows"));
+                return Err((Mixing::Unknown, "takes some of the rows"));
             }
             let length = dims.get(axis).and_then(Size::as_fixed).and_then(|size| i64::try_from(size).ok());
             let size = match (length, start, end, step) {
@@ -320,7 +320,7 @@ impl Call<'_, '_> {
                 continue;
             }
             if value.axis() == Some(*axis) {
-                return Err((Mixing::Proved, "adds rows of its own"));
+                return Err((Mixing::Unknown, "adds rows of its own"));
             }
             let dim = dims.get_mut(*axis).ok_or(UNKNOWN)?;
             let padded = dim.as_fixed().and_then(|size| size.checked_add_signed(before)?.checked_add_signed(after));
@@ -346,7 +346,7 @@ impl Call<'_, '_> {
         for (axis, (dim, times)) in dims.iter_mut().zip(&repeats).enumerate() {
             match times {
                 Some(times) if times.is_one() => {}
-                _ if value.axis() == Some(axis) => return Err((Mixing::Proved, "repeats the rows")),
+                _ if value.axis() == Some(axis) => return Err((Mixing::Unknown, "repeats the rows")),
                 // One for all rows, given to each.
                 Some(times) if times.counts() && dim.is_one() && rows.is_none() => {
                     (rows, *dim) = (Some(axis), times.clone());
@@ -386,6 +386,22 @@ impl Call<'_, '_> {
             _ => return Err(FROM_BATCH),
         };
         Ok(vec![Value::new(flow, Some(dims))])
+    }
+
+    /// Numbers that all rows share, as positions are.
+    fn range(&self) -> Ruled {
+        let element = |index: usize| match self.optional(index)?.elements.as_ref()?.as_slice() {
+            [element] => Some(element.clone()),
+            _ => None,
+        };
+        if self.inputs.iter().flatten().any(|value| value.flow != Flow::Same) {
+            return Err((Mixing::Unknown, "counts the rows"));
+        }
+        let length = match (element(0), element(1), element(2)) {
+            (Some(Element::Int(0)), Some(limit), Some(Element::Int(1))) => limit.as_size(),
+            _ => None,
+        };
+        Ok(vec![Value::new(Flow::Same, Some(vec![length.unwrap_or_else(|| self.fresh())]))])
     }
 
     fn trilu(&self) -> Ruled {

@@ -25,45 +25,55 @@ impl Call<'_, '_> {
             "Shape" => return Some(vec![self.shape_of(first)]),
             "Size" => {
                 let total = first.dims.as_ref().and_then(Size::product).map(|size| vec![Element::of_size(&size)]);
-                return Some(vec![list(total, Some(Vec::new()), first.axis().is_some())]);
+                return Some(vec![list(total, Some(Vec::new()), first.flow != Flow::Same)]);
             }
             _ => {}
         }
         if self.inputs.iter().flatten().any(|value| !matches!(value.flow, Flow::Same | Flow::Counts)) {
             return None;
         }
-        let elements: Vec<Option<&[Element]>> =
-            self.inputs.iter().map(|value| Some(value.as_ref()?.elements.as_ref()?.as_slice())).collect();
-        let at = |index: usize| elements.get(index).copied().flatten();
-        let scalar = first.rank() == Some(0);
-        let (result, is_scalar) = match self.node.op {
-            "Cast" | "Identity" => (at(0)?.to_vec(), scalar),
-            "Unsqueeze" if scalar => (at(0)?.to_vec(), false),
-            "Squeeze" if at(0)?.len() == 1 => (at(0)?.to_vec(), true),
-            "Reshape" => (at(0)?.to_vec(), at(1)?.is_empty()),
-            "Flatten" => return None,
-            "Concat" => (elements.iter().copied().collect::<Option<Vec<_>>>()?.concat(), false),
-            "Gather" => (gather(at(0)?, at(1)?)?, self.optional(1)?.rank() == Some(0)),
-            "Slice" => (self.slice_elements(at(0)?)?, false),
-            "ReduceProd" => (vec![product(at(0)?)], self.node.int("keepdims").unwrap_or(1) == 0),
-            "Add" | "Sub" | "Mul" | "Div" | "Equal" | "Min" | "Max" => {
-                let (a, b) = (at(0)?, at(1)?);
-                (self.pairs(a, b)?, scalar && self.optional(1)?.rank() == Some(0))
+        let (elements, rank) = self.arithmetic()?;
+        let dims = match rank {
+            0 => Vec::new(),
+            _ => vec![Size::fixed(elements.len() as u64)],
+        };
+        (elements.len() <= MAX_ELEMENTS).then(|| vec![list(Some(elements), Some(dims), false)])
+    }
+
+    /// The elements of a scalar or a list, and which of both it is. `None` for whatever has more dimensions, or may have.
+    fn arithmetic(&self) -> Option<(Vec<Element>, usize)> {
+        const INT32: i64 = 6;
+        const INT64: i64 = 7;
+        let at = |index: usize| Some(self.optional(index)?.elements.as_ref()?.as_slice());
+        let rank = |index: usize| self.optional(index)?.rank();
+        let (first, rank_of_first) = (at(0)?, rank(0)?);
+        // Every operand a scalar or a list; a list where one of them is.
+        let widest =
+            || (0..self.inputs.len()).map(rank).try_fold(0, |widest, rank| rank.filter(|rank| *rank <= 1).map(|rank| rank.max(widest)));
+        let result = match self.node.op {
+            "Identity" => (first.to_vec(), rank_of_first),
+            // Other types divide otherwise, or have not the room.
+            "Cast" if matches!(self.node.int("to"), Some(INT32 | INT64)) => (first.to_vec(), rank_of_first),
+            "Unsqueeze" if rank_of_first == 0 && self.axes_given()?.len() == 1 => (first.to_vec(), 1),
+            "Squeeze" if rank_of_first == 1 && first.len() == 1 => (first.to_vec(), 0),
+            "Reshape" if rank(1)? == 1 => (first.to_vec(), at(1)?.len()),
+            "Concat" if (0..self.inputs.len()).all(|index| rank(index) == Some(1)) => {
+                ((0..self.inputs.len()).map(at).collect::<Option<Vec<_>>>()?.concat(), 1)
             }
-            "Where" => (choose(at(0)?, at(1)?, at(2)?)?, false),
-            "ConstantOfShape" => (self.filled(at(0)?)?, false),
+            "Gather" if rank_of_first == 1 => (gather(first, at(1)?)?, rank(1)?),
+            "Slice" if rank_of_first == 1 => (self.slice_elements(first)?, 1),
+            "ReduceProd" if rank_of_first == 1 => (vec![product(first)], usize::from(self.node.int("keepdims").unwrap_or(1) != 0)),
+            "Add" | "Sub" | "Mul" | "Div" | "Equal" | "Min" | "Max" if self.inputs.len() == 2 => (self.pairs(first, at(1)?)?, widest()?),
+            "Where" if self.inputs.len() == 3 => (choose(first, at(1)?, at(2)?)?, widest()?),
+            "ConstantOfShape" if rank_of_first == 1 => (self.filled(first)?, first.len()),
             _ => return None,
         };
-        if result.len() > MAX_ELEMENTS {
-            return None;
-        }
-        let dims = if is_scalar { Vec::new() } else { vec![Size::fixed(result.len() as u64)] };
-        // More dimensions than one hold no shape.
-        let flat = self.inputs.iter().flatten().all(|value| value.rank().is_none_or(|rank| rank <= 1)) || self.node.op == "Reshape";
-        if !flat || self.node.op == "Reshape" && at(1)?.len() > 1 {
-            return None;
-        }
-        Some(vec![list(Some(result), Some(dims), false)])
+        (result.1 <= 1).then_some(result)
+    }
+
+    /// Axes of an attribute or of an input.
+    fn axes_given(&self) -> Option<Vec<i64>> {
+        self.node.ints("axes").map(<[i64]>::to_vec).or_else(|| self.optional(1)?.ints())
     }
 
     fn shape_of(&self, value: &Value) -> Value {
@@ -77,7 +87,7 @@ impl Call<'_, '_> {
             Some(dims.get(start..end.max(start))?.iter().map(Element::of_size).collect::<Vec<_>>())
         });
         let dims = elements.as_ref().map(|elements| vec![Size::fixed(elements.len() as u64)]);
-        list(elements, dims, value.axis().is_some() || value.flow == Flow::Counts)
+        list(elements, dims, value.flow != Flow::Same)
     }
 
     fn slice_elements(&self, list: &[Element]) -> Option<Vec<Element>> {
@@ -149,10 +159,10 @@ fn combine(op: &str, a: &Element, b: &Element) -> Element {
     }
     let of = |size: Option<Size>| size.map_or_else(unknown, |size| Element::of_size(&size));
     match (op, a, b) {
-        // A size is never below 1 here.
-        ("Equal", Element::Size(_), Element::Int(..=0)) | ("Equal", Element::Int(..=0), Element::Size(_)) => Element::Int(0),
+        // A size is never below 0.
+        ("Equal", Element::Size(_), Element::Int(..=-1)) | ("Equal", Element::Int(..=-1), Element::Size(_)) => Element::Int(0),
         ("Equal", Element::Size(a), Element::Size(b)) if a == b => Element::Int(1),
-        ("Max", size @ Element::Size(_), Element::Int(..=1)) | ("Max", Element::Int(..=1), size @ Element::Size(_)) => size.clone(),
+        ("Max", size @ Element::Size(_), Element::Int(..=0)) | ("Max", Element::Int(..=0), size @ Element::Size(_)) => size.clone(),
         ("Add" | "Sub", size, Element::Int(0)) | ("Add", Element::Int(0), size) => size.clone(),
         ("Mul", ..) => of(a.as_size().zip(b.as_size()).and_then(|(a, b)| a.times(&b))),
         ("Div", ..) => of(a.as_size().zip(b.as_size()).and_then(|(a, b)| a.over(&b))),
