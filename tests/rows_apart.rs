@@ -612,7 +612,7 @@ fn no_answer_depends_on_its_neighbours() {
     for seed in 0..GRAPHS {
         let mut random = Random(seed);
         let bytes = model(&mut random);
-        let report = analyse(&Model::read(&bytes).unwrap());
+        let report = analyse(&Model::read(&bytes).unwrap(), &[]);
         let path = directory.path().join("model.onnx");
         fs_err::write(&path, &bytes).unwrap();
         let Ok((_, mut engine)) = OnnxFactory::open(&runtime, &path, 1) else {

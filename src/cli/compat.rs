@@ -139,7 +139,10 @@ impl Opener<'_> {
             Some(runtime) => runtime,
             None => self.runtime.insert(Runtime::load(self.library)?),
         };
-        let (factory, _) = OnnxFactory::open(runtime, &directory.join(MODEL_FILE), 1)?;
+        let (mut factory, _) = OnnxFactory::open(runtime, &directory.join(MODEL_FILE), 1)?;
+        if let Some(package) = &package {
+            factory.feed(|name| package.parts.feeds(name));
+        }
         let graph = bare.as_ref().map_or_else(|| factory.signature().clone(), |bare| bare.refined(factory.signature()));
         let profile = match fs_err::read_to_string(directory.join("profile.json")) {
             Ok(text) => Some(serde_json::from_str(&text).context("profile.json")?),

@@ -85,7 +85,8 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let staging = Staging::beside(&directory, &format!("init-{name}"))?;
     copy_graph(&args.model, None, staging.path())?;
     // The copy has another name than the person knows.
-    let read = read_graph(&packer, &staging.path().join(MODEL_FILE)).with_context(|| args.model.display().to_string())?;
+    let read = read_graph(&packer, &staging.path().join(MODEL_FILE), |name| rows.iter().any(|row| row.get(name).is_some()))
+        .with_context(|| args.model.display().to_string())?;
     let Graph { signature, symbols, maps, labels } = read;
     let known = Known { rows: &rows, given: &given, maps: &maps, labels: &labels };
     let mut drafted = draft(&signature, &known).map_err(|detail| anyhow::anyhow!("nothing was drafted: {}", detail.trim_end()))?;
@@ -138,9 +139,11 @@ struct Graph {
 }
 
 /// Reads the graph at `path`; where maps stand at its end, the file is the graph without them afterwards.
-fn read_graph(packer: &Packer, path: &Path) -> anyhow::Result<Graph> {
+/// `takes` says which of the inputs that have a default are fields.
+fn read_graph(packer: &Packer, path: &Path, takes: impl Fn(&str) -> bool) -> anyhow::Result<Graph> {
     let runtime = Runtime::load(packer.library())?;
-    let (factory, _) = OnnxFactory::open(&runtime, path, 1)?;
+    let (mut factory, _) = OnnxFactory::open(&runtime, path, 1)?;
+    factory.feed(takes);
     let about = factory.about()?;
     if let Some(time) = about.time_first {
         bail!("nothing was drafted: {time}");

@@ -30,7 +30,8 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let package = ModelPackage::open(&args.directory)?;
     let config = args.config.load()?;
     let runtime = Runtime::load(&app::find_library(&config)?)?;
-    let (factory, _) = OnnxFactory::open(&runtime, &package.model_path(), 1)?;
+    let (mut factory, _) = OnnxFactory::open(&runtime, &package.model_path(), 1)?;
+    factory.feed(|name| package.parts.feeds(name));
     if args.json {
         let side = |specs: Vec<(&TensorSpec, &[String])>| {
             let one = |(spec, names): (&TensorSpec, &[String])| json!({"name": &*spec.name, "datatype": spec.datatype.numpy_name(), "shape": spec.shape.to_string(), "dimensions": names});
@@ -71,6 +72,9 @@ fn describe(package: &ModelPackage, factory: &OnnxFactory) -> String {
         for (spec, names) in specs {
             let _ = writeln!(text, "{title:<11} {} {}", spec.name, spec.named(names));
         }
+    }
+    for (spec, names) in factory.optional() {
+        let _ = writeln!(text, "graph in    {} {}, optional: the graph has a default", spec.name, spec.named(names));
     }
     for column in package.parts.input.columns() {
         let mut notes = Vec::new();

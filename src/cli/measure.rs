@@ -53,14 +53,14 @@ const BUDGET: Duration = Duration::from_millis(500);
 pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let runtime = Runtime::load(&args.library)?;
     let before = resident_bytes();
-    let (factory, mut engine) = OnnxFactory::open(&runtime, &args.directory.join(MODEL_FILE), args.intra_op_threads)?;
-    let signature = factory.signature();
+    let (mut factory, mut engine) = OnnxFactory::open(&runtime, &args.directory.join(MODEL_FILE), args.intra_op_threads)?;
     let bare = bare::id_of(&args.directory).is_some_and(|id| bare::is_bare(&args.directory, &id));
     let one = if bare {
-        zeros(signature)
+        zeros(factory.signature())
     } else {
         let parts = Parts::read(&args.directory)?;
-        first_run(&parts, &parts.bind(signature)?, signature)?
+        factory.feed(|name| parts.feeds(name));
+        first_run(&parts, &parts.bind(factory.signature())?, factory.signature())?
     };
     let batch = join(&vec![&one; args.rows]).filter(|_| args.rows > 1);
     let row_us = median_us(&mut engine, &one)?;

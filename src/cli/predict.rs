@@ -9,11 +9,12 @@ use anyhow::bail;
 
 use crate::{
     app,
-    cli::{ConfigArgs, Outcome},
+    cli::{ConfigArgs, Outcome, sample::read_rows},
     engine::{
         Engine, EngineFactory,
         infer::{OnnxEngine, OnnxFactory, Runtime},
     },
+    graph::advice,
     package::{
         ModelPackage, Transform,
         decode::{DecodeError, DecodeLimits, Decoded, decode_request},
@@ -45,7 +46,8 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let package = ModelPackage::open(&args.directory)?;
     let config = args.config.load()?;
     let runtime = Runtime::load(&app::find_library(&config)?)?;
-    let (factory, engine) = OnnxFactory::open(&runtime, &package.model_path(), config.runtime.intra_op_threads.max(1))?;
+    let (mut factory, engine) = OnnxFactory::open(&runtime, &package.model_path(), config.runtime.intra_op_threads.max(1))?;
+    factory.feed(|name| package.parts.feeds(name));
     let transform = package.parts.bind(factory.signature())?;
     let limit = config.batching_of(package.id.name.as_str()).max_batch_size;
     let limit = limit.min(package.parts.serving.batching.max_batch_size.unwrap_or(usize::MAX));
@@ -56,6 +58,10 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     };
     let mut text = Vec::new();
     match &args.input {
+        // A table is read as `init` reads it.
+        Some(path) if path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("csv")) => {
+            text = read_rows(path)?.iter().map(|row| format!("{row}\n")).collect::<String>().into_bytes();
+        }
         Some(path) => text = fs_err::read(path)?,
         None => {
             std::io::stdin().lock().read_to_end(&mut text)?;
@@ -136,7 +142,18 @@ impl<W: Write> Line<'_, W> {
             let rows = group.count(decoded.columns.rows);
             let Some(parts) = batches(group.tensors, rows, self.max_batch_size) else { bail!("the rows can't be split into batches") };
             for (part, count) in parts {
-                let outputs = self.engine.run(&part)?;
+                let outputs = match self.engine.run(&part) {
+                    Ok(outputs) => outputs,
+                    Err(error) => match advice::on_run(&error.to_string()) {
+                        Some(refusal) => {
+                            let personal = self.package.parts.input.is_personal();
+                            let refusal = if personal { refusal.without_values() } else { refusal };
+                            eprintln!("{place}the model's graph refuses this input: {}: {}", refusal.node, refusal.reason);
+                            return Ok(false);
+                        }
+                        None => bail!("{place}{error}"),
+                    },
+                };
                 runs.push(self.transform.interpret(&outputs, count).map_err(|fault| anyhow::anyhow!("{place}{fault}"))?);
             }
         }

@@ -81,8 +81,11 @@ pub struct OnnxFactory {
     path: PathBuf,
     intra_op_threads: usize,
     signature: Arc<Signature>,
-    optional: Vec<TensorSpec>,
+    /// With what the graph calls their dimensions.
+    optional: Vec<(TensorSpec, Vec<String>)>,
     symbols: Symbols,
+    /// Optional inputs that every run gets all the same.
+    fed: Vec<Arc<str>>,
     recheck: Option<Recheck>,
     /// What is loaded in the file's place, where the runtime does not take the file or callers could not take its answers.
     edited: Option<Edited>,
@@ -129,12 +132,28 @@ impl OnnxFactory {
         }
         let signature = Arc::new(signature);
         let optional = session.overridable_initializers();
-        let optional = optional.iter().filter_map(|input| spec_of(input.name(), input.dtype(), "input").ok()).collect();
-        let side = |outlets: &[Outlet]| outlets.iter().map(symbols_of).collect();
+        let optional = optional.iter().filter_map(|input| {
+            let spec = spec_of(input.name(), input.dtype(), "input").ok()?;
+            Some((spec, names_of(input.dtype())))
+        });
+        let optional = optional.collect();
+        let side = |outlets: &[Outlet]| outlets.iter().map(|outlet| names_of(outlet.dtype())).collect();
         let symbols = Symbols { inputs: side(session.inputs()), outputs: side(session.outputs()) };
         let engine = OnnxEngine::new(session, Arc::clone(&signature))?;
         let (runtime, path) = (runtime.clone(), path.to_path_buf());
-        Ok((OnnxFactory { runtime, path, intra_op_threads, signature, optional, symbols, recheck: None, edited }, engine))
+        Ok((OnnxFactory { runtime, path, intra_op_threads, signature, optional, symbols, fed: Vec::new(), recheck: None, edited }, engine))
+    }
+
+    /// From now on the optional inputs that `takes` names are inputs like the others: every run gets them.
+    pub fn feed(&mut self, takes: impl Fn(&str) -> bool) {
+        let (fed, optional): (Vec<_>, Vec<_>) = std::mem::take(&mut self.optional).into_iter().partition(|(spec, _)| takes(&spec.name));
+        self.optional = optional;
+        let signature = Arc::make_mut(&mut self.signature);
+        for (spec, names) in fed {
+            self.fed.push(Arc::clone(&spec.name));
+            signature.inputs.push(spec);
+            self.symbols.inputs.push(names);
+        }
     }
 
     /// What is run in the file's place; `None` where it is the file.
@@ -148,8 +167,8 @@ impl OnnxFactory {
     /// Where its file can't be read any more.
     pub fn about(&self) -> Result<About, EngineError> {
         let about = match &self.edited {
-            Some(edited) => About::read(&edited.model),
-            None => About::read(&read(&self.path)?),
+            Some(edited) => About::read(&edited.model, &self.fed),
+            None => About::read(&read(&self.path)?, &self.fed),
         };
         about.map_err(|error| load_error(&self.path, error.to_string()))
     }
@@ -188,7 +207,7 @@ impl EngineFactory for OnnxFactory {
         &self.signature
     }
 
-    fn optional(&self) -> &[TensorSpec] {
+    fn optional(&self) -> &[(TensorSpec, Vec<String>)] {
         &self.optional
     }
 
@@ -225,6 +244,10 @@ fn load_error(path: &Path, detail: String) -> EngineError {
     let file = file_name(path);
     // Callers of the model may read it: where the server keeps its files is not theirs to know.
     let detail = detail.replace(path.to_string_lossy().as_ref(), &file);
+    let detail = match path.parent().map(|directory| directory.to_string_lossy()).filter(|directory| directory.len() > 1) {
+        Some(directory) => detail.replace(&format!("{directory}/"), ""),
+        None => detail,
+    };
     EngineError::Load { file, detail }
 }
 
@@ -403,8 +426,8 @@ fn signature_of(session: &Session) -> Result<Signature, String> {
     Ok(Signature { inputs: specs(session.inputs(), "input")?, outputs: specs(session.outputs(), "output")? })
 }
 
-fn symbols_of(outlet: &Outlet) -> Vec<String> {
-    match outlet.dtype() {
+fn names_of(kind: &ValueType) -> Vec<String> {
+    match kind {
         ValueType::Tensor { dimension_symbols, .. } => dimension_symbols.to_vec(),
         _ => Vec::new(),
     }

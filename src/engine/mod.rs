@@ -36,8 +36,8 @@ pub trait EngineFactory: Send + Sync {
 
     fn signature(&self) -> &Signature;
 
-    /// Inputs that have a default in the graph: a caller may leave them out.
-    fn optional(&self) -> &[TensorSpec] {
+    /// Inputs that have a default in the graph, with its names of their dimensions: a caller may leave them out.
+    fn optional(&self) -> &[(TensorSpec, Vec<String>)] {
         &[]
     }
 

@@ -1,5 +1,7 @@
 //! `About`: what a model's file says of the dimension of rows and of labels.
 
+use std::sync::Arc;
+
 use crate::graph::{
     labels::{self, Label},
     model::Model,
@@ -17,13 +19,13 @@ pub struct About {
 }
 
 impl About {
-    /// Of a model's bytes as they are run.
+    /// Of a model's bytes as they are run; `fed` are inputs with a default that every run gets all the same.
     ///
     /// # Errors
     /// Where the bytes are no ONNX model.
-    pub fn read(bytes: &[u8]) -> Result<About, Malformed> {
+    pub fn read(bytes: &[u8], fed: &[Arc<str>]) -> Result<About, Malformed> {
         let model = Model::read(bytes)?;
-        let report = rows::analyse(&model);
+        let report = rows::analyse(&model, fed);
         let time_first = rows::time_first(&model, &report);
         let labels = labels::held(&model);
         Ok(About { report, time_first, labels, vocabulary: Vocabulary::read(&model) })

@@ -1,5 +1,9 @@
 //! Advice: what a person can do about a graph that the runtime does not load, before the runtime's own words.
 
+use std::sync::LazyLock;
+
+use regex::Regex;
+
 /// (what the runtime says, in small letters: any of it; what helps).
 const LOADING: [(&[&str], &str); 5] = [
     (
@@ -8,11 +12,11 @@ const LOADING: [(&[&str], &str); 5] = [
     ),
     (
         &["only *guarantees* support", "till opset"],
-        "the file's operator set is above what this runtime knows: export with a lower one (skl2onnx: target_opset; torch.onnx.export: opset_version)",
+        "the file's operator set is above what this runtime knows: export with a lower one (skl2onnx: target_opset, or {\"\": 18, \"ai.onnx.ml\": 3}; torch.onnx.export: opset_version; tf2onnx: --opset)",
     ),
     (
         &["locale"],
-        "StringNormalizer needs a locale that this machine lacks: install it (Debian: locales, with en_US.UTF-8 generated; the image has it), or export with the locale \"C\"",
+        "StringNormalizer needs a locale that this machine lacks: install it (Debian: locales, with en_US.UTF-8 generated; the image has it), or export with another (skl2onnx: options={id(vectorizer): {\"locale\": \"C.UTF-8\"}})",
     ),
     (
         &["is not a registered function/op", "no op registered for", "not_implemented"],
@@ -36,21 +40,36 @@ pub fn on_load(message: &str) -> String {
 
 /// What a graph says where it refuses its input, in small letters: an index or a category that it does not know, values or
 /// shapes that don't fit each other inside. All else is the model's failure, or the server's.
-const REFUSALS: [&str; 14] = [
+const REFUSALS: [&str; 29] = [
     "out of data bounds",
     "out of bounds",
     "out of range",
     "unknown category",
     "invalid indices",
+    "invalid index",
     "index out of",
     "indices must be",
     "indices element",
     "shape mismatch",
     "dimension mismatch",
     "dimensions mismatch",
+    "dimensions must match",
     "cannot be broadcast",
     "cannot broadcast",
+    "attempting to broadcast",
     "input shape:",
+    "input channels",
+    "feature size",
+    "features",
+    "k argument",
+    "repeat value",
+    "stod",
+    "stoll",
+    "stof",
+    "stoi",
+    "division by zero",
+    "modulo by zero",
+    "cannot be reshaped",
 ];
 
 /// A refusal by a node: which, and why.
@@ -59,13 +78,20 @@ pub struct Refusal {
     /// Type and name: `Gather "embed"`.
     pub node: String,
     pub reason: String,
+    /// The part of it that names no value.
+    kind: &'static str,
 }
 
 impl Refusal {
-    /// The reason up to the first value in it.
-    pub fn without_values(&self) -> &str {
-        let end = self.reason.find(|c: char| c.is_ascii_digit() || "=:\"'`{[".contains(c)).unwrap_or(self.reason.len());
-        self.reason.get(..end).unwrap_or_default().trim_end_matches(|c: char| !c.is_alphanumeric())
+    /// The same without any value of the caller's.
+    #[must_use]
+    pub fn without_values(self) -> Refusal {
+        Refusal { reason: self.kind.to_owned(), ..self }
+    }
+
+    /// What of it names no value.
+    pub fn kind(&self) -> &'static str {
+        self.kind
     }
 }
 
@@ -75,26 +101,25 @@ pub fn on_run(message: &str) -> Option<Refusal> {
     let (head, reason) = message.split_once("Status Message:")?;
     let reason = without_source(reason);
     let lower = reason.to_lowercase();
-    REFUSALS.iter().any(|sign| lower.contains(sign)).then_some(())?;
+    let kind = *REFUSALS.iter().find(|sign| lower.contains(**sign))?;
     let op = head.split_once("while running ")?.1.split_once(" node")?.0;
     let name = head.split_once("Name:'").and_then(|(_, rest)| rest.split_once('\'')).map_or("", |(name, _)| name);
     let node = if name.is_empty() { op.to_owned() } else { format!("{op} \"{name}\"") };
-    Some(Refusal { node, reason })
+    Some(Refusal { node, reason, kind })
 }
 
-/// `/onnxruntime_src/a/b.cc:12 void f(...) ` in front of what is said.
+/// The message without the places in the library's own source: a file, a line and a function, `/a/b.cc:12 void f(...)`.
 fn without_source(message: &str) -> String {
-    let mut rest = message;
-    let mut text = String::new();
-    while let Some(at) = rest.find("/onnxruntime_src/") {
-        let (before, after) = rest.split_at(at);
-        text.push_str(before);
-        // The signature of a function ends with its parameters, and what it says follows.
-        let end = after.find(") ").map(|end| end + 2).or_else(|| after.find(' ').map(|end| end + 1)).unwrap_or(after.len());
-        rest = after.get(end..).unwrap_or_default();
+    static PLACE: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        let file = r"(?:/\S*/)?\b\w+\.(?:cc|cpp|cu|h|hpp|cuh):\d+\s+";
+        // A whole signature, with its parameters and what its template stands for; or a name.
+        let function = r"(?:[\w:<>~*&,\s]*::[\w~<>=]+\([^)]*\)(?:::\S+\([^)]*\))*(?: const)?(?:\s*\[with [^\]]*\])?|\w+)\s*:?\s*";
+        Regex::new(&format!("{file}{function}")).ok()
+    });
+    match LazyLock::force(&PLACE) {
+        Some(place) => place.replace_all(message, "").trim().to_owned(),
+        None => message.to_owned(),
     }
-    text.push_str(rest);
-    text.trim().to_owned()
 }
 
 #[cfg(test)]
@@ -107,7 +132,7 @@ mod tests {
         let refusal = on_run(gather).unwrap();
         assert_eq!(refusal.node, "Gather \"embed\"");
         assert!(refusal.reason.contains("idx=99"));
-        assert_eq!(refusal.without_values(), "indices element out of data bounds, idx");
+        assert_eq!(refusal.without_values().reason, "out of data bounds");
         assert_eq!(
             on_run("Non-zero status code returned while running Loop node. Name:'' Status Message: Failed to allocate memory"),
             None

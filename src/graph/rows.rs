@@ -7,6 +7,7 @@ use std::{
     cell::Cell,
     collections::{HashMap, HashSet},
     rc::Rc,
+    sync::Arc,
 };
 
 use crate::graph::{
@@ -52,6 +53,11 @@ impl Report {
         })
     }
 
+    /// Whether an output is known to have a row for each row of the inputs, along its first dimension.
+    pub fn keeps(&self, output: &str) -> bool {
+        self.outputs.iter().any(|(name, rows)| name == output && *rows == OutputRows::First)
+    }
+
     /// What shows that rows do come together, and not only that nobody knows; no declaration stands against it.
     pub fn disproof(&self) -> Option<String> {
         self.outputs.iter().find_map(|(_, rows)| match rows {
@@ -69,8 +75,8 @@ impl Report {
     }
 }
 
-/// Follows the rows through the model's graph.
-pub fn analyse(model: &Model<'_>) -> Report {
+/// Follows the rows through the model's graph; `fed` are inputs with a default that every run gets all the same.
+pub fn analyse(model: &Model<'_>, fed: &[Arc<str>]) -> Report {
     let graph = &model.graph;
     let mut walk = Walk {
         functions: model.functions.iter().map(|function| ((function.domain, function.name, function.overload), function)).collect(),
@@ -79,7 +85,8 @@ pub fn analyse(model: &Model<'_>) -> Report {
         steps: Cell::new(0),
         batch: batch_name(graph),
     };
-    let constants: HashSet<&str> = graph.initializers.iter().map(|(name, _)| *name).collect();
+    let given = |name: &str| fed.iter().any(|fed| **fed == *name);
+    let constants: HashSet<&str> = graph.initializers.iter().map(|(name, _)| *name).filter(|name| !given(name)).collect();
     let mut scope = Scope { values: HashMap::new(), outer: None, opsets: &model.opsets };
     for input in graph.inputs.iter().filter(|input| !constants.contains(input.name)) {
         let value = walk.input(input);
@@ -252,7 +259,8 @@ impl<'m, 'a> Walk<'m, 'a> {
     /// Follows all nodes; what they give is in `scope` then.
     pub fn graph(&mut self, graph: &Graph<'a>, scope: &mut Scope<'_, 'a>, depth: usize) {
         for (name, constant) in &graph.initializers {
-            scope.values.insert(name, constant_value(constant));
+            // What is given takes the default's place.
+            scope.values.entry(name).or_insert_with(|| constant_value(constant));
         }
         let hints: HashMap<&str, &ValueInfo<'a>> = graph.values.iter().chain(&graph.outputs).map(|info| (info.name, info)).collect();
         self.nodes(&graph.nodes, &hints, scope, depth);

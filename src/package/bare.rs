@@ -90,12 +90,9 @@ impl Bare {
     }
 
     /// How many rows may share a run where they are proved to be independent; `Err` says why none may.
-    pub fn batching(&self, signature: &Signature, max_batch_size: usize) -> Result<usize, String> {
+    pub fn batching(&self, max_batch_size: usize) -> Result<usize, String> {
         if max_batch_size < 2 {
             return Err("the largest batch is set to 1".to_owned());
-        }
-        if !signature.is_batchable() {
-            return Err("not every input and output of the graph has a free leading dimension".to_owned());
         }
         match &self.config {
             // A file that says nothing of batches forbids none.
@@ -283,22 +280,23 @@ mod tests {
 
     #[test]
     fn rows_share_a_run_unless_graph_or_configuration_forbid_it() {
-        let batching = |config: &str, batch: Dim| configured(config).batching(&signature(batch), 64);
-        assert_eq!(batching("max_batch_size: 8 dynamic_batching { }", Dim::Any), Ok(8));
-        assert_eq!(batching("max_batch_size: 8", Dim::Any), Ok(8));
-        assert_eq!(batching("max_batch_size: 800", Dim::Any), Ok(64));
-        for (config, batch, expected) in [
-            ("dynamic_batching { }", Dim::Any, "max_batch_size: 0"),
-            ("max_batch_size: 1 dynamic_batching { }", Dim::Any, "max_batch_size: 1"),
-            ("max_batch_size: 8 dynamic_batching { }", Dim::Fixed(8), "free leading dimension"),
-        ] {
-            let error = batching(config, batch).unwrap_err();
+        let batching = |config: &str| configured(config).batching(64);
+        assert_eq!(batching("max_batch_size: 8 dynamic_batching { }"), Ok(8));
+        assert_eq!(batching("max_batch_size: 8"), Ok(8));
+        assert_eq!(batching("max_batch_size: 800"), Ok(64));
+        for (config, expected) in
+            [("dynamic_batching { }", "max_batch_size: 0"), ("max_batch_size: 1 dynamic_batching { }", "max_batch_size: 1")]
+        {
+            let error = batching(config).unwrap_err();
             assert!(error.contains(expected), "{config}: {error}");
         }
+        let error = signature(Dim::Fixed(8)).check_rows(|_| false).unwrap_err();
+        assert!(error.contains("free leading dimension"), "{error}");
+        assert_eq!(signature(Dim::Fixed(1)).check_rows(|output| output == "y"), Ok(()));
         assert!(configured("max_batch_size: 8 dynamic_batching { }").asks_for_batching());
         assert!(!configured("max_batch_size: 8").asks_for_batching());
         let bare = open(repository(&[]).path()).unwrap();
-        assert_eq!(bare.batching(&signature(Dim::Any), 16), Ok(16));
+        assert_eq!(bare.batching(16), Ok(16));
         assert_eq!(bare.check(&signature(Dim::Any)), Ok(()));
     }
 

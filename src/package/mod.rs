@@ -195,6 +195,12 @@ impl Parts {
         Ok(Parts { input, output, schema_document, preprocessing, serving, golden, evaluation, profile, card })
     }
 
+    /// Whether an input of this name, which the graph could do without, gets a field or a section of the preprocessing.
+    pub fn feeds(&self, input: &str) -> bool {
+        let declared = self.preprocessing.as_ref().and_then(|document| document.get("inputs")?.get(input));
+        declared.is_some() || self.input.column(input).is_some()
+    }
+
     /// Compiles the transformation against the graph, and checks that what comes out is what the output schema says.
     pub fn bind(&self, signature: &Signature) -> Result<Transform, PackageError> {
         let fields: Vec<Field> = self

@@ -271,6 +271,11 @@ impl Schema {
         bare.map(|(name, _)| name.as_str()).or(object.required_others.first().map(String::as_str))
     }
 
+    /// Whether any field is personal.
+    pub fn is_personal(&self) -> bool {
+        self.columns.iter().any(|column| column.pii != Pii::None)
+    }
+
     /// Whether a top-level field may be null.
     pub fn allows_null(&self, field: &str) -> bool {
         self.top(field).is_some_and(|node| node.types.has(Types::NULL))

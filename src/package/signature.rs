@@ -79,8 +79,18 @@ impl Signature {
         }
     }
 
-    /// Whether rows of several requests could share a run: every input and output has a free leading dimension.
-    pub fn is_batchable(&self) -> bool {
-        !self.inputs.is_empty() && self.inputs.iter().chain(&self.outputs).all(|spec| spec.shape.has_batch_axis())
+    /// Whether rows of several requests could share a run: every input and output has a free leading dimension. Exporters write
+    /// a 1 there for outputs that have a row for each all the same; `keeps` are outputs that are known to.
+    ///
+    /// # Errors
+    /// What has none.
+    pub fn check_rows(&self, keeps: impl Fn(&str) -> bool) -> Result<(), String> {
+        let input = self.inputs.iter().find(|spec| !spec.shape.has_batch_axis()).map(|spec| ("input", spec));
+        let output = self.outputs.iter().find(|spec| !spec.shape.has_batch_axis() && !keeps(&spec.name)).map(|spec| ("output", spec));
+        match input.or(output) {
+            _ if self.inputs.is_empty() => Err("the graph has no input".to_owned()),
+            Some((side, spec)) => Err(format!("{side} \"{}\" of the graph has no free leading dimension: {spec}", spec.name)),
+            None => Ok(()),
+        }
     }
 }

@@ -87,7 +87,7 @@ impl PredictError {
                 (count, _) => format!("{count} violations of the model's schema; see errors"),
             },
             PredictError::Lost(error) => error.detail(),
-            PredictError::Refused(Refusal { node, reason }) => format!("the model's graph refuses this input: {node}: {reason}"),
+            PredictError::Refused(Refusal { node, reason, .. }) => format!("the model's graph refuses this input: {node}: {reason}"),
             PredictError::Inference(_) | PredictError::NotFinite(_) => {
                 "the model failed on this request; the server's log says why, under the request id".to_owned()
             }
@@ -111,7 +111,7 @@ impl PredictError {
         match self {
             PredictError::Inference(detail) | PredictError::NotFinite(detail) => detail,
             PredictError::Lost(error) => error.log_detail(),
-            PredictError::Refused(refusal) => refusal.without_values(),
+            PredictError::Refused(refusal) => refusal.kind(),
             PredictError::Route(RouteError::NotReady { reason }) => reason,
             _ => "",
         }

@@ -28,14 +28,12 @@ use crate::{
         batch::Batcher,
         queue::{Answer, Urgency},
     },
-    graph::advice::Refusal,
     id::PredictionId,
     metrics::{Stage, VersionMetrics},
     package::{
         fields::{self, NamedTensor},
         outputs::{Json, OutputColumn, Outputs},
         preprocess::{self, Group},
-        schema::Pii,
     },
     predict::{
         assign::Part,
@@ -465,11 +463,9 @@ async fn receive(receiver: oneshot::Receiver<Result<Answer, EngineError>>, deadl
 
 /// What a graph says of a value is not told where a field is personal: nobody knows which field the value came from.
 fn without_personal(error: PredictError, servable: &Servable) -> PredictError {
-    let personal = || servable.package().is_some_and(|package| package.parts.input.columns().iter().any(|column| column.pii != Pii::None));
+    let personal = || servable.package().is_some_and(|package| package.parts.input.is_personal());
     match error {
-        PredictError::Refused(refusal) if personal() => {
-            PredictError::Refused(Refusal { reason: refusal.without_values().to_owned(), node: refusal.node })
-        }
+        PredictError::Refused(refusal) if personal() => PredictError::Refused(refusal.without_values()),
         other => other,
     }
 }

@@ -99,16 +99,18 @@ pub fn run(
     manifest.check_files(directory)?;
     clock.passed("hashes", format!("{} files, {}", manifest.files.len(), manifest.digest));
 
-    let (factory, mut engine) = OnnxFactory::open(runtime, &directory.join(MODEL_FILE), options.intra_op_threads).map_err(unloadable)?;
-    let signature = engine.signature().clone();
+    let (mut factory, mut engine) =
+        OnnxFactory::open(runtime, &directory.join(MODEL_FILE), options.intra_op_threads).map_err(unloadable)?;
+    clock.passed("graph", describe(factory.signature(), factory.symbols()));
+
+    let parts = Parts::read(directory)?;
+    clock.passed("schema", format!("{} input fields", parts.input.columns().len()));
+    factory.feed(|name| parts.feeds(name));
     let about = factory.about().map_err(unloadable)?;
     if let Some(time) = &about.time_first {
         return Err(PackageError::new("graph", MODEL_FILE, time.clone()));
     }
-    clock.passed("graph", describe(&signature, factory.symbols()));
-
-    let parts = Parts::read(directory)?;
-    clock.passed("schema", format!("{} input fields", parts.input.columns().len()));
+    let signature = factory.signature().clone();
     let transform = parts.bind(&signature)?;
     check_labels(parts.preprocessing.as_ref(), &parts.schema_document, &labels::to_values(&about.labels))?;
     clock.passed("preprocessing", "fits schema and graph".to_owned());
@@ -210,7 +212,8 @@ pub fn run_bare(
     let without_rows = without_rows(&mut engine, &signature, &about, rows);
     let tried = rows.first().map(|row| neighbours::variations(row, &about.vocabulary)).unwrap_or_default();
     let mut warning = None;
-    let batching = match bare.batching(&signature, options.max_batch_size) {
+    let rows_first = signature.check_rows(|output| about.report.keeps(output));
+    let batching = match rows_first.and_then(|()| bare.batching(options.max_batch_size)) {
         Err(because) => Batching::None { because },
         Ok(limit) => match (about.objection(), neighbours::prove(&mut engine, &tried, &about.vocabulary, limit)) {
             (None, Ok(())) => Batching::Rows,
@@ -395,8 +398,8 @@ fn describe(signature: &Signature, symbols: &Symbols) -> String {
 pub fn declared_batching(independent: Option<bool>, about: &About, signature: &Signature, max_batch_size: usize) -> Batching {
     let because = if max_batch_size == 1 {
         "the largest batch is set to 1".to_owned()
-    } else if !signature.is_batchable() {
-        "not every input and output of the graph has a free leading dimension".to_owned()
+    } else if let Err(because) = signature.check_rows(|output| about.report.keeps(output)) {
+        because
     } else if independent == Some(false) {
         "serving.json says that rows are not independent".to_owned()
     } else {

@@ -137,7 +137,8 @@ impl Loader {
         if package.digest() != verdict.digest {
             return Err(PackageError::new("hashes", "manifest.json", "changed while it was being verified"));
         }
-        let (factory, first) = self.open(directory, &package.manifest, intra_op_threads)?;
+        let (mut factory, first) = self.open(directory, &package.manifest, intra_op_threads)?;
+        factory.feed(|name| package.parts.feeds(name));
         let transform = package.parts.bind(factory.signature())?;
         let warm_up = verdict.warm.then(|| gate::first_run(&package.parts, &transform, factory.signature())).transpose()?;
         let engines = engines(&factory, first, workers, warm_up.as_ref())?;
@@ -186,7 +187,7 @@ impl Loader {
         let signature = bare.refined(factory.signature());
         let warm_up = verdict.warm.then(|| gate::zeros(&signature));
         let engines = engines(&factory, first, workers, warm_up.as_ref())?;
-        let max_batch_size = match (&verdict.batching, bare.batching(&signature, configured.max_batch_size)) {
+        let max_batch_size = match (&verdict.batching, bare.batching(configured.max_batch_size)) {
             (Batching::Rows, Ok(limit)) => limit,
             _ => 1,
         };

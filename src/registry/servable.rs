@@ -115,7 +115,7 @@ impl Servable {
             Contents::Package(_) => factory.signature().clone(),
             Contents::Bare(bare) => bare.refined(factory.signature()),
         };
-        let optional = factory.optional().to_vec();
+        let optional = factory.optional().iter().map(|(spec, _)| spec.clone()).collect();
         let symbols = factory.symbols().clone();
         let engine_metrics: EngineMetrics = metrics.engine.clone();
         let name = contents.id().to_string();

@@ -114,7 +114,7 @@ pub fn config_pbtxt(data: &[u8]) {
 
 /// A model's file: what it says is read without the runtime.
 pub fn onnx_file(data: &[u8]) {
-    let _ = About::read(data);
+    let _ = About::read(data, &[]);
     let _ = external::files(data);
     let _ = locale::replaced(data);
     if let Ok(model) = Model::read(data) {

@@ -184,6 +184,45 @@ fn forms_that_people_export_are_served() {
 }
 
 #[test]
+fn a_package_feeds_an_optional_input_where_a_field_has_its_name() {
+    let models = models(&[]);
+    let pair = |fields: Value| json!({"input": side(fields), "output": side(json!({"y": numbers(2)}))});
+    for (name, fields) in [("given", json!({"x": numbers(2), "offset": numbers(2)})), ("left", json!({"x": numbers(2)}))] {
+        let (code, text) = pack(&draft(models.path(), name, "optional_offset", &pair(fields), &Value::Null));
+        assert_eq!(code, 0, "{text}");
+        assert!(text.contains("batched: the graph keeps rows apart"), "{text}");
+    }
+    let server = Server::start(models.path(), &[]);
+    let answers = |name: &str, rows: Value| {
+        server.predict(&format!("/models/{name}/predict"), &json!({"instances": rows})).json::<Value>().unwrap()["predictions"].clone()
+    };
+    let rows = json!([{"x": [1, 2], "offset": [10, 20]}, {"x": [3, 4], "offset": [0, 5]}]);
+    assert_eq!(answers("given", rows), json!([{"y": [11.0, 22.0]}, {"y": [3.0, 9.0]}]));
+    assert_eq!(answers("left", json!([{"x": [1, 2]}, {"x": [3, 4]}])), json!([{"y": [2.0, 4.0]}, {"y": [4.0, 6.0]}]));
+}
+
+#[test]
+fn the_command_line_tells_what_the_graph_refuses_and_goes_on() {
+    let models = models(&[]);
+    for (name, personal) in [("open", false), ("personal", true)] {
+        let schema =
+            json!({"input": side(json!({"city": {"type": "string", "x-pii": personal}})), "output": side(json!({"y": numbers(2)}))});
+        let directory = draft(models.path(), name, "categories", &schema, &Value::Null);
+        assert_eq!(pack(&directory).0, 0);
+        // A table, or lines of JSON.
+        let table = models.path().join("rows.csv");
+        fs_err::write(&table, "city\nOslo\nRoma\n").unwrap();
+        let rows = "{\"city\": \"Oslo\"}\n{\"city\": \"Roma\"}\n";
+        for (more, input) in [(&["--input", table.to_str().unwrap()][..], ""), (&[], rows)] {
+            let (code, output, error) = predictd(&[&["predict", directory.to_str().unwrap()], more].concat(), input, &[]);
+            assert_eq!((code, output.trim()), (1, "null\n{\"y\":[0.0,1.0]}"), "{error}");
+            assert!(error.contains("line 1: the model's graph refuses this input: OneHotEncoder \"encode\""), "{error}");
+            assert!(!error.contains("Oslo"), "{error}");
+        }
+    }
+}
+
+#[test]
 fn a_made_up_row_that_is_refused_refuses_no_model() {
     let models = models(&[]);
     let schema = |city: Value| json!({"input": side(json!({"city": city})), "output": side(json!({"y": numbers(2)}))});

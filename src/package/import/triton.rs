@@ -223,8 +223,8 @@ fn serving(bare: &Bare, config: &ModelConfig, signature: &Signature, taken: &mut
     let max_batch_size = (config.max_batch_size > 0).then_some(config.max_batch_size)?;
     taken.push(format!("`max_batch_size`: {max_batch_size}, in serving.json"));
     if config.dynamic_batching.is_some() {
-        match bare.batching(signature, config.max_batch_size) {
-            Ok(_) => {
+        match bare.batching(config.max_batch_size).and_then(|_| signature.check_rows(|_| false)) {
+            Ok(()) => {
                 taken.push("`dynamic_batching`: rows of several requests share a run where the gate proves them independent".to_owned())
             }
             Err(why) => notes.push(format!("`dynamic_batching` was left out: {why}")),
