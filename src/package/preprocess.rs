@@ -424,10 +424,13 @@ impl Part {
     fn number(&self, columns: &Columns, column: &Column, row: usize) -> f64 {
         match self.derived {
             None => number(column, row),
-            Some((operation, other)) => {
-                let other = columns.columns.get(other).map_or(f64::NAN, |other| number(other, row));
-                operation.apply(number(column, row), other)
-            }
+            Some((operation, other)) => match (column, columns.columns.get(other)) {
+                (Column::Integer(a), Some(Column::Integer(b))) => match (a.get(row), b.get(row)) {
+                    (Some(Some(a)), Some(Some(b))) => operation.apply_whole(*a, *b),
+                    _ => f64::NAN,
+                },
+                (_, other) => operation.apply(number(column, row), other.map_or(f64::NAN, |other| number(other, row))),
+            },
         }
     }
 
