@@ -14,6 +14,7 @@ use crate::{
         ConfigArgs, Outcome,
         pack::{self, Packer},
         staging::Staging,
+        typed,
     },
     engine::{
         Engine,
@@ -250,7 +251,7 @@ impl<'a> Importer<'a> {
 
     fn end(&self) -> Outcome {
         if self.made > 0 && !self.to.json {
-            let output = self.to.output.display();
+            let output = typed(&self.to.output);
             say!("next:\n  predictd verify {output}\n  predictd serve --models {output}");
             if self.without_golden > 0 {
                 say!("  write {GOLDEN_FILE}: lines of {{\"input\": ..., \"output\": ...}} with the answers that training saw; pack again");

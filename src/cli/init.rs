@@ -14,6 +14,7 @@ use crate::{
         pack::{self, Packer},
         sample::read_rows,
         staging::Staging,
+        typed,
     },
     engine::{
         EngineFactory,
@@ -161,7 +162,11 @@ fn read_graph(packer: &Packer, path: &Path, takes: impl Fn(&str) -> bool) -> any
 fn given(args: &Args) -> anyhow::Result<Vec<Given>> {
     let mut given = Vec::new();
     for line in &args.column {
-        let told = || format!("--column: expected a line such as {{\"field\": \"plan\", \"steps\": [...]}}, given {line}");
+        let told = || {
+            format!(
+                "--column: expected a line such as {{\"field\": \"plan\", \"steps\": [...]}}, given {line}; a column of two fields is written into the draft"
+            )
+        };
         let document: Value = serde_json::from_str(line).with_context(told)?;
         let field = document.get("field").and_then(Value::as_str).with_context(told)?.to_owned();
         let steps = document.get("steps").and_then(Value::as_array).with_context(told)?.clone();
@@ -279,8 +284,8 @@ fn card(name: &str, signature: &Signature, symbols: &Symbols) -> String {
 }
 
 fn next_steps(directory: &Path, args: &Args, drafted: &Draft, guesses: &[Guess]) -> String {
-    let directory = directory.display();
-    let mut text = format!("drafted {directory}\n");
+    let shown = directory.display();
+    let mut text = format!("drafted {shown}\n");
     for Guess { pointer, text: guess, .. } in guesses {
         let _ = writeln!(text, "  guess   {PREPROCESSING_FILE} {pointer}: {guess}");
     }
@@ -295,14 +300,14 @@ fn next_steps(directory: &Path, args: &Args, drafted: &Draft, guesses: &[Guess])
             "  check each guess and delete its key \"{key}\", or give golden examples that show it: `pack` refuses it till then"
         );
     }
-    let _ = writeln!(text, "  predictd pack {directory}");
+    let _ = writeln!(text, "  predictd pack {}", typed(directory));
     if let Some(sample) = &args.sample {
-        let _ = writeln!(text, "  predictd predict {directory} --input {}", sample.display());
+        let _ = writeln!(text, "  predictd predict {} --input {}", typed(directory), typed(sample));
     }
     if args.golden.is_none() {
         let _ = writeln!(
             text,
-            "  write {directory}/{GOLDEN_FILE}: lines of {{\"input\": ..., \"output\": ...}} with the answers that training saw; pack again"
+            "  write {shown}/{GOLDEN_FILE}: lines of {{\"input\": ..., \"output\": ...}} with the answers that training saw; pack again"
         );
     }
     text

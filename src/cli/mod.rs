@@ -27,7 +27,10 @@ mod serve;
 mod staging;
 mod verify;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
 
@@ -39,6 +42,12 @@ pub enum Outcome {
     Done,
     /// A check failed; the command said which.
     Failed,
+}
+
+/// A path as a shell takes it.
+fn typed(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    shlex::try_quote(&text).map_or_else(|_| text.to_string(), |quoted| quoted.to_string())
 }
 
 #[derive(Parser)]

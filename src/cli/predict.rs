@@ -148,7 +148,7 @@ impl<W: Write> Line<'_, W> {
                         Some(refusal) => {
                             let personal = self.package.parts.input.is_personal();
                             let refusal = if personal { refusal.without_values() } else { refusal };
-                            eprintln!("{place}the model's graph refuses this input: {}: {}", refusal.node, refusal.reason);
+                            eprintln!("{place}the model's graph refuses this input: {refusal}");
                             return Ok(false);
                         }
                         None => bail!("{place}{error}"),

@@ -1,6 +1,6 @@
 //! Advice: what a person can do about a graph that the runtime does not load, before the runtime's own words.
 
-use std::sync::LazyLock;
+use std::{fmt, sync::LazyLock};
 
 use regex::Regex;
 
@@ -80,6 +80,12 @@ pub struct Refusal {
     pub reason: String,
     /// The part of it that names no value.
     kind: &'static str,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.node, self.reason)
+    }
 }
 
 impl Refusal {

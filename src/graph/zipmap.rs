@@ -93,8 +93,7 @@ pub fn refusal(model: &Model<'_>, output: &str) -> String {
     let producer = model.producer.to_ascii_lowercase();
     let advice = match node.map(|node| node.op) {
         Some("SequenceConstruct" | "SequenceInsert" | "ConcatFromSequence" | "SplitToSequence") if producer.contains("skl2onnx") => {
-            "a MultiOutputClassifier gives a list: export each of its estimators_ by itself, or, where their classes are as many, with \
-             options={id(model): {\"output_class_labels\": False, \"zipmap\": False}}"
+            "a MultiOutputClassifier gives a list: export each of its estimators_ by itself, with options={\"zipmap\": False}"
         }
         Some("SequenceConstruct" | "SequenceInsert" | "SplitToSequence") => {
             "give each tensor of the list as an output of its own in the export"
@@ -102,7 +101,10 @@ pub fn refusal(model: &Model<'_>, output: &str) -> String {
         Some("ZipMap") => "another node reads its maps; export without the nodes after it",
         _ => "export the model with a tensor for each output",
     };
-    let who =
-        if model.producer.is_empty() { String::new() } else { format!(" (written by {} {})", model.producer, model.producer_version) };
+    let who = if model.producer.is_empty() {
+        String::new()
+    } else {
+        format!(" (written by {})", format!("{} {}", model.producer, model.producer_version).trim_end())
+    };
     format!("output `{output}`{gives} is {kind}, which can't be served; {advice}{who}")
 }

@@ -10,7 +10,7 @@ use crate::{
         infer::{OnnxEngine, OnnxFactory, Runtime},
     },
     graph::{
-        About,
+        About, advice,
         flow::Mixing,
         labels,
         rows::{OutputRows, Report},
@@ -146,7 +146,10 @@ pub fn run(
         }
         // More memory than there is would be wanted of other rows as well.
         Err((detail, _)) => {
-            return Err(PackageError::new("warm-up", MODEL_FILE, format!("a run of 1 rows failed: {detail}")));
+            return Err(match golden.first() {
+                Some(row) => wrong_example(row.line, refused(detail)),
+                None => PackageError::new("warm-up", MODEL_FILE, format!("a run of 1 rows failed: {detail}")),
+            });
         }
     };
 
@@ -425,7 +428,7 @@ fn golden_rows(parts: &Parts, transform: &Transform, signature: &Signature) -> R
 fn golden_row(parts: &Parts, transform: &Transform, signature: &Signature, index: usize) -> Option<Result<GoldenRow, PackageError>> {
     let example = parts.golden.get(index)?;
     let line = index + 1;
-    let wrong = |detail: String| PackageError::new("golden", GOLDEN_FILE, detail).at(&format!("line {line}"));
+    let wrong = |detail: String| wrong_example(line, detail);
     let prepare = || {
         let columns = decode_instance(&parts.input, example.input.as_bytes(), &OWN_LIMITS)
             .map_err(|error| wrong(format!("the input is refused by the schema: {}", first_fault(&error))))?;
@@ -436,6 +439,15 @@ fn golden_row(parts: &Parts, transform: &Transform, signature: &Signature, index
         Ok(GoldenRow { line, inputs })
     };
     Some(prepare())
+}
+
+fn wrong_example(line: usize, detail: String) -> PackageError {
+    PackageError::new("golden", GOLDEN_FILE, detail).at(&format!("line {line}"))
+}
+
+/// A failed run, in few words where the graph says what it does not take.
+fn refused(detail: &str) -> String {
+    advice::on_run(detail).map_or_else(|| detail.to_owned(), |refusal| format!("the model's graph refuses this input: {refusal}"))
 }
 
 fn first_fault(error: &DecodeError) -> String {
@@ -489,15 +501,17 @@ pub fn zeros(signature: &Signature) -> Tensors {
 /// Every golden example by itself.
 fn replay(engine: &mut dyn Engine, parts: &Parts, transform: &Transform, rows: &[GoldenRow]) -> Result<(), PackageError> {
     for (row, example) in rows.iter().zip(&parts.golden) {
-        let wrong = |detail: String| PackageError::new("golden", GOLDEN_FILE, detail).at(&format!("line {}", row.line));
-        let outputs = engine.run(&row.inputs).map_err(|error| wrong(error.to_string()))?;
-        let outputs = transform.interpret(&outputs, 1).map_err(|fault| wrong(fault.to_string()))?;
+        let outputs = engine.run(&row.inputs).map_err(|error| wrong_example(row.line, refused(&error.to_string())))?;
+        let outputs = transform.interpret(&outputs, 1).map_err(|fault| wrong_example(row.line, fault.to_string()))?;
         let answer = outputs.to_value(0);
         golden::compare(&example.output, &answer, example.tolerance).map_err(|mismatch| {
-            wrong(format!(
-                "output {}: expected {}, got {} (tolerance {})",
-                mismatch.pointer, mismatch.expected, mismatch.actual, example.tolerance
-            ))
+            wrong_example(
+                row.line,
+                format!(
+                    "output {}: expected {}, got {} (tolerance {})",
+                    mismatch.pointer, mismatch.expected, mismatch.actual, example.tolerance
+                ),
+            )
         })?;
         decode_instance(&parts.output, answer.to_string().as_bytes(), &OWN_LIMITS).map_err(|error| {
             PackageError::new(

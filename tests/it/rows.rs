@@ -236,6 +236,12 @@ fn a_made_up_row_that_is_refused_refuses_no_model() {
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("not batched: no row is known that the graph answers"), "{text}");
     fs_err::remove_file(directory.join("serving.json")).unwrap();
+    // An example that training answered is no made-up row.
+    fs_err::write(directory.join("golden.jsonl"), "{\"input\": {\"city\": \"Oslo\"}, \"output\": {\"y\": [0, 0]}}\n").unwrap();
+    let (code, text) = pack(&directory);
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("golden.jsonl line 1: the model's graph refuses this input: OneHotEncoder \"encode\""), "{text}");
+    fs_err::remove_file(directory.join("golden.jsonl")).unwrap();
     fs_err::write(
         directory.join("schema.json"),
         schema(json!({"type": "string", "x-pii": true, "enum": ["Bern", "Roma", "Oslo"]})).to_string(),

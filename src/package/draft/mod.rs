@@ -99,6 +99,8 @@ fn answers(signature: &Signature, known: &Known<'_>, notes: &mut Vec<String>) ->
         |list: &'_ [(String, Vec<Value>)], name: &str| list.iter().find(|(output, _)| output == name).map(|(_, labels)| labels.clone());
     let mut properties = Map::new();
     let mut section = Map::new();
+    // Lists whose values have labels, as maps would be written.
+    let mut maps = Vec::new();
     for spec in &signature.outputs {
         let from = spec.name.to_string();
         let name = field_name(&from, signature, known);
@@ -106,9 +108,7 @@ fn answers(signature: &Signature, known: &Known<'_>, notes: &mut Vec<String>) ->
         match (of(known.maps, &from), of(known.labels, &from).filter(|labels| names_values(spec, labels))) {
             (Some(labels), _) if names_values(spec, &labels) => {
                 let keys: Vec<String> = labels.iter().map(label_text).collect();
-                let numbers: Map<String, Value> = keys.iter().map(|key| (key.clone(), json!({"type": "number"}))).collect();
-                let map = json!({"type": "object", "properties": numbers, "required": keys, "additionalProperties": false});
-                properties.insert(name.clone(), map);
+                properties.insert(name.clone(), map_schema(&keys));
                 field["steps"] = json!([{"as_map": {"labels": labels}}]);
             }
             (_, Some(labels)) => {
@@ -116,8 +116,7 @@ fn answers(signature: &Signature, known: &Known<'_>, notes: &mut Vec<String>) ->
                 let keys: Vec<String> = labels.iter().map(label_text).collect();
                 schema["description"] = json!(format!("a value for each of {}, in this order", keys.join(", ")));
                 properties.insert(name.clone(), schema);
-                let step = json!({&name: {"from": from, "steps": [{"as_map": {"labels": labels}}]}});
-                notes.push(format!("`{name}` holds the labels {}; for answers by name put into \"outputs\": {step}", keys.join(", ")));
+                maps.push((name.clone(), labels, keys));
             }
             _ => {
                 properties.insert(name.clone(), output_schema(spec)?);
@@ -128,9 +127,27 @@ fn answers(signature: &Signature, known: &Known<'_>, notes: &mut Vec<String>) ->
         }
         section.insert(name, field);
     }
+    let mut mapped = section.clone();
+    for (name, labels, _) in &maps {
+        mapped[name]["steps"] = json!([{"as_map": {"labels": labels}}]);
+    }
+    let mapped = Value::Object(mapped);
+    for (name, _, keys) in &maps {
+        let (schema, keys) = (map_schema(keys), keys.join(", "));
+        notes.push(format!(
+            "`{name}` holds values for the labels {keys}; for answers by label put into preprocessing.json \"outputs\": {mapped}, \
+             and into schema.json /output/properties/{name}: {schema}"
+        ));
+    }
     let answered: Vec<Value> = properties.keys().map(|name| json!(name)).collect();
     let output = json!({"type": "object", "properties": properties, "required": answered, "additionalProperties": false});
     Ok((output, (!known.maps.is_empty()).then_some(Value::Object(section))))
+}
+
+/// A number for each of `labels`.
+fn map_schema(labels: &[String]) -> Value {
+    let numbers: Map<String, Value> = labels.iter().map(|label| (label.clone(), json!({"type": "number"}))).collect();
+    json!({"type": "object", "properties": numbers, "required": labels, "additionalProperties": false})
 }
 
 /// What a graph's output is called in answers: its own name, but for the two that skl2onnx gives beside a ZipMap.
@@ -852,15 +869,15 @@ mod tests {
         // A map that was cut off stays one for callers.
         let drafted = draft(&signature, &Known { maps: &labels[1..], labels: &labels, ..Known::default() }).unwrap();
         let section = json!({"label": {"from": "label"}, "p": {"from": "p", "steps": [{"as_map": {"labels": [3, 7]}}]}});
-        assert_eq!(drafted.preprocessing, Some(json!({"outputs": section})));
+        assert_eq!(drafted.preprocessing, Some(json!({"outputs": section.clone()})));
         let map = json!({"type": "object", "properties": {"3": {"type": "number"}, "7": {"type": "number"}}, "required": ["3", "7"], "additionalProperties": false});
-        assert_eq!(drafted.schema["output"]["properties"], json!({"label": {"type": "integer"}, "p": map}));
+        assert_eq!(drafted.schema["output"]["properties"], json!({"label": {"type": "integer"}, "p": map.clone()}));
         // A list stays one, too; what its values are is known.
         let drafted = draft(&signature, &Known { labels: &labels, ..Known::default() }).unwrap();
         assert_eq!(drafted.preprocessing, None);
         assert_eq!(drafted.schema["output"]["properties"]["p"]["description"], "a value for each of 3, 7, in this order");
-        let step = "\"steps\":[{\"as_map\":{\"labels\":[3,7]}}]";
-        assert!(drafted.notes.iter().any(|note| note.contains(step)), "{:?}", drafted.notes);
+        let hint = format!("\"outputs\": {section}, and into schema.json /output/properties/p: {map}");
+        assert!(drafted.notes.iter().any(|note| note.contains(&hint)), "{:?}", drafted.notes);
         let plain = vec![spec("p", DataType::Fp32, &[Dim::Fixed(2)])];
         assert!(
             draft(&Signature { inputs: vec![], outputs: plain }, &Known::default())
