@@ -317,7 +317,7 @@ impl Predictor {
         let error = match outcome {
             Ok(outcome) => {
                 if let (Some(part), Some(data), true) = (part, copied, shadowed) {
-                    self.copy(&part, data, rows, &outcome);
+                    self.copy(&part, data, (rows, by_row), &outcome);
                 }
                 return Ok(Prediction { id, client_id, servable, outcome, rows, timing, fallback: None });
             }
@@ -365,7 +365,7 @@ impl Predictor {
     }
 
     /// Has the candidates of a shadow answer the request, too.
-    fn copy(&self, part: &Part, data: Copied, rows: usize, outcome: &Outcome) {
+    fn copy(&self, part: &Part, data: Copied, (rows, by_row): (usize, bool), outcome: &Outcome) {
         let answer = Arc::new(outcome.clone());
         for (candidate, _) in part.traffic.shadows(part.hash) {
             self.shadow.offer(Copy {
@@ -374,6 +374,7 @@ impl Predictor {
                 hash: part.hash,
                 data: data.clone(),
                 rows,
+                by_row,
                 answer: Arc::clone(&answer),
             });
         }

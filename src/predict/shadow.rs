@@ -59,6 +59,8 @@ pub struct Copy {
     pub hash: KeyHash,
     pub data: Copied,
     pub rows: usize,
+    /// It came row by row, as `Prepared::by_row`.
+    pub by_row: bool,
     /// The stable version's answer.
     pub answer: Arc<Outcome>,
 }
@@ -86,7 +88,10 @@ impl Shadow {
     pub fn offer(&self, copy: Copy) {
         let (traffic, candidate) = (Arc::clone(&copy.traffic), copy.candidate);
         let arm = traffic.arms.get(candidate).and_then(Option::as_ref);
-        let fits = arm.is_some_and(|arm| !arm.servable.is_batched() || copy.rows <= arm.servable.batcher.policy().max_batch_size);
+        let fits = arm.is_some_and(|arm| {
+            // Tensors go whole into an engine that does not know rows.
+            copy.rows <= arm.servable.batcher.policy().max_batch_size || !copy.by_row && !arm.servable.is_batched()
+        });
         if !fits || copy.rows > MAX_ROWS {
             dropped(&traffic, candidate);
             return;

@@ -329,7 +329,7 @@ impl Trial<'_> {
             let others = members.iter().filter(|(_, expected)| expected.is_some());
             for (other, _) in others {
                 for (differed, ((_, a), (_, b))) in self.differed.iter_mut().zip(inputs.0.iter().zip(&other.0)) {
-                    *differed |= a.data() != b.data();
+                    *differed = *differed || a.data() != b.data();
                 }
             }
         }

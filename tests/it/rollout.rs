@@ -175,6 +175,33 @@ fn a_shadow_answers_nobody_and_is_compared() {
 }
 
 #[test]
+fn a_copy_is_no_mixture_of_rows() {
+    let directory = tempfile::tempdir().unwrap();
+    graph(directory.path(), "m", 1, "dynamic_quantize", None);
+    let server = Server::start(directory.path(), &[]);
+    graph(directory.path(), "m", 2, "dynamic_quantize", None);
+    let plan = quick("disagreement_budget = 0.5\n[[steps]]\nkind = \"shadow\"\nshare = 1.0\nhold = true\n");
+    server.ordered("m/rollout/start", &json!({"to": ["2"], "plan": {"text": plan}}));
+    // Both versions run a row at a time; tensors go into either as they came.
+    let tensor = json!({"inputs": [{"name": "x", "shape": [2, 2], "datatype": "FP32", "data": [0.5, 1, 1e6, -1e6]}]});
+    for _ in 0..10 {
+        server.answered("/models/m/predict", &json!({"instances": [{"x": [0.5, 1]}, {"x": [1e6, -1e6]}]}));
+        server.answered("/models/m/predict", &json!({"x": [0.5, 1]}));
+        server.answered("/v2/models/m/infer", &tensor);
+    }
+    let metrics = until("copies are answered", || {
+        let metrics = server.get("/metrics").text().unwrap();
+        metrics.contains(r#"predictd_shadow_requests_total{candidate="2",model="m",version="1"} 20"#).then_some(metrics)
+    });
+    for line in [
+        r#"predictd_shadow_dropped_total{candidate="2",model="m",version="1"} 10"#,
+        r#"predictd_shadow_disagreements_total{candidate="2",model="m",version="1"} 0"#,
+    ] {
+        assert!(metrics.contains(line), "{line}\n{metrics}");
+    }
+}
+
+#[test]
 fn a_key_stays_with_its_arm() {
     let (_models, server) = churn(&[]);
     let plan = quick(HELD).replace("alpha", "key = \"header:x-user\"\nalpha");
