@@ -53,9 +53,14 @@ impl Report {
         })
     }
 
+    /// What is known of an output of that name.
+    pub fn of(&self, output: &str) -> Option<&OutputRows> {
+        self.outputs.iter().find(|(name, _)| name == output).map(|(_, rows)| rows)
+    }
+
     /// Whether an output is known to have a row for each row of the inputs, along its first dimension.
     pub fn keeps(&self, output: &str) -> bool {
-        self.outputs.iter().any(|(name, rows)| name == output && *rows == OutputRows::First)
+        self.of(output) == Some(&OutputRows::First)
     }
 
     /// What shows that rows do come together, and not only that nobody knows; no declaration stands against it.

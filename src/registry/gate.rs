@@ -291,11 +291,10 @@ struct Answers<'a> {
 
 impl Answers<'_> {
     fn check(&self, engine: &mut OnnxEngine, rows: &[Tensors], report: &Report) -> Result<(), PackageError> {
-        let known = |output: &str| report.outputs.iter().find(|(name, _)| name == output).map(|(_, known)| known);
         for source in self.transform.postprocess.sources().filter(|source| !source.rearranged) {
             let way_out = "begin its output steps with `take` (one index of an axis) or `transpose`, so that its first dimension goes over \
                            the rows, or export one output for each";
-            let because = match known(source.output) {
+            let because = match report.of(source.output) {
                 Some(OutputRows::Axis(axis)) => format!("has its rows along dimension {axis}: {way_out}"),
                 Some(OutputRows::Without) => {
                     "has no dimension of rows: leave it out of the outputs, or export the model without it".to_owned()
@@ -327,12 +326,11 @@ impl Answers<'_> {
             Err(fault) if fault.not_finite && !written => return Ok(()),
             Err(fault) => {
                 let output = self.transform.postprocess.sources().find(|source| source.field == fault.field).map(|source| source.output);
-                let known = output.and_then(|output| report.outputs.iter().find(|(name, _)| name == output));
-                let why = match known {
+                let why = match output.and_then(|output| report.of(output)) {
                     _ if fault.not_finite => {
                         ": where the row has no value, `impute` it; or let the output schema allow null for such an answer".to_owned()
                     }
-                    Some((_, OutputRows::Mixed(reason))) => {
+                    Some(OutputRows::Mixed(reason)) => {
                         format!(" ({} {}); export the model with a row of each output for each row of the inputs", reason.node, reason.what)
                     }
                     _ => String::new(),
