@@ -504,15 +504,20 @@ fn model(random: &mut Random) -> Vec<u8> {
         let next = builder.step(&x, &before, random);
         before = std::mem::replace(&mut x, next);
     }
+    finished(builder, &x, 18)
+}
+
+/// A model that gives `y`, a tensor of its graph, for `x`.
+fn finished(builder: Builder, y: &str, opset_version: u64) -> Vec<u8> {
     let mut graph = builder.nodes;
-    put_bytes(1, &node("Identity", &[&x], &["y".to_owned()], &[]), &mut graph);
+    put_bytes(1, &node("Identity", &[y], &["y".to_owned()], &[]), &mut graph);
     put_bytes(2, b"random", &mut graph);
     graph.extend(builder.constants);
     put_bytes(11, &value("x", &[None, Some(WIDTH as i64)]), &mut graph);
     put_bytes(12, &value("y", &[None, Some(WIDTH as i64)]), &mut graph);
     let mut opset = Vec::new();
     put_bytes(1, b"", &mut opset);
-    put_varint(2, 18, &mut opset);
+    put_varint(2, opset_version, &mut opset);
     let mut model = Vec::new();
     put_varint(1, 9, &mut model);
     put_bytes(7, &graph, &mut model);
@@ -635,4 +640,140 @@ fn no_answer_depends_on_its_neighbours() {
     println!("{needless} are kept apart though they needn't be: {share:.1} % of those that could be batched");
     assert!(apart > 100 && mixed > 100, "{apart} {mixed}");
     assert!(refused * 20 < GRAPHS, "{refused} graphs don't load");
+}
+
+/// What is said of a graph.
+#[derive(Debug, PartialEq)]
+enum Said {
+    Apart,
+    /// Nobody knows; the package's author may say that rows are independent.
+    Unknown,
+    /// They do come together, whatever the author says.
+    Together,
+}
+
+/// Graphs in which a rule is easily too bold, or too sure of the contrary.
+#[test]
+fn what_is_said_of_a_graph_is_neither_too_bold_nor_too_sure() {
+    let body = |op: &str, inputs: &[&str], taken: &[Vec<u8>], given: &[&str]| {
+        let mut graph = Vec::new();
+        let outputs: Vec<String> = given.iter().map(|name| (*name).to_owned()).collect();
+        put_bytes(1, &node(op, inputs, &outputs[outputs.len() - 1..], &[]), &mut graph);
+        put_bytes(2, b"body", &mut graph);
+        taken.iter().for_each(|input| put_bytes(11, input, &mut graph));
+        given.iter().for_each(|name| put_bytes(12, &value(name, &[Some(WIDTH as i64)]), &mut graph));
+        graph
+    };
+    type Case<'a> = (&'a str, Said, u64, Box<dyn Fn(&mut Builder) -> String + 'a>);
+    let cases: Vec<Case<'_>> = vec![
+        ("channels are pooled one by one", Said::Apart, 18, {
+            Box::new(|b| {
+                let axes = b.ints(&[0]);
+                let signals = b.one("Unsqueeze", &["x", &axes], &[]);
+                let pooled = b.one("AveragePool", &[&signals], &[Attr::Ints("kernel_shape", &[3]), Attr::Ints("pads", &[1, 1])]);
+                b.one("Squeeze", &[&pooled, &axes], &[])
+            })
+        }),
+        ("a scan that takes nothing along", Said::Unknown, 18, {
+            Box::new(|b| {
+                let taken = value("taken", &[Some(WIDTH as i64)]);
+                let body = body("Neg", &["taken"], &[taken], &["scanned"]);
+                b.one("Scan", &["x"], &[Attr::Graph("body", body), Attr::Int("num_scan_inputs", 1)])
+            })
+        }),
+        ("a branch by the number of rows", Said::Unknown, 18, {
+            Box::new(|b| {
+                let (rows, one) = (b.rows("x"), b.scalar(1));
+                let alone = b.one("Equal", &[&rows, &one], &[]);
+                b.branch("x", &alone)
+            })
+        }),
+        ("a branch by values", Said::Together, 18, {
+            Box::new(|b| {
+                let (most, nought) = (b.one("ReduceMax", &["x"], &[Attr::Int("keepdims", 0)]), b.whole_real(0.0));
+                let positive = b.one("Greater", &[&most, &nought], &[]);
+                b.branch("x", &positive)
+            })
+        }),
+        ("a mask of two dimensions belongs to places", Said::Unknown, 23, {
+            Box::new(|b| {
+                let axes = b.ints(&[1]);
+                let steps = b.one("Unsqueeze", &["x", &axes], &[]);
+                let heads = [Attr::Int("q_num_heads", 1), Attr::Int("kv_num_heads", 1)];
+                let attended = b.one("Attention", &[&steps, &steps, &steps, "x"], &heads);
+                b.one("Squeeze", &[&attended, &axes], &[])
+            })
+        }),
+        ("parts of sizes that can't be followed", Said::Unknown, 18, {
+            Box::new(|b| {
+                let (three, one) = (b.whole_real(3.0), b.ints(&[1]));
+                let (first, rest) = (b.one("Reshape", &[&three, &one], &[]), b.whole_real(1.0));
+                let rest = b.one("Reshape", &[&rest, &one], &[]);
+                let sizes = b.one("Concat", &[&first, &rest], &[Attr::Int("axis", 0)]);
+                let sizes = b.one("Cast", &[&sizes], &[Attr::Int("to", 7)]);
+                let parts = b.many("Split", &["x", &sizes], 2, &[Attr::Int("axis", 1)]);
+                let shape = b.ints(&[-1, 2]);
+                b.one("Reshape", &[&parts[0], &shape], &[])
+            })
+        }),
+        ("one scale that keeps the ratio", Said::Unknown, 18, {
+            Box::new(|b| {
+                let shape = b.one("Shape", &["x"], &[]);
+                let (start, end, wide) = (b.ints(&[0]), b.ints(&[1]), b.ints(&[8]));
+                let rows = b.one("Slice", &[&shape, &start, &end], &[]);
+                let sizes = b.one("Concat", &[&rows, &wide], &[Attr::Int("axis", 0)]);
+                b.one("Resize", &["x", "", "", &sizes], &[Attr::Text("keep_aspect_ratio_policy", "not_larger")])
+            })
+        }),
+        ("random numbers in a loop over constants", Said::Unknown, 18, {
+            Box::new(|b| {
+                let mut inner = Vec::new();
+                let shape = [Attr::Ints("shape", &[WIDTH as i64])];
+                put_bytes(1, &node("RandomNormal", &[], &["drawn".to_owned()], &shape), &mut inner);
+                put_bytes(1, &node("Identity", &["go"], &["on".to_owned()], &[]), &mut inner);
+                let trips = b.scalar(1);
+                let start = b.reals(&[WIDTH as i64], &mut Random(1));
+                let drawn = b.one("Loop", &[&trips, "", &start], &[Attr::Graph("body", inner)]);
+                b.one("Add", &["x", &drawn], &[])
+            })
+        }),
+        ("values of a constant, dropped at random in training", Said::Unknown, 18, {
+            Box::new(|b| {
+                let (start, ratio, one) = (b.reals(&[WIDTH as i64], &mut Random(1)), b.whole_real(0.5), b.scalar(1));
+                let training = b.one("Cast", &[&one], &[Attr::Int("to", 9)]);
+                let dropped = b.one("Dropout", &[&start, &ratio, &training], &[]);
+                b.one("Add", &["x", &dropped], &[])
+            })
+        }),
+        ("normalised by the root of the squares of a row", Said::Apart, 18, {
+            Box::new(|b| {
+                let scale = b.reals(&[WIDTH as i64], &mut Random(1));
+                b.one("SimplifiedLayerNormalization", &["x", &scale], &[Attr::Int("axis", -1)])
+            })
+        }),
+    ];
+    let runtime = Runtime::load(&find_library(&Config::default()).unwrap()).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    for (what, said, opset, build) in cases {
+        let mut builder = Builder::default();
+        let y = build(&mut builder);
+        let bytes = finished(builder, &y, opset);
+        let report = analyse(&Model::read(&bytes).unwrap(), &[]);
+        let found = match (report.objection(), report.disproof()) {
+            (None, _) => Said::Apart,
+            (Some(_), None) => Said::Unknown,
+            (Some(_), Some(_)) => Said::Together,
+        };
+        assert_eq!(found, said, "{what}: {:?}", report.objection());
+        assert_eq!(report.time(), None, "{what}");
+        if what.contains("random") {
+            assert!(report.objection().unwrap().contains("draws random numbers"), "{:?}", report.objection());
+        }
+        if said == Said::Apart {
+            let path = directory.path().join("model.onnx");
+            fs_err::write(&path, &bytes).unwrap();
+            let (_, mut engine) = OnnxFactory::open(&runtime, &path, 1).unwrap();
+            assert_eq!(dependence(&mut engine, &mut Random(1)), None, "{what}");
+        }
+    }
 }

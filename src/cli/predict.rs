@@ -11,10 +11,9 @@ use crate::{
     app,
     cli::{ConfigArgs, Outcome, sample::read_rows},
     engine::{
-        Engine, EngineFactory,
+        Engine, EngineFactory, advice,
         infer::{OnnxEngine, OnnxFactory, Runtime},
     },
-    graph::advice,
     package::{
         ModelPackage, Transform,
         decode::{DecodeError, DecodeLimits, Decoded, decode_request},
@@ -51,7 +50,8 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let transform = package.parts.bind(factory.signature())?;
     let limit = config.batching_of(package.id.name.as_str()).max_batch_size;
     let limit = limit.min(package.parts.serving.batching.max_batch_size.unwrap_or(usize::MAX));
-    let declared = package.parts.serving.batching.independent_rows;
+    // Nobody tries hostile neighbours here: only what the graph proves counts, not what is said of it.
+    let declared = package.parts.serving.batching.independent_rows.filter(|independent| !independent);
     let max_batch_size = match declared_batching(declared, &factory.about()?, factory.signature(), limit) {
         Batching::Rows => limit,
         Batching::None { .. } => 1,

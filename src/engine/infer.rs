@@ -18,8 +18,8 @@ use ort::{
 };
 
 use crate::{
-    engine::{Engine, EngineError, EngineFactory, Interrupt},
-    graph::{About, Edited, advice, locale, model::Model, wire::Malformed, zipmap},
+    engine::{Engine, EngineError, EngineFactory, Interrupt, advice},
+    graph::{About, Edited, locale, model::Model, wire::Malformed, zipmap},
     package::signature::{Signature, Symbols, TensorSpec},
     tensor::{Buffer, Data, DataType, Dim, Shape, Tensor, Tensors},
 };
@@ -229,7 +229,12 @@ fn make_session(runtime: &Runtime, path: &Path, edited: Option<&Edited>, intra_o
             .with_inter_op_spinning(false)?
             .with_log_level(LogLevel::Fatal)?;
         match edited {
-            Some(edited) => builder.commit_from_memory(&edited.model),
+            // Its weights may lie beside the file that it was read from.
+            Some(edited) => {
+                let beside = path.parent().unwrap_or(Path::new("")).to_string_lossy();
+                builder = builder.with_config_entry("session.model_external_initializers_file_folder_path", beside)?;
+                builder.commit_from_memory(&edited.model)
+            }
             None => builder.commit_from_file(path),
         }
     };

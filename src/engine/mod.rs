@@ -1,5 +1,6 @@
 //! Tensors in, tensors out, in batches.
 
+pub mod advice;
 pub mod batch;
 pub mod infer;
 pub mod library;

@@ -1,7 +1,6 @@
 //! The ONNX file itself, read without the runtime: what its graph does to rows, the labels it holds, and what is cut off it.
 
 mod about;
-pub mod advice;
 pub mod flow;
 pub mod labels;
 pub mod locale;

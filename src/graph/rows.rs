@@ -293,7 +293,8 @@ impl<'m, 'a> Walk<'m, 'a> {
         let mut dims = Vec::with_capacity(shape.len());
         for (index, dim) in shape.iter().enumerate() {
             dims.push(match dim {
-                Dimension::Named(name) if Some(*name) == self.batch => Size::ROWS,
+                // What no row takes part in has not their number, whatever the exporter called it.
+                Dimension::Named(name) if Some(*name) == self.batch && *flow != Flow::Same => Size::ROWS,
                 _ if axis == Some(index) => Size::ROWS.times(&self.fresh())?,
                 dim => self.size(dim),
             });
@@ -335,6 +336,15 @@ impl<'m, 'a> Walk<'m, 'a> {
         values
     }
 
+    /// Whether a graph draws random numbers; what a function of the model's does is not looked up.
+    fn draws(&self, graph: &Graph<'a>) -> bool {
+        graph.nodes.iter().any(|node| {
+            rules::draws(node)
+                || self.functions.contains_key(&(node.domain, node.op, node.overload))
+                || node.attributes.values().flat_map(|attribute| &attribute.graphs).any(|inner| self.draws(inner))
+        })
+    }
+
     /// A call of one of the model's own functions: its body, with the caller's values and attributes.
     fn call(
         &mut self,
@@ -373,6 +383,9 @@ impl<'m, 'a> Walk<'m, 'a> {
         if let Some(value) = captured.iter().find(|value| matches!(value.flow, Flow::Mixed(_))) {
             return vec![Value::new(value.flow.clone(), None); count];
         }
+        if graphs.iter().any(|graph| self.draws(graph)) {
+            return all(Mixing::Unknown, rules::DRAWS);
+        }
         let same = |value: &Value| value.flow == Flow::Same;
         if inputs.iter().flatten().all(same) && captured.iter().all(same) {
             return (0..count).map(|_| Value::new(Flow::Same, None)).collect();
@@ -401,22 +414,28 @@ impl<'m, 'a> Walk<'m, 'a> {
                     })
                     .collect()
             }
-            "If" => all(Mixing::Proved, "decides for all rows at once by values of rows"),
-            "Scan" if scans_rows(node, inputs) => all(Mixing::Time, "goes over the rows one after the other, as over steps in time"),
+            "If" if inputs.iter().flatten().any(|value| value.flow != Flow::Counts) => {
+                all(Mixing::Proved, "decides for all rows at once by values of rows")
+            }
+            "If" => all(Mixing::Unknown, "decides by the number of rows"),
+            "Scan" if opset_of(scope.opsets, node.domain) >= 9 && scans_rows(node, inputs) => {
+                all(Mixing::Time, "goes over the rows one after the other, as over steps in time")
+            }
             _ => all(Mixing::Unknown, rules::NOT_KNOWN),
         }
     }
 }
 
-/// Whether a scan's inputs are gone through along the dimension of their rows.
+/// Whether a scan takes something from one row to the next. Since operator set 9; before, dimension 0 was one of batches.
 fn scans_rows(node: &Node<'_>, inputs: &[Option<Value>]) -> bool {
     let scanned = usize::try_from(node.int("num_scan_inputs").unwrap_or_default()).unwrap_or_default();
     let axes = node.ints("scan_input_axes").unwrap_or_default();
     let first = inputs.len().saturating_sub(scanned);
-    inputs.iter().skip(first).enumerate().any(|(index, value)| {
-        let axis = axes.get(index).copied().unwrap_or_default();
-        value.as_ref().and_then(Value::axis).is_some_and(|rows| i64::try_from(rows).is_ok_and(|rows| rows == axis))
-    })
+    first > 0
+        && inputs.iter().skip(first).enumerate().any(|(index, value)| {
+            let axis = axes.get(index).copied().unwrap_or_default();
+            value.as_ref().and_then(Value::axis).is_some_and(|rows| i64::try_from(rows).is_ok_and(|rows| rows == axis))
+        })
 }
 
 /// The names that a graph takes from around it.

@@ -1,5 +1,8 @@
 //! `Size`: how long a dimension is, as a product of a number, of the number of rows, and of sizes that all rows of a run share.
 
+/// Longer products are no shapes.
+const MAX_SYMBOLS: usize = 32;
+
 /// `factor * rows^power * symbols`; a symbol is a size of its own that does not depend on the number of rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Size {
@@ -33,7 +36,11 @@ impl Size {
         (self.rows == 0 && self.symbols.is_empty()).then_some(self.factor)
     }
 
+    /// `None` where it can't be told: a graph that squares a size again and again would fill the memory.
     pub fn times(&self, other: &Size) -> Option<Size> {
+        if self.symbols.len() + other.symbols.len() > MAX_SYMBOLS {
+            return None;
+        }
         let mut symbols = [self.symbols.as_slice(), other.symbols.as_slice()].concat();
         symbols.sort_unstable();
         Some(Size { factor: self.factor.checked_mul(other.factor)?, rows: self.rows.checked_add(other.rows)?, symbols })
@@ -69,5 +76,11 @@ mod tests {
         assert_eq!(all.over(&Size::symbol(8)), None);
         assert_eq!(all.over(&all), Some(Size::fixed(1)));
         assert_eq!(Size::fixed(3).over(&Size::ROWS), None);
+    }
+
+    #[test]
+    fn a_size_squared_again_and_again_is_given_up() {
+        let squared = (0..64).try_fold(Size::symbol(1), |size, _| size.times(&size));
+        assert_eq!(squared, None);
     }
 }

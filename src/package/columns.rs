@@ -1,6 +1,6 @@
 //! `Columns`: the fields of all instances of a request, typed, column by column.
 
-use std::ops::Range;
+use std::{collections::HashMap, ops::Range};
 
 /// Where a field's values lie in `Columns`; given out by the schema.
 pub type ColumnId = usize;
@@ -184,6 +184,8 @@ pub struct Arrays {
     pub rows: Vec<ArrayRow>,
     /// The different shapes that occur; rows refer to them by index.
     pub shapes: Vec<Vec<usize>>,
+    /// The place of each in `shapes`.
+    places: HashMap<Vec<usize>, usize>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -218,8 +220,9 @@ impl Arrays {
             self.rows.push(ArrayRow::Ragged);
             return;
         };
-        let known = self.shapes.iter().rposition(|known| known == shape);
-        let shape = known.unwrap_or_else(|| {
+        let last = self.shapes.len().checked_sub(1).filter(|last| self.shapes.get(*last).is_some_and(|known| known == shape));
+        let shape = last.or_else(|| self.places.get(shape).copied()).unwrap_or_else(|| {
+            self.places.insert(shape.to_vec(), self.shapes.len());
             self.shapes.push(shape.to_vec());
             self.shapes.len() - 1
         });
@@ -249,7 +252,7 @@ impl Arrays {
 
 #[cfg(test)]
 mod tests {
-    use crate::package::columns::{ArrayRow, Arrays, Column, Columns, Spans};
+    use crate::package::columns::{Arrays, Column, Columns, Spans};
 
     #[test]
     fn picked_rows_are_what_they_were() {
@@ -268,8 +271,10 @@ mod tests {
         let mut expected = Spans::default();
         expected.push(b"c");
         expected.push_missing();
-        let array =
-            Arrays { values: vec![3.0], rows: vec![ArrayRow::Dense { start: 0, shape: 0 }, ArrayRow::Missing], shapes: vec![vec![1]] };
+        let mut array = Arrays::default();
+        array.values.push(3.0);
+        array.push_row(0, Some(&[1]));
+        array.push_missing();
         assert_eq!(
             picked,
             Columns { rows: 2, columns: vec![Column::Integer(vec![Some(3), None]), Column::Text(expected), Column::Array(array)] }

@@ -1,9 +1,11 @@
 //! `PredictError`: why a request got no prediction.
 
 use crate::{
-    engine::EngineError,
+    engine::{
+        EngineError,
+        advice::{self, Refusal},
+    },
     error::ErrorCode,
-    graph::advice::{self, Refusal},
     package::fault::Fault,
     registry::route::RouteError,
 };

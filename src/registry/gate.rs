@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     engine::{
-        Engine, EngineError, EngineFactory,
+        Engine, EngineError, EngineFactory, advice,
         infer::{OnnxEngine, OnnxFactory, Runtime},
     },
     graph::{
-        About, advice,
+        About,
         flow::Mixing,
         labels,
         rows::{OutputRows, Report},

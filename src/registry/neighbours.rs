@@ -47,6 +47,8 @@ enum Hostile {
     Next,
     /// Something that the graph itself knows.
     Known(usize),
+    /// The row in another version of itself: numbers a little off, something else that the graph knows.
+    Off(usize),
 }
 
 const KINDS: [Hostile; 7 + MAX_WORDS] = [
@@ -72,7 +74,7 @@ impl Hostile {
             Hostile::NotANumber => "rows of NaN",
             Hostile::Infinite => "rows of infinity",
             Hostile::NegativeInfinite => "rows of minus infinity",
-            Hostile::Next | Hostile::Known(_) => "rows of other values",
+            Hostile::Next | Hostile::Known(_) | Hostile::Off(_) => "rows of other values",
         }
     }
 
@@ -91,6 +93,7 @@ impl Hostile {
             Hostile::NegativeInfinite => f64::NEG_INFINITY,
             // No more than that: who knows how long a graph takes for others.
             Hostile::Next | Hostile::Known(_) => x + off(place, 4),
+            Hostile::Off(salt) => x + off(place, salt),
         }
     }
 
@@ -104,7 +107,9 @@ impl Hostile {
             Hostile::Infinite => most,
             Hostile::NegativeInfinite => least,
             Hostile::Next => x + 1 + (place % 3) as i128,
-            Hostile::Known(at) => pick(&vocabulary.numbers, at + place).map_or(x + 2 + at as i128, |number| i128::from(*number)),
+            Hostile::Known(at) | Hostile::Off(at) => {
+                pick(&vocabulary.numbers, at + place).map_or(x + 2 + at as i128, |number| i128::from(*number))
+            }
         };
         number.clamp(least, most)
     }
@@ -118,7 +123,7 @@ impl Hostile {
             Hostile::Infinite => "zzz".to_owned(),
             Hostile::NegativeInfinite => "-1".to_owned(),
             Hostile::Next => format!("{text}a"),
-            Hostile::Known(at) => pick(&vocabulary.texts, at + place).cloned().unwrap_or_else(|| format!("word {at}")),
+            Hostile::Known(at) | Hostile::Off(at) => pick(&vocabulary.texts, at + place).cloned().unwrap_or_else(|| format!("word {at}")),
         }
     }
 
@@ -145,7 +150,7 @@ impl Hostile {
                     Hostile::Zero | Hostile::NegativeInfinite => false,
                     Hostile::Infinite => true,
                     Hostile::Negated | Hostile::Next => !x,
-                    Hostile::Known(at) => (place + at).is_multiple_of(2),
+                    Hostile::Known(at) | Hostile::Off(at) => (place + at).is_multiple_of(2),
                     Hostile::Scaled | Hostile::NotANumber => *x,
                 };
                 Data::Bool(values.iter().enumerate().map(change).collect())
@@ -176,22 +181,8 @@ fn pick<T>(list: &[T], at: usize) -> Option<&T> {
 /// A row as it is, and versions of it that are no more than a little off: one row of zeros alone would hide what a neighbour does.
 /// The graph may refuse some of them.
 pub fn variations(row: &Tensors, vocabulary: &Vocabulary) -> Vec<Tensors> {
-    let version = |salt: usize| {
-        let change = |tensor: &Tensor| {
-            let data = match tensor.data() {
-                Data::Fp32(values) => {
-                    Data::Fp32(values.iter().enumerate().map(|(place, x)| x + off(place, salt) as f32).collect::<Vec<_>>().into())
-                }
-                Data::Fp64(values) => {
-                    Data::Fp64(values.iter().enumerate().map(|(place, x)| x + off(place, salt)).collect::<Vec<_>>().into())
-                }
-                other => Hostile::Known(salt).data(other, vocabulary),
-            };
-            Tensor::new(tensor.shape().to_vec(), data)
-        };
-        row.0.iter().map(|(name, tensor)| Some((name.clone(), change(tensor)?))).collect::<Option<Vec<_>>>().map(Tensors)
-    };
-    [Some(row.clone()), version(1), version(2), version(3)].into_iter().flatten().collect()
+    let others = (1..=3).filter_map(|salt| Hostile::Off(salt).of(row, vocabulary));
+    std::iter::once(row.clone()).chain(others).collect()
 }
 
 /// A row, and what the graph answers to it alone.
@@ -325,10 +316,9 @@ impl Trial<'_> {
         let shapes: Vec<String> = outputs.0.iter().map(|(name, tensor)| format!("{name} {:?}", tensor.shape())).collect();
         let parts = split(outputs, &vec![1; members.len()])
             .ok_or_else(|| Failure::Shown(format!("{} rows give {}: not a row for each", members.len(), shapes.join(", "))))?;
-        for (inputs, _) in members {
-            let others = members.iter().filter(|(_, expected)| expected.is_some());
-            for (other, _) in others {
-                for (differed, ((_, a), (_, b))) in self.differed.iter_mut().zip(inputs.0.iter().zip(&other.0)) {
+        if let Some((first, _)) = members.iter().find(|(_, expected)| expected.is_some()) {
+            for (inputs, _) in members {
+                for (differed, ((_, a), (_, b))) in self.differed.iter_mut().zip(first.0.iter().zip(&inputs.0)) {
                     *differed = *differed || a.data() != b.data();
                 }
             }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::{package::digest::Digest, registry::trial::Verdict};
 
 /// Which checks a verdict passed: a gate that asks more has its own number.
-const GATE: u32 = 2;
+const GATE: u32 = 3;
 
 /// A directory of verdicts, one file each, named after everything that a verdict depends on.
 pub struct Remembered {

@@ -143,11 +143,18 @@ fn time_along_the_first_dimension_is_refused_with_the_option_that_mends_it() {
 #[test]
 fn forms_that_people_export_are_served() {
     let models = models(&[]);
-    for (name, fixture) in
-        [("map", "zipmap"), ("any", "unranked"), ("scale", "optional_scale"), ("lower", "lowercase"), ("hot", "categories")]
-    {
+    for (name, fixture) in [
+        ("map", "zipmap"),
+        ("beside", "external_map"),
+        ("any", "unranked"),
+        ("scale", "optional_scale"),
+        ("lower", "lowercase"),
+        ("hot", "categories"),
+    ] {
         graph(models.path(), name, 1, fixture, None);
     }
+    let weights = "external_data.bin";
+    fs_err::copy(root().join("tests/fixtures/onnx").join(weights), models.path().join("beside/1").join(weights)).unwrap();
     let server = Server::start(models.path(), &[]);
     let infer = |name: &str, inputs: Value| {
         let answer = server.predict(&format!("/v2/models/{name}/infer"), &json!({"inputs": inputs}));
@@ -158,6 +165,9 @@ fn forms_that_people_export_are_served() {
     let (status, answer) = infer("map", fp32(json!([1, 2]), json!([0, 0])));
     assert_eq!(status, 200, "{answer}");
     assert_eq!((&answer["outputs"][1]["name"], &answer["outputs"][1]["shape"]), (&json!("output_probability"), &json!([1, 3])));
+    // Its weights lie beside the file that it is read from, wherever the server was started.
+    let (status, answer) = infer("beside", fp32(json!([1, 4]), json!([1, 0, 0, 1])));
+    assert_eq!((status, &answer["outputs"][0]["data"]), (200, &json!([1.125, 1.375, 1.625])), "{answer}");
     for (shape, data) in [(json!([2, 3]), json!([1, 2, 3, 4, 5, 6])), (json!([1, 2, 1]), json!([1, 2])), (json!([]), json!([4]))] {
         let (status, answer) = infer("any", fp32(shape.clone(), data));
         assert_eq!((status, &answer["outputs"][0]["shape"]), (200, &shape), "{answer}");
@@ -199,6 +209,19 @@ fn a_package_feeds_an_optional_input_where_a_field_has_its_name() {
     let rows = json!([{"x": [1, 2], "offset": [10, 20]}, {"x": [3, 4], "offset": [0, 5]}]);
     assert_eq!(answers("given", rows), json!([{"y": [11.0, 22.0]}, {"y": [3.0, 9.0]}]));
     assert_eq!(answers("left", json!([{"x": [1, 2]}, {"x": [3, 4]}])), json!([{"y": [2.0, 4.0]}, {"y": [4.0, 6.0]}]));
+}
+
+#[test]
+fn the_command_line_joins_no_rows_on_somebody_s_word() {
+    let models = models(&[]);
+    let pair = json!({"input": side(json!({"x": numbers(2)})), "output": side(json!({"y": numbers(2)}))});
+    let directory = draft(models.path(), "scaled", "dynamic_quantize", &pair, &Value::Null);
+    fs_err::write(directory.join("serving.json"), json!({"batching": {"independent_rows": true}}).to_string()).unwrap();
+    // The gate would refuse it; the command line takes any package whose files are those of its manifest.
+    repack(&directory, "scaled", "1.0.0");
+    let alone = |row: &str| predictd(&["predict", directory.to_str().unwrap()], row, &[]).1;
+    let (small, large) = ("{\"x\": [0.068, -0.04]}\n", "{\"x\": [900000, 1]}\n");
+    assert_eq!(alone(&format!("{small}{large}")), format!("{}{}", alone(small), alone(large)));
 }
 
 #[test]

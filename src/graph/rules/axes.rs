@@ -19,7 +19,8 @@ impl Call<'_, '_> {
             "ArgMax" | "ArgMin" => self.arg(),
             "Softmax" | "LogSoftmax" | "Hardmax" => self.softmax(),
             "LpNormalization" => self.one_axis(-1),
-            "LayerNormalization" | "RMSNormalization" => self.layer_normalization(),
+            // The last is ONNX Runtime's own, under the standard's domain.
+            "LayerNormalization" | "RMSNormalization" | "SimplifiedLayerNormalization" => self.layer_normalization(),
             "MeanVarianceNormalization" => self.mean_variance(),
             "CumSum" => self.cumulative(),
             "TopK" => self.top_k(),

@@ -34,13 +34,13 @@ impl Call<'_, '_> {
 
     fn dropout(&self) -> Ruled {
         self.others_same(&[0])?;
-        // Training is written down, or is an input that may be anything but a constant of nought.
-        let training = self.optional(2).is_some_and(|mode| mode.ints().is_none_or(|ints| ints != [0]));
-        if training {
-            return Err((Mixing::Unknown, "draws random numbers, which no run repeats"));
-        }
         let value = self.input(0)?;
         Ok(vec![value.clone(); 2])
+    }
+
+    /// A dropout whose mode of training is a constant of nought.
+    pub(super) fn idle_dropout(&self) -> bool {
+        self.node.op == "Dropout" && self.optional(2).and_then(Value::ints).is_some_and(|ints| ints == [0])
     }
 
     /// One scale for all values, or one for each along an axis that is not the rows'.
@@ -73,6 +73,7 @@ impl Call<'_, '_> {
             match place {
                 None => place = Some((from_right, size)),
                 Some((known, other)) if known == from_right && other == size => {}
+                Some((known, _)) if known == from_right => return Err(UNKNOWN),
                 Some(_) => return Err((Mixing::Proved, "combines rows with other rows: their dimensions don't lie over each other")),
             }
         }

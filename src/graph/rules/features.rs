@@ -143,7 +143,7 @@ impl Call<'_, '_> {
             }
             "QLinearSigmoid" | "QLinearLeakyRelu" => self.first_only(),
             "QLinearGlobalAveragePool" | "QLinearAveragePool" if self.node.int("channels_last").unwrap_or(0) == 0 => self.example(),
-            "SkipLayerNormalization" | "SkipSimplifiedLayerNormalization" | "SimplifiedLayerNormalization" => self.skip_normalization(),
+            "SkipLayerNormalization" | "SkipSimplifiedLayerNormalization" => self.skip_normalization(),
             "Attention" => self.fused_attention(),
             "EmbedLayerNormalization" => self.embedding(),
             "DynamicQuantizeMatMul" | "DynamicQuantizeLSTM" => Err((Mixing::Proved, "takes one scale from the values of all rows")),
@@ -172,9 +172,8 @@ impl Call<'_, '_> {
 
     /// Normalises along the last dimension what two inputs add up to.
     fn skip_normalization(&self) -> Ruled {
-        let added = if self.node.op.starts_with("Skip") { vec![self.input(0)?, self.input(1)?] } else { vec![self.input(0)?] };
-        self.others_same(&[0, if added.len() == 2 { 1 } else { 0 }])?;
-        let sum = self.broadcast(&added)?.into_iter().next().ok_or(UNKNOWN)?;
+        self.others_same(&[0, 1])?;
+        let sum = self.broadcast(&[self.input(0)?, self.input(1)?])?.into_iter().next().ok_or(UNKNOWN)?;
         let rank = self.rank(&sum)?;
         let value = self.unless_along(&sum, &[rank.saturating_sub(1)])?.into_iter().next().ok_or(UNKNOWN)?;
         self.each(value)

@@ -27,14 +27,21 @@ impl Call<'_, '_> {
         })
     }
 
-    /// The first input, whose examples lie along dimension 0; what else there is, is the same for all.
+    /// The first input, whose examples lie along dimension 0 (of pools, which keep channels apart, 1 as well); what else there
+    /// is, is the same for all.
     fn examples(&self) -> Result<&Value, (Mixing, &'static str)> {
         self.others_same(&[0])?;
         let value = self.input(0)?;
         match value.axis() {
+            Some(1) if self.pools() => Ok(value),
+            Some(1) if self.node.op == "InstanceNormalization" => Err(UNKNOWN),
             Some(axis) if axis != 0 => Err((Mixing::Proved, "takes the dimension of the rows for channels or places")),
             _ => Ok(value),
         }
+    }
+
+    fn pools(&self) -> bool {
+        ["AveragePool", "GlobalAveragePool", "GlobalLpPool", "GlobalMaxPool", "LpPool", "MaxPool"].contains(&self.node.op)
     }
 
     /// Example by example, in the same shape.
@@ -56,12 +63,11 @@ impl Call<'_, '_> {
             "QLinearConv" => self.optional(3),
             _ => None,
         };
-        let pools = ["AveragePool", "GlobalAveragePool", "GlobalLpPool", "GlobalMaxPool", "LpPool", "MaxPool"].contains(&self.node.op);
-        let channels = if pools { value.dim(1) } else { weights.and_then(|weights| weights.dim(0)) };
+        let channels = if self.pools() { value.dim(1) } else { weights.and_then(|weights| weights.dim(0)) };
         if let (Some(second), Some(channels)) = (dims.get_mut(1), channels) {
             *second = channels.clone();
         }
-        if pools || weights.is_some() {
+        if self.pools() || weights.is_some() {
             for (place, dim) in dims.iter_mut().skip(2).enumerate() {
                 let own = weights.and_then(|weights| weights.dim(place + 2)?.as_fixed());
                 let size = value.dim(place + 2).and_then(Size::as_fixed).and_then(|size| self.window(size, place, own));
@@ -147,6 +153,11 @@ impl Call<'_, '_> {
         *dims.get_mut(axis).ok_or(UNKNOWN)? = own.clone();
         let done = Ok(vec![Value::new(value.flow.clone(), Some(dims))]);
         let Some(at) = at else { return done };
+        // A ratio to be kept makes one scale of all, and a region may be one of the rows.
+        let one_scale = self.node.text("keep_aspect_ratio_policy").is_some_and(|policy| policy != "stretch");
+        if one_scale || self.node.text("coordinate_transformation_mode") == Some("tf_crop_and_resize") {
+            return Err(UNKNOWN);
+        }
         let (scales, sizes) = match (self.node.op, self.opset) {
             ("Upsample", 9..) | ("Resize", 10) => (self.optional(1), None),
             ("Upsample", _) => return Err(UNKNOWN),
@@ -210,7 +221,8 @@ impl Call<'_, '_> {
         for index in 1..self.inputs.len() {
             match self.optional(index) {
                 None => {}
-                Some(value) if value.axis() == Some(0) && value.dim(0) == Some(own) => {}
+                // A mask of fewer dimensions has none of rows: it is laid over them from the last on.
+                Some(value) if value.axis() == Some(0) && value.dim(0) == Some(own) && (index != 3 || value.rank() == Some(4)) => {}
                 // A mask without rows, broadcast over them.
                 Some(value)
                     if index == 3 && value.flow == Flow::Same && (value.rank() == Some(2) || value.dim(0).is_some_and(Size::is_one)) => {}

@@ -23,6 +23,7 @@ use crate::{
 };
 
 pub const NOT_KNOWN: &str = "is not known to keep rows apart";
+pub const DRAWS: &str = "draws random numbers, which no run repeats";
 
 /// One application of an operator. No input is mixed.
 pub struct Call<'c, 'a> {
@@ -40,8 +41,8 @@ pub const UNKNOWN: (Mixing, &str) = (Mixing::Unknown, NOT_KNOWN);
 /// The outputs of a node.
 pub fn apply<'a>(walk: &Walk<'_, 'a>, node: &Node<'a>, inputs: &[Option<Value>], opset: i64) -> Vec<Value> {
     let call = Call { walk, node, inputs, opset };
-    if is_random(node.op) {
-        return vec![Value::new(mixed(node, Mixing::Unknown, "draws random numbers, which no run repeats"), None); node.outputs.len()];
+    if draws(node) && !call.idle_dropout() {
+        return vec![Value::new(mixed(node, Mixing::Unknown, DRAWS), None); node.outputs.len()];
     }
     let all_same = inputs.iter().flatten().all(|value| value.flow == Flow::Same);
     match call.rule() {
@@ -75,8 +76,13 @@ fn counted(value: Value) -> Value {
     }
 }
 
-fn is_random(op: &str) -> bool {
-    matches!(op, "RandomNormal" | "RandomNormalLike" | "RandomUniform" | "RandomUniformLike" | "Multinomial" | "Bernoulli")
+/// Whether the operator draws random numbers, or does so when a third input tells it to.
+pub fn draws(node: &Node<'_>) -> bool {
+    match node.op {
+        "RandomNormal" | "RandomNormalLike" | "RandomUniform" | "RandomUniformLike" | "Multinomial" | "Bernoulli" => true,
+        "Dropout" => node.inputs.get(2).is_some_and(|mode| !mode.is_empty()),
+        _ => false,
+    }
 }
 
 impl Call<'_, '_> {

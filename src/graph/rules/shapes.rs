@@ -3,7 +3,10 @@
 use crate::{
     graph::{
         flow::{Element, Flow, Mixing, Value},
-        rules::{Call, Ruled, UNKNOWN},
+        rules::{
+            Call, Ruled, UNKNOWN,
+            sizes::{MAX_ELEMENTS, clamped},
+        },
         size::Size,
     },
     tensor::from_end,
@@ -48,13 +51,16 @@ impl Call<'_, '_> {
         if let Some(int) = self.node.int("value_int") {
             return Ok(vec![of_ints(vec![int], Vec::new())]);
         }
-        if let Some(ints) = self.node.ints("value_ints") {
+        if let Some(ints) = self.node.ints("value_ints").filter(|ints| ints.len() <= MAX_ELEMENTS) {
             return Ok(vec![of_ints(ints.to_vec(), vec![Size::fixed(ints.len() as u64)])]);
         }
         if let Some(floats) = attribute("value_floats").map(|attribute| &attribute.floats) {
             let mut value = Value::new(Flow::Same, Some(vec![Size::fixed(floats.len() as u64)]));
             value.reals = Some(std::rc::Rc::new(floats.iter().map(|x| f64::from(*x)).collect()));
             return Ok(vec![value]);
+        }
+        if let Some(ints) = self.node.ints("value_ints") {
+            return Ok(vec![Value::new(Flow::Same, Some(vec![Size::fixed(ints.len() as u64)]))]);
         }
         let dims = (attribute("value_float").is_some() || attribute("value_string").is_some()).then(Vec::new);
         Ok(vec![Value::new(Flow::Same, dims)])
@@ -159,11 +165,10 @@ impl Call<'_, '_> {
 
     /// Axes of an attribute or of an input.
     fn axes(&self, rank: usize) -> Result<Option<Vec<usize>>, (Mixing, &'static str)> {
-        let axes = match (self.node.ints("axes"), self.optional(1)) {
-            (Some(axes), _) => axes.to_vec(),
-            (None, Some(axes)) => axes.ints().ok_or(UNKNOWN)?,
-            (None, None) => return Ok(None),
-        };
+        if self.node.ints("axes").is_none() && self.optional(1).is_none() {
+            return Ok(None);
+        }
+        let axes = self.axes_given().ok_or(UNKNOWN)?;
         axes.iter().map(|axis| from_end(*axis, rank)).collect::<Option<Vec<usize>>>().map(Some).ok_or(UNKNOWN)
     }
 
@@ -181,7 +186,7 @@ impl Call<'_, '_> {
     fn unsqueeze(&self) -> Ruled {
         let value = self.input(0)?;
         let rank = self.rank(value)?;
-        let count = self.node.ints("axes").map(<[i64]>::len).or_else(|| self.optional(1)?.ints().map(|axes| axes.len())).ok_or(UNKNOWN)?;
+        let count = self.axes_given().ok_or(UNKNOWN)?.len();
         let axes = self.axes(rank + count)?.ok_or(UNKNOWN)?;
         let mut old = value.dims.iter().flatten().cloned();
         let (mut dims, mut rows) = (Vec::with_capacity(rank + count), None);
@@ -247,7 +252,8 @@ impl Call<'_, '_> {
         }
         let sizes = self.node.ints("split").map(<[i64]>::to_vec).or_else(|| self.optional(1)?.ints());
         let count = self.node.outputs.len();
-        let even = value.dim(axis).and_then(Size::as_fixed).filter(|size| count > 0 && size.is_multiple_of(count as u64));
+        let told = self.node.ints("split").is_some() || self.optional(1).is_some();
+        let even = value.dim(axis).and_then(Size::as_fixed).filter(|size| !told && count > 0 && size.is_multiple_of(count as u64));
         let mut values = Vec::with_capacity(count);
         for index in 0..count {
             let mut dims = value.dims.clone().ok_or(UNKNOWN)?;
@@ -271,7 +277,7 @@ impl Call<'_, '_> {
             (None, None) => {
                 let count =
                     given("starts", 1).map(|starts| starts.len()).or_else(|| self.optional(1)?.dim(0)?.as_fixed().map(|n| n as usize));
-                (0..count.ok_or(UNKNOWN)? as i64).collect()
+                (0..count.filter(|count| *count <= rank).ok_or(UNKNOWN)? as i64).collect()
             }
             _ => given("axes", 3).ok_or(UNKNOWN)?,
         };
@@ -291,8 +297,7 @@ impl Call<'_, '_> {
             let length = dims.get(axis).and_then(Size::as_fixed).and_then(|size| i64::try_from(size).ok());
             let size = match (length, start, end, step) {
                 (Some(length), Some(start), Some(end), Some(1)) => {
-                    let clamp = |at: i64| if at < 0 { (at.saturating_add(length)).max(0) } else { at.min(length) };
-                    Some(u64::try_from(clamp(end) - clamp(start)).unwrap_or(0))
+                    Some(u64::try_from(clamped(end, length) - clamped(start, length)).unwrap_or(0))
                 }
                 _ => None,
             };

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Longer lists are no shapes.
-const MAX_ELEMENTS: usize = 256;
+pub(super) const MAX_ELEMENTS: usize = 256;
 
 impl Call<'_, '_> {
     /// The outputs where the operator works on sizes; `None` where it works on anything else, or not in a way known here.
@@ -58,7 +58,8 @@ impl Call<'_, '_> {
             "Squeeze" if rank_of_first == 1 && first.len() == 1 => (first.to_vec(), 0),
             "Reshape" if rank(1)? == 1 => (first.to_vec(), at(1)?.len()),
             "Concat" if (0..self.inputs.len()).all(|index| rank(index) == Some(1)) => {
-                ((0..self.inputs.len()).map(at).collect::<Option<Vec<_>>>()?.concat(), 1)
+                let parts = (0..self.inputs.len()).map(at).collect::<Option<Vec<_>>>()?;
+                (parts.iter().map(|part| part.len()).sum::<usize>() <= MAX_ELEMENTS).then(|| (parts.concat(), 1))?
             }
             "Gather" if rank_of_first == 1 => (gather(first, at(1)?)?, rank(1)?),
             "Slice" if rank_of_first == 1 => (self.slice_elements(first)?, 1),
@@ -72,7 +73,7 @@ impl Call<'_, '_> {
     }
 
     /// Axes of an attribute or of an input.
-    fn axes_given(&self) -> Option<Vec<i64>> {
+    pub(super) fn axes_given(&self) -> Option<Vec<i64>> {
         self.node.ints("axes").map(<[i64]>::to_vec).or_else(|| self.optional(1)?.ints())
     }
 
@@ -99,8 +100,8 @@ impl Call<'_, '_> {
             return None;
         }
         let length = i64::try_from(list.len()).ok()?;
-        let clamp = |at: i64| usize::try_from(if at < 0 { at.saturating_add(length).max(0) } else { at.min(length) }).ok();
-        let (start, end) = (clamp(given("starts", 1)?)?, clamp(given("ends", 2)?)?);
+        let at = |name: &str, index: usize| usize::try_from(clamped(given(name, index)?, length)).ok();
+        let (start, end) = (at("starts", 1)?, at("ends", 2)?);
         Some(list.get(start..end.max(start))?.to_vec())
     }
 
@@ -120,6 +121,11 @@ impl Call<'_, '_> {
         };
         Some(vec![Element::Int(value); length])
     }
+}
+
+/// Where a slice of `length` begins or ends; a negative place is counted from the end.
+pub(super) fn clamped(at: i64, length: i64) -> i64 {
+    if at < 0 { at.saturating_add(length).max(0) } else { at.min(length) }
 }
 
 /// A tensor of sizes; `counts`: some depend on the number of rows though they are not known.

@@ -130,7 +130,7 @@ fn without_source(message: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::graph::advice::{on_load, on_run};
+    use crate::engine::advice::{on_load, on_run};
 
     #[test]
     fn a_refusal_names_node_and_reason() {
