@@ -178,11 +178,20 @@ fn operators(config: &AdminConfig) -> anyhow::Result<Option<Operators>> {
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    /// Caught, so that a file that may not grow is an error of the writing and not the end of the server.
+    _file_size: Signal,
 }
+
+/// `SIGXFSZ`, on Linux and macOS.
+const FILE_SIZE: i32 = 25;
 
 impl Signals {
     fn install() -> std::io::Result<Signals> {
-        Ok(Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            _file_size: signal(SignalKind::from_raw(FILE_SIZE))?,
+        })
     }
 
     async fn next(&mut self) {

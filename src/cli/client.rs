@@ -59,7 +59,7 @@ pub enum ClientError {
     Unreachable { server: String, detail: String },
     #[error("no answer from {server} within {} s; whether an order was carried out is not known\n  next: predictd rollout status {subject}", ANSWER.as_secs())]
     Silent { server: String, subject: String },
-    #[error("the server refused ({status}): {}\n  next: {}", .detail.replace('\n', "\n  "), advice(*.status, .subject))]
+    #[error("the server refused ({status}): {}\n  next: {}", .detail.replace('\n', "\n  "), advice(*.status, .subject, .detail))]
     Refused { status: u16, detail: String, subject: String },
     #[error(
         "{server} answers ({status}), but not as predictd's admin listener does\n  next: name that one, admin.listen, with --server URL or PREDICTD_SERVER"
@@ -70,7 +70,12 @@ pub enum ClientError {
 }
 
 /// What a person does next.
-fn advice(status: u16, subject: &str) -> String {
+fn advice(status: u16, subject: &str, detail: &str) -> String {
+    // The server names the command that works, where it knows one.
+    let named = detail.split('`').skip(1).step_by(2).find(|quoted| quoted.starts_with("predictd "));
+    if let (Some(command), 409 | 422 | 503) = (named, status) {
+        return command.to_owned();
+    }
     match status {
         401 => format!("set {TOKEN} to a token of the server's admin.token_file"),
         403 => format!("look at what stands: predictd rollout status {subject}; another name orders with another {TOKEN}"),

@@ -18,7 +18,7 @@ use crate::{
         paint::{Paint, Style, count, short},
         rollout::{
             plan::Plan,
-            status::{Evidence, Guard},
+            status::{Evidence, Guard, Status},
         },
     },
     id::ModelName,
@@ -37,6 +37,12 @@ pub struct Args {
     /// Check that no entry was altered, taken away, moved or cut off; exit 0 or 1
     #[arg(long)]
     verify: bool,
+    /// Set the damaged end of the journal aside, so that decisions can be made again; nothing is deleted
+    #[arg(long, requires = "reason", conflicts_with_all = ["verify", "limit", "state"])]
+    repair: bool,
+    /// Why it is repaired; it is kept in the journal
+    #[arg(long, value_name = "TEXT", requires = "repair")]
+    reason: Option<String>,
     /// List the last N entries only
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
@@ -52,6 +58,9 @@ pub struct Args {
 
 pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let model = &args.model;
+    if args.repair {
+        return repair(args);
+    }
     let stored = match &args.state {
         Some(directory) => read(directory, model.as_str())?,
         None => fetch(&Client::new(&args.server, Some(model))?, model.as_str(), 1)?,
@@ -65,6 +74,19 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
         let text = stored.list(args.limit, Paint::stdout());
         say!("{}", if text.is_empty() { "nothing is decided of this model yet" } else { text.trim_end() });
     }
+    Ok(Outcome::Done)
+}
+
+fn repair(args: &Args) -> anyhow::Result<Outcome> {
+    let client = Client::new(&args.server, Some(&args.model))?;
+    let document = client.post(&format!("/{}/history/repair", args.model), &json!({"reason": args.reason}))?;
+    if args.json {
+        say!("{}", serde_json::to_string_pretty(&document)?);
+        return Ok(Outcome::Done);
+    }
+    let status: Status = serde_json::from_value(document)?;
+    say!("{}: repaired (entry {}); the damaged entries lie below damaged/ of the state\n", args.model, status.seq);
+    say!("{}", status.print(Paint::stdout()).trim_end());
     Ok(Outcome::Done)
 }
 
@@ -384,7 +406,7 @@ mod tests {
                 evidence: None,
                 details: None,
             };
-            let entry = journal.append("churn", &mut head, draft).unwrap();
+            let entry = journal.append(&mut head, draft.decide("churn")).unwrap();
             texts.insert(entry.seq, journal.text("churn", entry.seq).unwrap().unwrap());
         }
         Stored { texts, head: Some(head) }

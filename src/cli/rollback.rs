@@ -8,7 +8,6 @@ use crate::{
     cli::{
         Outcome,
         client::{self, Client, ServerArgs},
-        history,
         paint::{Paint, Style},
         rollout::status::Status,
     },
@@ -19,7 +18,7 @@ use crate::{
 pub struct Args {
     #[arg(value_name = "MODEL", value_parser = client::model)]
     model: ModelName,
-    /// To this version; to the stable version before this one without it
+    /// To this version; without it the rollout that runs is ended, else the stable version before this one is put back
     #[arg(long, value_name = "VERSION", value_parser = client::version)]
     to: Option<String>,
     /// Also to a version that never was stable, past the steps of a rollout
@@ -48,14 +47,13 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     }
     let status: Status = serde_json::from_value(document)?;
     let seq = status.last.as_ref().map_or(status.seq, |last| last.seq);
-    // The answer says where it led; where it came from stands in the entry. Without that it is done all the same.
-    let entry = history::fetch(&client, name.as_str(), seq).ok().and_then(|journal| journal.entries().next());
+    let place = if status.is_written() { format!("entry {seq}") } else { "not written yet".to_owned() };
     let version = |named: Option<&str>| named.unwrap_or("?").to_owned();
-    let from = version(entry.as_ref().and_then(|entry| entry.from.as_ref()).map(|from| from.version.as_str()));
+    let from = version(status.last.as_ref().and_then(|last| last.from.as_ref()).map(|from| from.version.as_str()));
     let to = version(status.stable.as_ref().map(|stable| stable.version.as_str()));
     let paint = Paint::stdout();
     let way = paint.paint(Style::Good, &format!("{from} -> {to}"));
-    say!("{name}: rolled back {way} in {} ms (entry {seq}); {to} answers from now on\n", elapsed.as_millis());
+    say!("{name}: rolled back {way} in {} ms ({place}); {to} answers from now on\n", elapsed.as_millis());
     say!("{}", status.print(paint).trim_end());
     Ok(Outcome::Done)
 }

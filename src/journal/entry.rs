@@ -24,8 +24,10 @@ pub enum Action {
     Promote,
     /// The candidate gets no traffic any more.
     Abort,
-    /// A former stable version becomes stable again.
+    /// A former stable version becomes stable again; during a rollout, the rollout ends and the stable version stays.
     Rollback,
+    /// Damaged entries were set aside, and any rollout before them ended.
+    Repair,
 }
 
 impl Action {
@@ -40,7 +42,13 @@ impl Action {
             Action::Promote => "promote",
             Action::Abort => "abort",
             Action::Rollback => "rollback",
+            Action::Repair => "repair",
         }
+    }
+
+    /// Takes effect here even where it can't be written yet: it protects callers, or nothing would answer.
+    pub fn is_urgent(self) -> bool {
+        matches!(self, Action::Adopt | Action::Abort | Action::Rollback)
     }
 }
 

@@ -80,10 +80,57 @@ impl Journal {
         Ok(self.store.list(&format!("journal/{model}"))?.into_iter().filter(|name| number(name) > Some(head.seq)).collect())
     }
 
-    /// Writes the entry that follows `head`; moves `head` on. Returns once it is on the disk.
-    pub fn append(&self, model: &str, head: &mut Head, draft: Draft) -> Result<Entry, JournalError> {
-        let Draft { action, actor, from, to, strategy, reason, evidence, details } = draft;
-        let mut entry = Entry {
+    /// Moves the entries from `first` on out of the journal, to a place of their own below `damaged/`. Returns where.
+    pub fn set_aside(&self, model: &str, first: u64) -> Result<String, StoreError> {
+        let place = format!("damaged/{model}/{}", id::PredictionId::new());
+        let before = Head { seq: first.saturating_sub(1), ..Head::default() };
+        // The last first: what is left is a journal at every moment.
+        for name in self.beyond_gap(model, &before)?.iter().rev() {
+            self.store.rename(&format!("journal/{model}/{name}"), &format!("{place}/{name}"))?;
+        }
+        Ok(place)
+    }
+
+    /// Writes the decision as the entry that follows `head`; moves `head` on. Returns once it is on the disk.
+    pub fn append(&self, head: &mut Head, mut entry: Entry) -> Result<Entry, JournalError> {
+        let model = &entry.model.clone();
+        let failed = |detail: String| StoreError::Failed { doing: "written", detail };
+        // In a directory that was emptied, or that is not mounted, a chain would begin in its middle.
+        if head.seq > 0 && self.text(model, head.seq)?.is_none() {
+            return Err(failed(format!("entry {} of {model}, which it would follow, is not there", head.seq)).into());
+        }
+        let text = chain::seal(&mut entry, head).map_err(|error| failed(error.to_string()))?;
+        let path_of_entry = path(model, entry.seq);
+        let written = match self.store.create(&path_of_entry, text.clone()) {
+            Err(StoreError::Failed { .. }) if entry.action.is_urgent() && self.store.give_up_reserve() => {
+                self.store.create(&path_of_entry, text)
+            }
+            written => written,
+        };
+        let seen = self.text(model, entry.seq);
+        match (written, seen) {
+            // What is read back decides: an answer can get lost, and a failure can come after the writing.
+            (_, Ok(Some(text))) => {
+                let mut next = head.clone();
+                let there = chain::open(&text, model, &mut next)?;
+                if there.id != entry.id {
+                    return Err(JournalError::Lost);
+                }
+                *head = next;
+                self.store.keep_reserve();
+                Ok(there)
+            }
+            (Err(error), _) | (Ok(()), Err(error)) => Err(error.into()),
+            (Ok(()), Ok(None)) => Err(failed("the entry is not there after it was written".to_owned()).into()),
+        }
+    }
+}
+
+impl Draft {
+    /// The decision, made now; its place in the journal is filled in when it is written.
+    pub fn decide(self, model: &str) -> Entry {
+        let Draft { action, actor, from, to, strategy, reason, evidence, details } = self;
+        Entry {
             id: id::PredictionId::new().to_string(),
             seq: 0,
             at: clock::rfc3339_of_ms(clock::now_ms()),
@@ -98,24 +145,6 @@ impl Journal {
             details,
             previous_sha256: String::new(),
             sha256: String::new(),
-        };
-        let failed = |detail: String| StoreError::Failed { doing: "written", detail };
-        let text = chain::seal(&mut entry, head).map_err(|error| failed(error.to_string()))?;
-        let written = self.store.create(&path(model, entry.seq), text);
-        let seen = self.text(model, entry.seq);
-        match (written, seen) {
-            // What is read back decides: an answer can get lost, and a failure can come after the writing.
-            (_, Ok(Some(text))) => {
-                let mut next = head.clone();
-                let there = chain::open(&text, model, &mut next)?;
-                if there.id != entry.id {
-                    return Err(JournalError::Lost);
-                }
-                *head = next;
-                Ok(there)
-            }
-            (Err(error), _) | (Ok(()), Err(error)) => Err(error.into()),
-            (Ok(()), Ok(None)) => Err(failed("the entry is not there after it was written".to_owned()).into()),
         }
     }
 }
@@ -150,7 +179,7 @@ mod tests {
         let (_directory, journal) = journal();
         let mut head = Head::default();
         for actor in ["a", "b", "c"] {
-            journal.append("churn", &mut head, draft(actor)).unwrap();
+            journal.append(&mut head, draft(actor).decide("churn")).unwrap();
         }
         assert_eq!(journal.models().unwrap(), ["churn"]);
         let mut reader = Head::default();
@@ -170,7 +199,7 @@ mod tests {
             let (journal, barrier) = (journal.clone(), Arc::clone(&barrier));
             std::thread::spawn(move || {
                 barrier.wait();
-                journal.append("churn", &mut Head::default(), draft(&index.to_string()))
+                journal.append(&mut Head::default(), draft(&index.to_string()).decide("churn"))
             })
         });
         let outcomes: Vec<_> = writers.collect::<Vec<_>>().into_iter().map(|writer| writer.join().unwrap()).collect();
@@ -183,7 +212,7 @@ mod tests {
         let (directory, journal) = journal();
         let mut head = Head::default();
         for actor in ["a", "b", "c"] {
-            journal.append("churn", &mut head, draft(actor)).unwrap();
+            journal.append(&mut head, draft(actor).decide("churn")).unwrap();
         }
         fs_err::remove_file(directory.path().join("state/journal/churn/00000002.json")).unwrap();
         let mut reader = Head::default();

@@ -31,12 +31,22 @@ struct Inner {
     runtime: Runtime,
 }
 
+/// An entry with its evidence has a few thousand bytes.
+const RESERVE_BYTES: usize = 256 << 10;
+
 enum Place {
     Memory(InMemory),
     Directory(PathBuf, OnceLock<LocalFileSystem>),
 }
 
 impl Inner {
+    fn reserve(&self) -> Option<PathBuf> {
+        match &self.place {
+            Place::Memory(_) => None,
+            Place::Directory(directory, _) => Some(directory.join("reserve")),
+        }
+    }
+
     /// `None`: there is nothing yet, and it is not to be made.
     fn objects(&self, make: bool) -> Result<Option<&dyn ObjectStore>, StoreError> {
         let (directory, opened) = match &self.place {
@@ -88,6 +98,30 @@ impl Store {
     /// Writes, whole or not at all, whatever was there.
     pub fn replace(&self, path: &str, text: Vec<u8>) -> Result<(), StoreError> {
         self.put(path, text, PutMode::Overwrite)
+    }
+
+    /// Moves an object to a name that is free.
+    pub fn rename(&self, from: &str, to: &str) -> Result<(), StoreError> {
+        let (from, to) = (Path::from(from), Path::from(to));
+        let Some(objects) = self.inner.objects(true)? else { return Ok(()) };
+        let renamed = self.inner.runtime.block_on(objects.rename_if_not_exists(&from, &to));
+        renamed.map_err(|error| StoreError::Failed { doing: "written", detail: error.to_string() })
+    }
+
+    /// Takes room on the disk, for an urgent decision when all the rest is full. A store that can't is none the worse.
+    pub fn keep_reserve(&self) {
+        let Some(reserve) = self.inner.reserve().filter(|reserve| !reserve.exists()) else { return };
+        // Not zeros: some file systems give those no room.
+        let filling: Vec<u8> = (0..RESERVE_BYTES).map(|at| (at * 31 % 251) as u8).collect();
+        if let Err(error) = fs_err::write(&reserve, filling) {
+            tracing::warn!(error = %error, "no room could be reserved for urgent decisions");
+            let _ = fs_err::remove_file(&reserve);
+        }
+    }
+
+    /// Frees the room that was kept; `false` where there was none.
+    pub fn give_up_reserve(&self) -> bool {
+        self.inner.reserve().is_some_and(|reserve| fs_err::remove_file(reserve).is_ok())
     }
 
     fn put(&self, path: &str, text: Vec<u8>, mode: PutMode) -> Result<(), StoreError> {

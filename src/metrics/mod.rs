@@ -121,6 +121,7 @@ pub struct Metrics {
     shadow_dropped: IntCounterVec,
     rollout_weight: GaugeVec,
     rollback_ready: IntGaugeVec,
+    journal_pending: IntGaugeVec,
     rollout_transitions: IntCounterVec,
     rollout_e_value: GaugeVec,
     fallbacks: IntCounterVec,
@@ -314,6 +315,11 @@ impl Metrics {
             "1 while the version before the stable one is loaded and answers its golden examples and requests of live traffic.",
             &["model", "version"],
         )?;
+        let journal_pending = make.gauges(
+            "predictd_journal_pending",
+            "Decisions in force on this server that could not be written to the journal yet.",
+            &["model"],
+        )?;
         let rollout_transitions = make.counters(
             "predictd_rollout_transitions_total",
             "Decisions in the journal, by what was decided and who caused it.",
@@ -360,6 +366,7 @@ impl Metrics {
             shadow_dropped,
             rollout_weight,
             rollback_ready,
+            journal_pending,
             rollout_transitions,
             rollout_e_value,
             fallbacks,
@@ -465,6 +472,10 @@ impl Metrics {
             Some(ready) => self.rollback_ready.with_label_values(&[model, version]).set(i64::from(ready)),
             None => drop(self.rollback_ready.remove_label_values(&[model, version])),
         }
+    }
+
+    pub fn set_journal_pending(&self, model: &str, decisions: usize) {
+        self.journal_pending.with_label_values(&[model]).set(i64::try_from(decisions).unwrap_or(i64::MAX));
     }
 
     pub fn count_transition(&self, model: &str, version: &str, action: &str, cause: &str) {

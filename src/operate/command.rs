@@ -14,7 +14,7 @@ use crate::{
         Draft,
         entry::{Action, VersionRef},
     },
-    operate::{Controlled, OperateError, Operator, gate::Compatibility, lock},
+    operate::{Controlled, OperateError, Operator, gate::Compatibility, lock, trouble::Trouble},
     package::serving::Risk,
     registry::{State, traffic::Arm},
     rollout::{
@@ -88,11 +88,9 @@ impl Operator {
         let controlled = self.controlled(name);
         let mut model = lock(&controlled);
         self.read_on(&mut model, true);
-        if let Some(trouble) = &model.trouble {
-            return Err(OperateError::Unwritable(format!("nothing can be decided of {name}: {trouble}")));
-        }
-        if let Some(version) = model.unwritten.clone() {
-            self.write_adoption(&mut model, version)?;
+        // Whether the decision can wait to be written is its own to say.
+        if let Some(trouble) = model.trouble.as_ref().filter(|trouble| trouble.forbids(model.known, true)) {
+            return Err(OperateError::Unwritable(format!("nothing can be decided of {name}: {}", trouble.describe(name))));
         }
         work(&mut model)
     }
@@ -344,12 +342,17 @@ impl Operator {
     pub fn rollback(&self, name: &str, request: &RollbackRequest, actor: &str) -> Result<Value, OperateError> {
         let name = self.known(name)?;
         let target = self.with(&name, |model| {
+            let stable = model.state.stable.as_ref();
+            let to_stable = request.to.is_none() || request.to.as_ref() == stable.map(|stable| &stable.version);
+            if model.state.has_begun() && to_stable {
+                return Ok(None);
+            }
             let to = match (&request.to, model.state.previous()) {
                 (Some(version), _) => version.clone(),
                 (None, Some(previous)) => previous.version.clone(),
-                (None, None) => return refused("there is no stable version before this one; name a version with --to"),
+                (None, None) => return refused(format!("there is no stable version before this one{}", self.elsewhere(model))),
             };
-            match &model.state.stable {
+            match stable {
                 Some(stable) if stable.version == to => refused(format!("{to} is the stable version already")),
                 _ if !(model.state.proven.contains(&to) || request.never_stable && request.reason.is_some()) => {
                     let advice = "--never-stable --reason \"...\" if that is meant";
@@ -357,9 +360,10 @@ impl Operator {
                         "{to} was never stable, so that this is no rollback: `predictd rollout start` brings it there; {advice}"
                     ))
                 }
-                _ => Ok(to),
+                _ => Ok(Some(to)),
             }
         })?;
+        let Some(target) = target else { return self.with(&name, |model| self.end_by_rollback(model, request, actor)) };
         let to = self.ensure_loaded(&name, &target)?;
         let outcome = self.with(&name, |model| {
             if model.state.stable.as_ref() == Some(&to) {
@@ -374,35 +378,90 @@ impl Operator {
             if !model.state.proven.contains(&to.version) {
                 self.check_never_stable(model, &to)?;
             }
-            let aborts = model.state.rollout.is_some();
-            if aborts {
-                let reason = format!("a rollback to {to} was ordered");
-                self.write(model, Action::Abort, actor, Some(reason), None)?;
-            }
             let from = model.state.stable.clone();
-            let draft = Draft {
-                action: Action::Rollback,
-                actor: actor.to_owned(),
-                from,
-                to: Some(to.clone()),
-                strategy: None,
-                reason: request.reason.clone(),
-                evidence: None,
-                details: None,
-            };
-            self.append(model, draft).map_err(|error| match error {
-                OperateError::Unwritable(detail) if aborts => {
-                    OperateError::Unwritable(format!("the rollout was aborted, but then: {detail}"))
-                }
-                OperateError::Conflict(detail) if aborts => OperateError::Conflict(format!("the rollout was aborted, but then: {detail}")),
-                other => other,
-            })?;
-            Ok(self.status_of(model))
+            self.roll_back(model, from, Some(to.clone()), request, actor)
         });
         if let Some(version) = Version::parse(&target) {
             self.want(&name, &version, false);
         }
         outcome
+    }
+
+    /// Ends the rollout that runs: the stable version answers everybody.
+    fn end_by_rollback(&self, model: &mut Controlled, request: &RollbackRequest, actor: &str) -> Result<Value, OperateError> {
+        let candidate = running(model)?.candidates.first().cloned();
+        let stable = model.state.stable.clone();
+        self.roll_back(model, candidate, stable, request, actor)
+    }
+
+    fn roll_back(
+        &self,
+        model: &mut Controlled,
+        from: Option<VersionRef>,
+        to: Option<VersionRef>,
+        request: &RollbackRequest,
+        actor: &str,
+    ) -> Result<Value, OperateError> {
+        let ends = model.state.rollout.as_ref().map(|rollout| rollout.plan.name.clone());
+        let totals = model.step.as_ref().map(|running| json!({"totals": running.evidence}));
+        let draft = Draft {
+            action: Action::Rollback,
+            actor: actor.to_owned(),
+            from,
+            to,
+            strategy: ends,
+            reason: request.reason.clone(),
+            evidence: totals,
+            details: None,
+        };
+        self.append(model, draft)?;
+        Ok(self.status_of(model))
+    }
+
+    /// The commands that lead to another version, where there is none before the stable one.
+    fn elsewhere(&self, model: &Controlled) -> String {
+        let stable = model.state.stable.as_ref().map(|stable| stable.version.as_str());
+        let others: Vec<String> = self.available(&model.name).into_iter().filter(|version| Some(version.as_str()) != stable).collect();
+        match (others.iter().rev().find(|version| model.state.proven.contains(*version)), others.last()) {
+            (Some(proven), _) => format!("; `predictd rollback {} --to {proven}` names one", model.name),
+            (None, Some(other)) => {
+                format!("; `predictd rollback {} --to {other} --never-stable --reason TEXT` takes one that never was stable", model.name)
+            }
+            (None, None) => ", and no other version is loaded".to_owned(),
+        }
+    }
+
+    /// Sets the damaged end of a journal aside, and writes that down. Nothing is deleted.
+    pub fn repair(&self, name: &str, reason: Option<String>, actor: &str) -> Result<Value, OperateError> {
+        let name = self.known(name)?;
+        let Some(reason) = reason.filter(|reason| !reason.is_empty()) else {
+            return Err(OperateError::Malformed("whoever repairs a journal gives a reason: --reason TEXT".to_owned()));
+        };
+        let controlled = self.controlled(&name);
+        let mut model = lock(&controlled);
+        self.read_on(&mut model, true);
+        let Some(Trouble::Damaged { seq, detail, .. }) = model.trouble.clone() else {
+            return match &model.trouble {
+                Some(trouble) => Err(OperateError::Unwritable(trouble.describe(&name))),
+                None => refused(format!("the journal of {name} is whole: there is nothing to repair")),
+            };
+        };
+        let unwritable = |error: crate::journal::store::StoreError| OperateError::Unwritable(error.to_string());
+        let place = self.journal.set_aside(name.as_str(), seq).map_err(unwritable)?;
+        tracing::warn!(model = %name, seq, detail, place, actor, "the damaged end of the journal is set aside");
+        model.trouble = None;
+        let draft = Draft {
+            action: Action::Repair,
+            actor: actor.to_owned(),
+            from: model.written.stable.clone(),
+            to: model.written.stable.clone(),
+            strategy: None,
+            reason: Some(reason),
+            evidence: None,
+            details: Some(json!({"damaged": seq, "detail": detail, "set_aside": place})),
+        };
+        self.append(&mut model, draft)?;
+        Ok(self.status_of(&model))
     }
 
     /// What nobody tried yet may break callers: an emergency is no reason not to look.

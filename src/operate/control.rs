@@ -37,10 +37,11 @@ impl Operator {
             let controlled = self.controlled(&name);
             let mut model = lock(&controlled);
             self.read_on(&mut model, true);
-            if let Some(version) = model.unwritten.clone() {
-                let _ = self.write_adoption(&mut model, version);
+            if model.trouble.is_none() && !model.pending.is_empty() {
+                // What fails is tried again at the next look.
+                let _ = self.flush(&mut model);
             }
-            if model.trouble.is_none() {
+            if model.trouble.is_none() && model.pending.is_empty() {
                 self.promote_newest(&mut model);
             }
             self.gather(&mut model);
@@ -217,16 +218,6 @@ impl Operator {
         // Another replica came to the same: then its entry was read instead.
         match self.append(model, draft) {
             Ok(_) | Err(OperateError::Conflict(_)) => {}
-            // Whoever is worse gets no traffic, written or not; the entry is tried again with every look.
-            Err(error) if action == Action::Abort => {
-                let seq = model.step.as_ref().map(|running| running.step.seq);
-                if model.suspended != seq {
-                    let reason = judgement.text.as_str();
-                    tracing::error!(model = %model.name, reason, error = ?error, "the abort can't be written; here the candidate gets no traffic any more");
-                    model.suspended = seq;
-                    self.enforce(model);
-                }
-            }
             Err(error) => {
                 tracing::error!(model = %model.name, action = action.name(), error = ?error, "the judge's verdict could not be written")
             }

@@ -3,8 +3,10 @@
 mod command;
 mod control;
 mod gate;
+mod pending;
 mod rehearse;
 mod status;
+mod trouble;
 mod webhook;
 
 use std::{
@@ -28,13 +30,13 @@ use crate::{
         Draft, Journal, JournalError,
         chain::Head,
         entry::{Action, Entry, VersionRef},
-        store::Store,
+        store::{Store, StoreError},
     },
     metrics::{
         Metrics,
         runs::{Runs, RunsView},
     },
-    operate::rehearse::WayBack,
+    operate::{pending::Pending, rehearse::WayBack, trouble::Trouble},
     registry::{
         Adopter, Commander, Registry,
         servable::Servable,
@@ -96,15 +98,14 @@ pub struct Operator {
 struct Controlled {
     name: ModelName,
     head: Head,
+    /// What the journal says, up to `head`.
+    written: ModelState,
+    /// What is in force: that, and what waits to be written.
     state: ModelState,
-    /// The journal contradicts itself or can't be read: nothing is decided until that is mended.
-    trouble: Option<String>,
-    /// The journal was read to its end, and was whole, at least once: what is known since is not taken back by what becomes of it.
+    pending: Vec<Pending>,
+    trouble: Option<Trouble>,
+    /// The journal was read at least once, to its end or to where it is damaged: what is known since is not taken back.
     known: bool,
-    /// The judge aborted the rollout that this entry's step belongs to, and that can't be written: here the candidates get no traffic.
-    suspended: Option<u64>,
-    /// The first choice, while it can't be written.
-    unwritten: Option<VersionRef>,
     /// Versions that somebody is about to decide on.
     wanted: Vec<Version>,
     step: Option<RunningStep>,
@@ -211,11 +212,11 @@ impl Operator {
             Arc::new(Mutex::new(Controlled {
                 name: name.clone(),
                 head: Head::default(),
+                written: ModelState::default(),
                 state: ModelState::default(),
+                pending: Vec::new(),
                 trouble: None,
                 known: false,
-                suspended: None,
-                unwritten: None,
                 wanted: Vec::new(),
                 step: None,
                 way_back: WayBack::default(),
@@ -232,48 +233,66 @@ impl Operator {
     /// Reads what others decided meanwhile. `told`: it happens now, and is counted and logged.
     fn read_on(&self, model: &mut Controlled, told: bool) {
         let before = model.head.seq;
-        let outcome = loop {
+        let outcome = self.read_to_end(model, told);
+        if outcome != model.trouble {
+            match &outcome {
+                Some(trouble) => {
+                    tracing::error!(model = %model.name, trouble = trouble.describe(&model.name), "nothing can be decided of this model")
+                }
+                None => tracing::info!(model = %model.name, "the journal can be read again"),
+            }
+            if let Some(Trouble::Unreadable(_)) = outcome {
+                self.metrics.source_errors.inc();
+            }
+            model.trouble = outcome;
+        } else if model.head.seq == before && told && model.known {
+            return;
+        }
+        // Of a journal that is damaged the part before the damage is known.
+        model.known |= !matches!(model.trouble, Some(Trouble::Unreadable(_)));
+        if model.head.seq != before {
+            let dropped = model.settle();
+            self.tell_dropped(&model.name, &dropped);
+        }
+        self.enforce(model);
+    }
+
+    /// What stands in the way of reading the journal to its end.
+    fn read_to_end(&self, model: &mut Controlled, told: bool) -> Option<Trouble> {
+        let name = model.name.clone();
+        loop {
+            let seq = model.head.seq + 1;
+            let beyond = |head: &Head| self.journal.beyond_gap(name.as_str(), head);
+            let damaged = |detail: String| {
+                let further = beyond(&Head { seq, ..Head::default() }).is_ok_and(|further| !further.is_empty());
+                Some(Trouble::Damaged { seq, detail, further })
+            };
             let mut head = model.head.clone();
-            match self.journal.next(model.name.as_str(), &mut head) {
+            match self.journal.next(name.as_str(), &mut head) {
                 Ok(Some(entry)) => {
-                    if let Err(error) = model.state.apply(&entry) {
-                        break Some(error.to_string());
+                    // Written by this process, though it never heard of it.
+                    let own = model.pending.iter().position(|pending| pending.entry.id == entry.id);
+                    if let Some(own) = own {
+                        model.pending.remove(own);
+                    }
+                    if let Err(error) = model.written.apply(&entry) {
+                        return damaged(error.detail);
                     }
                     model.head = head;
-                    if told {
+                    if told && own.is_none() {
                         self.tell(&entry, "another replica decided");
                     }
                 }
                 // Where nothing was read before, what lies beyond a gap tells that there is one.
-                Ok(None) if !model.known => match self.journal.beyond_gap(model.name.as_str(), &model.head) {
-                    Ok(beyond) if beyond.is_empty() => break None,
-                    Ok(_) => break Some(format!("journal entry {} of {} is missing", model.head.seq + 1, model.name)),
-                    Err(error) => break Some(error.to_string()),
+                Ok(None) if !model.known || model.trouble.is_some() => match beyond(&model.head) {
+                    Ok(further) if further.is_empty() => return None,
+                    Ok(_) => return damaged("is missing".to_owned()),
+                    Err(error) => return Some(Trouble::Unreadable(error.to_string())),
                 },
-                Ok(None) => break None,
-                Err(JournalError::Store(error)) => {
-                    // What is known goes on; the next look tells.
-                    if model.trouble.is_none() {
-                        tracing::error!(model = %model.name, error = %error, "the journal can't be read");
-                        self.metrics.source_errors.inc();
-                    }
-                    break Some(error.to_string());
-                }
-                Err(error) => break Some(error.to_string()),
+                Ok(None) => return None,
+                Err(JournalError::Chain(error)) => return damaged(error.detail),
+                Err(error) => return Some(Trouble::Unreadable(error.to_string())),
             }
-        };
-        if outcome != model.trouble {
-            match &outcome {
-                Some(trouble) => tracing::error!(model = %model.name, trouble, "nothing can be decided of this model"),
-                None => tracing::info!(model = %model.name, "the journal can be read again"),
-            }
-            model.trouble = outcome;
-        }
-        let news = !model.known && model.trouble.is_none();
-        model.known |= news;
-        if model.head.seq != before || news || !told {
-            model.unwritten = None;
-            self.enforce(model);
         }
     }
 
@@ -281,51 +300,79 @@ impl Operator {
         let to = entry.to.as_ref().map(|to| to.version.as_str()).unwrap_or_default();
         let reason = entry.reason.as_deref().unwrap_or_default();
         let action = entry.action.name();
-        tracing::warn!(model = %entry.model, seq = entry.seq, action, to, actor = %entry.actor, reason, "{what}");
+        if entry.action == Action::Adopt {
+            tracing::info!(model = %entry.model, seq = entry.seq, action, to, actor = %entry.actor, reason, "{what}");
+        } else {
+            tracing::warn!(model = %entry.model, seq = entry.seq, action, to, actor = %entry.actor, reason, "{what}");
+        }
         self.metrics.count_transition(&entry.model, to, action, Cause::of(&entry.actor).name());
     }
 
-    /// Writes a decision, and lets it take effect.
+    /// Writes a decision, and lets it take effect. An urgent one takes effect even where it can't be written.
     fn append(&self, model: &mut Controlled, draft: Draft) -> Result<Entry, OperateError> {
-        if let Some(trouble) = &model.trouble {
-            return Err(OperateError::Unwritable(format!("the journal of {}: {trouble}", model.name)));
+        let urgent = draft.action.is_urgent();
+        if let Some(trouble) = model.trouble.as_ref().filter(|trouble| trouble.forbids(model.known, urgent)) {
+            return Err(OperateError::Unwritable(trouble.describe(&model.name)));
         }
-        let mut head = model.head.clone();
-        match self.journal.append(model.name.as_str(), &mut head, draft) {
+        let entry = draft.decide(model.name.as_str());
+        let mut head = Head::default();
+        // A repair is what the others wait for.
+        let flushed = if entry.action == Action::Repair { Ok(()) } else { self.flush(model) };
+        let written = flushed.and_then(|()| {
+            head = model.head.clone();
+            self.journal.append(&mut head, entry.clone())
+        });
+        let entry = match written {
             Ok(entry) => {
-                if let Err(error) = model.state.apply(&entry) {
-                    model.trouble = Some(error.to_string());
-                    return Err(OperateError::Refused(error.to_string()));
-                }
-                model.head = head;
-                model.unwritten = None;
-                self.enforce(model);
-                self.tell(&entry, "decided");
-                if let Some(webhook) = &self.webhook {
-                    webhook.tell(&entry);
-                }
-                Ok(entry)
+                self.take(model, head, &entry).map_err(|error| OperateError::Refused(error.to_string()))?;
+                entry
             }
             Err(JournalError::Lost) => {
                 self.read_on(model, true);
                 let last = model.state.last.as_ref().map(|last| format!("{} by {} (entry {})", last.action.name(), last.actor, last.seq));
                 let last = last.unwrap_or_else(|| "something else".to_owned());
-                Err(OperateError::Conflict(format!(
+                return Err(OperateError::Conflict(format!(
                     "another decision came first: {last}; nothing was changed, look at the status and decide anew"
-                )))
+                )));
             }
             Err(error) => {
                 self.metrics.source_errors.inc();
-                Err(OperateError::Unwritable(format!("the decision could not be written, so nothing was changed: {error}")))
+                if !urgent {
+                    let detail = format!("the decision could not be written, so nothing was changed: {error}");
+                    return Err(OperateError::Unwritable(detail));
+                }
+                self.hold(model, entry, &error.to_string())?
             }
+        };
+        self.tell(&entry, "decided");
+        if let Some(webhook) = &self.webhook {
+            webhook.tell(&entry);
         }
+        Ok(entry)
+    }
+
+    /// Lets an entry that was written take effect.
+    fn take(&self, model: &mut Controlled, head: Head, entry: &Entry) -> Result<(), JournalError> {
+        if let Err(error) = model.written.apply(entry) {
+            model.trouble = Some(Trouble::Damaged { seq: entry.seq, detail: error.detail.clone(), further: false });
+            let detail = error.to_string();
+            return Err(StoreError::Failed { doing: "followed", detail }.into());
+        }
+        model.head = head;
+        let dropped = model.settle();
+        self.tell_dropped(&model.name, &dropped);
+        self.enforce(model);
+        Ok(())
     }
 
     /// Lets the state of a model take effect: for the next request, without a load.
     fn enforce(&self, model: &mut Controlled) {
         // Half a journal may say the opposite of the whole one.
-        let stable = model.state.stable.clone().filter(|_| model.known).or_else(|| model.unwritten.clone());
-        let rollout = model.state.rollout.as_ref().filter(|rollout| model.known && rollout.phase != Phase::AwaitsApproval);
+        let stable = model.state.stable.clone().filter(|_| model.known);
+        let damaged = matches!(model.trouble, Some(Trouble::Damaged { .. }));
+        // Where nobody can abort a rollout, nobody gets its candidates.
+        let runs = model.known && !damaged;
+        let rollout = model.state.rollout.as_ref().filter(|rollout| runs && rollout.phase != Phase::AwaitsApproval);
         let seq = rollout.map(|rollout| rollout.step_seq);
         if model.step.as_ref().map(|running| running.step.seq) != seq {
             self.forget_step(model);
@@ -342,11 +389,13 @@ impl Operator {
             stable,
             previous: model.state.previous().cloned(),
             digests: model.state.digests.clone(),
-            step: model.step.as_ref().filter(|running| model.suspended != Some(running.step.seq)).map(|running| Arc::clone(&running.step)),
+            step: model.step.as_ref().map(|running| Arc::clone(&running.step)),
             wanted: model.wanted.iter().cloned().chain(awaiting).collect(),
-            trouble: model.trouble.clone().filter(|_| !model.known),
+            trouble: model.trouble.as_ref().filter(|trouble| !model.known || !trouble.leaves_a_choice()).map(|t| t.describe(&model.name)),
+            notices: self.notices(model),
         };
         self.tell_weights(model, &decision);
+        self.metrics.set_journal_pending(model.name.as_str(), model.pending.len());
         self.registry.decide(&model.name, decision);
         if let Some(commander) = self.commander.get() {
             commander.decided();
@@ -445,18 +494,10 @@ impl Adopter for Operator {
         let controlled = self.controlled(name);
         let mut model = lock(&controlled);
         self.read_on(&mut model, true);
-        if model.state.stable.is_some() || model.trouble.is_some() || model.unwritten.is_some() {
+        if model.state.stable.is_some() || model.trouble.as_ref().is_some_and(|trouble| !trouble.leaves_a_choice()) {
             return;
         }
         tracing::info!(model = %name, version = %version, "the first choice of a stable version");
-        // What can't be written is tried again with every look.
-        let _ = self.write_adoption(&mut model, version);
-    }
-}
-
-impl Operator {
-    /// Writes the first choice down; until that works it holds in this process only.
-    fn write_adoption(&self, model: &mut Controlled, version: VersionRef) -> Result<(), OperateError> {
         let draft = Draft {
             action: Action::Adopt,
             actor: CONFIGURATION.to_owned(),
@@ -467,16 +508,12 @@ impl Operator {
             evidence: None,
             details: None,
         };
-        match self.append(model, draft) {
-            Ok(_) | Err(OperateError::Conflict(_)) => Ok(()),
-            Err(error) => {
-                if model.unwritten.is_none() {
-                    tracing::error!(model = %model.name, version = %version, error = ?error, "the first choice can't be written; it is served all the same");
-                    model.unwritten = Some(version);
-                    self.enforce(model);
-                }
-                Err(error)
-            }
+        let outcome = match model.trouble.as_ref().map(|trouble| trouble.describe(name)) {
+            Some(trouble) => self.hold(&mut model, draft.decide(name.as_str()), &trouble),
+            None => self.append(&mut model, draft),
+        };
+        if let Err(error) = outcome {
+            tracing::error!(model = %name, error = ?error, "the first choice could not be made");
         }
     }
 }

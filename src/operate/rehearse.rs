@@ -34,6 +34,13 @@ pub struct WayBack {
     tried: Option<(VersionRef, Instant)>,
 }
 
+impl WayBack {
+    /// Whether this is about the way to that version.
+    pub fn is_of(&self, previous: Option<&VersionRef>) -> bool {
+        self.tried.as_ref().map(|(version, _)| version) == previous
+    }
+}
+
 impl Operator {
     /// Tries the ways back that are due.
     pub fn rehearse(&self) {

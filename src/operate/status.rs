@@ -1,5 +1,7 @@
 //! Status: what is decided of a model and how its rollout stands, for people and programs.
 
+use std::time::Instant;
+
 use serde_json::{Value, json};
 
 use crate::{
@@ -39,17 +41,56 @@ impl Operator {
 
     pub(super) fn status_of(&self, model: &Controlled) -> Value {
         let state = &model.state;
+        let (answers, not_answering) = self.answering(&model.name);
+        // What was tried was perhaps another way back.
+        let tried = model.way_back.is_of(state.previous());
         json!({
             "model": model.name.as_str(),
             "seq": model.head.seq,
-            "stable": state.stable.as_ref().or(model.unwritten.as_ref()),
-            "written": model.unwritten.is_none(),
+            "stable": state.stable,
+            "answers": answers,
+            "not_answering": not_answering,
+            "written": model.pending.is_empty(),
+            "pending": model.pending.iter().map(|pending| json!({
+                "action": pending.entry.action, "to": pending.entry.to, "at": pending.entry.at,
+                "actor": pending.entry.actor, "reason": pending.entry.reason,
+            })).collect::<Vec<_>>(),
             "previous": state.previous(),
-            "rollback": {"ready": model.way_back.ready, "reason": model.way_back.reason},
-            "trouble": model.trouble,
+            "rollback": {"ready": tried && model.way_back.ready, "reason": if tried { model.way_back.reason.as_str() } else { "" }},
+            "trouble": model.trouble.as_ref().map(|trouble| trouble.describe(&model.name)),
             "last": state.last,
             "rollout": self.rollout_of(model),
         })
+    }
+
+    /// What an operator must know although requests are answered.
+    pub(super) fn notices(&self, model: &Controlled) -> Vec<String> {
+        let trouble = model.trouble.as_ref().map(|trouble| trouble.describe(&model.name));
+        let pending = model.pending.iter().map(|pending| {
+            let to = pending.entry.to.as_ref().map(|to| to.version.as_str()).unwrap_or_default();
+            format!("{} {to} is in force on this server only: it could not be written yet", pending.entry.action.name())
+        });
+        trouble.into_iter().chain(pending).collect()
+    }
+
+    /// The version that answers requests without one, or why none does.
+    fn answering(&self, name: &ModelName) -> (Option<String>, Option<String>) {
+        let snapshot = self.registry.snapshot();
+        let Some(model) = snapshot.models.get(name) else {
+            return (None, Some("it is not in the models directory".to_owned()));
+        };
+        match model.ailment(Instant::now()) {
+            None => (model.stable.as_ref().map(|stable| stable.id().version.to_string()), None),
+            ailment => (None, ailment),
+        }
+    }
+
+    /// The versions that are loaded, the lowest first.
+    pub(super) fn available(&self, name: &ModelName) -> Vec<String> {
+        let snapshot = self.registry.snapshot();
+        let versions = snapshot.models.get(name).into_iter().flat_map(|model| &model.versions);
+        let available = versions.filter(|(_, status)| matches!(status.state, crate::registry::State::Available(_)));
+        available.map(|(version, _)| version.to_string()).collect()
     }
 
     fn rollout_of(&self, model: &Controlled) -> Option<Value> {

@@ -140,6 +140,7 @@ fn text(entry: &Entry) -> String {
         Action::Promote => format!("{to} is the stable version now, after {from}"),
         Action::Abort => format!("the rollout of {to} is aborted; {from} answers everybody"),
         Action::Rollback => format!("rolled back from {from} to {to}"),
+        Action::Repair => format!("the damaged end of its journal was set aside; {to} answers everybody"),
     };
     let reason = entry.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
     format!("{}: {what}, by {}{reason} (entry {})", entry.model, entry.actor, entry.seq)

@@ -61,6 +61,8 @@ pub struct Model {
     pub decided: Option<VersionRef>,
     /// Why nothing can be decided of it.
     pub trouble: Option<String>,
+    /// What an operator must know of its journal although requests are answered.
+    pub notices: Vec<String>,
     /// The loaded version that a rollback leads to.
     pub previous: Option<Arc<Servable>>,
     /// A rollout under way.

@@ -28,6 +28,8 @@ pub struct Decision {
     pub wanted: Vec<Version>,
     /// Nothing may be decided, not even a first choice.
     pub trouble: Option<String>,
+    /// What an operator must know although requests are answered.
+    pub notices: Vec<String>,
 }
 
 impl Decision {
@@ -149,6 +151,7 @@ impl Model {
         (self.stable, self.previous, self.samples) = (stable, previous, samples);
         self.decided = decision.stable.clone();
         self.trouble.clone_from(&decision.trouble);
+        self.notices.clone_from(&decision.notices);
     }
 
     fn is_loaded(&self, servable: &Arc<Servable>) -> bool {

@@ -702,6 +702,7 @@ impl Loop {
                 stable: before.and_then(|model| model.stable.clone()),
                 decided: None,
                 trouble: None,
+                notices: Vec::new(),
                 previous: None,
                 traffic: None,
                 fallback: self.parts.config.model.get(name.as_str()).and_then(|own| own.fallback.clone()).map(Arc::new),

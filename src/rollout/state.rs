@@ -287,11 +287,13 @@ impl ModelState {
                 self.running()?;
                 self.rollout = None;
             }
+            // What was decided beyond the damage is not known: a candidate may have been aborted there.
+            Action::Repair => self.rollout = None,
             Action::Rollback => {
-                if self.rollout.is_some() {
-                    return Err("a rollback during a rollout".to_owned());
-                }
                 let to = to()?;
+                if self.rollout.take().is_some() && self.stable.as_ref() == Some(&to) {
+                    return Ok(());
+                }
                 let before = self.stable.replace(to.clone());
                 // Back along the way that was come: what lies ahead is no way back. Elsewhere: here is one now.
                 match self.former.iter().rposition(|former| *former == to) {
@@ -301,6 +303,11 @@ impl ModelState {
             }
         }
         Ok(())
+    }
+
+    /// Whether a rollout gives or gave traffic to its candidates, so that a rollback ends it.
+    pub fn has_begun(&self) -> bool {
+        self.rollout.as_ref().is_some_and(|rollout| rollout.phase != Phase::AwaitsApproval)
     }
 
     fn running(&mut self) -> Result<&mut RolloutState, String> {

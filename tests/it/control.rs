@@ -162,7 +162,7 @@ fn a_rollout_from_start_to_rollback() {
     let output = site.done(&["rollback", "churn", "--reason", "3 a.m."]);
     contains(&output, &["churn: rolled back 1.1.0 -> 1.0.0 in ", " ms (entry 6)", "stable    1.0.0"]);
     assert_eq!(site.answered(), "1.0.0");
-    contains(&site.refused(&["rollback", "churn"]), &["name a version with --to", "next: predictd rollout status churn"]);
+    contains(&site.refused(&["rollback", "churn"]), &["no stable version before", "next: predictd rollback churn --to 1.1.0\n"]);
     let document = site.document(&["rollback", "churn", "--to", "1.1.0", "--never-stable", "--reason", "a test", "--json"]);
     assert_eq!(document["stable"]["version"], "1.1.0");
 

@@ -54,6 +54,8 @@ fn fold(entries: &[Written]) -> (String, Vec<String>, Option<String>) {
                 candidate = None;
             }
             "abort" => candidate = None,
+            // It ends the rollout that runs; the stable version stays.
+            "rollback" if candidate.take().is_some() && *to == stable => {}
             "rollback" => {
                 match former.iter().rposition(|version| version == to) {
                     Some(at) => former.truncate(at),
@@ -87,7 +89,8 @@ fn order(dice: &mut Dice, status: &Value) -> (&'static str, Value) {
     let others: Vec<&str> = VERSIONS.into_iter().filter(|version| **version != *stable).collect();
     let other = others[dice.below(others.len() as u64) as usize];
     let running = !status["rollout"].is_null();
-    match dice.below(4) {
+    match dice.below(5) {
+        4 if running => ("rollback", json!({"reason": "a test"})),
         0 if running => ("rollout/abort", json!({"reason": "no"})),
         1 | 2 if running => ("rollout/promote", json!({"without_way_back": true, "reason": "a test"})),
         3 => ("rollback", json!({"to": other, "never_stable": true, "reason": "a test"})),
@@ -97,8 +100,9 @@ fn order(dice: &mut Dice, status: &Value) -> (&'static str, Value) {
 }
 
 #[test]
-fn killed_at_any_moment_of_200_transitions() {
+fn killed_100_times_at_any_moment_of_200_transitions() {
     const TRANSITIONS: u64 = 200;
+    const KILLS: u64 = 100;
     let models = models(&VERSIONS.map(|version| ("churn", version)));
     let state = tempfile::tempdir().unwrap();
     let seed = 0x5eed_2026_1124_0001;
@@ -107,7 +111,7 @@ fn killed_at_any_moment_of_200_transitions() {
     let (mut acknowledged, mut kills, mut lost_answers, mut steps) = (0, 0, 0, 0);
     // The last acknowledged entry's number, and the order that was under way when the server died.
     let mut under_way: Option<&str> = None;
-    while acknowledged < TRANSITIONS {
+    while acknowledged < TRANSITIONS || kills < KILLS {
         let mut server = start(models.path(), state.path());
         let admin = admin(&server);
         // What holds after the restart is what was acknowledged, or with it what was under way, and what the judge decided.
@@ -119,7 +123,7 @@ fn killed_at_any_moment_of_200_transitions() {
             entries.len()
         );
         for (_, action, _, actor) in &beyond {
-            let ordered = under_way.is_some_and(|order| order.ends_with(action.as_str()) || order == "rollback" && action == "abort");
+            let ordered = under_way.is_some_and(|order| order.ends_with(action.as_str()));
             assert!(acknowledged == 0 || actor == "judge" || ordered, "seed {seed:x}: {beyond:?}, under way {under_way:?}");
         }
         lost_answers += usize::from(under_way.is_some() && beyond.iter().any(|(.., actor)| actor != "judge"));
@@ -159,7 +163,7 @@ fn killed_at_any_moment_of_200_transitions() {
         });
         under_way = None;
         let mut status = status;
-        while acknowledged < TRANSITIONS + 50 {
+        loop {
             if status["rollout"]["step"] == 0 && dice.below(200) > 0 && life > 120_000 {
                 let Ok(fresh) = server.client.get(&admin).send().and_then(reqwest::blocking::Response::json::<Value>) else { break };
                 acknowledged = acknowledged.max(fresh["seq"].as_u64().unwrap());
@@ -188,7 +192,7 @@ fn killed_at_any_moment_of_200_transitions() {
         kills += 1;
     }
     println!("{acknowledged} transitions, {kills} kills, {lost_answers} orders done whose answer was lost, {steps} steps by the judge");
-    assert!(kills >= 10 && steps > 0, "{kills} kills, {steps} steps");
+    assert!(steps > 0, "{kills} kills, {steps} steps");
 }
 
 #[test]

@@ -31,6 +31,7 @@ mod metrics;
 mod pages;
 mod predict;
 mod proto;
+mod recovery;
 mod repository;
 mod rollout;
 mod rows;

@@ -5,30 +5,30 @@ use serde_json::{Value, json};
 
 use crate::harness::{Server, graph, install, instance, models, until};
 
-const CHURN: &str = "/models/churn/predict";
+pub const CHURN: &str = "/models/churn/predict";
 
 /// A plan whose steps are over as soon as something is shown.
-fn quick(steps: &str) -> String {
+pub fn quick(steps: &str) -> String {
     format!(
         "name = \"quick\"\nalpha = 0.01\nmax_seconds = 3600\n[guards]\nerror_margin = 0.2\nnan_margin = 0.2\nrun_margin = 0.2\nengine_time_margin = 0.9\ncost_margin = 0.9\nerror_ceiling = 0.8\n{steps}"
     )
 }
 
 const HALF: &str = "[[steps]]\nkind = \"canary\"\nweight = 0.5\nmin_requests = 50\n";
-const ALL: &str = "[[steps]]\nkind = \"canary\"\nweight = 1.0\nmin_requests = 10\n";
+pub const ALL: &str = "[[steps]]\nkind = \"canary\"\nweight = 1.0\nmin_requests = 10\n";
 /// Stays until somebody decides.
-const HELD: &str = "[[steps]]\nkind = \"canary\"\nweight = 0.5\nhold = true\n";
+pub const HELD: &str = "[[steps]]\nkind = \"canary\"\nweight = 0.5\nhold = true\n";
 
 impl Server {
-    fn admin(&self, path: &str) -> String {
+    pub fn admin(&self, path: &str) -> String {
         format!("http://{}/admin/models/{path}", self.logged("listening")[0]["admin"].as_str().unwrap())
     }
 
-    fn order(&self, path: &str, body: &Value) -> Response {
+    pub fn order(&self, path: &str, body: &Value) -> Response {
         self.client.post(self.admin(path)).body(body.to_string()).send().unwrap()
     }
 
-    fn ordered(&self, path: &str, body: &Value) -> Value {
+    pub fn ordered(&self, path: &str, body: &Value) -> Value {
         let response = self.order(path, body);
         let status = response.status();
         let text = response.text().unwrap();
@@ -36,44 +36,44 @@ impl Server {
         serde_json::from_str(&text).unwrap()
     }
 
-    fn refused(&self, path: &str, body: &Value) -> (StatusCode, String) {
+    pub fn refused(&self, path: &str, body: &Value) -> (StatusCode, String) {
         let response = self.order(path, body);
         let status = response.status();
         let document: Value = response.json().unwrap();
         (status, document["error"].as_str().unwrap_or_else(|| panic!("{path} was carried out: {document}")).to_owned())
     }
 
-    fn status(&self, model: &str) -> Value {
+    pub fn status(&self, model: &str) -> Value {
         self.client.get(self.admin(model)).send().unwrap().json().unwrap()
     }
 
     /// The version that answered.
-    fn answered(&self, path: &str, body: &Value) -> String {
+    pub fn answered(&self, path: &str, body: &Value) -> String {
         let response = self.predict(path, body);
         let version = response.headers()["x-model-version"].to_str().unwrap().to_owned();
         assert_eq!(response.status(), 200, "{}", response.text().unwrap());
         version
     }
 
-    fn history(&self, model: &str) -> Vec<Value> {
+    pub fn history(&self, model: &str) -> Vec<Value> {
         let history: Value = self.client.get(self.admin(&format!("{model}/history"))).send().unwrap().json().unwrap();
         history["entries"].as_array().unwrap().iter().map(|text| serde_json::from_str(text.as_str().unwrap()).unwrap()).collect()
     }
 
-    fn actions(&self, model: &str) -> Vec<String> {
+    pub fn actions(&self, model: &str) -> Vec<String> {
         self.history(model).iter().map(|entry| entry["action"].as_str().unwrap().to_owned()).collect()
     }
 }
 
 /// churn 1.0.0 is stable, 1.1.0 is loaded beside it.
-fn churn(settings: &[(&str, &str)]) -> (tempfile::TempDir, Server) {
+pub fn churn(settings: &[(&str, &str)]) -> (tempfile::TempDir, Server) {
     let models = models(&[("churn", "1.0.0")]);
     let server = Server::start(models.path(), settings);
     install(models.path(), "churn", "1.1.0");
     (models, server)
 }
 
-fn customer() -> Value {
+pub fn customer() -> Value {
     instance("churn", "1.0.0")
 }
 
@@ -261,7 +261,7 @@ fn orders_are_refused_with_their_reason() {
 }
 
 #[test]
-fn a_rollback_leads_back_once_and_aborts_a_rollout() {
+fn a_rollback_ends_a_rollout_and_leads_back_once() {
     let (models, server) = churn(&[]);
     server.ordered("churn/rollout/start", &json!({"to": ["1.1.0"], "plan": {"text": quick(HELD)}}));
     let conflict = server.refused("churn/rollout/start", &json!({"to": ["1.1.0"]}));
@@ -270,11 +270,20 @@ fn a_rollback_leads_back_once_and_aborts_a_rollout() {
     assert_eq!(server.answered(CHURN, &customer()), "1.1.0");
     install(models.path(), "churn", "1.2.0");
     server.ordered("churn/rollout/start", &json!({"to": ["1.2.0"], "plan": {"text": quick(HELD)}}));
-    server.ordered("churn/rollback", &json!({"reason": "3 a.m."}));
+    // The rollout ends, and the stable version stays; the next one leads to the version before.
+    let status = server.ordered("churn/rollback", &json!({"reason": "3 a.m."}));
+    assert_eq!((&status["rollout"], &status["last"]["from"]["version"]), (&Value::Null, &json!("1.2.0")));
+    assert_eq!(server.answered(CHURN, &customer()), "1.1.0");
+    server.ordered("churn/rollback", &json!({}));
     assert_eq!(server.answered(CHURN, &customer()), "1.0.0");
-    assert_eq!(server.actions("churn"), ["adopt", "start", "promote", "start", "abort", "rollback"]);
+    assert_eq!(server.actions("churn"), ["adopt", "start", "promote", "start", "rollback", "rollback"]);
     let (status, detail) = server.refused("churn/rollback", &json!({}));
-    assert!(status == 422 && detail.contains("name a version"), "{detail}");
+    assert!(status == 422 && detail.contains("`predictd rollback churn --to 1.1.0`"), "{detail}");
+    // Further back during a rollout: by its name, in one entry.
+    server.ordered("churn/rollback", &json!({"to": "1.1.0"}));
+    server.ordered("churn/rollout/start", &json!({"to": ["1.2.0"], "plan": {"text": quick(HELD)}}));
+    server.ordered("churn/rollback", &json!({"to": "1.0.0"}));
+    assert_eq!(server.actions("churn").last_chunk::<2>().unwrap(), &["start", "rollback"]);
     server.ordered("churn/rollback", &json!({"to": "1.1.0"}));
     assert_eq!(server.answered(CHURN, &customer()), "1.1.0");
 }
@@ -363,18 +372,19 @@ fn an_altered_journal_decides_nothing() {
     let text = fs_err::read_to_string(&entry).unwrap();
     fs_err::write(&entry, text.replace("unverified", "somebody")).unwrap();
     let server = Server::begin(models.path(), &[("state.url", url)]);
-    until("it says so", || server.get("/readyz?verbose").text().unwrap().contains("was altered").then_some(()));
-    assert_eq!(server.predict(CHURN, &customer()).status(), 503);
-    until("an explicit version answers", || {
-        (server.predict("/models/churn/versions/1.0.0/predict", &customer()).status() == 200).then_some(())
-    });
-    assert_eq!(server.order("churn/rollback", &json!({"to": "1.0.0"})).status(), 503);
+    until("it says so", || server.get("/readyz?verbose").text().unwrap().contains("damaged at entry 2, which was altered").then_some(()));
+    server.ready();
+    assert_eq!(server.answered(CHURN, &customer()), "1.0.0", "what comes before the damage holds");
+    for order in ["churn/rollback", "churn/rollout/abort"] {
+        let (status, detail) = server.refused(order, &json!({}));
+        assert!(status == 503 && detail.contains("`predictd history churn --repair --reason TEXT`"), "{detail}");
+    }
     drop(server);
     // One that was taken away is noticed by what lies beyond it.
     fs_err::write(&entry, text).unwrap();
     fs_err::remove_file(state.path().join("journal/churn/00000001.json")).unwrap();
     let server = Server::begin(models.path(), &[("state.url", url)]);
-    until("it says so", || server.get("/readyz?verbose").text().unwrap().contains("entry 1 of churn is missing").then_some(()));
+    until("it says so", || server.get("/readyz?verbose").text().unwrap().contains("damaged at entry 1, which is missing").then_some(()));
 }
 
 #[test]
@@ -566,13 +576,13 @@ fn an_abort_that_cannot_be_written_still_protects_callers() {
     fs_err::write(&journal, "no directory").unwrap();
     until("the candidate gets no traffic", || {
         server.predict("/models/m/predict", &json!({"x": [20.0]}));
-        (!server.logged("the abort can't be written; here the candidate gets no traffic any more").is_empty()).then_some(())
+        (server.status("m")["pending"][0]["action"] == "abort").then_some(())
     });
     for _ in 0..50 {
         assert_eq!(server.predict("/models/m/predict", &json!({"x": [20.0]})).status(), 200);
     }
     fs_err::remove_file(&journal).unwrap();
     fs_err::rename(&elsewhere, &journal).unwrap();
-    until("the abort is written", || server.status("m")["rollout"].is_null().then_some(()));
+    until("the abort is written", || (server.status("m")["written"] == true).then_some(()));
     assert_eq!(server.actions("m"), ["adopt", "start", "abort"]);
 }

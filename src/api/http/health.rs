@@ -79,6 +79,7 @@ pub async fn ready(State(api): State<Arc<Api>>, RawQuery(query): RawQuery) -> Re
                 "ready": model.ailment(now).is_none(),
                 "reason": model.ailment(now),
                 "stable": stable,
+                "notices": model.notices,
                 "versions": versions,
             })
         });

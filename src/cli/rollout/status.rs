@@ -18,6 +18,9 @@ pub struct Status {
     pub seq: u64,
     pub stable: Option<Named>,
     written: bool,
+    pending: Vec<Pending>,
+    answers: Option<String>,
+    not_answering: Option<String>,
     previous: Option<Named>,
     rollback: WayBack,
     trouble: Option<String>,
@@ -30,6 +33,14 @@ pub struct Status {
 pub struct Named {
     pub version: String,
     digest: String,
+}
+
+/// A decision that is in force on the server that was asked, and not written yet.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Pending {
+    action: String,
+    to: Option<Named>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -46,6 +57,7 @@ pub struct Last {
     at: String,
     actor: String,
     pub action: String,
+    pub from: Option<Named>,
     pub to: Option<Named>,
     reason: Option<String>,
 }
@@ -144,13 +156,18 @@ impl Status {
             let loaded = rollout.candidates.iter().map(|candidate| candidate.loaded);
             (&rollout.verdict, guards.collect::<Vec<_>>(), loaded.collect::<Vec<_>>())
         });
-        format!("{:?}", (self.seq, self.written, self.rollback.ready, &self.rollback.reason, &self.trouble, rollout))
+        let answer = (&self.answers, &self.not_answering);
+        format!("{:?}", (self.seq, self.written, self.rollback.ready, &self.rollback.reason, &self.trouble, answer, rollout))
+    }
+
+    pub fn is_written(&self) -> bool {
+        self.written
     }
 
     pub fn print(&self, paint: Paint) -> String {
         let mut text = String::new();
         // Writing to a String does not fail.
-        let _ = writeln!(text, "{}", paint.paint(Style::Bold, &self.model));
+        let _ = writeln!(text, "{}{}", paint.paint(Style::Bold, &self.model), paint.paint(Style::Bad, &self.outage()));
         let mut fact = |title: &str, value: &str| {
             let _ = writeln!(text, "  {} {value}", paint.paint(Style::Dim, &format!("{title:<9}")));
         };
@@ -161,8 +178,13 @@ impl Status {
             Some(stable) => fact("stable", &format!("{}  {}", paint.paint(Style::Bold, &stable.version), short(&stable.digest))),
             None => fact("stable", &paint.paint(Style::Bad, "none: nothing answers without a version")),
         }
-        if !self.written {
-            fact("", &paint.paint(Style::Bad, "not written yet: the state can't be written, and a restart would choose anew"));
+        for pending in &self.pending {
+            let to = pending.to.as_ref().map(|to| format!(" {}", to.version)).unwrap_or_default();
+            let line = format!("{}{to} is in force on this server, and not written yet", pending.action);
+            fact("PENDING", &paint.paint(Style::Bad, &line));
+        }
+        if !self.pending.is_empty() {
+            fact("", "the state can't be written: other replicas do not follow until it can, and a restart forgets what is not written");
         }
         fact("previous", &self.way_back(paint));
         if let Some(last) = &self.last {
@@ -177,6 +199,17 @@ impl Status {
             None => fact("rollout", "none"),
         }
         text
+    }
+
+    /// What stands behind the model's name where its stable version does not answer.
+    fn outage(&self) -> String {
+        match (&self.not_answering, &self.answers, &self.stable) {
+            (Some(reason), ..) => format!("  DOES NOT ANSWER: {reason}"),
+            (None, Some(answers), Some(stable)) if *answers != stable.version => {
+                format!("  {answers} answers, because {} is not loaded", stable.version)
+            }
+            _ => String::new(),
+        }
     }
 
     fn way_back(&self, paint: Paint) -> String {

@@ -28,6 +28,7 @@ pub fn routes() -> Router<Arc<Admin>> {
         .route("/admin/models", get(statuses))
         .route("/admin/models/{name}", get(status))
         .route("/admin/models/{name}/history", get(history))
+        .route("/admin/models/{name}/history/repair", post(repair))
         .route("/admin/models/{name}/rollback", post(rollback))
         .route("/admin/models/{name}/rollout/{order}", post(rollout))
 }
@@ -68,6 +69,11 @@ async fn history(State(admin): State<Arc<Admin>>, path: Name, request: Request) 
     let query = request.uri().query().unwrap_or_default();
     let first = query.split('&').find_map(|pair| pair.strip_prefix("from=")?.parse().ok()).unwrap_or(1);
     answer(&admin, request, move |operator, _| operator.history(&name, first)).await
+}
+
+async fn repair(State(admin): State<Arc<Admin>>, Extension(Actor(actor)): Extension<Actor>, path: Name, request: Request) -> Response {
+    let name = path.map(|Path(name)| name).unwrap_or_default();
+    answer(&admin, request, move |operator, body| operator.repair(&name, parse::<Reason>(body)?.reason, &actor)).await
 }
 
 async fn rollback(State(admin): State<Arc<Admin>>, Extension(Actor(actor)): Extension<Actor>, path: Name, request: Request) -> Response {

@@ -1,0 +1,209 @@
+//! A way back at 3 a.m.: rollouts at full traffic, states that can't be written, disks that are full, journals that are damaged.
+
+use std::{path::Path, process::Command};
+
+use serde_json::{Value, json};
+
+use crate::{
+    harness::{PREDICTD, Server, install, models, predictd, until},
+    rollout::{ALL, CHURN, HELD, churn, customer, quick},
+};
+
+/// Runs a command against the server; what it printed, and its exit code.
+fn command(server: &Server, arguments: &[&str]) -> (i32, String) {
+    let url = format!("http://{}", server.logged("listening")[0]["admin"].as_str().unwrap());
+    let (code, output, error) = predictd(arguments, "", &[("PREDICTD_SERVER", &url)]);
+    (code, output + &error)
+}
+
+fn verbose(server: &Server) -> String {
+    server.get("/readyz?verbose").text().unwrap()
+}
+
+#[test]
+fn a_rollback_ends_a_rollout_at_full_traffic() {
+    let (_models, server) = churn(&[]);
+    let held = ALL.replace("weight = 1.0", "weight = 1.0\nhold = true");
+    server.ordered("churn/rollout/start", &json!({"to": ["1.1.0"], "plan": {"text": quick(&held)}}));
+    assert_eq!(server.answered(CHURN, &customer()), "1.1.0");
+    let (code, text) = command(&server, &["rollback", "churn", "--reason", "3 a.m."]);
+    assert!(code == 0 && text.starts_with("churn: rolled back 1.1.0 -> 1.0.0 in ") && text.contains("(entry 3)"), "{text}");
+    assert_eq!(server.answered(CHURN, &customer()), "1.0.0");
+    let last = server.history("churn").pop().unwrap();
+    assert_eq!((&last["action"], &last["from"]["version"], &last["to"]["version"]), (&json!("rollback"), &json!("1.1.0"), &json!("1.0.0")));
+    // There is nothing further back, and a command that works is named.
+    let (code, text) = command(&server, &["rollback", "churn"]);
+    assert!(code == 1 && text.contains("next: predictd rollback churn --to 1.1.0 --never-stable --reason TEXT"), "{text}");
+}
+
+/// A file where the journal should be: also root can't write there. Put back when it is called.
+fn break_journal(state: &Path) -> impl Fn() {
+    let (journal, elsewhere) = (state.join("journal/churn"), state.join("elsewhere"));
+    fs_err::rename(&journal, &elsewhere).unwrap();
+    fs_err::write(&journal, "no directory").unwrap();
+    move || {
+        fs_err::remove_file(&journal).unwrap();
+        fs_err::rename(&elsewhere, &journal).unwrap();
+    }
+}
+
+#[test]
+fn a_rollback_takes_effect_though_it_cannot_be_written() {
+    let state = tempfile::tempdir().unwrap();
+    let (models, server) = churn(&[("state.url", state.path().to_str().unwrap())]);
+    let replica = Server::start(models.path(), &[("state.url", state.path().to_str().unwrap())]);
+    server.ordered("churn/rollout/start", &json!({"to": ["1.1.0"], "plan": {"text": quick(HELD)}}));
+    server.ordered("churn/rollout/promote", &json!({}));
+    until("the replica follows", || (replica.answered(CHURN, &customer()) == "1.1.0").then_some(()));
+    let mend = break_journal(state.path());
+    let (code, text) = command(&server, &["rollback", "churn", "--reason", "3 a.m."]);
+    assert!(code == 0 && text.contains("rolled back 1.1.0 -> 1.0.0") && text.contains("(not written yet)"), "{text}");
+    assert!(text.contains("PENDING   rollback 1.0.0 is in force on this server, and not written yet"), "{text}");
+    assert_eq!(server.answered(CHURN, &customer()), "1.0.0");
+    assert_eq!(replica.answered(CHURN, &customer()), "1.1.0", "nobody else can know of it");
+    assert!(verbose(&server).contains("rollback 1.0.0 is in force on this server only"), "{}", verbose(&server));
+    assert_eq!(server.metric(r#"predictd_journal_pending{model="churn"}"#), 1.0);
+    assert!(
+        !server.logged("a decision can't be written; it is in force on this server, and is written as soon as the state can be").is_empty()
+    );
+    // Whatever is not urgent waits until that is written.
+    let (status, detail) = server.refused("churn/rollout/start", &json!({"to": ["1.1.0"], "plan": {"text": quick(HELD)}}));
+    assert!(status == 503, "{status} {detail}");
+    mend();
+    until("it is written, and the replica follows", || (replica.answered(CHURN, &customer()) == "1.0.0").then_some(()));
+    assert_eq!(server.actions("churn"), ["adopt", "start", "promote", "rollback"]);
+    assert_eq!(server.history("churn")[3]["reason"], "3 a.m.");
+    until("nothing waits any more", || (server.metric(r#"predictd_journal_pending{model="churn"}"#) == 0.0).then_some(()));
+    assert_eq!(server.status("churn")["pending"], json!([]));
+}
+
+#[test]
+fn a_state_that_vanished_begins_no_chain_in_its_middle() {
+    let state = tempfile::tempdir().unwrap();
+    let (_models, server) = churn(&[("state.url", state.path().to_str().unwrap())]);
+    server.ordered("churn/rollout/start", &json!({"to": ["1.1.0"], "plan": {"text": quick(HELD)}}));
+    let (journal, elsewhere) = (state.path().join("journal"), state.path().join("elsewhere"));
+    fs_err::rename(&journal, &elsewhere).unwrap();
+    server.ordered("churn/rollback", &json!({}));
+    assert_eq!(server.status("churn")["pending"][0]["action"], "rollback");
+    assert!(!journal.join("churn/00000003.json").exists());
+    fs_err::rename(&elsewhere, &journal).unwrap();
+    until("it is written", || (server.status("churn")["written"] == true).then_some(()));
+    assert_eq!(server.actions("churn"), ["adopt", "start", "rollback"]);
+}
+
+/// A file system of a few hundred thousand bytes; `None`, with the reason printed, where it can't be mounted.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn mount() -> Option<SmallDisk> {
+        let directory = tempfile::tempdir().unwrap();
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=600k", "tmpfs"]).arg(directory.path()).output();
+        match mounted {
+            Ok(output) if output.status.success() => Some(SmallDisk(directory)),
+            other => {
+                println!("skipped: no small file system can be mounted here: {other:?}");
+                None
+            }
+        }
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+#[test]
+fn a_full_disk_has_room_for_a_rollback() {
+    let Some(disk) = SmallDisk::mount() else { return };
+    let state = disk.0.path().join("state");
+    let (_models, server) = churn(&[("state.url", state.to_str().unwrap())]);
+    server.ordered("churn/rollout/start", &json!({"to": ["1.1.0"], "plan": {"text": quick(HELD)}}));
+    assert!(state.join("reserve").exists());
+    let fill = disk.0.path().join("fill");
+    let mut size = 600 << 10;
+    while size > 0 {
+        if fs_err::write(&fill, vec![1; size]).is_ok() {
+            break;
+        }
+        size -= 4096;
+    }
+    assert_eq!(server.refused("churn/rollout/pause", &json!({})).0, 503);
+    let status = server.ordered("churn/rollback", &json!({"reason": "3 a.m."}));
+    assert_eq!((&status["written"], &status["rollout"]), (&json!(true), &Value::Null));
+    assert_eq!(server.actions("churn"), ["adopt", "start", "rollback"]);
+    // Once there is room again it is kept again.
+    fs_err::remove_file(&fill).unwrap();
+    server.ordered("churn/rollout/start", &json!({"to": ["1.1.0"], "plan": {"text": quick(HELD)}}));
+    assert!(state.join("reserve").exists());
+}
+
+#[test]
+fn a_limit_of_file_sizes_kills_no_server() {
+    let (models, state) = (models(&[("churn", "1.0.0")]), tempfile::tempdir().unwrap());
+    let arguments = ["prlimit", "--fsize=0", PREDICTD, "serve", "--listen", "127.0.0.1:0", "--models", models.path().to_str().unwrap()];
+    let server = Server::start_in(models.path(), &[("state.url", state.path().to_str().unwrap())], |command| {
+        let environment: Vec<_> = command.get_envs().filter_map(|(key, value)| Some((key.to_owned(), value?.to_owned()))).collect();
+        *command = Command::new("/usr/bin/env");
+        command.args(arguments).envs(environment);
+    });
+    assert_eq!(server.answered(CHURN, &customer()), "1.0.0");
+    assert_eq!(server.status("churn")["pending"][0]["action"], "adopt");
+    assert_eq!(server.get("/livez").status(), 200);
+}
+
+#[test]
+fn a_damaged_journal_costs_changes_and_never_answers() {
+    let state = tempfile::tempdir().unwrap();
+    let url = state.path().to_str().unwrap().to_owned();
+    let (models, server) = churn(&[("state.url", &url)]);
+    server.ordered("churn/rollout/start", &json!({"to": ["1.1.0"], "plan": {"text": quick(HELD)}}));
+    server.ordered("churn/rollout/promote", &json!({}));
+    install(models.path(), "churn", "1.2.0");
+    server.ordered("churn/rollout/start", &json!({"to": ["1.2.0"], "plan": {"text": quick(HELD)}}));
+    server.ordered("churn/rollout/promote", &json!({}));
+    drop(server);
+    let entry = |seq: u64| state.path().join(format!("journal/churn/{seq:08}.json"));
+    // A power cut: the last entry's name is there, and none of its bytes.
+    fs_err::write(entry(5), "").unwrap();
+    let server = Server::start(models.path(), &[("state.url", &url)]);
+    for _ in 0..20 {
+        assert_eq!(server.answered(CHURN, &customer()), "1.1.0", "no candidate of a rollout that nobody could abort");
+    }
+    assert!(verbose(&server).contains("journal damaged at entry 5, which can't be read"), "{}", verbose(&server));
+    let (code, text) = command(&server, &["rollback", "churn"]);
+    assert!(code == 1 && text.contains("next: predictd history churn --repair --reason TEXT"), "{text}");
+    let (code, text) = command(&server, &["rollout", "status", "churn"]);
+    assert!(code == 0 && text.contains("TROUBLE   nothing can be decided: journal damaged at entry 5"), "{text}");
+    assert_eq!(command(&server, &["history", "churn", "--repair"]).0, 2, "a reason is asked for");
+    let (code, text) = command(&server, &["history", "churn", "--repair", "--reason", "power cut"]);
+    assert!(code == 0 && text.contains("repaired (entry 5)") && text.contains("rollout   none"), "{text}");
+    let last = server.history("churn").pop().unwrap();
+    assert_eq!((&last["action"], &last["reason"], &last["to"]["version"]), (&json!("repair"), &json!("power cut"), &json!("1.1.0")));
+    let aside = state.path().join(last["details"]["set_aside"].as_str().unwrap());
+    assert_eq!(fs_err::read(aside.join("00000005.json")).unwrap(), b"");
+    let (code, text) = command(&server, &["history", "churn", "--verify"]);
+    assert!(code == 0, "{text}");
+    server.ordered("churn/rollback", &json!({}));
+    drop(server);
+    // The middle is missing: what comes before it holds, and nothing beyond it is deleted by the repair.
+    fs_err::remove_file(entry(3)).unwrap();
+    let server = Server::start(models.path(), &[("state.url", &url)]);
+    assert_eq!(server.answered(CHURN, &customer()), "1.0.0");
+    server.ordered("churn/history/repair", &json!({"reason": "a gap"}));
+    assert_eq!(server.actions("churn"), ["adopt", "start", "repair"]);
+    let (status, detail) = server.refused("churn/history/repair", &json!({"reason": "again"}));
+    assert!(status == 422 && detail.contains("nothing to repair"), "{detail}");
+    drop(server);
+    // The very first decision was cut off, and there is no other: the first choice is made again, for this process.
+    for seq in [2, 3] {
+        fs_err::remove_file(entry(seq)).unwrap();
+    }
+    fs_err::write(entry(1), "{").unwrap();
+    let server = Server::start(models.path(), &[("state.url", &url)]);
+    assert_eq!(server.answered(CHURN, &customer()), "1.2.0");
+    server.ordered("churn/history/repair", &json!({"reason": "cut off"}));
+    until("the choice is written", || (server.actions("churn") == ["repair", "adopt"]).then_some(()));
+}
