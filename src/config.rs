@@ -176,6 +176,8 @@ pub struct RuntimeConfig {
     pub workers: usize,
     pub intra_op_threads: usize,
     pub max_wedged: usize,
+    /// What the engines of one version may take together; 0: no limit.
+    pub memory_limit_bytes: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -184,6 +186,7 @@ pub struct BatchingConfig {
     pub max_batch_size: usize,
     pub max_delay_us: u64,
     pub queue_capacity: usize,
+    pub max_rows_per_run: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -270,6 +273,7 @@ pub struct ModelConfig {
     pub version: Option<String>,
     pub workers: Option<usize>,
     pub oip: Option<Oip>,
+    pub memory_limit_bytes: Option<u64>,
     pub batching: ModelBatchingConfig,
     pub fallback: Option<FallbackConfig>,
 }
@@ -376,6 +380,7 @@ pub struct ModelBatchingConfig {
     pub max_batch_size: Option<usize>,
     pub max_delay_us: Option<u64>,
     pub queue_capacity: Option<usize>,
+    pub max_rows_per_run: Option<usize>,
 }
 
 impl Default for ServerConfig {
@@ -423,7 +428,7 @@ impl Default for ModelsConfig {
 
 impl Default for BatchingConfig {
     fn default() -> BatchingConfig {
-        BatchingConfig { max_batch_size: 64, max_delay_us: 0, queue_capacity: 1024 }
+        BatchingConfig { max_batch_size: 64, max_delay_us: 0, queue_capacity: 1024, max_rows_per_run: 65_536 }
     }
 }
 
@@ -546,6 +551,7 @@ impl Config {
             ("models.gate_memory_bytes", self.models.gate_memory_bytes),
             ("batching.max_batch_size", self.batching.max_batch_size as u64),
             ("batching.queue_capacity", self.batching.queue_capacity as u64),
+            ("batching.max_rows_per_run", self.batching.max_rows_per_run as u64),
         ];
         if let Some((key, _)) = positive.iter().find(|(_, value)| *value == 0) {
             return Err(format!("`{key}` must be at least 1"));
@@ -579,7 +585,8 @@ impl Config {
             {
                 return Err(format!("`model.{name}.version`: \"{version}\" is not a version (like 1.0.0, or a whole number)"));
             }
-            if model.batching.max_batch_size == Some(0) || model.batching.queue_capacity == Some(0) {
+            let sizes = [model.batching.max_batch_size, model.batching.queue_capacity, model.batching.max_rows_per_run];
+            if sizes.contains(&Some(0)) {
                 return Err(format!("`model.{name}.batching`: sizes must be at least 1"));
             }
         }
@@ -593,11 +600,18 @@ impl Config {
             max_batch_size: own.max_batch_size.unwrap_or(self.batching.max_batch_size),
             max_delay_us: own.max_delay_us.unwrap_or(self.batching.max_delay_us),
             queue_capacity: own.queue_capacity.unwrap_or(self.batching.queue_capacity),
+            max_rows_per_run: own.max_rows_per_run.unwrap_or(self.batching.max_rows_per_run),
         }
     }
 
     pub fn workers_of(&self, model: &str) -> usize {
         self.model.get(model).and_then(|model| model.workers).unwrap_or(self.runtime.workers)
+    }
+
+    /// What the engines of one version of the model may take together; `None`: no limit.
+    pub fn memory_limit_of(&self, model: &str) -> Option<u64> {
+        let own = self.model.get(model).and_then(|model| model.memory_limit_bytes);
+        Some(own.unwrap_or(self.runtime.memory_limit_bytes)).filter(|limit| *limit > 0)
     }
 
     pub fn oip_of(&self, model: &str) -> Oip {
@@ -677,9 +691,11 @@ fn known_keys() -> Vec<String> {
         "version",
         "workers",
         "oip",
+        "memory_limit_bytes",
         "batching.max_batch_size",
         "batching.max_delay_us",
         "batching.queue_capacity",
+        "batching.max_rows_per_run",
         "fallback.on",
         "fallback.to",
     ];

@@ -38,6 +38,13 @@ pub fn on_load(message: &str) -> String {
     }
 }
 
+/// What helps where a session does not fit into its share of the memory limit.
+pub fn too_large(limit: u64) -> String {
+    format!(
+        "the graph with its weights needs more than the {limit} bytes that each worker may take: raise runtime.memory_limit_bytes (or [model.NAME] memory_limit_bytes), or lower workers"
+    )
+}
+
 /// What a graph says where it refuses its input, in small letters: an index or a category that it does not know, values or
 /// shapes that don't fit each other inside. All else is the model's failure, or the server's.
 const REFUSALS: [&str; 29] = [

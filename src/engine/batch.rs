@@ -17,6 +17,7 @@ use crate::{
     engine::{
         Engine, EngineError, EngineFactory,
         queue::{Answer, BatchPolicy, Decision, Job, Urgency, decide, drop_dead, enqueue},
+        retention,
         supervisor::{Slot, Supervisor},
     },
     metrics::EngineMetrics,
@@ -289,6 +290,13 @@ struct Worker {
     slot: Arc<Slot>,
 }
 
+/// What a worker does next.
+enum Next {
+    Run(Vec<Job>),
+    /// No job came for a while.
+    Rest,
+}
+
 /// How a run ended for the worker itself.
 enum Fate {
     GoOn,
@@ -297,8 +305,17 @@ enum Fate {
 
 impl Worker {
     fn work(mut self) {
-        while let Some(jobs) = self.next() {
-            if let Fate::Abandoned = self.run(jobs) {
+        while let Some(next) = self.next() {
+            let jobs = match next {
+                Next::Run(jobs) => jobs,
+                Next::Rest => {
+                    self.engine.rest();
+                    continue;
+                }
+            };
+            let fate = self.run(jobs);
+            self.engine.settle();
+            if let Fate::Abandoned = fate {
                 self.shared.lock().wedged -= 1;
                 self.shared.metrics.wedged_workers.dec();
                 tracing::warn!(model = %self.shared.name, "an abandoned engine worker came back and ended");
@@ -310,7 +327,8 @@ impl Worker {
     }
 
     /// Waits for jobs; `None` when the batcher is closed and nothing waits any more.
-    fn next(&self) -> Option<Vec<Job>> {
+    fn next(&self) -> Option<Next> {
+        let restless = self.engine.is_restless();
         let mut state = self.shared.lock();
         loop {
             let now = Instant::now();
@@ -323,7 +341,7 @@ impl Worker {
                     if !state.queue.is_empty() {
                         self.shared.wake_one(&mut state);
                     }
-                    return Some(jobs);
+                    return Some(Next::Run(jobs));
                 }
                 Decision::WaitUntil(then) if !state.closed => {
                     state.asleep += 1;
@@ -333,9 +351,18 @@ impl Worker {
                 Decision::WaitUntil(_) => {
                     // Closing: what waits is run without further delay.
                     let jobs = state.queue.drain(..).collect();
-                    return Some(jobs);
+                    return Some(Next::Run(jobs));
                 }
                 Decision::Sleep if state.closed => return None,
+                Decision::Sleep if restless => {
+                    state.asleep += 1;
+                    let (woken, timeout) = self.shared.ready.wait_timeout(state, retention::IDLE).unwrap_or_else(PoisonError::into_inner);
+                    state = woken;
+                    state.got_up();
+                    if timeout.timed_out() && state.queue.is_empty() && !state.closed {
+                        return Some(Next::Rest);
+                    }
+                }
                 Decision::Sleep => {
                     state.asleep += 1;
                     state = self.shared.ready.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -384,7 +411,7 @@ impl Worker {
                 }
                 Fate::GoOn
             }
-            Err(EngineError::Run { .. }) if jobs.len() > 1 => {
+            Err(EngineError::Run { .. } | EngineError::MemoryLimit { .. }) if jobs.len() > 1 => {
                 let second = jobs.split_off(jobs.len() / 2);
                 match self.run(jobs) {
                     Fate::GoOn => self.run(second),
@@ -394,7 +421,7 @@ impl Worker {
                     }
                 }
             }
-            Err(error @ EngineError::Run { .. }) => {
+            Err(error @ (EngineError::Run { .. } | EngineError::MemoryLimit { .. })) => {
                 jobs.into_iter().for_each(|job| job.answer(Err(error.clone())));
                 Fate::GoOn
             }
@@ -511,7 +538,7 @@ mod tests {
     }
 
     fn batcher(factory: &Arc<StubFactory>, metrics: &Metrics) -> Batcher {
-        let policy = BatchPolicy { max_batch_size: 8, max_delay: Duration::ZERO, queue_capacity: 8 };
+        let policy = BatchPolicy { max_batch_size: 8, max_delay: Duration::ZERO, queue_capacity: 8, max_rows_per_run: 8 };
         let factory: Arc<dyn EngineFactory> = factory.clone();
         let supervisor = Arc::new(Supervisor::start().unwrap());
         let metrics = metrics.version("stub", "1.0.0").engine;

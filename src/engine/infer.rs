@@ -4,7 +4,8 @@ use std::{
     ffi::{self, CStr},
     marker::PhantomData,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
 };
 
 use bytemuck::Pod;
@@ -13,14 +14,21 @@ use ort::{
     AsPointer,
     environment::Environment,
     logging::LogLevel,
+    memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType},
     session::{NoSelectedOutputs, RunOptions, Session, SessionInputValue},
     value::{DynValue, Outlet, PrimitiveTensorElementType, Shape as OrtShape, TensorElementType, TensorRef, ValueType},
 };
 
 use crate::{
-    engine::{Engine, EngineError, EngineFactory, Interrupt, advice},
+    engine::{
+        Engine, EngineError, EngineFactory, Interrupt, advice,
+        retention::{FLOOR_BYTES, MEASURED_FROM, Retention},
+    },
     graph::{About, Edited, locale, model::Model, wire::Malformed, zipmap},
-    package::signature::{Signature, Symbols, TensorSpec},
+    package::{
+        MODEL_FILE,
+        signature::{Signature, Symbols, TensorSpec},
+    },
     tensor::{Buffer, Data, DataType, Dim, Shape, Tensor, Tensors},
 };
 
@@ -29,6 +37,8 @@ use crate::{
 pub struct Runtime {
     environment: Arc<Environment>,
     version: Arc<str>,
+    /// Held while an arena is registered: the environment knows only one at a time.
+    registration: Arc<Mutex<()>>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +59,7 @@ impl Runtime {
         Ok(Runtime {
             environment: Arc::new(environment),
             version: Arc::from(library_version(path).unwrap_or_else(|| "unknown".to_owned())),
+            registration: Arc::default(),
         })
     }
 
@@ -75,11 +86,25 @@ fn library_version(path: &Path) -> Option<String> {
     text.to_str().ok().map(str::to_owned)
 }
 
+/// What one session may use.
+#[derive(Clone, Copy, Debug)]
+pub struct Resources {
+    pub intra_op_threads: usize,
+    /// Weights and runs together; `None`: no limit.
+    pub memory_bytes: Option<u64>,
+}
+
+impl From<usize> for Resources {
+    fn from(intra_op_threads: usize) -> Resources {
+        Resources { intra_op_threads, memory_bytes: None }
+    }
+}
+
 /// Makes sessions of one graph file.
 pub struct OnnxFactory {
     runtime: Runtime,
     path: PathBuf,
-    intra_op_threads: usize,
+    resources: Resources,
     signature: Arc<Signature>,
     /// With what the graph calls their dimensions.
     optional: Vec<(TensorSpec, Vec<String>)>,
@@ -104,14 +129,15 @@ impl OnnxFactory {
 
     /// Reads the signature with a first session, which is returned as well so that it need not be made twice. Where maps
     /// stand at the end of the graph they are cut off.
-    pub fn open(runtime: &Runtime, path: &Path, intra_op_threads: usize) -> Result<(OnnxFactory, OnnxEngine), EngineError> {
+    pub fn open(runtime: &Runtime, path: &Path, resources: impl Into<Resources>) -> Result<(OnnxFactory, OnnxEngine), EngineError> {
+        let resources = resources.into();
         let malformed = |error: Malformed| load_error(path, error.to_string());
         let mut edited = None;
-        let mut session = match make_session(runtime, path, None, intra_op_threads) {
+        let mut session = match make_session(runtime, path, None, resources) {
             Err(EngineError::Load { detail, .. }) if detail.contains("locale") => {
                 let refused = EngineError::Load { file: file_name(path), detail };
                 edited = Some(locale::replaced(&read(path)?).map_err(malformed)?.ok_or(refused)?);
-                make_session(runtime, path, edited.as_ref(), intra_op_threads)?
+                make_session(runtime, path, edited.as_ref(), resources)?
             }
             made => made?,
         };
@@ -119,7 +145,7 @@ impl OnnxFactory {
             let bytes = edited.take().map_or_else(|| read(path), |edited: Edited| Ok(edited.model))?;
             edited = zipmap::cut(&bytes).map_err(malformed)?;
             if edited.is_some() {
-                session = make_session(runtime, path, edited.as_ref(), intra_op_threads)?;
+                session = make_session(runtime, path, edited.as_ref(), resources)?;
             }
             if let Some(outlet) = session.outputs().iter().find(|outlet| !is_tensor(outlet)) {
                 let model = Model::read(&bytes).map_err(malformed)?;
@@ -139,9 +165,9 @@ impl OnnxFactory {
         let optional = optional.collect();
         let side = |outlets: &[Outlet]| outlets.iter().map(|outlet| names_of(outlet.dtype())).collect();
         let symbols = Symbols { inputs: side(session.inputs()), outputs: side(session.outputs()) };
-        let engine = OnnxEngine::new(session, Arc::clone(&signature))?;
+        let engine = OnnxEngine::new(session, Arc::clone(&signature), resources.memory_bytes)?;
         let (runtime, path) = (runtime.clone(), path.to_path_buf());
-        Ok((OnnxFactory { runtime, path, intra_op_threads, signature, optional, symbols, fed: Vec::new(), recheck: None, edited }, engine))
+        Ok((OnnxFactory { runtime, path, resources, signature, optional, symbols, fed: Vec::new(), recheck: None, edited }, engine))
     }
 
     /// From now on the optional inputs that `takes` names are inputs like the others: every run gets them.
@@ -199,8 +225,8 @@ impl EngineFactory for OnnxFactory {
         if let Some(recheck) = &self.recheck {
             recheck().map_err(|detail| load_error(&self.path, detail))?;
         }
-        let session = make_session(&self.runtime, &self.path, self.edited.as_ref(), self.intra_op_threads)?;
-        Ok(Box::new(OnnxEngine::new(session, Arc::clone(&self.signature))?))
+        let session = make_session(&self.runtime, &self.path, self.edited.as_ref(), self.resources)?;
+        Ok(Box::new(OnnxEngine::new(session, Arc::clone(&self.signature), self.resources.memory_bytes)?))
     }
 
     fn signature(&self) -> &Signature {
@@ -216,18 +242,25 @@ impl EngineFactory for OnnxFactory {
     }
 
     fn intra_op_threads(&self) -> usize {
-        self.intra_op_threads
+        self.resources.intra_op_threads
     }
 }
 
-fn make_session(runtime: &Runtime, path: &Path, edited: Option<&Edited>, intra_op_threads: usize) -> Result<Session, EngineError> {
+fn make_session(runtime: &Runtime, path: &Path, edited: Option<&Edited>, resources: Resources) -> Result<Session, EngineError> {
     let build = || -> ort::Result<Session> {
         let mut builder = Session::builder(&runtime.environment)?
-            .with_intra_threads(intra_op_threads)?
+            .with_intra_threads(resources.intra_op_threads)?
             .with_inter_threads(1)?
             .with_intra_op_spinning(false)?
             .with_inter_op_spinning(false)?
             .with_log_level(LogLevel::Fatal)?;
+        let _guard = match resources.memory_bytes {
+            Some(bytes) => {
+                builder = builder.with_env_allocators()?;
+                Some(RegisteredArena::new(runtime, bytes)?)
+            }
+            None => None,
+        };
         match edited {
             // Its weights may lie beside the file that it was read from.
             Some(edited) => {
@@ -238,7 +271,73 @@ fn make_session(runtime: &Runtime, path: &Path, edited: Option<&Edited>, intra_o
             None => builder.commit_from_file(path),
         }
     };
-    build().map_err(|error| load_error(path, advice::on_load(error.message())))
+    build().map_err(|error| {
+        let limit = resources.memory_bytes.filter(|_| is_memory_limit(error.message()));
+        load_error(path, limit.map_or_else(|| advice::on_load(error.message()), advice::too_large))
+    })
+}
+
+/// While it lives, a session that asks for the environment's allocators gets an arena of its own, of at most so many bytes: it keeps
+/// the arena, and the next one registered is another's.
+struct RegisteredArena<'a> {
+    environment: &'a Environment,
+    _only: std::sync::MutexGuard<'a, ()>,
+}
+
+fn arena_info() -> ort::Result<MemoryInfo<'static>> {
+    MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Arena, MemoryType::Default)
+}
+
+/// The library's answer to a call of its C API.
+fn succeeded(status: ort::sys::OrtStatusPtr) -> ort::Result<()> {
+    if status.0.is_null() {
+        return Ok(());
+    }
+    // SAFETY: it is a status that the library made for us.
+    let message = unsafe { (ort::api().GetErrorMessage)(status.0) };
+    // SAFETY: a status's message is a null-terminated text that lives as long as the status.
+    let message = unsafe { CStr::from_ptr(message) }.to_string_lossy().into_owned();
+    // SAFETY: nobody else releases it, and it is not used after this.
+    unsafe { (ort::api().ReleaseStatus)(status.0) };
+    Err(ort::Error::new(message))
+}
+
+impl<'a> RegisteredArena<'a> {
+    fn new(runtime: &'a Runtime, max_bytes: u64) -> ort::Result<RegisteredArena<'a>> {
+        let only = runtime.registration.lock().unwrap_or_else(PoisonError::into_inner);
+        // Regions as large as asked for (1): by default their sizes are doubled, and half of the limit could not be used.
+        let keys = [c"max_mem".as_ptr(), c"arena_extend_strategy".as_ptr()];
+        let values = [usize::try_from(max_bytes).unwrap_or(usize::MAX), 1];
+        let info = arena_info()?;
+        let mut config = std::ptr::null_mut();
+        // SAFETY: keys and values are arrays of the length given, the key a null-terminated text; the library writes a pointer to
+        // `config` or returns an error.
+        succeeded(unsafe { (ort::api().CreateArenaCfgV2)(keys.as_ptr(), values.as_ptr(), keys.len(), &mut config) })?;
+        // SAFETY: the environment lives as long as `runtime`, and only one thread registers at a time, which `only` says; the
+        // library copies what it needs of `info` and `config`.
+        let status = unsafe { (ort::api().CreateAndRegisterAllocator)(runtime.environment.ptr().cast_mut(), info.ptr(), config) };
+        // SAFETY: it was made above and is not used after this.
+        unsafe { (ort::api().ReleaseArenaCfg)(config) };
+        succeeded(status)?;
+        Ok(RegisteredArena { environment: &runtime.environment, _only: only })
+    }
+}
+
+impl Drop for RegisteredArena<'_> {
+    fn drop(&mut self) {
+        let unregister = |info: MemoryInfo<'_>| {
+            // SAFETY: the environment lives, and one allocator of this kind is registered; sessions that use it share its ownership.
+            succeeded(unsafe { (ort::api().UnregisterAllocator)(self.environment.ptr().cast_mut(), info.ptr()) })
+        };
+        if let Err(error) = arena_info().and_then(unregister) {
+            tracing::error!(error = %error, "an arena could not be unregistered; models with a memory limit can't be loaded any more");
+        }
+    }
+}
+
+/// Whether a failure means that the arena's limit was reached.
+fn is_memory_limit(message: &str) -> bool {
+    message.contains("Available memory of") && message.contains("is smaller than requested bytes")
 }
 
 fn file_name(path: &Path) -> String {
@@ -258,9 +357,25 @@ fn load_error(path: &Path, detail: String) -> EngineError {
 
 /// One session and the options that let another thread stop its run.
 pub struct OnnxEngine {
-    session: Session,
     signature: Arc<Signature>,
     options: Arc<RunOptions<NoSelectedOutputs>>,
+    arena: Arena,
+    session: Session,
+}
+
+/// The memory of a session's runs.
+struct Arena {
+    allocator: Allocator,
+    /// For a run that ends before its first node, and gives back what is free.
+    release: RunOptions<NoSelectedOutputs>,
+    /// What it held before any run.
+    weights: u64,
+    limit: Option<u64>,
+    retention: Retention,
+    /// A run took so long that what it took is to be measured.
+    measure: bool,
+    /// What was held when it was last measured.
+    held: u64,
 }
 
 struct Terminator(Arc<RunOptions<NoSelectedOutputs>>);
@@ -279,11 +394,55 @@ impl Interrupt for Terminator {
     }
 }
 
+impl Arena {
+    fn new(session: &Session, limit: Option<u64>) -> ort::Result<Arena> {
+        let mut release = RunOptions::new()?;
+        release.set_log_level(LogLevel::Fatal)?;
+        release.set("memory.enable_memory_arena_shrinkage", "cpu:0")?;
+        release.terminate()?;
+        let allocator = Allocator::new(session, arena_info()?)?;
+        let mut arena = Arena { allocator, release, weights: 0, limit, retention: Retention::default(), measure: false, held: 0 };
+        arena.weights = arena.total();
+        Ok(arena)
+    }
+
+    /// Bytes that the library took from the system for it; 0 where it does not say.
+    fn total(&self) -> u64 {
+        let mut pairs = std::ptr::null_mut();
+        // SAFETY: the allocator lives as long as `self`; the library writes a pointer to `pairs` or returns an error.
+        let status = unsafe { (ort::api().AllocatorGetStats)(self.allocator.ptr(), &mut pairs) };
+        if succeeded(status).is_err() || pairs.is_null() {
+            return 0;
+        }
+        // SAFETY: `pairs` is the library's own, the key is a null-terminated text; the answer is null or such a text, owned by `pairs`.
+        let value = unsafe { (ort::api().GetKeyValue)(pairs, c"TotalAllocated".as_ptr()) };
+        let total = if value.is_null() {
+            None
+        } else {
+            // SAFETY: it is not null, null-terminated, and `pairs` is released only below.
+            unsafe { CStr::from_ptr(value) }.to_str().ok().and_then(|text| text.parse().ok())
+        };
+        // SAFETY: it was made for us above and is not used after this.
+        unsafe { (ort::api().ReleaseKeyValuePairs)(pairs) };
+        total.unwrap_or(0)
+    }
+
+    fn measure(&mut self) -> u64 {
+        self.held = self.total().saturating_sub(self.weights);
+        self.held
+    }
+}
+
 impl OnnxEngine {
-    fn new(session: Session, signature: Arc<Signature>) -> Result<OnnxEngine, EngineError> {
+    fn new(session: Session, signature: Arc<Signature>, memory_limit: Option<u64>) -> Result<OnnxEngine, EngineError> {
         let mut options = RunOptions::new().map_err(run_error)?;
         options.set_log_level(LogLevel::Fatal).map_err(run_error)?;
-        Ok(OnnxEngine { session, signature, options: Arc::new(options) })
+        let arena = Arena::new(&session, memory_limit).map_err(run_error)?;
+        // The library reserves the weights whatever the limit, and holds only runs to what is left of it.
+        if let Some(limit) = memory_limit.filter(|limit| arena.weights >= *limit) {
+            return Err(EngineError::Load { file: MODEL_FILE.to_owned(), detail: advice::too_large(limit) });
+        }
+        Ok(OnnxEngine { signature, options: Arc::new(options), arena, session })
     }
 
     /// Operator set per domain, for the manifest: `ai.onnx` and, where the graph uses it, `ai.onnx.ml`.
@@ -295,15 +454,16 @@ impl OnnxEngine {
     pub fn signature(&self) -> &Arc<Signature> {
         &self.signature
     }
-}
 
-impl Engine for OnnxEngine {
-    fn run(&mut self, batch: &Tensors) -> Result<Tensors, EngineError> {
+    fn run_once(&mut self, batch: &Tensors) -> Result<Tensors, EngineError> {
         let mut inputs = Vec::with_capacity(batch.0.len());
         for (name, tensor) in &batch.0 {
             inputs.push((&**name, input_value(tensor).map_err(run_error)?));
         }
-        let outputs = self.session.run_with_options(inputs, &self.options).map_err(run_error)?;
+        let outputs = self.session.run_with_options(inputs, &self.options).map_err(|error| match self.arena.limit {
+            Some(limit) if is_memory_limit(error.message()) => EngineError::MemoryLimit { limit },
+            _ => run_error(error),
+        })?;
         let mut tensors = Vec::with_capacity(outputs.len());
         for ((_, value), spec) in outputs.into_iter().zip(&self.signature.outputs) {
             let tensor = output_tensor(value, spec.datatype)
@@ -313,8 +473,57 @@ impl Engine for OnnxEngine {
         Ok(Tensors(tensors))
     }
 
+    /// Gives the free regions of the arena back to the system. The library does so at the end of a run only: this one is stopped
+    /// before its first node.
+    fn release(&mut self) {
+        let zeros = self.signature.zeros();
+        let inputs = zeros.0.iter().map(|(name, tensor)| Ok((&**name, input_value(tensor)?))).collect::<ort::Result<Vec<_>>>();
+        match inputs.and_then(|inputs| self.session.run_with_options(inputs, &self.arena.release).map(|_| ())) {
+            Err(error) if !error.message().contains("terminate flag") => {
+                tracing::debug!(error = %error, "an arena could not be shrunk");
+            }
+            Ok(()) | Err(_) => {}
+        }
+        self.arena.measure();
+    }
+}
+
+impl Engine for OnnxEngine {
+    fn run(&mut self, batch: &Tensors) -> Result<Tensors, EngineError> {
+        let started = Instant::now();
+        let mut outcome = self.run_once(batch);
+        // What earlier runs left in pieces must not be why this one does not fit.
+        if matches!(outcome, Err(EngineError::MemoryLimit { .. })) {
+            self.release();
+            outcome = self.run_once(batch);
+        }
+        let ended = Instant::now();
+        self.arena.measure |= outcome.is_err() || ended - started >= MEASURED_FROM || self.arena.retention.is_due(ended);
+        outcome
+    }
+
     fn interrupt(&self) -> Arc<dyn Interrupt> {
         Arc::new(Terminator(Arc::clone(&self.options)))
+    }
+
+    fn settle(&mut self) {
+        if std::mem::take(&mut self.arena.measure) {
+            let held = self.arena.measure();
+            if self.arena.retention.release_after_run(held, Instant::now()) {
+                self.release();
+            }
+        }
+    }
+
+    fn rest(&mut self) {
+        let held = self.arena.measure();
+        if self.arena.retention.release_when_idle(held) {
+            self.release();
+        }
+    }
+
+    fn is_restless(&self) -> bool {
+        self.arena.held > FLOOR_BYTES
     }
 }
 

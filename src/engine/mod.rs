@@ -5,6 +5,7 @@ pub mod batch;
 pub mod infer;
 pub mod library;
 pub mod queue;
+pub mod retention;
 pub mod supervisor;
 
 use std::sync::Arc;
@@ -21,6 +22,17 @@ pub trait Engine: Send {
 
     /// What stops a run from another thread.
     fn interrupt(&self) -> Arc<dyn Interrupt>;
+
+    /// Between two runs, when nobody waits for the first any more: gives back what was taken beyond the usual.
+    fn settle(&mut self) {}
+
+    /// No run came for a while: gives back what runs took.
+    fn rest(&mut self) {}
+
+    /// Whether a rest would give anything back.
+    fn is_restless(&self) -> bool {
+        false
+    }
 }
 
 /// Stops the current run of an engine between two nodes of its graph.
@@ -69,6 +81,9 @@ pub enum EngineError {
     /// The job's run gave nothing to any of its jobs: one failure, whatever their number.
     #[error("the run was lost: {0}")]
     Lost(Box<EngineError>),
+    /// The run wanted more memory than its version may take.
+    #[error("the run needs more memory than the {limit} bytes of this engine")]
+    MemoryLimit { limit: u64 },
     #[error("the queue is full")]
     QueueFull,
     /// The version is being unloaded.

@@ -22,6 +22,8 @@ pub struct BatchPolicy {
     pub max_delay: Duration,
     /// Jobs that may wait.
     pub queue_capacity: usize,
+    /// Rows in one run of a graph whose rows can't be cut into several.
+    pub max_rows_per_run: usize,
 }
 
 /// Whose turn it is: lower numbers come first, equals in the order of their arrival.
@@ -174,7 +176,7 @@ mod tests {
     }
 
     fn policy(max_batch_size: usize, delay_ms: u64) -> BatchPolicy {
-        BatchPolicy { max_batch_size, max_delay: Duration::from_millis(delay_ms), queue_capacity: 100 }
+        BatchPolicy { max_batch_size, max_delay: Duration::from_millis(delay_ms), queue_capacity: 100, max_rows_per_run: 100 }
     }
 
     proptest! {

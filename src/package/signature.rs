@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::tensor::{DataType, Shape, Tensors};
+use crate::tensor::{Data, DataType, Dim, Shape, Tensor, Tensors};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorSpec {
@@ -54,6 +54,20 @@ impl Signature {
             let names = symbols.iter().map(Vec::as_slice).chain(std::iter::repeat(&[][..]));
             specs.iter().zip(names).collect()
         })
+    }
+
+    /// One row of zeros, false and empty texts; free dimensions are 1.
+    pub fn zeros(&self) -> Tensors {
+        let size = |dim: &Dim| match dim {
+            Dim::Fixed(size) => *size,
+            Dim::Any | Dim::Rest => 1,
+        };
+        let tensor = |spec: &TensorSpec| {
+            let shape: Vec<usize> = spec.shape.0.iter().map(size).collect();
+            let elements = shape.iter().product();
+            Tensor::new(shape, Data::zeros(spec.datatype, elements))
+        };
+        Tensors(self.inputs.iter().filter_map(|spec| Some((Arc::clone(&spec.name), tensor(spec)?))).collect())
     }
 
     pub fn output(&self, name: &str) -> Option<&TensorSpec> {

@@ -25,6 +25,10 @@ pub enum PredictError {
     /// The model answered a number that is none.
     NotFinite(String),
     QueueFull,
+    /// The run wanted more memory than its version may take.
+    MemoryLimit {
+        limit: u64,
+    },
     /// The version went away between routing and queueing.
     Closed,
     DeadlineExceeded,
@@ -42,6 +46,7 @@ impl From<EngineError> for PredictError {
                 None => PredictError::Inference(without_values(&detail)),
             },
             EngineError::QueueFull => PredictError::QueueFull,
+            EngineError::MemoryLimit { limit } => PredictError::MemoryLimit { limit },
             EngineError::Closed => PredictError::Closed,
             EngineError::DeadlineExceeded | EngineError::Terminated => PredictError::DeadlineExceeded,
             EngineError::Broken { .. } => PredictError::Broken,
@@ -64,7 +69,7 @@ impl PredictError {
             PredictError::Invalid { .. } | PredictError::Refused(_) => ErrorCode::Invalid,
             PredictError::Inference(_) | PredictError::NotFinite(_) => ErrorCode::Inference,
             PredictError::Lost(error) => error.code(),
-            PredictError::QueueFull => ErrorCode::Overloaded,
+            PredictError::QueueFull | PredictError::MemoryLimit { .. } => ErrorCode::Overloaded,
             PredictError::DeadlineExceeded => ErrorCode::DeadlineExceeded,
             PredictError::Broken => ErrorCode::Internal,
         }
@@ -94,6 +99,11 @@ impl PredictError {
                 "the model failed on this request; the server's log says why, under the request id".to_owned()
             }
             PredictError::QueueFull => "too many requests are waiting for this model; try again later".to_owned(),
+            PredictError::MemoryLimit { limit } => {
+                format!(
+                    "this request needs more memory than the {limit} bytes that one run of this version may take; send fewer rows at once"
+                )
+            }
             PredictError::Closed => "this version is being unloaded; try again".to_owned(),
             PredictError::DeadlineExceeded => "the answer was not ready by the deadline".to_owned(),
             PredictError::Broken => "the server could not finish this request".to_owned(),
@@ -115,6 +125,7 @@ impl PredictError {
             PredictError::Lost(error) => error.log_detail(),
             PredictError::Refused(refusal) => refusal.kind(),
             PredictError::Route(RouteError::NotReady { reason }) => reason,
+            PredictError::MemoryLimit { .. } => "more memory than runtime.memory_limit_bytes allows",
             _ => "",
         }
     }

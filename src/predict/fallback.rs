@@ -38,7 +38,7 @@ pub fn reason(error: &PredictError) -> Option<FallbackOn> {
         PredictError::Inference(_) | PredictError::Refused(_) | PredictError::Broken => Some(FallbackOn::Error),
         PredictError::NotFinite(_) => Some(FallbackOn::Nan),
         PredictError::DeadlineExceeded => Some(FallbackOn::Timeout),
-        PredictError::QueueFull | PredictError::Closed => Some(FallbackOn::Overloaded),
+        PredictError::QueueFull | PredictError::MemoryLimit { .. } | PredictError::Closed => Some(FallbackOn::Overloaded),
         PredictError::Lost(error) => reason(error),
         PredictError::Route(_) | PredictError::Malformed(_) | PredictError::Invalid { .. } => None,
     }

@@ -247,6 +247,17 @@ fn from_tensors(servable: &Servable, given: Vec<WireTensor>, start: Instant) -> 
         faults.add(None, name, &detail);
         return Err(faults.into_error());
     }
+    // Nor would anything else bound what one run takes.
+    let limit = servable.batcher.policy().max_rows_per_run;
+    let long = tensors.iter().zip(&graph.inputs).find(|((_, tensor), spec)| spec.shape.has_batch_axis() && tensor.rows() > limit);
+    if let Some(((name, tensor), _)) = long.filter(|_| !batched) {
+        let detail = format!(
+            "has {} rows for one run, where at most {limit} are taken (batching.max_rows_per_run); send fewer at once",
+            tensor.rows()
+        );
+        faults.add(None, name, &detail);
+        return Err(faults.into_error());
+    }
     let free = graph.inputs.iter().all(|spec| spec.shape.has_batch_axis()) && other.is_none();
     let mut overridden = false;
     for spec in &servable.optional {

@@ -28,7 +28,7 @@ use crate::{
         signature::{Signature, Symbols, TensorSpec},
     },
     registry::neighbours::{self, Failure},
-    tensor::{Data, Dim, Tensor, Tensors, join},
+    tensor::{Dim, Tensors, join},
 };
 
 /// One passed step, with its time.
@@ -479,21 +479,7 @@ fn legal_row(parts: &Parts, transform: &Transform, signature: &Signature) -> Res
 
 /// One row of zeros, false and empty texts; free dimensions are 1.
 pub fn zeros(signature: &Signature) -> Tensors {
-    let tensor = |shape: Vec<usize>, spec: &TensorSpec| {
-        let elements = shape.iter().product();
-        Tensor::new(shape, Data::zeros(spec.datatype, elements))
-    };
-    let shape = |spec: &TensorSpec| {
-        spec.shape
-            .0
-            .iter()
-            .map(|dim| match dim {
-                Dim::Fixed(size) => *size,
-                Dim::Any | Dim::Rest => 1,
-            })
-            .collect()
-    };
-    Tensors(signature.inputs.iter().filter_map(|spec| Some((spec.name.clone(), tensor(shape(spec), spec)?))).collect())
+    signature.zeros()
 }
 
 /// Every golden example by itself.

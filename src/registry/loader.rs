@@ -7,7 +7,7 @@ use crate::{
     config::{Config, MAX_THREADS, Oip},
     engine::{
         Engine, EngineError, EngineFactory,
-        infer::{OnnxEngine, OnnxFactory, Runtime},
+        infer::{OnnxEngine, OnnxFactory, Resources, Runtime},
         queue::BatchPolicy,
     },
     id::ModelId,
@@ -137,7 +137,8 @@ impl Loader {
         if package.digest() != verdict.digest {
             return Err(PackageError::new("hashes", "manifest.json", "changed while it was being verified"));
         }
-        let (mut factory, first) = self.open(directory, &package.manifest, intra_op_threads)?;
+        let resources = self.resources(id, workers, intra_op_threads);
+        let (mut factory, first) = self.open(directory, &package.manifest, resources)?;
         factory.feed(|name| package.parts.feeds(name));
         let transform = package.parts.bind(factory.signature())?;
         let warm_up = verdict.warm.then(|| gate::first_run(&package.parts, &transform, factory.signature())).transpose()?;
@@ -148,6 +149,7 @@ impl Loader {
             max_batch_size,
             max_delay: Duration::from_micros(batching.max_delay_us),
             queue_capacity: batching.queue_capacity,
+            max_rows_per_run: batching.max_rows_per_run,
         };
         let contents = Contents::Package(Box::new(Packaged::new(package, transform, factory.signature())));
         let oip = self.config.oip_of(id.name.as_str());
@@ -182,7 +184,8 @@ impl Loader {
         if let Some(warning) = &verdict.warning {
             tracing::warn!(model = %id.name, version = %id.version, warning, "batching");
         }
-        let (factory, first) = self.open(directory, &bare.manifest, intra_op_threads)?;
+        let resources = self.resources(id, workers, intra_op_threads);
+        let (factory, first) = self.open(directory, &bare.manifest, resources)?;
         bare.check(factory.signature())?;
         let signature = bare.refined(factory.signature());
         let warm_up = verdict.warm.then(|| gate::zeros(&signature));
@@ -193,16 +196,26 @@ impl Loader {
         };
         let own_delay = bare.config.as_ref().and_then(|config| config.dynamic_batching).map_or(0, |own| own.max_queue_delay_us);
         let delay = own.and_then(|own| own.batching.max_delay_us).unwrap_or(configured.max_delay_us.max(own_delay));
-        let policy = BatchPolicy { max_batch_size, max_delay: Duration::from_micros(delay), queue_capacity: configured.queue_capacity };
+        let policy = BatchPolicy {
+            max_batch_size,
+            max_delay: Duration::from_micros(delay),
+            queue_capacity: configured.queue_capacity,
+            max_rows_per_run: configured.max_rows_per_run,
+        };
         let contents = Contents::Bare(Box::new(bare));
         let (batching, without_rows) = (verdict.batching, verdict.without_rows);
         Ok(Loaded { contents, oip: Oip::Graph, engines, factory: Arc::new(factory), policy, batching, without_rows })
     }
 
+    /// What each worker's session may take.
+    fn resources(&self, id: &ModelId, workers: usize, intra_op_threads: usize) -> Resources {
+        let memory_bytes = self.config.memory_limit_of(id.name.as_str()).map(|limit| (limit / workers.max(1) as u64).max(1));
+        Resources { intra_op_threads, memory_bytes }
+    }
+
     /// A session of the verified files, and the factory of more.
-    fn open(&self, directory: &Path, manifest: &Manifest, intra_op_threads: usize) -> Result<(OnnxFactory, OnnxEngine), PackageError> {
-        let (factory, first) =
-            OnnxFactory::open(&self.runtime, &directory.join(MODEL_FILE), intra_op_threads).map_err(|error| load(&error))?;
+    fn open(&self, directory: &Path, manifest: &Manifest, resources: Resources) -> Result<(OnnxFactory, OnnxEngine), PackageError> {
+        let (factory, first) = OnnxFactory::open(&self.runtime, &directory.join(MODEL_FILE), resources).map_err(|error| load(&error))?;
         let (manifest, directory) = (manifest.clone(), directory.to_path_buf());
         let recheck = move || manifest.check_files(&directory).map_err(|error| error.to_string());
         Ok((factory.with_recheck(Box::new(recheck)), first))

@@ -27,6 +27,7 @@ mod harness;
 mod health;
 mod import;
 mod init;
+mod memory;
 mod metrics;
 mod pages;
 mod predict;

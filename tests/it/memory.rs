@@ -1,0 +1,106 @@
+//! Memory follows the configuration, not the largest caller.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Server, graph, until};
+
+/// Of the machine's memory that is in use besides, nothing can be said to the last page.
+const SLACK: u64 = 48 << 20;
+
+fn resident(server: &Server) -> u64 {
+    let status = fs_err::read_to_string(format!("/proc/{}/status", server.child.id())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
+}
+
+/// A caller's rows for `wide`, which takes two megabytes for each.
+fn ask(server: &Server, model: &str, rows: usize) -> (u16, Value) {
+    let body = json!({"inputs": [{"name": "x", "shape": [rows, 1], "datatype": "FP32", "data": vec![0.5; rows]}]});
+    let answer = server.predict(&format!("/v2/models/{model}/infer"), &body);
+    (answer.status().as_u16(), answer.json().unwrap())
+}
+
+/// As `ask` for `memory`: eight bytes a number, whatever the size of the body.
+fn ask_for(server: &Server, count: u64) -> u16 {
+    let body = json!({"inputs": [{"name": "n", "shape": [1], "datatype": "INT64", "data": [count]}]});
+    server.predict("/v2/models/memory/infer", &body).status().as_u16()
+}
+
+fn returns(server: &Server, before: u64) {
+    until("memory returns", || (resident(server) <= (before + before / 5).max(before + SLACK)).then_some(()));
+}
+
+#[test]
+fn resident_memory_returns_after_a_burst() {
+    let models = tempfile::tempdir().unwrap();
+    graph(models.path(), "wide", 1, "wide", None);
+    graph(models.path(), "memory", 1, "memory", None);
+    let server = Server::start(models.path(), &[("runtime.workers", "1")]);
+    for _ in 0..20 {
+        assert_eq!(ask(&server, "wide", 1).0, 200);
+        assert_eq!(ask_for(&server, 1), 200);
+    }
+    let before = resident(&server);
+    for _ in 0..3 {
+        assert_eq!(ask(&server, "wide", 150).0, 200);
+    }
+    returns(&server, before);
+    // As many that it counts as usual, until nobody asks any more.
+    for _ in 0..12 {
+        assert_eq!(ask(&server, "wide", 100).0, 200);
+    }
+    assert!(resident(&server) > before + SLACK, "what is usual is kept while it is");
+    returns(&server, before);
+    // The size of what came tells nothing here.
+    assert_eq!(ask_for(&server, 40_000_000), 200);
+    returns(&server, before);
+    assert_eq!((ask(&server, "wide", 1).0, ask_for(&server, 1)), (200, 200));
+}
+
+fn limited(models: &Path, limit: &str) -> Server {
+    Server::start(models, &[("runtime.workers", "1"), ("runtime.memory_limit_bytes", limit)])
+}
+
+#[test]
+fn a_run_beyond_the_limit_is_refused_and_the_server_goes_on() {
+    let models = tempfile::tempdir().unwrap();
+    graph(models.path(), "wide", 1, "wide", None);
+    let server = limited(models.path(), "100000000");
+    assert_eq!(ask(&server, "wide", 40).0, 200);
+    let (status, problem) = ask(&server, "wide", 500);
+    assert_eq!(status, 503, "{problem}");
+    let told = problem.to_string();
+    assert!(told.contains("needs more memory than the 100000000 bytes") && told.contains("send fewer rows"), "{told}");
+    assert_eq!(server.metric("predictd_errors_total{kind=\"overloaded\",model=\"wide\",version=\"1\"}"), 1.0);
+    // Neither what was refused nor pieces of other sizes are in the way of what fits.
+    for rows in [1, 30, 7, 20, 45, 500, 45] {
+        assert_eq!(ask(&server, "wide", rows).0, if rows == 500 { 503 } else { 200 }, "{rows}");
+    }
+    assert!(resident(&server) < 400_000_000);
+}
+
+#[test]
+fn a_graph_that_does_not_fit_into_its_share_is_refused_with_the_key() {
+    let models = tempfile::tempdir().unwrap();
+    graph(models.path(), "slow", 1, "slow", None);
+    let server = Server::begin(models.path(), &[("runtime.workers", "1"), ("runtime.memory_limit_bytes", "1000")]);
+    let refused = until("it is refused", || server.logged("refused").first().cloned());
+    assert!(refused["error"].as_str().unwrap().contains("runtime.memory_limit_bytes"), "{refused}");
+}
+
+#[test]
+fn rows_of_a_run_that_can_not_be_cut_are_limited() {
+    let models = tempfile::tempdir().unwrap();
+    graph(models.path(), "coupled", 1, "batch_coupled", None);
+    let server = Server::start(models.path(), &[("batching.max_rows_per_run", "100")]);
+    let ask = |rows: usize| {
+        let body = json!({"inputs": [{"name": "x", "shape": [rows, 3], "datatype": "FP32", "data": vec![0.5; rows * 3]}]});
+        let answer = server.predict("/v2/models/coupled/infer", &body);
+        (answer.status().as_u16(), answer.text().unwrap())
+    };
+    assert_eq!(ask(100).0, 200);
+    let (status, text) = ask(101);
+    assert!(status == 400 && text.contains("101 rows") && text.contains("batching.max_rows_per_run"), "{status} {text}");
+}
