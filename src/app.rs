@@ -289,6 +289,9 @@ fn greeting(registry: &Registry, addresses: &Addresses, elapsed: Duration) -> St
         let subject = if model.is_empty() { String::new() } else { format!("{model}: ") };
         let _ = writeln!(text, "  {subject}{reason}");
     }
+    for ignored in snapshot.ignored.iter() {
+        let _ = writeln!(text, "  not served: {ignored}");
+    }
     for (name, model) in &snapshot.models {
         let versions: Vec<String> = model.versions.iter().map(|(version, status)| format!("{version} {}", status.state.name())).collect();
         let stable = model.stable.as_ref().map_or_else(|| "none".to_owned(), |servable| servable.id().version.to_string());

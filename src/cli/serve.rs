@@ -7,7 +7,7 @@ use crate::{
     cli::{ConfigArgs, Outcome, verify},
     config::Config,
     engine::infer::Runtime,
-    telemetry,
+    registry, telemetry,
 };
 
 #[derive(clap::Args)]
@@ -46,7 +46,11 @@ fn check(config: &Config) -> anyhow::Result<Outcome> {
     let runtime = Runtime::load(&library)?;
     say!("ok      ONNX Runtime {} at {}", runtime.version(), library.display());
     let with_bare = !config.models.require_manifest;
-    let directories = verify::packages_below(&config.models.root, with_bare)?;
+    let ignored = registry::ignored(&config.models.root);
+    for ignored in &ignored {
+        say!("FAILED  {ignored}");
+    }
+    let directories = verify::packages_below(&config.models.root, with_bare).unwrap_or_default();
     if directories.is_empty() {
         say!("FAILED  {} holds no package; the server would not be ready", config.models.root.display());
         return Ok(Outcome::Failed);
@@ -56,7 +60,7 @@ fn check(config: &Config) -> anyhow::Result<Outcome> {
         say!("FAILED  {line}");
     }
     let outcome = verify::verify_all(&directories, config, &library, with_bare, false)?;
-    Ok(if missing.is_empty() { outcome } else { Outcome::Failed })
+    Ok(if missing.is_empty() && ignored.is_empty() { outcome } else { Outcome::Failed })
 }
 
 /// What the configuration names, but the directory does not hold.

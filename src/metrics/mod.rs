@@ -119,6 +119,7 @@ pub struct Metrics {
     shadow_requests: IntCounterVec,
     shadow_disagreements: IntCounterVec,
     shadow_dropped: IntCounterVec,
+    models_ignored: IntGaugeVec,
     rollout_weight: GaugeVec,
     rollback_ready: IntGaugeVec,
     journal_pending: IntGaugeVec,
@@ -266,6 +267,11 @@ fn status_text(status: u16) -> &'static str {
 }
 
 impl Metrics {
+    /// `reason` is one of a closed set.
+    pub fn set_models_ignored(&self, reason: &'static str, count: usize) {
+        self.models_ignored.with_label_values(&[reason]).set(count as i64);
+    }
+
     pub fn new(dollars_per_core_hour: f64) -> Result<Metrics, prometheus::Error> {
         let registry = Registry::new();
         let make = Declare { registry: &registry };
@@ -305,6 +311,11 @@ impl Metrics {
         )?;
         let shadow_dropped =
             make.counters("predictd_shadow_dropped_total", "Copies that were not made: too large, or too many waiting.", &shadow_labels)?;
+        let models_ignored = make.gauges(
+            "predictd_models_ignored",
+            "What in the models directory was meant as a model and is not served, or is served though its files are gone.",
+            &["reason"],
+        )?;
         let rollout_weight = make.float_gauges(
             "predictd_rollout_weight",
             "Share of the unversioned traffic that a version answers, from 0 to 1.",
@@ -364,6 +375,7 @@ impl Metrics {
             shadow_requests,
             shadow_disagreements,
             shadow_dropped,
+            models_ignored,
             rollout_weight,
             rollback_ready,
             journal_pending,

@@ -1,6 +1,7 @@
 //! Which versions are loaded, and which of them answers.
 
 pub mod gate;
+mod ignored;
 pub mod loader;
 mod neighbours;
 mod reconcile;
@@ -15,12 +16,14 @@ mod watch;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
 use arc_swap::ArcSwap;
 
+pub use ignored::{Ignored, Reason};
 pub use remembered::Remembered;
 pub use watch::{Adopter, Commander, ControlError, Order, Watch, WatchParts};
 
@@ -51,6 +54,8 @@ pub struct Snapshot {
     pub default: Option<ModelName>,
     /// The first look at the directory and all loads that followed from it are done.
     pub settled: bool,
+    /// What was meant as a model and is not served.
+    pub ignored: Arc<[Ignored]>,
 }
 
 #[derive(Clone)]
@@ -204,6 +209,11 @@ impl Registry {
     fn decisions(&self) -> MutexGuard<'_, BTreeMap<ModelName, Arc<Decision>>> {
         self.decisions.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What lies in the models directory, was meant as a model and is not taken; the directory itself where it is the wrong one.
+pub fn ignored(root: &Path) -> Vec<Ignored> {
+    ignored::of(root, &source::list(root))
 }
 
 /// What stands between the server and being ready: (model, reason). Empty: ready.

@@ -7,7 +7,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::id::{ModelName, Version};
+use crate::{
+    id::{ModelName, Version},
+    package::{MODEL_FILE, manifest},
+    registry::ignored::{Ignored, graph_in, is_meant},
+};
 
 /// A version directory as it looks from outside; the same files give the same fingerprint.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +25,8 @@ pub struct Listing {
     pub models: BTreeMap<ModelName, BTreeMap<Version, Found>>,
     /// Models whose directory can't be listed: what is known of them stays as it is.
     pub unreadable: BTreeMap<ModelName, io::Error>,
+    /// What was meant as a model and is not taken.
+    pub ignored: Vec<Ignored>,
 }
 
 /// All `NAME/VERSION/` directories below `root`. Names that begin with a dot are staging areas and not looked at.
@@ -31,7 +37,10 @@ pub fn list(root: &Path) -> io::Result<Listing> {
     let mut listing = Listing::default();
     for (text, directory) in directories(root, 0)? {
         let Some(name) = ModelName::parse(&text) else {
-            tracing::debug!(directory = %directory.display(), "not a model name");
+            let below = directories(&directory, 1).unwrap_or_default();
+            if is_meant(&directory) || below.iter().any(|(_, directory)| is_meant(directory)) {
+                listing.ignored.push(Ignored::model_name(&directory));
+            }
             continue;
         };
         let found = match directories(&directory, 1) {
@@ -44,9 +53,15 @@ pub fn list(root: &Path) -> io::Result<Listing> {
         let mut versions = BTreeMap::new();
         for (text, directory) in found {
             if let Some(version) = Version::parse(&text) {
+                listing.ignored.extend(other_graph(&directory, &version));
                 let fingerprint = fingerprint(&directory);
                 versions.insert(version, Found { directory, fingerprint });
+            } else if is_meant(&directory) && !is_alias(&directory) {
+                listing.ignored.push(Ignored::version_name(&directory, &text));
             }
+        }
+        if versions.is_empty() && is_meant(&directory) {
+            listing.ignored.push(Ignored::no_version_directory(&directory));
         }
         if !versions.is_empty() {
             listing.models.insert(name, versions);
@@ -55,7 +70,22 @@ pub fn list(root: &Path) -> io::Result<Listing> {
     Ok(listing)
 }
 
-fn directories(parent: &Path, depth: usize) -> io::Result<Vec<(String, PathBuf)>> {
+/// A bare graph under a name that is not looked for.
+fn other_graph(directory: &Path, version: &Version) -> Option<Ignored> {
+    if !version.is_number() || directory.join(manifest::FILE).exists() {
+        return None;
+    }
+    let file = graph_in(directory).filter(|file| file != MODEL_FILE)?;
+    Some(Ignored::file_name(directory, &file))
+}
+
+/// `latest -> 3`: a second name of a version that is taken under its own.
+fn is_alias(directory: &Path) -> bool {
+    let target = || Some(fs_err::canonicalize(directory).ok()?.parent()? == fs_err::canonicalize(directory.parent()?).ok()?);
+    directory.is_symlink() && target().unwrap_or(false)
+}
+
+pub fn directories(parent: &Path, depth: usize) -> io::Result<Vec<(String, PathBuf)>> {
     let mut found = Vec::new();
     let entries = match fs_err::read_dir(parent) {
         Err(error) if depth > 0 && error.kind() == io::ErrorKind::NotFound => return Ok(found),

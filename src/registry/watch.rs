@@ -27,7 +27,8 @@ use crate::{
         pbtxt::VersionPolicy,
     },
     registry::{
-        Model, Registry, Snapshot, State, VersionStatus,
+        Model, Reason, Registry, Snapshot, State, VersionStatus,
+        ignored::{self, Ignored},
         loader::{LoadFailure, Loader},
         reconcile::{self, Action, Keep, ModelView, Phase, VersionView},
         servable::{Contents, Loaded, Servable},
@@ -152,6 +153,7 @@ impl Watch {
             settled: false,
             required: BTreeSet::new(),
             listing_failed: false,
+            ignored: Arc::default(),
             unreadable: BTreeSet::new(),
             looks: 0,
             loads: BTreeMap::new(),
@@ -186,6 +188,8 @@ struct Loop {
     settled: bool,
     required: BTreeSet<ModelName>,
     listing_failed: bool,
+    /// What was meant as a model and was not taken at the last look.
+    ignored: Arc<[Ignored]>,
     /// Models whose directory could not be read at the last look.
     unreadable: BTreeSet<ModelName>,
     /// Looks at the directory so far.
@@ -294,7 +298,9 @@ impl Loop {
     fn look(&mut self) {
         self.looks += 1;
         let root = &self.parts.config.models.root;
-        match source::list(root) {
+        let look = source::list(root);
+        let mut ignored = ignored::of(root, &look);
+        match look {
             Ok(listing) => {
                 if self.listing_failed {
                     tracing::info!(root = %root.display(), "the models directory can be read again");
@@ -310,6 +316,8 @@ impl Loop {
                 self.listing_failed = true;
             }
         }
+        ignored.extend(self.files_gone());
+        self.tell_ignored(ignored);
         if !self.looked {
             self.looked = true;
             let configured = self.parts.config.models.required.iter().filter_map(|name| ModelName::parse(name));
@@ -320,8 +328,41 @@ impl Loop {
         }
     }
 
+    /// Versions that answer from memory, though their files are gone.
+    fn files_gone(&self) -> Vec<Ignored> {
+        if self.listing_failed {
+            return Vec::new();
+        }
+        let mut gone = Vec::new();
+        for (name, model) in &self.models {
+            let is_gone = |known: &Known| matches!(known.state, State::Available(_)) && known.found.is_none();
+            if self.unreadable.contains(name) || !model.versions.values().any(is_gone) {
+                continue;
+            }
+            // Others are unloaded.
+            let needed = self.model_view(name).unwrap_or_default().needed;
+            let versions = model.versions.iter().filter(|(version, known)| is_gone(known) && needed.contains(*version));
+            let root = &self.parts.config.models.root;
+            gone.extend(versions.map(|(version, _)| Ignored::files_gone(&root.join(name.as_str()).join(version.as_str()))));
+        }
+        gone
+    }
+
+    /// Says each once, not at each look.
+    fn tell_ignored(&mut self, ignored: Vec<Ignored>) {
+        for new in ignored.iter().filter(|ignored| !self.ignored.contains(ignored)) {
+            let (path, reason) = (new.path.display(), new.reason.name());
+            tracing::warn!(path = %path, reason, detail = new.detail, "not served");
+        }
+        let count = |reason| ignored.iter().filter(|ignored| ignored.reason == reason).count();
+        for reason in Reason::ALL {
+            self.parts.metrics.set_models_ignored(reason.name(), count(reason));
+        }
+        self.ignored = ignored.into();
+    }
+
     fn merge(&mut self, listing: Listing) {
-        let Listing { models: mut found_models, unreadable } = listing;
+        let Listing { models: mut found_models, unreadable, ignored: _ } = listing;
         for (name, error) in &unreadable {
             self.parts.metrics.source_errors.inc();
             if !self.unreadable.contains(name) {
@@ -725,6 +766,7 @@ impl Loop {
             default: configured.or(only),
             settled: self.settled,
             named: !self.parts.config.models.required.is_empty(),
+            ignored: Arc::clone(&self.ignored),
         });
         self.tell_roles();
     }

@@ -25,6 +25,7 @@ mod gate;
 mod grpc;
 mod harness;
 mod health;
+mod ignored;
 mod import;
 mod init;
 mod memory;

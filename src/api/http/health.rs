@@ -84,6 +84,11 @@ pub async fn ready(State(api): State<Arc<Api>>, RawQuery(query): RawQuery) -> Re
             })
         });
         document["models"] = models.collect();
+        let ignored = snapshot
+            .ignored
+            .iter()
+            .map(|ignored| json!({"path": ignored.path.to_string_lossy(), "reason": ignored.reason.name(), "detail": ignored.detail}));
+        document["ignored"] = ignored.collect();
     }
     json_response(if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &document)
 }

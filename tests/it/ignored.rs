@@ -1,0 +1,125 @@
+//! What was meant as a model and is not served: told in the log, by the probe, by a metric and by `serve --check`.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::harness::{Server, graph, install, models, predictd, root, until};
+
+fn put(models: &Path, place: &str) {
+    let path = models.join(place);
+    fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+    fs_err::copy(root().join("tests/fixtures/onnx/scalar.onnx"), path).unwrap();
+}
+
+/// (reason, directory) of `/readyz?verbose`.
+fn told(server: &Server, root: &Path) -> Vec<(String, String)> {
+    let document = server.get_json("/readyz?verbose");
+    let text = |entry: &Value, key: &str| entry[key].as_str().unwrap().to_owned();
+    let below = |path: String| Path::new(&path).strip_prefix(root).unwrap().to_string_lossy().into_owned();
+    document["ignored"].as_array().unwrap().iter().map(|entry| (text(entry, "reason"), below(text(entry, "path")))).collect()
+}
+
+fn count(server: &Server, reason: &str) -> f64 {
+    server.metric(&format!("predictd_models_ignored{{reason=\"{reason}\"}}"))
+}
+
+const CASES: [(&str, &str, &str); 5] = [
+    ("a name/1/model.onnx", "model_name", "a name"),
+    ("flat/model.onnx", "no_version_directory", "flat"),
+    ("renamed/2/net.onnx", "file_name", "renamed/2"),
+    ("word/v1/model.onnx", "version_name", "word/v1"),
+    ("zero/03/model.onnx", "leading_zero", "zero/03"),
+];
+
+#[test]
+fn each_is_told_once_and_goes_when_it_is_mended() {
+    let models = models(&[("diabetes", "1.0.0")]);
+    for (place, ..) in CASES {
+        put(models.path(), place);
+    }
+    let server = Server::begin(models.path(), &[("models.required", "diabetes")]);
+    server.ready();
+    let expected: Vec<(String, String)> = CASES.iter().map(|(_, reason, path)| ((*reason).to_owned(), (*path).to_owned())).collect();
+    let mut seen = told(&server, models.path());
+    seen.sort_by(|a, b| a.1.cmp(&b.1));
+    assert_eq!(seen, expected);
+    for (_, reason, path) in CASES {
+        assert_eq!(count(&server, reason), 1.0, "{reason}");
+        assert!(server.logged("not served").iter().any(|line| line["path"].as_str().unwrap().ends_with(path)), "{path}");
+    }
+    // A later look sees what was added, and says no word of the others.
+    put(models.path(), "late/v2/model.onnx");
+    until("the new one is told", || (count(&server, "version_name") == 2.0).then_some(()));
+    assert_eq!(server.logged("not served").len(), CASES.len() + 1);
+    fs_err::rename(models.path().join("late/v2"), models.path().join("late/2")).unwrap();
+    until("it is taken", || (count(&server, "version_name") == 1.0).then_some(()));
+    until("it answers", || (server.get("/models/late").status() == 200).then_some(()));
+}
+
+#[test]
+fn a_version_whose_files_are_gone_is_told() {
+    let models = models(&[]);
+    graph(models.path(), "scalar", 1, "scalar", None);
+    let server = Server::start(models.path(), &[]);
+    assert_eq!((count(&server, "files_gone"), told(&server, models.path()).len()), (0.0, 0));
+    fs_err::rename(models.path().join("scalar"), models.path().join(".gone")).unwrap();
+    until("it is told", || (count(&server, "files_gone") == 1.0).then_some(()));
+    assert!(told(&server, models.path()).contains(&("files_gone".to_owned(), "scalar/1".to_owned())));
+    assert_eq!(server.get("/readyz").status(), 200, "it answers from memory");
+    fs_err::rename(models.path().join(".gone"), models.path().join("scalar")).unwrap();
+    until("they are back", || (count(&server, "files_gone") == 0.0).then_some(()));
+}
+
+fn check(models: &Path) -> (i32, String) {
+    let state = tempfile::tempdir().unwrap();
+    let environment = [
+        ("PREDICTD_STATE__URL", state.path().to_str().unwrap()),
+        ("PREDICTD_SERVER__GRPC_LISTEN", "127.0.0.1:0"),
+        ("PREDICTD_ADMIN__LISTEN", "127.0.0.1:0"),
+    ];
+    let arguments = ["serve", "--check", "--listen", "127.0.0.1:0", "--models", models.to_str().unwrap()];
+    let (code, output, error) = predictd(&arguments, "", &environment);
+    (code, output + &error)
+}
+
+#[test]
+fn the_check_fails_for_each() {
+    for (place, _, path) in CASES {
+        let models = models(&[]);
+        graph(models.path(), "scalar", 1, "scalar", None);
+        assert_eq!(check(models.path()).0, 0);
+        put(models.path(), place);
+        let (code, output) = check(models.path());
+        assert!(code == 1 && output.contains(&format!("FAILED  {}", models.path().join(path).display())), "{place}: {output}");
+    }
+}
+
+#[test]
+fn a_wrong_models_directory_is_told_with_its_path_and_the_layout() {
+    let models = models(&[]);
+    install(models.path(), "diabetes", "1.0.0");
+    fs_err::create_dir(models.path().join(".empty")).unwrap();
+    let above = tempfile::tempdir().unwrap();
+    fs_err::create_dir(above.path().join("models")).unwrap();
+    install(&above.path().join("models"), "diabetes", "1.0.0");
+    let place = |path: &str| models.path().join(path);
+    let cases = [
+        (place("nowhere"), "root_absent"),
+        (place(".empty"), "root_empty"),
+        (place("diabetes"), "root_too_deep"),
+        (place("diabetes/1.0.0"), "root_too_deep"),
+        (above.path().to_path_buf(), "root_too_shallow"),
+    ];
+    for (directory, reason) in cases {
+        let (code, output) = check(&directory);
+        assert!(code == 1 && output.contains(directory.to_str().unwrap()) && output.contains("NAME/VERSION/"), "{reason}: {output}");
+        let server = Server::begin(&directory, &[]);
+        let told = until("it is told", || server.logged("not served").first().cloned());
+        assert_eq!(told["reason"], reason);
+        assert_eq!(told["path"], directory.to_str().unwrap());
+        until("it is counted", || (count(&server, reason) == 1.0).then_some(()));
+        let detail = server.get_json("/readyz?verbose")["ignored"][0]["detail"].clone();
+        assert!(detail.as_str().unwrap().contains("NAME/VERSION/"), "{reason}: {detail}");
+    }
+}
