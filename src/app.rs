@@ -27,7 +27,7 @@ use crate::{
             serve::ServeOptions,
         },
     },
-    config::{AdminConfig, Config},
+    config::{AdminConfig, Config, Listen},
     engine::{infer::Runtime, library, supervisor::Supervisor},
     journal::store::Store,
     metrics::Metrics,
@@ -75,16 +75,10 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(cores()).thread_name("network").enable_all().build()?;
     // From here on a signal is a request to stop, however early it comes.
     let signals = runtime.block_on(async { Signals::install() })?;
-    let listener = runtime.block_on(bind(config.server.listen, "--listen or server.listen"))?;
-    let grpc = match config.server.grpc_listen.0 {
-        Some(address) => Some(runtime.block_on(bind(address, "server.grpc_listen (empty: off)"))?),
-        None => None,
-    };
+    let listener = runtime.block_on(bind_data(config))?;
+    let grpc = runtime.block_on(bind_grpc(config))?;
     let operators = operators(&config.admin)?;
-    let admin_listener = match config.admin.listen.0 {
-        Some(address) => Some(runtime.block_on(bind(address, "admin.listen (empty: off)"))?),
-        None => None,
-    };
+    let admin_listener = runtime.block_on(bind_admin(config))?;
     let onnxruntime = Runtime::load(&library)?;
     let metrics = Metrics::new(config.cost.dollars_per_core_hour)?;
     metrics.set_build_info(env!("CARGO_PKG_VERSION"), option_env!("PREDICTD_COMMIT").unwrap_or("unknown"), onnxruntime.version());
@@ -151,14 +145,56 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn bind(address: SocketAddr, key: &str) -> anyhow::Result<TcpListener> {
-    match TcpListener::bind(address).await {
-        Ok(listener) => Ok(listener),
-        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
-            bail!("{address} is in use by another process; choose another with {key}")
-        }
-        Err(error) => Err(error).with_context(|| format!("listening on {address}")),
+async fn bind_data(config: &Config) -> anyhow::Result<TcpListener> {
+    bind(&config.server.listen, "--listen or server.listen").await
+}
+
+async fn bind_grpc(config: &Config) -> anyhow::Result<Option<TcpListener>> {
+    match &config.server.grpc_listen.0 {
+        Some(listen) => bind(listen, "server.grpc_listen (empty: off)").await.map(Some),
+        None => Ok(None),
     }
+}
+
+async fn bind_admin(config: &Config) -> anyhow::Result<Option<TcpListener>> {
+    match &config.admin.listen.0 {
+        Some(listen) => bind(listen, "admin.listen (empty: off)").await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Opens every listener for a moment, as `serve` would: what is wrong with each.
+pub fn listening_faults(config: &Config) -> anyhow::Result<Vec<String>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut faults = Vec::new();
+    let mut note = |fault: Option<anyhow::Error>| faults.extend(fault.map(|error| format!("{error:#}")));
+    // All at once: two listeners on one address are a fault, too.
+    let data = runtime.block_on(bind_data(config));
+    let grpc = runtime.block_on(bind_grpc(config));
+    let operators = operators(&config.admin);
+    let admin = if operators.is_ok() { runtime.block_on(bind_admin(config)) } else { Ok(None) };
+    note(data.err());
+    note(grpc.err());
+    note(operators.err());
+    note(admin.err());
+    Ok(faults)
+}
+
+/// The first of the host's addresses that can be listened on.
+async fn bind(listen: &Listen, key: &str) -> anyhow::Result<TcpListener> {
+    let addresses = listen.resolve().with_context(|| format!("{key}: finding the address of {listen}"))?;
+    let mut failed = None;
+    for address in addresses {
+        match TcpListener::bind(address).await {
+            Ok(listener) => return Ok(listener),
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+                bail!("{address} is in use by another process; choose another with {key}")
+            }
+            Err(error) => failed = Some(error),
+        }
+    }
+    let error = failed.unwrap_or_else(|| std::io::Error::other("it has no address"));
+    Err(error).with_context(|| format!("{key}: listening on {listen}"))
 }
 
 /// Who may operate; `None` where nobody needs a token, which only loopback allows.
@@ -166,11 +202,16 @@ fn operators(config: &AdminConfig) -> anyhow::Result<Option<Operators>> {
     if !config.token_file.as_os_str().is_empty() {
         return Ok(Some(Operators::read(&config.token_file)?));
     }
-    match config.listen.0 {
-        Some(address) if !address.ip().is_loopback() => {
-            bail!("admin.listen is {address}, which others can reach: name a file of tokens in admin.token_file, or listen on 127.0.0.1")
+    let Some(listen) = &config.listen.0 else { return Ok(None) };
+    // A name is what it stands for.
+    let addresses = listen.resolve().with_context(|| format!("admin.listen: finding the address of {listen}"))?;
+    match addresses.iter().find(|address| !address.ip().is_loopback()) {
+        Some(address) => {
+            bail!(
+                "admin.listen is {listen} ({address}), which others can reach: name a file of tokens in admin.token_file, or listen on 127.0.0.1"
+            )
         }
-        _ => Ok(None),
+        None => Ok(None),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    net::SocketAddr,
+    net::{SocketAddr, ToSocketAddrs},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -43,7 +43,7 @@ pub struct Platform {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ServerConfig {
-    pub listen: SocketAddr,
+    pub listen: Listen,
     pub grpc_listen: OptionalListen,
     pub max_body_bytes: usize,
     pub read_timeout_ms: u64,
@@ -54,10 +54,82 @@ pub struct ServerConfig {
     pub max_connections: usize,
 }
 
-/// An address, or the empty text: that listener is off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// `HOST:PORT`: an address, or a name that is resolved when the listener is opened. An IPv6 address stands in brackets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct OptionalListen(pub Option<SocketAddr>);
+pub struct Listen {
+    /// Without brackets.
+    host: String,
+    port: u16,
+}
+
+impl Listen {
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The addresses that the host stands for, IPv4 first: what listens on `localhost` is asked at 127.0.0.1. Never none.
+    ///
+    /// # Errors
+    /// Where nobody knows the name.
+    pub fn resolve(&self) -> std::io::Result<Vec<SocketAddr>> {
+        let mut addresses: Vec<SocketAddr> = (self.host.as_str(), self.port).to_socket_addrs()?.collect();
+        addresses.sort_by_key(SocketAddr::is_ipv6);
+        addresses.dedup();
+        if addresses.is_empty() { Err(std::io::Error::other("the name has no address")) } else { Ok(addresses) }
+    }
+}
+
+impl From<SocketAddr> for Listen {
+    fn from(address: SocketAddr) -> Listen {
+        Listen { host: address.ip().to_string(), port: address.port() }
+    }
+}
+
+impl TryFrom<String> for Listen {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Listen, String> {
+        text.parse()
+    }
+}
+
+impl std::str::FromStr for Listen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Listen, String> {
+        if let Ok(address) = text.parse::<SocketAddr>() {
+            return Ok(Listen::from(address));
+        }
+        let wrong = || format!("\"{text}\" is not an address; write HOST:PORT, like 127.0.0.1:8080, localhost:8080 or [::1]:8080");
+        let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+        let port = port.parse().map_err(|_| wrong())?;
+        let is_name = host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'));
+        // Only digits and dots is an address with a mistake in it, which no name server should be asked about.
+        let is_number = host.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+        if host.is_empty() || host.len() > 253 || !is_name || is_number { Err(wrong()) } else { Ok(Listen { host: host.to_owned(), port }) }
+    }
+}
+
+impl From<Listen> for String {
+    fn from(listen: Listen) -> String {
+        listen.to_string()
+    }
+}
+
+impl std::fmt::Display for Listen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.host.contains(':') {
+            true => write!(f, "[{}]:{}", self.host, self.port),
+            false => write!(f, "{}:{}", self.host, self.port),
+        }
+    }
+}
+
+/// Where a listener is, or the empty text: it is off.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct OptionalListen(pub Option<Listen>);
 
 impl TryFrom<String> for OptionalListen {
     type Error = String;
@@ -66,14 +138,13 @@ impl TryFrom<String> for OptionalListen {
         if text.is_empty() {
             return Ok(OptionalListen(None));
         }
-        let address = text.parse().map_err(|_| format!("\"{text}\" is not an address like 127.0.0.1:8081 (or empty: off)"))?;
-        Ok(OptionalListen(Some(address)))
+        text.parse().map(|listen| OptionalListen(Some(listen))).map_err(|error: String| format!("{error} (or nothing: off)"))
     }
 }
 
 impl From<OptionalListen> for String {
     fn from(listen: OptionalListen) -> String {
-        listen.0.map_or_else(String::new, |address| address.to_string())
+        listen.0.map_or_else(String::new, |listen| listen.to_string())
     }
 }
 
@@ -386,8 +457,8 @@ pub struct ModelBatchingConfig {
 impl Default for ServerConfig {
     fn default() -> ServerConfig {
         ServerConfig {
-            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
-            grpc_listen: OptionalListen(Some(SocketAddr::from(([127, 0, 0, 1], 8081)))),
+            listen: Listen::from(SocketAddr::from(([127, 0, 0, 1], 8080))),
+            grpc_listen: OptionalListen(Some(Listen::from(SocketAddr::from(([127, 0, 0, 1], 8081))))),
             max_body_bytes: 16 << 20,
             read_timeout_ms: 10_000,
             request_timeout_ms: 10_000,
@@ -402,7 +473,7 @@ impl Default for ServerConfig {
 impl Default for AdminConfig {
     fn default() -> AdminConfig {
         AdminConfig {
-            listen: OptionalListen(Some(SocketAddr::from(([127, 0, 0, 1], 8082)))),
+            listen: OptionalListen(Some(Listen::from(SocketAddr::from(([127, 0, 0, 1], 8082))))),
             token_file: PathBuf::new(),
             webhook: WebhookUrl::default(),
         }
@@ -802,6 +873,16 @@ mod tests {
     }
 
     #[test]
+    fn a_listener_may_be_named() {
+        let config = load("[server]\nlisten = \"localhost:8080\"\ngrpc_listen = \"[::1]:1\"\n[admin]\nlisten = \"\"", &[]).unwrap();
+        assert_eq!(config.server.listen.to_string(), "localhost:8080");
+        let addresses = config.server.listen.resolve().unwrap();
+        assert!(addresses[0].is_ipv4() && addresses.iter().all(|address| address.ip().is_loopback() && address.port() == 8080));
+        assert_eq!(config.server.grpc_listen.0.unwrap().resolve().unwrap(), ["[::1]:1".parse().unwrap()]);
+        assert_eq!(config.admin.listen.0, None);
+    }
+
+    #[test]
     fn wrong_configuration_names_the_key() {
         let cases = [
             ("[server]\nlistne = 1", "FILE: unknown key `server.listne`; did you mean `server.listen`?"),
@@ -828,6 +909,9 @@ mod tests {
         }
         for (text, key) in [
             ("[server]\nlisten = \"here\"", "`server.listen`"),
+            ("[server]\nlisten = \"127.0.0.300:1\"", "`server.listen`"),
+            ("[server]\ngrpc_listen = \"localhost:70000\"", "`server.grpc_listen`"),
+            ("[admin]\nlisten = \"http://localhost:8082\"", "`admin.listen`"),
             ("[server]\nmax_inflight = -1", "`server.max_inflight`"),
             ("[models]\npromote = \"yes\"", "`models.promote`"),
         ] {

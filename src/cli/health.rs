@@ -8,7 +8,10 @@ use std::{
 
 use anyhow::Context;
 
-use crate::cli::{ConfigArgs, Outcome};
+use crate::{
+    cli::{ConfigArgs, Outcome},
+    config::Listen,
+};
 
 const TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -18,18 +21,19 @@ pub struct Args {
     config: ConfigArgs,
     /// Address of the server; the configured one without this
     #[arg(long, value_name = "ADDR")]
-    listen: Option<SocketAddr>,
+    listen: Option<Listen>,
     /// Ask whether it is alive instead of ready
     #[arg(long)]
     live: bool,
 }
 
 pub fn run(args: &Args) -> anyhow::Result<Outcome> {
-    let listen = match args.listen {
-        Some(listen) => listen,
+    let listen = match &args.listen {
+        Some(listen) => listen.clone(),
         None => args.config.load()?.server.listen,
     };
-    let address = reachable(listen);
+    let address = listen.resolve().with_context(|| format!("finding the address of {listen}"))?;
+    let address = address.into_iter().map(reachable).next().context("the name has no address")?;
     let path = if args.live { "/livez" } else { "/readyz" };
     let answer = ask(address, path).with_context(|| format!("asking {address}"))?;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));

@@ -8,6 +8,7 @@ macro_rules! say {
     }};
 }
 
+mod check;
 mod client;
 mod compat;
 mod gate;

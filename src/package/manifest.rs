@@ -70,6 +70,15 @@ impl Manifest {
         Ok(manifest)
     }
 
+    /// Whether it lies where name and version say.
+    pub fn check_place(&self, id: &ModelId) -> Result<(), PackageError> {
+        if self.name == id.name.as_str() && self.version == id.version.as_str() {
+            return Ok(());
+        }
+        let detail = format!("says {} {}, but lies in the directory of {} {}", self.name, self.version, id.name, id.version);
+        Err(PackageError::new("identity", FILE, detail))
+    }
+
     fn check(&self) -> Result<(), PackageError> {
         let wrong = |field: &str, expected: String| Err(PackageError::new("manifest", FILE, expected).at(field));
         if self.format != FORMAT {

@@ -108,25 +108,11 @@ impl Loader {
 
     /// Workers and threads inside a run for a package of `size` bytes.
     pub fn threads(&self, model: &str, size: u64) -> (usize, usize) {
-        let large = size > LARGE_PACKAGE_BYTES;
-        let workers = match self.config.workers_of(model) {
-            0 if large => 1,
-            0 => self.cores,
-            configured => configured,
-        };
-        let intra_op_threads = match self.config.runtime.intra_op_threads {
-            0 if large => (self.cores / workers).max(1),
-            0 => 1,
-            configured => configured,
-        };
-        (workers, intra_op_threads)
+        threads(&self.config, self.cores, model, size)
     }
 
     fn load_complete(&self, directory: &Path, id: &ModelId, manifest: &Manifest) -> Result<Loaded, PackageError> {
-        if manifest.name != id.name.as_str() || manifest.version != id.version.as_str() {
-            let detail = format!("says {} {}, but lies in the directory of {} {}", manifest.name, manifest.version, id.name, id.version);
-            return Err(PackageError::new("identity", "manifest.json", detail));
-        }
+        manifest.check_place(id)?;
         let batching = self.config.batching_of(id.name.as_str());
         let size = manifest.size();
         let (workers, intra_op_threads) = self.threads(id.name.as_str(), size);
@@ -137,7 +123,7 @@ impl Loader {
         if package.digest() != verdict.digest {
             return Err(PackageError::new("hashes", "manifest.json", "changed while it was being verified"));
         }
-        let resources = self.resources(id, workers, intra_op_threads);
+        let resources = resources(&self.config, id.name.as_str(), (workers, intra_op_threads));
         let (mut factory, first) = self.open(directory, &package.manifest, resources)?;
         factory.feed(|name| package.parts.feeds(name));
         let transform = package.parts.bind(factory.signature())?;
@@ -184,7 +170,7 @@ impl Loader {
         if let Some(warning) = &verdict.warning {
             tracing::warn!(model = %id.name, version = %id.version, warning, "batching");
         }
-        let resources = self.resources(id, workers, intra_op_threads);
+        let resources = resources(&self.config, id.name.as_str(), (workers, intra_op_threads));
         let (factory, first) = self.open(directory, &bare.manifest, resources)?;
         bare.check(factory.signature())?;
         let signature = bare.refined(factory.signature());
@@ -205,12 +191,6 @@ impl Loader {
         let contents = Contents::Bare(Box::new(bare));
         let (batching, without_rows) = (verdict.batching, verdict.without_rows);
         Ok(Loaded { contents, oip: Oip::Graph, engines, factory: Arc::new(factory), policy, batching, without_rows })
-    }
-
-    /// What each worker's session may take.
-    fn resources(&self, id: &ModelId, workers: usize, intra_op_threads: usize) -> Resources {
-        let memory_bytes = self.config.memory_limit_of(id.name.as_str()).map(|limit| (limit / workers.max(1) as u64).max(1));
-        Resources { intra_op_threads, memory_bytes }
     }
 
     /// A session of the verified files, and the factory of more.
@@ -234,6 +214,32 @@ impl Loader {
         }
         Ok(verdict)
     }
+}
+
+fn threads(config: &Config, cores: usize, model: &str, size: u64) -> (usize, usize) {
+    let large = size > LARGE_PACKAGE_BYTES;
+    let workers = match config.workers_of(model) {
+        0 if large => 1,
+        0 => cores,
+        configured => configured,
+    };
+    let intra_op_threads = match config.runtime.intra_op_threads {
+        0 if large => (cores / workers).max(1),
+        0 => 1,
+        configured => configured,
+    };
+    (workers, intra_op_threads)
+}
+
+/// What each worker's session may take.
+fn resources(config: &Config, model: &str, (workers, intra_op_threads): (usize, usize)) -> Resources {
+    let memory_bytes = config.memory_limit_of(model).map(|limit| (limit / workers.max(1) as u64).max(1));
+    Resources { intra_op_threads, memory_bytes }
+}
+
+/// What each worker's session may take of a package of `size` bytes.
+pub fn worker_resources(config: &Config, cores: usize, model: &str, size: u64) -> Resources {
+    resources(config, model, threads(config, cores, model, size))
 }
 
 fn load(error: &EngineError) -> PackageError {

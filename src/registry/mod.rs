@@ -16,7 +16,7 @@ mod watch;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
@@ -214,6 +214,12 @@ impl Registry {
 /// What lies in the models directory, was meant as a model and is not taken; the directory itself where it is the wrong one.
 pub fn ignored(root: &Path) -> Vec<Ignored> {
     ignored::of(root, &source::list(root))
+}
+
+/// Directories below `root` whose names are a model's and a version's.
+pub fn version_directories(root: &Path) -> Vec<PathBuf> {
+    let models = source::list(root).unwrap_or_default().models;
+    models.into_values().flat_map(BTreeMap::into_values).map(|found| found.directory).collect()
 }
 
 /// What stands between the server and being ready: (model, reason). Empty: ready.

@@ -11,6 +11,7 @@
 )]
 
 mod admin;
+mod check;
 mod commands;
 mod compat;
 mod control;

@@ -42,7 +42,7 @@ fn the_pinned_version_is_stable() {
     let directory = tempfile::tempdir().unwrap();
     let config = directory.path().join("predictd.toml");
     let text = format!(
-        "[server]\nlisten = \"127.0.0.1:0\"\n[models]\nroot = {:?}\nkeep_versions = 1\n[model.churn]\nversion = \"1.0.0\"\n[state]\nurl = \"\"\n",
+        "[server]\nlisten = \"127.0.0.1:0\"\ngrpc_listen = \"\"\n[admin]\nlisten = \"\"\n[models]\nroot = {:?}\nkeep_versions = 1\n[model.churn]\nversion = \"1.0.0\"\n[state]\nurl = \"\"\n",
         models.path()
     );
     fs_err::write(&config, text).unwrap();
