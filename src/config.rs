@@ -224,6 +224,8 @@ pub struct ModelsConfig {
     /// Graphs without a manifest are not served.
     pub require_manifest: bool,
     pub keep_versions: usize,
+    /// How long a copy may lie there without growing.
+    pub copy_timeout_ms: u64,
     pub gate_timeout_ms: u64,
     pub gate_memory_bytes: u64,
     /// How often the way back is tried.
@@ -490,6 +492,7 @@ impl Default for ModelsConfig {
             poll_seconds: 2.0,
             require_manifest: false,
             keep_versions: 2,
+            copy_timeout_ms: 60_000,
             gate_timeout_ms: 60_000,
             gate_memory_bytes: 8 << 30,
             rehearse_seconds: 60.0,
@@ -540,6 +543,10 @@ impl ModelsConfig {
 
     pub fn rehearse_interval(&self) -> Duration {
         Duration::from_secs_f64(self.rehearse_seconds)
+    }
+
+    pub fn copy_timeout(&self) -> Duration {
+        Duration::from_millis(self.copy_timeout_ms)
     }
 
     pub fn gate_timeout(&self) -> Duration {
@@ -618,6 +625,7 @@ impl Config {
             ("server.max_inflight", self.server.max_inflight as u64),
             ("server.max_connections", self.server.max_connections as u64),
             ("models.keep_versions", self.models.keep_versions as u64),
+            ("models.copy_timeout_ms", self.models.copy_timeout_ms),
             ("models.gate_timeout_ms", self.models.gate_timeout_ms),
             ("models.gate_memory_bytes", self.models.gate_memory_bytes),
             ("batching.max_batch_size", self.batching.max_batch_size as u64),

@@ -1,6 +1,9 @@
 //! Reconcile: from what lies in the directory and what is loaded to what must be done. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
 
 use crate::id::Version;
 
@@ -61,13 +64,24 @@ pub fn plan(model: &ModelView, keep: &Keep) -> Vec<Action> {
             Keep::Only(versions) => wanted.filter(|version| versions.contains(version)).collect(),
         }
     };
-    // A refused version makes room for an older one, until its files change.
-    let to_load = newest(&|view| view.phase != Phase::Refused || view.changed);
+    // A refused version makes room for an older one, until its files change; so does a copy that is not complete yet.
+    let counts = |view: &VersionView| (view.phase != Phase::Refused || view.changed) && view.phase != Phase::Incomplete;
+    let complete = newest(&counts);
+    // All the same it is looked at again, where it would be among the newest.
+    let lowest = complete.first().copied().filter(|_| matches!(keep, Keep::Newest(count) if complete.len() >= *count));
+    let is_copied = |version: &Version, view: &VersionView| {
+        let kept = match keep {
+            Keep::Newest(0) => false,
+            Keep::Newest(_) | Keep::All => lowest.is_none_or(|lowest| version > lowest),
+            Keep::Only(versions) => versions.contains(version),
+        };
+        view.phase == Phase::Incomplete && kept
+    };
     // An older version stays until a newer one is there.
     let to_keep = newest(&|view| view.phase == Phase::Available);
     let mut actions = Vec::new();
     for (version, view) in &model.versions {
-        let wanted = model.needed.contains(version) || to_load.contains(version);
+        let wanted = model.needed.contains(version) || complete.contains(version) || is_copied(version, view);
         match (view.phase, view.present) {
             // What is loaded and needed goes on, though its files are gone.
             (Phase::Available, false) if !model.needed.contains(version) => actions.push(Action::Unload(version.clone())),
@@ -84,6 +98,26 @@ pub fn plan(model: &ModelView, keep: &Keep) -> Vec<Action> {
     actions
 }
 
+/// A copy under way: how it looked when it last changed, and when that was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Copying {
+    fingerprint: u64,
+    since: Instant,
+}
+
+impl Copying {
+    /// What is known of it after it was looked at `now`.
+    #[must_use]
+    pub fn seen(before: Option<Copying>, fingerprint: u64, now: Instant) -> Copying {
+        before.filter(|before| before.fingerprint == fingerprint).unwrap_or(Copying { fingerprint, since: now })
+    }
+
+    /// It has not grown for `limit`: whoever copied it has given up.
+    pub fn has_stalled(&self, limit: Duration, now: Instant) -> bool {
+        now.saturating_duration_since(self.since) >= limit
+    }
+}
+
 /// The version that a model without any decision starts with: the pinned one, else the highest that passed.
 pub fn first_choice(model: &ModelView, pinned: Option<&Version>) -> Option<Version> {
     let available = |view: &VersionView| view.phase == Phase::Available;
@@ -97,11 +131,13 @@ pub fn first_choice(model: &ModelView, pinned: Option<&Version>) -> Option<Versi
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use proptest::prelude::*;
 
     use crate::{
         id::Version,
-        registry::reconcile::{Action, Keep, ModelView, Phase, VersionView, first_choice, plan},
+        registry::reconcile::{Action, Copying, Keep, ModelView, Phase, VersionView, first_choice, plan},
     };
 
     fn version(text: &str) -> Version {
@@ -128,6 +164,41 @@ mod tests {
         assert_eq!(plan(&model, &Keep::Newest(1)), [Action::Load(version("1.0.0"))]);
         model.versions.get_mut(&version("2.0.0")).unwrap().changed = true;
         assert_eq!(plan(&model, &Keep::Newest(1)), [Action::Load(version("2.0.0"))]);
+    }
+
+    #[test]
+    fn incomplete_versions_make_room_and_are_looked_at_again() {
+        let half = Phase::Incomplete;
+        let names = ["1.0.0", "2.0.0", "3.0.0", "4.0.0", "5.0.0"];
+        let with = |phases: [Phase; 5]| view(&names.into_iter().zip(phases).collect::<Vec<_>>());
+        let loads = |phases: [Phase; 5]| {
+            let actions = plan(&with(phases), &Keep::Newest(2));
+            actions
+                .into_iter()
+                .map(|action| if let Action::Load(version) = action { version.to_string() } else { format!("{action:?}") })
+                .collect::<Vec<_>>()
+        };
+        let idle = Phase::Idle;
+        assert_eq!(loads([idle, idle, idle, idle, idle]), ["4.0.0", "5.0.0"]);
+        assert_eq!(loads([idle, idle, idle, half, half]), ["2.0.0", "3.0.0", "4.0.0", "5.0.0"]);
+        assert_eq!(loads([idle, idle, half, half, half]), names, "three half-copied ones hide no good one");
+        let up = Phase::Available;
+        assert_eq!(loads([up, up, half, half, half]), ["3.0.0", "4.0.0", "5.0.0"]);
+        // Older than what is kept: it would not be loaded if it were complete.
+        assert_eq!(loads([half, idle, up, up, Phase::Refused]), [] as [&str; 0]);
+        assert_eq!(plan(&with([half; 5]), &Keep::Newest(0)), []);
+    }
+
+    #[test]
+    fn a_copy_that_does_not_grow_is_given_up() {
+        let (start, limit) = (Instant::now(), Duration::from_secs(60));
+        let later = |seconds| start + Duration::from_secs(seconds);
+        let first = Copying::seen(None, 1, start);
+        assert!(!first.has_stalled(limit, later(59)));
+        let grown = Copying::seen(Some(first), 2, later(59));
+        assert!(!grown.has_stalled(limit, later(100)));
+        let same = Copying::seen(Some(grown), 2, later(100));
+        assert!(!same.has_stalled(limit, later(118)) && same.has_stalled(limit, later(119)));
     }
 
     #[test]

@@ -30,7 +30,7 @@ use crate::{
         Model, Reason, Registry, Snapshot, State, VersionStatus,
         ignored::{self, Ignored},
         loader::{LoadFailure, Loader},
-        reconcile::{self, Action, Keep, ModelView, Phase, VersionView},
+        reconcile::{self, Action, Copying, Keep, ModelView, Phase, VersionView},
         servable::{Contents, Loaded, Servable},
         source::{self, Found, Listing},
     },
@@ -228,6 +228,8 @@ struct Known {
     /// A graph without a manifest that arrived just now: at which fingerprint, seen when. Nothing else tells whether all of it
     /// is there.
     arriving: Option<(u64, Instant)>,
+    /// Files are missing: since when none came.
+    copying: Option<Copying>,
     /// A failure that may only mean that files are still being copied was forgiven: at which fingerprint, in which look.
     forgiven: Option<(u64, u64)>,
 }
@@ -243,6 +245,7 @@ impl Known {
             digest: String::new(),
             verified: true,
             arriving: None,
+            copying: None,
             forgiven: None,
         }
     }
@@ -255,6 +258,8 @@ impl Known {
 
     fn view(&self) -> VersionView {
         let phase = match self.state {
+            // What arrived just now is complete as far as anybody knows.
+            State::Incomplete { .. } if self.arriving.is_some() => Phase::Idle,
             State::Incomplete { .. } => Phase::Incomplete,
             State::Loading => Phase::Loading,
             State::Available(_) => Phase::Available,
@@ -447,17 +452,11 @@ impl Loop {
     fn act(&mut self) {
         let names: Vec<ModelName> = self.models.keys().cloned().collect();
         for name in names {
-            for action in self.plan(&name) {
-                match action {
-                    Action::Load(version) => self.load(&name, &version),
-                    Action::Unload(version) => self.unload(&name, &version),
-                    Action::Compare(version) => self.compare(&name, &version),
-                    Action::Forget(version) => {
-                        if let Some(model) = self.models.get_mut(&name) {
-                            model.versions.remove(&version);
-                        }
-                    }
-                }
+            // A version that turns out to be incomplete makes room for an older one at once.
+            let mut before = None;
+            while let Some(phases) = Some(self.phases(&name)).filter(|phases| before.as_ref() != Some(phases)) {
+                before = Some(phases);
+                self.carry_out(&name);
             }
             self.adopt(&name);
             let gone = self.models.get(&name).is_some_and(|model| model.versions.is_empty());
@@ -469,6 +468,25 @@ impl Loop {
         if !self.settled && self.looked && self.loads.is_empty() && !arriving {
             self.settled = true;
             tracing::info!(models = self.models.len(), "models are loaded");
+        }
+    }
+
+    fn phases(&self, name: &ModelName) -> Vec<Phase> {
+        self.models.get(name).map(|model| model.versions.values().map(|known| known.view().phase).collect()).unwrap_or_default()
+    }
+
+    fn carry_out(&mut self, name: &ModelName) {
+        for action in self.plan(name) {
+            match action {
+                Action::Load(version) => self.load(name, &version),
+                Action::Unload(version) => self.unload(name, &version),
+                Action::Compare(version) => self.compare(name, &version),
+                Action::Forget(version) => {
+                    if let Some(model) = self.models.get_mut(name) {
+                        model.versions.remove(&version);
+                    }
+                }
+            }
         }
     }
 
@@ -561,6 +579,18 @@ impl Loop {
         let id = ModelId { name: name.clone(), version: version.clone() };
         known.seen = found.fingerprint;
         if let Some(missing) = self.parts.loader.missing(&found.directory) {
+            let (limit, now) = (self.parts.config.models.copy_timeout(), Instant::now());
+            let copying = Copying::seen(known.copying, found.fingerprint, now);
+            known.copying = Some(copying);
+            if copying.has_stalled(limit, now) {
+                let detail = format!("{missing}; its files have not changed for {} s: copy it again, or remove it", limit.as_secs_f64());
+                let error = PackageError::new("incomplete", "", detail);
+                tracing::error!(model = %name, version = %version, reason = error.check, error = %error, "refused");
+                let outcome = LoadOutcome::Refused { reason: error.check };
+                self.parts.metrics.observe_load(name.as_str(), version.as_str(), outcome, Duration::ZERO);
+                known.state = State::Refused(error);
+                return;
+            }
             if !matches!(&known.state, State::Incomplete { missing: before } if *before == missing) {
                 tracing::warn!(model = %name, version = %version, missing, "the package is incomplete; looking again at each poll");
             }

@@ -185,3 +185,44 @@ fn an_unwritable_state_directory_is_counted_and_serving_goes_on() {
     assert!(server.metric("predictd_source_errors_total") >= 1.0);
     assert_eq!(server.predict("/predict", &instance("diabetes", "1.0.0")).status(), 200);
 }
+
+/// A version whose manifest is there and whose graph is cut short.
+fn half(models: &std::path::Path, name: &str, version: &str) {
+    let directory = models.join(name).join(version);
+    copy(&package(name, "1.1.0"), &directory);
+    repack(&directory, name, version);
+    let whole = fs_err::read(directory.join("model.onnx")).unwrap();
+    fs_err::write(directory.join("model.onnx"), &whole[..100]).unwrap();
+}
+
+#[test]
+fn half_copied_versions_keep_no_good_one_from_being_ready() {
+    let models = models(&[("churn", "1.0.0"), ("churn", "1.1.0")]);
+    for version in ["3.0.0", "3.1.0", "3.2.0"] {
+        half(models.path(), "churn", version);
+    }
+    let server = Server::start(models.path(), &[]);
+    assert_eq!(stable(&server, "churn"), "1.1.0");
+    assert_eq!((state(&server, "churn", "1.0.0"), state(&server, "churn", "1.1.0")), ("available".to_owned(), "available".to_owned()));
+    for version in ["3.0.0", "3.1.0", "3.2.0"] {
+        assert_eq!(state(&server, "churn", version), "incomplete");
+    }
+}
+
+#[test]
+fn a_copy_that_stops_growing_is_refused_until_it_goes_on() {
+    let models = models(&[("churn", "1.0.0")]);
+    half(models.path(), "churn", "3.0.0");
+    let server = Server::start(models.path(), &[("models.copy_timeout_ms", "300")]);
+    until("it is refused", || (state(&server, "churn", "3.0.0") == "refused").then_some(()));
+    let reason = server.get_json("/models/churn/versions/3.0.0")["reason"].as_str().unwrap().to_owned();
+    assert!(reason.contains("model.onnx") && reason.contains("have not changed for 0.3 s"), "{reason}");
+    assert_eq!(
+        server.metric("predictd_model_loads_total{model=\"churn\",outcome=\"refused\",reason=\"incomplete\",version=\"3.0.0\"}"),
+        1.0
+    );
+    let directory = models.path().join("churn/3.0.0");
+    fs_err::copy(package("churn", "1.1.0").join("model.onnx"), directory.join("model.onnx")).unwrap();
+    until("it is loaded", || (state(&server, "churn", "3.0.0") == "available").then_some(()));
+    assert_eq!(server.logged("refused").iter().filter(|line| line["reason"] == "incomplete").count(), 1, "once, not at each look");
+}
