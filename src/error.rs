@@ -25,10 +25,12 @@ pub enum ErrorCode {
     Overloaded,
     NotReady,
     DeadlineExceeded,
+    /// The caller hung up, or cancelled: there is nobody to answer.
+    Cancelled,
 }
 
 impl ErrorCode {
-    pub const ALL: [ErrorCode; 16] = [
+    pub const ALL: [ErrorCode; 17] = [
         ErrorCode::Malformed,
         ErrorCode::Unauthenticated,
         ErrorCode::Forbidden,
@@ -45,6 +47,7 @@ impl ErrorCode {
         ErrorCode::Overloaded,
         ErrorCode::NotReady,
         ErrorCode::DeadlineExceeded,
+        ErrorCode::Cancelled,
     ];
 
     pub fn http_status(self) -> u16 {
@@ -59,6 +62,7 @@ impl ErrorCode {
             ErrorCode::BodyTooLarge => 413,
             ErrorCode::UnsupportedMediaType => 415,
             ErrorCode::Invalid => 422,
+            ErrorCode::Cancelled => 499,
             ErrorCode::Inference | ErrorCode::Internal => 500,
             ErrorCode::Unsupported => 501,
             ErrorCode::Overloaded | ErrorCode::NotReady => 503,
@@ -69,6 +73,7 @@ impl ErrorCode {
     /// The status of gRPC (google.rpc.Code).
     pub fn grpc_status(self) -> i32 {
         match self {
+            ErrorCode::Cancelled => 1,
             ErrorCode::Malformed | ErrorCode::Invalid | ErrorCode::UnsupportedMediaType => 3,
             ErrorCode::DeadlineExceeded | ErrorCode::BodyTimeout => 4,
             ErrorCode::NotFound => 5,
@@ -101,6 +106,7 @@ impl ErrorCode {
             ErrorCode::Overloaded => "overloaded",
             ErrorCode::NotReady => "not-ready",
             ErrorCode::DeadlineExceeded => "deadline-exceeded",
+            ErrorCode::Cancelled => "cancelled",
         }
     }
 
@@ -122,6 +128,7 @@ impl ErrorCode {
             ErrorCode::Overloaded => "Overloaded",
             ErrorCode::NotReady => "Not ready",
             ErrorCode::DeadlineExceeded => "The deadline passed",
+            ErrorCode::Cancelled => "The caller left before the answer",
         }
     }
 
@@ -136,6 +143,7 @@ impl ErrorCode {
             | ErrorCode::Unsupported => None,
             ErrorCode::Malformed | ErrorCode::BodyTooLarge | ErrorCode::UnsupportedMediaType | ErrorCode::Invalid => Some("invalid"),
             ErrorCode::BodyTimeout | ErrorCode::DeadlineExceeded => Some("timeout"),
+            ErrorCode::Cancelled => Some("cancelled"),
             ErrorCode::Inference => Some("inference"),
             ErrorCode::Internal => Some("internal"),
             ErrorCode::Overloaded | ErrorCode::NotReady => Some("overloaded"),

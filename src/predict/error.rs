@@ -32,6 +32,8 @@ pub enum PredictError {
     /// The version went away between routing and queueing.
     Closed,
     DeadlineExceeded,
+    /// The caller left before the answer.
+    Cancelled,
     /// Something of our own broke.
     Broken,
     /// The run gave nothing to any of the requests that shared it: one failure, whatever their number.
@@ -71,6 +73,7 @@ impl PredictError {
             PredictError::Lost(error) => error.code(),
             PredictError::QueueFull | PredictError::MemoryLimit { .. } => ErrorCode::Overloaded,
             PredictError::DeadlineExceeded => ErrorCode::DeadlineExceeded,
+            PredictError::Cancelled => ErrorCode::Cancelled,
             PredictError::Broken => ErrorCode::Internal,
         }
     }
@@ -106,6 +109,7 @@ impl PredictError {
             }
             PredictError::Closed => "this version is being unloaded; try again".to_owned(),
             PredictError::DeadlineExceeded => "the answer was not ready by the deadline".to_owned(),
+            PredictError::Cancelled => "the caller left before the answer".to_owned(),
             PredictError::Broken => "the server could not finish this request".to_owned(),
         }
     }
@@ -124,6 +128,7 @@ impl PredictError {
             PredictError::Inference(detail) | PredictError::NotFinite(detail) => detail,
             PredictError::Lost(error) => error.log_detail(),
             PredictError::Refused(refusal) => refusal.kind(),
+            PredictError::Cancelled => "the caller left before the answer",
             PredictError::Route(RouteError::NotReady { reason }) => reason,
             PredictError::MemoryLimit { .. } => "more memory than runtime.memory_limit_bytes allows",
             _ => "",

@@ -40,7 +40,7 @@ pub fn reason(error: &PredictError) -> Option<FallbackOn> {
         PredictError::DeadlineExceeded => Some(FallbackOn::Timeout),
         PredictError::QueueFull | PredictError::MemoryLimit { .. } | PredictError::Closed => Some(FallbackOn::Overloaded),
         PredictError::Lost(error) => reason(error),
-        PredictError::Route(_) | PredictError::Malformed(_) | PredictError::Invalid { .. } => None,
+        PredictError::Route(_) | PredictError::Malformed(_) | PredictError::Invalid { .. } | PredictError::Cancelled => None,
     }
 }
 

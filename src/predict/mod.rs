@@ -9,7 +9,7 @@ mod shadow;
 use std::{
     collections::VecDeque,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -70,6 +70,21 @@ pub struct PredictRequest<'a> {
     pub priority: Priority,
     /// A header of the request, by its name in small letters; its protocol's word for it.
     pub header: &'a (dyn Fn(&str) -> Option<Vec<u8>> + Sync),
+    pub answering: &'a Answering,
+}
+
+/// The version that is to answer a request, as soon as it is known: what is counted where the caller leaves before the answer.
+#[derive(Default)]
+pub struct Answering(Mutex<Option<Arc<Servable>>>);
+
+impl Answering {
+    fn set(&self, servable: &Arc<Servable>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(servable));
+    }
+
+    pub fn get(&self) -> Option<Arc<Servable>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// An answered request.
@@ -268,11 +283,12 @@ impl Predictor {
         let routed = route(&self.registry.snapshot(), request.target, Instant::now());
         let routed = routed.map_err(|(error, unversioned)| Failure { error: PredictError::Route(error), servable: None, unversioned })?;
         let _inflight = Inflight::new(&routed.servable);
+        request.answering.set(&routed.servable);
         self.answer(routed, request).await
     }
 
     async fn answer(&self, routed: Routed, request: PredictRequest<'_>) -> Result<Prediction, Failure> {
-        let PredictRequest { target, input, wanted, deadline, priority, header } = request;
+        let PredictRequest { target, input, wanted, deadline, priority, header, answering } = request;
         let Routed { servable: stable, traffic, samples, fallback, previous } = routed;
         let fail = |error, servable: &Arc<Servable>| Failure { error, servable: Some(Arc::clone(servable)), unversioned: None };
         let key = traffic.as_ref().and_then(|traffic| match &traffic.step.plan.key {
@@ -299,6 +315,9 @@ impl Predictor {
             fail(error, answering.unwrap_or(&stable))
         })?;
         let Ready { prepared, servable, mut part, copied, shadowed } = ready;
+        if !Arc::ptr_eq(&servable, &stable) {
+            answering.set(&servable);
+        }
         let (rows, by_row, raw, client_id, mut timing) =
             (prepared.rows, prepared.by_row, prepared.raw, prepared.client_id.clone(), prepared.timing);
         let own = fallback.as_ref().map_or(deadline, |fallback| own_deadline(deadline, Instant::now(), &fallback.on));

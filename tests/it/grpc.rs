@@ -422,6 +422,53 @@ fn a_drain_finishes_what_is_in_flight() {
 }
 
 /// A server that takes one request at a time, and what waits for another to have its place.
+#[test]
+fn who_cancels_before_the_answer_leaves_a_trace() {
+    let directory = bare_models(&[("slow", "slow.onnx")]);
+    let server = Server::start(directory.path(), &[]);
+    let counted = || server.metric("predictd_requests_total{code=\"499\",model=\"slow\",protocol=\"grpc\",version=\"1\"}");
+    let inflight = || server.metric("predictd_inflight_requests{model=\"slow\",version=\"1\"}");
+    let mut client = Client::new(&server);
+    // A call is cancelled, and its connection goes on.
+    let path = PathAndQuery::from_static("/inference.GRPCInferenceService/ModelInfer");
+    let mut grpc = client.grpc.clone();
+    let call = client.runtime.spawn(async move {
+        grpc.ready().await.unwrap();
+        grpc.unary(Request::new(slow(10_000_000)), path, ProstCodec::<ModelInferRequest, ModelInferResponse>::default()).await.unwrap();
+    });
+    let turn = |client: &Client| client.runtime.block_on(async { tokio::time::sleep(std::time::Duration::from_millis(1)).await });
+    until("it is worked on", || {
+        turn(&client);
+        (inflight() == 1.0).then_some(())
+    });
+    call.abort();
+    until("the cancelled call is counted", || {
+        turn(&client);
+        (counted() == 1.0).then_some(())
+    });
+    // So is each message of a stream that is not answered; a stream without one leaves nothing.
+    let (idle, answers) = client.stream();
+    drop((idle, answers));
+    let (send, answers) = client.stream();
+    for _ in 0..3 {
+        send.blocking_send(slow(10_000_000)).unwrap();
+    }
+    until("they are worked on", || {
+        turn(&client);
+        (inflight() == 3.0).then_some(())
+    });
+    drop((send, answers));
+    until("the cancelled messages are counted", || {
+        turn(&client);
+        (counted() == 4.0).then_some(())
+    });
+    assert_eq!(server.metric("predictd_errors_total{kind=\"cancelled\",model=\"slow\",version=\"1\"}"), 4.0);
+    assert_eq!(server.metric("predictd_errors_total{kind=\"cancelled\",model=\"\",version=\"\"}"), 0.0);
+    assert_eq!(server.metric("predictd_errors_total{kind=\"invalid\",model=\"\",version=\"\"}"), 0.0);
+    let line = until("they are logged", || server.logged("cancelled").get(3).cloned());
+    assert_eq!((&line["status"], &line["protocol"], &line["model"]), (&499.into(), &"grpc".into(), &"slow".into()), "{line}");
+}
+
 fn one_at_a_time() -> (tempfile::TempDir, Server) {
     let directory = bare_models(&[("identity_fp32", "identity_fp32.onnx"), ("add_sub", "add_sub.onnx"), ("slow", "slow.onnx")]);
     let server = Server::start(directory.path(), &[("server.max_inflight", "1")]);

@@ -24,6 +24,7 @@ mod fallback;
 mod fuzz;
 mod gate;
 mod grpc;
+mod hang_ups;
 mod harness;
 mod health;
 mod ignored;

@@ -246,7 +246,8 @@ impl<B: Body<Data = Bytes> + Unpin> Messages<B> {
 
     async fn fill(&mut self) -> Result<bool, Refusal> {
         let Some(frame) = self.body.frame().await else { return Ok(false) };
-        if let Ok(data) = frame.map_err(|_| broke_off())?.into_data() {
+        // The connection or the call was given up.
+        if let Ok(data) = frame.map_err(|_| (ErrorCode::Cancelled, "the message broke off".to_owned()))?.into_data() {
             self.arrived.push(data);
         }
         Ok(true)

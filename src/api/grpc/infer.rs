@@ -23,6 +23,7 @@ use crate::{
         },
         http::{
             Admission, Api,
+            cancellation::CancelGuard,
             context::Context,
             exchange::{Refused, X_FALLBACK, fallback_header},
             v2::error_status,
@@ -62,7 +63,10 @@ pub async fn unary(api: Arc<Api>, request: Request<Incoming>) -> Response<Body> 
     let (parts, body) = request.into_parts();
     let context = context(&parts.headers);
     let mut asked = InferRequest::default();
-    match answer_unary(&api, &context, &parts.headers, body, &mut asked).await {
+    let guard = guard(&api, &context);
+    let answered = answer_unary(&api, &guard, &parts.headers, body, &mut asked).await;
+    guard.finish();
+    match answered {
         Ok((prediction, pieces, held)) => {
             let mut response = Response::new(Body::new(Unary::new(pieces, Some(held))));
             let headers = response.headers_mut();
@@ -90,29 +94,30 @@ pub async fn unary(api: Arc<Api>, request: Request<Incoming>) -> Response<Body> 
 
 async fn answer_unary(
     api: &Arc<Api>,
-    context: &Context,
+    guard: &CancelGuard<'_>,
     headers: &HeaderMap,
     body: Incoming,
     asked: &mut InferRequest,
 ) -> Result<(Prediction, Vec<Bytes>, Admission), Refused> {
     let held = api.admit().ok_or_else(overloaded)?;
     let mut messages = Messages::new(body, headers, api.config.max_body_bytes)?;
-    let deadline = context.deadline(api.config.request_timeout());
+    let deadline = guard.context.deadline(api.config.request_timeout());
     let timeout = api.config.read_timeout().min(deadline.saturating_duration_since(Instant::now()));
     let message = tokio::time::timeout(timeout, messages.only()).await.map_err(|_| too_slow(timeout))??;
-    let (prediction, pieces) = answer(api, context, headers, message, asked, Kind::Unary).await?;
+    let (prediction, pieces) = answer(api, guard, headers, message, asked, Kind::Unary).await?;
     Ok((prediction, pieces, held))
 }
 
 /// The answer to a message, in pieces; `asked` is what was understood of it, however it ends.
 async fn answer(
     api: &Arc<Api>,
-    context: &Context,
+    guard: &CancelGuard<'_>,
     headers: &HeaderMap,
     message: Received,
     asked: &mut InferRequest,
     kind: Kind,
 ) -> Result<(Prediction, Vec<Bytes>), Refused> {
+    let CancelGuard { context, answering, .. } = guard;
     let start = Instant::now();
     let mut deadline = context.deadline(api.config.request_timeout());
     let read = |message: Received| contents::read(message.decode()?);
@@ -129,7 +134,7 @@ async fn answer(
     let target = Target { model: Some(&asked.model), version };
     let input = Input::Tensors(std::mem::take(&mut asked.inputs));
     let header = |name: &str| headers.get(name).map(|value| value.as_bytes().to_vec());
-    let request = PredictRequest { target, input, wanted: &wanted, deadline, priority: asked.priority, header: &header };
+    let request = PredictRequest { target, input, wanted: &wanted, deadline, priority: asked.priority, header: &header, answering };
     let mut prediction = api.predictor.predict(request).await?;
     prediction.timing.set(Stage::Decode, prediction.timing.get(Stage::Decode) + taken_apart);
 
@@ -262,12 +267,17 @@ async fn next(call: &Call, messages: &mut Messages<Incoming>, stopped: &mut watc
         more = tokio::time::timeout_at(until.into(), messages.more()) => more.map_err(|_| match until == silent_until {
             true => too_slow(call.patience),
             false => Refused::from((ErrorCode::DeadlineExceeded, "the deadline of the stream has passed".to_owned())),
-        })??,
+        })?,
         _ = stopped.wait_for(|stop| *stop) => return Err((ErrorCode::NotReady, "the server is shutting down".to_owned()).into()),
     };
-    if !more {
-        return Ok(None);
+    match more {
+        Ok(true) => {}
+        // A stream that is given up between two messages leaves nothing unanswered.
+        Ok(false) | Err((ErrorCode::Cancelled, _)) => return Ok(None),
+        Err(refusal) => return Err(refusal.into()),
     }
+    let context = context(&call.headers);
+    let guard = guard(&call.api, &context);
     let heard = async {
         let Some(head) = messages.head().await? else { return Ok(None) };
         // A message takes its place before its bytes take memory.
@@ -277,7 +287,9 @@ async fn next(call: &Call, messages: &mut Messages<Incoming>, stopped: &mut watc
         }
     };
     let timeout = call.api.config.read_timeout();
-    Ok(tokio::time::timeout(timeout, heard).await.map_err(|_| too_slow(timeout))??)
+    let heard = tokio::time::timeout(timeout, heard).await;
+    guard.finish();
+    Ok(heard.map_err(|_| too_slow(timeout))??)
 }
 
 async fn answer_heard(call: Arc<Call>, heard: Heard) -> Reply {
@@ -294,7 +306,12 @@ async fn answer_heard(call: Arc<Call>, heard: Heard) -> Reply {
     context.timeout = call.deadline.map(|deadline| deadline.saturating_duration_since(context.started));
     let mut asked = InferRequest::default();
     let (answered, held) = match admitted {
-        Some((message, held)) => (answer(&call.api, &context, &call.headers, message, &mut asked, Kind::Stream).await, Some(held)),
+        Some((message, held)) => {
+            let guard = guard(&call.api, &context);
+            let answered = answer(&call.api, &guard, &call.headers, message, &mut asked, Kind::Stream).await;
+            guard.finish();
+            (answered, Some(held))
+        }
         None => (Err(overloaded()), None),
     };
     let pieces = answered.map(|(_, pieces)| pieces).or_else(|refused| {
@@ -310,6 +327,11 @@ async fn answer_heard(call: Arc<Call>, heard: Heard) -> Reply {
         Err((code, detail)) => vec![Err(status(code, detail))],
     };
     Reply::new(frames, held)
+}
+
+/// Counts a message whose caller leaves before its answer. What model it is for is known once it is taken apart.
+fn guard<'a>(api: &'a Api, context: &'a Context) -> CancelGuard<'a> {
+    CancelGuard::new(api, Protocol::Grpc, Target { model: Some(""), version: None }, context)
 }
 
 fn overloaded() -> Refused {

@@ -1,6 +1,6 @@
 //! Body: reading a request's body within limits of size and time, and decompressing it within the same limit.
 
-use std::{io::Read, time::Duration};
+use std::{error::Error, io::Read, time::Duration};
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
@@ -81,7 +81,7 @@ async fn collect_aligned(mut body: Body, max_bytes: usize, length: usize, offset
     let start = (ALIGNMENT - (bytes.as_ptr().addr().wrapping_add(offset)) % ALIGNMENT) % ALIGNMENT;
     bytes.resize(start, 0);
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| (ErrorCode::Malformed, "the body broke off".to_owned()))?;
+        let frame = frame.map_err(|error| broken(&error))?;
         let Ok(data) = frame.into_data() else { continue };
         if bytes.len() - start + data.len() > max_bytes {
             return Err(too_large(max_bytes));
@@ -95,7 +95,7 @@ async fn collect(mut body: Body, max_bytes: usize) -> Result<Bytes, Refusal> {
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| (ErrorCode::Malformed, "the body broke off".to_owned()))?;
+        let frame = frame.map_err(|error| broken(&error))?;
         let Ok(data) = frame.into_data() else { continue };
         if first.len() + rest.len() + data.len() > max_bytes {
             return Err(too_large(max_bytes));
@@ -111,6 +111,22 @@ async fn collect(mut body: Body, max_bytes: usize) -> Result<Bytes, Refusal> {
         }
     }
     Ok(if rest.is_empty() { first } else { rest.freeze() })
+}
+
+/// A body that ends before its end: its caller left. What else is wrong with it is how it is sent.
+fn broken(error: &(dyn Error + 'static)) -> Refusal {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    let is_gone = |error: &(dyn Error + 'static)| {
+        let kind = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        matches!(kind, Some(UnexpectedEof | ConnectionReset | ConnectionAborted | BrokenPipe))
+            || error.downcast_ref::<hyper::Error>().is_some_and(|error| error.is_incomplete_message() || error.is_canceled())
+    };
+    let mut cause = Some(error);
+    while let Some(error) = cause.filter(|error| !is_gone(*error)) {
+        cause = error.source();
+    }
+    let code = if cause.is_some() { ErrorCode::Cancelled } else { ErrorCode::Malformed };
+    (code, "the body broke off".to_owned())
 }
 
 fn too_large(max_bytes: usize) -> Refusal {

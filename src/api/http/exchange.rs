@@ -19,6 +19,7 @@ use crate::{
     api::http::{
         Api,
         body::{self, BodyLimits, Refusal},
+        cancellation::CancelGuard,
         context::Context,
         encoding::{self, Encoding},
         health::RETRY_AFTER,
@@ -168,7 +169,10 @@ impl From<Failure> for Refused {
 pub async fn exchange<D: Dialect>(api: &Arc<Api>, dialect: D, target: Target<'_>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let context = Context::new(&parts.headers);
-    match answer(api, dialect, target, &context, parts.headers, body).await {
+    let guard = CancelGuard::new(api, dialect.protocol(), target, &context);
+    let answered = answer(api, dialect, &guard, parts.headers, body).await;
+    guard.finish();
+    match answered {
         Ok(response) => response,
         Err(refused) => refuse(api, dialect, target, &context, &refused),
     }
@@ -177,11 +181,11 @@ pub async fn exchange<D: Dialect>(api: &Arc<Api>, dialect: D, target: Target<'_>
 async fn answer<D: Dialect>(
     api: &Arc<Api>,
     dialect: D,
-    target: Target<'_>,
-    context: &Context,
+    guard: &CancelGuard<'_>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refused> {
+    let CancelGuard { target, context, answering, .. } = guard;
     let overloaded = || (ErrorCode::Overloaded, "the server has as many requests in flight as it takes; try again later".to_owned());
     let _admission = api.admit().ok_or_else(overloaded)?;
     dialect.check(&headers)?;
@@ -208,7 +212,7 @@ async fn answer<D: Dialect>(
     }
     let Call { input, wanted: outputs, priority, wish, .. } = call;
     let header = |name: &str| headers.get(name).map(|value| value.as_bytes().to_vec());
-    let request = PredictRequest { target, input, wanted: &outputs, deadline, priority, header: &header };
+    let request = PredictRequest { target: *target, input, wanted: &outputs, deadline, priority, header: &header, answering };
     let mut prediction = api.predictor.predict(request).await?;
     prediction.timing.set(Stage::Decode, prediction.timing.get(Stage::Decode) + taken_apart);
 

@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub(in crate::api) mod body;
+pub(in crate::api) mod cancellation;
 pub(in crate::api) mod context;
 mod docs;
 mod encode;

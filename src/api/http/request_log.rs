@@ -87,7 +87,9 @@ impl RequestLogger {
         let request_id = context.request_id.to_text();
         let trace_id = context.trace.map(super::context::Trace::trace_id);
         let duration_ms = milliseconds(elapsed);
-        if status >= 500 && !code.is_retryable() {
+        if code == ErrorCode::Cancelled {
+            tracing::warn!(target: "predictd::request", status, protocol, model, version, request_id, trace_id, duration_ms, error = code.slug(), detail, "cancelled");
+        } else if status >= 500 && !code.is_retryable() {
             tracing::error!(target: "predictd::request", status, protocol, model, version, request_id, trace_id, duration_ms, error = code.slug(), detail, "failed");
         } else {
             tracing::warn!(target: "predictd::request", status, protocol, model, version, request_id, trace_id, duration_ms, error = code.slug(), detail, "refused");

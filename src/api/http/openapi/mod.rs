@@ -189,7 +189,8 @@ fn operation(servable: &Servable, summary: &str, id: &str) -> Value {
 }
 
 /// What a prediction is never answered with.
-const NEVER_HERE: [ErrorCode; 4] = [ErrorCode::MethodNotAllowed, ErrorCode::Unauthenticated, ErrorCode::Forbidden, ErrorCode::Unsupported];
+const NEVER_HERE: [ErrorCode; 5] =
+    [ErrorCode::MethodNotAllowed, ErrorCode::Unauthenticated, ErrorCode::Forbidden, ErrorCode::Unsupported, ErrorCode::Cancelled];
 
 fn plain(tag: &str, id: &str, summary: &str) -> Value {
     json!({

@@ -1,0 +1,54 @@
+//! Callers that hang up before the answer: counted, in the statistics and in the log, in every dialect.
+
+use std::{io::Write, net::TcpStream};
+
+use serde_json::Value;
+
+use crate::harness::{Server, graph, models, until};
+
+const INFLIGHT: &str = "predictd_inflight_requests{model=\"slow\",version=\"1\"}";
+
+fn ask(server: &Server, path: &str, length: usize, body: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(server.address).unwrap();
+    let head =
+        format!("POST {path} HTTP/1.1\r\nhost: x\r\nx-request-id: mine\r\ncontent-type: application/json\r\ncontent-length: {length}");
+    write!(stream, "{head}\r\n\r\n{body}").unwrap();
+    stream
+}
+
+fn cancelled(server: &Server, protocol: &str, version: &str) -> f64 {
+    server.metric(&format!("predictd_requests_total{{code=\"499\",model=\"slow\",protocol=\"{protocol}\",version=\"{version}\"}}"))
+}
+
+#[test]
+fn who_hangs_up_before_the_answer_leaves_a_trace() {
+    let models = models(&[]);
+    graph(models.path(), "slow", 1, "slow", None);
+    let server = Server::start(models.path(), &[]);
+    let tensors = "{\"inputs\": [{\"name\": \"rounds\", \"shape\": [1], \"datatype\": \"INT64\", \"data\": [10000000]}]}";
+    let rows = "{\"instances\": [10000000]}";
+    let dialects = [
+        ("v2", "/v2/models/slow/infer", tensors),
+        ("v2", "/v2/models/slow/versions/1/infer", tensors),
+        ("v1", "/v1/models/slow:predict", rows),
+        ("invocations", "/invocations", rows),
+    ];
+    for (index, (protocol, path, body)) in dialects.into_iter().enumerate() {
+        let before = cancelled(&server, protocol, "1");
+        let asked = ask(&server, path, body.len(), body);
+        until("it is worked on", || (server.metric(INFLIGHT) == 1.0).then_some(()));
+        drop(asked);
+        until(path, || (cancelled(&server, protocol, "1") == before + 1.0).then_some(()));
+        let fail = &server.get_json("/v2/models/slow/stats")["model_stats"][0]["inference_stats"]["fail"]["count"];
+        assert_eq!(fail, index + 1, "{path}");
+        let line = until("it is logged", || server.logged("cancelled").get(index).cloned());
+        let said = |name: &str| line[name].clone();
+        assert_eq!((said("status"), said("model"), said("version")), (Value::from(499), "slow".into(), "1".into()), "{line}");
+        assert_eq!((said("protocol"), said("request_id")), (protocol.into(), "mine".into()), "{line}");
+    }
+    assert_eq!(server.metric("predictd_errors_total{kind=\"cancelled\",model=\"slow\",version=\"1\"}"), 4.0);
+    // In the middle of its body there is no version yet.
+    drop(ask(&server, "/v2/models/slow/infer", 1000, "{\"inputs\""));
+    until("the broken body is counted", || (cancelled(&server, "v2", "") == 1.0).then_some(()));
+    assert_eq!(server.metric("predictd_errors_total{kind=\"invalid\",model=\"slow\",version=\"\"}"), 0.0);
+}
