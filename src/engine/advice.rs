@@ -1,8 +1,8 @@
 //! Advice: what a person can do about a graph that the runtime does not load, before the runtime's own words.
 
-use std::{fmt, sync::LazyLock};
+use std::{collections::HashSet, fmt, sync::LazyLock};
 
-use regex::Regex;
+use regex::{Captures, Regex};
 
 /// (what the runtime says, in small letters: any of it; what helps).
 const LOADING: [(&[&str], &str); 5] = [
@@ -85,6 +85,8 @@ pub struct Refusal {
     /// Type and name: `Gather "embed"`.
     pub node: String,
     pub reason: String,
+    /// The reason without values, for the log.
+    pub loggable: String,
     /// The part of it that names no value.
     kind: &'static str,
 }
@@ -99,12 +101,7 @@ impl Refusal {
     /// The same without any value of the caller's.
     #[must_use]
     pub fn without_values(self) -> Refusal {
-        Refusal { reason: self.kind.to_owned(), ..self }
-    }
-
-    /// What of it names no value.
-    pub fn kind(&self) -> &'static str {
-        self.kind
+        Refusal { reason: self.kind.to_owned(), loggable: self.kind.to_owned(), ..self }
     }
 }
 
@@ -115,10 +112,48 @@ pub fn on_run(message: &str) -> Option<Refusal> {
     let reason = without_source(reason);
     let lower = reason.to_lowercase();
     let kind = *REFUSALS.iter().find(|sign| lower.contains(**sign))?;
+    Some(Refusal { node: node_in(head)?, reason, loggable: kind.to_owned(), kind })
+}
+
+/// The node that a failure of a run names: `Gather "embed"`.
+pub fn node(message: &str) -> Option<String> {
+    node_in(message.split_once("Status Message:")?.0)
+}
+
+fn node_in(head: &str) -> Option<String> {
     let op = head.split_once("while running ")?.1.split_once(" node")?.0;
     let name = head.split_once("Name:'").and_then(|(_, rest)| rest.split_once('\'')).map_or("", |(name, _)| name);
-    let node = if name.is_empty() { op.to_owned() } else { format!("{op} \"{name}\"") };
-    Some(Refusal { node, reason, kind })
+    Some(if name.is_empty() { op.to_owned() } else { format!("{op} \"{name}\"") })
+}
+
+/// Why a run failed, for the log: with shapes and dimensions, but no value of a row. Other numbers, what stands in quotation marks and
+/// words of the rows' `texts` are left out. What is said before a node runs is about shapes, and stays as it is.
+pub fn loggable<'a>(message: &str, texts: impl IntoIterator<Item = &'a String>) -> String {
+    const OMITTED: &str = "\u{2026}";
+    static PARTS: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        let list = r"[\[({]\s*-?\d+(?:\s*,\s*-?\d+)*\s*,?\s*[\])}]";
+        let number = r"-?\b\d+(?:\.\d+)?(?:e[-+]?\d+)?\b";
+        Regex::new(&format!(r#"(?P<quoted>'[^']*'|"[^"]*"|`[^`]*`)|(?P<number>{list}|{number})|(?P<word>\w+)"#)).ok()
+    });
+    static OF_SHAPE: LazyLock<Option<Regex>> =
+        LazyLock::new(|| Regex::new(r"(?i)\b(?:dim|dims|dimension|dimensions|shape|rank|axis|channels)\W{0,3}$").ok());
+    let Some((_, reason)) = message.split_once("Status Message:") else { return message.to_owned() };
+    let reason = without_source(reason);
+    let (Some(parts), Some(of_shape)) = (LazyLock::force(&PARTS), LazyLock::force(&OF_SHAPE)) else { return String::new() };
+    let words = |text: &str| text.split(|c: char| !c.is_alphanumeric()).map(str::to_lowercase).collect::<Vec<_>>();
+    let told: HashSet<String> = words(&reason).into_iter().collect();
+    let theirs: HashSet<String> = texts.into_iter().flat_map(|text| words(text)).filter(|word| told.contains(word)).collect();
+    let replace = |found: &Captures<'_>| {
+        let text = found.get(0).map_or("", |part| part.as_str());
+        let before = found.get(0).and_then(|part| reason.get(..part.start())).unwrap_or_default();
+        let kept = match () {
+            () if found.name("quoted").is_some() => false,
+            () if found.name("number").is_some() => text.starts_with('{') || of_shape.is_match(before),
+            () => !words(text).iter().any(|word| theirs.contains(word)),
+        };
+        if kept { text.to_owned() } else { OMITTED.to_owned() }
+    };
+    parts.replace_all(&reason, replace).into_owned()
 }
 
 /// The message without the places in the library's own source: a file, a line and a function, `/a/b.cc:12 void f(...)`.
@@ -137,7 +172,39 @@ fn without_source(message: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::engine::advice::{on_load, on_run};
+    use crate::engine::advice::{loggable, node, on_load, on_run};
+
+    #[test]
+    fn the_log_gets_reason_and_shapes_and_no_value() {
+        let cases = [
+            ("/a/matmul_helper.h:162 Compute MatMul dimension mismatch: {2,3} and {1,2}", "MatMul dimension mismatch: {2,3} and {1,2}"),
+            (
+                "left operand cannot broadcast on dim 1 LeftShape: {1,3}, RightShape: {1,2}",
+                "left operand cannot broadcast on dim 1 LeftShape: {1,3}, RightShape: {1,2}",
+            ),
+            (
+                "indices element out of data bounds, idx=99 must be within the inclusive range [-10,9]",
+                "indices element out of data bounds, idx=\u{2026} must be within the inclusive range \u{2026}",
+            ),
+            (
+                "k argument [7] should not be greater than specified axis dim value [3]",
+                "k argument \u{2026} should not be greater than specified axis dim value \u{2026}",
+            ),
+            ("no such category 'Ann Smith' of Smith, smith and Smithers", "no such category \u{2026} of \u{2026}, \u{2026} and Smithers"),
+            (
+                "Failed to allocate memory for requested buffer of size 8000000",
+                "Failed to allocate memory for requested buffer of size \u{2026}",
+            ),
+            ("1.5e-3 is none", "\u{2026} is none"),
+        ];
+        for (reason, expected) in cases {
+            let message = format!("Non-zero status code returned while running MatMul node. Name:'n1' Status Message: {reason}");
+            assert_eq!(loggable(&message, &["Ann Smith".to_owned()]), expected);
+            assert_eq!(node(&message).as_deref(), Some("MatMul \"n1\""));
+        }
+        let before = "Got invalid dimensions for input: x for the following indices\n index: 1 Got: 3 Expected: 4";
+        assert_eq!((loggable(before, &[]).as_str(), node(before)), (before, None));
+    }
 
     #[test]
     fn a_refusal_names_node_and_reason() {

@@ -388,7 +388,7 @@ impl Worker {
         let outcome = match (&joined, jobs.as_slice()) {
             (Some(batch), _) => self.run_guarded(batch, deadline),
             (None, [job]) => self.run_guarded(&job.inputs, deadline),
-            (None, _) => Ok(Err(EngineError::Run { detail: "rows that don't fit together".to_owned() })),
+            (None, _) => Ok(Err(EngineError::run("rows that don't fit together"))),
         };
         let ran = started.elapsed();
         let Ok(outcome) = outcome else {
@@ -400,8 +400,7 @@ impl Worker {
         }
         let outputs = outcome.and_then(|outputs| match jobs.len() {
             1 => Ok(vec![outputs]),
-            _ => split(outputs, &rows)
-                .ok_or_else(|| EngineError::Run { detail: "the outputs have not a row for each row of the inputs".to_owned() }),
+            _ => split(outputs, &rows).ok_or_else(|| EngineError::run("the outputs have not a row for each row of the inputs")),
         });
         match outputs {
             Ok(outputs) => {

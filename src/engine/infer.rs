@@ -462,12 +462,12 @@ impl OnnxEngine {
         }
         let outputs = self.session.run_with_options(inputs, &self.options).map_err(|error| match self.arena.limit {
             Some(limit) if is_memory_limit(error.message()) => EngineError::MemoryLimit { limit },
-            _ => run_error(error),
+            _ => failed(&error, batch),
         })?;
         let mut tensors = Vec::with_capacity(outputs.len());
         for ((_, value), spec) in outputs.into_iter().zip(&self.signature.outputs) {
-            let tensor = output_tensor(value, spec.datatype)
-                .map_err(|detail| EngineError::Run { detail: format!("output `{}`: {detail}", spec.name) })?;
+            let tensor =
+                output_tensor(value, spec.datatype).map_err(|detail| EngineError::run(format!("output `{}`: {detail}", spec.name)))?;
             tensors.push((Arc::clone(&spec.name), tensor));
         }
         Ok(Tensors(tensors))
@@ -528,8 +528,20 @@ impl Engine for OnnxEngine {
 }
 
 fn run_error(error: ort::Error) -> EngineError {
+    EngineError::run(error.message())
+}
+
+/// Why a run on these rows ended.
+fn failed(error: &ort::Error, batch: &Tensors) -> EngineError {
     let message = error.message();
-    if message.contains("terminate flag") { EngineError::Terminated } else { EngineError::Run { detail: message.to_owned() } }
+    if message.contains("terminate flag") {
+        return EngineError::Terminated;
+    }
+    let texts = batch.0.iter().flat_map(|(_, tensor)| if let Data::Bytes(texts) = tensor.data() { texts.as_slice() } else { &[] });
+    // Often the library does not say which shapes don't fit.
+    let shapes: Vec<String> = batch.0.iter().map(|(name, tensor)| format!("{name} {:?}", tensor.shape())).collect();
+    let loggable = format!("{} (inputs: {})", advice::loggable(message, texts), shapes.join(", "));
+    EngineError::Run { detail: message.to_owned(), loggable }
 }
 
 fn input_value(tensor: &Tensor) -> ort::Result<SessionInputValue<'_>> {

@@ -64,6 +64,14 @@ pub trait EngineFactory: Send + Sync {
     fn intra_op_threads(&self) -> usize;
 }
 
+impl EngineError {
+    /// A failure in words of our own, which name no value.
+    pub fn run(detail: impl Into<String>) -> EngineError {
+        let detail = detail.into();
+        EngineError::Run { loggable: detail.clone(), detail }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EngineError {
     /// The graph could not be loaded.
@@ -71,7 +79,11 @@ pub enum EngineError {
     Load { file: String, detail: String },
     /// The graph refused or failed on its inputs.
     #[error("the model failed: {detail}")]
-    Run { detail: String },
+    Run {
+        detail: String,
+        /// The reason without any value of a row, for the log.
+        loggable: String,
+    },
     /// The run was stopped because its deadline passed.
     #[error("the run was stopped at its deadline")]
     Terminated,

@@ -20,6 +20,11 @@ pub enum PredictError {
     },
     /// The graph refused the values: which node, and why.
     Refused(Refusal),
+    /// A node of the graph failed: which, and why, without values.
+    Failed {
+        node: String,
+        loggable: String,
+    },
     /// The model failed, or answered what it must not.
     Inference(String),
     /// The model answered a number that is none.
@@ -36,6 +41,8 @@ pub enum PredictError {
     Cancelled,
     /// Something of our own broke.
     Broken,
+    /// The engine broke: a worker panicked, or none is left.
+    BrokenEngine(String),
     /// The run gave nothing to any of the requests that shared it: one failure, whatever their number.
     Lost(Box<PredictError>),
 }
@@ -43,23 +50,23 @@ pub enum PredictError {
 impl From<EngineError> for PredictError {
     fn from(error: EngineError) -> PredictError {
         match error {
-            EngineError::Run { detail } | EngineError::Load { detail, .. } => match advice::on_run(&detail) {
-                Some(refusal) => PredictError::Refused(refusal),
-                None => PredictError::Inference(without_values(&detail)),
+            EngineError::Run { detail, loggable } => match (advice::on_run(&detail), advice::node(&detail)) {
+                (Some(mut refusal), _) => {
+                    refusal.loggable = loggable;
+                    PredictError::Refused(refusal)
+                }
+                (None, Some(node)) => PredictError::Failed { node, loggable },
+                (None, None) => PredictError::Inference(loggable),
             },
+            EngineError::Load { detail, .. } => PredictError::Inference(detail),
             EngineError::QueueFull => PredictError::QueueFull,
             EngineError::MemoryLimit { limit } => PredictError::MemoryLimit { limit },
             EngineError::Closed => PredictError::Closed,
             EngineError::DeadlineExceeded | EngineError::Terminated => PredictError::DeadlineExceeded,
-            EngineError::Broken { .. } => PredictError::Broken,
+            EngineError::Broken { detail } => PredictError::BrokenEngine(detail),
             EngineError::Lost(error) => PredictError::Lost(Box::new(PredictError::from(*error))),
         }
     }
-}
-
-/// The library's message up to what it says of the values: that may repeat the caller's.
-fn without_values(detail: &str) -> String {
-    detail.split("Status Message").next().unwrap_or_default().trim().to_owned()
 }
 
 impl PredictError {
@@ -69,12 +76,12 @@ impl PredictError {
             PredictError::Route(_) => ErrorCode::NotFound,
             PredictError::Malformed(_) => ErrorCode::Malformed,
             PredictError::Invalid { .. } | PredictError::Refused(_) => ErrorCode::Invalid,
-            PredictError::Inference(_) | PredictError::NotFinite(_) => ErrorCode::Inference,
+            PredictError::Failed { .. } | PredictError::Inference(_) | PredictError::NotFinite(_) => ErrorCode::Inference,
             PredictError::Lost(error) => error.code(),
             PredictError::QueueFull | PredictError::MemoryLimit { .. } => ErrorCode::Overloaded,
             PredictError::DeadlineExceeded => ErrorCode::DeadlineExceeded,
             PredictError::Cancelled => ErrorCode::Cancelled,
-            PredictError::Broken => ErrorCode::Internal,
+            PredictError::Broken | PredictError::BrokenEngine(_) => ErrorCode::Internal,
         }
     }
 
@@ -98,8 +105,8 @@ impl PredictError {
             },
             PredictError::Lost(error) => error.detail(),
             PredictError::Refused(Refusal { node, reason, .. }) => format!("the model's graph refuses this input: {node}: {reason}"),
-            PredictError::Inference(_) | PredictError::NotFinite(_) => {
-                "the model failed on this request; the server's log says why, under the request id".to_owned()
+            PredictError::Failed { .. } | PredictError::Inference(_) | PredictError::NotFinite(_) => {
+                "the model failed on this request".to_owned()
             }
             PredictError::QueueFull => "too many requests are waiting for this model; try again later".to_owned(),
             PredictError::MemoryLimit { limit } => {
@@ -110,7 +117,7 @@ impl PredictError {
             PredictError::Closed => "this version is being unloaded; try again".to_owned(),
             PredictError::DeadlineExceeded => "the answer was not ready by the deadline".to_owned(),
             PredictError::Cancelled => "the caller left before the answer".to_owned(),
-            PredictError::Broken => "the server could not finish this request".to_owned(),
+            PredictError::Broken | PredictError::BrokenEngine(_) => "the server could not finish this request".to_owned(),
         }
     }
 
@@ -123,15 +130,46 @@ impl PredictError {
     }
 
     /// What the log keeps beside the code: never a value of the caller's.
-    pub fn log_detail(&self) -> &str {
+    pub fn log_detail(&self) -> String {
         match self {
-            PredictError::Inference(detail) | PredictError::NotFinite(detail) => detail,
+            PredictError::Inference(detail) | PredictError::NotFinite(detail) | PredictError::BrokenEngine(detail) => detail.clone(),
+            PredictError::Broken => "a step inside the server ended without a result".to_owned(),
             PredictError::Lost(error) => error.log_detail(),
-            PredictError::Refused(refusal) => refusal.kind(),
-            PredictError::Cancelled => "the caller left before the answer",
-            PredictError::Route(RouteError::NotReady { reason }) => reason,
-            PredictError::MemoryLimit { .. } => "more memory than runtime.memory_limit_bytes allows",
-            _ => "",
+            PredictError::Failed { node, loggable } | PredictError::Refused(Refusal { node, loggable, .. }) => {
+                format!("{node}: {loggable}")
+            }
+            PredictError::Cancelled => self.detail(),
+            PredictError::Route(RouteError::NotReady { reason }) => reason.clone(),
+            PredictError::MemoryLimit { .. } => "more memory than runtime.memory_limit_bytes allows".to_owned(),
+            _ => String::new(),
         }
+    }
+
+    /// The same, with nothing that may come from a value: for models with a field that is personal, since nobody knows which field a
+    /// value came from.
+    #[must_use]
+    pub fn without_values(self) -> PredictError {
+        match self {
+            PredictError::Refused(refusal) => PredictError::Refused(refusal.without_values()),
+            PredictError::Failed { node, .. } => {
+                PredictError::Failed { node, loggable: "the reason is withheld: a field of the schema is marked x-pii".to_owned() }
+            }
+            other => other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{engine::EngineError, predict::PredictError};
+
+    #[test]
+    fn a_reason_that_may_hold_a_personal_value_is_withheld() {
+        let detail = "Non-zero status code returned while running Range node. Name:'steps' Status Message: Ann is no step";
+        let error = PredictError::from(EngineError::Run { detail: detail.to_owned(), loggable: "Ann is no step".to_owned() });
+        assert_eq!(error.log_detail(), "Range \"steps\": Ann is no step");
+        let withheld = error.without_values();
+        assert!(withheld.log_detail().starts_with("Range \"steps\": the reason is withheld"), "{withheld:?}");
+        assert!(!format!("{withheld:?}").contains("Ann"));
     }
 }

@@ -35,7 +35,11 @@ pub struct Fallback {
 pub fn reason(error: &PredictError) -> Option<FallbackOn> {
     match error {
         // Another version may know the category or the index that this one's graph refuses.
-        PredictError::Inference(_) | PredictError::Refused(_) | PredictError::Broken => Some(FallbackOn::Error),
+        PredictError::Failed { .. }
+        | PredictError::Inference(_)
+        | PredictError::Refused(_)
+        | PredictError::Broken
+        | PredictError::BrokenEngine(_) => Some(FallbackOn::Error),
         PredictError::NotFinite(_) => Some(FallbackOn::Nan),
         PredictError::DeadlineExceeded => Some(FallbackOn::Timeout),
         PredictError::QueueFull | PredictError::MemoryLimit { .. } | PredictError::Closed => Some(FallbackOn::Overloaded),

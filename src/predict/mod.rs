@@ -481,13 +481,10 @@ async fn receive(receiver: oneshot::Receiver<Result<Answer, EngineError>>, deadl
     Ok(answer.map_err(|_| PredictError::Broken)??)
 }
 
-/// What a graph says of a value is not told where a field is personal: nobody knows which field the value came from.
+/// What a graph says of a value is not told where a field is personal.
 fn without_personal(error: PredictError, servable: &Servable) -> PredictError {
-    let personal = || servable.package().is_some_and(|package| package.parts.input.is_personal());
-    match error {
-        PredictError::Refused(refusal) if personal() => PredictError::Refused(refusal.without_values()),
-        other => other,
-    }
+    let personal = servable.package().is_some_and(|package| package.parts.input.is_personal());
+    if personal { error.without_values() } else { error }
 }
 
 /// `order`: where the rows of these runs, one after the other, belong.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
-    harness::{Server, install, instance, root, until},
+    harness::{Server, draft, graph, install, instance, root, side, until},
     watch::repack,
 };
 
@@ -246,5 +246,61 @@ fn values_of_the_caller_stay_out_of_the_log() {
     let server = Server::start(models.path(), &[]);
     assert_eq!(server.predict("/predict", &json!({"x": 987654})).status(), 422);
     until("the refusal is logged", || server.log().into_iter().find(|line| line["status"] == 422));
+    assert!(!server.log().iter().any(|line| line.to_string().contains("987654")), "{:?}", server.log());
+}
+
+#[test]
+fn the_log_says_why_under_the_id_that_the_message_names() {
+    let models = tempfile::tempdir().unwrap();
+    graph(models.path(), "pair", 1, "fails_inside", None);
+    let server = Server::start(models.path(), &[]);
+    let tensors = |width: usize, delta: i64| json!({"a": [vec![1.0; width]], "b": [[1.0], [2.0]], "delta": delta});
+    let logged = |id: &str| until("it is logged", || server.log().into_iter().find(|line| line["request_id"] == id));
+    // What the caller's shapes are to blame for.
+    let refused = server.predict("/v1/models/pair:predict", &json!({"inputs": tensors(3, 1)}));
+    let id = refused.headers()["x-request-id"].to_str().unwrap().to_owned();
+    assert_eq!(refused.status(), 400);
+    let line = logged(&id);
+    let expected = "MatMul \"interaction\": MatMul dimension mismatch (inputs: a [1, 3], b [2, 1], delta [])";
+    assert_eq!((&line["detail"], &line["level"]), (&expected.into(), &"WARN".into()), "{line}");
+    // What the model is to blame for, in every dialect.
+    let input =
+        |name: &str, shape: Value, datatype: &str, data: Value| json!({"name": name, "shape": shape, "datatype": datatype, "data": data});
+    let v2 = json!({"inputs": [
+        input("a", json!([1, 2]), "FP32", json!([1, 2])), input("b", json!([2, 1]), "FP32", json!([1, 2])), input("delta", json!([]), "INT64", json!([0])),
+    ]});
+    let cases = [
+        ("/v1/models/pair:predict", json!({"inputs": tensors(2, 0)})),
+        ("/v2/models/pair/infer", v2),
+        ("/invocations", json!({"inputs": tensors(2, 0)})),
+    ];
+    for (path, body) in cases {
+        let failed = server.predict(path, &body);
+        let id = failed.headers()["x-request-id"].to_str().unwrap().to_owned();
+        assert_eq!(failed.status(), 500, "{path}");
+        let text = failed.text().unwrap();
+        assert!(text.contains(&format!("under the request id {id}")), "{path}: {text}");
+        let line = logged(&id);
+        let expected = "Range \"steps\": delta in Range operator can not be zero! (inputs: a [1, 2], b [2, 1], delta [])";
+        assert_eq!((&line["detail"], &line["level"]), (&expected.into(), &"ERROR".into()), "{line}");
+    }
+}
+
+#[test]
+fn what_may_come_from_a_personal_value_is_not_logged() {
+    let models = tempfile::tempdir().unwrap();
+    let schema = json!({
+        "input": side(json!({"x": {"type": "number", "x-pii": true}})),
+        "output": side(json!({"y": {"type": "number"}})),
+    });
+    let directory = draft(models.path(), "table", "fails_rows", &schema, &Value::Null);
+    fs_err::write(directory.join("golden.jsonl"), "{\"input\": {\"x\": 1}, \"output\": {\"y\": 10}}\n").unwrap();
+    repack(&directory, "table", "1.0.0");
+    let server = Server::start(models.path(), &[]);
+    let refused = server.predict("/predict", &json!({"x": 987654}));
+    assert_eq!(refused.status(), 422);
+    assert!(!refused.text().unwrap().contains("987654"));
+    let line = until("the refusal is logged", || server.log().into_iter().find(|line| line["status"] == 422));
+    assert_eq!(line["detail"], "Gather: out of data bounds", "{line}");
     assert!(!server.log().iter().any(|line| line.to_string().contains("987654")), "{:?}", server.log());
 }

@@ -423,6 +423,31 @@ fn a_drain_finishes_what_is_in_flight() {
 
 /// A server that takes one request at a time, and what waits for another to have its place.
 #[test]
+fn a_failure_names_the_id_under_which_the_log_explains_it() {
+    let directory = bare_models(&[("pair", "fails_inside.onnx")]);
+    let server = Server::start(directory.path(), &[]);
+    let mut client = Client::new(&server);
+    let pair = ModelInferRequest {
+        model_name: "pair".to_owned(),
+        inputs: vec![input("a", "FP32", &[1, 2]), input("b", "FP32", &[2, 1]), input("delta", "INT64", &[])],
+        raw_input_contents: vec![floats(&[1.0, 2.0]), floats(&[1.0, 2.0]), Bytes::from(vec![0; 8])],
+        ..ModelInferRequest::default()
+    };
+    let mut request = Request::new(pair.clone());
+    request.metadata_mut().insert("x-request-id", "mine".parse().unwrap());
+    let status = client.ask::<_, ModelInferResponse>("ModelInfer", request).unwrap_err();
+    assert!(status.code() == Code::Internal && status.message().contains("under the request id mine"), "{status}");
+    let (send, mut answers) = client.stream();
+    send.blocking_send(pair).unwrap();
+    let told = client.runtime.block_on(answers.message()).unwrap().unwrap().error_message;
+    let id = told.split_once("under the request id ").unwrap().1.to_owned();
+    for id in ["mine", &id] {
+        let line = until("it is logged", || server.logged("failed").into_iter().find(|line| line["request_id"] == id));
+        assert!(line["detail"].as_str().unwrap().contains("Range \"steps\": delta in Range operator"), "{line}");
+    }
+}
+
+#[test]
 fn who_cancels_before_the_answer_leaves_a_trace() {
     let directory = bare_models(&[("slow", "slow.onnx")]);
     let server = Server::start(directory.path(), &[]);

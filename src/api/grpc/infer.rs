@@ -352,7 +352,7 @@ pub fn give_up(api: &Api, context: &Context, timeout: Duration) -> Response<Body
 /// Counts and logs what stopped a request, and gives what its caller is told.
 fn count(api: &Api, context: &Context, model: &str, refused: &Refused) -> Status {
     refused.count(api, Protocol::Grpc, error_status(refused.code), Target { model: Some(model), version: None }, context);
-    status(refused.code, refused.told().line())
+    status(refused.code, refused.told(context).line())
 }
 
 /// The one way to tell an error: its text is cut to what clients take.

@@ -2,6 +2,7 @@
 //! limits, decompression, deadlines, metrics, log, headers.
 
 use std::{
+    borrow::Cow,
     collections::VecDeque,
     convert::Infallible,
     pin::Pin,
@@ -109,7 +110,7 @@ impl Reply {
 /// What a caller is told of an error.
 pub struct Told<'a> {
     pub code: ErrorCode,
-    pub detail: &'a str,
+    pub detail: Cow<'a, str>,
     pub faults: &'a [Fault],
     /// Faults beyond those listed.
     pub more: usize,
@@ -120,7 +121,7 @@ impl Told<'_> {
     pub fn line(&self) -> String {
         const SHOWN: usize = 3;
         if self.faults.is_empty() {
-            return self.detail.to_owned();
+            return self.detail.clone().into_owned();
         }
         let one = |fault: &Fault| match fault.keyword {
             "inputs" => fault.detail.clone(),
@@ -159,7 +160,7 @@ impl From<Failure> for Refused {
     fn from(failure: Failure) -> Refused {
         let error = &failure.error;
         let (faults, more) = error.faults();
-        let (code, detail, log_detail) = (error.code(), error.detail(), error.log_detail().to_owned());
+        let (code, detail, log_detail) = (error.code(), error.detail(), error.log_detail());
         let counted = failure.servable.is_some() || failure.unversioned.is_some() || matches!(error, PredictError::Route(_));
         Refused { code, detail, faults: faults.to_vec(), more, log_detail, failure: counted.then_some(failure) }
     }
@@ -324,7 +325,7 @@ fn server_timing(timing: &Timing, text: &mut BytesMut) {
 
 fn refuse<D: Dialect>(api: &Api, dialect: D, target: Target<'_>, context: &Context, refused: &Refused) -> Response {
     refused.count(api, dialect.protocol(), dialect.status(refused.code), target, context);
-    let mut response = error_response(dialect, &refused.told(), context);
+    let mut response = error_response(dialect, &refused.told(context), context);
     // Which version failed is what somebody wants to know in the middle of a rollout.
     if let Some(servable) = refused.failure.as_ref().and_then(|failure| failure.servable.as_ref()) {
         write_names(servable, response.headers_mut());
@@ -349,8 +350,15 @@ impl Refused {
         Refused { failure: Some(failure), ..Refused::from((code, detail)) }
     }
 
-    pub fn told(&self) -> Told<'_> {
-        Told { code: self.code, detail: &self.detail, faults: &self.faults, more: self.more }
+    /// What is ours to explain refers to the log, and says where in it.
+    pub fn told(&self, context: &Context) -> Told<'_> {
+        let detail = match self.code {
+            ErrorCode::Inference | ErrorCode::Internal => {
+                Cow::Owned(format!("{}; the server's log says why, under the request id {}", self.detail, context.request_id.to_text()))
+            }
+            _ => Cow::Borrowed(self.detail.as_str()),
+        };
+        Told { code: self.code, detail, faults: &self.faults, more: self.more }
     }
 
     /// Counts and logs, whatever the protocol; `status` is the one that is answered, in HTTP's numbers.
@@ -396,7 +404,7 @@ impl Refused {
 /// An error that no model is to blame for: counted without one, in the dialect's form.
 pub fn refuse_unrouted<D: Dialect>(api: &Api, dialect: D, code: ErrorCode, detail: &str, context: &Context) -> Response {
     api.count_unrouted(dialect.protocol(), code, dialect.status(code), context);
-    error_response(dialect, &Told { code, detail, faults: &[], more: 0 }, context)
+    error_response(dialect, &Told { code, detail: Cow::Borrowed(detail), faults: &[], more: 0 }, context)
 }
 
 fn error_response<D: Dialect>(dialect: D, told: &Told<'_>, context: &Context) -> Response {
@@ -456,7 +464,7 @@ impl hyper::body::Body for Pieces {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{borrow::Cow, time::Duration};
 
     use bytes::{Bytes, BytesMut};
     use http_body_util::BodyExt;
@@ -499,7 +507,7 @@ mod tests {
     fn an_error_of_many_faults_is_one_line() {
         let fault = |keyword| Fault { pointer: "/instances/0/age".to_owned(), keyword, detail: "must be an integer".to_owned() };
         let faults = [fault("type"), fault("inputs"), fault("type"), fault("type")];
-        let told = |faults, more| Told { code: ErrorCode::Invalid, detail: "the detail", faults, more }.line();
+        let told = |faults, more| Told { code: ErrorCode::Invalid, detail: Cow::Borrowed("the detail"), faults, more }.line();
         assert_eq!(told(&[], 0), "the detail");
         assert_eq!(told(&faults[..1], 0), "/instances/0/age must be an integer");
         assert_eq!(

@@ -67,7 +67,7 @@ impl Dialect for Predict {
     }
 
     fn refuse(self, error: &Told<'_>, context: &Context) -> (&'static str, Vec<u8>) {
-        let problem = Problem::with_faults(error.code, error.detail.to_owned(), error.faults);
+        let problem = Problem::with_faults(error.code, error.detail.clone().into_owned(), error.faults);
         ("application/problem+json", problem.to_json(context).into_bytes())
     }
 }
