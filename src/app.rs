@@ -33,7 +33,7 @@ use crate::{
     metrics::Metrics,
     operate::{Control, Operator, OperatorParts, Webhook},
     predict::Predictor,
-    registry::{Registry, Remembered, Watch, WatchParts, loader::Loader, not_ready, trial::Trial},
+    registry::{Registry, Remembered, Watch, WatchParts, kept::Kept, loader::Loader, not_ready, trial::Trial},
     telemetry::Telemetry,
 };
 
@@ -100,7 +100,9 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
         None => Store::memory()?,
     };
     let webhook = Webhook::start(&config.admin.webhook, &metrics)?;
-    let parts = OperatorParts { registry: registry.clone(), store, metrics: metrics.clone(), config: config.clone(), webhook };
+    let kept = Kept::of(config);
+    let parts =
+        OperatorParts { registry: registry.clone(), store, metrics: metrics.clone(), kept: kept.clone(), config: config.clone(), webhook };
     let operator = Operator::new(parts);
     let watch = Watch::start(WatchParts {
         registry: registry.clone(),
@@ -108,6 +110,7 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
         loader: Arc::new(loader),
         metrics: metrics.clone(),
         supervisor,
+        kept,
         config: config.clone(),
     })?;
     operator.connect(watch.commander());

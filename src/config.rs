@@ -266,6 +266,7 @@ pub struct BatchingConfig {
 #[serde(default, deny_unknown_fields)]
 pub struct StateConfig {
     pub url: String,
+    pub keep_packages: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -508,7 +509,7 @@ impl Default for BatchingConfig {
 
 impl Default for StateConfig {
     fn default() -> StateConfig {
-        StateConfig { url: "state".to_owned() }
+        StateConfig { url: "state".to_owned(), keep_packages: true }
     }
 }
 

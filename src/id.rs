@@ -56,6 +56,19 @@ impl Version {
     pub fn as_str(&self) -> &str {
         &self.text
     }
+
+    /// The least version above: the next whole number, the next patch, or the release of a pre-release.
+    #[must_use]
+    pub fn next(&self) -> Version {
+        if let Some(number) = whole_number(&self.text) {
+            let next = number.saturating_add(1);
+            return Version { text: Arc::from(next.to_string()), semver: semver::Version::new(next, 0, 0) };
+        }
+        let semver::Version { major, minor, patch, pre, .. } = &self.semver;
+        let patch = if pre.is_empty() { patch.saturating_add(1) } else { *patch };
+        let semver = semver::Version::new(*major, *minor, patch);
+        Version { text: Arc::from(semver.to_string()), semver }
+    }
 }
 
 /// Without sign and leading zeros, so that each number has one name.

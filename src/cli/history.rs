@@ -131,7 +131,7 @@ struct PageHead {
 }
 
 /// Reads the files themselves, those beyond a gap, too.
-fn read(directory: &Path, model: &str) -> anyhow::Result<Stored> {
+pub fn read(directory: &Path, model: &str) -> anyhow::Result<Stored> {
     let journal = Journal::new(Store::local(directory.to_path_buf())?);
     let names = journal.beyond_gap(model, &Head::default())?;
     let mut texts = BTreeMap::new();

@@ -39,6 +39,7 @@ use crate::{
     operate::{pending::Pending, rehearse::WayBack, trouble::Trouble},
     registry::{
         Adopter, Commander, Registry,
+        kept::Kept,
         servable::Servable,
         traffic::{self, Decision, Step},
     },
@@ -76,6 +77,7 @@ pub struct OperatorParts {
     pub registry: Registry,
     pub store: Store,
     pub metrics: Metrics,
+    pub kept: Kept,
     pub config: Config,
     pub webhook: Option<Webhook>,
 }
@@ -86,6 +88,7 @@ pub struct Operator {
     journal: Journal,
     store: Store,
     metrics: Metrics,
+    kept: Kept,
     config: Config,
     webhook: Option<Webhook>,
     commander: OnceLock<Commander>,
@@ -110,6 +113,8 @@ struct Controlled {
     wanted: Vec<Version>,
     step: Option<RunningStep>,
     way_back: WayBack,
+    /// What copies were last made for: the stable version and the one before.
+    kept: Vec<VersionRef>,
     /// Versions that `models.promote` would make stable, but that their callers would not survive.
     unfit: Vec<VersionRef>,
 }
@@ -168,7 +173,7 @@ impl ArmRuns {
 impl Operator {
     /// Reads every journal. What was decided holds from here on.
     pub fn new(parts: OperatorParts) -> Arc<Operator> {
-        let OperatorParts { registry, store, metrics, config, webhook } = parts;
+        let OperatorParts { registry, store, metrics, kept, config, webhook } = parts;
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let host: String = host.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).take(64).collect();
         let operator = Operator {
@@ -176,6 +181,7 @@ impl Operator {
             journal: Journal::new(store.clone()),
             store,
             metrics,
+            kept,
             config,
             webhook,
             commander: OnceLock::new(),
@@ -220,6 +226,7 @@ impl Operator {
                 wanted: Vec::new(),
                 step: None,
                 way_back: WayBack::default(),
+                kept: Vec::new(),
                 unfit: Vec::new(),
             }))
         };

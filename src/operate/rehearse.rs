@@ -45,6 +45,7 @@ impl Operator {
     /// Tries the ways back that are due.
     pub fn rehearse(&self) {
         for name in self.names() {
+            self.keep_packages(&name);
             let due = {
                 let controlled = self.controlled(&name);
                 let model = lock(&controlled);
@@ -53,6 +54,38 @@ impl Operator {
             if due {
                 self.rehearse_one(&name);
             }
+        }
+    }
+
+    /// Copies what answers and what a rollback leads to, once it is loaded; removes the copies that nothing leads to any more.
+    fn keep_packages(&self, name: &ModelName) {
+        if !self.kept.is_wanted() {
+            return;
+        }
+        let controlled = self.controlled(name);
+        let (ways, known) = {
+            let model = lock(&controlled);
+            (model.state.stable.iter().chain(model.state.previous()).cloned().collect::<Vec<_>>(), model.kept.clone())
+        };
+        // Candidates are none yet, and what is written of them may be taken back.
+        if ways == known || ways.is_empty() {
+            return;
+        }
+        let mut all = true;
+        for named in &ways {
+            let Some(servable) = self.decided(name, named) else {
+                all &= self.kept.found(name, named).is_some();
+                continue;
+            };
+            let id = servable.id();
+            let directory = self.config.models.root.join(name.as_str()).join(id.version.as_str());
+            if let Err(error) = self.kept.keep(name, &id.version, servable.contents.manifest(), &directory) {
+                tracing::warn!(model = %name, version = %named, error = %error, "no copy of the package can be kept: its files in the models directory are the only ones");
+            }
+        }
+        if all {
+            self.kept.retain(name, &ways.iter().map(|named| named.digest.clone()).collect());
+            lock(&controlled).kept = ways;
         }
     }
 
@@ -103,6 +136,10 @@ impl Operator {
             return Err(format!("{previous}: {ailment}"));
         }
         replay_golden(&servable, EXAMPLES)?;
+        let directory = self.config.models.root.join(name.as_str()).join(&previous.version);
+        if !directory.exists() && self.kept.found(name, previous).is_none() {
+            return Err(format!("the files of {previous} are gone: it answers from memory, and a restart would lose it; put them back"));
+        }
         let (stable, samples) = {
             let snapshot = self.registry.snapshot();
             let Some(model) = snapshot.models.get(name) else { return Ok(()) };

@@ -172,15 +172,22 @@ impl Manifest {
         for (path, entry) in &self.files {
             let (digest, size) = Digest::of_file(&directory.join(path)).map_err(|error| PackageError::io(path, &error))?;
             if size != entry.size {
-                return Err(PackageError::new("hashes", path, format!("has {size} bytes; manifest.json says {}", entry.size)));
+                return Err(PackageError::new("hashes", path, format!("has {size} bytes; manifest.json says {}{PACK_AGAIN}", entry.size)));
             }
             if digest.to_string() != entry.sha256 {
-                return Err(PackageError::new("hashes", path, format!("has sha256 {digest}; manifest.json says {}", entry.sha256)));
+                return Err(PackageError::new(
+                    "hashes",
+                    path,
+                    format!("has sha256 {digest}; manifest.json says {}{PACK_AGAIN}", entry.sha256),
+                ));
             }
         }
         Ok(())
     }
 }
+
+/// What a person does who changed a file.
+const PACK_AGAIN: &str = "; a change that is meant is packed again, under a version of its own: `predictd pack DIR --bump`";
 
 /// All files below `directory`, relative, sorted; symlinks that leave it are refused.
 pub fn list_files(directory: &Path) -> Result<Vec<String>, PackageError> {

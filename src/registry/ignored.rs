@@ -111,7 +111,7 @@ impl Ignored {
     }
 
     pub fn files_gone(path: &Path) -> Ignored {
-        let detail = "its files are gone: it answers from memory, and can't be loaded again; put them back, or move traffic off it";
+        let detail = "its files are gone: it answers from memory or from the copy kept in the state; put them back, or move traffic off it";
         Ignored::new(Reason::FilesGone, path, detail.to_owned())
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod gate;
 mod ignored;
+pub mod kept;
 pub mod loader;
 mod neighbours;
 mod reconcile;
@@ -193,6 +194,15 @@ impl Registry {
 
     pub fn decision(&self, name: &ModelName) -> Option<Arc<Decision>> {
         self.decisions().get(name).cloned()
+    }
+
+    /// What answers, and what a rollback leads to, of every model.
+    pub fn ways(&self) -> Vec<(ModelName, VersionRef)> {
+        let decisions = self.decisions();
+        let named = |(name, decision): (&ModelName, &Arc<Decision>)| -> Vec<(ModelName, VersionRef)> {
+            decision.stable.iter().chain(&decision.previous).map(|named| (name.clone(), named.clone())).collect()
+        };
+        decisions.iter().flat_map(named).collect()
     }
 
     /// Publishes what is loaded, under what is decided at this moment.

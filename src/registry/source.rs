@@ -54,8 +54,7 @@ pub fn list(root: &Path) -> io::Result<Listing> {
         for (text, directory) in found {
             if let Some(version) = Version::parse(&text) {
                 listing.ignored.extend(other_graph(&directory, &version));
-                let fingerprint = fingerprint(&directory);
-                versions.insert(version, Found { directory, fingerprint });
+                versions.insert(version, found_at(directory));
             } else if is_meant(&directory) && !is_alias(&directory) {
                 listing.ignored.push(Ignored::version_name(&directory, &text));
             }
@@ -101,6 +100,12 @@ pub fn directories(parent: &Path, depth: usize) -> io::Result<Vec<(String, PathB
         }
     }
     Ok(found)
+}
+
+/// A version's directory as it looks now.
+pub fn found_at(directory: PathBuf) -> Found {
+    let fingerprint = fingerprint(&directory);
+    Found { directory, fingerprint }
 }
 
 /// Names, sizes and times of all files below; contents are the manifest's business.

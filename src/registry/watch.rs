@@ -29,6 +29,7 @@ use crate::{
     registry::{
         Model, Reason, Registry, Snapshot, State, VersionStatus,
         ignored::{self, Ignored},
+        kept::Kept,
         loader::{LoadFailure, Loader},
         reconcile::{self, Action, Copying, Keep, ModelView, Phase, VersionView},
         servable::{Contents, Loaded, Servable},
@@ -57,6 +58,7 @@ pub struct WatchParts {
     pub loader: Arc<Loader>,
     pub metrics: Metrics,
     pub supervisor: Arc<Supervisor>,
+    pub kept: Kept,
     pub config: Config,
 }
 
@@ -217,6 +219,8 @@ struct KnownModel {
 
 struct Known {
     found: Option<Found>,
+    /// Where `found` is the copy that is kept in the state: why, and the fingerprint of the files that it stands for.
+    kept: Option<(String, Option<u64>)>,
     /// The fingerprint at which the phase was reached.
     seen: u64,
     state: State,
@@ -239,6 +243,7 @@ impl Known {
         Known {
             seen: found.fingerprint,
             found: Some(found),
+            kept: None,
             state: State::Idle,
             warning: None,
             role: None,
@@ -253,7 +258,16 @@ impl Known {
     fn warning(&self) -> Option<String> {
         let gone = matches!(self.state, State::Available(_)) && self.found.is_none();
         let gone = gone.then(|| "its files are gone: it answers from memory, and can't be loaded again".to_owned());
-        self.warning.clone().or(gone)
+        let kept = self.kept.as_ref().map(|(why, _)| format!("{why}: the copy kept in the state is served"));
+        self.warning.clone().or(kept).or(gone)
+    }
+
+    /// Takes what was found at the last look; the kept copy stays for files that were passed over, and for none.
+    fn look(&mut self, found: Option<Found>) {
+        let passed_over = self.kept.as_ref().is_some_and(|(_, instead_of)| *instead_of == found.as_ref().map(|found| found.fingerprint));
+        if !passed_over {
+            (self.found, self.kept) = (found, None);
+        }
     }
 
     fn view(&self) -> VersionView {
@@ -340,7 +354,10 @@ impl Loop {
         }
         let mut gone = Vec::new();
         for (name, model) in &self.models {
-            let is_gone = |known: &Known| matches!(known.state, State::Available(_)) && known.found.is_none();
+            let is_gone = |known: &Known| {
+                let kept_alone = known.kept.as_ref().is_some_and(|(_, instead_of)| instead_of.is_none());
+                matches!(known.state, State::Available(_)) && (known.found.is_none() || kept_alone)
+            };
             if self.unreadable.contains(name) || !model.versions.values().any(is_gone) {
                 continue;
             }
@@ -382,7 +399,7 @@ impl Loop {
         for (name, model) in self.models.iter_mut().filter(|(name, _)| !self.unreadable.contains(*name)) {
             let mut found = found_models.remove(name).unwrap_or_default();
             for (version, known) in &mut model.versions {
-                known.found = found.remove(version);
+                known.look(found.remove(version));
             }
             model.versions.extend(found.into_iter().map(|(version, found)| (version, Known::new(found))));
         }
@@ -394,6 +411,7 @@ impl Loop {
                 self.required.insert(name);
             }
         }
+        self.find_kept();
         let keep_versions = self.parts.config.models.keep_versions;
         for (name, model) in self.models.iter_mut().filter(|(_, model)| model.versions.keys().any(Version::is_number)) {
             let directory = self.parts.config.models.root.join(name.as_str());
@@ -406,6 +424,62 @@ impl Loop {
                 model.keep = config.map(|config| keep(&config.version_policy, keep_versions));
             }
         }
+    }
+
+    /// What was decided on and lies in the models directory no more is served from its copy.
+    fn find_kept(&mut self) {
+        let ways = self.parts.registry.ways();
+        let leads =
+            |name: &ModelName, version: &Version| ways.iter().any(|(model, named)| model == name && named.version == version.as_str());
+        for (name, model) in &mut self.models {
+            // A copy that nothing leads to any more goes.
+            for (_, known) in model.versions.iter_mut().filter(|(version, known)| known.kept.is_some() && !leads(name, version)) {
+                (known.found, known.kept) = (None, None);
+            }
+        }
+        for (name, named) in ways {
+            if self.unreadable.contains(&name) {
+                continue;
+            }
+            let Some(version) = Version::parse(&named.version) else { continue };
+            let model = self.models.get(&name);
+            let known = model.and_then(|model| model.versions.get(&version));
+            // What is loaded stays; while its files are there they are looked at.
+            if known.is_some_and(|known| known.found.is_some()) {
+                continue;
+            }
+            let Some(found) = self.parts.kept.found(&name, &named) else { continue };
+            // Whoever removed a model as a whole, while no server ran, wants it no more.
+            if model.is_none() && !self.parts.config.models.root.join(name.as_str()).is_dir() {
+                continue;
+            }
+            tracing::warn!(model = %name, version = %version, "the files of this version are gone from the models directory; the copy kept in the state is served");
+            let known = self.models.entry(name).or_default().versions.entry(version).or_insert_with(|| Known::new(found.clone()));
+            known.kept = Some(("its files are gone from the models directory".to_owned(), None));
+            known.seen = found.fingerprint;
+            known.found = Some(found);
+        }
+    }
+
+    /// The version was decided on, and what lies in the models directory is not it, or not all of it: its copy is served. `false`
+    /// where there is none.
+    fn take_kept(&mut self, name: &ModelName, version: &Version, why: &str) -> bool {
+        let ways = self.parts.registry.ways();
+        let named = ways.into_iter().find(|(model, named)| model == name && named.version == version.as_str());
+        let Some(found) = named.and_then(|(_, named)| self.parts.kept.found(name, &named)) else { return false };
+        let Some(known) = self.models.get_mut(name).and_then(|model| model.versions.get_mut(version)) else { return false };
+        if known.kept.is_some() {
+            return false;
+        }
+        let advice = "a changed package needs a version of its own: `predictd pack DIR --bump`";
+        tracing::error!(model = %name, version = %version, why, "the files in the models directory are passed over, the copy kept in the state is served; {advice}");
+        known.kept = Some((
+            format!("its files in the models directory are passed over ({why}; {advice})"),
+            known.found.as_ref().map(|f| f.fingerprint),
+        ));
+        known.found = Some(found);
+        known.state = State::Idle;
+        true
     }
 
     fn control(&mut self, name: ModelName, order: Order, done: oneshot::Sender<Result<(), ControlError>>) {
@@ -579,6 +653,10 @@ impl Loop {
         let id = ModelId { name: name.clone(), version: version.clone() };
         known.seen = found.fingerprint;
         if let Some(missing) = self.parts.loader.missing(&found.directory) {
+            if self.take_kept(name, version, &missing) {
+                return;
+            }
+            let Some(known) = self.models.get_mut(name).and_then(|model| model.versions.get_mut(version)) else { return };
             let (limit, now) = (self.parts.config.models.copy_timeout(), Instant::now());
             let copying = Copying::seen(known.copying, found.fingerprint, now);
             known.copying = Some(copying);
@@ -690,8 +768,17 @@ impl Loop {
                     known.state = State::Incomplete { missing: format!("may still be being copied: {error}") };
                     return;
                 }
+                if self.take_kept(&id.name, &id.version, &error.to_string()) {
+                    return;
+                }
                 tracing::error!(model = %id.name, version = %id.version, reason = error.check, error = %error, "refused");
-                metrics.observe_load(id.name.as_str(), id.version.as_str(), LoadOutcome::Refused { reason: error.check }, elapsed);
+                let Some(known) = self.models.get_mut(&id.name).and_then(|model| model.versions.get_mut(&id.version)) else { return };
+                self.parts.metrics.observe_load(
+                    id.name.as_str(),
+                    id.version.as_str(),
+                    LoadOutcome::Refused { reason: error.check },
+                    elapsed,
+                );
                 known.state = State::Refused(error);
             }
         }

@@ -35,6 +35,7 @@ mod metrics;
 mod pages;
 mod predict;
 mod proto;
+mod readme;
 mod recovery;
 mod repository;
 mod rollout;

@@ -5,7 +5,7 @@ use std::{path::Path, process::Command};
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{PREDICTD, Server, install, models, predictd, until},
+    harness::{PREDICTD, Server, graph, install, models, predictd, until},
     rollout::{ALL, CHURN, HELD, churn, customer, quick},
 };
 
@@ -206,4 +206,91 @@ fn a_damaged_journal_costs_changes_and_never_answers() {
     assert_eq!(server.answered(CHURN, &customer()), "1.2.0");
     server.ordered("churn/history/repair", &json!({"reason": "cut off"}));
     until("the choice is written", || (server.actions("churn") == ["repair", "adopt"]).then_some(()));
+}
+
+/// Waits until the stable version and the one before are copied.
+fn kept(state: &Path, model: &str, copies: usize) {
+    let place = state.join("packages").join(model);
+    let count = || {
+        Some(fs_err::read_dir(&place).ok()?.filter(|entry| !entry.as_ref().unwrap().file_name().to_string_lossy().starts_with('.')).count())
+    };
+    until("the packages are kept", || (count()? == copies).then_some(()));
+}
+
+#[test]
+fn tidying_the_models_directory_takes_no_way_back() {
+    let state = tempfile::tempdir().unwrap();
+    let settings = [("state.url", state.path().to_str().unwrap()), ("models.rehearse_seconds", "0.2")];
+    let (models, server) = churn(&settings);
+    kept(state.path(), "churn", 1);
+    server.ordered("churn/rollback", &json!({"to": "1.1.0", "never_stable": true, "reason": "a test"}));
+    kept(state.path(), "churn", 2);
+    for version in ["1.0.0", "1.1.0"] {
+        fs_err::remove_dir_all(models.path().join("churn").join(version)).unwrap();
+    }
+    until("it is told", || {
+        verbose(&server).contains("its files are gone from the models directory: the copy kept in the state is served").then_some(())
+    });
+    assert_eq!(server.metric(r#"predictd_models_ignored{reason="files_gone"}"#), 2.0);
+    drop(server);
+    let server = Server::start(models.path(), &settings);
+    assert_eq!(server.answered(CHURN, &customer()), "1.1.0");
+    until("the way back works", || (server.status("churn")["rollback"]["ready"] == true).then_some(()));
+    let (code, text) = command(&server, &["rollback", "churn"]);
+    assert!(code == 0 && text.contains("1.1.0 -> 1.0.0"), "{text}");
+    assert_eq!(server.answered(CHURN, &customer()), "1.0.0");
+    // Nothing leads to 1.1.0 any more.
+    kept(state.path(), "churn", 1);
+    // The files come back, and are the ones that are looked at again.
+    install(models.path(), "churn", "1.0.0");
+    until("they are found", || (!verbose(&server).contains("the copy kept in the state")).then_some(()));
+    assert_eq!(server.metric(r#"predictd_models_ignored{reason="files_gone"}"#), 0.0);
+    drop(server);
+    // A model that was removed as a whole, while no server ran, does not come back.
+    fs_err::remove_dir_all(models.path().join("churn")).unwrap();
+    graph(models.path(), "m", 1, "nan_rows", None);
+    let server = Server::start(models.path(), &settings);
+    assert_eq!(server.get("/models/churn").status(), 404);
+}
+
+#[test]
+fn where_no_copy_is_kept_a_lost_way_back_is_told_before_the_restart() {
+    let (models, server) = churn(&[("models.rehearse_seconds", "0.2"), ("state.keep_packages", "false")]);
+    server.ordered("churn/rollback", &json!({"to": "1.1.0", "never_stable": true, "reason": "a test"}));
+    let ready = r#"predictd_rollback_ready{model="churn",version="1.0.0"}"#;
+    until("the way back works", || (server.metric(ready) == 1.0).then_some(()));
+    fs_err::remove_dir_all(models.path().join("churn/1.0.0")).unwrap();
+    until("the way back is known to be lost", || (server.metric(ready) == 0.0).then_some(()));
+    let (_, text) = command(&server, &["rollout", "status", "churn"]);
+    assert!(text.contains("would NOT work: the files of 1.0.0 are gone: it answers from memory, and a restart would lose it"), "{text}");
+}
+
+#[test]
+fn what_is_packed_anew_under_an_old_version_ends_no_server() {
+    let state = tempfile::tempdir().unwrap();
+    let url = state.path().to_str().unwrap().to_owned();
+    let settings = [("state.url", url.as_str())];
+    let models = models(&[("churn", "1.0.0")]);
+    let server = Server::start(models.path(), &settings);
+    kept(state.path(), "churn", 1);
+    let digest = server.status("churn")["stable"]["digest"].clone();
+    drop(server);
+    // Pack, serve, edit, pack again: as a newcomer does.
+    let directory = models.path().join("churn/1.0.0");
+    fs_err::write(directory.join("README.md"), "better words").unwrap();
+    let environment = [("PREDICTD_STATE__URL", url.as_str()), ("PREDICTD_SERVER", "http://127.0.0.1:9")];
+    let (code, output, _) = predictd(&["pack", directory.to_str().unwrap()], "", &environment);
+    assert_eq!(code, 0, "{output}");
+    assert!(output.contains("warning churn 1.0.0 was decided on with other files") && output.contains("--bump"), "{output}");
+    let server = Server::start(models.path(), &settings);
+    assert_eq!(server.answered(CHURN, &customer()), "1.0.0");
+    assert_eq!(server.status("churn")["stable"]["digest"], digest);
+    assert!(verbose(&server).contains("its files in the models directory are passed over"), "{}", verbose(&server));
+    // Under a version of its own it is what a rollout takes.
+    let (code, output, _) = predictd(&["pack", directory.to_str().unwrap(), "--bump"], "", &environment);
+    assert!(code == 0 && output.contains("packed churn/1.0.1"), "{output}");
+    assert_eq!(fs_err::read_to_string(models.path().join("churn/1.0.1/README.md")).unwrap(), "better words");
+    server.ordered("churn/rollout/start", &json!({"to": ["1.0.1"], "plan": {"text": quick(HELD)}}));
+    let (code, output, _) = predictd(&["pack", directory.to_str().unwrap(), "--bump"], "", &environment);
+    assert!(code == 0 && output.contains("packed churn/1.0.2"), "a version that lies there is never overwritten: {output}");
 }

@@ -349,9 +349,10 @@ fn a_version_whose_files_changed_is_refused() {
     let url = state.path().to_str().unwrap();
     let directory = tempfile::tempdir().unwrap();
     graph(directory.path(), "m", 1, "nan_rows", None);
-    drop(Server::start(directory.path(), &[("state.url", url)]));
+    let settings = [("state.url", url), ("state.keep_packages", "false")];
+    drop(Server::start(directory.path(), &settings));
     graph(directory.path(), "m", 1, "slow_rows", None);
-    let server = Server::begin(directory.path(), &[("state.url", url)]);
+    let server = Server::begin(directory.path(), &settings);
     let reasons = until("the version is refused", || {
         let text = server.get("/readyz?verbose").text().unwrap();
         text.contains("journal").then_some(text)
@@ -407,7 +408,7 @@ fn a_state_that_cannot_be_written_refuses_changes_and_serves() {
 
 #[test]
 fn the_way_back_is_tried_and_told() {
-    let (models, server) = churn(&[("models.rehearse_seconds", "0.2")]);
+    let (models, server) = churn(&[("models.rehearse_seconds", "0.2"), ("state.keep_packages", "false")]);
     server.ordered("churn/rollback", &json!({"to": "1.1.0", "never_stable": true, "reason": "a test"}));
     let ready = r#"predictd_rollback_ready{model="churn",version="1.0.0"}"#;
     until("the way back works", || (server.metric(ready) == 1.0).then_some(()));
