@@ -33,7 +33,7 @@ const LAYERS: [(&str, &[&str]); 18] = [
 ];
 
 /// (library, where it may be named).
-const DOORS: [(&str, &[&str]); 24] = [
+const DOORS: [(&str, &[&str]); 26] = [
     ("csv", &["src/package/table.rs"]),
     ("libm", &["src/rollout/sequential.rs"]),
     ("murmur3", &["src/package/steps.rs", "src/rollout/split.rs"]),
@@ -52,6 +52,8 @@ const DOORS: [(&str, &[&str]); 24] = [
     ("object_store", &["src/journal/store.rs"]),
     ("sha2", &["src/package/digest.rs"]),
     ("clap", &["src/cli/"]),
+    ("clap_complete", &["src/cli/completions.rs"]),
+    ("clap_mangen", &["src/cli/man.rs"]),
     ("anyhow", &["src/cli/", "src/app.rs", "src/main.rs"]),
     ("ureq", &["src/cli/client.rs", "src/operate/webhook.rs"]),
     ("subtle", &["src/api/http/admin/"]),

@@ -19,8 +19,12 @@ const LONGEST_ANSWER: u64 = 1 << 30;
 /// Which server is asked.
 #[derive(clap::Args)]
 pub struct ServerArgs {
-    /// The server's admin listener (admin.listen); where it asks for a token, that is taken from PREDICTD_TOKEN
+    /// The server's admin listener [default: http://127.0.0.1:8082]
+    ///
+    /// Its address is admin.listen. PREDICTD_SERVER sets another default. Where the listener asks for a token, that is taken
+    /// from PREDICTD_TOKEN.
     #[arg(long, global = true, value_name = "URL", env = "PREDICTD_SERVER", default_value = DEFAULT, value_parser = server)]
+    #[arg(hide_env = true, hide_default_value = true)]
     server: String,
 }
 
@@ -129,6 +133,20 @@ impl Client {
         self.read(request.call())
     }
 
+    /// Every model with its versions, ready or not.
+    pub fn readiness(&self) -> Result<Value, ClientError> {
+        let request = self.agent.get(format!("{}/readyz?verbose", self.server)).header("accept", "application/json");
+        let request = match self.authorization() {
+            Some(value) => request.header("authorization", value),
+            None => request,
+        };
+        let (status, document) = self.read_document(request.call())?;
+        match document.get("models").is_some_and(Value::is_array) {
+            true => Ok(document),
+            false => self.accept(status, document),
+        }
+    }
+
     pub fn post(&self, path: &str, body: &Value) -> Result<Value, ClientError> {
         let request = self.agent.post(self.url(path)).header("accept", "application/json").content_type("application/json");
         let request = match self.authorization() {
@@ -152,6 +170,11 @@ impl Client {
     }
 
     fn read(&self, answer: Result<Response<Body>, ureq::Error>) -> Result<Value, ClientError> {
+        let (status, document) = self.read_document(answer)?;
+        self.accept(status, document)
+    }
+
+    fn read_document(&self, answer: Result<Response<Body>, ureq::Error>) -> Result<(u16, Value), ClientError> {
         let failed = |error: ureq::Error| match error {
             ureq::Error::Timeout(ureq::Timeout::Global | ureq::Timeout::RecvResponse) => {
                 ClientError::Silent { server: self.server.clone(), subject: self.subject.clone() }
@@ -161,7 +184,11 @@ impl Client {
         let mut answer = answer.map_err(failed)?;
         let status = answer.status().as_u16();
         let text = answer.body_mut().with_config().limit(LONGEST_ANSWER).read_to_string().map_err(failed)?;
-        let document: Value = serde_json::from_str(&text).map_err(|_| self.foreign(status))?;
+        let document = serde_json::from_str(&text).map_err(|_| self.foreign(status))?;
+        Ok((status, document))
+    }
+
+    fn accept(&self, status: u16, document: Value) -> Result<Value, ClientError> {
         match (status, document.get("error").and_then(Value::as_str)) {
             (200, None) if document.is_object() => Ok(document),
             (200, _) | (_, None) => Err(self.foreign(status)),

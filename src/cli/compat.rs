@@ -43,10 +43,14 @@ pub struct Args {
     /// For programs
     #[arg(long)]
     json: bool,
-    /// Callers of tensors see the graph's own inputs and outputs (model.NAME.oip = "graph")
+    /// Callers of tensors see the graph's own inputs and outputs
+    ///
+    /// As with model.NAME.oip = "graph".
     #[arg(long)]
     raw: bool,
-    /// Take an unproved difference for harmless: /age, or input:/age; may be given several times
+    /// Take an unproved difference for harmless: /age, or input:/age
+    ///
+    /// May be given several times.
     #[arg(long, value_name = "POINTER", requires = "reason")]
     accept_unproved: Vec<String>,
     /// Why it is harmless

@@ -40,17 +40,25 @@ pub struct Args {
     /// The model's graph; files that it names as its external data come along
     #[arg(value_name = "MODEL.onnx")]
     model: PathBuf,
-    /// A few instances, as .jsonl, .json or .csv: names, order and kinds of the fields
+    /// A few instances (.jsonl, .json, .csv)
+    ///
+    /// They give the names, the order and the kinds of the fields.
     #[arg(long, value_name = "ROWS")]
     sample: Option<PathBuf>,
-    /// Instances with what training answered: {"input": ..., "output": ...}, or rows with a member `prediction`.
-    /// Becomes golden.jsonl, and the draft is checked against it at once
+    /// Instances with what training answered
+    ///
+    /// {"input": ..., "output": ...}, or rows with a member `prediction`. Becomes golden.jsonl, and the draft is checked against it
+    /// at once.
     #[arg(long, value_name = "PREDICTIONS")]
     golden: Option<PathBuf>,
-    /// What the training did with a field, as in preprocessing.json: {"field": "plan", "steps": [...]}
+    /// What the training did with a field
+    ///
+    /// As in preprocessing.json: {"field": "plan", "steps": [...]}.
     #[arg(long, value_name = "LINE")]
     column: Vec<String>,
-    /// Encode a field with the sample's categories, which is a guess: FIELD=one_hot or FIELD=ordinal
+    /// Encode a field: FIELD=one_hot or FIELD=ordinal
+    ///
+    /// With the sample's categories, which is a guess.
     #[arg(long, value_name = "FIELD=ENCODING")]
     encode: Vec<String>,
     /// Where the package is made; models/NAME/1.0.0 without this

@@ -11,13 +11,16 @@ macro_rules! say {
 mod check;
 mod client;
 mod compat;
+mod completions;
 mod gate;
 mod health;
 mod history;
 mod import;
 mod init;
 mod inspect;
+mod man;
 mod measure;
+mod models;
 mod pack;
 mod paint;
 mod predict;
@@ -33,7 +36,7 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::config::Config;
 
@@ -72,10 +75,14 @@ enum Command {
     Verify(verify::Args),
     /// Show what a package is
     Inspect(inspect::Args),
-    /// Can callers of OLD use NEW, and back? A line per difference; exit 0, or 1 where they can't
+    /// Can callers of OLD use NEW, and back?
+    ///
+    /// A line per difference; exit 0, or 1 where they can't.
     Compat(compat::Args),
     /// Answer instances from a file or stdin, without a server
     Predict(predict::Args),
+    /// What a server serves: models, versions, their states and roles
+    Models(models::Args),
     /// Send traffic to a new version step by step, watched by the judge
     Rollout(rollout::Args),
     /// Put the stable version of before back, at once
@@ -84,6 +91,10 @@ enum Command {
     History(history::Args),
     /// Ask the local server whether it is ready; exit 0 or 1
     Health(health::Args),
+    /// Print a script that completes commands and options in a shell
+    Completions(completions::Args),
+    /// Print the manual page, of predictd or of one command
+    Man(man::Args),
     /// The load gate's process; started by predictd itself
     #[command(hide = true)]
     Gate(gate::Args),
@@ -95,7 +106,9 @@ enum Command {
 /// Where settings come from, for the commands that need some.
 #[derive(clap::Args)]
 struct ConfigArgs {
-    /// Configuration file (TOML); PREDICTD_SECTION__KEY variables override it
+    /// Configuration file (TOML)
+    ///
+    /// PREDICTD_SECTION__KEY variables override its keys.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -105,6 +118,14 @@ impl ConfigArgs {
         let variables = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         Ok(Config::load(self.config.as_deref(), variables)?)
     }
+}
+
+/// The command line without what predictd starts by itself.
+fn visible() -> clap::Command {
+    let whole = Cli::command();
+    let commands: Vec<clap::Command> = whole.get_subcommands().filter(|command| !command.is_hide_set()).cloned().collect();
+    let about = whole.get_about().cloned().unwrap_or_default();
+    clap::Command::new("predictd").version(env!("CARGO_PKG_VERSION")).about(about).subcommands(commands)
 }
 
 /// Reads the command line and runs it. 0: done, 1: failed, 2: wrong usage.
@@ -122,6 +143,9 @@ pub fn run() -> ExitCode {
         Command::Rollback(args) => rollback::run(&args),
         Command::History(args) => history::run(&args),
         Command::Health(args) => health::run(&args),
+        Command::Models(args) => models::run(&args),
+        Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
         Command::Gate(args) => gate::run(&args),
         Command::Measure(args) => measure::run(&args),
     };

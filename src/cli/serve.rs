@@ -18,7 +18,9 @@ pub struct Args {
     /// Address to listen on (server.listen)
     #[arg(long, value_name = "ADDR")]
     listen: Option<Listen>,
-    /// Check all that would keep the server from serving, and exit: configuration, listeners, library, state, models
+    /// Check all that would keep it from serving, and exit
+    ///
+    /// Configuration, listeners, library, state directory, and every package in its place.
     #[arg(long)]
     check: bool,
 }

@@ -16,6 +16,8 @@ pub struct About {
     /// Outputs whose values belong to classes that the graph names, or are such names.
     pub labels: Vec<(String, Vec<Label>)>,
     pub vocabulary: Vocabulary,
+    /// An input or output whose name has a NUL, at which the runtime cuts it off: nobody could name it.
+    pub nul_name: Option<String>,
 }
 
 impl About {
@@ -28,7 +30,9 @@ impl About {
         let report = rows::analyse(&model, fed);
         let time_first = rows::time_first(&model, &report);
         let labels = labels::held(&model);
-        Ok(About { report, time_first, labels, vocabulary: Vocabulary::read(&model) })
+        let mut names = model.graph.inputs.iter().chain(&model.graph.outputs).map(|info| info.name);
+        let nul_name = names.find(|name| name.contains('\0')).map(|name| name.escape_default().to_string());
+        Ok(About { report, time_first, labels, vocabulary: Vocabulary::read(&model), nul_name })
     }
 
     /// Why rows of several requests may not share a run; `None` where the graph keeps them apart.

@@ -107,6 +107,7 @@ pub fn run(
     clock.passed("schema", format!("{} input fields", parts.input.columns().len()));
     factory.feed(|name| parts.feeds(name));
     let about = factory.about().map_err(unloadable)?;
+    nameable(&about)?;
     if let Some(time) = &about.time_first {
         return Err(PackageError::new("graph", MODEL_FILE, time.clone()));
     }
@@ -201,6 +202,7 @@ pub fn run_bare(
         return Err(PackageError::new("graph", MODEL_FILE, "gives no output: there is nothing to answer with"));
     }
     let about = factory.about().map_err(unloadable)?;
+    nameable(&about)?;
     clock.passed("graph", describe(&signature, factory.symbols()));
     bare.check(&signature)?;
     let signature = bare.refined(&signature);
@@ -234,6 +236,13 @@ pub fn run_bare(
     };
     clock.passed("rows", told(&batching, warning.as_deref()));
     Ok(PassedBare { bare, engine, warm, batching, without_rows, warning })
+}
+
+/// Callers name inputs and outputs.
+fn nameable(about: &About) -> Result<(), PackageError> {
+    let Some(name) = &about.nul_name else { return Ok(()) };
+    let detail = format!("has an input or output \"{name}\": a name with a NUL can't be served; rename it in the export");
+    Err(PackageError::new("graph", MODEL_FILE, detail))
 }
 
 /// `count` of the rows, again from the first where they are fewer; none where there is none.

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Server, copy, golden, instance, models, package, predictd, root};
+use crate::harness::{Server, copy, golden, graph, instance, models, package, predictd, root, until};
 
 #[test]
 fn verify_prints_a_line_per_check() {
@@ -179,4 +179,74 @@ fn check_finds_names_that_the_directory_does_not_hold() {
     }
     let (code, _, error) = predictd(&["serve", "--check"], "", &[("PREDICTD_RUNTIME__WORKERS", "100000")]);
     assert!(code == 1 && error.contains("runtime.workers"), "{error}");
+}
+
+/// Options of commands that have a short help and a long one.
+const COMMANDS: [&str; 12] =
+    ["serve", "init", "import", "pack", "verify", "inspect", "compat", "predict", "models", "completions", "man", "health"];
+
+#[test]
+fn the_short_help_has_a_line_an_option() {
+    let mut longer = 0;
+    for command in COMMANDS {
+        let (code, short, _) = predictd(&[command, "-h"], "", &[]);
+        let wrapped: Vec<&str> = short.lines().filter(|line| line.starts_with("                ")).collect();
+        assert!(code == 0 && wrapped.is_empty(), "{command}: {wrapped:?}");
+        let (_, long, _) = predictd(&[command, "--help"], "", &[]);
+        longer += usize::from(long.len() > short.len());
+    }
+    assert!(longer > 5, "what is left out stands in the long one");
+}
+
+#[test]
+fn shells_complete_what_a_person_may_type() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let (code, script, _) = predictd(&["completions", shell], "", &[]);
+        assert!(code == 0 && script.contains("rollback") && script.contains("check"), "{shell}");
+        assert!(!script.contains("__gate") && !script.contains("intra-op-threads"), "{shell}: commands of predictd's own");
+    }
+    let (_, script, _) = predictd(&["completions", "bash"], "", &[]);
+    let mut bash = std::process::Command::new("bash").arg("-n").stdin(std::process::Stdio::piped()).spawn().unwrap();
+    std::io::Write::write_all(&mut bash.stdin.take().unwrap(), script.as_bytes()).unwrap();
+    assert!(bash.wait().unwrap().success());
+    assert_eq!(predictd(&["completions", "csh"], "", &[]).0, 2);
+}
+
+#[test]
+fn the_manual_has_a_page_for_each_command() {
+    let (code, page, _) = predictd(&["man"], "", &[]);
+    assert!(code == 0 && page.contains(".TH predictd 1") && page.contains("predictd\\-rollout(1)"), "{page}");
+    assert!(!page.contains("gate\\(1)"), "{page}");
+    let (code, page, _) = predictd(&["man", "rollout", "start"], "", &[]);
+    assert!(code == 0 && page.contains(".TH predictd-rollout-start 1") && page.contains("\\-\\-dry\\-run"), "{page}");
+    let (code, _, error) = predictd(&["man", "gate"], "", &[]);
+    assert!(code == 1 && error.contains("there is no command \"gate\"; known are: serve, "), "{error}");
+}
+
+#[test]
+fn models_lists_what_is_served() {
+    let models = models(&[("churn", "1.0.0"), ("churn", "1.1.0")]);
+    graph(models.path(), "bad", 1, "iris", Some("name: \"other\"\n"));
+    fs_err::create_dir_all(models.path().join("flat")).unwrap();
+    fs_err::copy(root().join("tests/fixtures/onnx/scalar.onnx"), models.path().join("flat/model.onnx")).unwrap();
+    let server = Server::begin(models.path(), &[]);
+    until("all is decided", || (server.logged("models are loaded").len() == 1).then_some(()));
+    // Not ready, and told all the same.
+    let url = format!("http://{}", server.logged("listening")[0]["admin"].as_str().unwrap());
+    let (code, text, error) = predictd(&["models", "--server", &url], "", &[]);
+    assert_eq!(code, 0, "{error}");
+    let line = |parts: &[&str]| text.lines().any(|line| line.split_whitespace().take(parts.len()).eq(parts.iter().copied()));
+    assert!(line(&["churn", "1.1.0", "1.1.0", "available", "stable"]) && line(&["1.0.0", "available", "idle"]), "{text}");
+    assert!(line(&["bad", "none", "1", "refused"]) && text.contains("names the model \"other\""), "{text}");
+    assert!(text.contains("not served") && text.contains("flat"), "{text}");
+    let (code, text, _) = predictd(&["models", "--json"], "", &[("PREDICTD_SERVER", &url)]);
+    let document: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(
+        (code, &document["models"][1]["stable"], document["models"][1]["versions"].as_array().unwrap().len()),
+        (0, &json!("1.1.0"), 2)
+    );
+    assert_eq!(document["ignored"][0]["reason"], "no_version_directory");
+    // The data plane's probe says it as well, but another server is told as one.
+    let (code, _, error) = predictd(&["models", "--server", "http://127.0.0.1:9"], "", &[]);
+    assert!(code == 1 && error.contains("nothing answers at"), "{error}");
 }

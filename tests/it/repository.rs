@@ -296,3 +296,18 @@ fn what_lies_beside_a_graph_is_read_with_care() {
     }
     until("many keys", || (server.get_json("/models/many")["versions"][0]["state"] == "available").then_some(()));
 }
+
+#[test]
+fn a_graph_that_nobody_could_ask_or_read_is_refused() {
+    let models = models(&[]);
+    graph(models.path(), "mute", 1, "no_output", None);
+    graph(models.path(), "nul", 1, "nul_name", None);
+    let server = Server::begin(models.path(), &[]);
+    for (name, expected) in [("mute", "gives no output"), ("nul", "\"x\\u{0}y\": a name with a NUL")] {
+        let reason = until("it is refused", || {
+            let version = server.get_json(&format!("/models/{name}"))["versions"][0].clone();
+            (version["state"] == "refused").then(|| version["reason"].as_str().unwrap().to_owned())
+        });
+        assert!(reason.contains(expected), "{name}: {reason}");
+    }
+}

@@ -9,7 +9,7 @@ use std::{
 
 use axum::{
     body::Body,
-    extract::{RawQuery, State},
+    extract::{self, RawQuery},
     response::Response,
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -17,11 +17,11 @@ use serde_json::{Value, json};
 
 use crate::{
     api::http::{Api, encoding},
-    registry::not_ready,
+    registry::{State, not_ready},
 };
 
 /// Alive as long as this answers and not too many engine threads hang.
-pub async fn live(State(api): State<Arc<Api>>) -> Response {
+pub async fn live(extract::State(api): extract::State<Arc<Api>>) -> Response {
     if !api.is_alive() {
         let wedged = api.metrics.wedged_workers.get();
         return json_response(StatusCode::SERVICE_UNAVAILABLE, &json!({"live": false, "reason": format!("{wedged} engine threads hang")}));
@@ -46,7 +46,7 @@ impl Api {
 }
 
 /// Ready when every required model has a version that answers; `?verbose` tells of every version.
-pub async fn ready(State(api): State<Arc<Api>>, RawQuery(query): RawQuery) -> Response {
+pub async fn ready(extract::State(api): extract::State<Arc<Api>>, RawQuery(query): RawQuery) -> Response {
     let snapshot = api.registry.snapshot();
     let now = Instant::now();
     let mut reasons: Vec<Value> = Vec::new();
@@ -63,6 +63,9 @@ pub async fn ready(State(api): State<Arc<Api>>, RawQuery(query): RawQuery) -> Re
         let models = snapshot.models.iter().map(|(name, model)| {
             let versions = model.versions.iter().map(|(version, status)| {
                 let mut entry = json!({"version": version.as_str(), "state": status.state.name()});
+                if let State::Available(servable) = &status.state {
+                    entry["role"] = Value::from(model.role(servable));
+                }
                 if let Some(reason) = status.state.reason() {
                     entry["reason"] = Value::String(reason);
                 }
@@ -93,7 +96,7 @@ pub async fn ready(State(api): State<Arc<Api>>, RawQuery(query): RawQuery) -> Re
     json_response(if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &document)
 }
 
-pub async fn metrics(State(api): State<Arc<Api>>, headers: HeaderMap) -> Response {
+pub async fn metrics(extract::State(api): extract::State<Arc<Api>>, headers: HeaderMap) -> Response {
     let dropped = (api.dropped_log_lines)();
     let counter = &api.metrics.log_lines_dropped;
     counter.inc_by(dropped.saturating_sub(counter.get()));
