@@ -94,7 +94,7 @@ pub enum EngineError {
     #[error("the run was lost: {0}")]
     Lost(Box<EngineError>),
     /// The run wanted more memory than its version may take.
-    #[error("the run needs more memory than the {limit} bytes of this engine")]
+    #[error("the run needs more memory than the {limit} bytes that each worker may take (runtime.memory_limit_bytes)")]
     MemoryLimit { limit: u64 },
     #[error("the queue is full")]
     QueueFull,

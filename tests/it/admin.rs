@@ -45,7 +45,10 @@ fn a_model_is_unloaded_and_loaded_again() {
     assert_eq!(server.predict("/models/diabetes/predict", &instance("diabetes", "1.0.0")).status(), 200);
     assert_eq!(order(&server, "models/churn/load", &[]).status(), 200);
     assert_eq!(ask().status(), 200, "loaded when the order is answered");
-    assert_eq!(server.logged("an operator's order").iter().filter(|line| line["actor"].is_string()).count(), 2);
+    until("both are logged", || {
+        let lines = server.logged("an operator's order");
+        (lines.iter().filter(|line| line["actor"].is_string()).count() == 2).then_some(())
+    });
 }
 
 #[test]

@@ -4,7 +4,10 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Server, graph, until};
+use crate::{
+    engine::number_package,
+    harness::{Server, graph, until},
+};
 
 /// Of the machine's memory that is in use besides, nothing can be said to the last page.
 const SLACK: u64 = 48 << 20;
@@ -79,6 +82,29 @@ fn a_run_beyond_the_limit_is_refused_and_the_server_goes_on() {
         assert_eq!(ask(&server, "wide", rows).0, if rows == 500 { 503 } else { 200 }, "{rows}");
     }
     assert!(resident(&server) < 400_000_000);
+}
+
+/// Each worker may take an equal share, of packages as of bare graphs; a model's own limit goes before the general one.
+#[test]
+fn a_model_may_have_a_limit_of_its_own_and_its_workers_share_it() {
+    let models = tempfile::tempdir().unwrap();
+    number_package(models.path(), "small", "wide.onnx", &[(0.0, 0.0)]);
+    number_package(models.path(), "free", "wide.onnx", &[(0.0, 0.0)]);
+    let config = models.path().join(".predictd.toml");
+    let text = "[batching]\nmax_batch_size = 32\n[runtime]\nworkers = 2\nmemory_limit_bytes = 400000000\n[model.small]\nmemory_limit_bytes = 40000000\n";
+    fs_err::write(&config, text).unwrap();
+    let server = Server::start_in(models.path(), &[], |command| {
+        command.arg("--config").arg(&config);
+    });
+    let ask = |model: &str, rows: usize| {
+        let answer = server.predict(&format!("/models/{model}/predict"), &json!({"instances": vec![json!({"x": 0.5}); rows]}));
+        (answer.status().as_u16(), answer.text().unwrap())
+    };
+    assert_eq!(ask("free", 32).0, 200);
+    assert_eq!(ask("small", 8).0, 200);
+    let (status, text) = ask("small", 32);
+    assert!(status == 503 && text.contains("more memory than the 20000000 bytes"), "{status} {text}");
+    assert_eq!(ask("small", 8).0, 200);
 }
 
 #[test]
