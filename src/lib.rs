@@ -80,6 +80,7 @@
 //! - No panic is reachable from a request, a package or a configuration: the lints forbid what could.
 //! - No value of a field marked `x-pii` reaches an error text; no value of any field reaches a log.
 //! - A label of a metric is never a client's to choose.
+//! - What a version may take of memory, rows and time is configured; what one request took is given back.
 //! - Nothing on the network threads waits for a model, a disk or a lock that inference holds.
 //! - Only the journal decides what is stable. A file that appears promotes nothing, and neither does a restart.
 //! - A decision takes effect when it is written, not before; and then for the next request, without a load.

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     id::{ModelName, Version},
-    package::{MODEL_FILE, manifest},
+    package::{MODEL_FILE, bare, manifest},
     registry::source::{Listing, directories},
 };
 
@@ -155,9 +155,13 @@ fn root(root: &Path, listing: &Listing) -> Option<Ignored> {
         return None;
     }
     let found = directories(root, 0).ok()?;
-    let parent = |levels: usize| root.ancestors().nth(levels).filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new(".."));
+    let whole = fs_err::canonicalize(root).unwrap_or_else(|_| root.to_path_buf());
+    let parent = |levels: usize| whole.ancestors().nth(levels).unwrap_or(Path::new("/"));
     if is_meant(root) {
-        let detail = format!("models.root is one version's directory; name {} instead: {LAYOUT}", parent(2).display());
+        let detail = match bare::id_of(&whole) {
+            Some(_) => format!("models.root is one version's directory; name {} instead: {LAYOUT}", parent(2).display()),
+            None => format!("a model's files lie right in models.root; move them to NAME/1/ below it: {LAYOUT}"),
+        };
         return Some(Ignored::new(Reason::RootTooDeep, root, detail));
     }
     let versions = |directory: &Path| {
@@ -230,6 +234,7 @@ mod tests {
         for (files, below, reason) in [
             (&["models/churn/1.0.0/manifest.json"][..], "models/churn", "root_too_deep"),
             (&["models/churn/1.0.0/manifest.json"], "models/churn/1.0.0", "root_too_deep"),
+            (&["model/model.onnx"], "model", "root_too_deep"),
             (&["models/7/1/model.onnx", "models/7/2/model.onnx"], "models/7", "root_too_deep"),
             (&["models/churn/1.0.0/manifest.json"], "", "root_too_shallow"),
             (&["models/.keep"], "models", "root_empty"),
