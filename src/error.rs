@@ -14,6 +14,7 @@ pub enum ErrorCode {
     Conflict,
     BodyTimeout,
     BodyTooLarge,
+    HeadersTooLarge,
     UnsupportedMediaType,
     /// The request does not fit the schema.
     Invalid,
@@ -30,7 +31,7 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
-    pub const ALL: [ErrorCode; 17] = [
+    pub const ALL: [ErrorCode; 18] = [
         ErrorCode::Malformed,
         ErrorCode::Unauthenticated,
         ErrorCode::Forbidden,
@@ -39,6 +40,7 @@ impl ErrorCode {
         ErrorCode::Conflict,
         ErrorCode::BodyTimeout,
         ErrorCode::BodyTooLarge,
+        ErrorCode::HeadersTooLarge,
         ErrorCode::UnsupportedMediaType,
         ErrorCode::Invalid,
         ErrorCode::Inference,
@@ -62,6 +64,7 @@ impl ErrorCode {
             ErrorCode::BodyTooLarge => 413,
             ErrorCode::UnsupportedMediaType => 415,
             ErrorCode::Invalid => 422,
+            ErrorCode::HeadersTooLarge => 431,
             ErrorCode::Cancelled => 499,
             ErrorCode::Inference | ErrorCode::Internal => 500,
             ErrorCode::Unsupported => 501,
@@ -80,7 +83,7 @@ impl ErrorCode {
             ErrorCode::Conflict => 10,
             ErrorCode::Forbidden => 7,
             ErrorCode::Unauthenticated => 16,
-            ErrorCode::Overloaded | ErrorCode::BodyTooLarge => 8,
+            ErrorCode::Overloaded | ErrorCode::BodyTooLarge | ErrorCode::HeadersTooLarge => 8,
             ErrorCode::Unsupported | ErrorCode::MethodNotAllowed => 12,
             ErrorCode::Inference | ErrorCode::Internal => 13,
             ErrorCode::NotReady => 14,
@@ -98,6 +101,7 @@ impl ErrorCode {
             ErrorCode::Conflict => "conflict",
             ErrorCode::BodyTimeout => "body-timeout",
             ErrorCode::BodyTooLarge => "body-too-large",
+            ErrorCode::HeadersTooLarge => "headers-too-large",
             ErrorCode::UnsupportedMediaType => "unsupported-media-type",
             ErrorCode::Invalid => "invalid-request",
             ErrorCode::Inference => "inference-failed",
@@ -120,6 +124,7 @@ impl ErrorCode {
             ErrorCode::Conflict => "Another change came first",
             ErrorCode::BodyTimeout => "The body came too slowly",
             ErrorCode::BodyTooLarge => "The body is too large",
+            ErrorCode::HeadersTooLarge => "The header fields are too large",
             ErrorCode::UnsupportedMediaType => "Content type not supported",
             ErrorCode::Invalid => "The request does not fit the model's schema",
             ErrorCode::Inference => "The model could not answer",
@@ -141,7 +146,11 @@ impl ErrorCode {
             | ErrorCode::MethodNotAllowed
             | ErrorCode::Conflict
             | ErrorCode::Unsupported => None,
-            ErrorCode::Malformed | ErrorCode::BodyTooLarge | ErrorCode::UnsupportedMediaType | ErrorCode::Invalid => Some("invalid"),
+            ErrorCode::Malformed
+            | ErrorCode::BodyTooLarge
+            | ErrorCode::HeadersTooLarge
+            | ErrorCode::UnsupportedMediaType
+            | ErrorCode::Invalid => Some("invalid"),
             ErrorCode::BodyTimeout | ErrorCode::DeadlineExceeded => Some("timeout"),
             ErrorCode::Cancelled => Some("cancelled"),
             ErrorCode::Inference => Some("inference"),

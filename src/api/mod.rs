@@ -2,5 +2,6 @@
 
 mod accept;
 pub mod grpc;
+mod head;
 pub mod http;
 pub mod oip;

@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::harness::{PATIENCE, Server, instance, models, root};
+use crate::harness::{PATIENCE, Server, instance, models, root, until};
 
 fn problem(response: reqwest::blocking::Response) -> Value {
     assert_eq!(response.headers()["content-type"], "application/problem+json");
@@ -188,11 +188,39 @@ fn garbage_on_the_wire_harms_nobody() {
 }
 
 #[test]
+fn heads_that_are_too_large_are_told_so_and_counted() {
+    let models = models(&[("diabetes", "1.0.0")]);
+    let server = Server::start(models.path(), &[]);
+    let counted =
+        |code: u16| server.metric(&format!("predictd_requests_total{{code=\"{code}\",model=\"\",protocol=\"predict\",version=\"\"}}"));
+    let head = |fields: &str| format!("GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{fields}\r\n");
+    let field = |bytes: usize| format!("x-large: {}\r\n", "a".repeat(bytes));
+    assert!(server.raw(head(&field(60_000)).as_bytes()).starts_with("HTTP/1.1 200 "));
+    let answer = server.raw(head(&field(100_000)).as_bytes());
+    assert!(answer.starts_with("HTTP/1.1 431 ") && answer.contains("at most 65536 are taken"), "{answer}");
+    // What is larger than anything, and what has too many of them.
+    for fields in [field(10 << 20), "x-many: 1\r\n".repeat(101)] {
+        let answer = server.raw(head(&fields).as_bytes());
+        assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+    }
+    until("they are counted", || (counted(431) == 3.0).then_some(()));
+    let lines = until("they are logged", || Some(server.logged("refused")).filter(|lines| lines.len() == 3));
+    for line in &lines {
+        assert_eq!((&line["status"], &line["error"]), (&431.into(), &"headers-too-large".into()), "{line}");
+    }
+    assert!(lines.iter().any(|line| line["detail"].as_str().unwrap().contains("at most 65536")), "{lines:?}");
+    assert!(server.raw(b"GET / HTTP/9.9\r\nhost: x\r\n\r\n").starts_with("HTTP/1.1 400 "));
+    until("a head that is none is counted", || (counted(400) == 1.0).then_some(()));
+    assert!(server.raw(format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(100_000)).as_bytes()).starts_with("HTTP/1.1 414 "));
+    until("a path that is too long is counted", || (counted(414) == 1.0).then_some(()));
+}
+
+#[test]
 fn too_many_connections_are_told_so() {
     let models = models(&[("diabetes", "1.0.0")]);
     let server = Server::start(models.path(), &[("server.max_connections", "3")]);
     let mut held = Vec::new();
-    let refused = crate::harness::until("a connection is refused", || {
+    let refused = until("a connection is refused", || {
         let mut stream = TcpStream::connect(server.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
         let mut answer = String::new();
@@ -202,7 +230,5 @@ fn too_many_connections_are_told_so() {
     });
     assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains("retry-after"), "{refused}");
     drop(held);
-    crate::harness::until("there is room again", || {
-        server.client.get(server.url("/livez")).send().ok().filter(|response| response.status() == 200)
-    });
+    until("there is room again", || server.client.get(server.url("/livez")).send().ok().filter(|response| response.status() == 200));
 }

@@ -448,6 +448,23 @@ fn a_failure_names_the_id_under_which_the_log_explains_it() {
 }
 
 #[test]
+fn header_fields_that_are_too_large_are_told_so_and_counted() {
+    let directory = bare_models(&[("add_sub", "add_sub.onnx")]);
+    let server = Server::start(directory.path(), &[]);
+    let mut client = Client::new(&server);
+    let mut ask = |bytes: usize| {
+        let mut request = Request::new(add_sub(&ONES, &ONES));
+        request.metadata_mut().insert("x-large", "a".repeat(bytes).parse().unwrap());
+        client.ask::<_, ModelInferResponse>("ModelInfer", request)
+    };
+    assert!(ask(60_000).is_ok());
+    let status = ask(100_000).unwrap_err();
+    assert!(status.code() == Code::ResourceExhausted && status.message().contains("at most 65536 are taken"), "{status}");
+    assert_eq!(server.metric("predictd_requests_total{code=\"431\",model=\"\",protocol=\"grpc\",version=\"\"}"), 1.0);
+    assert_eq!(until("it is logged", || server.logged("refused").pop())["error"], "headers-too-large");
+}
+
+#[test]
 fn who_cancels_before_the_answer_leaves_a_trace() {
     let directory = bare_models(&[("slow", "slow.onnx")]);
     let server = Server::start(directory.path(), &[]);

@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream as streams};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::StreamBody;
 use hyper::body::{Frame, Incoming};
 use tokio::sync::watch;
@@ -345,6 +345,15 @@ fn too_slow(timeout: Duration) -> Refused {
 /// What is told of a call whose message did not come in time.
 pub fn give_up(api: &Api, context: &Context, timeout: Duration) -> Response<Body> {
     let mut response: Response<Body> = count(api, context, "", &too_slow(timeout)).into_http();
+    context.write_headers(response.headers_mut());
+    response
+}
+
+/// What is told of a call whose header fields are too large: in the words of HTTP, too, for whatever stands between.
+pub fn refuse_head(api: &Api, headers: &HeaderMap, code: ErrorCode, detail: String) -> Response<Body> {
+    let context = context(headers);
+    let mut response: Response<Body> = count(api, &context, "", &Refused::from((code, detail))).into_http();
+    *response.status_mut() = StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::BAD_REQUEST);
     context.write_headers(response.headers_mut());
     response
 }

@@ -32,6 +32,7 @@ use crate::api::{
         paced::Paced,
         service::Inference,
     },
+    head,
     http::Api,
 };
 
@@ -95,6 +96,9 @@ impl Services {
     }
 
     fn call(&self, request: Request<Incoming>) -> BoxFuture<Response<Body>, Infallible> {
+        if let Err((code, detail)) = head::check(request.uri(), request.headers()) {
+            return Box::pin(std::future::ready(Ok(infer::refuse_head(&self.api, request.headers(), code, detail))));
+        }
         if !request.headers().get(CONTENT_TYPE).is_some_and(is_grpc) {
             let mut response = Response::new(Body::empty());
             *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;

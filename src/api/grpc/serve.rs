@@ -28,6 +28,7 @@ use crate::{
             Services,
             traffic::{Answer, Open, Traffic},
         },
+        head,
         http::serve::ServeOptions,
     },
     error::ErrorCode,
@@ -61,6 +62,9 @@ const CONNECTION_WINDOW: u32 = 4 << 20;
 
 /// Calls at once on one connection; clients make others wait. Each may have messages and answers under way.
 const MAX_STREAMS: u32 = 256;
+
+/// As HTTP/2 counts them: what is larger the library refuses by itself, with a bare 431.
+const MAX_HEADER_LIST: u32 = head::MAX_PARSED_BYTES as u32;
 
 /// Accepts until `stop` turns true, then lets every connection finish its calls. Returns when the last one has ended.
 pub async fn serve(listener: TcpListener, services: Services, options: ServeOptions, mut stop: watch::Receiver<bool>) {
@@ -115,7 +119,8 @@ impl Connection {
         builder
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_concurrent_streams(MAX_STREAMS);
+            .max_concurrent_streams(MAX_STREAMS)
+            .max_header_list_size(MAX_HEADER_LIST);
         let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
         let mut stop = self.stop.clone();
         let mut leaving = None;

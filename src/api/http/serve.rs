@@ -17,7 +17,7 @@ use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::rt::TokioIo;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     time::Instant as TokioInstant,
@@ -27,6 +27,7 @@ use tower::Service;
 use crate::{
     api::{
         accept::accept,
+        head,
         http::{context::Context as RequestContext, problem::Problem},
     },
     error::ErrorCode,
@@ -78,15 +79,20 @@ pub async fn serve(listener: TcpListener, router: Router, options: ServeOptions,
 /// Refuses a connection that never became a request of the router's; counted and logged as one all the same.
 async fn farewell(mut stream: TcpStream, code: ErrorCode, detail: &str, metrics: Metrics) {
     let context = RequestContext::new(&HeaderMap::new());
-    metrics.unrouted().observe_error(Protocol::Predict, code, code.http_status(), context.started.elapsed());
-    let request_id = context.request_id.to_text();
-    tracing::warn!(target: "predictd::request", status = code.http_status(), request_id, error = code.slug(), detail, "refused");
+    note_refusal(code, code.http_status(), detail, &context, &metrics);
     let text = farewell_text(code, detail, &context);
     let _ = tokio::time::timeout(FAREWELL_TIMEOUT, async {
         stream.write_all(text.as_bytes()).await?;
         stream.shutdown().await
     })
     .await;
+}
+
+/// Counts and logs what never came to the router.
+fn note_refusal(code: ErrorCode, status: u16, detail: &str, context: &RequestContext, metrics: &Metrics) {
+    metrics.unrouted().observe_error(Protocol::Predict, code, status, context.started.elapsed());
+    let request_id = context.request_id.to_text();
+    tracing::warn!(target: "predictd::request", status, request_id, error = code.slug(), detail, "refused");
 }
 
 fn farewell_text(code: ErrorCode, detail: &str, context: &RequestContext) -> String {
@@ -97,6 +103,25 @@ fn farewell_text(code: ErrorCode, detail: &str, context: &RequestContext) -> Str
         "HTTP/1.1 {status}\r\ncontent-type: application/problem+json\r\n{retry}content-length: {}\r\nconnection: close\r\n\r\n{body}",
         body.len()
     )
+}
+
+/// Closes a connection whose client is still sending. Closed at once it would be reset, and the client might not see its answer.
+async fn linger(mut stream: TcpStream) {
+    let mut discarded = [0; 4 << 10];
+    let _ = tokio::time::timeout(FAREWELL_TIMEOUT, async {
+        stream.shutdown().await?;
+        while stream.read(&mut discarded).await? > 0 {}
+        std::io::Result::Ok(())
+    })
+    .await;
+}
+
+/// How a connection ended.
+enum End {
+    Closed,
+    TimedOut,
+    /// What came is no head that is taken.
+    Refused(hyper::Error),
 }
 
 struct Connection {
@@ -113,34 +138,52 @@ impl Connection {
         let _ = stream.set_nodelay(true);
         let progress = Arc::new(Progress::new());
         let io = TokioIo::new(Watched { stream, progress: Arc::clone(&progress) });
-        let service =
-            Tracked { router: self.router.clone(), progress: Arc::clone(&progress), draining: Arc::clone(&self.options.draining) };
-        let mut connection = http1::Builder::new().pipeline_flush(true).serve_connection(io, service);
+        let service = Tracked {
+            router: self.router.clone(),
+            progress: Arc::clone(&progress),
+            draining: Arc::clone(&self.options.draining),
+            metrics: self.options.metrics.clone(),
+        };
+        let mut builder = http1::Builder::new();
+        // Without `pipeline_flush`: with it the answer to a head that is refused is never written, nor the answers before it.
+        builder.max_header_size(head::MAX_PARSED_BYTES);
+        let mut connection = builder.serve_connection(io, service);
         let check_every = self.options.read_timeout.min(self.options.idle_timeout) / 4;
         let mut check = Box::pin(tokio::time::sleep(check_every));
         // Every answer of a draining server closes its connection. What has no answer to come is given a moment: a graceful
         // shutdown would close it at once, perhaps in the face of a request that is on its way.
         let mut stopping = *self.stop.borrow();
         let idle_limit = |stopping: bool| if stopping { STOP_IDLE.min(self.options.idle_timeout) } else { self.options.idle_timeout };
-        let timed_out = loop {
+        let end = loop {
             tokio::select! {
                 biased;
-                // A broken connection is the client's business; what it asked for was counted.
-                _ = &mut connection => break false,
+                // A broken connection is the client's business; what it asked for was counted. A head that is none was not.
+                ended = &mut connection => break ended.err().filter(hyper::Error::is_parse).map_or(End::Closed, End::Refused),
                 _ = self.stop.wait_for(|stop| *stop), if !stopping => {
                     stopping = true;
                     check.as_mut().reset(TokioInstant::now() + STOP_TICK);
                 }
                 () = &mut check => match progress.get() {
-                    (Phase::Head, elapsed) if elapsed >= self.options.read_timeout => break true,
-                    (Phase::Idle, elapsed) if elapsed >= idle_limit(stopping) => break false,
+                    (Phase::Head, elapsed) if elapsed >= self.options.read_timeout => break End::TimedOut,
+                    (Phase::Idle, elapsed) if elapsed >= idle_limit(stopping) => break End::Closed,
                     _ => check.as_mut().reset(TokioInstant::now() + if stopping { STOP_TICK } else { check_every }),
                 },
             }
         };
-        if timed_out {
-            let stream = connection.into_parts().io.into_inner().stream;
-            farewell(stream, ErrorCode::BodyTimeout, "the head did not arrive in time", self.options.metrics.clone()).await;
+        match end {
+            End::Closed => {}
+            End::TimedOut => {
+                let stream = connection.into_parts().io.into_inner().stream;
+                farewell(stream, ErrorCode::BodyTimeout, "the head did not arrive in time", self.options.metrics.clone()).await;
+            }
+            End::Refused(error) => {
+                // The library has written the answer, a status and nothing else.
+                let code = if error.is_parse_too_large() { ErrorCode::HeadersTooLarge } else { ErrorCode::Malformed };
+                let detail = error.to_string();
+                let status = if detail.contains("URI too long") { StatusCode::URI_TOO_LONG.as_u16() } else { code.http_status() };
+                note_refusal(code, status, &detail, &RequestContext::new(&HeaderMap::new()), &self.options.metrics);
+                linger(connection.into_parts().io.into_inner().stream).await;
+            }
         }
         self.options.metrics.connections.dec();
     }
@@ -235,6 +278,7 @@ struct Tracked {
     router: Router,
     progress: Arc<Progress>,
     draining: Arc<AtomicBool>,
+    metrics: Metrics,
 }
 
 impl hyper::service::Service<Request<Incoming>> for Tracked {
@@ -244,14 +288,36 @@ impl hyper::service::Service<Request<Incoming>> for Tracked {
 
     fn call(&self, request: Request<Incoming>) -> Working {
         self.progress.set(Phase::Busy);
-        // A router is always ready; cloning it is counting a reference.
-        let inner = self.router.clone().call(request.map(Body::new));
+        let inner = match head::check(request.uri(), request.headers()) {
+            // A router is always ready; cloning it is counting a reference.
+            Ok(()) => Inner::Routed(self.router.clone().call(request.map(Body::new))),
+            Err((code, detail)) => Inner::Refused(Some(refuse(code, &detail, request.headers(), &self.metrics))),
+        };
         Working { inner, progress: Arc::clone(&self.progress), draining: Arc::clone(&self.draining) }
     }
 }
 
+/// An answer to a request that does not come to the router.
+fn refuse(code: ErrorCode, detail: &str, headers: &HeaderMap, metrics: &Metrics) -> Response {
+    let context = RequestContext::new(headers);
+    note_refusal(code, code.http_status(), detail, &context, metrics);
+    let mut response = Response::new(Body::from(Problem::new(code, detail.to_owned()).to_json(&context)));
+    *response.status_mut() = StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::BAD_REQUEST);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    // The body was not read: this connection can't carry another request.
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    context.write_headers(headers);
+    response
+}
+
+enum Inner {
+    Routed(<Router as Service<Request<Body>>>::Future),
+    Refused(Option<Response>),
+}
+
 struct Working {
-    inner: <Router as Service<Request<Body>>>::Future,
+    inner: Inner,
     progress: Arc<Progress>,
     draining: Arc<AtomicBool>,
 }
@@ -260,7 +326,11 @@ impl Future for Working {
     type Output = Result<Response, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut polled = Pin::new(&mut self.inner).poll(cx);
+        let mut polled = match &mut self.inner {
+            Inner::Routed(routed) => Pin::new(routed).poll(cx),
+            // A future is not polled again once it is ready.
+            Inner::Refused(response) => response.take().map_or(Poll::Pending, |response| Poll::Ready(Ok(response))),
+        };
         if let Poll::Ready(Ok(response)) = &mut polled {
             self.progress.set(Phase::Idle);
             if self.draining.load(Ordering::Relaxed) {
