@@ -275,7 +275,7 @@ impl Server<'_> {
         let options = ServeOptions {
             read_timeout: config.server.read_timeout(),
             max_connections: config.server.max_connections,
-            idle_timeout: http::serve::IDLE_TIMEOUT,
+            idle_timeout: config.server.idle_timeout(),
             metrics: metrics.clone(),
             draining: Arc::clone(&api.draining),
         };
@@ -283,7 +283,8 @@ impl Server<'_> {
         servers.spawn(http::serve::serve(listener, http::router(Arc::clone(api)), options.clone(), stopped.clone()));
         if let Some(listener) = grpc {
             let services = Services::new(api, &stopped)?;
-            servers.spawn(grpc::serve::serve(listener, services, options.clone(), stopped.clone()));
+            let options = ServeOptions { idle_timeout: config.server.grpc_idle_timeout(), ..options.clone() };
+            servers.spawn(grpc::serve::serve(listener, services, options, stopped.clone()));
         }
         if let Some((listener, router)) = admin {
             servers.spawn(http::serve::serve(listener, router, options, stopped));

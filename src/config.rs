@@ -47,6 +47,8 @@ pub struct ServerConfig {
     pub grpc_listen: OptionalListen,
     pub max_body_bytes: usize,
     pub read_timeout_ms: u64,
+    pub idle_timeout_ms: u64,
+    pub grpc_idle_timeout_ms: u64,
     pub request_timeout_ms: u64,
     pub drain_grace_ms: u64,
     pub drain_timeout_ms: u64,
@@ -464,6 +466,8 @@ impl Default for ServerConfig {
             grpc_listen: OptionalListen(Some(Listen::from(SocketAddr::from(([127, 0, 0, 1], 8081))))),
             max_body_bytes: 16 << 20,
             read_timeout_ms: 10_000,
+            idle_timeout_ms: 75_000,
+            grpc_idle_timeout_ms: 300_000,
             request_timeout_ms: 10_000,
             drain_grace_ms: 5_000,
             drain_timeout_ms: 30_000,
@@ -522,6 +526,14 @@ impl Default for TelemetryConfig {
 impl ServerConfig {
     pub fn read_timeout(&self) -> Duration {
         Duration::from_millis(self.read_timeout_ms)
+    }
+
+    pub fn idle_timeout(&self) -> Duration {
+        Duration::from_millis(self.idle_timeout_ms)
+    }
+
+    pub fn grpc_idle_timeout(&self) -> Duration {
+        Duration::from_millis(self.grpc_idle_timeout_ms)
     }
 
     pub fn request_timeout(&self) -> Duration {
@@ -622,6 +634,8 @@ impl Config {
         let positive = [
             ("server.max_body_bytes", self.server.max_body_bytes as u64),
             ("server.read_timeout_ms", self.server.read_timeout_ms),
+            ("server.idle_timeout_ms", self.server.idle_timeout_ms),
+            ("server.grpc_idle_timeout_ms", self.server.grpc_idle_timeout_ms),
             ("server.request_timeout_ms", self.server.request_timeout_ms),
             ("server.max_inflight", self.server.max_inflight as u64),
             ("server.max_connections", self.server.max_connections as u64),

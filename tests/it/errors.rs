@@ -188,6 +188,33 @@ fn garbage_on_the_wire_harms_nobody() {
 }
 
 #[test]
+fn a_silent_connection_is_closed_when_the_configuration_says() {
+    let models = models(&[("diabetes", "1.0.0")]);
+    let server = Server::start(models.path(), &[("server.idle_timeout_ms", "300"), ("server.grpc_idle_timeout_ms", "300")]);
+    for address in [server.address.to_string(), server.grpc()] {
+        let start = Instant::now();
+        let mut silent = TcpStream::connect(&address).unwrap();
+        silent.set_read_timeout(Some(PATIENCE)).unwrap();
+        if address == server.grpc() {
+            // The preface, and settings without any.
+            silent.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").unwrap();
+        }
+        // Until it is closed, or told to leave: GOAWAY is the frame of type 7, here of 8 bytes.
+        let (mut told, mut part) = (Vec::new(), [0; 256]);
+        let goes = |told: &[u8]| told.windows(3).any(|bytes| bytes == [0, 8, 7]);
+        while !goes(&told) {
+            let length = silent.read(&mut part).unwrap();
+            told.extend_from_slice(&part[..length]);
+            if length == 0 {
+                break;
+            }
+        }
+        assert!((Duration::from_millis(300)..Duration::from_secs(20)).contains(&start.elapsed()), "{address}: {:?}", start.elapsed());
+        assert_eq!(goes(&told), address == server.grpc(), "{told:?}");
+    }
+}
+
+#[test]
 fn heads_that_are_too_large_are_told_so_and_counted() {
     let models = models(&[("diabetes", "1.0.0")]);
     let server = Server::start(models.path(), &[]);

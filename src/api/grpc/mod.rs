@@ -10,7 +10,7 @@ pub mod serve;
 mod service;
 mod traffic;
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc};
 
 use futures_util::FutureExt;
 use http::{HeaderValue, Request, Response, StatusCode, header::CONTENT_TYPE};
@@ -68,8 +68,6 @@ const MAX_SYMBOL: usize = 2 << 10;
 pub struct Services {
     api: Arc<Api>,
     stopped: watch::Receiver<bool>,
-    /// How long a stream may be silent.
-    patience: Duration,
     /// All but inference itself.
     inference: GrpcInferenceServiceServer<Inference>,
     /// What is asked rarely.
@@ -92,7 +90,7 @@ impl Services {
             .add_service(reflection().build_v1()?.max_decoding_message_size(MAX_SYMBOL))
             .add_service(reflection().build_v1alpha()?.max_decoding_message_size(MAX_SYMBOL))
             .prepare();
-        Ok(Services { api: Arc::clone(api), stopped: stopped.clone(), patience: serve::IDLE_TIMEOUT, inference, others })
+        Ok(Services { api: Arc::clone(api), stopped: stopped.clone(), inference, others })
     }
 
     fn call(&self, request: Request<Incoming>) -> BoxFuture<Response<Body>, Infallible> {
@@ -107,7 +105,7 @@ impl Services {
         match request.uri().path() {
             infer::UNARY => Box::pin(infer::unary(Arc::clone(&self.api), request).map(Ok)),
             infer::STREAM => {
-                let patience = self.patience + self.api.config.request_timeout();
+                let patience = self.api.config.grpc_idle_timeout() + self.api.config.request_timeout();
                 Box::pin(infer::stream(Arc::clone(&self.api), self.stopped.clone(), patience, request).map(Ok))
             }
             path if path.split('/').nth(1) == Some(SERVICE_NAME) => self.limited(request, |request| self.inference.clone().call(request)),
@@ -123,7 +121,8 @@ impl Services {
         let (api, context) = (Arc::clone(&self.api), infer::context(request.headers()));
         let deadline = context.deadline(api.config.request_timeout());
         let timeout = api.config.read_timeout().min(deadline.saturating_duration_since(context.started));
-        let answer = call(request.map(|body| Paced::new(body, self.patience)));
+        let patience = self.api.config.grpc_idle_timeout();
+        let answer = call(request.map(|body| Paced::new(body, patience)));
         Box::pin(async move {
             match tokio::time::timeout(timeout, answer).await {
                 Ok(answer) => answer,

@@ -41,9 +41,8 @@ const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How often a preface that came in part is looked at again.
 const PREFACE_TICK: Duration = Duration::from_millis(10);
 
-/// How long a connection may carry nothing, and a stream neither. Clients of gRPC keep their connections, and are told to leave
-/// without losing a request.
-pub const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+/// How long a client may leave an answer unread, however long it may be silent.
+const UNREAD_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// How long a connection that was told to leave may take.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -124,7 +123,8 @@ impl Connection {
         let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
         let mut stop = self.stop.clone();
         let mut leaving = None;
-        let mut check = tokio::time::interval(self.options.idle_timeout.min(LEAVE_TIMEOUT) / 8);
+        let idle_timeout = self.options.idle_timeout;
+        let mut check = tokio::time::interval(idle_timeout.min(LEAVE_TIMEOUT) / 8);
         loop {
             let leave = tokio::select! {
                 biased;
@@ -133,13 +133,13 @@ impl Connection {
                 _ = stop.wait_for(|stop| *stop), if leaving.is_none() => true,
                 () = traffic.leave.notified(), if leaving.is_none() => true,
                 _ = check.tick() => {
-                    if traffic.is_unread() && traffic.quiet_for() >= self.options.idle_timeout {
+                    if traffic.is_unread() && traffic.quiet_for() >= idle_timeout.min(UNREAD_TIMEOUT) {
                         return;
                     }
                     match leaving {
                         Some(since) if traffic.is_idle() && Instant::now().duration_since(since) >= LEAVE_TIMEOUT => return,
                         Some(_) => false,
-                        None => traffic.is_idle() && traffic.quiet_for() >= IDLE_TIMEOUT,
+                        None => traffic.is_idle() && traffic.quiet_for() >= idle_timeout,
                     }
                 }
             };
@@ -264,6 +264,7 @@ mod tests {
                 config: ServerConfig {
                     read_timeout_ms: millis(read_timeout),
                     request_timeout_ms: millis(read_timeout),
+                    grpc_idle_timeout_ms: millis(idle_timeout),
                     ..Default::default()
                 },
                 platform: Default::default(),
@@ -281,7 +282,7 @@ mod tests {
             let (stop, stopped) = watch::channel(false);
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
-            let services = Services { patience: idle_timeout, ..Services::new(&api, &stopped).unwrap() };
+            let services = Services::new(&api, &stopped).unwrap();
             let done = tokio::spawn(serve(listener, services, options, stopped));
             Started { address, metrics, stop, done }
         }

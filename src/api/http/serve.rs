@@ -34,10 +34,6 @@ use crate::{
     metrics::{Metrics, Protocol},
 };
 
-/// How long a connection may be silent between requests: longer than load balancers keep theirs (60 s is common), so that
-/// it is they who close, and no request meets a closing connection.
-pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
-
 /// After the stop: how long a connection may still be silent, and how often that is looked at.
 const STOP_IDLE: Duration = Duration::from_millis(1000);
 const STOP_TICK: Duration = Duration::from_millis(100);
@@ -50,7 +46,8 @@ pub struct ServeOptions {
     /// For a request's head to arrive, from its first byte.
     pub read_timeout: Duration,
     pub max_connections: usize,
-    /// How long a connection may be silent between requests, or leave an answer unread.
+    /// How long a connection may be silent between requests, or leave an answer unread: longer than load balancers keep theirs, so
+    /// that it is they who close, and no request meets a closing connection.
     pub idle_timeout: Duration,
     pub metrics: Metrics,
     /// While it is set every answer closes its connection, so that clients go elsewhere before the listener is gone.
