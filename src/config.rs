@@ -54,6 +54,7 @@ pub struct ServerConfig {
     pub drain_timeout_ms: u64,
     pub max_inflight: usize,
     pub max_connections: usize,
+    pub cors_origins: Vec<String>,
 }
 
 /// `HOST:PORT`: an address, or a name that is resolved when the listener is opened. An IPv6 address stands in brackets.
@@ -473,6 +474,7 @@ impl Default for ServerConfig {
             drain_timeout_ms: 30_000,
             max_inflight: 1024,
             max_connections: 10_000,
+            cors_origins: Vec::new(),
         }
     }
 }
@@ -650,6 +652,12 @@ impl Config {
         if let Some((key, _)) = positive.iter().find(|(_, value)| *value == 0) {
             return Err(format!("`{key}` must be at least 1"));
         }
+        if let Some(fault) = self.server.cors_origins.iter().find_map(|origin| origin_fault(origin)) {
+            return Err(format!("`server.cors_origins`: {fault}"));
+        }
+        if self.server.cors_origins.len() > 1 && self.server.cors_origins.iter().any(|origin| origin == "*") {
+            return Err("`server.cors_origins`: \"*\" is every origin; it stands alone".to_owned());
+        }
         let workers = self.model.values().filter_map(|model| model.workers).chain([self.runtime.workers, self.runtime.intra_op_threads]);
         if workers.into_iter().any(|count| count > MAX_THREADS) {
             return Err(format!("`runtime.workers`, `runtime.intra_op_threads` and `[model.NAME] workers` may be at most {MAX_THREADS}"));
@@ -714,6 +722,28 @@ impl Config {
 
     pub fn pinned(&self, model: &str) -> Option<&str> {
         self.model.get(model)?.version.as_deref()
+    }
+}
+
+/// Why no browser would ever send this as its `Origin`.
+fn origin_fault(origin: &str) -> Option<String> {
+    if origin == "*" {
+        return None;
+    }
+    let example = "an origin is like \"https://app.example.com\" or \"http://localhost:3000\", or \"*\" for all";
+    let Some((scheme, host)) = origin.split_once("://") else { return Some(format!("\"{origin}\" has no scheme; {example}")) };
+    let own_port = match scheme {
+        "https" => ":443",
+        "http" => ":80",
+        _ => "",
+    };
+    let is_sent = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-._:[]".contains(c);
+    match () {
+        () if host.is_empty() || !host.chars().all(is_sent) => {
+            Some(format!("\"{origin}\" is no origin (lower case, without a path); {example}"))
+        }
+        () if !own_port.is_empty() && host.ends_with(own_port) => Some(format!("\"{origin}\": browsers leave out the port {own_port}")),
+        () => None,
     }
 }
 
@@ -919,6 +949,14 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(load(text, &[]).unwrap_err(), expected);
         }
+        for origin in
+            ["app.example.com", "https://", "https://App.example.com", "https://a.example/", "https://a.example:443", "http://a:80"]
+        {
+            let error = load(&format!("[server]\ncors_origins = [\"{origin}\"]"), &[]).unwrap_err();
+            assert!(error.starts_with(&format!("FILE: `server.cors_origins`: \"{origin}\"")), "{error}");
+        }
+        assert!(load("[server]\ncors_origins = [\"*\", \"https://a.example\"]", &[]).unwrap_err().contains("stands alone"));
+        assert!(load("[server]\ncors_origins = [\"http://localhost:3000\", \"https://[::1]:8443\"]", &[]).is_ok());
         for webhook in [
             "hooks.example/secret",
             "ftp://h/secret",

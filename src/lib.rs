@@ -68,7 +68,7 @@
 //! | transports | [`api`] |
 //! | roots | [`telemetry`], [`app`], [`cli`] |
 //!
-//! One library, one door: `axum` and `hyper` only in [`api`], `tonic` and `prost` only in [`api::grpc`], `ort` only in
+//! One library, one door: `axum` and `hyper` only in [`api`], `tower_http` only in `api::http::cors`, `tonic` and `prost` only in [`api::grpc`], `ort` only in
 //! [`engine::infer`], `prometheus` only in [`metrics`], `sha2` only in [`package::digest`], `csv` only in [`package::table`],
 //! `object_store` only in [`journal::store`], `clap` only in [`cli`], `ureq` only in [`cli`]'s client and [`operate`]'s webhook, wall time only in [`clock`].
 //!

@@ -33,7 +33,7 @@ const LAYERS: [(&str, &[&str]); 18] = [
 ];
 
 /// (library, where it may be named).
-const DOORS: [(&str, &[&str]); 26] = [
+const DOORS: [(&str, &[&str]); 27] = [
     ("csv", &["src/package/table.rs"]),
     ("libm", &["src/rollout/sequential.rs"]),
     ("murmur3", &["src/package/steps.rs", "src/rollout/split.rs"]),
@@ -49,6 +49,7 @@ const DOORS: [(&str, &[&str]); 26] = [
     ("tonic_health", &["src/api/grpc/"]),
     ("tonic_prost", &["src/api/grpc/"]),
     ("tonic_reflection", &["src/api/grpc/"]),
+    ("tower_http", &["src/api/http/cors.rs"]),
     ("object_store", &["src/journal/store.rs"]),
     ("sha2", &["src/package/digest.rs"]),
     ("clap", &["src/cli/"]),

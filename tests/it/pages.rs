@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::harness::{Server, models};
+use crate::harness::{Server, instance, models};
 
 #[test]
 fn openapi_examples_work() {
@@ -58,4 +58,45 @@ fn pages_are_self_contained() {
         assert!(!version[member].is_null(), "{member}");
     }
     assert_eq!(version["serving"]["batched"], true);
+}
+
+#[test]
+fn pages_of_other_origins_may_ask_where_the_configuration_says() {
+    let models = models(&[("diabetes", "1.0.0")]);
+    let body = instance("diabetes", "1.0.0");
+    let preflight = |server: &Server, origin: &str| {
+        let request = server.client.request(reqwest::Method::OPTIONS, server.url("/predict")).header("origin", origin);
+        request.header("access-control-request-method", "POST").header("access-control-request-headers", "content-type").send().unwrap()
+    };
+    let allowed = |response: &reqwest::blocking::Response| {
+        response.headers().get("access-control-allow-origin").map(|origin| origin.to_str().unwrap().to_owned())
+    };
+    let page = "https://app.example.com";
+    let cases = [("", page, None), ("https://app.example.com, http://localhost:3000", page, Some(page)), ("*", page, Some("*"))];
+    for (origins, origin, expected) in cases {
+        let server = Server::start(models.path(), &[("server.cors_origins", origins)]);
+        let asked = preflight(&server, origin);
+        assert_eq!(
+            (allowed(&asked).as_deref(), asked.status().as_u16()),
+            (expected, if origins.is_empty() { 405 } else { 200 }),
+            "{origins}"
+        );
+        let answer = server.post("/predict").header("origin", origin).body(body.to_string()).send().unwrap();
+        assert_eq!((answer.status().as_u16(), allowed(&answer).as_deref()), (200, expected), "{origins}");
+        // A page must be able to read why it got no answer.
+        let refused = server.post("/predict").header("origin", origin).body("{").send().unwrap();
+        assert_eq!((refused.status().as_u16(), allowed(&refused).as_deref()), (400, expected), "{origins}");
+        if expected.is_some() {
+            let header = |name: &str| asked.headers()[name].to_str().unwrap().to_lowercase();
+            assert!(header("access-control-allow-methods").contains("post"), "{origins}");
+            assert_eq!(header("access-control-allow-headers"), "content-type");
+            assert!(answer.headers()["access-control-expose-headers"].to_str().unwrap().contains("x-prediction-id"));
+            assert!(asked.headers().get("access-control-allow-credentials").is_none());
+        }
+        if expected == Some(page) {
+            assert_eq!(allowed(&preflight(&server, "https://elsewhere.example.com")), None);
+        }
+        let admin = server.client.get(format!("http://{}/admin/models", server.logged("listening")[0]["admin"].as_str().unwrap()));
+        assert_eq!(allowed(&admin.header("origin", origin).send().unwrap()), None, "the operators' listener is no page's");
+    }
 }

@@ -4,6 +4,7 @@ pub mod admin;
 pub(in crate::api) mod body;
 pub(in crate::api) mod cancellation;
 pub(in crate::api) mod context;
+mod cors;
 mod docs;
 mod encode;
 mod encoding;
@@ -132,7 +133,12 @@ pub fn router(api: Arc<Api>) -> Router {
         .fallback(no_route)
         .method_not_allowed_fallback(wrong_method)
         .with_state(Arc::clone(&api));
-    if api.platform == Platform::default() { router } else { router.layer(middleware::from_fn_with_state(api, vertex)) }
+    let cors = cors::layer(&api.config.cors_origins);
+    let router = if api.platform == Platform::default() { router } else { router.layer(middleware::from_fn_with_state(api, vertex)) };
+    match cors {
+        Some(cors) => router.layer(cors),
+        None => router,
+    }
 }
 
 /// The routes that Vertex AI names in the environment, whatever else they may be routes of.

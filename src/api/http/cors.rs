@@ -1,0 +1,34 @@
+//! CORS: pages of other origins that may ask the data plane, as `server.cors_origins` says.
+
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, Method, header};
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
+
+/// How long a browser may keep what a preflight said.
+const MAX_AGE: Duration = Duration::from_secs(600);
+
+/// What a page may read of an answer besides its body.
+const EXPOSED: [HeaderName; 10] = [
+    HeaderName::from_static("x-prediction-id"),
+    HeaderName::from_static("x-model-name"),
+    HeaderName::from_static("x-model-version"),
+    HeaderName::from_static("x-model-digest"),
+    HeaderName::from_static("x-fallback"),
+    HeaderName::from_static("x-request-id"),
+    HeaderName::from_static("server-timing"),
+    HeaderName::from_static("traceparent"),
+    HeaderName::from_static("inference-header-content-length"),
+    header::RETRY_AFTER,
+];
+
+/// `None` where no other origin may ask. Credentials are never allowed: the data plane knows no cookie.
+pub fn layer(origins: &[String]) -> Option<CorsLayer> {
+    let allowed = match origins {
+        [] => return None,
+        [any] if any == "*" => AllowOrigin::any(),
+        origins => AllowOrigin::list(origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok())),
+    };
+    let layer = CorsLayer::new().allow_origin(allowed).allow_methods([Method::GET, Method::POST]);
+    Some(layer.allow_headers(AllowHeaders::mirror_request()).expose_headers(EXPOSED).max_age(MAX_AGE))
+}
