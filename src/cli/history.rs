@@ -34,10 +34,14 @@ use crate::{
 pub struct Args {
     #[arg(value_name = "MODEL", value_parser = client::model)]
     model: ModelName,
-    /// Check that no entry was altered, taken away, moved or cut off; exit 0 or 1
+    /// Check that no entry was altered or is missing
+    ///
+    /// Altered, taken away, moved or (with a server) cut off at the end; exit 0 or 1.
     #[arg(long)]
     verify: bool,
-    /// Set the damaged end of the journal aside, so that decisions can be made again; nothing is deleted
+    /// Set the damaged end of the journal aside
+    ///
+    /// So that decisions can be made again; nothing is deleted.
     #[arg(long, requires = "reason", conflicts_with_all = ["verify", "limit", "state"])]
     repair: bool,
     /// Why it is repaired; it is kept in the journal
@@ -46,7 +50,7 @@ pub struct Args {
     /// List the last N entries only
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
-    /// Read the journal below this directory (state.url), without a server
+    /// Read this state directory, without a server
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
     /// For programs

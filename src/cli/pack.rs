@@ -50,7 +50,9 @@ pub struct Args {
     /// SPDX identifier of the licence
     #[arg(long, value_name = "SPDX")]
     licence: Option<String>,
-    /// Pack a copy under the next version that is free, beside DIR: what was decided on is never changed
+    /// Pack a copy under the next free version
+    ///
+    /// The copy lies beside DIR. A package that was served once is never changed: a changed one is a version of its own.
     #[arg(long, conflicts_with = "version")]
     bump: bool,
     #[command(flatten)]

@@ -18,10 +18,14 @@ use crate::{
 pub struct Args {
     #[arg(value_name = "MODEL", value_parser = client::model)]
     model: ModelName,
-    /// To this version; without it the rollout that runs is ended, else the stable version before this one is put back
+    /// To this version, and not one step back
+    ///
+    /// Without it the rollout that runs is ended; where none runs, the stable version before this one is put back.
     #[arg(long, value_name = "VERSION", value_parser = client::version)]
     to: Option<String>,
-    /// Also to a version that never was stable, past the steps of a rollout
+    /// Also to a version that never was stable
+    ///
+    /// Past the steps of a rollout, but not past compatibility and a second name where the risk is high.
     #[arg(long, requires = "reason")]
     never_stable: bool,
     /// Why; it is kept in the journal

@@ -182,8 +182,22 @@ fn check_finds_names_that_the_directory_does_not_hold() {
 }
 
 /// Options of commands that have a short help and a long one.
-const COMMANDS: [&str; 12] =
-    ["serve", "init", "import", "pack", "verify", "inspect", "compat", "predict", "models", "completions", "man", "health"];
+const COMMANDS: [&str; 14] = [
+    "rollback",
+    "history",
+    "serve",
+    "init",
+    "import",
+    "pack",
+    "verify",
+    "inspect",
+    "compat",
+    "predict",
+    "models",
+    "completions",
+    "man",
+    "health",
+];
 
 #[test]
 fn the_short_help_has_a_line_an_option() {
