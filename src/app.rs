@@ -293,7 +293,10 @@ impl Server<'_> {
 
         signals.next().await;
         greeting.abort();
-        tracing::info!(grace_ms = config.server.drain_grace_ms, "shutting down: not ready any more, still serving");
+        tracing::info!(
+            grace_ms = config.server.drain_grace_ms,
+            "shutting down: not ready any more, still serving; a second signal (Ctrl-C again) stops at once"
+        );
         api.draining.store(true, Ordering::Relaxed);
         let drain = async {
             tokio::time::sleep(config.server.drain_grace()).await;

@@ -632,7 +632,8 @@ impl Config {
         Ok(config)
     }
 
-    fn check(&self) -> Result<(), String> {
+    /// What the keys by themselves don't say.
+    pub fn check(&self) -> Result<(), String> {
         let positive = [
             ("server.max_body_bytes", self.server.max_body_bytes as u64),
             ("server.read_timeout_ms", self.server.read_timeout_ms),

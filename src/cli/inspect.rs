@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     app,
-    cli::{ConfigArgs, Outcome},
+    cli::{ConfigArgs, Outcome, check_package_directory},
     engine::{
         EngineFactory,
         infer::{OnnxFactory, Runtime},
@@ -27,6 +27,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<Outcome> {
+    check_package_directory(&args.directory)?;
     let package = ModelPackage::open(&args.directory)?;
     let config = args.config.load()?;
     let runtime = Runtime::load(&app::find_library(&config)?)?;

@@ -38,7 +38,7 @@ use std::{
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::config::Config;
+use crate::{config::Config, id::Version};
 
 /// How a command ended, beside errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +52,23 @@ pub enum Outcome {
 fn typed(path: &Path) -> String {
     let text = path.to_string_lossy();
     shlex::try_quote(&text).map_or_else(|_| text.to_string(), |quoted| quoted.to_string())
+}
+
+/// Refuses the directory of a model where that of a package is wanted, and names its versions.
+fn check_package_directory(directory: &Path) -> anyhow::Result<()> {
+    if directory.join(crate::package::MODEL_FILE).exists() || directory.join(crate::package::manifest::FILE).exists() {
+        return Ok(());
+    }
+    let Ok(entries) = fs_err::read_dir(directory) else { return Ok(()) };
+    let below = entries.filter_map(Result::ok).map(|entry| entry.path()).filter(|path| path.is_dir());
+    let mut versions: Vec<(Version, PathBuf)> =
+        below.filter_map(|path| Some((Version::parse(&path.file_name()?.to_string_lossy())?, path.clone()))).collect();
+    versions.sort();
+    if versions.is_empty() {
+        return Ok(());
+    }
+    let paths: Vec<String> = versions.iter().map(|(_, path)| typed(path)).collect();
+    anyhow::bail!("{} is a model's directory, and no package: name one of its versions, {}", directory.display(), paths.join(", "))
 }
 
 #[derive(Parser)]
@@ -152,6 +169,10 @@ pub fn run() -> ExitCode {
     match outcome {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Failed) => ExitCode::FAILURE,
+        // Whoever closed the pipe (`| head`) wanted no more of it.
+        Err(error) if error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe) => {
+            ExitCode::SUCCESS
+        }
         Err(error) => {
             eprintln!("predictd: {error:#}");
             ExitCode::FAILURE

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::{
     app,
     cli::{
-        ConfigArgs, Outcome,
+        ConfigArgs, Outcome, check_package_directory,
         client::{Client, ServerArgs},
         history, typed,
     },
@@ -62,6 +62,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<Outcome> {
+    check_package_directory(&args.directory)?;
     let origin = fs_err::canonicalize(&args.directory)?;
     let mut directory = origin.clone();
     let config = args.config.load()?;

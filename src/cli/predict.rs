@@ -9,7 +9,7 @@ use anyhow::bail;
 
 use crate::{
     app,
-    cli::{ConfigArgs, Outcome, sample::read_rows},
+    cli::{ConfigArgs, Outcome, check_package_directory, sample::read_rows},
     engine::{
         Engine, EngineFactory, advice,
         infer::{OnnxEngine, OnnxFactory, Runtime},
@@ -42,6 +42,7 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<Outcome> {
+    check_package_directory(&args.directory)?;
     let package = ModelPackage::open(&args.directory)?;
     let config = args.config.load()?;
     let runtime = Runtime::load(&app::find_library(&config)?)?;

@@ -1,10 +1,10 @@
 //! The commands, as a person types them.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Server, copy, golden, graph, instance, models, package, predictd, root, until};
+use crate::harness::{PREDICTD, Server, copy, golden, graph, instance, models, package, predictd, root, until};
 
 #[test]
 fn verify_prints_a_line_per_check() {
@@ -142,7 +142,7 @@ fn a_port_in_use_is_one_line() {
 #[test]
 fn health_asks_the_server() {
     let models = crate::harness::models(&[("diabetes", "1.0.0")]);
-    let server = crate::harness::Server::start(models.path(), &[]);
+    let server = Server::start(models.path(), &[]);
     let (code, output, _) = predictd(&["health", "--listen", &server.address.to_string()], "", &[]);
     assert_eq!((code, output.as_str()), (0, "{\"ready\":true}\n"));
     let address = server.address.to_string();
@@ -263,4 +263,46 @@ fn models_lists_what_is_served() {
     // The data plane's probe says it as well, but another server is told as one.
     let (code, _, error) = predictd(&["models", "--server", "http://127.0.0.1:9"], "", &[]);
     assert!(code == 1 && error.contains("nothing answers at"), "{error}");
+}
+
+#[test]
+fn a_model_s_directory_is_told_with_its_versions() {
+    let models = models(&[("churn", "1.0.0"), ("churn", "1.1.0")]);
+    let directory = models.path().join("churn");
+    for command in ["inspect", "pack", "predict"] {
+        let (code, _, error) = predictd(&[command, directory.to_str().unwrap()], "", &[]);
+        assert!(
+            code == 1 && error.contains("is a model's directory") && error.contains("churn/1.0.0, ") && error.contains("churn/1.1.0"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_closed_pipe_ends_a_command_quietly() {
+    let golden = golden("churn", "1.1.0");
+    let rows: String = (0..20_000).map(|index| format!("{}\n", golden[index % golden.len()]["input"])).collect();
+    let input = tempfile::NamedTempFile::new().unwrap();
+    fs_err::write(input.path(), rows).unwrap();
+    let directory = package("churn", "1.1.0");
+    let mut command = Command::new(PREDICTD);
+    command.args(["predict", directory.to_str().unwrap(), "--input", input.path().to_str().unwrap()]).current_dir(root());
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""));
+}
+
+#[test]
+fn where_a_server_listens_and_keeps_its_state_can_be_said_on_the_command_line() {
+    let (models, state) = (models(&[("diabetes", "1.0.0")]), tempfile::tempdir().unwrap());
+    let own = state.path().join("own");
+    let arguments = ["--grpc-listen", "", "--admin-listen", "127.0.0.1:0", "--state", own.to_str().unwrap()];
+    let server = Server::start_in(models.path(), &[], |command| {
+        command.args(arguments);
+    });
+    until("the journal lies there", || own.join("journal/diabetes/00000001.json").exists().then_some(()));
+    assert!(server.logged("listening")[0]["grpc"].is_null());
+    let (code, _, error) = predictd(&["serve", "--state", "ftp://elsewhere"], "", &[]);
+    assert!(code == 1 && error.contains("--state") && error.contains("local directory"), "{error}");
 }
