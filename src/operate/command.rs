@@ -14,7 +14,7 @@ use crate::{
         Draft,
         entry::{Action, VersionRef},
     },
-    operate::{Controlled, OperateError, Operator, gate::Compatibility, lock, trouble::Trouble},
+    operate::{Controlled, OperateError, Operator, gate::Compatibility, lock},
     package::serving::Risk,
     registry::{State, traffic::Arm},
     rollout::{
@@ -71,12 +71,12 @@ pub struct RollbackRequest {
     pub reason: Option<String>,
 }
 
-fn refused<T>(detail: impl Into<String>) -> Result<T, OperateError> {
+pub(super) fn refused<T>(detail: impl Into<String>) -> Result<T, OperateError> {
     Err(OperateError::Refused(detail.into()))
 }
 
 impl Operator {
-    fn known(&self, name: &str) -> Result<ModelName, OperateError> {
+    pub(super) fn known(&self, name: &str) -> Result<ModelName, OperateError> {
         let unknown = || OperateError::Unknown(format!("there is no model \"{name}\""));
         let name = ModelName::parse(name).ok_or_else(unknown)?;
         let served = self.registry.snapshot().models.contains_key(&name);
@@ -429,39 +429,6 @@ impl Operator {
             }
             (None, None) => ", and no other version is loaded".to_owned(),
         }
-    }
-
-    /// Sets the damaged end of a journal aside, and writes that down. Nothing is deleted.
-    pub fn repair(&self, name: &str, reason: Option<String>, actor: &str) -> Result<Value, OperateError> {
-        let name = self.known(name)?;
-        let Some(reason) = reason.filter(|reason| !reason.is_empty()) else {
-            return Err(OperateError::Malformed("whoever repairs a journal gives a reason: --reason TEXT".to_owned()));
-        };
-        let controlled = self.controlled(&name);
-        let mut model = lock(&controlled);
-        self.read_on(&mut model, true);
-        let Some(Trouble::Damaged { seq, detail, .. }) = model.trouble.clone() else {
-            return match &model.trouble {
-                Some(trouble) => Err(OperateError::Unwritable(trouble.describe(&name))),
-                None => refused(format!("the journal of {name} is whole: there is nothing to repair")),
-            };
-        };
-        let unwritable = |error: crate::journal::store::StoreError| OperateError::Unwritable(error.to_string());
-        let place = self.journal.set_aside(name.as_str(), seq).map_err(unwritable)?;
-        tracing::warn!(model = %name, seq, detail, place, actor, "the damaged end of the journal is set aside");
-        model.trouble = None;
-        let draft = Draft {
-            action: Action::Repair,
-            actor: actor.to_owned(),
-            from: model.written.stable.clone(),
-            to: model.written.stable.clone(),
-            strategy: None,
-            reason: Some(reason),
-            evidence: None,
-            details: Some(json!({"damaged": seq, "detail": detail, "set_aside": place})),
-        };
-        self.append(&mut model, draft)?;
-        Ok(self.status_of(&model))
     }
 
     /// What nobody tried yet may break callers: an emergency is no reason not to look.

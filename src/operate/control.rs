@@ -37,6 +37,7 @@ impl Operator {
             let controlled = self.controlled(&name);
             let mut model = lock(&controlled);
             self.read_on(&mut model, true);
+            self.follow_repair(&mut model);
             if model.trouble.is_none() && !model.pending.is_empty() {
                 // What fails is tried again at the next look.
                 let _ = self.flush(&mut model);

@@ -5,6 +5,7 @@ mod control;
 mod gate;
 mod pending;
 mod rehearse;
+mod repair;
 mod status;
 mod trouble;
 mod webhook;
@@ -107,6 +108,8 @@ struct Controlled {
     state: ModelState,
     pending: Vec<Pending>,
     trouble: Option<Trouble>,
+    /// When it was last looked whether the end of the journal is still the one that is known.
+    looked: Instant,
     /// The journal was read at least once, to its end or to where it is damaged: what is known since is not taken back.
     known: bool,
     /// Versions that somebody is about to decide on.
@@ -222,6 +225,7 @@ impl Operator {
                 state: ModelState::default(),
                 pending: Vec::new(),
                 trouble: None,
+                looked: Instant::now(),
                 known: false,
                 wanted: Vec::new(),
                 step: None,

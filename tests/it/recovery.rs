@@ -155,6 +155,24 @@ fn a_limit_of_file_sizes_kills_no_server() {
 }
 
 #[test]
+fn replicas_follow_a_repair() {
+    let state = tempfile::tempdir().unwrap();
+    let settings = [("state.url", state.path().to_str().unwrap())];
+    let (models, server) = churn(&settings);
+    server.ordered("churn/rollout/start", &json!({"to": ["1.1.0"], "plan": {"text": quick(HELD)}}));
+    server.ordered("churn/rollout/promote", &json!({}));
+    drop(server);
+    let knows = Server::start(models.path(), &settings);
+    fs_err::write(state.path().join("journal/churn/00000002.json"), "").unwrap();
+    let restarted = Server::start(models.path(), &settings);
+    assert_eq!((knows.answered(CHURN, &customer()), restarted.answered(CHURN, &customer())), ("1.1.0".to_owned(), "1.0.0".to_owned()));
+    restarted.ordered("churn/history/repair", &json!({"reason": "power cut"}));
+    until("the other follows", || (knows.answered(CHURN, &customer()) == "1.0.0").then_some(()));
+    knows.ordered("churn/rollout/start", &json!({"to": ["1.1.0"], "plan": {"text": quick(HELD)}}));
+    assert_eq!(restarted.actions("churn"), ["adopt", "repair", "start"]);
+}
+
+#[test]
 fn a_damaged_journal_costs_changes_and_never_answers() {
     let state = tempfile::tempdir().unwrap();
     let url = state.path().to_str().unwrap().to_owned();
