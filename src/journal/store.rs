@@ -4,6 +4,7 @@ use std::{
     io::ErrorKind,
     path::PathBuf,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use object_store::{
@@ -30,6 +31,12 @@ struct Inner {
     place: Place,
     runtime: Runtime,
 }
+
+/// How long a store that does not answer is waited for; a rollback must not wait for a file system that hangs.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Calls that hang each hold a thread.
+const MAX_THREADS: usize = 8;
 
 /// An entry with its evidence has a few thousand bytes.
 const RESERVE_BYTES: usize = 256 << 10;
@@ -86,7 +93,7 @@ impl Store {
     }
 
     fn of(place: Place) -> std::io::Result<Store> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(MAX_THREADS).build()?;
         Ok(Store { inner: Arc::new(Inner { place, runtime }) })
     }
 
@@ -104,7 +111,7 @@ impl Store {
     pub fn rename(&self, from: &str, to: &str) -> Result<(), StoreError> {
         let (from, to) = (Path::from(from), Path::from(to));
         let Some(objects) = self.inner.objects(true)? else { return Ok(()) };
-        let renamed = self.inner.runtime.block_on(objects.rename_if_not_exists(&from, &to));
+        let renamed = self.wait(objects.rename_if_not_exists(&from, &to), "written")?;
         renamed.map_err(|error| StoreError::Failed { doing: "written", detail: error.to_string() })
     }
 
@@ -124,12 +131,22 @@ impl Store {
         self.inner.reserve().is_some_and(|reserve| fs_err::remove_file(reserve).is_ok())
     }
 
+    /// The outcome of a call, or an error where there is none in time: it may still come to its end later.
+    fn wait<T>(&self, call: impl Future<Output = T>, doing: &'static str) -> Result<T, StoreError> {
+        let limited = async { tokio::time::timeout(PATIENCE, call).await };
+        let late = |_| StoreError::Failed {
+            doing,
+            detail: format!("no answer within {} s; whether it was carried out is not known", PATIENCE.as_secs()),
+        };
+        self.inner.runtime.block_on(limited).map_err(late)
+    }
+
     fn put(&self, path: &str, text: Vec<u8>, mode: PutMode) -> Result<(), StoreError> {
         let options = PutOptions { mode, ..PutOptions::default() };
         let location = Path::from(path);
         let Some(objects) = self.inner.objects(true)? else { return Ok(()) };
         let put = objects.put_opts(&location, PutPayload::from(text), options);
-        match self.inner.runtime.block_on(put) {
+        match self.wait(put, "written")? {
             Ok(_) => Ok(()),
             Err(Error::AlreadyExists { .. }) => Err(StoreError::Exists(path.to_owned())),
             Err(error) => Err(StoreError::Failed { doing: "written", detail: error.to_string() }),
@@ -141,7 +158,7 @@ impl Store {
         let location = Path::from(path);
         let Some(objects) = self.inner.objects(false)? else { return Ok(None) };
         let get = async { objects.get(&location).await?.bytes().await };
-        match self.inner.runtime.block_on(get) {
+        match self.wait(get, "read")? {
             Ok(bytes) => Ok(Some(bytes.to_vec())),
             Err(Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(StoreError::Failed { doing: "read", detail: error.to_string() }),
@@ -161,7 +178,7 @@ impl Store {
     fn names(&self, directory: &str, directories: bool) -> Result<Vec<String>, StoreError> {
         let location = Path::from(directory);
         let Some(objects) = self.inner.objects(false)? else { return Ok(Vec::new()) };
-        let listing = self.inner.runtime.block_on(objects.list_with_delimiter(Some(&location)));
+        let listing = self.wait(objects.list_with_delimiter(Some(&location)), "listed")?;
         let listing = match listing {
             Ok(listing) => listing,
             Err(Error::NotFound { .. }) => return Ok(Vec::new()),

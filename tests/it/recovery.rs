@@ -78,6 +78,29 @@ fn a_rollback_takes_effect_though_it_cannot_be_written() {
 }
 
 #[test]
+fn a_state_that_hangs_holds_up_no_rollback() {
+    let state = tempfile::tempdir().unwrap();
+    let (_models, server) = churn(&[("state.url", state.path().to_str().unwrap())]);
+    server.ordered("churn/rollout/start", &json!({"to": ["1.1.0"], "plan": {"text": quick(HELD)}}));
+    // Whoever opens this waits until somebody writes: as long as it takes.
+    let hanging = state.path().join("journal/churn/00000003.json");
+    assert!(Command::new("mkfifo").arg(&hanging).status().unwrap().success());
+    server.ordered("churn/rollback", &json!({"reason": "3 a.m."}));
+    for _ in 0..20 {
+        assert_eq!(server.answered(CHURN, &customer()), "1.0.0");
+    }
+    assert_eq!(server.status("churn")["pending"][0]["action"], "rollback");
+    let aside = state.path().join("aside");
+    fs_err::rename(&hanging, &aside).unwrap();
+    // Lets those go that wait for it.
+    until("the rollback is written", || {
+        let _ = rustix::fs::open(&aside, rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::NONBLOCK, rustix::fs::Mode::empty());
+        (server.status("churn")["written"] == true).then_some(())
+    });
+    assert_eq!(server.actions("churn"), ["adopt", "start", "rollback"]);
+}
+
+#[test]
 fn a_state_that_vanished_begins_no_chain_in_its_middle() {
     let state = tempfile::tempdir().unwrap();
     let (_models, server) = churn(&[("state.url", state.path().to_str().unwrap())]);
