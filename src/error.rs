@@ -10,6 +10,8 @@ pub enum ErrorCode {
     Forbidden,
     NotFound,
     MethodNotAllowed,
+    /// The caller takes no form in which the answer can be had.
+    NotAcceptable,
     /// A change that lost to another.
     Conflict,
     BodyTimeout,
@@ -31,12 +33,13 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
-    pub const ALL: [ErrorCode; 18] = [
+    pub const ALL: [ErrorCode; 19] = [
         ErrorCode::Malformed,
         ErrorCode::Unauthenticated,
         ErrorCode::Forbidden,
         ErrorCode::NotFound,
         ErrorCode::MethodNotAllowed,
+        ErrorCode::NotAcceptable,
         ErrorCode::Conflict,
         ErrorCode::BodyTimeout,
         ErrorCode::BodyTooLarge,
@@ -59,6 +62,7 @@ impl ErrorCode {
             ErrorCode::Forbidden => 403,
             ErrorCode::NotFound => 404,
             ErrorCode::MethodNotAllowed => 405,
+            ErrorCode::NotAcceptable => 406,
             ErrorCode::BodyTimeout => 408,
             ErrorCode::Conflict => 409,
             ErrorCode::BodyTooLarge => 413,
@@ -77,7 +81,7 @@ impl ErrorCode {
     pub fn grpc_status(self) -> i32 {
         match self {
             ErrorCode::Cancelled => 1,
-            ErrorCode::Malformed | ErrorCode::Invalid | ErrorCode::UnsupportedMediaType => 3,
+            ErrorCode::Malformed | ErrorCode::Invalid | ErrorCode::UnsupportedMediaType | ErrorCode::NotAcceptable => 3,
             ErrorCode::DeadlineExceeded | ErrorCode::BodyTimeout => 4,
             ErrorCode::NotFound => 5,
             ErrorCode::Conflict => 10,
@@ -98,6 +102,7 @@ impl ErrorCode {
             ErrorCode::Forbidden => "forbidden",
             ErrorCode::NotFound => "not-found",
             ErrorCode::MethodNotAllowed => "method-not-allowed",
+            ErrorCode::NotAcceptable => "not-acceptable",
             ErrorCode::Conflict => "conflict",
             ErrorCode::BodyTimeout => "body-timeout",
             ErrorCode::BodyTooLarge => "body-too-large",
@@ -121,6 +126,7 @@ impl ErrorCode {
             ErrorCode::Forbidden => "Not allowed from there",
             ErrorCode::NotFound => "No such route, model or version",
             ErrorCode::MethodNotAllowed => "Method not allowed",
+            ErrorCode::NotAcceptable => "Accept takes no form of the answer",
             ErrorCode::Conflict => "Another change came first",
             ErrorCode::BodyTimeout => "The body came too slowly",
             ErrorCode::BodyTooLarge => "The body is too large",
@@ -150,6 +156,7 @@ impl ErrorCode {
             | ErrorCode::BodyTooLarge
             | ErrorCode::HeadersTooLarge
             | ErrorCode::UnsupportedMediaType
+            | ErrorCode::NotAcceptable
             | ErrorCode::Invalid => Some("invalid"),
             ErrorCode::BodyTimeout | ErrorCode::DeadlineExceeded => Some("timeout"),
             ErrorCode::Cancelled => Some("cancelled"),

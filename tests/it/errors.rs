@@ -215,6 +215,58 @@ fn a_silent_connection_is_closed_when_the_configuration_says() {
 }
 
 #[test]
+fn what_accept_does_not_take_is_told_with_what_can_be_had() {
+    let models = models(&[("diabetes", "1.0.0")]);
+    let server = Server::start(models.path(), &[]);
+    let body = instance("diabetes", "1.0.0").to_string();
+    let posts = ["/predict", "/v1/models/diabetes:predict", "/v2/models/diabetes/infer", "/invocations"];
+    let cases = posts
+        .map(|path| ("POST", path, "application/json"))
+        .into_iter()
+        .chain([("GET", "/", "text/html"), ("GET", "/metrics", "text/plain")]);
+    for (method, path, offered) in cases {
+        let ask = |accept: &str| {
+            let request = server.client.request(method.parse().unwrap(), server.url(path)).header("accept", accept);
+            request
+                .header("content-type", "application/json")
+                .body(if method == "POST" { body.clone() } else { String::new() })
+                .send()
+                .unwrap()
+        };
+        for refused in ["image/png", &format!("*/*;q=0, {offered};q=0")] {
+            let response = ask(refused);
+            assert_eq!(response.status(), 406, "{path} {refused}");
+            assert!(response.text().unwrap().contains(offered), "{path}");
+        }
+        let taken = [offered.to_owned(), format!("{}/*", offered.split_once('/').unwrap().0), "image/png, */*;q=0.1".to_owned()];
+        for accept in taken {
+            assert_ne!(ask(&accept).status(), 406, "{path} {accept}");
+        }
+    }
+    let index =
+        |accept: &str| server.client.get(server.url("/")).header("accept", accept).send().unwrap().headers()["content-type"].clone();
+    assert_eq!(index("text/html;q=0.5, application/json"), "application/json");
+    assert_eq!(index("text/html, */*;q=0.8"), "text/html; charset=utf-8");
+    assert!(server.metric("predictd_requests_total{code=\"406\",model=\"diabetes\",protocol=\"predict\",version=\"\"}") >= 2.0);
+}
+
+#[test]
+fn a_deadline_that_is_none_is_refused() {
+    let models = models(&[("diabetes", "1.0.0")]);
+    let server = Server::start(models.path(), &[]);
+    let body = instance("diabetes", "1.0.0").to_string();
+    let ask = |path: &str, timeout: &str| server.post(path).header("x-request-timeout-ms", timeout).body(body.clone()).send().unwrap();
+    for path in ["/predict", "/v1/models/diabetes:predict", "/v2/models/diabetes/infer", "/invocations"] {
+        for wrong in ["soon", "0", "-5", "1e3", "99999999999999999999999"] {
+            let response = ask(path, wrong);
+            assert_eq!(response.status(), 400, "{path} {wrong}");
+            assert!(response.text().unwrap().contains("the header x-request-timeout-ms must be"), "{path} {wrong}");
+        }
+    }
+    assert_eq!(ask("/predict", "99999999").status(), 200);
+}
+
+#[test]
 fn heads_that_are_too_large_are_told_so_and_counted() {
     let models = models(&[("diabetes", "1.0.0")]);
     let server = Server::start(models.path(), &[]);

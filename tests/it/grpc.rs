@@ -465,6 +465,25 @@ fn header_fields_that_are_too_large_are_told_so_and_counted() {
 }
 
 #[test]
+fn a_deadline_that_is_none_is_refused() {
+    let directory = bare_models(&[("add_sub", "add_sub.onnx")]);
+    let server = Server::start(directory.path(), &[]);
+    let mut client = Client::new(&server);
+    for (header, text) in
+        [("x-request-timeout-ms", "soon"), ("x-request-timeout-ms", "0"), ("grpc-timeout", "100000000S"), ("grpc-timeout", "soon")]
+    {
+        let mut request = Request::new(add_sub(&ONES, &ONES));
+        request.metadata_mut().insert(header, text.parse().unwrap());
+        let status = client.ask::<_, ModelInferResponse>("ModelInfer", request).unwrap_err();
+        assert!(status.code() == Code::InvalidArgument && status.message().contains(header), "{header} {text}: {status}");
+        let mut request = Request::new(ModelReadyRequest { name: "add_sub".to_owned(), version: String::new() });
+        request.metadata_mut().insert(header, text.parse().unwrap());
+        let status = client.ask::<_, ModelReadyResponse>("ModelReady", request).unwrap_err();
+        assert!(status.code() == Code::InvalidArgument && status.message().contains(header), "{header} {text}: {status}");
+    }
+}
+
+#[test]
 fn who_cancels_before_the_answer_leaves_a_trace() {
     let directory = bare_models(&[("slow", "slow.onnx")]);
     let server = Server::start(directory.path(), &[]);

@@ -100,6 +100,7 @@ async fn answer_unary(
     asked: &mut InferRequest,
 ) -> Result<(Prediction, Vec<Bytes>, Admission), Refused> {
     let held = api.admit().ok_or_else(overloaded)?;
+    guard.context.check()?;
     let mut messages = Messages::new(body, headers, api.config.max_body_bytes)?;
     let deadline = guard.context.deadline(api.config.request_timeout());
     let timeout = api.config.read_timeout().min(deadline.saturating_duration_since(Instant::now()));
@@ -185,7 +186,8 @@ fn encode(
 pub async fn stream(api: Arc<Api>, stopped: watch::Receiver<bool>, patience: Duration, request: Request<Incoming>) -> Response<Body> {
     let (parts, body) = request.into_parts();
     let context = context(&parts.headers);
-    let messages = match Messages::new(body, &parts.headers, api.config.max_body_bytes) {
+    let messages = context.check().and_then(|()| Messages::new(body, &parts.headers, api.config.max_body_bytes));
+    let messages = match messages {
         Ok(messages) => messages,
         Err(refusal) => return count(&api, &context, "", &Refused::from(refusal)).into_http(),
     };
@@ -344,17 +346,24 @@ fn too_slow(timeout: Duration) -> Refused {
 
 /// What is told of a call whose message did not come in time.
 pub fn give_up(api: &Api, context: &Context, timeout: Duration) -> Response<Body> {
-    let mut response: Response<Body> = count(api, context, "", &too_slow(timeout)).into_http();
+    refused(api, context, &too_slow(timeout))
+}
+
+/// What is told of a call that is refused by its header fields.
+pub fn refuse(api: &Api, context: &Context, code: ErrorCode, detail: String) -> Response<Body> {
+    refused(api, context, &Refused::from((code, detail)))
+}
+
+fn refused(api: &Api, context: &Context, refused: &Refused) -> Response<Body> {
+    let mut response: Response<Body> = count(api, context, "", refused).into_http();
     context.write_headers(response.headers_mut());
     response
 }
 
 /// What is told of a call whose header fields are too large: in the words of HTTP, too, for whatever stands between.
 pub fn refuse_head(api: &Api, headers: &HeaderMap, code: ErrorCode, detail: String) -> Response<Body> {
-    let context = context(headers);
-    let mut response: Response<Body> = count(api, &context, "", &Refused::from((code, detail))).into_http();
+    let mut response = refuse(api, &context(headers), code, detail);
     *response.status_mut() = StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::BAD_REQUEST);
-    context.write_headers(response.headers_mut());
     response
 }
 
@@ -385,8 +394,13 @@ fn capped(mut detail: String) -> String {
 /// What the headers say of a call; its deadline is the earlier of gRPC's and the one that predictd's own header sets.
 pub fn context(headers: &HeaderMap) -> Context {
     let mut context = Context::new(headers);
-    if let Some(timeout) = headers.get(GRPC_TIMEOUT).and_then(|value| parse_timeout(value.to_str().ok()?)) {
-        context.timeout = Some(context.timeout.map_or(timeout, |own| own.min(timeout)));
+    if let Some(value) = headers.get(GRPC_TIMEOUT) {
+        match value.to_str().ok().and_then(parse_timeout) {
+            Some(timeout) => context.timeout = Some(context.timeout.map_or(timeout, |own| own.min(timeout))),
+            None => {
+                context.fault = Some("the header grpc-timeout must be at most eight digits and a unit of H, M, S, m, u or n".to_owned())
+            }
+        }
     }
     context
 }

@@ -119,6 +119,9 @@ impl Services {
         F: Future<Output = Result<Response<Body>, Infallible>> + Send + 'static,
     {
         let (api, context) = (Arc::clone(&self.api), infer::context(request.headers()));
+        if let Err((code, detail)) = context.check() {
+            return Box::pin(std::future::ready(Ok(infer::refuse(&api, &context, code, detail))));
+        }
         let deadline = context.deadline(api.config.request_timeout());
         let timeout = api.config.read_timeout().min(deadline.saturating_duration_since(context.started));
         let patience = self.api.config.grpc_idle_timeout();

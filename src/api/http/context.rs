@@ -4,7 +4,12 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderValue};
 
-use crate::id::PredictionId;
+use crate::{api::http::body::Refusal, error::ErrorCode, id::PredictionId};
+
+const TIMEOUT: &str = "x-request-timeout-ms";
+
+/// Of a timeout, as gRPC has it.
+const MAX_DIGITS: usize = 8;
 
 /// Longest `x-request-id` that is taken over.
 const MAX_REQUEST_ID: usize = 128;
@@ -15,6 +20,8 @@ pub struct Context {
     pub trace: Option<Trace>,
     /// The client's own deadline.
     pub timeout: Option<Duration>,
+    /// What is wrong with it: such a request is refused, and not answered later than its client thinks.
+    pub fault: Option<String>,
 }
 
 /// The client's request id, or one of ours where it sent none that can be echoed.
@@ -74,14 +81,33 @@ impl Trace {
     }
 }
 
+fn read_timeout(value: &HeaderValue) -> Result<Duration, String> {
+    let text = value.to_str().unwrap_or_default().trim();
+    let number = if text.len() <= MAX_DIGITS { text.parse().ok().filter(|number| *number > 0) } else { None };
+    let fault = || {
+        let given: String = text.chars().take(2 * MAX_DIGITS).collect();
+        format!("the header {TIMEOUT} must be a whole number of milliseconds from 1 to 99999999, given \"{given}\"")
+    };
+    number.map(Duration::from_millis).ok_or_else(fault)
+}
+
 impl Context {
     pub fn new(headers: &HeaderMap) -> Context {
         let started = Instant::now();
         let given = headers.get("x-request-id").filter(|value| can_be_echoed(value));
         let request_id = given.map_or_else(|| RequestId::Own(PredictionId::new()), |value| RequestId::Given(value.clone()));
         let trace = headers.get("traceparent").and_then(|value| Trace::parse(value.to_str().ok()?, PredictionId::new().random_bits()));
-        let timeout = headers.get("x-request-timeout-ms").and_then(|value| value.to_str().ok()?.trim().parse().ok());
-        Context { started, request_id, trace, timeout: timeout.map(Duration::from_millis) }
+        let (timeout, fault) = match headers.get(TIMEOUT).map(read_timeout) {
+            None => (None, None),
+            Some(Ok(timeout)) => (Some(timeout), None),
+            Some(Err(fault)) => (None, Some(fault)),
+        };
+        Context { started, request_id, trace, timeout, fault }
+    }
+
+    /// Refuses a request whose deadline can't be understood.
+    pub fn check(&self) -> Result<(), Refusal> {
+        self.fault.clone().map_or(Ok(()), |fault| Err((ErrorCode::Malformed, fault)))
     }
 
     /// Until when the answer must be there: the server's limit, or less where the client asks for less.
@@ -153,6 +179,10 @@ mod tests {
         };
         assert_eq!(wait("250"), Duration::from_millis(250));
         assert_eq!(wait("99999999"), limit);
-        assert_eq!(wait("soon"), limit);
+        for wrong in ["soon", "0", "-1", "1.5", "", "100000000", "9999999999999999"] {
+            let (code, detail) = context("x-request-timeout-ms", wrong).check().unwrap_err();
+            assert_eq!(code.http_status(), 400);
+            assert!(detail.contains("x-request-timeout-ms") && detail.ends_with(&format!("given \"{wrong}\"")), "{detail}");
+        }
     }
 }

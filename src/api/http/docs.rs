@@ -10,7 +10,7 @@ use axum::{
 use http::{HeaderMap, HeaderValue, header};
 
 use crate::{
-    api::http::{Api, context::Context, exchange::refuse_unrouted, predict::Predict},
+    api::http::{Api, context::Context, exchange::refuse_unrouted, negotiation, predict::Predict},
     error::ErrorCode,
 };
 
@@ -25,11 +25,17 @@ const POLICY: HeaderValue = HeaderValue::from_static(
 );
 
 /// A browser gets the page; programs get what KServe's client takes for a sign of life.
-pub async fn index(headers: HeaderMap) -> Response {
-    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if accept.contains("text/html") {
-        return file(INDEX, "text/html; charset=utf-8");
-    }
+pub async fn index(State(api): State<Arc<Api>>, headers: HeaderMap) -> Response {
+    let mut response = match negotiation::choose(&headers, &["application/json", "text/html"]) {
+        Ok("text/html") => file(INDEX, "text/html; charset=utf-8"),
+        Ok(_) => about(),
+        Err((code, detail)) => refuse_unrouted(&api, Predict, code, &detail, &Context::new(&headers)),
+    };
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
+    response
+}
+
+fn about() -> Response {
     let about = concat!(
         r#"{"status":"alive","name":"predictd","version":""#,
         env!("CARGO_PKG_VERSION"),

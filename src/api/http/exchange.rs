@@ -24,6 +24,7 @@ use crate::{
         context::Context,
         encoding::{self, Encoding},
         health::RETRY_AFTER,
+        negotiation,
         request_log::LoggedRefusal,
     },
     error::ErrorCode,
@@ -52,6 +53,11 @@ pub trait Dialect: Copy + Send + Sync + 'static {
 
     /// Whether this body can be one of the dialect's, as its headers say; asked before it is read.
     fn check(self, headers: &HeaderMap) -> Result<(), Refusal>;
+
+    /// The media types of its answers, the one that it prefers first.
+    fn offers(self) -> &'static [&'static str] {
+        &["application/json"]
+    }
 
     /// Bytes in front of binary data, which is to lie in memory as the graph takes it.
     fn binary_offset(self, headers: &HeaderMap) -> Option<usize> {
@@ -189,7 +195,9 @@ async fn answer<D: Dialect>(
     let CancelGuard { target, context, answering, .. } = guard;
     let overloaded = || (ErrorCode::Overloaded, "the server has as many requests in flight as it takes; try again later".to_owned());
     let _admission = api.admit().ok_or_else(overloaded)?;
+    context.check()?;
     dialect.check(&headers)?;
+    negotiation::choose(&headers, dialect.offers())?;
     let mut deadline = context.deadline(api.config.request_timeout());
     let max_bytes = api.config.max_body_bytes;
     let timeout = api.config.read_timeout().min(deadline.saturating_duration_since(Instant::now()));

@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
 use crate::{
-    api::http::{Api, encoding},
+    api::http::{Api, context::Context, encoding, exchange::refuse_unrouted, negotiation, predict::Predict},
     registry::{State, not_ready},
 };
 
@@ -97,6 +97,9 @@ pub async fn ready(extract::State(api): extract::State<Arc<Api>>, RawQuery(query
 }
 
 pub async fn metrics(extract::State(api): extract::State<Arc<Api>>, headers: HeaderMap) -> Response {
+    if let Err((code, detail)) = negotiation::choose(&headers, &["text/plain"]) {
+        return refuse_unrouted(&api, Predict, code, &detail, &Context::new(&headers));
+    }
     let dropped = (api.dropped_log_lines)();
     let counter = &api.metrics.log_lines_dropped;
     counter.inc_by(dropped.saturating_sub(counter.get()));

@@ -21,7 +21,7 @@ use crate::{
         encode::{check_rows, write_fallback},
         encoding,
         exchange::{Call, Dialect, Reply, Told, exchange},
-        health,
+        health, negotiation,
         rows::{Form, Members, cells, malformed, names, write_columns, write_prediction, write_predictions},
         v2,
     },
@@ -46,6 +46,8 @@ pub struct Invocations;
 pub struct Wish {
     shape: Shape,
     format: Format,
+    /// As the caller calls the format.
+    name: &'static str,
     /// Echoed.
     custom_attributes: Option<HeaderValue>,
 }
@@ -125,12 +127,15 @@ fn format_of(media_type: &str) -> Option<Format> {
     }
 }
 
-/// The first of the formats that `accept` names; JSON where it names none.
-fn accepted(headers: &HeaderMap) -> Format {
-    let values = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    let mut kinds =
-        values.flat_map(|text| text.split(',')).map(|item| item.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
-    kinds.find_map(|kind| format_of(&kind)).unwrap_or(Format::Json)
+const JSON: &str = "application/json";
+
+/// What an answer of rows may be called.
+const OFFERED: [&str; 5] = [JSON, "text/csv", "application/jsonlines", "application/x-jsonlines", "application/x-ndjson"];
+
+/// The form that the caller takes, and its name.
+fn accepted(headers: &HeaderMap) -> Result<(Format, &'static str), Refusal> {
+    let chosen = negotiation::choose(headers, &OFFERED)?;
+    Ok((format_of(chosen).unwrap_or(Format::Json), chosen))
 }
 
 /// `text/csv; header=present|absent`
@@ -159,6 +164,10 @@ impl Dialect for Invocations {
         .map_err(|(code, _)| (code, "send application/json, text/csv or application/jsonlines, in UTF-8".to_owned()))
     }
 
+    fn offers(self) -> &'static [&'static str] {
+        &OFFERED
+    }
+
     fn decode(self, headers: &HeaderMap, body: Bytes) -> Result<Call<Wish>, Refusal> {
         let (kind, parameters) = media_type(headers);
         let form = match format_of(&kind) {
@@ -166,12 +175,16 @@ impl Dialect for Invocations {
             Some(Format::JsonLines) => Form::Rows(lines(&body)?),
             _ => json_form(&body)?,
         };
-        let (format, custom_attributes) = (accepted(headers), headers.get(CUSTOM_ATTRIBUTES).cloned());
-        let wish = |shape| Wish { shape, format, custom_attributes };
+        let (format, name) = accepted(headers)?;
+        let custom_attributes = headers.get(CUSTOM_ATTRIBUTES).cloned();
+        let wish = |shape| Wish { shape, format, name, custom_attributes };
         Ok(match form {
             Form::Rows(input) => Call::new(input, wish(Shape::Rows)),
             Form::Columns(input) => Call::new(input, wish(Shape::Columns)),
-            Form::Tensors(request) => v2::call(request, |inner| wish(Shape::Tensors(inner))),
+            Form::Tensors(request) => {
+                negotiation::choose(headers, &[JSON])?;
+                v2::call(request, |inner| wish(Shape::Tensors(inner)))
+            }
         })
     }
 
@@ -277,11 +290,7 @@ fn write(wish: &Wish, prediction: &mut Prediction) -> Result<Reply, Refusal> {
             text = table::write_lines(rows);
         }
     }
-    let content_type = match wish.format {
-        Format::Json => "application/json",
-        Format::Csv => "text/csv; charset=utf-8",
-        Format::JsonLines => "application/jsonlines",
-    };
+    let content_type = if wish.format == Format::Csv { "text/csv; charset=utf-8" } else { wish.name };
     Ok(Reply { content_type, ..Reply::json(text) })
 }
 
@@ -301,10 +310,13 @@ mod tests {
     #[test]
     fn accept_chooses_the_answer() {
         let accept = |text: &str| accepted(&HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_str(text).unwrap())]));
-        assert_eq!(accept("text/csv"), Format::Csv);
-        assert_eq!(accept("text/html, application/jsonlines;q=0.9"), Format::JsonLines);
-        assert_eq!(accept("*/*"), Format::Json);
-        assert_eq!(accepted(&HeaderMap::new()), Format::Json);
+        assert_eq!(accept("text/csv"), Ok((Format::Csv, "text/csv")));
+        assert_eq!(accept("text/html, application/jsonlines;q=0.9"), Ok((Format::JsonLines, "application/jsonlines")));
+        assert_eq!(accept("application/x-ndjson"), Ok((Format::JsonLines, "application/x-ndjson")));
+        assert_eq!(accept("text/csv;q=0.5, application/json"), Ok((Format::Json, "application/json")));
+        assert_eq!(accept("*/*"), Ok((Format::Json, "application/json")));
+        assert_eq!(accepted(&HeaderMap::new()), Ok((Format::Json, "application/json")));
+        assert!(accept("text/html").is_err());
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub(in crate::api) mod exchange;
 mod health;
 mod invocations;
 mod models;
+mod negotiation;
 mod openapi;
 mod predict;
 mod problem;

@@ -181,7 +181,7 @@ fn operation(servable: &Servable, summary: &str, id: &str) -> Value {
         "description": description,
         "parameters": [
             header("x-request-id", "Echoed, and named in the log", json!({"type": "string", "maxLength": 128})),
-            header("x-request-timeout-ms", "The caller's deadline", json!({"type": "integer", "minimum": 0})),
+            header("x-request-timeout-ms", "The caller's deadline", json!({"type": "integer", "minimum": 1, "maximum": 99_999_999})),
         ],
         "requestBody": {"required": true, "content": {"application/json": {"schema": reference(name, "request"), "examples": examples}}},
         "responses": responses,

@@ -97,6 +97,11 @@ impl Dialect for V2 {
         body::check_any_json(headers)
     }
 
+    /// Binary data comes where the request's body asks for it.
+    fn offers(self) -> &'static [&'static str] {
+        &["application/json", "application/octet-stream"]
+    }
+
     fn binary_offset(self, headers: &HeaderMap) -> Option<usize> {
         header_length(headers).ok().flatten()
     }
