@@ -97,6 +97,9 @@ impl PredictError {
             PredictError::Route(RouteError::UnknownVersion { model, version, known }) => {
                 format!("model {model} has no version \"{version}\"; known are: {}", known.join(", "))
             }
+            PredictError::Route(RouteError::NoSuchRole { model, label, reason }) => {
+                format!("model {model} has no {label} version at the moment: {reason}")
+            }
             PredictError::Route(RouteError::NotReady { reason }) => format!("not ready: {reason}"),
             PredictError::Malformed(detail) => detail.clone(),
             PredictError::Invalid { faults, more } => match (faults.len() + more, faults.first()) {

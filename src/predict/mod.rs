@@ -298,7 +298,7 @@ impl Predictor {
         let heavy =
             stable.fields().is_some_and(|packaged| packaged.transform.preprocess.has_images()) || input.weight(&stable) > HEAVY_BODY_BYTES;
         let id = PredictionId::new();
-        let explicit = target.version.is_some();
+        let explicit = target.is_pinned();
         let keeps = fallback.is_some();
         let course = Course { stable: Arc::clone(&stable), traffic, samples, keeps, id, key, wanted: wanted.to_vec(), explicit };
         let taken = if heavy {

@@ -100,7 +100,7 @@ pub struct Fields {
     took: Duration,
 }
 
-/// Decodes. `wanted` are outputs that the caller names; `explicit` says that it named a version.
+/// Decodes. `wanted` are outputs that the caller names; `explicit` says that it named a version by its number.
 pub fn decode(servable: &Servable, input: Input, wanted: &[String], explicit: bool) -> Result<Decoded, PredictError> {
     let start = Instant::now();
     match (input, &servable.contents) {

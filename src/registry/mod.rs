@@ -3,6 +3,7 @@
 pub mod gate;
 mod ignored;
 pub mod kept;
+pub mod label;
 pub mod loader;
 mod neighbours;
 mod reconcile;

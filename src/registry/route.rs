@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use crate::{
     config::FallbackConfig,
     metrics::VersionMetrics,
-    registry::{Snapshot, State, rehearsal::Samples, servable::Servable, traffic::Traffic},
+    registry::{Snapshot, State, label::Label, rehearsal::Samples, servable::Servable, traffic::Traffic},
 };
 
 /// Whom a request is for, as its URL says.
@@ -13,8 +13,15 @@ use crate::{
 pub struct Target<'a> {
     /// `None`: the default model.
     pub model: Option<&'a str>,
-    /// `None`: the stable version.
+    /// A number or a label; `None`: the stable version, or whom a rollout assigns.
     pub version: Option<&'a str>,
+}
+
+impl Target<'_> {
+    /// Whether it names one version, which stays what it is: a label does not.
+    pub fn is_pinned(&self) -> bool {
+        self.version.is_some_and(|version| Label::parse(version).is_none())
+    }
 }
 
 /// Why nobody answers.
@@ -31,6 +38,12 @@ pub enum RouteError {
         model: String,
         version: String,
         known: Vec<String>,
+    },
+    /// A label in place of a version, which none has at the moment.
+    NoSuchRole {
+        model: String,
+        label: &'static str,
+        reason: String,
     },
     /// Known, but it does not answer (yet).
     NotReady {
@@ -86,11 +99,17 @@ pub fn route(snapshot: &Snapshot, target: Target<'_>, now: Instant) -> Result<Ro
             None => refuse(RouteError::NotReady { reason: format!("model {name}: {}", model.ailment(now).unwrap_or_default()) }),
         };
     };
+    let alone =
+        |servable: &Arc<Servable>| Routed { servable: Arc::clone(servable), traffic: None, samples: None, fallback: None, previous: None };
+    if let Some(label) = Label::parse(version) {
+        return match model.labelled(name, label, now) {
+            Ok(servable) => Ok(alone(servable)),
+            Err(error) => refuse(error),
+        };
+    }
     match model.version(version) {
         Some(status) => match &status.state {
-            State::Available(servable) => {
-                Ok(Routed { servable: Arc::clone(servable), traffic: None, samples: None, fallback: None, previous: None })
-            }
+            State::Available(servable) => Ok(alone(servable)),
             state => {
                 let reason = state.reason().map(|reason| format!(": {reason}")).unwrap_or_default();
                 refuse(RouteError::NotReady { reason: format!("model {name}: version {version} is {}{reason}", state.name()) })

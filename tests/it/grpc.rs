@@ -484,6 +484,20 @@ fn a_deadline_that_is_none_is_refused() {
 }
 
 #[test]
+fn a_version_is_asked_for_by_its_role() {
+    let directory = bare_models(&[("add_sub", "add_sub.onnx")]);
+    let server = Server::start(directory.path(), &[]);
+    let mut client = Client::new(&server);
+    let answer = client.infer(ModelInferRequest { model_version: "stable".to_owned(), ..add_sub(&ONES, &ONES) }).unwrap();
+    assert_eq!((answer.model_version.as_str(), answer.model_name.as_str()), ("1", "add_sub"));
+    let (code, detail) = client.refusal(ModelInferRequest { model_version: "candidate".to_owned(), ..add_sub(&ONES, &ONES) });
+    assert!(code == Code::NotFound && detail.contains("no candidate version at the moment: no rollout is running"), "{detail}");
+    let ready = |version: &str| Request::new(ModelReadyRequest { name: "add_sub".to_owned(), version: version.to_owned() });
+    assert!(client.ask::<_, ModelReadyResponse>("ModelReady", ready("stable")).unwrap().into_inner().ready);
+    assert_eq!(client.ask::<_, ModelReadyResponse>("ModelReady", ready("previous")).unwrap_err().code(), Code::NotFound);
+}
+
+#[test]
 fn who_cancels_before_the_answer_leaves_a_trace() {
     let directory = bare_models(&[("slow", "slow.onnx")]);
     let server = Server::start(directory.path(), &[]);

@@ -289,6 +289,67 @@ fn a_rollback_ends_a_rollout_and_leads_back_once() {
 }
 
 #[test]
+fn a_version_is_asked_for_by_its_role() {
+    let (models, server) = churn(&[]);
+    let rows = json!({"instances": [customer()]});
+    let paths = |label: &str| {
+        [
+            (format!("/models/churn/versions/{label}/predict"), customer()),
+            (format!("/v1/models/churn/versions/{label}:predict"), rows.clone()),
+            (format!("/v1/models/churn/labels/{label}:predict"), rows.clone()),
+        ]
+    };
+    let expect = |label: &str, version: &str| {
+        for (path, body) in paths(label) {
+            assert_eq!(server.answered(&path, &body), version, "{path}");
+        }
+        // What tells of a version tells its number.
+        assert_eq!(server.get_json(&format!("/models/churn/versions/{label}"))["version"], version);
+        let statistics = server.get_json(&format!("/v2/models/churn/versions/{label}/stats"));
+        assert_eq!(statistics["model_stats"][0]["version"], version);
+        let status = server.get_json(&format!("/v1/models/churn/labels/{label}"));
+        assert_eq!(status["model_version_status"][0]["version"], version);
+        let configuration = server.get_json(&format!("/v2/models/churn/versions/{label}/config"));
+        assert_eq!(configuration["version_policy"]["specific"]["versions"], json!([version]));
+    };
+    let expect_none = |label: &str, reason: &str| {
+        let told = format!("model churn has no {label} version at the moment: {reason}");
+        for (path, body) in paths(label) {
+            let response = server.predict(&path, &body);
+            assert_eq!(response.status(), 404, "{path}");
+            let text = response.text().unwrap();
+            assert!(text.contains(&told), "{path}: {text}");
+        }
+        for path in ["/models/churn/versions", "/v2/models/churn/versions", "/v1/models/churn/labels"] {
+            let response = server.get(&format!("{path}/{label}"));
+            assert_eq!(response.status(), 404, "{path}");
+            assert!(response.text().unwrap().contains(&told), "{path}");
+        }
+    };
+    expect("stable", "1.0.0");
+    expect_none("previous", "there is no version to roll back to");
+    expect_none("candidate", "no rollout is running");
+    server.ordered("churn/rollout/start", &json!({"to": ["1.1.0"], "plan": {"text": quick(HELD)}}));
+    // Named by its role a version answers whatever share of the others' requests it has.
+    for _ in 0..10 {
+        expect("stable", "1.0.0");
+        expect("candidate", "1.1.0");
+    }
+    server.ordered("churn/rollout/promote", &json!({}));
+    expect("stable", "1.1.0");
+    expect("previous", "1.0.0");
+    expect_none("candidate", "no rollout is running");
+    // A role is no number: which tensors the graph of such a version takes is nobody's to rely on.
+    let metadata = server.get_json("/v2/models/churn/versions/1.1.0/config");
+    let tensor = &metadata["input"][0];
+    let raw = json!({"inputs": [{"name": tensor["name"], "shape": [1, 1], "datatype": "FP32", "data": [0]}]});
+    let refused = server.predict("/v2/models/churn/versions/stable/infer", &raw).text().unwrap();
+    let pinned = server.predict("/v2/models/churn/versions/1.1.0/infer", &raw).text().unwrap();
+    assert_ne!(refused, pinned, "the graph's inputs are taken under a number only");
+    drop(models);
+}
+
+#[test]
 fn pausing_holds_and_promoting_is_a_persons_to_decide() {
     let (_models, server) = churn(&[]);
     server.ordered("churn/rollout/start", &json!({"to": ["1.1.0"], "plan": {"text": quick(&format!("{HALF}{ALL}"))}}));

@@ -2,7 +2,7 @@
 
 #![expect(clippy::indexing_slicing, reason = "members are set on documents made here as objects")]
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use axum::{
     extract::{Path, Request, State, rejection::PathRejection},
@@ -14,7 +14,8 @@ use crate::{
     api::http::{Api, context::Context, encoding, exchange::refuse_unrouted, predict::Predict},
     error::ErrorCode,
     id::{ModelName, Version},
-    registry::{Model, Snapshot, State as VersionState, VersionStatus, gate::Batching, servable::Servable, traffic::Traffic},
+    predict::PredictError,
+    registry::{Model, Snapshot, State as VersionState, VersionStatus, gate::Batching, label::Label, servable::Servable, traffic::Traffic},
 };
 
 pub async fn list(State(api): State<Arc<Api>>, request: Request) -> Response {
@@ -38,6 +39,15 @@ pub async fn version(State(api): State<Arc<Api>>, path: Result<Path<(String, Str
     let context = Context::new(request.headers());
     let (name, version) = path.map(|Path(names)| names).unwrap_or_default();
     let snapshot = api.registry.snapshot();
+    let label = Label::parse(&version).zip(snapshot.models.get(name.as_str()));
+    let version = match label.map(|(label, model)| model.labelled(&name, label, Instant::now())) {
+        Some(Ok(servable)) => servable.id().version.to_string(),
+        Some(Err(error)) => {
+            let error = PredictError::Route(error);
+            return refuse_unrouted(&api, Predict, error.code(), &error.detail(), &context);
+        }
+        None => version,
+    };
     let found = snapshot.models.get_key_value(name.as_str()).and_then(|(name, model)| {
         let (version, status) = model.versions.iter().find(|(known, _)| known.as_str() == version)?;
         Some((name, model, version, status))

@@ -1,6 +1,9 @@
 //! KServe v1, TensorFlow Serving and Vertex AI: `POST /v1/models/NAME:predict`.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Instant,
+};
 
 use axum::{
     Router,
@@ -31,15 +34,12 @@ use crate::{
     metrics::Protocol,
     package::signature::TensorSpec,
     predict::Prediction,
-    registry::{State as VersionState, VersionStatus, route::Target},
+    registry::{State as VersionState, VersionStatus, label::Label, route::Target},
     tensor::{DataType, Dim},
 };
 
 /// The only signature: a graph has one way to be run.
 const SIGNATURE: &str = "serving_default";
-
-/// The label of the version that answers without one.
-const STABLE: &str = "stable";
 
 /// Instances in, predictions out; errors are `{"error": "..."}`.
 #[derive(Clone, Copy)]
@@ -101,14 +101,17 @@ async fn label(State(api): State<Arc<Api>>, path: TwoParts, request: Request) ->
     let (name, part) = two(path);
     let (label, verb) = split_verb(&part);
     match check_label(label) {
-        Ok(()) => act(&api, verb, Target { model: Some(&name), version: None }, request).await,
+        Ok(()) => act(&api, verb, Target { model: Some(&name), version: Some(label) }, request).await,
         Err(refusal) => refuse(&api, &request, refusal),
     }
 }
 
 fn check_label(label: &str) -> Result<(), Refusal> {
-    let unknown = || (ErrorCode::NotFound, format!("there is no label \"{label}\"; known is {STABLE}"));
-    if label == STABLE { Ok(()) } else { Err(unknown()) }
+    let unknown = || {
+        let known = Label::ALL.map(Label::name).join(", ");
+        (ErrorCode::NotFound, format!("there is no label \"{label}\"; known are {known}"))
+    };
+    Label::parse(label).map(drop).ok_or_else(unknown)
 }
 
 async fn act(api: &Arc<Api>, verb: &str, target: Target<'_>, request: Request) -> Response {
@@ -199,7 +202,7 @@ async fn status_of_model(State(api): State<Arc<Api>>, path: OnePart, request: Re
     if has_verb(&name) {
         return refuse_get(&api, &request);
     }
-    status(&api, &request, Target { model: Some(&name), version: None }, true)
+    status(&api, &request, Target { model: Some(&name), version: None })
 }
 
 async fn status_of_version(State(api): State<Arc<Api>>, path: TwoParts, request: Request) -> Response {
@@ -207,7 +210,7 @@ async fn status_of_version(State(api): State<Arc<Api>>, path: TwoParts, request:
     if has_verb(&version) {
         return refuse_get(&api, &request);
     }
-    status(&api, &request, Target { model: Some(&name), version: Some(&version) }, false)
+    status(&api, &request, Target { model: Some(&name), version: Some(&version) })
 }
 
 async fn status_of_label(State(api): State<Arc<Api>>, path: TwoParts, request: Request) -> Response {
@@ -216,13 +219,13 @@ async fn status_of_label(State(api): State<Arc<Api>>, path: TwoParts, request: R
         return refuse_get(&api, &request);
     }
     match check_label(&label) {
-        Ok(()) => status(&api, &request, Target { model: Some(&name), version: None }, false),
+        Ok(()) => status(&api, &request, Target { model: Some(&name), version: Some(&label) }),
         Err(refusal) => refuse(&api, &request, refusal),
     }
 }
 
 /// KServe's `name` and `ready`, and TensorFlow Serving's `model_version_status`.
-fn status(api: &Api, request: &Request, target: Target<'_>, all: bool) -> Response {
+fn status(api: &Api, request: &Request, target: Target<'_>) -> Response {
     let snapshot = api.registry.snapshot();
     let ready = match oip::is_ready(&snapshot, target) {
         Ok(ready) => ready,
@@ -230,10 +233,12 @@ fn status(api: &Api, request: &Request, target: Target<'_>, all: bool) -> Respon
     };
     let name = target.model.unwrap_or_default();
     let model = snapshot.models.get(name);
-    let stable = model.and_then(|model| model.stable.as_ref()).map(|servable| servable.id().version.clone());
+    let label = target.version.and_then(Label::parse);
+    let labelled = label.zip(model).and_then(|(label, model)| model.labelled(name, label, Instant::now()).ok());
     let asked = |version: &Version| match target.version {
+        Some(_) if label.is_some() => labelled.is_some_and(|servable| servable.id().version == *version),
         Some(asked) => version.as_str() == asked,
-        None => all || stable.as_ref() == Some(version),
+        None => true,
     };
     // As TensorFlow Serving has them: the newest first.
     let versions = model.into_iter().flat_map(|model| model.versions.iter().rev()).filter(|(version, _)| asked(version));
@@ -270,7 +275,7 @@ async fn metadata_of_version(State(api): State<Arc<Api>>, path: TwoParts, reques
 async fn metadata_of_label(State(api): State<Arc<Api>>, path: TwoParts, request: Request) -> Response {
     let (name, label) = two(path);
     match check_label(&label) {
-        Ok(()) => metadata(&api, &request, Target { model: Some(&name), version: None }),
+        Ok(()) => metadata(&api, &request, Target { model: Some(&name), version: Some(&label) }),
         Err(refusal) => refuse(&api, &request, refusal),
     }
 }
