@@ -81,6 +81,7 @@ pub struct RowForm<'a> {
 pub fn decode_fields(schema: &Schema, inputs: &[FieldValues<'_>], rows: usize, limits: &DecodeLimits) -> Result<Columns, DecodeError> {
     let mut decoder = Decoder::over(schema, "", limits);
     decoder.lenient.b64 = true;
+    decoder.inner = true;
     let outcome = decoder.fields(inputs, rows).map(|()| (None, false));
     let text = decoder.cursor.whole();
     decoder.finish(outcome, text.as_bytes()).map(|decoded| decoded.columns)
@@ -89,6 +90,7 @@ pub fn decode_fields(schema: &Schema, inputs: &[FieldValues<'_>], rows: usize, l
 /// Decodes a JSON array of rows: objects, or lists of values.
 pub fn decode_rows(schema: &Schema, rows: &[u8], form: RowForm<'_>, limits: &DecodeLimits) -> Result<Columns, DecodeError> {
     let mut decoder = Decoder::new(schema, rows, limits)?;
+    decoder.inner = true;
     decoder.lenient = Lenient { unknown: form.ignore_unknown, null: form.null_is_missing, b64: true };
     let outcome = decoder.rows(form.names).map(|()| (None, false));
     decoder.finish(outcome, rows).map(|decoded| decoded.columns)
@@ -135,6 +137,8 @@ struct Decoder<'a> {
     seen: Vec<bool>,
     /// `instances` at the root is the envelope's.
     watch_for_envelope: bool,
+    /// The text is not what the caller wrote but cut out of it, or made of it: places in it mean nothing to the caller.
+    inner: bool,
     lenient: Lenient,
 }
 
@@ -165,6 +169,7 @@ impl<'a> Decoder<'a> {
             scratch: Vec::new(),
             seen: Vec::new(),
             watch_for_envelope: false,
+            inner: false,
             lenient: Lenient::default(),
         };
         decoder.clear();
@@ -184,6 +189,7 @@ impl<'a> Decoder<'a> {
 
     fn finish(self, outcome: Pass<(Option<String>, bool)>, body: &[u8]) -> Result<Decoded, DecodeError> {
         match outcome {
+            Err(Stop::Syntax(error)) if self.inner => Err(malformed(format!("{}: {}", self.cell(), error.detail))),
             Err(Stop::Syntax(error)) => Err(malformed(format!("the body is not JSON: {} at {}", error.detail, place(body, error.offset)))),
             Err(Stop::Request(detail)) => Err(malformed(detail)),
             Err(Stop::Envelope) => Err(malformed("the member \"instances\" is not expected here".to_owned())),
@@ -953,6 +959,17 @@ impl<'a> Decoder<'a> {
             Step::Name(name) => format!("{text}/{}", token(name)),
             Step::Index(index) => format!("{text}/{index}"),
         })
+    }
+
+    /// Row and field at which the pass stands.
+    fn cell(&self) -> String {
+        let row = self.path.iter().find_map(|step| if let Step::Index(row) = step { Some(format!("row {row}")) } else { None });
+        let field = self.path.iter().find_map(|step| match step {
+            Step::Name("instances") | Step::Index(_) => None,
+            Step::Name(name) => Some(format!("field `{}`", shorten(name))),
+        });
+        let parts: Vec<String> = row.into_iter().chain(field).collect();
+        if parts.is_empty() { "the rows".to_owned() } else { parts.join(", ") }
     }
 
     fn name(&self) -> String {

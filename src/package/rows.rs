@@ -66,12 +66,27 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     }
 }
 
+impl Members<'_> {
+    fn of(self, text: &Bytes) -> Vec<(String, Bytes)> {
+        self.0.into_iter().map(|(name, value)| (name, text.slice_ref(value.get().as_bytes()))).collect()
+    }
+}
+
 /// What is wrong with a document, without the values in it: they may be personal.
 pub fn without_values(error: &serde_json::Error) -> String {
     let text = error.to_string();
     match (error.is_data(), text.rsplit_once(", expected ")) {
         (true, Some((_, expected))) => format!("a value has the wrong type; expected {expected}"),
         _ => text,
+    }
+}
+
+/// The same of a part of a document: a place in the part is none in the document.
+fn of_part(error: &serde_json::Error) -> String {
+    let text = without_values(error);
+    match text.rfind(" at line ") {
+        Some(at) => text.get(..at).unwrap_or_default().to_owned(),
+        None => text,
     }
 }
 
@@ -100,7 +115,13 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
 pub fn members(text: &Bytes) -> Result<Vec<(String, Bytes)>, String> {
     let members: Members<'_> =
         serde_json::from_slice(text).map_err(|error| format!("the body is no request: {}", without_values(&error)))?;
-    Ok(members.0.into_iter().map(|(name, value)| (name, text.slice_ref(value.get().as_bytes()))).collect())
+    Ok(members.of(text))
+}
+
+/// The members of the object that the member `name` of a request is.
+pub fn members_of(text: &Bytes, name: &str) -> Result<Vec<(String, Bytes)>, String> {
+    let members: Members<'_> = serde_json::from_slice(text).map_err(|error| format!("the member \"{name}\": {}", of_part(&error)))?;
+    Ok(members.of(text))
 }
 
 /// `{"instances": [...], "id": ...}`, or one bare instance; as `/predict` takes them, for a model without a schema.
@@ -124,7 +145,7 @@ pub fn read_envelope(body: Bytes) -> Result<(Rows, Option<String>), String> {
 /// The graph's inputs, of the rows of a request.
 pub fn to_tensors(rows: Rows, graph: &Signature) -> Result<Vec<WireTensor>, String> {
     let list: Vec<&RawValue> =
-        serde_json::from_slice(&rows.text).map_err(|error| format!("the rows must be an array: {}", without_values(&error)))?;
+        serde_json::from_slice(&rows.text).map_err(|error| format!("the rows must be an array: {}", of_part(&error)))?;
     let Some(first) = list.first() else { return Err("there is no row; send at least one".to_owned()) };
     let only = match graph.inputs.as_slice() {
         [only] => Some(only),
@@ -184,7 +205,7 @@ impl Column {
 fn by_name(list: &[&RawValue], graph: &Signature, frame: bool) -> Result<Vec<WireTensor>, String> {
     let mut rows = Vec::with_capacity(list.len());
     for (index, row) in list.iter().enumerate() {
-        let members: Members<'_> = serde_json::from_str(row.get()).map_err(|error| format!("row {index}: {}", without_values(&error)))?;
+        let members: Members<'_> = serde_json::from_str(row.get()).map_err(|error| format!("row {index}: {}", of_part(&error)))?;
         rows.push(members.0);
     }
     let Some(first) = rows.first() else { return Ok(Vec::new()) };

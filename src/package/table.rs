@@ -6,6 +6,7 @@ use serde_json::Value;
 use crate::{
     package::{
         columns::ColumnKind,
+        decode::shorten,
         rows::Rows,
         schema::ColumnSpec,
         signature::{Signature, TensorSpec},
@@ -66,7 +67,7 @@ pub fn to_rows(table: &Table, columns: &[ColumnSpec]) -> Result<Rows, String> {
     if let Some(array) = columns.iter().find(|column| column.kind.is_array() && names.contains(&column.name)) {
         return Err(format!("a table has no cell for the list `{}`; send JSON", array.name));
     }
-    Ok(Rows { text: write(&lines, &cells)?, names: Some(names), frame: true })
+    Ok(Rows { text: write(&lines, &cells, Some(&names))?, names: Some(names), frame: true })
 }
 
 /// The rows of a table for a graph without a schema.
@@ -94,7 +95,7 @@ pub fn to_plain_rows(table: &Table, graph: &Signature) -> Result<Rows, String> {
             spec.map(kind).or(only).unwrap_or(Cell::Text)
         })
         .collect();
-    Ok(Rows { text: write(&lines, &cells)?, names, frame: true })
+    Ok(Rows { text: write(&lines, &cells, names.as_deref())?, names, frame: true })
 }
 
 /// The rows of a table as objects, by its header; what kind of values a column has is told by its cells.
@@ -118,7 +119,7 @@ pub fn to_objects(text: Bytes) -> Result<Vec<Value>, String> {
             }
         })
         .collect();
-    let rows: Vec<Vec<Value>> = serde_json::from_slice(&write(&lines, &kinds)?).map_err(|error| error.to_string())?;
+    let rows: Vec<Vec<Value>> = serde_json::from_slice(&write(&lines, &kinds, Some(&names))?).map_err(|error| error.to_string())?;
     Ok(rows.into_iter().map(|row| Value::Object(names.iter().cloned().zip(row).collect())).collect())
 }
 
@@ -162,7 +163,12 @@ fn describe(error: &csv::Error) -> String {
     }
 }
 
-fn write(lines: &[csv::StringRecord], cells: &[Cell]) -> Result<Bytes, String> {
+/// Rows as lists; `names` are the columns', where they have some.
+fn write(lines: &[csv::StringRecord], cells: &[Cell], names: Option<&[String]>) -> Result<Bytes, String> {
+    let name = |at: usize| match names.and_then(|names| names.get(at)) {
+        Some(name) => format!("column `{}`", shorten(name)),
+        None => format!("cell {at}"),
+    };
     let mut text = Vec::from(b"[");
     for (index, line) in lines.iter().enumerate() {
         if line.len() != cells.len() {
@@ -173,7 +179,7 @@ fn write(lines: &[csv::StringRecord], cells: &[Cell]) -> Result<Bytes, String> {
             if at > 0 {
                 text.push(b',');
             }
-            write_cell(cell, *kind, &mut text).map_err(|expected| format!("row {index}, cell {at} of the table must be {expected}"))?;
+            write_cell(cell, *kind, &mut text).map_err(|expected| format!("row {index}, {} of the table must be {expected}", name(at)))?;
         }
         text.push(b']');
     }
@@ -268,7 +274,7 @@ mod tests {
         let cases = [
             ("", "no line"),
             ("age,plan\n", "beside its header"),
-            ("age\nsecret\n", "row 0, cell 0 of the table must be a number"),
+            ("age\nsecret\n", "row 0, column `age` of the table must be a number"),
             ("paid\nsecret\n", "must be true or false"),
             ("age,plan\n1\n", "line 2 of the table has 1 cells"),
             ("1,secret\n", "has 2 cells, expected 4"),

@@ -228,17 +228,17 @@ fn is_nested(text: &str) -> bool {
 
 /// Elements of the outermost array.
 fn count(text: &str) -> Result<usize, String> {
-    let wrong = |error: SyntaxError| format!("is not JSON: {} at byte {}", error.detail, error.offset);
+    let wrong = |row: usize| move |error: SyntaxError| format!("row {row}: {}", error.detail);
     let mut cursor = Cursor::new(text);
-    if cursor.peek().map_err(wrong)? != Kind::Array {
+    if cursor.peek().map_err(wrong(0))? != Kind::Array {
         return Err("must be an array".to_owned());
     }
-    let mut more = cursor.enter(b']').map_err(wrong)?;
+    let mut more = cursor.enter(b']').map_err(wrong(0))?;
     let mut count = 0;
     while more {
-        cursor.pass().map_err(wrong)?;
+        cursor.pass().map_err(wrong(count))?;
         count += 1;
-        more = cursor.more(b']').map_err(wrong)?;
+        more = cursor.more(b']').map_err(wrong(count))?;
     }
     Ok(count)
 }
@@ -378,7 +378,10 @@ impl<'a> Reader<'a> {
     fn all(&mut self, leaf: Leaf<'a, '_>, datatype: DataType) -> Result<(), String> {
         let outcome = self.level(0, leaf).and_then(|()| Ok(self.cursor.end()?));
         outcome.map_err(|wrong| match wrong {
-            Wrong::Syntax(error) => format!("the data is not JSON: {} at byte {}", error.detail, error.offset),
+            Wrong::Syntax(error) => match self.element(error.offset) {
+                element if element.is_empty() => format!("the data is not JSON: {}", error.detail),
+                element => format!("element {element}: {}", error.detail),
+            },
             Wrong::Value(detail) => format!("{detail} (datatype {})", datatype.protocol_name()),
         })
     }
@@ -422,11 +425,37 @@ impl<'a> Reader<'a> {
     }
 
     fn wrong<T>(&self, expected: &str) -> Result<T, Wrong> {
-        Err(Wrong::Value(format!("every element must be {expected}; one at byte {} is not", self.cursor.position())))
+        Err(Wrong::Value(format!("every element must be {expected}; element {} is not", self.element(self.cursor.position()))))
     }
 
     fn too_large<T>(&self) -> Result<T, Wrong> {
-        Err(Wrong::Value(format!("the number that ends at byte {} is out of range", self.cursor.position())))
+        Err(Wrong::Value(format!("the number at element {} is out of range", self.element(self.cursor.position()))))
+    }
+
+    /// The indices of the element around this place of the text, `[2][0]`. Looked for only where something is wrong.
+    fn element(&self, offset: usize) -> String {
+        let before = self.cursor.whole().as_bytes().get(..offset).unwrap_or_default();
+        // `None`: within an object, whose commas count nothing.
+        let mut indices: Vec<Option<usize>> = Vec::new();
+        let (mut in_text, mut escaped) = (false, false);
+        for byte in before {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' if in_text => escaped = true,
+                b'"' => in_text = !in_text,
+                _ if in_text => {}
+                b'[' => indices.push(Some(0)),
+                b'{' => indices.push(None),
+                b']' | b'}' => drop(indices.pop()),
+                b',' => {
+                    if let Some(Some(index)) = indices.last_mut() {
+                        *index += 1;
+                    }
+                }
+                _ => {}
+            }
+        }
+        indices.into_iter().flatten().map(|index| format!("[{index}]")).collect()
     }
 
     fn b64(&mut self) -> Result<String, Wrong> {
@@ -691,7 +720,9 @@ mod tests {
             ("[[1],2]", DataType::Fp32, "unevenly"),
             ("[[],1]", DataType::Fp32, "unevenly"),
             ("[\"1\"]", DataType::Fp32, "a number"),
-            ("[1e39]", DataType::Fp32, "out of range"),
+            ("[\"],\\\"[\", 1]", DataType::Bytes, "a text; element [1] is not"),
+            ("[[{\"b64\": \"YQ==\"}, 2]]", DataType::Bytes, "a text; element [0][1] is not"),
+            ("[1e39]", DataType::Fp32, "number at element [0] is out of range"),
             ("[1e999]", DataType::Fp64, "too large"),
             ("[65505e10]", DataType::Fp16, "out of range"),
             ("[128]", DataType::Int8, "out of range"),
@@ -700,8 +731,8 @@ mod tests {
             ("[null]", DataType::Int64, "whole"),
             ("[1]", DataType::Bool, "true or false"),
             ("[1]", DataType::Bytes, "a text"),
-            ("[NaN]", DataType::Fp32, "not JSON"),
-            ("[1", DataType::Fp32, "not JSON"),
+            ("[0, NaN]", DataType::Fp32, "element [1]: expected a value"),
+            ("[[1,2],[\n3", DataType::Fp32, "element [1][0]: "),
             ("[1] 2", DataType::Fp32, "not JSON"),
         ];
         for (text, datatype, expected) in cases {

@@ -12,7 +12,7 @@ use reqwest::blocking::Response;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::harness::{PATIENCE, Server, graph, models, until};
+use crate::harness::{PATIENCE, Server, graph, instance, models, until};
 
 /// The path of a dialect, a header that names the model where the path does not, and the member of an error's text.
 const DIALECTS: [(&str, &str, &str); 3] = [
@@ -239,4 +239,58 @@ fn vertex_ai_names_the_routes() {
     let answer: Value = server.predict("/v1/endpoints/1/deployedModels/2:predict", &rows).json().unwrap();
     assert_eq!((&answer["predictions"][0]["label"], &answer["predictions"][1]["label"]), (&json!(0), &json!(1)), "{answer}");
     expect_error(server.predict("/v1/endpoints/1/deployedModels/2:predict", &json!({"instances": []})), 400, "error", "no row");
+}
+
+#[test]
+fn errors_name_row_and_field_and_no_place_in_a_text_that_nobody_wrote() {
+    let models = models(&[("diabetes", "1.0.0")]);
+    graph(models.path(), "iris", 1, "iris", None);
+    let server = Server::start(models.path(), &[]);
+    let good = instance("diabetes", "1.0.0").to_string();
+    let wrong = |value: &str| good.replacen(&format!("\"bmi\":{}", instance("diabetes", "1.0.0")["bmi"]), &format!("\"bmi\":{value}"), 1);
+    assert_ne!(wrong("1e999"), good);
+    let json = "application/json";
+    let iris = |rows: &str| format!("{{\"instances\": {rows}}}");
+    let tensor = |data: &str| format!("{{\"inputs\": [{{\"name\": \"x\", \"shape\": [2, 4], \"datatype\": \"FP32\", \"data\": {data}}}]}}");
+    let split = |data: &str| format!("{{\"dataframe_split\": {{\"columns\": [\"a\", \"b\", \"c\", \"d\"], \"data\": {data}}}}}");
+    let field = |data: &str| format!("{{\"inputs\": {{\"bmi\": {data}}}}}");
+    let cases = [
+        // A package: rows cut out of the request, fields, a table.
+        (
+            "/v1/models/diabetes:predict",
+            json,
+            format!("{{\"instances\": [{good}, {}]}}", wrong("1e999")),
+            "row 1, field `bmi`: the number is too large",
+        ),
+        ("/v1/models/diabetes:predict", json, field("[[1], [1e999]]"), "row 1, field `bmi`: the number is too large"),
+        (
+            "/invocations?",
+            json,
+            format!("{{\"dataframe_records\": [{good}, {}]}}", wrong("1e999")),
+            "row 1, field `bmi`: the number is too large",
+        ),
+        ("/invocations?", "text/csv", "bmi\n1\nx\n".to_owned(), "row 1, column `bmi` of the table must be a number"),
+        // A graph: elements of tensors.
+        ("/v1/models/iris:predict", json, iris("[[1, 2, 3, 4], [1, \"], [\", 3, 4]]"), "element [1][1] is not"),
+        ("/v1/models/iris:predict", json, iris("[[1, 2, 3, 4], [1, 2, 3, 1e999]]"), "element [1][3]: the number is too large"),
+        ("/v2/models/iris/infer", json, tensor("[1, 2, 3, 4, 5, 1e39, 7, 8]"), "the number at element [5] is out of range"),
+        ("/v2/models/iris/infer", json, tensor("[[1, 2, 3, 4], [5, 6, null, true]]"), "element [1][3] is not"),
+        ("/invocations", json, split("[[1, 2, 3, 4], [1, {\"b64\": \",,\"}, 3, 4]]"), "element [1][1] is not"),
+        (
+            "/invocations",
+            json,
+            "{\"dataframe_split\": {\"columns\": [], \"columns\": []}}".to_owned(),
+            "the member \"dataframe_split\": the member \"columns\" occurs twice",
+        ),
+    ];
+    for (path, content_type, body, expected) in cases {
+        let (path, model) = path.split_once('?').map_or((path, "iris"), |(path, _)| (path, "diabetes"));
+        let request = server.client.post(server.url(path)).header("content-type", content_type);
+        let response = request.header("x-amzn-sagemaker-target-model", model).body(body.clone()).send().unwrap();
+        assert_eq!(response.status(), 400, "{body}");
+        let told: Value = response.json().unwrap();
+        let text = told["error"].as_str().or(told["message"].as_str()).unwrap();
+        assert!(text.contains(expected), "{body}: {text}");
+        assert!(!text.contains("byte") && !text.contains("line ") && !text.contains("1e999"), "{body}: {text}");
+    }
 }

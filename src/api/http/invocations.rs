@@ -220,7 +220,7 @@ fn json_form(body: &Bytes) -> Result<Form, Refusal> {
     let frame = |text: Bytes, names| Form::Rows(Input::Rows(Rows { text, names, frame: true }));
     match members.only(&["dataframe_split", "dataframe_records", "instances", "inputs"])? {
         Some("dataframe_split") => {
-            let split = members.get("dataframe_split").map(Members::read).transpose()?;
+            let split = members.inner("dataframe_split")?;
             let part = |name: &str| split.as_ref().and_then(|split| split.get(name)).cloned();
             let missing = |name: &str| malformed(format!("dataframe_split has no member \"{name}\""));
             let columns = part("columns").ok_or_else(|| missing("columns"))?;

@@ -42,6 +42,15 @@ impl Members {
         Ok(Members { members, whole: body.clone() })
     }
 
+    /// Those of the object that a member is.
+    pub fn inner(&self, name: &str) -> Result<Option<Members>, Refusal> {
+        let read = |text: &Bytes| match rows::members_of(text, name) {
+            Ok(members) => Ok(Members { members, whole: text.clone() }),
+            Err(detail) => Err(malformed(detail)),
+        };
+        self.get(name).map(read).transpose()
+    }
+
     pub fn get(&self, name: &str) -> Option<&Bytes> {
         self.members.iter().find(|(known, _)| known == name).map(|(_, value)| value)
     }
@@ -70,7 +79,7 @@ impl Members {
         let tensor = |name: String, text: Bytes| WireTensor { name, datatype: None, shape: None, elements: Elements::Json(text) };
         match text.first() {
             Some(b'{') => {
-                let members = rows::members(&text).map_err(malformed)?;
+                let members = rows::members_of(&text, "inputs").map_err(malformed)?;
                 let tensors = members.into_iter().map(|(name, text)| tensor(name, text)).collect();
                 Ok(Form::Columns(Input::Tensors(tensors)))
             }
