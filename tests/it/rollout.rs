@@ -575,9 +575,20 @@ fn callers_bring_no_rollout_down() {
     // An absolute ceiling that is easily reached; two versions that answer everybody who waits.
     let plan = quick(HELD).replace("error_ceiling = 0.8", "error_ceiling = 0.05");
     server.ordered("churn/rollout/start", &json!({"to": ["1.1.0"], "plan": {"text": plan}}));
+    // Nobody answers within a microsecond.
+    let customer = customer();
+    let inputs = customer.as_object().unwrap().iter().map(|(name, value)| {
+        let datatype = match value {
+            Value::String(_) => "BYTES",
+            Value::Bool(_) => "BOOL",
+            _ => "FP64",
+        };
+        json!({"name": name, "shape": [1], "datatype": datatype, "data": [value]})
+    });
+    let request = json!({"inputs": inputs.collect::<Vec<_>>(), "parameters": {"timeout": 1}});
     for _ in 0..120 {
-        let late = server.post(CHURN).header("x-request-timeout-ms", "0").body(customer().to_string()).send().unwrap();
-        assert_eq!(late.status(), 504);
+        let late = server.predict("/v2/models/churn/infer", &request);
+        assert_eq!(late.status(), 504, "{}", late.text().unwrap());
     }
     let counted = until("all are counted", || {
         let arms = server.status("churn")["rollout"]["evidence"]["arms"].clone();
