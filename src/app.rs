@@ -37,6 +37,9 @@ use crate::{
     telemetry::Telemetry,
 };
 
+/// A longer example is not printed: an image would fill the terminal.
+const MAX_TRIED_BYTES: usize = 4096;
+
 /// How often the start looks whether the models are loaded, for the greeting.
 const GREETING_TICK: Duration = Duration::from_millis(5);
 
@@ -346,14 +349,15 @@ fn greeting(registry: &Registry, addresses: &Addresses, elapsed: Duration) -> St
         let _ = writeln!(text, "  {name:<16} stable {stable:<8} ({})", versions.join(", "));
     }
     let models: Vec<_> = snapshot.models.values().filter_map(|model| model.stable.as_ref()).collect();
-    let shown = models.iter().filter_map(|servable| Some((servable, http::example(servable)?.to_string())));
+    let shown = models.iter().filter_map(|servable| Some((servable, http::examples(servable).first()?.to_string())));
     if let Some((servable, example)) = shown.min_by_key(|(_, example)| example.len()) {
-        let example = example.replace('\'', "'\\''");
-        let _ = writeln!(
-            text,
-            "try      curl -s {url}/models/{}/predict -H 'content-type: application/json' -d '{example}'",
-            servable.id().name
-        );
+        let name = &servable.id().name;
+        let _ = if example.len() <= MAX_TRIED_BYTES {
+            let example = example.replace('\'', "'\\''");
+            writeln!(text, "try      curl -s {url}/models/{name}/predict -H 'content-type: application/json' -d '{example}'")
+        } else {
+            writeln!(text, "try      {url}/docs#{name}")
+        };
     }
     let _ = writeln!(text, "docs     {url}/docs");
     let _ = writeln!(text, "metrics  {url}/metrics");

@@ -1,7 +1,7 @@
 //! Image steps: from the bytes of a PNG or JPEG to numbers, by Pillow's definitions.
 
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer, images::Image as Pixels};
-use image::{DynamicImage, ImageReader, Limits};
+use image::{DynamicImage, GrayImage, ImageFormat, ImageReader, Limits};
 
 use crate::package::steps::{Interpolation, Layout, Mode};
 
@@ -106,6 +106,32 @@ fn grey(image: DynamicImage) -> Vec<u8> {
             pixels.pixels().map(luma).collect()
         }
     }
+}
+
+/// Formats that the image steps read.
+const READ: [ImageFormat; 2] = [ImageFormat::Png, ImageFormat::Jpeg];
+
+/// The media type that the first bytes show, whether the steps read it or not.
+pub(super) fn media_type(bytes: &[u8]) -> Option<&'static str> {
+    image::guess_format(bytes).ok().map(|format| format.to_mime_type())
+}
+
+/// Whether the image steps read this media type.
+pub(super) fn is_read(media_type: &str) -> bool {
+    READ.iter().any(|format| format.to_mime_type() == media_type)
+}
+
+/// An even grey image of the media type in base64: few bytes, whatever its size. `None` where the media type is not read.
+pub(super) fn grey_image(media_type: &str, width: u32, height: u32) -> Option<String> {
+    let format = READ.into_iter().find(|format| format.to_mime_type() == media_type)?;
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    GrayImage::from_pixel(width, height, image::Luma([128])).write_to(&mut bytes, format).ok()?;
+    Some(base64_simd::STANDARD.encode_to_string(bytes.into_inner()))
+}
+
+/// Width and height by the header, without the pixels.
+pub(super) fn size(bytes: &[u8]) -> Option<(u32, u32)> {
+    ImageReader::new(std::io::Cursor::new(bytes)).with_guessed_format().ok()?.into_dimensions().ok()
 }
 
 fn resize(picture: &Picture, height: u32, width: u32, interpolation: Interpolation) -> Result<Picture, String> {

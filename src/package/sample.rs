@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::package::{GOLDEN_FILE, schema::Schema};
+use crate::package::{GOLDEN_FILE, image, schema::Schema};
 
 /// Where an instance comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,7 +98,9 @@ fn text(schema: &Value) -> Value {
         (Some("date"), _) => json!("2024-02-29"),
         (Some("date-time"), _) => json!("2024-02-29T12:30:00Z"),
         (Some("uuid"), _) => json!("123e4567-e89b-12d3-a456-426614174000"),
-        (_, Some("image/png")) => json!(PNG),
+        (_, media_type) if schema.get("contentEncoding").is_some() => {
+            json!(image::grey_image(media_type.unwrap_or("image/png"), SIDE, SIDE).unwrap_or_else(|| "AAAA".to_owned()))
+        }
         _ => {
             let least = schema.get("minLength").and_then(Value::as_u64).and_then(|least| usize::try_from(least).ok()).unwrap_or(0);
             json!("a".repeat(least.clamp(1, 1 << 16)))
@@ -106,8 +108,8 @@ fn text(schema: &Value) -> Value {
     }
 }
 
-/// A grey point.
-const PNG: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg==";
+/// Width and height of a made-up image: as models of images mostly take them, so that a crop finds enough.
+const SIDE: u32 = 256;
 
 fn array(schema: &Value) -> Value {
     let most = schema.get("maxItems").and_then(Value::as_u64).unwrap_or(u64::MAX);
@@ -147,5 +149,17 @@ mod tests {
         let (text, _) = instance(&schema, Some(&profile));
         let value: Value = serde_json::from_str(&text).unwrap();
         assert_eq!((&value["a"], &value["d"], &value["c"]), (&json!(3.75), &json!("used"), &json!("x")));
+    }
+
+    #[test]
+    fn base64_content_is_of_its_media_type() {
+        for (media_type, begin) in [("image/png", "iVBORw0KGgo"), ("image/jpeg", "/9j/"), ("application/pdf", "AAAA")] {
+            let field = json!({"type": "string", "contentEncoding": "base64", "contentMediaType": media_type});
+            let document = json!({"type": "object", "properties": {"file": field}, "required": ["file"], "additionalProperties": false});
+            let (text, _) = instance(&Schema::compile(&document).unwrap(), None);
+            let value: Value = serde_json::from_str(&text).unwrap();
+            let content = value["file"].as_str().unwrap();
+            assert!(content.starts_with(begin) && content.len() < 8192, "{media_type}: {content}");
+        }
     }
 }

@@ -2,7 +2,10 @@
 
 use serde_json::Value;
 
-use crate::harness::{Server, instance, models};
+use crate::{
+    harness::{Server, instance, models, until},
+    watch::repack,
+};
 
 #[test]
 fn openapi_examples_work() {
@@ -30,6 +33,50 @@ fn openapi_examples_work() {
     for path in ["/models", "/models/churn", "/models/churn/versions/1.1.0"] {
         assert_eq!(server.get(path).status(), 200, "{path}");
     }
+}
+
+#[test]
+fn examples_that_nobody_wrote_are_made_of_the_schema() {
+    let models = models(&[("digits", "1.0.0"), ("churn", "1.1.0")]);
+    for (name, version) in [("digits", "1.0.0"), ("churn", "1.1.0")] {
+        let directory = models.path().join(name).join(version);
+        fs_err::remove_file(directory.join("golden.jsonl")).unwrap();
+        let mut schema: Value = serde_json::from_str(&fs_err::read_to_string(directory.join("schema.json")).unwrap()).unwrap();
+        schema["input"].as_object_mut().unwrap().remove("examples");
+        fs_err::write(directory.join("schema.json"), schema.to_string()).unwrap();
+        repack(&directory, name, version);
+    }
+    let server = Server::start(models.path(), &[]);
+    let document = server.get_json("/openapi.json");
+    for name in ["digits", "churn"] {
+        let path = format!("/models/{name}/predict");
+        let examples = &document["paths"][&path]["post"]["requestBody"]["content"]["application/json"]["examples"];
+        for (which, rows) in [("one", 1), ("several", 2)] {
+            let response = server.predict(&path, &examples[which]["value"]);
+            assert_eq!(response.status(), 200, "{path} {which}: {examples}");
+            assert_eq!(response.json::<Value>().unwrap()["predictions"].as_array().unwrap().len(), rows, "{path} {which}");
+        }
+    }
+}
+
+#[test]
+fn a_greeting_shows_no_long_example() {
+    let long = |server: &Server| until("the greeting", || Some(server.greeting()).filter(|text| text.contains("metrics ")));
+    let models = models(&[("digits", "1.0.0")]);
+    let server = Server::start(models.path(), &[]);
+    assert!(long(&server).contains("/models/digits/predict -H 'content-type: application/json' -d '{\"image\""));
+    drop(server);
+    let directory = models.path().join("digits/1.0.0");
+    let mut schema: Value = serde_json::from_str(&fs_err::read_to_string(directory.join("schema.json")).unwrap()).unwrap();
+    let image = base64_simd::STANDARD.decode_to_vec(schema["input"]["examples"][0]["image"].as_str().unwrap()).unwrap();
+    // Bytes after its end are no part of a PNG.
+    let image = base64_simd::STANDARD.encode_to_string([image, vec![7; 60_000]].concat());
+    schema["input"]["examples"][0]["image"] = Value::String(image);
+    fs_err::write(directory.join("schema.json"), schema.to_string()).unwrap();
+    repack(&directory, "digits", "1.0.0");
+    let server = Server::start(models.path(), &[]);
+    let greeting = long(&server);
+    assert!(greeting.len() < 2000 && greeting.contains("/docs#digits\n"), "{greeting}");
 }
 
 /// Holds an instance against a schema of the document, with an independent validator.

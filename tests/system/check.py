@@ -3,6 +3,7 @@
 usage: check.py [--screenshot DIR]      (from the project's root, after `make build`)
 """
 import argparse
+import base64
 import json
 import os
 import pathlib
@@ -68,6 +69,10 @@ def check_page(url, screenshots):
                 assert len(answer["predictions"]) == (1 if which == "one instance" else 2)
                 page.evaluate("document.getElementById('status').textContent = ''")
             assert page.locator("#input tr").count() >= 1
+            expect(page.locator("#versions tr")).not_to_have_count(0)
+            expect(page.locator("#versions")).to_contain_text("stable")
+        check_file_picker(page)
+        check_narrow(page, screenshots)
         page.locator("#models").get_by_role("link", name="churn", exact=True).click()
         page.get_by_role("button", name="Send").click()
         expect(page.locator("#status")).to_have_text(re.compile("^200 "))
@@ -81,6 +86,41 @@ def check_page(url, screenshots):
         browser.close()
         assert not foreign, f"the page fetched {foreign}"
         assert [error for error in errors if "422" not in error] == [], errors
+
+
+def check_file_picker(page):
+    """A picked image is filled in as base64, alone and among several instances."""
+    image = base64.b64decode(golden("digits", "1.0.0")[1]["input"]["image"])
+    page.locator("#models").get_by_role("link", name="digits", exact=True).click()
+    for which in ("one instance", "several"):
+        page.get_by_role("button", name=which).click()
+        picker = page.locator("#files input[type=file]")
+        assert picker.get_attribute("accept") == "image/png"
+        picker.set_input_files([])
+        picker.set_input_files({"name": "digit.png", "mimeType": "image/png", "buffer": image + b"picked"})
+        expected = base64.b64encode(image + b"picked").decode()
+        expect(page.locator("#body")).to_have_value(re.compile(re.escape(expected)))
+        page.get_by_role("button", name="Send").click()
+        expect(page.locator("#status")).to_have_text(re.compile("^200 "))
+        page.evaluate("document.getElementById('status').textContent = ''")
+    page.locator("#models").get_by_role("link", name="diabetes", exact=True).click()
+    expect(page.locator("#files input")).to_have_count(0)
+
+
+def check_narrow(page, screenshots):
+    """On a telephone nothing is cut off, and a rule has the width of the page."""
+    wide = page.viewport_size
+    page.set_viewport_size({"width": 400, "height": 900})
+    page.locator("#models").get_by_role("link", name="churn", exact=True).click()
+    expect(page.locator("#name")).to_have_text("churn")
+    assert page.evaluate("document.documentElement.scrollWidth") == 400
+    cut = page.evaluate("[...document.querySelectorAll('.scroll')].filter((box) => box.scrollWidth > box.clientWidth).length")
+    assert cut == 0, f"{cut} tables are wider than the page"
+    narrowest = page.evaluate("Math.min(...[...document.querySelectorAll('#input td.rules:not(:empty)')].map((cell) => cell.clientWidth))")
+    assert narrowest >= 300, narrowest
+    if screenshots:
+        page.screenshot(path=pathlib.Path(screenshots) / "docs-narrow.png", full_page=True)
+    page.set_viewport_size(wide)
 
 
 def check_silence():

@@ -22,7 +22,7 @@ pub mod serve;
 mod v1;
 pub mod v2;
 
-pub use openapi::example;
+pub use openapi::examples;
 
 use std::sync::{
     Arc,

@@ -15,7 +15,7 @@ use crate::{
             ask::{Ask, MAX_CATEGORIES},
             sample::{Kind, SampleField},
         },
-        guess,
+        guess, image,
         labels::label_text,
         signature::{Signature, TensorSpec},
     },
@@ -84,7 +84,11 @@ pub fn draft(signature: &Signature, known: &Known<'_>) -> Result<Draft, String> 
     let required: Vec<Value> = properties.keys().filter(|name| !optional(name)).map(|name| json!(name)).collect();
     let mut input = json!({"type": "object", "title": "Describe the model's input here", "properties": properties, "required": required, "additionalProperties": false});
     if let Some(first) = known.rows.first() {
-        input["examples"] = json!([first]);
+        let (example, replaced) = sample::example(first);
+        input["examples"] = json!([example]);
+        notes.extend(replaced.iter().map(|name| {
+            format!("`{name}` of the schema's example is an even grey image, since the sample's is long; put a short one of your own there")
+        }));
     }
     let (output, outputs) = answers(signature, known, &mut notes)?;
     let sections: Map<String, Value> =
@@ -361,6 +365,13 @@ impl Drafter<'_> {
                 return Err(format!("field \"{}\" has values of several types; the graph's input {} takes {spec}", field.name, spec.name));
             }
             Kind::Image => {
+                if let Some(unread) = field.media_types().into_iter().find(|media_type| !image::is_read(media_type)) {
+                    return Err(format!(
+                        "field \"{}\" of the sample holds {unread}; the image steps read image/png and image/jpeg: convert the sample, and have \
+                         callers send one of these",
+                        field.name
+                    ));
+                }
                 if ways.iter().all(|way| way.steps.is_empty()) {
                     ways = vec![Way { steps: image_steps(spec), guess: Some(IMAGE_GUESS.to_owned()) }];
                 }
@@ -508,7 +519,7 @@ fn steps_width(steps: &[Value]) -> Option<usize> {
 }
 
 fn with_example(mut property: Value, field: &SampleField<'_>) -> Value {
-    if let Some(example) = field.values.first() {
+    if let Some(example) = field.values.iter().find(|value| !sample::is_long(value)) {
         property["examples"] = json!([example]);
     }
     property
@@ -550,10 +561,13 @@ fn unused(field: &SampleField<'_>) -> Value {
 }
 
 fn image_property(field: &SampleField<'_>) -> Value {
-    let png = field.values.iter().all(|value| value.as_str().is_some_and(|text| text.starts_with("iVBOR")));
     let mut property = field.typed("string");
     property["contentEncoding"] = json!("base64");
-    property["contentMediaType"] = json!(if png { "image/png" } else { "image/jpeg" });
+    match field.media_types().as_slice() {
+        [media_type] => property["contentMediaType"] = json!(media_type),
+        // One name would be untrue of the others.
+        media_types => property["description"] = json!(format!("An image: {}", media_types.join(" or "))),
+    }
     property
 }
 
@@ -635,6 +649,7 @@ mod tests {
     use crate::{
         package::{
             draft::{Draft, Encoding, Given, How, Known, draft},
+            image,
             signature::{Signature, TensorSpec},
         },
         tensor::{DataType, Dim, Shape},
@@ -840,6 +855,45 @@ mod tests {
         let steps = vec![json!({"decode_image": {"mode": "rgb"}}), json!({"layout": "nchw"})];
         let said = with(inputs(), &photo, &[("photo", How::Steps(steps.clone()))]).unwrap();
         assert_eq!(said.preprocessing.unwrap()["inputs"]["image"], json!({"dtype": "float32", "field": "photo", "steps": steps}));
+    }
+
+    #[test]
+    fn an_images_media_type_is_that_of_its_bytes() {
+        let inputs = || vec![spec("photo", DataType::Fp32, &[Dim::Fixed(3), Dim::Fixed(8), Dim::Fixed(8)])];
+        let [png, jpeg] = ["image/png", "image/jpeg"].map(|media_type| image::grey_image(media_type, 4, 4).unwrap());
+        for (photos, expected) in [
+            (vec![&png], json!("image/png")),
+            (vec![&jpeg, &jpeg], json!("image/jpeg")),
+            // Neither name would be true of both.
+            (vec![&png, &jpeg], Value::Null),
+        ] {
+            let rows: Vec<Value> = photos.iter().map(|photo| json!({"photo": photo})).collect();
+            let property = property(&of(inputs(), &rows).unwrap(), "photo").clone();
+            assert_eq!((&property["contentMediaType"], &property["contentEncoding"]), (&expected, &json!("base64")));
+        }
+        for (begin, media_type) in [(&b"GIF89a\x01\0\x01\0"[..], "image/gif"), (b"RIFF\x1a\0\0\0WEBPVP8 ", "image/webp")] {
+            let error = of(inputs(), &[json!({"photo": base64_simd::STANDARD.encode_to_string(begin)})]).unwrap_err();
+            assert!(error.contains(&format!("field \"photo\" of the sample holds {media_type}")), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_long_image_is_a_short_example_of_the_same_size() {
+        let inputs = vec![spec("photo", DataType::Fp32, &[Dim::Fixed(3), Dim::Fixed(8), Dim::Fixed(8)])];
+        // Bytes after its end are no part of a PNG.
+        let mut bytes = base64_simd::STANDARD.decode_to_vec(image::grey_image("image/png", 300, 200).unwrap()).unwrap();
+        bytes.extend([7; 90_000]);
+        let long = base64_simd::STANDARD.encode_to_string(&bytes);
+        let drafted = of(inputs.clone(), &[json!({"photo": long})]).unwrap();
+        let example = drafted.schema["input"]["examples"][0]["photo"].as_str().unwrap();
+        let short = base64_simd::STANDARD.decode_to_vec(example).unwrap();
+        assert!(example.len() < 2048, "{}", example.len());
+        assert_eq!((image::media_type(&short), image::size(&short)), (Some("image/png"), Some((300, 200))));
+        assert!(drafted.schema.to_string().len() < 4096);
+        assert!(drafted.notes.iter().any(|note| note.contains("`photo` of the schema's example")), "{:?}", drafted.notes);
+        let own = image::grey_image("image/png", 8, 8).unwrap();
+        let kept = of(inputs, &[json!({"photo": own})]).unwrap();
+        assert_eq!(kept.schema["input"]["examples"][0]["photo"], json!(own));
     }
 
     #[test]

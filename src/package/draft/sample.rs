@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::package::formats;
+use crate::package::{formats, image};
 
 /// What the sample says of one field.
 pub(super) struct SampleField<'a> {
@@ -21,7 +21,7 @@ pub(super) enum Kind {
     Boolean,
     Number,
     Array,
-    /// PNG or JPEG in base64.
+    /// An image in base64, of a format that the image steps may not read.
     Image,
     Mixed,
 }
@@ -56,8 +56,7 @@ pub(super) fn fields(rows: &[Value]) -> Result<Vec<SampleField<'_>>, String> {
 
 impl SampleField<'_> {
     pub fn kind(&self) -> Kind {
-        let image = |value: &Value| value.as_str().is_some_and(|text| text.starts_with("iVBORw0KGgo") || text.starts_with("/9j/"));
-        if self.all(image) {
+        if self.all(|value| media_type(value).is_some()) {
             Kind::Image
         } else if self.all(Value::is_string) {
             Kind::Text
@@ -70,6 +69,14 @@ impl SampleField<'_> {
         } else {
             Kind::Mixed
         }
+    }
+
+    /// The media types of the images, each once.
+    pub fn media_types(&self) -> Vec<&'static str> {
+        let mut types: Vec<&str> = self.values.iter().filter_map(|value| media_type(value)).collect();
+        types.sort_unstable();
+        types.dedup();
+        types
     }
 
     fn all(&self, holds: impl Fn(&Value) -> bool) -> bool {
@@ -101,6 +108,49 @@ impl SampleField<'_> {
     pub fn typed(&self, kind: &str) -> Value {
         json!({"type": if self.nullable { json!([kind, "null"]) } else { json!(kind) }})
     }
+}
+
+/// Base64 in which every image format shows what it is.
+const HEAD: usize = 64;
+
+/// The media type of a text that is an image in base64. Two bytes are no proof: a text such as "Qk0x" begins like a bitmap.
+pub(super) fn media_type(value: &Value) -> Option<&'static str> {
+    let text = value.as_str()?;
+    let head = text.get(..text.len().min(HEAD) / 4 * 4)?;
+    let bytes = base64_simd::STANDARD.decode_to_vec(head).ok()?;
+    image::media_type(&bytes).filter(|media_type| media_type.starts_with("image/") && *media_type != "image/bmp")
+}
+
+/// Longer texts stay out of the schema and of what a terminal shows.
+const MAX_EXAMPLE_LENGTH: usize = 2048;
+
+/// Larger than what most models crop.
+const MAX_EXAMPLE_SIDE: u32 = 512;
+
+/// Whether a value is a text that no person reads in a schema.
+pub(super) fn is_long(value: &Value) -> bool {
+    value.as_str().is_some_and(|text| text.len() > MAX_EXAMPLE_LENGTH)
+}
+
+/// An instance for the schema's `examples`, with an even grey image in the place of each long one, and the fields where that is so.
+pub(super) fn example(row: &Value) -> (Value, Vec<String>) {
+    let mut example = row.clone();
+    let mut replaced = Vec::new();
+    for (name, value) in example.as_object_mut().into_iter().flatten() {
+        let Some(text) = value.as_str().filter(|_| is_long(value)) else { continue };
+        let Some(short) = media_type(value).and_then(|media_type| shorten(text, media_type)) else { continue };
+        *value = Value::String(short);
+        replaced.push(name.clone());
+    }
+    (example, replaced)
+}
+
+/// An even grey image of the same format and, up to a limit, of the same size.
+fn shorten(text: &str, media_type: &str) -> Option<String> {
+    let (width, height) = image::size(&base64_simd::STANDARD.decode_to_vec(text).ok()?)?;
+    let scale = (f64::from(MAX_EXAMPLE_SIDE) / f64::from(width.max(height).max(1))).min(1.0);
+    let side = |length: u32| ((f64::from(length) * scale).round() as u32).max(1);
+    image::grey_image(media_type, side(width), side(height)).filter(|short| short.len() < text.len())
 }
 
 /// Lengths of the first list, the first list in it, and so on.

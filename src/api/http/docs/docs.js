@@ -36,18 +36,22 @@ function rules(property, required) {
   return texts.join(", ");
 }
 
+/** A row of a table; on a narrow page each cell stands in a line of its own, after its label. */
+function row(...cells) {
+  return element("tr", {}, ...cells.map(([label, content, look]) => element("td", { "data-label": label, ...(look ? { class: look } : {}) }, content)));
+}
+
 function rows(body, document) {
   body.replaceChildren();
   const required = document.required || [];
   for (const [name, property] of Object.entries(document.properties || {})) {
     const meaning = [property.title, property.description].filter(Boolean).join(": ");
     const unit = property["x-unit"] ? ` [${property["x-unit"]}]` : "";
-    body.append(
-      element("tr", {},
-        element("td", {}, element("code", {}, name)),
-        element("td", {}, type(property)),
-        element("td", { class: "rules" }, rules(property, required.includes(name))),
-        element("td", {}, meaning + unit)));
+    body.append(row(
+      ["field", element("code", {}, name)],
+      ["type", type(property)],
+      ["rules", rules(property, required.includes(name)), "rules"],
+      ["meaning", meaning + unit]));
   }
 }
 
@@ -64,6 +68,8 @@ function show(name) {
   by("answer").textContent = "Press Send.";
   by("status").textContent = "";
   by("timing").textContent = "";
+  files(schema(model.name, "instance"));
+  versions(model.name);
   rows(by("input"), schema(model.name, "instance"));
   rows(by("output"), schema(model.name, "prediction"));
   example("one");
@@ -76,6 +82,71 @@ function show(name) {
 function example(which) {
   const examples = current.operation.requestBody.content["application/json"].examples || {};
   by("body").value = examples[which] ? JSON.stringify(examples[which].value, null, 2) : "{}";
+}
+
+/** Which version has which role and share of the traffic now; the evidence of a rollout is the operators'. */
+async function versions(name) {
+  const [body, note] = [by("versions"), by("rollout")];
+  body.replaceChildren();
+  note.textContent = "";
+  let model;
+  try {
+    const response = await fetch(`/models/${encodeURIComponent(name)}`);
+    if (!response.ok) throw new Error(`status ${response.status}`);
+    model = await response.json();
+  } catch (error) {
+    if (current.name === name) note.textContent = `The versions could not be read: ${error.message}`;
+    return;
+  }
+  // Another model may have been chosen meanwhile, or the same one again.
+  if (current.name !== name) return;
+  const { rollout } = model;
+  const share = ({ version, role }) => {
+    const candidate = rollout?.candidates.find((one) => one.version === version);
+    if (!candidate) return role === "stable" ? (rollout ? "the rest" : "all") : "";
+    return rollout.shadow_share > 0 ? `copies of ${percent(rollout.shadow_share)}` : percent(candidate.weight);
+  };
+  body.replaceChildren(...model.versions.map((version) => row(
+    ["version", element("code", {}, version.version)],
+    ["role", version.role || ""],
+    ["state", [version.state, version.reason, version.warning].filter(Boolean).join(": "), "rules"],
+    ["traffic", share(version)])));
+  if (rollout) note.textContent = `Rollout: plan ${rollout.plan}, step ${rollout.step}.`;
+  else if (model.pinned) note.textContent = `The configuration pins ${model.pinned}.`;
+}
+
+function percent(share) {
+  return `${+(100 * share).toFixed(2)} %`;
+}
+
+/** A file picker for each field of base64; what is picked goes into the first instance of the request. */
+function files(document) {
+  const fields = Object.entries(document.properties || {}).filter(([, property]) => property.contentEncoding === "base64");
+  by("files").replaceChildren(...fields.map(([name, property]) => {
+    const input = element("input", { type: "file", accept: property.contentMediaType || "", "data-field": name });
+    input.addEventListener("change", () => { if (input.files[0]) fill(name, input.files[0]); });
+    return element("label", { class: "file" }, element("code", {}, name), " ", input);
+  }));
+}
+
+function fill(name, file) {
+  const reader = new FileReader();
+  const model = current;
+  reader.addEventListener("error", () => { by("timing").textContent = `${file.name} could not be read`; });
+  reader.addEventListener("load", () => {
+    if (current !== model) return;
+    let body;
+    try {
+      body = JSON.parse(by("body").value);
+    } catch {
+      body = {};
+    }
+    let instance = Array.isArray(body?.instances) ? body.instances[0] : body;
+    if (instance === null || typeof instance !== "object") instance = body = {};
+    instance[name] = reader.result.slice(reader.result.indexOf(",") + 1);
+    by("body").value = JSON.stringify(body, null, 2);
+  });
+  reader.readAsDataURL(file);
 }
 
 async function send(event) {

@@ -11,7 +11,12 @@ use serde_json::{Map, Value, json};
 use crate::{
     api::http::{Api, context::Context, encoding},
     error::ErrorCode,
-    registry::{Snapshot, servable::Servable},
+    package::{decode::decode_instance, sample},
+    registry::{
+        Snapshot,
+        gate::OWN_LIMITS,
+        servable::{Contents, Packaged, Servable},
+    },
 };
 
 pub async fn document(State(api): State<Arc<Api>>, request: Request) -> Response {
@@ -135,22 +140,43 @@ fn response_schema(servable: &Servable) -> Value {
     })
 }
 
-/// An instance that the model takes: the schema's own example, else the first golden one.
-pub fn example(servable: &Servable) -> Option<Value> {
-    let parts = &servable.package()?.parts;
-    let own = parts.input.document().get("examples").and_then(|examples| examples.get(0)).cloned();
-    own.or_else(|| serde_json::from_str(parts.golden.first()?.input.as_str()).ok())
+/// Instances that the model takes: the schema's own example and the first golden ones, each once; without any, one that is made
+/// of the schema, where the model's preprocessing takes it.
+pub fn examples(servable: &Servable) -> Vec<Value> {
+    let Contents::Package(packaged) = &servable.contents else { return Vec::new() };
+    let parts = &packaged.package.parts;
+    let mut examples: Vec<Value> = parts.input.document().pointer("/examples/0").cloned().into_iter().collect();
+    for golden in &parts.golden {
+        if examples.len() >= SEVERAL {
+            break;
+        }
+        examples.extend(serde_json::from_str(golden.input.as_str()).ok().filter(|input| !examples.contains(input)));
+    }
+    if examples.is_empty() {
+        examples.extend(made_up(packaged));
+    }
+    examples
+}
+
+/// Instances in the example of a request with several.
+const SEVERAL: usize = 2;
+
+fn made_up(packaged: &Packaged) -> Option<Value> {
+    let parts = &packaged.package.parts;
+    let (text, _) = sample::instance(&parts.input, parts.profile.as_ref());
+    let columns = decode_instance(&parts.input, text.as_bytes(), &OWN_LIMITS).ok()?;
+    packaged.transform.prepare(&columns).ok()?;
+    serde_json::from_str(&text).ok()
 }
 
 fn operation(servable: &Servable, summary: &str, id: &str) -> Value {
     let name = servable.id().name.as_str();
-    let mut examples = Map::new();
-    if let Some(example) = example(servable) {
-        examples.insert("one".to_owned(), json!({"summary": "One instance", "value": example}));
-        examples.insert(
-            "several".to_owned(),
-            json!({"summary": "Several instances", "value": {"instances": [example, example], "id": "my-request"}}),
-        );
+    let mut named = Map::new();
+    let examples = examples(servable);
+    if let Some(first) = examples.first() {
+        let several: Vec<&Value> = examples.iter().cycle().take(SEVERAL).collect();
+        named.insert("one".to_owned(), json!({"summary": "One instance", "value": first}));
+        named.insert("several".to_owned(), json!({"summary": "Several instances", "value": {"instances": several, "id": "my-request"}}));
     }
     let description = servable.package().map(|package| package.parts.input.document());
     let description = description.and_then(|document| document.get("description")?.as_str()).unwrap_or_default();
@@ -183,7 +209,7 @@ fn operation(servable: &Servable, summary: &str, id: &str) -> Value {
             header("x-request-id", "Echoed, and named in the log", json!({"type": "string", "maxLength": 128})),
             header("x-request-timeout-ms", "The caller's deadline", json!({"type": "integer", "minimum": 1, "maximum": 99_999_999})),
         ],
-        "requestBody": {"required": true, "content": {"application/json": {"schema": reference(name, "request"), "examples": examples}}},
+        "requestBody": {"required": true, "content": {"application/json": {"schema": reference(name, "request"), "examples": named}}},
         "responses": responses,
     })
 }
