@@ -62,19 +62,22 @@ struct MlflowArgs {
     /// The model's directory
     #[arg(value_name = "DIR")]
     directory: PathBuf,
-    /// Name of the model; the directory's or MLflow's without this
+    /// Name of the model; that of --output, the directory's or MLflow's without this
     #[arg(long)]
     name: Option<String>,
-    /// Semantic version of the package
-    #[arg(long, alias = "model-version", default_value = "1.0.0")]
-    version: String,
+    /// Semantic version of the package; that of --output or 1.0.0 without this
+    #[arg(long, alias = "model-version")]
+    version: Option<String>,
     #[command(flatten)]
     to: ToArgs,
 }
 
 #[derive(clap::Args)]
 struct ToArgs {
-    /// Where the packages are made, NAME/VERSION each
+    /// The models directory, or the package's own where one is made
+    ///
+    /// Packages are made in DIR/NAME/VERSION. Where DIR itself ends in NAME/VERSION and one version is imported, DIR is the package's own
+    /// directory, as with `init`.
     #[arg(long, value_name = "DIR", default_value = "models")]
     output: PathBuf,
     /// For programs: one JSON object a version
@@ -96,7 +99,24 @@ fn from_triton(args: &TritonArgs) -> anyhow::Result<Outcome> {
     if candidates.is_empty() {
         bail!("{} holds no model; NAME/config.pbtxt and NAME/VERSION/{MODEL_FILE} were expected", args.directory.display());
     }
-    let mut importer = Importer::new(&args.to)?;
+    let mut ids = candidates.iter().filter_map(|(_, source)| source.as_ref().ok()).map(|source| &source.id);
+    let models = match ids.find_map(|id| OwnDirectory::read(&args.to.output, id.name.as_str())) {
+        None => args.to.output.clone(),
+        Some(own) if candidates.len() > 1 => bail!(
+            "--output {} is the directory of one package, {}, and {} versions are imported; give the models directory, {}",
+            args.to.output.display(),
+            own.id,
+            candidates.len(),
+            own.models.display()
+        ),
+        Some(own) => {
+            if let Some(Ok(source)) = candidates.first().map(|(_, source)| source) {
+                own.check(&args.to.output, &source.id.name, &source.id.version)?;
+            }
+            own.models
+        }
+    };
+    let mut importer = Importer::new(&args.to, models)?;
     for (label, source) in candidates {
         let made = source.map_err(anyhow::Error::new).and_then(|source| {
             let place = Place { id: &source.id, graph: &source.graph, root: &source.root };
@@ -108,7 +128,11 @@ fn from_triton(args: &TritonArgs) -> anyhow::Result<Outcome> {
 }
 
 fn from_mlflow(args: &MlflowArgs) -> anyhow::Result<Outcome> {
-    let version = Version::parse(&args.version).with_context(|| format!("\"{}\" is not a semantic version like 1.0.0", args.version))?;
+    let version = args
+        .version
+        .as_ref()
+        .map(|version| Version::parse(version).with_context(|| format!("\"{version}\" is not a semantic version like 1.0.0")));
+    let version = version.transpose()?;
     let model = MlModel::read(&args.directory)?;
     let data = Path::new(&mlflow::flavor(&model)?.data);
     if !external::is_inside(data) {
@@ -119,12 +143,22 @@ fn from_mlflow(args: &MlflowArgs) -> anyhow::Result<Outcome> {
         None => mlflow::name(&model, &fs_err::canonicalize(&args.directory)?.file_name().unwrap_or_default().to_string_lossy()),
     };
     let name = name.context("no model name ([A-Za-z0-9][A-Za-z0-9._-]*, at most 128) could be made; give another --name")?;
-    let id = ModelId { name, version };
+    let (id, models) = match OwnDirectory::read(&args.to.output, name.as_str()) {
+        Some(own) => {
+            let given = args.name.as_ref().map_or(&own.id.name, |_| &name);
+            own.check(&args.to.output, given, version.as_ref().unwrap_or(&own.id.version))?;
+            (own.id, own.models)
+        }
+        None => {
+            let version = version.or_else(|| Version::parse("1.0.0")).context("1.0.0 is a version")?;
+            (ModelId { name, version }, args.to.output.clone())
+        }
+    };
     let (example, unread) = match example(&args.directory, &model) {
         Ok(example) => (example, None),
         Err(error) => (None, Some(format!("the input example was left out: {error:#}"))),
     };
-    let mut importer = Importer::new(&args.to)?;
+    let mut importer = Importer::new(&args.to, models)?;
     let place = Place { id: &id, graph: &args.directory.join(data), root: &args.directory };
     let made = importer.make(&place, |signature, _| {
         let mut imported = mlflow::import(&id, &model, example.as_ref(), signature)?;
@@ -133,6 +167,39 @@ fn from_mlflow(args: &MlflowArgs) -> anyhow::Result<Outcome> {
     });
     importer.tell(&id.to_string(), made);
     Ok(importer.end())
+}
+
+/// An `--output` that names a package's own directory, as `init` takes it: MODELS/NAME/VERSION.
+struct OwnDirectory {
+    models: PathBuf,
+    id: ModelId,
+}
+
+impl OwnDirectory {
+    /// `None` for a models directory. It may be called by a whole number, such as a year: that is a version only below the model's `name`.
+    fn read(output: &Path, name: &str) -> Option<OwnDirectory> {
+        let version = Version::parse(output.file_name()?.to_str()?)?;
+        let absolute = std::path::absolute(output).ok()?;
+        let above = output.parent().filter(|above| above.file_name().is_some()).or_else(|| absolute.parent())?;
+        let own = ModelName::parse(above.file_name()?.to_str()?)?;
+        if version.is_number() && own.as_str() != name {
+            return None;
+        }
+        let models = above.parent().filter(|models| !models.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Some(OwnDirectory { models: models.to_path_buf(), id: ModelId { name: own, version } })
+    }
+
+    fn check(&self, output: &Path, name: &ModelName, version: &Version) -> anyhow::Result<()> {
+        if *name == self.id.name && *version == self.id.version {
+            return Ok(());
+        }
+        let (output, models) = (output.display(), self.models.display());
+        bail!(
+            "--output {output} is the directory of {}, and {name}/{version} is imported; give --output {models}/{name}/{version} or the models \
+             directory, {models}",
+            self.id
+        )
+    }
 }
 
 /// The input example that was saved with the model.
@@ -173,6 +240,7 @@ struct Made {
 
 struct Importer<'a> {
     to: &'a ToArgs,
+    models: PathBuf,
     packer: Packer,
     runtime: Runtime,
     made: usize,
@@ -182,10 +250,10 @@ struct Importer<'a> {
 }
 
 impl<'a> Importer<'a> {
-    fn new(to: &'a ToArgs) -> anyhow::Result<Importer<'a>> {
+    fn new(to: &'a ToArgs, models: PathBuf) -> anyhow::Result<Importer<'a>> {
         let config = to.config.load()?;
         let runtime = Runtime::load(&app::find_library(&config)?)?;
-        Ok(Importer { to, packer: Packer::new(config)?, runtime, made: 0, without_golden: 0, failed: 0 })
+        Ok(Importer { to, models, packer: Packer::new(config)?, runtime, made: 0, without_golden: 0, failed: 0 })
     }
 
     /// Makes a package aside, lets the gate judge it, and moves it to its place whole.
@@ -194,11 +262,11 @@ impl<'a> Importer<'a> {
         place: &Place<'_>,
         import: impl FnOnce(&Signature, &[String]) -> Result<Imported, PackageError>,
     ) -> anyhow::Result<Made> {
-        let directory = self.to.output.join(place.id.name.as_str()).join(place.id.version.as_str());
+        let directory = self.models.join(place.id.name.as_str()).join(place.id.version.as_str());
         if fs_err::symlink_metadata(&directory).is_ok() {
             bail!("{} is there already; nothing was changed", directory.display());
         }
-        let staging = Staging::within(&self.to.output, &format!("import-{}-{}", place.id.name, place.id.version))?;
+        let staging = Staging::within(&self.models, &format!("import-{}-{}", place.id.name, place.id.version))?;
         let external = copy_graph(place.graph, Some(place.root), staging.path())?;
         let (_, mut engine) = OnnxFactory::open(&self.runtime, &staging.path().join(MODEL_FILE), 1)?;
         let signature = std::sync::Arc::clone(engine.signature());
@@ -251,7 +319,7 @@ impl<'a> Importer<'a> {
 
     fn end(&self) -> Outcome {
         if self.made > 0 && !self.to.json {
-            let output = typed(&self.to.output);
+            let output = typed(&self.models);
             say!("next:\n  predictd verify {output}\n  predictd serve --models {output}");
             if self.without_golden > 0 {
                 say!("  write {GOLDEN_FILE}: lines of {{\"input\": ..., \"output\": ...}} with the answers that training saw; pack again");

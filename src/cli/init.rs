@@ -61,7 +61,7 @@ pub struct Args {
     /// With the sample's categories, which is a guess.
     #[arg(long, value_name = "FIELD=ENCODING")]
     encode: Vec<String>,
-    /// Where the package is made; models/NAME/1.0.0 without this
+    /// The package's own directory, MODELS/NAME/VERSION; models/NAME/1.0.0 without this
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
     /// Name of the model; the file's without this
@@ -81,7 +81,10 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     };
     let directory = args.output.clone().unwrap_or_else(|| Path::new("models").join(&name).join("1.0.0"));
     if fs_err::read_dir(&directory).is_ok_and(|mut entries| entries.next().is_some()) {
-        bail!("{} is not empty; nothing was changed", directory.display());
+        bail!(
+            "{} is not empty; nothing was changed. --output is the package's own directory, such as models/{name}/1.0.0",
+            directory.display()
+        );
     }
     let given = given(args)?;
     let answered = args.golden.as_deref().map(read_answered).transpose()?.unwrap_or_default();

@@ -212,6 +212,45 @@ fn one_model_of_a_repository_and_no_version_twice() {
     assert_eq!(fs_err::read(place.path().join("to/from/1/manifest.json")).unwrap(), manifest);
 }
 
+/// `import` into a directory of the workplace's, or what it says of that.
+fn import_to(kind: &str, place: &TempDir, output: &str, more: &[&str]) -> Result<(), String> {
+    let (from, to) = (place.path().join("from"), place.path().join(output));
+    let (code, output, error) =
+        predictd(&[&["import", kind, from.to_str().unwrap(), "--output", to.to_str().unwrap()], more].concat(), "", &[]);
+    if code == 0 { Ok(()) } else { Err(output + &error) }
+}
+
+#[test]
+fn an_output_that_ends_in_name_and_version_is_the_packages_own() {
+    let signature = "[{\"type\": \"tensor\", \"tensor-spec\": {\"dtype\": \"float32\", \"shape\": [-1, 11]}}]";
+    let mlflow = workplace(&[("MLmodel", mlmodel(signature).as_bytes()), ("model.onnx", &graph("diabetes", "1.0.0"))]);
+    let made = |place: &TempDir, path: &str| place.path().join(path).join("manifest.json").is_file();
+    import_to("mlflow", &mlflow, "drafts/sugar/2.1.0", &[]).unwrap();
+    assert!(made(&mlflow, "drafts/sugar/2.1.0"));
+    let (code, output, error) = predictd(&["verify", mlflow.path().join("drafts").to_str().unwrap()], "", &[]);
+    assert!(code == 0 && output.contains("sugar 2.1.0"), "{output}{error}");
+    import_to("mlflow", &mlflow, "drafts/sugar/3", &["--name", "sugar"]).unwrap();
+    assert!(made(&mlflow, "drafts/sugar/3"));
+    // A number is a version below the model's name alone.
+    import_to("mlflow", &mlflow, "archive/2026", &["--name", "sugar"]).unwrap();
+    assert!(made(&mlflow, "archive/2026/sugar/1.0.0"));
+    for more in [&["--name", "salt"][..], &["--version", "2.1.1"]] {
+        let error = import_to("mlflow", &mlflow, "other/sugar/2.1.0", more).unwrap_err();
+        assert!(error.contains("is the directory of sugar/2.1.0, and ") && error.contains("or the models directory, "), "{error}");
+    }
+    assert!(!mlflow.path().join("other").exists());
+
+    let triton = workplace(&[("1/model.onnx", &fixture("add_sub.onnx"))]);
+    import_to("triton", &triton, "made/from/1", &[]).unwrap();
+    assert!(made(&triton, "made/from/1"));
+    let error = import_to("triton", &triton, "made/from/2.0.0", &[]).unwrap_err();
+    assert!(error.contains("is the directory of from/2.0.0, and from/1 is imported; give --output"), "{error}");
+    let several = workplace(&[("1/model.onnx", &fixture("add_sub.onnx")), ("2/model.onnx", &fixture("add_sub.onnx"))]);
+    let error = import_to("triton", &several, "made/from/1", &[]).unwrap_err();
+    assert!(error.contains("one package, from/1, and 2 versions are imported; give the models directory"), "{error}");
+    assert!(!several.path().join("made").exists());
+}
+
 #[test]
 fn a_directory_without_models_is_told() {
     let place = workplace(&[("docs/readme.txt", b"")]);
