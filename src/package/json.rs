@@ -7,6 +7,32 @@ pub struct SyntaxError {
     pub detail: &'static str,
 }
 
+/// Python and others write these all the same.
+pub const NOT_FINITE: &str = "NaN and Infinity do not exist in JSON (send null for a missing number)";
+
+/// What is wrong with a text that serde_json refuses, where it is a number that JSON does not have.
+pub fn not_finite(error: &serde_json::Error, text: &[u8]) -> Option<&'static str> {
+    if !error.is_syntax() {
+        return None;
+    }
+    let line = text.split(|byte| *byte == b'\n').nth(error.line().saturating_sub(1))?;
+    // The place is that of the byte by which the parser saw it: up to three into the word, with a sign before it.
+    let places = error.column().saturating_sub(4)..=error.column();
+    let word = |at: usize| line.get(at..).is_some_and(begins_not_finite) && !at.checked_sub(1).is_some_and(|before| is_word(line, before));
+    places.into_iter().any(word).then_some(NOT_FINITE)
+}
+
+fn is_word(text: &[u8], at: usize) -> bool {
+    text.get(at).is_some_and(u8::is_ascii_alphanumeric)
+}
+
+fn begins_not_finite(text: &[u8]) -> bool {
+    let text = if let [b'-' | b'+', rest @ ..] = text { rest } else { text };
+    let length = text.iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
+    let given = text.get(..length).unwrap_or_default();
+    ["nan", "inf", "infinity"].iter().any(|word| given.eq_ignore_ascii_case(word.as_bytes()))
+}
+
 pub type Result<T> = std::result::Result<T, SyntaxError>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +94,13 @@ impl<'a> Cursor<'a> {
         Err(SyntaxError { offset: self.position, detail })
     }
 
+    /// As `fail`, where a value should begin at `start`.
+    #[cold]
+    fn fail_value<T>(&self, start: usize, detail: &'static str) -> Result<T> {
+        let not_finite = self.text.get(start..).is_some_and(begins_not_finite);
+        if not_finite { Err(SyntaxError { offset: start, detail: NOT_FINITE }) } else { self.fail(detail) }
+    }
+
     #[inline]
     fn byte(&self) -> Option<u8> {
         self.text.get(self.position).copied()
@@ -91,7 +124,7 @@ impl<'a> Cursor<'a> {
             Some(b'[') => Ok(Kind::Array),
             Some(b't' | b'f') => Ok(Kind::Bool),
             Some(b'n') => Ok(Kind::Null),
-            Some(_) => self.fail("expected a value"),
+            Some(_) => self.fail_value(self.position, "expected a value"),
             None => self.fail("the text ends where a value is expected"),
         }
     }
@@ -108,7 +141,7 @@ impl<'a> Cursor<'a> {
             self.position += word.len();
             return Ok(());
         }
-        self.fail("expected null, true or false")
+        self.fail_value(self.position, "expected null, true or false")
     }
 
     pub fn null(&mut self) -> Result<()> {
@@ -285,7 +318,7 @@ impl<'a> Cursor<'a> {
         let mut digits = at;
         if digits == 0 || (digits > 1 && rest.first() == Some(&b'0')) {
             self.position += at;
-            return self.fail("a number must begin with one digit from 1 to 9, or a single 0");
+            return self.fail_value(start, "a number must begin with one digit from 1 to 9, or a single 0");
         }
         let mut fraction = 0;
         if rest.get(at) == Some(&b'.') {

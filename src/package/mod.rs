@@ -20,7 +20,7 @@ pub mod golden;
 pub mod guess;
 mod image;
 pub mod import;
-mod json;
+pub mod json;
 pub mod labels;
 pub mod manifest;
 pub mod normalize;

@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 
 use crate::package::{
     decode::shorten,
+    json::not_finite,
     signature::{Signature, TensorSpec},
     wire::{Elements, WireTensor},
 };
@@ -73,7 +74,10 @@ impl Members<'_> {
 }
 
 /// What is wrong with a document, without the values in it: they may be personal.
-pub fn without_values(error: &serde_json::Error) -> String {
+pub fn without_values(error: &serde_json::Error, document: &[u8]) -> String {
+    if let Some(detail) = not_finite(error, document) {
+        return format!("{detail} at line {} column {}", error.line(), error.column());
+    }
     let text = error.to_string();
     match (error.is_data(), text.rsplit_once(", expected ")) {
         (true, Some((_, expected))) => format!("a value has the wrong type; expected {expected}"),
@@ -82,8 +86,8 @@ pub fn without_values(error: &serde_json::Error) -> String {
 }
 
 /// The same of a part of a document: a place in the part is none in the document.
-fn of_part(error: &serde_json::Error) -> String {
-    let text = without_values(error);
+fn of_part(error: &serde_json::Error, part: &[u8]) -> String {
+    let text = without_values(error, part);
     match text.rfind(" at line ") {
         Some(at) => text.get(..at).unwrap_or_default().to_owned(),
         None => text,
@@ -114,13 +118,13 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
 /// The members of a JSON object, with their values as they were written.
 pub fn members(text: &Bytes) -> Result<Vec<(String, Bytes)>, String> {
     let members: Members<'_> =
-        serde_json::from_slice(text).map_err(|error| format!("the body is no request: {}", without_values(&error)))?;
+        serde_json::from_slice(text).map_err(|error| format!("the body is no request: {}", without_values(&error, text)))?;
     Ok(members.of(text))
 }
 
 /// The members of the object that the member `name` of a request is.
 pub fn members_of(text: &Bytes, name: &str) -> Result<Vec<(String, Bytes)>, String> {
-    let members: Members<'_> = serde_json::from_slice(text).map_err(|error| format!("the member \"{name}\": {}", of_part(&error)))?;
+    let members: Members<'_> = serde_json::from_slice(text).map_err(|error| format!("the member \"{name}\": {}", of_part(&error, text)))?;
     Ok(members.of(text))
 }
 
@@ -145,7 +149,7 @@ pub fn read_envelope(body: Bytes) -> Result<(Rows, Option<String>), String> {
 /// The graph's inputs, of the rows of a request.
 pub fn to_tensors(rows: Rows, graph: &Signature) -> Result<Vec<WireTensor>, String> {
     let list: Vec<&RawValue> =
-        serde_json::from_slice(&rows.text).map_err(|error| format!("the rows must be an array: {}", of_part(&error)))?;
+        serde_json::from_slice(&rows.text).map_err(|error| format!("the rows must be an array: {}", of_part(&error, &rows.text)))?;
     let Some(first) = list.first() else { return Err("there is no row; send at least one".to_owned()) };
     let only = match graph.inputs.as_slice() {
         [only] => Some(only),
@@ -205,7 +209,8 @@ impl Column {
 fn by_name(list: &[&RawValue], graph: &Signature, frame: bool) -> Result<Vec<WireTensor>, String> {
     let mut rows = Vec::with_capacity(list.len());
     for (index, row) in list.iter().enumerate() {
-        let members: Members<'_> = serde_json::from_str(row.get()).map_err(|error| format!("row {index}: {}", of_part(&error)))?;
+        let members: Members<'_> =
+            serde_json::from_str(row.get()).map_err(|error| format!("row {index}: {}", of_part(&error, row.get().as_bytes())))?;
         rows.push(members.0);
     }
     let Some(first) = rows.first() else { return Ok(Vec::new()) };

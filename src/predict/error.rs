@@ -143,6 +143,7 @@ impl PredictError {
             }
             PredictError::Cancelled => self.detail(),
             PredictError::Route(RouteError::NotReady { reason }) => reason.clone(),
+            PredictError::Invalid { faults, more } => violated(faults, *more),
             PredictError::MemoryLimit { .. } => "more memory than runtime.memory_limit_bytes allows".to_owned(),
             _ => String::new(),
         }
@@ -162,9 +163,38 @@ impl PredictError {
     }
 }
 
+/// Faults that one line of the log names.
+const LOGGED_FAULTS: usize = 5;
+
+/// Where which rule is violated. Not the details, which echo values, nor a name that only the caller knows: both may be personal.
+fn violated(faults: &[Fault], more: usize) -> String {
+    let one = |fault: &Fault| {
+        let pointer = match fault.keyword {
+            "additionalProperties" => fault.pointer.rsplit_once('/').map_or("", |(parent, _)| parent),
+            _ => fault.pointer.as_str(),
+        };
+        format!("{pointer} {}", fault.keyword).trim_start().to_owned()
+    };
+    let listed: Vec<String> = faults.iter().take(LOGGED_FAULTS).map(one).collect();
+    let more = more + faults.len() - listed.len();
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    format!("{}{more}", listed.join("; "))
+}
+
 #[cfg(test)]
 mod tests {
-    use crate::{engine::EngineError, predict::PredictError};
+    use crate::{engine::EngineError, package::fault::Fault, predict::PredictError};
+
+    #[test]
+    fn a_line_of_the_log_names_places_and_rules_and_no_value() {
+        let fault =
+            |pointer: &str, keyword| Fault { pointer: pointer.to_owned(), keyword, detail: "`age` must not be -7; got -7".to_owned() };
+        let faults = vec![fault("/instances/0/age", "minimum"), fault("/instances/0/Ann Smith", "additionalProperties")];
+        let error = PredictError::Invalid { faults: faults.clone(), more: 0 };
+        assert_eq!(error.log_detail(), "/instances/0/age minimum; /instances/0 additionalProperties");
+        let many = PredictError::Invalid { faults: vec![fault("/age", "type"); 20], more: 30 };
+        assert_eq!(many.log_detail(), format!("{}; and 45 more", ["/age type"; 5].join("; ")));
+    }
 
     #[test]
     fn a_reason_that_may_hold_a_personal_value_is_withheld() {

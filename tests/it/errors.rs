@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::harness::{PATIENCE, Server, instance, models, root, until};
+use crate::harness::{PATIENCE, Server, graph, instance, models, root, until};
 
 fn problem(response: reqwest::blocking::Response) -> Value {
     assert_eq!(response.headers()["content-type"], "application/problem+json");
@@ -113,6 +113,56 @@ fn every_fault_is_named_with_pointer_and_keyword() {
 
     let many = problem(server.predict("/predict", &json!({"instances": vec![json!({}); 100]})));
     assert_eq!(many["errors"].as_array().unwrap().len(), 20);
+}
+
+#[test]
+fn every_dialect_says_what_to_send_for_a_number_that_json_does_not_have() {
+    let models = models(&[("diabetes", "1.0.0")]);
+    graph(models.path(), "bare", 1, "identity_fp64", None);
+    let server = Server::start(models.path(), &[("models.default", "diabetes")]);
+    for number in ["NaN", "Infinity", "-Infinity", "nan", "-inf"] {
+        let instance = format!("{{\"age\": 37,\n \"bmi\": {number}, \"rest\": [1]}}");
+        let tensor = format!("{{\"inputs\": [{{\"name\": \"x\", \"shape\": [1, 2], \"datatype\": \"FP64\", \"data\": [1, {number}]}}]}}");
+        let cases = [
+            ("/models/diabetes/predict", instance.clone()),
+            ("/predict", format!("{{\"instances\": [{instance}]}}")),
+            ("/models/bare/predict", format!("{{\"x\": [1, {number}]}}")),
+            ("/v1/models/diabetes:predict", format!("{{\"instances\": [{instance}]}}")),
+            ("/v1/models/bare:predict", format!("{{\"inputs\": [[1, {number}]]}}")),
+            ("/v2/models/diabetes/infer", tensor.clone()),
+            ("/v2/models/bare/infer", tensor),
+            ("/invocations", format!("{{\"dataframe_records\": [{instance}]}}")),
+            ("/invocations", format!("{{\"dataframe_split\": {{\"columns\": [\"age\"], \"data\": [[{number}]]}}}}")),
+        ];
+        for (path, body) in cases {
+            let response = server.post(path).body(body.clone()).send().unwrap();
+            let (status, text) = (response.status().as_u16(), response.text().unwrap());
+            assert!(status == 400 && text.contains("send null for a missing number"), "{path} {body}: {status} {text}");
+        }
+        let lines = format!("{{\"age\": 1}}\n{{\"age\": {number}}}\n");
+        let response = server.client.post(server.url("/invocations")).header("content-type", "application/jsonlines").body(lines).send();
+        let text = response.unwrap().text().unwrap();
+        assert!(text.contains("line 2 is not JSON: NaN and Infinity do not exist in JSON"), "{text}");
+    }
+    // Other words keep their own reasons.
+    for word in ["nano", "info", "-", "Null", "\"NaN\""] {
+        let response = server.post("/predict").body(format!("{{\"age\": {word}}}")).send().unwrap();
+        assert!(!response.text().unwrap().contains("send null"), "{word}");
+    }
+}
+
+#[test]
+fn the_log_says_which_rules_were_violated_and_no_value() {
+    let models = models(&[("diabetes", "1.0.0")]);
+    let server = Server::start(models.path(), &[]);
+    let mut bad = instance("diabetes", "1.0.0");
+    bad["age"] = json!(-987_654);
+    bad["Ann Smith"] = json!(1);
+    assert_eq!(server.predict("/predict", &json!({"instances": [bad]})).status(), 422);
+    let line = until("it is logged", || server.logged("refused").pop());
+    let detail = line["detail"].as_str().unwrap();
+    assert!(detail.contains("/instances/0/age minimum") && detail.contains("/instances/0 additionalProperties"), "{line}");
+    assert!(!line.to_string().contains("987") && !line.to_string().contains("Ann"), "{line}");
 }
 
 #[test]

@@ -28,6 +28,7 @@ use crate::{
     error::ErrorCode,
     metrics::Protocol,
     package::{
+        json::not_finite,
         rows::Rows,
         table::{self, Header, Table},
     },
@@ -245,8 +246,9 @@ fn lines(body: &Bytes) -> Result<Input, Refusal> {
     let mut rows = Vec::with_capacity(body.len() + 2);
     rows.push(b'[');
     for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        if serde_json::from_str::<&RawValue>(line).is_err() {
-            return Err(malformed(format!("line {} is not JSON", index + 1)));
+        if let Err(error) = serde_json::from_str::<&RawValue>(line) {
+            let why = not_finite(&error, line.as_bytes()).map(|why| format!(": {why}")).unwrap_or_default();
+            return Err(malformed(format!("line {} is not JSON{why}", index + 1)));
         }
         if rows.len() > 1 {
             rows.push(b',');

@@ -106,7 +106,7 @@ pub fn read(body: &Bytes, header_length: Option<usize>) -> Result<InferRequest, 
     let (text, mut data) = (body.slice(..length), body.slice(length..));
     let document: Document<'_> = match serde_json::from_slice(&text) {
         Ok(Object(document)) => document,
-        Err(error) => return malformed(format!("the body is no inference request: {}", without_values(&error))),
+        Err(error) => return malformed(format!("the body is no inference request: {}", without_values(&error, &text))),
     };
     let Some(documents) = document.inputs else { return malformed("the request has no member \"inputs\"") };
     let mut inputs = Vec::with_capacity(documents.len());
