@@ -23,6 +23,9 @@ const MAX_CALLS: usize = 16;
 /// Nodes of all graphs and calls together: a file whose functions call each other may grow without bound.
 const MAX_STEPS: usize = 1 << 20;
 
+/// Outputs that a reason names.
+const MAX_NAMED: usize = 4;
+
 /// What is known of one output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OutputRows {
@@ -49,8 +52,18 @@ impl Report {
             OutputRows::First => None,
             OutputRows::Axis(axis) => Some(format!("output \"{name}\" has the rows along its dimension {axis}, not along the first")),
             OutputRows::Without => Some(format!("output \"{name}\" has no dimension of rows")),
-            OutputRows::Mixed(reason) => Some(format!("{} {}", reason.node, reason.what)),
+            OutputRows::Mixed(reason) => Some(self.explain(reason)),
         })
+    }
+
+    /// What the operator does, and the outputs that come of it.
+    fn explain(&self, reason: &Reason) -> String {
+        let is_same = |rows: &OutputRows| matches!(rows, OutputRows::Mixed(other) if other == reason);
+        let names: Vec<String> = self.outputs.iter().filter(|(_, rows)| is_same(rows)).map(|(name, _)| format!("\"{name}\"")).collect();
+        let shown = names.get(..names.len().min(MAX_NAMED)).unwrap_or_default().join(", ");
+        let more = if names.len() > MAX_NAMED { format!(" and {} more", names.len() - MAX_NAMED) } else { String::new() };
+        let outputs = if names.len() == 1 { "output" } else { "outputs" };
+        format!("{} {} ({outputs} {shown}{more})", reason.node, reason.what)
     }
 
     /// What is known of an output of that name.
@@ -66,7 +79,7 @@ impl Report {
     /// What shows that rows do come together, and not only that nobody knows; no declaration stands against it.
     pub fn disproof(&self) -> Option<String> {
         self.outputs.iter().find_map(|(_, rows)| match rows {
-            OutputRows::Mixed(reason) if reason.kind != Mixing::Unknown => Some(format!("{} {}", reason.node, reason.what)),
+            OutputRows::Mixed(reason) if reason.kind != Mixing::Unknown => Some(self.explain(reason)),
             _ => None,
         })
     }
@@ -128,7 +141,7 @@ pub fn time_first(model: &Model<'_>, report: &Report) -> Option<String> {
             return Some(format!("input \"{}\" has \"{first}\" as its first dimension{why}: {MEND}", input.name));
         }
     }
-    report.time().map(|reason| format!("{} {}: {MEND}", reason.node, reason.what))
+    report.time().map(|reason| format!("{}: {MEND}", report.explain(reason)))
 }
 
 /// The words of a dimension's name.
