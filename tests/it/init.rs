@@ -220,3 +220,19 @@ fn external_data_comes_along_or_is_missed() {
     assert!(code == 1 && text.contains("external_data.bin: is missing; the graph keeps weights in it"), "{text}");
     assert_eq!(files(place.path()), ["alone.onnx"]);
 }
+
+#[test]
+fn a_long_image_of_the_sample_fills_neither_schema_nor_terminal() {
+    let image = golden("digits", "1.0.0")[0]["input"]["image"].clone();
+    // Bytes after its end are no part of a PNG.
+    let bytes = [base64_simd::STANDARD.decode_to_vec(image.as_str().unwrap()).unwrap(), vec![7; 90_000]].concat();
+    let place = workplace(&[("rows.jsonl", lines([json!({"image": base64_simd::STANDARD.encode_to_string(bytes)})]))]);
+    let steps = json!({"field": "image", "steps": [{"decode_image": {"mode": "grey"}}, {"center_crop": {"height": 8, "width": 8}}, {"layout": "nchw"}]});
+    let (code, text) = init(&place, &model("digits"), &["--sample", "@rows.jsonl", "--column", &steps.to_string()]);
+    assert!(code == 0 && text.len() < 4000 && text.contains("`image` of the schema's example is an even grey image"), "{text}");
+    let schema = fs_err::read_to_string(draft(&place).join("schema.json")).unwrap();
+    assert!(schema.len() < 4000 && schema.contains("image/png"), "{schema}");
+    // The load gate runs the schema's example where no golden one is there: it must be one that the steps take.
+    let (code, text) = pack(&place);
+    assert!(code == 0 && text.contains("batches of 1 and "), "{text}");
+}

@@ -70,7 +70,7 @@ def check_page(url, screenshots):
                 page.evaluate("document.getElementById('status').textContent = ''")
             assert page.locator("#input tr").count() >= 1
             expect(page.locator("#versions tr")).not_to_have_count(0)
-            expect(page.locator("#versions")).to_contain_text("stable")
+            expect(page.locator("#versions tr").filter(has_text="stable")).to_contain_text("100 %")
         check_file_picker(page)
         check_narrow(page, screenshots)
         page.locator("#models").get_by_role("link", name="churn", exact=True).click()

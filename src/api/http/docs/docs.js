@@ -101,9 +101,10 @@ async function versions(name) {
   // Another model may have been chosen meanwhile, or the same one again.
   if (current.name !== name) return;
   const { rollout } = model;
+  const given = rollout ? rollout.candidates.reduce((sum, one) => sum + one.weight, 0) : 0;
   const share = ({ version, role }) => {
     const candidate = rollout?.candidates.find((one) => one.version === version);
-    if (!candidate) return role === "stable" ? (rollout ? "the rest" : "all") : "";
+    if (!candidate) return role === "stable" ? percent(1 - given) : "";
     return rollout.shadow_share > 0 ? `copies of ${percent(rollout.shadow_share)}` : percent(candidate.weight);
   };
   body.replaceChildren(...model.versions.map((version) => row(
@@ -111,7 +112,7 @@ async function versions(name) {
     ["role", version.role || ""],
     ["state", [version.state, version.reason, version.warning].filter(Boolean).join(": "), "rules"],
     ["traffic", share(version)])));
-  if (rollout) note.textContent = `Rollout: plan ${rollout.plan}, step ${rollout.step}.`;
+  if (rollout) note.textContent = `Rollout: plan ${rollout.plan}, step ${rollout.step + 1}.`;
   else if (model.pinned) note.textContent = `The configuration pins ${model.pinned}.`;
 }
 
