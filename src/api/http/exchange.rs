@@ -358,12 +358,18 @@ impl Refused {
         Refused { failure: Some(failure), ..Refused::from((code, detail)) }
     }
 
+    /// The model's graph refused the request: its run failed, by the caller's values.
+    fn is_of_the_graph(&self) -> bool {
+        matches!(self.failure, Some(Failure { error: PredictError::Refused(_), .. }))
+    }
+
     /// What is ours to explain refers to the log, and says where in it.
     pub fn told(&self, context: &Context) -> Told<'_> {
         let detail = match self.code {
             ErrorCode::Inference | ErrorCode::Internal => {
                 Cow::Owned(format!("{}; the server's log says why, under the request id {}", self.detail, context.request_id.to_text()))
             }
+            _ if self.is_of_the_graph() => Cow::Owned(format!("{} (request id {})", self.detail, context.request_id.to_text())),
             _ => Cow::Borrowed(self.detail.as_str()),
         };
         Told { code: self.code, detail, faults: &self.faults, more: self.more }
@@ -375,7 +381,8 @@ impl Refused {
         let count = |metrics: &VersionMetrics| metrics.observe_error(protocol, self.code, status, elapsed);
         let log = |model: &str, version: &str| {
             let detail = self.log_detail.as_str();
-            api.log.refused(context, &LoggedRefusal { protocol, code: self.code, status, model, version, detail }, elapsed);
+            let cause = self.is_of_the_graph().then_some(ErrorCode::Inference);
+            api.log.refused(context, &LoggedRefusal { protocol, code: self.code, status, model, version, cause, detail }, elapsed);
         };
         // The log names a model only where it is one of the server's own.
         let log_unrouted = || {

@@ -188,6 +188,6 @@ impl Api {
     pub(in crate::api) fn count_unrouted(&self, protocol: Protocol, code: ErrorCode, status: u16, context: &Context) {
         let elapsed = context.started.elapsed();
         self.metrics.unrouted().observe_error(protocol, code, status, elapsed);
-        self.log.refused(context, &LoggedRefusal { protocol, code, status, model: "", version: "", detail: "" }, elapsed);
+        self.log.refused(context, &LoggedRefusal { protocol, code, status, model: "", version: "", cause: None, detail: "" }, elapsed);
     }
 }

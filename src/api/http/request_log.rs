@@ -28,6 +28,8 @@ pub struct LoggedRefusal<'a> {
     /// The server's own names, or empty where the request named none of them.
     pub model: &'a str,
     pub version: &'a str,
+    /// Which failure of the server's own is behind it, where the caller's request brought that about.
+    pub cause: Option<ErrorCode>,
     /// Never a value of the caller's.
     pub detail: &'a str,
 }
@@ -82,17 +84,18 @@ impl RequestLogger {
     }
 
     pub fn refused(&self, context: &Context, refusal: &LoggedRefusal<'_>, elapsed: Duration) {
-        let LoggedRefusal { protocol, code, status, model, version, detail } = *refusal;
+        let LoggedRefusal { protocol, code, status, model, version, cause, detail } = *refusal;
+        let cause = cause.map(ErrorCode::slug);
         let protocol = protocol.name();
         let request_id = context.request_id.to_text();
         let trace_id = context.trace.map(super::context::Trace::trace_id);
         let duration_ms = milliseconds(elapsed);
         if code == ErrorCode::Cancelled {
-            tracing::warn!(target: "predictd::request", status, protocol, model, version, request_id, trace_id, duration_ms, error = code.slug(), detail, "cancelled");
+            tracing::warn!(target: "predictd::request", status, protocol, model, version, request_id, trace_id, duration_ms, error = code.slug(), cause, detail, "cancelled");
         } else if status >= 500 && !code.is_retryable() {
-            tracing::error!(target: "predictd::request", status, protocol, model, version, request_id, trace_id, duration_ms, error = code.slug(), detail, "failed");
+            tracing::error!(target: "predictd::request", status, protocol, model, version, request_id, trace_id, duration_ms, error = code.slug(), cause, detail, "failed");
         } else {
-            tracing::warn!(target: "predictd::request", status, protocol, model, version, request_id, trace_id, duration_ms, error = code.slug(), detail, "refused");
+            tracing::warn!(target: "predictd::request", status, protocol, model, version, request_id, trace_id, duration_ms, error = code.slug(), cause, detail, "refused");
         }
     }
 }
