@@ -62,10 +62,14 @@ struct MlflowArgs {
     /// The model's directory
     #[arg(value_name = "DIR")]
     directory: PathBuf,
-    /// Name of the model; that of --output, the directory's or MLflow's without this
+    /// Name of the model
+    ///
+    /// That of --output where it ends in NAME/VERSION, else the directory's or MLflow's, without this.
     #[arg(long)]
     name: Option<String>,
-    /// Semantic version of the package; that of --output or 1.0.0 without this
+    /// Semantic version of the package; 1.0.0 without this
+    ///
+    /// That of --output where it ends in NAME/VERSION.
     #[arg(long, alias = "model-version")]
     version: Option<String>,
     #[command(flatten)]
@@ -74,7 +78,7 @@ struct MlflowArgs {
 
 #[derive(clap::Args)]
 struct ToArgs {
-    /// The models directory, or the package's own where one is made
+    /// The models directory, or .../NAME/VERSION for one package
     ///
     /// Packages are made in DIR/NAME/VERSION. Where DIR itself ends in NAME/VERSION and one version is imported, DIR is the package's own
     /// directory, as with `init`.

@@ -61,7 +61,9 @@ pub struct Args {
     /// With the sample's categories, which is a guess.
     #[arg(long, value_name = "FIELD=ENCODING")]
     encode: Vec<String>,
-    /// The package's own directory, MODELS/NAME/VERSION; models/NAME/1.0.0 without this
+    /// The package's own directory; models/NAME/1.0.0 without this
+    ///
+    /// Its name is the version and that of the directory above it the model's: MODELS/NAME/VERSION.
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
     /// Name of the model; the file's without this
