@@ -78,7 +78,7 @@ struct MlflowArgs {
 
 #[derive(clap::Args)]
 struct ToArgs {
-    /// The models directory, or .../NAME/VERSION for one package
+    /// The models directory, or a package's NAME/VERSION
     ///
     /// Packages are made in DIR/NAME/VERSION. Where DIR itself ends in NAME/VERSION and one version is imported, DIR is the package's own
     /// directory, as with `init`.
