@@ -731,7 +731,7 @@ mod tests {
             ("[null]", DataType::Int64, "whole"),
             ("[1]", DataType::Bool, "true or false"),
             ("[1]", DataType::Bytes, "a text"),
-            ("[0, NaN]", DataType::Fp32, "element [1]: expected a value"),
+            ("[0, NaN]", DataType::Fp32, "element [1]: NaN and Infinity do not exist in JSON (send null for"),
             ("[[1,2],[\n3", DataType::Fp32, "element [1][0]: "),
             ("[1] 2", DataType::Fp32, "not JSON"),
         ];
