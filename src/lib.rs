@@ -37,6 +37,9 @@
 //!
 //! A version is a verified package, or a bare graph ([`package::bare`]) for which no manifest vouches.
 //!
+//! Copies of the package that answers and of the one before lie beside the journal (`registry::kept`): what was decided on outlives
+//! its files in the models directory.
+//!
 //! [`registry`]'s watch looks at the directory, decides with pure functions what to load and unload, loads in the
 //! background, and publishes a new snapshot. A request takes one snapshot and keeps its version alive by holding it.
 //!
@@ -83,7 +86,9 @@
 //! - What a version may take of memory, rows and time is configured; what one request took is given back.
 //! - Nothing on the network threads waits for a model, a disk or a lock that inference holds.
 //! - Only the journal decides what is stable. A file that appears promotes nothing, and neither does a restart.
-//! - A decision takes effect when it is written, not before; and then for the next request, without a load.
+//! - A decision takes effect when it is written, not before; and then for the next request, without a load. Only what protects callers
+//!   (a rollback, an abort) and the first choice take effect though they can't be written: `operate::pending` writes them first.
+//! - What is known of a journal holds: damage costs changes, never answers (`operate::trouble`).
 //! - What was decided on is a package with a digest: other bytes under the same version get no traffic.
 //! - What a caller sees of an error is an [`ErrorCode`](error::ErrorCode); below `predict` each layer has its own errors.
 

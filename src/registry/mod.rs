@@ -159,8 +159,16 @@ impl Model {
         } else if let Some(decided) = &self.decided {
             let version = Version::parse(&decided.version);
             let gone = if version.is_some_and(|version| self.versions.contains_key(&version)) { "" } else { ", its files are gone" };
-            reasons
-                .insert(0, format!("the stable version {decided} of the journal does not answer{gone}; `predictd rollback` names another"));
+            // The command that works, whatever was decided of that version before.
+            let way_out = self.versions.iter().rev().find_map(|(version, status)| match &status.state {
+                State::Available(servable) => {
+                    let name = &servable.id().name;
+                    Some(format!("`predictd rollback {name} --to {version} --never-stable --reason TEXT` puts {version} in its place"))
+                }
+                _ => None,
+            });
+            let way_out = way_out.unwrap_or_else(|| "put its files back, or another version".to_owned());
+            reasons.insert(0, format!("the stable version {decided} of the journal does not answer{gone}; {way_out}"));
         } else if let Some(pinned) = &self.pinned {
             reasons.insert(0, format!("the pinned version {pinned} does not answer"));
         }

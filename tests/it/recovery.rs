@@ -295,6 +295,26 @@ fn tidying_the_models_directory_takes_no_way_back() {
 }
 
 #[test]
+fn the_command_that_is_named_for_a_lost_stable_version_works() {
+    let state = tempfile::tempdir().unwrap();
+    let settings = [("state.url", state.path().to_str().unwrap()), ("state.keep_packages", "false")];
+    let (models, server) = churn(&settings);
+    server.ordered("churn/rollback", &json!({"to": "1.1.0", "never_stable": true, "reason": "a test"}));
+    drop(server);
+    fs_err::remove_dir_all(models.path().join("churn/1.1.0")).unwrap();
+    let server = Server::begin(models.path(), &settings);
+    let named = "`predictd rollback churn --to 1.0.0 --never-stable --reason TEXT`";
+    until("the command is named", || verbose(&server).contains(named).then_some(()));
+    let (_, text) = command(&server, &["rollout", "status", "churn"]);
+    let first = text.lines().next().unwrap();
+    assert!(first.starts_with("churn  DOES NOT ANSWER: the stable version 1.1.0 of the journal") && first.contains(named), "{text}");
+    let (code, text) = command(&server, &["rollback", "churn", "--to", "1.0.0", "--never-stable", "--reason", "TEXT"]);
+    assert_eq!(code, 0, "{text}");
+    assert_eq!(server.answered(CHURN, &customer()), "1.0.0");
+    server.ready();
+}
+
+#[test]
 fn where_no_copy_is_kept_a_lost_way_back_is_told_before_the_restart() {
     let (models, server) = churn(&[("models.rehearse_seconds", "0.2"), ("state.keep_packages", "false")]);
     server.ordered("churn/rollback", &json!({"to": "1.1.0", "never_stable": true, "reason": "a test"}));
