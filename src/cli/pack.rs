@@ -13,7 +13,9 @@ use crate::{
     cli::{
         ConfigArgs, Outcome, check_package_directory,
         client::{Client, ServerArgs},
-        history, typed,
+        history,
+        staging::Staging,
+        typed,
     },
     clock,
     config::Config,
@@ -28,6 +30,7 @@ use crate::{
         gate::{Check, GateOptions},
         trial::Trial,
     },
+    rollout::state::ModelState,
 };
 
 #[derive(clap::Args)]
@@ -64,15 +67,19 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     check_package_directory(&args.directory)?;
     let origin = fs_err::canonicalize(&args.directory)?;
-    let mut directory = origin.clone();
     let config = args.config.load()?;
-    let bumped = if args.bump { Some(Bumped::beside(&directory, &args.known(&config, &directory))?) } else { None };
-    if let Some(bumped) = &bumped {
-        directory.clone_from(&bumped.directory);
-    }
-    let before = fs_err::read(directory.join(manifest::FILE)).ok();
-    let known: Option<Manifest> = fs_err::read(origin.join(manifest::FILE)).ok().and_then(|text| serde_json::from_slice(&text).ok());
-    let id = identity(args, &directory, known.as_ref())?;
+    let before = fs_err::read(origin.join(manifest::FILE)).ok();
+    let known: Option<Manifest> = before.as_deref().and_then(|text| serde_json::from_slice(text).ok());
+    let mut id = identity(args, &origin, known.as_ref())?;
+    let decided = known_digests(&config, &args.server, &id.name);
+    let bumped = if args.bump { Some((next_version(&origin, &decided)?, copied(&origin)?)) } else { None };
+    let directory = match &bumped {
+        Some((version, staging)) => {
+            id.version = version.clone();
+            staging.path().to_path_buf()
+        }
+        None => origin.clone(),
+    };
     if normalize_schema(&directory)? {
         say!("schema.json rewritten: $ref and anyOf became what predictd reads");
     }
@@ -86,7 +93,6 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     };
     let manifest = Manifest::of_directory(&directory, &id, created(), provenance)?;
 
-    let decided = known_digests(&config, &args.server, &id.name);
     let packer = Packer::new(config)?;
     let sealed = packer.seal(manifest, &directory, &mut |check| say_check(&check))?;
     let manifest = match sealed {
@@ -104,13 +110,18 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     if let Some(text) = guesses.keep() {
         say!("{text}");
     }
+    let directory = match bumped {
+        Some((version, staging)) => {
+            let own = origin.with_file_name(version.as_str());
+            staging.publish(&own)?;
+            own
+        }
+        None => directory,
+    };
     say!("packed {id}: {} files, {}", manifest.files.len(), manifest.digest);
     if let Some(digest) = decided.get(id.version.as_str()).filter(|digest| **digest != manifest.digest) {
         say!("  warning {} {} was decided on with other files ({digest}): no server takes these under that version", id.name, id.version);
         say!("          give them a version of their own: predictd pack {} --bump", typed(&args.directory));
-    }
-    if let Some(bumped) = bumped {
-        bumped.keep();
     }
     for hint in hints(&directory, &parts, &manifest) {
         say!("  hint    {hint}");
@@ -178,55 +189,30 @@ fn settle_guesses(directory: &Path) -> anyhow::Result<Option<Settled>> {
     Ok(Some(Settled { path, marked: Some((count, text)) }))
 }
 
-/// A copy of a package under a version of its own; it goes again unless it is packed.
-struct Bumped {
-    directory: PathBuf,
-    packed: bool,
-}
-
-impl Bumped {
-    /// Copies all but the manifest to the next version that is neither there nor decided on.
-    fn beside(directory: &Path, decided: &BTreeMap<String, String>) -> anyhow::Result<Bumped> {
-        let named = || Some((directory.parent()?, Version::parse(&directory.file_name()?.to_string_lossy())?));
-        let Some((parent, version)) = named() else {
-            bail!("--bump wants a directory NAME/VERSION, and {} is none", directory.display());
-        };
-        let mut next = version.next();
-        while parent.join(next.as_str()).exists() || decided.contains_key(next.as_str()) {
-            let after = next.next();
-            if after == next {
-                bail!("there is no version above {next}");
-            }
-            next = after;
+/// The next version of a package that is neither there nor decided on.
+fn next_version(directory: &Path, decided: &BTreeMap<String, String>) -> anyhow::Result<Version> {
+    let named = || Some((directory.parent()?, Version::parse(&directory.file_name()?.to_string_lossy())?));
+    let Some((parent, mut version)) = named() else {
+        bail!("--bump wants a directory NAME/VERSION, and {} is none", directory.display());
+    };
+    loop {
+        let next = version.next();
+        if next == version {
+            bail!("there is no version above {version}");
         }
-        let bumped = Bumped { directory: parent.join(next.as_str()), packed: false };
-        for file in manifest::list_files(directory)?.iter().filter(|file| *file != manifest::FILE) {
-            let target = bumped.directory.join(file);
-            fs_err::create_dir_all(target.parent().unwrap_or(&bumped.directory))?;
-            fs_err::copy(directory.join(file), target)?;
-        }
-        Ok(bumped)
-    }
-
-    fn keep(mut self) {
-        self.packed = true;
-    }
-}
-
-impl Drop for Bumped {
-    fn drop(&mut self) {
-        if !self.packed {
-            let _ = fs_err::remove_dir_all(&self.directory);
+        version = next;
+        if !parent.join(version.as_str()).exists() && !decided.contains_key(version.as_str()) {
+            return Ok(version);
         }
     }
 }
 
-impl Args {
-    /// The digests that were decided on of the model that the directory belongs to.
-    fn known(&self, config: &Config, directory: &Path) -> BTreeMap<String, String> {
-        let name = directory.parent().and_then(Path::file_name).and_then(|name| ModelName::parse(&name.to_string_lossy()));
-        name.map(|name| known_digests(config, &self.server, &name)).unwrap_or_default()
-    }
+/// A copy of all but the manifest, aside.
+fn copied(directory: &Path) -> anyhow::Result<Staging> {
+    let staging = Staging::beside(directory, "pack")?;
+    let files = manifest::list_files(directory)?;
+    manifest::copy_files(files.iter().map(String::as_str).filter(|file| *file != manifest::FILE), directory, staging.path())?;
+    Ok(staging)
 }
 
 /// What was decided on of a model, by version: by the journal that the configuration names, and by a server that runs. Neither need be
@@ -235,9 +221,12 @@ fn known_digests(config: &Config, server: &ServerArgs, name: &ModelName) -> BTre
     let local = config.state.directory().and_then(|state| history::read(&state, name.as_str()).ok());
     let client = Client::new(server, Some(name)).ok();
     let running = client.and_then(|client| history::fetch(&client, name.as_str(), 1).ok());
-    let entries = local.iter().chain(&running).flat_map(history::Stored::entries);
-    let named = entries.flat_map(|entry| entry.from.into_iter().chain(entry.to));
-    named.map(|named| (named.version, named.digest)).collect()
+    let mut state = ModelState::default();
+    for entry in local.iter().chain(&running).flat_map(history::Stored::entries) {
+        // Even where the entry does not follow, what it names was decided on.
+        let _ = state.apply(&entry);
+    }
+    state.digests
 }
 
 /// The manifest's `created`: now, or what a reproducible build says.

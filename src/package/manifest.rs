@@ -189,6 +189,16 @@ impl Manifest {
 /// What a person does who changed a file.
 const PACK_AGAIN: &str = "; a change that is meant is packed again, under a version of its own: `predictd pack DIR --bump`";
 
+/// Copies files of a package to where they lie in the other directory, which is made.
+pub fn copy_files<'a>(files: impl IntoIterator<Item = &'a str>, from: &Path, to: &Path) -> std::io::Result<()> {
+    for file in files {
+        let target = to.join(file);
+        fs_err::create_dir_all(target.parent().unwrap_or(to))?;
+        fs_err::copy(from.join(file), &target)?;
+    }
+    Ok(())
+}
+
 /// All files below `directory`, relative, sorted; symlinks that leave it are refused.
 pub fn list_files(directory: &Path) -> Result<Vec<String>, PackageError> {
     let root = fs_err::canonicalize(directory).map_err(|error| PackageError::io("", &error))?;

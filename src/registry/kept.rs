@@ -93,11 +93,7 @@ impl Kept {
 fn copy_files(manifest: &Manifest, from: &Path, to: &Path) -> Result<(), KeptError> {
     let files = manifest.files.keys().map(String::as_str);
     let own = from.join(manifest::FILE).is_file().then_some(manifest::FILE);
-    for file in files.chain(own) {
-        let target = to.join(file);
-        fs_err::create_dir_all(target.parent().unwrap_or(to))?;
-        fs_err::copy(from.join(file), &target)?;
-    }
+    manifest::copy_files(files.chain(own), from, to)?;
     // The configuration of a bare repository lies beside the versions.
     if let (Some(from), Some(to), None) = (from.parent(), to.parent(), own) {
         let configuration = from.join(bare::CONFIG_FILE);
