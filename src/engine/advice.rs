@@ -130,6 +130,8 @@ fn node_in(head: &str) -> Option<String> {
 /// words of the rows' `texts` are left out. What is said before a node runs is about shapes, and stays as it is.
 pub fn loggable<'a>(message: &str, texts: impl IntoIterator<Item = &'a String>) -> String {
     const OMITTED: &str = "\u{2026}";
+    /// More than the longest name of a shape, with what may stand between it and its number.
+    const NAME_BYTES: usize = 40;
     static PARTS: LazyLock<Option<Regex>> = LazyLock::new(|| {
         let list = r"[\[({]\s*-?\d+(?:\s*,\s*-?\d+)*\s*,?\s*[\])}]";
         let number = r"-?\b\d+(?:\.\d+)?(?:e[-+]?\d+)?\b";
@@ -146,6 +148,8 @@ pub fn loggable<'a>(message: &str, texts: impl IntoIterator<Item = &'a String>) 
     let replace = |found: &Captures<'_>| {
         let text = found.get(0).map_or("", |part| part.as_str());
         let before = found.get(0).and_then(|part| reason.get(..part.start())).unwrap_or_default();
+        // No more than what names a shape: looking through all of it for each number would take the square of a long text's time.
+        let before = before.get(before.floor_char_boundary(before.len().saturating_sub(NAME_BYTES))..).unwrap_or_default();
         let kept = match () {
             () if found.name("quoted").is_some() => false,
             () if found.name("number").is_some() => text.starts_with('{') || of_shape.is_match(before),
@@ -202,6 +206,9 @@ mod tests {
             assert_eq!(loggable(&message, &["Ann Smith".to_owned()]), expected);
             assert_eq!(node(&message).as_deref(), Some("MatMul \"n1\""));
         }
+        // A text of the caller's, as long as a body may be, is gone through once.
+        let long = format!("Status Message: {}dim 7", "1 ".repeat(200_000));
+        assert!(loggable(&long, &[]).ends_with("\u{2026} dim 7"));
         let before = "Got invalid dimensions for input: x for the following indices\n index: 1 Got: 3 Expected: 4";
         assert_eq!((loggable(before, &[]).as_str(), node(before)), (before, None));
     }
