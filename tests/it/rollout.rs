@@ -385,8 +385,9 @@ fn only_the_journal_decides_after_a_restart() {
     until("the evidence is on the disk", || {
         let files = fs_err::read_dir(&evidence).ok()?;
         let mut units = 0;
-        for file in files {
-            let share: Value = serde_json::from_slice(&fs_err::read(file.unwrap().path()).ok()?).ok()?;
+        // What is being written lies beside its name, and is not there yet.
+        for file in files.map(|file| file.unwrap().path()).filter(|file| file.extension().is_some_and(|extension| extension == "json")) {
+            let share: Value = serde_json::from_slice(&fs_err::read(file).ok()?).ok()?;
             units += share["evidence"]["arms"].as_object()?.values().map(|arm| arm["units"].as_u64().unwrap()).sum::<u64>();
         }
         (units == 100).then_some(())
