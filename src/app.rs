@@ -90,12 +90,14 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
     let supervisor = Arc::new(Supervisor::start()?);
     let registry = Registry::default();
     let remembered = Remembered::new(config.state.directory(), onnxruntime.version());
+    let kept = Kept::of(config);
     let loader = Loader {
         trial: trial(config, &library)?,
         runtime: onnxruntime,
         remembered,
         config: config.clone(),
         metrics: metrics.clone(),
+        kept: kept.clone(),
         cores: cores(),
     };
     let store = match config.state.directory() {
@@ -103,7 +105,6 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
         None => Store::memory()?,
     };
     let webhook = Webhook::start(&config.admin.webhook, &metrics)?;
-    let kept = Kept::of(config);
     let parts =
         OperatorParts { registry: registry.clone(), store, metrics: metrics.clone(), kept: kept.clone(), config: config.clone(), webhook };
     let operator = Operator::new(parts);

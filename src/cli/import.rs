@@ -42,9 +42,13 @@ pub struct Args {
 
 #[derive(clap::Subcommand)]
 enum From {
-    /// A model repository (NAME/config.pbtxt, NAME/VERSION/model.onnx), or one model's directory in it
+    /// A model repository, or one model's directory in it
+    ///
+    /// NAME/config.pbtxt and NAME/VERSION/model.onnx.
     Triton(TritonArgs),
-    /// A model that MLflow saved with the flavor onnx: a directory with MLmodel
+    /// A model that MLflow saved with the flavor onnx
+    ///
+    /// A directory with MLmodel.
     Mlflow(MlflowArgs),
 }
 

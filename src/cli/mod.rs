@@ -12,6 +12,7 @@ mod check;
 mod client;
 mod compat;
 mod completions;
+mod examples;
 mod gate;
 mod health;
 mod history;
@@ -36,7 +37,7 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::{config::Config, id::Version};
 
@@ -137,17 +138,24 @@ impl ConfigArgs {
     }
 }
 
+/// The whole command line.
+fn command_line() -> clap::Command {
+    examples::add(Cli::command())
+}
+
 /// The command line without what predictd starts by itself.
 fn visible() -> clap::Command {
-    let whole = Cli::command();
+    let whole = command_line();
     let commands: Vec<clap::Command> = whole.get_subcommands().filter(|command| !command.is_hide_set()).cloned().collect();
     let about = whole.get_about().cloned().unwrap_or_default();
-    clap::Command::new("predictd").version(env!("CARGO_PKG_VERSION")).about(about).subcommands(commands)
+    let examples = whole.get_after_long_help().cloned().unwrap_or_default();
+    clap::Command::new("predictd").version(env!("CARGO_PKG_VERSION")).about(about).after_long_help(examples).subcommands(commands)
 }
 
 /// Reads the command line and runs it. 0: done, 1: failed, 2: wrong usage.
 pub fn run() -> ExitCode {
-    let outcome = match Cli::parse().command {
+    let cli = Cli::from_arg_matches(&command_line().get_matches()).unwrap_or_else(|error| error.exit());
+    let outcome = match cli.command {
         Command::Serve(args) => serve::run(args),
         Command::Init(args) => init::run(&args),
         Command::Import(args) => import::run(&args),

@@ -22,7 +22,7 @@ use ort::{
 use crate::{
     engine::{
         Engine, EngineError, EngineFactory, Interrupt, advice,
-        retention::{FLOOR_BYTES, MEASURED_FROM, Retention},
+        retention::{IDLE_FLOOR_BYTES, MEASURED_FROM, Retention},
     },
     graph::{About, Edited, locale, model::Model, wire::Malformed, zipmap},
     package::{
@@ -111,19 +111,19 @@ pub struct OnnxFactory {
     symbols: Symbols,
     /// Optional inputs that every run gets all the same.
     fed: Vec<Arc<str>>,
-    recheck: Option<Recheck>,
+    verified: Option<Verified>,
     /// What is loaded in the file's place, where the runtime does not take the file or callers could not take its answers.
     edited: Option<Edited>,
 }
 
-/// Whether the files are still those that were verified.
-pub type Recheck = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
+/// Where the graph lies in files that are still those that were verified, or why it lies nowhere.
+pub type Verified = Box<dyn Fn() -> Result<PathBuf, String> + Send + Sync>;
 
 impl OnnxFactory {
-    /// From now on every further session is made only of files that pass `recheck`: they may have been overwritten since.
+    /// From now on every further session is made only of files that `verified` finds: they may have been overwritten since.
     #[must_use]
-    pub fn with_recheck(mut self, recheck: Recheck) -> OnnxFactory {
-        self.recheck = Some(recheck);
+    pub fn of_verified(mut self, verified: Verified) -> OnnxFactory {
+        self.verified = Some(verified);
         self
     }
 
@@ -167,7 +167,7 @@ impl OnnxFactory {
         let symbols = Symbols { inputs: side(session.inputs()), outputs: side(session.outputs()) };
         let engine = OnnxEngine::new(session, Arc::clone(&signature), resources.memory_bytes)?;
         let (runtime, path) = (runtime.clone(), path.to_path_buf());
-        Ok((OnnxFactory { runtime, path, resources, signature, optional, symbols, fed: Vec::new(), recheck: None, edited }, engine))
+        Ok((OnnxFactory { runtime, path, resources, signature, optional, symbols, fed: Vec::new(), verified: None, edited }, engine))
     }
 
     /// From now on the optional inputs that `takes` names are inputs like the others: every run gets them.
@@ -222,10 +222,11 @@ fn is_tensor(outlet: &Outlet) -> bool {
 
 impl EngineFactory for OnnxFactory {
     fn make(&self) -> Result<Box<dyn Engine>, EngineError> {
-        if let Some(recheck) = &self.recheck {
-            recheck().map_err(|detail| load_error(&self.path, detail))?;
-        }
-        let session = make_session(&self.runtime, &self.path, self.edited.as_ref(), self.resources)?;
+        let path = match &self.verified {
+            Some(verified) => verified().map_err(|detail| load_error(&self.path, detail))?,
+            None => self.path.clone(),
+        };
+        let session = make_session(&self.runtime, &path, self.edited.as_ref(), self.resources)?;
         Ok(Box::new(OnnxEngine::new(session, Arc::clone(&self.signature), self.resources.memory_bytes)?))
     }
 
@@ -520,10 +521,12 @@ impl Engine for OnnxEngine {
         if self.arena.retention.release_when_idle(held) {
             self.release();
         }
+        // What is still held can't be given back: it is not asked for again before the next run.
+        self.arena.held = 0;
     }
 
     fn is_restless(&self) -> bool {
-        self.arena.held > FLOOR_BYTES
+        self.arena.held > IDLE_FLOOR_BYTES
     }
 }
 

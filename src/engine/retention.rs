@@ -5,8 +5,11 @@
 
 use std::time::{Duration, Instant};
 
-/// What an engine may hold beyond its weights without being asked for it.
-pub const FLOOR_BYTES: u64 = 16 << 20;
+/// What a busy engine may hold beyond its weights without being asked for it.
+const FLOOR_BYTES: u64 = 16 << 20;
+
+/// What an idle one may hold: the next run pays for the pages of the rest, well below a millisecond for each 4 MiB.
+pub const IDLE_FLOOR_BYTES: u64 = 4 << 20;
 
 /// Runs in a row that take as much before it counts as usual.
 const USUAL_RUNS: u32 = 8;
@@ -57,7 +60,7 @@ impl Retention {
     /// Without a run for `IDLE`: as above.
     pub fn release_when_idle(&mut self, held: u64) -> bool {
         *self = Retention::default();
-        held > FLOOR_BYTES
+        held > IDLE_FLOOR_BYTES
     }
 }
 
@@ -65,7 +68,7 @@ impl Retention {
 mod tests {
     use std::time::Instant;
 
-    use crate::engine::retention::{FLOOR_BYTES, REVIEW, Retention, USUAL_RUNS};
+    use crate::engine::retention::{FLOOR_BYTES, IDLE_FLOOR_BYTES, REVIEW, Retention, USUAL_RUNS};
 
     const LARGE: u64 = 400 << 20;
 
@@ -112,7 +115,7 @@ mod tests {
             retention.release_after_run(LARGE, now);
         }
         assert!(retention.release_when_idle(LARGE));
-        assert!(!retention.release_when_idle(FLOOR_BYTES));
+        assert!(retention.release_when_idle(FLOOR_BYTES) && !retention.release_when_idle(IDLE_FLOOR_BYTES));
         assert!(retention.release_after_run(LARGE, now), "nothing is usual any more");
     }
 }

@@ -303,7 +303,7 @@ impl Operator {
 
     pub fn promote(&self, name: &str, request: &PromoteRequest, actor: &str) -> Result<Value, OperateError> {
         let name = self.known(name)?;
-        self.with(&name, |model| {
+        let promoted = self.with(&name, |model| {
             let rollout = running(model)?;
             if rollout.phase == Phase::AwaitsApproval {
                 return refused("the rollout has not begun: it waits for an approval");
@@ -334,8 +334,12 @@ impl Operator {
             let draft =
                 Draft { action: Action::Promote, actor: actor.to_owned(), from, to: Some(to), strategy, reason, evidence, details: None };
             self.append(model, draft)?;
-            Ok(self.status_of(model))
-        })
+            Ok(())
+        });
+        promoted?;
+        // Whoever promotes asks next whether there is a way back.
+        self.rehearse_one(&name);
+        self.with(&name, |model| Ok(self.status_of(model)))
     }
 
     /// Puts a former version back. What was kept loaded answers the next request.

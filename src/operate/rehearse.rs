@@ -24,6 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Golden examples that are replayed; fewer where somebody waits for it.
 const EXAMPLES: usize = 64;
 const FEW_EXAMPLES: usize = 4;
+/// How long a copy that could not be made is not tried again.
+const KEEP_AGAIN: Duration = Duration::from_secs(10);
 
 /// Whether a rollback would work, as it was found at the last try.
 #[derive(Default)]
@@ -63,15 +65,15 @@ impl Operator {
             return;
         }
         let controlled = self.controlled(name);
-        let (ways, known) = {
+        let (ways, known, failed) = {
             let model = lock(&controlled);
-            (model.state.stable.iter().chain(model.state.previous()).cloned().collect::<Vec<_>>(), model.kept.clone())
+            (model.state.stable.iter().chain(model.state.previous()).cloned().collect::<Vec<_>>(), model.kept.clone(), model.unkept.clone())
         };
         // Candidates are none yet, and what is written of them may be taken back.
-        if ways == known || ways.is_empty() {
+        if ways == known || ways.is_empty() || failed.as_ref().is_some_and(|(_, at)| at.elapsed() < KEEP_AGAIN) {
             return;
         }
-        let mut all = true;
+        let (mut all, mut why) = (true, None);
         for named in &ways {
             let Some(servable) = self.decided(name, named) else {
                 all &= self.kept.found(name, named).is_some();
@@ -80,13 +82,21 @@ impl Operator {
             let id = servable.id();
             let directory = self.config.models.root.join(name.as_str()).join(id.version.as_str());
             if let Err(error) = self.kept.keep(name, &id.version, servable.contents.manifest(), &directory) {
-                tracing::warn!(model = %name, version = %named, error = %error, "no copy of the package can be kept: its files in the models directory are the only ones");
+                let error = error.to_string();
+                if failed.as_ref().is_none_or(|(known, _)| *known != error) {
+                    tracing::warn!(model = %name, version = %named, error, "no copy of the package can be kept: its files in the models directory are the only ones");
+                }
+                why = Some((error, Instant::now()));
             }
         }
-        if all {
+        if all && why.is_none() {
             self.kept.retain(name, &ways.iter().map(|named| named.digest.clone()).collect());
-            lock(&controlled).kept = ways;
         }
+        let mut model = lock(&controlled);
+        if all && why.is_none() {
+            model.kept = ways;
+        }
+        model.unkept = why;
     }
 
     fn due(&self, model: &Controlled) -> bool {
@@ -102,7 +112,7 @@ impl Operator {
     }
 
     /// The model is not locked meanwhile: a run may hang, and a rollback must not wait for it.
-    fn rehearse_one(&self, name: &ModelName) {
+    pub(super) fn rehearse_one(&self, name: &ModelName) {
         let previous = { lock(&self.controlled(name)).state.previous().cloned() };
         let outcome = previous.as_ref().map(|previous| self.try_way_back(name, previous));
         let controlled = self.controlled(name);

@@ -1,6 +1,10 @@
 //! Image steps: from the bytes of a PNG or JPEG to numbers, by Pillow's definitions.
 
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer, images::Image as Pixels};
+use fast_image_resize::{
+    FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer,
+    images::{TypedImage, TypedImageRef},
+    pixels::{U8, U8x3},
+};
 use image::{DynamicImage, GrayImage, ImageFormat, ImageReader, Limits};
 
 use crate::package::steps::{Interpolation, Layout, Mode};
@@ -138,19 +142,28 @@ fn resize(picture: &Picture, height: u32, width: u32, interpolation: Interpolati
     if interpolation == Interpolation::Nearest {
         return Ok(nearest(picture, height as usize, width as usize));
     }
-    let pixel_type = if picture.channels == 1 { PixelType::U8 } else { PixelType::U8x3 };
     let filter = match interpolation {
         Interpolation::Nearest | Interpolation::Bilinear => FilterType::Bilinear,
         Interpolation::Bicubic => FilterType::CatmullRom,
         Interpolation::Lanczos => FilterType::Lanczos3,
     };
-    let source = Pixels::from_vec_u8(picture.width as u32, picture.height as u32, picture.bytes.clone(), pixel_type)
-        .map_err(|error| error.to_string())?;
-    let mut target = Pixels::new(width, height, pixel_type);
+    let bytes = match picture.channels {
+        1 => convolved::<U8>(picture, height, width, filter)?,
+        _ => convolved::<U8x3>(picture, height, width, filter)?,
+    };
+    Ok(Picture { height: height as usize, width: width as usize, channels: picture.channels, bytes })
+}
+
+/// By the kind of its pixels: the library's own choice among all kinds, with its code for every kind, would take a minute to compile.
+fn convolved<P: PixelTrait>(picture: &Picture, height: u32, width: u32, filter: FilterType) -> Result<Vec<u8>, String> {
+    let mut bytes = vec![0; height as usize * width as usize * picture.channels];
+    let source = TypedImageRef::<P>::from_buffer(picture.width as u32, picture.height as u32, &picture.bytes);
+    let target = TypedImage::<P>::from_buffer(width, height, &mut bytes);
+    let (source, mut target) = (source.map_err(|error| error.to_string())?, target.map_err(|error| error.to_string())?);
     Resizer::new()
-        .resize(&source, &mut target, &ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter)))
+        .resize_typed(&source, &mut target, &ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter)))
         .map_err(|error| error.to_string())?;
-    Ok(Picture { height: height as usize, width: width as usize, channels: picture.channels, bytes: target.into_vec() })
+    Ok(bytes)
 }
 
 /// The pixel under the centre of each new one, as Pillow chooses it.

@@ -51,8 +51,13 @@ impl Kept {
 
     /// The copy of what was decided on, as a version's directory.
     pub fn found(&self, name: &ModelName, named: &VersionRef) -> Option<Found> {
-        let directory = self.place(name, &named.digest)?.join(name.as_str()).join(&named.version);
+        let directory = self.directory(name, &named.version, &named.digest)?;
         directory.is_dir().then(|| source::found_at(directory))
+    }
+
+    /// Where a version's copy lies once there is one.
+    pub fn directory(&self, name: &ModelName, version: &str, digest: &str) -> Option<PathBuf> {
+        Some(self.place(name, digest)?.join(name.as_str()).join(version))
     }
 
     /// Copies a package that was loaded from `directory`; what is copied is what was loaded, or nothing.

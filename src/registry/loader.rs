@@ -19,6 +19,7 @@ use crate::{
     },
     registry::{
         gate::{self, Batching, GateOptions},
+        kept::Kept,
         remembered::Remembered,
         servable::{Contents, Loaded, Packaged},
         trial::{Trial, Verdict},
@@ -40,6 +41,7 @@ pub struct Loader {
     pub remembered: Remembered,
     pub config: Config,
     pub metrics: Metrics,
+    pub kept: Kept,
     pub cores: usize,
 }
 
@@ -124,7 +126,7 @@ impl Loader {
             return Err(PackageError::new("hashes", "manifest.json", "changed while it was being verified"));
         }
         let resources = resources(&self.config, id.name.as_str(), (workers, intra_op_threads));
-        let (mut factory, first) = self.open(directory, &package.manifest, resources)?;
+        let (mut factory, first) = self.open(directory, id, &package.manifest, resources)?;
         factory.feed(|name| package.parts.feeds(name));
         let transform = package.parts.bind(factory.signature())?;
         let warm_up = verdict.warm.then(|| gate::first_run(&package.parts, &transform, factory.signature())).transpose()?;
@@ -171,7 +173,7 @@ impl Loader {
             tracing::warn!(model = %id.name, version = %id.version, warning, "batching");
         }
         let resources = resources(&self.config, id.name.as_str(), (workers, intra_op_threads));
-        let (factory, first) = self.open(directory, &bare.manifest, resources)?;
+        let (factory, first) = self.open(directory, id, &bare.manifest, resources)?;
         bare.check(factory.signature())?;
         let signature = bare.refined(factory.signature());
         let warm_up = verdict.warm.then(|| gate::zeros(&signature));
@@ -193,12 +195,26 @@ impl Loader {
         Ok(Loaded { contents, oip: Oip::Graph, engines, factory: Arc::new(factory), policy, batching, without_rows })
     }
 
-    /// A session of the verified files, and the factory of more.
-    fn open(&self, directory: &Path, manifest: &Manifest, resources: Resources) -> Result<(OnnxFactory, OnnxEngine), PackageError> {
+    /// A session of the verified files, and the factory of more: of these files, or of the copy that is kept where they are gone.
+    fn open(
+        &self,
+        directory: &Path,
+        id: &ModelId,
+        manifest: &Manifest,
+        resources: Resources,
+    ) -> Result<(OnnxFactory, OnnxEngine), PackageError> {
         let (factory, first) = OnnxFactory::open(&self.runtime, &directory.join(MODEL_FILE), resources).map_err(|error| load(&error))?;
         let (manifest, directory) = (manifest.clone(), directory.to_path_buf());
-        let recheck = move || manifest.check_files(&directory).map_err(|error| error.to_string());
-        Ok((factory.with_recheck(Box::new(recheck)), first))
+        let copy = self.kept.directory(&id.name, id.version.as_str(), &manifest.digest);
+        let verified = move || {
+            let changed = match manifest.check_files(&directory) {
+                Ok(()) => return Ok(directory.join(MODEL_FILE)),
+                Err(error) => error.to_string(),
+            };
+            let copy = copy.as_ref().filter(|copy| manifest.check_files(copy).is_ok());
+            copy.map(|copy| copy.join(MODEL_FILE)).ok_or(changed)
+        };
+        Ok((factory.of_verified(Box::new(verified)), first))
     }
 
     fn verdict(&self, directory: &Path, manifest: &Manifest, options: GateOptions, beside: &str) -> Result<Verdict, PackageError> {

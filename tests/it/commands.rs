@@ -202,12 +202,19 @@ const COMMANDS: [&str; 14] = [
 #[test]
 fn the_short_help_has_a_line_an_option() {
     let mut longer = 0;
-    for command in COMMANDS {
-        let (code, short, _) = predictd(&[command, "-h"], "", &[]);
+    let orders = ["start", "status", "pause", "resume", "approve", "abort", "promote"].map(|order| vec!["rollout", order]);
+    let imports = ["triton", "mlflow"].map(|from| vec!["import", from]);
+    for command in COMMANDS.iter().map(|command| vec![*command]).chain(orders).chain(imports) {
+        let (code, short, _) = predictd(&[&command[..], &["-h"]].concat(), "", &[]);
         let wrapped: Vec<&str> = short.lines().filter(|line| line.starts_with("                ")).collect();
-        assert!(code == 0 && wrapped.is_empty(), "{command}: {wrapped:?}");
-        let (_, long, _) = predictd(&[command, "--help"], "", &[]);
+        assert!(code == 0 && wrapped.is_empty(), "{command:?}: {wrapped:?}");
+        let (_, long, _) = predictd(&[&command[..], &["--help"]].concat(), "", &[]);
         longer += usize::from(long.len() > short.len());
+        let example = format!("\n  predictd {}", command.join(" "));
+        assert!(long.contains(&example) || long.contains(&format!("| {}", example.trim())), "{long}");
+        assert!(!short.contains("Examples"), "{short}");
+        let (_, page, _) = predictd(&[&["man"], &command[..]].concat(), "", &[]);
+        assert!(page.contains("Examples:") && page.contains(&example.trim().replace('-', "\\-")), "{page}");
     }
     assert!(longer > 5, "what is left out stands in the long one");
 }

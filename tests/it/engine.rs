@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use crate::{
     harness::{Server, draft, graph, install, instance, root, side, until},
+    recovery::kept,
     watch::repack,
 };
 
@@ -228,15 +229,29 @@ fn only_what_the_gate_tried_is_run_at_the_load() {
 
 #[test]
 fn a_replacement_is_made_of_verified_files_only() {
+    let lose_a_worker = |server: &Server| {
+        let response = server.post("/predict").header("x-request-timeout-ms", "100").body("{\"x\": 0.9}").send().unwrap();
+        assert_eq!(response.status(), 504);
+    };
+    let graph = root().join("tests/fixtures/onnx/slow_rows.onnx");
     let models = one("huge", "one_huge_node.onnx");
-    let server = Server::start(models.path(), &[("runtime.workers", "1")]);
+    let server = Server::start(models.path(), &[("runtime.workers", "1"), ("state.keep_packages", "false")]);
     // Somebody overwrites the graph; the loaded one goes on, and no other may take its place.
-    fs_err::copy(root().join("tests/fixtures/onnx/slow_rows.onnx"), models.path().join("huge/1.0.0/model.onnx")).unwrap();
-    let response = server.post("/predict").header("x-request-timeout-ms", "100").body("{\"x\": 0.9}").send().unwrap();
-    assert_eq!(response.status(), 504);
+    fs_err::copy(&graph, models.path().join("huge/1.0.0/model.onnx")).unwrap();
+    lose_a_worker(&server);
     let line = until("the replacement is refused", || server.logged("no replacement engine worker").pop());
     assert!(line["error"].as_str().unwrap().contains("model.onnx: has"), "{line}");
     assert_ne!(server.predict("/predict", &json!({"x": 0})).status(), 200);
+    drop(server);
+
+    // The copy in the state is what was verified.
+    let models = one("huge", "one_huge_node.onnx");
+    let state = tempfile::tempdir().unwrap();
+    let server = Server::start(models.path(), &[("runtime.workers", "1"), ("state.url", state.path().to_str().unwrap())]);
+    kept(state.path(), "huge", 1);
+    fs_err::copy(&graph, models.path().join("huge/1.0.0/model.onnx")).unwrap();
+    lose_a_worker(&server);
+    until("another worker took its place", || (server.predict("/predict", &json!({"x": 0})).status() == 200).then_some(()));
 }
 
 #[test]

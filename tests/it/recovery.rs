@@ -252,7 +252,7 @@ fn a_damaged_journal_costs_changes_and_never_answers() {
 }
 
 /// Waits until the stable version and the one before are copied.
-fn kept(state: &Path, model: &str, copies: usize) {
+pub fn kept(state: &Path, model: &str, copies: usize) {
     let place = state.join("packages").join(model);
     let count = || {
         Some(fs_err::read_dir(&place).ok()?.filter(|entry| !entry.as_ref().unwrap().file_name().to_string_lossy().starts_with('.')).count())
@@ -294,6 +294,18 @@ fn tidying_the_models_directory_takes_no_way_back() {
     graph(models.path(), "m", 1, "nan_rows", None);
     let server = Server::start(models.path(), &settings);
     assert_eq!(server.get("/models/churn").status(), 404);
+}
+
+#[test]
+fn a_copy_that_could_not_be_made_is_made_later() {
+    let state = tempfile::tempdir().unwrap();
+    // A file where the copies should lie: also root can't write below it.
+    fs_err::write(state.path().join("packages"), "not a directory").unwrap();
+    let (_models, server) = churn(&[("state.url", state.path().to_str().unwrap())]);
+    until("it is told", || server.logged("no copy of the package can be kept").pop());
+    fs_err::remove_file(state.path().join("packages")).unwrap();
+    kept(state.path(), "churn", 1);
+    assert_eq!(server.logged("no copy of the package can be kept").len(), 1, "once, and not at every try");
 }
 
 #[test]

@@ -266,7 +266,8 @@ fn a_rollback_ends_a_rollout_and_leads_back_once() {
     server.ordered("churn/rollout/start", &json!({"to": ["1.1.0"], "plan": {"text": quick(HELD)}}));
     let conflict = server.refused("churn/rollout/start", &json!({"to": ["1.1.0"]}));
     assert!(conflict.0 == 409 && conflict.1.contains("under way"), "{conflict:?}");
-    server.ordered("churn/rollout/promote", &json!({}));
+    let promoted = server.ordered("churn/rollout/promote", &json!({}));
+    assert_eq!(promoted["rollback"]["ready"], true, "the way back was tried before it is answered: {promoted}");
     assert_eq!(server.answered(CHURN, &customer()), "1.1.0");
     install(models.path(), "churn", "1.2.0");
     server.ordered("churn/rollout/start", &json!({"to": ["1.2.0"], "plan": {"text": quick(HELD)}}));

@@ -35,13 +35,19 @@ pub struct Args {
 enum Order {
     /// Begin to send traffic to another version, step by step
     Start(Start),
-    /// How a rollout stands, and whether a rollback would work; of every model without MODEL
+    /// How a rollout stands, and whether a rollback would work
+    ///
+    /// Of every model without MODEL.
     Status(Show),
     /// Stay at this step until `resume`
     Pause(Plain),
-    /// Go on; where the judge paused over predictions that differ, they count as accepted
+    /// Go on; predictions that differ count as accepted
+    ///
+    /// Where the judge paused over them.
     Resume(Plain),
-    /// Agree, as the second of two names, to a rollout whose plan asks for it
+    /// Agree, as the second of two names
+    ///
+    /// To a rollout whose plan asks for it.
     Approve(Plain),
     /// End the rollout: everybody gets the stable version
     Abort(Abort),
@@ -56,16 +62,22 @@ struct Start {
     /// The candidate; several of them for an A/B test
     #[arg(long, required = true, value_name = "VERSION", value_parser = client::version)]
     to: Vec<String>,
-    /// A built-in plan (shadow, canary, ab, blue-green, low, medium, high) or a TOML file; by the package's risk without this
+    /// A plan: a built-in one, or a TOML file
+    ///
+    /// Built in are shadow, canary, ab, blue-green, low, medium and high. By the package's risk without this.
     #[arg(long, value_name = "NAME|FILE")]
     plan: Option<String>,
     /// Check and show what would happen, and start nothing
     #[arg(long)]
     dry_run: bool,
-    /// Although a rollback would break callers who begin to use what is new
+    /// Even where a rollback would break callers
+    ///
+    /// Those who begin to use what is new.
     #[arg(long, requires = "reason")]
     allow_forward_only: bool,
-    /// Take an unproved difference for harmless: /age, or input:/age; may be given several times
+    /// Take an unproved difference for harmless
+    ///
+    /// /age, or input:/age; may be given several times.
     #[arg(long, value_name = "POINTER", requires = "reason")]
     accept_unproved: Vec<String>,
     /// Why; it is kept in the journal
