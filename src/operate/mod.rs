@@ -118,8 +118,8 @@ struct Controlled {
     way_back: WayBack,
     /// What copies were last made for: the stable version and the one before.
     kept: Vec<VersionRef>,
-    /// Why a copy could not be made at the last try, and when that was.
-    unkept: Option<(String, Instant)>,
+    /// What copies could last not be made for, and when that was.
+    unkept: Option<(Vec<VersionRef>, Instant)>,
     /// Versions that `models.promote` would make stable, but that their callers would not survive.
     unfit: Vec<VersionRef>,
 }

@@ -70,10 +70,11 @@ impl Operator {
             (model.state.stable.iter().chain(model.state.previous()).cloned().collect::<Vec<_>>(), model.kept.clone(), model.unkept.clone())
         };
         // Candidates are none yet, and what is written of them may be taken back.
+        let failed = failed.filter(|(failed, _)| *failed == ways);
         if ways == known || ways.is_empty() || failed.as_ref().is_some_and(|(_, at)| at.elapsed() < KEEP_AGAIN) {
             return;
         }
-        let (mut all, mut why) = (true, None);
+        let (mut all, mut unkept) = (true, None);
         for named in &ways {
             let Some(servable) = self.decided(name, named) else {
                 all &= self.kept.found(name, named).is_some();
@@ -82,21 +83,21 @@ impl Operator {
             let id = servable.id();
             let directory = self.config.models.root.join(name.as_str()).join(id.version.as_str());
             if let Err(error) = self.kept.keep(name, &id.version, servable.contents.manifest(), &directory) {
-                let error = error.to_string();
-                if failed.as_ref().is_none_or(|(known, _)| *known != error) {
-                    tracing::warn!(model = %name, version = %named, error, "no copy of the package can be kept: its files in the models directory are the only ones");
+                if failed.is_none() {
+                    tracing::warn!(model = %name, version = %named, error = %error, "no copy of the package can be kept: its files in the models directory are the only ones");
                 }
-                why = Some((error, Instant::now()));
+                unkept = Some((ways.clone(), Instant::now()));
             }
         }
-        if all && why.is_none() {
+        let complete = all && unkept.is_none();
+        if complete {
             self.kept.retain(name, &ways.iter().map(|named| named.digest.clone()).collect());
         }
         let mut model = lock(&controlled);
-        if all && why.is_none() {
+        if complete {
             model.kept = ways;
         }
-        model.unkept = why;
+        model.unkept = unkept;
     }
 
     fn due(&self, model: &Controlled) -> bool {
