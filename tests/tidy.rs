@@ -33,11 +33,12 @@ const LAYERS: [(&str, &[&str]); 18] = [
 ];
 
 /// (library, where it may be named).
-const DOORS: [(&str, &[&str]); 27] = [
+const DOORS: [(&str, &[&str]); 28] = [
     ("csv", &["src/package/table.rs"]),
     ("libm", &["src/rollout/sequential.rs"]),
     ("murmur3", &["src/package/steps.rs", "src/rollout/split.rs"]),
     ("ort", &["src/engine/infer.rs"]),
+    ("libc", &["src/engine/infer.rs"]),
     ("libloading", &["src/engine/infer.rs"]),
     ("axum", &["src/api/", "src/app.rs"]),
     ("hyper", &["src/api/"]),

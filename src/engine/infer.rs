@@ -377,6 +377,8 @@ struct Arena {
     measure: bool,
     /// What was held when it was last measured.
     held: u64,
+    /// Something was given back since the process's allocator was last asked to do the same.
+    released: bool,
 }
 
 struct Terminator(Arc<RunOptions<NoSelectedOutputs>>);
@@ -402,7 +404,7 @@ impl Arena {
         release.set("memory.enable_memory_arena_shrinkage", "cpu:0")?;
         release.terminate()?;
         let allocator = Allocator::new(session, arena_info()?)?;
-        let mut arena = Arena { allocator, release, weights: 0, limit, retention: Retention::default(), measure: false, held: 0 };
+        let mut arena = Arena { allocator, release, weights: 0, limit, retention: Retention::default(), measure: false, held: 0, released: false };
         arena.weights = arena.total();
         Ok(arena)
     }
@@ -486,6 +488,7 @@ impl OnnxEngine {
             Ok(()) | Err(_) => {}
         }
         self.arena.measure();
+        self.arena.released = true;
     }
 }
 
@@ -523,11 +526,23 @@ impl Engine for OnnxEngine {
         }
         // What is still held can't be given back: it is not asked for again before the next run.
         self.arena.held = 0;
+        if std::mem::take(&mut self.arena.released) {
+            trim();
+        }
     }
 
     fn is_restless(&self) -> bool {
-        self.arena.held > IDLE_FLOOR_BYTES
+        self.arena.held > IDLE_FLOOR_BYTES || self.arena.released
     }
+}
+
+/// Regions below 32 MiB that the arena freed stay with the C library's allocator, which the ONNX Runtime takes them from.
+fn trim() {
+    // SAFETY: it takes no pointer, touches only free memory, and may be called at any time from any thread.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0)
+    };
 }
 
 fn run_error(error: ort::Error) -> EngineError {
