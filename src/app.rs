@@ -342,7 +342,7 @@ fn greeting(registry: &Registry, addresses: &Addresses, elapsed: Duration) -> St
         let _ = writeln!(text, "  {subject}{reason}");
     }
     for ignored in snapshot.ignored.iter() {
-        let _ = writeln!(text, "  not served: {ignored}");
+        let _ = writeln!(text, "  {}: {ignored}", ignored.reason.outcome());
     }
     for (name, model) in &snapshot.models {
         let versions: Vec<String> = model.versions.iter().map(|(version, status)| format!("{version} {}", status.state.name())).collect();

@@ -48,6 +48,8 @@ struct Version {
 struct Ignored {
     path: String,
     detail: String,
+    #[serde(default)]
+    outcome: Option<String>,
 }
 
 pub fn run(args: &Args) -> anyhow::Result<Outcome> {
@@ -95,7 +97,8 @@ fn list(answer: &Answer, paint: Paint) -> String {
     let mut text = String::new();
     table.print(paint, &mut text);
     for ignored in &answer.ignored {
-        text.push_str(&format!("  {} {}: {}\n", paint.paint(Style::Bad, "not served"), ignored.path, ignored.detail));
+        let outcome = paint.paint(Style::Bad, ignored.outcome.as_deref().unwrap_or("not served"));
+        text.push_str(&format!("  {outcome} {}: {}\n", ignored.path, ignored.detail));
     }
     text
 }

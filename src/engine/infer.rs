@@ -404,7 +404,8 @@ impl Arena {
         release.set("memory.enable_memory_arena_shrinkage", "cpu:0")?;
         release.terminate()?;
         let allocator = Allocator::new(session, arena_info()?)?;
-        let mut arena = Arena { allocator, release, weights: 0, limit, retention: Retention::default(), measure: false, held: 0, released: false };
+        let mut arena =
+            Arena { allocator, release, weights: 0, limit, retention: Retention::default(), measure: false, held: 0, released: false };
         arena.weights = arena.total();
         Ok(arena)
     }

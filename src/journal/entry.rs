@@ -50,6 +50,11 @@ impl Action {
     pub fn is_urgent(self) -> bool {
         matches!(self, Action::Adopt | Action::Abort | Action::Rollback)
     }
+
+    /// May take the room that is kept for it on a full disk: others wait for it.
+    pub fn may_use_reserve(self) -> bool {
+        self.is_urgent() || self == Action::Repair
+    }
 }
 
 /// A version, and what its files were when it was decided on.

@@ -14,6 +14,7 @@ use crate::{
         entry::{Action, Entry, VersionRef},
         store::{Store, StoreError},
     },
+    package::digest::Digest,
 };
 
 /// A decision that is to be written.
@@ -80,29 +81,45 @@ impl Journal {
         Ok(self.store.list(&format!("journal/{model}"))?.into_iter().filter(|name| number(name) > Some(head.seq)).collect())
     }
 
-    /// Moves the entries from `first` on out of the journal, to a place of their own below `damaged/`. Returns where.
-    pub fn set_aside(&self, model: &str, first: u64) -> Result<String, StoreError> {
-        let place = format!("damaged/{model}/{}", id::PredictionId::new());
+    /// A place of its own for entries that are set aside.
+    pub fn new_place_aside(model: &str) -> String {
+        format!("damaged/{model}/{}", id::PredictionId::new())
+    }
+
+    /// Moves the entries from `first` on out of the journal to `place`. Returns how many there were.
+    pub fn set_aside(&self, model: &str, first: u64, place: &str) -> Result<usize, StoreError> {
         let before = Head { seq: first.saturating_sub(1), ..Head::default() };
+        let names = self.beyond_gap(model, &before)?;
         // The last first: what is left is a journal at every moment.
-        for name in self.beyond_gap(model, &before)?.iter().rev() {
+        for name in names.iter().rev() {
             self.store.rename(&format!("journal/{model}/{name}"), &format!("{place}/{name}"))?;
         }
-        Ok(place)
+        Ok(names.len())
+    }
+
+    /// Where entries were ever set aside.
+    pub fn places_aside(&self, model: &str) -> Result<Vec<String>, StoreError> {
+        let directory = format!("damaged/{model}");
+        Ok(self.store.list_directories(&directory)?.into_iter().map(|place| format!("{directory}/{place}")).collect())
     }
 
     /// Writes the decision as the entry that follows `head`; moves `head` on. Returns once it is on the disk.
     pub fn append(&self, head: &mut Head, mut entry: Entry) -> Result<Entry, JournalError> {
         let model = &entry.model.clone();
         let failed = |detail: String| StoreError::Failed { doing: "written", detail };
-        // In a directory that was emptied, or that is not mounted, a chain would begin in its middle.
-        if head.seq > 0 && self.text(model, head.seq)?.is_none() {
-            return Err(failed(format!("entry {} of {model}, which it would follow, is not there", head.seq)).into());
+        if head.seq > 0 {
+            match self.text(model, head.seq)? {
+                // In a directory that was emptied, or that is not mounted, a chain would begin in its middle.
+                None => return Err(failed(format!("entry {} of {model}, which it would follow, is not there", head.seq)).into()),
+                // Another replica repaired the journal: this entry would follow one that is set aside.
+                Some(text) if Digest::of(&text).to_string() != head.sha256 => return Err(JournalError::Lost),
+                Some(_) => {}
+            }
         }
         let text = chain::seal(&mut entry, head).map_err(|error| failed(error.to_string()))?;
         let path_of_entry = path(model, entry.seq);
         let written = match self.store.create(&path_of_entry, text.clone()) {
-            Err(StoreError::Failed { .. }) if entry.action.is_urgent() && self.store.give_up_reserve() => {
+            Err(StoreError::Failed { .. }) if entry.action.may_use_reserve() && self.store.give_up_reserve() => {
                 self.store.create(&path_of_entry, text)
             }
             written => written,

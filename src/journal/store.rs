@@ -3,8 +3,11 @@
 use std::{
     io::ErrorKind,
     path::PathBuf,
-    sync::{Arc, OnceLock},
-    time::Duration,
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use object_store::{
@@ -19,6 +22,9 @@ pub enum StoreError {
     Exists(String),
     #[error("the state can't be {doing}: {detail}")]
     Failed { doing: &'static str, detail: String },
+    /// A call may still come to its end later.
+    #[error("the state can't be {doing}: no answer within {} s; whether it was carried out is not known", PATIENCE.as_secs())]
+    Late { doing: &'static str },
 }
 
 /// A store with calls that wait; not to be called on a network thread.
@@ -30,10 +36,20 @@ pub struct Store {
 struct Inner {
     place: Place,
     runtime: Runtime,
+    /// Until when nothing is read, or written, because a call did not answer.
+    no_reads_until: Mutex<Option<Instant>>,
+    no_writes_until: Mutex<Option<Instant>>,
+    /// It was told that there is no room for the reserve.
+    told: AtomicBool,
 }
 
 /// How long a store that does not answer is waited for; a rollback must not wait for a file system that hangs.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How long such a store is then left alone: whoever decides meanwhile does not wait at all.
+const LEFT_ALONE: Duration = Duration::from_secs(6);
+
+const WRITTEN: &str = "written";
 
 /// Calls that hang each hold a thread.
 const MAX_THREADS: usize = 8;
@@ -94,7 +110,9 @@ impl Store {
 
     fn of(place: Place) -> std::io::Result<Store> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(MAX_THREADS).build()?;
-        Ok(Store { inner: Arc::new(Inner { place, runtime }) })
+        let inner =
+            Inner { place, runtime, no_reads_until: Mutex::default(), no_writes_until: Mutex::default(), told: AtomicBool::new(false) };
+        Ok(Store { inner: Arc::new(inner) })
     }
 
     /// Writes what must not exist yet.
@@ -111,34 +129,57 @@ impl Store {
     pub fn rename(&self, from: &str, to: &str) -> Result<(), StoreError> {
         let (from, to) = (Path::from(from), Path::from(to));
         let Some(objects) = self.inner.objects(true)? else { return Ok(()) };
-        let renamed = self.wait(objects.rename_if_not_exists(&from, &to), "written")?;
-        renamed.map_err(|error| StoreError::Failed { doing: "written", detail: error.to_string() })
+        let renamed = self.wait(objects.rename_if_not_exists(&from, &to), WRITTEN)?;
+        renamed.map_err(|error| StoreError::Failed { doing: WRITTEN, detail: error.to_string() })
     }
 
     /// Takes room on the disk, for an urgent decision when all the rest is full. A store that can't is none the worse.
     pub fn keep_reserve(&self) {
-        let Some(reserve) = self.inner.reserve().filter(|reserve| !reserve.exists()) else { return };
-        // Not zeros: some file systems give those no room.
-        let filling: Vec<u8> = (0..RESERVE_BYTES).map(|at| (at * 31 % 251) as u8).collect();
-        if let Err(error) = fs_err::write(&reserve, filling) {
-            tracing::warn!(error = %error, "no room could be reserved for urgent decisions");
-            let _ = fs_err::remove_file(&reserve);
+        let Some(reserve) = self.inner.reserve() else { return };
+        let keep = move || {
+            // A state that was never written to is not begun with a reserve.
+            if reserve.exists() || !reserve.parent().is_some_and(|state| state.join("journal").is_dir()) {
+                return Ok(());
+            }
+            // Not zeros: some file systems give those no room.
+            let filling: Vec<u8> = (0..RESERVE_BYTES).map(|at| (at * 31 % 251) as u8).collect();
+            fs_err::write(&reserve, filling).inspect_err(|_| {
+                let _ = fs_err::remove_file(&reserve);
+            })
+        };
+        match self.blocking(keep) {
+            Ok(Err(error)) if !self.inner.told.swap(true, Ordering::Relaxed) => {
+                tracing::warn!(error = %error, "no room could be reserved for urgent decisions");
+            }
+            Ok(Ok(())) => self.inner.told.store(false, Ordering::Relaxed),
+            Ok(Err(_)) | Err(_) => {}
         }
     }
 
     /// Frees the room that was kept; `false` where there was none.
     pub fn give_up_reserve(&self) -> bool {
-        self.inner.reserve().is_some_and(|reserve| fs_err::remove_file(reserve).is_ok())
+        let Some(reserve) = self.inner.reserve() else { return false };
+        self.blocking(move || fs_err::remove_file(reserve).is_ok()).unwrap_or(false)
     }
 
-    /// The outcome of a call, or an error where there is none in time: it may still come to its end later.
+    /// Work on the disk that is not the object store's own, waited for as long as that.
+    fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, StoreError> {
+        let failed = |error: tokio::task::JoinError| StoreError::Failed { doing: WRITTEN, detail: error.to_string() };
+        self.wait(async { tokio::task::spawn_blocking(work).await }, WRITTEN)?.map_err(failed)
+    }
+
+    /// The outcome of a call, or an error where there is none in time.
     fn wait<T>(&self, call: impl Future<Output = T>, doing: &'static str) -> Result<T, StoreError> {
-        let limited = async { tokio::time::timeout(PATIENCE, call).await };
-        let late = |_| StoreError::Failed {
-            doing,
-            detail: format!("no answer within {} s; whether it was carried out is not known", PATIENCE.as_secs()),
-        };
-        self.inner.runtime.block_on(limited).map_err(late)
+        let refused = if doing == WRITTEN { &self.inner.no_writes_until } else { &self.inner.no_reads_until };
+        let refused = || refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if refused().is_some_and(|until| Instant::now() < until) {
+            return Err(StoreError::Late { doing });
+        }
+        let outcome = self.inner.runtime.block_on(async { tokio::time::timeout(PATIENCE, call).await });
+        outcome.map_err(|_| {
+            *refused() = Some(Instant::now() + LEFT_ALONE);
+            StoreError::Late { doing }
+        })
     }
 
     fn put(&self, path: &str, text: Vec<u8>, mode: PutMode) -> Result<(), StoreError> {
@@ -146,10 +187,10 @@ impl Store {
         let location = Path::from(path);
         let Some(objects) = self.inner.objects(true)? else { return Ok(()) };
         let put = objects.put_opts(&location, PutPayload::from(text), options);
-        match self.wait(put, "written")? {
+        match self.wait(put, WRITTEN)? {
             Ok(_) => Ok(()),
             Err(Error::AlreadyExists { .. }) => Err(StoreError::Exists(path.to_owned())),
-            Err(error) => Err(StoreError::Failed { doing: "written", detail: error.to_string() }),
+            Err(error) => Err(StoreError::Failed { doing: WRITTEN, detail: error.to_string() }),
         }
     }
 
@@ -189,5 +230,39 @@ impl Store {
         let mut names: Vec<String> = paths.iter().filter_map(Path::filename).map(str::to_owned).collect();
         names.sort();
         Ok(names)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use crate::journal::store::{Store, StoreError, WRITTEN};
+
+    #[test]
+    fn a_store_that_hangs_is_waited_for_once_and_read_meanwhile() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::local(directory.path().join("state")).unwrap();
+        store.create("journal/m/1.json", b"1".to_vec()).unwrap();
+        assert_eq!(store.wait(std::future::pending::<()>(), WRITTEN), Err(StoreError::Late { doing: WRITTEN }));
+        let began = Instant::now();
+        for _ in 0..10 {
+            assert_eq!(store.create("journal/m/2.json", Vec::new()), Err(StoreError::Late { doing: WRITTEN }));
+            assert!(!store.give_up_reserve());
+            store.keep_reserve();
+        }
+        assert!(began.elapsed() < Duration::from_secs(2), "each was waited for");
+        assert_eq!(store.read("journal/m/1.json").unwrap().unwrap(), b"1");
+    }
+
+    #[test]
+    fn room_is_kept_beside_a_journal_only() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::local(directory.path().to_path_buf()).unwrap();
+        store.keep_reserve();
+        assert!(!directory.path().join("reserve").exists());
+        store.create("journal/m/1.json", Vec::new()).unwrap();
+        store.keep_reserve();
+        assert!(store.give_up_reserve() && !store.give_up_reserve());
     }
 }

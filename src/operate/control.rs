@@ -27,12 +27,15 @@ use crate::{
 
 /// How often processes tell each other what they counted.
 const EXCHANGE: Duration = Duration::from_secs(1);
+/// How often it is looked whether the state has room for urgent decisions.
+const RESERVE: Duration = Duration::from_secs(60);
 /// Runs of a bucket from which its threshold is taken; fewer say too little of a high quantile.
 const FEW_RUNS: u64 = 40;
 
 impl Operator {
     /// One look at everything.
     pub fn tick(&self) {
+        self.keep_reserve();
         for name in self.names() {
             let controlled = self.controlled(&name);
             let mut model = lock(&controlled);
@@ -47,6 +50,15 @@ impl Operator {
             }
             self.gather(&mut model);
             self.judge(&mut model);
+        }
+    }
+
+    /// Room that was given up, or that a state of before never had, is taken as soon as there is some.
+    fn keep_reserve(&self) {
+        let mut reserved = lock(&self.reserved);
+        if reserved.is_none_or(|at| at.elapsed() >= RESERVE) {
+            *reserved = Some(Instant::now());
+            self.store.keep_reserve();
         }
     }
 

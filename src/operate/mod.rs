@@ -96,6 +96,8 @@ pub struct Operator {
     models: Mutex<BTreeMap<ModelName, Arc<Mutex<Controlled>>>>,
     /// `REPLICA-BOOT`, under which this process keeps its part of the evidence.
     process: String,
+    /// When it was last seen to that there is room for urgent decisions.
+    reserved: Mutex<Option<Instant>>,
 }
 
 /// What this process knows of one model's decisions.
@@ -192,6 +194,7 @@ impl Operator {
             commander: OnceLock::new(),
             models: Mutex::default(),
             process: format!("{host}-{}", PredictionId::new()),
+            reserved: Mutex::default(),
         };
         match operator.journal.models() {
             Ok(names) => {
@@ -293,13 +296,22 @@ impl Operator {
                         return damaged(error.detail);
                     }
                     model.head = head;
+                    // Entry by entry: what another's decision made pointless is not made anew after the next one.
+                    if !model.pending.is_empty() {
+                        let dropped = model.settle();
+                        self.tell_dropped(&name, &dropped);
+                    }
                     if told && own.is_none() {
                         self.tell(&entry, "another replica decided");
                     }
                 }
                 // Where nothing was read before, what lies beyond a gap tells that there is one.
                 Ok(None) if !model.known || model.trouble.is_some() => match beyond(&model.head) {
-                    Ok(further) if further.is_empty() => return None,
+                    Ok(further) if further.is_empty() => match self.unnamed_places(model) {
+                        Ok(places) if places.is_empty() => return None,
+                        Ok(_) => return Some(Trouble::Damaged { seq, detail: repair::UNNAMED.to_owned(), further: true }),
+                        Err(error) => return Some(Trouble::Unreadable(error.to_string())),
+                    },
                     Ok(_) => return damaged("is missing".to_owned()),
                     Err(error) => return Some(Trouble::Unreadable(error.to_string())),
                 },
@@ -329,6 +341,10 @@ impl Operator {
             return Err(OperateError::Unwritable(trouble.describe(&model.name)));
         }
         let entry = draft.decide(model.name.as_str());
+        // What could not be read an instant ago is not waited for once more.
+        if let Some(Trouble::Unreadable(detail)) = model.trouble.clone() {
+            return self.hold_and_tell(model, entry, &detail);
+        }
         let mut head = Head::default();
         // A repair is what the others wait for.
         let flushed = if entry.action == Action::Repair { Ok(()) } else { self.flush(model) };
@@ -342,6 +358,7 @@ impl Operator {
                 entry
             }
             Err(JournalError::Lost) => {
+                self.adopt_repair(model);
                 self.read_on(model, true);
                 let last = model.state.last.as_ref().map(|last| format!("{} by {} (entry {})", last.action.name(), last.actor, last.seq));
                 let last = last.unwrap_or_else(|| "something else".to_owned());
@@ -355,14 +372,24 @@ impl Operator {
                     let detail = format!("the decision could not be written, so nothing was changed: {error}");
                     return Err(OperateError::Unwritable(detail));
                 }
-                self.hold(model, entry, &error.to_string())?
+                return self.hold_and_tell(model, entry, &error.to_string());
             }
         };
-        self.tell(&entry, "decided");
-        if let Some(webhook) = &self.webhook {
-            webhook.tell(&entry);
-        }
+        self.tell_decided(&entry);
         Ok(entry)
+    }
+
+    fn hold_and_tell(&self, model: &mut Controlled, entry: Entry, why: &str) -> Result<Entry, OperateError> {
+        let entry = self.hold(model, entry, why)?;
+        self.tell_decided(&entry);
+        Ok(entry)
+    }
+
+    fn tell_decided(&self, entry: &Entry) {
+        self.tell(entry, "decided");
+        if let Some(webhook) = &self.webhook {
+            webhook.tell(entry);
+        }
     }
 
     /// Lets an entry that was written take effect.

@@ -24,7 +24,8 @@ impl Pending {
         match self.entry.action {
             Action::Adopt => state.stable.is_none(),
             Action::Abort => same_rollout,
-            _ => state.stable != self.entry.to || state.rollout.is_some() && same_rollout,
+            // The rollout still runs, or what the rollback leads away from (its candidate, by now) is stable.
+            _ => state.rollout.is_some() && same_rollout || state.stable == self.entry.from && state.stable != self.entry.to,
         }
     }
 }
@@ -75,6 +76,7 @@ impl Operator {
                 }
                 Err(error) => {
                     if error == JournalError::Lost {
+                        self.adopt_repair(model);
                         self.read_on(model, true);
                     }
                     return Err(error);
@@ -90,5 +92,41 @@ impl Operator {
             let to = entry.to.as_ref().map(|to| to.version.as_str()).unwrap_or_default();
             tracing::warn!(model = %name, action = entry.action.name(), to, cause = Cause::of(&entry.actor).name(), "a decision that waited is dropped: others decided meanwhile");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        journal::{
+            Draft,
+            entry::{Action, VersionRef},
+        },
+        operate::pending::Pending,
+        rollout::state::ModelState,
+    };
+
+    fn version(version: &str) -> VersionRef {
+        VersionRef { version: version.to_owned(), digest: format!("sha256:{version}") }
+    }
+
+    fn draft(action: Action, from: Option<&str>, to: &str) -> Draft {
+        let (from, to) = (from.map(version), Some(version(to)));
+        Draft { action, actor: "someone".to_owned(), from, to, strategy: None, reason: None, evidence: None, details: None }
+    }
+
+    #[test]
+    fn a_rollback_is_due_until_others_left_the_version_that_it_leaves() {
+        let mut state = ModelState::default();
+        for (action, to) in [(Action::Adopt, "1"), (Action::Promote, "2")] {
+            state.apply(&draft(action, None, to).decide("m")).unwrap();
+        }
+        let pending = Pending { entry: draft(Action::Rollback, Some("2"), "1").decide("m"), rollout: None };
+        assert!(pending.is_due(&state));
+        // Somebody did the same elsewhere, and then went on to a version that nobody complained of.
+        state.apply(&draft(Action::Rollback, Some("2"), "1").decide("m")).unwrap();
+        assert!(!pending.is_due(&state));
+        state.apply(&draft(Action::Promote, Some("1"), "3").decide("m")).unwrap();
+        assert!(!pending.is_due(&state));
     }
 }

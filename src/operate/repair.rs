@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::{
-    journal::{Draft, chain::Head, entry::Action, store::StoreError},
+    journal::{Draft, Journal, chain::Head, entry::Action, store::StoreError},
     operate::{Controlled, OperateError, Operator, command::refused, lock, trouble::Trouble},
     package::digest::Digest,
     rollout::state::ModelState,
@@ -13,6 +13,9 @@ use crate::{
 
 /// How often a process looks whether the journal that it knows the end of was repaired by another.
 const LOOK: Duration = Duration::from_secs(2);
+
+/// What is told of entries that a repair took away without having been able to write that down.
+pub(super) const UNNAMED: &str = "was set aside without an entry that says so";
 
 impl Operator {
     /// Sets the damaged end of a journal aside, and writes that down. Nothing is deleted.
@@ -31,7 +34,12 @@ impl Operator {
             };
         };
         let unwritable = |error: StoreError| OperateError::Unwritable(error.to_string());
-        let place = self.journal.set_aside(name.as_str(), seq).map_err(unwritable)?;
+        // Those of a repair that was begun and not finished are named with it.
+        let mut places = self.unnamed_places(&model).map_err(unwritable)?;
+        let place = Journal::new_place_aside(name.as_str());
+        if self.journal.set_aside(name.as_str(), seq, &place).map_err(unwritable)? > 0 || places.is_empty() {
+            places.push(place.clone());
+        }
         tracing::warn!(model = %name, seq, detail, place, actor, "the damaged end of the journal is set aside");
         model.trouble = None;
         let draft = Draft {
@@ -42,10 +50,26 @@ impl Operator {
             strategy: None,
             reason: Some(reason),
             evidence: None,
-            details: Some(json!({"damaged": seq, "detail": detail, "set_aside": place})),
+            details: Some(json!({
+                "damaged": seq,
+                "detail": detail,
+                "set_aside": if let [place] = places.as_slice() { json!(place) } else { json!(places) },
+            })),
         };
-        self.append(&mut model, draft)?;
+        if let Err(error) = self.append(&mut model, draft) {
+            // Without the entry nobody would know that there was more.
+            model.trouble = Some(Trouble::Damaged { seq, detail: UNNAMED.to_owned(), further: true });
+            self.enforce(&mut model);
+            return Err(error);
+        }
         Ok(self.status_of(&model))
+    }
+
+    /// Places with entries that were set aside by a repair whose own entry was never written.
+    pub(super) fn unnamed_places(&self, model: &Controlled) -> Result<Vec<String>, StoreError> {
+        let mut places = self.journal.places_aside(model.name.as_str())?;
+        places.retain(|place| !model.written.set_aside.contains(place));
+        Ok(places)
     }
 
     /// Takes over a journal that was repaired before the end that this process knows. Whatever else becomes of what was read once is
@@ -55,6 +79,11 @@ impl Operator {
             return;
         }
         model.looked = Instant::now();
+        self.adopt_repair(model);
+    }
+
+    /// The same, now.
+    pub(super) fn adopt_repair(&self, model: &mut Controlled) {
         let name = model.name.as_str();
         let Ok(text) = self.journal.text(name, model.head.seq) else { return };
         if text.is_some_and(|text| Digest::of(&text).to_string() == model.head.sha256) {

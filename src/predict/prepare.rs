@@ -234,7 +234,6 @@ fn from_tensors(servable: &Servable, given: Vec<WireTensor>, start: Instant) -> 
     if let Some((name, detail)) = faults.is_empty().then(|| uneven(servable, &tensors)).flatten() {
         faults.add(None, name, &detail);
     }
-    let batched = servable.is_batched();
     let rows = tensors.first().map_or(1, |(_, tensor)| tensor.rows());
     let other = tensors.iter().find(|(_, tensor)| tensor.rows() != rows).map(|(name, _)| Arc::clone(name));
     if !faults.is_empty() {
@@ -247,10 +246,27 @@ fn from_tensors(servable: &Servable, given: Vec<WireTensor>, start: Instant) -> 
         faults.add(None, name, &detail);
         return Err(faults.into_error());
     }
-    // Nor would anything else bound what one run takes.
+    let free = graph.inputs.iter().all(|spec| spec.shape.has_batch_axis()) && other.is_none();
+    let mut overridden = Vec::new();
+    for spec in &servable.optional {
+        let Some((index, tensor)) = given.iter().enumerate().find(|(_, tensor)| *tensor.name == *spec.name) else { continue };
+        match tensor.to_tensor(spec) {
+            Ok(tensor) => tensors.push((Arc::clone(&spec.name), tensor)),
+            Err(detail) => faults.add(Some(index), &tensor.name, &detail),
+        }
+        overridden.push(spec);
+    }
+    if !faults.is_empty() {
+        return Err(faults.into_error());
+    }
+    // What has a default in the graph has no dimension of rows to be cut along.
+    // Nor are inputs of different lengths, which the graph may well broadcast.
+    let whole = !servable.is_batched() || !overridden.is_empty() || other.is_some();
+    // What is not cut is bounded by nothing else.
     let limit = servable.batcher.policy().max_rows_per_run;
-    let long = tensors.iter().zip(&graph.inputs).find(|((_, tensor), spec)| spec.shape.has_batch_axis() && tensor.rows() > limit);
-    if let Some(((name, tensor), _)) = long.filter(|_| !batched) {
+    let mut sized = tensors.iter().zip(graph.inputs.iter().chain(overridden));
+    let long = sized.find(|((_, tensor), spec)| whole && spec.shape.has_batch_axis() && tensor.rows() > limit);
+    if let Some(((name, tensor), _)) = long {
         let detail = format!(
             "has {} rows for one run, where at most {limit} are taken (batching.max_rows_per_run); send fewer at once",
             tensor.rows()
@@ -258,26 +274,10 @@ fn from_tensors(servable: &Servable, given: Vec<WireTensor>, start: Instant) -> 
         faults.add(None, name, &detail);
         return Err(faults.into_error());
     }
-    let free = graph.inputs.iter().all(|spec| spec.shape.has_batch_axis()) && other.is_none();
-    let mut overridden = false;
-    for spec in &servable.optional {
-        let Some((index, tensor)) = given.iter().enumerate().find(|(_, tensor)| *tensor.name == *spec.name) else { continue };
-        match tensor.to_tensor(spec) {
-            Ok(tensor) => tensors.push((Arc::clone(&spec.name), tensor)),
-            Err(detail) => faults.add(Some(index), &tensor.name, &detail),
-        }
-        overridden = true;
-    }
-    if !faults.is_empty() {
-        return Err(faults.into_error());
-    }
     let mut timing = Timing::default();
     timing.set(Stage::Decode, start.elapsed());
     let rows = if free && !graph.inputs.is_empty() { rows } else { 1 };
     let groups = vec![Group::all(Tensors(tensors))];
-    // What has a default in the graph has no dimension of rows to be cut along.
-    // Nor are inputs of different lengths, which the graph may well broadcast.
-    let whole = !batched || overridden || other.is_some();
     Ok(Prepared { groups, rows, whole, by_row: false, raw: true, client_id: None, timing })
 }
 

@@ -11,7 +11,7 @@ use crate::{
     registry::source::{Listing, directories},
 };
 
-/// A directory that is not served, though somebody may believe that it is.
+/// A directory that is not served, or not read any more, though somebody may believe that it is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ignored {
     pub reason: Reason,
@@ -64,6 +64,11 @@ impl Reason {
             Reason::FilesGone => "files_gone",
         }
     }
+
+    /// What becomes of the version: one that was loaded goes on.
+    pub fn outcome(self) -> &'static str {
+        if self == Reason::FilesGone { "served without its files" } else { "not served" }
+    }
 }
 
 impl fmt::Display for Ignored {
@@ -111,7 +116,7 @@ impl Ignored {
     }
 
     pub fn files_gone(path: &Path) -> Ignored {
-        let detail = "its files are gone: it answers from memory or from the copy kept in the state; put them back, or move traffic off it";
+        let detail = "it answers from memory, or from the copy kept in the state: put its files back, or move traffic off it";
         Ignored::new(Reason::FilesGone, path, detail.to_owned())
     }
 }

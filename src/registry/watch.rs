@@ -374,7 +374,7 @@ impl Loop {
     fn tell_ignored(&mut self, ignored: Vec<Ignored>) {
         for new in ignored.iter().filter(|ignored| !self.ignored.contains(ignored)) {
             let (path, reason) = (new.path.display(), new.reason.name());
-            tracing::warn!(path = %path, reason, detail = new.detail, "not served");
+            tracing::warn!(path = %path, reason, detail = new.detail, "{}", new.reason.outcome());
         }
         let count = |reason| ignored.iter().filter(|ignored| ignored.reason == reason).count();
         for reason in Reason::ALL {

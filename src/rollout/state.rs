@@ -68,6 +68,8 @@ pub struct ModelState {
     pub last: Option<Decided>,
     /// Transitions so far, by action and who caused them.
     pub transitions: BTreeMap<(Action, Cause), u64>,
+    /// Where repairs put what they took out of the journal.
+    pub set_aside: BTreeSet<String>,
 }
 
 /// Who decided.
@@ -181,6 +183,13 @@ pub struct Contradiction {
     pub detail: String,
 }
 
+/// Where a repair put what it took out of the journal.
+fn places_aside(entry: &Entry) -> Vec<String> {
+    let places = entry.details.as_ref().and_then(|details| details.get("set_aside"));
+    let places = places.map_or(&[][..], |places| places.as_array().map_or(std::slice::from_ref(places), Vec::as_slice));
+    places.iter().filter_map(|place| place.as_str().map(str::to_owned)).collect()
+}
+
 fn details<T: serde::de::DeserializeOwned>(entry: &Entry) -> Result<T, String> {
     let value = entry.details.clone().ok_or("has no details")?;
     serde_json::from_value(value).map_err(|error| format!("its details can't be read: {error}"))
@@ -288,7 +297,10 @@ impl ModelState {
                 self.rollout = None;
             }
             // What was decided beyond the damage is not known: a candidate may have been aborted there.
-            Action::Repair => self.rollout = None,
+            Action::Repair => {
+                self.rollout = None;
+                self.set_aside.extend(places_aside(entry));
+            }
             Action::Rollback => {
                 let to = to()?;
                 if self.rollout.take().is_some() && self.stable.as_ref() == Some(&to) {

@@ -134,3 +134,28 @@ fn rows_of_a_run_that_can_not_be_cut_are_limited() {
     let (status, text) = ask(101);
     assert!(status == 400 && text.contains("101 rows") && text.contains("batching.max_rows_per_run"), "{status} {text}");
 }
+
+#[test]
+fn nor_are_those_that_come_with_an_optional_input() {
+    let models = tempfile::tempdir().unwrap();
+    graph(models.path(), "scale", 1, "optional_scale", None);
+    let server = Server::start(models.path(), &[("batching.max_rows_per_run", "100")]);
+    let metadata = server.get_json("/v2/models/scale");
+    let ask = |rows: usize, scale: bool| {
+        let mut inputs = Vec::new();
+        for input in metadata["inputs"].as_array().unwrap() {
+            let own = if inputs.is_empty() { rows } else { 1 };
+            let shape: Vec<i64> = input["shape"].as_array().unwrap().iter().map(|size| size.as_i64().unwrap()).collect();
+            let shape: Vec<i64> = shape.iter().map(|size| if *size < 0 { own as i64 } else { *size }).collect();
+            let count = shape.iter().product::<i64>() as usize;
+            if scale || inputs.is_empty() {
+                inputs.push(json!({"name": input["name"], "shape": shape, "datatype": input["datatype"], "data": vec![0.5; count]}));
+            }
+        }
+        let answer = server.predict("/v2/models/scale/infer", &json!({"inputs": inputs}));
+        (answer.status().as_u16(), answer.text().unwrap())
+    };
+    assert_eq!((ask(101, false).0, ask(100, true).0), (200, 200), "rows that are cut are not limited");
+    let (status, text) = ask(101, true);
+    assert!(status == 400 && text.contains("101 rows") && text.contains("batching.max_rows_per_run"), "{status} {text}");
+}

@@ -197,6 +197,97 @@ fn replicas_follow_a_repair() {
     assert_eq!(restarted.actions("churn"), ["adopt", "repair", "start"]);
 }
 
+/// Stops a process where it is, or lets it go on.
+fn signal(server: &Server, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_raw(server.child.id() as i32).unwrap();
+    rustix::process::kill_process(pid, signal).unwrap();
+}
+
+#[test]
+fn a_replica_that_slept_through_a_repair_decides_on_what_stands_there_now() {
+    let state = tempfile::tempdir().unwrap();
+    let settings = [("state.url", state.path().to_str().unwrap())];
+    let (models, server) = churn(&settings);
+    server.ordered("churn/rollout/start", &json!({"to": ["1.1.0"], "plan": {"text": quick(HELD)}}));
+    server.ordered("churn/rollout/promote", &json!({}));
+    drop(server);
+    let knows = Server::start(models.path(), &settings);
+    fs_err::write(state.path().join("journal/churn/00000002.json"), "").unwrap();
+    let restarted = Server::start(models.path(), &settings);
+    signal(&knows, rustix::process::Signal::STOP);
+    restarted.ordered("churn/history/repair", &json!({"reason": "power cut"}));
+    restarted.ordered("churn/rollout/start", &json!({"to": ["1.1.0"], "plan": {"text": quick(HELD)}}));
+    signal(&knows, rustix::process::Signal::CONT);
+    // Its entry 3 is another than the one that stands there: whatever it answers, it breaks nothing.
+    let _ = knows.order("churn/rollback", &json!({"reason": "3 a.m."})).status();
+    let (code, text) = command(&restarted, &["history", "churn", "--verify"]);
+    assert_eq!(code, 0, "{text}");
+    until("both know the same", || (knows.actions("churn") == restarted.actions("churn")).then_some(()));
+    assert_eq!(restarted.status("churn")["trouble"], Value::Null);
+}
+
+#[test]
+fn a_repair_that_was_cut_off_is_finished() {
+    let state = tempfile::tempdir().unwrap();
+    let settings = [("state.url", state.path().to_str().unwrap())];
+    let (models, server) = churn(&settings);
+    let held = ALL.replace("weight = 1.0", "weight = 1.0\nhold = true");
+    server.ordered("churn/rollout/start", &json!({"to": ["1.1.0"], "plan": {"text": quick(&held)}}));
+    server.ordered("churn/rollout/abort", &json!({"reason": "bad"}));
+    drop(server);
+    // What a kill leaves between the moving and the writing: the rollout seems to run, and its end lies aside.
+    let place = "damaged/churn/01M8F8XN0A7K8735X7M5ZZB6G1";
+    fs_err::create_dir_all(state.path().join(place)).unwrap();
+    let entry = "00000003.json";
+    fs_err::rename(state.path().join("journal/churn").join(entry), state.path().join(place).join(entry)).unwrap();
+    let server = Server::start(models.path(), &settings);
+    assert_eq!(server.answered(CHURN, &customer()), "1.0.0", "no candidate of a rollout that was perhaps aborted");
+    assert!(
+        verbose(&server).contains("journal damaged at entry 3, which was set aside without an entry that says so"),
+        "{}",
+        verbose(&server)
+    );
+    let (code, text) = command(&server, &["history", "churn", "--repair", "--reason", "cut off"]);
+    assert!(code == 0 && text.contains("rollout   none"), "{text}");
+    assert_eq!(server.history("churn").pop().unwrap()["details"]["set_aside"], place);
+    drop(server);
+    let server = Server::start(models.path(), &settings);
+    assert_eq!((&server.status("churn")["trouble"], server.answered(CHURN, &customer())), (&Value::Null, "1.0.0".to_owned()));
+}
+
+#[test]
+fn a_pending_rollback_does_not_undo_what_was_decided_later() {
+    let state = tempfile::tempdir().unwrap();
+    let settings = [("state.url", state.path().to_str().unwrap())];
+    let (models, server) = churn(&settings);
+    let replica = Server::start(models.path(), &settings);
+    server.ordered("churn/rollback", &json!({"to": "1.1.0", "never_stable": true, "reason": "a test"}));
+    until("the replica follows", || (replica.status("churn")["stable"]["version"] == "1.1.0").then_some(()));
+    let mend = break_journal(state.path());
+    server.ordered("churn/rollback", &json!({"reason": "3 a.m."}));
+    assert_eq!(server.answered(CHURN, &customer()), "1.0.0");
+    signal(&server, rustix::process::Signal::STOP);
+    mend();
+    until("the replica can decide", || (replica.status("churn")["trouble"] == Value::Null).then_some(()));
+    replica.ordered("churn/rollback", &json!({"reason": "also 3 a.m."}));
+    replica.ordered("churn/rollback", &json!({"to": "1.1.0", "never_stable": true, "reason": "9 a.m.: it was the data"}));
+    signal(&server, rustix::process::Signal::CONT);
+    until("it is dropped", || (server.status("churn")["pending"] == json!([])).then_some(()));
+    assert_eq!(replica.actions("churn"), ["adopt", "rollback", "rollback", "rollback"]);
+    assert_eq!(server.answered(CHURN, &customer()), "1.1.0");
+}
+
+#[test]
+fn room_for_a_rollback_is_kept_by_a_restart() {
+    let state = tempfile::tempdir().unwrap();
+    let settings = [("state.url", state.path().to_str().unwrap())];
+    let (models, server) = churn(&settings);
+    drop(server);
+    fs_err::remove_file(state.path().join("reserve")).unwrap();
+    let _server = Server::start(models.path(), &settings);
+    until("it is there again", || state.path().join("reserve").exists().then_some(()));
+}
+
 #[test]
 fn a_damaged_journal_costs_changes_and_never_answers() {
     let state = tempfile::tempdir().unwrap();

@@ -87,10 +87,10 @@ pub async fn ready(extract::State(api): extract::State<Arc<Api>>, RawQuery(query
             })
         });
         document["models"] = models.collect();
-        let ignored = snapshot
-            .ignored
-            .iter()
-            .map(|ignored| json!({"path": ignored.path.to_string_lossy(), "reason": ignored.reason.name(), "detail": ignored.detail}));
+        let ignored = snapshot.ignored.iter().map(|ignored| {
+            let (path, reason) = (ignored.path.to_string_lossy(), ignored.reason);
+            json!({"path": path, "reason": reason.name(), "outcome": reason.outcome(), "detail": ignored.detail})
+        });
         document["ignored"] = ignored.collect();
     }
     json_response(if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &document)

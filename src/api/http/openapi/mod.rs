@@ -141,12 +141,13 @@ fn response_schema(servable: &Servable) -> Value {
 }
 
 /// Instances that the model takes: the schema's own example and the first golden ones, each once; without any, one that is made
-/// of the schema, where the model's preprocessing takes it.
+/// of the schema, where the model's preprocessing takes it. Golden ones are real people's where a field is personal: none is shown.
 pub fn examples(servable: &Servable) -> Vec<Value> {
     let Contents::Package(packaged) = &servable.contents else { return Vec::new() };
     let parts = &packaged.package.parts;
     let mut examples: Vec<Value> = parts.input.document().pointer("/examples/0").cloned().into_iter().collect();
-    for golden in &parts.golden {
+    let golden = if parts.input.is_personal() { &[][..] } else { &parts.golden[..] };
+    for golden in golden {
         if examples.len() >= SEVERAL {
             break;
         }
