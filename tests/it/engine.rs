@@ -312,6 +312,10 @@ fn what_may_come_from_a_personal_value_is_not_logged() {
     fs_err::write(directory.join("golden.jsonl"), "{\"input\": {\"x\": 1}, \"output\": {\"y\": 10}}\n").unwrap();
     repack(&directory, "table", "1.0.0");
     let server = Server::start(models.path(), &[]);
+    let shown =
+        server.get_json("/openapi.json")["paths"]["/models/table/predict"]["post"]["requestBody"]["content"]["application/json"].clone();
+    let one = &shown["examples"]["one"]["value"];
+    assert!(one["x"].is_number() && *one != json!({"x": 1}), "an example of the training is shown: {shown}");
     let refused = server.predict("/predict", &json!({"x": 987654}));
     assert_eq!(refused.status(), 422);
     assert!(!refused.text().unwrap().contains("987654"));
