@@ -116,6 +116,9 @@ impl Journal {
                 Some(_) => {}
             }
         }
+        if !entry.action.may_use_reserve() && !self.store.keep_reserve() {
+            return Err(failed("the disk is full, and what room comes free is kept for a rollback".to_owned()).into());
+        }
         let text = chain::seal(&mut entry, head).map_err(|error| failed(error.to_string()))?;
         let path_of_entry = path(model, entry.seq);
         let written = match self.store.create(&path_of_entry, text.clone()) {

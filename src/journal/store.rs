@@ -15,6 +15,8 @@ use object_store::{
 };
 use tokio::runtime::Runtime;
 
+use crate::clock;
+
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// Somebody else wrote it first.
@@ -60,6 +62,23 @@ const RESERVE_BYTES: usize = 256 << 10;
 enum Place {
     Memory(InMemory),
     Directory(PathBuf, OnceLock<LocalFileSystem>),
+}
+
+/// How old a part of an object must be before nobody writes it any more.
+const ABANDONED: Duration = Duration::from_secs(3600);
+
+fn sweep(directory: &std::path::Path, depth: usize) {
+    let Ok(entries) = fs_err::read_dir(directory) else { return };
+    for path in entries.filter_map(Result::ok).map(|entry| entry.path()) {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let is_part = name.rsplit_once(".json#").is_some_and(|(_, number)| number.bytes().all(|byte| byte.is_ascii_digit()));
+        let modified = || fs_err::metadata(&path).ok()?.modified().ok();
+        if is_part && modified().is_some_and(|at| !clock::is_recent(at, ABANDONED)) {
+            let _ = fs_err::remove_file(&path);
+        } else if depth > 0 && path.is_dir() {
+            sweep(&path, depth - 1);
+        }
+    }
 }
 
 impl Inner {
@@ -133,9 +152,10 @@ impl Store {
         renamed.map_err(|error| StoreError::Failed { doing: WRITTEN, detail: error.to_string() })
     }
 
-    /// Takes room on the disk, for an urgent decision when all the rest is full. A store that can't is none the worse.
-    pub fn keep_reserve(&self) {
-        let Some(reserve) = self.inner.reserve() else { return };
+    /// Takes room on the disk, for an urgent decision when all the rest is full. `false` where the disk is full; a store that can't
+    /// for another reason is none the worse.
+    pub fn keep_reserve(&self) -> bool {
+        let Some(reserve) = self.inner.reserve() else { return true };
         let keep = move || {
             // A state that was never written to is not begun with a reserve.
             if reserve.exists() || !reserve.parent().is_some_and(|state| state.join("journal").is_dir()) {
@@ -147,13 +167,25 @@ impl Store {
                 let _ = fs_err::remove_file(&reserve);
             })
         };
-        match self.blocking(keep) {
-            Ok(Err(error)) if !self.inner.told.swap(true, Ordering::Relaxed) => {
-                tracing::warn!(error = %error, "no room could be reserved for urgent decisions");
-            }
-            Ok(Ok(())) => self.inner.told.store(false, Ordering::Relaxed),
-            Ok(Err(_)) | Err(_) => {}
+        let Ok(kept) = self.blocking(keep) else { return true };
+        let told = self.inner.told.swap(kept.is_err(), Ordering::Relaxed);
+        let Err(error) = kept else { return true };
+        if !told {
+            tracing::warn!(error = %error, "no room could be reserved for urgent decisions");
         }
+        !matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+    }
+
+    /// Whether there was no room for the reserve when it was last tried.
+    pub fn lacks_reserve(&self) -> bool {
+        self.inner.told.load(Ordering::Relaxed)
+    }
+
+    /// Removes what a process that was killed left of objects that it was writing: other processes may be writing what is younger.
+    pub fn sweep(&self) {
+        let Place::Directory(directory, _) = &self.inner.place else { return };
+        let roots = ["journal", "evidence"].map(|place| directory.join(place));
+        let _ = self.blocking(move || roots.iter().for_each(|root| sweep(root, 3)));
     }
 
     /// Frees the room that was kept; `false` where there was none.
@@ -253,6 +285,24 @@ mod tests {
         }
         assert!(began.elapsed() < Duration::from_secs(2), "each was waited for");
         assert_eq!(store.read("journal/m/1.json").unwrap().unwrap(), b"1");
+    }
+
+    #[test]
+    fn parts_that_nobody_writes_any_more_are_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::local(directory.path().to_path_buf()).unwrap();
+        store.create("journal/m/1.json", Vec::new()).unwrap();
+        let old = std::time::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        let parts = ["journal/m/2.json#1", "journal/m/3.json#1", "journal/m/4.json#x"].map(|part| directory.path().join(part));
+        for (part, is_old) in parts.iter().zip([true, false, true]) {
+            let file = std::fs::File::create(part).unwrap();
+            if is_old {
+                file.set_modified(old).unwrap();
+            }
+        }
+        store.sweep();
+        assert_eq!(parts.map(|part| part.exists()), [false, true, true]);
+        assert!(directory.path().join("journal/m/1.json").exists());
     }
 
     #[test]

@@ -89,8 +89,8 @@ impl Operator {
         let mut model = lock(&controlled);
         self.read_on(&mut model, true);
         // Whether the decision can wait to be written is its own to say.
-        if let Some(trouble) = model.trouble.as_ref().filter(|trouble| trouble.forbids(model.known, true)) {
-            return Err(OperateError::Unwritable(format!("nothing can be decided of {name}: {}", trouble.describe(name))));
+        if let Some(trouble) = model.trouble.as_ref().filter(|trouble| trouble.forbids(true)) {
+            return Err(OperateError::Unwritable(format!("nothing can be decided of {name}: {}", trouble.describe(name, model.known))));
         }
         work(&mut model)
     }
@@ -354,6 +354,10 @@ impl Operator {
             let to = match (&request.to, model.state.previous()) {
                 (Some(version), _) => version.clone(),
                 (None, Some(previous)) => previous.version.clone(),
+                (None, None) if !model.known => {
+                    let detail = model.trouble.as_ref().map(|trouble| trouble.describe(&name, false)).unwrap_or_default();
+                    return Err(OperateError::Unwritable(detail));
+                }
                 (None, None) => return refused(format!("there is no stable version before this one{}", self.elsewhere(model))),
             };
             match stable {

@@ -28,7 +28,7 @@ use crate::{
 /// How often processes tell each other what they counted.
 const EXCHANGE: Duration = Duration::from_secs(1);
 /// How often it is looked whether the state has room for urgent decisions.
-const RESERVE: Duration = Duration::from_secs(60);
+const RESERVE: Duration = Duration::from_secs(5);
 /// Runs of a bucket from which its threshold is taken; fewer say too little of a high quantile.
 const FEW_RUNS: u64 = 40;
 
@@ -36,6 +36,7 @@ impl Operator {
     /// One look at everything.
     pub fn tick(&self) {
         self.keep_reserve();
+        self.reread();
         for name in self.names() {
             let controlled = self.controlled(&name);
             let mut model = lock(&controlled);
@@ -55,10 +56,19 @@ impl Operator {
 
     /// Room that was given up, or that a state of before never had, is taken as soon as there is some.
     fn keep_reserve(&self) {
-        let mut reserved = lock(&self.reserved);
-        if reserved.is_none_or(|at| at.elapsed() >= RESERVE) {
+        {
+            let mut reserved = lock(&self.reserved);
+            if reserved.is_some_and(|at| at.elapsed() < RESERVE) {
+                return;
+            }
             *reserved = Some(Instant::now());
-            self.store.keep_reserve();
+        }
+        let before = self.store.lacks_reserve();
+        self.store.keep_reserve();
+        if self.store.lacks_reserve() != before {
+            for name in self.names() {
+                self.enforce(&mut lock(&self.controlled(&name)));
+            }
         }
     }
 

@@ -98,6 +98,8 @@ pub struct Operator {
     process: String,
     /// When it was last seen to that there is room for urgent decisions.
     reserved: Mutex<Option<Instant>>,
+    /// When the journals were last read once more.
+    reread: Mutex<Option<Instant>>,
 }
 
 /// What this process knows of one model's decisions.
@@ -195,7 +197,9 @@ impl Operator {
             models: Mutex::default(),
             process: format!("{host}-{}", PredictionId::new()),
             reserved: Mutex::default(),
+            reread: Mutex::new(Some(Instant::now())),
         };
+        operator.store.sweep();
         match operator.journal.models() {
             Ok(names) => {
                 for name in names.iter().filter_map(|name| ModelName::parse(name)) {
@@ -250,17 +254,13 @@ impl Operator {
     /// Reads what others decided meanwhile. `told`: it happens now, and is counted and logged.
     fn read_on(&self, model: &mut Controlled, told: bool) {
         let before = model.head.seq;
-        let outcome = self.read_to_end(model, told);
+        let mut outcome = self.read_to_end(model, told);
+        // What was read and is not there any more stays a trouble until it is there again.
+        if outcome.is_none() && model.known && model.trouble.is_some() {
+            outcome = self.overwritten(&model.name, &model.head).unwrap_or_else(|error| Some(Trouble::Unreadable(error.to_string())));
+        }
         if outcome != model.trouble {
-            match &outcome {
-                Some(trouble) => {
-                    tracing::error!(model = %model.name, trouble = trouble.describe(&model.name), "nothing can be decided of this model")
-                }
-                None => tracing::info!(model = %model.name, "the journal can be read again"),
-            }
-            if let Some(Trouble::Unreadable(_)) = outcome {
-                self.metrics.source_errors.inc();
-            }
+            self.tell_trouble(model, outcome.as_ref());
             model.trouble = outcome;
         } else if model.head.seq == before && told && model.known {
             return;
@@ -272,6 +272,27 @@ impl Operator {
             self.tell_dropped(&model.name, &dropped);
         }
         self.enforce(model);
+    }
+
+    fn tell_trouble(&self, model: &Controlled, trouble: Option<&Trouble>) {
+        match trouble {
+            Some(trouble) => {
+                let told = trouble.describe(&model.name, model.known);
+                tracing::error!(model = %model.name, trouble = told, "nothing can be written of this model's decisions");
+            }
+            None => tracing::info!(model = %model.name, "the journal can be read again"),
+        }
+        if let Some(Trouble::Unreadable(_)) = trouble {
+            self.metrics.source_errors.inc();
+        }
+    }
+
+    fn set_trouble(&self, model: &mut Controlled, trouble: Trouble) {
+        if model.trouble.as_ref() != Some(&trouble) {
+            self.tell_trouble(model, Some(&trouble));
+            model.trouble = Some(trouble);
+            self.enforce(model);
+        }
     }
 
     /// What stands in the way of reading the journal to its end.
@@ -297,7 +318,7 @@ impl Operator {
                     }
                     model.head = head;
                     // Entry by entry: what another's decision made pointless is not made anew after the next one.
-                    if !model.pending.is_empty() {
+                    if model.known && !model.pending.is_empty() {
                         let dropped = model.settle();
                         self.tell_dropped(&name, &dropped);
                     }
@@ -308,6 +329,7 @@ impl Operator {
                 // Where nothing was read before, what lies beyond a gap tells that there is one.
                 Ok(None) if !model.known || model.trouble.is_some() => match beyond(&model.head) {
                     Ok(further) if further.is_empty() => match self.unnamed_places(model) {
+                        Ok(places) if places.is_empty() && model.head.seq == 0 => return self.lost_beginning(&name),
                         Ok(places) if places.is_empty() => return None,
                         Ok(_) => return Some(Trouble::Damaged { seq, detail: repair::UNNAMED.to_owned(), further: true }),
                         Err(error) => return Some(Trouble::Unreadable(error.to_string())),
@@ -320,6 +342,23 @@ impl Operator {
                 Err(error) => return Some(Trouble::Unreadable(error.to_string())),
             }
         }
+    }
+
+    /// Nothing was decided yet, as it seems: but what only decisions leave behind is there.
+    fn lost_beginning(&self, name: &ModelName) -> Option<Trouble> {
+        for place in ["packages", "evidence"] {
+            match self.store.list_directories(&format!("{place}/{name}")) {
+                Ok(traces) if traces.is_empty() => {}
+                Ok(_) => {
+                    let detail = "is missing, though packages or evidence of earlier decisions lie in this state".to_owned();
+                    return Some(Trouble::Damaged { seq: 1, detail, further: true });
+                }
+                Err(error @ StoreError::Late { .. }) => return Some(Trouble::Unreadable(error.to_string())),
+                // Where there is no such directory, nothing was left.
+                Err(_) => {}
+            }
+        }
+        None
     }
 
     fn tell(&self, entry: &Entry, what: &str) {
@@ -337,13 +376,13 @@ impl Operator {
     /// Writes a decision, and lets it take effect. An urgent one takes effect even where it can't be written.
     fn append(&self, model: &mut Controlled, draft: Draft) -> Result<Entry, OperateError> {
         let urgent = draft.action.is_urgent();
-        if let Some(trouble) = model.trouble.as_ref().filter(|trouble| trouble.forbids(model.known, urgent)) {
-            return Err(OperateError::Unwritable(trouble.describe(&model.name)));
+        if let Some(trouble) = model.trouble.as_ref().filter(|trouble| trouble.forbids(urgent)) {
+            return Err(OperateError::Unwritable(trouble.describe(&model.name, model.known)));
         }
         let entry = draft.decide(model.name.as_str());
         // What could not be read an instant ago is not waited for once more.
-        if let Some(Trouble::Unreadable(detail)) = model.trouble.clone() {
-            return self.hold_and_tell(model, entry, &detail);
+        if let Some(trouble) = model.trouble.as_ref().map(|trouble| trouble.describe(&model.name, true)) {
+            return self.hold_and_tell(model, entry, &trouble);
         }
         let mut head = Head::default();
         // A repair is what the others wait for.
@@ -409,7 +448,7 @@ impl Operator {
     /// Lets the state of a model take effect: for the next request, without a load.
     fn enforce(&self, model: &mut Controlled) {
         // Half a journal may say the opposite of the whole one.
-        let stable = model.state.stable.clone().filter(|_| model.known);
+        let stable = model.state.stable.clone().filter(|_| model.known || !model.pending.is_empty());
         let damaged = matches!(model.trouble, Some(Trouble::Damaged { .. }));
         // Where nobody can abort a rollout, nobody gets its candidates.
         let runs = model.known && !damaged;
@@ -432,7 +471,11 @@ impl Operator {
             digests: model.state.digests.clone(),
             step: model.step.as_ref().map(|running| Arc::clone(&running.step)),
             wanted: model.wanted.iter().cloned().chain(awaiting).collect(),
-            trouble: model.trouble.as_ref().filter(|trouble| !model.known || !trouble.leaves_a_choice()).map(|t| t.describe(&model.name)),
+            trouble: model
+                .trouble
+                .as_ref()
+                .filter(|trouble| !model.known || !trouble.leaves_a_choice())
+                .map(|t| t.describe(&model.name, model.known)),
             notices: self.notices(model),
         };
         self.tell_weights(model, &decision);
@@ -549,7 +592,7 @@ impl Adopter for Operator {
             evidence: None,
             details: None,
         };
-        let outcome = match model.trouble.as_ref().map(|trouble| trouble.describe(name)) {
+        let outcome = match model.trouble.as_ref().map(|trouble| trouble.describe(name, true)) {
             Some(trouble) => self.hold(&mut model, draft.decide(name.as_str()), &trouble),
             None => self.append(&mut model, draft),
         };

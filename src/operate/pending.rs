@@ -24,6 +24,8 @@ impl Pending {
         match self.entry.action {
             Action::Adopt => state.stable.is_none(),
             Action::Abort => same_rollout,
+            // Ordered while nobody knew what was decided before.
+            _ if self.entry.from.is_none() => state.stable != self.entry.to || state.rollout.is_some(),
             // The rollout still runs, or what the rollback leads away from (its candidate, by now) is stable.
             _ => state.rollout.is_some() && same_rollout || state.stable == self.entry.from && state.stable != self.entry.to,
         }

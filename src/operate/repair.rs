@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::{
-    journal::{Draft, Journal, chain::Head, entry::Action, store::StoreError},
+    id::ModelName,
+    journal::{Draft, Journal, JournalError, chain::Head, entry::Action, store::StoreError},
     operate::{Controlled, OperateError, Operator, command::refused, lock, trouble::Trouble},
     package::digest::Digest,
     rollout::state::ModelState,
@@ -13,6 +14,9 @@ use crate::{
 
 /// How often a process looks whether the journal that it knows the end of was repaired by another.
 const LOOK: Duration = Duration::from_secs(2);
+
+/// How often all entries are read once more.
+const REREAD: Duration = Duration::from_secs(60);
 
 /// What is told of entries that a repair took away without having been able to write that down.
 pub(super) const UNNAMED: &str = "was set aside without an entry that says so";
@@ -27,12 +31,12 @@ impl Operator {
         let controlled = self.controlled(&name);
         let mut model = lock(&controlled);
         self.read_on(&mut model, true);
-        let Some(Trouble::Damaged { seq, detail, .. }) = model.trouble.clone() else {
-            return match &model.trouble {
-                Some(trouble) => Err(OperateError::Unwritable(trouble.describe(&name))),
-                None => refused(format!("the journal of {name} is whole: there is nothing to repair")),
-            };
+        let (seq, detail) = match model.trouble.clone() {
+            Some(Trouble::Damaged { seq, detail, .. } | Trouble::Overwritten { seq, detail }) => (seq, detail),
+            Some(trouble @ Trouble::Unreadable(_)) => return Err(OperateError::Unwritable(trouble.describe(&name, model.known))),
+            None => return refused(format!("the journal of {name} is whole: there is nothing to repair")),
         };
+        let answering = model.state.stable.clone();
         let unwritable = |error: StoreError| OperateError::Unwritable(error.to_string());
         // Those of a repair that was begun and not finished are named with it.
         let mut places = self.unnamed_places(&model).map_err(unwritable)?;
@@ -42,6 +46,10 @@ impl Operator {
         }
         tracing::warn!(model = %name, seq, detail, place, actor, "the damaged end of the journal is set aside");
         model.trouble = None;
+        if model.head.seq >= seq {
+            self.fold_anew(&mut model);
+        }
+        let (reason_of_all, by) = (reason.clone(), actor.to_owned());
         let draft = Draft {
             action: Action::Repair,
             actor: actor.to_owned(),
@@ -62,7 +70,34 @@ impl Operator {
             self.enforce(&mut model);
             return Err(error);
         }
+        // What answered until now was decided beyond the damage: it is decided once more, and goes on.
+        if let Some(answering) = answering.filter(|answering| model.state.stable.as_ref() != Some(answering)) {
+            let draft = Draft {
+                action: Action::Rollback,
+                actor: by,
+                from: model.state.stable.clone(),
+                to: Some(answering),
+                strategy: None,
+                reason: Some(format!("what answered before the repair goes on: {reason_of_all}")),
+                evidence: None,
+                details: None,
+            };
+            self.append(&mut model, draft)?;
+        }
         Ok(self.status_of(&model))
+    }
+
+    /// Forgets what was read, and reads what stands there now.
+    fn fold_anew(&self, model: &mut Controlled) {
+        let (mut head, mut state) = (Head::default(), ModelState::default());
+        while let Ok(Some(entry)) = self.journal.next(model.name.as_str(), &mut head) {
+            if state.apply(&entry).is_err() {
+                break;
+            }
+        }
+        (model.head, model.written) = (head, state);
+        let dropped = model.settle();
+        self.tell_dropped(&model.name, &dropped);
     }
 
     /// Places with entries that were set aside by a repair whose own entry was never written.
@@ -72,8 +107,7 @@ impl Operator {
         Ok(places)
     }
 
-    /// Takes over a journal that was repaired before the end that this process knows. Whatever else becomes of what was read once is
-    /// `history --verify`'s to find.
+    /// Takes over a journal that was repaired before the end that this process knows, and notices one that is not what was read.
     pub(super) fn follow_repair(&self, model: &mut Controlled) {
         if model.head.seq == 0 || model.looked.elapsed() < LOOK {
             return;
@@ -96,13 +130,64 @@ impl Operator {
                     repaired |= entry.action == Action::Repair && entry.seq <= model.head.seq;
                 }
                 Ok(None) if repaired => break,
-                _ => return,
+                _ => {
+                    if let Ok(Some(trouble)) = self.overwritten(&model.name, &model.head.clone()) {
+                        self.set_trouble(model, trouble);
+                    }
+                    return;
+                }
             }
         }
         tracing::warn!(model = %model.name, seq = head.seq, "another replica repaired the journal; what stands there now is followed");
         (model.head, model.written) = (head, state);
+        model.trouble = None;
         let dropped = model.settle();
         self.tell_dropped(&model.name, &dropped);
         self.enforce(model);
+    }
+
+    /// Reads all that was read up to `head` once more: what is wrong with it now.
+    pub(super) fn overwritten(&self, name: &ModelName, head: &Head) -> Result<Option<Trouble>, JournalError> {
+        let mut at = Head::default();
+        while at.seq < head.seq {
+            let seq = at.seq + 1;
+            let detail = match self.journal.next(name.as_str(), &mut at) {
+                Ok(Some(_)) => continue,
+                Ok(None) if self.journal.beyond_gap(name.as_str(), &Head::default())?.is_empty() => {
+                    return Ok(Some(Trouble::Unreadable(format!(
+                        "the state vanished: entry {} of {name}, which was read before, and all others are not there",
+                        head.seq
+                    ))));
+                }
+                Ok(None) => "is missing".to_owned(),
+                Err(JournalError::Chain(error)) => error.detail,
+                Err(error) => return Err(error),
+            };
+            return Ok(Some(Trouble::Overwritten { seq, detail: format!("{detail} (it was read before, and what was read holds here)") }));
+        }
+        let detail = "is another than was read before".to_owned();
+        Ok((at.sha256 != head.sha256).then_some(Trouble::Overwritten { seq: head.seq, detail }))
+    }
+
+    /// Reads the whole journal of each model once more, a model at a time: also what lies in its middle must still be there tomorrow.
+    pub(super) fn reread(&self) {
+        {
+            let mut reread = lock(&self.reread);
+            if reread.is_some_and(|at| at.elapsed() < REREAD) {
+                return;
+            }
+            *reread = Some(Instant::now());
+        }
+        for name in self.names() {
+            let controlled = self.controlled(&name);
+            // Nothing is locked meanwhile: a rollback must not wait for it.
+            let head = lock(&controlled).head.clone();
+            let Ok(Some(trouble)) = self.overwritten(&name, &head) else { continue };
+            let mut model = lock(&controlled);
+            self.adopt_repair(&mut model);
+            if model.head == head && model.trouble.is_none() {
+                self.set_trouble(&mut model, trouble);
+            }
+        }
     }
 }

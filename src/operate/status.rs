@@ -57,7 +57,7 @@ impl Operator {
             })).collect::<Vec<_>>(),
             "previous": state.previous(),
             "rollback": {"ready": tried && model.way_back.ready, "reason": if tried { model.way_back.reason.as_str() } else { "" }},
-            "trouble": model.trouble.as_ref().map(|trouble| trouble.describe(&model.name)),
+            "trouble": model.trouble.as_ref().map(|trouble| trouble.describe(&model.name, model.known)),
             "last": state.last,
             "rollout": self.rollout_of(model),
         })
@@ -65,12 +65,13 @@ impl Operator {
 
     /// What an operator must know although requests are answered.
     pub(super) fn notices(&self, model: &Controlled) -> Vec<String> {
-        let trouble = model.trouble.as_ref().map(|trouble| trouble.describe(&model.name));
+        let trouble = model.trouble.as_ref().map(|trouble| trouble.describe(&model.name, model.known));
         let pending = model.pending.iter().map(|pending| {
             let to = pending.entry.to.as_ref().map(|to| to.version.as_str()).unwrap_or_default();
             format!("{} {to} is in force on this server only: it could not be written yet", pending.entry.action.name())
         });
-        trouble.into_iter().chain(pending).collect()
+        let reserve = self.store.lacks_reserve().then(|| "the state's disk is full: no room is kept for urgent decisions".to_owned());
+        trouble.into_iter().chain(pending).chain(reserve).collect()
     }
 
     /// The version that answers requests without one, or why none does.

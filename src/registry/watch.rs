@@ -34,6 +34,7 @@ use crate::{
         reconcile::{self, Action, Copying, Keep, ModelView, Phase, VersionView},
         servable::{Contents, Loaded, Servable},
         source::{self, Found, Listing},
+        traffic::Decision,
     },
 };
 
@@ -285,6 +286,17 @@ impl Known {
     }
 }
 
+/// Why files with this digest are not what was decided on under the version.
+fn undecided(decision: &Decision, version: &Version, digest: &str) -> Option<PackageError> {
+    if decision.admits(version, digest) {
+        return None;
+    }
+    let known = decision.digests.get(version.as_str()).map_or("another", String::as_str);
+    let detail =
+        format!("has the digest {digest}, but the journal knows this version as {known}; a changed package needs a version of its own");
+    Some(PackageError::new("journal", manifest::FILE, detail))
+}
+
 impl Loop {
     fn run(mut self, inbox: &mpsc::Receiver<Event>) {
         let mut next_look = Instant::now();
@@ -526,6 +538,7 @@ impl Loop {
     fn act(&mut self) {
         let names: Vec<ModelName> = self.models.keys().cloned().collect();
         for name in names {
+            self.evict_undecided(&name);
             // A version that turns out to be incomplete makes room for an older one at once.
             let mut before = None;
             while let Some(phases) = Some(self.phases(&name)).filter(|phases| before.as_ref() != Some(phases)) {
@@ -733,15 +746,12 @@ impl Loop {
         let metrics = &self.parts.metrics;
         let Some(known) = self.models.get_mut(&id.name).and_then(|model| model.versions.get_mut(&id.version)) else { return };
         let decision = self.parts.registry.decision(&id.name);
-        let admitted = |loaded: Box<Loaded>| match (&decision, &loaded.contents.manifest().digest) {
-            (Some(decision), digest) if !decision.admits(&id.version, digest) => {
-                let detail = format!(
-                    "has the digest {digest}, but the journal knows this version as {}; a changed package needs a version of its own",
-                    decision.digests.get(id.version.as_str()).map_or("another", String::as_str)
-                );
-                Err(LoadFailure::Refused(PackageError::new("journal", manifest::FILE, detail)))
+        let admitted = |loaded: Box<Loaded>| {
+            let digest = &loaded.contents.manifest().digest;
+            match decision.as_ref().and_then(|decision| undecided(decision, &id.version, digest)) {
+                Some(error) => Err(LoadFailure::Refused(error)),
+                None => Ok(loaded),
             }
-            _ => Ok(loaded),
         };
         let outcome = outcome.and_then(admitted).and_then(|loaded| {
             let handles = metrics.version(id.name.as_str(), id.version.as_str());
@@ -780,6 +790,26 @@ impl Loop {
                     elapsed,
                 );
                 known.state = State::Refused(error);
+            }
+        }
+    }
+
+    /// A version was loaded before its journal could be read, and is not what was decided on: its copy takes its place, or nothing.
+    fn evict_undecided(&mut self, name: &ModelName) {
+        let Some(decision) = self.parts.registry.decision(name) else { return };
+        let Some(model) = self.models.get_mut(name) else { return };
+        let mut evicted = Vec::new();
+        for (version, known) in &mut model.versions {
+            let State::Available(servable) = &known.state else { continue };
+            let Some(error) = undecided(&decision, version, servable.digest()) else { continue };
+            if let State::Available(servable) = std::mem::replace(&mut known.state, State::Refused(error.clone())) {
+                self.draining.push(servable);
+            }
+            evicted.push((version.clone(), error));
+        }
+        for (version, error) in evicted {
+            if !self.take_kept(name, &version, &error.to_string()) {
+                tracing::error!(model = %name, version = %version, reason = error.check, error = %error, "refused");
             }
         }
     }

@@ -159,10 +159,13 @@ fn a_full_disk_has_room_for_a_rollback() {
     let status = server.ordered("churn/rollback", &json!({"reason": "3 a.m."}));
     assert_eq!((&status["written"], &status["rollout"]), (&json!(true), &Value::Null));
     assert_eq!(server.actions("churn"), ["adopt", "start", "rollback"]);
+    // What came free is for the next rollback, and for nothing else.
+    assert_eq!(server.refused("churn/rollout/start", &json!({"to": ["1.1.0"], "plan": {"text": quick(HELD)}})).0, 503);
+    until("it is told", || verbose(&server).contains("no room is kept for urgent decisions").then_some(()));
     // Once there is room again it is kept again.
     fs_err::remove_file(&fill).unwrap();
+    until("it is kept", || state.join("reserve").exists().then_some(()));
     server.ordered("churn/rollout/start", &json!({"to": ["1.1.0"], "plan": {"text": quick(HELD)}}));
-    assert!(state.join("reserve").exists());
 }
 
 #[test]
@@ -274,6 +277,118 @@ fn a_pending_rollback_does_not_undo_what_was_decided_later() {
     signal(&server, rustix::process::Signal::CONT);
     until("it is dropped", || (server.status("churn")["pending"] == json!([])).then_some(()));
     assert_eq!(replica.actions("churn"), ["adopt", "rollback", "rollback", "rollback"]);
+    assert_eq!(server.answered(CHURN, &customer()), "1.1.0");
+}
+
+#[test]
+fn what_was_loaded_before_the_journal_could_be_read_gives_way_to_what_was_decided_on() {
+    let state = tempfile::tempdir().unwrap();
+    let url = state.path().to_str().unwrap().to_owned();
+    let settings = [("state.url", url.as_str())];
+    let models = models(&[("churn", "1.0.0")]);
+    let server = Server::start(models.path(), &settings);
+    kept(state.path(), "churn", 1);
+    let digest = server.status("churn")["stable"]["digest"].clone();
+    drop(server);
+    let directory = models.path().join("churn/1.0.0");
+    fs_err::write(directory.join("README.md"), "better words").unwrap();
+    let (code, ..) =
+        predictd(&["pack", directory.to_str().unwrap()], "", &[("PREDICTD_STATE__URL", &url), ("PREDICTD_SERVER", "http://127.0.0.1:9")]);
+    assert_eq!(code, 0);
+    let mend = break_journal(state.path());
+    let server = Server::begin(models.path(), &settings);
+    until("the other files are loaded", || (server.get("/models/churn/versions/1.0.0").status() == 200).then_some(()));
+    mend();
+    until("it answers", || (server.predict("/models/churn/predict", &customer()).status() == 200).then_some(()));
+    let answer = server.predict("/models/churn/predict", &customer());
+    assert_eq!(answer.headers()["x-model-digest"].to_str().unwrap(), digest);
+    assert!(verbose(&server).contains("the copy kept in the state is served"), "{}", verbose(&server));
+}
+
+#[test]
+fn a_state_that_cannot_be_read_at_the_start_leaves_one_command() {
+    let state = tempfile::tempdir().unwrap();
+    let settings = [("state.url", state.path().to_str().unwrap())];
+    let (models, server) = churn(&settings);
+    server.ordered("churn/rollout/start", &json!({"to": ["1.1.0"], "plan": {"text": quick(HELD)}}));
+    drop(server);
+    let mend = break_journal(state.path());
+    let server = Server::begin(models.path(), &settings);
+    let named = "`predictd rollback churn --to VERSION --never-stable --reason TEXT`";
+    until("the command is named", || verbose(&server).contains(named).then_some(()));
+    let (code, text) = command(&server, &["rollback", "churn"]);
+    assert!(code == 1 && text.contains(named), "{text}");
+    let (code, text) = command(&server, &["rollback", "churn", "--to", "1.0.0", "--never-stable", "--reason", "emergency"]);
+    assert!(code == 0 && text.contains("not written yet"), "{text}");
+    assert_eq!(server.answered(CHURN, &customer()), "1.0.0");
+    mend();
+    until("it is written", || (server.status("churn")["written"] == true).then_some(()));
+    assert_eq!(server.actions("churn"), ["adopt", "start", "rollback"]);
+    assert_eq!((server.answered(CHURN, &customer()), &server.status("churn")["rollout"]), ("1.0.0".to_owned(), &Value::Null));
+}
+
+#[test]
+fn damage_is_noticed_while_the_server_runs_and_a_rollback_outlives_it() {
+    let state = tempfile::tempdir().unwrap();
+    let settings = [("state.url", state.path().to_str().unwrap())];
+    let (models, server) = churn(&settings);
+    server.ordered("churn/rollback", &json!({"to": "1.1.0", "never_stable": true, "reason": "a test"}));
+    server.ordered("churn/rollout/start", &json!({"to": ["1.0.0"], "plan": {"text": quick(HELD)}}));
+    let entry = state.path().join("journal/churn/00000003.json");
+    let text = fs_err::read(&entry).unwrap();
+    fs_err::write(&entry, &text[..80]).unwrap();
+    until("it is told", || verbose(&server).contains("journal damaged at entry 3").then_some(()));
+    assert_eq!(server.refused("churn/rollout/pause", &json!({})).0, 503);
+    let status = server.ordered("churn/rollback", &json!({"to": "1.0.0", "reason": "1.1.0 is bad"}));
+    assert_eq!((&status["stable"]["version"], &status["written"]), (&json!("1.0.0"), &json!(false)));
+    assert_eq!(server.answered(CHURN, &customer()), "1.0.0");
+    server.ordered("churn/history/repair", &json!({"reason": "a bad disk"}));
+    until("all is written", || (server.status("churn")["written"] == true).then_some(()));
+    let (code, text) = command(&server, &["history", "churn", "--verify"]);
+    assert_eq!(code, 0, "{text}");
+    assert_eq!(server.answered(CHURN, &customer()), "1.0.0");
+    drop(server);
+    let server = Server::start(models.path(), &settings);
+    assert_eq!(server.answered(CHURN, &customer()), "1.0.0");
+}
+
+#[test]
+fn a_repair_leaves_what_answers_where_it_is() {
+    let state = tempfile::tempdir().unwrap();
+    let settings = [("state.url", state.path().to_str().unwrap())];
+    let (models, server) = churn(&settings);
+    server.ordered("churn/rollback", &json!({"to": "1.1.0", "never_stable": true, "reason": "a test"}));
+    let entry = state.path().join("journal/churn/00000002.json");
+    let text = fs_err::read_to_string(&entry).unwrap();
+    fs_err::write(&entry, text.replace("a test", "a jest")).unwrap();
+    until("it is told", || verbose(&server).contains("journal damaged at entry 2").then_some(()));
+    assert_eq!(server.answered(CHURN, &customer()), "1.1.0", "damage costs no answers");
+    server.ordered("churn/history/repair", &json!({"reason": "altered"}));
+    assert_eq!(server.actions("churn"), ["adopt", "repair", "rollback"]);
+    assert_eq!(server.answered(CHURN, &customer()), "1.1.0");
+    drop(server);
+    let server = Server::start(models.path(), &settings);
+    assert_eq!(server.answered(CHURN, &customer()), "1.1.0");
+}
+
+#[test]
+fn a_state_that_vanished_is_told_and_begun_anew_by_nobody_but_its_operator() {
+    let state = tempfile::tempdir().unwrap();
+    let settings = [("state.url", state.path().to_str().unwrap())];
+    let (models, server) = churn(&settings);
+    kept(state.path(), "churn", 1);
+    let journal = state.path().join("journal");
+    fs_err::remove_dir_all(&journal).unwrap();
+    until("it is told", || verbose(&server).contains("the state vanished: entry 1 of churn").then_some(()));
+    assert_eq!(server.answered(CHURN, &customer()), "1.0.0");
+    assert_eq!(server.get("/readyz").status(), 200, "what is known holds");
+    drop(server);
+    // Version 1.1.0 is the highest, and nobody decided on it.
+    let server = Server::begin(models.path(), &settings);
+    until("it is told", || verbose(&server).contains("is missing, though packages or evidence of earlier decisions").then_some(()));
+    assert_ne!(server.predict(CHURN, &customer()).status(), 200);
+    server.ordered("churn/history/repair", &json!({"reason": "the disk was lost"}));
+    server.ready();
     assert_eq!(server.answered(CHURN, &customer()), "1.1.0");
 }
 
