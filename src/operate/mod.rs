@@ -120,8 +120,8 @@ struct Controlled {
     wanted: Vec<Version>,
     step: Option<RunningStep>,
     way_back: WayBack,
-    /// What copies were last made for: the stable version and the one before.
-    kept: Vec<VersionRef>,
+    /// What copies were last made or looked at for (the stable version, the one before, candidates), and when that was.
+    kept: Option<(Vec<VersionRef>, Instant)>,
     /// What copies could last not be made for, and when that was.
     unkept: Option<(Vec<VersionRef>, Instant)>,
     /// Versions that `models.promote` would make stable, but that their callers would not survive.
@@ -239,7 +239,7 @@ impl Operator {
                 wanted: Vec::new(),
                 step: None,
                 way_back: WayBack::default(),
-                kept: Vec::new(),
+                kept: None,
                 unkept: None,
                 unfit: Vec::new(),
             }))
@@ -610,11 +610,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub struct Control {
     stop: Vec<Sender<()>>,
     threads: Vec<JoinHandle<()>>,
+    kept: Kept,
 }
 
 impl Control {
     pub fn start(operator: &Arc<Operator>) -> std::io::Result<Control> {
-        let mut control = Control { stop: Vec::new(), threads: Vec::new() };
+        let mut control = Control { stop: Vec::new(), threads: Vec::new(), kept: operator.kept.clone() };
         control.every("judge", TICK, operator, Operator::tick)?;
         control.every("rehearsal", TICK, operator, Operator::rehearse)?;
         Ok(control)
@@ -640,8 +641,50 @@ impl Control {
 impl Drop for Control {
     fn drop(&mut self) {
         self.stop.clear();
+        // A copy of gigabytes is not waited for.
+        self.kept.stop();
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io::Write, process::Command, thread};
+
+    use crate::{
+        config::Config,
+        id::{ModelId, ModelName, Version},
+        operate::Control,
+        package::bare::Bare,
+        registry::{kept::Kept, servable::Contents},
+    };
+
+    #[test]
+    fn a_copy_under_way_holds_up_no_end() {
+        let (models, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let directory = models.path().join("m/1");
+        let graph = directory.join("model.onnx");
+        fs_err::create_dir_all(&directory).unwrap();
+        fs_err::write(&graph, "").unwrap();
+        let id = ModelId { name: ModelName::parse("m").unwrap(), version: Version::parse("1").unwrap() };
+        let contents = Contents::Bare(Box::new(Bare::open(&directory, &id).unwrap()));
+        // A file that is as long as somebody writes.
+        fs_err::remove_file(&graph).unwrap();
+        assert!(Command::new("mkfifo").arg(&graph).status().unwrap().success());
+        let mut config = Config::default();
+        config.state.url = state.path().to_str().unwrap().to_owned();
+        let kept = Kept::of(&config);
+        let copier = kept.clone();
+        let copier = thread::spawn(move || assert!(copier.keep(&contents, &directory).is_err()));
+        let mut source = fs_err::OpenOptions::new().write(true).open(&graph).unwrap();
+        let chunk = vec![1; 1 << 20];
+        // More than a pipe holds: when it is written the copy is under way.
+        source.write_all(&chunk).unwrap();
+        let writer = thread::spawn(move || (0..200).find(|_| source.write_all(&chunk).is_err()));
+        drop(Control { stop: Vec::new(), threads: vec![copier], kept });
+        assert!(writer.join().unwrap().is_some(), "the copy goes on to its end");
+        assert_eq!(fs_err::read_dir(state.path().join("packages/m")).unwrap().count(), 0, "what was begun is left");
     }
 }

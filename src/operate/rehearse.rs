@@ -2,12 +2,16 @@
 //! traffic that were kept in memory. Answers are thrown away.
 
 use std::{
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use crate::{
-    engine::queue::{Priority, Urgency},
+    engine::{
+        EngineError, advice,
+        queue::{Priority, Urgency},
+    },
     id::ModelName,
     journal::entry::VersionRef,
     operate::{Controlled, Operator, gate::Compatibility, lock},
@@ -46,7 +50,11 @@ impl WayBack {
 impl Operator {
     /// Tries the ways back that are due.
     pub fn rehearse(&self) {
+        self.kept.sweep_once();
         for name in self.names() {
+            if self.kept.is_stopped() {
+                return;
+            }
             self.keep_packages(&name);
             let due = {
                 let controlled = self.controlled(&name);
@@ -65,39 +73,59 @@ impl Operator {
             return;
         }
         let controlled = self.controlled(name);
-        let (ways, known, failed) = {
+        let (ways, candidates, known, failed) = {
             let model = lock(&controlled);
-            (model.state.stable.iter().chain(model.state.previous()).cloned().collect::<Vec<_>>(), model.kept.clone(), model.unkept.clone())
+            let ways: Vec<VersionRef> = model.state.stable.iter().chain(model.state.previous()).cloned().collect();
+            let candidates: Vec<VersionRef> = model.state.rollout.iter().flat_map(|rollout| rollout.candidates.clone()).collect();
+            (ways, candidates, model.kept.clone(), model.unkept.clone())
         };
-        // Candidates are none yet, and what is written of them may be taken back.
-        let failed = failed.filter(|(failed, _)| *failed == ways);
-        if ways == known || ways.is_empty() || failed.as_ref().is_some_and(|(_, at)| at.elapsed() < KEEP_AGAIN) {
+        // Candidates get no copy: what is written of them may be taken back. One that they have, since they were stable before, stays.
+        let leads: Vec<VersionRef> = ways.iter().chain(&candidates).cloned().collect();
+        let within = |tried: &Option<(Vec<VersionRef>, Instant)>, time: Duration| {
+            tried.as_ref().is_some_and(|(tried, at)| *tried == leads && at.elapsed() < time)
+        };
+        // Copies that were made are looked at as often as the way back is.
+        let made = within(&known, self.config.models.rehearse_interval());
+        if ways.is_empty() || made || within(&failed, KEEP_AGAIN) {
             return;
         }
+        let failed = failed.is_some_and(|(failed, _)| failed == leads);
+        let digests = leads.iter().map(|named| named.digest.clone()).collect();
         let (mut all, mut unkept) = (true, None);
         for named in &ways {
             let Some(servable) = self.decided(name, named) else {
                 all &= self.kept.found(name, named).is_some();
                 continue;
             };
-            let id = servable.id();
-            let directory = self.config.models.root.join(name.as_str()).join(id.version.as_str());
-            if let Err(error) = self.kept.keep(name, &id.version, servable.contents.manifest(), &directory) {
-                if failed.is_none() {
+            let directory = self.directory_of(&servable);
+            let keep = || self.kept.keep(&servable.contents, &directory);
+            // Copies that nothing leads to any more may take the room.
+            let outcome = keep().or_else(|error| if self.kept.retain(name, &digests) { keep() } else { Err(error) });
+            if self.kept.is_stopped() {
+                return;
+            }
+            if let Err(error) = outcome {
+                if !failed {
                     tracing::warn!(model = %name, version = %named, error = %error, "no copy of the package can be kept: its files in the models directory are the only ones");
                 }
-                unkept = Some((ways.clone(), Instant::now()));
+                unkept = Some((leads.clone(), Instant::now()));
             }
         }
         let complete = all && unkept.is_none();
         if complete {
-            self.kept.retain(name, &ways.iter().map(|named| named.digest.clone()).collect());
+            self.kept.retain(name, &digests);
         }
         let mut model = lock(&controlled);
         if complete {
-            model.kept = ways;
+            model.kept = Some((leads, Instant::now()));
         }
         model.unkept = unkept;
+    }
+
+    /// Where the models directory holds a version, or held it.
+    fn directory_of(&self, servable: &Servable) -> PathBuf {
+        let id = servable.id();
+        self.config.models.root.join(id.name.as_str()).join(id.version.as_str())
     }
 
     fn due(&self, model: &Controlled) -> bool {
@@ -116,6 +144,9 @@ impl Operator {
     pub(super) fn rehearse_one(&self, name: &ModelName) {
         let previous = { lock(&self.controlled(name)).state.previous().cloned() };
         let outcome = previous.as_ref().map(|previous| self.try_way_back(name, previous));
+        if self.kept.is_stopped() {
+            return; // A check that was cut short tells nothing.
+        }
         let controlled = self.controlled(name);
         let mut model = lock(&controlled);
         if model.state.previous() != previous.as_ref() {
@@ -147,10 +178,7 @@ impl Operator {
             return Err(format!("{previous}: {ailment}"));
         }
         replay_golden(&servable, EXAMPLES)?;
-        let directory = self.config.models.root.join(name.as_str()).join(&previous.version);
-        if !directory.exists() && self.kept.found(name, previous).is_none() {
-            return Err(format!("the files of {previous} are gone: it answers from memory, and a restart would lose it; put them back"));
-        }
+        self.kept.check(&servable.contents, &self.directory_of(&servable))?;
         let (stable, samples) = {
             let snapshot = self.registry.snapshot();
             let Some(model) = snapshot.models.get(name) else { return Ok(()) };
@@ -214,8 +242,48 @@ fn replay_samples(stable: &Servable, previous: &Servable, kept: &[Arc<crate::pac
 
 fn run(servable: &Servable, tensors: Tensors, rows: usize) -> Result<Tensors, String> {
     let urgency = Urgency { deadline: Instant::now() + PATIENCE, priority: Priority::from_protocol(u64::MAX) };
-    let receiver = servable.batcher.submit(tensors, rows.max(1), urgency).map_err(|error| error.to_string())?;
+    let personal = servable.package().is_some_and(|package| package.parts.input.is_personal());
+    let receiver = servable.batcher.submit(tensors, rows.max(1), urgency).map_err(|error| without_values(error, personal))?;
     servable.batcher.wake();
     let answer = receiver.blocking_recv().map_err(|_| "the engine is gone".to_owned())?;
-    answer.map(|answer| answer.outputs).map_err(|error| error.to_string())
+    answer.map(|answer| answer.outputs).map_err(|error| without_values(error, personal))
+}
+
+/// Why a run failed, for the log and for operators: without the values of a request, which the library's own words name. Nothing but
+/// node and kind where a field is `personal`.
+fn without_values(error: EngineError, personal: bool) -> String {
+    match error {
+        EngineError::Run { detail, loggable } => match (advice::on_run(&detail), advice::node(&detail)) {
+            (Some(refusal), _) if personal => refusal.without_values().to_string(),
+            (None, Some(node)) if personal => format!("{node}: the reason is withheld: a field of the schema is marked x-pii"),
+            (_, Some(node)) => format!("the model failed: {node}: {loggable}"),
+            (_, None) => format!("the model failed: {loggable}"),
+        },
+        EngineError::Lost(error) => format!("the run was lost: {}", without_values(*error, personal)),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        engine::{EngineError, advice},
+        operate::rehearse::without_values,
+    };
+
+    #[test]
+    fn no_value_of_a_live_request_is_told() {
+        let failure = |detail: &str| EngineError::Run { detail: detail.to_owned(), loggable: advice::loggable(detail, &[]) };
+        let refused = "Non-zero status code returned while running Gather node. Name:'embed' Status Message: /src/gather.cc:31 \
+                       indices element out of data bounds, idx=4711 must be within the inclusive range [-3,2]";
+        let told = without_values(failure(refused), false);
+        assert!(told.contains("Gather \"embed\"") && told.contains("out of data bounds") && !told.contains("4711"), "{told}");
+        assert_eq!(without_values(failure(refused), true), "Gather \"embed\": out of data bounds");
+        let lost = EngineError::Lost(Box::new(failure(refused)));
+        assert!(!without_values(lost, false).contains("4711"));
+        let failed = "Non-zero status code returned while running Cast node. Name:'cast' Status Message: 4711 is odd";
+        assert!(!without_values(failure(failed), false).contains("4711"));
+        let told = without_values(failure(failed), true);
+        assert!(told.starts_with("Cast \"cast\": the reason is withheld") && !told.contains("odd"), "{told}");
+    }
 }

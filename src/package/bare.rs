@@ -1,7 +1,12 @@
 //! Bare: a graph in a directory named by a number, as Triton, KServe and TensorFlow Serving lay out their repositories.
 //! No manifest vouches for it.
 
-use std::{collections::BTreeMap, io, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::Path,
+    sync::Arc,
+};
 
 use crate::{
     id::{ModelId, ModelName, Version},
@@ -32,6 +37,33 @@ pub struct Bare {
     pub config: Option<ModelConfig>,
     /// For each output with a `label_filename`, what the values of a row stand for.
     pub labels: BTreeMap<String, Arc<[String]>>,
+}
+
+/// What lies beside a model's versions, in its directory.
+pub struct Beside {
+    pub config: Option<ModelConfig>,
+    pub labels: BTreeMap<String, Arc<[String]>>,
+    /// Names of the files that were read: the configuration, and the files of labels that it names.
+    pub files: BTreeSet<String>,
+}
+
+impl Beside {
+    pub fn read(model_directory: &Path, name: &ModelName) -> Result<Beside, PackageError> {
+        let config = read_config(model_directory)?;
+        if let Some(other) = config.as_ref().and_then(|config| config.name.as_deref()).filter(|other| *other != name.as_str()) {
+            let detail = format!("names the model \"{other}\", but lies in the directory of {name}");
+            return Err(PackageError::new("config", CONFIG_FILE, detail));
+        }
+        let (mut labels, mut files) = (BTreeMap::new(), BTreeSet::new());
+        files.extend(config.as_ref().map(|_| CONFIG_FILE.to_owned()));
+        for output in config.iter().flat_map(|config| &config.outputs) {
+            if let Some(file) = &output.label_filename {
+                labels.insert(output.name.clone(), read_labels(model_directory, file)?);
+                files.insert(file.clone());
+            }
+        }
+        Ok(Beside { config, labels, files })
+    }
 }
 
 /// Name and version that a directory's place gives it: `NAME/VERSION`.
@@ -70,21 +102,7 @@ fn read_beside(directory: &Path, file: &str, limit: u64) -> io::Result<String> {
 
 impl Bare {
     pub fn open(directory: &Path, id: &ModelId) -> Result<Bare, PackageError> {
-        let model_directory = directory.parent().unwrap_or(directory);
-        let config = read_config(model_directory)?;
-        if let Some(name) = config.as_ref().and_then(|config| config.name.as_deref()).filter(|name| *name != id.name.as_str()) {
-            return Err(PackageError::new(
-                "config",
-                CONFIG_FILE,
-                format!("names the model \"{name}\", but lies in the directory of {}", id.name),
-            ));
-        }
-        let mut labels = BTreeMap::new();
-        for output in config.iter().flat_map(|config| &config.outputs) {
-            if let Some(file) = &output.label_filename {
-                labels.insert(output.name.clone(), read_labels(model_directory, file)?);
-            }
-        }
+        let Beside { config, labels, .. } = Beside::read(directory.parent().unwrap_or(directory), &id.name)?;
         let manifest = Manifest::of_directory(directory, id, String::new(), Provenance::default())?;
         Ok(Bare { id: id.clone(), manifest, config, labels })
     }

@@ -15,12 +15,16 @@ impl Digest {
 
     /// Hashes a file without holding it in memory; also gives its length in bytes.
     pub fn of_file(path: &Path) -> std::io::Result<(Digest, u64)> {
-        let mut file = fs_err::File::open(path)?;
+        Digest::of_reader(fs_err::File::open(path)?)
+    }
+
+    /// Hashes what a reader gives; also gives its length in bytes.
+    pub fn of_reader(mut reader: impl Read) -> std::io::Result<(Digest, u64)> {
         let mut hasher = Sha256::new();
         let mut buffer = vec![0; 256 << 10];
         let mut length = 0;
         loop {
-            let count = file.read(&mut buffer)?;
+            let count = reader.read(&mut buffer)?;
             if count == 0 {
                 return Ok((Digest(hasher.finalize().into()), length));
             }

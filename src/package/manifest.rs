@@ -164,23 +164,31 @@ impl Manifest {
 
     /// Checks the directory against the list: every listed file, nothing else, the right bytes.
     pub fn check_files(&self, directory: &Path) -> Result<(), PackageError> {
+        self.check_files_with(directory, Digest::of_file)
+    }
+
+    /// The same, with a hash function of the caller's: one that can be stopped.
+    pub fn check_files_with(&self, directory: &Path, hash: impl Fn(&Path) -> std::io::Result<(Digest, u64)>) -> Result<(), PackageError> {
         for path in list_files(directory)? {
             if path != FILE && !self.files.contains_key(&path) {
                 return Err(PackageError::new("files", &path, "is not listed in manifest.json; remove it or pack again"));
             }
         }
-        for (path, entry) in &self.files {
-            let (digest, size) = Digest::of_file(&directory.join(path)).map_err(|error| PackageError::io(path, &error))?;
-            if size != entry.size {
-                return Err(PackageError::new("hashes", path, format!("has {size} bytes; manifest.json says {}{PACK_AGAIN}", entry.size)));
-            }
-            if digest.to_string() != entry.sha256 {
-                return Err(PackageError::new(
-                    "hashes",
-                    path,
-                    format!("has sha256 {digest}; manifest.json says {}{PACK_AGAIN}", entry.sha256),
-                ));
-            }
+        self.files.iter().try_for_each(|(path, entry)| {
+            let found = hash(&directory.join(path)).map_err(|error| PackageError::io(path, &error))?;
+            entry.check(path, found)
+        })
+    }
+}
+
+impl FileEntry {
+    /// Whether a file that was read is the one that is listed.
+    pub fn check(&self, path: &str, (digest, size): (Digest, u64)) -> Result<(), PackageError> {
+        if size != self.size {
+            return Err(PackageError::new("hashes", path, format!("has {size} bytes; manifest.json says {}{PACK_AGAIN}", self.size)));
+        }
+        if digest.to_string() != self.sha256 {
+            return Err(PackageError::new("hashes", path, format!("has sha256 {digest}; manifest.json says {}{PACK_AGAIN}", self.sha256)));
         }
         Ok(())
     }

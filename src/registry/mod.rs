@@ -2,6 +2,7 @@
 
 pub mod gate;
 mod ignored;
+mod intact;
 pub mod kept;
 pub mod label;
 pub mod loader;

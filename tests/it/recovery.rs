@@ -1,6 +1,10 @@
 //! A way back at 3 a.m.: rollouts at full traffic, states that can't be written, disks that are full, journals that are damaged.
 
-use std::{path::Path, process::Command};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, SystemTime},
+};
 
 use serde_json::{Value, json};
 
@@ -117,13 +121,14 @@ fn a_state_that_vanished_begins_no_chain_in_its_middle() {
     assert_eq!(server.actions("churn"), ["adopt", "start", "rollback"]);
 }
 
-/// A file system of a few hundred thousand bytes; `None`, with the reason printed, where it can't be mounted.
+/// A small file system; `None`, with the reason printed, where it can't be mounted.
 struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
-    fn mount() -> Option<SmallDisk> {
+    fn mount(kilobytes: usize) -> Option<SmallDisk> {
         let directory = tempfile::tempdir().unwrap();
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=600k", "tmpfs"]).arg(directory.path()).output();
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={kilobytes}k"), "tmpfs"]).arg(directory.path()).output();
         match mounted {
             Ok(output) if output.status.success() => Some(SmallDisk(directory)),
             other => {
@@ -142,7 +147,7 @@ impl Drop for SmallDisk {
 
 #[test]
 fn a_full_disk_has_room_for_a_rollback() {
-    let Some(disk) = SmallDisk::mount() else { return };
+    let Some(disk) = SmallDisk::mount(600) else { return };
     let state = disk.0.path().join("state");
     let (_models, server) = churn(&[("state.url", state.to_str().unwrap())]);
     server.ordered("churn/rollout/start", &json!({"to": ["1.1.0"], "plan": {"text": quick(HELD)}}));
@@ -457,13 +462,21 @@ fn a_damaged_journal_costs_changes_and_never_answers() {
     until("the choice is written", || (server.actions("churn") == ["repair", "adopt"]).then_some(()));
 }
 
-/// Waits until the stable version and the one before are copied.
-pub fn kept(state: &Path, model: &str, copies: usize) {
-    let place = state.join("packages").join(model);
-    let count = || {
-        Some(fs_err::read_dir(&place).ok()?.filter(|entry| !entry.as_ref().unwrap().file_name().to_string_lossy().starts_with('.')).count())
+/// Copies of versions that are kept: `DIGEST/NAME/VERSION`.
+fn copies(state: &Path, model: &str) -> Vec<PathBuf> {
+    let below = |directory: PathBuf| -> Vec<PathBuf> {
+        let entries = fs_err::read_dir(directory).into_iter().flatten().map(|entry| entry.unwrap().path());
+        entries.filter(|path| path.is_dir() && !path.file_name().unwrap().to_string_lossy().starts_with('.')).collect()
     };
-    until("the packages are kept", || (count()? == copies).then_some(()));
+    let digests = below(state.join("packages").join(model));
+    let mut copies: Vec<PathBuf> = digests.into_iter().flat_map(below).flat_map(below).collect();
+    copies.sort_by(|a, b| a.file_name().cmp(&b.file_name()));
+    copies
+}
+
+/// Waits until the stable version and the one before are copied.
+pub fn kept(state: &Path, model: &str, count: usize) -> Vec<PathBuf> {
+    until("the packages are kept", || Some(copies(state, model)).filter(|copies| copies.len() == count))
 }
 
 #[test]
@@ -575,4 +588,189 @@ fn what_is_packed_anew_under_an_old_version_ends_no_server() {
     server.ordered("churn/rollout/start", &json!({"to": ["1.0.1"], "plan": {"text": quick(HELD)}}));
     let (code, output, _) = predictd(&["pack", directory.to_str().unwrap(), "--bump"], "", &environment);
     assert!(code == 0 && output.contains("packed churn/1.0.2"), "a version that lies there is never overwritten: {output}");
+}
+
+const LABELS: &str = "output { name: \"prob\" label_filename: \"labels.txt\" }\n";
+
+/// `iris/VERSION`, whose configuration names a file of labels.
+fn iris(models: &Path, version: u64) {
+    graph(models, "iris", version, "iris", Some(LABELS));
+    fs_err::write(models.join("iris/labels.txt"), "setosa\nversicolor\nvirginica\n").unwrap();
+}
+
+#[test]
+fn a_kept_graph_is_loaded_with_what_lay_beside_it() {
+    let (models, state) = (models(&[]), tempfile::tempdir().unwrap());
+    let settings = [("state.url", state.path().to_str().unwrap())];
+    iris(models.path(), 1);
+    let server = Server::start(models.path(), &settings);
+    kept(state.path(), "iris", 1);
+    drop(server);
+    for lost in ["1/model.onnx", "config.pbtxt", "labels.txt"] {
+        fs_err::remove_file(models.path().join("iris").join(lost)).unwrap();
+    }
+    let server = Server::start(models.path(), &settings);
+    let answer = setosa(&server);
+    assert!(answer.contains(":setosa"), "{answer}");
+}
+
+/// What the server says of a flower, with its label.
+fn setosa(server: &Server) -> String {
+    let body = json!({"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [5.1, 3.5, 1.4, 0.2]}],
+        "outputs": [{"name": "prob", "parameters": {"classification": 1}}]});
+    server.post("/v2/models/iris/infer").body(body.to_string()).send().unwrap().text().unwrap()
+}
+
+#[test]
+fn versions_with_the_same_bytes_have_a_copy_each() {
+    let (models, state) = (models(&[]), tempfile::tempdir().unwrap());
+    let settings = [("state.url", state.path().to_str().unwrap())];
+    iris(models.path(), 1);
+    let server = Server::start(models.path(), &settings);
+    kept(state.path(), "iris", 1);
+    // The same bytes under another version: each has its copy.
+    iris(models.path(), 2);
+    server.ordered("iris/rollback", &json!({"to": "2", "never_stable": true, "reason": "a test"}));
+    kept(state.path(), "iris", 2);
+    drop(server);
+    for lost in ["1/model.onnx", "2/model.onnx", "config.pbtxt", "labels.txt"] {
+        fs_err::remove_file(models.path().join("iris").join(lost)).unwrap();
+    }
+    let server = Server::start(models.path(), &settings);
+    until("the way back works", || (server.status("iris")["rollback"]["ready"] == true).then_some(()));
+    for version in ["2", "1"] {
+        assert_eq!(server.status("iris")["stable"]["version"], version);
+        let answer = setosa(&server);
+        assert!(answer.contains(":setosa"), "{version}: {answer}");
+        if version == "2" {
+            server.ordered("iris/rollback", &json!({}));
+        }
+    }
+}
+
+/// `m/VERSION`: the same graph with a file of so many thousand bytes, no two alike.
+fn large(models: &Path, version: u64, kilobytes: usize) {
+    let directory = models.join("m").join(version.to_string());
+    fs_err::create_dir_all(&directory).unwrap();
+    fs_err::write(directory.join("weights.bin"), vec![version as u8; kilobytes << 10]).unwrap();
+    graph(models, "m", version, "nan_rows", None);
+}
+
+#[test]
+fn a_disk_with_room_for_two_copies_gets_the_third_too() {
+    let Some(disk) = SmallDisk::mount(3200) else { return };
+    let (models, state) = (models(&[]), disk.0.path().join("state"));
+    large(models.path(), 1, 1000);
+    let server = Server::start(models.path(), &[("state.url", state.to_str().unwrap())]);
+    kept(&state, "m", 1);
+    for version in [2, 3] {
+        large(models.path(), version, 1000);
+        let version = version.to_string();
+        server.ordered("m/rollback", &json!({"to": version, "never_stable": true, "reason": "a test"}));
+        until("both are kept", || {
+            let copies = copies(&state, "m");
+            (copies.len() == 2 && copies.last()?.ends_with(&version)).then_some(())
+        });
+    }
+    assert!(server.logged(UNKEPT).is_empty(), "what nothing leads to any more made room at once");
+}
+
+const UNKEPT: &str = "no copy of the package can be kept: its files in the models directory are the only ones";
+
+#[test]
+fn a_copy_leaves_room_to_the_journal() {
+    let Some(disk) = SmallDisk::mount(10_000) else { return };
+    let (models, state) = (models(&[]), disk.0.path().join("state"));
+    // It would fit, with less than a twentieth of the disk left.
+    large(models.path(), 1, 9400);
+    let server = Server::start(models.path(), &[("state.url", state.to_str().unwrap())]);
+    let told = until("it is told", || server.logged(UNKEPT).pop());
+    let error = told["error"].as_str().unwrap();
+    assert!(error.contains("bytes are free") && error.contains("512000 of them are left to the journal"), "{error}");
+    assert!(copies(&state, "m").is_empty());
+    assert_eq!(fs_err::read_dir(state.join("packages/m")).unwrap().count(), 0, "nothing is begun");
+}
+
+#[test]
+fn what_a_killed_server_left_behind_is_removed() {
+    let state = tempfile::tempdir().unwrap();
+    let place = state.path().join("packages/churn");
+    let [old, young] = [".01JDABCDEFGHJKMNPQRSTVWXYZ", ".01JDABCDEFGHJKMNPQRSTVWXY0"].map(|name| place.join(name));
+    for staging in [&old, &young] {
+        fs_err::create_dir_all(staging.join("churn")).unwrap();
+        fs_err::write(staging.join("churn/model.onnx"), "half of it").unwrap();
+    }
+    let long_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+    for path in ["churn/model.onnx", "churn", ""] {
+        fs_err::File::open(old.join(path)).unwrap().file().set_modified(long_ago).unwrap();
+    }
+    // Of the other one only its last file is new: a large copy under way.
+    for path in ["churn", ""] {
+        fs_err::File::open(young.join(path)).unwrap().file().set_modified(long_ago).unwrap();
+    }
+    let models = models(&[("churn", "1.0.0")]);
+    let server = Server::start(models.path(), &[("state.url", state.path().to_str().unwrap())]);
+    until("it is removed", || (!old.exists()).then_some(()));
+    kept(state.path(), "churn", 1);
+    assert!(young.exists(), "another replica may be writing to it");
+    drop(server);
+}
+
+type Change<'a> = &'a dyn Fn(&Path);
+
+#[test]
+fn a_way_back_whose_files_are_not_what_was_loaded_is_told_before_the_restart() {
+    let ready = r#"predictd_rollback_ready{model="churn",version="1.0.0"}"#;
+    let lose = |directory: &Path| fs_err::remove_file(directory.join("model.onnx")).unwrap();
+    let pack_anew = |directory: &Path| {
+        fs_err::write(directory.join("README.md"), "better words").unwrap();
+        let (code, output, _) = predictd(&["pack", directory.to_str().unwrap()], "", &[]);
+        assert_eq!(code, 0, "{output}");
+    };
+    // As many bytes as before, so that only their hash tells.
+    let alter = |directory: &Path| {
+        let mut bytes = fs_err::read(directory.join("golden.jsonl")).unwrap();
+        *bytes.last_mut().unwrap() = b' ';
+        fs_err::write(directory.join("golden.jsonl"), bytes).unwrap();
+    };
+    let cases: [(Change<'_>, &str); 3] =
+        [(&lose, "model.onnx is missing"), (&pack_anew, "manifest.json has digest"), (&alter, "golden.jsonl: has sha256")];
+    for (change, why) in cases {
+        let (models, server) = churn(&[("models.rehearse_seconds", "0.2"), ("state.keep_packages", "false")]);
+        server.ordered("churn/rollback", &json!({"to": "1.1.0", "never_stable": true, "reason": "a test"}));
+        until("the way back works", || (server.metric(ready) == 1.0).then_some(()));
+        let directory = models.path().join("churn/1.0.0");
+        change(&directory);
+        until("the way back is known to be lost", || (server.metric(ready) == 0.0).then_some(()));
+        let (_, text) = command(&server, &["rollout", "status", "churn"]);
+        assert!(text.contains("would NOT work: the files of 1.0.0 are not what was loaded, any more (") && text.contains(why), "{text}");
+        // Put back, they count again.
+        fs_err::remove_dir_all(&directory).unwrap();
+        install(models.path(), "churn", "1.0.0");
+        until("the way back works again", || (server.metric(ready) == 1.0).then_some(()));
+    }
+}
+
+#[test]
+fn a_damaged_copy_is_made_again_and_is_no_way_back() {
+    let state = tempfile::tempdir().unwrap();
+    let (models, server) = churn(&[("state.url", state.path().to_str().unwrap()), ("models.rehearse_seconds", "0.2")]);
+    kept(state.path(), "churn", 1);
+    server.ordered("churn/rollback", &json!({"to": "1.1.0", "never_stable": true, "reason": "a test"}));
+    let graphs = kept(state.path(), "churn", 2).into_iter().map(|copy| copy.join("model.onnx")).collect::<Vec<_>>();
+    for graph in &graphs {
+        let bytes = fs_err::read(graph).unwrap();
+        fs_err::write(graph, &bytes[..bytes.len() / 2]).unwrap();
+        until("the copy is whole again", || (fs_err::read(graph).ok()? == bytes).then_some(()));
+    }
+    let ready = r#"predictd_rollback_ready{model="churn",version="1.0.0"}"#;
+    until("the way back works", || (server.metric(ready) == 1.0).then_some(()));
+    // A copy of what the models directory lost is a way back while it is whole.
+    fs_err::remove_dir_all(models.path().join("churn/1.0.0")).unwrap();
+    until("it is told", || verbose(&server).contains("the copy kept in the state is served").then_some(()));
+    assert_eq!(server.status("churn")["rollback"]["ready"], true);
+    fs_err::write(&graphs[0], "cut off").unwrap();
+    until("the way back is known to be lost", || (server.metric(ready) == 0.0).then_some(()));
+    let (_, text) = command(&server, &["rollout", "status", "churn"]);
+    assert!(text.contains("the files of 1.0.0 are gone, and its copy in the state is damaged (model.onnx has 7 of"), "{text}");
 }
