@@ -9,8 +9,9 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{PREDICTD, Server, graph, install, models, predictd, until},
+    harness::{PREDICTD, Server, copy, draft, graph, install, models, predictd, side, until},
     rollout::{ALL, CHURN, HELD, churn, customer, quick},
+    watch::repack,
 };
 
 /// Runs a command against the server; what it printed, and its exit code.
@@ -773,4 +774,31 @@ fn a_damaged_copy_is_made_again_and_is_no_way_back() {
     until("the way back is known to be lost", || (server.metric(ready) == 0.0).then_some(()));
     let (_, text) = command(&server, &["rollout", "status", "churn"]);
     assert!(text.contains("the files of 1.0.0 are gone, and its copy in the state is damaged (model.onnx has 7 of"), "{text}");
+}
+
+#[test]
+fn why_a_rollback_would_not_work_is_told_without_values_of_live_requests() {
+    let (models, elsewhere) = (models(&[]), tempfile::tempdir().unwrap());
+    let number = || side(json!({"x": {"type": "number"}}));
+    let schema = json!({"input": number(), "output": side(json!({"y": {"type": "number"}}))});
+    // The graph of 1.0.0 looks its input up in a table of ten; that of 1.1.0 takes any.
+    let versions = [(models.path(), "fails_rows", "1.0.0", "10"), (elsewhere.path(), "nan_rows", "1.1.0", "1")];
+    let [_, new] = versions.map(|(place, fixture, version, answer)| {
+        let directory = draft(place, "table", fixture, &schema, &Value::Null);
+        fs_err::write(directory.join("golden.jsonl"), format!("{{\"input\": {{\"x\": 1}}, \"output\": {{\"y\": {answer}}}}}\n")).unwrap();
+        repack(&directory, "table", version);
+        directory
+    });
+    let server = Server::start(models.path(), &[("models.rehearse_seconds", "0.2")]);
+    copy(&new, &models.path().join(".table"));
+    fs_err::rename(models.path().join(".table"), models.path().join("table/1.1.0")).unwrap();
+    server.ordered("table/rollback", &json!({"to": "1.1.0", "never_stable": true, "reason": "a test"}));
+    let reason = until("a live request is tried on 1.0.0", || {
+        assert_eq!(server.predict("/models/table/predict", &json!({"x": 987654})).status(), 200);
+        let rollback = server.status("table")["rollback"].clone();
+        rollback["reason"].as_str().filter(|reason| reason.contains("a live request")).map(str::to_owned)
+    });
+    assert!(reason.contains("Gather: ") && reason.contains("out of data bounds") && !reason.contains("987654"), "{reason}");
+    until("it is logged", || server.logged("a rollback would not work").into_iter().find(|line| line["reason"] == reason.as_str()));
+    assert!(!server.log().iter().any(|line| line.to_string().contains("987654")), "{:?}", server.log());
 }
