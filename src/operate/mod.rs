@@ -37,7 +37,11 @@ use crate::{
         Metrics,
         runs::{Runs, RunsView},
     },
-    operate::{pending::Pending, rehearse::WayBack, trouble::Trouble},
+    operate::{
+        pending::Pending,
+        rehearse::{Copies, WayBack},
+        trouble::Trouble,
+    },
     registry::{
         Adopter, Commander, Registry,
         kept::Kept,
@@ -120,8 +124,7 @@ struct Controlled {
     wanted: Vec<Version>,
     step: Option<RunningStep>,
     way_back: WayBack,
-    /// What copies were last made or looked at for (the stable version, the one before, candidates), and when that was.
-    kept: Option<(Vec<VersionRef>, Instant)>,
+    copies: Option<Copies>,
     /// What copies could last not be made for, and when that was.
     unkept: Option<(Vec<VersionRef>, Instant)>,
     /// Versions that `models.promote` would make stable, but that their callers would not survive.
@@ -239,7 +242,7 @@ impl Operator {
                 wanted: Vec::new(),
                 step: None,
                 way_back: WayBack::default(),
-                kept: None,
+                copies: None,
                 unkept: None,
                 unfit: Vec::new(),
             }))

@@ -40,6 +40,16 @@ pub struct WayBack {
     tried: Option<(VersionRef, Instant)>,
 }
 
+/// The copies that were last made, or found to be intact.
+#[derive(Clone)]
+pub struct Copies {
+    /// What they were made for: the stable version, the one before, and candidates.
+    leads: Vec<VersionRef>,
+    at: Instant,
+    /// The copies that nothing leads to any more are removed.
+    tidied: bool,
+}
+
 impl WayBack {
     /// Whether this is about the way to that version.
     pub fn is_of(&self, previous: Option<&VersionRef>) -> bool {
@@ -73,23 +83,23 @@ impl Operator {
             return;
         }
         let controlled = self.controlled(name);
-        let (ways, candidates, known, failed) = {
+        let (ways, candidates, settled, known, failed) = {
             let model = lock(&controlled);
             let ways: Vec<VersionRef> = model.state.stable.iter().chain(model.state.previous()).cloned().collect();
             let candidates: Vec<VersionRef> = model.state.rollout.iter().flat_map(|rollout| rollout.candidates.clone()).collect();
-            (ways, candidates, model.kept.clone(), model.unkept.clone())
+            (ways, candidates, model.trouble.is_none() && model.pending.is_empty(), model.copies.clone(), model.unkept.clone())
         };
         // Candidates get no copy: what is written of them may be taken back. One that they have, since they were stable before, stays.
         let leads: Vec<VersionRef> = ways.iter().chain(&candidates).cloned().collect();
-        let within = |tried: &Option<(Vec<VersionRef>, Instant)>, time: Duration| {
-            tried.as_ref().is_some_and(|(tried, at)| *tried == leads && at.elapsed() < time)
-        };
+        let known = known.filter(|known| known.leads == leads);
+        // Where others may know more than this process, what leads nowhere by what is known here may lead somewhere.
+        let tidied = !settled || known.as_ref().is_some_and(|known| known.tidied);
         // Copies that were made are looked at as often as the way back is.
-        let made = within(&known, self.config.models.rehearse_interval());
-        if ways.is_empty() || made || within(&failed, KEEP_AGAIN) {
+        let made = known.is_some_and(|known| known.at.elapsed() < self.config.models.rehearse_interval());
+        let failed = failed.filter(|(failed, _)| *failed == leads);
+        if ways.is_empty() || made && tidied || failed.as_ref().is_some_and(|(_, at)| at.elapsed() < KEEP_AGAIN) {
             return;
         }
-        let failed = failed.is_some_and(|(failed, _)| failed == leads);
         let digests = leads.iter().map(|named| named.digest.clone()).collect();
         let (mut all, mut unkept) = (true, None);
         for named in &ways {
@@ -100,24 +110,24 @@ impl Operator {
             let directory = self.directory_of(&servable);
             let keep = || self.kept.keep(&servable.contents, &directory);
             // Copies that nothing leads to any more may take the room.
-            let outcome = keep().or_else(|error| if self.kept.retain(name, &digests) { keep() } else { Err(error) });
+            let outcome = keep().or_else(|error| if settled && self.kept.retain(name, &digests) { keep() } else { Err(error) });
             if self.kept.is_stopped() {
                 return;
             }
             if let Err(error) = outcome {
-                if !failed {
+                if failed.is_none() {
                     tracing::warn!(model = %name, version = %named, error = %error, "no copy of the package can be kept: its files in the models directory are the only ones");
                 }
                 unkept = Some((leads.clone(), Instant::now()));
             }
         }
         let complete = all && unkept.is_none();
-        if complete {
+        if complete && !tidied {
             self.kept.retain(name, &digests);
         }
         let mut model = lock(&controlled);
         if complete {
-            model.kept = Some((leads, Instant::now()));
+            model.copies = Some(Copies { leads, at: Instant::now(), tidied: settled });
         }
         model.unkept = unkept;
     }

@@ -123,15 +123,11 @@ impl Kept {
         let Some((copy, parent)) = self.copy_of(contents).zip(self.root.as_ref().map(|root| root.join(id.name.as_str()))) else {
             return Ok(());
         };
-        if copy.is_dir() {
-            match self.intact.check(contents, &copy) {
-                Ok(()) => return Ok(()),
-                Err(_) if self.is_stopped() => {}
-                Err(detail) => {
-                    tracing::warn!(model = %id.name, version = %id.version, detail, "the copy of a package is damaged and is made again")
-                }
-            }
-        }
+        let damage = match copy.is_dir().then(|| self.intact.check(contents, &copy)) {
+            Some(Ok(())) => return Ok(()),
+            Some(Err(damage)) => Some(damage),
+            None => None,
+        };
         self.intact.go_on()?;
         self.sweep();
         check_cheaply(contents, directory).map_err(KeptError::Lost)?;
@@ -139,12 +135,18 @@ impl Kept {
         check_room(&parent, contents.manifest().size())?;
         let staging = parent.join(format!(".{}", PredictionId::new()));
         let staged = staging.join(id.name.as_str()).join(id.version.as_str());
-        let outcome = self.copy_files(contents, directory, &staged).and_then(|()| Ok(put(&staging, &staged, &copy)?));
+        let outcome = self.copy_files(contents, directory, &staged).and_then(|()| {
+            let aside = damage.is_some().then(|| staging.join("damaged"));
+            Ok(put(&staged, &copy, aside.as_deref())?)
+        });
         // With what was replaced.
         let _ = fs_err::remove_dir_all(&staging);
         match outcome {
             Ok(()) => {
                 self.intact.note(contents, &copy);
+                if let Some(damage) = damage {
+                    tracing::warn!(model = %id.name, version = %id.version, damage, "the copy of a package was damaged and is made again");
+                }
                 Ok(())
             }
             // Another replica was faster.
@@ -227,8 +229,9 @@ fn was_written(path: &Path, depth: usize) -> bool {
     clock::is_recent(modified, LEFTOVER) || depth < 16 && !path.is_symlink() && path.is_dir() && below()
 }
 
-/// Moves a complete copy to its place: what lies beside the versions first, so that the version can be loaded once it is there.
-fn put(staging: &Path, staged: &Path, copy: &Path) -> io::Result<()> {
+/// Moves a complete copy to its place: what lies beside the versions first, so that the version can be loaded once it is there. What is
+/// damaged there goes `aside`.
+fn put(staged: &Path, copy: &Path, aside: Option<&Path>) -> io::Result<()> {
     let (Some(from), Some(to)) = (staged.parent(), copy.parent()) else { return Ok(()) };
     fs_err::create_dir_all(to)?;
     for entry in fs_err::read_dir(from)? {
@@ -237,18 +240,22 @@ fn put(staging: &Path, staged: &Path, copy: &Path) -> io::Result<()> {
             fs_err::rename(entry.path(), to.join(entry.file_name()))?;
         }
     }
-    // Only a damaged one is still there.
-    if copy.exists() {
-        fs_err::rename(copy, staging.join("damaged"))?;
+    if let Some(aside) = aside {
+        fs_err::rename(copy, aside)?;
     }
-    fs_err::rename(staged, copy)?;
-    // Up to the directory of all copies.
-    to.ancestors().take(4).try_for_each(sync_directory)
+    fs_err::rename(staged, copy).inspect_err(|_| {
+        let _ = aside.map(|aside| fs_err::rename(aside, copy));
+    })?;
+    // Up to the state's directory.
+    to.ancestors().take(5).try_for_each(sync_directory)
 }
 
-/// What was moved or made in a directory is there after a power failure.
+/// What was moved or made in a directory is there after a power failure; as far as the file system can promise it.
 fn sync_directory(directory: &Path) -> io::Result<()> {
-    fs_err::File::open(directory)?.sync_all()
+    match fs_err::File::open(directory)?.sync_all() {
+        Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => Ok(()),
+        outcome => outcome,
+    }
 }
 
 /// Refuses a copy that would leave too little room.
