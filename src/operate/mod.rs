@@ -351,7 +351,8 @@ impl Operator {
     fn lost_beginning(&self, name: &ModelName) -> Option<Trouble> {
         for place in ["packages", "evidence"] {
             match self.store.list_directories(&format!("{place}/{name}")) {
-                Ok(traces) if traces.is_empty() => {}
+                // A copy that was never finished vouches for nothing.
+                Ok(traces) if traces.iter().all(|trace| trace.starts_with('.')) => {}
                 Ok(_) => {
                     let detail = "is missing, though packages or evidence of earlier decisions lie in this state".to_owned();
                     return Some(Trouble::Damaged { seq: 1, detail, further: true });

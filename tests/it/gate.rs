@@ -144,11 +144,12 @@ fn external_data_stays_inside_and_is_listed() {
 fn a_remembered_verdict_does_not_spare_the_hashes() {
     let models = crate::harness::models(&[("diabetes", "1.0.0"), ("churn", "1.1.0")]);
     let state = tempfile::tempdir().unwrap();
-    let url = state.path().to_str().unwrap();
-    drop(Server::start(models.path(), &[("state.url", url)]));
+    // Else the copy of the damaged package would be served.
+    let settings = [("state.url", state.path().to_str().unwrap()), ("state.keep_packages", "false")];
+    drop(Server::start(models.path(), &settings));
     assert_eq!(fs_err::read_dir(state.path().join("gates")).unwrap().count(), 2);
     flip(&models.path().join("churn/1.1.0/model.onnx"), 3000);
-    let server = Server::begin(models.path(), &[("state.url", url)]);
+    let server = Server::begin(models.path(), &settings);
     until("churn is refused", || (server.get_json("/models/churn")["versions"][0]["state"] == "refused").then_some(()));
     let predict = || server.predict("/models/diabetes/predict", &instance("diabetes", "1.0.0")).status();
     until("diabetes answers", || (predict() == 200).then_some(()));
