@@ -5,9 +5,9 @@
 use std::{hint::black_box, path::Path};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use predictd::package::{
-    Parts,
+use predictd::{
     decode::{DecodeLimits, decode_request},
+    package::Parts,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};

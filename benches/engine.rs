@@ -7,11 +7,12 @@ use std::{hint::black_box, path::Path};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use predictd::{
     config::Config,
+    decode::decode_instance,
     engine::{
         Engine,
         infer::{OnnxFactory, Runtime},
     },
-    package::{ModelPackage, decode::decode_instance},
+    package::ModelPackage,
     registry::gate::OWN_LIMITS,
     tensor::{Tensors, join, split},
 };

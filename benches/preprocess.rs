@@ -7,14 +7,12 @@ use std::{hint::black_box, path::Path};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use predictd::{
     config::Config,
+    decode::{DecodeLimits, decode_request},
     engine::{
         EngineFactory,
         infer::{OnnxFactory, Runtime},
     },
-    package::{
-        ModelPackage,
-        decode::{DecodeLimits, decode_request},
-    },
+    package::ModelPackage,
 };
 use serde_json::{Value, json};
 

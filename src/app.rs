@@ -23,7 +23,7 @@ use crate::{
         grpc::{self, Services},
         http::{
             self, Api, ApiParts,
-            admin::{Admin, Guard, Operators},
+            admin::{Admin, Guard},
             serve::ServeOptions,
         },
     },
@@ -34,6 +34,7 @@ use crate::{
     operate::{Control, Operator, OperatorParts, Webhook},
     predict::Predictor,
     registry::{Registry, Remembered, Watch, WatchParts, kept::Kept, loader::Loader, not_ready, trial::Trial},
+    security::tokens::Operators,
     telemetry::Telemetry,
 };
 

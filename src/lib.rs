@@ -12,12 +12,12 @@
 //! |---|---|---|
 //! | admit | `api::http::exchange`, `api::grpc::infer` | a place among the requests in flight, before anything is read |
 //! | take apart | a dialect: `api::http::{predict, v2, v1, invocations}`, [`api::grpc::contents`] | the protocol's form, to an [`Input`](predict::Input): instances, tensors, rows or a table, their values untouched |
-//! | route | [`registry::route`], `predict::assign` | the URL's model and version, to the version that decodes; during a rollout the key of what was decoded, to the arm that answers ([`package::binding`]: its columns by field name) |
-//! | decode | [`package::decode`] | the values' bytes, to validated [`Columns`](package::columns::Columns): one pass, no tree between; tensors by [`package::fields`] and [`package::wire`], tables by [`package::table`] |
-//! | preprocess | [`package::preprocess`] | columns, to the graph's input [`Tensors`](tensor::Tensors); arithmetic in float64, cast once |
+//! | route | [`registry::route`], `predict::assign` | the URL's model and version, to the version that decodes; during a rollout the key of what was decoded, to the arm that answers ([`schema::binding`]: its columns by field name) |
+//! | decode | [`decode`] | the values' bytes, to validated [`Columns`](schema::columns::Columns): one pass, no tree between; tensors by [`transform::fields`] and [`decode::elements`], tables by [`decode::table`] |
+//! | preprocess | [`transform::preprocess`] | columns, to the graph's input [`Tensors`](tensor::Tensors); arithmetic in float64, cast once |
 //! | batch | [`engine::batch`] | jobs of many requests, to one run; and back |
 //! | infer | [`engine::infer`] | one run of an ONNX Runtime session; the only file that names `ort` |
-//! | postprocess | [`package::postprocess`] | output tensors, to the response's fields |
+//! | postprocess | [`transform::postprocess`] | output tensors, to the response's fields |
 //! | encode | the same dialect | the response's fields, or the graph's outputs, to the protocol's form |
 //!
 //! A request without a version is decoded once, by the stable version's schema, and only then assigned to an arm. What a shadow
@@ -59,10 +59,15 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | names, numbers, time | [`id`], [`error`], [`clock`], [`config`], [`metrics`] |
-//! | values | [`tensor`] |
+//! | names, numbers, time, digests | [`id`], [`error`], [`clock`], [`digest`], [`config`], [`metrics`] |
+//! | values, and the tensors that a graph takes and gives | [`tensor`] |
 //! | the ONNX file, read without the runtime: what its graph does to rows | [`graph`] |
+//! | the contract with callers | [`schema`] |
+//! | bytes to columns | [`decode`] |
+//! | columns to tensors, and tensors to outputs | [`transform`] |
 //! | a model at rest | [`package`] |
+//! | what callers of an old version may do with a new one | [`compat`] |
+//! | who may do what | [`security`] |
 //! | what was decided | [`journal`], [`rollout`] |
 //! | tensors in, tensors out | [`engine`] |
 //! | which versions are loaded | [`registry`] |
@@ -72,8 +77,8 @@
 //! | roots | [`telemetry`], [`app`], [`cli`] |
 //!
 //! One library, one door: `axum` and `hyper` only in [`api`], `tower_http` only in `api::http::cors`, `tonic` and `prost` only in [`api::grpc`], `ort` only in
-//! [`engine::infer`], `prometheus` only in [`metrics`], `sha2` only in [`package::digest`], `csv` only in [`package::table`],
-//! `object_store` only in [`journal::store`], `clap` only in [`cli`], `ureq` only in [`cli`]'s client and [`operate`]'s webhook, wall time only in [`clock`].
+//! [`engine::infer`], `prometheus` only in [`metrics`], `sha2` only in [`digest`], `csv` only in [`decode::table`],
+//! `subtle` only in [`security`], `object_store` only in [`journal::store`], `clap` only in [`cli`], `ureq` only in [`cli`]'s client and [`operate`]'s webhook, wall time only in [`clock`].
 //!
 //! # Invariants
 //!
@@ -96,7 +101,10 @@ pub mod api;
 pub mod app;
 pub mod cli;
 pub mod clock;
+pub mod compat;
 pub mod config;
+pub mod decode;
+pub mod digest;
 pub mod engine;
 pub mod error;
 pub mod graph;
@@ -108,5 +116,8 @@ pub mod package;
 pub mod predict;
 pub mod registry;
 pub mod rollout;
+pub mod schema;
+pub mod security;
 pub mod telemetry;
 pub mod tensor;
+pub mod transform;

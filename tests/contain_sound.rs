@@ -14,8 +14,8 @@
 #[path = "support/random.rs"]
 mod random;
 
-use predictd::package::{
-    contain::{GapKind, contains},
+use predictd::{
+    compat::containment::{GapKind, contains},
     decode::{DecodeLimits, decode_instance},
     schema::Schema,
 };

@@ -15,7 +15,7 @@ mod random;
 
 use std::fmt::Write;
 
-use predictd::package::{
+use predictd::{
     decode::{DecodeLimits, decode_instance, decode_request},
     schema::Schema,
 };

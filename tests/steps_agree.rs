@@ -5,14 +5,16 @@
 use std::{path::Path, sync::Arc};
 
 use predictd::{
-    package::{
-        decode::{DecodeError, DecodeLimits, decode_request},
-        postprocess::Postprocess,
-        preprocess::{Field, Preprocess},
-        schema::{Pii, Schema},
+    decode::{DecodeError, DecodeLimits, decode_request},
+    schema::{Pii, Schema},
+    tensor::{
+        Data, DataType, Dim, Shape, Tensor, Tensors,
         signature::{Signature, TensorSpec},
     },
-    tensor::{Data, DataType, Dim, Shape, Tensor, Tensors},
+    transform::{
+        postprocess::Postprocess,
+        preprocess::{Field, Preprocess},
+    },
 };
 use serde_json::{Value, json};
 

@@ -16,11 +16,12 @@ use std::{path::Path, time::Instant};
 
 use predictd::{
     config::Config,
+    decode::decode_instance,
     engine::{
         Engine, EngineFactory,
         infer::{OnnxFactory, Runtime},
     },
-    package::{ModelPackage, decode::decode_instance},
+    package::ModelPackage,
     registry::gate::{OWN_LIMITS, zeros},
     tensor::{Tensors, join},
 };

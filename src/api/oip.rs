@@ -3,20 +3,20 @@
 use std::{cmp::Ordering, sync::Arc, time::Instant};
 
 use crate::{
+    decode::elements::write_element,
     error::ErrorCode,
     metrics::statistics::StatisticsView,
-    package::{
-        fields::NamedTensor,
-        signature::{Symbols, TensorSpec},
-        wire::write_element,
-    },
     predict::PredictError,
     registry::{
         Model, Snapshot, State, VersionStatus,
         route::{Target, route},
         servable::{Contents, Servable},
     },
-    tensor::{Data, Dim, Tensor},
+    tensor::{
+        Data, Dim, Tensor,
+        signature::{Symbols, TensorSpec},
+    },
+    transform::fields::NamedTensor,
 };
 
 pub const SERVER_NAME: &str = "predictd";
@@ -300,8 +300,8 @@ mod tests {
 
     use crate::{
         api::oip::classify,
-        package::fields::NamedTensor,
         tensor::{Data, Tensor},
+        transform::fields::NamedTensor,
     };
 
     fn named(shape: &[usize], values: &[f32], labels: Option<&[&str]>) -> NamedTensor {

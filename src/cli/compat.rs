@@ -17,6 +17,10 @@ use serde_json::{Value, json};
 use crate::{
     app,
     cli::{ConfigArgs, Outcome, measure::Measured},
+    compat::{
+        Report, Severity, Side, Verdict, compare,
+        evaluation::{Evaluations, Feature, Metric, Summary, evaluations, profiles},
+    },
     config::{Config, Oip},
     engine::{
         EngineFactory,
@@ -25,11 +29,9 @@ use crate::{
     package::{
         MODEL_FILE, ModelPackage,
         bare::{self, Bare},
-        beside::{Evaluations, Feature, Metric, Summary, evaluations, profiles},
-        compat::{Report, Severity, Side, Verdict, compare},
-        signature::Signature,
     },
     registry::gate::{Batching, GateOptions},
+    tensor::signature::Signature,
 };
 
 #[derive(clap::Args)]

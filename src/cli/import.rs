@@ -16,6 +16,7 @@ use crate::{
         staging::Staging,
         typed,
     },
+    decode::{DecodeError, decode_instance},
     engine::{
         Engine,
         infer::{OnnxEngine, OnnxFactory, Runtime},
@@ -23,12 +24,11 @@ use crate::{
     id::{ModelId, ModelName, Version},
     package::{
         GOLDEN_FILE, MODEL_FILE, PackageError, Parts, Transform,
-        decode::{DecodeError, decode_instance},
         import::{Imported, copy_graph, external, mlflow, mlmodel::MlModel, triton},
         manifest::Manifest,
-        signature::Signature,
     },
     registry::gate::OWN_LIMITS,
+    tensor::signature::Signature,
 };
 
 /// An input example is a few rows.

@@ -16,6 +16,7 @@ use crate::{
         staging::Staging,
         typed,
     },
+    decode::{DecodeError, decode_instance},
     engine::{
         EngineFactory,
         infer::{OnnxFactory, Runtime},
@@ -25,14 +26,13 @@ use crate::{
     package::{
         GOLDEN_FILE, MODEL_FILE, PREPROCESSING_FILE, PackageError, Parts, SCHEMA_FILE, Transform,
         answered::Answered,
-        decode::{DecodeError, decode_instance},
         draft::{Draft, Encoding, Given, How, Known, draft},
         guess::{self, Guess},
         import::copy_graph,
         manifest::{self, Manifest, Provenance},
-        signature::{Signature, Symbols},
     },
     registry::gate::OWN_LIMITS,
+    tensor::signature::{Signature, Symbols},
 };
 
 #[derive(clap::Args)]

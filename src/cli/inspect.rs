@@ -11,7 +11,9 @@ use crate::{
         EngineFactory,
         infer::{OnnxFactory, Runtime},
     },
-    package::{ModelPackage, schema::Pii, signature::TensorSpec},
+    package::ModelPackage,
+    schema::Pii,
+    tensor::signature::TensorSpec,
 };
 
 #[derive(clap::Args)]

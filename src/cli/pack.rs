@@ -24,13 +24,13 @@ use crate::{
         GOLDEN_FILE, PREPROCESSING_FILE, PackageError, Parts, SCHEMA_FILE, golden,
         guess::{self, Guess},
         manifest::{self, Manifest, Provenance},
-        normalize::normalize,
     },
     registry::{
         gate::{Check, GateOptions},
         trial::Trial,
     },
     rollout::state::ModelState,
+    schema::normalize::normalize,
 };
 
 #[derive(clap::Args)]

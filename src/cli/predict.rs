@@ -10,20 +10,16 @@ use anyhow::bail;
 use crate::{
     app,
     cli::{ConfigArgs, Outcome, check_package_directory, sample::read_rows},
+    decode::{DecodeError, DecodeLimits, Decoded, decode_request},
     engine::{
         Engine, EngineFactory, advice,
         infer::{OnnxEngine, OnnxFactory, Runtime},
     },
-    package::{
-        ModelPackage, Transform,
-        decode::{DecodeError, DecodeLimits, Decoded, decode_request},
-        fault::Fault,
-        locate,
-        outputs::Outputs,
-        preprocess,
-    },
+    package::{ModelPackage, Transform, locate},
     registry::gate::{Batching, declared_batching},
+    schema::fault::Fault,
     tensor::batches,
+    transform::{outputs::Outputs, preprocess},
 };
 
 /// A file is the caller's own: only nesting has a limit.

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use serde_json::Value;
 
-use crate::package::table;
+use crate::decode::table;
 
 /// The rows of a file; its ending says how they are written.
 pub(super) fn read_rows(path: &Path) -> anyhow::Result<Vec<Value>> {

@@ -481,8 +481,7 @@ mod tests {
             supervisor::Supervisor,
         },
         metrics::Metrics,
-        package::signature::Signature,
-        tensor::{Data, Tensor, Tensors},
+        tensor::{Data, Tensor, Tensors, signature::Signature},
     };
 
     /// Panics on negative numbers, gives a row too few on zero, else answers what it was asked.

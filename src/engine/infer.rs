@@ -25,11 +25,10 @@ use crate::{
         retention::{IDLE_FLOOR_BYTES, MEASURED_FROM, Retention},
     },
     graph::{About, Edited, locale, model::Model, wire::Malformed, zipmap},
-    package::{
-        MODEL_FILE,
+    tensor::{
+        Buffer, Data, DataType, Dim, Shape, Tensor, Tensors,
         signature::{Signature, Symbols, TensorSpec},
     },
-    tensor::{Buffer, Data, DataType, Dim, Shape, Tensor, Tensors},
 };
 
 /// The loaded library: one per process, by its own rule.
@@ -165,7 +164,7 @@ impl OnnxFactory {
         let optional = optional.collect();
         let side = |outlets: &[Outlet]| outlets.iter().map(|outlet| names_of(outlet.dtype())).collect();
         let symbols = Symbols { inputs: side(session.inputs()), outputs: side(session.outputs()) };
-        let engine = OnnxEngine::new(session, Arc::clone(&signature), resources.memory_bytes)?;
+        let engine = OnnxEngine::new(session, path, Arc::clone(&signature), resources.memory_bytes)?;
         let (runtime, path) = (runtime.clone(), path.to_path_buf());
         Ok((OnnxFactory { runtime, path, resources, signature, optional, symbols, fed: Vec::new(), verified: None, edited }, engine))
     }
@@ -227,7 +226,7 @@ impl EngineFactory for OnnxFactory {
             None => self.path.clone(),
         };
         let session = make_session(&self.runtime, &path, self.edited.as_ref(), self.resources)?;
-        Ok(Box::new(OnnxEngine::new(session, Arc::clone(&self.signature), self.resources.memory_bytes)?))
+        Ok(Box::new(OnnxEngine::new(session, &path, Arc::clone(&self.signature), self.resources.memory_bytes)?))
     }
 
     fn signature(&self) -> &Signature {
@@ -438,13 +437,13 @@ impl Arena {
 }
 
 impl OnnxEngine {
-    fn new(session: Session, signature: Arc<Signature>, memory_limit: Option<u64>) -> Result<OnnxEngine, EngineError> {
+    fn new(session: Session, path: &Path, signature: Arc<Signature>, memory_limit: Option<u64>) -> Result<OnnxEngine, EngineError> {
         let mut options = RunOptions::new().map_err(run_error)?;
         options.set_log_level(LogLevel::Fatal).map_err(run_error)?;
         let arena = Arena::new(&session, memory_limit).map_err(run_error)?;
         // The library reserves the weights whatever the limit, and holds only runs to what is left of it.
         if let Some(limit) = memory_limit.filter(|limit| arena.weights >= *limit) {
-            return Err(EngineError::Load { file: MODEL_FILE.to_owned(), detail: advice::too_large(limit) });
+            return Err(EngineError::Load { file: file_name(path), detail: advice::too_large(limit) });
         }
         Ok(OnnxEngine { signature, options: Arc::new(options), arena, session })
     }

@@ -10,9 +10,9 @@ pub mod supervisor;
 
 use std::sync::Arc;
 
-use crate::{
-    package::signature::{Signature, Symbols, TensorSpec},
-    tensor::Tensors,
+use crate::tensor::{
+    Tensors,
+    signature::{Signature, Symbols, TensorSpec},
 };
 
 /// One loaded graph on one thread. ONNX Runtime's session takes `&mut self`, so each worker owns its engine.

@@ -1,6 +1,6 @@
 //! Chain: each entry names the hash of the one before, so that nothing can be altered, left out or put elsewhere unseen.
 
-use crate::{journal::entry::Entry, package::digest::Digest};
+use crate::{digest::Digest, journal::entry::Entry};
 
 /// 64 zeros: where nothing comes before, and while an entry's own hash is not known yet.
 pub const NONE: &str = "0000000000000000000000000000000000000000000000000000000000000000";

@@ -8,13 +8,14 @@ pub mod entry;
 pub mod store;
 
 use crate::{
-    clock, id,
+    clock,
+    digest::Digest,
+    id,
     journal::{
         chain::{ChainError, Head},
         entry::{Action, Entry, VersionRef},
         store::{Store, StoreError},
     },
-    package::digest::Digest,
 };
 
 /// A decision that is to be written.

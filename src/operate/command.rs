@@ -522,7 +522,7 @@ fn choose(choice: Option<&PlanChoice>, risk: Option<u8>) -> Result<Plan, Operate
     Plan::builtin(name).ok_or_else(unknown)
 }
 
-fn check_plan(plan: &Plan, candidates: &[VersionRef], schema: Option<&crate::package::schema::Schema>) -> Result<(), OperateError> {
+fn check_plan(plan: &Plan, candidates: &[VersionRef], schema: Option<&crate::schema::Schema>) -> Result<(), OperateError> {
     let only_ab = plan.steps.iter().all(|step| matches!(step, Step::Ab { .. } | Step::Shadow { .. }));
     if candidates.len() > 1 && !only_ab {
         return refused(format!("plan \"{}\" is for one candidate; several take a plan of ab and shadow steps", plan.name));

@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use crate::{
+    compat::{Report, Severity, Side, Verdict, compare},
     config::Oip,
-    package::compat::{Report, Severity, Side, Verdict, compare},
     registry::servable::Servable,
 };
 

@@ -8,6 +8,7 @@ use std::{
 };
 
 use crate::{
+    decode::decode_instance,
     engine::{
         EngineError, advice,
         queue::{Priority, Urgency},
@@ -15,11 +16,12 @@ use crate::{
     id::ModelName,
     journal::entry::VersionRef,
     operate::{Controlled, Operator, gate::Compatibility, lock},
-    package::{binding::Binding, decode::decode_instance, golden},
+    package::golden,
     registry::{
         gate::OWN_LIMITS,
         servable::{Contents, Servable},
     },
+    schema::binding::Binding,
     tensor::Tensors,
 };
 
@@ -234,7 +236,7 @@ fn replay_golden(servable: &Servable, examples: usize) -> Result<(), String> {
 }
 
 /// Requests that the stable version decoded, as they would be decoded after a rollback. No value of theirs is told.
-fn replay_samples(stable: &Servable, previous: &Servable, kept: &[Arc<crate::package::columns::Columns>]) -> Result<(), String> {
+fn replay_samples(stable: &Servable, previous: &Servable, kept: &[Arc<crate::schema::columns::Columns>]) -> Result<(), String> {
     let (Some(new), Contents::Package(packaged)) = (stable.package(), &previous.contents) else { return Ok(()) };
     let old = &packaged.package.parts.input;
     let binding = Binding::new(&new.parts.input, old).map_err(|detail| format!("live requests can't go back: {detail}"))?;

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::{
+    digest::Digest,
     id::ModelName,
     journal::{Draft, Journal, JournalError, chain::Head, entry::Action, store::StoreError},
     operate::{Controlled, OperateError, Operator, command::refused, lock, trouble::Trouble},
-    package::digest::Digest,
     rollout::state::ModelState,
 };
 

@@ -14,9 +14,11 @@ use crate::{
         MODEL_FILE, PackageError,
         manifest::{Manifest, Provenance},
         pbtxt::{self, ConfigTensor, ModelConfig},
+    },
+    tensor::{
+        Dim,
         signature::{Signature, TensorSpec},
     },
-    tensor::Dim,
 };
 
 /// Beside the versions, in the model's directory.
@@ -210,9 +212,11 @@ mod tests {
         package::{
             PackageError,
             bare::{Bare, is_bare, read_config},
+        },
+        tensor::{
+            DataType, Dim, Shape,
             signature::{Signature, TensorSpec},
         },
-        tensor::{DataType, Dim, Shape},
     };
 
     fn id(version: &str) -> ModelId {

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::package::{fault::token, golden::GoldenExample};
+use crate::{package::golden::GoldenExample, schema::fault::token};
 
 /// The member beside what was guessed; its text says what to check.
 pub const KEY: &str = "x-guess";

@@ -2,7 +2,11 @@
 
 use serde_json::Value;
 
-use crate::package::{PREPROCESSING_FILE, PackageError, SCHEMA_FILE, fault::token};
+use crate::{
+    package::{PREPROCESSING_FILE, PackageError, SCHEMA_FILE},
+    schema::fault::token,
+    transform::outputs::label_text,
+};
 
 /// Refuses labels that contradict those which the graph holds for an output, in the graph's order.
 ///
@@ -32,11 +36,6 @@ pub fn check_labels(preprocessing: Option<&Value>, schema: &Value, held: &[(Stri
         }
     }
     Ok(())
-}
-
-/// A label as a key of an answer, and as it is compared.
-pub fn label_text(label: &Value) -> String {
-    label.as_str().map_or_else(|| label.to_string(), str::to_owned)
 }
 
 fn check_step(step: &Value, output: &str, held: &[String]) -> Result<(), (String, String)> {

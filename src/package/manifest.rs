@@ -8,8 +8,9 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    digest::Digest,
     id::{ModelId, ModelName, Version},
-    package::{PackageError, digest::Digest},
+    package::PackageError,
 };
 
 pub const FILE: &str = "manifest.json";

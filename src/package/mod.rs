@@ -2,40 +2,15 @@
 
 pub mod answered;
 pub mod bare;
-pub mod beside;
-pub mod binding;
-pub mod columns;
-pub mod compat;
-mod constant;
-pub mod contain;
-mod dates;
-pub mod decode;
-mod derived;
-pub mod digest;
 pub mod draft;
-pub mod fault;
-pub mod fields;
-mod formats;
 pub mod golden;
 pub mod guess;
-mod image;
 pub mod import;
-pub mod json;
 pub mod labels;
 pub mod manifest;
-pub mod normalize;
-pub mod outputs;
 pub mod pbtxt;
-pub mod postprocess;
-pub mod preprocess;
-pub mod rows;
 pub mod sample;
-pub mod schema;
 pub mod serving;
-pub mod signature;
-mod steps;
-pub mod table;
-pub mod wire;
 
 use std::{
     fmt,
@@ -45,20 +20,20 @@ use std::{
 use serde_json::Value;
 
 use crate::{
+    decode,
     id::ModelId,
-    package::{
+    package::{golden::GoldenExample, manifest::Manifest, serving::Serving},
+    schema::{
+        Pii, Schema,
         columns::Columns,
-        fault::Fault,
-        golden::GoldenExample,
-        manifest::Manifest,
+        fault::{self, Fault},
+    },
+    tensor::{Tensors, signature::Signature},
+    transform::{
         outputs::Outputs,
         postprocess::{Postprocess, PostprocessFault},
         preprocess::{Field, Group, Preprocess, RowFault},
-        schema::{Pii, Schema},
-        serving::Serving,
-        signature::Signature,
     },
-    tensor::Tensors,
 };
 
 pub const MODEL_FILE: &str = "model.onnx";

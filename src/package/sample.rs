@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::package::{GOLDEN_FILE, image, schema::Schema};
+use crate::{package::GOLDEN_FILE, schema::Schema, transform::image};
 
 /// Where an instance comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,9 +124,9 @@ fn array(schema: &Value) -> Value {
 mod tests {
     use serde_json::{Value, json};
 
-    use crate::package::{
+    use crate::{
         decode::{DecodeLimits, decode_instance},
-        sample::{Origin, instance},
+        package::sample::{Origin, instance},
         schema::Schema,
     };
 

@@ -11,11 +11,6 @@ use std::{
 
 use crate::{
     id::PredictionId,
-    package::{
-        columns::{Column, Columns},
-        outputs::OutputColumn,
-        schema::Schema,
-    },
     predict::{Outcome, PredictError},
     registry::traffic::Traffic,
     rollout::{
@@ -23,7 +18,12 @@ use crate::{
         split::KeyHash,
         tally::{self, Unit},
     },
+    schema::{
+        Schema,
+        columns::{Column, Columns},
+    },
     tensor::{Data, Tensors},
+    transform::outputs::OutputColumn,
 };
 
 /// A request's part in a rollout. One that ends without an answer, because its caller hung up, is noted, too.
@@ -138,7 +138,7 @@ fn holds_nan(outcome: &Outcome) -> bool {
 /// Classes that are counted apart; of more, those with the same rest share a count, in every arm and process alike.
 const CLASSES: i64 = 50;
 
-fn label(labels: &[crate::package::outputs::Json], index: usize) -> Option<Cow<'_, str>> {
+fn label(labels: &[crate::transform::outputs::Json], index: usize) -> Option<Cow<'_, str>> {
     let label = labels.get(index)?;
     let few = labels.len() <= CLASSES as usize;
     Some(if few { Cow::Borrowed(&**label) } else { Cow::Owned(format!("classes {} of {CLASSES}", index % CLASSES as usize)) })

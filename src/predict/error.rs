@@ -6,8 +6,8 @@ use crate::{
         advice::{self, Refusal},
     },
     error::ErrorCode,
-    package::fault::Fault,
     registry::route::RouteError,
+    schema::fault::Fault,
 };
 
 #[derive(Debug, PartialEq, Eq)]
@@ -183,7 +183,7 @@ fn violated(faults: &[Fault], more: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::{engine::EngineError, package::fault::Fault, predict::PredictError};
+    use crate::{engine::EngineError, predict::PredictError, schema::fault::Fault};
 
     #[test]
     fn a_line_of_the_log_names_places_and_rules_and_no_value() {

@@ -7,9 +7,9 @@ use std::{
 };
 
 use crate::{
+    compat::containment::contains,
     config::{FallbackOn, FallbackTo},
     engine::queue::Urgency,
-    package::{contain::contains, outputs::Outputs},
     predict::{
         Outcome, PredictError, Predictor, Timing,
         prepare::Prepared,
@@ -19,6 +19,7 @@ use crate::{
         servable::{Contents, Servable},
         traffic::Arm,
     },
+    transform::outputs::Outputs,
 };
 
 /// What a fallback has left of the time until a request's deadline, where a timeout is a reason for one.

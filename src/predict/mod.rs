@@ -30,11 +30,6 @@ use crate::{
     },
     id::PredictionId,
     metrics::{Stage, VersionMetrics},
-    package::{
-        fields::{self, NamedTensor},
-        outputs::{Json, OutputColumn, Outputs},
-        preprocess::{self, Group},
-    },
     predict::{
         assign::Part,
         fallback::{Compared, Unanswered, own_deadline, reason},
@@ -50,6 +45,11 @@ use crate::{
     },
     rollout::plan::Key,
     tensor::{Data, Tensors, batches, join},
+    transform::{
+        fields::{self, NamedTensor},
+        outputs::{Json, OutputColumn, Outputs},
+        preprocess::{self, Group},
+    },
 };
 
 /// Bodies above this are decoded off the network threads: 64 KiB take about 0.2 ms.
@@ -543,9 +543,9 @@ mod tests {
     use std::sync::Arc;
 
     use crate::{
-        package::outputs::{Numbers, OutputColumn, Outputs},
         predict::{HEAVY_VALUES, Outcome},
         tensor::{Data, Tensor, Tensors},
+        transform::outputs::{Numbers, OutputColumn, Outputs},
     };
 
     #[test]

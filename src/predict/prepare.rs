@@ -9,21 +9,25 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    metrics::Stage,
-    package::{
-        columns::Columns,
-        decode::{DecodeError, DecodeLimits, RowForm, decode_request, decode_rows},
-        fault::{Fault, MAX_FAULTS},
-        fields, locate,
-        preprocess::Group,
+    decode::{
+        DecodeError, DecodeLimits, RowForm, decode_request, decode_rows,
+        elements::{Elements, WireTensor},
         rows::{self, Rows},
-        signature::{Signature, TensorSpec},
         table::{self, Table},
-        wire::{Elements, WireTensor},
     },
+    metrics::Stage,
+    package::locate,
     predict::{PredictError, Timing},
     registry::servable::{Contents, Packaged, Servable},
-    tensor::{DataType, Dim, Tensor, Tensors},
+    schema::{
+        columns::Columns,
+        fault::{Fault, MAX_FAULTS},
+    },
+    tensor::{
+        DataType, Dim, Tensor, Tensors,
+        signature::{Signature, TensorSpec},
+    },
+    transform::{fields, preprocess::Group},
 };
 
 /// Requests beyond these limits are refused before memory is spent on them; the body's size limits the rest.
@@ -314,7 +318,7 @@ impl Faults {
             return;
         }
         let pointer = index.map_or_else(|| "/inputs".to_owned(), |index| format!("/inputs/{index}"));
-        let detail = format!("input `{}`: {detail}", crate::package::decode::shorten(name));
+        let detail = format!("input `{}`: {detail}", crate::schema::fault::shorten(name));
         self.faults.push(Fault { pointer, keyword: "inputs", detail });
     }
 
@@ -355,12 +359,12 @@ fn check_counts(tensors: &[WireTensor], wanted: &[String], offered: &Signature) 
 fn check_wanted(wanted: &[String], offered: &Signature) -> Result<(), PredictError> {
     let twice = wanted.iter().enumerate().find(|(at, name)| wanted.iter().take(*at).any(|other| other == *name));
     if let Some((_, name)) = twice {
-        let name = crate::package::decode::shorten(name);
+        let name = crate::schema::fault::shorten(name);
         return Err(PredictError::Malformed(format!("output `{name}` is asked for twice")));
     }
     let Some(unknown) = wanted.iter().find(|name| offered.output(name).is_none()) else { return Ok(()) };
     let known: Vec<&str> = offered.outputs.iter().map(|spec| &*spec.name).collect();
-    let unknown = crate::package::decode::shorten(unknown);
+    let unknown = crate::schema::fault::shorten(unknown);
     Err(PredictError::Malformed(format!("there is no output `{unknown}`; the model gives {}", list(&known))))
 }
 
@@ -414,7 +418,7 @@ mod tests {
     use bytes::Bytes;
 
     use crate::{
-        package::wire::{Elements, WireTensor},
+        decode::elements::{Elements, WireTensor},
         predict::{HEAVY_BODY_BYTES, prepare::weight},
         tensor::{Data, DataType},
     };

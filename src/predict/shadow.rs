@@ -17,7 +17,6 @@ use crate::{
         EngineError,
         queue::{Answer, Priority, Urgency},
     },
-    package::{columns::Columns, preprocess::Group},
     predict::{
         Outcome, PredictError,
         assign::{compare, note},
@@ -29,7 +28,9 @@ use crate::{
         traffic::{Arm, Traffic},
     },
     rollout::{split::KeyHash, tally::Unit},
+    schema::columns::Columns,
     tensor::Tensors,
+    transform::preprocess::Group,
 };
 
 /// Copies that wait; more are dropped and counted.

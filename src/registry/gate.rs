@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    decode::{DecodeError, DecodeLimits, decode_instance},
     engine::{
         Engine, EngineError, EngineFactory, advice,
         infer::{OnnxEngine, OnnxFactory, Runtime},
@@ -19,16 +20,17 @@ use crate::{
     package::{
         GOLDEN_FILE, MODEL_FILE, ModelPackage, PREPROCESSING_FILE, PackageError, Parts, SCHEMA_FILE, Transform,
         bare::Bare,
-        decode::{DecodeError, DecodeLimits, decode_instance},
         golden,
         labels::check_labels,
         manifest::Manifest,
-        preprocess::RowFault,
         sample::{self, Origin},
-        signature::{Signature, Symbols, TensorSpec},
     },
     registry::neighbours::{self, Failure},
-    tensor::{Dim, Tensors, join},
+    tensor::{
+        Dim, Tensors, join,
+        signature::{Signature, Symbols, TensorSpec},
+    },
+    transform::preprocess::RowFault,
 };
 
 /// One passed step, with its time.

@@ -14,9 +14,9 @@ use std::{
 };
 
 use crate::{
+    digest::Digest,
     package::{
         bare::Beside,
-        digest::Digest,
         manifest::{self, Manifest},
     },
     registry::{servable::Contents, source},

@@ -15,9 +15,10 @@ use std::{
 use crate::{
     clock,
     config::Config,
+    digest::Digest,
     id::{ModelName, PredictionId},
     journal::entry::VersionRef,
-    package::{PackageError, bare::Beside, digest::Digest, manifest},
+    package::{PackageError, bare::Beside, manifest},
     registry::{
         intact::{Intact, check_cheaply},
         servable::Contents,

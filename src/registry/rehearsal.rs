@@ -10,12 +10,12 @@ use std::{
 };
 
 use crate::{
-    package::{
-        ModelPackage,
-        columns::{ColumnId, Columns},
-        schema::Pii,
-    },
+    package::ModelPackage,
     registry::servable::Servable,
+    schema::{
+        Pii,
+        columns::{ColumnId, Columns},
+    },
 };
 
 /// Requests that are kept: the latest ones, at most one each `INTERVAL`.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::{package::digest::Digest, registry::trial::Verdict};
+use crate::{digest::Digest, registry::trial::Verdict};
 
 /// Which checks a verdict passed: a gate that asks more has its own number.
 const GATE: u32 = 3;

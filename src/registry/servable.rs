@@ -14,14 +14,10 @@ use crate::{
     },
     id::ModelId,
     metrics::{EngineMetrics, VersionMetrics},
-    package::{
-        ModelPackage, Transform,
-        bare::Bare,
-        fields,
-        manifest::Manifest,
-        signature::{Signature, Symbols, TensorSpec},
-    },
+    package::{ModelPackage, Transform, bare::Bare, manifest::Manifest},
     registry::gate::Batching,
+    tensor::signature::{Signature, Symbols, TensorSpec},
+    transform::fields,
 };
 
 /// Everything a request needs of one version. Holding the `Arc` keeps the version alive: a swap never cuts a request off.

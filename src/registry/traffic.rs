@@ -10,9 +10,9 @@ use crate::{
     id::Version,
     journal::entry::VersionRef,
     metrics::ShadowMetrics,
-    package::binding::Binding,
     registry::{Model, State, VersionStatus, rehearsal::Samples, servable::Servable},
     rollout::{plan::Plan, split::KeyHash, tally::Tally},
+    schema::binding::Binding,
 };
 
 /// What was decided of one model.

@@ -5,6 +5,7 @@ mod datatype;
 mod rearrange;
 mod rows;
 mod shape;
+pub mod signature;
 
 use std::sync::Arc;
 

@@ -7,20 +7,20 @@ use std::{collections::BTreeSet, sync::LazyLock};
 use bytes::Bytes;
 use predictd::{
     api::http::v2::request,
-    graph::{About, locale, model::Model, zipmap},
-    package::{
-        columns::Column,
-        decode::{DecodeError, DecodeLimits, RowForm, decode_request, decode_rows},
-        fields,
-        import::external,
-        pbtxt,
+    decode::{
+        DecodeError, DecodeLimits, RowForm, decode_request, decode_rows,
+        elements::{self, WireTensor},
         rows::{self, Rows},
-        schema::Schema,
-        signature::{Signature, TensorSpec},
         table::{self, Header, Table},
-        wire::{self, WireTensor},
     },
-    tensor::{Data, DataType, Dim, Shape},
+    graph::{About, locale, model::Model, zipmap},
+    package::{import::external, pbtxt},
+    schema::{Schema, columns::Column},
+    tensor::{
+        Data, DataType, Dim, Shape,
+        signature::{Signature, TensorSpec},
+    },
+    transform::fields,
 };
 
 const LIMITS: DecodeLimits = DecodeLimits { max_instances: 64, max_depth: 32, max_array_values: 4096 };
@@ -53,7 +53,7 @@ fn use_tensors(tensors: &[WireTensor]) {
         if let Ok(made) = tensor.to_tensor(&spec) {
             assert_eq!(made.datatype(), datatype);
             assert_eq!(made.shape().iter().product::<usize>(), made.data().len());
-            let again = wire::from_raw(datatype, &wire::to_raw(made.data().clone()), made.data().len()).unwrap();
+            let again = elements::from_raw(datatype, &elements::to_raw(made.data().clone()), made.data().len()).unwrap();
             // NaN is no equal of itself.
             if !datatype.is_float() {
                 assert_eq!(&again, made.data());
@@ -82,7 +82,7 @@ pub fn oip_binary(data: &[u8]) {
             .inputs
             .iter()
             .map(|input| match &input.elements {
-                wire::Elements::Raw(bytes) => bytes.len(),
+                elements::Elements::Raw(bytes) => bytes.len(),
                 _ => 0,
             })
             .sum();
@@ -94,14 +94,14 @@ pub fn oip_binary(data: &[u8]) {
 /// The elements of a BYTES tensor.
 pub fn bytes_tensor(data: &[u8]) {
     let Some((&count, bytes)) = data.split_first() else { return };
-    if let Ok(texts) = wire::split_texts(bytes, usize::from(count)) {
+    if let Ok(texts) = elements::split_texts(bytes, usize::from(count)) {
         assert_eq!(texts.len(), usize::from(count));
         let owned: Result<Vec<String>, _> = texts.iter().map(|text| String::from_utf8(text.to_vec())).collect();
         if let Ok(owned) = owned {
-            assert_eq!(wire::to_raw(Data::Bytes(owned)), bytes);
+            assert_eq!(elements::to_raw(Data::Bytes(owned)), bytes);
         }
     }
-    let _ = wire::from_raw(DataType::Bytes, &Bytes::copy_from_slice(bytes), usize::from(count));
+    let _ = elements::from_raw(DataType::Bytes, &Bytes::copy_from_slice(bytes), usize::from(count));
 }
 
 /// `config.pbtxt`.

@@ -12,14 +12,12 @@ use crate::{
         },
         oip::{Refusal, RequestedOutput},
     },
+    decode::elements::{Elements, WireTensor, elements_of, to_raw},
     error::ErrorCode,
-    package::{
-        decode::shorten,
-        fields::NamedTensor,
-        wire::{Elements, WireTensor, elements_of, to_raw},
-    },
     predict::Priority,
+    schema::fault::shorten,
     tensor::{Buffer, Data, DataType},
+    transform::fields::NamedTensor,
 };
 
 /// A parameter that is set: Triton's clients name a region of memory that they share with the server instead of sending elements.
@@ -259,10 +257,11 @@ mod tests {
             },
             oip::RequestedOutput,
         },
+        decode::elements::to_raw,
         error::ErrorCode,
-        package::{fields::NamedTensor, signature::TensorSpec, wire::to_raw},
         predict::Priority,
-        tensor::{Data, DataType, Dim, Shape, Tensor},
+        tensor::{Data, DataType, Dim, Shape, Tensor, signature::TensorSpec},
+        transform::fields::NamedTensor,
     };
 
     fn input(datatype: &str, shape: &[i64], contents: Option<InferTensorContents>) -> InferInputTensor {

@@ -14,8 +14,8 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_check_res
 use crate::{
     api::{grpc::infer, http::Api},
     error::ErrorCode,
-    package::decode::shorten,
     registry::not_ready,
+    schema::fault::shorten,
 };
 
 /// How often a watcher's answer is looked at again: a version may fall ill without anybody announcing it.

@@ -32,9 +32,9 @@ use crate::{
     },
     error::ErrorCode,
     metrics::{Protocol, Stage},
-    package::fields::NamedTensor,
     predict::{Failure, Input, PredictRequest, Prediction},
     registry::route::Target,
+    transform::fields::NamedTensor,
 };
 
 pub const UNARY: &str = "/inference.GRPCInferenceService/ModelInfer";

@@ -32,8 +32,8 @@ use crate::{
     },
     error::ErrorCode,
     metrics::{Protocol, statistics::Total},
-    package::signature::TensorSpec,
     registry::route::Target,
+    tensor::signature::TensorSpec,
 };
 
 type Answered<T> = Result<Response<T>, Status>;

@@ -2,13 +2,11 @@
 
 use crate::{
     api::http::body::Refusal,
+    decode::elements::{write_element, write_nested},
     error::ErrorCode,
-    package::{
-        outputs::{json_key, write_nested},
-        wire::write_element,
-    },
     predict::{Outcome, Prediction},
     tensor::Tensor,
+    transform::outputs::json_key,
 };
 
 /// `{"prediction_id": ..., "model": ..., "version": ..., "digest": ..., "predictions": [...]}`, predictions in the order of the instances.

@@ -29,9 +29,9 @@ use crate::{
     },
     error::ErrorCode,
     metrics::{Protocol, Stage, VersionMetrics, statistics::RequestTimes},
-    package::fault::Fault,
     predict::{Failure, Fallback, HEAVY_VALUES, Input, PredictError, PredictRequest, Prediction, Priority, Timing},
     registry::{route::Target, servable::Servable},
+    schema::fault::Fault,
 };
 
 const X_PREDICTION_ID: HeaderName = HeaderName::from_static("x-prediction-id");
@@ -489,8 +489,8 @@ mod tests {
         api::http::exchange::{Pieces, Told, server_timing},
         error::ErrorCode,
         metrics::Stage,
-        package::fault::Fault,
         predict::Timing,
+        schema::fault::Fault,
     };
 
     #[test]

@@ -25,13 +25,13 @@ use crate::{
         rows::{Form, Members, cells, malformed, names, write_columns, write_prediction, write_predictions},
         v2,
     },
-    error::ErrorCode,
-    metrics::Protocol,
-    package::{
-        json::not_finite,
+    decode::{
+        cursor::not_finite,
         rows::Rows,
         table::{self, Header, Table},
     },
+    error::ErrorCode,
+    metrics::Protocol,
     predict::{Input, Prediction},
     registry::route::Target,
 };

@@ -9,14 +9,14 @@ use crate::{
         encode::{check_rows, write_object, write_rows, write_tensor_row},
         v2,
     },
-    error::ErrorCode,
-    package::{
-        outputs::{OutputColumn, json_key, write_nested},
+    decode::{
+        elements::{Elements, WireTensor, write_element, write_nested},
         rows::{self, Rows},
-        wire::{Elements, WireTensor, write_element},
     },
+    error::ErrorCode,
     predict::{Input, Outcome, Prediction},
     tensor::{Data, Tensor},
+    transform::outputs::{OutputColumn, json_key},
 };
 
 /// Outputs with such names are bytes, and JSON carries them in base64: TensorFlow Serving's rule.

@@ -32,10 +32,9 @@ use crate::{
     error::ErrorCode,
     id::Version,
     metrics::Protocol,
-    package::signature::TensorSpec,
     predict::Prediction,
     registry::{State as VersionState, VersionStatus, label::Label, route::Target},
-    tensor::{DataType, Dim},
+    tensor::{DataType, Dim, signature::TensorSpec},
 };
 
 /// The only signature: a graph has one way to be run.

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use crate::package::{draft::sample::SampleField, signature::TensorSpec};
+use crate::{package::draft::sample::SampleField, tensor::signature::TensorSpec};
 
 /// Texts with at most this many different values are shown whole.
 pub(super) const MAX_CATEGORIES: usize = 50;

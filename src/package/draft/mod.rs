@@ -15,11 +15,13 @@ use crate::{
             ask::{Ask, MAX_CATEGORIES},
             sample::{Kind, SampleField},
         },
-        guess, image,
-        labels::label_text,
+        guess,
+    },
+    tensor::{
+        DataType, Dim,
         signature::{Signature, TensorSpec},
     },
-    tensor::{DataType, Dim},
+    transform::{image, outputs::label_text},
 };
 
 #[derive(Debug, PartialEq)]
@@ -647,12 +649,12 @@ mod tests {
     use serde_json::{Value, json};
 
     use crate::{
-        package::{
-            draft::{Draft, Encoding, Given, How, Known, draft},
-            image,
+        package::draft::{Draft, Encoding, Given, How, Known, draft},
+        tensor::{
+            DataType, Dim, Shape,
             signature::{Signature, TensorSpec},
         },
-        tensor::{DataType, Dim, Shape},
+        transform::image,
     };
 
     fn spec(name: &str, datatype: DataType, row: &[Dim]) -> TensorSpec {

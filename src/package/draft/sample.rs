@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::package::{formats, image};
+use crate::{schema::formats, transform::image};
 
 /// What the sample says of one field.
 pub(super) struct SampleField<'a> {

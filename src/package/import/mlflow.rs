@@ -15,9 +15,11 @@ use crate::{
             mlmodel::{self, ColumnSpec, ColumnType, DeclaredTensor, Inputs, MlModel, OnnxFlavor},
         },
         manifest::Provenance,
+    },
+    tensor::{
+        DataType, Dim,
         signature::{Signature, TensorSpec},
     },
-    tensor::{DataType, Dim},
 };
 
 /// Examples beyond this make every load slow and prove no more.
@@ -327,9 +329,11 @@ mod tests {
                 mlflow::{flavor, import, name},
                 mlmodel::{Flavors, MlModel, SignatureTexts},
             },
+        },
+        tensor::{
+            DataType, Dim, Shape,
             signature::{Signature, TensorSpec},
         },
-        tensor::{DataType, Dim, Shape},
     };
 
     fn spec(name: &str, datatype: DataType, row: &[Dim]) -> TensorSpec {

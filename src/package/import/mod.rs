@@ -10,11 +10,13 @@ use std::{fmt::Write, path::Path};
 
 use serde_json::Value;
 
-use crate::package::{
-    MODEL_FILE, PREPROCESSING_FILE, PackageError, SCHEMA_FILE,
-    manifest::{self, Provenance},
-    serving::Serving,
-    signature::Signature,
+use crate::{
+    package::{
+        MODEL_FILE, PREPROCESSING_FILE, PackageError, SCHEMA_FILE,
+        manifest::{self, Provenance},
+        serving::Serving,
+    },
+    tensor::signature::Signature,
 };
 
 /// Files of a package that external data must not lie over.

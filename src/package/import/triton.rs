@@ -16,9 +16,11 @@ use crate::{
         manifest::Provenance,
         pbtxt::{ConfigTensor, ModelConfig, VersionPolicy},
         serving::{Serving, ServingBatching},
+    },
+    tensor::{
+        DataType, Dim,
         signature::{Signature, TensorSpec},
     },
-    tensor::{DataType, Dim},
 };
 
 /// A version of the repository.
@@ -264,14 +266,14 @@ mod tests {
     use serde_json::json;
 
     use crate::{
-        package::{
-            import::{
-                Imported,
-                triton::{candidates, import},
-            },
+        package::import::{
+            Imported,
+            triton::{candidates, import},
+        },
+        tensor::{
+            DataType, Dim, Shape,
             signature::{Signature, TensorSpec},
         },
-        tensor::{DataType, Dim, Shape},
     };
 
     fn spec(name: &str, datatype: DataType, row: &[Dim]) -> TensorSpec {

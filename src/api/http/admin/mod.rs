@@ -16,14 +16,15 @@ use axum::{
 use http::StatusCode;
 use serde_json::{Value, json};
 
-pub use guard::{Guard, Operators, OperatorsError};
+pub use guard::Guard;
 
 use crate::{
-    api::http::{Api, admin::guard::Actor, body::Refusal, context::Context, encoding, health, v2},
+    api::http::{Api, body::Refusal, context::Context, encoding, health, v2},
     error::ErrorCode,
     id::ModelName,
     operate::Operator,
     registry::{Commander, ControlError, Order},
+    security::tokens::Actor,
 };
 
 /// An order has a name in its path and next to nothing in its body.

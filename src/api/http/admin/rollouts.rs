@@ -14,13 +14,14 @@ use serde_json::Value;
 
 use crate::{
     api::http::{
-        admin::{Admin, MAX_BODY, guard::Actor, refuse},
+        admin::{Admin, MAX_BODY, refuse},
         body::Refusal,
         context::Context,
         encoding,
     },
     error::ErrorCode,
     operate::{OperateError, Operator, PromoteRequest, RollbackRequest, StartRequest},
+    security::tokens::Actor,
 };
 
 pub fn routes() -> Router<Arc<Admin>> {

@@ -10,8 +10,9 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     api::http::{Api, context::Context, encoding},
+    decode::decode_instance,
     error::ErrorCode,
-    package::{decode::decode_instance, sample},
+    package::sample,
     registry::{
         Snapshot,
         gate::OWN_LIMITS,

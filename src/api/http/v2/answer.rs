@@ -9,12 +9,10 @@ use crate::{
         http::{body::Refusal, exchange::Reply, v2::Wish},
         oip,
     },
+    decode::elements::{to_raw, write_elements},
     error::ErrorCode,
-    package::{
-        fields::NamedTensor,
-        wire::{to_raw, write_elements},
-    },
     predict::Prediction,
+    transform::fields::NamedTensor,
 };
 
 pub const HEADER_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");

@@ -24,8 +24,8 @@ use crate::{
     },
     error::ErrorCode,
     metrics::statistics::Total,
-    package::signature::TensorSpec,
     registry::route::Target,
+    tensor::signature::TensorSpec,
 };
 
 /// A request for the index says at most which entries it wants.

@@ -8,13 +8,13 @@ use serde_json::value::RawValue;
 
 use crate::{
     api::{http::body::Refusal, oip::RequestedOutput},
-    error::ErrorCode,
-    package::{
-        decode::shorten,
+    decode::{
+        elements::{Elements, WireTensor},
         rows::{Object, without_values},
-        wire::{Elements, WireTensor},
     },
+    error::ErrorCode,
     predict::Priority,
+    schema::fault::shorten,
     tensor::DataType,
 };
 
@@ -165,7 +165,7 @@ mod tests {
 
     use crate::{
         api::http::v2::request::{InferRequest, read},
-        package::wire::Elements,
+        decode::elements::Elements,
     };
 
     fn parse(json: &str, data: &[u8], length: Option<usize>) -> Result<InferRequest, String> {

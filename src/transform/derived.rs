@@ -4,7 +4,7 @@ use serde_json::Value;
 
 /// What is done with the first number and the second.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Operation {
+pub enum Operation {
     /// `zero`: what a division by zero gives; without it what NumPy gives, which is infinite, or NaN for 0 / 0.
     Ratio {
         zero: Option<f64>,
@@ -15,7 +15,7 @@ pub(super) enum Operation {
 
 /// A derived column as written: the operation and the names of both fields.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Declared<'a> {
+pub struct Declared<'a> {
     pub operation: Operation,
     /// The members that name the fields, and the names.
     pub of: &'a str,
@@ -26,7 +26,7 @@ pub(super) struct Declared<'a> {
 const OPERATIONS: [(&str, &str); 3] = [("ratio", "to"), ("difference", "minus"), ("product", "by")];
 
 /// The members of a column of which exactly one must be there.
-pub(super) const MEMBERS: [&str; 4] = ["field", "ratio", "difference", "product"];
+pub const MEMBERS: [&str; 4] = ["field", "ratio", "difference", "product"];
 
 impl Declared<'_> {
     /// Reads what stands under `member` of a column; an error is a pointer below it, and what is wrong there.

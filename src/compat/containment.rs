@@ -11,12 +11,15 @@ use regex::Regex;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::package::{
-    columns::ColumnKind,
-    decode::{DecodeError, DecodeLimits, decode_instance, shorten},
-    fault::token,
-    formats::{Exact, is_multiple},
-    schema::{Format, Node, ObjectNode, Schema, Types},
+use crate::{
+    decode::{DecodeError, DecodeLimits, decode_instance},
+    schema::{
+        Node, ObjectNode, Schema, Types,
+        columns::ColumnKind,
+        exact::{Exact, is_multiple},
+        fault::{shorten, token},
+        formats::Format,
+    },
 };
 
 /// What the narrower schema accepts, as far as is known, and the wider one does not.

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::decode::elements::write_nested;
+
 /// Pieces of JSON text, made once at load.
 pub type Json = Arc<str>;
 
@@ -337,20 +339,9 @@ fn write_label(labels: &[Json], index: Option<&usize>, text: &mut Vec<u8>) {
     text.extend_from_slice(index.and_then(|index| labels.get(*index)).map_or("null", |label| label).as_bytes());
 }
 
-/// Values from `start` on as JSON, nested as `shape` says.
-pub fn write_nested(shape: &[usize], start: usize, text: &mut Vec<u8>, write: &mut dyn FnMut(usize, &mut Vec<u8>)) {
-    let Some((length, inner)) = shape.split_first() else {
-        return write(start, text);
-    };
-    let step: usize = inner.iter().product();
-    text.push(b'[');
-    for index in 0..*length {
-        if index > 0 {
-            text.push(b',');
-        }
-        write_nested(inner, start + index * step, text, write);
-    }
-    text.push(b']');
+/// A label as a key of an answer, and as it is compared.
+pub fn label_text(label: &Value) -> String {
+    label.as_str().map_or_else(|| label.to_string(), str::to_owned)
 }
 
 #[cfg(test)]
@@ -359,7 +350,7 @@ mod tests {
 
     use serde_json::{Value, json};
 
-    use crate::package::outputs::{Json, Numbers, OutputColumn, Outputs, json_key};
+    use crate::transform::outputs::{Json, Numbers, OutputColumn, Outputs, json_key};
 
     fn run(shape: &[usize], first: i64, rows: usize) -> Outputs {
         let count = rows * shape.iter().product::<usize>();

@@ -22,3 +22,14 @@ pub fn pointer_to(field: &str) -> String {
 
 /// Faults reported for one request; the rest is only counted.
 pub const MAX_FAULTS: usize = 20;
+
+/// Longest piece of a caller's value in an error text, in characters.
+pub const MAX_ECHO: usize = 40;
+
+/// A value of a request as an error quotes it.
+pub fn shorten(text: &str) -> String {
+    match text.char_indices().nth(MAX_ECHO) {
+        Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}

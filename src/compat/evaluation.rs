@@ -172,7 +172,7 @@ fn histogram(feature: &Value) -> Option<(Vec<f64>, Vec<f64>)> {
 mod tests {
     use serde_json::{Value, json};
 
-    use crate::package::beside::{evaluations, profiles};
+    use crate::compat::evaluation::{evaluations, profiles};
 
     fn numeric(edges: &[f64], counts: &[u64], missing: u64) -> Value {
         json!({"features": {"x": {

@@ -7,16 +7,20 @@ use regex::Regex;
 use serde_json::{Map, Value};
 
 use crate::{
-    package::{
+    schema::{
         columns::{ArrayRow, Arrays, Column, ColumnId, ColumnKind, Columns, Spans},
+        fault::MAX_FAULTS,
+    },
+    tensor::{
+        Data, DataType, Dim, Tensor, Tensors, fit,
+        signature::{Signature, TensorSpec},
+    },
+    transform::{
         dates::DateParts,
         derived::{Declared, MEMBERS, Operation},
-        fault::MAX_FAULTS,
         image::{ImageStep, ImageSteps},
-        signature::{Signature, TensorSpec},
         steps::{Categories, Encode, Impute, Layout, Numeric, PowerMethod, Step, Textual},
     },
-    tensor::{Data, DataType, Dim, Tensor, Tensors, fit},
 };
 
 /// What the preprocessing must know of a schema's field; its index is its `ColumnId`.
@@ -1037,12 +1041,12 @@ mod tests {
     use serde_json::{Value, json};
 
     use crate::{
-        package::{
-            columns::{Arrays, Column, ColumnKind, Columns, Spans},
-            preprocess::{Field, Group, Preprocess, PreprocessError, RowFault, order},
+        schema::columns::{Arrays, Column, ColumnKind, Columns, Spans},
+        tensor::{
+            Data, DataType, Dim, Shape,
             signature::{Signature, TensorSpec},
         },
-        tensor::{Data, DataType, Dim, Shape},
+        transform::preprocess::{Field, Group, Preprocess, PreprocessError, RowFault, order},
     };
 
     const FIELDS: [(&str, ColumnKind, bool); 4] = [

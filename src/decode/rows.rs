@@ -10,11 +10,13 @@ use bytes::Bytes;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor, value::MapAccessDeserializer};
 use serde_json::value::RawValue;
 
-use crate::package::{
-    decode::shorten,
-    json::not_finite,
-    signature::{Signature, TensorSpec},
-    wire::{Elements, WireTensor},
+use crate::{
+    decode::{
+        cursor::not_finite,
+        elements::{Elements, WireTensor},
+    },
+    schema::fault::shorten,
+    tensor::signature::{Signature, TensorSpec},
 };
 
 /// A JSON array of rows: objects by name, lists of values, or the values themselves where there is one input.
@@ -294,12 +296,14 @@ mod tests {
     use bytes::Bytes;
 
     use crate::{
-        package::{
+        decode::{
+            elements::{Elements, WireTensor},
             rows::{Rows, read_envelope, to_tensors},
-            signature::{Signature, TensorSpec},
-            wire::{Elements, WireTensor},
         },
-        tensor::{DataType, Dim, Shape},
+        tensor::{
+            DataType, Dim, Shape,
+            signature::{Signature, TensorSpec},
+        },
     };
 
     fn graph(names: &[&str]) -> Signature {

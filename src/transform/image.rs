@@ -7,21 +7,21 @@ use fast_image_resize::{
 };
 use image::{DynamicImage, GrayImage, ImageFormat, ImageReader, Limits};
 
-use crate::package::steps::{Interpolation, Layout, Mode};
+use crate::transform::steps::{Interpolation, Layout, Mode};
 
 /// Larger images are refused before memory is spent on their pixels.
 const MAX_SIDE: u32 = 16_384;
 const MAX_BYTES: u64 = 256 << 20;
 
 #[derive(Clone, Debug)]
-pub(super) struct ImageSteps {
+pub struct ImageSteps {
     pub mode: Mode,
     pub after: Vec<ImageStep>,
     pub layout: Layout,
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum ImageStep {
+pub enum ImageStep {
     Resize { height: u32, width: u32, interpolation: Interpolation },
     CenterCrop { height: usize, width: usize },
     Rescale(f64),
@@ -116,17 +116,17 @@ fn grey(image: DynamicImage) -> Vec<u8> {
 const READ: [ImageFormat; 2] = [ImageFormat::Png, ImageFormat::Jpeg];
 
 /// The media type that the first bytes show, whether the steps read it or not.
-pub(super) fn media_type(bytes: &[u8]) -> Option<&'static str> {
+pub fn media_type(bytes: &[u8]) -> Option<&'static str> {
     image::guess_format(bytes).ok().map(|format| format.to_mime_type())
 }
 
 /// Whether the image steps read this media type.
-pub(super) fn is_read(media_type: &str) -> bool {
+pub fn is_read(media_type: &str) -> bool {
     READ.iter().any(|format| format.to_mime_type() == media_type)
 }
 
 /// An even grey image of the media type in base64: few bytes, whatever its size. `None` where the media type is not read.
-pub(super) fn grey_image(media_type: &str, width: u32, height: u32) -> Option<String> {
+pub fn grey_image(media_type: &str, width: u32, height: u32) -> Option<String> {
     let format = READ.into_iter().find(|format| format.to_mime_type() == media_type)?;
     let mut bytes = std::io::Cursor::new(Vec::new());
     GrayImage::from_pixel(width, height, image::Luma([128])).write_to(&mut bytes, format).ok()?;
@@ -134,7 +134,7 @@ pub(super) fn grey_image(media_type: &str, width: u32, height: u32) -> Option<St
 }
 
 /// Width and height by the header, without the pixels.
-pub(super) fn size(bytes: &[u8]) -> Option<(u32, u32)> {
+pub fn size(bytes: &[u8]) -> Option<(u32, u32)> {
     ImageReader::new(std::io::Cursor::new(bytes)).with_guessed_format().ok()?.into_dimensions().ok()
 }
 

@@ -4,7 +4,7 @@ use std::f64::consts::TAU;
 
 use serde_json::Value;
 
-use crate::package::formats::{self, Moment};
+use crate::schema::formats::{self, Moment};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
@@ -75,7 +75,7 @@ enum Unknown {
 
 /// The step `date_parts`, checked.
 #[derive(Clone, Debug)]
-pub(super) struct DateParts {
+pub struct DateParts {
     numbers: Vec<Number>,
     unknown: Unknown,
 }
@@ -185,7 +185,7 @@ fn weeks(year: u32) -> u32 {
 mod tests {
     use serde_json::{Value, json};
 
-    use crate::package::dates::DateParts;
+    use crate::transform::dates::DateParts;
 
     #[test]
     fn what_is_no_step_is_refused() {

@@ -4,14 +4,12 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use crate::{
-    package::{
-        columns::ColumnKind,
-        decode::shorten,
-        rows::Rows,
-        schema::ColumnSpec,
+    decode::rows::Rows,
+    schema::{ColumnSpec, columns::ColumnKind, fault::shorten},
+    tensor::{
+        DataType,
         signature::{Signature, TensorSpec},
     },
-    tensor::DataType,
 };
 
 #[derive(Clone, Debug)]
@@ -239,12 +237,12 @@ mod tests {
     use serde_json::json;
 
     use crate::{
-        package::{
-            schema::Schema,
+        decode::table::{Header, Table, to_objects, to_plain_rows, to_rows},
+        schema::Schema,
+        tensor::{
+            DataType, Dim, Shape,
             signature::{Signature, TensorSpec},
-            table::{Header, Table, to_objects, to_plain_rows, to_rows},
         },
-        tensor::{DataType, Dim, Shape},
     };
 
     fn convert(text: &str, header: Header) -> Result<(Vec<String>, String), String> {

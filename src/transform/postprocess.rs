@@ -6,14 +6,15 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::{
-    package::{
-        constant::{self, Form},
-        fields::{self, Labels},
-        labels::label_text,
-        outputs::{Json, Numbers, OutputColumn, Outputs, json_key, json_text},
+    tensor::{
+        Data, DataType, Dim, Rearrangement, Shape, Tensor, Tensors, from_end,
         signature::{Signature, TensorSpec},
     },
-    tensor::{Data, DataType, Dim, Rearrangement, Shape, Tensor, Tensors, from_end},
+    transform::{
+        constant::{self, Form},
+        fields::{self, Labels},
+        outputs::{Json, Numbers, OutputColumn, Outputs, json_key, json_text, label_text},
+    },
 };
 
 /// What is wrong with the declaration, as a pointer into its section.
@@ -563,11 +564,11 @@ mod tests {
     use serde_json::{Value, json};
 
     use crate::{
-        package::{
-            postprocess::{Postprocess, PostprocessError, Source},
+        tensor::{
+            Data, DataType, Dim, Shape, Tensor, Tensors,
             signature::{Signature, TensorSpec},
         },
-        tensor::{Data, DataType, Dim, Shape, Tensor, Tensors},
+        transform::postprocess::{Postprocess, PostprocessError, Source},
     };
 
     const TARGETS: [Dim; 3] = [Dim::Fixed(2), Dim::Any, Dim::Fixed(3)];

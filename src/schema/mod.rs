@@ -1,14 +1,22 @@
 //! `Schema`: the supported JSON Schema, compiled once at load.
 
+pub mod binding;
+pub mod columns;
+pub mod exact;
+pub mod fault;
+pub mod formats;
+pub mod normalize;
+
 use std::collections::HashSet;
 
 use regex::Regex;
 use serde_json::{Map, Value};
 
-use crate::package::{
+use crate::schema::{
     columns::{ColumnId, ColumnKind},
+    exact::Exact,
     fault::{pointer_to, token},
-    formats::Exact,
+    formats::Format,
 };
 
 /// What is wrong with a schema, and where.
@@ -45,14 +53,14 @@ pub struct ColumnSpec {
 /// One compiled schema for one instance.
 #[derive(Debug)]
 pub struct Schema {
-    pub(super) root: Node,
+    pub root: Node,
     columns: Vec<ColumnSpec>,
     document: Value,
 }
 
 /// Bits of the JSON types that a node accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Types(pub u8);
+pub struct Types(pub u8);
 
 impl Types {
     pub const NULL: u8 = 1;
@@ -84,7 +92,7 @@ impl Types {
 }
 
 #[derive(Debug)]
-pub(super) struct Node {
+pub struct Node {
     pub types: Types,
     pub enumeration: Option<Vec<Value>>,
     pub constant: Option<Value>,
@@ -156,7 +164,7 @@ impl Node {
 }
 
 #[derive(Debug)]
-pub(super) struct ObjectNode {
+pub struct ObjectNode {
     pub properties: Vec<(String, Node)>,
     /// The properties' names as JSON mostly has them, quotes included; empty where a name needs escapes.
     pub quoted: Vec<Vec<u8>>,
@@ -166,13 +174,6 @@ pub(super) struct ObjectNode {
     pub additional: bool,
     /// Columns of everything below, for an object that is absent.
     pub columns: Vec<ColumnId>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Format {
-    DateTime,
-    Date,
-    Uuid,
 }
 
 const MAX_DEPTH: usize = 32;
@@ -246,7 +247,7 @@ impl Schema {
     }
 
     /// Whether there is a property of this name, as columns are named.
-    pub(super) fn declares(&self, name: &str) -> bool {
+    pub fn declares(&self, name: &str) -> bool {
         fn below(object: Option<&ObjectNode>, field: &str, name: &str) -> bool {
             object.is_some_and(|object| {
                 object.properties.iter().any(|(property, node)| {
@@ -259,12 +260,12 @@ impl Schema {
     }
 
     /// The node whose values go to a column.
-    pub(super) fn node(&self, column: ColumnId) -> Option<&Node> {
+    pub fn node(&self, column: ColumnId) -> Option<&Node> {
         self.root.below(column)
     }
 
     /// A field that every instance must have, but that no column carries.
-    pub(super) fn required_without_column(&self) -> Option<&str> {
+    pub fn required_without_column(&self) -> Option<&str> {
         let object = self.root.object.as_ref()?;
         let mut required = object.required.iter().filter_map(|index| object.properties.get(*index));
         let bare = required.find(|(_, node)| node.column.is_none() && node.object.as_ref().is_none_or(|object| object.columns.is_empty()));

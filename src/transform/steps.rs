@@ -7,12 +7,12 @@ use serde::Deserialize;
 use serde_json::Value;
 use unicode_normalization::UnicodeNormalization;
 
-use crate::package::dates::DateParts;
+use crate::transform::dates::DateParts;
 
 /// A step as written: an object with one member.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub(super) enum Step {
+pub enum Step {
     Impute(Impute),
     MissingIndicator(Empty),
     /// (x - mean) / std: StandardScaler.
@@ -106,11 +106,11 @@ pub(super) enum Step {
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Empty {}
+pub struct Empty {}
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Impute {
+pub struct Impute {
     pub value: Value,
     #[serde(default)]
     pub missing_values: Vec<Value>,
@@ -121,7 +121,7 @@ fn yes() -> bool {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-pub(super) enum PowerMethod {
+pub enum PowerMethod {
     #[serde(rename = "yeo-johnson")]
     YeoJohnson,
     #[serde(rename = "box-cox")]
@@ -130,14 +130,14 @@ pub(super) enum PowerMethod {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum UnknownZeros {
+pub enum UnknownZeros {
     Zeros,
     Error,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
-pub(super) enum Form {
+pub enum Form {
     Nfc,
     Nfd,
     Nfkc,
@@ -146,14 +146,14 @@ pub(super) enum Form {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Mode {
+pub enum Mode {
     Grey,
     Rgb,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Interpolation {
+pub enum Interpolation {
     Nearest,
     #[default]
     Bilinear,
@@ -163,14 +163,14 @@ pub(super) enum Interpolation {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Layout {
+pub enum Layout {
     Nchw,
     Nhwc,
 }
 
 /// A numeric step, checked.
 #[derive(Clone, Debug)]
-pub(super) enum Numeric {
+pub enum Numeric {
     Impute {
         value: f64,
         missing: Vec<f64>,
@@ -244,7 +244,7 @@ fn power_of_log(log: f64, lambda: f64) -> f64 {
 
 /// A step from text to text.
 #[derive(Clone, Debug)]
-pub(super) enum Textual {
+pub enum Textual {
     Impute { value: String, missing: Vec<String> },
     Lowercase,
     Strip,
@@ -300,7 +300,7 @@ fn replace_all(pattern: &Regex, text: &str, replacement: &str) -> String {
 
 /// Categories in their order, none twice.
 #[derive(Clone, Debug)]
-pub(super) struct Categories(Vec<String>, HashMap<String, usize>);
+pub struct Categories(Vec<String>, HashMap<String, usize>);
 
 impl Categories {
     /// Up to this many are compared one by one, which is faster than hashing.
@@ -319,7 +319,7 @@ impl Categories {
 
 /// From a category, or a date, to numbers.
 #[derive(Clone, Debug)]
-pub(super) enum Encode {
+pub enum Encode {
     OneHot {
         categories: Categories,
         unknown: UnknownZeros,
@@ -387,7 +387,7 @@ impl Encode {
 
 #[cfg(test)]
 mod tests {
-    use crate::package::steps::{Encode, Numeric, PowerMethod};
+    use crate::transform::steps::{Encode, Numeric, PowerMethod};
 
     #[test]
     fn numeric_steps() {

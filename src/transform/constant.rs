@@ -5,11 +5,9 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::{
-    package::{
-        fault::token,
-        outputs::{Json, Numbers, OutputColumn, Outputs},
-    },
+    schema::fault::token,
     tensor::DataType,
+    transform::outputs::{Json, Numbers, OutputColumn, Outputs},
 };
 
 /// What an answer's field can hold.
@@ -114,8 +112,8 @@ mod tests {
     use serde_json::{Value, json};
 
     use crate::{
-        package::constant::{Form, outputs},
         tensor::DataType,
+        transform::constant::{Form, outputs},
     };
 
     fn one(value: Value, form: Form) -> Result<String, String> {

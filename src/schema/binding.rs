@@ -3,9 +3,9 @@
 //! A request is decoded once, by the stable version. Where its callers may be answered by another version, that one gets
 //! the same values under its own column numbers.
 
-use crate::package::{
+use crate::schema::{
+    ColumnSpec, Schema,
     columns::{Column, ColumnId, ColumnKind, Columns},
-    schema::{ColumnSpec, Schema},
 };
 
 /// How each column of the new version is made.
@@ -27,7 +27,7 @@ enum Bound {
 
 /// A field whose values can't be handed on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Unbound {
+pub struct Unbound {
     pub field: String,
     pub detail: String,
 }
@@ -46,7 +46,7 @@ impl Binding {
     }
 
     /// Every field that can't be handed on.
-    pub(super) fn unbound(old: &Schema, new: &Schema) -> Vec<Unbound> {
+    pub fn unbound(old: &Schema, new: &Schema) -> Vec<Unbound> {
         bind(old, new).1
     }
 
@@ -147,11 +147,13 @@ fn widened(column: &Column) -> Column {
 mod tests {
     use serde_json::{Value, json};
 
-    use crate::package::{
-        binding::Binding,
-        columns::{Column, Columns},
+    use crate::{
         decode::{DecodeLimits, decode_request},
-        schema::Schema,
+        schema::{
+            Schema,
+            binding::Binding,
+            columns::{Column, Columns},
+        },
     };
 
     const LIMITS: DecodeLimits = DecodeLimits { max_instances: 100, max_depth: 16, max_array_values: 1000 };

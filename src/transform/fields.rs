@@ -4,16 +4,17 @@
 use std::sync::Arc;
 
 use crate::{
-    package::{
-        columns::{ArrayRow, Column, Columns},
-        decode::{DecodeError, DecodeLimits, FieldValues, decode_fields},
-        fault::Fault,
-        outputs::{Json, Numbers, OutputColumn, Outputs},
-        schema::Schema,
-        signature::TensorSpec,
-        wire::{WireTensor, field_datatype, field_shape},
+    decode::{
+        DecodeError, DecodeLimits, FieldValues, decode_fields,
+        elements::{WireTensor, field_datatype, field_shape},
     },
-    tensor::{Data, DataType, Tensor},
+    schema::{
+        Schema,
+        columns::{ArrayRow, Column, Columns},
+        fault::Fault,
+    },
+    tensor::{Data, DataType, Tensor, signature::TensorSpec},
+    transform::outputs::{Json, Numbers, OutputColumn, Outputs},
 };
 
 /// An output as a protocol names it.
@@ -68,7 +69,7 @@ pub fn score_name(field: &str) -> String {
 
 /// The inputs under which the fields of a schema are offered.
 pub fn inputs(schema: &Schema) -> Vec<TensorSpec> {
-    let spec = |column: &crate::package::schema::ColumnSpec| TensorSpec {
+    let spec = |column: &crate::schema::ColumnSpec| TensorSpec {
         name: Arc::from(column.name.as_str()),
         datatype: field_datatype(column.kind),
         shape: field_shape(column),
@@ -77,7 +78,7 @@ pub fn inputs(schema: &Schema) -> Vec<TensorSpec> {
 }
 
 fn fault_of(index: usize, tensor: &WireTensor, detail: &str) -> Fault {
-    let detail = format!("input `{}`: {detail}", crate::package::decode::shorten(&tensor.name));
+    let detail = format!("input `{}`: {detail}", crate::schema::fault::shorten(&tensor.name));
     Fault { pointer: format!("/inputs/{index}"), keyword: "inputs", detail }
 }
 
@@ -115,8 +116,8 @@ pub fn decode(schema: &Schema, tensors: &[WireTensor], limits: &DecodeLimits) ->
         }
     }
     if !faults.is_empty() {
-        let more = faults.len().saturating_sub(crate::package::fault::MAX_FAULTS);
-        faults.truncate(crate::package::fault::MAX_FAULTS);
+        let more = faults.len().saturating_sub(crate::schema::fault::MAX_FAULTS);
+        faults.truncate(crate::schema::fault::MAX_FAULTS);
         return Err(DecodeError::Invalid { faults, more });
     }
     let Some((rows, _)) = rows else {
@@ -132,7 +133,7 @@ pub fn decode(schema: &Schema, tensors: &[WireTensor], limits: &DecodeLimits) ->
         let detail = check_shape(tensor, columns.columns.get(*column)).err()?;
         Some(fault_of(*index, tensor, &detail))
     });
-    let faults: Vec<Fault> = faults.take(crate::package::fault::MAX_FAULTS).collect();
+    let faults: Vec<Fault> = faults.take(crate::schema::fault::MAX_FAULTS).collect();
     if faults.is_empty() { Ok(columns) } else { Err(DecodeError::Invalid { faults, more: 0 }) }
 }
 

@@ -72,7 +72,7 @@ impl fmt::Debug for Digest {
 mod tests {
     use proptest::prelude::*;
 
-    use crate::package::digest::Digest;
+    use crate::digest::Digest;
 
     #[test]
     fn known_values() {

@@ -7,14 +7,9 @@ use bytes::Bytes;
 use half::{bf16, f16};
 
 use crate::{
-    package::{
-        columns::ColumnKind,
-        json::{Cursor, Kind, SyntaxError},
-        outputs::write_nested,
-        schema::ColumnSpec,
-        signature::TensorSpec,
-    },
-    tensor::{Buffer, Data, DataType, Dim, Shape, Tensor},
+    decode::cursor::{Cursor, Kind, SyntaxError},
+    schema::{ColumnSpec, columns::ColumnKind},
+    tensor::{Buffer, Data, DataType, Dim, Shape, Tensor, signature::TensorSpec},
 };
 
 /// Nesting beyond this is no tensor of anybody's.
@@ -681,17 +676,30 @@ fn texts_to_json<'a>(texts: impl Iterator<Item = &'a [u8]>, kind: ColumnKind) ->
     Ok(text)
 }
 
+/// Values from `start` on as JSON, nested as `shape` says.
+pub fn write_nested(shape: &[usize], start: usize, text: &mut Vec<u8>, write: &mut dyn FnMut(usize, &mut Vec<u8>)) {
+    let Some((length, inner)) = shape.split_first() else {
+        return write(start, text);
+    };
+    let step: usize = inner.iter().product();
+    text.push(b'[');
+    for index in 0..*length {
+        if index > 0 {
+            text.push(b',');
+        }
+        write_nested(inner, start + index * step, text, write);
+    }
+    text.push(b']');
+}
+
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
     use proptest::prelude::*;
 
     use crate::{
-        package::{
-            signature::TensorSpec,
-            wire::{Elements, WireTensor, from_raw, numbers_to_json, read_json, split_texts, to_raw},
-        },
-        tensor::{Data, DataType, Dim, Shape},
+        decode::elements::{Elements, WireTensor, from_raw, numbers_to_json, read_json, split_texts, to_raw},
+        tensor::{Data, DataType, Dim, Shape, signature::TensorSpec},
     };
 
     fn read(text: &str, datatype: DataType) -> Result<(Data, Vec<usize>), String> {

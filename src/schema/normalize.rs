@@ -118,7 +118,7 @@ fn types(schema: &Value) -> Vec<Value> {
 mod tests {
     use serde_json::json;
 
-    use crate::package::{normalize::normalize, schema::Schema};
+    use crate::schema::{Schema, normalize::normalize};
 
     #[test]
     fn what_pydantic_writes() {

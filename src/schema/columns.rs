@@ -252,7 +252,7 @@ impl Arrays {
 
 #[cfg(test)]
 mod tests {
-    use crate::package::columns::{Arrays, Column, Columns, Spans};
+    use crate::schema::columns::{Arrays, Column, Columns, Spans};
 
     #[test]
     fn picked_rows_are_what_they_were() {

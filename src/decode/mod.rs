@@ -1,15 +1,23 @@
 //! Decode: from a request's bytes to validated, typed columns in one pass, with no tree in between.
 
+pub mod cursor;
+pub mod elements;
+pub mod rows;
+pub mod table;
+
 use std::{cmp::Ordering, collections::HashSet};
 
 use serde_json::Value;
 
-use crate::package::{
-    columns::{Column, ColumnId, ColumnKind, Columns},
-    fault::{Fault, MAX_FAULTS, token},
-    formats::{self, Exact},
-    json::{Cursor, Kind, SyntaxError},
-    schema::{ColumnSpec, Node, ObjectNode, Schema, Types},
+use crate::{
+    decode::cursor::{Cursor, Kind, SyntaxError},
+    schema::{
+        ColumnSpec, Node, ObjectNode, Schema, Types,
+        columns::{Column, ColumnId, ColumnKind, Columns},
+        exact::{Exact, is_multiple},
+        fault::{Fault, MAX_ECHO, MAX_FAULTS, shorten, token},
+        formats,
+    },
 };
 
 /// Limits that hold before memory is spent.
@@ -40,9 +48,6 @@ pub enum DecodeError {
 
 /// Longest `id` of a request, in characters.
 const MAX_ID: usize = 128;
-
-/// Longest piece of a caller's value in an error text, in characters.
-const MAX_ECHO: usize = 40;
 
 /// Decodes `{"instances": [...], "id": "..."}`, or one bare instance.
 pub fn decode_request(schema: &Schema, body: &[u8], limits: &DecodeLimits) -> Result<Decoded, DecodeError> {
@@ -525,7 +530,7 @@ impl<'a> Decoder<'a> {
             }
         }
         if let Some(step) = node.multiple_of
-            && !formats::is_multiple(value, step)
+            && !is_multiple(value, step)
         {
             self.fault(node, "multipleOf", format!("must be a multiple of {}", step.value), start);
         }
@@ -1000,13 +1005,6 @@ fn place(body: &[u8], offset: usize) -> String {
     let line = memchr::memchr_iter(b'\n', before).count() + 1;
     let column = before.len() - memchr::memrchr(b'\n', before).map_or(0, |newline| newline + 1) + 1;
     format!("line {line}, column {column}")
-}
-
-pub fn shorten(text: &str) -> String {
-    match text.char_indices().nth(MAX_ECHO) {
-        Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
-        None => text.to_owned(),
-    }
 }
 
 /// JSON Schema's equality: numbers by value, objects whatever the order.

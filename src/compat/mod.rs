@@ -5,20 +5,25 @@
 //! began to read it. A member of an answer that is gone breaks its readers, even where it was optional. And the columns that
 //! the old version decoded must be of use to the new one ([`Binding`]).
 
+pub mod containment;
+pub mod evaluation;
+
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::package::{
-    Parts, Transform,
-    binding::Binding,
-    contain::{Gap, GapKind, contains},
-    decode::{DecodeLimits, decode_instance, shorten},
-    fault::{pointer_to, token},
-    labels::label_text,
-    schema::Schema,
-    signature::{Signature, TensorSpec},
+use crate::{
+    compat::containment::{Gap, GapKind, contains},
+    decode::{DecodeLimits, decode_instance},
+    package::{Parts, Transform},
+    schema::{
+        Schema,
+        binding::Binding,
+        fault::{pointer_to, shorten, token},
+    },
+    tensor::signature::{Signature, TensorSpec},
+    transform::outputs::label_text,
 };
 
 /// One of two versions.
@@ -679,12 +684,12 @@ mod tests {
     use serde_json::{Value, json};
 
     use crate::{
-        package::{
-            Parts,
-            compat::{Report, Side, Verdict, compare},
+        compat::{Report, Side, Verdict, compare},
+        package::Parts,
+        tensor::{
+            DataType, Dim, Shape,
             signature::{Signature, TensorSpec},
         },
-        tensor::{DataType, Dim, Shape},
     };
 
     /// A graph that takes `x` and gives `y`, `width` numbers a row each.

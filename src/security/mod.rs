@@ -1,0 +1,3 @@
+//! Security: who may do what.
+
+pub mod tokens;

@@ -1,0 +1,11 @@
+//! Transform: columns to the graph's tensors, and the graph's tensors to the fields of an answer.
+
+pub mod constant;
+mod dates;
+mod derived;
+pub mod fields;
+pub mod image;
+pub mod outputs;
+pub mod postprocess;
+pub mod preprocess;
+pub mod steps;
