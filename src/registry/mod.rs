@@ -1,9 +1,11 @@
 //! Which versions are loaded, and which of them answers.
 
+mod commander;
 pub mod gate;
 mod ignored;
 mod intact;
 pub mod kept;
+mod known;
 pub mod label;
 pub mod loader;
 mod neighbours;
@@ -26,9 +28,10 @@ use std::{
 
 use arc_swap::ArcSwap;
 
+pub use commander::{Commander, ControlError, Order};
 pub use ignored::{Ignored, Reason};
 pub use remembered::Remembered;
-pub use watch::{Adopter, Commander, ControlError, Order, Watch, WatchParts};
+pub use watch::{Adopter, Watch, WatchParts};
 
 use crate::{
     config::FallbackConfig,

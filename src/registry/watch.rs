@@ -9,7 +9,7 @@ use std::{
         mpsc::{self, RecvTimeoutError},
     },
     thread::{self, JoinHandle},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use tokio::sync::oneshot;
@@ -24,17 +24,17 @@ use crate::{
         PackageError,
         bare::{self, Bare},
         manifest::{self, Manifest},
-        pbtxt::VersionPolicy,
     },
     registry::{
         Model, Reason, Registry, Snapshot, State, VersionStatus,
+        commander::{Commander, ControlError, Event, Order, Pending},
         ignored::{self, Ignored},
         kept::Kept,
+        known::{Known, KnownModel, keep, undecided},
         loader::{LoadFailure, Loader},
-        reconcile::{self, Action, Copying, Keep, ModelView, Phase, VersionView},
+        reconcile::{self, Action, Copying, Keep, ModelView, Phase},
         servable::{Contents, Loaded, Servable},
-        source::{self, Found, Listing},
-        traffic::Decision,
+        source::{self, Listing},
     },
 };
 
@@ -67,81 +67,6 @@ pub struct WatchParts {
 pub struct Watch {
     events: mpsc::Sender<Event>,
     thread: Mutex<Option<JoinHandle<()>>>,
-}
-
-enum Event {
-    LoadEnded {
-        attempt: u64,
-        fingerprint: u64,
-        outcome: Result<Box<Loaded>, LoadFailure>,
-        elapsed: Duration,
-    },
-    Control {
-        name: ModelName,
-        order: Order,
-        done: oneshot::Sender<Result<(), ControlError>>,
-    },
-    /// Something was decided: other versions may be needed, and roles change.
-    Decided,
-    /// What lies in the directory is to be known now.
-    Look {
-        done: mpsc::Sender<()>,
-    },
-    Stop,
-}
-
-/// What an operator may want of a model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
-    /// Look at its directory now, and load what is to be loaded; also what failed before.
-    Load,
-    /// Let go of all its versions, until it is loaded again or the server starts anew.
-    Unload,
-}
-
-/// Why an order was not carried out.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ControlError {
-    Unknown,
-    /// It was tried, and no version answers.
-    Failed(String),
-    /// The server is shutting down.
-    Gone,
-}
-
-/// The operators' side.
-#[derive(Clone)]
-pub struct Commander {
-    events: mpsc::Sender<Event>,
-}
-
-impl Commander {
-    /// Returns when the order is carried out, or can't be.
-    pub async fn order(&self, name: ModelName, order: Order) -> Result<(), ControlError> {
-        let (done, outcome) = oneshot::channel();
-        self.events.send(Event::Control { name, order, done }).map_err(|_| ControlError::Gone)?;
-        outcome.await.unwrap_or(Err(ControlError::Gone))
-    }
-
-    /// Returns once the directory was looked at.
-    pub fn look(&self) {
-        let (done, looked) = mpsc::channel();
-        if self.events.send(Event::Look { done }).is_ok() {
-            let _ = looked.recv_timeout(LOAD_PATIENCE);
-        }
-    }
-
-    /// Has what was decided carried out: loads, unloads and roles. Traffic does not wait for it.
-    pub fn decided(&self) {
-        let _ = self.events.send(Event::Decided);
-    }
-}
-
-/// An order that waits for loads.
-struct Pending {
-    name: ModelName,
-    order: Order,
-    done: oneshot::Sender<Result<(), ControlError>>,
 }
 
 impl Watch {
@@ -201,100 +126,6 @@ struct Loop {
     loads: BTreeMap<u64, (ModelId, Instant)>,
     attempts: u64,
     pending: Vec<Pending>,
-}
-
-/// Size and time of a `config.pbtxt`; `None`: there is none.
-type ConfigStamp = Option<(u64, Option<SystemTime>)>;
-
-#[derive(Default)]
-struct KnownModel {
-    versions: BTreeMap<Version, Known>,
-    /// What a `config.pbtxt` says about the versions to keep, and how the file looked when it was read.
-    keep: Option<Keep>,
-    config_stamp: Option<ConfigStamp>,
-    /// An operator unloaded it.
-    unloaded: bool,
-    /// The stable version, while another answers because that one is not loaded.
-    awaited: Option<VersionRef>,
-}
-
-struct Known {
-    found: Option<Found>,
-    /// Where `found` is the copy that is kept in the state: why, and the fingerprint of the files that it stands for.
-    kept: Option<(String, Option<u64>)>,
-    /// The fingerprint at which the phase was reached.
-    seen: u64,
-    state: State,
-    warning: Option<String>,
-    /// What `predictd_model_info` says now.
-    role: Option<&'static str>,
-    digest: String,
-    verified: bool,
-    /// A graph without a manifest that arrived just now: at which fingerprint, seen when. Nothing else tells whether all of it
-    /// is there.
-    arriving: Option<(u64, Instant)>,
-    /// Files are missing: since when none came.
-    copying: Option<Copying>,
-    /// A failure that may only mean that files are still being copied was forgiven: at which fingerprint, in which look.
-    forgiven: Option<(u64, u64)>,
-}
-
-impl Known {
-    fn new(found: Found) -> Known {
-        Known {
-            seen: found.fingerprint,
-            found: Some(found),
-            kept: None,
-            state: State::Idle,
-            warning: None,
-            role: None,
-            digest: String::new(),
-            verified: true,
-            arriving: None,
-            copying: None,
-            forgiven: None,
-        }
-    }
-
-    fn warning(&self) -> Option<String> {
-        let gone = matches!(self.state, State::Available(_)) && self.found.is_none();
-        let gone = gone.then(|| "its files are gone: it answers from memory, and can't be loaded again".to_owned());
-        let kept = self.kept.as_ref().map(|(why, _)| format!("{why}: the copy kept in the state is served"));
-        self.warning.clone().or(kept).or(gone)
-    }
-
-    /// Takes what was found at the last look; the kept copy stays for files that were passed over, and for none.
-    fn look(&mut self, found: Option<Found>) {
-        let passed_over = self.kept.as_ref().is_some_and(|(_, instead_of)| *instead_of == found.as_ref().map(|found| found.fingerprint));
-        if !passed_over {
-            (self.found, self.kept) = (found, None);
-        }
-    }
-
-    fn view(&self) -> VersionView {
-        let phase = match self.state {
-            // What arrived just now is complete as far as anybody knows.
-            State::Incomplete { .. } if self.arriving.is_some() => Phase::Idle,
-            State::Incomplete { .. } => Phase::Incomplete,
-            State::Loading => Phase::Loading,
-            State::Available(_) => Phase::Available,
-            State::Refused(_) => Phase::Refused,
-            State::Idle | State::Draining => Phase::Idle,
-        };
-        let changed = self.found.as_ref().is_some_and(|found| found.fingerprint != self.seen);
-        VersionView { present: self.found.is_some(), changed, phase }
-    }
-}
-
-/// Why files with this digest are not what was decided on under the version.
-fn undecided(decision: &Decision, version: &Version, digest: &str) -> Option<PackageError> {
-    if decision.admits(version, digest) {
-        return None;
-    }
-    let known = decision.digests.get(version.as_str()).map_or("another", String::as_str);
-    let detail =
-        format!("has the digest {digest}, but the journal knows this version as {known}; a changed package needs a version of its own");
-    Some(PackageError::new("journal", manifest::FILE, detail))
 }
 
 impl Loop {
@@ -946,17 +777,6 @@ impl Loop {
                     known.role = role;
                 }
             }
-        }
-    }
-}
-
-/// A previous version stays loaded for a way back, whatever a configuration made for another server says.
-fn keep(policy: &VersionPolicy, keep_versions: usize) -> Keep {
-    match policy {
-        VersionPolicy::Latest(count) => Keep::Newest((*count).max(keep_versions)),
-        VersionPolicy::All => Keep::All,
-        VersionPolicy::Specific(versions) => {
-            Keep::Only(versions.iter().filter_map(|version| Version::parse(&version.to_string())).collect())
         }
     }
 }

@@ -1,0 +1,123 @@
+//! Known: what the loop knows of each version on disk: its files, its state, and what stands in its files' place.
+
+use std::{
+    collections::BTreeMap,
+    time::{Instant, SystemTime},
+};
+
+use crate::{
+    id::Version,
+    journal::entry::VersionRef,
+    package::{PackageError, manifest, pbtxt::VersionPolicy},
+    registry::{
+        State,
+        reconcile::{Copying, Keep, Phase, VersionView},
+        source::Found,
+        traffic::Decision,
+    },
+};
+
+/// Size and time of a `config.pbtxt`; `None`: there is none.
+pub(super) type ConfigStamp = Option<(u64, Option<SystemTime>)>;
+
+#[derive(Default)]
+pub(super) struct KnownModel {
+    pub versions: BTreeMap<Version, Known>,
+    /// What a `config.pbtxt` says about the versions to keep, and how the file looked when it was read.
+    pub keep: Option<Keep>,
+    pub config_stamp: Option<ConfigStamp>,
+    /// An operator unloaded it.
+    pub unloaded: bool,
+    /// The stable version, while another answers because that one is not loaded.
+    pub awaited: Option<VersionRef>,
+}
+
+pub(super) struct Known {
+    pub found: Option<Found>,
+    /// Where `found` is the copy that is kept in the state: why, and the fingerprint of the files that it stands for.
+    pub kept: Option<(String, Option<u64>)>,
+    /// The fingerprint at which the phase was reached.
+    pub seen: u64,
+    pub state: State,
+    pub warning: Option<String>,
+    /// What `predictd_model_info` says now.
+    pub role: Option<&'static str>,
+    pub digest: String,
+    pub verified: bool,
+    /// A graph without a manifest that arrived just now: at which fingerprint, seen when. Nothing else tells whether all of it
+    /// is there.
+    pub arriving: Option<(u64, Instant)>,
+    /// Files are missing: since when none came.
+    pub copying: Option<Copying>,
+    /// A failure that may only mean that files are still being copied was forgiven: at which fingerprint, in which look.
+    pub forgiven: Option<(u64, u64)>,
+}
+
+impl Known {
+    pub fn new(found: Found) -> Known {
+        Known {
+            seen: found.fingerprint,
+            found: Some(found),
+            kept: None,
+            state: State::Idle,
+            warning: None,
+            role: None,
+            digest: String::new(),
+            verified: true,
+            arriving: None,
+            copying: None,
+            forgiven: None,
+        }
+    }
+
+    pub fn warning(&self) -> Option<String> {
+        let gone = matches!(self.state, State::Available(_)) && self.found.is_none();
+        let gone = gone.then(|| "its files are gone: it answers from memory, and can't be loaded again".to_owned());
+        let kept = self.kept.as_ref().map(|(why, _)| format!("{why}: the copy kept in the state is served"));
+        self.warning.clone().or(kept).or(gone)
+    }
+
+    /// Takes what was found at the last look; the kept copy stays for files that were passed over, and for none.
+    pub fn look(&mut self, found: Option<Found>) {
+        let passed_over = self.kept.as_ref().is_some_and(|(_, instead_of)| *instead_of == found.as_ref().map(|found| found.fingerprint));
+        if !passed_over {
+            (self.found, self.kept) = (found, None);
+        }
+    }
+
+    pub fn view(&self) -> VersionView {
+        let phase = match self.state {
+            // What arrived just now is complete as far as anybody knows.
+            State::Incomplete { .. } if self.arriving.is_some() => Phase::Idle,
+            State::Incomplete { .. } => Phase::Incomplete,
+            State::Loading => Phase::Loading,
+            State::Available(_) => Phase::Available,
+            State::Refused(_) => Phase::Refused,
+            State::Idle | State::Draining => Phase::Idle,
+        };
+        let changed = self.found.as_ref().is_some_and(|found| found.fingerprint != self.seen);
+        VersionView { present: self.found.is_some(), changed, phase }
+    }
+}
+
+/// Why files with this digest are not what was decided on under the version.
+pub(super) fn undecided(decision: &Decision, version: &Version, digest: &str) -> Option<PackageError> {
+    if decision.admits(version, digest) {
+        return None;
+    }
+    let known = decision.digests.get(version.as_str()).map_or("another", String::as_str);
+    let detail =
+        format!("has the digest {digest}, but the journal knows this version as {known}; a changed package needs a version of its own");
+    Some(PackageError::new("journal", manifest::FILE, detail))
+}
+
+/// A previous version stays loaded for a way back, whatever a configuration made for another server says.
+pub(super) fn keep(policy: &VersionPolicy, keep_versions: usize) -> Keep {
+    match policy {
+        VersionPolicy::Latest(count) => Keep::Newest((*count).max(keep_versions)),
+        VersionPolicy::All => Keep::All,
+        VersionPolicy::Specific(versions) => {
+            Keep::Only(versions.iter().filter_map(|version| Version::parse(&version.to_string())).collect())
+        }
+    }
+}
