@@ -10,6 +10,8 @@ pub struct SyntaxError {
 /// Python and others write these all the same.
 pub const NOT_FINITE: &str = "NaN and Infinity do not exist in JSON (send null for a missing number)";
 
+pub const TOO_LARGE: &str = "the number is too large";
+
 /// What is wrong with a text that serde_json refuses, where it is a number that JSON does not have.
 pub fn not_finite(error: &serde_json::Error, text: &[u8]) -> Option<&'static str> {
     if !error.is_syntax() {
@@ -20,6 +22,59 @@ pub fn not_finite(error: &serde_json::Error, text: &[u8]) -> Option<&'static str
     let places = error.column().saturating_sub(4)..=error.column();
     let word = |at: usize| line.get(at..).is_some_and(begins_not_finite) && !at.checked_sub(1).is_some_and(|before| is_word(line, before));
     places.into_iter().any(word).then_some(NOT_FINITE)
+}
+
+/// Where in a document serde_json found something wrong, as ` (/instances/1/age)`; empty at its root.
+pub fn pointer_at(document: &[u8], error: &serde_json::Error) -> String {
+    let before = document.split_inclusive(|byte| *byte == b'\n').take(error.line().saturating_sub(1)).map(<[u8]>::len).sum::<usize>();
+    let pointer = pointer_to(document.get(..before + error.column().saturating_sub(1)).unwrap_or(document));
+    if pointer.is_empty() { pointer } else { format!(" ({pointer})") }
+}
+
+/// The pointer to the value that is being written where this text breaks off.
+fn pointer_to(text: &[u8]) -> String {
+    /// A name may be as long as the body.
+    const LONGEST: usize = 40;
+    enum Level<'a> {
+        Array(usize),
+        Object(&'a [u8]),
+    }
+    let mut levels: Vec<Level<'_>> = Vec::new();
+    let (mut escaped, mut opened, mut last) = (false, None, &b""[..]);
+    for (at, byte) in text.iter().enumerate() {
+        match (byte, opened) {
+            _ if escaped => escaped = false,
+            (b'\\', Some(_)) => escaped = true,
+            (b'"', Some(start)) => {
+                last = text.get(start..at).unwrap_or_default();
+                opened = None;
+            }
+            (b'"', None) => opened = Some(at + 1),
+            (_, Some(_)) => {}
+            (b'[', None) => levels.push(Level::Array(0)),
+            (b'{', None) => levels.push(Level::Object(b"")),
+            (b']' | b'}', None) => drop(levels.pop()),
+            (b':', None) => {
+                if let Some(Level::Object(name)) = levels.last_mut() {
+                    *name = last;
+                }
+            }
+            (b',', None) => {
+                if let Some(Level::Array(index)) = levels.last_mut() {
+                    *index += 1;
+                }
+            }
+            _ => {}
+        }
+    }
+    let step = |level: &Level<'_>| match level {
+        Level::Array(index) => format!("/{index}"),
+        Level::Object(name) => {
+            let name = String::from_utf8_lossy(name);
+            format!("/{}", crate::schema::fault::token(&name.chars().take(LONGEST).collect::<String>()))
+        }
+    };
+    levels.iter().map(step).collect()
 }
 
 fn is_word(text: &[u8], at: usize) -> bool {
@@ -362,7 +417,7 @@ impl<'a> Cursor<'a> {
             return Ok(value);
         }
         self.position = start;
-        self.fail("the number is too large")
+        self.fail(TOO_LARGE)
     }
 
     /// Passes over a value by its brackets and quotes; whether it is JSON shows when it is read.

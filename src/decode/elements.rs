@@ -119,7 +119,10 @@ impl WireTensor {
         match (column.kind, shape.as_slice()) {
             (kind, [rows, ..]) if kind.is_array() && field_shape(column).fits(shape) => Ok(*rows),
             (ColumnKind::Array | ColumnKind::BooleanArray, _) => Err(format!("{} {shape:?}", expected())),
-            (_, [rows] | [rows, 1]) => Ok(*rows),
+            (_, [rows] | [rows, 1]) => match self.elements.count()? {
+                Some(given) if given != *rows => Err(too_few_or_many(shape, *rows, given)),
+                _ => Ok(*rows),
+            },
             _ => Err(format!("{} {shape:?}", expected())),
         }
     }
@@ -136,6 +139,8 @@ impl WireTensor {
             Elements::Json(_) if self.datatype == Some(DataType::Bf16) => Err(BF16_IS_BINARY.to_owned()),
             Elements::Json(text) => {
                 let text = utf8(text)?;
+                // The field may take more than the datatype under which the caller sends it.
+                self.datatype.map_or(Ok(()), |datatype| check_datatype(text, datatype))?;
                 match shape {
                     Some([_, _, ..]) if is_array && !is_nested(text) => {
                         let (data, nested) = read_json(text.as_bytes(), field_datatype(column.kind))?;
@@ -162,6 +167,18 @@ impl WireTensor {
                 texts_to_json(texts.iter().map(|text| &text[..]), column.kind).map(Cow::Owned)
             }
         }
+    }
+}
+
+impl Elements {
+    /// How many there are, where that is told without their datatype.
+    fn count(&self) -> Result<Option<usize>, String> {
+        Ok(match self {
+            Elements::Json(text) => Some(Leaves::of(utf8(text)?).count()),
+            Elements::Raw(_) => None,
+            Elements::Values(data) => Some(data.len()),
+            Elements::Texts(texts) => Some(texts.len()),
+        })
     }
 }
 
@@ -202,12 +219,101 @@ fn field_signature(column: &ColumnSpec) -> String {
 fn check_nesting(shape: &[usize], nested: &[usize], elements: usize) -> Result<(), String> {
     let wanted = elements_of(shape).ok_or("has a shape beyond all memory")?;
     if wanted != elements {
-        return Err(format!("shape {shape:?} takes {wanted} elements, given {elements}"));
+        return Err(too_few_or_many(shape, wanted, elements));
     }
     // Nesting ends at a dimension of 0.
     let ends = nested.last() == Some(&0) && shape.starts_with(nested);
     if nested.len() > 1 && nested != shape && !ends {
         return Err(format!("shape {shape:?} is given, but the data is nested as {nested:?}"));
+    }
+    Ok(())
+}
+
+fn too_few_or_many(shape: &[usize], wanted: usize, given: usize) -> String {
+    format!("shape {shape:?} takes {wanted} elements, given {given}")
+}
+
+/// The elements of a JSON array, however it is nested, and where they begin. Only cuts: what is no JSON is told by whoever reads it.
+struct Leaves<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl Leaves<'_> {
+    fn of(text: &str) -> Leaves<'_> {
+        Leaves { text, at: 0 }
+    }
+}
+
+impl<'a> Iterator for Leaves<'a> {
+    type Item = (usize, &'a str);
+
+    fn next(&mut self) -> Option<(usize, &'a str)> {
+        let bytes = self.text.as_bytes();
+        let between = |byte: &u8| matches!(byte, b'[' | b']' | b',' | b' ' | b'\n' | b'\t' | b'\r');
+        let start = self.at + bytes.get(self.at..)?.iter().position(|byte| !between(byte))?;
+        let rest = bytes.get(start..)?;
+        let length = match rest.first()? {
+            b'"' | b'{' => length_of_text_or_object(rest),
+            _ => rest.iter().position(between).unwrap_or(rest.len()),
+        };
+        self.at = start + length;
+        self.text.get(start..self.at).map(|leaf| (start, leaf))
+    }
+}
+
+fn length_of_text_or_object(text: &[u8]) -> usize {
+    let (mut depth, mut in_text, mut escaped) = (0usize, false, false);
+    for (at, byte) in text.iter().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            b'{' if !in_text => depth += 1,
+            b'}' if !in_text => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth == 0 && !in_text {
+            return at + 1;
+        }
+    }
+    text.len()
+}
+
+/// Numbers must be of the datatype that the caller names, also where the field would take others.
+fn check_datatype(text: &str, datatype: DataType) -> Result<(), String> {
+    // Shorter ones are in range, and are most: only the others are read.
+    let (digits, unsigned) = match datatype {
+        DataType::Bool | DataType::Bytes | DataType::Bf16 | DataType::Fp64 => return Ok(()),
+        DataType::Fp16 | DataType::Int16 => (4, false),
+        DataType::Fp32 => (38, false),
+        DataType::Int8 => (2, false),
+        DataType::Int32 => (9, false),
+        DataType::Int64 => (18, false),
+        DataType::Uint8 => (2, true),
+        DataType::Uint16 => (4, true),
+        DataType::Uint32 => (9, true),
+        DataType::Uint64 => (19, true),
+    };
+    let is_float = matches!(datatype, DataType::Fp16 | DataType::Fp32);
+    let plain = |byte: u8| byte.is_ascii_digit() || is_float && byte == b'.';
+    for (offset, leaf) in Leaves::of(text) {
+        let number = leaf.strip_prefix('-').unwrap_or(leaf);
+        let signed = number.len() < leaf.len();
+        let short = number.len() <= digits && !(signed && unsigned) && number.bytes().all(plain);
+        // Null is a value that is left out; what is no number at all is the schema's to judge.
+        if short || !number.starts_with(|c: char| c.is_ascii_digit()) {
+            continue;
+        }
+        let Ok(value) = leaf.parse::<f64>() else { continue };
+        if read_json(leaf.as_bytes(), datatype).is_err() {
+            let element = Reader::over(text).element(offset);
+            let detail = match !is_float && value.fract() != 0.0 {
+                true => format!("every element must be a whole number; element {element} is not"),
+                false => format!("the number at element {element} is out of range"),
+            };
+            return Err(format!("{detail} (datatype {})", datatype.protocol_name()));
+        }
     }
     Ok(())
 }
@@ -242,7 +348,7 @@ fn count(text: &str) -> Result<usize, String> {
 pub fn read_json(text: &[u8], datatype: DataType) -> Result<(Data, Vec<usize>), String> {
     let text = utf8(text)?;
     // A number and its comma take two bytes at least.
-    let mut reader = Reader { cursor: Cursor::new(text), scratch: Vec::new(), nesting: Nesting::default() };
+    let mut reader = Reader::over(text);
     let room = text.len() / 8;
     macro_rules! floats {
         ($convert:expr) => {{
@@ -370,6 +476,10 @@ impl From<SyntaxError> for Wrong {
 type Leaf<'a, 'f> = &'f mut dyn FnMut(&mut Reader<'a>, Kind) -> Result<(), Wrong>;
 
 impl<'a> Reader<'a> {
+    fn over(text: &'a str) -> Reader<'a> {
+        Reader { cursor: Cursor::new(text), scratch: Vec::new(), nesting: Nesting::default() }
+    }
+
     fn all(&mut self, leaf: Leaf<'a, '_>, datatype: DataType) -> Result<(), String> {
         let outcome = self.level(0, leaf).and_then(|()| Ok(self.cursor.end()?));
         outcome.map_err(|wrong| match wrong {
@@ -698,7 +808,7 @@ mod tests {
     use proptest::prelude::*;
 
     use crate::{
-        decode::elements::{Elements, WireTensor, from_raw, numbers_to_json, read_json, split_texts, to_raw},
+        decode::elements::{Elements, WireTensor, check_datatype, from_raw, numbers_to_json, read_json, split_texts, to_raw},
         tensor::{Data, DataType, Dim, Shape, signature::TensorSpec},
     };
 
@@ -748,6 +858,38 @@ mod tests {
             assert!(error.contains(expected), "{text}: {error}");
         }
         assert!(read(&"[".repeat(100_000), DataType::Fp32).is_err());
+    }
+
+    #[test]
+    fn numbers_are_of_the_datatype_that_is_named() {
+        let check = |text, datatype| check_datatype(text, datatype);
+        for (text, datatype) in [
+            ("[3, -3, 1e2, 2.0, null]", DataType::Int64),
+            ("[[9223372036854775807], [-9223372036854775808]]", DataType::Int64),
+            ("[18446744073709551615]", DataType::Uint64),
+            ("[127, -128]", DataType::Int8),
+            ("[0.1, 1e38, -340282346638528859811704183484516925440]", DataType::Fp32),
+            ("[65504, -0.5]", DataType::Fp16),
+            ("[1e308]", DataType::Fp64),
+            ("[\"3.5\", {\"b64\": \"3.5\"}, true]", DataType::Int64),
+            ("[]", DataType::Int8),
+        ] {
+            assert_eq!(check(text, datatype), Ok(()), "{text}");
+        }
+        for (text, datatype, expected) in [
+            ("[3, 3.5]", DataType::Int64, "every element must be a whole number; element [1] is not (datatype INT64)"),
+            ("[[1, 2], [3, 1e-1]]", DataType::Uint8, "element [1][1] is not (datatype UINT8)"),
+            ("[9223372036854775808]", DataType::Int64, "element [0] is out of range"),
+            ("[128]", DataType::Int8, "out of range"),
+            ("[1, -129]", DataType::Int8, "element [1] is out of range (datatype INT8)"),
+            ("[-1]", DataType::Uint64, "out of range"),
+            ("[4294967296]", DataType::Uint32, "out of range"),
+            ("[\"],\", 1e39]", DataType::Fp32, "element [1] is out of range"),
+            ("[65536]", DataType::Fp16, "out of range"),
+        ] {
+            let error = check(text, datatype).unwrap_err();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
     }
 
     /// With the body read to where its data is aligned, no byte of a binary input is copied before the session reads it.

@@ -2,6 +2,7 @@
 
 pub mod cursor;
 pub mod elements;
+pub mod origin;
 pub mod rows;
 pub mod table;
 
@@ -10,7 +11,10 @@ use std::{cmp::Ordering, collections::HashSet};
 use serde_json::Value;
 
 use crate::{
-    decode::cursor::{Cursor, Kind, SyntaxError},
+    decode::{
+        cursor::{Cursor, Kind, NOT_FINITE, SyntaxError, TOO_LARGE},
+        origin::Origin,
+    },
     schema::{
         ColumnSpec, Node, ObjectNode, Schema, Types,
         columns::{Column, ColumnId, ColumnKind, Columns},
@@ -79,6 +83,8 @@ pub struct RowForm<'a> {
     pub ignore_unknown: bool,
     /// Tables have no other way to leave a cell out than null.
     pub null_is_missing: bool,
+    /// Where the caller wrote the rows; in the member `instances` without this.
+    pub origin: Option<&'a Origin>,
 }
 
 /// Decodes a request that comes field by field, as tensors do. A field that is optional or nullable may be null, or an empty
@@ -96,9 +102,15 @@ pub fn decode_fields(schema: &Schema, inputs: &[FieldValues<'_>], rows: usize, l
 pub fn decode_rows(schema: &Schema, rows: &[u8], form: RowForm<'_>, limits: &DecodeLimits) -> Result<Columns, DecodeError> {
     let mut decoder = Decoder::new(schema, rows, limits)?;
     decoder.inner = true;
+    decoder.origin = form.origin;
     decoder.lenient = Lenient { unknown: form.ignore_unknown, null: form.null_is_missing, b64: true };
     let outcome = decoder.rows(form.names).map(|()| (None, false));
-    decoder.finish(outcome, rows).map(|decoded| decoded.columns)
+    decoder.finish(outcome, rows).map(|decoded| decoded.columns).map_err(|error| match (error, form.origin) {
+        (DecodeError::Invalid { faults, more }, Some(origin)) => {
+            DecodeError::Invalid { faults: faults.into_iter().map(|fault| origin.locate(fault)).collect(), more }
+        }
+        (error, _) => error,
+    })
 }
 
 #[derive(Clone, Copy, Default)]
@@ -145,6 +157,7 @@ struct Decoder<'a> {
     /// The text is not what the caller wrote but cut out of it, or made of it: places in it mean nothing to the caller.
     inner: bool,
     lenient: Lenient,
+    origin: Option<&'a Origin>,
 }
 
 #[derive(Clone, Copy)]
@@ -176,6 +189,7 @@ impl<'a> Decoder<'a> {
             watch_for_envelope: false,
             inner: false,
             lenient: Lenient::default(),
+            origin: None,
         };
         decoder.clear();
         decoder
@@ -195,7 +209,13 @@ impl<'a> Decoder<'a> {
     fn finish(self, outcome: Pass<(Option<String>, bool)>, body: &[u8]) -> Result<Decoded, DecodeError> {
         match outcome {
             Err(Stop::Syntax(error)) if self.inner => Err(malformed(format!("{}: {}", self.cell(), error.detail))),
-            Err(Stop::Syntax(error)) => Err(malformed(format!("the body is not JSON: {} at {}", error.detail, place(body, error.offset)))),
+            Err(Stop::Syntax(error)) => {
+                // A number that can't be read has a place in the document; elsewhere nobody knows what was meant.
+                let pointer = self.pointer();
+                let known = [NOT_FINITE, TOO_LARGE].contains(&error.detail) && !pointer.is_empty();
+                let pointer = if known { format!(" ({pointer})") } else { String::new() };
+                Err(malformed(format!("the body is not JSON: {} at {}{pointer}", error.detail, place(body, error.offset))))
+            }
             Err(Stop::Request(detail)) => Err(malformed(detail)),
             Err(Stop::Envelope) => Err(malformed("the member \"instances\" is not expected here".to_owned())),
             Ok(_) if !self.faults.is_empty() => Err(DecodeError::Invalid { faults: self.faults, more: self.more }),
@@ -968,13 +988,17 @@ impl<'a> Decoder<'a> {
 
     /// Row and field at which the pass stands.
     fn cell(&self) -> String {
-        let row = self.path.iter().find_map(|step| if let Step::Index(row) = step { Some(format!("row {row}")) } else { None });
+        let row = self.path.iter().find_map(|step| if let Step::Index(row) = step { Some(self.row(*row)) } else { None });
         let field = self.path.iter().find_map(|step| match step {
             Step::Name("instances") | Step::Index(_) => None,
             Step::Name(name) => Some(format!("field `{}`", shorten(name))),
         });
         let parts: Vec<String> = row.into_iter().chain(field).collect();
         if parts.is_empty() { "the rows".to_owned() } else { parts.join(", ") }
+    }
+
+    fn row(&self, index: usize) -> String {
+        self.origin.unwrap_or(&Origin::Instances).row(index)
     }
 
     fn name(&self) -> String {

@@ -12,8 +12,9 @@ use serde_json::value::RawValue;
 
 use crate::{
     decode::{
-        cursor::not_finite,
+        cursor::{not_finite, pointer_at},
         elements::{Elements, WireTensor},
+        origin::Origin,
     },
     schema::fault::shorten,
     tensor::signature::{Signature, TensorSpec},
@@ -27,6 +28,7 @@ pub struct Rows {
     pub names: Option<Vec<String>>,
     /// A table's columns: those that the model does not know are passed over, and null stands for a value that is left out.
     pub frame: bool,
+    pub origin: Origin,
 }
 
 const FEW: usize = 16;
@@ -78,7 +80,8 @@ impl Members<'_> {
 /// What is wrong with a document, without the values in it: they may be personal.
 pub fn without_values(error: &serde_json::Error, document: &[u8]) -> String {
     if let Some(detail) = not_finite(error, document) {
-        return format!("{detail} at line {} column {}", error.line(), error.column());
+        let pointer = pointer_at(document, error);
+        return format!("{detail} at line {} column {}{pointer}", error.line(), error.column());
     }
     let text = error.to_string();
     match (error.is_data(), text.rsplit_once(", expected ")) {
@@ -133,9 +136,9 @@ pub fn members_of(text: &Bytes, name: &str) -> Result<Vec<(String, Bytes)>, Stri
 /// `{"instances": [...], "id": ...}`, or one bare instance; as `/predict` takes them, for a model without a schema.
 pub fn read_envelope(body: Bytes) -> Result<(Rows, Option<String>), String> {
     let members = members(&body)?;
-    let rows = |text: Bytes| Rows { text, names: None, frame: false };
+    let rows = |text: Bytes, origin| Rows { text, names: None, frame: false, origin };
     let Some((_, instances)) = members.iter().find(|(name, _)| name == "instances") else {
-        return Ok((rows(Bytes::from([b"[", &body[..], b"]"].concat())), None));
+        return Ok((rows(Bytes::from([b"[", &body[..], b"]"].concat()), Origin::Body), None));
     };
     let mut id = None;
     for (name, value) in &members {
@@ -145,7 +148,7 @@ pub fn read_envelope(body: Bytes) -> Result<(Rows, Option<String>), String> {
             _ => return Err(format!("unknown member \"{}\" of the request; known are instances and id", shorten(name))),
         }
     }
-    Ok((rows(instances.clone()), id))
+    Ok((rows(instances.clone(), Origin::Instances), id))
 }
 
 /// The graph's inputs, of the rows of a request.
@@ -159,14 +162,14 @@ pub fn to_tensors(rows: Rows, graph: &Signature) -> Result<Vec<WireTensor>, Stri
     };
     let objects = first.get().starts_with('{') && !(only.is_some() && is_b64(first.get()));
     match (objects, only, &rows.names) {
-        (true, ..) => by_name(&list, graph, rows.frame),
+        (true, ..) => by_name(&list, graph, &rows),
         (false, Some(only), None) => Ok(vec![json_tensor(&only.name, rows.text.clone())]),
         (false, Some(only), Some(names)) if !matches!(names.as_slice(), [name] if **name == *only.name) => {
-            check_columns(&list, names)?;
+            check_columns(&list, names, &rows.origin)?;
             Ok(vec![json_tensor(&only.name, rows.text.clone())])
         }
         (false, _, Some(names)) => {
-            check_columns(&list, names)?;
+            check_columns(&list, names, &rows.origin)?;
             by_position(&list, names, graph)
         }
         (false, None, None) => {
@@ -208,11 +211,13 @@ impl Column {
     }
 }
 
-fn by_name(list: &[&RawValue], graph: &Signature, frame: bool) -> Result<Vec<WireTensor>, String> {
+fn by_name(list: &[&RawValue], graph: &Signature, given: &Rows) -> Result<Vec<WireTensor>, String> {
+    let Rows { frame, origin, .. } = given;
+    let frame = *frame;
     let mut rows = Vec::with_capacity(list.len());
     for (index, row) in list.iter().enumerate() {
         let members: Members<'_> =
-            serde_json::from_str(row.get()).map_err(|error| format!("row {index}: {}", of_part(&error, row.get().as_bytes())))?;
+            serde_json::from_str(row.get()).map_err(|error| format!("{}: {}", origin.row(index), of_part(&error, row.get().as_bytes())))?;
         rows.push(members.0);
     }
     let Some(first) = rows.first() else { return Ok(Vec::new()) };
@@ -226,7 +231,7 @@ fn by_name(list: &[&RawValue], graph: &Signature, frame: bool) -> Result<Vec<Wir
     };
     for (index, row) in rows.iter().enumerate() {
         if row.len() != names.len() {
-            return Err(format!("row {index} has {} members, but row 0 has {}", row.len(), names.len()));
+            return Err(format!("{} has {} members, but {} has {}", origin.row(index), row.len(), origin.row(0), names.len()));
         }
         // Rows mostly have the first one's order; where they don't, or only some of its members count, names are looked up.
         let by_name: HashMap<&str, &str> = match row.iter().zip(&names).all(|((own, _), name)| own == name) && row.len() <= FEW {
@@ -238,7 +243,7 @@ fn by_name(list: &[&RawValue], graph: &Signature, frame: bool) -> Result<Vec<Wir
                 true => row.iter().find(|(known, _)| known == name).map(|(_, value)| value.get()),
                 false => by_name.get(name).copied(),
             };
-            value.ok_or_else(|| format!("row {index} has no \"{}\"", shorten(name)))
+            value.ok_or_else(|| format!("{} has no \"{}\"", origin.row(index), shorten(name)))
         };
         if spread.is_some() {
             let values: Result<Vec<&str>, String> = names.iter().map(|name| value(name)).collect();
@@ -263,15 +268,16 @@ fn only_input(graph: &Signature) -> Option<&TensorSpec> {
 }
 
 /// Every column once, and a value for each in every row.
-fn check_columns(list: &[&RawValue], names: &[String]) -> Result<(), String> {
+fn check_columns(list: &[&RawValue], names: &[String], origin: &Origin) -> Result<(), String> {
     let mut seen: HashSet<&str> = HashSet::with_capacity(names.len());
     if let Some(name) = names.iter().find(|name| !seen.insert(name.as_str())) {
         return Err(format!("the column \"{}\" occurs twice", shorten(name)));
     }
     for (index, row) in list.iter().enumerate() {
-        let values: Vec<&RawValue> = serde_json::from_str(row.get()).map_err(|_| format!("row {index} is not a list of values"))?;
+        let values: Vec<&RawValue> =
+            serde_json::from_str(row.get()).map_err(|_| format!("{} is not a list of values", origin.row(index)))?;
         if values.len() != names.len() {
-            return Err(format!("row {index} has {} values for {} columns", values.len(), names.len()));
+            return Err(format!("{} has {} values for {} columns", origin.row(index), values.len(), names.len()));
         }
     }
     Ok(())
@@ -298,6 +304,7 @@ mod tests {
     use crate::{
         decode::{
             elements::{Elements, WireTensor},
+            origin::Origin,
             rows::{Rows, read_envelope, to_tensors},
         },
         tensor::{
@@ -313,7 +320,7 @@ mod tests {
 
     fn convert(text: &str, names: Option<&[&str]>, frame: bool, inputs: &[&str]) -> Result<Vec<(String, String)>, String> {
         let names = names.map(|names| names.iter().map(|name| (*name).to_owned()).collect());
-        let rows = Rows { text: Bytes::copy_from_slice(text.as_bytes()), names, frame };
+        let rows = Rows { text: Bytes::copy_from_slice(text.as_bytes()), names, frame, origin: Origin::default() };
         let shown = |tensor: WireTensor| match tensor.elements {
             Elements::Json(text) => (tensor.name, String::from_utf8(text.to_vec()).unwrap()),
             _ => panic!("not JSON"),

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use crate::{
-    decode::rows::Rows,
+    decode::{origin::Origin, rows::Rows},
     schema::{ColumnSpec, columns::ColumnKind, fault::shorten},
     tensor::{
         DataType,
@@ -42,6 +42,8 @@ const MAX_ROWS: usize = 65_536;
 struct Lines {
     header: Option<Vec<String>>,
     lines: Vec<csv::StringRecord>,
+    /// Where the lines are.
+    origin: Origin,
 }
 
 /// The rows of a table for a schema; empty cells are values that are left out.
@@ -51,7 +53,7 @@ pub fn to_rows(table: &Table, columns: &[ColumnSpec]) -> Result<Rows, String> {
     let required: Vec<&str> = columns.iter().filter(|column| column.required).map(|column| column.name.as_str()).collect();
     let names_required =
         |first: &csv::StringRecord| !required.is_empty() && required.iter().all(|name| first.iter().any(|cell| cell == *name));
-    let Lines { header, lines } = read(table, &|first| first.iter().all(is_name) || names_required(first))?;
+    let Lines { header, lines, origin } = read(table, &|first| first.iter().all(is_name) || names_required(first))?;
     let own_order = || columns.iter().map(|column| column.name.clone()).collect();
     let names: Vec<String> = header.unwrap_or_else(own_order);
     let cells: Vec<Cell> = names
@@ -65,7 +67,7 @@ pub fn to_rows(table: &Table, columns: &[ColumnSpec]) -> Result<Rows, String> {
     if let Some(array) = columns.iter().find(|column| column.kind.is_array() && names.contains(&column.name)) {
         return Err(format!("a table has no cell for the list `{}`; send JSON", array.name));
     }
-    Ok(Rows { text: write(&lines, &cells, Some(&names))?, names: Some(names), frame: true })
+    Ok(Rows { text: write(&lines, &cells, Some(&names), &origin)?, names: Some(names), frame: true, origin })
 }
 
 /// The rows of a table for a graph without a schema.
@@ -83,7 +85,7 @@ pub fn to_plain_rows(table: &Table, graph: &Signature) -> Result<Rows, String> {
     // Where all cells are numbers, a line without any is a line of names.
     let is_word = |cell: &str| !cell.is_empty() && !is_nan(cell) && json_number(cell).is_none();
     let words = |first: &csv::StringRecord| only == Some(Cell::Number) && first.iter().all(|cell| is_word(cell.trim()));
-    let Lines { header, lines } = read(table, &|first| first.iter().all(is_name) || words(first))?;
+    let Lines { header, lines, origin } = read(table, &|first| first.iter().all(is_name) || words(first))?;
     let width = lines.first().map_or(0, csv::StringRecord::len);
     let names = header.or_else(|| only.is_none().then(|| graph.inputs.iter().map(|spec| spec.name.to_string()).collect()));
     let cells: Vec<Cell> = (0..width)
@@ -93,12 +95,12 @@ pub fn to_plain_rows(table: &Table, graph: &Signature) -> Result<Rows, String> {
             spec.map(kind).or(only).unwrap_or(Cell::Text)
         })
         .collect();
-    Ok(Rows { text: write(&lines, &cells, names.as_deref())?, names, frame: true })
+    Ok(Rows { text: write(&lines, &cells, names.as_deref(), &origin)?, names, frame: true, origin })
 }
 
 /// The rows of a table as objects, by its header; what kind of values a column has is told by its cells.
 pub fn to_objects(text: Bytes) -> Result<Vec<Value>, String> {
-    let Lines { header, lines } = read(&Table { text, header: Header::Present }, &|_| true)?;
+    let Lines { header, lines, origin } = read(&Table { text, header: Header::Present }, &|_| true)?;
     let names = header.unwrap_or_default();
     if let Some(twice) = names.iter().enumerate().find(|(at, name)| names.iter().take(*at).any(|other| other == *name)) {
         return Err(format!("the table has two columns called \"{}\"", twice.1));
@@ -117,7 +119,8 @@ pub fn to_objects(text: Bytes) -> Result<Vec<Value>, String> {
             }
         })
         .collect();
-    let rows: Vec<Vec<Value>> = serde_json::from_slice(&write(&lines, &kinds, Some(&names))?).map_err(|error| error.to_string())?;
+    let rows: Vec<Vec<Value>> =
+        serde_json::from_slice(&write(&lines, &kinds, Some(&names), &origin)?).map_err(|error| error.to_string())?;
     Ok(rows.into_iter().map(|row| Value::Object(names.iter().cloned().zip(row).collect())).collect())
 }
 
@@ -129,55 +132,82 @@ fn is_number(cell: &str) -> bool {
 
 fn read(table: &Table, is_header: &dyn Fn(&csv::StringRecord) -> bool) -> Result<Lines, String> {
     let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(&table.text[..]);
-    let mut lines = Vec::new();
+    let (mut lines, mut numbers) = (Vec::new(), Vec::new());
+    let mut header = None;
+    let mut count = LineCount { text: &table.text, at: 0, line: 1 };
     for record in reader.records() {
-        if lines.len() > MAX_ROWS {
+        if lines.len() == MAX_ROWS {
             return Err(format!("the table has more than {MAX_ROWS} rows"));
         }
-        lines.push(record.map_err(|error| describe(&error))?);
+        let record = record.map_err(|error| describe(&error, &mut count, lines.len()))?;
+        let first = header.is_none() && lines.is_empty();
+        let names = match table.header {
+            Header::Present => first,
+            Header::Absent => false,
+            Header::Guess => first && is_header(&record),
+        };
+        if names {
+            header = Some(record.iter().map(|name| name.trim().trim_start_matches('\u{feff}').to_owned()).collect());
+        } else {
+            numbers.push(count.of(record.position()));
+            lines.push(record);
+        }
     }
-    let Some(first) = lines.first() else { return Err("the table has no line".to_owned()) };
-    let present = match table.header {
-        Header::Present => true,
-        Header::Absent => false,
-        Header::Guess => is_header(first),
-    };
-    let header = present.then(|| lines.remove(0).iter().map(|name| name.trim().trim_start_matches('\u{feff}').to_owned()).collect());
-    if lines.is_empty() {
-        return Err("the table has no line beside its header".to_owned());
+    match (lines.is_empty(), &header) {
+        (true, None) => Err("the table has no line".to_owned()),
+        (true, Some(_)) => Err("the table has no line beside its header".to_owned()),
+        (false, _) => Ok(Lines { header, lines, origin: Origin::Table(numbers) }),
     }
-    Ok(Lines { header, lines })
 }
 
-/// Without the text of the table, which may be personal.
-fn describe(error: &csv::Error) -> String {
+/// Counts lines from 1, on from the last record that was asked for.
+struct LineCount<'a> {
+    text: &'a [u8],
+    at: usize,
+    line: usize,
+}
+
+impl LineCount<'_> {
+    /// The line of a record; the reader's own position is that of the empty lines before it.
+    fn of(&mut self, position: Option<&csv::Position>) -> usize {
+        let start = position.and_then(|position| usize::try_from(position.byte()).ok()).unwrap_or(0);
+        let empty = self.text.get(start..).unwrap_or_default().iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        self.line += memchr::memchr_iter(b'\n', self.text.get(self.at..start + empty).unwrap_or_default()).count();
+        self.at = start + empty;
+        self.line
+    }
+}
+
+/// Without the text of the table, which may be personal; `rows` were read before.
+fn describe(error: &csv::Error, count: &mut LineCount<'_>, rows: usize) -> String {
     match error.kind() {
         csv::ErrorKind::Utf8 { .. } => "the table is not UTF-8".to_owned(),
         csv::ErrorKind::UnequalLengths { pos, expected_len, len } => {
-            let line = pos.as_ref().map_or(0, csv::Position::line);
-            format!("line {line} of the table has {len} cells, but the first has {expected_len}")
+            let line = count.of(pos.as_ref());
+            format!("line {line} (row {}) of the table has {len} cells, but the first line has {expected_len}", rows + 1)
         }
         _ => "the table is not CSV".to_owned(),
     }
 }
 
 /// Rows as lists; `names` are the columns', where they have some.
-fn write(lines: &[csv::StringRecord], cells: &[Cell], names: Option<&[String]>) -> Result<Bytes, String> {
+fn write(lines: &[csv::StringRecord], cells: &[Cell], names: Option<&[String]>, origin: &Origin) -> Result<Bytes, String> {
     let name = |at: usize| match names.and_then(|names| names.get(at)) {
         Some(name) => format!("column `{}`", shorten(name)),
-        None => format!("cell {at}"),
+        None => format!("cell {}", at + 1),
     };
     let mut text = Vec::from(b"[");
     for (index, line) in lines.iter().enumerate() {
         if line.len() != cells.len() {
-            return Err(format!("row {index} of the table has {} cells, expected {}", line.len(), cells.len()));
+            return Err(format!("{} of the table has {} cells, expected {}", origin.row(index), line.len(), cells.len()));
         }
         text.extend_from_slice(if index > 0 { b",[" } else { b"[" });
         for (at, (cell, kind)) in line.iter().zip(cells).enumerate() {
             if at > 0 {
                 text.push(b',');
             }
-            write_cell(cell, *kind, &mut text).map_err(|expected| format!("row {index}, {} of the table must be {expected}", name(at)))?;
+            write_cell(cell, *kind, &mut text)
+                .map_err(|expected| format!("{}, {} of the table must be {expected}", origin.row(index), name(at)))?;
         }
         text.push(b']');
     }
@@ -272,9 +302,9 @@ mod tests {
         let cases = [
             ("", "no line"),
             ("age,plan\n", "beside its header"),
-            ("age\nsecret\n", "row 0, column `age` of the table must be a number"),
+            ("age\n1\n\r\nsecret\n", "line 4 (row 2), column `age` of the table must be a number"),
             ("paid\nsecret\n", "must be true or false"),
-            ("age,plan\n1\n", "line 2 of the table has 1 cells"),
+            ("age,plan\n1\n", "line 2 (row 1) of the table has 1 cells, but the first line has 2"),
             ("1,secret\n", "has 2 cells, expected 4"),
         ];
         for (text, expected) in cases {

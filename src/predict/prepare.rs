@@ -12,6 +12,7 @@ use crate::{
     decode::{
         DecodeError, DecodeLimits, RowForm, decode_request, decode_rows,
         elements::{Elements, WireTensor},
+        origin::Origin,
         rows::{self, Rows},
         table::{self, Table},
     },
@@ -100,6 +101,8 @@ pub struct Fields {
     pub columns: Columns,
     /// One bare instance, and so told in errors.
     pub single: bool,
+    /// Where the rows were written.
+    pub origin: Origin,
     pub client_id: Option<String>,
     took: Duration,
 }
@@ -110,7 +113,7 @@ pub fn decode(servable: &Servable, input: Input, wanted: &[String], explicit: bo
     match (input, &servable.contents) {
         (Input::Instances(body), Contents::Package(packaged)) => {
             let decoded = decode_request(&packaged.package.parts.input, &body, &LIMITS)?;
-            Ok(Decoded::fields(decoded.columns, decoded.single, decoded.id, start))
+            Ok(Decoded::fields(decoded.columns, decoded.single, Origin::Instances, decoded.id, start))
         }
         (Input::Instances(body), Contents::Bare(_)) => {
             let (rows, id) = rows::read_envelope(body).map_err(PredictError::Malformed)?;
@@ -119,25 +122,32 @@ pub fn decode(servable: &Servable, input: Input, wanted: &[String], explicit: bo
             Ok(Decoded::Tensors(Prepared { client_id: id, ..prepared }))
         }
         (Input::Rows(rows), Contents::Package(packaged)) => {
-            let form = RowForm { names: rows.names.as_deref(), ignore_unknown: rows.frame, null_is_missing: rows.frame };
+            let form = RowForm {
+                names: rows.names.as_deref(),
+                ignore_unknown: rows.frame,
+                null_is_missing: rows.frame,
+                origin: Some(&rows.origin),
+            };
             let columns = decode_rows(&packaged.package.parts.input, &rows.text, form, &LIMITS)?;
-            Ok(Decoded::fields(columns, false, None, start))
+            Ok(Decoded::fields(columns, false, rows.origin, None, start))
         }
         (Input::Rows(rows), Contents::Bare(_)) => {
+            let origin = rows.origin.clone();
             let tensors = rows::to_tensors(rows, &servable.graph).map_err(PredictError::Malformed)?;
-            of_rows(servable, tensors, start).map(Decoded::Tensors)
+            of_rows(servable, tensors, start).map(Decoded::Tensors).map_err(|error| located(error, &origin))
         }
         (Input::Table(table), Contents::Package(packaged)) => {
             let schema = &packaged.package.parts.input;
             let rows = table::to_rows(&table, schema.columns()).map_err(PredictError::Malformed)?;
-            let form = RowForm { names: rows.names.as_deref(), ignore_unknown: true, null_is_missing: true };
+            let form = RowForm { names: rows.names.as_deref(), ignore_unknown: true, null_is_missing: true, origin: Some(&rows.origin) };
             let columns = decode_rows(schema, &rows.text, form, &LIMITS)?;
-            Ok(Decoded::fields(columns, false, None, start))
+            Ok(Decoded::fields(columns, false, rows.origin, None, start))
         }
         (Input::Table(table), Contents::Bare(_)) => {
             let rows = table::to_plain_rows(&table, &servable.graph).map_err(PredictError::Malformed)?;
+            let origin = rows.origin.clone();
             let tensors = rows::to_tensors(rows, &servable.graph).map_err(PredictError::Malformed)?;
-            of_rows(servable, tensors, start).map(Decoded::Tensors)
+            of_rows(servable, tensors, start).map(Decoded::Tensors).map_err(|error| located(error, &origin))
         }
         (Input::Tensors(tensors), _) => {
             let fields = servable.fields().filter(|packaged| !(explicit && names_the_graph(&tensors, packaged, &servable.graph)));
@@ -148,7 +158,7 @@ pub fn decode(servable: &Servable, input: Input, wanted: &[String], explicit: bo
                 Some(packaged) => {
                     let tensors = named(tensors, &packaged.fields)?;
                     let columns = fields::decode(&packaged.package.parts.input, &tensors, &LIMITS)?;
-                    Ok(Decoded::fields(columns, false, None, start))
+                    Ok(Decoded::fields(columns, false, Origin::Instances, None, start))
                 }
                 None => from_tensors(servable, named(tensors, &servable.graph)?, start).map(Decoded::Tensors),
             }
@@ -166,20 +176,34 @@ impl From<DecodeError> for PredictError {
 }
 
 impl Decoded {
-    fn fields(columns: Columns, single: bool, client_id: Option<String>, start: Instant) -> Decoded {
-        Decoded::Fields(Fields { columns, single, client_id, took: start.elapsed() })
+    fn fields(columns: Columns, single: bool, origin: Origin, client_id: Option<String>, start: Instant) -> Decoded {
+        Decoded::Fields(Fields { columns, single, origin, client_id, took: start.elapsed() })
     }
 }
 
 /// From fields to the tensors of the version that answers.
 pub fn preprocess(servable: &Servable, packaged: &Packaged, fields: &mut Fields) -> Result<Prepared, PredictError> {
     let start = Instant::now();
-    let groups = to_groups(servable, packaged, &fields.columns, fields.single)?;
+    let groups = to_groups(servable, packaged, &fields.columns, fields.single).map_err(|error| located(error, &fields.origin))?;
     let mut timing = Timing::default();
     timing.set(Stage::Decode, fields.took);
     timing.set(Stage::Preprocess, start.elapsed());
     let client_id = fields.client_id.take();
     Ok(Prepared { groups, rows: fields.columns.rows, whole: false, by_row: true, raw: false, client_id, timing })
+}
+
+/// The same error, at the places where the caller wrote what is wrong.
+fn located(error: PredictError, origin: &Origin) -> PredictError {
+    match error {
+        PredictError::Invalid { faults, more } => {
+            let one = |fault: Fault| {
+                let fault = origin.locate(fault);
+                Fault { detail: if fault.keyword == "inputs" { origin.of_tensor(&fault.detail) } else { fault.detail }, ..fault }
+            };
+            PredictError::Invalid { faults: faults.into_iter().map(one).collect(), more }
+        }
+        other => other,
+    }
 }
 
 /// The graph's input tensors of these fields.

@@ -3,7 +3,7 @@
 /// A violation of the schema; `detail` names field and rule and never the value of a field marked `x-pii`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// JSON pointer from the root of the request, e.g. `/instances/0/island`.
+    /// JSON pointer from the root of the request, e.g. `/instances/0/island`; in lines of text the line, too.
     pub pointer: String,
     /// The JSON Schema keyword that was violated, or `dtype` where a number does not fit its tensor.
     pub keyword: &'static str,

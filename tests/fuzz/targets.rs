@@ -10,6 +10,7 @@ use predictd::{
     decode::{
         DecodeError, DecodeLimits, RowForm, decode_request, decode_rows,
         elements::{self, WireTensor},
+        origin::Origin,
         rows::{self, Rows},
         table::{self, Header, Table},
     },
@@ -133,10 +134,10 @@ pub fn schema_decoder(data: &[u8]) {
     let outcome = match form % 4 {
         0 => decode_request(&COMPILED, body, &LIMITS).map(|decoded| decoded.columns),
         1 => decode_rows(&COMPILED, body, RowForm::default(), &LIMITS),
-        2 => decode_rows(&COMPILED, body, RowForm { names: None, ignore_unknown: true, null_is_missing: true }, &LIMITS),
+        2 => decode_rows(&COMPILED, body, RowForm { names: None, ignore_unknown: true, null_is_missing: true, origin: None }, &LIMITS),
         _ => {
             let Ok(rows) = table::to_rows(&Table { text, header: Header::Guess }, COMPILED.columns()) else { return };
-            let form = RowForm { names: rows.names.as_deref(), ignore_unknown: true, null_is_missing: true };
+            let form = RowForm { names: rows.names.as_deref(), ignore_unknown: true, null_is_missing: true, origin: None };
             decode_rows(&COMPILED, &rows.text, form, &LIMITS)
         }
     };
@@ -153,7 +154,7 @@ pub fn schema_decoder(data: &[u8]) {
     let spec = |name: &str| TensorSpec { name: name.into(), datatype: DataType::Fp32, shape: Shape(vec![Dim::Any, Dim::Any]) };
     let graph = Signature { inputs: vec![spec("age"), spec("plan")], outputs: Vec::new() };
     let text = Bytes::copy_from_slice(body);
-    if let Ok(tensors) = rows::to_tensors(Rows { text, names: None, frame: form % 2 == 0 }, &graph) {
+    if let Ok(tensors) = rows::to_tensors(Rows { text, names: None, frame: form % 2 == 0, origin: Origin::default() }, &graph) {
         for (tensor, spec) in tensors.iter().zip(&graph.inputs) {
             let _ = tensor.to_tensor(spec);
         }

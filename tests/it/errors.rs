@@ -327,21 +327,54 @@ fn heads_that_are_too_large_are_told_so_and_counted() {
     assert!(server.raw(head(&field(60_000)).as_bytes()).starts_with("HTTP/1.1 200 "));
     let answer = server.raw(head(&field(100_000)).as_bytes());
     assert!(answer.starts_with("HTTP/1.1 431 ") && answer.contains("at most 65536 are taken"), "{answer}");
-    // What is larger than anything, and what has too many of them.
-    for fields in [field(10 << 20), "x-many: 1\r\n".repeat(101)] {
-        let answer = server.raw(head(&fields).as_bytes());
-        assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+    // What is larger than anything, what has too many of them, and a path that is too long.
+    let path = |bytes: usize| format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "a".repeat(bytes));
+    let fields = |count: usize| head(&(0..count).map(|index| format!("x-{index}: 1\r\n")).collect::<String>());
+    let cases = [
+        (head(&field(10 << 20)), "have more than 262144 bytes; at most 65536 are taken"),
+        (head(&field(1 << 20)), "have more than 262144 bytes; at most 65536 are taken"),
+        (fields(120), "the head has more than the 100 header fields that are taken"),
+        (path(70_000), "the path with its query has more than the 65534 bytes that are taken"),
+        (path(1 << 20), "have more than 262144 bytes; at most 65536 are taken"),
+        // Behind a request that is answered.
+        (format!("GET /livez HTTP/1.1\r\nhost: x\r\n\r\n{}", fields(120)), "the head has more than the 100 header fields"),
+    ];
+    for (request, expected) in &cases {
+        let answer = server.raw(request.as_bytes());
+        let last = answer.rfind("HTTP/1.1 ").unwrap_or_else(|| panic!("no answer, expected {expected}"));
+        assert_eq!(last > 0, request.starts_with("GET /livez HTTP/1.1\r\nhost: x\r\n\r\n"), "{answer}");
+        let (head, body) = answer[last..].split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 431 ") && head.contains("content-type: application/problem+json"), "{answer}");
+        let told: Value = serde_json::from_str(body).unwrap();
+        assert!(told["detail"].as_str().unwrap().contains(expected), "{told}");
+        assert!(head.contains(&format!("x-request-id: {}", told["request_id"].as_str().unwrap())), "{answer}");
     }
-    until("they are counted", || (counted(431) == 3.0).then_some(()));
-    let lines = until("they are logged", || Some(server.logged("refused")).filter(|lines| lines.len() == 3));
+    until("they are counted", || (counted(431) == 1.0 + cases.len() as f64).then_some(()));
+    let lines = until("they are logged", || Some(server.logged("refused")).filter(|lines| lines.len() == 1 + cases.len()));
     for line in &lines {
         assert_eq!((&line["status"], &line["error"]), (&431.into(), &"headers-too-large".into()), "{line}");
     }
-    assert!(lines.iter().any(|line| line["detail"].as_str().unwrap().contains("at most 65536")), "{lines:?}");
-    assert!(server.raw(b"GET / HTTP/9.9\r\nhost: x\r\n\r\n").starts_with("HTTP/1.1 400 "));
+    assert!(lines.iter().any(|line| line["detail"].as_str().unwrap().contains("more than the 100 header fields")), "{lines:?}");
+    let answer = server.raw(b"GET / HTTP/9.9\r\nhost: x\r\n\r\n");
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("this is no request of HTTP/1.1"), "{answer}");
     until("a head that is none is counted", || (counted(400) == 1.0).then_some(()));
-    assert!(server.raw(format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(100_000)).as_bytes()).starts_with("HTTP/1.1 414 "));
-    until("a path that is too long is counted", || (counted(414) == 1.0).then_some(()));
+}
+
+#[test]
+fn a_deadline_of_the_callers_own_is_told_in_its_words() {
+    let models = models(&[("diabetes", "1.0.0")]);
+    let server = Server::start(models.path(), &[("server.read_timeout_ms", "500")]);
+    // A body that never comes.
+    let ask = |header: &str| {
+        let head = format!("POST /predict HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 9\r\n{header}\r\n{{");
+        server.raw(head.as_bytes())
+    };
+    let answer = ask("x-request-timeout-ms: 1\r\n");
+    assert!(answer.starts_with("HTTP/1.1 504 ") && answer.contains("x-request-timeout-ms gave it 1 ms"), "{answer}");
+    for patient in ["", "x-request-timeout-ms: 60000\r\n"] {
+        let answer = ask(patient);
+        assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("the body did not arrive within 500 ms"), "{answer}");
+    }
 }
 
 #[test]

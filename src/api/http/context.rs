@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue};
 
 use crate::{api::http::body::Refusal, error::ErrorCode, id::PredictionId};
 
-const TIMEOUT: &str = "x-request-timeout-ms";
+pub const TIMEOUT: &str = "x-request-timeout-ms";
 
 /// Of a timeout, as gRPC has it.
 const MAX_DIGITS: usize = 8;

@@ -21,7 +21,7 @@ use crate::{
         Api,
         body::{self, BodyLimits, Refusal},
         cancellation::CancelGuard,
-        context::Context,
+        context::{Context, TIMEOUT},
         encoding::{self, Encoding},
         health::RETRY_AFTER,
         negotiation,
@@ -172,6 +172,18 @@ impl From<Failure> for Refused {
     }
 }
 
+impl Refused {
+    /// A deadline of the caller's own is told in the caller's words.
+    fn named_deadline(mut self, context: &Context) -> Refused {
+        if let Some(timeout) =
+            context.timeout.filter(|timeout| self.code == ErrorCode::DeadlineExceeded && context.started.elapsed() >= *timeout)
+        {
+            self.detail = format!("{}: the header {TIMEOUT} gave it {} ms", self.detail, timeout.as_millis());
+        }
+        self
+    }
+}
+
 /// Answers one request.
 pub async fn exchange<D: Dialect>(api: &Arc<Api>, dialect: D, target: Target<'_>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
@@ -181,7 +193,7 @@ pub async fn exchange<D: Dialect>(api: &Arc<Api>, dialect: D, target: Target<'_>
     guard.finish();
     match answered {
         Ok(response) => response,
-        Err(refused) => refuse(api, dialect, target, &context, &refused),
+        Err(refused) => refuse(api, dialect, target, &context, &refused.named_deadline(&context)),
     }
 }
 
@@ -200,9 +212,14 @@ async fn answer<D: Dialect>(
     negotiation::choose(&headers, dialect.offers())?;
     let mut deadline = context.deadline(api.config.request_timeout());
     let max_bytes = api.config.max_body_bytes;
-    let timeout = api.config.read_timeout().min(deadline.saturating_duration_since(Instant::now()));
+    let limit = api.config.read_timeout().min(api.config.request_timeout());
+    let impatient = context.timeout.is_some_and(|timeout| timeout < limit);
+    let timeout = if impatient { deadline.saturating_duration_since(Instant::now()) } else { limit };
     let offset = dialect.binary_offset(&headers);
-    let mut body = body::read(&headers, body, BodyLimits { max_bytes, timeout }, offset).await?;
+    let mut body = body::read(&headers, body, BodyLimits { max_bytes, timeout }, offset).await.map_err(|refusal| match refusal.0 {
+        ErrorCode::BodyTimeout if impatient => (ErrorCode::DeadlineExceeded, "the body had not arrived by the deadline".to_owned()),
+        _ => refusal,
+    })?;
     if body::is_compressed(&headers) {
         let sent = headers.clone();
         body = api.predictor.offload(deadline, move || body::decompress(&sent, &body, max_bytes)).await??;

@@ -26,7 +26,8 @@ use crate::{
         v2,
     },
     decode::{
-        cursor::not_finite,
+        cursor::{not_finite, pointer_at},
+        origin::Origin,
         rows::Rows,
         table::{self, Header, Table},
     },
@@ -218,7 +219,7 @@ fn json_form(body: &Bytes) -> Result<Form, Refusal> {
     {
         return Err(malformed("the model takes no params"));
     }
-    let frame = |text: Bytes, names| Form::Rows(Input::Rows(Rows { text, names, frame: true }));
+    let frame = |text: Bytes, names, origin| Form::Rows(Input::Rows(Rows { text, names, frame: true, origin }));
     match members.only(&["dataframe_split", "dataframe_records", "instances", "inputs"])? {
         Some("dataframe_split") => {
             let split = members.inner("dataframe_split")?;
@@ -227,12 +228,15 @@ fn json_form(body: &Bytes) -> Result<Form, Refusal> {
             let columns = part("columns").ok_or_else(|| missing("columns"))?;
             let names: Vec<String> =
                 serde_json::from_slice(&columns).map_err(|_| malformed("the columns of dataframe_split must be a list of names"))?;
-            Ok(frame(part("data").ok_or_else(|| missing("data"))?, Some(names)))
+            Ok(frame(part("data").ok_or_else(|| missing("data"))?, Some(names.clone()), Origin::Split(names)))
         }
-        Some("dataframe_records") => Ok(frame(members.get("dataframe_records").cloned().unwrap_or_default(), None)),
+        Some("dataframe_records") => Ok(frame(members.get("dataframe_records").cloned().unwrap_or_default(), None, Origin::Records)),
         Some("instances") => members.instances(),
         Some(_) => members.inputs(),
-        None => Ok(Form::Rows(Input::Rows(Rows { text: Bytes::from([b"[", &body[..], b"]"].concat()), names: None, frame: false }))),
+        None => {
+            let text = Bytes::from([b"[", &body[..], b"]"].concat());
+            Ok(Form::Rows(Input::Rows(Rows { text, names: None, frame: false, origin: Origin::Body })))
+        }
     }
 }
 
@@ -244,19 +248,23 @@ fn is_empty_object(text: &[u8]) -> bool {
 fn lines(body: &Bytes) -> Result<Input, Refusal> {
     let text = std::str::from_utf8(body).map_err(|_| malformed("the body is not UTF-8"))?;
     let mut rows = Vec::with_capacity(body.len() + 2);
+    let mut numbers = Vec::new();
     rows.push(b'[');
     for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         if let Err(error) = serde_json::from_str::<&RawValue>(line) {
-            let why = not_finite(&error, line.as_bytes()).map(|why| format!(": {why}")).unwrap_or_default();
+            let why = not_finite(&error, line.as_bytes())
+                .map(|why| format!(": {why}{}", pointer_at(line.as_bytes(), &error)))
+                .unwrap_or_default();
             return Err(malformed(format!("line {} is not JSON{why}", index + 1)));
         }
         if rows.len() > 1 {
             rows.push(b',');
         }
         rows.extend_from_slice(line.trim().as_bytes());
+        numbers.push(index + 1);
     }
     rows.push(b']');
-    Ok(Input::Rows(Rows { text: Bytes::from(rows), names: None, frame: false }))
+    Ok(Input::Rows(Rows { text: Bytes::from(rows), names: None, frame: false, origin: Origin::Lines(numbers) }))
 }
 
 fn write(wish: &Wish, prediction: &mut Prediction) -> Result<Reply, Refusal> {

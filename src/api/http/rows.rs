@@ -11,6 +11,7 @@ use crate::{
     },
     decode::{
         elements::{Elements, WireTensor, write_element, write_nested},
+        origin::Origin,
         rows::{self, Rows},
     },
     error::ErrorCode,
@@ -70,7 +71,7 @@ impl Members {
         if text.first() != Some(&b'[') {
             return Err(malformed("the member \"instances\" must be an array"));
         }
-        Ok(Form::Rows(Input::Rows(Rows { text, names: None, frame: false })))
+        Ok(Form::Rows(Input::Rows(Rows { text, names: None, frame: false, origin: Origin::Instances })))
     }
 
     /// Columns by name, the only input's values, or tensors.

@@ -3,6 +3,7 @@
 use std::{
     convert::Infallible,
     future::Future,
+    io::IoSlice,
     pin::Pin,
     sync::{
         Arc,
@@ -97,7 +98,8 @@ fn farewell_text(code: ErrorCode, detail: &str, context: &RequestContext) -> Str
     let status = StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
     let retry = if code.is_retryable() { "retry-after: 1\r\n" } else { "" };
     format!(
-        "HTTP/1.1 {status}\r\ncontent-type: application/problem+json\r\n{retry}content-length: {}\r\nconnection: close\r\n\r\n{body}",
+        "HTTP/1.1 {status}\r\ncontent-type: application/problem+json\r\n{retry}x-request-id: {}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        context.request_id.to_text(),
         body.len()
     )
 }
@@ -134,7 +136,7 @@ impl Connection {
         // Answers are written whole; waiting for more would only delay them.
         let _ = stream.set_nodelay(true);
         let progress = Arc::new(Progress::new());
-        let io = TokioIo::new(Watched { stream, progress: Arc::clone(&progress) });
+        let io = TokioIo::new(Watched { stream, progress: Arc::clone(&progress), refusing: false });
         let service = Tracked {
             router: self.router.clone(),
             progress: Arc::clone(&progress),
@@ -174,12 +176,17 @@ impl Connection {
                 farewell(stream, ErrorCode::BodyTimeout, "the head did not arrive in time", self.options.metrics.clone()).await;
             }
             End::Refused(error) => {
-                // The library has written the answer, a status and nothing else.
-                let code = if error.is_parse_too_large() { ErrorCode::HeadersTooLarge } else { ErrorCode::Malformed };
-                let detail = error.to_string();
-                let status = if detail.contains("URI too long") { StatusCode::URI_TOO_LONG.as_u16() } else { code.http_status() };
-                note_refusal(code, status, &detail, &RequestContext::new(&HeaderMap::new()), &self.options.metrics);
-                linger(connection.into_parts().io.into_inner().stream).await;
+                let parts = connection.into_parts();
+                let Watched { mut stream, refusing, .. } = parts.io.into_inner();
+                let (code, detail) = head::explain(&error, &parts.read_buf);
+                let context = RequestContext::new(&HeaderMap::new());
+                note_refusal(code, code.http_status(), &detail, &context, &self.options.metrics);
+                // To another protocol than this one the library writes nothing.
+                if refusing {
+                    let text = farewell_text(code, &detail, &context);
+                    let _ = tokio::time::timeout(FAREWELL_TIMEOUT, stream.write_all(text.as_bytes())).await;
+                }
+                linger(stream).await;
             }
         }
         self.options.metrics.connections.dec();
@@ -231,10 +238,20 @@ fn phase_of(state: u64) -> Phase {
     }
 }
 
-/// The socket; notices when a request begins to arrive.
+/// The socket; notices when a request begins to arrive, and keeps back the answer that the library writes to a head it refuses:
+/// it explains nothing.
 struct Watched {
     stream: TcpStream,
     progress: Arc<Progress>,
+    /// Such an answer was kept back: ours is to be written.
+    refusing: bool,
+}
+
+impl Watched {
+    /// How much of these bytes is to be written, before an answer of the library's own.
+    fn answers(&mut self, bytes: &[u8]) -> usize {
+        if self.progress.phase() == Phase::Busy { bytes.len() } else { head::bare_refusal(bytes).unwrap_or(bytes.len()) }
+    }
 }
 
 impl AsyncRead for Watched {
@@ -250,11 +267,25 @@ impl AsyncRead for Watched {
 
 impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        match self.answers(bytes) {
+            0 if !bytes.is_empty() => {
+                self.refusing = true;
+                Poll::Ready(Ok(bytes.len()))
+            }
+            answers => Pin::new(&mut self.stream).poll_write(cx, bytes.get(..answers).unwrap_or(bytes)),
+        }
     }
 
-    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[std::io::IoSlice<'_>]) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bytes)
+    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<std::io::Result<usize>> {
+        let Some((at, last)) = slices.iter().enumerate().rfind(|(_, slice)| !slice.is_empty()) else {
+            return Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
+        };
+        match (self.answers(last), slices.get(..at)) {
+            (answers, _) if answers == last.len() => Pin::new(&mut self.stream).poll_write_vectored(cx, slices),
+            // What comes before is written first, and the rest is offered again.
+            (_, Some(before)) if before.iter().any(|slice| !slice.is_empty()) => Pin::new(&mut self.stream).poll_write_vectored(cx, before),
+            _ => self.poll_write(cx, last),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -266,6 +297,10 @@ impl AsyncWrite for Watched {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        // Our answer is yet to be written.
+        if self.refusing {
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
