@@ -605,9 +605,12 @@ impl Config {
                 if unknown(&path, &known_keys()) {
                     return Err(unknown_key(&name, path));
                 }
+                let value = typed(&text, &path);
+                let alone = Table::from_iter([(section.clone(), Value::Table(Table::from_iter([(key.clone(), value.clone())])))]);
+                serde_path(alone).map_err(|detail| ConfigError::Invalid { origin: name, detail })?;
                 let values = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
                 if let Value::Table(values) = values {
-                    values.insert(key, typed(&text, &path));
+                    values.insert(key, value);
                 }
             }
         }
@@ -860,6 +863,16 @@ fn unknown_key(origin: &str, key: String) -> ConfigError {
 }
 
 /// Deserializes and names the key in the error.
+/// What the library expects, without the names of our types.
+fn in_words(message: &str) -> String {
+    let Some((given, expected)) = message.rsplit_once("expected ") else { return message.to_owned() };
+    match expected.trim() {
+        "usize" | "u64" | "u32" | "u16" | "u8" | "i64" | "i32" => format!("{given}expected a whole number"),
+        "f64" | "f32" => format!("{given}expected a number"),
+        _ => message.to_owned(),
+    }
+}
+
 fn serde_path(table: Table) -> Result<Config, String> {
     for (section, value) in &table {
         if let Value::Table(keys) = value
@@ -867,7 +880,7 @@ fn serde_path(table: Table) -> Result<Config, String> {
         {
             for (key, value) in keys {
                 let alone = Table::from_iter([(section.clone(), Value::Table(Table::from_iter([(key.clone(), value.clone())])))]);
-                alone.try_into::<Config>().map_err(|error| format!("`{section}.{key}`: {}", error.message()))?;
+                alone.try_into::<Config>().map_err(|error| format!("`{section}.{key}`: {}", in_words(error.message())))?;
             }
         }
     }

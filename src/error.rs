@@ -121,7 +121,7 @@ impl ErrorCode {
 
     pub fn title(self) -> &'static str {
         match self {
-            ErrorCode::Malformed => "The body is not a request",
+            ErrorCode::Malformed => "The request is malformed",
             ErrorCode::Unauthenticated => "Who asks is not known",
             ErrorCode::Forbidden => "Not allowed from there",
             ErrorCode::NotFound => "No such route, model or version",

@@ -1,6 +1,9 @@
 //! `predictd serve --check`: everything that `serve` would refuse, without serving.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context;
 
@@ -9,8 +12,8 @@ use crate::{
     cli::{Outcome, verify},
     config::Config,
     engine::infer::{OnnxFactory, Runtime},
-    id::ModelId,
-    journal::{Journal, chain::Head, store::Store},
+    id::{ModelId, ModelName},
+    journal::{Journal, JournalError, chain::Head, store::Store},
     package::{
         MODEL_FILE, PackageError,
         bare::{self, Bare},
@@ -33,11 +36,13 @@ pub fn run(config: &Config) -> anyhow::Result<Outcome> {
         let wrong = |error: anyhow::Error| format!("state.url: {} can't be written: {error:#}", directory.display());
         faults.extend(try_writing(directory).err().map(wrong));
     }
-    faults.extend(registry::ignored(&config.models.root).iter().map(ToString::to_string));
+    let ignored = registry::ignored(&config.models.root);
+    faults.extend(ignored.iter().map(ToString::to_string));
+    let ignored: Vec<&Path> = ignored.iter().map(|ignored| ignored.path.as_path()).collect();
     let with_bare = !config.models.require_manifest;
     let directories = verify::packages_below(&config.models.root, with_bare).unwrap_or_default();
     faults.extend(missing_names(config, &directories));
-    faults.extend(incomplete(&config.models.root, &directories));
+    faults.extend(incomplete(&config.models.root, &directories, &ignored));
     if directories.is_empty() {
         faults.push(format!("{} holds no package; the server would not be ready", config.models.root.display()));
     }
@@ -49,7 +54,18 @@ pub fn run(config: &Config) -> anyhow::Result<Outcome> {
     }
     let mut outcome = verify::verify_all(&directories, config, &library, with_bare, false)?;
     let journal = state.filter(|directory| directory.is_dir()).map(Store::local).transpose()?.map(Journal::new);
-    let server = Server { config, runtime, journal };
+    let mut decided: BTreeMap<ModelName, ModelState> = BTreeMap::new();
+    let names: BTreeSet<ModelName> = directories.iter().filter_map(|directory| Some(bare::id_of(directory)?.name)).collect();
+    for (name, journal) in names.into_iter().zip(journal.iter().cycle()) {
+        match decisions(journal, &name) {
+            Ok(state) => drop(decided.insert(name, state)),
+            Err(detail) => {
+                say!("FAILED  {detail}");
+                outcome = Outcome::Failed;
+            }
+        }
+    }
+    let server = Server { config, runtime, decided };
     for directory in &directories {
         let Some(id) = bare::id_of(directory) else { continue };
         // What the gate refuses is told already.
@@ -65,7 +81,8 @@ pub fn run(config: &Config) -> anyhow::Result<Outcome> {
 struct Server<'a> {
     config: &'a Config,
     runtime: Runtime,
-    journal: Option<Journal>,
+    /// By model; of those whose journal can't be read nothing is known.
+    decided: BTreeMap<ModelName, ModelState>,
 }
 
 impl Server<'_> {
@@ -77,9 +94,7 @@ impl Server<'_> {
         };
         let mut refused = Vec::new();
         refused.extend(manifest.check_place(id).err());
-        if let Some(journal) = &self.journal {
-            refused.extend(decided_otherwise(journal, id, &manifest.digest));
-        }
+        refused.extend(self.decided.get(&id.name).and_then(|state| decided_otherwise(state, id, &manifest.digest)));
         let resources = loader::worker_resources(self.config, app::cores(), id.name.as_str(), manifest.size());
         if resources.memory_bytes.is_some() {
             let opened = OnnxFactory::open(&self.runtime, &directory.join(MODEL_FILE), resources);
@@ -89,25 +104,29 @@ impl Server<'_> {
     }
 }
 
-/// The journal knows the version under another digest, or can't be read.
-fn decided_otherwise(journal: &Journal, id: &ModelId, digest: &str) -> Option<PackageError> {
-    let refuse = |detail: String| Some(PackageError::new("journal", manifest::FILE, detail));
+/// What a model's journal comes to, or why it can't be read.
+fn decisions(journal: &Journal, name: &ModelName) -> Result<ModelState, String> {
     let (mut head, mut state) = (Head::default(), ModelState::default());
+    let repair = format!("`predictd history {name} --repair --reason TEXT` sets the damaged end aside, once the server runs");
     loop {
-        match journal.next(id.name.as_str(), &mut head) {
-            Ok(None) => break,
+        match journal.next(name.as_str(), &mut head) {
+            Ok(None) => return Ok(state),
             Ok(Some(entry)) => {
-                if let Err(error) = state.apply(&entry) {
-                    return refuse(format!("the journal of {} contradicts itself: {error}", id.name));
-                }
+                state.apply(&entry).map_err(|error| format!("the journal of {name} contradicts itself: {error}; {repair}"))?;
             }
-            Err(error) => return refuse(format!("the journal of {} can't be read: {error}", id.name)),
+            Err(JournalError::Store(error)) => return Err(format!("the journal of {name} can't be read: {error}")),
+            Err(error) => return Err(format!("the journal of {name} is damaged: {error}; {repair}")),
         }
     }
+}
+
+/// The journal knows the version under another digest.
+fn decided_otherwise(state: &ModelState, id: &ModelId, digest: &str) -> Option<PackageError> {
     let decided = state.digests.get(id.version.as_str()).filter(|decided| *decided != digest)?;
-    refuse(format!(
-        "has the digest {digest}, but the journal knows this version as {decided}; a changed package needs a version of its own"
-    ))
+    let detail = format!(
+        "has the digest {digest}, but the journal knows this version as {decided}; a changed package needs a version of its own: `predictd pack DIR --bump`"
+    );
+    Some(PackageError::new("journal", manifest::FILE, detail))
 }
 
 /// Writes a file there and removes it, with every directory that had to be made for it.
@@ -128,10 +147,11 @@ fn try_writing(directory: &Path) -> anyhow::Result<()> {
     written
 }
 
-/// Directories of versions in which the server would wait for files.
-fn incomplete(root: &Path, directories: &[PathBuf]) -> Vec<String> {
+/// Directories of versions in which the server would wait for files; of those that are `ignored` the reason is told already.
+fn incomplete(root: &Path, directories: &[PathBuf], ignored: &[&Path]) -> Vec<String> {
     let versions = registry::version_directories(root);
-    let without = versions.into_iter().filter(|directory| !directories.contains(directory) && bare::id_of(directory).is_some());
+    let told = |directory: &PathBuf| ignored.contains(&directory.as_path()) || bare::id_of(directory).is_none();
+    let without = versions.into_iter().filter(|directory| !directories.contains(directory) && !told(directory));
     without.map(|directory| format!("{}: {} is missing; `predictd pack` writes it", directory.display(), manifest::FILE)).collect()
 }
 

@@ -8,6 +8,7 @@ use ureq::{Agent, Body, http::Response};
 use crate::id::{ModelName, Version};
 
 const DEFAULT: &str = "http://127.0.0.1:8082";
+const SERVER: &str = "PREDICTD_SERVER";
 const TOKEN: &str = "PREDICTD_TOKEN";
 
 const CONNECT: Duration = Duration::from_secs(5);
@@ -23,9 +24,14 @@ pub struct ServerArgs {
     ///
     /// Its address is admin.listen. PREDICTD_SERVER sets another default. Where the listener asks for a token, that is taken
     /// from PREDICTD_TOKEN.
-    #[arg(long, global = true, value_name = "URL", env = "PREDICTD_SERVER", default_value = DEFAULT, value_parser = server)]
-    #[arg(hide_env = true, hide_default_value = true)]
+    // Not clap's own `env`: what a variable gives would stand in every usage line as if it were required.
+    #[arg(long, global = true, value_name = "URL", default_value_t = from_environment(), value_parser = server)]
+    #[arg(hide_default_value = true)]
     server: String,
+}
+
+fn from_environment() -> String {
+    std::env::var_os(SERVER).map_or_else(|| DEFAULT.to_owned(), |address| address.to_string_lossy().into_owned())
 }
 
 fn server(text: &str) -> Result<String, String> {

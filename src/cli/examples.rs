@@ -37,7 +37,7 @@ const EXAMPLES: &[Example] = &[
     ("rollout start", "predictd rollout start churn --to 1.1.0 --plan canary --dry-run", "what would happen"),
     ("rollout start", "predictd rollout start churn --to 1.1.0 --to 1.2.0 --plan ab", "an A/B test of two"),
     ("rollout status", "predictd rollout status", "of every model"),
-    ("rollout status", "predictd rollout status churn --watch", "until it ends; exit 1 if it was aborted"),
+    ("rollout status", "predictd rollout status churn --watch", "until it ends; exit 1 if it was aborted or rolled back"),
     ("rollout pause", "predictd rollout pause churn --reason 'a holiday'", "stays at its step"),
     ("rollout resume", "predictd rollout resume churn", "goes on"),
     ("rollout approve", "predictd rollout approve churn --reason 'reviewed'", "as the second of two names"),

@@ -57,6 +57,9 @@ fn typed(path: &Path) -> String {
 
 /// Refuses the directory of a model where that of a package is wanted, and names its versions.
 fn check_package_directory(directory: &Path) -> anyhow::Result<()> {
+    if !directory.is_dir() {
+        anyhow::bail!("{} is no directory", directory.display());
+    }
     if directory.join(crate::package::MODEL_FILE).exists() || directory.join(crate::package::manifest::FILE).exists() {
         return Ok(());
     }

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
+    clock::{self, ms_of_rfc3339},
     id::{ModelName, Version},
     journal::{
         Draft,
@@ -18,6 +19,7 @@ use crate::{
     package::serving::Risk,
     registry::{State, traffic::Arm},
     rollout::{
+        figures::duration,
         plan::{Key, Plan, Step},
         state::{PauseDetails, Phase, RolloutState, StartDetails, StepDetails},
     },
@@ -358,14 +360,20 @@ impl Operator {
                     let detail = model.trouble.as_ref().map(|trouble| trouble.describe(&name, false)).unwrap_or_default();
                     return Err(OperateError::Unwritable(detail));
                 }
-                (None, None) => return refused(format!("there is no stable version before this one{}", self.elsewhere(model))),
+                (None, None) => {
+                    let already = already(model).map(|already| format!("{already}; ")).unwrap_or_default();
+                    return refused(format!("{already}there is no stable version before this one{}", self.elsewhere(model)));
+                }
             };
             match stable {
-                Some(stable) if stable.version == to => refused(format!("{to} is the stable version already")),
+                Some(stable) if stable.version == to => {
+                    refused(already(model).unwrap_or_else(|| format!("{to} is the stable version already")))
+                }
+                _ if !self.is_known(model, &to) => refused(format!("there is no version {to} of {name}")),
                 _ if !(model.state.proven.contains(&to) || request.never_stable && request.reason.is_some()) => {
                     let advice = "--never-stable --reason \"...\" if that is meant";
                     refused(format!(
-                        "{to} was never stable, so that this is no rollback: `predictd rollout start` brings it there; {advice}"
+                        "{to} was never stable, so that this is no rollback: `predictd rollout start {name} --to {to}` brings it there; {advice}"
                     ))
                 }
                 _ => Ok(Some(to)),
@@ -429,14 +437,26 @@ impl Operator {
     /// The commands that lead to another version, where there is none before the stable one.
     fn elsewhere(&self, model: &Controlled) -> String {
         let stable = model.state.stable.as_ref().map(|stable| stable.version.as_str());
-        let others: Vec<String> = self.available(&model.name).into_iter().filter(|version| Some(version.as_str()) != stable).collect();
+        let directory = self.config.models.root.join(model.name.as_str());
+        // What somebody just left, or the judge stopped, is the fault that one wants to be rid of.
+        let fits = |version: &String| {
+            Some(version.as_str()) != stable && !model.state.left.contains_key(version) && directory.join(version).is_dir()
+        };
+        let others: Vec<String> = self.available(&model.name).into_iter().filter(fits).collect();
         match (others.iter().rev().find(|version| model.state.proven.contains(*version)), others.last()) {
             (Some(proven), _) => format!("; `predictd rollback {} --to {proven}` names one", model.name),
             (None, Some(other)) => {
                 format!("; `predictd rollback {} --to {other} --never-stable --reason TEXT` takes one that never was stable", model.name)
             }
-            (None, None) => ", and no other version is loaded".to_owned(),
+            (None, None) => ", and no other version that is loaded is one to go to".to_owned(),
         }
+    }
+
+    /// Whether there is such a version, or was one.
+    fn is_known(&self, model: &Controlled, version: &str) -> bool {
+        let snapshot = self.registry.snapshot();
+        let served = snapshot.models.get(&model.name).is_some_and(|served| served.version(version).is_some());
+        served || model.state.digests.contains_key(version) || self.config.models.root.join(model.name.as_str()).join(version).is_dir()
     }
 
     /// What nobody tried yet may break callers: an emergency is no reason not to look.
@@ -477,6 +497,19 @@ impl Operator {
         self.append(model, draft)?;
         Ok(self.status_of(model))
     }
+}
+
+/// What answers already, since a decision by which another version was left: told to whoever decides the same a second time.
+fn already(model: &Controlled) -> Option<String> {
+    let (stable, last) = (model.state.stable.as_ref()?, model.state.last.as_ref()?);
+    let ago = ms_of_rfc3339(&last.at).map_or(0, |at_ms| clock::now_ms().saturating_sub(at_ms));
+    let ago = duration((ago / 1000) as f64);
+    let left = match last.action {
+        Action::Rollback => format!("{} was left", last.from.as_ref()?.version),
+        Action::Abort => format!("the rollout of {} was aborted", last.to.as_ref()?.version),
+        _ => return None,
+    };
+    Some(format!("{} answers already; {left} {ago} ago by {} (entry {})", stable.version, last.actor, last.seq))
 }
 
 fn running(model: &Controlled) -> Result<&RolloutState, OperateError> {

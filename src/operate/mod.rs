@@ -49,7 +49,7 @@ use crate::{
         traffic::{self, Decision, Step},
     },
     rollout::{
-        evidence::Evidence,
+        evidence::{Evidence, WARM_RUNS},
         judge::Judgement,
         state::{CONFIGURATION, Cause, ModelState, Phase},
         tally::{Share, Tally, TallyRules},
@@ -58,9 +58,6 @@ use crate::{
 
 /// How often the journal is read on and the judge is asked.
 const TICK: Duration = Duration::from_millis(200);
-
-/// Runs of a version after its load that no other is compared with.
-const WARM_RUNS: u64 = 64;
 
 /// Why a change was not made.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use crate::{
     clock,
     id::ModelName,
     journal::store::StoreError,
-    operate::{Controlled, OperateError, Operator, lock},
+    operate::{Controlled, OperateError, Operator, lock, trouble::Trouble},
     rollout::state::Phase,
 };
 
@@ -58,6 +58,8 @@ impl Operator {
             "previous": state.previous(),
             "rollback": {"ready": tried && model.way_back.ready, "reason": if tried { model.way_back.reason.as_str() } else { "" }},
             "trouble": model.trouble.as_ref().map(|trouble| trouble.describe(&model.name, model.known)),
+            // What protects callers can be decided all the same.
+            "only_urgent": model.trouble.as_ref().is_some_and(|trouble| !trouble.forbids(true)),
             "last": state.last,
             "rollout": self.rollout_of(model),
         })
@@ -99,7 +101,10 @@ impl Operator {
         let now_ms = clock::now_ms();
         let candidates = rollout.candidates.len();
         let step = rollout.plan.steps.get(rollout.step);
+        let at_rest = matches!(model.trouble, Some(Trouble::Damaged { .. }));
         let (phase, why) = match &rollout.phase {
+            // As it is enforced: nobody gets the candidates of a rollout that nobody could abort.
+            _ if at_rest => ("at-rest", None),
             Phase::AwaitsApproval => ("awaits-approval", None),
             Phase::Running => ("running", None),
             Phase::Paused { by, reason, .. } => ("paused", Some(format!("{by}: {reason}"))),
@@ -120,8 +125,8 @@ impl Operator {
             "steps": rollout.plan.steps.len(),
             "this_step": step,
             "step_seconds": rollout.step_seconds(now_ms),
-            "weights": rollout.plan.weights(rollout.step, candidates),
-            "shadow_share": rollout.plan.shadow_share(rollout.step),
+            "weights": if at_rest { vec![0.0; candidates] } else { rollout.plan.weights(rollout.step, candidates) },
+            "shadow_share": if at_rest { Default::default() } else { rollout.plan.shadow_share(rollout.step) },
             "evidence": running.map(|running| &running.evidence),
             "verdict": judgement.map(|judgement| judgement.verdict),
             "text": judgement.map(|judgement| &judgement.text),

@@ -70,8 +70,12 @@ impl PackageError {
 
 impl fmt::Display for PackageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let separator = if self.field.is_empty() { "" } else { " " };
-        write!(f, "{}{separator}{}: {}", self.file, self.field, self.detail)
+        // What is wrong with the whole has no place in it.
+        let place = [self.file.as_str(), self.field.as_str()].join(" ");
+        match place.trim() {
+            "" => f.write_str(&self.detail),
+            place => write!(f, "{place}: {}", self.detail),
+        }
     }
 }
 

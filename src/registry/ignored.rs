@@ -7,7 +7,10 @@ use std::{
 
 use crate::{
     id::{ModelName, Version},
-    package::{MODEL_FILE, bare, manifest},
+    package::{
+        MODEL_FILE, bare,
+        manifest::{self, Manifest},
+    },
     registry::source::{Listing, directories},
 };
 
@@ -86,19 +89,22 @@ impl Ignored {
 
     pub fn model_name(path: &Path) -> Ignored {
         let rule = "letters, digits, '.', '_' and '-', at most 128, the first a letter or a digit";
-        Ignored::new(Reason::ModelName, path, format!("its name is not a model name ({rule}): rename it"))
+        let below = directories(path, 1).unwrap_or_default();
+        let said = below.iter().find_map(|(_, version)| said(version)).map(|(name, _)| format!(" to {name}, as manifest.json says"));
+        Ignored::new(Reason::ModelName, path, format!("its name is not a model name ({rule}): rename it{}", said.unwrap_or_default()))
     }
 
     pub fn no_version_directory(path: &Path) -> Ignored {
-        let file = if path_holds_manifest(path) { manifest::FILE } else { MODEL_FILE };
-        Ignored::new(
-            Reason::NoVersionDirectory,
-            path,
-            format!("its files lie in no version's directory: move them to 1/ ({file} in 1/{file})"),
-        )
+        let (root, rule) = (path.parent().unwrap_or(path), "its files lie in no version's directory");
+        Ignored::new(Reason::NoVersionDirectory, path, format!("{rule}: {}", move_to(root, path, "1/")))
     }
 
     pub fn version_name(path: &Path, text: &str) -> Ignored {
+        if let (Some((name, version)), Some(root)) = (said(path), path.ancestors().nth(2)) {
+            let place = root.join(name).join(version);
+            let detail = format!("its name is not a version, and {} says which it is: move it to {}/", manifest::FILE, place.display());
+            return Ignored::new(Reason::VersionName, path, detail);
+        }
         match text.trim_start_matches('0') {
             number if number.len() < text.len() && text.bytes().all(|byte| byte.is_ascii_digit()) => {
                 let number = if number.is_empty() { "0" } else { number };
@@ -108,17 +114,70 @@ impl Ignored {
         }
     }
 
-    /// A version's directory with a graph of another name.
-    pub fn file_name(path: &Path, file: &str) -> Ignored {
-        let detail =
-            format!("holds {file}, but only {MODEL_FILE} is served (default_model_filename of config.pbtxt is not followed): rename it");
-        Ignored::new(Reason::FileName, path, detail)
+    /// A version's directory without a manifest, with a graph under a name that is not looked for, or a model that is no graph.
+    pub fn file_name(path: &Path, version: &Version) -> Option<Ignored> {
+        if path_holds_manifest(path) {
+            return None;
+        }
+        let detail = match (graph_in(path), foreign_in(path)) {
+            (Some(file), _) if file == MODEL_FILE || !version.is_number() => return None,
+            (Some(file), _) => {
+                let configured = path.parent().is_some_and(|model| model.join(bare::CONFIG_FILE).exists());
+                let configured = if configured { " (default_model_filename of config.pbtxt is not followed)" } else { "" };
+                format!("holds {file}, but only {MODEL_FILE} is served{configured}: rename it")
+            }
+            (None, Some(file)) => format!("holds {file}, but only ONNX is served: export the model to {MODEL_FILE}"),
+            (None, None) => return None,
+        };
+        Some(Ignored::new(Reason::FileName, path, detail))
     }
 
     pub fn files_gone(path: &Path) -> Ignored {
         let detail = "it answers from memory, or from the copy kept in the state: put its files back, or move traffic off it";
         Ignored::new(Reason::FilesGone, path, detail.to_owned())
     }
+}
+
+/// Which version the manifest of a package says it is, wherever it lies.
+fn said(directory: &Path) -> Option<(String, String)> {
+    Manifest::read(directory).ok().map(|manifest| (manifest.name, manifest.version))
+}
+
+/// What to do with a model's files that lie in `path`: the place below `root`, or `otherwise` where the files don't say it.
+fn move_to(root: &Path, path: &Path, otherwise: &str) -> String {
+    if let Some((name, version)) = said(path) {
+        let place = root.join(&name).join(&version);
+        return format!("{} says {name} {version}: move them to {}/", manifest::FILE, place.display());
+    }
+    match graph_in(path).filter(|_| !path_holds_manifest(path)) {
+        Some(file) => format!("move them to {otherwise} ({file} to {otherwise}{MODEL_FILE})"),
+        None => format!("move them to the directory NAME/VERSION/ of which {} speaks", manifest::FILE),
+    }
+}
+
+/// A model of another format.
+fn foreign_in(directory: &Path) -> Option<String> {
+    const ENDINGS: [&str; 16] = [
+        "bst",
+        "engine",
+        "gguf",
+        "graphdef",
+        "h5",
+        "joblib",
+        "keras",
+        "pb",
+        "pickle",
+        "pkl",
+        "plan",
+        "pt",
+        "pth",
+        "safetensors",
+        "savedmodel",
+        "tflite",
+    ];
+    let names = fs_err::read_dir(directory).ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let foreign = |name: &String| !name.starts_with('.') && name.rsplit_once('.').is_some_and(|(_, ending)| ENDINGS.contains(&ending));
+    names.filter(foreign).min()
 }
 
 /// Whether a directory looks as if somebody meant it to be a version.
@@ -164,8 +223,8 @@ fn root(root: &Path, listing: &Listing) -> Option<Ignored> {
     let parent = |levels: usize| whole.ancestors().nth(levels).unwrap_or(Path::new("/"));
     if is_meant(root) {
         let detail = match bare::id_of(&whole) {
-            Some(_) => format!("models.root is one version's directory; name {} instead: {LAYOUT}", parent(2).display()),
-            None => format!("a model's files lie right in models.root; move them to NAME/1/ below it: {LAYOUT}"),
+            Some(_) => format!("models.root is too deep, one version's directory; name {} instead: {LAYOUT}", parent(2).display()),
+            None => format!("a model's files lie right in models.root; {}; {LAYOUT}", move_to(root, root, "NAME/1/")),
         };
         return Some(Ignored::new(Reason::RootTooDeep, root, detail));
     }
@@ -174,7 +233,7 @@ fn root(root: &Path, listing: &Listing) -> Option<Ignored> {
         below.into_iter().any(|(text, path)| Version::parse(&text).is_some() && is_meant(&path))
     };
     if versions(root) {
-        let detail = format!("models.root is one model's directory; name {} instead: {LAYOUT}", parent(1).display());
+        let detail = format!("models.root is too deep, one model's directory; name {} instead: {LAYOUT}", parent(1).display());
         return Some(Ignored::new(Reason::RootTooDeep, root, detail));
     }
     let above = found.iter().find(|(_, path)| {
@@ -182,7 +241,7 @@ fn root(root: &Path, listing: &Listing) -> Option<Ignored> {
         below.iter().any(|(text, path)| ModelName::parse(text).is_some() && versions(path))
     });
     if let Some((_, path)) = above {
-        let detail = format!("models.root is one level too high; name {} instead: {LAYOUT}", path.display());
+        let detail = format!("models.root is too shallow, the models lie one level below; name {} instead: {LAYOUT}", path.display());
         return Some(Ignored::new(Reason::RootTooShallow, root, detail));
     }
     listing.ignored.is_empty().then(|| Ignored::new(Reason::RootEmpty, root, format!("models.root holds no model; {LAYOUT}")))
@@ -226,6 +285,8 @@ mod tests {
             ("a name/1/model.onnx", "model_name", "a name"),
             ("zero/03/model.onnx", "leading_zero", "zero/03"),
             ("other/2/net.onnx", "file_name", "other/2"),
+            ("tf/1/saved_model.pb", "file_name", "tf/1"),
+            ("torch/1.0.0/model.pt", "file_name", "torch/1.0.0"),
         ] {
             assert_eq!(check(&[good, file], ""), [(reason, path.to_owned())], "{file}");
         }

@@ -106,8 +106,9 @@ pub(super) fn undecided(decision: &Decision, version: &Version, digest: &str) ->
         return None;
     }
     let known = decision.digests.get(version.as_str()).map_or("another", String::as_str);
-    let detail =
-        format!("has the digest {digest}, but the journal knows this version as {known}; a changed package needs a version of its own");
+    let detail = format!(
+        "has the digest {digest}, but the journal knows this version as {known}; a changed package needs a version of its own: `predictd pack DIR --bump`"
+    );
     Some(PackageError::new("journal", manifest::FILE, detail))
 }
 

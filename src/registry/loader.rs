@@ -19,6 +19,7 @@ use crate::{
     },
     registry::{
         gate::{self, Batching, GateOptions},
+        ignored::Ignored,
         kept::Kept,
         remembered::Remembered,
         servable::{Contents, Loaded, Packaged},
@@ -60,7 +61,8 @@ impl Loader {
             return None;
         }
         if !directory.join(manifest::FILE).exists() {
-            return Some("manifest.json is missing".to_owned());
+            let fault = bare::id_of(directory).and_then(|id| Ignored::file_name(directory, &id.version));
+            return Some(fault.map_or_else(|| "manifest.json is missing".to_owned(), |fault| fault.detail));
         }
         // A manifest that can't be read is the load's to refuse.
         Manifest::read(directory).ok()?.still_to_come(directory)

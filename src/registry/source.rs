@@ -9,8 +9,7 @@ use std::{
 
 use crate::{
     id::{ModelName, Version},
-    package::{MODEL_FILE, manifest},
-    registry::ignored::{Ignored, graph_in, is_meant},
+    registry::ignored::{Ignored, is_meant},
 };
 
 /// A version directory as it looks from outside; the same files give the same fingerprint.
@@ -53,7 +52,7 @@ pub fn list(root: &Path) -> io::Result<Listing> {
         let mut versions = BTreeMap::new();
         for (text, directory) in found {
             if let Some(version) = Version::parse(&text) {
-                listing.ignored.extend(other_graph(&directory, &version));
+                listing.ignored.extend(Ignored::file_name(&directory, &version));
                 versions.insert(version, found_at(directory));
             } else if is_meant(&directory) && !is_alias(&directory) {
                 listing.ignored.push(Ignored::version_name(&directory, &text));
@@ -67,15 +66,6 @@ pub fn list(root: &Path) -> io::Result<Listing> {
         }
     }
     Ok(listing)
-}
-
-/// A bare graph under a name that is not looked for.
-fn other_graph(directory: &Path, version: &Version) -> Option<Ignored> {
-    if !version.is_number() || directory.join(manifest::FILE).exists() {
-        return None;
-    }
-    let file = graph_in(directory).filter(|file| file != MODEL_FILE)?;
-    Some(Ignored::file_name(directory, &file))
 }
 
 /// `latest -> 3`: a second name of a version that is taken under its own.

@@ -314,10 +314,15 @@ impl Loop {
         if known.kept.is_some() {
             return false;
         }
-        let advice = "a changed package needs a version of its own: `predictd pack DIR --bump`";
-        tracing::error!(model = %name, version = %version, why, "the files in the models directory are passed over, the copy kept in the state is served; {advice}");
+        // Unless the reason says so itself.
+        let advice = if why.contains("a version of its own") {
+            ""
+        } else {
+            "; a changed package needs a version of its own: `predictd pack DIR --bump`"
+        };
+        tracing::error!(model = %name, version = %version, why, "the files in the models directory are passed over, the copy kept in the state is served{advice}");
         known.kept = Some((
-            format!("its files in the models directory are passed over ({why}; {advice})"),
+            format!("its files in the models directory are passed over ({why}{advice})"),
             known.found.as_ref().map(|f| f.fingerprint),
         ));
         known.found = Some(found);

@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 /// Everything that is known of one step. Sums of several replicas are added by `add`.
+/// Runs of a version after its load that no other is compared with.
+pub const WARM_RUNS: u64 = 64;
+
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Evidence {

@@ -288,6 +288,7 @@ impl Look<'_> {
     /// Data that there will never be must not hold a step for ever.
     fn not_comparable(&self, guard: Guard, arm: &ArmTotals, stable: &ArmTotals) -> Option<&'static str> {
         match guard {
+            Guard::Runs | Guard::EngineTime | Guard::Cost if runs(arm) == 0 || runs(stable) == 0 => Some(NO_RUNS),
             Guard::Runs | Guard::EngineTime | Guard::Cost if common(arm, stable).next().is_none() => {
                 Some("the arms have no size of run in common")
             }
@@ -512,10 +513,18 @@ fn see_runs(arm: &ArmTotals, stable: &ArmTotals, share: impl Fn(&RunTotals) -> S
 
 /// The buckets that both arms often fill.
 fn common<'a>(arm: &'a ArmTotals, stable: &'a ArmTotals) -> impl Iterator<Item = (&'a RunTotals, &'a RunTotals)> {
-    let least = |arm: &ArmTotals| (arm.runs.values().map(|totals| totals.runs).sum::<u64>() as f64 * COMMON_BUCKET).max(1.0);
+    let least = |arm: &ArmTotals| (runs(arm) as f64 * COMMON_BUCKET).max(1.0);
     let (of_arm, of_stable) = (least(arm), least(stable));
     let pairs = arm.runs.iter().filter_map(|(bucket, totals)| Some((totals, stable.runs.get(bucket)?)));
     pairs.filter(move |(candidate, stable)| candidate.runs as f64 >= of_arm && stable.runs as f64 >= of_stable)
+}
+
+/// That no run is compared is no word about their sizes.
+const NO_RUNS: &str = "the first 64 runs of a version after its load are not compared, and an arm has no others";
+
+/// Runs that are compared.
+fn runs(arm: &ArmTotals) -> u64 {
+    arm.runs.values().map(|totals| totals.runs).sum()
 }
 
 /// Runs that could be slow or dear. One that failed has no time.
@@ -544,6 +553,7 @@ fn finite(log: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rollout::evidence::WARM_RUNS;
 
     const STABLE: &str = "1.0.0";
     const CANDIDATE: &str = "1.1.0";
@@ -668,6 +678,10 @@ mod tests {
         let judgement = look(&plan(), 1, &evidence(runs(&[(0, 5000, 250)], 5000), runs(&[(0, 2, 0), (6, 1500, 75)], 95_000)));
         assert_eq!(judgement.verdict, Verdict::Advance);
         assert_eq!(state(&judgement, Guard::EngineTime), &GuardState::NotJudged("the arms have no size of run in common"));
+        // None at all: those after a load are not compared.
+        let judgement = look(&plan(), 1, &evidence(runs(&[], 5000), runs(&[(0, 5000, 250)], 95_000)));
+        assert_eq!(state(&judgement, Guard::EngineTime), &GuardState::NotJudged(NO_RUNS));
+        assert!(NO_RUNS.contains(&format!("the first {WARM_RUNS} runs")), "{NO_RUNS}");
         // A run that failed counts once, however many units it held.
         let failed = |runs: u64, failed: u64| ArmTotals {
             units: runs,

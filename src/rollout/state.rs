@@ -66,6 +66,8 @@ pub struct ModelState {
     pub digests: BTreeMap<String, String>,
     /// How the last decision about the stable version or a rollout came about.
     pub last: Option<Decided>,
+    /// Versions that were left, by a rollback or an abort, and not brought back since: by which decision.
+    pub left: BTreeMap<String, Decided>,
     /// Transitions so far, by action and who caused them.
     pub transitions: BTreeMap<(Action, Cause), u64>,
     /// Where repairs put what they took out of the journal.
@@ -205,10 +207,12 @@ impl ModelState {
                 return Err(wrong(format!("version {} has two digests", named.version)));
             }
         }
+        let candidates: Vec<VersionRef> = self.rollout.iter().flat_map(|rollout| rollout.candidates.iter().cloned()).collect();
+        let before = self.stable.clone();
         self.follow(entry).map_err(wrong)?;
         self.proven.extend(self.stable.iter().map(|stable| stable.version.clone()));
         *self.transitions.entry((entry.action, Cause::of(&entry.actor))).or_default() += 1;
-        self.last = Some(Decided {
+        let decided = Decided {
             seq: entry.seq,
             at: entry.at.clone(),
             actor: entry.actor.clone(),
@@ -216,7 +220,14 @@ impl ModelState {
             from: entry.from.clone(),
             to: entry.to.clone(),
             reason: entry.reason.clone(),
-        });
+        };
+        if matches!(entry.action, Action::Rollback | Action::Abort | Action::Repair) {
+            self.left.extend(candidates.into_iter().chain(before).map(|named| (named.version, decided.clone())));
+        }
+        if let Some(stable) = &self.stable {
+            self.left.remove(&stable.version);
+        }
+        self.last = Some(decided);
         Ok(())
     }
 

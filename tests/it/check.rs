@@ -113,3 +113,23 @@ fn what_the_server_would_wait_for_or_could_not_hold_is_refused() {
     let (code, output) = check(models.path(), &[("PREDICTD_MODELS__REQUIRE_MANIFEST", "true")]);
     assert!(code == 1 && output.contains("slow/1: manifest.json is missing"), "{output}");
 }
+
+#[test]
+fn a_damaged_journal_is_told_once_a_model_with_what_mends_it() {
+    let models = models(&[("churn", "1.0.0"), ("churn", "1.1.0")]);
+    let state = tempfile::tempdir().unwrap();
+    let entry = state.path().join("journal/churn/00000001.json");
+    fs_err::create_dir_all(entry.parent().unwrap()).unwrap();
+    fs_err::write(entry, "{").unwrap();
+    let environment = [
+        ("PREDICTD_STATE__URL", state.path().to_str().unwrap()),
+        ("PREDICTD_SERVER__LISTEN", "127.0.0.1:0"),
+        ("PREDICTD_SERVER__GRPC_LISTEN", ""),
+        ("PREDICTD_ADMIN__LISTEN", "127.0.0.1:0"),
+    ];
+    let (code, output, _) = predictd(&["serve", "--check", "--models", models.path().to_str().unwrap()], "", &environment);
+    let failed: Vec<&str> = output.lines().filter(|line| line.contains("FAILED")).collect();
+    assert!(code == 1 && failed.len() == 1, "{output}");
+    assert!(failed[0].starts_with("FAILED  the journal of churn is damaged: "), "{output}");
+    assert!(failed[0].contains("`predictd history churn --repair --reason TEXT`") && !failed[0].contains("manifest.json"), "{output}");
+}

@@ -7,6 +7,16 @@ use serde_json::{Value, json};
 use crate::harness::{PREDICTD, Server, copy, golden, graph, instance, models, package, predictd, root, until};
 
 #[test]
+fn what_is_wrong_is_named() {
+    let (code, _, error) = predictd(&["inspect", "models/nope"], "", &[]);
+    assert!(code == 1 && error.contains("models/nope is no directory") && !error.contains("manifest.json"), "{error}");
+    let (code, _, error) = predictd(&["serve", "--check"], "", &[("PREDICTD_BATCHING__MAX_BATCH_SIZE", "abc")]);
+    assert_eq!(code, 1);
+    assert!(error.contains("PREDICTD_BATCHING__MAX_BATCH_SIZE: `batching.max_batch_size`: "), "{error}");
+    assert!(error.contains("expected a whole number"), "{error}");
+}
+
+#[test]
 fn verify_prints_a_line_per_check() {
     let (code, output, error) = predictd(&["verify", "models/churn/1.1.0", "models/digits/1.0.0"], "", &[]);
     assert_eq!(code, 0, "{output}{error}");

@@ -162,7 +162,7 @@ fn a_rollout_from_start_to_rollback() {
     let output = site.done(&["rollback", "churn", "--reason", "3 a.m."]);
     contains(&output, &["churn: rolled back 1.1.0 -> 1.0.0 in ", " ms (entry 6)", "stable    1.0.0"]);
     assert_eq!(site.answered(), "1.0.0");
-    contains(&site.refused(&["rollback", "churn"]), &["no stable version before", "next: predictd rollback churn --to 1.1.0\n"]);
+    contains(&site.refused(&["rollback", "churn"]), &["1.0.0 answers already; 1.1.0 was left ", "next: predictd rollout status churn\n"]);
     let document = site.document(&["rollback", "churn", "--to", "1.1.0", "--never-stable", "--reason", "a test", "--json"]);
     assert_eq!(document["stable"]["version"], "1.1.0");
 
@@ -222,6 +222,12 @@ fn wrong_usage_is_told_before_a_server_is_asked() {
         assert!(code == 2 && output.is_empty() && error.contains(part), "{arguments:?}: {code} {output}{error}");
     }
     assert_eq!(predictd(&["rollout", "status"], "", &[("PREDICTD_SERVER", "nowhere")]).0, 2);
+    // What the environment gives is not asked for.
+    let site = [("PREDICTD_SERVER", "http://127.0.0.1:1")];
+    for arguments in [&["rollout", "abort", "churn"][..], &["history", "churn", "--repair"], &["rollback", "churn", "--never-stable"]] {
+        let (code, _, error) = predictd(arguments, "", &site);
+        assert!(code == 2 && error.contains("Usage: ") && error.contains("--reason") && !error.contains("--server"), "{error}");
+    }
 }
 
 #[test]
@@ -400,6 +406,16 @@ fn a_watch_ends_with_the_rollout() {
     site.start();
     let (child, mut output) = watch(&site, &["churn"]);
     output.read_line(&mut String::new()).unwrap();
+    site.done(&["rollback", "churn", "--reason", "3 a.m."]);
+    let late = site.run(&["rollout", "status", "churn", "--watch"]);
+    for (code, rest) in [end(child, output), (Some(late.0), late.1)] {
+        assert_eq!(code, Some(1), "{rest}");
+        contains(&rest, &["the rollout of 1.1.0 ended: rollback by unverified:", ": 3 a.m."]);
+    }
+
+    site.start();
+    let (child, mut output) = watch(&site, &["churn"]);
+    output.read_line(&mut String::new()).unwrap();
     site.done(&["rollout", "promote", "churn"]);
     let (code, rest) = end(child, output);
     assert!(code == Some(0) && rest.contains("the rollout of 1.1.0 ended: promote"), "{rest}");
@@ -490,7 +506,8 @@ fn a_webhook_that_fails_is_counted_and_its_url_is_not_told() {
     let (url, received) = hook(|_| 503);
     let site = site(&[("admin.webhook", &url)]);
     until("the failure is counted", || (site.server.metric("predictd_webhook_failures_total") == 1.0).then_some(()));
-    let lines = site.server.logged("the webhook was not told of a decision");
+    let lines =
+        until("it is logged", || Some(site.server.logged("the webhook was not told of a decision")).filter(|lines| !lines.is_empty()));
     assert_eq!((&lines[0]["model"], &lines[0]["seq"], &lines[0]["reason"]), (&json!("churn"), &json!(1), &json!("it answers 503")));
     assert!(lines[0]["host"].as_str().is_some_and(|host| host.starts_with("127.0.0.1:")), "{}", lines[0]);
     assert!(received.lock().unwrap().is_empty());

@@ -124,3 +124,53 @@ fn a_wrong_models_directory_is_told_with_its_path_and_the_layout() {
         assert!(detail.as_str().unwrap().contains("NAME/VERSION/"), "{reason}: {detail}");
     }
 }
+
+#[test]
+fn the_advice_leads_to_what_is_served() {
+    let models = models(&[]);
+    let place = |path: &str| models.path().join(path);
+    graph(models.path(), "scalar", 1, "scalar", None);
+    install(models.path(), "digits", "1.0.0");
+    fs_err::rename(place("digits/1.0.0"), place("flat")).unwrap();
+    fs_err::remove_dir(place("digits")).unwrap();
+    put(models.path(), "other/1/weights.onnx");
+    put(models.path(), "triton/1/weights.onnx");
+    fs_err::write(place("triton/config.pbtxt"), "").unwrap();
+    put(models.path(), "tf/1/saved_model.pb");
+    put(models.path(), "loose/weights.onnx");
+    let cases = [
+        ("flat", format!("manifest.json says digits 1.0.0: move them to {}/", place("digits/1.0.0").display())),
+        ("loose", "move them to 1/ (weights.onnx to 1/model.onnx)".to_owned()),
+        ("other/1", "holds weights.onnx, but only model.onnx is served: rename it".to_owned()),
+        ("tf/1", "holds saved_model.pb, but only ONNX is served: export the model to model.onnx".to_owned()),
+        ("triton/1", "only model.onnx is served (default_model_filename of config.pbtxt is not followed): rename it".to_owned()),
+    ];
+    let (code, output) = check(models.path());
+    assert_eq!(code, 1);
+    let failed = |output: &str, path: &str| {
+        let start = format!("FAILED  {}: ", place(path).display());
+        output.lines().filter_map(|line| line.strip_prefix(&start).map(str::to_owned)).collect::<Vec<_>>()
+    };
+    for (path, detail) in &cases {
+        let told = failed(&output, path);
+        assert!(told.len() == 1 && told[0].contains(detail), "{path}: {told:?}");
+    }
+    // The same of the version and of its directory.
+    let server = Server::begin(models.path(), &[("models.required", "scalar")]);
+    server.ready();
+    let document = server.get_json("/readyz?verbose");
+    for (path, detail) in &cases {
+        let ignored = document["ignored"].as_array().unwrap().iter().find(|entry| entry["path"] == place(path).to_str().unwrap()).unwrap();
+        assert!(ignored["detail"].as_str().unwrap().contains(detail), "{path}: {ignored}");
+    }
+    for model in ["other", "tf", "triton"] {
+        let (_, detail) = cases.iter().find(|(path, _)| path.starts_with(model)).unwrap();
+        until(model, || server.get(&format!("/models/{model}")).text().unwrap().contains(detail).then_some(()));
+        assert!(!server.get(&format!("/models/{model}")).text().unwrap().contains("manifest.json is missing"));
+    }
+    fs_err::create_dir(place("digits")).unwrap();
+    fs_err::rename(place("flat"), place("digits/1.0.0")).unwrap();
+    until("it answers where it was told to go", || {
+        (server.get("/models/digits").json::<Value>().ok()?["stable"].is_string()).then_some(())
+    });
+}

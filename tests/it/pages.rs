@@ -147,3 +147,19 @@ fn pages_of_other_origins_may_ask_where_the_configuration_says() {
         assert_eq!(allowed(&admin.header("origin", origin).send().unwrap()), None, "the operators' listener is no page's");
     }
 }
+
+/// What an unknown route points to must know the routes.
+#[test]
+fn the_root_lists_routes_that_are_there() {
+    let models = models(&[("diabetes", "1.0.0")]);
+    let server = Server::start(models.path(), &[]);
+    let told = server.get_json("/nowhere")["detail"].as_str().unwrap().to_owned();
+    assert!(told.ends_with("; / lists what there is"), "{told}");
+    let routes = server.get_json("/")["routes"].as_array().unwrap().clone();
+    assert!(routes.len() > 12, "{routes:?}");
+    for route in &routes {
+        let path = route.as_str().unwrap().replace("{name}", "diabetes").replace("{version}", "1.0.0");
+        let status = server.get(&path).status();
+        assert!(status == 200 || status == 405, "{path}: {status}");
+    }
+}

@@ -39,7 +39,9 @@ fn about() -> Response {
     let about = concat!(
         r#"{"status":"alive","name":"predictd","version":""#,
         env!("CARGO_PKG_VERSION"),
-        r#"","docs":"/docs","openapi":"/openapi.json","metrics":"/metrics"}"#,
+        r#"","docs":"/docs","openapi":"/openapi.json","metrics":"/metrics","routes":["/predict","/models","/models/{name}","/models/{name}/predict","#,
+        r#""/models/{name}/versions/{version}","/models/{name}/versions/{version}/predict","/v2","/v2/models/{name}","/v2/models/{name}/infer","#,
+        r#""/v1/models","/v1/models/{name}","/v1/models/{name}:predict","/invocations","/ping","/livez","/readyz","/metrics","/openapi.json","/docs"]}"#,
         "\n"
     );
     file(about, "application/json")

@@ -89,7 +89,7 @@ struct Start {
 struct Show {
     #[arg(value_name = "MODEL", value_parser = client::model)]
     model: Option<ModelName>,
-    /// Go on until the rollout ends; exit 1 if it was aborted
+    /// Go on until the rollout ends; exit 1 if it was aborted or rolled back
     #[arg(long)]
     watch: bool,
 }

@@ -24,6 +24,8 @@ pub struct Status {
     previous: Option<Named>,
     rollback: WayBack,
     trouble: Option<String>,
+    /// Of decisions only a rollback and an abort can be made.
+    only_urgent: bool,
     pub last: Option<Last>,
     pub rollout: Option<Rollout>,
 }
@@ -55,7 +57,7 @@ struct WayBack {
 pub struct Last {
     pub seq: u64,
     at: String,
-    actor: String,
+    pub actor: String,
     pub action: String,
     pub from: Option<Named>,
     pub to: Option<Named>,
@@ -172,7 +174,8 @@ impl Status {
             let _ = writeln!(text, "  {} {value}", paint.paint(Style::Dim, &format!("{title:<9}")));
         };
         if let Some(trouble) = &self.trouble {
-            fact("TROUBLE", &paint.paint(Style::Bad, &format!("nothing can be decided: {trouble}")));
+            let rest = if self.only_urgent { "nothing but a rollback or an abort" } else { "nothing" };
+            fact("TROUBLE", &paint.paint(Style::Bad, &format!("{rest} can be decided: {trouble}")));
         }
         match &self.stable {
             Some(stable) => fact("stable", &format!("{}  {}", paint.paint(Style::Bold, &stable.version), short(&stable.digest))),
@@ -212,9 +215,29 @@ impl Status {
         }
     }
 
+    fn can_roll_back(&self) -> bool {
+        self.trouble.is_none() || self.only_urgent
+    }
+
     fn way_back(&self, paint: Paint) -> String {
-        let Some(previous) = &self.previous else { return "none: a rollback has to name a version (--to)".to_owned() };
+        let ends = match (&self.rollout, &self.stable) {
+            (Some(rollout), Some(stable)) if !rollout.awaits_approval() && self.can_roll_back() => {
+                format!("a rollback ends the rollout, and {} answers everybody", stable.version)
+            }
+            _ => String::new(),
+        };
+        let Some(previous) = &self.previous else {
+            return match (self.can_roll_back(), ends.is_empty()) {
+                (false, _) => "none".to_owned(),
+                (true, true) => "none: a rollback has to name a version (--to)".to_owned(),
+                (true, false) => format!("none: {ends}"),
+            };
+        };
+        if !ends.is_empty() {
+            return format!("{}  {}", previous.version, paint.paint(Style::Good, &ends));
+        }
         let verdict = match (self.rollback.ready, self.rollback.reason.as_str()) {
+            _ if !self.can_roll_back() => paint.paint(Style::Bad, "a rollback would NOT work: nothing can be decided"),
             (true, _) => paint.paint(Style::Good, "a rollback would work"),
             (false, "") => paint.paint(Style::Doubtful, "not tried yet whether a rollback would work"),
             (false, reason) => paint.paint(Style::Bad, &format!("a rollback would NOT work: {reason}")),
@@ -225,6 +248,7 @@ impl Status {
     fn print_rollout(&self, rollout: &Rollout, paint: Paint, text: &mut String) {
         let (phase, style) = match (rollout.phase.as_str(), &rollout.why) {
             ("running", _) => ("running".to_owned(), Style::Good),
+            ("at-rest", _) => ("AT REST: its candidate gets nothing until the journal is repaired, which ends it".to_owned(), Style::Bad),
             ("awaits-approval", _) => ("waits for the approval of a second name".to_owned(), Style::Doubtful),
             (phase, Some(why)) => (format!("{} by {why}", phase.to_uppercase()), Style::Doubtful),
             (phase, None) => (phase.to_owned(), Style::Doubtful),
@@ -428,7 +452,7 @@ mod tests {
         for line in [
             "churn",
             "  stable    1.0.0  sha256:07cb3b2ab596",
-            "  previous  0.9.0  a rollback would NOT work: 0.9.0 is not loaded",
+            "  previous  0.9.0  a rollback ends the rollout, and 1.0.0 answers everybody",
             "  last      advance 1.1.0 by judge, 3 d ago (entry 3)",
             "            passed step 1",
             "  rollout   1.1.0  plan mine, started by ann; running",
@@ -466,6 +490,25 @@ mod tests {
         assert!(text.contains("PAUSED by judge: inconclusive") && text.contains("predictd rollout resume churn"), "{text}");
         assert!(print(with("/rollout/step", json!(2))).contains("predictd rollout promote churn"));
         assert!(print(with("/trouble", json!("altered"))).contains("TROUBLE   nothing can be decided: altered"));
+        let mut unreadable = with("/trouble", json!("away"));
+        unreadable["only_urgent"] = json!(true);
+        assert!(print(unreadable).contains("TROUBLE   nothing but a rollback or an abort can be decided: away"));
+        let previous =
+            |document: serde_json::Value| print(document).lines().find(|line| line.starts_with("  previous")).unwrap().to_owned();
+        let mut quiet = with("/rollout", json!(null));
+        assert_eq!(previous(quiet.clone()), "  previous  0.9.0  a rollback would NOT work: 0.9.0 is not loaded");
+        quiet["trouble"] = json!("altered");
+        quiet["rollback"] = json!({"ready": true, "reason": ""});
+        assert_eq!(previous(quiet), "  previous  0.9.0  a rollback would NOT work: nothing can be decided");
+        let mut first = with("/previous", json!(null));
+        assert_eq!(previous(first.clone()), "  previous  none: a rollback ends the rollout, and 1.0.0 answers everybody");
+        first["rollout"]["phase"] = json!("at-rest");
+        first["trouble"] = json!("altered");
+        assert_eq!(previous(first.clone()), "  previous  none");
+        assert!(print(first.clone()).contains("; AT REST: its candidate gets nothing until the journal is repaired"));
+        first["rollout"] = json!(null);
+        first["trouble"] = json!(null);
+        assert_eq!(previous(first), "  previous  none: a rollback has to name a version (--to)");
         assert!(print(with("/rollout/candidates/0/loaded", json!(false))).contains("1.1.0 is not loaded"));
     }
 

@@ -18,11 +18,15 @@ use crate::{
         rollout::{path, status::Status, statuses, text},
     },
     id::ModelName,
+    journal::entry::{Action, Entry},
 };
 
 const INTERVAL: Duration = Duration::from_secs(1);
 /// How long a server may be away, for a restart.
 const ABSENCE: Duration = Duration::from_secs(60);
+
+/// What ends the rollout that runs.
+const ENDS: [Action; 4] = [Action::Abort, Action::Promote, Action::Rollback, Action::Repair];
 
 /// The rollouts that are watched: by model, the id of each and the last entry under which it ran.
 type Running = BTreeMap<String, (String, u64)>;
@@ -79,7 +83,7 @@ pub fn run(client: &Client, model: Option<&ModelName>, json: bool) -> anyhow::Re
                 *seq = status.seq;
                 continue;
             }
-            if end(client, &status.model, *seq, json)? == Outcome::Failed {
+            if end(client, status, *seq, json)? == Outcome::Failed {
                 outcome = Outcome::Failed;
             }
             watched.remove(&status.model);
@@ -115,10 +119,18 @@ fn redraw(text: &str) {
 }
 
 /// How a rollout ended that still ran under entry `seq`: by the first decision after that which ends one.
-fn end(client: &Client, model: &str, seq: u64, json: bool) -> Result<Outcome, ClientError> {
-    let journal = history::fetch(client, model, seq + 1)?;
-    let ended = journal.entries().find(|entry| matches!(entry.action.name(), "abort" | "promote"));
-    Ok(tell(ended.as_ref(), json))
+fn end(client: &Client, status: &Status, seq: u64, json: bool) -> Result<Outcome, ClientError> {
+    let journal = history::fetch(client, &status.model, seq + 1)?;
+    if let Some(entry) = journal.entries().find(|entry| ENDS.contains(&entry.action)) {
+        return Ok(tell(&entry, json));
+    }
+    if !json {
+        // A rollback or an abort is in force before it is written.
+        let last = status.last.as_ref();
+        let how = last.map(|last| format!(": {} by {}, not written yet", last.action, last.actor)).filter(|_| !status.is_written());
+        say!("\nthe rollout ended{}", how.unwrap_or_else(|| ", and the journal does not show how".to_owned()));
+    }
+    Ok(Outcome::Failed)
 }
 
 /// How the last rollout of a model ended, if there was one.
@@ -128,25 +140,28 @@ fn last_end(client: &Client, model: &ModelName, json: bool) -> Result<Outcome, C
     let mut running = false;
     for entry in journal.entries() {
         running |= entry.action.name() == "start";
-        if running && matches!(entry.action.name(), "abort" | "promote") {
+        if running && ENDS.contains(&entry.action) {
             running = false;
             ended = Some(entry);
         }
     }
-    Ok(tell(ended.as_ref(), json))
+    if ended.is_none() && !json {
+        say!("\nthere is no rollout to wait for");
+    }
+    Ok(ended.map_or(Outcome::Done, |entry| tell(&entry, json)))
 }
 
-fn tell(ended: Option<&crate::journal::entry::Entry>, json: bool) -> Outcome {
-    let Some(entry) = ended else {
-        if !json {
-            say!("\nthere is no rollout to wait for");
-        }
-        return Outcome::Done;
+/// Only a rollout that reached its end went well.
+fn tell(entry: &Entry, json: bool) -> Outcome {
+    let candidate = match entry.action {
+        Action::Rollback => &entry.from,
+        Action::Repair => &None,
+        _ => &entry.to,
     };
     if !json {
-        let to = entry.to.as_ref().map(|to| to.version.as_str()).unwrap_or_default();
+        let of = candidate.as_ref().map(|named| format!(" of {}", named.version)).unwrap_or_default();
         let reason = entry.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-        say!("\nthe rollout of {to} ended: {} by {} (entry {}){reason}", entry.action.name(), entry.actor, entry.seq);
+        say!("\nthe rollout{of} ended: {} by {} (entry {}){reason}", entry.action.name(), entry.actor, entry.seq);
     }
-    if entry.action.name() == "abort" { Outcome::Failed } else { Outcome::Done }
+    if entry.action == Action::Promote { Outcome::Done } else { Outcome::Failed }
 }
