@@ -593,6 +593,8 @@ fn what_is_packed_anew_under_an_old_version_ends_no_server() {
     assert_eq!(server.answered(CHURN, &customer()), "1.0.0");
     assert_eq!(server.status("churn")["stable"]["digest"], digest);
     assert!(verbose(&server).contains("its files in the models directory are passed over"), "{}", verbose(&server));
+    assert!(verbose(&server).contains("a version of its own: `predictd pack DIR --bump`"), "{}", verbose(&server));
+    assert!(!verbose(&server).contains("own; a changed") && !verbose(&server).contains("--bump`; a changed"), "{}", verbose(&server));
     // Under a version of its own it is what a rollout takes.
     let (code, output, _) = predictd(&["pack", directory.to_str().unwrap(), "--bump"], "", &environment);
     assert!(code == 0 && output.contains("packed churn/1.0.1"), "{output}");

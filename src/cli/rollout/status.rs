@@ -233,15 +233,17 @@ impl Status {
                 (true, false) => format!("none: {ends}"),
             };
         };
-        if !ends.is_empty() {
-            return format!("{}  {}", previous.version, paint.paint(Style::Good, &ends));
-        }
+        // What a second one would do, where the first one only ends the rollout.
+        let which = if ends.is_empty() { "a rollback" } else { "a second one" };
         let verdict = match (self.rollback.ready, self.rollback.reason.as_str()) {
-            _ if !self.can_roll_back() => paint.paint(Style::Bad, "a rollback would NOT work: nothing can be decided"),
-            (true, _) => paint.paint(Style::Good, "a rollback would work"),
-            (false, "") => paint.paint(Style::Doubtful, "not tried yet whether a rollback would work"),
-            (false, reason) => paint.paint(Style::Bad, &format!("a rollback would NOT work: {reason}")),
+            _ if !self.can_roll_back() => paint.paint(Style::Bad, &format!("{which} would NOT work: nothing can be decided")),
+            (true, _) => paint.paint(Style::Good, &format!("{which} would work")),
+            (false, "") => paint.paint(Style::Doubtful, &format!("not tried yet whether {which} would work")),
+            (false, reason) => paint.paint(Style::Bad, &format!("{which} would NOT work: {reason}")),
         };
+        if !ends.is_empty() {
+            return format!("{}  {ends}; {verdict}", previous.version);
+        }
         format!("{}  {verdict}", previous.version)
     }
 
@@ -452,7 +454,7 @@ mod tests {
         for line in [
             "churn",
             "  stable    1.0.0  sha256:07cb3b2ab596",
-            "  previous  0.9.0  a rollback ends the rollout, and 1.0.0 answers everybody",
+            "  previous  0.9.0  a rollback ends the rollout, and 1.0.0 answers everybody; a second one would NOT work: 0.9.0 is not loaded",
             "  last      advance 1.1.0 by judge, 3 d ago (entry 3)",
             "            passed step 1",
             "  rollout   1.1.0  plan mine, started by ann; running",
