@@ -470,6 +470,7 @@ impl Operator {
             stable,
             previous: model.state.previous().cloned(),
             digests: model.state.digests.clone(),
+            left: model.state.left.keys().cloned().collect(),
             step: model.step.as_ref().map(|running| Arc::clone(&running.step)),
             wanted: model.wanted.iter().cloned().chain(awaiting).collect(),
             trouble: model

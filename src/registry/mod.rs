@@ -70,6 +70,8 @@ pub struct Model {
     pub stable: Option<Arc<Servable>>,
     /// The version that was decided on, loaded or not.
     pub decided: Option<VersionRef>,
+    /// Versions that were left by a rollback or an abort.
+    pub left: BTreeSet<String>,
     /// Why nothing can be decided of it.
     pub trouble: Option<String>,
     /// What an operator must know of its journal although requests are answered.
@@ -164,7 +166,8 @@ impl Model {
             let version = Version::parse(&decided.version);
             let gone = if version.is_some_and(|version| self.versions.contains_key(&version)) { "" } else { ", its files are gone" };
             // The command that works, whatever was decided of that version before.
-            let way_out = self.versions.iter().rev().find_map(|(version, status)| match &status.state {
+            let others = self.versions.iter().rev().filter(|(version, _)| !self.left.contains(version.as_str()));
+            let way_out = others.into_iter().find_map(|(version, status)| match &status.state {
                 State::Available(servable) => {
                     let name = &servable.id().name;
                     Some(format!("`predictd rollback {name} --to {version} --never-stable --reason TEXT` puts {version} in its place"))

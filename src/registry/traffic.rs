@@ -1,7 +1,7 @@
 //! Traffic: which versions answer a model's requests, as its journal decided and as far as they are loaded.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -23,6 +23,8 @@ pub struct Decision {
     pub previous: Option<VersionRef>,
     /// Of every version that was ever decided on: what was decided on is the package with this digest, and no other.
     pub digests: BTreeMap<String, String>,
+    /// Versions that were left by a rollback or an abort: nobody is sent there.
+    pub left: BTreeSet<String>,
     pub step: Option<Arc<Step>>,
     /// Kept loaded besides: somebody is about to decide on them.
     pub wanted: Vec<Version>,
@@ -150,6 +152,7 @@ impl Model {
         };
         (self.stable, self.previous, self.samples) = (stable, previous, samples);
         self.decided = decision.stable.clone();
+        self.left.clone_from(&decision.left);
         self.trouble.clone_from(&decision.trouble);
         self.notices.clone_from(&decision.notices);
     }

@@ -725,6 +725,7 @@ impl Loop {
             let model = Model {
                 stable: before.and_then(|model| model.stable.clone()),
                 decided: None,
+                left: BTreeSet::new(),
                 trouble: None,
                 notices: Vec::new(),
                 previous: None,

@@ -224,8 +224,9 @@ impl ModelState {
         if matches!(entry.action, Action::Rollback | Action::Abort | Action::Repair) {
             self.left.extend(candidates.into_iter().chain(before).map(|named| (named.version, decided.clone())));
         }
-        if let Some(stable) = &self.stable {
-            self.left.remove(&stable.version);
+        // What answers, and what a rollback leads to, was not left for good.
+        for named in self.stable.iter().chain(&self.former) {
+            self.left.remove(&named.version);
         }
         self.last = Some(decided);
         Ok(())

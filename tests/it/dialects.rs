@@ -366,6 +366,10 @@ fn errors_name_places_as_the_caller_wrote_them() {
         (v1, json_type, nan(json!({"instances": [good, bad]}).to_string()), "(/instances/1/age)".to_owned()),
         (v2, json_type, nan(tensors(2, "age", &json!([30, "old"]))), tensor_of_age),
         (v2, json_type, tensors(2, "age", &json!([30, 3.5])), "every element must be a whole number; element [1] is not".to_owned()),
+        (v2, json_type, tensors(2, "age", &json!([30, 9_223_372_036_854_775_808_u64])), "element [1] is out of range".to_owned()),
+        (v2, json_type, tensors(2, "paperless", &json!([true, 2])).replace("INT64", "BOOL"), "`paperless` must be boolean".to_owned()),
+        (v2, json_type, tensors(2, "age", &json!([30, -1])).replace("INT64", "UINT8"), "element [1] is out of range".to_owned()),
+        (v2, json_type, tensors(2, "age", &json!([30, 1e39])).replace("INT64", "FP32"), "element [1] is out of range".to_owned()),
         (v2, json_type, tensors(3, "age", &json!([30, 40])), "input `age`: shape [3, 1] takes 3 elements, given 2".to_owned()),
         ("/models/churn/predict", json_type, nan(json!({"instances": [good, bad]}).to_string()), "(/instances/1/age)".to_owned()),
         // A graph.

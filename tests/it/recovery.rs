@@ -73,6 +73,8 @@ fn a_rollback_takes_effect_though_it_cannot_be_written() {
     until("the replica follows", || (replica.status("churn")["stable"]["version"] == "1.1.0").then_some(()));
     assert_eq!(replica.answered(CHURN, &customer()), "1.1.0");
     let mend = break_journal(state.path());
+    let (code, text) = command(&server, &["rollout", "status", "churn"]);
+    assert!(code == 0 && text.contains("TROUBLE   nothing but a rollback or an abort can be decided: "), "{text}");
     let (code, text) = command(&server, &["rollback", "churn", "--reason", "3 a.m."]);
     assert!(code == 0 && text.contains("rolled back 1.1.0 -> 1.0.0") && text.contains("(not written yet)"), "{text}");
     assert!(text.contains("PENDING   rollback 1.0.0 is in force on this server, and not written yet"), "{text}");
@@ -558,6 +560,20 @@ fn the_command_that_is_named_for_a_lost_stable_version_works() {
     assert_eq!(code, 0, "{text}");
     assert_eq!(server.answered(CHURN, &customer()), "1.0.0");
     server.ready();
+}
+
+#[test]
+fn no_command_leads_to_what_was_left_though_the_stable_version_is_lost() {
+    let state = tempfile::tempdir().unwrap();
+    let settings = [("state.url", state.path().to_str().unwrap()), ("state.keep_packages", "false")];
+    let (models, server) = churn(&settings);
+    server.ordered("churn/rollback", &json!({"to": "1.1.0", "never_stable": true, "reason": "a test"}));
+    server.ordered("churn/rollback", &json!({}));
+    drop(server);
+    fs_err::remove_dir_all(models.path().join("churn/1.0.0")).unwrap();
+    let server = Server::begin(models.path(), &settings);
+    until("it is told", || verbose(&server).contains("put its files back, or another version").then_some(()));
+    assert!(!verbose(&server).contains("--to 1.1.0"), "{}", verbose(&server));
 }
 
 #[test]
