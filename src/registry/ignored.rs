@@ -100,18 +100,18 @@ impl Ignored {
     }
 
     pub fn version_name(path: &Path, text: &str) -> Ignored {
-        if let (Some((name, version)), Some(root)) = (said(path), path.ancestors().nth(2)) {
-            let place = root.join(name).join(version);
-            let detail = format!("its name is not a version, and {} says which it is: move it to {}/", manifest::FILE, place.display());
-            return Ignored::new(Reason::VersionName, path, detail);
-        }
-        match text.trim_start_matches('0') {
-            number if number.len() < text.len() && text.bytes().all(|byte| byte.is_ascii_digit()) => {
+        let number = text.trim_start_matches('0');
+        let (reason, rule, name) = match number.len() < text.len() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+            true => {
                 let number = if number.is_empty() { "0" } else { number };
-                Ignored::new(Reason::LeadingZero, path, format!("a version has no leading zero: rename it to {number}"))
+                (Reason::LeadingZero, "a version has no leading zero", format!("rename it to {number}"))
             }
-            _ => Ignored::new(Reason::VersionName, path, "its name is not a version (like 1.0.0, or a whole number): rename it".to_owned()),
-        }
+            false => (Reason::VersionName, "its name is not a version (like 1.0.0, or a whole number)", "rename it".to_owned()),
+        };
+        let place = said(path).zip(path.ancestors().nth(2)).map(|((name, version), root)| {
+            format!("{} says {name} {version}: move it to {}/", manifest::FILE, root.join(&name).join(&version).display())
+        });
+        Ignored::new(reason, path, format!("{rule}: {}", place.unwrap_or(name)))
     }
 
     /// A version's directory without a manifest, with a graph under a name that is not looked for, or a model that is no graph.

@@ -138,8 +138,11 @@ fn the_advice_leads_to_what_is_served() {
     fs_err::write(place("triton/config.pbtxt"), "").unwrap();
     put(models.path(), "tf/1/saved_model.pb");
     put(models.path(), "loose/weights.onnx");
+    install(models.path(), "churn", "1.0.0");
+    fs_err::rename(place("churn/1.0.0"), place("churn/v1")).unwrap();
     let cases = [
         ("flat", format!("manifest.json says digits 1.0.0: move them to {}/", place("digits/1.0.0").display())),
+        ("churn/v1", format!("manifest.json says churn 1.0.0: move it to {}/", place("churn/1.0.0").display())),
         ("loose", "move them to 1/ (weights.onnx to 1/model.onnx)".to_owned()),
         ("other/1", "holds weights.onnx, but only model.onnx is served: rename it".to_owned()),
         ("tf/1", "holds saved_model.pb, but only ONNX is served: export the model to model.onnx".to_owned()),
