@@ -116,7 +116,8 @@ fn send_bytewise(server: &Server, path: &str, header: &str, body: &str) -> Strin
 
 #[test]
 fn a_million_chunks_of_a_byte_are_one_body() {
-    let (_models, server) = start(&[]);
+    // A million frames take a slow machine longer than a body may usually take.
+    let (_models, server) = start(&[("server.read_timeout_ms", "60000"), ("server.request_timeout_ms", "60000")]);
     for (path, header, _) in DIALECTS {
         let body = format!("{}{}", one_row(path, "1,2", 2), " ".repeat(1_000_000));
         let answer = send_bytewise(&server, path, header, &body);
@@ -127,7 +128,8 @@ fn a_million_chunks_of_a_byte_are_one_body() {
 
 #[test]
 fn chunks_are_counted() {
-    let (_models, server) = start(&[("server.max_body_bytes", "65536")]);
+    let (_models, server) =
+        start(&[("server.max_body_bytes", "65536"), ("server.read_timeout_ms", "60000"), ("server.request_timeout_ms", "60000")]);
     for ((path, header, _), protocol) in DIALECTS.into_iter().zip(["v2", "v1", "invocations"]) {
         let body = format!("{}{}", one_row(path, "1,2", 2), " ".repeat(200_000));
         let answer = send_bytewise(&server, path, header, &body);
