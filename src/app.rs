@@ -20,11 +20,11 @@ use tokio::{
 
 use crate::{
     api::{
+        Api, ApiParts, ServeOptions,
         grpc::{self, Services},
         http::{
-            self, Api, ApiParts,
+            self,
             admin::{Admin, Guard},
-            serve::ServeOptions,
         },
     },
     config::{AdminConfig, Config, Listen},

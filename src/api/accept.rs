@@ -1,14 +1,32 @@
 //! Accept: taking connections until the server stops; what is spoken on them is the caller's matter.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
 };
 
+use crate::metrics::Metrics;
+
 /// How long to wait after the kernel refused a connection for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+#[derive(Clone)]
+pub struct ServeOptions {
+    /// For a request's head to arrive, from its first byte.
+    pub read_timeout: Duration,
+    pub max_connections: usize,
+    /// How long a connection may be silent between requests, or leave an answer unread: longer than load balancers keep theirs, so
+    /// that it is they who close, and no request meets a closing connection.
+    pub idle_timeout: Duration,
+    pub metrics: Metrics,
+    /// While it is set every answer closes its connection, so that clients go elsewhere before the listener is gone.
+    pub draining: Arc<AtomicBool>,
+}
 
 /// Hands over every connection until `stop` turns true, and then those that are already there.
 pub async fn accept(listener: TcpListener, stop: &mut watch::Receiver<bool>, take: impl Fn(TcpStream)) {

@@ -3,7 +3,7 @@
 use http::{HeaderMap, Uri};
 use hyper::Error;
 
-use crate::{api::oip::Refusal, error::ErrorCode};
+use crate::{api::refusal::Refusal, error::ErrorCode};
 
 /// Of the path with its query and all header fields together.
 pub const MAX_HEADER_BYTES: usize = 64 << 10;

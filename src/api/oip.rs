@@ -3,6 +3,7 @@
 use std::{cmp::Ordering, sync::Arc, time::Instant};
 
 use crate::{
+    api::refusal::Refusal,
     decode::elements::write_element,
     error::ErrorCode,
     metrics::statistics::StatisticsView,
@@ -29,9 +30,6 @@ pub const BACKEND: &str = "onnxruntime";
 /// Extensions of the protocol: exactly those that are there.
 pub const EXTENSIONS: [&str; 7] =
     ["classification", "model_repository", "schedule_policy", "model_configuration", "binary_tensor_data", "parameters", "statistics"];
-
-/// What is wrong with a request for one of these.
-pub type Refusal = (ErrorCode, String);
 
 /// An output that a request names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -292,6 +290,11 @@ pub fn repository_index(snapshot: &Snapshot, only_ready: bool) -> Vec<IndexEntry
         }
     }
     entries
+}
+
+/// The protocols of others know no 422.
+pub fn error_status(code: ErrorCode) -> u16 {
+    if code == ErrorCode::Invalid { 400 } else { code.http_status() }
 }
 
 #[cfg(test)]

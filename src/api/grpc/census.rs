@@ -4,7 +4,7 @@
 use bytes::Buf;
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 
-use crate::{api::oip::Refusal, error::ErrorCode};
+use crate::{api::refusal::Refusal, error::ErrorCode};
 
 /// Parts of a kind that a request may have.
 const MAX_PARTS: usize = 4096;

@@ -19,12 +19,13 @@ use prost::{
 
 use crate::{
     api::{
+        Admission,
+        decompress::decompress_as,
         grpc::{
             census,
             inference::{ModelInferRequest, ModelInferResponse, ModelStreamInferResponse},
         },
-        http::{Admission, body::decompress_as},
-        oip::Refusal,
+        refusal::Refusal,
     },
     error::ErrorCode,
 };

@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus, health_server};
 
 use crate::{
-    api::{grpc::infer, http::Api},
+    api::{Api, grpc::infer},
     error::ErrorCode,
     registry::not_ready,
     schema::fault::shorten,

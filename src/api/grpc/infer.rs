@@ -16,19 +16,16 @@ use tonic::{Code, Status, body::Body, metadata::MetadataValue};
 
 use crate::{
     api::{
+        Admission, Api,
+        cancellation::CancelGuard,
+        context::{Context, X_FALLBACK, fallback_header},
         grpc::{
             contents::{self, Form, InferRequest},
             frame::{Kind, Messages, Received, Unary, all_is_well, write, write_told},
             inference::{InferParameter, ModelInferResponse, ModelStreamInferResponse, infer_parameter::ParameterChoice},
         },
-        http::{
-            Admission, Api,
-            cancellation::CancelGuard,
-            context::Context,
-            exchange::{Refused, X_FALLBACK, fallback_header},
-            v2::error_status,
-        },
-        oip::{self, Refusal, RequestedOutput},
+        oip::{self, RequestedOutput, error_status},
+        refusal::{Refusal, Refused},
     },
     error::ErrorCode,
     metrics::{Protocol, Stage},

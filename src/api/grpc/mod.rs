@@ -26,6 +26,7 @@ use tonic_health::pb::health_server::HealthServer;
 use tonic_reflection::server::{Builder, Error};
 
 use crate::api::{
+    Api,
     grpc::{
         health::Health,
         inference::grpc_inference_service_server::{GrpcInferenceServiceServer, SERVICE_NAME},
@@ -33,7 +34,6 @@ use crate::api::{
         service::Inference,
     },
     head,
-    http::Api,
 };
 
 /// The messages and the service, made from `proto/open_inference.proto` by `tests/it/proto.rs`.

@@ -23,13 +23,12 @@ use tonic::{body::Body, codegen::BoxFuture};
 
 use crate::{
     api::{
-        accept::accept,
+        accept::{ServeOptions, accept},
         grpc::{
             Services,
             traffic::{Answer, Open, Traffic},
         },
         head,
-        http::serve::ServeOptions,
     },
     error::ErrorCode,
     metrics::Protocol,
@@ -227,6 +226,8 @@ mod tests {
 
     use crate::{
         api::{
+            Api, ApiParts,
+            accept::ServeOptions,
             grpc::{
                 Services,
                 inference::{
@@ -235,7 +236,6 @@ mod tests {
                 },
                 serve::{PREFACE, serve},
             },
-            http::{Api, ApiParts, serve::ServeOptions},
         },
         config::{RequestLog, ServerConfig},
         metrics::Metrics,

@@ -9,6 +9,7 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     api::{
+        Api,
         grpc::{
             infer::{context, status},
             inference::{
@@ -27,8 +28,8 @@ use crate::{
                 repository_index_response::ModelIndex,
             },
         },
-        http::{Api, v2::error_status},
-        oip::{self, ModelConfiguration, Refusal},
+        oip::{self, ModelConfiguration, error_status},
+        refusal::Refusal,
     },
     error::ErrorCode,
     metrics::{Protocol, statistics::Total},

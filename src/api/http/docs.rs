@@ -10,7 +10,11 @@ use axum::{
 use http::{HeaderMap, HeaderValue, header};
 
 use crate::{
-    api::http::{Api, context::Context, exchange::refuse_unrouted, negotiation, predict::Predict},
+    api::{
+        Api,
+        context::Context,
+        http::{exchange::refuse_unrouted, negotiation, predict::Predict},
+    },
     error::ErrorCode,
 };
 

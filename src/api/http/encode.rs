@@ -1,7 +1,7 @@
 //! Encode: the bytes of an answer of predictd's own, and the parts of it that other dialects share.
 
 use crate::{
-    api::http::body::Refusal,
+    api::refusal::Refusal,
     decode::elements::{write_element, write_nested},
     error::ErrorCode,
     predict::{Outcome, Prediction},

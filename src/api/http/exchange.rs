@@ -17,28 +17,28 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use hyper::body::{Frame, SizeHint};
 
 use crate::{
-    api::http::{
+    api::{
         Api,
-        body::{self, BodyLimits, Refusal},
         cancellation::CancelGuard,
-        context::{Context, TIMEOUT},
-        encoding::{self, Encoding},
-        health::RETRY_AFTER,
-        negotiation,
-        request_log::LoggedRefusal,
+        context::{Context, X_FALLBACK, fallback_header},
+        http::{
+            body::{self, BodyLimits},
+            encoding::{self, Encoding},
+            health::RETRY_AFTER,
+            negotiation,
+        },
+        refusal::{Refusal, Refused, Told},
     },
     error::ErrorCode,
-    metrics::{Protocol, Stage, VersionMetrics, statistics::RequestTimes},
-    predict::{Failure, Fallback, HEAVY_VALUES, Input, PredictError, PredictRequest, Prediction, Priority, Timing},
+    metrics::{Protocol, Stage},
+    predict::{Failure, HEAVY_VALUES, Input, PredictRequest, Prediction, Priority, Timing},
     registry::{route::Target, servable::Servable},
-    schema::fault::Fault,
 };
 
 const X_PREDICTION_ID: HeaderName = HeaderName::from_static("x-prediction-id");
 const X_MODEL_NAME: HeaderName = HeaderName::from_static("x-model-name");
 const X_MODEL_VERSION: HeaderName = HeaderName::from_static("x-model-version");
 const X_MODEL_DIGEST: HeaderName = HeaderName::from_static("x-model-digest");
-pub const X_FALLBACK: HeaderName = HeaderName::from_static("x-fallback");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
 /// Texts above this are taken apart off the network threads.
@@ -110,77 +110,6 @@ pub struct Reply {
 impl Reply {
     pub fn json(text: Vec<u8>) -> Reply {
         Reply { content_type: "application/json", text, data: Vec::new(), headers: Vec::new() }
-    }
-}
-
-/// What a caller is told of an error.
-pub struct Told<'a> {
-    pub code: ErrorCode,
-    pub detail: Cow<'a, str>,
-    pub faults: &'a [Fault],
-    /// Faults beyond those listed.
-    pub more: usize,
-}
-
-impl Told<'_> {
-    /// All in one line, for dialects that have a text for an error and nothing else.
-    pub fn line(&self) -> String {
-        const SHOWN: usize = 3;
-        if self.faults.is_empty() {
-            return self.detail.clone().into_owned();
-        }
-        let one = |fault: &Fault| match fault.keyword {
-            "inputs" => fault.detail.clone(),
-            _ => format!("{} {}", fault.pointer, fault.detail),
-        };
-        let shown: Vec<String> = self.faults.iter().take(SHOWN).map(one).collect();
-        let more = self.faults.len().saturating_sub(SHOWN) + self.more;
-        let more = if more > 0 { format!("; and {more} more") } else { String::new() };
-        format!("{}{more}", shown.join("; "))
-    }
-}
-
-/// What stopped a request, and where it is counted.
-pub struct Refused {
-    pub code: ErrorCode,
-    detail: String,
-    faults: Vec<Fault>,
-    more: usize,
-    log_detail: String,
-    failure: Option<Failure>,
-}
-
-impl From<Refusal> for Refused {
-    fn from((code, detail): Refusal) -> Refused {
-        Refused { code, detail, faults: Vec::new(), more: 0, log_detail: String::new(), failure: None }
-    }
-}
-
-impl From<PredictError> for Refused {
-    fn from(error: PredictError) -> Refused {
-        Refused::from(Failure { error, servable: None, unversioned: None })
-    }
-}
-
-impl From<Failure> for Refused {
-    fn from(failure: Failure) -> Refused {
-        let error = &failure.error;
-        let (faults, more) = error.faults();
-        let (code, detail, log_detail) = (error.code(), error.detail(), error.log_detail());
-        let counted = failure.servable.is_some() || failure.unversioned.is_some() || matches!(error, PredictError::Route(_));
-        Refused { code, detail, faults: faults.to_vec(), more, log_detail, failure: counted.then_some(failure) }
-    }
-}
-
-impl Refused {
-    /// A deadline of the caller's own is told in the caller's words.
-    fn named_deadline(mut self, context: &Context) -> Refused {
-        if let Some(timeout) =
-            context.timeout.filter(|timeout| self.code == ErrorCode::DeadlineExceeded && context.started.elapsed() >= *timeout)
-        {
-            self.detail = format!("{}: the header {TIMEOUT} gave it {} ms", self.detail, timeout.as_millis());
-        }
-        self
     }
 }
 
@@ -259,11 +188,6 @@ async fn answer<D: Dialect>(
     Ok(respond(api, dialect.protocol(), context, &prediction, reply))
 }
 
-/// `previous; reason=error`
-pub fn fallback_header(fallback: &Fallback) -> Option<HeaderValue> {
-    HeaderValue::from_str(&format!("{}; reason={}", fallback.to, fallback.reason.name())).ok()
-}
-
 /// The answer's bytes, compressed where that is wanted and pays; binary data never does.
 fn encoded(reply: Reply, headers: Option<&HeaderMap>) -> (Reply, Option<Encoding>) {
     match headers {
@@ -307,29 +231,6 @@ fn respond(api: &Api, protocol: Protocol, context: &Context, prediction: &Predic
     response
 }
 
-impl Api {
-    /// Counts and logs an answered request, whatever its protocol.
-    pub fn count_answered(&self, protocol: Protocol, context: &Context, prediction: &Prediction) {
-        let elapsed = context.started.elapsed();
-        let metrics = &prediction.servable.metrics;
-        let timing = &prediction.timing;
-        for stage in Stage::ALL {
-            metrics.observe_stage(stage, timing.get(stage));
-        }
-        metrics.instances.inc_by(prediction.rows as u64);
-        let times = RequestTimes {
-            whole: elapsed,
-            queue: timing.get(Stage::Queue),
-            input: timing.get(Stage::Decode) + timing.get(Stage::Preprocess),
-            infer: timing.get(Stage::Infer),
-            output: timing.get(Stage::Postprocess) + timing.get(Stage::Encode),
-        };
-        metrics.observe_ok(protocol, &times);
-        self.log.answered(protocol, context, prediction, elapsed);
-    }
-}
-
-/// `decode;dur=0.021, ...` in milliseconds; what the client calls decoding includes the preprocessing.
 fn server_timing(timing: &Timing, text: &mut BytesMut) {
     let spans: [(&[u8], Duration); 4] = [
         (b"decode;dur=", timing.get(Stage::Decode) + timing.get(Stage::Preprocess)),
@@ -352,7 +253,7 @@ fn refuse<D: Dialect>(api: &Api, dialect: D, target: Target<'_>, context: &Conte
     refused.count(api, dialect.protocol(), dialect.status(refused.code), target, context);
     let mut response = error_response(dialect, &refused.told(context), context);
     // Which version failed is what somebody wants to know in the middle of a rollout.
-    if let Some(servable) = refused.failure.as_ref().and_then(|failure| failure.servable.as_ref()) {
+    if let Some(servable) = refused.servable() {
         write_names(servable, response.headers_mut());
     }
     response
@@ -363,72 +264,6 @@ fn write_names(servable: &Servable, headers: &mut HeaderMap) {
     for (name, value) in [(X_MODEL_NAME, &names.model), (X_MODEL_VERSION, &names.version), (X_MODEL_DIGEST, &names.digest)] {
         if let Ok(value) = HeaderValue::from_maybe_shared(value.clone()) {
             headers.insert(name, value);
-        }
-    }
-}
-
-impl Refused {
-    /// What the request asks of its answer can't be given.
-    pub fn of(prediction: &Prediction, (code, detail): Refusal) -> Refused {
-        let error = PredictError::Malformed(detail.clone());
-        let failure = Failure { error, servable: Some(Arc::clone(&prediction.servable)), unversioned: None };
-        Refused { failure: Some(failure), ..Refused::from((code, detail)) }
-    }
-
-    /// The model's graph refused the request: its run failed, by the caller's values.
-    fn is_of_the_graph(&self) -> bool {
-        matches!(self.failure, Some(Failure { error: PredictError::Refused(_), .. }))
-    }
-
-    /// What is ours to explain refers to the log, and says where in it.
-    pub fn told(&self, context: &Context) -> Told<'_> {
-        let detail = match self.code {
-            ErrorCode::Inference | ErrorCode::Internal => {
-                Cow::Owned(format!("{}; the server's log says why, under the request id {}", self.detail, context.request_id.to_text()))
-            }
-            _ if self.is_of_the_graph() => Cow::Owned(format!("{} (request id {})", self.detail, context.request_id.to_text())),
-            _ => Cow::Borrowed(self.detail.as_str()),
-        };
-        Told { code: self.code, detail, faults: &self.faults, more: self.more }
-    }
-
-    /// Counts and logs, whatever the protocol; `status` is the one that is answered, in HTTP's numbers.
-    pub fn count(&self, api: &Api, protocol: Protocol, status: u16, target: Target<'_>, context: &Context) {
-        let elapsed = context.started.elapsed();
-        let count = |metrics: &VersionMetrics| metrics.observe_error(protocol, self.code, status, elapsed);
-        let log = |model: &str, version: &str| {
-            let detail = self.log_detail.as_str();
-            let cause = self.is_of_the_graph().then_some(ErrorCode::Inference);
-            api.log.refused(context, &LoggedRefusal { protocol, code: self.code, status, model, version, cause, detail }, elapsed);
-        };
-        // The log names a model only where it is one of the server's own.
-        let log_unrouted = || {
-            let snapshot = api.registry.snapshot();
-            log(target.model.filter(|name| snapshot.models.contains_key(*name)).unwrap_or_default(), "");
-        };
-        match &self.failure {
-            Some(Failure { servable: Some(servable), .. }) => {
-                count(&servable.metrics);
-                let id = servable.id();
-                log(id.name.as_str(), id.version.as_str());
-            }
-            Some(Failure { servable: None, unversioned: Some(metrics), .. }) => {
-                count(metrics);
-                log_unrouted();
-            }
-            Some(_) => {
-                count(api.metrics.unrouted());
-                log_unrouted();
-            }
-            None => {
-                let snapshot = api.registry.snapshot();
-                let name = target.model.or_else(|| snapshot.default.as_ref().map(crate::id::ModelName::as_str));
-                match name.and_then(|name| snapshot.models.get(name)) {
-                    Some(model) => count(&model.unversioned),
-                    None => count(api.metrics.unrouted()),
-                }
-                log_unrouted();
-            }
         }
     }
 }
@@ -503,7 +338,10 @@ mod tests {
     use hyper::body::Body;
 
     use crate::{
-        api::http::exchange::{Pieces, Told, server_timing},
+        api::{
+            http::exchange::{Pieces, server_timing},
+            refusal::Told,
+        },
         error::ErrorCode,
         metrics::Stage,
         predict::Timing,

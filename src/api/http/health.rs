@@ -16,7 +16,11 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
 use crate::{
-    api::http::{Api, context::Context, encoding, exchange::refuse_unrouted, negotiation, predict::Predict},
+    api::{
+        Api,
+        context::Context,
+        http::{encoding, exchange::refuse_unrouted, negotiation, predict::Predict},
+    },
     registry::{State, not_ready},
 };
 

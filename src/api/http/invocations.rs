@@ -14,16 +14,20 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde_json::{json, value::RawValue};
 
 use crate::{
-    api::http::{
+    api::{
         Api,
-        body::{self, Refusal},
         context::Context,
-        encode::{check_rows, write_fallback},
-        encoding,
-        exchange::{Call, Dialect, Reply, Told, exchange},
-        health, negotiation,
-        rows::{Form, Members, cells, malformed, names, write_columns, write_prediction, write_predictions},
-        v2,
+        http::{
+            body,
+            encode::{check_rows, write_fallback},
+            encoding,
+            exchange::{Call, Dialect, Reply, exchange},
+            health, negotiation,
+            rows::{Form, Members, cells, malformed, names, write_columns, write_prediction, write_predictions},
+            v2,
+        },
+        oip::error_status,
+        refusal::{Refusal, Told},
     },
     decode::{
         cursor::{not_finite, pointer_at},
@@ -197,7 +201,7 @@ impl Dialect for Invocations {
     }
 
     fn status(self, code: ErrorCode) -> u16 {
-        v2::error_status(code)
+        error_status(code)
     }
 
     fn refuse(self, error: &Told<'_>, _: &Context) -> (&'static str, Vec<u8>) {

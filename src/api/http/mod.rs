@@ -1,14 +1,12 @@
 //! HTTP: every path in one table.
 
 pub mod admin;
-pub(in crate::api) mod body;
-pub(in crate::api) mod cancellation;
-pub(in crate::api) mod context;
+mod body;
 mod cors;
 mod docs;
 mod encode;
 mod encoding;
-pub(in crate::api) mod exchange;
+mod exchange;
 mod health;
 mod invocations;
 mod models;
@@ -16,7 +14,6 @@ mod negotiation;
 mod openapi;
 mod predict;
 mod problem;
-mod request_log;
 mod rows;
 pub mod serve;
 mod v1;
@@ -24,10 +21,7 @@ pub mod v2;
 
 pub use openapi::examples;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
-};
+use std::sync::Arc;
 
 use axum::{
     Router,
@@ -40,77 +34,10 @@ use axum::{
 use http::Method;
 
 use crate::{
-    api::http::{
-        context::Context,
-        exchange::refuse_unrouted,
-        request_log::{LoggedRefusal, RequestLogger},
-    },
-    config::{Platform, RequestLog, ServerConfig},
+    api::{Api, context::Context, http::exchange::refuse_unrouted},
+    config::Platform,
     error::ErrorCode,
-    metrics::{Metrics, Protocol},
-    predict::Predictor,
-    registry::Registry,
 };
-
-/// What the handlers share.
-pub struct Api {
-    pub registry: Registry,
-    pub predictor: Predictor,
-    pub metrics: Metrics,
-    pub config: ServerConfig,
-    platform: Platform,
-    /// Set by the first signal: readiness is off, everything else goes on.
-    pub draining: Arc<AtomicBool>,
-    pub max_wedged: usize,
-    /// Lines that the log's writer dropped so far.
-    pub dropped_log_lines: Arc<dyn Fn() -> u64 + Send + Sync>,
-    inflight: Arc<AtomicUsize>,
-    log: RequestLogger,
-}
-
-pub struct ApiParts {
-    pub registry: Registry,
-    pub predictor: Predictor,
-    pub metrics: Metrics,
-    pub config: ServerConfig,
-    pub platform: Platform,
-    pub max_wedged: usize,
-    pub request_log: RequestLog,
-    pub dropped_log_lines: Arc<dyn Fn() -> u64 + Send + Sync>,
-}
-
-impl Api {
-    pub fn new(parts: ApiParts) -> Arc<Api> {
-        Arc::new(Api {
-            registry: parts.registry,
-            predictor: parts.predictor,
-            metrics: parts.metrics,
-            config: parts.config,
-            platform: parts.platform,
-            draining: Arc::default(),
-            max_wedged: parts.max_wedged,
-            dropped_log_lines: parts.dropped_log_lines,
-            inflight: Arc::default(),
-            log: RequestLogger::new(parts.request_log),
-        })
-    }
-
-    /// A place among the requests in flight, or `None` where the server has its fill.
-    pub(in crate::api) fn admit(&self) -> Option<Admission> {
-        let before = self.inflight.fetch_add(1, Ordering::Relaxed);
-        let admission = Admission(Arc::clone(&self.inflight));
-        (before < self.config.max_inflight).then_some(admission)
-    }
-}
-
-/// A place among the requests in flight; kept as long as its request costs something.
-pub(in crate::api) struct Admission(Arc<AtomicUsize>);
-
-impl Drop for Admission {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
 
 pub fn router(api: Arc<Api>) -> Router {
     let router = Router::new()
@@ -182,12 +109,4 @@ fn refuse_path(api: &Api, request: &Request, code: ErrorCode, detail: &str, cont
         return refuse_unrouted(api, invocations::Invocations, code, detail, context);
     }
     refuse_unrouted(api, predict::Predict, code, detail, context)
-}
-
-impl Api {
-    pub(in crate::api) fn count_unrouted(&self, protocol: Protocol, code: ErrorCode, status: u16, context: &Context) {
-        let elapsed = context.started.elapsed();
-        self.metrics.unrouted().observe_error(protocol, code, status, elapsed);
-        self.log.refused(context, &LoggedRefusal { protocol, code, status, model: "", version: "", cause: None, detail: "" }, elapsed);
-    }
 }

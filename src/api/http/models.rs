@@ -11,7 +11,11 @@ use axum::{
 use serde_json::{Value, json};
 
 use crate::{
-    api::http::{Api, context::Context, encoding, exchange::refuse_unrouted, predict::Predict},
+    api::{
+        Api,
+        context::Context,
+        http::{encoding, exchange::refuse_unrouted, predict::Predict},
+    },
     error::ErrorCode,
     id::{ModelName, Version},
     predict::PredictError,

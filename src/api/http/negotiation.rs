@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, header};
 
-use crate::{api::http::body::Refusal, error::ErrorCode};
+use crate::{api::refusal::Refusal, error::ErrorCode};
 
 /// One range of `Accept`: `text/*;q=0.5`.
 struct Range<'a> {

@@ -10,13 +10,16 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use crate::{
-    api::http::{
+    api::{
         Api,
-        body::{self, Refusal},
         context::Context,
-        encode::encode,
-        exchange::{Call, Dialect, Reply, Told, exchange},
-        problem::Problem,
+        http::{
+            body,
+            encode::encode,
+            exchange::{Call, Dialect, Reply, exchange},
+            problem::Problem,
+        },
+        refusal::{Refusal, Told},
     },
     metrics::Protocol,
     predict::{Input, Prediction},

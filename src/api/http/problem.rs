@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use crate::{api::http::context::Context, error::ErrorCode, schema::fault::Fault};
+use crate::{api::context::Context, error::ErrorCode, schema::fault::Fault};
 
 pub struct Problem<'a> {
     code: ErrorCode,

@@ -4,10 +4,12 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use crate::{
-    api::http::{
-        body::Refusal,
-        encode::{check_rows, write_object, write_rows, write_tensor_row},
-        v2,
+    api::{
+        http::{
+            encode::{check_rows, write_object, write_rows, write_tensor_row},
+            v2,
+        },
+        refusal::Refusal,
     },
     decode::{
         elements::{Elements, WireTensor, write_element, write_nested},

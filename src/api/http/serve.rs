@@ -27,9 +27,10 @@ use tower::Service;
 
 use crate::{
     api::{
-        accept::accept,
+        accept::{ServeOptions, accept},
+        context::Context as RequestContext,
         head,
-        http::{context::Context as RequestContext, problem::Problem},
+        http::problem::Problem,
     },
     error::ErrorCode,
     metrics::{Metrics, Protocol},
@@ -41,19 +42,6 @@ const STOP_TICK: Duration = Duration::from_millis(100);
 
 /// How long a farewell may take to write.
 const FAREWELL_TIMEOUT: Duration = Duration::from_millis(500);
-
-#[derive(Clone)]
-pub struct ServeOptions {
-    /// For a request's head to arrive, from its first byte.
-    pub read_timeout: Duration,
-    pub max_connections: usize,
-    /// How long a connection may be silent between requests, or leave an answer unread: longer than load balancers keep theirs, so
-    /// that it is they who close, and no request meets a closing connection.
-    pub idle_timeout: Duration,
-    pub metrics: Metrics,
-    /// While it is set every answer closes its connection, so that clients go elsewhere before the listener is gone.
-    pub draining: Arc<AtomicBool>,
-}
 
 /// Accepts until `stop` turns true, then lets every connection finish its request. Returns when the last one has ended.
 pub async fn serve(listener: TcpListener, router: Router, options: ServeOptions, mut stop: watch::Receiver<bool>) {
@@ -386,9 +374,10 @@ mod tests {
     };
 
     use crate::{
-        api::http::{
+        api::{
+            accept::ServeOptions,
             context::Context as RequestContext,
-            serve::{Phase, Progress, ServeOptions, farewell_text, serve},
+            http::serve::{Phase, Progress, farewell_text, serve},
         },
         error::ErrorCode,
         metrics::Metrics,

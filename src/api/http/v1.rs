@@ -17,17 +17,18 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     api::{
+        Api,
+        context::Context,
         http::{
-            Api,
-            body::{self, Refusal},
-            context::Context,
+            body,
             encode::write_fallback,
             encoding,
-            exchange::{Call, Dialect, Reply, Told, exchange, refuse_unrouted},
+            exchange::{Call, Dialect, Reply, exchange, refuse_unrouted},
             rows::{Form, Members, malformed, write_columns, write_predictions},
             v2,
         },
-        oip,
+        oip::{self, error_status},
+        refusal::{Refusal, Told},
     },
     error::ErrorCode,
     id::Version,
@@ -182,7 +183,7 @@ impl Dialect for V1 {
     }
 
     fn status(self, code: ErrorCode) -> u16 {
-        v2::error_status(code)
+        error_status(code)
     }
 
     fn refuse(self, error: &Told<'_>, _: &Context) -> (&'static str, Vec<u8>) {

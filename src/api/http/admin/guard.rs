@@ -13,7 +13,7 @@ use axum::{
 use http::{HeaderMap, header, uri::Authority};
 
 use crate::{
-    api::http::{admin::Admin, body::Refusal},
+    api::{http::admin::Admin, refusal::Refusal},
     error::ErrorCode,
     security::tokens::{Actor, Operators},
 };

@@ -19,7 +19,13 @@ use serde_json::{Value, json};
 pub use guard::Guard;
 
 use crate::{
-    api::http::{Api, body::Refusal, context::Context, encoding, health, v2},
+    api::{
+        Api,
+        context::Context,
+        http::{encoding, health, v2},
+        oip::error_status,
+        refusal::Refusal,
+    },
     error::ErrorCode,
     id::ModelName,
     operate::Operator,
@@ -123,7 +129,7 @@ fn check_parameters(body: &[u8]) -> Result<(), Refusal> {
 
 /// In the form and with the numbers of the protocol that the path belongs to.
 fn refuse(request: &Request, (code, detail): &Refusal) -> Response {
-    let status = if request.uri().path().starts_with("/admin/") { code.http_status() } else { v2::error_status(*code) };
+    let status = if request.uri().path().starts_with("/admin/") { code.http_status() } else { error_status(*code) };
     let context = Context::new(request.headers());
     let mut response = encoding::answer(request.headers(), "application/json", json!({"error": detail}).to_string().into_bytes());
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

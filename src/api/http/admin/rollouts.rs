@@ -13,11 +13,13 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
-    api::http::{
-        admin::{Admin, MAX_BODY, refuse},
-        body::Refusal,
+    api::{
         context::Context,
-        encoding,
+        http::{
+            admin::{Admin, MAX_BODY, refuse},
+            encoding,
+        },
+        refusal::Refusal,
     },
     error::ErrorCode,
     operate::{OperateError, Operator, PromoteRequest, RollbackRequest, StartRequest},

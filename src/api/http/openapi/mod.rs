@@ -9,7 +9,7 @@ use axum::{
 use serde_json::{Map, Value, json};
 
 use crate::{
-    api::http::{Api, context::Context, encoding},
+    api::{Api, context::Context, http::encoding},
     decode::decode_instance,
     error::ErrorCode,
     package::sample,

@@ -6,8 +6,9 @@ use http::{HeaderName, HeaderValue};
 
 use crate::{
     api::{
-        http::{body::Refusal, exchange::Reply, v2::Wish},
+        http::{exchange::Reply, v2::Wish},
         oip,
+        refusal::Refusal,
     },
     decode::elements::{to_raw, write_elements},
     error::ErrorCode,

@@ -12,15 +12,16 @@ use serde_json::{Value, json};
 
 use crate::{
     api::{
+        Api,
+        context::Context,
         http::{
-            Api,
-            context::Context,
             encoding,
             exchange::refuse_unrouted,
             health,
             v2::{ModelPath, V2, named},
         },
-        oip::{self, ConfiguredTensor, Refusal},
+        oip::{self, ConfiguredTensor},
+        refusal::Refusal,
     },
     error::ErrorCode,
     metrics::statistics::Total,

@@ -18,14 +18,15 @@ use serde_json::json;
 
 use crate::{
     api::{
+        Api,
+        context::Context,
         http::{
-            Api,
-            body::{self, Refusal},
-            context::Context,
-            exchange::{Call, Dialect, Reply, Told, exchange, refuse_unrouted},
+            body,
+            exchange::{Call, Dialect, Reply, exchange, refuse_unrouted},
             v2::request::InferRequest,
         },
-        oip::RequestedOutput,
+        oip::{RequestedOutput, error_status},
+        refusal::{Refusal, Told},
     },
     error::ErrorCode,
     metrics::Protocol,
@@ -129,11 +130,6 @@ pub fn call<W>(request: InferRequest, wish: impl FnOnce(Wish) -> W) -> Call<W> {
     let own = Wish { id: request.id, outputs: request.outputs, binary_output: request.binary_output };
     let call = Call::new(Input::Tensors(request.inputs), wish(own));
     Call { wanted, priority: request.priority, timeout: request.timeout, ..call }
-}
-
-/// The protocols of others know no 422.
-pub fn error_status(code: ErrorCode) -> u16 {
-    if code == ErrorCode::Invalid { 400 } else { code.http_status() }
 }
 
 /// `{"error": "..."}`

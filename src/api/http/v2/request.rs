@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::{
-    api::{http::body::Refusal, oip::RequestedOutput},
+    api::{oip::RequestedOutput, refusal::Refusal},
     decode::{
         elements::{Elements, WireTensor},
         rows::{Object, without_values},

@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    api::http::context::Context,
+    api::context::Context,
     config::RequestLog,
     error::ErrorCode,
     metrics::{Protocol, Stage},
@@ -111,7 +111,7 @@ fn milliseconds(elapsed: Duration) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use crate::{api::http::request_log::RequestLogger, config::RequestLog};
+    use crate::{api::request_log::RequestLogger, config::RequestLog};
 
     #[test]
     fn as_many_are_logged_as_the_rate_says() {

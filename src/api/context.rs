@@ -2,9 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::{api::http::body::Refusal, error::ErrorCode, id::PredictionId};
+use crate::{api::refusal::Refusal, error::ErrorCode, id::PredictionId, predict::Fallback};
+
+/// Which version answered in place of the one that failed, and why.
+pub const X_FALLBACK: HeaderName = HeaderName::from_static("x-fallback");
 
 pub const TIMEOUT: &str = "x-request-timeout-ms";
 
@@ -130,13 +133,18 @@ fn can_be_echoed(value: &HeaderValue) -> bool {
     !value.is_empty() && value.len() <= MAX_REQUEST_ID && value.as_bytes().iter().all(u8::is_ascii_graphic)
 }
 
+/// `previous; reason=error`
+pub fn fallback_header(fallback: &Fallback) -> Option<HeaderValue> {
+    HeaderValue::from_str(&format!("{}; reason={}", fallback.to, fallback.reason.name())).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use http::{HeaderMap, HeaderName, HeaderValue};
 
-    use crate::api::http::context::{Context, Trace};
+    use crate::api::context::{Context, Trace};
 
     fn context(name: &'static str, value: &str) -> Context {
         let mut headers = HeaderMap::new();

@@ -2,7 +2,7 @@
 //! request is dropped in the middle, and nothing but a guard in it notices.
 
 use crate::{
-    api::http::{Api, context::Context, exchange::Refused},
+    api::{Api, context::Context, refusal::Refused},
     error::ErrorCode,
     metrics::Protocol,
     predict::{Answering, Failure, PredictError},
