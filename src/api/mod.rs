@@ -112,8 +112,6 @@ impl Api {
     }
 }
 
-/// `decode;dur=0.021, ...` in milliseconds; what the client calls decoding includes the preprocessing.
-
 impl Api {
     pub(crate) fn count_unrouted(&self, protocol: Protocol, code: ErrorCode, status: u16, context: &Context) {
         let elapsed = context.started.elapsed();

@@ -231,6 +231,7 @@ fn respond(api: &Api, protocol: Protocol, context: &Context, prediction: &Predic
     response
 }
 
+/// `decode;dur=0.021, ...` in milliseconds; what the client calls decoding includes the preprocessing.
 fn server_timing(timing: &Timing, text: &mut BytesMut) {
     let spans: [(&[u8], Duration); 4] = [
         (b"decode;dur=", timing.get(Stage::Decode) + timing.get(Stage::Preprocess)),
