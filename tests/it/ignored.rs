@@ -64,9 +64,10 @@ fn a_version_whose_files_are_gone_is_told() {
     let server = Server::start(models.path(), &[]);
     assert_eq!((count(&server, "files_gone"), told(&server, models.path()).len()), (0.0, 0));
     fs_err::rename(models.path().join("scalar"), models.path().join(".gone")).unwrap();
-    until("it is told", || (count(&server, "files_gone") == 1.0).then_some(()));
-    assert!(told(&server, models.path()).contains(&("files_gone".to_owned(), "scalar/1".to_owned())));
-    assert_eq!(server.logged("served without its files").len(), 1);
+    until("it is counted", || (count(&server, "files_gone") == 1.0).then_some(()));
+    let gone = ("files_gone".to_owned(), "scalar/1".to_owned());
+    until("it is told", || told(&server, models.path()).contains(&gone).then_some(()));
+    until("it is logged", || (server.logged("served without its files").len() == 1).then_some(()));
     assert_eq!(server.get("/readyz").status(), 200, "it answers from memory");
     fs_err::rename(models.path().join(".gone"), models.path().join("scalar")).unwrap();
     until("they are back", || (count(&server, "files_gone") == 0.0).then_some(()));
