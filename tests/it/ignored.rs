@@ -121,8 +121,8 @@ fn a_wrong_models_directory_is_told_with_its_path_and_the_layout() {
         assert_eq!(told["reason"], reason);
         assert_eq!(told["path"], directory.to_str().unwrap());
         until("it is counted", || (count(&server, reason) == 1.0).then_some(()));
-        let detail = server.get_json("/readyz?verbose")["ignored"][0]["detail"].clone();
-        assert!(detail.as_str().unwrap().contains("NAME/VERSION/"), "{reason}: {detail}");
+        let detail = until("it is shown", || server.get_json("/readyz?verbose")["ignored"][0]["detail"].as_str().map(str::to_owned));
+        assert!(detail.contains("NAME/VERSION/"), "{reason}: {detail}");
     }
 }
 
