@@ -1,5 +1,7 @@
 //! Transform: columns to the graph's tensors, and the graph's tensors to the fields of an answer.
 
+mod cast;
+mod compile;
 pub mod constant;
 mod dates;
 mod derived;
