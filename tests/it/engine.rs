@@ -233,23 +233,26 @@ fn a_replacement_is_made_of_verified_files_only() {
         let response = server.post("/predict").header("x-request-timeout-ms", "100").body("{\"x\": 0.9}").send().unwrap();
         assert_eq!(response.status(), 504);
     };
-    let graph = root().join("tests/fixtures/onnx/slow_rows.onnx");
     let models = one("huge", "one_huge_node.onnx");
-    let server = Server::start(models.path(), &[("runtime.workers", "1"), ("state.keep_packages", "false")]);
+    let graph = models.path().join("huge/1.0.0/model.onnx");
+    let (verified, other) = (fs_err::read(&graph).unwrap(), root().join("tests/fixtures/onnx/slow_rows.onnx"));
+    let state = tempfile::tempdir().unwrap();
+    let url = state.path().to_str().unwrap();
+    let settings = [("runtime.workers", "1"), ("state.url", url)];
+    let server = Server::start(models.path(), &[&settings[..], &[("state.keep_packages", "false")]].concat());
     // Somebody overwrites the graph; the loaded one goes on, and no other may take its place.
-    fs_err::copy(&graph, models.path().join("huge/1.0.0/model.onnx")).unwrap();
+    fs_err::copy(&other, &graph).unwrap();
     lose_a_worker(&server);
     let line = until("the replacement is refused", || server.logged("no replacement engine worker").pop());
     assert!(line["error"].as_str().unwrap().contains("model.onnx: has"), "{line}");
     assert_ne!(server.predict("/predict", &json!({"x": 0})).status(), 200);
     drop(server);
 
-    // The copy in the state is what was verified.
-    let models = one("huge", "one_huge_node.onnx");
-    let state = tempfile::tempdir().unwrap();
-    let server = Server::start(models.path(), &[("runtime.workers", "1"), ("state.url", state.path().to_str().unwrap())]);
+    // The copy in the state is what was verified; the gate's verdict is remembered there, too.
+    fs_err::write(&graph, verified).unwrap();
+    let server = Server::start(models.path(), &settings);
     kept(state.path(), "huge", 1);
-    fs_err::copy(&graph, models.path().join("huge/1.0.0/model.onnx")).unwrap();
+    fs_err::copy(&other, &graph).unwrap();
     lose_a_worker(&server);
     until("another worker took its place", || (server.predict("/predict", &json!({"x": 0})).status() == 200).then_some(()));
 }

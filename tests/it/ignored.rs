@@ -50,7 +50,8 @@ fn each_is_told_once_and_goes_when_it_is_mended() {
     }
     // A later look sees what was added, and says no word of the others.
     put(models.path(), "late/v2/model.onnx");
-    until("the new one is told", || (count(&server, "version_name") == 2.0).then_some(()));
+    until("the new one is counted", || (count(&server, "version_name") == 2.0).then_some(()));
+    until("the new one is told", || (server.logged("not served").len() > CASES.len()).then_some(()));
     assert_eq!(server.logged("not served").len(), CASES.len() + 1);
     fs_err::rename(models.path().join("late/v2"), models.path().join("late/2")).unwrap();
     until("it is taken", || (count(&server, "version_name") == 1.0).then_some(()));
