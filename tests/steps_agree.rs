@@ -11,10 +11,7 @@ use predictd::{
         Data, DataType, Dim, Shape, Tensor, Tensors,
         signature::{Signature, TensorSpec},
     },
-    transform::{
-        postprocess::Postprocess,
-        preprocess::{Field, Preprocess},
-    },
+    transform::{plan::Field, postprocess::Postprocess, preprocess::Preprocess},
 };
 use serde_json::{Value, json};
 

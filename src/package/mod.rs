@@ -31,8 +31,9 @@ use crate::{
     tensor::{Tensors, signature::Signature},
     transform::{
         outputs::Outputs,
+        plan::{Field, RowFault},
         postprocess::{Postprocess, PostprocessFault},
-        preprocess::{Field, Group, Preprocess, RowFault},
+        preprocess::{Group, Preprocess},
     },
 };
 

@@ -30,7 +30,7 @@ use crate::{
         Dim, Tensors, join,
         signature::{Signature, Symbols, TensorSpec},
     },
-    transform::preprocess::RowFault,
+    transform::plan::RowFault,
 };
 
 /// One passed step, with its time.

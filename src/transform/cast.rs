@@ -4,7 +4,7 @@ use half::{bf16, f16};
 
 use crate::{
     tensor::{Data, DataType},
-    transform::preprocess::{RowFault, Source, push},
+    transform::plan::{RowFault, Source, push},
 };
 
 /// A float64 as float32, rounded to odd, so that rounding it once more gives what rounding once would have given.

@@ -10,7 +10,7 @@ use crate::{
         dates::DateParts,
         derived::{Declared, MEMBERS, Operation},
         image::{ImageStep, ImageSteps},
-        preprocess::{Field, Part, Plan, PreprocessError, Source, category_of_number, fail, shape_fits},
+        plan::{Field, Part, Plan, PreprocessError, Source, category_of_number, fail, shape_fits},
         steps::{Categories, Encode, Impute, Layout, Numeric, PowerMethod, Step, Textual},
     },
 };

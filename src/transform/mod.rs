@@ -8,6 +8,7 @@ mod derived;
 pub mod fields;
 pub mod image;
 pub mod outputs;
+pub mod plan;
 pub mod postprocess;
 pub mod preprocess;
 pub mod steps;
