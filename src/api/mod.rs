@@ -110,9 +110,8 @@ impl Api {
         metrics.observe_ok(protocol, &times);
         self.log.answered(protocol, context, prediction, elapsed);
     }
-}
 
-impl Api {
+    /// Counts and logs a request that reached no model.
     pub(crate) fn count_unrouted(&self, protocol: Protocol, code: ErrorCode, status: u16, context: &Context) {
         let elapsed = context.started.elapsed();
         self.metrics.unrouted().observe_error(protocol, code, status, elapsed);

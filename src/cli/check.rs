@@ -13,14 +13,14 @@ use crate::{
     config::Config,
     engine::infer::{OnnxFactory, Runtime},
     id::{ModelId, ModelName},
-    journal::{Journal, JournalError, chain::Head, store::Store},
+    journal::{Journal, JournalError, store::Store},
     package::{
         MODEL_FILE, PackageError,
         bare::{self, Bare},
         manifest::{self, Manifest},
     },
-    registry::{self, loader},
-    rollout::state::ModelState,
+    registry::{self, loader, traffic::undecided},
+    rollout::state::{FoldError, ModelState},
     telemetry,
 };
 
@@ -94,7 +94,7 @@ impl Server<'_> {
         };
         let mut refused = Vec::new();
         refused.extend(manifest.check_place(id).err());
-        refused.extend(self.decided.get(&id.name).and_then(|state| decided_otherwise(state, id, &manifest.digest)));
+        refused.extend(self.decided.get(&id.name).and_then(|state| undecided(&state.digests, &id.version, &manifest.digest)));
         let resources = loader::worker_resources(self.config, app::cores(), id.name.as_str(), manifest.size());
         if resources.memory_bytes.is_some() {
             let opened = OnnxFactory::open(&self.runtime, &directory.join(MODEL_FILE), resources);
@@ -106,27 +106,14 @@ impl Server<'_> {
 
 /// What a model's journal comes to, or why it can't be read.
 fn decisions(journal: &Journal, name: &ModelName) -> Result<ModelState, String> {
-    let (mut head, mut state) = (Head::default(), ModelState::default());
     let repair = format!("`predictd history {name} --repair --reason TEXT` sets the damaged end aside, once the server runs");
-    loop {
-        match journal.next(name.as_str(), &mut head) {
-            Ok(None) => return Ok(state),
-            Ok(Some(entry)) => {
-                state.apply(&entry).map_err(|error| format!("the journal of {name} contradicts itself: {error}; {repair}"))?;
-            }
-            Err(JournalError::Store(error)) => return Err(format!("the journal of {name} can't be read: {error}")),
-            Err(error) => return Err(format!("the journal of {name} is damaged: {error}; {repair}")),
-        }
+    let (_, state, end) = ModelState::fold(journal, name.as_str(), |_| ());
+    match end {
+        Ok(()) => Ok(state),
+        Err(FoldError::Contradiction(error)) => Err(format!("the journal of {name} contradicts itself: {error}; {repair}")),
+        Err(FoldError::Journal(JournalError::Store(error))) => Err(format!("the journal of {name} can't be read: {error}")),
+        Err(FoldError::Journal(error)) => Err(format!("the journal of {name} is damaged: {error}; {repair}")),
     }
-}
-
-/// The journal knows the version under another digest.
-fn decided_otherwise(state: &ModelState, id: &ModelId, digest: &str) -> Option<PackageError> {
-    let decided = state.digests.get(id.version.as_str()).filter(|decided| *decided != digest)?;
-    let detail = format!(
-        "has the digest {digest}, but the journal knows this version as {decided}; a changed package needs a version of its own: `predictd pack DIR --bump`"
-    );
-    Some(PackageError::new("journal", manifest::FILE, detail))
 }
 
 /// Writes a file there and removes it, with every directory that had to be made for it.

@@ -7,6 +7,7 @@ use std::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -182,10 +183,11 @@ impl Store {
     }
 
     /// Removes what a process that was killed left of objects that it was writing: other processes may be writing what is younger.
-    pub fn sweep(&self) {
-        let Place::Directory(directory, _) = &self.inner.place else { return };
+    /// Nobody waits for it: evidence may be thousands of files.
+    pub fn sweep(&self) -> Option<JoinHandle<()>> {
+        let Place::Directory(directory, _) = &self.inner.place else { return None };
         let roots = ["journal", "evidence"].map(|place| directory.join(place));
-        let _ = self.blocking(move || roots.iter().for_each(|root| sweep(root, 3)));
+        thread::Builder::new().name("sweep".to_owned()).spawn(move || roots.iter().for_each(|root| sweep(root, 3))).ok()
     }
 
     /// Frees the room that was kept; `false` where there was none.
@@ -300,7 +302,7 @@ mod tests {
                 file.set_modified(old).unwrap();
             }
         }
-        store.sweep();
+        store.sweep().unwrap().join().unwrap();
         assert_eq!(parts.map(|part| part.exists()), [false, true, true]);
         assert!(directory.path().join("journal/m/1.json").exists());
     }

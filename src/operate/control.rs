@@ -13,7 +13,7 @@ use crate::{
         entry::{Action, VersionRef},
     },
     metrics::runs::RunsView,
-    operate::{Controlled, OperateError, Operator, RunningStep, gate::Compatibility, lock},
+    operate::{Controlled, OperateError, Operator, RunningStep, gate::Compatibility, is_due, lock},
     package::serving::Risk,
     registry::State,
     rollout::{
@@ -56,12 +56,8 @@ impl Operator {
 
     /// Room that was given up, or that a state of before never had, is taken as soon as there is some.
     fn keep_reserve(&self) {
-        {
-            let mut reserved = lock(&self.reserved);
-            if reserved.is_some_and(|at| at.elapsed() < RESERVE) {
-                return;
-            }
-            *reserved = Some(Instant::now());
+        if !is_due(&self.reserved, RESERVE) {
+            return;
         }
         let before = self.store.lacks_reserve();
         self.store.keep_reserve();

@@ -257,7 +257,12 @@ impl Operator {
         let mut outcome = self.read_to_end(model, told);
         // What was read and is not there any more stays a trouble until it is there again.
         if outcome.is_none() && model.known && model.trouble.is_some() {
-            outcome = self.overwritten(&model.name, &model.head).unwrap_or_else(|error| Some(Trouble::Unreadable(error.to_string())));
+            // A whole journal is not read at each tick.
+            let waits = matches!(model.trouble, Some(Trouble::Overwritten { .. })) && model.looked.elapsed() < repair::LOOK;
+            outcome = match waits {
+                true => model.trouble.clone(),
+                false => self.overwritten(&model.name, &model.head).unwrap_or_else(|error| Some(Trouble::Unreadable(error.to_string()))),
+            };
         }
         if outcome != model.trouble {
             self.tell_trouble(model, outcome.as_ref());
@@ -602,6 +607,16 @@ impl Adopter for Operator {
             tracing::error!(model = %name, error = ?error, "the first choice could not be made");
         }
     }
+}
+
+/// Whether something that is done each `interval` is to be done now; from then on it was done.
+fn is_due(last: &Mutex<Option<Instant>>, interval: Duration) -> bool {
+    let mut last = lock(last);
+    let due = last.is_none_or(|at| at.elapsed() >= interval);
+    if due {
+        *last = Some(Instant::now());
+    }
+    due
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

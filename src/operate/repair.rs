@@ -8,12 +8,12 @@ use crate::{
     digest::Digest,
     id::ModelName,
     journal::{Draft, Journal, JournalError, chain::Head, entry::Action, store::StoreError},
-    operate::{Controlled, OperateError, Operator, command::refused, lock, trouble::Trouble},
+    operate::{Controlled, OperateError, Operator, command::refused, is_due, lock, trouble::Trouble},
     rollout::state::ModelState,
 };
 
 /// How often a process looks whether the journal that it knows the end of was repaired by another.
-const LOOK: Duration = Duration::from_secs(2);
+pub(super) const LOOK: Duration = Duration::from_secs(2);
 
 /// How often all entries are read once more.
 const REREAD: Duration = Duration::from_secs(60);
@@ -49,14 +49,13 @@ impl Operator {
         if model.head.seq >= seq {
             self.fold_anew(&mut model);
         }
-        let (reason_of_all, by) = (reason.clone(), actor.to_owned());
         let draft = Draft {
             action: Action::Repair,
             actor: actor.to_owned(),
             from: model.written.stable.clone(),
             to: model.written.stable.clone(),
             strategy: None,
-            reason: Some(reason),
+            reason: Some(reason.clone()),
             evidence: None,
             details: Some(json!({
                 "damaged": seq,
@@ -74,11 +73,11 @@ impl Operator {
         if let Some(answering) = answering.filter(|answering| model.state.stable.as_ref() != Some(answering)) {
             let draft = Draft {
                 action: Action::Rollback,
-                actor: by,
+                actor: actor.to_owned(),
                 from: model.state.stable.clone(),
                 to: Some(answering),
                 strategy: None,
-                reason: Some(format!("what answered before the repair goes on: {reason_of_all}")),
+                reason: Some(format!("what answered before the repair goes on: {reason}")),
                 evidence: None,
                 details: None,
             };
@@ -89,13 +88,7 @@ impl Operator {
 
     /// Forgets what was read, and reads what stands there now.
     fn fold_anew(&self, model: &mut Controlled) {
-        let (mut head, mut state) = (Head::default(), ModelState::default());
-        while let Ok(Some(entry)) = self.journal.next(model.name.as_str(), &mut head) {
-            if state.apply(&entry).is_err() {
-                break;
-            }
-        }
-        (model.head, model.written) = (head, state);
+        (model.head, model.written, _) = ModelState::fold(&self.journal, model.name.as_str(), |_| ());
         let dropped = model.settle();
         self.tell_dropped(&model.name, &dropped);
     }
@@ -123,20 +116,15 @@ impl Operator {
         if text.is_some_and(|text| Digest::of(&text).to_string() == model.head.sha256) {
             return;
         }
-        let (mut head, mut state, mut repaired) = (Head::default(), ModelState::default(), false);
-        loop {
-            match self.journal.next(name, &mut head) {
-                Ok(Some(entry)) if state.apply(&entry).is_ok() => {
-                    repaired |= entry.action == Action::Repair && entry.seq <= model.head.seq;
-                }
-                Ok(None) if repaired => break,
-                _ => {
-                    if let Ok(Some(trouble)) = self.overwritten(&model.name, &model.head.clone()) {
-                        self.set_trouble(model, trouble);
-                    }
-                    return;
-                }
+        let mut repaired = false;
+        let (head, state, end) = ModelState::fold(&self.journal, name, |entry| {
+            repaired |= entry.action == Action::Repair && entry.seq <= model.head.seq;
+        });
+        if end.is_err() || !repaired {
+            if let Ok(Some(trouble)) = self.overwritten(&model.name, &model.head) {
+                self.set_trouble(model, trouble);
             }
+            return;
         }
         tracing::warn!(model = %model.name, seq = head.seq, "another replica repaired the journal; what stands there now is followed");
         (model.head, model.written) = (head, state);
@@ -171,12 +159,8 @@ impl Operator {
 
     /// Reads the whole journal of each model once more, a model at a time: also what lies in its middle must still be there tomorrow.
     pub(super) fn reread(&self) {
-        {
-            let mut reread = lock(&self.reread);
-            if reread.is_some_and(|at| at.elapsed() < REREAD) {
-                return;
-            }
-            *reread = Some(Instant::now());
+        if !is_due(&self.reread, REREAD) {
+            return;
         }
         for name in self.names() {
             let controlled = self.controlled(&name);

@@ -8,12 +8,11 @@ use std::{
 use crate::{
     id::Version,
     journal::entry::VersionRef,
-    package::{PackageError, manifest, pbtxt::VersionPolicy},
+    package::pbtxt::VersionPolicy,
     registry::{
         State,
         reconcile::{Copying, Keep, Phase, VersionView},
         source::Found,
-        traffic::Decision,
     },
 };
 
@@ -98,18 +97,6 @@ impl Known {
         let changed = self.found.as_ref().is_some_and(|found| found.fingerprint != self.seen);
         VersionView { present: self.found.is_some(), changed, phase }
     }
-}
-
-/// Why files with this digest are not what was decided on under the version.
-pub(super) fn undecided(decision: &Decision, version: &Version, digest: &str) -> Option<PackageError> {
-    if decision.admits(version, digest) {
-        return None;
-    }
-    let known = decision.digests.get(version.as_str()).map_or("another", String::as_str);
-    let detail = format!(
-        "has the digest {digest}, but the journal knows this version as {known}; a changed package needs a version of its own: `predictd pack DIR --bump`"
-    );
-    Some(PackageError::new("journal", manifest::FILE, detail))
 }
 
 /// A previous version stays loaded for a way back, whatever a configuration made for another server says.

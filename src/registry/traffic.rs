@@ -10,6 +10,7 @@ use crate::{
     id::Version,
     journal::entry::VersionRef,
     metrics::ShadowMetrics,
+    package::{PackageError, manifest},
     registry::{Model, State, VersionStatus, rehearsal::Samples, servable::Servable},
     rollout::{plan::Plan, split::KeyHash, tally::Tally},
     schema::binding::Binding,
@@ -41,11 +42,15 @@ impl Decision {
         let decided = self.stable.iter().chain(&self.previous).chain(candidates).filter_map(|named| Version::parse(&named.version));
         decided.chain(self.wanted.iter().cloned()).collect()
     }
+}
 
-    /// Whether the package with this digest is what was decided on under this version.
-    pub fn admits(&self, version: &Version, digest: &str) -> bool {
-        self.digests.get(version.as_str()).is_none_or(|decided| decided == digest)
-    }
+/// Why files with this digest are not what was decided on under the version; `digests`: of every version that ever was.
+pub fn undecided(digests: &BTreeMap<String, String>, version: &Version, digest: &str) -> Option<PackageError> {
+    let decided = digests.get(version.as_str()).filter(|decided| *decided != digest)?;
+    let detail = format!(
+        "has the digest {digest}, but the journal knows this version as {decided}; a changed package needs a version of its own: `predictd pack DIR --bump`"
+    );
+    Some(PackageError::new("journal", manifest::FILE, detail))
 }
 
 /// The step of a rollout that runs now, and what this process counts in it.

@@ -30,11 +30,12 @@ use crate::{
         commander::{Commander, ControlError, Event, Order, Pending},
         ignored::{self, Ignored},
         kept::Kept,
-        known::{Known, KnownModel, keep, undecided},
+        known::{Known, KnownModel, keep},
         loader::{LoadFailure, Loader},
         reconcile::{self, Action, Copying, Keep, ModelView, Phase},
         servable::{Contents, Loaded, Servable},
         source::{self, Listing},
+        traffic::undecided,
     },
 };
 
@@ -584,7 +585,7 @@ impl Loop {
         let decision = self.parts.registry.decision(&id.name);
         let admitted = |loaded: Box<Loaded>| {
             let digest = &loaded.contents.manifest().digest;
-            match decision.as_ref().and_then(|decision| undecided(decision, &id.version, digest)) {
+            match decision.as_ref().and_then(|decision| undecided(&decision.digests, &id.version, digest)) {
                 Some(error) => Err(LoadFailure::Refused(error)),
                 None => Ok(loaded),
             }
@@ -637,7 +638,7 @@ impl Loop {
         let mut evicted = Vec::new();
         for (version, known) in &mut model.versions {
             let State::Available(servable) = &known.state else { continue };
-            let Some(error) = undecided(&decision, version, servable.digest()) else { continue };
+            let Some(error) = undecided(&decision.digests, version, servable.digest()) else { continue };
             if let State::Available(servable) = std::mem::replace(&mut known.state, State::Refused(error.clone())) {
                 self.draining.push(servable);
             }

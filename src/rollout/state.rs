@@ -6,7 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     clock,
-    journal::entry::{Action, Entry, VersionRef},
+    journal::{
+        Journal, JournalError,
+        chain::Head,
+        entry::{Action, Entry, VersionRef},
+    },
     rollout::{judge::Guard, plan::Plan},
 };
 
@@ -185,6 +189,15 @@ pub struct Contradiction {
     pub detail: String,
 }
 
+/// What ends a journal before its last entry.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FoldError {
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error(transparent)]
+    Contradiction(#[from] Contradiction),
+}
+
 /// Where a repair put what it took out of the journal.
 fn places_aside(entry: &Entry) -> Vec<String> {
     let places = entry.details.as_ref().and_then(|details| details.get("set_aside"));
@@ -198,6 +211,23 @@ fn details<T: serde::de::DeserializeOwned>(entry: &Entry) -> Result<T, String> {
 }
 
 impl ModelState {
+    /// What a journal comes to from its start on, as far as it goes together; `seen` is told of each entry.
+    pub fn fold(journal: &Journal, model: &str, mut seen: impl FnMut(&Entry)) -> (Head, ModelState, Result<(), FoldError>) {
+        let (mut head, mut state) = (Head::default(), ModelState::default());
+        loop {
+            let mut next = head.clone();
+            let outcome = match journal.next(model, &mut next) {
+                Ok(None) => return (head, state, Ok(())),
+                Ok(Some(entry)) => state.apply(&entry).map(|()| seen(&entry)).map_err(FoldError::from),
+                Err(error) => Err(error.into()),
+            };
+            if let Err(error) = outcome {
+                return (head, state, Err(error));
+            }
+            head = next;
+        }
+    }
+
     /// What is so once `entry` is written.
     pub fn apply(&mut self, entry: &Entry) -> Result<(), Contradiction> {
         let wrong = |detail: String| Contradiction { seq: entry.seq, detail };
