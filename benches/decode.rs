@@ -1,6 +1,11 @@
 //! Decoding and validating a request, beside parsers that only parse into a plain struct.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs, reason = "a bench")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    missing_docs,
+    reason = "a bench"
+)]
 
 use std::{hint::black_box, path::Path};
 
@@ -12,7 +17,11 @@ use predictd::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-const LIMITS: DecodeLimits = DecodeLimits { max_instances: 65_536, max_depth: 64, max_array_values: 64 << 20 };
+const LIMITS: DecodeLimits = DecodeLimits {
+    max_instances: 65_536,
+    max_depth: 64,
+    max_array_values: 64 << 20,
+};
 
 /// The fields of churn 1.1.0, without any rule.
 #[derive(Deserialize)]
@@ -44,7 +53,10 @@ struct Request<'a> {
 
 pub fn body(package: &Path, rows: usize) -> String {
     let text = fs_err::read_to_string(package.join("golden.jsonl")).unwrap();
-    let examples: Vec<Value> = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["input"].clone()).collect();
+    let examples: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["input"].clone())
+        .collect();
     json!({"instances": examples.iter().cycle().take(rows).collect::<Vec<_>>()}).to_string()
 }
 
@@ -58,8 +70,12 @@ fn decode(c: &mut Criterion) {
         group.bench_function("predictd, validated", |b| {
             b.iter(|| decode_request(&parts.input, black_box(text.as_bytes()), &LIMITS).unwrap())
         });
-        group.bench_function("serde_json, plain struct", |b| b.iter(|| serde_json::from_str::<Request<'_>>(black_box(&text)).unwrap()));
-        group.bench_function("sonic-rs, plain struct", |b| b.iter(|| sonic_rs::from_str::<Request<'_>>(black_box(&text)).unwrap()));
+        group.bench_function("serde_json, plain struct", |b| {
+            b.iter(|| serde_json::from_str::<Request<'_>>(black_box(&text)).unwrap())
+        });
+        group.bench_function("sonic-rs, plain struct", |b| {
+            b.iter(|| sonic_rs::from_str::<Request<'_>>(black_box(&text)).unwrap())
+        });
         group.finish();
     }
     let package = package.join("../../digits-array/1.0.0");
@@ -67,7 +83,9 @@ fn decode(c: &mut Criterion) {
     let text = body(&package, 1000);
     let mut group = c.benchmark_group("decode digits-array, 1000 instances");
     group.throughput(Throughput::Bytes(text.len() as u64));
-    group.bench_function("predictd, validated", |b| b.iter(|| decode_request(&parts.input, black_box(text.as_bytes()), &LIMITS).unwrap()));
+    group.bench_function("predictd, validated", |b| {
+        b.iter(|| decode_request(&parts.input, black_box(text.as_bytes()), &LIMITS).unwrap())
+    });
     group.finish();
 }
 

@@ -1,6 +1,11 @@
 //! One run of the engine, by rows; and what joining and splitting cost beside it.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs, reason = "a bench")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    missing_docs,
+    reason = "a bench"
+)]
 
 use std::{hint::black_box, path::Path};
 
@@ -27,14 +32,23 @@ fn engine(c: &mut Criterion) {
         .parts
         .golden
         .iter()
-        .map(|example| transform.prepare(&decode_instance(&package.parts.input, example.input.as_bytes(), &OWN_LIMITS).unwrap()).unwrap())
+        .map(|example| {
+            transform
+                .prepare(
+                    &decode_instance(&package.parts.input, example.input.as_bytes(), &OWN_LIMITS)
+                        .unwrap(),
+                )
+                .unwrap()
+        })
         .collect();
     for rows in [1, 8, 64, 1000] {
         let parts: Vec<&Tensors> = examples.iter().cycle().take(rows).collect();
         let batch = join(&parts).unwrap();
         let mut group = c.benchmark_group("engine churn 1.1.0");
         group.throughput(Throughput::Elements(rows as u64));
-        group.bench_function(format!("run, {rows} rows"), |b| b.iter(|| engine.run(black_box(&batch)).unwrap()));
+        group.bench_function(format!("run, {rows} rows"), |b| {
+            b.iter(|| engine.run(black_box(&batch)).unwrap())
+        });
         group.bench_function(format!("join and split, {rows} rows"), |b| {
             let counts = vec![1; rows];
             b.iter(|| split(join(black_box(&parts)).unwrap(), &counts).unwrap());

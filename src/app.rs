@@ -33,7 +33,10 @@ use crate::{
     metrics::Metrics,
     operate::{Control, Operator, OperatorParts, Webhook},
     predict::Predictor,
-    registry::{Registry, Remembered, Watch, WatchParts, kept::Kept, loader::Loader, not_ready, trial::Trial},
+    registry::{
+        Registry, Remembered, Watch, WatchParts, kept::Kept, loader::Loader, not_ready,
+        trial::Trial,
+    },
     security::tokens::Operators,
     telemetry::Telemetry,
 };
@@ -56,7 +59,11 @@ pub fn cores() -> usize {
 pub fn find_library(config: &Config) -> anyhow::Result<PathBuf> {
     let environment = std::env::var_os("ORT_DYLIB_PATH").map(PathBuf::from);
     let executable = std::env::current_exe().ok();
-    Ok(library::find(&config.runtime.library, environment.as_deref(), executable.as_deref())?)
+    Ok(library::find(
+        &config.runtime.library,
+        environment.as_deref(),
+        executable.as_deref(),
+    )?)
 }
 
 /// The gate's process: predictd itself.
@@ -76,7 +83,11 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
     raise_descriptor_limit();
     let library = find_library(config)?;
     // The port comes first: a second server on it must fail at once, and connections may wait while models load.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(cores()).thread_name("network").enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(cores())
+        .thread_name("network")
+        .enable_all()
+        .build()?;
     // From here on a signal is a request to stop, however early it comes.
     let signals = runtime.block_on(async { Signals::install() })?;
     let listener = runtime.block_on(bind_data(config))?;
@@ -85,7 +96,11 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
     let admin_listener = runtime.block_on(bind_admin(config))?;
     let onnxruntime = Runtime::load(&library)?;
     let metrics = Metrics::new(config.cost.dollars_per_core_hour)?;
-    metrics.set_build_info(env!("CARGO_PKG_VERSION"), option_env!("PREDICTD_COMMIT").unwrap_or("unknown"), onnxruntime.version());
+    metrics.set_build_info(
+        env!("CARGO_PKG_VERSION"),
+        option_env!("PREDICTD_COMMIT").unwrap_or("unknown"),
+        onnxruntime.version(),
+    );
     tracing::info!(library = %library.display(), onnxruntime = onnxruntime.version(), cores = cores(), "starting");
 
     let supervisor = Arc::new(Supervisor::start()?);
@@ -106,8 +121,14 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
         None => Store::memory()?,
     };
     let webhook = Webhook::start(&config.admin.webhook, &metrics)?;
-    let parts =
-        OperatorParts { registry: registry.clone(), store, metrics: metrics.clone(), kept: kept.clone(), config: config.clone(), webhook };
+    let parts = OperatorParts {
+        registry: registry.clone(),
+        store,
+        metrics: metrics.clone(),
+        kept: kept.clone(),
+        config: config.clone(),
+        webhook,
+    };
     let operator = Operator::new(parts);
     let watch = Watch::start(WatchParts {
         registry: registry.clone(),
@@ -126,20 +147,44 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
         metrics: metrics.clone(),
         config: config.server.clone(),
         platform: config.platform.clone(),
-        max_wedged: if config.runtime.max_wedged == 0 { cores() } else { config.runtime.max_wedged },
+        max_wedged: if config.runtime.max_wedged == 0 {
+            cores()
+        } else {
+            config.runtime.max_wedged
+        },
         request_log: config.telemetry.request_log,
         dropped_log_lines: telemetry.dropped_lines(),
     });
     let admin = match admin_listener {
         Some(listener) => {
-            let user = std::env::var_os("USER").map_or_else(|| "unknown".to_owned(), |user| user.to_string_lossy().into_owned());
-            let guard = Guard { operators, address: listener.local_addr()?, user };
-            let admin = Admin { api: Arc::clone(&api), commander: watch.commander(), operator: Arc::clone(&operator), guard };
+            let user = std::env::var_os("USER").map_or_else(
+                || "unknown".to_owned(),
+                |user| user.to_string_lossy().into_owned(),
+            );
+            let guard = Guard {
+                operators,
+                address: listener.local_addr()?,
+                user,
+            };
+            let admin = Admin {
+                api: Arc::clone(&api),
+                commander: watch.commander(),
+                operator: Arc::clone(&operator),
+                guard,
+            };
             Some((listener, http::admin::router(Arc::new(admin))))
         }
         None => None,
     };
-    let server = Server { listener, grpc, admin, config, registry: &registry, api: &api, metrics: &metrics };
+    let server = Server {
+        listener,
+        grpc,
+        admin,
+        config,
+        registry: &registry,
+        api: &api,
+        metrics: &metrics,
+    };
     runtime.block_on(server.run(signals, started))?;
 
     // Nothing is in flight any more: versions go before the library, the log's last lines go out at the end.
@@ -159,7 +204,9 @@ async fn bind_data(config: &Config) -> anyhow::Result<TcpListener> {
 
 async fn bind_grpc(config: &Config) -> anyhow::Result<Option<TcpListener>> {
     match &config.server.grpc_listen.0 {
-        Some(listen) => bind(listen, "server.grpc_listen (empty: off)").await.map(Some),
+        Some(listen) => bind(listen, "server.grpc_listen (empty: off)")
+            .await
+            .map(Some),
         None => Ok(None),
     }
 }
@@ -173,14 +220,21 @@ async fn bind_admin(config: &Config) -> anyhow::Result<Option<TcpListener>> {
 
 /// Opens every listener for a moment, as `serve` would: what is wrong with each.
 pub fn listening_faults(config: &Config) -> anyhow::Result<Vec<String>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let mut faults = Vec::new();
-    let mut note = |fault: Option<anyhow::Error>| faults.extend(fault.map(|error| format!("{error:#}")));
+    let mut note =
+        |fault: Option<anyhow::Error>| faults.extend(fault.map(|error| format!("{error:#}")));
     // All at once: two listeners on one address are a fault, too.
     let data = runtime.block_on(bind_data(config));
     let grpc = runtime.block_on(bind_grpc(config));
     let operators = operators(&config.admin);
-    let admin = if operators.is_ok() { runtime.block_on(bind_admin(config)) } else { Ok(None) };
+    let admin = if operators.is_ok() {
+        runtime.block_on(bind_admin(config))
+    } else {
+        Ok(None)
+    };
     note(data.err());
     note(grpc.err());
     note(operators.err());
@@ -190,7 +244,9 @@ pub fn listening_faults(config: &Config) -> anyhow::Result<Vec<String>> {
 
 /// The first of the host's addresses that can be listened on.
 async fn bind(listen: &Listen, key: &str) -> anyhow::Result<TcpListener> {
-    let addresses = listen.resolve().with_context(|| format!("{key}: finding the address of {listen}"))?;
+    let addresses = listen
+        .resolve()
+        .with_context(|| format!("{key}: finding the address of {listen}"))?;
     let mut failed = None;
     for address in addresses {
         match TcpListener::bind(address).await {
@@ -210,9 +266,13 @@ fn operators(config: &AdminConfig) -> anyhow::Result<Option<Operators>> {
     if !config.token_file.as_os_str().is_empty() {
         return Ok(Some(Operators::read(&config.token_file)?));
     }
-    let Some(listen) = &config.listen.0 else { return Ok(None) };
+    let Some(listen) = &config.listen.0 else {
+        return Ok(None);
+    };
     // A name is what it stands for.
-    let addresses = listen.resolve().with_context(|| format!("admin.listen: finding the address of {listen}"))?;
+    let addresses = listen
+        .resolve()
+        .with_context(|| format!("admin.listen: finding the address of {listen}"))?;
     match addresses.iter().find(|address| !address.ip().is_loopback()) {
         Some(address) => {
             bail!(
@@ -268,11 +328,22 @@ struct Addresses {
 
 impl Server<'_> {
     async fn run(self, mut signals: Signals, started: Instant) -> anyhow::Result<()> {
-        let Server { listener, grpc, admin, config, registry, api, metrics } = self;
+        let Server {
+            listener,
+            grpc,
+            admin,
+            config,
+            registry,
+            api,
+            metrics,
+        } = self;
         let addresses = Addresses {
             data: listener.local_addr()?,
             grpc: grpc.as_ref().map(TcpListener::local_addr).transpose()?,
-            admin: admin.as_ref().map(|(listener, _)| listener.local_addr()).transpose()?,
+            admin: admin
+                .as_ref()
+                .map(|(listener, _)| listener.local_addr())
+                .transpose()?,
         };
         let text = |address: Option<SocketAddr>| address.map(|address| address.to_string());
         tracing::info!(address = %addresses.data, grpc = text(addresses.grpc), admin = text(addresses.admin), "listening");
@@ -285,11 +356,24 @@ impl Server<'_> {
             draining: Arc::clone(&api.draining),
         };
         let mut servers = JoinSet::new();
-        servers.spawn(http::serve::serve(listener, http::router(Arc::clone(api)), options.clone(), stopped.clone()));
+        servers.spawn(http::serve::serve(
+            listener,
+            http::router(Arc::clone(api)),
+            options.clone(),
+            stopped.clone(),
+        ));
         if let Some(listener) = grpc {
             let services = Services::new(api, &stopped)?;
-            let options = ServeOptions { idle_timeout: config.server.grpc_idle_timeout(), ..options.clone() };
-            servers.spawn(grpc::serve::serve(listener, services, options, stopped.clone()));
+            let options = ServeOptions {
+                idle_timeout: config.server.grpc_idle_timeout(),
+                ..options.clone()
+            };
+            servers.spawn(grpc::serve::serve(
+                listener,
+                services,
+                options,
+                stopped.clone(),
+            ));
         }
         if let Some((listener, router)) = admin {
             servers.spawn(http::serve::serve(listener, router, options, stopped));
@@ -309,7 +393,10 @@ impl Server<'_> {
             let _ = stop.send(true);
             match tokio::time::timeout(config.server.drain_timeout(), servers.join_all()).await {
                 Ok(_) => tracing::info!("all requests are answered"),
-                Err(_) => tracing::warn!(timeout_ms = config.server.drain_timeout_ms, "requests are still in flight; leaving them"),
+                Err(_) => tracing::warn!(
+                    timeout_ms = config.server.drain_timeout_ms,
+                    "requests are still in flight; leaving them"
+                ),
             }
         };
         tokio::select! {
@@ -327,7 +414,9 @@ async fn greet(registry: Registry, addresses: Addresses, started: Instant) {
     }
     let text = greeting(&registry, &addresses, started.elapsed());
     // Standard output may be closed; the log has what matters.
-    let _ = std::io::stdout().write_all(text.as_bytes()).and_then(|()| std::io::stdout().flush());
+    let _ = std::io::stdout()
+        .write_all(text.as_bytes())
+        .and_then(|()| std::io::stdout().flush());
 }
 
 fn greeting(registry: &Registry, addresses: &Addresses, elapsed: Duration) -> String {
@@ -336,27 +425,60 @@ fn greeting(registry: &Registry, addresses: &Addresses, elapsed: Duration) -> St
     let url = format!("http://{}", addresses.data);
     let mut text = String::new();
     let reasons = not_ready(&snapshot, Instant::now());
-    let state = if reasons.is_empty() { "ready" } else { "NOT ready" };
-    let _ = writeln!(text, "predictd {} is {state} on {url} after {} ms", env!("CARGO_PKG_VERSION"), elapsed.as_millis());
+    let state = if reasons.is_empty() {
+        "ready"
+    } else {
+        "NOT ready"
+    };
+    let _ = writeln!(
+        text,
+        "predictd {} is {state} on {url} after {} ms",
+        env!("CARGO_PKG_VERSION"),
+        elapsed.as_millis()
+    );
     for (model, reason) in reasons {
-        let subject = if model.is_empty() { String::new() } else { format!("{model}: ") };
+        let subject = if model.is_empty() {
+            String::new()
+        } else {
+            format!("{model}: ")
+        };
         let _ = writeln!(text, "  {subject}{reason}");
     }
     for ignored in snapshot.ignored.iter() {
         let _ = writeln!(text, "  {}: {ignored}", ignored.reason.outcome());
     }
     for (name, model) in &snapshot.models {
-        let versions: Vec<String> = model.versions.iter().map(|(version, status)| format!("{version} {}", status.state.name())).collect();
-        let stable = model.stable.as_ref().map_or_else(|| "none".to_owned(), |servable| servable.id().version.to_string());
-        let _ = writeln!(text, "  {name:<16} stable {stable:<8} ({})", versions.join(", "));
+        let versions: Vec<String> = model
+            .versions
+            .iter()
+            .map(|(version, status)| format!("{version} {}", status.state.name()))
+            .collect();
+        let stable = model.stable.as_ref().map_or_else(
+            || "none".to_owned(),
+            |servable| servable.id().version.to_string(),
+        );
+        let _ = writeln!(
+            text,
+            "  {name:<16} stable {stable:<8} ({})",
+            versions.join(", ")
+        );
     }
-    let models: Vec<_> = snapshot.models.values().filter_map(|model| model.stable.as_ref()).collect();
-    let shown = models.iter().filter_map(|servable| Some((servable, http::examples(servable).first()?.to_string())));
+    let models: Vec<_> = snapshot
+        .models
+        .values()
+        .filter_map(|model| model.stable.as_ref())
+        .collect();
+    let shown = models
+        .iter()
+        .filter_map(|servable| Some((servable, http::examples(servable).first()?.to_string())));
     if let Some((servable, example)) = shown.min_by_key(|(_, example)| example.len()) {
         let name = &servable.id().name;
         let _ = if example.len() <= MAX_TRIED_BYTES {
             let example = example.replace('\'', "'\\''");
-            writeln!(text, "try      curl -s {url}/models/{name}/predict -H 'content-type: application/json' -d '{example}'")
+            writeln!(
+                text,
+                "try      curl -s {url}/models/{name}/predict -H 'content-type: application/json' -d '{example}'"
+            )
         } else {
             writeln!(text, "try      {url}/docs#{name}")
         };
@@ -376,7 +498,13 @@ fn greeting(registry: &Registry, addresses: &Addresses, elapsed: Duration) -> St
 fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum
-        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })
+        && let Err(error) = setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: limit.maximum,
+                maximum: limit.maximum,
+            },
+        )
     {
         tracing::warn!(error = %error, "the limit of file descriptors stays as it is");
     }

@@ -6,8 +6,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 ///
 /// `SOURCE_DATE_EPOCH` (seconds), where a build sets it, stands in for the clock, so that packing twice gives the same bytes.
 pub fn now_rfc3339(source_date_epoch: Option<&str>) -> String {
-    let seconds = source_date_epoch.and_then(|text| text.parse().ok()).unwrap_or_else(unix_seconds);
-    jiff::Timestamp::from_second(seconds).map(|timestamp| timestamp.to_string()).unwrap_or_default()
+    let seconds = source_date_epoch
+        .and_then(|text| text.parse().ok())
+        .unwrap_or_else(unix_seconds);
+    jiff::Timestamp::from_second(seconds)
+        .map(|timestamp| timestamp.to_string())
+        .unwrap_or_default()
 }
 
 /// Now, in milliseconds since the epoch.
@@ -17,8 +21,12 @@ pub fn now_ms() -> u64 {
 
 /// A moment in milliseconds since the epoch, as RFC 3339 in UTC: `2026-11-23T20:00:00.125Z`.
 pub fn rfc3339_of_ms(ms: u64) -> String {
-    let timestamp = i64::try_from(ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
-    timestamp.map(|timestamp| format!("{timestamp:.3}")).unwrap_or_default()
+    let timestamp = i64::try_from(ms)
+        .ok()
+        .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    timestamp
+        .map(|timestamp| format!("{timestamp:.3}"))
+        .unwrap_or_default()
 }
 
 /// The milliseconds since the epoch that an RFC 3339 text stands for.
@@ -28,16 +36,22 @@ pub fn ms_of_rfc3339(text: &str) -> Option<u64> {
 
 /// Whether something that bears a time of the file system's happened within `span` before now, or in the future.
 pub fn is_recent(time: SystemTime, span: Duration) -> bool {
-    time.duration_since(UNIX_EPOCH).is_ok_and(|time| time + span > since_epoch())
+    time.duration_since(UNIX_EPOCH)
+        .is_ok_and(|time| time + span > since_epoch())
 }
 
 fn unix_seconds() -> i64 {
     since_epoch().as_secs() as i64
 }
 
-#[expect(clippy::disallowed_methods, reason = "this is the one reader of wall time")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the one reader of wall time"
+)]
 fn since_epoch() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -76,16 +76,24 @@ impl Listen {
     /// # Errors
     /// Where nobody knows the name.
     pub fn resolve(&self) -> std::io::Result<Vec<SocketAddr>> {
-        let mut addresses: Vec<SocketAddr> = (self.host.as_str(), self.port).to_socket_addrs()?.collect();
+        let mut addresses: Vec<SocketAddr> =
+            (self.host.as_str(), self.port).to_socket_addrs()?.collect();
         addresses.sort_by_key(SocketAddr::is_ipv6);
         addresses.dedup();
-        if addresses.is_empty() { Err(std::io::Error::other("the name has no address")) } else { Ok(addresses) }
+        if addresses.is_empty() {
+            Err(std::io::Error::other("the name has no address"))
+        } else {
+            Ok(addresses)
+        }
     }
 }
 
 impl From<SocketAddr> for Listen {
     fn from(address: SocketAddr) -> Listen {
-        Listen { host: address.ip().to_string(), port: address.port() }
+        Listen {
+            host: address.ip().to_string(),
+            port: address.port(),
+        }
     }
 }
 
@@ -104,13 +112,28 @@ impl std::str::FromStr for Listen {
         if let Ok(address) = text.parse::<SocketAddr>() {
             return Ok(Listen::from(address));
         }
-        let wrong = || format!("\"{text}\" is not an address; write HOST:PORT, like 127.0.0.1:8080, localhost:8080 or [::1]:8080");
+        let wrong = || {
+            format!(
+                "\"{text}\" is not an address; write HOST:PORT, like 127.0.0.1:8080, localhost:8080 or [::1]:8080"
+            )
+        };
         let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
         let port = port.parse().map_err(|_| wrong())?;
-        let is_name = host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'));
+        let is_name = host
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'));
         // Only digits and dots is an address with a mistake in it, which no name server should be asked about.
-        let is_number = host.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-        if host.is_empty() || host.len() > 253 || !is_name || is_number { Err(wrong()) } else { Ok(Listen { host: host.to_owned(), port }) }
+        let is_number = host
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || byte == b'.');
+        if host.is_empty() || host.len() > 253 || !is_name || is_number {
+            Err(wrong())
+        } else {
+            Ok(Listen {
+                host: host.to_owned(),
+                port,
+            })
+        }
     }
 }
 
@@ -141,13 +164,17 @@ impl TryFrom<String> for OptionalListen {
         if text.is_empty() {
             return Ok(OptionalListen(None));
         }
-        text.parse().map(|listen| OptionalListen(Some(listen))).map_err(|error: String| format!("{error} (or nothing: off)"))
+        text.parse()
+            .map(|listen| OptionalListen(Some(listen)))
+            .map_err(|error: String| format!("{error} (or nothing: off)"))
     }
 }
 
 impl From<OptionalListen> for String {
     fn from(listen: OptionalListen) -> String {
-        listen.0.map_or_else(String::new, |listen| listen.to_string())
+        listen
+            .0
+            .map_or_else(String::new, |listen| listen.to_string())
     }
 }
 
@@ -174,8 +201,13 @@ impl WebhookUrl {
 
     /// With its port.
     pub fn host(&self) -> &str {
-        let rest = self.0.as_deref().and_then(|url| url.split_once("://")).map(|(_, rest)| rest);
-        rest.and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or_default()
+        let rest = self
+            .0
+            .as_deref()
+            .and_then(|url| url.split_once("://"))
+            .map(|(_, rest)| rest);
+        rest.and_then(|rest| rest.split(['/', '?', '#']).next())
+            .unwrap_or_default()
     }
 }
 
@@ -195,14 +227,25 @@ impl TryFrom<String> for WebhookUrl {
         }
         let known = text.starts_with("http://") || text.starts_with("https://");
         let url = WebhookUrl(Some(text));
-        if !known || url.host().is_empty() || !url.0.iter().all(|text| text.bytes().all(|byte| byte.is_ascii_graphic())) {
+        if !known
+            || url.host().is_empty()
+            || !url
+                .0
+                .iter()
+                .all(|text| text.bytes().all(|byte| byte.is_ascii_graphic()))
+        {
             return Err("must be a URL that begins with https:// or http:// (or empty: none)");
         }
         if url.host().contains('@') {
             return Err("must not hold a name or a password");
         }
         // An IPv6 address has colons of its own, in brackets.
-        let port = url.host().rsplit(']').next().and_then(|rest| rest.split_once(':')).map(|(_, port)| port);
+        let port = url
+            .host()
+            .rsplit(']')
+            .next()
+            .and_then(|rest| rest.split_once(':'))
+            .map(|(_, port)| port);
         if port.is_some_and(|port| port.parse::<u16>().is_err()) {
             return Err("must not name a port that there can't be");
         }
@@ -321,7 +364,9 @@ impl TryFrom<TextOrNumber> for RequestLog {
             "all" => Ok(RequestLog::All),
             other => match other.parse() {
                 Ok(rate) if (0.0..=1.0).contains(&rate) => Ok(RequestLog::Rate(rate)),
-                _ => Err(format!("\"{other}\" is not \"errors\", \"all\" or a rate from \"0\" to \"1\"")),
+                _ => Err(format!(
+                    "\"{other}\" is not \"errors\", \"all\" or a rate from \"0\" to \"1\""
+                )),
             },
         }
     }
@@ -368,7 +413,12 @@ pub struct FallbackConfig {
 impl Default for FallbackConfig {
     fn default() -> FallbackConfig {
         FallbackConfig {
-            on: vec![FallbackOn::Error, FallbackOn::Timeout, FallbackOn::Overloaded, FallbackOn::Nan],
+            on: vec![
+                FallbackOn::Error,
+                FallbackOn::Timeout,
+                FallbackOn::Overloaded,
+                FallbackOn::Nan,
+            ],
             to: vec![FallbackTo::Previous, FallbackTo::Constant],
         }
     }
@@ -418,8 +468,12 @@ impl TryFrom<String> for FallbackTo {
         match text.split_once(':') {
             None if text == "previous" => Ok(FallbackTo::Previous),
             None if text == "constant" => Ok(FallbackTo::Constant),
-            Some(("model", name)) if crate::id::ModelName::parse(name).is_some() => Ok(FallbackTo::Model(name.to_owned())),
-            _ => Err(format!("\"{text}\" is not \"previous\", \"constant\" or \"model:NAME\"")),
+            Some(("model", name)) if crate::id::ModelName::parse(name).is_some() => {
+                Ok(FallbackTo::Model(name.to_owned()))
+            }
+            _ => Err(format!(
+                "\"{text}\" is not \"previous\", \"constant\" or \"model:NAME\""
+            )),
         }
     }
 }
@@ -464,7 +518,10 @@ impl Default for ServerConfig {
     fn default() -> ServerConfig {
         ServerConfig {
             listen: Listen::from(SocketAddr::from(([127, 0, 0, 1], 8080))),
-            grpc_listen: OptionalListen(Some(Listen::from(SocketAddr::from(([127, 0, 0, 1], 8081))))),
+            grpc_listen: OptionalListen(Some(Listen::from(SocketAddr::from((
+                [127, 0, 0, 1],
+                8081,
+            ))))),
             max_body_bytes: 16 << 20,
             read_timeout_ms: 10_000,
             idle_timeout_ms: 75_000,
@@ -509,19 +566,31 @@ impl Default for ModelsConfig {
 
 impl Default for BatchingConfig {
     fn default() -> BatchingConfig {
-        BatchingConfig { max_batch_size: 64, max_delay_us: 0, queue_capacity: 1024, max_rows_per_run: 65_536 }
+        BatchingConfig {
+            max_batch_size: 64,
+            max_delay_us: 0,
+            queue_capacity: 1024,
+            max_rows_per_run: 65_536,
+        }
     }
 }
 
 impl Default for StateConfig {
     fn default() -> StateConfig {
-        StateConfig { url: "state".to_owned(), keep_packages: true }
+        StateConfig {
+            url: "state".to_owned(),
+            keep_packages: true,
+        }
     }
 }
 
 impl Default for TelemetryConfig {
     fn default() -> TelemetryConfig {
-        TelemetryConfig { log_format: LogFormat::Text, log_level: "info".to_owned(), request_log: RequestLog::Errors }
+        TelemetryConfig {
+            log_format: LogFormat::Text,
+            log_level: "info".to_owned(),
+            request_log: RequestLog::Errors,
+        }
     }
 }
 
@@ -572,7 +641,8 @@ impl ModelsConfig {
 impl StateConfig {
     /// The local directory that `state.url` names; `None` where nothing is to be kept.
     pub fn directory(&self) -> Option<PathBuf> {
-        (!self.url.is_empty()).then(|| PathBuf::from(self.url.strip_prefix("file://").unwrap_or(&self.url)))
+        (!self.url.is_empty())
+            .then(|| PathBuf::from(self.url.strip_prefix("file://").unwrap_or(&self.url)))
     }
 }
 
@@ -583,14 +653,21 @@ pub enum ConfigError {
     #[error("{origin}: {detail}")]
     Syntax { origin: String, detail: String },
     #[error("{origin}: unknown key `{key}`{}", nearest.as_ref().map(|near| format!("; did you mean `{near}`?")).unwrap_or_default())]
-    UnknownKey { origin: String, key: String, nearest: Option<String> },
+    UnknownKey {
+        origin: String,
+        key: String,
+        nearest: Option<String>,
+    },
     #[error("{origin}: {detail}")]
     Invalid { origin: String, detail: String },
 }
 
 impl Config {
     /// Defaults, then `file`, then `PREDICTD_SECTION__KEY` variables, then what SageMaker and Vertex AI say.
-    pub fn load(file: Option<&Path>, environment: impl Iterator<Item = (String, String)>) -> Result<Config, ConfigError> {
+    pub fn load(
+        file: Option<&Path>,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<Config, ConfigError> {
         let mut table = Table::new();
         let mut origin = "configuration".to_owned();
         if let Some(path) = file {
@@ -606,9 +683,17 @@ impl Config {
                     return Err(unknown_key(&name, path));
                 }
                 let value = typed(&text, &path);
-                let alone = Table::from_iter([(section.clone(), Value::Table(Table::from_iter([(key.clone(), value.clone())])))]);
-                serde_path(alone).map_err(|detail| ConfigError::Invalid { origin: name, detail })?;
-                let values = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
+                let alone = Table::from_iter([(
+                    section.clone(),
+                    Value::Table(Table::from_iter([(key.clone(), value.clone())])),
+                )]);
+                serde_path(alone).map_err(|detail| ConfigError::Invalid {
+                    origin: name,
+                    detail,
+                })?;
+                let values = table
+                    .entry(section)
+                    .or_insert_with(|| Value::Table(Table::new()));
                 if let Value::Table(values) = values {
                     values.insert(key, value);
                 }
@@ -616,7 +701,10 @@ impl Config {
         }
         // The platform knows best where it will ask, whatever an image's own variables say.
         let platform = platform(&environment, &mut table)?;
-        Ok(Config { platform, ..Config::from_table(table, &origin)? })
+        Ok(Config {
+            platform,
+            ..Config::from_table(table, &origin)?
+        })
     }
 
     pub fn from_toml(text: &str, origin: &str) -> Result<Config, ConfigError> {
@@ -630,8 +718,14 @@ impl Config {
         if let Some(key) = given.into_iter().find(|key| unknown(key, &known)) {
             return Err(unknown_key(origin, key));
         }
-        let config: Config = serde_path(table).map_err(|detail| ConfigError::Invalid { origin: origin.to_owned(), detail })?;
-        config.check().map_err(|detail| ConfigError::Invalid { origin: origin.to_owned(), detail })?;
+        let config: Config = serde_path(table).map_err(|detail| ConfigError::Invalid {
+            origin: origin.to_owned(),
+            detail,
+        })?;
+        config.check().map_err(|detail| ConfigError::Invalid {
+            origin: origin.to_owned(),
+            detail,
+        })?;
         Ok(config)
     }
 
@@ -641,7 +735,10 @@ impl Config {
             ("server.max_body_bytes", self.server.max_body_bytes as u64),
             ("server.read_timeout_ms", self.server.read_timeout_ms),
             ("server.idle_timeout_ms", self.server.idle_timeout_ms),
-            ("server.grpc_idle_timeout_ms", self.server.grpc_idle_timeout_ms),
+            (
+                "server.grpc_idle_timeout_ms",
+                self.server.grpc_idle_timeout_ms,
+            ),
             ("server.request_timeout_ms", self.server.request_timeout_ms),
             ("server.max_inflight", self.server.max_inflight as u64),
             ("server.max_connections", self.server.max_connections as u64),
@@ -649,37 +746,70 @@ impl Config {
             ("models.copy_timeout_ms", self.models.copy_timeout_ms),
             ("models.gate_timeout_ms", self.models.gate_timeout_ms),
             ("models.gate_memory_bytes", self.models.gate_memory_bytes),
-            ("batching.max_batch_size", self.batching.max_batch_size as u64),
-            ("batching.queue_capacity", self.batching.queue_capacity as u64),
-            ("batching.max_rows_per_run", self.batching.max_rows_per_run as u64),
+            (
+                "batching.max_batch_size",
+                self.batching.max_batch_size as u64,
+            ),
+            (
+                "batching.queue_capacity",
+                self.batching.queue_capacity as u64,
+            ),
+            (
+                "batching.max_rows_per_run",
+                self.batching.max_rows_per_run as u64,
+            ),
         ];
         if let Some((key, _)) = positive.iter().find(|(_, value)| *value == 0) {
             return Err(format!("`{key}` must be at least 1"));
         }
-        if let Some(fault) = self.server.cors_origins.iter().find_map(|origin| origin_fault(origin)) {
+        if let Some(fault) = self
+            .server
+            .cors_origins
+            .iter()
+            .find_map(|origin| origin_fault(origin))
+        {
             return Err(format!("`server.cors_origins`: {fault}"));
         }
-        if self.server.cors_origins.len() > 1 && self.server.cors_origins.iter().any(|origin| origin == "*") {
+        if self.server.cors_origins.len() > 1
+            && self.server.cors_origins.iter().any(|origin| origin == "*")
+        {
             return Err("`server.cors_origins`: \"*\" is every origin; it stands alone".to_owned());
         }
-        let workers = self.model.values().filter_map(|model| model.workers).chain([self.runtime.workers, self.runtime.intra_op_threads]);
+        let workers = self
+            .model
+            .values()
+            .filter_map(|model| model.workers)
+            .chain([self.runtime.workers, self.runtime.intra_op_threads]);
         if workers.into_iter().any(|count| count > MAX_THREADS) {
-            return Err(format!("`runtime.workers`, `runtime.intra_op_threads` and `[model.NAME] workers` may be at most {MAX_THREADS}"));
+            return Err(format!(
+                "`runtime.workers`, `runtime.intra_op_threads` and `[model.NAME] workers` may be at most {MAX_THREADS}"
+            ));
         }
-        if !(self.models.poll_seconds.is_finite() && (0.01..=86_400.0).contains(&self.models.poll_seconds)) {
+        if !(self.models.poll_seconds.is_finite()
+            && (0.01..=86_400.0).contains(&self.models.poll_seconds))
+        {
             return Err("`models.poll_seconds` must be from 0.01 to 86400".to_owned());
         }
-        if !(self.models.rehearse_seconds.is_finite() && (0.1..=86_400.0).contains(&self.models.rehearse_seconds)) {
+        if !(self.models.rehearse_seconds.is_finite()
+            && (0.1..=86_400.0).contains(&self.models.rehearse_seconds))
+        {
             return Err("`models.rehearse_seconds` must be from 0.1 to 86400".to_owned());
         }
-        if !(self.cost.dollars_per_core_hour.is_finite() && self.cost.dollars_per_core_hour >= 0.0) {
+        if !(self.cost.dollars_per_core_hour.is_finite() && self.cost.dollars_per_core_hour >= 0.0)
+        {
             return Err("`cost.dollars_per_core_hour` must be 0 or more".to_owned());
         }
         if self.state.url.contains("://") && !self.state.url.starts_with("file://") {
             return Err("`state.url` must be a local directory or a file:// URL".to_owned());
         }
-        let names = self.models.required.iter().map(|name| ("models.required", name));
-        let names = names.chain((!self.models.default.is_empty()).then_some(("models.default", &self.models.default)));
+        let names = self
+            .models
+            .required
+            .iter()
+            .map(|name| ("models.required", name));
+        let names = names.chain(
+            (!self.models.default.is_empty()).then_some(("models.default", &self.models.default)),
+        );
         for (key, name) in names.chain(self.model.keys().map(|name| ("model", name))) {
             if crate::id::ModelName::parse(name).is_none() {
                 return Err(format!("`{key}`: \"{name}\" is not a model name"));
@@ -689,9 +819,15 @@ impl Config {
             if let Some(version) = &model.version
                 && crate::id::Version::parse(version).is_none()
             {
-                return Err(format!("`model.{name}.version`: \"{version}\" is not a version (like 1.0.0, or a whole number)"));
+                return Err(format!(
+                    "`model.{name}.version`: \"{version}\" is not a version (like 1.0.0, or a whole number)"
+                ));
             }
-            let sizes = [model.batching.max_batch_size, model.batching.queue_capacity, model.batching.max_rows_per_run];
+            let sizes = [
+                model.batching.max_batch_size,
+                model.batching.queue_capacity,
+                model.batching.max_rows_per_run,
+            ];
             if sizes.contains(&Some(0)) {
                 return Err(format!("`model.{name}.batching`: sizes must be at least 1"));
             }
@@ -701,27 +837,42 @@ impl Config {
 
     /// What applies to one model: its own table over the general section.
     pub fn batching_of(&self, model: &str) -> BatchingConfig {
-        let own = self.model.get(model).map(|model| model.batching.clone()).unwrap_or_default();
+        let own = self
+            .model
+            .get(model)
+            .map(|model| model.batching.clone())
+            .unwrap_or_default();
         BatchingConfig {
             max_batch_size: own.max_batch_size.unwrap_or(self.batching.max_batch_size),
             max_delay_us: own.max_delay_us.unwrap_or(self.batching.max_delay_us),
             queue_capacity: own.queue_capacity.unwrap_or(self.batching.queue_capacity),
-            max_rows_per_run: own.max_rows_per_run.unwrap_or(self.batching.max_rows_per_run),
+            max_rows_per_run: own
+                .max_rows_per_run
+                .unwrap_or(self.batching.max_rows_per_run),
         }
     }
 
     pub fn workers_of(&self, model: &str) -> usize {
-        self.model.get(model).and_then(|model| model.workers).unwrap_or(self.runtime.workers)
+        self.model
+            .get(model)
+            .and_then(|model| model.workers)
+            .unwrap_or(self.runtime.workers)
     }
 
     /// What the engines of one version of the model may take together; `None`: no limit.
     pub fn memory_limit_of(&self, model: &str) -> Option<u64> {
-        let own = self.model.get(model).and_then(|model| model.memory_limit_bytes);
+        let own = self
+            .model
+            .get(model)
+            .and_then(|model| model.memory_limit_bytes);
         Some(own.unwrap_or(self.runtime.memory_limit_bytes)).filter(|limit| *limit > 0)
     }
 
     pub fn oip_of(&self, model: &str) -> Oip {
-        self.model.get(model).and_then(|model| model.oip).unwrap_or_default()
+        self.model
+            .get(model)
+            .and_then(|model| model.oip)
+            .unwrap_or_default()
     }
 
     pub fn pinned(&self, model: &str) -> Option<&str> {
@@ -735,7 +886,9 @@ fn origin_fault(origin: &str) -> Option<String> {
         return None;
     }
     let example = "an origin is like \"https://app.example.com\" or \"http://localhost:3000\", or \"*\" for all";
-    let Some((scheme, host)) = origin.split_once("://") else { return Some(format!("\"{origin}\" has no scheme; {example}")) };
+    let Some((scheme, host)) = origin.split_once("://") else {
+        return Some(format!("\"{origin}\" has no scheme; {example}"));
+    };
     let own_port = match scheme {
         "https" => ":443",
         "http" => ":80",
@@ -743,16 +896,22 @@ fn origin_fault(origin: &str) -> Option<String> {
     };
     let is_sent = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-._:[]".contains(c);
     match () {
-        () if host.is_empty() || !host.chars().all(is_sent) => {
-            Some(format!("\"{origin}\" is no origin (lower case, without a path); {example}"))
-        }
-        () if !own_port.is_empty() && host.ends_with(own_port) => Some(format!("\"{origin}\": browsers leave out the port {own_port}")),
+        () if host.is_empty() || !host.chars().all(is_sent) => Some(format!(
+            "\"{origin}\" is no origin (lower case, without a path); {example}"
+        )),
+        () if !own_port.is_empty() && host.ends_with(own_port) => Some(format!(
+            "\"{origin}\": browsers leave out the port {own_port}"
+        )),
         () => None,
     }
 }
 
 fn parse(text: &str, origin: &str) -> Result<Table, ConfigError> {
-    text.parse().map_err(|error: toml::de::Error| ConfigError::Syntax { origin: origin.to_owned(), detail: error.to_string() })
+    text.parse()
+        .map_err(|error: toml::de::Error| ConfigError::Syntax {
+            origin: origin.to_owned(),
+            detail: error.to_string(),
+        })
 }
 
 /// The directory into which SageMaker unpacks a model.
@@ -761,15 +920,26 @@ const SAGEMAKER_MODELS: &str = "/opt/ml/model";
 /// What a platform's variables stand for: SageMaker's and Vertex AI's containers are told their port, and must listen on all
 /// addresses.
 fn platform(environment: &[(String, String)], table: &mut Table) -> Result<Platform, ConfigError> {
-    let get = |wanted: &str| environment.iter().find(|(name, text)| name == wanted && !text.is_empty()).map(|(_, text)| text.clone());
+    let get = |wanted: &str| {
+        environment
+            .iter()
+            .find(|(name, text)| name == wanted && !text.is_empty())
+            .map(|(_, text)| text.clone())
+    };
     let mut set = |section: &str, key: &str, value: &str| {
-        if let Value::Table(values) = table.entry(section).or_insert_with(|| Value::Table(Table::new())) {
+        if let Value::Table(values) = table
+            .entry(section)
+            .or_insert_with(|| Value::Table(Table::new()))
+        {
             values.insert(key.to_owned(), Value::String(value.to_owned()));
         }
     };
     for name in ["SAGEMAKER_BIND_TO_PORT", "AIP_HTTP_PORT"] {
         let Some(text) = get(name) else { continue };
-        let wrong = || ConfigError::Invalid { origin: name.to_owned(), detail: format!("\"{text}\" is not a port") };
+        let wrong = || ConfigError::Invalid {
+            origin: name.to_owned(),
+            detail: format!("\"{text}\" is not a port"),
+        };
         let port: u16 = text.parse().map_err(|_| wrong())?;
         set("server", "listen", &format!("0.0.0.0:{port}"));
         if name == "SAGEMAKER_BIND_TO_PORT" && Path::new(SAGEMAKER_MODELS).is_dir() {
@@ -777,12 +947,16 @@ fn platform(environment: &[(String, String)], table: &mut Table) -> Result<Platf
         }
     }
     let route = |name: &str| match get(name) {
-        Some(route) if !route.starts_with('/') => {
-            Err(ConfigError::Invalid { origin: name.to_owned(), detail: format!("\"{route}\" is not a path; it begins with /") })
-        }
+        Some(route) if !route.starts_with('/') => Err(ConfigError::Invalid {
+            origin: name.to_owned(),
+            detail: format!("\"{route}\" is not a path; it begins with /"),
+        }),
         route => Ok(route),
     };
-    Ok(Platform { vertex_health_route: route("AIP_HEALTH_ROUTE")?, vertex_predict_route: route("AIP_PREDICT_ROUTE")? })
+    Ok(Platform {
+        vertex_health_route: route("AIP_HEALTH_ROUTE")?,
+        vertex_predict_route: route("AIP_PREDICT_ROUTE")?,
+    })
 }
 
 /// `PREDICTD_SERVER__LISTEN` is `server.listen`; anything without the two underscores is not ours.
@@ -794,11 +968,17 @@ fn variable(name: &str) -> Option<(String, String)> {
 /// A variable's text as the type that the key's default has.
 fn typed(text: &str, path: &str) -> Value {
     let default = defaults();
-    let like = path.split_once('.').and_then(|(section, key)| default.get(section)?.get(key));
+    let like = path
+        .split_once('.')
+        .and_then(|(section, key)| default.get(section)?.get(key));
     match like {
         Some(Value::String(_)) => Value::String(text.to_owned()),
         Some(Value::Array(_)) if !text.trim_start().starts_with('[') => Value::Array(
-            text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(|item| Value::String(item.to_owned())).collect(),
+            text.split(',')
+                .map(str::trim)
+                .filter(|item| !item.is_empty())
+                .map(|item| Value::String(item.to_owned()))
+                .collect(),
         ),
         _ => format!("value = {text}")
             .parse::<Table>()
@@ -833,7 +1013,11 @@ fn known_keys() -> Vec<String> {
 
 fn flatten(table: &Table, prefix: &str, keys: &mut Vec<String>) {
     for (key, value) in table {
-        let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+        let path = if prefix.is_empty() {
+            key.clone()
+        } else {
+            format!("{prefix}.{key}")
+        };
         match value {
             Value::Table(inner) if !inner.is_empty() => flatten(inner, &path, keys),
             Value::Table(_) => {}
@@ -844,7 +1028,10 @@ fn flatten(table: &Table, prefix: &str, keys: &mut Vec<String>) {
 
 /// `model.churn.workers` is known as `model.*.workers`.
 fn generic(key: &str) -> String {
-    match key.strip_prefix("model.").and_then(|rest| rest.split_once('.')) {
+    match key
+        .strip_prefix("model.")
+        .and_then(|rest| rest.split_once('.'))
+    {
         Some((_, rest)) => format!("model.*.{rest}"),
         None => key.to_owned(),
     }
@@ -857,17 +1044,28 @@ fn unknown(key: &str, known: &[String]) -> bool {
 fn unknown_key(origin: &str, key: String) -> ConfigError {
     let wanted = generic(&key);
     let distance = |known: &String| strsim::damerau_levenshtein(known, &wanted);
-    let nearest = known_keys().into_iter().min_by_key(distance).filter(|known| distance(known) <= wanted.len().div_ceil(3));
+    let nearest = known_keys()
+        .into_iter()
+        .min_by_key(distance)
+        .filter(|known| distance(known) <= wanted.len().div_ceil(3));
     let model = key.split('.').nth(1).unwrap_or_default().to_owned();
-    ConfigError::UnknownKey { origin: origin.to_owned(), nearest: nearest.map(|near| near.replace('*', &model)), key }
+    ConfigError::UnknownKey {
+        origin: origin.to_owned(),
+        nearest: nearest.map(|near| near.replace('*', &model)),
+        key,
+    }
 }
 
 /// Deserializes and names the key in the error.
 /// What the library expects, without the names of our types.
 fn in_words(message: &str) -> String {
-    let Some((given, expected)) = message.rsplit_once("expected ") else { return message.to_owned() };
+    let Some((given, expected)) = message.rsplit_once("expected ") else {
+        return message.to_owned();
+    };
     match expected.trim() {
-        "usize" | "u64" | "u32" | "u16" | "u8" | "i64" | "i32" => format!("{given}expected a whole number"),
+        "usize" | "u64" | "u32" | "u16" | "u8" | "i64" | "i32" => {
+            format!("{given}expected a whole number")
+        }
         "f64" | "f32" => format!("{given}expected a number"),
         _ => message.to_owned(),
     }
@@ -879,12 +1077,19 @@ fn serde_path(table: Table) -> Result<Config, String> {
             && section != "model"
         {
             for (key, value) in keys {
-                let alone = Table::from_iter([(section.clone(), Value::Table(Table::from_iter([(key.clone(), value.clone())])))]);
-                alone.try_into::<Config>().map_err(|error| format!("`{section}.{key}`: {}", in_words(error.message())))?;
+                let alone = Table::from_iter([(
+                    section.clone(),
+                    Value::Table(Table::from_iter([(key.clone(), value.clone())])),
+                )]);
+                alone
+                    .try_into::<Config>()
+                    .map_err(|error| format!("`{section}.{key}`: {}", in_words(error.message())))?;
             }
         }
     }
-    table.try_into::<Config>().map_err(|error| error.to_string())
+    table
+        .try_into::<Config>()
+        .map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -895,13 +1100,19 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("predictd.toml");
         fs_err::write(&path, text).unwrap();
-        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        Config::load(Some(&path), variables).map_err(|error| error.to_string().replace(path.to_str().unwrap(), "FILE"))
+        let variables = variables
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Config::load(Some(&path), variables)
+            .map_err(|error| error.to_string().replace(path.to_str().unwrap(), "FILE"))
     }
 
     #[test]
     fn the_documented_file_is_the_default() {
-        assert_eq!(Config::from_toml(DEFAULT_FILE, "default").unwrap(), Config::default());
+        assert_eq!(
+            Config::from_toml(DEFAULT_FILE, "default").unwrap(),
+            Config::default()
+        );
     }
 
     #[test]
@@ -934,9 +1145,21 @@ mod tests {
         assert_eq!(config.models.required, ["churn", "digits"]);
         assert_eq!(config.models.promote, Promote::Newest);
         assert_eq!(config.telemetry.request_log, RequestLog::Rate(0.5));
-        assert_eq!(load("[telemetry]\nrequest_log = 0.25", &[]).unwrap().telemetry.request_log, RequestLog::Rate(0.25));
+        assert_eq!(
+            load("[telemetry]\nrequest_log = 0.25", &[])
+                .unwrap()
+                .telemetry
+                .request_log,
+            RequestLog::Rate(0.25)
+        );
         assert_eq!(config.pinned("churn"), Some("1.0.0"));
-        assert_eq!((config.batching_of("churn").max_delay_us, config.batching_of("other").max_delay_us), (5, 0));
+        assert_eq!(
+            (
+                config.batching_of("churn").max_delay_us,
+                config.batching_of("other").max_delay_us
+            ),
+            (5, 0)
+        );
     }
 
     #[test]
@@ -944,33 +1167,83 @@ mod tests {
         let config = load("[server]\nlisten = \"localhost:8080\"\ngrpc_listen = \"[::1]:1\"\n[admin]\nlisten = \"\"", &[]).unwrap();
         assert_eq!(config.server.listen.to_string(), "localhost:8080");
         let addresses = config.server.listen.resolve().unwrap();
-        assert!(addresses[0].is_ipv4() && addresses.iter().all(|address| address.ip().is_loopback() && address.port() == 8080));
-        assert_eq!(config.server.grpc_listen.0.unwrap().resolve().unwrap(), ["[::1]:1".parse().unwrap()]);
+        assert!(
+            addresses[0].is_ipv4()
+                && addresses
+                    .iter()
+                    .all(|address| address.ip().is_loopback() && address.port() == 8080)
+        );
+        assert_eq!(
+            config.server.grpc_listen.0.unwrap().resolve().unwrap(),
+            ["[::1]:1".parse().unwrap()]
+        );
         assert_eq!(config.admin.listen.0, None);
     }
 
     #[test]
     fn wrong_configuration_names_the_key() {
         let cases = [
-            ("[server]\nlistne = 1", "FILE: unknown key `server.listne`; did you mean `server.listen`?"),
-            ("[sever]\nlisten = 1", "FILE: unknown key `sever.listen`; did you mean `server.listen`?"),
-            ("[model.churn]\nworker = 1", "FILE: unknown key `model.churn.worker`; did you mean `model.churn.workers`?"),
-            ("[server]\nmax_inflight = 0", "FILE: `server.max_inflight` must be at least 1"),
-            ("[models]\ndefault = \"../x\"", "FILE: `models.default`: \"../x\" is not a model name"),
-            ("[model.churn]\nversion = \"1.0\"", "FILE: `model.churn.version`: \"1.0\" is not a version (like 1.0.0, or a whole number)"),
-            ("[state]\nurl = \"s3://bucket\"", "FILE: `state.url` must be a local directory or a file:// URL"),
+            (
+                "[server]\nlistne = 1",
+                "FILE: unknown key `server.listne`; did you mean `server.listen`?",
+            ),
+            (
+                "[sever]\nlisten = 1",
+                "FILE: unknown key `sever.listen`; did you mean `server.listen`?",
+            ),
+            (
+                "[model.churn]\nworker = 1",
+                "FILE: unknown key `model.churn.worker`; did you mean `model.churn.workers`?",
+            ),
+            (
+                "[server]\nmax_inflight = 0",
+                "FILE: `server.max_inflight` must be at least 1",
+            ),
+            (
+                "[models]\ndefault = \"../x\"",
+                "FILE: `models.default`: \"../x\" is not a model name",
+            ),
+            (
+                "[model.churn]\nversion = \"1.0\"",
+                "FILE: `model.churn.version`: \"1.0\" is not a version (like 1.0.0, or a whole number)",
+            ),
+            (
+                "[state]\nurl = \"s3://bucket\"",
+                "FILE: `state.url` must be a local directory or a file:// URL",
+            ),
         ];
         for (text, expected) in cases {
             assert_eq!(load(text, &[]).unwrap_err(), expected);
         }
-        for origin in
-            ["app.example.com", "https://", "https://App.example.com", "https://a.example/", "https://a.example:443", "http://a:80"]
-        {
+        for origin in [
+            "app.example.com",
+            "https://",
+            "https://App.example.com",
+            "https://a.example/",
+            "https://a.example:443",
+            "http://a:80",
+        ] {
             let error = load(&format!("[server]\ncors_origins = [\"{origin}\"]"), &[]).unwrap_err();
-            assert!(error.starts_with(&format!("FILE: `server.cors_origins`: \"{origin}\"")), "{error}");
+            assert!(
+                error.starts_with(&format!("FILE: `server.cors_origins`: \"{origin}\"")),
+                "{error}"
+            );
         }
-        assert!(load("[server]\ncors_origins = [\"*\", \"https://a.example\"]", &[]).unwrap_err().contains("stands alone"));
-        assert!(load("[server]\ncors_origins = [\"http://localhost:3000\", \"https://[::1]:8443\"]", &[]).is_ok());
+        assert!(
+            load(
+                "[server]\ncors_origins = [\"*\", \"https://a.example\"]",
+                &[]
+            )
+            .unwrap_err()
+            .contains("stands alone")
+        );
+        assert!(
+            load(
+                "[server]\ncors_origins = [\"http://localhost:3000\", \"https://[::1]:8443\"]",
+                &[]
+            )
+            .is_ok()
+        );
         for webhook in [
             "hooks.example/secret",
             "ftp://h/secret",
@@ -980,13 +1253,22 @@ mod tests {
             "https://h:99999/secret",
         ] {
             let error = load(&format!("[admin]\nwebhook = \"{webhook}\""), &[]).unwrap_err();
-            assert!(error.starts_with("FILE: `admin.webhook`: must ") && !error.contains("secret"), "{error}");
+            assert!(
+                error.starts_with("FILE: `admin.webhook`: must ") && !error.contains("secret"),
+                "{error}"
+            );
         }
         for (text, key) in [
             ("[server]\nlisten = \"here\"", "`server.listen`"),
             ("[server]\nlisten = \"127.0.0.300:1\"", "`server.listen`"),
-            ("[server]\ngrpc_listen = \"localhost:70000\"", "`server.grpc_listen`"),
-            ("[admin]\nlisten = \"http://localhost:8082\"", "`admin.listen`"),
+            (
+                "[server]\ngrpc_listen = \"localhost:70000\"",
+                "`server.grpc_listen`",
+            ),
+            (
+                "[admin]\nlisten = \"http://localhost:8082\"",
+                "`admin.listen`",
+            ),
             ("[server]\nmax_inflight = -1", "`server.max_inflight`"),
             ("[models]\npromote = \"yes\"", "`models.promote`"),
         ] {

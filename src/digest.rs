@@ -76,7 +76,10 @@ mod tests {
 
     #[test]
     fn known_values() {
-        assert_eq!(Digest::of(b"abc").to_string(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(
+            Digest::of(b"abc").to_string(),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
         assert!(Digest::parse(&"A".repeat(64)).is_none());
         assert!(Digest::parse("ab").is_none());
     }

@@ -81,7 +81,10 @@ impl ErrorCode {
     pub fn grpc_status(self) -> i32 {
         match self {
             ErrorCode::Cancelled => 1,
-            ErrorCode::Malformed | ErrorCode::Invalid | ErrorCode::UnsupportedMediaType | ErrorCode::NotAcceptable => 3,
+            ErrorCode::Malformed
+            | ErrorCode::Invalid
+            | ErrorCode::UnsupportedMediaType
+            | ErrorCode::NotAcceptable => 3,
             ErrorCode::DeadlineExceeded | ErrorCode::BodyTimeout => 4,
             ErrorCode::NotFound => 5,
             ErrorCode::Conflict => 10,

@@ -9,8 +9,11 @@ pub struct ModelName(Arc<str>);
 impl ModelName {
     pub fn parse(text: &str) -> Option<ModelName> {
         let first = text.bytes().next()?;
-        let rest_fits = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'));
-        (text.len() <= 128 && first.is_ascii_alphanumeric() && rest_fits).then(|| ModelName(Arc::from(text)))
+        let rest_fits = text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'));
+        (text.len() <= 128 && first.is_ascii_alphanumeric() && rest_fits)
+            .then(|| ModelName(Arc::from(text)))
     }
 
     pub fn as_str(&self) -> &str {
@@ -45,7 +48,10 @@ impl Version {
             Ok(semver) => semver,
             Err(_) => semver::Version::new(whole_number(text)?, 0, 0),
         };
-        (semver.build.is_empty() && text.len() <= 128).then(|| Version { text: Arc::from(text), semver })
+        (semver.build.is_empty() && text.len() <= 128).then(|| Version {
+            text: Arc::from(text),
+            semver,
+        })
     }
 
     /// Whether it is a whole number.
@@ -62,18 +68,35 @@ impl Version {
     pub fn next(&self) -> Version {
         if let Some(number) = whole_number(&self.text) {
             let next = number.saturating_add(1);
-            return Version { text: Arc::from(next.to_string()), semver: semver::Version::new(next, 0, 0) };
+            return Version {
+                text: Arc::from(next.to_string()),
+                semver: semver::Version::new(next, 0, 0),
+            };
         }
-        let semver::Version { major, minor, patch, pre, .. } = &self.semver;
-        let patch = if pre.is_empty() { patch.saturating_add(1) } else { *patch };
+        let semver::Version {
+            major,
+            minor,
+            patch,
+            pre,
+            ..
+        } = &self.semver;
+        let patch = if pre.is_empty() {
+            patch.saturating_add(1)
+        } else {
+            *patch
+        };
         let semver = semver::Version::new(*major, *minor, patch);
-        Version { text: Arc::from(semver.to_string()), semver }
+        Version {
+            text: Arc::from(semver.to_string()),
+            semver,
+        }
     }
 }
 
 /// Without sign and leading zeros, so that each number has one name.
 fn whole_number(text: &str) -> Option<u64> {
-    let digits = text.bytes().all(|byte| byte.is_ascii_digit()) && (text.len() == 1 || !text.starts_with('0'));
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit())
+        && (text.len() == 1 || !text.starts_with('0'));
     text.parse().ok().filter(|_| digits)
 }
 
@@ -85,7 +108,9 @@ impl PartialOrd for Version {
 
 impl Ord for Version {
     fn cmp(&self, other: &Version) -> std::cmp::Ordering {
-        self.semver.cmp(&other.semver).then_with(|| self.text.cmp(&other.text))
+        self.semver
+            .cmp(&other.semver)
+            .then_with(|| self.text.cmp(&other.text))
     }
 }
 
@@ -113,7 +138,10 @@ impl fmt::Display for ModelId {
 pub struct PredictionId(ulid::Ulid);
 
 impl PredictionId {
-    #[expect(clippy::new_without_default, reason = "every call makes another id, which a default must not")]
+    #[expect(
+        clippy::new_without_default,
+        reason = "every call makes another id, which a default must not"
+    )]
     pub fn new() -> PredictionId {
         PredictionId(ulid::Ulid::generate())
     }
@@ -144,19 +172,46 @@ mod tests {
         for good in ["churn", "a", "A.b-c_1", "0x"] {
             assert!(ModelName::parse(good).is_some(), "{good}");
         }
-        for bad in ["", ".churn", "-a", "a/b", "a b", "..", "é", &"a".repeat(129)] {
+        for bad in [
+            "",
+            ".churn",
+            "-a",
+            "a/b",
+            "a b",
+            "..",
+            "é",
+            &"a".repeat(129),
+        ] {
             assert!(ModelName::parse(bad).is_none(), "{bad}");
         }
     }
 
     #[test]
     fn versions_are_ordered_by_their_numbers() {
-        let mut versions: Vec<Version> =
-            ["1.10.0", "1.9.0", "2.0.0", "2.0.0-rc.1", "3", "12"].iter().map(|text| Version::parse(text).unwrap()).collect();
+        let mut versions: Vec<Version> = ["1.10.0", "1.9.0", "2.0.0", "2.0.0-rc.1", "3", "12"]
+            .iter()
+            .map(|text| Version::parse(text).unwrap())
+            .collect();
         versions.sort();
-        assert_eq!(versions.iter().map(Version::as_str).collect::<Vec<_>>(), ["1.9.0", "1.10.0", "2.0.0-rc.1", "2.0.0", "3", "12"]);
-        assert!(Version::parse("7").unwrap().is_number() && !Version::parse("7.0.0").unwrap().is_number());
-        for bad in ["1.0", "1.0.0+build", "v1.0.0", "01.0.0", "", "01", "-1", "+1", "99999999999999999999"] {
+        assert_eq!(
+            versions.iter().map(Version::as_str).collect::<Vec<_>>(),
+            ["1.9.0", "1.10.0", "2.0.0-rc.1", "2.0.0", "3", "12"]
+        );
+        assert!(
+            Version::parse("7").unwrap().is_number()
+                && !Version::parse("7.0.0").unwrap().is_number()
+        );
+        for bad in [
+            "1.0",
+            "1.0.0+build",
+            "v1.0.0",
+            "01.0.0",
+            "",
+            "01",
+            "-1",
+            "+1",
+            "99999999999999999999",
+        ] {
             assert!(Version::parse(bad).is_none(), "{bad}");
         }
     }

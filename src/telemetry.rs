@@ -26,16 +26,31 @@ impl Telemetry {
     /// When `telemetry.log_level` is no filter, with the reason.
     pub fn install(config: &TelemetryConfig) -> Result<Telemetry, String> {
         let filter = filter(&config.log_level)?;
-        let (writer, guard) =
-            NonBlockingBuilder::default().lossy(true).buffered_lines_limit(BUFFERED_LINES).thread_name("log").finish(io::stderr());
+        let (writer, guard) = NonBlockingBuilder::default()
+            .lossy(true)
+            .buffered_lines_limit(BUFFERED_LINES)
+            .thread_name("log")
+            .finish(io::stderr());
         let dropped = writer.error_counter();
         let layer = tracing_subscriber::fmt::layer().with_writer(writer);
         let layer = match config.log_format {
-            LogFormat::Json => layer.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed(),
+            LogFormat::Json => layer
+                .json()
+                .flatten_event(true)
+                .with_current_span(false)
+                .with_span_list(false)
+                .boxed(),
             LogFormat::Text => layer.with_ansi(io::stderr().is_terminal()).boxed(),
         };
-        tracing_subscriber::registry().with(filter).with(layer).try_init().map_err(|error| error.to_string())?;
-        Ok(Telemetry { _guard: guard, dropped })
+        tracing_subscriber::registry()
+            .with(filter)
+            .with(layer)
+            .try_init()
+            .map_err(|error| error.to_string())?;
+        Ok(Telemetry {
+            _guard: guard,
+            dropped,
+        })
     }
 
     /// Tells how many lines were dropped so far.
@@ -47,7 +62,11 @@ impl Telemetry {
 
 /// A plain level is for what we say; the library's chatter is wanted only where it is asked for by name.
 fn filter(level: &str) -> Result<EnvFilter, String> {
-    let directives = if level.contains(['=', ',']) { level.to_owned() } else { format!("{level},ort=warn") };
+    let directives = if level.contains(['=', ',']) {
+        level.to_owned()
+    } else {
+        format!("{level},ort=warn")
+    };
     EnvFilter::try_new(directives).map_err(|error| format!("`telemetry.log_level`: {error}"))
 }
 

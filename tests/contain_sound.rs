@@ -23,7 +23,11 @@ use serde_json::{Map, Value, json};
 
 use random::{Random, seed_and_cases};
 
-const LIMITS: DecodeLimits = DecodeLimits { max_instances: usize::MAX, max_depth: 64, max_array_values: usize::MAX };
+const LIMITS: DecodeLimits = DecodeLimits {
+    max_instances: usize::MAX,
+    max_depth: 64,
+    max_array_values: usize::MAX,
+};
 const DOCUMENTS_PER_PAIR: usize = 60;
 
 const NAMES: [&str; 6] = ["a", "b", "plan", "a/b", "m~n", ""];
@@ -88,11 +92,17 @@ const NUMBERS: [&str; 40] = [
     "1e38",
     "1e300",
 ];
-const STEPS: [&str; 13] = ["0.1", "0.01", "0.5", "0.25", "0.7", "1", "2", "3", "6", "7", "2.5", "5", "1e3"];
+const STEPS: [&str; 13] = [
+    "0.1", "0.01", "0.5", "0.25", "0.7", "1", "2", "3", "6", "7", "2.5", "5", "1e3",
+];
 const PATTERNS: [&str; 4] = ["^a", "^[a-z]+$", "^.{2,3}$", "^(basic|plus)$"];
 
 fn number(random: &mut Random) -> Value {
-    let text = if random.chance(50) { (random.below(14) as i64 - 3).to_string() } else { (*random.pick(&NUMBERS)).to_owned() };
+    let text = if random.chance(50) {
+        (random.below(14) as i64 - 3).to_string()
+    } else {
+        (*random.pick(&NUMBERS)).to_owned()
+    };
     serde_json::from_str(&text).unwrap()
 }
 
@@ -107,7 +117,11 @@ fn scalar(random: &mut Random) -> Value {
 
 fn schema(random: &mut Random, depth: usize) -> Value {
     let kinds = if depth == 0 { 5 } else { 8 };
-    let kind = *random.pick(&["number", "integer", "integer", "string", "boolean", "array", "array", "object"][..kinds]);
+    let kind = *random.pick(
+        &[
+            "number", "integer", "integer", "string", "boolean", "array", "array", "object",
+        ][..kinds],
+    );
     if kind == "object" {
         return object(random, depth);
     }
@@ -116,11 +130,20 @@ fn schema(random: &mut Random, depth: usize) -> Value {
         types.push(json!("null"));
     }
     if random.chance(8) {
-        types.push(json!(*random.pick(&["boolean", "string", "number", "integer"])));
+        types.push(json!(
+            *random.pick(&["boolean", "string", "number", "integer"])
+        ));
         types.dedup();
     }
     let mut schema = Map::new();
-    schema.insert("type".to_owned(), if types.len() == 1 { types.remove(0) } else { Value::Array(types) });
+    schema.insert(
+        "type".to_owned(),
+        if types.len() == 1 {
+            types.remove(0)
+        } else {
+            Value::Array(types)
+        },
+    );
     if random.chance(2) {
         schema.shift_remove("type");
     }
@@ -133,18 +156,37 @@ fn schema(random: &mut Random, depth: usize) -> Value {
 /// Adds a rule that a value of this kind may break.
 fn keyword(random: &mut Random, schema: &mut Map<String, Value>, kind: &str, depth: usize) {
     let (name, value) = match (kind, random.below(10)) {
-        (_, 0) => ("enum", Value::Array((0..=random.below(4)).map(|_| scalar(random)).collect())),
+        (_, 0) => (
+            "enum",
+            Value::Array((0..=random.below(4)).map(|_| scalar(random)).collect()),
+        ),
         (_, 1) if random.chance(30) => ("const", scalar(random)),
-        ("number" | "integer", 1..=2) => ("multipleOf", serde_json::from_str(random.pick::<&str>(&STEPS)).unwrap()),
-        ("number" | "integer", _) => (*random.pick(&["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"]), number(random)),
+        ("number" | "integer", 1..=2) => (
+            "multipleOf",
+            serde_json::from_str(random.pick::<&str>(&STEPS)).unwrap(),
+        ),
+        ("number" | "integer", _) => (
+            *random.pick(&["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"]),
+            number(random),
+        ),
         ("string", 1..=2) => ("minLength", json!(random.below(4))),
         ("string", 3..=4) => ("maxLength", json!(random.below(12))),
         ("string", 5..=6) => ("pattern", json!(*random.pick(&PATTERNS))),
-        ("string", 7..=8) => ("format", json!(*random.pick(&["date", "date-time", "uuid"]))),
+        ("string", 7..=8) => (
+            "format",
+            json!(*random.pick(&["date", "date-time", "uuid"])),
+        ),
         ("string", _) => ("contentEncoding", json!("base64")),
         ("array", 1..=2) => ("minItems", json!(random.below(3))),
         ("array", 3..=4) => ("maxItems", json!(random.below(4))),
-        ("array", 5..=6) => ("prefixItems", Value::Array((0..=random.below(2)).map(|_| self::schema(random, depth.max(1) - 1)).collect())),
+        ("array", 5..=6) => (
+            "prefixItems",
+            Value::Array(
+                (0..=random.below(2))
+                    .map(|_| self::schema(random, depth.max(1) - 1))
+                    .collect(),
+            ),
+        ),
         ("array", _) => ("items", self::schema(random, depth.max(1) - 1)),
         _ => return,
     };
@@ -154,24 +196,39 @@ fn keyword(random: &mut Random, schema: &mut Map<String, Value>, kind: &str, dep
 fn object(random: &mut Random, depth: usize) -> Value {
     let mut properties = Map::new();
     for _ in 0..=random.below(3) {
-        properties.insert((*random.pick(&NAMES)).to_owned(), schema(random, depth.max(1) - 1));
+        properties.insert(
+            (*random.pick(&NAMES)).to_owned(),
+            schema(random, depth.max(1) - 1),
+        );
     }
-    let required: Vec<Value> = properties.keys().filter(|_| random.chance(50)).map(|name| json!(name)).collect();
+    let required: Vec<Value> = properties
+        .keys()
+        .filter(|_| random.chance(50))
+        .map(|name| json!(name))
+        .collect();
     json!({"type": "object", "properties": properties, "required": required, "additionalProperties": random.chance(40)})
 }
 
 /// Changes one thing somewhere in a schema, more often to accept more than to accept less.
 fn change(random: &mut Random, schema: &mut Value, depth: usize) {
     let members = schema.as_object_mut().unwrap();
-    let below: Vec<String> =
-        ["items", "prefixItems", "properties"].into_iter().filter(|key| members.contains_key(*key)).map(str::to_owned).collect();
+    let below: Vec<String> = ["items", "prefixItems", "properties"]
+        .into_iter()
+        .filter(|key| members.contains_key(*key))
+        .map(str::to_owned)
+        .collect();
     if !below.is_empty() && random.chance(70) {
         let child = match members.get_mut(random.pick(&below)).unwrap() {
             Value::Array(list) => {
                 let index = random.below(list.len());
                 &mut list[index]
             }
-            value if value.get("type").is_some_and(|kind| kind.is_string() || kind.is_array()) || value.as_object().unwrap().is_empty() => {
+            value
+                if value
+                    .get("type")
+                    .is_some_and(|kind| kind.is_string() || kind.is_array())
+                    || value.as_object().unwrap().is_empty() =>
+            {
                 value
             }
             Value::Object(properties) => {
@@ -196,7 +253,9 @@ fn change(random: &mut Random, schema: &mut Value, depth: usize) {
     match random.below(8) {
         0 => {
             let mut types = vec![json!(kind)];
-            types.push(json!(*random.pick(&["null", "number", "string", "boolean", "integer"])));
+            types.push(json!(
+                *random.pick(&["null", "number", "string", "boolean", "integer"])
+            ));
             types.dedup();
             members.insert("type".to_owned(), Value::Array(types));
         }
@@ -205,7 +264,11 @@ fn change(random: &mut Random, schema: &mut Value, depth: usize) {
             members.insert("type".to_owned(), json!(other));
         }
         2..=3 => {
-            let rules: Vec<String> = members.keys().filter(|key| *key != "type").cloned().collect();
+            let rules: Vec<String> = members
+                .keys()
+                .filter(|key| *key != "type")
+                .cloned()
+                .collect();
             if !rules.is_empty() {
                 members.shift_remove(random.pick(&rules));
             }
@@ -221,15 +284,36 @@ fn change_object(random: &mut Random, members: &mut Map<String, Value>, depth: u
             members.insert("additionalProperties".to_owned(), json!(random.chance(70)));
         }
         1 => {
-            members["properties"].as_object_mut().unwrap().insert((*random.pick(&NAMES)).to_owned(), schema(random, depth.max(1) - 1));
+            members["properties"].as_object_mut().unwrap().insert(
+                (*random.pick(&NAMES)).to_owned(),
+                schema(random, depth.max(1) - 1),
+            );
         }
         2 if members["properties"].as_object().unwrap().len() > 1 => {
-            let name = members["properties"].as_object().unwrap().keys().next().unwrap().clone();
-            members["properties"].as_object_mut().unwrap().shift_remove(&name);
-            members["required"].as_array_mut().unwrap().retain(|known| *known != json!(name));
+            let name = members["properties"]
+                .as_object()
+                .unwrap()
+                .keys()
+                .next()
+                .unwrap()
+                .clone();
+            members["properties"]
+                .as_object_mut()
+                .unwrap()
+                .shift_remove(&name);
+            members["required"]
+                .as_array_mut()
+                .unwrap()
+                .retain(|known| *known != json!(name));
         }
         3 => {
-            let name = members["properties"].as_object().unwrap().keys().next().unwrap().clone();
+            let name = members["properties"]
+                .as_object()
+                .unwrap()
+                .keys()
+                .next()
+                .unwrap()
+                .clone();
             let required = members["required"].as_array_mut().unwrap();
             if !required.contains(&json!(name)) {
                 required.push(json!(name));
@@ -243,19 +327,37 @@ fn change_object(random: &mut Random, members: &mut Map<String, Value>, depth: u
 
 /// Another value for a rule that is there.
 fn loosen(random: &mut Random, members: &mut Map<String, Value>) {
-    let rules: Vec<String> = members.keys().filter(|key| *key != "type").cloned().collect();
+    let rules: Vec<String> = members
+        .keys()
+        .filter(|key| *key != "type")
+        .cloned()
+        .collect();
     if rules.is_empty() {
         return;
     }
     let rule = random.pick(&rules).clone();
-    let down = matches!(rule.as_str(), "minimum" | "exclusiveMinimum" | "minLength" | "minItems");
+    let down = matches!(
+        rule.as_str(),
+        "minimum" | "exclusiveMinimum" | "minLength" | "minItems"
+    );
     let value = match (rule.as_str(), &members[&rule]) {
         ("minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum", Value::Number(bound)) => {
-            let other = format!("{}{}", if random.chance(50) { "exclusiveM" } else { "m" }, if down { "inimum" } else { "aximum" });
+            let other = format!(
+                "{}{}",
+                if random.chance(50) { "exclusiveM" } else { "m" },
+                if down { "inimum" } else { "aximum" }
+            );
             let bound = bound.as_f64().unwrap();
             let further = *random.pick(&[0.0, 0.5, 1.0, 2.0]);
             members.shift_remove(&rule);
-            members.insert(other, json!(if down { bound - further } else { bound + further }));
+            members.insert(
+                other,
+                json!(if down {
+                    bound - further
+                } else {
+                    bound + further
+                }),
+            );
             return;
         }
         ("multipleOf", Value::Number(step)) => {
@@ -278,15 +380,28 @@ fn loosen(random: &mut Random, members: &mut Map<String, Value>) {
 
 /// Values at the edges of the rules of a schema, as texts: numbers may have more digits than a tree keeps.
 fn edges(schema: &Value, found: &mut Vec<String>) {
-    let Value::Object(members) = schema else { return };
+    let Value::Object(members) = schema else {
+        return;
+    };
     for (key, value) in members {
         match (key.as_str(), value) {
-            ("minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum" | "multipleOf" | "const", Value::Number(number)) => {
+            (
+                "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum" | "multipleOf"
+                | "const",
+                Value::Number(number),
+            ) => {
                 let bound = number.as_f64().unwrap();
                 found.push(number.to_string());
-                for near in
-                    [bound.next_up(), bound.next_down(), bound + 1.0, bound - 1.0, bound.ceil(), bound.floor(), bound * 2.0, bound * 7.0]
-                {
+                for near in [
+                    bound.next_up(),
+                    bound.next_down(),
+                    bound + 1.0,
+                    bound - 1.0,
+                    bound.ceil(),
+                    bound.floor(),
+                    bound * 2.0,
+                    bound * 7.0,
+                ] {
                     if near.is_finite() {
                         found.push(json!(near).to_string());
                         found.push(format!("{near}"));
@@ -303,7 +418,11 @@ fn edges(schema: &Value, found: &mut Vec<String>) {
 /// A document, mostly of `schema`'s making, with the edges of `other` at the same place.
 fn document(random: &mut Random, schema: &Value, other: &Value) -> String {
     if random.chance(3) {
-        return if random.chance(70) { scalar(random).to_string() } else { "[]".to_owned() };
+        return if random.chance(70) {
+            scalar(random).to_string()
+        } else {
+            "[]".to_owned()
+        };
     }
     let mut at_edges = Vec::new();
     edges(schema, &mut at_edges);
@@ -321,8 +440,15 @@ fn document(random: &mut Random, schema: &Value, other: &Value) -> String {
         "null" => "null".to_owned(),
         "boolean" => if random.chance(50) { "true" } else { "false" }.to_owned(),
         "integer" if random.chance(60) => (random.below(20) as i64 - 6).to_string(),
-        "number" | "integer" => match schema.get("multipleOf").and_then(Value::as_f64).filter(|_| random.chance(60)) {
-            Some(step) => format!("{}", ((random.below(40) as f64 - 10.0) * step * 1000.0).round() / 1000.0),
+        "number" | "integer" => match schema
+            .get("multipleOf")
+            .and_then(Value::as_f64)
+            .filter(|_| random.chance(60))
+        {
+            Some(step) => format!(
+                "{}",
+                ((random.below(40) as f64 - 10.0) * step * 1000.0).round() / 1000.0
+            ),
             None => (*random.pick(&NUMBERS)).to_owned(),
         },
         "string" => json!(*random.pick(&TEXTS)).to_string(),
@@ -332,7 +458,10 @@ fn document(random: &mut Random, schema: &Value, other: &Value) -> String {
                 .map(|index| {
                     let child = |schema: &Value| {
                         let prefix = schema.get("prefixItems").and_then(|list| list.get(index));
-                        prefix.or_else(|| schema.get("items")).cloned().unwrap_or_else(|| json!({}))
+                        prefix
+                            .or_else(|| schema.get("items"))
+                            .cloned()
+                            .unwrap_or_else(|| json!({}))
                     };
                     document(random, &child(schema), &child(other))
                 })
@@ -340,25 +469,55 @@ fn document(random: &mut Random, schema: &Value, other: &Value) -> String {
             format!("[{}]", items.join(","))
         }
         _ => {
-            let property = |schema: &Value, name: &str| schema.get("properties").and_then(|all| all.get(name)).cloned();
+            let property = |schema: &Value, name: &str| {
+                schema
+                    .get("properties")
+                    .and_then(|all| all.get(name))
+                    .cloned()
+            };
             let known = |schema: &Value| {
                 let names = schema.get("properties").and_then(Value::as_object);
-                names.map(|all| all.keys().cloned().collect::<Vec<_>>()).unwrap_or_default()
+                names
+                    .map(|all| all.keys().cloned().collect::<Vec<_>>())
+                    .unwrap_or_default()
             };
             let open = schema.get("additionalProperties") != Some(&json!(false));
             let mut names = known(schema);
-            names.extend(known(other).into_iter().filter(|_| open && random.chance(40)));
+            names.extend(
+                known(other)
+                    .into_iter()
+                    .filter(|_| open && random.chance(40)),
+            );
             names.extend((open && random.chance(20)).then(|| "unknown".to_owned()));
             names.sort();
             names.dedup();
-            let required: Vec<&str> =
-                schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
-            names.retain(|name| random.chance(if required.contains(&name.as_str()) { 98 } else { 60 }));
+            let required: Vec<&str> = schema
+                .get("required")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .collect();
+            names.retain(|name| {
+                random.chance(if required.contains(&name.as_str()) {
+                    98
+                } else {
+                    60
+                })
+            });
             let members: Vec<String> = names
                 .iter()
                 .map(|name| {
                     let own = property(schema, name).unwrap_or_else(|| json!({}));
-                    format!("{}:{}", json!(name), document(random, &own, &property(other, name).unwrap_or_else(|| json!({}))))
+                    format!(
+                        "{}:{}",
+                        json!(name),
+                        document(
+                            random,
+                            &own,
+                            &property(other, name).unwrap_or_else(|| json!({}))
+                        )
+                    )
                 })
                 .collect();
             format!("{{{}}}", members.join(","))
@@ -378,15 +537,21 @@ fn no_gap_is_a_proof() {
         for _ in 0..=random.below(3) {
             change(&mut random, &mut wider_document, 2);
         }
-        let (Ok(narrower), Ok(wider)) = (Schema::compile(&narrower_document), Schema::compile(&wider_document)) else { continue };
+        let (Ok(narrower), Ok(wider)) = (
+            Schema::compile(&narrower_document),
+            Schema::compile(&wider_document),
+        ) else {
+            continue;
+        };
         if wider_document == narrower_document {
             continue;
         }
         pairs += 1;
         // Both ways: a change that accepts more one way accepts less the other.
-        for (wide, narrow, wide_document, narrow_document) in
-            [(&wider, &narrower, &wider_document, &narrower_document), (&narrower, &wider, &narrower_document, &wider_document)]
-        {
+        for (wide, narrow, wide_document, narrow_document) in [
+            (&wider, &narrower, &wider_document, &narrower_document),
+            (&narrower, &wider, &narrower_document, &wider_document),
+        ] {
             let gaps = contains(wide, narrow);
             contained += usize::from(gaps.is_empty());
             let surely = gaps.iter().any(|gap| gap.kind == GapKind::Broken);
@@ -408,9 +573,17 @@ fn no_gap_is_a_proof() {
             shown += usize::from(found && surely);
         }
     }
-    println!("{pairs} pairs both ways, {contained} contained, {proofs} documents held them to it; {broken} broken, {shown} of these shown");
-    assert!(contained * 5 > pairs * 2 && proofs > pairs * 4, "the generator proves nothing: {contained} of {pairs}, {proofs} documents");
-    assert!(shown * 4 > broken, "what is called broken hardly ever is: {shown} of {broken}");
+    println!(
+        "{pairs} pairs both ways, {contained} contained, {proofs} documents held them to it; {broken} broken, {shown} of these shown"
+    );
+    assert!(
+        contained * 5 > pairs * 2 && proofs > pairs * 4,
+        "the generator proves nothing: {contained} of {pairs}, {proofs} documents"
+    );
+    assert!(
+        shown * 4 > broken,
+        "what is called broken hardly ever is: {shown} of {broken}"
+    );
 }
 
 /// Pairs that chance seldom finds: numbers that share a double, columns that hold less than their schema says, schemas that
@@ -421,27 +594,87 @@ fn traps() {
     let number = |key: &str, value: Value| json!({"type": "number", key: value});
     let cases = [
         // A multiple of 7, but its double's digits are no multiple of 0.7.
-        (number("multipleOf", json!(0.7)), number("multipleOf", json!(7)), "9007199254740995"),
-        (json!({"enum": [9_007_199_254_740_992_i64]}), json!({"enum": [9_007_199_254_740_992.0]}), "9007199254740993"),
-        (json!({"type": "number", "maximum": 9_007_199_254_740_992_i64}), json!({"enum": [9_007_199_254_740_992.0]}), "9007199254740993"),
+        (
+            number("multipleOf", json!(0.7)),
+            number("multipleOf", json!(7)),
+            "9007199254740995",
+        ),
+        (
+            json!({"enum": [9_007_199_254_740_992_i64]}),
+            json!({"enum": [9_007_199_254_740_992.0]}),
+            "9007199254740993",
+        ),
+        (
+            json!({"type": "number", "maximum": 9_007_199_254_740_992_i64}),
+            json!({"enum": [9_007_199_254_740_992.0]}),
+            "9007199254740993",
+        ),
         // Odd, but the double that it shares is even.
-        (json!({"type": "string"}), json!({"type": "integer", "multipleOf": 2, "const": 9_007_199_254_740_995_i64}), "9007199254740996.0"),
-        (json!({"type": "integer"}), number("multipleOf", json!(1)), "1e19"),
-        (json!({"type": "integer"}), json!({"type": "number", "const": 1e30}), "1e30"),
-        (number("exclusiveMinimum", json!(0)), number("minimum", json!(0)), "0"),
-        (json!({"type": "number", "minimum": 1}), json!({"type": "number", "exclusiveMinimum": 0}), "0.5"),
-        (json!({"type": "integer", "enum": [1, 2, 4]}), json!({"type": "integer", "minimum": 1, "maximum": 4}), "3"),
-        (json!({"type": "string", "maxLength": 9}), json!({"type": "string", "format": "date"}), "\"2024-02-29\""),
-        (json!({"type": "string", "minLength": 3}), json!({"type": "string", "maxLength": 3, "minLength": 2}), "\"e\u{301}\""),
-        (json!({"type": "string", "contentEncoding": "base64"}), json!({"type": ["string", "integer"], "enum": ["a!"]}), "\"a!\""),
-        (json!({"type": "array", "items": {"type": "number"}}), json!({"type": "array", "prefixItems": [{"type": "number"}]}), "[1, null]"),
+        (
+            json!({"type": "string"}),
+            json!({"type": "integer", "multipleOf": 2, "const": 9_007_199_254_740_995_i64}),
+            "9007199254740996.0",
+        ),
+        (
+            json!({"type": "integer"}),
+            number("multipleOf", json!(1)),
+            "1e19",
+        ),
+        (
+            json!({"type": "integer"}),
+            json!({"type": "number", "const": 1e30}),
+            "1e30",
+        ),
+        (
+            number("exclusiveMinimum", json!(0)),
+            number("minimum", json!(0)),
+            "0",
+        ),
+        (
+            json!({"type": "number", "minimum": 1}),
+            json!({"type": "number", "exclusiveMinimum": 0}),
+            "0.5",
+        ),
+        (
+            json!({"type": "integer", "enum": [1, 2, 4]}),
+            json!({"type": "integer", "minimum": 1, "maximum": 4}),
+            "3",
+        ),
+        (
+            json!({"type": "string", "maxLength": 9}),
+            json!({"type": "string", "format": "date"}),
+            "\"2024-02-29\"",
+        ),
+        (
+            json!({"type": "string", "minLength": 3}),
+            json!({"type": "string", "maxLength": 3, "minLength": 2}),
+            "\"e\u{301}\"",
+        ),
+        (
+            json!({"type": "string", "contentEncoding": "base64"}),
+            json!({"type": ["string", "integer"], "enum": ["a!"]}),
+            "\"a!\"",
+        ),
+        (
+            json!({"type": "array", "items": {"type": "number"}}),
+            json!({"type": "array", "prefixItems": [{"type": "number"}]}),
+            "[1, null]",
+        ),
     ];
     for (wider, narrower, value) in cases {
-        let (wider_schema, narrower_schema) =
-            (Schema::compile(&field(wider.clone())).unwrap(), Schema::compile(&field(narrower.clone())).unwrap());
+        let (wider_schema, narrower_schema) = (
+            Schema::compile(&field(wider.clone())).unwrap(),
+            Schema::compile(&field(narrower.clone())).unwrap(),
+        );
         let text = format!("{{\"a\": {value}}}");
-        assert!(decode_instance(&narrower_schema, text.as_bytes(), &LIMITS).is_ok(), "{narrower} takes {value}");
-        assert!(decode_instance(&wider_schema, text.as_bytes(), &LIMITS).is_err(), "{wider} refuses {value}");
+        assert!(
+            decode_instance(&narrower_schema, text.as_bytes(), &LIMITS).is_ok(),
+            "{narrower} takes {value}"
+        );
+        assert!(
+            decode_instance(&wider_schema, text.as_bytes(), &LIMITS).is_err(),
+            "{wider} refuses {value}"
+        );
         let gaps = contains(&wider_schema, &narrower_schema);
         assert!(!gaps.is_empty(), "{wider} does not contain {narrower}");
     }
@@ -453,19 +686,58 @@ fn proofs() {
     let field = |rules: Value| json!({"type": "object", "properties": {"a": rules}, "required": [], "additionalProperties": false});
     let cases = [
         (json!({"type": "number"}), json!({"type": "integer"})),
-        (json!({"type": ["integer", "null"]}), json!({"type": "number", "multipleOf": 5, "minimum": 0, "maximum": 100})),
-        (json!({"type": "number", "multipleOf": 0.01}), json!({"type": "number", "multipleOf": 0.1})),
-        (json!({"type": "integer", "multipleOf": 0.5}), json!({"type": "integer"})),
-        (json!({"type": "integer", "minimum": 1}), json!({"type": "integer", "exclusiveMinimum": 0.2})),
-        (json!({"type": "integer", "exclusiveMaximum": 4}), json!({"type": "integer", "maximum": 3.9})),
-        (json!({"type": "integer", "enum": [4, 3, 2, 1]}), json!({"type": "integer", "minimum": 1, "exclusiveMaximum": 5})),
-        (json!({"enum": [null, true, false]}), json!({"type": ["boolean", "null"]})),
-        (json!({"type": "string", "pattern": "^[a-z]+$", "maxLength": 5}), json!({"type": "string", "enum": ["basic", "plus"]})),
-        (json!({"type": "string", "format": "date"}), json!({"enum": ["2024-02-29"]})),
-        (json!({"type": "string", "maxLength": 10}), json!({"type": "string", "format": "date"})),
-        (json!({"type": "string", "pattern": "^a"}), json!({"type": "string", "pattern": "^a", "maxLength": 3})),
-        (json!({"type": "number", "minimum": 7}), json!({"type": "integer", "exclusiveMinimum": 1, "exclusiveMaximum": 2})),
-        (json!({"type": "string"}), json!({"type": "string", "enum": [1, 2]})),
+        (
+            json!({"type": ["integer", "null"]}),
+            json!({"type": "number", "multipleOf": 5, "minimum": 0, "maximum": 100}),
+        ),
+        (
+            json!({"type": "number", "multipleOf": 0.01}),
+            json!({"type": "number", "multipleOf": 0.1}),
+        ),
+        (
+            json!({"type": "integer", "multipleOf": 0.5}),
+            json!({"type": "integer"}),
+        ),
+        (
+            json!({"type": "integer", "minimum": 1}),
+            json!({"type": "integer", "exclusiveMinimum": 0.2}),
+        ),
+        (
+            json!({"type": "integer", "exclusiveMaximum": 4}),
+            json!({"type": "integer", "maximum": 3.9}),
+        ),
+        (
+            json!({"type": "integer", "enum": [4, 3, 2, 1]}),
+            json!({"type": "integer", "minimum": 1, "exclusiveMaximum": 5}),
+        ),
+        (
+            json!({"enum": [null, true, false]}),
+            json!({"type": ["boolean", "null"]}),
+        ),
+        (
+            json!({"type": "string", "pattern": "^[a-z]+$", "maxLength": 5}),
+            json!({"type": "string", "enum": ["basic", "plus"]}),
+        ),
+        (
+            json!({"type": "string", "format": "date"}),
+            json!({"enum": ["2024-02-29"]}),
+        ),
+        (
+            json!({"type": "string", "maxLength": 10}),
+            json!({"type": "string", "format": "date"}),
+        ),
+        (
+            json!({"type": "string", "pattern": "^a"}),
+            json!({"type": "string", "pattern": "^a", "maxLength": 3}),
+        ),
+        (
+            json!({"type": "number", "minimum": 7}),
+            json!({"type": "integer", "exclusiveMinimum": 1, "exclusiveMaximum": 2}),
+        ),
+        (
+            json!({"type": "string"}),
+            json!({"type": "string", "enum": [1, 2]}),
+        ),
         (
             json!({"type": "array", "items": {"type": "number"}, "maxItems": 2}),
             json!({"type": "array", "prefixItems": [{"type": "integer"}, {"const": 1.5}], "items": {"type": "string", "enum": [1]}}),
@@ -476,16 +748,26 @@ fn proofs() {
         ),
     ];
     for (wider, narrower) in cases {
-        let gaps = contains(&Schema::compile(&field(wider.clone())).unwrap(), &Schema::compile(&field(narrower.clone())).unwrap());
+        let gaps = contains(
+            &Schema::compile(&field(wider.clone())).unwrap(),
+            &Schema::compile(&field(narrower.clone())).unwrap(),
+        );
         assert!(gaps.is_empty(), "{wider} contains {narrower}: {gaps:?}");
     }
     // No proof, and no example either.
-    let pattern = |pattern: &str| Schema::compile(&field(json!({"type": "string", "pattern": pattern}))).unwrap();
+    let pattern = |pattern: &str| {
+        Schema::compile(&field(json!({"type": "string", "pattern": pattern}))).unwrap()
+    };
     let gaps = contains(&pattern("^[a-f]{9}"), &pattern("^[a-e]{9}"));
     assert_eq!(
-        gaps.iter().map(|gap| (gap.pointer.as_str(), gap.keyword, gap.kind)).collect::<Vec<_>>(),
+        gaps.iter()
+            .map(|gap| (gap.pointer.as_str(), gap.keyword, gap.kind))
+            .collect::<Vec<_>>(),
         [("/a", "pattern", GapKind::Unproved)]
     );
     let gaps = contains(&pattern("^b"), &pattern("^a"));
-    assert_eq!((gaps[0].kind, &gaps[0].example), (GapKind::Broken, &Some(json!("a"))));
+    assert_eq!(
+        (gaps[0].kind, &gaps[0].example),
+        (GapKind::Broken, &Some(json!("a")))
+    );
 }

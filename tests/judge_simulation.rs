@@ -1,6 +1,11 @@
 //! The promise of the judge, by simulation; `benches/judge.rs` makes the same with many more rollouts.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may panic: that is how it fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may panic: that is how it fails"
+)]
 
 #[path = "../benches/judge/simulation.rs"]
 mod simulation;
@@ -9,10 +14,15 @@ use predictd::rollout::{
     judge::{Guard, Verdict},
     plan::Plan,
 };
-use simulation::{GOOD, Outcome, Rates, Traffic, World, Zipf, errors_alone, interval, many, rollout, tight};
+use simulation::{
+    GOOD, Outcome, Rates, Traffic, World, Zipf, errors_alone, interval, many, rollout, tight,
+};
 
 fn aborted(outcomes: &[Outcome]) -> u64 {
-    outcomes.iter().filter(|outcome| outcome.verdict == Verdict::Abort).count() as u64
+    outcomes
+        .iter()
+        .filter(|outcome| outcome.verdict == Verdict::Abort)
+        .count() as u64
 }
 
 /// As many as are compatible with a true share of 1 %.
@@ -26,9 +36,21 @@ fn good_candidates_stay() {
     for traffic in [Traffic::Independent, Traffic::Keys, Traffic::Batches] {
         for (weight, horizon) in [(0.01, 10_000), (0.5, 2_000)] {
             let plan = tight(weight);
-            let world = World { plan: &plan, traffic, zipf: &zipf, stable: GOOD, candidate: GOOD, requests_per_second: 20.0, horizon };
+            let world = World {
+                plan: &plan,
+                traffic,
+                zipf: &zipf,
+                stable: GOOD,
+                candidate: GOOD,
+                requests_per_second: 20.0,
+                horizon,
+            };
             let outcomes = many(300, |seed| rollout(&world, seed, false));
-            assert!(keeps_its_promise(aborted(&outcomes), 300), "{traffic:?} {weight}: {}", aborted(&outcomes));
+            assert!(
+                keeps_its_promise(aborted(&outcomes), 300),
+                "{traffic:?} {weight}: {}",
+                aborted(&outcomes)
+            );
         }
     }
 }
@@ -39,22 +61,51 @@ fn what_is_counted_twice_breaks_the_promise() {
     let zipf = Zipf::new(2_000, 1.1);
     for traffic in [Traffic::KeysCountedSingly, Traffic::BatchesCountedByUnits] {
         let plan = tight(0.5);
-        let rates = Rates { run_failed: 0.02, ..GOOD };
-        let world =
-            World { plan: &plan, traffic, zipf: &zipf, stable: rates, candidate: rates, requests_per_second: 100.0, horizon: 50_000 };
+        let rates = Rates {
+            run_failed: 0.02,
+            ..GOOD
+        };
+        let world = World {
+            plan: &plan,
+            traffic,
+            zipf: &zipf,
+            stable: rates,
+            candidate: rates,
+            requests_per_second: 100.0,
+            horizon: 50_000,
+        };
         let outcomes = many(100, |seed| rollout(&world, seed, false));
-        assert!(!keeps_its_promise(aborted(&outcomes), 100), "{traffic:?}: {}", aborted(&outcomes));
+        assert!(
+            !keeps_its_promise(aborted(&outcomes), 100),
+            "{traffic:?}: {}",
+            aborted(&outcomes)
+        );
     }
 }
 
 #[test]
 fn bad_candidates_go() {
     let zipf = Zipf::new(1, 1.0);
-    let plan = Plan::parse("name = \"one\"\n[[steps]]\nkind = \"canary\"\nweight = 0.2\nmin_requests = 100\n").unwrap();
+    let plan = Plan::parse(
+        "name = \"one\"\n[[steps]]\nkind = \"canary\"\nweight = 0.2\nmin_requests = 100\n",
+    )
+    .unwrap();
     let cases = [
-        (Rates { error: 0.05, ..GOOD }, Guard::Errors),
+        (
+            Rates {
+                error: 0.05,
+                ..GOOD
+            },
+            Guard::Errors,
+        ),
         (Rates { nan: 0.05, ..GOOD }, Guard::Nan),
-        (Rates { run_failed: 0.05, ..GOOD }, Guard::Runs),
+        (
+            Rates {
+                run_failed: 0.05,
+                ..GOOD
+            },
+            Guard::Runs,
+        ),
         (Rates { slow: 0.4, ..GOOD }, Guard::EngineTime),
         (Rates { dear: 0.4, ..GOOD }, Guard::Cost),
     ];
@@ -69,7 +120,10 @@ fn bad_candidates_go() {
             horizon: 100_000,
         };
         let outcomes = many(20, |seed| rollout(&world, seed, false));
-        let right = outcomes.iter().filter(|outcome| outcome.verdict == Verdict::Abort && outcome.guard == Some(guard)).count();
+        let right = outcomes
+            .iter()
+            .filter(|outcome| outcome.verdict == Verdict::Abort && outcome.guard == Some(guard))
+            .count();
         assert!(right >= 19, "{guard:?}: {right}");
     }
 }
@@ -79,7 +133,12 @@ fn bad_candidates_go() {
 fn good_candidates_arrive() {
     let zipf = Zipf::new(1, 1.0);
     let plan = Plan::builtin("low").unwrap();
-    let rates = Rates { error: 0.001, nan: 0.0, run_failed: 0.0, ..GOOD };
+    let rates = Rates {
+        error: 0.001,
+        nan: 0.0,
+        run_failed: 0.0,
+        ..GOOD
+    };
     let world = World {
         plan: &plan,
         traffic: Traffic::Independent,
@@ -90,20 +149,47 @@ fn good_candidates_arrive() {
         horizon: 3_000_000,
     };
     let outcomes = many(10, |seed| rollout(&world, seed, false));
-    assert!(outcomes.iter().all(|outcome| outcome.verdict == Verdict::Advance && outcome.units.len() == 3), "{outcomes:?}");
+    assert!(
+        outcomes
+            .iter()
+            .all(|outcome| outcome.verdict == Verdict::Advance && outcome.units.len() == 3),
+        "{outcomes:?}"
+    );
 }
 
 /// The simulation asks the judge only where its answer can have changed. That must be what it says when it is asked each time.
 #[test]
 fn nothing_is_skipped_that_matters() {
     let zipf = Zipf::new(2_000, 1.1);
-    let bad = Rates { error: 0.05, slow: 0.1, ..GOOD };
+    let bad = Rates {
+        error: 0.05,
+        slow: 0.1,
+        ..GOOD
+    };
     let cases = [
         (tight(0.3), Traffic::Independent, GOOD, 1_500),
         (tight(0.3), Traffic::Independent, bad, 1_500),
         (tight(0.3), Traffic::KeysCountedSingly, GOOD, 3_000),
-        (tight(0.3), Traffic::BatchesCountedByUnits, Rates { run_failed: 0.05, ..GOOD }, 30_000),
-        (Plan::builtin("low").unwrap(), Traffic::Independent, Rates { error: 0.0, nan: 0.0, run_failed: 0.0, ..GOOD }, 100_000),
+        (
+            tight(0.3),
+            Traffic::BatchesCountedByUnits,
+            Rates {
+                run_failed: 0.05,
+                ..GOOD
+            },
+            30_000,
+        ),
+        (
+            Plan::builtin("low").unwrap(),
+            Traffic::Independent,
+            Rates {
+                error: 0.0,
+                nan: 0.0,
+                run_failed: 0.0,
+                ..GOOD
+            },
+            100_000,
+        ),
     ];
     let mut decided = 0;
     for (mut plan, traffic, candidate, horizon) in cases {
@@ -112,11 +198,28 @@ fn nothing_is_skipped_that_matters() {
                 *min_seconds = 10;
             }
         }
-        let stable = if candidate.error == 0.0 { candidate } else { GOOD };
-        let world = World { plan: &plan, traffic, zipf: &zipf, stable, candidate, requests_per_second: 50.0, horizon };
-        let pairs = many(6, |seed| (rollout(&world, seed, false), rollout(&world, seed, true)));
+        let stable = if candidate.error == 0.0 {
+            candidate
+        } else {
+            GOOD
+        };
+        let world = World {
+            plan: &plan,
+            traffic,
+            zipf: &zipf,
+            stable,
+            candidate,
+            requests_per_second: 50.0,
+            horizon,
+        };
+        let pairs = many(6, |seed| {
+            (rollout(&world, seed, false), rollout(&world, seed, true))
+        });
         for (fast, slow) in pairs {
-            assert_eq!((fast.verdict, fast.guard, &fast.units, fast.requests), (slow.verdict, slow.guard, &slow.units, slow.requests));
+            assert_eq!(
+                (fast.verdict, fast.guard, &fast.units, fast.requests),
+                (slow.verdict, slow.guard, &slow.units, slow.requests)
+            );
             assert_eq!(fast.text, slow.text);
             decided += usize::from(fast.verdict != Verdict::Hold);
         }
@@ -127,7 +230,9 @@ fn nothing_is_skipped_that_matters() {
 /// What a test made for one look does when it is asked after every unit.
 #[test]
 fn peeking() {
-    let found = many(200, |seed| errors_alone(0.5, 0.0, (0.05, 0.05), [100.0, 3600.0], 5_000, seed));
+    let found = many(200, |seed| {
+        errors_alone(0.5, 0.0, (0.05, 0.05), [100.0, 3600.0], 5_000, seed)
+    });
     let count = |test: usize| found.iter().filter(|found| found[test].is_some()).count() as u64;
     assert!(keeps_its_promise(count(0), 200), "{}", count(0));
     assert!(interval(count(2), 200).0 > 0.05, "{}", count(2));

@@ -67,7 +67,8 @@ struct Builder {
 
 fn tensor(name: &str, dims: &[i64], kind: u64, raw: &[u8]) -> Vec<u8> {
     let mut tensor = Vec::new();
-    dims.iter().for_each(|dim| put_varint(1, *dim as u64, &mut tensor));
+    dims.iter()
+        .for_each(|dim| put_varint(1, *dim as u64, &mut tensor));
     put_varint(2, kind, &mut tensor);
     put_bytes(8, name.as_bytes(), &mut tensor);
     put_bytes(9, raw, &mut tensor);
@@ -76,8 +77,12 @@ fn tensor(name: &str, dims: &[i64], kind: u64, raw: &[u8]) -> Vec<u8> {
 
 fn node(op: &str, inputs: &[&str], outputs: &[String], attributes: &[Attr<'_>]) -> Vec<u8> {
     let mut node = Vec::new();
-    inputs.iter().for_each(|name| put_bytes(1, name.as_bytes(), &mut node));
-    outputs.iter().for_each(|name| put_bytes(2, name.as_bytes(), &mut node));
+    inputs
+        .iter()
+        .for_each(|name| put_bytes(1, name.as_bytes(), &mut node));
+    outputs
+        .iter()
+        .for_each(|name| put_bytes(2, name.as_bytes(), &mut node));
     put_bytes(4, op.as_bytes(), &mut node);
     for attribute in attributes {
         let mut bytes = Vec::new();
@@ -89,7 +94,9 @@ fn node(op: &str, inputs: &[&str], outputs: &[String], attributes: &[Attr<'_>]) 
             }
             Attr::Ints(name, values) => {
                 put_bytes(1, name.as_bytes(), &mut bytes);
-                values.iter().for_each(|value| put_varint(8, *value as u64, &mut bytes));
+                values
+                    .iter()
+                    .for_each(|value| put_varint(8, *value as u64, &mut bytes));
                 put_varint(20, 7, &mut bytes);
             }
             Attr::Text(name, value) => {
@@ -135,7 +142,13 @@ impl Builder {
         format!("v{}", self.count)
     }
 
-    fn many(&mut self, op: &str, inputs: &[&str], count: usize, attributes: &[Attr<'_>]) -> Vec<String> {
+    fn many(
+        &mut self,
+        op: &str,
+        inputs: &[&str],
+        count: usize,
+        attributes: &[Attr<'_>],
+    ) -> Vec<String> {
         let outputs: Vec<String> = (0..count).map(|_| self.name()).collect();
         put_bytes(1, &node(op, inputs, &outputs, attributes), &mut self.nodes);
         outputs
@@ -147,7 +160,9 @@ impl Builder {
 
     fn reals(&mut self, dims: &[i64], random: &mut Random) -> String {
         let name = self.name();
-        let raw: Vec<u8> = (0..dims.iter().product::<i64>()).flat_map(|_| random.real().to_le_bytes()).collect();
+        let raw: Vec<u8> = (0..dims.iter().product::<i64>())
+            .flat_map(|_| random.real().to_le_bytes())
+            .collect();
         put_bytes(5, &tensor(&name, dims, 1, &raw), &mut self.constants);
         name
     }
@@ -155,19 +170,31 @@ impl Builder {
     fn ints(&mut self, list: &[i64]) -> String {
         let name = self.name();
         let raw: Vec<u8> = list.iter().flat_map(|x| x.to_le_bytes()).collect();
-        put_bytes(5, &tensor(&name, &[list.len() as i64], 7, &raw), &mut self.constants);
+        put_bytes(
+            5,
+            &tensor(&name, &[list.len() as i64], 7, &raw),
+            &mut self.constants,
+        );
         name
     }
 
     fn scalar(&mut self, value: i64) -> String {
         let name = self.name();
-        put_bytes(5, &tensor(&name, &[], 7, &value.to_le_bytes()), &mut self.constants);
+        put_bytes(
+            5,
+            &tensor(&name, &[], 7, &value.to_le_bytes()),
+            &mut self.constants,
+        );
         name
     }
 
     fn whole_real(&mut self, value: f32) -> String {
         let name = self.name();
-        put_bytes(5, &tensor(&name, &[], 1, &value.to_le_bytes()), &mut self.constants);
+        put_bytes(
+            5,
+            &tensor(&name, &[], 1, &value.to_le_bytes()),
+            &mut self.constants,
+        );
         name
     }
 
@@ -192,7 +219,10 @@ impl Builder {
             graph
         };
         let (yes, no) = (self.name(), self.name());
-        let branches = [Attr::Graph("then_branch", branch("Relu", &yes)), Attr::Graph("else_branch", branch("Neg", &no))];
+        let branches = [
+            Attr::Graph("then_branch", branch("Relu", &yes)),
+            Attr::Graph("else_branch", branch("Neg", &no)),
+        ];
         self.one("If", &[condition], &branches)
     }
 
@@ -254,7 +284,12 @@ impl Builder {
                 self.one("Reshape", &[&soft, &b], &[])
             }
             12 => {
-                let parts = self.many("Split", &[x], 2, &[Attr::Int("axis", 1), Attr::Int("num_outputs", 2)]);
+                let parts = self.many(
+                    "Split",
+                    &[x],
+                    2,
+                    &[Attr::Int("axis", 1), Attr::Int("num_outputs", 2)],
+                );
                 self.one("Concat", &[&parts[1], &parts[0]], &[Attr::Int("axis", 1)])
             }
             13 => {
@@ -267,7 +302,8 @@ impl Builder {
             }
             15 => {
                 let k = self.ints(&[w]);
-                self.many("TopK", &[x, &k], 2, &[Attr::Int("axis", -1)]).remove(0)
+                self.many("TopK", &[x, &k], 2, &[Attr::Int("axis", -1)])
+                    .remove(0)
             }
             16 => {
                 let (shape, c) = (self.one("Shape", &[x], &[]), self.reals(&[1, w], random));
@@ -284,8 +320,15 @@ impl Builder {
             }
             19 => {
                 let axes = self.ints(&[1]);
-                let (channel, weights) = (self.one("Unsqueeze", &[x, &axes], &[]), self.reals(&[1, 1, 3], random));
-                let conv = self.one("Conv", &[&channel, &weights], &[Attr::Ints("pads", &[1, 1])]);
+                let (channel, weights) = (
+                    self.one("Unsqueeze", &[x, &axes], &[]),
+                    self.reals(&[1, 1, 3], random),
+                );
+                let conv = self.one(
+                    "Conv",
+                    &[&channel, &weights],
+                    &[Attr::Ints("pads", &[1, 1])],
+                );
                 self.one("Squeeze", &[&conv, &axes], &[])
             }
             20 => {
@@ -296,7 +339,11 @@ impl Builder {
             }
             21 => {
                 let axes = self.ints(&[1]);
-                let best = self.one("ArgMax", &[x], &[Attr::Int("axis", 1), Attr::Int("keepdims", 0)]);
+                let best = self.one(
+                    "ArgMax",
+                    &[x],
+                    &[Attr::Int("axis", 1), Attr::Int("keepdims", 0)],
+                );
                 let table = self.reals(&[w, w], random);
                 let rows = self.one("Gather", &[&table, &best], &[Attr::Int("axis", 0)]);
                 let wide = self.one("Unsqueeze", &[&rows, &axes], &[]);
@@ -312,14 +359,26 @@ impl Builder {
                 self.one("Reshape", &[x, &both], &[])
             }
             23 => {
-                let (weights, recurrent) = (self.reals(&[1, w, w], random), self.reals(&[1, w, w], random));
+                let (weights, recurrent) = (
+                    self.reals(&[1, w, w], random),
+                    self.reals(&[1, w, w], random),
+                );
                 let axes = self.ints(&[0]);
                 // One step of time, the rows as examples.
                 let steps = self.one("Unsqueeze", &[x, &axes], &[]);
-                let all = self.many("RNN", &[&steps, &weights, &recurrent], 2, &[Attr::Int("hidden_size", w)]);
+                let all = self.many(
+                    "RNN",
+                    &[&steps, &weights, &recurrent],
+                    2,
+                    &[Attr::Int("hidden_size", w)],
+                );
                 self.one("Squeeze", &[&all[1], &axes], &[])
             }
-            24 => self.one("Einsum", &[x, other], &[Attr::Text("equation", "bi,bi->bi")]),
+            24 => self.one(
+                "Einsum",
+                &[x, other],
+                &[Attr::Text("equation", "bi,bi->bi")],
+            ),
             25 => {
                 let c = self.reals(&[w, w], random);
                 self.one("Einsum", &[x, &c], &[Attr::Text("equation", "bi,ij->bj")])
@@ -354,7 +413,12 @@ impl Builder {
                 self.one("Div", &[x, &real], &[])
             }
             33 => {
-                let (starts, ends, axes, steps) = (self.ints(&[-1]), self.ints(&[i64::MIN]), self.ints(&[0]), self.ints(&[-1]));
+                let (starts, ends, axes, steps) = (
+                    self.ints(&[-1]),
+                    self.ints(&[i64::MIN]),
+                    self.ints(&[0]),
+                    self.ints(&[-1]),
+                );
                 self.one("Slice", &[x, &starts, &ends, &axes, &steps], &[])
             }
             34 => {
@@ -364,15 +428,26 @@ impl Builder {
             }
             35 => {
                 // The batch scrambled: columns become rows.
-                let (shape, turned) = (self.one("Shape", &[x], &[]), self.one("Transpose", &[x], &[]));
+                let (shape, turned) = (
+                    self.one("Shape", &[x], &[]),
+                    self.one("Transpose", &[x], &[]),
+                );
                 self.one("Reshape", &[&turned, &shape], &[])
             }
             36 => {
-                let (weights, recurrent) = (self.reals(&[1, w, w], random), self.reals(&[1, w, w], random));
+                let (weights, recurrent) = (
+                    self.reals(&[1, w, w], random),
+                    self.reals(&[1, w, w], random),
+                );
                 let axes = self.ints(&[1]);
                 // The rows as steps of time.
                 let steps = self.one("Unsqueeze", &[x, &axes], &[]);
-                let all = self.many("RNN", &[&steps, &weights, &recurrent], 2, &[Attr::Int("hidden_size", w)]);
+                let all = self.many(
+                    "RNN",
+                    &[&steps, &weights, &recurrent],
+                    2,
+                    &[Attr::Int("hidden_size", w)],
+                );
                 let both = self.ints(&[1, 2]);
                 self.one("Squeeze", &[&all[0], &both], &[])
             }
@@ -392,7 +467,11 @@ impl Builder {
                 let (a, b) = (self.ints(&[1, 1, -1, w]), self.ints(&[-1, w]));
                 let picture = self.one("Reshape", &[x, &a], &[]);
                 let weights = self.reals(&[1, 1, 3, 1], random);
-                let conv = self.one("Conv", &[&picture, &weights], &[Attr::Ints("pads", &[1, 0, 1, 0])]);
+                let conv = self.one(
+                    "Conv",
+                    &[&picture, &weights],
+                    &[Attr::Ints("pads", &[1, 0, 1, 0])],
+                );
                 self.one("Reshape", &[&conv, &b], &[])
             }
             40 => {
@@ -405,26 +484,42 @@ impl Builder {
                 let largest = self.one("ReduceMax", &[x, &axes], &[Attr::Int("keepdims", 1)]);
                 self.one("Sub", &[x, &largest], &[])
             }
-            42 => self.one("Einsum", &[x, other], &[Attr::Text("equation", "bi,bj->ij")]),
+            42 => self.one(
+                "Einsum",
+                &[x, other],
+                &[Attr::Text("equation", "bi,bj->ij")],
+            ),
             43 => {
                 let k = self.ints(&[1]);
-                let best = self.many("TopK", &[x, &k], 2, &[Attr::Int("axis", 0)]).remove(0);
+                let best = self
+                    .many("TopK", &[x, &k], 2, &[Attr::Int("axis", 0)])
+                    .remove(0);
                 self.one("Sub", &[x, &best], &[])
             }
             44 => {
-                let (twice, starts, axes) = (self.one("Concat", &[x, x], &[Attr::Int("axis", 0)]), self.ints(&[1]), self.ints(&[0]));
+                let (twice, starts, axes) = (
+                    self.one("Concat", &[x, x], &[Attr::Int("axis", 0)]),
+                    self.ints(&[1]),
+                    self.ints(&[0]),
+                );
                 let shape = self.one("Shape", &[x], &[Attr::Int("end", 1)]);
                 let ends = self.one("Add", &[&shape, &starts], &[]);
                 self.one("Slice", &[&twice, &starts, &ends, &axes], &[])
             }
             45 => {
                 // The number of rows, in every disguise.
-                let (n, one) = (self.one("Shape", &[x], &[Attr::Int("end", 1)]), self.ints(&[1, 1]));
+                let (n, one) = (
+                    self.one("Shape", &[x], &[Attr::Int("end", 1)]),
+                    self.ints(&[1, 1]),
+                );
                 let n = self.one("Reshape", &[&n, &one], &[]);
                 self.times(x, &n)
             }
             46 => {
-                let (n, once) = (self.one("Shape", &[x], &[Attr::Int("end", 1)]), self.ints(&[1]));
+                let (n, once) = (
+                    self.one("Shape", &[x], &[Attr::Int("end", 1)]),
+                    self.ints(&[1]),
+                );
                 let n = self.one("Tile", &[&n, &once], &[]);
                 self.times(x, &n)
             }
@@ -434,7 +529,10 @@ impl Builder {
                 self.times(x, &n)
             }
             48 => {
-                let (n, one) = (self.one("Shape", &[x], &[Attr::Int("end", 1)]), self.ints(&[1]));
+                let (n, one) = (
+                    self.one("Shape", &[x], &[Attr::Int("end", 1)]),
+                    self.ints(&[1]),
+                );
                 let n = self.one("Max", &[&one, &one, &n], &[]);
                 self.times(x, &n)
             }
@@ -472,7 +570,10 @@ impl Builder {
             53 => self.call("F", x, &[]),
             54 => self.call("F", x, &[Attr::Int("axis", 1)]),
             55 => {
-                let (n, minus) = (self.one("Shape", &[x], &[Attr::Int("end", 1)]), self.one("Shape", &[x], &[Attr::Int("start", 1)]));
+                let (n, minus) = (
+                    self.one("Shape", &[x], &[Attr::Int("end", 1)]),
+                    self.one("Shape", &[x], &[Attr::Int("start", 1)]),
+                );
                 let n = self.one("Neg", &[&n], &[]);
                 let n = self.one("Abs", &[&n], &[]);
                 let target = self.one("Concat", &[&n, &minus], &[Attr::Int("axis", 0)]);
@@ -482,7 +583,10 @@ impl Builder {
                 let (zero, one) = (self.scalar(0), self.scalar(1));
                 let n = self.rows(x);
                 let count = self.one("Range", &[&zero, &n, &one], &[]);
-                let (real, axes) = (self.one("Cast", &[&count], &[Attr::Int("to", 1)]), self.ints(&[1]));
+                let (real, axes) = (
+                    self.one("Cast", &[&count], &[Attr::Int("to", 1)]),
+                    self.ints(&[1]),
+                );
                 let column = self.one("Unsqueeze", &[&real, &axes], &[]);
                 self.one("Add", &[x, &column], &[])
             }
@@ -510,7 +614,11 @@ fn model(random: &mut Random) -> Vec<u8> {
 /// A model that gives `y`, a tensor of its graph, for `x`.
 fn finished(builder: Builder, y: &str, opset_version: u64) -> Vec<u8> {
     let mut graph = builder.nodes;
-    put_bytes(1, &node("Identity", &[y], &["y".to_owned()], &[]), &mut graph);
+    put_bytes(
+        1,
+        &node("Identity", &[y], &["y".to_owned()], &[]),
+        &mut graph,
+    );
     put_bytes(2, b"random", &mut graph);
     graph.extend(builder.constants);
     put_bytes(11, &value("x", &[None, Some(WIDTH as i64)]), &mut graph);
@@ -554,11 +662,16 @@ fn function(opset: &[u8]) -> Vec<u8> {
 }
 
 fn row(values: [f32; WIDTH]) -> Tensors {
-    Tensors(vec![(Arc::from("x"), Tensor::new(vec![1, WIDTH], Data::Fp32(values.to_vec().into())).unwrap())])
+    Tensors(vec![(
+        Arc::from("x"),
+        Tensor::new(vec![1, WIDTH], Data::Fp32(values.to_vec().into())).unwrap(),
+    )])
 }
 
 fn numbers(tensors: &Tensors) -> Vec<f32> {
-    let Data::Fp32(values) = tensors.0[0].1.data() else { panic!("floats") };
+    let Data::Fp32(values) = tensors.0[0].1.data() else {
+        panic!("floats")
+    };
     values.to_vec()
 }
 
@@ -567,7 +680,9 @@ type Batch = (Vec<[f32; WIDTH]>, Vec<Option<usize>>);
 
 /// What differs, where a row beside others is answered otherwise than alone.
 fn dependence(engine: &mut OnnxEngine, random: &mut Random) -> Option<String> {
-    let rows: Vec<[f32; WIDTH]> = (0..4).map(|_| std::array::from_fn(|_| random.real())).collect();
+    let rows: Vec<[f32; WIDTH]> = (0..4)
+        .map(|_| std::array::from_fn(|_| random.real()))
+        .collect();
     let hostile: Vec<[f32; WIDTH]> = vec![
         rows[0].map(|x| x * 1e4),
         rows[1].map(|x| -x),
@@ -576,18 +691,30 @@ fn dependence(engine: &mut OnnxEngine, random: &mut Random) -> Option<String> {
         [f32::INFINITY; WIDTH],
         [f32::NEG_INFINITY; WIDTH],
     ];
-    let alone: Vec<Result<Tensors, _>> = rows.iter().map(|values| engine.run(&row(*values))).collect();
+    let alone: Vec<Result<Tensors, _>> = rows
+        .iter()
+        .map(|values| engine.run(&row(*values)))
+        .collect();
     let mut batches: Vec<Batch> = vec![
         (rows.clone(), (0..4).map(Some).collect()),
-        (rows.iter().rev().copied().collect(), (0..4).rev().map(Some).collect()),
+        (
+            rows.iter().rev().copied().collect(),
+            (0..4).rev().map(Some).collect(),
+        ),
         (vec![rows[2], rows[0]], vec![Some(2), Some(0)]),
     ];
     // An effect may show at one number of rows only.
     for size in 2..=9 {
-        batches.push(((0..size).map(|index| rows[index % 4]).collect(), (0..size).map(|index| Some(index % 4)).collect()));
+        batches.push((
+            (0..size).map(|index| rows[index % 4]).collect(),
+            (0..size).map(|index| Some(index % 4)).collect(),
+        ));
     }
     for bad in hostile {
-        batches.push((vec![bad, rows[0], rows[3], bad, rows[1]], vec![None, Some(0), Some(3), None, Some(1)]));
+        batches.push((
+            vec![bad, rows[0], rows[3], bad, rows[1]],
+            vec![None, Some(0), Some(3), None, Some(1)],
+        ));
     }
     for (members, expected) in batches {
         let members: Vec<Tensors> = members.into_iter().map(row).collect();
@@ -595,13 +722,23 @@ fn dependence(engine: &mut OnnxEngine, random: &mut Random) -> Option<String> {
             Ok(outputs) => outputs,
             Err(error) => return alone.iter().all(Result::is_ok).then(|| error.to_string()),
         };
-        let Some(parts) = split(outputs, &vec![1; members.len()]) else { return Some("no row for each".to_owned()) };
+        let Some(parts) = split(outputs, &vec![1; members.len()]) else {
+            return Some("no row for each".to_owned());
+        };
         for (part, expected) in parts.iter().zip(expected) {
-            let Some(Ok(expected)) = expected.map(|at| alone[at].as_ref()) else { continue };
+            let Some(Ok(expected)) = expected.map(|at| alone[at].as_ref()) else {
+                continue;
+            };
             let (expected, got) = (numbers(expected), numbers(part));
-            let scale = expected.iter().filter(|x| x.is_finite()).fold(1.0f32, |scale, x| scale.max(x.abs()));
-            let same = |a: f32, b: f32| a == b || a.is_nan() && b.is_nan() || (a - b).abs() <= 1e-4 * scale;
-            if expected.len() != got.len() || !expected.iter().zip(&got).all(|(a, b)| same(*a, *b)) {
+            let scale = expected
+                .iter()
+                .filter(|x| x.is_finite())
+                .fold(1.0f32, |scale, x| scale.max(x.abs()));
+            let same = |a: f32, b: f32| {
+                a == b || a.is_nan() && b.is_nan() || (a - b).abs() <= 1e-4 * scale
+            };
+            if expected.len() != got.len() || !expected.iter().zip(&got).all(|(a, b)| same(*a, *b))
+            {
                 return Some(format!("{expected:?} alone, {got:?} beside others"));
             }
         }
@@ -631,13 +768,19 @@ fn no_answer_depends_on_its_neighbours() {
             (Some(_), Some(_)) => mixed += 1,
             (Some(objection), None) => {
                 needless += 1;
-                println!("graph {seed} is run a request at a time though its rows seem to be independent: {objection}");
+                println!(
+                    "graph {seed} is run a request at a time though its rows seem to be independent: {objection}"
+                );
             }
         }
     }
     let share = 100.0 * f64::from(needless) / f64::from(apart + needless);
-    println!("{apart} graphs keep rows apart and are batched, {mixed} bring them together, {refused} are none");
-    println!("{needless} are kept apart though they needn't be: {share:.1} % of those that could be batched");
+    println!(
+        "{apart} graphs keep rows apart and are batched, {mixed} bring them together, {refused} are none"
+    );
+    println!(
+        "{needless} are kept apart though they needn't be: {share:.1} % of those that could be batched"
+    );
     assert!(apart > 100 && mixed > 100, "{apart} {mixed}");
     assert!(refused * 20 < GRAPHS, "{refused} graphs don't load");
 }
@@ -658,10 +801,18 @@ fn what_is_said_of_a_graph_is_neither_too_bold_nor_too_sure() {
     let body = |op: &str, inputs: &[&str], taken: &[Vec<u8>], given: &[&str]| {
         let mut graph = Vec::new();
         let outputs: Vec<String> = given.iter().map(|name| (*name).to_owned()).collect();
-        put_bytes(1, &node(op, inputs, &outputs[outputs.len() - 1..], &[]), &mut graph);
+        put_bytes(
+            1,
+            &node(op, inputs, &outputs[outputs.len() - 1..], &[]),
+            &mut graph,
+        );
         put_bytes(2, b"body", &mut graph);
-        taken.iter().for_each(|input| put_bytes(11, input, &mut graph));
-        given.iter().for_each(|name| put_bytes(12, &value(name, &[Some(WIDTH as i64)]), &mut graph));
+        taken
+            .iter()
+            .for_each(|input| put_bytes(11, input, &mut graph));
+        given
+            .iter()
+            .for_each(|name| put_bytes(12, &value(name, &[Some(WIDTH as i64)]), &mut graph));
         graph
     };
     type Case<'a> = (&'a str, Said, u64, Box<dyn Fn(&mut Builder) -> String + 'a>);
@@ -670,7 +821,14 @@ fn what_is_said_of_a_graph_is_neither_too_bold_nor_too_sure() {
             Box::new(|b| {
                 let axes = b.ints(&[0]);
                 let signals = b.one("Unsqueeze", &["x", &axes], &[]);
-                let pooled = b.one("AveragePool", &[&signals], &[Attr::Ints("kernel_shape", &[3]), Attr::Ints("pads", &[1, 1])]);
+                let pooled = b.one(
+                    "AveragePool",
+                    &[&signals],
+                    &[
+                        Attr::Ints("kernel_shape", &[3]),
+                        Attr::Ints("pads", &[1, 1]),
+                    ],
+                );
                 b.one("Squeeze", &[&pooled, &axes], &[])
             })
         }),
@@ -678,7 +836,11 @@ fn what_is_said_of_a_graph_is_neither_too_bold_nor_too_sure() {
             Box::new(|b| {
                 let taken = value("taken", &[Some(WIDTH as i64)]);
                 let body = body("Neg", &["taken"], &[taken], &["scanned"]);
-                b.one("Scan", &["x"], &[Attr::Graph("body", body), Attr::Int("num_scan_inputs", 1)])
+                b.one(
+                    "Scan",
+                    &["x"],
+                    &[Attr::Graph("body", body), Attr::Int("num_scan_inputs", 1)],
+                )
             })
         }),
         ("a branch by the number of rows", Said::Unknown, 18, {
@@ -690,67 +852,115 @@ fn what_is_said_of_a_graph_is_neither_too_bold_nor_too_sure() {
         }),
         ("a branch by values", Said::Together, 18, {
             Box::new(|b| {
-                let (most, nought) = (b.one("ReduceMax", &["x"], &[Attr::Int("keepdims", 0)]), b.whole_real(0.0));
+                let (most, nought) = (
+                    b.one("ReduceMax", &["x"], &[Attr::Int("keepdims", 0)]),
+                    b.whole_real(0.0),
+                );
                 let positive = b.one("Greater", &[&most, &nought], &[]);
                 b.branch("x", &positive)
             })
         }),
-        ("a mask of two dimensions belongs to places", Said::Unknown, 23, {
-            Box::new(|b| {
-                let axes = b.ints(&[1]);
-                let steps = b.one("Unsqueeze", &["x", &axes], &[]);
-                let heads = [Attr::Int("q_num_heads", 1), Attr::Int("kv_num_heads", 1)];
-                let attended = b.one("Attention", &[&steps, &steps, &steps, "x"], &heads);
-                b.one("Squeeze", &[&attended, &axes], &[])
-            })
-        }),
-        ("parts of sizes that can't be followed", Said::Unknown, 18, {
-            Box::new(|b| {
-                let (three, one) = (b.whole_real(3.0), b.ints(&[1]));
-                let (first, rest) = (b.one("Reshape", &[&three, &one], &[]), b.whole_real(1.0));
-                let rest = b.one("Reshape", &[&rest, &one], &[]);
-                let sizes = b.one("Concat", &[&first, &rest], &[Attr::Int("axis", 0)]);
-                let sizes = b.one("Cast", &[&sizes], &[Attr::Int("to", 7)]);
-                let parts = b.many("Split", &["x", &sizes], 2, &[Attr::Int("axis", 1)]);
-                let shape = b.ints(&[-1, 2]);
-                b.one("Reshape", &[&parts[0], &shape], &[])
-            })
-        }),
+        (
+            "a mask of two dimensions belongs to places",
+            Said::Unknown,
+            23,
+            {
+                Box::new(|b| {
+                    let axes = b.ints(&[1]);
+                    let steps = b.one("Unsqueeze", &["x", &axes], &[]);
+                    let heads = [Attr::Int("q_num_heads", 1), Attr::Int("kv_num_heads", 1)];
+                    let attended = b.one("Attention", &[&steps, &steps, &steps, "x"], &heads);
+                    b.one("Squeeze", &[&attended, &axes], &[])
+                })
+            },
+        ),
+        (
+            "parts of sizes that can't be followed",
+            Said::Unknown,
+            18,
+            {
+                Box::new(|b| {
+                    let (three, one) = (b.whole_real(3.0), b.ints(&[1]));
+                    let (first, rest) = (b.one("Reshape", &[&three, &one], &[]), b.whole_real(1.0));
+                    let rest = b.one("Reshape", &[&rest, &one], &[]);
+                    let sizes = b.one("Concat", &[&first, &rest], &[Attr::Int("axis", 0)]);
+                    let sizes = b.one("Cast", &[&sizes], &[Attr::Int("to", 7)]);
+                    let parts = b.many("Split", &["x", &sizes], 2, &[Attr::Int("axis", 1)]);
+                    let shape = b.ints(&[-1, 2]);
+                    b.one("Reshape", &[&parts[0], &shape], &[])
+                })
+            },
+        ),
         ("one scale that keeps the ratio", Said::Unknown, 18, {
             Box::new(|b| {
                 let shape = b.one("Shape", &["x"], &[]);
                 let (start, end, wide) = (b.ints(&[0]), b.ints(&[1]), b.ints(&[8]));
                 let rows = b.one("Slice", &[&shape, &start, &end], &[]);
                 let sizes = b.one("Concat", &[&rows, &wide], &[Attr::Int("axis", 0)]);
-                b.one("Resize", &["x", "", "", &sizes], &[Attr::Text("keep_aspect_ratio_policy", "not_larger")])
+                b.one(
+                    "Resize",
+                    &["x", "", "", &sizes],
+                    &[Attr::Text("keep_aspect_ratio_policy", "not_larger")],
+                )
             })
         }),
-        ("random numbers in a loop over constants", Said::Unknown, 18, {
-            Box::new(|b| {
-                let mut inner = Vec::new();
-                let shape = [Attr::Ints("shape", &[WIDTH as i64])];
-                put_bytes(1, &node("RandomNormal", &[], &["drawn".to_owned()], &shape), &mut inner);
-                put_bytes(1, &node("Identity", &["go"], &["on".to_owned()], &[]), &mut inner);
-                let trips = b.scalar(1);
-                let start = b.reals(&[WIDTH as i64], &mut Random(1));
-                let drawn = b.one("Loop", &[&trips, "", &start], &[Attr::Graph("body", inner)]);
-                b.one("Add", &["x", &drawn], &[])
-            })
-        }),
-        ("values of a constant, dropped at random in training", Said::Unknown, 18, {
-            Box::new(|b| {
-                let (start, ratio, one) = (b.reals(&[WIDTH as i64], &mut Random(1)), b.whole_real(0.5), b.scalar(1));
-                let training = b.one("Cast", &[&one], &[Attr::Int("to", 9)]);
-                let dropped = b.one("Dropout", &[&start, &ratio, &training], &[]);
-                b.one("Add", &["x", &dropped], &[])
-            })
-        }),
-        ("normalised by the root of the squares of a row", Said::Apart, 18, {
-            Box::new(|b| {
-                let scale = b.reals(&[WIDTH as i64], &mut Random(1));
-                b.one("SimplifiedLayerNormalization", &["x", &scale], &[Attr::Int("axis", -1)])
-            })
-        }),
+        (
+            "random numbers in a loop over constants",
+            Said::Unknown,
+            18,
+            {
+                Box::new(|b| {
+                    let mut inner = Vec::new();
+                    let shape = [Attr::Ints("shape", &[WIDTH as i64])];
+                    put_bytes(
+                        1,
+                        &node("RandomNormal", &[], &["drawn".to_owned()], &shape),
+                        &mut inner,
+                    );
+                    put_bytes(
+                        1,
+                        &node("Identity", &["go"], &["on".to_owned()], &[]),
+                        &mut inner,
+                    );
+                    let trips = b.scalar(1);
+                    let start = b.reals(&[WIDTH as i64], &mut Random(1));
+                    let drawn = b.one("Loop", &[&trips, "", &start], &[Attr::Graph("body", inner)]);
+                    b.one("Add", &["x", &drawn], &[])
+                })
+            },
+        ),
+        (
+            "values of a constant, dropped at random in training",
+            Said::Unknown,
+            18,
+            {
+                Box::new(|b| {
+                    let (start, ratio, one) = (
+                        b.reals(&[WIDTH as i64], &mut Random(1)),
+                        b.whole_real(0.5),
+                        b.scalar(1),
+                    );
+                    let training = b.one("Cast", &[&one], &[Attr::Int("to", 9)]);
+                    let dropped = b.one("Dropout", &[&start, &ratio, &training], &[]);
+                    b.one("Add", &["x", &dropped], &[])
+                })
+            },
+        ),
+        (
+            "normalised by the root of the squares of a row",
+            Said::Apart,
+            18,
+            {
+                Box::new(|b| {
+                    let scale = b.reals(&[WIDTH as i64], &mut Random(1));
+                    b.one(
+                        "SimplifiedLayerNormalization",
+                        &["x", &scale],
+                        &[Attr::Int("axis", -1)],
+                    )
+                })
+            },
+        ),
     ];
     let runtime = Runtime::load(&find_library(&Config::default()).unwrap()).unwrap();
     let directory = tempfile::tempdir().unwrap();
@@ -767,7 +977,11 @@ fn what_is_said_of_a_graph_is_neither_too_bold_nor_too_sure() {
         assert_eq!(found, said, "{what}: {:?}", report.objection());
         assert_eq!(report.time(), None, "{what}");
         if what.contains("random") {
-            assert!(report.objection().unwrap().contains("draws random numbers"), "{:?}", report.objection());
+            assert!(
+                report.objection().unwrap().contains("draws random numbers"),
+                "{:?}",
+                report.objection()
+            );
         }
         if said == Said::Apart {
             let path = directory.path().join("model.onnx");

@@ -23,10 +23,25 @@ use serde_json::{Map, Value, json};
 
 use random::{Random, seed_and_cases};
 
-const LIMITS: DecodeLimits = DecodeLimits { max_instances: usize::MAX, max_depth: 64, max_array_values: usize::MAX };
+const LIMITS: DecodeLimits = DecodeLimits {
+    max_instances: usize::MAX,
+    max_depth: 64,
+    max_array_values: usize::MAX,
+};
 const DOCUMENTS_PER_SCHEMA: usize = 60;
 
-const NAMES: [&str; 10] = ["a", "b", "age", "plan", "a/b", "m~n", "é", "", "with space", "x\"y"];
+const NAMES: [&str; 10] = [
+    "a",
+    "b",
+    "age",
+    "plan",
+    "a/b",
+    "m~n",
+    "é",
+    "",
+    "with space",
+    "x\"y",
+];
 const TEXTS: [&str; 22] = [
     "",
     "a",
@@ -87,7 +102,15 @@ const NUMBERS: [&str; 34] = [
     "33",
     "99.999",
 ];
-const PATTERNS: [&str; 7] = ["^a", "b$", "^[a-z]+$", "^.{2,3}$", "é", "^(basic|plus)$", "[0-9]{4}-"];
+const PATTERNS: [&str; 7] = [
+    "^a",
+    "b$",
+    "^[a-z]+$",
+    "^.{2,3}$",
+    "é",
+    "^(basic|plus)$",
+    "[0-9]{4}-",
+];
 
 fn number(random: &mut Random) -> String {
     match random.below(4) {
@@ -110,7 +133,13 @@ fn scalar(random: &mut Random) -> Value {
     }
 }
 
-fn maybe(schema: &mut Map<String, Value>, random: &mut Random, percent: usize, keyword: &str, value: Value) {
+fn maybe(
+    schema: &mut Map<String, Value>,
+    random: &mut Random,
+    percent: usize,
+    keyword: &str,
+    value: Value,
+) {
     if random.chance(percent) {
         schema.insert(keyword.to_owned(), value);
     }
@@ -118,7 +147,8 @@ fn maybe(schema: &mut Map<String, Value>, random: &mut Random, percent: usize, k
 
 fn schema(random: &mut Random, depth: usize) -> Value {
     let kinds = if depth == 0 { 4 } else { 6 };
-    let kind = *random.pick(&["number", "integer", "string", "boolean", "array", "object"][..kinds]);
+    let kind =
+        *random.pick(&["number", "integer", "string", "boolean", "array", "object"][..kinds]);
     let mut schema = Map::new();
     let mut types = vec![json!(kind)];
     if random.chance(25) {
@@ -130,14 +160,32 @@ fn schema(random: &mut Random, depth: usize) -> Value {
             types.push(other);
         }
     }
-    schema.insert("type".to_owned(), if types.len() == 1 { types.remove(0) } else { Value::Array(types) });
+    schema.insert(
+        "type".to_owned(),
+        if types.len() == 1 {
+            types.remove(0)
+        } else {
+            Value::Array(types)
+        },
+    );
     match kind {
         "number" | "integer" => {
             for keyword in ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"] {
                 let bound = number_value(random);
                 maybe(&mut schema, random, 20, keyword, bound);
             }
-            let step = random.pick(&[json!(0.1), json!(0.01), json!(0.5), json!(2), json!(3), json!(7), json!(1e-3), json!(2.5)]).clone();
+            let step = random
+                .pick(&[
+                    json!(0.1),
+                    json!(0.01),
+                    json!(0.5),
+                    json!(2),
+                    json!(3),
+                    json!(7),
+                    json!(1e-3),
+                    json!(2.5),
+                ])
+                .clone();
             maybe(&mut schema, random, 20, "multipleOf", step);
         }
         "string" => {
@@ -151,11 +199,17 @@ fn schema(random: &mut Random, depth: usize) -> Value {
         }
         "array" => {
             if random.chance(20) {
-                let items: Vec<Value> = (0..=random.below(3)).map(|_| self::schema(random, depth - 1)).collect();
+                let items: Vec<Value> = (0..=random.below(3))
+                    .map(|_| self::schema(random, depth - 1))
+                    .collect();
                 schema.insert("prefixItems".to_owned(), Value::Array(items));
             }
             if random.chance(80) {
-                let items = if random.chance(25) { booleans(random, depth - 1) } else { self::schema(random, depth - 1) };
+                let items = if random.chance(25) {
+                    booleans(random, depth - 1)
+                } else {
+                    self::schema(random, depth - 1)
+                };
                 schema.insert("items".to_owned(), items);
             }
             let (fewest, most) = (random.below(3), random.below(5));
@@ -177,7 +231,11 @@ fn schema(random: &mut Random, depth: usize) -> Value {
 
 /// What an array has that is a column of booleans: booleans, or arrays of them.
 fn booleans(random: &mut Random, depth: usize) -> Value {
-    if depth > 0 && random.chance(30) { json!({"type": "array", "items": booleans(random, depth - 1)}) } else { json!({"type": "boolean"}) }
+    if depth > 0 && random.chance(30) {
+        json!({"type": "array", "items": booleans(random, depth - 1)})
+    } else {
+        json!({"type": "boolean"})
+    }
 }
 
 fn object(random: &mut Random, depth: usize) -> Value {
@@ -186,7 +244,11 @@ fn object(random: &mut Random, depth: usize) -> Value {
         let name = *random.pick(&NAMES);
         properties.insert(name.to_owned(), schema(random, depth.saturating_sub(1)));
     }
-    let mut required: Vec<Value> = properties.keys().filter(|_| random.chance(50)).map(|name| json!(name)).collect();
+    let mut required: Vec<Value> = properties
+        .keys()
+        .filter(|_| random.chance(50))
+        .map(|name| json!(name))
+        .collect();
     if random.chance(5) {
         required.push(json!("elsewhere"));
     }
@@ -202,7 +264,11 @@ fn document(random: &mut Random, schema: &Value, text: &mut String) {
         text.push_str(&constant.to_string());
         return;
     }
-    if let Some(values) = schema.get("enum").and_then(Value::as_array).filter(|_| random.chance(80)) {
+    if let Some(values) = schema
+        .get("enum")
+        .and_then(Value::as_array)
+        .filter(|_| random.chance(80))
+    {
         text.push_str(&random.pick(values).to_string());
         return;
     }
@@ -213,16 +279,30 @@ fn document(random: &mut Random, schema: &Value, text: &mut String) {
     match *random.pick(&types) {
         "null" => text.push_str("null"),
         "boolean" => text.push_str(if random.chance(50) { "true" } else { "false" }),
-        "integer" if random.chance(70) => text.push_str(&(random.below(60) as i64 - 30).to_string()),
-        "number" | "integer" => match schema.get("multipleOf").and_then(Value::as_f64).filter(|_| random.chance(60)) {
+        "integer" if random.chance(70) => {
+            text.push_str(&(random.below(60) as i64 - 30).to_string())
+        }
+        "number" | "integer" => match schema
+            .get("multipleOf")
+            .and_then(Value::as_f64)
+            .filter(|_| random.chance(60))
+        {
             Some(step) => {
-                let _ = write!(text, "{}", ((random.below(400) as f64 - 200.0) * step * 1000.0).round() / 1000.0);
+                let _ = write!(
+                    text,
+                    "{}",
+                    ((random.below(400) as f64 - 200.0) * step * 1000.0).round() / 1000.0
+                );
             }
             None => text.push_str(&number(random)),
         },
         "string" => write_text(random, text),
         "array" => {
-            let prefix = schema.get("prefixItems").and_then(Value::as_array).cloned().unwrap_or_default();
+            let prefix = schema
+                .get("prefixItems")
+                .and_then(Value::as_array)
+                .cloned()
+                .unwrap_or_default();
             let length = random.below(5);
             text.push('[');
             for index in 0..length {
@@ -241,7 +321,10 @@ fn document(random: &mut Random, schema: &Value, text: &mut String) {
             text.push('{');
             let mut first = true;
             let empty = Map::new();
-            let properties = schema.get("properties").and_then(Value::as_object).unwrap_or(&empty);
+            let properties = schema
+                .get("properties")
+                .and_then(Value::as_object)
+                .unwrap_or(&empty);
             let mut names: Vec<&str> = properties.keys().map(String::as_str).collect();
             if random.chance(30) {
                 names.reverse();
@@ -349,15 +432,22 @@ fn verdicts_agree() {
             // Arrays that no tensor can be made of have no column; such schemas are no package's.
             Err(_) => {
                 refused_schemas += 1;
-                assert!(refused_schemas < 100 + cases, "too many schemas are refused: {document_schema}");
+                assert!(
+                    refused_schemas < 100 + cases,
+                    "too many schemas are refused: {document_schema}"
+                );
                 continue;
             }
         };
-        let reference = jsonschema::options().should_validate_formats(true).build(&document_schema).unwrap();
+        let reference = jsonschema::options()
+            .should_validate_formats(true)
+            .build(&document_schema)
+            .unwrap();
         for _ in 0..DOCUMENTS_PER_SCHEMA {
             let mut text = String::new();
             document(&mut random, &document_schema, &mut text);
-            let instance: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("the generator made no JSON: {error}: {text}"));
+            let instance: Value = serde_json::from_str(&text)
+                .unwrap_or_else(|error| panic!("the generator made no JSON: {error}: {text}"));
             let expected = reference.is_valid(&instance);
             let outcome = decode_instance(&compiled, text.as_bytes(), &LIMITS);
             cases += 1;
@@ -366,7 +456,10 @@ fn verdicts_agree() {
                 outcome.is_ok(),
                 expected,
                 "seed {seed}, case {cases}\nschema {document_schema}\ndocument {text}\nours {outcome:?}\ntheirs {:?}",
-                reference.iter_errors(&instance).map(|error| error.to_string()).collect::<Vec<_>>()
+                reference
+                    .iter_errors(&instance)
+                    .map(|error| error.to_string())
+                    .collect::<Vec<_>>()
             );
             // In a list of two the verdict is the same, and a refused instance does not spoil its neighbour's columns.
             let pair = format!("{{\"instances\": [{text}, {text}]}}");
@@ -378,12 +471,20 @@ fn verdicts_agree() {
             );
             if let (Ok(one), Ok(both)) = (outcome, both) {
                 assert_eq!((one.rows, both.columns.rows), (1, 2));
-                assert!(both.columns.columns.iter().all(|column| column.len() == 2), "seed {seed}: {both:?}");
+                assert!(
+                    both.columns.columns.iter().all(|column| column.len() == 2),
+                    "seed {seed}: {both:?}"
+                );
             }
         }
     }
-    println!("{cases} documents, {valid} of them valid, {refused_schemas} schemas without a column");
-    assert!(valid * 10 > cases && valid * 10 < cases * 9, "the generator is lopsided: {valid} of {cases} are valid");
+    println!(
+        "{cases} documents, {valid} of them valid, {refused_schemas} schemas without a column"
+    );
+    assert!(
+        valid * 10 > cases && valid * 10 < cases * 9,
+        "the generator is lopsided: {valid} of {cases} are valid"
+    );
 }
 
 /// Documents that are cut, bent or padded must be refused, or be what a JSON parser says they are, and never harm.
@@ -396,8 +497,7 @@ fn hostile_texts() {
         "additionalProperties": true,
     });
     let compiled = Schema::compile(&schema).unwrap();
-    let good =
-        r#" {"a": -12.5e1, "b": "x\u00e9\ud83d\udc4d\n", "c": [[1,2],[3,4]], "d": "aGVsbG8=", "e": {"f": [null, true, {"g": "h"}]}} "#;
+    let good = r#" {"a": -12.5e1, "b": "x\u00e9\ud83d\udc4d\n", "c": [[1,2],[3,4]], "d": "aGVsbG8=", "e": {"f": [null, true, {"g": "h"}]}} "#;
     assert!(decode_instance(&compiled, good.as_bytes(), &LIMITS).is_ok());
     let mut random = Random(7);
     let alphabet = b"{}[]:,\"\\0123456789.eE+-tfnul \n\xff\x00au";
@@ -418,8 +518,17 @@ fn hostile_texts() {
         let ours = decode_instance(&compiled, &bytes, &LIMITS).is_ok();
         let theirs = serde_json::from_slice::<Value>(&bytes);
         if ours {
-            let value = theirs.unwrap_or_else(|error| panic!("taken, though it is no JSON ({error}): {}", String::from_utf8_lossy(&bytes)));
-            assert!(jsonschema::is_valid(&schema, &value), "{}", String::from_utf8_lossy(&bytes));
+            let value = theirs.unwrap_or_else(|error| {
+                panic!(
+                    "taken, though it is no JSON ({error}): {}",
+                    String::from_utf8_lossy(&bytes)
+                )
+            });
+            assert!(
+                jsonschema::is_valid(&schema, &value),
+                "{}",
+                String::from_utf8_lossy(&bytes)
+            );
         }
     }
     for bad in [
@@ -442,6 +551,9 @@ fn hostile_texts() {
         "{\"a\":1}//",
         "/**/{\"a\":1}",
     ] {
-        assert!(decode_instance(&compiled, bad.as_bytes(), &LIMITS).is_err(), "{bad}");
+        assert!(
+            decode_instance(&compiled, bad.as_bytes(), &LIMITS).is_err(),
+            "{bad}"
+        );
     }
 }

@@ -24,8 +24,22 @@ const LAYERS: [(&str, &[&str]); 24] = [
     ("security", &["digest"]),
     ("decode", &["schema", "tensor"]),
     ("transform", &["schema", "decode", "tensor"]),
-    ("package", &["graph", "id", "digest", "tensor", "schema", "decode", "transform"]),
-    ("compat", &["package", "schema", "decode", "transform", "tensor"]),
+    (
+        "package",
+        &[
+            "graph",
+            "id",
+            "digest",
+            "tensor",
+            "schema",
+            "decode",
+            "transform",
+        ],
+    ),
+    (
+        "compat",
+        &["package", "schema", "decode", "transform", "tensor"],
+    ),
     ("journal", &["id", "clock", "digest"]),
     ("rollout", &["clock", "journal"]),
     ("engine", &["graph", "metrics", "tensor"]),
@@ -70,8 +84,8 @@ const LAYERS: [(&str, &[&str]); 24] = [
     (
         "operate",
         &[
-            "id", "clock", "config", "digest", "metrics", "tensor", "schema", "decode", "package", "compat", "engine", "journal",
-            "rollout", "registry",
+            "id", "clock", "config", "digest", "metrics", "tensor", "schema", "decode", "package",
+            "compat", "engine", "journal", "rollout", "registry",
         ],
     ),
     (
@@ -93,7 +107,21 @@ const LAYERS: [(&str, &[&str]); 24] = [
         ],
     ),
     ("telemetry", &["config"]),
-    ("app", &["api", "config", "engine", "journal", "metrics", "operate", "predict", "registry", "security", "telemetry"]),
+    (
+        "app",
+        &[
+            "api",
+            "config",
+            "engine",
+            "journal",
+            "metrics",
+            "operate",
+            "predict",
+            "registry",
+            "security",
+            "telemetry",
+        ],
+    ),
     (
         "cli",
         &[
@@ -121,10 +149,24 @@ const LAYERS: [(&str, &[&str]); 24] = [
 /// (library, where it may be named).
 const DOORS: [(&str, &[&str]); 29] = [
     // Neither the contract nor what is at rest waits for anything: a packaging tool could use them alone.
-    ("tokio", &["src/api/", "src/app.rs", "src/engine/", "src/journal/store.rs", "src/main.rs", "src/predict/", "src/registry/"]),
+    (
+        "tokio",
+        &[
+            "src/api/",
+            "src/app.rs",
+            "src/engine/",
+            "src/journal/store.rs",
+            "src/main.rs",
+            "src/predict/",
+            "src/registry/",
+        ],
+    ),
     ("csv", &["src/decode/table.rs"]),
     ("libm", &["src/rollout/sequential.rs"]),
-    ("murmur3", &["src/transform/steps.rs", "src/rollout/split.rs"]),
+    (
+        "murmur3",
+        &["src/transform/steps.rs", "src/rollout/split.rs"],
+    ),
     ("ort", &["src/engine/infer.rs"]),
     ("libc", &["src/engine/infer.rs"]),
     ("libloading", &["src/engine/infer.rs"]),
@@ -172,8 +214,18 @@ fn code() -> Vec<(String, String)> {
     for path in found {
         let text = fs_err::read_to_string(&path).unwrap();
         let text = text.split("#[cfg(test)]\nmod tests").next().unwrap();
-        let lines: Vec<&str> = text.lines().map(|line| line.split("//").next().unwrap()).collect();
-        code.push((path.strip_prefix(root).unwrap().to_str().unwrap().to_owned(), lines.join("\n")));
+        let lines: Vec<&str> = text
+            .lines()
+            .map(|line| line.split("//").next().unwrap())
+            .collect();
+        code.push((
+            path.strip_prefix(root)
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .to_owned(),
+            lines.join("\n"),
+        ));
     }
     assert!(code.len() > 40);
     code
@@ -181,7 +233,11 @@ fn code() -> Vec<(String, String)> {
 
 /// The names that follow `prefix` in a `use` tree or a path: `crate::{a::b, c}` gives a and c.
 fn imported(text: &str, prefix: &str) -> Vec<String> {
-    let name = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+    let name = |text: &str| {
+        text.chars()
+            .take_while(|c| c.is_alphanumeric() || *c == '_')
+            .collect::<String>()
+    };
     let mut names = Vec::new();
     for (at, _) in text.match_indices(prefix) {
         let rest = &text[at + prefix.len()..];
@@ -211,12 +267,19 @@ fn imported(text: &str, prefix: &str) -> Vec<String> {
 fn layers() {
     let mut wrong = Vec::new();
     for (path, text) in code() {
-        let module = path.trim_start_matches("src/").split(['/', '.']).next().unwrap().to_owned();
+        let module = path
+            .trim_start_matches("src/")
+            .split(['/', '.'])
+            .next()
+            .unwrap()
+            .to_owned();
         if ["lib", "main"].contains(&module.as_str()) {
             continue;
         }
-        let (_, allowed) =
-            LAYERS.iter().find(|(name, _)| *name == module).unwrap_or_else(|| panic!("{path}: module {module} has no layer"));
+        let (_, allowed) = LAYERS
+            .iter()
+            .find(|(name, _)| *name == module)
+            .unwrap_or_else(|| panic!("{path}: module {module} has no layer"));
         for name in imported(&text, "crate::") {
             if name != module && !allowed.contains(&name.as_str()) {
                 wrong.push(format!("{path} imports crate::{name}"));
@@ -251,6 +314,15 @@ fn doors() {
 
 #[test]
 fn the_checks_see_what_they_should() {
-    assert_eq!(imported("use crate::{a::b, c::{d, e}, f};\nlet x = crate::g::h();", "crate::"), ["a", "c", "f", "g"]);
-    assert_eq!(imported("use crate::error::ErrorCode;", "crate::"), ["error"]);
+    assert_eq!(
+        imported(
+            "use crate::{a::b, c::{d, e}, f};\nlet x = crate::g::h();",
+            "crate::"
+        ),
+        ["a", "c", "f", "g"]
+    );
+    assert_eq!(
+        imported("use crate::error::ErrorCode;", "crate::"),
+        ["error"]
+    );
 }

@@ -64,7 +64,11 @@ impl Hits {
     fn draw(&mut self, rng: &mut Rng) {
         // (0, 1], and a rate of 0 never hits: the quotient is infinite, and saturates.
         let u = 1.0 - rng.uniform();
-        self.misses = if self.p >= 1.0 { 0 } else { (u.ln() / (-self.p).ln_1p()).abs() as u64 };
+        self.misses = if self.p >= 1.0 {
+            0
+        } else {
+            (u.ln() / (-self.p).ln_1p()).abs() as u64
+        };
     }
 
     fn next(&mut self, rng: &mut Rng) -> bool {
@@ -101,7 +105,10 @@ impl Behaviour {
 
     /// Units, of at most `most`, that are certainly good.
     fn good(&mut self, most: u64) -> u64 {
-        let good = most.min(self.error.misses).min(self.nan.misses).min(self.late.misses);
+        let good = most
+            .min(self.error.misses)
+            .min(self.nan.misses)
+            .min(self.late.misses);
         for hits in [&mut self.error, &mut self.nan, &mut self.late] {
             hits.misses -= good;
         }
@@ -120,7 +127,14 @@ pub struct Rates {
     pub dear: f64,
 }
 
-pub const GOOD: Rates = Rates { error: 0.01, nan: 0.002, late: 0.01, run_failed: 0.002, slow: 0.05, dear: 0.05 };
+pub const GOOD: Rates = Rates {
+    error: 0.01,
+    nan: 0.002,
+    late: 0.01,
+    run_failed: 0.002,
+    slow: 0.05,
+    dear: 0.05,
+};
 
 /// How requests depend on each other.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -148,14 +162,25 @@ pub struct Zipf {
 
 impl Zipf {
     pub fn new(keys: usize, exponent: f64) -> Zipf {
-        let weights: Vec<f64> = (1..=keys).map(|rank| (rank as f64).powf(-exponent)).collect();
+        let weights: Vec<f64> = (1..=keys)
+            .map(|rank| (rank as f64).powf(-exponent))
+            .collect();
         let total: f64 = weights.iter().sum();
-        let mut places: Vec<(f64, usize)> = weights.iter().map(|weight| weight / total * keys as f64).zip(0..).collect();
-        let (mut small, mut large): (Vec<usize>, Vec<usize>) = (0..keys).partition(|key| places[*key].0 < 1.0);
+        let mut places: Vec<(f64, usize)> = weights
+            .iter()
+            .map(|weight| weight / total * keys as f64)
+            .zip(0..)
+            .collect();
+        let (mut small, mut large): (Vec<usize>, Vec<usize>) =
+            (0..keys).partition(|key| places[*key].0 < 1.0);
         while let (Some(less), Some(more)) = (small.pop(), large.pop()) {
             places[less].1 = more;
             places[more].0 -= 1.0 - places[less].0;
-            if places[more].0 < 1.0 { small.push(more) } else { large.push(more) }
+            if places[more].0 < 1.0 {
+                small.push(more)
+            } else {
+                large.push(more)
+            }
         }
         Zipf { places }
     }
@@ -163,7 +188,11 @@ impl Zipf {
     fn draw(&self, rng: &mut Rng) -> usize {
         let u = rng.uniform() * self.places.len() as f64;
         let (chance, other) = self.places[u as usize];
-        if u.fract() < chance { u as usize } else { other }
+        if u.fract() < chance {
+            u as usize
+        } else {
+            other
+        }
     }
 }
 
@@ -197,11 +226,16 @@ struct Bound {
 
 impl Bound {
     fn never() -> Bound {
-        Bound { missing: f64::INFINITY, growth: [[[0.0; 2]; 2]; 2] }
+        Bound {
+            missing: f64::INFINITY,
+            growth: [[[0.0; 2]; 2]; 2],
+        }
     }
 
     fn new(missing: f64, points: [(f64, f64); 2]) -> Bound {
-        let growth = points.map(|(candidate, stable)| [stable, candidate].map(|p: f64| [-(1.0 - p).ln(), -p.ln()]));
+        let growth = points.map(|(candidate, stable)| {
+            [stable, candidate].map(|p: f64| [-(1.0 - p).ln(), -p.ln()])
+        });
         Bound { missing, growth }
     }
 
@@ -237,10 +271,20 @@ fn allowed(candidate: Share, stable: Share, margin: f64, candidate_is_worse: boo
         let p = (candidate.hits + stable.hits) as f64 / (candidate.of + stable.of) as f64;
         return (p, p);
     }
-    let (k, n, l, m) = (candidate.hits as f64, candidate.of as f64, stable.hits as f64, stable.of as f64);
+    let (k, n, l, m) = (
+        candidate.hits as f64,
+        candidate.of as f64,
+        stable.hits as f64,
+        stable.of as f64,
+    );
     let over = |count: f64, p: f64| if count == 0.0 { 0.0 } else { count / p };
-    let slope = |p: f64| over(k, p + margin) - over(n - k, 1.0 - p - margin) + over(l, p) - over(m - l, 1.0 - p);
-    let (mut low, mut high) = (s.min(c - margin).max(0.0), s.max(c - margin).min(1.0 - margin));
+    let slope = |p: f64| {
+        over(k, p + margin) - over(n - k, 1.0 - p - margin) + over(l, p) - over(m - l, 1.0 - p)
+    };
+    let (mut low, mut high) = (
+        s.min(c - margin).max(0.0),
+        s.max(c - margin).min(1.0 - margin),
+    );
     for _ in 0..50 {
         let p = 0.5 * (low + high);
         if slope(p) > 0.0 { low = p } else { high = p }
@@ -248,7 +292,13 @@ fn allowed(candidate: Share, stable: Share, margin: f64, candidate_is_worse: boo
     (high + margin, high)
 }
 
-const PAIRS: [Guard; 5] = [Guard::Errors, Guard::Nan, Guard::Runs, Guard::EngineTime, Guard::Cost];
+const PAIRS: [Guard; 5] = [
+    Guard::Errors,
+    Guard::Nan,
+    Guard::Runs,
+    Guard::EngineTime,
+    Guard::Cost,
+];
 
 /// A step as it goes on.
 struct Stage<'a> {
@@ -273,7 +323,10 @@ impl<'a> Stage<'a> {
             arms: [ArmTotals::default(), ArmTotals::default()],
             window: 0,
             worse: std::array::from_fn(|_| Bound::never()),
-            fine: std::array::from_fn(|_| Bound { missing: 0.0, ..Bound::never() }),
+            fine: std::array::from_fn(|_| Bound {
+                missing: 0.0,
+                ..Bound::never()
+            }),
             ceilings: std::array::from_fn(|_| Bound::never()),
             seconds: (0.0, 0.0),
         };
@@ -324,14 +377,21 @@ impl<'a> Stage<'a> {
             return;
         }
         let (margin, strata) = (self.margin(guard), self.strata(guard));
-        let points = |worse: bool| strata.map(|(candidate, stable)| allowed(candidate, stable, margin, worse));
-        let both = || strata.into_iter().filter(|(candidate, stable)| candidate.of > 0 && stable.of > 0);
+        let points = |worse: bool| {
+            strata.map(|(candidate, stable)| allowed(candidate, stable, margin, worse))
+        };
+        let both = || {
+            strata
+                .into_iter()
+                .filter(|(candidate, stable)| candidate.of > 0 && stable.of > 0)
+        };
         if fine {
             let e_value = match index {
                 0 | 1 => sequential::fine(strata[0].0, strata[0].1, margin),
                 _ => sequential::fine_in_all(both(), margin),
             };
-            self.fine[index] = Bound::new((1.0 / self.world.plan.alpha).ln() - e_value, points(true));
+            self.fine[index] =
+                Bound::new((1.0 / self.world.plan.alpha).ln() - e_value, points(true));
         } else {
             let e_value = match index {
                 0 | 1 => sequential::worse(strata[0].0, strata[0].1, margin),
@@ -343,13 +403,32 @@ impl<'a> Stage<'a> {
 
     fn refresh_ceilings(&mut self) {
         let factor = (std::f64::consts::PI * (f64::from(self.window) + 1.0)).powi(2) / 6.0;
-        let window = self.arms[CANDIDATE].windows.get(&self.window).copied().unwrap_or_default();
-        let late = self.world.plan.guards.p99_ceiling_ms.map(|_| (window.slow, 0.01));
-        for (index, test) in [Some((window.failed, self.world.plan.guards.error_ceiling)), late].into_iter().enumerate() {
+        let window = self.arms[CANDIDATE]
+            .windows
+            .get(&self.window)
+            .copied()
+            .unwrap_or_default();
+        let late = self
+            .world
+            .plan
+            .guards
+            .p99_ceiling_ms
+            .map(|_| (window.slow, 0.01));
+        for (index, test) in [
+            Some((window.failed, self.world.plan.guards.error_ceiling)),
+            late,
+        ]
+        .into_iter()
+        .enumerate()
+        {
             if let Some((hits, ceiling)) = test {
                 let share = Share::new(hits, window.units);
                 // Before anything was seen every allowed rate is as likely as the others.
-                let p = if share.of == 0 { ceiling } else { share.value().min(ceiling) };
+                let p = if share.of == 0 {
+                    ceiling
+                } else {
+                    share.value().min(ceiling)
+                };
                 let missing = (self.limit * factor).ln() - sequential::above(share, ceiling);
                 self.ceilings[index] = Bound::new(missing, [(p, 0.0); 2]);
             }
@@ -371,8 +450,11 @@ impl<'a> Stage<'a> {
                 totals.windows.clear();
             }
             let window = totals.windows.entry(self.window).or_default();
-            *window =
-                WindowTotals { units: window.units + 1, failed: window.failed + u64::from(failed), slow: window.slow + u64::from(late) };
+            *window = WindowTotals {
+                units: window.units + 1,
+                failed: window.failed + u64::from(failed),
+                slow: window.slow + u64::from(late),
+            };
             self.ceilings[0].see(0, arm, failed);
             self.ceilings[1].see(0, arm, late);
         }
@@ -385,17 +467,27 @@ impl<'a> Stage<'a> {
         self.unit(arm, false, false, false);
         let more = count - 1;
         self.arms[arm].units += more;
-        for bound in self.worse.iter_mut().take(2).chain(self.fine.iter_mut().take(2)) {
+        for bound in self
+            .worse
+            .iter_mut()
+            .take(2)
+            .chain(self.fine.iter_mut().take(2))
+        {
             bound.see_misses(arm, more);
         }
         if let Some(window) = self.arms[arm].windows.get_mut(&self.window) {
             window.units += more;
-            self.ceilings.iter_mut().for_each(|bound| bound.see_misses(arm, more));
+            self.ceilings
+                .iter_mut()
+                .for_each(|bound| bound.see_misses(arm, more));
         }
     }
 
     fn run(&mut self, arm: usize, full: bool, failed: bool, slow: bool, dear: bool) {
-        let totals = self.arms[arm].runs.entry(if full { FULL.1 } else { 0 }).or_default();
+        let totals = self.arms[arm]
+            .runs
+            .entry(if full { FULL.1 } else { 0 })
+            .or_default();
         *totals = RunTotals {
             runs: totals.runs + 1,
             failed: totals.failed + u64::from(failed),
@@ -405,7 +497,10 @@ impl<'a> Stage<'a> {
             untimed: 0,
         };
         let first = totals.runs == 1;
-        for (index, hit) in [(2, failed), (3, slow), (4, dear)].into_iter().take(if failed { 1 } else { 3 }) {
+        for (index, hit) in [(2, failed), (3, slow), (4, dear)]
+            .into_iter()
+            .take(if failed { 1 } else { 3 })
+        {
             self.worse[index].see(usize::from(full), arm, hit);
             self.fine[index].see(usize::from(full), arm, hit);
             if first {
@@ -430,12 +525,22 @@ impl<'a> Stage<'a> {
         }
         let step = &self.world.plan.steps[self.step];
         let enough = |arm: &ArmTotals| arm.units >= step.min_requests();
-        let enough = enough(&self.arms[CANDIDATE]) && (!step.concurrent() || enough(&self.arms[STABLE]));
-        if enough && self.seconds.0 >= step.min_seconds() as f64 && self.fine.iter().all(|bound| bound.spent() || !self.concurrent()) {
+        let enough =
+            enough(&self.arms[CANDIDATE]) && (!step.concurrent() || enough(&self.arms[STABLE]));
+        if enough
+            && self.seconds.0 >= step.min_seconds() as f64
+            && self
+                .fine
+                .iter()
+                .all(|bound| bound.spent() || !self.concurrent())
+        {
             for index in 0..5 {
                 self.refresh(index, true);
             }
-            ask |= self.fine.iter().all(|bound| bound.spent() || !self.concurrent());
+            ask |= self
+                .fine
+                .iter()
+                .all(|bound| bound.spent() || !self.concurrent());
         }
         if !ask {
             return None;
@@ -445,7 +550,11 @@ impl<'a> Stage<'a> {
 
     fn judged(&self) -> Judgement {
         let evidence = Evidence {
-            arms: [("stable".to_owned(), self.arms[STABLE].clone()), ("candidate".to_owned(), self.arms[CANDIDATE].clone())].into(),
+            arms: [
+                ("stable".to_owned(), self.arms[STABLE].clone()),
+                ("candidate".to_owned(), self.arms[CANDIDATE].clone()),
+            ]
+            .into(),
         };
         judge::judge(&Case {
             plan: self.world.plan,
@@ -464,21 +573,35 @@ impl<'a> Stage<'a> {
 /// not change anything.
 pub fn rollout(world: &World<'_>, seed: u64, ask_always: bool) -> Outcome {
     let mut rng = Rng::new(seed);
-    let mut outcome = Outcome { verdict: Verdict::Hold, guard: None, text: String::new(), units: Vec::new(), requests: 0 };
+    let mut outcome = Outcome {
+        verdict: Verdict::Hold,
+        guard: None,
+        text: String::new(),
+        units: Vec::new(),
+        requests: 0,
+    };
     let keys = match world.traffic {
         Traffic::Keys | Traffic::KeysCountedSingly => world.zipf.places.len(),
         _ => 0,
     };
     let salt = seed.to_le_bytes();
-    let positions: Vec<_> = (0..keys as u32).map(|key| KeyHash::of(&salt, &key.to_le_bytes()).assign).collect();
+    let positions: Vec<_> = (0..keys as u32)
+        .map(|key| KeyHash::of(&salt, &key.to_le_bytes()).assign)
+        .collect();
     // A key has the same fate in either version where their rates are the same.
     let fates: Vec<f64> = (0..keys).map(|_| rng.uniform()).collect();
-    let mut behaviours = [&world.stable, &world.candidate].map(|rates| Behaviour::new(rates, &mut rng));
+    let mut behaviours =
+        [&world.stable, &world.candidate].map(|rates| Behaviour::new(rates, &mut rng));
     for step in 0..world.plan.steps.len() {
         let mut stage = Stage::new(world, step);
         let weight = match &world.plan.steps[step] {
             Step::Shadow { share, .. } => share / (1.0 + share),
-            _ => world.plan.weights(step, 1).first().copied().unwrap_or_default(),
+            _ => world
+                .plan
+                .weights(step, 1)
+                .first()
+                .copied()
+                .unwrap_or_default(),
         };
         let mut seen = vec![false; keys];
         let began = outcome.requests as f64 / world.requests_per_second;
@@ -491,14 +614,29 @@ pub fn rollout(world: &World<'_>, seed: u64, ask_always: bool) -> Outcome {
                 Traffic::Independent => {
                     outcome.requests += 1;
                     let does = &mut behaviours[arm];
-                    stage.unit(arm, does.error.next(&mut rng), does.nan.next(&mut rng), does.late.next(&mut rng));
-                    stage.run(arm, false, does.run_failed.next(&mut rng), does.slow.next(&mut rng), does.dear.next(&mut rng));
+                    stage.unit(
+                        arm,
+                        does.error.next(&mut rng),
+                        does.nan.next(&mut rng),
+                        does.late.next(&mut rng),
+                    );
+                    stage.run(
+                        arm,
+                        false,
+                        does.run_failed.next(&mut rng),
+                        does.slow.next(&mut rng),
+                        does.dear.next(&mut rng),
+                    );
                 }
                 Traffic::Keys | Traffic::KeysCountedSingly => {
                     outcome.requests += 1;
                     let key = world.zipf.draw(&mut rng);
                     arm = positions[key].arm(&[weight]);
-                    let rates = if arm == CANDIDATE { &world.candidate } else { &world.stable };
+                    let rates = if arm == CANDIDATE {
+                        &world.candidate
+                    } else {
+                        &world.stable
+                    };
                     let fails = fates[key] < rates.error;
                     if !seen[key] || world.traffic == Traffic::KeysCountedSingly {
                         seen[key] = true;
@@ -513,7 +651,13 @@ pub fn rollout(world: &World<'_>, seed: u64, ask_always: bool) -> Outcome {
                     outcome.requests += rows;
                     let does = &mut behaviours[arm];
                     let failed = does.run_failed.next(&mut rng);
-                    stage.run(arm, full, failed, does.slow.next(&mut rng), does.dear.next(&mut rng));
+                    stage.run(
+                        arm,
+                        full,
+                        failed,
+                        does.slow.next(&mut rng),
+                        does.dear.next(&mut rng),
+                    );
                     if failed && world.traffic == Traffic::BatchesCountedByUnits {
                         (0..rows).for_each(|_| stage.unit(arm, true, false, false));
                     } else {
@@ -523,7 +667,12 @@ pub fn rollout(world: &World<'_>, seed: u64, ask_always: bool) -> Outcome {
                             stage.good_units(arm, good);
                             left -= good;
                             if left > 0 {
-                                stage.unit(arm, does.error.next(&mut rng), does.nan.next(&mut rng), does.late.next(&mut rng));
+                                stage.unit(
+                                    arm,
+                                    does.error.next(&mut rng),
+                                    does.nan.next(&mut rng),
+                                    does.late.next(&mut rng),
+                                );
                                 left -= 1;
                             }
                         }
@@ -537,14 +686,19 @@ pub fn rollout(world: &World<'_>, seed: u64, ask_always: bool) -> Outcome {
                 stage.window = window;
                 stage.refresh_ceilings();
             }
-            let judgement =
-                if ask_always { Some(stage.judged()).filter(|judgement| judgement.verdict != Verdict::Hold) } else { stage.look() };
+            let judgement = if ask_always {
+                Some(stage.judged()).filter(|judgement| judgement.verdict != Verdict::Hold)
+            } else {
+                stage.look()
+            };
             if judgement.is_some() {
                 break judgement;
             }
         };
         outcome.units.push(stage.arms[CANDIDATE].units);
-        let Some(judgement) = judgement else { return outcome };
+        let Some(judgement) = judgement else {
+            return outcome;
+        };
         outcome.verdict = judgement.verdict;
         outcome.guard = judgement.guard;
         outcome.text = judgement.text;
@@ -571,7 +725,10 @@ pub fn many<T: Send>(count: u64, one: impl Fn(u64) -> T + Sync) -> Vec<T> {
             }
         };
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
-        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
+        workers
+            .into_iter()
+            .flat_map(|worker| worker.join().unwrap())
+            .collect()
     });
     all.sort_by_key(|(seed, _)| *seed);
     all.into_iter().map(|(_, value)| value).collect()
@@ -593,12 +750,24 @@ pub fn interval(hits: u64, of: u64) -> (f64, f64) {
         let (mut low, mut high) = (0.0, 1.0);
         for _ in 0..60 {
             let p = 0.5 * (low + high);
-            if (value(p) < 0.025) == rises { low = p } else { high = p }
+            if (value(p) < 0.025) == rises {
+                low = p
+            } else {
+                high = p
+            }
         }
         0.5 * (low + high)
     };
-    let least = if hits == 0 { 0.0 } else { solve(true, &|p| 1.0 - tail(p, 0, hits - 1)) };
-    let most = if hits == of { 1.0 } else { solve(false, &|p| tail(p, 0, hits)) };
+    let least = if hits == 0 {
+        0.0
+    } else {
+        solve(true, &|p| 1.0 - tail(p, 0, hits - 1))
+    };
+    let most = if hits == of {
+        1.0
+    } else {
+        solve(false, &|p| tail(p, 0, hits))
+    };
     (least, most)
 }
 
@@ -608,7 +777,8 @@ fn ln_factorial(n: u64) -> f64 {
     }
     // Stirling's series.
     let n = n as f64;
-    n * n.ln() - n + 0.5 * (std::f64::consts::TAU * n).ln() + 1.0 / (12.0 * n) - 1.0 / (360.0 * n.powi(3))
+    n * n.ln() - n + 0.5 * (std::f64::consts::TAU * n).ln() + 1.0 / (12.0 * n)
+        - 1.0 / (360.0 * n.powi(3))
 }
 
 /// A plan of one canary step with every guard, no margin, and ceilings that the arms are just at: the hardest case that the promise
@@ -624,13 +794,30 @@ pub fn tight(weight: f64) -> Plan {
         p99_ceiling_ms: Some(100.0),
         ..Guards::default()
     };
-    let steps = vec![Step::Canary { weight, min_seconds: 0, min_requests: u64::MAX, hold: false }];
-    Plan { guards, steps, max_seconds: 8_640_000, ..Plan::builtin("canary").unwrap() }
+    let steps = vec![Step::Canary {
+        weight,
+        min_seconds: 0,
+        min_requests: u64::MAX,
+        hold: false,
+    }];
+    Plan {
+        guards,
+        steps,
+        max_seconds: 8_640_000,
+        ..Plan::builtin("canary").unwrap()
+    }
 }
 
 /// Errors alone, by an e-process with the given limit and by a z-test made for one look; units of the candidate until each says that
 /// the candidate is worse.
-pub fn errors_alone(weight: f64, margin: f64, rates: (f64, f64), limits: [f64; 2], units: u64, seed: u64) -> [Option<u64>; 3] {
+pub fn errors_alone(
+    weight: f64,
+    margin: f64,
+    rates: (f64, f64),
+    limits: [f64; 2],
+    units: u64,
+    seed: u64,
+) -> [Option<u64>; 3] {
     let mut rng = Rng::new(seed);
     let mut counts = [Share::default(); 2];
     let mut found = [None; 3];
@@ -645,7 +832,11 @@ pub fn errors_alone(weight: f64, margin: f64, rates: (f64, f64), limits: [f64; 2
         if bound.spent() {
             let e_value = sequential::worse(candidate, stable, margin);
             let mut missing = f64::INFINITY;
-            for (limit, found) in limits.iter().zip(&mut found).filter(|(_, found)| found.is_none()) {
+            for (limit, found) in limits
+                .iter()
+                .zip(&mut found)
+                .filter(|(_, found)| found.is_none())
+            {
                 if e_value >= limit.ln() {
                     *found = Some(candidate.of);
                 } else {
@@ -669,5 +860,7 @@ pub fn errors_alone(weight: f64, margin: f64, rates: (f64, f64), limits: [f64; 2
 
 /// Of sorted numbers the least that a share of q does not exceed.
 pub fn quantile(sorted: &[u64], q: f64) -> Option<u64> {
-    sorted.get(((sorted.len() as f64 * q).ceil() as usize).max(1) - 1).copied()
+    sorted
+        .get(((sorted.len() as f64 * q).ceil() as usize).max(1) - 1)
+        .copied()
 }

@@ -2,7 +2,11 @@
 //!
 //! usage: bench-grpc-echo      (prints its address; answers as `add_sub` does, two outputs of [1, 4] float32)
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a tool for measuring")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a tool for measuring"
+)]
 
 use std::{
     convert::Infallible,
@@ -11,7 +15,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use predictd::api::grpc::inference::{ModelInferRequest, ModelInferResponse, model_infer_response::InferOutputTensor};
+use predictd::api::grpc::inference::{
+    ModelInferRequest, ModelInferResponse, model_infer_response::InferOutputTensor,
+};
 use tonic::{
     body::Body,
     codegen::{BoxFuture, Service},
@@ -70,10 +76,19 @@ impl NamedService for Echo {
 }
 
 fn main() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async {
-        let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap().with_nodelay(Some(true));
+        let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap())
+            .unwrap()
+            .with_nodelay(Some(true));
         println!("{}", incoming.local_addr().unwrap());
-        Server::builder().add_service(Echo(answer())).serve_with_incoming(incoming).await.unwrap();
+        Server::builder()
+            .add_service(Echo(answer()))
+            .serve_with_incoming(incoming)
+            .await
+            .unwrap();
     });
 }

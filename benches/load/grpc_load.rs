@@ -2,13 +2,21 @@
 //!
 //! usage: bench-grpc-load ADDRESS [SECONDS [MODEL]]      (by default 3 seconds, and `add_sub` of tests/fixtures/onnx)
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::indexing_slicing, reason = "a tool for measuring")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::indexing_slicing,
+    reason = "a tool for measuring"
+)]
 
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
-use predictd::api::grpc::inference::{ModelInferRequest, ModelInferResponse, model_infer_request::InferInputTensor};
+use predictd::api::grpc::inference::{
+    ModelInferRequest, ModelInferResponse, model_infer_request::InferInputTensor,
+};
 use tonic::{
     client::Grpc,
     transport::{Channel, Endpoint},
@@ -29,13 +37,23 @@ fn request(model: &str) -> ModelInferRequest {
     ModelInferRequest {
         model_name: model.to_owned(),
         inputs: vec![input("a"), input("b")],
-        raw_input_contents: vec![Bytes::from_static(&[0, 0, 128, 63, 0, 0, 0, 64, 0, 0, 64, 64, 0, 0, 128, 64]); 2],
+        raw_input_contents: vec![
+            Bytes::from_static(&[
+                0, 0, 128, 63, 0, 0, 0, 64, 0, 0, 64, 64, 0, 0, 128, 64
+            ]);
+            2
+        ],
         ..ModelInferRequest::default()
     }
 }
 
 /// Asks again and again; microseconds of each answer that began after the warm-up, and the number of all.
-async fn ask(channel: Channel, request: ModelInferRequest, start: Instant, end: Instant) -> (Vec<u32>, usize) {
+async fn ask(
+    channel: Channel,
+    request: ModelInferRequest,
+    start: Instant,
+    end: Instant,
+) -> (Vec<u32>, usize) {
     let mut client = Grpc::new(channel);
     let path = PathAndQuery::from_static("/inference.GRPCInferenceService/ModelInfer");
     let mut times = Vec::with_capacity(1 << 16);
@@ -47,7 +65,10 @@ async fn ask(channel: Channel, request: ModelInferRequest, start: Instant, end: 
         }
         client.ready().await.unwrap();
         let codec: ProstCodec<ModelInferRequest, ModelInferResponse> = ProstCodec::default();
-        let answer = client.unary(tonic::Request::new(request.clone()), path.clone(), codec).await.expect("an answer");
+        let answer = client
+            .unary(tonic::Request::new(request.clone()), path.clone(), codec)
+            .await
+            .expect("an answer");
         assert_eq!(answer.get_ref().outputs.len(), 2);
         all += 1;
         if sent >= start {
@@ -60,8 +81,13 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let seconds: f64 = arguments.get(1).map_or(3.0, |text| text.parse().unwrap());
     let request = request(arguments.get(2).map_or("add_sub", String::as_str));
-    let endpoint = Endpoint::from_shared(format!("http://{}", arguments[0])).unwrap().tcp_nodelay(true);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let endpoint = Endpoint::from_shared(format!("http://{}", arguments[0]))
+        .unwrap()
+        .tcp_nodelay(true);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let (mut times, all) = runtime.block_on(async {
         let mut channels = Vec::new();
         for _ in 0..CONNECTIONS {
@@ -69,7 +95,11 @@ fn main() {
         }
         let start = Instant::now() + WARM_UP;
         let end = start + Duration::from_secs_f64(seconds);
-        let tasks = channels.iter().cycle().take(IN_FLIGHT).map(|channel| tokio::spawn(ask(channel.clone(), request.clone(), start, end)));
+        let tasks = channels
+            .iter()
+            .cycle()
+            .take(IN_FLIGHT)
+            .map(|channel| tokio::spawn(ask(channel.clone(), request.clone(), start, end)));
         let tasks: Vec<_> = tasks.collect();
         let (mut times, mut all) = (Vec::new(), 0);
         for task in tasks {

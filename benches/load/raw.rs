@@ -32,7 +32,12 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let runtime = Runtime::load(&predictd::app::find_library(&Config::default()).unwrap()).unwrap();
     match arguments.first().map(String::as_str) {
-        Some("run") => run(&runtime, Path::new(&arguments[1]), arguments[2].parse().unwrap(), arguments[3].parse().unwrap()),
+        Some("run") => run(
+            &runtime,
+            Path::new(&arguments[1]),
+            arguments[2].parse().unwrap(),
+            arguments[3].parse().unwrap(),
+        ),
         _ => load(&runtime, &arguments[1..]),
     }
 }
@@ -45,7 +50,14 @@ fn run(runtime: &Runtime, directory: &Path, rows: usize, seconds: f64) {
         .parts
         .golden
         .iter()
-        .map(|example| transform.prepare(&decode_instance(&package.parts.input, example.input.as_bytes(), &OWN_LIMITS).unwrap()).unwrap())
+        .map(|example| {
+            transform
+                .prepare(
+                    &decode_instance(&package.parts.input, example.input.as_bytes(), &OWN_LIMITS)
+                        .unwrap(),
+                )
+                .unwrap()
+        })
         .collect();
     let batch = join(&examples.iter().cycle().take(rows).collect::<Vec<_>>()).unwrap();
     for _ in 0..20 {
@@ -72,11 +84,15 @@ fn run(runtime: &Runtime, directory: &Path, rows: usize, seconds: f64) {
 fn load(runtime: &Runtime, packages: &[String]) {
     let mut engines = Vec::new();
     for package in packages {
-        let (factory, mut engine) = OnnxFactory::open(runtime, &Path::new(package).join("model.onnx"), 1).unwrap();
+        let (factory, mut engine) =
+            OnnxFactory::open(runtime, &Path::new(package).join("model.onnx"), 1).unwrap();
         let _ = engine.run(&zeros(factory.signature()));
         engines.push(engine);
     }
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS"))
+        .unwrap();
     println!("{}", line.split_whitespace().nth(1).unwrap());
 }

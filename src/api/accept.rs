@@ -29,7 +29,11 @@ pub struct ServeOptions {
 }
 
 /// Hands over every connection until `stop` turns true, and then those that are already there.
-pub async fn accept(listener: TcpListener, stop: &mut watch::Receiver<bool>, take: impl Fn(TcpStream)) {
+pub async fn accept(
+    listener: TcpListener,
+    stop: &mut watch::Receiver<bool>,
+    take: impl Fn(TcpStream),
+) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -49,7 +53,10 @@ pub async fn accept(listener: TcpListener, stop: &mut watch::Receiver<bool>, tak
     // connection only after its next turn.
     if let Ok(listener) = listener.into_std() {
         while let Ok((stream, _)) = listener.accept() {
-            if let Ok(stream) = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
+            if let Ok(stream) = stream
+                .set_nonblocking(true)
+                .and_then(|()| TcpStream::from_std(stream))
+            {
                 take(stream);
             }
         }
@@ -58,5 +65,8 @@ pub async fn accept(listener: TcpListener, stop: &mut watch::Receiver<bool>, tak
 
 fn is_clients(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset
+    )
 }

@@ -21,8 +21,20 @@ pub struct CancelGuard<'a> {
 }
 
 impl<'a> CancelGuard<'a> {
-    pub fn new(api: &'a Api, protocol: Protocol, target: Target<'a>, context: &'a Context) -> CancelGuard<'a> {
-        CancelGuard { api, protocol, target, context, answering: Answering::default(), is_finished: false }
+    pub fn new(
+        api: &'a Api,
+        protocol: Protocol,
+        target: Target<'a>,
+        context: &'a Context,
+    ) -> CancelGuard<'a> {
+        CancelGuard {
+            api,
+            protocol,
+            target,
+            context,
+            answering: Answering::default(),
+            is_finished: false,
+        }
     }
 
     /// The request has an outcome, which its caller is told and which is counted by whoever tells it.
@@ -37,9 +49,19 @@ impl Drop for CancelGuard<'_> {
             return;
         }
         let refused = match self.answering.get() {
-            Some(servable) => Refused::from(Failure { error: PredictError::Cancelled, servable: Some(servable), unversioned: None }),
+            Some(servable) => Refused::from(Failure {
+                error: PredictError::Cancelled,
+                servable: Some(servable),
+                unversioned: None,
+            }),
             None => Refused::from(PredictError::Cancelled),
         };
-        refused.count(self.api, self.protocol, ErrorCode::Cancelled.http_status(), self.target, self.context);
+        refused.count(
+            self.api,
+            self.protocol,
+            ErrorCode::Cancelled.http_status(),
+            self.target,
+            self.context,
+        );
     }
 }

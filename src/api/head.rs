@@ -13,13 +13,20 @@ pub const MAX_PARSED_BYTES: usize = 256 << 10;
 
 /// Refuses a head that is too large.
 pub fn check(uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
-    let target = uri.path_and_query().map_or(0, |target| target.as_str().len());
-    let fields: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    let target = uri
+        .path_and_query()
+        .map_or(0, |target| target.as_str().len());
+    let fields: usize = headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum();
     let bytes = target + fields;
     if bytes <= MAX_HEADER_BYTES {
         return Ok(());
     }
-    let detail = format!("the path and the header fields have {bytes} bytes; at most {MAX_HEADER_BYTES} are taken");
+    let detail = format!(
+        "the path and the header fields have {bytes} bytes; at most {MAX_HEADER_BYTES} are taken"
+    );
     Err((ErrorCode::HeadersTooLarge, detail))
 }
 
@@ -33,12 +40,17 @@ const MAX_PATH_BYTES: usize = 65_534;
 pub fn explain(error: &Error, read: &[u8]) -> Refusal {
     let detail = error.to_string();
     if !error.is_parse_too_large() {
-        return (ErrorCode::Malformed, format!("this is no request of HTTP/1.1: {detail}"));
+        return (
+            ErrorCode::Malformed,
+            format!("this is no request of HTTP/1.1: {detail}"),
+        );
     }
     let detail = if detail.contains("URI too long") {
         format!("the path with its query has more than the {MAX_PATH_BYTES} bytes that are taken")
     } else if read.len() >= MAX_PARSED_BYTES {
-        format!("the path and the header fields have more than {MAX_PARSED_BYTES} bytes; at most {MAX_HEADER_BYTES} are taken")
+        format!(
+            "the path and the header fields have more than {MAX_PARSED_BYTES} bytes; at most {MAX_HEADER_BYTES} are taken"
+        )
     } else {
         format!("the head has more than the {MAX_FIELDS} header fields that are taken")
     };
@@ -51,11 +63,20 @@ pub fn bare_refusal(bytes: &[u8]) -> Option<usize> {
         return None;
     }
     let start = memchr::memmem::rfind(bytes, b"HTTP/1.1 4")?;
-    let mut lines = std::str::from_utf8(bytes.get(start..)?).ok()?.trim_end().split("\r\n");
+    let mut lines = std::str::from_utf8(bytes.get(start..)?)
+        .ok()?
+        .trim_end()
+        .split("\r\n");
     let status = lines.next()?.split(' ').nth(1)?;
-    let fields: Vec<(&str, &str)> = lines.map(|line| line.split_once(": ").unwrap_or_default()).collect();
-    let bare =
-        fields.iter().all(|(name, value)| matches!((*name, *value), ("content-length", "0") | ("connection", "close") | ("date", _)));
+    let fields: Vec<(&str, &str)> = lines
+        .map(|line| line.split_once(": ").unwrap_or_default())
+        .collect();
+    let bare = fields.iter().all(|(name, value)| {
+        matches!(
+            (*name, *value),
+            ("content-length", "0") | ("connection", "close") | ("date", _)
+        )
+    });
     // Every answer of ours has a request id.
     (matches!(status, "400" | "414" | "431") && !fields.is_empty() && bare).then_some(start)
 }
@@ -69,7 +90,10 @@ mod tests {
         let bare = "HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\ndate: x\r\n\r\n";
         assert_eq!(bare_refusal(bare.as_bytes()), Some(0));
         let before = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
-        assert_eq!(bare_refusal(format!("{before}{bare}").as_bytes()), Some(before.len()));
+        assert_eq!(
+            bare_refusal(format!("{before}{bare}").as_bytes()),
+            Some(before.len())
+        );
         for ours in [
             before.to_owned(),
             bare.replace("date", "x-request-id"),

@@ -112,9 +112,29 @@ impl Api {
     }
 
     /// Counts and logs a request that reached no model.
-    pub(crate) fn count_unrouted(&self, protocol: Protocol, code: ErrorCode, status: u16, context: &Context) {
+    pub(crate) fn count_unrouted(
+        &self,
+        protocol: Protocol,
+        code: ErrorCode,
+        status: u16,
+        context: &Context,
+    ) {
         let elapsed = context.started.elapsed();
-        self.metrics.unrouted().observe_error(protocol, code, status, elapsed);
-        self.log.refused(context, &LoggedRefusal { protocol, code, status, model: "", version: "", cause: None, detail: "" }, elapsed);
+        self.metrics
+            .unrouted()
+            .observe_error(protocol, code, status, elapsed);
+        self.log.refused(
+            context,
+            &LoggedRefusal {
+                protocol,
+                code,
+                status,
+                model: "",
+                version: "",
+                cause: None,
+                detail: "",
+            },
+            elapsed,
+        );
     }
 }

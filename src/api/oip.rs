@@ -28,8 +28,15 @@ pub const PLATFORM: &str = "onnxruntime_onnx";
 pub const BACKEND: &str = "onnxruntime";
 
 /// Extensions of the protocol: exactly those that are there.
-pub const EXTENSIONS: [&str; 7] =
-    ["classification", "model_repository", "schedule_policy", "model_configuration", "binary_tensor_data", "parameters", "statistics"];
+pub const EXTENSIONS: [&str; 7] = [
+    "classification",
+    "model_repository",
+    "schedule_policy",
+    "model_configuration",
+    "binary_tensor_data",
+    "parameters",
+    "statistics",
+];
 
 /// An output that a request names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,13 +49,29 @@ pub struct RequestedOutput {
 }
 
 /// The tensor that answers a requested output.
-pub fn answer_output(servable: &Servable, tensor: NamedTensor, classification: usize) -> Result<NamedTensor, Refusal> {
+pub fn answer_output(
+    servable: &Servable,
+    tensor: NamedTensor,
+    classification: usize,
+) -> Result<NamedTensor, Refusal> {
     if classification == 0 {
         return Ok(tensor);
     }
-    let specs = servable.offered().outputs.iter().chain(&servable.graph.outputs);
-    let batch = specs.into_iter().find(|spec| spec.name == tensor.name).is_some_and(|spec| spec.shape.has_batch_axis());
-    classify(&tensor, classification, batch).map_err(|detail| (ErrorCode::Malformed, format!("output `{}`: {detail}", tensor.name)))
+    let specs = servable
+        .offered()
+        .outputs
+        .iter()
+        .chain(&servable.graph.outputs);
+    let batch = specs
+        .into_iter()
+        .find(|spec| spec.name == tensor.name)
+        .is_some_and(|spec| spec.shape.has_batch_axis());
+    classify(&tensor, classification, batch).map_err(|detail| {
+        (
+            ErrorCode::Malformed,
+            format!("output `{}`: {detail}", tensor.name),
+        )
+    })
 }
 
 /// The `count` largest values of each row, as texts `value:index[:label]`. `batch`: the leading dimension counts rows.
@@ -69,13 +92,26 @@ fn classify(named: &NamedTensor, count: usize, batch: bool) -> Result<NamedTenso
             let mut text = Vec::new();
             write_element(tensor.data(), at, &mut text);
             let index = at - row * width;
-            let label = named.labels.as_ref().and_then(|labels| labels.get(index)).map(|label| format!(":{label}")).unwrap_or_default();
+            let label = named
+                .labels
+                .as_ref()
+                .and_then(|labels| labels.get(index))
+                .map(|label| format!(":{label}"))
+                .unwrap_or_default();
             texts.push(format!("{}:{index}{label}", String::from_utf8_lossy(&text)));
         }
     }
-    let shape = if batch || tensor.shape().len() > 1 { vec![rows, count] } else { vec![count] };
+    let shape = if batch || tensor.shape().len() > 1 {
+        vec![rows, count]
+    } else {
+        vec![count]
+    };
     let tensor = Tensor::new(shape, Data::Bytes(texts)).ok_or("has no rows")?;
-    Ok(NamedTensor { name: Arc::clone(&named.name), tensor, labels: None })
+    Ok(NamedTensor {
+        name: Arc::clone(&named.name),
+        tensor,
+        labels: None,
+    })
 }
 
 /// Numbers in an order that is total.
@@ -121,10 +157,12 @@ impl Keys {
 
 /// The version that a request about a model means.
 pub fn find(snapshot: &Snapshot, target: Target<'_>) -> Result<Arc<Servable>, Refusal> {
-    route(snapshot, target, Instant::now()).map(|routed| routed.servable).map_err(|(error, _)| {
-        let error = PredictError::Route(error);
-        (error.code(), error.detail())
-    })
+    route(snapshot, target, Instant::now())
+        .map(|routed| routed.servable)
+        .map_err(|(error, _)| {
+            let error = PredictError::Route(error);
+            (error.code(), error.detail())
+        })
 }
 
 /// Whether a model (or one version) answers; an error where it is not known.
@@ -153,16 +191,26 @@ pub fn model_metadata(snapshot: &Snapshot, target: Target<'_>) -> Result<ModelMe
     let name = servable.id().name.clone();
     let model = snapshot.models.get(&name);
     let loaded = |status: &VersionStatus| matches!(status.state, State::Available(_));
-    let versions = model.into_iter().flat_map(|model| &model.versions).filter(|(_, status)| loaded(status));
+    let versions = model
+        .into_iter()
+        .flat_map(|model| &model.versions)
+        .filter(|(_, status)| loaded(status));
     Ok(ModelMetadata {
         versions: versions.map(|(version, _)| version.to_string()).collect(),
         name: name.to_string(),
         inputs: match servable.fields() {
             Some(_) => offered.inputs.clone(),
-            None => offered.inputs.iter().chain(&servable.optional).cloned().collect(),
+            None => offered
+                .inputs
+                .iter()
+                .chain(&servable.optional)
+                .cloned()
+                .collect(),
         },
         outputs: offered.outputs.clone(),
-        symbols: servable.fields().map_or_else(|| servable.symbols.clone(), |_| Symbols::default()),
+        symbols: servable
+            .fields()
+            .map_or_else(|| servable.symbols.clone(), |_| Symbols::default()),
     })
 }
 
@@ -192,7 +240,10 @@ pub struct ConfiguredTensor {
     pub label_filename: String,
 }
 
-pub fn model_configuration(snapshot: &Snapshot, target: Target<'_>) -> Result<ModelConfiguration, Refusal> {
+pub fn model_configuration(
+    snapshot: &Snapshot,
+    target: Target<'_>,
+) -> Result<ModelConfiguration, Refusal> {
     let servable = find(snapshot, target)?;
     let batched = servable.is_batched();
     let policy = servable.batcher.policy();
@@ -200,7 +251,10 @@ pub fn model_configuration(snapshot: &Snapshot, target: Target<'_>) -> Result<Mo
         Contents::Bare(bare) => bare.label_file(name).unwrap_or_default().to_owned(),
         Contents::Package(_) => String::new(),
     };
-    let tensor = |spec: &TensorSpec| ConfiguredTensor { label_filename: label_file(&spec.name), ..configured(spec, batched) };
+    let tensor = |spec: &TensorSpec| ConfiguredTensor {
+        label_filename: label_file(&spec.name),
+        ..configured(spec, batched)
+    };
     let tensors = |specs: &[TensorSpec]| specs.iter().map(tensor).collect();
     Ok(ModelConfiguration {
         name: servable.id().name.to_string(),
@@ -218,8 +272,19 @@ fn configured(spec: &TensorSpec, batched: bool) -> ConfiguredTensor {
         "BYTES" => "TYPE_STRING".to_owned(),
         name => format!("TYPE_{name}"),
     };
-    let dims = spec.shape.0.iter().skip(usize::from(batched)).map(|dim| dim_to_wire(*dim)).collect();
-    ConfiguredTensor { name: spec.name.to_string(), data_type, dims, label_filename: String::new() }
+    let dims = spec
+        .shape
+        .0
+        .iter()
+        .skip(usize::from(batched))
+        .map(|dim| dim_to_wire(*dim))
+        .collect();
+    ConfiguredTensor {
+        name: spec.name.to_string(),
+        data_type,
+        dims,
+        label_filename: String::new(),
+    }
 }
 
 /// -1 for a free dimension.
@@ -238,7 +303,11 @@ pub struct ModelStatistics {
 }
 
 /// Of one version, of the loaded versions of one model, or of all.
-pub fn statistics(snapshot: &Snapshot, model: Option<&str>, version: Option<&str>) -> Result<Vec<ModelStatistics>, Refusal> {
+pub fn statistics(
+    snapshot: &Snapshot,
+    model: Option<&str>,
+    version: Option<&str>,
+) -> Result<Vec<ModelStatistics>, Refusal> {
     let of = |servable: &Servable| ModelStatistics {
         name: servable.id().name.to_string(),
         version: servable.id().version.to_string(),
@@ -252,8 +321,14 @@ pub fn statistics(snapshot: &Snapshot, model: Option<&str>, version: Option<&str
     {
         return find(snapshot, Target { model, version }).map(|_| Vec::new());
     }
-    let chosen = |(name, _): &(&crate::id::ModelName, &Model)| model.is_none_or(|model| name.as_str() == model);
-    let versions = snapshot.models.iter().filter(chosen).flat_map(|(_, model)| model.versions.values());
+    let chosen = |(name, _): &(&crate::id::ModelName, &Model)| {
+        model.is_none_or(|model| name.as_str() == model)
+    };
+    let versions = snapshot
+        .models
+        .iter()
+        .filter(chosen)
+        .flat_map(|(_, model)| model.versions.values());
     let loaded = versions.filter_map(|status| match &status.state {
         State::Available(servable) => Some(of(servable)),
         _ => None,
@@ -281,11 +356,19 @@ pub fn repository_index(snapshot: &Snapshot, only_ready: bool) -> Vec<IndexEntry
                 State::Loading => ("LOADING", "it is being verified and loaded".to_owned()),
                 State::Draining => ("UNLOADING", "it finishes what is in flight".to_owned()),
                 State::Idle if model.unloaded => ("UNAVAILABLE", "unloaded".to_owned()),
-                State::Idle => ("UNAVAILABLE", "not among the versions that are kept loaded".to_owned()),
+                State::Idle => (
+                    "UNAVAILABLE",
+                    "not among the versions that are kept loaded".to_owned(),
+                ),
                 state => ("UNAVAILABLE", state.reason().unwrap_or_default()),
             };
             if state == "READY" || !only_ready {
-                entries.push(IndexEntry { name: name.to_string(), version: version.to_string(), state, reason });
+                entries.push(IndexEntry {
+                    name: name.to_string(),
+                    version: version.to_string(),
+                    state,
+                    reason,
+                });
             }
         }
     }
@@ -294,7 +377,11 @@ pub fn repository_index(snapshot: &Snapshot, only_ready: bool) -> Vec<IndexEntry
 
 /// The protocols of others know no 422.
 pub fn error_status(code: ErrorCode) -> u16 {
-    if code == ErrorCode::Invalid { 400 } else { code.http_status() }
+    if code == ErrorCode::Invalid {
+        400
+    } else {
+        code.http_status()
+    }
 }
 
 #[cfg(test)]
@@ -310,31 +397,84 @@ mod tests {
     fn named(shape: &[usize], values: &[f32], labels: Option<&[&str]>) -> NamedTensor {
         let tensor = Tensor::new(shape.to_vec(), Data::Fp32(values.to_vec().into())).unwrap();
         let labels = labels.map(|labels| labels.iter().map(|label| (*label).to_owned()).collect());
-        NamedTensor { name: Arc::from("p"), tensor, labels }
+        NamedTensor {
+            name: Arc::from("p"),
+            tensor,
+            labels,
+        }
     }
 
     #[test]
     fn classes_are_ranked_row_by_row() {
-        let ranked = classify(&named(&[2, 3], &[0.1, 0.7, 0.2, 0.5, 0.25, 0.5], Some(&["a", "b"])), 2, true).unwrap();
+        let ranked = classify(
+            &named(&[2, 3], &[0.1, 0.7, 0.2, 0.5, 0.25, 0.5], Some(&["a", "b"])),
+            2,
+            true,
+        )
+        .unwrap();
         assert_eq!(ranked.tensor.shape(), [2, 2]);
-        let texts = ["0.7:1:b", "0.2:2", "0.5:0:a", "0.5:2"].map(str::to_owned).to_vec();
+        let texts = ["0.7:1:b", "0.2:2", "0.5:0:a", "0.5:2"]
+            .map(str::to_owned)
+            .to_vec();
         assert_eq!(ranked.tensor.data(), &Data::Bytes(texts));
-        assert_eq!(classify(&named(&[3], &[1.0, 3.0, 2.0], None), 9, false).unwrap().tensor.shape(), [3]);
-        assert_eq!(classify(&named(&[3], &[1.0, 3.0, 2.0], None), 9, true).unwrap().tensor.shape(), [3, 1]);
-        assert_eq!(classify(&named(&[2, 0], &[], None), 1, true).unwrap().tensor.shape(), [2, 0]);
-        let texts =
-            NamedTensor { name: Arc::from("t"), tensor: Tensor::new(vec![1], Data::Bytes(vec!["x".into()])).unwrap(), labels: None };
+        assert_eq!(
+            classify(&named(&[3], &[1.0, 3.0, 2.0], None), 9, false)
+                .unwrap()
+                .tensor
+                .shape(),
+            [3]
+        );
+        assert_eq!(
+            classify(&named(&[3], &[1.0, 3.0, 2.0], None), 9, true)
+                .unwrap()
+                .tensor
+                .shape(),
+            [3, 1]
+        );
+        assert_eq!(
+            classify(&named(&[2, 0], &[], None), 1, true)
+                .unwrap()
+                .tensor
+                .shape(),
+            [2, 0]
+        );
+        let texts = NamedTensor {
+            name: Arc::from("t"),
+            tensor: Tensor::new(vec![1], Data::Bytes(vec!["x".into()])).unwrap(),
+            labels: None,
+        };
         assert!(classify(&texts, 1, true).is_err());
     }
 
     #[test]
     fn what_is_no_number_ranks_last() {
-        let values: Vec<f32> = (0..100).map(|index| if index % 5 < 2 { f32::NAN } else { (index * 37 % 100) as f32 }).collect();
+        let values: Vec<f32> = (0..100)
+            .map(|index| {
+                if index % 5 < 2 {
+                    f32::NAN
+                } else {
+                    (index * 37 % 100) as f32
+                }
+            })
+            .collect();
         let ranked = classify(&named(&[1, 100], &values, None), 100, true).unwrap();
-        let Data::Bytes(texts) = ranked.tensor.data() else { panic!("no texts") };
-        assert_eq!(texts.iter().position(|text| text.starts_with("null")), Some(60));
-        let exact = Tensor::new(vec![1, 2], Data::Int64(vec![i64::MAX - 1, i64::MAX].into())).unwrap();
-        let exact = NamedTensor { name: Arc::from("i"), tensor: exact, labels: None };
-        assert_eq!(classify(&exact, 1, true).unwrap().tensor.data(), &Data::Bytes(vec![format!("{}:1", i64::MAX)]));
+        let Data::Bytes(texts) = ranked.tensor.data() else {
+            panic!("no texts")
+        };
+        assert_eq!(
+            texts.iter().position(|text| text.starts_with("null")),
+            Some(60)
+        );
+        let exact =
+            Tensor::new(vec![1, 2], Data::Int64(vec![i64::MAX - 1, i64::MAX].into())).unwrap();
+        let exact = NamedTensor {
+            name: Arc::from("i"),
+            tensor: exact,
+            labels: None,
+        };
+        assert_eq!(
+            classify(&exact, 1, true).unwrap().tensor.data(),
+            &Data::Bytes(vec![format!("{}:1", i64::MAX)])
+        );
     }
 }

@@ -20,7 +20,10 @@ pub type Refusal = (ErrorCode, String);
 
 /// A body, or a message, beyond the limit.
 pub fn too_large(max_bytes: usize) -> Refusal {
-    (ErrorCode::BodyTooLarge, format!("the body may have at most {max_bytes} bytes"))
+    (
+        ErrorCode::BodyTooLarge,
+        format!("the body may have at most {max_bytes} bytes"),
+    )
 }
 
 /// What a caller is told of an error.
@@ -45,7 +48,11 @@ impl Told<'_> {
         };
         let shown: Vec<String> = self.faults.iter().take(SHOWN).map(one).collect();
         let more = self.faults.len().saturating_sub(SHOWN) + self.more;
-        let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+        let more = if more > 0 {
+            format!("; and {more} more")
+        } else {
+            String::new()
+        };
         format!("{}{more}", shown.join("; "))
     }
 }
@@ -62,13 +69,24 @@ pub struct Refused {
 
 impl From<Refusal> for Refused {
     fn from((code, detail): Refusal) -> Refused {
-        Refused { code, detail, faults: Vec::new(), more: 0, log_detail: String::new(), failure: None }
+        Refused {
+            code,
+            detail,
+            faults: Vec::new(),
+            more: 0,
+            log_detail: String::new(),
+            failure: None,
+        }
     }
 }
 
 impl From<PredictError> for Refused {
     fn from(error: PredictError) -> Refused {
-        Refused::from(Failure { error, servable: None, unversioned: None })
+        Refused::from(Failure {
+            error,
+            servable: None,
+            unversioned: None,
+        })
     }
 }
 
@@ -77,18 +95,31 @@ impl From<Failure> for Refused {
         let error = &failure.error;
         let (faults, more) = error.faults();
         let (code, detail, log_detail) = (error.code(), error.detail(), error.log_detail());
-        let counted = failure.servable.is_some() || failure.unversioned.is_some() || matches!(error, PredictError::Route(_));
-        Refused { code, detail, faults: faults.to_vec(), more, log_detail, failure: counted.then_some(failure) }
+        let counted = failure.servable.is_some()
+            || failure.unversioned.is_some()
+            || matches!(error, PredictError::Route(_));
+        Refused {
+            code,
+            detail,
+            faults: faults.to_vec(),
+            more,
+            log_detail,
+            failure: counted.then_some(failure),
+        }
     }
 }
 
 impl Refused {
     /// A deadline of the caller's own is told in the caller's words.
     pub fn named_deadline(mut self, context: &Context) -> Refused {
-        if let Some(timeout) =
-            context.timeout.filter(|timeout| self.code == ErrorCode::DeadlineExceeded && context.started.elapsed() >= *timeout)
-        {
-            self.detail = format!("{}: the header {TIMEOUT} gave it {} ms", self.detail, timeout.as_millis());
+        if let Some(timeout) = context.timeout.filter(|timeout| {
+            self.code == ErrorCode::DeadlineExceeded && context.started.elapsed() >= *timeout
+        }) {
+            self.detail = format!(
+                "{}: the header {TIMEOUT} gave it {} ms",
+                self.detail,
+                timeout.as_millis()
+            );
         }
         self
     }
@@ -98,8 +129,15 @@ impl Refused {
     /// What the request asks of its answer can't be given.
     pub fn of(prediction: &Prediction, (code, detail): Refusal) -> Refused {
         let error = PredictError::Malformed(detail.clone());
-        let failure = Failure { error, servable: Some(Arc::clone(&prediction.servable)), unversioned: None };
-        Refused { failure: Some(failure), ..Refused::from((code, detail)) }
+        let failure = Failure {
+            error,
+            servable: Some(Arc::clone(&prediction.servable)),
+            unversioned: None,
+        };
+        Refused {
+            failure: Some(failure),
+            ..Refused::from((code, detail))
+        }
     }
 
     /// The version that the request was for, where one was found.
@@ -109,42 +147,92 @@ impl Refused {
 
     /// The model's graph refused the request: its run failed, by the caller's values.
     fn is_of_the_graph(&self) -> bool {
-        matches!(self.failure, Some(Failure { error: PredictError::Refused(_), .. }))
+        matches!(
+            self.failure,
+            Some(Failure {
+                error: PredictError::Refused(_),
+                ..
+            })
+        )
     }
 
     /// What is ours to explain refers to the log, and says where in it.
     pub fn told(&self, context: &Context) -> Told<'_> {
         let detail = match self.code {
-            ErrorCode::Inference | ErrorCode::Internal => {
-                Cow::Owned(format!("{}; the server's log says why, under the request id {}", self.detail, context.request_id.to_text()))
-            }
-            _ if self.is_of_the_graph() => Cow::Owned(format!("{} (request id {})", self.detail, context.request_id.to_text())),
+            ErrorCode::Inference | ErrorCode::Internal => Cow::Owned(format!(
+                "{}; the server's log says why, under the request id {}",
+                self.detail,
+                context.request_id.to_text()
+            )),
+            _ if self.is_of_the_graph() => Cow::Owned(format!(
+                "{} (request id {})",
+                self.detail,
+                context.request_id.to_text()
+            )),
             _ => Cow::Borrowed(self.detail.as_str()),
         };
-        Told { code: self.code, detail, faults: &self.faults, more: self.more }
+        Told {
+            code: self.code,
+            detail,
+            faults: &self.faults,
+            more: self.more,
+        }
     }
 
     /// Counts and logs, whatever the protocol; `status` is the one that is answered, in HTTP's numbers.
-    pub fn count(&self, api: &Api, protocol: Protocol, status: u16, target: Target<'_>, context: &Context) {
+    pub fn count(
+        &self,
+        api: &Api,
+        protocol: Protocol,
+        status: u16,
+        target: Target<'_>,
+        context: &Context,
+    ) {
         let elapsed = context.started.elapsed();
-        let count = |metrics: &VersionMetrics| metrics.observe_error(protocol, self.code, status, elapsed);
+        let count =
+            |metrics: &VersionMetrics| metrics.observe_error(protocol, self.code, status, elapsed);
         let log = |model: &str, version: &str| {
             let detail = self.log_detail.as_str();
             let cause = self.is_of_the_graph().then_some(ErrorCode::Inference);
-            api.log.refused(context, &LoggedRefusal { protocol, code: self.code, status, model, version, cause, detail }, elapsed);
+            api.log.refused(
+                context,
+                &LoggedRefusal {
+                    protocol,
+                    code: self.code,
+                    status,
+                    model,
+                    version,
+                    cause,
+                    detail,
+                },
+                elapsed,
+            );
         };
         // The log names a model only where it is one of the server's own.
         let log_unrouted = || {
             let snapshot = api.registry.snapshot();
-            log(target.model.filter(|name| snapshot.models.contains_key(*name)).unwrap_or_default(), "");
+            log(
+                target
+                    .model
+                    .filter(|name| snapshot.models.contains_key(*name))
+                    .unwrap_or_default(),
+                "",
+            );
         };
         match &self.failure {
-            Some(Failure { servable: Some(servable), .. }) => {
+            Some(Failure {
+                servable: Some(servable),
+                ..
+            }) => {
                 count(&servable.metrics);
                 let id = servable.id();
                 log(id.name.as_str(), id.version.as_str());
             }
-            Some(Failure { servable: None, unversioned: Some(metrics), .. }) => {
+            Some(Failure {
+                servable: None,
+                unversioned: Some(metrics),
+                ..
+            }) => {
                 count(metrics);
                 log_unrouted();
             }
@@ -154,7 +242,9 @@ impl Refused {
             }
             None => {
                 let snapshot = api.registry.snapshot();
-                let name = target.model.or_else(|| snapshot.default.as_ref().map(crate::id::ModelName::as_str));
+                let name = target
+                    .model
+                    .or_else(|| snapshot.default.as_ref().map(crate::id::ModelName::as_str));
                 match name.and_then(|name| snapshot.models.get(name)) {
                     Some(model) => count(&model.unversioned),
                     None => count(api.metrics.unrouted()),

@@ -47,7 +47,10 @@ impl RequestLogger {
             RequestLog::Errors => 0.01,
             RequestLog::Rate(rate) => rate,
         };
-        RequestLogger { per_million: (rate * MILLION as f64).round() as u64, seen: AtomicU64::new(0) }
+        RequestLogger {
+            per_million: (rate * MILLION as f64).round() as u64,
+            seen: AtomicU64::new(0),
+        }
     }
 
     fn sampled(&self) -> bool {
@@ -56,7 +59,13 @@ impl RequestLogger {
         (before + 1) * self.per_million / MILLION > before * self.per_million / MILLION
     }
 
-    pub fn answered(&self, protocol: Protocol, context: &Context, prediction: &Prediction, elapsed: Duration) {
+    pub fn answered(
+        &self,
+        protocol: Protocol,
+        context: &Context,
+        prediction: &Prediction,
+        elapsed: Duration,
+    ) {
         if !self.sampled() && elapsed < SLOW {
             return;
         }
@@ -84,7 +93,15 @@ impl RequestLogger {
     }
 
     pub fn refused(&self, context: &Context, refusal: &LoggedRefusal<'_>, elapsed: Duration) {
-        let LoggedRefusal { protocol, code, status, model, version, cause, detail } = *refusal;
+        let LoggedRefusal {
+            protocol,
+            code,
+            status,
+            model,
+            version,
+            cause,
+            detail,
+        } = *refusal;
         let cause = cause.map(ErrorCode::slug);
         let protocol = protocol.name();
         let request_id = context.request_id.to_text();
@@ -124,7 +141,11 @@ mod tests {
         ];
         for (wanted, expected) in cases {
             let logger = RequestLogger::new(wanted);
-            assert_eq!((0..1000).filter(|_| logger.sampled()).count(), expected, "{wanted:?}");
+            assert_eq!(
+                (0..1000).filter(|_| logger.sampled()).count(),
+                expected,
+                "{wanted:?}"
+            );
         }
     }
 }

@@ -31,20 +31,31 @@ pub struct ServerArgs {
 }
 
 fn from_environment() -> String {
-    std::env::var_os(SERVER).map_or_else(|| DEFAULT.to_owned(), |address| address.to_string_lossy().into_owned())
+    std::env::var_os(SERVER).map_or_else(
+        || DEFAULT.to_owned(),
+        |address| address.to_string_lossy().into_owned(),
+    )
 }
 
 fn server(text: &str) -> Result<String, String> {
     if text.is_empty() {
         return Ok(DEFAULT.to_owned()); // A variable that is set to nothing.
     }
-    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    let rest = text
+        .strip_prefix("http://")
+        .or_else(|| text.strip_prefix("https://"));
     let host = rest.map(|rest| rest.split(['/', '?', '#']).next().unwrap_or_default());
     match host {
         None | Some("") => Err(format!("write it as http://HOST:PORT, like {DEFAULT}")),
-        Some(host) if host.contains('@') => Err(format!("a name or password has no place in it; a token goes into {TOKEN}")),
-        Some(_) if text.contains(['?', '#']) || !text.bytes().all(|byte| byte.is_ascii_graphic()) => {
-            Err(format!("this is no address of a server; write it as http://HOST:PORT, like {DEFAULT}"))
+        Some(host) if host.contains('@') => Err(format!(
+            "a name or password has no place in it; a token goes into {TOKEN}"
+        )),
+        Some(_)
+            if text.contains(['?', '#']) || !text.bytes().all(|byte| byte.is_ascii_graphic()) =>
+        {
+            Err(format!(
+                "this is no address of a server; write it as http://HOST:PORT, like {DEFAULT}"
+            ))
         }
         Some(_) => Ok(text.trim_end_matches('/').to_owned()),
     }
@@ -57,7 +68,8 @@ pub fn model(text: &str) -> Result<ModelName, String> {
 
 /// Likewise of a version.
 pub fn version(text: &str) -> Result<String, String> {
-    let parsed = Version::parse(text).ok_or_else(|| "not a version (like 1.0.0, or a whole number)".to_owned())?;
+    let parsed = Version::parse(text)
+        .ok_or_else(|| "not a version (like 1.0.0, or a whole number)".to_owned())?;
     Ok(parsed.as_str().to_owned())
 }
 
@@ -70,7 +82,11 @@ pub enum ClientError {
     #[error("no answer from {server} within {} s; whether an order was carried out is not known\n  next: predictd rollout status {subject}", ANSWER.as_secs())]
     Silent { server: String, subject: String },
     #[error("the server refused ({status}): {}\n  next: {}", .detail.replace('\n', "\n  "), advice(*.status, .subject, .detail))]
-    Refused { status: u16, detail: String, subject: String },
+    Refused {
+        status: u16,
+        detail: String,
+        subject: String,
+    },
     #[error(
         "{server} answers ({status}), but not as predictd's admin listener does\n  next: name that one, admin.listen, with --server URL or PREDICTD_SERVER"
     )]
@@ -82,15 +98,23 @@ pub enum ClientError {
 /// What a person does next.
 fn advice(status: u16, subject: &str, detail: &str) -> String {
     // The server names the command that works, where it knows one.
-    let named = detail.split('`').skip(1).step_by(2).find(|quoted| quoted.starts_with("predictd "));
+    let named = detail
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .find(|quoted| quoted.starts_with("predictd "));
     if let (Some(command), 409 | 422 | 503) = (named, status) {
         return command.to_owned();
     }
     match status {
         401 => format!("set {TOKEN} to a token of the server's admin.token_file"),
-        403 => format!("look at what stands: predictd rollout status {subject}; another name orders with another {TOKEN}"),
+        403 => format!(
+            "look at what stands: predictd rollout status {subject}; another name orders with another {TOKEN}"
+        ),
         404 => "predictd rollout status lists the models".to_owned(),
-        503 => format!("look at the server's log and its state.url; predictd history {subject} --verify checks the journal"),
+        503 => format!(
+            "look at the server's log and its state.url; predictd history {subject} --verify checks the journal"
+        ),
         500 => "look at the server's log".to_owned(),
         _ => format!("predictd rollout status {subject}"),
     }
@@ -107,7 +131,12 @@ pub struct Client {
 impl Client {
     pub fn new(args: &ServerArgs, subject: Option<&ModelName>) -> Result<Client, ClientError> {
         let token = std::env::var_os(TOKEN).filter(|token| !token.is_empty());
-        let token = token.map(|token| token.into_string().ok().filter(|token| token.bytes().all(|byte| byte.is_ascii_graphic())));
+        let token = token.map(|token| {
+            token
+                .into_string()
+                .ok()
+                .filter(|token| token.bytes().all(|byte| byte.is_ascii_graphic()))
+        });
         let mut config = Agent::config_builder()
             .http_status_as_error(false)
             // A token is for the server that was named, and for no other.
@@ -124,14 +153,19 @@ impl Client {
         Ok(Client {
             agent: config.build().new_agent(),
             server: args.server.clone(),
-            token: token.map(|token| token.ok_or(ClientError::Token)).transpose()?,
+            token: token
+                .map(|token| token.ok_or(ClientError::Token))
+                .transpose()?,
             subject: subject.map(ToString::to_string).unwrap_or_default(),
         })
     }
 
     /// Of `/admin/models`: `/churn`, `/churn/history`, or nothing for all of them.
     pub fn get(&self, path: &str) -> Result<Value, ClientError> {
-        let request = self.agent.get(self.url(path)).header("accept", "application/json");
+        let request = self
+            .agent
+            .get(self.url(path))
+            .header("accept", "application/json");
         let request = match self.authorization() {
             Some(value) => request.header("authorization", value),
             None => request,
@@ -141,7 +175,10 @@ impl Client {
 
     /// Every model with its versions, ready or not.
     pub fn readiness(&self) -> Result<Value, ClientError> {
-        let request = self.agent.get(format!("{}/readyz?verbose", self.server)).header("accept", "application/json");
+        let request = self
+            .agent
+            .get(format!("{}/readyz?verbose", self.server))
+            .header("accept", "application/json");
         let request = match self.authorization() {
             Some(value) => request.header("authorization", value),
             None => request,
@@ -154,7 +191,11 @@ impl Client {
     }
 
     pub fn post(&self, path: &str, body: &Value) -> Result<Value, ClientError> {
-        let request = self.agent.post(self.url(path)).header("accept", "application/json").content_type("application/json");
+        let request = self
+            .agent
+            .post(self.url(path))
+            .header("accept", "application/json")
+            .content_type("application/json");
         let request = match self.authorization() {
             Some(value) => request.header("authorization", value),
             None => request,
@@ -164,7 +205,10 @@ impl Client {
 
     /// What answers is no admin listener.
     pub fn foreign(&self, status: u16) -> ClientError {
-        ClientError::Foreign { server: self.server.clone(), status }
+        ClientError::Foreign {
+            server: self.server.clone(),
+            status,
+        }
     }
 
     fn url(&self, path: &str) -> String {
@@ -180,16 +224,30 @@ impl Client {
         self.accept(status, document)
     }
 
-    fn read_document(&self, answer: Result<Response<Body>, ureq::Error>) -> Result<(u16, Value), ClientError> {
+    fn read_document(
+        &self,
+        answer: Result<Response<Body>, ureq::Error>,
+    ) -> Result<(u16, Value), ClientError> {
         let failed = |error: ureq::Error| match error {
             ureq::Error::Timeout(ureq::Timeout::Global | ureq::Timeout::RecvResponse) => {
-                ClientError::Silent { server: self.server.clone(), subject: self.subject.clone() }
+                ClientError::Silent {
+                    server: self.server.clone(),
+                    subject: self.subject.clone(),
+                }
             }
-            other => ClientError::Unreachable { server: self.server.clone(), detail: reason(&other) },
+            other => ClientError::Unreachable {
+                server: self.server.clone(),
+                detail: reason(&other),
+            },
         };
         let mut answer = answer.map_err(failed)?;
         let status = answer.status().as_u16();
-        let text = answer.body_mut().with_config().limit(LONGEST_ANSWER).read_to_string().map_err(failed)?;
+        let text = answer
+            .body_mut()
+            .with_config()
+            .limit(LONGEST_ANSWER)
+            .read_to_string()
+            .map_err(failed)?;
         let document = serde_json::from_str(&text).map_err(|_| self.foreign(status))?;
         Ok((status, document))
     }
@@ -198,14 +256,20 @@ impl Client {
         match (status, document.get("error").and_then(Value::as_str)) {
             (200, None) if document.is_object() => Ok(document),
             (200, _) | (_, None) => Err(self.foreign(status)),
-            (_, Some(detail)) => Err(ClientError::Refused { status, detail: detail.to_owned(), subject: self.subject.clone() }),
+            (_, Some(detail)) => Err(ClientError::Refused {
+                status,
+                detail: detail.to_owned(),
+                subject: self.subject.clone(),
+            }),
         }
     }
 }
 
 fn reason(error: &ureq::Error) -> String {
     match error {
-        ureq::Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
+        ureq::Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            "connection refused".to_owned()
+        }
         ureq::Error::Io(error) => error.to_string(),
         ureq::Error::HostNotFound => "there is no such host".to_owned(),
         other => other.to_string(),
@@ -220,7 +284,10 @@ fn is_own(server: &str) -> bool {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
         None => authority.split(':').next().unwrap_or_default(),
     };
-    host.eq_ignore_ascii_case("localhost") || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    host.eq_ignore_ascii_case("localhost")
+        || host
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|ip| ip.is_loopback())
 }
 
 #[cfg(test)]
@@ -231,8 +298,19 @@ mod tests {
     fn an_address_is_a_url() {
         assert_eq!(server("").unwrap(), DEFAULT);
         assert_eq!(server("http://[::1]:9/").unwrap(), "http://[::1]:9");
-        assert_eq!(server("https://ops.example/predictd/").unwrap(), "https://ops.example/predictd");
-        for wrong in ["localhost:8082", "127.0.0.1", "ftp://a", "http://", "http://ann:secret@a", "http://a/?x", "http://a b"] {
+        assert_eq!(
+            server("https://ops.example/predictd/").unwrap(),
+            "https://ops.example/predictd"
+        );
+        for wrong in [
+            "localhost:8082",
+            "127.0.0.1",
+            "ftp://a",
+            "http://",
+            "http://ann:secret@a",
+            "http://a/?x",
+            "http://a b",
+        ] {
             let error = server(wrong).unwrap_err();
             assert!(!error.contains("secret"), "{error}");
         }
@@ -240,10 +318,20 @@ mod tests {
 
     #[test]
     fn no_proxy_leads_home() {
-        for own in ["http://127.0.0.1:8082", "http://localhost", "http://[::1]:8082", "https://LOCALHOST:1/x"] {
+        for own in [
+            "http://127.0.0.1:8082",
+            "http://localhost",
+            "http://[::1]:8082",
+            "https://LOCALHOST:1/x",
+        ] {
             assert!(is_own(own), "{own}");
         }
-        for other in ["http://10.0.0.1:8082", "http://localhost.example", "https://[fd00::1]:1", "http://a/127.0.0.1"] {
+        for other in [
+            "http://10.0.0.1:8082",
+            "http://localhost.example",
+            "https://[fd00::1]:1",
+            "http://a/127.0.0.1",
+        ] {
             assert!(!is_own(other), "{other}");
         }
     }

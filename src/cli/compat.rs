@@ -80,14 +80,28 @@ struct Version {
 pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let config = args.config.load()?;
     let library = app::find_library(&config)?;
-    let mut open = Opener { config: &config, library: &library, raw: args.raw, runtime: None };
+    let mut open = Opener {
+        config: &config,
+        library: &library,
+        raw: args.raw,
+        runtime: None,
+    };
     let (old, new) = (open.version(&args.old)?, open.version(&args.new)?);
     let report = compare(&old.side(), &new.side(), &args.accept_unproved);
     if let Some(unused) = report.unused_overrides.first() {
-        bail!("--accept-unproved {unused}: there is no unproved difference; only such can be accepted");
+        bail!(
+            "--accept-unproved {unused}: there is no unproved difference; only such can be accepted"
+        );
     }
-    let evaluation = old.evaluation().zip(new.evaluation()).map(|(old, new)| evaluations(old, new));
-    let features = old.profile.as_ref().zip(new.profile.as_ref()).map(|(old, new)| profiles(old, new));
+    let evaluation = old
+        .evaluation()
+        .zip(new.evaluation())
+        .map(|(old, new)| evaluations(old, new));
+    let features = old
+        .profile
+        .as_ref()
+        .zip(new.profile.as_ref())
+        .map(|(old, new)| profiles(old, new));
     if args.json {
         let side = |version: &Version| json!({"name": version.name, "digest": version.digest, "measured": version.measured});
         let document = json!({
@@ -105,15 +119,29 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
         measured(&old.measured, &new.measured, &mut text);
         match &evaluation {
             Some(evaluation) => evaluated(evaluation, &mut text),
-            None => left_out("evaluation", "evaluation.json", (old.evaluation().is_none(), new.evaluation().is_none()), &mut text),
+            None => left_out(
+                "evaluation",
+                "evaluation.json",
+                (old.evaluation().is_none(), new.evaluation().is_none()),
+                &mut text,
+            ),
         }
         match &features {
             Some(features) => profiled(features, &mut text),
-            None => left_out("profile", "profile.json", (old.profile.is_none(), new.profile.is_none()), &mut text),
+            None => left_out(
+                "profile",
+                "profile.json",
+                (old.profile.is_none(), new.profile.is_none()),
+                &mut text,
+            ),
         }
         say!("{}", text.trim_end());
     }
-    Ok(if report.verdict == Verdict::Breaking { Outcome::Failed } else { Outcome::Done })
+    Ok(if report.verdict == Verdict::Breaking {
+        Outcome::Failed
+    } else {
+        Outcome::Done
+    })
 }
 
 struct Opener<'a> {
@@ -126,11 +154,24 @@ struct Opener<'a> {
 impl Opener<'_> {
     /// A version that passes the load gate; its graph is opened here only after that.
     fn version(&mut self, directory: &Path) -> anyhow::Result<Version> {
-        let bare = bare::id_of(directory).filter(|id| bare::is_bare(directory, id)).map(|id| Bare::open(directory, &id)).transpose()?;
-        let package =
-            if bare.is_some() { None } else { Some(ModelPackage::open(directory).with_context(|| directory.display().to_string())?) };
-        let id = package.as_ref().map(|package| &package.id).or(bare.as_ref().map(|bare| &bare.id)).context("has no name and version")?;
-        let own_limit = package.as_ref().and_then(|package| package.parts.serving.batching.max_batch_size).unwrap_or(usize::MAX);
+        let bare = bare::id_of(directory)
+            .filter(|id| bare::is_bare(directory, id))
+            .map(|id| Bare::open(directory, &id))
+            .transpose()?;
+        let package = if bare.is_some() {
+            None
+        } else {
+            Some(ModelPackage::open(directory).with_context(|| directory.display().to_string())?)
+        };
+        let id = package
+            .as_ref()
+            .map(|package| &package.id)
+            .or(bare.as_ref().map(|bare| &bare.id))
+            .context("has no name and version")?;
+        let own_limit = package
+            .as_ref()
+            .and_then(|package| package.parts.serving.batching.max_batch_size)
+            .unwrap_or(usize::MAX);
         let options = GateOptions {
             bare: bare.is_some(),
             max_batch_size: self.config.batching_of(id.name.as_str()).max_batch_size,
@@ -139,7 +180,11 @@ impl Opener<'_> {
         let passed = app::trial(self.config, self.library)?
             .run(directory, options, &mut |_| {})
             .with_context(|| format!("{} does not pass the load gate", directory.display()))?;
-        let rows = if passed.batching == Batching::Rows { options.max_batch_size.min(own_limit) } else { 1 };
+        let rows = if passed.batching == Batching::Rows {
+            options.max_batch_size.min(own_limit)
+        } else {
+            1
+        };
         let measured = measure(directory, self.library, rows, options.intra_op_threads)?;
         let runtime = match &self.runtime {
             Some(runtime) => runtime,
@@ -149,7 +194,10 @@ impl Opener<'_> {
         if let Some(package) = &package {
             factory.feed(|name| package.parts.feeds(name));
         }
-        let graph = bare.as_ref().map_or_else(|| factory.signature().clone(), |bare| bare.refined(factory.signature()));
+        let graph = bare.as_ref().map_or_else(
+            || factory.signature().clone(),
+            |bare| bare.refined(factory.signature()),
+        );
         let profile = match fs_err::read_to_string(directory.join("profile.json")) {
             Ok(text) => Some(serde_json::from_str(&text).context("profile.json")?),
             Err(_) => None,
@@ -169,7 +217,12 @@ impl Opener<'_> {
 
 impl Version {
     fn side(&self) -> Side<'_> {
-        Side { parts: self.package.as_ref().map(|package| &package.parts), graph: &self.graph, labels: Some(&self.labels), raw: self.raw }
+        Side {
+            parts: self.package.as_ref().map(|package| &package.parts),
+            graph: &self.graph,
+            labels: Some(&self.labels),
+            raw: self.raw,
+        }
     }
 
     fn evaluation(&self) -> Option<&Value> {
@@ -178,7 +231,12 @@ impl Version {
 }
 
 /// Runs the graph in a process of its own: memory is a process's.
-fn measure(directory: &Path, library: &Path, rows: usize, intra_op_threads: usize) -> anyhow::Result<Measured> {
+fn measure(
+    directory: &Path,
+    library: &Path,
+    rows: usize,
+    intra_op_threads: usize,
+) -> anyhow::Result<Measured> {
     let executable = std::env::current_exe().context("finding the path of this program")?;
     let mut child = Command::new(executable)
         .arg("measure")
@@ -191,17 +249,26 @@ fn measure(directory: &Path, library: &Path, rows: usize, intra_op_threads: usiz
         .stdout(Stdio::piped())
         .spawn()
         .context("starting the measurement")?;
-    let mut stdout = child.stdout.take().context("the measurement has no output")?;
+    let mut stdout = child
+        .stdout
+        .take()
+        .context("the measurement has no output")?;
     let (sender, text) = mpsc::channel();
-    thread::Builder::new().name("measurement".to_owned()).spawn(move || {
-        let mut text = String::new();
-        // Nobody listens any more where it took too long.
-        let _ = sender.send(stdout.read_to_string(&mut text).map(|_| text));
-    })?;
+    thread::Builder::new()
+        .name("measurement".to_owned())
+        .spawn(move || {
+            let mut text = String::new();
+            // Nobody listens any more where it took too long.
+            let _ = sender.send(stdout.read_to_string(&mut text).map(|_| text));
+        })?;
     let Ok(text) = text.recv_timeout(PATIENCE) else {
         let _ = child.kill();
         let _ = child.wait();
-        bail!("measuring {} took longer than {} s", directory.display(), PATIENCE.as_secs());
+        bail!(
+            "measuring {} took longer than {} s",
+            directory.display(),
+            PATIENCE.as_secs()
+        );
     };
     let (text, status) = (text?, child.wait()?);
     if !status.success() {
@@ -215,19 +282,34 @@ fn measure(directory: &Path, library: &Path, rows: usize, intra_op_threads: usiz
 fn verdict(old: &Version, new: &Version, report: &Report, reason: Option<&str>) -> String {
     let mut text = String::new();
     let meaning = match report.verdict {
-        Verdict::Compatible => "today's callers can use the new version, and a rollback breaks nobody",
-        Verdict::ForwardOnly => "today's callers can use the new version; a rollback would break callers who began to use what is new",
+        Verdict::Compatible => {
+            "today's callers can use the new version, and a rollback breaks nobody"
+        }
+        Verdict::ForwardOnly => {
+            "today's callers can use the new version; a rollback would break callers who began to use what is new"
+        }
         Verdict::Breaking => "today's callers can't use the new version",
     };
-    let _ = writeln!(text, "{} -> {}: {}: {meaning}", old.name, new.name, report.verdict);
+    let _ = writeln!(
+        text,
+        "{} -> {}: {}: {meaning}",
+        old.name, new.name, report.verdict
+    );
     for difference in &report.differences {
         let _ = writeln!(text, "  {difference}");
         if let Some(reason) = reason.filter(|_| difference.overridden) {
             let _ = writeln!(text, "    accepted: {reason}");
         }
     }
-    if report.differences.iter().any(|difference| difference.severity == Severity::Unproved && !difference.overridden) {
-        let _ = writeln!(text, "  (what is unproved counts as breaking: --accept-unproved POINTER --reason TEXT)");
+    if report
+        .differences
+        .iter()
+        .any(|difference| difference.severity == Severity::Unproved && !difference.overridden)
+    {
+        let _ = writeln!(
+            text,
+            "  (what is unproved counts as breaking: --accept-unproved POINTER --reason TEXT)"
+        );
     }
     text
 }
@@ -237,13 +319,25 @@ fn row(text: &mut String, [name, old, new, change]: [&str; 4]) {
 }
 
 fn change(old: f64, new: f64) -> String {
-    if old == 0.0 { String::new() } else { format!("{:+.0} %", (new / old - 1.0) * 100.0) }
+    if old == 0.0 {
+        String::new()
+    } else {
+        format!("{:+.0} %", (new / old - 1.0) * 100.0)
+    }
 }
 
 fn measured(old: &Measured, new: &Measured, text: &mut String) {
     let _ = writeln!(text, "\nthe graph on this machine, one engine");
     row(text, ["", "old", "new", ""]);
-    row(text, ["run of 1 row, ms", &ms(old.row_us), &ms(new.row_us), &change(old.row_us, new.row_us)]);
+    row(
+        text,
+        [
+            "run of 1 row, ms",
+            &ms(old.row_us),
+            &ms(new.row_us),
+            &change(old.row_us, new.row_us),
+        ],
+    );
     let comparable = old.batch_rows == new.batch_rows;
     let name = if comparable {
         format!("run of {} rows, ms", old.batch_rows)
@@ -251,12 +345,24 @@ fn measured(old: &Measured, new: &Measured, text: &mut String) {
         format!("run of {} and {} rows, ms", old.batch_rows, new.batch_rows)
     };
     if old.batch_rows > 1 || new.batch_rows > 1 {
-        let change = if comparable { change(old.batch_us, new.batch_us) } else { String::new() };
+        let change = if comparable {
+            change(old.batch_us, new.batch_us)
+        } else {
+            String::new()
+        };
         row(text, [&name, &ms(old.batch_us), &ms(new.batch_us), &change]);
     }
     if let (Some(before), Some(after)) = (old.memory_bytes, new.memory_bytes) {
         let mib = |bytes: u64| format!("{:.1}", bytes as f64 / f64::from(1 << 20));
-        row(text, ["memory of load and runs, MiB", &mib(before), &mib(after), &change(before as f64, after as f64)]);
+        row(
+            text,
+            [
+                "memory of load and runs, MiB",
+                &mib(before),
+                &mib(after),
+                &change(before as f64, after as f64),
+            ],
+        );
     }
 }
 
@@ -265,12 +371,33 @@ fn ms(us: f64) -> String {
 }
 
 fn evaluated(evaluation: &Evaluations, text: &mut String) {
-    let _ = writeln!(text, "\nevaluation{}", if evaluation.same_data { "" } else { " (on different data: the numbers can't be compared)" });
+    let _ = writeln!(
+        text,
+        "\nevaluation{}",
+        if evaluation.same_data {
+            ""
+        } else {
+            " (on different data: the numbers can't be compared)"
+        }
+    );
     row(text, ["", "old", "new", "difference"]);
-    for Metric { slice, name, old, new } in &evaluation.metrics {
-        let title = if slice.is_empty() { name.clone() } else { format!("{slice} {name}") };
+    for Metric {
+        slice,
+        name,
+        old,
+        new,
+    } in &evaluation.metrics
+    {
+        let title = if slice.is_empty() {
+            name.clone()
+        } else {
+            format!("{slice} {name}")
+        };
         // Counts stand beside shares.
-        let counts = old.iter().chain(new).all(|value| value.fract() == 0.0 && value.abs() > 1.0);
+        let counts = old
+            .iter()
+            .chain(new)
+            .all(|value| value.fract() == 0.0 && value.abs() > 1.0);
         let number = |value: &Option<f64>| match value {
             None => "-".to_owned(),
             Some(value) if counts => format!("{value}"),
@@ -286,15 +413,35 @@ fn evaluated(evaluation: &Evaluations, text: &mut String) {
 }
 
 fn profiled(features: &[Feature], text: &mut String) {
-    let _ = writeln!(text, "\ntraining data (median or commonest, share missing) and predictions on it");
+    let _ = writeln!(
+        text,
+        "\ntraining data (median or commonest, share missing) and predictions on it"
+    );
     row(text, ["", "old", "new", "PSI"]);
-    for Feature { name, old, new, psi, .. } in features {
+    for Feature {
+        name,
+        old,
+        new,
+        psi,
+        ..
+    } in features
+    {
         let short = |side: &Option<Summary>| match side {
-            Some(side) if side.missing > 0.0 => format!("{} {:.1} %", side.middle, side.missing * 100.0),
+            Some(side) if side.missing > 0.0 => {
+                format!("{} {:.1} %", side.middle, side.missing * 100.0)
+            }
             Some(side) => side.middle.clone(),
             None => "-".to_owned(),
         };
-        row(text, [name, &short(old), &short(new), &psi.map(|psi| format!("{psi:.4}")).unwrap_or_default()]);
+        row(
+            text,
+            [
+                name,
+                &short(old),
+                &short(new),
+                &psi.map(|psi| format!("{psi:.4}")).unwrap_or_default(),
+            ],
+        );
     }
 }
 

@@ -31,24 +31,64 @@ pub struct Args {
     bare: bool,
 }
 
-#[expect(clippy::exit, clippy::disallowed_methods, reason = "a thread that hangs in the library must not keep the process")]
+#[expect(
+    clippy::exit,
+    clippy::disallowed_methods,
+    reason = "a thread that hangs in the library must not keep the process"
+)]
 pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     limit(args.memory_bytes);
-    let reporter = Reporter::start(Duration::from_millis(args.timeout_ms), |code| std::process::exit(code))?;
-    let outcome = Runtime::load(&args.library).map_err(|error| PackageError::new("runtime", "", error.to_string())).and_then(|runtime| {
-        let options = GateOptions { bare: args.bare, max_batch_size: args.max_batch_size, intra_op_threads: args.intra_op_threads };
-        let mut report = |check| reporter.check(check);
-        let opsets = |engine: &OnnxEngine| engine.opsets().into_iter().map(|(domain, version)| (domain.to_owned(), version)).collect();
-        if let Some(id) = bare::id_of(&args.directory).filter(|id| args.bare && bare::is_bare(&args.directory, id)) {
-            let PassedBare { bare, engine, warm, batching, without_rows, warning } =
-                gate::run_bare(&args.directory, &id, &runtime, options, &mut report)?;
-            return Ok(Verdict { batching, digest: bare.manifest.digest, opset: opsets(&engine), warm, without_rows, warning });
-        }
-        let passed = gate::run(&args.directory, &runtime, options, &mut report)?;
-        let opset = opsets(&passed.engine);
-        let digest = passed.package.digest().to_owned();
-        Ok(Verdict { batching: passed.batching, digest, opset, warm: passed.warm, without_rows: BTreeMap::new(), warning: None })
-    });
+    let reporter = Reporter::start(Duration::from_millis(args.timeout_ms), |code| {
+        std::process::exit(code)
+    })?;
+    let outcome = Runtime::load(&args.library)
+        .map_err(|error| PackageError::new("runtime", "", error.to_string()))
+        .and_then(|runtime| {
+            let options = GateOptions {
+                bare: args.bare,
+                max_batch_size: args.max_batch_size,
+                intra_op_threads: args.intra_op_threads,
+            };
+            let mut report = |check| reporter.check(check);
+            let opsets = |engine: &OnnxEngine| {
+                engine
+                    .opsets()
+                    .into_iter()
+                    .map(|(domain, version)| (domain.to_owned(), version))
+                    .collect()
+            };
+            if let Some(id) = bare::id_of(&args.directory)
+                .filter(|id| args.bare && bare::is_bare(&args.directory, id))
+            {
+                let PassedBare {
+                    bare,
+                    engine,
+                    warm,
+                    batching,
+                    without_rows,
+                    warning,
+                } = gate::run_bare(&args.directory, &id, &runtime, options, &mut report)?;
+                return Ok(Verdict {
+                    batching,
+                    digest: bare.manifest.digest,
+                    opset: opsets(&engine),
+                    warm,
+                    without_rows,
+                    warning,
+                });
+            }
+            let passed = gate::run(&args.directory, &runtime, options, &mut report)?;
+            let opset = opsets(&passed.engine);
+            let digest = passed.package.digest().to_owned();
+            Ok(Verdict {
+                batching: passed.batching,
+                digest,
+                opset,
+                warm: passed.warm,
+                without_rows: BTreeMap::new(),
+                warning: None,
+            })
+        });
     let passed = reporter.finish(outcome);
     // Without unwinding through the library: what it holds, the kernel takes back faster.
     std::process::exit(i32::from(!passed))
@@ -59,8 +99,20 @@ fn limit(memory_bytes: u64) {
     let hard = getrlimit(Resource::As).maximum;
     let wanted = hard.map_or(memory_bytes, |hard| hard.min(memory_bytes));
     // Where a limit can't be set, the time limit still holds.
-    let _ = setrlimit(Resource::As, Rlimit { current: Some(wanted), maximum: hard });
-    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: getrlimit(Resource::Core).maximum });
+    let _ = setrlimit(
+        Resource::As,
+        Rlimit {
+            current: Some(wanted),
+            maximum: hard,
+        },
+    );
+    let _ = setrlimit(
+        Resource::Core,
+        Rlimit {
+            current: Some(0),
+            maximum: getrlimit(Resource::Core).maximum,
+        },
+    );
     let _ = fs_err::write("/proc/self/oom_score_adj", "900");
     // Nobody waits for the verdict any more once the server is gone.
     #[cfg(target_os = "linux")]

@@ -32,21 +32,35 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
         Some(listen) => listen.clone(),
         None => args.config.load()?.server.listen,
     };
-    let address = listen.resolve().with_context(|| format!("finding the address of {listen}"))?;
-    let address = address.into_iter().map(reachable).next().context("the name has no address")?;
+    let address = listen
+        .resolve()
+        .with_context(|| format!("finding the address of {listen}"))?;
+    let address = address
+        .into_iter()
+        .map(reachable)
+        .next()
+        .context("the name has no address")?;
     let path = if args.live { "/livez" } else { "/readyz" };
     let answer = ask(address, path).with_context(|| format!("asking {address}"))?;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     say!("{}", body.trim());
     let healthy = head.split(' ').nth(1) == Some("200");
-    Ok(if healthy { Outcome::Done } else { Outcome::Failed })
+    Ok(if healthy {
+        Outcome::Done
+    } else {
+        Outcome::Failed
+    })
 }
 
 /// A server that listens everywhere is asked at home.
 fn reachable(listen: SocketAddr) -> SocketAddr {
     match listen.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), listen.port()),
-        IpAddr::V6(ip) if ip.is_unspecified() => SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), listen.port()),
+        IpAddr::V4(ip) if ip.is_unspecified() => {
+            SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), listen.port())
+        }
+        IpAddr::V6(ip) if ip.is_unspecified() => {
+            SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), listen.port())
+        }
         _ => listen,
     }
 }
@@ -55,7 +69,10 @@ fn ask(address: SocketAddr, path: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n")?;
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n"
+    )?;
     let mut answer = String::new();
     stream.take(1 << 20).read_to_string(&mut answer)?;
     Ok(answer)

@@ -73,23 +73,40 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
         return Ok(tell(model, &stored, args.json));
     }
     if args.json {
-        say!("{}", serde_json::to_string_pretty(&stored.document(model, args.limit))?);
+        say!(
+            "{}",
+            serde_json::to_string_pretty(&stored.document(model, args.limit))?
+        );
     } else {
         let text = stored.list(args.limit, Paint::stdout());
-        say!("{}", if text.is_empty() { "nothing is decided of this model yet" } else { text.trim_end() });
+        say!(
+            "{}",
+            if text.is_empty() {
+                "nothing is decided of this model yet"
+            } else {
+                text.trim_end()
+            }
+        );
     }
     Ok(Outcome::Done)
 }
 
 fn repair(args: &Args) -> anyhow::Result<Outcome> {
     let client = Client::new(&args.server, Some(&args.model))?;
-    let document = client.post(&format!("/{}/history/repair", args.model), &json!({"reason": args.reason}))?;
+    let document = client.post(
+        &format!("/{}/history/repair", args.model),
+        &json!({"reason": args.reason}),
+    )?;
     if args.json {
         say!("{}", serde_json::to_string_pretty(&document)?);
         return Ok(Outcome::Done);
     }
     let status: Status = serde_json::from_value(document)?;
-    say!("{}: repaired (entry {}); the damaged entries lie below damaged/ of the state\n", args.model, status.seq);
+    say!(
+        "{}: repaired (entry {}); the damaged entries lie below damaged/ of the state\n",
+        args.model,
+        status.seq
+    );
     say!("{}", status.print(Paint::stdout()).trim_end());
     Ok(Outcome::Done)
 }
@@ -103,16 +120,26 @@ pub struct Stored {
 
 /// Asks for all entries from `first` on.
 pub fn fetch(client: &Client, model: &str, first: u64) -> Result<Stored, ClientError> {
-    let mut stored = Stored { texts: BTreeMap::new(), head: None };
+    let mut stored = Stored {
+        texts: BTreeMap::new(),
+        head: None,
+    };
     let mut from = first;
     loop {
         let document = client.get(&format!("/{model}/history?from={from}"))?;
-        let Ok(page) = serde_json::from_value::<Page>(document) else { return Err(client.foreign(200)) };
+        let Ok(page) = serde_json::from_value::<Page>(document) else {
+            return Err(client.foreign(200));
+        };
         let number = page.entries.len() as u64;
         let found = page.entries.iter().any(Option::is_some);
-        let texts = (from..).zip(page.entries).filter_map(|(seq, text)| Some((seq, text?.into_bytes())));
+        let texts = (from..)
+            .zip(page.entries)
+            .filter_map(|(seq, text)| Some((seq, text?.into_bytes())));
         stored.texts.extend(texts);
-        stored.head = Some(Head { seq: page.head.seq, sha256: page.head.sha256 });
+        stored.head = Some(Head {
+            seq: page.head.seq,
+            sha256: page.head.sha256,
+        });
         from += number;
         // Nothing for a whole page: the gap may be as long as somebody wants it to be.
         if !page.truncated || !found {
@@ -139,13 +166,19 @@ pub fn read(directory: &Path, model: &str) -> anyhow::Result<Stored> {
     let journal = Journal::new(Store::local(directory.to_path_buf())?);
     let names = journal.beyond_gap(model, &Head::default())?;
     let mut texts = BTreeMap::new();
-    for seq in names.iter().filter_map(|name| name.strip_suffix(".json")?.parse().ok()) {
+    for seq in names
+        .iter()
+        .filter_map(|name| name.strip_suffix(".json")?.parse().ok())
+    {
         if let Some(text) = journal.text(model, seq)? {
             texts.insert(seq, text);
         }
     }
     if texts.is_empty() {
-        bail!("{} holds no journal of {model}; --state takes the directory that state.url names", directory.display());
+        bail!(
+            "{} holds no journal of {model}; --state takes the directory that state.url names",
+            directory.display()
+        );
     }
     Ok(Stored { texts, head: None })
 }
@@ -162,8 +195,16 @@ fn tell(model: &ModelName, stored: &Stored, json: bool) -> Outcome {
     let (outcome, document, text) = match &verified {
         Ok(head) => {
             let document = json!({"model": model.as_str(), "ok": true, "entries": head.seq, "sha256": head.sha256});
-            let last = if head.seq == 0 { String::new() } else { format!(", the last with sha256 {}", head.sha256) };
-            (Outcome::Done, document, format!("ok: {} entries{last}", head.seq))
+            let last = if head.seq == 0 {
+                String::new()
+            } else {
+                format!(", the last with sha256 {}", head.sha256)
+            };
+            (
+                Outcome::Done,
+                document,
+                format!("ok: {} entries{last}", head.seq),
+            )
         }
         Err(Bad { seq, detail }) => {
             let bad = json!({"seq": seq, "detail": detail});
@@ -173,7 +214,11 @@ fn tell(model: &ModelName, stored: &Stored, json: bool) -> Outcome {
                 let _ = write!(text, "\n  before it: {} sound", entries(seq - 1));
             }
             if stored.last() > *seq {
-                let _ = write!(text, "\n  after it: {} that nothing vouches for", entries(stored.last() - seq));
+                let _ = write!(
+                    text,
+                    "\n  after it: {} that nothing vouches for",
+                    entries(stored.last() - seq)
+                );
             }
             (Outcome::Failed, document, text)
         }
@@ -183,7 +228,11 @@ fn tell(model: &ModelName, stored: &Stored, json: bool) -> Outcome {
 }
 
 fn entries(number: u64) -> String {
-    if number == 1 { "1 entry".to_owned() } else { format!("{number} entries") }
+    if number == 1 {
+        "1 entry".to_owned()
+    } else {
+        format!("{number} entries")
+    }
 }
 
 impl Stored {
@@ -194,7 +243,9 @@ impl Stored {
 
     /// Those that can be read.
     pub fn entries(&self) -> impl Iterator<Item = Entry> {
-        self.texts.values().filter_map(|text| serde_json::from_slice(text).ok())
+        self.texts
+            .values()
+            .filter_map(|text| serde_json::from_slice(text).ok())
     }
 
     /// Where the chain ends, if it is whole.
@@ -202,14 +253,27 @@ impl Stored {
         let mut head = Head::default();
         while head.seq < self.last() {
             let seq = head.seq + 1;
-            let bad = |detail: &str| Bad { seq, detail: detail.to_owned() };
+            let bad = |detail: &str| Bad {
+                seq,
+                detail: detail.to_owned(),
+            };
             let Some(text) = self.texts.get(&seq) else {
                 let known = self.head.as_ref().is_some_and(|head| head.seq >= seq);
-                return Err(bad(if known { "is missing, and the server knows that it was there" } else { "is missing" }));
+                return Err(bad(if known {
+                    "is missing, and the server knows that it was there"
+                } else {
+                    "is missing"
+                }));
             };
             chain::open(text, model, &mut head).map_err(|error| bad(&error.detail))?;
-            if self.head.as_ref().is_some_and(|known| known.seq == seq && known.sha256 != head.sha256) {
-                return Err(bad("is sound in itself, but not the one that the server knows: it was replaced"));
+            if self
+                .head
+                .as_ref()
+                .is_some_and(|known| known.seq == seq && known.sha256 != head.sha256)
+            {
+                return Err(bad(
+                    "is sound in itself, but not the one that the server knows: it was replaced",
+                ));
             }
         }
         Ok(head)
@@ -226,11 +290,16 @@ impl Stored {
     }
 
     fn document(&self, model: &ModelName, limit: Option<usize>) -> Value {
-        let entries = self.texts.range(self.first(limit)..).map(|(seq, text)| match serde_json::from_slice::<Value>(text) {
-            Ok(entry) => entry,
-            Err(error) => json!({"seq": seq, "unreadable": error.to_string()}),
+        let entries = self.texts.range(self.first(limit)..).map(|(seq, text)| {
+            match serde_json::from_slice::<Value>(text) {
+                Ok(entry) => entry,
+                Err(error) => json!({"seq": seq, "unreadable": error.to_string()}),
+            }
         });
-        let head = self.head.as_ref().map(|head| json!({"seq": head.seq, "sha256": head.sha256}));
+        let head = self
+            .head
+            .as_ref()
+            .map(|head| json!({"seq": head.seq, "sha256": head.sha256}));
         json!({"model": model.as_str(), "entries": entries.collect::<Vec<_>>(), "head": head})
     }
 
@@ -241,7 +310,14 @@ impl Stored {
         let mut course = Course::default();
         let bad = |line: String| paint.paint(Style::Bad, &line);
         let missing = |from: u64, to: u64| {
-            bad(format!("{from:>6}  {} missing here", if from == to { "is".to_owned() } else { format!("to {to}: are") }))
+            bad(format!(
+                "{from:>6}  {} missing here",
+                if from == to {
+                    "is".to_owned()
+                } else {
+                    format!("to {to}: are")
+                }
+            ))
         };
         // Writing to a String does not fail.
         for (seq, stored) in &self.texts {
@@ -279,7 +355,13 @@ struct Course {
 
 impl Course {
     fn follow(&mut self, entry: &Entry) {
-        let detail = |key: &str| entry.details.as_ref().and_then(|details| details.get(key)).cloned();
+        let detail = |key: &str| {
+            entry
+                .details
+                .as_ref()
+                .and_then(|details| details.get(key))
+                .cloned()
+        };
         match entry.action {
             Action::Start => {
                 self.plan = detail("plan").and_then(|plan| serde_json::from_value(plan).ok());
@@ -297,23 +379,43 @@ impl Course {
     fn place(&self, strategy: &str) -> String {
         let plan = self.plan.as_ref().filter(|plan| plan.name == strategy);
         match plan.and_then(|plan| Some((plan.steps.len(), plan.steps.get(self.step)?))) {
-            Some((steps, step)) => format!("plan {strategy}, step {} of {steps} ({})", self.step + 1, step.what()),
+            Some((steps, step)) => format!(
+                "plan {strategy}, step {} of {steps} ({})",
+                self.step + 1,
+                step.what()
+            ),
             None => format!("plan {strategy}"),
         }
     }
 }
 
 fn describe(seq: u64, entry: &Entry, course: &Course, paint: Paint, text: &mut String) {
-    let version = |named: &Option<crate::journal::entry::VersionRef>| named.as_ref().map_or("-", |named| named.version.as_str()).to_owned();
+    let version = |named: &Option<crate::journal::entry::VersionRef>| {
+        named
+            .as_ref()
+            .map_or("-", |named| named.version.as_str())
+            .to_owned()
+    };
     let style = match entry.action {
         Action::Promote => Style::Good,
         Action::Abort | Action::Rollback => Style::Bad,
         Action::Pause => Style::Doubtful,
         _ => Style::Bold,
     };
-    let place = entry.strategy.as_ref().map(|strategy| format!("; {}", course.place(strategy))).unwrap_or_default();
+    let place = entry
+        .strategy
+        .as_ref()
+        .map(|strategy| format!("; {}", course.place(strategy)))
+        .unwrap_or_default();
     // A file that was renamed says another number.
-    let renamed = if entry.seq == seq { String::new() } else { paint.paint(Style::Bad, &format!("  says that it is entry {}", entry.seq)) };
+    let renamed = if entry.seq == seq {
+        String::new()
+    } else {
+        paint.paint(
+            Style::Bad,
+            &format!("  says that it is entry {}", entry.seq),
+        )
+    };
     let _ = writeln!(
         text,
         "{seq:>6}  {}  {}  {} -> {}  by {}{place}{renamed}",
@@ -323,7 +425,12 @@ fn describe(seq: u64, entry: &Entry, course: &Course, paint: Paint, text: &mut S
         version(&entry.to),
         entry.actor
     );
-    for line in entry.reason.iter().flat_map(|reason| reason.lines()).chain(figures(entry).iter().map(String::as_str)) {
+    for line in entry
+        .reason
+        .iter()
+        .flat_map(|reason| reason.lines())
+        .chain(figures(entry).iter().map(String::as_str))
+    {
         let _ = writeln!(text, "        {line}");
     }
 }
@@ -349,24 +456,47 @@ fn figures(entry: &Entry) -> Vec<String> {
     struct Verdict {
         verdict: String,
     }
-    let seen: Seen = entry.evidence.clone().and_then(|evidence| serde_json::from_value(evidence).ok()).unwrap_or_default();
+    let seen: Seen = entry
+        .evidence
+        .clone()
+        .and_then(|evidence| serde_json::from_value(evidence).ok())
+        .unwrap_or_default();
     let arms: Vec<String> = seen
         .totals
         .arms
         .iter()
-        .map(|(version, arm)| format!("{version}: {} requests, {} failed", count(arm.requests), percent(arm.error_share())))
+        .map(|(version, arm)| {
+            format!(
+                "{version}: {} requests, {} failed",
+                count(arm.requests),
+                percent(arm.error_share())
+            )
+        })
         .collect();
     let mut lines = Vec::new();
     if !arms.is_empty() {
         lines.push(arms.join("; "));
     }
     for guard in seen.guards.iter().filter(|guard| guard.state == "violated") {
-        let stable = guard.stable_share.map(|share| format!(" against {}", percent(share))).unwrap_or_default();
-        let (share, e_value, limit) = (percent(guard.share), number(guard.e_value), number(guard.limit));
-        lines.push(format!("{} of {}: {share}{stable}, e-value {e_value}, limit {limit}", guard.guard, guard.candidate));
+        let stable = guard
+            .stable_share
+            .map(|share| format!(" against {}", percent(share)))
+            .unwrap_or_default();
+        let (share, e_value, limit) = (
+            percent(guard.share),
+            number(guard.e_value),
+            number(guard.limit),
+        );
+        lines.push(format!(
+            "{} of {}: {share}{stable}, e-value {e_value}, limit {limit}",
+            guard.guard, guard.candidate
+        ));
     }
     for compared in &seen.candidates {
-        lines.push(format!("{}: {}", compared.version, compared.compatibility.verdict));
+        lines.push(format!(
+            "{}: {}",
+            compared.version, compared.compatibility.verdict
+        ));
     }
     if seen.without_way_back {
         lines.push("without a way back".to_owned());
@@ -399,21 +529,36 @@ mod tests {
         let journal = Journal::new(Store::memory().unwrap());
         let mut head = Head::default();
         let mut texts = std::collections::BTreeMap::new();
-        for action in [Action::Adopt, Action::Promote, Action::Rollback, Action::Promote, Action::Rollback] {
+        for action in [
+            Action::Adopt,
+            Action::Promote,
+            Action::Rollback,
+            Action::Promote,
+            Action::Rollback,
+        ] {
             let draft = Draft {
                 action,
                 actor: "ann".to_owned(),
                 from: None,
-                to: Some(VersionRef { version: "1.0.0".to_owned(), digest: "sha256:0".to_owned() }),
+                to: Some(VersionRef {
+                    version: "1.0.0".to_owned(),
+                    digest: "sha256:0".to_owned(),
+                }),
                 strategy: None,
                 reason: Some("a good reason".to_owned()),
                 evidence: None,
                 details: None,
             };
             let entry = journal.append(&mut head, draft.decide("churn")).unwrap();
-            texts.insert(entry.seq, journal.text("churn", entry.seq).unwrap().unwrap());
+            texts.insert(
+                entry.seq,
+                journal.text("churn", entry.seq).unwrap().unwrap(),
+            );
         }
-        Stored { texts, head: Some(head) }
+        Stored {
+            texts,
+            head: Some(head),
+        }
     }
 
     fn bad(stored: &Stored) -> (u64, String) {
@@ -428,13 +573,25 @@ mod tests {
 
         let mut altered = stored();
         let text = String::from_utf8(altered.texts.remove(&3).unwrap()).unwrap();
-        altered.texts.insert(3, text.replace("good", "dull").into_bytes());
+        altered
+            .texts
+            .insert(3, text.replace("good", "dull").into_bytes());
         assert_eq!(bad(&altered).0, 3);
-        assert!(bad(&altered).1.contains("was altered"), "{:?}", bad(&altered));
+        assert!(
+            bad(&altered).1.contains("was altered"),
+            "{:?}",
+            bad(&altered)
+        );
 
         let mut fewer = stored();
         fewer.texts.remove(&2);
-        assert_eq!(bad(&fewer), (2, "is missing, and the server knows that it was there".to_owned()));
+        assert_eq!(
+            bad(&fewer),
+            (
+                2,
+                "is missing, and the server knows that it was there".to_owned()
+            )
+        );
         fewer.head = None;
         assert_eq!(bad(&fewer), (2, "is missing".to_owned()));
 
@@ -451,7 +608,11 @@ mod tests {
         let mut replaced = stored();
         replaced.texts = stored().texts; // Sound in itself, with other ids and times.
         assert_eq!(bad(&replaced).0, 5);
-        assert!(bad(&replaced).1.contains("replaced"), "{:?}", bad(&replaced));
+        assert!(
+            bad(&replaced).1.contains("replaced"),
+            "{:?}",
+            bad(&replaced)
+        );
     }
 
     #[test]
@@ -461,11 +622,20 @@ mod tests {
         stored.texts.insert(3, b"{".to_vec());
         stored.texts.remove(&5);
         let list = stored.list(None, Paint::OFF);
-        let lines: Vec<&str> = list.lines().filter(|line| !line.starts_with("        ")).collect();
-        assert!(lines[0].starts_with("     1  ") && lines[0].contains("adopt"), "{list}");
+        let lines: Vec<&str> = list
+            .lines()
+            .filter(|line| !line.starts_with("        "))
+            .collect();
+        assert!(
+            lines[0].starts_with("     1  ") && lines[0].contains("adopt"),
+            "{list}"
+        );
         assert_eq!(lines[1], "     2  is missing here");
         assert!(lines[2].starts_with("     3  can't be read"), "{list}");
-        assert!(lines[3].starts_with("     4  ") && lines[3].contains("promote "), "{list}");
+        assert!(
+            lines[3].starts_with("     4  ") && lines[3].contains("promote "),
+            "{list}"
+        );
         assert_eq!(lines[4], "     5  is missing here");
         assert!(stored.list(Some(1), Paint::OFF).starts_with("     4  "));
         assert_eq!(stored.list(Some(0), Paint::OFF), "");

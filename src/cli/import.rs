@@ -105,9 +105,15 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
 fn from_triton(args: &TritonArgs) -> anyhow::Result<Outcome> {
     let candidates = triton::candidates(&args.directory)?;
     if candidates.is_empty() {
-        bail!("{} holds no model; NAME/config.pbtxt and NAME/VERSION/{MODEL_FILE} were expected", args.directory.display());
+        bail!(
+            "{} holds no model; NAME/config.pbtxt and NAME/VERSION/{MODEL_FILE} were expected",
+            args.directory.display()
+        );
     }
-    let mut ids = candidates.iter().filter_map(|(_, source)| source.as_ref().ok()).map(|source| &source.id);
+    let mut ids = candidates
+        .iter()
+        .filter_map(|(_, source)| source.as_ref().ok())
+        .map(|source| &source.id);
     let models = match ids.find_map(|id| OwnDirectory::read(&args.to.output, id.name.as_str())) {
         None => args.to.output.clone(),
         Some(own) if candidates.len() > 1 => bail!(
@@ -127,8 +133,14 @@ fn from_triton(args: &TritonArgs) -> anyhow::Result<Outcome> {
     let mut importer = Importer::new(&args.to, models)?;
     for (label, source) in candidates {
         let made = source.map_err(anyhow::Error::new).and_then(|source| {
-            let place = Place { id: &source.id, graph: &source.graph, root: &source.root };
-            importer.make(&place, |signature, external| triton::import(&source, signature, external))
+            let place = Place {
+                id: &source.id,
+                graph: &source.graph,
+                root: &source.root,
+            };
+            importer.make(&place, |signature, external| {
+                triton::import(&source, signature, external)
+            })
         });
         importer.tell(&label, made);
     }
@@ -136,38 +148,60 @@ fn from_triton(args: &TritonArgs) -> anyhow::Result<Outcome> {
 }
 
 fn from_mlflow(args: &MlflowArgs) -> anyhow::Result<Outcome> {
-    let version = args
-        .version
-        .as_ref()
-        .map(|version| Version::parse(version).with_context(|| format!("\"{version}\" is not a semantic version like 1.0.0")));
+    let version = args.version.as_ref().map(|version| {
+        Version::parse(version)
+            .with_context(|| format!("\"{version}\" is not a semantic version like 1.0.0"))
+    });
     let version = version.transpose()?;
     let model = MlModel::read(&args.directory)?;
     let data = Path::new(&mlflow::flavor(&model)?.data);
     if !external::is_inside(data) {
-        bail!("MLmodel /flavors/onnx/data: \"{}\" leads out of the directory", data.display());
+        bail!(
+            "MLmodel /flavors/onnx/data: \"{}\" leads out of the directory",
+            data.display()
+        );
     }
     let name = match &args.name {
         Some(name) => ModelName::parse(name),
-        None => mlflow::name(&model, &fs_err::canonicalize(&args.directory)?.file_name().unwrap_or_default().to_string_lossy()),
+        None => mlflow::name(
+            &model,
+            &fs_err::canonicalize(&args.directory)?
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy(),
+        ),
     };
     let name = name.context("no model name ([A-Za-z0-9][A-Za-z0-9._-]*, at most 128) could be made; give another --name")?;
     let (id, models) = match OwnDirectory::read(&args.to.output, name.as_str()) {
         Some(own) => {
             let given = args.name.as_ref().map_or(&own.id.name, |_| &name);
-            own.check(&args.to.output, given, version.as_ref().unwrap_or(&own.id.version))?;
+            own.check(
+                &args.to.output,
+                given,
+                version.as_ref().unwrap_or(&own.id.version),
+            )?;
             (own.id, own.models)
         }
         None => {
-            let version = version.or_else(|| Version::parse("1.0.0")).context("1.0.0 is a version")?;
+            let version = version
+                .or_else(|| Version::parse("1.0.0"))
+                .context("1.0.0 is a version")?;
             (ModelId { name, version }, args.to.output.clone())
         }
     };
     let (example, unread) = match example(&args.directory, &model) {
         Ok(example) => (example, None),
-        Err(error) => (None, Some(format!("the input example was left out: {error:#}"))),
+        Err(error) => (
+            None,
+            Some(format!("the input example was left out: {error:#}")),
+        ),
     };
     let mut importer = Importer::new(&args.to, models)?;
-    let place = Place { id: &id, graph: &args.directory.join(data), root: &args.directory };
+    let place = Place {
+        id: &id,
+        graph: &args.directory.join(data),
+        root: &args.directory,
+    };
     let made = importer.make(&place, |signature, _| {
         let mut imported = mlflow::import(&id, &model, example.as_ref(), signature)?;
         imported.warnings.extend(unread);
@@ -188,13 +222,22 @@ impl OwnDirectory {
     fn read(output: &Path, name: &str) -> Option<OwnDirectory> {
         let version = Version::parse(output.file_name()?.to_str()?)?;
         let absolute = std::path::absolute(output).ok()?;
-        let above = output.parent().filter(|above| above.file_name().is_some()).or_else(|| absolute.parent())?;
+        let above = output
+            .parent()
+            .filter(|above| above.file_name().is_some())
+            .or_else(|| absolute.parent())?;
         let own = ModelName::parse(above.file_name()?.to_str()?)?;
         if version.is_number() && own.as_str() != name {
             return None;
         }
-        let models = above.parent().filter(|models| !models.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        Some(OwnDirectory { models: models.to_path_buf(), id: ModelId { name: own, version } })
+        let models = above
+            .parent()
+            .filter(|models| !models.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        Some(OwnDirectory {
+            models: models.to_path_buf(),
+            id: ModelId { name: own, version },
+        })
     }
 
     fn check(&self, output: &Path, name: &ModelName, version: &Version) -> anyhow::Result<()> {
@@ -212,9 +255,17 @@ impl OwnDirectory {
 
 /// The input example that was saved with the model.
 fn example(directory: &Path, model: &MlModel) -> anyhow::Result<Option<Value>> {
-    let Some(info) = &model.saved_input_example_info else { return Ok(None) };
+    let Some(info) = &model.saved_input_example_info else {
+        return Ok(None);
+    };
     // What its server takes says by its form what it is; the other file needs a guess where it holds a dict of tensors.
-    let Some(path) = info.serving_input_path.as_ref().or(info.artifact_path.as_ref()) else { return Ok(None) };
+    let Some(path) = info
+        .serving_input_path
+        .as_ref()
+        .or(info.artifact_path.as_ref())
+    else {
+        return Ok(None);
+    };
     if !external::is_inside(Path::new(path)) {
         bail!("\"{path}\" leads out of the directory");
     }
@@ -223,11 +274,15 @@ fn example(directory: &Path, model: &MlModel) -> anyhow::Result<Option<Value>> {
         bail!("\"{path}\" leads out of the directory");
     }
     let mut text = Vec::new();
-    fs_err::File::open(&file)?.take(MAX_EXAMPLE_BYTES + 1).read_to_end(&mut text)?;
+    fs_err::File::open(&file)?
+        .take(MAX_EXAMPLE_BYTES + 1)
+        .read_to_end(&mut text)?;
     if text.len() as u64 > MAX_EXAMPLE_BYTES {
         bail!("{path} has more than {MAX_EXAMPLE_BYTES} bytes");
     }
-    serde_json::from_slice(&text).map(Some).with_context(|| format!("{path} is not JSON"))
+    serde_json::from_slice(&text)
+        .map(Some)
+        .with_context(|| format!("{path} is not JSON"))
 }
 
 /// What a package is made of.
@@ -261,7 +316,15 @@ impl<'a> Importer<'a> {
     fn new(to: &'a ToArgs, models: PathBuf) -> anyhow::Result<Importer<'a>> {
         let config = to.config.load()?;
         let runtime = Runtime::load(&app::find_library(&config)?)?;
-        Ok(Importer { to, models, packer: Packer::new(config)?, runtime, made: 0, without_golden: 0, failed: 0 })
+        Ok(Importer {
+            to,
+            models,
+            packer: Packer::new(config)?,
+            runtime,
+            made: 0,
+            without_golden: 0,
+            failed: 0,
+        })
     }
 
     /// Makes a package aside, lets the gate judge it, and moves it to its place whole.
@@ -270,26 +333,52 @@ impl<'a> Importer<'a> {
         place: &Place<'_>,
         import: impl FnOnce(&Signature, &[String]) -> Result<Imported, PackageError>,
     ) -> anyhow::Result<Made> {
-        let directory = self.models.join(place.id.name.as_str()).join(place.id.version.as_str());
+        let directory = self
+            .models
+            .join(place.id.name.as_str())
+            .join(place.id.version.as_str());
         if fs_err::symlink_metadata(&directory).is_ok() {
-            bail!("{} is there already; nothing was changed", directory.display());
+            bail!(
+                "{} is there already; nothing was changed",
+                directory.display()
+            );
         }
-        let staging = Staging::within(&self.models, &format!("import-{}-{}", place.id.name, place.id.version))?;
+        let staging = Staging::within(
+            &self.models,
+            &format!("import-{}-{}", place.id.name, place.id.version),
+        )?;
         let external = copy_graph(place.graph, Some(place.root), staging.path())?;
-        let (_, mut engine) = OnnxFactory::open(&self.runtime, &staging.path().join(MODEL_FILE), 1)?;
+        let (_, mut engine) =
+            OnnxFactory::open(&self.runtime, &staging.path().join(MODEL_FILE), 1)?;
         let signature = std::sync::Arc::clone(engine.signature());
         let mut imported = import(&signature, &external)?;
         imported.write(staging.path())?;
         let parts = Parts::read(staging.path())?;
         let golden = golden(&parts, &parts.bind(&signature)?, &mut engine, &mut imported);
         if !golden.is_empty() {
-            fs_err::write(staging.path().join(GOLDEN_FILE), golden.iter().map(|line| format!("{line}\n")).collect::<String>())?;
+            fs_err::write(
+                staging.path().join(GOLDEN_FILE),
+                golden
+                    .iter()
+                    .map(|line| format!("{line}\n"))
+                    .collect::<String>(),
+            )?;
         }
         drop(engine);
-        let manifest = Manifest::of_directory(staging.path(), place.id, pack::created(), imported.provenance.clone())?;
+        let manifest = Manifest::of_directory(
+            staging.path(),
+            place.id,
+            pack::created(),
+            imported.provenance.clone(),
+        )?;
         let manifest = self.packer.seal(manifest, staging.path(), &mut |_| {})??;
         staging.publish(&directory)?;
-        Ok(Made { directory, digest: manifest.digest, golden: golden.len(), imported })
+        Ok(Made {
+            directory,
+            digest: manifest.digest,
+            golden: golden.len(),
+            imported,
+        })
     }
 
     fn tell(&mut self, label: &str, made: anyhow::Result<Made>) {
@@ -297,7 +386,9 @@ impl<'a> Importer<'a> {
             Ok(made) => {
                 self.made += 1;
                 self.without_golden += usize::from(made.golden == 0);
-                let Imported { warnings, notes, .. } = &made.imported;
+                let Imported {
+                    warnings, notes, ..
+                } = &made.imported;
                 for warning in warnings {
                     eprintln!("predictd: warning: {label}: {warning}");
                 }
@@ -309,7 +400,12 @@ impl<'a> Importer<'a> {
                     );
                     return;
                 }
-                say!("imported {}  {}, {} golden examples", made.directory.display(), made.digest, made.golden);
+                say!(
+                    "imported {}  {}, {} golden examples",
+                    made.directory.display(),
+                    made.digest,
+                    made.golden
+                );
                 for note in notes {
                     say!("  check   {note}");
                 }
@@ -317,7 +413,10 @@ impl<'a> Importer<'a> {
             Err(error) => {
                 self.failed += 1;
                 if self.to.json {
-                    say!("{}", json!({"model": label, "imported": false, "error": format!("{error:#}")}));
+                    say!(
+                        "{}",
+                        json!({"model": label, "imported": false, "error": format!("{error:#}")})
+                    );
                 } else {
                     say!("FAILED   {label}: {error:#}");
                 }
@@ -330,33 +429,62 @@ impl<'a> Importer<'a> {
             let output = typed(&self.models);
             say!("next:\n  predictd verify {output}\n  predictd serve --models {output}");
             if self.without_golden > 0 {
-                say!("  write {GOLDEN_FILE}: lines of {{\"input\": ..., \"output\": ...}} with the answers that training saw; pack again");
+                say!(
+                    "  write {GOLDEN_FILE}: lines of {{\"input\": ..., \"output\": ...}} with the answers that training saw; pack again"
+                );
             }
         }
-        if self.failed == 0 { Outcome::Done } else { Outcome::Failed }
+        if self.failed == 0 {
+            Outcome::Done
+        } else {
+            Outcome::Failed
+        }
     }
 }
 
 /// What the model answers to the instances that came along; those that have no answer are left out, and why is noted.
-fn golden(parts: &Parts, transform: &Transform, engine: &mut OnnxEngine, imported: &mut Imported) -> Vec<Value> {
+fn golden(
+    parts: &Parts,
+    transform: &Transform,
+    engine: &mut OnnxEngine,
+    imported: &mut Imported,
+) -> Vec<Value> {
     let mut lines = Vec::new();
     for (index, input) in imported.examples.iter().enumerate() {
         match answer(parts, transform, engine, input) {
             Ok(output) => lines.push(json!({"input": input, "output": output})),
-            Err(detail) => imported.notes.push(format!("row {} of the input example was left out: {detail}", index + 1)),
+            Err(detail) => imported.notes.push(format!(
+                "row {} of the input example was left out: {detail}",
+                index + 1
+            )),
         }
     }
     lines
 }
 
-fn answer(parts: &Parts, transform: &Transform, engine: &mut OnnxEngine, input: &Value) -> Result<Value, String> {
-    let columns = decode_instance(&parts.input, input.to_string().as_bytes(), &OWN_LIMITS).map_err(|error| match error {
-        DecodeError::Malformed { detail } => detail,
-        DecodeError::Invalid { faults, .. } => {
-            faults.first().map(|fault| format!("{} {}", fault.pointer, fault.detail)).unwrap_or_default()
-        }
+fn answer(
+    parts: &Parts,
+    transform: &Transform,
+    engine: &mut OnnxEngine,
+    input: &Value,
+) -> Result<Value, String> {
+    let columns = decode_instance(&parts.input, input.to_string().as_bytes(), &OWN_LIMITS)
+        .map_err(|error| match error {
+            DecodeError::Malformed { detail } => detail,
+            DecodeError::Invalid { faults, .. } => faults
+                .first()
+                .map(|fault| format!("{} {}", fault.pointer, fault.detail))
+                .unwrap_or_default(),
+        })?;
+    let tensors = transform.prepare(&columns).map_err(|faults| {
+        faults
+            .first()
+            .map(|fault| fault.detail.clone())
+            .unwrap_or_default()
     })?;
-    let tensors = transform.prepare(&columns).map_err(|faults| faults.first().map(|fault| fault.detail.clone()).unwrap_or_default())?;
     let outputs = engine.run(&tensors).map_err(|error| error.to_string())?;
-    transform.interpret(&outputs, 1).map(|outputs| outputs.to_value(0)).map_err(|fault| fault.to_string())
+    transform
+        .interpret(&outputs, 1)
+        .map(|outputs| outputs.to_value(0))
+        .map_err(|fault| fault.to_string())
 }

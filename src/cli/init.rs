@@ -79,9 +79,14 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
         None => default_name(&args.model),
     };
     let Some(model) = ModelName::parse(&name) else {
-        bail!("\"{name}\" is not a model name ([A-Za-z0-9][A-Za-z0-9._-]*, at most 128); give --name");
+        bail!(
+            "\"{name}\" is not a model name ([A-Za-z0-9][A-Za-z0-9._-]*, at most 128); give --name"
+        );
     };
-    let directory = args.output.clone().unwrap_or_else(|| Path::new("models").join(&name).join("1.0.0"));
+    let directory = args
+        .output
+        .clone()
+        .unwrap_or_else(|| Path::new("models").join(&name).join("1.0.0"));
     if fs_err::read_dir(&directory).is_ok_and(|mut entries| entries.next().is_some()) {
         bail!(
             "{} is not empty; nothing was changed. --output is the package's own directory, such as models/{name}/1.0.0",
@@ -89,21 +94,42 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
         );
     }
     let given = given(args)?;
-    let answered = args.golden.as_deref().map(read_answered).transpose()?.unwrap_or_default();
+    let answered = args
+        .golden
+        .as_deref()
+        .map(read_answered)
+        .transpose()?
+        .unwrap_or_default();
     let rows = match &args.sample {
         Some(path) => read_rows(path)?,
-        None => answered.iter().map(|example| example.input.clone()).collect(),
+        None => answered
+            .iter()
+            .map(|example| example.input.clone())
+            .collect(),
     };
     let packer = Packer::new(args.config.load()?)?;
 
     let staging = Staging::beside(&directory, &format!("init-{name}"))?;
     copy_graph(&args.model, None, staging.path())?;
     // The copy has another name than the person knows.
-    let read = read_graph(&packer, &staging.path().join(MODEL_FILE), |name| rows.iter().any(|row| row.get(name).is_some()))
-        .with_context(|| args.model.display().to_string())?;
-    let Graph { signature, symbols, maps, labels } = read;
-    let known = Known { rows: &rows, given: &given, maps: &maps, labels: &labels };
-    let mut drafted = draft(&signature, &known).map_err(|detail| anyhow::anyhow!("nothing was drafted: {}", detail.trim_end()))?;
+    let read = read_graph(&packer, &staging.path().join(MODEL_FILE), |name| {
+        rows.iter().any(|row| row.get(name).is_some())
+    })
+    .with_context(|| args.model.display().to_string())?;
+    let Graph {
+        signature,
+        symbols,
+        maps,
+        labels,
+    } = read;
+    let known = Known {
+        rows: &rows,
+        given: &given,
+        maps: &maps,
+        labels: &labels,
+    };
+    let mut drafted = draft(&signature, &known)
+        .map_err(|detail| anyhow::anyhow!("nothing was drafted: {}", detail.trim_end()))?;
     for (output, _) in &maps {
         drafted
             .notes
@@ -112,7 +138,12 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let golden = golden_lines(args.golden.as_deref(), &answered, &drafted)?;
 
     // The draft is tried as it is without its guesses' marks, with which nothing takes it.
-    write(staging.path(), &drafted, &golden, &card(&name, &signature, &symbols))?;
+    write(
+        staging.path(),
+        &drafted,
+        &golden,
+        &card(&name, &signature, &symbols),
+    )?;
     let transform = bind(staging.path(), &signature);
     if let (Err(error), false) = (&transform, given.is_empty()) {
         bail!("nothing was drafted: --column makes no preprocessing for this graph: {error}");
@@ -124,9 +155,20 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let tried = tried.map_err(|detail| drafted.notes.push(detail));
     let mut passed = None;
     if args.golden.is_some() && tried.is_ok() {
-        let version = directory.file_name().and_then(|version| Version::parse(&version.to_string_lossy()));
-        let version = version.or_else(|| Version::parse("1.0.0")).context("1.0.0 is a version")?;
-        passed = Some(check_golden(&packer, staging.path(), &ModelId { name: model, version })?);
+        let version = directory
+            .file_name()
+            .and_then(|version| Version::parse(&version.to_string_lossy()));
+        let version = version
+            .or_else(|| Version::parse("1.0.0"))
+            .context("1.0.0 is a version")?;
+        passed = Some(check_golden(
+            &packer,
+            staging.path(),
+            &ModelId {
+                name: model,
+                version,
+            },
+        )?);
     }
     let guesses = standing(staging.path(), &mut drafted, passed == Some(true))?;
     staging.publish(&directory)?;
@@ -135,12 +177,21 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
             say!("  graph   {title} {} {}", spec.name, spec.named(names));
         }
     }
-    say!("{}", next_steps(&directory, args, &drafted, &guesses).trim_end());
+    say!(
+        "{}",
+        next_steps(&directory, args, &drafted, &guesses).trim_end()
+    );
     let failed = args.golden.is_some() && passed != Some(true);
     if failed {
-        say!("{GOLDEN_FILE} is not reproduced: the draft is there, and what it answers is not what training answered");
+        say!(
+            "{GOLDEN_FILE} is not reproduced: the draft is there, and what it answers is not what training answered"
+        );
     }
-    Ok(if failed { Outcome::Failed } else { Outcome::Done })
+    Ok(if failed {
+        Outcome::Failed
+    } else {
+        Outcome::Done
+    })
 }
 
 /// What the graph's file says.
@@ -167,8 +218,15 @@ fn read_graph(packer: &Packer, path: &Path, takes: impl Fn(&str) -> bool) -> any
     if let Some(cut) = cut {
         fs_err::write(path, &cut.model)?;
     }
-    let maps = cut.map(|cut| labels::to_values(&cut.maps)).unwrap_or_default();
-    Ok(Graph { signature: factory.signature().clone(), symbols: factory.symbols().clone(), maps, labels })
+    let maps = cut
+        .map(|cut| labels::to_values(&cut.maps))
+        .unwrap_or_default();
+    Ok(Graph {
+        signature: factory.signature().clone(),
+        symbols: factory.symbols().clone(),
+        maps,
+        labels,
+    })
 }
 
 /// What the person said of fields.
@@ -181,32 +239,63 @@ fn given(args: &Args) -> anyhow::Result<Vec<Given>> {
             )
         };
         let document: Value = serde_json::from_str(line).with_context(told)?;
-        let field = document.get("field").and_then(Value::as_str).with_context(told)?.to_owned();
-        let steps = document.get("steps").and_then(Value::as_array).with_context(told)?.clone();
-        given.push(Given { field, how: How::Steps(steps) });
+        let field = document
+            .get("field")
+            .and_then(Value::as_str)
+            .with_context(told)?
+            .to_owned();
+        let steps = document
+            .get("steps")
+            .and_then(Value::as_array)
+            .with_context(told)?
+            .clone();
+        given.push(Given {
+            field,
+            how: How::Steps(steps),
+        });
     }
     for text in &args.encode {
         let (field, encoding) = match text.rsplit_once('=') {
             Some((field, "one_hot")) => (field, Encoding::OneHot),
             Some((field, "ordinal")) => (field, Encoding::Ordinal),
-            _ => bail!("--encode: expected FIELD=one_hot or FIELD=ordinal, given {text}; other steps go into --column"),
+            _ => bail!(
+                "--encode: expected FIELD=one_hot or FIELD=ordinal, given {text}; other steps go into --column"
+            ),
         };
-        given.push(Given { field: field.to_owned(), how: How::Encode(encoding) });
+        given.push(Given {
+            field: field.to_owned(),
+            how: How::Encode(encoding),
+        });
     }
     Ok(given)
 }
 
 fn read_answered(path: &Path) -> anyhow::Result<Vec<Answered>> {
     let rows = read_rows(path)?.into_iter().enumerate();
-    let read = |(index, row)| Answered::read(row).map_err(|detail| anyhow::anyhow!("{} row {}: {detail}", path.display(), index + 1));
+    let read = |(index, row)| {
+        Answered::read(row)
+            .map_err(|detail| anyhow::anyhow!("{} row {}: {detail}", path.display(), index + 1))
+    };
     rows.map(read).collect()
 }
 
-fn golden_lines(path: Option<&Path>, answered: &[Answered], drafted: &Draft) -> anyhow::Result<Vec<Value>> {
-    let answers = drafted.schema.pointer("/output/properties").and_then(Value::as_object).context("the draft has answers")?;
+fn golden_lines(
+    path: Option<&Path>,
+    answered: &[Answered],
+    drafted: &Draft,
+) -> anyhow::Result<Vec<Value>> {
+    let answers = drafted
+        .schema
+        .pointer("/output/properties")
+        .and_then(Value::as_object)
+        .context("the draft has answers")?;
     let line = |(index, example): (usize, &Answered)| {
-        let file = path.map(|path| path.display().to_string()).unwrap_or_default();
-        example.line(answers).map_err(|detail| anyhow::anyhow!("{file} row {}: {detail}", index + 1))
+        let file = path
+            .map(|path| path.display().to_string())
+            .unwrap_or_default();
+        example
+            .line(answers)
+            .map_err(|detail| anyhow::anyhow!("{file} row {}: {detail}", index + 1))
     };
     answered.iter().enumerate().map(line).collect()
 }
@@ -220,7 +309,13 @@ fn write(directory: &Path, drafted: &Draft, golden: &[Value], card: &str) -> any
         fs_err::write(directory.join(PREPROCESSING_FILE), pretty(&plain)?)?;
     }
     if !golden.is_empty() {
-        fs_err::write(directory.join(GOLDEN_FILE), golden.iter().map(|line| format!("{line}\n")).collect::<String>())?;
+        fs_err::write(
+            directory.join(GOLDEN_FILE),
+            golden
+                .iter()
+                .map(|line| format!("{line}\n"))
+                .collect::<String>(),
+        )?;
     }
     fs_err::write(directory.join("README.md"), card)?;
     Ok(())
@@ -239,15 +334,31 @@ fn bind(directory: &Path, signature: &Signature) -> Result<(Parts, Transform), P
 /// Whether the draft takes the rows that it was made of.
 fn take_rows(parts: &Parts, transform: &Transform, rows: &[Value]) -> Result<(), String> {
     for (index, row) in rows.iter().enumerate() {
-        let refused = |detail: String| format!("the draft refuses row {} of its sample: {detail}", index + 1);
-        let columns = decode_instance(&parts.input, row.to_string().as_bytes(), &OWN_LIMITS).map_err(|error| match error {
-            DecodeError::Malformed { detail } => refused(detail),
-            DecodeError::Invalid { faults, .. } => {
-                refused(faults.first().map(|fault| format!("{} {}", fault.pointer, fault.detail)).unwrap_or_default())
-            }
-        })?;
+        let refused = |detail: String| {
+            format!(
+                "the draft refuses row {} of its sample: {detail}",
+                index + 1
+            )
+        };
+        let columns = decode_instance(&parts.input, row.to_string().as_bytes(), &OWN_LIMITS)
+            .map_err(|error| match error {
+                DecodeError::Malformed { detail } => refused(detail),
+                DecodeError::Invalid { faults, .. } => refused(
+                    faults
+                        .first()
+                        .map(|fault| format!("{} {}", fault.pointer, fault.detail))
+                        .unwrap_or_default(),
+                ),
+            })?;
         let prepared = transform.prepare(&columns);
-        prepared.map_err(|faults| refused(faults.first().map(|fault| fault.detail.clone()).unwrap_or_default()))?;
+        prepared.map_err(|faults| {
+            refused(
+                faults
+                    .first()
+                    .map(|fault| fault.detail.clone())
+                    .unwrap_or_default(),
+            )
+        })?;
     }
     Ok(())
 }
@@ -265,8 +376,14 @@ fn check_golden(packer: &Packer, directory: &Path, id: &ModelId) -> anyhow::Resu
 
 /// The guesses that still stand; where there is one, preprocessing.json gets the marks.
 fn standing(directory: &Path, drafted: &mut Draft, passed: bool) -> anyhow::Result<Vec<Guess>> {
-    let Some(preprocessing) = &drafted.preprocessing else { return Ok(Vec::new()) };
-    let golden = if passed { Parts::read(directory)?.golden } else { Vec::new() };
+    let Some(preprocessing) = &drafted.preprocessing else {
+        return Ok(Vec::new());
+    };
+    let golden = if passed {
+        Parts::read(directory)?.golden
+    } else {
+        Vec::new()
+    };
     let mut guesses = guess::standing(preprocessing, &golden);
     if passed {
         guesses.retain(|guess| guess.not_shown.is_some());
@@ -278,15 +395,25 @@ fn standing(directory: &Path, drafted: &mut Draft, passed: bool) -> anyhow::Resu
 }
 
 fn default_name(model: &Path) -> String {
-    let stem = |path: &Path| path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    let stem = |path: &Path| {
+        path.file_stem()
+            .map(|stem| stem.to_string_lossy().into_owned())
+            .unwrap_or_default()
+    };
     let own = stem(model);
     // model.onnx is what everybody calls it; the folder says more.
     let absolute = std::path::absolute(model).unwrap_or_else(|_| model.to_path_buf());
-    if own == "model" { absolute.parent().map(stem).unwrap_or(own) } else { own }
+    if own == "model" {
+        absolute.parent().map(stem).unwrap_or(own)
+    } else {
+        own
+    }
 }
 
 fn card(name: &str, signature: &Signature, symbols: &Symbols) -> String {
-    let mut text = format!("# {name}\n\nWhat it predicts, for whom, and what it must not be used for.\n\n## Graph\n\n");
+    let mut text = format!(
+        "# {name}\n\nWhat it predicts, for whom, and what it must not be used for.\n\n## Graph\n\n"
+    );
     for (title, specs) in ["in", "out"].iter().zip(signature.sides(symbols)) {
         for (spec, names) in specs {
             // Writing to a String does not fail.
@@ -299,7 +426,12 @@ fn card(name: &str, signature: &Signature, symbols: &Symbols) -> String {
 fn next_steps(directory: &Path, args: &Args, drafted: &Draft, guesses: &[Guess]) -> String {
     let shown = directory.display();
     let mut text = format!("drafted {shown}\n");
-    for Guess { pointer, text: guess, .. } in guesses {
+    for Guess {
+        pointer,
+        text: guess,
+        ..
+    } in guesses
+    {
         let _ = writeln!(text, "  guess   {PREPROCESSING_FILE} {pointer}: {guess}");
     }
     for note in &drafted.notes {
@@ -315,7 +447,12 @@ fn next_steps(directory: &Path, args: &Args, drafted: &Draft, guesses: &[Guess])
     }
     let _ = writeln!(text, "  predictd pack {}", typed(directory));
     if let Some(sample) = &args.sample {
-        let _ = writeln!(text, "  predictd predict {} --input {}", typed(directory), typed(sample));
+        let _ = writeln!(
+            text,
+            "  predictd predict {} --input {}",
+            typed(directory),
+            typed(sample)
+        );
     }
     if args.golden.is_none() {
         let _ = writeln!(

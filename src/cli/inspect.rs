@@ -64,35 +64,72 @@ fn describe(package: &ModelPackage, factory: &OnnxFactory) -> String {
     let _ = writeln!(text, "{}  {}", package.id, package.digest());
     let _ = writeln!(text, "created     {}", manifest.created);
     let provenance = &manifest.provenance;
-    for (title, value) in [("source", &provenance.source), ("trained on", &provenance.training_data), ("licence", &provenance.licence)] {
+    for (title, value) in [
+        ("source", &provenance.source),
+        ("trained on", &provenance.training_data),
+        ("licence", &provenance.licence),
+    ] {
         if let Some(value) = value {
             let _ = writeln!(text, "{title:<11} {value}");
         }
     }
-    let opsets: Vec<String> = manifest.runtime.opset.iter().map(|(domain, version)| format!("{domain} {version}")).collect();
+    let opsets: Vec<String> = manifest
+        .runtime
+        .opset
+        .iter()
+        .map(|(domain, version)| format!("{domain} {version}"))
+        .collect();
     let _ = writeln!(text, "opset       {}", opsets.join(", "));
-    for (title, specs) in ["graph in", "graph out"].iter().zip(factory.signature().sides(factory.symbols())) {
+    for (title, specs) in ["graph in", "graph out"]
+        .iter()
+        .zip(factory.signature().sides(factory.symbols()))
+    {
         for (spec, names) in specs {
             let _ = writeln!(text, "{title:<11} {} {}", spec.name, spec.named(names));
         }
     }
     for (spec, names) in factory.optional() {
-        let _ = writeln!(text, "graph in    {} {}, optional: the graph has a default", spec.name, spec.named(names));
+        let _ = writeln!(
+            text,
+            "graph in    {} {}, optional: the graph has a default",
+            spec.name,
+            spec.named(names)
+        );
     }
     for column in package.parts.input.columns() {
         let mut notes = Vec::new();
         notes.extend((!column.required).then_some("optional"));
         notes.extend(column.nullable.then_some("may be null"));
         notes.extend((column.pii != Pii::None).then_some("personal"));
-        let _ = writeln!(text, "field       {:<24} {:<9} {}", column.name, format!("{:?}", column.kind).to_lowercase(), notes.join(", "));
+        let _ = writeln!(
+            text,
+            "field       {:<24} {:<9} {}",
+            column.name,
+            format!("{:?}", column.kind).to_lowercase(),
+            notes.join(", ")
+        );
     }
-    let answers = package.parts.output.document().get("properties").and_then(Value::as_object);
+    let answers = package
+        .parts
+        .output
+        .document()
+        .get("properties")
+        .and_then(Value::as_object);
     for (name, property) in answers.into_iter().flatten() {
-        let kind = property.get("type").map(ToString::to_string).unwrap_or_default();
+        let kind = property
+            .get("type")
+            .map(ToString::to_string)
+            .unwrap_or_default();
         let _ = writeln!(text, "answer      {name:<24} {}", kind.trim_matches('"'));
     }
     let _ = writeln!(text, "golden      {} examples", package.parts.golden.len());
-    if let Some(metrics) = package.parts.evaluation.as_ref().and_then(|evaluation| evaluation.get("metrics")).and_then(Value::as_object) {
+    if let Some(metrics) = package
+        .parts
+        .evaluation
+        .as_ref()
+        .and_then(|evaluation| evaluation.get("metrics"))
+        .and_then(Value::as_object)
+    {
         for (name, value) in metrics.iter().filter(|(_, value)| value.is_number()) {
             let _ = writeln!(text, "evaluation  {name:<24} {value}");
         }

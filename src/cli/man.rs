@@ -17,15 +17,26 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let mut command = visible();
     command.build();
     for name in &args.command {
-        let known: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
+        let known: Vec<&str> = command
+            .get_subcommands()
+            .map(clap::Command::get_name)
+            .collect();
         command = match command.find_subcommand(name) {
             Some(found) => found.clone(),
-            None => bail!("there is no command {name:?}; known are: {}", known.join(", ")),
+            None => bail!(
+                "there is no command {name:?}; known are: {}",
+                known.join(", ")
+            ),
         };
     }
-    let title = command.get_display_name().unwrap_or_else(|| command.get_name()).to_owned();
+    let title = command
+        .get_display_name()
+        .unwrap_or_else(|| command.get_name())
+        .to_owned();
     let mut page = Vec::new();
-    clap_mangen::Man::new(command).title(title).render(&mut page)?;
+    clap_mangen::Man::new(command)
+        .title(title)
+        .render(&mut page)?;
     // Whoever closed the pipe wanted no more of it.
     let _ = std::io::stdout().lock().write_all(&page);
     Ok(Outcome::Done)

@@ -53,21 +53,41 @@ const BUDGET: Duration = Duration::from_millis(500);
 pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let runtime = Runtime::load(&args.library)?;
     let before = resident_bytes();
-    let (mut factory, mut engine) = OnnxFactory::open(&runtime, &args.directory.join(MODEL_FILE), args.intra_op_threads)?;
+    let (mut factory, mut engine) = OnnxFactory::open(
+        &runtime,
+        &args.directory.join(MODEL_FILE),
+        args.intra_op_threads,
+    )?;
     let bare = bare::id_of(&args.directory).is_some_and(|id| bare::is_bare(&args.directory, &id));
     let one = if bare {
         zeros(factory.signature())
     } else {
         let parts = Parts::read(&args.directory)?;
         factory.feed(|name| parts.feeds(name));
-        first_run(&parts, &parts.bind(factory.signature())?, factory.signature())?
+        first_run(
+            &parts,
+            &parts.bind(factory.signature())?,
+            factory.signature(),
+        )?
     };
     let batch = join(&vec![&one; args.rows]).filter(|_| args.rows > 1);
     let row_us = median_us(&mut engine, &one)?;
-    let batch_us = batch.as_ref().map_or(Ok(row_us), |batch| median_us(&mut engine, batch))?;
-    let memory_bytes = before.zip(resident_bytes()).map(|(before, after)| after.saturating_sub(before));
+    let batch_us = batch
+        .as_ref()
+        .map_or(Ok(row_us), |batch| median_us(&mut engine, batch))?;
+    let memory_bytes = before
+        .zip(resident_bytes())
+        .map(|(before, after)| after.saturating_sub(before));
     let batch_rows = if batch.is_some() { args.rows } else { 1 };
-    say!("{}", serde_json::to_string(&Measured { row_us, batch_rows, batch_us, memory_bytes })?);
+    say!(
+        "{}",
+        serde_json::to_string(&Measured {
+            row_us,
+            batch_rows,
+            batch_us,
+            memory_bytes
+        })?
+    );
     Ok(Outcome::Done)
 }
 
@@ -93,6 +113,10 @@ fn median_us(engine: &mut dyn Engine, batch: &Tensors) -> anyhow::Result<f64> {
 
 fn resident_bytes() -> Option<u64> {
     let status = fs_err::read_to_string("/proc/self/status").ok()?;
-    let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.trim().strip_suffix("kB")?;
+    let kib = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?
+        .trim()
+        .strip_suffix("kB")?;
     Some(kib.trim().parse::<u64>().ok()? * 1024)
 }

@@ -60,23 +60,45 @@ fn check_package_directory(directory: &Path) -> anyhow::Result<()> {
     if !directory.is_dir() {
         anyhow::bail!("{} is no directory", directory.display());
     }
-    if directory.join(crate::package::MODEL_FILE).exists() || directory.join(crate::package::manifest::FILE).exists() {
+    if directory.join(crate::package::MODEL_FILE).exists()
+        || directory.join(crate::package::manifest::FILE).exists()
+    {
         return Ok(());
     }
-    let Ok(entries) = fs_err::read_dir(directory) else { return Ok(()) };
-    let below = entries.filter_map(Result::ok).map(|entry| entry.path()).filter(|path| path.is_dir());
-    let mut versions: Vec<(Version, PathBuf)> =
-        below.filter_map(|path| Some((Version::parse(&path.file_name()?.to_string_lossy())?, path.clone()))).collect();
+    let Ok(entries) = fs_err::read_dir(directory) else {
+        return Ok(());
+    };
+    let below = entries
+        .filter_map(Result::ok)
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir());
+    let mut versions: Vec<(Version, PathBuf)> = below
+        .filter_map(|path| {
+            Some((
+                Version::parse(&path.file_name()?.to_string_lossy())?,
+                path.clone(),
+            ))
+        })
+        .collect();
     versions.sort();
     if versions.is_empty() {
         return Ok(());
     }
     let paths: Vec<String> = versions.iter().map(|(_, path)| typed(path)).collect();
-    anyhow::bail!("{} is a model's directory, and no package: name one of its versions, {}", directory.display(), paths.join(", "))
+    anyhow::bail!(
+        "{} is a model's directory, and no package: name one of its versions, {}",
+        directory.display(),
+        paths.join(", ")
+    )
 }
 
 #[derive(Parser)]
-#[command(name = "predictd", version, about = "Serves models as verified packages, with metrics by version.", max_term_width = 100)]
+#[command(
+    name = "predictd",
+    version,
+    about = "Serves models as verified packages, with metrics by version.",
+    max_term_width = 100
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -136,7 +158,9 @@ struct ConfigArgs {
 
 impl ConfigArgs {
     fn load(&self) -> anyhow::Result<Config> {
-        let variables = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let variables = std::env::vars_os().filter_map(|(name, value)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        });
         Ok(Config::load(self.config.as_deref(), variables)?)
     }
 }
@@ -149,15 +173,24 @@ fn command_line() -> clap::Command {
 /// The command line without what predictd starts by itself.
 fn visible() -> clap::Command {
     let whole = command_line();
-    let commands: Vec<clap::Command> = whole.get_subcommands().filter(|command| !command.is_hide_set()).cloned().collect();
+    let commands: Vec<clap::Command> = whole
+        .get_subcommands()
+        .filter(|command| !command.is_hide_set())
+        .cloned()
+        .collect();
     let about = whole.get_about().cloned().unwrap_or_default();
     let examples = whole.get_after_long_help().cloned().unwrap_or_default();
-    clap::Command::new("predictd").version(env!("CARGO_PKG_VERSION")).about(about).after_long_help(examples).subcommands(commands)
+    clap::Command::new("predictd")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about(about)
+        .after_long_help(examples)
+        .subcommands(commands)
 }
 
 /// Reads the command line and runs it. 0: done, 1: failed, 2: wrong usage.
 pub fn run() -> ExitCode {
-    let cli = Cli::from_arg_matches(&command_line().get_matches()).unwrap_or_else(|error| error.exit());
+    let cli =
+        Cli::from_arg_matches(&command_line().get_matches()).unwrap_or_else(|error| error.exit());
     let outcome = match cli.command {
         Command::Serve(args) => serve::run(args),
         Command::Init(args) => init::run(&args),
@@ -181,7 +214,11 @@ pub fn run() -> ExitCode {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Failed) => ExitCode::FAILURE,
         // Whoever closed the pipe (`| head`) wanted no more of it.
-        Err(error) if error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe) => {
+        Err(error)
+            if error
+                .downcast_ref::<std::io::Error>()
+                .is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe) =>
+        {
             ExitCode::SUCCESS
         }
         Err(error) => {

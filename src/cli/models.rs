@@ -57,7 +57,12 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let document = client.readiness()?;
     if args.json {
         let ignored = document.get("ignored");
-        say!("{}", serde_json::to_string_pretty(&json!({"models": document.get("models"), "ignored": ignored}))?);
+        say!(
+            "{}",
+            serde_json::to_string_pretty(
+                &json!({"models": document.get("models"), "ignored": ignored})
+            )?
+        );
         return Ok(Outcome::Done);
     }
     let answer: Answer = serde_json::from_value(document)?;
@@ -79,7 +84,11 @@ fn list(answer: &Answer, paint: Paint) -> String {
                 "loading" | "incomplete" | "draining" => Style::Doubtful,
                 _ => Style::Plain,
             };
-            let note = version.reason.as_ref().or(version.warning.as_ref()).map_or("", String::as_str);
+            let note = version
+                .reason
+                .as_ref()
+                .or(version.warning.as_ref())
+                .map_or("", String::as_str);
             let rest = [
                 Cell::left(&version.version),
                 Cell::left(&version.state).style(style),
@@ -97,8 +106,14 @@ fn list(answer: &Answer, paint: Paint) -> String {
     let mut text = String::new();
     table.print(paint, &mut text);
     for ignored in &answer.ignored {
-        let outcome = paint.paint(Style::Bad, ignored.outcome.as_deref().unwrap_or("not served"));
-        text.push_str(&format!("  {outcome} {}: {}\n", ignored.path, ignored.detail));
+        let outcome = paint.paint(
+            Style::Bad,
+            ignored.outcome.as_deref().unwrap_or("not served"),
+        );
+        text.push_str(&format!(
+            "  {outcome} {}: {}\n",
+            ignored.path, ignored.detail
+        ));
     }
     text
 }

@@ -69,10 +69,16 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let origin = fs_err::canonicalize(&args.directory)?;
     let config = args.config.load()?;
     let before = fs_err::read(origin.join(manifest::FILE)).ok();
-    let known: Option<Manifest> = before.as_deref().and_then(|text| serde_json::from_slice(text).ok());
+    let known: Option<Manifest> = before
+        .as_deref()
+        .and_then(|text| serde_json::from_slice(text).ok());
     let mut id = identity(args, &origin, known.as_ref())?;
     let decided = known_digests(&config, &args.server, &id.name);
-    let bumped = if args.bump { Some((next_version(&origin, &decided)?, copied(&origin)?)) } else { None };
+    let bumped = if args.bump {
+        Some((next_version(&origin, &decided)?, copied(&origin)?))
+    } else {
+        None
+    };
     let directory = match &bumped {
         Some((version, staging)) => {
             id.version = version.clone();
@@ -83,7 +89,9 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     if normalize_schema(&directory)? {
         say!("schema.json rewritten: $ref and anyOf became what predictd reads");
     }
-    let Some(guesses) = settle_guesses(&directory)? else { return Ok(Outcome::Failed) };
+    let Some(guesses) = settle_guesses(&directory)? else {
+        return Ok(Outcome::Failed);
+    };
     let parts = Parts::read(&directory)?;
     let kept = known.map(|known| known.provenance).unwrap_or_default();
     let provenance = Provenance {
@@ -118,10 +126,24 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
         }
         None => directory,
     };
-    say!("packed {id}: {} files, {}", manifest.files.len(), manifest.digest);
-    if let Some(digest) = decided.get(id.version.as_str()).filter(|digest| **digest != manifest.digest) {
-        say!("  warning {} {} was decided on with other files ({digest}): no server takes these under that version", id.name, id.version);
-        say!("          give them a version of their own: predictd pack {} --bump", typed(&args.directory));
+    say!(
+        "packed {id}: {} files, {}",
+        manifest.files.len(),
+        manifest.digest
+    );
+    if let Some(digest) = decided
+        .get(id.version.as_str())
+        .filter(|digest| **digest != manifest.digest)
+    {
+        say!(
+            "  warning {} {} was decided on with other files ({digest}): no server takes these under that version",
+            id.name,
+            id.version
+        );
+        say!(
+            "          give them a version of their own: predictd pack {} --bump",
+            typed(&args.directory)
+        );
     }
     for hint in hints(&directory, &parts, &manifest) {
         say!("  hint    {hint}");
@@ -130,7 +152,12 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
 }
 
 pub fn say_check(check: &Check) {
-    say!("  ok      {:<14} {:>9.1} ms  {}", check.name, check.milliseconds, check.detail);
+    say!(
+        "  ok      {:<14} {:>9.1} ms  {}",
+        check.name,
+        check.milliseconds,
+        check.detail
+    );
 }
 
 pub fn say_failure(error: &PackageError) {
@@ -146,8 +173,15 @@ struct Settled {
 impl Settled {
     fn keep(mut self) -> Option<String> {
         let (count, _) = self.marked.take()?;
-        let places = if count == 1 { "1 place" } else { &format!("{count} places") };
-        Some(format!("{PREPROCESSING_FILE}: the golden examples show what was guessed in {places}; \"{}\" was deleted there", guess::KEY))
+        let places = if count == 1 {
+            "1 place"
+        } else {
+            &format!("{count} places")
+        };
+        Some(format!(
+            "{PREPROCESSING_FILE}: the golden examples show what was guessed in {places}; \"{}\" was deleted there",
+            guess::KEY
+        ))
     }
 }
 
@@ -166,34 +200,65 @@ fn settle_guesses(directory: &Path) -> anyhow::Result<Option<Settled>> {
     // What is missing or no JSON is told by the check of the parts.
     let text = fs_err::read(&path).unwrap_or_default();
     let mut document: Value = serde_json::from_slice(&text).unwrap_or_default();
-    let golden = fs_err::read_to_string(directory.join(GOLDEN_FILE)).ok().and_then(|text| golden::parse(&text).ok()).unwrap_or_default();
+    let golden = fs_err::read_to_string(directory.join(GOLDEN_FILE))
+        .ok()
+        .and_then(|text| golden::parse(&text).ok())
+        .unwrap_or_default();
     let guesses = guess::standing(&document, &golden);
     if guesses.is_empty() {
         return Ok(Some(Settled { path, marked: None }));
     }
     let count = guesses.len();
     let mut shown = true;
-    for Guess { pointer, text, not_shown } in guesses {
+    for Guess {
+        pointer,
+        text,
+        not_shown,
+    } in guesses
+    {
         if let Some(why) = not_shown {
             shown = false;
-            say_failure(&PackageError::new("preprocessing", PREPROCESSING_FILE, format!("is a guess, and {why}: {text}")).at(&pointer));
+            say_failure(
+                &PackageError::new(
+                    "preprocessing",
+                    PREPROCESSING_FILE,
+                    format!("is a guess, and {why}: {text}"),
+                )
+                .at(&pointer),
+            );
         }
     }
     if !shown {
-        say!("  either  compare with the training, and delete the key \"{}\" there", guess::KEY);
-        say!("  or      write {GOLDEN_FILE}, with what training answered: where that is reproduced, pack deletes the key");
+        say!(
+            "  either  compare with the training, and delete the key \"{}\" there",
+            guess::KEY
+        );
+        say!(
+            "  or      write {GOLDEN_FILE}, with what training answered: where that is reproduced, pack deletes the key"
+        );
         return Ok(None);
     }
     guess::strip(&mut document);
     fs_err::write(&path, serde_json::to_string_pretty(&document)? + "\n")?;
-    Ok(Some(Settled { path, marked: Some((count, text)) }))
+    Ok(Some(Settled {
+        path,
+        marked: Some((count, text)),
+    }))
 }
 
 /// The next version of a package that is neither there nor decided on.
 fn next_version(directory: &Path, decided: &BTreeMap<String, String>) -> anyhow::Result<Version> {
-    let named = || Some((directory.parent()?, Version::parse(&directory.file_name()?.to_string_lossy())?));
+    let named = || {
+        Some((
+            directory.parent()?,
+            Version::parse(&directory.file_name()?.to_string_lossy())?,
+        ))
+    };
     let Some((parent, mut version)) = named() else {
-        bail!("--bump wants a directory NAME/VERSION, and {} is none", directory.display());
+        bail!(
+            "--bump wants a directory NAME/VERSION, and {} is none",
+            directory.display()
+        );
     };
     loop {
         let next = version.next();
@@ -211,18 +276,36 @@ fn next_version(directory: &Path, decided: &BTreeMap<String, String>) -> anyhow:
 fn copied(directory: &Path) -> anyhow::Result<Staging> {
     let staging = Staging::beside(directory, "pack")?;
     let files = manifest::list_files(directory)?;
-    manifest::copy_files(files.iter().map(String::as_str).filter(|file| *file != manifest::FILE), directory, staging.path())?;
+    manifest::copy_files(
+        files
+            .iter()
+            .map(String::as_str)
+            .filter(|file| *file != manifest::FILE),
+        directory,
+        staging.path(),
+    )?;
     Ok(staging)
 }
 
 /// What was decided on of a model, by version: by the journal that the configuration names, and by a server that runs. Neither need be
 /// there.
-fn known_digests(config: &Config, server: &ServerArgs, name: &ModelName) -> BTreeMap<String, String> {
-    let local = config.state.directory().and_then(|state| history::read(&state, name.as_str()).ok());
+fn known_digests(
+    config: &Config,
+    server: &ServerArgs,
+    name: &ModelName,
+) -> BTreeMap<String, String> {
+    let local = config
+        .state
+        .directory()
+        .and_then(|state| history::read(&state, name.as_str()).ok());
     let client = Client::new(server, Some(name)).ok();
     let running = client.and_then(|client| history::fetch(&client, name.as_str(), 1).ok());
     let mut state = ModelState::default();
-    for entry in local.iter().chain(&running).flat_map(history::Stored::entries) {
+    for entry in local
+        .iter()
+        .chain(&running)
+        .flat_map(history::Stored::entries)
+    {
         // Even where the entry does not follow, what it names was decided on.
         let _ = state.apply(&entry);
     }
@@ -246,7 +329,11 @@ impl Packer {
     pub fn new(config: Config) -> anyhow::Result<Packer> {
         let library = app::find_library(&config)?;
         let trial = app::trial(&config, &library)?;
-        Ok(Packer { config, library, trial })
+        Ok(Packer {
+            config,
+            library,
+            trial,
+        })
     }
 
     /// ONNX Runtime's.
@@ -262,8 +349,11 @@ impl Packer {
         directory: &Path,
         report: &mut dyn FnMut(Check),
     ) -> anyhow::Result<Result<Manifest, PackageError>> {
-        let options =
-            GateOptions { bare: false, max_batch_size: self.config.batching_of(&manifest.name).max_batch_size, intra_op_threads: 1 };
+        let options = GateOptions {
+            bare: false,
+            max_batch_size: self.config.batching_of(&manifest.name).max_batch_size,
+            intra_op_threads: 1,
+        };
         manifest.write(directory)?;
         let verdict = match self.trial.run(directory, options, report) {
             Ok(verdict) => verdict,
@@ -276,26 +366,47 @@ impl Packer {
 }
 
 fn identity(args: &Args, directory: &Path, known: Option<&Manifest>) -> anyhow::Result<ModelId> {
-    let last = |path: Option<&Path>| path.and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
-    let of_path = last(Some(directory)).filter(|text| Version::parse(text).is_some());
-    let version = args.version.clone().or_else(|| of_path.clone()).or_else(|| known.map(|known| known.version.clone()));
-    let parent = of_path.and_then(|_| last(directory.parent()));
-    let name = args.name.clone().or(parent).or_else(|| known.map(|known| known.name.clone()));
-    let (Some(name), Some(version)) = (name, version) else {
-        bail!("{} does not end in NAME/VERSION; give --name and --model-version", directory.display());
+    let last = |path: Option<&Path>| {
+        path.and_then(Path::file_name)
+            .map(|name| name.to_string_lossy().into_owned())
     };
-    let name =
-        ModelName::parse(&name).with_context(|| format!("\"{name}\" is not a model name ([A-Za-z0-9][A-Za-z0-9._-]*, at most 128)"))?;
-    let version = Version::parse(&version).with_context(|| format!("\"{version}\" is not a semantic version like 1.0.0"))?;
+    let of_path = last(Some(directory)).filter(|text| Version::parse(text).is_some());
+    let version = args
+        .version
+        .clone()
+        .or_else(|| of_path.clone())
+        .or_else(|| known.map(|known| known.version.clone()));
+    let parent = of_path.and_then(|_| last(directory.parent()));
+    let name = args
+        .name
+        .clone()
+        .or(parent)
+        .or_else(|| known.map(|known| known.name.clone()));
+    let (Some(name), Some(version)) = (name, version) else {
+        bail!(
+            "{} does not end in NAME/VERSION; give --name and --model-version",
+            directory.display()
+        );
+    };
+    let name = ModelName::parse(&name).with_context(|| {
+        format!("\"{name}\" is not a model name ([A-Za-z0-9][A-Za-z0-9._-]*, at most 128)")
+    })?;
+    let version = Version::parse(&version)
+        .with_context(|| format!("\"{version}\" is not a semantic version like 1.0.0"))?;
     Ok(ModelId { name, version })
 }
 
 fn normalize_schema(directory: &Path) -> anyhow::Result<bool> {
     let path = directory.join(SCHEMA_FILE);
     // What is missing or no JSON is told by the check of the parts.
-    let Ok(text) = fs_err::read_to_string(&path) else { return Ok(false) };
-    let Ok(mut document) = serde_json::from_str::<Value>(&text) else { return Ok(false) };
-    let changed = normalize(&mut document).map_err(|(pointer, detail)| anyhow::anyhow!("{SCHEMA_FILE} {pointer}: {detail}"))?;
+    let Ok(text) = fs_err::read_to_string(&path) else {
+        return Ok(false);
+    };
+    let Ok(mut document) = serde_json::from_str::<Value>(&text) else {
+        return Ok(false);
+    };
+    let changed = normalize(&mut document)
+        .map_err(|(pointer, detail)| anyhow::anyhow!("{SCHEMA_FILE} {pointer}: {detail}"))?;
     if changed {
         fs_err::write(&path, serde_json::to_string_pretty(&document)? + "\n")?;
     }
@@ -307,7 +418,10 @@ fn hints(directory: &Path, parts: &Parts, manifest: &Manifest) -> Vec<String> {
     let mut hints = Vec::new();
     let missing = |file: &str| !directory.join(file).exists();
     if parts.golden.is_empty() {
-        hints.push("no golden.jsonl: nothing proves at load that the model answers as it did in training".to_owned());
+        hints.push(
+            "no golden.jsonl: nothing proves at load that the model answers as it did in training"
+                .to_owned(),
+        );
     }
     if missing("README.md") {
         hints.push("no README.md: who is on call would like a model card".to_owned());

@@ -43,7 +43,11 @@ impl Paint {
     }
 
     pub fn paint(self, style: Style, text: &str) -> String {
-        if self.0 && style != Style::Plain && !text.is_empty() { format!("{}{text}\x1b[0m", style.code()) } else { text.to_owned() }
+        if self.0 && style != Style::Plain && !text.is_empty() {
+            format!("{}{text}\x1b[0m", style.code())
+        } else {
+            text.to_owned()
+        }
     }
 }
 
@@ -60,11 +64,18 @@ pub struct Cell {
 
 impl Cell {
     pub fn left(text: impl Into<String>) -> Cell {
-        Cell { text: text.into(), style: Style::Plain, right: false }
+        Cell {
+            text: text.into(),
+            style: Style::Plain,
+            right: false,
+        }
     }
 
     pub fn right(text: impl Into<String>) -> Cell {
-        Cell { right: true, ..Cell::left(text) }
+        Cell {
+            right: true,
+            ..Cell::left(text)
+        }
     }
 
     pub fn style(self, style: Style) -> Cell {
@@ -79,7 +90,12 @@ pub struct Table(Vec<Vec<Cell>>);
 impl Table {
     /// With the names of its columns; the one of a figure ends where the figures end.
     pub fn new(titles: impl IntoIterator<Item = Cell>) -> Table {
-        Table(vec![titles.into_iter().map(|cell| cell.style(Style::Dim)).collect()])
+        Table(vec![
+            titles
+                .into_iter()
+                .map(|cell| cell.style(Style::Dim))
+                .collect(),
+        ])
     }
 
     pub fn row(&mut self, cells: impl IntoIterator<Item = Cell>) {
@@ -88,8 +104,16 @@ impl Table {
 
     pub fn print(&self, paint: Paint, text: &mut String) {
         let columns = self.0.iter().map(Vec::len).max().unwrap_or_default();
-        let width = |column: usize| self.0.iter().filter_map(|row| row.get(column)).map(|cell| cell.text.chars().count()).max();
-        let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or_default()).collect();
+        let width = |column: usize| {
+            self.0
+                .iter()
+                .filter_map(|row| row.get(column))
+                .map(|cell| cell.text.chars().count())
+                .max()
+        };
+        let widths: Vec<usize> = (0..columns)
+            .map(|column| width(column).unwrap_or_default())
+            .collect();
         for row in &self.0 {
             let mut line = String::new();
             let mut gap = 0;
@@ -124,7 +148,10 @@ pub fn count(value: u64) -> String {
 /// How long a moment is past, as the journal writes moments: `3 min ago`.
 pub fn ago(at: &str) -> String {
     match clock::ms_of_rfc3339(at) {
-        Some(ms) => format!("{} ago", duration((clock::now_ms().saturating_sub(ms) / 1000) as f64)),
+        Some(ms) => format!(
+            "{} ago",
+            duration((clock::now_ms().saturating_sub(ms) / 1000) as f64)
+        ),
         None => at.to_owned(),
     }
 }
@@ -140,17 +167,27 @@ mod tests {
 
     #[test]
     fn figures() {
-        assert_eq!([count(7), count(999), count(4011), count(1_234_567)], ["7", "999", "4,011", "1,234,567"]);
+        assert_eq!(
+            [count(7), count(999), count(4011), count(1_234_567)],
+            ["7", "999", "4,011", "1,234,567"]
+        );
     }
 
     #[test]
     fn colours_do_not_move_columns() {
         let mut table = Table::new([Cell::left("arm"), Cell::right("errors"), Cell::left("note")]);
-        table.row([Cell::left("1.0.0"), Cell::right("3").style(Style::Bad), Cell::left("")]);
+        table.row([
+            Cell::left("1.0.0"),
+            Cell::right("3").style(Style::Bad),
+            Cell::left(""),
+        ]);
         let (mut plain, mut painted) = (String::new(), String::new());
         table.print(Paint(false), &mut plain);
         table.print(Paint(true), &mut painted);
         assert_eq!(plain, "  arm    errors  note\n  1.0.0       3\n");
-        assert_eq!(painted, "  \x1b[2marm\x1b[0m    \x1b[2merrors\x1b[0m  \x1b[2mnote\x1b[0m\n  1.0.0       \x1b[1;31m3\x1b[0m\n");
+        assert_eq!(
+            painted,
+            "  \x1b[2marm\x1b[0m    \x1b[2merrors\x1b[0m  \x1b[2mnote\x1b[0m\n  1.0.0       \x1b[1;31m3\x1b[0m\n"
+        );
     }
 }

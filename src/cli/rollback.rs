@@ -42,8 +42,10 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let name = &args.model;
     let client = Client::new(&args.server, Some(name))?;
     let began = Instant::now();
-    let document =
-        client.post(&format!("/{name}/rollback"), &json!({"to": args.to, "never_stable": args.never_stable, "reason": args.reason}))?;
+    let document = client.post(
+        &format!("/{name}/rollback"),
+        &json!({"to": args.to, "never_stable": args.never_stable, "reason": args.reason}),
+    )?;
     let elapsed = began.elapsed();
     if args.json {
         say!("{}", serde_json::to_string_pretty(&document)?);
@@ -51,13 +53,26 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     }
     let status: Status = serde_json::from_value(document)?;
     let seq = status.last.as_ref().map_or(status.seq, |last| last.seq);
-    let place = if status.is_written() { format!("entry {seq}") } else { "not written yet".to_owned() };
+    let place = if status.is_written() {
+        format!("entry {seq}")
+    } else {
+        "not written yet".to_owned()
+    };
     let version = |named: Option<&str>| named.unwrap_or("?").to_owned();
-    let from = version(status.last.as_ref().and_then(|last| last.from.as_ref()).map(|from| from.version.as_str()));
+    let from = version(
+        status
+            .last
+            .as_ref()
+            .and_then(|last| last.from.as_ref())
+            .map(|from| from.version.as_str()),
+    );
     let to = version(status.stable.as_ref().map(|stable| stable.version.as_str()));
     let paint = Paint::stdout();
     let way = paint.paint(Style::Good, &format!("{from} -> {to}"));
-    say!("{name}: rolled back {way} in {} ms ({place}); {to} answers from now on\n", elapsed.as_millis());
+    say!(
+        "{name}: rolled back {way} in {} ms ({place}); {to} answers from now on\n",
+        elapsed.as_millis()
+    );
     say!("{}", status.print(paint).trim_end());
     Ok(Outcome::Done)
 }

@@ -11,17 +11,29 @@ use crate::decode::table;
 pub(super) fn read_rows(path: &Path) -> anyhow::Result<Vec<Value>> {
     let text = fs_err::read_to_string(path)?;
     let shown = path.display();
-    let ending = path.extension().map(|ending| ending.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+    let ending = path
+        .extension()
+        .map(|ending| ending.to_string_lossy().to_ascii_lowercase())
+        .unwrap_or_default();
     let rows = match ending.as_str() {
-        "csv" => table::to_objects(text.into()).map_err(|detail| anyhow::anyhow!("{shown}: {detail}"))?,
-        "json" => match serde_json::from_str(&text).with_context(|| format!("{shown} is not JSON"))? {
-            Value::Array(rows) => rows,
-            row @ Value::Object(_) => vec![row],
-            _ => bail!("{shown} is no list of JSON objects"),
-        },
+        "csv" => {
+            table::to_objects(text.into()).map_err(|detail| anyhow::anyhow!("{shown}: {detail}"))?
+        }
+        "json" => {
+            match serde_json::from_str(&text).with_context(|| format!("{shown} is not JSON"))? {
+                Value::Array(rows) => rows,
+                row @ Value::Object(_) => vec![row],
+                _ => bail!("{shown} is no list of JSON objects"),
+            }
+        }
         _ => {
-            let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-            let rows = lines.map(|(index, line)| serde_json::from_str(line).with_context(|| format!("{shown} line {}", index + 1)));
+            let lines = text
+                .lines()
+                .enumerate()
+                .filter(|(_, line)| !line.trim().is_empty());
+            let rows = lines.map(|(index, line)| {
+                serde_json::from_str(line).with_context(|| format!("{shown} line {}", index + 1))
+            });
             rows.collect::<anyhow::Result<_>>()?
         }
     };

@@ -56,7 +56,9 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
     }
     if let Some(url) = args.state {
         config.state.url = url;
-        config.check().map_err(|detail| anyhow::anyhow!("--state: {detail}"))?;
+        config
+            .check()
+            .map_err(|detail| anyhow::anyhow!("--state: {detail}"))?;
     }
     if args.check {
         return check::run(&config);

@@ -9,7 +9,11 @@ impl Staging {
     /// Makes one where a rename reaches `target`: in the nearest directory above that is there.
     pub fn beside(target: &Path, label: &str) -> anyhow::Result<Staging> {
         let target = std::path::absolute(target)?;
-        let above = target.ancestors().skip(1).find(|path| path.is_dir()).unwrap_or(Path::new("/"));
+        let above = target
+            .ancestors()
+            .skip(1)
+            .find(|path| path.is_dir())
+            .unwrap_or(Path::new("/"));
         Staging::within(above, label)
     }
 

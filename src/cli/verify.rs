@@ -1,6 +1,9 @@
 //! `predictd verify`: the load gate, a line per check.
 
-#![expect(clippy::indexing_slicing, reason = "members are set on documents made here as objects")]
+#![expect(
+    clippy::indexing_slicing,
+    reason = "members are set on documents made here as objects"
+)]
 
 use std::path::{Path, PathBuf};
 
@@ -46,9 +49,17 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let library = app::find_library(&config)?;
     let mut directories = Vec::new();
     for directory in &args.directories {
-        let found = if directory.join(manifest::FILE).exists() { vec![directory.clone()] } else { packages_below(directory, false)? };
+        let found = if directory.join(manifest::FILE).exists() {
+            vec![directory.clone()]
+        } else {
+            packages_below(directory, false)?
+        };
         // A directory without any package is named in the failure that follows.
-        directories.extend(if found.is_empty() { vec![directory.clone()] } else { found });
+        directories.extend(if found.is_empty() {
+            vec![directory.clone()]
+        } else {
+            found
+        });
     }
     verify_all(&directories, &config, &library, false, args.json)
 }
@@ -62,7 +73,9 @@ pub fn packages_below(root: &Path, with_bare: bool) -> anyhow::Result<Vec<PathBu
         for directory in level {
             for entry in fs_err::read_dir(&directory).context("looking for packages")? {
                 let path = entry?.path();
-                let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+                let hidden = path
+                    .file_name()
+                    .is_some_and(|name| name.to_string_lossy().starts_with('.'));
                 if path.is_dir() && !hidden {
                     let bare = || bare::id_of(&path).is_some_and(|id| bare::is_bare(&path, &id));
                     if path.join(manifest::FILE).exists() || with_bare && bare() {
@@ -80,11 +93,19 @@ pub fn packages_below(root: &Path, with_bare: bool) -> anyhow::Result<Vec<PathBu
 }
 
 /// Runs the gate over each; graphs without a manifest pass it only `with_bare`.
-pub fn verify_all(directories: &[PathBuf], config: &Config, library: &Path, with_bare: bool, as_json: bool) -> anyhow::Result<Outcome> {
+pub fn verify_all(
+    directories: &[PathBuf],
+    config: &Config,
+    library: &Path,
+    with_bare: bool,
+    as_json: bool,
+) -> anyhow::Result<Outcome> {
     let trial = app::trial(config, library)?;
     let mut outcome = Outcome::Done;
     for directory in directories {
-        let name = Manifest::read(directory).map(|manifest| manifest.name).unwrap_or_default();
+        let name = Manifest::read(directory)
+            .map(|manifest| manifest.name)
+            .unwrap_or_default();
         let id = bare::id_of(directory).filter(|id| with_bare && bare::is_bare(directory, id));
         let name = id.as_ref().map_or(name, |id| id.name.to_string());
         let options = GateOptions {
@@ -98,7 +119,12 @@ pub fn verify_all(directories: &[PathBuf], config: &Config, library: &Path, with
         }
         let verdict = trial.run(directory, options, &mut |check| {
             if !as_json {
-                say!("  ok      {:<14} {:>9.1} ms  {}", check.name, check.milliseconds, check.detail);
+                say!(
+                    "  ok      {:<14} {:>9.1} ms  {}",
+                    check.name,
+                    check.milliseconds,
+                    check.detail
+                );
             }
             checks.push(check);
         });
@@ -118,14 +144,20 @@ pub fn verify_all(directories: &[PathBuf], config: &Config, library: &Path, with
     Ok(outcome)
 }
 
-fn report(directory: &Path, checks: &[Check], verdict: &Result<Verdict, crate::package::PackageError>) -> Value {
+fn report(
+    directory: &Path,
+    checks: &[Check],
+    verdict: &Result<Verdict, crate::package::PackageError>,
+) -> Value {
     let mut report = json!({"package": directory.to_string_lossy(), "passed": verdict.is_ok(), "checks": checks});
     match verdict {
         Ok(verdict) => {
             report["digest"] = json!(verdict.digest);
             report["batched"] = json!(verdict.batching == Batching::Rows);
         }
-        Err(error) => report["failure"] = json!({"check": error.check, "file": error.file, "field": error.field, "detail": error.detail}),
+        Err(error) => {
+            report["failure"] = json!({"check": error.check, "file": error.file, "field": error.field, "detail": error.detail})
+        }
     }
     report
 }

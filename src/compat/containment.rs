@@ -50,15 +50,31 @@ pub enum GapKind {
 
 impl fmt::Display for Gap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let value = |value: &Option<Value>| value.as_ref().map_or_else(|| "nothing".to_owned(), |value| shorten(&value.to_string()));
-        write!(f, "{} {}: {} against {}", self.pointer, self.keyword, value(&self.wider), value(&self.narrower))?;
-        self.example.as_ref().map_or(Ok(()), |example| write!(f, ", for example {}", shorten(&example.to_string())))
+        let value = |value: &Option<Value>| {
+            value
+                .as_ref()
+                .map_or_else(|| "nothing".to_owned(), |value| shorten(&value.to_string()))
+        };
+        write!(
+            f,
+            "{} {}: {} against {}",
+            self.pointer,
+            self.keyword,
+            value(&self.wider),
+            value(&self.narrower)
+        )?;
+        self.example.as_ref().map_or(Ok(()), |example| {
+            write!(f, ", for example {}", shorten(&example.to_string()))
+        })
     }
 }
 
 /// Every way in which `wider` may refuse what `narrower` accepts; none at all is a proof that it never does.
 pub fn contains(wider: &Schema, narrower: &Schema) -> Vec<Gap> {
-    let mut search = Search { anything: Node::anything(), gaps: Vec::new() };
+    let mut search = Search {
+        anything: Node::anything(),
+        gaps: Vec::new(),
+    };
     search.node(At::root(wider), At::root(narrower), String::new());
     search.gaps
 }
@@ -75,7 +91,11 @@ const MAX_RANGE: i128 = 1000;
 /// Longest text that is tried as an example.
 const MAX_TEXT: usize = 1000;
 
-const OWN_LIMITS: DecodeLimits = DecodeLimits { max_instances: 1, max_depth: 128, max_array_values: usize::MAX };
+const OWN_LIMITS: DecodeLimits = DecodeLimits {
+    max_instances: 1,
+    max_depth: 128,
+    max_array_values: usize::MAX,
+};
 
 static EMPTY: Value = Value::Null;
 
@@ -89,7 +109,11 @@ struct At<'a> {
 
 impl<'a> At<'a> {
     fn root(schema: &'a Schema) -> At<'a> {
-        At { schema: Some(schema), node: &schema.root, document: schema.document() }
+        At {
+            schema: Some(schema),
+            node: &schema.root,
+            document: schema.document(),
+        }
     }
 
     fn keyword(self, keyword: &str) -> Option<Value> {
@@ -102,24 +126,51 @@ impl<'a> At<'a> {
     }
 
     fn item(self, index: usize) -> Option<At<'a>> {
-        let prefix = self.node.prefix_items.get(index).zip(self.document.get("prefixItems").and_then(|list| list.get(index)));
-        prefix.map(|(node, document)| At { schema: self.schema, node, document }).or_else(|| self.rest())
+        let prefix = self.node.prefix_items.get(index).zip(
+            self.document
+                .get("prefixItems")
+                .and_then(|list| list.get(index)),
+        );
+        prefix
+            .map(|(node, document)| At {
+                schema: self.schema,
+                node,
+                document,
+            })
+            .or_else(|| self.rest())
     }
 
     /// The elements behind `prefixItems`.
     fn rest(self) -> Option<At<'a>> {
         let (node, document) = self.node.items.as_deref().zip(self.document.get("items"))?;
-        Some(At { schema: self.schema, node, document })
+        Some(At {
+            schema: self.schema,
+            node,
+            document,
+        })
     }
 
     fn property(self, name: &str) -> Option<At<'a>> {
-        let (_, node) = self.node.object.as_ref()?.properties.iter().find(|(known, _)| known == name)?;
+        let (_, node) = self
+            .node
+            .object
+            .as_ref()?
+            .properties
+            .iter()
+            .find(|(known, _)| known == name)?;
         let document = self.document.get("properties")?.get(name)?;
-        Some(At { schema: self.schema, node, document })
+        Some(At {
+            schema: self.schema,
+            node,
+            document,
+        })
     }
 
     fn requires(self, name: &str) -> bool {
-        self.node.object.as_ref().is_some_and(|object| required(object).any(|known| known == name))
+        self.node
+            .object
+            .as_ref()
+            .is_some_and(|object| required(object).any(|known| known == name))
     }
 
     /// The values of `enum` and `const`, where there is one of them.
@@ -133,7 +184,11 @@ impl<'a> At<'a> {
 }
 
 fn required(object: &ObjectNode) -> impl Iterator<Item = &str> {
-    let declared = object.required.iter().filter_map(|index| object.properties.get(*index)).map(|(name, _)| name.as_str());
+    let declared = object
+        .required
+        .iter()
+        .filter_map(|index| object.properties.get(*index))
+        .map(|(name, _)| name.as_str());
     declared.chain(object.required_others.iter().map(String::as_str))
 }
 
@@ -147,17 +202,26 @@ struct Judge {
 impl Judge {
     fn of(at: At<'_>) -> Judge {
         let any = json!({});
-        let document = if at.schema.is_none() { &any } else { at.document };
+        let document = if at.schema.is_none() {
+            &any
+        } else {
+            at.document
+        };
         let compile = |value: Value| {
             Schema::compile(&json!({"type": "object", "properties": {"v": value}, "required": ["v"], "additionalProperties": false})).ok()
         };
         // Inside an array nothing has a column.
-        Judge { strict: compile(document.clone()), lenient: compile(json!({"type": "array", "prefixItems": [document]})) }
+        Judge {
+            strict: compile(document.clone()),
+            lenient: compile(json!({"type": "array", "prefixItems": [document]})),
+        }
     }
 
     /// Accepted at every place.
     fn surely(&self, value: &Value) -> bool {
-        self.strict.as_ref().is_some_and(|schema| decode_instance(schema, format!("{{\"v\":{value}}}").as_bytes(), &OWN_LIMITS).is_ok())
+        self.strict.as_ref().is_some_and(|schema| {
+            decode_instance(schema, format!("{{\"v\":{value}}}").as_bytes(), &OWN_LIMITS).is_ok()
+        })
     }
 
     /// Accepted at some place.
@@ -167,10 +231,18 @@ impl Judge {
 
     /// The keywords for which it is refused at every place.
     fn refusals(&self, value: &Value) -> Vec<&'static str> {
-        let Some(schema) = &self.lenient else { return Vec::new() };
-        match decode_instance(schema, format!("{{\"v\":[{value}]}}").as_bytes(), &OWN_LIMITS) {
+        let Some(schema) = &self.lenient else {
+            return Vec::new();
+        };
+        match decode_instance(
+            schema,
+            format!("{{\"v\":[{value}]}}").as_bytes(),
+            &OWN_LIMITS,
+        ) {
             Ok(_) => Vec::new(),
-            Err(DecodeError::Invalid { faults, .. }) => faults.iter().map(|fault| fault.keyword).collect(),
+            Err(DecodeError::Invalid { faults, .. }) => {
+                faults.iter().map(|fault| fault.keyword).collect()
+            }
             Err(DecodeError::Malformed { .. }) => vec!["type"],
         }
     }
@@ -192,8 +264,19 @@ impl Search {
         }
         if !wider.node.plain {
             return match few(narrower.node) {
-                Some(values) => self.values(wider, narrower, &values.iter().collect::<Vec<_>>(), pointer),
-                None => self.tried(wider, narrower, &pointer, if wider.node.enumeration.is_some() { "enum" } else { "const" }),
+                Some(values) => {
+                    self.values(wider, narrower, &values.iter().collect::<Vec<_>>(), pointer)
+                }
+                None => self.tried(
+                    wider,
+                    narrower,
+                    &pointer,
+                    if wider.node.enumeration.is_some() {
+                        "enum"
+                    } else {
+                        "const"
+                    },
+                ),
             };
         }
         let live = live(narrower);
@@ -201,14 +284,33 @@ impl Search {
             live & bit == 0
                 || wider.node.types.has(bit)
                 || bit == Types::INTEGER && wider.node.types.has(Types::NUMBER)
-                || bit == Types::NUMBER && wider.node.types.has(Types::INTEGER) && is_integral(narrower.node)
+                || bit == Types::NUMBER
+                    && wider.node.types.has(Types::INTEGER)
+                    && is_integral(narrower.node)
         };
-        let all = [Types::NULL, Types::BOOLEAN, Types::INTEGER, Types::NUMBER, Types::STRING, Types::ARRAY, Types::OBJECT];
+        let all = [
+            Types::NULL,
+            Types::BOOLEAN,
+            Types::INTEGER,
+            Types::NUMBER,
+            Types::STRING,
+            Types::ARRAY,
+            Types::OBJECT,
+        ];
         if let Some(lacking) = all.into_iter().find(|bit| !accepted(*bit)) {
-            let example = counterexample(wider, narrower, "type").or((lacking == Types::NULL).then_some(Value::Null));
-            self.gap(&pointer, "type", GapKind::Broken, (wider, narrower), example);
+            let example = counterexample(wider, narrower, "type")
+                .or((lacking == Types::NULL).then_some(Value::Null));
+            self.gap(
+                &pointer,
+                "type",
+                GapKind::Broken,
+                (wider, narrower),
+                example,
+            );
         }
-        if live & (Types::INTEGER | Types::NUMBER) != 0 && wider.node.types.0 & (Types::INTEGER | Types::NUMBER) != 0 {
+        if live & (Types::INTEGER | Types::NUMBER) != 0
+            && wider.node.types.0 & (Types::INTEGER | Types::NUMBER) != 0
+        {
             self.numbers(wider, narrower, &pointer);
         }
         if live & wider.node.types.0 & Types::STRING != 0 {
@@ -222,7 +324,14 @@ impl Search {
         }
     }
 
-    fn gap(&mut self, pointer: &str, keyword: &'static str, kind: GapKind, (wider, narrower): (At<'_>, At<'_>), example: Option<Value>) {
+    fn gap(
+        &mut self,
+        pointer: &str,
+        keyword: &'static str,
+        kind: GapKind,
+        (wider, narrower): (At<'_>, At<'_>),
+        example: Option<Value>,
+    ) {
         self.gaps.push(Gap {
             pointer: pointer.to_owned(),
             keyword,
@@ -237,7 +346,11 @@ impl Search {
     /// A keyword for which there is no proof: broken where an example shows it.
     fn tried(&mut self, wider: At<'_>, narrower: At<'_>, pointer: &str, keyword: &'static str) {
         let example = counterexample(wider, narrower, keyword);
-        let kind = if example.is_some() { GapKind::Broken } else { GapKind::Unproved };
+        let kind = if example.is_some() {
+            GapKind::Broken
+        } else {
+            GapKind::Unproved
+        };
         self.gap(pointer, keyword, kind, (wider, narrower), example);
     }
 
@@ -246,13 +359,27 @@ impl Search {
         let (inner, outer) = (Judge::of(narrower), Judge::of(wider));
         let escapes = |value: &&&Value| {
             (inner.perhaps(value) || has_large_number(value))
-                && !(outer.surely(value) && (!has_large_number(value) || takes_neighbours(wider.node, value)))
+                && !(outer.surely(value)
+                    && (!has_large_number(value) || takes_neighbours(wider.node, value)))
         };
-        let missed: Vec<Value> = values.iter().filter(escapes).map(|value| (**value).clone()).collect();
+        let missed: Vec<Value> = values
+            .iter()
+            .filter(escapes)
+            .map(|value| (**value).clone())
+            .collect();
         let Some(first) = missed.first() else { return };
-        let proof = missed.iter().find(|value| inner.surely(value) && !outer.perhaps(value));
-        let keyword = proof.or(Some(first)).and_then(|value| outer.refusals(value).first().copied()).unwrap_or("enum");
-        let kind = if proof.is_some() { GapKind::Broken } else { GapKind::Unproved };
+        let proof = missed
+            .iter()
+            .find(|value| inner.surely(value) && !outer.perhaps(value));
+        let keyword = proof
+            .or(Some(first))
+            .and_then(|value| outer.refusals(value).first().copied())
+            .unwrap_or("enum");
+        let kind = if proof.is_some() {
+            GapKind::Broken
+        } else {
+            GapKind::Unproved
+        };
         let example = proof.cloned();
         self.gaps.push(Gap {
             pointer,
@@ -268,11 +395,28 @@ impl Search {
     fn numbers(&mut self, wider: At<'_>, narrower: At<'_>, pointer: &str) {
         let (w, n) = (wider.node, narrower.node);
         let holds = [
-            ("minimum", w.minimum.is_none_or(|bound| is_above(n, bound, false))),
-            ("exclusiveMinimum", w.exclusive_minimum.is_none_or(|bound| is_above(n, bound, true))),
-            ("maximum", w.maximum.is_none_or(|bound| is_below(n, bound, false))),
-            ("exclusiveMaximum", w.exclusive_maximum.is_none_or(|bound| is_below(n, bound, true))),
-            ("multipleOf", w.multiple_of.is_none_or(|step| steps_fit(n, step))),
+            (
+                "minimum",
+                w.minimum.is_none_or(|bound| is_above(n, bound, false)),
+            ),
+            (
+                "exclusiveMinimum",
+                w.exclusive_minimum
+                    .is_none_or(|bound| is_above(n, bound, true)),
+            ),
+            (
+                "maximum",
+                w.maximum.is_none_or(|bound| is_below(n, bound, false)),
+            ),
+            (
+                "exclusiveMaximum",
+                w.exclusive_maximum
+                    .is_none_or(|bound| is_below(n, bound, true)),
+            ),
+            (
+                "multipleOf",
+                w.multiple_of.is_none_or(|step| steps_fit(n, step)),
+            ),
         ];
         for (keyword, _) in holds.into_iter().filter(|(_, holds)| !holds) {
             self.tried(wider, narrower, pointer, keyword);
@@ -291,7 +435,13 @@ impl Search {
         let holds = [
             ("minLength", w.min_length <= shortest),
             ("maxLength", w.max_length >= longest),
-            ("pattern", same(w.pattern.as_ref().map(Regex::as_str), n.pattern.as_ref().map(Regex::as_str))),
+            (
+                "pattern",
+                same(
+                    w.pattern.as_ref().map(Regex::as_str),
+                    n.pattern.as_ref().map(Regex::as_str),
+                ),
+            ),
             ("format", w.format.is_none() || w.format == n.format),
         ];
         for (keyword, _) in holds.into_iter().filter(|(_, holds)| !holds) {
@@ -299,21 +449,47 @@ impl Search {
         }
         let decodes = |at: At<'_>| at.column_kind() == Some(ColumnKind::Binary);
         if decodes(wider) && !decodes(narrower) {
-            self.gap(pointer, "contentEncoding", GapKind::Broken, (wider, narrower), None);
+            self.gap(
+                pointer,
+                "contentEncoding",
+                GapKind::Broken,
+                (wider, narrower),
+                None,
+            );
         }
     }
 
     fn arrays(&mut self, wider: At<'_>, narrower: At<'_>, pointer: &str) {
         let longest = longest(narrower);
         if wider.node.min_items > narrower.node.min_items {
-            self.gap(pointer, "minItems", GapKind::Broken, (wider, narrower), None);
+            self.gap(
+                pointer,
+                "minItems",
+                GapKind::Broken,
+                (wider, narrower),
+                None,
+            );
         }
         if wider.node.max_items < longest {
-            self.gap(pointer, "maxItems", GapKind::Broken, (wider, narrower), None);
+            self.gap(
+                pointer,
+                "maxItems",
+                GapKind::Broken,
+                (wider, narrower),
+                None,
+            );
         }
-        let named = wider.node.prefix_items.len().max(narrower.node.prefix_items.len());
+        let named = wider
+            .node
+            .prefix_items
+            .len()
+            .max(narrower.node.prefix_items.len());
         for index in 0..named.min(longest) {
-            self.below(wider.item(index), narrower.item(index), format!("{pointer}/{index}"));
+            self.below(
+                wider.item(index),
+                narrower.item(index),
+                format!("{pointer}/{index}"),
+            );
         }
         if longest > named {
             self.below(wider.rest(), narrower.rest(), format!("{pointer}/*"));
@@ -326,13 +502,23 @@ impl Search {
             Some(narrower) => self.node(wider, narrower, pointer),
             None => {
                 let anything = std::mem::replace(&mut self.anything, Node::anything());
-                self.node(wider, At { schema: None, node: &anything, document: &EMPTY }, pointer);
+                self.node(
+                    wider,
+                    At {
+                        schema: None,
+                        node: &anything,
+                        document: &EMPTY,
+                    },
+                    pointer,
+                );
             }
         }
     }
 
     fn objects(&mut self, wider: At<'_>, narrower: At<'_>, pointer: &str) {
-        let Some(outer) = &wider.node.object else { return };
+        let Some(outer) = &wider.node.object else {
+            return;
+        };
         let at = |name: &str| format!("{pointer}/{}", token(name));
         for name in required(outer).filter(|name| !narrower.requires(name)) {
             let member = |at: At<'_>| at.property(name).map(|property| property.document.clone());
@@ -349,7 +535,9 @@ impl Search {
         let empty = Vec::new();
         let inner = narrower.node.object.as_ref();
         for (name, _) in inner.map_or(&empty, |object| &object.properties) {
-            let Some(property) = narrower.property(name) else { continue };
+            let Some(property) = narrower.property(name) else {
+                continue;
+            };
             match wider.property(name) {
                 Some(known) => self.node(known, property, at(name)),
                 None if outer.additional || is_empty(property) => {}
@@ -366,9 +554,19 @@ impl Search {
         }
         if inner.is_none_or(|object| object.additional) {
             if !outer.additional {
-                self.gap(pointer, "additionalProperties", GapKind::Broken, (wider, narrower), None);
+                self.gap(
+                    pointer,
+                    "additionalProperties",
+                    GapKind::Broken,
+                    (wider, narrower),
+                    None,
+                );
             }
-            for (name, _) in outer.properties.iter().filter(|(name, _)| narrower.property(name).is_none()) {
+            for (name, _) in outer
+                .properties
+                .iter()
+                .filter(|(name, _)| narrower.property(name).is_none())
+            {
                 self.below(wider.property(name), None, at(name));
             }
         }
@@ -384,12 +582,19 @@ fn few(node: &Node) -> Option<Vec<Value>> {
     if node.types.has(Types::BOOLEAN) {
         values.extend([Value::Bool(false), Value::Bool(true)]);
     }
-    if node.types.0 & (Types::INTEGER | Types::NUMBER) != 0 && is_integral(node) && is_within(node, DISTINCT) {
+    if node.types.0 & (Types::INTEGER | Types::NUMBER) != 0
+        && is_integral(node)
+        && is_within(node, DISTINCT)
+    {
         let (low, high) = (lowest(node)?.whole()?, highest(node)?.whole()?);
         if high - low > MAX_RANGE {
             return None;
         }
-        values.extend((low..=high).filter_map(|value| i64::try_from(value).ok()).map(Value::from));
+        values.extend(
+            (low..=high)
+                .filter_map(|value| i64::try_from(value).ok())
+                .map(Value::from),
+        );
     } else if node.types.0 & (Types::INTEGER | Types::NUMBER) != 0 {
         return None;
     }
@@ -405,7 +610,11 @@ fn live(at: At<'_>) -> u8 {
     if at.node.min_items > longest(at) {
         live &= !Types::ARRAY;
     }
-    if at.node.object.as_ref().is_some_and(|object| required(object).filter_map(|name| at.property(name)).any(is_empty)) {
+    if at.node.object.as_ref().is_some_and(|object| {
+        required(object)
+            .filter_map(|name| at.property(name))
+            .any(is_empty)
+    }) {
         live &= !Types::OBJECT;
     }
     live
@@ -417,7 +626,9 @@ fn is_empty(at: At<'_>) -> bool {
         Some(values) => {
             let judge = Judge::of(at);
             // What equals a large number may fit where itself does not.
-            !values.into_iter().any(|value| judge.perhaps(value) || has_large_number(value))
+            !values
+                .into_iter()
+                .any(|value| judge.perhaps(value) || has_large_number(value))
         }
         None => live(at) == 0,
     }
@@ -447,18 +658,30 @@ fn is_integral(node: &Node) -> bool {
 
 /// The least whole number that its bounds leave.
 fn lowest(node: &Node) -> Option<Exact> {
-    let bounds = [node.minimum.map(Exact::ceil), node.exclusive_minimum.map(|bound| bound.floor().shift(1))];
+    let bounds = [
+        node.minimum.map(Exact::ceil),
+        node.exclusive_minimum.map(|bound| bound.floor().shift(1)),
+    ];
     bounds.into_iter().flatten().max_by(|a, b| a.compare(*b))
 }
 
 fn highest(node: &Node) -> Option<Exact> {
-    let bounds = [node.maximum.map(Exact::floor), node.exclusive_maximum.map(|bound| bound.ceil().shift(-1))];
+    let bounds = [
+        node.maximum.map(Exact::floor),
+        node.exclusive_maximum.map(|bound| bound.ceil().shift(-1)),
+    ];
     bounds.into_iter().flatten().min_by(|a, b| a.compare(*b))
 }
 
 fn has_no_number(node: &Node) -> bool {
-    let at_least = |low: Option<Exact>, high: Option<Exact>| low.zip(high).is_some_and(|(low, high)| low.compare(high).is_ge());
-    let above = |low: Option<Exact>, high: Option<Exact>| low.zip(high).is_some_and(|(low, high)| low.compare(high).is_gt());
+    let at_least = |low: Option<Exact>, high: Option<Exact>| {
+        low.zip(high)
+            .is_some_and(|(low, high)| low.compare(high).is_ge())
+    };
+    let above = |low: Option<Exact>, high: Option<Exact>| {
+        low.zip(high)
+            .is_some_and(|(low, high)| low.compare(high).is_gt())
+    };
     above(node.minimum, node.maximum)
         || at_least(node.minimum, node.exclusive_maximum)
         || at_least(node.exclusive_minimum, node.maximum)
@@ -468,16 +691,32 @@ fn has_no_number(node: &Node) -> bool {
 
 /// Whether every number of the node is at least `bound`, or above it.
 fn is_above(node: &Node, bound: Exact, exclusive: bool) -> bool {
-    let reaches = |low: Exact| if exclusive { low.compare(bound).is_gt() } else { low.compare(bound).is_ge() };
+    let reaches = |low: Exact| {
+        if exclusive {
+            low.compare(bound).is_gt()
+        } else {
+            low.compare(bound).is_ge()
+        }
+    };
     node.minimum.is_some_and(reaches)
-        || node.exclusive_minimum.is_some_and(|low| low.compare(bound) != Ordering::Less)
+        || node
+            .exclusive_minimum
+            .is_some_and(|low| low.compare(bound) != Ordering::Less)
         || is_integral(node) && lowest(node).is_some_and(reaches)
 }
 
 fn is_below(node: &Node, bound: Exact, exclusive: bool) -> bool {
-    let reaches = |high: Exact| if exclusive { high.compare(bound).is_lt() } else { high.compare(bound).is_le() };
+    let reaches = |high: Exact| {
+        if exclusive {
+            high.compare(bound).is_lt()
+        } else {
+            high.compare(bound).is_le()
+        }
+    };
     node.maximum.is_some_and(reaches)
-        || node.exclusive_maximum.is_some_and(|high| high.compare(bound) != Ordering::Greater)
+        || node
+            .exclusive_maximum
+            .is_some_and(|high| high.compare(bound) != Ordering::Greater)
         || is_integral(node) && highest(node).is_some_and(reaches)
 }
 
@@ -509,14 +748,22 @@ fn has_large_number(value: &Value) -> bool {
 
 /// Whether a node accepts with a large number all that are equal to it where it is listed.
 fn takes_neighbours(node: &Node, value: &Value) -> bool {
-    let fits = node.types.has(Types::NUMBER) || value.as_f64().is_none_or(|value| value.abs() < FITS_INTEGER);
+    let fits = node.types.has(Types::NUMBER)
+        || value
+            .as_f64()
+            .is_none_or(|value| value.abs() < FITS_INTEGER);
     let listed = match (&node.enumeration, &node.constant) {
         (None, None) => value.is_number() && node.types.has(Types::NUMBER),
         (Some(values), None) => values.contains(value),
         (None, Some(constant)) => constant == value,
         (Some(_), Some(_)) => false,
     };
-    listed && fits && !node.bounded && node.items.is_none() && node.prefix_items.is_empty() && node.object.is_none()
+    listed
+        && fits
+        && !node.bounded
+        && node.items.is_none()
+        && node.prefix_items.is_empty()
+        && node.object.is_none()
 }
 
 /// A value that the narrower node accepts and the wider one refuses for this keyword.
@@ -526,7 +773,9 @@ fn counterexample(wider: At<'_>, narrower: At<'_>, keyword: &str) -> Option<Valu
         let refusals = outer.refusals(value);
         refusals.contains(&keyword) || matches!(keyword, "enum" | "const") && !refusals.is_empty()
     };
-    candidates(wider, narrower).into_iter().find(|value| refuses(value) && inner.surely(value))
+    candidates(wider, narrower)
+        .into_iter()
+        .find(|value| refuses(value) && inner.surely(value))
 }
 
 /// Values near the edges of both.
@@ -549,13 +798,45 @@ fn candidates(wider: At<'_>, narrower: At<'_>) -> Vec<Value> {
     let mut numbers = vec![0.0, 1.0, -1.0, 0.5, 0.1, 1e6, -1e6];
     for at in [wider, narrower] {
         let node = at.node;
-        let list = |keyword: &str| at.document.get(keyword).and_then(Value::as_array).cloned().unwrap_or_default();
+        let list = |keyword: &str| {
+            at.document
+                .get(keyword)
+                .and_then(Value::as_array)
+                .cloned()
+                .unwrap_or_default()
+        };
         values.extend(list("examples"));
-        values.extend(node.enumeration.iter().flatten().chain(&node.constant).cloned());
-        for bound in [node.minimum, node.maximum, node.exclusive_minimum, node.exclusive_maximum].into_iter().flatten() {
+        values.extend(
+            node.enumeration
+                .iter()
+                .flatten()
+                .chain(&node.constant)
+                .cloned(),
+        );
+        for bound in [
+            node.minimum,
+            node.maximum,
+            node.exclusive_minimum,
+            node.exclusive_maximum,
+        ]
+        .into_iter()
+        .flatten()
+        {
             let bound = bound.value;
-            numbers.extend([bound, bound.floor(), bound.ceil(), bound - 1.0, bound + 1.0, bound.next_down(), bound.next_up()]);
-            for step in [wider.node.multiple_of, narrower.node.multiple_of].into_iter().flatten().map(|step| step.value) {
+            numbers.extend([
+                bound,
+                bound.floor(),
+                bound.ceil(),
+                bound - 1.0,
+                bound + 1.0,
+                bound.next_down(),
+                bound.next_up(),
+            ]);
+            for step in [wider.node.multiple_of, narrower.node.multiple_of]
+                .into_iter()
+                .flatten()
+                .map(|step| step.value)
+            {
                 let near = (bound / step).round();
                 numbers.extend([-1.0, 0.0, 1.0].map(|more| (near + more) * step));
             }
@@ -563,17 +844,40 @@ fn candidates(wider: At<'_>, narrower: At<'_>) -> Vec<Value> {
         if let Some(step) = node.multiple_of.map(|step| step.value) {
             numbers.extend([step, -step, step * 2.0, step * 3.0, step / 2.0]);
         }
-        let lengths = [node.min_length, node.min_length.saturating_sub(1), node.max_length, node.max_length.saturating_add(1)];
-        values.extend(lengths.into_iter().filter(|length| *length <= MAX_TEXT).map(|length| Value::from("a".repeat(length))));
+        let lengths = [
+            node.min_length,
+            node.min_length.saturating_sub(1),
+            node.max_length,
+            node.max_length.saturating_add(1),
+        ];
+        values.extend(
+            lengths
+                .into_iter()
+                .filter(|length| *length <= MAX_TEXT)
+                .map(|length| Value::from("a".repeat(length))),
+        );
     }
-    values.extend(numbers.into_iter().filter(|number| number.is_finite()).map(|number| {
-        // Whole numbers read better without a fraction.
-        if number.fract() == 0.0 && number.abs() < DISTINCT { Value::from(number as i64) } else { Value::from(number) }
-    }));
+    values.extend(
+        numbers
+            .into_iter()
+            .filter(|number| number.is_finite())
+            .map(|number| {
+                // Whole numbers read better without a fraction.
+                if number.fract() == 0.0 && number.abs() < DISTINCT {
+                    Value::from(number as i64)
+                } else {
+                    Value::from(number)
+                }
+            }),
+    );
     let object = |at: At<'_>| {
         let properties = at.document.get("properties").and_then(Value::as_object);
-        let members =
-            properties.into_iter().flatten().filter_map(|(name, property)| Some((name.clone(), property.get("examples")?.get(0)?.clone())));
+        let members = properties
+            .into_iter()
+            .flatten()
+            .filter_map(|(name, property)| {
+                Some((name.clone(), property.get("examples")?.get(0)?.clone()))
+            });
         Value::Object(members.collect::<Map<_, _>>())
     };
     values.push(object(narrower));

@@ -43,7 +43,11 @@ pub struct Summary {
 }
 
 pub fn evaluations(old: &Value, new: &Value) -> Evaluations {
-    let hash = |side: &Value| side.pointer("/data/sha256").and_then(Value::as_str).map(str::to_owned);
+    let hash = |side: &Value| {
+        side.pointer("/data/sha256")
+            .and_then(Value::as_str)
+            .map(str::to_owned)
+    };
     let mut metrics = Vec::new();
     compare_metrics("", old.get("metrics"), new.get("metrics"), &mut metrics);
     let slices = |side: &Value| members(side.get("slices")).clone();
@@ -51,18 +55,39 @@ pub fn evaluations(old: &Value, new: &Value) -> Evaluations {
     for field in names(&before, &after) {
         let (before, after) = (members(before.get(field)), members(after.get(field)));
         for value in names(before, after) {
-            compare_metrics(&format!("{field}={value}"), before.get(value), after.get(value), &mut metrics);
+            compare_metrics(
+                &format!("{field}={value}"),
+                before.get(value),
+                after.get(value),
+                &mut metrics,
+            );
         }
     }
-    Evaluations { same_data: hash(old).is_some() && hash(old) == hash(new), metrics }
+    Evaluations {
+        same_data: hash(old).is_some() && hash(old) == hash(new),
+        metrics,
+    }
 }
 
-fn compare_metrics(slice: &str, old: Option<&Value>, new: Option<&Value>, metrics: &mut Vec<Metric>) {
+fn compare_metrics(
+    slice: &str,
+    old: Option<&Value>,
+    new: Option<&Value>,
+    metrics: &mut Vec<Metric>,
+) {
     let (before, after) = (members(old), members(new));
     for name in names(before, after) {
-        let (old, new) = (before.get(name).and_then(Value::as_f64), after.get(name).and_then(Value::as_f64));
+        let (old, new) = (
+            before.get(name).and_then(Value::as_f64),
+            after.get(name).and_then(Value::as_f64),
+        );
         if old.is_some() || new.is_some() {
-            metrics.push(Metric { slice: slice.to_owned(), name: name.to_owned(), old, new });
+            metrics.push(Metric {
+                slice: slice.to_owned(),
+                name: name.to_owned(),
+                old,
+                new,
+            });
         }
     }
 }
@@ -74,7 +99,13 @@ pub fn profiles(old: &Value, new: &Value) -> Vec<Feature> {
         for name in names(before, after) {
             let (a, b) = (before.get(name), after.get(name));
             let psi = a.zip(b).and_then(|(a, b)| stability(a, b));
-            features.push(Feature { section, name: name.to_owned(), old: a.map(summary), new: b.map(summary), psi });
+            features.push(Feature {
+                section,
+                name: name.to_owned(),
+                old: a.map(summary),
+                new: b.map(summary),
+                psi,
+            });
         }
     }
     features
@@ -87,7 +118,10 @@ fn members(value: Option<&Value>) -> &Map<String, Value> {
 
 /// The names of both, in the order of the first.
 fn names<'a>(old: &'a Map<String, Value>, new: &'a Map<String, Value>) -> Vec<&'a str> {
-    old.keys().chain(new.keys().filter(|name| !old.contains_key(*name))).map(String::as_str).collect()
+    old.keys()
+        .chain(new.keys().filter(|name| !old.contains_key(*name)))
+        .map(String::as_str)
+        .collect()
 }
 
 fn number(value: &Value, name: &str) -> f64 {
@@ -96,14 +130,30 @@ fn number(value: &Value, name: &str) -> f64 {
 
 fn summary(feature: &Value) -> Summary {
     let rows = number(feature, "count") + number(feature, "missing");
-    let median = feature.pointer("/quantiles/0.5").and_then(Value::as_f64).map(|median| format!("{median:.4}"));
+    let median = feature
+        .pointer("/quantiles/0.5")
+        .and_then(Value::as_f64)
+        .map(|median| format!("{median:.4}"));
     let commonest = || {
-        let counts = members(feature.get("categories")).iter().filter_map(|(name, count)| Some((name, count.as_f64()?)));
-        counts.max_by(|a, b| a.1.total_cmp(&b.1)).map(|(name, _)| name.clone()).unwrap_or_default()
+        let counts = members(feature.get("categories"))
+            .iter()
+            .filter_map(|(name, count)| Some((name, count.as_f64()?)));
+        counts
+            .max_by(|a, b| a.1.total_cmp(&b.1))
+            .map(|(name, _)| name.clone())
+            .unwrap_or_default()
     };
     Summary {
-        kind: feature.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned(),
-        missing: if rows > 0.0 { number(feature, "missing") / rows } else { 0.0 },
+        kind: feature
+            .get("kind")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned(),
+        missing: if rows > 0.0 {
+            number(feature, "missing") / rows
+        } else {
+            0.0
+        },
         middle: median.unwrap_or_else(commonest),
     }
 }
@@ -115,21 +165,39 @@ const LEAST_SHARE: f64 = 1e-4;
 fn stability(old: &Value, new: &Value) -> Option<f64> {
     let bins = match (old.get("categories"), new.get("categories")) {
         (Some(_), Some(_)) => {
-            let (before, after) = (members(old.get("categories")), members(new.get("categories")));
-            let count = |counts: &Map<String, Value>, name: &str| counts.get(name).and_then(Value::as_f64).unwrap_or_default();
-            names(before, after).into_iter().map(|name| (count(before, name), count(after, name))).collect()
+            let (before, after) = (
+                members(old.get("categories")),
+                members(new.get("categories")),
+            );
+            let count = |counts: &Map<String, Value>, name: &str| {
+                counts.get(name).and_then(Value::as_f64).unwrap_or_default()
+            };
+            names(before, after)
+                .into_iter()
+                .map(|name| (count(before, name), count(after, name)))
+                .collect()
         }
         (None, None) => numeric_bins(old, new)?,
         _ => return None,
     };
     let missing = (number(old, "missing"), number(new, "missing"));
-    let bins: Vec<(f64, f64)> = bins.into_iter().chain((missing.0 + missing.1 > 0.0).then_some(missing)).collect();
-    let (all_old, all_new) = bins.iter().fold((0.0, 0.0), |(a, b), bin| (a + bin.0, b + bin.1));
+    let bins: Vec<(f64, f64)> = bins
+        .into_iter()
+        .chain((missing.0 + missing.1 > 0.0).then_some(missing))
+        .collect();
+    let (all_old, all_new) = bins
+        .iter()
+        .fold((0.0, 0.0), |(a, b), bin| (a + bin.0, b + bin.1));
     if all_old <= 0.0 || all_new <= 0.0 {
         return None;
     }
     let share = |count: f64, all: f64| (count / all).max(LEAST_SHARE);
-    Some(bins.iter().map(|bin| (share(bin.0, all_old), share(bin.1, all_new))).map(|(a, b)| (b - a) * (b / a).ln()).sum())
+    Some(
+        bins.iter()
+            .map(|bin| (share(bin.0, all_old), share(bin.1, all_new)))
+            .map(|(a, b)| (b - a) * (b / a).ln())
+            .sum(),
+    )
 }
 
 /// The old version's decile bins, with the counts of both. Inside a bin of its own the new version's values are taken as
@@ -152,18 +220,32 @@ fn numeric_bins(old: &Value, new: &Value) -> Option<Vec<(f64, f64)>> {
     let total: f64 = other_counts.iter().sum();
     let last = counts.len().saturating_sub(1);
     // The outermost bins reach as far as values do.
-    let bins = edges.windows(2).zip(&counts).enumerate().map(|(index, (edges, count))| {
-        let (low, high) = (edges.first().copied().unwrap_or_default(), edges.last().copied().unwrap_or_default());
-        let from = if index == 0 { 0.0 } else { below(low) };
-        let to = if index == last { total } else { below(high) };
-        (*count, (to - from).max(0.0))
-    });
+    let bins = edges
+        .windows(2)
+        .zip(&counts)
+        .enumerate()
+        .map(|(index, (edges, count))| {
+            let (low, high) = (
+                edges.first().copied().unwrap_or_default(),
+                edges.last().copied().unwrap_or_default(),
+            );
+            let from = if index == 0 { 0.0 } else { below(low) };
+            let to = if index == last { total } else { below(high) };
+            (*count, (to - from).max(0.0))
+        });
     Some(bins.collect())
 }
 
 fn histogram(feature: &Value) -> Option<(Vec<f64>, Vec<f64>)> {
-    let list =
-        |name: &str| -> Option<Vec<f64>> { feature.get("decile_histogram")?.get(name)?.as_array()?.iter().map(Value::as_f64).collect() };
+    let list = |name: &str| -> Option<Vec<f64>> {
+        feature
+            .get("decile_histogram")?
+            .get(name)?
+            .as_array()?
+            .iter()
+            .map(Value::as_f64)
+            .collect()
+    };
     let (edges, counts) = (list("edges")?, list("counts")?);
     (edges.len() == counts.len() + 1 && !counts.is_empty()).then_some((edges, counts))
 }
@@ -194,9 +276,11 @@ mod tests {
         assert!((psi(&old, &numeric(&[0.0, 1.0, 2.0], &[20, 80], 0)) - expected).abs() < 1e-12);
         // One bin from 0 to 5 has a fifth of its values below 1.
         assert!((psi(&old, &numeric(&[0.0, 5.0], &[100], 0)) - expected).abs() < 1e-12);
-        assert!(psi(&old, &numeric(&[0.0, 1.0, 2.0], &[50, 50], 100)) > 1.0, "half of the values are missing now");
-        let categories =
-            |a: u64, b: u64| json!({"features": {"x": {"kind": "boolean", "count": a + b, "categories": {"false": a, "true": b}}}});
+        assert!(
+            psi(&old, &numeric(&[0.0, 1.0, 2.0], &[50, 50], 100)) > 1.0,
+            "half of the values are missing now"
+        );
+        let categories = |a: u64, b: u64| json!({"features": {"x": {"kind": "boolean", "count": a + b, "categories": {"false": a, "true": b}}}});
         assert!((psi(&categories(50, 50), &categories(20, 80)) - expected).abs() < 1e-12);
         assert_eq!(profiles(&old, &categories(1, 1))[0].psi, None);
     }
@@ -206,10 +290,29 @@ mod tests {
         let side = |auc: f64, hash: &str| json!({"data": {"sha256": hash}, "metrics": {"auc": auc, "text": "x"}, "slices": {"plan": {"pro": {"auc": auc / 2.0}}}});
         let both = evaluations(&side(0.8, "a"), &side(0.9, "a"));
         assert!(both.same_data);
-        let rows: Vec<(&str, &str, Option<f64>, Option<f64>)> =
-            both.metrics.iter().map(|metric| (metric.slice.as_str(), metric.name.as_str(), metric.old, metric.new)).collect();
-        assert_eq!(rows, [("", "auc", Some(0.8), Some(0.9)), ("plan=pro", "auc", Some(0.4), Some(0.45))]);
+        let rows: Vec<(&str, &str, Option<f64>, Option<f64>)> = both
+            .metrics
+            .iter()
+            .map(|metric| {
+                (
+                    metric.slice.as_str(),
+                    metric.name.as_str(),
+                    metric.old,
+                    metric.new,
+                )
+            })
+            .collect();
+        assert_eq!(
+            rows,
+            [
+                ("", "auc", Some(0.8), Some(0.9)),
+                ("plan=pro", "auc", Some(0.4), Some(0.45))
+            ]
+        );
         assert!(!evaluations(&side(0.8, "a"), &side(0.8, "b")).same_data);
-        assert!(!evaluations(&json!({}), &json!({})).same_data, "no hash is no proof");
+        assert!(
+            !evaluations(&json!({}), &json!({})).same_data,
+            "no hash is no proof"
+        );
     }
 }

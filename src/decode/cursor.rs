@@ -8,7 +8,8 @@ pub struct SyntaxError {
 }
 
 /// Python and others write these all the same.
-pub const NOT_FINITE: &str = "NaN and Infinity do not exist in JSON (send null for a missing number)";
+pub const NOT_FINITE: &str =
+    "NaN and Infinity do not exist in JSON (send null for a missing number)";
 
 pub const TOO_LARGE: &str = "the number is too large";
 
@@ -17,18 +18,37 @@ pub fn not_finite(error: &serde_json::Error, text: &[u8]) -> Option<&'static str
     if !error.is_syntax() {
         return None;
     }
-    let line = text.split(|byte| *byte == b'\n').nth(error.line().saturating_sub(1))?;
+    let line = text
+        .split(|byte| *byte == b'\n')
+        .nth(error.line().saturating_sub(1))?;
     // The place is that of the byte by which the parser saw it: up to three into the word, with a sign before it.
     let places = error.column().saturating_sub(4)..=error.column();
-    let word = |at: usize| line.get(at..).is_some_and(begins_not_finite) && !at.checked_sub(1).is_some_and(|before| is_word(line, before));
+    let word = |at: usize| {
+        line.get(at..).is_some_and(begins_not_finite)
+            && !at
+                .checked_sub(1)
+                .is_some_and(|before| is_word(line, before))
+    };
     places.into_iter().any(word).then_some(NOT_FINITE)
 }
 
 /// Where in a document serde_json found something wrong, as ` (/instances/1/age)`; empty at its root.
 pub fn pointer_at(document: &[u8], error: &serde_json::Error) -> String {
-    let before = document.split_inclusive(|byte| *byte == b'\n').take(error.line().saturating_sub(1)).map(<[u8]>::len).sum::<usize>();
-    let pointer = pointer_to(document.get(..before + error.column().saturating_sub(1)).unwrap_or(document));
-    if pointer.is_empty() { pointer } else { format!(" ({pointer})") }
+    let before = document
+        .split_inclusive(|byte| *byte == b'\n')
+        .take(error.line().saturating_sub(1))
+        .map(<[u8]>::len)
+        .sum::<usize>();
+    let pointer = pointer_to(
+        document
+            .get(..before + error.column().saturating_sub(1))
+            .unwrap_or(document),
+    );
+    if pointer.is_empty() {
+        pointer
+    } else {
+        format!(" ({pointer})")
+    }
 }
 
 /// The pointer to the value that is being written where this text breaks off.
@@ -71,7 +91,10 @@ fn pointer_to(text: &[u8]) -> String {
         Level::Array(index) => format!("/{index}"),
         Level::Object(name) => {
             let name = String::from_utf8_lossy(name);
-            format!("/{}", crate::schema::fault::token(&name.chars().take(LONGEST).collect::<String>()))
+            format!(
+                "/{}",
+                crate::schema::fault::token(&name.chars().take(LONGEST).collect::<String>())
+            )
         }
     };
     levels.iter().map(step).collect()
@@ -82,10 +105,19 @@ fn is_word(text: &[u8], at: usize) -> bool {
 }
 
 fn begins_not_finite(text: &[u8]) -> bool {
-    let text = if let [b'-' | b'+', rest @ ..] = text { rest } else { text };
-    let length = text.iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
+    let text = if let [b'-' | b'+', rest @ ..] = text {
+        rest
+    } else {
+        text
+    };
+    let length = text
+        .iter()
+        .take_while(|byte| byte.is_ascii_alphanumeric())
+        .count();
     let given = text.get(..length).unwrap_or_default();
-    ["nan", "inf", "infinity"].iter().any(|word| given.eq_ignore_ascii_case(word.as_bytes()))
+    ["nan", "inf", "infinity"]
+        .iter()
+        .any(|word| given.eq_ignore_ascii_case(word.as_bytes()))
 }
 
 pub type Result<T> = std::result::Result<T, SyntaxError>;
@@ -121,7 +153,11 @@ pub struct Cursor<'a> {
 
 impl<'a> Cursor<'a> {
     pub fn new(text: &'a str) -> Cursor<'a> {
-        Cursor { whole: text, text: text.as_bytes(), position: 0 }
+        Cursor {
+            whole: text,
+            text: text.as_bytes(),
+            position: 0,
+        }
     }
 
     pub fn whole(&self) -> &'a str {
@@ -146,14 +182,24 @@ impl<'a> Cursor<'a> {
     }
 
     fn fail<T>(&self, detail: &'static str) -> Result<T> {
-        Err(SyntaxError { offset: self.position, detail })
+        Err(SyntaxError {
+            offset: self.position,
+            detail,
+        })
     }
 
     /// As `fail`, where a value should begin at `start`.
     #[cold]
     fn fail_value<T>(&self, start: usize, detail: &'static str) -> Result<T> {
         let not_finite = self.text.get(start..).is_some_and(begins_not_finite);
-        if not_finite { Err(SyntaxError { offset: start, detail: NOT_FINITE }) } else { self.fail(detail) }
+        if not_finite {
+            Err(SyntaxError {
+                offset: start,
+                detail: NOT_FINITE,
+            })
+        } else {
+            self.fail(detail)
+        }
     }
 
     #[inline]
@@ -204,7 +250,11 @@ impl<'a> Cursor<'a> {
     }
 
     pub fn bool(&mut self) -> Result<bool> {
-        if self.byte() == Some(b't') { self.literal(b"true").map(|()| true) } else { self.literal(b"false").map(|()| false) }
+        if self.byte() == Some(b't') {
+            self.literal(b"true").map(|()| true)
+        } else {
+            self.literal(b"false").map(|()| false)
+        }
     }
 
     /// Enters an array or object; `false` when it is empty (and already left).
@@ -226,7 +276,11 @@ impl<'a> Cursor<'a> {
         if self.eat(close) {
             return Ok(false);
         }
-        self.fail(if close == b']' { "expected , or ]" } else { "expected , or }" })
+        self.fail(if close == b']' {
+            "expected , or ]"
+        } else {
+            "expected , or }"
+        })
     }
 
     /// A member's name; stands before its value afterwards. `scratch` takes the text where it has escapes.
@@ -249,12 +303,21 @@ impl<'a> Cursor<'a> {
     /// Passes a member's name that stands here as `quoted` (with its quotes), and the colon; `false` where another does.
     #[inline]
     pub fn eat_name(&mut self, quoted: &[u8]) -> Result<bool> {
-        if quoted.is_empty() || !self.text.get(self.position..).is_some_and(|rest| rest.starts_with(quoted)) {
+        if quoted.is_empty()
+            || !self
+                .text
+                .get(self.position..)
+                .is_some_and(|rest| rest.starts_with(quoted))
+        {
             return Ok(false);
         }
         self.position += quoted.len();
         self.skip_space();
-        if self.eat(b':') { Ok(true) } else { self.fail("expected :") }
+        if self.eat(b':') {
+            Ok(true)
+        } else {
+            self.fail("expected :")
+        }
     }
 
     /// A string: borrowed from the text where it has no escapes.
@@ -282,11 +345,19 @@ impl<'a> Cursor<'a> {
         }
         self.position = end + 1;
         // Cut at quotes, so between characters: always some.
-        self.whole.get(start..end).ok_or(SyntaxError { offset: start, detail: "not UTF-8" })
+        self.whole.get(start..end).ok_or(SyntaxError {
+            offset: start,
+            detail: "not UTF-8",
+        })
     }
 
     #[cold]
-    fn escaped<'s>(&mut self, start: usize, mut at: usize, scratch: &'s mut Vec<u8>) -> Result<&'s str> {
+    fn escaped<'s>(
+        &mut self,
+        start: usize,
+        mut at: usize,
+        scratch: &'s mut Vec<u8>,
+    ) -> Result<&'s str> {
         scratch.clear();
         scratch.extend_from_slice(self.text.get(start..at).unwrap_or_default());
         loop {
@@ -299,7 +370,9 @@ impl<'a> Cursor<'a> {
                     scratch.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
                     at = self.position;
                 }
-                Some(0..0x20) => return self.fail("a control character in a string must be escaped"),
+                Some(0..0x20) => {
+                    return self.fail("a control character in a string must be escaped");
+                }
                 Some(byte) => {
                     scratch.push(*byte);
                     at += 1;
@@ -308,7 +381,10 @@ impl<'a> Cursor<'a> {
             }
         }
         self.position = at + 1;
-        std::str::from_utf8(scratch).or(Err(SyntaxError { offset: start, detail: "not UTF-8" }))
+        std::str::from_utf8(scratch).or(Err(SyntaxError {
+            offset: start,
+            detail: "not UTF-8",
+        }))
     }
 
     fn escape(&mut self) -> Result<char> {
@@ -345,7 +421,10 @@ impl<'a> Cursor<'a> {
     }
 
     fn hex(&mut self) -> Result<u32> {
-        let digits = self.text.get(self.position..self.position + 4).and_then(|digits| std::str::from_utf8(digits).ok());
+        let digits = self
+            .text
+            .get(self.position..self.position + 4)
+            .and_then(|digits| std::str::from_utf8(digits).ok());
         let code = digits
             .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
             .and_then(|digits| u32::from_str_radix(digits, 16).ok());
@@ -367,20 +446,27 @@ impl<'a> Cursor<'a> {
         let mut mantissa = 0u64;
         let mut at = 0;
         while let Some(byte @ b'0'..=b'9') = rest.get(at) {
-            mantissa = mantissa.wrapping_mul(10).wrapping_add(u64::from(byte - b'0'));
+            mantissa = mantissa
+                .wrapping_mul(10)
+                .wrapping_add(u64::from(byte - b'0'));
             at += 1;
         }
         let mut digits = at;
         if digits == 0 || (digits > 1 && rest.first() == Some(&b'0')) {
             self.position += at;
-            return self.fail_value(start, "a number must begin with one digit from 1 to 9, or a single 0");
+            return self.fail_value(
+                start,
+                "a number must begin with one digit from 1 to 9, or a single 0",
+            );
         }
         let mut fraction = 0;
         if rest.get(at) == Some(&b'.') {
             at += 1;
             let first = at;
             while let Some(byte @ b'0'..=b'9') = rest.get(at) {
-                mantissa = mantissa.wrapping_mul(10).wrapping_add(u64::from(byte - b'0'));
+                mantissa = mantissa
+                    .wrapping_mul(10)
+                    .wrapping_add(u64::from(byte - b'0'));
                 at += 1;
             }
             fraction = at - first;
@@ -406,13 +492,16 @@ impl<'a> Cursor<'a> {
         if simple {
             // Both exact in a double, so the quotient is correctly rounded (Clinger 1990).
             const POWERS: [f64; 23] = [
-                1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21,
-                1e22,
+                1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14,
+                1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
             ];
             let value = mantissa as f64 / POWERS.get(fraction).copied().unwrap_or(1.0);
             return Ok(if negative { -value } else { value });
         }
-        let value = std::str::from_utf8(self.slice(start)).ok().and_then(|text| text.parse::<f64>().ok()).unwrap_or(f64::NAN);
+        let value = std::str::from_utf8(self.slice(start))
+            .ok()
+            .and_then(|text| text.parse::<f64>().ok())
+            .unwrap_or(f64::NAN);
         if value.is_finite() {
             return Ok(value);
         }
@@ -451,12 +540,22 @@ impl<'a> Cursor<'a> {
             return self.fail("expected a value");
         }
         // Cut at ASCII characters, so between characters: always some.
-        self.whole.get(start..self.position).map(str::trim_ascii_end).ok_or(SyntaxError { offset: start, detail: "not UTF-8" })
+        self.whole
+            .get(start..self.position)
+            .map(str::trim_ascii_end)
+            .ok_or(SyntaxError {
+                offset: start,
+                detail: "not UTF-8",
+            })
     }
 
     /// Nothing but white space may follow.
     pub fn end(&mut self) -> Result<()> {
         self.skip_space();
-        if self.position == self.text.len() { Ok(()) } else { self.fail("text after the end of the document") }
+        if self.position == self.text.len() {
+            Ok(())
+        } else {
+            self.fail("text after the end of the document")
+        }
     }
 }

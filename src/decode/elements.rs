@@ -42,7 +42,10 @@ pub enum Elements {
 /// The number of elements of a shape; `None` where it does not fit the machine.
 pub fn elements_of(shape: &[usize]) -> Option<usize> {
     // Also where a dimension of 0 would hide it: the library multiplies in another order.
-    let product = shape.iter().filter(|dim| **dim > 0).try_fold(1usize, |product, dim| product.checked_mul(*dim))?;
+    let product = shape
+        .iter()
+        .filter(|dim| **dim > 0)
+        .try_fold(1usize, |product, dim| product.checked_mul(*dim))?;
     isize::try_from(product).ok()?;
     Some(if shape.contains(&0) { 0 } else { product })
 }
@@ -51,20 +54,37 @@ impl WireTensor {
     /// The tensor that a graph's input takes.
     pub fn to_tensor(&self, spec: &TensorSpec) -> Result<Tensor, String> {
         if let Some(datatype) = self.datatype.filter(|datatype| *datatype != spec.datatype) {
-            return Err(format!("expected {}, given {}", signature(spec.datatype, &spec.shape), datatype.protocol_name()));
+            return Err(format!(
+                "expected {}, given {}",
+                signature(spec.datatype, &spec.shape),
+                datatype.protocol_name()
+            ));
         }
-        let misfit = |shape: &[usize]| format!("expected {}, given {shape:?}", signature(spec.datatype, &spec.shape));
-        if let Some(shape) = self.shape.as_deref().filter(|shape| !spec.shape.fits(shape)) {
+        let misfit = |shape: &[usize]| {
+            format!(
+                "expected {}, given {shape:?}",
+                signature(spec.datatype, &spec.shape)
+            )
+        };
+        if let Some(shape) = self
+            .shape
+            .as_deref()
+            .filter(|shape| !spec.shape.fits(shape))
+        {
             return Err(misfit(shape));
         }
         let tensor = match &self.elements {
-            Elements::Json(_) if spec.datatype == DataType::Bf16 => return Err(BF16_IS_BINARY.to_owned()),
+            Elements::Json(_) if spec.datatype == DataType::Bf16 => {
+                return Err(BF16_IS_BINARY.to_owned());
+            }
             Elements::Json(text) => {
                 let (data, nested) = read_json(text, spec.datatype)?;
                 let shape = match &self.shape {
                     Some(shape) => shape.clone(),
                     // A value a row is taken for a row of one value.
-                    None if !spec.shape.fits(&nested) && spec.shape.fits(&one_a_row(&nested)) => one_a_row(&nested),
+                    None if !spec.shape.fits(&nested) && spec.shape.fits(&one_a_row(&nested)) => {
+                        one_a_row(&nested)
+                    }
                     // No rows at all are no tensor of a form that counts its rows.
                     None if nested.len() > 1 => spec.shape.completed(nested.clone()),
                     None => nested.clone(),
@@ -81,15 +101,26 @@ impl WireTensor {
             }
             Elements::Values(data) => self.checked(data.clone())?,
             Elements::Texts(texts) => {
-                let texts: Result<Vec<String>, String> = texts.iter().map(|text| utf8(text).map(str::to_owned)).collect();
+                let texts: Result<Vec<String>, String> = texts
+                    .iter()
+                    .map(|text| utf8(text).map(str::to_owned))
+                    .collect();
                 self.checked(Data::Bytes(texts?))?
             }
         };
         let tensor = tensor.ok_or("its elements don't fill its shape")?;
         if tensor.datatype() != spec.datatype {
-            return Err(format!("expected {}, given {}", signature(spec.datatype, &spec.shape), tensor.datatype().protocol_name()));
+            return Err(format!(
+                "expected {}, given {}",
+                signature(spec.datatype, &spec.shape),
+                tensor.datatype().protocol_name()
+            ));
         }
-        if spec.shape.fits(tensor.shape()) { Ok(tensor) } else { Err(misfit(tensor.shape())) }
+        if spec.shape.fits(tensor.shape()) {
+            Ok(tensor)
+        } else {
+            Err(misfit(tensor.shape()))
+        }
     }
 
     fn checked(&self, data: Data) -> Result<Option<Tensor>, String> {
@@ -103,7 +134,9 @@ impl WireTensor {
         let expected = || format!("expected {}, given", field_signature(column));
         let takes = match (column.kind, self.datatype) {
             (_, None) => true,
-            (ColumnKind::Boolean | ColumnKind::BooleanArray, Some(given)) => given == DataType::Bool,
+            (ColumnKind::Boolean | ColumnKind::BooleanArray, Some(given)) => {
+                given == DataType::Bool
+            }
             (ColumnKind::Text | ColumnKind::Binary, Some(given)) => given == DataType::Bytes,
             (ColumnKind::Integer | ColumnKind::Number | ColumnKind::Array, Some(given)) => {
                 !matches!(given, DataType::Bool | DataType::Bytes)
@@ -113,12 +146,16 @@ impl WireTensor {
             return Err(format!("{} {}", expected(), datatype.protocol_name()));
         }
         let Some(shape) = &self.shape else {
-            let Elements::Json(text) = &self.elements else { return Err("has no shape".to_owned()) };
+            let Elements::Json(text) = &self.elements else {
+                return Err("has no shape".to_owned());
+            };
             return count(utf8(text)?);
         };
         match (column.kind, shape.as_slice()) {
             (kind, [rows, ..]) if kind.is_array() && field_shape(column).fits(shape) => Ok(*rows),
-            (ColumnKind::Array | ColumnKind::BooleanArray, _) => Err(format!("{} {shape:?}", expected())),
+            (ColumnKind::Array | ColumnKind::BooleanArray, _) => {
+                Err(format!("{} {shape:?}", expected()))
+            }
             (_, [rows] | [rows, 1]) => match self.elements.count()? {
                 Some(given) if given != *rows => Err(too_few_or_many(shape, *rows, given)),
                 _ => Ok(*rows),
@@ -132,18 +169,30 @@ impl WireTensor {
         let is_array = column.kind.is_array();
 
         let shape = self.shape.as_deref();
-        let rows = shape.and_then(|shape| shape.first()).copied().unwrap_or_default();
-        let elements = shape.map(|shape| elements_of(shape).ok_or("has a shape beyond all memory")).transpose()?;
-        let inner = shape.and_then(|shape| shape.get(1..)).filter(|_| is_array).unwrap_or_default();
+        let rows = shape
+            .and_then(|shape| shape.first())
+            .copied()
+            .unwrap_or_default();
+        let elements = shape
+            .map(|shape| elements_of(shape).ok_or("has a shape beyond all memory"))
+            .transpose()?;
+        let inner = shape
+            .and_then(|shape| shape.get(1..))
+            .filter(|_| is_array)
+            .unwrap_or_default();
         match &self.elements {
-            Elements::Json(_) if self.datatype == Some(DataType::Bf16) => Err(BF16_IS_BINARY.to_owned()),
+            Elements::Json(_) if self.datatype == Some(DataType::Bf16) => {
+                Err(BF16_IS_BINARY.to_owned())
+            }
             Elements::Json(text) => {
                 let text = utf8(text)?;
                 // The field may take more than the datatype under which the caller sends it.
-                self.datatype.map_or(Ok(()), |datatype| check_datatype(text, datatype))?;
+                self.datatype
+                    .map_or(Ok(()), |datatype| check_datatype(text, datatype))?;
                 match shape {
                     Some([_, _, ..]) if is_array && !is_nested(text) => {
-                        let (data, nested) = read_json(text.as_bytes(), field_datatype(column.kind))?;
+                        let (data, nested) =
+                            read_json(text.as_bytes(), field_datatype(column.kind))?;
                         check_nesting(shape.unwrap_or_default(), &nested, data.len())?;
                         Ok(Cow::Owned(numbers_to_json(&data, rows, inner)?))
                     }
@@ -156,7 +205,12 @@ impl WireTensor {
             }
             Elements::Raw(bytes) => {
                 let datatype = self.datatype.ok_or("has no datatype")?;
-                numbers_to_json(&from_raw(datatype, bytes, elements.ok_or("has no shape")?)?, rows, inner).map(Cow::Owned)
+                numbers_to_json(
+                    &from_raw(datatype, bytes, elements.ok_or("has no shape")?)?,
+                    rows,
+                    inner,
+                )
+                .map(Cow::Owned)
             }
             Elements::Values(data) => {
                 check_nesting(shape.unwrap_or_default(), &[data.len()], data.len())?;
@@ -205,7 +259,12 @@ pub fn field_datatype(kind: ColumnKind) -> DataType {
 pub fn field_shape(column: &ColumnSpec) -> Shape {
     let mut dims = vec![Dim::Any];
     match column.kind {
-        kind if kind.is_array() => dims.extend(column.array_dims.iter().map(|dim| dim.map_or(Dim::Any, Dim::Fixed))),
+        kind if kind.is_array() => dims.extend(
+            column
+                .array_dims
+                .iter()
+                .map(|dim| dim.map_or(Dim::Any, Dim::Fixed)),
+        ),
         _ => dims.push(Dim::Fixed(1)),
     }
     Shape(dims)
@@ -224,7 +283,9 @@ fn check_nesting(shape: &[usize], nested: &[usize], elements: usize) -> Result<(
     // Nesting ends at a dimension of 0.
     let ends = nested.last() == Some(&0) && shape.starts_with(nested);
     if nested.len() > 1 && nested != shape && !ends {
-        return Err(format!("shape {shape:?} is given, but the data is nested as {nested:?}"));
+        return Err(format!(
+            "shape {shape:?} is given, but the data is nested as {nested:?}"
+        ));
     }
     Ok(())
 }
@@ -251,7 +312,11 @@ impl<'a> Iterator for Leaves<'a> {
     fn next(&mut self) -> Option<(usize, &'a str)> {
         let bytes = self.text.as_bytes();
         let between = |byte: &u8| matches!(byte, b'[' | b']' | b',' | b' ' | b'\n' | b'\t' | b'\r');
-        let start = self.at + bytes.get(self.at..)?.iter().position(|byte| !between(byte))?;
+        let start = self.at
+            + bytes
+                .get(self.at..)?
+                .iter()
+                .position(|byte| !between(byte))?;
         let rest = bytes.get(start..)?;
         let length = match rest.first()? {
             b'"' | b'{' => length_of_text_or_object(rest),
@@ -305,7 +370,9 @@ fn check_datatype(text: &str, datatype: DataType) -> Result<(), String> {
         if short || !number.starts_with(|c: char| c.is_ascii_digit()) {
             continue;
         }
-        let Ok(value) = leaf.parse::<f64>() else { continue };
+        let Ok(value) = leaf.parse::<f64>() else {
+            continue;
+        };
         if read_json(leaf.as_bytes(), datatype).is_err() {
             let element = Reader::over(text).element(offset);
             let detail = match !is_float && value.fract() != 0.0 {
@@ -324,7 +391,9 @@ fn utf8(bytes: &[u8]) -> Result<&str, String> {
 
 /// Whether an array holds arrays.
 fn is_nested(text: &str) -> bool {
-    text.trim_ascii_start().strip_prefix('[').is_some_and(|inner| inner.trim_ascii_start().starts_with('['))
+    text.trim_ascii_start()
+        .strip_prefix('[')
+        .is_some_and(|inner| inner.trim_ascii_start().starts_with('['))
 }
 
 /// Elements of the outermost array.
@@ -385,9 +454,16 @@ pub fn read_json(text: &[u8], datatype: DataType) -> Result<(Data, Vec<usize>), 
                     }
                     let start = reader.cursor.position();
                     let value = reader.cursor.number()?;
-                    let exact = std::str::from_utf8(reader.cursor.slice(start)).ok().and_then(|text| text.parse::<$type>().ok());
-                    let whole = value.fract() == 0.0 && value >= <$type>::MIN as f64 && value < <$type>::MAX as f64 + 1.0;
-                    match exact.or((whole && value.abs() <= 9_007_199_254_740_992.0).then_some(value as $type)) {
+                    let exact = std::str::from_utf8(reader.cursor.slice(start))
+                        .ok()
+                        .and_then(|text| text.parse::<$type>().ok());
+                    let whole = value.fract() == 0.0
+                        && value >= <$type>::MIN as f64
+                        && value < <$type>::MAX as f64 + 1.0;
+                    match exact
+                        .or((whole && value.abs() <= 9_007_199_254_740_992.0)
+                            .then_some(value as $type))
+                    {
                         Some(value) => values.push(value),
                         None if value.fract() != 0.0 => return reader.wrong("a whole number"),
                         None => return reader.too_large(),
@@ -477,7 +553,11 @@ type Leaf<'a, 'f> = &'f mut dyn FnMut(&mut Reader<'a>, Kind) -> Result<(), Wrong
 
 impl<'a> Reader<'a> {
     fn over(text: &'a str) -> Reader<'a> {
-        Reader { cursor: Cursor::new(text), scratch: Vec::new(), nesting: Nesting::default() }
+        Reader {
+            cursor: Cursor::new(text),
+            scratch: Vec::new(),
+            nesting: Nesting::default(),
+        }
     }
 
     fn all(&mut self, leaf: Leaf<'a, '_>, datatype: DataType) -> Result<(), String> {
@@ -495,12 +575,18 @@ impl<'a> Reader<'a> {
         let kind = self.cursor.peek()?;
         if kind != Kind::Array {
             if *self.nesting.rank.get_or_insert(depth) != depth || self.nesting.dims.len() > depth {
-                return Err(Wrong::Value(format!("the data is nested unevenly in row {}", self.nesting.row)));
+                return Err(Wrong::Value(format!(
+                    "the data is nested unevenly in row {}",
+                    self.nesting.row
+                )));
             }
             return leaf(self, kind);
         }
         if self.nesting.rank.is_some_and(|rank| depth >= rank) || depth >= MAX_RANK {
-            return Err(Wrong::Value(format!("the data is nested unevenly, or too deeply, in row {}", self.nesting.row)));
+            return Err(Wrong::Value(format!(
+                "the data is nested unevenly, or too deeply, in row {}",
+                self.nesting.row
+            )));
         }
         let mut more = self.cursor.enter(b']')?;
         let mut count = 0;
@@ -525,21 +611,35 @@ impl<'a> Reader<'a> {
                 Ok(())
             }
             Some(known) if known == count => Ok(()),
-            Some(known) => Err(Wrong::Value(format!("the data is ragged: row {} has {count} values beside {known}", self.nesting.row))),
+            Some(known) => Err(Wrong::Value(format!(
+                "the data is ragged: row {} has {count} values beside {known}",
+                self.nesting.row
+            ))),
         }
     }
 
     fn wrong<T>(&self, expected: &str) -> Result<T, Wrong> {
-        Err(Wrong::Value(format!("every element must be {expected}; element {} is not", self.element(self.cursor.position()))))
+        Err(Wrong::Value(format!(
+            "every element must be {expected}; element {} is not",
+            self.element(self.cursor.position())
+        )))
     }
 
     fn too_large<T>(&self) -> Result<T, Wrong> {
-        Err(Wrong::Value(format!("the number at element {} is out of range", self.element(self.cursor.position()))))
+        Err(Wrong::Value(format!(
+            "the number at element {} is out of range",
+            self.element(self.cursor.position())
+        )))
     }
 
     /// The indices of the element around this place of the text, `[2][0]`. Looked for only where something is wrong.
     fn element(&self, offset: usize) -> String {
-        let before = self.cursor.whole().as_bytes().get(..offset).unwrap_or_default();
+        let before = self
+            .cursor
+            .whole()
+            .as_bytes()
+            .get(..offset)
+            .unwrap_or_default();
         // `None`: within an object, whose commas count nothing.
         let mut indices: Vec<Option<usize>> = Vec::new();
         let (mut in_text, mut escaped) = (false, false);
@@ -560,15 +660,26 @@ impl<'a> Reader<'a> {
                 _ => {}
             }
         }
-        indices.into_iter().flatten().map(|index| format!("[{index}]")).collect()
+        indices
+            .into_iter()
+            .flatten()
+            .map(|index| format!("[{index}]"))
+            .collect()
     }
 
     fn b64(&mut self) -> Result<String, Wrong> {
-        let wrong = || Wrong::Value("bytes are written {\"b64\": \"...\"}, and must be UTF-8 here".to_owned());
-        if !self.cursor.enter(b'}')? || self.cursor.key(&mut self.scratch)? != "b64" || self.cursor.peek()? != Kind::String {
+        let wrong = || {
+            Wrong::Value("bytes are written {\"b64\": \"...\"}, and must be UTF-8 here".to_owned())
+        };
+        if !self.cursor.enter(b'}')?
+            || self.cursor.key(&mut self.scratch)? != "b64"
+            || self.cursor.peek()? != Kind::String
+        {
             return Err(wrong());
         }
-        let bytes = base64_simd::STANDARD.decode_to_vec(self.cursor.string(&mut self.scratch)?).map_err(|_| wrong())?;
+        let bytes = base64_simd::STANDARD
+            .decode_to_vec(self.cursor.string(&mut self.scratch)?)
+            .map_err(|_| wrong())?;
         if self.cursor.more(b'}')? {
             return Err(wrong());
         }
@@ -581,10 +692,15 @@ pub fn from_raw(datatype: DataType, bytes: &Bytes, elements: usize) -> Result<Da
     if let Some(size) = datatype.size()
         && elements.checked_mul(size) != Some(bytes.len())
     {
-        return Err(format!("takes {elements} elements of {size} bytes, given {} bytes", bytes.len()));
+        return Err(format!(
+            "takes {elements} elements of {size} bytes, given {} bytes",
+            bytes.len()
+        ));
     }
     fn view<T: bytemuck::Pod>(bytes: &Bytes, wrap: fn(Buffer<T>) -> Data) -> Result<Data, String> {
-        Buffer::from_bytes(bytes.clone()).map(wrap).ok_or_else(|| "ends inside an element".to_owned())
+        Buffer::from_bytes(bytes.clone())
+            .map(wrap)
+            .ok_or_else(|| "ends inside an element".to_owned())
     }
     match datatype {
         DataType::Bool => {
@@ -607,7 +723,11 @@ pub fn from_raw(datatype: DataType, bytes: &Bytes, elements: usize) -> Result<Da
         DataType::Fp64 => view(bytes, Data::Fp64),
         DataType::Bytes => {
             let texts = split_texts(bytes, elements)?;
-            texts.into_iter().map(|text| utf8(text).map(str::to_owned)).collect::<Result<_, _>>().map(Data::Bytes)
+            texts
+                .into_iter()
+                .map(|text| utf8(text).map(str::to_owned))
+                .collect::<Result<_, _>>()
+                .map(Data::Bytes)
         }
     }
 }
@@ -623,7 +743,10 @@ pub fn split_texts(bytes: &[u8], elements: usize) -> Result<Vec<&[u8]>, String> 
     while let Some((length, after)) = rest.split_first_chunk::<4>() {
         let length = u32::from_le_bytes(*length) as usize;
         let Some((text, after)) = after.split_at_checked(length) else {
-            return Err(format!("element {} is longer than what is left", texts.len()));
+            return Err(format!(
+                "element {} is longer than what is left",
+                texts.len()
+            ));
         };
         texts.push(text);
         rest = after;
@@ -656,7 +779,9 @@ pub fn to_raw(data: Data) -> Bytes {
         Data::Bytes(texts) => {
             let mut bytes = Vec::with_capacity(texts.iter().map(|text| text.len() + 4).sum());
             for text in texts {
-                bytes.extend_from_slice(&u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes());
+                bytes.extend_from_slice(
+                    &u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes(),
+                );
                 bytes.extend_from_slice(text.as_bytes());
             }
             Bytes::from(bytes)
@@ -669,18 +794,28 @@ pub fn write_element(data: &Data, index: usize, text: &mut Vec<u8>) {
     macro_rules! float {
         ($values:expr, $convert:expr) => {
             match $values.get(index).map($convert) {
-                Some(x) if x.is_finite() => text.extend_from_slice(ryu::Buffer::new().format_finite(x).as_bytes()),
+                Some(x) if x.is_finite() => {
+                    text.extend_from_slice(ryu::Buffer::new().format_finite(x).as_bytes())
+                }
                 _ => text.extend_from_slice(b"null"),
             }
         };
     }
     macro_rules! integer {
         ($values:expr) => {
-            text.extend_from_slice(itoa::Buffer::new().format($values.get(index).copied().unwrap_or_default()).as_bytes())
+            text.extend_from_slice(
+                itoa::Buffer::new()
+                    .format($values.get(index).copied().unwrap_or_default())
+                    .as_bytes(),
+            )
         };
     }
     match data {
-        Data::Bool(values) => text.extend_from_slice(if values.get(index) == Some(&true) { b"true" } else { b"false" }),
+        Data::Bool(values) => text.extend_from_slice(if values.get(index) == Some(&true) {
+            b"true"
+        } else {
+            b"false"
+        }),
         Data::Uint8(values) => integer!(values),
         Data::Uint16(values) => integer!(values),
         Data::Uint32(values) => integer!(values),
@@ -722,7 +857,9 @@ fn numbers_to_json(data: &Data, rows: usize, inner: &[usize]) -> Result<String, 
     match data {
         Data::Bytes(_) => return Err("must be numbers".to_owned()),
         // No number of JSON; NaN is a value that is missing.
-        Data::Fp64(values) if values.iter().any(|x| x.is_infinite()) => return Err("infinite numbers are refused".to_owned()),
+        Data::Fp64(values) if values.iter().any(|x| x.is_infinite()) => {
+            return Err("infinite numbers are refused".to_owned());
+        }
         _ => {}
     }
     let width = elements_of(inner).unwrap_or(0);
@@ -767,7 +904,10 @@ fn close(text: &mut Vec<u8>, inner: &[usize], index: usize, width: usize) {
 }
 
 /// Texts as a JSON array; bytes as base64, as a schema has them.
-fn texts_to_json<'a>(texts: impl Iterator<Item = &'a [u8]>, kind: ColumnKind) -> Result<String, String> {
+fn texts_to_json<'a>(
+    texts: impl Iterator<Item = &'a [u8]>,
+    kind: ColumnKind,
+) -> Result<String, String> {
     let mut text = String::from("[");
     for (index, bytes) in texts.enumerate() {
         if index > 0 {
@@ -787,7 +927,12 @@ fn texts_to_json<'a>(texts: impl Iterator<Item = &'a [u8]>, kind: ColumnKind) ->
 }
 
 /// Values from `start` on as JSON, nested as `shape` says.
-pub fn write_nested(shape: &[usize], start: usize, text: &mut Vec<u8>, write: &mut dyn FnMut(usize, &mut Vec<u8>)) {
+pub fn write_nested(
+    shape: &[usize],
+    start: usize,
+    text: &mut Vec<u8>,
+    write: &mut dyn FnMut(usize, &mut Vec<u8>),
+) {
     let Some((length, inner)) = shape.split_first() else {
         return write(start, text);
     };
@@ -808,7 +953,10 @@ mod tests {
     use proptest::prelude::*;
 
     use crate::{
-        decode::elements::{Elements, WireTensor, check_datatype, from_raw, numbers_to_json, read_json, split_texts, to_raw},
+        decode::elements::{
+            Elements, WireTensor, check_datatype, from_raw, numbers_to_json, read_json,
+            split_texts, to_raw,
+        },
         tensor::{Data, DataType, Dim, Shape, signature::TensorSpec},
     };
 
@@ -818,29 +966,80 @@ mod tests {
 
     #[test]
     fn nested_and_flat_data_are_read() {
-        assert_eq!(read("[1, 2.5, null]", DataType::Fp32).map(|(data, shape)| (data.len(), shape)).unwrap(), (3, vec![3]));
-        assert_eq!(read("[[1,2],[3,4],[5,6]]", DataType::Int8).unwrap(), (Data::Int8(vec![1, 2, 3, 4, 5, 6].into()), vec![3, 2]));
-        assert_eq!(read("7", DataType::Uint64).unwrap(), (Data::Uint64(vec![7].into()), vec![]));
-        assert_eq!(read("[]", DataType::Bool).unwrap(), (Data::Bool(vec![]), vec![0]));
+        assert_eq!(
+            read("[1, 2.5, null]", DataType::Fp32)
+                .map(|(data, shape)| (data.len(), shape))
+                .unwrap(),
+            (3, vec![3])
+        );
+        assert_eq!(
+            read("[[1,2],[3,4],[5,6]]", DataType::Int8).unwrap(),
+            (Data::Int8(vec![1, 2, 3, 4, 5, 6].into()), vec![3, 2])
+        );
+        assert_eq!(
+            read("7", DataType::Uint64).unwrap(),
+            (Data::Uint64(vec![7].into()), vec![])
+        );
+        assert_eq!(
+            read("[]", DataType::Bool).unwrap(),
+            (Data::Bool(vec![]), vec![0])
+        );
         assert_eq!(read("[[],[]]", DataType::Fp64).unwrap().1, vec![2, 0]);
-        assert_eq!(read(r#"["a", {"b64": "w6k="}]"#, DataType::Bytes).unwrap().0, Data::Bytes(vec!["a".into(), "é".into()]));
-        let exact = read("[18446744073709551615, 9007199254740993]", DataType::Uint64).unwrap().0;
-        assert_eq!(exact, Data::Uint64(vec![u64::MAX, 9_007_199_254_740_993].into()));
-        assert_eq!(read("[2.0, 1e2]", DataType::Int16).unwrap().0, Data::Int16(vec![2, 100].into()));
+        assert_eq!(
+            read(r#"["a", {"b64": "w6k="}]"#, DataType::Bytes)
+                .unwrap()
+                .0,
+            Data::Bytes(vec!["a".into(), "é".into()])
+        );
+        let exact = read("[18446744073709551615, 9007199254740993]", DataType::Uint64)
+            .unwrap()
+            .0;
+        assert_eq!(
+            exact,
+            Data::Uint64(vec![u64::MAX, 9_007_199_254_740_993].into())
+        );
+        assert_eq!(
+            read("[2.0, 1e2]", DataType::Int16).unwrap().0,
+            Data::Int16(vec![2, 100].into())
+        );
     }
 
     #[test]
     fn what_is_no_tensor_is_refused() {
         let cases = [
-            ("[[1,2],[3]]", DataType::Fp32, "ragged: row 1 has 1 values beside 2"),
-            ("[[[1],[2]],[[3],[4,5]]]", DataType::Fp32, "ragged: row 1 has 2 values beside 1"),
-            ("[1,[2]]", DataType::Fp32, "unevenly, or too deeply, in row 1"),
+            (
+                "[[1,2],[3]]",
+                DataType::Fp32,
+                "ragged: row 1 has 1 values beside 2",
+            ),
+            (
+                "[[[1],[2]],[[3],[4,5]]]",
+                DataType::Fp32,
+                "ragged: row 1 has 2 values beside 1",
+            ),
+            (
+                "[1,[2]]",
+                DataType::Fp32,
+                "unevenly, or too deeply, in row 1",
+            ),
             ("[[1],2]", DataType::Fp32, "unevenly"),
             ("[[],1]", DataType::Fp32, "unevenly"),
             ("[\"1\"]", DataType::Fp32, "a number"),
-            ("[\"],\\\"[\", 1]", DataType::Bytes, "a text; element [1] is not"),
-            ("[[{\"b64\": \"YQ==\"}, 2]]", DataType::Bytes, "a text; element [0][1] is not"),
-            ("[1e39]", DataType::Fp32, "number at element [0] is out of range"),
+            (
+                "[\"],\\\"[\", 1]",
+                DataType::Bytes,
+                "a text; element [1] is not",
+            ),
+            (
+                "[[{\"b64\": \"YQ==\"}, 2]]",
+                DataType::Bytes,
+                "a text; element [0][1] is not",
+            ),
+            (
+                "[1e39]",
+                DataType::Fp32,
+                "number at element [0] is out of range",
+            ),
             ("[1e999]", DataType::Fp64, "too large"),
             ("[65505e10]", DataType::Fp16, "out of range"),
             ("[128]", DataType::Int8, "out of range"),
@@ -849,7 +1048,11 @@ mod tests {
             ("[null]", DataType::Int64, "whole"),
             ("[1]", DataType::Bool, "true or false"),
             ("[1]", DataType::Bytes, "a text"),
-            ("[0, NaN]", DataType::Fp32, "element [1]: NaN and Infinity do not exist in JSON (send null for"),
+            (
+                "[0, NaN]",
+                DataType::Fp32,
+                "element [1]: NaN and Infinity do not exist in JSON (send null for",
+            ),
             ("[[1,2],[\n3", DataType::Fp32, "element [1][0]: "),
             ("[1] 2", DataType::Fp32, "not JSON"),
         ];
@@ -865,10 +1068,16 @@ mod tests {
         let check = |text, datatype| check_datatype(text, datatype);
         for (text, datatype) in [
             ("[3, -3, 1e2, 2.0, null]", DataType::Int64),
-            ("[[9223372036854775807], [-9223372036854775808]]", DataType::Int64),
+            (
+                "[[9223372036854775807], [-9223372036854775808]]",
+                DataType::Int64,
+            ),
             ("[18446744073709551615]", DataType::Uint64),
             ("[127, -128]", DataType::Int8),
-            ("[0.1, 1e38, -340282346638528859811704183484516925440]", DataType::Fp32),
+            (
+                "[0.1, 1e38, -340282346638528859811704183484516925440]",
+                DataType::Fp32,
+            ),
             ("[65504, -0.5]", DataType::Fp16),
             ("[1e308]", DataType::Fp64),
             ("[\"3.5\", {\"b64\": \"3.5\"}, true]", DataType::Int64),
@@ -877,14 +1086,34 @@ mod tests {
             assert_eq!(check(text, datatype), Ok(()), "{text}");
         }
         for (text, datatype, expected) in [
-            ("[3, 3.5]", DataType::Int64, "every element must be a whole number; element [1] is not (datatype INT64)"),
-            ("[[1, 2], [3, 1e-1]]", DataType::Uint8, "element [1][1] is not (datatype UINT8)"),
-            ("[9223372036854775808]", DataType::Int64, "element [0] is out of range"),
+            (
+                "[3, 3.5]",
+                DataType::Int64,
+                "every element must be a whole number; element [1] is not (datatype INT64)",
+            ),
+            (
+                "[[1, 2], [3, 1e-1]]",
+                DataType::Uint8,
+                "element [1][1] is not (datatype UINT8)",
+            ),
+            (
+                "[9223372036854775808]",
+                DataType::Int64,
+                "element [0] is out of range",
+            ),
             ("[128]", DataType::Int8, "out of range"),
-            ("[1, -129]", DataType::Int8, "element [1] is out of range (datatype INT8)"),
+            (
+                "[1, -129]",
+                DataType::Int8,
+                "element [1] is out of range (datatype INT8)",
+            ),
             ("[-1]", DataType::Uint64, "out of range"),
             ("[4294967296]", DataType::Uint32, "out of range"),
-            ("[\"],\", 1e39]", DataType::Fp32, "element [1] is out of range"),
+            (
+                "[\"],\", 1e39]",
+                DataType::Fp32,
+                "element [1] is out of range",
+            ),
             ("[65536]", DataType::Fp16, "out of range"),
         ] {
             let error = check(text, datatype).unwrap_err();
@@ -898,7 +1127,11 @@ mod tests {
         let whole = Bytes::from(vec![0u8; 4096]);
         let start = (64 - whole.as_ptr().addr() % 64) % 64;
         let data = whole.slice(start..start + 1024);
-        let spec = TensorSpec { name: "x".into(), datatype: DataType::Fp32, shape: Shape(vec![Dim::Any, Dim::Fixed(4)]) };
+        let spec = TensorSpec {
+            name: "x".into(),
+            datatype: DataType::Fp32,
+            shape: Shape(vec![Dim::Any, Dim::Fixed(4)]),
+        };
         let given = WireTensor {
             name: "x".to_owned(),
             datatype: Some(DataType::Fp32),
@@ -906,7 +1139,9 @@ mod tests {
             elements: Elements::Raw(data.clone()),
         };
         let tensor = given.to_tensor(&spec).unwrap();
-        let Data::Fp32(values) = tensor.data() else { panic!("not FP32") };
+        let Data::Fp32(values) = tensor.data() else {
+            panic!("not FP32")
+        };
         assert_eq!(values.as_ptr().cast::<u8>(), data.as_ptr());
         // And back: what the graph gave goes out as it lies.
         assert_eq!(to_raw(tensor.into_parts().1).as_ptr(), data.as_ptr());
@@ -915,26 +1150,49 @@ mod tests {
     #[test]
     fn raw_elements_are_counted() {
         let four = Bytes::from_static(&[0, 0, 128, 63]);
-        assert_eq!(from_raw(DataType::Fp32, &four, 1).unwrap(), Data::Fp32(vec![1.0].into()));
+        assert_eq!(
+            from_raw(DataType::Fp32, &four, 1).unwrap(),
+            Data::Fp32(vec![1.0].into())
+        );
         assert!(from_raw(DataType::Fp32, &four, 2).is_err());
         assert!(from_raw(DataType::Fp64, &four, usize::MAX).is_err());
-        assert!(from_raw(DataType::Bool, &four, 4).unwrap_err().contains("0 or 1"));
+        assert!(
+            from_raw(DataType::Bool, &four, 4)
+                .unwrap_err()
+                .contains("0 or 1")
+        );
         assert!(split_texts(&[2, 0, 0, 0, b'a'], 1).is_err());
         assert!(split_texts(&[0, 0, 0, 0, 0], 1).is_err());
         assert!(split_texts(&[], usize::MAX).is_err());
-        assert!(from_raw(DataType::Bytes, &Bytes::from_static(&[1, 0, 0, 0, 0xff]), 1).unwrap_err().contains("UTF-8"));
+        assert!(
+            from_raw(DataType::Bytes, &Bytes::from_static(&[1, 0, 0, 0, 0xff]), 1)
+                .unwrap_err()
+                .contains("UTF-8")
+        );
     }
 
     #[test]
     fn rows_are_nested_as_their_field() {
         let data = Data::Fp64((0..8).map(f64::from).collect::<Vec<_>>().into());
-        assert_eq!(numbers_to_json(&data, 2, &[2, 2]).unwrap(), "[[[0.0,1.0],[2.0,3.0]],[[4.0,5.0],[6.0,7.0]]]");
-        assert_eq!(numbers_to_json(&data, 2, &[4]).unwrap(), "[[0.0,1.0,2.0,3.0],[4.0,5.0,6.0,7.0]]");
+        assert_eq!(
+            numbers_to_json(&data, 2, &[2, 2]).unwrap(),
+            "[[[0.0,1.0],[2.0,3.0]],[[4.0,5.0],[6.0,7.0]]]"
+        );
+        assert_eq!(
+            numbers_to_json(&data, 2, &[4]).unwrap(),
+            "[[0.0,1.0,2.0,3.0],[4.0,5.0,6.0,7.0]]"
+        );
         let flags = Data::Bool(vec![true, false, false, true]);
-        assert_eq!(numbers_to_json(&flags, 2, &[2]).unwrap(), "[[true,false],[false,true]]");
+        assert_eq!(
+            numbers_to_json(&flags, 2, &[2]).unwrap(),
+            "[[true,false],[false,true]]"
+        );
         let none = Data::Fp32(Vec::new().into());
         assert_eq!(numbers_to_json(&none, 2, &[0, 4]).unwrap(), "[[],[]]");
-        assert_eq!(numbers_to_json(&none, 2, &[2, 0]).unwrap(), "[[[],[]],[[],[]]]");
+        assert_eq!(
+            numbers_to_json(&none, 2, &[2, 0]).unwrap(),
+            "[[[],[]],[[],[]]]"
+        );
         let missing = Data::Fp32(vec![f32::NAN, 1.5].into());
         assert_eq!(numbers_to_json(&missing, 2, &[]).unwrap(), "[null,1.5]");
         assert!(numbers_to_json(&Data::Fp32(vec![f32::INFINITY].into()), 1, &[]).is_err());

@@ -52,17 +52,30 @@ pub enum DecodeError {
 }
 
 /// Decodes `{"instances": [...], "id": "..."}`, or one bare instance.
-pub fn decode_request(schema: &Schema, body: &[u8], limits: &DecodeLimits) -> Result<Decoded, DecodeError> {
+pub fn decode_request(
+    schema: &Schema,
+    body: &[u8],
+    limits: &DecodeLimits,
+) -> Result<Decoded, DecodeError> {
     let mut decoder = Decoder::new(schema, body, limits)?;
     let outcome = decoder.request();
     decoder.finish(outcome, body)
 }
 
 /// Decodes one bare instance; pointers begin at the instance.
-pub fn decode_instance(schema: &Schema, document: &[u8], limits: &DecodeLimits) -> Result<Columns, DecodeError> {
+pub fn decode_instance(
+    schema: &Schema,
+    document: &[u8],
+    limits: &DecodeLimits,
+) -> Result<Columns, DecodeError> {
     let mut decoder = Decoder::new(schema, document, limits)?;
-    let outcome = decoder.instance().and_then(|()| decoder.cursor.end().map_err(Stop::from)).map(|()| (None, true));
-    decoder.finish(outcome, document).map(|decoded| decoded.columns)
+    let outcome = decoder
+        .instance()
+        .and_then(|()| decoder.cursor.end().map_err(Stop::from))
+        .map(|()| (None, true));
+    decoder
+        .finish(outcome, document)
+        .map(|decoded| decoded.columns)
 }
 
 /// A field's values in all rows of a request.
@@ -87,28 +100,51 @@ pub struct RowForm<'a> {
 
 /// Decodes a request that comes field by field, as tensors do. A field that is optional or nullable may be null, or an empty
 /// text, in single rows.
-pub fn decode_fields(schema: &Schema, inputs: &[FieldValues<'_>], rows: usize, limits: &DecodeLimits) -> Result<Columns, DecodeError> {
+pub fn decode_fields(
+    schema: &Schema,
+    inputs: &[FieldValues<'_>],
+    rows: usize,
+    limits: &DecodeLimits,
+) -> Result<Columns, DecodeError> {
     let mut decoder = Decoder::over(schema, "", limits);
     decoder.lenient.b64 = true;
     decoder.inner = true;
     let outcome = decoder.fields(inputs, rows).map(|()| (None, false));
     let text = decoder.cursor.whole();
-    decoder.finish(outcome, text.as_bytes()).map(|decoded| decoded.columns)
+    decoder
+        .finish(outcome, text.as_bytes())
+        .map(|decoded| decoded.columns)
 }
 
 /// Decodes a JSON array of rows: objects, or lists of values.
-pub fn decode_rows(schema: &Schema, rows: &[u8], form: RowForm<'_>, limits: &DecodeLimits) -> Result<Columns, DecodeError> {
+pub fn decode_rows(
+    schema: &Schema,
+    rows: &[u8],
+    form: RowForm<'_>,
+    limits: &DecodeLimits,
+) -> Result<Columns, DecodeError> {
     let mut decoder = Decoder::new(schema, rows, limits)?;
     decoder.inner = true;
     decoder.origin = form.origin;
-    decoder.lenient = Lenient { unknown: form.ignore_unknown, null: form.null_is_missing, b64: true };
+    decoder.lenient = Lenient {
+        unknown: form.ignore_unknown,
+        null: form.null_is_missing,
+        b64: true,
+    };
     let outcome = decoder.rows(form.names).map(|()| (None, false));
-    decoder.finish(outcome, rows).map(|decoded| decoded.columns).map_err(|error| match (error, form.origin) {
-        (DecodeError::Invalid { faults, more }, Some(origin)) => {
-            DecodeError::Invalid { faults: faults.into_iter().map(|fault| origin.locate(fault)).collect(), more }
-        }
-        (error, _) => error,
-    })
+    decoder
+        .finish(outcome, rows)
+        .map(|decoded| decoded.columns)
+        .map_err(|error| match (error, form.origin) {
+            (DecodeError::Invalid { faults, more }, Some(origin)) => DecodeError::Invalid {
+                faults: faults
+                    .into_iter()
+                    .map(|fault| origin.locate(fault))
+                    .collect(),
+                more,
+            },
+            (error, _) => error,
+        })
 }
 
 #[derive(Clone, Copy, Default)]
@@ -165,9 +201,17 @@ enum Step<'a> {
 }
 
 impl<'a> Decoder<'a> {
-    fn new(schema: &'a Schema, body: &'a [u8], limits: &'a DecodeLimits) -> Result<Decoder<'a>, DecodeError> {
-        let text =
-            std::str::from_utf8(body).map_err(|error| malformed(format!("the body is not UTF-8 at byte {}", error.valid_up_to())))?;
+    fn new(
+        schema: &'a Schema,
+        body: &'a [u8],
+        limits: &'a DecodeLimits,
+    ) -> Result<Decoder<'a>, DecodeError> {
+        let text = std::str::from_utf8(body).map_err(|error| {
+            malformed(format!(
+                "the body is not UTF-8 at byte {}",
+                error.valid_up_to()
+            ))
+        })?;
         Ok(Decoder::over(schema, text, limits))
     }
 
@@ -194,7 +238,12 @@ impl<'a> Decoder<'a> {
     }
 
     fn clear(&mut self) {
-        let columns = self.schema.columns().iter().map(|column| Column::new(column.kind)).collect();
+        let columns = self
+            .schema
+            .columns()
+            .iter()
+            .map(|column| Column::new(column.kind))
+            .collect();
         self.columns = Columns { rows: 0, columns };
         self.faults.clear();
         self.seen.clear();
@@ -204,20 +253,43 @@ impl<'a> Decoder<'a> {
         self.path.clear();
     }
 
-    fn finish(self, outcome: Pass<(Option<String>, bool)>, body: &[u8]) -> Result<Decoded, DecodeError> {
+    fn finish(
+        self,
+        outcome: Pass<(Option<String>, bool)>,
+        body: &[u8],
+    ) -> Result<Decoded, DecodeError> {
         match outcome {
-            Err(Stop::Syntax(error)) if self.inner => Err(malformed(format!("{}: {}", self.cell(), error.detail))),
+            Err(Stop::Syntax(error)) if self.inner => {
+                Err(malformed(format!("{}: {}", self.cell(), error.detail)))
+            }
             Err(Stop::Syntax(error)) => {
                 // A number that can't be read has a place in the document; elsewhere nobody knows what was meant.
                 let pointer = self.pointer();
                 let known = [NOT_FINITE, TOO_LARGE].contains(&error.detail) && !pointer.is_empty();
-                let pointer = if known { format!(" ({pointer})") } else { String::new() };
-                Err(malformed(format!("the body is not JSON: {} at {}{pointer}", error.detail, place(body, error.offset))))
+                let pointer = if known {
+                    format!(" ({pointer})")
+                } else {
+                    String::new()
+                };
+                Err(malformed(format!(
+                    "the body is not JSON: {} at {}{pointer}",
+                    error.detail,
+                    place(body, error.offset)
+                )))
             }
             Err(Stop::Request(detail)) => Err(malformed(detail)),
-            Err(Stop::Envelope) => Err(malformed("the member \"instances\" is not expected here".to_owned())),
-            Ok(_) if !self.faults.is_empty() => Err(DecodeError::Invalid { faults: self.faults, more: self.more }),
-            Ok((id, single)) => Ok(Decoded { columns: self.columns, id, single }),
+            Err(Stop::Envelope) => Err(malformed(
+                "the member \"instances\" is not expected here".to_owned(),
+            )),
+            Ok(_) if !self.faults.is_empty() => Err(DecodeError::Invalid {
+                faults: self.faults,
+                more: self.more,
+            }),
+            Ok((id, single)) => Ok(Decoded {
+                columns: self.columns,
+                id,
+                single,
+            }),
         }
     }
 
@@ -236,7 +308,13 @@ impl<'a> Decoder<'a> {
         let kind = self.cursor.peek()?;
         let start = self.cursor.position();
         match kind {
-            Kind::Object if self.lenient.b64 && node.types.has(Types::STRING) && !node.types.has(Types::OBJECT) => return self.b64(node),
+            Kind::Object
+                if self.lenient.b64
+                    && node.types.has(Types::STRING)
+                    && !node.types.has(Types::OBJECT) =>
+            {
+                return self.b64(node);
+            }
             Kind::Object => self.object(node)?,
             Kind::Array => self.array(node)?,
             Kind::Number => {
@@ -255,13 +333,15 @@ impl<'a> Decoder<'a> {
             }
             Kind::Null => {
                 self.cursor.null()?;
-                if !(node.types.has(Types::NULL) || self.lenient.null && self.may_be_left_out(node)) {
+                if !(node.types.has(Types::NULL) || self.lenient.null && self.may_be_left_out(node))
+                {
                     self.wrong_type(node, kind, start);
                 }
                 self.missing(node);
             }
         }
-        let compared_as_text = kind == Kind::String && node.choices.is_some() && node.constant.is_none();
+        let compared_as_text =
+            kind == Kind::String && node.choices.is_some() && node.constant.is_none();
         if !(node.plain || compared_as_text) {
             self.listed(node, start);
         }
@@ -279,13 +359,18 @@ impl<'a> Decoder<'a> {
         if node.bounded && !(node.small_bounds && within(node, value)) {
             self.bounds(node, Exact::read(value, self.cursor.slice(start)), start);
         }
-        let Some(column) = node.column else { return Ok(value) };
+        let Some(column) = node.column else {
+            return Ok(value);
+        };
         let mut too_large = false;
         match self.columns.columns.get_mut(column) {
             Some(Column::Number(values)) => values.push(value),
             Some(Column::Integer(values)) => {
                 let text = std::str::from_utf8(self.cursor.slice(start)).unwrap_or_default();
-                let exact = text.parse().ok().or_else(|| (value.abs() < 9.0e18 && whole).then_some(value as i64));
+                let exact = text
+                    .parse()
+                    .ok()
+                    .or_else(|| (value.abs() < 9.0e18 && whole).then_some(value as i64));
                 too_large = exact.is_none();
                 values.push(exact);
             }
@@ -301,27 +386,60 @@ impl<'a> Decoder<'a> {
     fn bounds(&mut self, node: &'a Node, value: Exact, start: usize) {
         let than = |bound: Option<Exact>| bound.map(|bound| value.compare(bound));
         let bounds = [
-            ("minimum", "at least", node.minimum, than(node.minimum).is_some_and(Ordering::is_lt)),
-            ("maximum", "at most", node.maximum, than(node.maximum).is_some_and(Ordering::is_gt)),
-            ("exclusiveMinimum", "above", node.exclusive_minimum, than(node.exclusive_minimum).is_some_and(Ordering::is_le)),
-            ("exclusiveMaximum", "below", node.exclusive_maximum, than(node.exclusive_maximum).is_some_and(Ordering::is_ge)),
+            (
+                "minimum",
+                "at least",
+                node.minimum,
+                than(node.minimum).is_some_and(Ordering::is_lt),
+            ),
+            (
+                "maximum",
+                "at most",
+                node.maximum,
+                than(node.maximum).is_some_and(Ordering::is_gt),
+            ),
+            (
+                "exclusiveMinimum",
+                "above",
+                node.exclusive_minimum,
+                than(node.exclusive_minimum).is_some_and(Ordering::is_le),
+            ),
+            (
+                "exclusiveMaximum",
+                "below",
+                node.exclusive_maximum,
+                than(node.exclusive_maximum).is_some_and(Ordering::is_ge),
+            ),
         ];
         for (keyword, relation, bound, violated) in bounds {
             if let Some(bound) = bound.filter(|_| violated) {
-                self.fault(node, keyword, format!("must be {relation} {}", bound.value), start);
+                self.fault(
+                    node,
+                    keyword,
+                    format!("must be {relation} {}", bound.value),
+                    start,
+                );
             }
         }
         if let Some(step) = node.multiple_of
             && !is_multiple(value, step)
         {
-            self.fault(node, "multipleOf", format!("must be a multiple of {}", step.value), start);
+            self.fault(
+                node,
+                "multipleOf",
+                format!("must be a multiple of {}", step.value),
+                start,
+            );
         }
     }
 
     fn string(&mut self, node: &'a Node) -> Pass<()> {
         let start = self.cursor.position();
         let mut scratch = std::mem::take(&mut self.scratch);
-        let outcome = self.cursor.string(&mut scratch).map(|value| self.checked_string(node, value, start));
+        let outcome = self
+            .cursor
+            .string(&mut scratch)
+            .map(|value| self.checked_string(node, value, start));
         self.scratch = scratch;
         outcome.map_err(Stop::from)
     }
@@ -330,29 +448,45 @@ impl<'a> Decoder<'a> {
     fn b64(&mut self, node: &'a Node) -> Pass<()> {
         let wrong = || Stop::Request("bytes are written {\"b64\": \"...\"}".to_owned());
         let start = self.cursor.position();
-        if !self.cursor.enter(b'}')? || self.cursor.key(&mut self.scratch)? != "b64" || self.cursor.peek()? != Kind::String {
+        if !self.cursor.enter(b'}')?
+            || self.cursor.key(&mut self.scratch)? != "b64"
+            || self.cursor.peek()? != Kind::String
+        {
             return Err(wrong());
         }
         if node.base64 {
             self.string(node)?;
         } else {
             let encoded = self.cursor.string(&mut self.scratch)?;
-            let bytes = base64_simd::STANDARD.decode_to_vec(encoded).map_err(|_| wrong())?;
-            let text = String::from_utf8(bytes).map_err(|_| Stop::Request("the bytes of a text must be UTF-8".to_owned()))?;
+            let bytes = base64_simd::STANDARD
+                .decode_to_vec(encoded)
+                .map_err(|_| wrong())?;
+            let text = String::from_utf8(bytes)
+                .map_err(|_| Stop::Request("the bytes of a text must be UTF-8".to_owned()))?;
             self.checked_string(node, &text, start);
         }
-        if self.cursor.more(b'}')? { Err(wrong()) } else { Ok(()) }
+        if self.cursor.more(b'}')? {
+            Err(wrong())
+        } else {
+            Ok(())
+        }
     }
 
     fn at_b64(&mut self) -> bool {
         let start = self.cursor.position();
-        let found = self.cursor.enter(b'}').is_ok_and(|more| more) && self.cursor.key(&mut self.scratch).is_ok_and(|key| key == "b64");
+        let found = self.cursor.enter(b'}').is_ok_and(|more| more)
+            && self
+                .cursor
+                .key(&mut self.scratch)
+                .is_ok_and(|key| key == "b64");
         self.cursor.rewind(start);
         found
     }
 
     fn may_be_left_out(&self, node: &Node) -> bool {
-        node.column.and_then(|column| self.schema.columns().get(column)).is_some_and(|spec| spec.nullable)
+        node.column
+            .and_then(|column| self.schema.columns().get(column))
+            .is_some_and(|spec| spec.nullable)
     }
 
     fn checked_string(&mut self, node: &'a Node, value: &str, start: usize) {
@@ -364,10 +498,20 @@ impl<'a> Decoder<'a> {
         if value.len() > node.max_length || value.len() < node.min_length.saturating_mul(4) {
             let length = value.chars().count();
             if length < node.min_length {
-                self.fault(node, "minLength", format!("must have at least {} characters", node.min_length), start);
+                self.fault(
+                    node,
+                    "minLength",
+                    format!("must have at least {} characters", node.min_length),
+                    start,
+                );
             }
             if length > node.max_length {
-                self.fault(node, "maxLength", format!("must have at most {} characters", node.max_length), start);
+                self.fault(
+                    node,
+                    "maxLength",
+                    format!("must have at most {} characters", node.max_length),
+                    start,
+                );
             }
         }
         if let Some(choices) = &node.choices
@@ -378,25 +522,42 @@ impl<'a> Decoder<'a> {
         if let Some(pattern) = &node.pattern
             && !pattern.is_match(value)
         {
-            self.fault(node, "pattern", format!("must match {}", pattern.as_str()), start);
+            self.fault(
+                node,
+                "pattern",
+                format!("must match {}", pattern.as_str()),
+                start,
+            );
         }
         if let Some(format) = node.format
             && !formats::fits(format, value)
         {
-            self.fault(node, "format", format!("must be a {}", formats::name(format)), start);
+            self.fault(
+                node,
+                "format",
+                format!("must be a {}", formats::name(format)),
+                start,
+            );
         }
         let Some(column) = node.column else { return };
         let mut broken = false;
         match self.columns.columns.get_mut(column) {
             Some(Column::Text(spans)) => spans.push(value.as_bytes()),
             Some(Column::Binary(spans)) => {
-                let decode = |bytes: &mut Vec<u8>| base64_simd::STANDARD.decode_append(value.as_bytes(), bytes);
+                let decode = |bytes: &mut Vec<u8>| {
+                    base64_simd::STANDARD.decode_append(value.as_bytes(), bytes)
+                };
                 broken = spans.push_with(decode).is_err();
             }
             _ => {}
         }
         if broken {
-            self.fault(node, "contentEncoding", "must be base64 (RFC 4648, with padding)".to_owned(), start);
+            self.fault(
+                node,
+                "contentEncoding",
+                "must be base64 (RFC 4648, with padding)".to_owned(),
+                start,
+            );
         }
     }
 
@@ -438,7 +599,8 @@ impl<'a> Decoder<'a> {
                 (Some(index), _) => {
                     expected = index + 1;
                     if self.seen.get(base + index) == Some(&true) {
-                        return Err(self.duplicate(object.properties.get(index).map_or("", |(name, _)| name)));
+                        return Err(self
+                            .duplicate(object.properties.get(index).map_or("", |(name, _)| name)));
                     }
                     if let Some((name, node)) = object.properties.get(index) {
                         self.property(base, index, name, node)?;
@@ -465,7 +627,12 @@ impl<'a> Decoder<'a> {
         self.complete(object, base);
         for name in &object.required_others {
             if !others.as_ref().is_some_and(|others| others.contains(name)) {
-                self.fault(node, "required", format!("needs the member \"{name}\""), start);
+                self.fault(
+                    node,
+                    "required",
+                    format!("needs the member \"{name}\""),
+                    start,
+                );
             }
         }
         Ok(())
@@ -493,20 +660,39 @@ impl<'a> Decoder<'a> {
             return;
         }
         // The distance costs the product of the lengths.
-        let candidates = object.properties.iter().map(|(known, _)| known).filter(|_| name.len() <= MAX_ECHO);
+        let candidates = object
+            .properties
+            .iter()
+            .map(|(known, _)| known)
+            .filter(|_| name.len() <= MAX_ECHO);
         let nearest = candidates.min_by_key(|known| strsim::damerau_levenshtein(known, name));
-        let nearest = nearest.filter(|known| strsim::damerau_levenshtein(known, name) <= known.len().div_ceil(3));
-        let hint = nearest.map(|known| format!("; did you mean \"{known}\"?")).unwrap_or_default();
-        let shown = if node.pii { "a member".to_owned() } else { format!("\"{}\"", shorten(name)) };
+        let nearest = nearest
+            .filter(|known| strsim::damerau_levenshtein(known, name) <= known.len().div_ceil(3));
+        let hint = nearest
+            .map(|known| format!("; did you mean \"{known}\"?"))
+            .unwrap_or_default();
+        let shown = if node.pii {
+            "a member".to_owned()
+        } else {
+            format!("\"{}\"", shorten(name))
+        };
         let pointer = format!("{}/{}", self.pointer(), token(&shorten(name)));
-        self.push(pointer, "additionalProperties", format!("{shown} is not a known field{hint}"));
+        self.push(
+            pointer,
+            "additionalProperties",
+            format!("{shown} is not a known field{hint}"),
+        );
     }
 
     fn duplicate(&self, name: &str) -> Stop {
         Stop::Request(format!(
             "the member \"{}\" occurs twice in {}",
             shorten(name),
-            if self.path.is_empty() { "the body".to_owned() } else { self.pointer() }
+            if self.path.is_empty() {
+                "the body".to_owned()
+            } else {
+                self.pointer()
+            }
         ))
     }
 
@@ -540,7 +726,11 @@ impl<'a> Decoder<'a> {
     }
 
     /// The elements of an array: their shape where it is regular, their numbers, or booleans, into `sink` where there is one.
-    fn elements(&mut self, node: &'a Node, sink: &mut Option<Vec<f64>>) -> Pass<Option<Vec<usize>>> {
+    fn elements(
+        &mut self,
+        node: &'a Node,
+        sink: &mut Option<Vec<f64>>,
+    ) -> Pass<Option<Vec<usize>>> {
         self.deepen()?;
         let mut count = 0;
         let mut inner: Option<Option<Vec<usize>>> = None;
@@ -548,7 +738,10 @@ impl<'a> Decoder<'a> {
         while more {
             self.array_values += 1;
             if self.array_values > self.limits.max_array_values {
-                return Err(Stop::Request(format!("more than {} array elements in one request", self.limits.max_array_values)));
+                return Err(Stop::Request(format!(
+                    "more than {} array elements in one request",
+                    self.limits.max_array_values
+                )));
             }
             let child = node.prefix_items.get(count).or(node.items.as_deref());
             self.path.push(Step::Index(count));
@@ -571,10 +764,19 @@ impl<'a> Decoder<'a> {
         }
         self.depth -= 1;
         if count < node.min_items {
-            self.fault_without_echo("minItems", format!("must have at least {} elements, has {count}", node.min_items));
+            self.fault_without_echo(
+                "minItems",
+                format!(
+                    "must have at least {} elements, has {count}",
+                    node.min_items
+                ),
+            );
         }
         if count > node.max_items {
-            self.fault_without_echo("maxItems", format!("must have at most {} elements, has {count}", node.max_items));
+            self.fault_without_echo(
+                "maxItems",
+                format!("must have at most {} elements, has {count}", node.max_items),
+            );
         }
         let below = inner.unwrap_or(Some(Vec::new()));
         Ok(below.map(|below| {
@@ -584,7 +786,11 @@ impl<'a> Decoder<'a> {
         }))
     }
 
-    fn element(&mut self, child: &'a Node, sink: &mut Option<Vec<f64>>) -> Pass<Option<Vec<usize>>> {
+    fn element(
+        &mut self,
+        child: &'a Node,
+        sink: &mut Option<Vec<f64>>,
+    ) -> Pass<Option<Vec<usize>>> {
         let kind = self.cursor.peek()?;
         let start = self.cursor.position();
         match (kind, sink.as_mut()) {
@@ -659,7 +865,10 @@ impl<'a> Decoder<'a> {
     fn deepen(&mut self) -> Pass<()> {
         self.depth += 1;
         if self.depth > self.limits.max_depth {
-            return Err(Stop::Request(format!("nested more than {} levels deep", self.limits.max_depth)));
+            return Err(Stop::Request(format!(
+                "nested more than {} levels deep",
+                self.limits.max_depth
+            )));
         }
         Ok(())
     }
@@ -669,7 +878,10 @@ impl<'a> Decoder<'a> {
         if !self.faults.is_empty() {
             return; // Nobody will read the columns, and thousands of empty instances must not fill memory.
         }
-        if let Some(column) = node.column.and_then(|column| self.columns.columns.get_mut(column)) {
+        if let Some(column) = node
+            .column
+            .and_then(|column| self.columns.columns.get_mut(column))
+        {
             column.push_missing();
         }
         for column in node.object.iter().flat_map(|object| &object.columns) {
@@ -682,7 +894,9 @@ impl<'a> Decoder<'a> {
     /// `enum` and `const`, which may hold anything: compared as documents.
     #[cold]
     fn listed(&mut self, node: &Node, start: usize) {
-        let Ok(value) = serde_json::from_slice::<Value>(self.cursor.slice(start)) else { return };
+        let Ok(value) = serde_json::from_slice::<Value>(self.cursor.slice(start)) else {
+            return;
+        };
         if let Some(known) = &node.enumeration
             && !known.iter().any(|known| equal(known, &value))
         {
@@ -699,11 +913,20 @@ impl<'a> Decoder<'a> {
         let known = node.enumeration.as_deref().unwrap_or_default();
         let mut list: Vec<String> = known.iter().take(12).map(Value::to_string).collect();
         list.extend((known.len() > 12).then(|| format!("and {} more", known.len() - 12)));
-        self.fault(node, "enum", format!("must be one of {}", list.join(", ")), start);
+        self.fault(
+            node,
+            "enum",
+            format!("must be one of {}", list.join(", ")),
+            start,
+        );
     }
 
     fn wrong_type(&mut self, node: &Node, given: Kind, start: usize) {
-        let given = if given == Kind::Number && node.types.has(Types::INTEGER) { "number with a fraction" } else { given.name() };
+        let given = if given == Kind::Number && node.types.has(Types::INTEGER) {
+            "number with a fraction"
+        } else {
+            given.name()
+        };
         let detail = format!("must be {}, not {given}", node.types.describe());
         if given == "string" || given.starts_with("number") {
             self.fault(node, "type", detail, start);
@@ -725,7 +948,11 @@ impl<'a> Decoder<'a> {
         let given = String::from_utf8_lossy(self.cursor.slice(start)).into_owned();
         let pointer = self.pointer();
         let name = self.name();
-        self.push(pointer, keyword, format!("{name} {rule}; got {}", shorten(&given)));
+        self.push(
+            pointer,
+            keyword,
+            format!("{name} {rule}; got {}", shorten(&given)),
+        );
     }
 
     fn fault_without_echo(&mut self, keyword: &'static str, rule: String) {
@@ -738,25 +965,45 @@ impl<'a> Decoder<'a> {
     }
 
     fn push(&mut self, pointer: String, keyword: &'static str, detail: String) {
-        if self.faults.len() < MAX_FAULTS { self.faults.push(Fault { pointer, keyword, detail }) } else { self.more += 1 }
+        if self.faults.len() < MAX_FAULTS {
+            self.faults.push(Fault {
+                pointer,
+                keyword,
+                detail,
+            })
+        } else {
+            self.more += 1
+        }
     }
 
     fn pointer(&self) -> String {
-        self.path.iter().fold(String::new(), |text, step| match step {
-            Step::Name(name) => format!("{text}/{}", token(name)),
-            Step::Index(index) => format!("{text}/{index}"),
-        })
+        self.path
+            .iter()
+            .fold(String::new(), |text, step| match step {
+                Step::Name(name) => format!("{text}/{}", token(name)),
+                Step::Index(index) => format!("{text}/{index}"),
+            })
     }
 
     /// Row and field at which the pass stands.
     fn cell(&self) -> String {
-        let row = self.path.iter().find_map(|step| if let Step::Index(row) = step { Some(self.row(*row)) } else { None });
+        let row = self.path.iter().find_map(|step| {
+            if let Step::Index(row) = step {
+                Some(self.row(*row))
+            } else {
+                None
+            }
+        });
         let field = self.path.iter().find_map(|step| match step {
             Step::Name("instances") | Step::Index(_) => None,
             Step::Name(name) => Some(format!("field `{}`", shorten(name))),
         });
         let parts: Vec<String> = row.into_iter().chain(field).collect();
-        if parts.is_empty() { "the rows".to_owned() } else { parts.join(", ") }
+        if parts.is_empty() {
+            "the rows".to_owned()
+        } else {
+            parts.join(", ")
+        }
     }
 
     fn row(&self, index: usize) -> String {
@@ -777,8 +1024,12 @@ fn within(node: &Node, value: f64) -> bool {
     value.abs() < 1e15
         && node.minimum.is_none_or(|bound| value >= bound.value)
         && node.maximum.is_none_or(|bound| value <= bound.value)
-        && node.exclusive_minimum.is_none_or(|bound| value > bound.value)
-        && node.exclusive_maximum.is_none_or(|bound| value < bound.value)
+        && node
+            .exclusive_minimum
+            .is_none_or(|bound| value > bound.value)
+        && node
+            .exclusive_maximum
+            .is_none_or(|bound| value < bound.value)
         && node.multiple_of.is_none()
 }
 
@@ -800,8 +1051,14 @@ fn equal(a: &Value, b: &Value) -> bool {
             (Some(a), Some(b)) => a == b,
             _ => a.as_f64() == b.as_f64(),
         },
-        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| equal(a, b)),
-        (Value::Object(a), Value::Object(b)) => a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| equal(a, b))),
+        (Value::Array(a), Value::Array(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| equal(a, b))
+        }
+        (Value::Object(a), Value::Object(b)) => {
+            a.len() == b.len()
+                && a.iter()
+                    .all(|(key, a)| b.get(key).is_some_and(|b| equal(a, b)))
+        }
         _ => a == b,
     }
 }

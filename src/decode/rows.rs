@@ -7,7 +7,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor, value::MapAccessDeserializer};
+use serde::de::{
+    self, Deserialize, Deserializer, MapAccess, Visitor, value::MapAccessDeserializer,
+};
 use serde_json::value::RawValue;
 
 use crate::{
@@ -60,7 +62,10 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
                         _ => !seen.insert(name.clone()),
                     };
                     if twice {
-                        return Err(de::Error::custom(format!("the member \"{}\" occurs twice", shorten(&name))));
+                        return Err(de::Error::custom(format!(
+                            "the member \"{}\" occurs twice",
+                            shorten(&name)
+                        )));
                     }
                     members.push((name, value));
                 }
@@ -73,7 +78,10 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
 
 impl Members<'_> {
     fn of(self, text: &Bytes) -> Vec<(String, Bytes)> {
-        self.0.into_iter().map(|(name, value)| (name, text.slice_ref(value.get().as_bytes()))).collect()
+        self.0
+            .into_iter()
+            .map(|(name, value)| (name, text.slice_ref(value.get().as_bytes())))
+            .collect()
     }
 }
 
@@ -81,7 +89,11 @@ impl Members<'_> {
 pub fn without_values(error: &serde_json::Error, document: &[u8]) -> String {
     if let Some(detail) = not_finite(error, document) {
         let pointer = pointer_at(document, error);
-        return format!("{detail} at line {} column {}{pointer}", error.line(), error.column());
+        return format!(
+            "{detail} at line {} column {}{pointer}",
+            error.line(),
+            error.column()
+        );
     }
     let text = error.to_string();
     match (error.is_data(), text.rsplit_once(", expected ")) {
@@ -122,30 +134,49 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
 
 /// The members of a JSON object, with their values as they were written.
 pub fn members(text: &Bytes) -> Result<Vec<(String, Bytes)>, String> {
-    let members: Members<'_> =
-        serde_json::from_slice(text).map_err(|error| format!("the body is no request: {}", without_values(&error, text)))?;
+    let members: Members<'_> = serde_json::from_slice(text)
+        .map_err(|error| format!("the body is no request: {}", without_values(&error, text)))?;
     Ok(members.of(text))
 }
 
 /// The members of the object that the member `name` of a request is.
 pub fn members_of(text: &Bytes, name: &str) -> Result<Vec<(String, Bytes)>, String> {
-    let members: Members<'_> = serde_json::from_slice(text).map_err(|error| format!("the member \"{name}\": {}", of_part(&error, text)))?;
+    let members: Members<'_> = serde_json::from_slice(text)
+        .map_err(|error| format!("the member \"{name}\": {}", of_part(&error, text)))?;
     Ok(members.of(text))
 }
 
 /// `{"instances": [...], "id": ...}`, or one bare instance; as `/predict` takes them, for a model without a schema.
 pub fn read_envelope(body: Bytes) -> Result<(Rows, Option<String>), String> {
     let members = members(&body)?;
-    let rows = |text: Bytes, origin| Rows { text, names: None, frame: false, origin };
+    let rows = |text: Bytes, origin| Rows {
+        text,
+        names: None,
+        frame: false,
+        origin,
+    };
     let Some((_, instances)) = members.iter().find(|(name, _)| name == "instances") else {
-        return Ok((rows(Bytes::from([b"[", &body[..], b"]"].concat()), Origin::Body), None));
+        return Ok((
+            rows(Bytes::from([b"[", &body[..], b"]"].concat()), Origin::Body),
+            None,
+        ));
     };
     let mut id = None;
     for (name, value) in &members {
         match name.as_str() {
             "instances" => {}
-            "id" => id = Some(serde_json::from_slice(value).map_err(|_| "the member \"id\" must be a string")?),
-            _ => return Err(format!("unknown member \"{}\" of the request; known are instances and id", shorten(name))),
+            "id" => {
+                id = Some(
+                    serde_json::from_slice(value)
+                        .map_err(|_| "the member \"id\" must be a string")?,
+                )
+            }
+            _ => {
+                return Err(format!(
+                    "unknown member \"{}\" of the request; known are instances and id",
+                    shorten(name)
+                ));
+            }
         }
     }
     Ok((rows(instances.clone(), Origin::Instances), id))
@@ -153,9 +184,11 @@ pub fn read_envelope(body: Bytes) -> Result<(Rows, Option<String>), String> {
 
 /// The graph's inputs, of the rows of a request.
 pub fn to_tensors(rows: Rows, graph: &Signature) -> Result<Vec<WireTensor>, String> {
-    let list: Vec<&RawValue> =
-        serde_json::from_slice(&rows.text).map_err(|error| format!("the rows must be an array: {}", of_part(&error, &rows.text)))?;
-    let Some(first) = list.first() else { return Err("there is no row; send at least one".to_owned()) };
+    let list: Vec<&RawValue> = serde_json::from_slice(&rows.text)
+        .map_err(|error| format!("the rows must be an array: {}", of_part(&error, &rows.text)))?;
+    let Some(first) = list.first() else {
+        return Err("there is no row; send at least one".to_owned());
+    };
     let only = match graph.inputs.as_slice() {
         [only] => Some(only),
         _ => None,
@@ -164,7 +197,8 @@ pub fn to_tensors(rows: Rows, graph: &Signature) -> Result<Vec<WireTensor>, Stri
     match (objects, only, &rows.names) {
         (true, ..) => by_name(&list, graph, &rows),
         (false, Some(only), None) => Ok(vec![json_tensor(&only.name, rows.text.clone())]),
-        (false, Some(only), Some(names)) if !matches!(names.as_slice(), [name] if **name == *only.name) => {
+        (false, Some(only), Some(names)) if !matches!(names.as_slice(), [name] if **name == *only.name) =>
+        {
             check_columns(&list, names, &rows.origin)?;
             Ok(vec![json_tensor(&only.name, rows.text.clone())])
         }
@@ -174,17 +208,27 @@ pub fn to_tensors(rows: Rows, graph: &Signature) -> Result<Vec<WireTensor>, Stri
         }
         (false, None, None) => {
             let known: Vec<&str> = graph.inputs.iter().map(|spec| &*spec.name).collect();
-            Err(format!("the model has {} inputs: each row must be an object that names them: {}", known.len(), known.join(", ")))
+            Err(format!(
+                "the model has {} inputs: each row must be an object that names them: {}",
+                known.len(),
+                known.join(", ")
+            ))
         }
     }
 }
 
 fn json_tensor(name: &str, text: Bytes) -> WireTensor {
-    WireTensor { name: name.to_owned(), datatype: None, shape: None, elements: Elements::Json(text) }
+    WireTensor {
+        name: name.to_owned(),
+        datatype: None,
+        shape: None,
+        elements: Elements::Json(text),
+    }
 }
 
 fn is_b64(text: &str) -> bool {
-    text.strip_prefix('{').is_some_and(|rest| rest.trim_ascii_start().starts_with("\"b64\""))
+    text.strip_prefix('{')
+        .is_some_and(|rest| rest.trim_ascii_start().starts_with("\"b64\""))
 }
 
 /// Values of one input each, as a JSON array.
@@ -195,7 +239,10 @@ struct Column {
 
 impl Column {
     fn new(name: &str) -> Column {
-        Column { name: name.to_owned(), text: vec![b'['] }
+        Column {
+            name: name.to_owned(),
+            text: vec![b'['],
+        }
     }
 
     fn push(&mut self, value: &str) {
@@ -216,31 +263,59 @@ fn by_name(list: &[&RawValue], graph: &Signature, given: &Rows) -> Result<Vec<Wi
     let frame = *frame;
     let mut rows = Vec::with_capacity(list.len());
     for (index, row) in list.iter().enumerate() {
-        let members: Members<'_> =
-            serde_json::from_str(row.get()).map_err(|error| format!("{}: {}", origin.row(index), of_part(&error, row.get().as_bytes())))?;
+        let members: Members<'_> = serde_json::from_str(row.get()).map_err(|error| {
+            format!(
+                "{}: {}",
+                origin.row(index),
+                of_part(&error, row.get().as_bytes())
+            )
+        })?;
         rows.push(members.0);
     }
-    let Some(first) = rows.first() else { return Ok(Vec::new()) };
+    let Some(first) = rows.first() else {
+        return Ok(Vec::new());
+    };
     let names: Vec<String> = first.iter().map(|(name, _)| name.clone()).collect();
     let known = |name: &str| graph.inputs.iter().any(|spec| *spec.name == *name);
     // A table whose columns together are the graph's only input.
-    let spread = if frame && !names.iter().any(|name| known(name)) { only_input(graph) } else { None };
+    let spread = if frame && !names.iter().any(|name| known(name)) {
+        only_input(graph)
+    } else {
+        None
+    };
     let mut columns: Vec<Column> = match spread {
         Some(spec) => vec![Column::new(&spec.name)],
-        None => names.iter().filter(|name| !frame || known(name)).map(|name| Column::new(name)).collect(),
+        None => names
+            .iter()
+            .filter(|name| !frame || known(name))
+            .map(|name| Column::new(name))
+            .collect(),
     };
     for (index, row) in rows.iter().enumerate() {
         if row.len() != names.len() {
-            return Err(format!("{} has {} members, but {} has {}", origin.row(index), row.len(), origin.row(0), names.len()));
+            return Err(format!(
+                "{} has {} members, but {} has {}",
+                origin.row(index),
+                row.len(),
+                origin.row(0),
+                names.len()
+            ));
         }
         // Rows mostly have the first one's order; where they don't, or only some of its members count, names are looked up.
-        let by_name: HashMap<&str, &str> = match row.iter().zip(&names).all(|((own, _), name)| own == name) && row.len() <= FEW {
-            true => HashMap::new(),
-            false => row.iter().map(|(name, value)| (name.as_str(), value.get())).collect(),
-        };
+        let by_name: HashMap<&str, &str> =
+            match row.iter().zip(&names).all(|((own, _), name)| own == name) && row.len() <= FEW {
+                true => HashMap::new(),
+                false => row
+                    .iter()
+                    .map(|(name, value)| (name.as_str(), value.get()))
+                    .collect(),
+            };
         let value = |name: &str| {
             let value = match by_name.is_empty() {
-                true => row.iter().find(|(known, _)| known == name).map(|(_, value)| value.get()),
+                true => row
+                    .iter()
+                    .find(|(known, _)| known == name)
+                    .map(|(_, value)| value.get()),
                 false => by_name.get(name).copied(),
             };
             value.ok_or_else(|| format!("{} has no \"{}\"", origin.row(index), shorten(name)))
@@ -274,25 +349,39 @@ fn check_columns(list: &[&RawValue], names: &[String], origin: &Origin) -> Resul
         return Err(format!("the column \"{}\" occurs twice", shorten(name)));
     }
     for (index, row) in list.iter().enumerate() {
-        let values: Vec<&RawValue> =
-            serde_json::from_str(row.get()).map_err(|_| format!("{} is not a list of values", origin.row(index)))?;
+        let values: Vec<&RawValue> = serde_json::from_str(row.get())
+            .map_err(|_| format!("{} is not a list of values", origin.row(index)))?;
         if values.len() != names.len() {
-            return Err(format!("{} has {} values for {} columns", origin.row(index), values.len(), names.len()));
+            return Err(format!(
+                "{} has {} values for {} columns",
+                origin.row(index),
+                values.len(),
+                names.len()
+            ));
         }
     }
     Ok(())
 }
 
-fn by_position(list: &[&RawValue], names: &[String], graph: &Signature) -> Result<Vec<WireTensor>, String> {
+fn by_position(
+    list: &[&RawValue],
+    names: &[String],
+    graph: &Signature,
+) -> Result<Vec<WireTensor>, String> {
     let mut columns: Vec<Column> = names.iter().map(|name| Column::new(name)).collect();
     for row in list {
-        let values: Vec<&RawValue> = serde_json::from_str(row.get()).map_err(|_| "a row is not a list of values".to_owned())?;
+        let values: Vec<&RawValue> = serde_json::from_str(row.get())
+            .map_err(|_| "a row is not a list of values".to_owned())?;
         for (column, value) in columns.iter_mut().zip(values) {
             column.push(value.get());
         }
     }
     let known = |name: &str| graph.inputs.iter().any(|spec| *spec.name == *name);
-    Ok(columns.into_iter().filter(|column| known(&column.name)).map(Column::finish).collect())
+    Ok(columns
+        .into_iter()
+        .filter(|column| known(&column.name))
+        .map(Column::finish)
+        .collect())
 }
 
 #[cfg(test)]
@@ -314,13 +403,30 @@ mod tests {
     };
 
     fn graph(names: &[&str]) -> Signature {
-        let spec = |name: &&str| TensorSpec { name: Arc::from(*name), datatype: DataType::Fp32, shape: Shape(vec![Dim::Any, Dim::Any]) };
-        Signature { inputs: names.iter().map(spec).collect(), outputs: Vec::new() }
+        let spec = |name: &&str| TensorSpec {
+            name: Arc::from(*name),
+            datatype: DataType::Fp32,
+            shape: Shape(vec![Dim::Any, Dim::Any]),
+        };
+        Signature {
+            inputs: names.iter().map(spec).collect(),
+            outputs: Vec::new(),
+        }
     }
 
-    fn convert(text: &str, names: Option<&[&str]>, frame: bool, inputs: &[&str]) -> Result<Vec<(String, String)>, String> {
+    fn convert(
+        text: &str,
+        names: Option<&[&str]>,
+        frame: bool,
+        inputs: &[&str],
+    ) -> Result<Vec<(String, String)>, String> {
         let names = names.map(|names| names.iter().map(|name| (*name).to_owned()).collect());
-        let rows = Rows { text: Bytes::copy_from_slice(text.as_bytes()), names, frame, origin: Origin::default() };
+        let rows = Rows {
+            text: Bytes::copy_from_slice(text.as_bytes()),
+            names,
+            frame,
+            origin: Origin::default(),
+        };
         let shown = |tensor: WireTensor| match tensor.elements {
             Elements::Json(text) => (tensor.name, String::from_utf8(text.to_vec()).unwrap()),
             _ => panic!("not JSON"),
@@ -334,15 +440,36 @@ mod tests {
 
     #[test]
     fn rows_become_the_graphs_inputs() {
-        assert_eq!(convert("[[1,2],[3,4]]", None, false, &["x"]).unwrap(), [one("x", "[[1,2],[3,4]]")]);
-        assert_eq!(convert("[1,2]", None, false, &["x"]).unwrap(), [one("x", "[1,2]")]);
-        assert_eq!(convert(r#"[{"b64":"YQ=="}]"#, None, false, &["x"]).unwrap(), [one("x", r#"[{"b64":"YQ=="}]"#)]);
-        let named = convert(r#"[{"a":[1],"b":2},{"b":4,"a":[3]}]"#, None, false, &["a", "b"]).unwrap();
+        assert_eq!(
+            convert("[[1,2],[3,4]]", None, false, &["x"]).unwrap(),
+            [one("x", "[[1,2],[3,4]]")]
+        );
+        assert_eq!(
+            convert("[1,2]", None, false, &["x"]).unwrap(),
+            [one("x", "[1,2]")]
+        );
+        assert_eq!(
+            convert(r#"[{"b64":"YQ=="}]"#, None, false, &["x"]).unwrap(),
+            [one("x", r#"[{"b64":"YQ=="}]"#)]
+        );
+        let named = convert(
+            r#"[{"a":[1],"b":2},{"b":4,"a":[3]}]"#,
+            None,
+            false,
+            &["a", "b"],
+        )
+        .unwrap();
         assert_eq!(named, [one("a", "[[1],[3]]"), one("b", "[2,4]")]);
         let frame = convert(r#"[{"p":1,"q":2},{"p":3,"q":4}]"#, None, true, &["x"]).unwrap();
         assert_eq!(frame, [one("x", "[[1,2],[3,4]]")]);
-        assert_eq!(convert("[[1,2],[3,4]]", Some(&["p", "q"]), true, &["x"]).unwrap(), [one("x", "[[1,2],[3,4]]")]);
-        assert_eq!(convert("[[1,2],[3,4]]", Some(&["b", "a"]), true, &["a", "b"]).unwrap(), [one("b", "[1,3]"), one("a", "[2,4]")]);
+        assert_eq!(
+            convert("[[1,2],[3,4]]", Some(&["p", "q"]), true, &["x"]).unwrap(),
+            [one("x", "[[1,2],[3,4]]")]
+        );
+        assert_eq!(
+            convert("[[1,2],[3,4]]", Some(&["b", "a"]), true, &["a", "b"]).unwrap(),
+            [one("b", "[1,3]"), one("a", "[2,4]")]
+        );
     }
 
     #[test]
@@ -352,7 +479,11 @@ mod tests {
             ("{}", &["x"], "must be an array"),
             ("[[1],[2]]", &["a", "b"], "names them: a, b"),
             (r#"[{"a":1},{"b":1}]"#, &["a", "b"], "row 1 has no \"a\""),
-            (r#"[{"a":1},{"a":1,"b":1}]"#, &["a", "b"], "row 1 has 2 members"),
+            (
+                r#"[{"a":1},{"a":1,"b":1}]"#,
+                &["a", "b"],
+                "row 1 has 2 members",
+            ),
             (r#"[{"a":1,"a":2}]"#, &["a", "b"], "twice"),
             (r#"[{"a":1},3]"#, &["a", "b"], "row 1"),
         ];
@@ -362,7 +493,11 @@ mod tests {
         }
         for (text, names, expected) in [
             ("[[1,2]]", ["p", "p"], "\"p\" occurs twice"),
-            ("[[1,2],[3]]", ["p", "q"], "row 1 has 1 values for 2 columns"),
+            (
+                "[[1,2],[3]]",
+                ["p", "q"],
+                "row 1 has 1 values for 2 columns",
+            ),
             ("[[1,2],3]", ["p", "q"], "row 1 is not a list"),
         ] {
             for inputs in [&["x"][..], &["p", "q"]] {
@@ -374,7 +509,16 @@ mod tests {
 
     #[test]
     fn many_members_are_told_apart_as_few_are() {
-        let object = |names: &[String]| format!("{{{}}}", names.iter().map(|name| format!("\"{name}\":1")).collect::<Vec<_>>().join(","));
+        let object = |names: &[String]| {
+            format!(
+                "{{{}}}",
+                names
+                    .iter()
+                    .map(|name| format!("\"{name}\":1"))
+                    .collect::<Vec<_>>()
+                    .join(",")
+            )
+        };
         let names: Vec<String> = (0..40).map(|index| format!("n{index}")).collect();
         let backwards: Vec<String> = names.iter().rev().cloned().collect();
         let text = format!("[{},{}]", object(&names), object(&backwards));
@@ -383,7 +527,11 @@ mod tests {
         assert_eq!(spread, [one("x", &format!("[{ones},{ones}]"))]);
         let mut twice = names.clone();
         twice.push("n3".to_owned());
-        assert!(convert(&format!("[{}]", object(&twice)), None, true, &["x"]).unwrap_err().contains("twice"));
+        assert!(
+            convert(&format!("[{}]", object(&twice)), None, true, &["x"])
+                .unwrap_err()
+                .contains("twice")
+        );
     }
 
     #[test]
@@ -392,7 +540,13 @@ mod tests {
         let (rows, id) = read(r#"{"instances":[[1]],"id":"7"}"#).unwrap();
         assert_eq!((&rows.text[..], id.as_deref()), (&b"[[1]]"[..], Some("7")));
         assert_eq!(&read(r#"{"x":[1]}"#).unwrap().0.text[..], br#"[{"x":[1]}]"#);
-        for bad in ["[1]", "", r#"{"instances":[1],"id":7}"#, r#"{"instances":[1],"more":7}"#, r#"{"instances":[1],"instances":[2]}"#] {
+        for bad in [
+            "[1]",
+            "",
+            r#"{"instances":[1],"id":7}"#,
+            r#"{"instances":[1],"more":7}"#,
+            r#"{"instances":[1],"instances":[2]}"#,
+        ] {
             assert!(read(bad).is_err(), "{bad}");
         }
     }

@@ -50,24 +50,55 @@ struct Lines {
 pub fn to_rows(table: &Table, columns: &[ColumnSpec]) -> Result<Rows, String> {
     let is_name = |cell: &str| columns.iter().any(|column| column.name == cell);
     // With columns that the model does not know the required ones are still all there.
-    let required: Vec<&str> = columns.iter().filter(|column| column.required).map(|column| column.name.as_str()).collect();
-    let names_required =
-        |first: &csv::StringRecord| !required.is_empty() && required.iter().all(|name| first.iter().any(|cell| cell == *name));
-    let Lines { header, lines, origin } = read(table, &|first| first.iter().all(is_name) || names_required(first))?;
+    let required: Vec<&str> = columns
+        .iter()
+        .filter(|column| column.required)
+        .map(|column| column.name.as_str())
+        .collect();
+    let names_required = |first: &csv::StringRecord| {
+        !required.is_empty()
+            && required
+                .iter()
+                .all(|name| first.iter().any(|cell| cell == *name))
+    };
+    let Lines {
+        header,
+        lines,
+        origin,
+    } = read(table, &|first| {
+        first.iter().all(is_name) || names_required(first)
+    })?;
     let own_order = || columns.iter().map(|column| column.name.clone()).collect();
     let names: Vec<String> = header.unwrap_or_else(own_order);
     let cells: Vec<Cell> = names
         .iter()
-        .map(|name| match columns.iter().find(|column| column.name == *name).map(|column| column.kind) {
-            Some(ColumnKind::Number | ColumnKind::Integer) => Cell::Number,
-            Some(ColumnKind::Boolean) => Cell::Boolean,
-            _ => Cell::Text,
+        .map(|name| {
+            match columns
+                .iter()
+                .find(|column| column.name == *name)
+                .map(|column| column.kind)
+            {
+                Some(ColumnKind::Number | ColumnKind::Integer) => Cell::Number,
+                Some(ColumnKind::Boolean) => Cell::Boolean,
+                _ => Cell::Text,
+            }
         })
         .collect();
-    if let Some(array) = columns.iter().find(|column| column.kind.is_array() && names.contains(&column.name)) {
-        return Err(format!("a table has no cell for the list `{}`; send JSON", array.name));
+    if let Some(array) = columns
+        .iter()
+        .find(|column| column.kind.is_array() && names.contains(&column.name))
+    {
+        return Err(format!(
+            "a table has no cell for the list `{}`; send JSON",
+            array.name
+        ));
     }
-    Ok(Rows { text: write(&lines, &cells, Some(&names), &origin)?, names: Some(names), frame: true, origin })
+    Ok(Rows {
+        text: write(&lines, &cells, Some(&names), &origin)?,
+        names: Some(names),
+        frame: true,
+        origin,
+    })
 }
 
 /// The rows of a table for a graph without a schema.
@@ -84,10 +115,24 @@ pub fn to_plain_rows(table: &Table, graph: &Signature) -> Result<Rows, String> {
     };
     // Where all cells are numbers, a line without any is a line of names.
     let is_word = |cell: &str| !cell.is_empty() && !is_nan(cell) && json_number(cell).is_none();
-    let words = |first: &csv::StringRecord| only == Some(Cell::Number) && first.iter().all(|cell| is_word(cell.trim()));
-    let Lines { header, lines, origin } = read(table, &|first| first.iter().all(is_name) || words(first))?;
+    let words = |first: &csv::StringRecord| {
+        only == Some(Cell::Number) && first.iter().all(|cell| is_word(cell.trim()))
+    };
+    let Lines {
+        header,
+        lines,
+        origin,
+    } = read(table, &|first| first.iter().all(is_name) || words(first))?;
     let width = lines.first().map_or(0, csv::StringRecord::len);
-    let names = header.or_else(|| only.is_none().then(|| graph.inputs.iter().map(|spec| spec.name.to_string()).collect()));
+    let names = header.or_else(|| {
+        only.is_none().then(|| {
+            graph
+                .inputs
+                .iter()
+                .map(|spec| spec.name.to_string())
+                .collect()
+        })
+    });
     let cells: Vec<Cell> = (0..width)
         .map(|at| {
             let named = names.as_ref().and_then(|names| names.get(at));
@@ -95,24 +140,49 @@ pub fn to_plain_rows(table: &Table, graph: &Signature) -> Result<Rows, String> {
             spec.map(kind).or(only).unwrap_or(Cell::Text)
         })
         .collect();
-    Ok(Rows { text: write(&lines, &cells, names.as_deref(), &origin)?, names, frame: true, origin })
+    Ok(Rows {
+        text: write(&lines, &cells, names.as_deref(), &origin)?,
+        names,
+        frame: true,
+        origin,
+    })
 }
 
 /// The rows of a table as objects, by its header; what kind of values a column has is told by its cells.
 pub fn to_objects(text: Bytes) -> Result<Vec<Value>, String> {
-    let Lines { header, lines, origin } = read(&Table { text, header: Header::Present }, &|_| true)?;
+    let Lines {
+        header,
+        lines,
+        origin,
+    } = read(
+        &Table {
+            text,
+            header: Header::Present,
+        },
+        &|_| true,
+    )?;
     let names = header.unwrap_or_default();
-    if let Some(twice) = names.iter().enumerate().find(|(at, name)| names.iter().take(*at).any(|other| other == *name)) {
+    if let Some(twice) = names
+        .iter()
+        .enumerate()
+        .find(|(at, name)| names.iter().take(*at).any(|other| other == *name))
+    {
         return Err(format!("the table has two columns called \"{}\"", twice.1));
     }
     let kinds: Vec<Cell> = (0..names.len())
         .map(|at| {
             let all = |holds: fn(&str) -> bool| {
-                lines.iter().filter_map(|line| line.get(at)).map(str::trim).all(|cell| cell.is_empty() || holds(cell))
+                lines
+                    .iter()
+                    .filter_map(|line| line.get(at))
+                    .map(str::trim)
+                    .all(|cell| cell.is_empty() || holds(cell))
             };
             if all(|cell| is_nan(cell) || is_number(cell)) {
                 Cell::Number
-            } else if all(|cell| matches!(cell, "true" | "True" | "TRUE" | "false" | "False" | "FALSE")) {
+            } else if all(|cell| {
+                matches!(cell, "true" | "True" | "TRUE" | "false" | "False" | "FALSE")
+            }) {
                 Cell::Boolean
             } else {
                 Cell::Text
@@ -120,8 +190,12 @@ pub fn to_objects(text: Bytes) -> Result<Vec<Value>, String> {
         })
         .collect();
     let rows: Vec<Vec<Value>> =
-        serde_json::from_slice(&write(&lines, &kinds, Some(&names), &origin)?).map_err(|error| error.to_string())?;
-    Ok(rows.into_iter().map(|row| Value::Object(names.iter().cloned().zip(row).collect())).collect())
+        serde_json::from_slice(&write(&lines, &kinds, Some(&names), &origin)?)
+            .map_err(|error| error.to_string())?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Value::Object(names.iter().cloned().zip(row).collect()))
+        .collect())
 }
 
 /// A code such as 00501 is a text.
@@ -131,10 +205,16 @@ fn is_number(cell: &str) -> bool {
 }
 
 fn read(table: &Table, is_header: &dyn Fn(&csv::StringRecord) -> bool) -> Result<Lines, String> {
-    let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(&table.text[..]);
+    let mut reader = csv::ReaderBuilder::new()
+        .has_headers(false)
+        .from_reader(&table.text[..]);
     let (mut lines, mut numbers) = (Vec::new(), Vec::new());
     let mut header = None;
-    let mut count = LineCount { text: &table.text, at: 0, line: 1 };
+    let mut count = LineCount {
+        text: &table.text,
+        at: 0,
+        line: 1,
+    };
     for record in reader.records() {
         if lines.len() == MAX_ROWS {
             return Err(format!("the table has more than {MAX_ROWS} rows"));
@@ -147,7 +227,12 @@ fn read(table: &Table, is_header: &dyn Fn(&csv::StringRecord) -> bool) -> Result
             Header::Guess => first && is_header(&record),
         };
         if names {
-            header = Some(record.iter().map(|name| name.trim().trim_start_matches('\u{feff}').to_owned()).collect());
+            header = Some(
+                record
+                    .iter()
+                    .map(|name| name.trim().trim_start_matches('\u{feff}').to_owned())
+                    .collect(),
+            );
         } else {
             numbers.push(count.of(record.position()));
             lines.push(record);
@@ -156,7 +241,11 @@ fn read(table: &Table, is_header: &dyn Fn(&csv::StringRecord) -> bool) -> Result
     match (lines.is_empty(), &header) {
         (true, None) => Err("the table has no line".to_owned()),
         (true, Some(_)) => Err("the table has no line beside its header".to_owned()),
-        (false, _) => Ok(Lines { header, lines, origin: Origin::Table(numbers) }),
+        (false, _) => Ok(Lines {
+            header,
+            lines,
+            origin: Origin::Table(numbers),
+        }),
     }
 }
 
@@ -170,9 +259,21 @@ struct LineCount<'a> {
 impl LineCount<'_> {
     /// The line of a record; the reader's own position is that of the empty lines before it.
     fn of(&mut self, position: Option<&csv::Position>) -> usize {
-        let start = position.and_then(|position| usize::try_from(position.byte()).ok()).unwrap_or(0);
-        let empty = self.text.get(start..).unwrap_or_default().iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
-        self.line += memchr::memchr_iter(b'\n', self.text.get(self.at..start + empty).unwrap_or_default()).count();
+        let start = position
+            .and_then(|position| usize::try_from(position.byte()).ok())
+            .unwrap_or(0);
+        let empty = self
+            .text
+            .get(start..)
+            .unwrap_or_default()
+            .iter()
+            .take_while(|byte| matches!(byte, b'\r' | b'\n'))
+            .count();
+        self.line += memchr::memchr_iter(
+            b'\n',
+            self.text.get(self.at..start + empty).unwrap_or_default(),
+        )
+        .count();
         self.at = start + empty;
         self.line
     }
@@ -182,16 +283,28 @@ impl LineCount<'_> {
 fn describe(error: &csv::Error, count: &mut LineCount<'_>, rows: usize) -> String {
     match error.kind() {
         csv::ErrorKind::Utf8 { .. } => "the table is not UTF-8".to_owned(),
-        csv::ErrorKind::UnequalLengths { pos, expected_len, len } => {
+        csv::ErrorKind::UnequalLengths {
+            pos,
+            expected_len,
+            len,
+        } => {
             let line = count.of(pos.as_ref());
-            format!("line {line} (row {}) of the table has {len} cells, but the first line has {expected_len}", rows + 1)
+            format!(
+                "line {line} (row {}) of the table has {len} cells, but the first line has {expected_len}",
+                rows + 1
+            )
         }
         _ => "the table is not CSV".to_owned(),
     }
 }
 
 /// Rows as lists; `names` are the columns', where they have some.
-fn write(lines: &[csv::StringRecord], cells: &[Cell], names: Option<&[String]>, origin: &Origin) -> Result<Bytes, String> {
+fn write(
+    lines: &[csv::StringRecord],
+    cells: &[Cell],
+    names: Option<&[String]>,
+    origin: &Origin,
+) -> Result<Bytes, String> {
     let name = |at: usize| match names.and_then(|names| names.get(at)) {
         Some(name) => format!("column `{}`", shorten(name)),
         None => format!("cell {}", at + 1),
@@ -199,15 +312,25 @@ fn write(lines: &[csv::StringRecord], cells: &[Cell], names: Option<&[String]>, 
     let mut text = Vec::from(b"[");
     for (index, line) in lines.iter().enumerate() {
         if line.len() != cells.len() {
-            return Err(format!("{} of the table has {} cells, expected {}", origin.row(index), line.len(), cells.len()));
+            return Err(format!(
+                "{} of the table has {} cells, expected {}",
+                origin.row(index),
+                line.len(),
+                cells.len()
+            ));
         }
         text.extend_from_slice(if index > 0 { b",[" } else { b"[" });
         for (at, (cell, kind)) in line.iter().zip(cells).enumerate() {
             if at > 0 {
                 text.push(b',');
             }
-            write_cell(cell, *kind, &mut text)
-                .map_err(|expected| format!("{}, {} of the table must be {expected}", origin.row(index), name(at)))?;
+            write_cell(cell, *kind, &mut text).map_err(|expected| {
+                format!(
+                    "{}, {} of the table must be {expected}",
+                    origin.row(index),
+                    name(at)
+                )
+            })?;
         }
         text.push(b']');
     }
@@ -251,7 +374,9 @@ fn json_number(cell: &str) -> Option<String> {
 
 /// Rows of cells as CSV text.
 pub fn write_lines(rows: impl Iterator<Item = Vec<String>>) -> Vec<u8> {
-    let mut writer = csv::WriterBuilder::new().flexible(true).from_writer(Vec::new());
+    let mut writer = csv::WriterBuilder::new()
+        .flexible(true)
+        .from_writer(Vec::new());
     for row in rows {
         // Writing to memory does not fail.
         let _ = writer.write_record(&row);
@@ -280,21 +405,40 @@ mod tests {
             "age": {"type": "integer"}, "plan": {"type": "string"}, "paid": {"type": "boolean"}, "spend": {"type": "number"}
         }}))
         .unwrap();
-        let rows = to_rows(&Table { text: Bytes::copy_from_slice(text.as_bytes()), header }, schema.columns())?;
-        Ok((rows.names.unwrap(), String::from_utf8(rows.text.to_vec()).unwrap()))
+        let rows = to_rows(
+            &Table {
+                text: Bytes::copy_from_slice(text.as_bytes()),
+                header,
+            },
+            schema.columns(),
+        )?;
+        Ok((
+            rows.names.unwrap(),
+            String::from_utf8(rows.text.to_vec()).unwrap(),
+        ))
     }
 
     #[test]
     fn cells_are_read_as_their_fields_say() {
-        let (names, text) = convert("plan,age,spend\n\"a, \"\"b\"\"\",3,1e2\n,,nan\n", Header::Guess).unwrap();
+        let (names, text) = convert(
+            "plan,age,spend\n\"a, \"\"b\"\"\",3,1e2\n,,nan\n",
+            Header::Guess,
+        )
+        .unwrap();
         assert_eq!(names, ["plan", "age", "spend"]);
         assert_eq!(text, r#"[["a, \"b\"",3,1e2],[null,null,null]]"#);
         let (names, text) = convert("9007199254740993,basic,True,.5\r\n", Header::Guess).unwrap();
         assert_eq!(names, ["age", "plan", "paid", "spend"]);
         assert_eq!(text, r#"[[9007199254740993,"basic",true,0.5]]"#);
         // A text that is called like a field.
-        assert_eq!(convert("1,plan,0,2", Header::Absent).unwrap().1, r#"[[1,"plan",false,2]]"#);
-        assert_eq!(convert("other\nx\n", Header::Present).unwrap(), (vec!["other".to_owned()], r#"[["x"]]"#.to_owned()));
+        assert_eq!(
+            convert("1,plan,0,2", Header::Absent).unwrap().1,
+            r#"[[1,"plan",false,2]]"#
+        );
+        assert_eq!(
+            convert("other\nx\n", Header::Present).unwrap(),
+            (vec!["other".to_owned()], r#"[["x"]]"#.to_owned())
+        );
     }
 
     #[test]
@@ -302,16 +446,28 @@ mod tests {
         let cases = [
             ("", "no line"),
             ("age,plan\n", "beside its header"),
-            ("age\n1\n\r\nsecret\n", "line 4 (row 2), column `age` of the table must be a number"),
+            (
+                "age\n1\n\r\nsecret\n",
+                "line 4 (row 2), column `age` of the table must be a number",
+            ),
             ("paid\nsecret\n", "must be true or false"),
-            ("age,plan\n1\n", "line 2 (row 1) of the table has 1 cells, but the first line has 2"),
+            (
+                "age,plan\n1\n",
+                "line 2 (row 1) of the table has 1 cells, but the first line has 2",
+            ),
             ("1,secret\n", "has 2 cells, expected 4"),
         ];
         for (text, expected) in cases {
             let error = convert(text, Header::Guess).unwrap_err();
-            assert!(error.contains(expected) && !error.contains("secret"), "{text}: {error}");
+            assert!(
+                error.contains(expected) && !error.contains("secret"),
+                "{text}: {error}"
+            );
         }
-        let table = Table { text: Bytes::from_static(b"age\n\xff\n"), header: Header::Guess };
+        let table = Table {
+            text: Bytes::from_static(b"age\n\xff\n"),
+            header: Header::Guess,
+        };
         assert!(to_rows(&table, &[]).unwrap_err().contains("UTF-8"));
     }
 
@@ -324,16 +480,30 @@ mod tests {
             json!({"age": null, "zip": "10001", "paid": false, "spend": null, "note": "x"}),
         ];
         assert_eq!(rows(text).unwrap(), expected);
-        assert!(rows("a,a\n1,2\n").unwrap_err().contains("two columns called \"a\""));
+        assert!(
+            rows("a,a\n1,2\n")
+                .unwrap_err()
+                .contains("two columns called \"a\"")
+        );
         assert!(rows("a\n").unwrap_err().contains("beside its header"));
     }
 
     #[test]
     fn a_graph_takes_numbers_with_and_without_names() {
-        let inputs = vec![TensorSpec { name: Arc::from("x"), datatype: DataType::Fp32, shape: Shape(vec![Dim::Any, Dim::Fixed(2)]) }];
-        let graph = Signature { inputs, outputs: Vec::new() };
+        let inputs = vec![TensorSpec {
+            name: Arc::from("x"),
+            datatype: DataType::Fp32,
+            shape: Shape(vec![Dim::Any, Dim::Fixed(2)]),
+        }];
+        let graph = Signature {
+            inputs,
+            outputs: Vec::new(),
+        };
         let rows = |text: &str| {
-            let table = Table { text: Bytes::copy_from_slice(text.as_bytes()), header: Header::Guess };
+            let table = Table {
+                text: Bytes::copy_from_slice(text.as_bytes()),
+                header: Header::Guess,
+            };
             String::from_utf8(to_plain_rows(&table, &graph).unwrap().text.to_vec()).unwrap()
         };
         for text in ["1,2\n3,4\n", "a,b\n1,2\n3,4\n"] {

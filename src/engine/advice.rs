@@ -19,7 +19,11 @@ const LOADING: [(&[&str], &str); 5] = [
         "StringNormalizer needs a locale that this machine lacks: install it (Debian: locales, with en_US.UTF-8 generated; the image has it), or export with another (skl2onnx: options={id(vectorizer): {\"locale\": \"C.UTF-8\"}})",
     ),
     (
-        &["is not a registered function/op", "no op registered for", "not_implemented"],
+        &[
+            "is not a registered function/op",
+            "no op registered for",
+            "not_implemented",
+        ],
         "an operator of the file is not part of this runtime: custom operators are not loaded; export with standard operators only",
     ),
     (
@@ -32,7 +36,10 @@ const LOADING: [(&[&str], &str); 5] = [
 pub fn on_load(message: &str) -> String {
     let message = without_source(message);
     let lower = message.to_lowercase();
-    match LOADING.iter().find(|(signs, _)| signs.iter().any(|sign| lower.contains(sign))) {
+    match LOADING
+        .iter()
+        .find(|(signs, _)| signs.iter().any(|sign| lower.contains(sign)))
+    {
         Some((_, advice)) => format!("{advice}. The runtime says: {message}"),
         None => message,
     }
@@ -101,7 +108,11 @@ impl Refusal {
     /// The same without any value of the caller's.
     #[must_use]
     pub fn without_values(self) -> Refusal {
-        Refusal { reason: self.kind.to_owned(), loggable: self.kind.to_owned(), ..self }
+        Refusal {
+            reason: self.kind.to_owned(),
+            loggable: self.kind.to_owned(),
+            ..self
+        }
     }
 }
 
@@ -112,7 +123,12 @@ pub fn on_run(message: &str) -> Option<Refusal> {
     let reason = without_source(reason);
     let lower = reason.to_lowercase();
     let kind = *REFUSALS.iter().find(|sign| lower.contains(**sign))?;
-    Some(Refusal { node: node_in(head)?, reason, loggable: kind.to_owned(), kind })
+    Some(Refusal {
+        node: node_in(head)?,
+        reason,
+        loggable: kind.to_owned(),
+        kind,
+    })
 }
 
 /// The node that a failure of a run names: `Gather "embed"`.
@@ -122,8 +138,15 @@ pub fn node(message: &str) -> Option<String> {
 
 fn node_in(head: &str) -> Option<String> {
     let op = head.split_once("while running ")?.1.split_once(" node")?.0;
-    let name = head.split_once("Name:'").and_then(|(_, rest)| rest.split_once('\'')).map_or("", |(name, _)| name);
-    Some(if name.is_empty() { op.to_owned() } else { format!("{op} \"{name}\"") })
+    let name = head
+        .split_once("Name:'")
+        .and_then(|(_, rest)| rest.split_once('\''))
+        .map_or("", |(name, _)| name);
+    Some(if name.is_empty() {
+        op.to_owned()
+    } else {
+        format!("{op} \"{name}\"")
+    })
 }
 
 /// Why a run failed, for the log: with shapes and dimensions, but no value of a row. Other numbers, what stands in quotation marks and
@@ -135,27 +158,55 @@ pub fn loggable<'a>(message: &str, texts: impl IntoIterator<Item = &'a String>) 
     static PARTS: LazyLock<Option<Regex>> = LazyLock::new(|| {
         let list = r"[\[({]\s*-?\d+(?:\s*,\s*-?\d+)*\s*,?\s*[\])}]";
         let number = r"-?\b\d+(?:\.\d+)?(?:e[-+]?\d+)?\b";
-        Regex::new(&format!(r#"(?P<quoted>'[^']*'|"[^"]*"|`[^`]*`)|(?P<number>{list}|{number})|(?P<word>\w+)"#)).ok()
+        Regex::new(&format!(
+            r#"(?P<quoted>'[^']*'|"[^"]*"|`[^`]*`)|(?P<number>{list}|{number})|(?P<word>\w+)"#
+        ))
+        .ok()
     });
-    static OF_SHAPE: LazyLock<Option<Regex>> =
-        LazyLock::new(|| Regex::new(r"(?i)\b(?:dim|dims|dimension|dimensions|shape|rank|axis|channels)\W{0,3}$").ok());
-    let Some((_, reason)) = message.split_once("Status Message:") else { return message.to_owned() };
+    static OF_SHAPE: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        Regex::new(r"(?i)\b(?:dim|dims|dimension|dimensions|shape|rank|axis|channels)\W{0,3}$").ok()
+    });
+    let Some((_, reason)) = message.split_once("Status Message:") else {
+        return message.to_owned();
+    };
     let reason = without_source(reason);
-    let (Some(parts), Some(of_shape)) = (LazyLock::force(&PARTS), LazyLock::force(&OF_SHAPE)) else { return String::new() };
-    let words = |text: &str| text.split(|c: char| !c.is_alphanumeric()).map(str::to_lowercase).collect::<Vec<_>>();
+    let (Some(parts), Some(of_shape)) = (LazyLock::force(&PARTS), LazyLock::force(&OF_SHAPE))
+    else {
+        return String::new();
+    };
+    let words = |text: &str| {
+        text.split(|c: char| !c.is_alphanumeric())
+            .map(str::to_lowercase)
+            .collect::<Vec<_>>()
+    };
     let told: HashSet<String> = words(&reason).into_iter().collect();
-    let theirs: HashSet<String> = texts.into_iter().flat_map(|text| words(text)).filter(|word| told.contains(word)).collect();
+    let theirs: HashSet<String> = texts
+        .into_iter()
+        .flat_map(|text| words(text))
+        .filter(|word| told.contains(word))
+        .collect();
     let replace = |found: &Captures<'_>| {
         let text = found.get(0).map_or("", |part| part.as_str());
-        let before = found.get(0).and_then(|part| reason.get(..part.start())).unwrap_or_default();
+        let before = found
+            .get(0)
+            .and_then(|part| reason.get(..part.start()))
+            .unwrap_or_default();
         // No more than what names a shape: looking through all of it for each number would take the square of a long text's time.
-        let before = before.get(before.floor_char_boundary(before.len().saturating_sub(NAME_BYTES))..).unwrap_or_default();
+        let before = before
+            .get(before.floor_char_boundary(before.len().saturating_sub(NAME_BYTES))..)
+            .unwrap_or_default();
         let kept = match () {
             () if found.name("quoted").is_some() => false,
-            () if found.name("number").is_some() => text.starts_with('{') || of_shape.is_match(before),
+            () if found.name("number").is_some() => {
+                text.starts_with('{') || of_shape.is_match(before)
+            }
             () => !words(text).iter().any(|word| theirs.contains(word)),
         };
-        if kept { text.to_owned() } else { OMITTED.to_owned() }
+        if kept {
+            text.to_owned()
+        } else {
+            OMITTED.to_owned()
+        }
     };
     parts.replace_all(&reason, replace).into_owned()
 }
@@ -181,7 +232,10 @@ mod tests {
     #[test]
     fn the_log_gets_reason_and_shapes_and_no_value() {
         let cases = [
-            ("/a/matmul_helper.h:162 Compute MatMul dimension mismatch: {2,3} and {1,2}", "MatMul dimension mismatch: {2,3} and {1,2}"),
+            (
+                "/a/matmul_helper.h:162 Compute MatMul dimension mismatch: {2,3} and {1,2}",
+                "MatMul dimension mismatch: {2,3} and {1,2}",
+            ),
             (
                 "left operand cannot broadcast on dim 1 LeftShape: {1,3}, RightShape: {1,2}",
                 "left operand cannot broadcast on dim 1 LeftShape: {1,3}, RightShape: {1,2}",
@@ -194,7 +248,10 @@ mod tests {
                 "k argument [7] should not be greater than specified axis dim value [3]",
                 "k argument \u{2026} should not be greater than specified axis dim value \u{2026}",
             ),
-            ("no such category 'Ann Smith' of Smith, smith and Smithers", "no such category \u{2026} of \u{2026}, \u{2026} and Smithers"),
+            (
+                "no such category 'Ann Smith' of Smith, smith and Smithers",
+                "no such category \u{2026} of \u{2026}, \u{2026} and Smithers",
+            ),
             (
                 "Failed to allocate memory for requested buffer of size 8000000",
                 "Failed to allocate memory for requested buffer of size \u{2026}",
@@ -202,7 +259,9 @@ mod tests {
             ("1.5e-3 is none", "\u{2026} is none"),
         ];
         for (reason, expected) in cases {
-            let message = format!("Non-zero status code returned while running MatMul node. Name:'n1' Status Message: {reason}");
+            let message = format!(
+                "Non-zero status code returned while running MatMul node. Name:'n1' Status Message: {reason}"
+            );
             assert_eq!(loggable(&message, &["Ann Smith".to_owned()]), expected);
             assert_eq!(node(&message).as_deref(), Some("MatMul \"n1\""));
         }
@@ -210,7 +269,10 @@ mod tests {
         let long = format!("Status Message: {}dim 7", "1 ".repeat(200_000));
         assert!(loggable(&long, &[]).ends_with("\u{2026} dim 7"));
         let before = "Got invalid dimensions for input: x for the following indices\n index: 1 Got: 3 Expected: 4";
-        assert_eq!((loggable(before, &[]).as_str(), node(before)), (before, None));
+        assert_eq!(
+            (loggable(before, &[]).as_str(), node(before)),
+            (before, None)
+        );
     }
 
     #[test]
@@ -221,7 +283,9 @@ mod tests {
         assert!(refusal.reason.contains("idx=99"));
         assert_eq!(refusal.without_values().reason, "out of data bounds");
         assert_eq!(
-            on_run("Non-zero status code returned while running Loop node. Name:'' Status Message: Failed to allocate memory"),
+            on_run(
+                "Non-zero status code returned while running Loop node. Name:'' Status Message: Failed to allocate memory"
+            ),
             None
         );
         assert_eq!(on_run("something else"), None);
@@ -233,12 +297,20 @@ mod tests {
             "/onnxruntime_src/onnxruntime/core/graph/model.cc:182 onnxruntime::Model::Model(onnx::ModelProto&&, const PathString&) Unsupported model IR version: 14, max supported IR version: 13",
         );
         assert!(
-            text.starts_with("the file's IR version") && text.contains("max supported IR version: 13") && !text.contains("onnxruntime_src"),
+            text.starts_with("the file's IR version")
+                && text.contains("max supported IR version: 13")
+                && !text.contains("onnxruntime_src"),
             "{text}"
         );
         assert!(on_load("ONNX Runtime only *guarantees* support for models stamped with official released onnx opset versions. Opset 30 is under development").contains("target_opset"));
-        assert!(on_load("Failed to construct locale with name:en_US.UTF-8").contains("en_US.UTF-8 generated"));
-        assert!(on_load("Fatal error: my.domain:Foo(-1) is not a registered function/op").contains("standard operators"));
+        assert!(
+            on_load("Failed to construct locale with name:en_US.UTF-8")
+                .contains("en_US.UTF-8 generated")
+        );
+        assert!(
+            on_load("Fatal error: my.domain:Foo(-1) is not a registered function/op")
+                .contains("standard operators")
+        );
         assert_eq!(on_load("something else"), "something else");
     }
 }

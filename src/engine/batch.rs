@@ -135,15 +135,29 @@ impl Batcher {
     ) -> Result<oneshot::Receiver<Result<Answer, EngineError>>, EngineError> {
         let (reply, receiver) = oneshot::channel();
         let Urgency { deadline, priority } = urgency;
-        let uneven = inputs.0.iter().any(|(_, tensor)| tensor.rows() != inputs.rows());
+        let uneven = inputs
+            .0
+            .iter()
+            .any(|(_, tensor)| tensor.rows() != inputs.rows());
         let alone = uneven || inputs.0.len() != self.shared.factory.signature().inputs.len();
-        let job = Job { inputs, rows, alone, priority, deadline, enqueued: Instant::now(), running, reply };
+        let job = Job {
+            inputs,
+            rows,
+            alone,
+            priority,
+            deadline,
+            enqueued: Instant::now(),
+            running,
+            reply,
+        };
         let mut state = self.shared.lock();
         if state.closed {
             return Err(EngineError::Closed);
         }
         if state.is_dead() {
-            return Err(EngineError::Broken { detail: "no worker is left".to_owned() });
+            return Err(EngineError::Broken {
+                detail: "no worker is left".to_owned(),
+            });
         }
         if state.queue.len() >= self.shared.policy.queue_capacity {
             drop_dead(&mut state.queue, job.enqueued);
@@ -152,7 +166,10 @@ impl Batcher {
             }
         }
         enqueue(&mut state.queue, job);
-        self.shared.metrics.queue_depth.set(state.queue.len() as i64);
+        self.shared
+            .metrics
+            .queue_depth
+            .set(state.queue.len() as i64);
         Ok(receiver)
     }
 
@@ -172,14 +189,23 @@ impl Batcher {
     /// Why this version should get no traffic; `None` while it is well.
     pub fn ailment(&self, now: Instant) -> Option<String> {
         let mut state = self.shared.lock();
-        while state.abandoned_at.front().is_some_and(|at| *at + RELAPSE_WINDOW <= now) {
+        while state
+            .abandoned_at
+            .front()
+            .is_some_and(|at| *at + RELAPSE_WINDOW <= now)
+        {
             state.abandoned_at.pop_front();
         }
         if state.is_dead() {
             return Some("no worker is left".to_owned());
         }
         let relapses = state.abandoned_at.len();
-        (relapses >= RELAPSES).then(|| format!("{relapses} engine workers hung in the last {} s", RELAPSE_WINDOW.as_secs()))
+        (relapses >= RELAPSES).then(|| {
+            format!(
+                "{relapses} engine workers hung in the last {} s",
+                RELAPSE_WINDOW.as_secs()
+            )
+        })
     }
 
     pub fn queue_len(&self) -> usize {
@@ -230,7 +256,9 @@ impl Shared {
             return;
         }
         let shared = Arc::clone(self);
-        let spawned = thread::Builder::new().name("replace-worker".to_owned()).spawn(move || shared.replace());
+        let spawned = thread::Builder::new()
+            .name("replace-worker".to_owned())
+            .spawn(move || shared.replace());
         if let Err(error) = spawned {
             tracing::error!(model = %self.name, error = %error, "no thread for a replacement worker");
             self.lock().coming -= 1;
@@ -240,7 +268,8 @@ impl Shared {
 
     fn replace(self: &Arc<Shared>) {
         let outcome = self.factory.make().map_err(|error| error.to_string());
-        let outcome = outcome.and_then(|engine| spawn_worker(self, engine).map_err(|error| error.to_string()));
+        let outcome = outcome
+            .and_then(|engine| spawn_worker(self, engine).map_err(|error| error.to_string()));
         self.lock().coming -= 1;
         match outcome {
             Ok(()) => tracing::warn!(model = %self.name, "a replacement engine worker started"),
@@ -260,7 +289,9 @@ impl Shared {
         let waiting = std::mem::take(&mut state.queue);
         drop(state);
         for job in waiting {
-            job.answer(Err(EngineError::Broken { detail: "no worker is left".to_owned() }));
+            job.answer(Err(EngineError::Broken {
+                detail: "no worker is left".to_owned(),
+            }));
         }
     }
 }
@@ -273,9 +304,15 @@ fn spawn_worker(shared: &Arc<Shared>, engine: Box<dyn Engine>) -> std::io::Resul
         }
     };
     let slot = Slot::new(engine.interrupt(), Box::new(on_abandon));
-    let worker = Worker { shared: Arc::clone(shared), engine, slot: Arc::clone(&slot) };
+    let worker = Worker {
+        shared: Arc::clone(shared),
+        engine,
+        slot: Arc::clone(&slot),
+    };
     shared.lock().alive += 1;
-    let spawned = thread::Builder::new().name(format!("engine-{}", shared.name)).spawn(move || worker.work());
+    let spawned = thread::Builder::new()
+        .name(format!("engine-{}", shared.name))
+        .spawn(move || worker.work());
     if let Err(error) = spawned {
         shared.lock().alive -= 1;
         return Err(error);
@@ -333,11 +370,17 @@ impl Worker {
         loop {
             let now = Instant::now();
             drop_dead(&mut state.queue, now);
-            self.shared.metrics.queue_depth.set(state.queue.len() as i64);
+            self.shared
+                .metrics
+                .queue_depth
+                .set(state.queue.len() as i64);
             match decide(&state.queue, &self.shared.policy, now) {
                 Decision::Take { jobs } => {
                     let jobs = state.queue.drain(..jobs).collect();
-                    self.shared.metrics.queue_depth.set(state.queue.len() as i64);
+                    self.shared
+                        .metrics
+                        .queue_depth
+                        .set(state.queue.len() as i64);
                     if !state.queue.is_empty() {
                         self.shared.wake_one(&mut state);
                     }
@@ -345,7 +388,12 @@ impl Worker {
                 }
                 Decision::WaitUntil(then) if !state.closed => {
                     state.asleep += 1;
-                    state = self.shared.ready.wait_timeout(state, then - now).unwrap_or_else(PoisonError::into_inner).0;
+                    state = self
+                        .shared
+                        .ready
+                        .wait_timeout(state, then - now)
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .0;
                     state.got_up();
                 }
                 Decision::WaitUntil(_) => {
@@ -356,7 +404,11 @@ impl Worker {
                 Decision::Sleep if state.closed => return None,
                 Decision::Sleep if restless => {
                     state.asleep += 1;
-                    let (woken, timeout) = self.shared.ready.wait_timeout(state, retention::IDLE).unwrap_or_else(PoisonError::into_inner);
+                    let (woken, timeout) = self
+                        .shared
+                        .ready
+                        .wait_timeout(state, retention::IDLE)
+                        .unwrap_or_else(PoisonError::into_inner);
                     state = woken;
                     state.got_up();
                     if timeout.timed_out() && state.queue.is_empty() && !state.closed {
@@ -365,7 +417,11 @@ impl Worker {
                 }
                 Decision::Sleep => {
                     state.asleep += 1;
-                    state = self.shared.ready.wait(state).unwrap_or_else(PoisonError::into_inner);
+                    state = self
+                        .shared
+                        .ready
+                        .wait(state)
+                        .unwrap_or_else(PoisonError::into_inner);
                     state.got_up();
                 }
             }
@@ -376,15 +432,22 @@ impl Worker {
     fn run(&mut self, mut jobs: Vec<Job>) -> Fate {
         let rows: Vec<usize> = jobs.iter().map(|job| job.rows).collect();
         let started = Instant::now();
-        let Some(deadline) = jobs.iter().map(|job| job.deadline).max() else { return Fate::GoOn };
+        let Some(deadline) = jobs.iter().map(|job| job.deadline).max() else {
+            return Fate::GoOn;
+        };
         if deadline <= started {
-            jobs.into_iter().for_each(|job| job.answer(Err(EngineError::DeadlineExceeded)));
+            jobs.into_iter()
+                .for_each(|job| job.answer(Err(EngineError::DeadlineExceeded)));
             return Fate::GoOn;
         }
         for running in jobs.iter().filter_map(|job| job.running.as_ref()) {
             running.store(true, Ordering::Relaxed);
         }
-        let joined = if jobs.len() == 1 { None } else { join(&jobs.iter().map(|job| &job.inputs).collect::<Vec<_>>()) };
+        let joined = if jobs.len() == 1 {
+            None
+        } else {
+            join(&jobs.iter().map(|job| &job.inputs).collect::<Vec<_>>())
+        };
         let outcome = match (&joined, jobs.as_slice()) {
             (Some(batch), _) => self.run_guarded(batch, deadline),
             (None, [job]) => self.run_guarded(&job.inputs, deadline),
@@ -396,17 +459,27 @@ impl Worker {
             return Fate::Abandoned;
         };
         if outcome.is_ok() {
-            self.shared.metrics.observe_run(rows.iter().sum(), ran, self.shared.factory.intra_op_threads());
+            self.shared.metrics.observe_run(
+                rows.iter().sum(),
+                ran,
+                self.shared.factory.intra_op_threads(),
+            );
         }
         let outputs = outcome.and_then(|outputs| match jobs.len() {
             1 => Ok(vec![outputs]),
-            _ => split(outputs, &rows).ok_or_else(|| EngineError::run("the outputs have not a row for each row of the inputs")),
+            _ => split(outputs, &rows).ok_or_else(|| {
+                EngineError::run("the outputs have not a row for each row of the inputs")
+            }),
         });
         match outputs {
             Ok(outputs) => {
                 for (job, outputs) in jobs.into_iter().zip(outputs) {
                     let queued = started.saturating_duration_since(job.enqueued);
-                    job.answer(Ok(Answer { outputs, queued, ran }));
+                    job.answer(Ok(Answer {
+                        outputs,
+                        queued,
+                        ran,
+                    }));
                 }
                 Fate::GoOn
             }
@@ -415,17 +488,27 @@ impl Worker {
                 match self.run(jobs) {
                     Fate::GoOn => self.run(second),
                     Fate::Abandoned => {
-                        second.into_iter().for_each(|job| job.answer(Err(EngineError::DeadlineExceeded)));
+                        second
+                            .into_iter()
+                            .for_each(|job| job.answer(Err(EngineError::DeadlineExceeded)));
                         Fate::Abandoned
                     }
                 }
             }
             Err(error @ (EngineError::Run { .. } | EngineError::MemoryLimit { .. })) => {
-                jobs.into_iter().for_each(|job| job.answer(Err(error.clone())));
+                jobs.into_iter()
+                    .for_each(|job| job.answer(Err(error.clone())));
                 Fate::GoOn
             }
             Err(error) => {
-                self.lose(jobs, if error == EngineError::Terminated { EngineError::DeadlineExceeded } else { error });
+                self.lose(
+                    jobs,
+                    if error == EngineError::Terminated {
+                        EngineError::DeadlineExceeded
+                    } else {
+                        error
+                    },
+                );
                 Fate::GoOn
             }
         }
@@ -433,13 +516,21 @@ impl Worker {
 
     /// A run that was stopped or panicked gave nothing to any of its jobs.
     fn lose(&self, jobs: Vec<Job>, error: EngineError) {
-        self.shared.metrics.runs.observe_failed(jobs.iter().map(|job| job.rows).sum());
+        self.shared
+            .metrics
+            .runs
+            .observe_failed(jobs.iter().map(|job| job.rows).sum());
         let error = EngineError::Lost(Box::new(error));
-        jobs.into_iter().for_each(|job| job.answer(Err(error.clone())));
+        jobs.into_iter()
+            .for_each(|job| job.answer(Err(error.clone())));
     }
 
     /// One run under the supervisor's eyes; `Err(())` when the worker was given up meanwhile.
-    fn run_guarded(&mut self, batch: &Tensors, deadline: Instant) -> Result<Result<Tensors, EngineError>, ()> {
+    fn run_guarded(
+        &mut self,
+        batch: &Tensors,
+        deadline: Instant,
+    ) -> Result<Result<Tensors, EngineError>, ()> {
         self.slot.begin(deadline);
         let outcome = catch_unwind(AssertUnwindSafe(|| self.engine.run(batch)));
         if !self.slot.end() {
@@ -457,9 +548,13 @@ impl Worker {
                 self.slot.replace_interrupt(engine.interrupt());
                 self.engine = engine;
             }
-            Err(error) => tracing::error!(model = %self.shared.name, error = %error, "the engine could not be made anew"),
+            Err(error) => {
+                tracing::error!(model = %self.shared.name, error = %error, "the engine could not be made anew")
+            }
         }
-        EngineError::Broken { detail: "an engine worker panicked".to_owned() }
+        EngineError::Broken {
+            detail: "an engine worker panicked".to_owned(),
+        }
     }
 }
 
@@ -497,7 +592,9 @@ mod tests {
 
     impl Engine for StubEngine {
         fn run(&mut self, batch: &Tensors) -> Result<Tensors, EngineError> {
-            let Data::Fp32(values) = batch.0[0].1.data() else { panic!("not what the test sends") };
+            let Data::Fp32(values) = batch.0[0].1.data() else {
+                panic!("not what the test sends")
+            };
             assert!(values.iter().all(|x| *x >= 0.0), "a bug of the library");
             if values.contains(&0.0) && values.len() > 1 {
                 return Ok(numbers(&values[1..]));
@@ -532,33 +629,70 @@ mod tests {
     }
 
     fn numbers(values: &[f32]) -> Tensors {
-        Tensors(vec![(Arc::from("x"), Tensor::new(vec![values.len(), 1], Data::Fp32(values.to_vec().into())).unwrap())])
+        Tensors(vec![(
+            Arc::from("x"),
+            Tensor::new(vec![values.len(), 1], Data::Fp32(values.to_vec().into())).unwrap(),
+        )])
     }
 
     fn batcher(factory: &Arc<StubFactory>, metrics: &Metrics) -> Batcher {
-        let policy = BatchPolicy { max_batch_size: 8, max_delay: Duration::ZERO, queue_capacity: 8, max_rows_per_run: 8 };
+        let policy = BatchPolicy {
+            max_batch_size: 8,
+            max_delay: Duration::ZERO,
+            queue_capacity: 8,
+            max_rows_per_run: 8,
+        };
         let factory: Arc<dyn EngineFactory> = factory.clone();
         let supervisor = Arc::new(Supervisor::start().unwrap());
         let metrics = metrics.version("stub", "1.0.0").engine;
-        Batcher::start(BatcherParts { name: "stub".to_owned(), engines: vec![Box::new(StubEngine)], factory, policy, metrics, supervisor })
-            .unwrap()
+        Batcher::start(BatcherParts {
+            name: "stub".to_owned(),
+            engines: vec![Box::new(StubEngine)],
+            factory,
+            policy,
+            metrics,
+            supervisor,
+        })
+        .unwrap()
     }
 
     /// Queues all before the worker is woken, so that they share a run.
     fn ask(batcher: &Batcher, values: &[f32]) -> Vec<Result<Tensors, EngineError>> {
-        let urgency = Urgency { deadline: Instant::now() + Duration::from_secs(60), priority: Priority::default() };
-        let receivers: Vec<_> = values.iter().map(|x| batcher.submit(numbers(&[*x]), 1, urgency).unwrap()).collect();
+        let urgency = Urgency {
+            deadline: Instant::now() + Duration::from_secs(60),
+            priority: Priority::default(),
+        };
+        let receivers: Vec<_> = values
+            .iter()
+            .map(|x| batcher.submit(numbers(&[*x]), 1, urgency).unwrap())
+            .collect();
         batcher.wake();
-        receivers.into_iter().map(|receiver| receiver.blocking_recv().unwrap().map(|answer| answer.outputs)).collect()
+        receivers
+            .into_iter()
+            .map(|receiver| {
+                receiver
+                    .blocking_recv()
+                    .unwrap()
+                    .map(|answer| answer.outputs)
+            })
+            .collect()
     }
 
     #[test]
     fn a_panic_is_answered_and_counted_and_the_worker_comes_back() {
         let (factory, metrics) = (Arc::new(StubFactory::default()), Metrics::new(0.0).unwrap());
         let batcher = batcher(&factory, &metrics);
-        let Err(EngineError::Lost(error)) = &ask(&batcher, &[-1.0])[0] else { panic!("it was answered") };
+        let Err(EngineError::Lost(error)) = &ask(&batcher, &[-1.0])[0] else {
+            panic!("it was answered")
+        };
         assert!(matches!(**error, EngineError::Broken { .. }));
-        assert_eq!((metrics.worker_panics.get(), factory.made.load(Ordering::SeqCst)), (1, 1));
+        assert_eq!(
+            (
+                metrics.worker_panics.get(),
+                factory.made.load(Ordering::SeqCst)
+            ),
+            (1, 1)
+        );
         assert_eq!(ask(&batcher, &[2.0])[0].as_ref().unwrap(), &numbers(&[2.0]));
     }
 
@@ -575,10 +709,19 @@ mod tests {
     fn a_closed_batcher_answers_what_waits_and_takes_no_more() {
         let (factory, metrics) = (Arc::new(StubFactory::default()), Metrics::new(0.0).unwrap());
         let batcher = batcher(&factory, &metrics);
-        let urgency = Urgency { deadline: Instant::now() + Duration::from_secs(60), priority: Priority::default() };
+        let urgency = Urgency {
+            deadline: Instant::now() + Duration::from_secs(60),
+            priority: Priority::default(),
+        };
         let waiting = batcher.submit(numbers(&[1.0]), 1, urgency).unwrap();
         batcher.close();
-        assert_eq!(waiting.blocking_recv().unwrap().unwrap().outputs, numbers(&[1.0]));
-        assert_eq!(batcher.submit(numbers(&[1.0]), 1, urgency).unwrap_err(), EngineError::Closed);
+        assert_eq!(
+            waiting.blocking_recv().unwrap().unwrap().outputs,
+            numbers(&[1.0])
+        );
+        assert_eq!(
+            batcher.submit(numbers(&[1.0]), 1, urgency).unwrap_err(),
+            EngineError::Closed
+        );
     }
 }

@@ -16,7 +16,10 @@ use ort::{
     logging::LogLevel,
     memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType},
     session::{NoSelectedOutputs, RunOptions, Session, SessionInputValue},
-    value::{DynValue, Outlet, PrimitiveTensorElementType, Shape as OrtShape, TensorElementType, TensorRef, ValueType},
+    value::{
+        DynValue, Outlet, PrimitiveTensorElementType, Shape as OrtShape, TensorElementType,
+        TensorRef, ValueType,
+    },
 };
 
 use crate::{
@@ -50,9 +53,16 @@ pub struct RuntimeError {
 impl Runtime {
     /// Loads the library at `path`. Its telemetry must already be off in the environment: by now it is too late.
     pub fn load(path: &Path) -> Result<Runtime, RuntimeError> {
-        let fail = |detail: String| RuntimeError { path: path.to_path_buf(), detail };
+        let fail = |detail: String| RuntimeError {
+            path: path.to_path_buf(),
+            detail,
+        };
         let builder = ort::init_from(path).map_err(|error| fail(error.to_string()))?;
-        let environment = builder.with_name("predictd").with_telemetry(false).build().map_err(|error| fail(error.to_string()))?;
+        let environment = builder
+            .with_name("predictd")
+            .with_telemetry(false)
+            .build()
+            .map_err(|error| fail(error.to_string()))?;
         // Its messages repeat what its errors say, and name files of the server; errors reach the log through us.
         environment.set_log_level(LogLevel::Fatal);
         Ok(Runtime {
@@ -73,7 +83,10 @@ fn library_version(path: &Path) -> Option<String> {
     // initialiser and only counts a reference.
     let library = unsafe { libloading::Library::new(path) }.ok()?;
     // SAFETY: `OrtGetApiBase` has this signature in every release of the C API.
-    let base = unsafe { library.get::<unsafe extern "C" fn() -> *const ort::sys::OrtApiBase>(b"OrtGetApiBase") }.ok()?;
+    let base = unsafe {
+        library.get::<unsafe extern "C" fn() -> *const ort::sys::OrtApiBase>(b"OrtGetApiBase")
+    }
+    .ok()?;
     // SAFETY: it takes no argument and may be called at any time.
     let base = unsafe { base() };
     // SAFETY: it is null or points to a static table that lives as long as the library, which `ort` never unloads.
@@ -95,7 +108,10 @@ pub struct Resources {
 
 impl From<usize> for Resources {
     fn from(intra_op_threads: usize) -> Resources {
-        Resources { intra_op_threads, memory_bytes: None }
+        Resources {
+            intra_op_threads,
+            memory_bytes: None,
+        }
     }
 }
 
@@ -128,20 +144,33 @@ impl OnnxFactory {
 
     /// Reads the signature with a first session, which is returned as well so that it need not be made twice. Where maps
     /// stand at the end of the graph they are cut off.
-    pub fn open(runtime: &Runtime, path: &Path, resources: impl Into<Resources>) -> Result<(OnnxFactory, OnnxEngine), EngineError> {
+    pub fn open(
+        runtime: &Runtime,
+        path: &Path,
+        resources: impl Into<Resources>,
+    ) -> Result<(OnnxFactory, OnnxEngine), EngineError> {
         let resources = resources.into();
         let malformed = |error: Malformed| load_error(path, error.to_string());
         let mut edited = None;
         let mut session = match make_session(runtime, path, None, resources) {
             Err(EngineError::Load { detail, .. }) if detail.contains("locale") => {
-                let refused = EngineError::Load { file: file_name(path), detail };
-                edited = Some(locale::replaced(&read(path)?).map_err(malformed)?.ok_or(refused)?);
+                let refused = EngineError::Load {
+                    file: file_name(path),
+                    detail,
+                };
+                edited = Some(
+                    locale::replaced(&read(path)?)
+                        .map_err(malformed)?
+                        .ok_or(refused)?,
+                );
                 make_session(runtime, path, edited.as_ref(), resources)?
             }
             made => made?,
         };
         if session.outputs().iter().any(|outlet| !is_tensor(outlet)) {
-            let bytes = edited.take().map_or_else(|| read(path), |edited: Edited| Ok(edited.model))?;
+            let bytes = edited
+                .take()
+                .map_or_else(|| read(path), |edited: Edited| Ok(edited.model))?;
             edited = zipmap::cut(&bytes).map_err(malformed)?;
             if edited.is_some() {
                 session = make_session(runtime, path, edited.as_ref(), resources)?;
@@ -152,8 +181,16 @@ impl OnnxFactory {
             }
         }
         let mut signature = signature_of(&session).map_err(|detail| load_error(path, detail))?;
-        if signature.inputs.iter().chain(&signature.outputs).any(|spec| spec.shape.0.is_empty()) {
-            open_ranks(&mut signature, &Model::read(&read(path)?).map_err(malformed)?);
+        if signature
+            .inputs
+            .iter()
+            .chain(&signature.outputs)
+            .any(|spec| spec.shape.0.is_empty())
+        {
+            open_ranks(
+                &mut signature,
+                &Model::read(&read(path)?).map_err(malformed)?,
+            );
         }
         let signature = Arc::new(signature);
         let optional = session.overridable_initializers();
@@ -162,16 +199,44 @@ impl OnnxFactory {
             Some((spec, names_of(input.dtype())))
         });
         let optional = optional.collect();
-        let side = |outlets: &[Outlet]| outlets.iter().map(|outlet| names_of(outlet.dtype())).collect();
-        let symbols = Symbols { inputs: side(session.inputs()), outputs: side(session.outputs()) };
-        let engine = OnnxEngine::new(session, path, Arc::clone(&signature), resources.memory_bytes)?;
+        let side = |outlets: &[Outlet]| {
+            outlets
+                .iter()
+                .map(|outlet| names_of(outlet.dtype()))
+                .collect()
+        };
+        let symbols = Symbols {
+            inputs: side(session.inputs()),
+            outputs: side(session.outputs()),
+        };
+        let engine = OnnxEngine::new(
+            session,
+            path,
+            Arc::clone(&signature),
+            resources.memory_bytes,
+        )?;
         let (runtime, path) = (runtime.clone(), path.to_path_buf());
-        Ok((OnnxFactory { runtime, path, resources, signature, optional, symbols, fed: Vec::new(), verified: None, edited }, engine))
+        Ok((
+            OnnxFactory {
+                runtime,
+                path,
+                resources,
+                signature,
+                optional,
+                symbols,
+                fed: Vec::new(),
+                verified: None,
+                edited,
+            },
+            engine,
+        ))
     }
 
     /// From now on the optional inputs that `takes` names are inputs like the others: every run gets them.
     pub fn feed(&mut self, takes: impl Fn(&str) -> bool) {
-        let (fed, optional): (Vec<_>, Vec<_>) = std::mem::take(&mut self.optional).into_iter().partition(|(spec, _)| takes(&spec.name));
+        let (fed, optional): (Vec<_>, Vec<_>) = std::mem::take(&mut self.optional)
+            .into_iter()
+            .partition(|(spec, _)| takes(&spec.name));
         self.optional = optional;
         let signature = Arc::make_mut(&mut self.signature);
         for (spec, names) in fed {
@@ -205,10 +270,16 @@ fn read(path: &Path) -> Result<Vec<u8>, EngineError> {
 
 /// The runtime tells no declared shape from the shape of a scalar; the file does.
 fn open_ranks(signature: &mut Signature, model: &Model<'_>) {
-    let sides = [(&mut signature.inputs, &model.graph.inputs), (&mut signature.outputs, &model.graph.outputs)];
+    let sides = [
+        (&mut signature.inputs, &model.graph.inputs),
+        (&mut signature.outputs, &model.graph.outputs),
+    ];
     for (specs, infos) in sides {
         for spec in specs.iter_mut().filter(|spec| spec.shape.0.is_empty()) {
-            if infos.iter().any(|info| info.name == &*spec.name && info.shape.is_none()) {
+            if infos
+                .iter()
+                .any(|info| info.name == &*spec.name && info.shape.is_none())
+            {
                 spec.shape = Shape::unknown();
             }
         }
@@ -226,7 +297,12 @@ impl EngineFactory for OnnxFactory {
             None => self.path.clone(),
         };
         let session = make_session(&self.runtime, &path, self.edited.as_ref(), self.resources)?;
-        Ok(Box::new(OnnxEngine::new(session, &path, Arc::clone(&self.signature), self.resources.memory_bytes)?))
+        Ok(Box::new(OnnxEngine::new(
+            session,
+            &path,
+            Arc::clone(&self.signature),
+            self.resources.memory_bytes,
+        )?))
     }
 
     fn signature(&self) -> &Signature {
@@ -246,7 +322,12 @@ impl EngineFactory for OnnxFactory {
     }
 }
 
-fn make_session(runtime: &Runtime, path: &Path, edited: Option<&Edited>, resources: Resources) -> Result<Session, EngineError> {
+fn make_session(
+    runtime: &Runtime,
+    path: &Path,
+    edited: Option<&Edited>,
+    resources: Resources,
+) -> Result<Session, EngineError> {
     let build = || -> ort::Result<Session> {
         let mut builder = Session::builder(&runtime.environment)?
             .with_intra_threads(resources.intra_op_threads)?
@@ -265,15 +346,23 @@ fn make_session(runtime: &Runtime, path: &Path, edited: Option<&Edited>, resourc
             // Its weights may lie beside the file that it was read from.
             Some(edited) => {
                 let beside = path.parent().unwrap_or(Path::new("")).to_string_lossy();
-                builder = builder.with_config_entry("session.model_external_initializers_file_folder_path", beside)?;
+                builder = builder.with_config_entry(
+                    "session.model_external_initializers_file_folder_path",
+                    beside,
+                )?;
                 builder.commit_from_memory(&edited.model)
             }
             None => builder.commit_from_file(path),
         }
     };
     build().map_err(|error| {
-        let limit = resources.memory_bytes.filter(|_| is_memory_limit(error.message()));
-        load_error(path, limit.map_or_else(|| advice::on_load(error.message()), advice::too_large))
+        let limit = resources
+            .memory_bytes
+            .filter(|_| is_memory_limit(error.message()));
+        load_error(
+            path,
+            limit.map_or_else(|| advice::on_load(error.message()), advice::too_large),
+        )
     })
 }
 
@@ -285,7 +374,12 @@ struct RegisteredArena<'a> {
 }
 
 fn arena_info() -> ort::Result<MemoryInfo<'static>> {
-    MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Arena, MemoryType::Default)
+    MemoryInfo::new(
+        AllocationDevice::CPU,
+        0,
+        AllocatorType::Arena,
+        MemoryType::Default,
+    )
 }
 
 /// The library's answer to a call of its C API.
@@ -296,7 +390,9 @@ fn succeeded(status: ort::sys::OrtStatusPtr) -> ort::Result<()> {
     // SAFETY: it is a status that the library made for us.
     let message = unsafe { (ort::api().GetErrorMessage)(status.0) };
     // SAFETY: a status's message is a null-terminated text that lives as long as the status.
-    let message = unsafe { CStr::from_ptr(message) }.to_string_lossy().into_owned();
+    let message = unsafe { CStr::from_ptr(message) }
+        .to_string_lossy()
+        .into_owned();
     // SAFETY: nobody else releases it, and it is not used after this.
     unsafe { (ort::api().ReleaseStatus)(status.0) };
     Err(ort::Error::new(message))
@@ -304,7 +400,10 @@ fn succeeded(status: ort::sys::OrtStatusPtr) -> ort::Result<()> {
 
 impl<'a> RegisteredArena<'a> {
     fn new(runtime: &'a Runtime, max_bytes: u64) -> ort::Result<RegisteredArena<'a>> {
-        let only = runtime.registration.lock().unwrap_or_else(PoisonError::into_inner);
+        let only = runtime
+            .registration
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         // Regions as large as asked for (1): by default their sizes are doubled, and half of the limit could not be used.
         let keys = [c"max_mem".as_ptr(), c"arena_extend_strategy".as_ptr()];
         let values = [usize::try_from(max_bytes).unwrap_or(usize::MAX), 1];
@@ -312,14 +411,25 @@ impl<'a> RegisteredArena<'a> {
         let mut config = std::ptr::null_mut();
         // SAFETY: keys and values are arrays of the length given, the key a null-terminated text; the library writes a pointer to
         // `config` or returns an error.
-        succeeded(unsafe { (ort::api().CreateArenaCfgV2)(keys.as_ptr(), values.as_ptr(), keys.len(), &mut config) })?;
+        succeeded(unsafe {
+            (ort::api().CreateArenaCfgV2)(keys.as_ptr(), values.as_ptr(), keys.len(), &mut config)
+        })?;
         // SAFETY: the environment lives as long as `runtime`, and only one thread registers at a time, which `only` says; the
         // library copies what it needs of `info` and `config`.
-        let status = unsafe { (ort::api().CreateAndRegisterAllocator)(runtime.environment.ptr().cast_mut(), info.ptr(), config) };
+        let status = unsafe {
+            (ort::api().CreateAndRegisterAllocator)(
+                runtime.environment.ptr().cast_mut(),
+                info.ptr(),
+                config,
+            )
+        };
         // SAFETY: it was made above and is not used after this.
         unsafe { (ort::api().ReleaseArenaCfg)(config) };
         succeeded(status)?;
-        Ok(RegisteredArena { environment: &runtime.environment, _only: only })
+        Ok(RegisteredArena {
+            environment: &runtime.environment,
+            _only: only,
+        })
     }
 }
 
@@ -327,7 +437,9 @@ impl Drop for RegisteredArena<'_> {
     fn drop(&mut self) {
         let unregister = |info: MemoryInfo<'_>| {
             // SAFETY: the environment lives, and one allocator of this kind is registered; sessions that use it share its ownership.
-            succeeded(unsafe { (ort::api().UnregisterAllocator)(self.environment.ptr().cast_mut(), info.ptr()) })
+            succeeded(unsafe {
+                (ort::api().UnregisterAllocator)(self.environment.ptr().cast_mut(), info.ptr())
+            })
         };
         if let Err(error) = arena_info().and_then(unregister) {
             tracing::error!(error = %error, "an arena could not be unregistered; models with a memory limit can't be loaded any more");
@@ -341,14 +453,20 @@ fn is_memory_limit(message: &str) -> bool {
 }
 
 fn file_name(path: &Path) -> String {
-    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+    path.file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default()
 }
 
 fn load_error(path: &Path, detail: String) -> EngineError {
     let file = file_name(path);
     // Callers of the model may read it: where the server keeps its files is not theirs to know.
     let detail = detail.replace(path.to_string_lossy().as_ref(), &file);
-    let detail = match path.parent().map(|directory| directory.to_string_lossy()).filter(|directory| directory.len() > 1) {
+    let detail = match path
+        .parent()
+        .map(|directory| directory.to_string_lossy())
+        .filter(|directory| directory.len() > 1)
+    {
         Some(directory) => detail.replace(&format!("{directory}/"), ""),
         None => detail,
     };
@@ -403,8 +521,16 @@ impl Arena {
         release.set("memory.enable_memory_arena_shrinkage", "cpu:0")?;
         release.terminate()?;
         let allocator = Allocator::new(session, arena_info()?)?;
-        let mut arena =
-            Arena { allocator, release, weights: 0, limit, retention: Retention::default(), measure: false, held: 0, released: false };
+        let mut arena = Arena {
+            allocator,
+            release,
+            weights: 0,
+            limit,
+            retention: Retention::default(),
+            measure: false,
+            held: 0,
+            released: false,
+        };
         arena.weights = arena.total();
         Ok(arena)
     }
@@ -423,7 +549,10 @@ impl Arena {
             None
         } else {
             // SAFETY: it is not null, null-terminated, and `pairs` is released only below.
-            unsafe { CStr::from_ptr(value) }.to_str().ok().and_then(|text| text.parse().ok())
+            unsafe { CStr::from_ptr(value) }
+                .to_str()
+                .ok()
+                .and_then(|text| text.parse().ok())
         };
         // SAFETY: it was made for us above and is not used after this.
         unsafe { (ort::api().ReleaseKeyValuePairs)(pairs) };
@@ -437,21 +566,37 @@ impl Arena {
 }
 
 impl OnnxEngine {
-    fn new(session: Session, path: &Path, signature: Arc<Signature>, memory_limit: Option<u64>) -> Result<OnnxEngine, EngineError> {
+    fn new(
+        session: Session,
+        path: &Path,
+        signature: Arc<Signature>,
+        memory_limit: Option<u64>,
+    ) -> Result<OnnxEngine, EngineError> {
         let mut options = RunOptions::new().map_err(run_error)?;
         options.set_log_level(LogLevel::Fatal).map_err(run_error)?;
         let arena = Arena::new(&session, memory_limit).map_err(run_error)?;
         // The library reserves the weights whatever the limit, and holds only runs to what is left of it.
         if let Some(limit) = memory_limit.filter(|limit| arena.weights >= *limit) {
-            return Err(EngineError::Load { file: file_name(path), detail: advice::too_large(limit) });
+            return Err(EngineError::Load {
+                file: file_name(path),
+                detail: advice::too_large(limit),
+            });
         }
-        Ok(OnnxEngine { signature, options: Arc::new(options), arena, session })
+        Ok(OnnxEngine {
+            signature,
+            options: Arc::new(options),
+            arena,
+            session,
+        })
     }
 
     /// Operator set per domain, for the manifest: `ai.onnx` and, where the graph uses it, `ai.onnx.ml`.
     pub fn opsets(&self) -> Vec<(&'static str, u32)> {
         let domains = [("ai.onnx", ""), ("ai.onnx.ml", "ai.onnx.ml")];
-        domains.into_iter().filter_map(|(name, domain)| Some((name, self.session.opset_for_domain(domain)?))).collect()
+        domains
+            .into_iter()
+            .filter_map(|(name, domain)| Some((name, self.session.opset_for_domain(domain)?)))
+            .collect()
     }
 
     pub fn signature(&self) -> &Arc<Signature> {
@@ -463,14 +608,19 @@ impl OnnxEngine {
         for (name, tensor) in &batch.0 {
             inputs.push((&**name, input_value(tensor).map_err(run_error)?));
         }
-        let outputs = self.session.run_with_options(inputs, &self.options).map_err(|error| match self.arena.limit {
-            Some(limit) if is_memory_limit(error.message()) => EngineError::MemoryLimit { limit },
-            _ => failed(&error, batch),
-        })?;
+        let outputs = self
+            .session
+            .run_with_options(inputs, &self.options)
+            .map_err(|error| match self.arena.limit {
+                Some(limit) if is_memory_limit(error.message()) => {
+                    EngineError::MemoryLimit { limit }
+                }
+                _ => failed(&error, batch),
+            })?;
         let mut tensors = Vec::with_capacity(outputs.len());
         for ((_, value), spec) in outputs.into_iter().zip(&self.signature.outputs) {
-            let tensor =
-                output_tensor(value, spec.datatype).map_err(|detail| EngineError::run(format!("output `{}`: {detail}", spec.name)))?;
+            let tensor = output_tensor(value, spec.datatype)
+                .map_err(|detail| EngineError::run(format!("output `{}`: {detail}", spec.name)))?;
             tensors.push((Arc::clone(&spec.name), tensor));
         }
         Ok(Tensors(tensors))
@@ -480,8 +630,16 @@ impl OnnxEngine {
     /// before its first node.
     fn release(&mut self) {
         let zeros = self.signature.zeros();
-        let inputs = zeros.0.iter().map(|(name, tensor)| Ok((&**name, input_value(tensor)?))).collect::<ort::Result<Vec<_>>>();
-        match inputs.and_then(|inputs| self.session.run_with_options(inputs, &self.arena.release).map(|_| ())) {
+        let inputs = zeros
+            .0
+            .iter()
+            .map(|(name, tensor)| Ok((&**name, input_value(tensor)?)))
+            .collect::<ort::Result<Vec<_>>>();
+        match inputs.and_then(|inputs| {
+            self.session
+                .run_with_options(inputs, &self.arena.release)
+                .map(|_| ())
+        }) {
             Err(error) if !error.message().contains("terminate flag") => {
                 tracing::debug!(error = %error, "an arena could not be shrunk");
             }
@@ -502,7 +660,9 @@ impl Engine for OnnxEngine {
             outcome = self.run_once(batch);
         }
         let ended = Instant::now();
-        self.arena.measure |= outcome.is_err() || ended - started >= MEASURED_FROM || self.arena.retention.is_due(ended);
+        self.arena.measure |= outcome.is_err()
+            || ended - started >= MEASURED_FROM
+            || self.arena.retention.is_due(ended);
         outcome
     }
 
@@ -555,11 +715,28 @@ fn failed(error: &ort::Error, batch: &Tensors) -> EngineError {
     if message.contains("terminate flag") {
         return EngineError::Terminated;
     }
-    let texts = batch.0.iter().flat_map(|(_, tensor)| if let Data::Bytes(texts) = tensor.data() { texts.as_slice() } else { &[] });
+    let texts = batch.0.iter().flat_map(|(_, tensor)| {
+        if let Data::Bytes(texts) = tensor.data() {
+            texts.as_slice()
+        } else {
+            &[]
+        }
+    });
     // Often the library does not say which shapes don't fit.
-    let shapes: Vec<String> = batch.0.iter().map(|(name, tensor)| format!("{name} {:?}", tensor.shape())).collect();
-    let loggable = format!("{} (inputs: {})", advice::loggable(message, texts), shapes.join(", "));
-    EngineError::Run { detail: message.to_owned(), loggable }
+    let shapes: Vec<String> = batch
+        .0
+        .iter()
+        .map(|(name, tensor)| format!("{name} {:?}", tensor.shape()))
+        .collect();
+    let loggable = format!(
+        "{} (inputs: {})",
+        advice::loggable(message, texts),
+        shapes.join(", ")
+    );
+    EngineError::Run {
+        detail: message.to_owned(),
+        loggable,
+    }
 }
 
 fn input_value(tensor: &Tensor) -> ort::Result<SessionInputValue<'_>> {
@@ -590,7 +767,10 @@ fn input_value(tensor: &Tensor) -> ort::Result<SessionInputValue<'_>> {
 
 /// The binding passes texts as C has them, which end at their first NUL; those with one are written by their length.
 fn text_tensor(shape: Vec<i64>, values: &[String]) -> ort::Result<ort::value::Tensor<String>> {
-    if !values.iter().any(|text| memchr::memchr(0, text.as_bytes()).is_some()) {
+    if !values
+        .iter()
+        .any(|text| memchr::memchr(0, text.as_bytes()).is_some())
+    {
         return ort::value::Tensor::from_string_array((shape, values));
     }
     let blanks = vec![String::new(); values.len()];
@@ -599,7 +779,14 @@ fn text_tensor(shape: Vec<i64>, values: &[String]) -> ort::Result<ort::value::Te
         let mut buffer: *mut ffi::c_char = std::ptr::null_mut();
         // SAFETY: the tensor is one of texts, alive and only ours; `index` is below its number of elements, which is that of
         // `values`; the library writes a pointer to `buffer` or returns an error.
-        let status = unsafe { (ort::api().GetResizedStringTensorElementBuffer)(tensor.ptr_mut(), index, text.len(), &mut buffer) };
+        let status = unsafe {
+            (ort::api().GetResizedStringTensorElementBuffer)(
+                tensor.ptr_mut(),
+                index,
+                text.len(),
+                &mut buffer,
+            )
+        };
         if !status.0.is_null() || buffer.is_null() && !text.is_empty() {
             // SAFETY: it is null, which is allowed, or a status that the library made for us and nobody else releases.
             unsafe { (ort::api().ReleaseStatus)(status.0) };
@@ -617,15 +804,24 @@ fn text_tensor(shape: Vec<i64>, values: &[String]) -> ort::Result<ort::value::Te
 const SHARED_OUTPUT_BYTES: usize = 64 << 10;
 
 fn output_tensor(value: DynValue, datatype: DataType) -> Result<Tensor, String> {
-    fn extract<T: PrimitiveTensorElementType>(value: &DynValue) -> Result<(&OrtShape, &[T]), String> {
-        value.try_extract_tensor::<T>().map_err(|error| error.message().to_owned())
+    fn extract<T: PrimitiveTensorElementType>(
+        value: &DynValue,
+    ) -> Result<(&OrtShape, &[T]), String> {
+        value
+            .try_extract_tensor::<T>()
+            .map_err(|error| error.message().to_owned())
     }
-    fn take<T: PrimitiveTensorElementType + Pod>(value: DynValue, wrap: fn(Buffer<T>) -> Data) -> Result<Tensor, String> {
+    fn take<T: PrimitiveTensorElementType + Pod>(
+        value: DynValue,
+        wrap: fn(Buffer<T>) -> Data,
+    ) -> Result<Tensor, String> {
         struct Owner<T>(DynValue, PhantomData<fn() -> T>);
         impl<T: PrimitiveTensorElementType + Pod> AsRef<[u8]> for Owner<T> {
             fn as_ref(&self) -> &[u8] {
                 // It could be extracted before it came here.
-                extract::<T>(&self.0).map(|(_, values)| bytemuck::cast_slice(values)).unwrap_or_default()
+                extract::<T>(&self.0)
+                    .map(|(_, values)| bytemuck::cast_slice(values))
+                    .unwrap_or_default()
             }
         }
         let (shape, values) = extract::<T>(&value)?;
@@ -634,7 +830,10 @@ fn output_tensor(value: DynValue, datatype: DataType) -> Result<Tensor, String> 
         }
         let shape = shape.clone();
         let bytes = Bytes::from_owner(Owner::<T>(value, PhantomData));
-        checked(&shape, wrap(Buffer::from_bytes(bytes).ok_or("its elements are not whole")?))
+        checked(
+            &shape,
+            wrap(Buffer::from_bytes(bytes).ok_or("its elements are not whole")?),
+        )
     }
     match datatype {
         DataType::Bool => {
@@ -654,7 +853,9 @@ fn output_tensor(value: DynValue, datatype: DataType) -> Result<Tensor, String> 
         DataType::Fp32 => take(value, Data::Fp32),
         DataType::Fp64 => take(value, Data::Fp64),
         DataType::Bytes => {
-            let (shape, values) = value.try_extract_strings().map_err(|error| error.message().to_owned())?;
+            let (shape, values) = value
+                .try_extract_strings()
+                .map_err(|error| error.message().to_owned())?;
             checked(shape, Data::Bytes(values))
         }
     }
@@ -662,17 +863,28 @@ fn output_tensor(value: DynValue, datatype: DataType) -> Result<Tensor, String> 
 
 fn checked(shape: &OrtShape, data: Data) -> Result<Tensor, String> {
     let dims: Option<Vec<usize>> = shape.iter().map(|dim| usize::try_from(*dim).ok()).collect();
-    dims.and_then(|dims| Tensor::new(dims, data)).ok_or_else(|| "its shape does not fit its elements".to_owned())
+    dims.and_then(|dims| Tensor::new(dims, data))
+        .ok_or_else(|| "its shape does not fit its elements".to_owned())
 }
 
 fn signature_of(session: &Session) -> Result<Signature, String> {
-    let specs = |outlets: &[Outlet], side: &str| outlets.iter().map(|outlet| tensor_spec(outlet, side)).collect::<Result<Vec<_>, _>>();
-    Ok(Signature { inputs: specs(session.inputs(), "input")?, outputs: specs(session.outputs(), "output")? })
+    let specs = |outlets: &[Outlet], side: &str| {
+        outlets
+            .iter()
+            .map(|outlet| tensor_spec(outlet, side))
+            .collect::<Result<Vec<_>, _>>()
+    };
+    Ok(Signature {
+        inputs: specs(session.inputs(), "input")?,
+        outputs: specs(session.outputs(), "output")?,
+    })
 }
 
 fn names_of(kind: &ValueType) -> Vec<String> {
     match kind {
-        ValueType::Tensor { dimension_symbols, .. } => dimension_symbols.to_vec(),
+        ValueType::Tensor {
+            dimension_symbols, ..
+        } => dimension_symbols.to_vec(),
         _ => Vec::new(),
     }
 }
@@ -683,11 +895,22 @@ fn tensor_spec(outlet: &Outlet, side: &str) -> Result<TensorSpec, String> {
 
 fn spec_of(name: &str, kind: &ValueType, side: &str) -> Result<TensorSpec, String> {
     let ValueType::Tensor { ty, shape, .. } = kind else {
-        return Err(format!("{side} `{name}` is a sequence or map, which can't be served; export the model with a tensor for each {side}"));
+        return Err(format!(
+            "{side} `{name}` is a sequence or map, which can't be served; export the model with a tensor for each {side}"
+        ));
     };
-    let datatype = datatype_of(*ty).ok_or_else(|| format!("{side} `{name}` has the element type {ty:?}, which can't be served"))?;
-    let dims = shape.iter().map(|dim| usize::try_from(*dim).map_or(Dim::Any, Dim::Fixed)).collect();
-    Ok(TensorSpec { name: Arc::from(name), datatype, shape: Shape(dims) })
+    let datatype = datatype_of(*ty).ok_or_else(|| {
+        format!("{side} `{name}` has the element type {ty:?}, which can't be served")
+    })?;
+    let dims = shape
+        .iter()
+        .map(|dim| usize::try_from(*dim).map_or(Dim::Any, Dim::Fixed))
+        .collect();
+    Ok(TensorSpec {
+        name: Arc::from(name),
+        datatype,
+        shape: Shape(dims),
+    })
 }
 
 fn datatype_of(element: TensorElementType) -> Option<DataType> {

@@ -56,7 +56,10 @@ pub trait EngineFactory: Send + Sync {
 
     /// What the graph calls its dimensions.
     fn symbols(&self) -> &Symbols {
-        static NONE: Symbols = Symbols { inputs: Vec::new(), outputs: Vec::new() };
+        static NONE: Symbols = Symbols {
+            inputs: Vec::new(),
+            outputs: Vec::new(),
+        };
         &NONE
     }
 
@@ -68,7 +71,10 @@ impl EngineError {
     /// A failure in words of our own, which name no value.
     pub fn run(detail: impl Into<String>) -> EngineError {
         let detail = detail.into();
-        EngineError::Run { loggable: detail.clone(), detail }
+        EngineError::Run {
+            loggable: detail.clone(),
+            detail,
+        }
     }
 }
 
@@ -94,7 +100,9 @@ pub enum EngineError {
     #[error("the run was lost: {0}")]
     Lost(Box<EngineError>),
     /// The run wanted more memory than its version may take.
-    #[error("the run needs more memory than the {limit} bytes that each worker may take (runtime.memory_limit_bytes)")]
+    #[error(
+        "the run needs more memory than the {limit} bytes that each worker may take (runtime.memory_limit_bytes)"
+    )]
     MemoryLimit { limit: u64 },
     #[error("the queue is full")]
     QueueFull,

@@ -39,7 +39,11 @@ impl Default for Priority {
 impl Priority {
     /// As the Open Inference Protocol's `priority` says it: 1 is the highest, 0 means the default.
     pub fn from_protocol(level: u64) -> Priority {
-        if level == 0 { Priority::default() } else { Priority(u32::try_from(level).unwrap_or(u32::MAX)) }
+        if level == 0 {
+            Priority::default()
+        } else {
+            Priority(u32::try_from(level).unwrap_or(u32::MAX))
+        }
     }
 }
 
@@ -52,7 +56,10 @@ pub struct Urgency {
 
 /// Puts a job behind all that are as urgent.
 pub fn enqueue(queue: &mut VecDeque<Job>, job: Job) {
-    if queue.back().is_none_or(|last| last.priority <= job.priority) {
+    if queue
+        .back()
+        .is_none_or(|last| last.priority <= job.priority)
+    {
         queue.push_back(job);
         return;
     }
@@ -109,7 +116,11 @@ pub fn decide(queue: &VecDeque<Job>, policy: &BatchPolicy, now: Instant) -> Deci
     let mut jobs = 1;
     let mut oldest = first.enqueued;
     for job in queue.iter().skip(1) {
-        if first.alone || job.alone || rows + job.rows > policy.max_batch_size || !same_rows(&first.inputs, &job.inputs) {
+        if first.alone
+            || job.alone
+            || rows + job.rows > policy.max_batch_size
+            || !same_rows(&first.inputs, &job.inputs)
+        {
             return Decision::Take { jobs };
         }
         rows += job.rows;
@@ -117,19 +128,30 @@ pub fn decide(queue: &VecDeque<Job>, policy: &BatchPolicy, now: Instant) -> Deci
         oldest = oldest.min(job.enqueued);
     }
     let ripe = oldest + policy.max_delay;
-    if rows >= policy.max_batch_size || ripe <= now { Decision::Take { jobs } } else { Decision::WaitUntil(ripe) }
+    if rows >= policy.max_batch_size || ripe <= now {
+        Decision::Take { jobs }
+    } else {
+        Decision::WaitUntil(ripe)
+    }
 }
 
 /// Removes the jobs that nobody waits for any more; those whose deadline passed get their answer.
 pub fn drop_dead(queue: &mut VecDeque<Job>, now: Instant) {
-    if queue.iter().all(|job| job.deadline > now && !job.reply.is_closed()) {
+    if queue
+        .iter()
+        .all(|job| job.deadline > now && !job.reply.is_closed())
+    {
         return;
     }
     for job in std::mem::take(queue) {
         if job.reply.is_closed() {
             continue;
         }
-        if job.deadline <= now { job.answer(Err(EngineError::DeadlineExceeded)) } else { queue.push_back(job) }
+        if job.deadline <= now {
+            job.answer(Err(EngineError::DeadlineExceeded))
+        } else {
+            queue.push_back(job)
+        }
     }
 }
 
@@ -137,7 +159,9 @@ fn same_rows(a: &Tensors, b: &Tensors) -> bool {
     fn row(tensor: &Tensor) -> &[usize] {
         tensor.shape().get(1..).unwrap_or(&[])
     }
-    a.0.iter().zip(&b.0).all(|((_, a), (_, b))| row(a) == row(b))
+    a.0.iter()
+        .zip(&b.0)
+        .all(|((_, a), (_, b))| row(a) == row(b))
 }
 
 #[cfg(test)]
@@ -159,9 +183,20 @@ mod tests {
         tensor::{Data, Tensor, Tensors},
     };
 
-    fn job(rows: usize, width: usize, start: Instant) -> (Job, oneshot::Receiver<Result<crate::engine::queue::Answer, EngineError>>) {
+    fn job(
+        rows: usize,
+        width: usize,
+        start: Instant,
+    ) -> (
+        Job,
+        oneshot::Receiver<Result<crate::engine::queue::Answer, EngineError>>,
+    ) {
         let (reply, receiver) = oneshot::channel();
-        let tensor = Tensor::new(vec![rows, width], Data::zeros(crate::tensor::DataType::Fp32, rows * width)).unwrap();
+        let tensor = Tensor::new(
+            vec![rows, width],
+            Data::zeros(crate::tensor::DataType::Fp32, rows * width),
+        )
+        .unwrap();
         let job = Job {
             inputs: Tensors(vec![(Arc::from("x"), tensor)]),
             rows,
@@ -176,7 +211,12 @@ mod tests {
     }
 
     fn policy(max_batch_size: usize, delay_ms: u64) -> BatchPolicy {
-        BatchPolicy { max_batch_size, max_delay: Duration::from_millis(delay_ms), queue_capacity: 100, max_rows_per_run: 100 }
+        BatchPolicy {
+            max_batch_size,
+            max_delay: Duration::from_millis(delay_ms),
+            queue_capacity: 100,
+            max_rows_per_run: 100,
+        }
     }
 
     proptest! {
@@ -216,10 +256,20 @@ mod tests {
     #[test]
     fn a_delay_waits_for_company_but_not_past_a_full_batch() {
         let start = Instant::now();
-        let (mut queue, _receivers): (VecDeque<Job>, Vec<_>) = [job(1, 1, start), job(1, 1, start)].into_iter().unzip();
-        assert_eq!(decide(&queue, &policy(4, 5), start), Decision::WaitUntil(start + Duration::from_millis(5)));
-        assert_eq!(decide(&queue, &policy(4, 5), start + Duration::from_millis(5)), Decision::Take { jobs: 2 });
-        assert_eq!(decide(&queue, &policy(2, 5), start), Decision::Take { jobs: 2 });
+        let (mut queue, _receivers): (VecDeque<Job>, Vec<_>) =
+            [job(1, 1, start), job(1, 1, start)].into_iter().unzip();
+        assert_eq!(
+            decide(&queue, &policy(4, 5), start),
+            Decision::WaitUntil(start + Duration::from_millis(5))
+        );
+        assert_eq!(
+            decide(&queue, &policy(4, 5), start + Duration::from_millis(5)),
+            Decision::Take { jobs: 2 }
+        );
+        assert_eq!(
+            decide(&queue, &policy(2, 5), start),
+            Decision::Take { jobs: 2 }
+        );
         queue.clear();
         assert_eq!(decide(&queue, &policy(4, 0), start), Decision::Sleep);
     }
@@ -234,6 +284,9 @@ mod tests {
         let mut queue = VecDeque::from([gone, late, alive]);
         drop_dead(&mut queue, start);
         assert_eq!(queue.len(), 1);
-        assert_eq!(late_receiver.try_recv().unwrap().unwrap_err(), EngineError::DeadlineExceeded);
+        assert_eq!(
+            late_receiver.try_recv().unwrap().unwrap_err(),
+            EngineError::DeadlineExceeded
+        );
     }
 }

@@ -43,7 +43,9 @@ impl Retention {
             *self = Retention::default();
             return held > FLOOR_BYTES;
         }
-        let usual = self.usual.map_or(FLOOR_BYTES, |(bytes, _)| bytes.saturating_add(bytes / 5));
+        let usual = self
+            .usual
+            .map_or(FLOOR_BYTES, |(bytes, _)| bytes.saturating_add(bytes / 5));
         if held <= usual.max(FLOOR_BYTES) {
             self.larger = 0;
             return false;
@@ -91,7 +93,10 @@ mod tests {
     fn a_small_run_between_large_ones_makes_them_unusual() {
         let (mut retention, now) = (Retention::default(), Instant::now());
         for run in 0..100 {
-            assert_eq!(retention.release_after_run(if run % 4 == 3 { 0 } else { LARGE }, now), run % 4 != 3);
+            assert_eq!(
+                retention.release_after_run(if run % 4 == 3 { 0 } else { LARGE }, now),
+                run % 4 != 3
+            );
         }
     }
 
@@ -105,7 +110,10 @@ mod tests {
         let later = start + REVIEW;
         assert!(retention.is_due(later) && retention.release_after_run(LARGE, later));
         assert!(!retention.is_due(later));
-        assert!(retention.release_after_run(LARGE, later), "it counts from the beginning");
+        assert!(
+            retention.release_after_run(LARGE, later),
+            "it counts from the beginning"
+        );
     }
 
     #[test]
@@ -115,7 +123,13 @@ mod tests {
             retention.release_after_run(LARGE, now);
         }
         assert!(retention.release_when_idle(LARGE));
-        assert!(retention.release_when_idle(FLOOR_BYTES) && !retention.release_when_idle(IDLE_FLOOR_BYTES));
-        assert!(retention.release_after_run(LARGE, now), "nothing is usual any more");
+        assert!(
+            retention.release_when_idle(FLOOR_BYTES)
+                && !retention.release_when_idle(IDLE_FLOOR_BYTES)
+        );
+        assert!(
+            retention.release_after_run(LARGE, now),
+            "nothing is usual any more"
+        );
     }
 }

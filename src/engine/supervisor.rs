@@ -31,8 +31,15 @@ enum State {
 }
 
 impl Slot {
-    pub fn new(interrupt: Arc<dyn Interrupt>, on_abandon: Box<dyn Fn() + Send + Sync>) -> Arc<Slot> {
-        Arc::new(Slot { state: Mutex::new(State::Idle), interrupt: Mutex::new(Some(interrupt)), on_abandon })
+    pub fn new(
+        interrupt: Arc<dyn Interrupt>,
+        on_abandon: Box<dyn Fn() + Send + Sync>,
+    ) -> Arc<Slot> {
+        Arc::new(Slot {
+            state: Mutex::new(State::Idle),
+            interrupt: Mutex::new(Some(interrupt)),
+            on_abandon,
+        })
     }
 
     /// The worker starts a run that must end by `deadline`.
@@ -54,7 +61,10 @@ impl Slot {
 
     /// The worker goes on with another engine.
     pub fn replace_interrupt(&self, interrupt: Arc<dyn Interrupt>) {
-        *self.interrupt.lock().unwrap_or_else(PoisonError::into_inner) = Some(interrupt);
+        *self
+            .interrupt
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(interrupt);
     }
 
     /// What must happen to this worker now; called by the supervisor. The lock keeps a run from ending in between, so
@@ -76,7 +86,11 @@ impl Slot {
     }
 
     fn interrupt(&self, act: impl FnOnce(&dyn Interrupt)) {
-        if let Some(interrupt) = &*self.interrupt.lock().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(interrupt) = &*self
+            .interrupt
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+        {
             act(&**interrupt);
         }
     }
@@ -103,29 +117,54 @@ impl Supervisor {
     pub fn start() -> std::io::Result<Supervisor> {
         let shared = Arc::new(Shared::default());
         let watched = Arc::clone(&shared);
-        let thread = thread::Builder::new().name("supervisor".to_owned()).spawn(move || watch(&watched))?;
-        Ok(Supervisor { shared, thread: Mutex::new(Some(thread)) })
+        let thread = thread::Builder::new()
+            .name("supervisor".to_owned())
+            .spawn(move || watch(&watched))?;
+        Ok(Supervisor {
+            shared,
+            thread: Mutex::new(Some(thread)),
+        })
     }
 
     pub fn add(&self, slot: &Arc<Slot>) {
-        self.shared.slots.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(slot));
+        self.shared
+            .slots
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Arc::downgrade(slot));
     }
 }
 
 impl Drop for Supervisor {
     fn drop(&mut self) {
-        *self.shared.stopped.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        *self
+            .shared
+            .stopped
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = true;
         self.shared.wake.notify_all();
-        if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        if let Some(thread) = self
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+        {
             let _ = thread.join();
         }
     }
 }
 
 fn watch(shared: &Shared) {
-    let mut stopped = shared.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut stopped = shared
+        .stopped
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
     while !*stopped {
-        stopped = shared.wake.wait_timeout(stopped, TICK).unwrap_or_else(PoisonError::into_inner).0;
+        stopped = shared
+            .wake
+            .wait_timeout(stopped, TICK)
+            .unwrap_or_else(PoisonError::into_inner)
+            .0;
         let now = Instant::now();
         let mut slots = shared.slots.lock().unwrap_or_else(PoisonError::into_inner);
         slots.retain(|slot| {
@@ -193,7 +232,13 @@ mod tests {
         assert!(slot.end());
         assert_eq!(calls.reset.load(Ordering::SeqCst), 1);
         slot.check(deadline + GRACE * 2);
-        assert_eq!((calls.terminated.load(Ordering::SeqCst), calls.abandoned.load(Ordering::SeqCst)), (1, 0));
+        assert_eq!(
+            (
+                calls.terminated.load(Ordering::SeqCst),
+                calls.abandoned.load(Ordering::SeqCst)
+            ),
+            (1, 0)
+        );
     }
 
     #[test]

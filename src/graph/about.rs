@@ -30,9 +30,22 @@ impl About {
         let report = rows::analyse(&model, fed);
         let time_first = rows::time_first(&model, &report);
         let labels = labels::held(&model);
-        let mut names = model.graph.inputs.iter().chain(&model.graph.outputs).map(|info| info.name);
-        let nul_name = names.find(|name| name.contains('\0')).map(|name| name.escape_default().to_string());
-        Ok(About { report, time_first, labels, vocabulary: Vocabulary::read(&model), nul_name })
+        let mut names = model
+            .graph
+            .inputs
+            .iter()
+            .chain(&model.graph.outputs)
+            .map(|info| info.name);
+        let nul_name = names
+            .find(|name| name.contains('\0'))
+            .map(|name| name.escape_default().to_string());
+        Ok(About {
+            report,
+            time_first,
+            labels,
+            vocabulary: Vocabulary::read(&model),
+            nul_name,
+        })
     }
 
     /// Why rows of several requests may not share a run; `None` where the graph keeps them apart.
@@ -58,9 +71,16 @@ impl Vocabulary {
         for (name, attribute) in attributes {
             match *name {
                 "cats_strings" | "keys_strings" | "pool_strings" => {
-                    vocabulary.texts.extend(attribute.texts.iter().filter_map(|text| String::from_utf8(text.to_vec()).ok()));
+                    vocabulary.texts.extend(
+                        attribute
+                            .texts
+                            .iter()
+                            .filter_map(|text| String::from_utf8(text.to_vec()).ok()),
+                    );
                 }
-                "cats_int64s" | "keys_int64s" => vocabulary.numbers.extend_from_slice(&attribute.ints),
+                "cats_int64s" | "keys_int64s" => {
+                    vocabulary.numbers.extend_from_slice(&attribute.ints)
+                }
                 _ => {}
             }
         }

@@ -92,7 +92,12 @@ pub struct Value {
 
 impl Value {
     pub fn new(flow: Flow, dims: Option<Vec<Size>>) -> Value {
-        Value { flow, dims, elements: None, reals: None }
+        Value {
+            flow,
+            dims,
+            elements: None,
+            reals: None,
+        }
     }
 
     pub fn rank(&self) -> Option<usize> {
@@ -101,7 +106,11 @@ impl Value {
 
     /// The axis that goes over the rows.
     pub fn axis(&self) -> Option<usize> {
-        if let Flow::Rows { axis } = self.flow { Some(axis) } else { None }
+        if let Flow::Rows { axis } = self.flow {
+            Some(axis)
+        } else {
+            None
+        }
     }
 
     /// The size of an axis.
@@ -116,7 +125,13 @@ impl Value {
 
     /// Known whole numbers, all of them.
     pub fn ints(&self) -> Option<Vec<i64>> {
-        let number = |element: &Element| if let Element::Int(number) = element { Some(*number) } else { None };
+        let number = |element: &Element| {
+            if let Element::Int(number) = element {
+                Some(*number)
+            } else {
+                None
+            }
+        };
         self.elements.as_ref()?.iter().map(number).collect()
     }
 }

@@ -35,7 +35,10 @@ pub fn keep(output: &str, labels: &[Label], model: &mut Vec<u8>) {
 }
 
 fn kept(model: &Model<'_>, output: &str) -> Option<Vec<Label>> {
-    let (_, text) = model.metadata.iter().find(|(key, _)| key.strip_prefix(KEPT) == Some(output))?;
+    let (_, text) = model
+        .metadata
+        .iter()
+        .find(|(key, _)| key.strip_prefix(KEPT) == Some(output))?;
     let list: Vec<serde_json::Value> = serde_json::from_str(text).ok()?;
     list.into_iter()
         .map(|label| match label {
@@ -47,7 +50,10 @@ fn kept(model: &Model<'_>, output: &str) -> Option<Vec<Label>> {
 
 /// Outputs and their labels, as JSON.
 pub fn to_values(labels: &[(String, Vec<Label>)]) -> Vec<(String, Vec<serde_json::Value>)> {
-    labels.iter().map(|(output, labels)| (output.clone(), labels.iter().map(Label::to_value).collect())).collect()
+    labels
+        .iter()
+        .map(|(output, labels)| (output.clone(), labels.iter().map(Label::to_value).collect()))
+        .collect()
 }
 
 /// The outputs of the graph whose values of a row belong to classes that the graph names, or are such names, in their order.
@@ -58,7 +64,9 @@ pub fn held(model: &Model<'_>) -> Vec<(String, Vec<Label>)> {
         .iter()
         .filter_map(|output| {
             let labels = kept(model, output.name);
-            let labels = labels.or_else(|| scores_labels(graph, output.name, 0)).or_else(|| own_labels(graph, output.name, 0))?;
+            let labels = labels
+                .or_else(|| scores_labels(graph, output.name, 0))
+                .or_else(|| own_labels(graph, output.name, 0))?;
             Some((output.name.to_owned(), labels))
         })
         .collect()
@@ -69,18 +77,25 @@ fn scores_labels(graph: &Graph<'_>, name: &str, depth: usize) -> Option<Vec<Labe
     if depth > 64 {
         return None;
     }
-    let node = graph.nodes.iter().find(|node| node.outputs.contains(&name))?;
+    let node = graph
+        .nodes
+        .iter()
+        .find(|node| node.outputs.contains(&name))?;
     let labels = labels_of(node);
     match node.op {
         "ZipMap" if !labels.is_empty() => Some(labels),
-        "TreeEnsembleClassifier" | "LinearClassifier" | "SVMClassifier" if node.outputs.get(1) == Some(&name) => {
+        "TreeEnsembleClassifier" | "LinearClassifier" | "SVMClassifier"
+            if node.outputs.get(1) == Some(&name) =>
+        {
             Some(labels).filter(|labels| !labels.is_empty())
         }
         // A ZipMap beside it names the same scores.
         _ if beside(graph, name).is_some() => beside(graph, name),
         // Where nothing nearer names them: the classes that the best of these scores is looked up in.
         _ if looked_up(graph, name).is_some() => looked_up(graph, name),
-        "Identity" | "Cast" | "Normalizer" | "Softmax" | "Clip" | "ZipMap" => scores_labels(graph, node.inputs.first()?, depth + 1),
+        "Identity" | "Cast" | "Normalizer" | "Softmax" | "Clip" | "ZipMap" => {
+            scores_labels(graph, node.inputs.first()?, depth + 1)
+        }
         _ => None,
     }
 }
@@ -92,9 +107,14 @@ fn own_labels(graph: &Graph<'_>, name: &str, depth: usize) -> Option<Vec<Label>>
     if depth > 64 {
         return None;
     }
-    let node = graph.nodes.iter().find(|node| node.outputs.contains(&name))?;
+    let node = graph
+        .nodes
+        .iter()
+        .find(|node| node.outputs.contains(&name))?;
     match node.op {
-        "TreeEnsembleClassifier" | "LinearClassifier" | "SVMClassifier" if node.outputs.first() == Some(&name) => {
+        "TreeEnsembleClassifier" | "LinearClassifier" | "SVMClassifier"
+            if node.outputs.first() == Some(&name) =>
+        {
             Some(labels_of(node)).filter(|labels| !labels.is_empty())
         }
         "Cast" if !matches!(node.int("to"), Some(WHOLE | TEXT)) => None,
@@ -105,19 +125,34 @@ fn own_labels(graph: &Graph<'_>, name: &str, depth: usize) -> Option<Vec<Label>>
 
 /// The constant from which `ArgMax` of the scores picks the class: what scikit-learn's converters write for networks and Bayes.
 fn looked_up(graph: &Graph<'_>, scores: &str) -> Option<Vec<Label>> {
-    let best = graph.nodes.iter().find(|node| node.op == "ArgMax" && node.inputs.first() == Some(&scores))?;
+    let best = graph
+        .nodes
+        .iter()
+        .find(|node| node.op == "ArgMax" && node.inputs.first() == Some(&scores))?;
     let mut index = *best.outputs.first()?;
     for _ in 0..8 {
-        let node = graph.nodes.iter().find(|node| node.inputs.contains(&index))?;
+        let node = graph
+            .nodes
+            .iter()
+            .find(|node| node.inputs.contains(&index))?;
         match node.op {
-            "Identity" | "Cast" | "Reshape" | "Squeeze" | "Flatten" if node.inputs.first() == Some(&index) => {
+            "Identity" | "Cast" | "Reshape" | "Squeeze" | "Flatten"
+                if node.inputs.first() == Some(&index) =>
+            {
                 index = node.outputs.first()?
             }
             "ArrayFeatureExtractor" | "Gather" if node.inputs.get(1) == Some(&index) => {
-                let (_, classes) = graph.initializers.iter().find(|(name, _)| Some(name) == node.inputs.first())?;
-                let texts = classes.texts.iter().map(|text| Label::Text(String::from_utf8_lossy(text).into_owned()));
+                let (_, classes) = graph
+                    .initializers
+                    .iter()
+                    .find(|(name, _)| Some(name) == node.inputs.first())?;
+                let texts = classes
+                    .texts
+                    .iter()
+                    .map(|text| Label::Text(String::from_utf8_lossy(text).into_owned()));
                 let numbers = classes.ints.iter().flatten().map(|int| Label::Number(*int));
-                return Some(texts.chain(numbers).collect::<Vec<_>>()).filter(|labels| !labels.is_empty());
+                return Some(texts.chain(numbers).collect::<Vec<_>>())
+                    .filter(|labels| !labels.is_empty());
             }
             _ => return None,
         }
@@ -126,17 +161,29 @@ fn looked_up(graph: &Graph<'_>, scores: &str) -> Option<Vec<Label>> {
 }
 
 fn beside(graph: &Graph<'_>, name: &str) -> Option<Vec<Label>> {
-    let map = graph.nodes.iter().find(|node| node.op == "ZipMap" && node.inputs.first() == Some(&name))?;
+    let map = graph
+        .nodes
+        .iter()
+        .find(|node| node.op == "ZipMap" && node.inputs.first() == Some(&name))?;
     Some(labels_of(map)).filter(|labels| !labels.is_empty())
 }
 
 /// The labels in a node's attributes; empty where it has none.
 pub fn labels_of(node: &Node<'_>) -> Vec<Label> {
-    let texts = ["classlabels_strings"].iter().filter_map(|name| node.attributes.get(name)).find(|list| !list.texts.is_empty());
+    let texts = ["classlabels_strings"]
+        .iter()
+        .filter_map(|name| node.attributes.get(name))
+        .find(|list| !list.texts.is_empty());
     if let Some(list) = texts {
-        return list.texts.iter().map(|text| Label::Text(String::from_utf8_lossy(text).into_owned())).collect();
+        return list
+            .texts
+            .iter()
+            .map(|text| Label::Text(String::from_utf8_lossy(text).into_owned()))
+            .collect();
     }
-    let numbers = ["classlabels_int64s", "classlabels_ints"].iter().filter_map(|name| node.attributes.get(name));
+    let numbers = ["classlabels_int64s", "classlabels_ints"]
+        .iter()
+        .filter_map(|name| node.attributes.get(name));
     numbers
         .into_iter()
         .find(|list| !list.ints.is_empty())

@@ -18,23 +18,36 @@ const OWN_CASE: [&str; 4] = ["tr", "az", "lt", "ku"];
 /// Where the bytes are no ONNX model.
 pub fn replaced(bytes: &[u8]) -> Result<Option<Edited>, Malformed> {
     let model = Model::read(bytes)?;
-    let normalizers = || model.graph.nodes.iter().filter(|node| node.op == "StringNormalizer");
+    let normalizers = || {
+        model
+            .graph
+            .nodes
+            .iter()
+            .filter(|node| node.op == "StringNormalizer")
+    };
     if normalizers().next().is_none() || normalizers().any(has_own_case) {
         return Ok(None);
     }
     let model = rewritten(bytes, |field, content| match field {
         7 => Ok(Some(rewritten(content, |field, node| match field {
-            1 if first(node, 4)? == Some(b"StringNormalizer".as_slice()) => with_locale(node).map(Some),
+            1 if first(node, 4)? == Some(b"StringNormalizer".as_slice()) => {
+                with_locale(node).map(Some)
+            }
             _ => Ok(None),
         })?)),
         _ => Ok(None),
     })?;
-    Ok(Some(Edited { model, maps: Vec::new() }))
+    Ok(Some(Edited {
+        model,
+        maps: Vec::new(),
+    }))
 }
 
 fn has_own_case(node: &Node<'_>) -> bool {
     let language = node.text("locale").unwrap_or_default().to_ascii_lowercase();
-    OWN_CASE.iter().any(|own| language.split(['_', '-', '.']).next() == Some(own))
+    OWN_CASE
+        .iter()
+        .any(|own| language.split(['_', '-', '.']).next() == Some(own))
 }
 
 /// The node without its attribute `locale`, and with another.

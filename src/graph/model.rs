@@ -143,7 +143,10 @@ impl<'a> Model<'a> {
 
 pub fn opset_of(opsets: &[(&str, i64)], domain: &str) -> i64 {
     let plain = |name: &str| name == "ai.onnx" || name.is_empty();
-    opsets.iter().find(|(name, _)| *name == domain || plain(name) && plain(domain)).map_or(1, |(_, version)| *version)
+    opsets
+        .iter()
+        .find(|(name, _)| *name == domain || plain(name) && plain(domain))
+        .map_or(1, |(_, version)| *version)
 }
 
 impl Node<'_> {
@@ -161,7 +164,9 @@ impl Node<'_> {
     }
 
     pub fn ints(&self, name: &str) -> Option<&[i64]> {
-        self.attributes.get(name).map(|attribute| attribute.ints.as_slice())
+        self.attributes
+            .get(name)
+            .map(|attribute| attribute.ints.as_slice())
     }
 
     pub fn text(&self, name: &str) -> Option<&str> {
@@ -170,7 +175,9 @@ impl Node<'_> {
 }
 
 fn text<'a>(field: &Field<'a>) -> Result<&'a str, Malformed> {
-    let Content::Bytes(bytes) = field.content else { return Err(Malformed) };
+    let Content::Bytes(bytes) = field.content else {
+        return Err(Malformed);
+    };
     std::str::from_utf8(bytes).map_err(|_| Malformed)
 }
 
@@ -208,7 +215,9 @@ pub fn graph(bytes: &[u8], depth: usize) -> Result<Graph<'_>, Malformed> {
     let mut graph = Graph::default();
     for field in Fields(bytes) {
         let field = field?;
-        let Content::Bytes(content) = field.content else { continue };
+        let Content::Bytes(content) = field.content else {
+            continue;
+        };
         match field.number {
             1 => graph.nodes.push(node(content, depth)?),
             5 => {
@@ -239,7 +248,14 @@ fn sparse(bytes: &[u8]) -> Result<(&str, Constant<'_>), Malformed> {
             _ => {}
         }
     }
-    Ok((name, Constant { name, dims, ..Constant::default() }))
+    Ok((
+        name,
+        Constant {
+            name,
+            dims,
+            ..Constant::default()
+        },
+    ))
 }
 
 fn function(bytes: &[u8]) -> Result<Function<'_>, Malformed> {
@@ -296,7 +312,9 @@ fn attribute(bytes: &[u8], depth: usize) -> Result<(&str, Attribute<'_>), Malfor
             (3, Content::Number(number)) => attribute.int = Some(number as i64),
             (4, Content::Bytes(bytes)) => attribute.text = Some(bytes),
             (5, Content::Bytes(bytes)) => attribute.tensor = Some(constant(bytes)?),
-            (6 | 11, Content::Bytes(bytes)) => attribute.graphs.push(std::rc::Rc::new(graph(bytes, depth + 1)?)),
+            (6 | 11, Content::Bytes(bytes)) => attribute
+                .graphs
+                .push(std::rc::Rc::new(graph(bytes, depth + 1)?)),
             (7, content) => floats(content, &mut attribute.floats)?,
             (8, content) => numbers(content, &mut attribute.ints)?,
             (9, Content::Bytes(bytes)) => attribute.texts.push(bytes),
@@ -357,18 +375,31 @@ fn constant(bytes: &[u8]) -> Result<Constant<'_>, Malformed> {
             _ => {}
         }
     }
-    let count = constant.dims.iter().try_fold(1i64, |product, dim| product.checked_mul(*dim)).unwrap_or(i64::MAX);
-    if let Some(count) = usize::try_from(count).ok().filter(|count| *count <= MAX_READ) {
+    let count = constant
+        .dims
+        .iter()
+        .try_fold(1i64, |product, dim| product.checked_mul(*dim))
+        .unwrap_or(i64::MAX);
+    if let Some(count) = usize::try_from(count)
+        .ok()
+        .filter(|count| *count <= MAX_READ)
+    {
         match (constant.data_type, raw) {
-            (1, Some(raw)) => reals.extend(elements(raw).map(|bytes| f64::from(f32::from_le_bytes(bytes)))),
+            (1, Some(raw)) => {
+                reals.extend(elements(raw).map(|bytes| f64::from(f32::from_le_bytes(bytes))))
+            }
             (11, Some(raw)) => reals.extend(elements(raw).map(f64::from_le_bytes)),
-            (6, Some(raw)) => listed.extend(elements(raw).map(|bytes| i64::from(i32::from_le_bytes(bytes)))),
+            (6, Some(raw)) => {
+                listed.extend(elements(raw).map(|bytes| i64::from(i32::from_le_bytes(bytes))))
+            }
             (7, Some(raw)) => listed.extend(elements(raw).map(i64::from_le_bytes)),
             (9, Some(raw)) => listed.extend(raw.iter().map(|byte| i64::from(*byte))),
             _ => {}
         }
-        constant.ints = Some(listed).filter(|listed| listed.len() == count && matches!(constant.data_type, 6 | 7 | 9));
-        constant.reals = Some(reals).filter(|reals| reals.len() == count && matches!(constant.data_type, 1 | 11));
+        constant.ints = Some(listed)
+            .filter(|listed| listed.len() == count && matches!(constant.data_type, 6 | 7 | 9));
+        constant.reals = Some(reals)
+            .filter(|reals| reals.len() == count && matches!(constant.data_type, 1 | 11));
     }
     Ok(constant)
 }
@@ -383,7 +414,9 @@ pub fn value_info(bytes: &[u8]) -> Result<ValueInfo<'_>, Malformed> {
                 for field in Fields(bytes) {
                     let field = field?;
                     match (field.number, field.content) {
-                        (1, Content::Bytes(tensor)) => (info.element, info.shape) = tensor_type(tensor)?,
+                        (1, Content::Bytes(tensor)) => {
+                            (info.element, info.shape) = tensor_type(tensor)?
+                        }
                         (4, _) => info.kind = Kind::Sequence,
                         (5, _) => info.kind = Kind::Map,
                         (8 | 9, _) => info.kind = Kind::Other,
@@ -406,7 +439,12 @@ fn tensor_type(bytes: &[u8]) -> Result<(i64, Option<Vec<Dimension<'_>>>), Malfor
             (2, Content::Bytes(bytes)) => {
                 let mut dims = Vec::new();
                 for field in Fields(bytes) {
-                    if let Field { number: 1, content: Content::Bytes(bytes), .. } = field? {
+                    if let Field {
+                        number: 1,
+                        content: Content::Bytes(bytes),
+                        ..
+                    } = field?
+                    {
                         dims.push(dimension(bytes)?);
                     }
                 }
@@ -424,8 +462,14 @@ fn dimension(bytes: &[u8]) -> Result<Dimension<'_>, Malformed> {
         let field = field?;
         match (field.number, field.content) {
             // Some exporters write 0 or -1 for a free dimension.
-            (1, Content::Number(size)) if size as i64 > 0 => dimension = Dimension::Fixed(size as i64),
-            (2, _) => dimension = Some(text(&field)?).filter(|name| !name.is_empty()).map_or(Dimension::Free, Dimension::Named),
+            (1, Content::Number(size)) if size as i64 > 0 => {
+                dimension = Dimension::Fixed(size as i64)
+            }
+            (2, _) => {
+                dimension = Some(text(&field)?)
+                    .filter(|name| !name.is_empty())
+                    .map_or(Dimension::Free, Dimension::Named)
+            }
             _ => {}
         }
     }

@@ -13,14 +13,26 @@ pub struct Size {
 }
 
 impl Size {
-    pub const ROWS: Size = Size { factor: 1, rows: 1, symbols: Vec::new() };
+    pub const ROWS: Size = Size {
+        factor: 1,
+        rows: 1,
+        symbols: Vec::new(),
+    };
 
     pub fn fixed(factor: u64) -> Size {
-        Size { factor, rows: 0, symbols: Vec::new() }
+        Size {
+            factor,
+            rows: 0,
+            symbols: Vec::new(),
+        }
     }
 
     pub fn symbol(symbol: u32) -> Size {
-        Size { factor: 1, rows: 0, symbols: vec![symbol] }
+        Size {
+            factor: 1,
+            rows: 0,
+            symbols: vec![symbol],
+        }
     }
 
     pub fn is_one(&self) -> bool {
@@ -43,7 +55,11 @@ impl Size {
         }
         let mut symbols = [self.symbols.as_slice(), other.symbols.as_slice()].concat();
         symbols.sort_unstable();
-        Some(Size { factor: self.factor.checked_mul(other.factor)?, rows: self.rows.checked_add(other.rows)?, symbols })
+        Some(Size {
+            factor: self.factor.checked_mul(other.factor)?,
+            rows: self.rows.checked_add(other.rows)?,
+            symbols,
+        })
     }
 
     /// The quotient where it is whole whatever the symbols stand for.
@@ -55,11 +71,17 @@ impl Size {
         for symbol in &other.symbols {
             symbols.remove(symbols.binary_search(symbol).ok()?);
         }
-        Some(Size { factor: self.factor / other.factor, rows: self.rows.checked_sub(other.rows)?, symbols })
+        Some(Size {
+            factor: self.factor / other.factor,
+            rows: self.rows.checked_sub(other.rows)?,
+            symbols,
+        })
     }
 
     pub fn product<'a>(sizes: impl IntoIterator<Item = &'a Size>) -> Option<Size> {
-        sizes.into_iter().try_fold(Size::fixed(1), |product, size| product.times(size))
+        sizes
+            .into_iter()
+            .try_fold(Size::fixed(1), |product, size| product.times(size))
     }
 }
 
@@ -71,7 +93,10 @@ mod tests {
     fn products_divide_where_they_are_whole() {
         let s = Size::symbol(7);
         let all = Size::product([&Size::ROWS, &s, &Size::fixed(12)]).unwrap();
-        assert_eq!(all.over(&Size::fixed(4)), Size::product([&Size::ROWS, &s, &Size::fixed(3)]));
+        assert_eq!(
+            all.over(&Size::fixed(4)),
+            Size::product([&Size::ROWS, &s, &Size::fixed(3)])
+        );
         assert_eq!(all.over(&Size::fixed(5)), None);
         assert_eq!(all.over(&Size::symbol(8)), None);
         assert_eq!(all.over(&all), Some(Size::fixed(1)));

@@ -57,7 +57,11 @@ impl<'a> Fields<'a> {
             _ => return None,
         };
         let raw = start.get(..start.len() - self.0.len())?;
-        Some(Field { number: tag >> 3, content, raw })
+        Some(Field {
+            number: tag >> 3,
+            content,
+            raw,
+        })
     }
 
     fn take(&mut self, length: usize) -> Option<&'a [u8]> {
@@ -97,7 +101,11 @@ pub fn rewritten<'a>(
 pub fn first(message: &[u8], number: u64) -> Result<Option<&[u8]>, Malformed> {
     for field in Fields(message) {
         match field? {
-            Field { number: found, content: Content::Bytes(content), .. } if found == number => return Ok(Some(content)),
+            Field {
+                number: found,
+                content: Content::Bytes(content),
+                ..
+            } if found == number => return Ok(Some(content)),
             _ => {}
         }
     }

@@ -19,18 +19,38 @@ const DOMAIN: &str = "ai.onnx.ml";
 pub fn cut(bytes: &[u8]) -> Result<Option<Edited>, Malformed> {
     let model = Model::read(bytes)?;
     let graph = &model.graph;
-    let is_output = |name: &str| graph.outputs.iter().any(|output| output.name == name && output.kind != Kind::Tensor);
+    let is_output = |name: &str| {
+        graph
+            .outputs
+            .iter()
+            .any(|output| output.name == name && output.kind != Kind::Tensor)
+    };
     let maps: Vec<&Node<'_>> = graph
         .nodes
         .iter()
-        .filter(|node| node.op == "ZipMap" && node.domain == DOMAIN && node.outputs.first().is_some_and(|name| is_output(name)))
+        .filter(|node| {
+            node.op == "ZipMap"
+                && node.domain == DOMAIN
+                && node.outputs.first().is_some_and(|name| is_output(name))
+        })
         // What another node reads can't be taken away.
-        .filter(|node| !graph.nodes.iter().any(|other| other.inputs.iter().any(|name| node.outputs.contains(name))))
+        .filter(|node| {
+            !graph
+                .nodes
+                .iter()
+                .any(|other| other.inputs.iter().any(|name| node.outputs.contains(name)))
+        })
         .collect();
     if maps.is_empty() {
         return Ok(None);
     }
-    let of = |name: &[u8]| maps.iter().find(|node| node.outputs.first().is_some_and(|output| output.as_bytes() == name));
+    let of = |name: &[u8]| {
+        maps.iter().find(|node| {
+            node.outputs
+                .first()
+                .is_some_and(|output| output.as_bytes() == name)
+        })
+    };
     let node = |node| Ok(first(node, 2)?.and_then(of).map(|map| identity(map)));
     let output = |info| Ok(first(info, 1)?.and_then(of).map(|map| scores(map)));
     let model = rewritten(bytes, |field, content| match field {
@@ -41,7 +61,10 @@ pub fn cut(bytes: &[u8]) -> Result<Option<Edited>, Malformed> {
         })?)),
         _ => Ok(None),
     })?;
-    let maps: Vec<_> = maps.iter().filter_map(|node| Some(((*node.outputs.first()?).to_owned(), labels_of(node)))).collect();
+    let maps: Vec<_> = maps
+        .iter()
+        .filter_map(|node| Some(((*node.outputs.first()?).to_owned(), labels_of(node))))
+        .collect();
     let mut model = model;
     for (output, labels) in &maps {
         labels::keep(output, labels, &mut model);
@@ -52,8 +75,16 @@ pub fn cut(bytes: &[u8]) -> Result<Option<Edited>, Malformed> {
 /// What stands in the map's place: its input under its output's name.
 fn identity(map: &Node<'_>) -> Vec<u8> {
     let mut node = Vec::new();
-    put_bytes(1, map.inputs.first().copied().unwrap_or_default().as_bytes(), &mut node);
-    put_bytes(2, map.outputs.first().copied().unwrap_or_default().as_bytes(), &mut node);
+    put_bytes(
+        1,
+        map.inputs.first().copied().unwrap_or_default().as_bytes(),
+        &mut node,
+    );
+    put_bytes(
+        2,
+        map.outputs.first().copied().unwrap_or_default().as_bytes(),
+        &mut node,
+    );
     put_bytes(3, map.name.as_bytes(), &mut node);
     put_bytes(4, b"Identity", &mut node);
     node
@@ -75,7 +106,11 @@ fn scores(map: &Node<'_>) -> Vec<u8> {
     let mut kind = Vec::new();
     put_bytes(1, &tensor, &mut kind);
     let mut info = Vec::new();
-    put_bytes(1, map.outputs.first().copied().unwrap_or_default().as_bytes(), &mut info);
+    put_bytes(
+        1,
+        map.outputs.first().copied().unwrap_or_default().as_bytes(),
+        &mut info,
+    );
     put_bytes(2, &kind, &mut info);
     info
 }
@@ -83,16 +118,28 @@ fn scores(map: &Node<'_>) -> Vec<u8> {
 /// Why an output that is no tensor can't be served, and what its producer has to be told.
 pub fn refusal(model: &Model<'_>, output: &str) -> String {
     let graph: &Graph<'_> = &model.graph;
-    let node = graph.nodes.iter().find(|node| node.outputs.contains(&output));
+    let node = graph
+        .nodes
+        .iter()
+        .find(|node| node.outputs.contains(&output));
     let kind = match graph.outputs.iter().find(|info| info.name == output) {
-        Some(ValueInfo { kind: Kind::Map, .. }) => "a map",
-        Some(ValueInfo { kind: Kind::Sequence, .. }) => "a sequence",
+        Some(ValueInfo {
+            kind: Kind::Map, ..
+        }) => "a map",
+        Some(ValueInfo {
+            kind: Kind::Sequence,
+            ..
+        }) => "a sequence",
         _ => "no tensor",
     };
-    let gives = node.map(|node| format!(" of {}", node.describe())).unwrap_or_default();
+    let gives = node
+        .map(|node| format!(" of {}", node.describe()))
+        .unwrap_or_default();
     let producer = model.producer.to_ascii_lowercase();
     let advice = match node.map(|node| node.op) {
-        Some("SequenceConstruct" | "SequenceInsert" | "ConcatFromSequence" | "SplitToSequence") if producer.contains("skl2onnx") => {
+        Some("SequenceConstruct" | "SequenceInsert" | "ConcatFromSequence" | "SplitToSequence")
+            if producer.contains("skl2onnx") =>
+        {
             "a MultiOutputClassifier gives a list: export each of its estimators_ by itself, with options={\"zipmap\": False}"
         }
         Some("SequenceConstruct" | "SequenceInsert" | "SplitToSequence") => {
@@ -104,7 +151,10 @@ pub fn refusal(model: &Model<'_>, output: &str) -> String {
     let who = if model.producer.is_empty() {
         String::new()
     } else {
-        format!(" (written by {})", format!("{} {}", model.producer, model.producer_version).trim_end())
+        format!(
+            " (written by {})",
+            format!("{} {}", model.producer, model.producer_version).trim_end()
+        )
     };
     format!("output `{output}`{gives} is {kind}, which can't be served; {advice}{who}")
 }

@@ -24,7 +24,10 @@ pub struct Head {
 
 impl Default for Head {
     fn default() -> Head {
-        Head { seq: 0, sha256: NONE.to_owned() }
+        Head {
+            seq: 0,
+            sha256: NONE.to_owned(),
+        }
     }
 }
 
@@ -58,10 +61,18 @@ fn own_hash(text: &[u8]) -> Option<String> {
 /// Reads the entry that must follow `head`, and moves `head` on to it.
 pub fn open(text: &[u8], model: &str, head: &mut Head) -> Result<Entry, ChainError> {
     let seq = head.seq + 1;
-    let wrong = |detail: String| ChainError { model: model.to_owned(), seq, detail };
-    let entry: Entry = serde_json::from_slice(text).map_err(|error| wrong(format!("can't be read: {error}")))?;
+    let wrong = |detail: String| ChainError {
+        model: model.to_owned(),
+        seq,
+        detail,
+    };
+    let entry: Entry =
+        serde_json::from_slice(text).map_err(|error| wrong(format!("can't be read: {error}")))?;
     if entry.seq != seq {
-        return Err(wrong(format!("says that it is entry {}: entries were renamed", entry.seq)));
+        return Err(wrong(format!(
+            "says that it is entry {}: entries were renamed",
+            entry.seq
+        )));
     }
     if entry.model != model {
         return Err(wrong(format!("is of the model {}", entry.model)));
@@ -70,9 +81,14 @@ pub fn open(text: &[u8], model: &str, head: &mut Head) -> Result<Entry, ChainErr
         return Err(wrong("does not follow from the one before it: one of the two was altered, or one between them is missing".to_owned()));
     }
     if own_hash(text).as_deref() != Some(&*entry.sha256) {
-        return Err(wrong("was altered: its content does not have the hash that it names".to_owned()));
+        return Err(wrong(
+            "was altered: its content does not have the hash that it names".to_owned(),
+        ));
     }
-    *head = Head { seq, sha256: Digest::of(text).to_string() };
+    *head = Head {
+        seq,
+        sha256: Digest::of(text).to_string(),
+    };
     Ok(entry)
 }
 
@@ -86,7 +102,10 @@ pub mod tests {
     };
 
     pub fn entry(action: Action) -> Entry {
-        let reference = |version: &str| VersionRef { version: version.to_owned(), digest: format!("sha256:{version}") };
+        let reference = |version: &str| VersionRef {
+            version: version.to_owned(),
+            digest: format!("sha256:{version}"),
+        };
         Entry {
             id: format!("{}-1", action.name()),
             seq: 0,
@@ -107,7 +126,13 @@ pub mod tests {
 
     fn chain() -> Vec<Vec<u8>> {
         let mut head = Head::default();
-        let actions = [Action::Adopt, Action::Start, Action::Advance, Action::Promote, Action::Rollback];
+        let actions = [
+            Action::Adopt,
+            Action::Start,
+            Action::Advance,
+            Action::Promote,
+            Action::Rollback,
+        ];
         let texts = actions.map(|action| {
             let text = seal(&mut entry(action), &head).unwrap();
             open(&text, "churn", &mut head).unwrap();
@@ -118,7 +143,9 @@ pub mod tests {
 
     fn verify(texts: &[Vec<u8>]) -> bool {
         let mut head = Head::default();
-        texts.iter().all(|text| open(text, "churn", &mut head).is_ok())
+        texts
+            .iter()
+            .all(|text| open(text, "churn", &mut head).is_ok())
     }
 
     #[test]

@@ -78,8 +78,18 @@ impl Journal {
     /// Entries that lie beyond a gap, by their numbers: somebody took one away.
     pub fn beyond_gap(&self, model: &str, head: &Head) -> Result<Vec<String>, StoreError> {
         // Somebody's copy of an entry is none.
-        let number = |name: &String| name.strip_suffix(".json").filter(|digits| digits.len() >= 8)?.parse::<u64>().ok();
-        Ok(self.store.list(&format!("journal/{model}"))?.into_iter().filter(|name| number(name) > Some(head.seq)).collect())
+        let number = |name: &String| {
+            name.strip_suffix(".json")
+                .filter(|digits| digits.len() >= 8)?
+                .parse::<u64>()
+                .ok()
+        };
+        Ok(self
+            .store
+            .list(&format!("journal/{model}"))?
+            .into_iter()
+            .filter(|name| number(name) > Some(head.seq))
+            .collect())
     }
 
     /// A place of its own for entries that are set aside.
@@ -89,11 +99,17 @@ impl Journal {
 
     /// Moves the entries from `first` on out of the journal to `place`. Returns how many there were.
     pub fn set_aside(&self, model: &str, first: u64, place: &str) -> Result<usize, StoreError> {
-        let before = Head { seq: first.saturating_sub(1), ..Head::default() };
+        let before = Head {
+            seq: first.saturating_sub(1),
+            ..Head::default()
+        };
         let names = self.beyond_gap(model, &before)?;
         // The last first: what is left is a journal at every moment.
         for name in names.iter().rev() {
-            self.store.rename(&format!("journal/{model}/{name}"), &format!("{place}/{name}"))?;
+            self.store.rename(
+                &format!("journal/{model}/{name}"),
+                &format!("{place}/{name}"),
+            )?;
         }
         Ok(names.len())
     }
@@ -101,29 +117,50 @@ impl Journal {
     /// Where entries were ever set aside.
     pub fn places_aside(&self, model: &str) -> Result<Vec<String>, StoreError> {
         let directory = format!("damaged/{model}");
-        Ok(self.store.list_directories(&directory)?.into_iter().map(|place| format!("{directory}/{place}")).collect())
+        Ok(self
+            .store
+            .list_directories(&directory)?
+            .into_iter()
+            .map(|place| format!("{directory}/{place}"))
+            .collect())
     }
 
     /// Writes the decision as the entry that follows `head`; moves `head` on. Returns once it is on the disk.
     pub fn append(&self, head: &mut Head, mut entry: Entry) -> Result<Entry, JournalError> {
         let model = &entry.model.clone();
-        let failed = |detail: String| StoreError::Failed { doing: "written", detail };
+        let failed = |detail: String| StoreError::Failed {
+            doing: "written",
+            detail,
+        };
         if head.seq > 0 {
             match self.text(model, head.seq)? {
                 // In a directory that was emptied, or that is not mounted, a chain would begin in its middle.
-                None => return Err(failed(format!("entry {} of {model}, which it would follow, is not there", head.seq)).into()),
+                None => {
+                    return Err(failed(format!(
+                        "entry {} of {model}, which it would follow, is not there",
+                        head.seq
+                    ))
+                    .into());
+                }
                 // Another replica repaired the journal: this entry would follow one that is set aside.
-                Some(text) if Digest::of(&text).to_string() != head.sha256 => return Err(JournalError::Lost),
+                Some(text) if Digest::of(&text).to_string() != head.sha256 => {
+                    return Err(JournalError::Lost);
+                }
                 Some(_) => {}
             }
         }
         if !entry.action.may_use_reserve() && !self.store.keep_reserve() {
-            return Err(failed("the disk is full, and what room comes free is kept for a rollback".to_owned()).into());
+            return Err(failed(
+                "the disk is full, and what room comes free is kept for a rollback".to_owned(),
+            )
+            .into());
         }
         let text = chain::seal(&mut entry, head).map_err(|error| failed(error.to_string()))?;
         let path_of_entry = path(model, entry.seq);
         let written = match self.store.create(&path_of_entry, text.clone()) {
-            Err(StoreError::Failed { .. }) if entry.action.may_use_reserve() && self.store.give_up_reserve() => {
+            Err(StoreError::Failed { .. })
+                if entry.action.may_use_reserve() && self.store.give_up_reserve() =>
+            {
                 self.store.create(&path_of_entry, text)
             }
             written => written,
@@ -142,7 +179,9 @@ impl Journal {
                 Ok(there)
             }
             (Err(error), _) | (Ok(()), Err(error)) => Err(error.into()),
-            (Ok(()), Ok(None)) => Err(failed("the entry is not there after it was written".to_owned()).into()),
+            (Ok(()), Ok(None)) => {
+                Err(failed("the entry is not there after it was written".to_owned()).into())
+            }
         }
     }
 }
@@ -150,7 +189,16 @@ impl Journal {
 impl Draft {
     /// The decision, made now; its place in the journal is filled in when it is written.
     pub fn decide(self, model: &str) -> Entry {
-        let Draft { action, actor, from, to, strategy, reason, evidence, details } = self;
+        let Draft {
+            action,
+            actor,
+            from,
+            to,
+            strategy,
+            reason,
+            evidence,
+            details,
+        } = self;
         Entry {
             id: id::PredictionId::new().to_string(),
             seq: 0,
@@ -200,7 +248,9 @@ mod tests {
         let (_directory, journal) = journal();
         let mut head = Head::default();
         for actor in ["a", "b", "c"] {
-            journal.append(&mut head, draft(actor).decide("churn")).unwrap();
+            journal
+                .append(&mut head, draft(actor).decide("churn"))
+                .unwrap();
         }
         assert_eq!(journal.models().unwrap(), ["churn"]);
         let mut reader = Head::default();
@@ -220,12 +270,24 @@ mod tests {
             let (journal, barrier) = (journal.clone(), Arc::clone(&barrier));
             std::thread::spawn(move || {
                 barrier.wait();
-                journal.append(&mut Head::default(), draft(&index.to_string()).decide("churn"))
+                journal.append(
+                    &mut Head::default(),
+                    draft(&index.to_string()).decide("churn"),
+                )
             })
         });
-        let outcomes: Vec<_> = writers.collect::<Vec<_>>().into_iter().map(|writer| writer.join().unwrap()).collect();
+        let outcomes: Vec<_> = writers
+            .collect::<Vec<_>>()
+            .into_iter()
+            .map(|writer| writer.join().unwrap())
+            .collect();
         assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);
-        assert!(outcomes.iter().flat_map(|outcome| outcome.as_ref().err()).all(|error| *error == JournalError::Lost));
+        assert!(
+            outcomes
+                .iter()
+                .flat_map(|outcome| outcome.as_ref().err())
+                .all(|error| *error == JournalError::Lost)
+        );
     }
 
     #[test]
@@ -233,12 +295,17 @@ mod tests {
         let (directory, journal) = journal();
         let mut head = Head::default();
         for actor in ["a", "b", "c"] {
-            journal.append(&mut head, draft(actor).decide("churn")).unwrap();
+            journal
+                .append(&mut head, draft(actor).decide("churn"))
+                .unwrap();
         }
         fs_err::remove_file(directory.path().join("state/journal/churn/00000002.json")).unwrap();
         let mut reader = Head::default();
         while journal.next("churn", &mut reader).unwrap().is_some() {}
         assert_eq!(reader.seq, 1);
-        assert_eq!(journal.beyond_gap("churn", &reader).unwrap(), ["00000003.json"]);
+        assert_eq!(
+            journal.beyond_gap("churn", &reader).unwrap(),
+            ["00000003.json"]
+        );
     }
 }

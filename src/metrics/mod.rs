@@ -10,8 +10,9 @@ use std::{
 };
 
 use prometheus::{
-    Counter, CounterVec, Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder, core::Collector, process_collector::ProcessCollector,
+    Counter, CounterVec, Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter,
+    IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
+    process_collector::ProcessCollector,
 };
 
 use crate::{
@@ -24,8 +25,13 @@ use crate::{
 };
 
 /// From 100 us to 10 s.
-const SECONDS: [f64; 16] = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
-const ROWS: [f64; 11] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
+const SECONDS: [f64; 16] = [
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    5.0, 10.0,
+];
+const ROWS: [f64; 11] = [
+    1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0,
+];
 
 /// The parts of a request's path that are timed apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +45,14 @@ pub enum Stage {
 }
 
 impl Stage {
-    pub const ALL: [Stage; 6] = [Stage::Decode, Stage::Preprocess, Stage::Queue, Stage::Infer, Stage::Postprocess, Stage::Encode];
+    pub const ALL: [Stage; 6] = [
+        Stage::Decode,
+        Stage::Preprocess,
+        Stage::Queue,
+        Stage::Infer,
+        Stage::Postprocess,
+        Stage::Encode,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -198,7 +211,8 @@ impl EngineMetrics {
         let core_seconds = elapsed.as_secs_f64() * cores as f64;
         self.compute.inc_by(core_seconds);
         if self.dollars_per_core_second > 0.0 {
-            self.cost.inc_by(core_seconds * self.dollars_per_core_second);
+            self.cost
+                .inc_by(core_seconds * self.dollars_per_core_second);
         }
     }
 }
@@ -211,7 +225,13 @@ impl VersionMetrics {
     }
 
     fn protocol(&self, protocol: Protocol) -> Option<&ProtocolMetrics> {
-        let RequestFamily { requests, durations, model, version, .. } = &self.family;
+        let RequestFamily {
+            requests,
+            durations,
+            model,
+            version,
+            ..
+        } = &self.family;
         let make = || ProtocolMetrics {
             ok: requests.with_label_values(&[model.as_str(), version, protocol.name(), "200"]),
             duration: durations.with_label_values(&[model.as_str(), version, protocol.name()]),
@@ -230,21 +250,55 @@ impl VersionMetrics {
 
     /// Counts a failure that its caller did not see: another version answered instead.
     pub fn count_fallback(&self, reason: &str, code: ErrorCode) {
-        let RequestFamily { errors, fallbacks, model, version, .. } = &self.family;
-        fallbacks.with_label_values(&[model.as_str(), version, reason]).inc();
+        let RequestFamily {
+            errors,
+            fallbacks,
+            model,
+            version,
+            ..
+        } = &self.family;
+        fallbacks
+            .with_label_values(&[model.as_str(), version, reason])
+            .inc();
         if let Some(kind) = code.kind() {
-            errors.with_label_values(&[model.as_str(), version, kind]).inc();
+            errors
+                .with_label_values(&[model.as_str(), version, kind])
+                .inc();
         }
     }
 
     /// Counts one refused or failed request; `status` is the one that was answered, in HTTP's numbers.
-    pub fn observe_error(&self, protocol: Protocol, code: ErrorCode, status: u16, elapsed: Duration) {
-        let RequestFamily { requests, errors, durations, model, version, .. } = &self.family;
-        requests.with_label_values(&[model.as_str(), version, protocol.name(), status_text(status)]).inc();
+    pub fn observe_error(
+        &self,
+        protocol: Protocol,
+        code: ErrorCode,
+        status: u16,
+        elapsed: Duration,
+    ) {
+        let RequestFamily {
+            requests,
+            errors,
+            durations,
+            model,
+            version,
+            ..
+        } = &self.family;
+        requests
+            .with_label_values(&[
+                model.as_str(),
+                version,
+                protocol.name(),
+                status_text(status),
+            ])
+            .inc();
         if let Some(kind) = code.kind() {
-            errors.with_label_values(&[model.as_str(), version, kind]).inc();
+            errors
+                .with_label_values(&[model.as_str(), version, kind])
+                .inc();
         }
-        durations.with_label_values(&[model.as_str(), version, protocol.name()]).observe(elapsed.as_secs_f64());
+        durations
+            .with_label_values(&[model.as_str(), version, protocol.name()])
+            .observe(elapsed.as_secs_f64());
         self.statistics.observe_error(elapsed);
     }
 }
@@ -273,13 +327,21 @@ fn status_text(status: u16) -> &'static str {
 impl Metrics {
     /// `reason` is one of a closed set.
     pub fn set_models_ignored(&self, reason: &'static str, count: usize) {
-        self.models_ignored.with_label_values(&[reason]).set(count as i64);
+        self.models_ignored
+            .with_label_values(&[reason])
+            .set(count as i64);
     }
 
     pub fn new(dollars_per_core_hour: f64) -> Result<Metrics, prometheus::Error> {
         let registry = Registry::new();
-        let make = Declare { registry: &registry };
-        let requests = make.counters("predictd_requests_total", "Requests by outcome.", &["model", "version", "protocol", "code"])?;
+        let make = Declare {
+            registry: &registry,
+        };
+        let requests = make.counters(
+            "predictd_requests_total",
+            "Requests by outcome.",
+            &["model", "version", "protocol", "code"],
+        )?;
         let request_duration = make.histograms(
             "predictd_request_duration_seconds",
             "Time from a request's first byte to its answer.",
@@ -292,29 +354,75 @@ impl Metrics {
             &["model", "version", "stage"],
             &SECONDS,
         )?;
-        let instances = make.counters("predictd_instances_total", "Instances answered.", &["model", "version"])?;
-        let errors = make.counters("predictd_errors_total", "Requests that were not answered, by kind.", &["model", "version", "kind"])?;
-        let inflight = make.gauges("predictd_inflight_requests", "Requests being worked on.", &["model", "version"])?;
-        let queue_depth = make.gauges("predictd_queue_depth", "Requests waiting for an engine.", &["model", "version"])?;
-        let batch_size = make.histograms("predictd_batch_size", "Rows in one run of the engine.", &["model", "version"], &ROWS)?;
-        let model_info = make.gauges("predictd_model_info", "A loaded version.", &["model", "version", "digest", "role", "verified"])?;
+        let instances = make.counters(
+            "predictd_instances_total",
+            "Instances answered.",
+            &["model", "version"],
+        )?;
+        let errors = make.counters(
+            "predictd_errors_total",
+            "Requests that were not answered, by kind.",
+            &["model", "version", "kind"],
+        )?;
+        let inflight = make.gauges(
+            "predictd_inflight_requests",
+            "Requests being worked on.",
+            &["model", "version"],
+        )?;
+        let queue_depth = make.gauges(
+            "predictd_queue_depth",
+            "Requests waiting for an engine.",
+            &["model", "version"],
+        )?;
+        let batch_size = make.histograms(
+            "predictd_batch_size",
+            "Rows in one run of the engine.",
+            &["model", "version"],
+            &ROWS,
+        )?;
+        let model_info = make.gauges(
+            "predictd_model_info",
+            "A loaded version.",
+            &["model", "version", "digest", "role", "verified"],
+        )?;
         let load_labels = ["model", "version", "outcome", "reason"];
-        let load_duration =
-            make.histograms("predictd_model_load_duration_seconds", "Time to verify and load a version.", &load_labels, &SECONDS)?;
-        let loads = make.counters("predictd_model_loads_total", "Attempts to load a version.", &load_labels)?;
-        let compute = make.float_counters("predictd_compute_seconds_total", "Core seconds spent in the engine.", &["model", "version"])?;
-        let cost =
-            make.float_counters("predictd_cost_dollars_total", "Price of the core seconds spent in the engine.", &["model", "version"])?;
+        let load_duration = make.histograms(
+            "predictd_model_load_duration_seconds",
+            "Time to verify and load a version.",
+            &load_labels,
+            &SECONDS,
+        )?;
+        let loads = make.counters(
+            "predictd_model_loads_total",
+            "Attempts to load a version.",
+            &load_labels,
+        )?;
+        let compute = make.float_counters(
+            "predictd_compute_seconds_total",
+            "Core seconds spent in the engine.",
+            &["model", "version"],
+        )?;
+        let cost = make.float_counters(
+            "predictd_cost_dollars_total",
+            "Price of the core seconds spent in the engine.",
+            &["model", "version"],
+        )?;
         let shadow_labels = ["model", "version", "candidate"];
-        let shadow_requests =
-            make.counters("predictd_shadow_requests_total", "Copies of requests that a candidate answered.", &shadow_labels)?;
+        let shadow_requests = make.counters(
+            "predictd_shadow_requests_total",
+            "Copies of requests that a candidate answered.",
+            &shadow_labels,
+        )?;
         let shadow_disagreements = make.counters(
             "predictd_shadow_disagreements_total",
             "Copies whose answer differs from that of the stable version.",
             &shadow_labels,
         )?;
-        let shadow_dropped =
-            make.counters("predictd_shadow_dropped_total", "Copies that were not made: too large, or too many waiting.", &shadow_labels)?;
+        let shadow_dropped = make.counters(
+            "predictd_shadow_dropped_total",
+            "Copies that were not made: too large, or too many waiting.",
+            &shadow_labels,
+        )?;
         let models_ignored = make.gauges(
             "predictd_models_ignored",
             "What in the models directory was meant as a model and is not served, or is served though its files are gone.",
@@ -345,23 +453,50 @@ impl Metrics {
             "Evidence that a candidate is worse by more than the guard's margin, as a share of what aborts it: 1 aborts.",
             &["model", "version", "guard"],
         )?;
-        let fallbacks = make.counters("predictd_fallbacks_total", "Answers by a fallback, by why.", &["model", "version", "reason"])?;
-        let build_info = make.gauges("predictd_build_info", "The running build.", &["version", "commit", "onnxruntime"])?;
-        let worker_panics = make.register(IntCounter::new("predictd_worker_panics_total", "Panics caught in engine workers.")?)?;
-        let wedged_workers =
-            make.register(IntGauge::new("predictd_wedged_workers", "Abandoned engine threads that have not come back.")?)?;
-        let log_lines_dropped =
-            make.register(IntCounter::new("predictd_log_lines_dropped_total", "Log lines dropped because the writer was behind.")?)?;
-        let source_errors = make
-            .register(IntCounter::new("predictd_source_errors_total", "Failed looks at the models directory or the state directory.")?)?;
-        let webhook_failures =
-            make.register(IntCounter::new("predictd_webhook_failures_total", "Decisions that the webhook could not be told of.")?)?;
-        let connections = make.register(IntGauge::new("predictd_open_connections", "Open client connections.")?)?;
+        let fallbacks = make.counters(
+            "predictd_fallbacks_total",
+            "Answers by a fallback, by why.",
+            &["model", "version", "reason"],
+        )?;
+        let build_info = make.gauges(
+            "predictd_build_info",
+            "The running build.",
+            &["version", "commit", "onnxruntime"],
+        )?;
+        let worker_panics = make.register(IntCounter::new(
+            "predictd_worker_panics_total",
+            "Panics caught in engine workers.",
+        )?)?;
+        let wedged_workers = make.register(IntGauge::new(
+            "predictd_wedged_workers",
+            "Abandoned engine threads that have not come back.",
+        )?)?;
+        let log_lines_dropped = make.register(IntCounter::new(
+            "predictd_log_lines_dropped_total",
+            "Log lines dropped because the writer was behind.",
+        )?)?;
+        let source_errors = make.register(IntCounter::new(
+            "predictd_source_errors_total",
+            "Failed looks at the models directory or the state directory.",
+        )?)?;
+        let webhook_failures = make.register(IntCounter::new(
+            "predictd_webhook_failures_total",
+            "Decisions that the webhook could not be told of.",
+        )?)?;
+        let connections = make.register(IntGauge::new(
+            "predictd_open_connections",
+            "Open client connections.",
+        )?)?;
         if cfg!(target_os = "linux") {
             registry.register(Box::new(ProcessCollector::for_self()))?;
         }
         let placeholder = Metrics {
-            unrouted: Arc::new(VersionMetrics::placeholder(&requests, &errors, &fallbacks, &request_duration)?),
+            unrouted: Arc::new(VersionMetrics::placeholder(
+                &requests,
+                &errors,
+                &fallbacks,
+                &request_duration,
+            )?),
             registry,
             requests,
             request_duration,
@@ -397,7 +532,10 @@ impl Metrics {
             unversioned: Arc::default(),
         };
         let unrouted = Arc::new(placeholder.lean_version("", ""));
-        Ok(Metrics { unrouted, ..placeholder })
+        Ok(Metrics {
+            unrouted,
+            ..placeholder
+        })
     }
 
     /// Handles for requests that never reached a model: `model=""`.
@@ -407,19 +545,30 @@ impl Metrics {
 
     /// Handles for requests to a known model without a version that answers: `version=""`.
     pub fn unversioned(&self, model: &str) -> Arc<VersionMetrics> {
-        let mut known = self.unversioned.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(known.entry(model.to_owned()).or_insert_with(|| Arc::new(self.lean_version(model, ""))))
+        let mut known = self
+            .unversioned
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(
+            known
+                .entry(model.to_owned())
+                .or_insert_with(|| Arc::new(self.lean_version(model, ""))),
+        )
     }
 
     /// Handles of one version; the series a dashboard divides by exist from here on with 0.
     pub fn version(&self, model: &str, version: &str) -> VersionMetrics {
         for code in ["200", "422", "500", "503"] {
-            self.requests.with_label_values(&[model, version, "predict", code]);
+            self.requests
+                .with_label_values(&[model, version, "predict", code]);
         }
         let handles = self.lean_version(model, version);
         handles.protocol(Protocol::Predict);
         VersionMetrics {
-            stages: Stage::ALL.map(|stage| self.stage_duration.with_label_values(&[model, version, stage.name()])),
+            stages: Stage::ALL.map(|stage| {
+                self.stage_duration
+                    .with_label_values(&[model, version, stage.name()])
+            }),
             instances: self.instances.with_label_values(&[model, version]),
             inflight: self.inflight.with_label_values(&[model, version]),
             engine: EngineMetrics {
@@ -436,31 +585,57 @@ impl Metrics {
     /// Drops the series of an unloaded version, so that a server that lives long does not collect them.
     pub fn forget_version(&self, model: &str, version: &str) {
         for stage in Stage::ALL {
-            let _ = self.stage_duration.remove_label_values(&[model, version, stage.name()]);
+            let _ = self
+                .stage_duration
+                .remove_label_values(&[model, version, stage.name()]);
         }
         let _ = self.inflight.remove_label_values(&[model, version]);
         let _ = self.queue_depth.remove_label_values(&[model, version]);
         let _ = self.batch_size.remove_label_values(&[model, version]);
     }
 
-    pub fn observe_load(&self, model: &str, version: &str, outcome: LoadOutcome<'_>, elapsed: Duration) {
+    pub fn observe_load(
+        &self,
+        model: &str,
+        version: &str,
+        outcome: LoadOutcome<'_>,
+        elapsed: Duration,
+    ) {
         let (outcome, reason) = match outcome {
             LoadOutcome::Loaded => ("loaded", ""),
             LoadOutcome::Refused { reason } => ("refused", reason),
         };
-        self.loads.with_label_values(&[model, version, outcome, reason]).inc();
-        self.load_duration.with_label_values(&[model, version, outcome, reason]).observe(elapsed.as_secs_f64());
+        self.loads
+            .with_label_values(&[model, version, outcome, reason])
+            .inc();
+        self.load_duration
+            .with_label_values(&[model, version, outcome, reason])
+            .observe(elapsed.as_secs_f64());
     }
 
     /// Says of one loaded version which role it has; `old_role` is what was said before.
-    pub fn set_model_info(&self, loaded: LoadedInfo<'_>, old_role: Option<&str>, role: Option<&str>) {
-        let LoadedInfo { model, version, digest, verified } = loaded;
+    pub fn set_model_info(
+        &self,
+        loaded: LoadedInfo<'_>,
+        old_role: Option<&str>,
+        role: Option<&str>,
+    ) {
+        let LoadedInfo {
+            model,
+            version,
+            digest,
+            verified,
+        } = loaded;
         let verified = if verified { "true" } else { "false" };
         if let Some(role) = role {
-            self.model_info.with_label_values(&[model, version, digest, role, verified]).set(1);
+            self.model_info
+                .with_label_values(&[model, version, digest, role, verified])
+                .set(1);
         }
         if let Some(old_role) = old_role.filter(|old_role| Some(*old_role) != role) {
-            let _ = self.model_info.remove_label_values(&[model, version, digest, old_role, verified]);
+            let _ = self
+                .model_info
+                .remove_label_values(&[model, version, digest, old_role, verified]);
         }
     }
 
@@ -477,7 +652,10 @@ impl Metrics {
     /// The share of the unversioned traffic that a version answers; `None`: it has no part in it any more.
     pub fn set_weight(&self, model: &str, version: &str, weight: Option<f64>) {
         match weight {
-            Some(weight) => self.rollout_weight.with_label_values(&[model, version]).set(weight),
+            Some(weight) => self
+                .rollout_weight
+                .with_label_values(&[model, version])
+                .set(weight),
             None => drop(self.rollout_weight.remove_label_values(&[model, version])),
         }
     }
@@ -485,29 +663,44 @@ impl Metrics {
     /// Whether the way back to `version` works; `None`: there is none any more.
     pub fn set_rollback_ready(&self, model: &str, version: &str, ready: Option<bool>) {
         match ready {
-            Some(ready) => self.rollback_ready.with_label_values(&[model, version]).set(i64::from(ready)),
+            Some(ready) => self
+                .rollback_ready
+                .with_label_values(&[model, version])
+                .set(i64::from(ready)),
             None => drop(self.rollback_ready.remove_label_values(&[model, version])),
         }
     }
 
     pub fn set_journal_pending(&self, model: &str, decisions: usize) {
-        self.journal_pending.with_label_values(&[model]).set(i64::try_from(decisions).unwrap_or(i64::MAX));
+        self.journal_pending
+            .with_label_values(&[model])
+            .set(i64::try_from(decisions).unwrap_or(i64::MAX));
     }
 
     pub fn count_transition(&self, model: &str, version: &str, action: &str, cause: &str) {
-        self.rollout_transitions.with_label_values(&[model, version, action, cause]).inc();
+        self.rollout_transitions
+            .with_label_values(&[model, version, action, cause])
+            .inc();
     }
 
     /// How near a guard is to aborting `version`; `None`: it is not judged any more.
     pub fn set_e_value(&self, model: &str, version: &str, guard: &str, share: Option<f64>) {
         match share {
-            Some(share) => self.rollout_e_value.with_label_values(&[model, version, guard]).set(share),
-            None => drop(self.rollout_e_value.remove_label_values(&[model, version, guard])),
+            Some(share) => self
+                .rollout_e_value
+                .with_label_values(&[model, version, guard])
+                .set(share),
+            None => drop(
+                self.rollout_e_value
+                    .remove_label_values(&[model, version, guard]),
+            ),
         }
     }
 
     pub fn set_build_info(&self, version: &str, commit: &str, onnxruntime: &str) {
-        self.build_info.with_label_values(&[version, commit, onnxruntime]).set(1);
+        self.build_info
+            .with_label_values(&[version, commit, onnxruntime])
+            .set(1);
     }
 
     /// The exposition text (Prometheus text format 0.0.4).
@@ -563,7 +756,14 @@ impl VersionMetrics {
             },
             protocols: Default::default(),
             statistics: Arc::default(),
-            stages: [histogram("a")?, histogram("b")?, histogram("c")?, histogram("d")?, histogram("e")?, histogram("f")?],
+            stages: [
+                histogram("a")?,
+                histogram("b")?,
+                histogram("c")?,
+                histogram("d")?,
+                histogram("e")?,
+                histogram("f")?,
+            ],
             instances: IntCounter::new("instances", "not exposed")?,
             inflight: IntGauge::new("inflight", "not exposed")?,
             engine: EngineMetrics {
@@ -599,28 +799,60 @@ struct Declare<'a> {
 }
 
 impl Declare<'_> {
-    fn register<C: Collector + Clone + 'static>(&self, collector: C) -> Result<C, prometheus::Error> {
+    fn register<C: Collector + Clone + 'static>(
+        &self,
+        collector: C,
+    ) -> Result<C, prometheus::Error> {
         self.registry.register(Box::new(collector.clone()))?;
         Ok(collector)
     }
 
-    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
+    fn counters(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<IntCounterVec, prometheus::Error> {
         self.register(IntCounterVec::new(Opts::new(name, help), labels)?)
     }
 
-    fn float_counters(&self, name: &str, help: &str, labels: &[&str]) -> Result<CounterVec, prometheus::Error> {
+    fn float_counters(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<CounterVec, prometheus::Error> {
         self.register(CounterVec::new(Opts::new(name, help), labels)?)
     }
 
-    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, prometheus::Error> {
+    fn gauges(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<IntGaugeVec, prometheus::Error> {
         self.register(IntGaugeVec::new(Opts::new(name, help), labels)?)
     }
 
-    fn float_gauges(&self, name: &str, help: &str, labels: &[&str]) -> Result<GaugeVec, prometheus::Error> {
+    fn float_gauges(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<GaugeVec, prometheus::Error> {
         self.register(GaugeVec::new(Opts::new(name, help), labels)?)
     }
 
-    fn histograms(&self, name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> Result<HistogramVec, prometheus::Error> {
-        self.register(HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels)?)
+    fn histograms(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+        buckets: &[f64],
+    ) -> Result<HistogramVec, prometheus::Error> {
+        self.register(HistogramVec::new(
+            HistogramOpts::new(name, help).buckets(buckets.to_vec()),
+            labels,
+        )?)
     }
 }

@@ -52,7 +52,11 @@ pub fn bucket(rows: usize) -> u8 {
 fn bin(ns: u64) -> usize {
     let units = (ns >> 10).max(1);
     let octave = units.ilog2();
-    let sub = if octave >= 3 { units >> (octave - 3) } else { units << (3 - octave) } & 7;
+    let sub = if octave >= 3 {
+        units >> (octave - 3)
+    } else {
+        units << (3 - octave)
+    } & 7;
     (octave as usize * 8 + sub as usize).min(TIME_BINS - 1)
 }
 
@@ -64,8 +68,12 @@ fn edge(bin: u16) -> u64 {
 
 impl Runs {
     pub fn observe(&self, rows: usize, elapsed: Duration) {
-        let Some(bucket) = self.buckets.get(usize::from(bucket(rows))) else { return };
-        let times = bucket.times.get_or_init(|| (0..TIME_BINS).map(|_| AtomicU64::new(0)).collect());
+        let Some(bucket) = self.buckets.get(usize::from(bucket(rows))) else {
+            return;
+        };
+        let times = bucket
+            .times
+            .get_or_init(|| (0..TIME_BINS).map(|_| AtomicU64::new(0)).collect());
         let ns = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
         if let Some(count) = times.get(bin(ns)) {
             count.fetch_add(1, Ordering::Relaxed);
@@ -82,9 +90,15 @@ impl Runs {
     pub fn view(&self) -> RunsView {
         let mut view = RunsView::default();
         for (index, bucket) in self.buckets.iter().enumerate() {
-            let counts = bucket.times.get().into_iter().flat_map(|times| times.iter().enumerate());
-            let times: BTreeMap<u16, u64> =
-                counts.map(|(bin, count)| (bin as u16, count.load(Ordering::Relaxed))).filter(|(_, count)| *count > 0).collect();
+            let counts = bucket
+                .times
+                .get()
+                .into_iter()
+                .flat_map(|times| times.iter().enumerate());
+            let times: BTreeMap<u16, u64> = counts
+                .map(|(bin, count)| (bin as u16, count.load(Ordering::Relaxed)))
+                .filter(|(_, count)| *count > 0)
+                .collect();
             let failed = bucket.failed.load(Ordering::Relaxed);
             if failed > 0 || !times.is_empty() {
                 view.0.insert(index as u8, RunsOfBucket { failed, times });
@@ -99,14 +113,17 @@ impl RunsView {
     pub fn since(&self, earlier: &RunsView) -> RunsView {
         let mut view = self.clone();
         for (bucket, now) in &mut view.0 {
-            let Some(before) = earlier.0.get(bucket) else { continue };
+            let Some(before) = earlier.0.get(bucket) else {
+                continue;
+            };
             now.failed = now.failed.saturating_sub(before.failed);
             for (bin, count) in &mut now.times {
                 *count = count.saturating_sub(before.times.get(bin).copied().unwrap_or_default());
             }
             now.times.retain(|_, count| *count > 0);
         }
-        view.0.retain(|_, runs| runs.failed > 0 || !runs.times.is_empty());
+        view.0
+            .retain(|_, runs| runs.failed > 0 || !runs.times.is_empty());
         view
     }
 
@@ -121,7 +138,10 @@ impl RunsView {
 
     /// Runs of all sizes, failed ones included.
     pub fn total(&self) -> u64 {
-        self.0.values().map(|runs| runs.successes() + runs.failed).sum()
+        self.0
+            .values()
+            .map(|runs| runs.successes() + runs.failed)
+            .sum()
     }
 
     pub fn add(&mut self, other: &RunsView) {
@@ -142,7 +162,11 @@ impl RunsOfBucket {
 
     /// Successful runs that took `ns` or longer; exact where `ns` is a threshold that `quantile_ns` gave.
     pub fn at_least_ns(&self, ns: u64) -> u64 {
-        self.times.iter().filter(|(bin, _)| edge(**bin) >= ns).map(|(_, count)| count).sum()
+        self.times
+            .iter()
+            .filter(|(bin, _)| edge(**bin) >= ns)
+            .map(|(_, count)| count)
+            .sum()
     }
 
     /// A time that at most a share of 1 - `quantile` of the runs took or exceeded: the upper edge of the bin in which the quantile lies.
@@ -160,7 +184,10 @@ impl RunsOfBucket {
 
     /// Nanoseconds of all successful runs together, to within a bin's width.
     pub fn total_ns(&self) -> f64 {
-        self.times.iter().map(|(bin, count)| (edge(*bin) + edge(bin + 1)) as f64 / 2.0 * *count as f64).sum()
+        self.times
+            .iter()
+            .map(|(bin, count)| (edge(*bin) + edge(bin + 1)) as f64 / 2.0 * *count as f64)
+            .sum()
     }
 }
 
@@ -192,7 +219,14 @@ mod tests {
         runs.observe_failed(1);
         runs.observe(9, Duration::from_millis(5));
         let since = runs.view().since(&before);
-        assert_eq!((since.0[&0].successes(), since.0[&0].failed, since.0[&0].at_least_ns(threshold)), (1, 1, 1));
+        assert_eq!(
+            (
+                since.0[&0].successes(),
+                since.0[&0].failed,
+                since.0[&0].at_least_ns(threshold)
+            ),
+            (1, 1, 1)
+        );
         assert_eq!(since.0[&4].successes(), 1);
         assert!(runs.view().since(&runs.view()).0.is_empty());
     }

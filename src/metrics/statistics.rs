@@ -25,11 +25,15 @@ struct Counter {
 impl Counter {
     fn add(&self, elapsed: Duration) {
         self.count.fetch_add(1, Ordering::Relaxed);
-        self.nanoseconds.fetch_add(nanoseconds(elapsed), Ordering::Relaxed);
+        self.nanoseconds
+            .fetch_add(nanoseconds(elapsed), Ordering::Relaxed);
     }
 
     fn total(&self) -> Total {
-        Total { count: self.count.load(Ordering::Relaxed), nanoseconds: self.nanoseconds.load(Ordering::Relaxed) }
+        Total {
+            count: self.count.load(Ordering::Relaxed),
+            nanoseconds: self.nanoseconds.load(Ordering::Relaxed),
+        }
     }
 }
 
@@ -100,7 +104,9 @@ impl Statistics {
         self.executions.fetch_add(1, Ordering::Relaxed);
         let mut batches = self.batches.lock().unwrap_or_else(PoisonError::into_inner);
         let size = match batches.len() >= MAX_BATCH_SIZES && !batches.contains_key(&rows) {
-            true => batches.last_key_value().map_or(rows, |(largest, _)| *largest),
+            true => batches
+                .last_key_value()
+                .map_or(rows, |(largest, _)| *largest),
             false => rows,
         };
         let total = batches.entry(size).or_default();
@@ -120,7 +126,10 @@ impl Statistics {
             inferences: self.inferences.load(Ordering::Relaxed),
             executions: self.executions.load(Ordering::Relaxed),
             last_inference_ms: self.last_inference.load(Ordering::Relaxed),
-            batches: batches.iter().map(|(rows, total)| (*rows, *total)).collect(),
+            batches: batches
+                .iter()
+                .map(|(rows, total)| (*rows, *total))
+                .collect(),
         }
     }
 }
@@ -143,7 +152,25 @@ mod tests {
         }
         let view = statistics.view();
         assert_eq!((view.inferences, view.executions), (17, 3));
-        assert_eq!(view.batches, [(1, Total { count: 1, nanoseconds: 5 }), (8, Total { count: 2, nanoseconds: 10 })]);
+        assert_eq!(
+            view.batches,
+            [
+                (
+                    1,
+                    Total {
+                        count: 1,
+                        nanoseconds: 5
+                    }
+                ),
+                (
+                    8,
+                    Total {
+                        count: 2,
+                        nanoseconds: 10
+                    }
+                )
+            ]
+        );
     }
 
     #[test]
@@ -154,6 +181,12 @@ mod tests {
         }
         let view = statistics.view();
         assert_eq!(view.batches.len(), MAX_BATCH_SIZES);
-        assert_eq!(view.batches.iter().map(|(_, total)| total.count).sum::<u64>(), view.executions);
+        assert_eq!(
+            view.batches
+                .iter()
+                .map(|(_, total)| total.count)
+                .sum::<u64>(),
+            view.executions
+        );
     }
 }

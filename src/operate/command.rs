@@ -82,39 +82,68 @@ impl Operator {
         let unknown = || OperateError::Unknown(format!("there is no model \"{name}\""));
         let name = ModelName::parse(name).ok_or_else(unknown)?;
         let served = self.registry.snapshot().models.contains_key(&name);
-        if served || self.names().contains(&name) { Ok(name) } else { Err(unknown()) }
+        if served || self.names().contains(&name) {
+            Ok(name)
+        } else {
+            Err(unknown())
+        }
     }
 
     /// Runs `work` on what is decided of a model at this moment.
-    fn with<T>(&self, name: &ModelName, work: impl FnOnce(&mut Controlled) -> Result<T, OperateError>) -> Result<T, OperateError> {
+    fn with<T>(
+        &self,
+        name: &ModelName,
+        work: impl FnOnce(&mut Controlled) -> Result<T, OperateError>,
+    ) -> Result<T, OperateError> {
         let controlled = self.controlled(name);
         let mut model = lock(&controlled);
         self.read_on(&mut model, true);
         // Whether the decision can wait to be written is its own to say.
-        if let Some(trouble) = model.trouble.as_ref().filter(|trouble| trouble.forbids(true)) {
-            return Err(OperateError::Unwritable(format!("nothing can be decided of {name}: {}", trouble.describe(name, model.known))));
+        if let Some(trouble) = model
+            .trouble
+            .as_ref()
+            .filter(|trouble| trouble.forbids(true))
+        {
+            return Err(OperateError::Unwritable(format!(
+                "nothing can be decided of {name}: {}",
+                trouble.describe(name, model.known)
+            )));
         }
         work(&mut model)
     }
 
     /// The identity of a version that is loaded, or is loaded now. Nothing is held meanwhile: other orders go on.
     fn ensure_loaded(&self, name: &ModelName, version: &str) -> Result<VersionRef, OperateError> {
-        let parsed = Version::parse(version).ok_or_else(|| OperateError::Refused(format!("\"{version}\" is not a version")))?;
+        let parsed = Version::parse(version)
+            .ok_or_else(|| OperateError::Refused(format!("\"{version}\" is not a version")))?;
         let deadline = Instant::now() + LOAD_PATIENCE;
         // Held first, and looked at then: what is loaded may just be going.
         self.want(name, &parsed, true);
         let mut looked = false;
         let outcome = loop {
             if let Some(servable) = self.loaded(name, version) {
-                break Ok(VersionRef { version: version.to_owned(), digest: servable.digest().to_owned() });
+                break Ok(VersionRef {
+                    version: version.to_owned(),
+                    digest: servable.digest().to_owned(),
+                });
             }
             let state = {
                 let snapshot = self.registry.snapshot();
-                let Some(model) = snapshot.models.get(name) else { break refused(format!("model {name} is not in the models directory")) };
+                let Some(model) = snapshot.models.get(name) else {
+                    break refused(format!("model {name} is not in the models directory"));
+                };
                 if model.unloaded {
-                    break refused(format!("model {name} was unloaded by an operator; load it first"));
+                    break refused(format!(
+                        "model {name} was unloaded by an operator; load it first"
+                    ));
                 }
-                model.version(version).map(|status| (status.state.name(), status.state.reason(), matches!(status.state, State::Refused(_))))
+                model.version(version).map(|status| {
+                    (
+                        status.state.name(),
+                        status.state.reason(),
+                        matches!(status.state, State::Refused(_)),
+                    )
+                })
             };
             match state {
                 None if !looked => {
@@ -124,16 +153,26 @@ impl Operator {
                     }
                 }
                 None => {
-                    let known = lock(&self.controlled(name)).state.digests.contains_key(version);
+                    let known = lock(&self.controlled(name))
+                        .state
+                        .digests
+                        .contains_key(version);
                     break refused(if known {
                         format!("{name} {version} can't answer: its files are gone")
                     } else {
                         format!("there is no version {version} of {name}")
                     });
                 }
-                Some((_, reason, true)) => break refused(format!("{name} {version} was refused: {}", reason.unwrap_or_default())),
+                Some((_, reason, true)) => {
+                    break refused(format!(
+                        "{name} {version} was refused: {}",
+                        reason.unwrap_or_default()
+                    ));
+                }
                 Some((state, reason, false)) if Instant::now() >= deadline => {
-                    let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+                    let reason = reason
+                        .map(|reason| format!(": {reason}"))
+                        .unwrap_or_default();
                     break refused(format!("{name} {version} is still {state}{reason}"));
                 }
                 Some(_) => thread::park_timeout(LOAD_TICK),
@@ -156,21 +195,46 @@ impl Operator {
     }
 
     /// Starts a rollout, or with `dry_run` says what it would be.
-    pub fn start(&self, name: &str, request: &StartRequest, actor: &str) -> Result<Value, OperateError> {
+    pub fn start(
+        &self,
+        name: &str,
+        request: &StartRequest,
+        actor: &str,
+    ) -> Result<Value, OperateError> {
         let name = self.known(name)?;
         if request.to.is_empty() {
-            return Err(OperateError::Malformed("name the candidate: --to VERSION".to_owned()));
+            return Err(OperateError::Malformed(
+                "name the candidate: --to VERSION".to_owned(),
+            ));
         }
-        if let Some(twice) = request.to.iter().enumerate().find(|(at, version)| request.to.iter().take(*at).any(|other| other == *version))
+        if let Some(twice) = request
+            .to
+            .iter()
+            .enumerate()
+            .find(|(at, version)| request.to.iter().take(*at).any(|other| other == *version))
         {
-            return Err(OperateError::Malformed(format!("{} is named twice", twice.1)));
+            return Err(OperateError::Malformed(format!(
+                "{} is named twice",
+                twice.1
+            )));
         }
         self.with(&name, |model| may_start(model, &request.to))?;
-        let candidates: Result<Vec<VersionRef>, OperateError> =
-            request.to.iter().map(|version| self.ensure_loaded(&name, version)).collect();
-        let outcome = candidates.and_then(|candidates| self.with(&name, |model| self.start_loaded(model, candidates, request, actor)));
+        let candidates: Result<Vec<VersionRef>, OperateError> = request
+            .to
+            .iter()
+            .map(|version| self.ensure_loaded(&name, version))
+            .collect();
+        let outcome = candidates.and_then(|candidates| {
+            self.with(&name, |model| {
+                self.start_loaded(model, candidates, request, actor)
+            })
+        });
         // From here on the rollout itself keeps them loaded, or nothing does.
-        for version in request.to.iter().filter_map(|version| Version::parse(version)) {
+        for version in request
+            .to
+            .iter()
+            .filter_map(|version| Version::parse(version))
+        {
             self.want(&name, &version, false);
         }
         outcome
@@ -185,19 +249,34 @@ impl Operator {
     ) -> Result<Value, OperateError> {
         may_start(model, &request.to)?;
         let name = model.name.clone();
-        let Some(from) = model.state.stable.clone() else { return refused("there is no stable version to roll out from") };
-        let Some(stable) = self.decided(&name, &from) else { return refused(format!("the stable version {from} is not loaded")) };
+        let Some(from) = model.state.stable.clone() else {
+            return refused("there is no stable version to roll out from");
+        };
+        let Some(stable) = self.decided(&name, &from) else {
+            return refused(format!("the stable version {from} is not loaded"));
+        };
         let mut reports = Vec::new();
         let (mut breaking, mut forward_only) = (Vec::new(), Vec::new());
         let mut risk = None;
         for named in &candidates {
-            let Some(candidate) = self.decided(&name, named) else { return refused(format!("{named} is not loaded any more")) };
-            if model.state.digests.get(&named.version).is_some_and(|digest| *digest != named.digest) {
-                return refused(format!("{named} is not the package that was decided on under this version before; its digest differs"));
+            let Some(candidate) = self.decided(&name, named) else {
+                return refused(format!("{named} is not loaded any more"));
+            };
+            if model
+                .state
+                .digests
+                .get(&named.version)
+                .is_some_and(|digest| *digest != named.digest)
+            {
+                return refused(format!(
+                    "{named} is not the package that was decided on under this version before; its digest differs"
+                ));
             }
             let compatibility = Compatibility::of(&stable, &candidate, &request.accept_unproved);
             if let Some(unused) = compatibility.unused().first() {
-                return refused(format!("{unused} is no difference that is unproved; nothing is to be accepted there"));
+                return refused(format!(
+                    "{unused} is no difference that is unproved; nothing is to be accepted there"
+                ));
             }
             if compatibility.is_breaking() {
                 breaking.extend(compatibility.lines());
@@ -206,15 +285,28 @@ impl Operator {
             } else if compatibility.is_forward_only() {
                 forward_only.extend(compatibility.lines());
             }
-            reports.push(json!({"version": named.version, "compatibility": compatibility.to_value()}));
-            risk = risk.max(candidate.package().and_then(|package| package.parts.serving.risk).map(rank));
+            reports
+                .push(json!({"version": named.version, "compatibility": compatibility.to_value()}));
+            risk = risk.max(
+                candidate
+                    .package()
+                    .and_then(|package| package.parts.serving.risk)
+                    .map(rank),
+            );
         }
         let mut plan = choose(request.plan.as_ref(), risk)?;
         // Whatever plan was named: a high risk is for two to take.
         plan.approve |= risk == Some(rank(Risk::High));
-        check_plan(&plan, &candidates, stable.package().map(|package| &package.parts.input))?;
+        check_plan(
+            &plan,
+            &candidates,
+            stable.package().map(|package| &package.parts.input),
+        )?;
         if !breaking.is_empty() {
-            return refused(format!("callers of {from} would break:\n{}", breaking.join("\n")));
+            return refused(format!(
+                "callers of {from} would break:\n{}",
+                breaking.join("\n")
+            ));
         }
         if !(forward_only.is_empty() || request.allow_forward_only && request.reason.is_some()) {
             let lines = forward_only.join("\n");
@@ -259,7 +351,12 @@ impl Operator {
         Ok(self.status_of(model))
     }
 
-    pub fn approve(&self, name: &str, reason: Option<String>, actor: &str) -> Result<Value, OperateError> {
+    pub fn approve(
+        &self,
+        name: &str,
+        reason: Option<String>,
+        actor: &str,
+    ) -> Result<Value, OperateError> {
         let name = self.known(name)?;
         self.with(&name, |model| {
             let rollout = running(model)?;
@@ -267,27 +364,59 @@ impl Operator {
                 return refused("this rollout does not wait for an approval");
             }
             if !is_verified(actor) || actor == rollout.starter {
-                let detail = format!("a second verified name must approve what {} started", rollout.starter);
+                let detail = format!(
+                    "a second verified name must approve what {} started",
+                    rollout.starter
+                );
                 return Err(OperateError::Forbidden(detail));
             }
-            if let Some(gone) = rollout.candidates.iter().find(|named| self.decided(&name, named).is_none()) {
+            if let Some(gone) = rollout
+                .candidates
+                .iter()
+                .find(|named| self.decided(&name, named).is_none())
+            {
                 return refused(format!("{gone} is not loaded; look at the server's log"));
             }
-            let details = StepDetails { step: 0, thresholds: self.thresholds(model, &rollout.plan.guards) };
-            self.write(model, Action::Approve, actor, reason, serde_json::to_value(details).ok())
+            let details = StepDetails {
+                step: 0,
+                thresholds: self.thresholds(model, &rollout.plan.guards),
+            };
+            self.write(
+                model,
+                Action::Approve,
+                actor,
+                reason,
+                serde_json::to_value(details).ok(),
+            )
         })
     }
 
-    pub fn pause(&self, name: &str, reason: Option<String>, actor: &str) -> Result<Value, OperateError> {
+    pub fn pause(
+        &self,
+        name: &str,
+        reason: Option<String>,
+        actor: &str,
+    ) -> Result<Value, OperateError> {
         let name = self.known(name)?;
         self.with(&name, |model| match running(model)?.phase {
-            Phase::Running => self.write(model, Action::Pause, actor, reason, serde_json::to_value(PauseDetails::default()).ok()),
+            Phase::Running => self.write(
+                model,
+                Action::Pause,
+                actor,
+                reason,
+                serde_json::to_value(PauseDetails::default()).ok(),
+            ),
             Phase::Paused { .. } => refused("the rollout is paused already"),
             Phase::AwaitsApproval => refused("the rollout has not begun: it waits for an approval"),
         })
     }
 
-    pub fn resume(&self, name: &str, reason: Option<String>, actor: &str) -> Result<Value, OperateError> {
+    pub fn resume(
+        &self,
+        name: &str,
+        reason: Option<String>,
+        actor: &str,
+    ) -> Result<Value, OperateError> {
         let name = self.known(name)?;
         self.with(&name, |model| match running(model)?.phase {
             Phase::Paused { .. } => self.write(model, Action::Resume, actor, reason, None),
@@ -295,7 +424,12 @@ impl Operator {
         })
     }
 
-    pub fn abort(&self, name: &str, reason: Option<String>, actor: &str) -> Result<Value, OperateError> {
+    pub fn abort(
+        &self,
+        name: &str,
+        reason: Option<String>,
+        actor: &str,
+    ) -> Result<Value, OperateError> {
         let name = self.known(name)?;
         self.with(&name, |model| {
             running(model)?;
@@ -303,7 +437,12 @@ impl Operator {
         })
     }
 
-    pub fn promote(&self, name: &str, request: &PromoteRequest, actor: &str) -> Result<Value, OperateError> {
+    pub fn promote(
+        &self,
+        name: &str,
+        request: &PromoteRequest,
+        actor: &str,
+    ) -> Result<Value, OperateError> {
         let name = self.known(name)?;
         let promoted = self.with(&name, |model| {
             let rollout = running(model)?;
@@ -345,7 +484,12 @@ impl Operator {
     }
 
     /// Puts a former version back. What was kept loaded answers the next request.
-    pub fn rollback(&self, name: &str, request: &RollbackRequest, actor: &str) -> Result<Value, OperateError> {
+    pub fn rollback(
+        &self,
+        name: &str,
+        request: &RollbackRequest,
+        actor: &str,
+    ) -> Result<Value, OperateError> {
         let name = self.known(name)?;
         let target = self.with(&name, |model| {
             let stable = model.state.stable.as_ref();
@@ -379,7 +523,9 @@ impl Operator {
                 _ => Ok(Some(to)),
             }
         })?;
-        let Some(target) = target else { return self.with(&name, |model| self.end_by_rollback(model, request, actor)) };
+        let Some(target) = target else {
+            return self.with(&name, |model| self.end_by_rollback(model, request, actor));
+        };
         let to = self.ensure_loaded(&name, &target)?;
         let outcome = self.with(&name, |model| {
             if model.state.stable.as_ref() == Some(&to) {
@@ -404,7 +550,12 @@ impl Operator {
     }
 
     /// Ends the rollout that runs: the stable version answers everybody.
-    fn end_by_rollback(&self, model: &mut Controlled, request: &RollbackRequest, actor: &str) -> Result<Value, OperateError> {
+    fn end_by_rollback(
+        &self,
+        model: &mut Controlled,
+        request: &RollbackRequest,
+        actor: &str,
+    ) -> Result<Value, OperateError> {
         let candidate = running(model)?.candidates.first().cloned();
         let stable = model.state.stable.clone();
         self.roll_back(model, candidate, stable, request, actor)
@@ -418,8 +569,15 @@ impl Operator {
         request: &RollbackRequest,
         actor: &str,
     ) -> Result<Value, OperateError> {
-        let ends = model.state.rollout.as_ref().map(|rollout| rollout.plan.name.clone());
-        let totals = model.step.as_ref().map(|running| json!({"totals": running.evidence}));
+        let ends = model
+            .state
+            .rollout
+            .as_ref()
+            .map(|rollout| rollout.plan.name.clone());
+        let totals = model
+            .step
+            .as_ref()
+            .map(|running| json!({"totals": running.evidence}));
         let draft = Draft {
             action: Action::Rollback,
             actor: actor.to_owned(),
@@ -436,17 +594,39 @@ impl Operator {
 
     /// The commands that lead to another version, where there is none before the stable one.
     fn elsewhere(&self, model: &Controlled) -> String {
-        let stable = model.state.stable.as_ref().map(|stable| stable.version.as_str());
+        let stable = model
+            .state
+            .stable
+            .as_ref()
+            .map(|stable| stable.version.as_str());
         let directory = self.config.models.root.join(model.name.as_str());
         // What somebody just left, or the judge stopped, is the fault that one wants to be rid of.
         let fits = |version: &String| {
-            Some(version.as_str()) != stable && !model.state.left.contains_key(version) && directory.join(version).is_dir()
+            Some(version.as_str()) != stable
+                && !model.state.left.contains_key(version)
+                && directory.join(version).is_dir()
         };
-        let others: Vec<String> = self.available(&model.name).into_iter().filter(fits).collect();
-        match (others.iter().rev().find(|version| model.state.proven.contains(*version)), others.last()) {
-            (Some(proven), _) => format!("; `predictd rollback {} --to {proven}` names one", model.name),
+        let others: Vec<String> = self
+            .available(&model.name)
+            .into_iter()
+            .filter(fits)
+            .collect();
+        match (
+            others
+                .iter()
+                .rev()
+                .find(|version| model.state.proven.contains(*version)),
+            others.last(),
+        ) {
+            (Some(proven), _) => format!(
+                "; `predictd rollback {} --to {proven}` names one",
+                model.name
+            ),
             (None, Some(other)) => {
-                format!("; `predictd rollback {} --to {other} --never-stable --reason TEXT` takes one that never was stable", model.name)
+                format!(
+                    "; `predictd rollback {} --to {other} --never-stable --reason TEXT` takes one that never was stable",
+                    model.name
+                )
             }
             (None, None) => ", and no other version that is loaded is one to go to".to_owned(),
         }
@@ -455,20 +635,43 @@ impl Operator {
     /// Whether there is such a version, or was one.
     fn is_known(&self, model: &Controlled, version: &str) -> bool {
         let snapshot = self.registry.snapshot();
-        let served = snapshot.models.get(&model.name).is_some_and(|served| served.version(version).is_some());
-        served || model.state.digests.contains_key(version) || self.config.models.root.join(model.name.as_str()).join(version).is_dir()
+        let served = snapshot
+            .models
+            .get(&model.name)
+            .is_some_and(|served| served.version(version).is_some());
+        served
+            || model.state.digests.contains_key(version)
+            || self
+                .config
+                .models
+                .root
+                .join(model.name.as_str())
+                .join(version)
+                .is_dir()
     }
 
     /// What nobody tried yet may break callers: an emergency is no reason not to look.
     fn check_never_stable(&self, model: &Controlled, to: &VersionRef) -> Result<(), OperateError> {
-        let stable = model.state.stable.as_ref().and_then(|stable| self.decided(&model.name, stable));
-        let (Some(old), Some(new)) = (stable, self.decided(&model.name, to)) else { return Ok(()) };
+        let stable = model
+            .state
+            .stable
+            .as_ref()
+            .and_then(|stable| self.decided(&model.name, stable));
+        let (Some(old), Some(new)) = (stable, self.decided(&model.name, to)) else {
+            return Ok(());
+        };
         let compatibility = Compatibility::of(&old, &new, &[]);
         if compatibility.is_breaking() {
-            return refused(format!("callers of {} would break:\n{}", old.id().version, compatibility.lines().join("\n")));
+            return refused(format!(
+                "callers of {} would break:\n{}",
+                old.id().version,
+                compatibility.lines().join("\n")
+            ));
         }
         if new.package().and_then(|package| package.parts.serving.risk) == Some(Risk::High) {
-            return refused(format!("{to} is of high risk: a rollout and a second name bring it to its callers"));
+            return refused(format!(
+                "{to} is of high risk: a rollout and a second name bring it to its callers"
+            ));
         }
         Ok(())
     }
@@ -483,7 +686,11 @@ impl Operator {
         details: Option<Value>,
     ) -> Result<Value, OperateError> {
         let rollout = running(model)?;
-        let totals = model.step.as_ref().filter(|_| action == Action::Abort).map(|running| json!({"totals": running.evidence}));
+        let totals = model
+            .step
+            .as_ref()
+            .filter(|_| action == Action::Abort)
+            .map(|running| json!({"totals": running.evidence}));
         let draft = Draft {
             action,
             actor: actor.to_owned(),
@@ -509,20 +716,38 @@ fn already(model: &Controlled) -> Option<String> {
         Action::Abort => format!("the rollout of {} was aborted", last.to.as_ref()?.version),
         _ => return None,
     };
-    Some(format!("{} answers already; {left} {ago} ago by {} (entry {})", stable.version, last.actor, last.seq))
+    Some(format!(
+        "{} answers already; {left} {ago} ago by {} (entry {})",
+        stable.version, last.actor, last.seq
+    ))
 }
 
 fn running(model: &Controlled) -> Result<&RolloutState, OperateError> {
-    model.state.rollout.as_ref().ok_or_else(|| OperateError::Refused(format!("there is no rollout of {} under way", model.name)))
+    model.state.rollout.as_ref().ok_or_else(|| {
+        OperateError::Refused(format!("there is no rollout of {} under way", model.name))
+    })
 }
 
 fn may_start(model: &Controlled, to: &[String]) -> Result<(), OperateError> {
     if let Some(rollout) = &model.state.rollout {
-        let versions: Vec<&str> = rollout.candidates.iter().map(|named| named.version.as_str()).collect();
-        let detail = format!("a rollout of {} is under way, started by {}; abort it first", versions.join(", "), rollout.starter);
+        let versions: Vec<&str> = rollout
+            .candidates
+            .iter()
+            .map(|named| named.version.as_str())
+            .collect();
+        let detail = format!(
+            "a rollout of {} is under way, started by {}; abort it first",
+            versions.join(", "),
+            rollout.starter
+        );
         return Err(OperateError::Conflict(detail));
     }
-    if let Some(stable) = model.state.stable.as_ref().filter(|stable| to.contains(&stable.version)) {
+    if let Some(stable) = model
+        .state
+        .stable
+        .as_ref()
+        .filter(|stable| to.contains(&stable.version))
+    {
         return refused(format!("{stable} is the stable version already"));
     }
     Ok(())
@@ -544,33 +769,60 @@ fn rank(risk: Risk) -> u8 {
 fn choose(choice: Option<&PlanChoice>, risk: Option<u8>) -> Result<Plan, OperateError> {
     let name = match (choice, risk) {
         (Some(PlanChoice::Text(text)), _) => {
-            return Plan::parse(text).map_err(|error| OperateError::Malformed(format!("the plan: {error}")));
+            return Plan::parse(text)
+                .map_err(|error| OperateError::Malformed(format!("the plan: {error}")));
         }
         (Some(PlanChoice::Name(name)), _) => name.as_str(),
         (None, Some(0)) => "low",
         (None, Some(2)) => "high",
         (None, _) => "medium",
     };
-    let unknown = || OperateError::Malformed(format!("there is no plan \"{name}\"; there are {}, or a file", Plan::BUILTIN.join(", ")));
+    let unknown = || {
+        OperateError::Malformed(format!(
+            "there is no plan \"{name}\"; there are {}, or a file",
+            Plan::BUILTIN.join(", ")
+        ))
+    };
     Plan::builtin(name).ok_or_else(unknown)
 }
 
-fn check_plan(plan: &Plan, candidates: &[VersionRef], schema: Option<&crate::schema::Schema>) -> Result<(), OperateError> {
-    let only_ab = plan.steps.iter().all(|step| matches!(step, Step::Ab { .. } | Step::Shadow { .. }));
+fn check_plan(
+    plan: &Plan,
+    candidates: &[VersionRef],
+    schema: Option<&crate::schema::Schema>,
+) -> Result<(), OperateError> {
+    let only_ab = plan
+        .steps
+        .iter()
+        .all(|step| matches!(step, Step::Ab { .. } | Step::Shadow { .. }));
     if candidates.len() > 1 && !only_ab {
-        return refused(format!("plan \"{}\" is for one candidate; several take a plan of ab and shadow steps", plan.name));
+        return refused(format!(
+            "plan \"{}\" is for one candidate; several take a plan of ab and shadow steps",
+            plan.name
+        ));
     }
     for step in &plan.steps {
-        if let Step::Ab { weights: Some(weights), .. } = step
+        if let Step::Ab {
+            weights: Some(weights),
+            ..
+        } = step
             && weights.len() != candidates.len()
         {
-            return refused(format!("plan \"{}\" has {} weights for {} candidates", plan.name, weights.len(), candidates.len()));
+            return refused(format!(
+                "plan \"{}\" has {} weights for {} candidates",
+                plan.name,
+                weights.len(),
+                candidates.len()
+            ));
         }
     }
     if let Key::Field(field) = &plan.key
         && schema.and_then(|schema| schema.column(field)).is_none()
     {
-        return refused(format!("plan \"{}\" assigns by the field \"{field}\", which the stable version does not have", plan.name));
+        return refused(format!(
+            "plan \"{}\" assigns by the field \"{field}\", which the stable version does not have",
+            plan.name
+        ));
     }
     Ok(())
 }

@@ -31,7 +31,11 @@ impl Compatibility {
 
     /// A line a difference that matters.
     pub fn lines(&self) -> Vec<String> {
-        let matters = self.0.differences.iter().filter(|difference| difference.severity != Severity::Note);
+        let matters = self
+            .0
+            .differences
+            .iter()
+            .filter(|difference| difference.severity != Severity::Note);
         matters.map(ToString::to_string).collect()
     }
 

@@ -157,7 +157,11 @@ impl ArmRuns {
     fn read(&mut self, servable: Option<&Arc<Servable>>) -> RunsView {
         if let Some(servable) = servable {
             let counters = &servable.metrics.engine.runs;
-            if self.counters.as_ref().is_none_or(|known| !Arc::ptr_eq(known, counters)) {
+            if self
+                .counters
+                .as_ref()
+                .is_none_or(|known| !Arc::ptr_eq(known, counters))
+            {
                 if let Some(gone) = self.counters.replace(Arc::clone(counters)) {
                     self.carried.add(&gone.view().since(&self.base));
                 }
@@ -182,9 +186,29 @@ impl ArmRuns {
 impl Operator {
     /// Reads every journal. What was decided holds from here on.
     pub fn new(parts: OperatorParts) -> Arc<Operator> {
-        let OperatorParts { registry, store, metrics, kept, config, webhook } = parts;
-        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let host: String = host.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).take(64).collect();
+        let OperatorParts {
+            registry,
+            store,
+            metrics,
+            kept,
+            config,
+            webhook,
+        } = parts;
+        let host = rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned();
+        let host: String = host
+            .chars()
+            .map(|c| {
+                if c.is_ascii_alphanumeric() || c == '.' {
+                    c
+                } else {
+                    '-'
+                }
+            })
+            .take(64)
+            .collect();
         let operator = Operator {
             registry,
             journal: Journal::new(store.clone()),
@@ -214,7 +238,9 @@ impl Operator {
                     }
                 }
             }
-            Err(error) => tracing::error!(error = %error, "the journals can't be listed; nothing can be decided"),
+            Err(error) => {
+                tracing::error!(error = %error, "the journals can't be listed; nothing can be decided")
+            }
         }
         Arc::new(operator)
     }
@@ -258,10 +284,13 @@ impl Operator {
         // What was read and is not there any more stays a trouble until it is there again.
         if outcome.is_none() && model.known && model.trouble.is_some() {
             // A whole journal is not read at each tick.
-            let waits = matches!(model.trouble, Some(Trouble::Overwritten { .. })) && model.looked.elapsed() < repair::LOOK;
+            let waits = matches!(model.trouble, Some(Trouble::Overwritten { .. }))
+                && model.looked.elapsed() < repair::LOOK;
             outcome = match waits {
                 true => model.trouble.clone(),
-                false => self.overwritten(&model.name, &model.head).unwrap_or_else(|error| Some(Trouble::Unreadable(error.to_string()))),
+                false => self
+                    .overwritten(&model.name, &model.head)
+                    .unwrap_or_else(|error| Some(Trouble::Unreadable(error.to_string()))),
             };
         }
         if outcome != model.trouble {
@@ -307,14 +336,25 @@ impl Operator {
             let seq = model.head.seq + 1;
             let beyond = |head: &Head| self.journal.beyond_gap(name.as_str(), head);
             let damaged = |detail: String| {
-                let further = beyond(&Head { seq, ..Head::default() }).is_ok_and(|further| !further.is_empty());
-                Some(Trouble::Damaged { seq, detail, further })
+                let further = beyond(&Head {
+                    seq,
+                    ..Head::default()
+                })
+                .is_ok_and(|further| !further.is_empty());
+                Some(Trouble::Damaged {
+                    seq,
+                    detail,
+                    further,
+                })
             };
             let mut head = model.head.clone();
             match self.journal.next(name.as_str(), &mut head) {
                 Ok(Some(entry)) => {
                     // Written by this process, though it never heard of it.
-                    let own = model.pending.iter().position(|pending| pending.entry.id == entry.id);
+                    let own = model
+                        .pending
+                        .iter()
+                        .position(|pending| pending.entry.id == entry.id);
                     if let Some(own) = own {
                         model.pending.remove(own);
                     }
@@ -334,9 +374,17 @@ impl Operator {
                 // Where nothing was read before, what lies beyond a gap tells that there is one.
                 Ok(None) if !model.known || model.trouble.is_some() => match beyond(&model.head) {
                     Ok(further) if further.is_empty() => match self.unnamed_places(model) {
-                        Ok(places) if places.is_empty() && model.head.seq == 0 => return self.lost_beginning(&name),
+                        Ok(places) if places.is_empty() && model.head.seq == 0 => {
+                            return self.lost_beginning(&name);
+                        }
                         Ok(places) if places.is_empty() => return None,
-                        Ok(_) => return Some(Trouble::Damaged { seq, detail: repair::UNNAMED.to_owned(), further: true }),
+                        Ok(_) => {
+                            return Some(Trouble::Damaged {
+                                seq,
+                                detail: repair::UNNAMED.to_owned(),
+                                further: true,
+                            });
+                        }
                         Err(error) => return Some(Trouble::Unreadable(error.to_string())),
                     },
                     Ok(_) => return damaged("is missing".to_owned()),
@@ -357,9 +405,15 @@ impl Operator {
                 Ok(traces) if traces.iter().all(|trace| trace.starts_with('.')) => {}
                 Ok(_) => {
                     let detail = "is missing, though packages or evidence of earlier decisions lie in this state".to_owned();
-                    return Some(Trouble::Damaged { seq: 1, detail, further: true });
+                    return Some(Trouble::Damaged {
+                        seq: 1,
+                        detail,
+                        further: true,
+                    });
                 }
-                Err(error @ StoreError::Late { .. }) => return Some(Trouble::Unreadable(error.to_string())),
+                Err(error @ StoreError::Late { .. }) => {
+                    return Some(Trouble::Unreadable(error.to_string()));
+                }
                 // Where there is no such directory, nothing was left.
                 Err(_) => {}
             }
@@ -368,7 +422,11 @@ impl Operator {
     }
 
     fn tell(&self, entry: &Entry, what: &str) {
-        let to = entry.to.as_ref().map(|to| to.version.as_str()).unwrap_or_default();
+        let to = entry
+            .to
+            .as_ref()
+            .map(|to| to.version.as_str())
+            .unwrap_or_default();
         let reason = entry.reason.as_deref().unwrap_or_default();
         let action = entry.action.name();
         if entry.action == Action::Adopt {
@@ -376,36 +434,59 @@ impl Operator {
         } else {
             tracing::warn!(model = %entry.model, seq = entry.seq, action, to, actor = %entry.actor, reason, "{what}");
         }
-        self.metrics.count_transition(&entry.model, to, action, Cause::of(&entry.actor).name());
+        self.metrics
+            .count_transition(&entry.model, to, action, Cause::of(&entry.actor).name());
     }
 
     /// Writes a decision, and lets it take effect. An urgent one takes effect even where it can't be written.
     fn append(&self, model: &mut Controlled, draft: Draft) -> Result<Entry, OperateError> {
         let urgent = draft.action.is_urgent();
-        if let Some(trouble) = model.trouble.as_ref().filter(|trouble| trouble.forbids(urgent)) {
-            return Err(OperateError::Unwritable(trouble.describe(&model.name, model.known)));
+        if let Some(trouble) = model
+            .trouble
+            .as_ref()
+            .filter(|trouble| trouble.forbids(urgent))
+        {
+            return Err(OperateError::Unwritable(
+                trouble.describe(&model.name, model.known),
+            ));
         }
         let entry = draft.decide(model.name.as_str());
         // What could not be read an instant ago is not waited for once more.
-        if let Some(trouble) = model.trouble.as_ref().map(|trouble| trouble.describe(&model.name, true)) {
+        if let Some(trouble) = model
+            .trouble
+            .as_ref()
+            .map(|trouble| trouble.describe(&model.name, true))
+        {
             return self.hold_and_tell(model, entry, &trouble);
         }
         let mut head = Head::default();
         // A repair is what the others wait for.
-        let flushed = if entry.action == Action::Repair { Ok(()) } else { self.flush(model) };
+        let flushed = if entry.action == Action::Repair {
+            Ok(())
+        } else {
+            self.flush(model)
+        };
         let written = flushed.and_then(|()| {
             head = model.head.clone();
             self.journal.append(&mut head, entry.clone())
         });
         let entry = match written {
             Ok(entry) => {
-                self.take(model, head, &entry).map_err(|error| OperateError::Refused(error.to_string()))?;
+                self.take(model, head, &entry)
+                    .map_err(|error| OperateError::Refused(error.to_string()))?;
                 entry
             }
             Err(JournalError::Lost) => {
                 self.adopt_repair(model);
                 self.read_on(model, true);
-                let last = model.state.last.as_ref().map(|last| format!("{} by {} (entry {})", last.action.name(), last.actor, last.seq));
+                let last = model.state.last.as_ref().map(|last| {
+                    format!(
+                        "{} by {} (entry {})",
+                        last.action.name(),
+                        last.actor,
+                        last.seq
+                    )
+                });
                 let last = last.unwrap_or_else(|| "something else".to_owned());
                 return Err(OperateError::Conflict(format!(
                     "another decision came first: {last}; nothing was changed, look at the status and decide anew"
@@ -414,7 +495,9 @@ impl Operator {
             Err(error) => {
                 self.metrics.source_errors.inc();
                 if !urgent {
-                    let detail = format!("the decision could not be written, so nothing was changed: {error}");
+                    let detail = format!(
+                        "the decision could not be written, so nothing was changed: {error}"
+                    );
                     return Err(OperateError::Unwritable(detail));
                 }
                 return self.hold_and_tell(model, entry, &error.to_string());
@@ -424,7 +507,12 @@ impl Operator {
         Ok(entry)
     }
 
-    fn hold_and_tell(&self, model: &mut Controlled, entry: Entry, why: &str) -> Result<Entry, OperateError> {
+    fn hold_and_tell(
+        &self,
+        model: &mut Controlled,
+        entry: Entry,
+        why: &str,
+    ) -> Result<Entry, OperateError> {
         let entry = self.hold(model, entry, why)?;
         self.tell_decided(&entry);
         Ok(entry)
@@ -440,9 +528,17 @@ impl Operator {
     /// Lets an entry that was written take effect.
     fn take(&self, model: &mut Controlled, head: Head, entry: &Entry) -> Result<(), JournalError> {
         if let Err(error) = model.written.apply(entry) {
-            model.trouble = Some(Trouble::Damaged { seq: entry.seq, detail: error.detail.clone(), further: false });
+            model.trouble = Some(Trouble::Damaged {
+                seq: entry.seq,
+                detail: error.detail.clone(),
+                further: false,
+            });
             let detail = error.to_string();
-            return Err(StoreError::Failed { doing: "followed", detail }.into());
+            return Err(StoreError::Failed {
+                doing: "followed",
+                detail,
+            }
+            .into());
         }
         model.head = head;
         let dropped = model.settle();
@@ -454,22 +550,43 @@ impl Operator {
     /// Lets the state of a model take effect: for the next request, without a load.
     fn enforce(&self, model: &mut Controlled) {
         // Half a journal may say the opposite of the whole one.
-        let stable = model.state.stable.clone().filter(|_| model.known || !model.pending.is_empty());
+        let stable = model
+            .state
+            .stable
+            .clone()
+            .filter(|_| model.known || !model.pending.is_empty());
         let damaged = matches!(model.trouble, Some(Trouble::Damaged { .. }));
         // Where nobody can abort a rollout, nobody gets its candidates.
         let runs = model.known && !damaged;
-        let rollout = model.state.rollout.as_ref().filter(|rollout| runs && rollout.phase != Phase::AwaitsApproval);
+        let rollout = model
+            .state
+            .rollout
+            .as_ref()
+            .filter(|rollout| runs && rollout.phase != Phase::AwaitsApproval);
         let seq = rollout.map(|rollout| rollout.step_seq);
         if model.step.as_ref().map(|running| running.step.seq) != seq {
             self.forget_step(model);
-            model.step = model.state.rollout.as_ref().filter(|_| seq.is_some()).zip(stable.as_ref()).map(|(rollout, stable)| {
-                let versions: Vec<String> = std::iter::once(stable).chain(&rollout.candidates).map(|named| named.version.clone()).collect();
-                let step = Arc::new(self.step(&model.name, &versions, rollout));
-                self.begin(&model.name, step, versions)
-            });
+            model.step = model
+                .state
+                .rollout
+                .as_ref()
+                .filter(|_| seq.is_some())
+                .zip(stable.as_ref())
+                .map(|(rollout, stable)| {
+                    let versions: Vec<String> = std::iter::once(stable)
+                        .chain(&rollout.candidates)
+                        .map(|named| named.version.clone())
+                        .collect();
+                    let step = Arc::new(self.step(&model.name, &versions, rollout));
+                    self.begin(&model.name, step, versions)
+                });
         }
         // What waits for an approval is to be there when it comes.
-        let awaiting = model.state.rollout.iter().flat_map(|rollout| &rollout.candidates);
+        let awaiting = model
+            .state
+            .rollout
+            .iter()
+            .flat_map(|rollout| &rollout.candidates);
         let awaiting = awaiting.filter_map(|named| Version::parse(&named.version));
         let decision = Decision {
             stable,
@@ -486,7 +603,8 @@ impl Operator {
             notices: self.notices(model),
         };
         self.tell_weights(model, &decision);
-        self.metrics.set_journal_pending(model.name.as_str(), model.pending.len());
+        self.metrics
+            .set_journal_pending(model.name.as_str(), model.pending.len());
         self.registry.decide(&model.name, decision);
         if let Some(commander) = self.commander.get() {
             commander.decided();
@@ -494,15 +612,26 @@ impl Operator {
     }
 
     /// `versions`: the stable one, then the candidates.
-    fn step(&self, name: &ModelName, versions: &[String], rollout: &crate::rollout::state::RolloutState) -> Step {
+    fn step(
+        &self,
+        name: &ModelName,
+        versions: &[String],
+        rollout: &crate::rollout::state::RolloutState,
+    ) -> Step {
         let plan = &rollout.plan;
         let rules = TallyRules {
             keyed: !plan.key.is_prediction_id(),
             window_seconds: plan.guards.window_seconds as f64,
-            ceiling: plan.guards.p99_ceiling_ms.map(|ms| Duration::from_secs_f64(ms / 1000.0)),
+            ceiling: plan
+                .guards
+                .p99_ceiling_ms
+                .map(|ms| Duration::from_secs_f64(ms / 1000.0)),
         };
         let copies = |(stable, candidates): (&String, &[String])| -> Vec<_> {
-            candidates.iter().map(|candidate| self.metrics.shadow(name.as_str(), stable, candidate)).collect()
+            candidates
+                .iter()
+                .map(|candidate| self.metrics.shadow(name.as_str(), stable, candidate))
+                .collect()
         };
         Step {
             salt: rollout.id.clone(),
@@ -523,7 +652,10 @@ impl Operator {
     fn begin(&self, name: &ModelName, step: Arc<Step>, versions: Vec<String>) -> RunningStep {
         let mut running = RunningStep {
             step,
-            runs: versions.iter().map(|version| (version.clone(), ArmRuns::default())).collect(),
+            runs: versions
+                .iter()
+                .map(|version| (version.clone(), ArmRuns::default()))
+                .collect(),
             versions,
             others: BTreeMap::new(),
             written: Share::default(),
@@ -538,9 +670,20 @@ impl Operator {
     }
 
     fn forget_step(&self, model: &mut Controlled) {
-        let Some(running) = model.step.take() else { return };
-        for report in running.judgement.iter().flat_map(|judgement| &judgement.guards) {
-            self.metrics.set_e_value(model.name.as_str(), &report.candidate, report.guard.name(), None);
+        let Some(running) = model.step.take() else {
+            return;
+        };
+        for report in running
+            .judgement
+            .iter()
+            .flat_map(|judgement| &judgement.guards)
+        {
+            self.metrics.set_e_value(
+                model.name.as_str(),
+                &report.candidate,
+                report.guard.name(),
+                None,
+            );
         }
     }
 
@@ -550,18 +693,37 @@ impl Operator {
         let before = self.registry.decision(&model.name);
         let named = |decision: &Decision| -> Vec<String> {
             let candidates = decision.step.iter().flat_map(|step| &step.candidates);
-            decision.stable.iter().chain(candidates).map(|named| named.version.clone()).collect()
+            decision
+                .stable
+                .iter()
+                .chain(candidates)
+                .map(|named| named.version.clone())
+                .collect()
         };
         let now = named(decision);
-        for gone in before.iter().flat_map(|before| named(before)).filter(|version| !now.contains(version)) {
+        for gone in before
+            .iter()
+            .flat_map(|before| named(before))
+            .filter(|version| !now.contains(version))
+        {
             self.metrics.set_weight(name, &gone, None);
         }
         let weights: &[f64] = decision.step.as_ref().map_or(&[], |step| &step.weights);
         if let Some(stable) = &decision.stable {
-            self.metrics.set_weight(name, &stable.version, Some((1.0 - weights.iter().sum::<f64>()).max(0.0)));
+            self.metrics.set_weight(
+                name,
+                &stable.version,
+                Some((1.0 - weights.iter().sum::<f64>()).max(0.0)),
+            );
         }
-        for (candidate, weight) in decision.step.iter().flat_map(|step| &step.candidates).zip(weights) {
-            self.metrics.set_weight(name, &candidate.version, Some(*weight));
+        for (candidate, weight) in decision
+            .step
+            .iter()
+            .flat_map(|step| &step.candidates)
+            .zip(weights)
+        {
+            self.metrics
+                .set_weight(name, &candidate.version, Some(*weight));
         }
     }
 
@@ -585,7 +747,12 @@ impl Adopter for Operator {
         let controlled = self.controlled(name);
         let mut model = lock(&controlled);
         self.read_on(&mut model, true);
-        if model.state.stable.is_some() || model.trouble.as_ref().is_some_and(|trouble| !trouble.leaves_a_choice()) {
+        if model.state.stable.is_some()
+            || model
+                .trouble
+                .as_ref()
+                .is_some_and(|trouble| !trouble.leaves_a_choice())
+        {
             return;
         }
         tracing::info!(model = %name, version = %version, "the first choice of a stable version");
@@ -599,7 +766,11 @@ impl Adopter for Operator {
             evidence: None,
             details: None,
         };
-        let outcome = match model.trouble.as_ref().map(|trouble| trouble.describe(name, true)) {
+        let outcome = match model
+            .trouble
+            .as_ref()
+            .map(|trouble| trouble.describe(name, true))
+        {
             Some(trouble) => self.hold(&mut model, draft.decide(name.as_str()), &trouble),
             None => self.append(&mut model, draft),
         };
@@ -632,13 +803,23 @@ pub struct Control {
 
 impl Control {
     pub fn start(operator: &Arc<Operator>) -> std::io::Result<Control> {
-        let mut control = Control { stop: Vec::new(), threads: Vec::new(), kept: operator.kept.clone() };
+        let mut control = Control {
+            stop: Vec::new(),
+            threads: Vec::new(),
+            kept: operator.kept.clone(),
+        };
         control.every("judge", TICK, operator, Operator::tick)?;
         control.every("rehearsal", TICK, operator, Operator::rehearse)?;
         Ok(control)
     }
 
-    fn every(&mut self, name: &str, interval: Duration, operator: &Arc<Operator>, work: fn(&Operator)) -> std::io::Result<()> {
+    fn every(
+        &mut self,
+        name: &str,
+        interval: Duration,
+        operator: &Arc<Operator>,
+        work: fn(&Operator),
+    ) -> std::io::Result<()> {
         let (stop, stopped) = mpsc::channel();
         let operator = Arc::clone(operator);
         let run = move || {
@@ -649,7 +830,8 @@ impl Control {
                 }
             }
         };
-        self.threads.push(thread::Builder::new().name(name.to_owned()).spawn(run)?);
+        self.threads
+            .push(thread::Builder::new().name(name.to_owned()).spawn(run)?);
         self.stop.push(stop);
         Ok(())
     }
@@ -685,11 +867,20 @@ mod tests {
         let graph = directory.join("model.onnx");
         fs_err::create_dir_all(&directory).unwrap();
         fs_err::write(&graph, "").unwrap();
-        let id = ModelId { name: ModelName::parse("m").unwrap(), version: Version::parse("1").unwrap() };
+        let id = ModelId {
+            name: ModelName::parse("m").unwrap(),
+            version: Version::parse("1").unwrap(),
+        };
         let contents = Contents::Bare(Box::new(Bare::open(&directory, &id).unwrap()));
         // A file that is as long as somebody writes.
         fs_err::remove_file(&graph).unwrap();
-        assert!(Command::new("mkfifo").arg(&graph).status().unwrap().success());
+        assert!(
+            Command::new("mkfifo")
+                .arg(&graph)
+                .status()
+                .unwrap()
+                .success()
+        );
         let mut config = Config::default();
         config.state.url = state.path().to_str().unwrap().to_owned();
         let kept = Kept::of(&config);
@@ -700,8 +891,21 @@ mod tests {
         // More than a pipe holds: when it is written the copy is under way.
         source.write_all(&chunk).unwrap();
         let writer = thread::spawn(move || (0..200).find(|_| source.write_all(&chunk).is_err()));
-        drop(Control { stop: Vec::new(), threads: vec![copier], kept });
-        assert!(writer.join().unwrap().is_some(), "the copy goes on to its end");
-        assert_eq!(fs_err::read_dir(state.path().join("packages/m")).unwrap().count(), 0, "what was begun is left");
+        drop(Control {
+            stop: Vec::new(),
+            threads: vec![copier],
+            kept,
+        });
+        assert!(
+            writer.join().unwrap().is_some(),
+            "the copy goes on to its end"
+        );
+        assert_eq!(
+            fs_err::read_dir(state.path().join("packages/m"))
+                .unwrap()
+                .count(),
+            0,
+            "what was begun is left"
+        );
     }
 }

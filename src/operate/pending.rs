@@ -20,14 +20,20 @@ pub(super) struct Pending {
 impl Pending {
     /// Whether the decision still changes anything, after what others decided meanwhile.
     fn is_due(&self, state: &ModelState) -> bool {
-        let same_rollout = state.rollout.as_ref().map(|rollout| &rollout.id) == self.rollout.as_ref();
+        let same_rollout =
+            state.rollout.as_ref().map(|rollout| &rollout.id) == self.rollout.as_ref();
         match self.entry.action {
             Action::Adopt => state.stable.is_none(),
             Action::Abort => same_rollout,
             // Ordered while nobody knew what was decided before.
-            _ if self.entry.from.is_none() => state.stable != self.entry.to || state.rollout.is_some(),
+            _ if self.entry.from.is_none() => {
+                state.stable != self.entry.to || state.rollout.is_some()
+            }
             // The rollout still runs, or what the rollback leads away from (its candidate, by now) is stable.
-            _ => state.rollout.is_some() && same_rollout || state.stable == self.entry.from && state.stable != self.entry.to,
+            _ => {
+                state.rollout.is_some() && same_rollout
+                    || state.stable == self.entry.from && state.stable != self.entry.to
+            }
         }
     }
 }
@@ -54,13 +60,30 @@ impl Controlled {
 
 impl Operator {
     /// Lets an urgent decision take effect although it can't be written now.
-    pub(super) fn hold(&self, model: &mut Controlled, entry: Entry, error: &str) -> Result<Entry, OperateError> {
-        let entry = Entry { seq: model.head.seq + 1 + model.pending.len() as u64, ..entry };
-        let rollout = model.state.rollout.as_ref().map(|rollout| rollout.id.clone());
+    pub(super) fn hold(
+        &self,
+        model: &mut Controlled,
+        entry: Entry,
+        error: &str,
+    ) -> Result<Entry, OperateError> {
+        let entry = Entry {
+            seq: model.head.seq + 1 + model.pending.len() as u64,
+            ..entry
+        };
+        let rollout = model
+            .state
+            .rollout
+            .as_ref()
+            .map(|rollout| rollout.id.clone());
         let mut state = model.state.clone();
-        state.apply(&entry).map_err(|error| OperateError::Refused(error.to_string()))?;
+        state
+            .apply(&entry)
+            .map_err(|error| OperateError::Refused(error.to_string()))?;
         model.state = state;
-        model.pending.push(Pending { entry: entry.clone(), rollout });
+        model.pending.push(Pending {
+            entry: entry.clone(),
+            rollout,
+        });
         tracing::error!(model = %model.name, action = entry.action.name(), error, "a decision can't be written; it is in force on this server, and is written as soon as the state can be");
         self.enforce(model);
         Ok(entry)
@@ -91,7 +114,11 @@ impl Operator {
     /// Tells of decisions that others' decisions made pointless.
     pub(super) fn tell_dropped(&self, name: &ModelName, dropped: &[Entry]) {
         for entry in dropped {
-            let to = entry.to.as_ref().map(|to| to.version.as_str()).unwrap_or_default();
+            let to = entry
+                .to
+                .as_ref()
+                .map(|to| to.version.as_str())
+                .unwrap_or_default();
             tracing::warn!(model = %name, action = entry.action.name(), to, cause = Cause::of(&entry.actor).name(), "a decision that waited is dropped: others decided meanwhile");
         }
     }
@@ -109,12 +136,24 @@ mod tests {
     };
 
     fn version(version: &str) -> VersionRef {
-        VersionRef { version: version.to_owned(), digest: format!("sha256:{version}") }
+        VersionRef {
+            version: version.to_owned(),
+            digest: format!("sha256:{version}"),
+        }
     }
 
     fn draft(action: Action, from: Option<&str>, to: &str) -> Draft {
         let (from, to) = (from.map(version), Some(version(to)));
-        Draft { action, actor: "someone".to_owned(), from, to, strategy: None, reason: None, evidence: None, details: None }
+        Draft {
+            action,
+            actor: "someone".to_owned(),
+            from,
+            to,
+            strategy: None,
+            reason: None,
+            evidence: None,
+            details: None,
+        }
     }
 
     #[test]
@@ -123,12 +162,19 @@ mod tests {
         for (action, to) in [(Action::Adopt, "1"), (Action::Promote, "2")] {
             state.apply(&draft(action, None, to).decide("m")).unwrap();
         }
-        let pending = Pending { entry: draft(Action::Rollback, Some("2"), "1").decide("m"), rollout: None };
+        let pending = Pending {
+            entry: draft(Action::Rollback, Some("2"), "1").decide("m"),
+            rollout: None,
+        };
         assert!(pending.is_due(&state));
         // Somebody did the same elsewhere, and then went on to a version that nobody complained of.
-        state.apply(&draft(Action::Rollback, Some("2"), "1").decide("m")).unwrap();
+        state
+            .apply(&draft(Action::Rollback, Some("2"), "1").decide("m"))
+            .unwrap();
         assert!(!pending.is_due(&state));
-        state.apply(&draft(Action::Promote, Some("1"), "3").decide("m")).unwrap();
+        state
+            .apply(&draft(Action::Promote, Some("1"), "3").decide("m"))
+            .unwrap();
         assert!(!pending.is_due(&state));
     }
 }

@@ -36,7 +36,11 @@ impl Operator {
     fn served(&self, name: &str) -> Result<ModelName, OperateError> {
         let unknown = || OperateError::Unknown(format!("there is no model \"{name}\""));
         let name = ModelName::parse(name).ok_or_else(unknown)?;
-        if self.names().contains(&name) { Ok(name) } else { Err(unknown()) }
+        if self.names().contains(&name) {
+            Ok(name)
+        } else {
+            Err(unknown())
+        }
     }
 
     pub(super) fn status_of(&self, model: &Controlled) -> Value {
@@ -67,12 +71,26 @@ impl Operator {
 
     /// What an operator must know although requests are answered.
     pub(super) fn notices(&self, model: &Controlled) -> Vec<String> {
-        let trouble = model.trouble.as_ref().map(|trouble| trouble.describe(&model.name, model.known));
+        let trouble = model
+            .trouble
+            .as_ref()
+            .map(|trouble| trouble.describe(&model.name, model.known));
         let pending = model.pending.iter().map(|pending| {
-            let to = pending.entry.to.as_ref().map(|to| to.version.as_str()).unwrap_or_default();
-            format!("{} {to} is in force on this server only: it could not be written yet", pending.entry.action.name())
+            let to = pending
+                .entry
+                .to
+                .as_ref()
+                .map(|to| to.version.as_str())
+                .unwrap_or_default();
+            format!(
+                "{} {to} is in force on this server only: it could not be written yet",
+                pending.entry.action.name()
+            )
         });
-        let reserve = self.store.lacks_reserve().then(|| "the state's disk is full: no room is kept for urgent decisions".to_owned());
+        let reserve = self
+            .store
+            .lacks_reserve()
+            .then(|| "the state's disk is full: no room is kept for urgent decisions".to_owned());
         trouble.into_iter().chain(pending).chain(reserve).collect()
     }
 
@@ -83,7 +101,13 @@ impl Operator {
             return (None, Some("it is not in the models directory".to_owned()));
         };
         match model.ailment(Instant::now()) {
-            None => (model.stable.as_ref().map(|stable| stable.id().version.to_string()), None),
+            None => (
+                model
+                    .stable
+                    .as_ref()
+                    .map(|stable| stable.id().version.to_string()),
+                None,
+            ),
             ailment => (None, ailment),
         }
     }
@@ -91,8 +115,13 @@ impl Operator {
     /// The versions that are loaded, the lowest first.
     pub(super) fn available(&self, name: &ModelName) -> Vec<String> {
         let snapshot = self.registry.snapshot();
-        let versions = snapshot.models.get(name).into_iter().flat_map(|model| &model.versions);
-        let available = versions.filter(|(_, status)| matches!(status.state, crate::registry::State::Available(_)));
+        let versions = snapshot
+            .models
+            .get(name)
+            .into_iter()
+            .flat_map(|model| &model.versions);
+        let available = versions
+            .filter(|(_, status)| matches!(status.state, crate::registry::State::Available(_)));
         available.map(|(version, _)| version.to_string()).collect()
     }
 
@@ -146,8 +175,14 @@ impl Operator {
         let first = first.max(1);
         let unreadable = |error: StoreError| OperateError::Unwritable(error.to_string());
         // Beyond a gap, too: whoever verifies must see it.
-        let beyond = self.journal.beyond_gap(name.as_str(), &head).map_err(unreadable)?;
-        let last = beyond.iter().filter_map(|name| name.strip_suffix(".json")?.parse().ok()).fold(head.seq, u64::max);
+        let beyond = self
+            .journal
+            .beyond_gap(name.as_str(), &head)
+            .map_err(unreadable)?;
+        let last = beyond
+            .iter()
+            .filter_map(|name| name.strip_suffix(".json")?.parse().ok())
+            .fold(head.seq, u64::max);
         let end = last.min(first.saturating_add(MAX_ENTRIES - 1));
         let mut entries = Vec::new();
         for seq in first..=end {

@@ -7,7 +7,11 @@ pub enum Trouble {
     /// The state can't be read now. What was read before holds.
     Unreadable(String),
     /// The entry `seq` is not what it should be. What comes before it holds; `further`: other entries lie beyond.
-    Damaged { seq: u64, detail: String, further: bool },
+    Damaged {
+        seq: u64,
+        detail: String,
+        further: bool,
+    },
     /// The entry `seq` was read, and is not what it was. All that was read holds.
     Overwritten { seq: u64, detail: String },
 }
@@ -20,7 +24,14 @@ impl Trouble {
 
     /// Whether nothing was ever decided, as far as can be told: the first choice may be made, and holds in this process.
     pub fn leaves_a_choice(&self) -> bool {
-        matches!(self, Trouble::Damaged { seq: 1, further: false, .. })
+        matches!(
+            self,
+            Trouble::Damaged {
+                seq: 1,
+                further: false,
+                ..
+            }
+        )
     }
 
     /// `known`: the journal was read before.

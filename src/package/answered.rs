@@ -17,16 +17,33 @@ pub struct Answered {
 
 impl Answered {
     pub fn read(row: Value) -> Result<Answered, String> {
-        let Value::Object(mut row) = row else { return Err("is no JSON object".to_owned()) };
+        let Value::Object(mut row) = row else {
+            return Err("is no JSON object".to_owned());
+        };
         let own = ["input", "output", "tolerance"];
-        if row.contains_key("input") && row.contains_key("output") && row.keys().all(|key| own.contains(&key.as_str())) {
+        if row.contains_key("input")
+            && row.contains_key("output")
+            && row.keys().all(|key| own.contains(&key.as_str()))
+        {
             let mut take = |key: &str| row.shift_remove(key);
             let (input, answer, tolerance) = (take("input"), take("output"), take("tolerance"));
-            return Ok(Answered { input: input.unwrap_or_default(), answer: answer.unwrap_or_default(), named: true, tolerance });
+            return Ok(Answered {
+                input: input.unwrap_or_default(),
+                answer: answer.unwrap_or_default(),
+                named: true,
+                tolerance,
+            });
         }
         match row.shift_remove(PREDICTION) {
-            Some(answer) => Ok(Answered { input: Value::Object(row), answer, named: false, tolerance: None }),
-            None => Err(format!("has neither \"input\" and \"output\" nor \"{PREDICTION}\"")),
+            Some(answer) => Ok(Answered {
+                input: Value::Object(row),
+                answer,
+                named: false,
+                tolerance: None,
+            }),
+            None => Err(format!(
+                "has neither \"input\" and \"output\" nor \"{PREDICTION}\""
+            )),
         }
     }
 
@@ -34,14 +51,26 @@ impl Answered {
     pub fn line(&self, answers: &Map<String, Value>) -> Result<Value, String> {
         let output = match &self.answer {
             answer if self.named => answer.clone(),
-            Value::Object(members) if !members.is_empty() && members.keys().all(|name| answers.contains_key(name)) => self.answer.clone(),
+            Value::Object(members)
+                if !members.is_empty() && members.keys().all(|name| answers.contains_key(name)) =>
+            {
+                self.answer.clone()
+            }
             answer => {
-                let fitting: Vec<&String> = answers.iter().filter(|(_, schema)| may_be(schema, answer)).map(|(name, _)| name).collect();
+                let fitting: Vec<&String> = answers
+                    .iter()
+                    .filter(|(_, schema)| may_be(schema, answer))
+                    .map(|(name, _)| name)
+                    .collect();
                 let [name] = fitting.as_slice() else {
                     let names: Vec<&str> = answers.keys().map(String::as_str).collect();
                     return Err(format!(
                         "\"{PREDICTION}\" is {answer}, which could be {} of the answers {}; write an object of them",
-                        if fitting.is_empty() { "none" } else { "several" },
+                        if fitting.is_empty() {
+                            "none"
+                        } else {
+                            "several"
+                        },
                         names.join(", ")
                     ));
                 };
@@ -59,7 +88,9 @@ impl Answered {
 /// Whether the value has a type of the schema's.
 fn may_be(schema: &Value, value: &Value) -> bool {
     let fits = |kind: &Value| match (kind.as_str(), value) {
-        (Some("integer"), Value::Number(number)) => number.as_f64().is_some_and(|number| number.fract() == 0.0),
+        (Some("integer"), Value::Number(number)) => {
+            number.as_f64().is_some_and(|number| number.fract() == 0.0)
+        }
         (Some("number"), Value::Number(_))
         | (Some("string"), Value::String(_))
         | (Some("boolean"), Value::Bool(_))
@@ -91,18 +122,43 @@ mod tests {
         assert_eq!(line(full.clone(), classes.clone()), Ok(full));
         let plain = json!({"input": {"a": 1}, "output": {"label": "x"}});
         for answer in [json!("x"), json!({"label": "x"})] {
-            assert_eq!(line(json!({"a": 1, "prediction": answer}), classes.clone()), Ok(plain.clone()));
+            assert_eq!(
+                line(json!({"a": 1, "prediction": answer}), classes.clone()),
+                Ok(plain.clone())
+            );
         }
-        assert_eq!(line(json!({"a": 1, "prediction": [0.5]}), classes.clone()).unwrap()["output"], json!({"p": [0.5]}));
-        assert_eq!(line(json!({"a": 1, "prediction": 2}), json!({"y": {"type": ["array", "number"]}})).unwrap()["output"], json!({"y": 2}));
+        assert_eq!(
+            line(json!({"a": 1, "prediction": [0.5]}), classes.clone()).unwrap()["output"],
+            json!({"p": [0.5]})
+        );
+        assert_eq!(
+            line(
+                json!({"a": 1, "prediction": 2}),
+                json!({"y": {"type": ["array", "number"]}})
+            )
+            .unwrap()["output"],
+            json!({"y": 2})
+        );
     }
 
     #[test]
     fn what_could_be_several_answers_is_told() {
         let two = json!({"y": {"type": "number"}, "z": {"type": "number"}});
-        assert!(line(json!({"a": 1, "prediction": 2}), two.clone()).unwrap_err().contains("several of the answers y, z"));
-        assert!(line(json!({"a": 1, "prediction": "x"}), two).unwrap_err().contains("none of the answers"));
-        assert!(line(json!({"a": 1}), json!({})).unwrap_err().contains("neither"));
+        assert!(
+            line(json!({"a": 1, "prediction": 2}), two.clone())
+                .unwrap_err()
+                .contains("several of the answers y, z")
+        );
+        assert!(
+            line(json!({"a": 1, "prediction": "x"}), two)
+                .unwrap_err()
+                .contains("none of the answers")
+        );
+        assert!(
+            line(json!({"a": 1}), json!({}))
+                .unwrap_err()
+                .contains("neither")
+        );
         assert!(line(json!(3), json!({})).is_err());
     }
 }

@@ -41,16 +41,30 @@ fn default_tolerance() -> f64 {
 /// Reads `golden.jsonl`; empty lines are passed over.
 pub fn parse(text: &str) -> Result<Vec<GoldenExample>, GoldenError> {
     let mut examples = Vec::new();
-    for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        let wrong = |detail: String| GoldenError { line: index + 1, detail };
-        let line: Line<'_> = serde_json::from_str(line).map_err(|error| wrong(error.to_string()))?;
+    for (index, line) in text
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim().is_empty())
+    {
+        let wrong = |detail: String| GoldenError {
+            line: index + 1,
+            detail,
+        };
+        let line: Line<'_> =
+            serde_json::from_str(line).map_err(|error| wrong(error.to_string()))?;
         if !line.output.is_object() {
-            return Err(wrong("\"output\" must be an object of response fields".to_owned()));
+            return Err(wrong(
+                "\"output\" must be an object of response fields".to_owned(),
+            ));
         }
         if !(line.tolerance >= 0.0 && line.tolerance.is_finite()) {
             return Err(wrong("\"tolerance\" must be 0 or more".to_owned()));
         }
-        examples.push(GoldenExample { input: line.input.get().to_owned(), output: line.output, tolerance: line.tolerance });
+        examples.push(GoldenExample {
+            input: line.input.get().to_owned(),
+            output: line.output,
+            tolerance: line.tolerance,
+        });
     }
     Ok(examples)
 }
@@ -63,24 +77,50 @@ pub fn compare(expected: &Value, actual: &Value, tolerance: f64) -> Result<(), M
     compare_at(expected, actual, tolerance, &close_call, "")
 }
 
-fn compare_at(expected: &Value, actual: &Value, tolerance: f64, tied: &[String], pointer: &str) -> Result<(), Mismatch> {
-    let mismatch = || Mismatch { pointer: pointer.to_owned(), expected: expected.to_string(), actual: actual.to_string() };
+fn compare_at(
+    expected: &Value,
+    actual: &Value,
+    tolerance: f64,
+    tied: &[String],
+    pointer: &str,
+) -> Result<(), Mismatch> {
+    let mismatch = || Mismatch {
+        pointer: pointer.to_owned(),
+        expected: expected.to_string(),
+        actual: actual.to_string(),
+    };
     match (expected, actual) {
         (Value::Number(a), Value::Number(b)) => {
-            let (Some(a), Some(b)) = (a.as_f64(), b.as_f64()) else { return Err(mismatch()) };
-            if (a - b).abs() <= tolerance * a.abs().max(1.0) { Ok(()) } else { Err(mismatch()) }
+            let (Some(a), Some(b)) = (a.as_f64(), b.as_f64()) else {
+                return Err(mismatch());
+            };
+            if (a - b).abs() <= tolerance * a.abs().max(1.0) {
+                Ok(())
+            } else {
+                Err(mismatch())
+            }
         }
         (Value::Object(a), Value::Object(b)) => a.iter().try_for_each(|(key, a)| {
             let pointer = format!("{pointer}/{key}");
             match b.get(key) {
                 Some(b) => compare_at(a, b, tolerance, tied, &pointer),
-                None => Err(Mismatch { pointer, expected: a.to_string(), actual: "nothing".to_owned() }),
+                None => Err(Mismatch {
+                    pointer,
+                    expected: a.to_string(),
+                    actual: "nothing".to_owned(),
+                }),
             }
         }),
         (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
-            a.iter().zip(b).enumerate().try_for_each(|(index, (a, b))| compare_at(a, b, tolerance, tied, &format!("{pointer}/{index}")))
+            a.iter().zip(b).enumerate().try_for_each(|(index, (a, b))| {
+                compare_at(a, b, tolerance, tied, &format!("{pointer}/{index}"))
+            })
         }
-        (Value::String(a), Value::String(b)) if a == b || (tied.contains(a) && tied.contains(b)) => Ok(()),
+        (Value::String(a), Value::String(b))
+            if a == b || (tied.contains(a) && tied.contains(b)) =>
+        {
+            Ok(())
+        }
         (a, b) if a == b => Ok(()),
         _ => Err(mismatch()),
     }
@@ -88,9 +128,16 @@ fn compare_at(expected: &Value, actual: &Value, tolerance: f64, tied: &[String],
 
 /// The classes that share the first place within the tolerance, where a map of numbers tells.
 fn nearly_tied(expected: &Value, tolerance: f64) -> Vec<String> {
-    let maps = expected.as_object().into_iter().flat_map(|fields| fields.values()).filter_map(Value::as_object);
+    let maps = expected
+        .as_object()
+        .into_iter()
+        .flat_map(|fields| fields.values())
+        .filter_map(Value::as_object);
     for map in maps {
-        let mut scores: Vec<(&String, f64)> = map.iter().filter_map(|(label, score)| Some((label, score.as_f64()?))).collect();
+        let mut scores: Vec<(&String, f64)> = map
+            .iter()
+            .filter_map(|(label, score)| Some((label, score.as_f64()?)))
+            .collect();
         scores.sort_by(|a, b| b.1.total_cmp(&a.1));
         if let [first, second, ..] = scores.as_slice()
             && first.1 - second.1 < tolerance
@@ -109,19 +156,62 @@ mod tests {
 
     #[test]
     fn tolerance_is_relative_above_one_and_ties_are_forgiven() {
-        assert!(compare(&json!({"x": 1000.0}), &json!({"x": 1000.05, "more": 1}), 1e-4).is_ok());
-        assert_eq!(compare(&json!({"x": 0.5}), &json!({"x": 0.6}), 1e-4).unwrap_err().pointer, "/x");
-        assert_eq!(compare(&json!({"x": 0.5}), &json!({}), 1e-4).unwrap_err().actual, "nothing");
+        assert!(
+            compare(
+                &json!({"x": 1000.0}),
+                &json!({"x": 1000.05, "more": 1}),
+                1e-4
+            )
+            .is_ok()
+        );
+        assert_eq!(
+            compare(&json!({"x": 0.5}), &json!({"x": 0.6}), 1e-4)
+                .unwrap_err()
+                .pointer,
+            "/x"
+        );
+        assert_eq!(
+            compare(&json!({"x": 0.5}), &json!({}), 1e-4)
+                .unwrap_err()
+                .actual,
+            "nothing"
+        );
         let expected = json!({"label": "a", "p": {"a": 0.50001, "b": 0.49999}});
-        assert!(compare(&expected, &json!({"label": "b", "p": {"a": 0.49999, "b": 0.50001}}), 1e-4).is_ok());
+        assert!(
+            compare(
+                &expected,
+                &json!({"label": "b", "p": {"a": 0.49999, "b": 0.50001}}),
+                1e-4
+            )
+            .is_ok()
+        );
         let clear = json!({"label": "a", "p": {"a": 0.6, "b": 0.4}});
-        assert_eq!(compare(&clear, &json!({"label": "b", "p": {"a": 0.6, "b": 0.4}}), 1e-4).unwrap_err().pointer, "/label");
+        assert_eq!(
+            compare(
+                &clear,
+                &json!({"label": "b", "p": {"a": 0.6, "b": 0.4}}),
+                1e-4
+            )
+            .unwrap_err()
+            .pointer,
+            "/label"
+        );
     }
 
     #[test]
     fn lines_are_numbered() {
-        assert_eq!(parse("{\"input\": {}, \"output\": {}}\n\n").ok().unwrap().len(), 1);
-        for (text, line) in [("{}", 1), ("\n{\"input\": {}, \"output\": 1}", 2), ("{\"input\": {}, \"output\": {}, \"tolerence\": 1}", 1)] {
+        assert_eq!(
+            parse("{\"input\": {}, \"output\": {}}\n\n")
+                .ok()
+                .unwrap()
+                .len(),
+            1
+        );
+        for (text, line) in [
+            ("{}", 1),
+            ("\n{\"input\": {}, \"output\": 1}", 2),
+            ("{\"input\": {}, \"output\": {}, \"tolerence\": 1}", 1),
+        ] {
             assert_eq!(parse(text).err().unwrap().line, line, "{text}");
         }
     }

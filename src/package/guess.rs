@@ -21,7 +21,10 @@ pub struct Guess {
 
 /// All guesses of a document, judged by golden examples that the package reproduces.
 pub fn standing(document: &Value, golden: &[GoldenExample]) -> Vec<Guess> {
-    let inputs: Vec<Value> = golden.iter().filter_map(|example| serde_json::from_str(&example.input).ok()).collect();
+    let inputs: Vec<Value> = golden
+        .iter()
+        .filter_map(|example| serde_json::from_str(&example.input).ok())
+        .collect();
     let mut found = Vec::new();
     collect(document, "", &inputs, &mut found);
     found
@@ -46,7 +49,9 @@ fn collect(value: &Value, pointer: &str, inputs: &[Value], found: &mut Vec<Guess
             if let Some(text) = members.get(KEY) {
                 found.push(Guess {
                     pointer: format!("{pointer}/{KEY}"),
-                    text: text.as_str().map_or_else(|| text.to_string(), str::to_owned),
+                    text: text
+                        .as_str()
+                        .map_or_else(|| text.to_string(), str::to_owned),
                     not_shown: not_shown(value, inputs),
                 });
             }
@@ -70,8 +75,23 @@ fn not_shown(section: &Value, inputs: &[Value]) -> Option<String> {
     }
     let field = section.get("field").and_then(Value::as_str)?;
     let steps = section.get("steps").and_then(Value::as_array)?;
-    let mut categories = steps.iter().filter_map(|step| step.as_object()?.values().next()?.get("categories")?.as_array()).flatten();
-    let value = |row: &Value| if field.starts_with('/') { row.pointer(field).cloned() } else { row.get(field).cloned() };
+    let mut categories = steps
+        .iter()
+        .filter_map(|step| {
+            step.as_object()?
+                .values()
+                .next()?
+                .get("categories")?
+                .as_array()
+        })
+        .flatten();
+    let value = |row: &Value| {
+        if field.starts_with('/') {
+            row.pointer(field).cloned()
+        } else {
+            row.get(field).cloned()
+        }
+    };
     let seen: Vec<Value> = inputs.iter().filter_map(value).collect();
     let same = |a: &Value, b: &Value| a == b || a.as_f64().is_some_and(|a| Some(a) == b.as_f64());
     let unseen = categories.find(|category| !seen.iter().any(|seen| same(seen, category)))?;
@@ -93,16 +113,33 @@ mod tests {
         let golden = |text: &str| golden::parse(text).ok().unwrap();
         let none = guess::standing(&document, &[]);
         let pointers: Vec<&str> = none.iter().map(|guess| guess.pointer.as_str()).collect();
-        assert_eq!(pointers, ["/inputs/X/columns/0/x-guess", "/inputs/a~1b/x-guess"]);
+        assert_eq!(
+            pointers,
+            ["/inputs/X/columns/0/x-guess", "/inputs/a~1b/x-guess"]
+        );
         assert!(none.iter().all(|guess| guess.not_shown.is_some()));
-        let part = guess::standing(&document, &golden("{\"input\": {\"plan\": \"a\"}, \"output\": {}}"));
-        assert_eq!(part[0].not_shown.as_deref(), Some("no golden example has the category \"b\""));
+        let part = guess::standing(
+            &document,
+            &golden("{\"input\": {\"plan\": \"a\"}, \"output\": {}}"),
+        );
+        assert_eq!(
+            part[0].not_shown.as_deref(),
+            Some("no golden example has the category \"b\"")
+        );
         assert_eq!(part[1].not_shown, None);
         let all = "{\"input\": {\"plan\": \"a\"}, \"output\": {}}\n{\"input\": {\"plan\": \"b\"}, \"output\": {}}";
-        assert!(guess::standing(&document, &golden(all)).iter().all(|guess| guess.not_shown.is_none()));
+        assert!(
+            guess::standing(&document, &golden(all))
+                .iter()
+                .all(|guess| guess.not_shown.is_none())
+        );
         guess::strip(&mut document);
         assert!(guess::standing(&document, &[]).is_empty());
-        let keys: Vec<&String> = document["inputs"]["X"]["columns"][0].as_object().unwrap().keys().collect();
+        let keys: Vec<&String> = document["inputs"]["X"]["columns"][0]
+            .as_object()
+            .unwrap()
+            .keys()
+            .collect();
         assert_eq!(keys, ["field", "steps"]);
     }
 }

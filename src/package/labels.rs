@@ -12,10 +12,17 @@ use crate::{
 ///
 /// Other names for all of them are a translation and taken; a label of the graph's in another place is a contradiction, and
 /// so is another number of labels. They are compared as JSON prints them, since a key of `as_map` is a text.
-pub fn check_labels(preprocessing: Option<&Value>, schema: &Value, held: &[(String, Vec<Value>)]) -> Result<(), PackageError> {
+pub fn check_labels(
+    preprocessing: Option<&Value>,
+    schema: &Value,
+    held: &[(String, Vec<Value>)],
+) -> Result<(), PackageError> {
     for (output, labels) in held.iter().filter(|(_, labels)| !labels.is_empty()) {
         let held: Vec<String> = labels.iter().map(label_text).collect();
-        let Some(fields) = preprocessing.and_then(|document| document.get("outputs")).and_then(Value::as_object) else {
+        let Some(fields) = preprocessing
+            .and_then(|document| document.get("outputs"))
+            .and_then(Value::as_object)
+        else {
             check_enum(schema, output, &held)?;
             continue;
         };
@@ -23,7 +30,11 @@ pub fn check_labels(preprocessing: Option<&Value>, schema: &Value, held: &[(Stri
             if field.get("from").and_then(Value::as_str).unwrap_or(name) != output {
                 continue;
             }
-            let steps = field.get("steps").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+            let steps = field
+                .get("steps")
+                .and_then(Value::as_array)
+                .map(Vec::as_slice)
+                .unwrap_or_default();
             if steps.is_empty() {
                 check_enum(schema, name, &held)?;
             }
@@ -39,8 +50,12 @@ pub fn check_labels(preprocessing: Option<&Value>, schema: &Value, held: &[(Stri
 }
 
 fn check_step(step: &Value, output: &str, held: &[String]) -> Result<(), (String, String)> {
-    let Some((kind, parameters)) = step.as_object().and_then(|step| step.iter().next()) else { return Ok(()) };
-    let Some(labels) = parameters.get("labels").and_then(Value::as_array) else { return Ok(()) };
+    let Some((kind, parameters)) = step.as_object().and_then(|step| step.iter().next()) else {
+        return Ok(());
+    };
+    let Some(labels) = parameters.get("labels").and_then(Value::as_array) else {
+        return Ok(());
+    };
     let mut expected = held.to_vec();
     match kind.as_str() {
         "argmax" | "as_map" | "top_k" => {}
@@ -53,11 +68,18 @@ fn check_step(step: &Value, output: &str, held: &[String]) -> Result<(), (String
         _ => return Ok(()),
     }
     let labels: Vec<String> = labels.iter().map(label_text).collect();
-    let moved =
-        labels.iter().enumerate().any(|(at, label)| expected.iter().position(|held| held == label).is_some_and(|place| place != at));
+    let moved = labels.iter().enumerate().any(|(at, label)| {
+        expected
+            .iter()
+            .position(|held| held == label)
+            .is_some_and(|place| place != at)
+    });
     if moved || labels.len() != expected.len() {
         let (labels, expected) = (labels.join(", "), expected.join(", "));
-        return Err((kind.clone(), format!("are {labels}; the graph's own for {output} are {expected}, in this order")));
+        return Err((
+            kind.clone(),
+            format!("are {labels}; the graph's own for {output} are {expected}, in this order"),
+        ));
     }
     Ok(())
 }
@@ -66,11 +88,17 @@ fn check_step(step: &Value, output: &str, held: &[String]) -> Result<(), (String
 fn check_enum(schema: &Value, field: &str, held: &[String]) -> Result<(), PackageError> {
     let name = token(field);
     let pointer = format!("/output/properties/{name}/enum");
-    let Some(choices) = schema.pointer(&pointer).and_then(Value::as_array) else { return Ok(()) };
+    let Some(choices) = schema.pointer(&pointer).and_then(Value::as_array) else {
+        return Ok(());
+    };
     let choices: Vec<String> = choices.iter().map(label_text).collect();
     match held.iter().find(|label| !choices.contains(label)) {
         Some(missing) => {
-            let detail = format!("has {}; the graph also answers {missing}: its own are {}", choices.join(", "), held.join(", "));
+            let detail = format!(
+                "has {}; the graph also answers {missing}: its own are {}",
+                choices.join(", "),
+                held.join(", ")
+            );
             Err(PackageError::new("schema", SCHEMA_FILE, detail).at(&pointer))
         }
         None => Ok(()),
@@ -85,7 +113,12 @@ mod tests {
 
     fn check(step: Value, held: &[Value]) -> Result<(), String> {
         let preprocessing = json!({"outputs": {"answer": {"from": "p", "steps": [{"softmax": {}}, step]}, "other": {}}});
-        check_labels(Some(&preprocessing), &json!({}), &[("p".to_owned(), held.to_vec())]).map_err(|error| error.to_string())
+        check_labels(
+            Some(&preprocessing),
+            &json!({}),
+            &[("p".to_owned(), held.to_vec())],
+        )
+        .map_err(|error| error.to_string())
     }
 
     #[test]
@@ -109,20 +142,39 @@ mod tests {
     #[test]
     fn numbers_are_compared_as_they_print() {
         let held = [json!(1), json!(2), json!(3)];
-        assert_eq!(check(json!({"as_map": {"labels": ["1", "2", "3"]}}), &held), Ok(()));
-        assert!(check(json!({"as_map": {"labels": [0, 1, 2]}}), &held).unwrap_err().contains("are 0, 1, 2"));
+        assert_eq!(
+            check(json!({"as_map": {"labels": ["1", "2", "3"]}}), &held),
+            Ok(())
+        );
+        assert!(
+            check(json!({"as_map": {"labels": [0, 1, 2]}}), &held)
+                .unwrap_err()
+                .contains("are 0, 1, 2")
+        );
     }
 
     #[test]
     fn a_threshold_has_the_label_of_the_other_class_first() {
         let held = [json!("no"), json!("yes")];
-        let with =
-            |labels: [&str; 2], index: Option<u64>| check(json!({"threshold": {"value": 0.5, "labels": labels, "index": index}}), &held);
-        assert!(with(["no", "yes"], Some(1)).is_ok() && with(["yes", "no"], Some(0)).is_ok() && with(["no", "yes"], None).is_ok());
+        let with = |labels: [&str; 2], index: Option<u64>| {
+            check(
+                json!({"threshold": {"value": 0.5, "labels": labels, "index": index}}),
+                &held,
+            )
+        };
+        assert!(
+            with(["no", "yes"], Some(1)).is_ok()
+                && with(["yes", "no"], Some(0)).is_ok()
+                && with(["no", "yes"], None).is_ok()
+        );
         assert!(with(["yes", "no"], Some(1)).is_err() && with(["no", "yes"], Some(0)).is_err());
         let three = [json!("a"), json!("b"), json!("c")];
         assert!(
-            check(json!({"threshold": {"value": 0.5, "labels": ["b", "a"], "index": 1}}), &three).is_ok(),
+            check(
+                json!({"threshold": {"value": 0.5, "labels": ["b", "a"], "index": 1}}),
+                &three
+            )
+            .is_ok(),
             "two names for three classes"
         );
     }
@@ -131,11 +183,22 @@ mod tests {
     fn a_label_that_is_passed_on_must_be_in_the_schema() {
         let held = [("label".to_owned(), vec![json!("a"), json!("b")])];
         let schema = |choices: Value| json!({"output": {"properties": {"label": {"type": "string", "enum": choices}}}});
-        assert_eq!(check_labels(None, &schema(json!(["b", "a", "c"])), &held), Ok(()));
-        let error = check_labels(None, &schema(json!(["a"])), &held).unwrap_err().to_string();
-        assert_eq!(error, "schema.json /output/properties/label/enum: has a; the graph also answers b: its own are a, b");
+        assert_eq!(
+            check_labels(None, &schema(json!(["b", "a", "c"])), &held),
+            Ok(())
+        );
+        let error = check_labels(None, &schema(json!(["a"])), &held)
+            .unwrap_err()
+            .to_string();
+        assert_eq!(
+            error,
+            "schema.json /output/properties/label/enum: has a; the graph also answers b: its own are a, b"
+        );
         let renamed = json!({"outputs": {"kind": {"from": "label"}}});
-        assert_eq!(check_labels(Some(&renamed), &schema(json!(["a"])), &held), Ok(()));
+        assert_eq!(
+            check_labels(Some(&renamed), &schema(json!(["a"])), &held),
+            Ok(())
+        );
         assert_eq!(check_labels(None, &json!({}), &held), Ok(()));
     }
 }

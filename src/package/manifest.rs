@@ -63,10 +63,13 @@ impl Manifest {
     /// Reads `manifest.json` and checks everything that can be checked without the other files.
     pub fn read(directory: &Path) -> Result<Manifest, PackageError> {
         let text = fs_err::read(directory.join(FILE)).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => PackageError::new("manifest", FILE, "is missing; `predictd pack` writes it"),
+            std::io::ErrorKind::NotFound => {
+                PackageError::new("manifest", FILE, "is missing; `predictd pack` writes it")
+            }
             _ => PackageError::io(FILE, &error),
         })?;
-        let manifest: Manifest = serde_json::from_slice(&text).map_err(|error| PackageError::new("manifest", FILE, error.to_string()))?;
+        let manifest: Manifest = serde_json::from_slice(&text)
+            .map_err(|error| PackageError::new("manifest", FILE, error.to_string()))?;
         manifest.check()?;
         Ok(manifest)
     }
@@ -76,51 +79,93 @@ impl Manifest {
         if self.name == id.name.as_str() && self.version == id.version.as_str() {
             return Ok(());
         }
-        let detail = format!("says {} {}, but lies in the directory of {} {}", self.name, self.version, id.name, id.version);
+        let detail = format!(
+            "says {} {}, but lies in the directory of {} {}",
+            self.name, self.version, id.name, id.version
+        );
         Err(PackageError::new("identity", FILE, detail))
     }
 
     fn check(&self) -> Result<(), PackageError> {
-        let wrong = |field: &str, expected: String| Err(PackageError::new("manifest", FILE, expected).at(field));
+        let wrong = |field: &str, expected: String| {
+            Err(PackageError::new("manifest", FILE, expected).at(field))
+        };
         if self.format != FORMAT {
-            return wrong("/format", format!("is \"{}\"; expected \"{FORMAT}\"", self.format));
+            return wrong(
+                "/format",
+                format!("is \"{}\"; expected \"{FORMAT}\"", self.format),
+            );
         }
         if ModelName::parse(&self.name).is_none() {
             return wrong("/name", format!("\"{}\" is not a model name", self.name));
         }
         if Version::parse(&self.version).is_none() {
-            return wrong("/version", format!("\"{}\" is not a semantic version", self.version));
+            return wrong(
+                "/version",
+                format!("\"{}\" is not a semantic version", self.version),
+            );
         }
         if self.runtime.engine != "onnxruntime" {
-            return wrong("/runtime/engine", format!("is \"{}\"; expected \"onnxruntime\"", self.runtime.engine));
+            return wrong(
+                "/runtime/engine",
+                format!("is \"{}\"; expected \"onnxruntime\"", self.runtime.engine),
+            );
         }
         let mut listing = Vec::new();
         for (path, entry) in &self.files {
             if !is_plain(path) || path == FILE {
-                return wrong("/files", format!("\"{path}\" is not a relative path inside the package"));
+                return wrong(
+                    "/files",
+                    format!("\"{path}\" is not a relative path inside the package"),
+                );
             }
             let Some(digest) = Digest::parse(&entry.sha256) else {
-                return wrong("/files", format!("the sha256 of \"{path}\" is not 64 lower-case hex digits"));
+                return wrong(
+                    "/files",
+                    format!("the sha256 of \"{path}\" is not 64 lower-case hex digits"),
+                );
             };
             listing.push((path.as_str(), digest));
         }
         let digest = format!("sha256:{}", Digest::of_listing(listing.into_iter()));
         if self.digest != digest {
-            return wrong("/digest", format!("is {}; the listed files give {digest}", self.digest));
+            return wrong(
+                "/digest",
+                format!("is {}; the listed files give {digest}", self.digest),
+            );
         }
         Ok(())
     }
 
     /// The manifest of what lies in `directory` now, hashed; opsets are still to be filled in.
-    pub fn of_directory(directory: &Path, id: &ModelId, created: String, provenance: Provenance) -> Result<Manifest, PackageError> {
+    pub fn of_directory(
+        directory: &Path,
+        id: &ModelId,
+        created: String,
+        provenance: Provenance,
+    ) -> Result<Manifest, PackageError> {
         let mut files = BTreeMap::new();
         let mut listing = Vec::new();
-        for path in list_files(directory)?.into_iter().filter(|path| path != FILE) {
-            let (digest, size) = Digest::of_file(&directory.join(&path)).map_err(|error| PackageError::io(&path, &error))?;
+        for path in list_files(directory)?
+            .into_iter()
+            .filter(|path| path != FILE)
+        {
+            let (digest, size) = Digest::of_file(&directory.join(&path))
+                .map_err(|error| PackageError::io(&path, &error))?;
             listing.push((path.clone(), digest));
-            files.insert(path, FileEntry { sha256: digest.to_string(), size });
+            files.insert(
+                path,
+                FileEntry {
+                    sha256: digest.to_string(),
+                    size,
+                },
+            );
         }
-        let digest = Digest::of_listing(listing.iter().map(|(path, digest)| (path.as_str(), *digest)));
+        let digest = Digest::of_listing(
+            listing
+                .iter()
+                .map(|(path, digest)| (path.as_str(), *digest)),
+        );
         Ok(Manifest {
             format: FORMAT.to_owned(),
             name: id.name.to_string(),
@@ -128,7 +173,10 @@ impl Manifest {
             created,
             digest: format!("sha256:{digest}"),
             files,
-            runtime: RuntimeEntry { engine: "onnxruntime".to_owned(), opset: BTreeMap::new() },
+            runtime: RuntimeEntry {
+                engine: "onnxruntime".to_owned(),
+                opset: BTreeMap::new(),
+            },
             provenance,
         })
     }
@@ -149,18 +197,27 @@ impl Manifest {
 
     /// The identity that the (checked) manifest gives; `None` for one that was never checked.
     pub fn id(&self) -> Option<ModelId> {
-        Some(ModelId { name: ModelName::parse(&self.name)?, version: Version::parse(&self.version)? })
+        Some(ModelId {
+            name: ModelName::parse(&self.name)?,
+            version: Version::parse(&self.version)?,
+        })
     }
 
     /// Whether all listed files are there in their full size; else what is still to come.
     ///
     /// People copy packages with `cp -r`, and `manifest.json` may arrive first.
     pub fn still_to_come(&self, directory: &Path) -> Option<String> {
-        self.files.iter().find_map(|(path, entry)| match fs_err::metadata(directory.join(path)) {
-            Ok(metadata) if metadata.len() < entry.size => Some(format!("{path} has {} of {} bytes", metadata.len(), entry.size)),
-            Ok(_) => None,
-            Err(_) => Some(format!("{path} is missing")),
-        })
+        self.files.iter().find_map(
+            |(path, entry)| match fs_err::metadata(directory.join(path)) {
+                Ok(metadata) if metadata.len() < entry.size => Some(format!(
+                    "{path} has {} of {} bytes",
+                    metadata.len(),
+                    entry.size
+                )),
+                Ok(_) => None,
+                Err(_) => Some(format!("{path} is missing")),
+            },
+        )
     }
 
     /// Checks the directory against the list: every listed file, nothing else, the right bytes.
@@ -169,14 +226,23 @@ impl Manifest {
     }
 
     /// The same, with a hash function of the caller's: one that can be stopped.
-    pub fn check_files_with(&self, directory: &Path, hash: impl Fn(&Path) -> std::io::Result<(Digest, u64)>) -> Result<(), PackageError> {
+    pub fn check_files_with(
+        &self,
+        directory: &Path,
+        hash: impl Fn(&Path) -> std::io::Result<(Digest, u64)>,
+    ) -> Result<(), PackageError> {
         for path in list_files(directory)? {
             if path != FILE && !self.files.contains_key(&path) {
-                return Err(PackageError::new("files", &path, "is not listed in manifest.json; remove it or pack again"));
+                return Err(PackageError::new(
+                    "files",
+                    &path,
+                    "is not listed in manifest.json; remove it or pack again",
+                ));
             }
         }
         self.files.iter().try_for_each(|(path, entry)| {
-            let found = hash(&directory.join(path)).map_err(|error| PackageError::io(path, &error))?;
+            let found =
+                hash(&directory.join(path)).map_err(|error| PackageError::io(path, &error))?;
             entry.check(path, found)
         })
     }
@@ -186,10 +252,24 @@ impl FileEntry {
     /// Whether a file that was read is the one that is listed.
     pub fn check(&self, path: &str, (digest, size): (Digest, u64)) -> Result<(), PackageError> {
         if size != self.size {
-            return Err(PackageError::new("hashes", path, format!("has {size} bytes; manifest.json says {}{PACK_AGAIN}", self.size)));
+            return Err(PackageError::new(
+                "hashes",
+                path,
+                format!(
+                    "has {size} bytes; manifest.json says {}{PACK_AGAIN}",
+                    self.size
+                ),
+            ));
         }
         if digest.to_string() != self.sha256 {
-            return Err(PackageError::new("hashes", path, format!("has sha256 {digest}; manifest.json says {}{PACK_AGAIN}", self.sha256)));
+            return Err(PackageError::new(
+                "hashes",
+                path,
+                format!(
+                    "has sha256 {digest}; manifest.json says {}{PACK_AGAIN}",
+                    self.sha256
+                ),
+            ));
         }
         Ok(())
     }
@@ -199,7 +279,11 @@ impl FileEntry {
 const PACK_AGAIN: &str = "; a change that is meant is packed again, under a version of its own: `predictd pack DIR --bump`";
 
 /// Copies files of a package to where they lie in the other directory, which is made.
-pub fn copy_files<'a>(files: impl IntoIterator<Item = &'a str>, from: &Path, to: &Path) -> std::io::Result<()> {
+pub fn copy_files<'a>(
+    files: impl IntoIterator<Item = &'a str>,
+    from: &Path,
+    to: &Path,
+) -> std::io::Result<()> {
     for file in files {
         let target = to.join(file);
         fs_err::create_dir_all(target.parent().unwrap_or(to))?;
@@ -218,7 +302,8 @@ pub fn list_files(directory: &Path) -> Result<Vec<String>, PackageError> {
 }
 
 fn walk(root: &Path, relative: &Path, files: &mut Vec<String>) -> Result<(), PackageError> {
-    let entries = fs_err::read_dir(root.join(relative)).map_err(|error| PackageError::io(&relative.to_string_lossy(), &error))?;
+    let entries = fs_err::read_dir(root.join(relative))
+        .map_err(|error| PackageError::io(&relative.to_string_lossy(), &error))?;
     for entry in entries {
         let entry = entry.map_err(|error| PackageError::io(&relative.to_string_lossy(), &error))?;
         let path = relative.join(entry.file_name());
@@ -229,22 +314,39 @@ fn walk(root: &Path, relative: &Path, files: &mut Vec<String>) -> Result<(), Pac
                 "has a name that can't be listed (not UTF-8, or with a backslash or control character)",
             ));
         };
-        let target = fs_err::canonicalize(entry.path()).map_err(|error| PackageError::io(text, &error))?;
+        let target =
+            fs_err::canonicalize(entry.path()).map_err(|error| PackageError::io(text, &error))?;
         if !target.starts_with(root) {
-            return Err(PackageError::new("files", text, "is a symlink that leaves the package"));
+            return Err(PackageError::new(
+                "files",
+                text,
+                "is a symlink that leaves the package",
+            ));
         }
         if target.is_dir() {
             if entry.path().is_symlink() {
-                return Err(PackageError::new("files", text, "is a symlink to a directory"));
+                return Err(PackageError::new(
+                    "files",
+                    text,
+                    "is a symlink to a directory",
+                ));
             }
             walk(root, &path, files)?;
         } else if target.is_file() {
             files.push(text.to_owned());
         } else {
-            return Err(PackageError::new("files", text, "is neither a file nor a directory"));
+            return Err(PackageError::new(
+                "files",
+                text,
+                "is neither a file nor a directory",
+            ));
         }
         if files.len() > MAX_FILES {
-            return Err(PackageError::new("files", "", format!("the package has more than {MAX_FILES} files")));
+            return Err(PackageError::new(
+                "files",
+                "",
+                format!("the package has more than {MAX_FILES} files"),
+            ));
         }
     }
     Ok(())
@@ -253,7 +355,9 @@ fn walk(root: &Path, relative: &Path, files: &mut Vec<String>) -> Result<(), Pac
 /// A path that `sha256sum` prints as it is, inside the package, with `/` between its parts.
 fn is_plain(path: &str) -> bool {
     !path.is_empty()
-        && !path.bytes().any(|byte| byte == b'\\' || byte < 0x20 || byte == 0x7f)
+        && !path
+            .bytes()
+            .any(|byte| byte == b'\\' || byte < 0x20 || byte == 0x7f)
         && path.split('/').all(|part| !matches!(part, "" | "." | ".."))
 }
 
@@ -266,7 +370,16 @@ mod tests {
         for good in ["model.onnx", "weights/part 1.bin", "é.txt"] {
             assert!(is_plain(good), "{good}");
         }
-        for bad in ["", "/etc/passwd", "../x", "a/../b", "a//b", "./a", "a\\b", "a\nb"] {
+        for bad in [
+            "",
+            "/etc/passwd",
+            "../x",
+            "a/../b",
+            "a//b",
+            "./a",
+            "a\\b",
+            "a\nb",
+        ] {
             assert!(!is_plain(bad), "{bad}");
         }
     }

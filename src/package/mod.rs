@@ -55,7 +55,12 @@ pub struct PackageError {
 
 impl PackageError {
     pub fn new(check: &'static str, file: &str, detail: impl Into<String>) -> PackageError {
-        PackageError { check, file: file.to_owned(), field: String::new(), detail: detail.into() }
+        PackageError {
+            check,
+            file: file.to_owned(),
+            field: String::new(),
+            detail: detail.into(),
+        }
     }
 
     #[must_use]
@@ -115,10 +120,17 @@ impl ModelPackage {
     /// Reads the manifest, checks the files against it and reads the parts. A value means: the hashes matched.
     pub fn open(directory: &Path) -> Result<ModelPackage, PackageError> {
         let manifest = Manifest::read(directory)?;
-        let id = manifest.id().ok_or_else(|| PackageError::new("manifest", manifest::FILE, "has no valid name and version"))?;
+        let id = manifest.id().ok_or_else(|| {
+            PackageError::new("manifest", manifest::FILE, "has no valid name and version")
+        })?;
         manifest.check_files(directory)?;
         let parts = Parts::read(directory)?;
-        Ok(ModelPackage { id, directory: directory.to_path_buf(), manifest, parts })
+        Ok(ModelPackage {
+            id,
+            directory: directory.to_path_buf(),
+            manifest,
+            parts,
+        })
     }
 
     /// `sha256:` and 64 hex digits.
@@ -137,47 +149,88 @@ impl Parts {
         if !directory.join(MODEL_FILE).is_file() {
             return Err(PackageError::new("files", MODEL_FILE, "is missing"));
         }
-        let schema_document = read_json(directory, SCHEMA_FILE)?
-            .ok_or_else(|| PackageError::new("files", SCHEMA_FILE, "is missing; `predictd init` drafts one"))?;
+        let schema_document = read_json(directory, SCHEMA_FILE)?.ok_or_else(|| {
+            PackageError::new(
+                "files",
+                SCHEMA_FILE,
+                "is missing; `predictd init` drafts one",
+            )
+        })?;
         let side = |name: &str| {
-            let document =
-                schema_document.get(name).ok_or_else(|| PackageError::new("schema", SCHEMA_FILE, "is missing").at(&format!("/{name}")))?;
-            Schema::compile(document)
-                .map_err(|error| PackageError::new("schema", SCHEMA_FILE, error.detail).at(&format!("/{name}{}", error.pointer)))
+            let document = schema_document.get(name).ok_or_else(|| {
+                PackageError::new("schema", SCHEMA_FILE, "is missing").at(&format!("/{name}"))
+            })?;
+            Schema::compile(document).map_err(|error| {
+                PackageError::new("schema", SCHEMA_FILE, error.detail)
+                    .at(&format!("/{name}{}", error.pointer))
+            })
         };
         let (input, output) = (side("input")?, side("output")?);
-        only_members(&schema_document, "schema", SCHEMA_FILE, &["input", "output", "$schema", "$comment"])?;
+        only_members(
+            &schema_document,
+            "schema",
+            SCHEMA_FILE,
+            &["input", "output", "$schema", "$comment"],
+        )?;
         let preprocessing = read_json(directory, PREPROCESSING_FILE)?;
         if let Some(document) = &preprocessing {
-            only_members(document, "preprocessing", PREPROCESSING_FILE, &["inputs", "outputs", "$comment"])?;
+            only_members(
+                document,
+                "preprocessing",
+                PREPROCESSING_FILE,
+                &["inputs", "outputs", "$comment"],
+            )?;
             if let Some(guess) = guess::standing(document, &[]).into_iter().next() {
-                let detail = format!("a guess of `predictd init` that nobody confirmed; `predictd pack` says how: {}", guess.text);
-                return Err(PackageError::new("preprocessing", PREPROCESSING_FILE, detail).at(&guess.pointer));
+                let detail = format!(
+                    "a guess of `predictd init` that nobody confirmed; `predictd pack` says how: {}",
+                    guess.text
+                );
+                return Err(
+                    PackageError::new("preprocessing", PREPROCESSING_FILE, detail)
+                        .at(&guess.pointer),
+                );
             }
         }
         let serving = match read_json(directory, "serving.json")? {
-            Some(document) => {
-                serde_json::from_value(document).map_err(|error| PackageError::new("serving", "serving.json", error.to_string()))?
-            }
+            Some(document) => serde_json::from_value(document)
+                .map_err(|error| PackageError::new("serving", "serving.json", error.to_string()))?,
             None => Serving::default(),
         };
         if serving.batching.max_batch_size == Some(0) {
-            return Err(PackageError::new("serving", "serving.json", "must be at least 1").at("/batching/max_batch_size"));
+            return Err(
+                PackageError::new("serving", "serving.json", "must be at least 1")
+                    .at("/batching/max_batch_size"),
+            );
         }
         let golden = match read_text(directory, GOLDEN_FILE)? {
-            Some(text) => golden::parse(&text)
-                .map_err(|error| PackageError::new("golden", GOLDEN_FILE, error.detail).at(&format!("line {}", error.line)))?,
+            Some(text) => golden::parse(&text).map_err(|error| {
+                PackageError::new("golden", GOLDEN_FILE, error.detail)
+                    .at(&format!("line {}", error.line))
+            })?,
             None => Vec::new(),
         };
         let evaluation = read_json(directory, "evaluation.json")?;
         let profile = read_json(directory, "profile.json")?;
         let card = read_text(directory, "README.md")?;
-        Ok(Parts { input, output, schema_document, preprocessing, serving, golden, evaluation, profile, card })
+        Ok(Parts {
+            input,
+            output,
+            schema_document,
+            preprocessing,
+            serving,
+            golden,
+            evaluation,
+            profile,
+            card,
+        })
     }
 
     /// Whether an input of this name, which the graph could do without, gets a field or a section of the preprocessing.
     pub fn feeds(&self, input: &str) -> bool {
-        let declared = self.preprocessing.as_ref().and_then(|document| document.get("inputs")?.get(input));
+        let declared = self
+            .preprocessing
+            .as_ref()
+            .and_then(|document| document.get("inputs")?.get(input));
         declared.is_some() || self.input.column(input).is_some()
     }
 
@@ -195,18 +248,35 @@ impl Parts {
                 pii: column.pii != Pii::None,
             })
             .collect();
-        let section = |name: &str| self.preprocessing.as_ref().and_then(|document| document.get(name));
-        let preprocess = Preprocess::compile(section("inputs"), &fields, signature).map_err(|error| {
-            PackageError::new("preprocessing", PREPROCESSING_FILE, error.detail).at(&format!("/inputs{}", error.pointer))
-        })?;
+        let section = |name: &str| {
+            self.preprocessing
+                .as_ref()
+                .and_then(|document| document.get(name))
+        };
+        let preprocess =
+            Preprocess::compile(section("inputs"), &fields, signature).map_err(|error| {
+                PackageError::new("preprocessing", PREPROCESSING_FILE, error.detail)
+                    .at(&format!("/inputs{}", error.pointer))
+            })?;
         let nullable = |field: &str| self.output.allows_null(field);
-        let postprocess = Postprocess::compile(section("outputs"), signature, nullable).map_err(|error| {
-            PackageError::new("preprocessing", PREPROCESSING_FILE, error.detail).at(&format!("/outputs{}", error.pointer))
-        })?;
+        let postprocess =
+            Postprocess::compile(section("outputs"), signature, nullable).map_err(|error| {
+                PackageError::new("preprocessing", PREPROCESSING_FILE, error.detail)
+                    .at(&format!("/outputs{}", error.pointer))
+            })?;
         let postprocess = postprocess.with_lists(signature, |field| self.output.is_list(field));
         self.check_output_fields(&postprocess)?;
-        let constant = self.serving.fallback.as_ref().map(|answer| self.constant(answer, &postprocess, signature)).transpose()?;
-        Ok(Transform { preprocess, postprocess, constant })
+        let constant = self
+            .serving
+            .fallback
+            .as_ref()
+            .map(|answer| self.constant(answer, &postprocess, signature))
+            .transpose()?;
+        Ok(Transform {
+            preprocess,
+            postprocess,
+            constant,
+        })
     }
 
     /// The answer of `serving.json`, checked as an answer of the model's is.
@@ -216,17 +286,29 @@ impl Parts {
         postprocess: &Postprocess,
         signature: &Signature,
     ) -> Result<Outputs, PackageError> {
-        let wrong =
-            |pointer: String, detail: String| PackageError::new("serving", "serving.json", detail).at(&format!("/fallback{pointer}"));
-        let outputs = postprocess.constant(answer, signature).map_err(|(pointer, detail)| wrong(pointer, detail))?;
+        let wrong = |pointer: String, detail: String| {
+            PackageError::new("serving", "serving.json", detail).at(&format!("/fallback{pointer}"))
+        };
+        let outputs = postprocess
+            .constant(answer, signature)
+            .map_err(|(pointer, detail)| wrong(pointer, detail))?;
         let text = outputs.to_value(0).to_string();
-        let limits = decode::DecodeLimits { max_instances: 1, max_depth: 64, max_array_values: usize::MAX };
+        let limits = decode::DecodeLimits {
+            max_instances: 1,
+            max_depth: 64,
+            max_array_values: usize::MAX,
+        };
         match decode::decode_instance(&self.output, text.as_bytes(), &limits) {
             Ok(_) => Ok(outputs),
             Err(decode::DecodeError::Invalid { faults, .. }) => {
                 let fault = faults.into_iter().next();
-                let (pointer, detail) = fault.map(|fault| (fault.pointer, fault.detail)).unwrap_or_default();
-                Err(wrong(pointer, format!("does not fit the output schema: {detail}")))
+                let (pointer, detail) = fault
+                    .map(|fault| (fault.pointer, fault.detail))
+                    .unwrap_or_default();
+                Err(wrong(
+                    pointer,
+                    format!("does not fit the output schema: {detail}"),
+                ))
             }
             Err(decode::DecodeError::Malformed { detail }) => Err(wrong(String::new(), detail)),
         }
@@ -236,13 +318,32 @@ impl Parts {
         let produced: Vec<&str> = postprocess.field_names().collect();
         let document = self.output.document();
         let declared = document.get("properties").and_then(Value::as_object);
-        let wrong = |pointer: &str, detail: String| Err(PackageError::new("schema", SCHEMA_FILE, detail).at(pointer));
-        if let Some(extra) = produced.iter().find(|field| !declared.is_some_and(|declared| declared.contains_key(**field))) {
-            return wrong("/output/properties", format!("\"{extra}\" is missing: the graph or preprocessing.json produces it"));
+        let wrong = |pointer: &str, detail: String| {
+            Err(PackageError::new("schema", SCHEMA_FILE, detail).at(pointer))
+        };
+        if let Some(extra) = produced
+            .iter()
+            .find(|field| !declared.is_some_and(|declared| declared.contains_key(**field)))
+        {
+            return wrong(
+                "/output/properties",
+                format!("\"{extra}\" is missing: the graph or preprocessing.json produces it"),
+            );
         }
-        let required = document.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+        let required = document
+            .get("required")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str);
         if let Some(missing) = required.into_iter().find(|field| !produced.contains(field)) {
-            return wrong("/output/required", format!("\"{missing}\" is never produced; the answer has: {}", produced.join(", ")));
+            return wrong(
+                "/output/required",
+                format!(
+                    "\"{missing}\" is never produced; the answer has: {}",
+                    produced.join(", ")
+                ),
+            );
         }
         Ok(())
     }
@@ -255,9 +356,16 @@ impl Transform {
         match (groups.pop(), groups.first()) {
             (Some(only), None) => Ok(only.tensors),
             (last, _) => {
-                let row = last.and_then(|group| group.rows?.first().copied()).unwrap_or_default();
+                let row = last
+                    .and_then(|group| group.rows?.first().copied())
+                    .unwrap_or_default();
                 let detail = "has arrays of other shapes than the rows before it".to_owned();
-                Err(vec![RowFault { row, field: String::new(), keyword: "items", detail }])
+                Err(vec![RowFault {
+                    row,
+                    field: String::new(),
+                    keyword: "items",
+                    detail,
+                }])
             }
         }
     }
@@ -275,8 +383,16 @@ impl Transform {
 /// A fault of a row as callers know it, with a pointer into their request.
 pub fn locate(fault: RowFault, single: bool) -> Fault {
     let field = fault::pointer_to(&fault.field);
-    let pointer = if single { field } else { format!("/instances/{}{field}", fault.row) };
-    Fault { pointer, keyword: fault.keyword, detail: fault.detail }
+    let pointer = if single {
+        field
+    } else {
+        format!("/instances/{}{field}", fault.row)
+    };
+    Fault {
+        pointer,
+        keyword: fault.keyword,
+        detail: fault.detail,
+    }
 }
 
 fn read_text(directory: &Path, file: &str) -> Result<Option<String>, PackageError> {
@@ -288,19 +404,38 @@ fn read_text(directory: &Path, file: &str) -> Result<Option<String>, PackageErro
 }
 
 fn read_json(directory: &Path, file: &str) -> Result<Option<Value>, PackageError> {
-    let Some(text) = read_text(directory, file)? else { return Ok(None) };
-    let check = if file == SCHEMA_FILE { "schema" } else { "files" };
-    serde_json::from_str(&text).map(Some).map_err(|error| PackageError::new(check, file, format!("is not JSON: {error}")))
+    let Some(text) = read_text(directory, file)? else {
+        return Ok(None);
+    };
+    let check = if file == SCHEMA_FILE {
+        "schema"
+    } else {
+        "files"
+    };
+    serde_json::from_str(&text)
+        .map(Some)
+        .map_err(|error| PackageError::new(check, file, format!("is not JSON: {error}")))
 }
 
-fn only_members(document: &Value, check: &'static str, file: &str, known: &[&str]) -> Result<(), PackageError> {
+fn only_members(
+    document: &Value,
+    check: &'static str,
+    file: &str,
+    known: &[&str],
+) -> Result<(), PackageError> {
     let Some(members) = document.as_object() else {
         return Err(PackageError::new(check, file, "is not a JSON object"));
     };
-    match members.keys().find(|member| !known.contains(&member.as_str())) {
-        Some(unknown) => {
-            Err(PackageError::new(check, file, format!("unknown member; known are {}", known.join(", "))).at(&format!("/{unknown}")))
-        }
+    match members
+        .keys()
+        .find(|member| !known.contains(&member.as_str()))
+    {
+        Some(unknown) => Err(PackageError::new(
+            check,
+            file,
+            format!("unknown member; known are {}", known.join(", ")),
+        )
+        .at(&format!("/{unknown}"))),
         None => Ok(()),
     }
 }

@@ -71,41 +71,84 @@ impl ConfigTensor {
     /// The whole shape in the graph, with the batch dimension that `dims` leave out.
     pub fn shape(&self, max_batch_size: usize) -> Shape {
         let batch = (max_batch_size > 0).then_some(Dim::Any);
-        Shape(batch.into_iter().chain(self.reshape.as_ref().unwrap_or(&self.dims).iter().copied()).collect())
+        Shape(
+            batch
+                .into_iter()
+                .chain(self.reshape.as_ref().unwrap_or(&self.dims).iter().copied())
+                .collect(),
+        )
     }
 }
 
 /// Reads a whole `config.pbtxt`.
 pub fn parse(text: &str) -> Result<ModelConfig> {
-    let mut lexer = Lexer { text: text.as_bytes(), position: 0, counted: Cell::default() };
+    let mut lexer = Lexer {
+        text: text.as_bytes(),
+        position: 0,
+        counted: Cell::default(),
+    };
     let fields = lexer.message(None, 0)?;
     let mut config = ModelConfig::default();
     for Field { name, line, value } in fields {
-        let wrong = |detail: &str| Err(PbtxtError { line, detail: format!("`{name}` {detail}") });
+        let wrong = |detail: &str| {
+            Err(PbtxtError {
+                line,
+                detail: format!("`{name}` {detail}"),
+            })
+        };
         match (name.as_str(), value) {
             ("name", Value::Text(text)) => config.name = Some(text),
             ("platform" | "backend" | "default_model_filename", Value::Text(text)) => {
-                if !["onnxruntime_onnx", "onnxruntime", "onnx_onnxv1", "model.onnx", ""].contains(&text.as_str()) {
-                    return wrong(&format!("is \"{text}\"; only ONNX models named model.onnx are served"));
+                if ![
+                    "onnxruntime_onnx",
+                    "onnxruntime",
+                    "onnx_onnxv1",
+                    "model.onnx",
+                    "",
+                ]
+                .contains(&text.as_str())
+                {
+                    return wrong(&format!(
+                        "is \"{text}\"; only ONNX models named model.onnx are served"
+                    ));
                 }
             }
-            ("max_batch_size", Value::Word(word)) => config.max_batch_size = count(&word, line, &name)?,
-            ("input", Value::Message(fields)) => config.inputs.push(tensor(fields, "input", line, &mut config.ignored)?),
-            ("output", Value::Message(fields)) => config.outputs.push(tensor(fields, "output", line, &mut config.ignored)?),
-            ("dynamic_batching", Value::Message(fields)) => config.dynamic_batching = Some(batching(fields, &mut config.ignored)?),
+            ("max_batch_size", Value::Word(word)) => {
+                config.max_batch_size = count(&word, line, &name)?
+            }
+            ("input", Value::Message(fields)) => {
+                config
+                    .inputs
+                    .push(tensor(fields, "input", line, &mut config.ignored)?)
+            }
+            ("output", Value::Message(fields)) => {
+                config
+                    .outputs
+                    .push(tensor(fields, "output", line, &mut config.ignored)?)
+            }
+            ("dynamic_batching", Value::Message(fields)) => {
+                config.dynamic_batching = Some(batching(fields, &mut config.ignored)?)
+            }
             ("instance_group", Value::Message(fields)) => {
                 for Field { name, line, value } in fields {
                     match (name.as_str(), value) {
                         ("count", Value::Word(word)) => {
                             *config.instance_count.get_or_insert(0) += count(&word, line, &name)?;
                         }
-                        ("kind", Value::Word(word)) if word == "KIND_CPU" || word == "KIND_AUTO" => {}
+                        ("kind", Value::Word(word))
+                            if word == "KIND_CPU" || word == "KIND_AUTO" => {}
                         _ => ignore(&mut config.ignored, format!("instance_group.{name}")),
                     }
                 }
             }
-            ("version_policy", Value::Message(fields)) => config.version_policy = policy(fields, line)?,
-            ("name" | "max_batch_size" | "input" | "output" | "dynamic_batching" | "instance_group" | "version_policy", _) => {
+            ("version_policy", Value::Message(fields)) => {
+                config.version_policy = policy(fields, line)?
+            }
+            (
+                "name" | "max_batch_size" | "input" | "output" | "dynamic_batching"
+                | "instance_group" | "version_policy",
+                _,
+            ) => {
                 return wrong("has a value of the wrong kind");
             }
             _ => ignore(&mut config.ignored, name),
@@ -121,12 +164,30 @@ fn ignore(ignored: &mut Vec<String>, key: String) {
 }
 
 fn count(word: &str, line: usize, name: &str) -> Result<usize> {
-    let count = word.parse::<i64>().ok().filter(|count| (0..=MAX_COUNT).contains(count)).and_then(|count| usize::try_from(count).ok());
-    count.ok_or_else(|| PbtxtError { line, detail: format!("`{name}` must be a whole number from 0 to {MAX_COUNT}, is {word}") })
+    let count = word
+        .parse::<i64>()
+        .ok()
+        .filter(|count| (0..=MAX_COUNT).contains(count))
+        .and_then(|count| usize::try_from(count).ok());
+    count.ok_or_else(|| PbtxtError {
+        line,
+        detail: format!("`{name}` must be a whole number from 0 to {MAX_COUNT}, is {word}"),
+    })
 }
 
-fn tensor(fields: Vec<Field>, side: &str, line: usize, ignored: &mut Vec<String>) -> Result<ConfigTensor> {
-    let mut tensor = ConfigTensor { name: String::new(), datatype: None, dims: Vec::new(), reshape: None, label_filename: None };
+fn tensor(
+    fields: Vec<Field>,
+    side: &str,
+    line: usize,
+    ignored: &mut Vec<String>,
+) -> Result<ConfigTensor> {
+    let mut tensor = ConfigTensor {
+        name: String::new(),
+        datatype: None,
+        dims: Vec::new(),
+        reshape: None,
+        label_filename: None,
+    };
     for Field { name, line, value } in fields {
         match (name.as_str(), value) {
             ("name", Value::Text(text)) => tensor.name = text,
@@ -136,7 +197,10 @@ fn tensor(fields: Vec<Field>, side: &str, line: usize, ignored: &mut Vec<String>
                     Some(name) => DataType::from_protocol_name(name),
                     None => None,
                 };
-                tensor.datatype = Some(known.ok_or_else(|| PbtxtError { line, detail: format!("unknown data_type {word}") })?);
+                tensor.datatype = Some(known.ok_or_else(|| PbtxtError {
+                    line,
+                    detail: format!("unknown data_type {word}"),
+                })?);
             }
             ("dims", Value::Word(word)) => tensor.dims.push(dim(&word, line)?),
             ("reshape", Value::Message(fields)) => {
@@ -154,7 +218,10 @@ fn tensor(fields: Vec<Field>, side: &str, line: usize, ignored: &mut Vec<String>
         }
     }
     if tensor.name.is_empty() {
-        return Err(PbtxtError { line, detail: format!("an {side} has no name") });
+        return Err(PbtxtError {
+            line,
+            detail: format!("an {side} has no name"),
+        });
     }
     Ok(tensor)
 }
@@ -163,7 +230,10 @@ fn dim(word: &str, line: usize) -> Result<Dim> {
     match word.parse::<i64>() {
         Ok(-1) => Ok(Dim::Any),
         Ok(dim) if dim >= 0 => Ok(Dim::Fixed(dim as usize)),
-        _ => Err(PbtxtError { line, detail: format!("dims must be -1 or more, is {word}") }),
+        _ => Err(PbtxtError {
+            line,
+            detail: format!("dims must be -1 or more, is {word}"),
+        }),
     }
 }
 
@@ -173,8 +243,10 @@ fn batching(fields: Vec<Field>, ignored: &mut Vec<String>) -> Result<DynamicBatc
         match (name.as_str(), value) {
             ("max_queue_delay_microseconds", Value::Word(word)) => {
                 let delay = word.parse().ok().filter(|delay| *delay <= 60_000_000);
-                batching.max_queue_delay_us =
-                    delay.ok_or_else(|| PbtxtError { line, detail: format!("`{name}` must be from 0 to a minute, is {word}") })?;
+                batching.max_queue_delay_us = delay.ok_or_else(|| PbtxtError {
+                    line,
+                    detail: format!("`{name}` must be from 0 to a minute, is {word}"),
+                })?;
             }
             _ => ignore(ignored, format!("dynamic_batching.{name}")),
         }
@@ -183,8 +255,18 @@ fn batching(fields: Vec<Field>, ignored: &mut Vec<String>) -> Result<DynamicBatc
 }
 
 fn policy(fields: Vec<Field>, line: usize) -> Result<VersionPolicy> {
-    let wrong = || PbtxtError { line, detail: "`version_policy` must be latest, all or specific".to_owned() };
-    let Some(Field { name, line, value: Value::Message(inner) }) = fields.into_iter().next() else { return Err(wrong()) };
+    let wrong = || PbtxtError {
+        line,
+        detail: "`version_policy` must be latest, all or specific".to_owned(),
+    };
+    let Some(Field {
+        name,
+        line,
+        value: Value::Message(inner),
+    }) = fields.into_iter().next()
+    else {
+        return Err(wrong());
+    };
     match name.as_str() {
         "all" => Ok(VersionPolicy::All),
         "latest" => {
@@ -192,13 +274,20 @@ fn policy(fields: Vec<Field>, line: usize) -> Result<VersionPolicy> {
                 Value::Word(word) if field.name == "num_versions" => Some(word),
                 _ => None,
             });
-            word.map_or(Ok(1), |word| count(&word, line, "num_versions")).map(|versions| VersionPolicy::Latest(versions.max(1)))
+            word.map_or(Ok(1), |word| count(&word, line, "num_versions"))
+                .map(|versions| VersionPolicy::Latest(versions.max(1)))
         }
         "specific" => {
-            let numbers = inner.into_iter().filter(|field| field.name == "versions").map(|field| match field.value {
-                Value::Word(word) => word.parse().map_err(|_| PbtxtError { line, detail: format!("{word} is no version") }),
-                _ => Err(wrong()),
-            });
+            let numbers = inner
+                .into_iter()
+                .filter(|field| field.name == "versions")
+                .map(|field| match field.value {
+                    Value::Word(word) => word.parse().map_err(|_| PbtxtError {
+                        line,
+                        detail: format!("{word} is no version"),
+                    }),
+                    _ => Err(wrong()),
+                });
             numbers.collect::<Result<_>>().map(VersionPolicy::Specific)
         }
         _ => Err(wrong()),
@@ -231,7 +320,11 @@ impl Lexer<'_> {
         while let Some(byte) = self.text.get(self.position) {
             match byte {
                 b'#' => {
-                    while self.text.get(self.position).is_some_and(|byte| *byte != b'\n') {
+                    while self
+                        .text
+                        .get(self.position)
+                        .is_some_and(|byte| *byte != b'\n')
+                    {
                         self.position += 1;
                     }
                 }
@@ -251,13 +344,21 @@ impl Lexer<'_> {
     /// Counts on from where it counted last: nobody goes back.
     fn line(&self) -> usize {
         let (position, lines) = self.counted.get();
-        let more = memchr::memchr_iter(b'\n', self.text.get(position..self.position).unwrap_or_default()).count();
-        self.counted.set((self.position.max(position), lines + more));
+        let more = memchr::memchr_iter(
+            b'\n',
+            self.text.get(position..self.position).unwrap_or_default(),
+        )
+        .count();
+        self.counted
+            .set((self.position.max(position), lines + more));
         lines + more + 1
     }
 
     fn fail<T>(&self, detail: &str) -> Result<T> {
-        Err(PbtxtError { line: self.line(), detail: detail.to_owned() })
+        Err(PbtxtError {
+            line: self.line(),
+            detail: detail.to_owned(),
+        })
     }
 
     /// The fields up to `close`, or to the end of the text. A list in square brackets is the field repeated.
@@ -283,7 +384,11 @@ impl Lexer<'_> {
                 let mut more = !self.eat(b']');
                 while more {
                     let value = self.value(true, depth)?;
-                    fields.push(Field { name: name.clone(), line, value });
+                    fields.push(Field {
+                        name: name.clone(),
+                        line,
+                        value,
+                    });
                     more = self.eat(b',');
                     if !more && !self.eat(b']') {
                         return self.fail("expected , or ]");
@@ -311,7 +416,9 @@ impl Lexer<'_> {
                     self.position += 1;
                     self.quoted(quote, &mut text)?;
                 }
-                String::from_utf8(text).map(Value::Text).or_else(|_| self.fail("a text must be UTF-8"))
+                String::from_utf8(text)
+                    .map(Value::Text)
+                    .or_else(|_| self.fail("a text must be UTF-8"))
             }
             _ => self.word().map(Value::Word),
         }
@@ -320,11 +427,19 @@ impl Lexer<'_> {
     fn word(&mut self) -> Result<String> {
         self.peek();
         let start = self.position;
-        while self.text.get(self.position).is_some_and(|byte| byte.is_ascii_alphanumeric() || b"_.+-".contains(byte)) {
+        while self
+            .text
+            .get(self.position)
+            .is_some_and(|byte| byte.is_ascii_alphanumeric() || b"_.+-".contains(byte))
+        {
             self.position += 1;
         }
         let word = self.text.get(start..self.position).unwrap_or_default();
-        if word.is_empty() { self.fail("expected a name or a number") } else { Ok(String::from_utf8_lossy(word).into_owned()) }
+        if word.is_empty() {
+            self.fail("expected a name or a number")
+        } else {
+            Ok(String::from_utf8_lossy(word).into_owned())
+        }
     }
 
     fn quoted(&mut self, quote: u8, text: &mut Vec<u8>) -> Result<()> {
@@ -386,11 +501,27 @@ mod tests {
         assert_eq!(config.inputs[1].dims, [Dim::Fixed(3), Dim::Fixed(4)]);
         assert_eq!(config.inputs[0].shape(8).to_string(), "[-1, 3, -1]");
         assert_eq!(config.outputs[0].datatype, Some(DataType::Bytes));
-        assert_eq!(config.outputs[0].label_filename.as_deref(), Some("labels.txt"));
-        assert_eq!(config.dynamic_batching, Some(DynamicBatching { max_queue_delay_us: 100 }));
+        assert_eq!(
+            config.outputs[0].label_filename.as_deref(),
+            Some("labels.txt")
+        );
+        assert_eq!(
+            config.dynamic_batching,
+            Some(DynamicBatching {
+                max_queue_delay_us: 100
+            })
+        );
         assert_eq!(config.instance_count, Some(3));
         assert_eq!(config.version_policy, VersionPolicy::Specific(vec![1, 3]));
-        assert_eq!(config.ignored, ["dynamic_batching.preferred_batch_size", "instance_group.kind", "optimization", "parameters"]);
+        assert_eq!(
+            config.ignored,
+            [
+                "dynamic_batching.preferred_batch_size",
+                "instance_group.kind",
+                "optimization",
+                "parameters"
+            ]
+        );
     }
 
     #[test]
@@ -406,8 +537,16 @@ mod tests {
     #[test]
     fn version_policies() {
         assert_eq!(parse("").unwrap().version_policy, VersionPolicy::Latest(1));
-        assert_eq!(parse("version_policy { all { } }").unwrap().version_policy, VersionPolicy::All);
-        assert_eq!(parse("version_policy { latest { num_versions: 3 } }").unwrap().version_policy, VersionPolicy::Latest(3));
+        assert_eq!(
+            parse("version_policy { all { } }").unwrap().version_policy,
+            VersionPolicy::All
+        );
+        assert_eq!(
+            parse("version_policy { latest { num_versions: 3 } }")
+                .unwrap()
+                .version_policy,
+            VersionPolicy::Latest(3)
+        );
     }
 
     #[test]
@@ -419,7 +558,11 @@ mod tests {
             ("name \"a\"", 1, "expected :"),
             ("input {\n name: \"x\"", 2, "ends inside"),
             ("input { data_type: TYPE_FP32 }", 1, "no name"),
-            ("input { name: \"x\" data_type: TYPE_FLOAT }", 1, "TYPE_FLOAT"),
+            (
+                "input { name: \"x\" data_type: TYPE_FLOAT }",
+                1,
+                "TYPE_FLOAT",
+            ),
             ("input { name: \"x\" dims: [1, -2] }", 1, "dims"),
             ("platform: \"tensorrt_plan\"", 1, "ONNX"),
             ("name: \"a", 1, "does not end"),
@@ -429,9 +572,17 @@ mod tests {
         ];
         for (text, line, expected) in cases {
             let error = parse(text).unwrap_err();
-            assert!(error.line == line && error.detail.contains(expected), "{text}: {error}");
+            assert!(
+                error.line == line && error.detail.contains(expected),
+                "{text}: {error}"
+            );
         }
-        assert!(parse(&"a {".repeat(1000)).unwrap_err().detail.contains("deeply"));
+        assert!(
+            parse(&"a {".repeat(1000))
+                .unwrap_err()
+                .detail
+                .contains("deeply")
+        );
     }
 
     proptest! {

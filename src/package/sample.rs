@@ -16,7 +16,10 @@ pub enum Origin {
 /// An instance of the schema's `examples`, or one made of each field's `examples`, `enum`, the profile, and limits.
 pub fn instance(schema: &Schema, profile: Option<&Value>) -> (String, Origin) {
     let document = schema.document();
-    if let Some(example) = document.get("examples").and_then(|examples| examples.get(0)) {
+    if let Some(example) = document
+        .get("examples")
+        .and_then(|examples| examples.get(0))
+    {
         return (example.to_string(), Origin::Written);
     }
     let features = profile.and_then(|profile| profile.get("features"));
@@ -26,13 +29,20 @@ pub fn instance(schema: &Schema, profile: Option<&Value>) -> (String, Origin) {
 
 /// What a refusal of an invented row says.
 pub fn advice(detail: &str) -> String {
-    format!("not warmed: needs {GOLDEN_FILE} or examples in the schema; a made-up row was refused: {detail}")
+    format!(
+        "not warmed: needs {GOLDEN_FILE} or examples in the schema; a made-up row was refused: {detail}"
+    )
 }
 
 fn object(schema: &Value, features: Option<&Value>) -> (Value, Origin) {
     let mut members = Map::new();
     let mut origin = Origin::Written;
-    for (name, property) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
+    for (name, property) in schema
+        .get("properties")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+    {
         let (value, known) = field(property, features.and_then(|features| features.get(name)));
         if known == Origin::Invented {
             origin = Origin::Invented;
@@ -43,23 +53,49 @@ fn object(schema: &Value, features: Option<&Value>) -> (Value, Origin) {
 }
 
 fn field(schema: &Value, feature: Option<&Value>) -> (Value, Origin) {
-    let first = |name: &str| schema.get(name).and_then(|list| list.get(0)).filter(|value| !value.is_null()).cloned();
-    if let Some(value) = schema.get("const").cloned().or_else(|| first("examples")).or_else(|| first("enum")) {
+    let first = |name: &str| {
+        schema
+            .get(name)
+            .and_then(|list| list.get(0))
+            .filter(|value| !value.is_null())
+            .cloned()
+    };
+    if let Some(value) = schema
+        .get("const")
+        .cloned()
+        .or_else(|| first("examples"))
+        .or_else(|| first("enum"))
+    {
         return (value, Origin::Written);
     }
-    let median = feature.and_then(|feature| feature.pointer("/quantiles/0.5")).cloned();
+    let median = feature
+        .and_then(|feature| feature.pointer("/quantiles/0.5"))
+        .cloned();
     let commonest = || {
         let counts = feature?.get("categories")?.as_object()?;
-        counts.iter().max_by(|a, b| a.1.as_f64().unwrap_or(0.0).total_cmp(&b.1.as_f64().unwrap_or(0.0))).map(|(name, _)| json!(name))
+        counts
+            .iter()
+            .max_by(|a, b| {
+                a.1.as_f64()
+                    .unwrap_or(0.0)
+                    .total_cmp(&b.1.as_f64().unwrap_or(0.0))
+            })
+            .map(|(name, _)| json!(name))
     };
     let kind = match schema.get("type") {
         Some(Value::String(kind)) => kind.as_str(),
-        Some(Value::Array(kinds)) => kinds.iter().filter_map(Value::as_str).find(|kind| *kind != "null").unwrap_or("null"),
+        Some(Value::Array(kinds)) => kinds
+            .iter()
+            .filter_map(Value::as_str)
+            .find(|kind| *kind != "null")
+            .unwrap_or("null"),
         _ => "object",
     };
     let value = match kind {
         "number" | "integer" => match median {
-            Some(median) if kind == "number" || median.is_i64() => return (median, Origin::Written),
+            Some(median) if kind == "number" || median.is_i64() => {
+                return (median, Origin::Written);
+            }
             _ => number(schema, kind == "integer"),
         },
         "boolean" => json!(false),
@@ -77,9 +113,24 @@ fn field(schema: &Value, feature: Option<&Value>) -> (Value, Origin) {
 fn number(schema: &Value, whole: bool) -> Value {
     let limit = |name: &str| schema.get(name).and_then(Value::as_f64);
     let (inner, step) = (limit("exclusiveMinimum"), limit("multipleOf"));
-    let low = limit("minimum").or_else(|| inner.map(|low| if whole { low.floor() + 1.0 } else { low + low.abs().max(1.0) * 1e-3 }));
-    let high = limit("maximum")
-        .or_else(|| limit("exclusiveMaximum").map(|high| if whole { high.ceil() - 1.0 } else { high - high.abs().max(1.0) * 1e-3 }));
+    let low = limit("minimum").or_else(|| {
+        inner.map(|low| {
+            if whole {
+                low.floor() + 1.0
+            } else {
+                low + low.abs().max(1.0) * 1e-3
+            }
+        })
+    });
+    let high = limit("maximum").or_else(|| {
+        limit("exclusiveMaximum").map(|high| {
+            if whole {
+                high.ceil() - 1.0
+            } else {
+                high - high.abs().max(1.0) * 1e-3
+            }
+        })
+    });
     let mut x = 0.0f64;
     if let Some(low) = low {
         x = x.max(low);
@@ -90,19 +141,33 @@ fn number(schema: &Value, whole: bool) -> Value {
     if let Some(step) = step.filter(|step| *step > 0.0) {
         x = (x / step).ceil() * step;
     }
-    if whole { json!(x.ceil() as i64) } else { json!(x) }
+    if whole {
+        json!(x.ceil() as i64)
+    } else {
+        json!(x)
+    }
 }
 
 fn text(schema: &Value) -> Value {
-    match (schema.get("format").and_then(Value::as_str), schema.get("contentMediaType").and_then(Value::as_str)) {
+    match (
+        schema.get("format").and_then(Value::as_str),
+        schema.get("contentMediaType").and_then(Value::as_str),
+    ) {
         (Some("date"), _) => json!("2024-02-29"),
         (Some("date-time"), _) => json!("2024-02-29T12:30:00Z"),
         (Some("uuid"), _) => json!("123e4567-e89b-12d3-a456-426614174000"),
         (_, media_type) if schema.get("contentEncoding").is_some() => {
-            json!(image::grey_image(media_type.unwrap_or("image/png"), SIDE, SIDE).unwrap_or_else(|| "AAAA".to_owned()))
+            json!(
+                image::grey_image(media_type.unwrap_or("image/png"), SIDE, SIDE)
+                    .unwrap_or_else(|| "AAAA".to_owned())
+            )
         }
         _ => {
-            let least = schema.get("minLength").and_then(Value::as_u64).and_then(|least| usize::try_from(least).ok()).unwrap_or(0);
+            let least = schema
+                .get("minLength")
+                .and_then(Value::as_u64)
+                .and_then(|least| usize::try_from(least).ok())
+                .unwrap_or(0);
             json!("a".repeat(least.clamp(1, 1 << 16)))
         }
     }
@@ -112,12 +177,36 @@ fn text(schema: &Value) -> Value {
 const SIDE: u32 = 256;
 
 fn array(schema: &Value) -> Value {
-    let most = schema.get("maxItems").and_then(Value::as_u64).unwrap_or(u64::MAX);
-    let length = schema.get("minItems").and_then(Value::as_u64).unwrap_or(1).max(1).min(most).min(1 << 20);
-    let prefix = schema.get("prefixItems").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let most = schema
+        .get("maxItems")
+        .and_then(Value::as_u64)
+        .unwrap_or(u64::MAX);
+    let length = schema
+        .get("minItems")
+        .and_then(Value::as_u64)
+        .unwrap_or(1)
+        .max(1)
+        .min(most)
+        .min(1 << 20);
+    let prefix = schema
+        .get("prefixItems")
+        .and_then(Value::as_array)
+        .map(Vec::as_slice)
+        .unwrap_or_default();
     let anything = json!({"type": "number"});
     let items = schema.get("items").unwrap_or(&anything);
-    (0..length).map(|index| field(usize::try_from(index).ok().and_then(|index| prefix.get(index)).unwrap_or(items), None).0).collect()
+    (0..length)
+        .map(|index| {
+            field(
+                usize::try_from(index)
+                    .ok()
+                    .and_then(|index| prefix.get(index))
+                    .unwrap_or(items),
+                None,
+            )
+            .0
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -143,23 +232,40 @@ mod tests {
         let schema = Schema::compile(&document).unwrap();
         let (text, origin) = instance(&schema, None);
         assert_eq!(origin, Origin::Invented);
-        let limits = DecodeLimits { max_instances: 1, max_depth: 64, max_array_values: 1000 };
-        assert!(decode_instance(&schema, text.as_bytes(), &limits).is_ok(), "{text}");
+        let limits = DecodeLimits {
+            max_instances: 1,
+            max_depth: 64,
+            max_array_values: 1000,
+        };
+        assert!(
+            decode_instance(&schema, text.as_bytes(), &limits).is_ok(),
+            "{text}"
+        );
         let profile = json!({"features": {"a": {"quantiles": {"0.5": 3.75}}, "d": {"categories": {"new": 3, "used": 9}}}});
         let (text, _) = instance(&schema, Some(&profile));
         let value: Value = serde_json::from_str(&text).unwrap();
-        assert_eq!((&value["a"], &value["d"], &value["c"]), (&json!(3.75), &json!("used"), &json!("x")));
+        assert_eq!(
+            (&value["a"], &value["d"], &value["c"]),
+            (&json!(3.75), &json!("used"), &json!("x"))
+        );
     }
 
     #[test]
     fn base64_content_is_of_its_media_type() {
-        for (media_type, begin) in [("image/png", "iVBORw0KGgo"), ("image/jpeg", "/9j/"), ("application/pdf", "AAAA")] {
+        for (media_type, begin) in [
+            ("image/png", "iVBORw0KGgo"),
+            ("image/jpeg", "/9j/"),
+            ("application/pdf", "AAAA"),
+        ] {
             let field = json!({"type": "string", "contentEncoding": "base64", "contentMediaType": media_type});
             let document = json!({"type": "object", "properties": {"file": field}, "required": ["file"], "additionalProperties": false});
             let (text, _) = instance(&Schema::compile(&document).unwrap(), None);
             let value: Value = serde_json::from_str(&text).unwrap();
             let content = value["file"].as_str().unwrap();
-            assert!(content.starts_with(begin) && content.len() < 8192, "{media_type}: {content}");
+            assert!(
+                content.starts_with(begin) && content.len() < 8192,
+                "{media_type}: {content}"
+            );
         }
     }
 }

@@ -44,8 +44,15 @@ impl Drop for Part {
         if !self.noted {
             // A run that hangs is one failure, however many wait for it in vain.
             let lost = self.running.load(Ordering::Relaxed);
-            let outcome = tally::Outcome::Failed { kind: "cancelled", lost, callers: true };
-            self.traffic.step.tally.observe(self.arm, self.unit, self.started.elapsed(), &outcome);
+            let outcome = tally::Outcome::Failed {
+                kind: "cancelled",
+                lost,
+                callers: true,
+            };
+            self.traffic
+                .step
+                .tally
+                .observe(self.arm, self.unit, self.started.elapsed(), &outcome);
         }
     }
 }
@@ -61,7 +68,10 @@ impl Part {
     ) -> Part {
         let step = &traffic.step;
         let salt = step.salt.as_bytes();
-        let field = |name: &str| columns.and_then(|(schema, columns)| field_key(columns.columns.get(schema.column(name)?)?));
+        let field = |name: &str| {
+            columns
+                .and_then(|(schema, columns)| field_key(columns.columns.get(schema.column(name)?)?))
+        };
         let key = match &step.plan.key {
             Key::PredictionId => None,
             Key::Header(_) => header.map(<[u8]>::to_vec),
@@ -73,8 +83,20 @@ impl Part {
             None => KeyHash::of(salt, id.write(&mut [0; 26]).as_bytes()),
         };
         let arm = traffic.assign(hash, now).map_or(0, |(index, _)| index + 1);
-        let unit = Unit { counts: step.tally.claim(arm, hash.slot), slot: hash.slot, at_seconds: step.seconds(now) };
-        Part { traffic: Arc::clone(traffic), hash, arm, unit, started: now, noted: false, running: Arc::default() }
+        let unit = Unit {
+            counts: step.tally.claim(arm, hash.slot),
+            slot: hash.slot,
+            at_seconds: step.seconds(now),
+        };
+        Part {
+            traffic: Arc::clone(traffic),
+            hash,
+            arm,
+            unit,
+            started: now,
+            noted: false,
+            running: Arc::default(),
+        }
     }
 
     pub fn observe(&mut self, outcome: Result<&Outcome, &PredictError>) {
@@ -85,19 +107,35 @@ impl Part {
 }
 
 /// Counts how a request, or a copy of one, ended.
-pub fn note(traffic: &Traffic, arm: usize, unit: Unit, elapsed: Duration, outcome: Result<&Outcome, &PredictError>) {
+pub fn note(
+    traffic: &Traffic,
+    arm: usize,
+    unit: Unit,
+    elapsed: Duration,
+    outcome: Result<&Outcome, &PredictError>,
+) {
     let tally = &traffic.step.tally;
     let text;
     let noted = match outcome {
         Ok(outcome) if holds_nan(outcome) => tally::Outcome::NotFinite,
         Ok(outcome) => {
-            text = if unit.counts { predicted(outcome) } else { None };
-            tally::Outcome::Answered { prediction: text.as_deref() }
+            text = if unit.counts {
+                predicted(outcome)
+            } else {
+                None
+            };
+            tally::Outcome::Answered {
+                prediction: text.as_deref(),
+            }
         }
         Err(PredictError::NotFinite(_)) => tally::Outcome::NotFinite,
         Err(error) => tally::Outcome::Failed {
             // The request fits the schema: that this version's graph refuses it counts as a failure of its.
-            kind: if matches!(error, PredictError::Refused(_)) { "inference" } else { error.code().kind().unwrap_or("internal") },
+            kind: if matches!(error, PredictError::Refused(_)) {
+                "inference"
+            } else {
+                error.code().kind().unwrap_or("internal")
+            },
             lost: matches!(error, PredictError::Lost(_)),
             callers: may_be_the_callers(error),
         },
@@ -108,7 +146,13 @@ pub fn note(traffic: &Traffic, arm: usize, unit: Unit, elapsed: Duration, outcom
 /// Whether the caller may have brought it about: it chooses the deadline, and the values. Such failures are compared between the
 /// arms, which they hit alike; against an absolute ceiling anybody could bring down any rollout with them.
 fn may_be_the_callers(error: &PredictError) -> bool {
-    matches!(error, PredictError::DeadlineExceeded | PredictError::Invalid { .. } | PredictError::Refused(_) | PredictError::Malformed(_))
+    matches!(
+        error,
+        PredictError::DeadlineExceeded
+            | PredictError::Invalid { .. }
+            | PredictError::Refused(_)
+            | PredictError::Malformed(_)
+    )
 }
 
 /// The first instance's value, as bytes.
@@ -116,7 +160,10 @@ fn field_key(column: &Column) -> Option<Vec<u8>> {
     match column {
         Column::Boolean(values) => values.first()?.map(|value| vec![u8::from(value)]),
         Column::Integer(values) => values.first()?.map(|value| value.to_le_bytes().to_vec()),
-        Column::Number(values) => values.first().filter(|value| !value.is_nan()).map(|value| value.to_bits().to_le_bytes().to_vec()),
+        Column::Number(values) => values
+            .first()
+            .filter(|value| !value.is_nan())
+            .map(|value| value.to_bits().to_le_bytes().to_vec()),
         Column::Text(spans) | Column::Binary(spans) => spans.get(0).map(<[u8]>::to_vec),
         Column::Array(_) => None,
     }
@@ -127,10 +174,18 @@ const LOOKED_THROUGH: usize = 1 << 16;
 
 /// Fields with such a number are refused before they get here; a graph's own outputs are not.
 fn holds_nan(outcome: &Outcome) -> bool {
-    let Outcome::Graph(Tensors(outputs)) = outcome else { return false };
+    let Outcome::Graph(Tensors(outputs)) = outcome else {
+        return false;
+    };
     outputs.iter().any(|(_, tensor)| match tensor.data() {
-        Data::Fp32(values) => values.iter().take(LOOKED_THROUGH).any(|value| value.is_nan()),
-        Data::Fp64(values) => values.iter().take(LOOKED_THROUGH).any(|value| value.is_nan()),
+        Data::Fp32(values) => values
+            .iter()
+            .take(LOOKED_THROUGH)
+            .any(|value| value.is_nan()),
+        Data::Fp64(values) => values
+            .iter()
+            .take(LOOKED_THROUGH)
+            .any(|value| value.is_nan()),
         _ => false,
     })
 }
@@ -141,7 +196,11 @@ const CLASSES: i64 = 50;
 fn label(labels: &[crate::transform::outputs::Json], index: usize) -> Option<Cow<'_, str>> {
     let label = labels.get(index)?;
     let few = labels.len() <= CLASSES as usize;
-    Some(if few { Cow::Borrowed(&**label) } else { Cow::Owned(format!("classes {} of {CLASSES}", index % CLASSES as usize)) })
+    Some(if few {
+        Cow::Borrowed(&**label)
+    } else {
+        Cow::Owned(format!("classes {} of {CLASSES}", index % CLASSES as usize))
+    })
 }
 
 /// What was predicted for the first instance, for counting: a class that the package declares, or else the bin of a number. A text of
@@ -152,8 +211,13 @@ fn predicted(outcome: &Outcome) -> Option<Cow<'_, str>> {
             let class = outputs.fields.iter().find_map(|(_, column)| match column {
                 OutputColumn::Labels { labels, indices } => label(labels, *indices.first()?),
                 OutputColumn::TopK { labels, ranked, .. } => label(labels, *ranked.first()?),
-                OutputColumn::Bools { values, .. } => values.first().map(|value| Cow::Borrowed(if *value { "true" } else { "false" })),
-                OutputColumn::Texts { .. } | OutputColumn::Numbers { .. } | OutputColumn::Map { .. } | OutputColumn::Ragged { .. } => None,
+                OutputColumn::Bools { values, .. } => values
+                    .first()
+                    .map(|value| Cow::Borrowed(if *value { "true" } else { "false" })),
+                OutputColumn::Texts { .. }
+                | OutputColumn::Numbers { .. }
+                | OutputColumn::Map { .. }
+                | OutputColumn::Ragged { .. } => None,
             });
             class.or_else(|| {
                 outputs.fields.iter().find_map(|(_, column)| match column {
@@ -171,7 +235,9 @@ fn predicted(outcome: &Outcome) -> Option<Cow<'_, str>> {
                     0..CLASSES => Cow::Owned(value.to_string()),
                     _ => Cow::Owned(tally::bin(*value as f64)),
                 }),
-                Data::Fp32(values) => values.first().map(|value| Cow::Owned(tally::bin(f64::from(*value)))),
+                Data::Fp32(values) => values
+                    .first()
+                    .map(|value| Cow::Owned(tally::bin(f64::from(*value)))),
                 Data::Fp64(values) => values.first().map(|value| Cow::Owned(tally::bin(*value))),
                 _ => None,
             }
@@ -193,15 +259,26 @@ pub fn compare(stable: &Outcome, candidate: &Outcome, tolerance: f64) -> (bool, 
                 })
             };
             let classes: Vec<bool> = shared().filter_map(|(a, b)| classes_differ(a, b)).collect();
-            let differences: Vec<f64> = shared().filter_map(|(a, b)| largest_difference(a, b)).collect();
+            let differences: Vec<f64> = shared()
+                .filter_map(|(a, b)| largest_difference(a, b))
+                .collect();
             let first = differences.first().copied().unwrap_or_default();
-            if classes.is_empty() { (differences.iter().any(|d| exceeds(*d, tolerance)), first) } else { (classes.contains(&true), first) }
+            if classes.is_empty() {
+                (differences.iter().any(|d| exceeds(*d, tolerance)), first)
+            } else {
+                (classes.contains(&true), first)
+            }
         }
         (Outcome::Graph(Tensors(stable)), Outcome::Graph(Tensors(candidate))) => {
-            let Some(((_, a), (_, b))) = stable.first().zip(candidate.first()) else { return (false, 0.0) };
+            let Some(((_, a), (_, b))) = stable.first().zip(candidate.first()) else {
+                return (false, 0.0);
+            };
             match (a.data(), b.data()) {
                 (Data::Fp32(a), Data::Fp32(b)) => {
-                    let largest = largest(a.iter().map(|x| f64::from(*x)), b.iter().map(|x| f64::from(*x)));
+                    let largest = largest(
+                        a.iter().map(|x| f64::from(*x)),
+                        b.iter().map(|x| f64::from(*x)),
+                    );
                     (a.len() != b.len() || exceeds(largest, tolerance), largest)
                 }
                 (Data::Fp64(a), Data::Fp64(b)) => {
@@ -217,21 +294,57 @@ pub fn compare(stable: &Outcome, candidate: &Outcome, tolerance: f64) -> (bool, 
 
 fn classes_differ(a: &OutputColumn, b: &OutputColumn) -> Option<bool> {
     match (a, b) {
-        (OutputColumn::Labels { labels, indices }, OutputColumn::Labels { labels: other_labels, indices: others }) => {
+        (
+            OutputColumn::Labels { labels, indices },
+            OutputColumn::Labels {
+                labels: other_labels,
+                indices: others,
+            },
+        ) => {
             let same = |(a, b): (&usize, &usize)| labels.get(*a) == other_labels.get(*b);
             Some(indices.len() != others.len() || !indices.iter().zip(others).all(same))
         }
         (
-            OutputColumn::TopK { labels, ranked, count, .. },
-            OutputColumn::TopK { labels: other_labels, ranked: others, count: other_count, .. },
+            OutputColumn::TopK {
+                labels,
+                ranked,
+                count,
+                ..
+            },
+            OutputColumn::TopK {
+                labels: other_labels,
+                ranked: others,
+                count: other_count,
+                ..
+            },
         ) => {
             let best = |(a, b): (&usize, &usize)| labels.get(*a) == other_labels.get(*b);
-            Some(!ranked.iter().step_by((*count).max(1)).zip(others.iter().step_by((*other_count).max(1))).all(best))
+            Some(
+                !ranked
+                    .iter()
+                    .step_by((*count).max(1))
+                    .zip(others.iter().step_by((*other_count).max(1)))
+                    .all(best),
+            )
         }
-        (OutputColumn::Texts { values, .. }, OutputColumn::Texts { values: others, .. }) => Some(values != others),
-        (OutputColumn::Bools { values, .. }, OutputColumn::Bools { values: others, .. }) => Some(values != others),
-        (OutputColumn::Ragged { runs, rows }, OutputColumn::Ragged { runs: others, rows: other_rows }) if rows == other_rows => {
-            let differ: Vec<bool> = runs.iter().zip(others).filter_map(|(a, b)| classes_differ(a, b)).collect();
+        (OutputColumn::Texts { values, .. }, OutputColumn::Texts { values: others, .. }) => {
+            Some(values != others)
+        }
+        (OutputColumn::Bools { values, .. }, OutputColumn::Bools { values: others, .. }) => {
+            Some(values != others)
+        }
+        (
+            OutputColumn::Ragged { runs, rows },
+            OutputColumn::Ragged {
+                runs: others,
+                rows: other_rows,
+            },
+        ) if rows == other_rows => {
+            let differ: Vec<bool> = runs
+                .iter()
+                .zip(others)
+                .filter_map(|(a, b)| classes_differ(a, b))
+                .collect();
             (!differ.is_empty()).then(|| differ.contains(&true))
         }
         _ => None,
@@ -243,10 +356,28 @@ fn largest_difference(a: &OutputColumn, b: &OutputColumn) -> Option<f64> {
         (
             OutputColumn::Numbers { values, .. } | OutputColumn::Map { values, .. },
             OutputColumn::Numbers { values: others, .. } | OutputColumn::Map { values: others, .. },
-        ) => Some(largest(values.to_f64().into_iter(), others.to_f64().into_iter())),
-        (OutputColumn::Ragged { runs, rows }, OutputColumn::Ragged { runs: others, rows: other_rows }) if rows == other_rows => {
-            let each = runs.iter().zip(others).filter_map(|(a, b)| largest_difference(a, b));
-            each.reduce(|a, b| if a.is_nan() || b.is_nan() { f64::NAN } else { f64::max(a, b) })
+        ) => Some(largest(
+            values.to_f64().into_iter(),
+            others.to_f64().into_iter(),
+        )),
+        (
+            OutputColumn::Ragged { runs, rows },
+            OutputColumn::Ragged {
+                runs: others,
+                rows: other_rows,
+            },
+        ) if rows == other_rows => {
+            let each = runs
+                .iter()
+                .zip(others)
+                .filter_map(|(a, b)| largest_difference(a, b));
+            each.reduce(|a, b| {
+                if a.is_nan() || b.is_nan() {
+                    f64::NAN
+                } else {
+                    f64::max(a, b)
+                }
+            })
         }
         _ => None,
     }
@@ -261,5 +392,11 @@ fn exceeds(difference: f64, tolerance: f64) -> bool {
 fn largest(a: impl Iterator<Item = f64>, b: impl Iterator<Item = f64>) -> f64 {
     a.zip(b)
         .map(|(a, b)| (a - b).abs())
-        .fold(0.0, |largest, d| if d.is_nan() || largest.is_nan() { f64::NAN } else { f64::max(largest, d) })
+        .fold(0.0, |largest, d| {
+            if d.is_nan() || largest.is_nan() {
+                f64::NAN
+            } else {
+                f64::max(largest, d)
+            }
+        })
 }

@@ -50,19 +50,23 @@ pub enum PredictError {
 impl From<EngineError> for PredictError {
     fn from(error: EngineError) -> PredictError {
         match error {
-            EngineError::Run { detail, loggable } => match (advice::on_run(&detail), advice::node(&detail)) {
-                (Some(mut refusal), _) => {
-                    refusal.loggable = loggable;
-                    PredictError::Refused(refusal)
+            EngineError::Run { detail, loggable } => {
+                match (advice::on_run(&detail), advice::node(&detail)) {
+                    (Some(mut refusal), _) => {
+                        refusal.loggable = loggable;
+                        PredictError::Refused(refusal)
+                    }
+                    (None, Some(node)) => PredictError::Failed { node, loggable },
+                    (None, None) => PredictError::Inference(loggable),
                 }
-                (None, Some(node)) => PredictError::Failed { node, loggable },
-                (None, None) => PredictError::Inference(loggable),
-            },
+            }
             EngineError::Load { detail, .. } => PredictError::Inference(detail),
             EngineError::QueueFull => PredictError::QueueFull,
             EngineError::MemoryLimit { limit } => PredictError::MemoryLimit { limit },
             EngineError::Closed => PredictError::Closed,
-            EngineError::DeadlineExceeded | EngineError::Terminated => PredictError::DeadlineExceeded,
+            EngineError::DeadlineExceeded | EngineError::Terminated => {
+                PredictError::DeadlineExceeded
+            }
             EngineError::Broken { detail } => PredictError::BrokenEngine(detail),
             EngineError::Lost(error) => PredictError::Lost(Box::new(PredictError::from(*error))),
         }
@@ -72,11 +76,15 @@ impl From<EngineError> for PredictError {
 impl PredictError {
     pub fn code(&self) -> ErrorCode {
         match self {
-            PredictError::Route(RouteError::NotReady { .. }) | PredictError::Closed => ErrorCode::NotReady,
+            PredictError::Route(RouteError::NotReady { .. }) | PredictError::Closed => {
+                ErrorCode::NotReady
+            }
             PredictError::Route(_) => ErrorCode::NotFound,
             PredictError::Malformed(_) => ErrorCode::Malformed,
             PredictError::Invalid { .. } | PredictError::Refused(_) => ErrorCode::Invalid,
-            PredictError::Failed { .. } | PredictError::Inference(_) | PredictError::NotFinite(_) => ErrorCode::Inference,
+            PredictError::Failed { .. }
+            | PredictError::Inference(_)
+            | PredictError::NotFinite(_) => ErrorCode::Inference,
             PredictError::Lost(error) => error.code(),
             PredictError::QueueFull | PredictError::MemoryLimit { .. } => ErrorCode::Overloaded,
             PredictError::DeadlineExceeded => ErrorCode::DeadlineExceeded,
@@ -89,15 +97,32 @@ impl PredictError {
     pub fn detail(&self) -> String {
         match self {
             PredictError::Route(RouteError::NoDefault { known }) => {
-                format!("there are several models and no default; POST to /models/NAME/predict with NAME one of: {}", known.join(", "))
+                format!(
+                    "there are several models and no default; POST to /models/NAME/predict with NAME one of: {}",
+                    known.join(", ")
+                )
             }
             PredictError::Route(RouteError::UnknownModel { model, known }) => {
-                format!("there is no model \"{model}\"; known are: {}", known.join(", "))
+                format!(
+                    "there is no model \"{model}\"; known are: {}",
+                    known.join(", ")
+                )
             }
-            PredictError::Route(RouteError::UnknownVersion { model, version, known }) => {
-                format!("model {model} has no version \"{version}\"; known are: {}", known.join(", "))
+            PredictError::Route(RouteError::UnknownVersion {
+                model,
+                version,
+                known,
+            }) => {
+                format!(
+                    "model {model} has no version \"{version}\"; known are: {}",
+                    known.join(", ")
+                )
             }
-            PredictError::Route(RouteError::NoSuchRole { model, label, reason }) => {
+            PredictError::Route(RouteError::NoSuchRole {
+                model,
+                label,
+                reason,
+            }) => {
                 format!("model {model} has no {label} version at the moment: {reason}")
             }
             PredictError::Route(RouteError::NotReady { reason }) => format!("not ready: {reason}"),
@@ -107,11 +132,15 @@ impl PredictError {
                 (count, _) => format!("{count} violations of the model's schema; see errors"),
             },
             PredictError::Lost(error) => error.detail(),
-            PredictError::Refused(Refusal { node, reason, .. }) => format!("the model's graph refuses this input: {node}: {reason}"),
-            PredictError::Failed { .. } | PredictError::Inference(_) | PredictError::NotFinite(_) => {
-                "the model failed on this request".to_owned()
+            PredictError::Refused(Refusal { node, reason, .. }) => {
+                format!("the model's graph refuses this input: {node}: {reason}")
             }
-            PredictError::QueueFull => "too many requests are waiting for this model; try again later".to_owned(),
+            PredictError::Failed { .. }
+            | PredictError::Inference(_)
+            | PredictError::NotFinite(_) => "the model failed on this request".to_owned(),
+            PredictError::QueueFull => {
+                "too many requests are waiting for this model; try again later".to_owned()
+            }
             PredictError::MemoryLimit { limit } => {
                 format!(
                     "this request needs more memory than the {limit} bytes that one run of this version may take; send fewer rows at once"
@@ -120,7 +149,9 @@ impl PredictError {
             PredictError::Closed => "this version is being unloaded; try again".to_owned(),
             PredictError::DeadlineExceeded => "the answer was not ready by the deadline".to_owned(),
             PredictError::Cancelled => "the caller left before the answer".to_owned(),
-            PredictError::Broken | PredictError::BrokenEngine(_) => "the server could not finish this request".to_owned(),
+            PredictError::Broken | PredictError::BrokenEngine(_) => {
+                "the server could not finish this request".to_owned()
+            }
         }
     }
 
@@ -135,16 +166,21 @@ impl PredictError {
     /// What the log keeps beside the code: never a value of the caller's.
     pub fn log_detail(&self) -> String {
         match self {
-            PredictError::Inference(detail) | PredictError::NotFinite(detail) | PredictError::BrokenEngine(detail) => detail.clone(),
+            PredictError::Inference(detail)
+            | PredictError::NotFinite(detail)
+            | PredictError::BrokenEngine(detail) => detail.clone(),
             PredictError::Broken => "a step inside the server ended without a result".to_owned(),
             PredictError::Lost(error) => error.log_detail(),
-            PredictError::Failed { node, loggable } | PredictError::Refused(Refusal { node, loggable, .. }) => {
+            PredictError::Failed { node, loggable }
+            | PredictError::Refused(Refusal { node, loggable, .. }) => {
                 format!("{node}: {loggable}")
             }
             PredictError::Cancelled => self.detail(),
             PredictError::Route(RouteError::NotReady { reason }) => reason.clone(),
             PredictError::Invalid { faults, more } => violated(faults, *more),
-            PredictError::MemoryLimit { .. } => "more memory than runtime.memory_limit_bytes allows".to_owned(),
+            PredictError::MemoryLimit { .. } => {
+                "more memory than runtime.memory_limit_bytes allows".to_owned()
+            }
             _ => String::new(),
         }
     }
@@ -155,9 +191,11 @@ impl PredictError {
     pub fn without_values(self) -> PredictError {
         match self {
             PredictError::Refused(refusal) => PredictError::Refused(refusal.without_values()),
-            PredictError::Failed { node, .. } => {
-                PredictError::Failed { node, loggable: "the reason is withheld: a field of the schema is marked x-pii".to_owned() }
-            }
+            PredictError::Failed { node, .. } => PredictError::Failed {
+                node,
+                loggable: "the reason is withheld: a field of the schema is marked x-pii"
+                    .to_owned(),
+            },
             other => other,
         }
     }
@@ -170,14 +208,23 @@ const LOGGED_FAULTS: usize = 5;
 fn violated(faults: &[Fault], more: usize) -> String {
     let one = |fault: &Fault| {
         let pointer = match fault.keyword {
-            "additionalProperties" => fault.pointer.rsplit_once('/').map_or("", |(parent, _)| parent),
+            "additionalProperties" => fault
+                .pointer
+                .rsplit_once('/')
+                .map_or("", |(parent, _)| parent),
             _ => fault.pointer.as_str(),
         };
-        format!("{pointer} {}", fault.keyword).trim_start().to_owned()
+        format!("{pointer} {}", fault.keyword)
+            .trim_start()
+            .to_owned()
     };
     let listed: Vec<String> = faults.iter().take(LOGGED_FAULTS).map(one).collect();
     let more = more + faults.len() - listed.len();
-    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    let more = if more > 0 {
+        format!("; and {more} more")
+    } else {
+        String::new()
+    };
     format!("{}{more}", listed.join("; "))
 }
 
@@ -187,22 +234,48 @@ mod tests {
 
     #[test]
     fn a_line_of_the_log_names_places_and_rules_and_no_value() {
-        let fault =
-            |pointer: &str, keyword| Fault { pointer: pointer.to_owned(), keyword, detail: "`age` must not be -7; got -7".to_owned() };
-        let faults = vec![fault("/instances/0/age", "minimum"), fault("/instances/0/Ann Smith", "additionalProperties")];
-        let error = PredictError::Invalid { faults: faults.clone(), more: 0 };
-        assert_eq!(error.log_detail(), "/instances/0/age minimum; /instances/0 additionalProperties");
-        let many = PredictError::Invalid { faults: vec![fault("/age", "type"); 20], more: 30 };
-        assert_eq!(many.log_detail(), format!("{}; and 45 more", ["/age type"; 5].join("; ")));
+        let fault = |pointer: &str, keyword| Fault {
+            pointer: pointer.to_owned(),
+            keyword,
+            detail: "`age` must not be -7; got -7".to_owned(),
+        };
+        let faults = vec![
+            fault("/instances/0/age", "minimum"),
+            fault("/instances/0/Ann Smith", "additionalProperties"),
+        ];
+        let error = PredictError::Invalid {
+            faults: faults.clone(),
+            more: 0,
+        };
+        assert_eq!(
+            error.log_detail(),
+            "/instances/0/age minimum; /instances/0 additionalProperties"
+        );
+        let many = PredictError::Invalid {
+            faults: vec![fault("/age", "type"); 20],
+            more: 30,
+        };
+        assert_eq!(
+            many.log_detail(),
+            format!("{}; and 45 more", ["/age type"; 5].join("; "))
+        );
     }
 
     #[test]
     fn a_reason_that_may_hold_a_personal_value_is_withheld() {
         let detail = "Non-zero status code returned while running Range node. Name:'steps' Status Message: Ann is no step";
-        let error = PredictError::from(EngineError::Run { detail: detail.to_owned(), loggable: "Ann is no step".to_owned() });
+        let error = PredictError::from(EngineError::Run {
+            detail: detail.to_owned(),
+            loggable: "Ann is no step".to_owned(),
+        });
         assert_eq!(error.log_detail(), "Range \"steps\": Ann is no step");
         let withheld = error.without_values();
-        assert!(withheld.log_detail().starts_with("Range \"steps\": the reason is withheld"), "{withheld:?}");
+        assert!(
+            withheld
+                .log_detail()
+                .starts_with("Range \"steps\": the reason is withheld"),
+            "{withheld:?}"
+        );
         assert!(!format!("{withheld:?}").contains("Ann"));
     }
 }

@@ -43,16 +43,25 @@ pub fn reason(error: &PredictError) -> Option<FallbackOn> {
         | PredictError::BrokenEngine(_) => Some(FallbackOn::Error),
         PredictError::NotFinite(_) => Some(FallbackOn::Nan),
         PredictError::DeadlineExceeded => Some(FallbackOn::Timeout),
-        PredictError::QueueFull | PredictError::MemoryLimit { .. } | PredictError::Closed => Some(FallbackOn::Overloaded),
+        PredictError::QueueFull | PredictError::MemoryLimit { .. } | PredictError::Closed => {
+            Some(FallbackOn::Overloaded)
+        }
         PredictError::Lost(error) => reason(error),
-        PredictError::Route(_) | PredictError::Malformed(_) | PredictError::Invalid { .. } | PredictError::Cancelled => None,
+        PredictError::Route(_)
+        | PredictError::Malformed(_)
+        | PredictError::Invalid { .. }
+        | PredictError::Cancelled => None,
     }
 }
 
 /// By when the version itself must answer, so that time is left for another.
 pub fn own_deadline(deadline: Instant, now: Instant, on: &[FallbackOn]) -> Instant {
     let left = deadline.saturating_duration_since(now);
-    if on.contains(&FallbackOn::Timeout) { deadline - left / RESERVE } else { deadline }
+    if on.contains(&FallbackOn::Timeout) {
+        deadline - left / RESERVE
+    } else {
+        deadline
+    }
 }
 
 /// Pairs of versions (by digest) that were compared.
@@ -63,12 +72,18 @@ impl Compared {
     /// Whether `other` takes every request that `version` takes, and answers what fits `version`'s output schema.
     fn fits(&self, version: &Servable, other: &Servable) -> bool {
         let key = (version.digest().to_owned(), other.digest().to_owned());
-        if let Some(known) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+        if let Some(known) = self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&key)
+        {
             return *known;
         }
         let fits = match (version.package(), other.package()) {
             (Some(own), Some(others)) => {
-                contains(&others.parts.input, &own.parts.input).is_empty() && contains(&own.parts.output, &others.parts.output).is_empty()
+                contains(&others.parts.input, &own.parts.input).is_empty()
+                    && contains(&own.parts.output, &others.parts.output).is_empty()
             }
             (None, None) => version.graph == other.graph,
             _ => false,
@@ -77,7 +92,10 @@ impl Compared {
             let (model, fallback) = (version.id(), other.id());
             tracing::error!(model = %model, fallback = %fallback, "the fallback's schema is not compatible; it is passed over");
         }
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key, fits);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(key, fits);
         fits
     }
 }
@@ -108,7 +126,8 @@ impl Predictor {
     ) -> Option<(Arc<Servable>, Outcome, String)> {
         for to in chain {
             let answer = match to {
-                FallbackTo::Constant => constant(request).map(|outputs| (Arc::clone(request.stable), Outcome::Fields(outputs))),
+                FallbackTo::Constant => constant(request)
+                    .map(|outputs| (Arc::clone(request.stable), Outcome::Fields(outputs))),
                 FallbackTo::Previous => match self.previous(request) {
                     Some(servable) => self.ask(request, servable, timing).await,
                     None => None,
@@ -132,7 +151,10 @@ impl Predictor {
             return Some(Arc::clone(request.stable));
         }
         // After a rollout that only goes forward the version before may not take what this one does.
-        request.previous.filter(|previous| self.compared.fits(request.stable, previous)).cloned()
+        request
+            .previous
+            .filter(|previous| self.compared.fits(request.stable, previous))
+            .cloned()
     }
 
     fn other(&self, request: &Unanswered<'_>, name: &str) -> Option<Arc<Servable>> {
@@ -140,21 +162,42 @@ impl Predictor {
         self.compared.fits(request.stable, &other).then_some(other)
     }
 
-    async fn ask(&self, request: &Unanswered<'_>, servable: Arc<Servable>, timing: &mut Timing) -> Option<(Arc<Servable>, Outcome)> {
+    async fn ask(
+        &self,
+        request: &Unanswered<'_>,
+        servable: Arc<Servable>,
+        timing: &mut Timing,
+    ) -> Option<(Arc<Servable>, Outcome)> {
         let arm = Arm::new(request.stable, &servable)?;
         let groups = groups(&arm, request.data).ok()?;
         let whole = !request.by_row && !servable.is_batched();
-        let prepared =
-            Prepared { groups, rows: request.rows, whole, by_row: request.by_row, raw: request.raw, client_id: None, timing: *timing };
-        let outcome = self.run(&servable, prepared, request.urgency, timing, None).await.ok()?;
+        let prepared = Prepared {
+            groups,
+            rows: request.rows,
+            whole,
+            by_row: request.by_row,
+            raw: request.raw,
+            client_id: None,
+            timing: *timing,
+        };
+        let outcome = self
+            .run(&servable, prepared, request.urgency, timing, None)
+            .await
+            .ok()?;
         Some((servable, outcome))
     }
 }
 
 /// The package's own answer, once a row.
 fn constant(request: &Unanswered<'_>) -> Option<Outputs> {
-    let Contents::Package(packaged) = &request.stable.contents else { return None };
-    let one = packaged.transform.constant.as_ref().filter(|_| !request.raw)?;
+    let Contents::Package(packaged) = &request.stable.contents else {
+        return None;
+    };
+    let one = packaged
+        .transform
+        .constant
+        .as_ref()
+        .filter(|_| !request.raw)?;
     let mut all = one.clone();
     for _ in 1..request.rows {
         all.append(one.clone());

@@ -83,7 +83,10 @@ impl Answering {
     }
 
     pub fn get(&self) -> Option<Arc<Servable>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -113,13 +116,18 @@ impl Prediction {
     /// Takes the answer as tensors, those that are wanted in the order in which they are; none wanted: all.
     /// An error where an output can't be one: its rows have different shapes.
     pub fn take_tensors(&mut self, wanted: &[String]) -> Result<Vec<NamedTensor>, String> {
-        let tensors = match std::mem::replace(&mut self.outcome, Outcome::Graph(Tensors::default())) {
+        let tensors = match std::mem::replace(&mut self.outcome, Outcome::Graph(Tensors::default()))
+        {
             Outcome::Fields(outputs) => fields::tensors(outputs)?,
             Outcome::Graph(tensors) => {
                 let labels = self.servable.labels();
                 let named = tensors.0.into_iter().map(|(name, tensor)| {
                     let labels = labels.and_then(|labels| labels.get(&*name)).cloned();
-                    NamedTensor { name, tensor, labels }
+                    NamedTensor {
+                        name,
+                        tensor,
+                        labels,
+                    }
                 });
                 named.collect()
             }
@@ -127,7 +135,15 @@ impl Prediction {
         if wanted.is_empty() {
             return Ok(tensors);
         }
-        Ok(wanted.iter().filter_map(|name| tensors.iter().find(|tensor| *tensor.name == **name).cloned()).collect())
+        Ok(wanted
+            .iter()
+            .filter_map(|name| {
+                tensors
+                    .iter()
+                    .find(|tensor| *tensor.name == **name)
+                    .cloned()
+            })
+            .collect())
     }
 
     /// Numbers and texts in the answer, about.
@@ -142,8 +158,11 @@ impl Outcome {
         const BYTES: usize = 8;
         /// Texts whose lengths are added up: more are heavy by their number.
         const COUNTED: usize = 1 << 16;
-        let texts = |texts: &[String]| texts.len() + texts.iter().take(COUNTED).map(String::len).sum::<usize>() / BYTES;
-        let label = |labels: &[Json]| 1 + labels.iter().map(|label| label.len()).max().unwrap_or(0) / BYTES;
+        let texts = |texts: &[String]| {
+            texts.len() + texts.iter().take(COUNTED).map(String::len).sum::<usize>() / BYTES
+        };
+        let label =
+            |labels: &[Json]| 1 + labels.iter().map(|label| label.len()).max().unwrap_or(0) / BYTES;
         let plain = |column: &OutputColumn| match column {
             OutputColumn::Labels { labels, indices } => indices.len() * label(labels),
             OutputColumn::TopK { labels, ranked, .. } => ranked.len() * label(labels),
@@ -158,10 +177,22 @@ impl Outcome {
             column => plain(column),
         };
         match self {
-            Outcome::Fields(outputs) => outputs.rows.max(outputs.fields.iter().map(|(_, column)| field(column)).sum()),
+            Outcome::Fields(outputs) => outputs
+                .rows
+                .max(outputs.fields.iter().map(|(_, column)| field(column)).sum()),
             Outcome::Graph(tensors) => {
-                let tensor = |data: &Data| if let Data::Bytes(values) = data { texts(values) } else { data.len() };
-                tensors.0.iter().map(|(_, output)| tensor(output.data())).sum()
+                let tensor = |data: &Data| {
+                    if let Data::Bytes(values) = data {
+                        texts(values)
+                    } else {
+                        data.len()
+                    }
+                };
+                tensors
+                    .0
+                    .iter()
+                    .map(|(_, output)| tensor(output.data()))
+                    .sum()
             }
         }
     }
@@ -229,41 +260,72 @@ struct Ready {
 impl Course {
     /// Decode by the stable version's schema, decide who answers, preprocess as that version does.
     fn take(&self, input: Input) -> Result<Ready, Box<(PredictError, Option<Part>)>> {
-        let decoded = decode(&self.stable, input, &self.wanted, self.explicit).map_err(|error| Box::new((error, None)))?;
+        let decoded = decode(&self.stable, input, &self.wanted, self.explicit)
+            .map_err(|error| Box::new((error, None)))?;
         let now = Instant::now();
         if let (Some(samples), Decoded::Fields(fields)) = (&self.samples, &decoded) {
             samples.offer(&fields.columns, now);
         }
         let columns = match (&decoded, self.stable.package()) {
-            (Decoded::Fields(fields), Some(package)) => Some((&package.parts.input, &fields.columns)),
+            (Decoded::Fields(fields), Some(package)) => {
+                Some((&package.parts.input, &fields.columns))
+            }
             _ => None,
         };
-        let part = self.traffic.as_ref().map(|traffic| Part::new(traffic, self.key.as_deref(), columns, self.id, now));
-        let shadowed = part.as_ref().is_some_and(|part| part.arm == 0 && part.traffic.shadows(part.hash).next().is_some());
+        let part = self
+            .traffic
+            .as_ref()
+            .map(|traffic| Part::new(traffic, self.key.as_deref(), columns, self.id, now));
+        let shadowed = part
+            .as_ref()
+            .is_some_and(|part| part.arm == 0 && part.traffic.shadows(part.hash).next().is_some());
         match self.ready(decoded, part.as_ref(), shadowed || self.keeps) {
-            Ok((prepared, servable, kept)) => Ok(Ready { prepared, servable, part, copied: kept, shadowed }),
+            Ok((prepared, servable, kept)) => Ok(Ready {
+                prepared,
+                servable,
+                part,
+                copied: kept,
+                shadowed,
+            }),
             Err(error) => Err(Box::new((error, part))),
         }
     }
 
     /// Preprocesses as the version does that answers; what was decoded is kept where it `keeps`.
-    fn ready(&self, decoded: Decoded, part: Option<&Part>, keeps: bool) -> Result<(Prepared, Arc<Servable>, Option<Copied>), PredictError> {
+    fn ready(
+        &self,
+        decoded: Decoded,
+        part: Option<&Part>,
+        keeps: bool,
+    ) -> Result<(Prepared, Arc<Servable>, Option<Copied>), PredictError> {
         let arm = part.and_then(|part| part.traffic.arms.get(part.arm.checked_sub(1)?)?.as_ref());
         let servable = arm.map_or(&self.stable, |arm| &arm.servable);
         let (prepared, kept) = match (decoded, &servable.contents) {
-            (Decoded::Fields(mut fields), Contents::Package(packaged)) => match arm.and_then(|arm| arm.binding.as_ref()) {
-                Some(binding) => {
-                    let kept = keeps.then(|| fields.columns.clone());
-                    fields.columns = binding.bind(fields.columns);
-                    (preprocess(servable, packaged, &mut fields)?, kept.map(|columns| Copied::Fields(Arc::new(columns))))
+            (Decoded::Fields(mut fields), Contents::Package(packaged)) => {
+                match arm.and_then(|arm| arm.binding.as_ref()) {
+                    Some(binding) => {
+                        let kept = keeps.then(|| fields.columns.clone());
+                        fields.columns = binding.bind(fields.columns);
+                        (
+                            preprocess(servable, packaged, &mut fields)?,
+                            kept.map(|columns| Copied::Fields(Arc::new(columns))),
+                        )
+                    }
+                    None => {
+                        let prepared = preprocess(servable, packaged, &mut fields)?;
+                        (
+                            prepared,
+                            keeps.then(|| Copied::Fields(Arc::new(fields.columns))),
+                        )
+                    }
                 }
-                None => {
-                    let prepared = preprocess(servable, packaged, &mut fields)?;
-                    (prepared, keeps.then(|| Copied::Fields(Arc::new(fields.columns))))
-                }
-            },
+            }
             (Decoded::Tensors(prepared), _) => {
-                let tensors = prepared.groups.first().filter(|_| keeps).map(|group| group.tensors.clone());
+                let tensors = prepared
+                    .groups
+                    .first()
+                    .filter(|_| keeps)
+                    .map(|group| group.tensors.clone());
                 let kept = tensors.map(|tensors| Copied::Tensors(Arc::new(tensors)));
                 (prepared, kept)
             }
@@ -275,34 +337,80 @@ impl Course {
 
 impl Predictor {
     pub fn new(registry: Registry, cores: usize) -> std::io::Result<Predictor> {
-        Ok(Predictor { registry, heavy: Arc::new(Semaphore::new(cores.max(1))), shadow: Shadow::start()?, compared: Compared::default() })
+        Ok(Predictor {
+            registry,
+            heavy: Arc::new(Semaphore::new(cores.max(1))),
+            shadow: Shadow::start()?,
+            compared: Compared::default(),
+        })
     }
 
     /// Answers one request: route, decode, preprocess, batch and infer, postprocess.
     pub async fn predict(&self, request: PredictRequest<'_>) -> Result<Prediction, Failure> {
         let routed = route(&self.registry.snapshot(), request.target, Instant::now());
-        let routed = routed.map_err(|(error, unversioned)| Failure { error: PredictError::Route(error), servable: None, unversioned })?;
+        let routed = routed.map_err(|(error, unversioned)| Failure {
+            error: PredictError::Route(error),
+            servable: None,
+            unversioned,
+        })?;
         let _inflight = Inflight::new(&routed.servable);
         request.answering.set(&routed.servable);
         self.answer(routed, request).await
     }
 
-    async fn answer(&self, routed: Routed, request: PredictRequest<'_>) -> Result<Prediction, Failure> {
-        let PredictRequest { target, input, wanted, deadline, priority, header, answering } = request;
-        let Routed { servable: stable, traffic, samples, fallback, previous } = routed;
-        let fail = |error, servable: &Arc<Servable>| Failure { error, servable: Some(Arc::clone(servable)), unversioned: None };
-        let key = traffic.as_ref().and_then(|traffic| match &traffic.step.plan.key {
-            Key::Header(name) => header(name),
-            _ => None,
-        });
-        let heavy =
-            stable.fields().is_some_and(|packaged| packaged.transform.preprocess.has_images()) || input.weight(&stable) > HEAVY_BODY_BYTES;
+    async fn answer(
+        &self,
+        routed: Routed,
+        request: PredictRequest<'_>,
+    ) -> Result<Prediction, Failure> {
+        let PredictRequest {
+            target,
+            input,
+            wanted,
+            deadline,
+            priority,
+            header,
+            answering,
+        } = request;
+        let Routed {
+            servable: stable,
+            traffic,
+            samples,
+            fallback,
+            previous,
+        } = routed;
+        let fail = |error, servable: &Arc<Servable>| Failure {
+            error,
+            servable: Some(Arc::clone(servable)),
+            unversioned: None,
+        };
+        let key = traffic
+            .as_ref()
+            .and_then(|traffic| match &traffic.step.plan.key {
+                Key::Header(name) => header(name),
+                _ => None,
+            });
+        let heavy = stable
+            .fields()
+            .is_some_and(|packaged| packaged.transform.preprocess.has_images())
+            || input.weight(&stable) > HEAVY_BODY_BYTES;
         let id = PredictionId::new();
         let explicit = target.is_pinned();
         let keeps = fallback.is_some();
-        let course = Course { stable: Arc::clone(&stable), traffic, samples, keeps, id, key, wanted: wanted.to_vec(), explicit };
+        let course = Course {
+            stable: Arc::clone(&stable),
+            traffic,
+            samples,
+            keeps,
+            id,
+            key,
+            wanted: wanted.to_vec(),
+            explicit,
+        };
         let taken = if heavy {
-            self.offload(deadline, move || course.take(input)).await.map_err(|error| fail(error, &stable))?
+            self.offload(deadline, move || course.take(input))
+                .await
+                .map_err(|error| fail(error, &stable))?
         } else {
             course.take(input)
         };
@@ -311,21 +419,56 @@ impl Predictor {
             if let Some(part) = &mut part {
                 part.observe(Err(&error));
             }
-            let answering = part.as_ref().and_then(|part| Some(&part.traffic.arms.get(part.arm.checked_sub(1)?)?.as_ref()?.servable));
+            let answering = part.as_ref().and_then(|part| {
+                Some(
+                    &part
+                        .traffic
+                        .arms
+                        .get(part.arm.checked_sub(1)?)?
+                        .as_ref()?
+                        .servable,
+                )
+            });
             fail(error, answering.unwrap_or(&stable))
         })?;
-        let Ready { prepared, servable, mut part, copied, shadowed } = ready;
+        let Ready {
+            prepared,
+            servable,
+            mut part,
+            copied,
+            shadowed,
+        } = ready;
         if !Arc::ptr_eq(&servable, &stable) {
             answering.set(&servable);
         }
-        let (rows, by_row, raw, client_id, mut timing) =
-            (prepared.rows, prepared.by_row, prepared.raw, prepared.client_id.clone(), prepared.timing);
-        let own = fallback.as_ref().map_or(deadline, |fallback| own_deadline(deadline, Instant::now(), &fallback.on));
+        let (rows, by_row, raw, client_id, mut timing) = (
+            prepared.rows,
+            prepared.by_row,
+            prepared.raw,
+            prepared.client_id.clone(),
+            prepared.timing,
+        );
+        let own = fallback.as_ref().map_or(deadline, |fallback| {
+            own_deadline(deadline, Instant::now(), &fallback.on)
+        });
         // Who shares a run that does not come back shares one failure, and not as many as there are.
         let running = part.as_ref().map(|part| Arc::clone(&part.running));
-        let outcome = self.run(&servable, prepared, Urgency { deadline: own, priority }, &mut timing, running.as_ref()).await;
+        let outcome = self
+            .run(
+                &servable,
+                prepared,
+                Urgency {
+                    deadline: own,
+                    priority,
+                },
+                &mut timing,
+                running.as_ref(),
+            )
+            .await;
         let outcome = outcome.map_err(|error| match error {
-            PredictError::DeadlineExceeded if running.is_some_and(|running| running.load(Ordering::Relaxed)) => {
+            PredictError::DeadlineExceeded
+                if running.is_some_and(|running| running.load(Ordering::Relaxed)) =>
+            {
                 PredictError::Lost(Box::new(error))
             }
             other => other,
@@ -338,7 +481,15 @@ impl Predictor {
                 if let (Some(part), Some(data), true) = (part, copied, shadowed) {
                     self.copy(&part, data, (rows, by_row), &outcome);
                 }
-                return Ok(Prediction { id, client_id, servable, outcome, rows, timing, fallback: None });
+                return Ok(Prediction {
+                    id,
+                    client_id,
+                    servable,
+                    outcome,
+                    rows,
+                    timing,
+                    fallback: None,
+                });
             }
             Err(error) => error,
         };
@@ -346,11 +497,30 @@ impl Predictor {
             && let Some(reason) = reason(&error).filter(|reason| chain.on.contains(reason))
         {
             let urgency = Urgency { deadline, priority };
-            let request = Unanswered { stable: &stable, primary: &servable, previous: previous.as_ref(), data, rows, by_row, raw, urgency };
-            if let Some((answering, outcome, to)) = self.fall_back(&chain.to, &request, &mut timing).await {
+            let request = Unanswered {
+                stable: &stable,
+                primary: &servable,
+                previous: previous.as_ref(),
+                data,
+                rows,
+                by_row,
+                raw,
+                urgency,
+            };
+            if let Some((answering, outcome, to)) =
+                self.fall_back(&chain.to, &request, &mut timing).await
+            {
                 servable.metrics.count_fallback(reason.name(), error.code());
                 let fallback = Some(Fallback { to, reason });
-                return Ok(Prediction { id, client_id, servable: answering, outcome, rows, timing, fallback });
+                return Ok(Prediction {
+                    id,
+                    client_id,
+                    servable: answering,
+                    outcome,
+                    rows,
+                    timing,
+                    fallback,
+                });
             }
         }
         Err(fail(error, &servable))
@@ -365,15 +535,30 @@ impl Predictor {
         timing: &mut Timing,
         running: Option<&Arc<AtomicBool>>,
     ) -> Result<Outcome, PredictError> {
-        let Prepared { groups, rows, whole, raw, .. } = prepared;
+        let Prepared {
+            groups,
+            rows,
+            whole,
+            raw,
+            ..
+        } = prepared;
         let order = preprocess::order(&groups);
-        let job = JobRows { groups, rows, whole };
-        let parts = infer(servable, job, urgency, timing, running).await.map_err(|error| without_personal(error, servable))?;
+        let job = JobRows {
+            groups,
+            rows,
+            whole,
+        };
+        let parts = infer(servable, job, urgency, timing, running)
+            .await
+            .map_err(|error| without_personal(error, servable))?;
         let start = Instant::now();
         let outcome = match &servable.contents {
             Contents::Package(_) if !raw => Outcome::Fields(if rows > HEAVY_ROWS {
                 let servable = Arc::clone(servable);
-                self.offload(urgency.deadline, move || interpret(&servable, parts, order.as_deref())).await??
+                self.offload(urgency.deadline, move || {
+                    interpret(&servable, parts, order.as_deref())
+                })
+                .await??
             } else {
                 interpret(servable, parts, order.as_deref())?
             }),
@@ -405,8 +590,11 @@ impl Predictor {
         deadline: Instant,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, PredictError> {
-        let permit = tokio::time::timeout_at(deadline.into(), Arc::clone(&self.heavy).acquire_owned()).await;
-        let permit = permit.map_err(|_| PredictError::DeadlineExceeded)?.map_err(|_| PredictError::Broken)?;
+        let permit =
+            tokio::time::timeout_at(deadline.into(), Arc::clone(&self.heavy).acquire_owned()).await;
+        let permit = permit
+            .map_err(|_| PredictError::DeadlineExceeded)?
+            .map_err(|_| PredictError::Broken)?;
         let done = tokio::task::spawn_blocking(move || {
             let _permit = permit;
             work()
@@ -425,7 +613,11 @@ struct JobRows {
 /// Runs all rows, in as many runs as the batch limit asks for, and gives the outputs of each in order.
 async fn infer(
     servable: &Servable,
-    JobRows { mut groups, rows, whole }: JobRows,
+    JobRows {
+        mut groups,
+        rows,
+        whole,
+    }: JobRows,
     urgency: Urgency,
     timing: &mut Timing,
     running: Option<&Arc<AtomicBool>>,
@@ -437,7 +629,12 @@ async fn infer(
         && let Some(Group { tensors, .. }) = groups.pop()
     {
         // A job of no rows would seem to fit into any run.
-        let receiver = servable.batcher.submit_marked(tensors, if whole { rows.max(1) } else { rows }, urgency, running.cloned())?;
+        let receiver = servable.batcher.submit_marked(
+            tensors,
+            if whole { rows.max(1) } else { rows },
+            urgency,
+            running.cloned(),
+        )?;
         // Other requests that have arrived get their turn first: they join the same run, and one wake-up serves all.
         let wake = Wake(&servable.batcher);
         tokio::task::yield_now().await;
@@ -462,10 +659,17 @@ async fn infer(
         while waiting.len() < window
             && let Some((part, count)) = parts.next()
         {
-            waiting.push_back((servable.batcher.submit_marked(part, count, urgency, running.cloned())?, count));
+            waiting.push_back((
+                servable
+                    .batcher
+                    .submit_marked(part, count, urgency, running.cloned())?,
+                count,
+            ));
             servable.batcher.wake();
         }
-        let Some((receiver, count)) = waiting.pop_front() else { break };
+        let Some((receiver, count)) = waiting.pop_front() else {
+            break;
+        };
         let answer = receive(receiver, deadline).await?;
         queued += answer.queued;
         ran += answer.ran;
@@ -476,26 +680,48 @@ async fn infer(
     Ok(outputs)
 }
 
-async fn receive(receiver: oneshot::Receiver<Result<Answer, EngineError>>, deadline: Instant) -> Result<Answer, PredictError> {
-    let answer = tokio::time::timeout_at(deadline.into(), receiver).await.map_err(|_| PredictError::DeadlineExceeded)?;
+async fn receive(
+    receiver: oneshot::Receiver<Result<Answer, EngineError>>,
+    deadline: Instant,
+) -> Result<Answer, PredictError> {
+    let answer = tokio::time::timeout_at(deadline.into(), receiver)
+        .await
+        .map_err(|_| PredictError::DeadlineExceeded)?;
     Ok(answer.map_err(|_| PredictError::Broken)??)
 }
 
 /// What a graph says of a value is not told where a field is personal.
 fn without_personal(error: PredictError, servable: &Servable) -> PredictError {
-    let personal = servable.package().is_some_and(|package| package.parts.input.is_personal());
-    if personal { error.without_values() } else { error }
+    let personal = servable
+        .package()
+        .is_some_and(|package| package.parts.input.is_personal());
+    if personal {
+        error.without_values()
+    } else {
+        error
+    }
 }
 
 /// `order`: where the rows of these runs, one after the other, belong.
-fn interpret(servable: &Servable, parts: Vec<(Tensors, usize)>, order: Option<&[usize]>) -> Result<Outputs, PredictError> {
-    let Contents::Package(packaged) = &servable.contents else { return Err(PredictError::Broken) };
+fn interpret(
+    servable: &Servable,
+    parts: Vec<(Tensors, usize)>,
+    order: Option<&[usize]>,
+) -> Result<Outputs, PredictError> {
+    let Contents::Package(packaged) = &servable.contents else {
+        return Err(PredictError::Broken);
+    };
     let mut runs = Vec::with_capacity(parts.len());
     for (tensors, rows) in parts {
-        runs.push(packaged.transform.interpret(&tensors, rows).map_err(|fault| match fault.not_finite {
-            true => PredictError::NotFinite(fault.to_string()),
-            false => PredictError::Inference(fault.to_string()),
-        })?);
+        runs.push(
+            packaged
+                .transform
+                .interpret(&tensors, rows)
+                .map_err(|fault| match fault.not_finite {
+                    true => PredictError::NotFinite(fault.to_string()),
+                    false => PredictError::Inference(fault.to_string()),
+                })?,
+        );
     }
     Outputs::gather(runs, order).ok_or(PredictError::Broken)
 }
@@ -507,9 +733,16 @@ fn rejoin(mut parts: Vec<(Tensors, usize)>) -> Result<Tensors, PredictError> {
     {
         return Ok(tensors);
     }
-    let uneven = || PredictError::Inference("the outputs have not a row for each row of the inputs".to_owned());
-    let fits = |(tensors, rows): &(Tensors, usize)| tensors.0.iter().all(|(_, tensor)| tensor.rows() == *rows);
-    let all = parts.iter().all(fits).then(|| join(&parts.iter().map(|(tensors, _)| tensors).collect::<Vec<_>>()));
+    let uneven = || {
+        PredictError::Inference("the outputs have not a row for each row of the inputs".to_owned())
+    };
+    let fits = |(tensors, rows): &(Tensors, usize)| {
+        tensors.0.iter().all(|(_, tensor)| tensor.rows() == *rows)
+    };
+    let all = parts
+        .iter()
+        .all(fits)
+        .then(|| join(&parts.iter().map(|(tensors, _)| tensors).collect::<Vec<_>>()));
     all.flatten().ok_or_else(uneven)
 }
 
@@ -550,12 +783,35 @@ mod tests {
 
     #[test]
     fn long_answers_are_heavy() {
-        let graph = |data: Data| Outcome::Graph(Tensors(vec![(Arc::from("y"), Tensor::new(vec![data.len()], data).unwrap())]));
-        let field = |rows, column| Outcome::Fields(Outputs { rows, fields: vec![(Arc::from("\"y\":"), column)] });
-        let numbers =
-            |rows, count| field(rows, OutputColumn::Numbers { shape: vec![count / rows], values: Numbers::F32(vec![0.0; count]) });
-        let texts = |length| OutputColumn::Texts { shape: vec![], values: vec!["x".repeat(length)] };
-        let labels = |length| OutputColumn::Labels { labels: Arc::from(vec![Arc::from("x".repeat(length))]), indices: vec![0; 100] };
+        let graph = |data: Data| {
+            Outcome::Graph(Tensors(vec![(
+                Arc::from("y"),
+                Tensor::new(vec![data.len()], data).unwrap(),
+            )]))
+        };
+        let field = |rows, column| {
+            Outcome::Fields(Outputs {
+                rows,
+                fields: vec![(Arc::from("\"y\":"), column)],
+            })
+        };
+        let numbers = |rows, count| {
+            field(
+                rows,
+                OutputColumn::Numbers {
+                    shape: vec![count / rows],
+                    values: Numbers::F32(vec![0.0; count]),
+                },
+            )
+        };
+        let texts = |length| OutputColumn::Texts {
+            shape: vec![],
+            values: vec!["x".repeat(length)],
+        };
+        let labels = |length| OutputColumn::Labels {
+            labels: Arc::from(vec![Arc::from("x".repeat(length))]),
+            indices: vec![0; 100],
+        };
         let cases = [
             (graph(Data::Fp32(vec![0.0; 1 << 10].into())), false),
             (graph(Data::Fp32(vec![0.0; 1 << 11].into())), true),

@@ -75,13 +75,15 @@ pub struct Shadow {
 impl Shadow {
     pub fn start() -> std::io::Result<Shadow> {
         let (copies, inbox) = sync_channel(CAPACITY);
-        thread::Builder::new().name("shadow".to_owned()).spawn(move || {
-            // The low priority is this thread's own; the engines' threads keep theirs.
-            if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
-                tracing::debug!(error = %error, "copies are answered at normal priority");
-            }
-            work(&inbox);
-        })?;
+        thread::Builder::new()
+            .name("shadow".to_owned())
+            .spawn(move || {
+                // The low priority is this thread's own; the engines' threads keep theirs.
+                if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
+                    tracing::debug!(error = %error, "copies are answered at normal priority");
+                }
+                work(&inbox);
+            })?;
         Ok(Shadow { copies })
     }
 
@@ -91,13 +93,16 @@ impl Shadow {
         let arm = traffic.arms.get(candidate).and_then(Option::as_ref);
         let fits = arm.is_some_and(|arm| {
             // Tensors go whole into an engine that does not know rows.
-            copy.rows <= arm.servable.batcher.policy().max_batch_size || !copy.by_row && !arm.servable.is_batched()
+            copy.rows <= arm.servable.batcher.policy().max_batch_size
+                || !copy.by_row && !arm.servable.is_batched()
         });
         if !fits || copy.rows > MAX_ROWS {
             dropped(&traffic, candidate);
             return;
         }
-        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = self.copies.try_send(copy) {
+        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) =
+            self.copies.try_send(copy)
+        {
             dropped(&traffic, candidate);
         }
     }
@@ -148,17 +153,32 @@ fn begin(copy: Copy) -> Option<Running> {
         return None;
     }
     let counts = step.tally.claim(copy.candidate + 1, copy.hash.slot);
-    let unit = Unit { counts, slot: copy.hash.slot, at_seconds: step.seconds(started) };
-    let urgency = Urgency { deadline: started + PATIENCE, priority: Priority::from_protocol(LAST) };
+    let unit = Unit {
+        counts,
+        slot: copy.hash.slot,
+        at_seconds: step.seconds(started),
+    };
+    let urgency = Urgency {
+        deadline: started + PATIENCE,
+        priority: Priority::from_protocol(LAST),
+    };
     let submitted = groups.and_then(|mut groups| {
         let Group { tensors, .. } = groups.pop().ok_or(PredictError::Broken)?;
         // A job of no rows would seem to fit into any run.
-        Ok(arm.servable.batcher.submit(tensors, copy.rows.max(1), urgency)?)
+        Ok(arm
+            .servable
+            .batcher
+            .submit(tensors, copy.rows.max(1), urgency)?)
     });
     match submitted {
         Ok(receiver) => {
             arm.servable.batcher.wake();
-            Some(Running { copy, unit, started, receiver })
+            Some(Running {
+                copy,
+                unit,
+                started,
+                receiver,
+            })
         }
         Err(error) => {
             end(&copy, unit, started, Err(&error));
@@ -171,7 +191,11 @@ fn begin(copy: Copy) -> Option<Running> {
 pub fn groups(arm: &Arm, data: &Copied) -> Result<Vec<Group>, PredictError> {
     match (data, &arm.servable.contents) {
         (Copied::Fields(columns), Contents::Package(packaged)) => {
-            let bound = arm.binding.as_ref().ok_or(PredictError::Broken)?.bind_ref(columns);
+            let bound = arm
+                .binding
+                .as_ref()
+                .ok_or(PredictError::Broken)?
+                .bind_ref(columns);
             to_groups(&arm.servable, packaged, &bound, false)
         }
         (Copied::Tensors(tensors), _) => Ok(vec![Group::all(Tensors::clone(tensors))]),
@@ -180,14 +204,35 @@ pub fn groups(arm: &Arm, data: &Copied) -> Result<Vec<Group>, PredictError> {
 }
 
 fn finish(running: Running) {
-    let Running { copy, unit, started, receiver } = running;
-    let Some(arm) = copy.traffic.arms.get(copy.candidate).and_then(Option::as_ref) else { return };
-    let answer = receiver.blocking_recv().map_err(|_| PredictError::Broken).and_then(|answer| answer.map_err(PredictError::from));
-    let outcome = answer.and_then(|answer| read(&arm.servable, answer.outputs, copy.rows, &copy.data));
+    let Running {
+        copy,
+        unit,
+        started,
+        receiver,
+    } = running;
+    let Some(arm) = copy
+        .traffic
+        .arms
+        .get(copy.candidate)
+        .and_then(Option::as_ref)
+    else {
+        return;
+    };
+    let answer = receiver
+        .blocking_recv()
+        .map_err(|_| PredictError::Broken)
+        .and_then(|answer| answer.map_err(PredictError::from));
+    let outcome =
+        answer.and_then(|answer| read(&arm.servable, answer.outputs, copy.rows, &copy.data));
     end(&copy, unit, started, outcome.as_ref());
 }
 
-fn read(servable: &Servable, outputs: Tensors, rows: usize, data: &Copied) -> Result<Outcome, PredictError> {
+fn read(
+    servable: &Servable,
+    outputs: Tensors,
+    rows: usize,
+    data: &Copied,
+) -> Result<Outcome, PredictError> {
     match data {
         Copied::Fields(_) => interpret(servable, vec![(outputs, rows)], None).map(Outcome::Fields),
         Copied::Tensors(_) => Ok(Outcome::Graph(outputs)),
@@ -196,13 +241,30 @@ fn read(servable: &Servable, outputs: Tensors, rows: usize, data: &Copied) -> Re
 
 fn end(copy: &Copy, unit: Unit, started: Instant, outcome: Result<&Outcome, &PredictError>) {
     let step = &copy.traffic.step;
-    note(&copy.traffic, copy.candidate + 1, unit, started.elapsed(), outcome);
-    let Some(metrics) = step.shadow_metrics.get(copy.candidate) else { return };
+    note(
+        &copy.traffic,
+        copy.candidate + 1,
+        unit,
+        started.elapsed(),
+        outcome,
+    );
+    let Some(metrics) = step.shadow_metrics.get(copy.candidate) else {
+        return;
+    };
     metrics.requests.inc();
     if let Ok(outcome) = outcome {
-        let (differs, difference) = compare(&copy.answer, outcome, step.plan.guards.disagreement_tolerance);
-        let difference = if difference.is_finite() { difference } else { 0.0 };
-        step.tally.observe_pair(copy.candidate + 1, unit.counts, differs, difference);
+        let (differs, difference) = compare(
+            &copy.answer,
+            outcome,
+            step.plan.guards.disagreement_tolerance,
+        );
+        let difference = if difference.is_finite() {
+            difference
+        } else {
+            0.0
+        };
+        step.tally
+            .observe_pair(copy.candidate + 1, unit.counts, differs, difference);
         if differs {
             metrics.disagreements.inc();
         }

@@ -62,7 +62,9 @@ impl Commander {
     /// Returns when the order is carried out, or can't be.
     pub async fn order(&self, name: ModelName, order: Order) -> Result<(), ControlError> {
         let (done, outcome) = oneshot::channel();
-        self.events.send(Event::Control { name, order, done }).map_err(|_| ControlError::Gone)?;
+        self.events
+            .send(Event::Control { name, order, done })
+            .map_err(|_| ControlError::Gone)?;
         outcome.await.unwrap_or(Err(ControlError::Gone))
     }
 

@@ -18,7 +18,8 @@ use crate::{
     },
     id::ModelId,
     package::{
-        GOLDEN_FILE, MODEL_FILE, ModelPackage, PREPROCESSING_FILE, PackageError, Parts, SCHEMA_FILE, Transform,
+        GOLDEN_FILE, MODEL_FILE, ModelPackage, PREPROCESSING_FILE, PackageError, Parts,
+        SCHEMA_FILE, Transform,
         bare::Bare,
         golden,
         labels::check_labels,
@@ -85,7 +86,11 @@ pub struct GateOptions {
 }
 
 /// All limits off: golden examples are the package's own.
-pub const OWN_LIMITS: DecodeLimits = DecodeLimits { max_instances: 1, max_depth: 64, max_array_values: usize::MAX };
+pub const OWN_LIMITS: DecodeLimits = DecodeLimits {
+    max_instances: 1,
+    max_depth: 64,
+    max_array_values: usize::MAX,
+};
 
 /// Runs every check in order and stops at the first failure; `report` hears of each one that passed.
 pub fn run(
@@ -94,19 +99,35 @@ pub fn run(
     options: GateOptions,
     report: &mut dyn FnMut(Check),
 ) -> Result<Passed, PackageError> {
-    let mut clock = Steps { report, since: Instant::now() };
+    let mut clock = Steps {
+        report,
+        since: Instant::now(),
+    };
 
     let manifest = Manifest::read(directory)?;
-    clock.passed("manifest", format!("{} {}", manifest.name, manifest.version));
+    clock.passed(
+        "manifest",
+        format!("{} {}", manifest.name, manifest.version),
+    );
     manifest.check_files(directory)?;
-    clock.passed("hashes", format!("{} files, {}", manifest.files.len(), manifest.digest));
+    clock.passed(
+        "hashes",
+        format!("{} files, {}", manifest.files.len(), manifest.digest),
+    );
 
-    let (mut factory, mut engine) =
-        OnnxFactory::open(runtime, &directory.join(MODEL_FILE), options.intra_op_threads).map_err(unloadable)?;
+    let (mut factory, mut engine) = OnnxFactory::open(
+        runtime,
+        &directory.join(MODEL_FILE),
+        options.intra_op_threads,
+    )
+    .map_err(unloadable)?;
     clock.passed("graph", describe(factory.signature(), factory.symbols()));
 
     let parts = Parts::read(directory)?;
-    clock.passed("schema", format!("{} input fields", parts.input.columns().len()));
+    clock.passed(
+        "schema",
+        format!("{} input fields", parts.input.columns().len()),
+    );
     factory.feed(|name| parts.feeds(name));
     let about = factory.about().map_err(unloadable)?;
     nameable(&about)?;
@@ -115,12 +136,29 @@ pub fn run(
     }
     let signature = factory.signature().clone();
     let transform = parts.bind(&signature)?;
-    check_labels(parts.preprocessing.as_ref(), &parts.schema_document, &labels::to_values(&about.labels))?;
+    check_labels(
+        parts.preprocessing.as_ref(),
+        &parts.schema_document,
+        &labels::to_values(&about.labels),
+    )?;
     clock.passed("preprocessing", "fits schema and graph".to_owned());
 
-    let id = manifest.id().ok_or_else(|| PackageError::new("manifest", "manifest.json", "has no valid name and version"))?;
-    let package = ModelPackage { id, directory: directory.to_path_buf(), manifest, parts };
-    let max_batch_size = package.parts.serving.batching.max_batch_size.unwrap_or(options.max_batch_size).min(options.max_batch_size);
+    let id = manifest.id().ok_or_else(|| {
+        PackageError::new("manifest", "manifest.json", "has no valid name and version")
+    })?;
+    let package = ModelPackage {
+        id,
+        directory: directory.to_path_buf(),
+        manifest,
+        parts,
+    };
+    let max_batch_size = package
+        .parts
+        .serving
+        .batching
+        .max_batch_size
+        .unwrap_or(options.max_batch_size)
+        .min(options.max_batch_size);
     let golden = golden_rows(&package.parts, &transform, &signature)?;
     let declared = package.parts.serving.batching.independent_rows;
     let mut batching = declared_batching(declared, &about, &signature, max_batch_size);
@@ -151,14 +189,25 @@ pub fn run(
         Err((detail, _)) => {
             return Err(match golden.first() {
                 Some(row) => wrong_example(row.line, refused(detail)),
-                None => PackageError::new("warm-up", MODEL_FILE, format!("a run of 1 rows failed: {detail}")),
+                None => PackageError::new(
+                    "warm-up",
+                    MODEL_FILE,
+                    format!("a run of 1 rows failed: {detail}"),
+                ),
             });
         }
     };
 
     replay(&mut engine, &package.parts, &transform, &golden)?;
-    let reproduced = if golden.is_empty() { "there are none" } else { "each within its tolerance" };
-    clock.passed(&format!("golden {0}/{0}", golden.len()), reproduced.to_owned());
+    let reproduced = if golden.is_empty() {
+        "there are none"
+    } else {
+        "each within its tolerance"
+    };
+    clock.passed(
+        &format!("golden {0}/{0}", golden.len()),
+        reproduced.to_owned(),
+    );
 
     let mut rows: Vec<Tensors> = golden.iter().map(|row| row.inputs.clone()).collect();
     let mut tried = rows.clone();
@@ -171,20 +220,47 @@ pub fn run(
         let proof = neighbours::prove(&mut engine, &tried, &about.vocabulary, max_batch_size);
         batching = match (proof, about.report.disproof()) {
             (Err(Failure::Shown(because)), _) if declared == Some(true) => {
-                return Err(PackageError::new("neighbours", "serving.json", format!("says that rows are independent, but {because}"))
-                    .at("/batching/independent_rows"));
+                return Err(PackageError::new(
+                    "neighbours",
+                    "serving.json",
+                    format!("says that rows are independent, but {because}"),
+                )
+                .at("/batching/independent_rows"));
             }
             // What could not be tried has not failed.
-            (Err(failure), _) => Batching::None { because: failure.because() },
-            (Ok(()), Some(disproof)) => Batching::None { because: format!("serving.json says that rows are independent, but {disproof}") },
+            (Err(failure), _) => Batching::None {
+                because: failure.because(),
+            },
+            (Ok(()), Some(disproof)) => Batching::None {
+                because: format!("serving.json says that rows are independent, but {disproof}"),
+            },
             (Ok(()), None) => Batching::Rows,
         };
     }
-    let shared = if batching == Batching::Rows { max_batch_size } else { 1 };
-    let answers = Answers { parts: &package.parts, transform: &transform, origin, shared };
+    let shared = if batching == Batching::Rows {
+        max_batch_size
+    } else {
+        1
+    };
+    let answers = Answers {
+        parts: &package.parts,
+        transform: &transform,
+        origin,
+        shared,
+    };
     answers.check(&mut engine, &rows, &about.report)?;
-    clock.passed("rows", told(&batching, about.objection().map(|_| "serving.json says so")));
-    Ok(Passed { package, transform, factory, engine, batching, warm })
+    clock.passed(
+        "rows",
+        told(&batching, about.objection().map(|_| "serving.json says so")),
+    );
+    Ok(Passed {
+        package,
+        transform,
+        factory,
+        engine,
+        batching,
+        warm,
+    })
 }
 
 /// The gate for a graph without a manifest: nothing vouches for it, but what can't be loaded never comes near the server.
@@ -195,55 +271,114 @@ pub fn run_bare(
     options: GateOptions,
     report: &mut dyn FnMut(Check),
 ) -> Result<PassedBare, PackageError> {
-    let mut clock = Steps { report, since: Instant::now() };
+    let mut clock = Steps {
+        report,
+        since: Instant::now(),
+    };
     let bare = Bare::open(directory, id)?;
-    clock.passed("hashes", format!("{} files, {}; no manifest vouches for them", bare.manifest.files.len(), bare.manifest.digest));
-    let (factory, mut engine) = OnnxFactory::open(runtime, &directory.join(MODEL_FILE), options.intra_op_threads).map_err(unloadable)?;
+    clock.passed(
+        "hashes",
+        format!(
+            "{} files, {}; no manifest vouches for them",
+            bare.manifest.files.len(),
+            bare.manifest.digest
+        ),
+    );
+    let (factory, mut engine) = OnnxFactory::open(
+        runtime,
+        &directory.join(MODEL_FILE),
+        options.intra_op_threads,
+    )
+    .map_err(unloadable)?;
     let signature = engine.signature().clone();
     if signature.outputs.is_empty() {
-        return Err(PackageError::new("graph", MODEL_FILE, "gives no output: there is nothing to answer with"));
+        return Err(PackageError::new(
+            "graph",
+            MODEL_FILE,
+            "gives no output: there is nothing to answer with",
+        ));
     }
     let about = factory.about().map_err(unloadable)?;
     nameable(&about)?;
     clock.passed("graph", describe(&signature, factory.symbols()));
     bare.check(&signature)?;
     let signature = bare.refined(&signature);
-    clock.passed("config", bare.config.as_ref().map_or_else(|| "none".to_owned(), |_| "fits the graph".to_owned()));
+    clock.passed(
+        "config",
+        bare.config
+            .as_ref()
+            .map_or_else(|| "none".to_owned(), |_| "fits the graph".to_owned()),
+    );
     // Zeros are no input that the graph promises to take: where it doesn't, it is only not warmed.
     let row = zeros(&signature);
     let outcome = engine.run(&row);
-    clock.passed("warm-up", outcome.as_ref().map_or_else(|error| format!("not with zeros: {error}"), |_| "a run of zeros".to_owned()));
+    clock.passed(
+        "warm-up",
+        outcome.as_ref().map_or_else(
+            |error| format!("not with zeros: {error}"),
+            |_| "a run of zeros".to_owned(),
+        ),
+    );
     let warm = outcome.is_ok();
 
-    let rows: &[Tensors] = if warm { std::slice::from_ref(&row) } else { &[] };
+    let rows: &[Tensors] = if warm {
+        std::slice::from_ref(&row)
+    } else {
+        &[]
+    };
     let without_rows = without_rows(&mut engine, &signature, &about, rows);
-    let tried = rows.first().map(|row| neighbours::variations(row, &about.vocabulary)).unwrap_or_default();
+    let tried = rows
+        .first()
+        .map(|row| neighbours::variations(row, &about.vocabulary))
+        .unwrap_or_default();
     let mut warning = None;
     let rows_first = signature.check_rows(|output| about.report.keeps(output));
     let batching = match rows_first.and_then(|()| bare.batching(options.max_batch_size)) {
         Err(because) => Batching::None { because },
-        Ok(limit) => match (about.objection(), neighbours::prove(&mut engine, &tried, &about.vocabulary, limit)) {
+        Ok(limit) => match (
+            about.objection(),
+            neighbours::prove(&mut engine, &tried, &about.vocabulary, limit),
+        ) {
             (None, Ok(())) => Batching::Rows,
-            (Some(objection), Ok(())) if bare.asks_for_batching() && about.report.disproof().is_none() => {
-                warning = Some(format!("config.pbtxt asks for dynamic_batching, though {objection}"));
+            (Some(objection), Ok(()))
+                if bare.asks_for_batching() && about.report.disproof().is_none() =>
+            {
+                warning = Some(format!(
+                    "config.pbtxt asks for dynamic_batching, though {objection}"
+                ));
                 Batching::Rows
             }
             // The operator says more than what it did to one row.
             (Some(because), _) => {
-                warning = bare.asks_for_batching().then(|| format!("config.pbtxt asks for dynamic_batching, which is not done: {because}"));
+                warning = bare.asks_for_batching().then(|| {
+                    format!("config.pbtxt asks for dynamic_batching, which is not done: {because}")
+                });
                 Batching::None { because }
             }
-            (None, Err(failure)) => Batching::None { because: failure.because() },
+            (None, Err(failure)) => Batching::None {
+                because: failure.because(),
+            },
         },
     };
     clock.passed("rows", told(&batching, warning.as_deref()));
-    Ok(PassedBare { bare, engine, warm, batching, without_rows, warning })
+    Ok(PassedBare {
+        bare,
+        engine,
+        warm,
+        batching,
+        without_rows,
+        warning,
+    })
 }
 
 /// Callers name inputs and outputs.
 fn nameable(about: &About) -> Result<(), PackageError> {
-    let Some(name) = &about.nul_name else { return Ok(()) };
-    let detail = format!("has an input or output \"{name}\": a name with a NUL can't be served; rename it in the export");
+    let Some(name) = &about.nul_name else {
+        return Ok(());
+    };
+    let detail = format!(
+        "has an input or output \"{name}\": a name with a NUL can't be served; rename it in the export"
+    );
     Err(PackageError::new("graph", MODEL_FILE, detail))
 }
 
@@ -256,10 +391,20 @@ fn some(rows: &[Tensors], count: usize) -> Vec<&Tensors> {
 const SHOWN_AT: [usize; 4] = [1, 2, 3, 5];
 
 /// Outputs of which a row protocol could not tell whose row is whose.
-fn without_rows(engine: &mut OnnxEngine, signature: &Signature, about: &About, rows: &[Tensors]) -> BTreeMap<String, String> {
+fn without_rows(
+    engine: &mut OnnxEngine,
+    signature: &Signature,
+    about: &About,
+    rows: &[Tensors],
+) -> BTreeMap<String, String> {
     let mut without = BTreeMap::new();
     if let Some(time) = &about.time_first {
-        without.extend(signature.outputs.iter().map(|spec| (spec.name.to_string(), time.clone())));
+        without.extend(
+            signature
+                .outputs
+                .iter()
+                .map(|spec| (spec.name.to_string(), time.clone())),
+        );
         return without;
     }
     // A graph may fix how many rows it takes.
@@ -271,20 +416,38 @@ fn without_rows(engine: &mut OnnxEngine, signature: &Signature, about: &About, r
         }
     }
     for (name, known) in &about.report.outputs {
-        let Some(spec) = signature.output(name) else { continue };
-        let shown = counted.iter().all(|(count, outputs)| outputs.get(name).is_some_and(|tensor| tensor.shape().first() == Some(count)));
+        let Some(spec) = signature.output(name) else {
+            continue;
+        };
+        let shown = counted.iter().all(|(count, outputs)| {
+            outputs
+                .get(name)
+                .is_some_and(|tensor| tensor.shape().first() == Some(count))
+        });
         let several = counted.iter().any(|(count, _)| *count > each);
         let free = spec.shape.0.first() == Some(&Dim::Any);
         let one = spec.shape.0.first() == Some(&Dim::Fixed(each));
         let because = match known {
             OutputRows::First if shown => continue,
-            OutputRows::Mixed(reason) if reason.kind != Mixing::Found && shown && (several && free || one) => continue,
-            OutputRows::First => "the runtime gives it another first dimension than rows".to_owned(),
+            OutputRows::Mixed(reason)
+                if reason.kind != Mixing::Found && shown && (several && free || one) =>
+            {
+                continue;
+            }
+            OutputRows::First => {
+                "the runtime gives it another first dimension than rows".to_owned()
+            }
             OutputRows::Axis(axis) => format!("its rows lie along dimension {axis}"),
             OutputRows::Without => "it has no dimension of rows".to_owned(),
-            OutputRows::Mixed(reason) if reason.kind == Mixing::Found => format!("{} {}", reason.node, reason.what),
-            OutputRows::Mixed(_) if !shown => "its first dimension is not that of the rows".to_owned(),
-            OutputRows::Mixed(_) => "nothing shows that its first dimension goes over the rows".to_owned(),
+            OutputRows::Mixed(reason) if reason.kind == Mixing::Found => {
+                format!("{} {}", reason.node, reason.what)
+            }
+            OutputRows::Mixed(_) if !shown => {
+                "its first dimension is not that of the rows".to_owned()
+            }
+            OutputRows::Mixed(_) => {
+                "nothing shows that its first dimension goes over the rows".to_owned()
+            }
         };
         without.insert(name.clone(), because);
     }
@@ -301,8 +464,18 @@ struct Answers<'a> {
 }
 
 impl Answers<'_> {
-    fn check(&self, engine: &mut OnnxEngine, rows: &[Tensors], report: &Report) -> Result<(), PackageError> {
-        for source in self.transform.postprocess.sources().filter(|source| !source.rearranged) {
+    fn check(
+        &self,
+        engine: &mut OnnxEngine,
+        rows: &[Tensors],
+        report: &Report,
+    ) -> Result<(), PackageError> {
+        for source in self
+            .transform
+            .postprocess
+            .sources()
+            .filter(|source| !source.rearranged)
+        {
             let way_out = "begin its output steps with `take` (one index of an axis) or `transpose`, so that its first dimension goes over \
                            the rows, or export one output for each";
             let because = match report.of(source.output) {
@@ -316,27 +489,41 @@ impl Answers<'_> {
                 _ => continue,
             };
             let detail = format!("the graph's output \"{}\" {because}", source.output);
-            return Err(PackageError::new("outputs", PREPROCESSING_FILE, detail).at(&format!("/outputs/{}", source.field)));
+            return Err(PackageError::new("outputs", PREPROCESSING_FILE, detail)
+                .at(&format!("/outputs/{}", source.field)));
         }
         for count in SHOWN_AT {
             for run in some(rows, count).chunks(self.shared) {
                 // Rows of different shapes never share a run, and rows that somebody made up may be refused.
                 let Some(batch) = join(run) else { continue };
-                let Ok(outputs) = engine.run(&batch) else { continue };
+                let Ok(outputs) = engine.run(&batch) else {
+                    continue;
+                };
                 self.answer(&outputs, run.len(), count, report)?;
             }
         }
         Ok(())
     }
 
-    fn answer(&self, outputs: &Tensors, rows: usize, count: usize, report: &Report) -> Result<(), PackageError> {
+    fn answer(
+        &self,
+        outputs: &Tensors,
+        rows: usize,
+        count: usize,
+        report: &Report,
+    ) -> Result<(), PackageError> {
         let written = self.origin == Origin::Written;
         let outputs = match self.transform.interpret(outputs, rows) {
             Ok(outputs) => outputs,
             // A made-up row may well have no finite answer.
             Err(fault) if fault.not_finite && !written => return Ok(()),
             Err(fault) => {
-                let output = self.transform.postprocess.sources().find(|source| source.field == fault.field).map(|source| source.output);
+                let output = self
+                    .transform
+                    .postprocess
+                    .sources()
+                    .find(|source| source.field == fault.field)
+                    .map(|source| source.output);
                 let why = match output.and_then(|output| report.of(output)) {
                     _ if fault.not_finite => {
                         ": where the row has no value, `impute` it; or let the output schema allow null for such an answer".to_owned()
@@ -352,18 +539,30 @@ impl Answers<'_> {
         };
         for row in 0..rows {
             let text = outputs.to_value(row).to_string();
-            let Err(error) = decode_instance(&self.parts.output, text.as_bytes(), &OWN_LIMITS) else { continue };
+            let Err(error) = decode_instance(&self.parts.output, text.as_bytes(), &OWN_LIMITS)
+            else {
+                continue;
+            };
             let structural = |error: &DecodeError| match error {
                 DecodeError::Malformed { .. } => true,
                 DecodeError::Invalid { faults, .. } => faults.iter().any(|fault| {
                     matches!(
                         fault.keyword,
-                        "type" | "required" | "additionalProperties" | "minItems" | "maxItems" | "items" | "prefixItems"
+                        "type"
+                            | "required"
+                            | "additionalProperties"
+                            | "minItems"
+                            | "maxItems"
+                            | "items"
+                            | "prefixItems"
                     )
                 }),
             };
             if written || structural(&error) {
-                let detail = format!("an answer to {count} rows does not fit: {}", first_fault(&error));
+                let detail = format!(
+                    "an answer to {count} rows does not fit: {}",
+                    first_fault(&error)
+                );
                 return Err(PackageError::new("schema", SCHEMA_FILE, detail).at("/output"));
             }
         }
@@ -394,20 +593,33 @@ struct Steps<'a> {
 impl Steps<'_> {
     fn passed(&mut self, name: &str, detail: String) {
         let elapsed = self.since.elapsed();
-        (self.report)(Check { name: name.to_owned(), detail, milliseconds: (elapsed.as_secs_f64() * 1e6).round() / 1e3 });
+        (self.report)(Check {
+            name: name.to_owned(),
+            detail,
+            milliseconds: (elapsed.as_secs_f64() * 1e6).round() / 1e3,
+        });
         self.since = Instant::now();
     }
 }
 
 fn describe(signature: &Signature, symbols: &Symbols) -> String {
     let side = |specs: Vec<(&TensorSpec, &[String])>| {
-        specs.iter().map(|(spec, names)| format!("{} {}", spec.name, spec.named(names))).collect::<Vec<_>>().join(", ")
+        specs
+            .iter()
+            .map(|(spec, names)| format!("{} {}", spec.name, spec.named(names)))
+            .collect::<Vec<_>>()
+            .join(", ")
     };
     signature.sides(symbols).map(side).join(" -> ")
 }
 
 /// What package and graph say of batching before rows are tried beside others.
-pub fn declared_batching(independent: Option<bool>, about: &About, signature: &Signature, max_batch_size: usize) -> Batching {
+pub fn declared_batching(
+    independent: Option<bool>,
+    about: &About,
+    signature: &Signature,
+    max_batch_size: usize,
+) -> Batching {
     let because = if max_batch_size == 1 {
         "the largest batch is set to 1".to_owned()
     } else if let Err(because) = signature.check_rows(|output| about.report.keeps(output)) {
@@ -429,22 +641,43 @@ struct GoldenRow {
     inputs: Tensors,
 }
 
-fn golden_rows(parts: &Parts, transform: &Transform, signature: &Signature) -> Result<Vec<GoldenRow>, PackageError> {
-    (0..parts.golden.len()).filter_map(|index| golden_row(parts, transform, signature, index)).collect()
+fn golden_rows(
+    parts: &Parts,
+    transform: &Transform,
+    signature: &Signature,
+) -> Result<Vec<GoldenRow>, PackageError> {
+    (0..parts.golden.len())
+        .filter_map(|index| golden_row(parts, transform, signature, index))
+        .collect()
 }
 
 /// The golden example at `index`; `None` where there is none.
-fn golden_row(parts: &Parts, transform: &Transform, signature: &Signature, index: usize) -> Option<Result<GoldenRow, PackageError>> {
+fn golden_row(
+    parts: &Parts,
+    transform: &Transform,
+    signature: &Signature,
+    index: usize,
+) -> Option<Result<GoldenRow, PackageError>> {
     let example = parts.golden.get(index)?;
     let line = index + 1;
     let wrong = |detail: String| wrong_example(line, detail);
     let prepare = || {
         let columns = decode_instance(&parts.input, example.input.as_bytes(), &OWN_LIMITS)
-            .map_err(|error| wrong(format!("the input is refused by the schema: {}", first_fault(&error))))?;
-        let inputs = transform
-            .prepare(&columns)
-            .map_err(|faults| wrong(format!("the input can't be preprocessed: {}", first_row_fault(&faults))))?;
-        signature.check_inputs(&inputs).map_err(|error| PackageError::new("preprocessing", PREPROCESSING_FILE, error.to_string()))?;
+            .map_err(|error| {
+                wrong(format!(
+                    "the input is refused by the schema: {}",
+                    first_fault(&error)
+                ))
+            })?;
+        let inputs = transform.prepare(&columns).map_err(|faults| {
+            wrong(format!(
+                "the input can't be preprocessed: {}",
+                first_row_fault(&faults)
+            ))
+        })?;
+        signature.check_inputs(&inputs).map_err(|error| {
+            PackageError::new("preprocessing", PREPROCESSING_FILE, error.to_string())
+        })?;
         Ok(GoldenRow { line, inputs })
     };
     Some(prepare())
@@ -456,35 +689,61 @@ fn wrong_example(line: usize, detail: String) -> PackageError {
 
 /// A failed run, in few words where the graph says what it does not take.
 fn refused(detail: &str) -> String {
-    advice::on_run(detail).map_or_else(|| detail.to_owned(), |refusal| format!("the model's graph refuses this input: {refusal}"))
+    advice::on_run(detail).map_or_else(
+        || detail.to_owned(),
+        |refusal| format!("the model's graph refuses this input: {refusal}"),
+    )
 }
 
 fn first_fault(error: &DecodeError) -> String {
     match error {
         DecodeError::Malformed { detail } => detail.clone(),
-        DecodeError::Invalid { faults, .. } => {
-            faults.first().map(|fault| format!("{} {}", fault.pointer, fault.detail)).unwrap_or_default()
-        }
+        DecodeError::Invalid { faults, .. } => faults
+            .first()
+            .map(|fault| format!("{} {}", fault.pointer, fault.detail))
+            .unwrap_or_default(),
     }
 }
 
 fn first_row_fault(faults: &[RowFault]) -> String {
-    faults.first().map(|fault| format!("{}: {}", fault.field, fault.detail)).unwrap_or_default()
+    faults
+        .first()
+        .map(|fault| format!("{}: {}", fault.field, fault.detail))
+        .unwrap_or_default()
 }
 
 /// One run of `rows` equal rows.
 fn warm_up(engine: &mut dyn Engine, row: &Tensors, rows: usize) -> Result<(), PackageError> {
-    let failed = |detail: String| PackageError::new("warm-up", MODEL_FILE, format!("a run of {rows} rows failed: {detail}"));
-    let batch = join(&vec![row; rows]).ok_or_else(|| failed("its rows don't fit together".to_owned()))?;
-    engine.run(&batch).map(drop).map_err(|error| failed(error.to_string()))
+    let failed = |detail: String| {
+        PackageError::new(
+            "warm-up",
+            MODEL_FILE,
+            format!("a run of {rows} rows failed: {detail}"),
+        )
+    };
+    let batch =
+        join(&vec![row; rows]).ok_or_else(|| failed("its rows don't fit together".to_owned()))?;
+    engine
+        .run(&batch)
+        .map(drop)
+        .map_err(|error| failed(error.to_string()))
 }
 
 /// A row that the schema allows, where no golden example is there; the inner error is a refusal of it.
-fn legal_row(parts: &Parts, transform: &Transform, signature: &Signature) -> Result<(Tensors, Origin), (String, Origin)> {
+fn legal_row(
+    parts: &Parts,
+    transform: &Transform,
+    signature: &Signature,
+) -> Result<(Tensors, Origin), (String, Origin)> {
     let (instance, origin) = sample::instance(&parts.input, parts.profile.as_ref());
-    let columns = decode_instance(&parts.input, instance.as_bytes(), &OWN_LIMITS).map_err(|error| (first_fault(&error), origin))?;
-    let inputs = transform.prepare(&columns).map_err(|faults| (first_row_fault(&faults), origin))?;
-    signature.check_inputs(&inputs).map_err(|error| (error.to_string(), origin))?;
+    let columns = decode_instance(&parts.input, instance.as_bytes(), &OWN_LIMITS)
+        .map_err(|error| (first_fault(&error), origin))?;
+    let inputs = transform
+        .prepare(&columns)
+        .map_err(|faults| (first_row_fault(&faults), origin))?;
+    signature
+        .check_inputs(&inputs)
+        .map_err(|error| (error.to_string(), origin))?;
     Ok((inputs, origin))
 }
 
@@ -494,10 +753,19 @@ pub fn zeros(signature: &Signature) -> Tensors {
 }
 
 /// Every golden example by itself.
-fn replay(engine: &mut dyn Engine, parts: &Parts, transform: &Transform, rows: &[GoldenRow]) -> Result<(), PackageError> {
+fn replay(
+    engine: &mut dyn Engine,
+    parts: &Parts,
+    transform: &Transform,
+    rows: &[GoldenRow],
+) -> Result<(), PackageError> {
     for (row, example) in rows.iter().zip(&parts.golden) {
-        let outputs = engine.run(&row.inputs).map_err(|error| wrong_example(row.line, refused(&error.to_string())))?;
-        let outputs = transform.interpret(&outputs, 1).map_err(|fault| wrong_example(row.line, fault.to_string()))?;
+        let outputs = engine
+            .run(&row.inputs)
+            .map_err(|error| wrong_example(row.line, refused(&error.to_string())))?;
+        let outputs = transform
+            .interpret(&outputs, 1)
+            .map_err(|fault| wrong_example(row.line, fault.to_string()))?;
         let answer = outputs.to_value(0);
         golden::compare(&example.output, &answer, example.tolerance).map_err(|mismatch| {
             wrong_example(
@@ -508,20 +776,30 @@ fn replay(engine: &mut dyn Engine, parts: &Parts, transform: &Transform, rows: &
                 ),
             )
         })?;
-        decode_instance(&parts.output, answer.to_string().as_bytes(), &OWN_LIMITS).map_err(|error| {
-            PackageError::new(
-                "schema",
-                SCHEMA_FILE,
-                format!("golden example {}: the answer does not fit: {}", row.line, first_fault(&error)),
-            )
-            .at("/output")
-        })?;
+        decode_instance(&parts.output, answer.to_string().as_bytes(), &OWN_LIMITS).map_err(
+            |error| {
+                PackageError::new(
+                    "schema",
+                    SCHEMA_FILE,
+                    format!(
+                        "golden example {}: the answer does not fit: {}",
+                        row.line,
+                        first_fault(&error)
+                    ),
+                )
+                .at("/output")
+            },
+        )?;
     }
     Ok(())
 }
 
 /// What the gate ran first: the server warms its engines with it and with nothing that the gate did not try.
-pub fn first_run(parts: &Parts, transform: &Transform, signature: &Signature) -> Result<Tensors, PackageError> {
+pub fn first_run(
+    parts: &Parts,
+    transform: &Transform,
+    signature: &Signature,
+) -> Result<Tensors, PackageError> {
     match golden_row(parts, transform, signature, 0) {
         Some(row) => Ok(row?.inputs),
         None => legal_row(parts, transform, signature)

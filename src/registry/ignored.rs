@@ -70,7 +70,11 @@ impl Reason {
 
     /// What becomes of the version: one that was loaded goes on.
     pub fn outcome(self) -> &'static str {
-        if self == Reason::FilesGone { "served without its files" } else { "not served" }
+        if self == Reason::FilesGone {
+            "served without its files"
+        } else {
+            "not served"
+        }
     }
 }
 
@@ -84,33 +88,69 @@ const LAYOUT: &str = "the layout is NAME/VERSION/ with a package (manifest.json)
 
 impl Ignored {
     fn new(reason: Reason, path: &Path, detail: String) -> Ignored {
-        Ignored { reason, path: path.to_path_buf(), detail }
+        Ignored {
+            reason,
+            path: path.to_path_buf(),
+            detail,
+        }
     }
 
     pub fn model_name(path: &Path) -> Ignored {
         let rule = "letters, digits, '.', '_' and '-', at most 128, the first a letter or a digit";
         let below = directories(path, 1).unwrap_or_default();
-        let said = below.iter().find_map(|(_, version)| said(version)).map(|(name, _)| format!(" to {name}, as manifest.json says"));
-        Ignored::new(Reason::ModelName, path, format!("its name is not a model name ({rule}): rename it{}", said.unwrap_or_default()))
+        let said = below
+            .iter()
+            .find_map(|(_, version)| said(version))
+            .map(|(name, _)| format!(" to {name}, as manifest.json says"));
+        Ignored::new(
+            Reason::ModelName,
+            path,
+            format!(
+                "its name is not a model name ({rule}): rename it{}",
+                said.unwrap_or_default()
+            ),
+        )
     }
 
     pub fn no_version_directory(path: &Path) -> Ignored {
-        let (root, rule) = (path.parent().unwrap_or(path), "its files lie in no version's directory");
-        Ignored::new(Reason::NoVersionDirectory, path, format!("{rule}: {}", move_to(root, path, "1/")))
+        let (root, rule) = (
+            path.parent().unwrap_or(path),
+            "its files lie in no version's directory",
+        );
+        Ignored::new(
+            Reason::NoVersionDirectory,
+            path,
+            format!("{rule}: {}", move_to(root, path, "1/")),
+        )
     }
 
     pub fn version_name(path: &Path, text: &str) -> Ignored {
         let number = text.trim_start_matches('0');
-        let (reason, rule, name) = match number.len() < text.len() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-            true => {
-                let number = if number.is_empty() { "0" } else { number };
-                (Reason::LeadingZero, "a version has no leading zero", format!("rename it to {number}"))
-            }
-            false => (Reason::VersionName, "its name is not a version (like 1.0.0, or a whole number)", "rename it".to_owned()),
-        };
-        let place = said(path).zip(path.ancestors().nth(2)).map(|((name, version), root)| {
-            format!("{} says {name} {version}: move it to {}/", manifest::FILE, root.join(&name).join(&version).display())
-        });
+        let (reason, rule, name) =
+            match number.len() < text.len() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+                true => {
+                    let number = if number.is_empty() { "0" } else { number };
+                    (
+                        Reason::LeadingZero,
+                        "a version has no leading zero",
+                        format!("rename it to {number}"),
+                    )
+                }
+                false => (
+                    Reason::VersionName,
+                    "its name is not a version (like 1.0.0, or a whole number)",
+                    "rename it".to_owned(),
+                ),
+            };
+        let place = said(path)
+            .zip(path.ancestors().nth(2))
+            .map(|((name, version), root)| {
+                format!(
+                    "{} says {name} {version}: move it to {}/",
+                    manifest::FILE,
+                    root.join(&name).join(&version).display()
+                )
+            });
         Ignored::new(reason, path, format!("{rule}: {}", place.unwrap_or(name)))
     }
 
@@ -122,11 +162,19 @@ impl Ignored {
         let detail = match (graph_in(path), foreign_in(path)) {
             (Some(file), _) if file == MODEL_FILE || !version.is_number() => return None,
             (Some(file), _) => {
-                let configured = path.parent().is_some_and(|model| model.join(bare::CONFIG_FILE).exists());
-                let configured = if configured { " (default_model_filename of config.pbtxt is not followed)" } else { "" };
+                let configured = path
+                    .parent()
+                    .is_some_and(|model| model.join(bare::CONFIG_FILE).exists());
+                let configured = if configured {
+                    " (default_model_filename of config.pbtxt is not followed)"
+                } else {
+                    ""
+                };
                 format!("holds {file}, but only {MODEL_FILE} is served{configured}: rename it")
             }
-            (None, Some(file)) => format!("holds {file}, but only ONNX is served: export the model to {MODEL_FILE}"),
+            (None, Some(file)) => {
+                format!("holds {file}, but only ONNX is served: export the model to {MODEL_FILE}")
+            }
             (None, None) => return None,
         };
         Some(Ignored::new(Reason::FileName, path, detail))
@@ -140,18 +188,27 @@ impl Ignored {
 
 /// Which version the manifest of a package says it is, wherever it lies.
 fn said(directory: &Path) -> Option<(String, String)> {
-    Manifest::read(directory).ok().map(|manifest| (manifest.name, manifest.version))
+    Manifest::read(directory)
+        .ok()
+        .map(|manifest| (manifest.name, manifest.version))
 }
 
 /// What to do with a model's files that lie in `path`: the place below `root`, or `otherwise` where the files don't say it.
 fn move_to(root: &Path, path: &Path, otherwise: &str) -> String {
     if let Some((name, version)) = said(path) {
         let place = root.join(&name).join(&version);
-        return format!("{} says {name} {version}: move them to {}/", manifest::FILE, place.display());
+        return format!(
+            "{} says {name} {version}: move them to {}/",
+            manifest::FILE,
+            place.display()
+        );
     }
     match graph_in(path).filter(|_| !path_holds_manifest(path)) {
         Some(file) => format!("move them to {otherwise} ({file} to {otherwise}{MODEL_FILE})"),
-        None => format!("move them to the directory NAME/VERSION/ of which {} speaks", manifest::FILE),
+        None => format!(
+            "move them to the directory NAME/VERSION/ of which {} speaks",
+            manifest::FILE
+        ),
     }
 }
 
@@ -175,8 +232,15 @@ fn foreign_in(directory: &Path) -> Option<String> {
         "savedmodel",
         "tflite",
     ];
-    let names = fs_err::read_dir(directory).ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    let foreign = |name: &String| !name.starts_with('.') && name.rsplit_once('.').is_some_and(|(_, ending)| ENDINGS.contains(&ending));
+    let names = fs_err::read_dir(directory)
+        .ok()?
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let foreign = |name: &String| {
+        !name.starts_with('.')
+            && name
+                .rsplit_once('.')
+                .is_some_and(|(_, ending)| ENDINGS.contains(&ending))
+    };
     names.filter(foreign).min()
 }
 
@@ -194,21 +258,34 @@ pub fn graph_in(directory: &Path) -> Option<String> {
     if directory.join(MODEL_FILE).is_file() {
         return Some(MODEL_FILE.to_owned());
     }
-    let names = fs_err::read_dir(directory).ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    names.filter(|name| name.ends_with(".onnx") && !name.starts_with('.')).min()
+    let names = fs_err::read_dir(directory)
+        .ok()?
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    names
+        .filter(|name| name.ends_with(".onnx") && !name.starts_with('.'))
+        .min()
 }
 
 /// Everything of a look at the models directory, its own faults included.
 pub fn of(directory: &Path, look: &io::Result<Listing>) -> Vec<Ignored> {
     let listing = match look {
         Ok(listing) => listing,
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return vec![absent(directory)],
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            return vec![absent(directory)];
+        }
         // One that can't be read may be the right one.
         Err(_) => return Vec::new(),
     };
     match root(directory, listing) {
         // What lies below a wrong directory is not what is wrong.
-        Some(fault) if matches!(fault.reason, Reason::RootTooDeep | Reason::RootTooShallow) => vec![fault],
+        Some(fault) if matches!(fault.reason, Reason::RootTooDeep | Reason::RootTooShallow) => {
+            vec![fault]
+        }
         fault => listing.ignored.iter().cloned().chain(fault).collect(),
     }
 }
@@ -223,33 +300,59 @@ fn root(root: &Path, listing: &Listing) -> Option<Ignored> {
     let parent = |levels: usize| whole.ancestors().nth(levels).unwrap_or(Path::new("/"));
     if is_meant(root) {
         let detail = match bare::id_of(&whole) {
-            Some(_) => format!("models.root is too deep, one version's directory; name {} instead: {LAYOUT}", parent(2).display()),
-            None => format!("a model's files lie right in models.root; {}; {LAYOUT}", move_to(root, root, "NAME/1/")),
+            Some(_) => format!(
+                "models.root is too deep, one version's directory; name {} instead: {LAYOUT}",
+                parent(2).display()
+            ),
+            None => format!(
+                "a model's files lie right in models.root; {}; {LAYOUT}",
+                move_to(root, root, "NAME/1/")
+            ),
         };
         return Some(Ignored::new(Reason::RootTooDeep, root, detail));
     }
     let versions = |directory: &Path| {
         let below = directories(directory, 1).unwrap_or_default();
-        below.into_iter().any(|(text, path)| Version::parse(&text).is_some() && is_meant(&path))
+        below
+            .into_iter()
+            .any(|(text, path)| Version::parse(&text).is_some() && is_meant(&path))
     };
     if versions(root) {
-        let detail = format!("models.root is too deep, one model's directory; name {} instead: {LAYOUT}", parent(1).display());
+        let detail = format!(
+            "models.root is too deep, one model's directory; name {} instead: {LAYOUT}",
+            parent(1).display()
+        );
         return Some(Ignored::new(Reason::RootTooDeep, root, detail));
     }
     let above = found.iter().find(|(_, path)| {
         let below = directories(path, 1).unwrap_or_default();
-        below.iter().any(|(text, path)| ModelName::parse(text).is_some() && versions(path))
+        below
+            .iter()
+            .any(|(text, path)| ModelName::parse(text).is_some() && versions(path))
     });
     if let Some((_, path)) = above {
-        let detail = format!("models.root is too shallow, the models lie one level below; name {} instead: {LAYOUT}", path.display());
+        let detail = format!(
+            "models.root is too shallow, the models lie one level below; name {} instead: {LAYOUT}",
+            path.display()
+        );
         return Some(Ignored::new(Reason::RootTooShallow, root, detail));
     }
-    listing.ignored.is_empty().then(|| Ignored::new(Reason::RootEmpty, root, format!("models.root holds no model; {LAYOUT}")))
+    listing.ignored.is_empty().then(|| {
+        Ignored::new(
+            Reason::RootEmpty,
+            root,
+            format!("models.root holds no model; {LAYOUT}"),
+        )
+    })
 }
 
 /// A models directory that is not there.
 fn absent(root: &Path) -> Ignored {
-    Ignored::new(Reason::RootAbsent, root, format!("models.root does not exist, or is no directory; {LAYOUT}"))
+    Ignored::new(
+        Reason::RootAbsent,
+        root,
+        format!("models.root does not exist, or is no directory; {LAYOUT}"),
+    )
 }
 
 #[cfg(test)]
@@ -288,9 +391,19 @@ mod tests {
             ("tf/1/saved_model.pb", "file_name", "tf/1"),
             ("torch/1.0.0/model.pt", "file_name", "torch/1.0.0"),
         ] {
-            assert_eq!(check(&[good, file], ""), [(reason, path.to_owned())], "{file}");
+            assert_eq!(
+                check(&[good, file], ""),
+                [(reason, path.to_owned())],
+                "{file}"
+            );
         }
-        for file in ["churn/1.0.0/manifest.json", "notes/readme.txt", "good/notes/x", ".hidden/model.onnx", "good/.2/model.onnx"] {
+        for file in [
+            "churn/1.0.0/manifest.json",
+            "notes/readme.txt",
+            "good/notes/x",
+            ".hidden/model.onnx",
+            "good/.2/model.onnx",
+        ] {
             assert_eq!(check(&[good, file], ""), [], "{file}");
         }
     }
@@ -298,18 +411,42 @@ mod tests {
     #[test]
     fn a_wrong_root_is_told() {
         for (files, below, reason) in [
-            (&["models/churn/1.0.0/manifest.json"][..], "models/churn", "root_too_deep"),
-            (&["models/churn/1.0.0/manifest.json"], "models/churn/1.0.0", "root_too_deep"),
+            (
+                &["models/churn/1.0.0/manifest.json"][..],
+                "models/churn",
+                "root_too_deep",
+            ),
+            (
+                &["models/churn/1.0.0/manifest.json"],
+                "models/churn/1.0.0",
+                "root_too_deep",
+            ),
             (&["model/model.onnx"], "model", "root_too_deep"),
-            (&["models/7/1/model.onnx", "models/7/2/model.onnx"], "models/7", "root_too_deep"),
-            (&["models/churn/1.0.0/manifest.json"], "", "root_too_shallow"),
+            (
+                &["models/7/1/model.onnx", "models/7/2/model.onnx"],
+                "models/7",
+                "root_too_deep",
+            ),
+            (
+                &["models/churn/1.0.0/manifest.json"],
+                "",
+                "root_too_shallow",
+            ),
             (&["models/.keep"], "models", "root_empty"),
             (&["models/notes/x"], "models", "root_empty"),
         ] {
-            assert_eq!(check(files, below), [(reason, String::new())], "{files:?} {below}");
+            assert_eq!(
+                check(files, below),
+                [(reason, String::new())],
+                "{files:?} {below}"
+            );
         }
         assert_eq!(check(&["models/churn/1.0.0/manifest.json"], "models"), []);
-        assert_eq!(check(&["models"], "models"), [("root_absent", String::new())], "a file");
+        assert_eq!(
+            check(&["models"], "models"),
+            [("root_absent", String::new())],
+            "a file"
+        );
         assert_eq!(check(&[], "nowhere"), [("root_absent", String::new())]);
     }
 }

@@ -52,23 +52,44 @@ impl Intact {
 
     /// An error once the process is to end.
     pub fn go_on(&self) -> io::Result<()> {
-        if self.is_stopped() { Err(io::Error::other("the server stops")) } else { Ok(()) }
+        if self.is_stopped() {
+            Err(io::Error::other("the server stops"))
+        } else {
+            Ok(())
+        }
     }
 
     /// Whether a load of `directory` would give what was loaded; else why not.
     pub fn check(&self, contents: &Contents, directory: &Path) -> Result<(), String> {
         let fingerprint = fingerprint(contents, directory);
         let digest = &contents.manifest().digest;
-        let known = lock(&self.seen).get(directory).and_then(|seen| seen.holds(fingerprint, digest));
+        let known = lock(&self.seen)
+            .get(directory)
+            .and_then(|seen| seen.holds(fingerprint, digest));
         if let Some(outcome) = known {
             return outcome;
         }
-        let hash = |path: &Path| Digest::of_reader(Stoppable { file: fs_err::File::open(path)?, intact: self });
-        let hashed = || contents.manifest().check_files_with(directory, hash).map_err(|error| error.to_string());
+        let hash = |path: &Path| {
+            Digest::of_reader(Stoppable {
+                file: fs_err::File::open(path)?,
+                intact: self,
+            })
+        };
+        let hashed = || {
+            contents
+                .manifest()
+                .check_files_with(directory, hash)
+                .map_err(|error| error.to_string())
+        };
         let outcome = check_cheaply(contents, directory).and_then(|()| hashed());
         // What was cut short tells nothing.
         if !self.is_stopped() {
-            let seen = Seen { fingerprint, digest: digest.clone(), outcome: outcome.clone(), at: Instant::now() };
+            let seen = Seen {
+                fingerprint,
+                digest: digest.clone(),
+                outcome: outcome.clone(),
+                at: Instant::now(),
+            };
             lock(&self.seen).insert(directory.to_path_buf(), seen);
         }
         outcome
@@ -77,7 +98,12 @@ impl Intact {
     /// Remembers that these files were hashed just now.
     pub fn note(&self, contents: &Contents, directory: &Path) {
         let fingerprint = fingerprint(contents, directory);
-        let seen = Seen { fingerprint, digest: contents.manifest().digest.clone(), outcome: Ok(()), at: Instant::now() };
+        let seen = Seen {
+            fingerprint,
+            digest: contents.manifest().digest.clone(),
+            outcome: Ok(()),
+            at: Instant::now(),
+        };
         lock(&self.seen).insert(directory.to_path_buf(), seen);
     }
 
@@ -90,7 +116,8 @@ impl Intact {
 impl Seen {
     fn holds(&self, fingerprint: u64, digest: &str) -> Option<Result<(), String>> {
         let same = self.fingerprint == fingerprint && self.digest == digest;
-        (same && (self.outcome.is_ok() || self.at.elapsed() < FAILURE_HOLDS)).then(|| self.outcome.clone())
+        (same && (self.outcome.is_ok() || self.at.elapsed() < FAILURE_HOLDS))
+            .then(|| self.outcome.clone())
     }
 }
 
@@ -100,14 +127,24 @@ pub fn check_cheaply(contents: &Contents, directory: &Path) -> Result<(), String
     match contents {
         Contents::Package(_) => {
             let manifest = Manifest::read(directory).map_err(|error| error.to_string())?;
-            manifest.check_place(id).map_err(|error| error.to_string())?;
+            manifest
+                .check_place(id)
+                .map_err(|error| error.to_string())?;
             if manifest.digest != loaded.digest {
-                return Err(format!("{} has digest {}; {} was loaded", manifest::FILE, manifest.digest, loaded.digest));
+                return Err(format!(
+                    "{} has digest {}; {} was loaded",
+                    manifest::FILE,
+                    manifest.digest,
+                    loaded.digest
+                ));
             }
         }
-        Contents::Bare(_) if directory.join(manifest::FILE).exists() => return Err(format!("there is a {} now", manifest::FILE)),
+        Contents::Bare(_) if directory.join(manifest::FILE).exists() => {
+            return Err(format!("there is a {} now", manifest::FILE));
+        }
         Contents::Bare(_) => {
-            Beside::read(directory.parent().unwrap_or(directory), &id.name).map_err(|error| error.to_string())?;
+            Beside::read(directory.parent().unwrap_or(directory), &id.name)
+                .map_err(|error| error.to_string())?;
         }
     }
     loaded.still_to_come(directory).map_or(Ok(()), Err)
@@ -119,10 +156,16 @@ fn fingerprint(contents: &Contents, directory: &Path) -> u64 {
     let mut hasher = DefaultHasher::new();
     own.hash(&mut hasher);
     if let (Contents::Bare(_), Some(parent)) = (contents, directory.parent()) {
-        let entries = fs_err::read_dir(parent).into_iter().flatten().filter_map(Result::ok);
-        let about = entries.filter_map(|entry| Some((entry.file_name(), fs_err::metadata(entry.path()).ok()?)));
-        let mut files: Vec<_> =
-            about.filter(|(_, about)| !about.is_dir()).map(|(name, about)| (name, about.len(), about.modified().ok())).collect();
+        let entries = fs_err::read_dir(parent)
+            .into_iter()
+            .flatten()
+            .filter_map(Result::ok);
+        let about = entries
+            .filter_map(|entry| Some((entry.file_name(), fs_err::metadata(entry.path()).ok()?)));
+        let mut files: Vec<_> = about
+            .filter(|(_, about)| !about.is_dir())
+            .map(|(name, about)| (name, about.len(), about.modified().ok()))
+            .collect();
         files.sort();
         files.hash(&mut hasher);
     }

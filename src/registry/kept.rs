@@ -57,13 +57,26 @@ pub enum KeptError {
         "it needs {needed} bytes; {free} bytes are free in {}, and {spare} of them are left to the journal: make room there, or set state.keep_packages = false",
         place.display()
     )]
-    NoRoom { needed: u64, free: u64, spare: u64, place: PathBuf },
+    NoRoom {
+        needed: u64,
+        free: u64,
+        spare: u64,
+        place: PathBuf,
+    },
 }
 
 impl Kept {
     pub fn of(config: &Config) -> Kept {
-        let root = config.state.directory().filter(|_| config.state.keep_packages).map(|state| state.join("packages"));
-        Kept { root, intact: Arc::default(), swept: Arc::default() }
+        let root = config
+            .state
+            .directory()
+            .filter(|_| config.state.keep_packages)
+            .map(|state| state.join("packages"));
+        Kept {
+            root,
+            intact: Arc::default(),
+            swept: Arc::default(),
+        }
     }
 
     pub fn is_wanted(&self) -> bool {
@@ -80,7 +93,12 @@ impl Kept {
     }
 
     fn place(&self, name: &ModelName, digest: &str) -> Option<PathBuf> {
-        Some(self.root.as_ref()?.join(name.as_str()).join(digest.trim_start_matches("sha256:")))
+        Some(
+            self.root
+                .as_ref()?
+                .join(name.as_str())
+                .join(digest.trim_start_matches("sha256:")),
+        )
     }
 
     /// The copy of what was decided on, as a version's directory.
@@ -96,7 +114,10 @@ impl Kept {
 
     /// Whether a restart finds what was loaded: as a copy, or in `directory` of the models. Else why not.
     pub fn check(&self, contents: &Contents, directory: &Path) -> Result<(), String> {
-        let copy = self.copy_of(contents).filter(|copy| copy.is_dir()).map(|copy| self.intact.check(contents, &copy));
+        let copy = self
+            .copy_of(contents)
+            .filter(|copy| copy.is_dir())
+            .map(|copy| self.intact.check(contents, &copy));
         if copy == Some(Ok(())) {
             return Ok(());
         }
@@ -105,12 +126,19 @@ impl Kept {
             false => format!("the files of {version} are gone"),
             true => match self.intact.check(contents, directory) {
                 Ok(()) => return Ok(()),
-                Err(detail) => format!("the files of {version} are not what was loaded, any more ({detail})"),
+                Err(detail) => {
+                    format!("the files of {version} are not what was loaded, any more ({detail})")
+                }
             },
         };
-        let copy =
-            copy.and_then(Result::err).map_or_else(String::new, |detail| format!(", and its copy in the state is damaged ({detail})"));
-        Err(format!("{lost}{copy}: it answers from memory, and a restart would lose it; put them back"))
+        let copy = copy
+            .and_then(Result::err)
+            .map_or_else(String::new, |detail| {
+                format!(", and its copy in the state is damaged ({detail})")
+            });
+        Err(format!(
+            "{lost}{copy}: it answers from memory, and a restart would lose it; put them back"
+        ))
     }
 
     fn copy_of(&self, contents: &Contents) -> Option<PathBuf> {
@@ -121,7 +149,10 @@ impl Kept {
     /// Copies a package that was loaded from `directory`; what is copied is what was loaded, or nothing. A damaged copy is replaced.
     pub fn keep(&self, contents: &Contents, directory: &Path) -> Result<(), KeptError> {
         let id = contents.id();
-        let Some((copy, parent)) = self.copy_of(contents).zip(self.root.as_ref().map(|root| root.join(id.name.as_str()))) else {
+        let Some((copy, parent)) = self
+            .copy_of(contents)
+            .zip(self.root.as_ref().map(|root| root.join(id.name.as_str())))
+        else {
             return Ok(());
         };
         let damage = match copy.is_dir().then(|| self.intact.check(contents, &copy)) {
@@ -136,10 +167,12 @@ impl Kept {
         check_room(&parent, contents.manifest().size())?;
         let staging = parent.join(format!(".{}", PredictionId::new()));
         let staged = staging.join(id.name.as_str()).join(id.version.as_str());
-        let outcome = self.copy_files(contents, directory, &staged).and_then(|()| {
-            let aside = damage.is_some().then(|| staging.join("damaged"));
-            Ok(put(&staged, &copy, aside.as_deref())?)
-        });
+        let outcome = self
+            .copy_files(contents, directory, &staged)
+            .and_then(|()| {
+                let aside = damage.is_some().then(|| staging.join("damaged"));
+                Ok(put(&staged, &copy, aside.as_deref())?)
+            });
         // With what was replaced.
         let _ = fs_err::remove_dir_all(&staging);
         match outcome {
@@ -169,7 +202,11 @@ impl Kept {
             }
         }
         check_cheaply(contents, to).map_err(KeptError::Lost)?;
-        let directories = contents.manifest().files.keys().flat_map(|path| Path::new(path).ancestors().skip(1));
+        let directories = contents
+            .manifest()
+            .files
+            .keys()
+            .flat_map(|path| Path::new(path).ancestors().skip(1));
         for directory in directories.collect::<BTreeSet<_>>() {
             sync_directory(&to.join(directory))?;
         }
@@ -180,21 +217,37 @@ impl Kept {
         fs_err::create_dir_all(to.parent().unwrap_or(to))?;
         let (source, target) = (fs_err::File::open(from)?, fs_err::File::create(to)?);
         target.set_permissions(source.metadata()?.permissions())?;
-        let found = Digest::of_reader(Copying { source, target: &target, unsynced: 0, intact: &self.intact })?;
+        let found = Digest::of_reader(Copying {
+            source,
+            target: &target,
+            unsynced: 0,
+            intact: &self.intact,
+        })?;
         target.sync_all()?;
         Ok(found)
     }
 
     /// Removes the copies of a model that nothing leads to any more; whether there was any. Versions of one digest stay together.
     pub fn retain(&self, name: &ModelName, digests: &BTreeSet<String>) -> bool {
-        let Some(parent) = self.root.as_ref().map(|root| root.join(name.as_str())) else { return false };
-        let Ok(copies) = source::directories(&parent, 1) else { return false };
+        let Some(parent) = self.root.as_ref().map(|root| root.join(name.as_str())) else {
+            return false;
+        };
+        let Ok(copies) = source::directories(&parent, 1) else {
+            return false;
+        };
         let mut removed = false;
-        for (digest, directory) in copies.into_iter().filter(|(digest, _)| !digests.contains(&format!("sha256:{digest}"))) {
+        for (digest, directory) in copies
+            .into_iter()
+            .filter(|(digest, _)| !digests.contains(&format!("sha256:{digest}")))
+        {
             self.intact.forget(&directory);
             match fs_err::remove_dir_all(&directory) {
-                Ok(()) => tracing::debug!(model = %name, digest, "the copy of a package is removed: nothing leads to it any more"),
-                Err(error) => tracing::warn!(model = %name, error = %error, "the copy of a package can't be removed"),
+                Ok(()) => {
+                    tracing::debug!(model = %name, digest, "the copy of a package is removed: nothing leads to it any more")
+                }
+                Err(error) => {
+                    tracing::warn!(model = %name, error = %error, "the copy of a package can't be removed")
+                }
             }
             removed |= !directory.exists();
         }
@@ -211,12 +264,24 @@ impl Kept {
     fn sweep(&self) {
         let Some(root) = &self.root else { return };
         for (_, model) in source::directories(root, 1).unwrap_or_default() {
-            let entries = fs_err::read_dir(&model).into_iter().flatten().filter_map(Result::ok);
-            let leftovers = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with('.') && entry.path().is_dir());
-            for leftover in leftovers.map(|entry| entry.path()).filter(|path| !was_written(path, 0)) {
+            let entries = fs_err::read_dir(&model)
+                .into_iter()
+                .flatten()
+                .filter_map(Result::ok);
+            let leftovers = entries.filter(|entry| {
+                entry.file_name().to_string_lossy().starts_with('.') && entry.path().is_dir()
+            });
+            for leftover in leftovers
+                .map(|entry| entry.path())
+                .filter(|path| !was_written(path, 0))
+            {
                 match fs_err::remove_dir_all(&leftover) {
-                    Ok(()) => tracing::info!(path = %leftover.display(), "a copy that was begun and never finished is removed"),
-                    Err(error) => tracing::warn!(error = %error, "a copy that was begun and never finished can't be removed"),
+                    Ok(()) => {
+                        tracing::info!(path = %leftover.display(), "a copy that was begun and never finished is removed")
+                    }
+                    Err(error) => {
+                        tracing::warn!(error = %error, "a copy that was begun and never finished can't be removed")
+                    }
                 }
             }
         }
@@ -225,15 +290,26 @@ impl Kept {
 
 /// Whether anything there was written lately: it may be another replica's copy. What can't be looked at counts as written.
 fn was_written(path: &Path, depth: usize) -> bool {
-    let Ok(modified) = fs_err::symlink_metadata(path).and_then(|about| about.modified()) else { return true };
-    let below = || fs_err::read_dir(path).into_iter().flatten().filter_map(Result::ok).any(|entry| was_written(&entry.path(), depth + 1));
-    clock::is_recent(modified, LEFTOVER) || depth < 16 && !path.is_symlink() && path.is_dir() && below()
+    let Ok(modified) = fs_err::symlink_metadata(path).and_then(|about| about.modified()) else {
+        return true;
+    };
+    let below = || {
+        fs_err::read_dir(path)
+            .into_iter()
+            .flatten()
+            .filter_map(Result::ok)
+            .any(|entry| was_written(&entry.path(), depth + 1))
+    };
+    clock::is_recent(modified, LEFTOVER)
+        || depth < 16 && !path.is_symlink() && path.is_dir() && below()
 }
 
 /// Moves a complete copy to its place: what lies beside the versions first, so that the version can be loaded once it is there. What is
 /// damaged there goes `aside`.
 fn put(staged: &Path, copy: &Path, aside: Option<&Path>) -> io::Result<()> {
-    let (Some(from), Some(to)) = (staged.parent(), copy.parent()) else { return Ok(()) };
+    let (Some(from), Some(to)) = (staged.parent(), copy.parent()) else {
+        return Ok(());
+    };
     fs_err::create_dir_all(to)?;
     for entry in fs_err::read_dir(from)? {
         let entry = entry?;
@@ -254,7 +330,14 @@ fn put(staged: &Path, copy: &Path, aside: Option<&Path>) -> io::Result<()> {
 /// What was moved or made in a directory is there after a power failure; as far as the file system can promise it.
 fn sync_directory(directory: &Path) -> io::Result<()> {
     match fs_err::File::open(directory)?.sync_all() {
-        Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => Ok(()),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported
+            ) =>
+        {
+            Ok(())
+        }
         outcome => outcome,
     }
 }
@@ -262,11 +345,19 @@ fn sync_directory(directory: &Path) -> io::Result<()> {
 /// Refuses a copy that would leave too little room.
 fn check_room(place: &Path, needed: u64) -> Result<(), KeptError> {
     let about = rustix::fs::statvfs(place).map_err(io::Error::from)?;
-    let (free, total) = (about.f_bavail.saturating_mul(about.f_frsize), about.f_blocks.saturating_mul(about.f_frsize));
+    let (free, total) = (
+        about.f_bavail.saturating_mul(about.f_frsize),
+        about.f_blocks.saturating_mul(about.f_frsize),
+    );
     let spare = SPARE_BYTES.min(total / SPARE_PART);
     // Some file systems tell no size.
     match total > 0 && free < needed.saturating_add(spare) {
-        true => Err(KeptError::NoRoom { needed, free, spare, place: place.to_path_buf() }),
+        true => Err(KeptError::NoRoom {
+            needed,
+            free,
+            spare,
+            place: place.to_path_buf(),
+        }),
         false => Ok(()),
     }
 }
@@ -283,7 +374,8 @@ impl Read for Copying<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.intact.go_on()?;
         let count = self.source.read(buffer)?;
-        self.target.write_all(buffer.get(..count).unwrap_or_default())?;
+        self.target
+            .write_all(buffer.get(..count).unwrap_or_default())?;
         self.unsynced += count;
         if self.unsynced >= UNSYNCED_BYTES {
             self.unsynced = 0;

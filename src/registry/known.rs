@@ -71,14 +71,21 @@ impl Known {
 
     pub fn warning(&self) -> Option<String> {
         let gone = matches!(self.state, State::Available(_)) && self.found.is_none();
-        let gone = gone.then(|| "its files are gone: it answers from memory, and can't be loaded again".to_owned());
-        let kept = self.kept.as_ref().map(|(why, _)| format!("{why}: the copy kept in the state is served"));
+        let gone = gone.then(|| {
+            "its files are gone: it answers from memory, and can't be loaded again".to_owned()
+        });
+        let kept = self
+            .kept
+            .as_ref()
+            .map(|(why, _)| format!("{why}: the copy kept in the state is served"));
         self.warning.clone().or(kept).or(gone)
     }
 
     /// Takes what was found at the last look; the kept copy stays for files that were passed over, and for none.
     pub fn look(&mut self, found: Option<Found>) {
-        let passed_over = self.kept.as_ref().is_some_and(|(_, instead_of)| *instead_of == found.as_ref().map(|found| found.fingerprint));
+        let passed_over = self.kept.as_ref().is_some_and(|(_, instead_of)| {
+            *instead_of == found.as_ref().map(|found| found.fingerprint)
+        });
         if !passed_over {
             (self.found, self.kept) = (found, None);
         }
@@ -94,8 +101,15 @@ impl Known {
             State::Refused(_) => Phase::Refused,
             State::Idle | State::Draining => Phase::Idle,
         };
-        let changed = self.found.as_ref().is_some_and(|found| found.fingerprint != self.seen);
-        VersionView { present: self.found.is_some(), changed, phase }
+        let changed = self
+            .found
+            .as_ref()
+            .is_some_and(|found| found.fingerprint != self.seen);
+        VersionView {
+            present: self.found.is_some(),
+            changed,
+            phase,
+        }
     }
 }
 
@@ -104,8 +118,11 @@ pub(super) fn keep(policy: &VersionPolicy, keep_versions: usize) -> Keep {
     match policy {
         VersionPolicy::Latest(count) => Keep::Newest((*count).max(keep_versions)),
         VersionPolicy::All => Keep::All,
-        VersionPolicy::Specific(versions) => {
-            Keep::Only(versions.iter().filter_map(|version| Version::parse(&version.to_string())).collect())
-        }
+        VersionPolicy::Specific(versions) => Keep::Only(
+            versions
+                .iter()
+                .filter_map(|version| Version::parse(&version.to_string()))
+                .collect(),
+        ),
     }
 }

@@ -36,20 +36,49 @@ impl Model {
     ///
     /// # Errors
     /// Where none has it, or the one that has it is not loaded.
-    pub fn labelled(&self, name: &str, label: Label, now: Instant) -> Result<&Arc<Servable>, RouteError> {
-        let absent = |reason: &str| RouteError::NoSuchRole { model: name.to_owned(), label: label.name(), reason: reason.to_owned() };
-        let not_ready = |reason: String| RouteError::NotReady { reason: format!("model {name}: {reason}") };
+    pub fn labelled(
+        &self,
+        name: &str,
+        label: Label,
+        now: Instant,
+    ) -> Result<&Arc<Servable>, RouteError> {
+        let absent = |reason: &str| RouteError::NoSuchRole {
+            model: name.to_owned(),
+            label: label.name(),
+            reason: reason.to_owned(),
+        };
+        let not_ready = |reason: String| RouteError::NotReady {
+            reason: format!("model {name}: {reason}"),
+        };
         match label {
-            Label::Stable => self.stable.as_ref().ok_or_else(|| not_ready(self.ailment(now).unwrap_or_default())),
-            Label::Previous => self.previous.as_ref().ok_or_else(|| absent("there is no version to roll back to")),
+            Label::Stable => self
+                .stable
+                .as_ref()
+                .ok_or_else(|| not_ready(self.ailment(now).unwrap_or_default())),
+            Label::Previous => self
+                .previous
+                .as_ref()
+                .ok_or_else(|| absent("there is no version to roll back to")),
             Label::Candidate => {
-                let traffic = self.traffic.as_ref().ok_or_else(|| absent("no rollout is running"))?;
+                let traffic = self
+                    .traffic
+                    .as_ref()
+                    .ok_or_else(|| absent("no rollout is running"))?;
                 match (traffic.arms.as_slice(), traffic.step.candidates.as_slice()) {
                     ([Some(arm)], _) => Ok(&arm.servable),
-                    (_, [candidate]) => Err(not_ready(format!("the candidate {} is not loaded", candidate.version))),
+                    (_, [candidate]) => Err(not_ready(format!(
+                        "the candidate {} is not loaded",
+                        candidate.version
+                    ))),
                     (_, candidates) => {
-                        let versions: Vec<&str> = candidates.iter().map(|candidate| candidate.version.as_str()).collect();
-                        Err(absent(&format!("the rollout has several, name one of them: {}", versions.join(", "))))
+                        let versions: Vec<&str> = candidates
+                            .iter()
+                            .map(|candidate| candidate.version.as_str())
+                            .collect();
+                        Err(absent(&format!(
+                            "the rollout has several, name one of them: {}",
+                            versions.join(", ")
+                        )))
                     }
                 }
             }

@@ -140,7 +140,10 @@ impl State {
 
 impl Model {
     pub fn version(&self, version: &str) -> Option<&VersionStatus> {
-        self.versions.iter().find(|(known, _)| known.as_str() == version).map(|(_, status)| status)
+        self.versions
+            .iter()
+            .find(|(known, _)| known.as_str() == version)
+            .map(|(_, status)| status)
     }
 
     /// Why requests without a version find no answer; `None` while they do.
@@ -161,12 +164,23 @@ impl Model {
             })
             .collect();
         if let Some(trouble) = &self.trouble {
-            reasons.insert(0, format!("its journal does not say which version is stable: {trouble}"));
+            reasons.insert(
+                0,
+                format!("its journal does not say which version is stable: {trouble}"),
+            );
         } else if let Some(decided) = &self.decided {
             let version = Version::parse(&decided.version);
-            let gone = if version.is_some_and(|version| self.versions.contains_key(&version)) { "" } else { ", its files are gone" };
+            let gone = if version.is_some_and(|version| self.versions.contains_key(&version)) {
+                ""
+            } else {
+                ", its files are gone"
+            };
             // The command that works, whatever was decided of that version before.
-            let others = self.versions.iter().rev().filter(|(version, _)| !self.left.contains(version.as_str()));
+            let others = self
+                .versions
+                .iter()
+                .rev()
+                .filter(|(version, _)| !self.left.contains(version.as_str()));
             let way_out = others.into_iter().find_map(|(version, status)| match &status.state {
                 State::Available(servable) => {
                     let name = &servable.id().name;
@@ -174,12 +188,22 @@ impl Model {
                 }
                 _ => None,
             });
-            let way_out = way_out.unwrap_or_else(|| "put its files back, or another version".to_owned());
-            reasons.insert(0, format!("the stable version {decided} of the journal does not answer{gone}; {way_out}"));
+            let way_out =
+                way_out.unwrap_or_else(|| "put its files back, or another version".to_owned());
+            reasons.insert(
+                0,
+                format!(
+                    "the stable version {decided} of the journal does not answer{gone}; {way_out}"
+                ),
+            );
         } else if let Some(pinned) = &self.pinned {
             reasons.insert(0, format!("the pinned version {pinned} does not answer"));
         }
-        Some(if reasons.is_empty() { "no version".to_owned() } else { reasons.join("; ") })
+        Some(if reasons.is_empty() {
+            "no version".to_owned()
+        } else {
+            reasons.join("; ")
+        })
     }
 }
 
@@ -215,9 +239,15 @@ impl Registry {
     /// What answers, and what a rollback leads to, of every model.
     pub fn ways(&self) -> Vec<(ModelName, VersionRef)> {
         let decisions = self.decisions();
-        let named = |(name, decision): (&ModelName, &Arc<Decision>)| -> Vec<(ModelName, VersionRef)> {
-            decision.stable.iter().chain(&decision.previous).map(|named| (name.clone(), named.clone())).collect()
-        };
+        let named =
+            |(name, decision): (&ModelName, &Arc<Decision>)| -> Vec<(ModelName, VersionRef)> {
+                decision
+                    .stable
+                    .iter()
+                    .chain(&decision.previous)
+                    .map(|named| (name.clone(), named.clone()))
+                    .collect()
+            };
         decisions.iter().flat_map(named).collect()
     }
 
@@ -233,7 +263,9 @@ impl Registry {
     }
 
     fn decisions(&self) -> MutexGuard<'_, BTreeMap<ModelName, Arc<Decision>>> {
-        self.decisions.lock().unwrap_or_else(PoisonError::into_inner)
+        self.decisions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -245,7 +277,11 @@ pub fn ignored(root: &Path) -> Vec<Ignored> {
 /// Directories below `root` whose names are a model's and a version's.
 pub fn version_directories(root: &Path) -> Vec<PathBuf> {
     let models = source::list(root).unwrap_or_default().models;
-    models.into_values().flat_map(BTreeMap::into_values).map(|found| found.directory).collect()
+    models
+        .into_values()
+        .flat_map(BTreeMap::into_values)
+        .map(|found| found.directory)
+        .collect()
 }
 
 /// What stands between the server and being ready: (model, reason). Empty: ready.
@@ -260,8 +296,15 @@ pub fn not_ready(snapshot: &Snapshot, now: Instant) -> Vec<(String, String)> {
     }
     for name in &snapshot.required {
         match snapshot.models.get(name) {
-            None => reasons.push((name.to_string(), "no such model in the models directory".to_owned())),
-            Some(model) => reasons.extend(model.ailment(now).map(|ailment| (name.to_string(), ailment))),
+            None => reasons.push((
+                name.to_string(),
+                "no such model in the models directory".to_owned(),
+            )),
+            Some(model) => reasons.extend(
+                model
+                    .ailment(now)
+                    .map(|ailment| (name.to_string(), ailment)),
+            ),
         }
     }
     reasons

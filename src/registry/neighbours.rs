@@ -79,8 +79,17 @@ impl Hostile {
     }
 
     fn of(self, row: &Tensors, vocabulary: &Vocabulary) -> Option<Tensors> {
-        let change = |tensor: &Tensor| Tensor::new(tensor.shape().to_vec(), self.data(tensor.data(), vocabulary));
-        row.0.iter().map(|(name, tensor)| Some((name.clone(), change(tensor)?))).collect::<Option<Vec<_>>>().map(Tensors)
+        let change = |tensor: &Tensor| {
+            Tensor::new(
+                tensor.shape().to_vec(),
+                self.data(tensor.data(), vocabulary),
+            )
+        };
+        row.0
+            .iter()
+            .map(|(name, tensor)| Some((name.clone(), change(tensor)?)))
+            .collect::<Option<Vec<_>>>()
+            .map(Tensors)
     }
 
     fn real(self, x: f64, place: usize) -> f64 {
@@ -98,7 +107,13 @@ impl Hostile {
     }
 
     /// Of a type with these limits.
-    fn whole(self, x: i128, (least, most): (i128, i128), place: usize, vocabulary: &Vocabulary) -> i128 {
+    fn whole(
+        self,
+        x: i128,
+        (least, most): (i128, i128),
+        place: usize,
+        vocabulary: &Vocabulary,
+    ) -> i128 {
         let number = match self {
             Hostile::Scaled => (x + 1) * 10_000,
             Hostile::Negated => -x - 1,
@@ -107,9 +122,8 @@ impl Hostile {
             Hostile::Infinite => most,
             Hostile::NegativeInfinite => least,
             Hostile::Next => x + 1 + (place % 3) as i128,
-            Hostile::Known(at) | Hostile::Off(at) => {
-                pick(&vocabulary.numbers, at + place).map_or(x + 2 + at as i128, |number| i128::from(*number))
-            }
+            Hostile::Known(at) | Hostile::Off(at) => pick(&vocabulary.numbers, at + place)
+                .map_or(x + 2 + at as i128, |number| i128::from(*number)),
         };
         number.clamp(least, most)
     }
@@ -123,7 +137,9 @@ impl Hostile {
             Hostile::Infinite => "zzz".to_owned(),
             Hostile::NegativeInfinite => "-1".to_owned(),
             Hostile::Next => format!("{text}a"),
-            Hostile::Known(at) | Hostile::Off(at) => pick(&vocabulary.texts, at + place).cloned().unwrap_or_else(|| format!("word {at}")),
+            Hostile::Known(at) | Hostile::Off(at) => pick(&vocabulary.texts, at + place)
+                .cloned()
+                .unwrap_or_else(|| format!("word {at}")),
         }
     }
 
@@ -131,13 +147,29 @@ impl Hostile {
         macro_rules! whole {
             ($variant:ident, $type:ty, $values:expr) => {{
                 let limits = (i128::from(<$type>::MIN), i128::from(<$type>::MAX));
-                let change = |(place, x): (usize, &$type)| self.whole(i128::from(*x), limits, place, vocabulary) as $type;
-                Data::$variant($values.iter().enumerate().map(change).collect::<Vec<_>>().into())
+                let change = |(place, x): (usize, &$type)| {
+                    self.whole(i128::from(*x), limits, place, vocabulary) as $type
+                };
+                Data::$variant(
+                    $values
+                        .iter()
+                        .enumerate()
+                        .map(change)
+                        .collect::<Vec<_>>()
+                        .into(),
+                )
             }};
         }
         macro_rules! real {
             ($variant:ident, $values:expr, $from:expr, $to:expr) => {
-                Data::$variant($values.iter().enumerate().map(|(place, x)| $to(self.real($from(*x), place))).collect::<Vec<_>>().into())
+                Data::$variant(
+                    $values
+                        .iter()
+                        .enumerate()
+                        .map(|(place, x)| $to(self.real($from(*x), place)))
+                        .collect::<Vec<_>>()
+                        .into(),
+                )
             };
         }
         match data {
@@ -163,7 +195,13 @@ impl Hostile {
             Data::Uint16(values) => whole!(Uint16, u16, values),
             Data::Uint32(values) => whole!(Uint32, u32, values),
             Data::Uint64(values) => whole!(Uint64, u64, values),
-            Data::Bytes(values) => Data::Bytes(values.iter().enumerate().map(|(place, text)| self.text(text, place, vocabulary)).collect()),
+            Data::Bytes(values) => Data::Bytes(
+                values
+                    .iter()
+                    .enumerate()
+                    .map(|(place, text)| self.text(text, place, vocabulary))
+                    .collect(),
+            ),
         }
     }
 }
@@ -195,22 +233,37 @@ struct Alone {
 ///
 /// # Errors
 /// What a row answered alone and beside others, where that differs by more than rounding, or what could not be tried; for people.
-pub fn prove(engine: &mut dyn Engine, rows: &[Tensors], vocabulary: &Vocabulary, max_batch_size: usize) -> Result<(), Failure> {
-    let mut trial = Trial { engine, differed: Vec::new() };
+pub fn prove(
+    engine: &mut dyn Engine,
+    rows: &[Tensors],
+    vocabulary: &Vocabulary,
+    max_batch_size: usize,
+) -> Result<(), Failure> {
+    let mut trial = Trial {
+        engine,
+        differed: Vec::new(),
+    };
     let since = Instant::now();
     let mut alone: Vec<Alone> = Vec::new();
     for inputs in rows {
-        let fits = alone.first().is_none_or(|first| join(&[&first.inputs, inputs]).is_some());
+        let fits = alone
+            .first()
+            .is_none_or(|first| join(&[&first.inputs, inputs]).is_some());
         if !fits || alone.len() == MAX_ROWS {
             continue;
         }
         // Golden rows were run before; invented ones may be refused.
         if let Ok(outputs) = trial.engine.run(inputs) {
-            alone.push(Alone { inputs: inputs.clone(), outputs });
+            alone.push(Alone {
+                inputs: inputs.clone(),
+                outputs,
+            });
         }
     }
     let Some((first, count)) = alone.first().zip(u32::try_from(alone.len()).ok()) else {
-        return Err(Failure::NotTried("no row is known that the graph answers".to_owned()));
+        return Err(Failure::NotTried(
+            "no row is known that the graph answers".to_owned(),
+        ));
     };
     trial.differed = vec![false; first.inputs.0.len()];
     // As many rows as there is time for: each takes part in some two dozen runs.
@@ -218,10 +271,15 @@ pub fn prove(engine: &mut dyn Engine, rows: &[Tensors], vocabulary: &Vocabulary,
     let affordable = (BUDGET.as_secs_f64() / (each.as_secs_f64() * 24.0).max(1e-9)) as usize;
     alone.truncate(affordable.max(1));
     for kind in KINDS {
-        let hostile: Vec<Tensors> = alone.iter().filter_map(|row| kind.of(&row.inputs, vocabulary)).collect();
+        let hostile: Vec<Tensors> = alone
+            .iter()
+            .filter_map(|row| kind.of(&row.inputs, vocabulary))
+            .collect();
         for first in [true, false] {
             if since.elapsed() > BUDGET * PATIENCE {
-                return Err(Failure::NotTried("rows take too long beside others to be tried".to_owned()));
+                return Err(Failure::NotTried(
+                    "rows take too long beside others to be tried".to_owned(),
+                ));
             }
             trial.beside(&alone, &hostile, first, max_batch_size, kind.describe())?;
         }
@@ -263,8 +321,14 @@ struct Trial<'a> {
 
 impl Trial<'_> {
     fn all_differed(&self, alone: &[Alone]) -> Result<(), Failure> {
-        let inputs = alone.first().map(|row| row.inputs.0.as_slice()).unwrap_or_default();
-        let same = inputs.iter().zip(&self.differed).find(|((_, tensor), differed)| !**differed && !tensor.data().is_empty());
+        let inputs = alone
+            .first()
+            .map(|row| row.inputs.0.as_slice())
+            .unwrap_or_default();
+        let same = inputs
+            .iter()
+            .zip(&self.differed)
+            .find(|((_, tensor), differed)| !**differed && !tensor.data().is_empty());
         same.map_or(Ok(()), |((name, _), _)| {
             Err(Failure::NotTried(format!(
                 "no other values of input \"{name}\" are known that the graph answers; golden examples would show some"
@@ -273,23 +337,42 @@ impl Trial<'_> {
     }
 
     /// Each row between two hostile ones, as many as fit into a run.
-    fn beside(&mut self, alone: &[Alone], hostile: &[Tensors], first: bool, limit: usize, what: &str) -> Result<(), Failure> {
+    fn beside(
+        &mut self,
+        alone: &[Alone],
+        hostile: &[Tensors],
+        first: bool,
+        limit: usize,
+        what: &str,
+    ) -> Result<(), Failure> {
         let pairs = limit / 2;
         for (rows, others) in alone.chunks(pairs.max(1)).zip(hostile.chunks(pairs.max(1))) {
             let mut members: Vec<(&Tensors, Option<&Tensors>)> = Vec::new();
             for (row, other) in rows.iter().zip(others) {
                 let own = (&row.inputs, Some(&row.outputs));
-                members.extend(if first { [(other, None), own] } else { [own, (other, None)] });
+                members.extend(if first {
+                    [(other, None), own]
+                } else {
+                    [own, (other, None)]
+                });
             }
             if self.together(&members, what)? {
                 continue;
             }
             // Together they fail. Rows that fail alone do so without any neighbour: the batcher tells them apart.
-            let good: Vec<&Tensors> = others.iter().filter(|other| self.engine.run(other).is_ok()).collect();
-            let members: Vec<_> =
-                rows.iter().map(|row| (&row.inputs, Some(&row.outputs))).chain(good.iter().map(|other| (*other, None))).collect();
+            let good: Vec<&Tensors> = others
+                .iter()
+                .filter(|other| self.engine.run(other).is_ok())
+                .collect();
+            let members: Vec<_> = rows
+                .iter()
+                .map(|row| (&row.inputs, Some(&row.outputs)))
+                .chain(good.iter().map(|other| (*other, None)))
+                .collect();
             if !good.is_empty() && !self.together(&members, what)? {
-                return Err(Failure::Shown(format!("rows that are answered alone fail beside {what}")));
+                return Err(Failure::Shown(format!(
+                    "rows that are answered alone fail beside {what}"
+                )));
             }
         }
         Ok(())
@@ -299,31 +382,63 @@ impl Trial<'_> {
     fn among(&mut self, alone: &[Alone], size: usize) -> Result<(), Failure> {
         for start in 0..alone.len().min(2) {
             let members: Vec<_> = (0..size)
-                .filter_map(|index| alone.get((start + index * 3 + index / alone.len()) % alone.len()))
+                .filter_map(|index| {
+                    alone.get((start + index * 3 + index / alone.len()) % alone.len())
+                })
                 .map(|row| (&row.inputs, Some(&row.outputs)))
                 .collect();
             if !self.together(&members, &format!("others in a run of {size}"))? {
-                return Err(Failure::Shown(format!("rows that are answered alone fail in a run of {size}")));
+                return Err(Failure::Shown(format!(
+                    "rows that are answered alone fail in a run of {size}"
+                )));
             }
         }
         Ok(())
     }
 
     /// One run of all; `false` where it fails. Those with an answer must get it again.
-    fn together(&mut self, members: &[(&Tensors, Option<&Tensors>)], what: &str) -> Result<bool, Failure> {
-        let Some(batch) = join(&members.iter().map(|(inputs, _)| *inputs).collect::<Vec<_>>()) else { return Ok(true) };
-        let Ok(outputs) = self.engine.run(&batch) else { return Ok(false) };
-        let shapes: Vec<String> = outputs.0.iter().map(|(name, tensor)| format!("{name} {:?}", tensor.shape())).collect();
-        let parts = split(outputs, &vec![1; members.len()])
-            .ok_or_else(|| Failure::Shown(format!("{} rows give {}: not a row for each", members.len(), shapes.join(", "))))?;
+    fn together(
+        &mut self,
+        members: &[(&Tensors, Option<&Tensors>)],
+        what: &str,
+    ) -> Result<bool, Failure> {
+        let Some(batch) = join(
+            &members
+                .iter()
+                .map(|(inputs, _)| *inputs)
+                .collect::<Vec<_>>(),
+        ) else {
+            return Ok(true);
+        };
+        let Ok(outputs) = self.engine.run(&batch) else {
+            return Ok(false);
+        };
+        let shapes: Vec<String> = outputs
+            .0
+            .iter()
+            .map(|(name, tensor)| format!("{name} {:?}", tensor.shape()))
+            .collect();
+        let parts = split(outputs, &vec![1; members.len()]).ok_or_else(|| {
+            Failure::Shown(format!(
+                "{} rows give {}: not a row for each",
+                members.len(),
+                shapes.join(", ")
+            ))
+        })?;
         if let Some((first, _)) = members.iter().find(|(_, expected)| expected.is_some()) {
             for (inputs, _) in members {
-                for (differed, ((_, a), (_, b))) in self.differed.iter_mut().zip(first.0.iter().zip(&inputs.0)) {
+                for (differed, ((_, a), (_, b))) in
+                    self.differed.iter_mut().zip(first.0.iter().zip(&inputs.0))
+                {
                     *differed = *differed || a.data() != b.data();
                 }
             }
         }
-        for (part, expected) in parts.iter().zip(members).filter_map(|(part, (_, expected))| Some((part, (*expected)?))) {
+        for (part, expected) in parts
+            .iter()
+            .zip(members)
+            .filter_map(|(part, (_, expected))| Some((part, (*expected)?)))
+        {
             for ((name, alone), (_, beside)) in expected.0.iter().zip(&part.0) {
                 difference(alone, beside).map_or(Ok(()), |(a, b)| {
                     Err(Failure::Shown(format!("a row answers otherwise beside {what} (output \"{name}\": {a} alone, {b} beside them)")))
@@ -337,16 +452,33 @@ impl Trial<'_> {
 /// The first values that differ by more than a sum in another order explains.
 fn difference(alone: &Tensor, beside: &Tensor) -> Option<(String, String)> {
     if alone.shape() != beside.shape() {
-        return Some((format!("{:?}", alone.shape()), format!("{:?}", beside.shape())));
+        return Some((
+            format!("{:?}", alone.shape()),
+            format!("{:?}", beside.shape()),
+        ));
     }
-    fn reals<T: Copy>(a: &[T], b: &[T], tolerance: f64, real: impl Fn(T) -> f64) -> Option<(String, String)> {
+    fn reals<T: Copy>(
+        a: &[T],
+        b: &[T],
+        tolerance: f64,
+        real: impl Fn(T) -> f64,
+    ) -> Option<(String, String)> {
         let finite = |x: &T| real(*x).is_finite().then(|| real(*x).abs());
         let scale = a.iter().filter_map(finite).fold(1.0, f64::max);
-        let same = |a: f64, b: f64| a == b || a.is_nan() && b.is_nan() || (a - b).abs() <= tolerance * scale;
-        a.iter().zip(b).map(|(a, b)| (real(*a), real(*b))).find(|(a, b)| !same(*a, *b)).map(|(a, b)| (a.to_string(), b.to_string()))
+        let same = |a: f64, b: f64| {
+            a == b || a.is_nan() && b.is_nan() || (a - b).abs() <= tolerance * scale
+        };
+        a.iter()
+            .zip(b)
+            .map(|(a, b)| (real(*a), real(*b)))
+            .find(|(a, b)| !same(*a, *b))
+            .map(|(a, b)| (a.to_string(), b.to_string()))
     }
     fn exact<T: PartialEq + std::fmt::Debug>(a: &[T], b: &[T]) -> Option<(String, String)> {
-        a.iter().zip(b).find(|(a, b)| a != b).map(|(a, b)| (format!("{a:?}"), format!("{b:?}")))
+        a.iter()
+            .zip(b)
+            .find(|(a, b)| a != b)
+            .map(|(a, b)| (format!("{a:?}"), format!("{b:?}")))
     }
     match (alone.data(), beside.data()) {
         (Data::Fp32(a), Data::Fp32(b)) => reals(a, b, 1e-5, f64::from),

@@ -57,18 +57,30 @@ pub enum Action {
 /// What to do now, for a model of which `keep` is wanted. Doing it and asking again gives nothing to do.
 pub fn plan(model: &ModelView, keep: &Keep) -> Vec<Action> {
     let newest = |wanted: &dyn Fn(&VersionView) -> bool| -> BTreeSet<&Version> {
-        let wanted = model.versions.iter().rev().filter(|(_, view)| view.present && wanted(view)).map(|(version, _)| version);
+        let wanted = model
+            .versions
+            .iter()
+            .rev()
+            .filter(|(_, view)| view.present && wanted(view))
+            .map(|(version, _)| version);
         match keep {
             Keep::Newest(count) => wanted.take(*count).collect(),
             Keep::All => wanted.collect(),
-            Keep::Only(versions) => wanted.filter(|version| versions.contains(version)).collect(),
+            Keep::Only(versions) => wanted
+                .filter(|version| versions.contains(version))
+                .collect(),
         }
     };
     // A refused version makes room for an older one, until its files change; so does a copy that is not complete yet.
-    let counts = |view: &VersionView| (view.phase != Phase::Refused || view.changed) && view.phase != Phase::Incomplete;
+    let counts = |view: &VersionView| {
+        (view.phase != Phase::Refused || view.changed) && view.phase != Phase::Incomplete
+    };
     let complete = newest(&counts);
     // All the same it is looked at again, where it would be among the newest.
-    let lowest = complete.first().copied().filter(|_| matches!(keep, Keep::Newest(count) if complete.len() >= *count));
+    let lowest = complete
+        .first()
+        .copied()
+        .filter(|_| matches!(keep, Keep::Newest(count) if complete.len() >= *count));
     let is_copied = |version: &Version, view: &VersionView| {
         let kept = match keep {
             Keep::Newest(0) => false,
@@ -81,17 +93,31 @@ pub fn plan(model: &ModelView, keep: &Keep) -> Vec<Action> {
     let to_keep = newest(&|view| view.phase == Phase::Available);
     let mut actions = Vec::new();
     for (version, view) in &model.versions {
-        let wanted = model.needed.contains(version) || complete.contains(version) || is_copied(version, view);
+        let wanted = model.needed.contains(version)
+            || complete.contains(version)
+            || is_copied(version, view);
         match (view.phase, view.present) {
             // What is loaded and needed goes on, though its files are gone.
-            (Phase::Available, false) if !model.needed.contains(version) => actions.push(Action::Unload(version.clone())),
-            (Phase::Available, true) if !model.needed.contains(version) && !to_keep.contains(version) => {
+            (Phase::Available, false) if !model.needed.contains(version) => {
+                actions.push(Action::Unload(version.clone()))
+            }
+            (Phase::Available, true)
+                if !model.needed.contains(version) && !to_keep.contains(version) =>
+            {
                 actions.push(Action::Unload(version.clone()));
             }
-            (Phase::Available, true) if view.changed => actions.push(Action::Compare(version.clone())),
-            (Phase::Idle | Phase::Incomplete | Phase::Refused, false) => actions.push(Action::Forget(version.clone())),
-            (Phase::Idle | Phase::Incomplete, true) if wanted => actions.push(Action::Load(version.clone())),
-            (Phase::Refused, true) if view.changed && wanted => actions.push(Action::Load(version.clone())),
+            (Phase::Available, true) if view.changed => {
+                actions.push(Action::Compare(version.clone()))
+            }
+            (Phase::Idle | Phase::Incomplete | Phase::Refused, false) => {
+                actions.push(Action::Forget(version.clone()))
+            }
+            (Phase::Idle | Phase::Incomplete, true) if wanted => {
+                actions.push(Action::Load(version.clone()))
+            }
+            (Phase::Refused, true) if view.changed && wanted => {
+                actions.push(Action::Load(version.clone()))
+            }
             _ => {}
         }
     }
@@ -109,7 +135,12 @@ impl Copying {
     /// What is known of it after it was looked at `now`.
     #[must_use]
     pub fn seen(before: Option<Copying>, fingerprint: u64, now: Instant) -> Copying {
-        before.filter(|before| before.fingerprint == fingerprint).unwrap_or(Copying { fingerprint, since: now })
+        before
+            .filter(|before| before.fingerprint == fingerprint)
+            .unwrap_or(Copying {
+                fingerprint,
+                since: now,
+            })
     }
 
     /// It has not grown for `limit`: whoever copied it has given up.
@@ -122,10 +153,25 @@ impl Copying {
 pub fn first_choice(model: &ModelView, pinned: Option<&Version>) -> Option<Version> {
     let available = |view: &VersionView| view.phase == Phase::Available;
     match pinned {
-        Some(pinned) => model.versions.get(pinned).filter(|view| available(view)).map(|_| pinned.clone()),
+        Some(pinned) => model
+            .versions
+            .get(pinned)
+            .filter(|view| available(view))
+            .map(|_| pinned.clone()),
         // It waits for every attempt, so that a slow load of the highest version is not passed over.
-        None if model.versions.values().any(|view| view.phase == Phase::Loading) => None,
-        None => model.versions.iter().rev().find(|(_, view)| available(view)).map(|(version, _)| version.clone()),
+        None if model
+            .versions
+            .values()
+            .any(|view| view.phase == Phase::Loading) =>
+        {
+            None
+        }
+        None => model
+            .versions
+            .iter()
+            .rev()
+            .find(|(_, view)| available(view))
+            .map(|(version, _)| version.clone()),
     }
 }
 
@@ -137,7 +183,9 @@ mod tests {
 
     use crate::{
         id::Version,
-        registry::reconcile::{Action, Copying, Keep, ModelView, Phase, VersionView, first_choice, plan},
+        registry::reconcile::{
+            Action, Copying, Keep, ModelView, Phase, VersionView, first_choice, plan,
+        },
     };
 
     fn version(text: &str) -> Version {
@@ -145,25 +193,62 @@ mod tests {
     }
 
     fn view(versions: &[(&str, Phase)]) -> ModelView {
-        let versions =
-            versions.iter().map(|(text, phase)| (version(text), VersionView { present: true, changed: false, phase: *phase })).collect();
-        ModelView { versions, ..ModelView::default() }
+        let versions = versions
+            .iter()
+            .map(|(text, phase)| {
+                (
+                    version(text),
+                    VersionView {
+                        present: true,
+                        changed: false,
+                        phase: *phase,
+                    },
+                )
+            })
+            .collect();
+        ModelView {
+            versions,
+            ..ModelView::default()
+        }
     }
 
     #[test]
     fn start_loads_the_pinned_and_the_newest() {
-        let mut model = view(&[("1.0.0", Phase::Idle), ("1.1.0", Phase::Idle), ("1.2.0", Phase::Idle), ("2.0.0", Phase::Idle)]);
-        assert_eq!(plan(&model, &Keep::Newest(2)), [Action::Load(version("1.2.0")), Action::Load(version("2.0.0"))]);
+        let mut model = view(&[
+            ("1.0.0", Phase::Idle),
+            ("1.1.0", Phase::Idle),
+            ("1.2.0", Phase::Idle),
+            ("2.0.0", Phase::Idle),
+        ]);
+        assert_eq!(
+            plan(&model, &Keep::Newest(2)),
+            [
+                Action::Load(version("1.2.0")),
+                Action::Load(version("2.0.0"))
+            ]
+        );
         model.needed = [version("1.0.0")].into();
-        assert_eq!(plan(&model, &Keep::Newest(1)), [Action::Load(version("1.0.0")), Action::Load(version("2.0.0"))]);
+        assert_eq!(
+            plan(&model, &Keep::Newest(1)),
+            [
+                Action::Load(version("1.0.0")),
+                Action::Load(version("2.0.0"))
+            ]
+        );
     }
 
     #[test]
     fn a_refused_version_makes_room_and_is_tried_again_when_it_changes() {
         let mut model = view(&[("1.0.0", Phase::Idle), ("2.0.0", Phase::Refused)]);
-        assert_eq!(plan(&model, &Keep::Newest(1)), [Action::Load(version("1.0.0"))]);
+        assert_eq!(
+            plan(&model, &Keep::Newest(1)),
+            [Action::Load(version("1.0.0"))]
+        );
         model.versions.get_mut(&version("2.0.0")).unwrap().changed = true;
-        assert_eq!(plan(&model, &Keep::Newest(1)), [Action::Load(version("2.0.0"))]);
+        assert_eq!(
+            plan(&model, &Keep::Newest(1)),
+            [Action::Load(version("2.0.0"))]
+        );
     }
 
     #[test]
@@ -175,15 +260,31 @@ mod tests {
             let actions = plan(&with(phases), &Keep::Newest(2));
             actions
                 .into_iter()
-                .map(|action| if let Action::Load(version) = action { version.to_string() } else { format!("{action:?}") })
+                .map(|action| {
+                    if let Action::Load(version) = action {
+                        version.to_string()
+                    } else {
+                        format!("{action:?}")
+                    }
+                })
                 .collect::<Vec<_>>()
         };
         let idle = Phase::Idle;
         assert_eq!(loads([idle, idle, idle, idle, idle]), ["4.0.0", "5.0.0"]);
-        assert_eq!(loads([idle, idle, idle, half, half]), ["2.0.0", "3.0.0", "4.0.0", "5.0.0"]);
-        assert_eq!(loads([idle, idle, half, half, half]), names, "three half-copied ones hide no good one");
+        assert_eq!(
+            loads([idle, idle, idle, half, half]),
+            ["2.0.0", "3.0.0", "4.0.0", "5.0.0"]
+        );
+        assert_eq!(
+            loads([idle, idle, half, half, half]),
+            names,
+            "three half-copied ones hide no good one"
+        );
         let up = Phase::Available;
-        assert_eq!(loads([up, up, half, half, half]), ["3.0.0", "4.0.0", "5.0.0"]);
+        assert_eq!(
+            loads([up, up, half, half, half]),
+            ["3.0.0", "4.0.0", "5.0.0"]
+        );
         // Older than what is kept: it would not be loaded if it were complete.
         assert_eq!(loads([half, idle, up, up, Phase::Refused]), [] as [&str; 0]);
         assert_eq!(plan(&with([half; 5]), &Keep::Newest(0)), []);
@@ -203,20 +304,33 @@ mod tests {
 
     #[test]
     fn what_is_needed_is_kept_and_the_surplus_unloaded() {
-        let mut model = view(&[("1.0.0", Phase::Available), ("1.1.0", Phase::Available), ("1.2.0", Phase::Available)]);
+        let mut model = view(&[
+            ("1.0.0", Phase::Available),
+            ("1.1.0", Phase::Available),
+            ("1.2.0", Phase::Available),
+        ]);
         model.needed = [version("1.0.0")].into();
-        assert_eq!(plan(&model, &Keep::Newest(1)), [Action::Unload(version("1.1.0"))]);
+        assert_eq!(
+            plan(&model, &Keep::Newest(1)),
+            [Action::Unload(version("1.1.0"))]
+        );
         for gone in ["1.0.0", "1.2.0"] {
             model.versions.get_mut(&version(gone)).unwrap().present = false;
         }
-        assert_eq!(plan(&model, &Keep::Newest(1)), [Action::Unload(version("1.2.0"))]);
+        assert_eq!(
+            plan(&model, &Keep::Newest(1)),
+            [Action::Unload(version("1.2.0"))]
+        );
     }
 
     #[test]
     fn the_first_choice_waits_for_loads() {
         let mut model = view(&[("1.0.0", Phase::Available), ("1.1.0", Phase::Loading)]);
         assert_eq!(first_choice(&model, None), None);
-        assert_eq!(first_choice(&model, Some(&version("1.0.0"))), Some(version("1.0.0")));
+        assert_eq!(
+            first_choice(&model, Some(&version("1.0.0"))),
+            Some(version("1.0.0"))
+        );
         assert_eq!(first_choice(&model, Some(&version("9.0.0"))), None);
         model.versions.get_mut(&version("1.1.0")).unwrap().phase = Phase::Available;
         assert_eq!(first_choice(&model, None), Some(version("1.1.0")));

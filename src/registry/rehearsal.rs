@@ -40,11 +40,20 @@ pub struct Samples {
 
 impl Samples {
     pub fn new(stable: &Arc<Servable>) -> Samples {
-        let personal =
-            |package: &ModelPackage| package.parts.input.columns().iter().any(|column| column.required && column.pii != Pii::None);
+        let personal = |package: &ModelPackage| {
+            package
+                .parts
+                .input
+                .columns()
+                .iter()
+                .any(|column| column.required && column.pii != Pii::None)
+        };
         let optional = |package: &ModelPackage| {
             let columns = package.parts.input.columns().iter().enumerate();
-            columns.filter(|(_, column)| column.pii != Pii::None).map(|(id, _)| id).collect()
+            columns
+                .filter(|(_, column)| column.pii != Pii::None)
+                .map(|(id, _)| id)
+                .collect()
         };
         Samples {
             servable: Arc::downgrade(stable),
@@ -68,7 +77,12 @@ impl Samples {
         let now_ms = now.saturating_duration_since(self.began).as_millis() as u64;
         let due = self.next_ms.load(Ordering::Relaxed);
         let then = now_ms + INTERVAL.as_millis() as u64;
-        if now_ms < due || self.next_ms.compare_exchange(due, then, Ordering::Relaxed, Ordering::Relaxed).is_err() {
+        if now_ms < due
+            || self
+                .next_ms
+                .compare_exchange(due, then, Ordering::Relaxed, Ordering::Relaxed)
+                .is_err()
+        {
             return;
         }
         let mut columns = columns.clone();
@@ -87,6 +101,11 @@ impl Samples {
     }
 
     pub fn kept(&self) -> Vec<Arc<Columns>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+        self.kept
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .cloned()
+            .collect()
     }
 }

@@ -16,19 +16,36 @@ pub struct Remembered {
 impl Remembered {
     /// `directory` is `state.url`'s; `None` remembers nothing.
     pub fn new(directory: Option<PathBuf>, runtime_version: &str) -> Remembered {
-        let circumstances = format!("{} {GATE} {runtime_version} {}", env!("CARGO_PKG_VERSION"), processor());
-        Remembered { directory: directory.map(|directory| directory.join("gates")), circumstances }
+        let circumstances = format!(
+            "{} {GATE} {runtime_version} {}",
+            env!("CARGO_PKG_VERSION"),
+            processor()
+        );
+        Remembered {
+            directory: directory.map(|directory| directory.join("gates")),
+            circumstances,
+        }
     }
 
     /// `beside` is what the verdict depends on and the digest does not cover.
     pub fn get(&self, digest: &str, max_batch_size: usize, beside: &str) -> Option<Verdict> {
         let text = fs_err::read(self.path(digest, max_batch_size, beside)?).ok()?;
-        serde_json::from_slice(&text).ok().filter(|verdict: &Verdict| verdict.digest == digest)
+        serde_json::from_slice(&text)
+            .ok()
+            .filter(|verdict: &Verdict| verdict.digest == digest)
     }
 
     /// Keeps a verdict; where that fails the next start is only slower.
-    pub fn put(&self, verdict: &Verdict, max_batch_size: usize, beside: &str) -> std::io::Result<()> {
-        let (Some(path), Some(directory)) = (self.path(&verdict.digest, max_batch_size, beside), &self.directory) else {
+    pub fn put(
+        &self,
+        verdict: &Verdict,
+        max_batch_size: usize,
+        beside: &str,
+    ) -> std::io::Result<()> {
+        let (Some(path), Some(directory)) = (
+            self.path(&verdict.digest, max_batch_size, beside),
+            &self.directory,
+        ) else {
             return Ok(());
         };
         fs_err::create_dir_all(directory)?;
@@ -38,7 +55,9 @@ impl Remembered {
     }
 
     fn path(&self, digest: &str, max_batch_size: usize, beside: &str) -> Option<PathBuf> {
-        let name = Digest::of(format!("{digest} {max_batch_size} {} {beside}", self.circumstances).as_bytes());
+        let name = Digest::of(
+            format!("{digest} {max_batch_size} {} {beside}", self.circumstances).as_bytes(),
+        );
         Some(self.directory.as_ref()?.join(format!("{name}.json")))
     }
 }
@@ -46,8 +65,18 @@ impl Remembered {
 /// What the library chooses its kernels by.
 fn processor() -> String {
     let info = fs_err::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let line = |key: &str| info.lines().find(|line| line.starts_with(key)).unwrap_or_default().to_owned();
-    format!("{} {} {}", std::env::consts::ARCH, line("model name"), line("flags"))
+    let line = |key: &str| {
+        info.lines()
+            .find(|line| line.starts_with(key))
+            .unwrap_or_default()
+            .to_owned()
+    };
+    format!(
+        "{} {} {}",
+        std::env::consts::ARCH,
+        line("model name"),
+        line("flags")
+    )
 }
 
 #[cfg(test)]
@@ -71,8 +100,21 @@ mod tests {
         assert_eq!(remembered.get("sha256:aa", 64, ""), Some(verdict));
         assert_eq!(remembered.get("sha256:bb", 64, ""), None);
         assert_eq!(remembered.get("sha256:aa", 32, ""), None);
-        assert_eq!(remembered.get("sha256:aa", 64, "another configuration"), None);
-        assert_eq!(Remembered::new(Some(directory.path().to_path_buf()), "1.32.0").get("sha256:aa", 64, ""), None);
-        assert_eq!(Remembered::new(None, "1.31.1").get("sha256:aa", 64, ""), None);
+        assert_eq!(
+            remembered.get("sha256:aa", 64, "another configuration"),
+            None
+        );
+        assert_eq!(
+            Remembered::new(Some(directory.path().to_path_buf()), "1.32.0").get(
+                "sha256:aa",
+                64,
+                ""
+            ),
+            None
+        );
+        assert_eq!(
+            Remembered::new(None, "1.31.1").get("sha256:aa", 64, ""),
+            None
+        );
     }
 }

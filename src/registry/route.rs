@@ -5,7 +5,9 @@ use std::{sync::Arc, time::Instant};
 use crate::{
     config::FallbackConfig,
     metrics::VersionMetrics,
-    registry::{Snapshot, State, label::Label, rehearsal::Samples, servable::Servable, traffic::Traffic},
+    registry::{
+        Snapshot, State, label::Label, rehearsal::Samples, servable::Servable, traffic::Traffic,
+    },
 };
 
 /// Whom a request is for, as its URL says.
@@ -20,7 +22,8 @@ pub struct Target<'a> {
 impl Target<'_> {
     /// Whether it names one version, which stays what it is: a label does not.
     pub fn is_pinned(&self) -> bool {
-        self.version.is_some_and(|version| Label::parse(version).is_none())
+        self.version
+            .is_some_and(|version| Label::parse(version).is_none())
     }
 }
 
@@ -65,24 +68,51 @@ pub struct Routed {
 }
 
 /// The version that answers, or why none does and where that is counted.
-pub fn route(snapshot: &Snapshot, target: Target<'_>, now: Instant) -> Result<Routed, (RouteError, Option<Arc<VersionMetrics>>)> {
-    let known_models = || snapshot.models.keys().map(ToString::to_string).collect::<Vec<_>>();
+pub fn route(
+    snapshot: &Snapshot,
+    target: Target<'_>,
+    now: Instant,
+) -> Result<Routed, (RouteError, Option<Arc<VersionMetrics>>)> {
+    let known_models = || {
+        snapshot
+            .models
+            .keys()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+    };
     let name = match target.model {
         Some(name) => name,
         None => match &snapshot.default {
             Some(name) => name.as_str(),
             None if !snapshot.settled || snapshot.models.is_empty() => {
-                return Err((RouteError::NotReady { reason: "no model is loaded".to_owned() }, None));
+                return Err((
+                    RouteError::NotReady {
+                        reason: "no model is loaded".to_owned(),
+                    },
+                    None,
+                ));
             }
-            None => return Err((RouteError::NoDefault { known: known_models() }, None)),
+            None => {
+                return Err((
+                    RouteError::NoDefault {
+                        known: known_models(),
+                    },
+                    None,
+                ));
+            }
         },
     };
     let Some(model) = snapshot.models.get(name) else {
         let required = snapshot.required.contains(name) || !snapshot.settled;
         let error = if required {
-            RouteError::NotReady { reason: format!("model {name} is not loaded") }
+            RouteError::NotReady {
+                reason: format!("model {name} is not loaded"),
+            }
         } else {
-            RouteError::UnknownModel { model: name.to_owned(), known: known_models() }
+            RouteError::UnknownModel {
+                model: name.to_owned(),
+                known: known_models(),
+            }
         };
         return Err((error, None));
     };
@@ -96,11 +126,18 @@ pub fn route(snapshot: &Snapshot, target: Target<'_>, now: Instant) -> Result<Ro
                 fallback: model.fallback.clone(),
                 previous: model.previous.clone(),
             }),
-            None => refuse(RouteError::NotReady { reason: format!("model {name}: {}", model.ailment(now).unwrap_or_default()) }),
+            None => refuse(RouteError::NotReady {
+                reason: format!("model {name}: {}", model.ailment(now).unwrap_or_default()),
+            }),
         };
     };
-    let alone =
-        |servable: &Arc<Servable>| Routed { servable: Arc::clone(servable), traffic: None, samples: None, fallback: None, previous: None };
+    let alone = |servable: &Arc<Servable>| Routed {
+        servable: Arc::clone(servable),
+        traffic: None,
+        samples: None,
+        fallback: None,
+        previous: None,
+    };
     if let Some(label) = Label::parse(version) {
         return match model.labelled(name, label, now) {
             Ok(servable) => Ok(alone(servable)),
@@ -111,13 +148,25 @@ pub fn route(snapshot: &Snapshot, target: Target<'_>, now: Instant) -> Result<Ro
         Some(status) => match &status.state {
             State::Available(servable) => Ok(alone(servable)),
             state => {
-                let reason = state.reason().map(|reason| format!(": {reason}")).unwrap_or_default();
-                refuse(RouteError::NotReady { reason: format!("model {name}: version {version} is {}{reason}", state.name()) })
+                let reason = state
+                    .reason()
+                    .map(|reason| format!(": {reason}"))
+                    .unwrap_or_default();
+                refuse(RouteError::NotReady {
+                    reason: format!(
+                        "model {name}: version {version} is {}{reason}",
+                        state.name()
+                    ),
+                })
             }
         },
         None => {
             let known = model.versions.keys().map(ToString::to_string).collect();
-            refuse(RouteError::UnknownVersion { model: name.to_owned(), version: version.to_owned(), known })
+            refuse(RouteError::UnknownVersion {
+                model: name.to_owned(),
+                version: version.to_owned(),
+                known,
+            })
         }
     }
 }

@@ -58,7 +58,11 @@ impl Packaged {
     pub fn new(package: ModelPackage, transform: Transform, graph: &Signature) -> Packaged {
         let inputs = fields::inputs(&package.parts.input);
         let outputs = transform.postprocess.describe(graph);
-        Packaged { package, transform, fields: Signature { inputs, outputs } }
+        Packaged {
+            package,
+            transform,
+            fields: Signature { inputs, outputs },
+        }
     }
 }
 
@@ -103,25 +107,63 @@ pub struct Loaded {
 
 impl Servable {
     /// Starts the worker threads. They inherit the caller's priority, so a loader with a low one must not call this.
-    pub fn start(loaded: Loaded, metrics: VersionMetrics, supervisor: &Arc<Supervisor>) -> std::io::Result<Servable> {
-        let Loaded { contents, oip, engines, factory, policy, batching, without_rows } = loaded;
+    pub fn start(
+        loaded: Loaded,
+        metrics: VersionMetrics,
+        supervisor: &Arc<Supervisor>,
+    ) -> std::io::Result<Servable> {
+        let Loaded {
+            contents,
+            oip,
+            engines,
+            factory,
+            policy,
+            batching,
+            without_rows,
+        } = loaded;
         let workers = engines.len();
         let intra_op_threads = factory.intra_op_threads();
         let graph = match &contents {
             Contents::Package(_) => factory.signature().clone(),
             Contents::Bare(bare) => bare.refined(factory.signature()),
         };
-        let optional = factory.optional().iter().map(|(spec, _)| spec.clone()).collect();
+        let optional = factory
+            .optional()
+            .iter()
+            .map(|(spec, _)| spec.clone())
+            .collect();
         let symbols = factory.symbols().clone();
         let engine_metrics: EngineMetrics = metrics.engine.clone();
         let name = contents.id().to_string();
-        let batcher =
-            Batcher::start(BatcherParts { name, engines, factory, policy, metrics: engine_metrics, supervisor: Arc::clone(supervisor) })?;
+        let batcher = Batcher::start(BatcherParts {
+            name,
+            engines,
+            factory,
+            policy,
+            metrics: engine_metrics,
+            supervisor: Arc::clone(supervisor),
+        })?;
         let shared = |text: &str| Bytes::copy_from_slice(text.as_bytes());
         let id = contents.id();
-        let names =
-            Names { model: shared(id.name.as_str()), version: shared(id.version.as_str()), digest: shared(&contents.manifest().digest) };
-        Ok(Servable { contents, graph, optional, symbols, oip, batcher, names, batching, without_rows, workers, intra_op_threads, metrics })
+        let names = Names {
+            model: shared(id.name.as_str()),
+            version: shared(id.version.as_str()),
+            digest: shared(&contents.manifest().digest),
+        };
+        Ok(Servable {
+            contents,
+            graph,
+            optional,
+            symbols,
+            oip,
+            batcher,
+            names,
+            batching,
+            without_rows,
+            workers,
+            intra_op_threads,
+            metrics,
+        })
     }
 
     pub fn id(&self) -> &ModelId {
@@ -151,7 +193,8 @@ impl Servable {
 
     /// The tensors that callers see.
     pub fn offered(&self) -> &Signature {
-        self.fields().map_or(&self.graph, |packaged| &packaged.fields)
+        self.fields()
+            .map_or(&self.graph, |packaged| &packaged.fields)
     }
 
     /// What the values of a row of the graph's outputs stand for, where a file beside the graph says it.

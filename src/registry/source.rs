@@ -52,14 +52,20 @@ pub fn list(root: &Path) -> io::Result<Listing> {
         let mut versions = BTreeMap::new();
         for (text, directory) in found {
             if let Some(version) = Version::parse(&text) {
-                listing.ignored.extend(Ignored::file_name(&directory, &version));
+                listing
+                    .ignored
+                    .extend(Ignored::file_name(&directory, &version));
                 versions.insert(version, found_at(directory));
             } else if is_meant(&directory) && !is_alias(&directory) {
-                listing.ignored.push(Ignored::version_name(&directory, &text));
+                listing
+                    .ignored
+                    .push(Ignored::version_name(&directory, &text));
             }
         }
         if versions.is_empty() && is_meant(&directory) {
-            listing.ignored.push(Ignored::no_version_directory(&directory));
+            listing
+                .ignored
+                .push(Ignored::no_version_directory(&directory));
         }
         if !versions.is_empty() {
             listing.models.insert(name, versions);
@@ -70,7 +76,12 @@ pub fn list(root: &Path) -> io::Result<Listing> {
 
 /// `latest -> 3`: a second name of a version that is taken under its own.
 fn is_alias(directory: &Path) -> bool {
-    let target = || Some(fs_err::canonicalize(directory).ok()?.parent()? == fs_err::canonicalize(directory.parent()?).ok()?);
+    let target = || {
+        Some(
+            fs_err::canonicalize(directory).ok()?.parent()?
+                == fs_err::canonicalize(directory.parent()?).ok()?,
+        )
+    };
     directory.is_symlink() && target().unwrap_or(false)
 }
 
@@ -82,7 +93,10 @@ pub fn directories(parent: &Path, depth: usize) -> io::Result<Vec<(String, PathB
     };
     for entry in entries {
         let path = entry?.path();
-        let name = path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .map(str::to_owned);
         if let Some(name) = name.filter(|name| !name.starts_with('.'))
             && path.is_dir()
         {
@@ -95,7 +109,10 @@ pub fn directories(parent: &Path, depth: usize) -> io::Result<Vec<(String, PathB
 /// A version's directory as it looks now.
 pub fn found_at(directory: PathBuf) -> Found {
     let fingerprint = fingerprint(&directory);
-    Found { directory, fingerprint }
+    Found {
+        directory,
+        fingerprint,
+    }
 }
 
 /// Names, sizes and times of all files below; contents are the manifest's business.
@@ -106,8 +123,13 @@ fn fingerprint(directory: &Path) -> u64 {
 }
 
 fn add(directory: &Path, hasher: &mut DefaultHasher, depth: usize) {
-    let Ok(entries) = fs_err::read_dir(directory) else { return };
-    let mut paths: Vec<PathBuf> = entries.filter_map(Result::ok).map(|entry| entry.path()).collect();
+    let Ok(entries) = fs_err::read_dir(directory) else {
+        return;
+    };
+    let mut paths: Vec<PathBuf> = entries
+        .filter_map(Result::ok)
+        .map(|entry| entry.path())
+        .collect();
     paths.sort();
     for path in paths {
         path.hash(hasher);
@@ -128,13 +150,25 @@ mod tests {
     #[test]
     fn only_versions_of_models_are_listed_and_changes_show() {
         let root = tempfile::tempdir().unwrap();
-        for path in ["churn/1.0.0", "churn/.staging", "churn/latest", ".git/1.0.0", "empty"] {
+        for path in [
+            "churn/1.0.0",
+            "churn/.staging",
+            "churn/latest",
+            ".git/1.0.0",
+            "empty",
+        ] {
             fs_err::create_dir_all(root.path().join(path)).unwrap();
         }
         fs_err::write(root.path().join("README.md"), "x").unwrap();
         let before = list(root.path()).unwrap().models;
-        let names: Vec<String> =
-            before.iter().flat_map(|(name, versions)| versions.keys().map(move |version| format!("{name}/{version}"))).collect();
+        let names: Vec<String> = before
+            .iter()
+            .flat_map(|(name, versions)| {
+                versions
+                    .keys()
+                    .map(move |version| format!("{name}/{version}"))
+            })
+            .collect();
         assert_eq!(names, ["churn/1.0.0"]);
         assert_eq!(list(root.path()).unwrap().models, before);
         fs_err::write(root.path().join("churn/1.0.0/model.onnx"), "x").unwrap();

@@ -39,14 +39,25 @@ impl Decision {
     /// Versions that must be loaded, whatever else is kept.
     pub fn needed(&self) -> Vec<Version> {
         let candidates = self.step.iter().flat_map(|step| &step.candidates);
-        let decided = self.stable.iter().chain(&self.previous).chain(candidates).filter_map(|named| Version::parse(&named.version));
+        let decided = self
+            .stable
+            .iter()
+            .chain(&self.previous)
+            .chain(candidates)
+            .filter_map(|named| Version::parse(&named.version));
         decided.chain(self.wanted.iter().cloned()).collect()
     }
 }
 
 /// Why files with this digest are not what was decided on under the version; `digests`: of every version that ever was.
-pub fn undecided(digests: &BTreeMap<String, String>, version: &Version, digest: &str) -> Option<PackageError> {
-    let decided = digests.get(version.as_str()).filter(|decided| *decided != digest)?;
+pub fn undecided(
+    digests: &BTreeMap<String, String>,
+    version: &Version,
+    digest: &str,
+) -> Option<PackageError> {
+    let decided = digests
+        .get(version.as_str())
+        .filter(|decided| *decided != digest)?;
     let detail = format!(
         "has the digest {digest}, but the journal knows this version as {decided}; a changed package needs a version of its own: `predictd pack DIR --bump`"
     );
@@ -96,9 +107,16 @@ pub struct Arm {
 }
 
 impl Traffic {
-    fn new(step: &Arc<Step>, stable: &Servable, versions: &BTreeMap<Version, VersionStatus>) -> Traffic {
+    fn new(
+        step: &Arc<Step>,
+        stable: &Servable,
+        versions: &BTreeMap<Version, VersionStatus>,
+    ) -> Traffic {
         let arm = |named: &VersionRef| Arm::new(stable, available(versions, named)?);
-        Traffic { step: Arc::clone(step), arms: step.candidates.iter().map(arm).collect() }
+        Traffic {
+            step: Arc::clone(step),
+            arms: step.candidates.iter().map(arm).collect(),
+        }
     }
 
     /// The candidate that answers, by its place; `None`: stable does.
@@ -106,7 +124,11 @@ impl Traffic {
     /// One whose workers hang answers nobody: its share is stable's, too.
     pub fn assign(&self, hash: KeyHash, now: Instant) -> Option<(usize, &Arm)> {
         let index = hash.assign.arm(&self.step.weights).checked_sub(1)?;
-        let arm = self.arms.get(index)?.as_ref().filter(|arm| arm.servable.batcher.ailment(now).is_none())?;
+        let arm = self
+            .arms
+            .get(index)?
+            .as_ref()
+            .filter(|arm| arm.servable.batcher.ailment(now).is_none())?;
         Some((index, arm))
     }
 
@@ -126,12 +148,18 @@ impl Arm {
             (None, None) if stable.graph == candidate.graph => None,
             _ => return None,
         };
-        Some(Arm { servable: Arc::clone(candidate), binding })
+        Some(Arm {
+            servable: Arc::clone(candidate),
+            binding,
+        })
     }
 }
 
 /// The loaded version that was decided on, and not another under its name.
-pub fn available<'a>(versions: &'a BTreeMap<Version, VersionStatus>, named: &VersionRef) -> Option<&'a Arc<Servable>> {
+pub fn available<'a>(
+    versions: &'a BTreeMap<Version, VersionStatus>,
+    named: &VersionRef,
+) -> Option<&'a Arc<Servable>> {
     match &versions.get(&Version::parse(&named.version)?)?.state {
         State::Available(servable) if servable.digest() == named.digest => Some(servable),
         _ => None,
@@ -141,15 +169,34 @@ pub fn available<'a>(versions: &'a BTreeMap<Version, VersionStatus>, named: &Ver
 impl Model {
     /// Lets the decision take effect, as far as its versions are loaded.
     pub fn follow(&mut self, decision: &Decision) {
-        let find =
-            |named: &Option<VersionRef>| named.as_ref().filter(|_| !self.unloaded).and_then(|named| available(&self.versions, named));
-        let (decided, previous) = (find(&decision.stable).cloned(), find(&decision.previous).cloned());
+        let find = |named: &Option<VersionRef>| {
+            named
+                .as_ref()
+                .filter(|_| !self.unloaded)
+                .and_then(|named| available(&self.versions, named))
+        };
+        let (decided, previous) = (
+            find(&decision.stable).cloned(),
+            find(&decision.previous).cloned(),
+        );
         // Where what was decided elsewhere is not loaded here yet, what answered until now goes on: a replica that lags is no outage.
-        let until_now = self.stable.take().filter(|servable| !self.unloaded && self.is_loaded(servable));
+        let until_now = self
+            .stable
+            .take()
+            .filter(|servable| !self.unloaded && self.is_loaded(servable));
         let stable = decided.or(until_now.filter(|_| decision.stable.is_some()));
-        let is_decided = |servable: &&Arc<Servable>| decision.stable.as_ref().is_some_and(|named| named.digest == servable.digest());
-        let traffic = decision.step.as_ref().zip(stable.as_ref().filter(is_decided));
-        self.traffic = traffic.map(|(step, stable)| Arc::new(Traffic::new(step, stable, &self.versions)));
+        let is_decided = |servable: &&Arc<Servable>| {
+            decision
+                .stable
+                .as_ref()
+                .is_some_and(|named| named.digest == servable.digest())
+        };
+        let traffic = decision
+            .step
+            .as_ref()
+            .zip(stable.as_ref().filter(is_decided));
+        self.traffic =
+            traffic.map(|(step, stable)| Arc::new(Traffic::new(step, stable, &self.versions)));
         let samples = match (&self.samples, &stable) {
             (Some(samples), Some(stable)) if samples.is_of(stable) => Some(Arc::clone(samples)),
             (_, Some(stable)) if previous.is_some() => Some(Arc::new(Samples::new(stable))),
@@ -163,21 +210,34 @@ impl Model {
     }
 
     fn is_loaded(&self, servable: &Arc<Servable>) -> bool {
-        let state = self.versions.get(&servable.id().version).map(|status| &status.state);
+        let state = self
+            .versions
+            .get(&servable.id().version)
+            .map(|status| &status.state);
         matches!(state, Some(State::Available(loaded)) if Arc::ptr_eq(loaded, servable))
     }
 
     /// The version that was decided on, where another answers because that one is not loaded.
     pub fn awaited(&self) -> Option<&VersionRef> {
         let (stable, decided) = (self.stable.as_ref()?, self.decided.as_ref()?);
-        (stable.id().version.as_str() != decided.version || stable.digest() != decided.digest).then_some(decided)
+        (stable.id().version.as_str() != decided.version || stable.digest() != decided.digest)
+            .then_some(decided)
     }
 
     /// What a loaded version is for, as `predictd_model_info` says it.
     pub fn role(&self, servable: &Arc<Servable>) -> &'static str {
-        let is = |other: &Option<Arc<Servable>>| other.as_ref().is_some_and(|other| Arc::ptr_eq(other, servable));
-        let candidate =
-            self.traffic.as_ref().filter(|traffic| traffic.arms.iter().flatten().any(|arm| Arc::ptr_eq(&arm.servable, servable)));
+        let is = |other: &Option<Arc<Servable>>| {
+            other
+                .as_ref()
+                .is_some_and(|other| Arc::ptr_eq(other, servable))
+        };
+        let candidate = self.traffic.as_ref().filter(|traffic| {
+            traffic
+                .arms
+                .iter()
+                .flatten()
+                .any(|arm| Arc::ptr_eq(&arm.servable, servable))
+        });
         match candidate {
             _ if is(&self.stable) => "stable",
             Some(traffic) if traffic.step.shadow_share > 0.0 => "shadow",

@@ -26,7 +26,12 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub enum Line {
     Check(Check),
     Passed(Verdict),
-    Failed { check: String, file: String, field: String, detail: String },
+    Failed {
+        check: String,
+        file: String,
+        field: String,
+        detail: String,
+    },
 }
 
 /// What passed, as the child found it.
@@ -60,9 +65,18 @@ pub struct Trial {
 
 impl Trial {
     /// Tries the package at `directory`; `report` hears of each passed check as it passes.
-    pub fn run(&self, directory: &Path, options: GateOptions, report: &mut dyn FnMut(Check)) -> Result<Verdict, PackageError> {
+    pub fn run(
+        &self,
+        directory: &Path,
+        options: GateOptions,
+        report: &mut dyn FnMut(Check),
+    ) -> Result<Verdict, PackageError> {
         let no_child = |error: std::io::Error| {
-            PackageError::new("gate", &self.executable.to_string_lossy(), format!("the gate's process can't be started: {error}"))
+            PackageError::new(
+                "gate",
+                &self.executable.to_string_lossy(),
+                format!("the gate's process can't be started: {error}"),
+            )
         };
         let mut child = Command::new(&self.executable)
             .arg("gate")
@@ -89,8 +103,18 @@ impl Trial {
                     report(check);
                 }
                 Ok(Line::Passed(verdict)) => break Some(Ok(verdict)),
-                Ok(Line::Failed { check, file, field, detail }) => {
-                    break Some(Err(PackageError { check: known_check(&check), file, field, detail }));
+                Ok(Line::Failed {
+                    check,
+                    file,
+                    field,
+                    detail,
+                }) => {
+                    break Some(Err(PackageError {
+                        check: known_check(&check),
+                        file,
+                        field,
+                        detail,
+                    }));
                 }
                 Err(mpsc::RecvTimeoutError::Timeout) => break Some(Err(self.too_slow(&last))),
                 Err(mpsc::RecvTimeoutError::Disconnected) => break None,
@@ -104,27 +128,48 @@ impl Trial {
     }
 
     fn too_slow(&self, last: &str) -> PackageError {
-        PackageError::new("timeout", step_file(last), format!("{} took longer than {} s", step_after(last), self.timeout.as_secs_f64()))
+        PackageError::new(
+            "timeout",
+            step_file(last),
+            format!(
+                "{} took longer than {} s",
+                step_after(last),
+                self.timeout.as_secs_f64()
+            ),
+        )
     }
 }
 
 fn read_lines(child: &mut Child) -> std::io::Result<mpsc::Receiver<Line>> {
     let (sender, lines) = mpsc::channel();
-    let stdout = child.stdout.take().ok_or_else(|| std::io::Error::other("no pipe"))?;
-    thread::Builder::new().name("gate-lines".to_owned()).spawn(move || {
-        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-            let Ok(line) = serde_json::from_str(&line) else { return };
-            if sender.send(line).is_err() {
-                return;
+    let stdout = child
+        .stdout
+        .take()
+        .ok_or_else(|| std::io::Error::other("no pipe"))?;
+    thread::Builder::new()
+        .name("gate-lines".to_owned())
+        .spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                let Ok(line) = serde_json::from_str(&line) else {
+                    return;
+                };
+                if sender.send(line).is_err() {
+                    return;
+                }
             }
-        }
-    })?;
+        })?;
     Ok(lines)
 }
 
 fn crashed(last: &str, status: Option<ExitStatus>) -> PackageError {
-    let how = status.map(|status| status.to_string()).unwrap_or_else(|| "unknown status".to_owned());
-    PackageError::new("crash", step_file(last), format!("{} ended the gate's process ({how})", step_after(last)))
+    let how = status
+        .map(|status| status.to_string())
+        .unwrap_or_else(|| "unknown status".to_owned());
+    PackageError::new(
+        "crash",
+        step_file(last),
+        format!("{} ended the gate's process ({how})", step_after(last)),
+    )
 }
 
 /// The check that was going on when `last` had passed.
@@ -172,7 +217,10 @@ fn known_check(check: &str) -> &'static str {
         "runtime",
         "identity",
     ];
-    KNOWN.into_iter().find(|known| *known == check).unwrap_or("gate")
+    KNOWN
+        .into_iter()
+        .find(|known| *known == check)
+        .unwrap_or("gate")
 }
 
 /// The child's side: prints lines, and ends the process when its time is up.
@@ -184,24 +232,44 @@ pub struct Reporter {
 impl Reporter {
     /// Starts the watchdog: whatever the library does, the process is gone after `timeout`.
     pub fn start(timeout: Duration, exit: fn(i32) -> !) -> std::io::Result<Reporter> {
-        let reporter = Reporter { last: Arc::default() };
+        let reporter = Reporter {
+            last: Arc::default(),
+        };
         let watched = reporter.clone();
-        thread::Builder::new().name("gate-watchdog".to_owned()).spawn(move || {
-            let deadline = Instant::now() + timeout;
-            // A parked thread may wake up without reason.
-            while let Some(rest) = deadline.checked_duration_since(Instant::now()) {
-                thread::park_timeout(rest);
-            }
-            let last = watched.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let detail = format!("{} took longer than {} s", step_after(&last), timeout.as_secs_f64());
-            print_line(&Line::Failed { check: "timeout".to_owned(), file: step_file(&last).to_owned(), field: String::new(), detail });
-            exit(1)
-        })?;
+        thread::Builder::new()
+            .name("gate-watchdog".to_owned())
+            .spawn(move || {
+                let deadline = Instant::now() + timeout;
+                // A parked thread may wake up without reason.
+                while let Some(rest) = deadline.checked_duration_since(Instant::now()) {
+                    thread::park_timeout(rest);
+                }
+                let last = watched
+                    .last
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .clone();
+                let detail = format!(
+                    "{} took longer than {} s",
+                    step_after(&last),
+                    timeout.as_secs_f64()
+                );
+                print_line(&Line::Failed {
+                    check: "timeout".to_owned(),
+                    file: step_file(&last).to_owned(),
+                    field: String::new(),
+                    detail,
+                });
+                exit(1)
+            })?;
         Ok(reporter)
     }
 
     pub fn check(&self, check: Check) {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&check.name);
+        self.last
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone_from(&check.name);
         print_line(&Line::Check(check));
     }
 
@@ -209,7 +277,17 @@ impl Reporter {
         let passed = outcome.is_ok();
         print_line(&match outcome {
             Ok(verdict) => Line::Passed(verdict),
-            Err(PackageError { check, file, field, detail }) => Line::Failed { check: check.to_owned(), file, field, detail },
+            Err(PackageError {
+                check,
+                file,
+                field,
+                detail,
+            }) => Line::Failed {
+                check: check.to_owned(),
+                file,
+                field,
+                detail,
+            },
         });
         passed
     }

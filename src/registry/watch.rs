@@ -89,19 +89,31 @@ impl Watch {
             attempts: 0,
             pending: Vec::new(),
         };
-        let thread = thread::Builder::new().name("registry".to_owned()).spawn(move || looper.run(&inbox))?;
-        Ok(Watch { events, thread: Mutex::new(Some(thread)) })
+        let thread = thread::Builder::new()
+            .name("registry".to_owned())
+            .spawn(move || looper.run(&inbox))?;
+        Ok(Watch {
+            events,
+            thread: Mutex::new(Some(thread)),
+        })
     }
 
     pub fn commander(&self) -> Commander {
-        Commander { events: self.events.clone() }
+        Commander {
+            events: self.events.clone(),
+        }
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
         let _ = self.events.send(Event::Stop);
-        if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        if let Some(thread) = self
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+        {
             let _ = thread.join();
         }
     }
@@ -142,9 +154,18 @@ impl Loop {
             self.drain();
             self.publish();
             self.answer_orders();
-            let until = if self.draining.is_empty() { next_look } else { next_look.min(Instant::now() + DRAIN_TICK) };
+            let until = if self.draining.is_empty() {
+                next_look
+            } else {
+                next_look.min(Instant::now() + DRAIN_TICK)
+            };
             match inbox.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(Event::LoadEnded { attempt, fingerprint, outcome, elapsed }) => self.load_ended(attempt, fingerprint, outcome, elapsed),
+                Ok(Event::LoadEnded {
+                    attempt,
+                    fingerprint,
+                    outcome,
+                    elapsed,
+                }) => self.load_ended(attempt, fingerprint, outcome, elapsed),
                 Ok(Event::Control { name, order, done }) => self.control(name, order, done),
                 Ok(Event::Look { done }) => {
                     self.look();
@@ -183,7 +204,13 @@ impl Loop {
         self.tell_ignored(ignored);
         if !self.looked {
             self.looked = true;
-            let configured = self.parts.config.models.required.iter().filter_map(|name| ModelName::parse(name));
+            let configured = self
+                .parts
+                .config
+                .models
+                .required
+                .iter()
+                .filter_map(|name| ModelName::parse(name));
             self.required = configured.collect();
             if self.required.is_empty() {
                 self.required = self.models.keys().cloned().collect();
@@ -199,7 +226,10 @@ impl Loop {
         let mut gone = Vec::new();
         for (name, model) in &self.models {
             let is_gone = |known: &Known| {
-                let kept_alone = known.kept.as_ref().is_some_and(|(_, instead_of)| instead_of.is_none());
+                let kept_alone = known
+                    .kept
+                    .as_ref()
+                    .is_some_and(|(_, instead_of)| instead_of.is_none());
                 matches!(known.state, State::Available(_)) && (known.found.is_none() || kept_alone)
             };
             if self.unreadable.contains(name) || !model.versions.values().any(is_gone) {
@@ -207,28 +237,47 @@ impl Loop {
             }
             // Others are unloaded.
             let needed = self.model_view(name).unwrap_or_default().needed;
-            let versions = model.versions.iter().filter(|(version, known)| is_gone(known) && needed.contains(*version));
+            let versions = model
+                .versions
+                .iter()
+                .filter(|(version, known)| is_gone(known) && needed.contains(*version));
             let root = &self.parts.config.models.root;
-            gone.extend(versions.map(|(version, _)| Ignored::files_gone(&root.join(name.as_str()).join(version.as_str()))));
+            gone.extend(versions.map(|(version, _)| {
+                Ignored::files_gone(&root.join(name.as_str()).join(version.as_str()))
+            }));
         }
         gone
     }
 
     /// Says each once, not at each look.
     fn tell_ignored(&mut self, ignored: Vec<Ignored>) {
-        for new in ignored.iter().filter(|ignored| !self.ignored.contains(ignored)) {
+        for new in ignored
+            .iter()
+            .filter(|ignored| !self.ignored.contains(ignored))
+        {
             let (path, reason) = (new.path.display(), new.reason.name());
             tracing::warn!(path = %path, reason, detail = new.detail, "{}", new.reason.outcome());
         }
-        let count = |reason| ignored.iter().filter(|ignored| ignored.reason == reason).count();
+        let count = |reason| {
+            ignored
+                .iter()
+                .filter(|ignored| ignored.reason == reason)
+                .count()
+        };
         for reason in Reason::ALL {
-            self.parts.metrics.set_models_ignored(reason.name(), count(reason));
+            self.parts
+                .metrics
+                .set_models_ignored(reason.name(), count(reason));
         }
         self.ignored = ignored.into();
     }
 
     fn merge(&mut self, listing: Listing) {
-        let Listing { models: mut found_models, unreadable, ignored: _ } = listing;
+        let Listing {
+            models: mut found_models,
+            unreadable,
+            ignored: _,
+        } = listing;
         for (name, error) in &unreadable {
             self.parts.metrics.source_errors.inc();
             if !self.unreadable.contains(name) {
@@ -240,26 +289,49 @@ impl Loop {
             }
         }
         self.unreadable = unreadable.into_keys().collect();
-        for (name, model) in self.models.iter_mut().filter(|(name, _)| !self.unreadable.contains(*name)) {
+        for (name, model) in self
+            .models
+            .iter_mut()
+            .filter(|(name, _)| !self.unreadable.contains(*name))
+        {
             let mut found = found_models.remove(name).unwrap_or_default();
             for (version, known) in &mut model.versions {
                 known.look(found.remove(version));
             }
-            model.versions.extend(found.into_iter().map(|(version, found)| (version, Known::new(found))));
+            model.versions.extend(
+                found
+                    .into_iter()
+                    .map(|(version, found)| (version, Known::new(found))),
+            );
         }
         for (name, found) in found_models {
             // Models that appear while the server is not yet ready for want of any are waited for, too.
-            let versions = found.into_iter().map(|(version, found)| (version, Known::new(found))).collect();
-            self.models.insert(name.clone(), KnownModel { versions, ..KnownModel::default() });
+            let versions = found
+                .into_iter()
+                .map(|(version, found)| (version, Known::new(found)))
+                .collect();
+            self.models.insert(
+                name.clone(),
+                KnownModel {
+                    versions,
+                    ..KnownModel::default()
+                },
+            );
             if self.looked && self.required.is_empty() {
                 self.required.insert(name);
             }
         }
         self.find_kept();
         let keep_versions = self.parts.config.models.keep_versions;
-        for (name, model) in self.models.iter_mut().filter(|(_, model)| model.versions.keys().any(Version::is_number)) {
+        for (name, model) in self
+            .models
+            .iter_mut()
+            .filter(|(_, model)| model.versions.keys().any(Version::is_number))
+        {
             let directory = self.parts.config.models.root.join(name.as_str());
-            let stamp = fs_err::metadata(directory.join(bare::CONFIG_FILE)).ok().map(|about| (about.len(), about.modified().ok()));
+            let stamp = fs_err::metadata(directory.join(bare::CONFIG_FILE))
+                .ok()
+                .map(|about| (about.len(), about.modified().ok()));
             if model.config_stamp.replace(stamp) == Some(stamp) {
                 continue;
             }
@@ -273,11 +345,17 @@ impl Loop {
     /// What was decided on and lies in the models directory no more is served from its copy.
     fn find_kept(&mut self) {
         let ways = self.parts.registry.ways();
-        let leads =
-            |name: &ModelName, version: &Version| ways.iter().any(|(model, named)| model == name && named.version == version.as_str());
+        let leads = |name: &ModelName, version: &Version| {
+            ways.iter()
+                .any(|(model, named)| model == name && named.version == version.as_str())
+        };
         for (name, model) in &mut self.models {
             // A copy that nothing leads to any more goes.
-            for (_, known) in model.versions.iter_mut().filter(|(version, known)| known.kept.is_some() && !leads(name, version)) {
+            for (_, known) in model
+                .versions
+                .iter_mut()
+                .filter(|(version, known)| known.kept.is_some() && !leads(name, version))
+            {
                 (known.found, known.kept) = (None, None);
             }
         }
@@ -285,21 +363,34 @@ impl Loop {
             if self.unreadable.contains(&name) {
                 continue;
             }
-            let Some(version) = Version::parse(&named.version) else { continue };
+            let Some(version) = Version::parse(&named.version) else {
+                continue;
+            };
             let model = self.models.get(&name);
             let known = model.and_then(|model| model.versions.get(&version));
             // What is loaded stays; while its files are there they are looked at.
             if known.is_some_and(|known| known.found.is_some()) {
                 continue;
             }
-            let Some(found) = self.parts.kept.found(&name, &named) else { continue };
+            let Some(found) = self.parts.kept.found(&name, &named) else {
+                continue;
+            };
             // Whoever removed a model as a whole, while no server ran, wants it no more.
             if model.is_none() && !self.parts.config.models.root.join(name.as_str()).is_dir() {
                 continue;
             }
             tracing::warn!(model = %name, version = %version, "the files of this version are gone from the models directory; the copy kept in the state is served");
-            let known = self.models.entry(name).or_default().versions.entry(version).or_insert_with(|| Known::new(found.clone()));
-            known.kept = Some(("its files are gone from the models directory".to_owned(), None));
+            let known = self
+                .models
+                .entry(name)
+                .or_default()
+                .versions
+                .entry(version)
+                .or_insert_with(|| Known::new(found.clone()));
+            known.kept = Some((
+                "its files are gone from the models directory".to_owned(),
+                None,
+            ));
             known.seen = found.fingerprint;
             known.found = Some(found);
         }
@@ -309,9 +400,19 @@ impl Loop {
     /// where there is none.
     fn take_kept(&mut self, name: &ModelName, version: &Version, why: &str) -> bool {
         let ways = self.parts.registry.ways();
-        let named = ways.into_iter().find(|(model, named)| model == name && named.version == version.as_str());
-        let Some(found) = named.and_then(|(_, named)| self.parts.kept.found(name, &named)) else { return false };
-        let Some(known) = self.models.get_mut(name).and_then(|model| model.versions.get_mut(version)) else { return false };
+        let named = ways
+            .into_iter()
+            .find(|(model, named)| model == name && named.version == version.as_str());
+        let Some(found) = named.and_then(|(_, named)| self.parts.kept.found(name, &named)) else {
+            return false;
+        };
+        let Some(known) = self
+            .models
+            .get_mut(name)
+            .and_then(|model| model.versions.get_mut(version))
+        else {
+            return false;
+        };
         if known.kept.is_some() {
             return false;
         }
@@ -331,7 +432,12 @@ impl Loop {
         true
     }
 
-    fn control(&mut self, name: ModelName, order: Order, done: oneshot::Sender<Result<(), ControlError>>) {
+    fn control(
+        &mut self,
+        name: ModelName,
+        order: Order,
+        done: oneshot::Sender<Result<(), ControlError>>,
+    ) {
         if order == Order::Load {
             self.look();
         }
@@ -342,7 +448,11 @@ impl Loop {
         match order {
             Order::Load => {
                 model.unloaded = false;
-                for known in model.versions.values_mut().filter(|known| matches!(known.state, State::Refused(_))) {
+                for known in model
+                    .versions
+                    .values_mut()
+                    .filter(|known| matches!(known.state, State::Refused(_)))
+                {
                     known.state = State::Idle;
                 }
             }
@@ -366,7 +476,9 @@ impl Loop {
             let outcome = match snapshot.models.get(&name) {
                 None => Err(ControlError::Unknown),
                 Some(model) if model.unloaded && order == Order::Unload => Ok(()),
-                Some(model) => model.ailment(Instant::now()).map_or(Ok(()), |reason| Err(ControlError::Failed(reason))),
+                Some(model) => model
+                    .ailment(Instant::now())
+                    .map_or(Ok(()), |reason| Err(ControlError::Failed(reason))),
             };
             let _ = done.send(outcome);
         }
@@ -378,12 +490,17 @@ impl Loop {
             self.evict_undecided(&name);
             // A version that turns out to be incomplete makes room for an older one at once.
             let mut before = None;
-            while let Some(phases) = Some(self.phases(&name)).filter(|phases| before.as_ref() != Some(phases)) {
+            while let Some(phases) =
+                Some(self.phases(&name)).filter(|phases| before.as_ref() != Some(phases))
+            {
                 before = Some(phases);
                 self.carry_out(&name);
             }
             self.adopt(&name);
-            let gone = self.models.get(&name).is_some_and(|model| model.versions.is_empty());
+            let gone = self
+                .models
+                .get(&name)
+                .is_some_and(|model| model.versions.is_empty());
             if gone && !self.unreadable.contains(&name) {
                 self.models.remove(&name);
             }
@@ -396,7 +513,16 @@ impl Loop {
     }
 
     fn phases(&self, name: &ModelName) -> Vec<Phase> {
-        self.models.get(name).map(|model| model.versions.values().map(|known| known.view().phase).collect()).unwrap_or_default()
+        self.models
+            .get(name)
+            .map(|model| {
+                model
+                    .versions
+                    .values()
+                    .map(|known| known.view().phase)
+                    .collect()
+            })
+            .unwrap_or_default()
     }
 
     fn carry_out(&mut self, name: &ModelName) {
@@ -416,22 +542,34 @@ impl Loop {
 
     /// A version that is wanted came just now and is looked at once more before it is loaded.
     fn is_arriving(&self, name: &ModelName) -> bool {
-        let Some(model) = self.models.get(name) else { return false };
-        let wanted = self.plan(name).into_iter().filter_map(|action| match action {
-            Action::Load(version) => model.versions.get(&version),
-            _ => None,
-        });
+        let Some(model) = self.models.get(name) else {
+            return false;
+        };
+        let wanted = self
+            .plan(name)
+            .into_iter()
+            .filter_map(|action| match action {
+                Action::Load(version) => model.versions.get(&version),
+                _ => None,
+            });
         wanted.into_iter().any(|known| known.arriving.is_some())
     }
 
     /// Something about the model changes by itself, soon. A version whose files are incomplete does not.
     fn is_busy(&self, name: &ModelName) -> bool {
-        let Some(model) = self.models.get(name) else { return false };
+        let Some(model) = self.models.get(name) else {
+            return false;
+        };
         let waits = |version: &Version| match model.versions.get(version) {
-            Some(known) => known.arriving.is_some() || !matches!(known.state, State::Incomplete { .. }),
+            Some(known) => {
+                known.arriving.is_some() || !matches!(known.state, State::Incomplete { .. })
+            }
             None => false,
         };
-        model.versions.values().any(|known| matches!(known.state, State::Loading))
+        model
+            .versions
+            .values()
+            .any(|known| matches!(known.state, State::Loading))
             || self.plan(name).iter().any(|action| match action {
                 Action::Load(version) => waits(version),
                 Action::Unload(_) => true,
@@ -441,13 +579,25 @@ impl Loop {
 
     fn model_view(&self, name: &ModelName) -> Option<ModelView> {
         let model = self.models.get(name)?;
-        let versions = model.versions.iter().map(|(version, known)| (version.clone(), known.view())).collect();
+        let versions = model
+            .versions
+            .iter()
+            .map(|(version, known)| (version.clone(), known.view()))
+            .collect();
         let decided = self.parts.registry.decision(name);
         let needed = match &decided {
             _ if model.unloaded => BTreeSet::new(),
             // What answers stays until what was decided on is loaded.
-            Some(decision) if decision.stable.is_some() => decision.needed().into_iter().chain(self.answering(name)).collect(),
-            _ => self.pinned(name).into_iter().chain(decided.iter().flat_map(|decision| decision.needed())).collect(),
+            Some(decision) if decision.stable.is_some() => decision
+                .needed()
+                .into_iter()
+                .chain(self.answering(name))
+                .collect(),
+            _ => self
+                .pinned(name)
+                .into_iter()
+                .chain(decided.iter().flat_map(|decision| decision.needed()))
+                .collect(),
         };
         Some(ModelView { versions, needed })
     }
@@ -456,15 +606,23 @@ impl Loop {
         let snapshot = self.parts.registry.snapshot();
         let model = snapshot.models.get(name)?;
         model.awaited()?;
-        model.stable.as_ref().map(|servable| servable.id().version.clone())
+        model
+            .stable
+            .as_ref()
+            .map(|servable| servable.id().version.clone())
     }
 
     fn pinned(&self, name: &ModelName) -> Option<Version> {
-        self.parts.config.pinned(name.as_str()).and_then(Version::parse)
+        self.parts
+            .config
+            .pinned(name.as_str())
+            .and_then(Version::parse)
     }
 
     fn plan(&self, name: &ModelName) -> Vec<Action> {
-        let Some(model) = self.models.get(name) else { return Vec::new() };
+        let Some(model) = self.models.get(name) else {
+            return Vec::new();
+        };
         let newest = Keep::Newest(self.parts.config.models.keep_versions);
         let view = self.model_view(name).unwrap_or_default();
         if model.unloaded {
@@ -475,63 +633,129 @@ impl Loop {
 
     /// Where nothing was decided yet, the first choice is written down.
     fn adopt(&mut self, name: &ModelName) {
-        let decided = self.parts.registry.decision(name).is_some_and(|decision| decision.stable.is_some() || decision.trouble.is_some());
-        let Some(model) = self.models.get(name).filter(|model| !decided && !model.unloaded) else { return };
+        let decided = self
+            .parts
+            .registry
+            .decision(name)
+            .is_some_and(|decision| decision.stable.is_some() || decision.trouble.is_some());
+        let Some(model) = self
+            .models
+            .get(name)
+            .filter(|model| !decided && !model.unloaded)
+        else {
+            return;
+        };
         if self.is_arriving(name) {
             return;
         }
-        let Some(view) = self.model_view(name) else { return };
-        let chosen = reconcile::first_choice(&view, self.pinned(name).as_ref()).and_then(|version| model.versions.get_key_value(&version));
-        if let Some((version, Known { state: State::Available(servable), .. })) = chosen {
+        let Some(view) = self.model_view(name) else {
+            return;
+        };
+        let chosen = reconcile::first_choice(&view, self.pinned(name).as_ref())
+            .and_then(|version| model.versions.get_key_value(&version));
+        if let Some((
+            version,
+            Known {
+                state: State::Available(servable),
+                ..
+            },
+        )) = chosen
+        {
             let digest = servable.digest().to_owned();
-            self.parts.adopter.adopt(name, VersionRef { version: version.to_string(), digest });
+            self.parts.adopter.adopt(
+                name,
+                VersionRef {
+                    version: version.to_string(),
+                    digest,
+                },
+            );
         }
     }
 
     fn load(&mut self, name: &ModelName, version: &Version) {
         // The files of a bare graph must stay as they are for so long.
         let calm = self.parts.config.models.poll_interval() / 2;
-        let at_once = if self.settled { 1 } else { self.parts.loader.cores };
+        let at_once = if self.settled {
+            1
+        } else {
+            self.parts.loader.cores
+        };
         if self.loads.len() >= at_once {
             return;
         }
-        let Some(known) = self.models.get_mut(name).and_then(|model| model.versions.get_mut(version)) else { return };
-        let Some(found) = known.found.clone() else { return };
+        let Some(known) = self
+            .models
+            .get_mut(name)
+            .and_then(|model| model.versions.get_mut(version))
+        else {
+            return;
+        };
+        let Some(found) = known.found.clone() else {
+            return;
+        };
         if known.forgiven.is_some_and(|(_, look)| look == self.looks) {
             return; // A copy may be under way: the next look tells.
         }
-        let id = ModelId { name: name.clone(), version: version.clone() };
+        let id = ModelId {
+            name: name.clone(),
+            version: version.clone(),
+        };
         known.seen = found.fingerprint;
         if let Some(missing) = self.parts.loader.missing(&found.directory) {
             if self.take_kept(name, version, &missing) {
                 return;
             }
-            let Some(known) = self.models.get_mut(name).and_then(|model| model.versions.get_mut(version)) else { return };
+            let Some(known) = self
+                .models
+                .get_mut(name)
+                .and_then(|model| model.versions.get_mut(version))
+            else {
+                return;
+            };
             let (limit, now) = (self.parts.config.models.copy_timeout(), Instant::now());
             let copying = Copying::seen(known.copying, found.fingerprint, now);
             known.copying = Some(copying);
             if copying.has_stalled(limit, now) {
-                let detail = format!("{missing}; its files have not changed for {} s: copy it again, or remove it", limit.as_secs_f64());
+                let detail = format!(
+                    "{missing}; its files have not changed for {} s: copy it again, or remove it",
+                    limit.as_secs_f64()
+                );
                 let error = PackageError::new("incomplete", "", detail);
                 tracing::error!(model = %name, version = %version, reason = error.check, error = %error, "refused");
-                let outcome = LoadOutcome::Refused { reason: error.check };
-                self.parts.metrics.observe_load(name.as_str(), version.as_str(), outcome, Duration::ZERO);
+                let outcome = LoadOutcome::Refused {
+                    reason: error.check,
+                };
+                self.parts.metrics.observe_load(
+                    name.as_str(),
+                    version.as_str(),
+                    outcome,
+                    Duration::ZERO,
+                );
                 known.state = State::Refused(error);
                 return;
             }
-            if !matches!(&known.state, State::Incomplete { missing: before } if *before == missing) {
+            if !matches!(&known.state, State::Incomplete { missing: before } if *before == missing)
+            {
                 tracing::warn!(model = %name, version = %version, missing, "the package is incomplete; looking again at each poll");
             }
             known.state = State::Incomplete { missing };
             return;
         }
         if self.parts.loader.just_arrived(&found.directory)
-            && !known.arriving.is_some_and(|(fingerprint, seen)| fingerprint == found.fingerprint && seen.elapsed() >= calm)
+            && !known.arriving.is_some_and(|(fingerprint, seen)| {
+                fingerprint == found.fingerprint && seen.elapsed() >= calm
+            })
         {
-            if known.arriving.is_none_or(|(fingerprint, _)| fingerprint != found.fingerprint) {
+            if known
+                .arriving
+                .is_none_or(|(fingerprint, _)| fingerprint != found.fingerprint)
+            {
                 known.arriving = Some((found.fingerprint, Instant::now()));
             }
-            known.state = State::Incomplete { missing: "a graph without a manifest that arrived just now; looking once more".to_owned() };
+            known.state = State::Incomplete {
+                missing: "a graph without a manifest that arrived just now; looking once more"
+                    .to_owned(),
+            };
             return;
         }
         known.arriving = None;
@@ -539,18 +763,35 @@ impl Loop {
         self.attempts += 1;
         let attempt = self.attempts;
         let (loader, events) = (Arc::clone(&self.parts.loader), self.events.clone());
-        let started = thread::Builder::new().name(format!("load-{name}")).spawn(move || {
-            let start = Instant::now();
-            loader.lower_priority(&id, &found.directory, LOAD_NICENESS);
-            let load = AssertUnwindSafe(|| loader.load(&found.directory, &id).map(Box::new));
-            let panicked = |_| Err(LoadFailure::Refused(PackageError::new("runtime", "", "the load panicked")));
-            let outcome = catch_unwind(load).unwrap_or_else(panicked);
-            let _ = events.send(Event::LoadEnded { attempt, fingerprint: found.fingerprint, outcome, elapsed: start.elapsed() });
-        });
+        let started = thread::Builder::new()
+            .name(format!("load-{name}"))
+            .spawn(move || {
+                let start = Instant::now();
+                loader.lower_priority(&id, &found.directory, LOAD_NICENESS);
+                let load = AssertUnwindSafe(|| loader.load(&found.directory, &id).map(Box::new));
+                let panicked = |_| {
+                    Err(LoadFailure::Refused(PackageError::new(
+                        "runtime",
+                        "",
+                        "the load panicked",
+                    )))
+                };
+                let outcome = catch_unwind(load).unwrap_or_else(panicked);
+                let _ = events.send(Event::LoadEnded {
+                    attempt,
+                    fingerprint: found.fingerprint,
+                    outcome,
+                    elapsed: start.elapsed(),
+                });
+            });
         match started {
             Ok(_) => {
-                let id = ModelId { name: name.clone(), version: version.clone() };
-                self.loads.insert(attempt, (id, Instant::now() + self.load_limit()));
+                let id = ModelId {
+                    name: name.clone(),
+                    version: version.clone(),
+                };
+                self.loads
+                    .insert(attempt, (id, Instant::now() + self.load_limit()));
             }
             Err(error) => {
                 tracing::error!(error = %error, "no thread to load a model");
@@ -567,25 +808,50 @@ impl Loop {
     /// A load that hangs may neither keep the server from being ready nor other models from being loaded.
     fn give_up_late_loads(&mut self) {
         let now = Instant::now();
-        let late: Vec<u64> = self.loads.iter().filter(|(_, (_, deadline))| *deadline <= now).map(|(attempt, _)| *attempt).collect();
+        let late: Vec<u64> = self
+            .loads
+            .iter()
+            .filter(|(_, (_, deadline))| *deadline <= now)
+            .map(|(attempt, _)| *attempt)
+            .collect();
         for attempt in late {
             let limit = self.load_limit();
-            let error =
-                PackageError::new("timeout", crate::package::MODEL_FILE, format!("the load took longer than {} s", limit.as_secs()));
+            let error = PackageError::new(
+                "timeout",
+                crate::package::MODEL_FILE,
+                format!("the load took longer than {} s", limit.as_secs()),
+            );
             self.load_ended(attempt, 0, Err(LoadFailure::Refused(error)), limit);
         }
     }
 
-    fn load_ended(&mut self, attempt: u64, fingerprint: u64, outcome: Result<Box<Loaded>, LoadFailure>, elapsed: Duration) {
+    fn load_ended(
+        &mut self,
+        attempt: u64,
+        fingerprint: u64,
+        outcome: Result<Box<Loaded>, LoadFailure>,
+        elapsed: Duration,
+    ) {
         // One that was given up is over, whatever it still brings.
-        let Some((id, _)) = self.loads.remove(&attempt) else { return };
+        let Some((id, _)) = self.loads.remove(&attempt) else {
+            return;
+        };
         let look = self.looks;
         let metrics = &self.parts.metrics;
-        let Some(known) = self.models.get_mut(&id.name).and_then(|model| model.versions.get_mut(&id.version)) else { return };
+        let Some(known) = self
+            .models
+            .get_mut(&id.name)
+            .and_then(|model| model.versions.get_mut(&id.version))
+        else {
+            return;
+        };
         let decision = self.parts.registry.decision(&id.name);
         let admitted = |loaded: Box<Loaded>| {
             let digest = &loaded.contents.manifest().digest;
-            match decision.as_ref().and_then(|decision| undecided(&decision.digests, &id.version, digest)) {
+            match decision
+                .as_ref()
+                .and_then(|decision| undecided(&decision.digests, &id.version, digest))
+            {
                 Some(error) => Err(LoadFailure::Refused(error)),
                 None => Ok(loaded),
             }
@@ -595,35 +861,62 @@ impl Loop {
             let digest = loaded.contents.manifest().digest.clone();
             Servable::start(*loaded, handles, &self.parts.supervisor)
                 .map(|servable| (servable, digest))
-                .map_err(|error| LoadFailure::Refused(PackageError::new("runtime", "", format!("no thread for its workers: {error}"))))
+                .map_err(|error| {
+                    LoadFailure::Refused(PackageError::new(
+                        "runtime",
+                        "",
+                        format!("no thread for its workers: {error}"),
+                    ))
+                })
         });
         match outcome {
             Ok((servable, digest)) => {
                 tracing::info!(model = %id.name, version = %id.version, digest, milliseconds = elapsed.as_millis(), workers = servable.workers, "loaded");
-                metrics.observe_load(id.name.as_str(), id.version.as_str(), LoadOutcome::Loaded, elapsed);
+                metrics.observe_load(
+                    id.name.as_str(),
+                    id.version.as_str(),
+                    LoadOutcome::Loaded,
+                    elapsed,
+                );
                 known.state = State::Available(Arc::new(servable));
                 known.warning = None;
             }
             Err(LoadFailure::Incomplete(missing)) => known.state = State::Incomplete { missing },
             Err(LoadFailure::Refused(error)) => {
                 // While a copy is under way a file can have its size and not yet its bytes.
-                let unchanged = known.forgiven.is_some_and(|(before, _)| before == fingerprint);
-                let bare = known.found.as_ref().is_some_and(|found| self.parts.loader.is_bare(&found.directory));
-                let maybe_short = matches!(error.check, "manifest" | "files" | "hashes") || bare && error.check == "graph";
+                let unchanged = known
+                    .forgiven
+                    .is_some_and(|(before, _)| before == fingerprint);
+                let bare = known
+                    .found
+                    .as_ref()
+                    .is_some_and(|found| self.parts.loader.is_bare(&found.directory));
+                let maybe_short = matches!(error.check, "manifest" | "files" | "hashes")
+                    || bare && error.check == "graph";
                 if maybe_short && !unchanged {
                     known.forgiven = Some((fingerprint, look));
-                    known.state = State::Incomplete { missing: format!("may still be being copied: {error}") };
+                    known.state = State::Incomplete {
+                        missing: format!("may still be being copied: {error}"),
+                    };
                     return;
                 }
                 if self.take_kept(&id.name, &id.version, &error.to_string()) {
                     return;
                 }
                 tracing::error!(model = %id.name, version = %id.version, reason = error.check, error = %error, "refused");
-                let Some(known) = self.models.get_mut(&id.name).and_then(|model| model.versions.get_mut(&id.version)) else { return };
+                let Some(known) = self
+                    .models
+                    .get_mut(&id.name)
+                    .and_then(|model| model.versions.get_mut(&id.version))
+                else {
+                    return;
+                };
                 self.parts.metrics.observe_load(
                     id.name.as_str(),
                     id.version.as_str(),
-                    LoadOutcome::Refused { reason: error.check },
+                    LoadOutcome::Refused {
+                        reason: error.check,
+                    },
                     elapsed,
                 );
                 known.state = State::Refused(error);
@@ -633,13 +926,23 @@ impl Loop {
 
     /// A version was loaded before its journal could be read, and is not what was decided on: its copy takes its place, or nothing.
     fn evict_undecided(&mut self, name: &ModelName) {
-        let Some(decision) = self.parts.registry.decision(name) else { return };
-        let Some(model) = self.models.get_mut(name) else { return };
+        let Some(decision) = self.parts.registry.decision(name) else {
+            return;
+        };
+        let Some(model) = self.models.get_mut(name) else {
+            return;
+        };
         let mut evicted = Vec::new();
         for (version, known) in &mut model.versions {
-            let State::Available(servable) = &known.state else { continue };
-            let Some(error) = undecided(&decision.digests, version, servable.digest()) else { continue };
-            if let State::Available(servable) = std::mem::replace(&mut known.state, State::Refused(error.clone())) {
+            let State::Available(servable) = &known.state else {
+                continue;
+            };
+            let Some(error) = undecided(&decision.digests, version, servable.digest()) else {
+                continue;
+            };
+            if let State::Available(servable) =
+                std::mem::replace(&mut known.state, State::Refused(error.clone()))
+            {
                 self.draining.push(servable);
             }
             evicted.push((version.clone(), error));
@@ -652,7 +955,13 @@ impl Loop {
     }
 
     fn unload(&mut self, name: &ModelName, version: &Version) {
-        let Some(known) = self.models.get_mut(name).and_then(|model| model.versions.get_mut(version)) else { return };
+        let Some(known) = self
+            .models
+            .get_mut(name)
+            .and_then(|model| model.versions.get_mut(version))
+        else {
+            return;
+        };
         if let State::Available(servable) = std::mem::replace(&mut known.state, State::Draining) {
             tracing::info!(model = %name, version = %version, removed = known.found.is_none(), "draining");
             self.draining.push(servable);
@@ -671,10 +980,18 @@ impl Loop {
             let id = servable.id().clone();
             drop(servable);
             tracing::info!(model = %id.name, version = %id.version, "unloaded");
-            let known = self.models.get_mut(&id.name).and_then(|model| model.versions.get_mut(&id.version));
+            let known = self
+                .models
+                .get_mut(&id.name)
+                .and_then(|model| model.versions.get_mut(&id.version));
             // It may have been loaded again meanwhile: then its series are the new one's.
-            if known.as_ref().is_none_or(|known| !matches!(known.state, State::Loading | State::Available(_))) {
-                self.parts.metrics.forget_version(id.name.as_str(), id.version.as_str());
+            if known
+                .as_ref()
+                .is_none_or(|known| !matches!(known.state, State::Loading | State::Available(_)))
+            {
+                self.parts
+                    .metrics
+                    .forget_version(id.name.as_str(), id.version.as_str());
             }
             if let Some(known) = known.filter(|known| matches!(known.state, State::Draining)) {
                 known.state = State::Idle;
@@ -685,19 +1002,33 @@ impl Loop {
 
     /// The directory of a loaded version changed. A package is immutable: another digest is refused and the loaded one goes on.
     fn compare(&mut self, name: &ModelName, version: &Version) {
-        let Some(known) = self.models.get_mut(name).and_then(|model| model.versions.get_mut(version)) else { return };
-        let (Some(found), State::Available(servable)) = (&known.found, &known.state) else { return };
+        let Some(known) = self
+            .models
+            .get_mut(name)
+            .and_then(|model| model.versions.get_mut(version))
+        else {
+            return;
+        };
+        let (Some(found), State::Available(servable)) = (&known.found, &known.state) else {
+            return;
+        };
         known.seen = found.fingerprint;
         let now = match &servable.contents {
             Contents::Package(_) => Manifest::read(&found.directory),
-            Contents::Bare(bare) => Bare::open(&found.directory, &bare.id).map(|bare| bare.manifest),
+            Contents::Bare(bare) => {
+                Bare::open(&found.directory, &bare.id).map(|bare| bare.manifest)
+            }
         };
         let outcome = now.and_then(|manifest| match manifest.digest == servable.digest() {
             true => manifest.check_files(&found.directory),
             false => Err(PackageError::new(
                 "overwritten",
                 manifest::FILE,
-                format!("has digest {}, but {} is loaded", manifest.digest, servable.digest()),
+                format!(
+                    "has digest {}, but {} is loaded",
+                    manifest.digest,
+                    servable.digest()
+                ),
             )),
         });
         known.warning =
@@ -707,7 +1038,9 @@ impl Loop {
             self.parts.metrics.observe_load(
                 name.as_str(),
                 version.as_str(),
-                LoadOutcome::Refused { reason: "overwritten" },
+                LoadOutcome::Refused {
+                    reason: "overwritten",
+                },
                 Duration::ZERO,
             );
         }
@@ -719,7 +1052,15 @@ impl Loop {
             let versions: BTreeMap<Version, VersionStatus> = known
                 .versions
                 .iter()
-                .map(|(version, known)| (version.clone(), VersionStatus { state: known.state.clone(), warning: known.warning() }))
+                .map(|(version, known)| {
+                    (
+                        version.clone(),
+                        VersionStatus {
+                            state: known.state.clone(),
+                            warning: known.warning(),
+                        },
+                    )
+                })
                 .collect();
             let snapshot = self.parts.registry.snapshot();
             let before = snapshot.models.get(name);
@@ -731,7 +1072,13 @@ impl Loop {
                 notices: Vec::new(),
                 previous: None,
                 traffic: None,
-                fallback: self.parts.config.model.get(name.as_str()).and_then(|own| own.fallback.clone()).map(Arc::new),
+                fallback: self
+                    .parts
+                    .config
+                    .model
+                    .get(name.as_str())
+                    .and_then(|own| own.fallback.clone())
+                    .map(Arc::new),
                 samples: before.and_then(|model| model.samples.clone()),
                 versions,
                 unversioned: self.parts.metrics.unversioned(name.as_str()),
@@ -741,9 +1088,14 @@ impl Loop {
             models.insert(name.clone(), model);
         }
         // What an operator unloaded is not waited for.
-        let required = self.required.iter().filter(|name| !self.models.get(*name).is_some_and(|model| model.unloaded));
+        let required = self
+            .required
+            .iter()
+            .filter(|name| !self.models.get(*name).is_some_and(|model| model.unloaded));
         let configured = ModelName::parse(&self.parts.config.models.default);
-        let only = (models.len() == 1).then(|| models.keys().next().cloned()).flatten();
+        let only = (models.len() == 1)
+            .then(|| models.keys().next().cloned())
+            .flatten();
         self.parts.registry.publish(Snapshot {
             models,
             required: required.cloned().collect(),
@@ -763,7 +1115,9 @@ impl Loop {
             let model = snapshot.models.get(name);
             let awaited = model.and_then(Model::awaited).cloned();
             if awaited != known.awaited {
-                if let (Some(awaited), Some(stable)) = (&awaited, model.and_then(|model| model.stable.as_ref())) {
+                if let (Some(awaited), Some(stable)) =
+                    (&awaited, model.and_then(|model| model.stable.as_ref()))
+                {
                     tracing::error!(model = %name, decided = %awaited, answering = %stable.id().version, "the stable version is not loaded here; what answered until now goes on");
                 }
                 known.awaited = awaited;
@@ -778,8 +1132,12 @@ impl Loop {
                     _ => None,
                 };
                 if role != known.role {
-                    let loaded =
-                        LoadedInfo { model: name.as_str(), version: version.as_str(), digest: &known.digest, verified: known.verified };
+                    let loaded = LoadedInfo {
+                        model: name.as_str(),
+                        version: version.as_str(),
+                        digest: &known.digest,
+                        verified: known.verified,
+                    };
                     self.parts.metrics.set_model_info(loaded, known.role, role);
                     known.role = role;
                 }

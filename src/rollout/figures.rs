@@ -7,7 +7,11 @@ pub fn percent(share: f64) -> String {
 
 /// Three digits; large ones as powers of ten.
 pub fn number(value: f64) -> String {
-    if value >= 1e6 { format!("{value:.1e}") } else { digits(value, 3) }
+    if value >= 1e6 {
+        format!("{value:.1e}")
+    } else {
+        digits(value, 3)
+    }
 }
 
 fn digits(value: f64, digits: i32) -> String {
@@ -16,13 +20,20 @@ fn digits(value: f64, digits: i32) -> String {
     }
     let decimals = (digits - 1 - value.abs().log10().floor() as i32).clamp(0, 9) as usize;
     let text = format!("{value:.decimals$}");
-    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+    if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    } else {
+        text
+    }
 }
 
 /// `90 s`, `20 min`, `5 h`, `7 d`: the largest unit of which there are two.
 pub fn duration(seconds: f64) -> String {
     let units = [("d", 86_400.0), ("h", 3600.0), ("min", 60.0)];
-    let (unit, length) = units.into_iter().find(|(_, length)| seconds >= 2.0 * length).unwrap_or(("s", 1.0));
+    let (unit, length) = units
+        .into_iter()
+        .find(|(_, length)| seconds >= 2.0 * length)
+        .unwrap_or(("s", 1.0));
     format!("{} {unit}", digits(seconds / length, 3))
 }
 
@@ -32,8 +43,22 @@ mod tests {
 
     #[test]
     fn figures() {
-        assert_eq!([percent(0.0), percent(0.031), percent(0.5), percent(0.00023)], ["0 %", "3.1 %", "50 %", "0.023 %"]);
-        assert_eq!([number(671.2), number(2.5e9), number(0.25)], ["671", "2.5e9", "0.25"]);
-        assert_eq!([duration(90.0), duration(1200.0), duration(604_800.0), duration(0.0)], ["90 s", "20 min", "7 d", "0 s"]);
+        assert_eq!(
+            [percent(0.0), percent(0.031), percent(0.5), percent(0.00023)],
+            ["0 %", "3.1 %", "50 %", "0.023 %"]
+        );
+        assert_eq!(
+            [number(671.2), number(2.5e9), number(0.25)],
+            ["671", "2.5e9", "0.25"]
+        );
+        assert_eq!(
+            [
+                duration(90.0),
+                duration(1200.0),
+                duration(604_800.0),
+                duration(0.0)
+            ],
+            ["90 s", "20 min", "7 d", "0 s"]
+        );
     }
 }

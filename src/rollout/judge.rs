@@ -109,41 +109,106 @@ pub enum GuardState {
 /// What follows from the evidence.
 pub fn judge(case: &Case<'_>) -> Judgement {
     let Some(step) = case.plan.steps.get(case.step) else {
-        return said(Verdict::Inconclusive, format!("the plan has no step {}", case.step + 1), Vec::new());
+        return said(
+            Verdict::Inconclusive,
+            format!("the plan has no step {}", case.step + 1),
+            Vec::new(),
+        );
     };
     let limit = limit(case.plan, case.candidates.len());
-    let at = Look { case, step, limit, limit_fine: 1.0 / case.plan.alpha, empty: ArmTotals::default() };
-    let guards: Vec<GuardReport> = case.candidates.iter().flat_map(|candidate| at.guards(candidate)).collect();
+    let at = Look {
+        case,
+        step,
+        limit,
+        limit_fine: 1.0 / case.plan.alpha,
+        empty: ArmTotals::default(),
+    };
+    let guards: Vec<GuardReport> = case
+        .candidates
+        .iter()
+        .flat_map(|candidate| at.guards(candidate))
+        .collect();
     if let Some(worst) = worst(&guards) {
-        let pauses = worst.guard.of_predictions() && case.plan.guards.on_disagreement == OnDisagreement::Pause;
-        let (verdict, word) = if pauses { (Verdict::Inconclusive, "inconclusive") } else { (Verdict::Abort, "aborted") };
-        let text = format!("{word} at {} after {}: {}", at.place(), at.after(worst), at.evidence(worst));
-        return Judgement { verdict, guard: Some(worst.guard), candidate: Some(worst.candidate.clone()), text, guards };
+        let pauses = worst.guard.of_predictions()
+            && case.plan.guards.on_disagreement == OnDisagreement::Pause;
+        let (verdict, word) = if pauses {
+            (Verdict::Inconclusive, "inconclusive")
+        } else {
+            (Verdict::Abort, "aborted")
+        };
+        let text = format!(
+            "{word} at {} after {}: {}",
+            at.place(),
+            at.after(worst),
+            at.evidence(worst)
+        );
+        return Judgement {
+            verdict,
+            guard: Some(worst.guard),
+            candidate: Some(worst.candidate.clone()),
+            text,
+            guards,
+        };
     }
     let waits = at.waits(&guards);
     if case.rollout_seconds >= case.plan.max_seconds as f64 {
-        let text = format!("inconclusive at {} after {}: {}", at.place(), duration(case.rollout_seconds), waits.join("; "));
+        let text = format!(
+            "inconclusive at {} after {}: {}",
+            at.place(),
+            duration(case.rollout_seconds),
+            waits.join("; ")
+        );
         return said(Verdict::Inconclusive, text, guards);
     }
     if waits.is_empty() {
-        let rates: Vec<String> = guards.iter().filter(|report| report.state == GuardState::Clear).map(|report| at.seen(report)).collect();
-        let text = format!("passed {} after {}: {}", at.place(), at.units(), rates.join(", "));
+        let rates: Vec<String> = guards
+            .iter()
+            .filter(|report| report.state == GuardState::Clear)
+            .map(|report| at.seen(report))
+            .collect();
+        let text = format!(
+            "passed {} after {}: {}",
+            at.place(),
+            at.units(),
+            rates.join(", ")
+        );
         return said(Verdict::Advance, text, guards);
     }
     // A full candidate sees nothing more: only a person can decide, once the least time is over.
-    let full = case.candidates.iter().any(|candidate| at.arm(candidate).full);
+    let full = case
+        .candidates
+        .iter()
+        .any(|candidate| at.arm(candidate).full);
     if full && !case.plan.hold(case.step) && case.step_seconds >= step.min_seconds() as f64 {
-        let text = format!("inconclusive at {}: no room for further keys; {}", at.place(), waits.join("; "));
+        let text = format!(
+            "inconclusive at {}: no room for further keys; {}",
+            at.place(),
+            waits.join("; ")
+        );
         return said(Verdict::Inconclusive, text, guards);
     }
-    let text = format!("holds at {} after {}: {}", at.place(), at.units(), waits.join("; "));
+    let text = format!(
+        "holds at {} after {}: {}",
+        at.place(),
+        at.units(),
+        waits.join("; ")
+    );
     said(Verdict::Hold, text, guards)
 }
 
 /// The limit of one test: the promise, split evenly over every guard of every step and candidate. Guards that only pause are among
 /// them, so that the promise holds for false pauses, too.
 pub fn limit(plan: &Plan, candidates: usize) -> f64 {
-    let tests: usize = plan.steps.iter().map(|step| Guard::ALL.iter().filter(|guard| guard.tested(plan, step)).count()).sum();
+    let tests: usize = plan
+        .steps
+        .iter()
+        .map(|step| {
+            Guard::ALL
+                .iter()
+                .filter(|guard| guard.tested(plan, step))
+                .count()
+        })
+        .sum();
     (tests * candidates.max(1)).max(1) as f64 / plan.alpha
 }
 
@@ -234,7 +299,9 @@ impl Look<'_> {
     }
 
     fn guards(&self, candidate: &str) -> impl Iterator<Item = GuardReport> {
-        let planned = Guard::ALL.into_iter().filter(|guard| guard.planned(self.case.plan));
+        let planned = Guard::ALL
+            .into_iter()
+            .filter(|guard| guard.planned(self.case.plan));
         planned.map(move |guard| self.report(guard, candidate))
     }
 
@@ -286,19 +353,37 @@ impl Look<'_> {
     }
 
     /// Data that there will never be must not hold a step for ever.
-    fn not_comparable(&self, guard: Guard, arm: &ArmTotals, stable: &ArmTotals) -> Option<&'static str> {
+    fn not_comparable(
+        &self,
+        guard: Guard,
+        arm: &ArmTotals,
+        stable: &ArmTotals,
+    ) -> Option<&'static str> {
         match guard {
-            Guard::Runs | Guard::EngineTime | Guard::Cost if runs(arm) == 0 || runs(stable) == 0 => Some(NO_RUNS),
-            Guard::Runs | Guard::EngineTime | Guard::Cost if common(arm, stable).next().is_none() => {
+            Guard::Runs | Guard::EngineTime | Guard::Cost
+                if runs(arm) == 0 || runs(stable) == 0 =>
+            {
+                Some(NO_RUNS)
+            }
+            Guard::Runs | Guard::EngineTime | Guard::Cost
+                if common(arm, stable).next().is_none() =>
+            {
                 Some("the arms have no size of run in common")
             }
             Guard::EngineTime | Guard::Cost
-                if common(arm, stable).all(|(candidate, stable)| timed(candidate) == 0 || timed(stable) == 0) =>
+                if common(arm, stable)
+                    .all(|(candidate, stable)| timed(candidate) == 0 || timed(stable) == 0) =>
             {
                 Some("stable had too few runs before the step to tell what is slow")
             }
-            Guard::Disagreement if arm.pairs.pairs == 0 && !matches!(self.step, Step::Shadow { .. }) => Some("no pairs in this step"),
-            Guard::Distribution if arm.predictions.is_empty() && stable.predictions.is_empty() => Some("no predictions to compare"),
+            Guard::Disagreement
+                if arm.pairs.pairs == 0 && !matches!(self.step, Step::Shadow { .. }) =>
+            {
+                Some("no pairs in this step")
+            }
+            Guard::Distribution if arm.predictions.is_empty() && stable.predictions.is_empty() => {
+                Some("no predictions to compare")
+            }
             _ => None,
         }
     }
@@ -306,22 +391,58 @@ impl Look<'_> {
     fn see(&self, guard: Guard, arm: &ArmTotals, stable: &ArmTotals) -> Seen {
         let guards = &self.case.plan.guards;
         match guard {
-            Guard::Errors => {
-                self.see_units(Share::new(arm.failed, arm.units), Share::new(stable.failed, stable.units), guards.error_margin)
-            }
-            Guard::Nan => self.see_units(Share::new(arm.nan, arm.units), Share::new(stable.nan, stable.units), guards.nan_margin),
-            Guard::Runs => see_runs(arm, stable, |runs| Share::new(runs.failed, runs.runs), guards.run_margin),
-            Guard::EngineTime => see_runs(arm, stable, |runs| Share::new(runs.slow, timed(runs)), guards.engine_time_margin),
-            Guard::Cost => see_runs(arm, stable, |runs| Share::new(runs.dear, timed(runs)), guards.cost_margin),
+            Guard::Errors => self.see_units(
+                Share::new(arm.failed, arm.units),
+                Share::new(stable.failed, stable.units),
+                guards.error_margin,
+            ),
+            Guard::Nan => self.see_units(
+                Share::new(arm.nan, arm.units),
+                Share::new(stable.nan, stable.units),
+                guards.nan_margin,
+            ),
+            Guard::Runs => see_runs(
+                arm,
+                stable,
+                |runs| Share::new(runs.failed, runs.runs),
+                guards.run_margin,
+            ),
+            Guard::EngineTime => see_runs(
+                arm,
+                stable,
+                |runs| Share::new(runs.slow, timed(runs)),
+                guards.engine_time_margin,
+            ),
+            Guard::Cost => see_runs(
+                arm,
+                stable,
+                |runs| Share::new(runs.dear, timed(runs)),
+                guards.cost_margin,
+            ),
             Guard::Disagreement => {
                 let share = Share::new(arm.pairs.differ, arm.pairs.pairs);
                 let budget = guards.disagreement_budget.unwrap_or(1.0);
-                let (worse, fine) = (sequential::above(share, budget), sequential::below(share, budget));
-                Seen { unit: "pairs", share, stable: None, margin: budget, worse, fine, factor: 1.0, detail: None }
+                let (worse, fine) = (
+                    sequential::above(share, budget),
+                    sequential::below(share, budget),
+                );
+                Seen {
+                    unit: "pairs",
+                    share,
+                    stable: None,
+                    margin: budget,
+                    worse,
+                    fine,
+                    factor: 1.0,
+                    detail: None,
+                }
             }
-            Guard::Distribution => self.see_distribution(arm, stable, guards.distribution_budget.unwrap_or(1.0)),
+            Guard::Distribution => {
+                self.see_distribution(arm, stable, guards.distribution_budget.unwrap_or(1.0))
+            }
             Guard::ErrorCeiling => {
-                let fine = sequential::below(Share::new(arm.failed, arm.units), guards.error_ceiling);
+                let fine =
+                    sequential::below(Share::new(arm.failed, arm.units), guards.error_ceiling);
                 self.see_windows(arm, |window| window.failed, guards.error_ceiling, fine)
             }
             Guard::P99Ceiling => self.see_windows(arm, |window| window.slow, LATE, 0.0),
@@ -329,15 +450,34 @@ impl Look<'_> {
     }
 
     fn see_units(&self, share: Share, stable: Share, margin: f64) -> Seen {
-        let (worse, fine) = (sequential::worse(share, stable, margin), sequential::fine(share, stable, margin));
-        Seen { unit: self.unit(), share, stable: Some(stable), margin, worse, fine, factor: 1.0, detail: None }
+        let (worse, fine) = (
+            sequential::worse(share, stable, margin),
+            sequential::fine(share, stable, margin),
+        );
+        Seen {
+            unit: self.unit(),
+            share,
+            stable: Some(stable),
+            margin,
+            worse,
+            fine,
+            factor: 1.0,
+            detail: None,
+        }
     }
 
     /// Every class, in both directions. At most 1 / budget classes can be more frequent than the budget, so that others are never
     /// tested in earnest; the limit is raised by twice their number, or by twice the number seen if that is more.
     fn see_distribution(&self, arm: &ArmTotals, stable: &ArmTotals, budget: f64) -> Seen {
-        let (of, stable_of) = (arm.predictions.values().sum(), stable.predictions.values().sum());
-        let classes: BTreeSet<&String> = arm.predictions.keys().chain(stable.predictions.keys()).collect();
+        let (of, stable_of) = (
+            arm.predictions.values().sum(),
+            stable.predictions.values().sum(),
+        );
+        let classes: BTreeSet<&String> = arm
+            .predictions
+            .keys()
+            .chain(stable.predictions.keys())
+            .collect();
         let factor = 2.0 * (classes.len() as f64).max((1.0 / budget).ceil());
         let none = Share::new(0, of);
         let mut seen = Seen {
@@ -352,12 +492,23 @@ impl Look<'_> {
         };
         for class in classes {
             let count = |arm: &ArmTotals| arm.predictions.get(class).copied().unwrap_or_default();
-            let (share, other) = (Share::new(count(arm), of), Share::new(count(stable), stable_of));
-            let worse = sequential::worse(share, other, budget).max(sequential::worse(other, share, budget));
-            let fine = sequential::fine(share, other, budget).min(sequential::fine(other, share, budget));
+            let (share, other) = (
+                Share::new(count(arm), of),
+                Share::new(count(stable), stable_of),
+            );
+            let worse = sequential::worse(share, other, budget)
+                .max(sequential::worse(other, share, budget));
+            let fine =
+                sequential::fine(share, other, budget).min(sequential::fine(other, share, budget));
             seen.fine = seen.fine.min(fine);
             if worse > seen.worse {
-                seen = Seen { share, stable: Some(other), worse, detail: Some(class.clone()), ..seen };
+                seen = Seen {
+                    share,
+                    stable: Some(other),
+                    worse,
+                    detail: Some(class.clone()),
+                    ..seen
+                };
             }
         }
         seen
@@ -365,15 +516,31 @@ impl Look<'_> {
 
     /// Each window is a test of its own, which begins anew: a candidate that turns bad after a good week is seen as soon as one that
     /// is bad from the start. The shares 6 / (π² (w + 1)²) of all windows w add up to 1.
-    fn see_windows(&self, arm: &ArmTotals, hits: impl Fn(&WindowTotals) -> u64, ceiling: f64, fine: f64) -> Seen {
+    fn see_windows(
+        &self,
+        arm: &ArmTotals,
+        hits: impl Fn(&WindowTotals) -> u64,
+        ceiling: f64,
+        fine: f64,
+    ) -> Seen {
         let tests = arm.windows.iter().map(|(window, totals)| {
             let share = Share::new(hits(totals), totals.units);
             let factor = (std::f64::consts::PI * (f64::from(*window) + 1.0)).powi(2) / 6.0;
             (share, factor, sequential::above(share, ceiling))
         });
         let worst = tests.max_by(|(_, a, x), (_, b, y)| (x - a.ln()).total_cmp(&(y - b.ln())));
-        let (share, factor, worse) = worst.unwrap_or((Share::default(), std::f64::consts::PI.powi(2) / 6.0, 0.0));
-        Seen { unit: self.unit(), share, stable: None, margin: ceiling, worse, fine, factor, detail: None }
+        let (share, factor, worse) =
+            worst.unwrap_or((Share::default(), std::f64::consts::PI.powi(2) / 6.0, 0.0));
+        Seen {
+            unit: self.unit(),
+            share,
+            stable: None,
+            margin: ceiling,
+            worse,
+            fine,
+            factor,
+            detail: None,
+        }
     }
 
     fn unit(&self) -> &'static str {
@@ -388,10 +555,20 @@ impl Look<'_> {
         }
         let least = self.step.min_seconds();
         if self.case.step_seconds < least as f64 {
-            waits.push(format!("{} of {}", duration(self.case.step_seconds), duration(least as f64)));
+            waits.push(format!(
+                "{} of {}",
+                duration(self.case.step_seconds),
+                duration(least as f64)
+            ));
         }
         let stable = self.step.concurrent().then_some(self.case.stable);
-        for version in self.case.candidates.iter().map(String::as_str).chain(stable) {
+        for version in self
+            .case
+            .candidates
+            .iter()
+            .map(String::as_str)
+            .chain(stable)
+        {
             let (units, least) = (self.arm(version).units, self.step.min_requests());
             if units == 0 {
                 waits.push(format!("no traffic for {version}"));
@@ -401,7 +578,10 @@ impl Look<'_> {
         }
         for report in guards {
             if self.holds_back(report) {
-                waits.push(format!("not yet shown to be as good: {}", self.fine_evidence(report)));
+                waits.push(format!(
+                    "not yet shown to be as good: {}",
+                    self.fine_evidence(report)
+                ));
             }
         }
         waits
@@ -429,7 +609,13 @@ impl Look<'_> {
 
     /// `412 keys`, of the arm with the fewest.
     fn units(&self) -> String {
-        let units = self.case.candidates.iter().map(|candidate| self.arm(candidate).units).min().unwrap_or_default();
+        let units = self
+            .case
+            .candidates
+            .iter()
+            .map(|candidate| self.arm(candidate).units)
+            .min()
+            .unwrap_or_default();
         format!("{units} {}", self.unit())
     }
 
@@ -438,26 +624,49 @@ impl Look<'_> {
             Guard::ErrorCeiling | Guard::P99Ceiling => self.arm(&report.candidate).units,
             _ => report.count,
         };
-        let whose = if self.case.candidates.len() > 1 { format!(" of {}", report.candidate) } else { String::new() };
+        let whose = if self.case.candidates.len() > 1 {
+            format!(" of {}", report.candidate)
+        } else {
+            String::new()
+        };
         format!("{count} {}{whose}", report.unit)
     }
 
     /// `error rate 3.1 % against 0.2 %`
     fn seen(&self, report: &GuardReport) -> String {
         let share = percent(report.share);
-        let window = || format!("of {} {} in {} s", report.count, report.unit, self.case.plan.guards.window_seconds);
+        let window = || {
+            format!(
+                "of {} {} in {} s",
+                report.count, report.unit, self.case.plan.guards.window_seconds
+            )
+        };
         let what = match report.guard {
             Guard::Errors => format!("error rate {share}"),
             Guard::Nan => format!("answers that are no number {share}"),
             Guard::Runs => format!("failed runs {share}"),
             Guard::EngineTime => format!("slow runs {share}"),
             Guard::Cost => format!("dear runs {share}"),
-            Guard::Disagreement => format!("pairs that differ {share}, budget {}", percent(report.margin)),
-            Guard::Distribution => format!("predictions of \"{}\" {share}", report.detail.as_deref().unwrap_or_default()),
-            Guard::ErrorCeiling => format!("error rate {share} {}, ceiling {}", window(), percent(report.margin)),
+            Guard::Disagreement => format!(
+                "pairs that differ {share}, budget {}",
+                percent(report.margin)
+            ),
+            Guard::Distribution => format!(
+                "predictions of \"{}\" {share}",
+                report.detail.as_deref().unwrap_or_default()
+            ),
+            Guard::ErrorCeiling => format!(
+                "error rate {share} {}, ceiling {}",
+                window(),
+                percent(report.margin)
+            ),
             Guard::P99Ceiling => {
                 let ceiling = self.case.plan.guards.p99_ceiling_ms.unwrap_or_default();
-                format!("later than {ceiling} ms {share} {}, ceiling {}", window(), percent(report.margin))
+                format!(
+                    "later than {ceiling} ms {share} {}, ceiling {}",
+                    window(),
+                    percent(report.margin)
+                )
             }
         };
         match report.stable_share {
@@ -468,7 +677,12 @@ impl Look<'_> {
 
     /// `error rate 3.1 % against 0.2 % (e-value 671, limit 500)`
     fn evidence(&self, report: &GuardReport) -> String {
-        format!("{} (e-value {}, limit {})", self.seen(report), number(report.e_value), number(report.limit))
+        format!(
+            "{} (e-value {}, limit {})",
+            self.seen(report),
+            number(report.e_value),
+            number(report.limit)
+        )
     }
 
     fn fine_evidence(&self, report: &GuardReport) -> String {
@@ -476,13 +690,22 @@ impl Look<'_> {
             return format!("{} (no data)", report.guard.name());
         }
         let (e_value, limit) = (number(report.e_value_fine), number(report.limit_fine));
-        format!("{}, margin {} (e-value {e_value}, limit {limit})", self.seen(report), percent(report.margin))
+        format!(
+            "{}, margin {} (e-value {e_value}, limit {limit})",
+            self.seen(report),
+            percent(report.margin)
+        )
     }
 }
 
 /// The bucket of the runs is a stratum: the same number of rows takes the same time. A stratum counts from when both arms have been in
 /// it; until then nothing of it has been looked at. Stable's share is that of the candidate's mix of buckets.
-fn see_runs(arm: &ArmTotals, stable: &ArmTotals, share: impl Fn(&RunTotals) -> Share, margin: f64) -> Seen {
+fn see_runs(
+    arm: &ArmTotals,
+    stable: &ArmTotals,
+    share: impl Fn(&RunTotals) -> Share,
+    margin: f64,
+) -> Seen {
     let both: Vec<(Share, Share)> = arm
         .runs
         .iter()
@@ -496,9 +719,16 @@ fn see_runs(arm: &ArmTotals, stable: &ArmTotals, share: impl Fn(&RunTotals) -> S
         stable_of += stable.of;
         expected += candidate.of as f64 * stable.value();
     }
-    let stable_hits = if of == 0 { 0.0 } else { expected / of as f64 * stable_of as f64 };
+    let stable_hits = if of == 0 {
+        0.0
+    } else {
+        expected / of as f64 * stable_of as f64
+    };
     let shared = common(arm, stable).map(|(candidate, stable)| (share(candidate), share(stable)));
-    let fine = sequential::fine_in_all(shared.filter(|(candidate, stable)| candidate.of > 0 && stable.of > 0), margin);
+    let fine = sequential::fine_in_all(
+        shared.filter(|(candidate, stable)| candidate.of > 0 && stable.of > 0),
+        margin,
+    );
     Seen {
         unit: "runs",
         share: Share::new(count, of),
@@ -512,15 +742,24 @@ fn see_runs(arm: &ArmTotals, stable: &ArmTotals, share: impl Fn(&RunTotals) -> S
 }
 
 /// The buckets that both arms often fill.
-fn common<'a>(arm: &'a ArmTotals, stable: &'a ArmTotals) -> impl Iterator<Item = (&'a RunTotals, &'a RunTotals)> {
+fn common<'a>(
+    arm: &'a ArmTotals,
+    stable: &'a ArmTotals,
+) -> impl Iterator<Item = (&'a RunTotals, &'a RunTotals)> {
     let least = |arm: &ArmTotals| (runs(arm) as f64 * COMMON_BUCKET).max(1.0);
     let (of_arm, of_stable) = (least(arm), least(stable));
-    let pairs = arm.runs.iter().filter_map(|(bucket, totals)| Some((totals, stable.runs.get(bucket)?)));
-    pairs.filter(move |(candidate, stable)| candidate.runs as f64 >= of_arm && stable.runs as f64 >= of_stable)
+    let pairs = arm
+        .runs
+        .iter()
+        .filter_map(|(bucket, totals)| Some((totals, stable.runs.get(bucket)?)));
+    pairs.filter(move |(candidate, stable)| {
+        candidate.runs as f64 >= of_arm && stable.runs as f64 >= of_stable
+    })
 }
 
 /// That no run is compared is no word about their sizes.
-const NO_RUNS: &str = "the first 64 runs of a version after its load are not compared, and an arm has no others";
+const NO_RUNS: &str =
+    "the first 64 runs of a version after its load are not compared, and an arm has no others";
 
 /// Runs that are compared.
 fn runs(arm: &ArmTotals) -> u64 {
@@ -534,15 +773,26 @@ fn timed(runs: &RunTotals) -> u64 {
 
 /// Of the violated guards the one that is furthest above its limit; one that aborts before one that pauses.
 fn worst(guards: &[GuardReport]) -> Option<&GuardReport> {
-    let violated = guards.iter().filter(|report| report.state == GuardState::Violated);
+    let violated = guards
+        .iter()
+        .filter(|report| report.state == GuardState::Violated);
     violated.max_by(|a, b| {
         let above = |report: &GuardReport| report.e_value / report.limit;
-        b.guard.of_predictions().cmp(&a.guard.of_predictions()).then(above(a).total_cmp(&above(b)))
+        b.guard
+            .of_predictions()
+            .cmp(&a.guard.of_predictions())
+            .then(above(a).total_cmp(&above(b)))
     })
 }
 
 fn said(verdict: Verdict, text: String, guards: Vec<GuardReport>) -> Judgement {
-    Judgement { verdict, guard: None, candidate: None, text, guards }
+    Judgement {
+        verdict,
+        guard: None,
+        candidate: None,
+        text,
+        guards,
+    }
 }
 
 /// e^x as a number that JSON can hold.
@@ -571,29 +821,72 @@ mod tests {
     }
 
     fn arm(units: u64, failed: u64) -> ArmTotals {
-        let runs = [(0, RunTotals { runs: units, slow: units / 20, dear: units / 20, ..RunTotals::default() })];
-        ArmTotals { requests: units, units, failed, runs: runs.into(), ..ArmTotals::default() }
+        let runs = [(
+            0,
+            RunTotals {
+                runs: units,
+                slow: units / 20,
+                dear: units / 20,
+                ..RunTotals::default()
+            },
+        )];
+        ArmTotals {
+            requests: units,
+            units,
+            failed,
+            runs: runs.into(),
+            ..ArmTotals::default()
+        }
     }
 
     fn evidence(candidate: ArmTotals, stable: ArmTotals) -> Evidence {
-        Evidence { arms: [(CANDIDATE.to_owned(), candidate), (STABLE.to_owned(), stable)].into() }
+        Evidence {
+            arms: [
+                (CANDIDATE.to_owned(), candidate),
+                (STABLE.to_owned(), stable),
+            ]
+            .into(),
+        }
     }
 
     fn look(plan: &Plan, step: usize, evidence: &Evidence) -> Judgement {
         at(plan, step, evidence, 700.0, 700.0)
     }
 
-    fn at(plan: &Plan, step: usize, evidence: &Evidence, step_seconds: f64, rollout_seconds: f64) -> Judgement {
+    fn at(
+        plan: &Plan,
+        step: usize,
+        evidence: &Evidence,
+        step_seconds: f64,
+        rollout_seconds: f64,
+    ) -> Judgement {
         let candidates = [CANDIDATE.to_owned()];
-        judge(&Case { plan, step, stable: STABLE, candidates: &candidates, evidence, step_seconds, rollout_seconds, accepted: &[] })
+        judge(&Case {
+            plan,
+            step,
+            stable: STABLE,
+            candidates: &candidates,
+            evidence,
+            step_seconds,
+            rollout_seconds,
+            accepted: &[],
+        })
     }
 
     fn state(judgement: &Judgement, guard: Guard) -> &GuardState {
-        &judgement.guards.iter().find(|report| report.guard == guard).unwrap().state
+        &judgement
+            .guards
+            .iter()
+            .find(|report| report.guard == guard)
+            .unwrap()
+            .state
     }
 
     fn check(judgement: &Judgement, verdict: Verdict, text: &str) {
-        assert_eq!((judgement.verdict, judgement.text.as_str()), (verdict, text));
+        assert_eq!(
+            (judgement.verdict, judgement.text.as_str()),
+            (verdict, text)
+        );
     }
 
     #[test]
@@ -601,14 +894,29 @@ mod tests {
         let judgement = look(&plan(), 1, &evidence(arm(412, 30), arm(8000, 16)));
         let text = "aborted at step 2 (5 %) after 412 keys: error rate 7.3 % against 0.2 % (e-value 2.5e15, limit 1900)";
         check(&judgement, Verdict::Abort, text);
-        assert_eq!((judgement.guard, judgement.candidate.as_deref()), (Some(Guard::Errors), Some(CANDIDATE)));
+        assert_eq!(
+            (judgement.guard, judgement.candidate.as_deref()),
+            (Some(Guard::Errors), Some(CANDIDATE))
+        );
         // The same before any least time or number: nobody waits for a proof that there is.
-        assert_eq!(at(&plan(), 1, &evidence(arm(40, 30), arm(800, 1)), 1.0, 1.0).verdict, Verdict::Abort);
+        assert_eq!(
+            at(&plan(), 1, &evidence(arm(40, 30), arm(800, 1)), 1.0, 1.0).verdict,
+            Verdict::Abort
+        );
         // A stable version that is worse is no harm.
-        assert_ne!(look(&plan(), 1, &evidence(arm(412, 0), arm(8000, 700))).verdict, Verdict::Abort);
-        let nan = ArmTotals { nan: 30, ..arm(412, 0) };
+        assert_ne!(
+            look(&plan(), 1, &evidence(arm(412, 0), arm(8000, 700))).verdict,
+            Verdict::Abort
+        );
+        let nan = ArmTotals {
+            nan: 30,
+            ..arm(412, 0)
+        };
         let judgement = look(&plan(), 1, &evidence(nan, arm(8000, 16)));
-        assert_eq!((judgement.verdict, judgement.guard), (Verdict::Abort, Some(Guard::Nan)));
+        assert_eq!(
+            (judgement.verdict, judgement.guard),
+            (Verdict::Abort, Some(Guard::Nan))
+        );
     }
 
     #[test]
@@ -619,11 +927,24 @@ mod tests {
                     answers that are no number 0 % against 0 %, failed runs 0 % against 0 %, slow runs 5 % against 5 %, \
                     dear runs 5 % against 5 %, error rate 0 % of 0 keys in 60 s, ceiling 10 %";
         // No windows: their guard has no data, and holds nothing back.
-        check(&judgement, Verdict::Advance, &text.replace(", error rate 0 % of 0 keys in 60 s, ceiling 10 %", ""));
-        assert!(judgement.guards.iter().all(|report| report.state != GuardState::Violated));
+        check(
+            &judgement,
+            Verdict::Advance,
+            &text.replace(", error rate 0 % of 0 keys in 60 s, ceiling 10 %", ""),
+        );
+        assert!(
+            judgement
+                .guards
+                .iter()
+                .all(|report| report.state != GuardState::Violated)
+        );
         // Before its least time, and its least number.
         let judgement = at(&plan, 1, &good, 120.0, 120.0);
-        check(&judgement, Verdict::Hold, "holds at step 2 (5 %) after 5000 keys: 2 min of 10 min");
+        check(
+            &judgement,
+            Verdict::Hold,
+            "holds at step 2 (5 %) after 5000 keys: 2 min of 10 min",
+        );
         let judgement = look(&plan, 1, &evidence(arm(400, 0), arm(95_000, 0)));
         assert!(
             judgement.text.contains("after 400 keys: 400 of 500 keys of 1.1.0; not yet shown to be as good: error rate 0 %"),
@@ -632,9 +953,21 @@ mod tests {
         );
         // As many failures as the margin allows: neither worse nor fine.
         let judgement = look(&plan, 1, &evidence(arm(5000, 30), arm(95_000, 95)));
-        assert_eq!((judgement.verdict, state(&judgement, Guard::Errors)), (Verdict::Hold, &GuardState::Open));
-        let judgement = at(&plan, 1, &evidence(arm(5000, 30), arm(95_000, 95)), 700.0, 10_000.0);
-        assert_eq!((judgement.verdict, judgement.guard), (Verdict::Inconclusive, None));
+        assert_eq!(
+            (judgement.verdict, state(&judgement, Guard::Errors)),
+            (Verdict::Hold, &GuardState::Open)
+        );
+        let judgement = at(
+            &plan,
+            1,
+            &evidence(arm(5000, 30), arm(95_000, 95)),
+            700.0,
+            10_000.0,
+        );
+        assert_eq!(
+            (judgement.verdict, judgement.guard),
+            (Verdict::Inconclusive, None)
+        );
         assert!(
             judgement.text.starts_with("inconclusive at step 2 (5 %) after 2.78 h: not yet shown to be as good: error rate 0.6 %"),
             "{}",
@@ -648,12 +981,19 @@ mod tests {
         for step in 0..3 {
             let judgement = at(&plan, step, &nothing, 9_999.0, 9_999.0);
             assert_eq!(judgement.verdict, Verdict::Hold);
-            assert!(judgement.text.contains("no traffic for 1.1.0"), "{}", judgement.text);
+            assert!(
+                judgement.text.contains("no traffic for 1.1.0"),
+                "{}",
+                judgement.text
+            );
         }
         let judgement = look(&plan, 1, &evidence(arm(5000, 5), ArmTotals::default()));
         assert_eq!(judgement.verdict, Verdict::Hold);
         assert!(judgement.text.contains("no traffic for 1.0.0"));
-        assert_eq!(at(&plan, 1, &nothing, 10_000.0, 10_000.0).verdict, Verdict::Inconclusive);
+        assert_eq!(
+            at(&plan, 1, &nothing, 10_000.0, 10_000.0).verdict,
+            Verdict::Inconclusive
+        );
         assert_eq!(look(&plan, 3, &nothing).verdict, Verdict::Inconclusive);
     }
 
@@ -663,47 +1003,122 @@ mod tests {
             units,
             runs: runs
                 .iter()
-                .map(|(bucket, runs, slow)| (*bucket, RunTotals { runs: *runs, slow: *slow, ..RunTotals::default() }))
+                .map(|(bucket, runs, slow)| {
+                    (
+                        *bucket,
+                        RunTotals {
+                            runs: *runs,
+                            slow: *slow,
+                            ..RunTotals::default()
+                        },
+                    )
+                })
                 .collect(),
             ..ArmTotals::default()
         };
         // Stable's large runs are slow, which says nothing of the candidate's small ones.
-        let judgement = look(&plan(), 1, &evidence(runs(&[(0, 2000, 100)], 5000), runs(&[(0, 5000, 250), (6, 5000, 5000)], 95_000)));
-        assert_eq!((judgement.verdict, state(&judgement, Guard::EngineTime)), (Verdict::Advance, &GuardState::Clear));
+        let judgement = look(
+            &plan(),
+            1,
+            &evidence(
+                runs(&[(0, 2000, 100)], 5000),
+                runs(&[(0, 5000, 250), (6, 5000, 5000)], 95_000),
+            ),
+        );
+        assert_eq!(
+            (judgement.verdict, state(&judgement, Guard::EngineTime)),
+            (Verdict::Advance, &GuardState::Clear)
+        );
         // Twice as slow in every size.
-        let judgement = look(&plan(), 1, &evidence(runs(&[(0, 60, 30), (3, 60, 30)], 400), runs(&[(0, 900, 45), (3, 900, 45)], 4000)));
-        assert_eq!((judgement.verdict, judgement.guard), (Verdict::Abort, Some(Guard::EngineTime)));
-        assert!(judgement.text.starts_with("aborted at step 2 (5 %) after 120 runs: slow runs 50 % against 5 % (e-value"));
+        let judgement = look(
+            &plan(),
+            1,
+            &evidence(
+                runs(&[(0, 60, 30), (3, 60, 30)], 400),
+                runs(&[(0, 900, 45), (3, 900, 45)], 4000),
+            ),
+        );
+        assert_eq!(
+            (judgement.verdict, judgement.guard),
+            (Verdict::Abort, Some(Guard::EngineTime))
+        );
+        assert!(judgement.text.starts_with(
+            "aborted at step 2 (5 %) after 120 runs: slow runs 50 % against 5 % (e-value"
+        ));
         // No size in common: not judged, and no reason to wait.
-        let judgement = look(&plan(), 1, &evidence(runs(&[(0, 5000, 250)], 5000), runs(&[(0, 2, 0), (6, 1500, 75)], 95_000)));
+        let judgement = look(
+            &plan(),
+            1,
+            &evidence(
+                runs(&[(0, 5000, 250)], 5000),
+                runs(&[(0, 2, 0), (6, 1500, 75)], 95_000),
+            ),
+        );
         assert_eq!(judgement.verdict, Verdict::Advance);
-        assert_eq!(state(&judgement, Guard::EngineTime), &GuardState::NotJudged("the arms have no size of run in common"));
+        assert_eq!(
+            state(&judgement, Guard::EngineTime),
+            &GuardState::NotJudged("the arms have no size of run in common")
+        );
         // None at all: those after a load are not compared.
-        let judgement = look(&plan(), 1, &evidence(runs(&[], 5000), runs(&[(0, 5000, 250)], 95_000)));
-        assert_eq!(state(&judgement, Guard::EngineTime), &GuardState::NotJudged(NO_RUNS));
-        assert!(NO_RUNS.contains(&format!("the first {WARM_RUNS} runs")), "{NO_RUNS}");
+        let judgement = look(
+            &plan(),
+            1,
+            &evidence(runs(&[], 5000), runs(&[(0, 5000, 250)], 95_000)),
+        );
+        assert_eq!(
+            state(&judgement, Guard::EngineTime),
+            &GuardState::NotJudged(NO_RUNS)
+        );
+        assert!(
+            NO_RUNS.contains(&format!("the first {WARM_RUNS} runs")),
+            "{NO_RUNS}"
+        );
         // A run that failed counts once, however many units it held.
         let failed = |runs: u64, failed: u64| ArmTotals {
             units: runs,
-            runs: [(0, RunTotals { runs, failed, ..RunTotals::default() })].into(),
+            runs: [(
+                0,
+                RunTotals {
+                    runs,
+                    failed,
+                    ..RunTotals::default()
+                },
+            )]
+            .into(),
             ..ArmTotals::default()
         };
         let judgement = look(&plan(), 1, &evidence(failed(400, 40), failed(8000, 16)));
-        assert_eq!((judgement.verdict, judgement.guard), (Verdict::Abort, Some(Guard::Runs)));
+        assert_eq!(
+            (judgement.verdict, judgement.guard),
+            (Verdict::Abort, Some(Guard::Runs))
+        );
     }
 
     #[test]
     fn predictions_that_differ_ask_a_person() {
         let pairs = |pairs, differ| {
-            let pairs = crate::rollout::evidence::PairTotals { pairs, differ, difference: 0.0 };
-            evidence(ArmTotals { pairs, ..arm(5000, 5) }, arm(5000, 5))
+            let pairs = crate::rollout::evidence::PairTotals {
+                pairs,
+                differ,
+                difference: 0.0,
+            };
+            evidence(
+                ArmTotals {
+                    pairs,
+                    ..arm(5000, 5)
+                },
+                arm(5000, 5),
+            )
         };
         let mut plan = plan();
         assert_eq!(look(&plan, 0, &pairs(1000, 20)).verdict, Verdict::Advance);
         assert_eq!(look(&plan, 0, &pairs(0, 0)).verdict, Verdict::Hold);
         assert_eq!(look(&plan, 1, &pairs(0, 0)).verdict, Verdict::Advance);
         let judgement = look(&plan, 0, &pairs(1000, 300));
-        assert_eq!((judgement.verdict, judgement.guard), (Verdict::Inconclusive, Some(Guard::Disagreement)));
+        assert_eq!(
+            (judgement.verdict, judgement.guard),
+            (Verdict::Inconclusive, Some(Guard::Disagreement))
+        );
         assert!(
             judgement.text.starts_with("inconclusive at step 1 (shadow 50 %) after 1000 pairs: pairs that differ 30 %, budget 10 % (e")
         );
@@ -721,42 +1136,103 @@ mod tests {
             accepted: &[Guard::Disagreement, Guard::Errors],
         };
         assert_eq!(judge(&case).verdict, Verdict::Advance);
-        assert_ne!(state(&judge(&case), Guard::Errors), &GuardState::NotJudged("accepted by a person"));
+        assert_ne!(
+            state(&judge(&case), Guard::Errors),
+            &GuardState::NotJudged("accepted by a person")
+        );
         plan.guards.on_disagreement = OnDisagreement::Abort;
         assert_eq!(look(&plan, 0, &pairs(1000, 300)).verdict, Verdict::Abort);
 
-        let classes = |yes, no| ArmTotals { predictions: [("no".to_owned(), no), ("yes".to_owned(), yes)].into(), ..arm(5000, 5) };
-        let judgement = look(&plan, 1, &evidence(classes(2000, 3000), classes(2010, 2990)));
-        assert_eq!((judgement.verdict, state(&judgement, Guard::Distribution)), (Verdict::Advance, &GuardState::Clear));
-        let judgement = look(&plan, 1, &evidence(classes(3000, 2000), classes(2010, 2990)));
-        assert_eq!((judgement.verdict, judgement.guard), (Verdict::Abort, Some(Guard::Distribution)));
-        assert!(judgement.text.contains("predictions of \"") && judgement.text.contains(" % against "), "{}", judgement.text);
+        let classes = |yes, no| ArmTotals {
+            predictions: [("no".to_owned(), no), ("yes".to_owned(), yes)].into(),
+            ..arm(5000, 5)
+        };
+        let judgement = look(
+            &plan,
+            1,
+            &evidence(classes(2000, 3000), classes(2010, 2990)),
+        );
+        assert_eq!(
+            (judgement.verdict, state(&judgement, Guard::Distribution)),
+            (Verdict::Advance, &GuardState::Clear)
+        );
+        let judgement = look(
+            &plan,
+            1,
+            &evidence(classes(3000, 2000), classes(2010, 2990)),
+        );
+        assert_eq!(
+            (judgement.verdict, judgement.guard),
+            (Verdict::Abort, Some(Guard::Distribution))
+        );
+        assert!(
+            judgement.text.contains("predictions of \"") && judgement.text.contains(" % against "),
+            "{}",
+            judgement.text
+        );
         // Less of a class, where the candidate has a new one, too.
         let mut fewer = classes(1000, 3000);
         fewer.predictions.insert("maybe".to_owned(), 1000);
-        assert_eq!(look(&plan, 1, &evidence(fewer, classes(2010, 2990))).guard, Some(Guard::Distribution));
+        assert_eq!(
+            look(&plan, 1, &evidence(fewer, classes(2010, 2990))).guard,
+            Some(Guard::Distribution)
+        );
     }
 
     #[test]
     fn ceilings() {
         let windows = |totals: &[(u32, u64, u64, u64)], units| {
-            let windows =
-                totals.iter().map(|(window, units, failed, slow)| (*window, WindowTotals { units: *units, failed: *failed, slow: *slow }));
-            evidence(ArmTotals { windows: windows.collect(), ..arm(units, units / 1000) }, arm(95_000, 95))
+            let windows = totals.iter().map(|(window, units, failed, slow)| {
+                (
+                    *window,
+                    WindowTotals {
+                        units: *units,
+                        failed: *failed,
+                        slow: *slow,
+                    },
+                )
+            });
+            evidence(
+                ArmTotals {
+                    windows: windows.collect(),
+                    ..arm(units, units / 1000)
+                },
+                arm(95_000, 95),
+            )
         };
         // A good hour does not help a window in which half fails.
         for step in [1, 2] {
-            let judgement = look(&plan(), step, &windows(&[(58, 100, 0, 0), (59, 100, 1, 0), (60, 80, 45, 0)], 8000));
-            assert_eq!((judgement.verdict, judgement.guard), (Verdict::Abort, Some(Guard::ErrorCeiling)));
+            let judgement = look(
+                &plan(),
+                step,
+                &windows(&[(58, 100, 0, 0), (59, 100, 1, 0), (60, 80, 45, 0)], 8000),
+            );
+            assert_eq!(
+                (judgement.verdict, judgement.guard),
+                (Verdict::Abort, Some(Guard::ErrorCeiling))
+            );
             let text = "after 8000 keys: error rate 56 % of 80 keys in 60 s, ceiling 10 % (e-value";
             assert!(judgement.text.contains(text), "{}", judgement.text);
         }
         let judgement = look(&plan(), 1, &windows(&[(3, 200, 0, 26)], 8000));
-        assert_eq!((judgement.verdict, judgement.guard), (Verdict::Abort, Some(Guard::P99Ceiling)));
-        assert!(judgement.text.contains("later than 200 ms 13 % of 200 keys in 60 s, ceiling 1 %"), "{}", judgement.text);
-        assert_eq!(look(&plan(), 1, &windows(&[(3, 200, 20, 2)], 8000)).verdict, Verdict::Advance);
+        assert_eq!(
+            (judgement.verdict, judgement.guard),
+            (Verdict::Abort, Some(Guard::P99Ceiling))
+        );
+        assert!(
+            judgement
+                .text
+                .contains("later than 200 ms 13 % of 200 keys in 60 s, ceiling 1 %"),
+            "{}",
+            judgement.text
+        );
+        assert_eq!(
+            look(&plan(), 1, &windows(&[(3, 200, 20, 2)], 8000)).verdict,
+            Verdict::Advance
+        );
         // The first window that may abort is the cheapest one.
-        let limit_of = |window| look(&plan(), 1, &windows(&[(window, 200, 20, 2)], 8000)).guards[7].limit;
+        let limit_of =
+            |window| look(&plan(), 1, &windows(&[(window, 200, 20, 2)], 8000)).guards[7].limit;
         assert!((limit_of(9) / limit_of(0) - 100.0).abs() < 1e-9);
     }
 
@@ -764,15 +1240,38 @@ mod tests {
     fn all_units() {
         let plan = plan();
         let alone = |units, failed| {
-            let windows = [(0, WindowTotals { units, failed, slow: 0 })].into();
-            Evidence { arms: [(CANDIDATE.to_owned(), ArmTotals { windows, ..arm(units, failed) })].into() }
+            let windows = [(
+                0,
+                WindowTotals {
+                    units,
+                    failed,
+                    slow: 0,
+                },
+            )]
+            .into();
+            Evidence {
+                arms: [(
+                    CANDIDATE.to_owned(),
+                    ArmTotals {
+                        windows,
+                        ..arm(units, failed)
+                    },
+                )]
+                .into(),
+            }
         };
         // There is no stable arm, and none is waited for.
         let judgement = look(&plan, 2, &alone(600, 3));
         assert_eq!(judgement.verdict, Verdict::Advance);
-        assert_eq!(state(&judgement, Guard::Errors), &GuardState::NotJudged("no stable arm beside it"));
+        assert_eq!(
+            state(&judgement, Guard::Errors),
+            &GuardState::NotJudged("no stable arm beside it")
+        );
         assert_eq!(look(&plan, 2, &alone(600, 58)).verdict, Verdict::Hold);
-        assert_eq!(look(&plan, 2, &alone(600, 200)).guard, Some(Guard::ErrorCeiling));
+        assert_eq!(
+            look(&plan, 2, &alone(600, 200)).guard,
+            Some(Guard::ErrorCeiling)
+        );
         assert_eq!(look(&plan, 2, &Evidence::default()).verdict, Verdict::Hold);
     }
 
@@ -795,19 +1294,37 @@ mod tests {
             })
         };
         evidence.arms.insert("1.2.0".to_owned(), arm(49_000, 49));
-        check(&look(&evidence), Verdict::Hold, "holds at step 1 (ab) after 49000 requests: a person decides");
+        check(
+            &look(&evidence),
+            Verdict::Hold,
+            "holds at step 1 (ab) after 49000 requests: a person decides",
+        );
         evidence.arms.insert("1.2.0".to_owned(), arm(49_000, 700));
         let judgement = look(&evidence);
-        assert_eq!((judgement.verdict, judgement.candidate.as_deref()), (Verdict::Abort, Some("1.2.0")));
-        assert!(judgement.text.starts_with("aborted at step 1 (ab) after 49000 requests of 1.2.0: error rate 1.4 % against 0.1 %"));
+        assert_eq!(
+            (judgement.verdict, judgement.candidate.as_deref()),
+            (Verdict::Abort, Some("1.2.0"))
+        );
+        assert!(judgement.text.starts_with(
+            "aborted at step 1 (ab) after 49000 requests of 1.2.0: error rate 1.4 % against 0.1 %"
+        ));
         assert_eq!(limit(&plan, 2), 2.0 * limit(&plan, 1));
     }
 
     #[test]
     fn no_room_for_further_keys() {
         let full = |seconds| {
-            let candidate = ArmTotals { full: true, ..arm(32_768, 200) };
-            at(&plan(), 1, &evidence(candidate, arm(32_768, 33)), seconds, 700.0)
+            let candidate = ArmTotals {
+                full: true,
+                ..arm(32_768, 200)
+            };
+            at(
+                &plan(),
+                1,
+                &evidence(candidate, arm(32_768, 33)),
+                seconds,
+                700.0,
+            )
         };
         assert_eq!(full(599.0).verdict, Verdict::Hold);
         assert_eq!(full(600.0).verdict, Verdict::Inconclusive);
@@ -834,8 +1351,14 @@ mod tests {
             [0.0312, 0.002, 0.00023456, 0.5, 1.0, 0.0, 0.996].map(percent),
             ["3.1 %", "0.2 %", "0.023 %", "50 %", "100 %", "0 %", "100 %"]
         );
-        assert_eq!([671.4, 0.01234, 2.0, 1e6, 12345.0].map(number), ["671", "0.0123", "2", "1.0e6", "12345"]);
-        assert_eq!([90.0, 120.0, 7200.0, 604_800.0, 0.0].map(duration), ["90 s", "2 min", "2 h", "7 d", "0 s"]);
+        assert_eq!(
+            [671.4, 0.01234, 2.0, 1e6, 12345.0].map(number),
+            ["671", "0.0123", "2", "1.0e6", "12345"]
+        );
+        assert_eq!(
+            [90.0, 120.0, 7200.0, 604_800.0, 0.0].map(duration),
+            ["90 s", "2 min", "2 h", "7 d", "0 s"]
+        );
     }
 
     #[test]
@@ -851,6 +1374,11 @@ mod tests {
         }
         // However strong the evidence is, it stays a number.
         let strong = evidence(arm(1_000_000, 1_000_000), arm(1_000_000, 0));
-        assert!(serde_json::to_value(look(&plan(), 1, &strong)).unwrap()["guards"][0]["e_value"].as_f64().unwrap() > 1e200);
+        assert!(
+            serde_json::to_value(look(&plan(), 1, &strong)).unwrap()["guards"][0]["e_value"]
+                .as_f64()
+                .unwrap()
+                > 1e200
+        );
     }
 }

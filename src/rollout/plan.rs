@@ -130,12 +130,23 @@ pub enum PlanError {
     #[error("{0}")]
     Syntax(String),
     #[error("unknown key `{key}`{}", nearest.as_ref().map(|near| format!("; did you mean `{near}`?")).unwrap_or_default())]
-    UnknownKey { key: String, nearest: Option<String> },
+    UnknownKey {
+        key: String,
+        nearest: Option<String>,
+    },
     #[error("{0}")]
     Invalid(String),
 }
 
-const PLAN_KEYS: [&str; 7] = ["name", "alpha", "max_seconds", "key", "approve", "guards", "steps"];
+const PLAN_KEYS: [&str; 7] = [
+    "name",
+    "alpha",
+    "max_seconds",
+    "key",
+    "approve",
+    "guards",
+    "steps",
+];
 const GUARD_KEYS: [&str; 14] = [
     "error_margin",
     "nan_margin",
@@ -160,7 +171,15 @@ fn step_keys(kind: &str) -> &'static [&'static str] {
         "canary" => &["kind", "weight", "min_seconds", "min_requests", "hold"],
         "ab" => &["kind", "weights", "min_seconds", "min_requests"],
         "blue-green" => &["kind", "min_seconds", "min_requests"],
-        _ => &["kind", "share", "weight", "weights", "min_seconds", "min_requests", "hold"],
+        _ => &[
+            "kind",
+            "share",
+            "weight",
+            "weights",
+            "min_seconds",
+            "min_requests",
+            "hold",
+        ],
     }
 }
 
@@ -199,9 +218,13 @@ impl TryFrom<String> for Key {
     fn try_from(text: String) -> Result<Key, String> {
         match text.split_once(':') {
             // A header's name is a token (RFC 9110, 5.6.2), and the same in either case.
-            Some(("header", name)) if !name.is_empty() && name.bytes().all(token) => Ok(Key::Header(name.to_ascii_lowercase())),
+            Some(("header", name)) if !name.is_empty() && name.bytes().all(token) => {
+                Ok(Key::Header(name.to_ascii_lowercase()))
+            }
             Some(("field", name)) if !name.is_empty() => Ok(Key::Field(name.to_owned())),
-            _ => Err(format!("`key`: \"{text}\" is not \"header:NAME\" or \"field:NAME\"")),
+            _ => Err(format!(
+                "`key`: \"{text}\" is not \"header:NAME\" or \"field:NAME\""
+            )),
         }
     }
 }
@@ -227,12 +250,24 @@ impl Key {
 
     /// The units' name in a text.
     pub fn units(&self) -> &'static str {
-        if self.is_prediction_id() { "requests" } else { "keys" }
+        if self.is_prediction_id() {
+            "requests"
+        } else {
+            "keys"
+        }
     }
 }
 
 impl Plan {
-    pub const BUILTIN: &[&str] = &["shadow", "canary", "ab", "blue-green", "low", "medium", "high"];
+    pub const BUILTIN: &[&str] = &[
+        "shadow",
+        "canary",
+        "ab",
+        "blue-green",
+        "low",
+        "medium",
+        "high",
+    ];
 
     /// The text of a built-in plan, with its comments.
     pub fn builtin_text(name: &str) -> Option<&'static str> {
@@ -253,10 +288,13 @@ impl Plan {
     }
 
     pub fn parse(text: &str) -> Result<Plan, PlanError> {
-        let table: Table = text.parse().map_err(|error: toml::de::Error| PlanError::Syntax(error.to_string()))?;
+        let table: Table = text
+            .parse()
+            .map_err(|error: toml::de::Error| PlanError::Syntax(error.to_string()))?;
         known(&table)?;
         // From the text once more: only so does an error show its line.
-        let plan: Plan = toml::from_str(text).map_err(|error| PlanError::Invalid(error.to_string()))?;
+        let plan: Plan =
+            toml::from_str(text).map_err(|error| PlanError::Invalid(error.to_string()))?;
         plan.check().map_err(PlanError::Invalid)?;
         Ok(plan)
     }
@@ -276,7 +314,10 @@ impl Plan {
         let number = candidates.max(1) as f64;
         match self.steps.get(step) {
             Some(Step::Canary { weight, .. }) => each(weight / number),
-            Some(Step::Ab { weights: Some(weights), .. }) => weights.iter().copied().take(candidates).collect(),
+            Some(Step::Ab {
+                weights: Some(weights),
+                ..
+            }) => weights.iter().copied().take(candidates).collect(),
             Some(Step::Ab { weights: None, .. }) => each(1.0 / (number + 1.0)),
             Some(Step::BlueGreen { .. }) => each(1.0 / number),
             Some(Step::Shadow { .. }) | None => each(0.0),
@@ -312,13 +353,17 @@ impl Plan {
             // A weight that falls would take units away from a candidate that they were told is theirs.
             if let Some(weight) = step.weight() {
                 if weight < before {
-                    return Err(format!("`steps[{index}]`: a weight must not fall ({weight} after {before})"));
+                    return Err(format!(
+                        "`steps[{index}]`: a weight must not fall ({weight} after {before})"
+                    ));
                 }
                 before = weight;
             }
         }
         if least_seconds > self.max_seconds {
-            return Err(format!("`max_seconds` must be at least the sum of the steps' `min_seconds` ({least_seconds})"));
+            return Err(format!(
+                "`max_seconds` must be at least the sum of the steps' `min_seconds` ({least_seconds})"
+            ));
         }
         Ok(())
     }
@@ -328,7 +373,11 @@ impl Plan {
 const MAX_SECONDS: u64 = 8_640_000;
 
 fn within(key: &str, value: f64, least: f64, most: f64) -> Result<(), String> {
-    if (least..=most).contains(&value) { Ok(()) } else { Err(format!("`{key}` must be from {least} to {most}")) }
+    if (least..=most).contains(&value) {
+        Ok(())
+    } else {
+        Err(format!("`{key}` must be from {least} to {most}"))
+    }
 }
 
 impl Guards {
@@ -337,11 +386,31 @@ impl Guards {
             ("error_margin", Some(self.error_margin), 0.0, 1.0),
             ("nan_margin", Some(self.nan_margin), 0.0, 1.0),
             ("run_margin", Some(self.run_margin), 0.0, 1.0),
-            ("engine_time_quantile", Some(self.engine_time_quantile), 0.5, 0.999),
-            ("engine_time_floor_ms", Some(self.engine_time_floor_ms), 0.0, 60_000.0),
-            ("engine_time_margin", Some(self.engine_time_margin), 0.0, 1.0),
+            (
+                "engine_time_quantile",
+                Some(self.engine_time_quantile),
+                0.5,
+                0.999,
+            ),
+            (
+                "engine_time_floor_ms",
+                Some(self.engine_time_floor_ms),
+                0.0,
+                60_000.0,
+            ),
+            (
+                "engine_time_margin",
+                Some(self.engine_time_margin),
+                0.0,
+                1.0,
+            ),
             ("cost_margin", Some(self.cost_margin), 0.0, 1.0),
-            ("disagreement_tolerance", Some(self.disagreement_tolerance), 0.0, f64::MAX),
+            (
+                "disagreement_tolerance",
+                Some(self.disagreement_tolerance),
+                0.0,
+                f64::MAX,
+            ),
             ("disagreement_budget", self.disagreement_budget, 0.0, 1.0),
             ("distribution_budget", self.distribution_budget, 0.001, 1.0),
             ("error_ceiling", Some(self.error_ceiling), 0.0, 1.0),
@@ -401,7 +470,9 @@ impl Step {
         match self {
             Step::Shadow { .. } => Some(0.0),
             Step::Canary { weight, .. } => Some(*weight),
-            Step::Ab { weights, .. } => weights.as_ref().map(|weights| weights.iter().copied().fold(0.0, f64::max)),
+            Step::Ab { weights, .. } => weights
+                .as_ref()
+                .map(|weights| weights.iter().copied().fold(0.0, f64::max)),
             Step::BlueGreen { .. } => Some(1.0),
         }
     }
@@ -410,12 +481,18 @@ impl Step {
         match self {
             Step::Shadow { share, .. } => within(&at("share"), *share, SMALLEST_WEIGHT, 1.0),
             Step::Canary { weight, .. } => within(&at("weight"), *weight, SMALLEST_WEIGHT, 1.0),
-            Step::Ab { weights: Some(weights), .. } => {
+            Step::Ab {
+                weights: Some(weights),
+                ..
+            } => {
                 for weight in weights {
                     within(&at("weights"), *weight, SMALLEST_WEIGHT, 1.0)?;
                 }
                 if weights.is_empty() || weights.iter().sum::<f64>() >= 1.0 {
-                    return Err(format!("`{}` must hold one a candidate, and leave a share to stable", at("weights")));
+                    return Err(format!(
+                        "`{}` must hold one a candidate, and leave a share to stable",
+                        at("weights")
+                    ));
                 }
                 Ok(())
             }
@@ -444,10 +521,18 @@ fn known(table: &Table) -> Result<(), PlanError> {
 }
 
 fn among(table: &Table, prefix: &str, known: &[&str]) -> Result<(), PlanError> {
-    let Some(key) = table.keys().find(|key| !known.contains(&key.as_str())) else { return Ok(()) };
+    let Some(key) = table.keys().find(|key| !known.contains(&key.as_str())) else {
+        return Ok(());
+    };
     let distance = |known: &&&str| strsim::damerau_levenshtein(known, key);
-    let nearest = known.iter().min_by_key(distance).filter(|known| distance(known) <= key.len().div_ceil(2));
-    Err(PlanError::UnknownKey { key: format!("{prefix}{key}"), nearest: nearest.map(|near| format!("{prefix}{near}")) })
+    let nearest = known
+        .iter()
+        .min_by_key(distance)
+        .filter(|known| distance(known) <= key.len().div_ceil(2));
+    Err(PlanError::UnknownKey {
+        key: format!("{prefix}{key}"),
+        nearest: nearest.map(|near| format!("{prefix}{near}")),
+    })
 }
 
 #[cfg(test)]
@@ -463,7 +548,8 @@ mod tests {
     #[test]
     fn built_in_plans() {
         for name in Plan::BUILTIN {
-            let plan = Plan::parse(Plan::builtin_text(name).unwrap()).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let plan = Plan::parse(Plan::builtin_text(name).unwrap())
+                .unwrap_or_else(|error| panic!("{name}: {error}"));
             assert_eq!(&plan.name, name);
             assert_eq!(Plan::builtin(name).as_ref(), Some(&plan));
             let json = serde_json::to_string(&plan).unwrap();
@@ -478,44 +564,91 @@ mod tests {
 
     #[test]
     fn every_key_is_known() {
-        let guards =
-            Guards { disagreement_budget: Some(0.1), distribution_budget: Some(0.1), p99_ceiling_ms: Some(1000.0), ..Guards::default() };
+        let guards = Guards {
+            disagreement_budget: Some(0.1),
+            distribution_budget: Some(0.1),
+            p99_ceiling_ms: Some(1000.0),
+            ..Guards::default()
+        };
         let steps = vec![
-            Step::Shadow { share: 0.1, min_seconds: 1, min_requests: 1, hold: true },
-            Step::Canary { weight: 0.1, min_seconds: 1, min_requests: 1, hold: true },
-            Step::Ab { weights: Some(vec![0.5, 0.3]), min_seconds: 1, min_requests: 1 },
-            Step::BlueGreen { min_seconds: 1, min_requests: 1 },
+            Step::Shadow {
+                share: 0.1,
+                min_seconds: 1,
+                min_requests: 1,
+                hold: true,
+            },
+            Step::Canary {
+                weight: 0.1,
+                min_seconds: 1,
+                min_requests: 1,
+                hold: true,
+            },
+            Step::Ab {
+                weights: Some(vec![0.5, 0.3]),
+                min_seconds: 1,
+                min_requests: 1,
+            },
+            Step::BlueGreen {
+                min_seconds: 1,
+                min_requests: 1,
+            },
         ];
         let key = Key::Header("x-user-id".to_owned());
-        let plan = Plan { name: "all".to_owned(), alpha: 0.01, max_seconds: 100, key, approve: true, guards, steps };
+        let plan = Plan {
+            name: "all".to_owned(),
+            alpha: 0.01,
+            max_seconds: 100,
+            key,
+            approve: true,
+            guards,
+            steps,
+        };
         let text = toml::to_string(&plan).unwrap();
         assert_eq!(Plan::parse(&text).unwrap(), plan);
         let table: Table = text.parse().unwrap();
         assert_eq!(table.len(), PLAN_KEYS.len());
         assert_eq!(table["guards"].as_table().unwrap().len(), GUARD_KEYS.len());
         for step in table["steps"].as_array().unwrap() {
-            assert_eq!(step.as_table().unwrap().len(), step_keys(step["kind"].as_str().unwrap()).len());
+            assert_eq!(
+                step.as_table().unwrap().len(),
+                step_keys(step["kind"].as_str().unwrap()).len()
+            );
         }
     }
 
     #[test]
     fn defaults() {
         let plan = Plan::parse(SMALL).unwrap();
-        assert_eq!((plan.alpha, plan.max_seconds, &plan.key, plan.approve), (0.01, 604_800, &Key::PredictionId, false));
+        assert_eq!(
+            (plan.alpha, plan.max_seconds, &plan.key, plan.approve),
+            (0.01, 604_800, &Key::PredictionId, false)
+        );
         assert_eq!(plan.guards, Guards::default());
         assert_eq!(plan.key.units(), "requests");
     }
 
     #[test]
     fn unknown_keys_name_the_nearest() {
-        assert_eq!(error(&format!("aplha = 0.1\n{SMALL}")), "unknown key `aplha`; did you mean `alpha`?");
+        assert_eq!(
+            error(&format!("aplha = 0.1\n{SMALL}")),
+            "unknown key `aplha`; did you mean `alpha`?"
+        );
         assert_eq!(
             error(&format!("{SMALL}[guards]\neror_margin = 0.1\n")),
             "unknown key `guards.eror_margin`; did you mean `guards.error_margin`?"
         );
-        assert_eq!(error(&format!("{SMALL}wieght = 1\n")), "unknown key `steps[0].wieght`; did you mean `steps[0].weight`?");
-        assert_eq!(error(&format!("{SMALL}share = 1\n")), "unknown key `steps[0].share`");
-        assert_eq!(error(&format!("zzzzzz = 0.1\n{SMALL}")), "unknown key `zzzzzz`");
+        assert_eq!(
+            error(&format!("{SMALL}wieght = 1\n")),
+            "unknown key `steps[0].wieght`; did you mean `steps[0].weight`?"
+        );
+        assert_eq!(
+            error(&format!("{SMALL}share = 1\n")),
+            "unknown key `steps[0].share`"
+        );
+        assert_eq!(
+            error(&format!("zzzzzz = 0.1\n{SMALL}")),
+            "unknown key `zzzzzz`"
+        );
     }
 
     #[test]
@@ -524,14 +657,24 @@ mod tests {
         assert!(error(&format!("alpha = nan\n{SMALL}")).starts_with("`alpha` must be"));
         assert!(error(&format!("max_seconds = 0\n{SMALL}")).starts_with("`max_seconds` must be"));
         for key in GUARD_KEYS.iter().filter(|key| **key != "on_disagreement") {
-            let value = if *key == "window_seconds" { "0" } else { "-1.0" };
+            let value = if *key == "window_seconds" {
+                "0"
+            } else {
+                "-1.0"
+            };
             let text = error(&format!("{SMALL}[guards]\n{key} = {value}\n"));
-            assert!(text.starts_with(&format!("`guards.{key}` must be")), "{text}");
+            assert!(
+                text.starts_with(&format!("`guards.{key}` must be")),
+                "{text}"
+            );
         }
         assert!(error(&SMALL.replace("0.05", "1.5")).starts_with("`steps[0].weight` must be"));
         assert!(error(&SMALL.replace("weight = 0.05", "")).contains("weight"));
         assert!(error("name = \"x\"\nsteps = []").starts_with("`steps`"));
-        assert!(error(&format!("max_seconds = 10\n{SMALL}min_seconds = 11\n")).starts_with("`max_seconds` must be"));
+        assert!(
+            error(&format!("max_seconds = 10\n{SMALL}min_seconds = 11\n"))
+                .starts_with("`max_seconds` must be")
+        );
         let fall = format!("{SMALL}[[steps]]\nkind = \"canary\"\nweight = 0.04\n");
         assert!(error(&fall).contains("`steps[1]`: a weight must not fall (0.04 after 0.05)"));
         let shadow = format!("{SMALL}[[steps]]\nkind = \"shadow\"\nshare = 0.5\n");
@@ -542,11 +685,21 @@ mod tests {
 
     #[test]
     fn keys() {
-        let key = |text: &str| Plan::parse(&format!("key = \"{text}\"\n{SMALL}")).map(|plan| plan.key);
-        assert_eq!(key("header:X-User-Id").unwrap(), Key::Header("x-user-id".to_owned()));
-        assert_eq!(key("field:customer_id").unwrap(), Key::Field("customer_id".to_owned()));
+        let key =
+            |text: &str| Plan::parse(&format!("key = \"{text}\"\n{SMALL}")).map(|plan| plan.key);
+        assert_eq!(
+            key("header:X-User-Id").unwrap(),
+            Key::Header("x-user-id".to_owned())
+        );
+        assert_eq!(
+            key("field:customer_id").unwrap(),
+            Key::Field("customer_id".to_owned())
+        );
         for wrong in ["header:", "header:a b", "field:", "cookie:a", ""] {
-            assert!(key(wrong).unwrap_err().to_string().contains("`key`"), "{wrong}");
+            assert!(
+                key(wrong).unwrap_err().to_string().contains("`key`"),
+                "{wrong}"
+            );
         }
     }
 

@@ -48,12 +48,19 @@ pub struct Share {
 
 impl Share {
     pub fn new(hits: u64, of: u64) -> Share {
-        Share { hits: hits.min(of), of }
+        Share {
+            hits: hits.min(of),
+            of,
+        }
     }
 
     /// 0 of none.
     pub fn value(self) -> f64 {
-        if self.of == 0 { 0.0 } else { self.hits as f64 / self.of as f64 }
+        if self.of == 0 {
+            0.0
+        } else {
+            self.hits as f64 / self.of as f64
+        }
     }
 
     fn k(self) -> f64 {
@@ -75,7 +82,10 @@ impl Share {
     }
 
     fn and(self, other: Share) -> Share {
-        Share { hits: self.hits + other.hits, of: self.of + other.of }
+        Share {
+            hits: self.hits + other.hits,
+            of: self.of + other.of,
+        }
     }
 }
 
@@ -104,7 +114,11 @@ pub fn above(share: Share, limit: f64) -> f64 {
 
 /// Evidence against p >= limit.
 pub fn below(share: Share, limit: f64) -> f64 {
-    let most = if share.of == 0 { limit } else { share.value().max(limit) };
+    let most = if share.of == 0 {
+        limit
+    } else {
+        share.value().max(limit)
+    };
     share.log_mixture(SMALL) - share.log_likelihood(most)
 }
 
@@ -112,18 +126,28 @@ pub fn below(share: Share, limit: f64) -> f64 {
 /// Each observation lies in one stratum, so a product of their e-processes is one; and a stratum in which the arms are alike costs a
 /// factor of 2 at most, not its whole E. Pairs of candidate and stable.
 pub fn worse_in_some(strata: impl IntoIterator<Item = (Share, Share)>, margin: f64) -> f64 {
-    strata.into_iter().map(|(candidate, stable)| half_each(worse(candidate, stable, margin), 0.0)).sum()
+    strata
+        .into_iter()
+        .map(|(candidate, stable)| half_each(worse(candidate, stable, margin), 0.0))
+        .sum()
 }
 
 /// Evidence against a candidate that is worse by the margin in every stratum: Π E.
 pub fn fine_in_all(strata: impl IntoIterator<Item = (Share, Share)>, margin: f64) -> f64 {
-    strata.into_iter().map(|(candidate, stable)| fine(candidate, stable, margin)).sum()
+    strata
+        .into_iter()
+        .map(|(candidate, stable)| fine(candidate, stable, margin))
+        .sum()
 }
 
 /// ln((e^a + e^b) / 2)
 pub fn half_each(a: f64, b: f64) -> f64 {
     let (high, low) = if a > b { (a, b) } else { (b, a) };
-    if high.is_infinite() { high } else { high + ((low - high).exp().ln_1p() - std::f64::consts::LN_2) }
+    if high.is_infinite() {
+        high
+    } else {
+        high + ((low - high).exp().ln_1p() - std::f64::consts::LN_2)
+    }
 }
 
 /// The largest ln L on one side of p_candidate = p_stable + margin: of the rates seen where they lie on that side, else on the
@@ -144,18 +168,28 @@ fn on_the_line(candidate: Share, stable: Share, margin: f64) -> f64 {
     if margin == 0.0 {
         return candidate.and(stable).value();
     }
-    let (own, shifted) = (stable.value().min(1.0 - margin), (candidate.value() - margin).max(0.0));
+    let (own, shifted) = (
+        stable.value().min(1.0 - margin),
+        (candidate.value() - margin).max(0.0),
+    );
     let (mut low, mut high) = match (candidate.of, stable.of) {
         (_, 0) => (shifted, shifted),
         (0, _) => (own, own),
         _ => (own.min(shifted), own.max(shifted)),
     };
     let slope = |p: f64| {
-        let terms = [(candidate.k(), p + margin), (-candidate.rest(), 1.0 - p - margin), (stable.k(), p), (-stable.rest(), 1.0 - p)];
+        let terms = [
+            (candidate.k(), p + margin),
+            (-candidate.rest(), 1.0 - p - margin),
+            (stable.k(), p),
+            (-stable.rest(), 1.0 - p),
+        ];
         terms
             .iter()
             .filter(|(count, _)| *count != 0.0)
-            .fold((0.0, 0.0), |(first, second), (count, at)| (first + count / at, second - count.abs() / (at * at)))
+            .fold((0.0, 0.0), |(first, second), (count, at)| {
+                (first + count / at, second - count.abs() / (at * at))
+            })
     };
     let mut p = 0.5 * (low + high);
     for _ in 0..100 {
@@ -166,7 +200,11 @@ fn on_the_line(candidate: Share, stable: Share, margin: f64) -> f64 {
             high = p;
         }
         let step = p - first / second;
-        let next = if step > low && step < high { step } else { 0.5 * (low + high) };
+        let next = if step > low && step < high {
+            step
+        } else {
+            0.5 * (low + high)
+        };
         if (next - p).abs() <= 1e-10 * p {
             return next;
         }
@@ -197,7 +235,10 @@ mod tests {
     }
 
     fn choose(n: u64, k: u64) -> f64 {
-        (libm::lgamma(n as f64 + 1.0) - libm::lgamma(k as f64 + 1.0) - libm::lgamma((n - k) as f64 + 1.0)).exp()
+        (libm::lgamma(n as f64 + 1.0)
+            - libm::lgamma(k as f64 + 1.0)
+            - libm::lgamma((n - k) as f64 + 1.0))
+        .exp()
     }
 
     /// P(k of n), exactly enough.
@@ -206,7 +247,9 @@ mod tests {
     }
 
     fn pairs(candidate: u64, stable: u64) -> impl Iterator<Item = (Share, Share)> {
-        (0..=candidate).flat_map(move |k| (0..=stable).map(move |l| (Share::new(k, candidate), Share::new(l, stable))))
+        (0..=candidate).flat_map(move |k| {
+            (0..=stable).map(move |l| (Share::new(k, candidate), Share::new(l, stable)))
+        })
     }
 
     #[test]
@@ -221,9 +264,12 @@ mod tests {
                         let x = f64::from(i) / f64::from(steps);
                         let (u, v) = (x.powi(20), (1.0 - x).powi(20));
                         let (p, q) = (u / (u + v), v / (u + v));
-                        let density = (prior.0 - 1.0) * p.ln() + (prior.1 - 1.0) * q.ln() - ln_beta(prior.0, prior.1);
+                        let density = (prior.0 - 1.0) * p.ln() + (prior.1 - 1.0) * q.ln()
+                            - ln_beta(prior.0, prior.1);
                         let likelihood = times_ln(share.k(), p) + times_ln(share.rest(), q);
-                        (density + likelihood).exp() * 20.0 * p * q / (x * (1.0 - x)) / f64::from(steps)
+                        (density + likelihood).exp() * 20.0 * p * q
+                            / (x * (1.0 - x))
+                            / f64::from(steps)
                     })
                     .sum();
                 close(share.log_mixture(prior), integral.ln(), 1e-6);
@@ -233,16 +279,34 @@ mod tests {
 
     #[test]
     fn suprema_are_maxima() {
-        let counts = [(0, 1), (1, 1), (0, 30), (2, 30), (15, 30), (30, 30), (7, 4000), (0, 0)];
+        let counts = [
+            (0, 1),
+            (1, 1),
+            (0, 30),
+            (2, 30),
+            (15, 30),
+            (30, 30),
+            (7, 4000),
+            (0, 0),
+        ];
         for margin in MARGINS {
             for candidate in counts.map(|(k, n)| Share::new(k, n)) {
                 for stable in counts.map(|(k, n)| Share::new(k, n)) {
                     let mut best = [f64::NEG_INFINITY; 2];
                     // All pairs of rates of a fine mesh, closer near 0.
-                    let mesh: Vec<f64> = (0..=100).map(|i| f64::from(i) / 100.0).flat_map(|x| [x * x * x, x]).collect();
+                    let mesh: Vec<f64> = (0..=100)
+                        .map(|i| f64::from(i) / 100.0)
+                        .flat_map(|x| [x * x * x, x])
+                        .collect();
                     for p in &mesh {
-                        for q in mesh.iter().copied().chain([p + margin]).filter(|q| *q <= 1.0) {
-                            let likelihood = candidate.log_likelihood(q) + stable.log_likelihood(*p);
+                        for q in mesh
+                            .iter()
+                            .copied()
+                            .chain([p + margin])
+                            .filter(|q| *q <= 1.0)
+                        {
+                            let likelihood =
+                                candidate.log_likelihood(q) + stable.log_likelihood(*p);
                             if q <= p + margin {
                                 best[0] = best[0].max(likelihood);
                             }
@@ -253,10 +317,21 @@ mod tests {
                     }
                     let inside = candidate.value() <= stable.value() + margin;
                     let worse = log_supremum(candidate, stable, margin, inside);
-                    let fine = log_supremum(candidate, stable, margin, candidate.value() >= stable.value() + margin);
+                    let fine = log_supremum(
+                        candidate,
+                        stable,
+                        margin,
+                        candidate.value() >= stable.value() + margin,
+                    );
                     for (exact, mesh) in [(worse, best[0]), (fine, best[1])] {
-                        assert!(exact >= mesh - 1e-9, "{candidate:?} {stable:?} {margin}: {exact} below {mesh}");
-                        assert!(exact <= mesh + 0.5 || exact == mesh, "{candidate:?} {stable:?} {margin}: {exact} above {mesh}");
+                        assert!(
+                            exact >= mesh - 1e-9,
+                            "{candidate:?} {stable:?} {margin}: {exact} below {mesh}"
+                        );
+                        assert!(
+                            exact <= mesh + 0.5 || exact == mesh,
+                            "{candidate:?} {stable:?} {margin}: {exact} above {mesh}"
+                        );
                     }
                 }
             }
@@ -270,10 +345,18 @@ mod tests {
         for margin in MARGINS {
             for (n, m) in [(1, 1), (5, 40), (40, 5), (25, 25)] {
                 for stable_rate in rates {
-                    for candidate_rate in rates.into_iter().chain([stable_rate + margin]).filter(|rate| *rate <= 1.0) {
+                    for candidate_rate in rates
+                        .into_iter()
+                        .chain([stable_rate + margin])
+                        .filter(|rate| *rate <= 1.0)
+                    {
                         let expectation = |test: fn(Share, Share, f64) -> f64| {
                             pairs(n, m)
-                                .map(|(c, s)| binomial(c, candidate_rate) * binomial(s, stable_rate) * test(c, s, margin).exp())
+                                .map(|(c, s)| {
+                                    binomial(c, candidate_rate)
+                                        * binomial(s, stable_rate)
+                                        * test(c, s, margin).exp()
+                                })
                                 .filter(|term| !term.is_nan())
                                 .sum::<f64>()
                         };
@@ -290,20 +373,33 @@ mod tests {
     }
 
     /// The probability, exactly, that a test ever reaches 1/alpha in 80 observations of each arm, with a look after each.
-    fn ever(test: impl Fn(Share, Share) -> f64, candidate_rate: f64, stable_rate: f64, alpha: f64) -> f64 {
+    fn ever(
+        test: impl Fn(Share, Share) -> f64,
+        candidate_rate: f64,
+        stable_rate: f64,
+        alpha: f64,
+    ) -> f64 {
         const N: usize = 80;
         let limit = (1.0 / alpha).ln();
         let mut alive = vec![vec![0.0; N + 1]; N + 1];
         alive[0][0] = 1.0;
         let mut crossed = 0.0;
         for step in 0..2 * N {
-            let (is_candidate, rate) = if step % 2 == 0 { (true, candidate_rate) } else { (false, stable_rate) };
+            let (is_candidate, rate) = if step % 2 == 0 {
+                (true, candidate_rate)
+            } else {
+                (false, stable_rate)
+            };
             let (n, m) = (step as u64 / 2 + 1, step.div_ceil(2) as u64);
             let mut next = vec![vec![0.0; N + 1]; N + 1];
             for (k, row) in alive.iter().enumerate() {
                 for (l, &probability) in row.iter().enumerate() {
                     for (hit, chance) in [(1, rate), (0, 1.0 - rate)] {
-                        let (k, l) = if is_candidate { (k + hit, l) } else { (k, l + hit) };
+                        let (k, l) = if is_candidate {
+                            (k + hit, l)
+                        } else {
+                            (k, l + hit)
+                        };
                         if probability * chance > 0.0 {
                             next[k][l] += probability * chance;
                         }
@@ -312,7 +408,9 @@ mod tests {
             }
             for (k, row) in next.iter_mut().enumerate() {
                 for (l, probability) in row.iter_mut().enumerate() {
-                    if *probability > 0.0 && test(Share::new(k as u64, n), Share::new(l as u64, m)) >= limit {
+                    if *probability > 0.0
+                        && test(Share::new(k as u64, n), Share::new(l as u64, m)) >= limit
+                    {
                         crossed += *probability;
                         *probability = 0.0;
                     }
@@ -325,10 +423,22 @@ mod tests {
 
     #[test]
     fn looking_after_every_observation() {
-        for (margin, stable, alpha) in [(0.0, 0.05, 0.1), (0.0, 0.5, 0.1), (0.1, 0.02, 0.05), (0.05, 0.3, 0.1)] {
+        for (margin, stable, alpha) in [
+            (0.0, 0.05, 0.1),
+            (0.0, 0.5, 0.1),
+            (0.1, 0.02, 0.05),
+            (0.05, 0.3, 0.1),
+        ] {
             let false_alarms = ever(|c, s| worse(c, s, margin), stable + margin, stable, alpha);
             assert!(false_alarms <= alpha, "{false_alarms}");
-            assert!(ever(|c, s| worse(c, s, margin), stable + margin + 0.45, stable, alpha) > 0.8);
+            assert!(
+                ever(
+                    |c, s| worse(c, s, margin),
+                    stable + margin + 0.45,
+                    stable,
+                    alpha
+                ) > 0.8
+            );
             let false_comfort = ever(|c, s| fine(c, s, margin), stable + margin, stable, alpha);
             assert!(false_comfort <= alpha, "{false_comfort}");
         }
@@ -341,8 +451,13 @@ mod tests {
         // A test that is made for one look only would be caught here.
         let z = |c: Share, s: Share| {
             let pooled = c.and(s).value();
-            let error = (pooled * (1.0 - pooled) * (1.0 / c.of as f64 + 1.0 / s.of.max(1) as f64)).sqrt();
-            if error > 0.0 && (c.value() - s.value()) / error > 1.645 { f64::INFINITY } else { 0.0 }
+            let error =
+                (pooled * (1.0 - pooled) * (1.0 / c.of as f64 + 1.0 / s.of.max(1) as f64)).sqrt();
+            if error > 0.0 && (c.value() - s.value()) / error > 1.645 {
+                f64::INFINITY
+            } else {
+                0.0
+            }
         };
         assert!(ever(z, 0.5, 0.5, 0.05) > 0.2);
     }
@@ -356,7 +471,10 @@ mod tests {
             for some in [Share::new(0, 50), Share::new(50, 50), Share::new(3, 50)] {
                 assert!(worse(some, none, margin) <= 0.0 && worse(none, some, margin) <= 0.0);
             }
-            assert!(fine(Share::new(50, 50), none, margin) <= 0.0 && fine(none, Share::new(0, 50), margin) <= 0.0);
+            assert!(
+                fine(Share::new(50, 50), none, margin) <= 0.0
+                    && fine(none, Share::new(0, 50), margin) <= 0.0
+            );
         }
         // What fails in less than half of the time is not worse by a half, whatever it is compared with.
         assert!(fine(Share::new(3, 50), none, 0.5) > 0.0);
@@ -364,7 +482,10 @@ mod tests {
         close(below(none, 0.1), 0.0, 1e-12);
         // Nothing is worse than stable by more than 1.
         assert!(worse(Share::new(50, 50), Share::new(0, 50), 1.0) <= 0.0);
-        assert_eq!(fine(Share::new(49, 50), Share::new(0, 50), 1.0), f64::INFINITY);
+        assert_eq!(
+            fine(Share::new(49, 50), Share::new(0, 50), 1.0),
+            f64::INFINITY
+        );
         // What H0 makes impossible happened.
         assert_eq!(above(Share::new(1, 10), 0.0), f64::INFINITY);
         assert_eq!(below(Share::new(9, 10), 1.0), f64::INFINITY);
@@ -374,8 +495,20 @@ mod tests {
         assert_eq!(Share::new(9, 4), Share::new(4, 4));
         // Large counts stay finite and right: 2 % against 1 % is certain, and so is 1 % against 1 % with a margin.
         let million = 1_000_000_000;
-        assert!(worse(Share::new(million / 50, million), Share::new(million / 100, million), 0.005) > 1e4);
-        assert!(fine(Share::new(million / 100, million), Share::new(million / 100, million), 0.005) > 1e4);
+        assert!(
+            worse(
+                Share::new(million / 50, million),
+                Share::new(million / 100, million),
+                0.005
+            ) > 1e4
+        );
+        assert!(
+            fine(
+                Share::new(million / 100, million),
+                Share::new(million / 100, million),
+                0.005
+            ) > 1e4
+        );
     }
 
     #[test]
@@ -384,9 +517,16 @@ mod tests {
         let worse_one = (Share::new(30, 40), Share::new(20, 400));
         let alone = worse(worse_one.0, worse_one.1, 0.05);
         let among = worse_in_some([alike, worse_one, alike], 0.05);
-        assert!(among < alone && among > alone - 3.0 * std::f64::consts::LN_2, "{among} of {alone}");
+        assert!(
+            among < alone && among > alone - 3.0 * std::f64::consts::LN_2,
+            "{among} of {alone}"
+        );
         close(worse_in_some([], 0.05), 0.0, 0.0);
-        close(fine_in_all([alike, alike], 0.05), 2.0 * fine(alike.0, alike.1, 0.05), 1e-12);
+        close(
+            fine_in_all([alike, alike], 0.05),
+            2.0 * fine(alike.0, alike.1, 0.05),
+            1e-12,
+        );
     }
 
     proptest! {

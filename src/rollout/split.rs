@@ -26,9 +26,14 @@ impl KeyHash {
     /// A salt is drawn for each rollout: with one for ever the same users would bear every candidate.
     pub fn of(salt: &[u8], key: &[u8]) -> KeyHash {
         // Reading from memory cannot fail.
-        let hash = murmur3::murmur3_x64_128(&mut Cursor::new(salt).chain(key), 0).unwrap_or_default();
+        let hash =
+            murmur3::murmur3_x64_128(&mut Cursor::new(salt).chain(key), 0).unwrap_or_default();
         let (low, high) = (hash as u64, (hash >> 64) as u64);
-        KeyHash { assign: Position(low), shadow: Position(high & !0xffff), slot: (high & (SLOTS as u64 - 1)) as u16 }
+        KeyHash {
+            assign: Position(low),
+            shadow: Position(high & !0xffff),
+            slot: (high & (SLOTS as u64 - 1)) as u16,
+        }
     }
 }
 
@@ -49,7 +54,11 @@ impl Position {
             if (start..end).contains(&u128::from(self.0)) {
                 return candidate + 1;
             }
-            start = if fits { fixed * (candidate as u128 + 1) } else { end };
+            start = if fits {
+                fixed * (candidate as u128 + 1)
+            } else {
+                end
+            };
         }
         0
     }
@@ -67,22 +76,36 @@ mod tests {
     use super::*;
 
     fn hashes(salt: &[u8], keys: u32) -> Vec<KeyHash> {
-        (0..keys).map(|key| KeyHash::of(salt, &key.to_le_bytes())).collect()
+        (0..keys)
+            .map(|key| KeyHash::of(salt, &key.to_le_bytes()))
+            .collect()
     }
 
     /// Pearson's statistic; its mean is the number of cells less one, its variance twice that.
     fn uniform(counts: &[u64]) {
         let expected = counts.iter().sum::<u64>() as f64 / counts.len() as f64;
-        let statistic: f64 = counts.iter().map(|count| (*count as f64 - expected).powi(2) / expected).sum();
+        let statistic: f64 = counts
+            .iter()
+            .map(|count| (*count as f64 - expected).powi(2) / expected)
+            .sum();
         let free = (counts.len() - 1) as f64;
-        assert!((statistic - free).abs() < 5.0 * (2.0 * free).sqrt(), "{statistic} of {free}");
+        assert!(
+            (statistic - free).abs() < 5.0 * (2.0 * free).sqrt(),
+            "{statistic} of {free}"
+        );
     }
 
     #[test]
     fn a_known_hash() {
         // The reference implementation's h1 and h2 of "hello, world".
         let hash = KeyHash::of(b"hello, ", b"world");
-        assert_eq!((hash.assign, hash.shadow), (Position(0x342f_ac62_3a5e_bc8e), Position(0x4cdc_bc07_9642_0000)));
+        assert_eq!(
+            (hash.assign, hash.shadow),
+            (
+                Position(0x342f_ac62_3a5e_bc8e),
+                Position(0x4cdc_bc07_9642_0000)
+            )
+        );
         assert_eq!(hash, KeyHash::of(b"", b"hello, world"));
     }
 
@@ -96,7 +119,10 @@ mod tests {
         }
         for (count, weight) in arms.iter().zip([0.64, 0.01, 0.05, 0.3]) {
             let (mean, variance) = (200_000.0 * weight, 200_000.0 * weight * (1.0 - weight));
-            assert!((*count as f64 - mean).abs() < 4.5 * f64::sqrt(variance), "{count} of {mean}");
+            assert!(
+                (*count as f64 - mean).abs() < 4.5 * f64::sqrt(variance),
+                "{count} of {mean}"
+            );
         }
     }
 
@@ -107,25 +133,51 @@ mod tests {
         let mut counts = [[0u64; 256]; 4];
         for (a, b) in one.iter().zip(&two) {
             let slot = u64::from(a.slot) << 49;
-            let pairs = [(a.assign.0, a.shadow.0), (a.assign.0, slot), (a.shadow.0, slot), (a.assign.0, b.assign.0)];
+            let pairs = [
+                (a.assign.0, a.shadow.0),
+                (a.assign.0, slot),
+                (a.shadow.0, slot),
+                (a.assign.0, b.assign.0),
+            ];
             for (counts, (a, b)) in counts.iter_mut().zip(pairs) {
                 counts[cell(a, b)] += 1;
             }
         }
         counts.iter().for_each(|counts| uniform(counts));
         let mut slots = vec![0u64; SLOTS];
-        one.iter().for_each(|hash| slots[usize::from(hash.slot)] += 1);
+        one.iter()
+            .for_each(|hash| slots[usize::from(hash.slot)] += 1);
         uniform(&slots);
     }
 
     #[test]
     fn ends() {
         let last = Position(u64::MAX);
-        assert_eq!((last.arm(&[1.0]), last.arm(&[0.999]), last.arm(&[]), Position(0).arm(&[0.0])), (1, 0, 0, 0));
-        assert!(last.below(1.0) && last.below(7.0) && !last.below(f64::NAN) && !Position(0).below(0.0) && !Position(0).below(-1.0));
+        assert_eq!(
+            (
+                last.arm(&[1.0]),
+                last.arm(&[0.999]),
+                last.arm(&[]),
+                Position(0).arm(&[0.0])
+            ),
+            (1, 0, 0, 0)
+        );
+        assert!(
+            last.below(1.0)
+                && last.below(7.0)
+                && !last.below(f64::NAN)
+                && !Position(0).below(0.0)
+                && !Position(0).below(-1.0)
+        );
         // Above 1/n they lie one after the other.
-        assert_eq!([0u64, 1 << 63, u64::MAX].map(|place| Position(place).arm(&[0.5, 0.3])), [1, 2, 0]);
-        assert_eq!([0u64, 10 << 60, 14 << 60].map(|place| Position(place).arm(&[0.6, 0.2])), [1, 2, 0]);
+        assert_eq!(
+            [0u64, 1 << 63, u64::MAX].map(|place| Position(place).arm(&[0.5, 0.3])),
+            [1, 2, 0]
+        );
+        assert_eq!(
+            [0u64, 10 << 60, 14 << 60].map(|place| Position(place).arm(&[0.6, 0.2])),
+            [1, 2, 0]
+        );
     }
 
     proptest! {

@@ -158,8 +158,15 @@ pub enum Phase {
 impl RolloutState {
     /// Seconds that the step has run, pauses left out.
     pub fn step_seconds(&self, now_ms: u64) -> f64 {
-        let until = if let Phase::Paused { since_ms, .. } = self.phase { since_ms } else { now_ms };
-        until.saturating_sub(self.step_began_ms).saturating_sub(self.paused_ms) as f64 / 1000.0
+        let until = if let Phase::Paused { since_ms, .. } = self.phase {
+            since_ms
+        } else {
+            now_ms
+        };
+        until
+            .saturating_sub(self.step_began_ms)
+            .saturating_sub(self.paused_ms) as f64
+            / 1000.0
     }
 
     /// Seconds since the step began, as the windows of its evidence are counted.
@@ -200,9 +207,19 @@ pub enum FoldError {
 
 /// Where a repair put what it took out of the journal.
 fn places_aside(entry: &Entry) -> Vec<String> {
-    let places = entry.details.as_ref().and_then(|details| details.get("set_aside"));
-    let places = places.map_or(&[][..], |places| places.as_array().map_or(std::slice::from_ref(places), Vec::as_slice));
-    places.iter().filter_map(|place| place.as_str().map(str::to_owned)).collect()
+    let places = entry
+        .details
+        .as_ref()
+        .and_then(|details| details.get("set_aside"));
+    let places = places.map_or(&[][..], |places| {
+        places
+            .as_array()
+            .map_or(std::slice::from_ref(places), Vec::as_slice)
+    });
+    places
+        .iter()
+        .filter_map(|place| place.as_str().map(str::to_owned))
+        .collect()
 }
 
 fn details<T: serde::de::DeserializeOwned>(entry: &Entry) -> Result<T, String> {
@@ -212,13 +229,20 @@ fn details<T: serde::de::DeserializeOwned>(entry: &Entry) -> Result<T, String> {
 
 impl ModelState {
     /// What a journal comes to from its start on, as far as it goes together; `seen` is told of each entry.
-    pub fn fold(journal: &Journal, model: &str, mut seen: impl FnMut(&Entry)) -> (Head, ModelState, Result<(), FoldError>) {
+    pub fn fold(
+        journal: &Journal,
+        model: &str,
+        mut seen: impl FnMut(&Entry),
+    ) -> (Head, ModelState, Result<(), FoldError>) {
         let (mut head, mut state) = (Head::default(), ModelState::default());
         loop {
             let mut next = head.clone();
             let outcome = match journal.next(model, &mut next) {
                 Ok(None) => return (head, state, Ok(())),
-                Ok(Some(entry)) => state.apply(&entry).map(|()| seen(&entry)).map_err(FoldError::from),
+                Ok(Some(entry)) => state
+                    .apply(&entry)
+                    .map(|()| seen(&entry))
+                    .map_err(FoldError::from),
                 Err(error) => Err(error.into()),
             };
             if let Err(error) = outcome {
@@ -230,18 +254,32 @@ impl ModelState {
 
     /// What is so once `entry` is written.
     pub fn apply(&mut self, entry: &Entry) -> Result<(), Contradiction> {
-        let wrong = |detail: String| Contradiction { seq: entry.seq, detail };
+        let wrong = |detail: String| Contradiction {
+            seq: entry.seq,
+            detail,
+        };
         for named in entry.from.iter().chain(&entry.to) {
-            let known = self.digests.entry(named.version.clone()).or_insert_with(|| named.digest.clone());
+            let known = self
+                .digests
+                .entry(named.version.clone())
+                .or_insert_with(|| named.digest.clone());
             if *known != named.digest {
                 return Err(wrong(format!("version {} has two digests", named.version)));
             }
         }
-        let candidates: Vec<VersionRef> = self.rollout.iter().flat_map(|rollout| rollout.candidates.iter().cloned()).collect();
+        let candidates: Vec<VersionRef> = self
+            .rollout
+            .iter()
+            .flat_map(|rollout| rollout.candidates.iter().cloned())
+            .collect();
         let before = self.stable.clone();
         self.follow(entry).map_err(wrong)?;
-        self.proven.extend(self.stable.iter().map(|stable| stable.version.clone()));
-        *self.transitions.entry((entry.action, Cause::of(&entry.actor))).or_default() += 1;
+        self.proven
+            .extend(self.stable.iter().map(|stable| stable.version.clone()));
+        *self
+            .transitions
+            .entry((entry.action, Cause::of(&entry.actor)))
+            .or_default() += 1;
         let decided = Decided {
             seq: entry.seq,
             at: entry.at.clone(),
@@ -251,8 +289,16 @@ impl ModelState {
             to: entry.to.clone(),
             reason: entry.reason.clone(),
         };
-        if matches!(entry.action, Action::Rollback | Action::Abort | Action::Repair) {
-            self.left.extend(candidates.into_iter().chain(before).map(|named| (named.version, decided.clone())));
+        if matches!(
+            entry.action,
+            Action::Rollback | Action::Abort | Action::Repair
+        ) {
+            self.left.extend(
+                candidates
+                    .into_iter()
+                    .chain(before)
+                    .map(|named| (named.version, decided.clone())),
+            );
         }
         // What answers, and what a rollback leads to, was not left for good.
         for named in self.stable.iter().chain(&self.former) {
@@ -264,7 +310,12 @@ impl ModelState {
 
     fn follow(&mut self, entry: &Entry) -> Result<(), String> {
         let at_ms = clock::ms_of_rfc3339(&entry.at).ok_or("its time can't be read")?;
-        let to = || entry.to.clone().ok_or_else(|| "names no version".to_owned());
+        let to = || {
+            entry
+                .to
+                .clone()
+                .ok_or_else(|| "names no version".to_owned())
+        };
         match entry.action {
             Action::Adopt => {
                 if self.rollout.is_some() {
@@ -279,11 +330,19 @@ impl ModelState {
                     return Err("a rollout starts during another".to_owned());
                 }
                 let start: StartDetails = details(entry)?;
-                start.plan.check().map_err(|detail| format!("its plan: {detail}"))?;
+                start
+                    .plan
+                    .check()
+                    .map_err(|detail| format!("its plan: {detail}"))?;
                 for candidate in &start.candidates {
-                    self.digests.insert(candidate.version.clone(), candidate.digest.clone());
+                    self.digests
+                        .insert(candidate.version.clone(), candidate.digest.clone());
                 }
-                let phase = if start.plan.approve { Phase::AwaitsApproval } else { Phase::Running };
+                let phase = if start.plan.approve {
+                    Phase::AwaitsApproval
+                } else {
+                    Phase::Running
+                };
                 self.rollout = Some(RolloutState {
                     id: entry.id.clone(),
                     starter: entry.actor.clone(),
@@ -313,14 +372,26 @@ impl ModelState {
                 rollout.begin_step(step, entry.seq, at_ms);
             }
             Action::Pause => {
-                let guard = entry.details.is_some().then(|| details::<PauseDetails>(entry)).transpose()?.and_then(|details| details.guard);
-                let phase =
-                    Phase::Paused { since_ms: at_ms, by: entry.actor.clone(), reason: entry.reason.clone().unwrap_or_default(), guard };
+                let guard = entry
+                    .details
+                    .is_some()
+                    .then(|| details::<PauseDetails>(entry))
+                    .transpose()?
+                    .and_then(|details| details.guard);
+                let phase = Phase::Paused {
+                    since_ms: at_ms,
+                    by: entry.actor.clone(),
+                    reason: entry.reason.clone().unwrap_or_default(),
+                    guard,
+                };
                 self.running()?.phase = phase;
             }
             Action::Resume => {
                 let rollout = self.running()?;
-                if let Phase::Paused { since_ms, guard, .. } = &rollout.phase {
+                if let Phase::Paused {
+                    since_ms, guard, ..
+                } = &rollout.phase
+                {
                     rollout.paused_ms += at_ms.saturating_sub(*since_ms);
                     rollout.waived.extend(*guard);
                     rollout.patience_began_ms = at_ms;
@@ -361,11 +432,15 @@ impl ModelState {
 
     /// Whether a rollout gives or gave traffic to its candidates, so that a rollback ends it.
     pub fn has_begun(&self) -> bool {
-        self.rollout.as_ref().is_some_and(|rollout| rollout.phase != Phase::AwaitsApproval)
+        self.rollout
+            .as_ref()
+            .is_some_and(|rollout| rollout.phase != Phase::AwaitsApproval)
     }
 
     fn running(&mut self) -> Result<&mut RolloutState, String> {
-        self.rollout.as_mut().ok_or_else(|| "there is no rollout that it could be about".to_owned())
+        self.rollout
+            .as_mut()
+            .ok_or_else(|| "there is no rollout that it could be about".to_owned())
     }
 
     fn leave(&mut self, before: VersionRef) {

@@ -55,7 +55,12 @@ impl Slots {
 
     fn decode(text: &str) -> Option<Slots> {
         let bytes = base64_simd::STANDARD.decode_to_vec(text).ok()?;
-        let words: Vec<u64> = bytes.as_chunks::<8>().0.iter().map(|chunk| u64::from_le_bytes(*chunk)).collect();
+        let words: Vec<u64> = bytes
+            .as_chunks::<8>()
+            .0
+            .iter()
+            .map(|chunk| u64::from_le_bytes(*chunk))
+            .collect();
         (bytes.len() == SLOTS / 8).then_some(Slots(words))
     }
 }
@@ -100,8 +105,15 @@ pub fn combine<'a>(shares: impl Iterator<Item = &'a Share> + Clone) -> Evidence 
     let mut keys: BTreeMap<&str, Keys> = BTreeMap::new();
     for (version, more) in shares.flat_map(|share| &share.keys) {
         let mine = keys.entry(version).or_default();
-        let words = mine.seen.0.iter_mut().zip(&mut mine.failed.0).zip(&mut mine.nan.0);
-        for (((seen, failed), nan), ((new, new_failed), new_nan)) in words.zip(more.seen.0.iter().zip(&more.failed.0).zip(&more.nan.0)) {
+        let words = mine
+            .seen
+            .0
+            .iter_mut()
+            .zip(&mut mine.failed.0)
+            .zip(&mut mine.nan.0);
+        for (((seen, failed), nan), ((new, new_failed), new_nan)) in
+            words.zip(more.seen.0.iter().zip(&more.failed.0).zip(&more.nan.0))
+        {
             let first = new & !*seen;
             *failed |= new_failed & first;
             *nan |= new_nan & first;
@@ -110,7 +122,8 @@ pub fn combine<'a>(shares: impl Iterator<Item = &'a Share> + Clone) -> Evidence 
     }
     for (version, keys) in keys {
         let totals = all.arms.entry(version.to_owned()).or_default();
-        (totals.units, totals.failed, totals.nan) = (keys.seen.len(), keys.failed.len(), keys.nan.len());
+        (totals.units, totals.failed, totals.nan) =
+            (keys.seen.len(), keys.failed.len(), keys.nan.len());
         totals.full |= totals.units >= FULL as u64;
     }
     all
@@ -125,7 +138,11 @@ pub enum Outcome<'a> {
     NotFinite,
     /// `lost`: by its run, which is counted among the runs, once.
     /// `callers`: that may be the caller's doing, and counts against no ceiling.
-    Failed { kind: &'static str, lost: bool, callers: bool },
+    Failed {
+        kind: &'static str,
+        lost: bool,
+        callers: bool,
+    },
 }
 
 /// How the units of a step are counted.
@@ -176,7 +193,10 @@ impl Tally {
             taken: AtomicUsize::new(0),
             collected: Mutex::default(),
         };
-        Tally { rules, arms: versions.iter().map(arm).collect() }
+        Tally {
+            rules,
+            arms: versions.iter().map(arm).collect(),
+        }
     }
 
     /// Whether a request is the first of its key in this arm and step; always, where there are no keys.
@@ -184,26 +204,35 @@ impl Tally {
         if !self.rules.keyed {
             return true;
         }
-        let Some(arm) = self.arms.get(arm) else { return false };
+        let Some(arm) = self.arms.get(arm) else {
+            return false;
+        };
         arm.taken.load(Ordering::Relaxed) < FULL && arm.claim(slot)
     }
 
     /// Counts one request that ended.
     pub fn observe(&self, arm: usize, unit: Unit, elapsed: Duration, outcome: &Outcome<'_>) {
-        let Some(arm) = self.arms.get(arm) else { return };
+        let Some(arm) = self.arms.get(arm) else {
+            return;
+        };
         let mut collected = arm.lock();
         let Collected { totals, keys } = &mut *collected;
         totals.requests += 1;
         match outcome {
             Outcome::Answered { .. } => totals.seconds += elapsed.as_secs_f64(),
             Outcome::NotFinite => *totals.errors.entry("nan".to_owned()).or_default() += 1,
-            Outcome::Failed { kind, .. } => *totals.errors.entry((*kind).to_owned()).or_default() += 1,
+            Outcome::Failed { kind, .. } => {
+                *totals.errors.entry((*kind).to_owned()).or_default() += 1
+            }
         }
         let lost = matches!(outcome, Outcome::Failed { lost: true, .. });
         if !unit.counts || lost {
             return;
         }
-        let (failed, nan) = (matches!(outcome, Outcome::Failed { .. }), *outcome == Outcome::NotFinite);
+        let (failed, nan) = (
+            matches!(outcome, Outcome::Failed { .. }),
+            *outcome == Outcome::NotFinite,
+        );
         totals.units += 1;
         totals.failed += u64::from(failed);
         totals.nan += u64::from(nan);
@@ -216,8 +245,12 @@ impl Tally {
                 keys.nan.insert(unit.slot);
             }
         }
-        if let Outcome::Answered { prediction: Some(prediction) } = outcome {
-            let known = totals.predictions.len() < MAX_CLASSES || totals.predictions.contains_key(*prediction);
+        if let Outcome::Answered {
+            prediction: Some(prediction),
+        } = outcome
+        {
+            let known = totals.predictions.len() < MAX_CLASSES
+                || totals.predictions.contains_key(*prediction);
             let prediction = if known { prediction } else { "other" };
             match totals.predictions.get_mut(prediction) {
                 Some(count) => *count += 1,
@@ -232,14 +265,20 @@ impl Tally {
         let callers = matches!(outcome, Outcome::Failed { callers: true, .. });
         window.failed += u64::from((failed || nan) && !callers);
         window.slow += u64::from(self.rules.ceiling.is_some_and(|ceiling| elapsed > ceiling));
-        while totals.windows.first_key_value().is_some_and(|(oldest, _)| oldest + WINDOWS <= index) {
+        while totals
+            .windows
+            .first_key_value()
+            .is_some_and(|(oldest, _)| oldest + WINDOWS <= index)
+        {
             totals.windows.pop_first();
         }
     }
 
     /// Counts a unit that the stable version and `arm` answered both.
     pub fn observe_pair(&self, arm: usize, counts: bool, differs: bool, difference: f64) {
-        let Some(arm) = self.arms.get(arm).filter(|_| counts) else { return };
+        let Some(arm) = self.arms.get(arm).filter(|_| counts) else {
+            return;
+        };
         let pairs = &mut arm.lock().totals.pairs;
         pairs.pairs += 1;
         pairs.differ += u64::from(differs);
@@ -255,7 +294,9 @@ impl Tally {
             totals.full = arm.taken.load(Ordering::Relaxed) >= FULL;
             share.evidence.arms.insert(arm.version.clone(), totals);
             if self.rules.keyed {
-                share.keys.insert(arm.version.clone(), collected.keys.clone());
+                share
+                    .keys
+                    .insert(arm.version.clone(), collected.keys.clone());
             }
         }
         share
@@ -264,9 +305,15 @@ impl Tally {
     /// Keys that other processes saw are theirs.
     pub fn yield_to(&self, other: &Share) {
         for arm in &self.arms {
-            for (mine, theirs) in other.keys.get(&arm.version).iter().flat_map(|keys| arm.claimed.iter().zip(&keys.seen.0)) {
+            for (mine, theirs) in other
+                .keys
+                .get(&arm.version)
+                .iter()
+                .flat_map(|keys| arm.claimed.iter().zip(&keys.seen.0))
+            {
                 let before = mine.fetch_or(*theirs, Ordering::Relaxed);
-                arm.taken.fetch_add((theirs & !before).count_ones() as usize, Ordering::Relaxed);
+                arm.taken
+                    .fetch_add((theirs & !before).count_ones() as usize, Ordering::Relaxed);
             }
         }
     }
@@ -275,14 +322,19 @@ impl Tally {
 impl ArmTally {
     fn claim(&self, slot: u16) -> bool {
         let bit = 1 << (slot % 64);
-        let Some(word) = self.claimed.get(usize::from(slot) / 64) else { return false };
-        let first = word.load(Ordering::Relaxed) & bit == 0 && word.fetch_or(bit, Ordering::Relaxed) & bit == 0;
+        let Some(word) = self.claimed.get(usize::from(slot) / 64) else {
+            return false;
+        };
+        let first = word.load(Ordering::Relaxed) & bit == 0
+            && word.fetch_or(bit, Ordering::Relaxed) & bit == 0;
         self.taken.fetch_add(usize::from(first), Ordering::Relaxed);
         first
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Collected> {
-        self.collected.lock().unwrap_or_else(PoisonError::into_inner)
+        self.collected
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -302,10 +354,18 @@ mod tests {
 
     use crate::rollout::tally::{FULL, Outcome, Share, Tally, TallyRules, Unit, bin, combine};
 
-    const RULES: TallyRules = TallyRules { keyed: true, window_seconds: 60.0, ceiling: Some(Duration::from_millis(10)) };
+    const RULES: TallyRules = TallyRules {
+        keyed: true,
+        window_seconds: 60.0,
+        ceiling: Some(Duration::from_millis(10)),
+    };
 
     fn request(tally: &Tally, arm: usize, slot: u16, at_seconds: f64, outcome: &Outcome<'_>) {
-        let unit = Unit { counts: tally.claim(arm, slot), slot, at_seconds };
+        let unit = Unit {
+            counts: tally.claim(arm, slot),
+            slot,
+            at_seconds,
+        };
         tally.observe(arm, unit, Duration::from_millis(1), outcome);
     }
 
@@ -313,8 +373,14 @@ mod tests {
         vec!["1.0.0".to_owned(), "1.1.0".to_owned()]
     }
 
-    const FINE: Outcome<'_> = Outcome::Answered { prediction: Some("\"stay\"") };
-    const FAILED: Outcome<'_> = Outcome::Failed { kind: "inference", lost: false, callers: false };
+    const FINE: Outcome<'_> = Outcome::Answered {
+        prediction: Some("\"stay\""),
+    };
+    const FAILED: Outcome<'_> = Outcome::Failed {
+        kind: "inference",
+        lost: false,
+        callers: false,
+    };
 
     #[test]
     fn of_each_key_the_first_request_counts() {
@@ -323,17 +389,33 @@ mod tests {
             request(&tally, 1, 7, 0.0, &outcome);
         }
         request(&tally, 1, 8, 0.0, &FAILED);
-        request(&tally, 1, 9, 0.0, &Outcome::Failed { kind: "timeout", lost: true, callers: false });
+        request(
+            &tally,
+            1,
+            9,
+            0.0,
+            &Outcome::Failed {
+                kind: "timeout",
+                lost: true,
+                callers: false,
+            },
+        );
         let share = tally.share();
         let candidate = &combine([&share].into_iter()).arms["1.1.0"];
-        assert_eq!((candidate.requests, candidate.units, candidate.failed), (5, 2, 1));
+        assert_eq!(
+            (candidate.requests, candidate.units, candidate.failed),
+            (5, 2, 1)
+        );
         assert_eq!(candidate.errors["inference"], 3);
         assert_eq!(candidate.predictions["\"stay\""], 1);
     }
 
     #[test]
     fn a_key_that_two_processes_saw_counts_once_and_restarts_keep_it() {
-        let (first, second) = (Tally::new(&versions(), RULES), Tally::new(&versions(), RULES));
+        let (first, second) = (
+            Tally::new(&versions(), RULES),
+            Tally::new(&versions(), RULES),
+        );
         request(&first, 1, 7, 0.0, &FAILED);
         request(&second, 1, 7, 0.0, &FINE);
         request(&second, 1, 8, 0.0, &FAILED);
@@ -350,24 +432,38 @@ mod tests {
     #[test]
     fn a_full_set_says_so_and_stops() {
         let tally = Tally::new(&versions(), RULES);
-        let counted = (0..=u16::MAX / 2).filter(|slot| tally.claim(1, *slot)).count();
+        let counted = (0..=u16::MAX / 2)
+            .filter(|slot| tally.claim(1, *slot))
+            .count();
         assert_eq!(counted, FULL);
         assert!(tally.share().evidence.arms["1.1.0"].full);
     }
 
     #[test]
     fn windows_are_dropped_when_they_are_old() {
-        let tally = Tally::new(&versions(), TallyRules { keyed: false, ..RULES });
+        let tally = Tally::new(
+            &versions(),
+            TallyRules {
+                keyed: false,
+                ..RULES
+            },
+        );
         for minute in 0..10 {
             request(&tally, 1, 0, f64::from(minute) * 60.0, &FAILED);
         }
         let totals = &tally.share().evidence.arms["1.1.0"];
-        assert_eq!(totals.windows.keys().copied().collect::<Vec<_>>(), [6, 7, 8, 9]);
+        assert_eq!(
+            totals.windows.keys().copied().collect::<Vec<_>>(),
+            [6, 7, 8, 9]
+        );
         assert_eq!((totals.units, totals.windows[&9].failed), (10, 1));
     }
 
     #[test]
     fn numbers_are_binned_by_their_size() {
-        assert_eq!([0.0, 0.3, 1.0, 100.0, -3.0].map(bin), ["0", "0.25..0.5", "1..2", "64..128", "-2..-4"]);
+        assert_eq!(
+            [0.0, 0.3, 1.0, 100.0, -3.0].map(bin),
+            ["0", "0.25..0.5", "1..2", "64..128", "-2..-4"]
+        );
     }
 }

@@ -65,10 +65,16 @@ impl Binding {
         let mut take = |id: ColumnId| given.get_mut(id).and_then(Option::take);
         let bound = self.columns.iter().map(|bound| match bound {
             Bound::Same(id) => take(*id).unwrap_or_else(|| missing(ColumnKind::Number, rows)),
-            Bound::Widened(id) => take(*id).map_or_else(|| missing(ColumnKind::Number, rows), |column| widened(&column)),
+            Bound::Widened(id) => take(*id).map_or_else(
+                || missing(ColumnKind::Number, rows),
+                |column| widened(&column),
+            ),
             Bound::Missing(kind) => missing(*kind, rows),
         });
-        Columns { rows, columns: bound.collect() }
+        Columns {
+            rows,
+            columns: bound.collect(),
+        }
     }
 
     /// The same, for a second version that gets a copy.
@@ -78,11 +84,21 @@ impl Binding {
         }
         let rows = columns.rows;
         let bound = self.columns.iter().map(|bound| match bound {
-            Bound::Same(id) => columns.columns.get(*id).cloned().unwrap_or_else(|| missing(ColumnKind::Number, rows)),
-            Bound::Widened(id) => columns.columns.get(*id).map_or_else(|| missing(ColumnKind::Number, rows), widened),
+            Bound::Same(id) => columns
+                .columns
+                .get(*id)
+                .cloned()
+                .unwrap_or_else(|| missing(ColumnKind::Number, rows)),
+            Bound::Widened(id) => columns
+                .columns
+                .get(*id)
+                .map_or_else(|| missing(ColumnKind::Number, rows), widened),
             Bound::Missing(kind) => missing(*kind, rows),
         });
-        Columns { rows, columns: bound.collect() }
+        Columns {
+            rows,
+            columns: bound.collect(),
+        }
     }
 }
 
@@ -90,17 +106,37 @@ fn bind(old: &Schema, new: &Schema) -> (Vec<Bound>, Vec<Unbound>) {
     let mut columns = Vec::with_capacity(new.columns().len());
     let mut unbound = Vec::new();
     for (index, spec) in new.columns().iter().enumerate() {
-        let mut refuse = |detail: String| unbound.push(Unbound { field: spec.name.clone(), detail });
-        let twice = |columns: &[ColumnSpec]| columns.iter().filter(|other| other.name == spec.name).count() > 1;
+        let mut refuse = |detail: String| {
+            unbound.push(Unbound {
+                field: spec.name.clone(),
+                detail,
+            })
+        };
+        let twice = |columns: &[ColumnSpec]| {
+            columns
+                .iter()
+                .filter(|other| other.name == spec.name)
+                .count()
+                > 1
+        };
         if twice(old.columns()) || twice(new.columns()) {
             refuse("is the name of two fields, one of them nested".to_owned());
             continue;
         }
-        let Some((id, known)) = old.column(&spec.name).and_then(|id| Some((id, old.columns().get(id)?))) else {
+        let Some((id, known)) = old
+            .column(&spec.name)
+            .and_then(|id| Some((id, old.columns().get(id)?)))
+        else {
             if old.declares(&spec.name) {
-                refuse(format!("has values of several types, which no column carries; it becomes {}", name(spec.kind)));
+                refuse(format!(
+                    "has values of several types, which no column carries; it becomes {}",
+                    name(spec.kind)
+                ));
             } else if spec.required {
-                refuse("is required, but not decoded: the version before it does not have it".to_owned());
+                refuse(
+                    "is required, but not decoded: the version before it does not have it"
+                        .to_owned(),
+                );
             }
             columns.push(Bound::Missing(spec.kind));
             continue;
@@ -109,7 +145,11 @@ fn bind(old: &Schema, new: &Schema) -> (Vec<Bound>, Vec<Unbound>) {
             (from, to) if from == to => columns.push(Bound::Same(id)),
             (ColumnKind::Integer, ColumnKind::Number) => columns.push(Bound::Widened(id)),
             (from, to) => {
-                refuse(format!("is decoded as {}, and taken as {}", name(from), name(to)));
+                refuse(format!(
+                    "is decoded as {}, and taken as {}",
+                    name(from),
+                    name(to)
+                ));
                 columns.push(Bound::Missing(spec.kind));
             }
         }
@@ -138,7 +178,12 @@ fn missing(kind: ColumnKind, rows: usize) -> Column {
 
 fn widened(column: &Column) -> Column {
     match column {
-        Column::Integer(values) => Column::Number(values.iter().map(|value| value.map_or(f64::NAN, |value| value as f64)).collect()),
+        Column::Integer(values) => Column::Number(
+            values
+                .iter()
+                .map(|value| value.map_or(f64::NAN, |value| value as f64))
+                .collect(),
+        ),
         other => other.clone(),
     }
 }
@@ -156,7 +201,11 @@ mod tests {
         },
     };
 
-    const LIMITS: DecodeLimits = DecodeLimits { max_instances: 100, max_depth: 16, max_array_values: 1000 };
+    const LIMITS: DecodeLimits = DecodeLimits {
+        max_instances: 100,
+        max_depth: 16,
+        max_array_values: 1000,
+    };
 
     fn schema(properties: Value, required: &[&str]) -> Schema {
         let document = json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false});
@@ -164,14 +213,22 @@ mod tests {
     }
 
     fn decode(schema: &Schema, body: &Value) -> Columns {
-        decode_request(schema, body.to_string().as_bytes(), &LIMITS).unwrap().columns
+        decode_request(schema, body.to_string().as_bytes(), &LIMITS)
+            .unwrap()
+            .columns
     }
 
     fn of_package(version: &str) -> (Schema, Vec<Value>) {
         let directory = format!("{}/models/churn/{version}", env!("CARGO_MANIFEST_DIR"));
-        let document: Value = serde_json::from_str(&fs_err::read_to_string(format!("{directory}/schema.json")).unwrap()).unwrap();
+        let document: Value = serde_json::from_str(
+            &fs_err::read_to_string(format!("{directory}/schema.json")).unwrap(),
+        )
+        .unwrap();
         let golden = fs_err::read_to_string(format!("{directory}/golden.jsonl")).unwrap();
-        let inputs = golden.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["input"].take()).collect();
+        let inputs = golden
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap()["input"].take())
+            .collect();
         (Schema::compile(&document["input"]).unwrap(), inputs)
     }
 
@@ -216,32 +273,59 @@ mod tests {
         let bound = binding.bind(columns);
         assert_eq!(format!("{bound:?}"), expected);
         assert_eq!(bound.columns[3], Column::Boolean(vec![None, None, None]));
-        assert_eq!(bound.columns[2], Column::Integer(vec![Some(1), Some(9_007_199_254_740_993), Some(3)]));
+        assert_eq!(
+            bound.columns[2],
+            Column::Integer(vec![Some(1), Some(9_007_199_254_740_993), Some(3)])
+        );
     }
 
     #[test]
     fn what_can_not_be_handed_on_is_named() {
-        let wrong = |old: Value, new: Value, required: &[&str]| Binding::new(&schema(old, &[]), &schema(new, required)).unwrap_err();
+        let wrong = |old: Value, new: Value, required: &[&str]| {
+            Binding::new(&schema(old, &[]), &schema(new, required)).unwrap_err()
+        };
         let text = json!({"a": {"type": "string"}});
         assert_eq!(
-            wrong(text.clone(), json!({"a": {"type": "string", "contentEncoding": "base64"}}), &[]),
+            wrong(
+                text.clone(),
+                json!({"a": {"type": "string", "contentEncoding": "base64"}}),
+                &[]
+            ),
             "field \"a\" is decoded as texts, and taken as bytes from base64"
         );
         assert_eq!(
-            wrong(json!({"a": {"type": "number"}}), json!({"a": {"type": "integer"}}), &[]),
+            wrong(
+                json!({"a": {"type": "number"}}),
+                json!({"a": {"type": "integer"}}),
+                &[]
+            ),
             "field \"a\" is decoded as numbers, and taken as whole numbers"
         );
         assert_eq!(
-            wrong(text.clone(), json!({"a": {"type": "string"}, "b": {"type": "number"}}), &["b"]),
+            wrong(
+                text.clone(),
+                json!({"a": {"type": "string"}, "b": {"type": "number"}}),
+                &["b"]
+            ),
             "field \"b\" is required, but not decoded: the version before it does not have it"
         );
         assert_eq!(
-            wrong(json!({"a": {"type": ["string", "number"]}}), text.clone(), &[]),
+            wrong(
+                json!({"a": {"type": ["string", "number"]}}),
+                text.clone(),
+                &[]
+            ),
             "field \"a\" has values of several types, which no column carries; it becomes texts"
         );
         let twice = json!({"a": {"type": "object", "properties": {"b": {"type": "string"}}, "additionalProperties": false}, "/a/b": {"type": "string"}});
         assert!(wrong(twice.clone(), twice, &[]).contains("two fields"));
         // A field that loses its column is simply not handed on.
-        assert!(Binding::new(&schema(text, &[]), &schema(json!({"a": {"type": ["string", "number"]}}), &[])).is_ok());
+        assert!(
+            Binding::new(
+                &schema(text, &[]),
+                &schema(json!({"a": {"type": ["string", "number"]}}), &[])
+            )
+            .is_ok()
+        );
     }
 }

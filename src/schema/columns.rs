@@ -49,14 +49,23 @@ impl Columns {
     /// The rows at these places, in this order.
     #[must_use]
     pub fn pick(&self, rows: &[usize]) -> Columns {
-        Columns { rows: rows.len(), columns: self.columns.iter().map(|column| column.pick(rows)).collect() }
+        Columns {
+            rows: rows.len(),
+            columns: self
+                .columns
+                .iter()
+                .map(|column| column.pick(rows))
+                .collect(),
+        }
     }
 }
 
 impl Column {
     fn pick(&self, rows: &[usize]) -> Column {
         fn each<T: Copy>(values: &[T], rows: &[usize]) -> Vec<T> {
-            rows.iter().filter_map(|row| values.get(*row).copied()).collect()
+            rows.iter()
+                .filter_map(|row| values.get(*row).copied())
+                .collect()
         }
         match self {
             Column::Boolean(values) => Column::Boolean(each(values, rows)),
@@ -145,7 +154,10 @@ impl Spans {
     }
 
     /// Appends a value that `write` puts at the end of the buffer.
-    pub fn push_with<E>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E> {
+    pub fn push_with<E>(
+        &mut self,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<(), E> {
         let start = self.bytes.len();
         let outcome = write(&mut self.bytes);
         if outcome.is_err() {
@@ -220,12 +232,18 @@ impl Arrays {
             self.rows.push(ArrayRow::Ragged);
             return;
         };
-        let last = self.shapes.len().checked_sub(1).filter(|last| self.shapes.get(*last).is_some_and(|known| known == shape));
-        let shape = last.or_else(|| self.places.get(shape).copied()).unwrap_or_else(|| {
-            self.places.insert(shape.to_vec(), self.shapes.len());
-            self.shapes.push(shape.to_vec());
-            self.shapes.len() - 1
-        });
+        let last = self
+            .shapes
+            .len()
+            .checked_sub(1)
+            .filter(|last| self.shapes.get(*last).is_some_and(|known| known == shape));
+        let shape = last
+            .or_else(|| self.places.get(shape).copied())
+            .unwrap_or_else(|| {
+                self.places.insert(shape.to_vec(), self.shapes.len());
+                self.shapes.push(shape.to_vec());
+                self.shapes.len() - 1
+            });
         self.rows.push(ArrayRow::Dense { start, shape });
     }
 
@@ -240,10 +258,16 @@ impl Arrays {
                 picked.rows.push(*row);
                 continue;
             };
-            let shape = self.shapes.get(shape).map(Vec::as_slice).unwrap_or_default();
+            let shape = self
+                .shapes
+                .get(shape)
+                .map(Vec::as_slice)
+                .unwrap_or_default();
             let length: usize = shape.iter().product();
             let from = picked.values.len();
-            picked.values.extend_from_slice(self.values.get(start..start + length).unwrap_or_default());
+            picked
+                .values
+                .extend_from_slice(self.values.get(start..start + length).unwrap_or_default());
             picked.push_row(from, Some(shape));
         }
         picked
@@ -266,7 +290,11 @@ mod tests {
         arrays.push_missing();
         arrays.values.push(3.0);
         arrays.push_row(2, Some(&[1]));
-        let columns = vec![Column::Integer(vec![Some(1), None, Some(3)]), Column::Text(texts), Column::Array(arrays)];
+        let columns = vec![
+            Column::Integer(vec![Some(1), None, Some(3)]),
+            Column::Text(texts),
+            Column::Array(arrays),
+        ];
         let picked = Columns { rows: 3, columns }.pick(&[2, 1]);
         let mut expected = Spans::default();
         expected.push(b"c");
@@ -277,7 +305,14 @@ mod tests {
         array.push_missing();
         assert_eq!(
             picked,
-            Columns { rows: 2, columns: vec![Column::Integer(vec![Some(3), None]), Column::Text(expected), Column::Array(array)] }
+            Columns {
+                rows: 2,
+                columns: vec![
+                    Column::Integer(vec![Some(3), None]),
+                    Column::Text(expected),
+                    Column::Array(array)
+                ]
+            }
         );
     }
 }

@@ -19,8 +19,14 @@ impl Exact {
     /// A number of a schema.
     pub fn of(number: &Number) -> Option<Exact> {
         let value = number.as_f64()?;
-        let whole = number.as_i64().map(i128::from).or_else(|| number.as_u64().map(i128::from));
-        Some(Exact { value, whole: whole.or_else(|| whole_of(value)) })
+        let whole = number
+            .as_i64()
+            .map(i128::from)
+            .or_else(|| number.as_u64().map(i128::from));
+        Some(Exact {
+            value,
+            whole: whole.or_else(|| whole_of(value)),
+        })
     }
 
     /// Whether a double tells it apart from its neighbours.
@@ -30,23 +36,47 @@ impl Exact {
 
     /// A number of a request: its value, and the text that it was read from.
     pub fn read(value: f64, text: &[u8]) -> Exact {
-        let whole = if value.abs() < EXACT_DOUBLES { None } else { std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()) };
-        Exact { value, whole: whole.or_else(|| whole_of(value)) }
+        let whole = if value.abs() < EXACT_DOUBLES {
+            None
+        } else {
+            std::str::from_utf8(text)
+                .ok()
+                .and_then(|text| text.parse().ok())
+        };
+        Exact {
+            value,
+            whole: whole.or_else(|| whole_of(value)),
+        }
     }
 
     /// The least whole number that is not below it; itself beyond all whole numbers that are told apart.
     pub fn ceil(self) -> Exact {
-        self.whole.map_or_else(|| Exact { value: self.value.ceil(), whole: whole_of(self.value.ceil()) }, |_| self)
+        self.whole.map_or_else(
+            || Exact {
+                value: self.value.ceil(),
+                whole: whole_of(self.value.ceil()),
+            },
+            |_| self,
+        )
     }
 
     pub fn floor(self) -> Exact {
-        self.whole.map_or_else(|| Exact { value: self.value.floor(), whole: whole_of(self.value.floor()) }, |_| self)
+        self.whole.map_or_else(
+            || Exact {
+                value: self.value.floor(),
+                whole: whole_of(self.value.floor()),
+            },
+            |_| self,
+        )
     }
 
     /// The whole number `by` further; itself where it is none.
     pub fn shift(self, by: i128) -> Exact {
         let moved = self.whole.and_then(|whole| whole.checked_add(by));
-        moved.map_or(self, |whole| Exact { value: whole as f64, whole: Some(whole) })
+        moved.map_or(self, |whole| Exact {
+            value: whole as f64,
+            whole: Some(whole),
+        })
     }
 
     pub fn whole(self) -> Option<i128> {
@@ -70,7 +100,9 @@ pub fn is_multiple(value: Exact, step: Exact) -> bool {
     if let (Some(value), Some(step)) = (value.whole, step.whole) {
         return value % step == 0;
     }
-    let (Some((value, value_exponent)), Some((step, step_exponent))) = (decimal(value.value.abs()), decimal(step.value)) else {
+    let (Some((value, value_exponent)), Some((step, step_exponent))) =
+        (decimal(value.value.abs()), decimal(step.value))
+    else {
         return false;
     };
     if value == 0 {
@@ -90,7 +122,10 @@ pub fn is_multiple(value: Exact, step: Exact) -> bool {
         rest == 0
     } else {
         // `value` has no trailing zero, so it is no multiple of step * 10^n unless n is 0.
-        let power = u32::try_from(-shift).ok().and_then(|shift| 10u128.checked_pow(shift)).and_then(|power| power.checked_mul(step));
+        let power = u32::try_from(-shift)
+            .ok()
+            .and_then(|shift| 10u128.checked_pow(shift))
+            .and_then(|power| power.checked_mul(step));
         power.is_some_and(|power| value % power == 0)
     }
 }
@@ -101,7 +136,10 @@ fn decimal(value: f64) -> Option<(u128, i32)> {
     let (mantissa, exponent) = text.split_once('e')?;
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     let digits: u128 = format!("{whole}{fraction}").parse().ok()?;
-    Some((digits, exponent.parse::<i32>().ok()? - i32::try_from(fraction.len()).ok()?))
+    Some((
+        digits,
+        exponent.parse::<i32>().ok()? - i32::try_from(fraction.len()).ok()?,
+    ))
 }
 
 #[cfg(test)]
@@ -110,11 +148,31 @@ mod tests {
 
     #[test]
     fn multiples_are_exact_in_decimal() {
-        for (value, step) in [(0.3, 0.1), (1e300, 0.1), (7.0, 3.5), (0.0, 7.0), (-4.5, 1.5), (1.1, 0.01), (19.99, 0.01)] {
-            assert!(is_multiple(Exact::read(value, b""), Exact::read(step, b"")), "{value} {step}");
+        for (value, step) in [
+            (0.3, 0.1),
+            (1e300, 0.1),
+            (7.0, 3.5),
+            (0.0, 7.0),
+            (-4.5, 1.5),
+            (1.1, 0.01),
+            (19.99, 0.01),
+        ] {
+            assert!(
+                is_multiple(Exact::read(value, b""), Exact::read(step, b"")),
+                "{value} {step}"
+            );
         }
-        for (value, step) in [(0.35, 0.1), (1.0, 3.0), (1e-300, 1e300), (5.0, 10.0), (0.075, 0.01)] {
-            assert!(!is_multiple(Exact::read(value, b""), Exact::read(step, b"")), "{value} {step}");
+        for (value, step) in [
+            (0.35, 0.1),
+            (1.0, 3.0),
+            (1e-300, 1e300),
+            (5.0, 10.0),
+            (0.075, 0.01),
+        ] {
+            assert!(
+                !is_multiple(Exact::read(value, b""), Exact::read(step, b"")),
+                "{value} {step}"
+            );
         }
     }
 }

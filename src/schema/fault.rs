@@ -17,7 +17,11 @@ pub fn token(name: &str) -> String {
 
 /// The pointer of a column: its name, where that is a nested field's own.
 pub fn pointer_to(field: &str) -> String {
-    if field.starts_with('/') { field.to_owned() } else { format!("/{}", token(field)) }
+    if field.starts_with('/') {
+        field.to_owned()
+    } else {
+        format!("/{}", token(field))
+    }
 }
 
 /// Faults reported for one request; the rest is only counted.

@@ -24,7 +24,10 @@ pub fn fits(format: Format, text: &str) -> bool {
 }
 
 fn digits(text: &[u8]) -> Option<u32> {
-    text.iter().try_fold(0u32, |value, byte| byte.is_ascii_digit().then(|| value * 10 + u32::from(byte - b'0')))
+    text.iter().try_fold(0u32, |value, byte| {
+        byte.is_ascii_digit()
+            .then(|| value * 10 + u32::from(byte - b'0'))
+    })
 }
 
 /// A date, and its wall time where it has one.
@@ -50,7 +53,13 @@ pub fn moment(text: &str) -> Option<Moment> {
         }
         _ => return None,
     };
-    Some(Moment { year, month, day, hour, minute })
+    Some(Moment {
+        year,
+        month,
+        day,
+        hour,
+        minute,
+    })
 }
 
 pub fn is_leap(year: u32) -> bool {
@@ -65,7 +74,9 @@ fn is_date(text: &[u8]) -> bool {
 }
 
 fn date(text: &[u8]) -> Option<(u32, u32, u32)> {
-    let [year @ .., b'-', m1, m2, b'-', d1, d2] = text else { return None };
+    let [year @ .., b'-', m1, m2, b'-', d1, d2] = text else {
+        return None;
+    };
     if year.len() != 4 {
         return None;
     }
@@ -82,10 +93,16 @@ fn date(text: &[u8]) -> Option<(u32, u32, u32)> {
 
 /// RFC 3339 section 5.6.
 fn is_date_time(text: &[u8]) -> bool {
-    let (Some(date), Some(separator), Some(time)) = (text.get(..DATE_LENGTH), text.get(DATE_LENGTH), text.get(DATE_LENGTH + 1..)) else {
+    let (Some(date), Some(separator), Some(time)) = (
+        text.get(..DATE_LENGTH),
+        text.get(DATE_LENGTH),
+        text.get(DATE_LENGTH + 1..),
+    ) else {
         return false;
     };
-    is_date(date) && matches!(separator, b'T' | b't') && self::time(time).is_some_and(|time| time.has_offset)
+    is_date(date)
+        && matches!(separator, b'T' | b't')
+        && self::time(time).is_some_and(|time| time.has_offset)
 }
 
 struct Time {
@@ -96,11 +113,20 @@ struct Time {
 
 /// A time of day; a leap second only where one can be: at 23:59:60 UTC.
 fn time(text: &[u8]) -> Option<Time> {
-    let [h1, h2, b':', m1, m2, b':', s1, s2, rest @ ..] = text else { return None };
-    let (hour, minute, second) = (digits(&[*h1, *h2])?, digits(&[*m1, *m2])?, digits(&[*s1, *s2])?);
+    let [h1, h2, b':', m1, m2, b':', s1, s2, rest @ ..] = text else {
+        return None;
+    };
+    let (hour, minute, second) = (
+        digits(&[*h1, *h2])?,
+        digits(&[*m1, *m2])?,
+        digits(&[*s1, *s2])?,
+    );
     let rest = match rest {
         [b'.', fraction @ ..] => {
-            let length = fraction.iter().take_while(|byte| byte.is_ascii_digit()).count();
+            let length = fraction
+                .iter()
+                .take_while(|byte| byte.is_ascii_digit())
+                .count();
             if length == 0 {
                 return None;
             }
@@ -111,23 +137,35 @@ fn time(text: &[u8]) -> Option<Time> {
     let offset = match rest {
         [] => None,
         [b'Z' | b'z'] => Some(0),
-        [sign @ (b'+' | b'-'), h1, h2, b':', m1, m2] => match (digits(&[*h1, *h2])?, digits(&[*m1, *m2])?) {
-            (hours @ 0..=23, minutes @ 0..=59) => Some((hours * 60 + minutes) as i32 * if *sign == b'-' { -1 } else { 1 }),
-            _ => return None,
-        },
+        [sign @ (b'+' | b'-'), h1, h2, b':', m1, m2] => {
+            match (digits(&[*h1, *h2])?, digits(&[*m1, *m2])?) {
+                (hours @ 0..=23, minutes @ 0..=59) => {
+                    Some((hours * 60 + minutes) as i32 * if *sign == b'-' { -1 } else { 1 })
+                }
+                _ => return None,
+            }
+        }
         _ => return None,
     };
-    let leap = offset.is_some_and(|offset| ((hour * 60 + minute) as i32 - offset).rem_euclid(1440) == 1439);
+    let leap = offset
+        .is_some_and(|offset| ((hour * 60 + minute) as i32 - offset).rem_euclid(1440) == 1439);
     let real = hour <= 23 && minute <= 59 && (second < 60 || second == 60 && leap);
-    real.then_some(Time { hour, minute, has_offset: offset.is_some() })
+    real.then_some(Time {
+        hour,
+        minute,
+        has_offset: offset.is_some(),
+    })
 }
 
 fn is_uuid(text: &[u8]) -> bool {
     text.len() == 36
-        && text
-            .iter()
-            .enumerate()
-            .all(|(index, byte)| if matches!(index, 8 | 13 | 18 | 23) { *byte == b'-' } else { byte.is_ascii_hexdigit() })
+        && text.iter().enumerate().all(|(index, byte)| {
+            if matches!(index, 8 | 13 | 18 | 23) {
+                *byte == b'-'
+            } else {
+                byte.is_ascii_hexdigit()
+            }
+        })
 }
 
 #[cfg(test)]
@@ -164,7 +202,15 @@ mod tests {
 
     #[test]
     fn moments_are_dates_with_or_without_a_time() {
-        let at = |year, month, day, hour, minute| Some(Moment { year, month, day, hour, minute });
+        let at = |year, month, day, hour, minute| {
+            Some(Moment {
+                year,
+                month,
+                day,
+                hour,
+                minute,
+            })
+        };
         let cases = [
             ("2024-02-29", at(2024, 2, 29, 0, 0)),
             ("2024-02-29T23:05:59.999Z", at(2024, 2, 29, 23, 5)),

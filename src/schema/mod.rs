@@ -86,7 +86,11 @@ impl Types {
     }
 
     pub fn describe(self) -> String {
-        let names: Vec<&str> = Types::NAMES.iter().filter(|(bit, _)| self.has(*bit)).map(|(_, name)| *name).collect();
+        let names: Vec<&str> = Types::NAMES
+            .iter()
+            .filter(|(bit, _)| self.has(*bit))
+            .map(|(_, name)| *name)
+            .collect();
         names.join(" or ")
     }
 }
@@ -158,8 +162,14 @@ impl Node {
         if self.column == Some(column) {
             return Some(self);
         }
-        let object = self.object.as_ref().filter(|object| object.columns.contains(&column))?;
-        object.properties.iter().find_map(|(_, node)| node.below(column))
+        let object = self
+            .object
+            .as_ref()
+            .filter(|object| object.columns.contains(&column))?;
+        object
+            .properties
+            .iter()
+            .find_map(|(_, node)| node.below(column))
     }
 }
 
@@ -216,21 +226,42 @@ const KNOWN: [&str; 33] = [
 impl Schema {
     /// Compiles the schema of one instance; its root must be an object.
     pub fn compile(document: &Value) -> Result<Schema, SchemaError> {
-        let mut compiler = Compiler { columns: Vec::new() };
+        let mut compiler = Compiler {
+            columns: Vec::new(),
+        };
         let root = compiler.node(
             document,
-            &Place { pointer: String::new(), field: Some(String::new()), required: true, nullable: false, pii: Pii::None, depth: 0 },
+            &Place {
+                pointer: String::new(),
+                field: Some(String::new()),
+                required: true,
+                nullable: false,
+                pii: Pii::None,
+                depth: 0,
+            },
         )?;
         if root.types.0 != Types::OBJECT || root.object.is_none() {
-            return Err(SchemaError { pointer: "/type".to_owned(), detail: "must be \"object\", with properties".to_owned() });
+            return Err(SchemaError {
+                pointer: "/type".to_owned(),
+                detail: "must be \"object\", with properties".to_owned(),
+            });
         }
-        if root.object.as_ref().is_some_and(|object| object.properties.iter().any(|(name, _)| name == "instances")) {
+        if root.object.as_ref().is_some_and(|object| {
+            object
+                .properties
+                .iter()
+                .any(|(name, _)| name == "instances")
+        }) {
             return Err(SchemaError {
                 pointer: "/properties/instances".to_owned(),
                 detail: "\"instances\" is the request's own member and can't be a field".to_owned(),
             });
         }
-        Ok(Schema { root, columns: compiler.columns, document: document.clone() })
+        Ok(Schema {
+            root,
+            columns: compiler.columns,
+            document: document.clone(),
+        })
     }
 
     pub fn columns(&self) -> &[ColumnSpec] {
@@ -251,7 +282,11 @@ impl Schema {
         fn below(object: Option<&ObjectNode>, field: &str, name: &str) -> bool {
             object.is_some_and(|object| {
                 object.properties.iter().any(|(property, node)| {
-                    let field = if field.is_empty() { property.clone() } else { format!("{}/{}", pointer_to(field), token(property)) };
+                    let field = if field.is_empty() {
+                        property.clone()
+                    } else {
+                        format!("{}/{}", pointer_to(field), token(property))
+                    };
                     field == name || below(node.object.as_ref(), &field, name)
                 })
             })
@@ -267,9 +302,19 @@ impl Schema {
     /// A field that every instance must have, but that no column carries.
     pub fn required_without_column(&self) -> Option<&str> {
         let object = self.root.object.as_ref()?;
-        let mut required = object.required.iter().filter_map(|index| object.properties.get(*index));
-        let bare = required.find(|(_, node)| node.column.is_none() && node.object.as_ref().is_none_or(|object| object.columns.is_empty()));
-        bare.map(|(name, _)| name.as_str()).or(object.required_others.first().map(String::as_str))
+        let mut required = object
+            .required
+            .iter()
+            .filter_map(|index| object.properties.get(*index));
+        let bare = required.find(|(_, node)| {
+            node.column.is_none()
+                && node
+                    .object
+                    .as_ref()
+                    .is_none_or(|object| object.columns.is_empty())
+        });
+        bare.map(|(name, _)| name.as_str())
+            .or(object.required_others.first().map(String::as_str))
     }
 
     /// Whether any field is personal.
@@ -279,16 +324,24 @@ impl Schema {
 
     /// Whether a top-level field may be null.
     pub fn allows_null(&self, field: &str) -> bool {
-        self.top(field).is_some_and(|node| node.types.has(Types::NULL))
+        self.top(field)
+            .is_some_and(|node| node.types.has(Types::NULL))
     }
 
     /// Whether a top-level field takes nothing but arrays, and perhaps null.
     pub fn is_list(&self, field: &str) -> bool {
-        self.top(field).is_some_and(|node| node.types.0 & !Types::NULL == Types::ARRAY)
+        self.top(field)
+            .is_some_and(|node| node.types.0 & !Types::NULL == Types::ARRAY)
     }
 
     fn top(&self, field: &str) -> Option<&Node> {
-        self.root.object.as_ref()?.properties.iter().find(|(name, _)| name == field).map(|(_, node)| node)
+        self.root
+            .object
+            .as_ref()?
+            .properties
+            .iter()
+            .find(|(name, _)| name == field)
+            .map(|(_, node)| node)
     }
 }
 
@@ -308,24 +361,42 @@ struct Place {
 }
 
 fn fail<T>(place: &Place, keyword: &str, detail: impl Into<String>) -> Result<T, SchemaError> {
-    let pointer = if keyword.is_empty() { place.pointer.clone() } else { format!("{}/{}", place.pointer, token(keyword)) };
-    Err(SchemaError { pointer, detail: detail.into() })
+    let pointer = if keyword.is_empty() {
+        place.pointer.clone()
+    } else {
+        format!("{}/{}", place.pointer, token(keyword))
+    };
+    Err(SchemaError {
+        pointer,
+        detail: detail.into(),
+    })
 }
 
 /// A name with its quotes; empty where JSON needs an escape in it.
 fn quoted(name: &str) -> Vec<u8> {
-    if name.bytes().any(|byte| byte < 0x20 || matches!(byte, b'"' | b'\\')) { Vec::new() } else { format!("\"{name}\"").into_bytes() }
+    if name
+        .bytes()
+        .any(|byte| byte < 0x20 || matches!(byte, b'"' | b'\\'))
+    {
+        Vec::new()
+    } else {
+        format!("\"{name}\"").into_bytes()
+    }
 }
 
 /// The texts of an enumeration that has nothing else but null.
 fn choices(values: &[Value]) -> Option<Vec<String>> {
     let texts = values.iter().filter(|value| !value.is_null());
-    texts.map(|value| value.as_str().map(str::to_owned)).collect()
+    texts
+        .map(|value| value.as_str().map(str::to_owned))
+        .collect()
 }
 
 impl Compiler {
     fn node(&mut self, document: &Value, place: &Place) -> Result<Node, SchemaError> {
-        let Some(members) = document.as_object() else { return fail(place, "", "a schema must be an object") };
+        let Some(members) = document.as_object() else {
+            return fail(place, "", "a schema must be an object");
+        };
         if place.depth > MAX_DEPTH {
             return fail(place, "", "nested too deeply");
         }
@@ -350,13 +421,14 @@ impl Compiler {
         if multiple_of.is_some_and(|step| step.value <= 0.0) {
             return fail(place, "multipleOf", "must be above 0");
         }
-        let pattern = match members.get("pattern") {
-            None => None,
-            Some(Value::String(text)) => {
-                Some(Regex::new(text).or_else(|error| fail(place, "pattern", format!("does not compile: {error}")))?)
-            }
-            Some(_) => return fail(place, "pattern", "must be a string"),
-        };
+        let pattern =
+            match members.get("pattern") {
+                None => None,
+                Some(Value::String(text)) => Some(Regex::new(text).or_else(|error| {
+                    fail(place, "pattern", format!("does not compile: {error}"))
+                })?),
+                Some(_) => return fail(place, "pattern", "must be a string"),
+            };
         let format = match members.get("format").map(Value::as_str) {
             None => None,
             Some(Some("date-time")) => Some(Format::DateTime),
@@ -374,17 +446,35 @@ impl Compiler {
             Some(Value::Array(values)) if !values.is_empty() => Some(values.clone()),
             Some(_) => return fail(place, "enum", "must be a list with at least one value"),
         };
-        let below = |pointer: String, depth: usize| Place { pointer, field: None, required: true, nullable: false, pii, depth };
+        let below = |pointer: String, depth: usize| Place {
+            pointer,
+            field: None,
+            required: true,
+            nullable: false,
+            pii,
+            depth,
+        };
         let mut prefix_items = Vec::new();
         if let Some(list) = members.get("prefixItems") {
-            let Some(list) = list.as_array() else { return fail(place, "prefixItems", "must be a list of schemas") };
+            let Some(list) = list.as_array() else {
+                return fail(place, "prefixItems", "must be a list of schemas");
+            };
             for (index, item) in list.iter().enumerate() {
-                prefix_items.push(self.node(item, &below(format!("{}/prefixItems/{index}", place.pointer), place.depth + 1))?);
+                prefix_items.push(self.node(
+                    item,
+                    &below(
+                        format!("{}/prefixItems/{index}", place.pointer),
+                        place.depth + 1,
+                    ),
+                )?);
             }
         }
         let items = match members.get("items") {
             None => None,
-            Some(item) => Some(Box::new(self.node(item, &below(format!("{}/items", place.pointer), place.depth + 1))?)),
+            Some(item) => Some(Box::new(self.node(
+                item,
+                &below(format!("{}/items", place.pointer), place.depth + 1),
+            )?)),
         };
         let object = self.object(members, place, pii, types)?;
         let mut node = Node {
@@ -413,7 +503,10 @@ impl Compiler {
             bounded: false,
             small_bounds: false,
         };
-        for (low, high, key) in [(node.min_length, node.max_length, "maxLength"), (node.min_items, node.max_items, "maxItems")] {
+        for (low, high, key) in [
+            (node.min_length, node.max_length, "maxLength"),
+            (node.min_items, node.max_items, "maxItems"),
+        ] {
             if low > high {
                 return fail(place, key, "is below its minimum");
             }
@@ -424,23 +517,43 @@ impl Compiler {
             return fail(place, "maximum", "is below minimum");
         }
         node.plain = node.enumeration.is_none() && node.constant.is_none();
-        let bounds = [node.minimum, node.maximum, node.exclusive_minimum, node.exclusive_maximum, node.multiple_of];
+        let bounds = [
+            node.minimum,
+            node.maximum,
+            node.exclusive_minimum,
+            node.exclusive_maximum,
+            node.multiple_of,
+        ];
         node.bounded = bounds.iter().any(Option::is_some);
         node.small_bounds = bounds.iter().flatten().all(|bound| bound.is_small());
         node.column = self.column(&node, place, pii);
         Ok(node)
     }
 
-    fn object(&mut self, members: &Map<String, Value>, place: &Place, pii: Pii, types: Types) -> Result<Option<ObjectNode>, SchemaError> {
+    fn object(
+        &mut self,
+        members: &Map<String, Value>,
+        place: &Place,
+        pii: Pii,
+        types: Types,
+    ) -> Result<Option<ObjectNode>, SchemaError> {
         if !types.has(Types::OBJECT)
-            || !(members.contains_key("properties") || members.contains_key("required") || members.contains_key("additionalProperties"))
+            || !(members.contains_key("properties")
+                || members.contains_key("required")
+                || members.contains_key("additionalProperties"))
         {
             return Ok(None);
         }
         let additional = match members.get("additionalProperties") {
             Some(Value::Bool(additional)) => *additional,
             Some(_) => return fail(place, "additionalProperties", "must be true or false"),
-            None => return fail(place, "additionalProperties", "must be written: true or false"),
+            None => {
+                return fail(
+                    place,
+                    "additionalProperties",
+                    "must be written: true or false",
+                );
+            }
         };
         let empty = Map::new();
         let declared = match members.get("properties") {
@@ -450,11 +563,19 @@ impl Compiler {
         };
         let mut names = HashSet::new();
         if let Some(required) = members.get("required") {
-            let Some(list) = required.as_array() else { return fail(place, "required", "must be a list of names") };
+            let Some(list) = required.as_array() else {
+                return fail(place, "required", "must be a list of names");
+            };
             for name in list {
-                let Some(name) = name.as_str() else { return fail(place, "required", "must be a list of names") };
+                let Some(name) = name.as_str() else {
+                    return fail(place, "required", "must be a list of names");
+                };
                 if !additional && !declared.contains_key(name) {
-                    return fail(place, "required", format!("\"{name}\" is not among the properties"));
+                    return fail(
+                        place,
+                        "required",
+                        format!("\"{name}\" is not among the properties"),
+                    );
                 }
                 names.insert(name);
             }
@@ -462,10 +583,13 @@ impl Compiler {
         let first_column = self.columns.len();
         let mut properties = Vec::with_capacity(declared.len());
         for (name, schema) in declared {
-            let field = place
-                .field
-                .as_ref()
-                .map(|field| if place.depth == 0 { name.clone() } else { format!("{}/{}", pointer_to(field), token(name)) });
+            let field = place.field.as_ref().map(|field| {
+                if place.depth == 0 {
+                    name.clone()
+                } else {
+                    format!("{}/{}", pointer_to(field), token(name))
+                }
+            });
             let required = names.contains(name.as_str());
             let place = Place {
                 pointer: format!("{}/properties/{}", place.pointer, token(name)),
@@ -477,9 +601,17 @@ impl Compiler {
             };
             properties.push((name.clone(), self.node(schema, &place)?));
         }
-        let required =
-            properties.iter().enumerate().filter(|(_, (name, _))| names.contains(name.as_str())).map(|(index, _)| index).collect();
-        let required_others = names.iter().filter(|name| !declared.contains_key(**name)).map(|name| (*name).to_owned()).collect();
+        let required = properties
+            .iter()
+            .enumerate()
+            .filter(|(_, (name, _))| names.contains(name.as_str()))
+            .map(|(index, _)| index)
+            .collect();
+        let required_others = names
+            .iter()
+            .filter(|name| !declared.contains_key(**name))
+            .map(|name| (*name).to_owned())
+            .collect();
         let quoted = properties.iter().map(|(name, _)| quoted(name)).collect();
         Ok(Some(ObjectNode {
             properties,
@@ -496,15 +628,27 @@ impl Compiler {
         let values = node.enumeration.iter().flatten().chain(&node.constant);
         let mut narrowed = node.types.0;
         if node.enumeration.is_some() || node.constant.is_some() {
-            narrowed &= values.map(type_bit).fold(0, |all, bit| all | bit | if bit == Types::INTEGER { Types::NUMBER } else { 0 });
+            narrowed &= values.map(type_bit).fold(0, |all, bit| {
+                all | bit
+                    | if bit == Types::INTEGER {
+                        Types::NUMBER
+                    } else {
+                        0
+                    }
+            });
         }
-        if narrowed & Types::NUMBER != 0 && node.types.has(Types::INTEGER) && node.types.0 & Types::NUMBER == 0 {
+        if narrowed & Types::NUMBER != 0
+            && node.types.has(Types::INTEGER)
+            && node.types.0 & Types::NUMBER == 0
+        {
             narrowed &= !Types::NUMBER;
         }
         let kind = match narrowed & !Types::NULL {
             Types::BOOLEAN => ColumnKind::Boolean,
             Types::INTEGER => ColumnKind::Integer,
-            bits if bits & Types::NUMBER != 0 && bits & !(Types::NUMBER | Types::INTEGER) == 0 => ColumnKind::Number,
+            bits if bits & Types::NUMBER != 0 && bits & !(Types::NUMBER | Types::INTEGER) == 0 => {
+                ColumnKind::Number
+            }
             Types::STRING if node.base64 => ColumnKind::Binary,
             Types::STRING => ColumnKind::Text,
             Types::ARRAY if holds_only(node, Types::INTEGER | Types::NUMBER) => ColumnKind::Array,
@@ -513,8 +657,20 @@ impl Compiler {
         };
         let nullable = node.types.has(Types::NULL) || place.nullable || !place.required;
         let array_shape = kind.is_array().then(|| fixed_shape(node)).flatten();
-        let array_dims = if kind.is_array() { dims(node) } else { Vec::new() };
-        self.columns.push(ColumnSpec { name, kind, nullable, required: place.required, pii, array_shape, array_dims });
+        let array_dims = if kind.is_array() {
+            dims(node)
+        } else {
+            Vec::new()
+        };
+        self.columns.push(ColumnSpec {
+            name,
+            kind,
+            nullable,
+            required: place.required,
+            pii,
+            array_shape,
+            array_dims,
+        });
         Some(self.columns.len() - 1)
     }
 }
@@ -527,18 +683,36 @@ fn pii(members: &Map<String, Value>, place: &Place) -> Result<Pii, SchemaError> 
         Some(Value::String(text)) if text == "drop" => Ok(Pii::Drop),
         Some(Value::String(text)) if text == "hash" => Ok(Pii::Hash),
         Some(Value::String(text)) if text == "bucket" => Ok(Pii::Bucket),
-        Some(_) => fail(place, "x-pii", "must be true, \"drop\", \"hash\" or \"bucket\""),
+        Some(_) => fail(
+            place,
+            "x-pii",
+            "must be true, \"drop\", \"hash\" or \"bucket\"",
+        ),
     }
 }
 
 fn types(members: &Map<String, Value>, place: &Place) -> Result<Types, SchemaError> {
     let bit = |name: &Value| {
-        let found = Types::NAMES.iter().find(|(_, known)| Some(*known) == name.as_str());
-        found.map_or_else(|| fail(place, "type", "must be null, boolean, integer, number, string, array or object"), |(bit, _)| Ok(*bit))
+        let found = Types::NAMES
+            .iter()
+            .find(|(_, known)| Some(*known) == name.as_str());
+        found.map_or_else(
+            || {
+                fail(
+                    place,
+                    "type",
+                    "must be null, boolean, integer, number, string, array or object",
+                )
+            },
+            |(bit, _)| Ok(*bit),
+        )
     };
     match members.get("type") {
         None => Ok(Types(Types::ALL)),
-        Some(Value::Array(names)) if !names.is_empty() => names.iter().try_fold(0, |bits, name| Ok(bits | bit(name)?)).map(Types),
+        Some(Value::Array(names)) if !names.is_empty() => names
+            .iter()
+            .try_fold(0, |bits, name| Ok(bits | bit(name)?))
+            .map(Types),
         Some(name) => bit(name).map(Types),
     }
 }
@@ -547,7 +721,9 @@ fn type_bit(value: &Value) -> u8 {
     match value {
         Value::Null => Types::NULL,
         Value::Bool(_) => Types::BOOLEAN,
-        Value::Number(number) if number.as_f64().is_some_and(|value| value.fract() == 0.0) => Types::INTEGER,
+        Value::Number(number) if number.as_f64().is_some_and(|value| value.fract() == 0.0) => {
+            Types::INTEGER
+        }
         Value::Number(_) => Types::NUMBER,
         Value::String(_) => Types::STRING,
         Value::Array(_) => Types::ARRAY,
@@ -566,7 +742,13 @@ fn holds_only(node: &Node, elements: u8) -> bool {
 
 fn dims(node: &Node) -> Vec<Option<usize>> {
     let mut all = vec![(node.min_items == node.max_items).then_some(node.min_items)];
-    all.extend(node.items.as_deref().filter(|items| items.types.has(Types::ARRAY)).map(dims).unwrap_or_default());
+    all.extend(
+        node.items
+            .as_deref()
+            .filter(|items| items.types.has(Types::ARRAY))
+            .map(dims)
+            .unwrap_or_default(),
+    );
     all
 }
 

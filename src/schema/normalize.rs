@@ -13,8 +13,14 @@ pub fn normalize(document: &mut Value) -> Result<bool, (String, String)> {
     let before = document.clone();
     let shared = document.get("$defs").cloned();
     for side in ["input", "output"] {
-        let Some(schema) = document.get_mut(side) else { continue };
-        let mut definitions = schema.get("$defs").cloned().or_else(|| shared.clone()).unwrap_or(Value::Null);
+        let Some(schema) = document.get_mut(side) else {
+            continue;
+        };
+        let mut definitions = schema
+            .get("$defs")
+            .cloned()
+            .or_else(|| shared.clone())
+            .unwrap_or(Value::Null);
         *schema = rewrite(schema, &mut definitions, &format!("/{side}"), 0)?;
     }
     if let Some(members) = document.as_object_mut() {
@@ -23,25 +29,65 @@ pub fn normalize(document: &mut Value) -> Result<bool, (String, String)> {
     Ok(*document != before)
 }
 
-fn rewrite(schema: &Value, definitions: &mut Value, pointer: &str, depth: usize) -> Result<Value, (String, String)> {
-    let Value::Object(members) = schema else { return Ok(schema.clone()) };
+fn rewrite(
+    schema: &Value,
+    definitions: &mut Value,
+    pointer: &str,
+    depth: usize,
+) -> Result<Value, (String, String)> {
+    let Value::Object(members) = schema else {
+        return Ok(schema.clone());
+    };
     if depth > MAX_DEPTH {
         return Err((pointer.to_owned(), "references lead in a circle".to_owned()));
     }
     if let Some(reference) = members.get("$ref") {
-        let name = reference.as_str().and_then(|text| text.strip_prefix("#/$defs/")).unwrap_or_default();
+        let name = reference
+            .as_str()
+            .and_then(|text| text.strip_prefix("#/$defs/"))
+            .unwrap_or_default();
         let Some(target) = definitions.get(name).cloned() else {
-            return Err((format!("{pointer}/$ref"), format!("{reference} leads nowhere; only #/$defs/NAME is understood")));
+            return Err((
+                format!("{pointer}/$ref"),
+                format!("{reference} leads nowhere; only #/$defs/NAME is understood"),
+            ));
         };
-        return rewrite(&overlay(target, members, "$ref"), definitions, pointer, depth + 1);
+        return rewrite(
+            &overlay(target, members, "$ref"),
+            definitions,
+            pointer,
+            depth + 1,
+        );
     }
-    if let Some([only]) = members.get("allOf").and_then(Value::as_array).map(Vec::as_slice) {
-        return rewrite(&overlay(only.clone(), members, "allOf"), definitions, pointer, depth + 1);
+    if let Some([only]) = members
+        .get("allOf")
+        .and_then(Value::as_array)
+        .map(Vec::as_slice)
+    {
+        return rewrite(
+            &overlay(only.clone(), members, "allOf"),
+            definitions,
+            pointer,
+            depth + 1,
+        );
     }
     if let Some(options) = members.get("anyOf").and_then(Value::as_array) {
-        let options = options.iter().map(|option| rewrite(option, definitions, pointer, depth + 1)).collect::<Result<Vec<_>, _>>()?;
-        let united = unite(&options).ok_or_else(|| (format!("{pointer}/anyOf"), "only \"X or null\" is understood".to_owned()))?;
-        return rewrite(&overlay(united, members, "anyOf"), definitions, pointer, depth + 1);
+        let options = options
+            .iter()
+            .map(|option| rewrite(option, definitions, pointer, depth + 1))
+            .collect::<Result<Vec<_>, _>>()?;
+        let united = unite(&options).ok_or_else(|| {
+            (
+                format!("{pointer}/anyOf"),
+                "only \"X or null\" is understood".to_owned(),
+            )
+        })?;
+        return rewrite(
+            &overlay(united, members, "anyOf"),
+            definitions,
+            pointer,
+            depth + 1,
+        );
     }
     let mut rewritten = Map::new();
     for (keyword, value) in members {
@@ -51,14 +97,20 @@ fn rewrite(schema: &Value, definitions: &mut Value, pointer: &str, depth: usize)
             ("properties", Value::Object(properties)) => {
                 let mut inner = Map::new();
                 for (name, property) in properties {
-                    inner.insert(name.clone(), rewrite(property, definitions, &format!("{at}/{name}"), depth + 1)?);
+                    inner.insert(
+                        name.clone(),
+                        rewrite(property, definitions, &format!("{at}/{name}"), depth + 1)?,
+                    );
                 }
                 Value::Object(inner)
             }
             ("items", value) => rewrite(value, definitions, &at, depth + 1)?,
-            ("prefixItems", Value::Array(items)) => {
-                Value::Array(items.iter().map(|item| rewrite(item, definitions, &at, depth + 1)).collect::<Result<_, _>>()?)
-            }
+            ("prefixItems", Value::Array(items)) => Value::Array(
+                items
+                    .iter()
+                    .map(|item| rewrite(item, definitions, &at, depth + 1))
+                    .collect::<Result<_, _>>()?,
+            ),
             (_, value) => value.clone(),
         };
         rewritten.insert(keyword.clone(), value);
@@ -68,7 +120,9 @@ fn rewrite(schema: &Value, definitions: &mut Value, pointer: &str, depth: usize)
 
 /// The members beside a reference (title, default, description) go over what it refers to.
 fn overlay(target: Value, members: &Map<String, Value>, without: &str) -> Value {
-    let Value::Object(mut target) = target else { return target };
+    let Value::Object(mut target) = target else {
+        return target;
+    };
     for (keyword, value) in members.iter().filter(|(keyword, _)| *keyword != without) {
         target.insert(keyword.clone(), value.clone());
     }
@@ -84,7 +138,10 @@ fn unite(options: &[Value]) -> Option<Value> {
         [] => return None,
         [one] => (*one).clone(),
         several => {
-            if several.iter().any(|option| option.as_object().is_none_or(|members| members.len() != 1)) {
+            if several
+                .iter()
+                .any(|option| option.as_object().is_none_or(|members| members.len() != 1))
+            {
                 return None;
             }
             serde_json::json!({"type": several.iter().flat_map(|option| types(option)).collect::<Vec<_>>()})
@@ -142,9 +199,18 @@ mod tests {
         }});
         assert_eq!(normalize(&mut document), Ok(true));
         let properties = &document["input"]["properties"];
-        assert_eq!(properties["age"], json!({"minimum": 0, "type": ["integer", "null"], "default": null, "title": "Age"}));
-        assert_eq!(properties["plan"], json!({"enum": ["basic", "plus"], "title": "Plan", "type": "string"}));
-        assert_eq!(properties["other_plan"], json!({"enum": ["basic", "plus", null], "title": "Plan", "type": ["string", "null"]}));
+        assert_eq!(
+            properties["age"],
+            json!({"minimum": 0, "type": ["integer", "null"], "default": null, "title": "Age"})
+        );
+        assert_eq!(
+            properties["plan"],
+            json!({"enum": ["basic", "plus"], "title": "Plan", "type": "string"})
+        );
+        assert_eq!(
+            properties["other_plan"],
+            json!({"enum": ["basic", "plus", null], "title": "Plan", "type": ["string", "null"]})
+        );
         assert_eq!(properties["place"]["description"], "where");
         assert_eq!(properties["score"]["type"], json!(["integer", "number"]));
         assert!(document["input"].get("$defs").is_none());
@@ -154,11 +220,27 @@ mod tests {
 
     #[test]
     fn what_can_not_be_normalized_is_named() {
-        let wrong = |schema| normalize(&mut json!({"input": {"properties": {"x": schema}}})).unwrap_err().0;
-        assert_eq!(wrong(json!({"$ref": "#/$defs/None"})), "/input/properties/x/$ref");
-        assert_eq!(wrong(json!({"anyOf": [true, {"type": "null"}]})), "/input/properties/x/anyOf");
-        assert_eq!(wrong(json!({"anyOf": [{"type": "string", "minLength": 1}, {"type": "number"}]})), "/input/properties/x/anyOf");
+        let wrong = |schema| {
+            normalize(&mut json!({"input": {"properties": {"x": schema}}}))
+                .unwrap_err()
+                .0
+        };
+        assert_eq!(
+            wrong(json!({"$ref": "#/$defs/None"})),
+            "/input/properties/x/$ref"
+        );
+        assert_eq!(
+            wrong(json!({"anyOf": [true, {"type": "null"}]})),
+            "/input/properties/x/anyOf"
+        );
+        assert_eq!(
+            wrong(json!({"anyOf": [{"type": "string", "minLength": 1}, {"type": "number"}]})),
+            "/input/properties/x/anyOf"
+        );
         let mut circle = json!({"input": {"$defs": {"A": {"type": "array", "items": {"$ref": "#/$defs/A"}}}, "$ref": "#/$defs/A"}});
-        assert_eq!(normalize(&mut circle).unwrap_err().1, "references lead in a circle");
+        assert_eq!(
+            normalize(&mut circle).unwrap_err().1,
+            "references lead in a circle"
+        );
     }
 }

@@ -38,8 +38,15 @@ impl Operators {
     /// Lines of `NAME TOKEN`; empty ones and those that begin with # are passed over.
     pub(crate) fn parse(text: &str) -> Result<Operators, OperatorsError> {
         let mut known: Vec<(String, Digest)> = Vec::new();
-        for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#')) {
-            let wrong = |detail| OperatorsError::Line { line: index + 1, detail };
+        for (index, line) in text
+            .lines()
+            .enumerate()
+            .filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#'))
+        {
+            let wrong = |detail| OperatorsError::Line {
+                line: index + 1,
+                detail,
+            };
             let mut words = line.split_whitespace();
             let (Some(name), Some(token), None) = (words.next(), words.next(), words.next()) else {
                 return Err(wrong("must be NAME TOKEN"));
@@ -55,7 +62,11 @@ impl Operators {
             }
             known.push((name.to_owned(), Digest::of(token.as_bytes())));
         }
-        if known.is_empty() { Err(OperatorsError::Empty) } else { Ok(Operators { known }) }
+        if known.is_empty() {
+            Err(OperatorsError::Empty)
+        } else {
+            Ok(Operators { known })
+        }
     }
 
     /// Whose token it is. Every token is compared, and compared whole.
@@ -77,7 +88,14 @@ mod tests {
 
     #[test]
     fn a_token_file_that_protects_nothing_is_refused() {
-        for bad in ["", "# nobody\n", "ann\n", "ann short\n", "ann 0123456789abcdef x\n", "ann 0123456789abcdef\nann 0123456789abcdeg\n"] {
+        for bad in [
+            "",
+            "# nobody\n",
+            "ann\n",
+            "ann short\n",
+            "ann 0123456789abcdef x\n",
+            "ann 0123456789abcdef\nann 0123456789abcdeg\n",
+        ] {
             assert!(Operators::parse(bad).is_err(), "{bad:?}");
         }
     }

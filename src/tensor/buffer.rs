@@ -12,7 +12,10 @@ use bytemuck::Pod;
 use bytes::Bytes;
 
 // What lies on the wire is little-endian, and views don't turn bytes around.
-const _: () = assert!(cfg!(target_endian = "little"), "predictd runs on little-endian machines");
+const _: () = assert!(
+    cfg!(target_endian = "little"),
+    "predictd runs on little-endian machines"
+);
 
 #[derive(Clone)]
 pub struct Buffer<T> {
@@ -28,7 +31,11 @@ impl<T: Pod> Buffer<T> {
     /// The elements that lie in `bytes`: a view. `None` where a part of an element is left over.
     pub fn from_bytes(bytes: Bytes) -> Option<Buffer<T>> {
         let whole = bytes.len().is_multiple_of(size_of::<T>());
-        whole.then(|| Buffer { owned: Vec::new(), shared: Some(bytes), aligned: OnceLock::new() })
+        whole.then(|| Buffer {
+            owned: Vec::new(),
+            shared: Some(bytes),
+            aligned: OnceLock::new(),
+        })
     }
 
     /// The elements as they lie in memory, little-endian; nothing is copied.
@@ -42,11 +49,14 @@ impl<T: Pod> Buffer<T> {
                 bytemuck::cast_slice(&self.0)
             }
         }
-        self.shared.unwrap_or_else(|| Bytes::from_owner(Owner(self.owned)))
+        self.shared
+            .unwrap_or_else(|| Bytes::from_owner(Owner(self.owned)))
     }
 
     pub fn as_bytes(&self) -> &[u8] {
-        self.shared.as_deref().unwrap_or_else(|| bytemuck::cast_slice(&self.owned))
+        self.shared
+            .as_deref()
+            .unwrap_or_else(|| bytemuck::cast_slice(&self.owned))
     }
 
     /// The elements as a vector of one's own: a copy where they are shared.
@@ -84,7 +94,11 @@ impl<T: Pod> Buffer<T> {
         match &self.shared {
             Some(bytes) if range.start <= range.end && range.end <= bytes.len() / size => {
                 let shared = Some(bytes.slice(range.start * size..range.end * size));
-                Buffer { owned: Vec::new(), shared, aligned: OnceLock::new() }
+                Buffer {
+                    owned: Vec::new(),
+                    shared,
+                    aligned: OnceLock::new(),
+                }
             }
             _ => Buffer::from(self.get(range).unwrap_or_default().to_vec()),
         }
@@ -93,7 +107,11 @@ impl<T: Pod> Buffer<T> {
 
 impl<T> From<Vec<T>> for Buffer<T> {
     fn from(owned: Vec<T>) -> Buffer<T> {
-        Buffer { owned, shared: None, aligned: OnceLock::new() }
+        Buffer {
+            owned,
+            shared: None,
+            aligned: OnceLock::new(),
+        }
     }
 }
 
@@ -108,9 +126,10 @@ impl<T: Pod> Deref for Buffer<T> {
 
     fn deref(&self) -> &[T] {
         match &self.shared {
-            Some(bytes) => {
-                bytemuck::try_cast_slice(bytes).unwrap_or_else(|_| self.aligned.get_or_init(|| bytemuck::pod_collect_to_vec(bytes)))
-            }
+            Some(bytes) => bytemuck::try_cast_slice(bytes).unwrap_or_else(|_| {
+                self.aligned
+                    .get_or_init(|| bytemuck::pod_collect_to_vec(bytes))
+            }),
             None => &self.owned,
         }
     }

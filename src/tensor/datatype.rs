@@ -39,7 +39,10 @@ const TABLE: [(DataType, &str, &str, Option<usize>); 14] = [
 ];
 
 impl DataType {
-    #[expect(clippy::indexing_slicing, reason = "the table has a row for each variant; a test holds them together")]
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "the table has a row for each variant; a test holds them together"
+    )]
     fn row(self) -> &'static (DataType, &'static str, &'static str, Option<usize>) {
         &TABLE[self as usize]
     }
@@ -68,7 +71,10 @@ impl DataType {
     }
 
     pub fn is_float(self) -> bool {
-        matches!(self, DataType::Fp16 | DataType::Bf16 | DataType::Fp32 | DataType::Fp64)
+        matches!(
+            self,
+            DataType::Fp16 | DataType::Bf16 | DataType::Fp32 | DataType::Fp64
+        )
     }
 }
 

@@ -124,7 +124,9 @@ pub struct Tensor {
 impl Tensor {
     /// `None` when the number of elements is not the product of the shape.
     pub fn new(shape: Vec<usize>, data: Data) -> Option<Tensor> {
-        let elements = shape.iter().try_fold(1usize, |product, dim| product.checked_mul(*dim))?;
+        let elements = shape
+            .iter()
+            .try_fold(1usize, |product, dim| product.checked_mul(*dim))?;
         (elements == data.len()).then_some(Tensor { shape, data })
     }
 
@@ -165,7 +167,10 @@ pub struct Tensors(pub Vec<(Arc<str>, Tensor)>);
 
 impl Tensors {
     pub fn get(&self, name: &str) -> Option<&Tensor> {
-        self.0.iter().find(|(known, _)| &**known == name).map(|(_, tensor)| tensor)
+        self.0
+            .iter()
+            .find(|(known, _)| &**known == name)
+            .map(|(_, tensor)| tensor)
     }
 
     /// The leading dimension of the first tensor; 0 without any.

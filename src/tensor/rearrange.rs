@@ -14,7 +14,9 @@ pub enum Rearrangement {
 /// Where an index of `length` lies; `None` where it is outside.
 pub fn from_end(index: i64, length: usize) -> Option<usize> {
     let length = i64::try_from(length).ok()?;
-    usize::try_from(if index < 0 { index + length } else { index }).ok().filter(|at| (*at as i64) < length)
+    usize::try_from(if index < 0 { index + length } else { index })
+        .ok()
+        .filter(|at| (*at as i64) < length)
 }
 
 impl Rearrangement {
@@ -26,7 +28,10 @@ impl Rearrangement {
                 Some((0..rank).filter(|at| *at != axis).collect())
             }
             Rearrangement::Transpose(axes) => {
-                let axes: Vec<usize> = axes.iter().map(|axis| from_end(*axis, rank)).collect::<Option<_>>()?;
+                let axes: Vec<usize> = axes
+                    .iter()
+                    .map(|axis| from_end(*axis, rank))
+                    .collect::<Option<_>>()?;
                 (axes.len() == rank && (0..rank).all(|axis| axes.contains(&axis))).then_some(axes)
             }
         }
@@ -50,7 +55,11 @@ impl Tensor {
                 let (size, distance) = axes.get(from_end(*axis, axes.len())?)?;
                 start += from_end(*index, *size)? * distance;
             }
-            axes = change.axes(axes.len())?.iter().filter_map(|axis| axes.get(*axis).copied()).collect();
+            axes = change
+                .axes(axes.len())?
+                .iter()
+                .filter_map(|axis| axes.get(*axis).copied())
+                .collect();
         }
         let shape: Vec<usize> = axes.iter().map(|(size, _)| *size).collect();
         let mut places = Vec::with_capacity(shape.iter().product());
@@ -63,13 +72,18 @@ impl Tensor {
 fn list(axes: &[(usize, usize)], start: usize, places: &mut Vec<usize>) {
     match axes.split_first() {
         None => places.push(start),
-        Some(((size, distance), inner)) => (0..*size).for_each(|at| list(inner, start + at * distance, places)),
+        Some(((size, distance), inner)) => {
+            (0..*size).for_each(|at| list(inner, start + at * distance, places))
+        }
     }
 }
 
 fn pick(data: &Data, places: &[usize]) -> Data {
     fn each<T: Clone>(values: &[T], places: &[usize]) -> Vec<T> {
-        places.iter().filter_map(|at| values.get(*at).cloned()).collect()
+        places
+            .iter()
+            .filter_map(|at| values.get(*at).cloned())
+            .collect()
     }
     macro_rules! pick {
         ($($variant:ident),*) => {
@@ -80,7 +94,9 @@ fn pick(data: &Data, places: &[usize]) -> Data {
             }
         };
     }
-    pick!(Uint8, Uint16, Uint32, Uint64, Int8, Int16, Int32, Int64, Fp16, Bf16, Fp32, Fp64)
+    pick!(
+        Uint8, Uint16, Uint32, Uint64, Int8, Int16, Int32, Int64, Fp16, Bf16, Fp32, Fp64
+    )
 }
 
 #[cfg(test)]
@@ -96,22 +112,56 @@ mod tests {
         let cases: [(Vec<Rearrangement>, &[usize], &[i64]); 6] = [
             (vec![take(0, 1)], &[3, 2], &[6, 7, 8, 9, 10, 11]),
             (vec![take(-1, -1)], &[2, 3], &[1, 3, 5, 7, 9, 11]),
-            (vec![transpose(&[1, 0, 2])], &[3, 2, 2], &[0, 1, 6, 7, 2, 3, 8, 9, 4, 5, 10, 11]),
-            (vec![transpose(&[-1, 0, 1])], &[2, 2, 3], &[0, 2, 4, 6, 8, 10, 1, 3, 5, 7, 9, 11]),
-            (vec![transpose(&[1, 0, 2]), take(2, 0)], &[3, 2], &[0, 6, 2, 8, 4, 10]),
+            (
+                vec![transpose(&[1, 0, 2])],
+                &[3, 2, 2],
+                &[0, 1, 6, 7, 2, 3, 8, 9, 4, 5, 10, 11],
+            ),
+            (
+                vec![transpose(&[-1, 0, 1])],
+                &[2, 2, 3],
+                &[0, 2, 4, 6, 8, 10, 1, 3, 5, 7, 9, 11],
+            ),
+            (
+                vec![transpose(&[1, 0, 2]), take(2, 0)],
+                &[3, 2],
+                &[0, 6, 2, 8, 4, 10],
+            ),
             (vec![take(0, 0), take(0, 2), take(0, 1)], &[], &[5]),
         ];
         for (changes, shape, data) in cases {
             let expected = Tensor::new(shape.to_vec(), Data::Int64(data.iter().copied().collect()));
             assert_eq!(given.rearranged(&changes), expected, "{changes:?}");
         }
-        for wrong in [take(3, 0), take(-4, 0), take(0, 2), take(0, -3), transpose(&[0, 1]), transpose(&[0, 1, 1]), transpose(&[0, 1, 3])] {
-            assert_eq!(given.rearranged(std::slice::from_ref(&wrong)), None, "{wrong:?}");
+        for wrong in [
+            take(3, 0),
+            take(-4, 0),
+            take(0, 2),
+            take(0, -3),
+            transpose(&[0, 1]),
+            transpose(&[0, 1, 1]),
+            transpose(&[0, 1, 3]),
+        ] {
+            assert_eq!(
+                given.rearranged(std::slice::from_ref(&wrong)),
+                None,
+                "{wrong:?}"
+            );
         }
-        let texts = Tensor::new(vec![2, 2], Data::Bytes(["a", "b", "c", "d"].map(str::to_owned).to_vec())).unwrap();
-        assert_eq!(texts.rearranged(&[transpose(&[1, 0])]).unwrap().data(), &Data::Bytes(["a", "c", "b", "d"].map(str::to_owned).to_vec()));
+        let texts = Tensor::new(
+            vec![2, 2],
+            Data::Bytes(["a", "b", "c", "d"].map(str::to_owned).to_vec()),
+        )
+        .unwrap();
+        assert_eq!(
+            texts.rearranged(&[transpose(&[1, 0])]).unwrap().data(),
+            &Data::Bytes(["a", "c", "b", "d"].map(str::to_owned).to_vec())
+        );
         let empty = Tensor::new(vec![0, 2], Data::Bool(vec![])).unwrap();
-        assert_eq!(empty.rearranged(&[transpose(&[1, 0])]).unwrap().shape(), [2, 0]);
+        assert_eq!(
+            empty.rearranged(&[transpose(&[1, 0])]).unwrap().shape(),
+            [2, 0]
+        );
         assert_eq!(empty.rearranged(&[take(0, 0)]), None);
     }
 }

@@ -31,7 +31,10 @@ pub fn join(parts: &[&Tensors]) -> Option<Tensors> {
 /// Cuts along the leading axis into parts of the given numbers of rows. `None` when they don't add up.
 pub fn split(tensors: Tensors, rows: &[usize]) -> Option<Vec<Tensors>> {
     let total: usize = rows.iter().sum();
-    let mut parts: Vec<Tensors> = rows.iter().map(|_| Tensors(Vec::with_capacity(tensors.0.len()))).collect();
+    let mut parts: Vec<Tensors> = rows
+        .iter()
+        .map(|_| Tensors(Vec::with_capacity(tensors.0.len())))
+        .collect();
     for (name, tensor) in tensors.0 {
         if tensor.shape().is_empty() || tensor.rows() != total {
             return None;
@@ -42,7 +45,8 @@ pub fn split(tensors: Tensors, rows: &[usize]) -> Option<Vec<Tensors>> {
         for (part, count) in parts.iter_mut().zip(rows).rev() {
             let mut shape = shape.clone();
             *shape.first_mut()? = *count;
-            part.0.push((Arc::clone(&name), Tensor::new(shape, pieces.pop()?)?));
+            part.0
+                .push((Arc::clone(&name), Tensor::new(shape, pieces.pop()?)?));
         }
     }
     Some(parts)
@@ -60,7 +64,10 @@ pub fn batches(tensors: Tensors, rows: usize, limit: usize) -> Option<Vec<(Tenso
 }
 
 fn same_row(a: &Tensor, b: &Tensor) -> bool {
-    a.datatype() == b.datatype() && !a.shape().is_empty() && a.shape().len() == b.shape().len() && a.shape().get(1..) == b.shape().get(1..)
+    a.datatype() == b.datatype()
+        && !a.shape().is_empty()
+        && a.shape().len() == b.shape().len()
+        && a.shape().get(1..) == b.shape().get(1..)
 }
 
 fn append(to: &mut Data, from: &Data) {
@@ -74,13 +81,21 @@ fn append(to: &mut Data, from: &Data) {
             }
         };
     }
-    same!(Uint8, Uint16, Uint32, Uint64, Int8, Int16, Int32, Int64, Fp16, Bf16, Fp32, Fp64);
+    same!(
+        Uint8, Uint16, Uint32, Uint64, Int8, Int16, Int32, Int64, Fp16, Bf16, Fp32, Fp64
+    );
 }
 
 fn cut(data: Data, lengths: impl Iterator<Item = usize>) -> Vec<Data> {
-    fn owned<T>(values: Vec<T>, lengths: impl Iterator<Item = usize>, wrap: fn(Vec<T>) -> Data) -> Vec<Data> {
+    fn owned<T>(
+        values: Vec<T>,
+        lengths: impl Iterator<Item = usize>,
+        wrap: fn(Vec<T>) -> Data,
+    ) -> Vec<Data> {
         let mut values = values.into_iter();
-        lengths.map(|length| wrap(values.by_ref().take(length).collect())).collect()
+        lengths
+            .map(|length| wrap(values.by_ref().take(length).collect()))
+            .collect()
     }
     macro_rules! cut {
         ($($variant:ident),*) => {
@@ -97,7 +112,9 @@ fn cut(data: Data, lengths: impl Iterator<Item = usize>) -> Vec<Data> {
             }
         };
     }
-    cut!(Uint8, Uint16, Uint32, Uint64, Int8, Int16, Int32, Int64, Fp16, Bf16, Fp32, Fp64)
+    cut!(
+        Uint8, Uint16, Uint32, Uint64, Int8, Int16, Int32, Int64, Fp16, Bf16, Fp32, Fp64
+    )
 }
 
 #[cfg(test)]
@@ -112,8 +129,14 @@ mod tests {
         let data: Vec<f32> = (0..rows * width).map(|index| seed + index as f32).collect();
         let names = (0..rows).map(|row| format!("{seed}-{row}")).collect();
         Tensors(vec![
-            (Arc::from("x"), Tensor::new(vec![rows, width], Data::Fp32(Vec::into(data))).unwrap()),
-            (Arc::from("name"), Tensor::new(vec![rows], Data::Bytes(names)).unwrap()),
+            (
+                Arc::from("x"),
+                Tensor::new(vec![rows, width], Data::Fp32(Vec::into(data))).unwrap(),
+            ),
+            (
+                Arc::from("name"),
+                Tensor::new(vec![rows], Data::Bytes(names)).unwrap(),
+            ),
         ])
     }
 

@@ -62,11 +62,13 @@ pub fn fit(dims: &[Dim], sizes: &[usize]) -> bool {
 impl Shape {
     /// With the graph's names of its free dimensions, where it has any: `[batch, 3]`.
     pub fn named(&self, names: &[String]) -> String {
-        let dims = self.0.iter().enumerate().map(|(index, dim)| match (dim, names.get(index).filter(|name| !name.is_empty())) {
-            (Dim::Fixed(size), _) => size.to_string(),
-            (Dim::Any, Some(name)) => name.clone(),
-            (Dim::Any, None) => "-1".to_owned(),
-            (Dim::Rest, _) => "...".to_owned(),
+        let dims = self.0.iter().enumerate().map(|(index, dim)| {
+            match (dim, names.get(index).filter(|name| !name.is_empty())) {
+                (Dim::Fixed(size), _) => size.to_string(),
+                (Dim::Any, Some(name)) => name.clone(),
+                (Dim::Any, None) => "-1".to_owned(),
+                (Dim::Rest, _) => "...".to_owned(),
+            }
         });
         format!("[{}]", dims.collect::<Vec<_>>().join(", "))
     }
@@ -97,8 +99,12 @@ mod tests {
     #[test]
     fn what_nesting_does_not_show_is_declared() {
         let shape = Shape(vec![Dim::Any, Dim::Any, Dim::Fixed(4), Dim::Any]);
-        for (nested, expected) in [(vec![2, 0], vec![2, 0, 4, 0]), (vec![0], vec![0, 0, 4, 0]), (vec![2, 3], vec![2, 3]), (vec![], vec![])]
-        {
+        for (nested, expected) in [
+            (vec![2, 0], vec![2, 0, 4, 0]),
+            (vec![0], vec![0, 0, 4, 0]),
+            (vec![2, 3], vec![2, 3]),
+            (vec![], vec![]),
+        ] {
             assert_eq!(shape.completed(nested), expected);
         }
         assert_eq!(Shape(vec![Dim::Any]).completed(vec![2, 0]), [2, 0]);

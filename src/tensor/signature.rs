@@ -50,8 +50,15 @@ impl TensorSpec {
 impl Signature {
     /// The inputs and outputs, each with what `symbols` call its dimensions.
     pub fn sides<'a>(&'a self, symbols: &'a Symbols) -> [Vec<(&'a TensorSpec, &'a [String])>; 2] {
-        [(&self.inputs, &symbols.inputs), (&self.outputs, &symbols.outputs)].map(|(specs, symbols)| {
-            let names = symbols.iter().map(Vec::as_slice).chain(std::iter::repeat(&[][..]));
+        [
+            (&self.inputs, &symbols.inputs),
+            (&self.outputs, &symbols.outputs),
+        ]
+        .map(|(specs, symbols)| {
+            let names = symbols
+                .iter()
+                .map(Vec::as_slice)
+                .chain(std::iter::repeat(&[][..]));
             specs.iter().zip(names).collect()
         })
     }
@@ -67,7 +74,12 @@ impl Signature {
             let elements = shape.iter().product();
             Tensor::new(shape, Data::zeros(spec.datatype, elements))
         };
-        Tensors(self.inputs.iter().filter_map(|spec| Some((Arc::clone(&spec.name), tensor(spec)?))).collect())
+        Tensors(
+            self.inputs
+                .iter()
+                .filter_map(|spec| Some((Arc::clone(&spec.name), tensor(spec)?)))
+                .collect(),
+        )
     }
 
     pub fn output(&self, name: &str) -> Option<&TensorSpec> {
@@ -76,12 +88,22 @@ impl Signature {
 
     /// Names, order, types and shapes.
     pub fn check_inputs(&self, tensors: &Tensors) -> Result<(), SignatureError> {
-        let wrong = |name: &str, expected: String, given: String| Err(SignatureError { name: name.to_owned(), expected, given });
+        let wrong = |name: &str, expected: String, given: String| {
+            Err(SignatureError {
+                name: name.to_owned(),
+                expected,
+                given,
+            })
+        };
         for (index, spec) in self.inputs.iter().enumerate() {
             match tensors.0.get(index) {
                 Some((name, tensor)) if *name == spec.name => {
                     if tensor.datatype() != spec.datatype || !spec.shape.fits(tensor.shape()) {
-                        return wrong(&spec.name, spec.to_string(), format!("{}{:?}", tensor.datatype(), tensor.shape()));
+                        return wrong(
+                            &spec.name,
+                            spec.to_string(),
+                            format!("{}{:?}", tensor.datatype(), tensor.shape()),
+                        );
                     }
                 }
                 _ => return wrong(&spec.name, spec.to_string(), "nothing".to_owned()),
@@ -99,11 +121,22 @@ impl Signature {
     /// # Errors
     /// What has none.
     pub fn check_rows(&self, keeps: impl Fn(&str) -> bool) -> Result<(), String> {
-        let input = self.inputs.iter().find(|spec| !spec.shape.has_batch_axis()).map(|spec| ("input", spec));
-        let output = self.outputs.iter().find(|spec| !spec.shape.has_batch_axis() && !keeps(&spec.name)).map(|spec| ("output", spec));
+        let input = self
+            .inputs
+            .iter()
+            .find(|spec| !spec.shape.has_batch_axis())
+            .map(|spec| ("input", spec));
+        let output = self
+            .outputs
+            .iter()
+            .find(|spec| !spec.shape.has_batch_axis() && !keeps(&spec.name))
+            .map(|spec| ("output", spec));
         match input.or(output) {
             _ if self.inputs.is_empty() => Err("the graph has no input".to_owned()),
-            Some((side, spec)) => Err(format!("{side} \"{}\" of the graph has no free leading dimension: {spec}", spec.name)),
+            Some((side, spec)) => Err(format!(
+                "{side} \"{}\" of the graph has no free leading dimension: {spec}",
+                spec.name
+            )),
             None => Ok(()),
         }
     }

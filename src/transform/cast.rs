@@ -15,7 +15,11 @@ pub(super) fn to_odd(x: f64) -> f32 {
         return nearest;
     }
     // The neighbour on the other side of `x` is odd.
-    if f64::from(nearest.abs()) > x.abs() { f32::from_bits(nearest.to_bits() - 1) } else { f32::from_bits(nearest.to_bits() + 1) }
+    if f64::from(nearest.abs()) > x.abs() {
+        f32::from_bits(nearest.to_bits() - 1)
+    } else {
+        f32::from_bits(nearest.to_bits() + 1)
+    }
 }
 
 /// The one cast at the end: a value that does not fit its type is a fault, never wrapped and never infinite.
@@ -57,7 +61,8 @@ pub(super) fn cast<'a>(
         ($type:ty) => {{
             let mut converted = Vec::with_capacity(values.len());
             for (cell, x) in values.iter().enumerate() {
-                let whole = x.fract() == 0.0 && *x >= <$type>::MIN as f64 && *x < <$type>::MAX as f64 + 1.0;
+                let whole =
+                    x.fract() == 0.0 && *x >= <$type>::MIN as f64 && *x < <$type>::MAX as f64 + 1.0;
                 if !whole {
                     complain(cell, x.is_nan());
                 }

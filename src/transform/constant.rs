@@ -20,38 +20,63 @@ pub enum Form {
 }
 
 /// One row of these fields (name, `"name":` as JSON, form) from the document's members.
-pub fn outputs(answer: &Map<String, Value>, fields: impl Iterator<Item = (String, Json, Form)>) -> Result<Outputs, (String, String)> {
+pub fn outputs(
+    answer: &Map<String, Value>,
+    fields: impl Iterator<Item = (String, Json, Form)>,
+) -> Result<Outputs, (String, String)> {
     let mut columns = Vec::new();
     for (name, key, form) in fields {
         let wrong = |detail: &str| (format!("/{}", token(&name)), detail.to_owned());
-        let value = answer.get(&name).ok_or_else(|| wrong("is missing: the answer has this field"))?;
+        let value = answer
+            .get(&name)
+            .ok_or_else(|| wrong("is missing: the answer has this field"))?;
         columns.push((key, column(value, form).map_err(wrong)?));
     }
-    if let Some(unknown) =
-        answer.keys().find(|member| columns.iter().all(|(key, _)| **key != *format!("{}:", Value::from(member.as_str()))))
-    {
-        return Err((format!("/{unknown}"), "is no field of the answer".to_owned()));
+    if let Some(unknown) = answer.keys().find(|member| {
+        columns
+            .iter()
+            .all(|(key, _)| **key != *format!("{}:", Value::from(member.as_str())))
+    }) {
+        return Err((
+            format!("/{unknown}"),
+            "is no field of the answer".to_owned(),
+        ));
     }
-    Ok(Outputs { rows: 1, fields: columns })
+    Ok(Outputs {
+        rows: 1,
+        fields: columns,
+    })
 }
 
 fn column(value: &Value, form: Form) -> Result<OutputColumn, &'static str> {
     match form {
         Form::Labels(labels) => {
             let text = value.to_string();
-            let index = labels.iter().position(|label| **label == *text).ok_or("is none of the labels")?;
-            Ok(OutputColumn::Labels { labels, indices: vec![index] })
+            let index = labels
+                .iter()
+                .position(|label| **label == *text)
+                .ok_or("is none of the labels")?;
+            Ok(OutputColumn::Labels {
+                labels,
+                indices: vec![index],
+            })
         }
         Form::Map(keys, datatype) => {
-            let members =
-                value.as_object().filter(|members| members.len() == keys.len()).ok_or("must be an object with a number for each label")?;
+            let members = value
+                .as_object()
+                .filter(|members| members.len() == keys.len())
+                .ok_or("must be an object with a number for each label")?;
             let number = |key: &Json| {
-                let name: String = serde_json::from_str(key.strip_suffix(':').unwrap_or(key)).ok()?;
+                let name: String =
+                    serde_json::from_str(key.strip_suffix(':').unwrap_or(key)).ok()?;
                 members.get(&name).cloned()
             };
             let values: Option<Vec<Value>> = keys.iter().map(number).collect();
             let values = values.ok_or("must be an object with a number for each label")?;
-            Ok(OutputColumn::Map { values: numbers(&values, datatype)?, keys })
+            Ok(OutputColumn::Map {
+                values: numbers(&values, datatype)?,
+                keys,
+            })
         }
         Form::Value(datatype) => {
             let (mut shape, mut flat) = (Vec::new(), Vec::new());
@@ -59,13 +84,25 @@ fn column(value: &Value, form: Form) -> Result<OutputColumn, &'static str> {
             match datatype {
                 DataType::Bool => {
                     let values: Option<Vec<bool>> = flat.iter().map(Value::as_bool).collect();
-                    Ok(OutputColumn::Bools { shape, values: values.ok_or("must be true or false")? })
+                    Ok(OutputColumn::Bools {
+                        shape,
+                        values: values.ok_or("must be true or false")?,
+                    })
                 }
                 DataType::Bytes => {
-                    let values: Option<Vec<String>> = flat.iter().map(|value| value.as_str().map(str::to_owned)).collect();
-                    Ok(OutputColumn::Texts { shape, values: values.ok_or("must be a text")? })
+                    let values: Option<Vec<String>> = flat
+                        .iter()
+                        .map(|value| value.as_str().map(str::to_owned))
+                        .collect();
+                    Ok(OutputColumn::Texts {
+                        shape,
+                        values: values.ok_or("must be a text")?,
+                    })
                 }
-                _ => Ok(OutputColumn::Numbers { values: numbers(&flat, datatype)?, shape }),
+                _ => Ok(OutputColumn::Numbers {
+                    values: numbers(&flat, datatype)?,
+                    shape,
+                }),
             }
         }
         Form::Ranked => Err("is a list of the best classes, which a constant can't give"),
@@ -74,8 +111,15 @@ fn column(value: &Value, form: Form) -> Result<OutputColumn, &'static str> {
 
 fn numbers(values: &[Value], datatype: DataType) -> Result<Numbers, &'static str> {
     const WRONG: &str = "must be a number of the answer's type";
-    fn all<T>(values: &[Value], read: impl Fn(&Value) -> Option<T>) -> Result<Vec<T>, &'static str> {
-        values.iter().map(read).collect::<Option<Vec<T>>>().ok_or(WRONG)
+    fn all<T>(
+        values: &[Value],
+        read: impl Fn(&Value) -> Option<T>,
+    ) -> Result<Vec<T>, &'static str> {
+        values
+            .iter()
+            .map(read)
+            .collect::<Option<Vec<T>>>()
+            .ok_or(WRONG)
     }
     match datatype {
         DataType::Fp32 => all(values, |value| value.as_f64().map(|x| x as f32)).map(Numbers::F32),
@@ -87,7 +131,12 @@ fn numbers(values: &[Value], datatype: DataType) -> Result<Numbers, &'static str
 }
 
 /// Row-major elements of nested lists of equal lengths; a value without a list is a scalar.
-fn flatten(value: &Value, depth: usize, shape: &mut Vec<usize>, flat: &mut Vec<Value>) -> Result<(), &'static str> {
+fn flatten(
+    value: &Value,
+    depth: usize,
+    shape: &mut Vec<usize>,
+    flat: &mut Vec<Value>,
+) -> Result<(), &'static str> {
     const UNEVEN: &str = "must be lists of equal lengths";
     let Some(list) = value.as_array() else {
         if depth != shape.len() {
@@ -102,7 +151,8 @@ fn flatten(value: &Value, depth: usize, shape: &mut Vec<usize>, flat: &mut Vec<V
         None if flat.is_empty() => shape.push(list.len()),
         None => return Err(UNEVEN),
     }
-    list.iter().try_for_each(|value| flatten(value, depth + 1, shape, flat))
+    list.iter()
+        .try_for_each(|value| flatten(value, depth + 1, shape, flat))
 }
 
 #[cfg(test)]
@@ -118,27 +168,54 @@ mod tests {
 
     fn one(value: Value, form: Form) -> Result<String, String> {
         let answer = json!({"y": value});
-        let built = outputs(answer.as_object().unwrap(), [("y".to_owned(), Arc::from("\"y\":"), form)].into_iter());
-        built.map(|outputs| outputs.to_value(0)["y"].to_string()).map_err(|(pointer, detail)| format!("{pointer} {detail}"))
+        let built = outputs(
+            answer.as_object().unwrap(),
+            [("y".to_owned(), Arc::from("\"y\":"), form)].into_iter(),
+        );
+        built
+            .map(|outputs| outputs.to_value(0)["y"].to_string())
+            .map_err(|(pointer, detail)| format!("{pointer} {detail}"))
     }
 
     #[test]
     fn a_constant_is_as_typed_as_the_model() {
         let labels = || Form::Labels([Arc::from("\"a\""), Arc::from("\"b\"")].into());
-        let map = || Form::Map([Arc::from("\"a\":"), Arc::from("\"b\":")].into(), DataType::Fp32);
+        let map = || {
+            Form::Map(
+                [Arc::from("\"a\":"), Arc::from("\"b\":")].into(),
+                DataType::Fp32,
+            )
+        };
         assert_eq!(one(json!("b"), labels()).unwrap(), "\"b\"");
-        assert_eq!(one(json!("c"), labels()).unwrap_err(), "/y is none of the labels");
-        assert_eq!(one(json!({"b": 1, "a": 0.25}), map()).unwrap(), "{\"a\":0.25,\"b\":1.0}");
+        assert_eq!(
+            one(json!("c"), labels()).unwrap_err(),
+            "/y is none of the labels"
+        );
+        assert_eq!(
+            one(json!({"b": 1, "a": 0.25}), map()).unwrap(),
+            "{\"a\":0.25,\"b\":1.0}"
+        );
         assert!(one(json!({"a": 1}), map()).is_err());
         assert_eq!(one(json!(3), Form::Value(DataType::Int64)).unwrap(), "3");
         assert!(one(json!(3.5), Form::Value(DataType::Int64)).is_err());
-        assert_eq!(one(json!([[1, 2], [3, 4]]), Form::Value(DataType::Fp64)).unwrap(), "[[1.0,2.0],[3.0,4.0]]");
+        assert_eq!(
+            one(json!([[1, 2], [3, 4]]), Form::Value(DataType::Fp64)).unwrap(),
+            "[[1.0,2.0],[3.0,4.0]]"
+        );
         for uneven in [json!([[1, 2], [3]]), json!([1, [2]]), json!([[1], 2])] {
             assert!(one(uneven, Form::Value(DataType::Fp64)).is_err());
         }
         assert!(one(json!([]), Form::Ranked).is_err());
         let extra = json!({"y": 1, "z": 2});
-        let built = outputs(extra.as_object().unwrap(), [("y".to_owned(), Arc::from("\"y\":"), Form::Value(DataType::Int64))].into_iter());
+        let built = outputs(
+            extra.as_object().unwrap(),
+            [(
+                "y".to_owned(),
+                Arc::from("\"y\":"),
+                Form::Value(DataType::Int64),
+            )]
+            .into_iter(),
+        );
         assert_eq!(built.err().unwrap().0, "/z");
     }
 }

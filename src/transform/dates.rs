@@ -86,13 +86,21 @@ impl DateParts {
         if parts.is_empty() {
             return Err(("/parts".to_owned(), "must not be empty".to_owned()));
         }
-        let numbers = parts.iter().enumerate().map(|(at, part)| number(part).map_err(|detail| (format!("/parts/{at}"), detail)));
+        let numbers = parts
+            .iter()
+            .enumerate()
+            .map(|(at, part)| number(part).map_err(|detail| (format!("/parts/{at}"), detail)));
         let numbers = numbers.collect::<Result<_, _>>()?;
         let unknown = match unknown {
             Value::String(text) if text == "error" => Unknown::Error,
             Value::Number(number) => Unknown::Number(number.as_f64().unwrap_or(f64::NAN)),
             Value::Null => Unknown::Number(f64::NAN),
-            _ => return Err(("/unknown".to_owned(), "must be \"error\", a number, or null for a missing value".to_owned())),
+            _ => {
+                return Err((
+                    "/unknown".to_owned(),
+                    "must be \"error\", a number, or null for a missing value".to_owned(),
+                ));
+            }
         };
         Ok(DateParts { numbers, unknown })
     }
@@ -108,8 +116,12 @@ impl DateParts {
                 for (cell, number) in row.iter_mut().zip(&self.numbers) {
                     *cell = match number {
                         Number::Plain(part) => f64::from(part.of(&moment)),
-                        Number::Sine(part, period) => (TAU * f64::from(part.of(&moment)) / period).sin(),
-                        Number::Cosine(part, period) => (TAU * f64::from(part.of(&moment)) / period).cos(),
+                        Number::Sine(part, period) => {
+                            (TAU * f64::from(part.of(&moment)) / period).sin()
+                        }
+                        Number::Cosine(part, period) => {
+                            (TAU * f64::from(part.of(&moment)) / period).cos()
+                        }
                     };
                 }
                 true
@@ -125,16 +137,28 @@ impl DateParts {
 
 fn number(written: &Value) -> Result<Number, String> {
     let part = |name: &Value| {
-        let found = PARTS.iter().find(|(known, _)| Some(*known) == name.as_str()).map(|(_, part)| *part);
-        found.ok_or_else(|| format!("{name} is no part; known are {}", PARTS.map(|(name, _)| name).join(", ")))
+        let found = PARTS
+            .iter()
+            .find(|(known, _)| Some(*known) == name.as_str())
+            .map(|(_, part)| *part);
+        found.ok_or_else(|| {
+            format!(
+                "{name} is no part; known are {}",
+                PARTS.map(|(name, _)| name).join(", ")
+            )
+        })
     };
-    let Some(members) = written.as_object() else { return part(written).map(Number::Plain) };
+    let Some(members) = written.as_object() else {
+        return part(written).map(Number::Plain);
+    };
     let mut members = members.iter();
     let (Some((wave, name)), None) = (members.next(), members.next()) else {
         return Err("must be a part's name, {\"sin\": name} or {\"cos\": name}".to_owned());
     };
     let part = part(name)?;
-    let period = part.period().ok_or_else(|| format!("{name} never begins again: it has no sine and no cosine"));
+    let period = part
+        .period()
+        .ok_or_else(|| format!("{name} never begins again: it has no sine and no cosine"));
     match wave.as_str() {
         "sin" => period.map(|period| Number::Sine(part, period)),
         "cos" => period.map(|period| Number::Cosine(part, period)),
@@ -146,7 +170,10 @@ fn number(written: &Value) -> Result<Number, String> {
 const BEFORE: [u32; 12] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334];
 
 fn day_of_year(moment: &Moment) -> u32 {
-    let before = BEFORE.get((moment.month as usize).wrapping_sub(1)).copied().unwrap_or_default();
+    let before = BEFORE
+        .get((moment.month as usize).wrapping_sub(1))
+        .copied()
+        .unwrap_or_default();
     before + moment.day + u32::from(moment.month > 2 && formats::is_leap(moment.year))
 }
 
@@ -191,12 +218,37 @@ mod tests {
     fn what_is_no_step_is_refused() {
         let cases = [
             (json!([]), json!("error"), "/parts", "empty"),
-            (json!(["year", "second"]), json!("error"), "/parts/1", "known are year, month"),
-            (json!([{"sin": "year"}]), json!("error"), "/parts/0", "never begins again"),
-            (json!([{"tan": "hour"}]), json!("error"), "/parts/0", "known are sin, cos"),
-            (json!([{"sin": "hour", "cos": "hour"}]), json!("error"), "/parts/0", "must be a part's name"),
+            (
+                json!(["year", "second"]),
+                json!("error"),
+                "/parts/1",
+                "known are year, month",
+            ),
+            (
+                json!([{"sin": "year"}]),
+                json!("error"),
+                "/parts/0",
+                "never begins again",
+            ),
+            (
+                json!([{"tan": "hour"}]),
+                json!("error"),
+                "/parts/0",
+                "known are sin, cos",
+            ),
+            (
+                json!([{"sin": "hour", "cos": "hour"}]),
+                json!("error"),
+                "/parts/0",
+                "must be a part's name",
+            ),
             (json!([7]), json!("error"), "/parts/0", "7 is no part"),
-            (json!(["year"]), json!("zeros"), "/unknown", "\"error\", a number, or null"),
+            (
+                json!(["year"]),
+                json!("zeros"),
+                "/unknown",
+                "\"error\", a number, or null",
+            ),
         ];
         for (parts, unknown, pointer, detail) in cases {
             let error = DateParts::compile(parts.as_array().unwrap(), &unknown).unwrap_err();
@@ -208,13 +260,20 @@ mod tests {
     /// Against the calendar library, for every day of eight hundred years.
     #[test]
     fn every_day_has_its_parts() {
-        let parts = DateParts::compile(&["weekday", "day_of_year", "week"].map(Value::from), &Value::Null).unwrap();
+        let parts = DateParts::compile(
+            &["weekday", "day_of_year", "week"].map(Value::from),
+            &Value::Null,
+        )
+        .unwrap();
         let mut day = jiff::civil::date(1599, 1, 1);
         while day.year() < 2400 {
             let mut row = [0.0; 3];
             assert!(parts.write(Some(&day.to_string()), &mut row));
-            let expected =
-                [f64::from(day.weekday().to_monday_zero_offset()), f64::from(day.day_of_year()), f64::from(day.iso_week_date().week())];
+            let expected = [
+                f64::from(day.weekday().to_monday_zero_offset()),
+                f64::from(day.day_of_year()),
+                f64::from(day.iso_week_date().week()),
+            ];
             assert_eq!(row, expected, "{day}");
             day = day.tomorrow().unwrap();
         }

@@ -32,14 +32,26 @@ impl Declared<'_> {
     /// Reads what stands under `member` of a column; an error is a pointer below it, and what is wrong there.
     pub fn read<'a>(member: &str, written: &'a Value) -> Result<Declared<'a>, (String, String)> {
         let wrong = |pointer: &str, detail: String| Err((pointer.to_owned(), detail));
-        let Some((operation, second)) = OPERATIONS.into_iter().find(|(name, _)| *name == member) else {
-            return wrong("", format!("unknown member; known are {}, steps", MEMBERS.join(", ")));
+        let Some((operation, second)) = OPERATIONS.into_iter().find(|(name, _)| *name == member)
+        else {
+            return wrong(
+                "",
+                format!("unknown member; known are {}, steps", MEMBERS.join(", ")),
+            );
         };
-        let Some(members) = written.as_object() else { return wrong("", "must be an object".to_owned()) };
+        let Some(members) = written.as_object() else {
+            return wrong("", "must be an object".to_owned());
+        };
         let takes_zero = operation == "ratio";
-        if let Some(unknown) = members.keys().find(|key| !(*key == "of" || *key == second || takes_zero && *key == "zero")) {
+        if let Some(unknown) = members
+            .keys()
+            .find(|key| !(*key == "of" || *key == second || takes_zero && *key == "zero"))
+        {
             let zero = if takes_zero { ", zero" } else { "" };
-            return wrong(&format!("/{unknown}"), format!("unknown member; known are of, {second}{zero}"));
+            return wrong(
+                &format!("/{unknown}"),
+                format!("unknown member; known are of, {second}{zero}"),
+            );
         }
         let name = |key: &str| {
             let name = members.get(key).and_then(Value::as_str);
@@ -48,13 +60,26 @@ impl Declared<'_> {
         let (of, with) = (name("of")?, name(second)?);
         let operation = match (operation, members.get("zero")) {
             ("ratio", None) => Operation::Ratio { zero: None },
-            ("ratio", Some(Value::Null)) => Operation::Ratio { zero: Some(f64::NAN) },
-            ("ratio", Some(Value::Number(zero))) => Operation::Ratio { zero: zero.as_f64() },
-            ("ratio", Some(_)) => return wrong("/zero", "must be a number, or null for a missing value".to_owned()),
+            ("ratio", Some(Value::Null)) => Operation::Ratio {
+                zero: Some(f64::NAN),
+            },
+            ("ratio", Some(Value::Number(zero))) => Operation::Ratio {
+                zero: zero.as_f64(),
+            },
+            ("ratio", Some(_)) => {
+                return wrong(
+                    "/zero",
+                    "must be a number, or null for a missing value".to_owned(),
+                );
+            }
             ("difference", _) => Operation::Difference,
             _ => Operation::Product,
         };
-        Ok(Declared { operation, of, with: (second, with) })
+        Ok(Declared {
+            operation,
+            of,
+            with: (second, with),
+        })
     }
 }
 

@@ -24,10 +24,7 @@ pub enum OutputColumn {
         indices: Vec<usize>,
     },
     /// Numbers with a shape a row; no dimension is a scalar.
-    Numbers {
-        shape: Vec<usize>,
-        values: Numbers,
-    },
+    Numbers { shape: Vec<usize>, values: Numbers },
     Bools {
         shape: Vec<usize>,
         values: Vec<bool>,
@@ -37,10 +34,7 @@ pub enum OutputColumn {
         values: Vec<String>,
     },
     /// A number for each label; the keys are `"label":` as JSON.
-    Map {
-        keys: Arc<[Json]>,
-        values: Numbers,
-    },
+    Map { keys: Arc<[Json]>, values: Numbers },
     /// The best classes: `count` (label, score) a row.
     TopK {
         labels: Arc<[Json]>,
@@ -99,18 +93,30 @@ impl Numbers {
     fn write(&self, index: usize, text: &mut Vec<u8>) {
         match self {
             Numbers::F32(values) => match values.get(index) {
-                Some(x) if x.is_finite() => text.extend_from_slice(ryu::Buffer::new().format_finite(*x).as_bytes()),
+                Some(x) if x.is_finite() => {
+                    text.extend_from_slice(ryu::Buffer::new().format_finite(*x).as_bytes())
+                }
                 _ => text.extend_from_slice(b"null"),
             },
             Numbers::F64(values) => match values.get(index) {
-                Some(x) if x.is_finite() => text.extend_from_slice(ryu::Buffer::new().format_finite(*x).as_bytes()),
+                Some(x) if x.is_finite() => {
+                    text.extend_from_slice(ryu::Buffer::new().format_finite(*x).as_bytes())
+                }
                 _ => text.extend_from_slice(b"null"),
             },
             Numbers::Int(values) => {
-                text.extend_from_slice(itoa::Buffer::new().format(values.get(index).copied().unwrap_or_default()).as_bytes());
+                text.extend_from_slice(
+                    itoa::Buffer::new()
+                        .format(values.get(index).copied().unwrap_or_default())
+                        .as_bytes(),
+                );
             }
             Numbers::Uint(values) => {
-                text.extend_from_slice(itoa::Buffer::new().format(values.get(index).copied().unwrap_or_default()).as_bytes());
+                text.extend_from_slice(
+                    itoa::Buffer::new()
+                        .format(values.get(index).copied().unwrap_or_default())
+                        .as_bytes(),
+                );
             }
         }
     }
@@ -165,7 +171,9 @@ impl Outputs {
 
     /// The fields' names in their order.
     pub fn names(&self) -> impl Iterator<Item = String> {
-        self.fields.iter().map(|(key, _)| serde_json::from_str(key.strip_suffix(':').unwrap_or(key)).unwrap_or_default())
+        self.fields.iter().map(|(key, _)| {
+            serde_json::from_str(key.strip_suffix(':').unwrap_or(key)).unwrap_or_default()
+        })
     }
 
     /// One row as a document; for checks, not for the hot path.
@@ -181,24 +189,49 @@ impl Outputs {
         if runs.len() == 1 && order.is_none() {
             return runs.pop();
         }
-        let found = runs.iter().enumerate().flat_map(|(run, outputs)| (0..outputs.rows).map(move |row| (run, row)));
+        let found = runs
+            .iter()
+            .enumerate()
+            .flat_map(|(run, outputs)| (0..outputs.rows).map(move |row| (run, row)));
         let mut rows: Vec<(usize, usize)> = found.collect();
         let mut places: Vec<usize> = (0..rows.len()).collect();
         if let Some(order) = order {
-            let mut sorted: Vec<(usize, usize)> = order.iter().copied().zip(0..rows.len()).collect();
+            let mut sorted: Vec<(usize, usize)> =
+                order.iter().copied().zip(0..rows.len()).collect();
             sorted.sort_unstable();
             places = sorted.into_iter().map(|(_, place)| place).collect();
-            rows = places.iter().filter_map(|place| rows.get(*place).copied()).collect();
+            rows = places
+                .iter()
+                .filter_map(|place| rows.get(*place).copied())
+                .collect();
         }
         let rows: Arc<[(usize, usize)]> = Arc::from(rows);
-        let keys: Vec<Json> = runs.first()?.fields.iter().map(|(key, _)| Arc::clone(key)).collect();
-        let mut columns: Vec<_> = runs.into_iter().map(|outputs| outputs.fields.into_iter()).collect();
+        let keys: Vec<Json> = runs
+            .first()?
+            .fields
+            .iter()
+            .map(|(key, _)| Arc::clone(key))
+            .collect();
+        let mut columns: Vec<_> = runs
+            .into_iter()
+            .map(|outputs| outputs.fields.into_iter())
+            .collect();
         let mut fields = Vec::with_capacity(keys.len());
         for key in keys {
-            let runs: Vec<OutputColumn> = columns.iter_mut().filter_map(Iterator::next).map(|(_, column)| column).collect();
-            fields.push((key, OutputColumn::gather(runs, &rows, order.map(|_| places.as_slice()))?));
+            let runs: Vec<OutputColumn> = columns
+                .iter_mut()
+                .filter_map(Iterator::next)
+                .map(|(_, column)| column)
+                .collect();
+            fields.push((
+                key,
+                OutputColumn::gather(runs, &rows, order.map(|_| places.as_slice()))?,
+            ));
         }
-        Some(Outputs { rows: rows.len(), fields })
+        Some(Outputs {
+            rows: rows.len(),
+            fields,
+        })
     }
 
     /// Adds the rows of another answer of the same version.
@@ -216,15 +249,34 @@ impl OutputColumn {
         match self {
             OutputColumn::Labels { labels, indices } => write_label(labels, indices.get(row), text),
             OutputColumn::Numbers { shape, values } => {
-                write_nested(shape, row * shape.iter().product::<usize>(), text, &mut |at, text| values.write(at, text));
+                write_nested(
+                    shape,
+                    row * shape.iter().product::<usize>(),
+                    text,
+                    &mut |at, text| values.write(at, text),
+                );
             }
-            OutputColumn::Bools { shape, values } => write_nested(shape, row * shape.iter().product::<usize>(), text, &mut |at, text| {
-                text.extend_from_slice(if values.get(at) == Some(&true) { b"true" } else { b"false" });
-            }),
-            OutputColumn::Texts { shape, values } => write_nested(shape, row * shape.iter().product::<usize>(), text, &mut |at, text| {
-                // Writing to memory cannot fail.
-                let _ = serde_json::to_writer(text, values.get(at).map_or("", String::as_str));
-            }),
+            OutputColumn::Bools { shape, values } => write_nested(
+                shape,
+                row * shape.iter().product::<usize>(),
+                text,
+                &mut |at, text| {
+                    text.extend_from_slice(if values.get(at) == Some(&true) {
+                        b"true"
+                    } else {
+                        b"false"
+                    });
+                },
+            ),
+            OutputColumn::Texts { shape, values } => write_nested(
+                shape,
+                row * shape.iter().product::<usize>(),
+                text,
+                &mut |at, text| {
+                    // Writing to memory cannot fail.
+                    let _ = serde_json::to_writer(text, values.get(at).map_or("", String::as_str));
+                },
+            ),
             OutputColumn::Map { keys, values } => {
                 text.push(b'{');
                 for (index, key) in keys.iter().enumerate() {
@@ -236,10 +288,19 @@ impl OutputColumn {
                 }
                 text.push(b'}');
             }
-            OutputColumn::TopK { labels, count, ranked, scores } => {
+            OutputColumn::TopK {
+                labels,
+                count,
+                ranked,
+                scores,
+            } => {
                 text.push(b'[');
                 for (index, label) in ranked.iter().skip(row * count).take(*count).enumerate() {
-                    text.extend_from_slice(if index > 0 { b",{\"label\":" } else { b"{\"label\":" });
+                    text.extend_from_slice(if index > 0 {
+                        b",{\"label\":"
+                    } else {
+                        b"{\"label\":"
+                    });
                     write_label(labels, Some(label), text);
                     text.extend_from_slice(b",\"score\":");
                     scores.write(row * count + index, text);
@@ -247,7 +308,10 @@ impl OutputColumn {
                 }
                 text.push(b']');
             }
-            OutputColumn::Ragged { runs, rows } => match rows.get(row).and_then(|(run, row)| Some((runs.get(*run)?, *row))) {
+            OutputColumn::Ragged { runs, rows } => match rows
+                .get(row)
+                .and_then(|(run, row)| Some((runs.get(*run)?, *row)))
+            {
                 Some((column, row)) => column.write_json(row, text),
                 None => text.extend_from_slice(b"null"),
             },
@@ -256,10 +320,17 @@ impl OutputColumn {
 
     /// The values of several runs as one column, plain where all rows have one shape; `places`: which of them, one after the other,
     /// each row is.
-    fn gather(runs: Vec<OutputColumn>, rows: &Arc<[(usize, usize)]>, places: Option<&[usize]>) -> Option<OutputColumn> {
+    fn gather(
+        runs: Vec<OutputColumn>,
+        rows: &Arc<[(usize, usize)]>,
+        places: Option<&[usize]>,
+    ) -> Option<OutputColumn> {
         let (first, rest) = runs.split_first()?;
         if !rest.iter().all(|other| first.has_form_of(other)) {
-            return Some(OutputColumn::Ragged { runs, rows: Arc::clone(rows) });
+            return Some(OutputColumn::Ragged {
+                runs,
+                rows: Arc::clone(rows),
+            });
         }
         let mut runs = runs.into_iter();
         let mut all = runs.next()?;
@@ -275,7 +346,9 @@ impl OutputColumn {
         match (self, other) {
             (OutputColumn::Numbers { shape, .. }, OutputColumn::Numbers { shape: other, .. })
             | (OutputColumn::Bools { shape, .. }, OutputColumn::Bools { shape: other, .. })
-            | (OutputColumn::Texts { shape, .. }, OutputColumn::Texts { shape: other, .. }) => shape == other,
+            | (OutputColumn::Texts { shape, .. }, OutputColumn::Texts { shape: other, .. }) => {
+                shape == other
+            }
             (OutputColumn::Labels { .. }, OutputColumn::Labels { .. })
             | (OutputColumn::Map { .. }, OutputColumn::Map { .. })
             | (OutputColumn::TopK { .. }, OutputColumn::TopK { .. }) => true,
@@ -288,45 +361,78 @@ impl OutputColumn {
         fn each<T: Clone>(values: &[T], cells: impl Iterator<Item = usize>) -> Vec<T> {
             cells.filter_map(|cell| values.get(cell).cloned()).collect()
         }
-        let cells = |width: usize| places.iter().flat_map(move |row| row * width..(row + 1) * width);
+        let cells = |width: usize| {
+            places
+                .iter()
+                .flat_map(move |row| row * width..(row + 1) * width)
+        };
         match self {
-            OutputColumn::Labels { labels, indices } => {
-                OutputColumn::Labels { labels: Arc::clone(labels), indices: each(indices, cells(1)) }
-            }
-            OutputColumn::Numbers { shape, values } => {
-                OutputColumn::Numbers { shape: shape.clone(), values: values.pick(cells(shape.iter().product())) }
-            }
-            OutputColumn::Bools { shape, values } => {
-                OutputColumn::Bools { shape: shape.clone(), values: each(values, cells(shape.iter().product())) }
-            }
-            OutputColumn::Texts { shape, values } => {
-                OutputColumn::Texts { shape: shape.clone(), values: each(values, cells(shape.iter().product())) }
-            }
-            OutputColumn::Map { keys, values } => OutputColumn::Map { keys: Arc::clone(keys), values: values.pick(cells(keys.len())) },
-            OutputColumn::TopK { labels, count, ranked, scores } => OutputColumn::TopK {
+            OutputColumn::Labels { labels, indices } => OutputColumn::Labels {
+                labels: Arc::clone(labels),
+                indices: each(indices, cells(1)),
+            },
+            OutputColumn::Numbers { shape, values } => OutputColumn::Numbers {
+                shape: shape.clone(),
+                values: values.pick(cells(shape.iter().product())),
+            },
+            OutputColumn::Bools { shape, values } => OutputColumn::Bools {
+                shape: shape.clone(),
+                values: each(values, cells(shape.iter().product())),
+            },
+            OutputColumn::Texts { shape, values } => OutputColumn::Texts {
+                shape: shape.clone(),
+                values: each(values, cells(shape.iter().product())),
+            },
+            OutputColumn::Map { keys, values } => OutputColumn::Map {
+                keys: Arc::clone(keys),
+                values: values.pick(cells(keys.len())),
+            },
+            OutputColumn::TopK {
+                labels,
+                count,
+                ranked,
+                scores,
+            } => OutputColumn::TopK {
                 labels: Arc::clone(labels),
                 count: *count,
                 ranked: each(ranked, cells(*count)),
                 scores: scores.pick(cells(*count)),
             },
-            OutputColumn::Ragged { runs, rows } => {
-                OutputColumn::Ragged { runs: runs.clone(), rows: places.iter().filter_map(|place| rows.get(*place).copied()).collect() }
-            }
+            OutputColumn::Ragged { runs, rows } => OutputColumn::Ragged {
+                runs: runs.clone(),
+                rows: places
+                    .iter()
+                    .filter_map(|place| rows.get(*place).copied())
+                    .collect(),
+            },
         }
     }
 
     fn append(&mut self, other: OutputColumn) {
         match (self, other) {
-            (OutputColumn::Labels { indices, .. }, OutputColumn::Labels { indices: more, .. }) => indices.extend(more),
+            (OutputColumn::Labels { indices, .. }, OutputColumn::Labels { indices: more, .. }) => {
+                indices.extend(more)
+            }
             (
                 OutputColumn::Numbers { values, .. } | OutputColumn::Map { values, .. },
                 OutputColumn::Numbers { values: more, .. } | OutputColumn::Map { values: more, .. },
             ) => {
                 values.append(more);
             }
-            (OutputColumn::Bools { values, .. }, OutputColumn::Bools { values: more, .. }) => values.extend(more),
-            (OutputColumn::Texts { values, .. }, OutputColumn::Texts { values: more, .. }) => values.extend(more),
-            (OutputColumn::TopK { ranked, scores, .. }, OutputColumn::TopK { ranked: more, scores: more_scores, .. }) => {
+            (OutputColumn::Bools { values, .. }, OutputColumn::Bools { values: more, .. }) => {
+                values.extend(more)
+            }
+            (OutputColumn::Texts { values, .. }, OutputColumn::Texts { values: more, .. }) => {
+                values.extend(more)
+            }
+            (
+                OutputColumn::TopK { ranked, scores, .. },
+                OutputColumn::TopK {
+                    ranked: more,
+                    scores: more_scores,
+                    ..
+                },
+            ) => {
                 ranked.extend(more);
                 scores.append(more_scores);
             }
@@ -336,12 +442,19 @@ impl OutputColumn {
 }
 
 fn write_label(labels: &[Json], index: Option<&usize>, text: &mut Vec<u8>) {
-    text.extend_from_slice(index.and_then(|index| labels.get(*index)).map_or("null", |label| label).as_bytes());
+    text.extend_from_slice(
+        index
+            .and_then(|index| labels.get(*index))
+            .map_or("null", |label| label)
+            .as_bytes(),
+    );
 }
 
 /// A label as a key of an answer, and as it is compared.
 pub fn label_text(label: &Value) -> String {
-    label.as_str().map_or_else(|| label.to_string(), str::to_owned)
+    label
+        .as_str()
+        .map_or_else(|| label.to_string(), str::to_owned)
 }
 
 #[cfg(test)]
@@ -357,32 +470,72 @@ mod tests {
         let values = Numbers::Int((first..).take(count).collect());
         let labels: Arc<[Json]> = Arc::from(["\"a\"", "\"b\""].map(Arc::from));
         let fields = vec![
-            (json_key("x"), OutputColumn::Numbers { shape: shape.to_vec(), values }),
-            (json_key("label"), OutputColumn::Labels { labels: Arc::clone(&labels), indices: (0..rows).map(|row| row % 2).collect() }),
+            (
+                json_key("x"),
+                OutputColumn::Numbers {
+                    shape: shape.to_vec(),
+                    values,
+                },
+            ),
+            (
+                json_key("label"),
+                OutputColumn::Labels {
+                    labels: Arc::clone(&labels),
+                    indices: (0..rows).map(|row| row % 2).collect(),
+                },
+            ),
             (
                 json_key("map"),
-                OutputColumn::Map { keys: Arc::from([json_key("k")]), values: Numbers::F64((0..rows).map(|row| row as f64).collect()) },
+                OutputColumn::Map {
+                    keys: Arc::from([json_key("k")]),
+                    values: Numbers::F64((0..rows).map(|row| row as f64).collect()),
+                },
             ),
-            (json_key("flag"), OutputColumn::Bools { shape: Vec::new(), values: (0..rows).map(|row| row == 0).collect() }),
-            (json_key("text"), OutputColumn::Texts { shape: Vec::new(), values: (0..rows).map(|row| format!("{first}-{row}")).collect() }),
+            (
+                json_key("flag"),
+                OutputColumn::Bools {
+                    shape: Vec::new(),
+                    values: (0..rows).map(|row| row == 0).collect(),
+                },
+            ),
+            (
+                json_key("text"),
+                OutputColumn::Texts {
+                    shape: Vec::new(),
+                    values: (0..rows).map(|row| format!("{first}-{row}")).collect(),
+                },
+            ),
         ];
         Outputs { rows, fields }
     }
 
     fn x(outputs: &Outputs) -> Vec<Value> {
-        (0..outputs.rows).map(|row| outputs.to_value(row)["x"].clone()).collect()
+        (0..outputs.rows)
+            .map(|row| outputs.to_value(row)["x"].clone())
+            .collect()
     }
 
     #[test]
     fn rows_come_back_in_their_order() {
         // Rows 1 and 2 of the request ran together, and row 0 by itself.
-        let same = Outputs::gather(vec![run(&[2], 10, 2), run(&[2], 20, 1)], Some(&[1, 2, 0])).unwrap();
-        assert_eq!(x(&same), [json!([20, 21]), json!([10, 11]), json!([12, 13])]);
+        let same =
+            Outputs::gather(vec![run(&[2], 10, 2), run(&[2], 20, 1)], Some(&[1, 2, 0])).unwrap();
+        assert_eq!(
+            x(&same),
+            [json!([20, 21]), json!([10, 11]), json!([12, 13])]
+        );
         assert!(matches!(same.fields[0].1, OutputColumn::Numbers { .. }));
-        assert_eq!(same.to_value(2), json!({"x": [12, 13], "label": "b", "map": {"k": 1.0}, "flag": false, "text": "10-1"}));
+        assert_eq!(
+            same.to_value(2),
+            json!({"x": [12, 13], "label": "b", "map": {"k": 1.0}, "flag": false, "text": "10-1"})
+        );
 
-        let ragged = Outputs::gather(vec![run(&[2], 10, 2), run(&[3], 20, 1)], Some(&[0, 2, 1])).unwrap();
-        assert_eq!(x(&ragged), [json!([10, 11]), json!([20, 21, 22]), json!([12, 13])]);
+        let ragged =
+            Outputs::gather(vec![run(&[2], 10, 2), run(&[3], 20, 1)], Some(&[0, 2, 1])).unwrap();
+        assert_eq!(
+            x(&ragged),
+            [json!([10, 11]), json!([20, 21, 22]), json!([12, 13])]
+        );
         assert!(matches!(ragged.fields[0].1, OutputColumn::Ragged { .. }));
         assert!(matches!(ragged.fields[1].1, OutputColumn::Labels { .. }));
         assert_eq!(ragged.to_value(2)["text"], "10-1");

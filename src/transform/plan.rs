@@ -90,7 +90,10 @@ pub(super) struct Part {
 }
 
 pub(super) fn fail<T>(pointer: &str, detail: impl Into<String>) -> Result<T, PreprocessError> {
-    Err(PreprocessError { pointer: pointer.to_owned(), detail: detail.into() })
+    Err(PreprocessError {
+        pointer: pointer.to_owned(),
+        detail: detail.into(),
+    })
 }
 
 impl Plan {
@@ -98,7 +101,9 @@ impl Plan {
     pub(super) fn column(&self) -> Option<ColumnId> {
         match self {
             Plan::Table { .. } => None,
-            Plan::Texts { part, .. } | Plan::Array { part, .. } | Plan::Image { part, .. } => Some(part.column),
+            Plan::Texts { part, .. } | Plan::Array { part, .. } | Plan::Image { part, .. } => {
+                Some(part.column)
+            }
         }
     }
 }
@@ -112,9 +117,20 @@ pub(super) fn shape_fits(spec: &TensorSpec, row: &[usize]) -> bool {
     fit(spec.shape.row(), row)
 }
 
-pub(super) fn push(faults: &mut Vec<RowFault>, row: usize, source: &Source, keyword: &'static str, detail: String) {
+pub(super) fn push(
+    faults: &mut Vec<RowFault>,
+    row: usize,
+    source: &Source,
+    keyword: &'static str,
+    detail: String,
+) {
     if faults.len() < MAX_FAULTS {
-        faults.push(RowFault { row, field: source.field.clone(), keyword, detail: format!("{} {detail}", source.name) });
+        faults.push(RowFault {
+            row,
+            field: source.field.clone(),
+            keyword,
+            detail: format!("{} {detail}", source.name),
+        });
     }
 }
 
@@ -142,13 +158,24 @@ impl Part {
                     (Some(Some(a)), Some(Some(b))) => operation.apply_whole(*a, *b),
                     _ => f64::NAN,
                 },
-                (_, other) => operation.apply(number(column, row), other.map_or(f64::NAN, |other| number(other, row))),
+                (_, other) => operation.apply(
+                    number(column, row),
+                    other.map_or(f64::NAN, |other| number(other, row)),
+                ),
             },
         }
     }
 
-    pub(super) fn write(&self, columns: &Columns, exact: bool, cells: &mut Cells<'_>, faults: &mut Vec<RowFault>) {
-        let Some(column) = columns.columns.get(self.source.column) else { return };
+    pub(super) fn write(
+        &self,
+        columns: &Columns,
+        exact: bool,
+        cells: &mut Cells<'_>,
+        faults: &mut Vec<RowFault>,
+    ) {
+        let Some(column) = columns.columns.get(self.source.column) else {
+            return;
+        };
         let (width, at) = (cells.width, cells.at);
         if let Some(encode) = &self.encode {
             self.encode(columns, encode, cells, faults);
@@ -156,44 +183,83 @@ impl Part {
         }
         let mut through = |row: usize, x: f64| {
             Numeric::run(&self.before, x).unwrap_or_else(|| {
-                push(faults, row, &self.source, "minimum", NOT_POSITIVE.to_owned());
+                push(
+                    faults,
+                    row,
+                    &self.source,
+                    "minimum",
+                    NOT_POSITIVE.to_owned(),
+                );
                 0.0
             })
         };
-        let rows = cells.table.chunks_mut(width).filter_map(|row| row.get_mut(at));
+        let rows = cells
+            .table
+            .chunks_mut(width)
+            .filter_map(|row| row.get_mut(at));
         match column {
             column if self.derived.is_some() => rows.enumerate().for_each(|(row, cell)| {
                 let x = self.number(columns, column, row);
-                *cell = if self.indicator { f64::from(u8::from(x.is_nan())) } else { through(row, x) };
+                *cell = if self.indicator {
+                    f64::from(u8::from(x.is_nan()))
+                } else {
+                    through(row, x)
+                };
             }),
-            _ if self.indicator => rows.enumerate().for_each(|(row, cell)| *cell = f64::from(u8::from(missing(column, row)))),
+            _ if self.indicator => rows
+                .enumerate()
+                .for_each(|(row, cell)| *cell = f64::from(u8::from(missing(column, row)))),
             // Written exactly later on; a missing value is told by its NaN.
             Column::Integer(values) if exact && self.is_plain() => {
-                rows.zip(values).for_each(|(cell, value)| *cell = if value.is_some() { 0.0 } else { f64::NAN });
+                rows.zip(values)
+                    .for_each(|(cell, value)| *cell = if value.is_some() { 0.0 } else { f64::NAN });
             }
-            Column::Number(values) => rows.zip(values).enumerate().for_each(|(row, (cell, x))| *cell = through(row, *x)),
-            column => rows.enumerate().for_each(|(row, cell)| *cell = through(row, number(column, row))),
+            Column::Number(values) => rows
+                .zip(values)
+                .enumerate()
+                .for_each(|(row, (cell, x))| *cell = through(row, *x)),
+            column => rows
+                .enumerate()
+                .for_each(|(row, cell)| *cell = through(row, number(column, row))),
         }
     }
 
-    pub(super) fn encode(&self, columns: &Columns, encode: &Encode, cells: &mut Cells<'_>, faults: &mut Vec<RowFault>) {
-        let Some(column) = columns.columns.get(self.source.column) else { return };
+    pub(super) fn encode(
+        &self,
+        columns: &Columns,
+        encode: &Encode,
+        cells: &mut Cells<'_>,
+        faults: &mut Vec<RowFault>,
+    ) {
+        let Some(column) = columns.columns.get(self.source.column) else {
+            return;
+        };
         let mut buffer = String::new();
         for (row, cell) in cells.table.chunks_mut(cells.width).enumerate() {
-            let Some(cell) = cell.get_mut(cells.at..cells.at + self.width) else { return };
+            let Some(cell) = cell.get_mut(cells.at..cells.at + self.width) else {
+                return;
+            };
             let category = if self.before.is_empty() && self.derived.is_none() {
                 category(column, row, &mut buffer)
             } else {
-                let x = Numeric::run(&self.before, self.number(columns, column, row)).unwrap_or(f64::NAN);
+                let x = Numeric::run(&self.before, self.number(columns, column, row))
+                    .unwrap_or(f64::NAN);
                 category_of_number(x, self.kind, &mut buffer)
             };
             let accepted = match self.textual.as_slice() {
                 [] => encode.write(category, cell),
-                [Textual::Impute { value, missing }] => {
-                    encode.write(Some(category.filter(|text| !missing.iter().any(|known| known == text)).unwrap_or(value)), cell)
-                }
+                [Textual::Impute { value, missing }] => encode.write(
+                    Some(
+                        category
+                            .filter(|text| !missing.iter().any(|known| known == text))
+                            .unwrap_or(value),
+                    ),
+                    cell,
+                ),
                 steps => {
-                    let value = steps.iter().fold(category.map(str::to_owned), |value, step| step.apply(value));
+                    let value = steps
+                        .iter()
+                        .fold(category.map(str::to_owned), |value, step| step.apply(value));
                     encode.write(value.as_deref(), cell)
                 }
             };
@@ -205,7 +271,13 @@ impl Part {
                 for x in cell {
                     match Numeric::run(&self.after, *x) {
                         Some(value) => *x = value,
-                        None => push(faults, row, &self.source, "minimum", NOT_POSITIVE.to_owned()),
+                        None => push(
+                            faults,
+                            row,
+                            &self.source,
+                            "minimum",
+                            NOT_POSITIVE.to_owned(),
+                        ),
                     }
                 }
             }
@@ -217,8 +289,16 @@ impl Part {
 pub(super) fn number(column: &Column, row: usize) -> f64 {
     match column {
         Column::Number(values) => values.get(row).copied().unwrap_or(f64::NAN),
-        Column::Integer(values) => values.get(row).copied().flatten().map_or(f64::NAN, |value| value as f64),
-        Column::Boolean(values) => values.get(row).copied().flatten().map_or(f64::NAN, |value| f64::from(u8::from(value))),
+        Column::Integer(values) => values
+            .get(row)
+            .copied()
+            .flatten()
+            .map_or(f64::NAN, |value| value as f64),
+        Column::Boolean(values) => values
+            .get(row)
+            .copied()
+            .flatten()
+            .map_or(f64::NAN, |value| f64::from(u8::from(value))),
         Column::Text(_) | Column::Binary(_) | Column::Array(_) => f64::NAN,
     }
 }
@@ -234,21 +314,39 @@ pub(super) fn missing(column: &Column, row: usize) -> bool {
 }
 
 /// A category's text: numbers and booleans as JSON prints them.
-pub(super) fn category<'a>(column: &'a Column, row: usize, buffer: &'a mut String) -> Option<&'a str> {
+pub(super) fn category<'a>(
+    column: &'a Column,
+    row: usize,
+    buffer: &'a mut String,
+) -> Option<&'a str> {
     use std::fmt::Write;
     buffer.clear();
     match column {
         Column::Text(spans) => return text(spans, row),
-        Column::Boolean(values) => return values.get(row).copied().flatten().map(|value| if value { "true" } else { "false" }),
-        Column::Integer(values) => write!(buffer, "{}", values.get(row).copied().flatten()?).ok()?,
-        Column::Number(values) => return category_of_number(values.get(row).copied()?, ColumnKind::Number, buffer),
+        Column::Boolean(values) => {
+            return values
+                .get(row)
+                .copied()
+                .flatten()
+                .map(|value| if value { "true" } else { "false" });
+        }
+        Column::Integer(values) => {
+            write!(buffer, "{}", values.get(row).copied().flatten()?).ok()?
+        }
+        Column::Number(values) => {
+            return category_of_number(values.get(row).copied()?, ColumnKind::Number, buffer);
+        }
         Column::Binary(_) | Column::Array(_) => return None,
     }
     Some(buffer)
 }
 
 /// A number as a category; -0 is 0.
-pub(super) fn category_of_number(value: f64, kind: ColumnKind, buffer: &mut String) -> Option<&str> {
+pub(super) fn category_of_number(
+    value: f64,
+    kind: ColumnKind,
+    buffer: &mut String,
+) -> Option<&str> {
     use std::fmt::Write;
     buffer.clear();
     if value.is_nan() {

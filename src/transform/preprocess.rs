@@ -16,7 +16,10 @@ use crate::{
     transform::{
         cast::cast,
         compile::Compiler,
-        plan::{Cells, Field, NOT_POSITIVE, Part, Plan, PreprocessError, RowFault, Source, fail, push, shape_fits, text},
+        plan::{
+            Cells, Field, NOT_POSITIVE, Part, Plan, PreprocessError, RowFault, Source, fail, push,
+            shape_fits, text,
+        },
         steps::Numeric,
     },
 };
@@ -32,7 +35,10 @@ pub struct Group {
 
 impl Group {
     pub fn all(tensors: Tensors) -> Group {
-        Group { rows: None, tensors }
+        Group {
+            rows: None,
+            tensors,
+        }
     }
 
     /// How many rows, of the request's.
@@ -43,7 +49,11 @@ impl Group {
 
 /// Where the rows of these groups, one after the other, belong; `None`: in this order.
 pub fn order(groups: &[Group]) -> Option<Vec<usize>> {
-    groups.iter().map(|group| group.rows.as_deref()).collect::<Option<Vec<_>>>().map(|rows| rows.concat())
+    groups
+        .iter()
+        .map(|group| group.rows.as_deref())
+        .collect::<Option<Vec<_>>>()
+        .map(|rows| rows.concat())
 }
 
 /// The compiled declaration.
@@ -61,43 +71,74 @@ struct Input {
 
 impl Preprocess {
     /// Checks the section `inputs` against schema and graph; without a section each graph input takes the field of its name.
-    pub fn compile(section: Option<&Value>, fields: &[Field], signature: &Signature) -> Result<Preprocess, PreprocessError> {
+    pub fn compile(
+        section: Option<&Value>,
+        fields: &[Field],
+        signature: &Signature,
+    ) -> Result<Preprocess, PreprocessError> {
         let empty = Map::new();
         let declared = match section {
             None => &empty,
             Some(Value::Object(declared)) => declared,
             Some(_) => return fail("", "must be an object"),
         };
-        if let Some(unknown) = declared.keys().find(|name| !signature.inputs.iter().any(|spec| *spec.name == **name)) {
+        if let Some(unknown) = declared
+            .keys()
+            .find(|name| !signature.inputs.iter().any(|spec| *spec.name == **name))
+        {
             let known: Vec<&str> = signature.inputs.iter().map(|spec| &*spec.name).collect();
-            return fail(&format!("/{unknown}"), format!("the graph has no such input; it has {}", known.join(", ")));
+            return fail(
+                &format!("/{unknown}"),
+                format!("the graph has no such input; it has {}", known.join(", ")),
+            );
         }
         let mut inputs = Vec::new();
         for spec in &signature.inputs {
             if spec.shape.0.is_empty() {
-                return fail(&format!("/{}", spec.name), "the graph's input is a scalar; a package needs a leading dimension for rows");
+                return fail(
+                    &format!("/{}", spec.name),
+                    "the graph's input is a scalar; a package needs a leading dimension for rows",
+                );
             }
             if let Some(Dim::Fixed(rows)) = spec.shape.0.first()
                 && *rows != 1
             {
                 return fail(
                     &format!("/{}", spec.name),
-                    format!("the graph takes exactly {rows} rows at once; export it with a free leading dimension"),
+                    format!(
+                        "the graph takes exactly {rows} rows at once; export it with a free leading dimension"
+                    ),
                 );
             }
-            let compiler = Compiler { pointer: format!("/{}", spec.name), fields, spec };
-            let plan = match declared.get(&*spec.name) {
-                Some(section) => compiler.section(section)?,
-                None => compiler.single(&spec.name, Vec::new(), "").map_err(|error| match section {
-                    Some(_) => error,
-                    None => {
-                        PreprocessError { pointer: error.pointer, detail: format!("{} (there is no preprocessing.json)", error.detail) }
-                    }
-                })?,
+            let compiler = Compiler {
+                pointer: format!("/{}", spec.name),
+                fields,
+                spec,
             };
-            inputs.push(Input { spec: spec.clone(), plan });
+            let plan =
+                match declared.get(&*spec.name) {
+                    Some(section) => compiler.section(section)?,
+                    None => compiler
+                        .single(&spec.name, Vec::new(), "")
+                        .map_err(|error| match section {
+                            Some(_) => error,
+                            None => PreprocessError {
+                                pointer: error.pointer,
+                                detail: format!(
+                                    "{} (there is no preprocessing.json)",
+                                    error.detail
+                                ),
+                            },
+                        })?,
+                };
+            inputs.push(Input {
+                spec: spec.clone(),
+                plan,
+            });
         }
-        let has_images = inputs.iter().any(|input| matches!(input.plan, Plan::Image { .. }));
+        let has_images = inputs
+            .iter()
+            .any(|input| matches!(input.plan, Plan::Image { .. }));
         Ok(Preprocess { inputs, has_images })
     }
 
@@ -115,9 +156,15 @@ impl Preprocess {
         let mut faults = Vec::new();
         for rows in groups {
             match self.run(&columns.pick(&rows)) {
-                Ok(tensors) => all.push(Group { rows: Some(rows), tensors }),
+                Ok(tensors) => all.push(Group {
+                    rows: Some(rows),
+                    tensors,
+                }),
                 Err(found) => {
-                    let place = |fault: RowFault| RowFault { row: rows.get(fault.row).copied().unwrap_or_default(), ..fault };
+                    let place = |fault: RowFault| RowFault {
+                        row: rows.get(fault.row).copied().unwrap_or_default(),
+                        ..fault
+                    };
                     faults.extend(found.into_iter().map(place));
                     if faults.len() >= MAX_FAULTS {
                         break;
@@ -126,14 +173,22 @@ impl Preprocess {
             }
         }
         faults.sort_by_key(|fault| fault.row);
-        if faults.is_empty() { Ok(all) } else { Err(faults) }
+        if faults.is_empty() {
+            Ok(all)
+        } else {
+            Err(faults)
+        }
     }
 
     /// The rows by the shapes of their arrays, in the order of their first; `None` where all have the same.
     fn shapes(&self, columns: &Columns) -> Option<Vec<Vec<usize>>> {
-        let arrays = self.inputs.iter().filter_map(|input| match (&input.plan, columns.columns.get(input.plan.column()?)) {
-            (Plan::Array { .. }, Some(Column::Array(arrays))) if arrays.shapes.len() > 1 => Some(arrays),
-            _ => None,
+        let arrays = self.inputs.iter().filter_map(|input| {
+            match (&input.plan, columns.columns.get(input.plan.column()?)) {
+                (Plan::Array { .. }, Some(Column::Array(arrays))) if arrays.shapes.len() > 1 => {
+                    Some(arrays)
+                }
+                _ => None,
+            }
         });
         let arrays: Vec<&Arrays> = arrays.collect();
         if arrays.is_empty() {
@@ -147,7 +202,9 @@ impl Preprocess {
                 // A fault, in whichever group.
                 _ => None,
             };
-            let group = *known.entry(arrays.iter().map(shape).collect()).or_insert(groups.len());
+            let group = *known
+                .entry(arrays.iter().map(shape).collect())
+                .or_insert(groups.len());
             match groups.get_mut(group) {
                 Some(rows) => rows.push(row),
                 None => groups.push(vec![row]),
@@ -165,7 +222,11 @@ impl Preprocess {
                 tensors.push((Arc::clone(&input.spec.name), tensor));
             }
         }
-        if faults.is_empty() && tensors.len() == self.inputs.len() { Ok(Tensors(tensors)) } else { Err(faults) }
+        if faults.is_empty() && tensors.len() == self.inputs.len() {
+            Ok(Tensors(tensors))
+        } else {
+            Err(faults)
+        }
     }
 }
 
@@ -174,13 +235,26 @@ impl Input {
         let rows = columns.rows;
         match &self.plan {
             Plan::Table { parts, width } => {
-                let shape = if self.spec.shape.0.len() == 1 { vec![rows] } else { vec![rows, *width] };
+                let shape = if self.spec.shape.0.len() == 1 {
+                    vec![rows]
+                } else {
+                    vec![rows, *width]
+                };
                 let exact = matches!(self.spec.datatype, DataType::Int64 | DataType::Uint64);
                 let mut table = vec![0.0; rows * width];
                 let mut at = 0;
                 let before = faults.len();
                 for part in parts {
-                    part.write(columns, exact, &mut Cells { table: &mut table, width: *width, at }, faults);
+                    part.write(
+                        columns,
+                        exact,
+                        &mut Cells {
+                            table: &mut table,
+                            width: *width,
+                            at,
+                        },
+                        faults,
+                    );
                     at += part.width;
                 }
                 let blame = |cell: usize| {
@@ -198,23 +272,47 @@ impl Input {
                 if matches!(data, Data::Int64(_) | Data::Uint64(_)) {
                     write_exactly(parts, columns, *width, &mut data, faults);
                 }
-                if faults.len() > before { None } else { Tensor::new(shape, data) }
+                if faults.len() > before {
+                    None
+                } else {
+                    Tensor::new(shape, data)
+                }
             }
             Plan::Texts { part, steps } => {
-                let Some(Column::Text(spans)) = columns.columns.get(part.column) else { return None };
+                let Some(Column::Text(spans)) = columns.columns.get(part.column) else {
+                    return None;
+                };
                 let mut texts = Vec::with_capacity(rows);
                 for row in 0..rows {
-                    match steps.iter().fold(text(spans, row).map(str::to_owned), |value, step| step.apply(value)) {
+                    match steps
+                        .iter()
+                        .fold(text(spans, row).map(str::to_owned), |value, step| {
+                            step.apply(value)
+                        }) {
                         Some(text) => texts.push(text),
-                        None => push(faults, row, part, "type", "must not be null: no preprocessing step takes it".to_owned()),
+                        None => push(
+                            faults,
+                            row,
+                            part,
+                            "type",
+                            "must not be null: no preprocessing step takes it".to_owned(),
+                        ),
                     }
                 }
-                let shape = if self.spec.shape.0.len() == 1 { vec![rows] } else { vec![rows, 1] };
+                let shape = if self.spec.shape.0.len() == 1 {
+                    vec![rows]
+                } else {
+                    vec![rows, 1]
+                };
                 Tensor::new(shape, Data::Bytes(texts))
             }
-            Plan::Array { part, steps, shape } => self.array(columns, part, steps, shape.as_deref(), faults),
+            Plan::Array { part, steps, shape } => {
+                self.array(columns, part, steps, shape.as_deref(), faults)
+            }
             Plan::Image { part, steps } => {
-                let Some(Column::Binary(spans)) = columns.columns.get(part.column) else { return None };
+                let Some(Column::Binary(spans)) = columns.columns.get(part.column) else {
+                    return None;
+                };
                 let mut all = Vec::new();
                 let mut shape: Option<Vec<usize>> = None;
                 for row in 0..rows {
@@ -224,13 +322,18 @@ impl Input {
                     };
                     match steps.apply(bytes) {
                         Ok((this, numbers)) => {
-                            if !shape_fits(&self.spec, &this) || shape.as_ref().is_some_and(|shape| *shape != this) {
+                            if !shape_fits(&self.spec, &this)
+                                || shape.as_ref().is_some_and(|shape| *shape != this)
+                            {
                                 push(
                                     faults,
                                     row,
                                     part,
                                     "contentMediaType",
-                                    format!("has the shape {this:?} after preprocessing; the model takes {}", self.spec.shape),
+                                    format!(
+                                        "has the shape {this:?} after preprocessing; the model takes {}",
+                                        self.spec.shape
+                                    ),
                                 );
                                 continue;
                             }
@@ -259,15 +362,29 @@ impl Input {
         reshape: Option<&[usize]>,
         faults: &mut Vec<RowFault>,
     ) -> Option<Tensor> {
-        let Some(Column::Array(arrays)) = columns.columns.get(part.column) else { return None };
+        let Some(Column::Array(arrays)) = columns.columns.get(part.column) else {
+            return None;
+        };
         let mut values = Vec::new();
         let mut common: Option<usize> = None;
         for (row, entry) in arrays.rows.iter().enumerate() {
             match entry {
                 ArrayRow::Missing => push(faults, row, part, "type", "must not be null".to_owned()),
-                ArrayRow::Ragged => push(faults, row, part, "items", "must have inner arrays of one length".to_owned()),
+                ArrayRow::Ragged => push(
+                    faults,
+                    row,
+                    part,
+                    "items",
+                    "must have inner arrays of one length".to_owned(),
+                ),
                 ArrayRow::Dense { shape, .. } if common.is_some_and(|common| common != *shape) => {
-                    push(faults, row, part, "items", "must have the same shape in all rows of a run".to_owned());
+                    push(
+                        faults,
+                        row,
+                        part,
+                        "items",
+                        "must have the same shape in all rows of a run".to_owned(),
+                    );
                 }
                 ArrayRow::Dense { start, shape } => {
                     common = Some(*shape);
@@ -281,19 +398,43 @@ impl Input {
         if let Some(shape) = reshape
             && shape.iter().product::<usize>() != length
         {
-            push(faults, 0, part, "items", format!("has the shape {given:?}, which can't be reshaped to {shape:?}"));
+            push(
+                faults,
+                0,
+                part,
+                "items",
+                format!("has the shape {given:?}, which can't be reshaped to {shape:?}"),
+            );
             return None;
         }
-        let full = self.spec.shape.completed([&[columns.rows], reshape.unwrap_or(given)].concat());
+        let full = self
+            .spec
+            .shape
+            .completed([&[columns.rows], reshape.unwrap_or(given)].concat());
         let shape = full.get(1..).unwrap_or_default();
         if !shape_fits(&self.spec, shape) {
-            push(faults, 0, part, "items", format!("has the shape {shape:?}; the model takes {}", self.spec.shape));
+            push(
+                faults,
+                0,
+                part,
+                "items",
+                format!(
+                    "has the shape {shape:?}; the model takes {}",
+                    self.spec.shape
+                ),
+            );
             return None;
         }
         for (cell, x) in values.iter_mut().enumerate() {
             match Numeric::run(steps, *x) {
                 Some(value) => *x = value,
-                None => push(faults, cell / length.max(1), part, "minimum", NOT_POSITIVE.to_owned()),
+                None => push(
+                    faults,
+                    cell / length.max(1),
+                    part,
+                    "minimum",
+                    NOT_POSITIVE.to_owned(),
+                ),
             }
         }
         let blame = |cell: usize| (cell / length.max(1), Some(part));
@@ -304,21 +445,39 @@ impl Input {
 
 /// Whole numbers beyond 2^53 must not pass through a float64: where the graph takes 64-bit integers, fields that go there
 /// as they came are written once more, exactly.
-fn write_exactly(parts: &[Part], columns: &Columns, width: usize, data: &mut Data, faults: &mut Vec<RowFault>) {
+fn write_exactly(
+    parts: &[Part],
+    columns: &Columns,
+    width: usize,
+    data: &mut Data,
+    faults: &mut Vec<RowFault>,
+) {
     let mut at = 0;
     for part in parts {
-        let values = columns.columns.get(part.source.column).filter(|_| part.is_plain());
+        let values = columns
+            .columns
+            .get(part.source.column)
+            .filter(|_| part.is_plain());
         if let Some(Column::Integer(values)) = values {
             for (row, value) in values.iter().enumerate() {
                 let Some(value) = value else { continue };
                 let cell = row * width + at;
                 let written = match data {
                     Data::Int64(cells) => cells.get_mut(cell).map(|cell| *cell = *value),
-                    Data::Uint64(cells) => cells.get_mut(cell).zip(u64::try_from(*value).ok()).map(|(cell, value)| *cell = value),
+                    Data::Uint64(cells) => cells
+                        .get_mut(cell)
+                        .zip(u64::try_from(*value).ok())
+                        .map(|(cell, value)| *cell = value),
                     _ => return,
                 };
                 if written.is_none() {
-                    push(faults, row, &part.source, "dtype", format!("does not fit {}", data.datatype()));
+                    push(
+                        faults,
+                        row,
+                        &part.source,
+                        "dtype",
+                        format!("does not fit {}", data.datatype()),
+                    );
                 }
             }
         }
@@ -350,41 +509,125 @@ mod tests {
     ];
 
     fn compile(columns: &Value) -> Result<Preprocess, PreprocessError> {
-        let field =
-            |(name, kind, pii): (&str, ColumnKind, bool)| Field { name: name.to_owned(), kind, nullable: true, array_shape: None, pii };
-        let spec = TensorSpec { name: "X".into(), datatype: DataType::Fp32, shape: Shape(vec![Dim::Any, Dim::Any]) };
+        let field = |(name, kind, pii): (&str, ColumnKind, bool)| Field {
+            name: name.to_owned(),
+            kind,
+            nullable: true,
+            array_shape: None,
+            pii,
+        };
+        let spec = TensorSpec {
+            name: "X".into(),
+            datatype: DataType::Fp32,
+            shape: Shape(vec![Dim::Any, Dim::Any]),
+        };
         let section = json!({"X": {"dtype": "float32", "columns": columns}});
-        Preprocess::compile(Some(&section), &FIELDS.map(field), &Signature { inputs: vec![spec], outputs: Vec::new() })
+        Preprocess::compile(
+            Some(&section),
+            &FIELDS.map(field),
+            &Signature {
+                inputs: vec![spec],
+                outputs: Vec::new(),
+            },
+        )
     }
 
     /// What is wrong with the only row.
-    fn faults(columns: &Value, (a, b, secret): (f64, i64, f64), day: Option<&str>) -> Vec<RowFault> {
+    fn faults(
+        columns: &Value,
+        (a, b, secret): (f64, i64, f64),
+        day: Option<&str>,
+    ) -> Vec<RowFault> {
         let mut days = Spans::default();
         match day {
             Some(day) => days.push(day.as_bytes()),
             None => days.push_missing(),
         }
-        let row = vec![Column::Number(vec![a]), Column::Integer(vec![Some(b)]), Column::Number(vec![secret]), Column::Text(days)];
-        compile(columns).unwrap().apply(&Columns { rows: 1, columns: row }).map(|_| ()).unwrap_err()
+        let row = vec![
+            Column::Number(vec![a]),
+            Column::Integer(vec![Some(b)]),
+            Column::Number(vec![secret]),
+            Column::Text(days),
+        ];
+        compile(columns)
+            .unwrap()
+            .apply(&Columns {
+                rows: 1,
+                columns: row,
+            })
+            .map(|_| ())
+            .unwrap_err()
     }
 
     #[test]
     fn columns_are_checked() {
         let cases = [
-            (json!([{"ratio": {"of": "a", "to": "x"}}]), "/X/columns/0/ratio/to", "no field \"x\""),
-            (json!([{"field": "a"}, {"product": {"of": "x", "by": "a"}}]), "/X/columns/1/product/of", "no field \"x\""),
-            (json!([{"difference": {"of": "a", "minus": "day"}}]), "/X/columns/0/difference/minus", "neither a number nor a boolean"),
-            (json!([{"difference": {"of": "a", "by": "b"}}]), "/X/columns/0/difference/by", "known are of, minus"),
-            (json!([{"difference": {"of": "a"}}]), "/X/columns/0/difference/minus", "must name a field"),
-            (json!([{"product": {"of": "a", "by": "b", "zero": 1}}]), "/X/columns/0/product/zero", "known are of, by"),
-            (json!([{"ratio": {"of": "a", "to": "b", "zero": "none"}}]), "/X/columns/0/ratio/zero", "a number, or null"),
-            (json!([{"ratio": {"of": "a", "to": "b"}, "field": "a"}]), "/X/columns/0", "exactly one of field, ratio, difference, product"),
+            (
+                json!([{"ratio": {"of": "a", "to": "x"}}]),
+                "/X/columns/0/ratio/to",
+                "no field \"x\"",
+            ),
+            (
+                json!([{"field": "a"}, {"product": {"of": "x", "by": "a"}}]),
+                "/X/columns/1/product/of",
+                "no field \"x\"",
+            ),
+            (
+                json!([{"difference": {"of": "a", "minus": "day"}}]),
+                "/X/columns/0/difference/minus",
+                "neither a number nor a boolean",
+            ),
+            (
+                json!([{"difference": {"of": "a", "by": "b"}}]),
+                "/X/columns/0/difference/by",
+                "known are of, minus",
+            ),
+            (
+                json!([{"difference": {"of": "a"}}]),
+                "/X/columns/0/difference/minus",
+                "must name a field",
+            ),
+            (
+                json!([{"product": {"of": "a", "by": "b", "zero": 1}}]),
+                "/X/columns/0/product/zero",
+                "known are of, by",
+            ),
+            (
+                json!([{"ratio": {"of": "a", "to": "b", "zero": "none"}}]),
+                "/X/columns/0/ratio/zero",
+                "a number, or null",
+            ),
+            (
+                json!([{"ratio": {"of": "a", "to": "b"}, "field": "a"}]),
+                "/X/columns/0",
+                "exactly one of field, ratio, difference, product",
+            ),
             (json!([{"steps": []}]), "/X/columns/0", "exactly one"),
-            (json!([{"field": "a", "sum": {}}]), "/X/columns/0/sum", "unknown member"),
-            (json!([{"ratio": {"of": "a", "to": "b"}, "steps": [{"lowercase": {}}]}]), "/X/columns/0/steps/0", "does not take a number"),
-            (json!([{"field": "a", "steps": [{"date_parts": {"parts": ["year"], "unknown": 0}}]}]), "/X/columns/0/steps/0", "a text field"),
-            (json!([{"field": "day", "steps": [{"date_parts": {"parts": ["era"], "unknown": 0}}]}]), "/X/columns/0/steps/0/parts/0", "era"),
-            (json!([{"field": "day", "steps": [{"date_parts": {"parts": ["year"]}}]}]), "/X/columns/0/steps/0", "missing field `unknown`"),
+            (
+                json!([{"field": "a", "sum": {}}]),
+                "/X/columns/0/sum",
+                "unknown member",
+            ),
+            (
+                json!([{"ratio": {"of": "a", "to": "b"}, "steps": [{"lowercase": {}}]}]),
+                "/X/columns/0/steps/0",
+                "does not take a number",
+            ),
+            (
+                json!([{"field": "a", "steps": [{"date_parts": {"parts": ["year"], "unknown": 0}}]}]),
+                "/X/columns/0/steps/0",
+                "a text field",
+            ),
+            (
+                json!([{"field": "day", "steps": [{"date_parts": {"parts": ["era"], "unknown": 0}}]}]),
+                "/X/columns/0/steps/0/parts/0",
+                "era",
+            ),
+            (
+                json!([{"field": "day", "steps": [{"date_parts": {"parts": ["year"]}}]}]),
+                "/X/columns/0/steps/0",
+                "missing field `unknown`",
+            ),
         ];
         for (columns, pointer, detail) in cases {
             let error = compile(&columns).map(|_| ()).unwrap_err();
@@ -395,8 +638,15 @@ mod tests {
 
     /// Two inputs of a free length, `ids` and `mask`, from rows of these lengths; `None` is a value that is missing.
     fn grouped(rows: &[(Option<usize>, usize)]) -> Result<Vec<Group>, Vec<RowFault>> {
-        let spec = |name: &str| TensorSpec { name: name.into(), datatype: DataType::Int64, shape: Shape(vec![Dim::Any, Dim::Any]) };
-        let signature = Signature { inputs: vec![spec("ids"), spec("mask")], outputs: Vec::new() };
+        let spec = |name: &str| TensorSpec {
+            name: name.into(),
+            datatype: DataType::Int64,
+            shape: Shape(vec![Dim::Any, Dim::Any]),
+        };
+        let signature = Signature {
+            inputs: vec![spec("ids"), spec("mask")],
+            outputs: Vec::new(),
+        };
         let fields = ["ids", "mask"].map(|name| Field {
             name: name.to_owned(),
             kind: ColumnKind::Array,
@@ -407,7 +657,9 @@ mod tests {
         let (mut ids, mut mask) = (Arrays::default(), Arrays::default());
         let push = |arrays: &mut Arrays, row: usize, length: usize| {
             let start = arrays.values.len();
-            arrays.values.extend(std::iter::repeat_n(row as f64, length));
+            arrays
+                .values
+                .extend(std::iter::repeat_n(row as f64, length));
             arrays.push_row(start, Some(&[length]));
         };
         for (row, (length, masked)) in rows.iter().enumerate() {
@@ -417,38 +669,82 @@ mod tests {
             }
             push(&mut mask, row, *masked);
         }
-        let columns = Columns { rows: rows.len(), columns: vec![Column::Array(ids), Column::Array(mask)] };
-        Preprocess::compile(None, &fields, &signature).unwrap().apply(&columns)
+        let columns = Columns {
+            rows: rows.len(),
+            columns: vec![Column::Array(ids), Column::Array(mask)],
+        };
+        Preprocess::compile(None, &fields, &signature)
+            .unwrap()
+            .apply(&columns)
     }
 
     #[test]
     fn rows_are_grouped_by_the_shapes_of_all_their_arrays() {
-        let rows = |rows: &[(Option<usize>, usize)]| grouped(rows).unwrap().into_iter().map(|group| group.rows).collect::<Vec<_>>();
+        let rows = |rows: &[(Option<usize>, usize)]| {
+            grouped(rows)
+                .unwrap()
+                .into_iter()
+                .map(|group| group.rows)
+                .collect::<Vec<_>>()
+        };
         assert_eq!(rows(&[(Some(2), 3), (Some(2), 3)]), [None]);
         assert_eq!(rows(&[(Some(2), 3)]), [None]);
-        assert_eq!(rows(&[(Some(2), 3), (Some(1), 3), (Some(2), 4), (Some(1), 3)]), [Some(vec![0]), Some(vec![1, 3]), Some(vec![2])]);
+        assert_eq!(
+            rows(&[(Some(2), 3), (Some(1), 3), (Some(2), 4), (Some(1), 3)]),
+            [Some(vec![0]), Some(vec![1, 3]), Some(vec![2])]
+        );
 
         let groups = grouped(&[(Some(2), 1), (Some(3), 1), (Some(2), 1)]).unwrap();
         assert_eq!(order(&groups), Some(vec![0, 2, 1]));
         assert_eq!((groups[0].count(3), groups[1].count(3)), (2, 1));
         let ids = groups[0].tensors.get("ids").unwrap();
-        assert_eq!((ids.shape(), ids.data()), (&[2, 2][..], &Data::Int64(vec![0, 0, 2, 2].into())));
+        assert_eq!(
+            (ids.shape(), ids.data()),
+            (&[2, 2][..], &Data::Int64(vec![0, 0, 2, 2].into()))
+        );
         assert_eq!(order(&grouped(&[(Some(2), 1)]).unwrap()), None);
     }
 
     #[test]
     fn a_fault_in_a_group_names_the_row_of_the_request() {
-        let faults = grouped(&[(Some(2), 1), (Some(3), 1), (None, 1), (Some(3), 1), (None, 1)]).unwrap_err();
-        assert_eq!(faults.iter().map(|fault| (fault.row, fault.keyword)).collect::<Vec<_>>(), [(2, "type"), (4, "type")]);
+        let faults = grouped(&[
+            (Some(2), 1),
+            (Some(3), 1),
+            (None, 1),
+            (Some(3), 1),
+            (None, 1),
+        ])
+        .unwrap_err();
+        assert_eq!(
+            faults
+                .iter()
+                .map(|fault| (fault.row, fault.keyword))
+                .collect::<Vec<_>>(),
+            [(2, "type"), (4, "type")]
+        );
     }
 
     #[test]
     fn a_value_that_may_not_be_shown_is_not_shown() {
-        let found = faults(&json!([{"ratio": {"of": "a", "to": "b"}}]), (7.5, 0, 1.0), None);
+        let found = faults(
+            &json!([{"ratio": {"of": "a", "to": "b"}}]),
+            (7.5, 0, 1.0),
+            None,
+        );
         assert_eq!((found[0].field.as_str(), found[0].keyword), ("a", "dtype"));
-        assert_eq!(found[0].detail, "`a` / `b` does not fit float32 (its value after preprocessing is inf)");
-        for columns in [json!([{"product": {"of": "a", "by": "secret"}}]), json!([{"product": {"of": "secret", "by": "a"}}])] {
-            assert!(faults(&columns, (1e30, 0, 1e30), None)[0].detail.ends_with("does not fit float32"));
+        assert_eq!(
+            found[0].detail,
+            "`a` / `b` does not fit float32 (its value after preprocessing is inf)"
+        );
+        for columns in [
+            json!([{"product": {"of": "a", "by": "secret"}}]),
+            json!([{"product": {"of": "secret", "by": "a"}}]),
+        ] {
+            assert!(
+                faults(&columns, (1e30, 0, 1e30), None)[0]
+                    .detail
+                    .ends_with("does not fit float32")
+            );
         }
     }
 
@@ -457,7 +753,10 @@ mod tests {
         let columns = json!([{"field": "day", "steps": [{"date_parts": {"parts": ["year"], "unknown": "error"}}]}]);
         for day in [None, Some("soon")] {
             let found = faults(&columns, (0.0, 0, 0.0), day);
-            assert_eq!((found[0].keyword, found[0].detail.as_str()), ("format", "`day` must be a date or a date-time"));
+            assert_eq!(
+                (found[0].keyword, found[0].detail.as_str()),
+                ("format", "`day` must be a date or a date-time")
+            );
         }
     }
 }

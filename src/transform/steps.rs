@@ -218,12 +218,20 @@ impl Numeric {
             Numeric::Clip { .. } => x,
             Numeric::Log1p => x.ln_1p(),
             Numeric::Rescale(factor) => x * factor,
-            Numeric::Power { method: PowerMethod::BoxCox, .. } if x <= 0.0 => return None,
+            Numeric::Power {
+                method: PowerMethod::BoxCox,
+                ..
+            } if x <= 0.0 => return None,
             Numeric::Power { method, lambda } => power(*method, *lambda, x),
             // NaN comes after all numbers, as NumPy sorts it.
-            Numeric::Bucketize { boundaries, right } => {
-                boundaries.partition_point(|boundary| x.is_nan() || if *right { *boundary < x } else { *boundary <= x }) as f64
-            }
+            Numeric::Bucketize { boundaries, right } => boundaries.partition_point(|boundary| {
+                x.is_nan()
+                    || if *right {
+                        *boundary < x
+                    } else {
+                        *boundary <= x
+                    }
+            }) as f64,
         })
     }
 }
@@ -239,7 +247,11 @@ fn power(method: PowerMethod, lambda: f64, x: f64) -> f64 {
 
 /// (e^log ^ lambda - 1) / lambda, without losing the digits of a small lambda; NaN stays.
 fn power_of_log(log: f64, lambda: f64) -> f64 {
-    if lambda.abs() < f64::EPSILON { log } else { (lambda * log).exp_m1() / lambda }
+    if lambda.abs() < f64::EPSILON {
+        log
+    } else {
+        (lambda * log).exp_m1() / lambda
+    }
 }
 
 /// A step from text to text.
@@ -254,7 +266,11 @@ pub enum Textual {
 
 impl Textual {
     pub fn apply(&self, value: Option<String>) -> Option<String> {
-        let Textual::Impute { value: instead, missing } = self else {
+        let Textual::Impute {
+            value: instead,
+            missing,
+        } = self
+        else {
             let text = value?;
             return Some(match self {
                 Textual::Lowercase => text.to_lowercase(),
@@ -263,11 +279,18 @@ impl Textual {
                 Textual::Normalize(Form::Nfd) => text.nfd().collect(),
                 Textual::Normalize(Form::Nfkc) => text.nfkc().collect(),
                 Textual::Normalize(Form::Nfkd) => text.nfkd().collect(),
-                Textual::Replace { pattern, replacement } => replace_all(pattern, &text, replacement),
+                Textual::Replace {
+                    pattern,
+                    replacement,
+                } => replace_all(pattern, &text, replacement),
                 Textual::Impute { .. } => text,
             });
         };
-        Some(value.filter(|text| !missing.contains(text)).unwrap_or_else(|| instead.clone()))
+        Some(
+            value
+                .filter(|text| !missing.contains(text))
+                .unwrap_or_else(|| instead.clone()),
+        )
     }
 }
 
@@ -289,7 +312,9 @@ fn replace_all(pattern: &Regex, text: &str, replacement: &str) -> String {
         copied = found.end();
         // After an empty match the search goes on behind the next character.
         at = if found.is_empty() {
-            text.get(found.end()..).and_then(|rest| rest.chars().next()).map_or(text.len() + 1, |c| found.end() + c.len_utf8())
+            text.get(found.end()..)
+                .and_then(|rest| rest.chars().next())
+                .map_or(text.len() + 1, |c| found.end() + c.len_utf8())
         } else {
             found.end()
         };
@@ -308,12 +333,25 @@ impl Categories {
 
     pub fn new(categories: Vec<String>) -> Categories {
         let many = categories.len() > Categories::FEW;
-        let index = if many { categories.iter().cloned().enumerate().map(|(at, text)| (text, at)).collect() } else { HashMap::new() };
+        let index = if many {
+            categories
+                .iter()
+                .cloned()
+                .enumerate()
+                .map(|(at, text)| (text, at))
+                .collect()
+        } else {
+            HashMap::new()
+        };
         Categories(categories, index)
     }
 
     fn find(&self, category: &str) -> Option<usize> {
-        if self.1.is_empty() { self.0.iter().position(|known| known == category) } else { self.1.get(category).copied() }
+        if self.1.is_empty() {
+            self.0.iter().position(|known| known == category)
+        } else {
+            self.1.get(category).copied()
+        }
     }
 }
 
@@ -358,26 +396,50 @@ impl Encode {
     /// Writes `width` numbers (zeroed before); `false` for a category that is refused.
     pub fn write(&self, category: Option<&str>, row: &mut [f64]) -> bool {
         match self {
-            Encode::OneHot { categories, unknown } => {
-                match category.and_then(|category| categories.find(category)).and_then(|at| row.get_mut(at)) {
+            Encode::OneHot {
+                categories,
+                unknown,
+            } => {
+                match category
+                    .and_then(|category| categories.find(category))
+                    .and_then(|at| row.get_mut(at))
+                {
                     Some(cell) => *cell = 1.0,
                     None => return *unknown == UnknownZeros::Zeros,
                 }
             }
-            Encode::Table { categories, values, unknown } => {
-                match category.and_then(|category| values.get(categories.find(category)?)).copied().or(*unknown) {
+            Encode::Table {
+                categories,
+                values,
+                unknown,
+            } => {
+                match category
+                    .and_then(|category| values.get(categories.find(category)?))
+                    .copied()
+                    .or(*unknown)
+                {
                     Some(value) => row.iter_mut().for_each(|cell| *cell = value),
                     None => return false,
                 }
             }
             Encode::Dates(parts) => return parts.write(category, row),
-            Encode::Hash { width, alternate_sign } => {
-                let Some(category) = category else { return true };
+            Encode::Hash {
+                width,
+                alternate_sign,
+            } => {
+                let Some(category) = category else {
+                    return true;
+                };
                 // Reading from memory cannot fail.
-                let hash = murmur3::murmur3_32(&mut category.as_bytes(), 0).unwrap_or_default() as i32;
+                let hash =
+                    murmur3::murmur3_32(&mut category.as_bytes(), 0).unwrap_or_default() as i32;
                 let at = hash.unsigned_abs() as usize % width;
                 if let Some(cell) = row.get_mut(at) {
-                    *cell = if *alternate_sign && hash < 0 { -1.0 } else { 1.0 };
+                    *cell = if *alternate_sign && hash < 0 {
+                        -1.0
+                    } else {
+                        1.0
+                    };
                 }
             }
         }
@@ -393,21 +455,86 @@ mod tests {
     fn numeric_steps() {
         let check = |step: Numeric, input: &[f64], expected: &[f64]| {
             for (value, expected) in input.iter().map(|x| step.apply(*x).unwrap()).zip(expected) {
-                assert!((value - expected).abs() < 1e-12 || (value.is_nan() && expected.is_nan()), "{step:?}: {value} {expected}");
+                assert!(
+                    (value - expected).abs() < 1e-12 || (value.is_nan() && expected.is_nan()),
+                    "{step:?}: {value} {expected}"
+                );
             }
         };
         let nan = f64::NAN;
-        check(Numeric::Impute { value: 2.0, missing: vec![-1.0] }, &[nan, -1.0, 3.0], &[2.0, 2.0, 3.0]);
-        check(Numeric::Scale { offset: 1.0, divisor: 4.0 }, &[3.0, nan], &[0.5, nan]);
-        check(Numeric::Clip { min: 0.0, max: 1.0 }, &[-1.0, 0.5, 7.0, nan], &[0.0, 0.5, 1.0, nan]);
-        check(Numeric::Bucketize { boundaries: vec![0.0, 1.0], right: false }, &[-1.0, 0.0, 0.5, 1.0, nan], &[0.0, 1.0, 1.0, 2.0, 2.0]);
-        check(Numeric::Bucketize { boundaries: vec![0.0, 1.0], right: true }, &[0.0, 1.0, 2.0], &[0.0, 1.0, 2.0]);
+        check(
+            Numeric::Impute {
+                value: 2.0,
+                missing: vec![-1.0],
+            },
+            &[nan, -1.0, 3.0],
+            &[2.0, 2.0, 3.0],
+        );
+        check(
+            Numeric::Scale {
+                offset: 1.0,
+                divisor: 4.0,
+            },
+            &[3.0, nan],
+            &[0.5, nan],
+        );
+        check(
+            Numeric::Clip { min: 0.0, max: 1.0 },
+            &[-1.0, 0.5, 7.0, nan],
+            &[0.0, 0.5, 1.0, nan],
+        );
+        check(
+            Numeric::Bucketize {
+                boundaries: vec![0.0, 1.0],
+                right: false,
+            },
+            &[-1.0, 0.0, 0.5, 1.0, nan],
+            &[0.0, 1.0, 1.0, 2.0, 2.0],
+        );
+        check(
+            Numeric::Bucketize {
+                boundaries: vec![0.0, 1.0],
+                right: true,
+            },
+            &[0.0, 1.0, 2.0],
+            &[0.0, 1.0, 2.0],
+        );
         // sklearn.preprocessing.PowerTransformer(standardize=False) with lambdas_ set.
-        check(Numeric::Power { method: PowerMethod::YeoJohnson, lambda: 0.5 }, &[3.0, -3.0], &[2.0, -4.666_666_666_666_667]);
-        check(Numeric::Power { method: PowerMethod::YeoJohnson, lambda: 2.0 }, &[-1.0], &[-std::f64::consts::LN_2]);
-        check(Numeric::Power { method: PowerMethod::BoxCox, lambda: 2.0 }, &[3.0], &[4.0]);
+        check(
+            Numeric::Power {
+                method: PowerMethod::YeoJohnson,
+                lambda: 0.5,
+            },
+            &[3.0, -3.0],
+            &[2.0, -4.666_666_666_666_667],
+        );
+        check(
+            Numeric::Power {
+                method: PowerMethod::YeoJohnson,
+                lambda: 2.0,
+            },
+            &[-1.0],
+            &[-std::f64::consts::LN_2],
+        );
+        check(
+            Numeric::Power {
+                method: PowerMethod::BoxCox,
+                lambda: 2.0,
+            },
+            &[3.0],
+            &[4.0],
+        );
         assert_eq!(
-            Numeric::run(&[Numeric::Power { method: PowerMethod::BoxCox, lambda: 2.0 }, Numeric::Clip { min: 0.0, max: 1.0 }], -3.0),
+            Numeric::run(
+                &[
+                    Numeric::Power {
+                        method: PowerMethod::BoxCox,
+                        lambda: 2.0
+                    },
+                    Numeric::Clip { min: 0.0, max: 1.0 }
+                ],
+                -3.0
+            ),
             None
         );
     }
@@ -416,7 +543,13 @@ mod tests {
     fn hashing_is_feature_hashers() {
         // sklearn.utils.murmurhash3_32("foo", seed=0) is -156908512.
         let mut row = [0.0; 10];
-        assert!(Encode::Hash { width: 10, alternate_sign: true }.write(Some("foo"), &mut row));
+        assert!(
+            Encode::Hash {
+                width: 10,
+                alternate_sign: true
+            }
+            .write(Some("foo"), &mut row)
+        );
         assert_eq!(row.iter().position(|cell| *cell == -1.0), Some(2));
     }
 }

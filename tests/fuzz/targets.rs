@@ -1,6 +1,11 @@
 //! What the fuzzer feeds: shared by the targets and by the test that replays the corpus.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a finding is told by a panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a finding is told by a panic"
+)]
 
 use std::{collections::BTreeSet, sync::LazyLock};
 
@@ -24,7 +29,11 @@ use predictd::{
     transform::fields,
 };
 
-const LIMITS: DecodeLimits = DecodeLimits { max_instances: 64, max_depth: 32, max_array_values: 4096 };
+const LIMITS: DecodeLimits = DecodeLimits {
+    max_instances: 64,
+    max_depth: 32,
+    max_array_values: 4096,
+};
 
 /// Of every kind that a column can have.
 const SCHEMA: &str = r#"{
@@ -43,18 +52,30 @@ const SCHEMA: &str = r#"{
   }
 }"#;
 
-static COMPILED: LazyLock<Schema> = LazyLock::new(|| Schema::compile(&serde_json::from_str(SCHEMA).unwrap()).unwrap());
+static COMPILED: LazyLock<Schema> =
+    LazyLock::new(|| Schema::compile(&serde_json::from_str(SCHEMA).unwrap()).unwrap());
 
 /// Everything that the server does with the tensors of a request before a graph sees them.
 fn use_tensors(tensors: &[WireTensor]) {
     for tensor in tensors {
         let rank = tensor.shape.as_ref().map_or(2, Vec::len);
-        let Some(datatype) = tensor.datatype else { continue };
-        let spec = TensorSpec { name: tensor.name.as_str().into(), datatype, shape: Shape(vec![Dim::Any; rank]) };
+        let Some(datatype) = tensor.datatype else {
+            continue;
+        };
+        let spec = TensorSpec {
+            name: tensor.name.as_str().into(),
+            datatype,
+            shape: Shape(vec![Dim::Any; rank]),
+        };
         if let Ok(made) = tensor.to_tensor(&spec) {
             assert_eq!(made.datatype(), datatype);
             assert_eq!(made.shape().iter().product::<usize>(), made.data().len());
-            let again = elements::from_raw(datatype, &elements::to_raw(made.data().clone()), made.data().len()).unwrap();
+            let again = elements::from_raw(
+                datatype,
+                &elements::to_raw(made.data().clone()),
+                made.data().len(),
+            )
+            .unwrap();
             // NaN is no equal of itself.
             if !datatype.is_float() {
                 assert_eq!(&again, made.data());
@@ -75,7 +96,9 @@ pub fn oip_json(data: &[u8]) {
 
 /// Two bytes of header length, then a body of JSON and binary data.
 pub fn oip_binary(data: &[u8]) {
-    let Some((length, body)) = data.split_first_chunk::<2>() else { return };
+    let Some((length, body)) = data.split_first_chunk::<2>() else {
+        return;
+    };
     let body = Bytes::copy_from_slice(body);
     let length = usize::from(u16::from_le_bytes(*length));
     if let Ok(request) = request::read(&body, Some(length)) {
@@ -94,22 +117,36 @@ pub fn oip_binary(data: &[u8]) {
 
 /// The elements of a BYTES tensor.
 pub fn bytes_tensor(data: &[u8]) {
-    let Some((&count, bytes)) = data.split_first() else { return };
+    let Some((&count, bytes)) = data.split_first() else {
+        return;
+    };
     if let Ok(texts) = elements::split_texts(bytes, usize::from(count)) {
         assert_eq!(texts.len(), usize::from(count));
-        let owned: Result<Vec<String>, _> = texts.iter().map(|text| String::from_utf8(text.to_vec())).collect();
+        let owned: Result<Vec<String>, _> = texts
+            .iter()
+            .map(|text| String::from_utf8(text.to_vec()))
+            .collect();
         if let Ok(owned) = owned {
             assert_eq!(elements::to_raw(Data::Bytes(owned)), bytes);
         }
     }
-    let _ = elements::from_raw(DataType::Bytes, &Bytes::copy_from_slice(bytes), usize::from(count));
+    let _ = elements::from_raw(
+        DataType::Bytes,
+        &Bytes::copy_from_slice(bytes),
+        usize::from(count),
+    );
 }
 
 /// `config.pbtxt`.
 pub fn config_pbtxt(data: &[u8]) {
-    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
     if let Err(error) = pbtxt::parse(text) {
-        assert!(error.line >= 1 && error.line <= text.lines().count().max(1) + 1, "{error}");
+        assert!(
+            error.line >= 1 && error.line <= text.lines().count().max(1) + 1,
+            "{error}"
+        );
     }
 }
 
@@ -119,7 +156,11 @@ pub fn onnx_file(data: &[u8]) {
     let _ = external::files(data);
     let _ = locale::replaced(data);
     if let Ok(model) = Model::read(data) {
-        model.graph.outputs.iter().for_each(|output| drop(zipmap::refusal(&model, output.name)));
+        model
+            .graph
+            .outputs
+            .iter()
+            .for_each(|output| drop(zipmap::refusal(&model, output.name)));
     }
     // What was edited is a model again.
     if let Ok(Some(edited)) = zipmap::cut(data) {
@@ -129,15 +170,40 @@ pub fn onnx_file(data: &[u8]) {
 
 /// Instances, rows and tables against a schema. The first byte chooses the form.
 pub fn schema_decoder(data: &[u8]) {
-    let Some((form, body)) = data.split_first() else { return };
+    let Some((form, body)) = data.split_first() else {
+        return;
+    };
     let text = Bytes::copy_from_slice(body);
     let outcome = match form % 4 {
         0 => decode_request(&COMPILED, body, &LIMITS).map(|decoded| decoded.columns),
         1 => decode_rows(&COMPILED, body, RowForm::default(), &LIMITS),
-        2 => decode_rows(&COMPILED, body, RowForm { names: None, ignore_unknown: true, null_is_missing: true, origin: None }, &LIMITS),
+        2 => decode_rows(
+            &COMPILED,
+            body,
+            RowForm {
+                names: None,
+                ignore_unknown: true,
+                null_is_missing: true,
+                origin: None,
+            },
+            &LIMITS,
+        ),
         _ => {
-            let Ok(rows) = table::to_rows(&Table { text, header: Header::Guess }, COMPILED.columns()) else { return };
-            let form = RowForm { names: rows.names.as_deref(), ignore_unknown: true, null_is_missing: true, origin: None };
+            let Ok(rows) = table::to_rows(
+                &Table {
+                    text,
+                    header: Header::Guess,
+                },
+                COMPILED.columns(),
+            ) else {
+                return;
+            };
+            let form = RowForm {
+                names: rows.names.as_deref(),
+                ignore_unknown: true,
+                null_is_missing: true,
+                origin: None,
+            };
             decode_rows(&COMPILED, &rows.text, form, &LIMITS)
         }
     };
@@ -151,10 +217,25 @@ pub fn schema_decoder(data: &[u8]) {
         Err(DecodeError::Invalid { faults, .. }) => assert!(!faults.is_empty()),
         Err(DecodeError::Malformed { detail }) => assert!(!detail.is_empty()),
     }
-    let spec = |name: &str| TensorSpec { name: name.into(), datatype: DataType::Fp32, shape: Shape(vec![Dim::Any, Dim::Any]) };
-    let graph = Signature { inputs: vec![spec("age"), spec("plan")], outputs: Vec::new() };
+    let spec = |name: &str| TensorSpec {
+        name: name.into(),
+        datatype: DataType::Fp32,
+        shape: Shape(vec![Dim::Any, Dim::Any]),
+    };
+    let graph = Signature {
+        inputs: vec![spec("age"), spec("plan")],
+        outputs: Vec::new(),
+    };
     let text = Bytes::copy_from_slice(body);
-    if let Ok(tensors) = rows::to_tensors(Rows { text, names: None, frame: form % 2 == 0, origin: Origin::default() }, &graph) {
+    if let Ok(tensors) = rows::to_tensors(
+        Rows {
+            text,
+            names: None,
+            frame: form % 2 == 0,
+            origin: Origin::default(),
+        },
+        &graph,
+    ) {
         for (tensor, spec) in tensors.iter().zip(&graph.inputs) {
             let _ = tensor.to_tensor(spec);
         }

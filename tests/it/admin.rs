@@ -9,11 +9,16 @@ use crate::harness::{PREDICTD, Server, graph, instance, models, root, until};
 
 /// The admin listener's address, as the log has it.
 fn admin(server: &Server) -> String {
-    server.logged("listening")[0]["admin"].as_str().unwrap().to_owned()
+    server.logged("listening")[0]["admin"]
+        .as_str()
+        .unwrap()
+        .to_owned()
 }
 
 fn order(server: &Server, path: &str, headers: &[(&str, &str)]) -> Response {
-    let mut request = server.client.post(format!("http://{}/v2/repository/{path}", admin(server)));
+    let mut request = server
+        .client
+        .post(format!("http://{}/v2/repository/{path}", admin(server)));
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
@@ -36,18 +41,39 @@ fn a_model_is_unloaded_and_loaded_again() {
     assert_eq!(refused.status(), 503);
     assert!(refused.text().unwrap().contains("unloaded by an operator"));
     until("the index has it", || {
-        let index: Value = server.post("/v2/repository/index").body("{}").send().unwrap().json().unwrap();
-        let entry = index.as_array().unwrap().iter().find(|entry| entry["name"] == "churn").unwrap();
+        let index: Value = server
+            .post("/v2/repository/index")
+            .body("{}")
+            .send()
+            .unwrap()
+            .json()
+            .unwrap();
+        let entry = index
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|entry| entry["name"] == "churn")
+            .unwrap();
         (entry["state"] == "UNAVAILABLE" && entry["reason"] == "unloaded").then_some(())
     });
     // An operator's decision is no outage: the others go on.
     assert_eq!(server.get("/readyz").status(), 200);
-    assert_eq!(server.predict("/models/diabetes/predict", &instance("diabetes", "1.0.0")).status(), 200);
+    assert_eq!(
+        server
+            .predict("/models/diabetes/predict", &instance("diabetes", "1.0.0"))
+            .status(),
+        200
+    );
     assert_eq!(order(&server, "models/churn/load", &[]).status(), 200);
     assert_eq!(ask().status(), 200, "loaded when the order is answered");
     until("both are logged", || {
         let lines = server.logged("an operator's order");
-        (lines.iter().filter(|line| line["actor"].is_string()).count() == 2).then_some(())
+        (lines
+            .iter()
+            .filter(|line| line["actor"].is_string())
+            .count()
+            == 2)
+            .then_some(())
     });
 }
 
@@ -59,24 +85,64 @@ fn orders_that_cannot_be_carried_out_say_why() {
     assert_eq!(error(order(&server, "models/nowhere/load", &[])).0, 404);
     assert_eq!(error(order(&server, "models/..%2Fchurn/load", &[])).0, 404);
     let (status, detail) = error(order(&server, "models/bad/load", &[]));
-    assert!(status == 400 && detail.contains("names the model"), "{status} {detail}");
-    let sent = server.client.post(format!("http://{}/v2/repository/models/churn/load", admin(&server)));
-    let (status, detail) = error(sent.body(json!({"parameters": {"config": "{}"}}).to_string()).send().unwrap());
-    assert!(status == 501 && detail.contains("models directory only"), "{status} {detail}");
+    assert!(
+        status == 400 && detail.contains("names the model"),
+        "{status} {detail}"
+    );
+    let sent = server.client.post(format!(
+        "http://{}/v2/repository/models/churn/load",
+        admin(&server)
+    ));
+    let (status, detail) = error(
+        sent.body(json!({"parameters": {"config": "{}"}}).to_string())
+            .send()
+            .unwrap(),
+    );
+    assert!(
+        status == 501 && detail.contains("models directory only"),
+        "{status} {detail}"
+    );
     // The data plane changes nothing.
-    let (status, detail) = error(server.post("/v2/repository/models/churn/unload").body("{}").send().unwrap());
-    assert!(status == 501 && detail.contains("admin"), "{status} {detail}");
-    assert_eq!(server.predict("/models/churn/predict", &instance("churn", "1.1.0")).status(), 200);
+    let (status, detail) = error(
+        server
+            .post("/v2/repository/models/churn/unload")
+            .body("{}")
+            .send()
+            .unwrap(),
+    );
+    assert!(
+        status == 501 && detail.contains("admin"),
+        "{status} {detail}"
+    );
+    assert_eq!(
+        server
+            .predict("/models/churn/predict", &instance("churn", "1.1.0"))
+            .status(),
+        200
+    );
 }
 
 #[test]
 fn pages_from_elsewhere_are_refused() {
     let models = models(&[("churn", "1.1.0")]);
     let server = Server::start(models.path(), &[]);
-    for headers in [("origin", "https://evil.example"), ("host", "evil.example"), ("origin", "null")] {
-        assert_eq!(error(order(&server, "models/churn/unload", &[headers])).0, 403, "{headers:?}");
+    for headers in [
+        ("origin", "https://evil.example"),
+        ("host", "evil.example"),
+        ("origin", "null"),
+    ] {
+        assert_eq!(
+            error(order(&server, "models/churn/unload", &[headers])).0,
+            403,
+            "{headers:?}"
+        );
     }
-    assert_eq!(server.predict("/predict", &instance("churn", "1.1.0")).status(), 200);
+    assert_eq!(
+        server
+            .predict("/predict", &instance("churn", "1.1.0"))
+            .status(),
+        200
+    );
 }
 
 #[test]
@@ -84,15 +150,34 @@ fn a_token_is_asked_for_where_there_are_some() {
     let models = models(&[("churn", "1.1.0")]);
     let tokens = models.path().join("tokens");
     fs_err::write(&tokens, "ann 0123456789abcdef\n").unwrap();
-    let server = Server::start(models.path(), &[("admin.token_file", tokens.to_str().unwrap()), ("admin.listen", "0.0.0.0:0")]);
+    let server = Server::start(
+        models.path(),
+        &[
+            ("admin.token_file", tokens.to_str().unwrap()),
+            ("admin.listen", "0.0.0.0:0"),
+        ],
+    );
     let port = admin(&server).rsplit_once(':').unwrap().1.to_owned();
     let unload = |token: &str| {
         let url = format!("http://127.0.0.1:{port}/v2/repository/models/churn/unload");
-        server.client.post(url).header("authorization", token).body("").send().unwrap().status().as_u16()
+        server
+            .client
+            .post(url)
+            .header("authorization", token)
+            .body("")
+            .send()
+            .unwrap()
+            .status()
+            .as_u16()
     };
     assert_eq!((unload("Bearer 0123456789abcdeX"), unload("")), (401, 401));
     assert_eq!(unload("Bearer 0123456789abcdef"), 200);
-    let line = until("the log", || server.logged("an operator's order").into_iter().find(|line| line["actor"].is_string()));
+    let line = until("the log", || {
+        server
+            .logged("an operator's order")
+            .into_iter()
+            .find(|line| line["actor"].is_string())
+    });
     assert_eq!(line["actor"], "ann");
 }
 
@@ -101,15 +186,30 @@ fn an_admin_listener_that_others_reach_needs_tokens() {
     let models = models(&[]);
     let start = |address: &str, tokens: &str| {
         let mut command = Command::new(PREDICTD);
-        command.args(["serve", "--listen", "127.0.0.1:0", "--models"]).arg(models.path()).current_dir(root());
-        command.env("PREDICTD_ADMIN__LISTEN", address).env("PREDICTD_ADMIN__TOKEN_FILE", tokens).env("PREDICTD_SERVER__GRPC_LISTEN", "");
+        command
+            .args(["serve", "--listen", "127.0.0.1:0", "--models"])
+            .arg(models.path())
+            .current_dir(root());
+        command
+            .env("PREDICTD_ADMIN__LISTEN", address)
+            .env("PREDICTD_ADMIN__TOKEN_FILE", tokens)
+            .env("PREDICTD_SERVER__GRPC_LISTEN", "");
         let output = command.output().unwrap();
-        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
     };
     let (code, text) = start("0.0.0.0:0", "");
-    assert!(code == Some(1) && text.contains("admin.token_file"), "{code:?} {text}");
+    assert!(
+        code == Some(1) && text.contains("admin.token_file"),
+        "{code:?} {text}"
+    );
     let (code, text) = start("127.0.0.1:0", "/nowhere/tokens");
-    assert!(code == Some(1) && text.contains("/nowhere/tokens"), "{code:?} {text}");
+    assert!(
+        code == Some(1) && text.contains("/nowhere/tokens"),
+        "{code:?} {text}"
+    );
 }
 
 #[test]
@@ -119,7 +219,12 @@ fn an_incomplete_version_does_not_hold_an_order_up() {
     fs_err::create_dir_all(models.path().join("churn/1.2.0")).unwrap();
     until("it is seen", || {
         let document = server.get_json("/models/churn");
-        document["versions"].as_array().unwrap().iter().any(|version| version["state"] == "incomplete").then_some(())
+        document["versions"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|version| version["state"] == "incomplete")
+            .then_some(())
     });
     assert_eq!(order(&server, "models/churn/load", &[]).status(), 200);
 }
@@ -137,13 +242,16 @@ fn series_of_a_version_that_was_loaded_again_stay() {
             server.predict("/v2/models/slow/infer", &inputs).status()
         });
         until("the request runs", || {
-            let inflight = server.metric("predictd_inflight_requests{model=\"slow\",version=\"1\"}");
+            let inflight =
+                server.metric("predictd_inflight_requests{model=\"slow\",version=\"1\"}");
             (inflight == 1.0).then_some(())
         });
         assert_eq!(order(&server, "models/slow/unload", &[]).status(), 200);
         assert_eq!(order(&server, "models/slow/load", &[]).status(), 200);
         assert_eq!(asked.join().unwrap(), 200);
     });
-    until("the old one is gone", || (!server.logged("unloaded").is_empty()).then_some(()));
+    until("the old one is gone", || {
+        (!server.logged("unloaded").is_empty()).then_some(())
+    });
     assert!(has());
 }

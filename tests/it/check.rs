@@ -17,8 +17,16 @@ fn check(models: &Path, settings: &[(&str, &str)]) -> (i32, String) {
         ("PREDICTD_ADMIN__LISTEN", "127.0.0.1:0"),
     ];
     environment.extend_from_slice(settings);
-    let (code, output, error) = predictd(&["serve", "--check", "--models", models.to_str().unwrap()], "", &environment);
-    assert_eq!(fs_err::read_dir(state.path()).unwrap().count(), 0, "a check leaves nothing");
+    let (code, output, error) = predictd(
+        &["serve", "--check", "--models", models.to_str().unwrap()],
+        "",
+        &environment,
+    );
+    assert_eq!(
+        fs_err::read_dir(state.path()).unwrap().count(),
+        0,
+        "a check leaves nothing"
+    );
     (code, output + &error)
 }
 
@@ -32,14 +40,29 @@ fn addresses_must_be_free_and_known() {
         ("PREDICTD_SERVER__LISTEN", address.as_str(), "in use"),
         ("PREDICTD_SERVER__GRPC_LISTEN", &address, "in use"),
         ("PREDICTD_ADMIN__LISTEN", &address, "in use"),
-        ("PREDICTD_SERVER__GRPC_LISTEN", "no-such-host.invalid:1", "server.grpc_listen (empty: off): finding the address"),
-        ("PREDICTD_SERVER__LISTEN", "here", "`server.listen`: \"here\" is not an address"),
+        (
+            "PREDICTD_SERVER__GRPC_LISTEN",
+            "no-such-host.invalid:1",
+            "server.grpc_listen (empty: off): finding the address",
+        ),
+        (
+            "PREDICTD_SERVER__LISTEN",
+            "here",
+            "`server.listen`: \"here\" is not an address",
+        ),
         // A name is judged by what it stands for: this one by all addresses of the machine.
         ("PREDICTD_ADMIN__LISTEN", "0x0:0", "admin.token_file"),
-        ("PREDICTD_ADMIN__TOKEN_FILE", "/nowhere/tokens", "/nowhere/tokens"),
+        (
+            "PREDICTD_ADMIN__TOKEN_FILE",
+            "/nowhere/tokens",
+            "/nowhere/tokens",
+        ),
     ] {
         let (code, output) = check(models.path(), &[(key, value)]);
-        assert!(code == 1 && output.contains(expected), "{key}={value}: {output}");
+        assert!(
+            code == 1 && output.contains(expected),
+            "{key}={value}: {output}"
+        );
     }
     for (key, value) in [
         ("PREDICTD_SERVER__LISTEN", "localhost:0"),
@@ -56,28 +79,65 @@ fn addresses_must_be_free_and_known() {
 fn listeners_may_be_named() {
     let models = models(&[]);
     graph(models.path(), "scalar", 1, "scalar", None);
-    let server = Server::start(models.path(), &[("server.grpc_listen", "localhost:0"), ("admin.listen", "localhost:0")]);
+    let server = Server::start(
+        models.path(),
+        &[
+            ("server.grpc_listen", "localhost:0"),
+            ("admin.listen", "localhost:0"),
+        ],
+    );
     assert!(server.grpc().starts_with("127.0.0.1:"), "{}", server.grpc());
-    assert!(server.logged("listening")[0]["admin"].as_str().unwrap().starts_with("127.0.0.1:"));
+    assert!(
+        server.logged("listening")[0]["admin"]
+            .as_str()
+            .unwrap()
+            .starts_with("127.0.0.1:")
+    );
 }
 
 #[test]
 fn a_package_in_the_wrong_directory_is_refused() {
     let models = models(&[("diabetes", "1.0.0")]);
-    copy(&package("diabetes", "1.0.0"), &models.path().join("diabetes/1.0.1"));
-    copy(&package("diabetes", "1.0.0"), &models.path().join("other/1.0.0"));
+    copy(
+        &package("diabetes", "1.0.0"),
+        &models.path().join("diabetes/1.0.1"),
+    );
+    copy(
+        &package("diabetes", "1.0.0"),
+        &models.path().join("other/1.0.0"),
+    );
     let (code, output) = check(models.path(), &[]);
-    assert_eq!((code, output.matches("identity").count()), (1, 2), "{output}");
-    assert!(output.contains("says diabetes 1.0.0, but lies in the directory of diabetes 1.0.1"), "{output}");
+    assert_eq!(
+        (code, output.matches("identity").count()),
+        (1, 2),
+        "{output}"
+    );
+    assert!(
+        output.contains("says diabetes 1.0.0, but lies in the directory of diabetes 1.0.1"),
+        "{output}"
+    );
 }
 
 #[test]
 fn a_state_that_can_not_be_written_is_refused() {
     let models = models(&[("diabetes", "1.0.0")]);
-    let (code, output) = check(models.path(), &[("PREDICTD_STATE__URL", "/proc/nowhere/state")]);
-    assert!(code == 1 && output.contains("FAILED  state.url: /proc/nowhere/state can't be written"), "{output}");
+    let (code, output) = check(
+        models.path(),
+        &[("PREDICTD_STATE__URL", "/proc/nowhere/state")],
+    );
+    assert!(
+        code == 1 && output.contains("FAILED  state.url: /proc/nowhere/state can't be written"),
+        "{output}"
+    );
     let new = models.path().join(".state/of/ours");
-    assert_eq!(check(models.path(), &[("PREDICTD_STATE__URL", new.to_str().unwrap())]).0, 0);
+    assert_eq!(
+        check(
+            models.path(),
+            &[("PREDICTD_STATE__URL", new.to_str().unwrap())]
+        )
+        .0,
+        0
+    );
     assert!(!models.path().join(".state").exists(), "nothing is left");
 }
 
@@ -95,7 +155,10 @@ fn a_version_that_the_journal_knows_otherwise_is_refused() {
     fs_err::write(directory.join("NOTES"), "changed").unwrap();
     repack(&directory, "diabetes", "1.0.0");
     let (code, output) = check(models.path(), &with_state);
-    assert!(code == 1 && output.contains("the journal knows this version as sha256:"), "{output}");
+    assert!(
+        code == 1 && output.contains("the journal knows this version as sha256:"),
+        "{output}"
+    );
 }
 
 #[test]
@@ -103,15 +166,30 @@ fn what_the_server_would_wait_for_or_could_not_hold_is_refused() {
     let models = models(&[("diabetes", "1.0.0")]);
     fs_err::create_dir_all(models.path().join("diabetes/1.1.0")).unwrap();
     let (code, output) = check(models.path(), &[]);
-    assert!(code == 1 && output.contains("diabetes/1.1.0: manifest.json is missing"), "{output}");
+    assert!(
+        code == 1 && output.contains("diabetes/1.1.0: manifest.json is missing"),
+        "{output}"
+    );
     fs_err::remove_dir(models.path().join("diabetes/1.1.0")).unwrap();
     install(models.path(), "churn", "1.1.0");
     graph(models.path(), "slow", 1, "slow", None);
     assert_eq!(check(models.path(), &[]).0, 0);
-    let (code, output) = check(models.path(), &[("PREDICTD_RUNTIME__MEMORY_LIMIT_BYTES", "2000")]);
-    assert!(code == 1 && output.contains("raise runtime.memory_limit_bytes"), "{output}");
-    let (code, output) = check(models.path(), &[("PREDICTD_MODELS__REQUIRE_MANIFEST", "true")]);
-    assert!(code == 1 && output.contains("slow/1: manifest.json is missing"), "{output}");
+    let (code, output) = check(
+        models.path(),
+        &[("PREDICTD_RUNTIME__MEMORY_LIMIT_BYTES", "2000")],
+    );
+    assert!(
+        code == 1 && output.contains("raise runtime.memory_limit_bytes"),
+        "{output}"
+    );
+    let (code, output) = check(
+        models.path(),
+        &[("PREDICTD_MODELS__REQUIRE_MANIFEST", "true")],
+    );
+    assert!(
+        code == 1 && output.contains("slow/1: manifest.json is missing"),
+        "{output}"
+    );
 }
 
 #[test]
@@ -127,9 +205,28 @@ fn a_damaged_journal_is_told_once_a_model_with_what_mends_it() {
         ("PREDICTD_SERVER__GRPC_LISTEN", ""),
         ("PREDICTD_ADMIN__LISTEN", "127.0.0.1:0"),
     ];
-    let (code, output, _) = predictd(&["serve", "--check", "--models", models.path().to_str().unwrap()], "", &environment);
-    let failed: Vec<&str> = output.lines().filter(|line| line.contains("FAILED")).collect();
+    let (code, output, _) = predictd(
+        &[
+            "serve",
+            "--check",
+            "--models",
+            models.path().to_str().unwrap(),
+        ],
+        "",
+        &environment,
+    );
+    let failed: Vec<&str> = output
+        .lines()
+        .filter(|line| line.contains("FAILED"))
+        .collect();
     assert!(code == 1 && failed.len() == 1, "{output}");
-    assert!(failed[0].starts_with("FAILED  the journal of churn is damaged: "), "{output}");
-    assert!(failed[0].contains("`predictd history churn --repair --reason TEXT`") && !failed[0].contains("manifest.json"), "{output}");
+    assert!(
+        failed[0].starts_with("FAILED  the journal of churn is damaged: "),
+        "{output}"
+    );
+    assert!(
+        failed[0].contains("`predictd history churn --repair --reason TEXT`")
+            && !failed[0].contains("manifest.json"),
+        "{output}"
+    );
 }

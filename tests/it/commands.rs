@@ -4,42 +4,90 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::harness::{PREDICTD, Server, copy, golden, graph, instance, models, package, predictd, root, until};
+use crate::harness::{
+    PREDICTD, Server, copy, golden, graph, instance, models, package, predictd, root, until,
+};
 
 #[test]
 fn what_is_wrong_is_named() {
     let (code, _, error) = predictd(&["inspect", "models/nope"], "", &[]);
-    assert!(code == 1 && error.contains("models/nope is no directory") && !error.contains("manifest.json"), "{error}");
-    let (code, _, error) = predictd(&["serve", "--check"], "", &[("PREDICTD_BATCHING__MAX_BATCH_SIZE", "abc")]);
+    assert!(
+        code == 1
+            && error.contains("models/nope is no directory")
+            && !error.contains("manifest.json"),
+        "{error}"
+    );
+    let (code, _, error) = predictd(
+        &["serve", "--check"],
+        "",
+        &[("PREDICTD_BATCHING__MAX_BATCH_SIZE", "abc")],
+    );
     assert_eq!(code, 1);
-    assert!(error.contains("PREDICTD_BATCHING__MAX_BATCH_SIZE: `batching.max_batch_size`: "), "{error}");
+    assert!(
+        error.contains("PREDICTD_BATCHING__MAX_BATCH_SIZE: `batching.max_batch_size`: "),
+        "{error}"
+    );
     assert!(error.contains("expected a whole number"), "{error}");
 }
 
 #[test]
 fn verify_prints_a_line_per_check() {
-    let (code, output, error) = predictd(&["verify", "models/churn/1.1.0", "models/digits/1.0.0"], "", &[]);
+    let (code, output, error) = predictd(
+        &["verify", "models/churn/1.1.0", "models/digits/1.0.0"],
+        "",
+        &[],
+    );
     assert_eq!(code, 0, "{output}{error}");
-    for check in ["manifest", "hashes", "graph", "schema", "preprocessing", "warm-up", "golden 20/20", "rows"] {
-        assert_eq!(output.matches(&format!("ok      {check} ")).count(), 2, "{check}: {output}");
+    for check in [
+        "manifest",
+        "hashes",
+        "graph",
+        "schema",
+        "preprocessing",
+        "warm-up",
+        "golden 20/20",
+        "rows",
+    ] {
+        assert_eq!(
+            output.matches(&format!("ok      {check} ")).count(),
+            2,
+            "{check}: {output}"
+        );
     }
     let (code, output, _) = predictd(&["verify", "--json", "models/churn/1.1.0"], "", &[]);
     let report: Value = serde_json::from_str(&output).unwrap();
-    assert_eq!((code, &report["passed"], &report["batched"]), (0, &json!(true), &json!(true)));
+    assert_eq!(
+        (code, &report["passed"], &report["batched"]),
+        (0, &json!(true), &json!(true))
+    );
     assert_eq!(report["checks"].as_array().unwrap().len(), 8);
     let (code, output, _) = predictd(&["verify", "--json", "src"], "", &[]);
     assert_eq!(code, 1);
-    assert_eq!(serde_json::from_str::<Value>(&output).unwrap()["failure"]["check"], "manifest");
+    assert_eq!(
+        serde_json::from_str::<Value>(&output).unwrap()["failure"]["check"],
+        "manifest"
+    );
 }
 
 #[test]
 fn the_digest_is_what_sha256sum_says() {
     for directory in ["models/churn/1.1.0", "tests/fixtures/models/digits/1.1.0"] {
-        let script =
-            "find . -type f ! -name manifest.json | sed 's|^\\./||' | LC_ALL=C sort | tr '\\n' '\\0' | xargs -0 sha256sum | sha256sum";
-        let output = Command::new("sh").args(["-c", script]).current_dir(root().join(directory)).output().unwrap();
-        let hex = String::from_utf8(output.stdout).unwrap().split_whitespace().next().unwrap().to_owned();
-        let manifest: Value = serde_json::from_str(&fs_err::read_to_string(root().join(directory).join("manifest.json")).unwrap()).unwrap();
+        let script = "find . -type f ! -name manifest.json | sed 's|^\\./||' | LC_ALL=C sort | tr '\\n' '\\0' | xargs -0 sha256sum | sha256sum";
+        let output = Command::new("sh")
+            .args(["-c", script])
+            .current_dir(root().join(directory))
+            .output()
+            .unwrap();
+        let hex = String::from_utf8(output.stdout)
+            .unwrap()
+            .split_whitespace()
+            .next()
+            .unwrap()
+            .to_owned();
+        let manifest: Value = serde_json::from_str(
+            &fs_err::read_to_string(root().join(directory).join("manifest.json")).unwrap(),
+        )
+        .unwrap();
         assert_eq!(manifest["digest"], format!("sha256:{hex}"));
     }
 }
@@ -51,9 +99,13 @@ fn pack_is_reproducible_and_refuses_what_does_not_pass() {
     copy(&package("churn", "1.1.0"), &path);
     let text = path.to_str().unwrap();
     let manifest = || fs_err::read_to_string(path.join("manifest.json")).unwrap();
-    let (code, output, error) = predictd(&["pack", text], "", &[("SOURCE_DATE_EPOCH", "1795478400")]);
+    let (code, output, error) =
+        predictd(&["pack", text], "", &[("SOURCE_DATE_EPOCH", "1795478400")]);
     assert_eq!(code, 0, "{output}{error}");
-    assert_eq!(manifest(), fs_err::read_to_string(package("churn", "1.1.0").join("manifest.json")).unwrap());
+    assert_eq!(
+        manifest(),
+        fs_err::read_to_string(package("churn", "1.1.0").join("manifest.json")).unwrap()
+    );
 
     let before = manifest();
     let steps = fs_err::read_to_string(path.join("preprocessing.json")).unwrap();
@@ -75,8 +127,15 @@ fn pack_is_reproducible_and_refuses_what_does_not_pass() {
         fs_err::write(path.join(file), content).unwrap();
         let (code, output, error) = predictd(&["pack", text], "", &[]);
         assert_eq!(code, 1, "{file}: {output}");
-        assert!(format!("{output}{error}").contains(expected), "{file}: expected {expected:?} in {output}{error}");
-        assert_eq!(manifest(), before, "a refused package keeps the manifest it had");
+        assert!(
+            format!("{output}{error}").contains(expected),
+            "{file}: expected {expected:?} in {output}{error}"
+        );
+        assert_eq!(
+            manifest(),
+            before,
+            "a refused package keeps the manifest it had"
+        );
         fs_err::write(path.join(file), original).unwrap();
     }
 }
@@ -84,18 +143,40 @@ fn pack_is_reproducible_and_refuses_what_does_not_pass() {
 #[test]
 fn predict_answers_without_a_server() {
     let examples = golden("diabetes", "1.0.0");
-    let lines: String = examples.iter().map(|example| format!("{}\n", example["input"])).collect();
+    let lines: String = examples
+        .iter()
+        .map(|example| format!("{}\n", example["input"]))
+        .collect();
     let (code, output, error) = predictd(&["predict", "models/diabetes/1.0.0"], &lines, &[]);
     assert_eq!(code, 0, "{error}");
     assert_eq!(output.lines().count(), 20);
     for (line, example) in output.lines().zip(&examples) {
         let answer: Value = serde_json::from_str(line).unwrap();
-        let (expected, actual) = (example["output"]["prediction"].as_f64().unwrap(), answer["prediction"].as_f64().unwrap());
+        let (expected, actual) = (
+            example["output"]["prediction"].as_f64().unwrap(),
+            answer["prediction"].as_f64().unwrap(),
+        );
         assert!((expected - actual).abs() < 0.1, "{expected} {actual}");
     }
-    let array = json!(examples.iter().map(|example| &example["input"]).collect::<Vec<_>>()).to_string();
-    assert_eq!(predictd(&["predict", "models/diabetes/1.0.0"], &array, &[]).1.lines().count(), 20);
-    let (code, output, error) = predictd(&["predict", "models/diabetes/1.0.0"], &format!("{{\"age\": 1}}\n{lines}"), &[]);
+    let array = json!(
+        examples
+            .iter()
+            .map(|example| &example["input"])
+            .collect::<Vec<_>>()
+    )
+    .to_string();
+    assert_eq!(
+        predictd(&["predict", "models/diabetes/1.0.0"], &array, &[])
+            .1
+            .lines()
+            .count(),
+        20
+    );
+    let (code, output, error) = predictd(
+        &["predict", "models/diabetes/1.0.0"],
+        &format!("{{\"age\": 1}}\n{lines}"),
+        &[],
+    );
     assert_eq!((code, output.lines().next()), (1, Some("null")));
     assert!(error.contains("line 1: /bmi required"), "{error}");
 }
@@ -116,7 +197,10 @@ fn inspect_tells_what_a_package_is() {
         assert!(output.contains(part), "{part}: {output}");
     }
     let (_, output, _) = predictd(&["inspect", "--json", "models/churn/1.1.0"], "", &[]);
-    assert_eq!(serde_json::from_str::<Value>(&output).unwrap()["graph"]["inputs"][0]["name"], "features");
+    assert_eq!(
+        serde_json::from_str::<Value>(&output).unwrap()["graph"]["inputs"][0]["name"],
+        "features"
+    );
 }
 
 #[test]
@@ -124,10 +208,19 @@ fn wrong_usage_and_wrong_configuration() {
     assert_eq!(predictd(&["serve", "--what"], "", &[]).0, 2);
     assert_eq!(predictd(&[], "", &[]).0, 2);
     let cases: &[(&[(&str, &str)], &str)] = &[
-        (&[("PREDICTD_SERVER__LISTNE", "x")], "did you mean `server.listen`?"),
+        (
+            &[("PREDICTD_SERVER__LISTNE", "x")],
+            "did you mean `server.listen`?",
+        ),
         (&[("PREDICTD_SERVER__LISTEN", "here")], "`server.listen`"),
-        (&[("PREDICTD_TELEMETRY__LOG_LEVEL", "a=b=c")], "`telemetry.log_level`"),
-        (&[("PREDICTD_RUNTIME__LIBRARY", "/nowhere/libonnxruntime.so")], "/nowhere/libonnxruntime.so"),
+        (
+            &[("PREDICTD_TELEMETRY__LOG_LEVEL", "a=b=c")],
+            "`telemetry.log_level`",
+        ),
+        (
+            &[("PREDICTD_RUNTIME__LIBRARY", "/nowhere/libonnxruntime.so")],
+            "/nowhere/libonnxruntime.so",
+        ),
     ];
     for (environment, expected) in cases {
         let (code, _, error) = predictd(&["serve", "--listen", "127.0.0.1:0"], "", environment);
@@ -135,9 +228,16 @@ fn wrong_usage_and_wrong_configuration() {
         assert!(error.contains(expected), "{expected}: {error}");
         assert!(!error.contains("panicked"), "{error}");
     }
-    let (code, _, error) = predictd(&["serve", "--listen", "127.0.0.1:0"], "", &[("PREDICTD_RUNTIME__LIBRARY", "Cargo.toml")]);
+    let (code, _, error) = predictd(
+        &["serve", "--listen", "127.0.0.1:0"],
+        "",
+        &[("PREDICTD_RUNTIME__LIBRARY", "Cargo.toml")],
+    );
     assert_eq!(code, 1, "a file that is no library");
-    assert!(error.contains("Cargo.toml") && !error.contains("panicked"), "{error}");
+    assert!(
+        error.contains("Cargo.toml") && !error.contains("panicked"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -146,14 +246,23 @@ fn a_port_in_use_is_one_line() {
     let address = taken.local_addr().unwrap().to_string();
     let (code, _, error) = predictd(&["serve", "--listen", &address], "", &[]);
     assert_eq!(code, 1);
-    assert_eq!(error, format!("predictd: {address} is in use by another process; choose another with --listen or server.listen\n"));
+    assert_eq!(
+        error,
+        format!(
+            "predictd: {address} is in use by another process; choose another with --listen or server.listen\n"
+        )
+    );
 }
 
 #[test]
 fn health_asks_the_server() {
     let models = crate::harness::models(&[("diabetes", "1.0.0")]);
     let server = Server::start(models.path(), &[]);
-    let (code, output, _) = predictd(&["health", "--listen", &server.address.to_string()], "", &[]);
+    let (code, output, _) = predictd(
+        &["health", "--listen", &server.address.to_string()],
+        "",
+        &[],
+    );
     assert_eq!((code, output.as_str()), (0, "{\"ready\":true}\n"));
     let address = server.address.to_string();
     drop(server);
@@ -166,28 +275,58 @@ fn nothing_is_written_at_home() {
     let (home, temporary) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let models = models(&[("churn", "1.1.0")]);
     let server = Server::start_in(models.path(), &[], |command| {
-        command.env_remove("ORT_DISABLE_TELEMETRY").env("HOME", home.path()).env("TMPDIR", temporary.path());
+        command
+            .env_remove("ORT_DISABLE_TELEMETRY")
+            .env("HOME", home.path())
+            .env("TMPDIR", temporary.path());
         command.env("XDG_CACHE_HOME", home.path().join("cache"));
     });
-    assert_eq!(server.predict("/predict", &instance("churn", "1.1.0")).status(), 200);
+    assert_eq!(
+        server
+            .predict("/predict", &instance("churn", "1.1.0"))
+            .status(),
+        200
+    );
     drop(server);
     for directory in [home.path(), temporary.path()] {
-        assert_eq!(fs_err::read_dir(directory).unwrap().count(), 0, "{}", directory.display());
+        assert_eq!(
+            fs_err::read_dir(directory).unwrap().count(),
+            0,
+            "{}",
+            directory.display()
+        );
     }
 }
 
 #[test]
 fn check_finds_names_that_the_directory_does_not_hold() {
     for (key, value, expected) in [
-        ("PREDICTD_MODELS__REQUIRED", "diabetes,nobody", "models.required names nobody"),
-        ("PREDICTD_MODELS__DEFAULT", "nobody", "models.default names nobody"),
+        (
+            "PREDICTD_MODELS__REQUIRED",
+            "diabetes,nobody",
+            "models.required names nobody",
+        ),
+        (
+            "PREDICTD_MODELS__DEFAULT",
+            "nobody",
+            "models.default names nobody",
+        ),
     ] {
         let models = models(&[("diabetes", "1.0.0")]);
-        let arguments = ["serve", "--check", "--models", models.path().to_str().unwrap()];
+        let arguments = [
+            "serve",
+            "--check",
+            "--models",
+            models.path().to_str().unwrap(),
+        ];
         let (code, output, _) = predictd(&arguments, "", &[(key, value)]);
         assert!(code == 1 && output.contains(expected), "{output}");
     }
-    let (code, _, error) = predictd(&["serve", "--check"], "", &[("PREDICTD_RUNTIME__WORKERS", "100000")]);
+    let (code, _, error) = predictd(
+        &["serve", "--check"],
+        "",
+        &[("PREDICTD_RUNTIME__WORKERS", "100000")],
+    );
     assert!(code == 1 && error.contains("runtime.workers"), "{error}");
 }
 
@@ -212,19 +351,36 @@ const COMMANDS: [&str; 14] = [
 #[test]
 fn the_short_help_has_a_line_an_option() {
     let mut longer = 0;
-    let orders = ["start", "status", "pause", "resume", "approve", "abort", "promote"].map(|order| vec!["rollout", order]);
+    let orders = [
+        "start", "status", "pause", "resume", "approve", "abort", "promote",
+    ]
+    .map(|order| vec!["rollout", order]);
     let imports = ["triton", "mlflow"].map(|from| vec!["import", from]);
-    for command in COMMANDS.iter().map(|command| vec![*command]).chain(orders).chain(imports) {
+    for command in COMMANDS
+        .iter()
+        .map(|command| vec![*command])
+        .chain(orders)
+        .chain(imports)
+    {
         let (code, short, _) = predictd(&[&command[..], &["-h"]].concat(), "", &[]);
-        let wrapped: Vec<&str> = short.lines().filter(|line| line.starts_with("                ")).collect();
+        let wrapped: Vec<&str> = short
+            .lines()
+            .filter(|line| line.starts_with("                "))
+            .collect();
         assert!(code == 0 && wrapped.is_empty(), "{command:?}: {wrapped:?}");
         let (_, long, _) = predictd(&[&command[..], &["--help"]].concat(), "", &[]);
         longer += usize::from(long.len() > short.len());
         let example = format!("\n  predictd {}", command.join(" "));
-        assert!(long.contains(&example) || long.contains(&format!("| {}", example.trim())), "{long}");
+        assert!(
+            long.contains(&example) || long.contains(&format!("| {}", example.trim())),
+            "{long}"
+        );
         assert!(!short.contains("Examples"), "{short}");
         let (_, page, _) = predictd(&[&["man"], &command[..]].concat(), "", &[]);
-        assert!(page.contains("Examples:") && page.contains(&example.trim().replace('-', "\\-")), "{page}");
+        assert!(
+            page.contains("Examples:") && page.contains(&example.trim().replace('-', "\\-")),
+            "{page}"
+        );
     }
     assert!(longer > 5, "what is left out stands in the long one");
 }
@@ -233,11 +389,21 @@ fn the_short_help_has_a_line_an_option() {
 fn shells_complete_what_a_person_may_type() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let (code, script, _) = predictd(&["completions", shell], "", &[]);
-        assert!(code == 0 && script.contains("rollback") && script.contains("check"), "{shell}");
-        assert!(!script.contains("__gate") && !script.contains("intra-op-threads"), "{shell}: commands of predictd's own");
+        assert!(
+            code == 0 && script.contains("rollback") && script.contains("check"),
+            "{shell}"
+        );
+        assert!(
+            !script.contains("__gate") && !script.contains("intra-op-threads"),
+            "{shell}: commands of predictd's own"
+        );
     }
     let (_, script, _) = predictd(&["completions", "bash"], "", &[]);
-    let mut bash = std::process::Command::new("bash").arg("-n").stdin(std::process::Stdio::piped()).spawn().unwrap();
+    let mut bash = std::process::Command::new("bash")
+        .arg("-n")
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
     std::io::Write::write_all(&mut bash.stdin.take().unwrap(), script.as_bytes()).unwrap();
     assert!(bash.wait().unwrap().success());
     assert_eq!(predictd(&["completions", "csh"], "", &[]).0, 2);
@@ -246,12 +412,23 @@ fn shells_complete_what_a_person_may_type() {
 #[test]
 fn the_manual_has_a_page_for_each_command() {
     let (code, page, _) = predictd(&["man"], "", &[]);
-    assert!(code == 0 && page.contains(".TH predictd 1") && page.contains("predictd\\-rollout(1)"), "{page}");
+    assert!(
+        code == 0 && page.contains(".TH predictd 1") && page.contains("predictd\\-rollout(1)"),
+        "{page}"
+    );
     assert!(!page.contains("gate\\(1)"), "{page}");
     let (code, page, _) = predictd(&["man", "rollout", "start"], "", &[]);
-    assert!(code == 0 && page.contains(".TH predictd-rollout-start 1") && page.contains("\\-\\-dry\\-run"), "{page}");
+    assert!(
+        code == 0
+            && page.contains(".TH predictd-rollout-start 1")
+            && page.contains("\\-\\-dry\\-run"),
+        "{page}"
+    );
     let (code, _, error) = predictd(&["man", "gate"], "", &[]);
-    assert!(code == 1 && error.contains("there is no command \"gate\"; known are: serve, "), "{error}");
+    assert!(
+        code == 1 && error.contains("there is no command \"gate\"; known are: serve, "),
+        "{error}"
+    );
 }
 
 #[test]
@@ -259,21 +436,50 @@ fn models_lists_what_is_served() {
     let models = models(&[("churn", "1.0.0"), ("churn", "1.1.0")]);
     graph(models.path(), "bad", 1, "iris", Some("name: \"other\"\n"));
     fs_err::create_dir_all(models.path().join("flat")).unwrap();
-    fs_err::copy(root().join("tests/fixtures/onnx/scalar.onnx"), models.path().join("flat/model.onnx")).unwrap();
+    fs_err::copy(
+        root().join("tests/fixtures/onnx/scalar.onnx"),
+        models.path().join("flat/model.onnx"),
+    )
+    .unwrap();
     let server = Server::begin(models.path(), &[]);
-    until("all is decided", || (server.logged("models are loaded").len() == 1).then_some(()));
+    until("all is decided", || {
+        (server.logged("models are loaded").len() == 1).then_some(())
+    });
     // Not ready, and told all the same.
-    let url = format!("http://{}", server.logged("listening")[0]["admin"].as_str().unwrap());
+    let url = format!(
+        "http://{}",
+        server.logged("listening")[0]["admin"].as_str().unwrap()
+    );
     let (code, text, error) = predictd(&["models", "--server", &url], "", &[]);
     assert_eq!(code, 0, "{error}");
-    let line = |parts: &[&str]| text.lines().any(|line| line.split_whitespace().take(parts.len()).eq(parts.iter().copied()));
-    assert!(line(&["churn", "1.1.0", "1.1.0", "available", "stable"]) && line(&["1.0.0", "available", "idle"]), "{text}");
-    assert!(line(&["bad", "none", "1", "refused"]) && text.contains("names the model \"other\""), "{text}");
-    assert!(text.contains("not served") && text.contains("flat"), "{text}");
+    let line = |parts: &[&str]| {
+        text.lines().any(|line| {
+            line.split_whitespace()
+                .take(parts.len())
+                .eq(parts.iter().copied())
+        })
+    };
+    assert!(
+        line(&["churn", "1.1.0", "1.1.0", "available", "stable"])
+            && line(&["1.0.0", "available", "idle"]),
+        "{text}"
+    );
+    assert!(
+        line(&["bad", "none", "1", "refused"]) && text.contains("names the model \"other\""),
+        "{text}"
+    );
+    assert!(
+        text.contains("not served") && text.contains("flat"),
+        "{text}"
+    );
     let (code, text, _) = predictd(&["models", "--json"], "", &[("PREDICTD_SERVER", &url)]);
     let document: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(
-        (code, &document["models"][1]["stable"], document["models"][1]["versions"].as_array().unwrap().len()),
+        (
+            code,
+            &document["models"][1]["stable"],
+            document["models"][1]["versions"].as_array().unwrap().len()
+        ),
         (0, &json!("1.1.0"), 2)
     );
     assert_eq!(document["ignored"][0]["reason"], "no_version_directory");
@@ -289,7 +495,10 @@ fn a_model_s_directory_is_told_with_its_versions() {
     for command in ["inspect", "pack", "predict"] {
         let (code, _, error) = predictd(&[command, directory.to_str().unwrap()], "", &[]);
         assert!(
-            code == 1 && error.contains("is a model's directory") && error.contains("churn/1.0.0, ") && error.contains("churn/1.1.0"),
+            code == 1
+                && error.contains("is a model's directory")
+                && error.contains("churn/1.0.0, ")
+                && error.contains("churn/1.1.0"),
             "{error}"
         );
     }
@@ -298,28 +507,65 @@ fn a_model_s_directory_is_told_with_its_versions() {
 #[test]
 fn a_closed_pipe_ends_a_command_quietly() {
     let golden = golden("churn", "1.1.0");
-    let rows: String = (0..20_000).map(|index| format!("{}\n", golden[index % golden.len()]["input"])).collect();
+    let rows: String = (0..20_000)
+        .map(|index| format!("{}\n", golden[index % golden.len()]["input"]))
+        .collect();
     let input = tempfile::NamedTempFile::new().unwrap();
     fs_err::write(input.path(), rows).unwrap();
     let directory = package("churn", "1.1.0");
     let mut command = Command::new(PREDICTD);
-    command.args(["predict", directory.to_str().unwrap(), "--input", input.path().to_str().unwrap()]).current_dir(root());
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    command
+        .args([
+            "predict",
+            directory.to_str().unwrap(),
+            "--input",
+            input.path().to_str().unwrap(),
+        ])
+        .current_dir(root());
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
-    assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""));
+    assert_eq!(
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&output.stderr).as_ref()
+        ),
+        (Some(0), "")
+    );
 }
 
 #[test]
 fn where_a_server_listens_and_keeps_its_state_can_be_said_on_the_command_line() {
-    let (models, state) = (models(&[("diabetes", "1.0.0")]), tempfile::tempdir().unwrap());
+    let (models, state) = (
+        models(&[("diabetes", "1.0.0")]),
+        tempfile::tempdir().unwrap(),
+    );
     let own = state.path().join("own");
-    let arguments = ["--grpc-listen", "", "--admin-listen", "127.0.0.1:0", "--state", own.to_str().unwrap()];
+    let arguments = [
+        "--grpc-listen",
+        "",
+        "--admin-listen",
+        "127.0.0.1:0",
+        "--state",
+        own.to_str().unwrap(),
+    ];
     let server = Server::start_in(models.path(), &[], |command| {
         command.args(arguments);
     });
-    until("the journal lies there", || own.join("journal/diabetes/00000001.json").exists().then_some(()));
+    until("the journal lies there", || {
+        own.join("journal/diabetes/00000001.json")
+            .exists()
+            .then_some(())
+    });
     assert!(server.logged("listening")[0]["grpc"].is_null());
     let (code, _, error) = predictd(&["serve", "--state", "ftp://elsewhere"], "", &[]);
-    assert!(code == 1 && error.contains("--state") && error.contains("local directory"), "{error}");
+    assert!(
+        code == 1 && error.contains("--state") && error.contains("local directory"),
+        "{error}"
+    );
 }

@@ -7,12 +7,23 @@ use crate::harness::{bare_models, copy, package, predictd};
 /// Exit code, first line, and the lines of the differences.
 fn compat(old: (&str, &str), new: (&str, &str), more: &[&str]) -> (i32, String, Vec<String>) {
     let (old, new) = (package(old.0, old.1), package(new.0, new.1));
-    let arguments = [&["compat", old.to_str().unwrap(), new.to_str().unwrap()], more].concat();
+    let arguments = [
+        &["compat", old.to_str().unwrap(), new.to_str().unwrap()],
+        more,
+    ]
+    .concat();
     let (code, output, error) = predictd(&arguments, "", &[]);
     assert!(error.is_empty(), "{error}");
     let mut lines = output.lines();
     let first = lines.next().unwrap().to_owned();
-    (code, first, lines.take_while(|line| !line.is_empty()).map(|line| line.trim().to_owned()).collect())
+    (
+        code,
+        first,
+        lines
+            .take_while(|line| !line.is_empty())
+            .map(|line| line.trim().to_owned())
+            .collect(),
+    )
 }
 
 #[test]
@@ -21,7 +32,10 @@ fn versions_with_one_contract_are_compatible() {
         for (old, new) in [(old, new), (new, old)] {
             let (code, first, lines) = compat(("churn", old), ("churn", new), &[]);
             assert_eq!((code, lines), (0, Vec::new()), "{old} {new}");
-            assert!(first.starts_with(&format!("churn/{old} -> churn/{new}: compatible: ")), "{first}");
+            assert!(
+                first.starts_with(&format!("churn/{old} -> churn/{new}: compatible: ")),
+                "{first}"
+            );
         }
     }
 }
@@ -43,7 +57,14 @@ fn each_way_in_which_a_version_breaks_is_named() {
     );
     let (code, _, lines) = compat(("churn", "2.0.0"), ("churn", "1.1.0"), &[]);
     assert_eq!(code, 1);
-    assert_eq!(lines.iter().filter(|line| line.starts_with("breaking: ")).count(), 3, "{lines:?}");
+    assert_eq!(
+        lines
+            .iter()
+            .filter(|line| line.starts_with("breaking: "))
+            .count(),
+        3,
+        "{lines:?}"
+    );
     assert!(lines.contains(&"breaking: input /autopay is gone: requests of today's callers who send it would get 422".to_owned()));
     for old in ["1.0.0", "1.2.0"] {
         assert_eq!(compat(("churn", old), ("churn", "2.0.0"), &[]).2.len(), 4);
@@ -69,24 +90,59 @@ fn an_added_answer_can_not_be_taken_back() {
 fn callers_of_ready_tensors_see_more() {
     let (code, _, lines) = compat(("churn", "1.0.0"), ("churn", "1.1.0"), &["--raw"]);
     assert_eq!(code, 1);
-    assert!(lines.iter().all(|line| line.starts_with("breaking: preprocessing /inputs/features/columns/")), "{lines:?}");
-    assert_eq!(compat(("churn", "1.1.0"), ("churn", "1.1.0"), &["--raw"]).0, 0);
+    assert!(
+        lines
+            .iter()
+            .all(|line| line.starts_with("breaking: preprocessing /inputs/features/columns/")),
+        "{lines:?}"
+    );
+    assert_eq!(
+        compat(("churn", "1.1.0"), ("churn", "1.1.0"), &["--raw"]).0,
+        0
+    );
     let models = bare_models(&[("a", "identity_fp32.onnx"), ("b", "identity_fp32.onnx")]);
-    let directory = |name: &str| models.path().join(name).join("1").to_str().unwrap().to_owned();
+    let directory = |name: &str| {
+        models
+            .path()
+            .join(name)
+            .join("1")
+            .to_str()
+            .unwrap()
+            .to_owned()
+    };
     let (code, output, error) = predictd(&["compat", &directory("a"), &directory("b")], "", &[]);
     assert_eq!(code, 0, "{output}{error}");
     assert!(output.starts_with("a/1 -> b/1: compatible: "), "{output}");
-    assert!(output.contains("evaluation: left out, neither version has evaluation.json"), "{output}");
+    assert!(
+        output.contains("evaluation: left out, neither version has evaluation.json"),
+        "{output}"
+    );
     let churn = package("churn", "1.1.0");
-    let (code, output, _) = predictd(&["compat", churn.to_str().unwrap(), &directory("a")], "", &[]);
+    let (code, output, _) = predictd(
+        &["compat", churn.to_str().unwrap(), &directory("a")],
+        "",
+        &[],
+    );
     assert_eq!(code, 1);
-    assert!(output.contains("breaking: graph as a whole is a bare graph and has no fields"), "{output}");
+    assert!(
+        output.contains("breaking: graph as a whole is a bare graph and has no fields"),
+        "{output}"
+    );
 }
 
 #[test]
 fn programs_read_json() {
     let (old, new) = (package("churn", "1.1.0"), package("churn", "2.0.0"));
-    let (code, output, error) = predictd(&["compat", old.to_str().unwrap(), new.to_str().unwrap(), "--json"], "", &[]);
+    let (code, output, error) = predictd(
+        &[
+            "compat",
+            old.to_str().unwrap(),
+            new.to_str().unwrap(),
+            "--json",
+        ],
+        "",
+        &[],
+    );
     assert_eq!(code, 1, "{error}");
     let report: Value = serde_json::from_str(&output).unwrap();
     assert_eq!(report["verdict"], "breaking");
@@ -95,17 +151,40 @@ fn programs_read_json() {
     assert_eq!(report["old"]["name"], "churn/1.1.0");
     for side in ["old", "new"] {
         let measured = &report[side]["measured"];
-        assert!(measured["row_us"].as_f64().unwrap() > 0.0 && measured["batch_us"].as_f64().unwrap() > 0.0, "{measured}");
+        assert!(
+            measured["row_us"].as_f64().unwrap() > 0.0
+                && measured["batch_us"].as_f64().unwrap() > 0.0,
+            "{measured}"
+        );
         assert_eq!(measured["batch_rows"], 64);
         // The weights and the runs' buffers take some.
-        assert!(measured["memory_bytes"].as_u64().unwrap() > 100_000, "{measured}");
+        assert!(
+            measured["memory_bytes"].as_u64().unwrap() > 100_000,
+            "{measured}"
+        );
     }
-    let evaluation: Value = serde_json::from_str(&fs_err::read_to_string(new.join("evaluation.json")).unwrap()).unwrap();
+    let evaluation: Value =
+        serde_json::from_str(&fs_err::read_to_string(new.join("evaluation.json")).unwrap())
+            .unwrap();
     assert_eq!(report["evaluation"]["same_data"], true);
-    let auc =
-        report["evaluation"]["metrics"].as_array().unwrap().iter().find(|metric| metric["slice"] == "plan=pro" && metric["name"] == "auc");
-    assert_eq!(auc.unwrap()["new"], evaluation["slices"]["plan"]["pro"]["auc"]);
-    let feature = |name: &str| report["profile"].as_array().unwrap().iter().find(|feature| feature["name"] == name).unwrap().clone();
+    let auc = report["evaluation"]["metrics"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|metric| metric["slice"] == "plan=pro" && metric["name"] == "auc");
+    assert_eq!(
+        auc.unwrap()["new"],
+        evaluation["slices"]["plan"]["pro"]["auc"]
+    );
+    let feature = |name: &str| {
+        report["profile"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|feature| feature["name"] == name)
+            .unwrap()
+            .clone()
+    };
     assert_eq!(feature("autopay")["old"], Value::Null);
     assert!(feature("churn_probability")["psi"].as_f64().unwrap() < 0.1);
 }
@@ -117,25 +196,64 @@ fn what_is_unproved_wants_a_reason() {
         let path = directory.path().join(name);
         copy(&package("diabetes", "1.0.0"), &path);
         fs_err::remove_file(path.join("profile.json")).unwrap();
-        let mut schema: Value = serde_json::from_str(&fs_err::read_to_string(path.join("schema.json")).unwrap()).unwrap();
+        let mut schema: Value =
+            serde_json::from_str(&fs_err::read_to_string(path.join("schema.json")).unwrap())
+                .unwrap();
         schema["input"]["properties"]["ward"] = json!({"type": "string", "pattern": pattern});
         fs_err::write(path.join("schema.json"), schema.to_string()).unwrap();
-        let (code, output, error) = predictd(&["pack", path.to_str().unwrap(), "--name", "diabetes", "--model-version", "1.0.0"], "", &[]);
+        let (code, output, error) = predictd(
+            &[
+                "pack",
+                path.to_str().unwrap(),
+                "--name",
+                "diabetes",
+                "--model-version",
+                "1.0.0",
+            ],
+            "",
+            &[],
+        );
         assert_eq!(code, 0, "{output}{error}");
         path.to_str().unwrap().to_owned()
     };
-    let (old, new) = (version("old", "^[A-E][0-9]{6}$"), version("new", "^[A-F][0-9]{6}$"));
+    let (old, new) = (
+        version("old", "^[A-E][0-9]{6}$"),
+        version("new", "^[A-F][0-9]{6}$"),
+    );
     let run = |more: &[&str]| predictd(&[&["compat", &old, &new], more].concat(), "", &[]);
     let (code, output, _) = run(&[]);
     assert_eq!(code, 1);
-    assert!(output.contains("unproved: input /ward can't be shown to fit") && output.contains("--accept-unproved"), "{output}");
-    assert!(output.contains("profile: left out, neither version has profile.json"), "{output}");
-    let (code, output, error) = run(&["--accept-unproved", "/ward", "--reason", "wards A to E are among A to F"]);
+    assert!(
+        output.contains("unproved: input /ward can't be shown to fit")
+            && output.contains("--accept-unproved"),
+        "{output}"
+    );
+    assert!(
+        output.contains("profile: left out, neither version has profile.json"),
+        "{output}"
+    );
+    let (code, output, error) = run(&[
+        "--accept-unproved",
+        "/ward",
+        "--reason",
+        "wards A to E are among A to F",
+    ]);
     assert_eq!(code, 0, "{output}{error}");
-    assert!(output.contains("unproved (accepted): input /ward") && output.contains("accepted: wards A to E are among"), "{output}");
-    assert_eq!(run(&["--accept-unproved", "/ward"]).0, 2, "a reason is wanted");
+    assert!(
+        output.contains("unproved (accepted): input /ward")
+            && output.contains("accepted: wards A to E are among"),
+        "{output}"
+    );
+    assert_eq!(
+        run(&["--accept-unproved", "/ward"]).0,
+        2,
+        "a reason is wanted"
+    );
     let (code, _, error) = run(&["--accept-unproved", "/age", "--reason", "x"]);
-    assert!(code == 1 && error.contains("there is no unproved difference"), "{error}");
+    assert!(
+        code == 1 && error.contains("there is no unproved difference"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -145,7 +263,11 @@ fn a_version_that_does_not_pass_the_gate_is_named() {
     copy(&package("churn", "1.1.0"), &path);
     fs_err::write(path.join("model.onnx"), "no graph").unwrap();
     let old = package("churn", "1.0.0");
-    let (code, output, error) = predictd(&["compat", old.to_str().unwrap(), path.to_str().unwrap()], "", &[]);
+    let (code, output, error) = predictd(
+        &["compat", old.to_str().unwrap(), path.to_str().unwrap()],
+        "",
+        &[],
+    );
     assert_eq!((code, output.as_str()), (1, ""));
     assert!(error.contains("model.onnx"), "{error}");
 }

@@ -33,16 +33,30 @@ fn site(settings: &[(&str, &str)]) -> Site {
     let server = serve(models.path(), state.path(), settings);
     install(models.path(), "churn", "1.1.0");
     let url = admin(&server);
-    Site { server, url, state, models, plan, token: None }
+    Site {
+        server,
+        url,
+        state,
+        models,
+        plan,
+        token: None,
+    }
 }
 
 fn serve(models: &Path, state: &Path, settings: &[(&str, &str)]) -> Server {
-    let settings: Vec<(&str, &str)> = settings.iter().copied().chain([("state.url", state.to_str().unwrap())]).collect();
+    let settings: Vec<(&str, &str)> = settings
+        .iter()
+        .copied()
+        .chain([("state.url", state.to_str().unwrap())])
+        .collect();
     Server::start(models, &settings)
 }
 
 fn admin(server: &Server) -> String {
-    format!("http://{}", server.logged("listening")[0]["admin"].as_str().unwrap())
+    format!(
+        "http://{}",
+        server.logged("listening")[0]["admin"].as_str().unwrap()
+    )
 }
 
 impl Site {
@@ -56,13 +70,18 @@ impl Site {
     /// What a command prints that does what it should.
     fn done(&self, arguments: &[&str]) -> String {
         let (code, output, error) = self.run(arguments);
-        assert_eq!((code, error.as_str()), (0, ""), "{arguments:?}: {output}{error}");
+        assert_eq!(
+            (code, error.as_str()),
+            (0, ""),
+            "{arguments:?}: {output}{error}"
+        );
         output
     }
 
     fn document(&self, arguments: &[&str]) -> Value {
         let output = self.done(arguments);
-        serde_json::from_str(&output).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {output}"))
+        serde_json::from_str(&output)
+            .unwrap_or_else(|error| panic!("{arguments:?}: {error}: {output}"))
     }
 
     /// Why the server refused.
@@ -73,16 +92,33 @@ impl Site {
     }
 
     fn start(&self) {
-        self.done(&["rollout", "start", "churn", "--to", "1.1.0", "--plan", self.plan.to_str().unwrap(), "--reason", "better"]);
+        self.done(&[
+            "rollout",
+            "start",
+            "churn",
+            "--to",
+            "1.1.0",
+            "--plan",
+            self.plan.to_str().unwrap(),
+            "--reason",
+            "better",
+        ]);
     }
 
     fn answered(&self) -> String {
-        let response = self.server.predict("/models/churn/predict", &instance("churn", "1.0.0"));
-        response.headers()["x-model-version"].to_str().unwrap().to_owned()
+        let response = self
+            .server
+            .predict("/models/churn/predict", &instance("churn", "1.0.0"));
+        response.headers()["x-model-version"]
+            .to_str()
+            .unwrap()
+            .to_owned()
     }
 
     fn entry(&self, seq: u64) -> PathBuf {
-        self.state.path().join(format!("journal/churn/{seq:08}.json"))
+        self.state
+            .path()
+            .join(format!("journal/churn/{seq:08}.json"))
     }
 }
 
@@ -109,9 +145,31 @@ fn a_dry_run_says_what_would_happen() {
             "1.0.0 -> 1.1.0: compatible",
         ],
     );
-    let output = site.done(&["rollout", "start", "churn", "--to", "1.1.0", "--plan", site.plan.to_str().unwrap(), "--dry-run"]);
-    contains(&output, &["by plan held", "1  canary 50 %", "a person decides"]);
-    let document = site.document(&["rollout", "start", "churn", "--to", "1.1.0", "--plan", "low", "--dry-run", "--json"]);
+    let output = site.done(&[
+        "rollout",
+        "start",
+        "churn",
+        "--to",
+        "1.1.0",
+        "--plan",
+        site.plan.to_str().unwrap(),
+        "--dry-run",
+    ]);
+    contains(
+        &output,
+        &["by plan held", "1  canary 50 %", "a person decides"],
+    );
+    let document = site.document(&[
+        "rollout",
+        "start",
+        "churn",
+        "--to",
+        "1.1.0",
+        "--plan",
+        "low",
+        "--dry-run",
+        "--json",
+    ]);
     assert_eq!(document["would_start"]["plan"]["name"], "low");
     assert!(!site.entry(2).exists(), "nothing was written");
 }
@@ -119,17 +177,39 @@ fn a_dry_run_says_what_would_happen() {
 #[test]
 fn a_rollout_from_start_to_rollback() {
     let site = site(&[]);
-    contains(&site.done(&["rollout", "status"]), &["churn\n", "stable    1.0.0  sha256:", "previous  none", "rollout   none"]);
+    contains(
+        &site.done(&["rollout", "status"]),
+        &[
+            "churn\n",
+            "stable    1.0.0  sha256:",
+            "previous  none",
+            "rollout   none",
+        ],
+    );
     let plan = site.plan.to_str().unwrap();
-    let output = site.done(&["rollout", "start", "churn", "--to", "1.1.0", "--plan", plan, "--reason", "better"]);
-    contains(&output, &["1.1.0 begins step 1 of 1 (entry 2)", "plan held, started by unverified:", "; running"]);
+    let output = site.done(&[
+        "rollout", "start", "churn", "--to", "1.1.0", "--plan", plan, "--reason", "better",
+    ]);
+    contains(
+        &output,
+        &[
+            "1.1.0 begins step 1 of 1 (entry 2)",
+            "plan held, started by unverified:",
+            "; running",
+        ],
+    );
     for _ in 0..100 {
         site.answered();
     }
     let output = until("the requests are counted", || {
         let document = site.document(&["rollout", "status", "churn", "--json"]);
         let arms = document["rollout"]["evidence"]["arms"].as_object()?;
-        (arms.values().map(|arm| arm["units"].as_u64().unwrap()).sum::<u64>() == 100).then(|| site.done(&["rollout", "status", "churn"]))
+        (arms
+            .values()
+            .map(|arm| arm["units"].as_u64().unwrap())
+            .sum::<u64>()
+            == 100)
+            .then(|| site.done(&["rollout", "status", "churn"]))
     });
     contains(
         &output,
@@ -145,29 +225,74 @@ fn a_rollout_from_start_to_rollback() {
             "next      predictd rollout promote churn   or: abort churn --reason TEXT",
         ],
     );
-    assert!(!output.contains('\x1b'), "no colours but on a terminal: {output}");
+    assert!(
+        !output.contains('\x1b'),
+        "no colours but on a terminal: {output}"
+    );
     contains(
         &site.done(&["rollout", "pause", "churn", "--reason", "lunch"]),
-        &["paused: 1.1.0 stays at step 1 of 1", "PAUSED by unverified:"],
+        &[
+            "paused: 1.1.0 stays at step 1 of 1",
+            "PAUSED by unverified:",
+        ],
     );
     let error = site.refused(&["rollout", "pause", "churn"]);
-    assert_eq!(error, "predictd: the server refused (422): the rollout is paused already\n  next: predictd rollout status churn\n");
-    contains(&site.done(&["rollout", "resume", "churn"]), &["resumed: 1.1.0 goes on at step 1 of 1"]);
+    assert_eq!(
+        error,
+        "predictd: the server refused (422): the rollout is paused already\n  next: predictd rollout status churn\n"
+    );
+    contains(
+        &site.done(&["rollout", "resume", "churn"]),
+        &["resumed: 1.1.0 goes on at step 1 of 1"],
+    );
     contains(
         &site.done(&["rollout", "promote", "churn"]),
-        &["promoted: 1.1.0 is the stable version", "stable    1.1.0", "previous  1.0.0"],
+        &[
+            "promoted: 1.1.0 is the stable version",
+            "stable    1.1.0",
+            "previous  1.0.0",
+        ],
     );
     assert_eq!(site.answered(), "1.1.0");
-    until("the way back was tried", || site.done(&["rollout", "status", "churn"]).contains("1.0.0  a rollback would work").then_some(()));
+    until("the way back was tried", || {
+        site.done(&["rollout", "status", "churn"])
+            .contains("1.0.0  a rollback would work")
+            .then_some(())
+    });
     let output = site.done(&["rollback", "churn", "--reason", "3 a.m."]);
-    contains(&output, &["churn: rolled back 1.1.0 -> 1.0.0 in ", " ms (entry 6)", "stable    1.0.0"]);
+    contains(
+        &output,
+        &[
+            "churn: rolled back 1.1.0 -> 1.0.0 in ",
+            " ms (entry 6)",
+            "stable    1.0.0",
+        ],
+    );
     assert_eq!(site.answered(), "1.0.0");
-    contains(&site.refused(&["rollback", "churn"]), &["1.0.0 answers already; 1.1.0 was left ", "next: predictd rollout status churn\n"]);
-    let document = site.document(&["rollback", "churn", "--to", "1.1.0", "--never-stable", "--reason", "a test", "--json"]);
+    contains(
+        &site.refused(&["rollback", "churn"]),
+        &[
+            "1.0.0 answers already; 1.1.0 was left ",
+            "next: predictd rollout status churn\n",
+        ],
+    );
+    let document = site.document(&[
+        "rollback",
+        "churn",
+        "--to",
+        "1.1.0",
+        "--never-stable",
+        "--reason",
+        "a test",
+        "--json",
+    ]);
     assert_eq!(document["stable"]["version"], "1.1.0");
 
     let output = site.done(&["history", "churn"]);
-    let heads: Vec<&str> = output.lines().filter(|line| !line.starts_with("        ")).collect();
+    let heads: Vec<&str> = output
+        .lines()
+        .filter(|line| !line.starts_with("        "))
+        .collect();
     let expected = [
         ("adopt", "- -> 1.0.0  by configuration"),
         ("start", "1.0.0 -> 1.1.0  by unverified:"),
@@ -179,11 +304,28 @@ fn a_rollout_from_start_to_rollback() {
     ];
     assert_eq!(heads.len(), expected.len(), "{output}");
     for ((seq, line), (action, rest)) in (1..).zip(heads).zip(expected) {
-        assert!(line.starts_with(&format!("{seq:>6}  20")) && line.contains(&format!("Z  {action} ")) && line.contains(rest), "{line}");
+        assert!(
+            line.starts_with(&format!("{seq:>6}  20"))
+                && line.contains(&format!("Z  {action} "))
+                && line.contains(rest),
+            "{line}"
+        );
     }
-    contains(&output, &["        lunch\n", "        3 a.m.\n", "1.0.0: ", " requests, 0 % failed; 1.1.0: ", "1.1.0: compatible"]);
+    contains(
+        &output,
+        &[
+            "        lunch\n",
+            "        3 a.m.\n",
+            "1.0.0: ",
+            " requests, 0 % failed; 1.1.0: ",
+            "1.1.0: compatible",
+        ],
+    );
     let last = site.done(&["history", "churn", "--limit", "1"]);
-    assert!(last.starts_with("     7  ") && last.lines().count() == 2, "{last}");
+    assert!(
+        last.starts_with("     7  ") && last.lines().count() == 2,
+        "{last}"
+    );
     let document = site.document(&["history", "churn", "--json"]);
     assert_eq!(document["entries"].as_array().unwrap().len(), 7);
     assert_eq!(document["entries"][2]["reason"], "lunch");
@@ -196,9 +338,23 @@ fn an_abort_leaves_everybody_to_stable() {
     let site = site(&[]);
     site.start();
     let output = site.done(&["rollout", "abort", "churn", "--reason", "enough"]);
-    contains(&output, &["aborted: 1.0.0 answers everybody (entry 3)", "last      abort 1.1.0 by unverified:", "enough", "rollout   none"]);
+    contains(
+        &output,
+        &[
+            "aborted: 1.0.0 answers everybody (entry 3)",
+            "last      abort 1.1.0 by unverified:",
+            "enough",
+            "rollout   none",
+        ],
+    );
     let document = site.document(&["history", "churn", "--json", "--limit", "1"]);
-    assert_eq!((&document["entries"][0]["action"], &document["entries"][0]["reason"]), (&json!("abort"), &json!("enough")));
+    assert_eq!(
+        (
+            &document["entries"][0]["action"],
+            &document["entries"][0]["reason"]
+        ),
+        (&json!("abort"), &json!("enough"))
+    );
 }
 
 #[test]
@@ -206,27 +362,89 @@ fn wrong_usage_is_told_before_a_server_is_asked() {
     let cases: &[(&[&str], &str)] = &[
         (&["rollout", "abort", "churn"], "--reason"),
         (&["rollout", "start", "churn"], "--to"),
-        (&["rollout", "start", "churn", "--to", "new"], "not a version"),
-        (&["rollout", "start", "../churn", "--to", "1.1.0"], "not the name of a model"),
-        (&["rollout", "start", "churn", "--to", "1.1.0", "--allow-forward-only"], "--reason"),
-        (&["rollout", "start", "churn", "--to", "1.1.0", "--accept-unproved", "/age"], "--reason"),
-        (&["rollout", "promote", "churn", "--without-way-back"], "--reason"),
+        (
+            &["rollout", "start", "churn", "--to", "new"],
+            "not a version",
+        ),
+        (
+            &["rollout", "start", "../churn", "--to", "1.1.0"],
+            "not the name of a model",
+        ),
+        (
+            &[
+                "rollout",
+                "start",
+                "churn",
+                "--to",
+                "1.1.0",
+                "--allow-forward-only",
+            ],
+            "--reason",
+        ),
+        (
+            &[
+                "rollout",
+                "start",
+                "churn",
+                "--to",
+                "1.1.0",
+                "--accept-unproved",
+                "/age",
+            ],
+            "--reason",
+        ),
+        (
+            &["rollout", "promote", "churn", "--without-way-back"],
+            "--reason",
+        ),
         (&["rollout", "dance", "churn"], "dance"),
         (&["rollback"], "MODEL"),
         (&["history", "churn", "--limit", "few"], "few"),
-        (&["rollout", "status", "--server", "localhost:8082"], "http://HOST:PORT"),
-        (&["rollout", "status", "--server", "http://ann:secret@localhost"], "PREDICTD_TOKEN"),
+        (
+            &["rollout", "status", "--server", "localhost:8082"],
+            "http://HOST:PORT",
+        ),
+        (
+            &[
+                "rollout",
+                "status",
+                "--server",
+                "http://ann:secret@localhost",
+            ],
+            "PREDICTD_TOKEN",
+        ),
     ];
     for (arguments, part) in cases {
         let (code, output, error) = predictd(arguments, "", &[]);
-        assert!(code == 2 && output.is_empty() && error.contains(part), "{arguments:?}: {code} {output}{error}");
+        assert!(
+            code == 2 && output.is_empty() && error.contains(part),
+            "{arguments:?}: {code} {output}{error}"
+        );
     }
-    assert_eq!(predictd(&["rollout", "status"], "", &[("PREDICTD_SERVER", "nowhere")]).0, 2);
+    assert_eq!(
+        predictd(
+            &["rollout", "status"],
+            "",
+            &[("PREDICTD_SERVER", "nowhere")]
+        )
+        .0,
+        2
+    );
     // What the environment gives is not asked for.
     let site = [("PREDICTD_SERVER", "http://127.0.0.1:1")];
-    for arguments in [&["rollout", "abort", "churn"][..], &["history", "churn", "--repair"], &["rollback", "churn", "--never-stable"]] {
+    for arguments in [
+        &["rollout", "abort", "churn"][..],
+        &["history", "churn", "--repair"],
+        &["rollback", "churn", "--never-stable"],
+    ] {
         let (code, _, error) = predictd(arguments, "", &site);
-        assert!(code == 2 && error.contains("Usage: ") && error.contains("--reason") && !error.contains("--server"), "{error}");
+        assert!(
+            code == 2
+                && error.contains("Usage: ")
+                && error.contains("--reason")
+                && !error.contains("--server"),
+            "{error}"
+        );
     }
 }
 
@@ -234,31 +452,96 @@ fn wrong_usage_is_told_before_a_server_is_asked() {
 fn who_does_not_answer_is_named() {
     let site = site(&[]);
     // A port that was free a moment ago.
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    for arguments in [&["rollout", "status"][..], &["rollback", "churn"], &["history", "churn"], &["rollout", "status", "--watch"]] {
-        let (code, output, error) = predictd(arguments, "", &[("PREDICTD_SERVER", &format!("http://{free}"))]);
+    let free = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    for arguments in [
+        &["rollout", "status"][..],
+        &["rollback", "churn"],
+        &["history", "churn"],
+        &["rollout", "status", "--watch"],
+    ] {
+        let (code, output, error) = predictd(
+            arguments,
+            "",
+            &[("PREDICTD_SERVER", &format!("http://{free}"))],
+        );
         assert!(code == 1 && output.is_empty(), "{output}{error}");
         contains(
             &error,
-            &[&format!("nothing answers at http://{free}: connection refused"), "admin.listen", "--server URL or PREDICTD_SERVER"],
+            &[
+                &format!("nothing answers at http://{free}: connection refused"),
+                "admin.listen",
+                "--server URL or PREDICTD_SERVER",
+            ],
         );
     }
     // A proxy has no part in what stays on this machine.
-    let environment =
-        [("PREDICTD_SERVER", site.url.as_str()), ("http_proxy", &format!("http://{free}")), ("ALL_PROXY", "http://127.0.0.1:9")];
+    let environment = [
+        ("PREDICTD_SERVER", site.url.as_str()),
+        ("http_proxy", &format!("http://{free}")),
+        ("ALL_PROXY", "http://127.0.0.1:9"),
+    ];
     assert_eq!(predictd(&["rollout", "status"], "", &environment).0, 0);
     let data = format!("http://{}", site.server.address);
     let (code, _, error) = predictd(&["rollout", "status", "--server", &data], "", &[]);
-    assert!(code == 1 && error.contains(&format!("{data} answers (404), but not as predictd's admin listener does")), "{error}");
+    assert!(
+        code == 1
+            && error.contains(&format!(
+                "{data} answers (404), but not as predictd's admin listener does"
+            )),
+        "{error}"
+    );
     let cases: &[(&[&str], &[&str])] = &[
-        (&["rollout", "status", "nobody"], &["(404)", "no model \"nobody\"", "predictd rollout status lists the models"]),
-        (&["rollout", "start", "churn", "--to", "7.0.0"], &["(422)", "no version 7.0.0"]),
-        (&["rollout", "start", "churn", "--to", "1.1.0", "--plan", "bold"], &["(400)", "no plan \"bold\""]),
-        (&["rollout", "start", "churn", "--to", "1.1.0", "--plan", "missing.toml"], &["missing.toml"]),
-        (&["rollout", "start", "churn", "--to", "1.1.0", "--plan", "high"], &["(403)", "two verified names"]),
-        (&["rollout", "promote", "churn"], &["(422)", "no rollout of churn"]),
-        (&["rollout", "abort", "churn", "--reason", "x"], &["(422)", "no rollout of churn"]),
-        (&["rollback", "churn"], &["(422)", "no stable version before"]),
+        (
+            &["rollout", "status", "nobody"],
+            &[
+                "(404)",
+                "no model \"nobody\"",
+                "predictd rollout status lists the models",
+            ],
+        ),
+        (
+            &["rollout", "start", "churn", "--to", "7.0.0"],
+            &["(422)", "no version 7.0.0"],
+        ),
+        (
+            &[
+                "rollout", "start", "churn", "--to", "1.1.0", "--plan", "bold",
+            ],
+            &["(400)", "no plan \"bold\""],
+        ),
+        (
+            &[
+                "rollout",
+                "start",
+                "churn",
+                "--to",
+                "1.1.0",
+                "--plan",
+                "missing.toml",
+            ],
+            &["missing.toml"],
+        ),
+        (
+            &[
+                "rollout", "start", "churn", "--to", "1.1.0", "--plan", "high",
+            ],
+            &["(403)", "two verified names"],
+        ),
+        (
+            &["rollout", "promote", "churn"],
+            &["(422)", "no rollout of churn"],
+        ),
+        (
+            &["rollout", "abort", "churn", "--reason", "x"],
+            &["(422)", "no rollout of churn"],
+        ),
+        (
+            &["rollback", "churn"],
+            &["(422)", "no stable version before"],
+        ),
     ];
     for (arguments, parts) in cases {
         let error = site.refused(arguments);
@@ -268,7 +551,11 @@ fn who_does_not_answer_is_named() {
     site.start();
     contains(
         &site.refused(&["rollout", "start", "churn", "--to", "1.1.0"]),
-        &["(409)", "is under way", "next: predictd rollout status churn"],
+        &[
+            "(409)",
+            "is under way",
+            "next: predictd rollout status churn",
+        ],
     );
 }
 
@@ -281,16 +568,54 @@ fn a_plan_for_two_names_needs_two_tokens() {
     fs_err::write(&tokens, format!("ann {ANN}\nbob {BOB}\n")).unwrap();
     let site = site(&[("admin.token_file", tokens.to_str().unwrap())]);
     let error = site.refused(&["rollout", "status"]);
-    contains(&error, &["(401)", "next: set PREDICTD_TOKEN to a token of the server's admin.token_file"]);
-    let site = Site { token: Some("not a token"), ..site };
+    contains(
+        &error,
+        &[
+            "(401)",
+            "next: set PREDICTD_TOKEN to a token of the server's admin.token_file",
+        ],
+    );
+    let site = Site {
+        token: Some("not a token"),
+        ..site
+    };
     contains(&site.refused(&["rollout", "status"]), &["visible ASCII"]);
-    let ann = Site { token: Some(ANN), ..site };
-    let output = ann.done(&["rollout", "start", "churn", "--to", "1.1.0", "--plan", "high"]);
-    contains(&output, &["1.1.0 waits for the approval of a second name", "predictd rollout approve churn   (by another name than ann)"]);
-    contains(&ann.refused(&["rollout", "approve", "churn"]), &["(403)", "a second verified name must approve what ann started"]);
-    let bob = Site { token: Some(BOB), ..ann };
-    contains(&bob.done(&["rollout", "approve", "churn"]), &["approved: 1.1.0 begins step 1 of 6"]);
-    contains(&bob.done(&["history", "churn"]), &["by ann; plan high", "by bob; plan high, step 1 of 6 (shadow 50 %)"]);
+    let ann = Site {
+        token: Some(ANN),
+        ..site
+    };
+    let output = ann.done(&[
+        "rollout", "start", "churn", "--to", "1.1.0", "--plan", "high",
+    ]);
+    contains(
+        &output,
+        &[
+            "1.1.0 waits for the approval of a second name",
+            "predictd rollout approve churn   (by another name than ann)",
+        ],
+    );
+    contains(
+        &ann.refused(&["rollout", "approve", "churn"]),
+        &[
+            "(403)",
+            "a second verified name must approve what ann started",
+        ],
+    );
+    let bob = Site {
+        token: Some(BOB),
+        ..ann
+    };
+    contains(
+        &bob.done(&["rollout", "approve", "churn"]),
+        &["approved: 1.1.0 begins step 1 of 6"],
+    );
+    contains(
+        &bob.done(&["history", "churn"]),
+        &[
+            "by ann; plan high",
+            "by bob; plan high, step 1 of 6 (shadow 50 %)",
+        ],
+    );
 }
 
 /// Alters the files below a running server, asks with and without it, and puts the files back.
@@ -302,16 +627,34 @@ fn a_journal_that_was_altered_is_found() {
     site.done(&["rollout", "abort", "churn", "--reason", "enough"]);
     let state = site.state.path().to_str().unwrap().to_owned();
     let online = || site.run(&["history", "churn", "--verify"]);
-    let offline = || predictd(&["history", "churn", "--verify", "--state", &state], "", &[]);
+    let offline = || {
+        predictd(
+            &["history", "churn", "--verify", "--state", &state],
+            "",
+            &[],
+        )
+    };
     for (code, output, error) in [online(), offline()] {
-        assert!(code == 0 && output.starts_with("ok: 4 entries, the last with sha256 ") && error.is_empty(), "{output}{error}");
+        assert!(
+            code == 0
+                && output.starts_with("ok: 4 entries, the last with sha256 ")
+                && error.is_empty(),
+            "{output}{error}"
+        );
     }
     assert_eq!(online().1, offline().1, "the same chain");
-    assert_eq!(site.document(&["history", "churn", "--verify", "--json"])["entries"], 4);
+    assert_eq!(
+        site.document(&["history", "churn", "--verify", "--json"])["entries"],
+        4
+    );
 
     let text = |seq: u64| fs_err::read_to_string(site.entry(seq)).unwrap();
     let texts: Vec<String> = (1..=4).map(text).collect();
-    let restore = || (1..).zip(&texts).for_each(|(seq, text)| fs_err::write(site.entry(seq), text).unwrap());
+    let restore = || {
+        (1..)
+            .zip(&texts)
+            .for_each(|(seq, text)| fs_err::write(site.entry(seq), text).unwrap())
+    };
     let swap = || {
         fs_err::write(site.entry(2), &texts[2]).unwrap();
         fs_err::write(site.entry(3), &texts[1]).unwrap();
@@ -334,40 +677,87 @@ fn a_journal_that_was_altered_is_found() {
         }
         let (code, output, _) = site.run(&["history", "churn", "--verify", "--json"]);
         let document: Value = serde_json::from_str(&output).unwrap();
-        assert_eq!((code, &document["ok"], &document["bad"]["seq"]), (1, &json!(false), &json!(seq)));
+        assert_eq!(
+            (code, &document["ok"], &document["bad"]["seq"]),
+            (1, &json!(false), &json!(seq))
+        );
         // What is wrong with one entry hides none of those behind it.
         contains(&site.done(&["history", "churn"]), &["     4  ", "enough"]);
-        contains(&predictd(&["history", "churn", "--state", &state], "", &[]).1, &["     4  ", "enough"]);
+        contains(
+            &predictd(&["history", "churn", "--state", &state], "", &[]).1,
+            &["     4  ", "enough"],
+        );
         restore();
     }
 
     // Cut off at its end: the chain is whole, but the server remembers.
     remove(4);
     let (code, output, _) = online();
-    assert!(code == 1 && output.contains("FAILED: entry 4 is missing, and the server knows that it was there"), "{output}");
-    assert!(offline().1.starts_with("ok: 3 entries"), "nobody else can know");
-    contains(&site.done(&["history", "churn"]), &["     4  is missing here"]);
+    assert!(
+        code == 1
+            && output
+                .contains("FAILED: entry 4 is missing, and the server knows that it was there"),
+        "{output}"
+    );
+    assert!(
+        offline().1.starts_with("ok: 3 entries"),
+        "nobody else can know"
+    );
+    contains(
+        &site.done(&["history", "churn"]),
+        &["     4  is missing here"],
+    );
     restore();
     assert_eq!(online().0, 0);
 
     // A server that starts with a gap decides nothing; who asks it sees what is stored all the same.
     remove(3);
-    let Site { server, models, state: directory, .. } = site;
+    let Site {
+        server,
+        models,
+        state: directory,
+        ..
+    } = site;
     drop(server);
-    let server = Server::begin(models.path(), &[("state.url", directory.path().to_str().unwrap())]);
-    let (code, output, _) = predictd(&["history", "churn", "--verify", "--server", &admin(&server)], "", &[]);
-    assert!(code == 1 && output.contains("FAILED: entry 3 is missing"), "{output}");
+    let server = Server::begin(
+        models.path(),
+        &[("state.url", directory.path().to_str().unwrap())],
+    );
+    let (code, output, _) = predictd(
+        &["history", "churn", "--verify", "--server", &admin(&server)],
+        "",
+        &[],
+    );
+    assert!(
+        code == 1 && output.contains("FAILED: entry 3 is missing"),
+        "{output}"
+    );
 
     let (code, _, error) = predictd(&["history", "nobody", "--state", &state], "", &[]);
-    assert!(code == 1 && error.contains("holds no journal of nobody"), "{error}");
+    assert!(
+        code == 1 && error.contains("holds no journal of nobody"),
+        "{error}"
+    );
     let (code, _, error) = predictd(&["history", "churn", "--state", "/nowhere"], "", &[]);
-    assert!(code == 1 && error.contains("/nowhere holds no journal of churn"), "{error}");
+    assert!(
+        code == 1 && error.contains("/nowhere holds no journal of churn"),
+        "{error}"
+    );
 }
 
 fn watch(site: &Site, arguments: &[&str]) -> (Child, BufReader<ChildStdout>) {
     let mut command = Command::new(PREDICTD);
-    command.args(["rollout", "status", "--watch"]).args(arguments).env("PREDICTD_SERVER", &site.url).current_dir(root());
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    command
+        .args(["rollout", "status", "--watch"])
+        .args(arguments)
+        .env("PREDICTD_SERVER", &site.url)
+        .current_dir(root());
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let output = BufReader::new(child.stdout.take().unwrap());
     (child, output)
 }
@@ -376,7 +766,10 @@ fn watch(site: &Site, arguments: &[&str]) -> (Child, BufReader<ChildStdout>) {
 fn a_watch_ends_with_the_rollout() {
     let site = site(&[]);
     let (code, output, _) = site.run(&["rollout", "status", "churn", "--watch"]);
-    assert!(code == 0 && output.contains("there is no rollout to wait for"), "{output}");
+    assert!(
+        code == 0 && output.contains("there is no rollout to wait for"),
+        "{output}"
+    );
     let end = |mut child: Child, mut output: BufReader<_>| {
         let status = until("the watch ends", || child.try_wait().unwrap());
         let mut rest = String::new();
@@ -391,11 +784,20 @@ fn a_watch_ends_with_the_rollout() {
     assert_eq!(first, "churn\n");
     first.clear();
     lines.read_line(&mut first).unwrap();
-    assert_eq!(serde_json::from_str::<Value>(&first).unwrap()["models"][0]["rollout"]["phase"], "running");
+    assert_eq!(
+        serde_json::from_str::<Value>(&first).unwrap()["models"][0]["rollout"]["phase"],
+        "running"
+    );
     site.done(&["rollout", "abort", "churn", "--reason", "enough"]);
     let (code, rest) = end(child, output);
     assert_eq!(code, Some(1));
-    contains(&rest, &["the rollout of 1.1.0 ended: abort by unverified:", "(entry 3): enough"]);
+    contains(
+        &rest,
+        &[
+            "the rollout of 1.1.0 ended: abort by unverified:",
+            "(entry 3): enough",
+        ],
+    );
     let (code, rest) = end(programs, lines);
     assert_eq!(code, Some(1));
     let last: Value = serde_json::from_str(rest.lines().last().unwrap()).unwrap();
@@ -410,7 +812,13 @@ fn a_watch_ends_with_the_rollout() {
     let late = site.run(&["rollout", "status", "churn", "--watch"]);
     for (code, rest) in [end(child, output), (Some(late.0), late.1)] {
         assert_eq!(code, Some(1), "{rest}");
-        contains(&rest, &["the rollout of 1.1.0 ended: rollback by unverified:", ": 3 a.m."]);
+        contains(
+            &rest,
+            &[
+                "the rollout of 1.1.0 ended: rollback by unverified:",
+                ": 3 a.m.",
+            ],
+        );
     }
 
     site.start();
@@ -418,32 +826,61 @@ fn a_watch_ends_with_the_rollout() {
     output.read_line(&mut String::new()).unwrap();
     site.done(&["rollout", "promote", "churn"]);
     let (code, rest) = end(child, output);
-    assert!(code == Some(0) && rest.contains("the rollout of 1.1.0 ended: promote"), "{rest}");
+    assert!(
+        code == Some(0) && rest.contains("the rollout of 1.1.0 ended: promote"),
+        "{rest}"
+    );
     assert_eq!(site.run(&["rollout", "status", "churn", "--watch"]).0, 0);
 }
 
 #[test]
 fn a_watch_outlives_a_restart_of_the_server() {
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let address = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .to_string();
     let site = site(&[("admin.listen", &address)]);
     site.start();
     let (mut child, mut output) = watch(&site, &["churn"]);
     output.read_line(&mut String::new()).unwrap();
-    let Site { server, url, state, models, plan, token } = site;
+    let Site {
+        server,
+        url,
+        state,
+        models,
+        plan,
+        token,
+    } = site;
     drop(server);
     let mut noticed = String::new();
-    BufReader::new(child.stderr.take().unwrap()).read_line(&mut noticed).unwrap();
+    BufReader::new(child.stderr.take().unwrap())
+        .read_line(&mut noticed)
+        .unwrap();
     contains(&noticed, &["nothing answers at http://"]);
     let server = serve(models.path(), state.path(), &[("admin.listen", &address)]);
-    let site = Site { server, url, state, models, plan, token };
+    let site = Site {
+        server,
+        url,
+        state,
+        models,
+        plan,
+        token,
+    };
     site.done(&["rollout", "abort", "churn", "--reason", "enough"]);
-    assert_eq!(until("the watch ends", || child.try_wait().unwrap()).code(), Some(1));
+    assert_eq!(
+        until("the watch ends", || child.try_wait().unwrap()).code(),
+        Some(1)
+    );
 }
 
 /// A place that is told of decisions: keeps what it gets, and answers each request with the status that `answer` gives its number.
 fn hook(answer: fn(usize) -> u16) -> (String, Arc<Mutex<Vec<Value>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/services/SECRET?key=SECRET", listener.local_addr().unwrap());
+    let url = format!(
+        "http://{}/services/SECRET?key=SECRET",
+        listener.local_addr().unwrap()
+    );
     let received: Arc<Mutex<Vec<Value>>> = Arc::default();
     let kept = Arc::clone(&received);
     thread::spawn(move || {
@@ -456,7 +893,9 @@ fn hook(answer: fn(usize) -> u16) -> (String, Arc<Mutex<Vec<Value>>>) {
                 let (name, value) = line.trim().split_once(':').unwrap_or((line.trim(), ""));
                 match name {
                     "" => break,
-                    name if name.eq_ignore_ascii_case("content-length") => length = value.trim().parse().unwrap(),
+                    name if name.eq_ignore_ascii_case("content-length") => {
+                        length = value.trim().parse().unwrap()
+                    }
                     _ => {}
                 }
             }
@@ -464,9 +903,15 @@ fn hook(answer: fn(usize) -> u16) -> (String, Arc<Mutex<Vec<Value>>>) {
             stream.read_exact(&mut body).unwrap();
             let status = answer(number);
             if status == 200 {
-                kept.lock().unwrap().push(serde_json::from_slice(&body).unwrap());
+                kept.lock()
+                    .unwrap()
+                    .push(serde_json::from_slice(&body).unwrap());
             }
-            write!(stream.get_mut(), "HTTP/1.1 {status} X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").unwrap();
+            write!(
+                stream.get_mut(),
+                "HTTP/1.1 {status} X\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+            )
+            .unwrap();
         }
     });
     (url, received)
@@ -480,19 +925,42 @@ fn the_webhook_is_told_of_each_decision() {
     site.start();
     site.done(&["rollout", "pause", "churn"]);
     site.done(&["rollout", "abort", "churn", "--reason", "enough"]);
-    site.done(&["rollback", "churn", "--to", "1.1.0", "--never-stable", "--reason", "a test"]);
-    let told = until("all is told", || Some(received.lock().unwrap().clone()).filter(|told| told.len() == 5));
-    let actions: Vec<&str> = told.iter().map(|message| message["action"].as_str().unwrap()).collect();
+    site.done(&[
+        "rollback",
+        "churn",
+        "--to",
+        "1.1.0",
+        "--never-stable",
+        "--reason",
+        "a test",
+    ]);
+    let told = until("all is told", || {
+        Some(received.lock().unwrap().clone()).filter(|told| told.len() == 5)
+    });
+    let actions: Vec<&str> = told
+        .iter()
+        .map(|message| message["action"].as_str().unwrap())
+        .collect();
     assert_eq!(actions, ["adopt", "start", "pause", "abort", "rollback"]);
     let abort = &told[3];
-    assert_eq!((&abort["model"], &abort["seq"], &abort["reason"]), (&json!("churn"), &json!(4), &json!("enough")));
     assert_eq!(
-        (&abort["from"]["version"], &abort["to"]["version"], &abort["strategy"]),
+        (&abort["model"], &abort["seq"], &abort["reason"]),
+        (&json!("churn"), &json!(4), &json!("enough"))
+    );
+    assert_eq!(
+        (
+            &abort["from"]["version"],
+            &abort["to"]["version"],
+            &abort["strategy"]
+        ),
         (&json!("1.0.0"), &json!("1.1.0"), &json!("held"))
     );
     contains(
         abort["text"].as_str().unwrap(),
-        &["churn: the rollout of 1.1.0 is aborted; 1.0.0 answers everybody, by unverified:", ": enough (entry 4)"],
+        &[
+            "churn: the rollout of 1.1.0 is aborted; 1.0.0 answers everybody, by unverified:",
+            ": enough (entry 4)",
+        ],
     );
     assert_eq!(site.server.metric("predictd_webhook_failures_total"), 0.0);
     assert!(!site.server.logged("the webhook is tried again").is_empty());
@@ -505,11 +973,24 @@ fn the_webhook_is_told_of_each_decision() {
 fn a_webhook_that_fails_is_counted_and_its_url_is_not_told() {
     let (url, received) = hook(|_| 503);
     let site = site(&[("admin.webhook", &url)]);
-    until("the failure is counted", || (site.server.metric("predictd_webhook_failures_total") == 1.0).then_some(()));
-    let lines =
-        until("it is logged", || Some(site.server.logged("the webhook was not told of a decision")).filter(|lines| !lines.is_empty()));
-    assert_eq!((&lines[0]["model"], &lines[0]["seq"], &lines[0]["reason"]), (&json!("churn"), &json!(1), &json!("it answers 503")));
-    assert!(lines[0]["host"].as_str().is_some_and(|host| host.starts_with("127.0.0.1:")), "{}", lines[0]);
+    until("the failure is counted", || {
+        (site.server.metric("predictd_webhook_failures_total") == 1.0).then_some(())
+    });
+    let lines = until("it is logged", || {
+        Some(site.server.logged("the webhook was not told of a decision"))
+            .filter(|lines| !lines.is_empty())
+    });
+    assert_eq!(
+        (&lines[0]["model"], &lines[0]["seq"], &lines[0]["reason"]),
+        (&json!("churn"), &json!(1), &json!("it answers 503"))
+    );
+    assert!(
+        lines[0]["host"]
+            .as_str()
+            .is_some_and(|host| host.starts_with("127.0.0.1:")),
+        "{}",
+        lines[0]
+    );
     assert!(received.lock().unwrap().is_empty());
     for line in site.server.log() {
         assert!(!line.to_string().contains("SECRET"), "{line}");
@@ -520,12 +1001,18 @@ fn a_webhook_that_fails_is_counted_and_its_url_is_not_told() {
 fn a_webhook_that_hangs_delays_no_decision() {
     // Connections are taken by the system; nobody ever answers.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-    let site = site(&[("admin.webhook", &format!("http://{}/", silent.local_addr().unwrap()))]);
+    let site = site(&[(
+        "admin.webhook",
+        &format!("http://{}/", silent.local_addr().unwrap()),
+    )]);
     site.start();
     site.done(&["rollout", "pause", "churn"]);
     site.done(&["rollout", "resume", "churn"]);
     site.done(&["rollout", "abort", "churn", "--reason", "enough"]);
-    assert!(site.done(&["history", "churn", "--verify"]).starts_with("ok: 5 entries"));
+    assert!(
+        site.done(&["history", "churn", "--verify"])
+            .starts_with("ok: 5 entries")
+    );
     // Had each waited for its own answer, each would have been counted by now.
     assert!(site.server.metric("predictd_webhook_failures_total") < 5.0);
 }
@@ -533,13 +1020,20 @@ fn a_webhook_that_hangs_delays_no_decision() {
 #[test]
 fn a_webhook_by_https_is_told_nothing_in_the_clear() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let site = site(&[("admin.webhook", &format!("https://{}/services/SECRET", listener.local_addr().unwrap()))]);
+    let site = site(&[(
+        "admin.webhook",
+        &format!("https://{}/services/SECRET", listener.local_addr().unwrap()),
+    )]);
     let (mut stream, _) = listener.accept().unwrap();
     let mut hello = [0; 6];
     stream.read_exact(&mut hello).unwrap();
     // A handshake record of TLS, and in it a ClientHello (RFC 8446, 5.1 and 4).
     assert_eq!((hello[0], hello[1], hello[5]), (22, 3, 1), "{hello:?}");
     // Whoever answers with something else is told nothing.
-    stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").unwrap();
-    until("it is tried again", || site.server.logged("the webhook is tried again").pop());
+    stream
+        .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        .unwrap();
+    until("it is tried again", || {
+        site.server.logged("the webhook is tried again").pop()
+    });
 }

@@ -13,14 +13,25 @@ use crate::harness::{Server, instance, models, until};
 fn no_request_is_lost_under_load() {
     let models = models(&[("churn", "1.1.0")]);
     let mut server = Server::start(models.path(), &[("server.drain_grace_ms", "700")]);
-    let (done, answered, refused) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
-    let (url, body) = (server.url("/predict"), instance("churn", "1.1.0").to_string());
+    let (done, answered, refused) = (
+        AtomicBool::new(false),
+        AtomicUsize::new(0),
+        AtomicUsize::new(0),
+    );
+    let (url, body) = (
+        server.url("/predict"),
+        instance("churn", "1.1.0").to_string(),
+    );
     std::thread::scope(|scope| {
         for _ in 0..32 {
             scope.spawn(|| {
                 let client = reqwest::blocking::Client::new();
                 while !done.load(Ordering::Relaxed) {
-                    let sent = client.post(&url).header("content-type", "application/json").body(body.clone()).send();
+                    let sent = client
+                        .post(&url)
+                        .header("content-type", "application/json")
+                        .body(body.clone())
+                        .send();
                     match sent.and_then(|response| Ok((response.status(), response.bytes()?))) {
                         Ok((status, _)) => {
                             assert_eq!(status, 200);
@@ -37,12 +48,18 @@ fn no_request_is_lost_under_load() {
                 }
             });
         }
-        until("load is on", || (answered.load(Ordering::Relaxed) > 200).then_some(()));
+        until("load is on", || {
+            (answered.load(Ordering::Relaxed) > 200).then_some(())
+        });
         server.signal(Signal::TERM);
-        until("readiness is off", || (server.get("/readyz").status() == 503).then_some(()));
+        until("readiness is off", || {
+            (server.get("/readyz").status() == 503).then_some(())
+        });
         assert_eq!(server.get("/livez").status(), 200);
         let before = answered.load(Ordering::Relaxed);
-        until("it still serves", || (answered.load(Ordering::Relaxed) > before + 50).then_some(()));
+        until("it still serves", || {
+            (answered.load(Ordering::Relaxed) > before + 50).then_some(())
+        });
         let status = server.wait();
         done.store(true, Ordering::Relaxed);
         assert_eq!(status.code(), Some(0));
@@ -60,14 +77,29 @@ fn a_request_in_flight_is_finished() {
     let mut stream = std::net::TcpStream::connect(server.address).unwrap();
     write!(stream, "POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{first}", body.len())
         .unwrap();
-    until("the connection is open", || (server.metric("predictd_open_connections") >= 1.0).then_some(()));
+    until("the connection is open", || {
+        (server.metric("predictd_open_connections") >= 1.0).then_some(())
+    });
     server.signal(Signal::TERM);
-    until("the listener is closed", || (server.logged("no new connections; finishing what is in flight").len() == 1).then_some(()));
-    until("nobody is let in", || std::net::TcpStream::connect_timeout(&server.address, Duration::from_millis(100)).is_err().then_some(()));
+    until("the listener is closed", || {
+        (server
+            .logged("no new connections; finishing what is in flight")
+            .len()
+            == 1)
+            .then_some(())
+    });
+    until("nobody is let in", || {
+        std::net::TcpStream::connect_timeout(&server.address, Duration::from_millis(100))
+            .is_err()
+            .then_some(())
+    });
     stream.write_all(second.as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.contains("predictions"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 200 OK") && answer.contains("predictions"),
+        "{answer}"
+    );
     assert_eq!(server.wait().code(), Some(0));
 }
 
@@ -76,7 +108,9 @@ fn a_second_signal_ends_it_at_once() {
     let models = models(&[("diabetes", "1.0.0")]);
     let mut server = Server::start(models.path(), &[("server.drain_grace_ms", "600000")]);
     server.signal(Signal::INT);
-    until("it drains", || (server.get("/readyz").status() == 503).then_some(()));
+    until("it drains", || {
+        (server.get("/readyz").status() == 503).then_some(())
+    });
     server.signal(Signal::TERM);
     server.wait();
     assert_eq!(server.logged("second signal: leaving at once").len(), 1);

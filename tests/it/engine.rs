@@ -20,13 +20,28 @@ use crate::{
 pub fn number_package(models: &Path, name: &str, graph: &str, golden: &[(f64, f64)]) {
     let directory = models.join(format!(".{name}"));
     fs_err::create_dir_all(&directory).unwrap();
-    fs_err::copy(root().join("tests/fixtures/onnx").join(graph), directory.join("model.onnx")).unwrap();
+    fs_err::copy(
+        root().join("tests/fixtures/onnx").join(graph),
+        directory.join("model.onnx"),
+    )
+    .unwrap();
     let side = |field: &str| json!({"type": "object", "properties": {field: {"type": "number"}}, "required": [field], "additionalProperties": false});
-    fs_err::write(directory.join("schema.json"), json!({"input": side("x"), "output": side("y")}).to_string()).unwrap();
+    fs_err::write(
+        directory.join("schema.json"),
+        json!({"input": side("x"), "output": side("y")}).to_string(),
+    )
+    .unwrap();
     if golden.is_empty() {
-        fs_err::write(directory.join("serving.json"), "{\"batching\": {\"independent_rows\": true}}").unwrap();
+        fs_err::write(
+            directory.join("serving.json"),
+            "{\"batching\": {\"independent_rows\": true}}",
+        )
+        .unwrap();
     } else {
-        let lines: String = golden.iter().map(|(x, y)| format!("{}\n", json!({"input": {"x": x}, "output": {"y": y}}))).collect();
+        let lines: String = golden
+            .iter()
+            .map(|(x, y)| format!("{}\n", json!({"input": {"x": x}, "output": {"y": y}})))
+            .collect();
         fs_err::write(directory.join("golden.jsonl"), lines).unwrap();
     }
     repack(&directory, name, "1.0.0");
@@ -52,29 +67,56 @@ fn at_once(server: &Server, path: &str, values: &[f64]) -> Vec<(u16, Value)> {
                 })
             })
             .collect();
-        callers.into_iter().map(|caller| caller.join().unwrap()).collect()
+        callers
+            .into_iter()
+            .map(|caller| caller.join().unwrap())
+            .collect()
     })
 }
 
 #[test]
 fn one_bad_row_does_not_fail_its_neighbours() {
     // What the graph refuses is the caller's; what it answers wrongly is not.
-    for (graph, bad, expected, kind) in [("fails_rows.onnx", 50.0, 422, "invalid"), ("nan_rows.onnx", -1.0, 500, "inference")] {
+    for (graph, bad, expected, kind) in [
+        ("fails_rows.onnx", 50.0, 422, "invalid"),
+        ("nan_rows.onnx", -1.0, 500, "inference"),
+    ] {
         let models = one("rows", graph);
         // Long enough that all of them share a run.
-        let server = Server::start(models.path(), &[("batching.max_delay_us", "300000"), ("batching.max_batch_size", "12")]);
+        let server = Server::start(
+            models.path(),
+            &[
+                ("batching.max_delay_us", "300000"),
+                ("batching.max_batch_size", "12"),
+            ],
+        );
         let mut values = vec![3.0; 12];
         values[5] = bad;
         let answers = at_once(&server, "/predict", &values);
         for (index, (status, body)) in answers.iter().enumerate() {
-            assert_eq!(*status, if index == 5 { expected } else { 200 }, "{graph}: {index}: {body}");
+            assert_eq!(
+                *status,
+                if index == 5 { expected } else { 200 },
+                "{graph}: {index}: {body}"
+            );
         }
-        assert_eq!(server.metric(&format!("predictd_errors_total{{kind=\"{kind}\",model=\"rows\",version=\"1.0.0\"}}")), 1.0);
+        assert_eq!(
+            server.metric(&format!(
+                "predictd_errors_total{{kind=\"{kind}\",model=\"rows\",version=\"1.0.0\"}}"
+            )),
+            1.0
+        );
         let sum = server.metric("predictd_batch_size_sum{model=\"rows\",version=\"1.0.0\"}");
         let count = server.metric("predictd_batch_size_count{model=\"rows\",version=\"1.0.0\"}");
-        assert!(sum / count > 1.5, "they did not share a run: {sum} rows in {count} runs");
+        assert!(
+            sum / count > 1.5,
+            "they did not share a run: {sum} rows in {count} runs"
+        );
         let problem = &answers[5].1;
-        assert!(!problem.to_string().contains("onnx"), "the library's text names files of the server: {problem}");
+        assert!(
+            !problem.to_string().contains("onnx"),
+            "the library's text names files of the server: {problem}"
+        );
         assert!(problem["request_id"].is_string());
         assert_eq!(server.metric("predictd_worker_panics_total"), 0.0);
     }
@@ -85,30 +127,59 @@ fn a_graph_whose_rows_depend_on_each_other_is_not_batched() {
     let models = tempfile::tempdir().unwrap();
     let directory = models.path().join("coupled/1.0.0");
     fs_err::create_dir_all(&directory).unwrap();
-    fs_err::copy(root().join("tests/fixtures/onnx/batch_coupled.onnx"), directory.join("model.onnx")).unwrap();
+    fs_err::copy(
+        root().join("tests/fixtures/onnx/batch_coupled.onnx"),
+        directory.join("model.onnx"),
+    )
+    .unwrap();
     let side = |field: &str| {
-        let array = json!({"type": "array", "minItems": 3, "maxItems": 3, "items": {"type": "number"}});
+        let array =
+            json!({"type": "array", "minItems": 3, "maxItems": 3, "items": {"type": "number"}});
         json!({"type": "object", "properties": {field: array}, "required": [field], "additionalProperties": false})
     };
-    fs_err::write(directory.join("schema.json"), json!({"input": side("x"), "output": side("y")}).to_string()).unwrap();
+    fs_err::write(
+        directory.join("schema.json"),
+        json!({"input": side("x"), "output": side("y")}).to_string(),
+    )
+    .unwrap();
     let golden = "{\"input\": {\"x\": [1, 2, 3]}, \"output\": {\"y\": [0, 0, 0]}}\n{\"input\": {\"x\": [4, 5, 6]}, \"output\": {\"y\": [0, 0, 0]}}\n";
     fs_err::write(directory.join("golden.jsonl"), golden).unwrap();
     repack(&directory, "coupled", "1.0.0");
-    let (code, output, _) = crate::harness::predictd(&["verify", directory.to_str().unwrap()], "", &[]);
+    let (code, output, _) =
+        crate::harness::predictd(&["verify", directory.to_str().unwrap()], "", &[]);
     assert_eq!(code, 0, "{output}");
-    assert!(output.contains("not batched: ReduceMean (gives \"mean\") reduces along the dimension of the rows"), "{output}");
+    assert!(
+        output.contains(
+            "not batched: ReduceMean (gives \"mean\") reduces along the dimension of the rows"
+        ),
+        "{output}"
+    );
     let server = Server::start(models.path(), &[("batching.max_delay_us", "100000")]);
     let body = json!({"instances": [{"x": [1, 2, 3]}, {"x": [7, 8, 9]}]});
     let answer: Value = server.predict("/predict", &body).json().unwrap();
-    assert_eq!(answer["predictions"], json!([{"y": [0.0, 0.0, 0.0]}, {"y": [0.0, 0.0, 0.0]}]));
-    assert_eq!(server.get_json("/models/coupled/versions/1.0.0")["serving"]["batched"], false);
+    assert_eq!(
+        answer["predictions"],
+        json!([{"y": [0.0, 0.0, 0.0]}, {"y": [0.0, 0.0, 0.0]}])
+    );
+    assert_eq!(
+        server.get_json("/models/coupled/versions/1.0.0")["serving"]["batched"],
+        false
+    );
 
     // Who says that its rows are independent is held to it.
-    fs_err::write(directory.join("serving.json"), "{\"batching\": {\"independent_rows\": true}}").unwrap();
+    fs_err::write(
+        directory.join("serving.json"),
+        "{\"batching\": {\"independent_rows\": true}}",
+    )
+    .unwrap();
     repack(&directory, "coupled", "1.0.0");
-    let (code, output, _) = crate::harness::predictd(&["verify", directory.to_str().unwrap()], "", &[]);
+    let (code, output, _) =
+        crate::harness::predictd(&["verify", directory.to_str().unwrap()], "", &[]);
     assert_eq!(code, 1);
-    assert!(output.contains("serving.json /batching/independent_rows"), "{output}");
+    assert!(
+        output.contains("serving.json /batching/independent_rows"),
+        "{output}"
+    );
 }
 
 #[test]
@@ -116,18 +187,33 @@ fn a_run_that_exceeds_its_deadline_is_stopped() {
     let models = one("slow", "slow_rows.onnx");
     let server = Server::start(models.path(), &[("runtime.workers", "1")]);
     let start = Instant::now();
-    let response = server.post("/predict").header("x-request-timeout-ms", "300").body("{\"x\": 1e12}").send().unwrap();
+    let response = server
+        .post("/predict")
+        .header("x-request-timeout-ms", "300")
+        .body("{\"x\": 1e12}")
+        .send()
+        .unwrap();
     assert_eq!(response.status(), 504);
     assert!(start.elapsed() < Duration::from_secs(10));
-    assert_eq!(server.predict("/predict", &json!({"x": 1})).status(), 200, "the one worker is free again");
+    assert_eq!(
+        server.predict("/predict", &json!({"x": 1})).status(),
+        200,
+        "the one worker is free again"
+    );
     assert_eq!(server.metric("predictd_wedged_workers"), 0.0);
-    assert_eq!(server.metric("predictd_errors_total{kind=\"timeout\",model=\"slow\",version=\"1.0.0\"}"), 1.0);
+    assert_eq!(
+        server.metric("predictd_errors_total{kind=\"timeout\",model=\"slow\",version=\"1.0.0\"}"),
+        1.0
+    );
 }
 
 #[test]
 fn overload_is_shed_and_probes_answer() {
     let models = one("slow", "slow_rows.onnx");
-    let server = Server::start(models.path(), &[("server.max_inflight", "4"), ("runtime.workers", "1")]);
+    let server = Server::start(
+        models.path(),
+        &[("server.max_inflight", "4"), ("runtime.workers", "1")],
+    );
     let held: Vec<TcpStream> = (0..4)
         .map(|_| {
             let mut stream = TcpStream::connect(server.address).unwrap();
@@ -142,24 +228,39 @@ fn overload_is_shed_and_probes_answer() {
         })
         .collect();
     let inflight = "predictd_inflight_requests{model=\"slow\",version=\"1.0.0\"}";
-    until("four are in flight", || (server.metric(inflight) == 4.0).then_some(()));
+    until("four are in flight", || {
+        (server.metric(inflight) == 4.0).then_some(())
+    });
     let start = Instant::now();
-    let response = server.post("/predict").body("this is not even looked at").send().unwrap();
+    let response = server
+        .post("/predict")
+        .body("this is not even looked at")
+        .send()
+        .unwrap();
     assert_eq!(response.status(), 503);
     assert_eq!(response.headers()["retry-after"], "1");
     assert!(start.elapsed() < Duration::from_secs(1));
     assert_eq!(server.get("/livez").status(), 200);
     assert_eq!(server.get("/readyz").status(), 200);
-    assert!(server.metric("predictd_errors_total{kind=\"overloaded\",model=\"slow\",version=\"\"}") >= 1.0);
+    assert!(
+        server.metric("predictd_errors_total{kind=\"overloaded\",model=\"slow\",version=\"\"}")
+            >= 1.0
+    );
     // Callers that hang up free their places.
     drop(held);
-    until("the places are free", || (server.metric(inflight) == 0.0).then_some(()));
+    until("the places are free", || {
+        (server.metric(inflight) == 0.0).then_some(())
+    });
 }
 
 #[test]
 fn a_full_queue_answers_503_and_the_hung_up_are_not_run() {
     let models = one("slow", "slow_rows.onnx");
-    let settings = [("runtime.workers", "1"), ("batching.queue_capacity", "3"), ("batching.max_batch_size", "1")];
+    let settings = [
+        ("runtime.workers", "1"),
+        ("batching.queue_capacity", "3"),
+        ("batching.max_batch_size", "1"),
+    ];
     let server = Server::start(models.path(), &settings);
     let send = |x: f64| {
         let mut stream = TcpStream::connect(server.address).unwrap();
@@ -176,21 +277,40 @@ fn a_full_queue_answers_503_and_the_hung_up_are_not_run() {
     let inflight = "predictd_inflight_requests{model=\"slow\",version=\"1.0.0\"}";
     let runs = "predictd_batch_size_count{model=\"slow\",version=\"1.0.0\"}";
     let busy = send(1e12);
-    until("the worker is busy", || (server.metric(inflight) == 1.0 && server.metric(depth) == 0.0).then_some(()));
+    until("the worker is busy", || {
+        (server.metric(inflight) == 1.0 && server.metric(depth) == 0.0).then_some(())
+    });
     let waiting: Vec<TcpStream> = (0..3).map(|_| send(1.0)).collect();
-    until("the queue is full", || (server.metric(depth) == 3.0).then_some(()));
+    until("the queue is full", || {
+        (server.metric(depth) == 3.0).then_some(())
+    });
     let response = server.predict("/predict", &json!({"x": 1}));
     assert_eq!(response.status(), 503);
-    assert!(response.text().unwrap().contains("too many requests are waiting"));
+    assert!(
+        response
+            .text()
+            .unwrap()
+            .contains("too many requests are waiting")
+    );
     drop(waiting);
-    until("they hung up", || (server.metric(inflight) == 1.0).then_some(()));
+    until("they hung up", || {
+        (server.metric(inflight) == 1.0).then_some(())
+    });
     let before = server.metric(runs);
     // There is room again, though the worker is still busy: the dead were thrown out.
     let alive = send(1.0);
-    until("one waits", || (server.metric(inflight) == 2.0).then_some(()));
+    until("one waits", || {
+        (server.metric(inflight) == 2.0).then_some(())
+    });
     drop(busy);
-    until("the worker is free", || (server.predict("/predict", &json!({"x": 1})).status() == 200).then_some(()));
-    assert!(server.metric(runs) - before <= 4.0, "the hung up were run: {} runs", server.metric(runs) - before);
+    until("the worker is free", || {
+        (server.predict("/predict", &json!({"x": 1})).status() == 200).then_some(())
+    });
+    assert!(
+        server.metric(runs) - before <= 4.0,
+        "the hung up were run: {} runs",
+        server.metric(runs) - before
+    );
     drop(alive);
 }
 
@@ -198,31 +318,68 @@ fn a_full_queue_answers_503_and_the_hung_up_are_not_run() {
 fn a_worker_that_does_not_come_back_is_replaced() {
     let models = one("huge", "one_huge_node.onnx");
     install(models.path(), "diabetes", "1.0.0");
-    let server = Server::start(models.path(), &[("runtime.workers", "1"), ("runtime.max_wedged", "2")]);
+    let server = Server::start(
+        models.path(),
+        &[("runtime.workers", "1"), ("runtime.max_wedged", "2")],
+    );
     let wedge = || {
-        let response = server.post("/models/huge/predict").header("x-request-timeout-ms", "100").body("{\"x\": 0.9}").send().unwrap();
+        let response = server
+            .post("/models/huge/predict")
+            .header("x-request-timeout-ms", "100")
+            .body("{\"x\": 0.9}")
+            .send()
+            .unwrap();
         assert_eq!(response.status(), 504);
     };
     wedge();
-    until("the worker is given up", || (server.metric("predictd_wedged_workers") == 1.0).then_some(()));
-    assert_eq!(server.predict("/models/huge/predict", &json!({"x": 0})).status(), 200, "another worker took its place");
-    assert_eq!(server.get("/livez").status(), 200, "one poisonous input must not restart fifty models");
+    until("the worker is given up", || {
+        (server.metric("predictd_wedged_workers") == 1.0).then_some(())
+    });
+    assert_eq!(
+        server
+            .predict("/models/huge/predict", &json!({"x": 0}))
+            .status(),
+        200,
+        "another worker took its place"
+    );
+    assert_eq!(
+        server.get("/livez").status(),
+        200,
+        "one poisonous input must not restart fifty models"
+    );
     wedge();
-    until("the second one, too", || (server.metric("predictd_wedged_workers") == 2.0).then_some(()));
+    until("the second one, too", || {
+        (server.metric("predictd_wedged_workers") == 2.0).then_some(())
+    });
     let response = server.get("/livez");
     assert_eq!(response.status(), 503);
     assert!(response.text().unwrap().contains("2 engine threads hang"));
     let reasons = server.get_json("/readyz");
-    assert!(reasons["reasons"].to_string().contains("huge"), "its version turns unready when that repeats: {reasons}");
-    assert_eq!(server.predict("/models/diabetes/predict", &instance("diabetes", "1.0.0")).status(), 200);
-    until("they came back", || (server.metric("predictd_wedged_workers") == 0.0).then_some(()));
+    assert!(
+        reasons["reasons"].to_string().contains("huge"),
+        "its version turns unready when that repeats: {reasons}"
+    );
+    assert_eq!(
+        server
+            .predict("/models/diabetes/predict", &instance("diabetes", "1.0.0"))
+            .status(),
+        200
+    );
+    until("they came back", || {
+        (server.metric("predictd_wedged_workers") == 0.0).then_some(())
+    });
     assert_eq!(server.get("/livez").status(), 200);
 }
 
 #[test]
 fn only_what_the_gate_tried_is_run_at_the_load() {
     let models = tempfile::tempdir().unwrap();
-    number_package(models.path(), "picky", "hangs_on_zeros.onnx", &[(2.0, 2.0), (5.0, 5.0)]);
+    number_package(
+        models.path(),
+        "picky",
+        "hangs_on_zeros.onnx",
+        &[(2.0, 2.0), (5.0, 5.0)],
+    );
     let server = Server::start(models.path(), &[]);
     assert_eq!(server.predict("/predict", &json!({"x": 3})).status(), 200);
 }
@@ -230,21 +387,37 @@ fn only_what_the_gate_tried_is_run_at_the_load() {
 #[test]
 fn a_replacement_is_made_of_verified_files_only() {
     let lose_a_worker = |server: &Server| {
-        let response = server.post("/predict").header("x-request-timeout-ms", "100").body("{\"x\": 0.9}").send().unwrap();
+        let response = server
+            .post("/predict")
+            .header("x-request-timeout-ms", "100")
+            .body("{\"x\": 0.9}")
+            .send()
+            .unwrap();
         assert_eq!(response.status(), 504);
     };
     let models = one("huge", "one_huge_node.onnx");
     let graph = models.path().join("huge/1.0.0/model.onnx");
-    let (verified, other) = (fs_err::read(&graph).unwrap(), root().join("tests/fixtures/onnx/slow_rows.onnx"));
+    let (verified, other) = (
+        fs_err::read(&graph).unwrap(),
+        root().join("tests/fixtures/onnx/slow_rows.onnx"),
+    );
     let state = tempfile::tempdir().unwrap();
     let url = state.path().to_str().unwrap();
     let settings = [("runtime.workers", "1"), ("state.url", url)];
-    let server = Server::start(models.path(), &[&settings[..], &[("state.keep_packages", "false")]].concat());
+    let server = Server::start(
+        models.path(),
+        &[&settings[..], &[("state.keep_packages", "false")]].concat(),
+    );
     // Somebody overwrites the graph; the loaded one goes on, and no other may take its place.
     fs_err::copy(&other, &graph).unwrap();
     lose_a_worker(&server);
-    let line = until("the replacement is refused", || server.logged("no replacement engine worker").pop());
-    assert!(line["error"].as_str().unwrap().contains("model.onnx: has"), "{line}");
+    let line = until("the replacement is refused", || {
+        server.logged("no replacement engine worker").pop()
+    });
+    assert!(
+        line["error"].as_str().unwrap().contains("model.onnx: has"),
+        "{line}"
+    );
     assert_ne!(server.predict("/predict", &json!({"x": 0})).status(), 200);
     drop(server);
 
@@ -254,17 +427,36 @@ fn a_replacement_is_made_of_verified_files_only() {
     kept(state.path(), "huge", 1);
     fs_err::copy(&other, &graph).unwrap();
     lose_a_worker(&server);
-    until("another worker took its place", || (server.predict("/predict", &json!({"x": 0})).status() == 200).then_some(()));
+    until("another worker took its place", || {
+        (server.predict("/predict", &json!({"x": 0})).status() == 200).then_some(())
+    });
 }
 
 #[test]
 fn values_of_the_caller_stay_out_of_the_log() {
     let models = tempfile::tempdir().unwrap();
-    number_package(models.path(), "table", "fails_rows.onnx", &[(1.0, 10.0), (2.0, 20.0)]);
+    number_package(
+        models.path(),
+        "table",
+        "fails_rows.onnx",
+        &[(1.0, 10.0), (2.0, 20.0)],
+    );
     let server = Server::start(models.path(), &[]);
-    assert_eq!(server.predict("/predict", &json!({"x": 987654})).status(), 422);
-    until("the refusal is logged", || server.log().into_iter().find(|line| line["status"] == 422));
-    assert!(!server.log().iter().any(|line| line.to_string().contains("987654")), "{:?}", server.log());
+    assert_eq!(
+        server.predict("/predict", &json!({"x": 987654})).status(),
+        422
+    );
+    until("the refusal is logged", || {
+        server.log().into_iter().find(|line| line["status"] == 422)
+    });
+    assert!(
+        !server
+            .log()
+            .iter()
+            .any(|line| line.to_string().contains("987654")),
+        "{:?}",
+        server.log()
+    );
 }
 
 #[test]
@@ -273,17 +465,31 @@ fn the_log_says_why_under_the_id_that_the_message_names() {
     graph(models.path(), "pair", 1, "fails_inside", None);
     let server = Server::start(models.path(), &[]);
     let tensors = |width: usize, delta: i64| json!({"a": [vec![1.0; width]], "b": [[1.0], [2.0]], "delta": delta});
-    let logged = |id: &str| until("it is logged", || server.log().into_iter().find(|line| line["request_id"] == id));
+    let logged = |id: &str| {
+        until("it is logged", || {
+            server
+                .log()
+                .into_iter()
+                .find(|line| line["request_id"] == id)
+        })
+    };
     // What the caller's shapes are to blame for.
     let refused = server.predict("/v1/models/pair:predict", &json!({"inputs": tensors(3, 1)}));
-    let id = refused.headers()["x-request-id"].to_str().unwrap().to_owned();
+    let id = refused.headers()["x-request-id"]
+        .to_str()
+        .unwrap()
+        .to_owned();
     assert_eq!(refused.status(), 400);
     let line = logged(&id);
-    let expected = "MatMul \"interaction\": MatMul dimension mismatch (inputs: a [1, 3], b [2, 1], delta [])";
-    assert_eq!((&line["detail"], &line["level"]), (&expected.into(), &"WARN".into()), "{line}");
+    let expected =
+        "MatMul \"interaction\": MatMul dimension mismatch (inputs: a [1, 3], b [2, 1], delta [])";
+    assert_eq!(
+        (&line["detail"], &line["level"]),
+        (&expected.into(), &"WARN".into()),
+        "{line}"
+    );
     // What the model is to blame for, in every dialect.
-    let input =
-        |name: &str, shape: Value, datatype: &str, data: Value| json!({"name": name, "shape": shape, "datatype": datatype, "data": data});
+    let input = |name: &str, shape: Value, datatype: &str, data: Value| json!({"name": name, "shape": shape, "datatype": datatype, "data": data});
     let v2 = json!({"inputs": [
         input("a", json!([1, 2]), "FP32", json!([1, 2])), input("b", json!([2, 1]), "FP32", json!([1, 2])), input("delta", json!([]), "INT64", json!([0])),
     ]});
@@ -294,13 +500,23 @@ fn the_log_says_why_under_the_id_that_the_message_names() {
     ];
     for (path, body) in cases {
         let failed = server.predict(path, &body);
-        let id = failed.headers()["x-request-id"].to_str().unwrap().to_owned();
+        let id = failed.headers()["x-request-id"]
+            .to_str()
+            .unwrap()
+            .to_owned();
         assert_eq!(failed.status(), 500, "{path}");
         let text = failed.text().unwrap();
-        assert!(text.contains(&format!("under the request id {id}")), "{path}: {text}");
+        assert!(
+            text.contains(&format!("under the request id {id}")),
+            "{path}: {text}"
+        );
         let line = logged(&id);
         let expected = "Range \"steps\": delta in Range operator can not be zero! (inputs: a [1, 2], b [2, 1], delta [])";
-        assert_eq!((&line["detail"], &line["level"]), (&expected.into(), &"ERROR".into()), "{line}");
+        assert_eq!(
+            (&line["detail"], &line["level"]),
+            (&expected.into(), &"ERROR".into()),
+            "{line}"
+        );
     }
 }
 
@@ -312,17 +528,33 @@ fn what_may_come_from_a_personal_value_is_not_logged() {
         "output": side(json!({"y": {"type": "number"}})),
     });
     let directory = draft(models.path(), "table", "fails_rows", &schema, &Value::Null);
-    fs_err::write(directory.join("golden.jsonl"), "{\"input\": {\"x\": 1}, \"output\": {\"y\": 10}}\n").unwrap();
+    fs_err::write(
+        directory.join("golden.jsonl"),
+        "{\"input\": {\"x\": 1}, \"output\": {\"y\": 10}}\n",
+    )
+    .unwrap();
     repack(&directory, "table", "1.0.0");
     let server = Server::start(models.path(), &[]);
     let shown =
         server.get_json("/openapi.json")["paths"]["/models/table/predict"]["post"]["requestBody"]["content"]["application/json"].clone();
     let one = &shown["examples"]["one"]["value"];
-    assert!(one["x"].is_number() && *one != json!({"x": 1}), "an example of the training is shown: {shown}");
+    assert!(
+        one["x"].is_number() && *one != json!({"x": 1}),
+        "an example of the training is shown: {shown}"
+    );
     let refused = server.predict("/predict", &json!({"x": 987654}));
     assert_eq!(refused.status(), 422);
     assert!(!refused.text().unwrap().contains("987654"));
-    let line = until("the refusal is logged", || server.log().into_iter().find(|line| line["status"] == 422));
+    let line = until("the refusal is logged", || {
+        server.log().into_iter().find(|line| line["status"] == 422)
+    });
     assert_eq!(line["detail"], "Gather: out of data bounds", "{line}");
-    assert!(!server.log().iter().any(|line| line.to_string().contains("987654")), "{:?}", server.log());
+    assert!(
+        !server
+            .log()
+            .iter()
+            .any(|line| line.to_string().contains("987654")),
+        "{:?}",
+        server.log()
+    );
 }

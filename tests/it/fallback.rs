@@ -22,8 +22,16 @@ fn start(models: &std::path::Path, path: &str) -> Server {
 }
 
 fn order(server: &Server, path: &str, body: &Value) {
-    let admin = server.logged("listening")[0]["admin"].as_str().unwrap().to_owned();
-    let response = server.client.post(format!("http://{admin}/admin/models/{path}")).body(body.to_string()).send().unwrap();
+    let admin = server.logged("listening")[0]["admin"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let response = server
+        .client
+        .post(format!("http://{admin}/admin/models/{path}"))
+        .body(body.to_string())
+        .send()
+        .unwrap();
     assert_eq!(response.status(), 200, "{}", response.text().unwrap());
 }
 
@@ -33,44 +41,86 @@ fn a_failing_version_is_answered_for_by_the_one_before() {
     let models = bare_models(&[("m", "nan_rows.onnx")]);
     let server = start(models.path(), &path);
     graph(models.path(), "m", 2, "fails_rows", None);
-    order(&server, "m/rollback", &json!({"to": "2", "never_stable": true, "reason": "a test"}));
+    order(
+        &server,
+        "m/rollback",
+        &json!({"to": "2", "never_stable": true, "reason": "a test"}),
+    );
     let ask = |x: f64| server.predict("/models/m/predict", &json!({"x": [x]}));
     let good = ask(3.0);
     assert_eq!(good.headers()["x-model-version"], "2");
     assert!(!good.headers().contains_key("x-fallback"));
     // Version 2 fails on 20; version 1 answers what it is given.
     let answer = ask(20.0);
-    assert_eq!((answer.status().as_u16(), &answer.headers()["x-model-version"]), (200, &"1".parse().unwrap()));
+    assert_eq!(
+        (
+            answer.status().as_u16(),
+            &answer.headers()["x-model-version"]
+        ),
+        (200, &"1".parse().unwrap())
+    );
     assert_eq!(answer.headers()["x-fallback"], "previous; reason=error");
     let answer: Value = answer.json().unwrap();
-    assert_eq!(answer["fallback"], json!({"to": "previous", "reason": "error"}));
+    assert_eq!(
+        answer["fallback"],
+        json!({"to": "previous", "reason": "error"})
+    );
     assert_eq!(answer["predictions"], json!([{"y": [20.0]}]));
-    let oip = json!({"inputs": [{"name": "x", "shape": [1, 1], "datatype": "FP32", "data": [20.0]}]});
+    let oip =
+        json!({"inputs": [{"name": "x", "shape": [1, 1], "datatype": "FP32", "data": [20.0]}]});
     let answer: Value = server.predict("/v2/models/m/infer", &oip).json().unwrap();
-    assert_eq!(answer["parameters"], json!({"fallback": "previous", "fallback_reason": "error"}));
+    assert_eq!(
+        answer["parameters"],
+        json!({"fallback": "previous", "fallback_reason": "error"})
+    );
     assert_eq!(answer["model_version"], "1");
     let row = json!({"instances": [[20.0]]});
     for path in ["/v1/models/m:predict", "/invocations"] {
         let answer = server.predict(path, &row);
         assert_eq!(answer.headers()["x-fallback"], "previous; reason=error");
         let answer: Value = answer.json().unwrap();
-        assert_eq!(answer["fallback"], json!({"to": "previous", "reason": "error"}), "{path}: {answer}");
+        assert_eq!(
+            answer["fallback"],
+            json!({"to": "previous", "reason": "error"}),
+            "{path}: {answer}"
+        );
     }
-    assert_eq!(server.metric(r#"predictd_fallbacks_total{model="m",reason="error",version="2"}"#), 4.0);
-    assert_eq!(server.metric(r#"predictd_errors_total{kind="invalid",model="m",version="2"}"#), 4.0);
+    assert_eq!(
+        server.metric(r#"predictd_fallbacks_total{model="m",reason="error",version="2"}"#),
+        4.0
+    );
+    assert_eq!(
+        server.metric(r#"predictd_errors_total{kind="invalid",model="m",version="2"}"#),
+        4.0
+    );
     // Whoever names a version gets that version's failure.
-    assert_eq!(server.predict("/models/m/versions/2/predict", &json!({"x": [20.0]})).status(), 422);
+    assert_eq!(
+        server
+            .predict("/models/m/versions/2/predict", &json!({"x": [20.0]}))
+            .status(),
+        422
+    );
 }
 
 #[test]
 fn another_model_answers_where_its_schema_fits() {
     let (_file, path) = config("[model.m.fallback]\nto = [\"model:wrong\", \"model:spare\"]\n");
-    let models = bare_models(&[("m", "fails_rows.onnx"), ("spare", "nan_rows.onnx"), ("wrong", "iris.onnx")]);
+    let models = bare_models(&[
+        ("m", "fails_rows.onnx"),
+        ("spare", "nan_rows.onnx"),
+        ("wrong", "iris.onnx"),
+    ]);
     let server = start(models.path(), &path);
     let answer = server.predict("/models/m/predict", &json!({"x": [20.0]}));
     assert_eq!(answer.headers()["x-fallback"], "model:spare; reason=error");
     assert_eq!(answer.headers()["x-model-name"], "spare");
-    until("the misfit is named", || server.log().iter().any(|line| line["fallback"] == "wrong/1").then_some(()));
+    until("the misfit is named", || {
+        server
+            .log()
+            .iter()
+            .any(|line| line["fallback"] == "wrong/1")
+            .then_some(())
+    });
 }
 
 #[test]
@@ -78,31 +128,52 @@ fn a_timeout_leaves_time_for_the_fallback() {
     let (_file, path) = config("[model.m.fallback]\nto = [\"model:spare\"]\n");
     let models = bare_models(&[("m", "slow_rows.onnx"), ("spare", "nan_rows.onnx")]);
     let server = start(models.path(), &path);
-    let answer =
-        server.post("/models/m/predict").header("x-request-timeout-ms", "2000").body(json!({"x": [1e9]}).to_string()).send().unwrap();
+    let answer = server
+        .post("/models/m/predict")
+        .header("x-request-timeout-ms", "2000")
+        .body(json!({"x": [1e9]}).to_string())
+        .send()
+        .unwrap();
     assert_eq!(answer.status(), 200);
-    assert_eq!(answer.headers()["x-fallback"], "model:spare; reason=timeout");
+    assert_eq!(
+        answer.headers()["x-fallback"],
+        "model:spare; reason=timeout"
+    );
 }
 
 #[test]
 fn a_constant_answer_comes_from_the_package() {
-    let (_file, path) = config("[model.churn.fallback]\n[model.churn.batching]\nqueue_capacity = 1\n");
+    let (_file, path) =
+        config("[model.churn.fallback]\n[model.churn.batching]\nqueue_capacity = 1\n");
     let models = models(&[("churn", "1.1.0")]);
     let package = models.path().join("churn/1.1.0");
-    let mut serving: Value =
-        serde_json::from_slice(&fs_err::read(package.join("serving.json")).unwrap_or_else(|_| b"{}".to_vec())).unwrap();
+    let mut serving: Value = serde_json::from_slice(
+        &fs_err::read(package.join("serving.json")).unwrap_or_else(|_| b"{}".to_vec()),
+    )
+    .unwrap();
     let pack = |serving: &Value| {
         fs_err::write(package.join("serving.json"), serving.to_string()).unwrap();
-        Command::new(PREDICTD).arg("pack").arg(&package).output().unwrap()
+        Command::new(PREDICTD)
+            .arg("pack")
+            .arg(&package)
+            .output()
+            .unwrap()
     };
     serving["fallback"] = json!({"label": "perhaps", "probabilities": {"stay": 1.0, "churn": 0.0}});
     let refused = pack(&serving);
     assert!(!refused.status.success());
     let refused = String::from_utf8([refused.stdout, refused.stderr].concat()).unwrap();
-    assert!(refused.contains("/fallback/label") && refused.contains("none of the labels"), "{refused}");
+    assert!(
+        refused.contains("/fallback/label") && refused.contains("none of the labels"),
+        "{refused}"
+    );
     serving["fallback"] = json!({"label": "stay", "probabilities": {"stay": 1.0, "churn": 0.0}});
     let packed = pack(&serving);
-    assert!(packed.status.success(), "{}", String::from_utf8_lossy(&packed.stderr));
+    assert!(
+        packed.status.success(),
+        "{}",
+        String::from_utf8_lossy(&packed.stderr)
+    );
     let server = start(models.path(), &path);
     // A request of more runs than the queue takes is refused by the model; two rows, two answers.
     let rows = vec![instance("churn", "1.1.0"); 64 * 8];
@@ -110,27 +181,45 @@ fn a_constant_answer_comes_from_the_package() {
     until("the queue is full", || {
         let answer = server.predict("/models/churn/predict", &json!({"instances": rows}));
         assert_eq!(answer.status(), 200);
-        let fallback = answer.headers().get("x-fallback").map(|value| value.to_str().unwrap().to_owned());
+        let fallback = answer
+            .headers()
+            .get("x-fallback")
+            .map(|value| value.to_str().unwrap().to_owned());
         let document: Value = answer.json().unwrap();
         given = fallback.map(|fallback| (fallback, document));
         given.is_some().then_some(())
     });
     let (fallback, document) = given.unwrap();
     assert_eq!(fallback, "constant; reason=overloaded");
-    assert_eq!(document["predictions"].as_array().unwrap().len(), rows.len());
-    assert_eq!(document["predictions"][511], json!({"label": "stay", "probabilities": {"stay": 1.0, "churn": 0.0}}));
+    assert_eq!(
+        document["predictions"].as_array().unwrap().len(),
+        rows.len()
+    );
+    assert_eq!(
+        document["predictions"][511],
+        json!({"label": "stay", "probabilities": {"stay": 1.0, "churn": 0.0}})
+    );
 }
 
 #[test]
 fn a_wrong_chain_is_an_error_of_the_configuration() {
     for (text, part) in [
-        ("[model.m.fallback]\nto = [\"nobody\"]\n", "\"nobody\" is not"),
+        (
+            "[model.m.fallback]\nto = [\"nobody\"]\n",
+            "\"nobody\" is not",
+        ),
         ("[model.m.fallback]\non = [\"monday\"]\n", "monday"),
         ("[model.m.fallback]\nonn = []\n", "fallback.on"),
     ] {
         let (_file, path) = config(text);
-        let output = Command::new(PREDICTD).args(["serve", "--check", "--config", &path]).output().unwrap();
+        let output = Command::new(PREDICTD)
+            .args(["serve", "--check", "--config", &path])
+            .output()
+            .unwrap();
         let message = String::from_utf8(output.stderr).unwrap();
-        assert!(!output.status.success() && message.contains(part), "{message}");
+        assert!(
+            !output.status.success() && message.contains(part),
+            "{message}"
+        );
     }
 }

@@ -16,7 +16,10 @@ use crate::{
 fn verify(directory: &Path, settings: &[&str]) -> (i32, Value) {
     let arguments = [&["verify", "--json", directory.to_str().unwrap()], settings].concat();
     let (code, output, error) = predictd(&arguments, "", &[]);
-    (code, serde_json::from_str(&output).unwrap_or_else(|_| panic!("{output}{error}")))
+    (
+        code,
+        serde_json::from_str(&output).unwrap_or_else(|_| panic!("{output}{error}")),
+    )
 }
 
 #[test]
@@ -24,34 +27,79 @@ fn hostile_graphs_are_refused_within_their_limits() {
     let models = tempfile::tempdir().unwrap();
     let cases = [
         ("endless", "endless_loop.onnx", "timeout", "the warm-up run"),
-        ("nested", "nested_functions.onnx", "timeout", "loading the graph"),
+        (
+            "nested",
+            "nested_functions.onnx",
+            "timeout",
+            "loading the graph",
+        ),
     ];
     for (name, graph, check, detail) in cases {
         number_package(models.path(), name, graph, &[]);
         let start = Instant::now();
-        let (code, report) = verify(&models.path().join(name).join("1.0.0"), &["--timeout-ms", "2000"]);
-        assert_eq!((code, report["failure"]["check"].as_str()), (1, Some(check)), "{name}: {report}");
-        assert!(report["failure"]["detail"].as_str().unwrap().contains(detail), "{name}: {report}");
+        let (code, report) = verify(
+            &models.path().join(name).join("1.0.0"),
+            &["--timeout-ms", "2000"],
+        );
+        assert_eq!(
+            (code, report["failure"]["check"].as_str()),
+            (1, Some(check)),
+            "{name}: {report}"
+        );
+        assert!(
+            report["failure"]["detail"]
+                .as_str()
+                .unwrap()
+                .contains(detail),
+            "{name}: {report}"
+        );
         assert_eq!(report["failure"]["file"], "model.onnx");
-        assert!(start.elapsed() < Duration::from_secs(20), "{name} took {:?}", start.elapsed());
+        assert!(
+            start.elapsed() < Duration::from_secs(20),
+            "{name} took {:?}",
+            start.elapsed()
+        );
     }
     number_package(models.path(), "constant", "huge_constant.onnx", &[]);
-    let (code, report) = verify(&models.path().join("constant/1.0.0"), &["--memory-bytes", "4000000000"]);
+    let (code, report) = verify(
+        &models.path().join("constant/1.0.0"),
+        &["--memory-bytes", "4000000000"],
+    );
     assert_eq!(code, 1, "{report}");
-    assert!(["warm-up", "memory", "crash"].contains(&report["failure"]["check"].as_str().unwrap()), "{report}");
+    assert!(
+        ["warm-up", "memory", "crash"].contains(&report["failure"]["check"].as_str().unwrap()),
+        "{report}"
+    );
 
     // The server takes none of them in, and serves on.
     install(models.path(), "diabetes", "1.0.0");
     let server = Server::begin(
         models.path(),
-        &[("models.gate_timeout_ms", "2000"), ("models.gate_memory_bytes", "4000000000"), ("models.required", "diabetes")],
+        &[
+            ("models.gate_timeout_ms", "2000"),
+            ("models.gate_memory_bytes", "4000000000"),
+            ("models.required", "diabetes"),
+        ],
     );
     server.ready();
     for name in ["endless", "nested", "constant"] {
-        until("it is refused", || (server.get_json(&format!("/models/{name}"))["versions"][0]["state"] == "refused").then_some(()));
-        assert_eq!(server.predict(&format!("/models/{name}/predict"), &json!({"x": 1})).status(), 503);
+        until("it is refused", || {
+            (server.get_json(&format!("/models/{name}"))["versions"][0]["state"] == "refused")
+                .then_some(())
+        });
+        assert_eq!(
+            server
+                .predict(&format!("/models/{name}/predict"), &json!({"x": 1}))
+                .status(),
+            503
+        );
     }
-    assert_eq!(server.predict("/models/diabetes/predict", &instance("diabetes", "1.0.0")).status(), 200);
+    assert_eq!(
+        server
+            .predict("/models/diabetes/predict", &instance("diabetes", "1.0.0"))
+            .status(),
+        200
+    );
     assert_eq!(server.get("/livez").status(), 200);
 }
 
@@ -62,15 +110,51 @@ fn files_are_what_the_manifest_says() {
     fs_err::write(&outside, "outside").unwrap();
     type Damage = Box<dyn Fn(&Path)>;
     let cases: Vec<(&str, &str, Damage)> = vec![
-        ("unlisted", "files", Box::new(|path| fs_err::write(path.join("notes.txt"), "x").unwrap())),
-        ("missing", "files", Box::new(|path| fs_err::remove_file(path.join("serving.json")).unwrap())),
-        ("flipped", "hashes", Box::new(|path| flip(&path.join("model.onnx"), 2000))),
-        ("shorter", "hashes", Box::new(|path| fs_err::write(path.join("README.md"), "").unwrap())),
-        ("manifest", "manifest", Box::new(|path| edit(path, "\"name\": \"churn\"", "\"name\": \"../churn\""))),
-        ("digest", "manifest", Box::new(|path| edit(path, "\"digest\": \"sha256:0", "\"digest\": \"sha256:1"))),
-        ("unknown", "manifest", Box::new(|path| edit(path, "\"format\"", "\"surprise\": 1, \"format\""))),
-        ("future", "manifest", Box::new(|path| edit(path, "predictd.package/1", "predictd.package/2"))),
-        ("escape", "manifest", Box::new(|path| edit(path, "\"README.md\"", "\"../README.md\""))),
+        (
+            "unlisted",
+            "files",
+            Box::new(|path| fs_err::write(path.join("notes.txt"), "x").unwrap()),
+        ),
+        (
+            "missing",
+            "files",
+            Box::new(|path| fs_err::remove_file(path.join("serving.json")).unwrap()),
+        ),
+        (
+            "flipped",
+            "hashes",
+            Box::new(|path| flip(&path.join("model.onnx"), 2000)),
+        ),
+        (
+            "shorter",
+            "hashes",
+            Box::new(|path| fs_err::write(path.join("README.md"), "").unwrap()),
+        ),
+        (
+            "manifest",
+            "manifest",
+            Box::new(|path| edit(path, "\"name\": \"churn\"", "\"name\": \"../churn\"")),
+        ),
+        (
+            "digest",
+            "manifest",
+            Box::new(|path| edit(path, "\"digest\": \"sha256:0", "\"digest\": \"sha256:1")),
+        ),
+        (
+            "unknown",
+            "manifest",
+            Box::new(|path| edit(path, "\"format\"", "\"surprise\": 1, \"format\"")),
+        ),
+        (
+            "future",
+            "manifest",
+            Box::new(|path| edit(path, "predictd.package/1", "predictd.package/2")),
+        ),
+        (
+            "escape",
+            "manifest",
+            Box::new(|path| edit(path, "\"README.md\"", "\"../README.md\"")),
+        ),
         ("symlink", "files", {
             let outside = outside.clone();
             Box::new(move |path| {
@@ -83,18 +167,36 @@ fn files_are_what_the_manifest_says() {
             "files",
             Box::new(|path| {
                 fs_err::remove_file(path.join("README.md")).unwrap();
-                assert!(std::process::Command::new("mkfifo").arg(path.join("README.md")).status().unwrap().success());
+                assert!(
+                    std::process::Command::new("mkfifo")
+                        .arg(path.join("README.md"))
+                        .status()
+                        .unwrap()
+                        .success()
+                );
             }),
         ),
-        ("garbage", "manifest", Box::new(|path| fs_err::write(path.join("manifest.json"), [0xff; 100]).unwrap())),
+        (
+            "garbage",
+            "manifest",
+            Box::new(|path| fs_err::write(path.join("manifest.json"), [0xff; 100]).unwrap()),
+        ),
     ];
     for (name, check, damage) in cases {
         let path = directory.path().join(name);
         copy(&package("churn", "1.1.0"), &path);
         damage(&path);
         let (code, report) = verify(&path, &[]);
-        assert_eq!((code, report["failure"]["check"].as_str()), (1, Some(check)), "{name}: {report}");
-        assert!(report["failure"]["file"].is_string() && !report["failure"]["detail"].as_str().unwrap().is_empty(), "{name}: {report}");
+        assert_eq!(
+            (code, report["failure"]["check"].as_str()),
+            (1, Some(check)),
+            "{name}: {report}"
+        );
+        assert!(
+            report["failure"]["file"].is_string()
+                && !report["failure"]["detail"].as_str().unwrap().is_empty(),
+            "{name}: {report}"
+        );
     }
 }
 
@@ -107,8 +209,11 @@ fn flip(path: &Path, at: usize) {
 fn edit(directory: &Path, from: &str, to: &str) {
     let path = directory.join("manifest.json");
     let text = fs_err::read_to_string(&path).unwrap();
-    let edited =
-        if text.contains(from) { text.replacen(from, to, 1) } else { text.replacen("\"digest\": \"sha256:", "\"digest\": \"sha256:f", 1) };
+    let edited = if text.contains(from) {
+        text.replacen(from, to, 1)
+    } else {
+        text.replacen("\"digest\": \"sha256:", "\"digest\": \"sha256:f", 1)
+    };
     assert_ne!(edited, text);
     fs_err::write(path, edited).unwrap();
 }
@@ -123,20 +228,36 @@ fn external_data_stays_inside_and_is_listed() {
         fs_err::copy(fixtures.join(graph), path.join("model.onnx")).unwrap();
         let array = |size: usize| json!({"type": "array", "minItems": size, "maxItems": size, "items": {"type": "number"}});
         let side = |field: &str, size| json!({"type": "object", "properties": {field: array(size)}, "required": [field], "additionalProperties": false});
-        fs_err::write(path.join("schema.json"), json!({"input": side("x", 4), "output": side("y", 3)}).to_string()).unwrap();
+        fs_err::write(
+            path.join("schema.json"),
+            json!({"input": side("x", 4), "output": side("y", 3)}).to_string(),
+        )
+        .unwrap();
         path
     };
     let good = make("good", "external_data.onnx");
-    fs_err::copy(fixtures.join("external_data.bin"), good.join("external_data.bin")).unwrap();
+    fs_err::copy(
+        fixtures.join("external_data.bin"),
+        good.join("external_data.bin"),
+    )
+    .unwrap();
     repack(&good, "external", "1.0.0");
     let (code, report) = verify(&good, &[]);
     assert_eq!(code, 0, "{report}");
 
-    fs_err::copy(fixtures.join("external_data.bin"), directory.path().join("secret.bin")).unwrap();
+    fs_err::copy(
+        fixtures.join("external_data.bin"),
+        directory.path().join("secret.bin"),
+    )
+    .unwrap();
     let bad = make("bad", "external_escape.onnx");
     repack(&bad, "external", "1.0.1");
     let (code, report) = verify(&bad, &[]);
-    assert_eq!((code, report["failure"]["check"].as_str()), (1, Some("graph")), "{report}");
+    assert_eq!(
+        (code, report["failure"]["check"].as_str()),
+        (1, Some("graph")),
+        "{report}"
+    );
 }
 
 /// A verdict is remembered by digest; the bytes are hashed at every start all the same.
@@ -145,13 +266,27 @@ fn a_remembered_verdict_does_not_spare_the_hashes() {
     let models = crate::harness::models(&[("diabetes", "1.0.0"), ("churn", "1.1.0")]);
     let state = tempfile::tempdir().unwrap();
     // Else the copy of the damaged package would be served.
-    let settings = [("state.url", state.path().to_str().unwrap()), ("state.keep_packages", "false")];
+    let settings = [
+        ("state.url", state.path().to_str().unwrap()),
+        ("state.keep_packages", "false"),
+    ];
     drop(Server::start(models.path(), &settings));
-    assert_eq!(fs_err::read_dir(state.path().join("gates")).unwrap().count(), 2);
+    assert_eq!(
+        fs_err::read_dir(state.path().join("gates"))
+            .unwrap()
+            .count(),
+        2
+    );
     flip(&models.path().join("churn/1.1.0/model.onnx"), 3000);
     let server = Server::begin(models.path(), &settings);
-    until("churn is refused", || (server.get_json("/models/churn")["versions"][0]["state"] == "refused").then_some(()));
-    let predict = || server.predict("/models/diabetes/predict", &instance("diabetes", "1.0.0")).status();
+    until("churn is refused", || {
+        (server.get_json("/models/churn")["versions"][0]["state"] == "refused").then_some(())
+    });
+    let predict = || {
+        server
+            .predict("/models/diabetes/predict", &instance("diabetes", "1.0.0"))
+            .status()
+    };
     until("diabetes answers", || (predict() == 200).then_some(()));
     assert_eq!(server.metric("predictd_model_loads_total{model=\"churn\",outcome=\"refused\",reason=\"hashes\",version=\"1.1.0\"}"), 1.0);
 }

@@ -10,8 +10,9 @@ const INFLIGHT: &str = "predictd_inflight_requests{model=\"slow\",version=\"1\"}
 
 fn ask(server: &Server, path: &str, length: usize, body: &str) -> TcpStream {
     let mut stream = TcpStream::connect(server.address).unwrap();
-    let head =
-        format!("POST {path} HTTP/1.1\r\nhost: x\r\nx-request-id: mine\r\ncontent-type: application/json\r\ncontent-length: {length}");
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: x\r\nx-request-id: mine\r\ncontent-type: application/json\r\ncontent-length: {length}"
+    );
     write!(stream, "{head}\r\n\r\n{body}").unwrap();
     stream
 }
@@ -36,19 +37,42 @@ fn who_hangs_up_before_the_answer_leaves_a_trace() {
     for (index, (protocol, path, body)) in dialects.into_iter().enumerate() {
         let before = cancelled(&server, protocol, "1");
         let asked = ask(&server, path, body.len(), body);
-        until("it is worked on", || (server.metric(INFLIGHT) == 1.0).then_some(()));
+        until("it is worked on", || {
+            (server.metric(INFLIGHT) == 1.0).then_some(())
+        });
         drop(asked);
-        until(path, || (cancelled(&server, protocol, "1") == before + 1.0).then_some(()));
-        let fail = &server.get_json("/v2/models/slow/stats")["model_stats"][0]["inference_stats"]["fail"]["count"];
+        until(path, || {
+            (cancelled(&server, protocol, "1") == before + 1.0).then_some(())
+        });
+        let fail = &server.get_json("/v2/models/slow/stats")["model_stats"][0]["inference_stats"]["fail"]
+            ["count"];
         assert_eq!(fail, index + 1, "{path}");
-        let line = until("it is logged", || server.logged("cancelled").get(index).cloned());
+        let line = until("it is logged", || {
+            server.logged("cancelled").get(index).cloned()
+        });
         let said = |name: &str| line[name].clone();
-        assert_eq!((said("status"), said("model"), said("version")), (Value::from(499), "slow".into(), "1".into()), "{line}");
-        assert_eq!((said("protocol"), said("request_id")), (protocol.into(), "mine".into()), "{line}");
+        assert_eq!(
+            (said("status"), said("model"), said("version")),
+            (Value::from(499), "slow".into(), "1".into()),
+            "{line}"
+        );
+        assert_eq!(
+            (said("protocol"), said("request_id")),
+            (protocol.into(), "mine".into()),
+            "{line}"
+        );
     }
-    assert_eq!(server.metric("predictd_errors_total{kind=\"cancelled\",model=\"slow\",version=\"1\"}"), 4.0);
+    assert_eq!(
+        server.metric("predictd_errors_total{kind=\"cancelled\",model=\"slow\",version=\"1\"}"),
+        4.0
+    );
     // In the middle of its body there is no version yet.
     drop(ask(&server, "/v2/models/slow/infer", 1000, "{\"inputs\""));
-    until("the broken body is counted", || (cancelled(&server, "v2", "") == 1.0).then_some(()));
-    assert_eq!(server.metric("predictd_errors_total{kind=\"invalid\",model=\"slow\",version=\"\"}"), 0.0);
+    until("the broken body is counted", || {
+        (cancelled(&server, "v2", "") == 1.0).then_some(())
+    });
+    assert_eq!(
+        server.metric("predictd_errors_total{kind=\"invalid\",model=\"slow\",version=\"\"}"),
+        0.0
+    );
 }

@@ -48,7 +48,11 @@ pub fn bare_models(graphs: &[(&str, &str)]) -> TempDir {
     for (name, file) in graphs {
         let version = directory.path().join(name).join("1");
         fs_err::create_dir_all(&version).unwrap();
-        fs_err::copy(root().join("tests/fixtures/onnx").join(file), version.join("model.onnx")).unwrap();
+        fs_err::copy(
+            root().join("tests/fixtures/onnx").join(file),
+            version.join("model.onnx"),
+        )
+        .unwrap();
     }
     directory
 }
@@ -65,20 +69,38 @@ pub fn install(models: &Path, name: &str, version: &str) {
 pub fn graph(models: &Path, name: &str, version: u64, fixture: &str, config: Option<&str>) {
     let directory = models.join(name).join(version.to_string());
     fs_err::create_dir_all(&directory).unwrap();
-    fs_err::copy(root().join(format!("tests/fixtures/onnx/{fixture}.onnx")), directory.join("model.onnx")).unwrap();
+    fs_err::copy(
+        root().join(format!("tests/fixtures/onnx/{fixture}.onnx")),
+        directory.join("model.onnx"),
+    )
+    .unwrap();
     if let Some(config) = config {
         fs_err::write(models.join(name).join("config.pbtxt"), config).unwrap();
     }
 }
 
 /// The parts of a package around a fixture's graph, in `NAME/1.0.0`; without a preprocessing where that is null.
-pub fn draft(models: &Path, name: &str, fixture: &str, schema: &Value, preprocessing: &Value) -> PathBuf {
+pub fn draft(
+    models: &Path,
+    name: &str,
+    fixture: &str,
+    schema: &Value,
+    preprocessing: &Value,
+) -> PathBuf {
     let directory = models.join(name).join("1.0.0");
     fs_err::create_dir_all(&directory).unwrap();
-    fs_err::copy(root().join(format!("tests/fixtures/onnx/{fixture}.onnx")), directory.join("model.onnx")).unwrap();
+    fs_err::copy(
+        root().join(format!("tests/fixtures/onnx/{fixture}.onnx")),
+        directory.join("model.onnx"),
+    )
+    .unwrap();
     fs_err::write(directory.join("schema.json"), schema.to_string()).unwrap();
     if !preprocessing.is_null() {
-        fs_err::write(directory.join("preprocessing.json"), preprocessing.to_string()).unwrap();
+        fs_err::write(
+            directory.join("preprocessing.json"),
+            preprocessing.to_string(),
+        )
+        .unwrap();
     }
     directory
 }
@@ -105,7 +127,9 @@ pub fn copy(from: &Path, to: &Path) {
 /// The golden examples of a package.
 pub fn golden(name: &str, version: &str) -> Vec<Value> {
     let text = fs_err::read_to_string(package(name, version).join("golden.jsonl")).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 pub fn instance(name: &str, version: &str) -> Value {
@@ -143,7 +167,11 @@ impl Server {
     }
 
     /// As `start`, in an environment of the caller's making.
-    pub fn start_in(models: &Path, settings: &[(&str, &str)], prepare: impl FnOnce(&mut Command)) -> Server {
+    pub fn start_in(
+        models: &Path,
+        settings: &[(&str, &str)],
+        prepare: impl FnOnce(&mut Command),
+    ) -> Server {
         let server = Server::begin_in(models, settings, prepare);
         server.ready();
         server
@@ -154,35 +182,75 @@ impl Server {
         Server::begin_in(models, settings, |_| {})
     }
 
-    fn begin_in(models: &Path, settings: &[(&str, &str)], prepare: impl FnOnce(&mut Command)) -> Server {
+    fn begin_in(
+        models: &Path,
+        settings: &[(&str, &str)],
+        prepare: impl FnOnce(&mut Command),
+    ) -> Server {
         let state = tempfile::tempdir().unwrap();
         let mut command = Command::new(PREDICTD);
-        command.args(["serve", "--listen", "127.0.0.1:0", "--models"]).arg(models);
-        command.env("PREDICTD_TELEMETRY__LOG_FORMAT", "json").env("PREDICTD_MODELS__POLL_SECONDS", "0.05");
-        command.env("PREDICTD_SERVER__GRPC_LISTEN", "127.0.0.1:0").env("PREDICTD_ADMIN__LISTEN", "127.0.0.1:0");
-        command.env("PREDICTD_SERVER__DRAIN_GRACE_MS", "50").env("PREDICTD_STATE__URL", state.path());
+        command
+            .args(["serve", "--listen", "127.0.0.1:0", "--models"])
+            .arg(models);
+        command
+            .env("PREDICTD_TELEMETRY__LOG_FORMAT", "json")
+            .env("PREDICTD_MODELS__POLL_SECONDS", "0.05");
+        command
+            .env("PREDICTD_SERVER__GRPC_LISTEN", "127.0.0.1:0")
+            .env("PREDICTD_ADMIN__LISTEN", "127.0.0.1:0");
+        command
+            .env("PREDICTD_SERVER__DRAIN_GRACE_MS", "50")
+            .env("PREDICTD_STATE__URL", state.path());
         for (key, value) in settings {
             let (section, key) = key.split_once('.').unwrap();
-            command.env(format!("PREDICTD_{}__{}", section.to_uppercase(), key.to_uppercase()), value);
+            command.env(
+                format!(
+                    "PREDICTD_{}__{}",
+                    section.to_uppercase(),
+                    key.to_uppercase()
+                ),
+                value,
+            );
         }
         prepare(&mut command);
-        let mut child = command.current_dir(root()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = command
+            .current_dir(root())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let (log, greeting) = (Arc::default(), Arc::default());
         collect_lines(child.stderr.take().unwrap(), Arc::clone(&log));
         collect_text(child.stdout.take().unwrap(), Arc::clone(&greeting));
         let client = Client::builder().timeout(PATIENCE).build().unwrap();
-        let mut server = Server { child, address: SocketAddr::from(([127, 0, 0, 1], 0)), client, log, greeting, _state: state };
+        let mut server = Server {
+            child,
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            client,
+            log,
+            greeting,
+            _state: state,
+        };
         server.address = until("the server listens", || {
             if let Some(status) = server.child.try_wait().unwrap() {
-                panic!("the server ended at its start ({status}): {:?}", server.log());
+                panic!(
+                    "the server ended at its start ({status}): {:?}",
+                    server.log()
+                );
             }
-            server.logged("listening").first().map(|line| line["address"].as_str().unwrap().parse().unwrap())
+            server
+                .logged("listening")
+                .first()
+                .map(|line| line["address"].as_str().unwrap().parse().unwrap())
         });
         server
     }
 
     pub fn ready(&self) {
-        until("the server is ready", || (self.get("/readyz").status() == 200).then_some(()));
+        until("the server is ready", || {
+            (self.get("/readyz").status() == 200).then_some(())
+        });
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -191,7 +259,10 @@ impl Server {
 
     /// The address of the gRPC port.
     pub fn grpc(&self) -> String {
-        self.logged("listening")[0]["grpc"].as_str().unwrap().to_owned()
+        self.logged("listening")[0]["grpc"]
+            .as_str()
+            .unwrap()
+            .to_owned()
     }
 
     pub fn get(&self, path: &str) -> Response {
@@ -203,7 +274,9 @@ impl Server {
     }
 
     pub fn post(&self, path: &str) -> RequestBuilder {
-        self.client.post(self.url(path)).header("content-type", "application/json")
+        self.client
+            .post(self.url(path))
+            .header("content-type", "application/json")
     }
 
     pub fn predict(&self, path: &str, body: &Value) -> Response {
@@ -225,7 +298,10 @@ impl Server {
     }
 
     pub fn logged(&self, message: &str) -> Vec<Value> {
-        self.log().into_iter().filter(|line| line["message"] == message).collect()
+        self.log()
+            .into_iter()
+            .filter(|line| line["message"] == message)
+            .collect()
     }
 
     pub fn greeting(&self) -> String {
@@ -235,11 +311,14 @@ impl Server {
     /// The value of a series of `/metrics`; 0 where it is not there.
     pub fn metric(&self, series: &str) -> f64 {
         let text = self.get("/metrics").text().unwrap();
-        text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok()).unwrap_or(0.0)
+        text.lines()
+            .find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
+            .unwrap_or(0.0)
     }
 
     pub fn signal(&self, signal: rustix::process::Signal) {
-        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal).unwrap();
+        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal)
+            .unwrap();
     }
 
     pub fn wait(&mut self) -> ExitStatus {
@@ -279,10 +358,22 @@ fn collect_text(stream: impl Read + Send + 'static, text: Arc<Mutex<String>>) {
 }
 
 /// Runs a command of ours to its end: (exit code, stdout, stderr).
-pub fn predictd(arguments: &[&str], input: &str, environment: &[(&str, &str)]) -> (i32, String, String) {
+pub fn predictd(
+    arguments: &[&str],
+    input: &str,
+    environment: &[(&str, &str)],
+) -> (i32, String, String) {
     let mut command = Command::new(PREDICTD);
-    command.args(arguments).envs(environment.iter().copied()).current_dir(root());
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    command
+        .args(arguments)
+        .envs(environment.iter().copied())
+        .current_dir(root());
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     // A command that does not read its input closes it.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     let output = child.wait_with_output().unwrap();

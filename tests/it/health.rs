@@ -12,9 +12,15 @@ fn an_empty_directory_is_not_ready_and_becomes_so() {
     let response = server.get("/readyz");
     assert_eq!(response.status(), 503);
     assert!(response.headers().contains_key("retry-after"));
-    until("the look is done", || (server.get_json("/readyz")["reasons"][0]["reason"] == "there is no model").then_some(()));
+    until("the look is done", || {
+        (server.get_json("/readyz")["reasons"][0]["reason"] == "there is no model").then_some(())
+    });
     assert_eq!(server.predict("/predict", &json!({})).status(), 503);
-    assert!(until("the greeting", || Some(server.greeting()).filter(|text| text.contains("metrics"))).contains("NOT ready"));
+    assert!(
+        until("the greeting", || Some(server.greeting())
+            .filter(|text| text.contains("metrics")))
+        .contains("NOT ready")
+    );
     install(models.path(), "diabetes", "1.0.0");
     server.ready();
     assert_eq!(server.get("/healthz").status(), 200);
@@ -24,13 +30,19 @@ fn an_empty_directory_is_not_ready_and_becomes_so() {
 fn required_models_are_waited_for() {
     let models = models(&[("diabetes", "1.0.0")]);
     let server = Server::begin(models.path(), &[("models.required", "diabetes,churn")]);
-    until("diabetes answers", || (server.get("/models/diabetes").status() == 200).then_some(()));
+    until("diabetes answers", || {
+        (server.get("/models/diabetes").status() == 200).then_some(())
+    });
     until("churn is missed", || {
         let document = server.get_json("/readyz");
         let reasons = document["reasons"].as_array().cloned().unwrap_or_default();
-        (reasons == [json!({"model": "churn", "reason": "no such model in the models directory"})]).then_some(())
+        (reasons == [json!({"model": "churn", "reason": "no such model in the models directory"})])
+            .then_some(())
     });
-    assert_eq!(server.predict("/models/churn/predict", &json!({})).status(), 503);
+    assert_eq!(
+        server.predict("/models/churn/predict", &json!({})).status(),
+        503
+    );
     install(models.path(), "churn", "1.1.0");
     server.ready();
     let verbose = server.get_json("/readyz?verbose");
@@ -43,21 +55,43 @@ fn required_models_are_waited_for() {
 fn other_models_are_not_waited_for() {
     let models = models(&[("diabetes", "1.0.0")]);
     crate::engine::number_package(models.path(), "endless", "endless_loop.onnx", &[]);
-    let server = Server::begin(models.path(), &[("models.required", "diabetes"), ("models.gate_timeout_ms", "600000")]);
+    let server = Server::begin(
+        models.path(),
+        &[
+            ("models.required", "diabetes"),
+            ("models.gate_timeout_ms", "600000"),
+        ],
+    );
     server.ready();
-    assert_eq!(server.get_json("/models/endless/versions/1.0.0")["state"], "loading");
+    assert_eq!(
+        server.get_json("/models/endless/versions/1.0.0")["state"],
+        "loading"
+    );
 }
 
 #[test]
 fn the_greeting_can_be_pasted() {
     let models = models(&[("churn", "1.1.0"), ("diabetes", "1.0.0")]);
     let server = Server::start(models.path(), &[]);
-    let greeting = until("the greeting", || Some(server.greeting()).filter(|text| text.contains("metrics")));
-    let curl = greeting.lines().find_map(|line| line.strip_prefix("try")).unwrap().trim().to_owned();
-    let output = std::process::Command::new("sh").args(["-c", &curl]).output().unwrap();
+    let greeting = until("the greeting", || {
+        Some(server.greeting()).filter(|text| text.contains("metrics"))
+    });
+    let curl = greeting
+        .lines()
+        .find_map(|line| line.strip_prefix("try"))
+        .unwrap()
+        .trim()
+        .to_owned();
+    let output = std::process::Command::new("sh")
+        .args(["-c", &curl])
+        .output()
+        .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(text.contains("\"predictions\":["), "{curl}: {text}");
-    assert!(greeting.contains("/docs") && greeting.contains("churn"), "{greeting}");
+    assert!(
+        greeting.contains("/docs") && greeting.contains("churn"),
+        "{greeting}"
+    );
 }
 
 /// A gate that still runs when its server is killed goes with it.
@@ -66,12 +100,22 @@ fn the_greeting_can_be_pasted() {
 fn no_gate_outlives_its_server() {
     let models = models(&[("diabetes", "1.0.0")]);
     crate::engine::number_package(models.path(), "endless", "endless_loop.onnx", &[]);
-    let server = Server::begin(models.path(), &[("models.required", "diabetes"), ("models.gate_timeout_ms", "600000")]);
+    let server = Server::begin(
+        models.path(),
+        &[
+            ("models.required", "diabetes"),
+            ("models.gate_timeout_ms", "600000"),
+        ],
+    );
     server.ready();
     let directory = models.path().join("endless/1.0.0");
     let gates = || {
-        let processes = fs_err::read_dir("/proc").unwrap().filter_map(|entry| fs_err::read(entry.unwrap().path().join("cmdline")).ok());
-        processes.filter(|line| String::from_utf8_lossy(line).contains(directory.to_str().unwrap())).count()
+        let processes = fs_err::read_dir("/proc")
+            .unwrap()
+            .filter_map(|entry| fs_err::read(entry.unwrap().path().join("cmdline")).ok());
+        processes
+            .filter(|line| String::from_utf8_lossy(line).contains(directory.to_str().unwrap()))
+            .count()
     };
     until("the gate runs", || (gates() == 1).then_some(()));
     drop(server);

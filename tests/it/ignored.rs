@@ -16,8 +16,19 @@ fn put(models: &Path, place: &str) {
 fn told(server: &Server, root: &Path) -> Vec<(String, String)> {
     let document = server.get_json("/readyz?verbose");
     let text = |entry: &Value, key: &str| entry[key].as_str().unwrap().to_owned();
-    let below = |path: String| Path::new(&path).strip_prefix(root).unwrap().to_string_lossy().into_owned();
-    document["ignored"].as_array().unwrap().iter().map(|entry| (text(entry, "reason"), below(text(entry, "path")))).collect()
+    let below = |path: String| {
+        Path::new(&path)
+            .strip_prefix(root)
+            .unwrap()
+            .to_string_lossy()
+            .into_owned()
+    };
+    document["ignored"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| (text(entry, "reason"), below(text(entry, "path"))))
+        .collect()
 }
 
 fn count(server: &Server, reason: &str) -> f64 {
@@ -40,22 +51,39 @@ fn each_is_told_once_and_goes_when_it_is_mended() {
     }
     let server = Server::begin(models.path(), &[("models.required", "diabetes")]);
     server.ready();
-    let expected: Vec<(String, String)> = CASES.iter().map(|(_, reason, path)| ((*reason).to_owned(), (*path).to_owned())).collect();
+    let expected: Vec<(String, String)> = CASES
+        .iter()
+        .map(|(_, reason, path)| ((*reason).to_owned(), (*path).to_owned()))
+        .collect();
     let mut seen = told(&server, models.path());
     seen.sort_by(|a, b| a.1.cmp(&b.1));
     assert_eq!(seen, expected);
     for (_, reason, path) in CASES {
         assert_eq!(count(&server, reason), 1.0, "{reason}");
-        assert!(server.logged("not served").iter().any(|line| line["path"].as_str().unwrap().ends_with(path)), "{path}");
+        assert!(
+            server
+                .logged("not served")
+                .iter()
+                .any(|line| line["path"].as_str().unwrap().ends_with(path)),
+            "{path}"
+        );
     }
     // A later look sees what was added, and says no word of the others.
     put(models.path(), "late/v2/model.onnx");
-    until("the new one is counted", || (count(&server, "version_name") == 2.0).then_some(()));
-    until("the new one is told", || (server.logged("not served").len() > CASES.len()).then_some(()));
+    until("the new one is counted", || {
+        (count(&server, "version_name") == 2.0).then_some(())
+    });
+    until("the new one is told", || {
+        (server.logged("not served").len() > CASES.len()).then_some(())
+    });
     assert_eq!(server.logged("not served").len(), CASES.len() + 1);
     fs_err::rename(models.path().join("late/v2"), models.path().join("late/2")).unwrap();
-    until("it is taken", || (count(&server, "version_name") == 1.0).then_some(()));
-    until("it answers", || (server.get("/models/late").status() == 200).then_some(()));
+    until("it is taken", || {
+        (count(&server, "version_name") == 1.0).then_some(())
+    });
+    until("it answers", || {
+        (server.get("/models/late").status() == 200).then_some(())
+    });
 }
 
 #[test]
@@ -63,15 +91,33 @@ fn a_version_whose_files_are_gone_is_told() {
     let models = models(&[]);
     graph(models.path(), "scalar", 1, "scalar", None);
     let server = Server::start(models.path(), &[]);
-    assert_eq!((count(&server, "files_gone"), told(&server, models.path()).len()), (0.0, 0));
+    assert_eq!(
+        (
+            count(&server, "files_gone"),
+            told(&server, models.path()).len()
+        ),
+        (0.0, 0)
+    );
     fs_err::rename(models.path().join("scalar"), models.path().join(".gone")).unwrap();
-    until("it is counted", || (count(&server, "files_gone") == 1.0).then_some(()));
+    until("it is counted", || {
+        (count(&server, "files_gone") == 1.0).then_some(())
+    });
     let gone = ("files_gone".to_owned(), "scalar/1".to_owned());
-    until("it is told", || told(&server, models.path()).contains(&gone).then_some(()));
-    until("it is logged", || (server.logged("served without its files").len() == 1).then_some(()));
-    assert_eq!(server.get("/readyz").status(), 200, "it answers from memory");
+    until("it is told", || {
+        told(&server, models.path()).contains(&gone).then_some(())
+    });
+    until("it is logged", || {
+        (server.logged("served without its files").len() == 1).then_some(())
+    });
+    assert_eq!(
+        server.get("/readyz").status(),
+        200,
+        "it answers from memory"
+    );
     fs_err::rename(models.path().join(".gone"), models.path().join("scalar")).unwrap();
-    until("they are back", || (count(&server, "files_gone") == 0.0).then_some(()));
+    until("they are back", || {
+        (count(&server, "files_gone") == 0.0).then_some(())
+    });
 }
 
 fn check(models: &Path) -> (i32, String) {
@@ -81,7 +127,14 @@ fn check(models: &Path) -> (i32, String) {
         ("PREDICTD_SERVER__GRPC_LISTEN", "127.0.0.1:0"),
         ("PREDICTD_ADMIN__LISTEN", "127.0.0.1:0"),
     ];
-    let arguments = ["serve", "--check", "--listen", "127.0.0.1:0", "--models", models.to_str().unwrap()];
+    let arguments = [
+        "serve",
+        "--check",
+        "--listen",
+        "127.0.0.1:0",
+        "--models",
+        models.to_str().unwrap(),
+    ];
     let (code, output, error) = predictd(&arguments, "", &environment);
     (code, output + &error)
 }
@@ -94,7 +147,11 @@ fn the_check_fails_for_each() {
         assert_eq!(check(models.path()).0, 0);
         put(models.path(), place);
         let (code, output) = check(models.path());
-        assert!(code == 1 && output.contains(&format!("FAILED  {}", models.path().join(path).display())), "{place}: {output}");
+        assert!(
+            code == 1
+                && output.contains(&format!("FAILED  {}", models.path().join(path).display())),
+            "{place}: {output}"
+        );
     }
 }
 
@@ -116,13 +173,26 @@ fn a_wrong_models_directory_is_told_with_its_path_and_the_layout() {
     ];
     for (directory, reason) in cases {
         let (code, output) = check(&directory);
-        assert!(code == 1 && output.contains(directory.to_str().unwrap()) && output.contains("NAME/VERSION/"), "{reason}: {output}");
+        assert!(
+            code == 1
+                && output.contains(directory.to_str().unwrap())
+                && output.contains("NAME/VERSION/"),
+            "{reason}: {output}"
+        );
         let server = Server::begin(&directory, &[]);
-        let told = until("it is told", || server.logged("not served").first().cloned());
+        let told = until("it is told", || {
+            server.logged("not served").first().cloned()
+        });
         assert_eq!(told["reason"], reason);
         assert_eq!(told["path"], directory.to_str().unwrap());
-        until("it is counted", || (count(&server, reason) == 1.0).then_some(()));
-        let detail = until("it is shown", || server.get_json("/readyz?verbose")["ignored"][0]["detail"].as_str().map(str::to_owned));
+        until("it is counted", || {
+            (count(&server, reason) == 1.0).then_some(())
+        });
+        let detail = until("it is shown", || {
+            server.get_json("/readyz?verbose")["ignored"][0]["detail"]
+                .as_str()
+                .map(str::to_owned)
+        });
         assert!(detail.contains("NAME/VERSION/"), "{reason}: {detail}");
     }
 }
@@ -154,24 +224,54 @@ fn the_advice_leads_to_what_is_served() {
     assert_eq!(code, 1);
     let failed = |output: &str, path: &str| {
         let start = format!("FAILED  {}: ", place(path).display());
-        output.lines().filter_map(|line| line.strip_prefix(&start).map(str::to_owned)).collect::<Vec<_>>()
+        output
+            .lines()
+            .filter_map(|line| line.strip_prefix(&start).map(str::to_owned))
+            .collect::<Vec<_>>()
     };
     for (path, detail) in &cases {
         let told = failed(&output, path);
-        assert!(told.len() == 1 && told[0].contains(detail), "{path}: {told:?}");
+        assert!(
+            told.len() == 1 && told[0].contains(detail),
+            "{path}: {told:?}"
+        );
     }
     // The same of the version and of its directory.
     let server = Server::begin(models.path(), &[("models.required", "scalar")]);
     server.ready();
     let document = server.get_json("/readyz?verbose");
     for (path, detail) in &cases {
-        let ignored = document["ignored"].as_array().unwrap().iter().find(|entry| entry["path"] == place(path).to_str().unwrap()).unwrap();
-        assert!(ignored["detail"].as_str().unwrap().contains(detail), "{path}: {ignored}");
+        let ignored = document["ignored"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|entry| entry["path"] == place(path).to_str().unwrap())
+            .unwrap();
+        assert!(
+            ignored["detail"].as_str().unwrap().contains(detail),
+            "{path}: {ignored}"
+        );
     }
     for model in ["other", "tf", "triton"] {
-        let (_, detail) = cases.iter().find(|(path, _)| path.starts_with(model)).unwrap();
-        until(model, || server.get(&format!("/models/{model}")).text().unwrap().contains(detail).then_some(()));
-        assert!(!server.get(&format!("/models/{model}")).text().unwrap().contains("manifest.json is missing"));
+        let (_, detail) = cases
+            .iter()
+            .find(|(path, _)| path.starts_with(model))
+            .unwrap();
+        until(model, || {
+            server
+                .get(&format!("/models/{model}"))
+                .text()
+                .unwrap()
+                .contains(detail)
+                .then_some(())
+        });
+        assert!(
+            !server
+                .get(&format!("/models/{model}"))
+                .text()
+                .unwrap()
+                .contains("manifest.json is missing")
+        );
     }
     fs_err::create_dir(place("digits")).unwrap();
     fs_err::rename(place("flat"), place("digits/1.0.0")).unwrap();

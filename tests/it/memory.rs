@@ -14,8 +14,16 @@ const SLACK: u64 = 48 << 20;
 
 fn resident(server: &Server) -> u64 {
     let status = fs_err::read_to_string(format!("/proc/{}/status", server.child.id())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS"))
+        .unwrap();
+    line.split_whitespace()
+        .nth(1)
+        .unwrap()
+        .parse::<u64>()
+        .unwrap()
+        << 10
 }
 
 /// A caller's rows for `wide`, which takes two megabytes for each.
@@ -27,12 +35,18 @@ fn ask(server: &Server, model: &str, rows: usize) -> (u16, Value) {
 
 /// As `ask` for `memory`: eight bytes a number, whatever the size of the body.
 fn ask_for(server: &Server, count: u64) -> u16 {
-    let body = json!({"inputs": [{"name": "n", "shape": [1], "datatype": "INT64", "data": [count]}]});
-    server.predict("/v2/models/memory/infer", &body).status().as_u16()
+    let body =
+        json!({"inputs": [{"name": "n", "shape": [1], "datatype": "INT64", "data": [count]}]});
+    server
+        .predict("/v2/models/memory/infer", &body)
+        .status()
+        .as_u16()
 }
 
 fn returns(server: &Server, before: u64) {
-    until("memory returns", || (resident(server) <= (before + before / 5).max(before + SLACK)).then_some(()));
+    until("memory returns", || {
+        (resident(server) <= (before + before / 5).max(before + SLACK)).then_some(())
+    });
 }
 
 #[test]
@@ -67,7 +81,13 @@ fn resident_memory_returns_after_a_burst() {
 }
 
 fn limited(models: &Path, limit: &str) -> Server {
-    Server::start(models, &[("runtime.workers", "1"), ("runtime.memory_limit_bytes", limit)])
+    Server::start(
+        models,
+        &[
+            ("runtime.workers", "1"),
+            ("runtime.memory_limit_bytes", limit),
+        ],
+    )
 }
 
 #[test]
@@ -79,11 +99,22 @@ fn a_run_beyond_the_limit_is_refused_and_the_server_goes_on() {
     let (status, problem) = ask(&server, "wide", 500);
     assert_eq!(status, 503, "{problem}");
     let told = problem.to_string();
-    assert!(told.contains("needs more memory than the 100000000 bytes") && told.contains("send fewer rows"), "{told}");
-    assert_eq!(server.metric("predictd_errors_total{kind=\"overloaded\",model=\"wide\",version=\"1\"}"), 1.0);
+    assert!(
+        told.contains("needs more memory than the 100000000 bytes")
+            && told.contains("send fewer rows"),
+        "{told}"
+    );
+    assert_eq!(
+        server.metric("predictd_errors_total{kind=\"overloaded\",model=\"wide\",version=\"1\"}"),
+        1.0
+    );
     // Neither what was refused nor pieces of other sizes are in the way of what fits.
     for rows in [1, 30, 7, 20, 45, 500, 45] {
-        assert_eq!(ask(&server, "wide", rows).0, if rows == 500 { 503 } else { 200 }, "{rows}");
+        assert_eq!(
+            ask(&server, "wide", rows).0,
+            if rows == 500 { 503 } else { 200 },
+            "{rows}"
+        );
     }
     assert!(resident(&server) < 400_000_000);
 }
@@ -101,13 +132,19 @@ fn a_model_may_have_a_limit_of_its_own_and_its_workers_share_it() {
         command.arg("--config").arg(&config);
     });
     let ask = |model: &str, rows: usize| {
-        let answer = server.predict(&format!("/models/{model}/predict"), &json!({"instances": vec![json!({"x": 0.5}); rows]}));
+        let answer = server.predict(
+            &format!("/models/{model}/predict"),
+            &json!({"instances": vec![json!({"x": 0.5}); rows]}),
+        );
         (answer.status().as_u16(), answer.text().unwrap())
     };
     assert_eq!(ask("free", 32).0, 200);
     assert_eq!(ask("small", 8).0, 200);
     let (status, text) = ask("small", 32);
-    assert!(status == 503 && text.contains("more memory than the 20000000 bytes"), "{status} {text}");
+    assert!(
+        status == 503 && text.contains("more memory than the 20000000 bytes"),
+        "{status} {text}"
+    );
     assert_eq!(ask("small", 8).0, 200);
 }
 
@@ -115,9 +152,23 @@ fn a_model_may_have_a_limit_of_its_own_and_its_workers_share_it() {
 fn a_graph_that_does_not_fit_into_its_share_is_refused_with_the_key() {
     let models = tempfile::tempdir().unwrap();
     graph(models.path(), "slow", 1, "slow", None);
-    let server = Server::begin(models.path(), &[("runtime.workers", "1"), ("runtime.memory_limit_bytes", "1000")]);
-    let refused = until("it is refused", || server.logged("refused").first().cloned());
-    assert!(refused["error"].as_str().unwrap().contains("runtime.memory_limit_bytes"), "{refused}");
+    let server = Server::begin(
+        models.path(),
+        &[
+            ("runtime.workers", "1"),
+            ("runtime.memory_limit_bytes", "1000"),
+        ],
+    );
+    let refused = until("it is refused", || {
+        server.logged("refused").first().cloned()
+    });
+    assert!(
+        refused["error"]
+            .as_str()
+            .unwrap()
+            .contains("runtime.memory_limit_bytes"),
+        "{refused}"
+    );
 }
 
 #[test]
@@ -132,7 +183,10 @@ fn rows_of_a_run_that_can_not_be_cut_are_limited() {
     };
     assert_eq!(ask(100).0, 200);
     let (status, text) = ask(101);
-    assert!(status == 400 && text.contains("101 rows") && text.contains("batching.max_rows_per_run"), "{status} {text}");
+    assert!(
+        status == 400 && text.contains("101 rows") && text.contains("batching.max_rows_per_run"),
+        "{status} {text}"
+    );
 }
 
 #[test]
@@ -145,8 +199,16 @@ fn nor_are_those_that_come_with_an_optional_input() {
         let mut inputs = Vec::new();
         for input in metadata["inputs"].as_array().unwrap() {
             let own = if inputs.is_empty() { rows } else { 1 };
-            let shape: Vec<i64> = input["shape"].as_array().unwrap().iter().map(|size| size.as_i64().unwrap()).collect();
-            let shape: Vec<i64> = shape.iter().map(|size| if *size < 0 { own as i64 } else { *size }).collect();
+            let shape: Vec<i64> = input["shape"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|size| size.as_i64().unwrap())
+                .collect();
+            let shape: Vec<i64> = shape
+                .iter()
+                .map(|size| if *size < 0 { own as i64 } else { *size })
+                .collect();
             let count = shape.iter().product::<i64>() as usize;
             if scale || inputs.is_empty() {
                 inputs.push(json!({"name": input["name"], "shape": shape, "datatype": input["datatype"], "data": vec![0.5; count]}));
@@ -155,7 +217,14 @@ fn nor_are_those_that_come_with_an_optional_input() {
         let answer = server.predict("/v2/models/scale/infer", &json!({"inputs": inputs}));
         (answer.status().as_u16(), answer.text().unwrap())
     };
-    assert_eq!((ask(101, false).0, ask(100, true).0), (200, 200), "rows that are cut are not limited");
+    assert_eq!(
+        (ask(101, false).0, ask(100, true).0),
+        (200, 200),
+        "rows that are cut are not limited"
+    );
     let (status, text) = ask(101, true);
-    assert!(status == 400 && text.contains("101 rows") && text.contains("batching.max_rows_per_run"), "{status} {text}");
+    assert!(
+        status == 400 && text.contains("101 rows") && text.contains("batching.max_rows_per_run"),
+        "{status} {text}"
+    );
 }

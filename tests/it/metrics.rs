@@ -9,18 +9,29 @@ fn series_by_model_and_version() {
     let models = models(&[("churn", "1.0.0"), ("churn", "1.1.0")]);
     let server = Server::start(models.path(), &[("cost.dollars_per_core_hour", "0.05")]);
     let requests = |version: &str, code: u16| {
-        format!("predictd_requests_total{{code=\"{code}\",model=\"churn\",protocol=\"predict\",version=\"{version}\"}}")
+        format!(
+            "predictd_requests_total{{code=\"{code}\",model=\"churn\",protocol=\"predict\",version=\"{version}\"}}"
+        )
     };
     let text = server.get("/metrics").text().unwrap();
     for version in ["1.0.0", "1.1.0"] {
         for code in [200, 422, 500, 503] {
-            assert!(text.contains(&format!("{} 0\n", requests(version, code))), "{version} {code}\n{text}");
+            assert!(
+                text.contains(&format!("{} 0\n", requests(version, code))),
+                "{version} {code}\n{text}"
+            );
         }
     }
     for _ in 0..3 {
-        server.predict("/predict", &json!({"instances": [instance("churn", "1.1.0"), instance("churn", "1.1.0")]}));
+        server.predict(
+            "/predict",
+            &json!({"instances": [instance("churn", "1.1.0"), instance("churn", "1.1.0")]}),
+        );
     }
-    server.predict("/models/churn/versions/1.0.0/predict", &instance("churn", "1.0.0"));
+    server.predict(
+        "/models/churn/versions/1.0.0/predict",
+        &instance("churn", "1.0.0"),
+    );
     server.predict("/predict", &json!({}));
     server.predict("/models/nobody-knows-me/predict", &json!({}));
     server.predict("/models/churn/versions/7.7.7/predict", &json!({}));
@@ -29,26 +40,62 @@ fn series_by_model_and_version() {
     assert_eq!(server.metric(&requests("1.0.0", 200)), 1.0);
     assert_eq!(server.metric(&requests("1.1.0", 422)), 1.0);
     assert_eq!(server.metric(&requests("", 404)), 1.0);
-    assert_eq!(server.metric("predictd_requests_total{code=\"404\",model=\"\",protocol=\"predict\",version=\"\"}"), 2.0);
-    assert_eq!(server.metric("predictd_instances_total{model=\"churn\",version=\"1.1.0\"}"), 6.0);
-    assert_eq!(server.metric("predictd_errors_total{kind=\"invalid\",model=\"churn\",version=\"1.1.0\"}"), 1.0);
+    assert_eq!(
+        server.metric(
+            "predictd_requests_total{code=\"404\",model=\"\",protocol=\"predict\",version=\"\"}"
+        ),
+        2.0
+    );
+    assert_eq!(
+        server.metric("predictd_instances_total{model=\"churn\",version=\"1.1.0\"}"),
+        6.0
+    );
+    assert_eq!(
+        server.metric("predictd_errors_total{kind=\"invalid\",model=\"churn\",version=\"1.1.0\"}"),
+        1.0
+    );
     assert_eq!(server.metric("predictd_request_duration_seconds_count{model=\"churn\",protocol=\"predict\",version=\"1.1.0\"}"), 4.0);
-    for stage in ["decode", "preprocess", "queue", "infer", "postprocess", "encode"] {
+    for stage in [
+        "decode",
+        "preprocess",
+        "queue",
+        "infer",
+        "postprocess",
+        "encode",
+    ] {
         assert_eq!(
             server.metric(&format!("predictd_stage_duration_seconds_count{{model=\"churn\",stage=\"{stage}\",version=\"1.1.0\"}}")),
             3.0,
             "{stage}"
         );
     }
-    assert_eq!(server.metric("predictd_inflight_requests{model=\"churn\",version=\"1.1.0\"}"), 0.0);
-    assert!(server.metric("predictd_compute_seconds_total{model=\"churn\",version=\"1.1.0\"}") > 0.0);
+    assert_eq!(
+        server.metric("predictd_inflight_requests{model=\"churn\",version=\"1.1.0\"}"),
+        0.0
+    );
+    assert!(
+        server.metric("predictd_compute_seconds_total{model=\"churn\",version=\"1.1.0\"}") > 0.0
+    );
     assert!(server.metric("predictd_cost_dollars_total{model=\"churn\",version=\"1.1.0\"}") > 0.0);
     assert!(server.metric("process_resident_memory_bytes") > 0.0);
     let text = server.get("/metrics").text().unwrap();
-    assert!(!text.contains("nobody-knows-me") && !text.contains("7.7.7") && !text.contains("no-such-path"), "a client chose a label");
+    assert!(
+        !text.contains("nobody-knows-me")
+            && !text.contains("7.7.7")
+            && !text.contains("no-such-path"),
+        "a client chose a label"
+    );
     assert!(text.contains("predictd_build_info{") && text.contains("onnxruntime=\"1.31.1\""));
-    let info = text.lines().find(|line| line.starts_with("predictd_model_info") && line.contains("version=\"1.1.0\"")).unwrap();
-    assert!(info.contains("role=\"stable\"") && info.contains("verified=\"true\"") && info.contains("digest=\"sha256:"), "{info}");
+    let info = text
+        .lines()
+        .find(|line| line.starts_with("predictd_model_info") && line.contains("version=\"1.1.0\""))
+        .unwrap();
+    assert!(
+        info.contains("role=\"stable\"")
+            && info.contains("verified=\"true\"")
+            && info.contains("digest=\"sha256:"),
+        "{info}"
+    );
     for bucket in ["0.0001", "10"] {
         assert!(text.contains(&format!(
             "predictd_request_duration_seconds_bucket{{model=\"churn\",protocol=\"predict\",version=\"1.1.0\",le=\"{bucket}\"}}"

@@ -11,10 +11,15 @@ fn assert_close(expected: &Value, actual: &Value, tolerance: f64, place: &str) {
     match (expected, actual) {
         (Value::Number(a), Value::Number(b)) => {
             let (a, b) = (a.as_f64().unwrap(), b.as_f64().unwrap());
-            assert!((a - b).abs() <= tolerance * a.abs().max(1.0), "{place}: expected {a}, got {b}");
+            assert!(
+                (a - b).abs() <= tolerance * a.abs().max(1.0),
+                "{place}: expected {a}, got {b}"
+            );
         }
         (Value::Object(a), Value::Object(_)) => {
-            a.iter().for_each(|(key, a)| assert_close(a, &actual[key], tolerance, &format!("{place}/{key}")));
+            a.iter().for_each(|(key, a)| {
+                assert_close(a, &actual[key], tolerance, &format!("{place}/{key}"))
+            });
         }
         _ => assert_eq!(expected, actual, "{place}"),
     }
@@ -41,16 +46,34 @@ fn golden_examples_alone_and_together() {
         for example in &examples {
             let answer: Value = server.predict(&path, &example["input"]).json().unwrap();
             assert_eq!(answer["version"], version);
-            assert_close(&example["output"], &answer["predictions"][0], example["tolerance"].as_f64().unwrap(), name);
+            assert_close(
+                &example["output"],
+                &answer["predictions"][0],
+                example["tolerance"].as_f64().unwrap(),
+                name,
+            );
         }
         // 300 rows: more than one run of the engine.
-        let instances: Vec<&Value> = examples.iter().cycle().take(300).map(|example| &example["input"]).collect();
-        let answer: Value = server.predict(&path, &json!({"instances": instances, "id": "mine"})).json().unwrap();
+        let instances: Vec<&Value> = examples
+            .iter()
+            .cycle()
+            .take(300)
+            .map(|example| &example["input"])
+            .collect();
+        let answer: Value = server
+            .predict(&path, &json!({"instances": instances, "id": "mine"}))
+            .json()
+            .unwrap();
         assert_eq!(answer["id"], "mine");
         let predictions = answer["predictions"].as_array().unwrap();
         assert_eq!(predictions.len(), 300);
         for (example, prediction) in examples.iter().cycle().zip(predictions) {
-            assert_close(&example["output"], prediction, example["tolerance"].as_f64().unwrap(), name);
+            assert_close(
+                &example["output"],
+                prediction,
+                example["tolerance"].as_f64().unwrap(),
+                name,
+            );
         }
     }
 }
@@ -60,8 +83,14 @@ fn headers_of_an_answer() {
     let models = models(&[("churn", "1.1.0")]);
     let server = Server::start(models.path(), &[("telemetry.request_log", "all")]);
     let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-    let request = server.post("/predict").header("x-request-id", "order-7").header("traceparent", trace);
-    let response = request.body(instance("churn", "1.1.0").to_string()).send().unwrap();
+    let request = server
+        .post("/predict")
+        .header("x-request-id", "order-7")
+        .header("traceparent", trace);
+    let response = request
+        .body(instance("churn", "1.1.0").to_string())
+        .send()
+        .unwrap();
     assert_eq!(response.status(), 200);
     let header = |name: &str| response.headers()[name].to_str().unwrap().to_owned();
     assert_eq!(header("x-request-id"), "order-7");
@@ -77,17 +106,40 @@ fn headers_of_an_answer() {
     let answer: Value = response.json().unwrap();
     assert_eq!(answer["prediction_id"], id);
     assert_eq!(answer["digest"], digest);
-    assert_eq!(server.get_json("/models/churn/versions/1.1.0")["digest"], digest);
+    assert_eq!(
+        server.get_json("/models/churn/versions/1.1.0")["digest"],
+        digest
+    );
 
     let line = crate::harness::until("the request is logged", || server.logged("answered").pop());
     assert_eq!(line["request_id"], "order-7");
     assert_eq!(line["prediction_id"], id);
     assert_eq!(line["trace_id"], "4bf92f3577b34da6a3ce929d0e0e4736");
-    assert_eq!((line["status"].as_i64(), line["model"].as_str(), line["version"].as_str()), (Some(200), Some("churn"), Some("1.1.0")));
-    for stage in ["decode_ms", "preprocess_ms", "queue_ms", "infer_ms", "postprocess_ms", "encode_ms"] {
+    assert_eq!(
+        (
+            line["status"].as_i64(),
+            line["model"].as_str(),
+            line["version"].as_str()
+        ),
+        (Some(200), Some("churn"), Some("1.1.0"))
+    );
+    for stage in [
+        "decode_ms",
+        "preprocess_ms",
+        "queue_ms",
+        "infer_ms",
+        "postprocess_ms",
+        "encode_ms",
+    ] {
         assert!(line[stage].is_number(), "{stage}");
     }
-    assert!(!server.log().iter().any(|line| line.to_string().contains("month-to-month")), "a value of the input is in the log");
+    assert!(
+        !server
+            .log()
+            .iter()
+            .any(|line| line.to_string().contains("month-to-month")),
+        "a value of the input is in the log"
+    );
 }
 
 #[test]
@@ -101,7 +153,9 @@ fn compressed_both_ways() {
     let mut deflate = flate2::write::ZlibEncoder::new(Vec::new(), level);
     deflate.write_all(body.as_bytes()).unwrap();
     let mut br = Vec::new();
-    brotli::CompressorWriter::new(&mut br, 4096, 5, 20).write_all(body.as_bytes()).unwrap();
+    brotli::CompressorWriter::new(&mut br, 4096, 5, 20)
+        .write_all(body.as_bytes())
+        .unwrap();
     let bodies = [
         ("gzip", gzip.finish().unwrap()),
         ("deflate", deflate.finish().unwrap()),
@@ -109,25 +163,67 @@ fn compressed_both_ways() {
         ("br", br),
     ];
     for (encoding, body) in bodies {
-        let response =
-            server.post("/predict").header("content-encoding", encoding).header("accept-encoding", encoding).body(body).send().unwrap();
+        let response = server
+            .post("/predict")
+            .header("content-encoding", encoding)
+            .header("accept-encoding", encoding)
+            .body(body)
+            .send()
+            .unwrap();
         assert_eq!(response.status(), 200, "{encoding}");
         assert_eq!(response.headers()["content-encoding"], encoding);
         let bytes = response.bytes().unwrap();
         let mut text = Vec::new();
         match encoding {
-            "gzip" => std::io::copy(&mut flate2::read::GzDecoder::new(&bytes[..]), &mut text).map(drop).unwrap(),
-            "deflate" => std::io::copy(&mut flate2::read::ZlibDecoder::new(&bytes[..]), &mut text).map(drop).unwrap(),
+            "gzip" => std::io::copy(&mut flate2::read::GzDecoder::new(&bytes[..]), &mut text)
+                .map(drop)
+                .unwrap(),
+            "deflate" => std::io::copy(&mut flate2::read::ZlibDecoder::new(&bytes[..]), &mut text)
+                .map(drop)
+                .unwrap(),
             "zstd" => text = zstd::decode_all(&bytes[..]).unwrap(),
-            _ => std::io::copy(&mut brotli::Decompressor::new(&bytes[..], 4096), &mut text).map(drop).unwrap(),
+            _ => std::io::copy(&mut brotli::Decompressor::new(&bytes[..], 4096), &mut text)
+                .map(drop)
+                .unwrap(),
         }
         let answer: Value = serde_json::from_slice(&text).unwrap();
-        assert_eq!(answer["predictions"].as_array().unwrap().len(), 300, "{encoding}");
+        assert_eq!(
+            answer["predictions"].as_array().unwrap().len(),
+            300,
+            "{encoding}"
+        );
     }
     let bomb = zstd::encode_all(&vec![b' '; 1 << 20][..], 3).unwrap();
-    assert_eq!(server.post("/predict").header("content-encoding", "zstd").body(bomb).send().unwrap().status(), 413);
-    assert_eq!(server.post("/predict").header("content-encoding", "lzma").body("{}").send().unwrap().status(), 415);
-    assert_eq!(server.post("/predict").header("content-encoding", "gzip").body("{}").send().unwrap().status(), 400);
+    assert_eq!(
+        server
+            .post("/predict")
+            .header("content-encoding", "zstd")
+            .body(bomb)
+            .send()
+            .unwrap()
+            .status(),
+        413
+    );
+    assert_eq!(
+        server
+            .post("/predict")
+            .header("content-encoding", "lzma")
+            .body("{}")
+            .send()
+            .unwrap()
+            .status(),
+        415
+    );
+    assert_eq!(
+        server
+            .post("/predict")
+            .header("content-encoding", "gzip")
+            .body("{}")
+            .send()
+            .unwrap()
+            .status(),
+        400
+    );
 }
 
 #[test]
@@ -141,13 +237,24 @@ fn many_callers_at_once_get_their_own_answers() {
             scope.spawn(move || {
                 for round in 0..40 {
                     let example = &examples[(caller + round) % examples.len()];
-                    let answer: Value = server.predict("/predict", &example["input"]).json().unwrap();
-                    assert_close(&example["output"], &answer["predictions"][0], 1e-4, "concurrent");
+                    let answer: Value = server
+                        .predict("/predict", &example["input"])
+                        .json()
+                        .unwrap();
+                    assert_close(
+                        &example["output"],
+                        &answer["predictions"][0],
+                        1e-4,
+                        "concurrent",
+                    );
                 }
             });
         }
     });
     assert_eq!(server.metric("predictd_requests_total{code=\"200\",model=\"churn\",protocol=\"predict\",version=\"1.1.0\"}"), 640.0);
     assert!(server.metric("predictd_batch_size_count{model=\"churn\",version=\"1.1.0\"}") <= 640.0);
-    assert_eq!(server.metric("predictd_batch_size_sum{model=\"churn\",version=\"1.1.0\"}"), 640.0);
+    assert_eq!(
+        server.metric("predictd_batch_size_sum{model=\"churn\",version=\"1.1.0\"}"),
+        640.0
+    );
 }

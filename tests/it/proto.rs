@@ -15,15 +15,33 @@ fn generate(directory: &Path) {
     let proto = root().join("proto");
     let mut compiler = protox::Compiler::new([&proto]).unwrap();
     // No source information: comments are the .proto file's own, and reflection has no use for them.
-    compiler.include_imports(true).include_source_info(false).open_file("open_inference.proto").unwrap();
-    fs_err::write(directory.join("inference.bin"), compiler.encode_file_descriptor_set()).unwrap();
+    compiler
+        .include_imports(true)
+        .include_source_info(false)
+        .open_file("open_inference.proto")
+        .unwrap();
+    fs_err::write(
+        directory.join("inference.bin"),
+        compiler.encode_file_descriptor_set(),
+    )
+    .unwrap();
     let mut described = compiler.file_descriptor_set();
     for service in described.file.iter_mut().flat_map(|file| &mut file.service) {
-        service.method.retain(|method| !BY_HAND.contains(&method.name()));
+        service
+            .method
+            .retain(|method| !BY_HAND.contains(&method.name()));
     }
-    let builder = tonic_prost_build::configure().build_client(false).build_transport(false).emit_rerun_if_changed(false);
+    let builder = tonic_prost_build::configure()
+        .build_client(false)
+        .build_transport(false)
+        .emit_rerun_if_changed(false);
     // Tensors stay where they arrived, and a map without entries costs nothing.
-    builder.bytes(".").btree_map(".").out_dir(directory).compile_fds(described).unwrap();
+    builder
+        .bytes(".")
+        .btree_map(".")
+        .out_dir(directory)
+        .compile_fds(described)
+        .unwrap();
 }
 
 #[test]
@@ -38,6 +56,9 @@ fn generated_code_is_up_to_date() {
             continue;
         }
         let is_same = fs_err::read(&checked_in).is_ok_and(|known| known == text);
-        assert!(is_same, "{GENERATED}/{file} is not what proto/ gives now: run `UPDATE=1 cargo test --test it proto::`, and commit it");
+        assert!(
+            is_same,
+            "{GENERATED}/{file} is not what proto/ gives now: run `UPDATE=1 cargo test --test it proto::`, and commit it"
+        );
     }
 }

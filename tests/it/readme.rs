@@ -9,10 +9,19 @@ use crate::harness::{PREDICTD, Server, golden, root, until};
 /// The `sh` blocks of the section under this title, a command a line; comments and the alias are left out.
 fn commands(title: &str) -> Vec<String> {
     let text = fs_err::read_to_string(root().join("README.md")).unwrap();
-    let section = text.split("\n## ").find(|section| section.starts_with(title)).unwrap();
-    let blocks = section.split("```").filter_map(|block| block.strip_prefix("sh\n"));
-    let lines = blocks.flat_map(str::lines).map(|line| line.split(" #").next().unwrap().trim().to_owned());
-    lines.filter(|line| !line.is_empty() && !line.starts_with("alias ")).collect()
+    let section = text
+        .split("\n## ")
+        .find(|section| section.starts_with(title))
+        .unwrap();
+    let blocks = section
+        .split("```")
+        .filter_map(|block| block.strip_prefix("sh\n"));
+    let lines = blocks
+        .flat_map(str::lines)
+        .map(|line| line.split(" #").next().unwrap().trim().to_owned());
+    lines
+        .filter(|line| !line.is_empty() && !line.starts_with("alias "))
+        .collect()
 }
 
 struct Walk<'a> {
@@ -24,20 +33,41 @@ impl Walk<'_> {
     fn serve(&mut self) {
         self.server = None;
         let (models, state) = (self.place.join("models"), self.place.join("state"));
-        self.server = Some(Server::start(&models, &[("state.url", state.to_str().unwrap())]));
+        self.server = Some(Server::start(
+            &models,
+            &[("state.url", state.to_str().unwrap())],
+        ));
     }
 
     /// What a shell prints that is given the command, as it stands.
     fn run(&self, command: &str) -> String {
         let server = self.server.as_ref().unwrap();
-        let admin = format!("http://{}", server.logged("listening")[0]["admin"].as_str().unwrap());
+        let admin = format!(
+            "http://{}",
+            server.logged("listening")[0]["admin"].as_str().unwrap()
+        );
         let words = shlex::split(command).unwrap();
         let (program, arguments) = words.split_first().unwrap();
-        let mut process = Command::new(if program == "predictd" { PREDICTD } else { program });
-        process.args(arguments).current_dir(self.place).env("PREDICTD_SERVER", admin).env("PREDICTD_STATE__URL", self.place.join("state"));
-        process.env("PREDICTD_RUNTIME__LIBRARY", root().join(".onnxruntime").join(library()));
+        let mut process = Command::new(if program == "predictd" {
+            PREDICTD
+        } else {
+            program
+        });
+        process
+            .args(arguments)
+            .current_dir(self.place)
+            .env("PREDICTD_SERVER", admin)
+            .env("PREDICTD_STATE__URL", self.place.join("state"));
+        process.env(
+            "PREDICTD_RUNTIME__LIBRARY",
+            root().join(".onnxruntime").join(library()),
+        );
         let output = process.output().unwrap();
-        let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let text = format!(
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
         assert!(output.status.success(), "{command}: {text}");
         text
     }
@@ -47,26 +77,50 @@ impl Walk<'_> {
         let row = fs_err::read_to_string(self.place.join("rows.jsonl")).unwrap();
         let row = row.lines().next().unwrap().to_owned();
         until("the model answers", || {
-            let answer = server.post("/models/iris/predict").body(row.clone()).send().unwrap();
-            let version = answer.headers().get("x-model-version").map(|version| version.to_str().unwrap().to_owned());
+            let answer = server
+                .post("/models/iris/predict")
+                .body(row.clone())
+                .send()
+                .unwrap();
+            let version = answer
+                .headers()
+                .get("x-model-version")
+                .map(|version| version.to_str().unwrap().to_owned());
             version.filter(|_| answer.status() == 200)
         })
     }
 }
 
 fn library() -> &'static str {
-    if cfg!(target_os = "macos") { "libonnxruntime.dylib" } else { "libonnxruntime.so" }
+    if cfg!(target_os = "macos") {
+        "libonnxruntime.dylib"
+    } else {
+        "libonnxruntime.so"
+    }
 }
 
 #[test]
 fn the_first_hour_goes_as_the_readme_says() {
     let place = tempfile::tempdir().unwrap();
     // What the Python block writes: the graph, and rows of four measures.
-    fs_err::copy(root().join("tests/fixtures/onnx/iris.onnx"), place.path().join("iris.onnx")).unwrap();
-    let row = |a: f64| json!({"sepal_length_cm": a, "sepal_width_cm": 3.0, "petal_length_cm": 1.4, "petal_width_cm": 0.2}).to_string();
-    fs_err::write(place.path().join("rows.jsonl"), [row(5.1), row(6.3), row(7.0)].join("\n") + "\n").unwrap();
+    fs_err::copy(
+        root().join("tests/fixtures/onnx/iris.onnx"),
+        place.path().join("iris.onnx"),
+    )
+    .unwrap();
+    let row = |a: f64| {
+        json!({"sepal_length_cm": a, "sepal_width_cm": 3.0, "petal_length_cm": 1.4, "petal_width_cm": 0.2}).to_string()
+    };
+    fs_err::write(
+        place.path().join("rows.jsonl"),
+        [row(5.1), row(6.3), row(7.0)].join("\n") + "\n",
+    )
+    .unwrap();
     crate::harness::install(&place.path().join("models"), "churn", "1.1.0");
-    let mut walk = Walk { place: place.path(), server: None };
+    let mut walk = Walk {
+        place: place.path(),
+        server: None,
+    };
     walk.serve();
     let commands = commands("Your own model");
     assert!(commands.len() >= 8, "{commands:?}");
@@ -91,5 +145,15 @@ fn the_first_hour_goes_as_the_readme_says() {
             _ => {}
         }
     }
-    assert_eq!(walk.server.as_ref().unwrap().predict("/models/churn/predict", &golden("churn", "1.1.0")[0]["input"]).status(), 200);
+    assert_eq!(
+        walk.server
+            .as_ref()
+            .unwrap()
+            .predict(
+                "/models/churn/predict",
+                &golden("churn", "1.1.0")[0]["input"]
+            )
+            .status(),
+        200
+    );
 }

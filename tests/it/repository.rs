@@ -18,41 +18,104 @@ fn a_graph_is_served_as_it_is_and_marked_unverified() {
     let models = models(&[]);
     graph(models.path(), "iris", 3, "iris", None);
     let server = Server::start(models.path(), &[]);
-    let (status, answer) = infer(&server, "/v2/models/iris/infer", json!([fp32("x", &[2, 4], &[5.1, 3.5, 1.4, 0.2, 6.2, 2.9, 4.3, 1.3])]));
-    assert_eq!((status, &answer["outputs"][0]["data"]), (200, &json!([0, 1])), "{answer}");
+    let (status, answer) = infer(
+        &server,
+        "/v2/models/iris/infer",
+        json!([fp32(
+            "x",
+            &[2, 4],
+            &[5.1, 3.5, 1.4, 0.2, 6.2, 2.9, 4.3, 1.3]
+        )]),
+    );
+    assert_eq!(
+        (status, &answer["outputs"][0]["data"]),
+        (200, &json!([0, 1])),
+        "{answer}"
+    );
     let metrics = server.get("/metrics").text().unwrap();
-    assert!(metrics.contains("role=\"stable\",verified=\"false\",version=\"3\""), "{metrics}");
-    assert_eq!(server.get_json("/models/iris")["versions"][0]["verified"], false);
+    assert!(
+        metrics.contains("role=\"stable\",verified=\"false\",version=\"3\""),
+        "{metrics}"
+    );
+    assert_eq!(
+        server.get_json("/models/iris")["versions"][0]["verified"],
+        false
+    );
     // Its own dialect works, too: a value by the name of each input.
-    let answer: Value = server.predict("/predict", &json!({"x": [5.1, 3.5, 1.4, 0.2]})).json().unwrap();
+    let answer: Value = server
+        .predict("/predict", &json!({"x": [5.1, 3.5, 1.4, 0.2]}))
+        .json()
+        .unwrap();
     assert_eq!(answer["predictions"][0]["label"], 0);
-    assert_eq!(answer["predictions"][0]["prob"].as_array().unwrap().len(), 3);
+    assert_eq!(
+        answer["predictions"][0]["prob"].as_array().unwrap().len(),
+        3
+    );
     let refused = server.predict("/predict", &json!({"x": [5.1, 3.5]}));
     assert_eq!(refused.status(), 422);
-    assert!(refused.text().unwrap().contains("expected FP32 [-1, 4], given [1, 2]"));
+    assert!(
+        refused
+            .text()
+            .unwrap()
+            .contains("expected FP32 [-1, 4], given [1, 2]")
+    );
 }
 
 #[test]
 fn nothing_unverified_is_served_where_manifests_are_required() {
     let models = models(&[("churn", "1.1.0")]);
     graph(models.path(), "iris", 1, "iris", None);
-    let server = Server::start(models.path(), &[("models.require_manifest", "true"), ("models.required", "churn")]);
+    let server = Server::start(
+        models.path(),
+        &[
+            ("models.require_manifest", "true"),
+            ("models.required", "churn"),
+        ],
+    );
     until("it was looked at", || {
         let document = server.get_json("/models/iris");
         (document["versions"][0]["reason"] == "manifest.json is missing").then_some(())
     });
-    assert_eq!(server.predict("/v2/models/iris/infer", &json!({"inputs": []})).status(), 503);
+    assert_eq!(
+        server
+            .predict("/v2/models/iris/infer", &json!({"inputs": []}))
+            .status(),
+        503
+    );
 }
 
 #[test]
 fn requests_share_no_run_where_the_configuration_says_so() {
     let models = models(&[]);
-    graph(models.path(), "alone", 1, "add_sub", Some("max_batch_size: 0\n"));
-    graph(models.path(), "shared", 1, "add_sub", Some("max_batch_size: 8\ndynamic_batching { max_queue_delay_microseconds: 200000 }\n"));
-    graph(models.path(), "fixed", 1, "fixed_batch", Some("dynamic_batching { }\n"));
+    graph(
+        models.path(),
+        "alone",
+        1,
+        "add_sub",
+        Some("max_batch_size: 0\n"),
+    );
+    graph(
+        models.path(),
+        "shared",
+        1,
+        "add_sub",
+        Some("max_batch_size: 8\ndynamic_batching { max_queue_delay_microseconds: 200000 }\n"),
+    );
+    graph(
+        models.path(),
+        "fixed",
+        1,
+        "fixed_batch",
+        Some("dynamic_batching { }\n"),
+    );
     let server = Server::start(models.path(), &[]);
-    let batched = |name: &str| server.get_json(&format!("/models/{name}/versions/1"))["serving"]["batched"].clone();
-    assert_eq!((batched("alone"), batched("shared"), batched("fixed")), (json!(false), json!(true), json!(false)));
+    let batched = |name: &str| {
+        server.get_json(&format!("/models/{name}/versions/1"))["serving"]["batched"].clone()
+    };
+    assert_eq!(
+        (batched("alone"), batched("shared"), batched("fixed")),
+        (json!(false), json!(true), json!(false))
+    );
     std::thread::scope(|scope| {
         for name in ["alone", "shared"] {
             for index in 0..4 {
@@ -60,8 +123,13 @@ fn requests_share_no_run_where_the_configuration_says_so() {
                 scope.spawn(move || {
                     let row = [index as f32, 1.0, 2.0, 3.0];
                     let inputs = json!([fp32("a", &[1, 4], &row), fp32("b", &[1, 4], &[1.0; 4])]);
-                    let (status, answer) = infer(server, &format!("/v2/models/{name}/infer"), inputs);
-                    assert_eq!((status, &answer["outputs"][0]["data"][0]), (200, &json!(index as f32 + 1.0)), "{answer}");
+                    let (status, answer) =
+                        infer(server, &format!("/v2/models/{name}/infer"), inputs);
+                    assert_eq!(
+                        (status, &answer["outputs"][0]["data"][0]),
+                        (200, &json!(index as f32 + 1.0)),
+                        "{answer}"
+                    );
                 });
             }
         }
@@ -69,28 +137,68 @@ fn requests_share_no_run_where_the_configuration_says_so() {
     let counts = |name: &str| {
         let document = server.get_json(&format!("/v2/models/{name}/stats"));
         let stats = &document["model_stats"][0];
-        (stats["inference_count"].as_u64().unwrap(), stats["execution_count"].as_u64().unwrap())
+        (
+            stats["inference_count"].as_u64().unwrap(),
+            stats["execution_count"].as_u64().unwrap(),
+        )
     };
     assert_eq!(counts("alone"), (4, 4));
     let (rows, runs) = counts("shared");
     assert!(rows == 4 && runs < 4, "{rows} rows in {runs} runs");
     // More rows than fit a run are run in parts and come back as one answer.
     let twenty: Vec<f32> = (0..80).map(|index| index as f32).collect();
-    let inputs = json!([fp32("a", &[20, 4], &twenty), fp32("b", &[20, 4], &[0.0; 80])]);
+    let inputs = json!([
+        fp32("a", &[20, 4], &twenty),
+        fp32("b", &[20, 4], &[0.0; 80])
+    ]);
     let (_, answer) = infer(&server, "/v2/models/shared/infer", inputs);
-    assert_eq!((&answer["outputs"][0]["shape"], &answer["outputs"][0]["data"]), (&json!([20, 4]), &json!(twenty)));
-    let (status, answer) = infer(&server, "/v2/models/fixed/infer", json!([fp32("x", &[7, 3], &[0.0; 21])]));
+    assert_eq!(
+        (
+            &answer["outputs"][0]["shape"],
+            &answer["outputs"][0]["data"]
+        ),
+        (&json!([20, 4]), &json!(twenty))
+    );
+    let (status, answer) = infer(
+        &server,
+        "/v2/models/fixed/infer",
+        json!([fp32("x", &[7, 3], &[0.0; 21])]),
+    );
     assert_eq!(status, 400);
-    assert!(answer["error"].as_str().unwrap().contains("expected FP32 [8, 3], given [7, 3]"), "{answer}");
+    assert!(
+        answer["error"]
+            .as_str()
+            .unwrap()
+            .contains("expected FP32 [8, 3], given [7, 3]"),
+        "{answer}"
+    );
 }
 
 #[test]
 fn the_version_policy_says_what_is_kept() {
     let models = models(&[]);
     for version in [1, 2, 3, 10] {
-        graph(models.path(), "all", version, "scalar", Some("version_policy { all { } }\n"));
-        graph(models.path(), "some", version, "scalar", Some("version_policy { specific { versions: [1, 3] } }\n"));
-        graph(models.path(), "latest", version, "scalar", Some("version_policy { latest { num_versions: 3 } }\n"));
+        graph(
+            models.path(),
+            "all",
+            version,
+            "scalar",
+            Some("version_policy { all { } }\n"),
+        );
+        graph(
+            models.path(),
+            "some",
+            version,
+            "scalar",
+            Some("version_policy { specific { versions: [1, 3] } }\n"),
+        );
+        graph(
+            models.path(),
+            "latest",
+            version,
+            "scalar",
+            Some("version_policy { latest { num_versions: 3 } }\n"),
+        );
         graph(models.path(), "none", version, "scalar", None);
     }
     let server = Server::start(models.path(), &[]);
@@ -99,8 +207,16 @@ fn the_version_policy_says_what_is_kept() {
     assert_eq!(loaded("some"), json!(["1", "3"]));
     assert_eq!(loaded("latest"), json!(["2", "3", "10"]));
     assert_eq!(loaded("none"), json!(["3", "10"]), "models.keep_versions");
-    let (_, answer) = infer(&server, "/v2/models/all/infer", json!([fp32("x", &[], &[2.0])]));
-    assert_eq!((&answer["model_version"], &answer["outputs"][0]["data"]), (&json!("10"), &json!([-2.0])), "the highest number");
+    let (_, answer) = infer(
+        &server,
+        "/v2/models/all/infer",
+        json!([fp32("x", &[], &[2.0])]),
+    );
+    assert_eq!(
+        (&answer["model_version"], &answer["outputs"][0]["data"]),
+        (&json!("10"), &json!([-2.0])),
+        "the highest number"
+    );
 }
 
 #[test]
@@ -112,26 +228,60 @@ fn what_a_configuration_gets_wrong_is_named() {
             "max_batch_size: 8\ninput { name: \"x\" data_type: TYPE_FP32 dims: [ 5 ] }\n",
             "says float32[-1, 5]; the graph has float32[-1, 4]",
         ),
-        ("datatype", "input { name: \"x\" data_type: TYPE_INT32 dims: [ -1, 4 ] }\n", "says int32"),
-        ("unknown", "output { name: \"z\" }\n", "the graph has no such output; it has label, prob"),
+        (
+            "datatype",
+            "input { name: \"x\" data_type: TYPE_INT32 dims: [ -1, 4 ] }\n",
+            "says int32",
+        ),
+        (
+            "unknown",
+            "output { name: \"z\" }\n",
+            "the graph has no such output; it has label, prob",
+        ),
         ("name", "name: \"other\"\n", "names the model \"other\""),
         ("syntax", "input [ {\n", "line "),
-        ("labels", "output { name: \"prob\" label_filename: \"../secret\" }\n", "must lie beside it"),
+        (
+            "labels",
+            "output { name: \"prob\" label_filename: \"../secret\" }\n",
+            "must lie beside it",
+        ),
     ];
     for (name, config, _) in configs {
         graph(models.path(), name, 1, "iris", Some(config));
     }
-    graph(models.path(), "good", 1, "iris", Some("optimization { }\nbackend: \"onnxruntime\"\n"));
+    graph(
+        models.path(),
+        "good",
+        1,
+        "iris",
+        Some("optimization { }\nbackend: \"onnxruntime\"\n"),
+    );
     let server = Server::begin(models.path(), &[]);
     for (name, _, expected) in configs {
         let reason = until(name, || {
             let document = server.get_json(&format!("/models/{name}"));
-            (document["versions"][0]["state"] == "refused").then(|| document["versions"][0]["reason"].as_str().unwrap().to_owned())
+            (document["versions"][0]["state"] == "refused").then(|| {
+                document["versions"][0]["reason"]
+                    .as_str()
+                    .unwrap()
+                    .to_owned()
+            })
         });
-        assert!(reason.contains("config.pbtxt") && reason.contains(expected), "{name}: {reason}");
+        assert!(
+            reason.contains("config.pbtxt") && reason.contains(expected),
+            "{name}: {reason}"
+        );
     }
-    let warning = until("the warning", || server.logged("keys of config.pbtxt that are not read").first().cloned());
-    assert_eq!((&warning["model"], &warning["keys"]), (&json!("good"), &json!("optimization")));
+    let warning = until("the warning", || {
+        server
+            .logged("keys of config.pbtxt that are not read")
+            .first()
+            .cloned()
+    });
+    assert_eq!(
+        (&warning["model"], &warning["keys"]),
+        (&json!("good"), &json!("optimization"))
+    );
 }
 
 #[test]
@@ -148,7 +298,11 @@ fn a_graph_that_is_still_being_copied_is_waited_for() {
         let looks = server.logged("refused").len();
         until("a look", || {
             let document = server.get_json("/models/iris");
-            let known = document["versions"].as_array().unwrap().iter().any(|version| version["version"] == "2");
+            let known = document["versions"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .any(|version| version["version"] == "2");
             (known || server.logged("refused").len() > looks).then_some(())
         });
     }
@@ -173,17 +327,37 @@ fn a_hostile_graph_is_refused_and_the_others_serve_on() {
     }
     fs_err::create_dir_all(models.path().join("text/1")).unwrap();
     fs_err::write(models.path().join("text/1/model.onnx"), "no graph").unwrap();
-    let server = Server::begin(models.path(), &[("models.gate_timeout_ms", "1500"), ("models.required", "iris")]);
+    let server = Server::begin(
+        models.path(),
+        &[
+            ("models.gate_timeout_ms", "1500"),
+            ("models.required", "iris"),
+        ],
+    );
     server.ready();
     let told = until("text", || {
-        let answer = server.predict("/v2/models/text/infer", &json!({"inputs": []})).text().unwrap();
+        let answer = server
+            .predict("/v2/models/text/infer", &json!({"inputs": []}))
+            .text()
+            .unwrap();
         answer.contains("is refused").then_some(answer)
     });
-    assert!(told.contains("Load model from model.onnx failed") && !told.contains(models.path().to_str().unwrap()), "{told}");
+    assert!(
+        told.contains("Load model from model.onnx failed")
+            && !told.contains(models.path().to_str().unwrap()),
+        "{told}"
+    );
     for hostile in ["nested_functions", "external_escape", "text"] {
-        until(hostile, || (server.get_json(&format!("/models/{hostile}"))["versions"][0]["state"] == "refused").then_some(()));
+        until(hostile, || {
+            (server.get_json(&format!("/models/{hostile}"))["versions"][0]["state"] == "refused")
+                .then_some(())
+        });
     }
-    let (status, _) = infer(&server, "/v2/models/iris/infer", json!([fp32("x", &[1, 4], &[0.0; 4])]));
+    let (status, _) = infer(
+        &server,
+        "/v2/models/iris/infer",
+        json!([fp32("x", &[1, 4], &[0.0; 4])]),
+    );
     assert_eq!(status, 200);
 }
 
@@ -196,13 +370,26 @@ fn a_graph_of_a_package_is_offered_where_the_configuration_says_so() {
         command.arg("--config").arg(&config);
     });
     let document = server.get_json("/v2/models/churn");
-    assert_eq!(document["inputs"].as_array().unwrap().len(), 1, "{document}");
+    assert_eq!(
+        document["inputs"].as_array().unwrap().len(),
+        1,
+        "{document}"
+    );
     let width = document["inputs"][0]["shape"][1].as_u64().unwrap() as usize;
     let name = document["inputs"][0]["name"].as_str().unwrap();
-    let (status, answer) = infer(&server, "/v2/models/churn/infer", json!([fp32(name, &[1, width], &vec![0.0; width])]));
+    let (status, answer) = infer(
+        &server,
+        "/v2/models/churn/infer",
+        json!([fp32(name, &[1, width], &vec![0.0; width])]),
+    );
     assert_eq!(status, 200, "{answer}");
     // Instances are what they always were.
-    assert_eq!(server.predict("/predict", &crate::harness::instance("churn", "1.1.0")).status(), 200);
+    assert_eq!(
+        server
+            .predict("/predict", &crate::harness::instance("churn", "1.1.0"))
+            .status(),
+        200
+    );
 }
 
 #[test]
@@ -214,7 +401,11 @@ fn texts_come_back_as_they_went_in() {
     let texts = json!(["", "\u{0}", "a\u{0}b", "日本\u{0}", "plain"]);
     let inputs = json!([{"name": "x", "shape": [1, 5], "datatype": "BYTES", "data": texts}]);
     let (status, answer) = infer(&server, "/v2/models/texts/infer", inputs);
-    assert_eq!((status, &answer["outputs"][0]["data"]), (200, &texts), "{answer}");
+    assert_eq!(
+        (status, &answer["outputs"][0]["data"]),
+        (200, &texts),
+        "{answer}"
+    );
 }
 
 const SHARED: Option<&str> = Some("max_batch_size: 8\ndynamic_batching { }\n");
@@ -229,11 +420,22 @@ fn rows_without_elements_are_not_the_callers_to_multiply() {
         for rows in [1u64 << 62, 1 << 40, 1 << 27] {
             let inputs = json!([{"name": "x", "shape": [rows, 0], "datatype": "FP32", "data": []}]);
             let (status, answer) = infer(&server, &format!("/v2/models/{name}/infer"), inputs);
-            assert!(status == 400 && answer["error"].as_str().unwrap().contains("rows without elements"), "{status} {answer}");
+            assert!(
+                status == 400
+                    && answer["error"]
+                        .as_str()
+                        .unwrap()
+                        .contains("rows without elements"),
+                "{status} {answer}"
+            );
         }
         let inputs = json!([{"name": "x", "shape": [1000, 0], "datatype": "FP32", "data": []}]);
         let (status, answer) = infer(&server, &format!("/v2/models/{name}/infer"), inputs);
-        assert_eq!((status, &answer["outputs"][0]["shape"]), (200, &json!([1000, 0])), "{answer}");
+        assert_eq!(
+            (status, &answer["outputs"][0]["shape"]),
+            (200, &json!([1000, 0])),
+            "{answer}"
+        );
     }
 }
 
@@ -243,18 +445,43 @@ fn classes_are_ranked_whatever_the_model_says() {
     graph(models.path(), "x", 1, "identity_fp32", None);
     graph(models.path(), "iris", 1, "iris", SHARED);
     let server = Server::start(models.path(), &[]);
-    let data: Vec<Value> = (0..100).map(|index| if index % 5 < 2 { Value::Null } else { json!(index * 37 % 100) }).collect();
+    let data: Vec<Value> = (0..100)
+        .map(|index| {
+            if index % 5 < 2 {
+                Value::Null
+            } else {
+                json!(index * 37 % 100)
+            }
+        })
+        .collect();
     let body = json!({"inputs": [{"name": "x", "shape": [1, 100], "datatype": "FP32", "data": data}],
         "outputs": [{"name": "y", "parameters": {"classification": 2}}]});
     let answer: Value = server.predict("/v2/models/x/infer", &body).json().unwrap();
-    assert_eq!(answer["outputs"][0]["data"], json!(["99.0:27", "98.0:54"]), "{answer}");
+    assert_eq!(
+        answer["outputs"][0]["data"],
+        json!(["99.0:27", "98.0:54"]),
+        "{answer}"
+    );
     // A value a row, each row with its one class.
     let body = json!({"inputs": [fp32("x", &[2, 4], &[5.1, 3.5, 1.4, 0.2, 6.2, 2.9, 4.3, 1.3])],
         "outputs": [{"name": "label", "parameters": {"classification": 1}}]});
-    let answer: Value = server.predict("/v2/models/iris/infer", &body).json().unwrap();
-    assert_eq!((&answer["outputs"][0]["shape"], &answer["outputs"][0]["data"]), (&json!([2, 1]), &json!(["0:0", "1:0"])), "{answer}");
+    let answer: Value = server
+        .predict("/v2/models/iris/infer", &body)
+        .json()
+        .unwrap();
+    assert_eq!(
+        (
+            &answer["outputs"][0]["shape"],
+            &answer["outputs"][0]["data"]
+        ),
+        (&json!([2, 1]), &json!(["0:0", "1:0"])),
+        "{answer}"
+    );
     let twice = json!({"inputs": body["inputs"], "outputs": [{"name": "prob"}, {"name": "prob"}]});
-    assert_eq!(server.predict("/v2/models/iris/infer", &twice).status(), 400);
+    assert_eq!(
+        server.predict("/v2/models/iris/infer", &twice).status(),
+        400
+    );
 }
 
 #[test]
@@ -263,12 +490,18 @@ fn a_model_that_comes_version_by_version_is_served() {
     graph(models.path(), "first", 1, "iris", None);
     let server = Server::start(models.path(), &[]);
     graph(models.path(), "iris", 1, "iris", None);
-    until("version 1 is seen", || (server.get("/models/iris").status() == 200).then_some(()));
+    until("version 1 is seen", || {
+        (server.get("/models/iris").status() == 200).then_some(())
+    });
     for version in [2, 3, 4] {
         graph(models.path(), "iris", version, "iris", None);
     }
     until("the model answers", || {
-        let (status, _) = infer(&server, "/v2/models/iris/infer", json!([fp32("x", &[1, 4], &[0.0; 4])]));
+        let (status, _) = infer(
+            &server,
+            "/v2/models/iris/infer",
+            json!([fp32("x", &[1, 4], &[0.0; 4])]),
+        );
         (status == 200).then_some(())
     });
 }
@@ -278,10 +511,31 @@ fn what_lies_beside_a_graph_is_read_with_care() {
     let models = models(&[]);
     graph(models.path(), "good", 1, "iris", None);
     graph(models.path(), "pipe", 1, "iris", None);
-    graph(models.path(), "large", 1, "iris", Some(&"a: 1\n".repeat(300_000)));
-    graph(models.path(), "many", 1, "iris", Some(&"a{}\n".repeat(200_000)));
-    graph(models.path(), "link", 1, "iris", Some("output { name: \"prob\" label_filename: \"labels.txt\" }\n"));
-    let made = std::process::Command::new("mkfifo").arg(models.path().join("pipe/config.pbtxt")).status().unwrap();
+    graph(
+        models.path(),
+        "large",
+        1,
+        "iris",
+        Some(&"a: 1\n".repeat(300_000)),
+    );
+    graph(
+        models.path(),
+        "many",
+        1,
+        "iris",
+        Some(&"a{}\n".repeat(200_000)),
+    );
+    graph(
+        models.path(),
+        "link",
+        1,
+        "iris",
+        Some("output { name: \"prob\" label_filename: \"labels.txt\" }\n"),
+    );
+    let made = std::process::Command::new("mkfifo")
+        .arg(models.path().join("pipe/config.pbtxt"))
+        .status()
+        .unwrap();
     assert!(made.success());
     std::os::unix::fs::symlink("/etc/passwd", models.path().join("link/labels.txt")).unwrap();
     let server = Server::begin(models.path(), &[("models.required", "good")]);
@@ -291,10 +545,16 @@ fn what_lies_beside_a_graph_is_read_with_care() {
             let version = server.get_json(&format!("/models/{name}"))["versions"][0].clone();
             (version["state"] == "refused").then(|| version["reason"].as_str().unwrap().to_owned())
         });
-        let expected = if name == "link" { "leads out" } else { "must be a file of at most" };
+        let expected = if name == "link" {
+            "leads out"
+        } else {
+            "must be a file of at most"
+        };
         assert!(reason.contains(expected), "{name}: {reason}");
     }
-    until("many keys", || (server.get_json("/models/many")["versions"][0]["state"] == "available").then_some(()));
+    until("many keys", || {
+        (server.get_json("/models/many")["versions"][0]["state"] == "available").then_some(())
+    });
 }
 
 #[test]
@@ -303,7 +563,10 @@ fn a_graph_that_nobody_could_ask_or_read_is_refused() {
     graph(models.path(), "mute", 1, "no_output", None);
     graph(models.path(), "nul", 1, "nul_name", None);
     let server = Server::begin(models.path(), &[]);
-    for (name, expected) in [("mute", "gives no output"), ("nul", "\"x\\u{0}y\": a name with a NUL")] {
+    for (name, expected) in [
+        ("mute", "gives no output"),
+        ("nul", "\"x\\u{0}y\": a name with a NUL"),
+    ] {
         let reason = until("it is refused", || {
             let version = server.get_json(&format!("/models/{name}"))["versions"][0].clone();
             (version["state"] == "refused").then(|| version["reason"].as_str().unwrap().to_owned())

@@ -14,18 +14,30 @@ fn numbers(count: usize) -> Value {
 }
 
 fn pack(directory: &Path) -> (i32, String) {
-    let (code, output, error) = predictd(&["pack", directory.to_str().unwrap(), "--licence", "MIT"], "", &[]);
+    let (code, output, error) = predictd(
+        &["pack", directory.to_str().unwrap(), "--licence", "MIT"],
+        "",
+        &[],
+    );
     (code, output + &error)
 }
 
 #[test]
 fn one_scale_for_all_rows_keeps_requests_apart() {
     let models = models(&[]);
-    let pair = json!({"input": side(json!({"x": numbers(2)})), "output": side(json!({"y": numbers(2)}))});
-    let directory = draft(models.path(), "int8", "dynamic_quantize", &pair, &Value::Null);
+    let pair =
+        json!({"input": side(json!({"x": numbers(2)})), "output": side(json!({"y": numbers(2)}))});
+    let directory = draft(
+        models.path(),
+        "int8",
+        "dynamic_quantize",
+        &pair,
+        &Value::Null,
+    );
     fs_err::write(
         directory.join("golden.jsonl"),
-        "{\"input\": {\"x\": [0.5, 1]}, \"output\": {\"y\": [0.5, 1]}, \"tolerance\": 0.1}\n".repeat(3),
+        "{\"input\": {\"x\": [0.5, 1]}, \"output\": {\"y\": [0.5, 1]}, \"tolerance\": 0.1}\n"
+            .repeat(3),
     )
     .unwrap();
     let (code, text) = pack(&directory);
@@ -35,7 +47,11 @@ fn one_scale_for_all_rows_keeps_requests_apart() {
         "{text}"
     );
     // Who says all the same that rows are independent is shown that they are not.
-    fs_err::write(directory.join("serving.json"), "{\"batching\": {\"independent_rows\": true}}").unwrap();
+    fs_err::write(
+        directory.join("serving.json"),
+        "{\"batching\": {\"independent_rows\": true}}",
+    )
+    .unwrap();
     let (code, text) = pack(&directory);
     assert_eq!(code, 1, "{text}");
     assert!(
@@ -45,14 +61,28 @@ fn one_scale_for_all_rows_keeps_requests_apart() {
     fs_err::remove_file(directory.join("serving.json")).unwrap();
     repack(&directory, "int8", "1.0.0");
     // The same as a bare graph: what the configuration asks for is done only where rows keep apart.
-    graph(models.path(), "bare", 1, "dynamic_quantize", Some("max_batch_size: 8\ndynamic_batching { }\n"));
+    graph(
+        models.path(),
+        "bare",
+        1,
+        "dynamic_quantize",
+        Some("max_batch_size: 8\ndynamic_batching { }\n"),
+    );
     let server = Server::start(models.path(), &[]);
     for (name, version) in [("int8", "1.0.0"), ("bare", "1")] {
-        let serving = server.get_json(&format!("/models/{name}/versions/{version}"))["serving"].clone();
-        assert_eq!((&serving["batched"], &serving["max_batch_size"]), (&json!(false), &json!(1)), "{serving}");
+        let serving =
+            server.get_json(&format!("/models/{name}/versions/{version}"))["serving"].clone();
+        assert_eq!(
+            (&serving["batched"], &serving["max_batch_size"]),
+            (&json!(false), &json!(1)),
+            "{serving}"
+        );
         let both = json!({"instances": [{"x": [0.5, 1.0]}, {"x": [1e6, -1e6]}]});
         if name == "int8" {
-            let answer: Value = server.predict("/models/int8/predict", &both).json().unwrap();
+            let answer: Value = server
+                .predict("/models/int8/predict", &both)
+                .json()
+                .unwrap();
             let first = answer["predictions"][0]["y"][0].as_f64().unwrap();
             assert!((first - 0.5).abs() < 0.01, "{answer}");
         }
@@ -63,14 +93,35 @@ fn one_scale_for_all_rows_keeps_requests_apart() {
 fn a_bare_graph_that_keeps_rows_apart_is_batched_unless_somebody_forbids_it() {
     let models = models(&[]);
     graph(models.path(), "proved", 1, "add_sub", None);
-    graph(models.path(), "forbidden", 1, "add_sub", Some("max_batch_size: 0\n"));
+    graph(
+        models.path(),
+        "forbidden",
+        1,
+        "add_sub",
+        Some("max_batch_size: 0\n"),
+    );
     graph(models.path(), "coupled", 1, "batch_coupled", None);
     let server = Server::start(models.path(), &[]);
-    let serving = |name: &str| server.get_json(&format!("/models/{name}/versions/1"))["serving"].clone();
-    assert_eq!((&serving("proved")["batched"], &serving("proved")["max_batch_size"]), (&json!(true), &json!(64)));
-    assert_eq!(serving("forbidden")["not_batched_because"], "config.pbtxt says max_batch_size: 0");
+    let serving =
+        |name: &str| server.get_json(&format!("/models/{name}/versions/1"))["serving"].clone();
+    assert_eq!(
+        (
+            &serving("proved")["batched"],
+            &serving("proved")["max_batch_size"]
+        ),
+        (&json!(true), &json!(64))
+    );
+    assert_eq!(
+        serving("forbidden")["not_batched_because"],
+        "config.pbtxt says max_batch_size: 0"
+    );
     let because = serving("coupled")["not_batched_because"].clone();
-    assert!(because.as_str().is_some_and(|text| text.starts_with("ReduceMean") && text.ends_with("(output \"y\")")), "{because}");
+    assert!(
+        because
+            .as_str()
+            .is_some_and(|text| text.starts_with("ReduceMean") && text.ends_with("(output \"y\")")),
+        "{because}"
+    );
 }
 
 #[test]
@@ -79,15 +130,24 @@ fn outputs_without_rows_are_answered_by_tensor_protocols_only() {
     graph(models.path(), "targets", 1, "two_targets", None);
     graph(models.path(), "found", 1, "detections", None);
     let server = Server::start(models.path(), &[]);
-    for (name, width, why) in [("targets", 3, "its rows lie along dimension 1"), ("found", 2, "NonZero")] {
+    for (name, width, why) in [
+        ("targets", 3, "its rows lie along dimension 1"),
+        ("found", 2, "NonZero"),
+    ] {
         for count in [1usize, 2, 3] {
             let row: Vec<f32> = (1..=width).map(|x| x as f32).collect();
             let instances: Vec<Value> = vec![json!({"x": row}); count];
-            for path in [format!("/models/{name}/predict"), format!("/v1/models/{name}:predict")] {
+            for path in [
+                format!("/models/{name}/predict"),
+                format!("/v1/models/{name}:predict"),
+            ] {
                 let answer = server.predict(&path, &json!({"instances": instances}));
                 assert_eq!(answer.status(), 400, "{path} with {count} rows");
                 let text = answer.text().unwrap();
-                assert!(text.contains("can't be told row by row") && text.contains(why), "{text}");
+                assert!(
+                    text.contains("can't be told row by row") && text.contains(why),
+                    "{text}"
+                );
             }
             let flat: Vec<f32> = row.repeat(count);
             let body = json!({"inputs": [{"name": "x", "shape": [count, width], "datatype": "FP32", "data": flat}]});
@@ -107,18 +167,35 @@ fn a_package_takes_apart_what_has_its_rows_elsewhere() {
     let directory = draft(models.path(), "targets", "two_targets", &schema, &plain);
     let (code, text) = pack(&directory);
     assert_eq!(code, 1, "{text}");
-    assert!(text.contains("has its rows along dimension 1") && text.contains("`take`") && text.contains("`transpose`"), "{text}");
-    let take = |index: usize| json!({"from": "y", "steps": [{"take": {"axis": 0, "index": index}}]});
+    assert!(
+        text.contains("has its rows along dimension 1")
+            && text.contains("`take`")
+            && text.contains("`transpose`"),
+        "{text}"
+    );
+    let take =
+        |index: usize| json!({"from": "y", "steps": [{"take": {"axis": 0, "index": index}}]});
     let good = json!({"outputs": {"first": take(0), "second": take(1)}});
     fs_err::write(directory.join("preprocessing.json"), good.to_string()).unwrap();
     let (code, text) = pack(&directory);
     assert_eq!(code, 0, "{text}");
     let server = Server::start(models.path(), &[]);
     let rows: Vec<Value> = (0..5).map(|row| json!({"x": [row, 1, 2]})).collect();
-    let answer: Value = server.predict("/models/targets/predict", &json!({"instances": rows})).json().unwrap();
+    let answer: Value = server
+        .predict("/models/targets/predict", &json!({"instances": rows}))
+        .json()
+        .unwrap();
     for row in 0..5 {
-        assert_eq!(answer["predictions"][row]["first"][0].as_f64(), Some(row as f64), "{answer}");
-        assert_eq!(answer["predictions"][row]["second"][1].as_f64(), Some(-1.0), "{answer}");
+        assert_eq!(
+            answer["predictions"][row]["first"][0].as_f64(),
+            Some(row as f64),
+            "{answer}"
+        );
+        assert_eq!(
+            answer["predictions"][row]["second"][1].as_f64(),
+            Some(-1.0),
+            "{answer}"
+        );
     }
 }
 
@@ -158,82 +235,174 @@ fn forms_that_people_export_are_served() {
         graph(models.path(), name, 1, fixture, None);
     }
     let weights = "external_data.bin";
-    fs_err::copy(root().join("tests/fixtures/onnx").join(weights), models.path().join("beside/1").join(weights)).unwrap();
+    fs_err::copy(
+        root().join("tests/fixtures/onnx").join(weights),
+        models.path().join("beside/1").join(weights),
+    )
+    .unwrap();
     let server = Server::start(models.path(), &[]);
     let infer = |name: &str, inputs: Value| {
-        let answer = server.predict(&format!("/v2/models/{name}/infer"), &json!({"inputs": inputs}));
+        let answer = server.predict(
+            &format!("/v2/models/{name}/infer"),
+            &json!({"inputs": inputs}),
+        );
         (answer.status().as_u16(), answer.json::<Value>().unwrap())
     };
     let fp32 = |shape: Value, data: Value| json!([{"name": "x", "shape": shape, "datatype": "FP32", "data": data}]);
     // The map is cut off: its values are a tensor under the same name.
     let (status, answer) = infer("map", fp32(json!([1, 2]), json!([0, 0])));
     assert_eq!(status, 200, "{answer}");
-    assert_eq!((&answer["outputs"][1]["name"], &answer["outputs"][1]["shape"]), (&json!("output_probability"), &json!([1, 3])));
+    assert_eq!(
+        (
+            &answer["outputs"][1]["name"],
+            &answer["outputs"][1]["shape"]
+        ),
+        (&json!("output_probability"), &json!([1, 3]))
+    );
     // Its weights lie beside the file that it is read from, wherever the server was started.
     let (status, answer) = infer("beside", fp32(json!([1, 4]), json!([1, 0, 0, 1])));
-    assert_eq!((status, &answer["outputs"][0]["data"]), (200, &json!([1.125, 1.375, 1.625])), "{answer}");
-    for (shape, data) in [(json!([2, 3]), json!([1, 2, 3, 4, 5, 6])), (json!([1, 2, 1]), json!([1, 2])), (json!([]), json!([4]))] {
+    assert_eq!(
+        (status, &answer["outputs"][0]["data"]),
+        (200, &json!([1.125, 1.375, 1.625])),
+        "{answer}"
+    );
+    for (shape, data) in [
+        (json!([2, 3]), json!([1, 2, 3, 4, 5, 6])),
+        (json!([1, 2, 1]), json!([1, 2])),
+        (json!([]), json!([4])),
+    ] {
         let (status, answer) = infer("any", fp32(shape.clone(), data));
-        assert_eq!((status, &answer["outputs"][0]["shape"]), (200, &shape), "{answer}");
+        assert_eq!(
+            (status, &answer["outputs"][0]["shape"]),
+            (200, &shape),
+            "{answer}"
+        );
     }
     // An input with a default may be left out, or be given.
     let x = || json!({"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]});
     let scale = json!({"name": "scale", "shape": [], "datatype": "FP32", "data": [10]});
-    assert_eq!(infer("scale", json!([x()])).1["outputs"][0]["data"], json!([3.0, 6.0]));
-    assert_eq!(infer("scale", json!([x(), scale])).1["outputs"][0]["data"], json!([10.0, 20.0]));
-    let listed: Vec<Value> =
-        server.get_json("/v2/models/scale")["inputs"].as_array().unwrap().iter().map(|input| input["name"].clone()).collect();
+    assert_eq!(
+        infer("scale", json!([x()])).1["outputs"][0]["data"],
+        json!([3.0, 6.0])
+    );
+    assert_eq!(
+        infer("scale", json!([x(), scale])).1["outputs"][0]["data"],
+        json!([10.0, 20.0])
+    );
+    let listed: Vec<Value> = server.get_json("/v2/models/scale")["inputs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|input| input["name"].clone())
+        .collect();
     assert_eq!(listed, ["x", "scale"]);
     // What the graph calls its dimensions.
-    assert_eq!(server.get_json("/v2/models/scale")["inputs"][0]["parameters"], json!({"dimensions": ["batch", ""]}));
+    assert_eq!(
+        server.get_json("/v2/models/scale")["inputs"][0]["parameters"],
+        json!({"dimensions": ["batch", ""]})
+    );
     // A locale that no machine has.
-    let answer: Value = server.predict("/models/lower/predict", &json!({"text": ["\u{c4}rger IN Stra\u{df}e"]})).json().unwrap();
-    assert_eq!(answer["predictions"][0]["y"], json!(["\u{e4}rger in stra\u{df}e"]), "{answer}");
+    let answer: Value = server
+        .predict(
+            "/models/lower/predict",
+            &json!({"text": ["\u{c4}rger IN Stra\u{df}e"]}),
+        )
+        .json()
+        .unwrap();
+    assert_eq!(
+        answer["predictions"][0]["y"],
+        json!(["\u{e4}rger in stra\u{df}e"]),
+        "{answer}"
+    );
     // What the graph refuses is the caller's to mend.
     let refused = server.predict("/models/hot/predict", &json!({"city": ["Oslo"]}));
     assert_eq!(refused.status(), 422);
     let text = refused.text().unwrap();
     assert!(text.contains("OneHotEncoder \\\"encode\\\""), "{text}");
-    assert_eq!(server.predict("/models/hot/predict", &json!({"city": ["Bern"]})).status(), 200);
+    assert_eq!(
+        server
+            .predict("/models/hot/predict", &json!({"city": ["Bern"]}))
+            .status(),
+        200
+    );
 }
 
 #[test]
 fn a_package_feeds_an_optional_input_where_a_field_has_its_name() {
     let models = models(&[]);
-    let pair = |fields: Value| json!({"input": side(fields), "output": side(json!({"y": numbers(2)}))});
-    for (name, fields) in [("given", json!({"x": numbers(2), "offset": numbers(2)})), ("left", json!({"x": numbers(2)}))] {
-        let (code, text) = pack(&draft(models.path(), name, "optional_offset", &pair(fields), &Value::Null));
+    let pair =
+        |fields: Value| json!({"input": side(fields), "output": side(json!({"y": numbers(2)}))});
+    for (name, fields) in [
+        ("given", json!({"x": numbers(2), "offset": numbers(2)})),
+        ("left", json!({"x": numbers(2)})),
+    ] {
+        let (code, text) = pack(&draft(
+            models.path(),
+            name,
+            "optional_offset",
+            &pair(fields),
+            &Value::Null,
+        ));
         assert_eq!(code, 0, "{text}");
-        assert!(text.contains("batched: the graph keeps rows apart"), "{text}");
+        assert!(
+            text.contains("batched: the graph keeps rows apart"),
+            "{text}"
+        );
     }
     let server = Server::start(models.path(), &[]);
     let answers = |name: &str, rows: Value| {
-        server.predict(&format!("/models/{name}/predict"), &json!({"instances": rows})).json::<Value>().unwrap()["predictions"].clone()
+        server
+            .predict(
+                &format!("/models/{name}/predict"),
+                &json!({"instances": rows}),
+            )
+            .json::<Value>()
+            .unwrap()["predictions"]
+            .clone()
     };
     let rows = json!([{"x": [1, 2], "offset": [10, 20]}, {"x": [3, 4], "offset": [0, 5]}]);
-    assert_eq!(answers("given", rows), json!([{"y": [11.0, 22.0]}, {"y": [3.0, 9.0]}]));
-    assert_eq!(answers("left", json!([{"x": [1, 2]}, {"x": [3, 4]}])), json!([{"y": [2.0, 4.0]}, {"y": [4.0, 6.0]}]));
+    assert_eq!(
+        answers("given", rows),
+        json!([{"y": [11.0, 22.0]}, {"y": [3.0, 9.0]}])
+    );
+    assert_eq!(
+        answers("left", json!([{"x": [1, 2]}, {"x": [3, 4]}])),
+        json!([{"y": [2.0, 4.0]}, {"y": [4.0, 6.0]}])
+    );
 }
 
 #[test]
 fn the_command_line_joins_no_rows_on_somebody_s_word() {
     let models = models(&[]);
-    let pair = json!({"input": side(json!({"x": numbers(2)})), "output": side(json!({"y": numbers(2)}))});
-    let directory = draft(models.path(), "scaled", "dynamic_quantize", &pair, &Value::Null);
-    fs_err::write(directory.join("serving.json"), json!({"batching": {"independent_rows": true}}).to_string()).unwrap();
+    let pair =
+        json!({"input": side(json!({"x": numbers(2)})), "output": side(json!({"y": numbers(2)}))});
+    let directory = draft(
+        models.path(),
+        "scaled",
+        "dynamic_quantize",
+        &pair,
+        &Value::Null,
+    );
+    fs_err::write(
+        directory.join("serving.json"),
+        json!({"batching": {"independent_rows": true}}).to_string(),
+    )
+    .unwrap();
     // The gate would refuse it; the command line takes any package whose files are those of its manifest.
     repack(&directory, "scaled", "1.0.0");
     let alone = |row: &str| predictd(&["predict", directory.to_str().unwrap()], row, &[]).1;
     let (small, large) = ("{\"x\": [0.068, -0.04]}\n", "{\"x\": [900000, 1]}\n");
-    assert_eq!(alone(&format!("{small}{large}")), format!("{}{}", alone(small), alone(large)));
+    assert_eq!(
+        alone(&format!("{small}{large}")),
+        format!("{}{}", alone(small), alone(large))
+    );
 }
 
 #[test]
 fn the_command_line_tells_what_the_graph_refuses_and_goes_on() {
     let models = models(&[]);
     for (name, personal) in [("open", false), ("personal", true)] {
-        let schema =
-            json!({"input": side(json!({"city": {"type": "string", "x-pii": personal}})), "output": side(json!({"y": numbers(2)}))});
+        let schema = json!({"input": side(json!({"city": {"type": "string", "x-pii": personal}})), "output": side(json!({"y": numbers(2)}))});
         let directory = draft(models.path(), name, "categories", &schema, &Value::Null);
         assert_eq!(pack(&directory).0, 0);
         // A table, or lines of JSON.
@@ -241,9 +410,22 @@ fn the_command_line_tells_what_the_graph_refuses_and_goes_on() {
         fs_err::write(&table, "city\nOslo\nRoma\n").unwrap();
         let rows = "{\"city\": \"Oslo\"}\n{\"city\": \"Roma\"}\n";
         for (more, input) in [(&["--input", table.to_str().unwrap()][..], ""), (&[], rows)] {
-            let (code, output, error) = predictd(&[&["predict", directory.to_str().unwrap()], more].concat(), input, &[]);
-            assert_eq!((code, output.trim()), (1, "null\n{\"y\":[0.0,1.0]}"), "{error}");
-            assert!(error.contains("line 1: the model's graph refuses this input: OneHotEncoder \"encode\""), "{error}");
+            let (code, output, error) = predictd(
+                &[&["predict", directory.to_str().unwrap()], more].concat(),
+                input,
+                &[],
+            );
+            assert_eq!(
+                (code, output.trim()),
+                (1, "null\n{\"y\":[0.0,1.0]}"),
+                "{error}"
+            );
+            assert!(
+                error.contains(
+                    "line 1: the model's graph refuses this input: OneHotEncoder \"encode\""
+                ),
+                "{error}"
+            );
             assert!(!error.contains("Oslo"), "{error}");
         }
     }
@@ -253,30 +435,59 @@ fn the_command_line_tells_what_the_graph_refuses_and_goes_on() {
 fn a_made_up_row_that_is_refused_refuses_no_model() {
     let models = models(&[]);
     let schema = |city: Value| json!({"input": side(json!({"city": city})), "output": side(json!({"y": numbers(2)}))});
-    let directory = draft(models.path(), "hot", "categories", &schema(json!({"type": "string"})), &Value::Null);
+    let directory = draft(
+        models.path(),
+        "hot",
+        "categories",
+        &schema(json!({"type": "string"})),
+        &Value::Null,
+    );
     let (code, text) = pack(&directory);
     assert_eq!(code, 0, "{text}");
-    assert!(text.contains("not warmed: needs golden.jsonl or examples in the schema"), "{text}");
+    assert!(
+        text.contains("not warmed: needs golden.jsonl or examples in the schema"),
+        "{text}"
+    );
     // Nor does it where somebody says that its rows are independent: nothing showed that they aren't.
-    fs_err::write(directory.join("serving.json"), "{\"batching\": {\"independent_rows\": true}}").unwrap();
-    let (code, text) = pack(&directory);
-    assert_eq!(code, 0, "{text}");
-    assert!(text.contains("not batched: no row is known that the graph answers"), "{text}");
-    fs_err::remove_file(directory.join("serving.json")).unwrap();
-    // An example that training answered is no made-up row.
-    fs_err::write(directory.join("golden.jsonl"), "{\"input\": {\"city\": \"Oslo\"}, \"output\": {\"y\": [0, 0]}}\n").unwrap();
-    let (code, text) = pack(&directory);
-    assert_eq!(code, 1, "{text}");
-    assert!(text.contains("golden.jsonl line 1: the model's graph refuses this input: OneHotEncoder \"encode\""), "{text}");
-    fs_err::remove_file(directory.join("golden.jsonl")).unwrap();
     fs_err::write(
-        directory.join("schema.json"),
-        schema(json!({"type": "string", "x-pii": true, "enum": ["Bern", "Roma", "Oslo"]})).to_string(),
+        directory.join("serving.json"),
+        "{\"batching\": {\"independent_rows\": true}}",
     )
     .unwrap();
     let (code, text) = pack(&directory);
     assert_eq!(code, 0, "{text}");
-    assert!(text.contains("warm-up") && !text.contains("not warmed"), "{text}");
+    assert!(
+        text.contains("not batched: no row is known that the graph answers"),
+        "{text}"
+    );
+    fs_err::remove_file(directory.join("serving.json")).unwrap();
+    // An example that training answered is no made-up row.
+    fs_err::write(
+        directory.join("golden.jsonl"),
+        "{\"input\": {\"city\": \"Oslo\"}, \"output\": {\"y\": [0, 0]}}\n",
+    )
+    .unwrap();
+    let (code, text) = pack(&directory);
+    assert_eq!(code, 1, "{text}");
+    assert!(
+        text.contains(
+            "golden.jsonl line 1: the model's graph refuses this input: OneHotEncoder \"encode\""
+        ),
+        "{text}"
+    );
+    fs_err::remove_file(directory.join("golden.jsonl")).unwrap();
+    fs_err::write(
+        directory.join("schema.json"),
+        schema(json!({"type": "string", "x-pii": true, "enum": ["Bern", "Roma", "Oslo"]}))
+            .to_string(),
+    )
+    .unwrap();
+    let (code, text) = pack(&directory);
+    assert_eq!(code, 0, "{text}");
+    assert!(
+        text.contains("warm-up") && !text.contains("not warmed"),
+        "{text}"
+    );
     // No value of a personal field comes back.
     let server = Server::start(models.path(), &[]);
     let refused = server.predict("/models/hot/predict", &json!({"city": "Oslo"}));
@@ -288,24 +499,45 @@ fn a_made_up_row_that_is_refused_refuses_no_model() {
 fn labels_that_contradict_the_graph_are_refused() {
     let models = models(&[]);
     let scores = |labels: &[&str]| {
-        let properties: serde_json::Map<String, Value> =
-            labels.iter().map(|label| ((*label).to_owned(), json!({"type": "number"}))).collect();
+        let properties: serde_json::Map<String, Value> = labels
+            .iter()
+            .map(|label| ((*label).to_owned(), json!({"type": "number"})))
+            .collect();
         side(Value::Object(properties))
     };
     let own = ["ham", "spam", "unsure"];
     let parts = |labels: &[&str], choices: &[&str]| {
-        let output = side(json!({"label": {"type": "string", "enum": choices}, "scores": scores(labels)}));
-        let outputs =
-            json!({"label": {"from": "output_label"}, "scores": {"from": "output_probability", "steps": [{"as_map": {"labels": labels}}]}});
-        (json!({"input": side(json!({"x": numbers(2)})), "output": output}), json!({"outputs": outputs}))
+        let output =
+            side(json!({"label": {"type": "string", "enum": choices}, "scores": scores(labels)}));
+        let outputs = json!({"label": {"from": "output_label"}, "scores": {"from": "output_probability", "steps": [{"as_map": {"labels": labels}}]}});
+        (
+            json!({"input": side(json!({"x": numbers(2)})), "output": output}),
+            json!({"outputs": outputs}),
+        )
     };
     for (name, labels, choices, expected) in [
         ("right", own, &own[..], None),
-        ("swapped", ["unsure", "spam", "ham"], &own[..], Some("/outputs/scores/steps/0/as_map/labels")),
-        ("fewer", own, &own[..2], Some("/output/properties/label/enum")),
+        (
+            "swapped",
+            ["unsure", "spam", "ham"],
+            &own[..],
+            Some("/outputs/scores/steps/0/as_map/labels"),
+        ),
+        (
+            "fewer",
+            own,
+            &own[..2],
+            Some("/output/properties/label/enum"),
+        ),
     ] {
         let (schema, preprocessing) = parts(&labels, choices);
-        let (code, text) = pack(&draft(models.path(), name, "zipmap", &schema, &preprocessing));
+        let (code, text) = pack(&draft(
+            models.path(),
+            name,
+            "zipmap",
+            &schema,
+            &preprocessing,
+        ));
         match expected {
             None => assert_eq!(code, 0, "{name}: {text}"),
             Some(pointer) => assert!(code == 1 && text.contains(pointer), "{name}: {text}"),
@@ -318,8 +550,23 @@ fn an_ir_version_above_the_runtime_is_told_with_the_export_option() {
     let directory = tempfile::tempdir().unwrap();
     let model = root().join("tests/fixtures/onnx/future_ir.onnx");
     let output = directory.path().join("m/1.0.0");
-    let (code, _, error) = predictd(&["init", model.to_str().unwrap(), "--output", output.to_str().unwrap()], "", &[]);
+    let (code, _, error) = predictd(
+        &[
+            "init",
+            model.to_str().unwrap(),
+            "--output",
+            output.to_str().unwrap(),
+        ],
+        "",
+        &[],
+    );
     assert_eq!(code, 1, "{error}");
-    let (advice, own) = (error.find("lower it in the export"), error.find("Unsupported model IR version"));
-    assert!(advice.is_some() && own > advice && !error.contains("onnxruntime_src"), "{error}");
+    let (advice, own) = (
+        error.find("lower it in the export"),
+        error.find("Unsupported model IR version"),
+    );
+    assert!(
+        advice.is_some() && own > advice && !error.contains("onnxruntime_src"),
+        "{error}"
+    );
 }

@@ -30,7 +30,14 @@ const HEADER_LENGTH: HeaderName = HeaderName::from_static("inference-header-cont
 
 /// Graphs without a manifest, beside the packages: name, version, file, configuration.
 const GRAPHS: [(&str, u64, &str, Option<&str>); 22] = [
-    ("iris", 3, "iris", Some("max_batch_size: 8\ndynamic_batching { }\noutput { name: \"prob\" label_filename: \"labels.txt\" }\n")),
+    (
+        "iris",
+        3,
+        "iris",
+        Some(
+            "max_batch_size: 8\ndynamic_batching { }\noutput { name: \"prob\" label_filename: \"labels.txt\" }\n",
+        ),
+    ),
     ("add_sub", 1, "add_sub", None),
     // Asked by one scenario only, which counts.
     ("counted", 1, "identity_int16", None),
@@ -114,15 +121,28 @@ impl Step {
         let mut headers = HeaderMap::new();
         let body = self.body(&mut headers)?;
         for (name, value) in &self.headers {
-            let name: HeaderName = name.parse().map_err(|_| format!("no header's name: {name}"))?;
-            headers.insert(name, HeaderValue::from_bytes(value.as_bytes()).map_err(|_| format!("no header's value: {value:?}"))?);
+            let name: HeaderName = name
+                .parse()
+                .map_err(|_| format!("no header's name: {name}"))?;
+            headers.insert(
+                name,
+                HeaderValue::from_bytes(value.as_bytes())
+                    .map_err(|_| format!("no header's value: {value:?}"))?,
+            );
         }
-        let method: Method = self.method.parse().map_err(|_| format!("no method: {}", self.method))?;
-        let mut request = server.client.request(method, server.url(&self.path)).headers(headers);
+        let method: Method = self
+            .method
+            .parse()
+            .map_err(|_| format!("no method: {}", self.method))?;
+        let mut request = server
+            .client
+            .request(method, server.url(&self.path))
+            .headers(headers);
         if let Some(body) = body {
             request = request.body(body);
         }
-        self.expect.check(request.send().map_err(|e| format!("no answer: {e:?}"))?)
+        self.expect
+            .check(request.send().map_err(|e| format!("no answer: {e:?}"))?)
     }
 
     /// The body, and the headers that are about it.
@@ -153,8 +173,13 @@ fn bytes(text: &str) -> Result<Vec<u8>, String> {
         .map(|char| char.to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
         .collect();
     let wrong = || format!("not bytes in hexadecimal: {text:?}");
-    let digits = digits.filter(|digits| digits.len().is_multiple_of(2)).ok_or_else(wrong)?;
-    Ok(digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect())
+    let digits = digits
+        .filter(|digits| digits.len().is_multiple_of(2))
+        .ok_or_else(wrong)?;
+    Ok(digits
+        .chunks(2)
+        .map(|pair| pair[0] << 4 | pair[1])
+        .collect())
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {
@@ -169,18 +194,32 @@ impl Expect {
     fn check(&self, response: Response) -> Result<Vec<String>, String> {
         let mut differences = Vec::new();
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let body = response.bytes().map_err(|e| format!("the answer does not end: {e:?}"))?;
-        let length = headers.get(HEADER_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(body.len());
-        let (text, data) = body.split_at_checked(length).ok_or("the answer's JSON is longer than the answer")?;
+        let body = response
+            .bytes()
+            .map_err(|e| format!("the answer does not end: {e:?}"))?;
+        let length = headers
+            .get(HEADER_LENGTH)
+            .and_then(|value| value.to_str().ok()?.parse().ok())
+            .unwrap_or(body.len());
+        let (text, data) = body
+            .split_at_checked(length)
+            .ok_or("the answer's JSON is longer than the answer")?;
         let text = String::from_utf8_lossy(text);
         if status != self.status {
             differences.push(format!("status: expected {}, got {status}", self.status));
         }
         for (name, expected) in &self.headers {
-            match headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes())) {
-                None => differences.push(format!("header {name}: expected {expected:?}, there is none")),
+            match headers
+                .get(name)
+                .map(|value| String::from_utf8_lossy(value.as_bytes()))
+            {
+                None => differences.push(format!(
+                    "header {name}: expected {expected:?}, there is none"
+                )),
                 Some(value) if expected == "*" || text_fits(expected, &value) => {}
-                Some(value) => differences.push(format!("header {name}: expected {expected:?}, got {value:?}")),
+                Some(value) => differences.push(format!(
+                    "header {name}: expected {expected:?}, got {value:?}"
+                )),
             }
         }
         if self.json.is_some() || !self.absent.is_empty() {
@@ -203,16 +242,33 @@ impl Expect {
             }
         }
         let data = hexadecimal(data);
-        match self.data.as_deref().map(bytes).transpose()?.map(|expected| hexadecimal(&expected)) {
-            Some(expected) if expected != data => differences.push(format!("data: expected {expected}, got {data}")),
-            None if !data.is_empty() => differences.push(format!("data: expected none, got {data}")),
+        match self
+            .data
+            .as_deref()
+            .map(bytes)
+            .transpose()?
+            .map(|expected| hexadecimal(&expected))
+        {
+            Some(expected) if expected != data => {
+                differences.push(format!("data: expected {expected}, got {data}"))
+            }
+            None if !data.is_empty() => {
+                differences.push(format!("data: expected none, got {data}"))
+            }
             _ => {}
         }
-        if self.text.as_ref().is_some_and(|expected| !text.contains(expected)) {
+        if self
+            .text
+            .as_ref()
+            .is_some_and(|expected| !text.contains(expected))
+        {
             differences.push(format!("text: expected {:?} in it", self.text));
         }
         if !differences.is_empty() {
-            differences.push(format!("the answer was {}", text.chars().take(2000).collect::<String>()));
+            differences.push(format!(
+                "the answer was {}",
+                text.chars().take(2000).collect::<String>()
+            ));
         }
         Ok(differences)
     }
@@ -220,7 +276,9 @@ impl Expect {
 
 /// `~text` is a part, anything else the whole.
 fn text_fits(expected: &str, actual: &str) -> bool {
-    expected.strip_prefix('~').map_or(expected == actual, |part| actual.contains(part))
+    expected
+        .strip_prefix('~')
+        .map_or(expected == actual, |part| actual.contains(part))
 }
 
 /// Objects may have more than is expected; lists may not.
@@ -231,7 +289,9 @@ fn compare(expected: &Value, actual: &Value, place: &str, differences: &mut Vec<
                 let place = format!("{place}/{key}");
                 match actual.get(key) {
                     Some(actual) => compare(expected, actual, &place, differences),
-                    None => differences.push(format!("{place}: expected {expected}, there is none")),
+                    None => {
+                        differences.push(format!("{place}: expected {expected}, there is none"))
+                    }
                 }
             }
             true
@@ -256,14 +316,20 @@ fn compare(expected: &Value, actual: &Value, place: &str, differences: &mut Vec<
 
 /// Sorted.
 fn entries(directory: &Path) -> Vec<PathBuf> {
-    let mut paths: Vec<PathBuf> = fs_err::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut paths: Vec<PathBuf> = fs_err::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     paths.sort();
     paths
 }
 
 /// `NNNN_name.toml`
 fn is_scenario_name(path: &Path) -> bool {
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let name = path
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
     let digits = name.bytes().take_while(u8::is_ascii_digit).count();
     digits == 4 && name.as_bytes()[digits] == b'_' && name.ends_with(".toml")
 }
@@ -284,7 +350,11 @@ fn run(path: &Path, server: &Server) -> Vec<String> {
     for (index, step) in scenario.step.iter().enumerate() {
         let differences = step.run(server).unwrap_or_else(|e| vec![e]);
         let place = format!("step {} ({} {})", index + 1, step.method, step.path);
-        failures.extend(differences.into_iter().map(|difference| format!("{place}: {difference}")));
+        failures.extend(
+            differences
+                .into_iter()
+                .map(|difference| format!("{place}: {difference}")),
+        );
     }
     failures
 }
@@ -295,14 +365,34 @@ fn start_all() -> (TempDir, Server) {
     for (name, version, fixture, config) in GRAPHS {
         graph(models.path(), name, version, fixture, config);
     }
-    fs_err::write(models.path().join("iris/labels.txt"), "setosa\nversicolor\nvirginica\n").unwrap();
+    fs_err::write(
+        models.path().join("iris/labels.txt"),
+        "setosa\nversicolor\nvirginica\n",
+    )
+    .unwrap();
     fs_err::create_dir_all(models.path().join(BROKEN).join("1")).unwrap();
     fs_err::write(models.path().join(BROKEN).join("1/model.onnx"), "no graph").unwrap();
-    let server = Server::start(models.path(), &[("models.default", "churn"), ("models.required", "churn")]);
+    let server = Server::start(
+        models.path(),
+        &[("models.default", "churn"), ("models.required", "churn")],
+    );
     until("every model is loaded", || {
-        let index: Vec<Value> = server.client.post(server.url("/v2/repository/index")).send().unwrap().json().unwrap();
-        let settled = |entry: &Value| if entry["name"] == BROKEN { entry["state"] == "UNAVAILABLE" } else { entry["state"] == "READY" };
-        (index.len() == PACKAGES.len() + GRAPHS.len() + 1 && index.iter().all(settled)).then_some(())
+        let index: Vec<Value> = server
+            .client
+            .post(server.url("/v2/repository/index"))
+            .send()
+            .unwrap()
+            .json()
+            .unwrap();
+        let settled = |entry: &Value| {
+            if entry["name"] == BROKEN {
+                entry["state"] == "UNAVAILABLE"
+            } else {
+                entry["state"] == "READY"
+            }
+        };
+        (index.len() == PACKAGES.len() + GRAPHS.len() + 1 && index.iter().all(settled))
+            .then_some(())
     });
     (models, server)
 }
@@ -311,7 +401,10 @@ fn start_all() -> (TempDir, Server) {
 fn run_dialects(server: &Server, is_meant: impl Fn(&str) -> bool) -> (usize, String) {
     let root = root().join("tests/scenarios");
     let (mut count, mut failures) = (0, String::new());
-    for dialect in entries(&root).into_iter().filter(|path| is_meant(&path.file_name().unwrap().to_string_lossy())) {
+    for dialect in entries(&root)
+        .into_iter()
+        .filter(|path| is_meant(&path.file_name().unwrap().to_string_lossy()))
+    {
         let files = entries(&dialect);
         if files.is_empty() {
             writeln!(failures, "{} holds no scenario", dialect.display()).unwrap();
@@ -352,7 +445,13 @@ fn a_difference_is_seen() {
         differences.len()
     };
     use serde_json::json;
-    assert_eq!(differences(json!({"a": [1, "~b"]}), json!({"a": [1.00005, "abc"], "more": 1})), 0);
+    assert_eq!(
+        differences(
+            json!({"a": [1, "~b"]}),
+            json!({"a": [1.00005, "abc"], "more": 1})
+        ),
+        0
+    );
     assert_eq!(differences(json!({"a": 1000}), json!({"a": 1000.09})), 0);
     for (expected, actual) in [
         (json!(1), json!(1.001)),
@@ -364,18 +463,25 @@ fn a_difference_is_seen() {
         (json!({}), json!([])),
         (json!(true), json!(false)),
     ] {
-        assert_eq!(differences(expected.clone(), actual.clone()), 1, "{expected} {actual}");
+        assert_eq!(
+            differences(expected.clone(), actual.clone()),
+            1,
+            "{expected} {actual}"
+        );
     }
     assert!(toml::from_str::<Scenario>("[[step]]\npath = \"/\"\nexpect.status = 200\n").is_ok());
-    for unknown in
-        ["[[step]]\npath = \"/\"\nexpect.status = 200\nbdy = \"\"\n", "[[step]]\npath = \"/\"\nexpect.status = 200\nexpect.txt = \"\"\n"]
-    {
+    for unknown in [
+        "[[step]]\npath = \"/\"\nexpect.status = 200\nbdy = \"\"\n",
+        "[[step]]\npath = \"/\"\nexpect.status = 200\nexpect.txt = \"\"\n",
+    ] {
         assert!(toml::from_str::<Scenario>(unknown).is_err(), "{unknown}");
     }
     assert_eq!(bytes("00ff 7f").unwrap(), [0, 255, 127]);
     for wrong in ["0", "0g", "é0"] {
         assert!(bytes(wrong).is_err(), "{wrong}");
     }
-    let both: Scenario = toml::from_str("[[step]]\npath = \"/\"\nhead = \"{}\"\nbody = \"\"\nexpect.status = 200\n").unwrap();
+    let both: Scenario =
+        toml::from_str("[[step]]\npath = \"/\"\nhead = \"{}\"\nbody = \"\"\nexpect.status = 200\n")
+            .unwrap();
     assert!(both.step[0].body(&mut HeaderMap::new()).is_err());
 }

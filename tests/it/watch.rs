@@ -7,7 +7,12 @@ use crate::harness::{Server, copy, install, instance, models, package, until};
 fn state(server: &Server, name: &str, version: &str) -> String {
     let document = server.get_json(&format!("/models/{name}"));
     let versions = document["versions"].as_array().cloned().unwrap_or_default();
-    versions.iter().find(|entry| entry["version"] == version).and_then(|entry| entry["state"].as_str()).unwrap_or("absent").to_owned()
+    versions
+        .iter()
+        .find(|entry| entry["version"] == version)
+        .and_then(|entry| entry["state"].as_str())
+        .unwrap_or("absent")
+        .to_owned()
 }
 
 fn stable(server: &Server, name: &str) -> Value {
@@ -19,10 +24,21 @@ fn a_new_version_answers_under_its_own_route_only() {
     let models = models(&[("churn", "1.0.0")]);
     let server = Server::start(models.path(), &[]);
     install(models.path(), "churn", "1.1.0");
-    until("1.1.0 is loaded", || (state(&server, "churn", "1.1.0") == "available").then_some(()));
-    let answer: Value = server.predict("/models/churn/versions/1.1.0/predict", &instance("churn", "1.1.0")).json().unwrap();
+    until("1.1.0 is loaded", || {
+        (state(&server, "churn", "1.1.0") == "available").then_some(())
+    });
+    let answer: Value = server
+        .predict(
+            "/models/churn/versions/1.1.0/predict",
+            &instance("churn", "1.1.0"),
+        )
+        .json()
+        .unwrap();
     assert_eq!(answer["version"], "1.1.0");
-    let answer: Value = server.predict("/models/churn/predict", &instance("churn", "1.0.0")).json().unwrap();
+    let answer: Value = server
+        .predict("/models/churn/predict", &instance("churn", "1.0.0"))
+        .json()
+        .unwrap();
     assert_eq!(answer["version"], "1.0.0", "promotion is a decision");
     assert_eq!(stable(&server, "churn"), "1.0.0");
 }
@@ -32,8 +48,16 @@ fn newest_takes_over_where_that_is_configured() {
     let models = models(&[("churn", "1.0.0")]);
     let server = Server::start(models.path(), &[("models.promote", "newest")]);
     install(models.path(), "churn", "1.1.0");
-    until("1.1.0 takes over", || (stable(&server, "churn") == "1.1.0").then_some(()));
-    assert!(server.get("/metrics").text().unwrap().contains("role=\"stable\",verified=\"true\",version=\"1.1.0\""));
+    until("1.1.0 takes over", || {
+        (stable(&server, "churn") == "1.1.0").then_some(())
+    });
+    assert!(
+        server
+            .get("/metrics")
+            .text()
+            .unwrap()
+            .contains("role=\"stable\",verified=\"true\",version=\"1.1.0\"")
+    );
 }
 
 #[test]
@@ -46,7 +70,11 @@ fn the_pinned_version_is_stable() {
         models.path()
     );
     fs_err::write(&config, text).unwrap();
-    let (code, output, error) = crate::harness::predictd(&["serve", "--check", "--config", config.to_str().unwrap()], "", &[]);
+    let (code, output, error) = crate::harness::predictd(
+        &["serve", "--check", "--config", config.to_str().unwrap()],
+        "",
+        &[],
+    );
     assert_eq!(code, 0, "{output}{error}");
     assert_eq!(output.matches("golden 20/20").count(), 3, "{output}");
 }
@@ -58,27 +86,70 @@ fn a_slow_copy_is_waited_for() {
     let (from, to) = (package("churn", "1.1.0"), models.path().join("churn/1.1.0"));
     fs_err::create_dir_all(&to).unwrap();
     fs_err::copy(from.join("manifest.json"), to.join("manifest.json")).unwrap();
-    until("it is incomplete", || (state(&server, "churn", "1.1.0") == "incomplete").then_some(()));
+    until("it is incomplete", || {
+        (state(&server, "churn", "1.1.0") == "incomplete").then_some(())
+    });
     let whole = fs_err::read(from.join("model.onnx")).unwrap();
     fs_err::write(to.join("model.onnx"), &whole[..1000]).unwrap();
-    until("the reason is told", || server.get("/readyz?verbose").text().unwrap().contains("incomplete").then_some(()));
-    assert_eq!(server.predict("/models/churn/predict", &json!({})).status(), 503);
+    until("the reason is told", || {
+        server
+            .get("/readyz?verbose")
+            .text()
+            .unwrap()
+            .contains("incomplete")
+            .then_some(())
+    });
+    assert_eq!(
+        server.predict("/models/churn/predict", &json!({})).status(),
+        503
+    );
     copy(&from, &to);
-    until("it is loaded", || (state(&server, "churn", "1.1.0") == "available").then_some(()));
+    until("it is loaded", || {
+        (state(&server, "churn", "1.1.0") == "available").then_some(())
+    });
     assert_eq!(server.metric("predictd_model_loads_total{model=\"churn\",outcome=\"loaded\",reason=\"\",version=\"1.1.0\"}"), 1.0);
-    assert_eq!(server.predict("/models/churn/predict", &instance("churn", "1.1.0")).status(), 200);
+    assert_eq!(
+        server
+            .predict("/models/churn/predict", &instance("churn", "1.1.0"))
+            .status(),
+        200
+    );
 }
 
 #[test]
 fn a_removed_version_is_drained_and_unloaded() {
     let models = models(&[("churn", "1.0.0"), ("churn", "1.1.0")]);
     let server = Server::start(models.path(), &[]);
-    fs_err::rename(models.path().join("churn/1.0.0"), models.path().join(".gone")).unwrap();
-    until("1.0.0 is gone", || (state(&server, "churn", "1.0.0") == "absent").then_some(()));
-    assert_eq!(server.predict("/models/churn/versions/1.0.0/predict", &instance("churn", "1.0.0")).status(), 404);
-    assert_eq!(server.predict("/models/churn/predict", &instance("churn", "1.1.0")).status(), 200);
+    fs_err::rename(
+        models.path().join("churn/1.0.0"),
+        models.path().join(".gone"),
+    )
+    .unwrap();
+    until("1.0.0 is gone", || {
+        (state(&server, "churn", "1.0.0") == "absent").then_some(())
+    });
+    assert_eq!(
+        server
+            .predict(
+                "/models/churn/versions/1.0.0/predict",
+                &instance("churn", "1.0.0")
+            )
+            .status(),
+        404
+    );
+    assert_eq!(
+        server
+            .predict("/models/churn/predict", &instance("churn", "1.1.0"))
+            .status(),
+        200
+    );
     until("its series are gone", || {
-        (!server.get("/metrics").text().unwrap().contains("predictd_inflight_requests{model=\"churn\",version=\"1.0.0\"}")).then_some(())
+        (!server
+            .get("/metrics")
+            .text()
+            .unwrap()
+            .contains("predictd_inflight_requests{model=\"churn\",version=\"1.0.0\"}"))
+        .then_some(())
     });
 }
 
@@ -89,13 +160,20 @@ fn an_overwritten_version_is_refused_and_the_loaded_one_goes_on() {
     let directory = models.path().join("diabetes/1.0.0");
     let before = server.get_json("/models/diabetes/versions/1.0.0")["digest"].clone();
     copy(&package("diabetes", "1.1.0"), &directory);
-    let warning = until("the warning shows", || server.get_json("/models/diabetes/versions/1.0.0")["warning"].as_str().map(str::to_owned));
+    let warning = until("the warning shows", || {
+        server.get_json("/models/diabetes/versions/1.0.0")["warning"]
+            .as_str()
+            .map(str::to_owned)
+    });
     assert!(warning.contains("refused"), "{warning}");
     assert_eq!(
         server.metric("predictd_model_loads_total{model=\"diabetes\",outcome=\"refused\",reason=\"overwritten\",version=\"1.0.0\"}"),
         1.0
     );
-    let answer: Value = server.predict("/predict", &instance("diabetes", "1.0.0")).json().unwrap();
+    let answer: Value = server
+        .predict("/predict", &instance("diabetes", "1.0.0"))
+        .json()
+        .unwrap();
     assert_eq!(answer["digest"], before);
 }
 
@@ -104,25 +182,57 @@ fn a_refused_version_shows_everywhere_and_harms_nobody() {
     let models = models(&[("diabetes", "1.0.0")]);
     let server = Server::start(models.path(), &[]);
     install(models.path(), "diabetes", "1.1.0");
-    until("1.1.0 is loaded", || (state(&server, "diabetes", "1.1.0") == "available").then_some(()));
+    until("1.1.0 is loaded", || {
+        (state(&server, "diabetes", "1.1.0") == "available").then_some(())
+    });
     // A third version whose golden examples are another model's.
     let directory = models.path().join(".staging");
     copy(&package("diabetes", "1.0.0"), &directory);
-    let text = fs_err::read_to_string(directory.join("golden.jsonl")).unwrap().replace("\"prediction\": ", "\"prediction\": 1");
+    let text = fs_err::read_to_string(directory.join("golden.jsonl"))
+        .unwrap()
+        .replace("\"prediction\": ", "\"prediction\": 1");
     fs_err::write(directory.join("golden.jsonl"), text).unwrap();
     repack(&directory, "diabetes", "1.2.0");
     fs_err::rename(&directory, models.path().join("diabetes/1.2.0")).unwrap();
-    until("1.2.0 is refused", || (state(&server, "diabetes", "1.2.0") == "refused").then_some(()));
+    until("1.2.0 is refused", || {
+        (state(&server, "diabetes", "1.2.0") == "refused").then_some(())
+    });
     assert_eq!(server.get("/readyz").status(), 200);
-    assert!(server.get("/readyz?verbose").text().unwrap().contains("golden"));
-    assert!(server.get_json("/models/diabetes/versions/1.2.0")["reason"].as_str().unwrap().contains("line 1"));
+    assert!(
+        server
+            .get("/readyz?verbose")
+            .text()
+            .unwrap()
+            .contains("golden")
+    );
+    assert!(
+        server.get_json("/models/diabetes/versions/1.2.0")["reason"]
+            .as_str()
+            .unwrap()
+            .contains("line 1")
+    );
     assert_eq!(
         server.metric("predictd_model_loads_total{model=\"diabetes\",outcome=\"refused\",reason=\"golden\",version=\"1.2.0\"}"),
         1.0
     );
-    assert_eq!(server.predict("/models/diabetes/versions/1.2.0/predict", &instance("diabetes", "1.0.0")).status(), 503);
-    assert_eq!(server.predict("/predict", &instance("diabetes", "1.0.0")).status(), 200);
-    until("the load is logged, and the request for it", || (server.logged("refused").len() == 2).then_some(()));
+    assert_eq!(
+        server
+            .predict(
+                "/models/diabetes/versions/1.2.0/predict",
+                &instance("diabetes", "1.0.0")
+            )
+            .status(),
+        503
+    );
+    assert_eq!(
+        server
+            .predict("/predict", &instance("diabetes", "1.0.0"))
+            .status(),
+        200
+    );
+    until("the load is logged, and the request for it", || {
+        (server.logged("refused").len() == 2).then_some(())
+    });
 }
 
 /// Writes a manifest for whatever lies there, without the gate: what a careless or hostile hand would do.
@@ -131,8 +241,17 @@ pub fn repack(directory: &std::path::Path, name: &str, version: &str) {
         id::{ModelId, ModelName, Version},
         package::manifest::{Manifest, Provenance},
     };
-    let id = ModelId { name: ModelName::parse(name).unwrap(), version: Version::parse(version).unwrap() };
-    let manifest = Manifest::of_directory(directory, &id, "2026-01-01T00:00:00Z".to_owned(), Provenance::default()).unwrap();
+    let id = ModelId {
+        name: ModelName::parse(name).unwrap(),
+        version: Version::parse(version).unwrap(),
+    };
+    let manifest = Manifest::of_directory(
+        directory,
+        &id,
+        "2026-01-01T00:00:00Z".to_owned(),
+        Provenance::default(),
+    )
+    .unwrap();
     manifest.write(directory).unwrap();
 }
 
@@ -142,11 +261,24 @@ fn an_unreadable_directory_unloads_nothing() {
     let server = Server::start(models.path(), &[]);
     let moved = models.path().with_extension("moved");
     fs_err::rename(models.path(), &moved).unwrap();
-    until("the failure is counted", || (server.metric("predictd_source_errors_total") >= 1.0).then_some(()));
-    assert_eq!(server.predict("/predict", &instance("diabetes", "1.0.0")).status(), 200);
+    until("the failure is counted", || {
+        (server.metric("predictd_source_errors_total") >= 1.0).then_some(())
+    });
+    assert_eq!(
+        server
+            .predict("/predict", &instance("diabetes", "1.0.0"))
+            .status(),
+        200
+    );
     assert_eq!(server.get("/readyz").status(), 200);
     fs_err::rename(&moved, models.path()).unwrap();
-    until("it is readable again", || (server.logged("the models directory can be read again").len() == 1).then_some(()));
+    until("it is readable again", || {
+        (server
+            .logged("the models directory can be read again")
+            .len()
+            == 1)
+            .then_some(())
+    });
 }
 
 #[test]
@@ -154,7 +286,10 @@ fn a_copy_of_full_size_without_its_bytes_is_waited_for() {
     let models = models(&[("diabetes", "1.0.0")]);
     let server = Server::start(models.path(), &[]);
     // All files have their size, but one has not its bytes yet; and it goes on changing.
-    let (whole, directory) = (package("diabetes", "1.1.0"), models.path().join("diabetes/1.1.0"));
+    let (whole, directory) = (
+        package("diabetes", "1.1.0"),
+        models.path().join("diabetes/1.1.0"),
+    );
     let graph = fs_err::read(whole.join("model.onnx")).unwrap();
     copy(&whole, &directory);
     let unfinished = |part: usize| {
@@ -167,12 +302,21 @@ fn a_copy_of_full_size_without_its_bytes_is_waited_for() {
         part += 1;
         fs_err::write(directory.join("model.onnx"), unfinished(part)).unwrap();
         let version = server.get_json("/models/diabetes/versions/1.1.0");
-        (version["state"] == "incomplete" && version["reason"].as_str().is_some_and(|reason| reason.contains("still be being copied")))
-            .then_some(())
+        (version["state"] == "incomplete"
+            && version["reason"]
+                .as_str()
+                .is_some_and(|reason| reason.contains("still be being copied")))
+        .then_some(())
     });
     fs_err::write(directory.join("model.onnx"), &graph).unwrap();
-    until("it is loaded", || (state(&server, "diabetes", "1.1.0") == "available").then_some(()));
-    let refusals: Vec<Value> = server.logged("refused").into_iter().filter(|line| line["reason"].is_string()).collect();
+    until("it is loaded", || {
+        (state(&server, "diabetes", "1.1.0") == "available").then_some(())
+    });
+    let refusals: Vec<Value> = server
+        .logged("refused")
+        .into_iter()
+        .filter(|line| line["reason"].is_string())
+        .collect();
     assert!(refusals.is_empty(), "{refusals:?}");
 }
 
@@ -183,7 +327,12 @@ fn an_unwritable_state_directory_is_counted_and_serving_goes_on() {
         command.env("PREDICTD_STATE__URL", "/proc/nowhere");
     });
     assert!(server.metric("predictd_source_errors_total") >= 1.0);
-    assert_eq!(server.predict("/predict", &instance("diabetes", "1.0.0")).status(), 200);
+    assert_eq!(
+        server
+            .predict("/predict", &instance("diabetes", "1.0.0"))
+            .status(),
+        200
+    );
 }
 
 /// A version whose manifest is there and whose graph is cut short.
@@ -203,7 +352,13 @@ fn half_copied_versions_keep_no_good_one_from_being_ready() {
     }
     let server = Server::start(models.path(), &[]);
     assert_eq!(stable(&server, "churn"), "1.1.0");
-    assert_eq!((state(&server, "churn", "1.0.0"), state(&server, "churn", "1.1.0")), ("available".to_owned(), "available".to_owned()));
+    assert_eq!(
+        (
+            state(&server, "churn", "1.0.0"),
+            state(&server, "churn", "1.1.0")
+        ),
+        ("available".to_owned(), "available".to_owned())
+    );
     for version in ["3.0.0", "3.1.0", "3.2.0"] {
         assert_eq!(state(&server, "churn", version), "incomplete");
     }
@@ -214,15 +369,39 @@ fn a_copy_that_stops_growing_is_refused_until_it_goes_on() {
     let models = models(&[("churn", "1.0.0")]);
     half(models.path(), "churn", "3.0.0");
     let server = Server::start(models.path(), &[("models.copy_timeout_ms", "300")]);
-    until("it is refused", || (state(&server, "churn", "3.0.0") == "refused").then_some(()));
-    let reason = server.get_json("/models/churn/versions/3.0.0")["reason"].as_str().unwrap().to_owned();
-    assert!(reason.contains("model.onnx") && reason.contains("have not changed for 0.3 s") && !reason.contains(": :"), "{reason}");
+    until("it is refused", || {
+        (state(&server, "churn", "3.0.0") == "refused").then_some(())
+    });
+    let reason = server.get_json("/models/churn/versions/3.0.0")["reason"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert!(
+        reason.contains("model.onnx")
+            && reason.contains("have not changed for 0.3 s")
+            && !reason.contains(": :"),
+        "{reason}"
+    );
     assert_eq!(
         server.metric("predictd_model_loads_total{model=\"churn\",outcome=\"refused\",reason=\"incomplete\",version=\"3.0.0\"}"),
         1.0
     );
     let directory = models.path().join("churn/3.0.0");
-    fs_err::copy(package("churn", "1.1.0").join("model.onnx"), directory.join("model.onnx")).unwrap();
-    until("it is loaded", || (state(&server, "churn", "3.0.0") == "available").then_some(()));
-    assert_eq!(server.logged("refused").iter().filter(|line| line["reason"] == "incomplete").count(), 1, "once, not at each look");
+    fs_err::copy(
+        package("churn", "1.1.0").join("model.onnx"),
+        directory.join("model.onnx"),
+    )
+    .unwrap();
+    until("it is loaded", || {
+        (state(&server, "churn", "3.0.0") == "available").then_some(())
+    });
+    assert_eq!(
+        server
+            .logged("refused")
+            .iter()
+            .filter(|line| line["reason"] == "incomplete")
+            .count(),
+        1,
+        "once, not at each look"
+    );
 }

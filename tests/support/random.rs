@@ -32,7 +32,12 @@ impl Random {
 
 /// `PREDICTD_SEED`, or another one each time; and `PREDICTD_CASES`, or as many as usual.
 pub fn seed_and_cases(usual: u64) -> (u64, usize) {
-    let from_environment = |name: &str| std::env::var_os(name).and_then(|text| text.to_str()?.parse::<u64>().ok());
-    let seed = from_environment("PREDICTD_SEED").unwrap_or_else(|| RandomState::new().build_hasher().finish());
-    (seed, from_environment("PREDICTD_CASES").unwrap_or(usual) as usize)
+    let from_environment =
+        |name: &str| std::env::var_os(name).and_then(|text| text.to_str()?.parse::<u64>().ok());
+    let seed = from_environment("PREDICTD_SEED")
+        .unwrap_or_else(|| RandomState::new().build_hasher().finish());
+    (
+        seed,
+        from_environment("PREDICTD_CASES").unwrap_or(usual) as usize,
+    )
 }

@@ -33,7 +33,9 @@ struct Census {
 pub fn check(mut message: impl Buf) -> Result<(), Refusal> {
     let mut census = Census::default();
     while message.has_remaining() {
-        let Some(()) = census.take(&mut message) else { return Ok(()) };
+        let Some(()) = census.take(&mut message) else {
+            return Ok(());
+        };
         let parts = [
             (census.inputs, "inputs"),
             (census.outputs, "outputs"),
@@ -41,7 +43,10 @@ pub fn check(mut message: impl Buf) -> Result<(), Refusal> {
             (census.parameters, "parameters"),
         ];
         if let Some((_, kind)) = parts.iter().find(|(count, _)| *count > MAX_PARTS) {
-            return Err((ErrorCode::Malformed, format!("a request may have at most {MAX_PARTS} {kind}")));
+            return Err((
+                ErrorCode::Malformed,
+                format!("a request may have at most {MAX_PARTS} {kind}"),
+            ));
         }
     }
     Ok(())
@@ -98,36 +103,79 @@ mod tests {
     };
 
     fn parameters(count: usize) -> BTreeMap<String, InferParameter> {
-        let parameter = InferParameter { parameter_choice: Some(ParameterChoice::Int64Param(1)) };
-        (0..count).map(|number| (number.to_string(), parameter.clone())).collect()
+        let parameter = InferParameter {
+            parameter_choice: Some(ParameterChoice::Int64Param(1)),
+        };
+        (0..count)
+            .map(|number| (number.to_string(), parameter.clone()))
+            .collect()
     }
 
     fn refusal(request: &ModelInferRequest) -> Option<String> {
-        check(&request.encode_to_vec()[..]).err().map(|(code, detail)| {
-            assert_eq!(code, ErrorCode::Malformed);
-            detail
-        })
+        check(&request.encode_to_vec()[..])
+            .err()
+            .map(|(code, detail)| {
+                assert_eq!(code, ErrorCode::Malformed);
+                detail
+            })
     }
 
     #[test]
     fn parts_are_counted_wherever_they_lie() {
         type Make = fn(usize) -> ModelInferRequest;
         let cases: [(Make, &str); 6] = [
-            (|count| ModelInferRequest { inputs: vec![InferInputTensor::default(); count], ..Default::default() }, " inputs"),
-            (|count| ModelInferRequest { outputs: vec![InferRequestedOutputTensor::default(); count], ..Default::default() }, " outputs"),
-            (|count| ModelInferRequest { raw_input_contents: vec![Bytes::new(); count], ..Default::default() }, "raw_input_contents"),
-            (|count| ModelInferRequest { parameters: parameters(count), ..Default::default() }, " parameters"),
             (
-                |count| {
-                    let input = |count| InferInputTensor { name: "x".to_owned(), parameters: parameters(count), ..Default::default() };
-                    ModelInferRequest { inputs: vec![input(count / 2), input(count - count / 2)], ..Default::default() }
+                |count| ModelInferRequest {
+                    inputs: vec![InferInputTensor::default(); count],
+                    ..Default::default()
+                },
+                " inputs",
+            ),
+            (
+                |count| ModelInferRequest {
+                    outputs: vec![InferRequestedOutputTensor::default(); count],
+                    ..Default::default()
+                },
+                " outputs",
+            ),
+            (
+                |count| ModelInferRequest {
+                    raw_input_contents: vec![Bytes::new(); count],
+                    ..Default::default()
+                },
+                "raw_input_contents",
+            ),
+            (
+                |count| ModelInferRequest {
+                    parameters: parameters(count),
+                    ..Default::default()
                 },
                 " parameters",
             ),
             (
                 |count| {
-                    let output = InferRequestedOutputTensor { name: "x".to_owned(), parameters: parameters(count) };
-                    ModelInferRequest { outputs: vec![output], ..Default::default() }
+                    let input = |count| InferInputTensor {
+                        name: "x".to_owned(),
+                        parameters: parameters(count),
+                        ..Default::default()
+                    };
+                    ModelInferRequest {
+                        inputs: vec![input(count / 2), input(count - count / 2)],
+                        ..Default::default()
+                    }
+                },
+                " parameters",
+            ),
+            (
+                |count| {
+                    let output = InferRequestedOutputTensor {
+                        name: "x".to_owned(),
+                        parameters: parameters(count),
+                    };
+                    ModelInferRequest {
+                        outputs: vec![output],
+                        ..Default::default()
+                    }
                 },
                 " parameters",
             ),
@@ -135,15 +183,26 @@ mod tests {
         for (make, named) in cases {
             assert_eq!(refusal(&make(MAX_PARTS)), None, "{named}");
             let detail = refusal(&make(MAX_PARTS + 1)).unwrap();
-            assert!(detail.contains("4096") && detail.ends_with(named), "{detail}");
+            assert!(
+                detail.contains("4096") && detail.ends_with(named),
+                "{detail}"
+            );
             assert!(make(MAX_PARTS + 1).encoded_len() > SMALL, "{named}");
         }
     }
 
     #[test]
     fn elements_are_no_parts() {
-        let contents = InferTensorContents { bytes_contents: vec![Bytes::new(); 3 * MAX_PARTS], ..Default::default() };
-        let input = InferInputTensor { name: "x".to_owned(), shape: vec![1; 9], contents: Some(contents), ..Default::default() };
+        let contents = InferTensorContents {
+            bytes_contents: vec![Bytes::new(); 3 * MAX_PARTS],
+            ..Default::default()
+        };
+        let input = InferInputTensor {
+            name: "x".to_owned(),
+            shape: vec![1; 9],
+            contents: Some(contents),
+            ..Default::default()
+        };
         let request = ModelInferRequest {
             model_name: "m".to_owned(),
             inputs: vec![input],
@@ -156,7 +215,13 @@ mod tests {
     #[test]
     fn what_is_no_message_is_left_to_its_reader() {
         // Cut off, a field without an end, one that reaches beyond its message, a key of no wire type.
-        for broken in [&[0x2a][..], &[0x2a, 5, 0], &[0x2a, 2, 0x0a, 9, 0], &[0x2f], &[0xff; 11]] {
+        for broken in [
+            &[0x2a][..],
+            &[0x2a, 5, 0],
+            &[0x2a, 2, 0x0a, 9, 0],
+            &[0x2f],
+            &[0xff; 11],
+        ] {
             assert!(check(broken).is_ok(), "{broken:?}");
             assert!(ModelInferRequest::decode(broken).is_err(), "{broken:?}");
         }

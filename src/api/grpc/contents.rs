@@ -7,8 +7,9 @@ use bytes::Bytes;
 use crate::{
     api::{
         grpc::inference::{
-            InferParameter, InferTensorContents, ModelInferRequest, ModelInferResponse, infer_parameter::ParameterChoice,
-            model_infer_request::InferInputTensor, model_infer_response::InferOutputTensor,
+            InferParameter, InferTensorContents, ModelInferRequest, ModelInferResponse,
+            infer_parameter::ParameterChoice, model_infer_request::InferInputTensor,
+            model_infer_response::InferOutputTensor,
         },
         oip::RequestedOutput,
         refusal::Refusal,
@@ -55,25 +56,66 @@ fn malformed(detail: String) -> Refusal {
 
 /// What the message asks for.
 pub fn read(request: ModelInferRequest) -> Result<InferRequest, Refusal> {
-    let ModelInferRequest { model_name, model_version, id, parameters, inputs, outputs, raw_input_contents } = request;
-    let form = if inputs.is_empty() || !raw_input_contents.is_empty() { Form::Raw } else { Form::Typed };
+    let ModelInferRequest {
+        model_name,
+        model_version,
+        id,
+        parameters,
+        inputs,
+        outputs,
+        raw_input_contents,
+    } = request;
+    let form = if inputs.is_empty() || !raw_input_contents.is_empty() {
+        Form::Raw
+    } else {
+        Form::Typed
+    };
     if form == Form::Raw && raw_input_contents.len() != inputs.len() {
         let (given, wanted) = (raw_input_contents.len(), inputs.len());
-        return Err(malformed(format!("raw_input_contents must have an entry for each input: {wanted} inputs, {given} entries")));
+        return Err(malformed(format!(
+            "raw_input_contents must have an entry for each input: {wanted} inputs, {given} entries"
+        )));
     }
     let mut raw = raw_input_contents.into_iter();
-    let inputs = inputs.into_iter().map(|input| read_input(input, raw.next())).collect::<Result<_, _>>()?;
-    let outputs = outputs.into_iter().map(|output| read_output(output.name, &output.parameters)).collect::<Result<_, _>>()?;
+    let inputs = inputs
+        .into_iter()
+        .map(|input| read_input(input, raw.next()))
+        .collect::<Result<_, _>>()?;
+    let outputs = outputs
+        .into_iter()
+        .map(|output| read_output(output.name, &output.parameters))
+        .collect::<Result<_, _>>()?;
     let wrong = |detail| malformed(format!("request: {detail}"));
-    let priority = Priority::from_protocol(whole_number(&parameters, "priority").map_err(wrong)?.unwrap_or_default());
-    let timeout = whole_number(&parameters, "timeout").map_err(wrong)?.filter(|microseconds| *microseconds > 0);
+    let priority = Priority::from_protocol(
+        whole_number(&parameters, "priority")
+            .map_err(wrong)?
+            .unwrap_or_default(),
+    );
+    let timeout = whole_number(&parameters, "timeout")
+        .map_err(wrong)?
+        .filter(|microseconds| *microseconds > 0);
     let timeout = timeout.map(Duration::from_micros);
-    Ok(InferRequest { model: model_name, version: model_version, id, inputs, outputs, priority, timeout, form })
+    Ok(InferRequest {
+        model: model_name,
+        version: model_version,
+        id,
+        inputs,
+        outputs,
+        priority,
+        timeout,
+        form,
+    })
 }
 
 /// Checks what no model is needed for; whether the elements fill the shape is checked here for typed ones only.
 fn read_input(input: InferInputTensor, raw: Option<Bytes>) -> Result<WireTensor, Refusal> {
-    let InferInputTensor { name, datatype, shape, parameters, contents } = input;
+    let InferInputTensor {
+        name,
+        datatype,
+        shape,
+        parameters,
+        contents,
+    } = input;
     // A name may be left out only where nothing else says what the bytes are.
     if name.is_empty() {
         return Err(malformed("input `` has no name".to_owned()));
@@ -82,20 +124,39 @@ fn read_input(input: InferInputTensor, raw: Option<Bytes>) -> Result<WireTensor,
     if parameters.contains_key(SHARED_MEMORY) {
         return Err(no_shared_memory());
     }
-    let datatype = DataType::from_protocol_name(&datatype).ok_or_else(|| wrong(format!("there is no datatype {}", shorten(&datatype))))?;
-    let dims = shape.iter().map(|dim| usize::try_from(*dim)).collect::<Result<Vec<usize>, _>>();
+    let datatype = DataType::from_protocol_name(&datatype)
+        .ok_or_else(|| wrong(format!("there is no datatype {}", shorten(&datatype))))?;
+    let dims = shape
+        .iter()
+        .map(|dim| usize::try_from(*dim))
+        .collect::<Result<Vec<usize>, _>>();
     let shape = dims.map_err(|_| wrong(format!("shape {shape:?} has a negative dimension")))?;
-    let elements = elements_of(&shape).ok_or_else(|| wrong("has a shape beyond all memory".to_owned()))?;
+    let elements =
+        elements_of(&shape).ok_or_else(|| wrong("has a shape beyond all memory".to_owned()))?;
     let contents = contents.filter(|contents| !is_empty(contents));
     let elements = match (raw, contents) {
-        (Some(_), Some(_)) => return Err(wrong("contents must not be set beside raw_input_contents".to_owned())),
+        (Some(_), Some(_)) => {
+            return Err(wrong(
+                "contents must not be set beside raw_input_contents".to_owned(),
+            ));
+        }
         (Some(bytes), None) => Elements::Raw(bytes),
-        (None, contents) => typed_elements(contents.unwrap_or_default(), datatype, elements).map_err(wrong)?,
+        (None, contents) => {
+            typed_elements(contents.unwrap_or_default(), datatype, elements).map_err(wrong)?
+        }
     };
-    Ok(WireTensor { name, datatype: Some(datatype), shape: Some(shape), elements })
+    Ok(WireTensor {
+        name,
+        datatype: Some(datatype),
+        shape: Some(shape),
+        elements,
+    })
 }
 
-fn read_output(name: String, parameters: &BTreeMap<String, InferParameter>) -> Result<RequestedOutput, Refusal> {
+fn read_output(
+    name: String,
+    parameters: &BTreeMap<String, InferParameter>,
+) -> Result<RequestedOutput, Refusal> {
     if parameters.contains_key(SHARED_MEMORY) {
         return Err(no_shared_memory());
     }
@@ -103,22 +164,36 @@ fn read_output(name: String, parameters: &BTreeMap<String, InferParameter>) -> R
     let count = whole_number(parameters, "classification").map_err(wrong)?;
     // More classes than memory has places for are all classes.
     let classification = count.map_or(0, |count| usize::try_from(count).unwrap_or(usize::MAX));
-    Ok(RequestedOutput { name, binary: None, classification })
+    Ok(RequestedOutput {
+        name,
+        binary: None,
+        classification,
+    })
 }
 
 fn no_shared_memory() -> Refusal {
-    (ErrorCode::Unsupported, "shared memory is not offered: send the elements".to_owned())
+    (
+        ErrorCode::Unsupported,
+        "shared memory is not offered: send the elements".to_owned(),
+    )
 }
 
 /// A parameter that counts something; `None` where it is not there.
-fn whole_number(parameters: &BTreeMap<String, InferParameter>, name: &str) -> Result<Option<u64>, String> {
-    let Some(parameter) = parameters.get(name) else { return Ok(None) };
+fn whole_number(
+    parameters: &BTreeMap<String, InferParameter>,
+    name: &str,
+) -> Result<Option<u64>, String> {
+    let Some(parameter) = parameters.get(name) else {
+        return Ok(None);
+    };
     let number = match &parameter.parameter_choice {
         Some(ParameterChoice::Int64Param(number)) => u64::try_from(*number).ok(),
         Some(ParameterChoice::Uint64Param(number)) => Some(*number),
         _ => None,
     };
-    number.map(Some).ok_or_else(|| format!("{name} must be a whole number, not negative"))
+    number
+        .map(Some)
+        .ok_or_else(|| format!("{name} must be a whole number, not negative"))
 }
 
 /// The fields of typed contents, and how many elements each holds.
@@ -154,15 +229,25 @@ fn field_of(datatype: DataType) -> Option<&'static str> {
     }
 }
 
-fn typed_elements(contents: InferTensorContents, datatype: DataType, elements: usize) -> Result<Elements, String> {
+fn typed_elements(
+    contents: InferTensorContents,
+    datatype: DataType,
+    elements: usize,
+) -> Result<Elements, String> {
     let name = datatype.protocol_name();
-    let field = field_of(datatype).ok_or_else(|| format!("{name} has no typed contents: send it in raw_input_contents"))?;
-    if let Some((other, _)) = fields(&contents).iter().find(|(other, count)| *count > 0 && *other != field) {
+    let field = field_of(datatype)
+        .ok_or_else(|| format!("{name} has no typed contents: send it in raw_input_contents"))?;
+    if let Some((other, _)) = fields(&contents)
+        .iter()
+        .find(|(other, count)| *count > 0 && *other != field)
+    {
         return Err(format!("{name} belongs in {field}, given {other}"));
     }
     let given: usize = fields(&contents).iter().map(|(_, count)| count).sum();
     if given != elements {
-        return Err(format!("its shape takes {elements} elements, given {given}"));
+        return Err(format!(
+            "its shape takes {elements} elements, given {given}"
+        ));
     }
     let data = match datatype {
         DataType::Bytes => return Ok(Elements::Texts(contents.bytes_contents)),
@@ -183,16 +268,32 @@ fn typed_elements(contents: InferTensorContents, datatype: DataType, elements: u
 }
 
 fn narrow<W: Copy, T: TryFrom<W>>(values: &[W], datatype: DataType) -> Result<Buffer<T>, String> {
-    let narrowed = values.iter().enumerate().map(|(index, value)| T::try_from(*value).map_err(|_| index));
+    let narrowed = values
+        .iter()
+        .enumerate()
+        .map(|(index, value)| T::try_from(*value).map_err(|_| index));
     narrowed
         .collect::<Result<Buffer<T>, usize>>()
-        .map_err(|index| format!("element {index} is out of range for {}", datatype.protocol_name()))
+        .map_err(|index| {
+            format!(
+                "element {index} is out of range for {}",
+                datatype.protocol_name()
+            )
+        })
 }
 
 /// The answer's message: outputs in the form in which the inputs came.
-pub fn answer(model: String, version: String, id: String, outputs: Vec<NamedTensor>, form: Form) -> ModelInferResponse {
+pub fn answer(
+    model: String,
+    version: String,
+    id: String,
+    outputs: Vec<NamedTensor>,
+    form: Form,
+) -> ModelInferResponse {
     // A client takes all outputs from one place, and FP16 and BF16 have only one.
-    let has_typed_form = outputs.iter().all(|output| field_of(output.tensor.datatype()).is_some());
+    let has_typed_form = outputs
+        .iter()
+        .all(|output| field_of(output.tensor.datatype()).is_some());
     let mut raw_output_contents = Vec::new();
     let mut tensors = Vec::with_capacity(outputs.len());
     for NamedTensor { name, tensor, .. } in outputs {
@@ -204,11 +305,27 @@ pub fn answer(model: String, version: String, id: String, outputs: Vec<NamedTens
             raw_output_contents.push(to_raw(data));
             None
         };
-        let shape = shape.into_iter().map(|dim| i64::try_from(dim).unwrap_or(i64::MAX)).collect();
-        tensors.push(InferOutputTensor { name: name.to_string(), datatype, shape, parameters: BTreeMap::new(), contents });
+        let shape = shape
+            .into_iter()
+            .map(|dim| i64::try_from(dim).unwrap_or(i64::MAX))
+            .collect();
+        tensors.push(InferOutputTensor {
+            name: name.to_string(),
+            datatype,
+            shape,
+            parameters: BTreeMap::new(),
+            contents,
+        });
     }
     let parameters = BTreeMap::new();
-    ModelInferResponse { model_name: model, model_version: version, id, parameters, outputs: tensors, raw_output_contents }
+    ModelInferResponse {
+        model_name: model,
+        model_version: version,
+        id,
+        parameters,
+        outputs: tensors,
+        raw_output_contents,
+    }
 }
 
 fn typed_contents(data: Data) -> InferTensorContents {
@@ -231,7 +348,9 @@ fn typed_contents(data: Data) -> InferTensorContents {
         Data::Uint64(values) => contents.uint64_contents = own(values),
         Data::Fp32(values) => contents.fp32_contents = own(values),
         Data::Fp64(values) => contents.fp64_contents = own(values),
-        Data::Bytes(texts) => contents.bytes_contents = texts.into_iter().map(Bytes::from).collect(),
+        Data::Bytes(texts) => {
+            contents.bytes_contents = texts.into_iter().map(Bytes::from).collect()
+        }
         // Asked for raw, always: they have no place here.
         Data::Fp16(_) | Data::Bf16(_) => {}
     }
@@ -265,7 +384,11 @@ mod tests {
         transform::fields::NamedTensor,
     };
 
-    fn input(datatype: &str, shape: &[i64], contents: Option<InferTensorContents>) -> InferInputTensor {
+    fn input(
+        datatype: &str,
+        shape: &[i64],
+        contents: Option<InferTensorContents>,
+    ) -> InferInputTensor {
         InferInputTensor {
             name: "x".to_owned(),
             datatype: datatype.to_owned(),
@@ -276,31 +399,57 @@ mod tests {
     }
 
     fn request(inputs: Vec<InferInputTensor>, raw: &[&[u8]]) -> ModelInferRequest {
-        let raw_input_contents = raw.iter().map(|bytes| Bytes::copy_from_slice(bytes)).collect();
-        ModelInferRequest { model_name: "m".to_owned(), id: "7".to_owned(), inputs, raw_input_contents, ..ModelInferRequest::default() }
+        let raw_input_contents = raw
+            .iter()
+            .map(|bytes| Bytes::copy_from_slice(bytes))
+            .collect();
+        ModelInferRequest {
+            model_name: "m".to_owned(),
+            id: "7".to_owned(),
+            inputs,
+            raw_input_contents,
+            ..ModelInferRequest::default()
+        }
     }
 
     fn fp32(values: &[f32]) -> Option<InferTensorContents> {
-        Some(InferTensorContents { fp32_contents: values.to_vec(), ..InferTensorContents::default() })
+        Some(InferTensorContents {
+            fp32_contents: values.to_vec(),
+            ..InferTensorContents::default()
+        })
     }
 
     fn ints(values: &[i32]) -> Option<InferTensorContents> {
-        Some(InferTensorContents { int_contents: values.to_vec(), ..InferTensorContents::default() })
+        Some(InferTensorContents {
+            int_contents: values.to_vec(),
+            ..InferTensorContents::default()
+        })
     }
 
     fn uints(values: &[u32]) -> Option<InferTensorContents> {
-        Some(InferTensorContents { uint_contents: values.to_vec(), ..InferTensorContents::default() })
+        Some(InferTensorContents {
+            uint_contents: values.to_vec(),
+            ..InferTensorContents::default()
+        })
     }
 
     fn parameter(choice: ParameterChoice) -> InferParameter {
-        InferParameter { parameter_choice: Some(choice) }
+        InferParameter {
+            parameter_choice: Some(choice),
+        }
     }
 
     /// As the graph's input takes it.
     fn tensor(request: &InferRequest) -> Result<Tensor, String> {
-        let [input] = &request.inputs[..] else { panic!("one input") };
+        let [input] = &request.inputs[..] else {
+            panic!("one input")
+        };
         let shape = Shape(vec![Dim::Any; input.shape.as_ref().unwrap().len()]);
-        input.to_tensor(&TensorSpec { name: Arc::from("x"), datatype: input.datatype.unwrap(), shape })
+        input.to_tensor(&TensorSpec {
+            name: Arc::from("x"),
+            datatype: input.datatype.unwrap(),
+            shape,
+        })
     }
 
     /// Two elements of each datatype, the extremes where it has some.
@@ -324,11 +473,21 @@ mod tests {
 
     fn named(data: Data) -> NamedTensor {
         let shape = vec![data.len(), 1];
-        NamedTensor { name: Arc::from("x"), tensor: Tensor::new(shape, data).unwrap(), labels: None }
+        NamedTensor {
+            name: Arc::from("x"),
+            tensor: Tensor::new(shape, data).unwrap(),
+            labels: None,
+        }
     }
 
     fn answered(data: Data, form: Form) -> ModelInferResponse {
-        answer("m".to_owned(), "1".to_owned(), "7".to_owned(), vec![named(data)], form)
+        answer(
+            "m".to_owned(),
+            "1".to_owned(),
+            "7".to_owned(),
+            vec![named(data)],
+            form,
+        )
     }
 
     #[test]
@@ -338,13 +497,27 @@ mod tests {
                 let answer = answered(data.clone(), form);
                 let output = answer.outputs[0].clone();
                 // Over the wire, as a client would send it on.
-                let asked = request(vec![input(&output.datatype, &output.shape, output.contents)], &[]);
-                let asked = ModelInferRequest { raw_input_contents: answer.raw_output_contents, ..asked };
+                let asked = request(
+                    vec![input(&output.datatype, &output.shape, output.contents)],
+                    &[],
+                );
+                let asked = ModelInferRequest {
+                    raw_input_contents: answer.raw_output_contents,
+                    ..asked
+                };
                 let asked = ModelInferRequest::decode(Bytes::from(asked.encode_to_vec())).unwrap();
                 let given = read(asked).unwrap();
                 let has_typed_form = data.datatype() != DataType::Fp16;
-                assert_eq!(given.form == form, form == Form::Raw || has_typed_form, "{data:?}");
-                assert_eq!(tensor(&given).unwrap(), named(data.clone()).tensor, "{form:?}");
+                assert_eq!(
+                    given.form == form,
+                    form == Form::Raw || has_typed_form,
+                    "{data:?}"
+                );
+                assert_eq!(
+                    tensor(&given).unwrap(),
+                    named(data.clone()).tensor,
+                    "{form:?}"
+                );
                 assert_eq!((given.model.as_str(), given.id.as_str()), ("m", "7"));
             }
         }
@@ -356,7 +529,13 @@ mod tests {
         let mut asked = request(vec![input("FP32", &[2], None)], &[]);
         asked.raw_input_contents.push(bytes.clone());
         let given = tensor(&read(asked).unwrap()).unwrap();
-        let answer = answer(String::new(), String::new(), String::new(), vec![named(given.into_parts().1)], Form::Raw);
+        let answer = answer(
+            String::new(),
+            String::new(),
+            String::new(),
+            vec![named(given.into_parts().1)],
+            Form::Raw,
+        );
         assert_eq!(answer.raw_output_contents[0].as_ptr(), bytes.as_ptr());
     }
 
@@ -367,89 +546,232 @@ mod tests {
 
     #[test]
     fn one_output_without_a_typed_form_makes_all_of_them_raw() {
-        let outputs = vec![named(Data::Fp32(vec![1.0].into())), named(Data::Fp16(vec![f16::ONE].into()))];
-        let answer = answer(String::new(), String::new(), String::new(), outputs, Form::Typed);
+        let outputs = vec![
+            named(Data::Fp32(vec![1.0].into())),
+            named(Data::Fp16(vec![f16::ONE].into())),
+        ];
+        let answer = answer(
+            String::new(),
+            String::new(),
+            String::new(),
+            outputs,
+            Form::Typed,
+        );
         assert_eq!(answer.raw_output_contents.len(), 2);
-        assert!(answer.outputs.iter().all(|output| output.contents.is_none()));
+        assert!(
+            answer
+                .outputs
+                .iter()
+                .all(|output| output.contents.is_none())
+        );
     }
 
     #[test]
     fn tensors_without_elements_need_no_contents() {
-        for (contents, raw) in [(None, &[][..]), (Some(InferTensorContents::default()), &[][..]), (None, &[&b""[..]][..])] {
+        for (contents, raw) in [
+            (None, &[][..]),
+            (Some(InferTensorContents::default()), &[][..]),
+            (None, &[&b""[..]][..]),
+        ] {
             let given = read(request(vec![input("FP32", &[0, 3], contents)], raw)).unwrap();
             assert_eq!(tensor(&given).unwrap().shape(), [0, 3]);
         }
         let scalar = read(request(vec![input("FP32", &[], fp32(&[1.5]))], &[])).unwrap();
-        assert_eq!(tensor(&scalar).unwrap().data(), &Data::Fp32(vec![1.5].into()));
+        assert_eq!(
+            tensor(&scalar).unwrap().data(),
+            &Data::Fp32(vec![1.5].into())
+        );
     }
 
     #[test]
     fn malformed_messages_are_refused() {
         let four = 1.0f32.to_le_bytes();
-        let both = InferTensorContents { int_contents: vec![1], fp32_contents: vec![1.0], ..InferTensorContents::default() };
+        let both = InferTensorContents {
+            int_contents: vec![1],
+            fp32_contents: vec![1.0],
+            ..InferTensorContents::default()
+        };
         let cases = [
-            (request(vec![input("FP32", &[1], fp32(&[1.0]))], &[&four]), "beside raw_input_contents"),
-            (request(vec![input("FP32", &[1], None), input("FP32", &[1], fp32(&[1.0]))], &[&four]), "2 inputs, 1 entries"),
-            (request(vec![input("FP32", &[1], None)], &[&four, &four]), "1 inputs, 2 entries"),
+            (
+                request(vec![input("FP32", &[1], fp32(&[1.0]))], &[&four]),
+                "beside raw_input_contents",
+            ),
+            (
+                request(
+                    vec![input("FP32", &[1], None), input("FP32", &[1], fp32(&[1.0]))],
+                    &[&four],
+                ),
+                "2 inputs, 1 entries",
+            ),
+            (
+                request(vec![input("FP32", &[1], None)], &[&four, &four]),
+                "1 inputs, 2 entries",
+            ),
             (request(vec![], &[&four]), "0 inputs, 1 entries"),
-            (request(vec![input("FP32", &[2], fp32(&[1.0]))], &[]), "2 elements, given 1"),
-            (request(vec![input("FP32", &[1], None)], &[]), "1 elements, given 0"),
-            (request(vec![input("FP32", &[1], ints(&[1]))], &[]), "FP32 belongs in fp32_contents, given int_contents"),
-            (request(vec![input("FP32", &[1], Some(both))], &[]), "given int_contents"),
-            (request(vec![input("FP32", &[-1, -2], fp32(&[1.0, 2.0]))], &[]), "negative"),
-            (request(vec![input("FP32", &[1 << 62, 8], fp32(&[1.0]))], &[]), "beyond all memory"),
-            (request(vec![input("FP32", &[i64::MAX], fp32(&[1.0]))], &[]), "given 1"),
-            (request(vec![input("fp32", &[1], fp32(&[1.0]))], &[]), "no datatype"),
-            (request(vec![input("", &[1], None)], &[&four]), "no datatype"),
-            (request(vec![InferInputTensor { name: String::new(), ..input("FP32", &[1], None) }], &[&four]), "has no name"),
-            (request(vec![input("FP16", &[1], fp32(&[1.0]))], &[]), "FP16 has no typed contents"),
-            (request(vec![input("BF16", &[1], fp32(&[1.0]))], &[]), "BF16 has no typed contents"),
-            (request(vec![input("INT8", &[2], ints(&[0, 128]))], &[]), "element 1 is out of range for INT8"),
-            (request(vec![input("INT16", &[1], ints(&[-32_769]))], &[]), "out of range"),
-            (request(vec![input("UINT8", &[1], uints(&[256]))], &[]), "out of range"),
-            (request(vec![input("UINT16", &[1], uints(&[1 << 16]))], &[]), "out of range"),
+            (
+                request(vec![input("FP32", &[2], fp32(&[1.0]))], &[]),
+                "2 elements, given 1",
+            ),
+            (
+                request(vec![input("FP32", &[1], None)], &[]),
+                "1 elements, given 0",
+            ),
+            (
+                request(vec![input("FP32", &[1], ints(&[1]))], &[]),
+                "FP32 belongs in fp32_contents, given int_contents",
+            ),
+            (
+                request(vec![input("FP32", &[1], Some(both))], &[]),
+                "given int_contents",
+            ),
+            (
+                request(vec![input("FP32", &[-1, -2], fp32(&[1.0, 2.0]))], &[]),
+                "negative",
+            ),
+            (
+                request(vec![input("FP32", &[1 << 62, 8], fp32(&[1.0]))], &[]),
+                "beyond all memory",
+            ),
+            (
+                request(vec![input("FP32", &[i64::MAX], fp32(&[1.0]))], &[]),
+                "given 1",
+            ),
+            (
+                request(vec![input("fp32", &[1], fp32(&[1.0]))], &[]),
+                "no datatype",
+            ),
+            (
+                request(vec![input("", &[1], None)], &[&four]),
+                "no datatype",
+            ),
+            (
+                request(
+                    vec![InferInputTensor {
+                        name: String::new(),
+                        ..input("FP32", &[1], None)
+                    }],
+                    &[&four],
+                ),
+                "has no name",
+            ),
+            (
+                request(vec![input("FP16", &[1], fp32(&[1.0]))], &[]),
+                "FP16 has no typed contents",
+            ),
+            (
+                request(vec![input("BF16", &[1], fp32(&[1.0]))], &[]),
+                "BF16 has no typed contents",
+            ),
+            (
+                request(vec![input("INT8", &[2], ints(&[0, 128]))], &[]),
+                "element 1 is out of range for INT8",
+            ),
+            (
+                request(vec![input("INT16", &[1], ints(&[-32_769]))], &[]),
+                "out of range",
+            ),
+            (
+                request(vec![input("UINT8", &[1], uints(&[256]))], &[]),
+                "out of range",
+            ),
+            (
+                request(vec![input("UINT16", &[1], uints(&[1 << 16]))], &[]),
+                "out of range",
+            ),
         ];
         for (asked, expected) in cases {
             match read(asked).unwrap_err() {
-                (ErrorCode::Malformed, detail) => assert!(detail.contains(expected), "{detail:?} where {expected:?} was due"),
+                (ErrorCode::Malformed, detail) => assert!(
+                    detail.contains(expected),
+                    "{detail:?} where {expected:?} was due"
+                ),
                 other => panic!("{other:?} where {expected:?} was due"),
             }
         }
         // What is counted only when the model is known.
         for raw in [&four[..3], &[0; 5][..]] {
-            assert!(tensor(&read(request(vec![input("FP32", &[1], None)], &[raw])).unwrap()).is_err());
+            assert!(
+                tensor(&read(request(vec![input("FP32", &[1], None)], &[raw])).unwrap()).is_err()
+            );
         }
     }
 
     #[test]
     fn outputs_and_their_order_are_chosen() {
-        let output = |name: &str, parameters: &[(&str, ParameterChoice)]| InferRequestedOutputTensor {
-            name: name.to_owned(),
-            parameters: parameters.iter().map(|(name, choice)| ((*name).to_owned(), parameter(choice.clone()))).collect(),
+        let output =
+            |name: &str, parameters: &[(&str, ParameterChoice)]| InferRequestedOutputTensor {
+                name: name.to_owned(),
+                parameters: parameters
+                    .iter()
+                    .map(|(name, choice)| ((*name).to_owned(), parameter(choice.clone())))
+                    .collect(),
+            };
+        let asked = |outputs| {
+            read(ModelInferRequest {
+                outputs,
+                ..request(vec![], &[])
+            })
         };
-        let asked = |outputs| read(ModelInferRequest { outputs, ..request(vec![], &[]) });
         let binary = ("binary_data", ParameterChoice::BoolParam(true));
-        let given = asked(vec![output("b", &[("classification", ParameterChoice::Int64Param(3))]), output("a", &[binary])]).unwrap();
+        let given = asked(vec![
+            output("b", &[("classification", ParameterChoice::Int64Param(3))]),
+            output("a", &[binary]),
+        ])
+        .unwrap();
         let expected = [("b", 3), ("a", 0)];
         assert_eq!(
             given.outputs,
-            expected.map(|(name, classification)| RequestedOutput { name: name.to_owned(), binary: None, classification })
+            expected.map(|(name, classification)| RequestedOutput {
+                name: name.to_owned(),
+                binary: None,
+                classification
+            })
         );
-        for none in [ParameterChoice::Int64Param(0), ParameterChoice::Uint64Param(0)] {
-            assert_eq!(asked(vec![output("b", &[("classification", none)])]).unwrap().outputs[0].classification, 0);
+        for none in [
+            ParameterChoice::Int64Param(0),
+            ParameterChoice::Uint64Param(0),
+        ] {
+            assert_eq!(
+                asked(vec![output("b", &[("classification", none)])])
+                    .unwrap()
+                    .outputs[0]
+                    .classification,
+                0
+            );
         }
-        for wrong in [ParameterChoice::Int64Param(-1), ParameterChoice::StringParam("1".to_owned())] {
-            assert!(matches!(asked(vec![output("b", &[("classification", wrong)])]), Err((ErrorCode::Malformed, _))));
+        for wrong in [
+            ParameterChoice::Int64Param(-1),
+            ParameterChoice::StringParam("1".to_owned()),
+        ] {
+            assert!(matches!(
+                asked(vec![output("b", &[("classification", wrong)])]),
+                Err((ErrorCode::Malformed, _))
+            ));
         }
-        let shared = output("b", &[("shared_memory_region", ParameterChoice::StringParam("r".to_owned()))]);
-        assert!(matches!(asked(vec![shared]), Err((ErrorCode::Unsupported, _))));
+        let shared = output(
+            "b",
+            &[(
+                "shared_memory_region",
+                ParameterChoice::StringParam("r".to_owned()),
+            )],
+        );
+        assert!(matches!(
+            asked(vec![shared]),
+            Err((ErrorCode::Unsupported, _))
+        ));
     }
 
     #[test]
     fn priority_and_timeout_are_read() {
         let asked = |parameters: &[(&str, ParameterChoice)]| {
-            let parameters = parameters.iter().map(|(name, choice)| ((*name).to_owned(), parameter(choice.clone()))).collect();
-            read(ModelInferRequest { parameters, ..request(vec![], &[]) })
+            let parameters = parameters
+                .iter()
+                .map(|(name, choice)| ((*name).to_owned(), parameter(choice.clone())))
+                .collect();
+            read(ModelInferRequest {
+                parameters,
+                ..request(vec![], &[])
+            })
         };
         let given = asked(&[
             ("priority", ParameterChoice::Uint64Param(1)),
@@ -457,10 +779,22 @@ mod tests {
             ("anything", ParameterChoice::DoubleParam(0.5)),
         ]);
         let given = given.unwrap();
-        assert_eq!((given.priority, given.timeout), (Priority::from_protocol(1), Some(Duration::from_micros(1500))));
+        assert_eq!(
+            (given.priority, given.timeout),
+            (
+                Priority::from_protocol(1),
+                Some(Duration::from_micros(1500))
+            )
+        );
         let nothing = asked(&[("timeout", ParameterChoice::Int64Param(0))]).unwrap();
-        assert_eq!((nothing.priority, nothing.timeout), (Priority::default(), None));
-        for (name, wrong) in [("timeout", ParameterChoice::Int64Param(-1)), ("priority", ParameterChoice::BoolParam(true))] {
+        assert_eq!(
+            (nothing.priority, nothing.timeout),
+            (Priority::default(), None)
+        );
+        for (name, wrong) in [
+            ("timeout", ParameterChoice::Int64Param(-1)),
+            ("priority", ParameterChoice::BoolParam(true)),
+        ] {
             assert!(asked(&[(name, wrong)]).is_err(), "{name}");
         }
     }
@@ -468,14 +802,23 @@ mod tests {
     #[test]
     fn shared_memory_is_not_offered() {
         let mut shared = input("FP32", &[1], None);
-        shared.parameters.insert("shared_memory_region".to_owned(), parameter(ParameterChoice::StringParam("r".to_owned())));
-        assert!(matches!(read(request(vec![shared], &[b""])), Err((ErrorCode::Unsupported, _))));
+        shared.parameters.insert(
+            "shared_memory_region".to_owned(),
+            parameter(ParameterChoice::StringParam("r".to_owned())),
+        );
+        assert!(matches!(
+            read(request(vec![shared], &[b""])),
+            Err((ErrorCode::Unsupported, _))
+        ));
     }
 
     #[test]
     fn texts_lie_behind_their_lengths() {
         let answer = answered(Data::Bytes(vec!["ab".to_owned()]), Form::Raw);
         assert_eq!(answer.raw_output_contents[0], &b"\x02\0\0\0ab"[..]);
-        assert_eq!(answer.raw_output_contents[0], to_raw(Data::Bytes(vec!["ab".to_owned()])));
+        assert_eq!(
+            answer.raw_output_contents[0],
+            to_raw(Data::Bytes(vec!["ab".to_owned()]))
+        );
     }
 }

@@ -114,7 +114,8 @@ impl Buf for Chunks {
                     return whole;
                 }
                 let mut bytes = BytesMut::with_capacity(length);
-                cut.into_iter().for_each(|chunk| bytes.extend_from_slice(&chunk));
+                cut.into_iter()
+                    .for_each(|chunk| bytes.extend_from_slice(&chunk));
                 bytes.freeze()
             }
         }
@@ -132,7 +133,11 @@ pub struct Received {
 impl Received {
     /// About as many bytes as somebody will have to go through.
     pub fn weight(&self) -> usize {
-        if self.compressed.is_some() { usize::MAX } else { self.bytes.remaining() }
+        if self.compressed.is_some() {
+            usize::MAX
+        } else {
+            self.bytes.remaining()
+        }
     }
 
     pub fn decode(self) -> Result<ModelInferRequest, Refusal> {
@@ -140,14 +145,23 @@ impl Received {
         if let Some((encoding, limit)) = self.compressed {
             let compressed = bytes.copy_to_bytes(bytes.remaining());
             bytes = Chunks::default();
-            bytes.push(decompress_as(encoding.to_str().unwrap_or_default(), &compressed, limit)?);
+            bytes.push(decompress_as(
+                encoding.to_str().unwrap_or_default(),
+                &compressed,
+                limit,
+            )?);
         }
         if bytes.remaining() > census::SMALL {
             census::check(bytes.clone())?;
         }
         let decoded = ModelInferRequest::decode(bytes);
         // What the library says of it may repeat what lies in it.
-        decoded.map_err(|_| (ErrorCode::Malformed, "the message is not one of this call's".to_owned()))
+        decoded.map_err(|_| {
+            (
+                ErrorCode::Malformed,
+                "the message is not one of this call's".to_owned(),
+            )
+        })
     }
 }
 
@@ -167,11 +181,26 @@ pub struct Messages<B> {
 
 impl<B: Body<Data = Bytes> + Unpin> Messages<B> {
     pub fn new(body: B, headers: &HeaderMap, max_bytes: usize) -> Result<Messages<B>, Refusal> {
-        let encoding = headers.get(GRPC_ENCODING).filter(|value| *value != "identity").cloned();
-        if encoding.as_ref().is_some_and(|value| !["gzip", "deflate", "zstd"].iter().any(|known| value == known)) {
-            return Err((ErrorCode::Unsupported, "grpc-encoding must be gzip, deflate or zstd".to_owned()));
+        let encoding = headers
+            .get(GRPC_ENCODING)
+            .filter(|value| *value != "identity")
+            .cloned();
+        if encoding.as_ref().is_some_and(|value| {
+            !["gzip", "deflate", "zstd"]
+                .iter()
+                .any(|known| value == known)
+        }) {
+            return Err((
+                ErrorCode::Unsupported,
+                "grpc-encoding must be gzip, deflate or zstd".to_owned(),
+            ));
         }
-        Ok(Messages { body, arrived: Chunks::default(), encoding, max_bytes })
+        Ok(Messages {
+            body,
+            arrived: Chunks::default(),
+            encoding,
+            max_bytes,
+        })
     }
 
     /// Whether anything came; false at the end.
@@ -200,19 +229,30 @@ impl<B: Body<Data = Bytes> + Unpin> Messages<B> {
         self.until(HEAD).await?;
         let (flag, length) = (self.arrived.get_u8(), self.arrived.get_u32() as usize);
         if length > self.max_bytes {
-            return Err((ErrorCode::BodyTooLarge, format!("a message may have at most {} bytes", self.max_bytes)));
+            return Err((
+                ErrorCode::BodyTooLarge,
+                format!("a message may have at most {} bytes", self.max_bytes),
+            ));
         }
         let compressed = match (flag, &self.encoding) {
             (0, _) => None,
             (1, Some(encoding)) => Some((encoding.clone(), self.max_bytes)),
-            _ => return Err((ErrorCode::Malformed, "the flag of the message does not fit grpc-encoding".to_owned())),
+            _ => {
+                return Err((
+                    ErrorCode::Malformed,
+                    "the flag of the message does not fit grpc-encoding".to_owned(),
+                ));
+            }
         };
         Ok(Some(Head { length, compressed }))
     }
 
     pub async fn rest(&mut self, head: Head) -> Result<Received, Refusal> {
         self.until(head.length).await?;
-        Ok(Received { bytes: self.arrived.cut(head.length), compressed: head.compressed })
+        Ok(Received {
+            bytes: self.arrived.cut(head.length),
+            compressed: head.compressed,
+        })
     }
 
     /// Lets a message go by that there is no place for: nothing of it is kept.
@@ -231,9 +271,18 @@ impl<B: Body<Data = Bytes> + Unpin> Messages<B> {
 
     /// The message of a call that has one.
     pub async fn only(&mut self) -> Result<Received, Refusal> {
-        let one = |count: &str| (ErrorCode::Malformed, format!("the call takes one message, given {count}"));
+        let one = |count: &str| {
+            (
+                ErrorCode::Malformed,
+                format!("the call takes one message, given {count}"),
+            )
+        };
         let message = self.next().await?.ok_or_else(|| one("none"))?;
-        if self.more().await? { Err(one("more")) } else { Ok(message) }
+        if self.more().await? {
+            Err(one("more"))
+        } else {
+            Ok(message)
+        }
     }
 
     async fn until(&mut self, length: usize) -> Result<(), Refusal> {
@@ -246,9 +295,14 @@ impl<B: Body<Data = Bytes> + Unpin> Messages<B> {
     }
 
     async fn fill(&mut self) -> Result<bool, Refusal> {
-        let Some(frame) = self.body.frame().await else { return Ok(false) };
+        let Some(frame) = self.body.frame().await else {
+            return Ok(false);
+        };
         // The connection or the call was given up.
-        if let Ok(data) = frame.map_err(|_| (ErrorCode::Cancelled, "the message broke off".to_owned()))?.into_data() {
+        if let Ok(data) = frame
+            .map_err(|_| (ErrorCode::Cancelled, "the message broke off".to_owned()))?
+            .into_data()
+        {
             self.arrived.push(data);
         }
         Ok(true)
@@ -276,7 +330,10 @@ pub fn write_told(told: &ModelStreamInferResponse) -> Result<Vec<Bytes>, Refusal
 }
 
 fn too_large(_: TryFromIntError) -> Refusal {
-    (ErrorCode::Internal, "the answer is larger than a message can be".to_owned())
+    (
+        ErrorCode::Internal,
+        "the answer is larger than a message can be".to_owned(),
+    )
 }
 
 /// A message with its head; in pieces, so that large tensors stay where they are.
@@ -284,9 +341,18 @@ pub fn write(mut response: ModelInferResponse, kind: Kind) -> Result<Vec<Bytes>,
     let raw = std::mem::take(&mut response.raw_output_contents);
     let field = |length: usize| 1 + encoded_len_varint(length as u64) + length;
     let inner = response.encoded_len() + raw.iter().map(|bytes| field(bytes.len())).sum::<usize>();
-    let length = if kind == Kind::Stream { field(inner) } else { inner };
-    let copied: usize = raw.iter().map(|bytes| if bytes.len() < SMALL { bytes.len() } else { 0 }).sum();
-    let mut text = BytesMut::with_capacity(2 * HEAD + response.encoded_len() + raw.len() * (2 * HEAD) + copied + 2 * HEAD);
+    let length = if kind == Kind::Stream {
+        field(inner)
+    } else {
+        inner
+    };
+    let copied: usize = raw
+        .iter()
+        .map(|bytes| if bytes.len() < SMALL { bytes.len() } else { 0 })
+        .sum();
+    let mut text = BytesMut::with_capacity(
+        2 * HEAD + response.encoded_len() + raw.len() * (2 * HEAD) + copied + 2 * HEAD,
+    );
     text.put_u8(0);
     text.put_u32(u32::try_from(length).map_err(too_large)?);
     let key = |number: u32, length: usize, text: &mut BytesMut| {
@@ -323,7 +389,11 @@ pub struct Unary {
 
 impl Unary {
     pub fn new(pieces: Vec<Bytes>, held: Option<Admission>) -> Unary {
-        Unary { pieces: pieces.into_iter(), held, is_done: false }
+        Unary {
+            pieces: pieces.into_iter(),
+            held,
+            is_done: false,
+        }
     }
 }
 
@@ -331,7 +401,10 @@ impl Body for Unary {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         if let Some(piece) = self.pieces.next() {
             return Poll::Ready(Some(Ok(Frame::data(piece))));
         }
@@ -375,7 +448,12 @@ mod tests {
         ModelInferResponse {
             model_name: "m".to_owned(),
             id: "7".to_owned(),
-            raw_output_contents: vec![Bytes::new(), Bytes::from(vec![1; 3]), Bytes::from(vec![2; SMALL]), Bytes::from(vec![3; 300 << 10])],
+            raw_output_contents: vec![
+                Bytes::new(),
+                Bytes::from(vec![1; 3]),
+                Bytes::from(vec![2; SMALL]),
+                Bytes::from(vec![3; 300 << 10]),
+            ],
             ..ModelInferResponse::default()
         }
     }
@@ -385,12 +463,20 @@ mod tests {
         for kind in [Kind::Unary, Kind::Stream] {
             let (given, large) = (response(), 3);
             let pieces = write(given.clone(), kind).unwrap();
-            assert!(pieces.iter().any(|piece| piece.as_ptr() == given.raw_output_contents[large].as_ptr()), "a large tensor is copied");
+            assert!(
+                pieces
+                    .iter()
+                    .any(|piece| piece.as_ptr() == given.raw_output_contents[large].as_ptr()),
+                "a large tensor is copied"
+            );
             let mut bytes = Bytes::from(pieces.concat());
             assert_eq!((bytes.get_u8(), bytes.get_u32() as usize), (0, bytes.len()));
             let read = match kind {
                 Kind::Unary => ModelInferResponse::decode(bytes).unwrap(),
-                Kind::Stream => ModelStreamInferResponse::decode(bytes).unwrap().infer_response.unwrap(),
+                Kind::Stream => ModelStreamInferResponse::decode(bytes)
+                    .unwrap()
+                    .infer_response
+                    .unwrap(),
             };
             assert_eq!(read, response());
         }
@@ -398,8 +484,14 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_ends_with_its_status() {
-        let collected = Unary::new(write(response(), Kind::Unary).unwrap(), None).collect().await.unwrap();
-        assert_eq!(collected.trailers().unwrap().get("grpc-status").unwrap(), "0");
+        let collected = Unary::new(write(response(), Kind::Unary).unwrap(), None)
+            .collect()
+            .await
+            .unwrap();
+        assert_eq!(
+            collected.trailers().unwrap().get("grpc-status").unwrap(),
+            "0"
+        );
         assert_eq!(collected.to_bytes().len(), HEAD + response().encoded_len());
     }
 
@@ -418,14 +510,33 @@ mod tests {
     }
 
     fn framed(flag: u8, message: &[u8]) -> Vec<u8> {
-        [&[flag], &u32::try_from(message.len()).unwrap().to_be_bytes()[..], message].concat()
+        [
+            &[flag],
+            &u32::try_from(message.len()).unwrap().to_be_bytes()[..],
+            message,
+        ]
+        .concat()
     }
 
     /// The messages of a body that arrives in pieces of `size`.
-    async fn received(body: &[u8], size: usize, encoding: Option<&'static str>) -> Result<Vec<Received>, (ErrorCode, String)> {
-        let frames: Vec<Result<_, Infallible>> = body.chunks(size).map(|chunk| Ok(Frame::data(Bytes::copy_from_slice(chunk)))).collect();
-        let headers: HeaderMap = encoding.map(|name| (GRPC_ENCODING, HeaderValue::from_static(name))).into_iter().collect();
-        let mut messages = Messages::new(StreamBody::new(futures_util::stream::iter(frames)), &headers, 1000)?;
+    async fn received(
+        body: &[u8],
+        size: usize,
+        encoding: Option<&'static str>,
+    ) -> Result<Vec<Received>, (ErrorCode, String)> {
+        let frames: Vec<Result<_, Infallible>> = body
+            .chunks(size)
+            .map(|chunk| Ok(Frame::data(Bytes::copy_from_slice(chunk))))
+            .collect();
+        let headers: HeaderMap = encoding
+            .map(|name| (GRPC_ENCODING, HeaderValue::from_static(name)))
+            .into_iter()
+            .collect();
+        let mut messages = Messages::new(
+            StreamBody::new(futures_util::stream::iter(frames)),
+            &headers,
+            1000,
+        )?;
         let mut all = Vec::new();
         while let Some(message) = messages.next().await? {
             all.push(message);
@@ -435,13 +546,25 @@ mod tests {
 
     #[tokio::test]
     async fn messages_arrive_in_any_pieces() {
-        let request = ModelInferRequest { raw_input_contents: vec![Bytes::from(vec![9; 100])], ..ModelInferRequest::default() };
-        let body = [framed(0, &request.encode_to_vec()), framed(0, b""), framed(0, &request.encode_to_vec())].concat();
+        let request = ModelInferRequest {
+            raw_input_contents: vec![Bytes::from(vec![9; 100])],
+            ..ModelInferRequest::default()
+        };
+        let body = [
+            framed(0, &request.encode_to_vec()),
+            framed(0, b""),
+            framed(0, &request.encode_to_vec()),
+        ]
+        .concat();
         for size in [1, 2, 7, 104, body.len()] {
             let messages = received(&body, size, None).await.unwrap();
             assert_eq!(messages.len(), 3, "{size}");
             for (index, message) in messages.into_iter().enumerate() {
-                let expected = if index == 1 { ModelInferRequest::default() } else { request.clone() };
+                let expected = if index == 1 {
+                    ModelInferRequest::default()
+                } else {
+                    request.clone()
+                };
                 assert_eq!(message.decode().unwrap(), expected, "{size}");
             }
         }
@@ -451,20 +574,41 @@ mod tests {
     async fn a_message_that_is_skipped_leaves_the_next() {
         let body = [framed(0, &[9; 300]), framed(0, b""), framed(0, b"")].concat();
         for size in [1, 7, 305, body.len()] {
-            let frames: Vec<Result<_, Infallible>> =
-                body.chunks(size).map(|chunk| Ok(Frame::data(Bytes::copy_from_slice(chunk)))).collect();
-            let mut messages = Messages::new(StreamBody::new(futures_util::stream::iter(frames)), &HeaderMap::new(), 1000).unwrap();
+            let frames: Vec<Result<_, Infallible>> = body
+                .chunks(size)
+                .map(|chunk| Ok(Frame::data(Bytes::copy_from_slice(chunk))))
+                .collect();
+            let mut messages = Messages::new(
+                StreamBody::new(futures_util::stream::iter(frames)),
+                &HeaderMap::new(),
+                1000,
+            )
+            .unwrap();
             for _ in 0..2 {
                 let head = messages.head().await.unwrap().unwrap();
                 messages.skip(head).await.unwrap();
             }
-            assert_eq!(messages.next().await.unwrap().unwrap().weight(), 0, "{size}");
+            assert_eq!(
+                messages.next().await.unwrap().unwrap().weight(),
+                0,
+                "{size}"
+            );
             assert!(messages.next().await.unwrap().is_none(), "{size}");
         }
-        let frames = vec![Ok::<_, Infallible>(Frame::data(Bytes::from(framed(0, b"abc")[..7].to_vec())))];
-        let mut messages = Messages::new(StreamBody::new(futures_util::stream::iter(frames)), &HeaderMap::new(), 1000).unwrap();
+        let frames = vec![Ok::<_, Infallible>(Frame::data(Bytes::from(
+            framed(0, b"abc")[..7].to_vec(),
+        )))];
+        let mut messages = Messages::new(
+            StreamBody::new(futures_util::stream::iter(frames)),
+            &HeaderMap::new(),
+            1000,
+        )
+        .unwrap();
         let head = messages.head().await.unwrap().unwrap();
-        assert_eq!(messages.skip(head).await.unwrap_err().0, ErrorCode::Malformed);
+        assert_eq!(
+            messages.skip(head).await.unwrap_err().0,
+            ErrorCode::Malformed
+        );
     }
 
     #[tokio::test]
@@ -479,32 +623,63 @@ mod tests {
             (vec![0, 0], None, ErrorCode::Malformed),
         ];
         for (body, encoding, code) in cases {
-            assert_eq!(received(&body, 3, encoding).await.unwrap_err().0, code, "{body:?} {encoding:?}");
+            assert_eq!(
+                received(&body, 3, encoding).await.unwrap_err().0,
+                code,
+                "{body:?} {encoding:?}"
+            );
         }
     }
 
     #[tokio::test]
     async fn decompression_has_the_same_limit() {
-        let request = |length| ModelInferRequest { id: "x".repeat(length), ..ModelInferRequest::default() }.encode_to_vec();
+        let request = |length| {
+            ModelInferRequest {
+                id: "x".repeat(length),
+                ..ModelInferRequest::default()
+            }
+            .encode_to_vec()
+        };
         for (length, good) in [(900, true), (100_000, false)] {
             let body = framed(1, &zstd::encode_all(&request(length)[..], 3).unwrap());
-            let message = received(&body, body.len(), Some("zstd")).await.unwrap().pop().unwrap();
+            let message = received(&body, body.len(), Some("zstd"))
+                .await
+                .unwrap()
+                .pop()
+                .unwrap();
             let decoded = message.decode();
             assert_eq!(
-                decoded.map_err(|(code, _)| code).map(|request| request.id.len()),
-                if good { Ok(length) } else { Err(ErrorCode::BodyTooLarge) }
+                decoded
+                    .map_err(|(code, _)| code)
+                    .map(|request| request.id.len()),
+                if good {
+                    Ok(length)
+                } else {
+                    Err(ErrorCode::BodyTooLarge)
+                }
             );
         }
         let body = framed(1, b"not compressed at all");
-        let message = received(&body, body.len(), Some("gzip")).await.unwrap().pop().unwrap();
+        let message = received(&body, body.len(), Some("gzip"))
+            .await
+            .unwrap()
+            .pop()
+            .unwrap();
         assert_eq!(message.decode().unwrap_err().0, ErrorCode::Malformed);
     }
 
     #[tokio::test]
     async fn a_call_takes_one_message() {
         for (bodies, good) in [(0, false), (1, true), (2, false)] {
-            let frames: Vec<Result<_, Infallible>> = (0..bodies).map(|_| Ok(Frame::data(Bytes::from(framed(0, b""))))).collect();
-            let mut messages = Messages::new(StreamBody::new(futures_util::stream::iter(frames)), &HeaderMap::new(), 10).unwrap();
+            let frames: Vec<Result<_, Infallible>> = (0..bodies)
+                .map(|_| Ok(Frame::data(Bytes::from(framed(0, b"")))))
+                .collect();
+            let mut messages = Messages::new(
+                StreamBody::new(futures_util::stream::iter(frames)),
+                &HeaderMap::new(),
+                10,
+            )
+            .unwrap();
             assert_eq!(messages.only().await.is_ok(), good, "{bodies}");
         }
     }

@@ -9,7 +9,9 @@ use std::{
 use futures_util::{Stream, stream};
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
-use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus, health_server};
+use tonic_health::pb::{
+    HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus, health_server,
+};
 
 use crate::{
     api::{Api, grpc::infer},
@@ -44,16 +46,25 @@ fn status(api: &Api, service: &str) -> Option<ServingStatus> {
         None => return None,
     };
     let serves = serves && !api.draining.load(Ordering::Relaxed);
-    Some(if serves { ServingStatus::Serving } else { ServingStatus::NotServing })
+    Some(if serves {
+        ServingStatus::Serving
+    } else {
+        ServingStatus::NotServing
+    })
 }
 
 fn answer(status: ServingStatus) -> HealthCheckResponse {
-    HealthCheckResponse { status: status.into() }
+    HealthCheckResponse {
+        status: status.into(),
+    }
 }
 
 #[tonic::async_trait]
 impl health_server::Health for Health {
-    async fn check(&self, request: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
+    async fn check(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<HealthCheckResponse>, Status> {
         let service = request.into_inner().service;
         let status = status(&self.api, &service).ok_or_else(|| {
             let detail = format!("there is no service or model \"{}\"", shorten(&service));
@@ -65,7 +76,10 @@ impl health_server::Health for Health {
     type WatchStream = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
 
     /// Tells of every change, until the server stops.
-    async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
+    async fn watch(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
         let service = request.into_inner().service;
         let state = (Arc::clone(&self.api), service, self.stopped.clone(), None);
         let changes = stream::unfold(state, |(api, service, mut stopped, told)| async move {

@@ -22,7 +22,10 @@ use crate::{
         grpc::{
             contents::{self, Form, InferRequest},
             frame::{Kind, Messages, Received, Unary, all_is_well, write, write_told},
-            inference::{InferParameter, ModelInferResponse, ModelStreamInferResponse, infer_parameter::ParameterChoice},
+            inference::{
+                InferParameter, ModelInferResponse, ModelStreamInferResponse,
+                infer_parameter::ParameterChoice,
+            },
         },
         oip::{self, RequestedOutput, error_status},
         refusal::{Refusal, Refused},
@@ -72,7 +75,9 @@ pub async fn unary(api: Arc<Api>, request: Request<Incoming>) -> Response<Body> 
             if let Ok(id) = HeaderValue::from_str(prediction.id.write(&mut [0; 26])) {
                 headers.insert(X_PREDICTION_ID, id);
             }
-            if let Ok(digest) = HeaderValue::from_maybe_shared(prediction.servable.names.digest.clone()) {
+            if let Ok(digest) =
+                HeaderValue::from_maybe_shared(prediction.servable.names.digest.clone())
+            {
                 headers.insert(X_MODEL_DIGEST, digest);
             }
             if let Some(value) = prediction.fallback.as_ref().and_then(fallback_header) {
@@ -82,7 +87,8 @@ pub async fn unary(api: Arc<Api>, request: Request<Incoming>) -> Response<Body> 
             response
         }
         Err(refused) => {
-            let mut response: Response<Body> = count(&api, &context, &asked.model, &refused).into_http();
+            let mut response: Response<Body> =
+                count(&api, &context, &asked.model, &refused).into_http();
             context.write_headers(response.headers_mut());
             response
         }
@@ -100,8 +106,13 @@ async fn answer_unary(
     guard.context.check()?;
     let mut messages = Messages::new(body, headers, api.config.max_body_bytes)?;
     let deadline = guard.context.deadline(api.config.request_timeout());
-    let timeout = api.config.read_timeout().min(deadline.saturating_duration_since(Instant::now()));
-    let message = tokio::time::timeout(timeout, messages.only()).await.map_err(|_| too_slow(timeout))??;
+    let timeout = api
+        .config
+        .read_timeout()
+        .min(deadline.saturating_duration_since(Instant::now()));
+    let message = tokio::time::timeout(timeout, messages.only())
+        .await
+        .map_err(|_| too_slow(timeout))??;
     let (prediction, pieces) = answer(api, guard, headers, message, asked, Kind::Unary).await?;
     Ok((prediction, pieces, held))
 }
@@ -115,39 +126,76 @@ async fn answer(
     asked: &mut InferRequest,
     kind: Kind,
 ) -> Result<(Prediction, Vec<Bytes>), Refused> {
-    let CancelGuard { context, answering, .. } = guard;
+    let CancelGuard {
+        context, answering, ..
+    } = guard;
     let start = Instant::now();
     let mut deadline = context.deadline(api.config.request_timeout());
     let read = |message: Received| contents::read(message.decode()?);
     *asked = match message.weight() > HEAVY {
-        true => api.predictor.offload(deadline, move || read(message)).await??,
+        true => {
+            api.predictor
+                .offload(deadline, move || read(message))
+                .await??
+        }
         false => read(message)?,
     };
     let taken_apart = start.elapsed();
     if let Some(timeout) = asked.timeout {
         deadline = deadline.min(context.started + timeout);
     }
-    let wanted: Vec<String> = asked.outputs.iter().map(|output| output.name.clone()).collect();
+    let wanted: Vec<String> = asked
+        .outputs
+        .iter()
+        .map(|output| output.name.clone())
+        .collect();
     let version = Some(asked.version.as_str()).filter(|version| !version.is_empty());
-    let target = Target { model: Some(&asked.model), version };
+    let target = Target {
+        model: Some(&asked.model),
+        version,
+    };
     let input = Input::Tensors(std::mem::take(&mut asked.inputs));
     let header = |name: &str| headers.get(name).map(|value| value.as_bytes().to_vec());
-    let request = PredictRequest { target, input, wanted: &wanted, deadline, priority: asked.priority, header: &header, answering };
+    let request = PredictRequest {
+        target,
+        input,
+        wanted: &wanted,
+        deadline,
+        priority: asked.priority,
+        header: &header,
+        answering,
+    };
     let mut prediction = api.predictor.predict(request).await?;
-    prediction.timing.set(Stage::Decode, prediction.timing.get(Stage::Decode) + taken_apart);
+    prediction.timing.set(
+        Stage::Decode,
+        prediction.timing.get(Stage::Decode) + taken_apart,
+    );
 
     let start = Instant::now();
-    let (outputs, id, form) = (std::mem::take(&mut asked.outputs), asked.id.clone(), asked.form);
+    let (outputs, id, form) = (
+        std::mem::take(&mut asked.outputs),
+        asked.id.clone(),
+        asked.form,
+    );
     let work = move |mut prediction: Prediction| {
-        let tensors = prediction.take_tensors(&wanted).map_err(|detail| (ErrorCode::Malformed, detail));
+        let tensors = prediction
+            .take_tensors(&wanted)
+            .map_err(|detail| (ErrorCode::Malformed, detail));
         let response = tensors.and_then(|tensors| encode(&prediction, tensors, &outputs, id, form));
         let pieces = response.and_then(|response| write(response, kind));
         (prediction, pieces)
     };
     let (mut prediction, pieces) = if prediction.weight() > HEAVY {
         let servable = Arc::clone(&prediction.servable);
-        let outcome = api.predictor.offload(deadline, move || work(prediction)).await;
-        outcome.map_err(|error| Failure { error, servable: Some(servable), unversioned: None })?
+        let outcome = api
+            .predictor
+            .offload(deadline, move || work(prediction))
+            .await;
+        outcome.map_err(|error| Failure {
+            error,
+            servable: Some(servable),
+            unversioned: None,
+        })?
     } else {
         work(prediction)
     };
@@ -164,26 +212,50 @@ fn encode(
     id: String,
     form: Form,
 ) -> Result<ModelInferResponse, Refusal> {
-    let classification = |index| outputs.get(index).map_or(0, |output: &RequestedOutput| output.classification);
-    let tensors =
-        tensors.into_iter().enumerate().map(|(index, tensor)| oip::answer_output(&prediction.servable, tensor, classification(index)));
+    let classification = |index| {
+        outputs
+            .get(index)
+            .map_or(0, |output: &RequestedOutput| output.classification)
+    };
+    let tensors = tensors.into_iter().enumerate().map(|(index, tensor)| {
+        oip::answer_output(&prediction.servable, tensor, classification(index))
+    });
     let tensors = tensors.collect::<Result<_, _>>()?;
     let model = prediction.servable.id();
-    let mut response = contents::answer(model.name.to_string(), model.version.to_string(), id, tensors, form);
+    let mut response = contents::answer(
+        model.name.to_string(),
+        model.version.to_string(),
+        id,
+        tensors,
+        form,
+    );
     if let Some(fallback) = &prediction.fallback {
-        let text = |text: &str| InferParameter { parameter_choice: Some(ParameterChoice::StringParam(text.to_owned())) };
-        response.parameters.insert("fallback".to_owned(), text(&fallback.to));
-        response.parameters.insert("fallback_reason".to_owned(), text(fallback.reason.name()));
+        let text = |text: &str| InferParameter {
+            parameter_choice: Some(ParameterChoice::StringParam(text.to_owned())),
+        };
+        response
+            .parameters
+            .insert("fallback".to_owned(), text(&fallback.to));
+        response
+            .parameters
+            .insert("fallback_reason".to_owned(), text(fallback.reason.name()));
     }
     Ok(response)
 }
 
 /// Answers each message in its turn; a message that can't be answered is told so, and ends nothing.
 /// One of which nothing came for as long as `patience` is ended.
-pub async fn stream(api: Arc<Api>, stopped: watch::Receiver<bool>, patience: Duration, request: Request<Incoming>) -> Response<Body> {
+pub async fn stream(
+    api: Arc<Api>,
+    stopped: watch::Receiver<bool>,
+    patience: Duration,
+    request: Request<Incoming>,
+) -> Response<Body> {
     let (parts, body) = request.into_parts();
     let context = context(&parts.headers);
-    let messages = context.check().and_then(|()| Messages::new(body, &parts.headers, api.config.max_body_bytes));
+    let messages = context
+        .check()
+        .and_then(|()| Messages::new(body, &parts.headers, api.config.max_body_bytes));
     let messages = match messages {
         Ok(messages) => messages,
         Err(refusal) => return count(&api, &context, "", &Refused::from(refusal)).into_http(),
@@ -192,7 +264,12 @@ pub async fn stream(api: Arc<Api>, stopped: watch::Receiver<bool>, patience: Dur
     response.headers_mut().insert(header::CONTENT_TYPE, GRPC);
     context.write_headers(response.headers_mut());
     let deadline = context.timeout.map(|timeout| context.started + timeout);
-    let call = Arc::new(Call { api, headers: parts.headers, patience, deadline });
+    let call = Arc::new(Call {
+        api,
+        headers: parts.headers,
+        patience,
+        deadline,
+    });
     response.map(|_| Body::new(StreamBody::new(answers(call, messages, stopped))))
 }
 
@@ -224,7 +301,10 @@ struct Reply {
 
 impl Reply {
     fn new(frames: Vec<StreamFrame>, held: Option<Admission>) -> Reply {
-        Reply { frames: frames.into_iter(), _held: held }
+        Reply {
+            frames: frames.into_iter(),
+            _held: held,
+        }
     }
 }
 
@@ -236,7 +316,11 @@ impl Iterator for Reply {
     }
 }
 
-fn answers(call: Arc<Call>, messages: Messages<Incoming>, stopped: watch::Receiver<bool>) -> impl Stream<Item = StreamFrame> + Send {
+fn answers(
+    call: Arc<Call>,
+    messages: Messages<Incoming>,
+    stopped: watch::Receiver<bool>,
+) -> impl Stream<Item = StreamFrame> + Send {
     let asking = Arc::clone(&call);
     let heard = streams::unfold(Some((messages, stopped)), move |state| {
         let call = Arc::clone(&asking);
@@ -252,16 +336,24 @@ fn answers(call: Arc<Call>, messages: Messages<Incoming>, stopped: watch::Receiv
             }
         }
     });
-    let answered = heard.map(move |heard| answer_heard(Arc::clone(&call), heard)).buffered(STREAM_DEPTH);
+    let answered = heard
+        .map(move |heard| answer_heard(Arc::clone(&call), heard))
+        .buffered(STREAM_DEPTH);
     // What comes behind the trailers is never asked for.
     let end = streams::once(async { Reply::new(vec![Ok(Frame::trailers(all_is_well()))], None) });
     answered.chain(end).flat_map(streams::iter)
 }
 
 /// The next message of a stream; the client may take its time before it, and the server may stop.
-async fn next(call: &Call, messages: &mut Messages<Incoming>, stopped: &mut watch::Receiver<bool>) -> Result<Option<Heard>, Refused> {
+async fn next(
+    call: &Call,
+    messages: &mut Messages<Incoming>,
+    stopped: &mut watch::Receiver<bool>,
+) -> Result<Option<Heard>, Refused> {
     let silent_until = Instant::now() + call.patience;
-    let until = call.deadline.map_or(silent_until, |deadline| deadline.min(silent_until));
+    let until = call
+        .deadline
+        .map_or(silent_until, |deadline| deadline.min(silent_until));
     let more = tokio::select! {
         more = tokio::time::timeout_at(until.into(), messages.more()) => more.map_err(|_| match until == silent_until {
             true => too_slow(call.patience),
@@ -278,7 +370,9 @@ async fn next(call: &Call, messages: &mut Messages<Incoming>, stopped: &mut watc
     let context = context(&call.headers);
     let guard = guard(&call.api, &context);
     let heard = async {
-        let Some(head) = messages.head().await? else { return Ok(None) };
+        let Some(head) = messages.head().await? else {
+            return Ok(None);
+        };
         // A message takes its place before its bytes take memory.
         match call.api.admit() {
             Some(held) => Ok(Some(Heard::Message(messages.rest(head).await?, held))),
@@ -302,27 +396,45 @@ async fn answer_heard(call: Arc<Call>, heard: Heard) -> Reply {
         }
     };
     let mut context = context(&call.headers);
-    context.timeout = call.deadline.map(|deadline| deadline.saturating_duration_since(context.started));
+    context.timeout = call
+        .deadline
+        .map(|deadline| deadline.saturating_duration_since(context.started));
     let mut asked = InferRequest::default();
     let (answered, held) = match admitted {
         Some((message, held)) => {
             let guard = guard(&call.api, &context);
-            let answered = answer(&call.api, &guard, &call.headers, message, &mut asked, Kind::Stream).await;
+            let answered = answer(
+                &call.api,
+                &guard,
+                &call.headers,
+                message,
+                &mut asked,
+                Kind::Stream,
+            )
+            .await;
             guard.finish();
             (answered, Some(held))
         }
         None => (Err(overloaded()), None),
     };
     let pieces = answered.map(|(_, pieces)| pieces).or_else(|refused| {
-        let error_message = count(&call.api, &context, &asked.model, &refused).message().to_owned();
+        let error_message = count(&call.api, &context, &asked.model, &refused)
+            .message()
+            .to_owned();
         // The id says whose fault it is.
         write_told(&ModelStreamInferResponse {
             error_message,
-            infer_response: Some(ModelInferResponse { id: asked.id, ..Default::default() }),
+            infer_response: Some(ModelInferResponse {
+                id: asked.id,
+                ..Default::default()
+            }),
         })
     });
     let frames = match pieces {
-        Ok(pieces) => pieces.into_iter().map(|piece| Ok(Frame::data(piece))).collect(),
+        Ok(pieces) => pieces
+            .into_iter()
+            .map(|piece| Ok(Frame::data(piece)))
+            .collect(),
         Err((code, detail)) => vec![Err(status(code, detail))],
     };
     Reply::new(frames, held)
@@ -330,15 +442,32 @@ async fn answer_heard(call: Arc<Call>, heard: Heard) -> Reply {
 
 /// Counts a message whose caller leaves before its answer. What model it is for is known once it is taken apart.
 fn guard<'a>(api: &'a Api, context: &'a Context) -> CancelGuard<'a> {
-    CancelGuard::new(api, Protocol::Grpc, Target { model: Some(""), version: None }, context)
+    CancelGuard::new(
+        api,
+        Protocol::Grpc,
+        Target {
+            model: Some(""),
+            version: None,
+        },
+        context,
+    )
 }
 
 fn overloaded() -> Refused {
-    Refused::from((ErrorCode::Overloaded, "the server has as many requests in flight as it takes; try again later".to_owned()))
+    Refused::from((
+        ErrorCode::Overloaded,
+        "the server has as many requests in flight as it takes; try again later".to_owned(),
+    ))
 }
 
 fn too_slow(timeout: Duration) -> Refused {
-    Refused::from((ErrorCode::BodyTimeout, format!("the message did not arrive within {} ms", timeout.as_millis())))
+    Refused::from((
+        ErrorCode::BodyTimeout,
+        format!(
+            "the message did not arrive within {} ms",
+            timeout.as_millis()
+        ),
+    ))
 }
 
 /// What is told of a call whose message did not come in time.
@@ -358,15 +487,30 @@ fn refused(api: &Api, context: &Context, refused: &Refused) -> Response<Body> {
 }
 
 /// What is told of a call whose header fields are too large: in the words of HTTP, too, for whatever stands between.
-pub fn refuse_head(api: &Api, headers: &HeaderMap, code: ErrorCode, detail: String) -> Response<Body> {
+pub fn refuse_head(
+    api: &Api,
+    headers: &HeaderMap,
+    code: ErrorCode,
+    detail: String,
+) -> Response<Body> {
     let mut response = refuse(api, &context(headers), code, detail);
-    *response.status_mut() = StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::BAD_REQUEST);
+    *response.status_mut() =
+        StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::BAD_REQUEST);
     response
 }
 
 /// Counts and logs what stopped a request, and gives what its caller is told.
 fn count(api: &Api, context: &Context, model: &str, refused: &Refused) -> Status {
-    refused.count(api, Protocol::Grpc, error_status(refused.code), Target { model: Some(model), version: None }, context);
+    refused.count(
+        api,
+        Protocol::Grpc,
+        error_status(refused.code),
+        Target {
+            model: Some(model),
+            version: None,
+        },
+        context,
+    );
     status(refused.code, refused.told(context).line())
 }
 
@@ -374,14 +518,19 @@ fn count(api: &Api, context: &Context, model: &str, refused: &Refused) -> Status
 pub fn status(code: ErrorCode, detail: String) -> Status {
     let mut status = Status::new(Code::from_i32(code.grpc_status()), capped(detail));
     if code.is_retryable() {
-        status.metadata_mut().insert(RETRY_PUSHBACK, MetadataValue::from_static("1000"));
+        status
+            .metadata_mut()
+            .insert(RETRY_PUSHBACK, MetadataValue::from_static("1000"));
     }
     status
 }
 
 fn capped(mut detail: String) -> String {
     if detail.len() > MAX_DETAIL {
-        let end = (0..=MAX_DETAIL).rev().find(|at| detail.is_char_boundary(*at)).unwrap_or(0);
+        let end = (0..=MAX_DETAIL)
+            .rev()
+            .find(|at| detail.is_char_boundary(*at))
+            .unwrap_or(0);
         detail.truncate(end);
         detail.push_str("...");
     }
@@ -436,7 +585,10 @@ mod tests {
         for (text, kept) in [("x", MAX_DETAIL), ("\u{20ac}", MAX_DETAIL - MAX_DETAIL % 3)] {
             let told = status(ErrorCode::Invalid, text.repeat(1 << 20));
             assert_eq!(told.code(), Code::InvalidArgument);
-            assert_eq!(told.message(), format!("{}...", text.repeat(kept / text.len())));
+            assert_eq!(
+                told.message(),
+                format!("{}...", text.repeat(kept / text.len()))
+            );
         }
         let whole = "x".repeat(MAX_DETAIL);
         assert_eq!(status(ErrorCode::Invalid, whole.clone()).message(), whole);

@@ -21,7 +21,11 @@ pub struct Paced {
 
 impl Paced {
     pub fn new(inner: Incoming, patience: Duration) -> Paced {
-        Paced { inner, patience, silence: None }
+        Paced {
+            inner,
+            patience,
+            silence: None,
+        }
     }
 }
 
@@ -29,15 +33,23 @@ impl Body for Paced {
     type Data = Bytes;
     type Error = Box<dyn Error + Send + Sync>;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(context) {
             self.silence = None;
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
         let patience = self.patience;
-        let silence = self.silence.get_or_insert_with(|| Box::pin(sleep(patience)));
+        let silence = self
+            .silence
+            .get_or_insert_with(|| Box::pin(sleep(patience)));
         silence.as_mut().poll(context).map(|()| {
-            let told = Status::deadline_exceeded(format!("nothing came within {} ms", patience.as_millis()));
+            let told = Status::deadline_exceeded(format!(
+                "nothing came within {} ms",
+                patience.as_millis()
+            ));
             Some(Err(told.into()))
         })
     }

@@ -65,8 +65,15 @@ const MAX_STREAMS: u32 = 256;
 const MAX_HEADER_LIST: u32 = head::MAX_PARSED_BYTES as u32;
 
 /// Accepts until `stop` turns true, then lets every connection finish its calls. Returns when the last one has ended.
-pub async fn serve(listener: TcpListener, services: Services, options: ServeOptions, mut stop: watch::Receiver<bool>) {
-    let slots = Arc::new(Semaphore::new(options.max_connections.min(Semaphore::MAX_PERMITS)));
+pub async fn serve(
+    listener: TcpListener,
+    services: Services,
+    options: ServeOptions,
+    mut stop: watch::Receiver<bool>,
+) {
+    let slots = Arc::new(Semaphore::new(
+        options.max_connections.min(Semaphore::MAX_PERMITS),
+    ));
     let all = u32::try_from(options.max_connections).unwrap_or(u32::MAX);
     let stopped = stop.clone();
     let take = |stream: TcpStream| {
@@ -79,7 +86,12 @@ pub async fn serve(listener: TcpListener, services: Services, options: ServeOpti
                 Duration::ZERO,
             );
         };
-        let connection = Connection { services: services.clone(), options: options.clone(), stop: stopped.clone(), _slot: slot };
+        let connection = Connection {
+            services: services.clone(),
+            options: options.clone(),
+            stop: stopped.clone(),
+            _slot: slot,
+        };
         tokio::spawn(connection.run(stream));
     };
     accept(listener, &mut stop, take).await;
@@ -101,7 +113,9 @@ impl Connection {
         let _ = stream.set_nodelay(true);
         match tokio::time::timeout(self.options.read_timeout, has_preface(&stream)).await {
             Ok(Ok(true)) => self.carry(stream).await,
-            Ok(Ok(false)) => drop(tokio::time::timeout(FAREWELL_TIMEOUT, stream.write_all(FAREWELL)).await),
+            Ok(Ok(false)) => {
+                drop(tokio::time::timeout(FAREWELL_TIMEOUT, stream.write_all(FAREWELL)).await)
+            }
             // Nobody spoke, or nobody is there.
             Ok(Err(_)) | Err(_) => {}
         }
@@ -110,10 +124,16 @@ impl Connection {
 
     async fn carry(&self, stream: TcpStream) {
         let traffic = Arc::new(Traffic::new());
-        let service =
-            Tracked { services: self.services.clone(), traffic: Arc::clone(&traffic), draining: Arc::clone(&self.options.draining) };
+        let service = Tracked {
+            services: self.services.clone(),
+            traffic: Arc::clone(&traffic),
+            draining: Arc::clone(&self.options.draining),
+        };
         let mut builder = http2::Builder::new(TokioExecutor::new());
-        builder.timer(TokioTimer::new()).keep_alive_interval(PING_EVERY).keep_alive_timeout(PING_TIMEOUT);
+        builder
+            .timer(TokioTimer::new())
+            .keep_alive_interval(PING_EVERY)
+            .keep_alive_timeout(PING_TIMEOUT);
         builder
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
@@ -184,7 +204,10 @@ impl hyper::service::Service<Request<Incoming>> for Tracked {
         if self.draining.load(Ordering::Relaxed) {
             self.traffic.leave.notify_one();
         }
-        Working { inner: self.services.call(request), open: Some(Open::new(&self.traffic)) }
+        Working {
+            inner: self.services.call(request),
+            open: Some(Open::new(&self.traffic)),
+        }
     }
 }
 
@@ -197,9 +220,13 @@ impl Future for Working {
     type Output = Result<Response<Answer>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Poll::Ready(Ok(response)) = self.inner.as_mut().poll(context) else { return Poll::Pending };
+        let Poll::Ready(Ok(response)) = self.inner.as_mut().poll(context) else {
+            return Poll::Pending;
+        };
         // A future is not polled again once it is ready.
-        let Some(open) = self.open.take() else { return Poll::Pending };
+        let Some(open) = self.open.take() else {
+            return Poll::Pending;
+        };
         Poll::Ready(Ok(response.map(|body| Answer::new(body, open))))
     }
 }
@@ -220,7 +247,9 @@ mod tests {
         client::Grpc,
         transport::{Channel, Endpoint},
     };
-    use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+    use tonic_health::pb::{
+        HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+    };
     use tonic_prost::ProstCodec;
     use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 
@@ -231,8 +260,8 @@ mod tests {
             grpc::{
                 Services,
                 inference::{
-                    ModelInferRequest, ModelStreamInferResponse, RepositoryModelLoadRequest, RepositoryModelLoadResponse,
-                    ServerLiveRequest, ServerLiveResponse,
+                    ModelInferRequest, ModelStreamInferResponse, RepositoryModelLoadRequest,
+                    RepositoryModelLoadResponse, ServerLiveRequest, ServerLiveResponse,
                 },
                 serve::{PREFACE, serve},
             },
@@ -284,11 +313,20 @@ mod tests {
             let address = listener.local_addr().unwrap();
             let services = Services::new(&api, &stopped).unwrap();
             let done = tokio::spawn(serve(listener, services, options, stopped));
-            Started { address, metrics, stop, done }
+            Started {
+                address,
+                metrics,
+                stop,
+                done,
+            }
         }
 
         async fn channel(&self) -> Channel {
-            Endpoint::from_shared(format!("http://{}", self.address)).unwrap().connect().await.unwrap()
+            Endpoint::from_shared(format!("http://{}", self.address))
+                .unwrap()
+                .connect()
+                .await
+                .unwrap()
         }
 
         async fn until_connections(&self, expected: i64) {
@@ -297,7 +335,9 @@ mod tests {
                     tokio::time::sleep(Duration::from_millis(5)).await;
                 }
             };
-            tokio::time::timeout(PATIENCE, there).await.expect("as many connections as expected");
+            tokio::time::timeout(PATIENCE, there)
+                .await
+                .expect("as many connections as expected");
         }
     }
 
@@ -306,14 +346,27 @@ mod tests {
         client.ready().await.unwrap();
         let path = PathAndQuery::from_static("/inference.GRPCInferenceService/ServerLive");
         let codec: ProstCodec<ServerLiveRequest, ServerLiveResponse> = ProstCodec::default();
-        client.unary(tonic::Request::new(ServerLiveRequest {}), path, codec).await.unwrap().into_inner().live
+        client
+            .unary(tonic::Request::new(ServerLiveRequest {}), path, codec)
+            .await
+            .unwrap()
+            .into_inner()
+            .live
     }
 
     async fn refusal(channel: Channel, path: &'static str) -> tonic::Status {
         let mut client = Grpc::new(channel);
         client.ready().await.unwrap();
-        let codec: ProstCodec<RepositoryModelLoadRequest, RepositoryModelLoadResponse> = ProstCodec::default();
-        client.unary(tonic::Request::new(RepositoryModelLoadRequest::default()), PathAndQuery::from_static(path), codec).await.unwrap_err()
+        let codec: ProstCodec<RepositoryModelLoadRequest, RepositoryModelLoadResponse> =
+            ProstCodec::default();
+        client
+            .unary(
+                tonic::Request::new(RepositoryModelLoadRequest::default()),
+                PathAndQuery::from_static(path),
+                codec,
+            )
+            .await
+            .unwrap_err()
     }
 
     #[tokio::test]
@@ -321,33 +374,69 @@ mod tests {
         let started = Started::new(PATIENCE, PATIENCE).await;
         let channel = started.channel().await;
         assert!(is_live(channel.clone()).await);
-        let load = refusal(channel.clone(), "/inference.GRPCInferenceService/RepositoryModelLoad").await;
-        assert!(load.code() == Code::Unimplemented && load.message().contains("admin.listen"), "{load}");
-        for path in ["/inference.GRPCInferenceService/TraceSetting", "/nobodys.Service/Method"] {
-            assert_eq!(refusal(channel.clone(), path).await.code(), Code::Unimplemented);
+        let load = refusal(
+            channel.clone(),
+            "/inference.GRPCInferenceService/RepositoryModelLoad",
+        )
+        .await;
+        assert!(
+            load.code() == Code::Unimplemented && load.message().contains("admin.listen"),
+            "{load}"
+        );
+        for path in [
+            "/inference.GRPCInferenceService/TraceSetting",
+            "/nobodys.Service/Method",
+        ] {
+            assert_eq!(
+                refusal(channel.clone(), path).await.code(),
+                Code::Unimplemented
+            );
         }
         let mut health = HealthClient::new(channel);
-        let ask = |service: &str| HealthCheckRequest { service: service.to_owned() };
-        assert_eq!(health.check(ask("")).await.unwrap().get_ref().status(), ServingStatus::NotServing);
-        assert_eq!(health.check(ask("nowhere")).await.unwrap_err().code(), Code::NotFound);
+        let ask = |service: &str| HealthCheckRequest {
+            service: service.to_owned(),
+        };
+        assert_eq!(
+            health.check(ask("")).await.unwrap().get_ref().status(),
+            ServingStatus::NotServing
+        );
+        assert_eq!(
+            health.check(ask("nowhere")).await.unwrap_err().code(),
+            Code::NotFound
+        );
         let mut watch = health.watch(ask("nowhere")).await.unwrap().into_inner();
-        assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::ServiceUnknown);
+        assert_eq!(
+            watch.message().await.unwrap().unwrap().status(),
+            ServingStatus::ServiceUnknown
+        );
         // A watcher holds nothing up.
         started.stop.send(true).unwrap();
         assert!(watch.message().await.unwrap().is_none());
-        tokio::time::timeout(PATIENCE, started.done).await.expect("the server ends").unwrap();
+        tokio::time::timeout(PATIENCE, started.done)
+            .await
+            .expect("the server ends")
+            .unwrap();
     }
 
     #[tokio::test]
     async fn who_speaks_something_else_is_told() {
         let started = Started::new(PATIENCE, PATIENCE).await;
         let mut client = TcpStream::connect(started.address).await.unwrap();
-        client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        client
+            .write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+            .await
+            .unwrap();
         let mut answer = Vec::new();
-        let _ = tokio::time::timeout(PATIENCE, client.read_to_end(&mut answer)).await.expect("an answer");
+        let _ = tokio::time::timeout(PATIENCE, client.read_to_end(&mut answer))
+            .await
+            .expect("an answer");
         let answer = String::from_utf8(answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        assert!(head.starts_with("HTTP/1.1 505 ") && head.contains(&format!("content-length: {}\r\n", body.len())), "{answer}");
+        assert!(
+            head.starts_with("HTTP/1.1 505 ")
+                && head.contains(&format!("content-length: {}\r\n", body.len())),
+            "{answer}"
+        );
     }
 
     #[tokio::test]
@@ -368,23 +457,51 @@ mod tests {
         let path = PathAndQuery::from_static("/inference.GRPCInferenceService/ModelStreamInfer");
         let codec: ProstCodec<ModelInferRequest, ModelStreamInferResponse> = ProstCodec::default();
         let silent = tonic::Request::new(futures_util::stream::pending());
-        let mut answers = client.streaming(silent, path, codec).await.unwrap().into_inner();
-        let end = tokio::time::timeout(PATIENCE, answers.message()).await.expect("the stream ends").unwrap_err();
-        assert!(end.code() == Code::DeadlineExceeded && end.message().contains("1100 ms"), "{end}");
+        let mut answers = client
+            .streaming(silent, path, codec)
+            .await
+            .unwrap()
+            .into_inner();
+        let end = tokio::time::timeout(PATIENCE, answers.message())
+            .await
+            .expect("the stream ends")
+            .unwrap_err();
+        assert!(
+            end.code() == Code::DeadlineExceeded && end.message().contains("1100 ms"),
+            "{end}"
+        );
 
         // One whose own time is over earlier.
         client.ready().await.unwrap();
         let path = PathAndQuery::from_static("/inference.GRPCInferenceService/ModelStreamInfer");
         let codec: ProstCodec<ModelInferRequest, ModelStreamInferResponse> = ProstCodec::default();
         let mut silent = tonic::Request::new(futures_util::stream::pending());
-        silent.metadata_mut().insert("x-request-timeout-ms", "1".parse().unwrap());
-        let mut answers = client.streaming(silent, path, codec).await.unwrap().into_inner();
-        let end = tokio::time::timeout(PATIENCE, answers.message()).await.expect("the stream ends").unwrap_err();
-        assert!(end.code() == Code::DeadlineExceeded && end.message().contains("deadline"), "{end}");
+        silent
+            .metadata_mut()
+            .insert("x-request-timeout-ms", "1".parse().unwrap());
+        let mut answers = client
+            .streaming(silent, path, codec)
+            .await
+            .unwrap()
+            .into_inner();
+        let end = tokio::time::timeout(PATIENCE, answers.message())
+            .await
+            .expect("the stream ends")
+            .unwrap_err();
+        assert!(
+            end.code() == Code::DeadlineExceeded && end.message().contains("deadline"),
+            "{end}"
+        );
 
         let mut reflection = ServerReflectionClient::new(started.channel().await);
-        let mut answers = reflection.server_reflection_info(futures_util::stream::pending()).await.unwrap().into_inner();
-        let end = tokio::time::timeout(PATIENCE, answers.message()).await.expect("the stream ends");
+        let mut answers = reflection
+            .server_reflection_info(futures_util::stream::pending())
+            .await
+            .unwrap()
+            .into_inner();
+        let end = tokio::time::timeout(PATIENCE, answers.message())
+            .await
+            .expect("the stream ends");
         assert!(end.unwrap().is_none());
     }
 
@@ -408,7 +525,10 @@ mod tests {
         ];
         // Literals that are not indexed.
         let text = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
-        let block: Vec<u8> = headers.iter().flat_map(|(name, value)| [vec![0], text(name), text(value)].concat()).collect();
+        let block: Vec<u8> = headers
+            .iter()
+            .flat_map(|(name, value)| [vec![0], text(name), text(value)].concat())
+            .collect();
         let initial_window_size = [0, 4, 0, 0, 0, 0];
         let asked = [
             PREFACE.to_vec(),

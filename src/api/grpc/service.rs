@@ -13,13 +13,15 @@ use crate::{
         grpc::{
             infer::{context, status},
             inference::{
-                DataType, InferBatchStatistics, InferStatistics, ModelConfig, ModelConfigRequest, ModelConfigResponse,
-                ModelDynamicBatching, ModelInput, ModelInstanceGroup, ModelMetadataRequest, ModelMetadataResponse, ModelOutput,
-                ModelReadyRequest, ModelReadyResponse, ModelStatistics, ModelStatisticsRequest, ModelStatisticsResponse,
-                ModelVersionPolicy, RepositoryIndexRequest, RepositoryIndexResponse, RepositoryModelLoadRequest,
-                RepositoryModelLoadResponse, RepositoryModelUnloadRequest, RepositoryModelUnloadResponse, ServerLiveRequest,
-                ServerLiveResponse, ServerMetadataRequest, ServerMetadataResponse, ServerReadyRequest, ServerReadyResponse,
-                StatisticDuration,
+                DataType, InferBatchStatistics, InferStatistics, ModelConfig, ModelConfigRequest,
+                ModelConfigResponse, ModelDynamicBatching, ModelInput, ModelInstanceGroup,
+                ModelMetadataRequest, ModelMetadataResponse, ModelOutput, ModelReadyRequest,
+                ModelReadyResponse, ModelStatistics, ModelStatisticsRequest,
+                ModelStatisticsResponse, ModelVersionPolicy, RepositoryIndexRequest,
+                RepositoryIndexResponse, RepositoryModelLoadRequest, RepositoryModelLoadResponse,
+                RepositoryModelUnloadRequest, RepositoryModelUnloadResponse, ServerLiveRequest,
+                ServerLiveResponse, ServerMetadataRequest, ServerMetadataResponse,
+                ServerReadyRequest, ServerReadyResponse, StatisticDuration,
                 grpc_inference_service_server::GrpcInferenceService,
                 model_config::SchedulingChoice,
                 model_instance_group::Kind,
@@ -51,21 +53,30 @@ impl Inference {
     /// Counts and logs what can't be told; no model is to blame for it.
     fn answer<M, T>(&self, request: &Request<M>, outcome: Result<T, Refusal>) -> Answered<T> {
         outcome.map(Response::new).map_err(|(code, detail)| {
-            self.api.count_unrouted(Protocol::Grpc, code, error_status(code), &context(request.metadata().as_ref()));
+            self.api.count_unrouted(
+                Protocol::Grpc,
+                code,
+                error_status(code),
+                &context(request.metadata().as_ref()),
+            );
             status(code, detail)
         })
     }
 
     /// Load and unload change what is served, and the data plane changes nothing.
     fn elsewhere<M, T>(&self, request: &Request<M>) -> Answered<T> {
-        let detail = "models are loaded and unloaded on the admin listener (admin.listen), over HTTP";
+        let detail =
+            "models are loaded and unloaded on the admin listener (admin.listen), over HTTP";
         self.answer(request, Err((ErrorCode::Unsupported, detail.to_owned())))
     }
 }
 
 /// An empty version leaves it to the server.
 fn target<'a>(name: &'a str, version: &'a str) -> Target<'a> {
-    Target { model: Some(name), version: non_empty(version) }
+    Target {
+        model: Some(name),
+        version: non_empty(version),
+    }
 }
 
 fn non_empty(text: &str) -> Option<&str> {
@@ -75,21 +86,36 @@ fn non_empty(text: &str) -> Option<&str> {
 #[tonic::async_trait]
 impl GrpcInferenceService for Inference {
     async fn server_live(&self, _: Request<ServerLiveRequest>) -> Answered<ServerLiveResponse> {
-        Ok(Response::new(ServerLiveResponse { live: self.api.is_alive() }))
+        Ok(Response::new(ServerLiveResponse {
+            live: self.api.is_alive(),
+        }))
     }
 
     async fn server_ready(&self, _: Request<ServerReadyRequest>) -> Answered<ServerReadyResponse> {
-        Ok(Response::new(ServerReadyResponse { ready: self.api.is_ready() }))
+        Ok(Response::new(ServerReadyResponse {
+            ready: self.api.is_ready(),
+        }))
     }
 
-    async fn model_ready(&self, request: Request<ModelReadyRequest>) -> Answered<ModelReadyResponse> {
+    async fn model_ready(
+        &self,
+        request: Request<ModelReadyRequest>,
+    ) -> Answered<ModelReadyResponse> {
         let ModelReadyRequest { name, version } = request.get_ref();
         let ready = oip::is_ready(&self.api.registry.snapshot(), target(name, version));
         let draining = self.api.draining.load(Ordering::Relaxed);
-        self.answer(&request, ready.map(|ready| ModelReadyResponse { ready: ready && !draining }))
+        self.answer(
+            &request,
+            ready.map(|ready| ModelReadyResponse {
+                ready: ready && !draining,
+            }),
+        )
     }
 
-    async fn server_metadata(&self, _: Request<ServerMetadataRequest>) -> Answered<ServerMetadataResponse> {
+    async fn server_metadata(
+        &self,
+        _: Request<ServerMetadataRequest>,
+    ) -> Answered<ServerMetadataResponse> {
         Ok(Response::new(ServerMetadataResponse {
             name: oip::SERVER_NAME.to_owned(),
             version: oip::SERVER_VERSION.to_owned(),
@@ -97,7 +123,10 @@ impl GrpcInferenceService for Inference {
         }))
     }
 
-    async fn model_metadata(&self, request: Request<ModelMetadataRequest>) -> Answered<ModelMetadataResponse> {
+    async fn model_metadata(
+        &self,
+        request: Request<ModelMetadataRequest>,
+    ) -> Answered<ModelMetadataResponse> {
         let ModelMetadataRequest { name, version } = request.get_ref();
         let metadata = oip::model_metadata(&self.api.registry.snapshot(), target(name, version));
         let message = metadata.map(|metadata| ModelMetadataResponse {
@@ -111,19 +140,43 @@ impl GrpcInferenceService for Inference {
         self.answer(&request, message)
     }
 
-    async fn model_config(&self, request: Request<ModelConfigRequest>) -> Answered<ModelConfigResponse> {
+    async fn model_config(
+        &self,
+        request: Request<ModelConfigRequest>,
+    ) -> Answered<ModelConfigResponse> {
         let ModelConfigRequest { name, version } = request.get_ref();
-        let configuration = oip::model_configuration(&self.api.registry.snapshot(), target(name, version));
-        self.answer(&request, configuration.map(|configuration| ModelConfigResponse { config: Some(config(configuration)) }))
+        let configuration =
+            oip::model_configuration(&self.api.registry.snapshot(), target(name, version));
+        self.answer(
+            &request,
+            configuration.map(|configuration| ModelConfigResponse {
+                config: Some(config(configuration)),
+            }),
+        )
     }
 
-    async fn model_statistics(&self, request: Request<ModelStatisticsRequest>) -> Answered<ModelStatisticsResponse> {
+    async fn model_statistics(
+        &self,
+        request: Request<ModelStatisticsRequest>,
+    ) -> Answered<ModelStatisticsResponse> {
         let ModelStatisticsRequest { name, version } = request.get_ref();
-        let all = oip::statistics(&self.api.registry.snapshot(), non_empty(name), non_empty(version));
-        self.answer(&request, all.map(|all| ModelStatisticsResponse { model_stats: all.into_iter().map(statistics).collect() }))
+        let all = oip::statistics(
+            &self.api.registry.snapshot(),
+            non_empty(name),
+            non_empty(version),
+        );
+        self.answer(
+            &request,
+            all.map(|all| ModelStatisticsResponse {
+                model_stats: all.into_iter().map(statistics).collect(),
+            }),
+        )
     }
 
-    async fn repository_index(&self, request: Request<RepositoryIndexRequest>) -> Answered<RepositoryIndexResponse> {
+    async fn repository_index(
+        &self,
+        request: Request<RepositoryIndexRequest>,
+    ) -> Answered<RepositoryIndexResponse> {
         let entries = oip::repository_index(&self.api.registry.snapshot(), request.get_ref().ready);
         let models = entries.into_iter().map(|entry| ModelIndex {
             name: entry.name,
@@ -131,14 +184,22 @@ impl GrpcInferenceService for Inference {
             state: entry.state.to_owned(),
             reason: entry.reason,
         });
-        Ok(Response::new(RepositoryIndexResponse { models: models.collect() }))
+        Ok(Response::new(RepositoryIndexResponse {
+            models: models.collect(),
+        }))
     }
 
-    async fn repository_model_load(&self, request: Request<RepositoryModelLoadRequest>) -> Answered<RepositoryModelLoadResponse> {
+    async fn repository_model_load(
+        &self,
+        request: Request<RepositoryModelLoadRequest>,
+    ) -> Answered<RepositoryModelLoadResponse> {
         self.elsewhere(&request)
     }
 
-    async fn repository_model_unload(&self, request: Request<RepositoryModelUnloadRequest>) -> Answered<RepositoryModelUnloadResponse> {
+    async fn repository_model_unload(
+        &self,
+        request: Request<RepositoryModelUnloadRequest>,
+    ) -> Answered<RepositoryModelUnloadResponse> {
         self.elsewhere(&request)
     }
 }
@@ -147,12 +208,21 @@ fn tensor(spec: &TensorSpec) -> TensorMetadata {
     TensorMetadata {
         name: spec.name.to_string(),
         datatype: spec.datatype.protocol_name().to_owned(),
-        shape: spec.shape.0.iter().map(|dim| oip::dim_to_wire(*dim)).collect(),
+        shape: spec
+            .shape
+            .0
+            .iter()
+            .map(|dim| oip::dim_to_wire(*dim))
+            .collect(),
     }
 }
 
 fn config(configuration: ModelConfiguration) -> ModelConfig {
-    let data_type = |name: &str| DataType::from_str_name(name).unwrap_or(DataType::TypeInvalid).into();
+    let data_type = |name: &str| {
+        DataType::from_str_name(name)
+            .unwrap_or(DataType::TypeInvalid)
+            .into()
+    };
     let input = |tensor: oip::ConfiguredTensor| ModelInput {
         data_type: data_type(&tensor.data_type),
         name: tensor.name,
@@ -168,14 +238,23 @@ fn config(configuration: ModelConfiguration) -> ModelConfig {
     let count = |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
     // Triton's versions are numbers; of another there is nothing to say.
     let version = configuration.version.parse().ok();
-    let specific = version.map(|version| PolicyChoice::Specific(Specific { versions: vec![version] }));
+    let specific = version.map(|version| {
+        PolicyChoice::Specific(Specific {
+            versions: vec![version],
+        })
+    });
     let batching = |delay| {
-        SchedulingChoice::DynamicBatching(ModelDynamicBatching { max_queue_delay_microseconds: delay, ..ModelDynamicBatching::default() })
+        SchedulingChoice::DynamicBatching(ModelDynamicBatching {
+            max_queue_delay_microseconds: delay,
+            ..ModelDynamicBatching::default()
+        })
     };
     ModelConfig {
         platform: oip::PLATFORM.to_owned(),
         backend: oip::BACKEND.to_owned(),
-        version_policy: Some(ModelVersionPolicy { policy_choice: specific }),
+        version_policy: Some(ModelVersionPolicy {
+            policy_choice: specific,
+        }),
         max_batch_size: count(configuration.max_batch_size),
         input: configuration.inputs.into_iter().map(input).collect(),
         output: configuration.outputs.into_iter().map(output).collect(),
@@ -192,7 +271,12 @@ fn config(configuration: ModelConfiguration) -> ModelConfig {
 }
 
 fn statistics(model: oip::ModelStatistics) -> ModelStatistics {
-    let total = |total: &Total| Some(StatisticDuration { count: total.count, ns: total.nanoseconds });
+    let total = |total: &Total| {
+        Some(StatisticDuration {
+            count: total.count,
+            ns: total.nanoseconds,
+        })
+    };
     let none = Some(StatisticDuration::default());
     let numbers = model.numbers;
     let batch = |(rows, infer): &(usize, Total)| InferBatchStatistics {

@@ -43,11 +43,14 @@ impl Traffic {
     }
 
     fn touch(&self) {
-        self.changed.store(self.origin.elapsed().as_millis() as u64, Ordering::Relaxed);
+        self.changed
+            .store(self.origin.elapsed().as_millis() as u64, Ordering::Relaxed);
     }
 
     pub fn quiet_for(&self) -> Duration {
-        self.origin.elapsed().saturating_sub(Duration::from_millis(self.changed.load(Ordering::Relaxed)))
+        self.origin
+            .elapsed()
+            .saturating_sub(Duration::from_millis(self.changed.load(Ordering::Relaxed)))
     }
 
     pub fn is_idle(&self) -> bool {
@@ -88,7 +91,12 @@ pub struct Answer {
 
 impl Answer {
     pub fn new(inner: Body, open: Open) -> Answer {
-        Answer { inner, rest: Bytes::new(), is_handed: false, open }
+        Answer {
+            inner,
+            rest: Bytes::new(),
+            is_handed: false,
+            open,
+        }
     }
 
     fn set_handed(&mut self, is_handed: bool) {
@@ -114,7 +122,10 @@ impl HttpBody for Answer {
     type Data = Bytes;
     type Error = tonic::Status;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, tonic::Status>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, tonic::Status>>> {
         self.set_handed(false);
         if !self.rest.is_empty() {
             return Poll::Ready(Some(Ok(self.piece())));

@@ -23,44 +23,104 @@ pub struct BodyLimits {
 
 /// Only JSON, and only in UTF-8; no content type at all is taken for JSON.
 pub fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
-    let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(()) };
+    let Some(value) = headers.get(header::CONTENT_TYPE) else {
+        return Ok(());
+    };
     if value == "application/json" {
         return Ok(());
     }
-    let refuse = || Err((ErrorCode::UnsupportedMediaType, "send content-type: application/json".to_owned()));
-    let Ok(text) = value.to_str() else { return refuse() };
-    let media_type = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let is_json = media_type == "application/json" || (media_type.starts_with("application/") && media_type.ends_with("+json"));
-    if is_json && check_charset(headers).is_ok() { Ok(()) } else { refuse() }
+    let refuse = || {
+        Err((
+            ErrorCode::UnsupportedMediaType,
+            "send content-type: application/json".to_owned(),
+        ))
+    };
+    let Ok(text) = value.to_str() else {
+        return refuse();
+    };
+    let media_type = text
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
+    let is_json = media_type == "application/json"
+        || (media_type.starts_with("application/") && media_type.ends_with("+json"));
+    if is_json && check_charset(headers).is_ok() {
+        Ok(())
+    } else {
+        refuse()
+    }
 }
 
 /// Texts are read in UTF-8, whatever they are.
 pub fn check_charset(headers: &HeaderMap) -> Result<(), Refusal> {
-    let text = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let parameters = text.split(';').skip(1).filter_map(|part| part.trim().split_once('='));
-    let fits = parameters.filter(|(name, _)| name.eq_ignore_ascii_case("charset")).all(|(_, charset)| {
-        let charset = charset.trim_matches('"');
-        charset.eq_ignore_ascii_case("utf-8") || charset.eq_ignore_ascii_case("us-ascii")
-    });
-    if fits { Ok(()) } else { Err((ErrorCode::UnsupportedMediaType, "send UTF-8".to_owned())) }
+    let text = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let parameters = text
+        .split(';')
+        .skip(1)
+        .filter_map(|part| part.trim().split_once('='));
+    let fits = parameters
+        .filter(|(name, _)| name.eq_ignore_ascii_case("charset"))
+        .all(|(_, charset)| {
+            let charset = charset.trim_matches('"');
+            charset.eq_ignore_ascii_case("utf-8") || charset.eq_ignore_ascii_case("us-ascii")
+        });
+    if fits {
+        Ok(())
+    } else {
+        Err((ErrorCode::UnsupportedMediaType, "send UTF-8".to_owned()))
+    }
 }
 
 /// JSON under whatever name the clients of other protocols send it, that of a form included: a bare `curl -d` says so.
 pub fn check_any_json(headers: &HeaderMap) -> Result<(), Refusal> {
-    const TAKEN: [&str; 3] = ["application/octet-stream", "application/x-www-form-urlencoded", "text/plain"];
-    let text = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    const TAKEN: [&str; 3] = [
+        "application/octet-stream",
+        "application/x-www-form-urlencoded",
+        "text/plain",
+    ];
+    let text = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     let media_type = text.split(';').next().unwrap_or_default().trim();
-    if TAKEN.iter().any(|taken| media_type.eq_ignore_ascii_case(taken)) { Ok(()) } else { check_content_type(headers) }
+    if TAKEN
+        .iter()
+        .any(|taken| media_type.eq_ignore_ascii_case(taken))
+    {
+        Ok(())
+    } else {
+        check_content_type(headers)
+    }
 }
 
 /// The whole body, as it was sent. With `offset` what lies so far behind its beginning is aligned for any tensor, where it is
 /// large enough to matter.
-pub async fn read(headers: &HeaderMap, body: Body, limits: BodyLimits, offset: Option<usize>) -> Result<Bytes, Refusal> {
-    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+pub async fn read(
+    headers: &HeaderMap,
+    body: Body,
+    limits: BodyLimits,
+    offset: Option<usize>,
+) -> Result<Bytes, Refusal> {
+    let announced = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|length| length > limits.max_bytes as u64) {
         return Err(too_large(limits.max_bytes));
     }
-    let too_slow = || (ErrorCode::BodyTimeout, format!("the body did not arrive within {} ms", limits.timeout.as_millis()));
+    let too_slow = || {
+        (
+            ErrorCode::BodyTimeout,
+            format!(
+                "the body did not arrive within {} ms",
+                limits.timeout.as_millis()
+            ),
+        )
+    };
     let collected = async {
         match (announced, offset) {
             (Some(length), Some(offset)) if length >= ALIGNED_BYTES => {
@@ -69,7 +129,9 @@ pub async fn read(headers: &HeaderMap, body: Body, limits: BodyLimits, offset: O
             _ => collect(body, limits.max_bytes).await,
         }
     };
-    tokio::time::timeout(limits.timeout, collected).await.map_err(|_| too_slow())?
+    tokio::time::timeout(limits.timeout, collected)
+        .await
+        .map_err(|_| too_slow())?
 }
 
 /// Smaller tensors are copied faster than they are aligned.
@@ -79,13 +141,20 @@ const ALIGNED_BYTES: u64 = 64 << 10;
 const ALIGNMENT: usize = 64;
 
 /// Reads a body of announced length into one allocation. Pages that no byte arrives for are never touched.
-async fn collect_aligned(mut body: Body, max_bytes: usize, length: usize, offset: usize) -> Result<Bytes, Refusal> {
+async fn collect_aligned(
+    mut body: Body,
+    max_bytes: usize,
+    length: usize,
+    offset: usize,
+) -> Result<Bytes, Refusal> {
     let mut bytes: Vec<u8> = Vec::with_capacity(length + ALIGNMENT);
     let start = (ALIGNMENT - (bytes.as_ptr().addr().wrapping_add(offset)) % ALIGNMENT) % ALIGNMENT;
     bytes.resize(start, 0);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| broken(&error))?;
-        let Ok(data) = frame.into_data() else { continue };
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
         if bytes.len() - start + data.len() > max_bytes {
             return Err(too_large(max_bytes));
         }
@@ -99,7 +168,9 @@ async fn collect(mut body: Body, max_bytes: usize) -> Result<Bytes, Refusal> {
     let mut rest = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| broken(&error))?;
-        let Ok(data) = frame.into_data() else { continue };
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
         if first.len() + rest.len() + data.len() > max_bytes {
             return Err(too_large(max_bytes));
         }
@@ -113,37 +184,61 @@ async fn collect(mut body: Body, max_bytes: usize) -> Result<Bytes, Refusal> {
             rest.extend_from_slice(&data);
         }
     }
-    Ok(if rest.is_empty() { first } else { rest.freeze() })
+    Ok(if rest.is_empty() {
+        first
+    } else {
+        rest.freeze()
+    })
 }
 
 /// A body that ends before its end: its caller left. What else is wrong with it is how it is sent.
 fn broken(error: &(dyn Error + 'static)) -> Refusal {
     use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
     let is_gone = |error: &(dyn Error + 'static)| {
-        let kind = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
-        matches!(kind, Some(UnexpectedEof | ConnectionReset | ConnectionAborted | BrokenPipe))
-            || error.downcast_ref::<hyper::Error>().is_some_and(|error| error.is_incomplete_message() || error.is_canceled())
+        let kind = error
+            .downcast_ref::<std::io::Error>()
+            .map(std::io::Error::kind);
+        matches!(
+            kind,
+            Some(UnexpectedEof | ConnectionReset | ConnectionAborted | BrokenPipe)
+        ) || error
+            .downcast_ref::<hyper::Error>()
+            .is_some_and(|error| error.is_incomplete_message() || error.is_canceled())
     };
     let mut cause = Some(error);
     while let Some(error) = cause.filter(|error| !is_gone(*error)) {
         cause = error.source();
     }
-    let code = if cause.is_some() { ErrorCode::Cancelled } else { ErrorCode::Malformed };
+    let code = if cause.is_some() {
+        ErrorCode::Cancelled
+    } else {
+        ErrorCode::Malformed
+    };
     (code, "the body broke off".to_owned())
 }
 
 /// Whether the body must be decompressed, which is work for another thread.
 pub fn is_compressed(headers: &HeaderMap) -> bool {
-    headers.get(header::CONTENT_ENCODING).is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"))
+    headers
+        .get(header::CONTENT_ENCODING)
+        .is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
 /// Undoes `content-encoding`; never makes more than `max_bytes`.
 pub fn decompress(headers: &HeaderMap, body: &Bytes, max_bytes: usize) -> Result<Bytes, Refusal> {
-    let encodings =
-        headers.get_all(header::CONTENT_ENCODING).iter().filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(','));
-    let encodings: Vec<String> = encodings.map(|text| text.trim().to_ascii_lowercase()).collect();
+    let encodings = headers
+        .get_all(header::CONTENT_ENCODING)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|text| text.split(','));
+    let encodings: Vec<String> = encodings
+        .map(|text| text.trim().to_ascii_lowercase())
+        .collect();
     let [encoding] = encodings.as_slice() else {
-        return Err((ErrorCode::UnsupportedMediaType, "one content-encoding at a time is understood".to_owned()));
+        return Err((
+            ErrorCode::UnsupportedMediaType,
+            "one content-encoding at a time is understood".to_owned(),
+        ));
     };
     decompress_as(encoding, body, max_bytes)
 }
@@ -167,29 +262,61 @@ mod tests {
 
     #[test]
     fn content_types() {
-        for good in ["application/json", "Application/JSON; charset=UTF-8", "application/vnd.api+json"] {
-            assert!(check_content_type(&headers(header::CONTENT_TYPE, good)).is_ok(), "{good}");
+        for good in [
+            "application/json",
+            "Application/JSON; charset=UTF-8",
+            "application/vnd.api+json",
+        ] {
+            assert!(
+                check_content_type(&headers(header::CONTENT_TYPE, good)).is_ok(),
+                "{good}"
+            );
         }
-        for bad in ["text/plain", "application/x-www-form-urlencoded", "application/json; charset=utf-16"] {
-            assert_eq!(check_content_type(&headers(header::CONTENT_TYPE, bad)).unwrap_err().0, ErrorCode::UnsupportedMediaType, "{bad}");
+        for bad in [
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "application/json; charset=utf-16",
+        ] {
+            assert_eq!(
+                check_content_type(&headers(header::CONTENT_TYPE, bad))
+                    .unwrap_err()
+                    .0,
+                ErrorCode::UnsupportedMediaType,
+                "{bad}"
+            );
         }
         assert!(check_content_type(&HeaderMap::new()).is_ok());
     }
 
     #[tokio::test]
     async fn data_behind_a_text_is_read_to_where_it_is_aligned() {
-        let limits = BodyLimits { max_bytes: 1 << 20, timeout: Duration::from_secs(60) };
+        let limits = BodyLimits {
+            max_bytes: 1 << 20,
+            timeout: Duration::from_secs(60),
+        };
         for offset in [0, 1, 63, 64, 777] {
             let sent: Vec<u8> = (0..200_000u32).map(|index| index as u8).collect();
             let headers = headers(header::CONTENT_LENGTH, &sent.len().to_string());
-            let pieces = sent.chunks(7001).map(|piece| Ok::<_, Infallible>(Bytes::copy_from_slice(piece))).collect::<Vec<_>>();
+            let pieces = sent
+                .chunks(7001)
+                .map(|piece| Ok::<_, Infallible>(Bytes::copy_from_slice(piece)))
+                .collect::<Vec<_>>();
             let body = Body::from_stream(futures_util::stream::iter(pieces));
             let bytes = read(&headers, body, limits, Some(offset)).await.unwrap();
             assert_eq!(bytes, sent);
             assert_eq!(bytes[offset..].as_ptr().addr() % 64, 0, "{offset}");
-            let small = BodyLimits { max_bytes: 100_000, ..limits };
+            let small = BodyLimits {
+                max_bytes: 100_000,
+                ..limits
+            };
             let body = Body::from(sent);
-            assert_eq!(read(&HeaderMap::new(), body, small, Some(offset)).await.unwrap_err().0, ErrorCode::BodyTooLarge);
+            assert_eq!(
+                read(&HeaderMap::new(), body, small, Some(offset))
+                    .await
+                    .unwrap_err()
+                    .0,
+                ErrorCode::BodyTooLarge
+            );
         }
     }
 
@@ -232,15 +359,28 @@ mod tests {
             let bomb = vec![b' '; 1 << 20];
             let body = compress(encoding, &bomb);
             assert!(body.len() < 10_000);
-            assert_eq!(decompress(&headers, &body, 1 << 20).unwrap(), bomb, "{encoding}");
-            assert_eq!(decompress(&headers, &body, (1 << 20) - 1).unwrap_err().0, ErrorCode::BodyTooLarge, "{encoding}");
             assert_eq!(
-                decompress(&headers, &Bytes::from_static(b"not compressed at all"), 100).unwrap_err().0,
+                decompress(&headers, &body, 1 << 20).unwrap(),
+                bomb,
+                "{encoding}"
+            );
+            assert_eq!(
+                decompress(&headers, &body, (1 << 20) - 1).unwrap_err().0,
+                ErrorCode::BodyTooLarge,
+                "{encoding}"
+            );
+            assert_eq!(
+                decompress(&headers, &Bytes::from_static(b"not compressed at all"), 100)
+                    .unwrap_err()
+                    .0,
                 ErrorCode::Malformed,
                 "{encoding}"
             );
         }
         let headers = headers(header::CONTENT_ENCODING, "gzip, gzip");
-        assert_eq!(decompress(&headers, &Bytes::new(), 10).unwrap_err().0, ErrorCode::UnsupportedMediaType);
+        assert_eq!(
+            decompress(&headers, &Bytes::new(), 10).unwrap_err().0,
+            ErrorCode::UnsupportedMediaType
+        );
     }
 }

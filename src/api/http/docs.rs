@@ -33,9 +33,13 @@ pub async fn index(State(api): State<Arc<Api>>, headers: HeaderMap) -> Response 
     let mut response = match negotiation::choose(&headers, &["application/json", "text/html"]) {
         Ok("text/html") => file(INDEX, "text/html; charset=utf-8"),
         Ok(_) => about(),
-        Err((code, detail)) => refuse_unrouted(&api, Predict, code, &detail, &Context::new(&headers)),
+        Err((code, detail)) => {
+            refuse_unrouted(&api, Predict, code, &detail, &Context::new(&headers))
+        }
     };
-    response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
+    response
+        .headers_mut()
+        .insert(header::VARY, HeaderValue::from_static("accept"));
     response
 }
 
@@ -55,13 +59,23 @@ pub async fn page() -> Response {
     file(PAGE, "text/html; charset=utf-8")
 }
 
-pub async fn asset(State(api): State<Arc<Api>>, path: Option<Path<String>>, request: Request) -> Response {
+pub async fn asset(
+    State(api): State<Arc<Api>>,
+    path: Option<Path<String>>,
+    request: Request,
+) -> Response {
     match path.as_ref().map(|Path(name)| name.as_str()) {
         Some("docs.js") => file(SCRIPT, "text/javascript; charset=utf-8"),
         Some("style.css") => file(STYLE, "text/css; charset=utf-8"),
         _ => {
             let context = Context::new(request.headers());
-            refuse_unrouted(&api, Predict, ErrorCode::NotFound, "there is no such page; /docs is the documentation", &context)
+            refuse_unrouted(
+                &api,
+                Predict,
+                ErrorCode::NotFound,
+                "there is no such page; /docs is the documentation",
+                &context,
+            )
         }
     }
 }
@@ -71,8 +85,14 @@ fn file(text: &'static str, media_type: &'static str) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     headers.insert(header::CONTENT_SECURITY_POLICY, POLICY);
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    headers.insert(
+        header::REFERRER_POLICY,
+        HeaderValue::from_static("no-referrer"),
+    );
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     response
 }

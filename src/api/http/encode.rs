@@ -31,14 +31,20 @@ pub fn encode(prediction: &Prediction) -> Result<Vec<u8>, Refusal> {
     text.push(b'"');
     write_fallback(prediction, &mut text);
     text.extend_from_slice(b",\"predictions\":");
-    write_rows(prediction, &mut |row, text| write_object(&prediction.outcome, row, text), &mut text)?;
+    write_rows(
+        prediction,
+        &mut |row, text| write_object(&prediction.outcome, row, text),
+        &mut text,
+    )?;
     text.push(b'}');
     Ok(text)
 }
 
 /// `,"fallback":{...}` where another answered than the version that should have.
 pub fn write_fallback(prediction: &Prediction, text: &mut Vec<u8>) {
-    let Some(fallback) = &prediction.fallback else { return };
+    let Some(fallback) = &prediction.fallback else {
+        return;
+    };
     // Names of models and reasons are of characters that JSON leaves as they are.
     text.extend_from_slice(b",\"fallback\":{\"to\":\"");
     text.extend_from_slice(fallback.to.as_bytes());
@@ -48,7 +54,11 @@ pub fn write_fallback(prediction: &Prediction, text: &mut Vec<u8>) {
 }
 
 /// A JSON array with an entry for each row.
-pub fn write_rows(prediction: &Prediction, write: &mut dyn FnMut(usize, &mut Vec<u8>), text: &mut Vec<u8>) -> Result<(), Refusal> {
+pub fn write_rows(
+    prediction: &Prediction,
+    write: &mut dyn FnMut(usize, &mut Vec<u8>),
+    text: &mut Vec<u8>,
+) -> Result<(), Refusal> {
     check_rows(prediction)?;
     text.push(b'[');
     for row in 0..prediction.rows {
@@ -63,13 +73,25 @@ pub fn write_rows(prediction: &Prediction, write: &mut dyn FnMut(usize, &mut Vec
 
 /// A graph may answer otherwise than row by row; fields always do.
 pub fn check_rows(prediction: &Prediction) -> Result<(), Refusal> {
-    let Outcome::Graph(tensors) = &prediction.outcome else { return Ok(()) };
+    let Outcome::Graph(tensors) = &prediction.outcome else {
+        return Ok(());
+    };
     let advice = "ask for tensors, at /v2/models/NAME/infer";
     let without = &prediction.servable.without_rows;
-    if let Some((name, because)) = tensors.0.iter().find_map(|(name, _)| Some((name, without.get(&**name)?))) {
-        return Err((ErrorCode::Malformed, format!("output `{name}` can't be told row by row: {because}; {advice}")));
+    if let Some((name, because)) = tensors
+        .0
+        .iter()
+        .find_map(|(name, _)| Some((name, without.get(&**name)?)))
+    {
+        return Err((
+            ErrorCode::Malformed,
+            format!("output `{name}` can't be told row by row: {because}; {advice}"),
+        ));
     }
-    let uneven = tensors.0.iter().find(|(_, tensor)| tensor.shape().is_empty() || tensor.rows() != prediction.rows);
+    let uneven = tensors
+        .0
+        .iter()
+        .find(|(_, tensor)| tensor.shape().is_empty() || tensor.rows() != prediction.rows);
     uneven.map_or(Ok(()), |(name, tensor)| {
         let (shape, rows) = (tensor.shape(), prediction.rows);
         Err((
@@ -101,5 +123,7 @@ pub fn write_object(outcome: &Outcome, row: usize, text: &mut Vec<u8>) {
 pub fn write_tensor_row(tensor: &Tensor, row: usize, text: &mut Vec<u8>) {
     let shape = tensor.shape().get(1..).unwrap_or_default();
     let width: usize = shape.iter().product();
-    write_nested(shape, row * width, text, &mut |at, text| write_element(tensor.data(), at, text));
+    write_nested(shape, row * width, text, &mut |at, text| {
+        write_element(tensor.data(), at, text)
+    });
 }

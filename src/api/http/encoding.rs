@@ -17,8 +17,12 @@ pub enum Encoding {
 }
 
 /// In the order in which they are preferred at the same weight.
-const KNOWN: [(Encoding, &str); 4] =
-    [(Encoding::Zstd, "zstd"), (Encoding::Brotli, "br"), (Encoding::Gzip, "gzip"), (Encoding::Deflate, "deflate")];
+const KNOWN: [(Encoding, &str); 4] = [
+    (Encoding::Zstd, "zstd"),
+    (Encoding::Brotli, "br"),
+    (Encoding::Gzip, "gzip"),
+    (Encoding::Deflate, "deflate"),
+];
 
 impl Encoding {
     pub fn name(self) -> &'static str {
@@ -44,8 +48,12 @@ fn choose(headers: &HeaderMap, length: usize) -> Option<Encoding> {
         .map(weighted)
         .collect();
     let weight = |name: &str| {
-        let named = accepted.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
-        named.or_else(|| accepted.iter().find(|(known, _)| *known == "*")).map_or(0.0, |(_, weight)| *weight)
+        let named = accepted
+            .iter()
+            .find(|(known, _)| known.eq_ignore_ascii_case(name));
+        named
+            .or_else(|| accepted.iter().find(|(known, _)| *known == "*"))
+            .map_or(0.0, |(_, weight)| *weight)
     };
     let mut best = None;
     for (encoding, name) in KNOWN {
@@ -59,9 +67,12 @@ fn choose(headers: &HeaderMap, length: usize) -> Option<Encoding> {
 
 /// The text as it goes out: compressed where the client takes that and it pays.
 pub fn encoded(headers: &HeaderMap, text: Vec<u8>) -> (Vec<u8>, Option<Encoding>) {
-    let compressed = choose(headers, text.len()).and_then(|encoding| Some((compress(encoding, &text)?, encoding)));
+    let compressed = choose(headers, text.len())
+        .and_then(|encoding| Some((compress(encoding, &text)?, encoding)));
     match compressed {
-        Some((compressed, encoding)) if compressed.len() < text.len() => (compressed, Some(encoding)),
+        Some((compressed, encoding)) if compressed.len() < text.len() => {
+            (compressed, Some(encoding))
+        }
         _ => (text, None),
     }
 }
@@ -69,7 +80,10 @@ pub fn encoded(headers: &HeaderMap, text: Vec<u8>) -> (Vec<u8>, Option<Encoding>
 /// Says how the body is encoded; `None` says nothing.
 pub fn write_header(headers: &mut HeaderMap, encoding: Option<Encoding>) {
     if let Some(encoding) = encoding {
-        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding.name()));
+        headers.insert(
+            header::CONTENT_ENCODING,
+            HeaderValue::from_static(encoding.name()),
+        );
         headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
     }
 }
@@ -78,7 +92,9 @@ pub fn write_header(headers: &mut HeaderMap, encoding: Option<Encoding>) {
 pub fn answer(headers: &HeaderMap, content_type: &'static str, text: Vec<u8>) -> Response {
     let (body, encoding) = encoded(headers, text);
     let mut response = Response::new(Body::from(body));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     write_header(response.headers_mut(), encoding);
     response
 }
@@ -86,7 +102,9 @@ pub fn answer(headers: &HeaderMap, content_type: &'static str, text: Vec<u8>) ->
 fn weighted(item: &str) -> (&str, f32) {
     let mut parts = item.split(';').map(str::trim);
     let name = parts.next().unwrap_or_default();
-    let weight = parts.find_map(|part| part.strip_prefix("q=")).map_or(1.0, |weight| weight.parse().unwrap_or(0.0));
+    let weight = parts
+        .find_map(|part| part.strip_prefix("q="))
+        .map_or(1.0, |weight| weight.parse().unwrap_or(0.0));
     (name, weight)
 }
 
@@ -98,17 +116,26 @@ fn compress(encoding: Encoding, text: &[u8]) -> Option<Vec<u8>> {
         Encoding::Zstd => zstd::stream::copy_encode(text, &mut output, 1).ok()?,
         Encoding::Brotli => {
             let mut encoder = brotli::CompressorWriter::new(&mut output, 16 << 10, 3, 20);
-            encoder.write_all(text).and_then(|()| encoder.flush()).ok()?;
+            encoder
+                .write_all(text)
+                .and_then(|()| encoder.flush())
+                .ok()?;
             drop(encoder);
         }
         Encoding::Gzip => {
             let mut encoder = flate2::write::GzEncoder::new(&mut output, level);
-            encoder.write_all(text).and_then(|()| encoder.try_finish()).ok()?;
+            encoder
+                .write_all(text)
+                .and_then(|()| encoder.try_finish())
+                .ok()?;
             drop(encoder);
         }
         Encoding::Deflate => {
             let mut encoder = flate2::write::ZlibEncoder::new(&mut output, level);
-            encoder.write_all(text).and_then(|()| encoder.try_finish()).ok()?;
+            encoder
+                .write_all(text)
+                .and_then(|()| encoder.try_finish())
+                .ok()?;
             drop(encoder);
         }
     }
@@ -122,14 +149,23 @@ mod tests {
     use crate::api::http::encoding::{Encoding, choose};
 
     fn chosen(accept: &str, length: usize) -> Option<Encoding> {
-        choose(&HeaderMap::from_iter([(header::ACCEPT_ENCODING, HeaderValue::from_str(accept).unwrap())]), length)
+        choose(
+            &HeaderMap::from_iter([(
+                header::ACCEPT_ENCODING,
+                HeaderValue::from_str(accept).unwrap(),
+            )]),
+            length,
+        )
     }
 
     #[test]
     fn the_client_chooses_and_small_answers_stay_as_they_are() {
         assert_eq!(chosen("gzip", 5000), Some(Encoding::Gzip));
         assert_eq!(chosen("gzip", 500), None);
-        assert_eq!(chosen("gzip, deflate, br, zstd", 5000), Some(Encoding::Zstd));
+        assert_eq!(
+            chosen("gzip, deflate, br, zstd", 5000),
+            Some(Encoding::Zstd)
+        );
         assert_eq!(chosen("gzip;q=1.0, zstd;q=0.5", 5000), Some(Encoding::Gzip));
         assert_eq!(chosen("*", 5000), Some(Encoding::Zstd));
         assert_eq!(chosen("*, zstd;q=0", 5000), Some(Encoding::Brotli));

@@ -95,7 +95,13 @@ pub struct Call<W> {
 
 impl<W> Call<W> {
     pub fn new(input: Input, wish: W) -> Call<W> {
-        Call { input, wanted: Vec::new(), priority: Priority::default(), timeout: None, wish }
+        Call {
+            input,
+            wanted: Vec::new(),
+            priority: Priority::default(),
+            timeout: None,
+            wish,
+        }
     }
 }
 
@@ -109,12 +115,22 @@ pub struct Reply {
 
 impl Reply {
     pub fn json(text: Vec<u8>) -> Reply {
-        Reply { content_type: "application/json", text, data: Vec::new(), headers: Vec::new() }
+        Reply {
+            content_type: "application/json",
+            text,
+            data: Vec::new(),
+            headers: Vec::new(),
+        }
     }
 }
 
 /// Answers one request.
-pub async fn exchange<D: Dialect>(api: &Arc<Api>, dialect: D, target: Target<'_>, request: Request) -> Response {
+pub async fn exchange<D: Dialect>(
+    api: &Arc<Api>,
+    dialect: D,
+    target: Target<'_>,
+    request: Request,
+) -> Response {
     let (parts, body) = request.into_parts();
     let context = Context::new(&parts.headers);
     let guard = CancelGuard::new(api, dialect.protocol(), target, &context);
@@ -122,7 +138,13 @@ pub async fn exchange<D: Dialect>(api: &Arc<Api>, dialect: D, target: Target<'_>
     guard.finish();
     match answered {
         Ok(response) => response,
-        Err(refused) => refuse(api, dialect, target, &context, &refused.named_deadline(&context)),
+        Err(refused) => refuse(
+            api,
+            dialect,
+            target,
+            &context,
+            &refused.named_deadline(&context),
+        ),
     }
 }
 
@@ -133,8 +155,18 @@ async fn answer<D: Dialect>(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refused> {
-    let CancelGuard { target, context, answering, .. } = guard;
-    let overloaded = || (ErrorCode::Overloaded, "the server has as many requests in flight as it takes; try again later".to_owned());
+    let CancelGuard {
+        target,
+        context,
+        answering,
+        ..
+    } = guard;
+    let overloaded = || {
+        (
+            ErrorCode::Overloaded,
+            "the server has as many requests in flight as it takes; try again later".to_owned(),
+        )
+    };
     let _admission = api.admit().ok_or_else(overloaded)?;
     context.check()?;
     dialect.check(&headers)?;
@@ -143,21 +175,39 @@ async fn answer<D: Dialect>(
     let max_bytes = api.config.max_body_bytes;
     let limit = api.config.read_timeout().min(api.config.request_timeout());
     let impatient = context.timeout.is_some_and(|timeout| timeout < limit);
-    let timeout = if impatient { deadline.saturating_duration_since(Instant::now()) } else { limit };
+    let timeout = if impatient {
+        deadline.saturating_duration_since(Instant::now())
+    } else {
+        limit
+    };
     let offset = dialect.binary_offset(&headers);
-    let mut body = body::read(&headers, body, BodyLimits { max_bytes, timeout }, offset).await.map_err(|refusal| match refusal.0 {
-        ErrorCode::BodyTimeout if impatient => (ErrorCode::DeadlineExceeded, "the body had not arrived by the deadline".to_owned()),
-        _ => refusal,
-    })?;
+    let mut body = body::read(&headers, body, BodyLimits { max_bytes, timeout }, offset)
+        .await
+        .map_err(|refusal| match refusal.0 {
+            ErrorCode::BodyTimeout if impatient => (
+                ErrorCode::DeadlineExceeded,
+                "the body had not arrived by the deadline".to_owned(),
+            ),
+            _ => refusal,
+        })?;
     if body::is_compressed(&headers) {
         let sent = headers.clone();
-        body = api.predictor.offload(deadline, move || body::decompress(&sent, &body, max_bytes)).await??;
+        body = api
+            .predictor
+            .offload(deadline, move || body::decompress(&sent, &body, max_bytes))
+            .await??;
     }
-    let wanted = if headers.contains_key(header::ACCEPT_ENCODING) { Some(headers.clone()) } else { None };
+    let wanted = if headers.contains_key(header::ACCEPT_ENCODING) {
+        Some(headers.clone())
+    } else {
+        None
+    };
     let start = Instant::now();
     let call = if dialect.text_bytes(&headers, &body) > HEAVY_TEXT_BYTES {
         let sent = headers.clone();
-        api.predictor.offload(deadline, move || dialect.decode(&sent, body)).await??
+        api.predictor
+            .offload(deadline, move || dialect.decode(&sent, body))
+            .await??
     } else {
         dialect.decode(&headers, body)?
     };
@@ -165,27 +215,59 @@ async fn answer<D: Dialect>(
     if let Some(timeout) = call.timeout {
         deadline = deadline.min(context.started + timeout);
     }
-    let Call { input, wanted: outputs, priority, wish, .. } = call;
+    let Call {
+        input,
+        wanted: outputs,
+        priority,
+        wish,
+        ..
+    } = call;
     let header = |name: &str| headers.get(name).map(|value| value.as_bytes().to_vec());
-    let request = PredictRequest { target: *target, input, wanted: &outputs, deadline, priority, header: &header, answering };
+    let request = PredictRequest {
+        target: *target,
+        input,
+        wanted: &outputs,
+        deadline,
+        priority,
+        header: &header,
+        answering,
+    };
     let mut prediction = api.predictor.predict(request).await?;
-    prediction.timing.set(Stage::Decode, prediction.timing.get(Stage::Decode) + taken_apart);
+    prediction.timing.set(
+        Stage::Decode,
+        prediction.timing.get(Stage::Decode) + taken_apart,
+    );
 
     let start = Instant::now();
     let work = move |mut prediction: Prediction| {
-        let reply = dialect.encode(&wish, &mut prediction).map(|reply| encoded(reply, wanted.as_ref()));
+        let reply = dialect
+            .encode(&wish, &mut prediction)
+            .map(|reply| encoded(reply, wanted.as_ref()));
         (prediction, reply)
     };
     let (mut prediction, reply) = if prediction.weight() > HEAVY_VALUES {
         let servable = Arc::clone(&prediction.servable);
-        let outcome = api.predictor.offload(deadline, move || work(prediction)).await;
-        outcome.map_err(|error| Failure { error, servable: Some(servable), unversioned: None })?
+        let outcome = api
+            .predictor
+            .offload(deadline, move || work(prediction))
+            .await;
+        outcome.map_err(|error| Failure {
+            error,
+            servable: Some(servable),
+            unversioned: None,
+        })?
     } else {
         work(prediction)
     };
     let reply = reply.map_err(|refusal| Refused::of(&prediction, refusal))?;
     prediction.timing.set(Stage::Encode, start.elapsed());
-    Ok(respond(api, dialect.protocol(), context, &prediction, reply))
+    Ok(respond(
+        api,
+        dialect.protocol(),
+        context,
+        &prediction,
+        reply,
+    ))
 }
 
 /// The answer's bytes, compressed where that is wanted and pays; binary data never does.
@@ -199,7 +281,13 @@ fn encoded(reply: Reply, headers: Option<&HeaderMap>) -> (Reply, Option<Encoding
     }
 }
 
-fn respond(api: &Api, protocol: Protocol, context: &Context, prediction: &Prediction, reply: (Reply, Option<Encoding>)) -> Response {
+fn respond(
+    api: &Api,
+    protocol: Protocol,
+    context: &Context,
+    prediction: &Prediction,
+    reply: (Reply, Option<Encoding>),
+) -> Response {
     let (reply, encoding) = reply;
     let body = match reply.data.is_empty() {
         true => Body::from(reply.text),
@@ -208,7 +296,10 @@ fn respond(api: &Api, protocol: Protocol, context: &Context, prediction: &Predic
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.reserve(12);
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(reply.content_type));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static(reply.content_type),
+    );
     headers.extend(reply.headers);
     encoding::write_header(headers, encoding);
     write_names(&prediction.servable, headers);
@@ -217,7 +308,10 @@ fn respond(api: &Api, protocol: Protocol, context: &Context, prediction: &Predic
     text.extend_from_slice(prediction.id.write(&mut [0; 26]).as_bytes());
     let prediction_id = text.split().freeze();
     server_timing(&prediction.timing, &mut text);
-    let values = [(X_PREDICTION_ID, prediction_id), (SERVER_TIMING, text.freeze())];
+    let values = [
+        (X_PREDICTION_ID, prediction_id),
+        (SERVER_TIMING, text.freeze()),
+    ];
     for (name, value) in values {
         if let Ok(value) = HeaderValue::from_maybe_shared(value) {
             headers.insert(name, value);
@@ -234,10 +328,16 @@ fn respond(api: &Api, protocol: Protocol, context: &Context, prediction: &Predic
 /// `decode;dur=0.021, ...` in milliseconds; what the client calls decoding includes the preprocessing.
 fn server_timing(timing: &Timing, text: &mut BytesMut) {
     let spans: [(&[u8], Duration); 4] = [
-        (b"decode;dur=", timing.get(Stage::Decode) + timing.get(Stage::Preprocess)),
+        (
+            b"decode;dur=",
+            timing.get(Stage::Decode) + timing.get(Stage::Preprocess),
+        ),
         (b", queue;dur=", timing.get(Stage::Queue)),
         (b", infer;dur=", timing.get(Stage::Infer)),
-        (b", encode;dur=", timing.get(Stage::Postprocess) + timing.get(Stage::Encode)),
+        (
+            b", encode;dur=",
+            timing.get(Stage::Postprocess) + timing.get(Stage::Encode),
+        ),
     ];
     let mut digits = itoa::Buffer::new();
     for (name, elapsed) in spans {
@@ -246,12 +346,30 @@ fn server_timing(timing: &Timing, text: &mut BytesMut) {
         text.extend_from_slice(digits.format(microseconds / 1000).as_bytes());
         text.extend_from_slice(b".");
         // Three digits: a one in front keeps the zeros.
-        text.extend_from_slice(digits.format(1000 + microseconds % 1000).as_bytes().get(1..).unwrap_or_default());
+        text.extend_from_slice(
+            digits
+                .format(1000 + microseconds % 1000)
+                .as_bytes()
+                .get(1..)
+                .unwrap_or_default(),
+        );
     }
 }
 
-fn refuse<D: Dialect>(api: &Api, dialect: D, target: Target<'_>, context: &Context, refused: &Refused) -> Response {
-    refused.count(api, dialect.protocol(), dialect.status(refused.code), target, context);
+fn refuse<D: Dialect>(
+    api: &Api,
+    dialect: D,
+    target: Target<'_>,
+    context: &Context,
+    refused: &Refused,
+) -> Response {
+    refused.count(
+        api,
+        dialect.protocol(),
+        dialect.status(refused.code),
+        target,
+        context,
+    );
     let mut response = error_response(dialect, &refused.told(context), context);
     // Which version failed is what somebody wants to know in the middle of a rollout.
     if let Some(servable) = refused.servable() {
@@ -262,7 +380,11 @@ fn refuse<D: Dialect>(api: &Api, dialect: D, target: Target<'_>, context: &Conte
 
 fn write_names(servable: &Servable, headers: &mut HeaderMap) {
     let names = &servable.names;
-    for (name, value) in [(X_MODEL_NAME, &names.model), (X_MODEL_VERSION, &names.version), (X_MODEL_DIGEST, &names.digest)] {
+    for (name, value) in [
+        (X_MODEL_NAME, &names.model),
+        (X_MODEL_VERSION, &names.version),
+        (X_MODEL_DIGEST, &names.digest),
+    ] {
         if let Ok(value) = HeaderValue::from_maybe_shared(value.clone()) {
             headers.insert(name, value);
         }
@@ -270,15 +392,31 @@ fn write_names(servable: &Servable, headers: &mut HeaderMap) {
 }
 
 /// An error that no model is to blame for: counted without one, in the dialect's form.
-pub fn refuse_unrouted<D: Dialect>(api: &Api, dialect: D, code: ErrorCode, detail: &str, context: &Context) -> Response {
+pub fn refuse_unrouted<D: Dialect>(
+    api: &Api,
+    dialect: D,
+    code: ErrorCode,
+    detail: &str,
+    context: &Context,
+) -> Response {
     api.count_unrouted(dialect.protocol(), code, dialect.status(code), context);
-    error_response(dialect, &Told { code, detail: Cow::Borrowed(detail), faults: &[], more: 0 }, context)
+    error_response(
+        dialect,
+        &Told {
+            code,
+            detail: Cow::Borrowed(detail),
+            faults: &[],
+            more: 0,
+        },
+        context,
+    )
 }
 
 fn error_response<D: Dialect>(dialect: D, told: &Told<'_>, context: &Context) -> Response {
     let (content_type, text) = dialect.refuse(told, context);
     let mut response = Response::new(Body::from(text));
-    *response.status_mut() = StatusCode::from_u16(dialect.status(told.code)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() = StatusCode::from_u16(dialect.status(told.code))
+        .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     write_error_headers(told.code, headers);
@@ -305,7 +443,10 @@ struct Pieces {
 
 impl Pieces {
     fn new(text: Vec<u8>, data: Vec<Bytes>) -> Pieces {
-        let pieces: VecDeque<Bytes> = std::iter::once(Bytes::from(text)).chain(data).filter(|piece| !piece.is_empty()).collect();
+        let pieces: VecDeque<Bytes> = std::iter::once(Bytes::from(text))
+            .chain(data)
+            .filter(|piece| !piece.is_empty())
+            .collect();
         let left = pieces.iter().map(|piece| piece.len() as u64).sum();
         Pieces { pieces, left }
     }
@@ -315,7 +456,10 @@ impl hyper::body::Body for Pieces {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut TaskContext<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut TaskContext<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let piece = self.pieces.pop_front();
         self.left -= piece.as_ref().map_or(0, |piece| piece.len() as u64);
         Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
@@ -357,7 +501,10 @@ mod tests {
         timing.set(Stage::Infer, Duration::from_micros(12_345));
         let mut text = BytesMut::new();
         server_timing(&timing, &mut text);
-        assert_eq!(text, "decode;dur=0.021, queue;dur=0.000, infer;dur=12.345, encode;dur=0.000");
+        assert_eq!(
+            text,
+            "decode;dur=0.021, queue;dur=0.000, infer;dur=12.345, encode;dur=0.000"
+        );
     }
 
     #[tokio::test]
@@ -376,9 +523,21 @@ mod tests {
 
     #[test]
     fn an_error_of_many_faults_is_one_line() {
-        let fault = |keyword| Fault { pointer: "/instances/0/age".to_owned(), keyword, detail: "must be an integer".to_owned() };
+        let fault = |keyword| Fault {
+            pointer: "/instances/0/age".to_owned(),
+            keyword,
+            detail: "must be an integer".to_owned(),
+        };
         let faults = [fault("type"), fault("inputs"), fault("type"), fault("type")];
-        let told = |faults, more| Told { code: ErrorCode::Invalid, detail: Cow::Borrowed("the detail"), faults, more }.line();
+        let told = |faults, more| {
+            Told {
+                code: ErrorCode::Invalid,
+                detail: Cow::Borrowed("the detail"),
+                faults,
+                more,
+            }
+            .line()
+        };
         assert_eq!(told(&[], 0), "the detail");
         assert_eq!(told(&faults[..1], 0), "/instances/0/age must be an integer");
         assert_eq!(

@@ -1,6 +1,9 @@
 //! Health for load balancers, metrics for Prometheus. Nothing here waits for a model.
 
-#![expect(clippy::indexing_slicing, reason = "members are set on documents made here as objects")]
+#![expect(
+    clippy::indexing_slicing,
+    reason = "members are set on documents made here as objects"
+)]
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -28,7 +31,10 @@ use crate::{
 pub async fn live(extract::State(api): extract::State<Arc<Api>>) -> Response {
     if !api.is_alive() {
         let wedged = api.metrics.wedged_workers.get();
-        return json_response(StatusCode::SERVICE_UNAVAILABLE, &json!({"live": false, "reason": format!("{wedged} engine threads hang")}));
+        return json_response(
+            StatusCode::SERVICE_UNAVAILABLE,
+            &json!({"live": false, "reason": format!("{wedged} engine threads hang")}),
+        );
     }
     json_response(StatusCode::OK, &json!({"live": true}))
 }
@@ -45,25 +51,37 @@ impl Api {
 
     /// Every required model answers, and the server stays.
     pub fn is_ready(&self) -> bool {
-        !self.draining.load(Ordering::Relaxed) && not_ready(&self.registry.snapshot(), Instant::now()).is_empty()
+        !self.draining.load(Ordering::Relaxed)
+            && not_ready(&self.registry.snapshot(), Instant::now()).is_empty()
     }
 }
 
 /// Ready when every required model has a version that answers; `?verbose` tells of every version.
-pub async fn ready(extract::State(api): extract::State<Arc<Api>>, RawQuery(query): RawQuery) -> Response {
+pub async fn ready(
+    extract::State(api): extract::State<Arc<Api>>,
+    RawQuery(query): RawQuery,
+) -> Response {
     let snapshot = api.registry.snapshot();
     let now = Instant::now();
     let mut reasons: Vec<Value> = Vec::new();
     if api.draining.load(Ordering::Relaxed) {
         reasons.push(json!({"model": "", "reason": "the server is shutting down"}));
     }
-    reasons.extend(not_ready(&snapshot, now).into_iter().map(|(model, reason)| json!({"model": model, "reason": reason})));
+    reasons.extend(
+        not_ready(&snapshot, now)
+            .into_iter()
+            .map(|(model, reason)| json!({"model": model, "reason": reason})),
+    );
     let ready = reasons.is_empty();
     let mut document = json!({"ready": ready});
     if !ready {
         document["reasons"] = Value::Array(reasons);
     }
-    if query.is_some_and(|query| query.split('&').any(|item| item == "verbose" || item.starts_with("verbose="))) {
+    if query.is_some_and(|query| {
+        query
+            .split('&')
+            .any(|item| item == "verbose" || item.starts_with("verbose="))
+    }) {
         let models = snapshot.models.iter().map(|(name, model)| {
             let versions = model.versions.iter().map(|(version, status)| {
                 let mut entry = json!({"version": version.as_str(), "state": status.state.name()});
@@ -78,7 +96,10 @@ pub async fn ready(extract::State(api): extract::State<Arc<Api>>, RawQuery(query
                 }
                 entry
             });
-            let stable = model.stable.as_ref().map(|servable| servable.id().version.to_string());
+            let stable = model
+                .stable
+                .as_ref()
+                .map(|servable| servable.id().version.to_string());
             let versions: Vec<Value> = versions.collect();
             json!({
                 "name": name.as_str(),
@@ -97,10 +118,20 @@ pub async fn ready(extract::State(api): extract::State<Arc<Api>>, RawQuery(query
         });
         document["ignored"] = ignored.collect();
     }
-    json_response(if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &document)
+    json_response(
+        if ready {
+            StatusCode::OK
+        } else {
+            StatusCode::SERVICE_UNAVAILABLE
+        },
+        &document,
+    )
 }
 
-pub async fn metrics(extract::State(api): extract::State<Arc<Api>>, headers: HeaderMap) -> Response {
+pub async fn metrics(
+    extract::State(api): extract::State<Arc<Api>>,
+    headers: HeaderMap,
+) -> Response {
     if let Err((code, detail)) = negotiation::choose(&headers, &["text/plain"]) {
         return refuse_unrouted(&api, Predict, code, &detail, &Context::new(&headers));
     }
@@ -111,7 +142,10 @@ pub async fn metrics(extract::State(api): extract::State<Arc<Api>>, headers: Hea
         Ok(text) => encoding::answer(&headers, "text/plain; version=0.0.4; charset=utf-8", text),
         Err(error) => {
             tracing::error!(error = %error, "the metrics can't be encoded");
-            json_response(StatusCode::INTERNAL_SERVER_ERROR, &json!({"error": "the metrics can't be encoded"}))
+            json_response(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                &json!({"error": "the metrics can't be encoded"}),
+            )
         }
     }
 }
@@ -121,7 +155,10 @@ fn json_response(status: StatusCode, document: &Value) -> Response {
     let mut response = Response::new(Body::from(format!("{document}\n")));
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if status == StatusCode::SERVICE_UNAVAILABLE {
         headers.insert(header::RETRY_AFTER, RETRY_AFTER);

@@ -23,7 +23,10 @@ use crate::{
             encoding,
             exchange::{Call, Dialect, Reply, exchange},
             health, negotiation,
-            rows::{Form, Members, cells, malformed, names, write_columns, write_prediction, write_predictions},
+            rows::{
+                Form, Members, cells, malformed, names, write_columns, write_prediction,
+                write_predictions,
+            },
             v2,
         },
         oip::error_status,
@@ -72,7 +75,13 @@ enum Format {
 }
 
 /// All routes of the dialect.
-pub const PATHS: [&str; 5] = ["/ping", "/health", "/version", "/execution-parameters", "/invocations"];
+pub const PATHS: [&str; 5] = [
+    "/ping",
+    "/health",
+    "/version",
+    "/execution-parameters",
+    "/invocations",
+];
 
 pub fn routes() -> Router<Arc<Api>> {
     Router::new()
@@ -85,15 +94,30 @@ pub fn routes() -> Router<Arc<Api>> {
 
 async fn invoke(State(api): State<Arc<Api>>, request: Request) -> Response {
     // A name that is no text is the name of no model, not of the default one.
-    let target = request.headers().get(TARGET_MODEL).map(|value| value.to_str().unwrap_or_default().to_owned());
-    exchange(&api, Invocations, Target { model: target.as_deref(), version: None }, request).await
+    let target = request
+        .headers()
+        .get(TARGET_MODEL)
+        .map(|value| value.to_str().unwrap_or_default().to_owned());
+    exchange(
+        &api,
+        Invocations,
+        Target {
+            model: target.as_deref(),
+            version: None,
+        },
+        request,
+    )
+    .await
 }
 
 /// Ready, in one status.
 pub async fn ping(State(api): State<Arc<Api>>) -> Response {
     let mut response = Response::new(Body::from("\n"));
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if !api.is_ready() {
         headers.insert(header::RETRY_AFTER, health::RETRY_AFTER);
@@ -103,7 +127,11 @@ pub async fn ping(State(api): State<Arc<Api>>) -> Response {
 }
 
 async fn version(request: Request) -> Response {
-    encoding::answer(request.headers(), "text/plain; charset=utf-8", env!("CARGO_PKG_VERSION").into())
+    encoding::answer(
+        request.headers(),
+        "text/plain; charset=utf-8",
+        env!("CARGO_PKG_VERSION").into(),
+    )
 }
 
 /// What a batch transform may ask of this server at once.
@@ -114,20 +142,31 @@ async fn execution_parameters(State(api): State<Arc<Api>>, request: Request) -> 
         "BatchStrategy": "MULTI_RECORD",
         "MaxPayloadInMB": megabytes,
     });
-    encoding::answer(request.headers(), "application/json", document.to_string().into_bytes())
+    encoding::answer(
+        request.headers(),
+        "application/json",
+        document.to_string().into_bytes(),
+    )
 }
 
 /// The media type without its parameters, in lower case.
 fn media_type(headers: &HeaderMap) -> (String, Option<&str>) {
-    let text = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let (kind, parameters) = text.split_once(';').map_or((text, None), |(kind, parameters)| (kind, Some(parameters)));
+    let text = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let (kind, parameters) = text
+        .split_once(';')
+        .map_or((text, None), |(kind, parameters)| (kind, Some(parameters)));
     (kind.trim().to_ascii_lowercase(), parameters)
 }
 
 fn format_of(media_type: &str) -> Option<Format> {
     match media_type {
         "text/csv" => Some(Format::Csv),
-        "application/jsonlines" | "application/x-jsonlines" | "application/x-ndjson" => Some(Format::JsonLines),
+        "application/jsonlines" | "application/x-jsonlines" | "application/x-ndjson" => {
+            Some(Format::JsonLines)
+        }
         "application/json" => Some(Format::Json),
         _ => None,
     }
@@ -136,7 +175,13 @@ fn format_of(media_type: &str) -> Option<Format> {
 const JSON: &str = "application/json";
 
 /// What an answer of rows may be called.
-const OFFERED: [&str; 5] = [JSON, "text/csv", "application/jsonlines", "application/x-jsonlines", "application/x-ndjson"];
+const OFFERED: [&str; 5] = [
+    JSON,
+    "text/csv",
+    "application/jsonlines",
+    "application/x-jsonlines",
+    "application/x-ndjson",
+];
 
 /// The form that the caller takes, and its name.
 fn accepted(headers: &HeaderMap) -> Result<(Format, &'static str), Refusal> {
@@ -146,12 +191,21 @@ fn accepted(headers: &HeaderMap) -> Result<(Format, &'static str), Refusal> {
 
 /// `text/csv; header=present|absent`
 fn header_of(parameters: Option<&str>) -> Result<Header, Refusal> {
-    let mut parameters = parameters.unwrap_or_default().split(';').filter_map(|part| part.trim().split_once('='));
-    match parameters.find(|(name, _)| name.eq_ignore_ascii_case("header")).map(|(_, value)| value.trim_matches('"').to_ascii_lowercase()) {
+    let mut parameters = parameters
+        .unwrap_or_default()
+        .split(';')
+        .filter_map(|part| part.trim().split_once('='));
+    match parameters
+        .find(|(name, _)| name.eq_ignore_ascii_case("header"))
+        .map(|(_, value)| value.trim_matches('"').to_ascii_lowercase())
+    {
         None => Ok(Header::Guess),
         Some(value) if value == "present" => Ok(Header::Present),
         Some(value) if value == "absent" => Ok(Header::Absent),
-        Some(_) => Err((ErrorCode::UnsupportedMediaType, "text/csv takes header=present or header=absent".to_owned())),
+        Some(_) => Err((
+            ErrorCode::UnsupportedMediaType,
+            "text/csv takes header=present or header=absent".to_owned(),
+        )),
     }
 }
 
@@ -167,7 +221,12 @@ impl Dialect for Invocations {
             Some(Format::Csv | Format::JsonLines) => body::check_charset(headers),
             _ => body::check_content_type(headers),
         }
-        .map_err(|(code, _)| (code, "send application/json, text/csv or application/jsonlines, in UTF-8".to_owned()))
+        .map_err(|(code, _)| {
+            (
+                code,
+                "send application/json, text/csv or application/jsonlines, in UTF-8".to_owned(),
+            )
+        })
     }
 
     fn offers(self) -> &'static [&'static str] {
@@ -177,13 +236,21 @@ impl Dialect for Invocations {
     fn decode(self, headers: &HeaderMap, body: Bytes) -> Result<Call<Wish>, Refusal> {
         let (kind, parameters) = media_type(headers);
         let form = match format_of(&kind) {
-            Some(Format::Csv) => Form::Rows(Input::Table(Table { text: body, header: header_of(parameters)? })),
+            Some(Format::Csv) => Form::Rows(Input::Table(Table {
+                text: body,
+                header: header_of(parameters)?,
+            })),
             Some(Format::JsonLines) => Form::Rows(lines(&body)?),
             _ => json_form(&body)?,
         };
         let (format, name) = accepted(headers)?;
         let custom_attributes = headers.get(CUSTOM_ATTRIBUTES).cloned();
-        let wish = |shape| Wish { shape, format, name, custom_attributes };
+        let wish = |shape| Wish {
+            shape,
+            format,
+            name,
+            custom_attributes,
+        };
         Ok(match form {
             Form::Rows(input) => Call::new(input, wish(Shape::Rows)),
             Form::Columns(input) => Call::new(input, wish(Shape::Columns)),
@@ -196,7 +263,11 @@ impl Dialect for Invocations {
 
     fn encode(self, wish: &Wish, prediction: &mut Prediction) -> Result<Reply, Refusal> {
         let mut reply = write(wish, prediction)?;
-        reply.headers.extend(wish.custom_attributes.clone().map(|value| (CUSTOM_ATTRIBUTES, value)));
+        reply.headers.extend(
+            wish.custom_attributes
+                .clone()
+                .map(|value| (CUSTOM_ATTRIBUTES, value)),
+        );
         Ok(reply)
     }
 
@@ -207,12 +278,19 @@ impl Dialect for Invocations {
     fn refuse(self, error: &Told<'_>, _: &Context) -> (&'static str, Vec<u8>) {
         let code = match error.code {
             ErrorCode::NotFound => "RESOURCE_DOES_NOT_EXIST",
-            ErrorCode::Overloaded | ErrorCode::NotReady | ErrorCode::DeadlineExceeded => "TEMPORARILY_UNAVAILABLE",
+            ErrorCode::Overloaded | ErrorCode::NotReady | ErrorCode::DeadlineExceeded => {
+                "TEMPORARILY_UNAVAILABLE"
+            }
             ErrorCode::Inference | ErrorCode::Internal => "INTERNAL_ERROR",
             ErrorCode::Unsupported => "NOT_IMPLEMENTED",
             _ => "BAD_REQUEST",
         };
-        ("application/json", json!({"error_code": code, "message": error.line()}).to_string().into_bytes())
+        (
+            "application/json",
+            json!({"error_code": code, "message": error.line()})
+                .to_string()
+                .into_bytes(),
+        )
     }
 }
 
@@ -223,29 +301,60 @@ fn json_form(body: &Bytes) -> Result<Form, Refusal> {
     {
         return Err(malformed("the model takes no params"));
     }
-    let frame = |text: Bytes, names, origin| Form::Rows(Input::Rows(Rows { text, names, frame: true, origin }));
-    match members.only(&["dataframe_split", "dataframe_records", "instances", "inputs"])? {
+    let frame = |text: Bytes, names, origin| {
+        Form::Rows(Input::Rows(Rows {
+            text,
+            names,
+            frame: true,
+            origin,
+        }))
+    };
+    match members.only(&[
+        "dataframe_split",
+        "dataframe_records",
+        "instances",
+        "inputs",
+    ])? {
         Some("dataframe_split") => {
             let split = members.inner("dataframe_split")?;
             let part = |name: &str| split.as_ref().and_then(|split| split.get(name)).cloned();
-            let missing = |name: &str| malformed(format!("dataframe_split has no member \"{name}\""));
+            let missing =
+                |name: &str| malformed(format!("dataframe_split has no member \"{name}\""));
             let columns = part("columns").ok_or_else(|| missing("columns"))?;
-            let names: Vec<String> =
-                serde_json::from_slice(&columns).map_err(|_| malformed("the columns of dataframe_split must be a list of names"))?;
-            Ok(frame(part("data").ok_or_else(|| missing("data"))?, Some(names.clone()), Origin::Split(names)))
+            let names: Vec<String> = serde_json::from_slice(&columns)
+                .map_err(|_| malformed("the columns of dataframe_split must be a list of names"))?;
+            Ok(frame(
+                part("data").ok_or_else(|| missing("data"))?,
+                Some(names.clone()),
+                Origin::Split(names),
+            ))
         }
-        Some("dataframe_records") => Ok(frame(members.get("dataframe_records").cloned().unwrap_or_default(), None, Origin::Records)),
+        Some("dataframe_records") => Ok(frame(
+            members
+                .get("dataframe_records")
+                .cloned()
+                .unwrap_or_default(),
+            None,
+            Origin::Records,
+        )),
         Some("instances") => members.instances(),
         Some(_) => members.inputs(),
         None => {
             let text = Bytes::from([b"[", &body[..], b"]"].concat());
-            Ok(Form::Rows(Input::Rows(Rows { text, names: None, frame: false, origin: Origin::Body })))
+            Ok(Form::Rows(Input::Rows(Rows {
+                text,
+                names: None,
+                frame: false,
+                origin: Origin::Body,
+            })))
         }
     }
 }
 
 fn is_empty_object(text: &[u8]) -> bool {
-    text == b"null" || serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(text).is_ok_and(|object| object.is_empty())
+    text == b"null"
+        || serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(text)
+            .is_ok_and(|object| object.is_empty())
 }
 
 /// An instance a line. Each line must be JSON by itself.
@@ -254,7 +363,11 @@ fn lines(body: &Bytes) -> Result<Input, Refusal> {
     let mut rows = Vec::with_capacity(body.len() + 2);
     let mut numbers = Vec::new();
     rows.push(b'[');
-    for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+    for (index, line) in text
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim().is_empty())
+    {
         if let Err(error) = serde_json::from_str::<&RawValue>(line) {
             let why = not_finite(&error, line.as_bytes())
                 .map(|why| format!(": {why}{}", pointer_at(line.as_bytes(), &error)))
@@ -268,7 +381,12 @@ fn lines(body: &Bytes) -> Result<Input, Refusal> {
         numbers.push(index + 1);
     }
     rows.push(b']');
-    Ok(Input::Rows(Rows { text: Bytes::from(rows), names: None, frame: false, origin: Origin::Lines(numbers) }))
+    Ok(Input::Rows(Rows {
+        text: Bytes::from(rows),
+        names: None,
+        frame: false,
+        origin: Origin::Lines(numbers),
+    }))
 }
 
 fn write(wish: &Wish, prediction: &mut Prediction) -> Result<Reply, Refusal> {
@@ -304,8 +422,15 @@ fn write(wish: &Wish, prediction: &mut Prediction) -> Result<Reply, Refusal> {
             text = table::write_lines(rows);
         }
     }
-    let content_type = if wish.format == Format::Csv { "text/csv; charset=utf-8" } else { wish.name };
-    Ok(Reply { content_type, ..Reply::json(text) })
+    let content_type = if wish.format == Format::Csv {
+        "text/csv; charset=utf-8"
+    } else {
+        wish.name
+    };
+    Ok(Reply {
+        content_type,
+        ..Reply::json(text)
+    })
 }
 
 #[cfg(test)]
@@ -323,13 +448,30 @@ mod tests {
 
     #[test]
     fn accept_chooses_the_answer() {
-        let accept = |text: &str| accepted(&HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_str(text).unwrap())]));
+        let accept = |text: &str| {
+            accepted(&HeaderMap::from_iter([(
+                header::ACCEPT,
+                HeaderValue::from_str(text).unwrap(),
+            )]))
+        };
         assert_eq!(accept("text/csv"), Ok((Format::Csv, "text/csv")));
-        assert_eq!(accept("text/html, application/jsonlines;q=0.9"), Ok((Format::JsonLines, "application/jsonlines")));
-        assert_eq!(accept("application/x-ndjson"), Ok((Format::JsonLines, "application/x-ndjson")));
-        assert_eq!(accept("text/csv;q=0.5, application/json"), Ok((Format::Json, "application/json")));
+        assert_eq!(
+            accept("text/html, application/jsonlines;q=0.9"),
+            Ok((Format::JsonLines, "application/jsonlines"))
+        );
+        assert_eq!(
+            accept("application/x-ndjson"),
+            Ok((Format::JsonLines, "application/x-ndjson"))
+        );
+        assert_eq!(
+            accept("text/csv;q=0.5, application/json"),
+            Ok((Format::Json, "application/json"))
+        );
         assert_eq!(accept("*/*"), Ok((Format::Json, "application/json")));
-        assert_eq!(accepted(&HeaderMap::new()), Ok((Format::Json, "application/json")));
+        assert_eq!(
+            accepted(&HeaderMap::new()),
+            Ok((Format::Json, "application/json"))
+        );
         assert!(accept("text/html").is_err());
     }
 
@@ -349,9 +491,18 @@ mod tests {
     #[test]
     fn exactly_one_form_is_taken() {
         let form = |text: &'static str| json_form(&Bytes::from_static(text.as_bytes()));
-        assert!(matches!(form(r#"{"instances":[1],"params":{}}"#), Ok(Form::Rows(_))));
-        assert!(matches!(form(r#"{"inputs":{"a":[1]}}"#), Ok(Form::Columns(_))));
-        assert!(matches!(form(r#"{"inputs":[{"name":"a","shape":[1],"datatype":"FP32","data":[1]}]}"#), Ok(Form::Tensors(_))));
+        assert!(matches!(
+            form(r#"{"instances":[1],"params":{}}"#),
+            Ok(Form::Rows(_))
+        ));
+        assert!(matches!(
+            form(r#"{"inputs":{"a":[1]}}"#),
+            Ok(Form::Columns(_))
+        ));
+        assert!(matches!(
+            form(r#"{"inputs":[{"name":"a","shape":[1],"datatype":"FP32","data":[1]}]}"#),
+            Ok(Form::Tensors(_))
+        ));
         let bad = [
             r#"{"instances":[1],"inputs":[1]}"#,
             r#"{"instances":[1],"params":{"t":1}}"#,

@@ -44,7 +44,10 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/", get(docs::index))
         .route("/predict", post(predict::default_model))
         .route("/models/{name}/predict", post(predict::stable_version))
-        .route("/models/{name}/versions/{version}/predict", post(predict::one_version))
+        .route(
+            "/models/{name}/versions/{version}/predict",
+            post(predict::one_version),
+        )
         .route("/models", get(models::list))
         .route("/models/{name}", get(models::model))
         .route("/models/{name}/versions/{version}", get(models::version))
@@ -62,7 +65,11 @@ pub fn router(api: Arc<Api>) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .with_state(Arc::clone(&api));
     let cors = cors::layer(&api.config.cors_origins);
-    let router = if api.platform == Platform::default() { router } else { router.layer(middleware::from_fn_with_state(api, vertex)) };
+    let router = if api.platform == Platform::default() {
+        router
+    } else {
+        router.layer(middleware::from_fn_with_state(api, vertex))
+    };
     match cors {
         Some(cors) => router.layer(cors),
         None => router,
@@ -71,10 +78,18 @@ pub fn router(api: Arc<Api>) -> Router {
 
 /// The routes that Vertex AI names in the environment, whatever else they may be routes of.
 async fn vertex(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
-    if asks_for(&request, &Method::POST, api.platform.vertex_predict_route.as_deref()) {
+    if asks_for(
+        &request,
+        &Method::POST,
+        api.platform.vertex_predict_route.as_deref(),
+    ) {
         return v1::default_model(&api, request).await;
     }
-    if asks_for(&request, &Method::GET, api.platform.vertex_health_route.as_deref()) {
+    if asks_for(
+        &request,
+        &Method::GET,
+        api.platform.vertex_health_route.as_deref(),
+    ) {
         return invocations::ping(State(api)).await;
     }
     next.run(request).await
@@ -86,18 +101,37 @@ fn asks_for(request: &Request, method: &Method, route: Option<&str>) -> bool {
 
 async fn no_route(State(api): State<Arc<Api>>, request: Request) -> Response {
     let context = Context::new(request.headers());
-    let detail = format!("there is no route {}; / lists what there is", request.uri().path());
+    let detail = format!(
+        "there is no route {}; / lists what there is",
+        request.uri().path()
+    );
     refuse_path(&api, &request, ErrorCode::NotFound, &detail, &context)
 }
 
 async fn wrong_method(State(api): State<Arc<Api>>, request: Request) -> Response {
     let context = Context::new(request.headers());
-    let detail = format!("{} does not answer {}", request.uri().path(), request.method());
-    refuse_path(&api, &request, ErrorCode::MethodNotAllowed, &detail, &context)
+    let detail = format!(
+        "{} does not answer {}",
+        request.uri().path(),
+        request.method()
+    );
+    refuse_path(
+        &api,
+        &request,
+        ErrorCode::MethodNotAllowed,
+        &detail,
+        &context,
+    )
 }
 
 /// In the form of the dialect that the path belongs to.
-fn refuse_path(api: &Api, request: &Request, code: ErrorCode, detail: &str, context: &Context) -> Response {
+fn refuse_path(
+    api: &Api,
+    request: &Request,
+    code: ErrorCode,
+    detail: &str,
+    context: &Context,
+) -> Response {
     let path = request.uri().path();
     if path == "/v2" || path.starts_with("/v2/") {
         return refuse_unrouted(api, v2::V2, code, detail, context);

@@ -1,6 +1,9 @@
 //! `GET /models...`: what is served.
 
-#![expect(clippy::indexing_slicing, reason = "members are set on documents made here as objects")]
+#![expect(
+    clippy::indexing_slicing,
+    reason = "members are set on documents made here as objects"
+)]
 
 use std::{sync::Arc, time::Instant};
 
@@ -19,27 +22,46 @@ use crate::{
     error::ErrorCode,
     id::{ModelName, Version},
     predict::PredictError,
-    registry::{Model, Snapshot, State as VersionState, VersionStatus, gate::Batching, label::Label, servable::Servable, traffic::Traffic},
+    registry::{
+        Model, Snapshot, State as VersionState, VersionStatus, gate::Batching, label::Label,
+        servable::Servable, traffic::Traffic,
+    },
 };
 
 pub async fn list(State(api): State<Arc<Api>>, request: Request) -> Response {
     let context = Context::new(request.headers());
     let snapshot = api.registry.snapshot();
-    let models: Vec<Value> = snapshot.models.iter().map(|(name, model)| overview(&snapshot, name, model)).collect();
+    let models: Vec<Value> = snapshot
+        .models
+        .iter()
+        .map(|(name, model)| overview(&snapshot, name, model))
+        .collect();
     respond(&request, &context, &json!({"models": models}))
 }
 
-pub async fn model(State(api): State<Arc<Api>>, path: Result<Path<String>, PathRejection>, request: Request) -> Response {
+pub async fn model(
+    State(api): State<Arc<Api>>,
+    path: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Response {
     let context = Context::new(request.headers());
     let name = path.map(|Path(name)| name).unwrap_or_default();
     let snapshot = api.registry.snapshot();
     match snapshot.models.get_key_value(name.as_str()) {
         Some((name, model)) => respond(&request, &context, &overview(&snapshot, name, model)),
-        None => unknown(&api, &context, format!("there is no model \"{name}\"; /models lists what there is")),
+        None => unknown(
+            &api,
+            &context,
+            format!("there is no model \"{name}\"; /models lists what there is"),
+        ),
     }
 }
 
-pub async fn version(State(api): State<Arc<Api>>, path: Result<Path<(String, String)>, PathRejection>, request: Request) -> Response {
+pub async fn version(
+    State(api): State<Arc<Api>>,
+    path: Result<Path<(String, String)>, PathRejection>,
+    request: Request,
+) -> Response {
     let context = Context::new(request.headers());
     let (name, version) = path.map(|Path(names)| names).unwrap_or_default();
     let snapshot = api.registry.snapshot();
@@ -52,13 +74,25 @@ pub async fn version(State(api): State<Arc<Api>>, path: Result<Path<(String, Str
         }
         None => version,
     };
-    let found = snapshot.models.get_key_value(name.as_str()).and_then(|(name, model)| {
-        let (version, status) = model.versions.iter().find(|(known, _)| known.as_str() == version)?;
-        Some((name, model, version, status))
-    });
+    let found = snapshot
+        .models
+        .get_key_value(name.as_str())
+        .and_then(|(name, model)| {
+            let (version, status) = model
+                .versions
+                .iter()
+                .find(|(known, _)| known.as_str() == version)?;
+            Some((name, model, version, status))
+        });
     match found {
-        Some((name, model, version, status)) => respond(&request, &context, &details(name, model, version, status)),
-        None => unknown(&api, &context, format!("model \"{name}\" has no version \"{version}\"; /models/{name} lists them")),
+        Some((name, model, version, status)) => {
+            respond(&request, &context, &details(name, model, version, status))
+        }
+        None => unknown(
+            &api,
+            &context,
+            format!("model \"{name}\" has no version \"{version}\"; /models/{name} lists them"),
+        ),
     }
 }
 
@@ -67,14 +101,25 @@ fn unknown(api: &Api, context: &Context, detail: String) -> Response {
 }
 
 fn respond(request: &Request, context: &Context, document: &Value) -> Response {
-    let mut response = encoding::answer(request.headers(), "application/json", format!("{document}\n").into_bytes());
+    let mut response = encoding::answer(
+        request.headers(),
+        "application/json",
+        format!("{document}\n").into_bytes(),
+    );
     context.write_headers(response.headers_mut());
     response
 }
 
 fn overview(snapshot: &Snapshot, name: &ModelName, model: &Model) -> Value {
-    let stable = model.stable.as_ref().map(|servable| servable.id().version.to_string());
-    let versions: Vec<Value> = model.versions.iter().map(|(version, status)| summary(model, version, status)).collect();
+    let stable = model
+        .stable
+        .as_ref()
+        .map(|servable| servable.id().version.to_string());
+    let versions: Vec<Value> = model
+        .versions
+        .iter()
+        .map(|(version, status)| summary(model, version, status))
+        .collect();
     json!({
         "name": name.as_str(),
         "default": snapshot.default.as_ref() == Some(name),
@@ -91,8 +136,12 @@ fn overview(snapshot: &Snapshot, name: &ModelName, model: &Model) -> Value {
 /// Who shares the traffic at this moment; the evidence is the operators'.
 fn rollout(traffic: &Traffic) -> Value {
     let step = &traffic.step;
-    let candidates: Vec<Value> =
-        step.candidates.iter().zip(&step.weights).map(|(named, weight)| json!({"version": named.version, "weight": weight})).collect();
+    let candidates: Vec<Value> = step
+        .candidates
+        .iter()
+        .zip(&step.weights)
+        .map(|(named, weight)| json!({"version": named.version, "weight": weight}))
+        .collect();
     json!({"plan": step.plan.name, "step": step.number, "candidates": candidates, "shadow_share": step.shadow_share})
 }
 

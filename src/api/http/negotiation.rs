@@ -16,9 +16,18 @@ impl<'a> Range<'a> {
     fn read(item: &'a str) -> Option<Range<'a>> {
         let mut parts = item.split(';').map(str::trim);
         let (kind, subtype) = parts.next()?.split_once('/')?;
-        let weight = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
-        let weight = weight.map_or(Some(1.0), |text| text.parse().ok().filter(|weight| (0.0..=1.0).contains(weight)))?;
-        Some(Range { kind, subtype, weight })
+        let weight =
+            parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
+        let weight = weight.map_or(Some(1.0), |text| {
+            text.parse()
+                .ok()
+                .filter(|weight| (0.0..=1.0).contains(weight))
+        })?;
+        Some(Range {
+            kind,
+            subtype,
+            weight,
+        })
     }
 
     /// How exactly it names the type; `None`: not at all.
@@ -27,7 +36,9 @@ impl<'a> Range<'a> {
         match (self.kind, self.subtype) {
             ("*", "*") => Some(0),
             (own, "*") if own.eq_ignore_ascii_case(kind) => Some(1),
-            (own, name) if own.eq_ignore_ascii_case(kind) && name.eq_ignore_ascii_case(subtype) => Some(2),
+            (own, name) if own.eq_ignore_ascii_case(kind) && name.eq_ignore_ascii_case(subtype) => {
+                Some(2)
+            }
             _ => None,
         }
     }
@@ -37,10 +48,17 @@ impl<'a> Range<'a> {
 /// stands first. Without `Accept` it is the first offered.
 pub fn choose(headers: &HeaderMap, offered: &[&'static str]) -> Result<&'static str, Refusal> {
     let values = headers.get_all(header::ACCEPT);
-    let ranges: Vec<Range<'_>> =
-        values.iter().filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(',')).filter_map(Range::read).collect();
+    let ranges: Vec<Range<'_>> = values
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|text| text.split(','))
+        .filter_map(Range::read)
+        .collect();
     let refuse = || {
-        let detail = format!("accept takes none of what can be had: {}; name one of them, or */*", offered.join(", "));
+        let detail = format!(
+            "accept takes none of what can be had: {}; name one of them, or */*",
+            offered.join(", ")
+        );
         (ErrorCode::NotAcceptable, detail)
     };
     if ranges.is_empty() {
@@ -48,10 +66,18 @@ pub fn choose(headers: &HeaderMap, offered: &[&'static str]) -> Result<&'static 
     }
     let mut best: Option<(f32, usize, &'static str)> = None;
     for media_type in offered.iter().copied() {
-        let matching = ranges.iter().enumerate().filter_map(|(place, range)| Some((range.precision(media_type)?, place, range.weight)));
+        let matching = ranges
+            .iter()
+            .enumerate()
+            .filter_map(|(place, range)| Some((range.precision(media_type)?, place, range.weight)));
         // The most precise range decides, and of several the first.
-        let Some((_, place, weight)) = matching.reduce(|first, other| if other.0 > first.0 { other } else { first }) else { continue };
-        let is_better = best.is_none_or(|(most, first, _)| weight > most || (weight == most && place < first));
+        let Some((_, place, weight)) =
+            matching.reduce(|first, other| if other.0 > first.0 { other } else { first })
+        else {
+            continue;
+        };
+        let is_better =
+            best.is_none_or(|(most, first, _)| weight > most || (weight == most && place < first));
         if weight > 0.0 && is_better {
             best = Some((weight, place, media_type));
         }
@@ -76,11 +102,20 @@ mod tests {
             ("TEXT/Plain;charset=utf-8", Some("text/plain")),
             ("text/csv, */*", Some("text/csv")),
             ("*/*, text/csv", Some("application/json")),
-            ("application/json;q=0.2, text/csv;q=0.5, text/plain;q=0.499", Some("text/csv")),
-            ("text/html, application/xhtml+xml, */*;q=0.8", Some("application/json")),
+            (
+                "application/json;q=0.2, text/csv;q=0.5, text/plain;q=0.499",
+                Some("text/csv"),
+            ),
+            (
+                "text/html, application/xhtml+xml, */*;q=0.8",
+                Some("application/json"),
+            ),
             // The more precise range decides, whatever its weight.
             ("*/*, application/json;q=0", Some("text/csv")),
-            ("text/*;q=0.3, text/plain;q=0.4, application/*;q=0.1", Some("text/plain")),
+            (
+                "text/*;q=0.3, text/plain;q=0.4, application/*;q=0.1",
+                Some("text/plain"),
+            ),
             ("image/png", None),
             ("application/json;q=0", None),
             ("*/*;q=0", None),
@@ -89,18 +124,23 @@ mod tests {
             ("json", Some("application/json")),
         ];
         for (accept, expected) in cases {
-            let headers = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_str(accept).unwrap())]);
+            let headers =
+                HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_str(accept).unwrap())]);
             match (choose(&headers, &offered), expected) {
                 (Ok(chosen), Some(expected)) => assert_eq!(chosen, expected, "{accept}"),
                 (Err((code, detail)), None) => {
                     assert_eq!(code, ErrorCode::NotAcceptable, "{accept}");
-                    assert!(detail.contains("application/json, text/csv, text/plain"), "{detail}");
+                    assert!(
+                        detail.contains("application/json, text/csv, text/plain"),
+                        "{detail}"
+                    );
                 }
                 (got, _) => panic!("{accept}: {got:?}"),
             }
         }
         assert_eq!(choose(&HeaderMap::new(), &offered), Ok("application/json"));
-        let mut two = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static("image/png"))]);
+        let mut two =
+            HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static("image/png"))]);
         two.append(header::ACCEPT, HeaderValue::from_static("text/csv"));
         assert_eq!(choose(&two, &offered), Ok("text/csv"));
     }

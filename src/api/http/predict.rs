@@ -34,15 +34,41 @@ pub async fn default_model(State(api): State<Arc<Api>>, request: Request) -> Res
     exchange(&api, Predict, Target::default(), request).await
 }
 
-pub async fn stable_version(State(api): State<Arc<Api>>, path: Result<Path<String>, PathRejection>, request: Request) -> Response {
+pub async fn stable_version(
+    State(api): State<Arc<Api>>,
+    path: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Response {
     // A path that is no text is the name of no model.
     let name = path.map(|Path(name)| name).unwrap_or_default();
-    exchange(&api, Predict, Target { model: Some(&name), version: None }, request).await
+    exchange(
+        &api,
+        Predict,
+        Target {
+            model: Some(&name),
+            version: None,
+        },
+        request,
+    )
+    .await
 }
 
-pub async fn one_version(State(api): State<Arc<Api>>, path: Result<Path<(String, String)>, PathRejection>, request: Request) -> Response {
+pub async fn one_version(
+    State(api): State<Arc<Api>>,
+    path: Result<Path<(String, String)>, PathRejection>,
+    request: Request,
+) -> Response {
     let (name, version) = path.map(|Path(names)| names).unwrap_or_default();
-    exchange(&api, Predict, Target { model: Some(&name), version: Some(&version) }, request).await
+    exchange(
+        &api,
+        Predict,
+        Target {
+            model: Some(&name),
+            version: Some(&version),
+        },
+        request,
+    )
+    .await
 }
 
 impl Dialect for Predict {
@@ -70,7 +96,11 @@ impl Dialect for Predict {
     }
 
     fn refuse(self, error: &Told<'_>, context: &Context) -> (&'static str, Vec<u8>) {
-        let problem = Problem::with_faults(error.code, error.detail.clone().into_owned(), error.faults);
-        ("application/problem+json", problem.to_json(context).into_bytes())
+        let problem =
+            Problem::with_faults(error.code, error.detail.clone().into_owned(), error.faults);
+        (
+            "application/problem+json",
+            problem.to_json(context).into_bytes(),
+        )
     }
 }

@@ -1,6 +1,9 @@
 //! `Problem`: errors as RFC 9457 `application/problem+json`.
 
-#![expect(clippy::indexing_slicing, reason = "members are set on documents made here as objects")]
+#![expect(
+    clippy::indexing_slicing,
+    reason = "members are set on documents made here as objects"
+)]
 
 use serde_json::{Value, json};
 
@@ -14,11 +17,19 @@ pub struct Problem<'a> {
 
 impl<'a> Problem<'a> {
     pub fn new(code: ErrorCode, detail: String) -> Problem<'a> {
-        Problem { code, detail, faults: &[] }
+        Problem {
+            code,
+            detail,
+            faults: &[],
+        }
     }
 
     pub fn with_faults(code: ErrorCode, detail: String, faults: &'a [Fault]) -> Problem<'a> {
-        Problem { code, detail, faults }
+        Problem {
+            code,
+            detail,
+            faults,
+        }
     }
 
     fn document(&self, context: &Context) -> Value {

@@ -42,20 +42,29 @@ pub struct Members {
 impl Members {
     pub fn read(body: &Bytes) -> Result<Members, Refusal> {
         let members = rows::members(body).map_err(malformed)?;
-        Ok(Members { members, whole: body.clone() })
+        Ok(Members {
+            members,
+            whole: body.clone(),
+        })
     }
 
     /// Those of the object that a member is.
     pub fn inner(&self, name: &str) -> Result<Option<Members>, Refusal> {
         let read = |text: &Bytes| match rows::members_of(text, name) {
-            Ok(members) => Ok(Members { members, whole: text.clone() }),
+            Ok(members) => Ok(Members {
+                members,
+                whole: text.clone(),
+            }),
             Err(detail) => Err(malformed(detail)),
         };
         self.get(name).map(read).transpose()
     }
 
     pub fn get(&self, name: &str) -> Option<&Bytes> {
-        self.members.iter().find(|(known, _)| known == name).map(|(_, value)| value)
+        self.members
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value)
     }
 
     /// The one of `known` that is there.
@@ -64,7 +73,9 @@ impl Members {
         match (given.next(), given.next()) {
             (Some(one), None) => Ok(Some(one)),
             (None, _) => Ok(None),
-            (Some(one), Some(other)) => Err(malformed(format!("the request has both \"{one}\" and \"{other}\"; send one"))),
+            (Some(one), Some(other)) => Err(malformed(format!(
+                "the request has both \"{one}\" and \"{other}\"; send one"
+            ))),
         }
     }
 
@@ -73,21 +84,39 @@ impl Members {
         if text.first() != Some(&b'[') {
             return Err(malformed("the member \"instances\" must be an array"));
         }
-        Ok(Form::Rows(Input::Rows(Rows { text, names: None, frame: false, origin: Origin::Instances })))
+        Ok(Form::Rows(Input::Rows(Rows {
+            text,
+            names: None,
+            frame: false,
+            origin: Origin::Instances,
+        })))
     }
 
     /// Columns by name, the only input's values, or tensors.
     pub fn inputs(&self) -> Result<Form, Refusal> {
         let text = self.get("inputs").cloned().unwrap_or_default();
-        let tensor = |name: String, text: Bytes| WireTensor { name, datatype: None, shape: None, elements: Elements::Json(text) };
+        let tensor = |name: String, text: Bytes| WireTensor {
+            name,
+            datatype: None,
+            shape: None,
+            elements: Elements::Json(text),
+        };
         match text.first() {
             Some(b'{') => {
                 let members = rows::members_of(&text, "inputs").map_err(malformed)?;
-                let tensors = members.into_iter().map(|(name, text)| tensor(name, text)).collect();
+                let tensors = members
+                    .into_iter()
+                    .map(|(name, text)| tensor(name, text))
+                    .collect();
                 Ok(Form::Columns(Input::Tensors(tensors)))
             }
-            Some(b'[') if are_tensors(&text) => v2::request::read(&self.whole, None).map(Form::Tensors),
-            _ => Ok(Form::Columns(Input::Tensors(vec![tensor(String::new(), text)]))),
+            Some(b'[') if are_tensors(&text) => {
+                v2::request::read(&self.whole, None).map(Form::Tensors)
+            }
+            _ => Ok(Form::Columns(Input::Tensors(vec![tensor(
+                String::new(),
+                text,
+            )]))),
         }
     }
 }
@@ -98,10 +127,15 @@ pub fn malformed(detail: impl Into<String>) -> Refusal {
 
 /// Whether these are objects that have a name, a shape and a datatype.
 fn are_tensors(text: &[u8]) -> bool {
-    let Ok(items) = serde_json::from_slice::<Vec<&serde_json::value::RawValue>>(text) else { return false };
+    let Ok(items) = serde_json::from_slice::<Vec<&serde_json::value::RawValue>>(text) else {
+        return false;
+    };
     let is_tensor = |item: &&serde_json::value::RawValue| {
-        let members = rows::members(&Bytes::copy_from_slice(item.get().as_bytes())).unwrap_or_default();
-        ["name", "shape", "datatype"].iter().all(|wanted| members.iter().any(|(name, _)| name == wanted))
+        let members =
+            rows::members(&Bytes::copy_from_slice(item.get().as_bytes())).unwrap_or_default();
+        ["name", "shape", "datatype"]
+            .iter()
+            .all(|wanted| members.iter().any(|(name, _)| name == wanted))
     };
     !items.is_empty() && items.iter().all(is_tensor)
 }
@@ -109,7 +143,11 @@ fn are_tensors(text: &[u8]) -> bool {
 /// `[...]` with an entry for each row: the value itself where there is one output, else an object.
 pub fn write_predictions(prediction: &Prediction, text: &mut Vec<u8>) -> Result<(), Refusal> {
     let names = names(&prediction.outcome);
-    write_rows(prediction, &mut |row, text| write_prediction(&prediction.outcome, &names, row, text), text)
+    write_rows(
+        prediction,
+        &mut |row, text| write_prediction(&prediction.outcome, &names, row, text),
+        text,
+    )
 }
 
 /// One row's answer; `names` are the outputs'.
@@ -138,7 +176,9 @@ pub fn write_columns(prediction: &Prediction, text: &mut Vec<u8>) -> Result<(), 
         // A graph may answer otherwise than row by row.
         Outcome::Graph(tensors) if check_rows(prediction).is_err() => {
             if let Some((_, tensor)) = tensors.0.get(index) {
-                write_nested(tensor.shape(), 0, text, &mut |at, text| write_element(tensor.data(), at, text));
+                write_nested(tensor.shape(), 0, text, &mut |at, text| {
+                    write_element(tensor.data(), at, text)
+                });
             }
         }
         outcome => {
@@ -180,7 +220,9 @@ fn write_value(outcome: &Outcome, index: usize, name: &str, row: usize, text: &m
     let bytes = name.ends_with(BYTES_SUFFIX);
     match outcome {
         Outcome::Fields(outputs) => match outputs.fields.get(index) {
-            Some((_, OutputColumn::Texts { shape, values })) if bytes => write_b64(shape, values, row, text),
+            Some((_, OutputColumn::Texts { shape, values })) if bytes => {
+                write_b64(shape, values, row, text)
+            }
             Some((_, column)) => column.write_json(row, text),
             None => text.extend_from_slice(b"null"),
         },
@@ -193,7 +235,12 @@ fn write_value(outcome: &Outcome, index: usize, name: &str, row: usize, text: &m
 
 fn write_tensor(tensor: &Tensor, bytes: bool, row: usize, text: &mut Vec<u8>) {
     match tensor.data() {
-        Data::Bytes(values) if bytes => write_b64(tensor.shape().get(1..).unwrap_or_default(), values, row, text),
+        Data::Bytes(values) if bytes => write_b64(
+            tensor.shape().get(1..).unwrap_or_default(),
+            values,
+            row,
+            text,
+        ),
         _ => write_tensor_row(tensor, row, text),
     }
 }
@@ -201,7 +248,8 @@ fn write_tensor(tensor: &Tensor, bytes: bool, row: usize, text: &mut Vec<u8>) {
 fn write_b64(shape: &[usize], values: &[String], row: usize, text: &mut Vec<u8>) {
     let width: usize = shape.iter().product();
     write_nested(shape, row * width, text, &mut |at, text| {
-        let encoded = base64_simd::STANDARD.encode_to_string(values.get(at).map_or("", String::as_str));
+        let encoded =
+            base64_simd::STANDARD.encode_to_string(values.get(at).map_or("", String::as_str));
         text.extend_from_slice(b"{\"b64\":\"");
         text.extend_from_slice(encoded.as_bytes());
         text.extend_from_slice(b"\"}");
@@ -213,7 +261,10 @@ pub fn cells(outcome: &Outcome, names: &[String], row: usize) -> Vec<String> {
     let mut text = Vec::new();
     write_prediction(outcome, names, row, &mut text);
     let mut cells = Vec::new();
-    flatten(&serde_json::from_slice(&text).unwrap_or_default(), &mut cells);
+    flatten(
+        &serde_json::from_slice(&text).unwrap_or_default(),
+        &mut cells,
+    );
     cells
 }
 

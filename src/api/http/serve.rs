@@ -44,17 +44,34 @@ const STOP_TICK: Duration = Duration::from_millis(100);
 const FAREWELL_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Accepts until `stop` turns true, then lets every connection finish its request. Returns when the last one has ended.
-pub async fn serve(listener: TcpListener, router: Router, options: ServeOptions, mut stop: watch::Receiver<bool>) {
-    let slots = Arc::new(Semaphore::new(options.max_connections.min(Semaphore::MAX_PERMITS)));
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    options: ServeOptions,
+    mut stop: watch::Receiver<bool>,
+) {
+    let slots = Arc::new(Semaphore::new(
+        options.max_connections.min(Semaphore::MAX_PERMITS),
+    ));
     let all = u32::try_from(options.max_connections).unwrap_or(u32::MAX);
     let stopped = stop.clone();
     let take = |stream: TcpStream| match Arc::clone(&slots).try_acquire_owned() {
         Ok(slot) => {
-            let connection = Connection { router: router.clone(), options: options.clone(), stop: stopped.clone(), _slot: slot };
+            let connection = Connection {
+                router: router.clone(),
+                options: options.clone(),
+                stop: stopped.clone(),
+                _slot: slot,
+            };
             tokio::spawn(connection.run(stream));
         }
         Err(_) => {
-            tokio::spawn(farewell(stream, ErrorCode::Overloaded, "too many open connections", options.metrics.clone()));
+            tokio::spawn(farewell(
+                stream,
+                ErrorCode::Overloaded,
+                "too many open connections",
+                options.metrics.clone(),
+            ));
         }
     };
     accept(listener, &mut stop, take).await;
@@ -75,16 +92,29 @@ async fn farewell(mut stream: TcpStream, code: ErrorCode, detail: &str, metrics:
 }
 
 /// Counts and logs what never came to the router.
-fn note_refusal(code: ErrorCode, status: u16, detail: &str, context: &RequestContext, metrics: &Metrics) {
-    metrics.unrouted().observe_error(Protocol::Predict, code, status, context.started.elapsed());
+fn note_refusal(
+    code: ErrorCode,
+    status: u16,
+    detail: &str,
+    context: &RequestContext,
+    metrics: &Metrics,
+) {
+    metrics
+        .unrouted()
+        .observe_error(Protocol::Predict, code, status, context.started.elapsed());
     let request_id = context.request_id.to_text();
     tracing::warn!(target: "predictd::request", status, request_id, error = code.slug(), detail, "refused");
 }
 
 fn farewell_text(code: ErrorCode, detail: &str, context: &RequestContext) -> String {
     let body = Problem::new(code, detail.to_owned()).to_json(context);
-    let status = StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
-    let retry = if code.is_retryable() { "retry-after: 1\r\n" } else { "" };
+    let status =
+        StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+    let retry = if code.is_retryable() {
+        "retry-after: 1\r\n"
+    } else {
+        ""
+    };
     format!(
         "HTTP/1.1 {status}\r\ncontent-type: application/problem+json\r\n{retry}x-request-id: {}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
         context.request_id.to_text(),
@@ -124,7 +154,11 @@ impl Connection {
         // Answers are written whole; waiting for more would only delay them.
         let _ = stream.set_nodelay(true);
         let progress = Arc::new(Progress::new());
-        let io = TokioIo::new(Watched { stream, progress: Arc::clone(&progress), refusing: false });
+        let io = TokioIo::new(Watched {
+            stream,
+            progress: Arc::clone(&progress),
+            refusing: false,
+        });
         let service = Tracked {
             router: self.router.clone(),
             progress: Arc::clone(&progress),
@@ -140,7 +174,13 @@ impl Connection {
         // Every answer of a draining server closes its connection. What has no answer to come is given a moment: a graceful
         // shutdown would close it at once, perhaps in the face of a request that is on its way.
         let mut stopping = *self.stop.borrow();
-        let idle_limit = |stopping: bool| if stopping { STOP_IDLE.min(self.options.idle_timeout) } else { self.options.idle_timeout };
+        let idle_limit = |stopping: bool| {
+            if stopping {
+                STOP_IDLE.min(self.options.idle_timeout)
+            } else {
+                self.options.idle_timeout
+            }
+        };
         let end = loop {
             tokio::select! {
                 biased;
@@ -161,18 +201,36 @@ impl Connection {
             End::Closed => {}
             End::TimedOut => {
                 let stream = connection.into_parts().io.into_inner().stream;
-                farewell(stream, ErrorCode::BodyTimeout, "the head did not arrive in time", self.options.metrics.clone()).await;
+                farewell(
+                    stream,
+                    ErrorCode::BodyTimeout,
+                    "the head did not arrive in time",
+                    self.options.metrics.clone(),
+                )
+                .await;
             }
             End::Refused(error) => {
                 let parts = connection.into_parts();
-                let Watched { mut stream, refusing, .. } = parts.io.into_inner();
+                let Watched {
+                    mut stream,
+                    refusing,
+                    ..
+                } = parts.io.into_inner();
                 let (code, detail) = head::explain(&error, &parts.read_buf);
                 let context = RequestContext::new(&HeaderMap::new());
-                note_refusal(code, code.http_status(), &detail, &context, &self.options.metrics);
+                note_refusal(
+                    code,
+                    code.http_status(),
+                    &detail,
+                    &context,
+                    &self.options.metrics,
+                );
                 // To another protocol than this one the library writes nothing.
                 if refusing {
                     let text = farewell_text(code, &detail, &context);
-                    let _ = tokio::time::timeout(FAREWELL_TIMEOUT, stream.write_all(text.as_bytes())).await;
+                    let _ =
+                        tokio::time::timeout(FAREWELL_TIMEOUT, stream.write_all(text.as_bytes()))
+                            .await;
                 }
                 linger(stream).await;
             }
@@ -200,12 +258,16 @@ enum Phase {
 
 impl Progress {
     fn new() -> Progress {
-        Progress { origin: Instant::now(), state: AtomicU64::new(0) }
+        Progress {
+            origin: Instant::now(),
+            state: AtomicU64::new(0),
+        }
     }
 
     fn set(&self, phase: Phase) {
         let milliseconds = self.origin.elapsed().as_millis() as u64;
-        self.state.store(milliseconds << 2 | phase as u64, Ordering::Relaxed);
+        self.state
+            .store(milliseconds << 2 | phase as u64, Ordering::Relaxed);
     }
 
     fn phase(&self) -> Phase {
@@ -214,7 +276,12 @@ impl Progress {
 
     fn get(&self) -> (Phase, Duration) {
         let state = self.state.load(Ordering::Relaxed);
-        (phase_of(state), self.origin.elapsed().saturating_sub(Duration::from_millis(state >> 2)))
+        (
+            phase_of(state),
+            self.origin
+                .elapsed()
+                .saturating_sub(Duration::from_millis(state >> 2)),
+        )
     }
 }
 
@@ -238,12 +305,20 @@ struct Watched {
 impl Watched {
     /// How much of these bytes is to be written, before an answer of the library's own.
     fn answers(&mut self, bytes: &[u8]) -> usize {
-        if self.progress.phase() == Phase::Busy { bytes.len() } else { head::bare_refusal(bytes).unwrap_or(bytes.len()) }
+        if self.progress.phase() == Phase::Busy {
+            bytes.len()
+        } else {
+            head::bare_refusal(bytes).unwrap_or(bytes.len())
+        }
     }
 }
 
 impl AsyncRead for Watched {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
         if buffer.filled().len() > before && self.progress.phase() == Phase::Idle {
@@ -254,24 +329,42 @@ impl AsyncRead for Watched {
 }
 
 impl AsyncWrite for Watched {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
         match self.answers(bytes) {
             0 if !bytes.is_empty() => {
                 self.refusing = true;
                 Poll::Ready(Ok(bytes.len()))
             }
-            answers => Pin::new(&mut self.stream).poll_write(cx, bytes.get(..answers).unwrap_or(bytes)),
+            answers => {
+                Pin::new(&mut self.stream).poll_write(cx, bytes.get(..answers).unwrap_or(bytes))
+            }
         }
     }
 
-    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<std::io::Result<usize>> {
-        let Some((at, last)) = slices.iter().enumerate().rfind(|(_, slice)| !slice.is_empty()) else {
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<std::io::Result<usize>> {
+        let Some((at, last)) = slices
+            .iter()
+            .enumerate()
+            .rfind(|(_, slice)| !slice.is_empty())
+        else {
             return Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
         };
         match (self.answers(last), slices.get(..at)) {
-            (answers, _) if answers == last.len() => Pin::new(&mut self.stream).poll_write_vectored(cx, slices),
+            (answers, _) if answers == last.len() => {
+                Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+            }
             // What comes before is written first, and the rest is offered again.
-            (_, Some(before)) if before.iter().any(|slice| !slice.is_empty()) => Pin::new(&mut self.stream).poll_write_vectored(cx, before),
+            (_, Some(before)) if before.iter().any(|slice| !slice.is_empty()) => {
+                Pin::new(&mut self.stream).poll_write_vectored(cx, before)
+            }
             _ => self.poll_write(cx, last),
         }
     }
@@ -311,9 +404,18 @@ impl hyper::service::Service<Request<Incoming>> for Tracked {
         let inner = match head::check(request.uri(), request.headers()) {
             // A router is always ready; cloning it is counting a reference.
             Ok(()) => Inner::Routed(self.router.clone().call(request.map(Body::new))),
-            Err((code, detail)) => Inner::Refused(Some(refuse(code, &detail, request.headers(), &self.metrics))),
+            Err((code, detail)) => Inner::Refused(Some(refuse(
+                code,
+                &detail,
+                request.headers(),
+                &self.metrics,
+            ))),
         };
-        Working { inner, progress: Arc::clone(&self.progress), draining: Arc::clone(&self.draining) }
+        Working {
+            inner,
+            progress: Arc::clone(&self.progress),
+            draining: Arc::clone(&self.draining),
+        }
     }
 }
 
@@ -321,10 +423,16 @@ impl hyper::service::Service<Request<Incoming>> for Tracked {
 fn refuse(code: ErrorCode, detail: &str, headers: &HeaderMap, metrics: &Metrics) -> Response {
     let context = RequestContext::new(headers);
     note_refusal(code, code.http_status(), detail, &context, metrics);
-    let mut response = Response::new(Body::from(Problem::new(code, detail.to_owned()).to_json(&context)));
-    *response.status_mut() = StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::BAD_REQUEST);
+    let mut response = Response::new(Body::from(
+        Problem::new(code, detail.to_owned()).to_json(&context),
+    ));
+    *response.status_mut() =
+        StatusCode::from_u16(code.http_status()).unwrap_or(StatusCode::BAD_REQUEST);
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/problem+json"),
+    );
     // The body was not read: this connection can't carry another request.
     headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     context.write_headers(headers);
@@ -349,12 +457,16 @@ impl Future for Working {
         let mut polled = match &mut self.inner {
             Inner::Routed(routed) => Pin::new(routed).poll(cx),
             // A future is not polled again once it is ready.
-            Inner::Refused(response) => response.take().map_or(Poll::Pending, |response| Poll::Ready(Ok(response))),
+            Inner::Refused(response) => response
+                .take()
+                .map_or(Poll::Pending, |response| Poll::Ready(Ok(response))),
         };
         if let Poll::Ready(Ok(response)) = &mut polled {
             self.progress.set(Phase::Idle);
             if self.draining.load(Ordering::Relaxed) {
-                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                response
+                    .headers_mut()
+                    .insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
         }
         polled
@@ -411,7 +523,10 @@ mod tests {
         let (_stop, stopped) = watch::channel(false);
         tokio::spawn(serve(listener, router, options, stopped));
         let mut client = TcpStream::connect(address).await.unwrap();
-        client.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n".repeat(64).as_slice()).await.unwrap();
+        client
+            .write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n".repeat(64).as_slice())
+            .await
+            .unwrap();
         let given_up = async {
             while metrics.connections.get() == 0 {
                 tokio::task::yield_now().await;
@@ -420,7 +535,9 @@ mod tests {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(60), given_up).await.expect("the connection is still open");
+        tokio::time::timeout(Duration::from_secs(60), given_up)
+            .await
+            .expect("the connection is still open");
     }
 
     #[test]
@@ -430,7 +547,10 @@ mod tests {
             let text = farewell_text(code, "why", &context);
             let (head, body) = text.split_once("\r\n\r\n").unwrap();
             assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
-            assert!(head.contains(&format!("content-length: {}\r\n", body.len())), "{head}");
+            assert!(
+                head.contains(&format!("content-length: {}\r\n", body.len())),
+                "{head}"
+            );
             let document: serde_json::Value = serde_json::from_str(body).unwrap();
             assert_eq!(document["request_id"], context.request_id.to_text());
         }

@@ -57,10 +57,22 @@ pub fn routes() -> Router<Arc<Api>> {
         .route("/v1/models", get(list))
         .route("/v1/models/{model_verb}", get(status_of_model).post(model))
         .route("/v1/models/{name}/metadata", get(metadata_of_model))
-        .route("/v1/models/{name}/versions/{version_verb}", get(status_of_version).post(version))
-        .route("/v1/models/{name}/versions/{version}/metadata", get(metadata_of_version))
-        .route("/v1/models/{name}/labels/{label_verb}", get(status_of_label).post(label))
-        .route("/v1/models/{name}/labels/{label}/metadata", get(metadata_of_label))
+        .route(
+            "/v1/models/{name}/versions/{version_verb}",
+            get(status_of_version).post(version),
+        )
+        .route(
+            "/v1/models/{name}/versions/{version}/metadata",
+            get(metadata_of_version),
+        )
+        .route(
+            "/v1/models/{name}/labels/{label_verb}",
+            get(status_of_label).post(label),
+        )
+        .route(
+            "/v1/models/{name}/labels/{label}/metadata",
+            get(metadata_of_label),
+        )
 }
 
 type OnePart = Result<Path<String>, PathRejection>;
@@ -88,20 +100,49 @@ fn has_verb(text: &str) -> bool {
 async fn model(State(api): State<Arc<Api>>, path: OnePart, request: Request) -> Response {
     let part = one(path);
     let (name, verb) = split_verb(&part);
-    act(&api, verb, Target { model: Some(name), version: None }, request).await
+    act(
+        &api,
+        verb,
+        Target {
+            model: Some(name),
+            version: None,
+        },
+        request,
+    )
+    .await
 }
 
 async fn version(State(api): State<Arc<Api>>, path: TwoParts, request: Request) -> Response {
     let (name, part) = two(path);
     let (version, verb) = split_verb(&part);
-    act(&api, verb, Target { model: Some(&name), version: Some(version) }, request).await
+    act(
+        &api,
+        verb,
+        Target {
+            model: Some(&name),
+            version: Some(version),
+        },
+        request,
+    )
+    .await
 }
 
 async fn label(State(api): State<Arc<Api>>, path: TwoParts, request: Request) -> Response {
     let (name, part) = two(path);
     let (label, verb) = split_verb(&part);
     match check_label(label) {
-        Ok(()) => act(&api, verb, Target { model: Some(&name), version: Some(label) }, request).await,
+        Ok(()) => {
+            act(
+                &api,
+                verb,
+                Target {
+                    model: Some(&name),
+                    version: Some(label),
+                },
+                request,
+            )
+            .await
+        }
         Err(refusal) => refuse(&api, &request, refusal),
     }
 }
@@ -109,7 +150,10 @@ async fn label(State(api): State<Arc<Api>>, path: TwoParts, request: Request) ->
 fn check_label(label: &str) -> Result<(), Refusal> {
     let unknown = || {
         let known = Label::ALL.map(Label::name).join(", ");
-        (ErrorCode::NotFound, format!("there is no label \"{label}\"; known are {known}"))
+        (
+            ErrorCode::NotFound,
+            format!("there is no label \"{label}\"; known are {known}"),
+        )
     };
     Label::parse(label).map(drop).ok_or_else(unknown)
 }
@@ -117,13 +161,22 @@ fn check_label(label: &str) -> Result<(), Refusal> {
 async fn act(api: &Arc<Api>, verb: &str, target: Target<'_>, request: Request) -> Response {
     let refusal = match verb {
         "predict" => return exchange(api, V1, target, request).await,
-        "classify" | "regress" | "explain" => (ErrorCode::Unsupported, format!(":{verb} is not offered; :predict is")),
+        "classify" | "regress" | "explain" => (
+            ErrorCode::Unsupported,
+            format!(":{verb} is not offered; :predict is"),
+        ),
         // A path that is no text has no name either.
         "" if target.model.is_some_and(|name| !name.is_empty()) => {
-            let refusal = (ErrorCode::MethodNotAllowed, "POST needs a verb behind the name: NAME:predict".to_owned());
+            let refusal = (
+                ErrorCode::MethodNotAllowed,
+                "POST needs a verb behind the name: NAME:predict".to_owned(),
+            );
             return refuse_method(api, &request, refusal, "GET,HEAD");
         }
-        _ => (ErrorCode::NotFound, format!("there is no verb \"{verb}\"; known is predict")),
+        _ => (
+            ErrorCode::NotFound,
+            format!("there is no verb \"{verb}\"; known is predict"),
+        ),
     };
     refuse(api, &request, refusal)
 }
@@ -147,15 +200,22 @@ impl Dialect for V1 {
     fn decode(self, _: &HeaderMap, body: Bytes) -> Result<Call<Wish>, Refusal> {
         let members = Members::read(&body)?;
         if let Some(signature) = members.get("signature_name") {
-            let name: Option<String> = serde_json::from_slice(signature).map_err(|_| malformed("\"signature_name\" must be a string"))?;
+            let name: Option<String> = serde_json::from_slice(signature)
+                .map_err(|_| malformed("\"signature_name\" must be a string"))?;
             if name.is_some_and(|name| !name.is_empty() && name != SIGNATURE) {
-                return Err(malformed(format!("there is one signature, \"{SIGNATURE}\"")));
+                return Err(malformed(format!(
+                    "there is one signature, \"{SIGNATURE}\""
+                )));
             }
         }
         let form = match members.only(&["instances", "inputs"])? {
             Some("instances") => members.instances()?,
             Some(_) => members.inputs()?,
-            None => return Err(malformed("the request has neither \"instances\" nor \"inputs\"")),
+            None => {
+                return Err(malformed(
+                    "the request has neither \"instances\" nor \"inputs\"",
+                ));
+            }
         };
         Ok(match form {
             Form::Rows(input) => Call::new(input, Wish::Rows),
@@ -193,7 +253,11 @@ impl Dialect for V1 {
 
 async fn list(State(api): State<Arc<Api>>, request: Request) -> Response {
     let snapshot = api.registry.snapshot();
-    let names: Vec<&str> = snapshot.models.keys().map(crate::id::ModelName::as_str).collect();
+    let names: Vec<&str> = snapshot
+        .models
+        .keys()
+        .map(crate::id::ModelName::as_str)
+        .collect();
     respond(&request, &json!({"models": names}))
 }
 
@@ -202,24 +266,53 @@ async fn status_of_model(State(api): State<Arc<Api>>, path: OnePart, request: Re
     if has_verb(&name) {
         return refuse_get(&api, &request);
     }
-    status(&api, &request, Target { model: Some(&name), version: None })
+    status(
+        &api,
+        &request,
+        Target {
+            model: Some(&name),
+            version: None,
+        },
+    )
 }
 
-async fn status_of_version(State(api): State<Arc<Api>>, path: TwoParts, request: Request) -> Response {
+async fn status_of_version(
+    State(api): State<Arc<Api>>,
+    path: TwoParts,
+    request: Request,
+) -> Response {
     let (name, version) = two(path);
     if has_verb(&version) {
         return refuse_get(&api, &request);
     }
-    status(&api, &request, Target { model: Some(&name), version: Some(&version) })
+    status(
+        &api,
+        &request,
+        Target {
+            model: Some(&name),
+            version: Some(&version),
+        },
+    )
 }
 
-async fn status_of_label(State(api): State<Arc<Api>>, path: TwoParts, request: Request) -> Response {
+async fn status_of_label(
+    State(api): State<Arc<Api>>,
+    path: TwoParts,
+    request: Request,
+) -> Response {
     let (name, label) = two(path);
     if has_verb(&label) {
         return refuse_get(&api, &request);
     }
     match check_label(&label) {
-        Ok(()) => status(&api, &request, Target { model: Some(&name), version: Some(&label) }),
+        Ok(()) => status(
+            &api,
+            &request,
+            Target {
+                model: Some(&name),
+                version: Some(&label),
+            },
+        ),
         Err(refusal) => refuse(&api, &request, refusal),
     }
 }
@@ -234,17 +327,29 @@ fn status(api: &Api, request: &Request, target: Target<'_>) -> Response {
     let name = target.model.unwrap_or_default();
     let model = snapshot.models.get(name);
     let label = target.version.and_then(Label::parse);
-    let labelled = label.zip(model).and_then(|(label, model)| model.labelled(name, label, Instant::now()).ok());
+    let labelled = label
+        .zip(model)
+        .and_then(|(label, model)| model.labelled(name, label, Instant::now()).ok());
     let asked = |version: &Version| match target.version {
-        Some(_) if label.is_some() => labelled.is_some_and(|servable| servable.id().version == *version),
+        Some(_) if label.is_some() => {
+            labelled.is_some_and(|servable| servable.id().version == *version)
+        }
         Some(asked) => version.as_str() == asked,
         None => true,
     };
     // As TensorFlow Serving has them: the newest first.
-    let versions = model.into_iter().flat_map(|model| model.versions.iter().rev()).filter(|(version, _)| asked(version));
-    let statuses: Vec<Value> = versions.map(|(version, status)| version_status(version, status)).collect();
+    let versions = model
+        .into_iter()
+        .flat_map(|model| model.versions.iter().rev())
+        .filter(|(version, _)| asked(version));
+    let statuses: Vec<Value> = versions
+        .map(|(version, status)| version_status(version, status))
+        .collect();
     let ready = ready && !api.draining.load(Ordering::Relaxed);
-    respond(request, &json!({"name": name, "ready": ready, "model_version_status": statuses}))
+    respond(
+        request,
+        &json!({"name": name, "ready": ready, "model_version_status": statuses}),
+    )
 }
 
 fn version_status(version: &Version, status: &VersionStatus) -> Value {
@@ -262,20 +367,53 @@ fn version_status(version: &Version, status: &VersionStatus) -> Value {
     json!({"version": version.as_str(), "state": state, "status": {"error_code": code, "error_message": message}})
 }
 
-async fn metadata_of_model(State(api): State<Arc<Api>>, path: OnePart, request: Request) -> Response {
+async fn metadata_of_model(
+    State(api): State<Arc<Api>>,
+    path: OnePart,
+    request: Request,
+) -> Response {
     let name = one(path);
-    metadata(&api, &request, Target { model: Some(&name), version: None })
+    metadata(
+        &api,
+        &request,
+        Target {
+            model: Some(&name),
+            version: None,
+        },
+    )
 }
 
-async fn metadata_of_version(State(api): State<Arc<Api>>, path: TwoParts, request: Request) -> Response {
+async fn metadata_of_version(
+    State(api): State<Arc<Api>>,
+    path: TwoParts,
+    request: Request,
+) -> Response {
     let (name, version) = two(path);
-    metadata(&api, &request, Target { model: Some(&name), version: Some(&version) })
+    metadata(
+        &api,
+        &request,
+        Target {
+            model: Some(&name),
+            version: Some(&version),
+        },
+    )
 }
 
-async fn metadata_of_label(State(api): State<Arc<Api>>, path: TwoParts, request: Request) -> Response {
+async fn metadata_of_label(
+    State(api): State<Arc<Api>>,
+    path: TwoParts,
+    request: Request,
+) -> Response {
     let (name, label) = two(path);
     match check_label(&label) {
-        Ok(()) => metadata(&api, &request, Target { model: Some(&name), version: Some(&label) }),
+        Ok(()) => metadata(
+            &api,
+            &request,
+            Target {
+                model: Some(&name),
+                version: Some(&label),
+            },
+        ),
         Err(refusal) => refuse(&api, &request, refusal),
     }
 }
@@ -286,7 +424,12 @@ fn metadata(api: &Api, request: &Request, target: Target<'_>) -> Response {
         Err(refusal) => return refuse(api, request, refusal),
     };
     let offered = servable.offered();
-    let side = |specs: &[TensorSpec]| specs.iter().map(|spec| (spec.name.to_string(), tensor_info(spec))).collect::<Map<_, _>>();
+    let side = |specs: &[TensorSpec]| {
+        specs
+            .iter()
+            .map(|spec| (spec.name.to_string(), tensor_info(spec)))
+            .collect::<Map<_, _>>()
+    };
     let signature = json!({"inputs": side(&offered.inputs), "outputs": side(&offered.outputs), "method_name": "tensorflow/serving/predict", "defaults": {}});
     let id = servable.id();
     let document = json!({
@@ -325,19 +468,34 @@ fn refuse(api: &Api, request: &Request, (code, detail): Refusal) -> Response {
 
 /// `GET` of what only `POST` answers.
 fn refuse_get(api: &Api, request: &Request) -> Response {
-    let detail = format!("{} does not answer {}", request.uri().path(), request.method());
+    let detail = format!(
+        "{} does not answer {}",
+        request.uri().path(),
+        request.method()
+    );
     refuse_method(api, request, (ErrorCode::MethodNotAllowed, detail), "POST")
 }
 
-fn refuse_method(api: &Api, request: &Request, refusal: Refusal, allowed: &'static str) -> Response {
+fn refuse_method(
+    api: &Api,
+    request: &Request,
+    refusal: Refusal,
+    allowed: &'static str,
+) -> Response {
     let mut response = refuse(api, request, refusal);
-    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+    response
+        .headers_mut()
+        .insert(header::ALLOW, HeaderValue::from_static(allowed));
     response
 }
 
 fn respond(request: &Request, document: &Value) -> Response {
     let context = Context::new(request.headers());
-    let mut response = encoding::answer(request.headers(), "application/json", document.to_string().into_bytes());
+    let mut response = encoding::answer(
+        request.headers(),
+        "application/json",
+        document.to_string().into_bytes(),
+    );
     context.write_headers(response.headers_mut());
     response
 }

@@ -141,7 +141,10 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
         }
     };
     let client = Client::new(&args.server, Some(name))?;
-    done(args, &client.post(&format!("/{name}/rollout/{order}"), &body)?)
+    done(
+        args,
+        &client.post(&format!("/{name}/rollout/{order}"), &body)?,
+    )
 }
 
 fn look(args: &Args, show: &Show) -> anyhow::Result<Outcome> {
@@ -191,9 +194,15 @@ fn done(args: &Args, document: &Value) -> anyhow::Result<Outcome> {
     }
     let status: Status = serde_json::from_value(document.clone())?;
     if let Some(last) = &status.last {
-        let stable = status.stable.as_ref().map(|stable| stable.version.as_str()).unwrap_or_default();
+        let stable = status
+            .stable
+            .as_ref()
+            .map(|stable| stable.version.as_str())
+            .unwrap_or_default();
         let rollout = status.rollout.as_ref();
-        let (candidate, place) = rollout.map(|rollout| (rollout.versions(), rollout.place())).unwrap_or_default();
+        let (candidate, place) = rollout
+            .map(|rollout| (rollout.versions(), rollout.place()))
+            .unwrap_or_default();
         let line = match last.action.as_str() {
             "start" if rollout.is_some_and(status::Rollout::awaits_approval) => {
                 format!("{candidate} waits for the approval of a second name")
@@ -278,7 +287,11 @@ struct Difference {
 
 impl WouldStart {
     fn print(&self, paint: Paint) -> String {
-        let versions: Vec<&str> = self.candidates.iter().map(|report| report.version.as_str()).collect();
+        let versions: Vec<&str> = self
+            .candidates
+            .iter()
+            .map(|report| report.version.as_str())
+            .collect();
         let mut text = String::new();
         // Writing to a String does not fail.
         let _ = writeln!(
@@ -291,11 +304,35 @@ impl WouldStart {
         );
         self.plan.print(paint, &mut text);
         for report in &self.candidates {
-            let Compatibility { verdict, differences } = &report.compatibility;
-            let style = if verdict == "compatible" { Style::Good } else { Style::Doubtful };
-            let _ = writeln!(text, "\n  {} -> {}: {}", self.from.version, report.version, paint.paint(style, verdict));
-            for Difference { severity, side, pointer, detail, overridden } in differences {
-                let pointer = if pointer.is_empty() { "as a whole" } else { pointer };
+            let Compatibility {
+                verdict,
+                differences,
+            } = &report.compatibility;
+            let style = if verdict == "compatible" {
+                Style::Good
+            } else {
+                Style::Doubtful
+            };
+            let _ = writeln!(
+                text,
+                "\n  {} -> {}: {}",
+                self.from.version,
+                report.version,
+                paint.paint(style, verdict)
+            );
+            for Difference {
+                severity,
+                side,
+                pointer,
+                detail,
+                overridden,
+            } in differences
+            {
+                let pointer = if pointer.is_empty() {
+                    "as a whole"
+                } else {
+                    pointer
+                };
                 let accepted = if *overridden { " (accepted)" } else { "" };
                 let _ = writeln!(text, "    {severity}{accepted}: {side} {pointer} {detail}");
             }
@@ -320,7 +357,10 @@ mod tests {
                 {"severity": "forward-only", "side": "input", "pointer": "/age", "detail": "is new"},
                 {"severity": "unproved", "side": "output", "pointer": "", "detail": "may differ", "overridden": true}]}}],
         }});
-        let text = serde_json::from_value::<DryRun>(document).unwrap().would_start.print(Paint::OFF);
+        let text = serde_json::from_value::<DryRun>(document)
+            .unwrap()
+            .would_start
+            .print(Paint::OFF);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(
             lines,

@@ -137,7 +137,11 @@ impl Arm {
 
 impl Rollout {
     pub fn versions(&self) -> String {
-        let versions: Vec<&str> = self.candidates.iter().map(|candidate| candidate.version.as_str()).collect();
+        let versions: Vec<&str> = self
+            .candidates
+            .iter()
+            .map(|candidate| candidate.version.as_str())
+            .collect();
         versions.join(", ")
     }
 
@@ -154,12 +158,31 @@ impl Status {
     /// What a watcher wants to be told: everything but the figures, which never stand still.
     pub fn gist(&self) -> String {
         let rollout = self.rollout.as_ref().map(|rollout| {
-            let guards = rollout.guards.iter().flatten().map(|guard| (&guard.guard, &guard.candidate, &guard.state));
+            let guards = rollout
+                .guards
+                .iter()
+                .flatten()
+                .map(|guard| (&guard.guard, &guard.candidate, &guard.state));
             let loaded = rollout.candidates.iter().map(|candidate| candidate.loaded);
-            (&rollout.verdict, guards.collect::<Vec<_>>(), loaded.collect::<Vec<_>>())
+            (
+                &rollout.verdict,
+                guards.collect::<Vec<_>>(),
+                loaded.collect::<Vec<_>>(),
+            )
         });
         let answer = (&self.answers, &self.not_answering);
-        format!("{:?}", (self.seq, self.written, self.rollback.ready, &self.rollback.reason, &self.trouble, answer, rollout))
+        format!(
+            "{:?}",
+            (
+                self.seq,
+                self.written,
+                self.rollback.ready,
+                &self.rollback.reason,
+                &self.trouble,
+                answer,
+                rollout
+            )
+        )
     }
 
     pub fn is_written(&self) -> bool {
@@ -169,30 +192,79 @@ impl Status {
     pub fn print(&self, paint: Paint) -> String {
         let mut text = String::new();
         // Writing to a String does not fail.
-        let _ = writeln!(text, "{}{}", paint.paint(Style::Bold, &self.model), paint.paint(Style::Bad, &self.outage()));
+        let _ = writeln!(
+            text,
+            "{}{}",
+            paint.paint(Style::Bold, &self.model),
+            paint.paint(Style::Bad, &self.outage())
+        );
         let mut fact = |title: &str, value: &str| {
-            let _ = writeln!(text, "  {} {value}", paint.paint(Style::Dim, &format!("{title:<9}")));
+            let _ = writeln!(
+                text,
+                "  {} {value}",
+                paint.paint(Style::Dim, &format!("{title:<9}"))
+            );
         };
         if let Some(trouble) = &self.trouble {
-            let rest = if self.only_urgent { "nothing but a rollback or an abort" } else { "nothing" };
-            fact("TROUBLE", &paint.paint(Style::Bad, &format!("{rest} can be decided: {trouble}")));
+            let rest = if self.only_urgent {
+                "nothing but a rollback or an abort"
+            } else {
+                "nothing"
+            };
+            fact(
+                "TROUBLE",
+                &paint.paint(Style::Bad, &format!("{rest} can be decided: {trouble}")),
+            );
         }
         match &self.stable {
-            Some(stable) => fact("stable", &format!("{}  {}", paint.paint(Style::Bold, &stable.version), short(&stable.digest))),
-            None => fact("stable", &paint.paint(Style::Bad, "none: nothing answers without a version")),
+            Some(stable) => fact(
+                "stable",
+                &format!(
+                    "{}  {}",
+                    paint.paint(Style::Bold, &stable.version),
+                    short(&stable.digest)
+                ),
+            ),
+            None => fact(
+                "stable",
+                &paint.paint(Style::Bad, "none: nothing answers without a version"),
+            ),
         }
         for pending in &self.pending {
-            let to = pending.to.as_ref().map(|to| format!(" {}", to.version)).unwrap_or_default();
-            let line = format!("{}{to} is in force on this server, and not written yet", pending.action);
+            let to = pending
+                .to
+                .as_ref()
+                .map(|to| format!(" {}", to.version))
+                .unwrap_or_default();
+            let line = format!(
+                "{}{to} is in force on this server, and not written yet",
+                pending.action
+            );
             fact("PENDING", &paint.paint(Style::Bad, &line));
         }
         if !self.pending.is_empty() {
-            fact("", "the state can't be written: other replicas do not follow until it can, and a restart forgets what is not written");
+            fact(
+                "",
+                "the state can't be written: other replicas do not follow until it can, and a restart forgets what is not written",
+            );
         }
         fact("previous", &self.way_back(paint));
         if let Some(last) = &self.last {
-            let to = last.to.as_ref().map(|to| format!(" {}", to.version)).unwrap_or_default();
-            fact("last", &format!("{}{to} by {}, {} (entry {})", last.action, last.actor, ago(&last.at), last.seq));
+            let to = last
+                .to
+                .as_ref()
+                .map(|to| format!(" {}", to.version))
+                .unwrap_or_default();
+            fact(
+                "last",
+                &format!(
+                    "{}{to} by {}, {} (entry {})",
+                    last.action,
+                    last.actor,
+                    ago(&last.at),
+                    last.seq
+                ),
+            );
             if let Some(reason) = last.reason.as_deref().filter(|reason| !reason.is_empty()) {
                 fact("", reason);
             }
@@ -209,7 +281,10 @@ impl Status {
         match (&self.not_answering, &self.answers, &self.stable) {
             (Some(reason), ..) => format!("  DOES NOT ANSWER: {reason}"),
             (None, Some(answers), Some(stable)) if *answers != stable.version => {
-                format!("  {answers} answers, because {} is not loaded", stable.version)
+                format!(
+                    "  {answers} answers, because {} is not loaded",
+                    stable.version
+                )
             }
             _ => String::new(),
         }
@@ -222,7 +297,10 @@ impl Status {
     fn way_back(&self, paint: Paint) -> String {
         let ends = match (&self.rollout, &self.stable) {
             (Some(rollout), Some(stable)) if !rollout.awaits_approval() && self.can_roll_back() => {
-                format!("a rollback ends the rollout, and {} answers everybody", stable.version)
+                format!(
+                    "a rollback ends the rollout, and {} answers everybody",
+                    stable.version
+                )
             }
             _ => String::new(),
         };
@@ -234,12 +312,24 @@ impl Status {
             };
         };
         // What a second one would do, where the first one only ends the rollout.
-        let which = if ends.is_empty() { "a rollback" } else { "a second one" };
+        let which = if ends.is_empty() {
+            "a rollback"
+        } else {
+            "a second one"
+        };
         let verdict = match (self.rollback.ready, self.rollback.reason.as_str()) {
-            _ if !self.can_roll_back() => paint.paint(Style::Bad, &format!("{which} would NOT work: nothing can be decided")),
+            _ if !self.can_roll_back() => paint.paint(
+                Style::Bad,
+                &format!("{which} would NOT work: nothing can be decided"),
+            ),
             (true, _) => paint.paint(Style::Good, &format!("{which} would work")),
-            (false, "") => paint.paint(Style::Doubtful, &format!("not tried yet whether {which} would work")),
-            (false, reason) => paint.paint(Style::Bad, &format!("{which} would NOT work: {reason}")),
+            (false, "") => paint.paint(
+                Style::Doubtful,
+                &format!("not tried yet whether {which} would work"),
+            ),
+            (false, reason) => {
+                paint.paint(Style::Bad, &format!("{which} would NOT work: {reason}"))
+            }
         };
         if !ends.is_empty() {
             return format!("{}  {ends}; {verdict}", previous.version);
@@ -250,9 +340,19 @@ impl Status {
     fn print_rollout(&self, rollout: &Rollout, paint: Paint, text: &mut String) {
         let (phase, style) = match (rollout.phase.as_str(), &rollout.why) {
             ("running", _) => ("running".to_owned(), Style::Good),
-            ("at-rest", _) => ("AT REST: its candidate gets nothing until the journal is repaired, which ends it".to_owned(), Style::Bad),
-            ("awaits-approval", _) => ("waits for the approval of a second name".to_owned(), Style::Doubtful),
-            (phase, Some(why)) => (format!("{} by {why}", phase.to_uppercase()), Style::Doubtful),
+            ("at-rest", _) => (
+                "AT REST: its candidate gets nothing until the journal is repaired, which ends it"
+                    .to_owned(),
+                Style::Bad,
+            ),
+            ("awaits-approval", _) => (
+                "waits for the approval of a second name".to_owned(),
+                Style::Doubtful,
+            ),
+            (phase, Some(why)) => (
+                format!("{} by {why}", phase.to_uppercase()),
+                Style::Doubtful,
+            ),
             (phase, None) => (phase.to_owned(), Style::Doubtful),
         };
         let _ = writeln!(
@@ -264,8 +364,15 @@ impl Status {
             rollout.starter,
             paint.paint(style, &phase)
         );
-        for candidate in rollout.candidates.iter().filter(|candidate| !candidate.loaded) {
-            let line = format!("{} is not loaded: its share goes to the stable version", candidate.version);
+        for candidate in rollout
+            .candidates
+            .iter()
+            .filter(|candidate| !candidate.loaded)
+        {
+            let line = format!(
+                "{} is not loaded: its share goes to the stable version",
+                candidate.version
+            );
             let _ = writeln!(text, "            {}", paint.paint(Style::Bad, &line));
         }
         text.push('\n');
@@ -274,7 +381,11 @@ impl Status {
             text.push('\n');
             self.arms(rollout).print(paint, text);
         }
-        if rollout.guards.as_ref().is_some_and(|guards| !guards.is_empty()) {
+        if rollout
+            .guards
+            .as_ref()
+            .is_some_and(|guards| !guards.is_empty())
+        {
             text.push('\n');
             guards(rollout).print(paint, text);
         }
@@ -287,15 +398,29 @@ impl Status {
             };
             // What it waits for, a line each.
             for (index, part) in said.split("; ").enumerate() {
-                let title = if index == 0 { format!("\n  {} ", paint.paint(Style::Dim, "verdict  ")) } else { " ".repeat(14) };
+                let title = if index == 0 {
+                    format!("\n  {} ", paint.paint(Style::Dim, "verdict  "))
+                } else {
+                    " ".repeat(14)
+                };
                 let _ = writeln!(text, "{title}{}", paint.paint(style, part));
             }
         }
         let name = &self.model;
         let next = match rollout.phase.as_str() {
-            "awaits-approval" => format!("predictd rollout approve {name}   (by another name than {})", rollout.starter),
-            "paused" => format!("predictd rollout resume {name}   or: abort {name} --reason TEXT, promote {name}"),
-            _ if rollout.plan.steps.get(rollout.step).is_some_and(Step::waits) => {
+            "awaits-approval" => format!(
+                "predictd rollout approve {name}   (by another name than {})",
+                rollout.starter
+            ),
+            "paused" => format!(
+                "predictd rollout resume {name}   or: abort {name} --reason TEXT, promote {name}"
+            ),
+            _ if rollout
+                .plan
+                .steps
+                .get(rollout.step)
+                .is_some_and(Step::waits) =>
+            {
                 format!("predictd rollout promote {name}   or: abort {name} --reason TEXT")
             }
             _ => return,
@@ -305,9 +430,22 @@ impl Status {
 
     /// The versions that a step counts units of.
     fn counted<'a>(&'a self, rollout: &'a Rollout) -> Vec<&'a str> {
-        let concurrent = rollout.plan.steps.get(rollout.step).is_none_or(Step::is_concurrent);
-        let stable = self.stable.iter().filter(|_| concurrent).map(|stable| stable.version.as_str());
-        rollout.candidates.iter().map(|candidate| candidate.version.as_str()).chain(stable).collect()
+        let concurrent = rollout
+            .plan
+            .steps
+            .get(rollout.step)
+            .is_none_or(Step::is_concurrent);
+        let stable = self
+            .stable
+            .iter()
+            .filter(|_| concurrent)
+            .map(|stable| stable.version.as_str());
+        rollout
+            .candidates
+            .iter()
+            .map(|candidate| candidate.version.as_str())
+            .chain(stable)
+            .collect()
     }
 
     fn steps(&self, rollout: &Rollout) -> Table {
@@ -319,15 +457,34 @@ impl Status {
             let (mark, style, time, seen) = if index < rollout.step {
                 ("done", Style::Dim, least_time, least)
             } else if index == rollout.step && begun {
-                let arm =
-                    |version: &str| rollout.evidence.as_ref().and_then(|evidence| evidence.arms.get(version)).map_or(0, |arm| arm.units);
-                let fewest = self.counted(rollout).into_iter().map(|version| (arm(version), version)).min();
-                let seen = fewest.map(|(units, version)| format!("{} of {least} ({version})", count(units)));
-                (">", Style::Bold, format!("{} of {least_time}", duration(rollout.step_seconds.floor())), seen.unwrap_or(least))
+                let arm = |version: &str| {
+                    rollout
+                        .evidence
+                        .as_ref()
+                        .and_then(|evidence| evidence.arms.get(version))
+                        .map_or(0, |arm| arm.units)
+                };
+                let fewest = self
+                    .counted(rollout)
+                    .into_iter()
+                    .map(|version| (arm(version), version))
+                    .min();
+                let seen = fewest
+                    .map(|(units, version)| format!("{} of {least} ({version})", count(units)));
+                (
+                    ">",
+                    Style::Bold,
+                    format!("{} of {least_time}", duration(rollout.step_seconds.floor())),
+                    seen.unwrap_or(least),
+                )
             } else {
                 ("", Style::Plain, least_time, least)
             };
-            let held = if step.waits() { ", until a person decides" } else { "" };
+            let held = if step.waits() {
+                ", until a person decides"
+            } else {
+                ""
+            };
             table.row(
                 [
                     Cell::left(mark),
@@ -343,19 +500,58 @@ impl Status {
     }
 
     fn arms(&self, rollout: &Rollout) -> Table {
-        let titles = ["weight", "requests", "errors", "mean latency", "engine time"].map(Cell::right);
-        let mut table = Table::new([Cell::left("arm"), Cell::left("")].into_iter().chain(titles).chain([Cell::left("")]));
+        let titles = [
+            "weight",
+            "requests",
+            "errors",
+            "mean latency",
+            "engine time",
+        ]
+        .map(Cell::right);
+        let mut table = Table::new(
+            [Cell::left("arm"), Cell::left("")]
+                .into_iter()
+                .chain(titles)
+                .chain([Cell::left("")]),
+        );
         let none = Arm::default();
-        let stable = self.stable.as_ref().map(|stable| (stable.version.as_str(), "stable", 1.0 - rollout.weights.iter().sum::<f64>()));
+        let stable = self.stable.as_ref().map(|stable| {
+            (
+                stable.version.as_str(),
+                "stable",
+                1.0 - rollout.weights.iter().sum::<f64>(),
+            )
+        });
         let candidates = rollout.candidates.iter().zip(&rollout.weights);
-        let candidates = candidates.map(|(candidate, weight)| (candidate.version.as_str(), "candidate", *weight));
+        let candidates = candidates
+            .map(|(candidate, weight)| (candidate.version.as_str(), "candidate", *weight));
         for (version, role, weight) in stable.into_iter().chain(candidates) {
-            let arm = rollout.evidence.as_ref().and_then(|evidence| evidence.arms.get(version)).unwrap_or(&none);
+            let arm = rollout
+                .evidence
+                .as_ref()
+                .and_then(|evidence| evidence.arms.get(version))
+                .unwrap_or(&none);
             let answered = arm.requests.saturating_sub(arm.failures());
-            let latency = if answered == 0 { "-".to_owned() } else { format!("{} ms", number(arm.seconds / answered as f64 * 1e3)) };
-            let kinds: Vec<String> = arm.errors.iter().map(|(kind, failed)| format!("{} {kind}", count(*failed))).collect();
-            let errors = if arm.requests == 0 { "-".to_owned() } else { percent(arm.error_share()) };
-            let style = if arm.failures() > 0 { Style::Doubtful } else { Style::Plain };
+            let latency = if answered == 0 {
+                "-".to_owned()
+            } else {
+                format!("{} ms", number(arm.seconds / answered as f64 * 1e3))
+            };
+            let kinds: Vec<String> = arm
+                .errors
+                .iter()
+                .map(|(kind, failed)| format!("{} {kind}", count(*failed)))
+                .collect();
+            let errors = if arm.requests == 0 {
+                "-".to_owned()
+            } else {
+                percent(arm.error_share())
+            };
+            let style = if arm.failures() > 0 {
+                Style::Doubtful
+            } else {
+                Style::Plain
+            };
             table.row([
                 Cell::left(version),
                 Cell::left(role),
@@ -374,7 +570,12 @@ impl Status {
 fn guards(rollout: &Rollout) -> Table {
     let several = rollout.candidates.len() > 1;
     let titles = ["candidate", "stable", "margin", "e-value of limit"].map(Cell::right);
-    let mut table = Table::new([Cell::left("guard")].into_iter().chain(titles).chain([Cell::left("state")]));
+    let mut table = Table::new(
+        [Cell::left("guard")]
+            .into_iter()
+            .chain(titles)
+            .chain([Cell::left("state")]),
+    );
     for guard in rollout.guards.iter().flatten() {
         let judged = guard.state != "not_judged";
         let (state, style) = match guard.state.as_str() {
@@ -383,24 +584,58 @@ fn guards(rollout: &Rollout) -> Table {
             "no_data" => ("no data yet".to_owned(), Style::Doubtful),
             "open" => {
                 let fine = (number(guard.e_value_fine), number(guard.limit_fine));
-                (format!("open: no worse is shown by {} of {}", fine.0, fine.1), Style::Doubtful)
+                (
+                    format!("open: no worse is shown by {} of {}", fine.0, fine.1),
+                    Style::Doubtful,
+                )
             }
             other => (other.replace('_', " "), Style::Dim),
         };
-        let reason = guard.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-        let whose = if several { format!(" {}", guard.candidate) } else { String::new() };
-        let class = guard.detail.as_ref().map(|class| format!(" \"{class}\"")).unwrap_or_default();
-        let margin = if guard.stable_share.is_some() { format!("+{}", percent(guard.margin)) } else { percent(guard.margin) };
+        let reason = guard
+            .reason
+            .as_ref()
+            .map(|reason| format!(": {reason}"))
+            .unwrap_or_default();
+        let whose = if several {
+            format!(" {}", guard.candidate)
+        } else {
+            String::new()
+        };
+        let class = guard
+            .detail
+            .as_ref()
+            .map(|class| format!(" \"{class}\""))
+            .unwrap_or_default();
+        let margin = if guard.stable_share.is_some() {
+            format!("+{}", percent(guard.margin))
+        } else {
+            percent(guard.margin)
+        };
         let figures = [
-            format!("{} of {} {}", percent(guard.share), count(guard.count), guard.unit),
+            format!(
+                "{} of {} {}",
+                percent(guard.share),
+                count(guard.count),
+                guard.unit
+            ),
             guard.stable_share.map_or_else(|| "-".to_owned(), percent),
             margin,
             format!("{} of {}", number(guard.e_value), number(guard.limit)),
         ];
-        let figures = figures
-            .map(|figure| Cell::right(if judged { figure } else { "-".to_owned() }).style(if judged { Style::Plain } else { Style::Dim }));
+        let figures = figures.map(|figure| {
+            Cell::right(if judged { figure } else { "-".to_owned() }).style(if judged {
+                Style::Plain
+            } else {
+                Style::Dim
+            })
+        });
         let name = Cell::left(format!("{}{whose}{class}", guard.guard));
-        table.row([name].into_iter().chain(figures).chain([Cell::left(format!("{state}{reason}")).style(style)]));
+        table.row(
+            [name]
+                .into_iter()
+                .chain(figures)
+                .chain([Cell::left(format!("{state}{reason}")).style(style)]),
+        );
     }
     table
 }
@@ -445,7 +680,9 @@ mod tests {
     }
 
     fn print(document: serde_json::Value) -> String {
-        serde_json::from_value::<Status>(document).unwrap().print(Paint::OFF)
+        serde_json::from_value::<Status>(document)
+            .unwrap()
+            .print(Paint::OFF)
     }
 
     #[test]
@@ -484,39 +721,75 @@ mod tests {
         };
         assert!(!print(status()).contains("next "));
         assert!(
-            print(with("/rollout/phase", json!("awaits-approval"))).contains("predictd rollout approve churn   (by another name than ann)")
+            print(with("/rollout/phase", json!("awaits-approval")))
+                .contains("predictd rollout approve churn   (by another name than ann)")
         );
         let mut paused = with("/rollout/phase", json!("paused"));
         paused["rollout"]["why"] = json!("judge: inconclusive");
         let text = print(paused);
-        assert!(text.contains("PAUSED by judge: inconclusive") && text.contains("predictd rollout resume churn"), "{text}");
+        assert!(
+            text.contains("PAUSED by judge: inconclusive")
+                && text.contains("predictd rollout resume churn"),
+            "{text}"
+        );
         assert!(print(with("/rollout/step", json!(2))).contains("predictd rollout promote churn"));
-        assert!(print(with("/trouble", json!("altered"))).contains("TROUBLE   nothing can be decided: altered"));
+        assert!(
+            print(with("/trouble", json!("altered")))
+                .contains("TROUBLE   nothing can be decided: altered")
+        );
         let mut unreadable = with("/trouble", json!("away"));
         unreadable["only_urgent"] = json!(true);
-        assert!(print(unreadable).contains("TROUBLE   nothing but a rollback or an abort can be decided: away"));
-        let previous =
-            |document: serde_json::Value| print(document).lines().find(|line| line.starts_with("  previous")).unwrap().to_owned();
+        assert!(
+            print(unreadable)
+                .contains("TROUBLE   nothing but a rollback or an abort can be decided: away")
+        );
+        let previous = |document: serde_json::Value| {
+            print(document)
+                .lines()
+                .find(|line| line.starts_with("  previous"))
+                .unwrap()
+                .to_owned()
+        };
         let mut quiet = with("/rollout", json!(null));
-        assert_eq!(previous(quiet.clone()), "  previous  0.9.0  a rollback would NOT work: 0.9.0 is not loaded");
+        assert_eq!(
+            previous(quiet.clone()),
+            "  previous  0.9.0  a rollback would NOT work: 0.9.0 is not loaded"
+        );
         quiet["trouble"] = json!("altered");
         quiet["rollback"] = json!({"ready": true, "reason": ""});
-        assert_eq!(previous(quiet), "  previous  0.9.0  a rollback would NOT work: nothing can be decided");
+        assert_eq!(
+            previous(quiet),
+            "  previous  0.9.0  a rollback would NOT work: nothing can be decided"
+        );
         let mut first = with("/previous", json!(null));
-        assert_eq!(previous(first.clone()), "  previous  none: a rollback ends the rollout, and 1.0.0 answers everybody");
+        assert_eq!(
+            previous(first.clone()),
+            "  previous  none: a rollback ends the rollout, and 1.0.0 answers everybody"
+        );
         first["rollout"]["phase"] = json!("at-rest");
         first["trouble"] = json!("altered");
         assert_eq!(previous(first.clone()), "  previous  none");
-        assert!(print(first.clone()).contains("; AT REST: its candidate gets nothing until the journal is repaired"));
+        assert!(
+            print(first.clone())
+                .contains("; AT REST: its candidate gets nothing until the journal is repaired")
+        );
         first["rollout"] = json!(null);
         first["trouble"] = json!(null);
-        assert_eq!(previous(first), "  previous  none: a rollback has to name a version (--to)");
-        assert!(print(with("/rollout/candidates/0/loaded", json!(false))).contains("1.1.0 is not loaded"));
+        assert_eq!(
+            previous(first),
+            "  previous  none: a rollback has to name a version (--to)"
+        );
+        assert!(
+            print(with("/rollout/candidates/0/loaded", json!(false)))
+                .contains("1.1.0 is not loaded")
+        );
     }
 
     #[test]
     fn a_watcher_is_told_of_changes_and_not_of_figures() {
-        let gist = |document: serde_json::Value| serde_json::from_value::<Status>(document).unwrap().gist();
+        let gist = |document: serde_json::Value| {
+            serde_json::from_value::<Status>(document).unwrap().gist()
+        };
         let mut figures = status();
         figures["rollout"]["step_seconds"] = json!(251.0);
         figures["rollout"]["evidence"]["arms"]["1.0.0"]["requests"] = json!(5000);

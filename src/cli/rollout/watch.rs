@@ -26,7 +26,12 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const ABSENCE: Duration = Duration::from_secs(60);
 
 /// What ends the rollout that runs.
-const ENDS: [Action; 4] = [Action::Abort, Action::Promote, Action::Rollback, Action::Repair];
+const ENDS: [Action; 4] = [
+    Action::Abort,
+    Action::Promote,
+    Action::Rollback,
+    Action::Repair,
+];
 
 /// The rollouts that are watched: by model, the id of each and the last entry under which it ran.
 type Running = BTreeMap<String, (String, u64)>;
@@ -42,9 +47,15 @@ pub fn run(client: &Client, model: Option<&ModelName>, json: bool) -> anyhow::Re
         let document = match client.get(&path(model)) {
             Ok(document) => document,
             // The first question must be answered.
-            Err(error @ (ClientError::Unreachable { .. } | ClientError::Silent { .. })) if running.is_some() => {
+            Err(error @ (ClientError::Unreachable { .. } | ClientError::Silent { .. }))
+                if running.is_some() =>
+            {
                 if away.is_none() {
-                    let _ = writeln!(std::io::stderr(), "predictd: {error}\n  it is asked again for {} s", ABSENCE.as_secs());
+                    let _ = writeln!(
+                        std::io::stderr(),
+                        "predictd: {error}\n  it is asked again for {} s",
+                        ABSENCE.as_secs()
+                    );
                 }
                 let since = *away.get_or_insert_with(Instant::now);
                 if since.elapsed() > ABSENCE {
@@ -78,8 +89,14 @@ pub fn run(client: &Client, model: Option<&ModelName>, json: bool) -> anyhow::Re
             }
         };
         for status in &models {
-            let Some((id, seq)) = watched.get_mut(&status.model) else { continue };
-            if status.rollout.as_ref().is_some_and(|rollout| rollout.id == *id) {
+            let Some((id, seq)) = watched.get_mut(&status.model) else {
+                continue;
+            };
+            if status
+                .rollout
+                .as_ref()
+                .is_some_and(|rollout| rollout.id == *id)
+            {
                 *seq = status.seq;
                 continue;
             }
@@ -96,14 +113,21 @@ pub fn run(client: &Client, model: Option<&ModelName>, json: bool) -> anyhow::Re
 }
 
 fn of(status: &Status) -> Option<(String, (String, u64))> {
-    Some((status.model.clone(), (status.rollout.as_ref()?.id.clone(), status.seq)))
+    Some((
+        status.model.clone(),
+        (status.rollout.as_ref()?.id.clone(), status.seq),
+    ))
 }
 
 fn show(document: &Value, models: &[Status], json: bool, first: bool) -> serde_json::Result<()> {
     if json {
         say!("{}", serde_json::to_string(document)?);
     } else {
-        say!("{}{}", if first { "" } else { "\n" }, text(models, Paint::OFF));
+        say!(
+            "{}{}",
+            if first { "" } else { "\n" },
+            text(models, Paint::OFF)
+        );
     }
     Ok(())
 }
@@ -127,8 +151,13 @@ fn end(client: &Client, status: &Status, seq: u64, json: bool) -> Result<Outcome
     if !json {
         // A rollback or an abort is in force before it is written.
         let last = status.last.as_ref();
-        let how = last.map(|last| format!(": {} by {}, not written yet", last.action, last.actor)).filter(|_| !status.is_written());
-        say!("\nthe rollout ended{}", how.unwrap_or_else(|| ", and the journal does not show how".to_owned()));
+        let how = last
+            .map(|last| format!(": {} by {}, not written yet", last.action, last.actor))
+            .filter(|_| !status.is_written());
+        say!(
+            "\nthe rollout ended{}",
+            how.unwrap_or_else(|| ", and the journal does not show how".to_owned())
+        );
     }
     Ok(Outcome::Failed)
 }
@@ -159,9 +188,25 @@ fn tell(entry: &Entry, json: bool) -> Outcome {
         _ => &entry.to,
     };
     if !json {
-        let of = candidate.as_ref().map(|named| format!(" of {}", named.version)).unwrap_or_default();
-        let reason = entry.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-        say!("\nthe rollout{of} ended: {} by {} (entry {}){reason}", entry.action.name(), entry.actor, entry.seq);
+        let of = candidate
+            .as_ref()
+            .map(|named| format!(" of {}", named.version))
+            .unwrap_or_default();
+        let reason = entry
+            .reason
+            .as_ref()
+            .map(|reason| format!(": {reason}"))
+            .unwrap_or_default();
+        say!(
+            "\nthe rollout{of} ended: {} by {} (entry {}){reason}",
+            entry.action.name(),
+            entry.actor,
+            entry.seq
+        );
     }
-    if entry.action == Action::Promote { Outcome::Done } else { Outcome::Failed }
+    if entry.action == Action::Promote {
+        Outcome::Done
+    } else {
+        Outcome::Failed
+    }
 }

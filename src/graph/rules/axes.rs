@@ -14,20 +14,33 @@ const REDUCES: (Mixing, &str) = (Mixing::Proved, "reduces along the dimension of
 impl Call<'_, '_> {
     pub(super) fn along_axes(&self) -> Option<Ruled> {
         Some(match self.node.op {
-            "ReduceL1" | "ReduceL2" | "ReduceLogSum" | "ReduceLogSumExp" | "ReduceMax" | "ReduceMean" | "ReduceMin" | "ReduceProd"
-            | "ReduceSum" | "ReduceSumSquare" => self.reduce(),
+            "ReduceL1" | "ReduceL2" | "ReduceLogSum" | "ReduceLogSumExp" | "ReduceMax"
+            | "ReduceMean" | "ReduceMin" | "ReduceProd" | "ReduceSum" | "ReduceSumSquare" => {
+                self.reduce()
+            }
             "ArgMax" | "ArgMin" => self.arg(),
             "Softmax" | "LogSoftmax" | "Hardmax" => self.softmax(),
             "LpNormalization" => self.one_axis(-1),
             // The last is ONNX Runtime's own, under the standard's domain.
-            "LayerNormalization" | "RMSNormalization" | "SimplifiedLayerNormalization" => self.layer_normalization(),
+            "LayerNormalization" | "RMSNormalization" | "SimplifiedLayerNormalization" => {
+                self.layer_normalization()
+            }
             "MeanVarianceNormalization" => self.mean_variance(),
             "CumSum" => self.cumulative(),
             "TopK" => self.top_k(),
             "ReverseSequence" => self.reverse_sequence(),
-            "DynamicQuantizeLinear" => Err((Mixing::Proved, "takes one scale from the values of all rows")),
-            "NonMaxSuppression" => Err((Mixing::Found, "gives as many detections as it finds, over all rows")),
-            "NonZero" | "Unique" => Err((Mixing::Found, "gives as many values as it finds, over all rows")),
+            "DynamicQuantizeLinear" => Err((
+                Mixing::Proved,
+                "takes one scale from the values of all rows",
+            )),
+            "NonMaxSuppression" => Err((
+                Mixing::Found,
+                "gives as many detections as it finds, over all rows",
+            )),
+            "NonZero" | "Unique" => Err((
+                Mixing::Found,
+                "gives as many values as it finds, over all rows",
+            )),
             _ => return None,
         })
     }
@@ -56,7 +69,9 @@ impl Call<'_, '_> {
         let mut values = self.unless_along(value, &(axis..rank).collect::<Vec<_>>())?;
         // Mean and deviation, of which the normalised dimensions are 1.
         let mut dims = value.dims.clone().unwrap_or_default();
-        dims.iter_mut().skip(axis).for_each(|dim| *dim = Size::fixed(1));
+        dims.iter_mut()
+            .skip(axis)
+            .for_each(|dim| *dim = Size::fixed(1));
         values.resize(3, Value::new(value.flow.clone(), Some(dims)));
         Ok(values)
     }
@@ -64,7 +79,11 @@ impl Call<'_, '_> {
     fn mean_variance(&self) -> Ruled {
         let value = self.input(0)?;
         let rank = self.rank(value)?;
-        let axes = self.node.ints("axes").filter(|axes| !axes.is_empty()).unwrap_or(&[0, 2, 3]);
+        let axes = self
+            .node
+            .ints("axes")
+            .filter(|axes| !axes.is_empty())
+            .unwrap_or(&[0, 2, 3]);
         let axes: Option<Vec<usize>> = axes.iter().map(|axis| from_end(*axis, rank)).collect();
         self.unless_along(value, &axes.ok_or(UNKNOWN)?)
     }
@@ -73,7 +92,10 @@ impl Call<'_, '_> {
         self.others_same(&[0])?;
         let (value, axis) = (self.input(0)?, self.input(1)?);
         let rank = self.rank(value)?;
-        let axis = axis.ints().and_then(|ints| from_end(*ints.first()?, rank)).ok_or(UNKNOWN)?;
+        let axis = axis
+            .ints()
+            .and_then(|ints| from_end(*ints.first()?, rank))
+            .ok_or(UNKNOWN)?;
         self.unless_along(value, &[axis])
     }
 
@@ -83,14 +105,21 @@ impl Call<'_, '_> {
         let keep = self.node.int("keepdims").unwrap_or(1) != 0;
         let given = match (self.node.ints("axes"), self.optional(1)) {
             (Some(axes), _) => Some(axes.to_vec()),
-            (None, Some(axes)) => Some(axes.ints().ok_or((Mixing::Unknown, "reduces along axes that are not constant"))?),
+            (None, Some(axes)) => Some(
+                axes.ints()
+                    .ok_or((Mixing::Unknown, "reduces along axes that are not constant"))?,
+            ),
             (None, None) => None,
         };
         let Some(axes) = given.filter(|axes| !axes.is_empty()) else {
             if self.node.int("noop_with_empty_axes").unwrap_or(0) != 0 {
                 return Ok(vec![value.clone()]);
             }
-            return if value.axis().is_some() { Err(REDUCES) } else { Err(UNKNOWN) };
+            return if value.axis().is_some() {
+                Err(REDUCES)
+            } else {
+                Err(UNKNOWN)
+            };
         };
         let rank = self.rank(value)?;
         let axes: Option<Vec<usize>> = axes.iter().map(|axis| from_end(*axis, rank)).collect();
@@ -117,7 +146,9 @@ impl Call<'_, '_> {
         }
         let flow = match &value.flow {
             // An axis that is named twice is one.
-            Flow::Rows { axis } if !keep => Flow::Rows { axis: (0..*axis).filter(|before| !axes.contains(before)).count() },
+            Flow::Rows { axis } if !keep => Flow::Rows {
+                axis: (0..*axis).filter(|before| !axes.contains(before)).count(),
+            },
             flow => flow.clone(),
         };
         Ok(vec![Value::new(flow, Some(dims))])
@@ -129,8 +160,14 @@ impl Call<'_, '_> {
         let axis = self.axis(value, -1)?;
         let values = self.unless_along(value, &[axis])?;
         let mut dims = value.dims.clone().unwrap_or_default();
-        let k = self.optional(1).and_then(Value::ints).and_then(|ints| ints.first().copied()).or_else(|| self.node.int("k"));
-        let k = k.and_then(|k| u64::try_from(k).ok()).map_or_else(|| self.fresh(), Size::fixed);
+        let k = self
+            .optional(1)
+            .and_then(Value::ints)
+            .and_then(|ints| ints.first().copied())
+            .or_else(|| self.node.int("k"));
+        let k = k
+            .and_then(|k| u64::try_from(k).ok())
+            .map_or_else(|| self.fresh(), Size::fixed);
         if let Some(dim) = dims.get_mut(axis) {
             *dim = k;
         }
@@ -140,9 +177,11 @@ impl Call<'_, '_> {
 
     fn reverse_sequence(&self) -> Ruled {
         let (value, lengths) = (self.input(0)?, self.input(1)?);
-        let batch = usize::try_from(self.node.int("batch_axis").unwrap_or(1)).map_err(|_| UNKNOWN)?;
+        let batch =
+            usize::try_from(self.node.int("batch_axis").unwrap_or(1)).map_err(|_| UNKNOWN)?;
         let fits = value.axis() == Some(batch)
-            && (lengths.flow == Flow::Same && lengths.dim(0).is_some_and(Size::is_one) || lengths.axis() == Some(0));
+            && (lengths.flow == Flow::Same && lengths.dim(0).is_some_and(Size::is_one)
+                || lengths.axis() == Some(0));
         if !fits || lengths.axis().is_some() && lengths.dim(0) != value.dim(batch) {
             return Err(UNKNOWN);
         }

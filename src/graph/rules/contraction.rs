@@ -23,7 +23,11 @@ impl Call<'_, '_> {
 
     /// A matrix product of two inputs; `scales` must be the same for all rows.
     pub(super) fn product(&self, left: usize, right: usize, scales: &[usize]) -> Ruled {
-        if scales.iter().filter_map(|index| self.optional(*index)).any(|value| value.flow != Flow::Same) {
+        if scales
+            .iter()
+            .filter_map(|index| self.optional(*index))
+            .any(|value| value.flow != Flow::Same)
+        {
             return Err((Mixing::Unknown, "takes a scale that depends on the rows"));
         }
         let (a, b) = (self.input(left)?, self.input(right)?);
@@ -35,7 +39,10 @@ impl Call<'_, '_> {
             // A vector is summed over; as the other operand's partner it takes its last dimension but one away.
             return match (rank_a, rank_b, a.axis(), b.axis()) {
                 (2.., 1, Some(axis), None) if axis + 1 < rank_a => {
-                    let dims = a.dims.as_ref().map(|dims| dims.iter().take(rank_a - 1).cloned().collect());
+                    let dims = a
+                        .dims
+                        .as_ref()
+                        .map(|dims| dims.iter().take(rank_a - 1).cloned().collect());
                     Ok(vec![Value::new(a.flow.clone(), dims)])
                 }
                 _ => Err(UNKNOWN),
@@ -65,17 +72,25 @@ impl Call<'_, '_> {
         }
         dims.push(a.dim(rank_a - 2).cloned().ok_or(UNKNOWN)?);
         dims.push(b.dim(rank_b - 1).cloned().ok_or(UNKNOWN)?);
-        let flow = axis.map_or(Flow::Same, |from_right| Flow::Rows { axis: rank - from_right });
+        let flow = axis.map_or(Flow::Same, |from_right| Flow::Rows {
+            axis: rank - from_right,
+        });
         Ok(vec![Value::new(flow, Some(dims))])
     }
 
     fn gemm(&self) -> Ruled {
         let (a, b) = (self.input(0)?, self.input(1)?);
-        if self.rank(a)? != 2 || self.rank(b)? != 2 || [a, b].iter().any(|value| value.flow == Flow::Counts) {
+        if self.rank(a)? != 2
+            || self.rank(b)? != 2
+            || [a, b].iter().any(|value| value.flow == Flow::Counts)
+        {
             return Err(UNKNOWN);
         }
         let turned = |name: &str| self.node.int(name).unwrap_or(0) != 0;
-        let (outer_a, outer_b) = (usize::from(turned("transA")), usize::from(!turned("transB")));
+        let (outer_a, outer_b) = (
+            usize::from(turned("transA")),
+            usize::from(!turned("transB")),
+        );
         let axis = match (a.axis(), b.axis()) {
             (None, None) => None,
             (Some(axis), _) if axis != outer_a => return Err(SUMS),
@@ -84,8 +99,14 @@ impl Call<'_, '_> {
             (Some(_), None) => Some(0),
             (None, Some(_)) => Some(1),
         };
-        let dims = vec![a.dim(outer_a).cloned().ok_or(UNKNOWN)?, b.dim(outer_b).cloned().ok_or(UNKNOWN)?];
-        let product = Value::new(axis.map_or(Flow::Same, |axis| Flow::Rows { axis }), Some(dims));
+        let dims = vec![
+            a.dim(outer_a).cloned().ok_or(UNKNOWN)?,
+            b.dim(outer_b).cloned().ok_or(UNKNOWN)?,
+        ];
+        let product = Value::new(
+            axis.map_or(Flow::Same, |axis| Flow::Rows { axis }),
+            Some(dims),
+        );
         match self.optional(2) {
             Some(added) => self.broadcast(&[&product, added]),
             None => Ok(vec![product]),
@@ -94,7 +115,13 @@ impl Call<'_, '_> {
 
     /// The letter of the rows must stand at the rows of every operand that has rows, nowhere else, and in the result.
     fn einsum(&self) -> Ruled {
-        let equation: String = self.node.text("equation").unwrap_or_default().chars().filter(|c| !c.is_whitespace()).collect();
+        let equation: String = self
+            .node
+            .text("equation")
+            .unwrap_or_default()
+            .chars()
+            .filter(|c| !c.is_whitespace())
+            .collect();
         let (operands, result) = equation.split_once("->").ok_or(UNKNOWN)?;
         if equation.contains('.') {
             return Err(UNKNOWN);
@@ -115,7 +142,9 @@ impl Call<'_, '_> {
                 letter = Some(own);
             }
         }
-        let Some(letter) = letter else { return Err(UNKNOWN) };
+        let Some(letter) = letter else {
+            return Err(UNKNOWN);
+        };
         for (operand, value) in operands.iter().zip(self.inputs.iter().flatten()) {
             let times = operand.matches(letter).count();
             if times != usize::from(value.axis().is_some()) {
@@ -123,8 +152,15 @@ impl Call<'_, '_> {
             }
         }
         let axis = result.find(letter).ok_or(SUMS)?;
-        let size = |letter: char| sizes.iter().find(|(known, size)| *known == letter && !size.is_one());
-        let dims = result.chars().map(|letter| size(letter).map_or(Size::fixed(1), |(_, size)| size.clone())).collect();
+        let size = |letter: char| {
+            sizes
+                .iter()
+                .find(|(known, size)| *known == letter && !size.is_one())
+        };
+        let dims = result
+            .chars()
+            .map(|letter| size(letter).map_or(Size::fixed(1), |(_, size)| size.clone()))
+            .collect();
         Ok(vec![Value::new(Flow::Rows { axis }, Some(dims))])
     }
 }

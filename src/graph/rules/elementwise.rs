@@ -9,16 +9,23 @@ use crate::graph::{
 impl Call<'_, '_> {
     pub(super) fn elementwise(&self) -> Option<Ruled> {
         Some(match self.node.op {
-            "Abs" | "Acos" | "Acosh" | "Asin" | "Asinh" | "Atan" | "Atanh" | "BitwiseNot" | "Cast" | "Ceil" | "Celu" | "Clip" | "Cos"
-            | "Cosh" | "Elu" | "Erf" | "Exp" | "Floor" | "Gelu" | "HardSigmoid" | "HardSwish" | "IsInf" | "IsNaN" | "LeakyRelu" | "Log"
-            | "Mish" | "Neg" | "Not" | "Reciprocal" | "Relu" | "Round" | "Selu" | "Shrink" | "Sigmoid" | "Sign" | "Sin" | "Sinh"
-            | "Softplus" | "Softsign" | "Sqrt" | "Swish" | "Tan" | "Tanh" | "ThresholdedRelu" => self.first_only(),
+            "Abs" | "Acos" | "Acosh" | "Asin" | "Asinh" | "Atan" | "Atanh" | "BitwiseNot"
+            | "Cast" | "Ceil" | "Celu" | "Clip" | "Cos" | "Cosh" | "Elu" | "Erf" | "Exp"
+            | "Floor" | "Gelu" | "HardSigmoid" | "HardSwish" | "IsInf" | "IsNaN" | "LeakyRelu"
+            | "Log" | "Mish" | "Neg" | "Not" | "Reciprocal" | "Relu" | "Round" | "Selu"
+            | "Shrink" | "Sigmoid" | "Sign" | "Sin" | "Sinh" | "Softplus" | "Softsign" | "Sqrt"
+            | "Swish" | "Tan" | "Tanh" | "ThresholdedRelu" => self.first_only(),
             "Identity" => self.input(0).map(|value| vec![value.clone()]),
-            "CastLike" => self.input(0).map(|value| vec![Value::new(value.flow.clone(), value.dims.clone())]),
+            "CastLike" => self
+                .input(0)
+                .map(|value| vec![Value::new(value.flow.clone(), value.dims.clone())]),
             "Dropout" => self.dropout(),
-            "Add" | "Sub" | "Mul" | "Div" | "Pow" | "Max" | "Min" | "Mean" | "Sum" | "Where" | "And" | "Or" | "Xor" | "Equal" | "Less"
-            | "LessOrEqual" | "Greater" | "GreaterOrEqual" | "Mod" | "PRelu" | "BitShift" | "BitwiseAnd" | "BitwiseOr" | "BitwiseXor"
-            | "StringConcat" => self.broadcast(&self.inputs.iter().flatten().collect::<Vec<_>>()),
+            "Add" | "Sub" | "Mul" | "Div" | "Pow" | "Max" | "Min" | "Mean" | "Sum" | "Where"
+            | "And" | "Or" | "Xor" | "Equal" | "Less" | "LessOrEqual" | "Greater"
+            | "GreaterOrEqual" | "Mod" | "PRelu" | "BitShift" | "BitwiseAnd" | "BitwiseOr"
+            | "BitwiseXor" | "StringConcat" => {
+                self.broadcast(&self.inputs.iter().flatten().collect::<Vec<_>>())
+            }
             "QuantizeLinear" | "DequantizeLinear" => self.quantize(),
             "RegexFullMatch" => self.first_only(),
             _ => return None,
@@ -40,7 +47,11 @@ impl Call<'_, '_> {
 
     /// A dropout whose mode of training is a constant of nought.
     pub(super) fn idle_dropout(&self) -> bool {
-        self.node.op == "Dropout" && self.optional(2).and_then(Value::ints).is_some_and(|ints| ints == [0])
+        self.node.op == "Dropout"
+            && self
+                .optional(2)
+                .and_then(Value::ints)
+                .is_some_and(|ints| ints == [0])
     }
 
     /// One scale for all values, or one for each along an axis that is not the rows'.
@@ -50,7 +61,9 @@ impl Call<'_, '_> {
         match scale.rank() {
             Some(0) => {}
             Some(1) if scale.dim(0).is_some_and(Size::is_one) => {}
-            Some(_) if self.axis(value, 1)? != value.axis().unwrap_or(usize::MAX) && self.node.int("block_size").unwrap_or(0) == 0 => {}
+            Some(_)
+                if self.axis(value, 1)? != value.axis().unwrap_or(usize::MAX)
+                    && self.node.int("block_size").unwrap_or(0) == 0 => {}
             _ => return Err((Mixing::Unknown, "scales along the dimension of the rows")),
         }
         Ok(vec![Value::new(value.flow.clone(), value.dims.clone())])
@@ -69,35 +82,57 @@ impl Call<'_, '_> {
         // The rows' place from the right, and their size there.
         let mut place: Option<(usize, &Size)> = None;
         for value in values.iter().filter(|value| value.axis().is_some()) {
-            let (from_right, size) = (value.from_right().ok_or(UNKNOWN)?, value.axis().and_then(|axis| value.dim(axis)).ok_or(UNKNOWN)?);
+            let (from_right, size) = (
+                value.from_right().ok_or(UNKNOWN)?,
+                value
+                    .axis()
+                    .and_then(|axis| value.dim(axis))
+                    .ok_or(UNKNOWN)?,
+            );
             match place {
                 None => place = Some((from_right, size)),
                 Some((known, other)) if known == from_right && other == size => {}
                 Some((known, _)) if known == from_right => return Err(UNKNOWN),
-                Some(_) => return Err((Mixing::Proved, "combines rows with other rows: their dimensions don't lie over each other")),
+                Some(_) => {
+                    return Err((
+                        Mixing::Proved,
+                        "combines rows with other rows: their dimensions don't lie over each other",
+                    ));
+                }
             }
         }
         let mut dims = Vec::with_capacity(rank);
         for from_right in (1..=rank).rev() {
-            let sizes = values.iter().filter_map(|value| value.dim(value.rank()?.checked_sub(from_right)?));
+            let sizes = values
+                .iter()
+                .filter_map(|value| value.dim(value.rank()?.checked_sub(from_right)?));
             let mut found: Option<Size> = None;
             for size in sizes.filter(|size| !size.is_one()) {
                 found = match found {
                     None => Some(size.clone()),
                     Some(known) if known == *size => Some(known),
                     // One of both is 1 when it runs, or they are equal.
-                    Some(known) if !known.counts() && !size.counts() => Some(match (known.as_fixed(), size.as_fixed()) {
-                        (Some(_), _) => known,
-                        (None, Some(_)) => size.clone(),
-                        (None, None) => self.fresh(),
-                    }),
-                    Some(_) => return Err((Mixing::Unknown, "combines the rows with a constant of as many")),
+                    Some(known) if !known.counts() && !size.counts() => {
+                        Some(match (known.as_fixed(), size.as_fixed()) {
+                            (Some(_), _) => known,
+                            (None, Some(_)) => size.clone(),
+                            (None, None) => self.fresh(),
+                        })
+                    }
+                    Some(_) => {
+                        return Err((
+                            Mixing::Unknown,
+                            "combines the rows with a constant of as many",
+                        ));
+                    }
                 };
             }
             dims.push(found.unwrap_or_else(|| Size::fixed(1)));
         }
         let flow = match place {
-            Some((from_right, _)) => Flow::Rows { axis: rank - from_right },
+            Some((from_right, _)) => Flow::Rows {
+                axis: rank - from_right,
+            },
             None => Flow::Same,
         };
         Ok(vec![Value::new(flow, Some(dims))])

@@ -9,14 +9,20 @@ use crate::graph::{
 impl Call<'_, '_> {
     pub(super) fn machine_learning(&self) -> Option<Ruled> {
         Some(match self.node.op {
-            "Binarizer" | "CategoryMapper" | "LabelEncoder" | "Imputer" | "Scaler" => self.of_features(),
+            "Binarizer" | "CategoryMapper" | "LabelEncoder" | "Imputer" | "Scaler" => {
+                self.of_features()
+            }
             "Normalizer" => self.table(|width| width),
             "OneHotEncoder" => self.one_more(),
             "TreeEnsembleClassifier" | "LinearClassifier" | "SVMClassifier" => self.classifier(),
-            "TreeEnsembleRegressor" | "TreeEnsemble" | "LinearRegressor" | "SVMRegressor" => self.table(|_| self.targets()),
+            "TreeEnsembleRegressor" | "TreeEnsemble" | "LinearRegressor" | "SVMRegressor" => {
+                self.table(|_| self.targets())
+            }
             "ArrayFeatureExtractor" => self.extractor(),
             "FeatureVectorizer" => self.vectorizer(),
-            "ZipMap" => self.input(0).map(|value| vec![Value::new(value.flow.clone(), None)]),
+            "ZipMap" => self
+                .input(0)
+                .map(|value| vec![Value::new(value.flow.clone(), None)]),
             _ => return None,
         })
     }
@@ -28,7 +34,12 @@ impl Call<'_, '_> {
 
     /// Texts one by one, unless some are left out.
     pub(super) fn normalizer(&self) -> Ruled {
-        if self.node.attributes.get("stopwords").is_some_and(|list| !list.texts.is_empty()) {
+        if self
+            .node
+            .attributes
+            .get("stopwords")
+            .is_some_and(|list| !list.texts.is_empty())
+        {
             return Err((Mixing::Found, "leaves out texts"));
         }
         self.first_only()
@@ -38,8 +49,15 @@ impl Call<'_, '_> {
     fn of_features(&self) -> Ruled {
         self.others_same(&[0])?;
         let value = self.input(0)?;
-        let per_value = matches!(self.node.op, "Binarizer" | "CategoryMapper" | "LabelEncoder");
-        if !per_value && value.axis().is_some_and(|axis| value.rank().is_none_or(|rank| axis + 1 >= rank)) {
+        let per_value = matches!(
+            self.node.op,
+            "Binarizer" | "CategoryMapper" | "LabelEncoder"
+        );
+        if !per_value
+            && value
+                .axis()
+                .is_some_and(|axis| value.rank().is_none_or(|rank| axis + 1 >= rank))
+        {
             return Err((Mixing::Unknown, "takes a list for the features of one row"));
         }
         Ok(vec![Value::new(value.flow.clone(), value.dims.clone())])
@@ -53,9 +71,15 @@ impl Call<'_, '_> {
             return Err((Mixing::Unknown, "takes a list for the features of one row"));
         }
         if value.axis().is_some_and(|axis| axis != 0) {
-            return Err((Mixing::Proved, "takes the dimension of the rows for features"));
+            return Err((
+                Mixing::Proved,
+                "takes the dimension of the rows for features",
+            ));
         }
-        let dims = vec![value.dim(0).cloned().ok_or(UNKNOWN)?, width(value.dim(1).cloned().ok_or(UNKNOWN)?)];
+        let dims = vec![
+            value.dim(0).cloned().ok_or(UNKNOWN)?,
+            width(value.dim(1).cloned().ok_or(UNKNOWN)?),
+        ];
         Ok(vec![Value::new(value.flow.clone(), Some(dims))])
     }
 
@@ -66,18 +90,33 @@ impl Call<'_, '_> {
             "LinearRegressor" => Some(self.node.int("targets").unwrap_or(1)),
             _ => self.node.int("n_targets"),
         };
-        declared.and_then(|count| u64::try_from(count).ok()).map_or_else(|| self.fresh(), Size::fixed)
+        declared
+            .and_then(|count| u64::try_from(count).ok())
+            .map_or_else(|| self.fresh(), Size::fixed)
     }
 
     /// Labels, one a row, and scores, several a row.
     fn classifier(&self) -> Ruled {
-        let classes = ["classlabels_strings", "classlabels_ints", "classlabels_int64s"].iter().find_map(|name| {
+        let classes = [
+            "classlabels_strings",
+            "classlabels_ints",
+            "classlabels_int64s",
+        ]
+        .iter()
+        .find_map(|name| {
             let attribute = self.node.attributes.get(name)?;
             Some(attribute.texts.len().max(attribute.ints.len())).filter(|count| *count > 0)
         });
-        let mut scores = self.table(|_| classes.map_or_else(|| self.fresh(), |count| Size::fixed(count as u64)))?;
+        let mut scores = self
+            .table(|_| classes.map_or_else(|| self.fresh(), |count| Size::fixed(count as u64)))?;
         let first = scores.first().ok_or(UNKNOWN)?;
-        let labels = Value::new(first.flow.clone(), first.dims.as_ref().map(|dims| dims.iter().take(1).cloned().collect()));
+        let labels = Value::new(
+            first.flow.clone(),
+            first
+                .dims
+                .as_ref()
+                .map(|dims| dims.iter().take(1).cloned().collect()),
+        );
         scores.insert(0, labels);
         Ok(scores)
     }
@@ -86,8 +125,13 @@ impl Call<'_, '_> {
     fn one_more(&self) -> Ruled {
         let value = self.input(0)?;
         let mut dims = value.dims.clone().ok_or(UNKNOWN)?;
-        let counts = ["cats_int64s", "cats_strings"].iter().filter_map(|name| self.node.attributes.get(name));
-        let width = counts.map(|list| list.ints.len().max(list.texts.len())).max().filter(|width| *width > 0);
+        let counts = ["cats_int64s", "cats_strings"]
+            .iter()
+            .filter_map(|name| self.node.attributes.get(name));
+        let width = counts
+            .map(|list| list.ints.len().max(list.texts.len()))
+            .max()
+            .filter(|width| *width > 0);
         dims.push(width.map_or_else(|| self.fresh(), |width| Size::fixed(width as u64)));
         Ok(vec![Value::new(value.flow.clone(), Some(dims))])
     }
@@ -95,10 +139,16 @@ impl Call<'_, '_> {
     /// Picks along the last dimension; a list becomes a table of one row.
     fn extractor(&self) -> Ruled {
         let value = self.input(0)?;
-        if let (Flow::Same, Some(indices)) = (&value.flow, self.optional(1).filter(|indices| indices.axis().is_some())) {
+        if let (Flow::Same, Some(indices)) = (
+            &value.flow,
+            self.optional(1).filter(|indices| indices.axis().is_some()),
+        ) {
             // Each row's indices pick from a constant; they lie in one line, row after row.
             let dims = indices.dims.as_ref().ok_or(UNKNOWN)?;
-            let before = dims.iter().take(indices.axis().unwrap_or_default()).all(Size::is_one);
+            let before = dims
+                .iter()
+                .take(indices.axis().unwrap_or_default())
+                .all(Size::is_one);
             let mut picked = value.dims.clone().ok_or(UNKNOWN)?;
             picked.pop();
             if picked.is_empty() {
@@ -106,7 +156,11 @@ impl Call<'_, '_> {
             }
             let axis = picked.len();
             picked.push(Size::product(dims).ok_or(UNKNOWN)?);
-            return if before { Ok(vec![Value::new(Flow::Rows { axis }, Some(picked))]) } else { Err(UNKNOWN) };
+            return if before {
+                Ok(vec![Value::new(Flow::Rows { axis }, Some(picked))])
+            } else {
+                Err(UNKNOWN)
+            };
         }
         self.others_same(&[0])?;
         let rank = self.rank(value)?;
@@ -115,45 +169,71 @@ impl Call<'_, '_> {
         }
         let mut dims = value.dims.clone().ok_or(UNKNOWN)?;
         dims.pop();
-        dims.push(self.optional(1).and_then(|indices| Size::product(indices.dims.as_ref()?)).unwrap_or_else(|| self.fresh()));
+        dims.push(
+            self.optional(1)
+                .and_then(|indices| Size::product(indices.dims.as_ref()?))
+                .unwrap_or_else(|| self.fresh()),
+        );
         Ok(vec![Value::new(value.flow.clone(), Some(dims))])
     }
 
     fn vectorizer(&self) -> Ruled {
         let first = self.input(0)?;
-        let own = first.dim(0).filter(|_| first.axis() == Some(0)).ok_or(UNKNOWN)?;
+        let own = first
+            .dim(0)
+            .filter(|_| first.axis() == Some(0))
+            .ok_or(UNKNOWN)?;
         // A list would be one row of several features.
-        if self.inputs.iter().flatten().any(|value| value.rank() != Some(2) || value.axis() != Some(0) || value.dim(0) != Some(own)) {
+        if self.inputs.iter().flatten().any(|value| {
+            value.rank() != Some(2) || value.axis() != Some(0) || value.dim(0) != Some(own)
+        }) {
             return Err(UNKNOWN);
         }
-        Ok(vec![Value::new(Flow::Rows { axis: 0 }, Some(vec![own.clone(), self.fresh()]))])
+        Ok(vec![Value::new(
+            Flow::Rows { axis: 0 },
+            Some(vec![own.clone(), self.fresh()]),
+        )])
     }
 
     pub(super) fn contributed(&self) -> Option<Ruled> {
         Some(match self.node.op {
             "Gelu" | "QuickGelu" => self.first_only(),
-            "BiasGelu" | "FastGelu" | "BiasAdd" => self.broadcast(&self.inputs.iter().flatten().collect::<Vec<_>>()),
+            "BiasGelu" | "FastGelu" | "BiasAdd" => {
+                self.broadcast(&self.inputs.iter().flatten().collect::<Vec<_>>())
+            }
             "QuantizeLinear" | "DequantizeLinear" => return self.elementwise(),
             "FusedConv" | "NhwcMaxPool" => self.example(),
             "FusedMatMul" | "TransposeMatMul" if !self.is_turned() => self.product(0, 1, &[]),
             "MatMulIntegerToFloat" => self.product(0, 1, &[2, 3, 4, 5, 6]),
             "MatMulNBits" => self.last_replaced(self.node.int("N")),
-            "QLinearAdd" | "QLinearMul" if self.others_same(&[0, 3]).is_ok() => {
-                self.input(0).and_then(|a| Ok((a, self.input(3)?))).and_then(|(a, b)| self.broadcast(&[a, b]))
-            }
+            "QLinearAdd" | "QLinearMul" if self.others_same(&[0, 3]).is_ok() => self
+                .input(0)
+                .and_then(|a| Ok((a, self.input(3)?)))
+                .and_then(|(a, b)| self.broadcast(&[a, b])),
             "QLinearSigmoid" | "QLinearLeakyRelu" => self.first_only(),
-            "QLinearGlobalAveragePool" | "QLinearAveragePool" if self.node.int("channels_last").unwrap_or(0) == 0 => self.example(),
-            "SkipLayerNormalization" | "SkipSimplifiedLayerNormalization" => self.skip_normalization(),
+            "QLinearGlobalAveragePool" | "QLinearAveragePool"
+                if self.node.int("channels_last").unwrap_or(0) == 0 =>
+            {
+                self.example()
+            }
+            "SkipLayerNormalization" | "SkipSimplifiedLayerNormalization" => {
+                self.skip_normalization()
+            }
             "Attention" => self.fused_attention(),
             "EmbedLayerNormalization" => self.embedding(),
-            "DynamicQuantizeMatMul" | "DynamicQuantizeLSTM" => Err((Mixing::Proved, "takes one scale from the values of all rows")),
+            "DynamicQuantizeMatMul" | "DynamicQuantizeLSTM" => Err((
+                Mixing::Proved,
+                "takes one scale from the values of all rows",
+            )),
             "Tokenizer" => Err((Mixing::Unknown, "pads each text to the longest of the run")),
             _ => return None,
         })
     }
 
     fn is_turned(&self) -> bool {
-        ["transA", "transB", "transBatchA", "transBatchB"].iter().any(|name| self.node.int(name).unwrap_or(0) != 0)
+        ["transA", "transB", "transBatchA", "transBatchB"]
+            .iter()
+            .any(|name| self.node.int(name).unwrap_or(0) != 0)
     }
 
     /// A product with packed weights along the last dimension.
@@ -166,25 +246,45 @@ impl Call<'_, '_> {
         }
         let mut dims = value.dims.clone().ok_or(UNKNOWN)?;
         dims.pop();
-        dims.push(width.and_then(|width| u64::try_from(width).ok()).map_or_else(|| self.fresh(), Size::fixed));
+        dims.push(
+            width
+                .and_then(|width| u64::try_from(width).ok())
+                .map_or_else(|| self.fresh(), Size::fixed),
+        );
         Ok(vec![Value::new(value.flow.clone(), Some(dims))])
     }
 
     /// Normalises along the last dimension what two inputs add up to.
     fn skip_normalization(&self) -> Ruled {
         self.others_same(&[0, 1])?;
-        let sum = self.broadcast(&[self.input(0)?, self.input(1)?])?.into_iter().next().ok_or(UNKNOWN)?;
+        let sum = self
+            .broadcast(&[self.input(0)?, self.input(1)?])?
+            .into_iter()
+            .next()
+            .ok_or(UNKNOWN)?;
         let rank = self.rank(&sum)?;
-        let value = self.unless_along(&sum, &[rank.saturating_sub(1)])?.into_iter().next().ok_or(UNKNOWN)?;
+        let value = self
+            .unless_along(&sum, &[rank.saturating_sub(1)])?
+            .into_iter()
+            .next()
+            .ok_or(UNKNOWN)?;
         self.each(value)
     }
 
     /// [rows, steps, features], weights and bias; a mask of the rows.
     fn fused_attention(&self) -> Ruled {
         let value = self.input(0)?;
-        let own = value.dim(0).filter(|_| value.axis() == Some(0) && value.rank() == Some(3)).ok_or(UNKNOWN)?;
-        let mask = self.optional(3).is_none_or(|mask| mask.axis() == Some(0) && mask.dim(0) == Some(own) && mask.rank() == Some(2));
-        if !mask || self.inputs.len() > 4 || self.node.int("unidirectional").unwrap_or(0) != 0 && self.node.outputs.len() > 1 {
+        let own = value
+            .dim(0)
+            .filter(|_| value.axis() == Some(0) && value.rank() == Some(3))
+            .ok_or(UNKNOWN)?;
+        let mask = self.optional(3).is_none_or(|mask| {
+            mask.axis() == Some(0) && mask.dim(0) == Some(own) && mask.rank() == Some(2)
+        });
+        if !mask
+            || self.inputs.len() > 4
+            || self.node.int("unidirectional").unwrap_or(0) != 0 && self.node.outputs.len() > 1
+        {
             return Err(UNKNOWN);
         }
         self.others_same(&[0, 3])?;
@@ -201,9 +301,15 @@ impl Call<'_, '_> {
     /// Word, position and segment embeddings of [rows, steps]; a mask gives the length of each row.
     fn embedding(&self) -> Ruled {
         let value = self.input(0)?;
-        let own = value.dim(0).filter(|_| value.axis() == Some(0) && value.rank() == Some(2)).ok_or(UNKNOWN)?;
+        let own = value
+            .dim(0)
+            .filter(|_| value.axis() == Some(0) && value.rank() == Some(2))
+            .ok_or(UNKNOWN)?;
         for index in [1, 7] {
-            if self.optional(index).is_some_and(|other| other.axis() != Some(0) || other.dim(0) != Some(own)) {
+            if self
+                .optional(index)
+                .is_some_and(|other| other.axis() != Some(0) || other.dim(0) != Some(own))
+            {
                 return Err(UNKNOWN);
             }
         }
@@ -211,6 +317,10 @@ impl Call<'_, '_> {
         let mut dims = value.dims.clone().unwrap_or_default();
         dims.push(self.fresh());
         let rows = |dims: Vec<Size>| Value::new(Flow::Rows { axis: 0 }, Some(dims));
-        Ok(vec![rows(dims.clone()), rows(vec![own.clone()]), rows(dims)])
+        Ok(vec![
+            rows(dims.clone()),
+            rows(vec![own.clone()]),
+            rows(dims),
+        ])
     }
 }

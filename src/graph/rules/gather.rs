@@ -22,7 +22,10 @@ impl Call<'_, '_> {
 
     fn gather_along(&self) -> Ruled {
         let (data, indices) = (self.input(0)?, self.input(1)?);
-        if [data, indices].iter().any(|value| value.flow == Flow::Counts) {
+        if [data, indices]
+            .iter()
+            .any(|value| value.flow == Flow::Counts)
+        {
             return Err((Mixing::Unknown, "picks by the number of rows"));
         }
         let axis = self.axis(data, 0)?;
@@ -30,9 +33,13 @@ impl Call<'_, '_> {
         let flow = match (data.axis(), indices.axis()) {
             (None, None) => Flow::Same,
             (Some(rows), None) if rows == axis => return Err(PICKS),
-            (Some(rows), None) => Flow::Rows { axis: if rows < axis { rows } else { rows + wide - 1 } },
+            (Some(rows), None) => Flow::Rows {
+                axis: if rows < axis { rows } else { rows + wide - 1 },
+            },
             (None, Some(rows)) => Flow::Rows { axis: axis + rows },
-            (Some(_), Some(_)) => return Err((Mixing::Proved, "picks for each row from every row")),
+            (Some(_), Some(_)) => {
+                return Err((Mixing::Proved, "picks for each row from every row"));
+            }
         };
         let dims = data.dims.as_ref().ok_or(UNKNOWN)?;
         let mut picked = dims.get(..axis).unwrap_or_default().to_vec();
@@ -45,7 +52,9 @@ impl Call<'_, '_> {
     fn elements_along(&self, beside: &[usize]) -> Ruled {
         let data = self.input(0)?;
         let axis = self.axis(data, 0)?;
-        let Some(rows) = data.axis() else { return Err(UNKNOWN) };
+        let Some(rows) = data.axis() else {
+            return Err(UNKNOWN);
+        };
         if rows == axis {
             return Err(PICKS);
         }
@@ -56,28 +65,49 @@ impl Call<'_, '_> {
                 return Err(UNKNOWN);
             }
         }
-        let shaped = if self.node.op == "GatherElements" { self.input(1)? } else { data };
+        let shaped = if self.node.op == "GatherElements" {
+            self.input(1)?
+        } else {
+            data
+        };
         Ok(vec![Value::new(data.flow.clone(), shaped.dims.clone())])
     }
 
     fn gather_nd(&self) -> Ruled {
         let (data, indices) = (self.input(0)?, self.input(1)?);
-        let batch = usize::try_from(self.node.int("batch_dims").unwrap_or(0)).map_err(|_| UNKNOWN)?;
+        let batch =
+            usize::try_from(self.node.int("batch_dims").unwrap_or(0)).map_err(|_| UNKNOWN)?;
         let last = self.rank(indices)?.checked_sub(1).ok_or(UNKNOWN)?;
         let axis = match (data.axis(), indices.axis()) {
             (None, Some(rows)) if rows < last && batch == 0 => rows,
-            (Some(a), Some(b)) if a == b && a < batch && b < last && data.dim(a) == indices.dim(b) => a,
+            (Some(a), Some(b))
+                if a == b && a < batch && b < last && data.dim(a) == indices.dim(b) =>
+            {
+                a
+            }
             _ => return Err(UNKNOWN),
         };
-        let depth = indices.dim(last).and_then(Size::as_fixed).and_then(|size| usize::try_from(size).ok()).ok_or(UNKNOWN)?;
+        let depth = indices
+            .dim(last)
+            .and_then(Size::as_fixed)
+            .and_then(|size| usize::try_from(size).ok())
+            .ok_or(UNKNOWN)?;
         let mut dims = indices.dims.clone().unwrap_or_default();
         dims.pop();
-        dims.extend(data.dims.as_ref().ok_or(UNKNOWN)?.iter().skip(batch + depth).cloned());
+        dims.extend(
+            data.dims
+                .as_ref()
+                .ok_or(UNKNOWN)?
+                .iter()
+                .skip(batch + depth)
+                .cloned(),
+        );
         Ok(vec![Value::new(Flow::Rows { axis }, Some(dims))])
     }
 
     fn compress(&self) -> Ruled {
-        self.others_same(&[0]).map_err(|_| (Mixing::Found, "keeps as many values as the rows ask for"))?;
+        self.others_same(&[0])
+            .map_err(|_| (Mixing::Found, "keeps as many values as the rows ask for"))?;
         let value = self.input(0)?;
         if self.node.int("axis").is_none() {
             return Err((Mixing::Found, "keeps values of all rows in one list"));

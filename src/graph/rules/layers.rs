@@ -12,8 +12,12 @@ use crate::{
 impl Call<'_, '_> {
     pub(super) fn layer(&self) -> Option<Ruled> {
         Some(match self.node.op {
-            "Conv" | "ConvTranspose" | "ConvInteger" | "QLinearConv" | "DeformConv" => self.example(),
-            "AveragePool" | "GlobalAveragePool" | "GlobalLpPool" | "GlobalMaxPool" | "LpPool" => self.example(),
+            "Conv" | "ConvTranspose" | "ConvInteger" | "QLinearConv" | "DeformConv" => {
+                self.example()
+            }
+            "AveragePool" | "GlobalAveragePool" | "GlobalLpPool" | "GlobalMaxPool" | "LpPool" => {
+                self.example()
+            }
             "InstanceNormalization" | "LRN" | "GroupNormalization" => self.same_example(),
             "DepthToSpace" | "SpaceToDepth" => self.example(),
             "MaxPool" => self.max_pool(),
@@ -35,13 +39,24 @@ impl Call<'_, '_> {
         match value.axis() {
             Some(1) if self.pools() => Ok(value),
             Some(1) if self.node.op == "InstanceNormalization" => Err(UNKNOWN),
-            Some(axis) if axis != 0 => Err((Mixing::Proved, "takes the dimension of the rows for channels or places")),
+            Some(axis) if axis != 0 => Err((
+                Mixing::Proved,
+                "takes the dimension of the rows for channels or places",
+            )),
             _ => Ok(value),
         }
     }
 
     fn pools(&self) -> bool {
-        ["AveragePool", "GlobalAveragePool", "GlobalLpPool", "GlobalMaxPool", "LpPool", "MaxPool"].contains(&self.node.op)
+        [
+            "AveragePool",
+            "GlobalAveragePool",
+            "GlobalLpPool",
+            "GlobalMaxPool",
+            "LpPool",
+            "MaxPool",
+        ]
+        .contains(&self.node.op)
     }
 
     /// Example by example, in the same shape.
@@ -63,19 +78,28 @@ impl Call<'_, '_> {
             "QLinearConv" => self.optional(3),
             _ => None,
         };
-        let channels = if self.pools() { value.dim(1) } else { weights.and_then(|weights| weights.dim(0)) };
+        let channels = if self.pools() {
+            value.dim(1)
+        } else {
+            weights.and_then(|weights| weights.dim(0))
+        };
         if let (Some(second), Some(channels)) = (dims.get_mut(1), channels) {
             *second = channels.clone();
         }
         if self.pools() || weights.is_some() {
             for (place, dim) in dims.iter_mut().skip(2).enumerate() {
                 let own = weights.and_then(|weights| weights.dim(place + 2)?.as_fixed());
-                let size = value.dim(place + 2).and_then(Size::as_fixed).and_then(|size| self.window(size, place, own));
+                let size = value
+                    .dim(place + 2)
+                    .and_then(Size::as_fixed)
+                    .and_then(|size| self.window(size, place, own));
                 *dim = size.map_or_else(|| dim.clone(), Size::fixed);
             }
         }
         if self.node.op.starts_with("Global") {
-            dims.iter_mut().skip(2).for_each(|dim| *dim = Size::fixed(1));
+            dims.iter_mut()
+                .skip(2)
+                .for_each(|dim| *dim = Size::fixed(1));
         }
         Ok(vec![Value::new(value.flow.clone(), Some(dims))])
     }
@@ -83,7 +107,12 @@ impl Call<'_, '_> {
     /// How many places a window takes along the dimension `place` of a picture; `kernel` where the attributes don't say its size.
     /// The formula of the operator set's Conv and pools, of the output's shape.
     fn window(&self, size: u64, place: usize, kernel: Option<u64>) -> Option<u64> {
-        let at = |name: &str, index: usize| self.node.ints(name).filter(|list| !list.is_empty()).map(|list| list.get(index).copied());
+        let at = |name: &str, index: usize| {
+            self.node
+                .ints(name)
+                .filter(|list| !list.is_empty())
+                .map(|list| list.get(index).copied())
+        };
         let positive = |number: Option<Option<i64>>, default: u64| match number {
             Some(number) => u64::try_from(number?).ok(),
             None => Some(default),
@@ -99,8 +128,11 @@ impl Call<'_, '_> {
         }
         let kernel = at("kernel_shape", place).map_or(kernel, |size| u64::try_from(size?).ok())?;
         let dims = self.node.ints("pads").map_or(0, |pads| pads.len() / 2);
-        let pads = positive(at("pads", place), 0)?.checked_add(positive(at("pads", place + dims), 0)?)?;
-        let reach = positive(at("dilations", place), 1)?.checked_mul(kernel.checked_sub(1)?)?.checked_add(1)?;
+        let pads =
+            positive(at("pads", place), 0)?.checked_add(positive(at("pads", place + dims), 0)?)?;
+        let reach = positive(at("dilations", place), 1)?
+            .checked_mul(kernel.checked_sub(1)?)?
+            .checked_add(1)?;
         Some(size.checked_add(pads)?.checked_sub(reach)? / stride + 1)
     }
 
@@ -108,7 +140,11 @@ impl Call<'_, '_> {
     fn max_pool(&self) -> Ruled {
         let mut values = self.example()?;
         if self.node.outputs.len() > 1 {
-            let flow = crate::graph::rows::mixed(self.node, Mixing::Proved, "counts places through all rows");
+            let flow = crate::graph::rows::mixed(
+                self.node,
+                Mixing::Proved,
+                "counts places through all rows",
+            );
             values.push(Value::new(flow, None));
         }
         Ok(values)
@@ -116,8 +152,19 @@ impl Call<'_, '_> {
 
     fn batch_normalization(&self) -> Ruled {
         // Before operator set 14 more outputs than one meant training.
-        if self.node.int("training_mode").unwrap_or(0) != 0 || self.node.outputs.iter().filter(|name| !name.is_empty()).count() > 1 {
-            return Err((Mixing::Proved, "normalises by the statistics of the batch (training mode)"));
+        if self.node.int("training_mode").unwrap_or(0) != 0
+            || self
+                .node
+                .outputs
+                .iter()
+                .filter(|name| !name.is_empty())
+                .count()
+                > 1
+        {
+            return Err((
+                Mixing::Proved,
+                "normalises by the statistics of the batch (training mode)",
+            ));
         }
         if self.node.int("spatial").unwrap_or(1) == 0 {
             return Err(UNKNOWN);
@@ -142,8 +189,14 @@ impl Call<'_, '_> {
     fn resize(&self) -> Ruled {
         let value = self.input(0)?;
         let rank = self.rank(value)?;
-        let Some(axis) = value.axis() else { return Err(UNKNOWN) };
-        let wanted = self.node.ints("axes").map(|axes| axes.iter().map(|axis| from_end(*axis, rank)).collect::<Option<Vec<_>>>());
+        let Some(axis) = value.axis() else {
+            return Err(UNKNOWN);
+        };
+        let wanted = self.node.ints("axes").map(|axes| {
+            axes.iter()
+                .map(|axis| from_end(*axis, rank))
+                .collect::<Option<Vec<_>>>()
+        });
         let at = match wanted {
             None => Some(axis),
             Some(axes) => axes.ok_or(UNKNOWN)?.iter().position(|known| *known == axis),
@@ -154,8 +207,13 @@ impl Call<'_, '_> {
         let done = Ok(vec![Value::new(value.flow.clone(), Some(dims))]);
         let Some(at) = at else { return done };
         // A ratio to be kept makes one scale of all, and a region may be one of the rows.
-        let one_scale = self.node.text("keep_aspect_ratio_policy").is_some_and(|policy| policy != "stretch");
-        if one_scale || self.node.text("coordinate_transformation_mode") == Some("tf_crop_and_resize") {
+        let one_scale = self
+            .node
+            .text("keep_aspect_ratio_policy")
+            .is_some_and(|policy| policy != "stretch");
+        if one_scale
+            || self.node.text("coordinate_transformation_mode") == Some("tf_crop_and_resize")
+        {
             return Err(UNKNOWN);
         }
         let (scales, sizes) = match (self.node.op, self.opset) {
@@ -164,16 +222,35 @@ impl Call<'_, '_> {
             _ => (self.optional(2), self.optional(3)),
         };
         let empty = |value: &&Value| value.dim(0).is_none_or(|size| size.as_fixed() == Some(0));
-        let kept = match (scales.filter(|scales| !empty(scales)), sizes.filter(|sizes| !empty(sizes))) {
-            (Some(scales), _) => scales.reals.as_ref().and_then(|reals| reals.get(at).copied()) == Some(1.0),
+        let kept = match (
+            scales.filter(|scales| !empty(scales)),
+            sizes.filter(|sizes| !empty(sizes)),
+        ) {
+            (Some(scales), _) => {
+                scales
+                    .reals
+                    .as_ref()
+                    .and_then(|reals| reals.get(at).copied())
+                    == Some(1.0)
+            }
             (None, Some(sizes)) => sizes.elements.as_ref().is_some_and(|elements| {
-                let own = elements.get(at).and_then(Element::as_size).is_some_and(|size| size == *own);
+                let own = elements
+                    .get(at)
+                    .and_then(Element::as_size)
+                    .is_some_and(|size| size == *own);
                 // The places of a row don't count rows.
-                own && elements.iter().enumerate().all(|(index, element)| index == at || !element.counts())
+                own && elements
+                    .iter()
+                    .enumerate()
+                    .all(|(index, element)| index == at || !element.counts())
             }),
             (None, None) => false,
         };
-        if kept { done } else { Err((Mixing::Unknown, "may stretch the dimension of the rows")) }
+        if kept {
+            done
+        } else {
+            Err((Mixing::Unknown, "may stretch the dimension of the rows"))
+        }
     }
 
     /// Steps in time along dimension 0 and examples along dimension 1, or the other way round (`layout` 1).
@@ -183,7 +260,10 @@ impl Call<'_, '_> {
         match value.axis() {
             Some(axis) if axis == batch => {}
             Some(axis) if axis == 1 - batch => {
-                return Err((Mixing::Time, "goes over the rows one after the other, as over steps in time"));
+                return Err((
+                    Mixing::Time,
+                    "goes over the rows one after the other, as over steps in time",
+                ));
             }
             _ => return Err(UNKNOWN),
         }
@@ -200,32 +280,63 @@ impl Call<'_, '_> {
         let mut but = vec![0, 4];
         but.extend_from_slice(states);
         self.others_same(&but)?;
-        let directions = if self.node.text("direction") == Some("bidirectional") { 2 } else { 1 };
-        let hidden = self.node.int("hidden_size").and_then(|size| u64::try_from(size).ok()).map_or_else(|| self.fresh(), Size::fixed);
+        let directions = if self.node.text("direction") == Some("bidirectional") {
+            2
+        } else {
+            1
+        };
+        let hidden = self
+            .node
+            .int("hidden_size")
+            .and_then(|size| u64::try_from(size).ok())
+            .map_or_else(|| self.fresh(), Size::fixed);
         let steps = value.dim(1 - batch).cloned().ok_or(UNKNOWN)?;
         let directions = Size::fixed(directions);
         let (all, last) = if batch == 1 {
-            ((2, vec![steps, directions.clone(), own.clone(), hidden.clone()]), (1, vec![directions, own.clone(), hidden]))
+            (
+                (
+                    2,
+                    vec![steps, directions.clone(), own.clone(), hidden.clone()],
+                ),
+                (1, vec![directions, own.clone(), hidden]),
+            )
         } else {
-            ((0, vec![own.clone(), steps, directions.clone(), hidden.clone()]), (0, vec![own.clone(), directions, hidden]))
+            (
+                (
+                    0,
+                    vec![own.clone(), steps, directions.clone(), hidden.clone()],
+                ),
+                (0, vec![own.clone(), directions, hidden]),
+            )
         };
         let mut values = vec![Value::new(Flow::Rows { axis: all.0 }, Some(all.1))];
-        values.resize(outputs, Value::new(Flow::Rows { axis: last.0 }, Some(last.1)));
+        values.resize(
+            outputs,
+            Value::new(Flow::Rows { axis: last.0 }, Some(last.1)),
+        );
         Ok(values)
     }
 
     /// Queries, keys and values of one row each; a mask may be the same for all.
     fn attention(&self) -> Ruled {
         let query = self.input(0)?;
-        let own = query.dim(0).filter(|_| query.axis() == Some(0)).ok_or(UNKNOWN)?;
+        let own = query
+            .dim(0)
+            .filter(|_| query.axis() == Some(0))
+            .ok_or(UNKNOWN)?;
         for index in 1..self.inputs.len() {
             match self.optional(index) {
                 None => {}
                 // A mask of fewer dimensions has none of rows: it is laid over them from the last on.
-                Some(value) if value.axis() == Some(0) && value.dim(0) == Some(own) && (index != 3 || value.rank() == Some(4)) => {}
+                Some(value)
+                    if value.axis() == Some(0)
+                        && value.dim(0) == Some(own)
+                        && (index != 3 || value.rank() == Some(4)) => {}
                 // A mask without rows, broadcast over them.
                 Some(value)
-                    if index == 3 && value.flow == Flow::Same && (value.rank() == Some(2) || value.dim(0).is_some_and(Size::is_one)) => {}
+                    if index == 3
+                        && value.flow == Flow::Same
+                        && (value.rank() == Some(2) || value.dim(0).is_some_and(Size::is_one)) => {}
                 Some(_) => return Err(UNKNOWN),
             }
         }

@@ -39,12 +39,25 @@ pub type Ruled = Result<Vec<Value>, (Mixing, &'static str)>;
 pub const UNKNOWN: (Mixing, &str) = (Mixing::Unknown, NOT_KNOWN);
 
 /// The outputs of a node.
-pub fn apply<'a>(walk: &Walk<'_, 'a>, node: &Node<'a>, inputs: &[Option<Value>], opset: i64) -> Vec<Value> {
-    let call = Call { walk, node, inputs, opset };
+pub fn apply<'a>(
+    walk: &Walk<'_, 'a>,
+    node: &Node<'a>,
+    inputs: &[Option<Value>],
+    opset: i64,
+) -> Vec<Value> {
+    let call = Call {
+        walk,
+        node,
+        inputs,
+        opset,
+    };
     if draws(node) && !call.idle_dropout() {
         return vec![Value::new(mixed(node, Mixing::Unknown, DRAWS), None); node.outputs.len()];
     }
-    let all_same = inputs.iter().flatten().all(|value| value.flow == Flow::Same);
+    let all_same = inputs
+        .iter()
+        .flatten()
+        .all(|value| value.flow == Flow::Same);
     match call.rule() {
         Ok(mut values) => {
             if all_same {
@@ -79,7 +92,8 @@ fn counted(value: Value) -> Value {
 /// Whether the operator draws random numbers, or does so when a third input tells it to.
 pub fn draws(node: &Node<'_>) -> bool {
     match node.op {
-        "RandomNormal" | "RandomNormalLike" | "RandomUniform" | "RandomUniformLike" | "Multinomial" | "Bernoulli" => true,
+        "RandomNormal" | "RandomNormalLike" | "RandomUniform" | "RandomUniformLike"
+        | "Multinomial" | "Bernoulli" => true,
         "Dropout" => node.inputs.get(2).is_some_and(|mode| !mode.is_empty()),
         _ => false,
     }
@@ -98,16 +112,28 @@ impl Call<'_, '_> {
             _ => None,
         };
         let ruled = ruled.unwrap_or(Err(UNKNOWN));
-        let counts = |value: &Option<Value>| value.as_ref().is_some_and(|value| value.flow == Flow::Counts);
+        let counts = |value: &Option<Value>| {
+            value
+                .as_ref()
+                .is_some_and(|value| value.flow == Flow::Counts)
+        };
         if !self.inputs.iter().any(counts) {
             return ruled;
         }
         // What is made of the number of rows depends on it, whatever the rule says; and it may shape rows, but not enter them.
         let shapes = shape_operand(self.node.op);
-        let enters = self.inputs.iter().enumerate().any(|(index, value)| counts(value) && Some(index) != shapes);
+        let enters = self
+            .inputs
+            .iter()
+            .enumerate()
+            .any(|(index, value)| counts(value) && Some(index) != shapes);
         match ruled {
-            Ok(values) if !(enters && values.iter().any(|value| value.axis().is_some())) => Ok(values.into_iter().map(counted).collect()),
-            Err((kind @ (Mixing::Proved | Mixing::Time | Mixing::Found), what)) => Err((kind, what)),
+            Ok(values) if !(enters && values.iter().any(|value| value.axis().is_some())) => {
+                Ok(values.into_iter().map(counted).collect())
+            }
+            Err((kind @ (Mixing::Proved | Mixing::Time | Mixing::Found), what)) => {
+                Err((kind, what))
+            }
             _ => Err((Mixing::Unknown, "computes with the number of rows")),
         }
     }
@@ -127,7 +153,10 @@ impl Call<'_, '_> {
     }
 
     pub fn input(&self, index: usize) -> Result<&Value, (Mixing, &'static str)> {
-        self.inputs.get(index).and_then(Option::as_ref).ok_or(UNKNOWN)
+        self.inputs
+            .get(index)
+            .and_then(Option::as_ref)
+            .ok_or(UNKNOWN)
     }
 
     pub fn optional(&self, index: usize) -> Option<&Value> {
@@ -136,13 +165,22 @@ impl Call<'_, '_> {
 
     /// Every input but these is the same for any rows.
     pub fn others_same(&self, but: &[usize]) -> Result<(), (Mixing, &'static str)> {
-        let others = self.inputs.iter().enumerate().filter(|(index, _)| !but.contains(index));
-        let same = others.filter_map(|(_, value)| value.as_ref()).all(|value| value.flow == Flow::Same);
+        let others = self
+            .inputs
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| !but.contains(index));
+        let same = others
+            .filter_map(|(_, value)| value.as_ref())
+            .all(|value| value.flow == Flow::Same);
         if same { Ok(()) } else { Err(UNKNOWN) }
     }
 
     pub fn rank(&self, value: &Value) -> Result<usize, (Mixing, &'static str)> {
-        value.rank().ok_or((Mixing::Unknown, "takes a tensor of which not even the number of dimensions is known"))
+        value.rank().ok_or((
+            Mixing::Unknown,
+            "takes a tensor of which not even the number of dimensions is known",
+        ))
     }
 
     /// An attribute's axis, counted from the front; `default` where it is not written.
@@ -153,7 +191,9 @@ impl Call<'_, '_> {
     /// One output like `value`, which `axes` mix along.
     pub fn unless_along(&self, value: &Value, axes: &[usize]) -> Ruled {
         match value.axis() {
-            Some(rows) if axes.contains(&rows) => Err((Mixing::Proved, "works along the dimension of the rows")),
+            Some(rows) if axes.contains(&rows) => {
+                Err((Mixing::Proved, "works along the dimension of the rows"))
+            }
             _ => Ok(vec![Value::new(value.flow.clone(), value.dims.clone())]),
         }
     }

@@ -12,7 +12,10 @@ use crate::{
     tensor::from_end,
 };
 
-const FROM_BATCH: (Mixing, &str) = (Mixing::Unknown, "takes a shape from the batch that does not keep each row's values together");
+const FROM_BATCH: (Mixing, &str) = (
+    Mixing::Unknown,
+    "takes a shape from the batch that does not keep each row's values together",
+);
 
 impl Call<'_, '_> {
     pub(super) fn shape(&self) -> Option<Ruled> {
@@ -45,24 +48,39 @@ impl Call<'_, '_> {
         }
         let of_ints = |ints: Vec<i64>, dims: Vec<Size>| {
             let mut value = Value::new(Flow::Same, Some(dims));
-            value.elements = Some(std::rc::Rc::new(ints.into_iter().map(Element::Int).collect()));
+            value.elements = Some(std::rc::Rc::new(
+                ints.into_iter().map(Element::Int).collect(),
+            ));
             value
         };
         if let Some(int) = self.node.int("value_int") {
             return Ok(vec![of_ints(vec![int], Vec::new())]);
         }
-        if let Some(ints) = self.node.ints("value_ints").filter(|ints| ints.len() <= MAX_ELEMENTS) {
-            return Ok(vec![of_ints(ints.to_vec(), vec![Size::fixed(ints.len() as u64)])]);
+        if let Some(ints) = self
+            .node
+            .ints("value_ints")
+            .filter(|ints| ints.len() <= MAX_ELEMENTS)
+        {
+            return Ok(vec![of_ints(
+                ints.to_vec(),
+                vec![Size::fixed(ints.len() as u64)],
+            )]);
         }
         if let Some(floats) = attribute("value_floats").map(|attribute| &attribute.floats) {
             let mut value = Value::new(Flow::Same, Some(vec![Size::fixed(floats.len() as u64)]));
-            value.reals = Some(std::rc::Rc::new(floats.iter().map(|x| f64::from(*x)).collect()));
+            value.reals = Some(std::rc::Rc::new(
+                floats.iter().map(|x| f64::from(*x)).collect(),
+            ));
             return Ok(vec![value]);
         }
         if let Some(ints) = self.node.ints("value_ints") {
-            return Ok(vec![Value::new(Flow::Same, Some(vec![Size::fixed(ints.len() as u64)]))]);
+            return Ok(vec![Value::new(
+                Flow::Same,
+                Some(vec![Size::fixed(ints.len() as u64)]),
+            )]);
         }
-        let dims = (attribute("value_float").is_some() || attribute("value_string").is_some()).then(Vec::new);
+        let dims = (attribute("value_float").is_some() || attribute("value_string").is_some())
+            .then(Vec::new);
         Ok(vec![Value::new(Flow::Same, dims)])
     }
 
@@ -78,7 +96,13 @@ impl Call<'_, '_> {
         let value = self.input(0)?;
         let target = match self.optional(1) {
             Some(shape) => self.target(shape).ok_or(FROM_BATCH)?,
-            None => self.node.ints("shape").ok_or(UNKNOWN)?.iter().map(|size| Element::Int(*size)).collect(),
+            None => self
+                .node
+                .ints("shape")
+                .ok_or(UNKNOWN)?
+                .iter()
+                .map(|size| Element::Int(*size))
+                .collect(),
         };
         let zero_is_size = self.node.int("allowzero").unwrap_or(0) != 0;
         let mut dims: Vec<Option<Size>> = Vec::with_capacity(target.len());
@@ -99,7 +123,10 @@ impl Call<'_, '_> {
         let total = value.dims.as_ref().and_then(Size::product);
         if let Some(rest) = rest {
             let others = Size::product(dims.iter().flatten());
-            let own = total.as_ref().zip(others.as_ref()).and_then(|(total, others)| total.over(others));
+            let own = total
+                .as_ref()
+                .zip(others.as_ref())
+                .and_then(|(total, others)| total.over(others));
             // What is left over can't depend on the number of rows where another dimension has taken them up.
             let taken = dims.iter().flatten().any(Size::counts);
             let size = match own {
@@ -114,7 +141,9 @@ impl Call<'_, '_> {
         let dims: Vec<Size> = dims.into_iter().flatten().collect();
         let flow = match value.axis() {
             None => value.flow.clone(),
-            Some(axis) => Flow::Rows { axis: self.rows_after(value, axis, &dims).ok_or(FROM_BATCH)? },
+            Some(axis) => Flow::Rows {
+                axis: self.rows_after(value, axis, &dims).ok_or(FROM_BATCH)?,
+            },
         };
         if value.axis().is_none() && dims.iter().any(Size::counts) {
             return Err(FROM_BATCH);
@@ -129,7 +158,8 @@ impl Call<'_, '_> {
     fn rows_after(&self, value: &Value, axis: usize, dims: &[Size]) -> Option<usize> {
         let before = Size::product(value.dims.as_ref()?.get(..axis)?)?;
         let found = dims.iter().position(Size::counts)?;
-        let apart = dims.iter().filter(|size| size.counts()).count() == 1 && dims.get(found)?.rows == 1;
+        let apart =
+            dims.iter().filter(|size| size.counts()).count() == 1 && dims.get(found)?.rows == 1;
         (apart && Size::product(dims.get(..found)?)? == before).then_some(found)
     }
 
@@ -137,13 +167,19 @@ impl Call<'_, '_> {
         let value = self.input(0)?;
         let rank = self.rank(value)?;
         let axis = self.node.int("axis").unwrap_or(1);
-        let axis = if axis == rank as i64 { rank } else { from_end(axis, rank).ok_or(UNKNOWN)? };
+        let axis = if axis == rank as i64 {
+            rank
+        } else {
+            from_end(axis, rank).ok_or(UNKNOWN)?
+        };
         let sizes = value.dims.as_deref().unwrap_or_default();
         let product = |range: Option<&[Size]>| range.and_then(Size::product).ok_or(UNKNOWN);
         let dims = vec![product(sizes.get(..axis))?, product(sizes.get(axis..))?];
         let flow = match value.axis() {
             None => value.flow.clone(),
-            Some(rows) => Flow::Rows { axis: self.rows_after(value, rows, &dims).ok_or(FROM_BATCH)? },
+            Some(rows) => Flow::Rows {
+                axis: self.rows_after(value, rows, &dims).ok_or(FROM_BATCH)?,
+            },
         };
         Ok(vec![Value::new(flow, Some(dims))])
     }
@@ -152,13 +188,19 @@ impl Call<'_, '_> {
         let value = self.input(0)?;
         let rank = self.rank(value)?;
         let order: Vec<usize> = match self.node.ints("perm") {
-            Some(order) => order.iter().map(|axis| from_end(*axis, rank)).collect::<Option<_>>().ok_or(UNKNOWN)?,
+            Some(order) => order
+                .iter()
+                .map(|axis| from_end(*axis, rank))
+                .collect::<Option<_>>()
+                .ok_or(UNKNOWN)?,
             None => (0..rank).rev().collect(),
         };
         let dims: Option<Vec<Size>> = order.iter().map(|axis| value.dim(*axis).cloned()).collect();
         let flow = match value.axis() {
             None => value.flow.clone(),
-            Some(rows) => Flow::Rows { axis: order.iter().position(|axis| *axis == rows).ok_or(UNKNOWN)? },
+            Some(rows) => Flow::Rows {
+                axis: order.iter().position(|axis| *axis == rows).ok_or(UNKNOWN)?,
+            },
         };
         Ok(vec![Value::new(flow, Some(dims.ok_or(UNKNOWN)?))])
     }
@@ -169,13 +211,20 @@ impl Call<'_, '_> {
             return Ok(None);
         }
         let axes = self.axes_given().ok_or(UNKNOWN)?;
-        axes.iter().map(|axis| from_end(*axis, rank)).collect::<Option<Vec<usize>>>().map(Some).ok_or(UNKNOWN)
+        axes.iter()
+            .map(|axis| from_end(*axis, rank))
+            .collect::<Option<Vec<usize>>>()
+            .map(Some)
+            .ok_or(UNKNOWN)
     }
 
     fn squeeze(&self) -> Ruled {
         let value = self.input(0)?;
         let Some(axes) = self.axes(self.rank(value)?)? else {
-            return Err((Mixing::Unknown, "drops every dimension of one, and so that of the rows where there is one row"));
+            return Err((
+                Mixing::Unknown,
+                "drops every dimension of one, and so that of the rows where there is one row",
+            ));
         };
         if value.axis().is_some_and(|rows| axes.contains(&rows)) {
             return Err((Mixing::Unknown, "drops the dimension of the rows"));
@@ -219,7 +268,10 @@ impl Call<'_, '_> {
                 }
                 Flow::Rows { axis: along } => {
                     let size = value.dim(*along);
-                    if rows.is_some_and(|known| known != *along) || own.is_some() && own != size || size.is_none() {
+                    if rows.is_some_and(|known| known != *along)
+                        || own.is_some() && own != size
+                        || size.is_none()
+                    {
                         return Err(UNKNOWN);
                     }
                     (rows, own) = (Some(*along), size);
@@ -229,18 +281,27 @@ impl Call<'_, '_> {
             }
         }
         if rows.is_some() && values.iter().any(|value| value.flow == Flow::Same) {
-            return Err((Mixing::Unknown, "puts a constant beside rows, which fits one number of rows only"));
+            return Err((
+                Mixing::Unknown,
+                "puts a constant beside rows, which fits one number of rows only",
+            ));
         }
         let mut dims = Vec::with_capacity(rank);
         for index in 0..rank {
             if index == axis {
-                let fixed: Option<u64> = values.iter().map(|value| value.dim(index)?.as_fixed()).sum();
+                let fixed: Option<u64> = values
+                    .iter()
+                    .map(|value| value.dim(index)?.as_fixed())
+                    .sum();
                 dims.push(fixed.map_or_else(|| self.fresh(), Size::fixed));
             } else {
                 dims.push(first.dim(index).cloned().ok_or(UNKNOWN)?);
             }
         }
-        Ok(vec![Value::new(rows.map_or(Flow::Same, |axis| Flow::Rows { axis }), Some(dims))])
+        Ok(vec![Value::new(
+            rows.map_or(Flow::Same, |axis| Flow::Rows { axis }),
+            Some(dims),
+        )])
     }
 
     fn split(&self) -> Ruled {
@@ -250,14 +311,23 @@ impl Call<'_, '_> {
         if value.axis() == Some(axis) {
             return Err((Mixing::Unknown, "cuts through the rows"));
         }
-        let sizes = self.node.ints("split").map(<[i64]>::to_vec).or_else(|| self.optional(1)?.ints());
+        let sizes = self
+            .node
+            .ints("split")
+            .map(<[i64]>::to_vec)
+            .or_else(|| self.optional(1)?.ints());
         let count = self.node.outputs.len();
         let told = self.node.ints("split").is_some() || self.optional(1).is_some();
-        let even = value.dim(axis).and_then(Size::as_fixed).filter(|size| !told && count > 0 && size.is_multiple_of(count as u64));
+        let even = value
+            .dim(axis)
+            .and_then(Size::as_fixed)
+            .filter(|size| !told && count > 0 && size.is_multiple_of(count as u64));
         let mut values = Vec::with_capacity(count);
         for index in 0..count {
             let mut dims = value.dims.clone().ok_or(UNKNOWN)?;
-            let size = sizes.as_ref().map(|sizes| sizes.get(index).and_then(|size| u64::try_from(*size).ok()));
+            let size = sizes
+                .as_ref()
+                .map(|sizes| sizes.get(index).and_then(|size| u64::try_from(*size).ok()));
             let size = size.unwrap_or_else(|| even.map(|size| size / count as u64));
             *dims.get_mut(axis).ok_or(UNKNOWN)? = size.map_or_else(|| self.fresh(), Size::fixed);
             values.push(Value::new(value.flow.clone(), Some(dims)));
@@ -275,8 +345,9 @@ impl Call<'_, '_> {
         };
         let axes = match (self.node.ints("axes"), self.optional(3)) {
             (None, None) => {
-                let count =
-                    given("starts", 1).map(|starts| starts.len()).or_else(|| self.optional(1)?.dim(0)?.as_fixed().map(|n| n as usize));
+                let count = given("starts", 1)
+                    .map(|starts| starts.len())
+                    .or_else(|| self.optional(1)?.dim(0)?.as_fixed().map(|n| n as usize));
                 (0..count.filter(|count| *count <= rank).ok_or(UNKNOWN)? as i64).collect()
             }
             _ => given("axes", 3).ok_or(UNKNOWN)?,
@@ -285,16 +356,27 @@ impl Call<'_, '_> {
         let mut dims = value.dims.clone().ok_or(UNKNOWN)?;
         for (index, axis) in axes.iter().enumerate() {
             let axis = from_end(*axis, rank).ok_or(UNKNOWN)?;
-            let at = |list: &Option<Vec<i64>>| list.as_ref().and_then(|list| list.get(index).copied());
+            let at =
+                |list: &Option<Vec<i64>>| list.as_ref().and_then(|list| list.get(index).copied());
             let (start, end) = (at(&starts), at(&ends));
-            let step = if self.optional(4).is_some() || self.node.ints("steps").is_some() { at(&steps) } else { Some(1) };
-            if start == Some(0) && step == Some(1) && end.is_some_and(|end| end >= i64::from(i32::MAX)) {
+            let step = if self.optional(4).is_some() || self.node.ints("steps").is_some() {
+                at(&steps)
+            } else {
+                Some(1)
+            };
+            if start == Some(0)
+                && step == Some(1)
+                && end.is_some_and(|end| end >= i64::from(i32::MAX))
+            {
                 continue;
             }
             if value.axis() == Some(axis) {
                 return Err((Mixing::Unknown, "takes some of the rows"));
             }
-            let length = dims.get(axis).and_then(Size::as_fixed).and_then(|size| i64::try_from(size).ok());
+            let length = dims
+                .get(axis)
+                .and_then(Size::as_fixed)
+                .and_then(|size| i64::try_from(size).ok());
             let size = match (length, start, end, step) {
                 (Some(length), Some(start), Some(end), Some(1)) => {
                     Some(u64::try_from(clamped(end, length) - clamped(start, length)).unwrap_or(0))
@@ -315,12 +397,21 @@ impl Call<'_, '_> {
             None => self.input(1)?.ints().ok_or(UNKNOWN)?,
         };
         let axes: Vec<usize> = match self.optional(3) {
-            Some(axes) => axes.ints().ok_or(UNKNOWN)?.iter().map(|axis| from_end(*axis, rank)).collect::<Option<_>>().ok_or(UNKNOWN)?,
+            Some(axes) => axes
+                .ints()
+                .ok_or(UNKNOWN)?
+                .iter()
+                .map(|axis| from_end(*axis, rank))
+                .collect::<Option<_>>()
+                .ok_or(UNKNOWN)?,
             None => (0..rank).collect(),
         };
         let mut dims = value.dims.clone().ok_or(UNKNOWN)?;
         for (index, axis) in axes.iter().enumerate() {
-            let (before, after) = (pads.get(index).copied().ok_or(UNKNOWN)?, pads.get(index + axes.len()).copied().ok_or(UNKNOWN)?);
+            let (before, after) = (
+                pads.get(index).copied().ok_or(UNKNOWN)?,
+                pads.get(index + axes.len()).copied().ok_or(UNKNOWN)?,
+            );
             if before == 0 && after == 0 {
                 continue;
             }
@@ -328,7 +419,9 @@ impl Call<'_, '_> {
                 return Err((Mixing::Unknown, "adds rows of its own"));
             }
             let dim = dims.get_mut(*axis).ok_or(UNKNOWN)?;
-            let padded = dim.as_fixed().and_then(|size| size.checked_add_signed(before)?.checked_add_signed(after));
+            let padded = dim
+                .as_fixed()
+                .and_then(|size| size.checked_add_signed(before)?.checked_add_signed(after));
             *dim = padded.map_or_else(|| self.fresh(), Size::fixed);
         }
         Ok(vec![Value::new(value.flow.clone(), Some(dims))])
@@ -351,7 +444,9 @@ impl Call<'_, '_> {
         for (axis, (dim, times)) in dims.iter_mut().zip(&repeats).enumerate() {
             match times {
                 Some(times) if times.is_one() => {}
-                _ if value.axis() == Some(axis) => return Err((Mixing::Unknown, "repeats the rows")),
+                _ if value.axis() == Some(axis) => {
+                    return Err((Mixing::Unknown, "repeats the rows"));
+                }
                 // One for all rows, given to each.
                 Some(times) if times.counts() && dim.is_one() && rows.is_none() => {
                     (rows, *dim) = (Some(axis), times.clone());
@@ -361,7 +456,10 @@ impl Call<'_, '_> {
                 None => *dim = self.fresh(),
             }
         }
-        Ok(vec![Value::new(rows.map_or(Flow::Same, |axis| Flow::Rows { axis }), Some(dims))])
+        Ok(vec![Value::new(
+            rows.map_or(Flow::Same, |axis| Flow::Rows { axis }),
+            Some(dims),
+        )])
     }
 
     /// Broadcast to a shape: what is the same for all rows is given to each where the shape counts them.
@@ -371,7 +469,10 @@ impl Call<'_, '_> {
             return Err(UNKNOWN);
         }
         let sizes = self.sizes_of(self.input(1)?)?;
-        let sizes: Vec<Size> = sizes.into_iter().map(|size| size.unwrap_or_else(|| self.fresh())).collect();
+        let sizes: Vec<Size> = sizes
+            .into_iter()
+            .map(|size| size.unwrap_or_else(|| self.fresh()))
+            .collect();
         let counted = sizes.iter().filter(|size| size.counts()).count();
         let flow = match sizes.iter().position(Size::counts) {
             None => Flow::Same,
@@ -383,7 +484,10 @@ impl Call<'_, '_> {
 
     fn constant_of_shape(&self) -> Ruled {
         let sizes = self.sizes_of(self.input(0)?)?;
-        let dims: Vec<Size> = sizes.into_iter().map(|size| size.unwrap_or_else(|| self.fresh())).collect();
+        let dims: Vec<Size> = sizes
+            .into_iter()
+            .map(|size| size.unwrap_or_else(|| self.fresh()))
+            .collect();
         let mut counted = dims.iter().enumerate().filter(|(_, size)| size.counts());
         let flow = match (counted.next(), counted.next()) {
             (None, _) => Flow::Same,
@@ -399,14 +503,22 @@ impl Call<'_, '_> {
             [element] => Some(element.clone()),
             _ => None,
         };
-        if self.inputs.iter().flatten().any(|value| value.flow != Flow::Same) {
+        if self
+            .inputs
+            .iter()
+            .flatten()
+            .any(|value| value.flow != Flow::Same)
+        {
             return Err((Mixing::Unknown, "counts the rows"));
         }
         let length = match (element(0), element(1), element(2)) {
             (Some(Element::Int(0)), Some(limit), Some(Element::Int(1))) => limit.as_size(),
             _ => None,
         };
-        Ok(vec![Value::new(Flow::Same, Some(vec![length.unwrap_or_else(|| self.fresh())]))])
+        Ok(vec![Value::new(
+            Flow::Same,
+            Some(vec![length.unwrap_or_else(|| self.fresh())]),
+        )])
     }
 
     fn trilu(&self) -> Ruled {
@@ -424,7 +536,9 @@ impl Call<'_, '_> {
         let mut dims = value.dims.clone().ok_or(UNKNOWN)?;
         dims.insert(axis, self.fresh());
         let flow = match &value.flow {
-            Flow::Rows { axis: rows } => Flow::Rows { axis: if axis <= *rows { rows + 1 } else { *rows } },
+            Flow::Rows { axis: rows } => Flow::Rows {
+                axis: if axis <= *rows { rows + 1 } else { *rows },
+            },
             flow => flow.clone(),
         };
         Ok(vec![Value::new(flow, Some(dims))])

@@ -24,12 +24,25 @@ impl Call<'_, '_> {
         match self.node.op {
             "Shape" => return Some(vec![self.shape_of(first)]),
             "Size" => {
-                let total = first.dims.as_ref().and_then(Size::product).map(|size| vec![Element::of_size(&size)]);
-                return Some(vec![list(total, Some(Vec::new()), first.flow != Flow::Same)]);
+                let total = first
+                    .dims
+                    .as_ref()
+                    .and_then(Size::product)
+                    .map(|size| vec![Element::of_size(&size)]);
+                return Some(vec![list(
+                    total,
+                    Some(Vec::new()),
+                    first.flow != Flow::Same,
+                )]);
             }
             _ => {}
         }
-        if self.inputs.iter().flatten().any(|value| !matches!(value.flow, Flow::Same | Flow::Counts)) {
+        if self
+            .inputs
+            .iter()
+            .flatten()
+            .any(|value| !matches!(value.flow, Flow::Same | Flow::Counts))
+        {
             return None;
         }
         let (elements, rank) = self.arithmetic()?;
@@ -48,23 +61,38 @@ impl Call<'_, '_> {
         let rank = |index: usize| self.optional(index)?.rank();
         let (first, rank_of_first) = (at(0)?, rank(0)?);
         // Every operand a scalar or a list; a list where one of them is.
-        let widest =
-            || (0..self.inputs.len()).map(rank).try_fold(0, |widest, rank| rank.filter(|rank| *rank <= 1).map(|rank| rank.max(widest)));
+        let widest = || {
+            (0..self.inputs.len())
+                .map(rank)
+                .try_fold(0, |widest, rank| {
+                    rank.filter(|rank| *rank <= 1).map(|rank| rank.max(widest))
+                })
+        };
         let result = match self.node.op {
             "Identity" => (first.to_vec(), rank_of_first),
             // Other types divide otherwise, or have not the room.
-            "Cast" if matches!(self.node.int("to"), Some(INT32 | INT64)) => (first.to_vec(), rank_of_first),
-            "Unsqueeze" if rank_of_first == 0 && self.axes_given()?.len() == 1 => (first.to_vec(), 1),
+            "Cast" if matches!(self.node.int("to"), Some(INT32 | INT64)) => {
+                (first.to_vec(), rank_of_first)
+            }
+            "Unsqueeze" if rank_of_first == 0 && self.axes_given()?.len() == 1 => {
+                (first.to_vec(), 1)
+            }
             "Squeeze" if rank_of_first == 1 && first.len() == 1 => (first.to_vec(), 0),
             "Reshape" if rank(1)? == 1 => (first.to_vec(), at(1)?.len()),
             "Concat" if (0..self.inputs.len()).all(|index| rank(index) == Some(1)) => {
                 let parts = (0..self.inputs.len()).map(at).collect::<Option<Vec<_>>>()?;
-                (parts.iter().map(|part| part.len()).sum::<usize>() <= MAX_ELEMENTS).then(|| (parts.concat(), 1))?
+                (parts.iter().map(|part| part.len()).sum::<usize>() <= MAX_ELEMENTS)
+                    .then(|| (parts.concat(), 1))?
             }
             "Gather" if rank_of_first == 1 => (gather(first, at(1)?)?, rank(1)?),
             "Slice" if rank_of_first == 1 => (self.slice_elements(first)?, 1),
-            "ReduceProd" if rank_of_first == 1 => (vec![product(first)], usize::from(self.node.int("keepdims").unwrap_or(1) != 0)),
-            "Add" | "Sub" | "Mul" | "Div" | "Equal" | "Min" | "Max" if self.inputs.len() == 2 => (self.pairs(first, at(1)?)?, widest()?),
+            "ReduceProd" if rank_of_first == 1 => (
+                vec![product(first)],
+                usize::from(self.node.int("keepdims").unwrap_or(1) != 0),
+            ),
+            "Add" | "Sub" | "Mul" | "Div" | "Equal" | "Min" | "Max" if self.inputs.len() == 2 => {
+                (self.pairs(first, at(1)?)?, widest()?)
+            }
             "Where" if self.inputs.len() == 3 => (choose(first, at(1)?, at(2)?)?, widest()?),
             "ConstantOfShape" if rank_of_first == 1 => (self.filled(first)?, first.len()),
             _ => return None,
@@ -74,20 +102,36 @@ impl Call<'_, '_> {
 
     /// Axes of an attribute or of an input.
     pub(super) fn axes_given(&self) -> Option<Vec<i64>> {
-        self.node.ints("axes").map(<[i64]>::to_vec).or_else(|| self.optional(1)?.ints())
+        self.node
+            .ints("axes")
+            .map(<[i64]>::to_vec)
+            .or_else(|| self.optional(1)?.ints())
     }
 
     fn shape_of(&self, value: &Value) -> Value {
         let rank = value.rank();
         let bound = |name: &str, default: usize| match (self.node.int(name), rank) {
-            (Some(at), Some(rank)) => usize::try_from(if at < 0 { at.saturating_add(rank as i64) } else { at }).unwrap_or(0).min(rank),
+            (Some(at), Some(rank)) => usize::try_from(if at < 0 {
+                at.saturating_add(rank as i64)
+            } else {
+                at
+            })
+            .unwrap_or(0)
+            .min(rank),
             _ => default,
         };
         let elements = value.dims.as_ref().and_then(|dims| {
             let (start, end) = (bound("start", 0), bound("end", dims.len()));
-            Some(dims.get(start..end.max(start))?.iter().map(Element::of_size).collect::<Vec<_>>())
+            Some(
+                dims.get(start..end.max(start))?
+                    .iter()
+                    .map(Element::of_size)
+                    .collect::<Vec<_>>(),
+            )
         });
-        let dims = elements.as_ref().map(|elements| vec![Size::fixed(elements.len() as u64)]);
+        let dims = elements
+            .as_ref()
+            .map(|elements| vec![Size::fixed(elements.len() as u64)]);
         list(elements, dims, value.flow != Flow::Same)
     }
 
@@ -100,7 +144,8 @@ impl Call<'_, '_> {
             return None;
         }
         let length = i64::try_from(list.len()).ok()?;
-        let at = |name: &str, index: usize| usize::try_from(clamped(given(name, index)?, length)).ok();
+        let at =
+            |name: &str, index: usize| usize::try_from(clamped(given(name, index)?, length)).ok();
         let (start, end) = (at("starts", 1)?, at("ends", 2)?);
         Some(list.get(start..end.max(start))?.to_vec())
     }
@@ -108,14 +153,31 @@ impl Call<'_, '_> {
     /// Operands of one length, or one of them a single number.
     fn pairs(&self, a: &[Element], b: &[Element]) -> Option<Vec<Element>> {
         let length = a.len().max(b.len());
-        let at = |list: &[Element], index: usize| if list.len() == 1 { list.first().cloned() } else { list.get(index).cloned() };
-        (0..length).map(|index| Some(combine(self.node.op, &at(a, index)?, &at(b, index)?))).collect()
+        let at = |list: &[Element], index: usize| {
+            if list.len() == 1 {
+                list.first().cloned()
+            } else {
+                list.get(index).cloned()
+            }
+        };
+        (0..length)
+            .map(|index| Some(combine(self.node.op, &at(a, index)?, &at(b, index)?)))
+            .collect()
     }
 
     fn filled(&self, shape: &[Element]) -> Option<Vec<Element>> {
-        let [Element::Int(length)] = shape else { return None };
-        let length = usize::try_from(*length).ok().filter(|length| *length <= MAX_ELEMENTS)?;
-        let value = match self.node.attributes.get("value").and_then(|attribute| attribute.tensor.as_ref()) {
+        let [Element::Int(length)] = shape else {
+            return None;
+        };
+        let length = usize::try_from(*length)
+            .ok()
+            .filter(|length| *length <= MAX_ELEMENTS)?;
+        let value = match self
+            .node
+            .attributes
+            .get("value")
+            .and_then(|attribute| attribute.tensor.as_ref())
+        {
             Some(tensor) => *tensor.ints.as_ref()?.first()?,
             None => return None,
         };
@@ -125,12 +187,18 @@ impl Call<'_, '_> {
 
 /// Where a slice of `length` begins or ends; a negative place is counted from the end.
 pub(super) fn clamped(at: i64, length: i64) -> i64 {
-    if at < 0 { at.saturating_add(length).max(0) } else { at.min(length) }
+    if at < 0 {
+        at.saturating_add(length).max(0)
+    } else {
+        at.min(length)
+    }
 }
 
 /// A tensor of sizes; `counts`: some depend on the number of rows though they are not known.
 fn list(elements: Option<Vec<Element>>, dims: Option<Vec<Size>>, counts: bool) -> Value {
-    let counted = elements.as_ref().map_or(counts, |elements| elements.iter().any(Element::counts));
+    let counted = elements
+        .as_ref()
+        .map_or(counts, |elements| elements.iter().any(Element::counts));
     let mut value = Value::new(if counted { Flow::Counts } else { Flow::Same }, dims);
     value.elements = elements.map(Rc::new);
     value
@@ -145,11 +213,19 @@ fn gather(list: &[Element], indices: &[Element]) -> Option<Vec<Element>> {
 }
 
 fn product(list: &[Element]) -> Element {
-    list.iter().fold(Element::Int(1), |product, element| combine("Mul", &product, element))
+    list.iter().fold(Element::Int(1), |product, element| {
+        combine("Mul", &product, element)
+    })
 }
 
 fn combine(op: &str, a: &Element, b: &Element) -> Element {
-    let unknown = || if a.counts() || b.counts() { Element::Counted } else { Element::Common };
+    let unknown = || {
+        if a.counts() || b.counts() {
+            Element::Counted
+        } else {
+            Element::Common
+        }
+    };
     if let (Element::Int(a), Element::Int(b)) = (a, b) {
         let number = match op {
             "Add" => a.checked_add(*b),
@@ -166,9 +242,11 @@ fn combine(op: &str, a: &Element, b: &Element) -> Element {
     let of = |size: Option<Size>| size.map_or_else(unknown, |size| Element::of_size(&size));
     match (op, a, b) {
         // A size is never below 0.
-        ("Equal", Element::Size(_), Element::Int(..=-1)) | ("Equal", Element::Int(..=-1), Element::Size(_)) => Element::Int(0),
+        ("Equal", Element::Size(_), Element::Int(..=-1))
+        | ("Equal", Element::Int(..=-1), Element::Size(_)) => Element::Int(0),
         ("Equal", Element::Size(a), Element::Size(b)) if a == b => Element::Int(1),
-        ("Max", size @ Element::Size(_), Element::Int(..=0)) | ("Max", Element::Int(..=0), size @ Element::Size(_)) => size.clone(),
+        ("Max", size @ Element::Size(_), Element::Int(..=0))
+        | ("Max", Element::Int(..=0), size @ Element::Size(_)) => size.clone(),
         ("Add" | "Sub", size, Element::Int(0)) | ("Add", Element::Int(0), size) => size.clone(),
         ("Mul", ..) => of(a.as_size().zip(b.as_size()).and_then(|(a, b)| a.times(&b))),
         ("Div", ..) => of(a.as_size().zip(b.as_size()).and_then(|(a, b)| a.over(&b))),
@@ -178,7 +256,13 @@ fn combine(op: &str, a: &Element, b: &Element) -> Element {
 
 fn choose(conditions: &[Element], yes: &[Element], no: &[Element]) -> Option<Vec<Element>> {
     let length = conditions.len().max(yes.len()).max(no.len());
-    let at = |list: &[Element], index: usize| if list.len() == 1 { list.first().cloned() } else { list.get(index).cloned() };
+    let at = |list: &[Element], index: usize| {
+        if list.len() == 1 {
+            list.first().cloned()
+        } else {
+            list.get(index).cloned()
+        }
+    };
     (0..length)
         .map(|index| match at(conditions, index)? {
             Element::Int(0) => at(no, index),

@@ -21,24 +21,53 @@ impl Ask {
     /// Texts for an input of numbers.
     pub fn encoding(field: &SampleField<'_>, spec: &TensorSpec) -> Ask {
         let found = field.categories();
-        let mut categories: Vec<String> = found.iter().take(MAX_CATEGORIES).map(Value::to_string).collect();
+        let mut categories: Vec<String> = found
+            .iter()
+            .take(MAX_CATEGORIES)
+            .map(Value::to_string)
+            .collect();
         if found.len() > MAX_CATEGORIES {
             categories.truncate(3);
-            categories.push(format!("<and the others: the sample alone has {}>", found.len()));
+            categories.push(format!(
+                "<and the others: the sample alone has {}>",
+                found.len()
+            ));
         }
         let categories = categories.join(", ");
         let mut steps = Vec::new();
         if field.is_date() {
-            steps.push(r#"{"date_parts": {"parts": ["year", "month", "day"], "unknown": "error"}}"#.to_owned());
+            steps.push(
+                r#"{"date_parts": {"parts": ["year", "month", "day"], "unknown": "error"}}"#
+                    .to_owned(),
+            );
         }
-        steps.push(format!(r#"{{"one_hot": {{"categories": [{categories}], "unknown": "error"}}}}"#));
-        steps.push(format!(r#"{{"ordinal": {{"categories": [{categories}], "unknown": "error"}}}}"#));
+        steps.push(format!(
+            r#"{{"one_hot": {{"categories": [{categories}], "unknown": "error"}}}}"#
+        ));
+        steps.push(format!(
+            r#"{{"ordinal": {{"categories": [{categories}], "unknown": "error"}}}}"#
+        ));
         steps.push(format!(r#"{{"target_encode": {{"categories": [{categories}], "values": [<one each>], "default": <number>}}}}"#));
-        let looks = if field.is_date() { "texts that look like dates" } else { "texts" };
-        let example = field.values.first().map(|value| format!(" such as {value}")).unwrap_or_default();
-        let null = if field.nullable { " (no value in some rows: an impute before it, or another \"unknown\")" } else { "" };
+        let looks = if field.is_date() {
+            "texts that look like dates"
+        } else {
+            "texts"
+        };
+        let example = field
+            .values
+            .first()
+            .map(|value| format!(" such as {value}"))
+            .unwrap_or_default();
+        let null = if field.nullable {
+            " (no value in some rows: an impute before it, or another \"unknown\")"
+        } else {
+            ""
+        };
         Ask {
-            why: format!("`{}` has {looks}{example}, and the graph's input {} takes {}{null}", field.name, spec.name, spec.datatype),
+            why: format!(
+                "`{}` has {looks}{example}, and the graph's input {} takes {}{null}",
+                field.name, spec.name, spec.datatype
+            ),
             lines: steps.iter().map(|step| line(field, step)).collect(),
             encode: (found.len() <= MAX_CATEGORIES).then(|| field.name.to_owned()),
         }
@@ -46,7 +75,11 @@ impl Ask {
 
     /// No value, for an input that has nothing of that kind.
     pub fn impute(field: &SampleField<'_>, spec: &TensorSpec) -> Ask {
-        let how = if field.everywhere { "is null" } else { "is missing" };
+        let how = if field.everywhere {
+            "is null"
+        } else {
+            "is missing"
+        };
         Ask {
             why: format!(
                 "`{}` {how} in some rows, and the graph's input {} takes {}, which has no null",
@@ -58,10 +91,21 @@ impl Ask {
     }
 
     /// Lists of another shape than the graph's rows.
-    pub fn reshape(field: &SampleField<'_>, spec: &TensorSpec, given: &[usize], wanted: &[usize]) -> Ask {
+    pub fn reshape(
+        field: &SampleField<'_>,
+        spec: &TensorSpec,
+        given: &[usize],
+        wanted: &[usize],
+    ) -> Ask {
         Ask {
-            why: format!("`{}` has rows of the shape {given:?}, and the graph's input {} takes {spec}", field.name, spec.name),
-            lines: vec![line(field, &json!({"reshape": {"shape": wanted}}).to_string())],
+            why: format!(
+                "`{}` has rows of the shape {given:?}, and the graph's input {} takes {spec}",
+                field.name, spec.name
+            ),
+            lines: vec![line(
+                field,
+                &json!({"reshape": {"shape": wanted}}).to_string(),
+            )],
             encode: None,
         }
     }
@@ -73,10 +117,15 @@ fn line(field: &SampleField<'_>, step: &str) -> String {
 
 /// All questions as one text; `hint` says what the widths tell.
 pub(super) fn text(asks: &[Ask], hint: Option<&str>) -> String {
-    let mut text = "what the training did with some fields can't be seen from graph and sample:\n".to_owned();
+    let mut text =
+        "what the training did with some fields can't be seen from graph and sample:\n".to_owned();
     // Writing to a String does not fail.
     for Ask { why, lines, .. } in asks {
-        let _ = writeln!(text, "{why}; in preprocessing.json{}", if lines.len() > 1 { " one of" } else { "" });
+        let _ = writeln!(
+            text,
+            "{why}; in preprocessing.json{}",
+            if lines.len() > 1 { " one of" } else { "" }
+        );
         for line in lines {
             let _ = writeln!(text, "  {line}");
         }
@@ -94,9 +143,16 @@ pub(super) fn text(asks: &[Ask], hint: Option<&str>) -> String {
         text += "For <...> put what the training had. ";
     }
     text += "Then go on with\n  --column 'LINE'                for each such field, the line that is right; or\n";
-    let fields: Vec<&str> = asks.iter().filter_map(|ask| ask.encode.as_deref()).collect();
+    let fields: Vec<&str> = asks
+        .iter()
+        .filter_map(|ask| ask.encode.as_deref())
+        .collect();
     if let Some(first) = fields.first() {
-        let others = if fields.len() > 1 { format!(" (fields: {})", fields.join(", ")) } else { String::new() };
+        let others = if fields.len() > 1 {
+            format!(" (fields: {})", fields.join(", "))
+        } else {
+            String::new()
+        };
         let _ = writeln!(
             text,
             "  --encode {first}=one_hot|ordinal  with the sample's categories, as a guess that `pack` wants confirmed{others}; or"
@@ -106,5 +162,7 @@ pub(super) fn text(asks: &[Ask], hint: Option<&str>) -> String {
 }
 
 fn lines_have(asks: &[Ask], what: &str) -> bool {
-    asks.iter().flat_map(|ask| &ask.lines).any(|line| line.contains(what))
+    asks.iter()
+        .flat_map(|ask| &ask.lines)
+        .any(|line| line.contains(what))
 }

@@ -30,17 +30,28 @@ pub(super) enum Kind {
 pub(super) fn fields(rows: &[Value]) -> Result<Vec<SampleField<'_>>, String> {
     let mut fields: Vec<SampleField<'_>> = Vec::new();
     for (index, row) in rows.iter().enumerate() {
-        let members = row.as_object().ok_or_else(|| format!("row {} of the sample is no JSON object", index + 1))?;
+        let members = row
+            .as_object()
+            .ok_or_else(|| format!("row {} of the sample is no JSON object", index + 1))?;
         for (name, value) in members {
             let at = match fields.iter().position(|field| field.name == name) {
                 Some(at) => at,
                 None => {
-                    fields.push(SampleField { name, values: Vec::new(), nullable: false, everywhere: true });
+                    fields.push(SampleField {
+                        name,
+                        values: Vec::new(),
+                        nullable: false,
+                        everywhere: true,
+                    });
                     fields.len() - 1
                 }
             };
             if let Some(field) = fields.get_mut(at) {
-                if value.is_null() { field.nullable = true } else { field.values.push(value) }
+                if value.is_null() {
+                    field.nullable = true
+                } else {
+                    field.values.push(value)
+                }
             }
         }
     }
@@ -49,7 +60,10 @@ pub(super) fn fields(rows: &[Value]) -> Result<Vec<SampleField<'_>>, String> {
         field.nullable |= !field.everywhere;
     }
     match fields.iter().find(|field| field.values.is_empty()) {
-        Some(empty) => Err(format!("field \"{}\" is null in every row of the sample; give a row with a value", empty.name)),
+        Some(empty) => Err(format!(
+            "field \"{}\" is null in every row of the sample; give a row with a value",
+            empty.name
+        )),
         None => Ok(fields),
     }
 }
@@ -73,7 +87,11 @@ impl SampleField<'_> {
 
     /// The media types of the images, each once.
     pub fn media_types(&self) -> Vec<&'static str> {
-        let mut types: Vec<&str> = self.values.iter().filter_map(|value| media_type(value)).collect();
+        let mut types: Vec<&str> = self
+            .values
+            .iter()
+            .filter_map(|value| media_type(value))
+            .collect();
         types.sort_unstable();
         types.dedup();
         types
@@ -85,12 +103,19 @@ impl SampleField<'_> {
 
     /// A number among the values that is not whole.
     pub fn fraction(&self) -> Option<&Value> {
-        self.values.iter().copied().find(|value| value.as_f64().is_some_and(|value| value.fract() != 0.0))
+        self.values
+            .iter()
+            .copied()
+            .find(|value| value.as_f64().is_some_and(|value| value.fract() != 0.0))
     }
 
     /// Dates as ISO 8601 writes them, perhaps with a time.
     pub fn is_date(&self) -> bool {
-        self.all(|value| value.as_str().is_some_and(|text| formats::moment(text).is_some()))
+        self.all(|value| {
+            value
+                .as_str()
+                .is_some_and(|text| formats::moment(text).is_some())
+        })
     }
 
     /// The different values, sorted as scikit-learn's encoders sort them.
@@ -100,7 +125,13 @@ impl SampleField<'_> {
             (Some(a), Some(b)) => a.total_cmp(&b),
             _ => a.as_str().cmp(&b.as_str()),
         });
-        categories.dedup_by(|a, b| if a.is_number() { a.as_f64() == b.as_f64() } else { a == b });
+        categories.dedup_by(|a, b| {
+            if a.is_number() {
+                a.as_f64() == b.as_f64()
+            } else {
+                a == b
+            }
+        });
         categories.into_iter().cloned().collect()
     }
 
@@ -118,7 +149,8 @@ pub(super) fn media_type(value: &Value) -> Option<&'static str> {
     let text = value.as_str()?;
     let head = text.get(..text.len().min(HEAD) / 4 * 4)?;
     let bytes = base64_simd::STANDARD.decode_to_vec(head).ok()?;
-    image::media_type(&bytes).filter(|media_type| media_type.starts_with("image/") && *media_type != "image/bmp")
+    image::media_type(&bytes)
+        .filter(|media_type| media_type.starts_with("image/") && *media_type != "image/bmp")
 }
 
 /// Longer texts stay out of the schema and of what a terminal shows.
@@ -129,7 +161,9 @@ const MAX_EXAMPLE_SIDE: u32 = 512;
 
 /// Whether a value is a text that no person reads in a schema.
 pub(super) fn is_long(value: &Value) -> bool {
-    value.as_str().is_some_and(|text| text.len() > MAX_EXAMPLE_LENGTH)
+    value
+        .as_str()
+        .is_some_and(|text| text.len() > MAX_EXAMPLE_LENGTH)
 }
 
 /// An instance for the schema's `examples`, with an even grey image in the place of each long one, and the fields where that is so.
@@ -137,8 +171,12 @@ pub(super) fn example(row: &Value) -> (Value, Vec<String>) {
     let mut example = row.clone();
     let mut replaced = Vec::new();
     for (name, value) in example.as_object_mut().into_iter().flatten() {
-        let Some(text) = value.as_str().filter(|_| is_long(value)) else { continue };
-        let Some(short) = media_type(value).and_then(|media_type| shorten(text, media_type)) else { continue };
+        let Some(text) = value.as_str().filter(|_| is_long(value)) else {
+            continue;
+        };
+        let Some(short) = media_type(value).and_then(|media_type| shorten(text, media_type)) else {
+            continue;
+        };
         *value = Value::String(short);
         replaced.push(name.clone());
     }
@@ -150,7 +188,8 @@ fn shorten(text: &str, media_type: &str) -> Option<String> {
     let (width, height) = image::size(&base64_simd::STANDARD.decode_to_vec(text).ok()?)?;
     let scale = (f64::from(MAX_EXAMPLE_SIDE) / f64::from(width.max(height).max(1))).min(1.0);
     let side = |length: u32| ((f64::from(length) * scale).round() as u32).max(1);
-    image::grey_image(media_type, side(width), side(height)).filter(|short| short.len() < text.len())
+    image::grey_image(media_type, side(width), side(height))
+        .filter(|short| short.len() < text.len())
 }
 
 /// Lengths of the first list, the first list in it, and so on.

@@ -32,7 +32,9 @@ fn below(message: Message, field: u64) -> Option<Message> {
         (Message::Graph, 1) | (Message::Function, 7) => Message::Node,
         (Message::Node, 5) | (Message::Function, 11) => Message::Attribute,
         (Message::Graph, 15) | (Message::Attribute, 22 | 23) => Message::SparseTensor,
-        (Message::Graph, 5) | (Message::Attribute, 5 | 10) | (Message::SparseTensor, 1 | 2) => Message::Tensor,
+        (Message::Graph, 5) | (Message::Attribute, 5 | 10) | (Message::SparseTensor, 1 | 2) => {
+            Message::Tensor
+        }
         (Message::Tensor, 13) => Message::Entry,
         _ => return None,
     })
@@ -50,7 +52,9 @@ pub fn files(graph: &[u8]) -> Result<Vec<String>, String> {
         let (mut key, mut value) = (None, None);
         for field in Fields(bytes) {
             let field = field.map_err(|error| error.to_string())?;
-            let Content::Bytes(content) = field.content else { continue };
+            let Content::Bytes(content) = field.content else {
+                continue;
+            };
             match (message, field.number) {
                 (Message::Entry, 1) => key = Some(content),
                 (Message::Entry, 2) => value = Some(content),
@@ -58,9 +62,12 @@ pub fn files(graph: &[u8]) -> Result<Vec<String>, String> {
             }
         }
         if key == Some(b"location".as_slice()) {
-            let location = std::str::from_utf8(value.unwrap_or_default()).map_err(|_| "names external data in no UTF-8")?;
+            let location = std::str::from_utf8(value.unwrap_or_default())
+                .map_err(|_| "names external data in no UTF-8")?;
             if !is_inside(Path::new(location)) {
-                return Err(format!("names \"{location}\" as its external data, which leads out of its directory"));
+                return Err(format!(
+                    "names \"{location}\" as its external data, which leads out of its directory"
+                ));
             }
             found.insert(plain(location));
         }
@@ -70,13 +77,18 @@ pub fn files(graph: &[u8]) -> Result<Vec<String>, String> {
 
 /// Whether a path goes down only, or stays on the way, as `./a` does.
 pub fn is_inside(path: &Path) -> bool {
-    path.components().any(|component| matches!(component, Component::Normal(_)))
-        && path.components().all(|component| matches!(component, Component::Normal(_) | Component::CurDir))
+    path.components()
+        .any(|component| matches!(component, Component::Normal(_)))
+        && path
+            .components()
+            .all(|component| matches!(component, Component::Normal(_) | Component::CurDir))
 }
 
 /// The path without the components that go nowhere.
 fn plain(location: &str) -> String {
-    let names = location.split('/').filter(|name| !name.is_empty() && *name != ".");
+    let names = location
+        .split('/')
+        .filter(|name| !name.is_empty() && *name != ".");
     names.collect::<Vec<_>>().join("/")
 }
 
@@ -89,15 +101,27 @@ mod tests {
     use crate::package::import::external::{files, is_inside, plain};
 
     fn fixture(name: &str) -> Vec<u8> {
-        fs_err::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/onnx").join(name)).unwrap()
+        fs_err::read(
+            Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("tests/fixtures/onnx")
+                .join(name),
+        )
+        .unwrap()
     }
 
     #[test]
     fn a_graph_names_its_files() {
-        assert_eq!(files(&fixture("external_data.onnx")).unwrap(), ["external_data.bin"]);
+        assert_eq!(
+            files(&fixture("external_data.onnx")).unwrap(),
+            ["external_data.bin"]
+        );
         assert!(files(&fixture("add_sub.onnx")).unwrap().is_empty());
         assert!(files(&fixture("nested_functions.onnx")).unwrap().is_empty());
-        assert!(files(&fixture("external_escape.onnx")).unwrap_err().contains("\"../secret.bin\""));
+        assert!(
+            files(&fixture("external_escape.onnx"))
+                .unwrap_err()
+                .contains("\"../secret.bin\"")
+        );
         assert!(files(b"not a model").unwrap_err().contains("no ONNX model"));
     }
 

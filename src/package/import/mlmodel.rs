@@ -121,7 +121,9 @@ impl<'de> Deserialize<'de> for Flavors {
                     }
                     flavors.names.push(name);
                     if flavors.names.len() > MAX_FLAVORS {
-                        return Err(A::Error::custom(format_args!("there are more than {MAX_FLAVORS}")));
+                        return Err(A::Error::custom(format_args!(
+                            "there are more than {MAX_FLAVORS}"
+                        )));
                     }
                 }
                 Ok(flavors)
@@ -141,27 +143,47 @@ impl MlModel {
         })?;
         let path = inside(directory, &path)?;
         if metadata.len() > MAX_BYTES {
-            return Err(PackageError::new("mlflow", FILE, format!("has {} bytes; at most {MAX_BYTES} are read", metadata.len())));
+            return Err(PackageError::new(
+                "mlflow",
+                FILE,
+                format!("has {} bytes; at most {MAX_BYTES} are read", metadata.len()),
+            ));
         }
-        MlModel::parse(&fs_err::read_to_string(&path).map_err(|error| PackageError::io(FILE, &error))?)
+        MlModel::parse(
+            &fs_err::read_to_string(&path).map_err(|error| PackageError::io(FILE, &error))?,
+        )
     }
 
     fn parse(text: &str) -> Result<MlModel, PackageError> {
-        serde_norway::from_str(text).map_err(|error| PackageError::new("mlflow", FILE, format!("can't be read as YAML: {error}")))
+        serde_norway::from_str(text).map_err(|error| {
+            PackageError::new("mlflow", FILE, format!("can't be read as YAML: {error}"))
+        })
     }
 
     /// The inputs of the signature; `None` where the model was logged without one.
     pub fn inputs(&self) -> Result<Option<Inputs>, PackageError> {
-        let Some(text) = self.signature.as_ref().and_then(|signature| signature.inputs.as_deref()) else { return Ok(None) };
-        parse_inputs(text).map(Some).map_err(|detail| PackageError::new("mlflow", FILE, detail).at("/signature/inputs"))
+        let Some(text) = self
+            .signature
+            .as_ref()
+            .and_then(|signature| signature.inputs.as_deref())
+        else {
+            return Ok(None);
+        };
+        parse_inputs(text)
+            .map(Some)
+            .map_err(|detail| PackageError::new("mlflow", FILE, detail).at("/signature/inputs"))
     }
 }
 
 /// People give the run's directory, and the model lies one below.
 fn missing(directory: &Path) -> String {
     let entries = fs_err::read_dir(directory).into_iter().flatten().flatten();
-    let below = entries.map(|entry| entry.path()).find(|path| path.join(FILE).is_file());
-    let hint = below.map(|path| format!("; there is one in {}", path.display())).unwrap_or_default();
+    let below = entries
+        .map(|entry| entry.path())
+        .find(|path| path.join(FILE).is_file());
+    let hint = below
+        .map(|path| format!("; there is one in {}", path.display()))
+        .unwrap_or_default();
     format!("is missing; give the directory that holds it{hint}")
 }
 
@@ -193,17 +215,33 @@ struct TensorEntry {
 }
 
 fn parse_inputs(text: &str) -> Result<Inputs, String> {
-    let entries: Vec<Entry> = serde_json::from_str(text).map_err(|error| format!("is no list of columns or tensors: {error}"))?;
+    let entries: Vec<Entry> = serde_json::from_str(text)
+        .map_err(|error| format!("is no list of columns or tensors: {error}"))?;
     if entries.is_empty() {
         return Err("is empty".to_owned());
     }
-    let name = |name: Option<Value>| name.map(|name| name.as_str().map_or_else(|| name.to_string(), str::to_owned));
+    let name = |name: Option<Value>| {
+        name.map(|name| {
+            name.as_str()
+                .map_or_else(|| name.to_string(), str::to_owned)
+        })
+    };
     if entries.iter().all(|entry| entry.kind.name == "tensor") {
         let tensor = |entry: Entry| {
-            let spec = entry.tensor_spec.ok_or("has a tensor without \"tensor-spec\"")?;
-            Ok(DeclaredTensor { name: name(entry.name), datatype: DataType::from_numpy_name(&spec.dtype), shape: spec.shape })
+            let spec = entry
+                .tensor_spec
+                .ok_or("has a tensor without \"tensor-spec\"")?;
+            Ok(DeclaredTensor {
+                name: name(entry.name),
+                datatype: DataType::from_numpy_name(&spec.dtype),
+                shape: spec.shape,
+            })
         };
-        return entries.into_iter().map(tensor).collect::<Result<_, String>>().map(Inputs::Tensors);
+        return entries
+            .into_iter()
+            .map(tensor)
+            .collect::<Result<_, String>>()
+            .map(Inputs::Tensors);
     }
     let column = |entry: Entry| {
         let name = name(entry.name);
@@ -212,9 +250,17 @@ fn parse_inputs(text: &str) -> Result<Inputs, String> {
             format!("column \"{label}\" has the type {unknown}; expected boolean, integer, long, float, double, string, binary, datetime or an array of one")
         })?;
         let required = entry.required.unwrap_or(!entry.optional.unwrap_or(false));
-        Ok(ColumnSpec { name, kind, required })
+        Ok(ColumnSpec {
+            name,
+            kind,
+            required,
+        })
     };
-    entries.into_iter().map(column).collect::<Result<_, String>>().map(Inputs::Columns)
+    entries
+        .into_iter()
+        .map(column)
+        .collect::<Result<_, String>>()
+        .map(Inputs::Columns)
 }
 
 fn column_type(entry: &EntryType, depth: usize) -> Result<ColumnType, String> {
@@ -227,7 +273,9 @@ fn column_type(entry: &EntryType, depth: usize) -> Result<ColumnType, String> {
         ("string", _) => ColumnType::String,
         ("binary", _) => ColumnType::Binary,
         ("datetime", _) => ColumnType::Datetime,
-        ("array", Some(items)) if depth < MAX_DEPTH => ColumnType::Array(Box::new(column_type(items, depth + 1)?)),
+        ("array", Some(items)) if depth < MAX_DEPTH => {
+            ColumnType::Array(Box::new(column_type(items, depth + 1)?))
+        }
         (unknown, _) => return Err(unknown.to_owned()),
     })
 }
@@ -235,7 +283,9 @@ fn column_type(entry: &EntryType, depth: usize) -> Result<ColumnType, String> {
 #[cfg(test)]
 mod tests {
     use crate::{
-        package::import::mlmodel::{ColumnSpec, ColumnType, DeclaredTensor, Inputs, MlModel, parse_inputs},
+        package::import::mlmodel::{
+            ColumnSpec, ColumnType, DeclaredTensor, Inputs, MlModel, parse_inputs,
+        },
         tensor::DataType,
     };
 
@@ -249,14 +299,25 @@ mod tests {
         .unwrap();
         assert_eq!(model.flavors.names, ["onnx", "python_function"]);
         assert_eq!(model.flavors.onnx.as_ref().unwrap().data, "model.onnx");
-        assert_eq!((model.run_id.as_deref(), model.mlflow_version.as_deref()), (Some("7e"), Some("2.14.1")));
-        let column = ColumnSpec { name: Some("a".to_owned()), kind: ColumnType::Double, required: true };
+        assert_eq!(
+            (model.run_id.as_deref(), model.mlflow_version.as_deref()),
+            (Some("7e"), Some("2.14.1"))
+        );
+        let column = ColumnSpec {
+            name: Some("a".to_owned()),
+            kind: ColumnType::Double,
+            required: true,
+        };
         assert_eq!(model.inputs().unwrap(), Some(Inputs::Columns(vec![column])));
     }
 
     #[test]
     fn columns_and_tensors() {
-        let column = |name: &str, kind, required| ColumnSpec { name: Some(name.to_owned()), kind, required };
+        let column = |name: &str, kind, required| ColumnSpec {
+            name: Some(name.to_owned()),
+            kind,
+            required,
+        };
         let columns = parse_inputs(
             r#"[{"type": "long", "name": "a"}, {"type": "datetime", "name": "b", "required": false}, {"type": "string", "name": 3, "optional": true},
                 {"type": "array", "items": {"type": "float"}, "name": "d", "required": true}]"#,
@@ -268,8 +329,14 @@ mod tests {
             column("d", ColumnType::Array(Box::new(ColumnType::Float)), true),
         ];
         assert_eq!(columns, Ok(Inputs::Columns(expected)));
-        let tensors = parse_inputs(r#"[{"type": "tensor", "tensor-spec": {"dtype": "float32", "shape": [-1, 28, 28]}}]"#);
-        let expected = DeclaredTensor { name: None, datatype: Some(DataType::Fp32), shape: vec![-1, 28, 28] };
+        let tensors = parse_inputs(
+            r#"[{"type": "tensor", "tensor-spec": {"dtype": "float32", "shape": [-1, 28, 28]}}]"#,
+        );
+        let expected = DeclaredTensor {
+            name: None,
+            datatype: Some(DataType::Fp32),
+            shape: vec![-1, 28, 28],
+        };
         assert_eq!(tensors, Ok(Inputs::Tensors(vec![expected])));
     }
 
@@ -280,15 +347,27 @@ mod tests {
             ("[]", "is empty"),
             (r#"[{"name": "a"}]"#, "type"),
             (r#"[{"type": "tensor"}]"#, "tensor-spec"),
-            (r#"[{"type": "object", "properties": {}, "name": "a"}]"#, "column \"a\" has the type object"),
+            (
+                r#"[{"type": "object", "properties": {}, "name": "a"}]"#,
+                "column \"a\" has the type object",
+            ),
             (r#"[{"type": "array", "name": "a"}]"#, "type array"),
         ] {
             let error = parse_inputs(text).unwrap_err();
             assert!(error.contains(expected), "{text}: {error}");
         }
-        for text in ["a: [", "- a", "flavors: 3", "flavors: {onnx: {}}", "a: b: c"] {
+        for text in [
+            "a: [",
+            "- a",
+            "flavors: 3",
+            "flavors: {onnx: {}}",
+            "a: b: c",
+        ] {
             let error = MlModel::parse(text).unwrap_err().to_string();
-            assert!(error.starts_with("MLmodel: can't be read as YAML"), "{text}: {error}");
+            assert!(
+                error.starts_with("MLmodel: can't be read as YAML"),
+                "{text}: {error}"
+            );
         }
     }
 
@@ -305,6 +384,11 @@ mod tests {
         assert!(MlModel::parse(&(bomb.clone() + "run_id: *a29\n")).is_err());
         assert!(MlModel::parse(&(bomb + "flavors: {onnx: *a29}\n")).is_err());
         let many: String = (0..1000).map(|index| format!("  f{index}: *x\n")).collect();
-        assert!(MlModel::parse(&format!("x: &x {}\nflavors:\n{many}", "y".repeat(10_000))).unwrap_err().to_string().contains("more than"));
+        assert!(
+            MlModel::parse(&format!("x: &x {}\nflavors:\n{many}", "y".repeat(10_000)))
+                .unwrap_err()
+                .to_string()
+                .contains("more than")
+        );
     }
 }

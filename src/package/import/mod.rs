@@ -51,13 +51,17 @@ pub struct Imported {
 impl Imported {
     /// Writes the documents beside the graph.
     pub fn write(&self, directory: &Path) -> std::io::Result<()> {
-        let pretty = |document: &Value| serde_json::to_string_pretty(document).map(|text| text + "\n");
+        let pretty =
+            |document: &Value| serde_json::to_string_pretty(document).map(|text| text + "\n");
         fs_err::write(directory.join(SCHEMA_FILE), pretty(&self.schema)?)?;
         if let Some(preprocessing) = &self.preprocessing {
             fs_err::write(directory.join(PREPROCESSING_FILE), pretty(preprocessing)?)?;
         }
         if let Some(serving) = &self.serving {
-            fs_err::write(directory.join("serving.json"), pretty(&serde_json::to_value(serving)?)?)?;
+            fs_err::write(
+                directory.join("serving.json"),
+                pretty(&serde_json::to_value(serving)?)?,
+            )?;
         }
         fs_err::write(directory.join("README.md"), &self.card)
     }
@@ -65,15 +69,27 @@ impl Imported {
 
 /// Copies a graph and the files that it names into a package, and gives their names; all must lie below `root`, links
 /// followed, where there is one. The graph keeps the names that it has for them: they lie in the package as beside the graph.
-pub fn copy_graph(graph: &Path, root: Option<&Path>, package: &Path) -> Result<Vec<String>, PackageError> {
+pub fn copy_graph(
+    graph: &Path,
+    root: Option<&Path>,
+    package: &Path,
+) -> Result<Vec<String>, PackageError> {
     let found = |path: &Path| match root {
         Some(root) => inside(root, path),
         None if path.is_file() => Ok(path.to_path_buf()),
-        None => Err(PackageError::new("files", &path.to_string_lossy(), "is missing")),
+        None => Err(PackageError::new(
+            "files",
+            &path.to_string_lossy(),
+            "is missing",
+        )),
     };
-    let bytes = fs_err::read(found(graph)?).map_err(|error| PackageError::io(MODEL_FILE, &error))?;
-    let external = external::files(&bytes).map_err(|detail| PackageError::new("files", MODEL_FILE, detail))?;
-    let copied = |file: &str, result: std::io::Result<()>| result.map_err(|error| PackageError::io(file, &error));
+    let bytes =
+        fs_err::read(found(graph)?).map_err(|error| PackageError::io(MODEL_FILE, &error))?;
+    let external =
+        external::files(&bytes).map_err(|detail| PackageError::new("files", MODEL_FILE, detail))?;
+    let copied = |file: &str, result: std::io::Result<()>| {
+        result.map_err(|error| PackageError::io(file, &error))
+    };
     copied(MODEL_FILE, fs_err::write(package.join(MODEL_FILE), &bytes))?;
     drop(bytes);
     for file in &external {
@@ -86,7 +102,13 @@ pub fn copy_graph(graph: &Path, root: Option<&Path>, package: &Path) -> Result<V
         }
         let source = found(&graph.with_file_name(file)).map_err(|error| match root {
             Some(_) => error,
-            None => PackageError { detail: format!("{}; the graph keeps weights in it, which must lie beside it", error.detail), ..error },
+            None => PackageError {
+                detail: format!(
+                    "{}; the graph keeps weights in it, which must lie beside it",
+                    error.detail
+                ),
+                ..error
+            },
         })?;
         let target = package.join(file);
         let copy = || {
@@ -100,7 +122,11 @@ pub fn copy_graph(graph: &Path, root: Option<&Path>, package: &Path) -> Result<V
 
 /// Where a path leads, if that is below `root`.
 fn inside(root: &Path, path: &Path) -> Result<std::path::PathBuf, PackageError> {
-    let name = path.strip_prefix(root).unwrap_or(path).to_string_lossy().into_owned();
+    let name = path
+        .strip_prefix(root)
+        .unwrap_or(path)
+        .to_string_lossy()
+        .into_owned();
     let resolve = |path: &Path| {
         fs_err::canonicalize(path).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => PackageError::new("files", &name, "is missing"),
@@ -111,12 +137,21 @@ fn inside(root: &Path, path: &Path) -> Result<std::path::PathBuf, PackageError> 
     if target.starts_with(resolve(root)?) {
         Ok(target)
     } else {
-        Err(PackageError::new("files", &name, "leads out of the directory that is imported"))
+        Err(PackageError::new(
+            "files",
+            &name,
+            "leads out of the directory that is imported",
+        ))
     }
 }
 
 /// The model card, for a person to finish.
-fn card(title: &str, origin: &str, signature: &Signature, sections: &[(&str, &[String])]) -> String {
+fn card(
+    title: &str,
+    origin: &str,
+    signature: &Signature,
+    sections: &[(&str, &[String])],
+) -> String {
     let mut text = format!("# {title}\n\n{origin}\n\n## Graph\n\n");
     // Writing to a String does not fail.
     for (side, specs) in [("in", &signature.inputs), ("out", &signature.outputs)] {
@@ -143,7 +178,12 @@ mod tests {
     fn a_graph_brings_its_files_and_nothing_else() {
         let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/onnx");
         let target = tempfile::tempdir().unwrap();
-        let copied = copy_graph(&fixtures.join("external_data.onnx"), Some(&fixtures), target.path()).unwrap();
+        let copied = copy_graph(
+            &fixtures.join("external_data.onnx"),
+            Some(&fixtures),
+            target.path(),
+        )
+        .unwrap();
         assert_eq!(copied, ["external_data.bin"]);
         assert_eq!(fs_err::read_dir(target.path()).unwrap().count(), 2);
     }
@@ -153,16 +193,27 @@ mod tests {
         let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/onnx");
         let (root, target) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let graph = root.path().join("model.onnx");
-        let refused = || copy_graph(&graph, Some(root.path()), target.path()).unwrap_err().to_string();
+        let refused = || {
+            copy_graph(&graph, Some(root.path()), target.path())
+                .unwrap_err()
+                .to_string()
+        };
         assert_eq!(refused(), "model.onnx: is missing");
         std::os::unix::fs::symlink(fixtures.join("add_sub.onnx"), &graph).unwrap();
-        assert_eq!(refused(), "model.onnx: leads out of the directory that is imported");
+        assert_eq!(
+            refused(),
+            "model.onnx: leads out of the directory that is imported"
+        );
         fs_err::remove_file(&graph).unwrap();
         fs_err::copy(fixtures.join("external_escape.onnx"), &graph).unwrap();
         assert!(refused().contains("\"../secret.bin\""));
         fs_err::copy(fixtures.join("external_data.onnx"), &graph).unwrap();
         assert_eq!(refused(), "external_data.bin: is missing");
-        std::os::unix::fs::symlink(fixtures.join("external_data.bin"), root.path().join("external_data.bin")).unwrap();
+        std::os::unix::fs::symlink(
+            fixtures.join("external_data.bin"),
+            root.path().join("external_data.bin"),
+        )
+        .unwrap();
         assert!(refused().starts_with("external_data.bin: leads out"));
     }
 }

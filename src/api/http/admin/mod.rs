@@ -62,37 +62,64 @@ pub fn router(admin: Arc<Admin>) -> Router {
 }
 
 async fn no_route(request: Request) -> Response {
-    let detail = format!("there is no route {} on the admin listener", request.uri().path());
+    let detail = format!(
+        "there is no route {} on the admin listener",
+        request.uri().path()
+    );
     refuse(&request, &(ErrorCode::NotFound, detail))
 }
 
 async fn wrong_method(request: Request) -> Response {
-    let detail = format!("{} does not answer {}", request.uri().path(), request.method());
+    let detail = format!(
+        "{} does not answer {}",
+        request.uri().path(),
+        request.method()
+    );
     refuse(&request, &(ErrorCode::MethodNotAllowed, detail))
 }
 
 type Name = Result<Path<String>, PathRejection>;
 
-async fn load(State(admin): State<Arc<Admin>>, Extension(actor): Extension<Actor>, path: Name, request: Request) -> Response {
+async fn load(
+    State(admin): State<Arc<Admin>>,
+    Extension(actor): Extension<Actor>,
+    path: Name,
+    request: Request,
+) -> Response {
     order(&admin, &actor, path, Order::Load, request).await
 }
 
-async fn unload(State(admin): State<Arc<Admin>>, Extension(actor): Extension<Actor>, path: Name, request: Request) -> Response {
+async fn unload(
+    State(admin): State<Arc<Admin>>,
+    Extension(actor): Extension<Actor>,
+    path: Name,
+    request: Request,
+) -> Response {
     order(&admin, &actor, path, Order::Unload, request).await
 }
 
-async fn order(admin: &Admin, actor: &Actor, path: Name, order: Order, request: Request) -> Response {
+async fn order(
+    admin: &Admin,
+    actor: &Actor,
+    path: Name,
+    order: Order,
+    request: Request,
+) -> Response {
     let name = path.map(|Path(name)| name).unwrap_or_default();
     let (parts, body) = request.into_parts();
     let request = Request::from_parts(parts, axum::body::Body::empty());
     let outcome = match to_bytes(body, MAX_BODY).await {
         Ok(body) => carry_out(admin, actor, &name, order, &body).await,
-        Err(_) => Err((ErrorCode::BodyTooLarge, format!("the body may have at most {MAX_BODY} bytes"))),
+        Err(_) => Err((
+            ErrorCode::BodyTooLarge,
+            format!("the body may have at most {MAX_BODY} bytes"),
+        )),
     };
     match outcome {
         Ok(()) => {
             let context = Context::new(request.headers());
-            let mut response = encoding::answer(request.headers(), "application/json", b"{}".to_vec());
+            let mut response =
+                encoding::answer(request.headers(), "application/json", b"{}".to_vec());
             context.write_headers(response.headers_mut());
             response
         }
@@ -100,16 +127,33 @@ async fn order(admin: &Admin, actor: &Actor, path: Name, order: Order, request: 
     }
 }
 
-async fn carry_out(admin: &Admin, actor: &Actor, name: &str, order: Order, body: &[u8]) -> Result<(), Refusal> {
+async fn carry_out(
+    admin: &Admin,
+    actor: &Actor,
+    name: &str,
+    order: Order,
+    body: &[u8],
+) -> Result<(), Refusal> {
     check_parameters(body)?;
-    let unknown = || (ErrorCode::NotFound, format!("there is no model \"{name}\" in the models directory"));
+    let unknown = || {
+        (
+            ErrorCode::NotFound,
+            format!("there is no model \"{name}\" in the models directory"),
+        )
+    };
     let model = ModelName::parse(name).ok_or_else(unknown)?;
     let outcome = admin.commander.order(model, order).await;
     tracing::warn!(target: "predictd::admin", actor = actor.0, model = %name, order = ?order, outcome = ?outcome, "an operator's order");
     outcome.map_err(|error| match error {
         ControlError::Unknown => unknown(),
-        ControlError::Failed(reason) => (ErrorCode::Invalid, format!("model {name} does not answer: {reason}")),
-        ControlError::Gone => (ErrorCode::NotReady, "the server is shutting down".to_owned()),
+        ControlError::Failed(reason) => (
+            ErrorCode::Invalid,
+            format!("model {name} does not answer: {reason}"),
+        ),
+        ControlError::Gone => (
+            ErrorCode::NotReady,
+            "the server is shutting down".to_owned(),
+        ),
     })
 }
 
@@ -118,21 +162,46 @@ fn check_parameters(body: &[u8]) -> Result<(), Refusal> {
     if body.trim_ascii().is_empty() {
         return Ok(());
     }
-    let malformed = || (ErrorCode::Malformed, "the body must be an object, or empty".to_owned());
+    let malformed = || {
+        (
+            ErrorCode::Malformed,
+            "the body must be an object, or empty".to_owned(),
+        )
+    };
     let document: Value = serde_json::from_slice(body).map_err(|_| malformed())?;
-    let parameters = document.as_object().ok_or_else(malformed)?.get("parameters").and_then(Value::as_object);
-    match parameters.into_iter().flatten().find(|(name, _)| *name == "config" || name.starts_with("file:")) {
-        Some(_) => Err((ErrorCode::Unsupported, "models and their configuration come from the models directory only".to_owned())),
+    let parameters = document
+        .as_object()
+        .ok_or_else(malformed)?
+        .get("parameters")
+        .and_then(Value::as_object);
+    match parameters
+        .into_iter()
+        .flatten()
+        .find(|(name, _)| *name == "config" || name.starts_with("file:"))
+    {
+        Some(_) => Err((
+            ErrorCode::Unsupported,
+            "models and their configuration come from the models directory only".to_owned(),
+        )),
         None => Ok(()),
     }
 }
 
 /// In the form and with the numbers of the protocol that the path belongs to.
 fn refuse(request: &Request, (code, detail): &Refusal) -> Response {
-    let status = if request.uri().path().starts_with("/admin/") { code.http_status() } else { error_status(*code) };
+    let status = if request.uri().path().starts_with("/admin/") {
+        code.http_status()
+    } else {
+        error_status(*code)
+    };
     let context = Context::new(request.headers());
-    let mut response = encoding::answer(request.headers(), "application/json", json!({"error": detail}).to_string().into_bytes());
-    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = encoding::answer(
+        request.headers(),
+        "application/json",
+        json!({"error": detail}).to_string().into_bytes(),
+    );
+    *response.status_mut() =
+        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     crate::api::http::exchange::write_error_headers(*code, response.headers_mut());
     context.write_headers(response.headers_mut());
     response

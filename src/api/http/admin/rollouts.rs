@@ -70,18 +70,40 @@ async fn status(State(admin): State<Arc<Admin>>, path: Name, request: Request) -
 async fn history(State(admin): State<Arc<Admin>>, path: Name, request: Request) -> Response {
     let name = path.map(|Path(name)| name).unwrap_or_default();
     let query = request.uri().query().unwrap_or_default();
-    let first = query.split('&').find_map(|pair| pair.strip_prefix("from=")?.parse().ok()).unwrap_or(1);
-    answer(&admin, request, move |operator, _| operator.history(&name, first)).await
+    let first = query
+        .split('&')
+        .find_map(|pair| pair.strip_prefix("from=")?.parse().ok())
+        .unwrap_or(1);
+    answer(&admin, request, move |operator, _| {
+        operator.history(&name, first)
+    })
+    .await
 }
 
-async fn repair(State(admin): State<Arc<Admin>>, Extension(Actor(actor)): Extension<Actor>, path: Name, request: Request) -> Response {
+async fn repair(
+    State(admin): State<Arc<Admin>>,
+    Extension(Actor(actor)): Extension<Actor>,
+    path: Name,
+    request: Request,
+) -> Response {
     let name = path.map(|Path(name)| name).unwrap_or_default();
-    answer(&admin, request, move |operator, body| operator.repair(&name, parse::<Reason>(body)?.reason, &actor)).await
+    answer(&admin, request, move |operator, body| {
+        operator.repair(&name, parse::<Reason>(body)?.reason, &actor)
+    })
+    .await
 }
 
-async fn rollback(State(admin): State<Arc<Admin>>, Extension(Actor(actor)): Extension<Actor>, path: Name, request: Request) -> Response {
+async fn rollback(
+    State(admin): State<Arc<Admin>>,
+    Extension(Actor(actor)): Extension<Actor>,
+    path: Name,
+    request: Request,
+) -> Response {
     let name = path.map(|Path(name)| name).unwrap_or_default();
-    answer(&admin, request, move |operator, body| operator.rollback(&name, &parse::<RollbackRequest>(body)?, &actor)).await
+    answer(&admin, request, move |operator, body| {
+        operator.rollback(&name, &parse::<RollbackRequest>(body)?, &actor)
+    })
+    .await
 }
 
 async fn rollout(
@@ -100,7 +122,9 @@ async fn rollout(
             "pause" => operator.pause(&name, reason()?, &actor),
             "resume" => operator.resume(&name, reason()?, &actor),
             "abort" => operator.abort(&name, reason()?, &actor),
-            other => Err(OperateError::Unknown(format!("there is no order \"{other}\": start, approve, pause, resume, promote, abort"))),
+            other => Err(OperateError::Unknown(format!(
+                "there is no order \"{other}\": start, approve, pause, resume, promote, abort"
+            ))),
         }
     };
     answer(&admin, request, work).await
@@ -111,7 +135,8 @@ fn parse<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, OperateError> 
     if body.trim_ascii().is_empty() {
         return Ok(T::default());
     }
-    serde_json::from_slice(body).map_err(|error| OperateError::Malformed(format!("the body: {error}")))
+    serde_json::from_slice(body)
+        .map_err(|error| OperateError::Malformed(format!("the body: {error}")))
 }
 
 /// Decisions are written to a disk or a bucket: off the network threads.
@@ -123,18 +148,34 @@ async fn answer(
     let (parts, body) = request.into_parts();
     let request = Request::from_parts(parts, axum::body::Body::empty());
     let Ok(body) = to_bytes(body, MAX_BODY).await else {
-        return refuse(&request, &(ErrorCode::BodyTooLarge, format!("the body may have at most {MAX_BODY} bytes")));
+        return refuse(
+            &request,
+            &(
+                ErrorCode::BodyTooLarge,
+                format!("the body may have at most {MAX_BODY} bytes"),
+            ),
+        );
     };
     let operator = Arc::clone(&admin.operator);
     let outcome = tokio::task::spawn_blocking(move || work(&operator, &body)).await;
     match outcome {
         Ok(Ok(document)) => {
             let context = Context::new(request.headers());
-            let mut response = encoding::answer(request.headers(), "application/json", format!("{document}\n").into_bytes());
+            let mut response = encoding::answer(
+                request.headers(),
+                "application/json",
+                format!("{document}\n").into_bytes(),
+            );
             context.write_headers(response.headers_mut());
             response
         }
         Ok(Err(error)) => refuse(&request, &error.into()),
-        Err(_) => refuse(&request, &(ErrorCode::Internal, "the order could not be carried out".to_owned())),
+        Err(_) => refuse(
+            &request,
+            &(
+                ErrorCode::Internal,
+                "the order could not be carried out".to_owned(),
+            ),
+        ),
     }
 }

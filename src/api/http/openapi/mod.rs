@@ -23,7 +23,11 @@ use crate::{
 pub async fn document(State(api): State<Arc<Api>>, request: Request) -> Response {
     let context = Context::new(request.headers());
     let document = build(&api.registry.snapshot());
-    let mut response = encoding::answer(request.headers(), "application/json", document.to_string().into_bytes());
+    let mut response = encoding::answer(
+        request.headers(),
+        "application/json",
+        document.to_string().into_bytes(),
+    );
     context.write_headers(response.headers_mut());
     response
 }
@@ -48,36 +52,81 @@ fn build(snapshot: &Snapshot) -> Value {
         tags.extend(more);
     }
     schemas.insert("Problem".to_owned(), problem());
-    let default = snapshot.default.as_ref().and_then(|name| snapshot.models.get(name)).and_then(|model| model.stable.as_ref());
+    let default = snapshot
+        .default
+        .as_ref()
+        .and_then(|name| snapshot.models.get(name))
+        .and_then(|model| model.stable.as_ref());
     if let Some(servable) = default {
         let summary = format!("Ask the default model, {}", servable.id().name);
-        paths.insert("/predict".to_owned(), json!({"post": operation(servable, &summary, "predict")}));
+        paths.insert(
+            "/predict".to_owned(),
+            json!({"post": operation(servable, &summary, "predict")}),
+        );
     }
     for (name, model) in &snapshot.models {
-        let Some(stable) = &model.stable else { continue };
+        let Some(stable) = &model.stable else {
+            continue;
+        };
         let parts = stable.package().map(|package| &package.parts);
         let object = || json!({"type": "object", "description": "Values by the names of the graph's tensors"});
-        schemas.insert(format!("{name}.instance"), parts.map_or_else(object, |parts| parts.input.document().clone()));
-        schemas.insert(format!("{name}.prediction"), parts.map_or_else(object, |parts| parts.output.document().clone()));
+        schemas.insert(
+            format!("{name}.instance"),
+            parts.map_or_else(object, |parts| parts.input.document().clone()),
+        );
+        schemas.insert(
+            format!("{name}.prediction"),
+            parts.map_or_else(object, |parts| parts.output.document().clone()),
+        );
         schemas.insert(format!("{name}.request"), request_schema(stable));
         schemas.insert(format!("{name}.response"), response_schema(stable));
-        let summary = format!("Ask {name}: its stable version, now {}", stable.id().version);
-        paths.insert(format!("/models/{name}/predict"), json!({"post": operation(stable, &summary, &format!("predict.{name}"))}));
-        let summary = format!("Ask one version of {name}; it bypasses whatever decides on the stable one");
-        let known: Vec<&str> = model.versions.keys().map(crate::id::Version::as_str).collect();
+        let summary = format!(
+            "Ask {name}: its stable version, now {}",
+            stable.id().version
+        );
+        paths.insert(
+            format!("/models/{name}/predict"),
+            json!({"post": operation(stable, &summary, &format!("predict.{name}"))}),
+        );
+        let summary =
+            format!("Ask one version of {name}; it bypasses whatever decides on the stable one");
+        let known: Vec<&str> = model
+            .versions
+            .keys()
+            .map(crate::id::Version::as_str)
+            .collect();
         let one = json!({
             "post": operation(stable, &summary, &format!("predict_version.{name}")),
             "parameters": [{"name": "version", "in": "path", "required": true, "schema": {"type": "string", "examples": known}}],
         });
         paths.insert(format!("/models/{name}/versions/{{version}}/predict"), one);
     }
-    paths.insert("/models".to_owned(), json!({"get": plain("models", "list_models", "What is served")}));
-    paths.insert("/models/{name}".to_owned(), with_parameters(&plain("models", "get_model", "One model and its versions"), &["name"]));
+    paths.insert(
+        "/models".to_owned(),
+        json!({"get": plain("models", "list_models", "What is served")}),
+    );
+    paths.insert(
+        "/models/{name}".to_owned(),
+        with_parameters(
+            &plain("models", "get_model", "One model and its versions"),
+            &["name"],
+        ),
+    );
     paths.insert(
         "/models/{name}/versions/{version}".to_owned(),
-        with_parameters(&plain("models", "get_version", "One version: digest, schema, evaluation, model card"), &["name", "version"]),
+        with_parameters(
+            &plain(
+                "models",
+                "get_version",
+                "One version: digest, schema, evaluation, model card",
+            ),
+            &["name", "version"],
+        ),
     );
-    paths.insert("/livez".to_owned(), json!({"get": probe("get_livez", "Whether the server is alive")}));
+    paths.insert(
+        "/livez".to_owned(),
+        json!({"get": probe("get_livez", "Whether the server is alive")}),
+    );
     paths
         .insert("/readyz".to_owned(), json!({"get": probe("get_readyz", "Whether every required model answers; `?verbose` says why not")}));
     let metrics = json!({"get": {
@@ -144,15 +193,31 @@ fn response_schema(servable: &Servable) -> Value {
 /// Instances that the model takes: the schema's own example and the first golden ones, each once; without any, one that is made
 /// of the schema, where the model's preprocessing takes it. Golden ones are real people's where a field is personal: none is shown.
 pub fn examples(servable: &Servable) -> Vec<Value> {
-    let Contents::Package(packaged) = &servable.contents else { return Vec::new() };
+    let Contents::Package(packaged) = &servable.contents else {
+        return Vec::new();
+    };
     let parts = &packaged.package.parts;
-    let mut examples: Vec<Value> = parts.input.document().pointer("/examples/0").cloned().into_iter().collect();
-    let golden = if parts.input.is_personal() { &[][..] } else { &parts.golden[..] };
+    let mut examples: Vec<Value> = parts
+        .input
+        .document()
+        .pointer("/examples/0")
+        .cloned()
+        .into_iter()
+        .collect();
+    let golden = if parts.input.is_personal() {
+        &[][..]
+    } else {
+        &parts.golden[..]
+    };
     for golden in golden {
         if examples.len() >= SEVERAL {
             break;
         }
-        examples.extend(serde_json::from_str(golden.input.as_str()).ok().filter(|input| !examples.contains(input)));
+        examples.extend(
+            serde_json::from_str(golden.input.as_str())
+                .ok()
+                .filter(|input| !examples.contains(input)),
+        );
     }
     if examples.is_empty() {
         examples.extend(made_up(packaged));
@@ -177,11 +242,18 @@ fn operation(servable: &Servable, summary: &str, id: &str) -> Value {
     let examples = examples(servable);
     if let Some(first) = examples.first() {
         let several: Vec<&Value> = examples.iter().cycle().take(SEVERAL).collect();
-        named.insert("one".to_owned(), json!({"summary": "One instance", "value": first}));
+        named.insert(
+            "one".to_owned(),
+            json!({"summary": "One instance", "value": first}),
+        );
         named.insert("several".to_owned(), json!({"summary": "Several instances", "value": {"instances": several, "id": "my-request"}}));
     }
-    let description = servable.package().map(|package| package.parts.input.document());
-    let description = description.and_then(|document| document.get("description")?.as_str()).unwrap_or_default();
+    let description = servable
+        .package()
+        .map(|package| package.parts.input.document());
+    let description = description
+        .and_then(|document| document.get("description")?.as_str())
+        .unwrap_or_default();
     let mut responses = Map::new();
     let answered = json!({
         "description": "One prediction for each instance",
@@ -194,12 +266,18 @@ fn operation(servable: &Servable, summary: &str, id: &str) -> Value {
     });
     responses.insert("200".to_owned(), answered);
     let mut titles: std::collections::BTreeMap<u16, &str> = std::collections::BTreeMap::new();
-    for code in ErrorCode::ALL.into_iter().filter(|code| !NEVER_HERE.contains(code)) {
+    for code in ErrorCode::ALL
+        .into_iter()
+        .filter(|code| !NEVER_HERE.contains(code))
+    {
         titles.entry(code.http_status()).or_insert(code.title());
     }
     for (status, title) in titles {
         let content = json!({"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}});
-        responses.insert(status.to_string(), json!({"description": title, "content": content}));
+        responses.insert(
+            status.to_string(),
+            json!({"description": title, "content": content}),
+        );
     }
     let header = |name: &str, description: &str, schema: Value| json!({"name": name, "in": "header", "required": false, "description": description, "schema": schema});
     json!({
@@ -217,8 +295,13 @@ fn operation(servable: &Servable, summary: &str, id: &str) -> Value {
 }
 
 /// What a prediction is never answered with.
-const NEVER_HERE: [ErrorCode; 5] =
-    [ErrorCode::MethodNotAllowed, ErrorCode::Unauthenticated, ErrorCode::Forbidden, ErrorCode::Unsupported, ErrorCode::Cancelled];
+const NEVER_HERE: [ErrorCode; 5] = [
+    ErrorCode::MethodNotAllowed,
+    ErrorCode::Unauthenticated,
+    ErrorCode::Forbidden,
+    ErrorCode::Unsupported,
+    ErrorCode::Cancelled,
+];
 
 fn plain(tag: &str, id: &str, summary: &str) -> Value {
     json!({

@@ -19,12 +19,22 @@ use crate::{
 pub const HEADER_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
 
 pub fn write(wish: &Wish, prediction: &mut Prediction) -> Result<Reply, Refusal> {
-    let names: Vec<String> = wish.outputs.iter().map(|output| output.name.clone()).collect();
-    let tensors = prediction.take_tensors(&names).map_err(|detail| (ErrorCode::Malformed, detail))?;
+    let names: Vec<String> = wish
+        .outputs
+        .iter()
+        .map(|output| output.name.clone())
+        .collect();
+    let tensors = prediction
+        .take_tensors(&names)
+        .map_err(|detail| (ErrorCode::Malformed, detail))?;
     let elements: usize = tensors.iter().map(|named| named.tensor.data().len()).sum();
     let servable = Arc::clone(&prediction.servable);
     let id = servable.id();
-    let binary_everywhere = wish.binary_output && wish.outputs.iter().all(|output| output.binary != Some(false));
+    let binary_everywhere = wish.binary_output
+        && wish
+            .outputs
+            .iter()
+            .all(|output| output.binary != Some(false));
     let mut text = Vec::with_capacity(256 + if binary_everywhere { 0 } else { elements * 8 });
     // Names and versions are of characters that JSON leaves as they are.
     text.extend_from_slice(b"{\"model_name\":\"");
@@ -47,8 +57,14 @@ pub fn write(wish: &Wish, prediction: &mut Prediction) -> Result<Reply, Refusal>
     let mut data = Vec::new();
     for (index, named) in tensors.into_iter().enumerate() {
         let requested = wish.outputs.get(index);
-        let named = oip::answer_output(&servable, named, requested.map_or(0, |requested| requested.classification))?;
-        let binary = requested.and_then(|requested| requested.binary).unwrap_or(wish.binary_output);
+        let named = oip::answer_output(
+            &servable,
+            named,
+            requested.map_or(0, |requested| requested.classification),
+        )?;
+        let binary = requested
+            .and_then(|requested| requested.binary)
+            .unwrap_or(wish.binary_output);
         if index > 0 {
             text.push(b',');
         }
@@ -59,10 +75,20 @@ pub fn write(wish: &Wish, prediction: &mut Prediction) -> Result<Reply, Refusal>
         return Ok(Reply::json(text));
     }
     let length = HeaderValue::from(text.len());
-    Ok(Reply { content_type: "application/octet-stream", text, data, headers: vec![(HEADER_LENGTH, length)] })
+    Ok(Reply {
+        content_type: "application/octet-stream",
+        text,
+        data,
+        headers: vec![(HEADER_LENGTH, length)],
+    })
 }
 
-fn write_output(named: NamedTensor, binary: bool, text: &mut Vec<u8>, data: &mut Vec<bytes::Bytes>) {
+fn write_output(
+    named: NamedTensor,
+    binary: bool,
+    text: &mut Vec<u8>,
+    data: &mut Vec<bytes::Bytes>,
+) {
     text.extend_from_slice(b"{\"name\":");
     write_text(&named.name, text);
     text.extend_from_slice(b",\"datatype\":\"");

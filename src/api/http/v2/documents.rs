@@ -45,20 +45,34 @@ pub async fn ready(State(api): State<Arc<Api>>, request: Request) -> Response {
     probe(&request, "ready", api.is_ready())
 }
 
-pub async fn model_ready(State(api): State<Arc<Api>>, path: ModelPath, request: Request) -> Response {
+pub async fn model_ready(
+    State(api): State<Arc<Api>>,
+    path: ModelPath,
+    request: Request,
+) -> Response {
     let (name, version) = named(path);
-    let target = Target { model: Some(&name), version: version.as_deref() };
+    let target = Target {
+        model: Some(&name),
+        version: version.as_deref(),
+    };
     let ready = oip::is_ready(&api.registry.snapshot(), target);
     let draining = api.draining.load(Ordering::Relaxed);
     match ready {
-        Ok(ready) => with_status(&request, &json!({"name": name, "ready": ready && !draining}), ready && !draining),
+        Ok(ready) => with_status(
+            &request,
+            &json!({"name": name, "ready": ready && !draining}),
+            ready && !draining,
+        ),
         Err(refusal) => refuse(&api, &request, refusal),
     }
 }
 
 pub async fn metadata(State(api): State<Arc<Api>>, path: ModelPath, request: Request) -> Response {
     let (name, version) = named(path);
-    let target = Target { model: Some(&name), version: version.as_deref() };
+    let target = Target {
+        model: Some(&name),
+        version: version.as_deref(),
+    };
     let metadata = oip::model_metadata(&api.registry.snapshot(), target);
     let document = metadata.map(|metadata| {
         json!({
@@ -75,9 +89,17 @@ pub async fn metadata(State(api): State<Arc<Api>>, path: ModelPath, request: Req
 /// Beside what the protocol has, the graph's names of the dimensions, in the parameters.
 fn tensors(specs: &[TensorSpec], symbols: &[Vec<String>]) -> Vec<Value> {
     let tensor = |(index, spec): (usize, &TensorSpec)| {
-        let shape: Vec<i64> = spec.shape.0.iter().map(|dim| oip::dim_to_wire(*dim)).collect();
-        let mut document = json!({"name": &*spec.name, "datatype": spec.datatype.protocol_name(), "shape": shape});
-        let names = symbols.get(index).filter(|names| names.iter().any(|name| !name.is_empty()));
+        let shape: Vec<i64> = spec
+            .shape
+            .0
+            .iter()
+            .map(|dim| oip::dim_to_wire(*dim))
+            .collect();
+        let mut document =
+            json!({"name": &*spec.name, "datatype": spec.datatype.protocol_name(), "shape": shape});
+        let names = symbols
+            .get(index)
+            .filter(|names| names.iter().any(|name| !name.is_empty()));
         if let (Some(names), Some(members)) = (names, document.as_object_mut()) {
             members.insert("parameters".to_owned(), json!({"dimensions": names}));
         }
@@ -86,9 +108,16 @@ fn tensors(specs: &[TensorSpec], symbols: &[Vec<String>]) -> Vec<Value> {
     specs.iter().enumerate().map(tensor).collect()
 }
 
-pub async fn configuration(State(api): State<Arc<Api>>, path: ModelPath, request: Request) -> Response {
+pub async fn configuration(
+    State(api): State<Arc<Api>>,
+    path: ModelPath,
+    request: Request,
+) -> Response {
     let (name, version) = named(path);
-    let target = Target { model: Some(&name), version: version.as_deref() };
+    let target = Target {
+        model: Some(&name),
+        version: version.as_deref(),
+    };
     let configuration = oip::model_configuration(&api.registry.snapshot(), target);
     let document = configuration.map(|configuration| {
         let tensor = |one: &ConfiguredTensor| {
@@ -123,9 +152,14 @@ pub async fn all_statistics(State(api): State<Arc<Api>>, request: Request) -> Re
     answer(&api, &request, statistics)
 }
 
-pub async fn statistics(State(api): State<Arc<Api>>, path: ModelPath, request: Request) -> Response {
+pub async fn statistics(
+    State(api): State<Arc<Api>>,
+    path: ModelPath,
+    request: Request,
+) -> Response {
     let (name, version) = named(path);
-    let statistics = oip::statistics(&api.registry.snapshot(), Some(&name), version.as_deref()).map(statistics_document);
+    let statistics = oip::statistics(&api.registry.snapshot(), Some(&name), version.as_deref())
+        .map(statistics_document);
     answer(&api, &request, statistics)
 }
 
@@ -169,9 +203,22 @@ pub async fn index(State(api): State<Arc<Api>>, request: Request) -> Response {
         Ok(body) => serde_json::from_slice::<Value>(&body)
             .ok()
             .filter(Value::is_object)
-            .map(|document| document.get("ready").and_then(Value::as_bool).unwrap_or(false))
-            .ok_or_else(|| (ErrorCode::Malformed, "the body must be an object like {\"ready\": true}".to_owned())),
-        Err(_) => Err((ErrorCode::BodyTooLarge, format!("the body may have at most {MAX_INDEX_BODY} bytes"))),
+            .map(|document| {
+                document
+                    .get("ready")
+                    .and_then(Value::as_bool)
+                    .unwrap_or(false)
+            })
+            .ok_or_else(|| {
+                (
+                    ErrorCode::Malformed,
+                    "the body must be an object like {\"ready\": true}".to_owned(),
+                )
+            }),
+        Err(_) => Err((
+            ErrorCode::BodyTooLarge,
+            format!("the body may have at most {MAX_INDEX_BODY} bytes"),
+        )),
     };
     let document = only_ready.map(|only_ready| {
         let entries = oip::repository_index(&api.registry.snapshot(), only_ready);
@@ -196,7 +243,11 @@ fn refuse(api: &Api, request: &Request, (code, detail): Refusal) -> Response {
 
 fn respond(request: &Request, document: &Value) -> Response {
     let context = Context::new(request.headers());
-    let mut response = encoding::answer(request.headers(), "application/json", document.to_string().into_bytes());
+    let mut response = encoding::answer(
+        request.headers(),
+        "application/json",
+        document.to_string().into_bytes(),
+    );
     context.write_headers(response.headers_mut());
     response
 }
@@ -208,10 +259,14 @@ fn probe(request: &Request, what: &str, good: bool) -> Response {
 /// Probes must see the present.
 fn with_status(request: &Request, document: &Value, good: bool) -> Response {
     let mut response = respond(request, document);
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if !good {
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-        response.headers_mut().insert(header::RETRY_AFTER, health::RETRY_AFTER);
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, health::RETRY_AFTER);
     }
     response
 }

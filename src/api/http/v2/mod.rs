@@ -57,10 +57,22 @@ pub fn routes() -> Router<Arc<Api>> {
         .route("/v2/models/{name}/config", get(documents::configuration))
         .route("/v2/models/{name}/stats", get(documents::statistics))
         .route("/v2/models/{name}/infer", post(infer))
-        .route("/v2/models/{name}/versions/{version}", get(documents::metadata))
-        .route("/v2/models/{name}/versions/{version}/ready", get(documents::model_ready))
-        .route("/v2/models/{name}/versions/{version}/config", get(documents::configuration))
-        .route("/v2/models/{name}/versions/{version}/stats", get(documents::statistics))
+        .route(
+            "/v2/models/{name}/versions/{version}",
+            get(documents::metadata),
+        )
+        .route(
+            "/v2/models/{name}/versions/{version}/ready",
+            get(documents::model_ready),
+        )
+        .route(
+            "/v2/models/{name}/versions/{version}/config",
+            get(documents::configuration),
+        )
+        .route(
+            "/v2/models/{name}/versions/{version}/stats",
+            get(documents::statistics),
+        )
         .route("/v2/models/{name}/versions/{version}/infer", post(infer))
         .route("/v2/repository/index", post(documents::index))
         .route("/v2/repository/models/{name}/load", post(elsewhere))
@@ -72,13 +84,26 @@ type ModelPath = Result<Path<Vec<(String, String)>>, PathRejection>;
 
 /// A path that is no text is the name of no model.
 fn named(path: ModelPath) -> (String, Option<String>) {
-    let mut parts = path.map(|Path(parts)| parts).unwrap_or_default().into_iter().map(|(_, value)| value);
+    let mut parts = path
+        .map(|Path(parts)| parts)
+        .unwrap_or_default()
+        .into_iter()
+        .map(|(_, value)| value);
     (parts.next().unwrap_or_default(), parts.next())
 }
 
 async fn infer(State(api): State<Arc<Api>>, path: ModelPath, request: Request) -> Response {
     let (name, version) = named(path);
-    exchange(&api, V2, Target { model: Some(&name), version: version.as_deref() }, request).await
+    exchange(
+        &api,
+        V2,
+        Target {
+            model: Some(&name),
+            version: version.as_deref(),
+        },
+        request,
+    )
+    .await
 }
 
 async fn elsewhere(State(api): State<Arc<Api>>, request: Request) -> Response {
@@ -108,7 +133,10 @@ impl Dialect for V2 {
     }
 
     fn decode(self, headers: &HeaderMap, body: Bytes) -> Result<Call<Wish>, Refusal> {
-        Ok(call(request::read(&body, header_length(headers)?)?, |wish| wish))
+        Ok(call(
+            request::read(&body, header_length(headers)?)?,
+            |wish| wish,
+        ))
     }
 
     fn encode(self, wish: &Wish, prediction: &mut Prediction) -> Result<Reply, Refusal> {
@@ -126,10 +154,23 @@ impl Dialect for V2 {
 
 /// The call that a request makes; also where it came inside of another protocol's.
 pub fn call<W>(request: InferRequest, wish: impl FnOnce(Wish) -> W) -> Call<W> {
-    let wanted = request.outputs.iter().map(|output| output.name.clone()).collect();
-    let own = Wish { id: request.id, outputs: request.outputs, binary_output: request.binary_output };
+    let wanted = request
+        .outputs
+        .iter()
+        .map(|output| output.name.clone())
+        .collect();
+    let own = Wish {
+        id: request.id,
+        outputs: request.outputs,
+        binary_output: request.binary_output,
+    };
     let call = Call::new(Input::Tensors(request.inputs), wish(own));
-    Call { wanted, priority: request.priority, timeout: request.timeout, ..call }
+    Call {
+        wanted,
+        priority: request.priority,
+        timeout: request.timeout,
+        ..call
+    }
 }
 
 /// `{"error": "..."}`
@@ -139,7 +180,17 @@ pub fn error_text(error: &Told<'_>) -> Vec<u8> {
 
 /// `Inference-Header-Content-Length`.
 fn header_length(headers: &HeaderMap) -> Result<Option<usize>, Refusal> {
-    let Some(value) = headers.get(answer::HEADER_LENGTH) else { return Ok(None) };
-    let length = value.to_str().ok().and_then(|text| text.trim().parse().ok());
-    length.map(Some).ok_or_else(|| (ErrorCode::Malformed, "inference-header-content-length must be a number of bytes".to_owned()))
+    let Some(value) = headers.get(answer::HEADER_LENGTH) else {
+        return Ok(None);
+    };
+    let length = value
+        .to_str()
+        .ok()
+        .and_then(|text| text.trim().parse().ok());
+    length.map(Some).ok_or_else(|| {
+        (
+            ErrorCode::Malformed,
+            "inference-header-content-length must be a number of bytes".to_owned(),
+        )
+    })
 }

@@ -79,12 +79,15 @@ struct Parameters {
 /// Sizes; what is negative or beyond the machine is told in words.
 fn dims<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<usize>>, D::Error> {
     let given = Option::<Vec<serde_json::Number>>::deserialize(deserializer)?;
-    let size = |number: &serde_json::Number| number.as_u64().and_then(|size| usize::try_from(size).ok());
+    let size =
+        |number: &serde_json::Number| number.as_u64().and_then(|size| usize::try_from(size).ok());
     let sizes = given.map(|given| given.iter().map(size).collect::<Option<Vec<usize>>>());
     match sizes {
         None => Ok(None),
         Some(Some(sizes)) => Ok(Some(sizes)),
-        Some(None) => Err(serde::de::Error::custom("the sizes of a shape must be whole numbers from 0")),
+        Some(None) => Err(serde::de::Error::custom(
+            "the sizes of a shape must be whole numbers from 0",
+        )),
     }
 }
 
@@ -96,25 +99,49 @@ fn malformed<T>(detail: impl Into<String>) -> Result<T, Refusal> {
 /// where the whole body is the data of the only input.
 pub fn read(body: &Bytes, header_length: Option<usize>) -> Result<InferRequest, Refusal> {
     if header_length == Some(0) {
-        let only = WireTensor { name: String::new(), datatype: None, shape: None, elements: Elements::Raw(body.clone()) };
-        return Ok(InferRequest { inputs: vec![only], binary_output: true, ..InferRequest::default() });
+        let only = WireTensor {
+            name: String::new(),
+            datatype: None,
+            shape: None,
+            elements: Elements::Raw(body.clone()),
+        };
+        return Ok(InferRequest {
+            inputs: vec![only],
+            binary_output: true,
+            ..InferRequest::default()
+        });
     }
     let length = header_length.unwrap_or(body.len());
     if length > body.len() {
-        return malformed(format!("inference-header-content-length is {length}, but the body has {} bytes", body.len()));
+        return malformed(format!(
+            "inference-header-content-length is {length}, but the body has {} bytes",
+            body.len()
+        ));
     }
     let (text, mut data) = (body.slice(..length), body.slice(length..));
     let document: Document<'_> = match serde_json::from_slice(&text) {
         Ok(Object(document)) => document,
-        Err(error) => return malformed(format!("the body is no inference request: {}", without_values(&error, &text))),
+        Err(error) => {
+            return malformed(format!(
+                "the body is no inference request: {}",
+                without_values(&error, &text)
+            ));
+        }
     };
-    let Some(documents) = document.inputs else { return malformed("the request has no member \"inputs\"") };
+    let Some(documents) = document.inputs else {
+        return malformed("the request has no member \"inputs\"");
+    };
     let mut inputs = Vec::with_capacity(documents.len());
     for Object(input) in documents {
         let wrong = |detail: &str| malformed(format!("input `{}` {detail}", shorten(&input.name)));
-        let Some(datatype) = &input.datatype else { return wrong("has no datatype") };
+        let Some(datatype) = &input.datatype else {
+            return wrong("has no datatype");
+        };
         let Some(datatype) = DataType::from_protocol_name(datatype) else {
-            return wrong(&format!("has the unknown datatype \"{}\"", shorten(datatype)));
+            return wrong(&format!(
+                "has the unknown datatype \"{}\"",
+                shorten(datatype)
+            ));
         };
         if input.shape.is_none() {
             return wrong("has no shape");
@@ -122,40 +149,77 @@ pub fn read(body: &Bytes, header_length: Option<usize>) -> Result<InferRequest, 
         if input.name.is_empty() {
             return wrong("has no name");
         }
-        let parameters = input.parameters.map(|Object(parameters)| parameters).unwrap_or_default();
+        let parameters = input
+            .parameters
+            .map(|Object(parameters)| parameters)
+            .unwrap_or_default();
         if parameters.shared_memory_region.is_some() {
-            return Err((ErrorCode::Unsupported, "shared memory is not offered; send the data".to_owned()));
+            return Err((
+                ErrorCode::Unsupported,
+                "shared memory is not offered; send the data".to_owned(),
+            ));
         }
         let elements = match (input.data, parameters.binary_data_size) {
             (Some(_), Some(_)) => return wrong("has both data and binary_data_size"),
             (None, None) => return wrong("has neither data nor binary_data_size"),
             (Some(text_data), None) => Elements::Json(text.slice_ref(text_data.get().as_bytes())),
             (None, Some(size)) if size > data.len() => {
-                return wrong(&format!("has {size} bytes of data, but {} are left in the body", data.len()));
+                return wrong(&format!(
+                    "has {size} bytes of data, but {} are left in the body",
+                    data.len()
+                ));
             }
             (None, Some(size)) => Elements::Raw(data.split_to(size)),
         };
-        inputs.push(WireTensor { name: input.name.into_owned(), datatype: Some(datatype), shape: input.shape, elements });
+        inputs.push(WireTensor {
+            name: input.name.into_owned(),
+            datatype: Some(datatype),
+            shape: input.shape,
+            elements,
+        });
     }
     if !data.is_empty() {
-        return malformed(format!("{} bytes of the body belong to no input", data.len()));
+        return malformed(format!(
+            "{} bytes of the body belong to no input",
+            data.len()
+        ));
     }
-    let parameters = document.parameters.map(|Object(parameters)| parameters).unwrap_or_default();
-    let outputs = document.outputs.unwrap_or_default().into_iter().map(|Object(output)| {
-        let parameters = output.parameters.map(|Object(parameters)| parameters).unwrap_or_default();
-        if parameters.shared_memory_region.is_some() {
-            return Err((ErrorCode::Unsupported, "shared memory is not offered; take the data".to_owned()));
-        }
-        let classification = parameters.classification.unwrap_or(0);
-        Ok(RequestedOutput { name: output.name.into_owned(), binary: parameters.binary_data, classification })
-    });
+    let parameters = document
+        .parameters
+        .map(|Object(parameters)| parameters)
+        .unwrap_or_default();
+    let outputs = document
+        .outputs
+        .unwrap_or_default()
+        .into_iter()
+        .map(|Object(output)| {
+            let parameters = output
+                .parameters
+                .map(|Object(parameters)| parameters)
+                .unwrap_or_default();
+            if parameters.shared_memory_region.is_some() {
+                return Err((
+                    ErrorCode::Unsupported,
+                    "shared memory is not offered; take the data".to_owned(),
+                ));
+            }
+            let classification = parameters.classification.unwrap_or(0);
+            Ok(RequestedOutput {
+                name: output.name.into_owned(),
+                binary: parameters.binary_data,
+                classification,
+            })
+        });
     Ok(InferRequest {
         id: document.id.map(Cow::into_owned).filter(|id| !id.is_empty()),
         inputs,
         outputs: outputs.collect::<Result<_, Refusal>>()?,
         binary_output: parameters.binary_data_output.unwrap_or(false),
         priority: Priority::from_protocol(parameters.priority.unwrap_or(0)),
-        timeout: parameters.timeout.filter(|timeout| *timeout > 0).map(Duration::from_micros),
+        timeout: parameters
+            .timeout
+            .filter(|timeout| *timeout > 0)
+            .map(Duration::from_micros),
     })
 }
 
@@ -190,31 +254,91 @@ mod tests {
             })
             .collect();
         assert_eq!(raw, [&b"aaaaaaaa"[..], b"[1, 2]", b"cccc"]);
-        assert_eq!((request.id.as_deref(), request.binary_output), (Some("7"), true));
-        assert_eq!((request.outputs[0].binary, request.outputs[0].classification), (Some(false), 3));
+        assert_eq!(
+            (request.id.as_deref(), request.binary_output),
+            (Some("7"), true)
+        );
+        assert_eq!(
+            (request.outputs[0].binary, request.outputs[0].classification),
+            (Some(false), 3)
+        );
         assert_eq!(request.timeout.unwrap().as_micros(), 5);
     }
 
     #[test]
     fn what_does_not_add_up_is_refused() {
-        let one = |rest: &str| format!(r#"{{"inputs":[{{"name":"a","shape":[1],"datatype":"FP32",{rest}}}]}}"#);
+        let one = |rest: &str| {
+            format!(r#"{{"inputs":[{{"name":"a","shape":[1],"datatype":"FP32",{rest}}}]}}"#)
+        };
         let sized = one(r#""parameters":{"binary_data_size":4}"#);
         let cases: Vec<(String, &[u8], &str)> = vec![
             (sized.clone(), b"abc", "3 are left"),
-            (sized.clone(), b"abcde", "1 bytes of the body belong to no input"),
-            (one(r#""data":[1],"parameters":{"binary_data_size":4}"#), b"abcd", "both data and"),
+            (
+                sized.clone(),
+                b"abcde",
+                "1 bytes of the body belong to no input",
+            ),
+            (
+                one(r#""data":[1],"parameters":{"binary_data_size":4}"#),
+                b"abcd",
+                "both data and",
+            ),
             (one(r#""parameters":{}"#), b"", "neither data nor"),
-            (one(r#""data":[1]"#).replace("FP32", "FLOAT"), b"", "unknown datatype"),
-            (one(r#""data":[1]"#).replace("[1],\"datatype", "[-1],\"datatype"), b"", "from 0"),
-            (one(r#""data":[1]"#).replace("[1],\"datatype", "[1e30],\"datatype"), b"", "from 0"),
-            (one(r#""data":[1]"#).replace("\"shape\":[1],", ""), b"", "no shape"),
-            (r#"{"inputs":[{"shape":[1],"datatype":"FP32","data":[1]}]}"#.to_owned(), b"", "missing field `name`"),
-            (r#"{"inputs":[],"inputs":[]}"#.to_owned(), b"", "duplicate field"),
-            (r#"{"id":7,"inputs":[]}"#.to_owned(), b"", "wrong type; expected a string"),
-            (r#"{"inputs":["jane@x.example"]}"#.to_owned(), b"", "wrong type; expected an object at"),
-            (r#"{"inputs":"Jane, expected 4711"}"#.to_owned(), b"", "wrong type; expected a sequence at"),
-            (r#"[null,null,[["x","FP32",[1],null,[1]]],null]"#.to_owned(), b"", "expected an object"),
-            (r#"{"inputs":[["x","FP32",[1],null,[1]]]}"#.to_owned(), b"", "expected an object"),
+            (
+                one(r#""data":[1]"#).replace("FP32", "FLOAT"),
+                b"",
+                "unknown datatype",
+            ),
+            (
+                one(r#""data":[1]"#).replace("[1],\"datatype", "[-1],\"datatype"),
+                b"",
+                "from 0",
+            ),
+            (
+                one(r#""data":[1]"#).replace("[1],\"datatype", "[1e30],\"datatype"),
+                b"",
+                "from 0",
+            ),
+            (
+                one(r#""data":[1]"#).replace("\"shape\":[1],", ""),
+                b"",
+                "no shape",
+            ),
+            (
+                r#"{"inputs":[{"shape":[1],"datatype":"FP32","data":[1]}]}"#.to_owned(),
+                b"",
+                "missing field `name`",
+            ),
+            (
+                r#"{"inputs":[],"inputs":[]}"#.to_owned(),
+                b"",
+                "duplicate field",
+            ),
+            (
+                r#"{"id":7,"inputs":[]}"#.to_owned(),
+                b"",
+                "wrong type; expected a string",
+            ),
+            (
+                r#"{"inputs":["jane@x.example"]}"#.to_owned(),
+                b"",
+                "wrong type; expected an object at",
+            ),
+            (
+                r#"{"inputs":"Jane, expected 4711"}"#.to_owned(),
+                b"",
+                "wrong type; expected a sequence at",
+            ),
+            (
+                r#"[null,null,[["x","FP32",[1],null,[1]]],null]"#.to_owned(),
+                b"",
+                "expected an object",
+            ),
+            (
+                r#"{"inputs":[["x","FP32",[1],null,[1]]]}"#.to_owned(),
+                b"",
+                "expected an object",
+            ),
             ("{}".to_owned(), b"", "no member \"inputs\""),
             ("[".to_owned(), b"", "no inference request"),
             ("\u{7f}".to_owned(), b"", "no inference request"),
@@ -223,7 +347,19 @@ mod tests {
             let error = parse(&json, data, Some(json.len())).unwrap_err();
             assert!(error.contains(expected), "{json}: {error}");
         }
-        assert!(parse(&sized, b"", Some(usize::MAX)).unwrap_err().contains("inference-header-content-length"));
-        assert!(parse(&one(r#""parameters":{"shared_memory_region":"r"}"#), b"", None).unwrap_err().contains("shared memory"));
+        assert!(
+            parse(&sized, b"", Some(usize::MAX))
+                .unwrap_err()
+                .contains("inference-header-content-length")
+        );
+        assert!(
+            parse(
+                &one(r#""parameters":{"shared_memory_region":"r"}"#),
+                b"",
+                None
+            )
+            .unwrap_err()
+            .contains("shared memory")
+        );
     }
 }
