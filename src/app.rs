@@ -24,7 +24,7 @@ use crate::{
         grpc::{self, Services},
         http::{
             self,
-            admin::{Admin, Guard},
+            admin::{Admin, Authentication},
         },
     },
     config::{AdminConfig, Config, Listen},
@@ -161,7 +161,7 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
                 || "unknown".to_owned(),
                 |user| user.to_string_lossy().into_owned(),
             );
-            let guard = Guard {
+            let authentication = Authentication {
                 operators,
                 address: listener.local_addr()?,
                 user,
@@ -170,7 +170,7 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
                 api: Arc::clone(&api),
                 commander: watch.commander(),
                 operator: Arc::clone(&operator),
-                guard,
+                authentication,
             };
             Some((listener, http::admin::router(Arc::new(admin))))
         }

@@ -59,7 +59,7 @@
 //!
 //! | layer | modules |
 //! |---|---|
-//! | names, numbers, time, digests | [`id`], [`error`], [`clock`], [`digest`], [`config`], [`metrics`] |
+//! | names, identities, time, digests | [`id`], [`actor`], [`suggestion`], [`error`], [`clock`], [`digest`], [`config`], [`metrics`] |
 //! | values, and the tensors that a graph takes and gives | [`tensor`] |
 //! | the ONNX file, read without the runtime: what its graph does to rows | [`graph`] |
 //! | the contract with callers | [`schema`] |
@@ -68,7 +68,7 @@
 //! | a model at rest | [`package`] |
 //! | what callers of an old version may do with a new one | [`compat`] |
 //! | who may do what | [`security`] |
-//! | what was decided | [`journal`], [`rollout`] |
+//! | decisions, and the documents about them | [`journal`], [`rollout`], [`admin`] |
 //! | tensors in, tensors out | [`engine`] |
 //! | which versions are loaded | [`registry`] |
 //! | the data plane | [`predict`] |
@@ -97,6 +97,8 @@
 //! - What was decided on is a package with a digest: other bytes under the same version get no traffic.
 //! - What a caller sees of an error is an [`ErrorCode`](error::ErrorCode); below `predict` each layer has its own errors.
 
+pub mod actor;
+pub mod admin;
 pub mod api;
 pub mod app;
 pub mod cli;
@@ -118,6 +120,7 @@ pub mod registry;
 pub mod rollout;
 pub mod schema;
 pub mod security;
+pub mod suggestion;
 pub mod telemetry;
 pub mod tensor;
 pub mod transform;

@@ -11,8 +11,10 @@
 use std::path::{Path, PathBuf};
 
 /// (module, what it may import of ours). `predict` sees `package` and `tensor` through what `registry` holds.
-const LAYERS: [(&str, &[&str]); 24] = [
+const LAYERS: [(&str, &[&str]); 27] = [
+    ("actor", &[]),
     ("id", &[]),
+    ("suggestion", &[]),
     ("error", &[]),
     ("clock", &[]),
     ("digest", &[]),
@@ -21,7 +23,7 @@ const LAYERS: [(&str, &[&str]); 24] = [
     ("tensor", &[]),
     ("graph", &["tensor"]),
     ("schema", &[]),
-    ("security", &["digest"]),
+    ("security", &["actor", "digest"]),
     ("decode", &["schema", "tensor"]),
     ("transform", &["schema", "decode", "tensor"]),
     (
@@ -40,12 +42,17 @@ const LAYERS: [(&str, &[&str]); 24] = [
         "compat",
         &["package", "schema", "decode", "transform", "tensor"],
     ),
-    ("journal", &["id", "clock", "digest"]),
-    ("rollout", &["clock", "journal"]),
+    ("journal", &["actor", "id", "clock", "digest"]),
+    ("rollout", &["actor", "clock", "journal"]),
+    (
+        "admin",
+        &["actor", "suggestion", "compat", "journal", "rollout"],
+    ),
     ("engine", &["graph", "metrics", "tensor"]),
     (
         "registry",
         &[
+            "suggestion",
             "id",
             "clock",
             "config",
@@ -84,13 +91,32 @@ const LAYERS: [(&str, &[&str]); 24] = [
     (
         "operate",
         &[
-            "id", "clock", "config", "digest", "metrics", "tensor", "schema", "decode", "package",
-            "compat", "engine", "journal", "rollout", "registry",
+            "actor",
+            "admin",
+            "error",
+            "suggestion",
+            "id",
+            "clock",
+            "config",
+            "digest",
+            "metrics",
+            "tensor",
+            "schema",
+            "decode",
+            "package",
+            "compat",
+            "engine",
+            "journal",
+            "rollout",
+            "registry",
         ],
     ),
     (
         "api",
         &[
+            "actor",
+            "admin",
+            "suggestion",
             "id",
             "error",
             "config",
@@ -125,6 +151,9 @@ const LAYERS: [(&str, &[&str]); 24] = [
     (
         "cli",
         &[
+            "actor",
+            "admin",
+            "suggestion",
             "app",
             "clock",
             "compat",

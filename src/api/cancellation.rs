@@ -2,7 +2,7 @@
 //! request is dropped in the middle, and nothing but a guard in it notices.
 
 use crate::{
-    api::{Api, context::Context, refusal::Refused},
+    api::{Api, context::Context, refusal::FailedRequest},
     error::ErrorCode,
     metrics::Protocol,
     predict::{Answering, Failure, PredictError},
@@ -49,12 +49,12 @@ impl Drop for CancelGuard<'_> {
             return;
         }
         let refused = match self.answering.get() {
-            Some(servable) => Refused::from(Failure {
+            Some(servable) => FailedRequest::from(Failure {
                 error: PredictError::Cancelled,
                 servable: Some(servable),
                 unversioned: None,
             }),
-            None => Refused::from(PredictError::Cancelled),
+            None => FailedRequest::from(PredictError::Cancelled),
         };
         refused.count(
             self.api,

@@ -151,9 +151,9 @@ impl Context {
 
     /// Refuses a request whose deadline can't be understood.
     pub fn check(&self) -> Result<(), Refusal> {
-        self.fault
-            .clone()
-            .map_or(Ok(()), |fault| Err((ErrorCode::Malformed, fault)))
+        self.fault.clone().map_or(Ok(()), |fault| {
+            Err(Refusal::new(ErrorCode::Malformed, fault))
+        })
     }
 
     /// Until when the answer must be there: the server's limit, or less where the client asks for less.
@@ -193,6 +193,7 @@ pub fn fallback_header(fallback: &Fallback) -> Option<HeaderValue> {
 
 #[cfg(test)]
 mod tests {
+    use crate::api::refusal::Refusal;
     use std::time::Duration;
 
     use http::{HeaderMap, HeaderName, HeaderValue};
@@ -262,7 +263,8 @@ mod tests {
             "100000000",
             "9999999999999999",
         ] {
-            let (code, detail) = context("x-request-timeout-ms", wrong).check().unwrap_err();
+            let Refusal { code, detail } =
+                context("x-request-timeout-ms", wrong).check().unwrap_err();
             assert_eq!(code.http_status(), 400);
             assert!(
                 detail.contains("x-request-timeout-ms")

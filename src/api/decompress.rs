@@ -13,7 +13,7 @@ use crate::{
 pub fn decompress_as(encoding: &str, body: &Bytes, max_bytes: usize) -> Result<Bytes, Refusal> {
     let input: &[u8] = body;
     let broken = |error: std::io::Error| {
-        (
+        Refusal::new(
             ErrorCode::Malformed,
             format!("the body is not valid {encoding}: {error}"),
         )
@@ -29,7 +29,7 @@ pub fn decompress_as(encoding: &str, body: &Bytes, max_bytes: usize) -> Result<B
         "zstd" => zstd_decoder(input).and_then(|decoder| inflate(decoder, max_bytes)),
         "br" => inflate(brotli::Decompressor::new(input, 16 << 10), max_bytes),
         _ => {
-            return Err((
+            return Err(Refusal::new(
                 ErrorCode::UnsupportedMediaType,
                 "content-encoding must be gzip, deflate, zstd or br".to_owned(),
             ));

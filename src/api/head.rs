@@ -27,7 +27,7 @@ pub fn check(uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
     let detail = format!(
         "the path and the header fields have {bytes} bytes; at most {MAX_HEADER_BYTES} are taken"
     );
-    Err((ErrorCode::HeadersTooLarge, detail))
+    Err(Refusal::new(ErrorCode::HeadersTooLarge, detail))
 }
 
 /// Header fields that the library reads.
@@ -40,7 +40,7 @@ const MAX_PATH_BYTES: usize = 65_534;
 pub fn explain(error: &Error, read: &[u8]) -> Refusal {
     let detail = error.to_string();
     if !error.is_parse_too_large() {
-        return (
+        return Refusal::new(
             ErrorCode::Malformed,
             format!("this is no request of HTTP/1.1: {detail}"),
         );
@@ -54,7 +54,7 @@ pub fn explain(error: &Error, read: &[u8]) -> Refusal {
     } else {
         format!("the head has more than the {MAX_FIELDS} header fields that are taken")
     };
-    (ErrorCode::HeadersTooLarge, detail)
+    Refusal::new(ErrorCode::HeadersTooLarge, detail)
 }
 
 /// Where the answer begins that the library wrote by itself to a head it refused: a status and nothing else, at the end of `bytes`.

@@ -67,7 +67,7 @@ pub fn answer_output(
         .find(|spec| spec.name == tensor.name)
         .is_some_and(|spec| spec.shape.has_batch_axis());
     classify(&tensor, classification, batch).map_err(|detail| {
-        (
+        Refusal::new(
             ErrorCode::Malformed,
             format!("output `{}`: {detail}", tensor.name),
         )
@@ -161,7 +161,7 @@ pub fn find(snapshot: &Snapshot, target: Target<'_>) -> Result<Arc<Servable>, Re
         .map(|routed| routed.servable)
         .map_err(|(error, _)| {
             let error = PredictError::Route(error);
-            (error.code(), error.detail())
+            Refusal::new(error.code(), error.detail())
         })
 }
 
@@ -169,7 +169,10 @@ pub fn find(snapshot: &Snapshot, target: Target<'_>) -> Result<Arc<Servable>, Re
 pub fn is_ready(snapshot: &Snapshot, target: Target<'_>) -> Result<bool, Refusal> {
     match find(snapshot, target) {
         Ok(servable) => Ok(servable.batcher.ailment(Instant::now()).is_none()),
-        Err((ErrorCode::NotReady, _)) => Ok(false),
+        Err(Refusal {
+            code: ErrorCode::NotReady,
+            ..
+        }) => Ok(false),
         Err(refusal) => Err(refusal),
     }
 }

@@ -15,19 +15,33 @@ use crate::{
     schema::fault::Fault,
 };
 
-/// A request that is not taken: code, and what the caller is told.
-pub type Refusal = (ErrorCode, String);
+/// Why a request is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub code: ErrorCode,
+    /// The reason, for the caller.
+    pub detail: String,
+}
+
+impl Refusal {
+    pub fn new(code: ErrorCode, detail: impl Into<String>) -> Refusal {
+        Refusal {
+            code,
+            detail: detail.into(),
+        }
+    }
+}
 
 /// A body, or a message, beyond the limit.
 pub fn too_large(max_bytes: usize) -> Refusal {
-    (
+    Refusal::new(
         ErrorCode::BodyTooLarge,
         format!("the body may have at most {max_bytes} bytes"),
     )
 }
 
 /// What a caller is told of an error.
-pub struct Told<'a> {
+pub struct ErrorReport<'a> {
     pub code: ErrorCode,
     pub detail: Cow<'a, str>,
     pub faults: &'a [Fault],
@@ -35,7 +49,7 @@ pub struct Told<'a> {
     pub more: usize,
 }
 
-impl Told<'_> {
+impl ErrorReport<'_> {
     /// All in one line, for dialects that have a text for an error and nothing else.
     pub fn line(&self) -> String {
         const SHOWN: usize = 3;
@@ -58,7 +72,7 @@ impl Told<'_> {
 }
 
 /// What stopped a request, and where it is counted.
-pub struct Refused {
+pub struct FailedRequest {
     pub code: ErrorCode,
     detail: String,
     faults: Vec<Fault>,
@@ -67,9 +81,9 @@ pub struct Refused {
     failure: Option<Failure>,
 }
 
-impl From<Refusal> for Refused {
-    fn from((code, detail): Refusal) -> Refused {
-        Refused {
+impl From<Refusal> for FailedRequest {
+    fn from(Refusal { code, detail }: Refusal) -> FailedRequest {
+        FailedRequest {
             code,
             detail,
             faults: Vec::new(),
@@ -80,9 +94,9 @@ impl From<Refusal> for Refused {
     }
 }
 
-impl From<PredictError> for Refused {
-    fn from(error: PredictError) -> Refused {
-        Refused::from(Failure {
+impl From<PredictError> for FailedRequest {
+    fn from(error: PredictError) -> FailedRequest {
+        FailedRequest::from(Failure {
             error,
             servable: None,
             unversioned: None,
@@ -90,15 +104,15 @@ impl From<PredictError> for Refused {
     }
 }
 
-impl From<Failure> for Refused {
-    fn from(failure: Failure) -> Refused {
+impl From<Failure> for FailedRequest {
+    fn from(failure: Failure) -> FailedRequest {
         let error = &failure.error;
         let (faults, more) = error.faults();
         let (code, detail, log_detail) = (error.code(), error.detail(), error.log_detail());
         let counted = failure.servable.is_some()
             || failure.unversioned.is_some()
             || matches!(error, PredictError::Route(_));
-        Refused {
+        FailedRequest {
             code,
             detail,
             faults: faults.to_vec(),
@@ -109,9 +123,9 @@ impl From<Failure> for Refused {
     }
 }
 
-impl Refused {
+impl FailedRequest {
     /// A deadline of the caller's own is told in the caller's words.
-    pub fn named_deadline(mut self, context: &Context) -> Refused {
+    pub fn named_deadline(mut self, context: &Context) -> FailedRequest {
         if let Some(timeout) = context.timeout.filter(|timeout| {
             self.code == ErrorCode::DeadlineExceeded && context.started.elapsed() >= *timeout
         }) {
@@ -125,18 +139,18 @@ impl Refused {
     }
 }
 
-impl Refused {
+impl FailedRequest {
     /// What the request asks of its answer can't be given.
-    pub fn of(prediction: &Prediction, (code, detail): Refusal) -> Refused {
-        let error = PredictError::Malformed(detail.clone());
+    pub fn of(prediction: &Prediction, refusal: Refusal) -> FailedRequest {
+        let error = PredictError::Malformed(refusal.detail.clone());
         let failure = Failure {
             error,
             servable: Some(Arc::clone(&prediction.servable)),
             unversioned: None,
         };
-        Refused {
+        FailedRequest {
             failure: Some(failure),
-            ..Refused::from((code, detail))
+            ..FailedRequest::from(refusal)
         }
     }
 
@@ -157,7 +171,7 @@ impl Refused {
     }
 
     /// What is ours to explain refers to the log, and says where in it.
-    pub fn told(&self, context: &Context) -> Told<'_> {
+    pub fn told(&self, context: &Context) -> ErrorReport<'_> {
         let detail = match self.code {
             ErrorCode::Inference | ErrorCode::Internal => Cow::Owned(format!(
                 "{}; the server's log says why, under the request id {}",
@@ -171,7 +185,7 @@ impl Refused {
             )),
             _ => Cow::Borrowed(self.detail.as_str()),
         };
-        Told {
+        ErrorReport {
             code: self.code,
             detail,
             faults: &self.faults,

@@ -1,11 +1,16 @@
-//! `Client`: asks a server's admin listener. Beside `operate::webhook` the only file that names `ureq`.
+//! `Client`: requests to a server's admin listener.
 
 use std::{io, time::Duration};
 
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use ureq::{Agent, Body, http::Response};
 
-use crate::id::{ModelName, Version};
+use crate::{
+    admin::refusal::{ErrorDocument, Suggestion},
+    cli::suggestion::command,
+    id::{ModelName, Version},
+};
 
 const DEFAULT: &str = "http://127.0.0.1:8082";
 const SERVER: &str = "PREDICTD_SERVER";
@@ -14,17 +19,17 @@ const TOKEN: &str = "PREDICTD_TOKEN";
 const CONNECT: Duration = Duration::from_secs(5);
 /// Longer than a server waits for a version that an order must load first.
 const ANSWER: Duration = Duration::from_secs(150);
-/// A page of a journal, with much evidence in each entry.
+/// A page of a journal may hold much evidence in each entry.
 const LONGEST_ANSWER: u64 = 1 << 30;
 
-/// Which server is asked.
+/// The server that a command talks to.
 #[derive(clap::Args)]
 pub struct ServerArgs {
     /// The server's admin listener [default: http://127.0.0.1:8082]
     ///
-    /// Its address is admin.listen. PREDICTD_SERVER sets another default. Where the listener asks for a token, that is taken
-    /// from PREDICTD_TOKEN.
-    // Not clap's own `env`: what a variable gives would stand in every usage line as if it were required.
+    /// The server's key admin.listen sets this address. PREDICTD_SERVER sets another default. The token for a listener that
+    /// requires one is taken from PREDICTD_TOKEN.
+    // Not clap's own `env`: a value from the environment would appear in every usage line as if it were required.
     #[arg(long, global = true, value_name = "URL", default_value_t = from_environment(), value_parser = server)]
     #[arg(hide_default_value = true)]
     server: String,
@@ -39,7 +44,8 @@ fn from_environment() -> String {
 
 fn server(text: &str) -> Result<String, String> {
     if text.is_empty() {
-        return Ok(DEFAULT.to_owned()); // A variable that is set to nothing.
+        // An empty variable counts as unset.
+        return Ok(DEFAULT.to_owned());
     }
     let rest = text
         .strip_prefix("http://")
@@ -48,25 +54,25 @@ fn server(text: &str) -> Result<String, String> {
     match host {
         None | Some("") => Err(format!("write it as http://HOST:PORT, like {DEFAULT}")),
         Some(host) if host.contains('@') => Err(format!(
-            "a name or password has no place in it; a token goes into {TOKEN}"
+            "it must not contain a name or password; set a token in {TOKEN}"
         )),
         Some(_)
             if text.contains(['?', '#']) || !text.bytes().all(|byte| byte.is_ascii_graphic()) =>
         {
             Err(format!(
-                "this is no address of a server; write it as http://HOST:PORT, like {DEFAULT}"
+                "this is not the address of a server; write it as http://HOST:PORT, like {DEFAULT}"
             ))
         }
         Some(_) => Ok(text.trim_end_matches('/').to_owned()),
     }
 }
 
-/// For the command line: what can't be the name of a model is wrong usage.
+/// Parses the name of a model on the command line.
 pub fn model(text: &str) -> Result<ModelName, String> {
     ModelName::parse(text).ok_or_else(|| "not the name of a model".to_owned())
 }
 
-/// Likewise of a version.
+/// Parses a version on the command line.
 pub fn version(text: &str) -> Result<String, String> {
     let parsed = Version::parse(text)
         .ok_or_else(|| "not a version (like 1.0.0, or a whole number)".to_owned())?;
@@ -76,46 +82,57 @@ pub fn version(text: &str) -> Result<String, String> {
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     #[error(
-        "nothing answers at {server}: {detail}\n  next: is the server running, and is this its admin.listen? --server URL or PREDICTD_SERVER sets another address"
+        "no server answers at {server}: {detail}\n  next: is the server running, and is this its admin.listen? --server URL or PREDICTD_SERVER sets another address"
     )]
     Unreachable { server: String, detail: String },
-    #[error("no answer from {server} within {} s; whether an order was carried out is not known\n  next: predictd rollout status {subject}", ANSWER.as_secs())]
+    #[error("no answer from {server} within {} s; the order may or may not have been carried out\n  next: predictd rollout status {subject}", ANSWER.as_secs())]
     Silent { server: String, subject: String },
-    #[error("the server refused ({status}): {}\n  next: {}", .detail.replace('\n', "\n  "), advice(*.status, .subject, .detail))]
+    #[error("the server refused ({status}): {}\n  next: {}", .detail.replace('\n', "\n  "), advice(*.status, .subject, .suggestion.as_ref()))]
     Refused {
         status: u16,
         detail: String,
+        suggestion: Option<Suggestion>,
+        /// The name of the model.
         subject: String,
     },
     #[error(
-        "{server} answers ({status}), but not as predictd's admin listener does\n  next: name that one, admin.listen, with --server URL or PREDICTD_SERVER"
+        "{server} answers ({status}), but is not predictd's admin listener\n  next: set the address of the admin listener (admin.listen) with --server URL or PREDICTD_SERVER"
     )]
     Foreign { server: String, status: u16 },
     #[error("{TOKEN} can't be sent: a token has visible ASCII characters only")]
     Token,
+    #[error(
+        "the server carried out the request, but its answer is a document of another version of predictd: {source}\n  next: use the predictd of the server's version"
+    )]
+    Document {
+        #[source]
+        source: serde_json::Error,
+    },
 }
 
-/// What a person does next.
-fn advice(status: u16, subject: &str, detail: &str) -> String {
-    // The server names the command that works, where it knows one.
-    let named = detail
-        .split('`')
-        .skip(1)
-        .step_by(2)
-        .find(|quoted| quoted.starts_with("predictd "));
-    if let (Some(command), 409 | 422 | 503) = (named, status) {
-        return command.to_owned();
+impl ClientError {
+    /// The server may be restarting.
+    pub fn is_transient(&self) -> bool {
+        matches!(
+            self,
+            ClientError::Unreachable { .. } | ClientError::Silent { .. }
+        )
+    }
+}
+
+/// What the operator can do next: the server's suggestion, or a general advice for the status.
+fn advice(status: u16, subject: &str, suggestion: Option<&Suggestion>) -> String {
+    if let Some(command) = suggestion.and_then(|suggestion| command(suggestion, subject)) {
+        return command;
     }
     match status {
         401 => format!("set {TOKEN} to a token of the server's admin.token_file"),
-        403 => format!(
-            "look at what stands: predictd rollout status {subject}; another name orders with another {TOKEN}"
-        ),
+        403 => format!("predictd rollout status {subject}; another operator uses another {TOKEN}"),
         404 => "predictd rollout status lists the models".to_owned(),
         503 => format!(
-            "look at the server's log and its state.url; predictd history {subject} --verify checks the journal"
+            "see the server's log, and check its state.url; predictd history {subject} --verify checks the journal"
         ),
-        500 => "look at the server's log".to_owned(),
+        500 => "see the server's log".to_owned(),
         _ => format!("predictd rollout status {subject}"),
     }
 }
@@ -124,7 +141,7 @@ pub struct Client {
     agent: Agent,
     server: String,
     token: Option<String>,
-    /// The model that is talked about, for advice.
+    /// The name of the model, for advice.
     subject: String,
 }
 
@@ -139,10 +156,10 @@ impl Client {
         });
         let mut config = Agent::config_builder()
             .http_status_as_error(false)
-            // A token is for the server that was named, and for no other.
+            // A redirect must not send the token to another server.
             .max_redirects(0)
             .max_redirects_will_error(false)
-            // A connection of before a restart is of no use.
+            // A server that restarted has closed its old connections.
             .max_idle_connections(0)
             .timeout_connect(Some(CONNECT))
             .timeout_global(Some(ANSWER))
@@ -160,8 +177,8 @@ impl Client {
         })
     }
 
-    /// Of `/admin/models`: `/churn`, `/churn/history`, or nothing for all of them.
-    pub fn get(&self, path: &str) -> Result<Value, ClientError> {
+    /// Gets a document below `/admin/models`. `path`: `/churn`, `/churn/history`, or empty for all models.
+    pub fn get(&self, path: &str) -> Result<Answer, ClientError> {
         let request = self
             .agent
             .get(self.url(path))
@@ -173,8 +190,8 @@ impl Client {
         self.read(request.call())
     }
 
-    /// Every model with its versions, ready or not.
-    pub fn readiness(&self) -> Result<Value, ClientError> {
+    /// Gets every model with its versions, ready or not.
+    pub fn readiness(&self) -> Result<Answer, ClientError> {
         let request = self
             .agent
             .get(format!("{}/readyz?verbose", self.server))
@@ -184,13 +201,16 @@ impl Client {
             None => request,
         };
         let (status, document) = self.read_document(request.call())?;
+        // A server that is not ready answers 503 with the same document.
         match document.get("models").is_some_and(Value::is_array) {
-            true => Ok(document),
+            true => Ok(Answer(document)),
             false => self.accept(status, document),
         }
     }
 
-    pub fn post(&self, path: &str, body: &Value) -> Result<Value, ClientError> {
+    pub fn post(&self, path: &str, body: &impl Serialize) -> Result<Answer, ClientError> {
+        let body =
+            serde_json::to_string(body).map_err(|source| ClientError::Document { source })?;
         let request = self
             .agent
             .post(self.url(path))
@@ -200,10 +220,10 @@ impl Client {
             Some(value) => request.header("authorization", value),
             None => request,
         };
-        self.read(request.send(body.to_string()))
+        self.read(request.send(body))
     }
 
-    /// What answers is no admin listener.
+    /// The server is not an admin listener of predictd.
     pub fn foreign(&self, status: u16) -> ClientError {
         ClientError::Foreign {
             server: self.server.clone(),
@@ -219,7 +239,7 @@ impl Client {
         self.token.as_ref().map(|token| format!("Bearer {token}"))
     }
 
-    fn read(&self, answer: Result<Response<Body>, ureq::Error>) -> Result<Value, ClientError> {
+    fn read(&self, answer: Result<Response<Body>, ureq::Error>) -> Result<Answer, ClientError> {
         let (status, document) = self.read_document(answer)?;
         self.accept(status, document)
     }
@@ -252,16 +272,34 @@ impl Client {
         Ok((status, document))
     }
 
-    fn accept(&self, status: u16, document: Value) -> Result<Value, ClientError> {
-        match (status, document.get("error").and_then(Value::as_str)) {
-            (200, None) if document.is_object() => Ok(document),
-            (200, _) | (_, None) => Err(self.foreign(status)),
-            (_, Some(detail)) => Err(ClientError::Refused {
+    fn accept(&self, status: u16, document: Value) -> Result<Answer, ClientError> {
+        if status == 200 && document.is_object() && document.get("error").is_none() {
+            return Ok(Answer(document));
+        }
+        match serde_json::from_value::<ErrorDocument>(document) {
+            Ok(refusal) if status != 200 => Err(ClientError::Refused {
                 status,
-                detail: detail.to_owned(),
+                detail: refusal.error,
+                suggestion: refusal.suggestion,
                 subject: self.subject.clone(),
             }),
+            _ => Err(self.foreign(status)),
         }
+    }
+}
+
+/// A document of the admin API.
+pub struct Answer(Value);
+
+impl Answer {
+    /// The document as its type.
+    pub fn read<T: DeserializeOwned>(&self) -> Result<T, ClientError> {
+        T::deserialize(&self.0).map_err(|source| ClientError::Document { source })
+    }
+
+    /// The document as the server sent it, for programs.
+    pub fn value(&self) -> &Value {
+        &self.0
     }
 }
 
@@ -276,7 +314,7 @@ fn reason(error: &ureq::Error) -> String {
     }
 }
 
-/// Whether the server is this machine, where no proxy leads.
+/// Whether the server is on this machine, so that no proxy must be used.
 fn is_own(server: &str) -> bool {
     let rest = server.split_once("://").map_or(server, |(_, rest)| rest);
     let authority = rest.split('/').next().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! `predictd history`: who changed what, when and why; and whether that was altered since.
+//! `predictd history`: who decided what, when and why, and whether the journal was altered since.
 
 use std::{
     collections::BTreeMap,
@@ -7,19 +7,17 @@ use std::{
 };
 
 use anyhow::bail;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::rollout::figures::{number, percent};
 use crate::{
+    admin::{
+        history::History, requests::ReasonRequest, start::DecisionEvidence, status::ModelStatus,
+    },
     cli::{
         Outcome,
         client::{self, Client, ClientError, ServerArgs},
         paint::{Paint, Style, count, short},
-        rollout::{
-            plan::Plan,
-            status::{Evidence, Guard, Status},
-        },
+        rollout::{plan::describe_step, progress::error_share, status},
     },
     id::ModelName,
     journal::{
@@ -27,6 +25,11 @@ use crate::{
         chain::{self, Head},
         entry::{Action, Entry},
         store::Store,
+    },
+    rollout::{
+        figures::{number, percent},
+        judge::{GuardReport, GuardState},
+        plan::Plan,
     },
 };
 
@@ -36,15 +39,15 @@ pub struct Args {
     model: ModelName,
     /// Check that no entry was altered or is missing
     ///
-    /// Altered, taken away, moved or (with a server) cut off at the end; exit 0 or 1.
+    /// Finds altered, missing and moved entries, and (with a server) a missing end; exit 0 or 1.
     #[arg(long)]
     verify: bool,
     /// Set the damaged end of the journal aside
     ///
-    /// So that decisions can be made again; nothing is deleted.
+    /// Decisions are possible again afterwards. Nothing is deleted.
     #[arg(long, requires = "reason", conflicts_with_all = ["verify", "limit", "state"])]
     repair: bool,
-    /// Why it is repaired; it is kept in the journal
+    /// The reason for the repair, kept in the journal
     #[arg(long, value_name = "TEXT", requires = "repair")]
     reason: Option<String>,
     /// List the last N entries only
@@ -53,7 +56,7 @@ pub struct Args {
     /// Read this state directory, without a server
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
-    /// For programs
+    /// Print JSON, for programs
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -70,7 +73,7 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
         None => fetch(&Client::new(&args.server, Some(model))?, model.as_str(), 1)?,
     };
     if args.verify {
-        return Ok(tell(model, &stored, args.json));
+        return Ok(report(model, &stored, args.json));
     }
     if args.json {
         say!(
@@ -82,7 +85,7 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
         say!(
             "{}",
             if text.is_empty() {
-                "nothing is decided of this model yet"
+                "no decision about this model exists yet"
             } else {
                 text.trim_end()
             }
@@ -93,76 +96,59 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
 
 fn repair(args: &Args) -> anyhow::Result<Outcome> {
     let client = Client::new(&args.server, Some(&args.model))?;
-    let document = client.post(
-        &format!("/{}/history/repair", args.model),
-        &json!({"reason": args.reason}),
-    )?;
+    let body = ReasonRequest {
+        reason: args.reason.clone(),
+    };
+    let answer = client.post(&format!("/{}/history/repair", args.model), &body)?;
     if args.json {
-        say!("{}", serde_json::to_string_pretty(&document)?);
+        say!("{}", serde_json::to_string_pretty(answer.value())?);
         return Ok(Outcome::Done);
     }
-    let status: Status = serde_json::from_value(document)?;
+    let status: ModelStatus = answer.read()?;
     say!(
-        "{}: repaired (entry {}); the damaged entries lie below damaged/ of the state\n",
+        "{}: repaired (entry {}); the damaged entries are below damaged/ in the state\n",
         args.model,
         status.seq
     );
-    say!("{}", status.print(Paint::stdout()).trim_end());
+    say!("{}", status::print(&status, Paint::stdout()).trim_end());
     Ok(Outcome::Done)
 }
 
-/// A journal as it is stored, sound or not. Whatever stands in one entry hides none of the others.
-pub struct Stored {
+/// A journal as it is stored, valid or not. A damaged entry does not hide the others.
+pub struct StoredJournal {
     texts: BTreeMap<u64, Vec<u8>>,
-    /// Where the server knows the journal to end; it remembers that, whatever became of the files.
+    /// The end of the journal as the server knows it, even if files were removed since.
     head: Option<Head>,
 }
 
-/// Asks for all entries from `first` on.
-pub fn fetch(client: &Client, model: &str, first: u64) -> Result<Stored, ClientError> {
-    let mut stored = Stored {
+/// Gets all entries from `first` on.
+pub fn fetch(client: &Client, model: &str, first: u64) -> Result<StoredJournal, ClientError> {
+    let mut stored = StoredJournal {
         texts: BTreeMap::new(),
         head: None,
     };
     let mut from = first;
     loop {
-        let document = client.get(&format!("/{model}/history?from={from}"))?;
-        let Ok(page) = serde_json::from_value::<Page>(document) else {
-            return Err(client.foreign(200));
-        };
+        let page: History = client
+            .get(&format!("/{model}/history?from={from}"))?
+            .read()?;
         let number = page.entries.len() as u64;
         let found = page.entries.iter().any(Option::is_some);
         let texts = (from..)
             .zip(page.entries)
             .filter_map(|(seq, text)| Some((seq, text?.into_bytes())));
         stored.texts.extend(texts);
-        stored.head = Some(Head {
-            seq: page.head.seq,
-            sha256: page.head.sha256,
-        });
+        stored.head = Some(page.head.into());
         from += number;
-        // Nothing for a whole page: the gap may be as long as somebody wants it to be.
+        // A gap of a whole page may be of any length: a renamed file can claim any number.
         if !page.truncated || !found {
             return Ok(stored);
         }
     }
 }
 
-#[derive(Deserialize)]
-struct Page {
-    entries: Vec<Option<String>>,
-    truncated: bool,
-    head: PageHead,
-}
-
-#[derive(Deserialize)]
-struct PageHead {
-    seq: u64,
-    sha256: String,
-}
-
-/// Reads the files themselves, those beyond a gap, too.
-pub fn read(directory: &Path, model: &str) -> anyhow::Result<Stored> {
+/// Reads the files themselves, including those beyond a gap.
+pub fn read(directory: &Path, model: &str) -> anyhow::Result<StoredJournal> {
     let journal = Journal::new(Store::local(directory.to_path_buf())?);
     let names = journal.beyond_gap(model, &Head::default())?;
     let mut texts = BTreeMap::new();
@@ -180,17 +166,17 @@ pub fn read(directory: &Path, model: &str) -> anyhow::Result<Stored> {
             directory.display()
         );
     }
-    Ok(Stored { texts, head: None })
+    Ok(StoredJournal { texts, head: None })
 }
 
-/// The first entry that is not what it should be.
+/// The first invalid entry.
 #[derive(Debug, PartialEq, Eq)]
-struct Bad {
+struct InvalidEntry {
     seq: u64,
     detail: String,
 }
 
-fn tell(model: &ModelName, stored: &Stored, json: bool) -> Outcome {
+fn report(model: &ModelName, stored: &StoredJournal, json: bool) -> Outcome {
     let verified = stored.verify(model.as_str());
     let (outcome, document, text) = match &verified {
         Ok(head) => {
@@ -206,17 +192,17 @@ fn tell(model: &ModelName, stored: &Stored, json: bool) -> Outcome {
                 format!("ok: {} entries{last}", head.seq),
             )
         }
-        Err(Bad { seq, detail }) => {
+        Err(InvalidEntry { seq, detail }) => {
             let bad = json!({"seq": seq, "detail": detail});
             let document = json!({"model": model.as_str(), "ok": false, "entries": seq - 1, "bad": bad, "last": stored.last()});
             let mut text = format!("FAILED: entry {seq} {detail}");
             if *seq > 1 {
-                let _ = write!(text, "\n  before it: {} sound", entries(seq - 1));
+                let _ = write!(text, "\n  before it: {} valid", entries(seq - 1));
             }
             if stored.last() > *seq {
                 let _ = write!(
                     text,
-                    "\n  after it: {} that nothing vouches for",
+                    "\n  after it: {} that can't be verified",
                     entries(stored.last() - seq)
                 );
             }
@@ -235,13 +221,13 @@ fn entries(number: u64) -> String {
     }
 }
 
-impl Stored {
+impl StoredJournal {
     fn last(&self) -> u64 {
         let stored = self.texts.last_key_value().map_or(0, |(seq, _)| *seq);
         stored.max(self.head.as_ref().map_or(0, |head| head.seq))
     }
 
-    /// Those that can be read.
+    /// The entries that can be parsed.
     pub fn entries(&self) -> impl Iterator<Item = Entry> {
         self.texts
             .values()
@@ -249,11 +235,11 @@ impl Stored {
     }
 
     /// Where the chain ends, if it is whole.
-    fn verify(&self, model: &str) -> Result<Head, Bad> {
+    fn verify(&self, model: &str) -> Result<Head, InvalidEntry> {
         let mut head = Head::default();
         while head.seq < self.last() {
             let seq = head.seq + 1;
-            let bad = |detail: &str| Bad {
+            let bad = |detail: &str| InvalidEntry {
                 seq,
                 detail: detail.to_owned(),
             };
@@ -307,7 +293,7 @@ impl Stored {
         let mut text = String::new();
         let first = self.first(limit);
         let mut expected = if limit.is_some() { first } else { 1 };
-        let mut course = Course::default();
+        let mut position = RolloutPosition::default();
         let bad = |line: String| paint.paint(Style::Bad, &line);
         let missing = |from: u64, to: u64| {
             bad(format!(
@@ -323,7 +309,7 @@ impl Stored {
         for (seq, stored) in &self.texts {
             let entry = serde_json::from_slice::<Entry>(stored);
             if let Ok(entry) = &entry {
-                course.follow(entry);
+                position.follow(entry);
             }
             if *seq < first {
                 continue;
@@ -333,7 +319,7 @@ impl Stored {
             }
             expected = seq + 1;
             match entry {
-                Ok(entry) => describe(*seq, &entry, &course, paint, &mut text),
+                Ok(entry) => describe(*seq, &entry, &position, paint, &mut text),
                 Err(error) => {
                     let _ = writeln!(text, "{}", bad(format!("{seq:>6}  can't be read: {error}")));
                 }
@@ -346,14 +332,14 @@ impl Stored {
     }
 }
 
-/// Which step a decision is about: the entries that began rollouts and steps say it.
+/// The plan and the step that were in force at an entry. Only the entries that begin a rollout or a step name them.
 #[derive(Default)]
-struct Course {
+struct RolloutPosition {
     plan: Option<Plan>,
     step: usize,
 }
 
-impl Course {
+impl RolloutPosition {
     fn follow(&mut self, entry: &Entry) {
         let detail = |key: &str| {
             entry
@@ -376,20 +362,20 @@ impl Course {
     }
 
     /// `plan medium, step 2 of 6 (canary 1 %)`
-    fn place(&self, strategy: &str) -> String {
+    fn describe(&self, strategy: &str) -> String {
         let plan = self.plan.as_ref().filter(|plan| plan.name == strategy);
         match plan.and_then(|plan| Some((plan.steps.len(), plan.steps.get(self.step)?))) {
             Some((steps, step)) => format!(
                 "plan {strategy}, step {} of {steps} ({})",
                 self.step + 1,
-                step.what()
+                describe_step(step)
             ),
             None => format!("plan {strategy}"),
         }
     }
 }
 
-fn describe(seq: u64, entry: &Entry, course: &Course, paint: Paint, text: &mut String) {
+fn describe(seq: u64, entry: &Entry, position: &RolloutPosition, paint: Paint, text: &mut String) {
     let version = |named: &Option<crate::journal::entry::VersionRef>| {
         named
             .as_ref()
@@ -405,7 +391,7 @@ fn describe(seq: u64, entry: &Entry, course: &Course, paint: Paint, text: &mut S
     let place = entry
         .strategy
         .as_ref()
-        .map(|strategy| format!("; {}", course.place(strategy)))
+        .map(|strategy| format!("; {}", position.describe(strategy)))
         .unwrap_or_default();
     // A file that was renamed says another number.
     let renamed = if entry.seq == seq {
@@ -435,70 +421,37 @@ fn describe(seq: u64, entry: &Entry, course: &Course, paint: Paint, text: &mut S
     }
 }
 
-/// What the decision rested on, in a few figures.
+/// The evidence for a decision, in a few figures.
 fn figures(entry: &Entry) -> Vec<String> {
-    #[derive(Default, Deserialize)]
-    #[serde(default)]
-    struct Seen {
-        totals: Evidence,
-        guards: Vec<Guard>,
-        candidates: Vec<Compared>,
-        without_way_back: bool,
-    }
-    #[derive(Default, Deserialize)]
-    #[serde(default)]
-    struct Compared {
-        version: String,
-        compatibility: Verdict,
-    }
-    #[derive(Default, Deserialize)]
-    #[serde(default)]
-    struct Verdict {
-        verdict: String,
-    }
-    let seen: Seen = entry
+    // An entry of another version of predictd may hold evidence in another form: the list is shown without it.
+    let evidence: DecisionEvidence = entry
         .evidence
         .clone()
         .and_then(|evidence| serde_json::from_value(evidence).ok())
         .unwrap_or_default();
-    let arms: Vec<String> = seen
+    let mut lines = Vec::new();
+    let arms: Vec<String> = evidence
         .totals
-        .arms
         .iter()
+        .flat_map(|totals| &totals.arms)
         .map(|(version, arm)| {
-            format!(
-                "{version}: {} requests, {} failed",
-                count(arm.requests),
-                percent(arm.error_share())
-            )
+            let (requests, failed) = (count(arm.requests), percent(error_share(arm)));
+            format!("{version}: {requests} requests, {failed} failed")
         })
         .collect();
-    let mut lines = Vec::new();
     if !arms.is_empty() {
         lines.push(arms.join("; "));
     }
-    for guard in seen.guards.iter().filter(|guard| guard.state == "violated") {
-        let stable = guard
-            .stable_share
-            .map(|share| format!(" against {}", percent(share)))
-            .unwrap_or_default();
-        let (share, e_value, limit) = (
-            percent(guard.share),
-            number(guard.e_value),
-            number(guard.limit),
-        );
-        lines.push(format!(
-            "{} of {}: {share}{stable}, e-value {e_value}, limit {limit}",
-            guard.guard, guard.candidate
-        ));
-    }
-    for compared in &seen.candidates {
-        lines.push(format!(
-            "{}: {}",
-            compared.version, compared.compatibility.verdict
-        ));
-    }
-    if seen.without_way_back {
+    let violated = evidence
+        .guards
+        .iter()
+        .filter(|guard| guard.state == GuardState::Violated);
+    lines.extend(violated.map(guard_line));
+    lines.extend(evidence.candidates.iter().map(|report| {
+        let verdict = report.compatibility.verdict;
+        format!("{}: {verdict}", report.version)
+    }));
+    if evidence.without_way_back {
         lines.push("without a way back".to_owned());
     }
     if matches!(entry.action, Action::Adopt | Action::Start)
@@ -509,11 +462,26 @@ fn figures(entry: &Entry) -> Vec<String> {
     lines
 }
 
+fn guard_line(guard: &GuardReport) -> String {
+    let stable = guard
+        .stable_share
+        .map(|share| format!(" against {}", percent(share)))
+        .unwrap_or_default();
+    format!(
+        "{} of {}: {}{stable}, e-value {}, limit {}",
+        guard.guard.name(),
+        guard.candidate,
+        percent(guard.share),
+        number(guard.e_value),
+        number(guard.limit)
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use crate::{
         cli::{
-            history::{Bad, Stored},
+            history::{InvalidEntry, StoredJournal},
             paint::Paint,
         },
         journal::{
@@ -525,7 +493,7 @@ mod tests {
     };
 
     /// Five decisions, as a server wrote them and remembers their end.
-    fn stored() -> Stored {
+    fn stored() -> StoredJournal {
         let journal = Journal::new(Store::memory().unwrap());
         let mut head = Head::default();
         let mut texts = std::collections::BTreeMap::new();
@@ -538,7 +506,7 @@ mod tests {
         ] {
             let draft = Draft {
                 action,
-                actor: "ann".to_owned(),
+                actor: crate::actor::Actor::Verified("ann".to_owned()),
                 from: None,
                 to: Some(VersionRef {
                     version: "1.0.0".to_owned(),
@@ -555,14 +523,14 @@ mod tests {
                 journal.text("churn", entry.seq).unwrap().unwrap(),
             );
         }
-        Stored {
+        StoredJournal {
             texts,
             head: Some(head),
         }
     }
 
-    fn bad(stored: &Stored) -> (u64, String) {
-        let Bad { seq, detail } = stored.verify("churn").unwrap_err();
+    fn bad(stored: &StoredJournal) -> (u64, String) {
+        let InvalidEntry { seq, detail } = stored.verify("churn").unwrap_err();
         (seq, detail)
     }
 

@@ -30,6 +30,7 @@ mod rollout;
 mod sample;
 mod serve;
 mod staging;
+mod suggestion;
 mod verify;
 
 use std::{

@@ -304,7 +304,7 @@ fn known_digests(
     for entry in local
         .iter()
         .chain(&running)
-        .flat_map(history::Stored::entries)
+        .flat_map(history::StoredJournal::entries)
     {
         // Even where the entry does not follow, what it names was decided on.
         let _ = state.apply(&entry);

@@ -1,37 +1,37 @@
-//! `predictd rollback`: puts a former stable version back, at once.
+//! `predictd rollback`: restores an earlier stable version, at once.
 
 use std::time::Instant;
 
-use serde_json::json;
-
 use crate::{
+    admin::{requests::RollbackRequest, status::ModelStatus},
     cli::{
         Outcome,
         client::{self, Client, ServerArgs},
         paint::{Paint, Style},
-        rollout::status::Status,
+        rollout::status,
     },
     id::ModelName,
+    journal::entry::VersionRef,
 };
 
 #[derive(clap::Args)]
 pub struct Args {
     #[arg(value_name = "MODEL", value_parser = client::model)]
     model: ModelName,
-    /// To this version, and not one step back
+    /// Restore this version instead of the previous one
     ///
-    /// Without it the rollout that runs is ended; where none runs, the stable version before this one is put back.
+    /// If this is absent, the rollout in progress ends; without a rollout, the previous stable version is restored.
     #[arg(long, value_name = "VERSION", value_parser = client::version)]
     to: Option<String>,
-    /// Also to a version that never was stable
+    /// Accept a version that never was stable
     ///
-    /// Past the steps of a rollout, but not past compatibility and a second name where the risk is high.
+    /// This skips the steps of a rollout. It skips neither the check of compatibility nor the second operator for a high risk.
     #[arg(long, requires = "reason")]
     never_stable: bool,
-    /// Why; it is kept in the journal
+    /// The reason, kept in the journal
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
-    /// For programs: the server's own document
+    /// Print the server's document, for programs
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -42,37 +42,35 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let name = &args.model;
     let client = Client::new(&args.server, Some(name))?;
     let began = Instant::now();
-    let document = client.post(
-        &format!("/{name}/rollback"),
-        &json!({"to": args.to, "never_stable": args.never_stable, "reason": args.reason}),
-    )?;
+    let body = RollbackRequest {
+        to: args.to.clone(),
+        never_stable: args.never_stable,
+        reason: args.reason.clone(),
+    };
+    let answer = client.post(&format!("/{name}/rollback"), &body)?;
     let elapsed = began.elapsed();
     if args.json {
-        say!("{}", serde_json::to_string_pretty(&document)?);
+        say!("{}", serde_json::to_string_pretty(answer.value())?);
         return Ok(Outcome::Done);
     }
-    let status: Status = serde_json::from_value(document)?;
-    let seq = status.last.as_ref().map_or(status.seq, |last| last.seq);
-    let place = if status.is_written() {
-        format!("entry {seq}")
+    let status: ModelStatus = answer.read()?;
+    let last = status.last.as_ref();
+    let entry = if status.written {
+        format!("entry {}", last.map_or(status.seq, |last| last.seq))
     } else {
         "not written yet".to_owned()
     };
-    let version = |named: Option<&str>| named.unwrap_or("?").to_owned();
-    let from = version(
-        status
-            .last
-            .as_ref()
-            .and_then(|last| last.from.as_ref())
-            .map(|from| from.version.as_str()),
-    );
-    let to = version(status.stable.as_ref().map(|stable| stable.version.as_str()));
+    let version = |named: Option<&VersionRef>| {
+        named.map_or_else(|| "?".to_owned(), |named| named.version.clone())
+    };
+    let from = version(last.and_then(|last| last.from.as_ref()));
+    let to = version(status.stable.as_ref());
     let paint = Paint::stdout();
-    let way = paint.paint(Style::Good, &format!("{from} -> {to}"));
+    let change = paint.paint(Style::Good, &format!("{from} -> {to}"));
     say!(
-        "{name}: rolled back {way} in {} ms ({place}); {to} answers from now on\n",
+        "{name}: rolled back {change} in {} ms ({entry}); {to} answers from now on\n",
         elapsed.as_millis()
     );
-    say!("{}", status.print(paint).trim_end());
+    say!("{}", status::print(&status, paint).trim_end());
     Ok(Outcome::Done)
 }

@@ -8,9 +8,10 @@
 pub mod containment;
 pub mod evaluation;
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
 
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
@@ -39,7 +40,7 @@ pub struct Side<'a> {
 }
 
 /// Whether NEW may answer the callers of OLD.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     /// And OLD may answer the callers of NEW.
@@ -49,7 +50,9 @@ pub enum Verdict {
     Breaking,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
     Breaking,
@@ -59,11 +62,11 @@ pub enum Severity {
     Note,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Difference {
     pub severity: Severity,
     /// `input`, `output`, `classes`, `units`, `tensors`, `graph` or `preprocessing`.
-    pub side: &'static str,
+    pub side: Cow<'static, str>,
     /// The field, as a pointer into an instance or an answer.
     pub pointer: String,
     /// What it means to a caller.
@@ -72,7 +75,7 @@ pub struct Difference {
     pub overridden: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
     pub verdict: Verdict,
     pub differences: Vec<Difference>,
@@ -126,7 +129,7 @@ impl Difference {
     ) -> Difference {
         Difference {
             severity,
-            side,
+            side: Cow::Borrowed(side),
             pointer: pointer.into(),
             detail: detail.into(),
             overridden: false,
@@ -143,7 +146,7 @@ impl Difference {
         self.severity == Severity::Unproved
             && (text == self.pointer
                 || text
-                    .strip_prefix(self.side)
+                    .strip_prefix(&*self.side)
                     .and_then(|rest| rest.strip_prefix(':'))
                     == Some(&self.pointer))
     }

@@ -96,9 +96,12 @@ pub fn open(text: &[u8], model: &str, head: &mut Head) -> Result<Entry, ChainErr
 pub mod tests {
     use proptest::prelude::*;
 
-    use crate::journal::{
-        chain::{Head, open, seal},
-        entry::{Action, Entry, VersionRef},
+    use crate::{
+        actor::Actor,
+        journal::{
+            chain::{Head, open, seal},
+            entry::{Action, Entry, VersionRef},
+        },
     };
 
     pub fn entry(action: Action) -> Entry {
@@ -110,7 +113,7 @@ pub mod tests {
             id: format!("{}-1", action.name()),
             seq: 0,
             at: "2026-11-24T12:00:00.000Z".to_owned(),
-            actor: "alice".to_owned(),
+            actor: Actor::Verified("alice".to_owned()),
             action,
             model: "churn".to_owned(),
             from: Some(reference("1.0.0")),

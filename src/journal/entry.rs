@@ -2,11 +2,16 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::actor::Actor;
+
 /// What was decided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
     /// The first choice of a stable version.
@@ -58,7 +63,7 @@ impl Action {
 }
 
 /// A version, and what its files were when it was decided on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VersionRef {
     pub version: String,
@@ -82,7 +87,7 @@ pub struct Entry {
     pub seq: u64,
     /// RFC 3339, in UTC, with milliseconds.
     pub at: String,
-    pub actor: String,
+    pub actor: Actor,
     pub action: Action,
     pub model: String,
     /// The stable version before.

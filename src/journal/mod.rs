@@ -8,6 +8,7 @@ pub mod entry;
 pub mod store;
 
 use crate::{
+    actor::Actor,
     clock,
     digest::Digest,
     id,
@@ -22,7 +23,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Draft {
     pub action: Action,
-    pub actor: String,
+    pub actor: Actor,
     pub from: Option<VersionRef>,
     pub to: Option<VersionRef>,
     pub strategy: Option<String>,
@@ -222,7 +223,10 @@ impl Draft {
 mod tests {
     use std::sync::{Arc, Barrier};
 
-    use crate::journal::{Draft, Journal, JournalError, chain::Head, entry::Action, store::Store};
+    use crate::{
+        actor::Actor,
+        journal::{Draft, Journal, JournalError, chain::Head, entry::Action, store::Store},
+    };
 
     fn journal() -> (tempfile::TempDir, Journal) {
         let directory = tempfile::tempdir().unwrap();
@@ -233,7 +237,7 @@ mod tests {
     fn draft(actor: &str) -> Draft {
         Draft {
             action: Action::Adopt,
-            actor: actor.to_owned(),
+            actor: Actor::Verified(actor.to_owned()),
             from: None,
             to: None,
             strategy: None,
@@ -256,7 +260,7 @@ mod tests {
         let mut reader = Head::default();
         let mut actors = Vec::new();
         while let Some(entry) = journal.next("churn", &mut reader).unwrap() {
-            actors.push(entry.actor);
+            actors.push(entry.actor.to_string());
         }
         assert_eq!(actors, ["a", "b", "c"]);
         assert_eq!(reader, head);

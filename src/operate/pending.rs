@@ -1,4 +1,4 @@
-//! Pending: urgent decisions that are in force in this process and could not be written yet. They are written before any other.
+//! Pending decisions: urgent ones that are in force in this process and could not be written yet. They are written before any other.
 
 use crate::{
     id::ModelName,
@@ -6,30 +6,30 @@ use crate::{
         JournalError,
         entry::{Action, Entry},
     },
-    operate::{Controlled, OperateError, Operator},
-    rollout::state::{Cause, ModelState},
+    operate::{OperateError, Operator, model::ModelControl},
+    rollout::state::ModelState,
 };
 
 pub(super) struct Pending {
-    /// As it was decided; its place in the journal is filled in when it is written.
+    /// Its place in the journal is filled in when it is written.
     pub(super) entry: Entry,
-    /// The rollout that it ends.
+    /// The id of the rollout that the decision ends.
     rollout: Option<String>,
 }
 
 impl Pending {
-    /// Whether the decision still changes anything, after what others decided meanwhile.
-    fn is_due(&self, state: &ModelState) -> bool {
+    /// Whether the decision still changes anything after the decisions of other replicas.
+    pub(super) fn is_due(&self, state: &ModelState) -> bool {
         let same_rollout =
             state.rollout.as_ref().map(|rollout| &rollout.id) == self.rollout.as_ref();
         match self.entry.action {
             Action::Adopt => state.stable.is_none(),
             Action::Abort => same_rollout,
-            // Ordered while nobody knew what was decided before.
+            // The order came before the journal could be read.
             _ if self.entry.from.is_none() => {
                 state.stable != self.entry.to || state.rollout.is_some()
             }
-            // The rollout still runs, or what the rollback leads away from (its candidate, by now) is stable.
+            // The rollout still runs, or the version that the rollback leaves (by now perhaps its candidate) is stable.
             _ => {
                 state.rollout.is_some() && same_rollout
                     || state.stable == self.entry.from && state.stable != self.entry.to
@@ -38,36 +38,16 @@ impl Pending {
     }
 }
 
-impl Controlled {
-    /// What is in force: what is written, and then what waits to be. Returns what others' decisions made pointless.
-    pub(super) fn settle(&mut self) -> Vec<Entry> {
-        let mut state = self.written.clone();
-        let mut dropped = Vec::new();
-        for mut pending in std::mem::take(&mut self.pending) {
-            pending.entry.seq = self.head.seq + 1 + self.pending.len() as u64;
-            let mut next = state.clone();
-            if pending.is_due(&state) && next.apply(&pending.entry).is_ok() {
-                state = next;
-                self.pending.push(pending);
-            } else {
-                dropped.push(pending.entry);
-            }
-        }
-        self.state = state;
-        dropped
-    }
-}
-
 impl Operator {
-    /// Lets an urgent decision take effect although it can't be written now.
+    /// Lets an urgent decision take effect in this process, to be written later.
     pub(super) fn hold(
         &self,
-        model: &mut Controlled,
+        model: &mut ModelControl,
         entry: Entry,
         error: &str,
     ) -> Result<Entry, OperateError> {
         let entry = Entry {
-            seq: model.head.seq + 1 + model.pending.len() as u64,
+            seq: model.next_seq(),
             ..entry
         };
         let rollout = model
@@ -76,33 +56,32 @@ impl Operator {
             .as_ref()
             .map(|rollout| rollout.id.clone());
         let mut state = model.state.clone();
-        state
-            .apply(&entry)
-            .map_err(|error| OperateError::Refused(error.to_string()))?;
+        state.apply(&entry)?;
         model.state = state;
         model.pending.push(Pending {
             entry: entry.clone(),
             rollout,
         });
-        tracing::error!(model = %model.name, action = entry.action.name(), error, "a decision can't be written; it is in force on this server, and is written as soon as the state can be");
+        tracing::error!(model = %model.name, action = entry.action.name(), error, "a decision can't be written yet; it is in force on this server, and will be written as soon as possible");
         self.enforce(model);
         Ok(entry)
     }
 
-    /// Writes what waits, in its order.
-    pub(super) fn flush(&self, model: &mut Controlled) -> Result<(), JournalError> {
+    /// Writes the pending decisions in their order.
+    pub(super) fn flush(&self, model: &mut ModelControl) -> Result<(), JournalError> {
         while let Some(pending) = model.pending.first() {
             let mut head = model.head.clone();
             match self.journal.append(&mut head, pending.entry.clone()) {
                 Ok(entry) => {
                     model.pending.remove(0);
                     self.take(model, head, &entry)?;
-                    tracing::warn!(model = %model.name, seq = entry.seq, action = entry.action.name(), "a decision that waited is written");
+                    tracing::warn!(model = %model.name, seq = entry.seq, action = entry.action.name(), "a pending decision is written");
                 }
                 Err(error) => {
+                    // Another replica decided first: its decision may make this one pointless.
                     if error == JournalError::Lost {
                         self.adopt_repair(model);
-                        self.read_on(model, true);
+                        self.follow(model);
                     }
                     return Err(error);
                 }
@@ -111,15 +90,15 @@ impl Operator {
         Ok(())
     }
 
-    /// Tells of decisions that others' decisions made pointless.
-    pub(super) fn tell_dropped(&self, name: &ModelName, dropped: &[Entry]) {
+    /// Logs pending decisions that other replicas' decisions made pointless.
+    pub(super) fn report_dropped(&self, name: &ModelName, dropped: &[Entry]) {
         for entry in dropped {
             let to = entry
                 .to
                 .as_ref()
                 .map(|to| to.version.as_str())
                 .unwrap_or_default();
-            tracing::warn!(model = %name, action = entry.action.name(), to, cause = Cause::of(&entry.actor).name(), "a decision that waited is dropped: others decided meanwhile");
+            tracing::warn!(model = %name, action = entry.action.name(), to, cause = entry.actor.cause().name(), "a pending decision is dropped: another replica decided meanwhile");
         }
     }
 }
@@ -127,11 +106,12 @@ impl Operator {
 #[cfg(test)]
 mod tests {
     use crate::{
+        actor::Actor,
         journal::{
             Draft,
             entry::{Action, VersionRef},
         },
-        operate::pending::Pending,
+        operate::{decide, pending::Pending},
         rollout::state::ModelState,
     };
 
@@ -143,21 +123,15 @@ mod tests {
     }
 
     fn draft(action: Action, from: Option<&str>, to: &str) -> Draft {
-        let (from, to) = (from.map(version), Some(version(to)));
+        let actor = Actor::Verified("someone".to_owned());
         Draft {
-            action,
-            actor: "someone".to_owned(),
-            from,
-            to,
-            strategy: None,
-            reason: None,
-            evidence: None,
-            details: None,
+            from: from.map(version),
+            ..decide::draft(action, actor, Some(version(to)))
         }
     }
 
     #[test]
-    fn a_rollback_is_due_until_others_left_the_version_that_it_leaves() {
+    fn a_rollback_is_due_until_another_replica_left_the_same_version() {
         let mut state = ModelState::default();
         for (action, to) in [(Action::Adopt, "1"), (Action::Promote, "2")] {
             state.apply(&draft(action, None, to).decide("m")).unwrap();
@@ -167,7 +141,7 @@ mod tests {
             rollout: None,
         };
         assert!(pending.is_due(&state));
-        // Somebody did the same elsewhere, and then went on to a version that nobody complained of.
+        // Another replica rolled back as well, and then promoted a third version.
         state
             .apply(&draft(Action::Rollback, Some("2"), "1").decide("m"))
             .unwrap();

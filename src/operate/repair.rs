@@ -1,26 +1,33 @@
-//! Repair: the damaged end of a journal is set aside by one process, and the others follow.
+//! Repair: one process sets the damaged end of a journal aside, and the others follow.
 
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
+    actor::Actor,
+    admin::status::ModelStatus,
     digest::Digest,
     id::ModelName,
-    journal::{Draft, Journal, JournalError, chain::Head, entry::Action, store::StoreError},
+    journal::{
+        Draft, Journal, JournalError,
+        chain::Head,
+        entry::{Action, VersionRef},
+        store::StoreError,
+    },
     operate::{
-        Controlled, OperateError, Operator, command::refused, is_due, lock, trouble::Trouble,
+        OperateError, Operator, decide::draft, is_due, lock, model::ModelControl, trouble::Trouble,
     },
     rollout::state::ModelState,
 };
 
-/// How often a process looks whether the journal that it knows the end of was repaired by another.
-pub(super) const LOOK: Duration = Duration::from_secs(2);
+/// How often a process checks whether another one repaired the journal.
+pub(super) const VERIFY_INTERVAL: Duration = Duration::from_secs(2);
 
-/// How often all entries are read once more.
-const REREAD: Duration = Duration::from_secs(60);
+/// How often all entries are read again: the files of old entries may be changed at any time.
+const REREAD_INTERVAL: Duration = Duration::from_secs(60);
 
-/// What is told of entries that a repair took away without having been able to write that down.
+/// The trouble with entries that a repair moved away without being able to write its own entry.
 pub(super) const UNNAMED: &str = "was set aside without an entry that says so";
 
 impl Operator {
@@ -29,67 +36,37 @@ impl Operator {
         &self,
         name: &str,
         reason: Option<String>,
-        actor: &str,
-    ) -> Result<Value, OperateError> {
+        actor: &Actor,
+    ) -> Result<ModelStatus, OperateError> {
         let name = self.known(name)?;
-        let Some(reason) = reason.filter(|reason| !reason.is_empty()) else {
-            return Err(OperateError::Malformed(
-                "whoever repairs a journal gives a reason: --reason TEXT".to_owned(),
-            ));
-        };
+        let reason = reason
+            .filter(|reason| !reason.is_empty())
+            .ok_or(OperateError::ReasonRequired("the repair of a journal"))?;
         let controlled = self.controlled(&name);
         let mut model = lock(&controlled);
-        self.read_on(&mut model, true);
-        let (seq, detail) = match model.trouble.clone() {
-            Some(Trouble::Damaged { seq, detail, .. } | Trouble::Overwritten { seq, detail }) => {
-                (seq, detail)
-            }
-            Some(trouble @ Trouble::Unreadable(_)) => {
-                return Err(OperateError::Unwritable(
-                    trouble.describe(&name, model.known),
-                ));
-            }
-            None => {
-                return refused(format!(
-                    "the journal of {name} is whole: there is nothing to repair"
-                ));
-            }
-        };
+        self.follow(&mut model);
+        let (seq, detail) = damage(&model)?;
         let answering = model.state.stable.clone();
-        let unwritable = |error: StoreError| OperateError::Unwritable(error.to_string());
-        // Those of a repair that was begun and not finished are named with it.
-        let mut places = self.unnamed_places(&model).map_err(unwritable)?;
-        let place = Journal::new_place_aside(name.as_str());
-        if self
-            .journal
-            .set_aside(name.as_str(), seq, &place)
-            .map_err(unwritable)?
-            > 0
-            || places.is_empty()
-        {
-            places.push(place.clone());
-        }
-        tracing::warn!(model = %name, seq, detail, place, actor, "the damaged end of the journal is set aside");
+        let places = self
+            .set_aside(&model, seq)
+            .map_err(OperateError::JournalUnreadable)?;
+        tracing::warn!(model = %name, seq, detail, place = ?places, actor = %actor, "the damaged end of the journal is set aside");
         model.trouble = None;
         if model.head.seq >= seq {
-            self.fold_anew(&mut model);
+            self.read_again(&mut model);
         }
-        let draft = Draft {
-            action: Action::Repair,
-            actor: actor.to_owned(),
+        let repaired = Draft {
             from: model.written.stable.clone(),
-            to: model.written.stable.clone(),
-            strategy: None,
             reason: Some(reason.clone()),
-            evidence: None,
             details: Some(json!({
                 "damaged": seq,
                 "detail": detail,
                 "set_aside": if let [place] = places.as_slice() { json!(place) } else { json!(places) },
             })),
+            ..draft(Action::Repair, actor.clone(), model.written.stable.clone())
         };
-        if let Err(error) = self.append(&mut model, draft) {
-            // Without the entry nobody would know that there was more.
+        if let Err(error) = self.append(&mut model, repaired) {
+            // Without the entry nobody would know that the journal was longer.
             model.trouble = Some(Trouble::Damaged {
                 seq,
                 detail: UNNAMED.to_owned(),
@@ -98,51 +75,70 @@ impl Operator {
             self.enforce(&mut model);
             return Err(error);
         }
-        // What answered until now was decided beyond the damage: it is decided once more, and goes on.
-        if let Some(answering) =
-            answering.filter(|answering| model.state.stable.as_ref() != Some(answering))
-        {
-            let draft = Draft {
-                action: Action::Rollback,
-                actor: actor.to_owned(),
-                from: model.state.stable.clone(),
-                to: Some(answering),
-                strategy: None,
-                reason: Some(format!("what answered before the repair goes on: {reason}")),
-                evidence: None,
-                details: None,
-            };
-            self.append(&mut model, draft)?;
-        }
+        self.keep_answering(&mut model, answering, &reason, actor)?;
         Ok(self.status_of(&model))
     }
 
-    /// Forgets what was read, and reads what stands there now.
-    fn fold_anew(&self, model: &mut Controlled) {
+    /// Moves the entries from `seq` on out of the journal. Returns the directories of all entries that no repair named yet.
+    fn set_aside(&self, model: &ModelControl, seq: u64) -> Result<Vec<String>, StoreError> {
+        // A repair that began and did not finish moved entries, too.
+        let mut places = self.unnamed_places(model)?;
+        let place = Journal::new_place_aside(model.name.as_str());
+        let moved = self.journal.set_aside(model.name.as_str(), seq, &place)?;
+        if moved > 0 || places.is_empty() {
+            places.push(place);
+        }
+        Ok(places)
+    }
+
+    /// The version that answered before the repair may have been decided on beyond the damage. It is decided on again, so
+    /// that a repair changes no answers.
+    fn keep_answering(
+        &self,
+        model: &mut ModelControl,
+        answering: Option<VersionRef>,
+        reason: &str,
+        actor: &Actor,
+    ) -> Result<(), OperateError> {
+        if answering.is_none() || model.state.stable == answering {
+            return Ok(());
+        }
+        let rollback = Draft {
+            from: model.state.stable.clone(),
+            reason: Some(format!(
+                "the version that answered before the repair keeps answering: {reason}"
+            )),
+            ..draft(Action::Rollback, actor.clone(), answering)
+        };
+        self.append(model, rollback).map(|_| ())
+    }
+
+    /// Forgets everything that was read, and reads the journal again.
+    fn read_again(&self, model: &mut ModelControl) {
         (model.head, model.written, _) =
             ModelState::fold(&self.journal, model.name.as_str(), |_| ());
         let dropped = model.settle();
-        self.tell_dropped(&model.name, &dropped);
+        self.report_dropped(&model.name, &dropped);
     }
 
-    /// Places with entries that were set aside by a repair whose own entry was never written.
-    pub(super) fn unnamed_places(&self, model: &Controlled) -> Result<Vec<String>, StoreError> {
+    /// The directories of entries that were set aside by a repair whose own entry was never written.
+    pub(super) fn unnamed_places(&self, model: &ModelControl) -> Result<Vec<String>, StoreError> {
         let mut places = self.journal.places_aside(model.name.as_str())?;
         places.retain(|place| !model.written.set_aside.contains(place));
         Ok(places)
     }
 
-    /// Takes over a journal that was repaired before the end that this process knows, and notices one that is not what was read.
-    pub(super) fn follow_repair(&self, model: &mut Controlled) {
-        if model.head.seq == 0 || model.looked.elapsed() < LOOK {
+    /// Adopts a journal that another replica repaired, and notices one whose entries changed.
+    pub(super) fn follow_repair(&self, model: &mut ModelControl) {
+        if model.head.seq == 0 || model.verified_at.elapsed() < VERIFY_INTERVAL {
             return;
         }
-        model.looked = Instant::now();
+        model.verified_at = Instant::now();
         self.adopt_repair(model);
     }
 
-    /// The same, now.
-    pub(super) fn adopt_repair(&self, model: &mut Controlled) {
+    /// The same, without waiting for the interval.
+    pub(super) fn adopt_repair(&self, model: &mut ModelControl) {
         let name = model.name.as_str();
         let Ok(text) = self.journal.text(name, model.head.seq) else {
             return;
@@ -160,15 +156,15 @@ impl Operator {
             }
             return;
         }
-        tracing::warn!(model = %model.name, seq = head.seq, "another replica repaired the journal; what stands there now is followed");
+        tracing::warn!(model = %model.name, seq = head.seq, "another replica repaired the journal; its new end is followed");
         (model.head, model.written) = (head, state);
         model.trouble = None;
         let dropped = model.settle();
-        self.tell_dropped(&model.name, &dropped);
+        self.report_dropped(&model.name, &dropped);
         self.enforce(model);
     }
 
-    /// Reads all that was read up to `head` once more: what is wrong with it now.
+    /// Reads the entries up to `head` again. Returns what is wrong with them now.
     pub(super) fn overwritten(
         &self,
         name: &ModelName,
@@ -186,7 +182,7 @@ impl Operator {
                         .is_empty() =>
                 {
                     return Ok(Some(Trouble::Unreadable(format!(
-                        "the state vanished: entry {} of {name}, which was read before, and all others are not there",
+                        "the state vanished: entry {} of {name}, which was read before, is missing, and so are all others",
                         head.seq
                     ))));
                 }
@@ -196,24 +192,24 @@ impl Operator {
             };
             return Ok(Some(Trouble::Overwritten {
                 seq,
-                detail: format!("{detail} (it was read before, and what was read holds here)"),
+                detail: format!("{detail} (the entry was read before, and holds on this server)"),
             }));
         }
-        let detail = "is another than was read before".to_owned();
+        let detail = "differs from the entry that was read before".to_owned();
         Ok((at.sha256 != head.sha256).then_some(Trouble::Overwritten {
             seq: head.seq,
             detail,
         }))
     }
 
-    /// Reads the whole journal of each model once more, a model at a time: also what lies in its middle must still be there tomorrow.
+    /// Reads the whole journal of each model again, one model at a time: damage in the middle must be noticed, too.
     pub(super) fn reread(&self) {
-        if !is_due(&self.reread, REREAD) {
+        if !is_due(&self.reread_at, REREAD_INTERVAL) {
             return;
         }
         for name in self.names() {
             let controlled = self.controlled(&name);
-            // Nothing is locked meanwhile: a rollback must not wait for it.
+            // No lock is held while the disk is read: a rollback must not wait for it.
             let head = lock(&controlled).head.clone();
             let Ok(Some(trouble)) = self.overwritten(&name, &head) else {
                 continue;
@@ -224,5 +220,16 @@ impl Operator {
                 self.set_trouble(&mut model, trouble);
             }
         }
+    }
+}
+
+/// The entry to repair from, and what is wrong with it.
+fn damage(model: &ModelControl) -> Result<(u64, String), OperateError> {
+    match &model.trouble {
+        Some(Trouble::Damaged { seq, detail, .. } | Trouble::Overwritten { seq, detail }) => {
+            Ok((*seq, detail.clone()))
+        }
+        Some(trouble @ Trouble::Unreadable(_)) => Err(model.trouble_error(trouble)),
+        None => Err(OperateError::NothingToRepair(model.name.to_string())),
     }
 }

@@ -1,29 +1,30 @@
-//! Trouble: why nothing can be decided of a model, and what is left of it all the same.
+//! Trouble: why no decision about a model can be written, and which decisions are possible all the same.
 
-use crate::id::ModelName;
+use crate::{id::ModelName, suggestion::Suggestion};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trouble {
-    /// The state can't be read now. What was read before holds.
+    /// The state can't be read now. Everything that was read before holds.
     Unreadable(String),
-    /// The entry `seq` is not what it should be. What comes before it holds; `further`: other entries lie beyond.
+    /// The entry `seq` is not what it should be. The entries before it hold.
     Damaged {
         seq: u64,
         detail: String,
+        /// Other entries exist beyond the damage.
         further: bool,
     },
-    /// The entry `seq` was read, and is not what it was. All that was read holds.
+    /// The entry `seq` was read, and its file changed afterwards. Everything that was read holds.
     Overwritten { seq: u64, detail: String },
 }
 
 impl Trouble {
-    /// Whether a decision must not be made. An urgent one waits until it can be written.
+    /// Whether a decision must be refused. An urgent decision may take effect and be written later.
     pub fn forbids(&self, urgent: bool) -> bool {
         matches!(self, Trouble::Damaged { .. }) || !urgent
     }
 
-    /// Whether nothing was ever decided, as far as can be told: the first choice may be made, and holds in this process.
-    pub fn leaves_a_choice(&self) -> bool {
+    /// Whether the journal seems to be empty but for the damage: then a first stable version may be chosen, for this process.
+    pub fn allows_first_choice(&self) -> bool {
         matches!(
             self,
             Trouble::Damaged {
@@ -34,20 +35,37 @@ impl Trouble {
         )
     }
 
-    /// `known`: the journal was read before.
-    pub fn describe(&self, name: &ModelName, known: bool) -> String {
+    pub fn describe(&self) -> String {
         match self {
-            Trouble::Unreadable(detail) if known => detail.clone(),
-            Trouble::Unreadable(detail) => {
-                format!(
-                    "{detail}; `predictd rollback {name} --to VERSION --never-stable --reason TEXT` has a version answer on this server until the state can be read"
-                )
-            }
+            Trouble::Unreadable(detail) => detail.clone(),
             Trouble::Damaged { seq, detail, .. } | Trouble::Overwritten { seq, detail } => {
-                format!(
-                    "journal damaged at entry {seq}, which {detail}; `predictd history {name} --repair --reason TEXT` sets the damaged end aside"
-                )
+                format!("journal damaged at entry {seq}, which {detail}")
             }
         }
+    }
+
+    /// `known`: the journal was read before, so that the stable version is known.
+    pub fn suggestion(&self, known: bool) -> Option<Suggestion> {
+        match self {
+            Trouble::Unreadable(_) if known => None,
+            Trouble::Unreadable(_) => Some(Suggestion::RollBackToNeverStable { to: None }),
+            Trouble::Damaged { .. } | Trouble::Overwritten { .. } => {
+                Some(Suggestion::RepairJournal)
+            }
+        }
+    }
+
+    /// One line for the log, which has no front end to word the suggestion.
+    pub fn log_line(&self, model: &ModelName, known: bool) -> String {
+        let advice = match self.suggestion(known) {
+            Some(Suggestion::RepairJournal) => format!(
+                "; `predictd history {model} --repair --reason TEXT` sets the damaged end aside"
+            ),
+            Some(_) => format!(
+                "; `predictd rollback {model} --to VERSION --never-stable --reason TEXT` makes a version answer on this server until the state can be read"
+            ),
+            None => String::new(),
+        };
+        format!("{}{advice}", self.describe())
     }
 }

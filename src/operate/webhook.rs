@@ -1,4 +1,4 @@
-//! Webhook: tells a chat, or whatever listens there, of each decision that this process wrote. It delays none of them.
+//! Webhook: posts each decision that this process makes to a URL, usually that of a chat. It never delays a decision.
 
 use std::{
     io,
@@ -19,23 +19,24 @@ use crate::{
     metrics::Metrics,
 };
 
-/// Decisions that may wait to be told.
+/// Decisions that may wait to be posted; more are dropped and counted.
 const QUEUE: usize = 256;
+/// A chat that takes longer than this is counted as unreachable.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// Before the second try and the third, the last.
+/// The pauses before the second and the third attempt; there is no fourth.
 const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(2)];
-/// How long the end of the server waits for what is still to be told.
-const LAST_WAIT: Duration = Duration::from_secs(2);
+/// How long a shutdown waits for the decisions that are still to be posted.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 pub struct Webhook {
-    /// `None`: it is over.
+    /// `None` once the shutdown began: the thread ends when the queue is closed.
     queue: Option<SyncSender<Entry>>,
     ended: Mutex<Receiver<()>>,
     metrics: Metrics,
 }
 
 impl Webhook {
-    /// `None` where no URL is set.
+    /// Returns `None` if no URL is configured.
     pub fn start(url: &WebhookUrl, metrics: &Metrics) -> io::Result<Option<Webhook>> {
         let Some(address) = url.as_str() else {
             return Ok(None);
@@ -44,13 +45,13 @@ impl Webhook {
         let (end, ended) = mpsc::channel();
         let config = Agent::config_builder()
             .http_status_as_error(false)
-            // What is meant for one place goes nowhere else.
+            // A redirect must not send decisions to another host.
             .max_redirects(0)
             .max_redirects_will_error(false)
             .max_idle_connections(0)
             .timeout_global(Some(TIMEOUT))
             .user_agent(concat!("predictd/", env!("CARGO_PKG_VERSION")));
-        let teller = Teller {
+        let poster = Poster {
             agent: config.build().new_agent(),
             url: address.to_owned(),
             host: url.host().to_owned(),
@@ -58,7 +59,7 @@ impl Webhook {
         };
         let run = move || {
             for entry in decisions {
-                teller.tell(&entry);
+                poster.deliver(&entry);
             }
             drop(end);
         };
@@ -72,14 +73,15 @@ impl Webhook {
         }))
     }
 
-    pub fn tell(&self, entry: &Entry) {
+    /// Queues a decision, and never waits.
+    pub fn notify(&self, entry: &Entry) {
         if self
             .queue
             .as_ref()
             .is_some_and(|queue| queue.try_send(entry.clone()).is_err())
         {
             self.metrics.webhook_failures.inc();
-            tracing::error!(model = %entry.model, seq = entry.seq, "the webhook is not told of a decision: too many wait");
+            tracing::error!(model = %entry.model, seq = entry.seq, "a decision is not posted to the webhook: its queue is full");
         }
     }
 }
@@ -91,54 +93,65 @@ impl Drop for Webhook {
             .ended
             .get_mut()
             .unwrap_or_else(PoisonError::into_inner)
-            .recv_timeout(LAST_WAIT);
+            .recv_timeout(DRAIN_TIMEOUT);
     }
 }
 
-/// What the thread needs.
-struct Teller {
+/// Posts decisions, on a thread of its own.
+struct Poster {
     agent: Agent,
-    /// Where chats are told something the whole URL is the secret.
+    /// A secret: whoever knows the URL of a chat's webhook can post to it.
     url: String,
     host: String,
     metrics: Metrics,
 }
 
-impl Teller {
-    fn tell(&self, entry: &Entry) {
+impl Poster {
+    fn deliver(&self, entry: &Entry) {
         let body = message(entry).to_string();
         let mut outcome = self.post(&body);
         for pause in PAUSES {
-            let Err(reason) = &outcome else { break };
-            tracing::info!(host = self.host, model = %entry.model, seq = entry.seq, reason, "the webhook is tried again");
+            let Err(error) = &outcome else { break };
+            tracing::info!(host = self.host, model = %entry.model, seq = entry.seq, error = %error, "posting to the webhook failed; it will be tried again");
             thread::park_timeout(pause);
             outcome = self.post(&body);
         }
-        if let Err(reason) = outcome {
+        if let Err(error) = outcome {
             self.metrics.webhook_failures.inc();
-            tracing::error!(host = self.host, model = %entry.model, seq = entry.seq, reason, "the webhook was not told of a decision");
+            tracing::error!(host = self.host, model = %entry.model, seq = entry.seq, error = %error, "a decision could not be posted to the webhook");
         }
     }
 
-    fn post(&self, body: &str) -> Result<(), String> {
+    fn post(&self, body: &str) -> Result<(), PostError> {
         let answer = self
             .agent
             .post(&self.url)
             .content_type("application/json")
             .send(body)
             .map_err(|error| match error {
-                // These name the URL.
+                // The texts of these errors contain the URL, which is a secret.
                 ureq::Error::BadUri(_)
                 | ureq::Error::Http(_)
-                | ureq::Error::RequireHttpsOnly(_) => "the URL can't be used".to_owned(),
-                error => error.to_string(),
+                | ureq::Error::RequireHttpsOnly(_) => PostError::Url,
+                error => PostError::Transport(error),
             })?;
         if answer.status().is_success() {
             Ok(())
         } else {
-            Err(format!("it answers {}", answer.status().as_u16()))
+            Err(PostError::Status(answer.status().as_u16()))
         }
     }
+}
+
+/// Why an attempt failed.
+#[derive(Debug, thiserror::Error)]
+enum PostError {
+    #[error("the URL can't be used")]
+    Url,
+    #[error("{0}")]
+    Transport(#[source] ureq::Error),
+    #[error("the webhook answered with status {0}")]
+    Status(u16),
 }
 
 fn message(entry: &Entry) -> Value {
@@ -156,7 +169,7 @@ fn message(entry: &Entry) -> Value {
     })
 }
 
-/// One line for a person: what chats show.
+/// The line that a chat shows.
 fn text(entry: &Entry) -> String {
     let version = |named: &Option<VersionRef>| {
         named
@@ -173,18 +186,18 @@ fn text(entry: &Entry) -> String {
     let what = match entry.action {
         Action::Adopt => format!("{to} is the first stable version"),
         Action::Start => format!(
-            "a rollout of {} beside {from}{plan} begins",
+            "a rollout from {from} to {}{plan} begins",
             candidates(entry).unwrap_or(to)
         ),
         Action::Approve => format!("the rollout of {to} is approved"),
-        Action::Advance => format!("the rollout of {to} goes on to its next step"),
+        Action::Advance => format!("the rollout of {to} advances to its next step"),
         Action::Pause => format!("the rollout of {to} is paused"),
-        Action::Resume => format!("the rollout of {to} goes on"),
-        Action::Promote => format!("{to} is the stable version now, after {from}"),
-        Action::Abort => format!("the rollout of {to} is aborted; {from} answers everybody"),
+        Action::Resume => format!("the rollout of {to} is resumed"),
+        Action::Promote => format!("{to} replaces {from} as the stable version"),
+        Action::Abort => format!("the rollout of {to} is aborted; {from} answers all requests"),
         Action::Rollback => format!("rolled back from {from} to {to}"),
         Action::Repair => {
-            format!("the damaged end of its journal was set aside; {to} answers everybody")
+            format!("the damaged end of the journal was set aside; {to} answers all requests")
         }
     };
     let reason = entry
@@ -198,7 +211,7 @@ fn text(entry: &Entry) -> String {
     )
 }
 
-/// All of them, where a rollout has several.
+/// All candidates of a rollout that starts.
 fn candidates(entry: &Entry) -> Option<String> {
     let candidates = entry.details.as_ref()?.get("candidates")?.as_array()?;
     let versions: Vec<&str> = candidates
@@ -226,7 +239,7 @@ mod tests {
         );
         assert_eq!(
             of(Action::Abort),
-            "churn: the rollout of 1.1.0 is aborted; 1.0.0 answers everybody, by alice: better (entry 0)"
+            "churn: the rollout of 1.1.0 is aborted; 1.0.0 answers all requests, by alice: better (entry 0)"
         );
         let mut start = entry(Action::Start);
         start.details = Some(json!({"candidates": [{"version": "1.1.0"}, {"version": "2.0.0"}]}));
@@ -234,7 +247,7 @@ mod tests {
         start.reason = None;
         assert_eq!(
             text(&start),
-            "churn: a rollout of 1.1.0, 2.0.0 beside 1.0.0 by plan ab begins, by alice (entry 0)"
+            "churn: a rollout from 1.0.0 to 1.1.0, 2.0.0 by plan ab begins, by alice (entry 0)"
         );
     }
 

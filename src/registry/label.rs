@@ -51,10 +51,13 @@ impl Model {
             reason: format!("model {name}: {reason}"),
         };
         match label {
-            Label::Stable => self
-                .stable
-                .as_ref()
-                .ok_or_else(|| not_ready(self.ailment(now).unwrap_or_default())),
+            Label::Stable => self.stable.as_ref().ok_or_else(|| {
+                not_ready(
+                    self.outage(now)
+                        .map(|outage| outage.reason)
+                        .unwrap_or_default(),
+                )
+            }),
             Label::Previous => self
                 .previous
                 .as_ref()

@@ -44,6 +44,7 @@ use crate::{
         servable::Servable,
         traffic::{Decision, Traffic},
     },
+    suggestion::Suggestion,
 };
 
 /// What is served at one moment; replaced whole, never changed.
@@ -72,8 +73,8 @@ pub struct Model {
     pub decided: Option<VersionRef>,
     /// Versions that were left by a rollback or an abort.
     pub left: BTreeSet<String>,
-    /// Why nothing can be decided of it.
-    pub trouble: Option<String>,
+    /// Why no decision about it is possible, and what an operator can do about that.
+    pub trouble: Option<(String, Option<Suggestion>)>,
     /// What an operator must know of its journal although requests are answered.
     pub notices: Vec<String>,
     /// The loaded version that a rollback leads to.
@@ -146,65 +147,80 @@ impl Model {
             .map(|(_, status)| status)
     }
 
-    /// Why requests without a version find no answer; `None` while they do.
-    pub fn ailment(&self, now: Instant) -> Option<String> {
+    /// Why requests without a version are not answered; `None` while they are.
+    pub fn outage(&self, now: Instant) -> Option<Outage> {
         if let Some(stable) = &self.stable {
-            return stable.batcher.ailment(now);
+            return stable.batcher.ailment(now).map(|reason| Outage {
+                reason,
+                suggestion: None,
+            });
         }
         if self.unloaded {
-            return Some("it was unloaded by an operator".to_owned());
+            return Some(Outage {
+                reason: "it was unloaded by an operator".to_owned(),
+                suggestion: Some(Suggestion::LoadModel),
+            });
         }
-        let mut reasons: Vec<String> = self
-            .versions
-            .iter()
-            .rev()
-            .map(|(version, status)| match status.state.reason() {
-                Some(reason) => format!("{version} is {}: {reason}", status.state.name()),
-                None => format!("{version} is {}", status.state.name()),
-            })
-            .collect();
-        if let Some(trouble) = &self.trouble {
-            reasons.insert(
-                0,
-                format!("its journal does not say which version is stable: {trouble}"),
-            );
-        } else if let Some(decided) = &self.decided {
+        let (first, suggestion) = self.outage_by_decision();
+        let states = self.versions.iter().rev().map(|(version, status)| {
+            let state = status.state.name();
+            match status.state.reason() {
+                Some(reason) => format!("{version} is {state}: {reason}"),
+                None => format!("{version} is {state}"),
+            }
+        });
+        let reasons: Vec<String> = first.into_iter().chain(states).collect();
+        let reason = if reasons.is_empty() {
+            "no version".to_owned()
+        } else {
+            reasons.join("; ")
+        };
+        Some(Outage { reason, suggestion })
+    }
+
+    /// The part of an outage that follows from the journal or the configuration.
+    fn outage_by_decision(&self) -> (Option<String>, Option<Suggestion>) {
+        if let Some((trouble, suggestion)) = &self.trouble {
+            let reason = format!("its journal does not say which version is stable: {trouble}");
+            return (Some(reason), suggestion.clone());
+        }
+        if let Some(decided) = &self.decided {
             let version = Version::parse(&decided.version);
             let gone = if version.is_some_and(|version| self.versions.contains_key(&version)) {
                 ""
             } else {
-                ", its files are gone"
+                ", its files are missing"
             };
-            // The command that works, whatever was decided of that version before.
-            let others = self
-                .versions
-                .iter()
-                .rev()
-                .filter(|(version, _)| !self.left.contains(version.as_str()));
-            let way_out = others.into_iter().find_map(|(version, status)| match &status.state {
-                State::Available(servable) => {
-                    let name = &servable.id().name;
-                    Some(format!("`predictd rollback {name} --to {version} --never-stable --reason TEXT` puts {version} in its place"))
-                }
-                _ => None,
-            });
-            let way_out =
-                way_out.unwrap_or_else(|| "put its files back, or another version".to_owned());
-            reasons.insert(
-                0,
-                format!(
-                    "the stable version {decided} of the journal does not answer{gone}; {way_out}"
-                ),
-            );
-        } else if let Some(pinned) = &self.pinned {
-            reasons.insert(0, format!("the pinned version {pinned} does not answer"));
+            let reason =
+                format!("the stable version {decided} of the journal does not answer{gone}");
+            return (Some(reason), Some(self.replacement()));
         }
-        Some(if reasons.is_empty() {
-            "no version".to_owned()
-        } else {
-            reasons.join("; ")
-        })
+        let pinned = self.pinned.as_ref();
+        let reason = pinned.map(|pinned| format!("the pinned version {pinned} does not answer"));
+        (reason, None)
     }
+
+    /// The loaded version that can replace a stable one that is lost. A version that was left by a rollback is not one.
+    fn replacement(&self) -> Suggestion {
+        let available = |status: &VersionStatus| matches!(status.state, State::Available(_));
+        let other =
+            self.versions.iter().rev().find(|(version, status)| {
+                available(status) && !self.left.contains(version.as_str())
+            });
+        match other {
+            Some((version, _)) => Suggestion::RollBackToNeverStable {
+                to: Some(version.to_string()),
+            },
+            None => Suggestion::RestoreFiles,
+        }
+    }
+}
+
+/// Why a model does not answer, and what an operator can do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outage {
+    pub reason: String,
+    pub suggestion: Option<Suggestion>,
 }
 
 /// The readers' side: one atomic load per request.
@@ -302,8 +318,8 @@ pub fn not_ready(snapshot: &Snapshot, now: Instant) -> Vec<(String, String)> {
             )),
             Some(model) => reasons.extend(
                 model
-                    .ailment(now)
-                    .map(|ailment| (name.to_string(), ailment)),
+                    .outage(now)
+                    .map(|outage| (name.to_string(), outage.reason)),
             ),
         }
     }

@@ -127,7 +127,13 @@ pub fn route(
                 previous: model.previous.clone(),
             }),
             None => refuse(RouteError::NotReady {
-                reason: format!("model {name}: {}", model.ailment(now).unwrap_or_default()),
+                reason: format!(
+                    "model {name}: {}",
+                    model
+                        .outage(now)
+                        .map(|outage| outage.reason)
+                        .unwrap_or_default()
+                ),
             }),
         };
     };

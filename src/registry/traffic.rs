@@ -14,6 +14,7 @@ use crate::{
     registry::{Model, State, VersionStatus, rehearsal::Samples, servable::Servable},
     rollout::{plan::Plan, split::KeyHash, tally::Tally},
     schema::binding::Binding,
+    suggestion::Suggestion,
 };
 
 /// What was decided of one model.
@@ -30,7 +31,7 @@ pub struct Decision {
     /// Kept loaded besides: somebody is about to decide on them.
     pub wanted: Vec<Version>,
     /// Nothing may be decided, not even a first choice.
-    pub trouble: Option<String>,
+    pub trouble: Option<(String, Option<Suggestion>)>,
     /// What an operator must know although requests are answered.
     pub notices: Vec<String>,
 }

@@ -477,8 +477,8 @@ impl Loop {
                 None => Err(ControlError::Unknown),
                 Some(model) if model.unloaded && order == Order::Unload => Ok(()),
                 Some(model) => model
-                    .ailment(Instant::now())
-                    .map_or(Ok(()), |reason| Err(ControlError::Failed(reason))),
+                    .outage(Instant::now())
+                    .map_or(Ok(()), |outage| Err(ControlError::Failed(outage.reason))),
             };
             let _ = done.send(outcome);
         }

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Everything that is known of one step. Sums of several replicas are added by `add`.
 /// Runs of a version after its load that no other is compared with.
 pub const WARM_RUNS: u64 = 64;
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Evidence {
     /// By version; the stable one is among them.
@@ -19,7 +20,7 @@ pub struct Evidence {
 ///
 /// A *unit* is what is assigned: a key, of which only the first request of the step counts, or a request where requests are
 /// assigned one by one.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ArmTotals {
     /// All requests, and their failures by kind: for people. Requests of one key share their fate, so nothing is tested by them.
@@ -48,7 +49,7 @@ pub struct ArmTotals {
     pub cost_dollars: f64,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct RunTotals {
     pub runs: u64,
@@ -61,7 +62,7 @@ pub struct RunTotals {
     pub untimed: u64,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct WindowTotals {
     pub units: u64,
@@ -70,7 +71,7 @@ pub struct WindowTotals {
     pub slow: u64,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct PairTotals {
     pub pairs: u64,

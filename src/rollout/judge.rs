@@ -1,7 +1,8 @@
 //! `judge`: what follows from the evidence of a step. One pure function of totals; it may be asked as often as one likes.
 
-use std::collections::BTreeSet;
+use std::{borrow::Cow, collections::BTreeSet};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::rollout::{
@@ -28,7 +29,7 @@ pub struct Case<'a> {
     pub accepted: &'a [Guard],
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     Hold,
@@ -50,7 +51,9 @@ pub struct Judgement {
     pub guards: Vec<GuardReport>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Guard {
     Errors,
@@ -65,12 +68,12 @@ pub enum Guard {
 }
 
 /// What one guard saw of one candidate.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct GuardReport {
     pub guard: Guard,
     pub candidate: String,
     /// `keys`, `requests`, `runs` or `pairs`.
-    pub unit: &'static str,
+    pub unit: Cow<'static, str>,
     /// Units of the candidate, and the share of them that counts against it.
     pub count: u64,
     pub share: f64,
@@ -86,13 +89,13 @@ pub struct GuardReport {
     pub e_value_fine: f64,
     pub limit_fine: f64,
     /// The class that the predictions differ in.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
     #[serde(flatten)]
     pub state: GuardState,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", tag = "state", content = "reason")]
 pub enum GuardState {
     /// Shown not to be worse.
@@ -103,7 +106,7 @@ pub enum GuardState {
     Violated,
     NoData,
     /// And why; it holds no step back.
-    NotJudged(&'static str),
+    NotJudged(Cow<'static, str>),
 }
 
 /// What follows from the evidence.
@@ -310,11 +313,11 @@ impl Look<'_> {
         let seen = self.see(guard, arm, stable);
         let limit = self.limit * seen.factor;
         let state = if let Some(reason) = self.not_tested(guard) {
-            GuardState::NotJudged(reason)
+            GuardState::NotJudged(Cow::Borrowed(reason))
         } else if seen.worse >= limit.ln() {
             GuardState::Violated
         } else if let Some(reason) = self.not_comparable(guard, arm, stable) {
-            GuardState::NotJudged(reason)
+            GuardState::NotJudged(Cow::Borrowed(reason))
         } else if seen.share.of == 0 || seen.stable.is_some_and(|stable| stable.of == 0) {
             GuardState::NoData
         } else if seen.fine >= self.limit_fine.ln() {
@@ -325,7 +328,7 @@ impl Look<'_> {
         GuardReport {
             guard,
             candidate: candidate.to_owned(),
-            unit: seen.unit,
+            unit: Cow::Borrowed(seen.unit),
             count: seen.share.of,
             share: seen.share.value(),
             stable_count: seen.stable.map(|stable| stable.of),
@@ -1057,7 +1060,7 @@ mod tests {
         assert_eq!(judgement.verdict, Verdict::Advance);
         assert_eq!(
             state(&judgement, Guard::EngineTime),
-            &GuardState::NotJudged("the arms have no size of run in common")
+            &GuardState::NotJudged("the arms have no size of run in common".into())
         );
         // None at all: those after a load are not compared.
         let judgement = look(
@@ -1067,7 +1070,7 @@ mod tests {
         );
         assert_eq!(
             state(&judgement, Guard::EngineTime),
-            &GuardState::NotJudged(NO_RUNS)
+            &GuardState::NotJudged(NO_RUNS.into())
         );
         assert!(
             NO_RUNS.contains(&format!("the first {WARM_RUNS} runs")),
@@ -1138,7 +1141,7 @@ mod tests {
         assert_eq!(judge(&case).verdict, Verdict::Advance);
         assert_ne!(
             state(&judge(&case), Guard::Errors),
-            &GuardState::NotJudged("accepted by a person")
+            &GuardState::NotJudged("accepted by a person".into())
         );
         plan.guards.on_disagreement = OnDisagreement::Abort;
         assert_eq!(look(&plan, 0, &pairs(1000, 300)).verdict, Verdict::Abort);
@@ -1265,7 +1268,7 @@ mod tests {
         assert_eq!(judgement.verdict, Verdict::Advance);
         assert_eq!(
             state(&judgement, Guard::Errors),
-            &GuardState::NotJudged("no stable arm beside it")
+            &GuardState::NotJudged("no stable arm beside it".into())
         );
         assert_eq!(look(&plan, 2, &alone(600, 58)).verdict, Verdict::Hold);
         assert_eq!(

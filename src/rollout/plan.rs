@@ -1,10 +1,11 @@
 //! `Plan`: the steps of a rollout, and what a candidate must not be worse in; read from TOML, or one of the built-in ones.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 /// How a candidate becomes the stable version.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
     pub name: String,
@@ -25,8 +26,9 @@ pub struct Plan {
 }
 
 /// What is assigned to an arm, and so the unit that is counted.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(with = "String")]
 pub enum Key {
     /// Every request for itself.
     #[default]
@@ -38,7 +40,7 @@ pub enum Key {
 }
 
 /// What a candidate must not be worse in. A margin is a difference of shares: what lies within it is no harm.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Guards {
     /// Share of units that were not answered.
@@ -73,7 +75,7 @@ pub struct Guards {
 }
 
 /// What follows when a candidate's predictions differ by more than their budget.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OnDisagreement {
     /// A person looks: a better model predicts otherwise, too.
@@ -82,7 +84,7 @@ pub enum OnDisagreement {
     Abort,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Step {
     /// A share of the requests is answered by the candidate, too; its answers are compared and thrown away.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    actor::{Actor, Cause},
     clock,
     journal::{
         Journal, JournalError,
@@ -78,41 +79,11 @@ pub struct ModelState {
     pub set_aside: BTreeSet<String>,
 }
 
-/// Who decided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Cause {
-    Operator,
-    Judge,
-    Configuration,
-}
-
-/// The actor of what the judge decides, and of what the configuration or the first start does.
-pub const JUDGE: &str = "judge";
-pub const CONFIGURATION: &str = "configuration";
-
-impl Cause {
-    pub fn of(actor: &str) -> Cause {
-        match actor {
-            JUDGE => Cause::Judge,
-            CONFIGURATION => Cause::Configuration,
-            _ => Cause::Operator,
-        }
-    }
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Cause::Operator => "operator",
-            Cause::Judge => "judge",
-            Cause::Configuration => "configuration",
-        }
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decided {
     pub seq: u64,
     pub at: String,
-    pub actor: String,
+    pub actor: Actor,
     pub action: Action,
     pub from: Option<VersionRef>,
     pub to: Option<VersionRef>,
@@ -123,7 +94,7 @@ pub struct Decided {
 pub struct RolloutState {
     /// The id of the entry that started it; also the salt of its assignment.
     pub id: String,
-    pub starter: String,
+    pub starter: Actor,
     pub plan: Plan,
     pub candidates: Vec<VersionRef>,
     pub phase: Phase,
@@ -149,7 +120,7 @@ pub enum Phase {
     Running,
     Paused {
         since_ms: u64,
-        by: String,
+        by: Actor,
         reason: String,
         guard: Option<Guard>,
     },
@@ -278,7 +249,7 @@ impl ModelState {
             .extend(self.stable.iter().map(|stable| stable.version.clone()));
         *self
             .transitions
-            .entry((entry.action, Cause::of(&entry.actor)))
+            .entry((entry.action, entry.actor.cause()))
             .or_default() += 1;
         let decided = Decided {
             seq: entry.seq,

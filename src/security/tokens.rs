@@ -4,14 +4,10 @@ use std::path::Path;
 
 use subtle::ConstantTimeEq;
 
-use crate::digest::Digest;
+use crate::{actor::Actor, digest::Digest};
 
 /// A shorter token could be guessed.
 const MIN_TOKEN: usize = 16;
-
-/// Who gave an order.
-#[derive(Clone, Debug)]
-pub struct Actor(pub String);
 
 /// The lines of `admin.token_file`.
 #[derive(Default)]
@@ -54,7 +50,7 @@ impl Operators {
             if token.len() < MIN_TOKEN {
                 return Err(wrong("the token has less than 16 characters"));
             }
-            if ["judge", "configuration"].contains(&name) || name.starts_with("unverified:") {
+            if Actor::is_reserved(name) {
                 return Err(wrong("this name is the server's own"));
             }
             if known.iter().any(|(other, _)| other == name) {

@@ -215,8 +215,10 @@ impl Compiler<'_> {
                     match self.textual(step, found, &format!("/steps/{index}"))? {
                         Some(step) => compiled.push(step),
                         None => {
-                            return self
-                                .fail(&format!("/steps/{index}"), "only text steps lead to a text");
+                            return self.fail(
+                                &format!("/steps/{index}"),
+                                "only text steps lead to a text",
+                            );
                         }
                     }
                 }

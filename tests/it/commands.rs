@@ -485,7 +485,10 @@ fn models_lists_what_is_served() {
     assert_eq!(document["ignored"][0]["reason"], "no_version_directory");
     // The data plane's probe says it as well, but another server is told as one.
     let (code, _, error) = predictd(&["models", "--server", "http://127.0.0.1:9"], "", &[]);
-    assert!(code == 1 && error.contains("nothing answers at"), "{error}");
+    assert!(
+        code == 1 && error.contains("no server answers at"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -341,7 +341,7 @@ fn an_abort_leaves_everybody_to_stable() {
     contains(
         &output,
         &[
-            "aborted: 1.0.0 answers everybody (entry 3)",
+            "aborted: 1.0.0 answers all requests (entry 3)",
             "last      abort 1.1.0 by unverified:",
             "enough",
             "rollout   none",
@@ -471,7 +471,7 @@ fn who_does_not_answer_is_named() {
         contains(
             &error,
             &[
-                &format!("nothing answers at http://{free}: connection refused"),
+                &format!("no server answers at http://{free}: connection refused"),
                 "admin.listen",
                 "--server URL or PREDICTD_SERVER",
             ],
@@ -857,7 +857,7 @@ fn a_watch_outlives_a_restart_of_the_server() {
     BufReader::new(child.stderr.take().unwrap())
         .read_line(&mut noticed)
         .unwrap();
-    contains(&noticed, &["nothing answers at http://"]);
+    contains(&noticed, &["no server answers at http://"]);
     let server = serve(models.path(), state.path(), &[("admin.listen", &address)]);
     let site = Site {
         server,
@@ -958,7 +958,7 @@ fn the_webhook_is_told_of_each_decision() {
     contains(
         abort["text"].as_str().unwrap(),
         &[
-            "churn: the rollout of 1.1.0 is aborted; 1.0.0 answers everybody, by unverified:",
+            "churn: the rollout of 1.1.0 is aborted; 1.0.0 answers all requests, by unverified:",
             ": enough (entry 4)",
         ],
     );

@@ -43,7 +43,7 @@ pub fn check(mut message: impl Buf) -> Result<(), Refusal> {
             (census.parameters, "parameters"),
         ];
         if let Some((_, kind)) = parts.iter().find(|(count, _)| *count > MAX_PARTS) {
-            return Err((
+            return Err(Refusal::new(
                 ErrorCode::Malformed,
                 format!("a request may have at most {MAX_PARTS} {kind}"),
             ));
@@ -85,6 +85,7 @@ impl Census {
 
 #[cfg(test)]
 mod tests {
+    use crate::api::refusal::Refusal;
     use std::collections::BTreeMap;
 
     use bytes::Bytes;
@@ -114,7 +115,7 @@ mod tests {
     fn refusal(request: &ModelInferRequest) -> Option<String> {
         check(&request.encode_to_vec()[..])
             .err()
-            .map(|(code, detail)| {
+            .map(|Refusal { code, detail }| {
                 assert_eq!(code, ErrorCode::Malformed);
                 detail
             })

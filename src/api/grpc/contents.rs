@@ -51,7 +51,7 @@ pub enum Form {
 }
 
 fn malformed(detail: String) -> Refusal {
-    (ErrorCode::Malformed, detail)
+    Refusal::new(ErrorCode::Malformed, detail)
 }
 
 /// What the message asks for.
@@ -172,7 +172,7 @@ fn read_output(
 }
 
 fn no_shared_memory() -> Refusal {
-    (
+    Refusal::new(
         ErrorCode::Unsupported,
         "shared memory is not offered: send the elements".to_owned(),
     )
@@ -359,6 +359,7 @@ fn typed_contents(data: Data) -> InferTensorContents {
 
 #[cfg(test)]
 mod tests {
+    use crate::api::refusal::Refusal;
     use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
     use bytes::Bytes;
@@ -681,7 +682,10 @@ mod tests {
         ];
         for (asked, expected) in cases {
             match read(asked).unwrap_err() {
-                (ErrorCode::Malformed, detail) => assert!(
+                Refusal {
+                    code: ErrorCode::Malformed,
+                    detail,
+                } => assert!(
                     detail.contains(expected),
                     "{detail:?} where {expected:?} was due"
                 ),
@@ -745,7 +749,10 @@ mod tests {
         ] {
             assert!(matches!(
                 asked(vec![output("b", &[("classification", wrong)])]),
-                Err((ErrorCode::Malformed, _))
+                Err(Refusal {
+                    code: ErrorCode::Malformed,
+                    ..
+                })
             ));
         }
         let shared = output(
@@ -757,7 +764,10 @@ mod tests {
         );
         assert!(matches!(
             asked(vec![shared]),
-            Err((ErrorCode::Unsupported, _))
+            Err(Refusal {
+                code: ErrorCode::Unsupported,
+                ..
+            })
         ));
     }
 
@@ -808,7 +818,10 @@ mod tests {
         );
         assert!(matches!(
             read(request(vec![shared], &[b""])),
-            Err((ErrorCode::Unsupported, _))
+            Err(Refusal {
+                code: ErrorCode::Unsupported,
+                ..
+            })
         ));
     }
 

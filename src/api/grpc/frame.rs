@@ -157,7 +157,7 @@ impl Received {
         let decoded = ModelInferRequest::decode(bytes);
         // What the library says of it may repeat what lies in it.
         decoded.map_err(|_| {
-            (
+            Refusal::new(
                 ErrorCode::Malformed,
                 "the message is not one of this call's".to_owned(),
             )
@@ -190,7 +190,7 @@ impl<B: Body<Data = Bytes> + Unpin> Messages<B> {
                 .iter()
                 .any(|known| value == known)
         }) {
-            return Err((
+            return Err(Refusal::new(
                 ErrorCode::Unsupported,
                 "grpc-encoding must be gzip, deflate or zstd".to_owned(),
             ));
@@ -229,7 +229,7 @@ impl<B: Body<Data = Bytes> + Unpin> Messages<B> {
         self.until(HEAD).await?;
         let (flag, length) = (self.arrived.get_u8(), self.arrived.get_u32() as usize);
         if length > self.max_bytes {
-            return Err((
+            return Err(Refusal::new(
                 ErrorCode::BodyTooLarge,
                 format!("a message may have at most {} bytes", self.max_bytes),
             ));
@@ -238,7 +238,7 @@ impl<B: Body<Data = Bytes> + Unpin> Messages<B> {
             (0, _) => None,
             (1, Some(encoding)) => Some((encoding.clone(), self.max_bytes)),
             _ => {
-                return Err((
+                return Err(Refusal::new(
                     ErrorCode::Malformed,
                     "the flag of the message does not fit grpc-encoding".to_owned(),
                 ));
@@ -272,7 +272,7 @@ impl<B: Body<Data = Bytes> + Unpin> Messages<B> {
     /// The message of a call that has one.
     pub async fn only(&mut self) -> Result<Received, Refusal> {
         let one = |count: &str| {
-            (
+            Refusal::new(
                 ErrorCode::Malformed,
                 format!("the call takes one message, given {count}"),
             )
@@ -300,7 +300,7 @@ impl<B: Body<Data = Bytes> + Unpin> Messages<B> {
         };
         // The connection or the call was given up.
         if let Ok(data) = frame
-            .map_err(|_| (ErrorCode::Cancelled, "the message broke off".to_owned()))?
+            .map_err(|_| Refusal::new(ErrorCode::Cancelled, "the message broke off".to_owned()))?
             .into_data()
         {
             self.arrived.push(data);
@@ -310,7 +310,7 @@ impl<B: Body<Data = Bytes> + Unpin> Messages<B> {
 }
 
 fn broke_off() -> Refusal {
-    (ErrorCode::Malformed, "the message broke off".to_owned())
+    Refusal::new(ErrorCode::Malformed, "the message broke off".to_owned())
 }
 
 /// Which of the two calls is answered.
@@ -330,7 +330,7 @@ pub fn write_told(told: &ModelStreamInferResponse) -> Result<Vec<Bytes>, Refusal
 }
 
 fn too_large(_: TryFromIntError) -> Refusal {
-    (
+    Refusal::new(
         ErrorCode::Internal,
         "the answer is larger than a message can be".to_owned(),
     )
@@ -428,6 +428,7 @@ pub fn all_is_well() -> HeaderMap {
 
 #[cfg(test)]
 mod tests {
+    use crate::api::refusal::Refusal;
     use std::convert::Infallible;
 
     use bytes::{Buf, Bytes};
@@ -523,7 +524,7 @@ mod tests {
         body: &[u8],
         size: usize,
         encoding: Option<&'static str>,
-    ) -> Result<Vec<Received>, (ErrorCode, String)> {
+    ) -> Result<Vec<Received>, Refusal> {
         let frames: Vec<Result<_, Infallible>> = body
             .chunks(size)
             .map(|chunk| Ok(Frame::data(Bytes::copy_from_slice(chunk))))
@@ -606,7 +607,7 @@ mod tests {
         .unwrap();
         let head = messages.head().await.unwrap().unwrap();
         assert_eq!(
-            messages.skip(head).await.unwrap_err().0,
+            messages.skip(head).await.unwrap_err().code,
             ErrorCode::Malformed
         );
     }
@@ -624,7 +625,7 @@ mod tests {
         ];
         for (body, encoding, code) in cases {
             assert_eq!(
-                received(&body, 3, encoding).await.unwrap_err().0,
+                received(&body, 3, encoding).await.unwrap_err().code,
                 code,
                 "{body:?} {encoding:?}"
             );
@@ -650,7 +651,7 @@ mod tests {
             let decoded = message.decode();
             assert_eq!(
                 decoded
-                    .map_err(|(code, _)| code)
+                    .map_err(|refusal| refusal.code)
                     .map(|request| request.id.len()),
                 if good {
                     Ok(length)
@@ -665,7 +666,7 @@ mod tests {
             .unwrap()
             .pop()
             .unwrap();
-        assert_eq!(message.decode().unwrap_err().0, ErrorCode::Malformed);
+        assert_eq!(message.decode().unwrap_err().code, ErrorCode::Malformed);
     }
 
     #[tokio::test]

@@ -39,7 +39,7 @@ fn status(api: &Api, service: &str) -> Option<ServingStatus> {
     let snapshot = api.registry.snapshot();
     let now = Instant::now();
     let serves = match snapshot.models.get(service) {
-        Some(model) => model.ailment(now).is_none(),
+        Some(model) => model.outage(now).is_none(),
         None if service.is_empty() => not_ready(&snapshot, now).is_empty(),
         // Waited for, or missing: known all the same.
         None if snapshot.required.contains(service) => false,

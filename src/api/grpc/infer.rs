@@ -28,7 +28,7 @@ use crate::{
             },
         },
         oip::{self, RequestedOutput, error_status},
-        refusal::{Refusal, Refused},
+        refusal::{FailedRequest, Refusal},
     },
     error::ErrorCode,
     metrics::{Protocol, Stage},
@@ -101,7 +101,7 @@ async fn answer_unary(
     headers: &HeaderMap,
     body: Incoming,
     asked: &mut InferRequest,
-) -> Result<(Prediction, Vec<Bytes>, Admission), Refused> {
+) -> Result<(Prediction, Vec<Bytes>, Admission), FailedRequest> {
     let held = api.admit().ok_or_else(overloaded)?;
     guard.context.check()?;
     let mut messages = Messages::new(body, headers, api.config.max_body_bytes)?;
@@ -125,7 +125,7 @@ async fn answer(
     message: Received,
     asked: &mut InferRequest,
     kind: Kind,
-) -> Result<(Prediction, Vec<Bytes>), Refused> {
+) -> Result<(Prediction, Vec<Bytes>), FailedRequest> {
     let CancelGuard {
         context, answering, ..
     } = guard;
@@ -180,7 +180,7 @@ async fn answer(
     let work = move |mut prediction: Prediction| {
         let tensors = prediction
             .take_tensors(&wanted)
-            .map_err(|detail| (ErrorCode::Malformed, detail));
+            .map_err(|detail| Refusal::new(ErrorCode::Malformed, detail));
         let response = tensors.and_then(|tensors| encode(&prediction, tensors, &outputs, id, form));
         let pieces = response.and_then(|response| write(response, kind));
         (prediction, pieces)
@@ -199,7 +199,7 @@ async fn answer(
     } else {
         work(prediction)
     };
-    let pieces = pieces.map_err(|refusal| Refused::of(&prediction, refusal))?;
+    let pieces = pieces.map_err(|refusal| FailedRequest::of(&prediction, refusal))?;
     prediction.timing.set(Stage::Encode, start.elapsed());
     api.count_answered(Protocol::Grpc, context, &prediction);
     Ok((prediction, pieces))
@@ -258,7 +258,9 @@ pub async fn stream(
         .and_then(|()| Messages::new(body, &parts.headers, api.config.max_body_bytes));
     let messages = match messages {
         Ok(messages) => messages,
-        Err(refusal) => return count(&api, &context, "", &Refused::from(refusal)).into_http(),
+        Err(refusal) => {
+            return count(&api, &context, "", &FailedRequest::from(refusal)).into_http();
+        }
     };
     let mut response = Response::new(Body::empty());
     response.headers_mut().insert(header::CONTENT_TYPE, GRPC);
@@ -349,7 +351,7 @@ async fn next(
     call: &Call,
     messages: &mut Messages<Incoming>,
     stopped: &mut watch::Receiver<bool>,
-) -> Result<Option<Heard>, Refused> {
+) -> Result<Option<Heard>, FailedRequest> {
     let silent_until = Instant::now() + call.patience;
     let until = call
         .deadline
@@ -357,14 +359,18 @@ async fn next(
     let more = tokio::select! {
         more = tokio::time::timeout_at(until.into(), messages.more()) => more.map_err(|_| match until == silent_until {
             true => too_slow(call.patience),
-            false => Refused::from((ErrorCode::DeadlineExceeded, "the deadline of the stream has passed".to_owned())),
+            false => FailedRequest::from(Refusal::new(ErrorCode::DeadlineExceeded, "the deadline of the stream has passed".to_owned())),
         })?,
-        _ = stopped.wait_for(|stop| *stop) => return Err((ErrorCode::NotReady, "the server is shutting down".to_owned()).into()),
+        _ = stopped.wait_for(|stop| *stop) => return Err(Refusal::new(ErrorCode::NotReady, "the server is shutting down".to_owned()).into()),
     };
     match more {
         Ok(true) => {}
         // A stream that is given up between two messages leaves nothing unanswered.
-        Ok(false) | Err((ErrorCode::Cancelled, _)) => return Ok(None),
+        Ok(false)
+        | Err(Refusal {
+            code: ErrorCode::Cancelled,
+            ..
+        }) => return Ok(None),
         Err(refusal) => return Err(refusal.into()),
     }
     let context = context(&call.headers);
@@ -435,7 +441,7 @@ async fn answer_heard(call: Arc<Call>, heard: Heard) -> Reply {
             .into_iter()
             .map(|piece| Ok(Frame::data(piece)))
             .collect(),
-        Err((code, detail)) => vec![Err(status(code, detail))],
+        Err(Refusal { code, detail }) => vec![Err(status(code, detail))],
     };
     Reply::new(frames, held)
 }
@@ -453,15 +459,15 @@ fn guard<'a>(api: &'a Api, context: &'a Context) -> CancelGuard<'a> {
     )
 }
 
-fn overloaded() -> Refused {
-    Refused::from((
+fn overloaded() -> FailedRequest {
+    FailedRequest::from(Refusal::new(
         ErrorCode::Overloaded,
         "the server has as many requests in flight as it takes; try again later".to_owned(),
     ))
 }
 
-fn too_slow(timeout: Duration) -> Refused {
-    Refused::from((
+fn too_slow(timeout: Duration) -> FailedRequest {
+    FailedRequest::from(Refusal::new(
         ErrorCode::BodyTimeout,
         format!(
             "the message did not arrive within {} ms",
@@ -477,10 +483,10 @@ pub fn give_up(api: &Api, context: &Context, timeout: Duration) -> Response<Body
 
 /// What is told of a call that is refused by its header fields.
 pub fn refuse(api: &Api, context: &Context, code: ErrorCode, detail: String) -> Response<Body> {
-    refused(api, context, &Refused::from((code, detail)))
+    refused(api, context, &FailedRequest::from(Refusal { code, detail }))
 }
 
-fn refused(api: &Api, context: &Context, refused: &Refused) -> Response<Body> {
+fn refused(api: &Api, context: &Context, refused: &FailedRequest) -> Response<Body> {
     let mut response: Response<Body> = count(api, context, "", refused).into_http();
     context.write_headers(response.headers_mut());
     response
@@ -500,7 +506,7 @@ pub fn refuse_head(
 }
 
 /// Counts and logs what stopped a request, and gives what its caller is told.
-fn count(api: &Api, context: &Context, model: &str, refused: &Refused) -> Status {
+fn count(api: &Api, context: &Context, model: &str, refused: &FailedRequest) -> Status {
     refused.count(
         api,
         Protocol::Grpc,

@@ -25,6 +25,7 @@ use tonic::{
 use tonic_health::pb::health_server::HealthServer;
 use tonic_reflection::server::{Builder, Error};
 
+use crate::api::refusal::Refusal;
 use crate::api::{
     Api,
     grpc::{
@@ -120,7 +121,7 @@ impl Services {
     }
 
     fn call(&self, request: Request<Incoming>) -> BoxFuture<Response<Body>, Infallible> {
-        if let Err((code, detail)) = head::check(request.uri(), request.headers()) {
+        if let Err(Refusal { code, detail }) = head::check(request.uri(), request.headers()) {
             return Box::pin(std::future::ready(Ok(infer::refuse_head(
                 &self.api,
                 request.headers(),
@@ -165,7 +166,7 @@ impl Services {
         F: Future<Output = Result<Response<Body>, Infallible>> + Send + 'static,
     {
         let (api, context) = (Arc::clone(&self.api), infer::context(request.headers()));
-        if let Err((code, detail)) = context.check() {
+        if let Err(Refusal { code, detail }) = context.check() {
             return Box::pin(std::future::ready(Ok(infer::refuse(
                 &api, &context, code, detail,
             ))));

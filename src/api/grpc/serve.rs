@@ -50,7 +50,7 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(30);
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Told to who speaks HTTP/1 here.
+/// ErrorReport to who speaks HTTP/1 here.
 const FAREWELL: &[u8] = b"HTTP/1.1 505 HTTP Version Not Supported\r\ncontent-type: text/plain\r\ncontent-length: 35\r\nconnection: close\r\n\r\nthis port speaks gRPC, over HTTP/2\n";
 const FAREWELL_TIMEOUT: Duration = Duration::from_millis(500);
 

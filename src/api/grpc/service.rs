@@ -52,22 +52,27 @@ impl Inference {
 
     /// Counts and logs what can't be told; no model is to blame for it.
     fn answer<M, T>(&self, request: &Request<M>, outcome: Result<T, Refusal>) -> Answered<T> {
-        outcome.map(Response::new).map_err(|(code, detail)| {
-            self.api.count_unrouted(
-                Protocol::Grpc,
-                code,
-                error_status(code),
-                &context(request.metadata().as_ref()),
-            );
-            status(code, detail)
-        })
+        outcome
+            .map(Response::new)
+            .map_err(|Refusal { code, detail }| {
+                self.api.count_unrouted(
+                    Protocol::Grpc,
+                    code,
+                    error_status(code),
+                    &context(request.metadata().as_ref()),
+                );
+                status(code, detail)
+            })
     }
 
     /// Load and unload change what is served, and the data plane changes nothing.
     fn elsewhere<M, T>(&self, request: &Request<M>) -> Answered<T> {
         let detail =
             "models are loaded and unloaded on the admin listener (admin.listen), over HTTP";
-        self.answer(request, Err((ErrorCode::Unsupported, detail.to_owned())))
+        self.answer(
+            request,
+            Err(Refusal::new(ErrorCode::Unsupported, detail.to_owned())),
+        )
     }
 }
 

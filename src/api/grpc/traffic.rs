@@ -27,7 +27,7 @@ pub struct Traffic {
     unread: AtomicUsize,
     /// Milliseconds from the origin to the last change of these.
     changed: AtomicU64,
-    /// Told when the server drains: clients go elsewhere before the listener is gone.
+    /// ErrorReport when the server drains: clients go elsewhere before the listener is gone.
     pub leave: Notify,
 }
 

@@ -30,7 +30,7 @@ pub fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
         return Ok(());
     }
     let refuse = || {
-        Err((
+        Err(Refusal::new(
             ErrorCode::UnsupportedMediaType,
             "send content-type: application/json".to_owned(),
         ))
@@ -72,7 +72,10 @@ pub fn check_charset(headers: &HeaderMap) -> Result<(), Refusal> {
     if fits {
         Ok(())
     } else {
-        Err((ErrorCode::UnsupportedMediaType, "send UTF-8".to_owned()))
+        Err(Refusal::new(
+            ErrorCode::UnsupportedMediaType,
+            "send UTF-8".to_owned(),
+        ))
     }
 }
 
@@ -113,7 +116,7 @@ pub async fn read(
         return Err(too_large(limits.max_bytes));
     }
     let too_slow = || {
-        (
+        Refusal::new(
             ErrorCode::BodyTimeout,
             format!(
                 "the body did not arrive within {} ms",
@@ -214,7 +217,7 @@ fn broken(error: &(dyn Error + 'static)) -> Refusal {
     } else {
         ErrorCode::Malformed
     };
-    (code, "the body broke off".to_owned())
+    Refusal::new(code, "the body broke off")
 }
 
 /// Whether the body must be decompressed, which is work for another thread.
@@ -235,7 +238,7 @@ pub fn decompress(headers: &HeaderMap, body: &Bytes, max_bytes: usize) -> Result
         .map(|text| text.trim().to_ascii_lowercase())
         .collect();
     let [encoding] = encodings.as_slice() else {
-        return Err((
+        return Err(Refusal::new(
             ErrorCode::UnsupportedMediaType,
             "one content-encoding at a time is understood".to_owned(),
         ));
@@ -280,7 +283,7 @@ mod tests {
             assert_eq!(
                 check_content_type(&headers(header::CONTENT_TYPE, bad))
                     .unwrap_err()
-                    .0,
+                    .code,
                 ErrorCode::UnsupportedMediaType,
                 "{bad}"
             );
@@ -314,7 +317,7 @@ mod tests {
                 read(&HeaderMap::new(), body, small, Some(offset))
                     .await
                     .unwrap_err()
-                    .0,
+                    .code,
                 ErrorCode::BodyTooLarge
             );
         }
@@ -365,21 +368,21 @@ mod tests {
                 "{encoding}"
             );
             assert_eq!(
-                decompress(&headers, &body, (1 << 20) - 1).unwrap_err().0,
+                decompress(&headers, &body, (1 << 20) - 1).unwrap_err().code,
                 ErrorCode::BodyTooLarge,
                 "{encoding}"
             );
             assert_eq!(
                 decompress(&headers, &Bytes::from_static(b"not compressed at all"), 100)
                     .unwrap_err()
-                    .0,
+                    .code,
                 ErrorCode::Malformed,
                 "{encoding}"
             );
         }
         let headers = headers(header::CONTENT_ENCODING, "gzip, gzip");
         assert_eq!(
-            decompress(&headers, &Bytes::new(), 10).unwrap_err().0,
+            decompress(&headers, &Bytes::new(), 10).unwrap_err().code,
             ErrorCode::UnsupportedMediaType
         );
     }

@@ -10,6 +10,7 @@ use axum::{
 use http::{HeaderMap, HeaderValue, header};
 
 use crate::{
+    api::refusal::Refusal,
     api::{
         Api,
         context::Context,
@@ -33,7 +34,7 @@ pub async fn index(State(api): State<Arc<Api>>, headers: HeaderMap) -> Response 
     let mut response = match negotiation::choose(&headers, &["application/json", "text/html"]) {
         Ok("text/html") => file(INDEX, "text/html; charset=utf-8"),
         Ok(_) => about(),
-        Err((code, detail)) => {
+        Err(Refusal { code, detail }) => {
             refuse_unrouted(&api, Predict, code, &detail, &Context::new(&headers))
         }
     };

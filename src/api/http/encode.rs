@@ -83,7 +83,7 @@ pub fn check_rows(prediction: &Prediction) -> Result<(), Refusal> {
         .iter()
         .find_map(|(name, _)| Some((name, without.get(&**name)?)))
     {
-        return Err((
+        return Err(Refusal::new(
             ErrorCode::Malformed,
             format!("output `{name}` can't be told row by row: {because}; {advice}"),
         ));
@@ -94,7 +94,7 @@ pub fn check_rows(prediction: &Prediction) -> Result<(), Refusal> {
         .find(|(_, tensor)| tensor.shape().is_empty() || tensor.rows() != prediction.rows);
     uneven.map_or(Ok(()), |(name, tensor)| {
         let (shape, rows) = (tensor.shape(), prediction.rows);
-        Err((
+        Err(Refusal::new(
             ErrorCode::Malformed,
             format!("output `{name}` has the shape {shape:?}, which is not a value for each of {rows} rows; {advice}"),
         ))

@@ -24,10 +24,10 @@ use crate::{
         http::{
             body::{self, BodyLimits},
             encoding::{self, Encoding},
-            health::RETRY_AFTER,
             negotiation,
+            probes::RETRY_AFTER,
         },
-        refusal::{Refusal, Refused, Told},
+        refusal::{ErrorReport, FailedRequest, Refusal},
     },
     error::ErrorCode,
     metrics::{Protocol, Stage},
@@ -80,7 +80,7 @@ pub trait Dialect: Copy + Send + Sync + 'static {
     }
 
     /// The error in the dialect's own form; status and common headers are set by the exchange.
-    fn refuse(self, error: &Told<'_>, context: &Context) -> (&'static str, Vec<u8>);
+    fn refuse(self, error: &ErrorReport<'_>, context: &Context) -> (&'static str, Vec<u8>);
 }
 
 /// A request, taken apart.
@@ -154,7 +154,7 @@ async fn answer<D: Dialect>(
     guard: &CancelGuard<'_>,
     headers: HeaderMap,
     body: Body,
-) -> Result<Response, Refused> {
+) -> Result<Response, FailedRequest> {
     let CancelGuard {
         target,
         context,
@@ -162,7 +162,7 @@ async fn answer<D: Dialect>(
         ..
     } = guard;
     let overloaded = || {
-        (
+        Refusal::new(
             ErrorCode::Overloaded,
             "the server has as many requests in flight as it takes; try again later".to_owned(),
         )
@@ -183,8 +183,8 @@ async fn answer<D: Dialect>(
     let offset = dialect.binary_offset(&headers);
     let mut body = body::read(&headers, body, BodyLimits { max_bytes, timeout }, offset)
         .await
-        .map_err(|refusal| match refusal.0 {
-            ErrorCode::BodyTimeout if impatient => (
+        .map_err(|refusal| match refusal.code {
+            ErrorCode::BodyTimeout if impatient => Refusal::new(
                 ErrorCode::DeadlineExceeded,
                 "the body had not arrived by the deadline".to_owned(),
             ),
@@ -259,7 +259,7 @@ async fn answer<D: Dialect>(
     } else {
         work(prediction)
     };
-    let reply = reply.map_err(|refusal| Refused::of(&prediction, refusal))?;
+    let reply = reply.map_err(|refusal| FailedRequest::of(&prediction, refusal))?;
     prediction.timing.set(Stage::Encode, start.elapsed());
     Ok(respond(
         api,
@@ -361,7 +361,7 @@ fn refuse<D: Dialect>(
     dialect: D,
     target: Target<'_>,
     context: &Context,
-    refused: &Refused,
+    refused: &FailedRequest,
 ) -> Response {
     refused.count(
         api,
@@ -402,7 +402,7 @@ pub fn refuse_unrouted<D: Dialect>(
     api.count_unrouted(dialect.protocol(), code, dialect.status(code), context);
     error_response(
         dialect,
-        &Told {
+        &ErrorReport {
             code,
             detail: Cow::Borrowed(detail),
             faults: &[],
@@ -412,7 +412,7 @@ pub fn refuse_unrouted<D: Dialect>(
     )
 }
 
-fn error_response<D: Dialect>(dialect: D, told: &Told<'_>, context: &Context) -> Response {
+fn error_response<D: Dialect>(dialect: D, told: &ErrorReport<'_>, context: &Context) -> Response {
     let (content_type, text) = dialect.refuse(told, context);
     let mut response = Response::new(Body::from(text));
     *response.status_mut() = StatusCode::from_u16(dialect.status(told.code))
@@ -485,7 +485,7 @@ mod tests {
     use crate::{
         api::{
             http::exchange::{Pieces, server_timing},
-            refusal::Told,
+            refusal::ErrorReport,
         },
         error::ErrorCode,
         metrics::Stage,
@@ -530,7 +530,7 @@ mod tests {
         };
         let faults = [fault("type"), fault("inputs"), fault("type"), fault("type")];
         let told = |faults, more| {
-            Told {
+            ErrorReport {
                 code: ErrorCode::Invalid,
                 detail: Cow::Borrowed("the detail"),
                 faults,

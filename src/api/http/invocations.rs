@@ -22,7 +22,7 @@ use crate::{
             encode::{check_rows, write_fallback},
             encoding,
             exchange::{Call, Dialect, Reply, exchange},
-            health, negotiation,
+            negotiation, probes,
             rows::{
                 Form, Members, cells, malformed, names, write_columns, write_prediction,
                 write_predictions,
@@ -30,7 +30,7 @@ use crate::{
             v2,
         },
         oip::error_status,
-        refusal::{Refusal, Told},
+        refusal::{ErrorReport, Refusal},
     },
     decode::{
         cursor::{not_finite, pointer_at},
@@ -120,7 +120,7 @@ pub async fn ping(State(api): State<Arc<Api>>) -> Response {
     );
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if !api.is_ready() {
-        headers.insert(header::RETRY_AFTER, health::RETRY_AFTER);
+        headers.insert(header::RETRY_AFTER, probes::RETRY_AFTER);
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     }
     response
@@ -202,7 +202,7 @@ fn header_of(parameters: Option<&str>) -> Result<Header, Refusal> {
         None => Ok(Header::Guess),
         Some(value) if value == "present" => Ok(Header::Present),
         Some(value) if value == "absent" => Ok(Header::Absent),
-        Some(_) => Err((
+        Some(_) => Err(Refusal::new(
             ErrorCode::UnsupportedMediaType,
             "text/csv takes header=present or header=absent".to_owned(),
         )),
@@ -221,11 +221,9 @@ impl Dialect for Invocations {
             Some(Format::Csv | Format::JsonLines) => body::check_charset(headers),
             _ => body::check_content_type(headers),
         }
-        .map_err(|(code, _)| {
-            (
-                code,
-                "send application/json, text/csv or application/jsonlines, in UTF-8".to_owned(),
-            )
+        .map_err(|refusal| {
+            let detail = "send application/json, text/csv or application/jsonlines, in UTF-8";
+            Refusal::new(refusal.code, detail)
         })
     }
 
@@ -275,7 +273,7 @@ impl Dialect for Invocations {
         error_status(code)
     }
 
-    fn refuse(self, error: &Told<'_>, _: &Context) -> (&'static str, Vec<u8>) {
+    fn refuse(self, error: &ErrorReport<'_>, _: &Context) -> (&'static str, Vec<u8>) {
         let code = match error.code {
             ErrorCode::NotFound => "RESOURCE_DOES_NOT_EXIST",
             ErrorCode::Overloaded | ErrorCode::NotReady | ErrorCode::DeadlineExceeded => {
@@ -480,7 +478,7 @@ mod tests {
         let read = |text: &'static str| match lines(&Bytes::from_static(text.as_bytes())) {
             Ok(Input::Rows(rows)) => Ok(String::from_utf8(rows.text.to_vec()).unwrap()),
             Ok(_) => panic!("no rows"),
-            Err((_, detail)) => Err(detail),
+            Err(refusal) => Err(refusal.detail),
         };
         assert_eq!(read("{\"a\":1}\r\n\n[2]\n").unwrap(), r#"[{"a":1},[2]]"#);
         for bad in ["1],[2", "{\"a\":1}\n{", "1 2"] {

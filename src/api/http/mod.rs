@@ -7,12 +7,12 @@ mod docs;
 mod encode;
 mod encoding;
 mod exchange;
-mod health;
 mod invocations;
 mod models;
 mod negotiation;
 mod openapi;
 mod predict;
+mod probes;
 mod problem;
 mod rows;
 pub mod serve;
@@ -51,10 +51,10 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/models", get(models::list))
         .route("/models/{name}", get(models::model))
         .route("/models/{name}/versions/{version}", get(models::version))
-        .route("/livez", get(health::live))
-        .route("/readyz", get(health::ready))
-        .route("/healthz", get(health::ready))
-        .route("/metrics", get(health::metrics))
+        .route("/livez", get(probes::live))
+        .route("/readyz", get(probes::ready))
+        .route("/healthz", get(probes::ready))
+        .route("/metrics", get(probes::metrics))
         .route("/openapi.json", get(openapi::document))
         .route("/docs", get(docs::page))
         .route("/docs/{file}", get(docs::asset))

@@ -59,7 +59,7 @@ pub fn choose(headers: &HeaderMap, offered: &[&'static str]) -> Result<&'static 
             "accept takes none of what can be had: {}; name one of them, or */*",
             offered.join(", ")
         );
-        (ErrorCode::NotAcceptable, detail)
+        Refusal::new(ErrorCode::NotAcceptable, detail)
     };
     if ranges.is_empty() {
         return offered.first().copied().ok_or_else(refuse);
@@ -87,6 +87,7 @@ pub fn choose(headers: &HeaderMap, offered: &[&'static str]) -> Result<&'static 
 
 #[cfg(test)]
 mod tests {
+    use crate::api::refusal::Refusal;
     use http::{HeaderMap, HeaderValue, header};
 
     use crate::{api::http::negotiation::choose, error::ErrorCode};
@@ -128,7 +129,7 @@ mod tests {
                 HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_str(accept).unwrap())]);
             match (choose(&headers, &offered), expected) {
                 (Ok(chosen), Some(expected)) => assert_eq!(chosen, expected, "{accept}"),
-                (Err((code, detail)), None) => {
+                (Err(Refusal { code, detail }), None) => {
                     assert_eq!(code, ErrorCode::NotAcceptable, "{accept}");
                     assert!(
                         detail.contains("application/json, text/csv, text/plain"),

@@ -19,7 +19,7 @@ use crate::{
             exchange::{Call, Dialect, Reply, exchange},
             problem::Problem,
         },
-        refusal::{Refusal, Told},
+        refusal::{ErrorReport, Refusal},
     },
     metrics::Protocol,
     predict::{Input, Prediction},
@@ -95,7 +95,7 @@ impl Dialect for Predict {
         encode(prediction).map(Reply::json)
     }
 
-    fn refuse(self, error: &Told<'_>, context: &Context) -> (&'static str, Vec<u8>) {
+    fn refuse(self, error: &ErrorReport<'_>, context: &Context) -> (&'static str, Vec<u8>) {
         let problem =
             Problem::with_faults(error.code, error.detail.clone().into_owned(), error.faults);
         (

@@ -122,7 +122,7 @@ impl Members {
 }
 
 pub fn malformed(detail: impl Into<String>) -> Refusal {
-    (ErrorCode::Malformed, detail.into())
+    Refusal::new(ErrorCode::Malformed, detail.into())
 }
 
 /// Whether these are objects that have a name, a shape and a datatype.

@@ -26,6 +26,7 @@ use tokio::{
 use tower::Service;
 
 use crate::{
+    api::refusal::Refusal,
     api::{
         accept::{ServeOptions, accept},
         context::Context as RequestContext,
@@ -216,7 +217,7 @@ impl Connection {
                     refusing,
                     ..
                 } = parts.io.into_inner();
-                let (code, detail) = head::explain(&error, &parts.read_buf);
+                let Refusal { code, detail } = head::explain(&error, &parts.read_buf);
                 let context = RequestContext::new(&HeaderMap::new());
                 note_refusal(
                     code,
@@ -404,7 +405,7 @@ impl hyper::service::Service<Request<Incoming>> for Tracked {
         let inner = match head::check(request.uri(), request.headers()) {
             // A router is always ready; cloning it is counting a reference.
             Ok(()) => Inner::Routed(self.router.clone().call(request.map(Body::new))),
-            Err((code, detail)) => Inner::Refused(Some(refuse(
+            Err(Refusal { code, detail }) => Inner::Refused(Some(refuse(
                 code,
                 &detail,
                 request.headers(),

@@ -28,7 +28,7 @@ use crate::{
             v2,
         },
         oip::{self, error_status},
-        refusal::{Refusal, Told},
+        refusal::{ErrorReport, Refusal},
     },
     error::ErrorCode,
     id::Version,
@@ -150,7 +150,7 @@ async fn label(State(api): State<Arc<Api>>, path: TwoParts, request: Request) ->
 fn check_label(label: &str) -> Result<(), Refusal> {
     let unknown = || {
         let known = Label::ALL.map(Label::name).join(", ");
-        (
+        Refusal::new(
             ErrorCode::NotFound,
             format!("there is no label \"{label}\"; known are {known}"),
         )
@@ -161,19 +161,19 @@ fn check_label(label: &str) -> Result<(), Refusal> {
 async fn act(api: &Arc<Api>, verb: &str, target: Target<'_>, request: Request) -> Response {
     let refusal = match verb {
         "predict" => return exchange(api, V1, target, request).await,
-        "classify" | "regress" | "explain" => (
+        "classify" | "regress" | "explain" => Refusal::new(
             ErrorCode::Unsupported,
             format!(":{verb} is not offered; :predict is"),
         ),
         // A path that is no text has no name either.
         "" if target.model.is_some_and(|name| !name.is_empty()) => {
-            let refusal = (
+            let refusal = Refusal::new(
                 ErrorCode::MethodNotAllowed,
                 "POST needs a verb behind the name: NAME:predict".to_owned(),
             );
             return refuse_method(api, &request, refusal, "GET,HEAD");
         }
-        _ => (
+        _ => Refusal::new(
             ErrorCode::NotFound,
             format!("there is no verb \"{verb}\"; known is predict"),
         ),
@@ -246,7 +246,7 @@ impl Dialect for V1 {
         error_status(code)
     }
 
-    fn refuse(self, error: &Told<'_>, _: &Context) -> (&'static str, Vec<u8>) {
+    fn refuse(self, error: &ErrorReport<'_>, _: &Context) -> (&'static str, Vec<u8>) {
         ("application/json", v2::error_text(error))
     }
 }
@@ -462,7 +462,7 @@ fn tensor_info(spec: &TensorSpec) -> Value {
     json!({"dtype": dtype, "tensor_shape": {"dim": dims, "unknown_rank": false}, "name": &*spec.name})
 }
 
-fn refuse(api: &Api, request: &Request, (code, detail): Refusal) -> Response {
+fn refuse(api: &Api, request: &Request, Refusal { code, detail }: Refusal) -> Response {
     refuse_unrouted(api, V1, code, &detail, &Context::new(request.headers()))
 }
 
@@ -473,7 +473,12 @@ fn refuse_get(api: &Api, request: &Request) -> Response {
         request.uri().path(),
         request.method()
     );
-    refuse_method(api, request, (ErrorCode::MethodNotAllowed, detail), "POST")
+    refuse_method(
+        api,
+        request,
+        Refusal::new(ErrorCode::MethodNotAllowed, detail),
+        "POST",
+    )
 }
 
 fn refuse_method(

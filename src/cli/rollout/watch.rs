@@ -1,4 +1,4 @@
-//! Watch: shows a rollout until it ends, and tells by the exit code how it ended.
+//! Watching a rollout until it ends. The exit code says whether it ended well.
 
 use std::{
     collections::BTreeMap,
@@ -7,25 +7,24 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::Value;
-
 use crate::{
+    admin::status::ModelStatus,
     cli::{
         Outcome,
-        client::{Client, ClientError},
+        client::{Answer, Client, ClientError},
         history,
         paint::{Paint, is_terminal},
-        rollout::{path, status::Status, statuses, text},
+        rollout::{path, status::fingerprint, statuses, text},
     },
     id::ModelName,
     journal::entry::{Action, Entry},
 };
 
 const INTERVAL: Duration = Duration::from_secs(1);
-/// How long a server may be away, for a restart.
-const ABSENCE: Duration = Duration::from_secs(60);
+/// How long a server may be unreachable: a restart takes less.
+const MAX_ABSENCE: Duration = Duration::from_secs(60);
 
-/// What ends the rollout that runs.
+/// The decisions that end a rollout.
 const ENDS: [Action; 4] = [
     Action::Abort,
     Action::Promote,
@@ -33,77 +32,44 @@ const ENDS: [Action; 4] = [
     Action::Repair,
 ];
 
-/// The rollouts that are watched: by model, the id of each and the last entry under which it ran.
-type Running = BTreeMap<String, (String, u64)>;
+/// The rollouts that are watched: by model, the id of the rollout and the last entry during which it ran.
+type Watched = BTreeMap<String, (String, u64)>;
 
 pub fn run(client: &Client, model: Option<&ModelName>, json: bool) -> anyhow::Result<Outcome> {
-    let terminal = is_terminal() && !json;
-    let paint = Paint::stdout();
-    let mut shown = String::new();
-    let mut running: Option<Running> = None;
+    let mut screen = Screen {
+        terminal: is_terminal() && !json,
+        json,
+        shown: None,
+    };
+    let mut watched: Option<Watched> = None;
     let mut outcome = Outcome::Done;
-    let mut away: Option<Instant> = None;
+    let mut unreachable_since: Option<Instant> = None;
     loop {
-        let document = match client.get(&path(model)) {
-            Ok(document) => document,
-            // The first question must be answered.
-            Err(error @ (ClientError::Unreachable { .. } | ClientError::Silent { .. }))
-                if running.is_some() =>
-            {
-                if away.is_none() {
-                    let _ = writeln!(
-                        std::io::stderr(),
-                        "predictd: {error}\n  it is asked again for {} s",
-                        ABSENCE.as_secs()
-                    );
-                }
-                let since = *away.get_or_insert_with(Instant::now);
-                if since.elapsed() > ABSENCE {
-                    return Err(error.into());
-                }
-                thread::park_timeout(INTERVAL);
+        let answer = match client.get(&path(model)) {
+            Ok(answer) => answer,
+            // A server that restarts is waited for, but the first request must be answered.
+            Err(error) if watched.is_some() && error.is_transient() => {
+                wait_for_server(&mut unreachable_since, error)?;
                 continue;
             }
             Err(error) => return Err(error.into()),
         };
-        away = None;
-        let models = statuses(document.clone())?;
-        if terminal {
-            redraw(&text(&models, paint));
-        } else {
-            let gist: Vec<String> = models.iter().map(Status::gist).collect();
-            if gist.concat() != shown {
-                show(&document, &models, json, shown.is_empty())?;
-                shown = gist.concat();
-            }
-        }
-        let watched = match &mut running {
+        unreachable_since = None;
+        let models = statuses(&answer, model)?;
+        screen.show(&answer, &models)?;
+        let watched = match &mut watched {
             Some(watched) => watched,
             None => {
-                let now: Running = models.iter().filter_map(of).collect();
-                // Asked too late: the last one may be what is meant.
+                let now: Watched = models.iter().filter_map(running).collect();
+                // No rollout runs any more: the operator may mean the last one.
                 if let (true, Some(model)) = (now.is_empty(), model) {
                     return Ok(last_end(client, model, json)?);
                 }
-                running.insert(now)
+                watched.insert(now)
             }
         };
-        for status in &models {
-            let Some((id, seq)) = watched.get_mut(&status.model) else {
-                continue;
-            };
-            if status
-                .rollout
-                .as_ref()
-                .is_some_and(|rollout| rollout.id == *id)
-            {
-                *seq = status.seq;
-                continue;
-            }
-            if end(client, status, *seq, json)? == Outcome::Failed {
-                outcome = Outcome::Failed;
-            }
-            watched.remove(&status.model);
+        if report_ends(client, &models, watched, json)? == Outcome::Failed {
+            outcome = Outcome::Failed;
         }
         if watched.is_empty() {
             return Ok(outcome);
@@ -112,27 +78,81 @@ pub fn run(client: &Client, model: Option<&ModelName>, json: bool) -> anyhow::Re
     }
 }
 
-fn of(status: &Status) -> Option<(String, (String, u64))> {
-    Some((
-        status.model.clone(),
-        (status.rollout.as_ref()?.id.clone(), status.seq),
-    ))
-}
-
-fn show(document: &Value, models: &[Status], json: bool, first: bool) -> serde_json::Result<()> {
-    if json {
-        say!("{}", serde_json::to_string(document)?);
-    } else {
-        say!(
-            "{}{}",
-            if first { "" } else { "\n" },
-            text(models, Paint::OFF)
+/// Waits before the next attempt; an error once the server was away for too long.
+fn wait_for_server(since: &mut Option<Instant>, error: ClientError) -> Result<(), ClientError> {
+    if since.is_none() {
+        let _ = writeln!(
+            std::io::stderr(),
+            "predictd: {error}\n  trying again for {} s",
+            MAX_ABSENCE.as_secs()
         );
     }
+    if since.get_or_insert_with(Instant::now).elapsed() > MAX_ABSENCE {
+        return Err(error);
+    }
+    thread::park_timeout(INTERVAL);
     Ok(())
 }
 
-/// Over what stood there before, line by line: a screen that is cleared first flickers.
+fn running(status: &ModelStatus) -> Option<(String, (String, u64))> {
+    let rollout = status.rollout.as_ref()?;
+    Some((status.model.clone(), (rollout.id.clone(), status.seq)))
+}
+
+/// Reports the rollouts that ended since the last look, and stops watching them.
+fn report_ends(
+    client: &Client,
+    models: &[ModelStatus],
+    watched: &mut Watched,
+    json: bool,
+) -> Result<Outcome, ClientError> {
+    let mut outcome = Outcome::Done;
+    for status in models {
+        let Some((id, seq)) = watched.get_mut(&status.model) else {
+            continue;
+        };
+        let rollout = status.rollout.as_ref();
+        if rollout.is_some_and(|rollout| rollout.id == *id) {
+            *seq = status.seq;
+            continue;
+        }
+        if end(client, status, *seq, json)? == Outcome::Failed {
+            outcome = Outcome::Failed;
+        }
+        watched.remove(&status.model);
+    }
+    Ok(outcome)
+}
+
+/// What was shown last: a status is printed again only if it changed.
+struct Screen {
+    terminal: bool,
+    json: bool,
+    shown: Option<String>,
+}
+
+impl Screen {
+    fn show(&mut self, answer: &Answer, models: &[ModelStatus]) -> serde_json::Result<()> {
+        if self.terminal {
+            redraw(&text(models, Paint::stdout()));
+            return Ok(());
+        }
+        let fingerprint: String = models.iter().map(fingerprint).collect();
+        if self.shown.as_ref() == Some(&fingerprint) {
+            return Ok(());
+        }
+        if self.json {
+            say!("{}", serde_json::to_string(answer.value())?);
+        } else {
+            let gap = if self.shown.is_none() { "" } else { "\n" };
+            say!("{gap}{}", text(models, Paint::OFF));
+        }
+        self.shown = Some(fingerprint);
+        Ok(())
+    }
+}
+
+/// Overwrites the screen line by line: clearing it first would flicker.
 fn redraw(text: &str) {
     let mut screen = String::from("\x1b[H");
     for line in text.lines() {
@@ -142,18 +162,26 @@ fn redraw(text: &str) {
     say!("{screen}\x1b[J");
 }
 
-/// How a rollout ended that still ran under entry `seq`: by the first decision after that which ends one.
-fn end(client: &Client, status: &Status, seq: u64, json: bool) -> Result<Outcome, ClientError> {
+/// How a rollout ended that still ran at entry `seq`: by the first decision after it that ends a rollout.
+fn end(
+    client: &Client,
+    status: &ModelStatus,
+    seq: u64,
+    json: bool,
+) -> Result<Outcome, ClientError> {
     let journal = history::fetch(client, &status.model, seq + 1)?;
     if let Some(entry) = journal.entries().find(|entry| ENDS.contains(&entry.action)) {
-        return Ok(tell(&entry, json));
+        return Ok(report(&entry, json));
     }
     if !json {
         // A rollback or an abort is in force before it is written.
         let last = status.last.as_ref();
         let how = last
-            .map(|last| format!(": {} by {}, not written yet", last.action, last.actor))
-            .filter(|_| !status.is_written());
+            .map(|last| {
+                let (action, actor) = (last.action.name(), &last.actor);
+                format!(": {action} by {actor}, not written yet")
+            })
+            .filter(|_| !status.written);
         say!(
             "\nthe rollout ended{}",
             how.unwrap_or_else(|| ", and the journal does not show how".to_owned())
@@ -168,7 +196,7 @@ fn last_end(client: &Client, model: &ModelName, json: bool) -> Result<Outcome, C
     let mut ended = None;
     let mut running = false;
     for entry in journal.entries() {
-        running |= entry.action.name() == "start";
+        running |= entry.action == Action::Start;
         if running && ENDS.contains(&entry.action) {
             running = false;
             ended = Some(entry);
@@ -177,11 +205,11 @@ fn last_end(client: &Client, model: &ModelName, json: bool) -> Result<Outcome, C
     if ended.is_none() && !json {
         say!("\nthere is no rollout to wait for");
     }
-    Ok(ended.map_or(Outcome::Done, |entry| tell(&entry, json)))
+    Ok(ended.map_or(Outcome::Done, |entry| report(&entry, json)))
 }
 
-/// Only a rollout that reached its end went well.
-fn tell(entry: &Entry, json: bool) -> Outcome {
+/// Only a promotion is a good end.
+fn report(entry: &Entry, json: bool) -> Outcome {
     let candidate = match entry.action {
         Action::Rollback => &entry.from,
         Action::Repair => &None,

@@ -26,7 +26,7 @@ pub fn write(wish: &Wish, prediction: &mut Prediction) -> Result<Reply, Refusal>
         .collect();
     let tensors = prediction
         .take_tensors(&names)
-        .map_err(|detail| (ErrorCode::Malformed, detail))?;
+        .map_err(|detail| Refusal::new(ErrorCode::Malformed, detail))?;
     let elements: usize = tensors.iter().map(|named| named.tensor.data().len()).sum();
     let servable = Arc::clone(&prediction.servable);
     let id = servable.id();

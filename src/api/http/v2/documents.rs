@@ -17,7 +17,7 @@ use crate::{
         http::{
             encoding,
             exchange::refuse_unrouted,
-            health,
+            probes,
             v2::{ModelPath, V2, named},
         },
         oip::{self, ConfiguredTensor},
@@ -210,12 +210,12 @@ pub async fn index(State(api): State<Arc<Api>>, request: Request) -> Response {
                     .unwrap_or(false)
             })
             .ok_or_else(|| {
-                (
+                Refusal::new(
                     ErrorCode::Malformed,
                     "the body must be an object like {\"ready\": true}".to_owned(),
                 )
             }),
-        Err(_) => Err((
+        Err(_) => Err(Refusal::new(
             ErrorCode::BodyTooLarge,
             format!("the body may have at most {MAX_INDEX_BODY} bytes"),
         )),
@@ -237,7 +237,7 @@ fn answer(api: &Api, request: &Request, document: Result<Value, Refusal>) -> Res
     }
 }
 
-fn refuse(api: &Api, request: &Request, (code, detail): Refusal) -> Response {
+fn refuse(api: &Api, request: &Request, Refusal { code, detail }: Refusal) -> Response {
     refuse_unrouted(api, V2, code, &detail, &Context::new(request.headers()))
 }
 
@@ -266,7 +266,7 @@ fn with_status(request: &Request, document: &Value, good: bool) -> Response {
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
         response
             .headers_mut()
-            .insert(header::RETRY_AFTER, health::RETRY_AFTER);
+            .insert(header::RETRY_AFTER, probes::RETRY_AFTER);
     }
     response
 }

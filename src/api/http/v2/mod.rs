@@ -26,7 +26,7 @@ use crate::{
             v2::request::InferRequest,
         },
         oip::{RequestedOutput, error_status},
-        refusal::{Refusal, Told},
+        refusal::{ErrorReport, Refusal},
     },
     error::ErrorCode,
     metrics::Protocol,
@@ -147,7 +147,7 @@ impl Dialect for V2 {
         error_status(code)
     }
 
-    fn refuse(self, error: &Told<'_>, _: &Context) -> (&'static str, Vec<u8>) {
+    fn refuse(self, error: &ErrorReport<'_>, _: &Context) -> (&'static str, Vec<u8>) {
         ("application/json", error_text(error))
     }
 }
@@ -174,7 +174,7 @@ pub fn call<W>(request: InferRequest, wish: impl FnOnce(Wish) -> W) -> Call<W> {
 }
 
 /// `{"error": "..."}`
-pub fn error_text(error: &Told<'_>) -> Vec<u8> {
+pub fn error_text(error: &ErrorReport<'_>) -> Vec<u8> {
     json!({"error": error.line()}).to_string().into_bytes()
 }
 
@@ -188,7 +188,7 @@ fn header_length(headers: &HeaderMap) -> Result<Option<usize>, Refusal> {
         .ok()
         .and_then(|text| text.trim().parse().ok());
     length.map(Some).ok_or_else(|| {
-        (
+        Refusal::new(
             ErrorCode::Malformed,
             "inference-header-content-length must be a number of bytes".to_owned(),
         )

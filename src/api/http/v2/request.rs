@@ -92,7 +92,7 @@ fn dims<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<usize>>
 }
 
 fn malformed<T>(detail: impl Into<String>) -> Result<T, Refusal> {
-    Err((ErrorCode::Malformed, detail.into()))
+    Err(Refusal::new(ErrorCode::Malformed, detail.into()))
 }
 
 /// Takes a body apart. `header_length` is what `Inference-Header-Content-Length` says: bytes of JSON in front of the data; 0
@@ -154,7 +154,7 @@ pub fn read(body: &Bytes, header_length: Option<usize>) -> Result<InferRequest, 
             .map(|Object(parameters)| parameters)
             .unwrap_or_default();
         if parameters.shared_memory_region.is_some() {
-            return Err((
+            return Err(Refusal::new(
                 ErrorCode::Unsupported,
                 "shared memory is not offered; send the data".to_owned(),
             ));
@@ -198,7 +198,7 @@ pub fn read(body: &Bytes, header_length: Option<usize>) -> Result<InferRequest, 
                 .map(|Object(parameters)| parameters)
                 .unwrap_or_default();
             if parameters.shared_memory_region.is_some() {
-                return Err((
+                return Err(Refusal::new(
                     ErrorCode::Unsupported,
                     "shared memory is not offered; take the data".to_owned(),
                 ));
@@ -234,7 +234,7 @@ mod tests {
 
     fn parse(json: &str, data: &[u8], length: Option<usize>) -> Result<InferRequest, String> {
         let body = Bytes::from([json.as_bytes(), data].concat());
-        read(&body, length).map_err(|(_, detail)| detail)
+        read(&body, length).map_err(|refusal| refusal.detail)
     }
 
     #[test]

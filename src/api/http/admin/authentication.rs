@@ -1,4 +1,4 @@
-//! Guard: what a request to the operators' listener must have: a token, and no page of anybody else's in a browser.
+//! Authentication of operators: a request needs a token, and must not come from a web page of another origin.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -13,42 +13,36 @@ use axum::{
 use http::{HeaderMap, header, uri::Authority};
 
 use crate::{
-    api::{http::admin::Admin, refusal::Refusal},
+    actor::Actor,
+    api::{
+        http::admin::{Admin, answer::refuse},
+        refusal::Refusal,
+    },
     error::ErrorCode,
-    security::tokens::{Actor, Operators},
+    security::tokens::Operators,
 };
 
-/// What a request must have to come through.
-pub struct Guard {
-    /// `None`: no token is asked for, which only loopback allows.
+/// The rules for a request to the operators' listener.
+pub struct Authentication {
+    /// `None`: no token is required, which the configuration allows on loopback only.
     pub operators: Option<Operators>,
+    /// The address of the listener.
     pub address: SocketAddr,
-    /// The user that runs the server, for the log.
+    /// The user that runs the server, for the journal.
     pub user: String,
 }
 
-impl Guard {
-    fn admit(&self, headers: &HeaderMap) -> Result<Actor, Refusal> {
+impl Authentication {
+    fn authenticate(&self, headers: &HeaderMap) -> Result<Actor, Refusal> {
         let text = |name: header::HeaderName| {
             headers
                 .get(name)
                 .map(|value| value.to_str().unwrap_or_default())
         };
         let host = text(header::HOST).unwrap_or_default();
-        let forbidden = |detail: &str| Err((ErrorCode::Forbidden, detail.to_owned()));
-        // A page elsewhere whose name suddenly leads here can ask, but only under its own name.
-        if self.operators.is_none() && !self.is_own(host) {
-            return forbidden(
-                "this Host is not the admin listener's: use its address, or localhost",
-            );
-        }
-        if let Some(origin) = text(header::ORIGIN)
-            && origin.split_once("://").map(|(_, authority)| authority) != Some(host)
-        {
-            return forbidden("requests of pages from elsewhere are refused");
-        }
+        self.check_origin(host, text(header::ORIGIN))?;
         let Some(operators) = &self.operators else {
-            return Ok(Actor(format!("unverified:{}", self.user)));
+            return Ok(Actor::Local(self.user.clone()));
         };
         let token = text(header::AUTHORIZATION).and_then(|value| {
             let (scheme, token) = value.split_once(' ')?;
@@ -57,11 +51,33 @@ impl Guard {
                 .then_some(token.trim())
         });
         match token.and_then(|token| operators.who(token)) {
-            Some(name) => Ok(Actor(name.to_owned())),
-            None => Err((
+            Some(name) => Ok(Actor::Verified(name.to_owned())),
+            None => Err(Refusal::new(
                 ErrorCode::Unauthenticated,
-                "send Authorization: Bearer TOKEN, with a token of admin.token_file".to_owned(),
+                "send Authorization: Bearer TOKEN, with a token of admin.token_file",
             )),
+        }
+    }
+
+    fn check_origin(&self, host: &str, origin: Option<&str>) -> Result<(), Refusal> {
+        // DNS rebinding: a foreign page whose name suddenly resolves to this address still sends its own name as Host.
+        if self.operators.is_none() && !self.is_own(host) {
+            return Err(Refusal::new(
+                ErrorCode::Forbidden,
+                "the Host header does not name the admin listener: use its address, or localhost",
+            ));
+        }
+        let authority = |origin: &str| -> Option<String> {
+            origin
+                .split_once("://")
+                .map(|(_, authority)| authority.to_owned())
+        };
+        match origin {
+            Some(origin) if authority(origin).as_deref() != Some(host) => Err(Refusal::new(
+                ErrorCode::Forbidden,
+                "requests from web pages of another origin are refused",
+            )),
+            _ => Ok(()),
         }
     }
 
@@ -80,16 +96,20 @@ impl Guard {
     }
 }
 
-/// Lets operators through, and says who they are.
-pub async fn check(State(admin): State<Arc<Admin>>, mut request: Request, next: Next) -> Response {
-    match admin.guard.admit(request.headers()) {
+/// The layer that lets authenticated requests through, with their `Actor`.
+pub async fn authenticate(
+    State(admin): State<Arc<Admin>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    match admin.authentication.authenticate(request.headers()) {
         Ok(actor) => {
             request.extensions_mut().insert(actor);
             next.run(request).await
         }
         Err(refusal) => {
-            tracing::warn!(target: "predictd::admin", path = request.uri().path(), reason = refusal.1, "refused");
-            super::refuse(&request, &refusal)
+            tracing::warn!(target: "predictd::admin", path = request.uri().path(), reason = refusal.detail, "refused");
+            refuse(&request, refusal)
         }
     }
 }
@@ -98,13 +118,16 @@ pub async fn check(State(admin): State<Arc<Admin>>, mut request: Request, next: 
 mod tests {
     use http::{HeaderMap, HeaderName, HeaderValue};
 
-    use crate::{api::http::admin::guard::Guard, error::ErrorCode, security::tokens::Operators};
+    use crate::{
+        api::http::admin::authentication::Authentication, error::ErrorCode,
+        security::tokens::Operators,
+    };
 
     fn admit(
         operators: Option<&str>,
         headers: &[(&'static str, &str)],
     ) -> Result<String, ErrorCode> {
-        let guard = Guard {
+        let authentication = Authentication {
             operators: operators.map(|text| Operators::parse(text).unwrap()),
             address: "127.0.0.1:8082".parse().unwrap(),
             user: "someone".to_owned(),
@@ -118,14 +141,14 @@ mod tests {
                 )
             })
             .collect();
-        guard
-            .admit(&headers)
-            .map(|actor| actor.0)
-            .map_err(|(code, _)| code)
+        authentication
+            .authenticate(&headers)
+            .map(|actor| actor.to_string())
+            .map_err(|refusal| refusal.code)
     }
 
     #[test]
-    fn pages_from_elsewhere_are_refused() {
+    fn pages_of_another_origin_are_refused() {
         assert_eq!(
             admit(None, &[("host", "127.0.0.1:8082")]).unwrap(),
             "unverified:someone"
@@ -166,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_says_who_operates() {
+    fn a_token_identifies_the_operator() {
         let file = "# ours\nann 0123456789abcdef\n\nbob fedcba9876543210\n";
         let with = |value: &str| {
             admit(

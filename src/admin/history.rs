@@ -1,0 +1,47 @@
+//! `GET /admin/models/{name}/history`: a page of the journal.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::journal::chain::Head;
+
+/// At most 1000 entries, from `first` on.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct History {
+    /// The name of the model.
+    pub model: String,
+    /// The number of the first entry in `entries`.
+    pub first: u64,
+    /// The text of each entry as it is stored, so that its hash can be checked; null where an entry is missing.
+    pub entries: Vec<Option<String>>,
+    /// More entries follow.
+    pub truncated: bool,
+    /// The end of the journal as this server knows it.
+    pub head: JournalHead,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct JournalHead {
+    /// The number of the last entry; 0 for an empty journal.
+    pub seq: u64,
+    /// SHA-256 of the last entry's text, as 64 hex digits.
+    pub sha256: String,
+}
+
+impl From<Head> for JournalHead {
+    fn from(head: Head) -> JournalHead {
+        JournalHead {
+            seq: head.seq,
+            sha256: head.sha256,
+        }
+    }
+}
+
+impl From<JournalHead> for Head {
+    fn from(head: JournalHead) -> Head {
+        Head {
+            seq: head.seq,
+            sha256: head.sha256,
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! The answer to a dry run of a start, and the evidence of a real one.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{compat::Report, journal::entry::VersionRef, rollout::plan::Plan};
+
+/// The answer to `POST /admin/models/{name}/rollout/start` with `dry_run`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct DryRun {
+    /// Always true.
+    pub dry_run: bool,
+    pub would_start: PlannedRollout,
+}
+
+/// The rollout that a start would begin.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct PlannedRollout {
+    /// The name of the model.
+    pub model: String,
+    /// The stable version.
+    pub from: VersionRef,
+    pub to: Vec<VersionRef>,
+    pub plan: Plan,
+    pub candidates: Vec<CandidateReport>,
+}
+
+/// What callers of the stable version can expect from a candidate.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct CandidateReport {
+    pub version: String,
+    pub compatibility: Report,
+}
+
+/// What a decision rested on: the `evidence` of its journal entry. Each kind of decision fills in its own members.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DecisionEvidence {
+    pub totals: Option<crate::rollout::evidence::Evidence>,
+    pub guards: Vec<crate::rollout::judge::GuardReport>,
+    pub candidates: Vec<CandidateReport>,
+    pub without_way_back: bool,
+}

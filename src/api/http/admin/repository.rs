@@ -1,0 +1,118 @@
+//! The model repository extension of the Open Inference Protocol: load and unload.
+
+use std::sync::Arc;
+
+use axum::{
+    Extension, Router,
+    extract::{Path, Request, State, rejection::PathRejection},
+    response::Response,
+    routing::post,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    actor::Actor,
+    api::{
+        http::admin::{
+            Admin,
+            answer::{document, read_body, refuse},
+        },
+        refusal::Refusal,
+    },
+    error::ErrorCode,
+    id::ModelName,
+    registry::{ControlError, Order},
+};
+
+pub fn routes() -> Router<Arc<Admin>> {
+    Router::new()
+        .route("/v2/repository/models/{name}/load", post(load))
+        .route("/v2/repository/models/{name}/unload", post(unload))
+}
+
+/// A path that is no valid text names no model.
+type Name = Result<Path<String>, PathRejection>;
+
+async fn load(
+    State(admin): State<Arc<Admin>>,
+    Extension(actor): Extension<Actor>,
+    path: Name,
+    request: Request,
+) -> Response {
+    order(&admin, &actor, path, Order::Load, request).await
+}
+
+async fn unload(
+    State(admin): State<Arc<Admin>>,
+    Extension(actor): Extension<Actor>,
+    path: Name,
+    request: Request,
+) -> Response {
+    order(&admin, &actor, path, Order::Unload, request).await
+}
+
+async fn order(
+    admin: &Admin,
+    actor: &Actor,
+    path: Name,
+    order: Order,
+    request: Request,
+) -> Response {
+    let name = path.map(|Path(name)| name).unwrap_or_default();
+    let (request, body) = read_body(request).await;
+    let outcome = match body {
+        Ok(body) => carry_out(admin, actor, &name, order, &body).await,
+        Err(refusal) => Err(refusal),
+    };
+    match outcome {
+        Ok(()) => document(&request, &json!({})),
+        Err(refusal) => refuse(&request, refusal),
+    }
+}
+
+async fn carry_out(
+    admin: &Admin,
+    actor: &Actor,
+    name: &str,
+    order: Order,
+    body: &[u8],
+) -> Result<(), Refusal> {
+    check_parameters(body)?;
+    let unknown = || {
+        let detail = format!("there is no model \"{name}\" in the models directory");
+        Refusal::new(ErrorCode::NotFound, detail)
+    };
+    let model = ModelName::parse(name).ok_or_else(unknown)?;
+    let outcome = admin.commander.order(model, order).await;
+    tracing::warn!(target: "predictd::admin", actor = %actor, model = %name, order = ?order, outcome = ?outcome, "an operator's order");
+    outcome.map_err(|error| match error {
+        ControlError::Unknown => unknown(),
+        ControlError::Failed(reason) => Refusal::new(
+            ErrorCode::Invalid,
+            format!("model {name} does not answer: {reason}"),
+        ),
+        ControlError::Gone => Refusal::new(ErrorCode::NotReady, "the server is shutting down"),
+    })
+}
+
+/// The protocol lets a client send a configuration and files. Here both come from the models directory only.
+fn check_parameters(body: &[u8]) -> Result<(), Refusal> {
+    if body.trim_ascii().is_empty() {
+        return Ok(());
+    }
+    let malformed = || Refusal::new(ErrorCode::Malformed, "the body must be an object, or empty");
+    let document: Value = serde_json::from_slice(body).map_err(|_| malformed())?;
+    let parameters = document
+        .as_object()
+        .ok_or_else(malformed)?
+        .get("parameters")
+        .and_then(Value::as_object);
+    let mut names = parameters.into_iter().flatten().map(|(name, _)| name);
+    if names.any(|name| name == "config" || name.starts_with("file:")) {
+        return Err(Refusal::new(
+            ErrorCode::Unsupported,
+            "models and their configuration come from the models directory only",
+        ));
+    }
+    Ok(())
+}

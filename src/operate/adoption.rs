@@ -1,0 +1,38 @@
+//! Adoption: the first choice of a stable version, when a server meets a model for the first time.
+
+use crate::{
+    actor::Actor,
+    id::ModelName,
+    journal::entry::{Action, VersionRef},
+    operate::{Operator, decide::draft, lock},
+    registry::Adopter,
+};
+
+impl Adopter for Operator {
+    fn adopt(&self, name: &ModelName, version: VersionRef) {
+        let controlled = self.controlled(name);
+        let mut model = lock(&controlled);
+        self.follow(&mut model);
+        let forbidden = model
+            .trouble
+            .as_ref()
+            .is_some_and(|trouble| !trouble.allows_first_choice());
+        if model.state.stable.is_some() || forbidden {
+            return;
+        }
+        tracing::info!(model = %name, version = %version, "the first choice of a stable version");
+        let mut draft = draft(Action::Adopt, Actor::Configuration, Some(version));
+        draft.reason = Some("the first start with this model".to_owned());
+        let trouble = model
+            .trouble
+            .as_ref()
+            .map(|trouble| trouble.log_line(name, true));
+        let outcome = match trouble {
+            Some(trouble) => self.hold(&mut model, draft.decide(name.as_str()), &trouble),
+            None => self.append(&mut model, draft),
+        };
+        if let Err(error) = outcome {
+            tracing::error!(model = %name, error = %error, "the first stable version could not be chosen");
+        }
+    }
+}

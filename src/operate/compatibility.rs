@@ -1,0 +1,53 @@
+//! Compatibility of two loaded versions, by the rules of `predictd compat`.
+
+use crate::{
+    compat::{Report, Severity, Side, Verdict, compare},
+    config::Oip,
+    registry::servable::Servable,
+};
+
+/// What callers of one version can expect from another.
+pub struct CallerCompatibility(Report);
+
+impl CallerCompatibility {
+    /// `accepted`: pointers of differences that are not proved harmless and that an operator accepted.
+    pub fn of(old: &Servable, new: &Servable, accepted: &[String]) -> CallerCompatibility {
+        CallerCompatibility(compare(&side(old), &side(new), accepted))
+    }
+
+    pub fn is_breaking(&self) -> bool {
+        self.0.verdict == Verdict::Breaking
+    }
+
+    pub fn is_forward_only(&self) -> bool {
+        self.0.verdict == Verdict::ForwardOnly
+    }
+
+    /// Accepted pointers at which there is no unproved difference.
+    pub fn unused(&self) -> &[String] {
+        &self.0.unused_overrides
+    }
+
+    /// One line for each difference that matters to callers.
+    pub fn lines(&self) -> Vec<String> {
+        self.0
+            .differences
+            .iter()
+            .filter(|difference| difference.severity != Severity::Note)
+            .map(ToString::to_string)
+            .collect()
+    }
+
+    pub fn into_report(self) -> Report {
+        self.0
+    }
+}
+
+fn side(servable: &Servable) -> Side<'_> {
+    Side {
+        parts: servable.package().map(|package| &package.parts),
+        graph: &servable.graph,
+        labels: servable.labels(),
+        raw: servable.oip == Oip::Graph,
+    }
+}

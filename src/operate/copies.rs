@@ -1,0 +1,163 @@
+//! Copies of packages, next to the journal: a version that was decided on must survive the loss of its files in the models
+//! directory.
+
+use std::{
+    collections::BTreeSet,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    id::ModelName,
+    journal::entry::VersionRef,
+    operate::{Operator, lock, model::ModelControl},
+    registry::servable::Servable,
+};
+
+/// The pause after a copy that could not be made: a full disk does not become free within a tick.
+const RETRY_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The copies that were last made, or found to be intact.
+#[derive(Clone)]
+pub(super) struct Copies {
+    /// The versions that need a copy, or may keep one: the stable one, the previous one, and candidates.
+    versions: Vec<VersionRef>,
+    at: Instant,
+    /// Copies of other versions were removed.
+    tidied: bool,
+}
+
+/// The versions of one model that copies are about.
+struct Wanted {
+    /// The stable version and the previous one. Both need a copy.
+    required: Vec<VersionRef>,
+    /// These, and the candidates. A candidate that has a copy, because it was stable before, keeps it; a new one gets none,
+    /// because its rollout may be taken back.
+    allowed: Vec<VersionRef>,
+    /// No decision is pending or unreadable. Otherwise other replicas may know of versions that need their copies.
+    settled: bool,
+    done: Option<Copies>,
+    failed_at: Option<Instant>,
+}
+
+impl Wanted {
+    fn of(model: &ModelControl) -> Wanted {
+        let required: Vec<VersionRef> = model
+            .state
+            .stable
+            .iter()
+            .chain(model.state.previous())
+            .cloned()
+            .collect();
+        let candidates = model
+            .state
+            .rollout
+            .iter()
+            .flat_map(|rollout| &rollout.candidates);
+        let allowed: Vec<VersionRef> = required.iter().chain(candidates).cloned().collect();
+        let failed = model.failed_copies.as_ref();
+        Wanted {
+            settled: model.trouble.is_none() && model.pending.is_empty(),
+            done: model
+                .copies
+                .clone()
+                .filter(|copies| copies.versions == allowed),
+            failed_at: failed
+                .filter(|(versions, _)| *versions == allowed)
+                .map(|(_, at)| *at),
+            required,
+            allowed,
+        }
+    }
+
+    fn is_tidied(&self) -> bool {
+        !self.settled || self.done.as_ref().is_some_and(|copies| copies.tidied)
+    }
+
+    /// `interval`: how often copies that exist are checked.
+    fn is_due(&self, interval: Duration) -> bool {
+        let made = self
+            .done
+            .as_ref()
+            .is_some_and(|copies| copies.at.elapsed() < interval);
+        let waits = self
+            .failed_at
+            .is_some_and(|at| at.elapsed() < RETRY_INTERVAL);
+        !self.required.is_empty() && !(made && self.is_tidied()) && !waits
+    }
+}
+
+impl Operator {
+    /// Copies the stable version and the previous one once they are loaded, and removes the copies of other versions.
+    pub(super) fn keep_packages(&self, name: &ModelName) {
+        if !self.kept.is_wanted() {
+            return;
+        }
+        let controlled = self.controlled(name);
+        let wanted = Wanted::of(&lock(&controlled));
+        if !wanted.is_due(self.config.models.rehearse_interval()) {
+            return;
+        }
+        // No lock is held here: copying gigabytes must not delay a decision.
+        let Some((complete, failed)) = self.copy(name, &wanted) else {
+            return;
+        };
+        if complete && !wanted.is_tidied() {
+            self.kept.retain(name, &digests(&wanted.allowed));
+        }
+        let mut model = lock(&controlled);
+        model.failed_copies = failed.then(|| (wanted.allowed.clone(), Instant::now()));
+        if complete {
+            model.copies = Some(Copies {
+                versions: wanted.allowed,
+                at: Instant::now(),
+                tidied: wanted.settled,
+            });
+        }
+    }
+
+    /// Makes the copies. Returns whether all exist and whether one could not be made; `None` during a shutdown.
+    fn copy(&self, name: &ModelName, wanted: &Wanted) -> Option<(bool, bool)> {
+        let (mut all, mut failed) = (true, false);
+        for named in &wanted.required {
+            let Some(servable) = self.decided(name, named) else {
+                all &= self.kept.found(name, named).is_some();
+                continue;
+            };
+            let directory = self.directory_of(&servable);
+            let keep = || self.kept.keep(&servable.contents, &directory);
+            // Copies of versions that nobody needs any more may take the room.
+            let outcome = keep().or_else(|error| {
+                if wanted.settled && self.kept.retain(name, &digests(&wanted.allowed)) {
+                    keep()
+                } else {
+                    Err(error)
+                }
+            });
+            if self.kept.is_stopped() {
+                return None;
+            }
+            if let Err(error) = outcome {
+                if wanted.failed_at.is_none() {
+                    tracing::warn!(model = %name, version = %named, error = %error, "no copy of the package can be kept: its files in the models directory are the only ones");
+                }
+                failed = true;
+            }
+        }
+        Some((all && !failed, failed))
+    }
+
+    /// The directory that a version was loaded from.
+    pub(super) fn directory_of(&self, servable: &Servable) -> PathBuf {
+        let id = servable.id();
+        self.config
+            .models
+            .root
+            .join(id.name.as_str())
+            .join(id.version.as_str())
+    }
+}
+
+fn digests(versions: &[VersionRef]) -> BTreeSet<String> {
+    versions.iter().map(|named| named.digest.clone()).collect()
+}

@@ -1,0 +1,156 @@
+//! Making a decision: write it, let it take effect, report it.
+
+use crate::{
+    actor::Actor,
+    journal::{
+        Draft, JournalError,
+        chain::Head,
+        entry::{Action, Entry, VersionRef},
+        store::StoreError,
+    },
+    operate::{OperateError, Operator, model::ModelControl, trouble::Trouble},
+};
+
+/// A draft with nothing but an action and an actor.
+pub(super) fn draft(action: Action, actor: Actor, to: Option<VersionRef>) -> Draft {
+    Draft {
+        action,
+        actor,
+        from: None,
+        to,
+        strategy: None,
+        reason: None,
+        evidence: None,
+        details: None,
+    }
+}
+
+impl Operator {
+    /// Writes a decision and lets it take effect. An urgent decision takes effect even if it can't be written yet.
+    pub(super) fn append(
+        &self,
+        model: &mut ModelControl,
+        draft: Draft,
+    ) -> Result<Entry, OperateError> {
+        let urgent = draft.action.is_urgent();
+        if let Some(trouble) = &model.trouble {
+            if trouble.forbids(urgent) {
+                return Err(model.trouble_error(trouble));
+            }
+            // The state failed a moment ago: trying again now would only delay the decision.
+            let why = trouble.log_line(&model.name, true);
+            let entry = draft.decide(model.name.as_str());
+            return self.hold_and_report(model, entry, &why);
+        }
+        let entry = draft.decide(model.name.as_str());
+        match self.write_after_pending(model, &entry) {
+            Ok((head, entry)) => {
+                self.take(model, head, &entry)
+                    .map_err(OperateError::Inconsistent)?;
+                self.report_decided(&entry);
+                Ok(entry)
+            }
+            Err(JournalError::Lost) => Err(self.superseded(model)),
+            Err(error) => {
+                self.metrics.source_errors.inc();
+                if urgent {
+                    self.hold_and_report(model, entry, &error.to_string())
+                } else {
+                    Err(OperateError::NotWritten(error))
+                }
+            }
+        }
+    }
+
+    fn write_after_pending(
+        &self,
+        model: &mut ModelControl,
+        entry: &Entry,
+    ) -> Result<(Head, Entry), JournalError> {
+        // Pending decisions can't be written before the repair, because they wait for it.
+        if entry.action != Action::Repair {
+            self.flush(model)?;
+        }
+        let mut head = model.head.clone();
+        let entry = self.journal.append(&mut head, entry.clone())?;
+        Ok((head, entry))
+    }
+
+    /// Another replica wrote an entry under the number that this decision would have had.
+    fn superseded(&self, model: &mut ModelControl) -> OperateError {
+        self.adopt_repair(model);
+        self.follow(model);
+        let last = model.state.last.as_ref().map(|last| {
+            format!(
+                "{} by {} (entry {})",
+                last.action.name(),
+                last.actor,
+                last.seq
+            )
+        });
+        OperateError::Superseded { last }
+    }
+
+    fn hold_and_report(
+        &self,
+        model: &mut ModelControl,
+        entry: Entry,
+        why: &str,
+    ) -> Result<Entry, OperateError> {
+        let entry = self.hold(model, entry, why)?;
+        self.report_decided(&entry);
+        Ok(entry)
+    }
+
+    fn report_decided(&self, entry: &Entry) {
+        self.report(entry, "decided");
+        if let Some(webhook) = &self.webhook {
+            webhook.notify(entry);
+        }
+    }
+
+    pub(super) fn report(&self, entry: &Entry, event: &str) {
+        let to = entry
+            .to
+            .as_ref()
+            .map(|to| to.version.as_str())
+            .unwrap_or_default();
+        let reason = entry.reason.as_deref().unwrap_or_default();
+        let action = entry.action.name();
+        // A first start is routine; every other decision changes what callers get.
+        if entry.action == Action::Adopt {
+            tracing::info!(model = %entry.model, seq = entry.seq, action, to, actor = %entry.actor, reason, "{event}");
+        } else {
+            tracing::warn!(model = %entry.model, seq = entry.seq, action, to, actor = %entry.actor, reason, "{event}");
+        }
+        self.metrics
+            .count_transition(&entry.model, to, action, entry.actor.cause().name());
+    }
+
+    /// Lets an entry that was written take effect.
+    pub(super) fn take(
+        &self,
+        model: &mut ModelControl,
+        head: Head,
+        entry: &Entry,
+    ) -> Result<(), JournalError> {
+        if let Err(error) = model.written.apply(entry) {
+            let detail = error.to_string();
+            model.trouble = Some(Trouble::Damaged {
+                seq: entry.seq,
+                detail: error.detail,
+                further: false,
+            });
+            return Err(StoreError::Failed {
+                doing: "followed",
+                detail,
+            }
+            .into());
+        }
+        model.head = head;
+        let dropped = model.settle();
+        self.report_dropped(&model.name, &dropped);
+        self.enforce(model);
+        Ok(())
+    }
+}

@@ -1,0 +1,201 @@
+//! `OperateError`: why an order was not carried out. The texts that operators read are made here.
+
+use crate::{
+    error::ErrorCode,
+    journal::{JournalError, store::StoreError},
+    rollout::{
+        plan::{Plan, PlanError},
+        state::Contradiction,
+    },
+    suggestion::Suggestion,
+};
+
+#[derive(Debug, thiserror::Error)]
+pub enum OperateError {
+    #[error("there is no model \"{0}\"")]
+    UnknownModel(String),
+    #[error("there is no order \"{0}\": start, approve, pause, resume, promote, abort")]
+    UnknownOrder(String),
+
+    #[error("the request names no candidate")]
+    NoCandidate,
+    #[error("{0} is named twice")]
+    DuplicateCandidate(String),
+    #[error("there is no plan \"{0}\"; there are {builtin}, or a file", builtin = Plan::BUILTIN.join(", "))]
+    UnknownPlan(String),
+    #[error("the plan: {0}")]
+    Plan(#[source] PlanError),
+    #[error("the body: {0}")]
+    Body(#[source] serde_json::Error),
+    /// The order is refused without a reason.
+    #[error("{0} requires a reason")]
+    ReasonRequired(&'static str),
+
+    #[error("plan \"{0}\" requires two verified operators, and this request is not verified")]
+    NotVerified(String),
+    #[error("a second verified operator must approve the rollout that {starter} started")]
+    SecondOperatorRequired { starter: String },
+
+    #[error("a rollout of {candidates} is in progress, started by {starter}; abort it first")]
+    RolloutInProgress { candidates: String, starter: String },
+    #[error(
+        "another decision came first{}; nothing was changed, look at the status and decide again",
+        last.as_ref().map(|last| format!(": {last}")).unwrap_or_default()
+    )]
+    Superseded { last: Option<String> },
+
+    /// No decision can be written, and this one must not wait until that is possible again.
+    #[error("{detail}")]
+    Trouble {
+        detail: String,
+        suggestion: Option<Suggestion>,
+    },
+    #[error("the decision could not be written, so nothing was changed: {0}")]
+    NotWritten(#[source] JournalError),
+    #[error("the journal can't be read: {0}")]
+    JournalUnreadable(#[source] StoreError),
+    #[error("the decision does not follow from the journal: {0}")]
+    Inconsistent(#[source] JournalError),
+
+    #[error("\"{0}\" is not a version")]
+    InvalidVersion(String),
+    #[error("model {0} is not in the models directory")]
+    NotServed(String),
+    #[error("model {0} was unloaded by an operator; load it first")]
+    Unloaded(String),
+    #[error("{model} {version} can't answer: its files are missing")]
+    FilesMissing { model: String, version: String },
+    #[error("there is no version {version} of {model}")]
+    UnknownVersion { model: String, version: String },
+    #[error("{model} {version} was refused: {reason}")]
+    VersionRefused {
+        model: String,
+        version: String,
+        reason: String,
+    },
+    #[error("{model} {version} is still {state}")]
+    LoadTimeout {
+        model: String,
+        version: String,
+        state: String,
+    },
+    #[error("{0} is not loaded")]
+    NotLoaded(String),
+    #[error("the stable version {0} is not loaded")]
+    StableNotLoaded(String),
+    #[error("there is no stable version to roll out from")]
+    NoStable,
+    #[error(
+        "the files of {version} are not the ones that an earlier decision was about: the journal has the digest {decided}"
+    )]
+    DigestChanged { version: String, decided: String },
+
+    #[error("{0} is not an unproved difference, so there is nothing to accept")]
+    NothingToAccept(String),
+    #[error("callers of {stable} would break:\n{}", differences.join("\n"))]
+    Breaking {
+        stable: String,
+        differences: Vec<String>,
+    },
+    #[error(
+        "a rollback would break callers that adopt what is new; the start must say that this is accepted:\n{}",
+        differences.join("\n")
+    )]
+    ForwardOnly { differences: Vec<String> },
+    #[error(
+        "plan \"{0}\" is for one candidate; several candidates need a plan of ab and shadow steps"
+    )]
+    PlanForOneCandidate(String),
+    #[error("plan \"{plan}\" has {weights} weights for {candidates} candidates")]
+    PlanWeights {
+        plan: String,
+        weights: usize,
+        candidates: usize,
+    },
+    #[error(
+        "plan \"{plan}\" assigns by the field \"{field}\", which the stable version does not have"
+    )]
+    PlanField { plan: String, field: String },
+
+    #[error("there is no rollout of {0} in progress")]
+    NoRollout(String),
+    #[error("this rollout does not wait for an approval")]
+    NotAwaitingApproval,
+    #[error("the rollout has not begun: it waits for an approval")]
+    AwaitsApproval,
+    #[error("the rollout is paused already")]
+    AlreadyPaused,
+    #[error("the rollout is not paused")]
+    NotPaused,
+    #[error("there are several candidates: name the one to promote")]
+    SeveralCandidates,
+    #[error("{0} is not a candidate of this rollout")]
+    NotACandidate(String),
+    #[error("a rollback would not work after this promotion: {0}")]
+    NoWayBack(String),
+
+    #[error("{0} is the stable version already")]
+    AlreadyStable(String),
+    /// The same decision was made before.
+    #[error("{0}")]
+    AlreadyDecided(String),
+    #[error("{}there is no previous stable version{}", already.as_ref().map(|already| format!("{already}; ")).unwrap_or_default(), if suggestion.is_none() { ", and no other loaded version to roll back to" } else { "" })]
+    NoPrevious {
+        already: Option<String>,
+        suggestion: Option<Suggestion>,
+    },
+    #[error("{0} never was stable: a rollout is the way to introduce it")]
+    NeverStable(String),
+    #[error("{0} is of high risk: only a rollout with a second operator can introduce it")]
+    HighRisk(String),
+    #[error("the journal of {0} is intact: there is nothing to repair")]
+    NothingToRepair(String),
+    /// The decision does not follow from the decisions before it.
+    #[error(transparent)]
+    Contradiction(#[from] Contradiction),
+}
+
+impl OperateError {
+    /// The kind of refusal, as every front end reports it.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            OperateError::UnknownModel(_) | OperateError::UnknownOrder(_) => ErrorCode::NotFound,
+            OperateError::NoCandidate
+            | OperateError::DuplicateCandidate(_)
+            | OperateError::UnknownPlan(_)
+            | OperateError::Plan(_)
+            | OperateError::Body(_) => ErrorCode::Malformed,
+            OperateError::NotVerified(_) | OperateError::SecondOperatorRequired { .. } => {
+                ErrorCode::Forbidden
+            }
+            OperateError::RolloutInProgress { .. } | OperateError::Superseded { .. } => {
+                ErrorCode::Conflict
+            }
+            OperateError::Trouble { .. }
+            | OperateError::NotWritten(_)
+            | OperateError::JournalUnreadable(_) => ErrorCode::NotReady,
+            _ => ErrorCode::Invalid,
+        }
+    }
+
+    /// What the operator can do about it.
+    pub fn suggestion(&self) -> Option<Suggestion> {
+        match self {
+            OperateError::NoCandidate | OperateError::SeveralCandidates => {
+                Some(Suggestion::NameCandidate)
+            }
+            OperateError::ReasonRequired(_) => Some(Suggestion::GiveReason),
+            OperateError::NotVerified(_) => Some(Suggestion::ConfigureOperators),
+            OperateError::RolloutInProgress { .. } => Some(Suggestion::AbortRollout),
+            OperateError::Unloaded(_) => Some(Suggestion::LoadModel),
+            OperateError::FilesMissing { .. } => Some(Suggestion::RestoreFiles),
+            OperateError::ForwardOnly { .. } => Some(Suggestion::AllowForwardOnly),
+            OperateError::NoWayBack(_) => Some(Suggestion::PromoteWithoutWayBack),
+            OperateError::NeverStable(to) => Some(Suggestion::RollOutOrBack { to: to.clone() }),
+            OperateError::HighRisk(to) => Some(Suggestion::StartRollout { to: to.clone() }),
+            OperateError::Trouble { suggestion, .. }
+            | OperateError::NoPrevious { suggestion, .. } => suggestion.clone(),
+            _ => None,
+        }
+    }
+}

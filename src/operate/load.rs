@@ -1,0 +1,168 @@
+//! Loading a version for an order: the order waits until the registry has loaded it.
+
+use std::{
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    id::{ModelName, Version},
+    journal::entry::VersionRef,
+    operate::{OperateError, Operator, lock},
+    registry::{State, VersionStatus, servable::Servable, traffic},
+};
+
+/// How long an order waits for a version that must be loaded first. A client waits longer than this for its answer.
+const LOAD_TIMEOUT: Duration = Duration::from_secs(120);
+/// How often the registry is asked meanwhile. A load takes at least tens of milliseconds.
+const LOAD_POLL: Duration = Duration::from_millis(10);
+
+impl Operator {
+    /// The identity of a version, once it is loaded. No lock is held meanwhile, so that other orders are not delayed.
+    /// On success the version stays loaded until `release`.
+    pub(super) fn ensure_loaded(
+        &self,
+        name: &ModelName,
+        version: &str,
+    ) -> Result<VersionRef, OperateError> {
+        let parsed = Version::parse(version)
+            .ok_or_else(|| OperateError::InvalidVersion(version.to_owned()))?;
+        // Before the first look: otherwise a loaded version could be unloaded between the look and the hold.
+        self.hold_loaded(name, &parsed);
+        let outcome = self.wait_until_loaded(name, version);
+        if outcome.is_err() {
+            self.release(name, version);
+        }
+        outcome
+    }
+
+    fn wait_until_loaded(
+        &self,
+        name: &ModelName,
+        version: &str,
+    ) -> Result<VersionRef, OperateError> {
+        let deadline = Instant::now() + LOAD_TIMEOUT;
+        let mut rescanned = false;
+        loop {
+            if let Some(servable) = self.loaded(name, version) {
+                return Ok(VersionRef {
+                    version: version.to_owned(),
+                    digest: servable.digest().to_owned(),
+                });
+            }
+            match self.load_status(name, version)? {
+                // The directory may be newer than the last scan.
+                None if !rescanned => {
+                    rescanned = true;
+                    if let Some(commander) = self.commander.get() {
+                        commander.look();
+                    }
+                }
+                None => return Err(self.not_there(name, version)),
+                Some(status) => {
+                    check_loading(name, version, &status, deadline)?;
+                    thread::park_timeout(LOAD_POLL);
+                }
+            }
+        }
+    }
+
+    fn load_status(
+        &self,
+        name: &ModelName,
+        version: &str,
+    ) -> Result<Option<VersionStatus>, OperateError> {
+        let snapshot = self.registry.snapshot();
+        match snapshot.models.get(name) {
+            None => Err(OperateError::NotServed(name.to_string())),
+            Some(model) if model.unloaded => Err(OperateError::Unloaded(name.to_string())),
+            Some(model) => Ok(model.version(version).cloned()),
+        }
+    }
+
+    fn not_there(&self, name: &ModelName, version: &str) -> OperateError {
+        let controlled = self.controlled(name);
+        let decided_before = lock(&controlled).state.digests.contains_key(version);
+        let (model, version) = (name.to_string(), version.to_owned());
+        if decided_before {
+            OperateError::FilesMissing { model, version }
+        } else {
+            OperateError::UnknownVersion { model, version }
+        }
+    }
+
+    fn hold_loaded(&self, name: &ModelName, version: &Version) {
+        let controlled = self.controlled(name);
+        let mut model = lock(&controlled);
+        model.wanted.retain(|other| other != version);
+        model.wanted.push(version.clone());
+        self.enforce(&mut model);
+    }
+
+    /// Ends the hold of `ensure_loaded`.
+    pub(super) fn release(&self, name: &ModelName, version: &str) {
+        let controlled = self.controlled(name);
+        let mut model = lock(&controlled);
+        model.wanted.retain(|other| other.as_str() != version);
+        self.enforce(&mut model);
+    }
+
+    /// A loaded version, by its name.
+    pub(super) fn loaded(&self, name: &ModelName, version: &str) -> Option<Arc<Servable>> {
+        let snapshot = self.registry.snapshot();
+        match &snapshot.models.get(name)?.version(version)?.state {
+            State::Available(servable) => Some(Arc::clone(servable)),
+            _ => None,
+        }
+    }
+
+    /// A loaded version whose digest is the one that was decided on.
+    pub(super) fn decided(&self, name: &ModelName, named: &VersionRef) -> Option<Arc<Servable>> {
+        traffic::available(&self.registry.snapshot().models.get(name)?.versions, named).cloned()
+    }
+
+    /// The versions that are loaded, the lowest first.
+    pub(super) fn available(&self, name: &ModelName) -> Vec<String> {
+        let snapshot = self.registry.snapshot();
+        snapshot
+            .models
+            .get(name)
+            .into_iter()
+            .flat_map(|model| &model.versions)
+            .filter(|(_, status)| matches!(status.state, State::Available(_)))
+            .map(|(version, _)| version.to_string())
+            .collect()
+    }
+}
+
+/// An error if waiting for the version is pointless.
+fn check_loading(
+    name: &ModelName,
+    version: &str,
+    status: &VersionStatus,
+    deadline: Instant,
+) -> Result<(), OperateError> {
+    let (model, version) = (name.to_string(), version.to_owned());
+    let reason = status.state.reason();
+    if matches!(status.state, State::Refused(_)) {
+        let reason = reason.unwrap_or_default();
+        return Err(OperateError::VersionRefused {
+            model,
+            version,
+            reason,
+        });
+    }
+    if Instant::now() < deadline {
+        return Ok(());
+    }
+    let state = match reason {
+        Some(reason) => format!("{}: {reason}", status.state.name()),
+        None => status.state.name().to_owned(),
+    };
+    Err(OperateError::LoadTimeout {
+        model,
+        version,
+        state,
+    })
+}

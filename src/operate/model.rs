@@ -1,0 +1,100 @@
+//! `ModelControl`: what this process knows about the decisions on one model.
+
+use std::time::Instant;
+
+use crate::{
+    id::{ModelName, Version},
+    journal::{
+        chain::Head,
+        entry::{Entry, VersionRef},
+    },
+    operate::{
+        copies::Copies, error::OperateError, pending::Pending, rehearsal::RollbackRehearsal,
+        running_step::RunningStep, trouble::Trouble,
+    },
+    rollout::state::{ModelState, RolloutState},
+};
+
+pub(super) struct ModelControl {
+    pub name: ModelName,
+    /// The last entry that was read.
+    pub head: Head,
+    /// The state that the journal describes, up to `head`.
+    pub written: ModelState,
+    /// The state that is in force: `written`, then the pending decisions.
+    pub state: ModelState,
+    pub pending: Vec<Pending>,
+    pub trouble: Option<Trouble>,
+    /// When the end of the journal was last compared with `head`.
+    pub verified_at: Instant,
+    /// The journal was read at least once, to its end or to its damage. From then on nothing that is known is taken back.
+    pub known: bool,
+    /// Versions that an order waits for.
+    pub wanted: Vec<Version>,
+    pub step: Option<RunningStep>,
+    pub rehearsal: RollbackRehearsal,
+    pub copies: Option<Copies>,
+    /// The versions that copies could not be made for, and the time of the last attempt.
+    pub failed_copies: Option<(Vec<VersionRef>, Instant)>,
+    /// Versions that `models.promote` would make stable, but that callers could not use.
+    pub unfit: Vec<VersionRef>,
+}
+
+impl ModelControl {
+    pub fn new(name: ModelName) -> ModelControl {
+        ModelControl {
+            name,
+            head: Head::default(),
+            written: ModelState::default(),
+            state: ModelState::default(),
+            pending: Vec::new(),
+            trouble: None,
+            verified_at: Instant::now(),
+            known: false,
+            wanted: Vec::new(),
+            step: None,
+            rehearsal: RollbackRehearsal::default(),
+            copies: None,
+            failed_copies: None,
+            unfit: Vec::new(),
+        }
+    }
+
+    /// Computes the state in force from the written state and the pending decisions. Returns the pending decisions that
+    /// other replicas' decisions made pointless.
+    pub fn settle(&mut self) -> Vec<Entry> {
+        let mut state = self.written.clone();
+        let mut dropped = Vec::new();
+        for mut pending in std::mem::take(&mut self.pending) {
+            pending.entry.seq = self.next_seq();
+            let mut next = state.clone();
+            if pending.is_due(&state) && next.apply(&pending.entry).is_ok() {
+                state = next;
+                self.pending.push(pending);
+            } else {
+                dropped.push(pending.entry);
+            }
+        }
+        self.state = state;
+        dropped
+    }
+
+    /// The number that the next decision gets once it is written.
+    pub fn next_seq(&self) -> u64 {
+        self.head.seq + 1 + self.pending.len() as u64
+    }
+
+    /// The rollout in progress.
+    pub fn rollout(&self) -> Result<&RolloutState, OperateError> {
+        let missing = || OperateError::NoRollout(self.name.to_string());
+        self.state.rollout.as_ref().ok_or_else(missing)
+    }
+
+    /// The refusal of a decision because of the trouble.
+    pub fn trouble_error(&self, trouble: &Trouble) -> OperateError {
+        OperateError::Trouble {
+            detail: trouble.describe(),
+            suggestion: trouble.suggestion(self.known),
+        }
+    }
+}

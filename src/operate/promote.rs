@@ -1,0 +1,81 @@
+//! Promoting a candidate: it becomes the stable version.
+
+use serde_json::json;
+
+use crate::{
+    actor::Actor,
+    admin::{requests::PromoteRequest, status::ModelStatus},
+    journal::{
+        Draft,
+        entry::{Action, VersionRef},
+    },
+    operate::{OperateError, Operator, model::ModelControl},
+    rollout::state::{Phase, RolloutState},
+};
+
+impl Operator {
+    pub fn promote(
+        &self,
+        name: &str,
+        request: &PromoteRequest,
+        actor: &Actor,
+    ) -> Result<ModelStatus, OperateError> {
+        let name = self.known(name)?;
+        self.with(&name, |model| self.promote_candidate(model, request, actor))?;
+        // The status that is returned says whether a rollback to the version before would work.
+        self.rehearse_one(&name);
+        self.with(&name, |model| Ok(self.status_of(model)))
+    }
+
+    fn promote_candidate(
+        &self,
+        model: &mut ModelControl,
+        request: &PromoteRequest,
+        actor: &Actor,
+    ) -> Result<(), OperateError> {
+        let rollout = model.rollout()?;
+        if rollout.phase == Phase::AwaitsApproval {
+            return Err(OperateError::AwaitsApproval);
+        }
+        let to = winner(rollout, request.to.as_deref())?;
+        let strategy = Some(rollout.plan.name.clone());
+        if self.decided(&model.name, &to).is_none() {
+            return Err(OperateError::NotLoaded(to.to_string()));
+        }
+        if !request.without_way_back {
+            self.check_way_back(model, &to)
+                .map_err(|error| OperateError::NoWayBack(error.to_string()))?;
+        } else if request.reason.is_none() {
+            return Err(OperateError::ReasonRequired(
+                "a promotion without a way back",
+            ));
+        }
+        let evidence = model.step.as_ref().map(|running| {
+            json!({"totals": running.evidence, "without_way_back": request.without_way_back})
+        });
+        let draft = Draft {
+            action: Action::Promote,
+            actor: actor.clone(),
+            from: model.state.stable.clone(),
+            to: Some(to),
+            strategy,
+            reason: request.reason.clone(),
+            evidence,
+            details: None,
+        };
+        self.append(model, draft).map(|_| ())
+    }
+}
+
+/// The candidate to promote.
+fn winner(rollout: &RolloutState, to: Option<&str>) -> Result<VersionRef, OperateError> {
+    match (to, rollout.candidates.as_slice()) {
+        (None, [only]) => Ok(only.clone()),
+        (None, _) => Err(OperateError::SeveralCandidates),
+        (Some(version), candidates) => candidates
+            .iter()
+            .find(|named| named.version == version)
+            .cloned()
+            .ok_or_else(|| OperateError::NotACandidate(version.to_owned())),
+    }
+}

@@ -1,0 +1,378 @@
+//! Rehearsal: a rollback is tried before anybody needs it. The previous version replays its golden examples, and requests of
+//! live traffic that were kept in memory. The answers are thrown away.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    decode::decode_instance,
+    engine::{
+        EngineError, advice,
+        queue::{Priority, Urgency},
+    },
+    id::ModelName,
+    journal::entry::VersionRef,
+    operate::{Operator, compatibility::CallerCompatibility, lock, model::ModelControl},
+    package::golden::{self, Mismatch},
+    registry::{
+        gate::{OWN_LIMITS, zeros},
+        servable::{Contents, Servable},
+    },
+    schema::{binding::Binding, columns::Columns},
+    tensor::Tensors,
+};
+
+/// How long one answer may take.
+const RUN_TIMEOUT: Duration = Duration::from_secs(10);
+/// The golden examples that a rehearsal replays: enough to find a broken version, without taking much of the engine.
+const EXAMPLES: usize = 64;
+/// The golden examples that are replayed while a promotion waits.
+const FEW_EXAMPLES: usize = 4;
+/// How soon a failed rehearsal is repeated: the version may only be loading.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The result of the last rehearsal.
+#[derive(Default)]
+pub(super) struct RollbackRehearsal {
+    pub ready: bool,
+    /// Why a rollback would not work.
+    pub reason: String,
+    /// The version that was rehearsed, and when.
+    tried: Option<(VersionRef, Instant)>,
+}
+
+/// Why a rollback would not work.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RehearsalError {
+    #[error("{0} is not loaded")]
+    NotLoaded(String),
+    #[error("{version}: {reason}")]
+    NotAnswering { version: String, reason: String },
+    #[error("{0}")]
+    Files(String),
+    #[error("golden example {number} {fault}")]
+    Example { number: usize, fault: ReplayFault },
+    #[error("live requests can't be converted back: {0}")]
+    Binding(String),
+    #[error("a live request {0}")]
+    LiveRequest(ReplayFault),
+    #[error("callers that adopt what is new in {version} would break: {}", differences.join("; "))]
+    ForwardOnly {
+        version: String,
+        differences: Vec<String>,
+    },
+}
+
+/// What is wrong with the replay of one request. No text holds a value of a live request.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReplayFault {
+    #[error("does not fit the schema")]
+    Schema,
+    #[error("can't be preprocessed")]
+    Preprocess,
+    #[error("is not answered: {0}")]
+    Run(String),
+    #[error("is answered wrongly: {0}")]
+    Outputs(String),
+    #[error("is answered differently: output {}: expected {}, got {}", .0.pointer, .0.expected, .0.actual)]
+    Mismatch(Mismatch),
+}
+
+impl RollbackRehearsal {
+    /// Whether the rehearsal was about that version.
+    pub fn is_of(&self, previous: Option<&VersionRef>) -> bool {
+        self.tried.as_ref().map(|(version, _)| version) == previous
+    }
+}
+
+impl Operator {
+    /// Copies packages, and repeats the rehearsals that are due.
+    pub fn rehearse(&self) {
+        self.kept.sweep_once();
+        for name in self.names() {
+            if self.kept.is_stopped() {
+                return;
+            }
+            self.keep_packages(&name);
+            let controlled = self.controlled(&name);
+            let due = self.rehearsal_due(&lock(&controlled));
+            if due {
+                self.rehearse_one(&name);
+            }
+        }
+    }
+
+    fn rehearsal_due(&self, model: &ModelControl) -> bool {
+        match (&model.rehearsal.tried, model.state.previous()) {
+            (None, None) => false,
+            (Some((version, at)), Some(previous)) if version == previous => {
+                let interval = self.config.models.rehearse_interval();
+                let interval = if model.rehearsal.ready {
+                    interval
+                } else {
+                    interval.min(RETRY_INTERVAL)
+                };
+                at.elapsed() >= interval
+            }
+            _ => true,
+        }
+    }
+
+    /// Rehearses a rollback of one model. The model is not locked meanwhile: a run may hang, and a real rollback must not wait.
+    pub(super) fn rehearse_one(&self, name: &ModelName) {
+        let controlled = self.controlled(name);
+        let previous = lock(&controlled).state.previous().cloned();
+        let outcome = previous
+            .as_ref()
+            .map(|previous| self.try_rollback(name, previous));
+        // A check that the shutdown cut short proves nothing.
+        if self.kept.is_stopped() {
+            return;
+        }
+        let mut model = lock(&controlled);
+        // A decision was made meanwhile: the next rehearsal is about another version.
+        if model.state.previous() != previous.as_ref() {
+            return;
+        }
+        let before = model.rehearsal.tried.take();
+        let former = before
+            .as_ref()
+            .filter(|(version, _)| Some(version) != previous.as_ref());
+        if let Some((former, _)) = former {
+            self.metrics
+                .set_rollback_ready(name.as_str(), &former.version, None);
+        }
+        model.rehearsal = match previous.zip(outcome) {
+            None => RollbackRehearsal {
+                ready: false,
+                reason: "there is no previous stable version".to_owned(),
+                tried: None,
+            },
+            Some((previous, outcome)) => {
+                let ready = outcome.is_ok();
+                let reason = outcome
+                    .err()
+                    .map(|error| error.to_string())
+                    .unwrap_or_default();
+                self.metrics
+                    .set_rollback_ready(name.as_str(), &previous.version, Some(ready));
+                let first = before.is_none_or(|(version, _)| version != previous);
+                if !ready && (first || model.rehearsal.ready || model.rehearsal.reason != reason) {
+                    tracing::error!(model = %name, version = %previous, reason, "a rollback would not work");
+                } else if ready && (first || !model.rehearsal.ready) {
+                    tracing::info!(model = %name, version = %previous, "a rollback would work");
+                }
+                RollbackRehearsal {
+                    ready,
+                    reason,
+                    tried: Some((previous, Instant::now())),
+                }
+            }
+        };
+    }
+
+    fn try_rollback(&self, name: &ModelName, previous: &VersionRef) -> Result<(), RehearsalError> {
+        let servable = self
+            .decided(name, previous)
+            .ok_or_else(|| RehearsalError::NotLoaded(previous.to_string()))?;
+        if let Some(reason) = servable.batcher.ailment(Instant::now()) {
+            return Err(RehearsalError::NotAnswering {
+                version: previous.to_string(),
+                reason,
+            });
+        }
+        replay_golden(&servable, EXAMPLES)?;
+        self.kept
+            .check(&servable.contents, &self.directory_of(&servable))
+            .map_err(RehearsalError::Files)?;
+        let (stable, samples) = {
+            let snapshot = self.registry.snapshot();
+            let Some(model) = snapshot.models.get(name) else {
+                return Ok(());
+            };
+            (model.stable.clone(), model.samples.clone())
+        };
+        match (stable, samples) {
+            (Some(stable), Some(samples)) => replay_samples(&stable, &servable, &samples.kept()),
+            // Without live traffic the golden examples are the whole rehearsal.
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a rollback would work once `to` is stable: from `to` back to the version that is stable now.
+    pub(super) fn check_way_back(
+        &self,
+        model: &ModelControl,
+        to: &VersionRef,
+    ) -> Result<(), RehearsalError> {
+        let Some(stable) = &model.state.stable else {
+            return Ok(());
+        };
+        let not_loaded = |version: &VersionRef| RehearsalError::NotLoaded(version.to_string());
+        let old = self
+            .decided(&model.name, stable)
+            .ok_or_else(|| not_loaded(stable))?;
+        let new = self
+            .decided(&model.name, to)
+            .ok_or_else(|| not_loaded(to))?;
+        replay_golden(&old, FEW_EXAMPLES)?;
+        let rollout = model.state.rollout.as_ref();
+        let consented = rollout.is_some_and(|rollout| rollout.forward_only);
+        let accepted = rollout.map_or(&[][..], |rollout| &rollout.accepted);
+        let compatibility = CallerCompatibility::of(&old, &new, accepted);
+        if compatibility.is_forward_only() && !consented {
+            return Err(RehearsalError::ForwardOnly {
+                version: to.to_string(),
+                differences: compatibility.lines(),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Replays golden examples one at a time, at a lower priority than all traffic.
+fn replay_golden(servable: &Servable, examples: usize) -> Result<(), RehearsalError> {
+    let failed = |number: usize, fault: ReplayFault| RehearsalError::Example { number, fault };
+    let Contents::Package(packaged) = &servable.contents else {
+        // A bare graph has no examples: one run on zeros shows at least that it runs.
+        return run(servable, zeros(&servable.graph), 1)
+            .map(|_| ())
+            .map_err(|fault| failed(1, fault));
+    };
+    let parts = &packaged.package.parts;
+    for (index, example) in parts.golden.iter().enumerate().take(examples) {
+        let replay = || -> Result<(), ReplayFault> {
+            let columns = decode_instance(&parts.input, example.input.as_bytes(), &OWN_LIMITS)
+                .map_err(|_| ReplayFault::Schema)?;
+            let tensors = packaged
+                .transform
+                .prepare(&columns)
+                .map_err(|_| ReplayFault::Preprocess)?;
+            let outputs = run(servable, tensors, 1)?;
+            let outputs = packaged
+                .transform
+                .interpret(&outputs, 1)
+                .map_err(|fault| ReplayFault::Outputs(fault.to_string()))?;
+            golden::compare(&example.output, &outputs.to_value(0), example.tolerance)
+                .map_err(ReplayFault::Mismatch)
+        };
+        replay().map_err(|fault| failed(index + 1, fault))?;
+    }
+    Ok(())
+}
+
+/// Replays requests that the stable version decoded, as the previous version would get them after a rollback.
+fn replay_samples(
+    stable: &Servable,
+    previous: &Servable,
+    kept: &[Arc<Columns>],
+) -> Result<(), RehearsalError> {
+    let (Some(new), Contents::Package(packaged)) = (stable.package(), &previous.contents) else {
+        return Ok(());
+    };
+    let old = &packaged.package.parts.input;
+    let binding = Binding::new(&new.parts.input, old)
+        .map_err(|error| RehearsalError::Binding(error.to_string()))?;
+    for columns in kept {
+        let bound = binding.bind_ref(columns);
+        let replay = || -> Result<(), ReplayFault> {
+            let groups = packaged
+                .transform
+                .prepare_groups(&bound)
+                .map_err(|_| ReplayFault::Preprocess)?;
+            for group in groups {
+                let rows = group.count(bound.rows);
+                let outputs = run(previous, group.tensors, rows)?;
+                packaged
+                    .transform
+                    .interpret(&outputs, rows)
+                    .map_err(|fault| ReplayFault::Outputs(fault.to_string()))?;
+            }
+            Ok(())
+        };
+        replay().map_err(RehearsalError::LiveRequest)?;
+    }
+    Ok(())
+}
+
+fn run(servable: &Servable, tensors: Tensors, rows: usize) -> Result<Tensors, ReplayFault> {
+    let urgency = Urgency {
+        deadline: Instant::now() + RUN_TIMEOUT,
+        priority: Priority::from_protocol(u64::MAX),
+    };
+    let personal = servable
+        .package()
+        .is_some_and(|package| package.parts.input.is_personal());
+    let failed = |error: EngineError| ReplayFault::Run(without_values(error, personal));
+    // A job of no rows would seem to fit into any batch.
+    let receiver = servable
+        .batcher
+        .submit(tensors, rows.max(1), urgency)
+        .map_err(failed)?;
+    servable.batcher.wake();
+    match receiver.blocking_recv() {
+        Ok(answer) => answer.map(|answer| answer.outputs).map_err(failed),
+        Err(_) => Err(ReplayFault::Run("the engine ended".to_owned())),
+    }
+}
+
+/// Why a run failed, without the values of a request, which the runtime's messages contain. If the schema marks a field as
+/// `personal`, only the node and the kind of failure remain.
+fn without_values(error: EngineError, personal: bool) -> String {
+    match error {
+        EngineError::Run { detail, loggable } => {
+            match (advice::on_run(&detail), advice::node(&detail)) {
+                (Some(refusal), _) if personal => refusal.without_values().to_string(),
+                (None, Some(node)) if personal => {
+                    format!("{node}: the reason is withheld: a field of the schema is marked x-pii")
+                }
+                (_, Some(node)) => format!("the model failed: {node}: {loggable}"),
+                (_, None) => format!("the model failed: {loggable}"),
+            }
+        }
+        EngineError::Lost(error) => {
+            format!("the run was lost: {}", without_values(*error, personal))
+        }
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        engine::{EngineError, advice},
+        operate::rehearsal::without_values,
+    };
+
+    #[test]
+    fn no_value_of_a_live_request_is_reported() {
+        let failure = |detail: &str| EngineError::Run {
+            detail: detail.to_owned(),
+            loggable: advice::loggable(detail, &[]),
+        };
+        let refused = "Non-zero status code returned while running Gather node. Name:'embed' Status Message: /src/gather.cc:31 \
+                       indices element out of data bounds, idx=4711 must be within the inclusive range [-3,2]";
+        let told = without_values(failure(refused), false);
+        assert!(
+            told.contains("Gather \"embed\"")
+                && told.contains("out of data bounds")
+                && !told.contains("4711"),
+            "{told}"
+        );
+        assert_eq!(
+            without_values(failure(refused), true),
+            "Gather \"embed\": out of data bounds"
+        );
+        let lost = EngineError::Lost(Box::new(failure(refused)));
+        assert!(!without_values(lost, false).contains("4711"));
+        let failed = "Non-zero status code returned while running Cast node. Name:'cast' Status Message: 4711 is odd";
+        assert!(!without_values(failure(failed), false).contains("4711"));
+        let told = without_values(failure(failed), true);
+        assert!(
+            told.starts_with("Cast \"cast\": the reason is withheld") && !told.contains("odd"),
+            "{told}"
+        );
+    }
+}

@@ -1,0 +1,230 @@
+//! Rolling back: an earlier version becomes stable again, or the rollout in progress ends. The version that is kept loaded
+//! answers the next request.
+
+use serde_json::json;
+
+use crate::{
+    actor::Actor,
+    admin::{requests::RollbackRequest, status::ModelStatus},
+    clock,
+    id::ModelName,
+    journal::{
+        Draft,
+        entry::{Action, VersionRef},
+    },
+    operate::{
+        OperateError, Operator, compatibility::CallerCompatibility, model::ModelControl,
+        start::check_digest,
+    },
+    package::serving::Risk,
+    rollout::figures::duration,
+    suggestion::Suggestion,
+};
+
+impl Operator {
+    pub fn rollback(
+        &self,
+        name: &str,
+        request: &RollbackRequest,
+        actor: &Actor,
+    ) -> Result<ModelStatus, OperateError> {
+        let name = self.known(name)?;
+        let target = self.with(&name, |model| self.target(model, request))?;
+        let Some(target) = target else {
+            return self.with(&name, |model| self.end_rollout(model, request, actor));
+        };
+        let to = self.ensure_loaded(&name, &target)?;
+        let outcome = self.with(&name, |model| self.restore(model, to, request, actor));
+        self.release(&name, &target);
+        outcome
+    }
+
+    /// The version to restore; `None` if the rollout in progress is to end.
+    fn target(
+        &self,
+        model: &ModelControl,
+        request: &RollbackRequest,
+    ) -> Result<Option<String>, OperateError> {
+        let stable = model.state.stable.as_ref();
+        let is_stable = |version: &String| stable.is_some_and(|stable| stable.version == *version);
+        if model.state.has_begun() && request.to.as_ref().is_none_or(is_stable) {
+            return Ok(None);
+        }
+        let to = match (&request.to, model.state.previous()) {
+            (Some(version), _) => version.clone(),
+            (None, Some(previous)) => previous.version.clone(),
+            (None, None) => return Err(self.no_previous(model)),
+        };
+        if is_stable(&to) {
+            return Err(match earlier_decision(model) {
+                Some(already) => OperateError::AlreadyDecided(already),
+                None => OperateError::AlreadyStable(to),
+            });
+        }
+        if !self.exists(model, &to) {
+            return Err(OperateError::UnknownVersion {
+                model: model.name.to_string(),
+                version: to,
+            });
+        }
+        let accepted = request.never_stable && request.reason.is_some();
+        if !model.state.proven.contains(&to) && !accepted {
+            return Err(OperateError::NeverStable(to));
+        }
+        Ok(Some(to))
+    }
+
+    fn no_previous(&self, model: &ModelControl) -> OperateError {
+        match &model.trouble {
+            // Nobody knows which version was stable before.
+            Some(trouble) if !model.known => model.trouble_error(trouble),
+            _ => OperateError::NoPrevious {
+                already: earlier_decision(model),
+                suggestion: self.other_version(model),
+            },
+        }
+    }
+
+    /// Makes a loaded version stable again.
+    fn restore(
+        &self,
+        model: &mut ModelControl,
+        to: VersionRef,
+        request: &RollbackRequest,
+        actor: &Actor,
+    ) -> Result<ModelStatus, OperateError> {
+        // Another order may have come first while the version was loaded.
+        if model.state.stable.as_ref() == Some(&to) {
+            return Err(OperateError::AlreadyStable(to.to_string()));
+        }
+        let previous = model.state.previous().map(|previous| &previous.version);
+        if request.to.is_none() && previous != Some(&to.version) {
+            return Err(OperateError::Superseded { last: None });
+        }
+        check_digest(model, &to)?;
+        if !model.state.proven.contains(&to.version) {
+            self.check_never_stable(model, &to)?;
+        }
+        let from = model.state.stable.clone();
+        self.write_rollback(model, (from, Some(to)), request, actor)
+    }
+
+    /// Ends the rollout in progress: the stable version answers all requests.
+    fn end_rollout(
+        &self,
+        model: &mut ModelControl,
+        request: &RollbackRequest,
+        actor: &Actor,
+    ) -> Result<ModelStatus, OperateError> {
+        let candidate = model.rollout()?.candidates.first().cloned();
+        let stable = model.state.stable.clone();
+        self.write_rollback(model, (candidate, stable), request, actor)
+    }
+
+    fn write_rollback(
+        &self,
+        model: &mut ModelControl,
+        (from, to): (Option<VersionRef>, Option<VersionRef>),
+        request: &RollbackRequest,
+        actor: &Actor,
+    ) -> Result<ModelStatus, OperateError> {
+        let rollout = model.state.rollout.as_ref();
+        let draft = Draft {
+            action: Action::Rollback,
+            actor: actor.clone(),
+            from,
+            to,
+            strategy: rollout.map(|rollout| rollout.plan.name.clone()),
+            reason: request.reason.clone(),
+            evidence: model
+                .step
+                .as_ref()
+                .map(|running| json!({"totals": running.evidence})),
+            details: None,
+        };
+        self.append(model, draft)?;
+        Ok(self.status_of(model))
+    }
+
+    /// Another version to roll back to, if there is no previous stable one.
+    fn other_version(&self, model: &ModelControl) -> Option<Suggestion> {
+        let stable = model.state.stable.as_ref();
+        let directory = self.config.models.root.join(model.name.as_str());
+        // A version that was left by a rollback or an abort is the fault that the operator wants to get rid of.
+        let fits = |version: &String| {
+            stable.is_none_or(|stable| stable.version != *version)
+                && !model.state.left.contains_key(version)
+                && directory.join(version).is_dir()
+        };
+        let mut others = self.available(&model.name);
+        others.retain(fits);
+        let proven = others
+            .iter()
+            .rev()
+            .find(|version| model.state.proven.contains(*version))
+            .cloned();
+        match (proven, others.pop()) {
+            (Some(to), _) => Some(Suggestion::RollBack { to }),
+            (None, Some(to)) => Some(Suggestion::RollBackToNeverStable { to: Some(to) }),
+            (None, None) => None,
+        }
+    }
+
+    /// Whether the version exists, or existed.
+    fn exists(&self, model: &ModelControl, version: &str) -> bool {
+        let snapshot = self.registry.snapshot();
+        let served = snapshot
+            .models
+            .get(&model.name)
+            .is_some_and(|served| served.version(version).is_some());
+        let directory = |name: &ModelName| self.config.models.root.join(name.as_str());
+        served
+            || model.state.digests.contains_key(version)
+            || directory(&model.name).join(version).is_dir()
+    }
+
+    /// A version that no rollout tried may break callers. An emergency does not change that.
+    fn check_never_stable(
+        &self,
+        model: &ModelControl,
+        to: &VersionRef,
+    ) -> Result<(), OperateError> {
+        let stable = model
+            .state
+            .stable
+            .as_ref()
+            .and_then(|stable| self.decided(&model.name, stable));
+        // Without a stable version that is loaded there are no callers to break.
+        let (Some(old), Some(new)) = (stable, self.decided(&model.name, to)) else {
+            return Ok(());
+        };
+        let compatibility = CallerCompatibility::of(&old, &new, &[]);
+        if compatibility.is_breaking() {
+            return Err(OperateError::Breaking {
+                stable: old.id().version.to_string(),
+                differences: compatibility.lines(),
+            });
+        }
+        match new.package().and_then(|package| package.parts.serving.risk) {
+            Some(Risk::High) => Err(OperateError::HighRisk(to.to_string())),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The version that answers since an earlier rollback or abort: the answer to an operator who decides the same again.
+fn earlier_decision(model: &ModelControl) -> Option<String> {
+    let (stable, last) = (model.state.stable.as_ref()?, model.state.last.as_ref()?);
+    let at_ms = clock::ms_of_rfc3339(&last.at);
+    let elapsed_ms = at_ms.map_or(0, |at_ms| clock::now_ms().saturating_sub(at_ms));
+    let ago = duration((elapsed_ms / 1000) as f64);
+    let event = match last.action {
+        Action::Rollback => format!("{} was rolled back", last.from.as_ref()?.version),
+        Action::Abort => format!("the rollout of {} was aborted", last.to.as_ref()?.version),
+        _ => return None,
+    };
+    Some(format!(
+        "{} answers already; {event} {ago} ago by {} (entry {})",
+        stable.version, last.actor, last.seq
+    ))
+}

@@ -1,0 +1,293 @@
+//! Starting a rollout: the candidates are loaded, compared with the stable version, and checked against the plan.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::json;
+
+use crate::{
+    actor::Actor,
+    admin::{
+        requests::{PlanChoice, StartRequest},
+        start::{CandidateReport, DryRun, PlannedRollout},
+        status::ModelStatus,
+    },
+    journal::{
+        Draft,
+        entry::{Action, VersionRef},
+    },
+    operate::{OperateError, Operator, compatibility::CallerCompatibility, model::ModelControl},
+    package::serving::Risk,
+    registry::{servable::Servable, traffic::Arm},
+    rollout::{
+        plan::{Key, Plan, Step},
+        state::StartDetails,
+    },
+    schema::Schema,
+};
+
+/// The answer to a start.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub enum Started {
+    Rollout(Box<ModelStatus>),
+    DryRun(Box<DryRun>),
+}
+
+/// What was found out about the candidates of a start.
+#[derive(Default)]
+struct Comparison {
+    reports: Vec<CandidateReport>,
+    /// Differences that break callers of the stable version.
+    breaking: Vec<String>,
+    /// Differences that a rollback would turn into breaking ones.
+    forward_only: Vec<String>,
+    /// The highest risk that a candidate's package declares.
+    risk: Option<Risk>,
+}
+
+impl Operator {
+    /// Starts a rollout; a dry run only says what would start.
+    pub fn start(
+        &self,
+        name: &str,
+        request: &StartRequest,
+        actor: &Actor,
+    ) -> Result<Started, OperateError> {
+        let name = self.known(name)?;
+        check_candidates(&request.to)?;
+        self.with(&name, |model| may_start(model, &request.to))?;
+        let candidates: Result<Vec<VersionRef>, OperateError> = request
+            .to
+            .iter()
+            .map(|version| self.ensure_loaded(&name, version))
+            .collect();
+        let outcome = candidates.and_then(|candidates| {
+            self.with(&name, |model| {
+                self.start_loaded(model, candidates, request, actor)
+            })
+        });
+        // From here on the rollout itself keeps the candidates loaded; without one they are no longer needed.
+        for version in &request.to {
+            self.release(&name, version);
+        }
+        outcome
+    }
+
+    fn start_loaded(
+        &self,
+        model: &mut ModelControl,
+        candidates: Vec<VersionRef>,
+        request: &StartRequest,
+        actor: &Actor,
+    ) -> Result<Started, OperateError> {
+        // Another order may have come first while the candidates were loaded.
+        may_start(model, &request.to)?;
+        let from = model.state.stable.clone().ok_or(OperateError::NoStable)?;
+        let stable = self
+            .decided(&model.name, &from)
+            .ok_or_else(|| OperateError::StableNotLoaded(from.to_string()))?;
+        let comparison = self.compare(model, &stable, &candidates, &request.accept_unproved)?;
+        let mut plan = choose_plan(request.plan.as_ref(), comparison.risk)?;
+        // Whatever plan was named: a high risk always needs a second operator.
+        plan.approve |= comparison.risk == Some(Risk::High);
+        let schema = stable.package().map(|package| &package.parts.input);
+        check_plan(&plan, &candidates, schema)?;
+        check_consent(&comparison, &from, request)?;
+        if plan.approve && !actor.is_verified() {
+            return Err(OperateError::NotVerified(plan.name));
+        }
+        if request.dry_run {
+            return Ok(Started::DryRun(Box::new(DryRun {
+                dry_run: true,
+                would_start: PlannedRollout {
+                    model: model.name.to_string(),
+                    from,
+                    to: candidates,
+                    plan,
+                    candidates: comparison.reports,
+                },
+            })));
+        }
+        let details = StartDetails {
+            thresholds: self.thresholds(model, &plan.guards),
+            candidates: candidates.clone(),
+            forward_only: !comparison.forward_only.is_empty(),
+            accepted: request.accept_unproved.clone(),
+            plan,
+        };
+        let draft = Draft {
+            action: Action::Start,
+            actor: actor.clone(),
+            from: Some(from),
+            to: candidates.into_iter().next(),
+            strategy: Some(details.plan.name.clone()),
+            reason: request.reason.clone(),
+            evidence: Some(json!({"candidates": comparison.reports})),
+            details: serde_json::to_value(details).ok(),
+        };
+        self.append(model, draft)?;
+        Ok(Started::Rollout(Box::new(self.status_of(model))))
+    }
+
+    fn compare(
+        &self,
+        model: &ModelControl,
+        stable: &Arc<Servable>,
+        candidates: &[VersionRef],
+        accepted: &[String],
+    ) -> Result<Comparison, OperateError> {
+        let mut comparison = Comparison::default();
+        for named in candidates {
+            let candidate = self
+                .decided(&model.name, named)
+                .ok_or_else(|| OperateError::NotLoaded(named.to_string()))?;
+            check_digest(model, named)?;
+            let compatibility = CallerCompatibility::of(stable, &candidate, accepted);
+            if let Some(unused) = compatibility.unused().first() {
+                return Err(OperateError::NothingToAccept(unused.clone()));
+            }
+            if compatibility.is_breaking() {
+                comparison.breaking.extend(compatibility.lines());
+            } else if Arm::new(stable, &candidate).is_none() {
+                comparison.breaking.push(format!(
+                    "{named} can't take the columns that {} decodes",
+                    stable.id().version
+                ));
+            } else if compatibility.is_forward_only() {
+                comparison.forward_only.extend(compatibility.lines());
+            }
+            let declared = candidate
+                .package()
+                .and_then(|package| package.parts.serving.risk);
+            comparison.risk = comparison.risk.max(declared);
+            comparison.reports.push(CandidateReport {
+                version: named.version.clone(),
+                compatibility: compatibility.into_report(),
+            });
+        }
+        Ok(comparison)
+    }
+}
+
+fn check_candidates(versions: &[String]) -> Result<(), OperateError> {
+    if versions.is_empty() {
+        return Err(OperateError::NoCandidate);
+    }
+    for (index, version) in versions.iter().enumerate() {
+        if versions.iter().take(index).any(|other| other == version) {
+            return Err(OperateError::DuplicateCandidate(version.clone()));
+        }
+    }
+    Ok(())
+}
+
+fn may_start(model: &ModelControl, to: &[String]) -> Result<(), OperateError> {
+    if let Some(rollout) = &model.state.rollout {
+        let candidates: Vec<&str> = rollout
+            .candidates
+            .iter()
+            .map(|named| named.version.as_str())
+            .collect();
+        return Err(OperateError::RolloutInProgress {
+            candidates: candidates.join(", "),
+            starter: rollout.starter.to_string(),
+        });
+    }
+    match &model.state.stable {
+        Some(stable) if to.contains(&stable.version) => {
+            Err(OperateError::AlreadyStable(stable.to_string()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A version number belongs to the files of the first decision about it.
+pub(super) fn check_digest(model: &ModelControl, named: &VersionRef) -> Result<(), OperateError> {
+    match model.state.digests.get(&named.version) {
+        Some(decided) if *decided != named.digest => Err(OperateError::DigestChanged {
+            version: named.to_string(),
+            decided: decided.clone(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// The operator must accept, with a reason, everything that is not proved harmless.
+fn check_consent(
+    comparison: &Comparison,
+    stable: &VersionRef,
+    request: &StartRequest,
+) -> Result<(), OperateError> {
+    if !comparison.breaking.is_empty() {
+        return Err(OperateError::Breaking {
+            stable: stable.to_string(),
+            differences: comparison.breaking.clone(),
+        });
+    }
+    let allowed = request.allow_forward_only && request.reason.is_some();
+    if !comparison.forward_only.is_empty() && !allowed {
+        return Err(OperateError::ForwardOnly {
+            differences: comparison.forward_only.clone(),
+        });
+    }
+    if !request.accept_unproved.is_empty() && request.reason.is_none() {
+        return Err(OperateError::ReasonRequired(
+            "accepting an unproved difference",
+        ));
+    }
+    Ok(())
+}
+
+fn choose_plan(choice: Option<&PlanChoice>, risk: Option<Risk>) -> Result<Plan, OperateError> {
+    let name = match (choice, risk) {
+        (Some(PlanChoice::Text(text)), _) => {
+            return Plan::parse(text).map_err(OperateError::Plan);
+        }
+        (Some(PlanChoice::Name(name)), _) => name.as_str(),
+        (None, Some(Risk::Low)) => "low",
+        (None, Some(Risk::High)) => "high",
+        // A package that declares no risk is not a harmless one.
+        (None, Some(Risk::Medium) | None) => "medium",
+    };
+    Plan::builtin(name).ok_or_else(|| OperateError::UnknownPlan(name.to_owned()))
+}
+
+fn check_plan(
+    plan: &Plan,
+    candidates: &[VersionRef],
+    schema: Option<&Schema>,
+) -> Result<(), OperateError> {
+    let only_ab = plan
+        .steps
+        .iter()
+        .all(|step| matches!(step, Step::Ab { .. } | Step::Shadow { .. }));
+    if candidates.len() > 1 && !only_ab {
+        return Err(OperateError::PlanForOneCandidate(plan.name.clone()));
+    }
+    for step in &plan.steps {
+        let Step::Ab {
+            weights: Some(weights),
+            ..
+        } = step
+        else {
+            continue;
+        };
+        if weights.len() != candidates.len() {
+            return Err(OperateError::PlanWeights {
+                plan: plan.name.clone(),
+                weights: weights.len(),
+                candidates: candidates.len(),
+            });
+        }
+    }
+    match &plan.key {
+        Key::Field(field) if schema.and_then(|schema| schema.column(field)).is_none() => {
+            Err(OperateError::PlanField {
+                plan: plan.name.clone(),
+                field: field.clone(),
+            })
+        }
+        _ => Ok(()),
+    }
+}

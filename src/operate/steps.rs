@@ -1,0 +1,154 @@
+//! Orders about the rollout in progress: approve, pause, resume, abort.
+
+use serde_json::{Value, json};
+
+use crate::{
+    actor::Actor,
+    admin::status::ModelStatus,
+    journal::{Draft, entry::Action},
+    operate::{OperateError, Operator, model::ModelControl},
+    rollout::state::{PauseDetails, Phase, StepDetails},
+};
+
+/// A decision about the rollout in progress.
+struct RolloutDecision<'a> {
+    action: Action,
+    actor: &'a Actor,
+    reason: Option<String>,
+    details: Option<Value>,
+}
+
+impl Operator {
+    /// Approves a rollout as the second operator.
+    pub fn approve(
+        &self,
+        name: &str,
+        reason: Option<String>,
+        actor: &Actor,
+    ) -> Result<ModelStatus, OperateError> {
+        let name = self.known(name)?;
+        self.with(&name, |model| {
+            let rollout = model.rollout()?;
+            if rollout.phase != Phase::AwaitsApproval {
+                return Err(OperateError::NotAwaitingApproval);
+            }
+            if !actor.is_verified() || *actor == rollout.starter {
+                return Err(OperateError::SecondOperatorRequired {
+                    starter: rollout.starter.to_string(),
+                });
+            }
+            let gone = rollout
+                .candidates
+                .iter()
+                .find(|named| self.decided(&name, named).is_none());
+            if let Some(gone) = gone {
+                return Err(OperateError::NotLoaded(gone.to_string()));
+            }
+            let details = StepDetails {
+                step: 0,
+                thresholds: self.thresholds(model, &rollout.plan.guards),
+            };
+            self.decide_rollout(
+                model,
+                RolloutDecision {
+                    action: Action::Approve,
+                    actor,
+                    reason,
+                    details: serde_json::to_value(details).ok(),
+                },
+            )
+        })
+    }
+
+    /// Keeps a rollout at its current step.
+    pub fn pause(
+        &self,
+        name: &str,
+        reason: Option<String>,
+        actor: &Actor,
+    ) -> Result<ModelStatus, OperateError> {
+        let name = self.known(name)?;
+        self.with(&name, |model| match model.rollout()?.phase {
+            Phase::Running => self.decide_rollout(
+                model,
+                RolloutDecision {
+                    action: Action::Pause,
+                    actor,
+                    reason,
+                    details: serde_json::to_value(PauseDetails::default()).ok(),
+                },
+            ),
+            Phase::Paused { .. } => Err(OperateError::AlreadyPaused),
+            Phase::AwaitsApproval => Err(OperateError::AwaitsApproval),
+        })
+    }
+
+    /// Continues a paused rollout.
+    pub fn resume(
+        &self,
+        name: &str,
+        reason: Option<String>,
+        actor: &Actor,
+    ) -> Result<ModelStatus, OperateError> {
+        let name = self.known(name)?;
+        self.with(&name, |model| match model.rollout()?.phase {
+            Phase::Paused { .. } => self.decide_rollout(
+                model,
+                RolloutDecision {
+                    action: Action::Resume,
+                    actor,
+                    reason,
+                    details: None,
+                },
+            ),
+            Phase::Running | Phase::AwaitsApproval => Err(OperateError::NotPaused),
+        })
+    }
+
+    /// Ends a rollout: the stable version answers all requests.
+    pub fn abort(
+        &self,
+        name: &str,
+        reason: Option<String>,
+        actor: &Actor,
+    ) -> Result<ModelStatus, OperateError> {
+        let name = self.known(name)?;
+        self.with(&name, |model| {
+            self.decide_rollout(
+                model,
+                RolloutDecision {
+                    action: Action::Abort,
+                    actor,
+                    reason,
+                    details: None,
+                },
+            )
+        })
+    }
+
+    fn decide_rollout(
+        &self,
+        model: &mut ModelControl,
+        decision: RolloutDecision<'_>,
+    ) -> Result<ModelStatus, OperateError> {
+        let rollout = model.rollout()?;
+        // Only an abort ends the step, so that only its totals are final.
+        let totals = model
+            .step
+            .as_ref()
+            .filter(|_| decision.action == Action::Abort)
+            .map(|running| json!({"totals": running.evidence}));
+        let draft = Draft {
+            action: decision.action,
+            actor: decision.actor.clone(),
+            from: model.state.stable.clone(),
+            to: rollout.candidates.first().cloned(),
+            strategy: Some(rollout.plan.name.clone()),
+            reason: decision.reason,
+            evidence: totals,
+            details: decision.details,
+        };
+        self.append(model, draft)?;
+        Ok(self.status_of(model))
+    }
+}
