@@ -135,12 +135,12 @@ fn a_dry_run_says_what_would_happen() {
     contains(
         &output,
         &[
-            "churn: 1.1.0 would be rolled out beside 1.0.0, by plan medium; nothing was started",
+            "churn: a rollout from 1.0.0 to 1.1.0 would begin, by plan medium; nothing was started",
             "1  shadow 10 %",
             "10 min",
             "1,000 requests of each arm",
             "6  canary 100 %",
-            "is promoted by itself",
+            "is promoted automatically",
             "inconclusive after 7 d",
             "1.0.0 -> 1.1.0: compatible",
         ],
@@ -220,7 +220,7 @@ fn a_rollout_from_start_to_rollback() {
             "1.0.0  stable       50 %",
             "1.1.0  candidate    50 %",
             "errors",
-            "open: no worse is shown by",
+            "open: the evidence that it is no worse is",
             "verdict   holds at step 1 (50 %)",
             "next      predictd rollout promote churn   or: abort churn --reason TEXT",
         ],
@@ -243,7 +243,7 @@ fn a_rollout_from_start_to_rollback() {
     );
     contains(
         &site.done(&["rollout", "resume", "churn"]),
-        &["resumed: 1.1.0 goes on at step 1 of 1"],
+        &["resumed: 1.1.0 continues at step 1 of 1"],
     );
     contains(
         &site.done(&["rollout", "promote", "churn"]),
@@ -272,7 +272,7 @@ fn a_rollout_from_start_to_rollback() {
     contains(
         &site.refused(&["rollback", "churn"]),
         &[
-            "1.0.0 answers already; 1.1.0 was left ",
+            "1.0.0 answers already; 1.1.0 was rolled back ",
             "next: predictd rollout status churn\n",
         ],
     );
@@ -489,7 +489,7 @@ fn who_does_not_answer_is_named() {
     assert!(
         code == 1
             && error.contains(&format!(
-                "{data} answers (404), but not as predictd's admin listener does"
+                "{data} answers (404), but is not predictd's admin listener"
             )),
         "{error}"
     );
@@ -528,7 +528,7 @@ fn who_does_not_answer_is_named() {
             &[
                 "rollout", "start", "churn", "--to", "1.1.0", "--plan", "high",
             ],
-            &["(403)", "two verified names"],
+            &["(403)", "two verified operators"],
         ),
         (
             &["rollout", "promote", "churn"],
@@ -540,7 +540,7 @@ fn who_does_not_answer_is_named() {
         ),
         (
             &["rollback", "churn"],
-            &["(422)", "no stable version before"],
+            &["(422)", "no previous stable version"],
         ),
     ];
     for (arguments, parts) in cases {
@@ -553,8 +553,8 @@ fn who_does_not_answer_is_named() {
         &site.refused(&["rollout", "start", "churn", "--to", "1.1.0"]),
         &[
             "(409)",
-            "is under way",
-            "next: predictd rollout status churn",
+            "is in progress",
+            "next: predictd rollout abort churn --reason TEXT",
         ],
     );
 }
@@ -590,15 +590,15 @@ fn a_plan_for_two_names_needs_two_tokens() {
     contains(
         &output,
         &[
-            "1.1.0 waits for the approval of a second name",
-            "predictd rollout approve churn   (by another name than ann)",
+            "1.1.0 waits for the approval of a second operator",
+            "predictd rollout approve churn   (by another operator than ann)",
         ],
     );
     contains(
         &ann.refused(&["rollout", "approve", "churn"]),
         &[
             "(403)",
-            "a second verified name must approve what ann started",
+            "a second verified operator must approve the rollout that ann started",
         ],
     );
     let bob = Site {
@@ -963,7 +963,12 @@ fn the_webhook_is_told_of_each_decision() {
         ],
     );
     assert_eq!(site.server.metric("predictd_webhook_failures_total"), 0.0);
-    assert!(!site.server.logged("the webhook is tried again").is_empty());
+    assert!(
+        !site
+            .server
+            .logged("posting to the webhook failed; it will be tried again")
+            .is_empty()
+    );
     for line in site.server.log() {
         assert!(!line.to_string().contains("SECRET"), "{line}");
     }
@@ -977,12 +982,19 @@ fn a_webhook_that_fails_is_counted_and_its_url_is_not_told() {
         (site.server.metric("predictd_webhook_failures_total") == 1.0).then_some(())
     });
     let lines = until("it is logged", || {
-        Some(site.server.logged("the webhook was not told of a decision"))
-            .filter(|lines| !lines.is_empty())
+        Some(
+            site.server
+                .logged("a decision could not be posted to the webhook"),
+        )
+        .filter(|lines| !lines.is_empty())
     });
     assert_eq!(
-        (&lines[0]["model"], &lines[0]["seq"], &lines[0]["reason"]),
-        (&json!("churn"), &json!(1), &json!("it answers 503"))
+        (&lines[0]["model"], &lines[0]["seq"], &lines[0]["error"]),
+        (
+            &json!("churn"),
+            &json!(1),
+            &json!("the webhook answered with status 503")
+        )
     );
     assert!(
         lines[0]["host"]
@@ -1034,6 +1046,8 @@ fn a_webhook_by_https_is_told_nothing_in_the_clear() {
         .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
         .unwrap();
     until("it is tried again", || {
-        site.server.logged("the webhook is tried again").pop()
+        site.server
+            .logged("posting to the webhook failed; it will be tried again")
+            .pop()
     });
 }

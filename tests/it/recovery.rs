@@ -58,7 +58,7 @@ fn a_rollback_ends_a_rollout_at_full_traffic() {
     let (code, text) = command(&server, &["rollback", "churn"]);
     assert!(
         code == 1
-            && text.contains("1.0.0 answers already; 1.1.0 was left ")
+            && text.contains("1.0.0 answers already; 1.1.0 was rolled back ")
             && text.contains(" ago by unverified:"),
         "{text}"
     );
@@ -125,7 +125,7 @@ fn a_rollback_takes_effect_though_it_cannot_be_written() {
     let mend = break_journal(state.path());
     let (code, text) = command(&server, &["rollout", "status", "churn"]);
     assert!(
-        code == 0 && text.contains("TROUBLE   nothing but a rollback or an abort can be decided: "),
+        code == 0 && text.contains("TROUBLE   only a rollback or an abort is possible: "),
         "{text}"
     );
     let (code, text) = command(&server, &["rollback", "churn", "--reason", "3 a.m."]);
@@ -155,7 +155,7 @@ fn a_rollback_takes_effect_though_it_cannot_be_written() {
         1.0
     );
     assert!(
-        !server.logged("a decision can't be written; it is in force on this server, and is written as soon as the state can be").is_empty()
+        !server.logged("a decision can't be written yet; it is in force on this server, and will be written as soon as possible").is_empty()
     );
     // Whatever is not urgent waits until that is written.
     let (status, detail) = server.refused(
@@ -299,7 +299,7 @@ fn a_full_disk_has_room_for_a_rollback() {
     );
     until("it is told", || {
         verbose(&server)
-            .contains("no room is kept for urgent decisions")
+            .contains("it has no room for urgent decisions")
             .then_some(())
     });
     // Once there is room again it is kept again.
@@ -560,9 +560,11 @@ fn a_state_that_cannot_be_read_at_the_start_leaves_one_command() {
     drop(server);
     let mend = break_journal(state.path());
     let server = Server::begin(models.path(), &settings);
-    let named = "`predictd rollback churn --to VERSION --never-stable --reason TEXT`";
-    until("the command is named", || {
-        verbose(&server).contains(named).then_some(())
+    let named = "next: predictd rollback churn --to VERSION --never-stable --reason TEXT";
+    until("the suggestion is shown", || {
+        verbose(&server)
+            .contains(r#""suggestion":{"kind":"roll-back-to-never-stable","to":null}"#)
+            .then_some(())
     });
     let (code, text) = command(&server, &["rollback", "churn"]);
     assert!(code == 1 && text.contains(named), "{text}");
@@ -687,7 +689,7 @@ fn a_state_that_vanished_is_told_and_begun_anew_by_nobody_but_its_operator() {
     let server = Server::begin(models.path(), &settings);
     until("it is told", || {
         verbose(&server)
-            .contains("is missing, though packages or evidence of earlier decisions")
+            .contains("is missing, though the state has packages or evidence of earlier decisions")
             .then_some(())
     });
     assert_ne!(server.predict(CHURN, &customer()).status(), 200);
@@ -752,11 +754,11 @@ fn a_damaged_journal_costs_changes_and_never_answers() {
     );
     let (code, text) = command(&server, &["rollout", "status", "churn"]);
     assert!(
-        code == 0 && text.contains("TROUBLE   nothing can be decided: journal damaged at entry 5"),
+        code == 0 && text.contains("TROUBLE   no decision is possible: journal damaged at entry 5"),
         "{text}"
     );
     assert!(
-        text.contains("; AT REST: its candidate gets nothing until the journal is repaired")
+        text.contains("; AT REST: candidates get no traffic until the journal is repaired")
             && !text.contains("running"),
         "{text}"
     );
@@ -921,15 +923,19 @@ fn the_command_that_is_named_for_a_lost_stable_version_works() {
     drop(server);
     fs_err::remove_dir_all(models.path().join("churn/1.1.0")).unwrap();
     let server = Server::begin(models.path(), &settings);
-    let named = "`predictd rollback churn --to 1.0.0 --never-stable --reason TEXT`";
-    until("the command is named", || {
-        verbose(&server).contains(named).then_some(())
+    let named = "predictd rollback churn --to 1.0.0 --never-stable --reason TEXT";
+    until("the suggestion is shown", || {
+        verbose(&server)
+            .contains(r#""suggestion":{"kind":"roll-back-to-never-stable","to":"1.0.0"}"#)
+            .then_some(())
     });
+    let (_, text) = command(&server, &["models"]);
+    assert!(text.contains(&format!("  next: {named}\n")), "{text}");
     let (_, text) = command(&server, &["rollout", "status", "churn"]);
     let first = text.lines().next().unwrap();
     assert!(
         first.starts_with("churn  DOES NOT ANSWER: the stable version 1.1.0 of the journal")
-            && first.contains(named),
+            && text.contains(&format!("  next      {named}\n")),
         "{text}"
     );
     let (code, text) = command(
@@ -967,11 +973,11 @@ fn no_command_leads_to_what_was_left_though_the_stable_version_is_lost() {
     let server = Server::begin(models.path(), &settings);
     until("it is told", || {
         verbose(&server)
-            .contains("put its files back, or another version")
+            .contains(r#""suggestion":{"kind":"restore-files"}"#)
             .then_some(())
     });
     assert!(
-        !verbose(&server).contains("--to 1.1.0"),
+        !verbose(&server).contains(r#""to":"1.1.0""#),
         "{}",
         verbose(&server)
     );

@@ -56,6 +56,14 @@ impl Server {
         )
     }
 
+    /// What the server suggests instead of a refused order.
+    pub fn suggested(&self, path: &str, body: &Value) -> Value {
+        let document: Value = self.order(path, body).json().unwrap();
+        let hint = document["hint"].as_str().unwrap();
+        assert!(!hint.contains("--"), "no command line for a client: {hint}");
+        document["suggestion"].clone()
+    }
+
     pub fn status(&self, model: &str) -> Value {
         self.client
             .get(self.admin(model))
@@ -363,7 +371,7 @@ fn orders_are_refused_with_their_reason() {
             404,
             "no model",
         ),
-        ("churn/rollout/start", json!({}), 400, "--to"),
+        ("churn/rollout/start", json!({}), 400, "no candidate"),
         (
             "churn/rollout/start",
             json!({"to": ["1.0.0"]}),
@@ -404,25 +412,30 @@ fn orders_are_refused_with_their_reason() {
             "churn/rollout/start",
             json!({"to": ["1.1.0"], "plan": {"name": "high"}}),
             403,
-            "two verified names",
+            "two verified operators",
         ),
         ("churn/rollout/pause", json!({}), 422, "no rollout"),
         ("churn/rollout/promote", json!({}), 422, "no rollout"),
         ("churn/rollout/abort", json!({}), 422, "no rollout"),
         ("churn/rollout/dance", json!({}), 404, "no order"),
-        ("churn/rollback", json!({}), 422, "no stable version before"),
+        (
+            "churn/rollback",
+            json!({}),
+            422,
+            "no previous stable version",
+        ),
         ("churn/rollback", json!({"to": "1.0.0"}), 422, "already"),
         (
             "churn/rollback",
             json!({"to": "1.1.0"}),
             422,
-            "was never stable",
+            "never was stable",
         ),
         (
             "churn/rollback",
             json!({"to": "1.1.0", "never_stable": true}),
             422,
-            "was never stable",
+            "never was stable",
         ),
         (
             "churn/rollback",
@@ -459,7 +472,7 @@ fn a_rollback_ends_a_rollout_and_leads_back_once() {
     );
     let conflict = server.refused("churn/rollout/start", &json!({"to": ["1.1.0"]}));
     assert!(
-        conflict.0 == 409 && conflict.1.contains("under way"),
+        conflict.0 == 409 && conflict.1.contains("in progress"),
         "{conflict:?}"
     );
     let promoted = server.ordered("churn/rollout/promote", &json!({}));
@@ -489,7 +502,7 @@ fn a_rollback_ends_a_rollout_and_leads_back_once() {
     let (status, detail) = server.refused("churn/rollback", &json!({}));
     assert!(
         status == 422
-            && detail.contains("1.0.0 answers already; 1.1.0 was left ")
+            && detail.contains("1.0.0 answers already; 1.1.0 was rolled back ")
             && !detail.contains("--to"),
         "{detail}"
     );
@@ -747,8 +760,12 @@ fn an_altered_journal_decides_nothing() {
     for order in ["churn/rollback", "churn/rollout/abort"] {
         let (status, detail) = server.refused(order, &json!({}));
         assert!(
-            status == 503 && detail.contains("`predictd history churn --repair --reason TEXT`"),
+            status == 503 && detail.contains("journal damaged at entry 2"),
             "{detail}"
+        );
+        assert_eq!(
+            server.suggested(order, &json!({})),
+            json!({"kind": "repair-journal"})
         );
     }
     drop(server);
@@ -840,7 +857,7 @@ fn the_way_back_is_tried_and_told() {
     assert!(!server.logged("a rollback would not work").is_empty());
     let (code, detail) = server.refused("churn/rollback", &json!({}));
     assert!(
-        code == 422 && detail.contains("its files are gone"),
+        code == 422 && detail.contains("its files are missing"),
         "{detail}"
     );
     // A promotion that would leave no way back is refused, unless somebody answers for it.
@@ -935,10 +952,11 @@ fn what_a_rollback_would_take_away_is_asked_for() {
         let detail = answer["error"].as_str().unwrap();
         assert!(
             code == 422
-                && detail.contains("--allow-forward-only")
+                && detail.contains("callers that adopt what is new")
                 && detail.contains("forward-only: output"),
             "{detail}"
         );
+        assert_eq!(answer["suggestion"], json!({"kind": "allow-forward-only"}));
     }
     let (code, started) = start(json!({"allow_forward_only": true, "reason": "an interval"}));
     assert_eq!(
@@ -987,7 +1005,7 @@ fn a_high_risk_needs_two_names_whatever_the_plan() {
             &json!({"to": ["1.2.0"], "plan": plan}),
         );
         assert!(
-            code == 403 && detail.contains("two verified names"),
+            code == 403 && detail.contains("two verified operators"),
             "{code} {detail}"
         );
     }
