@@ -16,7 +16,7 @@
 //! | decode | [`decode`] | the values' bytes, to validated [`Columns`](schema::columns::Columns): one pass, no tree between; tensors by [`transform::fields`] and [`decode::elements`], tables by [`decode::table`] |
 //! | preprocess | [`transform::preprocess`] | columns, to the graph's input [`Tensors`](tensor::Tensors); arithmetic in float64, cast once |
 //! | batch | [`engine::batch`] | jobs of many requests, to one run; and back |
-//! | infer | [`engine::infer`] | one run of an ONNX Runtime session; the only file that names `ort` |
+//! | infer | [`engine::infer`] | one run of an ONNX Runtime session; the only folder that names `ort` |
 //! | postprocess | [`transform::postprocess`] | output tensors, to the response's fields |
 //! | encode | the same dialect | the response's fields, or the graph's outputs, to the protocol's form |
 //!

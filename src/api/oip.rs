@@ -168,7 +168,7 @@ pub fn find(snapshot: &Snapshot, target: Target<'_>) -> Result<Arc<Servable>, Re
 /// Whether a model (or one version) answers; an error where it is not known.
 pub fn is_ready(snapshot: &Snapshot, target: Target<'_>) -> Result<bool, Refusal> {
     match find(snapshot, target) {
-        Ok(servable) => Ok(servable.batcher.ailment(Instant::now()).is_none()),
+        Ok(servable) => Ok(servable.batcher.unready_reason(Instant::now()).is_none()),
         Err(Refusal {
             code: ErrorCode::NotReady,
             ..

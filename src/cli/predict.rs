@@ -12,8 +12,9 @@ use crate::{
     cli::{ConfigArgs, Outcome, check_package_directory, sample::read_rows},
     decode::{DecodeError, DecodeLimits, Decoded, decode_request},
     engine::{
-        Engine, EngineFactory, advice,
+        Engine, EngineFactory,
         infer::{OnnxEngine, OnnxFactory, Runtime},
+        runtime_message,
     },
     package::{ModelPackage, Transform, locate},
     registry::gate::{Batching, declared_batching},
@@ -192,7 +193,7 @@ impl<W: Write> Line<'_, W> {
             for (part, count) in parts {
                 let outputs = match self.engine.run(&part) {
                     Ok(outputs) => outputs,
-                    Err(error) => match advice::on_run(&error.to_string()) {
+                    Err(error) => match runtime_message::rejected_input(&error.to_string()) {
                         Some(refusal) => {
                             let personal = self.package.parts.input.is_personal();
                             let refusal = if personal {

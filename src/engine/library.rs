@@ -1,4 +1,4 @@
-//! Where the ONNX Runtime library is looked for.
+//! Finds the ONNX Runtime library on this machine.
 
 use std::path::{Path, PathBuf};
 
@@ -9,11 +9,11 @@ pub const FILE_NAME: &str = if cfg!(target_os = "macos") {
     "libonnxruntime.so"
 };
 
-/// Folder that `make` fills.
+/// Directory that `make onnxruntime` fills, relative to a working directory.
 pub const FOLDER: &str = ".onnxruntime";
 
 #[derive(Debug, thiserror::Error)]
-#[error("no ONNX Runtime library; looked at:\n{}\nrun `make onnxruntime` to bring it, or set ORT_DYLIB_PATH", list(.0))]
+#[error("no ONNX Runtime library; looked at:\n{}\nrun `make onnxruntime` to download it, or set ORT_DYLIB_PATH", list(.0))]
 pub struct LibraryNotFound(Vec<PathBuf>);
 
 fn list(paths: &[PathBuf]) -> String {
@@ -24,10 +24,12 @@ fn list(paths: &[PathBuf]) -> String {
         .join("\n")
 }
 
-/// `configured` (`runtime.library`), then `ORT_DYLIB_PATH`, beside the executable, the folder that make fills: below the
-/// working directory, or below a parent of the executable (`target/release/predictd` run from elsewhere).
+/// Returns the absolute path of the library.
 ///
-/// A path that was named outright must be right: nothing else is tried after it.
+/// `configured` (`runtime.library`) comes first, then `environment` (`ORT_DYLIB_PATH`). If one of
+/// them is set, no other place is tried: a wrong path must not silently load another library.
+/// Otherwise the search goes through the executable's directory, `FOLDER` in the working directory,
+/// and `FOLDER` in the parents of the executable's directory (for `target/release/predictd`).
 pub fn find(
     configured: &Path,
     environment: Option<&Path>,
@@ -45,6 +47,7 @@ pub fn find(
             let folder = executable.and_then(Path::parent);
             candidates.extend(folder.map(|folder| folder.join(FILE_NAME)));
             candidates.push(Path::new(FOLDER).join(FILE_NAME));
+            // target/release, target, and the repository's root.
             let above = folder.into_iter().flat_map(Path::ancestors).skip(1).take(3);
             candidates.extend(above.map(|folder| folder.join(FOLDER).join(FILE_NAME)));
             candidates
@@ -64,20 +67,26 @@ mod tests {
     use crate::engine::library::{FILE_NAME, find};
 
     #[test]
-    fn named_paths_win_and_must_be_right() {
+    fn named_paths_win_and_must_exist() {
         let directory = tempfile::tempdir().unwrap();
-        let beside = directory.path().join(FILE_NAME);
+        let next_to_executable = directory.path().join(FILE_NAME);
         let other = directory.path().join("other.so");
         let executable = directory.path().join("predictd");
-        fs_err::write(&beside, "").unwrap();
+        fs_err::write(&next_to_executable, "").unwrap();
         fs_err::write(&other, "").unwrap();
         let nothing = Path::new("");
-        assert_eq!(find(nothing, None, Some(&executable)).unwrap(), beside);
+        assert_eq!(
+            find(nothing, None, Some(&executable)).unwrap(),
+            next_to_executable
+        );
         assert_eq!(
             find(nothing, Some(&other), Some(&executable)).unwrap(),
             other
         );
-        assert_eq!(find(directory.path(), Some(&other), None).unwrap(), beside);
+        assert_eq!(
+            find(directory.path(), Some(&other), None).unwrap(),
+            next_to_executable
+        );
         let error = find(
             Path::new("/nowhere/lib.so"),
             Some(&other),

@@ -1,36 +1,46 @@
-//! Tensors in, tensors out, in batches.
+//! The inference engine: tensors in, tensors out, in batches.
+//!
+//! A [`Batcher`](batch::Batcher) queues jobs. Each worker thread owns one [`Engine`], joins jobs
+//! into a run and splits the outputs. One supervisor thread ends the runs that pass their deadline.
 
-pub mod advice;
 pub mod batch;
+pub mod error;
 pub mod infer;
 pub mod library;
+mod pool;
 pub mod queue;
 pub mod retention;
+pub mod runtime_message;
 pub mod supervisor;
+mod worker;
 
 use std::sync::Arc;
+
+pub use error::EngineError;
 
 use crate::tensor::{
     Tensors,
     signature::{Signature, Symbols, TensorSpec},
 };
 
-/// One loaded graph on one thread. ONNX Runtime's session takes `&mut self`, so each worker owns its engine.
+/// One loaded graph. ONNX Runtime's session takes `&mut self`, so each worker thread owns its
+/// engine.
 pub trait Engine: Send {
-    /// Runs the graph once; outputs come in the order of the signature.
+    /// Runs the graph once. The outputs have the order of the signature.
     fn run(&mut self, batch: &Tensors) -> Result<Tensors, EngineError>;
 
-    /// What stops a run from another thread.
+    /// Returns a handle that stops a run of this engine from another thread.
     fn interrupt(&self) -> Arc<dyn Interrupt>;
 
-    /// Between two runs, when nobody waits for the first any more: gives back what was taken beyond the usual.
-    fn settle(&mut self) {}
+    /// Releases memory that the last run took beyond the usual. The worker calls it after the
+    /// answers are sent, so that no caller waits for it.
+    fn release_after_run(&mut self) {}
 
-    /// No run came for a while: gives back what runs took.
-    fn rest(&mut self) {}
+    /// Releases memory that runs took. The worker calls it after it had no job for a while.
+    fn release_when_idle(&mut self) {}
 
-    /// Whether a rest would give anything back.
-    fn is_restless(&self) -> bool {
+    /// Whether `release_when_idle` would release anything.
+    fn holds_releasable_memory(&self) -> bool {
         false
     }
 }
@@ -39,22 +49,23 @@ pub trait Engine: Send {
 pub trait Interrupt: Send + Sync {
     fn terminate(&self);
 
-    /// Lets the next run go on after a `terminate`.
+    /// Allows runs again after `terminate`.
     fn reset(&self);
 }
 
-/// Makes another engine of the same verified package: for each worker, and after one was lost.
+/// Makes engines of one verified package: one for each worker, and one for each lost worker.
 pub trait EngineFactory: Send + Sync {
     fn make(&self) -> Result<Box<dyn Engine>, EngineError>;
 
     fn signature(&self) -> &Signature;
 
-    /// Inputs that have a default in the graph, with its names of their dimensions: a caller may leave them out.
+    /// Inputs that have a default in the graph, so that a caller may omit them. Each comes with
+    /// the graph's names of its dimensions.
     fn optional(&self) -> &[(TensorSpec, Vec<String>)] {
         &[]
     }
 
-    /// What the graph calls its dimensions.
+    /// The graph's names of the dimensions of its inputs and outputs.
     fn symbols(&self) -> &Symbols {
         static NONE: Symbols = Symbols {
             inputs: Vec::new(),
@@ -65,51 +76,4 @@ pub trait EngineFactory: Send + Sync {
 
     /// Threads inside one run.
     fn intra_op_threads(&self) -> usize;
-}
-
-impl EngineError {
-    /// A failure in words of our own, which name no value.
-    pub fn run(detail: impl Into<String>) -> EngineError {
-        let detail = detail.into();
-        EngineError::Run {
-            loggable: detail.clone(),
-            detail,
-        }
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum EngineError {
-    /// The graph could not be loaded.
-    #[error("loading {file}: {detail}")]
-    Load { file: String, detail: String },
-    /// The graph refused or failed on its inputs.
-    #[error("the model failed: {detail}")]
-    Run {
-        detail: String,
-        /// The reason without any value of a row, for the log.
-        loggable: String,
-    },
-    /// The run was stopped because its deadline passed.
-    #[error("the run was stopped at its deadline")]
-    Terminated,
-    /// The job's deadline passed before or during the run.
-    #[error("the deadline passed")]
-    DeadlineExceeded,
-    /// The job's run gave nothing to any of its jobs: one failure, whatever their number.
-    #[error("the run was lost: {0}")]
-    Lost(Box<EngineError>),
-    /// The run wanted more memory than its version may take.
-    #[error(
-        "the run needs more memory than the {limit} bytes that each worker may take (runtime.memory_limit_bytes)"
-    )]
-    MemoryLimit { limit: u64 },
-    #[error("the queue is full")]
-    QueueFull,
-    /// The version is being unloaded.
-    #[error("the version is going away")]
-    Closed,
-    /// A worker panicked, or none is left.
-    #[error("the engine broke: {detail}")]
-    Broken { detail: String },
 }

@@ -1,4 +1,5 @@
-//! Queue: the jobs that wait for a version's engines, and the pure decision what the next run takes.
+//! `Job`: rows that wait for a version's engines; and the pure decision which jobs share the next
+//! run.
 
 use std::{
     collections::VecDeque,
@@ -13,20 +14,20 @@ use crate::{
     tensor::{Tensor, Tensors},
 };
 
-/// How rows of several requests may share a run.
+/// Limits for a version's queue and for the runs that several requests share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchPolicy {
-    /// Rows in one run; 1 where the graph can't be batched.
+    /// Most rows in one run. It is 1 for a graph that can't be batched.
     pub max_batch_size: usize,
-    /// How long the oldest job may wait for company.
+    /// How long the oldest job may wait for more jobs to share its run.
     pub max_delay: Duration,
-    /// Jobs that may wait.
+    /// Most jobs that wait; the next one is refused.
     pub queue_capacity: usize,
-    /// Rows in one run of a graph whose rows can't be cut into several.
+    /// Most rows of one request to a graph whose rows can't be split into several runs.
     pub max_rows_per_run: usize,
 }
 
-/// Whose turn it is: lower numbers come first, equals in the order of their arrival.
+/// The order of jobs in a queue: lower numbers first, equal numbers in the order of their arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Priority(u32);
 
@@ -37,7 +38,7 @@ impl Default for Priority {
 }
 
 impl Priority {
-    /// As the Open Inference Protocol's `priority` says it: 1 is the highest, 0 means the default.
+    /// Reads the Open Inference Protocol's `priority`: 1 is the highest, 0 means the default.
     pub fn from_protocol(level: u64) -> Priority {
         if level == 0 {
             Priority::default()
@@ -47,15 +48,16 @@ impl Priority {
     }
 }
 
-/// By when a job must be answered, and before whom.
+/// When a job must be answered, and which jobs it precedes.
 #[derive(Clone, Copy, Debug)]
 pub struct Urgency {
     pub deadline: Instant,
     pub priority: Priority,
 }
 
-/// Puts a job behind all that are as urgent.
+/// Inserts a job after the jobs of the same or a higher priority.
 pub fn enqueue(queue: &mut VecDeque<Job>, job: Job) {
+    // Nearly all jobs have one priority: this saves them the search.
     if queue
         .back()
         .is_none_or(|last| last.priority <= job.priority)
@@ -67,75 +69,83 @@ pub fn enqueue(queue: &mut VecDeque<Job>, job: Job) {
     queue.insert(at, job);
 }
 
-/// What a job's run gave, and where its time went.
+/// The outputs of a job, and the time that it took.
 #[derive(Debug)]
-pub struct Answer {
+pub struct JobOutputs {
     pub outputs: Tensors,
+    /// From the submission to the start of the run.
     pub queued: Duration,
+    /// The duration of the run, which several jobs may share.
     pub ran: Duration,
 }
 
-/// Rows of one request on their way to an engine.
+pub type JobResult = Result<JobOutputs, EngineError>;
+
+/// Rows of one request that wait for an engine.
 pub struct Job {
     pub inputs: Tensors,
     pub rows: usize,
-    /// Its run is nobody else's: it gives inputs that others leave to the graph, or inputs of different numbers of rows.
-    pub alone: bool,
+    /// Never shares a run: it sets optional inputs that other jobs leave to the graph's defaults,
+    /// or its inputs have different numbers of rows.
+    pub exclusive: bool,
     pub priority: Priority,
     pub deadline: Instant,
     pub enqueued: Instant,
-    /// Set when its run begins, for whoever wants to know what it waited for in vain.
+    /// Set when the run begins. A caller that gives up reads it to tell a full queue from a slow
+    /// run.
     pub running: Option<Arc<AtomicBool>>,
-    pub reply: oneshot::Sender<Result<Answer, EngineError>>,
+    pub reply: oneshot::Sender<JobResult>,
 }
 
 impl Job {
-    /// Answers; a caller that hung up misses nothing.
-    pub fn answer(self, outcome: Result<Answer, EngineError>) {
-        let _ = self.reply.send(outcome);
+    /// Sends the result to the caller.
+    pub fn answer(self, result: JobResult) {
+        // The send fails if the caller left: nobody waits for the result.
+        let _ = self.reply.send(result);
     }
 }
 
-/// What a worker should do now.
+/// What a worker must do now.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Decision {
+pub enum QueueDecision {
     /// Run the first `jobs` of the queue.
     Take { jobs: usize },
-    /// Wait for more company until then.
+    /// Wait until this time for more jobs that share the run.
     WaitUntil(Instant),
-    /// Nothing is waiting.
+    /// No job waits.
     Sleep,
 }
 
-/// Takes jobs in order as long as they fit together, never more rows than the policy allows (but always one job).
-pub fn decide(queue: &VecDeque<Job>, policy: &BatchPolicy, now: Instant) -> Decision {
+/// Takes jobs in order while they fit into one run. It takes at least one job, and never more rows
+/// than the policy allows unless the first job alone has more.
+pub fn decide(queue: &VecDeque<Job>, policy: &BatchPolicy, now: Instant) -> QueueDecision {
     let Some(first) = queue.front() else {
-        return Decision::Sleep;
+        return QueueDecision::Sleep;
     };
     let mut rows = first.rows;
     let mut jobs = 1;
     let mut oldest = first.enqueued;
     for job in queue.iter().skip(1) {
-        if first.alone
-            || job.alone
+        if first.exclusive
+            || job.exclusive
             || rows + job.rows > policy.max_batch_size
-            || !same_rows(&first.inputs, &job.inputs)
+            || !have_equal_row_shapes(&first.inputs, &job.inputs)
         {
-            return Decision::Take { jobs };
+            return QueueDecision::Take { jobs };
         }
         rows += job.rows;
         jobs += 1;
         oldest = oldest.min(job.enqueued);
     }
-    let ripe = oldest + policy.max_delay;
-    if rows >= policy.max_batch_size || ripe <= now {
-        Decision::Take { jobs }
+    let due = oldest + policy.max_delay;
+    if rows >= policy.max_batch_size || due <= now {
+        QueueDecision::Take { jobs }
     } else {
-        Decision::WaitUntil(ripe)
+        QueueDecision::WaitUntil(due)
     }
 }
 
-/// Removes the jobs that nobody waits for any more; those whose deadline passed get their answer.
+/// Removes the jobs whose caller left, and answers those whose deadline passed.
 pub fn drop_dead(queue: &mut VecDeque<Job>, now: Instant) {
     if queue
         .iter()
@@ -155,7 +165,8 @@ pub fn drop_dead(queue: &mut VecDeque<Job>, now: Instant) {
     }
 }
 
-fn same_rows(a: &Tensors, b: &Tensors) -> bool {
+/// Whether each input has the same shape after its dimension of rows, so that rows can be joined.
+fn have_equal_row_shapes(a: &Tensors, b: &Tensors) -> bool {
     fn row(tensor: &Tensor) -> &[usize] {
         tensor.shape().get(1..).unwrap_or(&[])
     }
@@ -178,7 +189,7 @@ mod tests {
     use crate::{
         engine::{
             EngineError,
-            queue::{BatchPolicy, Decision, Job, Priority, decide, drop_dead, enqueue},
+            queue::{BatchPolicy, Job, Priority, QueueDecision, decide, drop_dead, enqueue},
         },
         tensor::{Data, Tensor, Tensors},
     };
@@ -187,10 +198,7 @@ mod tests {
         rows: usize,
         width: usize,
         start: Instant,
-    ) -> (
-        Job,
-        oneshot::Receiver<Result<crate::engine::queue::Answer, EngineError>>,
-    ) {
+    ) -> (Job, oneshot::Receiver<crate::engine::queue::JobResult>) {
         let (reply, receiver) = oneshot::channel();
         let tensor = Tensor::new(
             vec![rows, width],
@@ -200,7 +208,7 @@ mod tests {
         let job = Job {
             inputs: Tensors(vec![(Arc::from("x"), tensor)]),
             rows,
-            alone: false,
+            exclusive: false,
             priority: Priority::default(),
             deadline: start + Duration::from_secs(1),
             enqueued: start,
@@ -226,7 +234,7 @@ mod tests {
             let (mut queue, _receivers): (VecDeque<Job>, Vec<_>) = jobs.iter().map(|(rows, width)| job(*rows, *width, start)).unzip();
             let mut order = Vec::new();
             while !queue.is_empty() {
-                let Decision::Take { jobs } = decide(&queue, &policy(limit, 0), start) else { panic!("a waiting job was not taken") };
+                let QueueDecision::Take { jobs } = decide(&queue, &policy(limit, 0), start) else { panic!("a waiting job was not taken") };
                 let taken: Vec<Job> = queue.drain(..jobs).collect();
                 let rows: usize = taken.iter().map(|job| job.rows).sum();
                 prop_assert!(rows <= limit || taken.len() == 1);
@@ -239,7 +247,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_urgent_go_first_and_equals_keep_their_order(levels in prop::collection::vec(0u64..4, 0..30)) {
+        fn higher_priorities_go_first_and_equal_ones_keep_their_order(levels in prop::collection::vec(0u64..4, 0..30)) {
             let start = Instant::now();
             let mut queue = VecDeque::new();
             for (index, level) in levels.iter().enumerate() {
@@ -254,28 +262,28 @@ mod tests {
     }
 
     #[test]
-    fn a_delay_waits_for_company_but_not_past_a_full_batch() {
+    fn a_delay_waits_for_more_jobs_but_not_past_a_full_batch() {
         let start = Instant::now();
         let (mut queue, _receivers): (VecDeque<Job>, Vec<_>) =
             [job(1, 1, start), job(1, 1, start)].into_iter().unzip();
         assert_eq!(
             decide(&queue, &policy(4, 5), start),
-            Decision::WaitUntil(start + Duration::from_millis(5))
+            QueueDecision::WaitUntil(start + Duration::from_millis(5))
         );
         assert_eq!(
             decide(&queue, &policy(4, 5), start + Duration::from_millis(5)),
-            Decision::Take { jobs: 2 }
+            QueueDecision::Take { jobs: 2 }
         );
         assert_eq!(
             decide(&queue, &policy(2, 5), start),
-            Decision::Take { jobs: 2 }
+            QueueDecision::Take { jobs: 2 }
         );
         queue.clear();
-        assert_eq!(decide(&queue, &policy(4, 0), start), Decision::Sleep);
+        assert_eq!(decide(&queue, &policy(4, 0), start), QueueDecision::Sleep);
     }
 
     #[test]
-    fn the_dead_leave_the_queue_and_the_late_are_told() {
+    fn jobs_without_a_caller_are_removed_and_late_jobs_are_answered() {
         let start = Instant::now();
         let (gone, receiver) = job(1, 1, start);
         drop(receiver);

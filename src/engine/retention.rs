@@ -1,48 +1,52 @@
-//! Retention: when an engine gives back to the system what its runs took. Pure.
+//! `Retention`: decides when an engine returns the memory of its runs to the system. Pure.
 //!
-//! An arena keeps what the largest run needed, for the next one. That pays where runs of that size are usual, and else holds the
-//! memory for ever.
+//! An arena keeps the memory of its largest run for the next one. That pays if runs of that size
+//! are usual. If they are not, the memory would be held for ever.
 
 use std::time::{Duration, Instant};
 
-/// What a busy engine may hold beyond its weights without being asked for it.
+/// Memory beyond its weights that a busy engine may always hold.
 const FLOOR_BYTES: u64 = 16 << 20;
 
-/// What an idle one may hold: the next run pays for the pages of the rest, well below a millisecond for each 4 MiB.
+/// Memory beyond its weights that an idle engine may hold. The next run faults the released pages
+/// in again, which costs well below a millisecond for each 4 MiB.
 pub const IDLE_FLOOR_BYTES: u64 = 4 << 20;
 
-/// Runs in a row that take as much before it counts as usual.
+/// A size counts as usual after so many runs in a row.
 const USUAL_RUNS: u32 = 8;
 
-/// How long what was usual counts: after that it has to be shown again.
+/// After this time the usual size is forgotten and must be observed again, so that a load that
+/// ended does not hold its memory for ever.
 const REVIEW: Duration = Duration::from_secs(10);
 
-/// A worker without a run for this long gives back what it holds.
+/// A worker without a run for this long releases its memory.
 pub const IDLE: Duration = Duration::from_secs(1);
 
-/// Shorter runs are not measured: they had no time to fill much memory.
+/// Shorter runs are not measured: they have no time to fill much memory, and the measurement costs
+/// a call of the library.
 pub const MEASURED_FROM: Duration = Duration::from_micros(500);
 
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Retention {
-    /// What runs usually take, and since when.
+    /// Bytes that runs usually take, and since when they count as usual.
     usual: Option<(u64, Instant)>,
-    /// Runs in a row that took more than that.
+    /// Runs in a row that took more than the usual.
     larger: u32,
 }
 
 impl Retention {
-    /// Whether what is usual must be shown again.
+    /// Whether the usual size is due to be observed again.
     pub fn is_due(&self, now: Instant) -> bool {
         self.usual.is_some_and(|(_, since)| since + REVIEW <= now)
     }
 
-    /// Between two runs, with so many bytes held beyond the weights: whether they are to be given back now.
+    /// Whether an engine that holds `held` bytes beyond its weights after a run must release them.
     pub fn release_after_run(&mut self, held: u64, now: Instant) -> bool {
         if self.is_due(now) {
             *self = Retention::default();
             return held > FLOOR_BYTES;
         }
+        // Runs of one kind differ a little in size: a fifth more still counts as usual.
         let usual = self
             .usual
             .map_or(FLOOR_BYTES, |(bytes, _)| bytes.saturating_add(bytes / 5));
@@ -59,7 +63,7 @@ impl Retention {
         false
     }
 
-    /// Without a run for `IDLE`: as above.
+    /// Whether an engine without a run for `IDLE` must release the `held` bytes beyond its weights.
     pub fn release_when_idle(&mut self, held: u64) -> bool {
         *self = Retention::default();
         held > IDLE_FLOOR_BYTES
@@ -75,13 +79,13 @@ mod tests {
     const LARGE: u64 = 400 << 20;
 
     #[test]
-    fn a_burst_is_given_back_and_what_is_usual_is_kept() {
+    fn a_burst_is_released_and_the_usual_size_is_kept() {
         let (mut retention, now) = (Retention::default(), Instant::now());
         assert!(!retention.release_after_run(FLOOR_BYTES, now));
         for _ in 1..USUAL_RUNS {
             assert!(retention.release_after_run(LARGE, now));
         }
-        // Runs that are all as large pay for their pages once.
+        // Runs of the same size fault their pages in once.
         for _ in 0..100 {
             assert!(!retention.release_after_run(LARGE, now));
         }
@@ -101,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_usual_has_to_be_shown_again() {
+    fn a_usual_size_must_be_observed_again() {
         let (mut retention, start) = (Retention::default(), Instant::now());
         for _ in 0..USUAL_RUNS {
             retention.release_after_run(LARGE, start);
@@ -112,7 +116,7 @@ mod tests {
         assert!(!retention.is_due(later));
         assert!(
             retention.release_after_run(LARGE, later),
-            "it counts from the beginning"
+            "the count starts again"
         );
     }
 
@@ -129,7 +133,7 @@ mod tests {
         );
         assert!(
             retention.release_after_run(LARGE, now),
-            "nothing is usual any more"
+            "no size is usual any more"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! Supervisor: stops runs at their deadline, and notices workers that don't come back.
+//! `Supervisor`: stops runs at their deadline, and abandons workers whose run does not return.
 
 use std::{
     sync::{Arc, Condvar, Mutex, PoisonError, Weak},
@@ -8,22 +8,25 @@ use std::{
 
 use crate::engine::Interrupt;
 
-/// How often the runs are looked at.
+/// How often the supervisor checks the runs. A run may exceed its deadline by this time.
 const TICK: Duration = Duration::from_millis(20);
 
-/// How long after a termination a worker may still be inside a node of its graph before it is given up.
+/// How long after a termination a worker may still be inside a node of its graph before it is
+/// abandoned. The runtime checks for a termination only between two nodes.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Where one worker says what it is doing.
+/// What one worker is doing, shared between the worker and the supervisor.
+///
+/// Lock order: `state` before `interrupt`.
 pub struct Slot {
-    state: Mutex<State>,
+    state: Mutex<WorkerState>,
     interrupt: Mutex<Option<Arc<dyn Interrupt>>>,
-    /// Called once when the worker is given up.
+    /// Called once when the worker is abandoned, without a lock held.
     on_abandon: Box<dyn Fn() + Send + Sync>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum WorkerState {
     Idle,
     Running { deadline: Instant },
     Terminating { since: Instant },
@@ -36,30 +39,30 @@ impl Slot {
         on_abandon: Box<dyn Fn() + Send + Sync>,
     ) -> Arc<Slot> {
         Arc::new(Slot {
-            state: Mutex::new(State::Idle),
+            state: Mutex::new(WorkerState::Idle),
             interrupt: Mutex::new(Some(interrupt)),
             on_abandon,
         })
     }
 
-    /// The worker starts a run that must end by `deadline`.
+    /// Records that the worker starts a run, which must end by `deadline`.
     pub fn begin(&self, deadline: Instant) {
-        *self.lock() = State::Running { deadline };
+        *self.lock() = WorkerState::Running { deadline };
     }
 
-    /// The run came back. `false`: the worker was given up meanwhile and must end.
+    /// Records that the run returned. `false` means that the worker was abandoned and must end.
     pub fn end(&self) -> bool {
         let mut state = self.lock();
         match *state {
-            State::Abandoned => return false,
-            State::Terminating { .. } => self.interrupt(|interrupt| interrupt.reset()),
-            State::Running { .. } | State::Idle => {}
+            WorkerState::Abandoned => return false,
+            WorkerState::Terminating { .. } => self.with_interrupt(|interrupt| interrupt.reset()),
+            WorkerState::Running { .. } | WorkerState::Idle => {}
         }
-        *state = State::Idle;
+        *state = WorkerState::Idle;
         true
     }
 
-    /// The worker goes on with another engine.
+    /// Sets the interrupt of the engine that replaces the worker's previous one.
     pub fn replace_interrupt(&self, interrupt: Arc<dyn Interrupt>) {
         *self
             .interrupt
@@ -67,17 +70,20 @@ impl Slot {
             .unwrap_or_else(PoisonError::into_inner) = Some(interrupt);
     }
 
-    /// What must happen to this worker now; called by the supervisor. The lock keeps a run from ending in between, so
-    /// that a termination never hits the run after the one it was meant for.
+    /// Terminates the run if its deadline passed, or abandons the worker if a terminated run does
+    /// not return. The supervisor calls it.
+    ///
+    /// The lock on the state is held during the termination. Otherwise the run could end first, and
+    /// the termination would stop the next run.
     fn check(&self, now: Instant) {
         let mut state = self.lock();
         match *state {
-            State::Running { deadline } if deadline <= now => {
-                self.interrupt(|interrupt| interrupt.terminate());
-                *state = State::Terminating { since: now };
+            WorkerState::Running { deadline } if deadline <= now => {
+                self.with_interrupt(|interrupt| interrupt.terminate());
+                *state = WorkerState::Terminating { since: now };
             }
-            State::Terminating { since } if since + GRACE <= now => {
-                *state = State::Abandoned;
+            WorkerState::Terminating { since } if since + GRACE <= now => {
+                *state = WorkerState::Abandoned;
                 drop(state);
                 (self.on_abandon)();
             }
@@ -85,7 +91,7 @@ impl Slot {
         }
     }
 
-    fn interrupt(&self, act: impl FnOnce(&dyn Interrupt)) {
+    fn with_interrupt(&self, act: impl FnOnce(&dyn Interrupt)) {
         if let Some(interrupt) = &*self
             .interrupt
             .lock()
@@ -95,19 +101,20 @@ impl Slot {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, WorkerState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// One thread that watches all workers of the process.
+/// One thread that watches the workers of all versions.
 pub struct Supervisor {
-    shared: Arc<Shared>,
+    watched: Arc<Watched>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 #[derive(Default)]
-struct Shared {
+struct Watched {
+    /// Weak, so that a worker that ended leaves the list.
     slots: Mutex<Vec<Weak<Slot>>>,
     stopped: Mutex<bool>,
     wake: Condvar,
@@ -115,19 +122,19 @@ struct Shared {
 
 impl Supervisor {
     pub fn start() -> std::io::Result<Supervisor> {
-        let shared = Arc::new(Shared::default());
-        let watched = Arc::clone(&shared);
+        let watched = Arc::new(Watched::default());
+        let of_thread = Arc::clone(&watched);
         let thread = thread::Builder::new()
             .name("supervisor".to_owned())
-            .spawn(move || watch(&watched))?;
+            .spawn(move || watch(&of_thread))?;
         Ok(Supervisor {
-            shared,
+            watched,
             thread: Mutex::new(Some(thread)),
         })
     }
 
     pub fn add(&self, slot: &Arc<Slot>) {
-        self.shared
+        self.watched
             .slots
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -138,11 +145,11 @@ impl Supervisor {
 impl Drop for Supervisor {
     fn drop(&mut self) {
         *self
-            .shared
+            .watched
             .stopped
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = true;
-        self.shared.wake.notify_all();
+        self.watched.wake.notify_all();
         if let Some(thread) = self
             .thread
             .lock()
@@ -154,19 +161,19 @@ impl Drop for Supervisor {
     }
 }
 
-fn watch(shared: &Shared) {
-    let mut stopped = shared
+fn watch(watched: &Watched) {
+    let mut stopped = watched
         .stopped
         .lock()
         .unwrap_or_else(PoisonError::into_inner);
     while !*stopped {
-        stopped = shared
+        stopped = watched
             .wake
             .wait_timeout(stopped, TICK)
             .unwrap_or_else(PoisonError::into_inner)
             .0;
         let now = Instant::now();
-        let mut slots = shared.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slots = watched.slots.lock().unwrap_or_else(PoisonError::into_inner);
         slots.retain(|slot| {
             slot.upgrade().is_some_and(|slot| {
                 slot.check(now);
@@ -242,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_does_not_come_back_is_given_up_once() {
+    fn a_worker_whose_run_does_not_return_is_abandoned_once() {
         let (slot, calls) = slot();
         let start = Instant::now();
         slot.begin(start);

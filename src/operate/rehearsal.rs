@@ -9,8 +9,9 @@ use std::{
 use crate::{
     decode::decode_instance,
     engine::{
-        EngineError, advice,
+        EngineError,
         queue::{Priority, Urgency},
+        runtime_message,
     },
     id::ModelName,
     journal::entry::VersionRef,
@@ -177,7 +178,7 @@ impl Operator {
         let servable = self
             .decided(name, previous)
             .ok_or_else(|| RehearsalError::NotLoaded(previous.to_string()))?;
-        if let Some(reason) = servable.batcher.ailment(Instant::now()) {
+        if let Some(reason) = servable.batcher.unready_reason(Instant::now()) {
             return Err(RehearsalError::NotAnswering {
                 version: previous.to_string(),
                 reason,
@@ -323,7 +324,10 @@ fn run(servable: &Servable, tensors: Tensors, rows: usize) -> Result<Tensors, Re
 fn without_values(error: EngineError, personal: bool) -> String {
     match error {
         EngineError::Run { detail, loggable } => {
-            match (advice::on_run(&detail), advice::node(&detail)) {
+            match (
+                runtime_message::rejected_input(&detail),
+                runtime_message::failed_node(&detail),
+            ) {
                 (Some(refusal), _) if personal => refusal.without_values().to_string(),
                 (None, Some(node)) if personal => {
                     format!("{node}: the reason is withheld: a field of the schema is marked x-pii")
@@ -342,7 +346,7 @@ fn without_values(error: EngineError, personal: bool) -> String {
 #[cfg(test)]
 mod tests {
     use crate::{
-        engine::{EngineError, advice},
+        engine::{EngineError, runtime_message},
         operate::rehearsal::without_values,
     };
 
@@ -350,7 +354,7 @@ mod tests {
     fn no_value_of_a_live_request_is_reported() {
         let failure = |detail: &str| EngineError::Run {
             detail: detail.to_owned(),
-            loggable: advice::loggable(detail, &[]),
+            loggable: runtime_message::loggable(detail, &[]),
         };
         let refused = "Non-zero status code returned while running Gather node. Name:'embed' Status Message: /src/gather.cc:31 \
                        indices element out of data bounds, idx=4711 must be within the inclusive range [-3,2]";

@@ -3,7 +3,7 @@
 use crate::{
     engine::{
         EngineError,
-        advice::{self, Refusal},
+        runtime_message::{self, RejectedInput},
     },
     error::ErrorCode,
     registry::route::RouteError,
@@ -19,7 +19,7 @@ pub enum PredictError {
         more: usize,
     },
     /// The graph refused the values: which node, and why.
-    Refused(Refusal),
+    Refused(RejectedInput),
     /// A node of the graph failed: which, and why, without values.
     Failed {
         node: String,
@@ -51,7 +51,10 @@ impl From<EngineError> for PredictError {
     fn from(error: EngineError) -> PredictError {
         match error {
             EngineError::Run { detail, loggable } => {
-                match (advice::on_run(&detail), advice::node(&detail)) {
+                match (
+                    runtime_message::rejected_input(&detail),
+                    runtime_message::failed_node(&detail),
+                ) {
                     (Some(mut refusal), _) => {
                         refusal.loggable = loggable;
                         PredictError::Refused(refusal)
@@ -132,7 +135,7 @@ impl PredictError {
                 (count, _) => format!("{count} violations of the model's schema; see errors"),
             },
             PredictError::Lost(error) => error.detail(),
-            PredictError::Refused(Refusal { node, reason, .. }) => {
+            PredictError::Refused(RejectedInput { node, reason, .. }) => {
                 format!("the model's graph refuses this input: {node}: {reason}")
             }
             PredictError::Failed { .. }
@@ -172,7 +175,7 @@ impl PredictError {
             PredictError::Broken => "a step inside the server ended without a result".to_owned(),
             PredictError::Lost(error) => error.log_detail(),
             PredictError::Failed { node, loggable }
-            | PredictError::Refused(Refusal { node, loggable, .. }) => {
+            | PredictError::Refused(RejectedInput { node, loggable, .. }) => {
                 format!("{node}: {loggable}")
             }
             PredictError::Cancelled => self.detail(),

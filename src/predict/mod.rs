@@ -24,9 +24,8 @@ pub use prepare::Input;
 
 use crate::{
     engine::{
-        EngineError,
         batch::Batcher,
-        queue::{Answer, Urgency},
+        queue::{JobOutputs, JobResult, Urgency},
     },
     id::PredictionId,
     metrics::{Stage, VersionMetrics},
@@ -681,9 +680,9 @@ async fn infer(
 }
 
 async fn receive(
-    receiver: oneshot::Receiver<Result<Answer, EngineError>>,
+    receiver: oneshot::Receiver<JobResult>,
     deadline: Instant,
-) -> Result<Answer, PredictError> {
+) -> Result<JobOutputs, PredictError> {
     let answer = tokio::time::timeout_at(deadline.into(), receiver)
         .await
         .map_err(|_| PredictError::DeadlineExceeded)?;

@@ -13,10 +13,7 @@ use std::{
 use tokio::sync::oneshot;
 
 use crate::{
-    engine::{
-        EngineError,
-        queue::{Answer, Priority, Urgency},
-    },
+    engine::queue::{JobResult, Priority, Urgency},
     predict::{
         Outcome, PredictError,
         assign::{compare, note},
@@ -120,7 +117,7 @@ struct Running {
     copy: Copy,
     unit: Unit,
     started: Instant,
-    receiver: oneshot::Receiver<Result<Answer, EngineError>>,
+    receiver: oneshot::Receiver<JobResult>,
 }
 
 fn work(inbox: &Receiver<Copy>) {

@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::{
     decode::{DecodeError, DecodeLimits, decode_instance},
     engine::{
-        Engine, EngineError, EngineFactory, advice,
+        Engine, EngineError, EngineFactory,
         infer::{OnnxEngine, OnnxFactory, Runtime},
+        runtime_message,
     },
     graph::{
         About,
@@ -689,7 +690,7 @@ fn wrong_example(line: usize, detail: String) -> PackageError {
 
 /// A failed run, in few words where the graph says what it does not take.
 fn refused(detail: &str) -> String {
-    advice::on_run(detail).map_or_else(
+    runtime_message::rejected_input(detail).map_or_else(
         || detail.to_owned(),
         |refusal| format!("the model's graph refuses this input: {refusal}"),
     )

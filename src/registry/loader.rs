@@ -313,7 +313,7 @@ impl Loader {
                 .filter(|copy| manifest.check_files(copy).is_ok());
             copy.map(|copy| copy.join(MODEL_FILE)).ok_or(changed)
         };
-        Ok((factory.of_verified(Box::new(verified)), first))
+        Ok((factory.with_verified_files(Box::new(verified)), first))
     }
 
     fn verdict(

@@ -150,7 +150,7 @@ impl Model {
     /// Why requests without a version are not answered; `None` while they are.
     pub fn outage(&self, now: Instant) -> Option<Outage> {
         if let Some(stable) = &self.stable {
-            return stable.batcher.ailment(now).map(|reason| Outage {
+            return stable.batcher.unready_reason(now).map(|reason| Outage {
                 reason,
                 suggestion: None,
             });

@@ -129,7 +129,7 @@ impl Traffic {
             .arms
             .get(index)?
             .as_ref()
-            .filter(|arm| arm.servable.batcher.ailment(now).is_none())?;
+            .filter(|arm| arm.servable.batcher.unready_reason(now).is_none())?;
         Some((index, arm))
     }
 

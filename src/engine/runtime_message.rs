@@ -1,11 +1,12 @@
-//! Advice: what a person can do about a graph that the runtime does not load, before the runtime's own words.
+//! Reads the messages of ONNX Runtime: it adds advice to a failed load, finds the node that a
+//! failed run names, and removes the values of rows for the log.
 
 use std::{collections::HashSet, fmt, sync::LazyLock};
 
 use regex::{Captures, Regex};
 
-/// (what the runtime says, in small letters: any of it; what helps).
-const LOADING: [(&[&str], &str); 5] = [
+/// (lowercase parts of the runtime's message, any of which matches; the advice).
+const LOAD_ADVICE: [(&[&str], &str); 5] = [
     (
         &["unsupported model ir version"],
         "the file's IR version is above what this runtime reads: lower it in the export (`model.ir_version = 10` before onnx.save, or export with an older onnx)",
@@ -28,15 +29,16 @@ const LOADING: [(&[&str], &str); 5] = [
     ),
     (
         &["external data path", "external data file"],
-        "a file with the weights is missing: it must lie beside the graph, under the name that the graph gives it",
+        "a file with the weights is missing: put it next to the graph, under the name that the graph gives it",
     ),
 ];
 
-/// The runtime's message after advice, where there is any; paths of the library's own source are left out.
-pub fn on_load(message: &str) -> String {
+/// Returns the message of a failed load without paths of the library's source, after advice if
+/// there is any.
+pub fn explain_load_failure(message: &str) -> String {
     let message = without_source(message);
     let lower = message.to_lowercase();
-    match LOADING
+    match LOAD_ADVICE
         .iter()
         .find(|(signs, _)| signs.iter().any(|sign| lower.contains(sign)))
     {
@@ -45,16 +47,17 @@ pub fn on_load(message: &str) -> String {
     }
 }
 
-/// What helps where a session does not fit into its share of the memory limit.
-pub fn too_large(limit: u64) -> String {
+/// The error of a session whose weights do not fit into a worker's share of the memory limit.
+pub fn weights_exceed_limit(limit: u64) -> String {
     format!(
         "the graph with its weights needs more than the {limit} bytes that each worker may take: raise runtime.memory_limit_bytes (or [model.NAME] memory_limit_bytes), or lower workers"
     )
 }
 
-/// What a graph says where it refuses its input, in small letters: an index or a category that it does not know, values or
-/// shapes that don't fit each other inside. All else is the model's failure, or the server's.
-const REFUSALS: [&str; 29] = [
+/// Lowercase parts of the messages by which a node rejects its input: an unknown index or category,
+/// or values or shapes that do not match inside the graph. Every other failed run is a fault of the
+/// model or the server, and not of the caller.
+const REJECTIONS: [&str; 29] = [
     "out of data bounds",
     "out of bounds",
     "out of range",
@@ -86,29 +89,29 @@ const REFUSALS: [&str; 29] = [
     "cannot be reshaped",
 ];
 
-/// A refusal by a node: which, and why.
+/// A node that rejected its input.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct RejectedInput {
     /// Type and name: `Gather "embed"`.
     pub node: String,
     pub reason: String,
     /// The reason without values, for the log.
     pub loggable: String,
-    /// The part of it that names no value.
+    /// The member of `REJECTIONS` that the reason contains. It names no value.
     kind: &'static str,
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for RejectedInput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.node, self.reason)
     }
 }
 
-impl Refusal {
-    /// The same without any value of the caller's.
+impl RejectedInput {
+    /// Replaces the reason by one that contains no value of the caller.
     #[must_use]
-    pub fn without_values(self) -> Refusal {
-        Refusal {
+    pub fn without_values(self) -> RejectedInput {
+        RejectedInput {
             reason: self.kind.to_owned(),
             loggable: self.kind.to_owned(),
             ..self
@@ -116,27 +119,27 @@ impl Refusal {
     }
 }
 
-/// Reads a failure of a run: `Non-zero status code returned while running Gather node. Name:'embed' Status Message: ...`.
-/// `None` where the graph did not refuse its input.
-pub fn on_run(message: &str) -> Option<Refusal> {
+/// Reads the message of a failed run: `Non-zero status code returned while running Gather node.
+/// Name:'embed' Status Message: ...`. `None` means that no node rejected its input.
+pub fn rejected_input(message: &str) -> Option<RejectedInput> {
     let (head, reason) = message.split_once("Status Message:")?;
     let reason = without_source(reason);
     let lower = reason.to_lowercase();
-    let kind = *REFUSALS.iter().find(|sign| lower.contains(**sign))?;
-    Some(Refusal {
-        node: node_in(head)?,
+    let kind = *REJECTIONS.iter().find(|part| lower.contains(**part))?;
+    Some(RejectedInput {
+        node: parse_node(head)?,
         reason,
         loggable: kind.to_owned(),
         kind,
     })
 }
 
-/// The node that a failure of a run names: `Gather "embed"`.
-pub fn node(message: &str) -> Option<String> {
-    node_in(message.split_once("Status Message:")?.0)
+/// The node that the message of a failed run names: `Gather "embed"`.
+pub fn failed_node(message: &str) -> Option<String> {
+    parse_node(message.split_once("Status Message:")?.0)
 }
 
-fn node_in(head: &str) -> Option<String> {
+fn parse_node(head: &str) -> Option<String> {
     let op = head.split_once("while running ")?.1.split_once(" node")?.0;
     let name = head
         .split_once("Name:'")
@@ -149,12 +152,12 @@ fn node_in(head: &str) -> Option<String> {
     })
 }
 
-/// Why a run failed, for the log: with shapes and dimensions, but no value of a row. Other numbers, what stands in quotation marks and
-/// words of the rows' `texts` are left out. What is said before a node runs is about shapes, and stays as it is.
+/// Why a run failed, for the log: with shapes and dimensions, and without values of a row.
+///
+/// It omits other numbers, quoted texts, and the words of `texts`, which are the rows' texts. A
+/// message from before the first node is only about shapes, and is returned unchanged.
 pub fn loggable<'a>(message: &str, texts: impl IntoIterator<Item = &'a String>) -> String {
     const OMITTED: &str = "\u{2026}";
-    /// More than the longest name of a shape, with what may stand between it and its number.
-    const NAME_BYTES: usize = 40;
     static PARTS: LazyLock<Option<Regex>> = LazyLock::new(|| {
         let list = r"[\[({]\s*-?\d+(?:\s*,\s*-?\d+)*\s*,?\s*[\])}]";
         let number = r"-?\b\d+(?:\.\d+)?(?:e[-+]?\d+)?\b";
@@ -163,44 +166,32 @@ pub fn loggable<'a>(message: &str, texts: impl IntoIterator<Item = &'a String>) 
         ))
         .ok()
     });
-    static OF_SHAPE: LazyLock<Option<Regex>> = LazyLock::new(|| {
-        Regex::new(r"(?i)\b(?:dim|dims|dimension|dimensions|shape|rank|axis|channels)\W{0,3}$").ok()
-    });
     let Some((_, reason)) = message.split_once("Status Message:") else {
         return message.to_owned();
     };
     let reason = without_source(reason);
-    let (Some(parts), Some(of_shape)) = (LazyLock::force(&PARTS), LazyLock::force(&OF_SHAPE))
-    else {
+    // Without the expression nothing separates values from words: the log gets nothing.
+    let Some(parts) = LazyLock::force(&PARTS) else {
         return String::new();
     };
-    let words = |text: &str| {
-        text.split(|c: char| !c.is_alphanumeric())
-            .map(str::to_lowercase)
-            .collect::<Vec<_>>()
-    };
-    let told: HashSet<String> = words(&reason).into_iter().collect();
-    let theirs: HashSet<String> = texts
+    let in_message: HashSet<String> = lowercase_words(&reason).collect();
+    // Only the words that the message repeats: the texts may be as long as a request's body.
+    let in_rows: HashSet<String> = texts
         .into_iter()
-        .flat_map(|text| words(text))
-        .filter(|word| told.contains(word))
+        .flat_map(|text| lowercase_words(text))
+        .filter(|word| in_message.contains(word))
         .collect();
     let replace = |found: &Captures<'_>| {
-        let text = found.get(0).map_or("", |part| part.as_str());
-        let before = found
-            .get(0)
-            .and_then(|part| reason.get(..part.start()))
-            .unwrap_or_default();
-        // No more than what names a shape: looking through all of it for each number would take the square of a long text's time.
-        let before = before
-            .get(before.floor_char_boundary(before.len().saturating_sub(NAME_BYTES))..)
-            .unwrap_or_default();
-        let kept = match () {
-            () if found.name("quoted").is_some() => false,
-            () if found.name("number").is_some() => {
-                text.starts_with('{') || of_shape.is_match(before)
-            }
-            () => !words(text).iter().any(|word| theirs.contains(word)),
+        let Some(part) = found.get(0) else {
+            return OMITTED.to_owned();
+        };
+        let text = part.as_str();
+        let kept = if found.name("quoted").is_some() {
+            false
+        } else if found.name("number").is_some() {
+            text.starts_with('{') || names_shape(reason.get(..part.start()).unwrap_or_default())
+        } else {
+            !lowercase_words(text).any(|word| in_rows.contains(&word))
         };
         if kept {
             text.to_owned()
@@ -211,26 +202,49 @@ pub fn loggable<'a>(message: &str, texts: impl IntoIterator<Item = &'a String>) 
     parts.replace_all(&reason, replace).into_owned()
 }
 
-/// The message without the places in the library's own source: a file, a line and a function, `/a/b.cc:12 void f(...)`.
+fn lowercase_words(text: &str) -> impl Iterator<Item = String> {
+    text.split(|c: char| !c.is_alphanumeric())
+        .map(str::to_lowercase)
+}
+
+/// Whether the number after `before` is a part of a shape: `dim 3`.
+fn names_shape(before: &str) -> bool {
+    /// More than the longest word below with the characters between it and its number. A search of
+    /// the whole text for each number would take quadratic time for a long message.
+    const MAX_BYTES: usize = 40;
+    static SHAPE_WORD: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        Regex::new(r"(?i)\b(?:dim|dims|dimension|dimensions|shape|rank|axis|channels)\W{0,3}$").ok()
+    });
+    let start = before.floor_char_boundary(before.len().saturating_sub(MAX_BYTES));
+    let end = before.get(start..).unwrap_or_default();
+    LazyLock::force(&SHAPE_WORD)
+        .as_ref()
+        .is_some_and(|word| word.is_match(end))
+}
+
+/// Removes references to the library's source, which have a file, a line and a function:
+/// `/a/b.cc:12 void f(...)`.
 fn without_source(message: &str) -> String {
-    static PLACE: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    static REFERENCE: LazyLock<Option<Regex>> = LazyLock::new(|| {
         let file = r"(?:/\S*/)?\b\w+\.(?:cc|cpp|cu|h|hpp|cuh):\d+\s+";
-        // A whole signature, with its parameters and what its template stands for; or a name.
+        // A whole C++ signature with its parameters and template arguments, or only a name.
         let function = r"(?:[\w:<>~*&,\s]*::[\w~<>=]+\([^)]*\)(?:::\S+\([^)]*\))*(?: const)?(?:\s*\[with [^\]]*\])?|\w+)\s*:?\s*";
         Regex::new(&format!("{file}{function}")).ok()
     });
-    match LazyLock::force(&PLACE) {
-        Some(place) => place.replace_all(message, "").trim().to_owned(),
+    match LazyLock::force(&REFERENCE) {
+        Some(reference) => reference.replace_all(message, "").trim().to_owned(),
         None => message.to_owned(),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::engine::advice::{loggable, node, on_load, on_run};
+    use crate::engine::runtime_message::{
+        explain_load_failure, failed_node, loggable, rejected_input,
+    };
 
     #[test]
-    fn the_log_gets_reason_and_shapes_and_no_value() {
+    fn the_log_gets_the_reason_with_shapes_and_without_values() {
         let cases = [
             (
                 "/a/matmul_helper.h:162 Compute MatMul dimension mismatch: {2,3} and {1,2}",
@@ -263,37 +277,38 @@ mod tests {
                 "Non-zero status code returned while running MatMul node. Name:'n1' Status Message: {reason}"
             );
             assert_eq!(loggable(&message, &["Ann Smith".to_owned()]), expected);
-            assert_eq!(node(&message).as_deref(), Some("MatMul \"n1\""));
+            assert_eq!(failed_node(&message).as_deref(), Some("MatMul \"n1\""));
         }
-        // A text of the caller's, as long as a body may be, is gone through once.
+        // A message that repeats a caller's text, which may be as long as a body, takes linear
+        // time.
         let long = format!("Status Message: {}dim 7", "1 ".repeat(200_000));
         assert!(loggable(&long, &[]).ends_with("\u{2026} dim 7"));
         let before = "Got invalid dimensions for input: x for the following indices\n index: 1 Got: 3 Expected: 4";
         assert_eq!(
-            (loggable(before, &[]).as_str(), node(before)),
+            (loggable(before, &[]).as_str(), failed_node(before)),
             (before, None)
         );
     }
 
     #[test]
-    fn a_refusal_names_node_and_reason() {
+    fn a_rejected_input_names_node_and_reason() {
         let gather = "Non-zero status code returned while running Gather node. Name:'embed' Status Message: indices element out of data bounds, idx=99 must be within the inclusive range [-10,9]";
-        let refusal = on_run(gather).unwrap();
-        assert_eq!(refusal.node, "Gather \"embed\"");
-        assert!(refusal.reason.contains("idx=99"));
-        assert_eq!(refusal.without_values().reason, "out of data bounds");
+        let rejected = rejected_input(gather).unwrap();
+        assert_eq!(rejected.node, "Gather \"embed\"");
+        assert!(rejected.reason.contains("idx=99"));
+        assert_eq!(rejected.without_values().reason, "out of data bounds");
         assert_eq!(
-            on_run(
+            rejected_input(
                 "Non-zero status code returned while running Loop node. Name:'' Status Message: Failed to allocate memory"
             ),
             None
         );
-        assert_eq!(on_run("something else"), None);
+        assert_eq!(rejected_input("something else"), None);
     }
 
     #[test]
     fn advice_comes_first_and_source_paths_go() {
-        let text = on_load(
+        let text = explain_load_failure(
             "/onnxruntime_src/onnxruntime/core/graph/model.cc:182 onnxruntime::Model::Model(onnx::ModelProto&&, const PathString&) Unsupported model IR version: 14, max supported IR version: 13",
         );
         assert!(
@@ -302,15 +317,15 @@ mod tests {
                 && !text.contains("onnxruntime_src"),
             "{text}"
         );
-        assert!(on_load("ONNX Runtime only *guarantees* support for models stamped with official released onnx opset versions. Opset 30 is under development").contains("target_opset"));
+        assert!(explain_load_failure("ONNX Runtime only *guarantees* support for models stamped with official released onnx opset versions. Opset 30 is under development").contains("target_opset"));
         assert!(
-            on_load("Failed to construct locale with name:en_US.UTF-8")
+            explain_load_failure("Failed to construct locale with name:en_US.UTF-8")
                 .contains("en_US.UTF-8 generated")
         );
         assert!(
-            on_load("Fatal error: my.domain:Foo(-1) is not a registered function/op")
+            explain_load_failure("Fatal error: my.domain:Foo(-1) is not a registered function/op")
                 .contains("standard operators")
         );
-        assert_eq!(on_load("something else"), "something else");
+        assert_eq!(explain_load_failure("something else"), "something else");
     }
 }

@@ -1,0 +1,60 @@
+//! `EngineError`: why a graph could not be loaded, or why a job got no outputs.
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EngineError {
+    /// The graph could not be loaded.
+    #[error("loading {file}: {detail}")]
+    Load { file: String, detail: String },
+    /// The graph rejected its inputs, or failed on them.
+    #[error("the model failed: {detail}")]
+    Run {
+        /// The runtime's message. It may repeat values of a row.
+        detail: String,
+        /// The reason without any value of a row, for the log.
+        loggable: String,
+    },
+    /// The supervisor stopped the run because its deadline passed.
+    #[error("the run was stopped at its deadline")]
+    Terminated,
+    /// The job's deadline passed before or during the run.
+    #[error("the deadline passed")]
+    DeadlineExceeded,
+    /// A run ended without outputs for any of its jobs. It counts as one failure, however many
+    /// jobs shared the run.
+    #[error("the run was lost: {0}")]
+    Lost(Box<EngineError>),
+    /// The run needed more memory than its version may take.
+    #[error(
+        "the run needs more memory than the {limit} bytes that each worker may take (runtime.memory_limit_bytes)"
+    )]
+    MemoryLimit { limit: u64 },
+    #[error("the queue is full")]
+    QueueFull,
+    /// The version is being unloaded.
+    #[error("the version is being unloaded")]
+    Closed,
+    /// A worker panicked, or no worker is left.
+    #[error("the engine broke: {detail}")]
+    Broken { detail: String },
+}
+
+impl EngineError {
+    /// A failed run, described by a text that names no value of a row.
+    pub fn run(detail: impl Into<String>) -> EngineError {
+        let detail = detail.into();
+        EngineError::Run {
+            loggable: detail.clone(),
+            detail,
+        }
+    }
+
+    /// No worker is left that could run a job.
+    pub fn no_worker() -> EngineError {
+        EngineError::Broken {
+            detail: NO_WORKER.to_owned(),
+        }
+    }
+}
+
+/// The same text in the error of a job and in the reason why a version is not ready.
+pub const NO_WORKER: &str = "no worker is left";

@@ -1,0 +1,169 @@
+//! `Pool`: the state that a version's batcher and its worker threads share.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    engine::{
+        EngineError, EngineFactory,
+        error::NO_WORKER,
+        queue::{BatchPolicy, Job},
+        supervisor::Supervisor,
+        worker,
+    },
+    metrics::EngineMetrics,
+};
+
+/// A version that lost `MAX_ABANDONED` workers within this time is not ready.
+const ABANDON_WINDOW: Duration = Duration::from_secs(60);
+const MAX_ABANDONED: usize = 2;
+
+/// What the batcher and the worker threads of one version share.
+pub struct Pool {
+    /// For logs and thread names.
+    pub name: String,
+    pub state: Mutex<QueueState>,
+    /// Notified when a job waits, and when the batcher closes.
+    pub ready: Condvar,
+    pub policy: BatchPolicy,
+    pub metrics: EngineMetrics,
+    pub factory: Arc<dyn EngineFactory>,
+    pub supervisor: Arc<Supervisor>,
+    /// The configured number of workers.
+    pub workers: usize,
+}
+
+#[derive(Default)]
+pub struct QueueState {
+    pub queue: VecDeque<Job>,
+    pub closed: bool,
+    /// Workers that take jobs.
+    pub alive: usize,
+    /// Replacement workers that are being started. Jobs may wait for them.
+    pub starting: usize,
+    /// Workers that wait for a job.
+    pub asleep: usize,
+    /// The sleeping workers that were notified and do not hold the lock again yet.
+    pub waking: usize,
+    /// Abandoned workers whose run has not returned. It is negative for a moment if a worker
+    /// returns while it is being abandoned.
+    pub hung: isize,
+    pub abandoned_at: VecDeque<Instant>,
+}
+
+impl QueueState {
+    /// Whether no worker takes jobs now or soon.
+    pub fn is_dead(&self) -> bool {
+        self.alive == 0 && self.starting == 0
+    }
+
+    /// Records that a sleeping worker holds the lock again.
+    pub fn woke_up(&mut self) {
+        self.asleep -= 1;
+        self.waking = self.waking.saturating_sub(1);
+    }
+
+    /// Why this version should get no traffic. `None` means that it is ready.
+    pub fn unready_reason(&mut self, now: Instant) -> Option<String> {
+        while self
+            .abandoned_at
+            .front()
+            .is_some_and(|at| *at + ABANDON_WINDOW <= now)
+        {
+            self.abandoned_at.pop_front();
+        }
+        if self.is_dead() {
+            return Some(NO_WORKER.to_owned());
+        }
+        let abandoned = self.abandoned_at.len();
+        (abandoned >= MAX_ABANDONED).then(|| {
+            format!(
+                "{abandoned} engine workers hung in the last {} s",
+                ABANDON_WINDOW.as_secs()
+            )
+        })
+    }
+}
+
+impl Pool {
+    pub fn lock(&self) -> MutexGuard<'_, QueueState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn record_queue_depth(&self, state: &QueueState) {
+        self.metrics.queue_depth.set(state.queue.len() as i64);
+    }
+
+    /// Notifies one sleeping worker. It does nothing if no worker sleeps, because a notification
+    /// of the condition variable enters the kernel in any case.
+    pub fn wake_one(&self, state: &mut QueueState) {
+        if state.asleep > state.waking {
+            state.waking += 1;
+            self.ready.notify_one();
+        }
+    }
+
+    /// Records that the supervisor abandoned a worker, and starts a replacement.
+    pub fn abandon_worker(self: &Arc<Pool>) {
+        let mut state = self.lock();
+        state.alive = state.alive.saturating_sub(1);
+        state.hung += 1;
+        state.abandoned_at.push_back(Instant::now());
+        let hung = state.hung;
+        // A hung worker keeps its thread, its session and its core. Without this limit a model that
+        // always hangs would take all of the machine.
+        let replace = hung <= (self.workers * 2) as isize;
+        state.starting += usize::from(replace);
+        drop(state);
+        self.metrics.wedged_workers.inc();
+        tracing::error!(model = %self.name, hung, "an engine worker hangs in its run and was abandoned");
+        if !replace {
+            tracing::error!(model = %self.name, hung, "too many engine workers hang: no replacement is started");
+            self.fail_jobs_if_dead();
+            return;
+        }
+        // This is the supervisor's thread, which watches all models: it must not wait for a load.
+        let pool = Arc::clone(self);
+        let spawned = thread::Builder::new()
+            .name("replace-worker".to_owned())
+            .spawn(move || pool.start_replacement());
+        if let Err(error) = spawned {
+            tracing::error!(model = %self.name, error = %error, "no thread for a replacement worker");
+            self.lock().starting -= 1;
+            self.fail_jobs_if_dead();
+        }
+    }
+
+    fn start_replacement(self: &Arc<Pool>) {
+        let started = self
+            .factory
+            .make()
+            .map_err(|error| error.to_string())
+            .and_then(|engine| worker::spawn(self, engine).map_err(|error| error.to_string()));
+        self.lock().starting -= 1;
+        match started {
+            Ok(()) => tracing::warn!(model = %self.name, "a replacement engine worker started"),
+            Err(error) => {
+                tracing::error!(model = %self.name, error, "no replacement engine worker");
+                self.fail_jobs_if_dead();
+            }
+        }
+    }
+
+    /// Fails the jobs that wait if no worker is left that could answer them.
+    fn fail_jobs_if_dead(&self) {
+        let mut state = self.lock();
+        if !state.is_dead() {
+            return;
+        }
+        let waiting = std::mem::take(&mut state.queue);
+        drop(state);
+        for job in waiting {
+            job.answer(Err(EngineError::no_worker()));
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! `Worker`: a thread that owns one engine, joins waiting jobs into runs and splits the outputs.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, MutexGuard, PoisonError, Weak, atomic::Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    engine::{
+        Engine, EngineError,
+        pool::{Pool, QueueState},
+        queue::{Job, JobOutputs, QueueDecision, decide, drop_dead},
+        retention,
+        supervisor::Slot,
+    },
+    tensor::{Tensors, join, split},
+};
+
+pub struct Worker {
+    pool: Arc<Pool>,
+    engine: Box<dyn Engine>,
+    slot: Arc<Slot>,
+}
+
+/// The supervisor abandoned this worker during a run: its thread must end, and its engine must not
+/// run again.
+struct Abandoned;
+
+/// Why a run gave no outputs.
+enum RunFailure {
+    Abandoned,
+    Failed(EngineError),
+}
+
+impl From<EngineError> for RunFailure {
+    fn from(error: EngineError) -> RunFailure {
+        RunFailure::Failed(error)
+    }
+}
+
+enum Task {
+    Run(Vec<Job>),
+    /// No job came for a while.
+    ReleaseMemory,
+}
+
+/// Starts a worker thread and registers it with the supervisor.
+pub fn spawn(pool: &Arc<Pool>, engine: Box<dyn Engine>) -> std::io::Result<()> {
+    let weak: Weak<Pool> = Arc::downgrade(pool);
+    let on_abandon = move || {
+        if let Some(pool) = weak.upgrade() {
+            pool.abandon_worker();
+        }
+    };
+    let slot = Slot::new(engine.interrupt(), Box::new(on_abandon));
+    let worker = Worker {
+        pool: Arc::clone(pool),
+        engine,
+        slot: Arc::clone(&slot),
+    };
+    pool.lock().alive += 1;
+    let spawned = thread::Builder::new()
+        .name(format!("engine-{}", pool.name))
+        .spawn(move || worker.work());
+    if let Err(error) = spawned {
+        pool.lock().alive -= 1;
+        return Err(error);
+    }
+    pool.supervisor.add(&slot);
+    Ok(())
+}
+
+impl Worker {
+    fn work(mut self) {
+        while let Some(task) = self.next_task() {
+            let jobs = match task {
+                Task::Run(jobs) => jobs,
+                Task::ReleaseMemory => {
+                    self.engine.release_when_idle();
+                    continue;
+                }
+            };
+            let outcome = self.run(jobs);
+            self.engine.release_after_run();
+            if let Err(Abandoned) = outcome {
+                // `Pool::abandon_worker` already subtracted it from the workers that are alive.
+                self.pool.lock().hung -= 1;
+                self.pool.metrics.wedged_workers.dec();
+                tracing::warn!(model = %self.pool.name, "the run of an abandoned engine worker returned; the worker ends");
+                return;
+            }
+        }
+        let mut state = self.pool.lock();
+        state.alive = state.alive.saturating_sub(1);
+    }
+
+    /// Waits for jobs. `None` means that the batcher is closed and its queue is empty.
+    fn next_task(&self) -> Option<Task> {
+        let idle_timeout = self
+            .engine
+            .holds_releasable_memory()
+            .then_some(retention::IDLE);
+        let mut state = self.pool.lock();
+        loop {
+            let now = Instant::now();
+            drop_dead(&mut state.queue, now);
+            self.pool.record_queue_depth(&state);
+            match decide(&state.queue, &self.pool.policy, now) {
+                QueueDecision::Take { jobs } => {
+                    let jobs = state.queue.drain(..jobs).collect();
+                    self.pool.record_queue_depth(&state);
+                    if !state.queue.is_empty() {
+                        self.pool.wake_one(&mut state);
+                    }
+                    return Some(Task::Run(jobs));
+                }
+                QueueDecision::WaitUntil(deadline) if !state.closed => {
+                    (state, _) = self.sleep(state, Some(deadline - now));
+                }
+                QueueDecision::WaitUntil(_) => {
+                    // No further job can come: to wait for one would only delay the unload.
+                    let jobs = state.queue.drain(..).collect();
+                    return Some(Task::Run(jobs));
+                }
+                QueueDecision::Sleep if state.closed => return None,
+                QueueDecision::Sleep => {
+                    let timed_out;
+                    (state, timed_out) = self.sleep(state, idle_timeout);
+                    if timed_out && state.queue.is_empty() && !state.closed {
+                        return Some(Task::ReleaseMemory);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sleeps until it is notified or `timeout` passes. Returns whether the timeout passed.
+    fn sleep<'a>(
+        &self,
+        mut state: MutexGuard<'a, QueueState>,
+        timeout: Option<Duration>,
+    ) -> (MutexGuard<'a, QueueState>, bool) {
+        state.asleep += 1;
+        let ready = &self.pool.ready;
+        let (mut state, timed_out) = match timeout {
+            Some(timeout) => {
+                let (state, result) = ready
+                    .wait_timeout(state, timeout)
+                    .unwrap_or_else(PoisonError::into_inner);
+                (state, result.timed_out())
+            }
+            None => {
+                let state = ready.wait(state).unwrap_or_else(PoisonError::into_inner);
+                (state, false)
+            }
+        };
+        state.woke_up();
+        (state, timed_out)
+    }
+
+    /// Runs the jobs together. If the run fails, each half of the jobs is run again, so that one
+    /// bad row fails only its own request.
+    fn run(&mut self, jobs: Vec<Job>) -> Result<(), Abandoned> {
+        let started = Instant::now();
+        let Some(deadline) = jobs.iter().map(|job| job.deadline).max() else {
+            return Ok(());
+        };
+        if deadline <= started {
+            answer_all(jobs, &EngineError::DeadlineExceeded);
+            return Ok(());
+        }
+        for running in jobs.iter().filter_map(|job| job.running.as_ref()) {
+            running.store(true, Ordering::Relaxed);
+        }
+        let outputs = self.run_joined(&jobs, deadline);
+        let ran = started.elapsed();
+        match outputs.and_then(|outputs| Ok(self.split_outputs(outputs, &jobs, ran)?)) {
+            Ok(outputs) => {
+                for (job, outputs) in jobs.into_iter().zip(outputs) {
+                    let queued = started.saturating_duration_since(job.enqueued);
+                    job.answer(Ok(JobOutputs {
+                        outputs,
+                        queued,
+                        ran,
+                    }));
+                }
+                Ok(())
+            }
+            Err(RunFailure::Abandoned) => {
+                self.lose(jobs, EngineError::DeadlineExceeded);
+                Err(Abandoned)
+            }
+            Err(RunFailure::Failed(error)) => self.handle_failure(jobs, error),
+        }
+    }
+
+    /// Retries the halves of a run that failed on its rows, or answers the jobs with the error.
+    fn handle_failure(&mut self, mut jobs: Vec<Job>, error: EngineError) -> Result<(), Abandoned> {
+        match error {
+            EngineError::Run { .. } | EngineError::MemoryLimit { .. } if jobs.len() > 1 => {
+                let second = jobs.split_off(jobs.len() / 2);
+                if let Err(Abandoned) = self.run(jobs) {
+                    answer_all(second, &EngineError::DeadlineExceeded);
+                    return Err(Abandoned);
+                }
+                return self.run(second);
+            }
+            EngineError::Run { .. } | EngineError::MemoryLimit { .. } => answer_all(jobs, &error),
+            // The callers know deadlines; how the engine keeps them is internal.
+            EngineError::Terminated => self.lose(jobs, EngineError::DeadlineExceeded),
+            _ => self.lose(jobs, error),
+        }
+        Ok(())
+    }
+
+    /// Joins the inputs of the jobs and runs the engine once.
+    fn run_joined(&mut self, jobs: &[Job], deadline: Instant) -> Result<Tensors, RunFailure> {
+        // A job that runs alone needs no copy of its inputs.
+        if let [job] = jobs {
+            return self.run_guarded(&job.inputs, deadline);
+        }
+        match join(&jobs.iter().map(|job| &job.inputs).collect::<Vec<_>>()) {
+            Some(batch) => self.run_guarded(&batch, deadline),
+            None => Err(EngineError::run("rows that don't fit together").into()),
+        }
+    }
+
+    /// Records the run and returns the outputs of each job.
+    fn split_outputs(
+        &self,
+        outputs: Tensors,
+        jobs: &[Job],
+        ran: Duration,
+    ) -> Result<Vec<Tensors>, EngineError> {
+        let rows: Vec<usize> = jobs.iter().map(|job| job.rows).collect();
+        self.pool
+            .metrics
+            .observe_run(rows.iter().sum(), ran, self.pool.factory.intra_op_threads());
+        if jobs.len() == 1 {
+            return Ok(vec![outputs]);
+        }
+        split(outputs, &rows).ok_or_else(|| {
+            EngineError::run("an output does not have one row for each row of the inputs")
+        })
+    }
+
+    /// Answers the jobs of a run that was stopped or that panicked: none of them got outputs.
+    fn lose(&self, jobs: Vec<Job>, error: EngineError) {
+        let rows = jobs.iter().map(|job| job.rows).sum();
+        self.pool.metrics.runs.observe_failed(rows);
+        answer_all(jobs, &EngineError::Lost(Box::new(error)));
+    }
+
+    /// Runs the engine once while the supervisor watches the deadline.
+    fn run_guarded(&mut self, batch: &Tensors, deadline: Instant) -> Result<Tensors, RunFailure> {
+        self.slot.begin(deadline);
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.engine.run(batch)));
+        if !self.slot.end() {
+            return Err(RunFailure::Abandoned);
+        }
+        match outcome {
+            Ok(outputs) => Ok(outputs?),
+            Err(_) => Err(self.replace_engine().into()),
+        }
+    }
+
+    /// Replaces the engine after a panic, which left it in an unknown state.
+    fn replace_engine(&mut self) -> EngineError {
+        self.pool.metrics.worker_panics.inc();
+        tracing::error!(model = %self.pool.name, "an engine worker panicked");
+        match self.pool.factory.make() {
+            Ok(engine) => {
+                self.slot.replace_interrupt(engine.interrupt());
+                self.engine = engine;
+            }
+            Err(error) => {
+                tracing::error!(model = %self.pool.name, error = %error, "the engine of a worker that panicked could not be replaced")
+            }
+        }
+        EngineError::Broken {
+            detail: "an engine worker panicked".to_owned(),
+        }
+    }
+}
+
+fn answer_all(jobs: Vec<Job>, error: &EngineError) {
+    for job in jobs {
+        job.answer(Err(error.clone()));
+    }
+}
