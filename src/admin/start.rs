@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{compat::Report, journal::entry::VersionRef, rollout::plan::Plan};
+use crate::{compat::CompatibilityReport, journal::entry::VersionRef, rollout::plan::Plan};
 
 /// The answer to `POST /admin/models/{name}/rollout/start` with `dry_run`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -29,7 +29,7 @@ pub struct PlannedRollout {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct CandidateReport {
     pub version: String,
-    pub compatibility: Report,
+    pub compatibility: CompatibilityReport,
 }
 
 /// What a decision rested on: the `evidence` of its journal entry. Each kind of decision fills in its own members.

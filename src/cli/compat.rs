@@ -18,8 +18,11 @@ use crate::{
     app,
     cli::{ConfigArgs, Outcome, measure::Measured},
     compat::{
-        Report, Severity, Side, Verdict, compare,
-        evaluation::{Evaluations, Feature, Metric, Summary, evaluations, profiles},
+        ComparedVersion, Compatibility, CompatibilityReport, Severity, compare,
+        evaluation::{
+            ComparedFeature, ComparedMetric, Evaluations, FeatureSummary, compare_evaluations,
+            compare_profiles,
+        },
     },
     config::{Config, Oip},
     engine::{
@@ -96,12 +99,12 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let evaluation = old
         .evaluation()
         .zip(new.evaluation())
-        .map(|(old, new)| evaluations(old, new));
+        .map(|(old, new)| compare_evaluations(old, new));
     let features = old
         .profile
         .as_ref()
         .zip(new.profile.as_ref())
-        .map(|(old, new)| profiles(old, new));
+        .map(|(old, new)| compare_profiles(old, new));
     if args.json {
         let side = |version: &Version| json!({"name": version.name, "digest": version.digest, "measured": version.measured});
         let document = json!({
@@ -137,7 +140,7 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
         }
         say!("{}", text.trim_end());
     }
-    Ok(if report.verdict == Verdict::Breaking {
+    Ok(if report.verdict == Compatibility::Breaking {
         Outcome::Failed
     } else {
         Outcome::Done
@@ -216,12 +219,12 @@ impl Opener<'_> {
 }
 
 impl Version {
-    fn side(&self) -> Side<'_> {
-        Side {
+    fn side(&self) -> ComparedVersion<'_> {
+        ComparedVersion {
             parts: self.package.as_ref().map(|package| &package.parts),
             graph: &self.graph,
             labels: Some(&self.labels),
-            raw: self.raw,
+            exposes_graph: self.raw,
         }
     }
 
@@ -279,16 +282,21 @@ fn measure(
 
 // Writing to a String does not fail.
 
-fn verdict(old: &Version, new: &Version, report: &Report, reason: Option<&str>) -> String {
+fn verdict(
+    old: &Version,
+    new: &Version,
+    report: &CompatibilityReport,
+    reason: Option<&str>,
+) -> String {
     let mut text = String::new();
     let meaning = match report.verdict {
-        Verdict::Compatible => {
+        Compatibility::Compatible => {
             "today's callers can use the new version, and a rollback breaks nobody"
         }
-        Verdict::ForwardOnly => {
-            "today's callers can use the new version; a rollback would break callers who began to use what is new"
+        Compatibility::ForwardOnly => {
+            "today's callers can use the new version; a rollback would break callers who use the new values"
         }
-        Verdict::Breaking => "today's callers can't use the new version",
+        Compatibility::Breaking => "today's callers can't use the new version",
     };
     let _ = writeln!(
         text,
@@ -381,7 +389,7 @@ fn evaluated(evaluation: &Evaluations, text: &mut String) {
         }
     );
     row(text, ["", "old", "new", "difference"]);
-    for Metric {
+    for ComparedMetric {
         slice,
         name,
         old,
@@ -412,13 +420,13 @@ fn evaluated(evaluation: &Evaluations, text: &mut String) {
     }
 }
 
-fn profiled(features: &[Feature], text: &mut String) {
+fn profiled(features: &[ComparedFeature], text: &mut String) {
     let _ = writeln!(
         text,
         "\ntraining data (median or commonest, share missing) and predictions on it"
     );
     row(text, ["", "old", "new", "PSI"]);
-    for Feature {
+    for ComparedFeature {
         name,
         old,
         new,
@@ -426,7 +434,7 @@ fn profiled(features: &[Feature], text: &mut String) {
         ..
     } in features
     {
-        let short = |side: &Option<Summary>| match side {
+        let short = |side: &Option<FeatureSummary>| match side {
             Some(side) if side.missing > 0.0 => {
                 format!("{} {:.1} %", side.middle, side.missing * 100.0)
             }

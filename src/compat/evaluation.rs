@@ -1,48 +1,50 @@
-//! Beside: the offline evaluation and the reference profile of two versions, side by side.
+//! Compares the offline evaluations and the reference profiles of two versions. The numbers are
+//! shown to a person, and decide nothing.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-/// One metric of both versions; `slice` is empty for the whole data.
+/// One metric of both versions.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Metric {
-    /// `field=value`.
+pub struct ComparedMetric {
+    /// `field=value`, or empty for all data.
     pub slice: String,
     pub name: String,
     pub old: Option<f64>,
     pub new: Option<f64>,
 }
 
-/// What `evaluation.json` of both says.
+/// The metrics in the `evaluation.json` of both versions.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Evaluations {
-    /// Both were evaluated on data of the same hash: only then the numbers can be compared.
+    /// Whether both versions were evaluated on data with the same hash. The metrics are comparable
+    /// only if it is true.
     pub same_data: bool,
-    pub metrics: Vec<Metric>,
+    pub metrics: Vec<ComparedMetric>,
 }
 
-/// One feature of the training data, or one prediction on it, in both reference profiles.
+/// One feature or prediction of both reference profiles.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Feature {
+pub struct ComparedFeature {
     /// `features` or `predictions`.
     pub section: &'static str,
     pub name: String,
-    pub old: Option<Summary>,
-    pub new: Option<Summary>,
-    /// Population stability index, where both have a distribution of one kind.
+    pub old: Option<FeatureSummary>,
+    pub new: Option<FeatureSummary>,
+    /// Population stability index, if both distributions are of the same kind.
     pub psi: Option<f64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Summary {
+pub struct FeatureSummary {
     pub kind: String,
-    /// The share of rows without a value.
+    /// The share of rows without a value, from 0 to 1.
     pub missing: f64,
-    /// The median of numbers, the commonest category of others.
+    /// The median of numbers, or the most common category.
     pub middle: String,
 }
 
-pub fn evaluations(old: &Value, new: &Value) -> Evaluations {
+pub fn compare_evaluations(old: &Value, new: &Value) -> Evaluations {
     let hash = |side: &Value| {
         side.pointer("/data/sha256")
             .and_then(Value::as_str)
@@ -73,7 +75,7 @@ fn compare_metrics(
     slice: &str,
     old: Option<&Value>,
     new: Option<&Value>,
-    metrics: &mut Vec<Metric>,
+    metrics: &mut Vec<ComparedMetric>,
 ) {
     let (before, after) = (members(old), members(new));
     for name in names(before, after) {
@@ -82,7 +84,7 @@ fn compare_metrics(
             after.get(name).and_then(Value::as_f64),
         );
         if old.is_some() || new.is_some() {
-            metrics.push(Metric {
+            metrics.push(ComparedMetric {
                 slice: slice.to_owned(),
                 name: name.to_owned(),
                 old,
@@ -92,14 +94,14 @@ fn compare_metrics(
     }
 }
 
-pub fn profiles(old: &Value, new: &Value) -> Vec<Feature> {
+pub fn compare_profiles(old: &Value, new: &Value) -> Vec<ComparedFeature> {
     let mut features = Vec::new();
     for section in ["features", "predictions"] {
         let (before, after) = (members(old.get(section)), members(new.get(section)));
         for name in names(before, after) {
             let (a, b) = (before.get(name), after.get(name));
-            let psi = a.zip(b).and_then(|(a, b)| stability(a, b));
-            features.push(Feature {
+            let psi = a.zip(b).and_then(|(a, b)| stability_index(a, b));
+            features.push(ComparedFeature {
                 section,
                 name: name.to_owned(),
                 old: a.map(summary),
@@ -116,7 +118,7 @@ fn members(value: Option<&Value>) -> &Map<String, Value> {
     value.and_then(Value::as_object).unwrap_or(&NONE)
 }
 
-/// The names of both, in the order of the first.
+/// The names of both maps: those of `old` in its order, then the new ones.
 fn names<'a>(old: &'a Map<String, Value>, new: &'a Map<String, Value>) -> Vec<&'a str> {
     old.keys()
         .chain(new.keys().filter(|name| !old.contains_key(*name)))
@@ -128,13 +130,13 @@ fn number(value: &Value, name: &str) -> f64 {
     value.get(name).and_then(Value::as_f64).unwrap_or_default()
 }
 
-fn summary(feature: &Value) -> Summary {
+fn summary(feature: &Value) -> FeatureSummary {
     let rows = number(feature, "count") + number(feature, "missing");
     let median = feature
         .pointer("/quantiles/0.5")
         .and_then(Value::as_f64)
         .map(|median| format!("{median:.4}"));
-    let commonest = || {
+    let most_common = || {
         let counts = members(feature.get("categories"))
             .iter()
             .filter_map(|(name, count)| Some((name, count.as_f64()?)));
@@ -143,7 +145,7 @@ fn summary(feature: &Value) -> Summary {
             .map(|(name, _)| name.clone())
             .unwrap_or_default()
     };
-    Summary {
+    FeatureSummary {
         kind: feature
             .get("kind")
             .and_then(Value::as_str)
@@ -154,15 +156,16 @@ fn summary(feature: &Value) -> Summary {
         } else {
             0.0
         },
-        middle: median.unwrap_or_else(commonest),
+        middle: median.unwrap_or_else(most_common),
     }
 }
 
-/// The smallest share of a bin: an empty one must not make the index infinite.
-const LEAST_SHARE: f64 = 1e-4;
+/// The share of an empty bin. With 0 the index would be infinite.
+const MIN_SHARE: f64 = 1e-4;
 
-/// Sum of (b - a) ln(b / a) over the shares of the bins, missing values being one.
-fn stability(old: &Value, new: &Value) -> Option<f64> {
+/// The population stability index: the sum of (b - a) ln(b / a) over the bins' shares `a` in the
+/// old and `b` in the new profile. The missing values are a bin of their own.
+fn stability_index(old: &Value, new: &Value) -> Option<f64> {
     let bins = match (old.get("categories"), new.get("categories")) {
         (Some(_), Some(_)) => {
             let (before, after) = (
@@ -191,7 +194,7 @@ fn stability(old: &Value, new: &Value) -> Option<f64> {
     if all_old <= 0.0 || all_new <= 0.0 {
         return None;
     }
-    let share = |count: f64, all: f64| (count / all).max(LEAST_SHARE);
+    let share = |count: f64, all: f64| (count / all).max(MIN_SHARE);
     Some(
         bins.iter()
             .map(|bin| (share(bin.0, all_old), share(bin.1, all_new)))
@@ -200,8 +203,8 @@ fn stability(old: &Value, new: &Value) -> Option<f64> {
     )
 }
 
-/// The old version's decile bins, with the counts of both. Inside a bin of its own the new version's values are taken as
-/// evenly spread.
+/// The counts of both profiles in the old profile's decile bins. If the bins differ, the new
+/// profile's values are assumed to be evenly spread within each of its bins.
 fn numeric_bins(old: &Value, new: &Value) -> Option<Vec<(f64, f64)>> {
     let (edges, counts) = histogram(old)?;
     let (other_edges, other_counts) = histogram(new)?;
@@ -219,7 +222,7 @@ fn numeric_bins(old: &Value, new: &Value) -> Option<Vec<(f64, f64)>> {
     };
     let total: f64 = other_counts.iter().sum();
     let last = counts.len().saturating_sub(1);
-    // The outermost bins reach as far as values do.
+    // The outermost bins also count the values beyond them.
     let bins = edges
         .windows(2)
         .zip(&counts)
@@ -254,7 +257,7 @@ fn histogram(feature: &Value) -> Option<(Vec<f64>, Vec<f64>)> {
 mod tests {
     use serde_json::{Value, json};
 
-    use crate::compat::evaluation::{evaluations, profiles};
+    use crate::compat::evaluation::{compare_evaluations, compare_profiles};
 
     fn numeric(edges: &[f64], counts: &[u64], missing: u64) -> Value {
         json!({"features": {"x": {
@@ -264,11 +267,11 @@ mod tests {
     }
 
     fn psi(old: &Value, new: &Value) -> f64 {
-        profiles(old, new)[0].psi.unwrap()
+        compare_profiles(old, new)[0].psi.unwrap()
     }
 
     #[test]
-    fn the_index_is_that_of_the_formula() {
+    fn the_stability_index_follows_its_formula() {
         let old = numeric(&[0.0, 1.0, 2.0], &[50, 50], 0);
         assert_eq!(psi(&old, &old), 0.0);
         // Shares 0.5, 0.5 against 0.2, 0.8: (0.2 - 0.5) ln 0.4 + (0.8 - 0.5) ln 1.6.
@@ -282,13 +285,13 @@ mod tests {
         );
         let categories = |a: u64, b: u64| json!({"features": {"x": {"kind": "boolean", "count": a + b, "categories": {"false": a, "true": b}}}});
         assert!((psi(&categories(50, 50), &categories(20, 80)) - expected).abs() < 1e-12);
-        assert_eq!(profiles(&old, &categories(1, 1))[0].psi, None);
+        assert_eq!(compare_profiles(&old, &categories(1, 1))[0].psi, None);
     }
 
     #[test]
-    fn metrics_stand_side_by_side() {
+    fn metrics_of_both_versions_are_paired() {
         let side = |auc: f64, hash: &str| json!({"data": {"sha256": hash}, "metrics": {"auc": auc, "text": "x"}, "slices": {"plan": {"pro": {"auc": auc / 2.0}}}});
-        let both = evaluations(&side(0.8, "a"), &side(0.9, "a"));
+        let both = compare_evaluations(&side(0.8, "a"), &side(0.9, "a"));
         assert!(both.same_data);
         let rows: Vec<(&str, &str, Option<f64>, Option<f64>)> = both
             .metrics
@@ -309,10 +312,10 @@ mod tests {
                 ("plan=pro", "auc", Some(0.4), Some(0.45))
             ]
         );
-        assert!(!evaluations(&side(0.8, "a"), &side(0.8, "b")).same_data);
+        assert!(!compare_evaluations(&side(0.8, "a"), &side(0.8, "b")).same_data);
         assert!(
-            !evaluations(&json!({}), &json!({})).same_data,
-            "no hash is no proof"
+            !compare_evaluations(&json!({}), &json!({})).same_data,
+            "without hashes the data may differ"
         );
     }
 }

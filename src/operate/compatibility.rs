@@ -1,13 +1,13 @@
 //! Compatibility of two loaded versions, by the rules of `predictd compat`.
 
 use crate::{
-    compat::{Report, Severity, Side, Verdict, compare},
+    compat::{ComparedVersion, Compatibility, CompatibilityReport, Severity, compare},
     config::Oip,
     registry::servable::Servable,
 };
 
 /// What callers of one version can expect from another.
-pub struct CallerCompatibility(Report);
+pub struct CallerCompatibility(CompatibilityReport);
 
 impl CallerCompatibility {
     /// `accepted`: pointers of differences that are not proved harmless and that an operator accepted.
@@ -16,11 +16,11 @@ impl CallerCompatibility {
     }
 
     pub fn is_breaking(&self) -> bool {
-        self.0.verdict == Verdict::Breaking
+        self.0.verdict == Compatibility::Breaking
     }
 
     pub fn is_forward_only(&self) -> bool {
-        self.0.verdict == Verdict::ForwardOnly
+        self.0.verdict == Compatibility::ForwardOnly
     }
 
     /// Accepted pointers at which there is no unproved difference.
@@ -38,16 +38,16 @@ impl CallerCompatibility {
             .collect()
     }
 
-    pub fn into_report(self) -> Report {
+    pub fn into_report(self) -> CompatibilityReport {
         self.0
     }
 }
 
-fn side(servable: &Servable) -> Side<'_> {
-    Side {
+fn side(servable: &Servable) -> ComparedVersion<'_> {
+    ComparedVersion {
         parts: servable.package().map(|package| &package.parts),
         graph: &servable.graph,
         labels: servable.labels(),
-        raw: servable.oip == Oip::Graph,
+        exposes_graph: servable.oip == Oip::Graph,
     }
 }

@@ -8,7 +8,7 @@ use crate::{
         paint::{Paint, Style},
         rollout::plan::print_plan,
     },
-    compat::Verdict,
+    compat::Compatibility,
 };
 
 pub fn print(planned: &PlannedRollout, paint: Paint) -> String {
@@ -36,7 +36,7 @@ pub fn print(planned: &PlannedRollout, paint: Paint) -> String {
 
 fn print_report(stable: &str, report: &CandidateReport, paint: Paint, text: &mut String) {
     let verdict = report.compatibility.verdict;
-    let style = if verdict == Verdict::Compatible {
+    let style = if verdict == Compatibility::Compatible {
         Style::Good
     } else {
         Style::Doubtful
