@@ -51,8 +51,8 @@ fn each_way_in_which_a_version_breaks_is_named() {
             "breaking: input /monthly_charges is renamed /monthly_charge_usd: requests of today's callers would get 422",
             "breaking: input /device_os is gone: requests of today's callers who send it would get 422",
             "breaking: input /autopay is now required: requests of today's callers would get 422",
-            "breaking: classes /label (and /probabilities) are [churn, stay] instead of [stay, churn]: callers who take a class by its \
-             place, in a tensor or as an index, would take one for another",
+            "breaking: classes /label (and /probabilities) are [churn, stay] instead of [stay, churn]: callers who read a class by its \
+             position, in a tensor or as an index, would read the wrong class",
         ]
     );
     let (code, _, lines) = compat(("churn", "2.0.0"), ("churn", "1.1.0"), &[]);
