@@ -16,7 +16,7 @@ use crate::{
     journal::{Journal, JournalError, store::Store},
     package::{
         MODEL_FILE, PackageError,
-        bare::{self, Bare},
+        bare::{self, BareGraph},
         manifest::{self, Manifest},
     },
     registry::{self, loader, traffic::undecided},
@@ -127,11 +127,11 @@ impl Server<'_> {
     /// What the server refuses of a package that passes the gate: for its place, its digest, and its share of the memory.
     fn refuses(&self, directory: &Path, id: &ModelId) -> Result<Vec<PackageError>, PackageError> {
         let manifest = match bare::is_bare(directory, id) {
-            true => Bare::open(directory, id)?.manifest,
+            true => BareGraph::open(directory, id)?.manifest,
             false => Manifest::read(directory)?,
         };
         let mut refused = Vec::new();
-        refused.extend(manifest.check_place(id).err());
+        refused.extend(manifest.check_identity(id).err());
         refused.extend(
             self.decided
                 .get(&id.name)

@@ -31,7 +31,7 @@ use crate::{
     },
     package::{
         MODEL_FILE, ModelPackage,
-        bare::{self, Bare},
+        bare::{self, BareGraph},
     },
     registry::gate::{Batching, GateOptions},
     tensor::signature::Signature,
@@ -159,7 +159,7 @@ impl Opener<'_> {
     fn version(&mut self, directory: &Path) -> anyhow::Result<Version> {
         let bare = bare::id_of(directory)
             .filter(|id| bare::is_bare(directory, id))
-            .map(|id| Bare::open(directory, &id))
+            .map(|id| BareGraph::open(directory, &id))
             .transpose()?;
         let package = if bare.is_some() {
             None

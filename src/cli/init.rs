@@ -25,8 +25,8 @@ use crate::{
     id::{ModelId, ModelName, Version},
     package::{
         GOLDEN_FILE, MODEL_FILE, PREPROCESSING_FILE, PackageError, Parts, SCHEMA_FILE, Transform,
-        answered::Answered,
         draft::{Draft, Encoding, Given, How, Known, draft},
+        example_row::ExampleRow,
         guess::{self, Guess},
         import::copy_graph,
         manifest::{self, Manifest, Provenance},
@@ -270,10 +270,10 @@ fn given(args: &Args) -> anyhow::Result<Vec<Given>> {
     Ok(given)
 }
 
-fn read_answered(path: &Path) -> anyhow::Result<Vec<Answered>> {
+fn read_answered(path: &Path) -> anyhow::Result<Vec<ExampleRow>> {
     let rows = read_rows(path)?.into_iter().enumerate();
     let read = |(index, row)| {
-        Answered::read(row)
+        ExampleRow::read(row)
             .map_err(|detail| anyhow::anyhow!("{} row {}: {detail}", path.display(), index + 1))
     };
     rows.map(read).collect()
@@ -281,7 +281,7 @@ fn read_answered(path: &Path) -> anyhow::Result<Vec<Answered>> {
 
 fn golden_lines(
     path: Option<&Path>,
-    answered: &[Answered],
+    answered: &[ExampleRow],
     drafted: &Draft,
 ) -> anyhow::Result<Vec<Value>> {
     let answers = drafted
@@ -289,12 +289,12 @@ fn golden_lines(
         .pointer("/output/properties")
         .and_then(Value::as_object)
         .context("the draft has answers")?;
-    let line = |(index, example): (usize, &Answered)| {
+    let line = |(index, example): (usize, &ExampleRow)| {
         let file = path
             .map(|path| path.display().to_string())
             .unwrap_or_default();
         example
-            .line(answers)
+            .golden_line(answers)
             .map_err(|detail| anyhow::anyhow!("{file} row {}: {detail}", index + 1))
     };
     answered.iter().enumerate().map(line).collect()
@@ -305,7 +305,7 @@ fn write(directory: &Path, drafted: &Draft, golden: &[Value], card: &str) -> any
     fs_err::write(directory.join(SCHEMA_FILE), pretty(&drafted.schema)?)?;
     if let Some(preprocessing) = &drafted.preprocessing {
         let mut plain = preprocessing.clone();
-        guess::strip(&mut plain);
+        guess::remove_marks(&mut plain);
         fs_err::write(directory.join(PREPROCESSING_FILE), pretty(&plain)?)?;
     }
     if !golden.is_empty() {
@@ -384,9 +384,9 @@ fn standing(directory: &Path, drafted: &mut Draft, passed: bool) -> anyhow::Resu
     } else {
         Vec::new()
     };
-    let mut guesses = guess::standing(preprocessing, &golden);
+    let mut guesses = guess::find(preprocessing, &golden);
     if passed {
-        guesses.retain(|guess| guess.not_shown.is_some());
+        guesses.retain(|guess| guess.unproved.is_some());
     }
     if !guesses.is_empty() {
         fs_err::write(directory.join(PREPROCESSING_FILE), pretty(preprocessing)?)?;

@@ -204,7 +204,7 @@ fn settle_guesses(directory: &Path) -> anyhow::Result<Option<Settled>> {
         .ok()
         .and_then(|text| golden::parse(&text).ok())
         .unwrap_or_default();
-    let guesses = guess::standing(&document, &golden);
+    let guesses = guess::find(&document, &golden);
     if guesses.is_empty() {
         return Ok(Some(Settled { path, marked: None }));
     }
@@ -213,10 +213,10 @@ fn settle_guesses(directory: &Path) -> anyhow::Result<Option<Settled>> {
     for Guess {
         pointer,
         text,
-        not_shown,
+        unproved,
     } in guesses
     {
-        if let Some(why) = not_shown {
+        if let Some(why) = unproved {
             shown = false;
             say_failure(
                 &PackageError::new(
@@ -238,7 +238,7 @@ fn settle_guesses(directory: &Path) -> anyhow::Result<Option<Settled>> {
         );
         return Ok(None);
     }
-    guess::strip(&mut document);
+    guess::remove_marks(&mut document);
     fs_err::write(&path, serde_json::to_string_pretty(&document)? + "\n")?;
     Ok(Some(Settled {
         path,

@@ -119,7 +119,7 @@ mod tests {
         config::Config,
         id::{ModelId, ModelName, Version},
         operate::Control,
-        package::bare::Bare,
+        package::bare::BareGraph,
         registry::{kept::Kept, servable::Contents},
     };
 
@@ -134,7 +134,7 @@ mod tests {
             name: ModelName::parse("m").unwrap(),
             version: Version::parse("1").unwrap(),
         };
-        let contents = Contents::Bare(Box::new(Bare::open(&directory, &id).unwrap()));
+        let contents = Contents::Bare(Box::new(BareGraph::open(&directory, &id).unwrap()));
         // A pipe acts as a file that is as long as its writer wants.
         fs_err::remove_file(&graph).unwrap();
         assert!(

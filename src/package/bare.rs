@@ -1,5 +1,5 @@
-//! Bare: a graph in a directory named by a number, as Triton, KServe and TensorFlow Serving lay out their repositories.
-//! No manifest vouches for it.
+//! `BareGraph`: a graph without a manifest in a directory that is named by a number, which is the
+//! layout of the model repositories of Triton, KServe and TensorFlow Serving.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,7 +13,7 @@ use crate::{
     package::{
         MODEL_FILE, PackageError,
         manifest::{Manifest, Provenance},
-        pbtxt::{self, ConfigTensor, ModelConfig},
+        triton_config::{self, ConfigTensor, ModelConfig},
     },
     tensor::{
         Dim,
@@ -21,44 +21,45 @@ use crate::{
     },
 };
 
-/// Beside the versions, in the model's directory.
+/// The configuration in the model's directory, next to the versions' directories.
 pub const CONFIG_FILE: &str = "config.pbtxt";
 
-/// People write it by hand.
+/// Configurations are written by hand. The limit bounds the memory of a wrong file.
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
 
+/// Bounds the memory of a wrong file of labels.
 const MAX_LABEL_BYTES: u64 = 64 << 20;
 
-/// A label file with more lines is something else.
+/// More labels than any classifier has. The rest of the file is ignored.
 const MAX_LABELS: usize = 1 << 20;
 
-pub struct Bare {
+pub struct BareGraph {
     pub id: ModelId,
-    /// What lies in the version's directory, hashed now; there is no other list to hold it against.
+    /// The files of the version's directory, hashed when it was opened. No published list exists to
+    /// check them against.
     pub manifest: Manifest,
     pub config: Option<ModelConfig>,
-    /// For each output with a `label_filename`, what the values of a row stand for.
+    /// The labels of a row's values, for each output with a `label_filename`.
     pub labels: BTreeMap<String, Arc<[String]>>,
 }
 
-/// What lies beside a model's versions, in its directory.
-pub struct Beside {
+/// The files of a model's directory, next to its versions.
+pub struct ModelFiles {
     pub config: Option<ModelConfig>,
     pub labels: BTreeMap<String, Arc<[String]>>,
-    /// Names of the files that were read: the configuration, and the files of labels that it names.
+    /// The names of the files that were read.
     pub files: BTreeSet<String>,
 }
 
-impl Beside {
-    pub fn read(model_directory: &Path, name: &ModelName) -> Result<Beside, PackageError> {
+impl ModelFiles {
+    pub fn read(model_directory: &Path, name: &ModelName) -> Result<ModelFiles, PackageError> {
         let config = read_config(model_directory)?;
         if let Some(other) = config
             .as_ref()
             .and_then(|config| config.name.as_deref())
             .filter(|other| *other != name.as_str())
         {
-            let detail =
-                format!("names the model \"{other}\", but lies in the directory of {name}");
+            let detail = format!("names the model \"{other}\", but is in the directory of {name}");
             return Err(PackageError::new("config", CONFIG_FILE, detail));
         }
         let (mut labels, mut files) = (BTreeMap::new(), BTreeSet::new());
@@ -69,7 +70,7 @@ impl Beside {
                 files.insert(file.clone());
             }
         }
-        Ok(Beside {
+        Ok(ModelFiles {
             config,
             labels,
             files,
@@ -77,7 +78,16 @@ impl Beside {
     }
 }
 
-/// Name and version that a directory's place gives it: `NAME/VERSION`.
+/// Why rows of several requests must not share a run.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BatchingForbidden {
+    #[error("the largest batch is set to 1")]
+    ByServer,
+    #[error("config.pbtxt says max_batch_size: {0}")]
+    ByConfig(usize),
+}
+
+/// The identity in a path that ends in `NAME/VERSION`.
 pub fn id_of(directory: &Path) -> Option<ModelId> {
     let text = |path: &Path| {
         path.file_name()
@@ -91,34 +101,38 @@ pub fn id_of(directory: &Path) -> Option<ModelId> {
     })
 }
 
-/// Whether a version's directory holds a bare graph: a number as name, a graph, no manifest.
+/// Whether a version's directory contains a bare graph: its name is a number, and it has a graph
+/// and no manifest.
 pub fn is_bare(directory: &Path, id: &ModelId) -> bool {
     id.version.is_number()
         && directory.join(MODEL_FILE).is_file()
         && !directory.join(crate::package::manifest::FILE).exists()
 }
 
-/// `config.pbtxt` of a model, where there is one.
+/// Reads the `config.pbtxt` of a model, if it has one.
 pub fn read_config(model_directory: &Path) -> Result<Option<ModelConfig>, PackageError> {
-    match read_beside(model_directory, CONFIG_FILE, MAX_CONFIG_BYTES) {
-        Ok(text) => pbtxt::parse(&text)
+    match read_inside(model_directory, CONFIG_FILE, MAX_CONFIG_BYTES) {
+        Ok(text) => triton_config::parse(&text)
             .map(Some)
             .map_err(|error| PackageError::new("config", CONFIG_FILE, error.to_string())),
+        // TensorFlow Serving and KServe have no such file.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(PackageError::io(CONFIG_FILE, &error)),
     }
 }
 
-/// The text of a file of the model's directory: a regular one, no link that leads out, no larger than `limit` bytes.
-fn read_beside(directory: &Path, file: &str, limit: u64) -> io::Result<String> {
+/// Reads a regular file of at most `limit` bytes in the model's directory. A link that leads out of
+/// the directory is refused: whoever writes the model's directory must not read other files of the
+/// server.
+fn read_inside(directory: &Path, file: &str, limit: u64) -> io::Result<String> {
     let path = fs_err::canonicalize(directory.join(file))?;
     if !path.starts_with(fs_err::canonicalize(directory)?) {
         return Err(io::Error::other(
             "it is a link that leads out of the model's directory",
         ));
     }
-    let about = fs_err::metadata(&path)?;
-    if !about.is_file() || about.len() > limit {
+    let metadata = fs_err::metadata(&path)?;
+    if !metadata.is_file() || metadata.len() > limit {
         return Err(io::Error::other(format!(
             "it must be a file of at most {limit} bytes"
         )));
@@ -126,12 +140,12 @@ fn read_beside(directory: &Path, file: &str, limit: u64) -> io::Result<String> {
     fs_err::read_to_string(&path)
 }
 
-impl Bare {
-    pub fn open(directory: &Path, id: &ModelId) -> Result<Bare, PackageError> {
-        let Beside { config, labels, .. } =
-            Beside::read(directory.parent().unwrap_or(directory), &id.name)?;
+impl BareGraph {
+    pub fn open(directory: &Path, id: &ModelId) -> Result<BareGraph, PackageError> {
+        let ModelFiles { config, labels, .. } =
+            ModelFiles::read(directory.parent().unwrap_or(directory), &id.name)?;
         let manifest = Manifest::of_directory(directory, id, String::new(), Provenance::default())?;
-        Ok(Bare {
+        Ok(BareGraph {
             id: id.clone(),
             manifest,
             config,
@@ -139,30 +153,29 @@ impl Bare {
         })
     }
 
-    /// How many rows may share a run where they are proved to be independent; `Err` says why none may.
-    pub fn batching(&self, max_batch_size: usize) -> Result<usize, String> {
+    /// How many rows may share a run if they are independent.
+    pub fn batching(&self, max_batch_size: usize) -> Result<usize, BatchingForbidden> {
         if max_batch_size < 2 {
-            return Err("the largest batch is set to 1".to_owned());
+            return Err(BatchingForbidden::ByServer);
         }
         match &self.config {
-            // A file that says nothing of batches forbids none.
             None => Ok(max_batch_size),
-            Some(config) if config.max_batch_size < 2 => Err(format!(
-                "config.pbtxt says max_batch_size: {}",
-                config.max_batch_size
-            )),
+            Some(config) if config.max_batch_size < 2 => {
+                Err(BatchingForbidden::ByConfig(config.max_batch_size))
+            }
             Some(config) => Ok(config.max_batch_size.min(max_batch_size)),
         }
     }
 
-    /// `dynamic_batching` in the configuration: Triton would batch without any proof.
-    pub fn asks_for_batching(&self) -> bool {
+    /// Whether the configuration enables `dynamic_batching`. Triton would batch without a proof
+    /// that the rows are independent.
+    pub fn requests_batching(&self) -> bool {
         self.config
             .as_ref()
             .is_some_and(|config| config.dynamic_batching.is_some() && config.max_batch_size > 1)
     }
 
-    /// The file that names an output's classes.
+    /// The name of the file with an output's labels.
     pub fn label_file(&self, output: &str) -> Option<&str> {
         let outputs = &self.config.as_ref()?.outputs;
         outputs
@@ -172,7 +185,7 @@ impl Bare {
             .as_deref()
     }
 
-    /// What callers see: the graph's tensors, as exactly as graph and configuration together know them.
+    /// The signature with the dimensions that only the configuration fixes.
     #[must_use]
     pub fn refined(&self, signature: &Signature) -> Signature {
         let mut refined = signature.clone();
@@ -183,7 +196,7 @@ impl Bare {
         refined
     }
 
-    /// Whether the configuration speaks of this graph.
+    /// Checks that the configuration does not contradict the graph.
     pub fn check(&self, signature: &Signature) -> Result<(), PackageError> {
         let Some(config) = &self.config else {
             return Ok(());
@@ -217,7 +230,7 @@ impl Bare {
     }
 }
 
-/// A dimension that the configuration gives in full is no longer free.
+/// Sets dimensions that the graph leaves open to those of the configuration.
 fn refine(specs: &mut [TensorSpec], configured: &[ConfigTensor], max_batch_size: usize) {
     for spec in specs {
         let Some(tensor) = configured
@@ -238,7 +251,8 @@ fn refine(specs: &mut [TensorSpec], configured: &[ConfigTensor], max_batch_size:
     }
 }
 
-/// A configuration may be more exact than the graph, and the other way round; they may not contradict each other.
+/// Whether a configured tensor does not contradict the graph's. Each may fix dimensions that the
+/// other leaves open.
 fn fits(tensor: &ConfigTensor, spec: &TensorSpec, max_batch_size: usize) -> bool {
     let shape = tensor.shape(max_batch_size);
     let dims = shape
@@ -257,16 +271,16 @@ fn fits(tensor: &ConfigTensor, spec: &TensorSpec, max_batch_size: usize) -> bool
             || shape.0.len() == spec.shape.0.len() && dims)
 }
 
-/// A label a line.
+/// Reads a file with one label in each line.
 fn read_labels(directory: &Path, file: &str) -> Result<Arc<[String]>, PackageError> {
     if file.contains(['/', '\\']) || file.starts_with('.') {
         return Err(PackageError::new(
             "config",
             CONFIG_FILE,
-            format!("label_filename \"{file}\" must lie beside it"),
+            format!("label_filename \"{file}\" must be a file next to it"),
         ));
     }
-    let text = read_beside(directory, file, MAX_LABEL_BYTES)
+    let text = read_inside(directory, file, MAX_LABEL_BYTES)
         .map_err(|error| PackageError::io(file, &error))?;
     let labels: Vec<String> = text
         .lines()
@@ -286,7 +300,7 @@ mod tests {
         id::{ModelId, ModelName, Version},
         package::{
             PackageError,
-            bare::{Bare, is_bare, read_config},
+            bare::{BareGraph, is_bare, read_config},
         },
         tensor::{
             DataType, Dim, Shape,
@@ -327,11 +341,11 @@ mod tests {
         directory
     }
 
-    fn open(directory: &Path) -> Result<Bare, PackageError> {
-        Bare::open(&directory.join("m/1"), &id("1"))
+    fn open(directory: &Path) -> Result<BareGraph, PackageError> {
+        BareGraph::open(&directory.join("m/1"), &id("1"))
     }
 
-    fn configured(config: &str) -> Bare {
+    fn configured(config: &str) -> BareGraph {
         open(repository(&[("m/config.pbtxt", config)]).path()).unwrap()
     }
 
@@ -340,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_a_graph_and_no_manifest_make_it_bare() {
+    fn a_number_and_a_graph_without_manifest_are_a_bare_graph() {
         let directory = repository(&[
             ("m/2/other.onnx", ""),
             ("m/3/model.onnx", ""),
@@ -351,12 +365,12 @@ mod tests {
         assert!(bare("1"));
         assert!(!bare("2"), "no graph");
         assert!(!bare("3"), "a package");
-        assert!(!bare("1.0.0"), "no number");
-        assert!(!bare("4"), "not there");
+        assert!(!bare("1.0.0"), "not a number");
+        assert!(!bare("4"), "missing");
     }
 
     #[test]
-    fn a_configuration_may_be_missing_but_not_wrong() {
+    fn a_configuration_may_be_missing_but_not_malformed() {
         let directory = repository(&[
             ("m/config.pbtxt", "max_batch_size: 4"),
             ("n/config.pbtxt", "name: \"n"),
@@ -372,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn a_version_lists_what_lies_there() {
+    fn a_version_lists_its_files() {
         let bare =
             open(repository(&[("m/1/weights.bin", "w"), ("m/config.pbtxt", "name: \"m\"")]).path())
                 .unwrap();
@@ -385,12 +399,12 @@ mod tests {
         let error = refused(&[("m/config.pbtxt", "name: \"other\"")]);
         assert_eq!(
             error,
-            "config.pbtxt: names the model \"other\", but lies in the directory of m"
+            "config.pbtxt: names the model \"other\", but is in the directory of m"
         );
     }
 
     #[test]
-    fn labels_lie_beside_the_configuration() {
+    fn labels_are_next_to_the_configuration() {
         let config = "output { name: \"y\" label_filename: \"l.txt\" }";
         let bare =
             open(repository(&[("m/config.pbtxt", config), ("m/l.txt", "a \nb\r\n\nc")]).path())
@@ -400,7 +414,7 @@ mod tests {
         for file in ["../l.txt", "/l.txt", "a/l.txt", "a\\\\l.txt", ".l.txt"] {
             let config = format!("output {{ name: \"y\" label_filename: \"{file}\" }}");
             assert!(
-                refused(&[("m/config.pbtxt", &config)]).contains("must lie beside it"),
+                refused(&[("m/config.pbtxt", &config)]).contains("must be a file next to it"),
                 "{file}"
             );
         }
@@ -419,7 +433,7 @@ mod tests {
                 "max_batch_size: 1",
             ),
         ] {
-            let error = batching(config).unwrap_err();
+            let error = batching(config).unwrap_err().to_string();
             assert!(error.contains(expected), "{config}: {error}");
         }
         let error = signature(Dim::Fixed(8)).check_rows(|_| false).unwrap_err();
@@ -428,8 +442,8 @@ mod tests {
             signature(Dim::Fixed(1)).check_rows(|output| output == "y"),
             Ok(())
         );
-        assert!(configured("max_batch_size: 8 dynamic_batching { }").asks_for_batching());
-        assert!(!configured("max_batch_size: 8").asks_for_batching());
+        assert!(configured("max_batch_size: 8 dynamic_batching { }").requests_batching());
+        assert!(!configured("max_batch_size: 8").requests_batching());
         let bare = open(repository(&[]).path()).unwrap();
         assert_eq!(bare.batching(16), Ok(16));
         assert_eq!(bare.check(&signature(Dim::Any)), Ok(()));

@@ -1,13 +1,14 @@
-//! Golden examples: inputs with the answers that training saw, replayed at every load.
+//! Golden examples: inputs with the answers that training gave. Every load replays them, so that a
+//! model that answers differently on this machine is not served.
 
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
 pub struct GoldenExample {
-    /// The instance as written.
+    /// The instance, unchanged. It is decoded like a request.
     pub input: String,
     pub output: Value,
-    /// |a - b| <= tolerance * max(1, |expected|).
+    /// A number matches if |actual - expected| <= tolerance * max(1, |expected|).
     pub tolerance: f64,
 }
 
@@ -26,7 +27,7 @@ pub struct Mismatch {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Line<'a> {
+struct GoldenLine<'a> {
     #[serde(borrow)]
     input: &'a RawValue,
     output: Value,
@@ -34,11 +35,12 @@ struct Line<'a> {
     tolerance: f64,
 }
 
+/// float32 has about 7 digits. Kernels that add in another order lose up to 3 of them.
 fn default_tolerance() -> f64 {
     1e-4
 }
 
-/// Reads `golden.jsonl`; empty lines are passed over.
+/// Reads `golden.jsonl`. Empty lines are skipped.
 pub fn parse(text: &str) -> Result<Vec<GoldenExample>, GoldenError> {
     let mut examples = Vec::new();
     for (index, line) in text
@@ -50,7 +52,7 @@ pub fn parse(text: &str) -> Result<Vec<GoldenExample>, GoldenError> {
             line: index + 1,
             detail,
         };
-        let line: Line<'_> =
+        let line: GoldenLine<'_> =
             serde_json::from_str(line).map_err(|error| wrong(error.to_string()))?;
         if !line.output.is_object() {
             return Err(wrong(
@@ -69,12 +71,13 @@ pub fn parse(text: &str) -> Result<Vec<GoldenExample>, GoldenError> {
     Ok(examples)
 }
 
-/// Every member of `expected` must be in `actual`, which may have more.
+/// Compares an answer with the expected one. `actual` may have more members than `expected`.
 ///
-/// Labels must be equal, unless the two best classes of the expected answer are closer than the tolerance: then either will do.
+/// Labels must be equal. If the scores of the two best expected classes differ by less than the
+/// tolerance, either of the two labels is accepted.
 pub fn compare(expected: &Value, actual: &Value, tolerance: f64) -> Result<(), Mismatch> {
-    let close_call = nearly_tied(expected, tolerance);
-    compare_at(expected, actual, tolerance, &close_call, "")
+    let tied = tied_classes(expected, tolerance);
+    compare_at(expected, actual, tolerance, &tied, "")
 }
 
 fn compare_at(
@@ -126,8 +129,9 @@ fn compare_at(
     }
 }
 
-/// The classes that share the first place within the tolerance, where a map of numbers tells.
-fn nearly_tied(expected: &Value, tolerance: f64) -> Vec<String> {
+/// The two best classes if their scores differ by less than the tolerance. A map of labels to
+/// numbers gives the scores; without one no classes are tied.
+fn tied_classes(expected: &Value, tolerance: f64) -> Vec<String> {
     let maps = expected
         .as_object()
         .into_iter()
@@ -155,7 +159,7 @@ mod tests {
     use crate::package::golden::{compare, parse};
 
     #[test]
-    fn tolerance_is_relative_above_one_and_ties_are_forgiven() {
+    fn the_tolerance_is_relative_above_one_and_tied_labels_match() {
         assert!(
             compare(
                 &json!({"x": 1000.0}),
@@ -199,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_numbered() {
+    fn errors_name_their_line() {
         assert_eq!(
             parse("{\"input\": {}, \"output\": {}}\n\n")
                 .ok()

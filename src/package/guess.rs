@@ -1,26 +1,26 @@
-//! Guess: what `predictd init` wrote without anybody having said it, marked until a person confirms it or the training's own
-//! answers show it. A packed package has none.
+//! `Guess`: a part of `preprocessing.json` that `predictd init` guessed. It is marked until a
+//! person confirms it or golden examples prove it. A packed package has no guesses.
 
 use serde_json::Value;
 
 use crate::{package::golden::GoldenExample, schema::fault::token};
 
-/// The member beside what was guessed; its text says what to check.
+/// The member that marks a guessed section. Its text says what to check.
 pub const KEY: &str = "x-guess";
 
-/// A mark that stands.
+/// A guess that is not confirmed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Guess {
-    /// Where the key is.
+    /// JSON pointer of the mark.
     pub pointer: String,
-    /// What was guessed.
+    /// The text of the mark.
     pub text: String,
-    /// Why the golden examples do not show it.
-    pub not_shown: Option<String>,
+    /// Why the golden examples do not prove the guess. `None` means that they prove it.
+    pub unproved: Option<String>,
 }
 
-/// All guesses of a document, judged by golden examples that the package reproduces.
-pub fn standing(document: &Value, golden: &[GoldenExample]) -> Vec<Guess> {
+/// Finds the guesses of a document. The package must reproduce `golden`, which may prove guesses.
+pub fn find(document: &Value, golden: &[GoldenExample]) -> Vec<Guess> {
     let inputs: Vec<Value> = golden
         .iter()
         .filter_map(|example| serde_json::from_str(&example.input).ok())
@@ -30,15 +30,15 @@ pub fn standing(document: &Value, golden: &[GoldenExample]) -> Vec<Guess> {
     found
 }
 
-/// Deletes the marks.
-pub fn strip(document: &mut Value) {
+/// Removes the marks.
+pub fn remove_marks(document: &mut Value) {
     match document {
         Value::Object(members) => {
-            // `remove` would put the last member in its place.
+            // `remove` would move the last member to the mark's position.
             members.shift_remove(KEY);
-            members.values_mut().for_each(strip);
+            members.values_mut().for_each(remove_marks);
         }
-        Value::Array(items) => items.iter_mut().for_each(strip),
+        Value::Array(items) => items.iter_mut().for_each(remove_marks),
         _ => {}
     }
 }
@@ -52,7 +52,7 @@ fn collect(value: &Value, pointer: &str, inputs: &[Value], found: &mut Vec<Guess
                     text: text
                         .as_str()
                         .map_or_else(|| text.to_string(), str::to_owned),
-                    not_shown: not_shown(value, inputs),
+                    unproved: unproved_reason(value, inputs),
                 });
             }
             for (name, member) in members {
@@ -68,8 +68,9 @@ fn collect(value: &Value, pointer: &str, inputs: &[Value], found: &mut Vec<Guess
     }
 }
 
-/// An example shows a guess where it goes through it; of categories, only those that it has.
-fn not_shown(section: &Value, inputs: &[Value]) -> Option<String> {
+/// Why examples with these inputs do not prove a guessed section. An example proves a guess that
+/// its row passes through; for categories, only those of its row.
+fn unproved_reason(section: &Value, inputs: &[Value]) -> Option<String> {
     if inputs.is_empty() {
         return Some("there is no golden example".to_owned());
     }
@@ -92,10 +93,10 @@ fn not_shown(section: &Value, inputs: &[Value]) -> Option<String> {
             row.get(field).cloned()
         }
     };
-    let seen: Vec<Value> = inputs.iter().filter_map(value).collect();
+    let present: Vec<Value> = inputs.iter().filter_map(value).collect();
     let same = |a: &Value, b: &Value| a == b || a.as_f64().is_some_and(|a| Some(a) == b.as_f64());
-    let unseen = categories.find(|category| !seen.iter().any(|seen| same(seen, category)))?;
-    Some(format!("no golden example has the category {unseen}"))
+    let missing = categories.find(|category| !present.iter().any(|value| same(value, category)))?;
+    Some(format!("no golden example has the category {missing}"))
 }
 
 #[cfg(test)]
@@ -105,36 +106,36 @@ mod tests {
     use crate::package::{golden, guess};
 
     #[test]
-    fn a_guess_stands_until_examples_go_through_it() {
+    fn a_guess_is_unproved_until_examples_pass_through_it() {
         let mut document = json!({"inputs": {"X": {"dtype": "float32", "columns": [
             {"x-guess": "categories", "field": "plan", "steps": [{"one_hot": {"categories": ["a", "b"], "unknown": "error"}}]},
             {"field": "age"},
         ]}, "a/b": {"field": "photo", "steps": [{"decode_image": {"mode": "rgb"}}], "x-guess": "image"}}});
         let golden = |text: &str| golden::parse(text).ok().unwrap();
-        let none = guess::standing(&document, &[]);
+        let none = guess::find(&document, &[]);
         let pointers: Vec<&str> = none.iter().map(|guess| guess.pointer.as_str()).collect();
         assert_eq!(
             pointers,
             ["/inputs/X/columns/0/x-guess", "/inputs/a~1b/x-guess"]
         );
-        assert!(none.iter().all(|guess| guess.not_shown.is_some()));
-        let part = guess::standing(
+        assert!(none.iter().all(|guess| guess.unproved.is_some()));
+        let part = guess::find(
             &document,
             &golden("{\"input\": {\"plan\": \"a\"}, \"output\": {}}"),
         );
         assert_eq!(
-            part[0].not_shown.as_deref(),
+            part[0].unproved.as_deref(),
             Some("no golden example has the category \"b\"")
         );
-        assert_eq!(part[1].not_shown, None);
+        assert_eq!(part[1].unproved, None);
         let all = "{\"input\": {\"plan\": \"a\"}, \"output\": {}}\n{\"input\": {\"plan\": \"b\"}, \"output\": {}}";
         assert!(
-            guess::standing(&document, &golden(all))
+            guess::find(&document, &golden(all))
                 .iter()
-                .all(|guess| guess.not_shown.is_none())
+                .all(|guess| guess.unproved.is_none())
         );
-        guess::strip(&mut document);
-        assert!(guess::standing(&document, &[]).is_empty());
+        guess::remove_marks(&mut document);
+        assert!(guess::find(&document, &[]).is_empty());
         let keys: Vec<&String> = document["inputs"]["X"]["columns"][0]
             .as_object()
             .unwrap()

@@ -1,4 +1,4 @@
-//! `Manifest`: `manifest.json` as written, and the files it lists as found.
+//! `Manifest`: `manifest.json`, and the check of a directory against the files that it lists.
 
 use std::{
     collections::BTreeMap,
@@ -16,10 +16,10 @@ use crate::{
 pub const FILE: &str = "manifest.json";
 pub const FORMAT: &str = "predictd.package/1";
 
-/// More would be somebody's data directory.
+/// A directory with more files is not a package, and to hash it would take minutes.
 const MAX_FILES: usize = 10_000;
 
-/// The file's own form.
+/// The members of `manifest.json`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
@@ -60,7 +60,7 @@ pub struct Provenance {
 }
 
 impl Manifest {
-    /// Reads `manifest.json` and checks everything that can be checked without the other files.
+    /// Reads and checks `manifest.json`. The listed files are not opened.
     pub fn read(directory: &Path) -> Result<Manifest, PackageError> {
         let text = fs_err::read(directory.join(FILE)).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => {
@@ -74,13 +74,13 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Whether it lies where name and version say.
-    pub fn check_place(&self, id: &ModelId) -> Result<(), PackageError> {
+    /// Checks name and version against those of the directory, `id`.
+    pub fn check_identity(&self, id: &ModelId) -> Result<(), PackageError> {
         if self.name == id.name.as_str() && self.version == id.version.as_str() {
             return Ok(());
         }
         let detail = format!(
-            "says {} {}, but lies in the directory of {} {}",
+            "says {} {}, but is in the directory of {} {}",
             self.name, self.version, id.name, id.version
         );
         Err(PackageError::new("identity", FILE, detail))
@@ -111,6 +111,7 @@ impl Manifest {
                 format!("is \"{}\"; expected \"onnxruntime\"", self.runtime.engine),
             );
         }
+        // The digest covers the list, so a changed list does not keep the package's identity.
         let mut listing = Vec::new();
         for (path, entry) in &self.files {
             if !is_plain(path) || path == FILE {
@@ -137,7 +138,7 @@ impl Manifest {
         Ok(())
     }
 
-    /// The manifest of what lies in `directory` now, hashed; opsets are still to be filled in.
+    /// Hashes the files of `directory` and returns their manifest, without operator sets.
     pub fn of_directory(
         directory: &Path,
         id: &ModelId,
@@ -181,7 +182,7 @@ impl Manifest {
         })
     }
 
-    /// Writes `manifest.json` whole or not at all.
+    /// Writes `manifest.json`. A rename replaces it at once, so that no reader sees a part of it.
     pub fn write(&self, directory: &Path) -> std::io::Result<()> {
         let mut text = serde_json::to_vec_pretty(self)?;
         text.push(b'\n');
@@ -190,12 +191,12 @@ impl Manifest {
         fs_err::rename(&temporary, directory.join(FILE))
     }
 
-    /// Bytes of all listed files: what a copy of the weights costs, about.
+    /// Bytes of all listed files. It estimates the memory of one copy of the weights.
     pub fn size(&self) -> u64 {
         self.files.values().map(|entry| entry.size).sum()
     }
 
-    /// The identity that the (checked) manifest gives; `None` for one that was never checked.
+    /// The identity in the manifest. It is `Some` for every manifest that `read` returned.
     pub fn id(&self) -> Option<ModelId> {
         Some(ModelId {
             name: ModelName::parse(&self.name)?,
@@ -203,10 +204,12 @@ impl Manifest {
         })
     }
 
-    /// Whether all listed files are there in their full size; else what is still to come.
+    /// Names a listed file that is missing or shorter than listed. `None` means that the directory
+    /// is complete.
     ///
-    /// People copy packages with `cp -r`, and `manifest.json` may arrive first.
-    pub fn still_to_come(&self, directory: &Path) -> Option<String> {
+    /// People copy packages with `cp -r`, and `manifest.json` may arrive before the other files:
+    /// such a package is incomplete, and not yet wrong.
+    pub fn incomplete_file(&self, directory: &Path) -> Option<String> {
         self.files.iter().find_map(
             |(path, entry)| match fs_err::metadata(directory.join(path)) {
                 Ok(metadata) if metadata.len() < entry.size => Some(format!(
@@ -220,12 +223,12 @@ impl Manifest {
         )
     }
 
-    /// Checks the directory against the list: every listed file, nothing else, the right bytes.
+    /// Checks that the directory has exactly the listed files with the listed bytes.
     pub fn check_files(&self, directory: &Path) -> Result<(), PackageError> {
         self.check_files_with(directory, Digest::of_file)
     }
 
-    /// The same, with a hash function of the caller's: one that can be stopped.
+    /// Like `check_files`, with the caller's hash function, which may stop early with an error.
     pub fn check_files_with(
         &self,
         directory: &Path,
@@ -249,7 +252,7 @@ impl Manifest {
 }
 
 impl FileEntry {
-    /// Whether a file that was read is the one that is listed.
+    /// Checks the digest and size of a file against this entry.
     pub fn check(&self, path: &str, (digest, size): (Digest, u64)) -> Result<(), PackageError> {
         if size != self.size {
             return Err(PackageError::new(
@@ -275,10 +278,11 @@ impl FileEntry {
     }
 }
 
-/// What a person does who changed a file.
-const PACK_AGAIN: &str = "; a change that is meant is packed again, under a version of its own: `predictd pack DIR --bump`";
+/// The next command of a person who changed a file.
+const PACK_AGAIN: &str =
+    "; to publish the change, pack it as a new version: `predictd pack DIR --bump`";
 
-/// Copies files of a package to where they lie in the other directory, which is made.
+/// Copies files of a package to the same relative paths below `to`, which is created.
 pub fn copy_files<'a>(
     files: impl IntoIterator<Item = &'a str>,
     from: &Path,
@@ -292,7 +296,10 @@ pub fn copy_files<'a>(
     Ok(())
 }
 
-/// All files below `directory`, relative, sorted; symlinks that leave it are refused.
+/// Returns the relative paths of all files below `directory`, sorted.
+///
+/// # Errors
+/// If a symlink leaves the directory: the package could read any file of the server.
 pub fn list_files(directory: &Path) -> Result<Vec<String>, PackageError> {
     let root = fs_err::canonicalize(directory).map_err(|error| PackageError::io("", &error))?;
     let mut files = Vec::new();

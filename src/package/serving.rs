@@ -1,4 +1,4 @@
-//! `Serving`: `serving.json`, how a version wants to be served.
+//! `Serving`: `serving.json`, the author's settings for serving a version.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -7,10 +7,11 @@ use serde_json::{Map, Value};
 #[serde(default, deny_unknown_fields)]
 pub struct Serving {
     pub batching: ServingBatching,
-    /// What a wrong answer costs; a rollout's plan follows from it.
+    /// The cost of a wrong answer. It chooses the default plan of a rollout.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub risk: Option<Risk>,
-    /// The answer, field by field, where the model can't give one; a configuration says when.
+    /// The fields of the answer if the model can't give one. The configuration says when it is
+    /// used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fallback: Option<Map<String, Value>>,
 }
@@ -18,10 +19,11 @@ pub struct Serving {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ServingBatching {
-    /// Rows that one run takes at most.
+    /// Most rows in one run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_batch_size: Option<usize>,
-    /// Whether a row's answer is the same whatever rows share its run; unset: the golden examples decide.
+    /// Whether a row's answer is independent of the other rows of its run. If it is not set, the
+    /// golden examples decide.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub independent_rows: Option<bool>,
 }

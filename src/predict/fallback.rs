@@ -195,7 +195,7 @@ fn constant(request: &Unanswered<'_>) -> Option<Outputs> {
     };
     let one = packaged
         .transform
-        .constant
+        .fallback
         .as_ref()
         .filter(|_| !request.raw)?;
     let mut all = one.clone();

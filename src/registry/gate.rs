@@ -21,11 +21,11 @@ use crate::{
     package::{
         GOLDEN_FILE, MODEL_FILE, ModelPackage, PREPROCESSING_FILE, PackageError, Parts,
         SCHEMA_FILE, Transform,
-        bare::Bare,
+        bare::BareGraph,
         golden,
-        labels::check_labels,
+        label_check::check_labels,
         manifest::Manifest,
-        sample::{self, Origin},
+        warmup_instance::{self, InstanceOrigin},
     },
     registry::neighbours::{self, Failure},
     tensor::{
@@ -65,7 +65,7 @@ pub struct Passed {
 
 /// A bare graph that passed.
 pub struct PassedBare {
-    pub bare: Bare,
+    pub bare: BareGraph,
     pub engine: OnnxEngine,
     /// A run of zeros worked: the server may warm its engines with one.
     pub warm: bool,
@@ -165,7 +165,7 @@ pub fn run(
     let mut batching = declared_batching(declared, &about, &signature, max_batch_size);
 
     let warm_rows = match golden.first() {
-        Some(first) => Ok((first.inputs.clone(), Origin::Written)),
+        Some(first) => Ok((first.inputs.clone(), InstanceOrigin::Documented)),
         None => legal_row(&package.parts, &transform, &signature),
     };
     let warmed = warm_rows.and_then(|(row, origin)| match engine.run(&row) {
@@ -182,8 +182,8 @@ pub fn run(
             }
             true
         }
-        Err((detail, Origin::Invented)) if !detail.to_lowercase().contains("alloc") => {
-            clock.passed("warm-up", sample::advice(detail));
+        Err((detail, InstanceOrigin::Generated)) if !detail.to_lowercase().contains("alloc") => {
+            clock.passed("warm-up", warmup_instance::rejected_warning(detail));
             false
         }
         // More memory than there is would be wanted of other rows as well.
@@ -212,7 +212,7 @@ pub fn run(
 
     let mut rows: Vec<Tensors> = golden.iter().map(|row| row.inputs.clone()).collect();
     let mut tried = rows.clone();
-    let mut origin = Origin::Written;
+    let mut origin = InstanceOrigin::Documented;
     if let (true, Ok((row, known))) = (rows.is_empty(), warmed) {
         tried = neighbours::variations(&row, &about.vocabulary);
         (rows, origin) = (vec![row], known);
@@ -276,7 +276,7 @@ pub fn run_bare(
         report,
         since: Instant::now(),
     };
-    let bare = Bare::open(directory, id)?;
+    let bare = BareGraph::open(directory, id)?;
     clock.passed(
         "hashes",
         format!(
@@ -334,7 +334,10 @@ pub fn run_bare(
         .unwrap_or_default();
     let mut warning = None;
     let rows_first = signature.check_rows(|output| about.report.keeps(output));
-    let batching = match rows_first.and_then(|()| bare.batching(options.max_batch_size)) {
+    let batching = match rows_first.and_then(|()| {
+        bare.batching(options.max_batch_size)
+            .map_err(|forbidden| forbidden.to_string())
+    }) {
         Err(because) => Batching::None { because },
         Ok(limit) => match (
             about.objection(),
@@ -342,7 +345,7 @@ pub fn run_bare(
         ) {
             (None, Ok(())) => Batching::Rows,
             (Some(objection), Ok(()))
-                if bare.asks_for_batching() && about.report.disproof().is_none() =>
+                if bare.requests_batching() && about.report.disproof().is_none() =>
             {
                 warning = Some(format!(
                     "config.pbtxt asks for dynamic_batching, though {objection}"
@@ -351,7 +354,7 @@ pub fn run_bare(
             }
             // The operator says more than what it did to one row.
             (Some(because), _) => {
-                warning = bare.asks_for_batching().then(|| {
+                warning = bare.requests_batching().then(|| {
                     format!("config.pbtxt asks for dynamic_batching, which is not done: {because}")
                 });
                 Batching::None { because }
@@ -459,7 +462,7 @@ fn without_rows(
 struct Answers<'a> {
     parts: &'a Parts,
     transform: &'a Transform,
-    origin: Origin,
+    origin: InstanceOrigin,
     /// Rows that share a run.
     shared: usize,
 }
@@ -513,7 +516,7 @@ impl Answers<'_> {
         count: usize,
         report: &Report,
     ) -> Result<(), PackageError> {
-        let written = self.origin == Origin::Written;
+        let written = self.origin == InstanceOrigin::Documented;
         let outputs = match self.transform.interpret(outputs, rows) {
             Ok(outputs) => outputs,
             // A made-up row may well have no finite answer.
@@ -735,8 +738,8 @@ fn legal_row(
     parts: &Parts,
     transform: &Transform,
     signature: &Signature,
-) -> Result<(Tensors, Origin), (String, Origin)> {
-    let (instance, origin) = sample::instance(&parts.input, parts.profile.as_ref());
+) -> Result<(Tensors, InstanceOrigin), (String, InstanceOrigin)> {
+    let (instance, origin) = warmup_instance::instance(&parts.input, parts.profile.as_ref());
     let columns = decode_instance(&parts.input, instance.as_bytes(), &OWN_LIMITS)
         .map_err(|error| (first_fault(&error), origin))?;
     let inputs = transform

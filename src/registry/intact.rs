@@ -16,7 +16,7 @@ use std::{
 use crate::{
     digest::Digest,
     package::{
-        bare::Beside,
+        bare::ModelFiles,
         manifest::{self, Manifest},
     },
     registry::{servable::Contents, source},
@@ -128,7 +128,7 @@ pub fn check_cheaply(contents: &Contents, directory: &Path) -> Result<(), String
         Contents::Package(_) => {
             let manifest = Manifest::read(directory).map_err(|error| error.to_string())?;
             manifest
-                .check_place(id)
+                .check_identity(id)
                 .map_err(|error| error.to_string())?;
             if manifest.digest != loaded.digest {
                 return Err(format!(
@@ -143,11 +143,11 @@ pub fn check_cheaply(contents: &Contents, directory: &Path) -> Result<(), String
             return Err(format!("there is a {} now", manifest::FILE));
         }
         Contents::Bare(_) => {
-            Beside::read(directory.parent().unwrap_or(directory), &id.name)
+            ModelFiles::read(directory.parent().unwrap_or(directory), &id.name)
                 .map_err(|error| error.to_string())?;
         }
     }
-    loaded.still_to_come(directory).map_or(Ok(()), Err)
+    loaded.incomplete_file(directory).map_or(Ok(()), Err)
 }
 
 /// What tells that something was changed: of the version's files, and of those beside a bare graph's versions.

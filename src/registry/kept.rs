@@ -18,7 +18,7 @@ use crate::{
     digest::Digest,
     id::{ModelName, PredictionId},
     journal::entry::VersionRef,
-    package::{PackageError, bare::Beside, manifest},
+    package::{PackageError, bare::ModelFiles, manifest},
     registry::{
         intact::{Intact, check_cheaply},
         servable::Contents,
@@ -197,7 +197,7 @@ impl Kept {
         if contents.is_verified() {
             self.copy_file(&from.join(manifest::FILE), &to.join(manifest::FILE))?;
         } else if let (Some(from), Some(to)) = (from.parent(), to.parent()) {
-            for file in Beside::read(from, &contents.id().name)?.files {
+            for file in ModelFiles::read(from, &contents.id().name)?.files {
                 self.copy_file(&from.join(&file), &to.join(&file))?;
             }
         }

@@ -8,7 +8,7 @@ use std::{
 use crate::{
     id::Version,
     journal::entry::VersionRef,
-    package::pbtxt::VersionPolicy,
+    package::triton_config::VersionPolicy,
     registry::{
         State,
         reconcile::{Copying, Keep, Phase, VersionView},

@@ -14,7 +14,7 @@ use crate::{
     metrics::Metrics,
     package::{
         MODEL_FILE, ModelPackage, PackageError,
-        bare::{self, Bare},
+        bare::{self, BareGraph},
         manifest::{self, Manifest},
     },
     registry::{
@@ -69,7 +69,7 @@ impl Loader {
             ));
         }
         // A manifest that can't be read is the load's to refuse.
-        Manifest::read(directory).ok()?.still_to_come(directory)
+        Manifest::read(directory).ok()?.incomplete_file(directory)
     }
 
     /// The identity that a graph without a manifest would have here; `None` where such graphs are not served.
@@ -139,7 +139,7 @@ impl Loader {
         id: &ModelId,
         manifest: &Manifest,
     ) -> Result<Loaded, PackageError> {
-        manifest.check_place(id)?;
+        manifest.check_identity(id)?;
         let batching = self.config.batching_of(id.name.as_str());
         let size = manifest.size();
         let (workers, intra_op_threads) = self.threads(id.name.as_str(), size);
@@ -203,7 +203,7 @@ impl Loader {
     }
 
     fn load_bare(&self, directory: &Path, id: &ModelId) -> Result<Loaded, PackageError> {
-        let bare = Bare::open(directory, id)?;
+        let bare = BareGraph::open(directory, id)?;
         if let Some(config) = bare
             .config
             .as_ref()

@@ -14,7 +14,7 @@ use crate::{
     },
     id::ModelId,
     metrics::{EngineMetrics, VersionMetrics},
-    package::{ModelPackage, Transform, bare::Bare, manifest::Manifest},
+    package::{ModelPackage, Transform, bare::BareGraph, manifest::Manifest},
     registry::gate::Batching,
     tensor::signature::{Signature, Symbols, TensorSpec},
     transform::fields,
@@ -44,7 +44,7 @@ pub struct Servable {
 pub enum Contents {
     Package(Box<Packaged>),
     /// A graph for which no manifest vouches.
-    Bare(Box<Bare>),
+    Bare(Box<BareGraph>),
 }
 
 /// A verified package, its transformation, and its fields as tensors.

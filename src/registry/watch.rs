@@ -22,7 +22,7 @@ use crate::{
     metrics::{LoadOutcome, LoadedInfo, Metrics},
     package::{
         PackageError,
-        bare::{self, Bare},
+        bare::{self, BareGraph},
         manifest::{self, Manifest},
     },
     registry::{
@@ -1016,7 +1016,7 @@ impl Loop {
         let now = match &servable.contents {
             Contents::Package(_) => Manifest::read(&found.directory),
             Contents::Bare(bare) => {
-                Bare::open(&found.directory, &bare.id).map(|bare| bare.manifest)
+                BareGraph::open(&found.directory, &bare.id).map(|bare| bare.manifest)
             }
         };
         let outcome = now.and_then(|manifest| match manifest.digest == servable.digest() {

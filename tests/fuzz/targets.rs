@@ -20,7 +20,7 @@ use predictd::{
         table::{self, Header, Table},
     },
     graph::{About, locale, model::Model, zipmap},
-    package::{import::external, pbtxt},
+    package::{import::external, triton_config},
     schema::{Schema, columns::Column},
     tensor::{
         Data, DataType, Dim, Shape,
@@ -142,7 +142,7 @@ pub fn config_pbtxt(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
     };
-    if let Err(error) = pbtxt::parse(text) {
+    if let Err(error) = triton_config::parse(text) {
         assert!(
             error.line >= 1 && error.line <= text.lines().count().max(1) + 1,
             "{error}"

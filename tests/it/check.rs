@@ -113,7 +113,7 @@ fn a_package_in_the_wrong_directory_is_refused() {
         "{output}"
     );
     assert!(
-        output.contains("says diabetes 1.0.0, but lies in the directory of diabetes 1.0.1"),
+        output.contains("says diabetes 1.0.0, but is in the directory of diabetes 1.0.1"),
         "{output}"
     );
 }

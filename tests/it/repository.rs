@@ -243,7 +243,7 @@ fn what_a_configuration_gets_wrong_is_named() {
         (
             "labels",
             "output { name: \"prob\" label_filename: \"../secret\" }\n",
-            "must lie beside it",
+            "must be a file next to it",
         ),
     ];
     for (name, config, _) in configs {

@@ -13,12 +13,12 @@ use crate::{
     id::{ModelId, ModelName, Version},
     package::{
         MODEL_FILE, PackageError,
-        bare::{self, Bare, CONFIG_FILE},
+        bare::{self, BareGraph, CONFIG_FILE},
         draft::{Known, draft},
         import::{Imported, card, inside},
         manifest::Provenance,
-        pbtxt::{ConfigTensor, ModelConfig, VersionPolicy},
         serving::{Serving, ServingBatching},
+        triton_config::{ConfigTensor, ModelConfig, VersionPolicy},
     },
     tensor::{
         DataType, Dim,
@@ -170,7 +170,7 @@ pub fn import(
     signature: &Signature,
     external: &[String],
 ) -> Result<Imported, PackageError> {
-    let bare = Bare::open(&source.directory, &source.id)?;
+    let bare = BareGraph::open(&source.directory, &source.id)?;
     bare.check(signature)?;
     let none = ModelConfig::default();
     let config = bare.config.as_ref().unwrap_or(&none);
@@ -276,7 +276,7 @@ fn refine(
 
 /// Outputs with a `label_filename` answer a number for each label; the section `outputs`, where there is such a one.
 fn label(
-    bare: &Bare,
+    bare: &BareGraph,
     known: &Signature,
     output: &mut Value,
     taken: &mut Vec<String>,
@@ -340,7 +340,7 @@ fn usable<'a>(labels: &'a [String], spec: &TensorSpec) -> Result<&'a [String], S
 }
 
 fn serving(
-    bare: &Bare,
+    bare: &BareGraph,
     config: &ModelConfig,
     signature: &Signature,
     taken: &mut Vec<String>,
@@ -351,7 +351,7 @@ fn serving(
         "`max_batch_size`: {max_batch_size}, in serving.json"
     ));
     if config.dynamic_batching.is_some() {
-        match bare.batching(config.max_batch_size).and_then(|_| signature.check_rows(|_| false)) {
+        match bare.batching(config.max_batch_size).map_err(|forbidden| forbidden.to_string()).and_then(|_| signature.check_rows(|_| false)) {
             Ok(()) => {
                 taken.push("`dynamic_batching`: rows of several requests share a run where the gate proves them independent".to_owned())
             }
@@ -387,7 +387,7 @@ fn settings(name: &str, config: &ModelConfig, left: &mut Vec<String>) {
 }
 
 /// Files in the version's directory that the graph does not name.
-fn other_files(source: &Source, bare: &Bare, external: &[String]) -> Option<String> {
+fn other_files(source: &Source, bare: &BareGraph, external: &[String]) -> Option<String> {
     let base = source
         .graph
         .parent()?

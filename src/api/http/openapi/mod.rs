@@ -12,7 +12,7 @@ use crate::{
     api::{Api, context::Context, http::encoding},
     decode::decode_instance,
     error::ErrorCode,
-    package::sample,
+    package::warmup_instance,
     registry::{
         Snapshot,
         gate::OWN_LIMITS,
@@ -230,7 +230,7 @@ const SEVERAL: usize = 2;
 
 fn made_up(packaged: &Packaged) -> Option<Value> {
     let parts = &packaged.package.parts;
-    let (text, _) = sample::instance(&parts.input, parts.profile.as_ref());
+    let (text, _) = warmup_instance::instance(&parts.input, parts.profile.as_ref());
     let columns = decode_instance(&parts.input, text.as_bytes(), &OWN_LIMITS).ok()?;
     packaged.transform.prepare(&columns).ok()?;
     serde_json::from_str(&text).ok()

@@ -1,24 +1,44 @@
-//! Answered: a row with what training answered, as people keep it, on its way to `golden.jsonl`.
+//! `ExampleRow`: a row with the answer that training gave, which becomes a line of `golden.jsonl`.
 
 use serde_json::{Map, Value, json};
 
-/// The member of a plain row that holds the answer.
+/// The member of a plain row that contains the answer.
 const PREDICTION: &str = "prediction";
 
-/// `{"input": {...}, "output": {...}}`, or an instance with one member more: `prediction`.
+/// Two forms are read: `{"input": {...}, "output": {...}}` with an optional `tolerance`, and a
+/// plain instance with the additional member `prediction`.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Answered {
+pub struct ExampleRow {
     pub input: Value,
     answer: Value,
-    /// The answer names its fields.
-    named: bool,
+    /// Whether the answer is an object of the answer's fields.
+    has_field_names: bool,
     tolerance: Option<Value>,
 }
 
-impl Answered {
-    pub fn read(row: Value) -> Result<Answered, String> {
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum ExampleRowError {
+    #[error("is no JSON object")]
+    NotAnObject,
+    #[error("has neither \"input\" and \"output\" nor \"{PREDICTION}\"")]
+    NoAnswer,
+    /// The value alone does not say which of the answer's fields it is.
+    #[error(
+        "\"{PREDICTION}\" is {answer}, which could be {matches} of the answers {}; write an object of them",
+        .fields.join(", ")
+    )]
+    AmbiguousAnswer {
+        answer: Value,
+        /// `none` or `several`.
+        matches: &'static str,
+        fields: Vec<String>,
+    },
+}
+
+impl ExampleRow {
+    pub fn read(row: Value) -> Result<ExampleRow, ExampleRowError> {
         let Value::Object(mut row) = row else {
-            return Err("is no JSON object".to_owned());
+            return Err(ExampleRowError::NotAnObject);
         };
         let own = ["input", "output", "tolerance"];
         if row.contains_key("input")
@@ -27,52 +47,49 @@ impl Answered {
         {
             let mut take = |key: &str| row.shift_remove(key);
             let (input, answer, tolerance) = (take("input"), take("output"), take("tolerance"));
-            return Ok(Answered {
+            return Ok(ExampleRow {
                 input: input.unwrap_or_default(),
                 answer: answer.unwrap_or_default(),
-                named: true,
+                has_field_names: true,
                 tolerance,
             });
         }
         match row.shift_remove(PREDICTION) {
-            Some(answer) => Ok(Answered {
+            Some(answer) => Ok(ExampleRow {
                 input: Value::Object(row),
                 answer,
-                named: false,
+                has_field_names: false,
                 tolerance: None,
             }),
-            None => Err(format!(
-                "has neither \"input\" and \"output\" nor \"{PREDICTION}\""
-            )),
+            None => Err(ExampleRowError::NoAnswer),
         }
     }
 
-    /// The line of `golden.jsonl`, for a package with these answers (the properties of its output schema).
-    pub fn line(&self, answers: &Map<String, Value>) -> Result<Value, String> {
+    /// The line of `golden.jsonl`. `fields` are the properties of the package's output schema.
+    pub fn golden_line(&self, fields: &Map<String, Value>) -> Result<Value, ExampleRowError> {
         let output = match &self.answer {
-            answer if self.named => answer.clone(),
+            answer if self.has_field_names => answer.clone(),
             Value::Object(members)
-                if !members.is_empty() && members.keys().all(|name| answers.contains_key(name)) =>
+                if !members.is_empty() && members.keys().all(|name| fields.contains_key(name)) =>
             {
                 self.answer.clone()
             }
             answer => {
-                let fitting: Vec<&String> = answers
+                let fitting: Vec<&String> = fields
                     .iter()
-                    .filter(|(_, schema)| may_be(schema, answer))
+                    .filter(|(_, schema)| accepts_type(schema, answer))
                     .map(|(name, _)| name)
                     .collect();
                 let [name] = fitting.as_slice() else {
-                    let names: Vec<&str> = answers.keys().map(String::as_str).collect();
-                    return Err(format!(
-                        "\"{PREDICTION}\" is {answer}, which could be {} of the answers {}; write an object of them",
-                        if fitting.is_empty() {
+                    return Err(ExampleRowError::AmbiguousAnswer {
+                        answer: answer.clone(),
+                        matches: if fitting.is_empty() {
                             "none"
                         } else {
                             "several"
                         },
-                        names.join(", ")
-                    ));
+                        fields: fields.keys().cloned().collect(),
+                    });
                 };
                 Value::Object(Map::from_iter([((*name).clone(), answer.clone())]))
             }
@@ -85,8 +102,8 @@ impl Answered {
     }
 }
 
-/// Whether the value has a type of the schema's.
-fn may_be(schema: &Value, value: &Value) -> bool {
+/// Whether the value has a type that the schema accepts.
+fn accepts_type(schema: &Value, value: &Value) -> bool {
     let fits = |kind: &Value| match (kind.as_str(), value) {
         (Some("integer"), Value::Number(number)) => {
             number.as_f64().is_some_and(|number| number.fract() == 0.0)
@@ -109,10 +126,10 @@ fn may_be(schema: &Value, value: &Value) -> bool {
 mod tests {
     use serde_json::{Value, json};
 
-    use crate::package::answered::Answered;
+    use crate::package::example_row::{ExampleRow, ExampleRowError};
 
-    fn line(row: Value, answers: Value) -> Result<Value, String> {
-        Answered::read(row)?.line(answers.as_object().unwrap())
+    fn line(row: Value, answers: Value) -> Result<Value, ExampleRowError> {
+        ExampleRow::read(row)?.golden_line(answers.as_object().unwrap())
     }
 
     #[test]
@@ -142,21 +159,24 @@ mod tests {
     }
 
     #[test]
-    fn what_could_be_several_answers_is_told() {
+    fn an_answer_that_fits_several_fields_is_an_error() {
         let two = json!({"y": {"type": "number"}, "z": {"type": "number"}});
         assert!(
             line(json!({"a": 1, "prediction": 2}), two.clone())
                 .unwrap_err()
+                .to_string()
                 .contains("several of the answers y, z")
         );
         assert!(
             line(json!({"a": 1, "prediction": "x"}), two)
                 .unwrap_err()
+                .to_string()
                 .contains("none of the answers")
         );
         assert!(
             line(json!({"a": 1}), json!({}))
                 .unwrap_err()
+                .to_string()
                 .contains("neither")
         );
         assert!(line(json!(3), json!({})).is_err());

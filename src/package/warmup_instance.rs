@@ -1,42 +1,43 @@
-//! Sample: a legal instance of a schema, for the run that warms an engine where no golden example is there.
+//! A valid instance of a schema, which warms the engine of a version without golden examples.
 
 use serde_json::{Map, Value, json};
 
 use crate::{package::GOLDEN_FILE, schema::Schema, transform::image};
 
-/// Where an instance comes from.
+/// The origin of an instance's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// Somebody wrote it down: the model must answer it.
-    Written,
-    /// Made up of what the schema allows: the graph may refuse it all the same.
-    Invented,
+pub enum InstanceOrigin {
+    /// The author gave them as examples, or they come from the profile: the model must answer them.
+    Documented,
+    /// Generated from the schema's rules: the graph may reject them.
+    Generated,
 }
 
-/// An instance of the schema's `examples`, or one made of each field's `examples`, `enum`, the profile, and limits.
-pub fn instance(schema: &Schema, profile: Option<&Value>) -> (String, Origin) {
+/// Returns the first of the schema's `examples` as JSON. Without one, each field gets a value from
+/// its `const`, `examples`, `enum`, the profile or its limits, in this order.
+pub fn instance(schema: &Schema, profile: Option<&Value>) -> (String, InstanceOrigin) {
     let document = schema.document();
     if let Some(example) = document
         .get("examples")
         .and_then(|examples| examples.get(0))
     {
-        return (example.to_string(), Origin::Written);
+        return (example.to_string(), InstanceOrigin::Documented);
     }
     let features = profile.and_then(|profile| profile.get("features"));
     let (value, origin) = object(document, features);
     (value.to_string(), origin)
 }
 
-/// What a refusal of an invented row says.
-pub fn advice(detail: &str) -> String {
+/// The warning after the graph rejected a generated instance.
+pub fn rejected_warning(detail: &str) -> String {
     format!(
-        "not warmed: needs {GOLDEN_FILE} or examples in the schema; a made-up row was refused: {detail}"
+        "not warmed: needs {GOLDEN_FILE} or examples in the schema; a generated row was refused: {detail}"
     )
 }
 
-fn object(schema: &Value, features: Option<&Value>) -> (Value, Origin) {
+fn object(schema: &Value, features: Option<&Value>) -> (Value, InstanceOrigin) {
     let mut members = Map::new();
-    let mut origin = Origin::Written;
+    let mut origin = InstanceOrigin::Documented;
     for (name, property) in schema
         .get("properties")
         .and_then(Value::as_object)
@@ -44,15 +45,15 @@ fn object(schema: &Value, features: Option<&Value>) -> (Value, Origin) {
         .flatten()
     {
         let (value, known) = field(property, features.and_then(|features| features.get(name)));
-        if known == Origin::Invented {
-            origin = Origin::Invented;
+        if known == InstanceOrigin::Generated {
+            origin = InstanceOrigin::Generated;
         }
         members.insert(name.clone(), value);
     }
     (Value::Object(members), origin)
 }
 
-fn field(schema: &Value, feature: Option<&Value>) -> (Value, Origin) {
+fn field(schema: &Value, feature: Option<&Value>) -> (Value, InstanceOrigin) {
     let first = |name: &str| {
         schema
             .get(name)
@@ -66,12 +67,12 @@ fn field(schema: &Value, feature: Option<&Value>) -> (Value, Origin) {
         .or_else(|| first("examples"))
         .or_else(|| first("enum"))
     {
-        return (value, Origin::Written);
+        return (value, InstanceOrigin::Documented);
     }
     let median = feature
         .and_then(|feature| feature.pointer("/quantiles/0.5"))
         .cloned();
-    let commonest = || {
+    let most_common = || {
         let counts = feature?.get("categories")?.as_object()?;
         counts
             .iter()
@@ -94,20 +95,20 @@ fn field(schema: &Value, feature: Option<&Value>) -> (Value, Origin) {
     let value = match kind {
         "number" | "integer" => match median {
             Some(median) if kind == "number" || median.is_i64() => {
-                return (median, Origin::Written);
+                return (median, InstanceOrigin::Documented);
             }
             _ => number(schema, kind == "integer"),
         },
         "boolean" => json!(false),
-        "string" => match commonest() {
-            Some(category) => return (category, Origin::Written),
+        "string" => match most_common() {
+            Some(category) => return (category, InstanceOrigin::Documented),
             None => text(schema),
         },
-        "array" => return (array(schema), Origin::Invented),
+        "array" => return (array(schema), InstanceOrigin::Generated),
         "object" => return object(schema, None),
         _ => Value::Null,
     };
-    (value, Origin::Invented)
+    (value, InstanceOrigin::Generated)
 }
 
 fn number(schema: &Value, whole: bool) -> Value {
@@ -173,7 +174,7 @@ fn text(schema: &Value) -> Value {
     }
 }
 
-/// Width and height of a made-up image: as models of images mostly take them, so that a crop finds enough.
+/// Width and height of a generated image. Most image models crop to at most 256 pixels.
 const SIDE: u32 = 256;
 
 fn array(schema: &Value) -> Value {
@@ -215,12 +216,12 @@ mod tests {
 
     use crate::{
         decode::{DecodeLimits, decode_instance},
-        package::sample::{Origin, instance},
+        package::warmup_instance::{InstanceOrigin, instance},
         schema::Schema,
     };
 
     #[test]
-    fn what_is_made_up_fits_the_schema() {
+    fn a_generated_instance_fits_the_schema() {
         let properties = json!({
             "a": {"type": "number", "minimum": 3.5, "maximum": 4}, "b": {"type": ["integer", "null"], "exclusiveMinimum": 7},
             "c": {"type": "string", "enum": ["x", "y"]}, "d": {"type": "string", "minLength": 3}, "e": {"type": "string", "format": "date"},
@@ -231,7 +232,7 @@ mod tests {
         let document = json!({"type": "object", "properties": properties, "required": names, "additionalProperties": false});
         let schema = Schema::compile(&document).unwrap();
         let (text, origin) = instance(&schema, None);
-        assert_eq!(origin, Origin::Invented);
+        assert_eq!(origin, InstanceOrigin::Generated);
         let limits = DecodeLimits {
             max_instances: 1,
             max_depth: 64,
@@ -251,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn base64_content_is_of_its_media_type() {
+    fn base64_content_has_its_media_type() {
         for (media_type, begin) in [
             ("image/png", "iVBORw0KGgo"),
             ("image/jpeg", "/9j/"),

@@ -1,4 +1,4 @@
-//! Labels: what preprocessing.json calls the values of an output, against what the graph itself calls them.
+//! Checks the labels in `preprocessing.json` against the labels that the graph itself contains.
 
 use serde_json::Value;
 
@@ -8,22 +8,24 @@ use crate::{
     transform::outputs::label_text,
 };
 
-/// Refuses labels that contradict those which the graph holds for an output, in the graph's order.
+/// Rejects labels that contradict the labels that the graph contains for an output.
 ///
-/// Other names for all of them are a translation and taken; a label of the graph's in another place is a contradiction, and
-/// so is another number of labels. They are compared as JSON prints them, since a key of `as_map` is a text.
+/// Other names for all labels are a translation, and accepted. A label of the graph at another
+/// position is a contradiction, and so is another number of labels. Labels are compared as JSON
+/// texts, because the keys of `as_map` are texts. `graph_labels` has the labels of each output in
+/// the graph's order.
 pub fn check_labels(
     preprocessing: Option<&Value>,
     schema: &Value,
-    held: &[(String, Vec<Value>)],
+    graph_labels: &[(String, Vec<Value>)],
 ) -> Result<(), PackageError> {
-    for (output, labels) in held.iter().filter(|(_, labels)| !labels.is_empty()) {
-        let held: Vec<String> = labels.iter().map(label_text).collect();
+    for (output, labels) in graph_labels.iter().filter(|(_, labels)| !labels.is_empty()) {
+        let expected: Vec<String> = labels.iter().map(label_text).collect();
         let Some(fields) = preprocessing
             .and_then(|document| document.get("outputs"))
             .and_then(Value::as_object)
         else {
-            check_enum(schema, output, &held)?;
+            check_enum(schema, output, &expected)?;
             continue;
         };
         for (name, field) in fields {
@@ -36,31 +38,42 @@ pub fn check_labels(
                 .map(Vec::as_slice)
                 .unwrap_or_default();
             if steps.is_empty() {
-                check_enum(schema, name, &held)?;
+                check_enum(schema, name, &expected)?;
             }
             for (index, step) in steps.iter().enumerate() {
-                check_step(step, output, &held).map_err(|(kind, detail)| {
-                    let pointer = format!("/outputs/{}/steps/{index}/{kind}/labels", token(name));
-                    PackageError::new("preprocessing", PREPROCESSING_FILE, detail).at(&pointer)
-                })?;
+                check_step(step, output, &expected).map_err(
+                    |WrongLabels { step: kind, detail }| {
+                        let pointer =
+                            format!("/outputs/{}/steps/{index}/{kind}/labels", token(name));
+                        PackageError::new("preprocessing", PREPROCESSING_FILE, detail).at(&pointer)
+                    },
+                )?;
             }
         }
     }
     Ok(())
 }
 
-fn check_step(step: &Value, output: &str, held: &[String]) -> Result<(), (String, String)> {
+/// The labels of a step that contradict the graph.
+struct WrongLabels {
+    /// The name of the step.
+    step: String,
+    detail: String,
+}
+
+fn check_step(step: &Value, output: &str, graph_labels: &[String]) -> Result<(), WrongLabels> {
     let Some((kind, parameters)) = step.as_object().and_then(|step| step.iter().next()) else {
         return Ok(());
     };
     let Some(labels) = parameters.get("labels").and_then(Value::as_array) else {
         return Ok(());
     };
-    let mut expected = held.to_vec();
+    let mut expected = graph_labels.to_vec();
     match kind.as_str() {
         "argmax" | "as_map" | "top_k" => {}
-        // Below and above the value: of two classes, the first and the second where the second's number is looked at.
-        "threshold" if held.len() == 2 => {
+        // `threshold` has the label for values below it first. With the score of the second class
+        // that is the first class; with the score of the first class it is the second one.
+        "threshold" if graph_labels.len() == 2 => {
             if parameters.get("index").and_then(Value::as_u64) == Some(0) {
                 expected.reverse();
             }
@@ -71,33 +84,36 @@ fn check_step(step: &Value, output: &str, held: &[String]) -> Result<(), (String
     let moved = labels.iter().enumerate().any(|(at, label)| {
         expected
             .iter()
-            .position(|held| held == label)
+            .position(|known| known == label)
             .is_some_and(|place| place != at)
     });
     if moved || labels.len() != expected.len() {
         let (labels, expected) = (labels.join(", "), expected.join(", "));
-        return Err((
-            kind.clone(),
-            format!("are {labels}; the graph's own for {output} are {expected}, in this order"),
-        ));
+        return Err(WrongLabels {
+            step: kind.clone(),
+            detail: format!(
+                "are {labels}; the graph's own for {output} are {expected}, in this order"
+            ),
+        });
     }
     Ok(())
 }
 
-/// A label that is answered as the graph gives it must be one that the schema has.
-fn check_enum(schema: &Value, field: &str, held: &[String]) -> Result<(), PackageError> {
+/// Checks a field that answers the graph's labels unchanged: the `enum` of its schema must list all
+/// of them.
+fn check_enum(schema: &Value, field: &str, graph_labels: &[String]) -> Result<(), PackageError> {
     let name = token(field);
     let pointer = format!("/output/properties/{name}/enum");
     let Some(choices) = schema.pointer(&pointer).and_then(Value::as_array) else {
         return Ok(());
     };
     let choices: Vec<String> = choices.iter().map(label_text).collect();
-    match held.iter().find(|label| !choices.contains(label)) {
+    match graph_labels.iter().find(|label| !choices.contains(label)) {
         Some(missing) => {
             let detail = format!(
                 "has {}; the graph also answers {missing}: its own are {}",
                 choices.join(", "),
-                held.join(", ")
+                graph_labels.join(", ")
             );
             Err(PackageError::new("schema", SCHEMA_FILE, detail).at(&pointer))
         }
@@ -109,7 +125,7 @@ fn check_enum(schema: &Value, field: &str, held: &[String]) -> Result<(), Packag
 mod tests {
     use serde_json::{Value, json};
 
-    use crate::package::labels::check_labels;
+    use crate::package::label_check::check_labels;
 
     fn check(step: Value, held: &[Value]) -> Result<(), String> {
         let preprocessing = json!({"outputs": {"answer": {"from": "p", "steps": [{"softmax": {}}, step]}, "other": {}}});
@@ -122,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn the_graphs_order_is_the_right_one() {
+    fn labels_must_have_the_graphs_order() {
         let held = [json!("setosa"), json!("versicolor"), json!("virginica")];
         for step in ["argmax", "as_map", "top_k"] {
             let with = |labels: &[&str]| check(json!({step: {"labels": labels, "k": 2}}), &held);
@@ -140,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_compared_as_they_print() {
+    fn labels_are_compared_as_texts() {
         let held = [json!(1), json!(2), json!(3)];
         assert_eq!(
             check(json!({"as_map": {"labels": ["1", "2", "3"]}}), &held),

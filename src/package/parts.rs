@@ -1,0 +1,181 @@
+//! `Parts`: the documents of a package, each read and checked by itself.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::{
+    package::{
+        GOLDEN_FILE, MODEL_FILE, PREPROCESSING_FILE, PackageError, SCHEMA_FILE, SERVING_FILE,
+        golden::{self, GoldenExample},
+        guess,
+        serving::Serving,
+    },
+    schema::Schema,
+};
+
+pub struct Parts {
+    pub input: Schema,
+    pub output: Schema,
+    pub schema_document: Value,
+    pub preprocessing: Option<Value>,
+    pub serving: Serving,
+    pub golden: Vec<GoldenExample>,
+    /// `evaluation.json`, as it is in the file.
+    pub evaluation: Option<Value>,
+    /// `profile.json`, as it is in the file.
+    pub profile: Option<Value>,
+    /// `README.md`: the model card.
+    pub card: Option<String>,
+}
+
+impl Parts {
+    /// Reads and checks every document by itself. `model.onnx` must exist, but is not opened.
+    pub fn read(directory: &Path) -> Result<Parts, PackageError> {
+        if !directory.join(MODEL_FILE).is_file() {
+            return Err(PackageError::new("files", MODEL_FILE, "is missing"));
+        }
+        let schema_document = read_json(directory, SCHEMA_FILE)?.ok_or_else(|| {
+            PackageError::new(
+                "files",
+                SCHEMA_FILE,
+                "is missing; `predictd init` drafts one",
+            )
+        })?;
+        let input = compile_schema(&schema_document, "input")?;
+        let output = compile_schema(&schema_document, "output")?;
+        refuse_unknown_members(
+            &schema_document,
+            "schema",
+            SCHEMA_FILE,
+            &["input", "output", "$schema", "$comment"],
+        )?;
+        Ok(Parts {
+            input,
+            output,
+            schema_document,
+            preprocessing: read_preprocessing(directory)?,
+            serving: read_serving(directory)?,
+            golden: read_golden(directory)?,
+            evaluation: read_json(directory, "evaluation.json")?,
+            profile: read_json(directory, "profile.json")?,
+            card: read_text(directory, "README.md")?,
+        })
+    }
+
+    /// Whether the package sets an input that is optional in the graph: the schema has a field of
+    /// its name, or the preprocessing a section.
+    pub fn feeds(&self, input: &str) -> bool {
+        let section = self
+            .preprocessing
+            .as_ref()
+            .and_then(|document| document.get("inputs")?.get(input));
+        section.is_some() || self.input.column(input).is_some()
+    }
+}
+
+/// `side` is `input` or `output`.
+fn compile_schema(document: &Value, side: &str) -> Result<Schema, PackageError> {
+    let document = document.get(side).ok_or_else(|| {
+        PackageError::new("schema", SCHEMA_FILE, "is missing").at(&format!("/{side}"))
+    })?;
+    Schema::compile(document).map_err(|error| {
+        PackageError::new("schema", SCHEMA_FILE, error.detail)
+            .at(&format!("/{side}{}", error.pointer))
+    })
+}
+
+/// The steps are compiled later, against the graph.
+fn read_preprocessing(directory: &Path) -> Result<Option<Value>, PackageError> {
+    let Some(document) = read_json(directory, PREPROCESSING_FILE)? else {
+        return Ok(None);
+    };
+    refuse_unknown_members(
+        &document,
+        "preprocessing",
+        PREPROCESSING_FILE,
+        &["inputs", "outputs", "$comment"],
+    )?;
+    // A wrong guess gives plausible wrong answers, so a guess must never be served.
+    if let Some(guess) = guess::find(&document, &[]).into_iter().next() {
+        let detail = format!(
+            "an unconfirmed guess of `predictd init`; `predictd pack` says how to confirm it: {}",
+            guess.text
+        );
+        return Err(
+            PackageError::new("preprocessing", PREPROCESSING_FILE, detail).at(&guess.pointer),
+        );
+    }
+    Ok(Some(document))
+}
+
+fn read_serving(directory: &Path) -> Result<Serving, PackageError> {
+    let Some(document) = read_json(directory, SERVING_FILE)? else {
+        return Ok(Serving::default());
+    };
+    let serving: Serving = serde_json::from_value(document)
+        .map_err(|error| PackageError::new("serving", SERVING_FILE, error.to_string()))?;
+    if serving.batching.max_batch_size == Some(0) {
+        return Err(
+            PackageError::new("serving", SERVING_FILE, "must be at least 1")
+                .at("/batching/max_batch_size"),
+        );
+    }
+    Ok(serving)
+}
+
+fn read_golden(directory: &Path) -> Result<Vec<GoldenExample>, PackageError> {
+    let Some(text) = read_text(directory, GOLDEN_FILE)? else {
+        return Ok(Vec::new());
+    };
+    golden::parse(&text).map_err(|error| {
+        PackageError::new("golden", GOLDEN_FILE, error.detail).at(&format!("line {}", error.line))
+    })
+}
+
+fn read_text(directory: &Path, file: &str) -> Result<Option<String>, PackageError> {
+    match fs_err::read_to_string(directory.join(file)) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(PackageError::io(file, &error)),
+    }
+}
+
+fn read_json(directory: &Path, file: &str) -> Result<Option<Value>, PackageError> {
+    let Some(text) = read_text(directory, file)? else {
+        return Ok(None);
+    };
+    let check = if file == SCHEMA_FILE {
+        "schema"
+    } else {
+        "files"
+    };
+    serde_json::from_str(&text)
+        .map(Some)
+        .map_err(|error| PackageError::new(check, file, format!("is not JSON: {error}")))
+}
+
+/// A member that is not known is a typing error, or a feature of a later format: to ignore it would
+/// serve the model in another way than its author meant.
+fn refuse_unknown_members(
+    document: &Value,
+    check: &'static str,
+    file: &str,
+    known: &[&str],
+) -> Result<(), PackageError> {
+    let Some(members) = document.as_object() else {
+        return Err(PackageError::new(check, file, "is not a JSON object"));
+    };
+    match members
+        .keys()
+        .find(|member| !known.contains(&member.as_str()))
+    {
+        Some(unknown) => Err(PackageError::new(
+            check,
+            file,
+            format!("unknown member; known are {}", known.join(", ")),
+        )
+        .at(&format!("/{unknown}"))),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,198 @@
+//! `Transform`: a package's preprocessing and postprocessing, compiled against its graph.
+
+use serde_json::{Map, Value};
+
+use crate::{
+    decode::{DecodeError, DecodeLimits, decode_instance},
+    package::{PREPROCESSING_FILE, PackageError, Parts, SCHEMA_FILE, SERVING_FILE},
+    schema::{
+        Pii,
+        columns::Columns,
+        fault::{self, Fault},
+    },
+    tensor::{Tensors, signature::Signature},
+    transform::{
+        outputs::Outputs,
+        plan::{Field, RowFault},
+        postprocess::{Postprocess, PostprocessFault},
+        preprocess::{Group, Preprocess},
+    },
+};
+
+pub struct Transform {
+    pub preprocess: Preprocess,
+    pub postprocess: Postprocess,
+    /// The answer for one row if the model can't give one, from `serving.json`.
+    pub fallback: Option<Outputs>,
+}
+
+impl Parts {
+    /// Compiles the preprocessing and the postprocessing against the graph, and checks that they
+    /// produce the fields of the output schema.
+    pub fn bind(&self, signature: &Signature) -> Result<Transform, PackageError> {
+        let fields: Vec<Field> = self
+            .input
+            .columns()
+            .iter()
+            .map(|column| Field {
+                name: column.name.clone(),
+                kind: column.kind,
+                nullable: column.nullable,
+                array_shape: column.array_shape.clone(),
+                pii: column.pii != Pii::None,
+            })
+            .collect();
+        let section = |name: &str| {
+            self.preprocessing
+                .as_ref()
+                .and_then(|document| document.get(name))
+        };
+        let preprocess =
+            Preprocess::compile(section("inputs"), &fields, signature).map_err(|error| {
+                PackageError::new("preprocessing", PREPROCESSING_FILE, error.detail)
+                    .at(&format!("/inputs{}", error.pointer))
+            })?;
+        let nullable = |field: &str| self.output.allows_null(field);
+        let postprocess =
+            Postprocess::compile(section("outputs"), signature, nullable).map_err(|error| {
+                PackageError::new("preprocessing", PREPROCESSING_FILE, error.detail)
+                    .at(&format!("/outputs{}", error.pointer))
+            })?;
+        let postprocess = postprocess.with_lists(signature, |field| self.output.is_list(field));
+        self.check_output_fields(&postprocess)?;
+        let fallback = self
+            .serving
+            .fallback
+            .as_ref()
+            .map(|answer| self.compile_fallback(answer, &postprocess, signature))
+            .transpose()?;
+        Ok(Transform {
+            preprocess,
+            postprocess,
+            fallback,
+        })
+    }
+
+    /// Compiles the fallback of `serving.json`, which must fit the output schema like an answer of
+    /// the model.
+    fn compile_fallback(
+        &self,
+        answer: &Map<String, Value>,
+        postprocess: &Postprocess,
+        signature: &Signature,
+    ) -> Result<Outputs, PackageError> {
+        let wrong = |pointer: String, detail: String| {
+            PackageError::new("serving", SERVING_FILE, detail).at(&format!("/fallback{pointer}"))
+        };
+        let outputs = postprocess
+            .constant(answer, signature)
+            .map_err(|(pointer, detail)| wrong(pointer, detail))?;
+        let text = outputs.to_value(0).to_string();
+        let limits = DecodeLimits {
+            max_instances: 1,
+            max_depth: 64,
+            max_array_values: usize::MAX,
+        };
+        match decode_instance(&self.output, text.as_bytes(), &limits) {
+            Ok(_) => Ok(outputs),
+            Err(DecodeError::Invalid { faults, .. }) => {
+                let fault = faults.into_iter().next();
+                let (pointer, detail) = fault
+                    .map(|fault| (fault.pointer, fault.detail))
+                    .unwrap_or_default();
+                Err(wrong(
+                    pointer,
+                    format!("does not fit the output schema: {detail}"),
+                ))
+            }
+            Err(DecodeError::Malformed { detail }) => Err(wrong(String::new(), detail)),
+        }
+    }
+
+    /// Checks the produced fields against the output schema: it must declare all of them, and
+    /// require no others.
+    fn check_output_fields(&self, postprocess: &Postprocess) -> Result<(), PackageError> {
+        let produced: Vec<&str> = postprocess.field_names().collect();
+        let document = self.output.document();
+        let declared = document.get("properties").and_then(Value::as_object);
+        let wrong = |pointer: &str, detail: String| {
+            Err(PackageError::new("schema", SCHEMA_FILE, detail).at(pointer))
+        };
+        if let Some(extra) = produced
+            .iter()
+            .find(|field| !declared.is_some_and(|declared| declared.contains_key(**field)))
+        {
+            return wrong(
+                "/output/properties",
+                format!("\"{extra}\" is missing: the graph or preprocessing.json produces it"),
+            );
+        }
+        let required = document
+            .get("required")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str);
+        if let Some(missing) = required.into_iter().find(|field| !produced.contains(field)) {
+            return wrong(
+                "/output/required",
+                format!(
+                    "\"{missing}\" is never produced; the answer has: {}",
+                    produced.join(", ")
+                ),
+            );
+        }
+        Ok(())
+    }
+}
+
+impl Transform {
+    /// The tensors of one row, or of rows of equal shapes.
+    ///
+    /// # Errors
+    /// If the preprocessing refuses a row, or if the rows' arrays have different shapes.
+    pub fn prepare(&self, columns: &Columns) -> Result<Tensors, Vec<RowFault>> {
+        let mut groups = self.preprocess.apply(columns)?;
+        match (groups.pop(), groups.first()) {
+            (Some(only), None) => Ok(only.tensors),
+            (last, _) => {
+                let row = last
+                    .and_then(|group| group.rows?.first().copied())
+                    .unwrap_or_default();
+                let detail = "has arrays of other shapes than the rows before it".to_owned();
+                Err(vec![RowFault {
+                    row,
+                    field: String::new(),
+                    keyword: "items",
+                    detail,
+                }])
+            }
+        }
+    }
+
+    /// The tensors of all rows, in groups of equal shapes.
+    pub fn prepare_groups(&self, columns: &Columns) -> Result<Vec<Group>, Vec<RowFault>> {
+        self.preprocess.apply(columns)
+    }
+
+    /// Computes the answer's fields from the outputs of a run on `rows` rows.
+    pub fn interpret(&self, outputs: &Tensors, rows: usize) -> Result<Outputs, PostprocessFault> {
+        self.postprocess.apply(outputs, rows)
+    }
+}
+
+/// Turns a fault of a row into one with a JSON pointer into the caller's request. `single` means
+/// that the request is one instance, and not a list.
+pub fn locate(fault: RowFault, single: bool) -> Fault {
+    let field = fault::pointer_to(&fault.field);
+    let pointer = if single {
+        field
+    } else {
+        format!("/instances/{}{field}", fault.row)
+    };
+    Fault {
+        pointer,
+        keyword: fault.keyword,
+        detail: fault.detail,
+    }
+}
