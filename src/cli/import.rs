@@ -103,7 +103,7 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
 }
 
 fn from_triton(args: &TritonArgs) -> anyhow::Result<Outcome> {
-    let candidates = triton::candidates(&args.directory)?;
+    let candidates = triton::find_versions(&args.directory)?;
     if candidates.is_empty() {
         bail!(
             "{} holds no model; NAME/config.pbtxt and NAME/VERSION/{MODEL_FILE} were expected",

@@ -25,7 +25,7 @@ use crate::{
     id::{ModelId, ModelName, Version},
     package::{
         GOLDEN_FILE, MODEL_FILE, PREPROCESSING_FILE, PackageError, Parts, SCHEMA_FILE, Transform,
-        draft::{Draft, Encoding, Given, How, Known, draft},
+        draft::{CategoryEncoding, Draft, DraftSources, FieldHint, Preparation, draft},
         example_row::ExampleRow,
         guess::{self, Guess},
         import::copy_graph,
@@ -93,7 +93,7 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
             directory.display()
         );
     }
-    let given = given(args)?;
+    let hints = field_hints(args)?;
     let answered = args
         .golden
         .as_deref()
@@ -122,14 +122,15 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
         maps,
         labels,
     } = read;
-    let known = Known {
+    let known = DraftSources {
         rows: &rows,
-        given: &given,
+        hints: &hints,
         maps: &maps,
         labels: &labels,
     };
-    let mut drafted = draft(&signature, &known)
-        .map_err(|detail| anyhow::anyhow!("nothing was drafted: {}", detail.trim_end()))?;
+    let mut drafted = draft(&signature, &known).map_err(|error| {
+        anyhow::anyhow!("nothing was drafted: {}", error.to_string().trim_end())
+    })?;
     for (output, _) in &maps {
         drafted
             .notes
@@ -145,7 +146,7 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
         &card(&name, &signature, &symbols),
     )?;
     let transform = bind(staging.path(), &signature);
-    if let (Err(error), false) = (&transform, given.is_empty()) {
+    if let (Err(error), false) = (&transform, hints.is_empty()) {
         bail!("nothing was drafted: --column makes no preprocessing for this graph: {error}");
     }
     let tried = match transform {
@@ -230,8 +231,8 @@ fn read_graph(packer: &Packer, path: &Path, takes: impl Fn(&str) -> bool) -> any
 }
 
 /// What the person said of fields.
-fn given(args: &Args) -> anyhow::Result<Vec<Given>> {
-    let mut given = Vec::new();
+fn field_hints(args: &Args) -> anyhow::Result<Vec<FieldHint>> {
+    let mut hints = Vec::new();
     for line in &args.column {
         let told = || {
             format!(
@@ -249,25 +250,25 @@ fn given(args: &Args) -> anyhow::Result<Vec<Given>> {
             .and_then(Value::as_array)
             .with_context(told)?
             .clone();
-        given.push(Given {
+        hints.push(FieldHint {
             field,
-            how: How::Steps(steps),
+            preparation: Preparation::Steps(steps),
         });
     }
     for text in &args.encode {
         let (field, encoding) = match text.rsplit_once('=') {
-            Some((field, "one_hot")) => (field, Encoding::OneHot),
-            Some((field, "ordinal")) => (field, Encoding::Ordinal),
+            Some((field, "one_hot")) => (field, CategoryEncoding::OneHot),
+            Some((field, "ordinal")) => (field, CategoryEncoding::Ordinal),
             _ => bail!(
                 "--encode: expected FIELD=one_hot or FIELD=ordinal, given {text}; other steps go into --column"
             ),
         };
-        given.push(Given {
+        hints.push(FieldHint {
             field: field.to_owned(),
-            how: How::Encode(encoding),
+            preparation: Preparation::Encode(encoding),
         });
     }
-    Ok(given)
+    Ok(hints)
 }
 
 fn read_answered(path: &Path) -> anyhow::Result<Vec<ExampleRow>> {

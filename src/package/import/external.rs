@@ -1,16 +1,16 @@
-//! External: the files beside a graph that hold its weights, as the graph names them.
+//! Finds the files of external data: the weights that a graph keeps in files next to it.
 //!
-//! ONNX Runtime tells nobody which files it read, so the graph's own bytes are gone through here: as far as the places
-//! where a tensor may say that it lies elsewhere, and no further.
+//! ONNX Runtime does not report which files it reads. This reads the graph's bytes, and only the
+//! messages in which a tensor may refer to a file.
 
 use std::{
     collections::BTreeSet,
     path::{Component, Path},
 };
 
-use crate::graph::wire::{Content, Fields};
+use crate::graph::wire::{Content, Fields, Malformed};
 
-/// The messages of ONNX below which a tensor may lie.
+/// The messages of ONNX that may contain a tensor at some depth.
 #[derive(Clone, Copy)]
 enum Message {
     Model,
@@ -20,12 +20,13 @@ enum Message {
     Attribute,
     SparseTensor,
     Tensor,
-    /// One of the pairs that say where a tensor's data lies.
-    Entry,
+    /// A key and a value that describe the file of a tensor's data.
+    ExternalData,
 }
 
-/// The message that a field holds, where it matters here. Numbers as in onnx.proto3, which never changes them.
-fn below(message: Message, field: u64) -> Option<Message> {
+/// The message in a field, if it may contain a tensor. The field numbers are those of onnx.proto3,
+/// and never change.
+fn child(message: Message, field: u64) -> Option<Message> {
     Some(match (message, field) {
         (Message::Model, 7) | (Message::Attribute, 6 | 11) => Message::Graph,
         (Message::Model, 25) => Message::Function,
@@ -35,47 +36,56 @@ fn below(message: Message, field: u64) -> Option<Message> {
         (Message::Graph, 5) | (Message::Attribute, 5 | 10) | (Message::SparseTensor, 1 | 2) => {
             Message::Tensor
         }
-        (Message::Tensor, 13) => Message::Entry,
+        (Message::Tensor, 13) => Message::ExternalData,
         _ => return None,
     })
+}
+
+/// Why the files of a graph can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ExternalDataError {
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    #[error("names external data in a text that is not UTF-8")]
+    NotUtf8,
+    #[error("names \"{0}\" as its external data, which leads out of its directory")]
+    LeadsOut(String),
 }
 
 /// The files that the graph names, relative to its directory, sorted.
 ///
 /// # Errors
-/// Where the bytes are no protobuf message, or a name leads out of the graph's directory.
-pub fn files(graph: &[u8]) -> Result<Vec<String>, String> {
+/// If the bytes are no protobuf message, or a path leads out of the graph's directory.
+pub fn files(graph: &[u8]) -> Result<Vec<String>, ExternalDataError> {
     let mut found = BTreeSet::new();
-    // A stack of our own: nesting is the file's to choose.
+    // An explicit stack: the file chooses the nesting, and must not overflow the thread's stack.
     let mut waiting = vec![(Message::Model, graph)];
     while let Some((message, bytes)) = waiting.pop() {
         let (mut key, mut value) = (None, None);
         for field in Fields(bytes) {
-            let field = field.map_err(|error| error.to_string())?;
+            let field = field?;
             let Content::Bytes(content) = field.content else {
                 continue;
             };
             match (message, field.number) {
-                (Message::Entry, 1) => key = Some(content),
-                (Message::Entry, 2) => value = Some(content),
-                _ => waiting.extend(below(message, field.number).map(|message| (message, content))),
+                (Message::ExternalData, 1) => key = Some(content),
+                (Message::ExternalData, 2) => value = Some(content),
+                _ => waiting.extend(child(message, field.number).map(|message| (message, content))),
             }
         }
         if key == Some(b"location".as_slice()) {
             let location = std::str::from_utf8(value.unwrap_or_default())
-                .map_err(|_| "names external data in no UTF-8")?;
+                .map_err(|_| ExternalDataError::NotUtf8)?;
             if !is_inside(Path::new(location)) {
-                return Err(format!(
-                    "names \"{location}\" as its external data, which leads out of its directory"
-                ));
+                return Err(ExternalDataError::LeadsOut(location.to_owned()));
             }
-            found.insert(plain(location));
+            found.insert(without_dots(location));
         }
     }
     Ok(found.into_iter().collect())
 }
 
-/// Whether a path goes down only, or stays on the way, as `./a` does.
+/// Whether a relative path stays below its directory and names a file or directory in it.
 pub fn is_inside(path: &Path) -> bool {
     path.components()
         .any(|component| matches!(component, Component::Normal(_)))
@@ -84,8 +94,8 @@ pub fn is_inside(path: &Path) -> bool {
             .all(|component| matches!(component, Component::Normal(_) | Component::CurDir))
 }
 
-/// The path without the components that go nowhere.
-fn plain(location: &str) -> String {
+/// The path without empty components and `.`: two spellings of one file must not be copied twice.
+fn without_dots(location: &str) -> String {
     let names = location
         .split('/')
         .filter(|name| !name.is_empty() && *name != ".");
@@ -98,7 +108,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use crate::package::import::external::{files, is_inside, plain};
+    use crate::package::import::external::{files, is_inside, without_dots};
 
     fn fixture(name: &str) -> Vec<u8> {
         fs_err::read(
@@ -120,13 +130,19 @@ mod tests {
         assert!(
             files(&fixture("external_escape.onnx"))
                 .unwrap_err()
+                .to_string()
                 .contains("\"../secret.bin\"")
         );
-        assert!(files(b"not a model").unwrap_err().contains("no ONNX model"));
+        assert!(
+            files(b"not a model")
+                .unwrap_err()
+                .to_string()
+                .contains("no ONNX model")
+        );
     }
 
     #[test]
-    fn only_paths_that_go_down_are_inside() {
+    fn only_paths_below_the_directory_are_inside() {
         for good in ["a", "a/b.bin", "weights/part 1", "./a", "a/./b"] {
             assert!(is_inside(Path::new(good)), "{good}");
         }
@@ -136,8 +152,8 @@ mod tests {
     }
 
     #[test]
-    fn names_that_go_nowhere_are_one_name() {
-        assert_eq!(plain("./weights/.//a.bin"), "weights/a.bin");
+    fn two_spellings_of_one_file_are_one_name() {
+        assert_eq!(without_dots("./weights/.//a.bin"), "weights/a.bin");
     }
 
     proptest! {

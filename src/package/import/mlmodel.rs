@@ -1,4 +1,5 @@
-//! `MLmodel`: what MLflow writes beside a model, as far as it matters here. The only file that reads YAML.
+//! `MlModel`: the file `MLmodel`, which MLflow writes next to a model. The only file that reads
+//! YAML.
 
 use std::{fmt, path::Path};
 
@@ -9,19 +10,20 @@ use serde::{
 use serde_json::Value;
 
 use crate::{
-    package::{PackageError, import::inside},
+    package::{PackageError, import::resolve_inside},
     tensor::DataType,
 };
 
 pub const FILE: &str = "MLmodel";
 
-/// MLflow's are a few kilobytes. The limit also bounds what YAML's aliases can make of the text: no field here takes more
-/// than a text, and there are few fields.
+/// MLflow writes a few kilobytes. The limit also bounds the expansion of YAML's aliases: each of
+/// the few fields takes at most a text.
 const MAX_BYTES: u64 = 1 << 20;
 
+/// Bounds the list of names in an error.
 const MAX_FLAVORS: usize = 100;
 
-/// Arrays of arrays of arrays are nobody's column.
+/// Bounds the recursion. Columns of more than 3 nested arrays are not known.
 const MAX_DEPTH: usize = 8;
 
 #[derive(Debug, Default, Deserialize)]
@@ -37,7 +39,7 @@ pub struct MlModel {
     pub saved_input_example_info: Option<ExampleInfo>,
 }
 
-/// The names of all flavors, and the one that is read.
+/// The names of all flavors, and the flavor that is served.
 #[derive(Debug, Default)]
 pub struct Flavors {
     pub names: Vec<String>,
@@ -52,8 +54,8 @@ pub struct OnnxFlavor {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
+/// The signature's parts, each as JSON in a text.
 pub struct SignatureTexts {
-    /// JSON.
     pub inputs: Option<String>,
     pub params: Option<String>,
 }
@@ -95,15 +97,15 @@ pub enum ColumnType {
 #[derive(Debug, PartialEq, Eq)]
 pub struct DeclaredTensor {
     pub name: Option<String>,
-    /// `None` for types that only NumPy has.
+    /// `None` for types that exist only in NumPy.
     pub datatype: Option<DataType>,
     pub shape: Vec<i64>,
 }
 
 impl<'de> Deserialize<'de> for Flavors {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Flavors, D::Error> {
-        struct Names;
-        impl<'de> Visitor<'de> for Names {
+        struct FlavorsVisitor;
+        impl<'de> Visitor<'de> for FlavorsVisitor {
             type Value = Flavors;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -129,7 +131,7 @@ impl<'de> Deserialize<'de> for Flavors {
                 Ok(flavors)
             }
         }
-        deserializer.deserialize_map(Names)
+        deserializer.deserialize_map(FlavorsVisitor)
     }
 }
 
@@ -138,10 +140,12 @@ impl MlModel {
     pub fn read(directory: &Path) -> Result<MlModel, PackageError> {
         let path = directory.join(FILE);
         let metadata = fs_err::metadata(&path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => PackageError::new("mlflow", FILE, missing(directory)),
+            std::io::ErrorKind::NotFound => {
+                PackageError::new("mlflow", FILE, missing_text(directory))
+            }
             _ => PackageError::io(FILE, &error),
         })?;
-        let path = inside(directory, &path)?;
+        let path = resolve_inside(directory, &path)?;
         if metadata.len() > MAX_BYTES {
             return Err(PackageError::new(
                 "mlflow",
@@ -160,7 +164,7 @@ impl MlModel {
         })
     }
 
-    /// The inputs of the signature; `None` where the model was logged without one.
+    /// The inputs of the signature. `None` means that the model was logged without a signature.
     pub fn inputs(&self) -> Result<Option<Inputs>, PackageError> {
         let Some(text) = self
             .signature
@@ -169,14 +173,15 @@ impl MlModel {
         else {
             return Ok(None);
         };
-        parse_inputs(text)
-            .map(Some)
-            .map_err(|detail| PackageError::new("mlflow", FILE, detail).at("/signature/inputs"))
+        parse_inputs(text).map(Some).map_err(|error| {
+            PackageError::new("mlflow", FILE, error.to_string()).at("/signature/inputs")
+        })
     }
 }
 
-/// People give the run's directory, and the model lies one below.
-fn missing(directory: &Path) -> String {
+/// The error of a directory without the file. Often the run's directory is given, and the model is
+/// in a directory below it.
+fn missing_text(directory: &Path) -> String {
     let entries = fs_err::read_dir(directory).into_iter().flatten().flatten();
     let below = entries
         .map(|entry| entry.path())
@@ -187,15 +192,15 @@ fn missing(directory: &Path) -> String {
     format!("is missing; give the directory that holds it{hint}")
 }
 
-/// One entry of a signature, in the JSON that MLflow writes.
+/// An entry of a signature in MLflow's JSON.
 #[derive(Deserialize)]
-struct Entry {
-    /// A number where a frame's columns had none.
+struct SignatureEntry {
+    /// It is a number if the data frame's columns had no names.
     name: Option<Value>,
     #[serde(flatten)]
     kind: EntryType,
     required: Option<bool>,
-    /// Older than `required`.
+    /// Written by versions of MLflow before `required`.
     optional: Option<bool>,
     #[serde(rename = "tensor-spec")]
     tensor_spec: Option<TensorEntry>,
@@ -214,11 +219,25 @@ struct TensorEntry {
     shape: Vec<i64>,
 }
 
-fn parse_inputs(text: &str) -> Result<Inputs, String> {
-    let entries: Vec<Entry> = serde_json::from_str(text)
-        .map_err(|error| format!("is no list of columns or tensors: {error}"))?;
+/// Why the inputs of a signature can't be read.
+#[derive(Debug, thiserror::Error)]
+enum SignatureError {
+    #[error("is no list of columns or tensors: {0}")]
+    Json(serde_json::Error),
+    #[error("is empty")]
+    Empty,
+    #[error("has a tensor without \"tensor-spec\"")]
+    NoTensorSpec,
+    #[error(
+        "column \"{column}\" has the type {kind}; expected boolean, integer, long, float, double, string, binary, datetime or an array of one"
+    )]
+    ColumnType { column: String, kind: String },
+}
+
+fn parse_inputs(text: &str) -> Result<Inputs, SignatureError> {
+    let entries: Vec<SignatureEntry> = serde_json::from_str(text).map_err(SignatureError::Json)?;
     if entries.is_empty() {
-        return Err("is empty".to_owned());
+        return Err(SignatureError::Empty);
     }
     let name = |name: Option<Value>| {
         name.map(|name| {
@@ -227,10 +246,8 @@ fn parse_inputs(text: &str) -> Result<Inputs, String> {
         })
     };
     if entries.iter().all(|entry| entry.kind.name == "tensor") {
-        let tensor = |entry: Entry| {
-            let spec = entry
-                .tensor_spec
-                .ok_or("has a tensor without \"tensor-spec\"")?;
+        let tensor = |entry: SignatureEntry| {
+            let spec = entry.tensor_spec.ok_or(SignatureError::NoTensorSpec)?;
             Ok(DeclaredTensor {
                 name: name(entry.name),
                 datatype: DataType::from_numpy_name(&spec.dtype),
@@ -240,14 +257,14 @@ fn parse_inputs(text: &str) -> Result<Inputs, String> {
         return entries
             .into_iter()
             .map(tensor)
-            .collect::<Result<_, String>>()
+            .collect::<Result<_, SignatureError>>()
             .map(Inputs::Tensors);
     }
-    let column = |entry: Entry| {
+    let column = |entry: SignatureEntry| {
         let name = name(entry.name);
-        let label = name.as_deref().unwrap_or("without a name");
-        let kind = column_type(&entry.kind, 0).map_err(|unknown| {
-            format!("column \"{label}\" has the type {unknown}; expected boolean, integer, long, float, double, string, binary, datetime or an array of one")
+        let kind = column_type(&entry.kind, 0).map_err(|kind| SignatureError::ColumnType {
+            column: name.clone().unwrap_or_else(|| "without a name".to_owned()),
+            kind: kind.to_owned(),
         })?;
         let required = entry.required.unwrap_or(!entry.optional.unwrap_or(false));
         Ok(ColumnSpec {
@@ -259,11 +276,12 @@ fn parse_inputs(text: &str) -> Result<Inputs, String> {
     entries
         .into_iter()
         .map(column)
-        .collect::<Result<_, String>>()
+        .collect::<Result<_, SignatureError>>()
         .map(Inputs::Columns)
 }
 
-fn column_type(entry: &EntryType, depth: usize) -> Result<ColumnType, String> {
+/// The error is the name of a type that is not known, or that is nested too deeply.
+fn column_type(entry: &EntryType, depth: usize) -> Result<ColumnType, &str> {
     Ok(match (entry.name.as_str(), &entry.items) {
         ("boolean", _) => ColumnType::Boolean,
         ("integer", _) => ColumnType::Integer,
@@ -276,7 +294,7 @@ fn column_type(entry: &EntryType, depth: usize) -> Result<ColumnType, String> {
         ("array", Some(items)) if depth < MAX_DEPTH => {
             ColumnType::Array(Box::new(column_type(items, depth + 1)?))
         }
-        (unknown, _) => return Err(unknown.to_owned()),
+        (unknown, _) => return Err(unknown),
     })
 }
 
@@ -328,7 +346,7 @@ mod tests {
             column("3", ColumnType::String, false),
             column("d", ColumnType::Array(Box::new(ColumnType::Float)), true),
         ];
-        assert_eq!(columns, Ok(Inputs::Columns(expected)));
+        assert_eq!(columns.unwrap(), Inputs::Columns(expected));
         let tensors = parse_inputs(
             r#"[{"type": "tensor", "tensor-spec": {"dtype": "float32", "shape": [-1, 28, 28]}}]"#,
         );
@@ -337,7 +355,7 @@ mod tests {
             datatype: Some(DataType::Fp32),
             shape: vec![-1, 28, 28],
         };
-        assert_eq!(tensors, Ok(Inputs::Tensors(vec![expected])));
+        assert_eq!(tensors.unwrap(), Inputs::Tensors(vec![expected]));
     }
 
     #[test]
@@ -353,7 +371,7 @@ mod tests {
             ),
             (r#"[{"type": "array", "name": "a"}]"#, "type array"),
         ] {
-            let error = parse_inputs(text).unwrap_err();
+            let error = parse_inputs(text).unwrap_err().to_string();
             assert!(error.contains(expected), "{text}: {error}");
         }
         for text in [

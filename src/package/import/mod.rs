@@ -1,5 +1,5 @@
-//! Import: packages made of what people already have. What was read goes in, a package's documents come out; `cli::import`
-//! runs the graph.
+//! Import: makes the documents of a package from a model of another tool. `cli::import` runs the
+//! graph and writes the package.
 
 pub mod external;
 pub mod mlflow;
@@ -12,44 +12,44 @@ use serde_json::Value;
 
 use crate::{
     package::{
-        MODEL_FILE, PREPROCESSING_FILE, PackageError, SCHEMA_FILE,
+        GOLDEN_FILE, MODEL_FILE, PREPROCESSING_FILE, PackageError, SCHEMA_FILE, SERVING_FILE,
         manifest::{self, Provenance},
         serving::Serving,
     },
     tensor::signature::Signature,
 };
 
-/// Files of a package that external data must not lie over.
-const OWN_FILES: [&str; 9] = [
+/// File names of a package. External data of the same name would overwrite them.
+const PACKAGE_FILES: [&str; 9] = [
     MODEL_FILE,
     SCHEMA_FILE,
     PREPROCESSING_FILE,
     manifest::FILE,
-    crate::package::GOLDEN_FILE,
-    "serving.json",
+    GOLDEN_FILE,
+    SERVING_FILE,
     "evaluation.json",
     "profile.json",
     "README.md",
 ];
 
-/// Everything of a package but its graph and its golden answers.
+/// The documents of a package, without the graph and the golden answers.
 #[derive(Debug, PartialEq)]
 pub struct Imported {
     pub schema: Value,
     pub preprocessing: Option<Value>,
     pub serving: Option<Serving>,
-    /// Instances that came along. What the model answers to them is still to be found out.
+    /// Instances that came with the model. The import runs them to get their golden answers.
     pub examples: Vec<Value>,
     pub card: String,
     pub provenance: Provenance,
-    /// What was left behind without having been understood.
+    /// Settings that were not understood and are not in the package.
     pub warnings: Vec<String>,
-    /// What a person should look at.
+    /// What a person should check.
     pub notes: Vec<String>,
 }
 
 impl Imported {
-    /// Writes the documents beside the graph.
+    /// Writes the documents next to the graph.
     pub fn write(&self, directory: &Path) -> std::io::Result<()> {
         let pretty =
             |document: &Value| serde_json::to_string_pretty(document).map(|text| text + "\n");
@@ -59,7 +59,7 @@ impl Imported {
         }
         if let Some(serving) = &self.serving {
             fs_err::write(
-                directory.join("serving.json"),
+                directory.join(SERVING_FILE),
                 pretty(&serde_json::to_value(serving)?)?,
             )?;
         }
@@ -67,15 +67,18 @@ impl Imported {
     }
 }
 
-/// Copies a graph and the files that it names into a package, and gives their names; all must lie below `root`, links
-/// followed, where there is one. The graph keeps the names that it has for them: they lie in the package as beside the graph.
+/// Copies a graph and its external data into a package, and returns the relative paths of the
+/// external data, which stay the same.
+///
+/// If `root` is given, every file must be below it after links are resolved: a model of somebody
+/// else must not read other files of this machine.
 pub fn copy_graph(
     graph: &Path,
     root: Option<&Path>,
     package: &Path,
 ) -> Result<Vec<String>, PackageError> {
-    let found = |path: &Path| match root {
-        Some(root) => inside(root, path),
+    let resolve = |path: &Path| match root {
+        Some(root) => resolve_inside(root, path),
         None if path.is_file() => Ok(path.to_path_buf()),
         None => Err(PackageError::new(
             "files",
@@ -84,27 +87,30 @@ pub fn copy_graph(
         )),
     };
     let bytes =
-        fs_err::read(found(graph)?).map_err(|error| PackageError::io(MODEL_FILE, &error))?;
-    let external =
-        external::files(&bytes).map_err(|detail| PackageError::new("files", MODEL_FILE, detail))?;
+        fs_err::read(resolve(graph)?).map_err(|error| PackageError::io(MODEL_FILE, &error))?;
+    let external = external::files(&bytes)
+        .map_err(|error| PackageError::new("files", MODEL_FILE, error.to_string()))?;
     let copied = |file: &str, result: std::io::Result<()>| {
         result.map_err(|error| PackageError::io(file, &error))
     };
     copied(MODEL_FILE, fs_err::write(package.join(MODEL_FILE), &bytes))?;
+    // The graph may be large, and only the names of its files are needed from here.
     drop(bytes);
     for file in &external {
-        if OWN_FILES.contains(&file.as_str()) {
+        if PACKAGE_FILES.contains(&file.as_str()) {
             return Err(PackageError::new(
                 "files",
                 MODEL_FILE,
-                format!("names \"{file}\" as its external data, which is another file's name"),
+                format!(
+                    "names \"{file}\" as its external data, which is the name of another file of the package"
+                ),
             ));
         }
-        let source = found(&graph.with_file_name(file)).map_err(|error| match root {
+        let source = resolve(&graph.with_file_name(file)).map_err(|error| match root {
             Some(_) => error,
             None => PackageError {
                 detail: format!(
-                    "{}; the graph keeps weights in it, which must lie beside it",
+                    "{}; the graph keeps weights in this file: put it next to the graph",
                     error.detail
                 ),
                 ..error
@@ -120,8 +126,8 @@ pub fn copy_graph(
     Ok(external)
 }
 
-/// Where a path leads, if that is below `root`.
-fn inside(root: &Path, path: &Path) -> Result<std::path::PathBuf, PackageError> {
+/// Resolves the links of a path, and refuses a target outside of `root`.
+fn resolve_inside(root: &Path, path: &Path) -> Result<std::path::PathBuf, PackageError> {
     let name = path
         .strip_prefix(root)
         .unwrap_or(path)
@@ -145,7 +151,7 @@ fn inside(root: &Path, path: &Path) -> Result<std::path::PathBuf, PackageError> 
     }
 }
 
-/// The model card, for a person to finish.
+/// A model card, whose last sections a person completes. `sections` are headings with their lines.
 fn card(
     title: &str,
     origin: &str,
@@ -153,7 +159,7 @@ fn card(
     sections: &[(&str, &[String])],
 ) -> String {
     let mut text = format!("# {title}\n\n{origin}\n\n## Graph\n\n");
-    // Writing to a String does not fail.
+    // To write into a `String` does not fail.
     for (side, specs) in [("in", &signature.inputs), ("out", &signature.outputs)] {
         for spec in specs {
             let _ = writeln!(text, "- {side}: `{}` {spec}", spec.name);
@@ -175,7 +181,7 @@ mod tests {
     use crate::package::import::copy_graph;
 
     #[test]
-    fn a_graph_brings_its_files_and_nothing_else() {
+    fn a_graph_is_copied_with_its_external_data_only() {
         let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/onnx");
         let target = tempfile::tempdir().unwrap();
         let copied = copy_graph(
@@ -189,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_outside_is_read() {
+    fn no_file_outside_of_the_root_is_read() {
         let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/onnx");
         let (root, target) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let graph = root.path().join("model.onnx");

@@ -1,38 +1,38 @@
-//! What a sample's rows say of their fields.
+//! `SampleField`: the values of one field in the rows of a sample.
 
 use serde_json::{Value, json};
 
-use crate::{schema::formats, transform::image};
+use crate::{package::draft::DraftError, schema::formats, transform::image};
 
-/// What the sample says of one field.
 pub(super) struct SampleField<'a> {
     pub name: &'a str,
-    /// The values that are there, in the order of the rows.
+    /// The values that are not null, in the order of the rows.
     pub values: Vec<&'a Value>,
+    /// Whether the field is null or missing in some row.
     pub nullable: bool,
-    /// Every row has it, null or not.
-    pub everywhere: bool,
+    /// Whether every row has the field, with a value or null.
+    pub in_every_row: bool,
 }
 
-/// What all values of a field are.
+/// The common kind of all values of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum FieldKind {
     Text,
     Boolean,
     Number,
     Array,
-    /// An image in base64, of a format that the image steps may not read.
+    /// An image in base64. The image steps do not read all its formats.
     Image,
     Mixed,
 }
 
-/// The fields in the order in which the rows show them.
-pub(super) fn fields(rows: &[Value]) -> Result<Vec<SampleField<'_>>, String> {
+/// The fields of the rows, in the order of their first appearance.
+pub(super) fn fields(rows: &[Value]) -> Result<Vec<SampleField<'_>>, DraftError> {
     let mut fields: Vec<SampleField<'_>> = Vec::new();
     for (index, row) in rows.iter().enumerate() {
         let members = row
             .as_object()
-            .ok_or_else(|| format!("row {} of the sample is no JSON object", index + 1))?;
+            .ok_or(DraftError::RowNotAnObject { row: index + 1 })?;
         for (name, value) in members {
             let at = match fields.iter().position(|field| field.name == name) {
                 Some(at) => at,
@@ -41,7 +41,7 @@ pub(super) fn fields(rows: &[Value]) -> Result<Vec<SampleField<'_>>, String> {
                         name,
                         values: Vec::new(),
                         nullable: false,
-                        everywhere: true,
+                        in_every_row: true,
                     });
                     fields.len() - 1
                 }
@@ -56,32 +56,31 @@ pub(super) fn fields(rows: &[Value]) -> Result<Vec<SampleField<'_>>, String> {
         }
     }
     for field in &mut fields {
-        field.everywhere = rows.iter().all(|row| row.get(field.name).is_some());
-        field.nullable |= !field.everywhere;
+        field.in_every_row = rows.iter().all(|row| row.get(field.name).is_some());
+        field.nullable |= !field.in_every_row;
     }
     match fields.iter().find(|field| field.values.is_empty()) {
-        Some(empty) => Err(format!(
-            "field \"{}\" is null in every row of the sample; give a row with a value",
-            empty.name
-        )),
+        Some(empty) => Err(DraftError::AlwaysNull {
+            field: empty.name.to_owned(),
+        }),
         None => Ok(fields),
     }
 }
 
 impl SampleField<'_> {
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> FieldKind {
         if self.all(|value| media_type(value).is_some()) {
-            Kind::Image
+            FieldKind::Image
         } else if self.all(Value::is_string) {
-            Kind::Text
+            FieldKind::Text
         } else if self.all(Value::is_boolean) {
-            Kind::Boolean
+            FieldKind::Boolean
         } else if self.all(Value::is_number) {
-            Kind::Number
+            FieldKind::Number
         } else if self.all(Value::is_array) {
-            Kind::Array
+            FieldKind::Array
         } else {
-            Kind::Mixed
+            FieldKind::Mixed
         }
     }
 
@@ -109,7 +108,7 @@ impl SampleField<'_> {
             .find(|value| value.as_f64().is_some_and(|value| value.fract() != 0.0))
     }
 
-    /// Dates as ISO 8601 writes them, perhaps with a time.
+    /// Whether all values are dates in ISO 8601, with or without a time.
     pub fn is_date(&self) -> bool {
         self.all(|value| {
             value
@@ -135,38 +134,40 @@ impl SampleField<'_> {
         categories.into_iter().cloned().collect()
     }
 
-    /// `{"type": KIND}`, or null where a row had none.
-    pub fn typed(&self, kind: &str) -> Value {
+    /// `{"type": KIND}`, with null if the field is nullable.
+    pub fn type_schema(&self, kind: &str) -> Value {
         json!({"type": if self.nullable { json!([kind, "null"]) } else { json!(kind) }})
     }
 }
 
-/// Base64 in which every image format shows what it is.
-const HEAD: usize = 64;
+/// Characters of base64 that contain the signature of every image format.
+const SIGNATURE_LENGTH: usize = 64;
 
-/// The media type of a text that is an image in base64. Two bytes are no proof: a text such as "Qk0x" begins like a bitmap.
+/// The media type of an image in base64. Bitmaps are not recognised: their signature has only two
+/// bytes, and texts such as "Qk0x" begin with it.
 pub(super) fn media_type(value: &Value) -> Option<&'static str> {
     let text = value.as_str()?;
-    let head = text.get(..text.len().min(HEAD) / 4 * 4)?;
+    let head = text.get(..text.len().min(SIGNATURE_LENGTH) / 4 * 4)?;
     let bytes = base64_simd::STANDARD.decode_to_vec(head).ok()?;
     image::media_type(&bytes)
         .filter(|media_type| media_type.starts_with("image/") && *media_type != "image/bmp")
 }
 
-/// Longer texts stay out of the schema and of what a terminal shows.
+/// Longer texts are not shown in the schema or on a terminal.
 const MAX_EXAMPLE_LENGTH: usize = 2048;
 
-/// Larger than what most models crop.
+/// Most image models crop to less.
 const MAX_EXAMPLE_SIDE: u32 = 512;
 
-/// Whether a value is a text that no person reads in a schema.
+/// Whether a value is a text that is too long for a schema.
 pub(super) fn is_long(value: &Value) -> bool {
     value
         .as_str()
         .is_some_and(|text| text.len() > MAX_EXAMPLE_LENGTH)
 }
 
-/// An instance for the schema's `examples`, with an even grey image in the place of each long one, and the fields where that is so.
+/// An instance for the schema's `examples`, and the fields in which an even grey image replaces a
+/// long one.
 pub(super) fn example(row: &Value) -> (Value, Vec<String>) {
     let mut example = row.clone();
     let mut replaced = Vec::new();
@@ -174,7 +175,9 @@ pub(super) fn example(row: &Value) -> (Value, Vec<String>) {
         let Some(text) = value.as_str().filter(|_| is_long(value)) else {
             continue;
         };
-        let Some(short) = media_type(value).and_then(|media_type| shorten(text, media_type)) else {
+        let Some(short) =
+            media_type(value).and_then(|media_type| grey_replacement(text, media_type))
+        else {
             continue;
         };
         *value = Value::String(short);
@@ -184,7 +187,7 @@ pub(super) fn example(row: &Value) -> (Value, Vec<String>) {
 }
 
 /// An even grey image of the same format and, up to a limit, of the same size.
-fn shorten(text: &str, media_type: &str) -> Option<String> {
+fn grey_replacement(text: &str, media_type: &str) -> Option<String> {
     let (width, height) = image::size(&base64_simd::STANDARD.decode_to_vec(text).ok()?)?;
     let scale = (f64::from(MAX_EXAMPLE_SIDE) / f64::from(width.max(height).max(1))).min(1.0);
     let side = |length: u32| ((f64::from(length) * scale).round() as u32).max(1);
@@ -192,7 +195,7 @@ fn shorten(text: &str, media_type: &str) -> Option<String> {
         .filter(|short| short.len() < text.len())
 }
 
-/// Lengths of the first list, the first list in it, and so on.
+/// The lengths of the first list at each depth.
 pub(super) fn dims(value: &Value) -> Vec<usize> {
     let mut dims = Vec::new();
     let mut at = Some(value);
@@ -203,7 +206,7 @@ pub(super) fn dims(value: &Value) -> Vec<usize> {
     dims
 }
 
-/// The values of a list and of the lists in it.
+/// All values of a list and of the lists in it.
 pub(super) fn leaves(value: &Value) -> Vec<&Value> {
     match value {
         Value::Array(items) => items.iter().flat_map(leaves).collect(),

@@ -1,212 +1,79 @@
-//! Triton: `NAME/config.pbtxt` and `NAME/VERSION/model.onnx`, as packages.
+//! Imports a Triton model repository: `NAME/config.pbtxt` and `NAME/VERSION/model.onnx`.
 
 #![expect(
     clippy::indexing_slicing,
     reason = "members are set on documents made here as objects"
 )]
 
-use std::path::{Path, PathBuf};
+mod labels;
+mod repository;
 
-use serde_json::{Map, Value, json};
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+pub use repository::{FoundVersion, RepositoryVersion, find_versions};
 
 use crate::{
-    id::{ModelId, ModelName, Version},
     package::{
         MODEL_FILE, PackageError,
-        bare::{self, BareGraph, CONFIG_FILE},
-        draft::{Known, draft},
-        import::{Imported, card, inside},
+        bare::{BareGraph, CONFIG_FILE},
+        draft::{Draft, DraftSources, draft},
+        import::{Imported, card, resolve_inside},
         manifest::Provenance,
         serving::{Serving, ServingBatching},
         triton_config::{ConfigTensor, ModelConfig, VersionPolicy},
     },
     tensor::{
-        DataType, Dim,
+        Dim,
         signature::{Signature, TensorSpec},
     },
 };
 
-/// A version of the repository.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Source {
-    pub id: ModelId,
-    /// NAME/VERSION.
-    pub directory: PathBuf,
-    pub graph: PathBuf,
-    /// What was given to import: nothing outside of it is read.
-    pub root: PathBuf,
+/// What the import did with the settings of `config.pbtxt`.
+#[derive(Default)]
+struct ImportReport {
+    /// Settings that the package has now.
+    taken: Vec<String>,
+    /// What a person should check.
+    notes: Vec<String>,
 }
 
-/// `NAME/VERSION`, or `NAME` where the model as a whole can't be imported, and why not.
-pub type Candidate = (String, Result<Source, PackageError>);
-
-/// Every version of every model of a repository, or of one model's directory, sorted.
-pub fn candidates(directory: &Path) -> Result<Vec<Candidate>, PackageError> {
-    let below = directories(directory)?;
-    let is_model =
-        directory.join(CONFIG_FILE).exists() || below.iter().any(|(name, _)| is_number(name));
-    if is_model {
-        // `.` and a link have a name, too.
-        let absolute =
-            fs_err::canonicalize(directory).map_err(|error| PackageError::io("", &error))?;
-        let name = absolute
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned())
-            .unwrap_or_default();
-        return versions(&name, directory, directory);
-    }
-    let mut candidates = Vec::new();
-    for (name, model_directory) in below {
-        // A directory of documents is no model.
-        if model_directory.join(CONFIG_FILE).exists()
-            || directories(&model_directory)?
-                .iter()
-                .any(|(name, _)| is_number(name))
-        {
-            candidates.extend(versions(&name, &model_directory, directory)?);
-        }
-    }
-    Ok(candidates)
-}
-
-fn is_number(name: &str) -> bool {
-    Version::parse(name).is_some_and(|version| version.is_number())
-}
-
-fn directories(directory: &Path) -> Result<Vec<(String, PathBuf)>, PackageError> {
-    let failed = |error: std::io::Error| PackageError::io(&directory.to_string_lossy(), &error);
-    let mut found = Vec::new();
-    for entry in fs_err::read_dir(directory).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if entry.path().is_dir() && !name.starts_with('.') {
-            found.push((name, entry.path()));
-        }
-    }
-    found.sort_by_cached_key(|(name, _)| (name.parse::<u64>().ok(), name.clone()));
-    Ok(found)
-}
-
-fn versions(text: &str, directory: &Path, root: &Path) -> Result<Vec<Candidate>, PackageError> {
-    let fails = |error: PackageError| Ok(vec![(text.to_owned(), Err(error))]);
-    let Some(name) = ModelName::parse(text) else {
-        return fails(PackageError::new(
-            "files",
-            text,
-            "is not a model name ([A-Za-z0-9][A-Za-z0-9._-]*, at most 128)",
-        ));
-    };
-    // A model of another framework is told once, not for each version.
-    let config = directory.join(CONFIG_FILE);
-    if let Err(error) = if config.exists() {
-        inside(root, &config).and_then(|_| bare::read_config(directory))
-    } else {
-        Ok(None)
-    } {
-        return fails(error);
-    }
-    let mut candidates = Vec::new();
-    for (version, directory) in directories(directory)? {
-        let Some(version) = Version::parse(&version).filter(Version::is_number) else {
-            continue;
-        };
-        let id = ModelId {
-            name: name.clone(),
-            version,
-        };
-        candidates.push((
-            id.to_string(),
-            graph(&directory).map(|graph| Source {
-                id,
-                directory,
-                graph,
-                root: root.to_path_buf(),
-            }),
-        ));
-    }
-    if candidates.is_empty() {
-        return fails(PackageError::new(
-            "files",
-            text,
-            "holds no version; a directory named by a whole number was expected",
-        ));
-    }
-    Ok(candidates)
-}
-
-/// `model.onnx`, which may be a directory that holds the graph and its external data.
-fn graph(version: &Path) -> Result<PathBuf, PackageError> {
-    let plain = version.join(MODEL_FILE);
-    let graph = if plain.is_dir() {
-        plain.join(MODEL_FILE)
-    } else {
-        plain
-    };
-    if graph.is_file() {
-        return Ok(graph);
-    }
-    let entries =
-        fs_err::read_dir(version).map_err(|error| PackageError::io(MODEL_FILE, &error))?;
-    let mut others: Vec<String> = entries
-        .flatten()
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .collect();
-    others.sort();
-    others.truncate(5);
-    let detail = match others.is_empty() {
-        true => "is missing; the version's directory is empty".to_owned(),
-        false => format!(
-            "is missing; there is {}; only ONNX models can be imported",
-            others.join(", ")
-        ),
-    };
-    Err(PackageError::new("files", MODEL_FILE, detail))
-}
-
-/// The package's documents, from the graph and what `config.pbtxt` says of it.
-/// `external` are the files that the graph names.
+/// Makes the package's documents from the graph and `config.pbtxt`. `external` are the files that
+/// the graph names.
 pub fn import(
-    source: &Source,
+    source: &RepositoryVersion,
     signature: &Signature,
     external: &[String],
 ) -> Result<Imported, PackageError> {
     let bare = BareGraph::open(&source.directory, &source.id)?;
     bare.check(signature)?;
-    let none = ModelConfig::default();
-    let config = bare.config.as_ref().unwrap_or(&none);
-    for file in config
-        .outputs
-        .iter()
-        .filter_map(|output| output.label_filename.as_ref())
-    {
-        inside(&source.root, &source.directory.with_file_name(file))?;
+    let no_config = ModelConfig::default();
+    let config = bare.config.as_ref().unwrap_or(&no_config);
+    for output in &config.outputs {
+        if let Some(file) = &output.label_filename {
+            resolve_inside(&source.root, &source.directory.with_file_name(file))?;
+        }
     }
     let known = Signature {
         inputs: refine(&signature.inputs, &config.inputs, config.max_batch_size),
         outputs: refine(&signature.outputs, &config.outputs, config.max_batch_size),
     };
-    let mut drafted = draft(&known, &Known::default())
-        .map_err(|detail| PackageError::new("schema", MODEL_FILE, detail))?;
+    let mut drafted = draft(&known, &DraftSources::default())
+        .map_err(|error| PackageError::new("schema", MODEL_FILE, error.to_string()))?;
     drafted.schema["input"]["title"] = json!(format!("Input of {}", source.id.name));
-    let (mut taken, mut left) = (Vec::new(), Vec::new());
-    let mut notes = Vec::new();
 
-    let preprocessing = label(
-        &bare,
-        &known,
-        &mut drafted.schema["output"],
-        &mut taken,
-        &mut notes,
-    );
-    let serving = bare
-        .config
-        .as_ref()
-        .and_then(|config| serving(&bare, config, signature, &mut taken, &mut notes));
+    let mut report = ImportReport::default();
+    let preprocessing =
+        labels::map_labels(&bare, &known, &mut drafted.schema["output"], &mut report);
+    let mut serving_json = None;
+    let mut left = Vec::new();
     if bare.config.is_some() {
-        settings(source.id.name.as_str(), config, &mut left);
+        serving_json = serving(&bare, config, signature, &mut report);
+        left = server_settings(source.id.name.as_str(), config);
     }
-    notes.extend(left.iter().cloned());
-    // A package has the graph's shapes: there is nothing to reshape.
+    report.notes.extend(left.iter().cloned());
+    // A package has the graph's shapes, so `reshape` is not lost.
     let ignored: Vec<&str> = config
         .ignored
         .iter()
@@ -215,6 +82,38 @@ pub fn import(
         .collect();
     left.extend(ignored.iter().map(|key| format!("`{key}`: not understood")));
     left.extend(other_files(source, &bare, external));
+    Ok(imported(
+        source,
+        signature,
+        (drafted, preprocessing, serving_json),
+        Settings {
+            report,
+            left,
+            ignored,
+        },
+    ))
+}
+
+/// What became of the settings of `config.pbtxt`.
+struct Settings<'a> {
+    report: ImportReport,
+    /// Settings and files that are not in the package.
+    left: Vec<String>,
+    /// Keys that were not understood.
+    ignored: Vec<&'a str>,
+}
+
+fn imported(
+    source: &RepositoryVersion,
+    signature: &Signature,
+    (drafted, preprocessing, serving): (Draft, Option<Value>, Option<Serving>),
+    settings: Settings<'_>,
+) -> Imported {
+    let Settings {
+        report,
+        left,
+        ignored,
+    } = settings;
     let warnings = match ignored.as_slice() {
         [] => Vec::new(),
         keys => vec![format!(
@@ -222,34 +121,31 @@ pub fn import(
             keys.join(", ")
         )],
     };
-    let origin = format!(
-        "Imported from a Triton model repository, {}, by `predictd import triton`.",
-        source.id
-    );
-    Ok(Imported {
+    let origin = format!("Triton model repository, {}", source.id);
+    Imported {
         schema: drafted.schema,
         preprocessing,
         serving,
         examples: Vec::new(),
         card: card(
             source.id.name.as_str(),
-            &origin,
+            &format!("Imported from a {origin}, by `predictd import triton`."),
             signature,
             &[
-                ("Taken over from config.pbtxt", &taken),
+                ("Taken over from config.pbtxt", &report.taken),
                 ("Not taken over", &left),
             ],
         ),
         provenance: Provenance {
-            source: Some(format!("Triton model repository, {}", source.id)),
+            source: Some(origin),
             ..Provenance::default()
         },
         warnings,
-        notes,
-    })
+        notes: report.notes,
+    }
 }
 
-/// A graph's tensors with the dimensions that only the configuration fixes.
+/// The graph's tensors with the dimensions that only the configuration fixes.
 fn refine(
     specs: &[TensorSpec],
     configured: &[ConfigTensor],
@@ -257,105 +153,37 @@ fn refine(
 ) -> Vec<TensorSpec> {
     let mut refined = specs.to_vec();
     for spec in &mut refined {
-        if let Some(tensor) = configured.iter().find(|tensor| tensor.name == *spec.name) {
-            for (dim, known) in spec
-                .shape
-                .0
-                .iter_mut()
-                .zip(tensor.shape(max_batch_size).0)
-                .skip(1)
-            {
-                if *dim == Dim::Any {
-                    *dim = known;
-                }
+        let Some(tensor) = configured.iter().find(|tensor| tensor.name == *spec.name) else {
+            continue;
+        };
+        let configured = tensor.shape(max_batch_size).0;
+        // The dimension of rows stays free.
+        for (dim, configured) in spec.shape.0.iter_mut().zip(configured).skip(1) {
+            if *dim == Dim::Any {
+                *dim = configured;
             }
         }
     }
     refined
 }
 
-/// Outputs with a `label_filename` answer a number for each label; the section `outputs`, where there is such a one.
-fn label(
-    bare: &BareGraph,
-    known: &Signature,
-    output: &mut Value,
-    taken: &mut Vec<String>,
-    notes: &mut Vec<String>,
-) -> Option<Value> {
-    let mut section = Map::new();
-    let mut mapped = false;
-    for spec in &known.outputs {
-        let name = spec.name.to_string();
-        let mut field = json!({"from": name});
-        if let Some(labels) = bare.labels.get(&name) {
-            match usable(labels, spec) {
-                Ok(labels) => {
-                    let numbers: Map<String, Value> = labels
-                        .iter()
-                        .map(|label| (label.clone(), json!({"type": "number"})))
-                        .collect();
-                    output["properties"][&name] = json!({"type": "object", "properties": numbers, "required": labels, "additionalProperties": false});
-                    field["steps"] = json!([{"as_map": {"labels": labels}}]);
-                    taken.push(format!("`label_filename` of `{name}`: its answer is a number for each of {} labels", labels.len()));
-                    mapped = true;
-                }
-                Err(why) => notes.push(format!("the labels of `{name}` were left out: {why}")),
-            }
-        }
-        section.insert(name, field);
-    }
-    mapped.then(|| json!({"outputs": section}))
-}
-
-fn usable<'a>(labels: &'a [String], spec: &TensorSpec) -> Result<&'a [String], String> {
-    // Files end in an empty line or two.
-    let end = labels
-        .iter()
-        .rposition(|label| !label.is_empty())
-        .map_or(0, |last| last + 1);
-    let labels = labels.get(..end).unwrap_or_default();
-    if matches!(spec.datatype, DataType::Bytes | DataType::Bool) {
-        return Err(format!("they name numbers, and it gives {}", spec.datatype));
-    }
-    match spec.shape.row() {
-        [Dim::Fixed(width)] if *width == labels.len() => {}
-        [Dim::Any] if labels.len() > 1 => {}
-        _ => {
-            return Err(format!(
-                "there are {}, and it gives {}",
-                labels.len(),
-                spec.shape
-            ));
-        }
-    }
-    let mut sorted: Vec<&String> = labels.iter().collect();
-    sorted.sort_unstable();
-    match sorted.windows(2).find(|pair| pair.first() == pair.last()) {
-        Some(pair) => Err(format!(
-            "\"{}\" is there twice",
-            pair.first().map(|label| label.as_str()).unwrap_or_default()
-        )),
-        None => Ok(labels),
-    }
-}
-
+/// The settings of `config.pbtxt` that belong into `serving.json`.
 fn serving(
     bare: &BareGraph,
     config: &ModelConfig,
     signature: &Signature,
-    taken: &mut Vec<String>,
-    notes: &mut Vec<String>,
+    report: &mut ImportReport,
 ) -> Option<Serving> {
     let max_batch_size = (config.max_batch_size > 0).then_some(config.max_batch_size)?;
-    taken.push(format!(
+    report.taken.push(format!(
         "`max_batch_size`: {max_batch_size}, in serving.json"
     ));
     if config.dynamic_batching.is_some() {
         match bare.batching(config.max_batch_size).map_err(|forbidden| forbidden.to_string()).and_then(|_| signature.check_rows(|_| false)) {
             Ok(()) => {
-                taken.push("`dynamic_batching`: rows of several requests share a run where the gate proves them independent".to_owned())
+                report.taken.push("`dynamic_batching`: rows of several requests share a run where the gate proves them independent".to_owned())
             }
-            Err(why) => notes.push(format!("`dynamic_batching` was left out: {why}")),
+            Err(why) => report.notes.push(format!("`dynamic_batching` was left out: {why}")),
         }
     }
     Some(Serving {
@@ -367,8 +195,9 @@ fn serving(
     })
 }
 
-/// What is understood, but is the server's to say and not the package's.
-fn settings(name: &str, config: &ModelConfig, left: &mut Vec<String>) {
+/// The settings of `config.pbtxt` that belong into the server's configuration, with its keys.
+fn server_settings(name: &str, config: &ModelConfig) -> Vec<String> {
+    let mut left = Vec::new();
     if let Some(batching) = config
         .dynamic_batching
         .filter(|batching| batching.max_queue_delay_us > 0)
@@ -384,10 +213,15 @@ fn settings(name: &str, config: &ModelConfig, left: &mut Vec<String>) {
             "`version_policy`: every version was imported; in predictd.toml, `models.keep_versions` says how many are loaded".to_owned(),
         );
     }
+    left
 }
 
 /// Files in the version's directory that the graph does not name.
-fn other_files(source: &Source, bare: &BareGraph, external: &[String]) -> Option<String> {
+fn other_files(
+    source: &RepositoryVersion,
+    bare: &BareGraph,
+    external: &[String],
+) -> Option<String> {
     let base = source
         .graph
         .parent()?
@@ -420,7 +254,7 @@ mod tests {
     use crate::{
         package::import::{
             Imported,
-            triton::{candidates, import},
+            triton::{find_versions, import},
         },
         tensor::{
             DataType, Dim, Shape,
@@ -441,7 +275,11 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         write(directory.path(), &[("m/1/model.onnx", "graph")]);
         write(directory.path(), files);
-        let source = candidates(directory.path()).unwrap().remove(0).1.unwrap();
+        let source = find_versions(directory.path())
+            .unwrap()
+            .remove(0)
+            .1
+            .unwrap();
         let signature = Signature {
             inputs: vec![spec("x", DataType::Fp32, &[Dim::Any])],
             outputs: vec![
@@ -566,7 +404,7 @@ mod tests {
                 (".hidden/1/model.onnx", ""),
             ],
         );
-        let found = candidates(directory.path()).unwrap();
+        let found = find_versions(directory.path()).unwrap();
         let told: Vec<(&str, String)> = found
             .iter()
             .map(|(label, version)| {
@@ -596,7 +434,7 @@ mod tests {
                 "{label}: {error}"
             );
         }
-        let one = candidates(&directory.path().join("a")).unwrap();
+        let one = find_versions(&directory.path().join("a")).unwrap();
         assert_eq!(
             one.iter()
                 .map(|(label, _)| label.as_str())

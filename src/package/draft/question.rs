@@ -1,0 +1,193 @@
+//! `Question`: how did the training prepare a field? It comes with the lines that would answer it.
+
+use std::fmt;
+
+use serde_json::{Value, json};
+
+use crate::{package::draft::sample_field::SampleField, tensor::signature::TensorSpec};
+
+/// Up to this number of different values are listed as categories. More would fill a terminal, and
+/// are rarely categories.
+pub(super) const MAX_CATEGORIES: usize = 50;
+
+/// The question about a field whose values do not fit the graph.
+#[derive(Debug)]
+pub struct Question {
+    /// Why the values do not fit.
+    reason: String,
+    /// Lines of preprocessing.json, one of which is right.
+    lines: Vec<String>,
+    /// The field's name, if `--encode` can answer the question.
+    encodable: Option<String>,
+}
+
+impl Question {
+    /// The field has texts, and the input takes numbers.
+    pub(super) fn encoding(field: &SampleField<'_>, spec: &TensorSpec) -> Question {
+        let found = field.categories();
+        let mut categories: Vec<String> = found
+            .iter()
+            .take(MAX_CATEGORIES)
+            .map(Value::to_string)
+            .collect();
+        if found.len() > MAX_CATEGORIES {
+            categories.truncate(3);
+            categories.push(format!(
+                "<and the others: the sample alone has {}>",
+                found.len()
+            ));
+        }
+        let categories = categories.join(", ");
+        let mut steps = Vec::new();
+        if field.is_date() {
+            steps.push(
+                r#"{"date_parts": {"parts": ["year", "month", "day"], "unknown": "error"}}"#
+                    .to_owned(),
+            );
+        }
+        steps.push(format!(
+            r#"{{"one_hot": {{"categories": [{categories}], "unknown": "error"}}}}"#
+        ));
+        steps.push(format!(
+            r#"{{"ordinal": {{"categories": [{categories}], "unknown": "error"}}}}"#
+        ));
+        steps.push(format!(r#"{{"target_encode": {{"categories": [{categories}], "values": [<one each>], "default": <number>}}}}"#));
+        let kind = if field.is_date() {
+            "texts that look like dates"
+        } else {
+            "texts"
+        };
+        let example = field
+            .values
+            .first()
+            .map(|value| format!(" such as {value}"))
+            .unwrap_or_default();
+        let null = if field.nullable {
+            " (no value in some rows: an impute before it, or another \"unknown\")"
+        } else {
+            ""
+        };
+        Question {
+            reason: format!(
+                "`{}` has {kind}{example}, and the graph's input {} takes {}{null}",
+                field.name, spec.name, spec.datatype
+            ),
+            lines: steps.iter().map(|step| line(field, step)).collect(),
+            encodable: (found.len() <= MAX_CATEGORIES).then(|| field.name.to_owned()),
+        }
+    }
+
+    /// The field has nulls, and the input has no null.
+    pub(super) fn impute(field: &SampleField<'_>, spec: &TensorSpec) -> Question {
+        let state = if field.in_every_row {
+            "is null"
+        } else {
+            "is missing"
+        };
+        Question {
+            reason: format!(
+                "`{}` {state} in some rows, and the graph's input {} takes {}, which has no null",
+                field.name, spec.name, spec.datatype
+            ),
+            lines: vec![line(field, r#"{"impute": {"value": <the training's>}}"#)],
+            encodable: None,
+        }
+    }
+
+    /// The field has lists of another shape than the input's rows.
+    pub(super) fn reshape(
+        field: &SampleField<'_>,
+        spec: &TensorSpec,
+        given: &[usize],
+        wanted: &[usize],
+    ) -> Question {
+        Question {
+            reason: format!(
+                "`{}` has rows of the shape {given:?}, and the graph's input {} takes {spec}",
+                field.name, spec.name
+            ),
+            lines: vec![line(
+                field,
+                &json!({"reshape": {"shape": wanted}}).to_string(),
+            )],
+            encodable: None,
+        }
+    }
+}
+
+/// A column of `preprocessing.json`.
+fn line(field: &SampleField<'_>, step: &str) -> String {
+    format!(r#"{{"field": {}, "steps": [{step}]}}"#, json!(field.name))
+}
+
+/// All questions of a draft.
+#[derive(Debug)]
+pub struct Questions {
+    pub(super) questions: Vec<Question>,
+    /// The widths of the graph's input and of the sample, which may answer a question.
+    pub(super) hint: Option<String>,
+}
+
+impl std::error::Error for Questions {}
+
+impl fmt::Display for Questions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "what the training did with some fields can't be seen from graph and sample:"
+        )?;
+        for Question { reason, lines, .. } in &self.questions {
+            let one_of = if lines.len() > 1 { " one of" } else { "" };
+            writeln!(f, "{reason}; in preprocessing.json{one_of}")?;
+            for line in lines {
+                writeln!(f, "  {line}")?;
+            }
+        }
+        if let Some(hint) = &self.hint {
+            writeln!(f, "{hint}")?;
+        }
+        for (part, advice) in [
+            (
+                "categories",
+                "The categories are the SAMPLE's: put the training's there, in its order. ",
+            ),
+            ("date_parts", "The parts of a date are examples. "),
+            ("<", "For <...> put what the training had. "),
+        ] {
+            if self.have_line_with(part) {
+                f.write_str(advice)?;
+            }
+        }
+        self.fmt_next_commands(f)
+    }
+}
+
+impl Questions {
+    fn have_line_with(&self, part: &str) -> bool {
+        self.questions
+            .iter()
+            .flat_map(|question| &question.lines)
+            .any(|line| line.contains(part))
+    }
+
+    fn fmt_next_commands(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Then go on with\n  --column 'LINE'                for each such field, the line that is right; or\n")?;
+        let fields: Vec<&str> = self
+            .questions
+            .iter()
+            .filter_map(|question| question.encodable.as_deref())
+            .collect();
+        if let Some(first) = fields.first() {
+            let others = if fields.len() > 1 {
+                format!(" (fields: {})", fields.join(", "))
+            } else {
+                String::new()
+            };
+            writeln!(
+                f,
+                "  --encode {first}=one_hot|ordinal  with the sample's categories, as a guess that `pack` wants confirmed{others}; or"
+            )?;
+        }
+        f.write_str("  --sample ROWS                  rows as they are after that step, where it stays outside of the package")
+    }
+}
