@@ -20,7 +20,7 @@ use predictd::{
     },
     graph::{
         model::Model,
-        rows::analyse,
+        row_dimension::trace_rows,
         wire::{put_bytes, put_varint},
     },
     tensor::{Data, Tensor, Tensors, join, split},
@@ -754,7 +754,7 @@ fn no_answer_depends_on_its_neighbours() {
     for seed in 0..GRAPHS {
         let mut random = Random(seed);
         let bytes = model(&mut random);
-        let report = analyse(&Model::read(&bytes).unwrap(), &[]);
+        let report = trace_rows(&Model::read(&bytes).unwrap(), &[]);
         let path = directory.path().join("model.onnx");
         fs_err::write(&path, &bytes).unwrap();
         let Ok((_, mut engine)) = OnnxFactory::open(&runtime, &path, 1) else {
@@ -762,7 +762,7 @@ fn no_answer_depends_on_its_neighbours() {
             continue;
         };
         let found = dependence(&mut engine, &mut random);
-        match (report.objection(), found) {
+        match (report.batching_objection(), found) {
             (None, Some(found)) => panic!("graph {seed} is said to keep rows apart, but {found}"),
             (None, None) => apart += 1,
             (Some(_), Some(_)) => mixed += 1,
@@ -968,19 +968,22 @@ fn what_is_said_of_a_graph_is_neither_too_bold_nor_too_sure() {
         let mut builder = Builder::default();
         let y = build(&mut builder);
         let bytes = finished(builder, &y, opset);
-        let report = analyse(&Model::read(&bytes).unwrap(), &[]);
-        let found = match (report.objection(), report.disproof()) {
+        let report = trace_rows(&Model::read(&bytes).unwrap(), &[]);
+        let found = match (report.batching_objection(), report.proof_of_mixing()) {
             (None, _) => Said::Apart,
             (Some(_), None) => Said::Unknown,
             (Some(_), Some(_)) => Said::Together,
         };
-        assert_eq!(found, said, "{what}: {:?}", report.objection());
-        assert_eq!(report.time(), None, "{what}");
+        assert_eq!(found, said, "{what}: {:?}", report.batching_objection());
+        assert_eq!(report.time_steps(), None, "{what}");
         if what.contains("random") {
             assert!(
-                report.objection().unwrap().contains("draws random numbers"),
+                report
+                    .batching_objection()
+                    .unwrap()
+                    .contains("draws random numbers"),
                 "{:?}",
-                report.objection()
+                report.batching_objection()
             );
         }
         if said == Said::Apart {

@@ -21,7 +21,7 @@ use crate::{
         EngineFactory,
         infer::{OnnxFactory, Runtime},
     },
-    graph::labels,
+    graph::class_labels,
     id::{ModelId, ModelName, Version},
     package::{
         GOLDEN_FILE, MODEL_FILE, PREPROCESSING_FILE, PackageError, Parts, SCHEMA_FILE, Transform,
@@ -214,13 +214,13 @@ fn read_graph(packer: &Packer, path: &Path, takes: impl Fn(&str) -> bool) -> any
     if let Some(time) = about.time_first {
         bail!("nothing was drafted: {time}");
     }
-    let labels = labels::to_values(&about.labels);
+    let labels = class_labels::to_values(&about.labels);
     let cut = factory.edited().filter(|edited| !edited.maps.is_empty());
     if let Some(cut) = cut {
         fs_err::write(path, &cut.model)?;
     }
     let maps = cut
-        .map(|cut| labels::to_values(&cut.maps))
+        .map(|cut| class_labels::to_values(&cut.maps))
         .unwrap_or_default();
     Ok(Graph {
         signature: factory.signature().clone(),

@@ -1,4 +1,4 @@
-//! `Flow`: what the rows of a run have to do with a tensor inside the graph.
+//! `Flow`: how a tensor inside the graph depends on the rows of a run.
 
 use std::rc::Rc;
 
@@ -7,38 +7,39 @@ use crate::graph::size::Size;
 /// How a tensor depends on the rows that share a run.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Flow {
-    /// The same for every run: constants, and what follows from sizes that all rows of a run share.
+    /// The same for every run: constants, and values that depend only on sizes that all rows share.
     Same,
-    /// Sizes, some of which depend on the number of rows; no value of any row.
-    Counts,
-    /// The dimension `axis` goes over the rows: as many equal blocks, in their order, each of one row's values alone.
+    /// Sizes that depend on the number of rows, and on no value of a row.
+    RowCount,
+    /// The dimension `axis` has the rows: one block for each row, in their order. Each block
+    /// depends on its row only.
     Rows { axis: usize },
-    /// A row's values depend on its neighbours, or nobody knows that they don't.
-    Mixed(Rc<Reason>),
+    /// A row's values depend on other rows, or are not proved to be independent of them.
+    Mixed(Rc<MixingReason>),
 }
 
-/// Which operator brings rows together, as far as can be told.
+/// The operator that mixes rows, or may mix them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reason {
+pub struct MixingReason {
     /// The operator's type.
     pub op: String,
     /// Type and name, for people.
     pub node: String,
-    /// What it does, as the end of a sentence that begins with the node.
-    pub what: String,
+    /// Its effect, as the end of a sentence that begins with the node.
+    pub effect: String,
     pub kind: Mixing,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mixing {
-    /// It does bring rows together.
+    /// It mixes rows.
     Proved,
     /// It is not known to keep them apart.
     Unknown,
-    /// It takes the dimension of the rows for steps in time.
-    Time,
-    /// How many values it gives depends on the values: they are no rows.
-    Found,
+    /// It treats the dimension of rows as time steps.
+    TimeSteps,
+    /// The number of its values depends on the values, so they are no rows.
+    DataDependent,
 }
 
 /// An element of a small tensor of whole numbers.
@@ -46,22 +47,23 @@ pub enum Mixing {
 pub enum Element {
     Int(i64),
     Size(Size),
-    /// Not known, but the same for any number of rows.
-    Common,
-    /// Depends on the number of rows.
-    Counted,
+    /// Not known, but independent of the number of rows.
+    Unknown,
+    /// Not known, and depends on the number of rows.
+    RowCount,
 }
 
 impl Element {
-    pub fn counts(&self) -> bool {
+    /// Whether the element depends on the number of rows.
+    pub fn depends_on_rows(&self) -> bool {
         match self {
-            Element::Int(_) | Element::Common => false,
-            Element::Size(size) => size.counts(),
-            Element::Counted => true,
+            Element::Int(_) | Element::Unknown => false,
+            Element::Size(size) => size.depends_on_rows(),
+            Element::RowCount => true,
         }
     }
 
-    /// A number that is known is never a product.
+    /// The element for a size. A known size becomes a number, so that equal elements compare equal.
     pub fn of_size(size: &Size) -> Element {
         match size.as_fixed().and_then(|fixed| i64::try_from(fixed).ok()) {
             Some(fixed) => Element::Int(fixed),
@@ -73,26 +75,26 @@ impl Element {
         match self {
             Element::Int(number) => u64::try_from(*number).ok().map(Size::fixed),
             Element::Size(size) => Some(size.clone()),
-            Element::Common | Element::Counted => None,
+            Element::Unknown | Element::RowCount => None,
         }
     }
 }
 
 /// A tensor inside the graph.
 #[derive(Clone, Debug)]
-pub struct Value {
+pub struct TracedTensor {
     pub flow: Flow,
-    /// `None` where not even the number of dimensions is known.
+    /// `None` means that not even the number of dimensions is known.
     pub dims: Option<Vec<Size>>,
-    /// Elements of a scalar or a list of whole numbers, where they are known.
+    /// The elements of a scalar or list of whole numbers, if they are known.
     pub elements: Option<Rc<Vec<Element>>>,
-    /// The same of a constant of floating-point numbers.
+    /// The elements of a constant of floating-point numbers, if it is small.
     pub reals: Option<Rc<Vec<f64>>>,
 }
 
-impl Value {
-    pub fn new(flow: Flow, dims: Option<Vec<Size>>) -> Value {
-        Value {
+impl TracedTensor {
+    pub fn new(flow: Flow, dims: Option<Vec<Size>>) -> TracedTensor {
+        TracedTensor {
             flow,
             dims,
             elements: None,
@@ -104,7 +106,7 @@ impl Value {
         self.dims.as_ref().map(Vec::len)
     }
 
-    /// The axis that goes over the rows.
+    /// The dimension of rows.
     pub fn axis(&self) -> Option<usize> {
         if let Flow::Rows { axis } = self.flow {
             Some(axis)
@@ -118,12 +120,12 @@ impl Value {
         self.dims.as_ref()?.get(axis)
     }
 
-    /// The rows' axis, counted from the last one.
+    /// The dimension of rows, counted from the last one, which is 1.
     pub fn from_right(&self) -> Option<usize> {
         self.rank()?.checked_sub(self.axis()?)
     }
 
-    /// Known whole numbers, all of them.
+    /// The elements, if all of them are known numbers.
     pub fn ints(&self) -> Option<Vec<i64>> {
         let number = |element: &Element| {
             if let Element::Int(number) = element {

@@ -1,5 +1,5 @@
-//! Locale: StringNormalizer asks for one by name, mostly `en_US.UTF-8`, which small images lack. `C.UTF-8` is always there
-//! and changes the case of the same letters.
+//! Replaces the locale of StringNormalizer. Most models name `en_US.UTF-8`, which small images
+//! lack. `C.UTF-8` exists everywhere, and changes the case of the same letters.
 
 use crate::graph::{
     Edited,
@@ -7,15 +7,17 @@ use crate::graph::{
     wire::{Content, Fields, Malformed, first, put_bytes, put_varint, rewritten},
 };
 
-const ALWAYS_THERE: &str = "C.UTF-8";
+/// Part of every C library.
+const PORTABLE_LOCALE: &str = "C.UTF-8";
 
-/// Languages whose letters change their case otherwise than all others'.
-const OWN_CASE: [&str; 4] = ["tr", "az", "lt", "ku"];
+/// Languages with their own rules for the case of letters.
+const OWN_CASE_RULES: [&str; 4] = ["tr", "az", "lt", "ku"];
 
-/// The model with every StringNormalizer's locale replaced; `None` where there is none that may be.
+/// The model with the locale of every StringNormalizer replaced. `None` means that it has none, or
+/// that a language needs its own locale.
 ///
 /// # Errors
-/// Where the bytes are no ONNX model.
+/// If the bytes are no ONNX model.
 pub fn replaced(bytes: &[u8]) -> Result<Option<Edited>, Malformed> {
     let model = Model::read(bytes)?;
     let normalizers = || {
@@ -25,7 +27,7 @@ pub fn replaced(bytes: &[u8]) -> Result<Option<Edited>, Malformed> {
             .iter()
             .filter(|node| node.op == "StringNormalizer")
     };
-    if normalizers().next().is_none() || normalizers().any(has_own_case) {
+    if normalizers().next().is_none() || normalizers().any(needs_own_locale) {
         return Ok(None);
     }
     let model = rewritten(bytes, |field, content| match field {
@@ -43,14 +45,14 @@ pub fn replaced(bytes: &[u8]) -> Result<Option<Edited>, Malformed> {
     }))
 }
 
-fn has_own_case(node: &Node<'_>) -> bool {
+fn needs_own_locale(node: &Node<'_>) -> bool {
     let language = node.text("locale").unwrap_or_default().to_ascii_lowercase();
-    OWN_CASE
+    OWN_CASE_RULES
         .iter()
         .any(|own| language.split(['_', '-', '.']).next() == Some(own))
 }
 
-/// The node without its attribute `locale`, and with another.
+/// The node with another `locale`.
 fn with_locale(node: &[u8]) -> Result<Vec<u8>, Malformed> {
     const TEXT: u64 = 3;
     let mut edited = Vec::with_capacity(node.len() + 32);
@@ -66,7 +68,7 @@ fn with_locale(node: &[u8]) -> Result<Vec<u8>, Malformed> {
     }
     let mut attribute = Vec::new();
     put_bytes(1, b"locale", &mut attribute);
-    put_bytes(4, ALWAYS_THERE.as_bytes(), &mut attribute);
+    put_bytes(4, PORTABLE_LOCALE.as_bytes(), &mut attribute);
     put_varint(20, TEXT, &mut attribute);
     put_bytes(5, &attribute, &mut edited);
     Ok(edited)

@@ -1,24 +1,30 @@
-//! The ONNX file itself, read without the runtime: what its graph does to rows, the labels it holds, and what is cut off it.
+//! The ONNX file, read without the runtime: how its graph treats rows, its labels, and the edits
+//! that make it servable.
 
-mod about;
+mod analysis;
+pub mod class_labels;
+mod control_flow;
+mod dimension_names;
 pub mod flow;
-pub mod labels;
 pub mod locale;
 pub mod model;
-pub mod rows;
+pub mod row_dimension;
+pub mod row_report;
 mod rules;
 mod size;
+mod walk;
 pub mod wire;
 pub mod zipmap;
 
-pub use about::{About, Vocabulary};
+pub use analysis::{GraphAnalysis, Vocabulary};
 
-use crate::graph::labels::Label;
+use crate::graph::class_labels::ClassLabel;
 
-/// A model's file as it is loaded in its own's place.
+/// A model that is loaded instead of its file, because the runtime can't load the file or its
+/// outputs can't be served.
 #[derive(Debug)]
 pub struct Edited {
     pub model: Vec<u8>,
     /// The outputs whose maps were cut off, with the labels of their values.
-    pub maps: Vec<(String, Vec<Label>)>,
+    pub maps: Vec<(String, Vec<ClassLabel>)>,
 }

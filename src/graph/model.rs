@@ -1,10 +1,11 @@
-//! `Model`: what an ONNX file says, without the runtime. Names and numbers point into the file; weights are not copied.
+//! `Model`: what an ONNX file says, without the runtime. Names and numbers point into the file;
+//! weights are not copied.
 //!
-//! Field numbers are those of onnx.proto3, which never changes them.
+//! WireField numbers are those of onnx.proto3, which never changes them.
 
 use std::collections::HashMap;
 
-use crate::graph::wire::{self, Content, Field, Fields, Malformed};
+use crate::graph::wire::{self, Content, Fields, Malformed, WireField};
 
 /// Graphs within graphs: a file that nests deeper is not read.
 const MAX_DEPTH: usize = 32;
@@ -89,7 +90,7 @@ pub struct Constant<'a> {
 #[derive(Clone, Debug, Default)]
 pub struct ValueInfo<'a> {
     pub name: &'a str,
-    pub kind: Kind,
+    pub kind: ValueKind,
     /// Number of the element type; 0 where it is not said.
     pub element: i64,
     /// `None` where no shape is declared: any is possible then.
@@ -97,7 +98,7 @@ pub struct ValueInfo<'a> {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Kind {
+pub enum ValueKind {
     #[default]
     Tensor,
     Sequence,
@@ -174,7 +175,7 @@ impl Node<'_> {
     }
 }
 
-fn text<'a>(field: &Field<'a>) -> Result<&'a str, Malformed> {
+fn text<'a>(field: &WireField<'a>) -> Result<&'a str, Malformed> {
     let Content::Bytes(bytes) = field.content else {
         return Err(Malformed);
     };
@@ -417,9 +418,9 @@ pub fn value_info(bytes: &[u8]) -> Result<ValueInfo<'_>, Malformed> {
                         (1, Content::Bytes(tensor)) => {
                             (info.element, info.shape) = tensor_type(tensor)?
                         }
-                        (4, _) => info.kind = Kind::Sequence,
-                        (5, _) => info.kind = Kind::Map,
-                        (8 | 9, _) => info.kind = Kind::Other,
+                        (4, _) => info.kind = ValueKind::Sequence,
+                        (5, _) => info.kind = ValueKind::Map,
+                        (8 | 9, _) => info.kind = ValueKind::Other,
                         _ => {}
                     }
                 }
@@ -439,7 +440,7 @@ fn tensor_type(bytes: &[u8]) -> Result<(i64, Option<Vec<Dimension<'_>>>), Malfor
             (2, Content::Bytes(bytes)) => {
                 let mut dims = Vec::new();
                 for field in Fields(bytes) {
-                    if let Field {
+                    if let WireField {
                         number: 1,
                         content: Content::Bytes(bytes),
                         ..

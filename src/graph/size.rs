@@ -1,14 +1,16 @@
-//! `Size`: how long a dimension is, as a product of a number, of the number of rows, and of sizes that all rows of a run share.
+//! `Size`: the size of a dimension, as a product of a number, the number of rows, and unknown
+//! sizes.
 
-/// Longer products are no shapes.
+/// Longer products do not occur in shapes. The limit bounds the memory of a hostile graph.
 const MAX_SYMBOLS: usize = 32;
 
-/// `factor * rows^power * symbols`; a symbol is a size of its own that does not depend on the number of rows.
+/// `factor * number_of_rows^rows * symbols`. A symbol is an unknown size that does not depend on
+/// the number of rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Size {
     pub factor: u64,
     pub rows: u32,
-    /// Sorted; one that stands twice is squared.
+    /// Sorted. A symbol that occurs twice is squared.
     symbols: Vec<u32>,
 }
 
@@ -39,8 +41,8 @@ impl Size {
         *self == Size::fixed(1)
     }
 
-    /// Depends on the number of rows.
-    pub fn counts(&self) -> bool {
+    /// Whether the size depends on the number of rows.
+    pub fn depends_on_rows(&self) -> bool {
         self.rows > 0
     }
 
@@ -48,7 +50,7 @@ impl Size {
         (self.rows == 0 && self.symbols.is_empty()).then_some(self.factor)
     }
 
-    /// `None` where it can't be told: a graph that squares a size again and again would fill the memory.
+    /// The product. `None` means that it is too large: a graph could square a size again and again.
     pub fn times(&self, other: &Size) -> Option<Size> {
         if self.symbols.len() + other.symbols.len() > MAX_SYMBOLS {
             return None;
@@ -62,7 +64,7 @@ impl Size {
         })
     }
 
-    /// The quotient where it is whole whatever the symbols stand for.
+    /// The quotient, if it is whole for all values of the symbols.
     pub fn over(&self, other: &Size) -> Option<Size> {
         if other.factor == 0 || !self.factor.is_multiple_of(other.factor) {
             return None;
@@ -90,7 +92,7 @@ mod tests {
     use crate::graph::size::Size;
 
     #[test]
-    fn products_divide_where_they_are_whole() {
+    fn products_divide_only_if_the_quotient_is_whole() {
         let s = Size::symbol(7);
         let all = Size::product([&Size::ROWS, &s, &Size::fixed(12)]).unwrap();
         assert_eq!(
@@ -104,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_size_squared_again_and_again_is_given_up() {
+    fn a_size_that_is_squared_repeatedly_is_not_computed() {
         let squared = (0..64).try_fold(Size::symbol(1), |size, _| size.times(&size));
         assert_eq!(squared, None);
     }

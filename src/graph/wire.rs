@@ -1,13 +1,14 @@
-//! Wire: the fields of a protobuf message, read where they lie and written back as they were.
+//! Reads and writes the fields of a protobuf message.
 //!
-//! A message that is edited must keep what this version does not know, so nothing is decoded into types and encoded again.
+//! An edited message must keep fields that this code does not know. Fields are therefore copied as
+//! bytes, and not decoded into types and encoded again.
 
 /// The bytes are no protobuf message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("is no ONNX model: its bytes are no protobuf message")]
 pub struct Malformed;
 
-/// What a field holds.
+/// The content of a field, by its wire type.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Content<'a> {
     Number(u64),
@@ -16,11 +17,12 @@ pub enum Content<'a> {
     Bytes(&'a [u8]),
 }
 
-/// One field: its number, its content, and all its bytes.
+/// One field of a message.
 #[derive(Clone, Copy, Debug)]
-pub struct Field<'a> {
+pub struct WireField<'a> {
     pub number: u64,
     pub content: Content<'a>,
+    /// All bytes of the field, with its tag.
     pub raw: &'a [u8],
 }
 
@@ -28,13 +30,14 @@ pub struct Field<'a> {
 pub struct Fields<'a>(pub &'a [u8]);
 
 impl<'a> Iterator for Fields<'a> {
-    type Item = Result<Field<'a>, Malformed>;
+    type Item = Result<WireField<'a>, Malformed>;
 
-    fn next(&mut self) -> Option<Result<Field<'a>, Malformed>> {
+    fn next(&mut self) -> Option<Result<WireField<'a>, Malformed>> {
         if self.0.is_empty() {
             return None;
         }
         let field = self.read();
+        // Nothing after a malformed field can be read.
         if field.is_none() {
             self.0 = &[];
         }
@@ -43,7 +46,7 @@ impl<'a> Iterator for Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    fn read(&mut self) -> Option<Field<'a>> {
+    fn read(&mut self) -> Option<WireField<'a>> {
         let start = self.0;
         let tag = number(&mut self.0)?;
         let content = match tag & 7 {
@@ -57,7 +60,7 @@ impl<'a> Fields<'a> {
             _ => return None,
         };
         let raw = start.get(..start.len() - self.0.len())?;
-        Some(Field {
+        Some(WireField {
             number: tag >> 3,
             content,
             raw,
@@ -71,10 +74,11 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// The message with the contents that `change` gives for some of its fields; all else stays as it was, byte by byte.
+/// Replaces the contents of the fields for which `change` returns one. All other bytes stay the
+/// same.
 ///
 /// # Errors
-/// Where the bytes are no protobuf message, here or for `change`.
+/// If the message or a message that `change` reads is malformed.
 pub fn rewritten<'a>(
     message: &'a [u8],
     mut change: impl FnMut(u64, &'a [u8]) -> Result<Option<Vec<u8>>, Malformed>,
@@ -94,14 +98,14 @@ pub fn rewritten<'a>(
     Ok(rewritten)
 }
 
-/// The first bytes under a number; `None` where there are none.
+/// The first field of bytes with this number.
 ///
 /// # Errors
-/// Where what stands before them is no protobuf message.
+/// If a field before it is malformed.
 pub fn first(message: &[u8], number: u64) -> Result<Option<&[u8]>, Malformed> {
     for field in Fields(message) {
         match field? {
-            Field {
+            WireField {
                 number: found,
                 content: Content::Bytes(content),
                 ..
@@ -112,7 +116,7 @@ pub fn first(message: &[u8], number: u64) -> Result<Option<&[u8]>, Malformed> {
     Ok(None)
 }
 
-/// A varint, taken from the front.
+/// Reads a varint from the front of `bytes`.
 pub fn number(bytes: &mut &[u8]) -> Option<u64> {
     let mut number = 0;
     for shift in (0..64).step_by(7) {

@@ -1,21 +1,22 @@
-//! ZipMap: the node at the end of a classifier's graph that turns a tensor of scores into maps. It is cut off: its input is
-//! the tensor, its attribute the labels.
+//! Removes ZipMap, the node at the end of a classifier's graph that turns a tensor of scores into
+//! maps, which can't be served. The node's input is the tensor, and its attributes have the labels.
 
 use crate::graph::{
     Edited,
-    labels::{self, labels_of},
-    model::{Graph, Kind, Model, Node, ValueInfo},
+    class_labels::{self, labels_of},
+    model::{Graph, Model, Node, ValueInfo, ValueKind},
     wire::{Malformed, first, put_bytes, put_varint, rewritten},
 };
 
 const FLOAT: u64 = 1;
 const DOMAIN: &str = "ai.onnx.ml";
 
-/// Cuts every ZipMap that gives an output of the graph; the output keeps its name and is the tensor of scores then.
-/// `None` where there is none. All else in the file stays as it was, byte by byte.
+/// Replaces every ZipMap that gives an output of the graph. The output keeps its name and becomes
+/// the tensor of scores. All other bytes of the file stay the same. `None` means that no such node
+/// exists.
 ///
 /// # Errors
-/// Where the bytes are no ONNX model.
+/// If the bytes are no ONNX model.
 pub fn cut(bytes: &[u8]) -> Result<Option<Edited>, Malformed> {
     let model = Model::read(bytes)?;
     let graph = &model.graph;
@@ -23,7 +24,7 @@ pub fn cut(bytes: &[u8]) -> Result<Option<Edited>, Malformed> {
         graph
             .outputs
             .iter()
-            .any(|output| output.name == name && output.kind != Kind::Tensor)
+            .any(|output| output.name == name && output.kind != ValueKind::Tensor)
     };
     let maps: Vec<&Node<'_>> = graph
         .nodes
@@ -33,7 +34,7 @@ pub fn cut(bytes: &[u8]) -> Result<Option<Edited>, Malformed> {
                 && node.domain == DOMAIN
                 && node.outputs.first().is_some_and(|name| is_output(name))
         })
-        // What another node reads can't be taken away.
+        // Another node would miss its input.
         .filter(|node| {
             !graph
                 .nodes
@@ -44,15 +45,15 @@ pub fn cut(bytes: &[u8]) -> Result<Option<Edited>, Malformed> {
     if maps.is_empty() {
         return Ok(None);
     }
-    let of = |name: &[u8]| {
+    let map_of = |name: &[u8]| {
         maps.iter().find(|node| {
             node.outputs
                 .first()
                 .is_some_and(|output| output.as_bytes() == name)
         })
     };
-    let node = |node| Ok(first(node, 2)?.and_then(of).map(|map| identity(map)));
-    let output = |info| Ok(first(info, 1)?.and_then(of).map(|map| scores(map)));
+    let node = |node| Ok(first(node, 2)?.and_then(map_of).map(|map| identity(map)));
+    let output = |info| Ok(first(info, 1)?.and_then(map_of).map(|map| scores(map)));
     let model = rewritten(bytes, |field, content| match field {
         7 => Ok(Some(rewritten(content, |field, content| match field {
             1 => node(content),
@@ -67,12 +68,12 @@ pub fn cut(bytes: &[u8]) -> Result<Option<Edited>, Malformed> {
         .collect();
     let mut model = model;
     for (output, labels) in &maps {
-        labels::keep(output, labels, &mut model);
+        class_labels::store_labels(output, labels, &mut model);
     }
     Ok(Some(Edited { model, maps }))
 }
 
-/// What stands in the map's place: its input under its output's name.
+/// The node that replaces the ZipMap: it passes the input to the output's name.
 fn identity(map: &Node<'_>) -> Vec<u8> {
     let mut node = Vec::new();
     put_bytes(
@@ -90,7 +91,7 @@ fn identity(map: &Node<'_>) -> Vec<u8> {
     node
 }
 
-/// `name: float32[any, labels]`: as the scores of a classifier are.
+/// The declaration of the output as `float32[any, labels]`.
 fn scores(map: &Node<'_>) -> Vec<u8> {
     let mut width = Vec::new();
     let labels = labels_of(map).len();
@@ -115,7 +116,7 @@ fn scores(map: &Node<'_>) -> Vec<u8> {
     info
 }
 
-/// Why an output that is no tensor can't be served, and what its producer has to be told.
+/// Why an output that is no tensor can't be served, with the change of the export that helps.
 pub fn refusal(model: &Model<'_>, output: &str) -> String {
     let graph: &Graph<'_> = &model.graph;
     let node = graph
@@ -124,15 +125,16 @@ pub fn refusal(model: &Model<'_>, output: &str) -> String {
         .find(|node| node.outputs.contains(&output));
     let kind = match graph.outputs.iter().find(|info| info.name == output) {
         Some(ValueInfo {
-            kind: Kind::Map, ..
+            kind: ValueKind::Map,
+            ..
         }) => "a map",
         Some(ValueInfo {
-            kind: Kind::Sequence,
+            kind: ValueKind::Sequence,
             ..
         }) => "a sequence",
         _ => "no tensor",
     };
-    let gives = node
+    let producer_node = node
         .map(|node| format!(" of {}", node.describe()))
         .unwrap_or_default();
     let producer = model.producer.to_ascii_lowercase();
@@ -148,7 +150,7 @@ pub fn refusal(model: &Model<'_>, output: &str) -> String {
         Some("ZipMap") => "another node reads its maps; export without the nodes after it",
         _ => "export the model with a tensor for each output",
     };
-    let who = if model.producer.is_empty() {
+    let exporter = if model.producer.is_empty() {
         String::new()
     } else {
         format!(
@@ -156,5 +158,5 @@ pub fn refusal(model: &Model<'_>, output: &str) -> String {
             format!("{} {}", model.producer, model.producer_version).trim_end()
         )
     };
-    format!("output `{output}`{gives} is {kind}, which can't be served; {advice}{who}")
+    format!("output `{output}`{producer_node} is {kind}, which can't be served; {advice}{exporter}")
 }

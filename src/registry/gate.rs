@@ -12,10 +12,9 @@ use crate::{
         runtime_message,
     },
     graph::{
-        About,
+        GraphAnalysis, class_labels,
         flow::Mixing,
-        labels,
-        rows::{OutputRows, Report},
+        row_report::{OutputRows, RowReport},
     },
     id::ModelId,
     package::{
@@ -140,7 +139,7 @@ pub fn run(
     check_labels(
         parts.preprocessing.as_ref(),
         &parts.schema_document,
-        &labels::to_values(&about.labels),
+        &class_labels::to_values(&about.labels),
     )?;
     clock.passed("preprocessing", "fits schema and graph".to_owned());
 
@@ -219,7 +218,7 @@ pub fn run(
     }
     if batching == Batching::Rows {
         let proof = neighbours::prove(&mut engine, &tried, &about.vocabulary, max_batch_size);
-        batching = match (proof, about.report.disproof()) {
+        batching = match (proof, about.report.proof_of_mixing()) {
             (Err(Failure::Shown(because)), _) if declared == Some(true) => {
                 return Err(PackageError::new(
                     "neighbours",
@@ -252,7 +251,10 @@ pub fn run(
     answers.check(&mut engine, &rows, &about.report)?;
     clock.passed(
         "rows",
-        told(&batching, about.objection().map(|_| "serving.json says so")),
+        told(
+            &batching,
+            about.batching_objection().map(|_| "serving.json says so"),
+        ),
     );
     Ok(Passed {
         package,
@@ -333,19 +335,19 @@ pub fn run_bare(
         .map(|row| neighbours::variations(row, &about.vocabulary))
         .unwrap_or_default();
     let mut warning = None;
-    let rows_first = signature.check_rows(|output| about.report.keeps(output));
+    let rows_first = signature.check_rows(|output| about.report.keeps_rows(output));
     let batching = match rows_first.and_then(|()| {
         bare.batching(options.max_batch_size)
             .map_err(|forbidden| forbidden.to_string())
     }) {
         Err(because) => Batching::None { because },
         Ok(limit) => match (
-            about.objection(),
+            about.batching_objection(),
             neighbours::prove(&mut engine, &tried, &about.vocabulary, limit),
         ) {
             (None, Ok(())) => Batching::Rows,
             (Some(objection), Ok(()))
-                if bare.requests_batching() && about.report.disproof().is_none() =>
+                if bare.requests_batching() && about.report.proof_of_mixing().is_none() =>
             {
                 warning = Some(format!(
                     "config.pbtxt asks for dynamic_batching, though {objection}"
@@ -376,7 +378,7 @@ pub fn run_bare(
 }
 
 /// Callers name inputs and outputs.
-fn nameable(about: &About) -> Result<(), PackageError> {
+fn nameable(about: &GraphAnalysis) -> Result<(), PackageError> {
     let Some(name) = &about.nul_name else {
         return Ok(());
     };
@@ -398,7 +400,7 @@ const SHOWN_AT: [usize; 4] = [1, 2, 3, 5];
 fn without_rows(
     engine: &mut OnnxEngine,
     signature: &Signature,
-    about: &About,
+    about: &GraphAnalysis,
     rows: &[Tensors],
 ) -> BTreeMap<String, String> {
     let mut without = BTreeMap::new();
@@ -434,7 +436,7 @@ fn without_rows(
         let because = match known {
             OutputRows::First if shown => continue,
             OutputRows::Mixed(reason)
-                if reason.kind != Mixing::Found && shown && (several && free || one) =>
+                if reason.kind != Mixing::DataDependent && shown && (several && free || one) =>
             {
                 continue;
             }
@@ -443,8 +445,8 @@ fn without_rows(
             }
             OutputRows::Axis(axis) => format!("its rows lie along dimension {axis}"),
             OutputRows::Without => "it has no dimension of rows".to_owned(),
-            OutputRows::Mixed(reason) if reason.kind == Mixing::Found => {
-                format!("{} {}", reason.node, reason.what)
+            OutputRows::Mixed(reason) if reason.kind == Mixing::DataDependent => {
+                format!("{} {}", reason.node, reason.effect)
             }
             OutputRows::Mixed(_) if !shown => {
                 "its first dimension is not that of the rows".to_owned()
@@ -472,7 +474,7 @@ impl Answers<'_> {
         &self,
         engine: &mut OnnxEngine,
         rows: &[Tensors],
-        report: &Report,
+        report: &RowReport,
     ) -> Result<(), PackageError> {
         for source in self
             .transform
@@ -482,13 +484,13 @@ impl Answers<'_> {
         {
             let way_out = "begin its output steps with `take` (one index of an axis) or `transpose`, so that its first dimension goes over \
                            the rows, or export one output for each";
-            let because = match report.of(source.output) {
+            let because = match report.output(source.output) {
                 Some(OutputRows::Axis(axis)) => format!("has its rows along dimension {axis}: {way_out}"),
                 Some(OutputRows::Without) => {
                     "has no dimension of rows: leave it out of the outputs, or export the model without it".to_owned()
                 }
-                Some(OutputRows::Mixed(reason)) if reason.kind == Mixing::Found => {
-                    format!("is no answer a row: {} {}; serve it as a bare repository over a tensor protocol", reason.node, reason.what)
+                Some(OutputRows::Mixed(reason)) if reason.kind == Mixing::DataDependent => {
+                    format!("is no answer a row: {} {}; serve it as a bare repository over a tensor protocol", reason.node, reason.effect)
                 }
                 _ => continue,
             };
@@ -514,7 +516,7 @@ impl Answers<'_> {
         outputs: &Tensors,
         rows: usize,
         count: usize,
-        report: &Report,
+        report: &RowReport,
     ) -> Result<(), PackageError> {
         let written = self.origin == InstanceOrigin::Documented;
         let outputs = match self.transform.interpret(outputs, rows) {
@@ -528,12 +530,12 @@ impl Answers<'_> {
                     .sources()
                     .find(|source| source.field == fault.field)
                     .map(|source| source.output);
-                let why = match output.and_then(|output| report.of(output)) {
+                let why = match output.and_then(|output| report.output(output)) {
                     _ if fault.not_finite => {
                         ": where the row has no value, `impute` it; or let the output schema allow null for such an answer".to_owned()
                     }
                     Some(OutputRows::Mixed(reason)) => {
-                        format!(" ({} {}); export the model with a row of each output for each row of the inputs", reason.node, reason.what)
+                        format!(" ({} {}); export the model with a row of each output for each row of the inputs", reason.node, reason.effect)
                     }
                     _ => String::new(),
                 };
@@ -620,18 +622,21 @@ fn describe(signature: &Signature, symbols: &Symbols) -> String {
 /// What package and graph say of batching before rows are tried beside others.
 pub fn declared_batching(
     independent: Option<bool>,
-    about: &About,
+    about: &GraphAnalysis,
     signature: &Signature,
     max_batch_size: usize,
 ) -> Batching {
     let because = if max_batch_size == 1 {
         "the largest batch is set to 1".to_owned()
-    } else if let Err(because) = signature.check_rows(|output| about.report.keeps(output)) {
+    } else if let Err(because) = signature.check_rows(|output| about.report.keeps_rows(output)) {
         because
     } else if independent == Some(false) {
         "serving.json says that rows are not independent".to_owned()
     } else {
-        match about.objection().filter(|_| independent != Some(true)) {
+        match about
+            .batching_objection()
+            .filter(|_| independent != Some(true))
+        {
             None => return Batching::Rows,
             Some(objection) => objection,
         }

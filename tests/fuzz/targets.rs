@@ -19,7 +19,7 @@ use predictd::{
         rows::{self, Rows},
         table::{self, Header, Table},
     },
-    graph::{About, locale, model::Model, zipmap},
+    graph::{GraphAnalysis, locale, model::Model, zipmap},
     package::{import::external, triton_config},
     schema::{Schema, columns::Column},
     tensor::{
@@ -152,7 +152,7 @@ pub fn config_pbtxt(data: &[u8]) {
 
 /// A model's file: what it says is read without the runtime.
 pub fn onnx_file(data: &[u8]) {
-    let _ = About::read(data, &[]);
+    let _ = GraphAnalysis::read(data, &[]);
     let _ = external::files(data);
     let _ = locale::replaced(data);
     if let Ok(model) = Model::read(data) {

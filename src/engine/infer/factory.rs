@@ -18,7 +18,7 @@ use crate::{
         },
         runtime_message::{explain_load_failure, weights_exceed_limit},
     },
-    graph::{About, Edited, locale, model::Model, wire::Malformed, zipmap},
+    graph::{Edited, GraphAnalysis, locale, model::Model, wire::Malformed, zipmap},
     tensor::signature::{Signature, Symbols, TensorSpec},
 };
 
@@ -122,10 +122,10 @@ impl OnnxFactory {
     ///
     /// # Errors
     /// If the file can't be read any more.
-    pub fn about(&self) -> Result<About, EngineError> {
+    pub fn about(&self) -> Result<GraphAnalysis, EngineError> {
         let about = match &self.edited {
-            Some(edited) => About::read(&edited.model, &self.fed),
-            None => About::read(&read_file(&self.path)?, &self.fed),
+            Some(edited) => GraphAnalysis::read(&edited.model, &self.fed),
+            None => GraphAnalysis::read(&read_file(&self.path)?, &self.fed),
         };
         about.map_err(|error| malformed(&self.path, &error))
     }

@@ -1,9 +1,10 @@
-//! Along axes: reductions, sorting and normalisation, which bring together what lies along the axes that they work along.
+//! Along axes: reductions, sorting and normalisation, which bring together what lies along the axes
+//! that they work along.
 
 use crate::{
     graph::{
-        flow::{Flow, Mixing, Value},
-        rules::{Call, Ruled, UNKNOWN},
+        flow::{Flow, Mixing, TracedTensor},
+        rules::{OperatorCall, RuleResult, UNKNOWN},
         size::Size,
     },
     tensor::from_end,
@@ -11,8 +12,8 @@ use crate::{
 
 const REDUCES: (Mixing, &str) = (Mixing::Proved, "reduces along the dimension of the rows");
 
-impl Call<'_, '_> {
-    pub(super) fn along_axes(&self) -> Option<Ruled> {
+impl OperatorCall<'_, '_> {
+    pub(super) fn along_axes(&self) -> Option<RuleResult> {
         Some(match self.node.op {
             "ReduceL1" | "ReduceL2" | "ReduceLogSum" | "ReduceLogSumExp" | "ReduceMax"
             | "ReduceMean" | "ReduceMin" | "ReduceProd" | "ReduceSum" | "ReduceSumSquare" => {
@@ -34,18 +35,18 @@ impl Call<'_, '_> {
                 "takes one scale from the values of all rows",
             )),
             "NonMaxSuppression" => Err((
-                Mixing::Found,
+                Mixing::DataDependent,
                 "gives as many detections as it finds, over all rows",
             )),
             "NonZero" | "Unique" => Err((
-                Mixing::Found,
+                Mixing::DataDependent,
                 "gives as many values as it finds, over all rows",
             )),
             _ => return None,
         })
     }
 
-    fn one_axis(&self, default: i64) -> Ruled {
+    fn one_axis(&self, default: i64) -> RuleResult {
         self.others_same(&[0])?;
         let value = self.input(0)?;
         let axis = self.axis(value, default)?;
@@ -53,7 +54,7 @@ impl Call<'_, '_> {
     }
 
     /// Before operator set 13 everything from the axis on was one.
-    fn softmax(&self) -> Ruled {
+    fn softmax(&self) -> RuleResult {
         let value = self.input(0)?;
         if self.opset >= 13 {
             return self.one_axis(-1);
@@ -62,7 +63,7 @@ impl Call<'_, '_> {
         self.unless_along(value, &(axis..rank).collect::<Vec<_>>())
     }
 
-    fn layer_normalization(&self) -> Ruled {
+    fn layer_normalization(&self) -> RuleResult {
         self.others_same(&[0])?;
         let value = self.input(0)?;
         let (axis, rank) = (self.axis(value, -1)?, self.rank(value)?);
@@ -72,11 +73,11 @@ impl Call<'_, '_> {
         dims.iter_mut()
             .skip(axis)
             .for_each(|dim| *dim = Size::fixed(1));
-        values.resize(3, Value::new(value.flow.clone(), Some(dims)));
+        values.resize(3, TracedTensor::new(value.flow.clone(), Some(dims)));
         Ok(values)
     }
 
-    fn mean_variance(&self) -> Ruled {
+    fn mean_variance(&self) -> RuleResult {
         let value = self.input(0)?;
         let rank = self.rank(value)?;
         let axes = self
@@ -88,7 +89,7 @@ impl Call<'_, '_> {
         self.unless_along(value, &axes.ok_or(UNKNOWN)?)
     }
 
-    fn cumulative(&self) -> Ruled {
+    fn cumulative(&self) -> RuleResult {
         self.others_same(&[0])?;
         let (value, axis) = (self.input(0)?, self.input(1)?);
         let rank = self.rank(value)?;
@@ -99,7 +100,7 @@ impl Call<'_, '_> {
         self.unless_along(value, &[axis])
     }
 
-    fn reduce(&self) -> Ruled {
+    fn reduce(&self) -> RuleResult {
         self.others_same(&[0])?;
         let value = self.input(0)?;
         let keep = self.node.int("keepdims").unwrap_or(1) != 0;
@@ -126,13 +127,13 @@ impl Call<'_, '_> {
         self.reduced(value, &axes.ok_or(UNKNOWN)?, keep)
     }
 
-    fn arg(&self) -> Ruled {
+    fn arg(&self) -> RuleResult {
         let value = self.input(0)?;
         let axis = self.axis(value, 0)?;
         self.reduced(value, &[axis], self.node.int("keepdims").unwrap_or(1) != 0)
     }
 
-    pub(super) fn reduced(&self, value: &Value, axes: &[usize], keep: bool) -> Ruled {
+    pub(super) fn reduced(&self, value: &TracedTensor, axes: &[usize], keep: bool) -> RuleResult {
         if value.axis().is_some_and(|rows| axes.contains(&rows)) {
             return Err(REDUCES);
         }
@@ -151,10 +152,10 @@ impl Call<'_, '_> {
             },
             flow => flow.clone(),
         };
-        Ok(vec![Value::new(flow, Some(dims))])
+        Ok(vec![TracedTensor::new(flow, Some(dims))])
     }
 
-    fn top_k(&self) -> Ruled {
+    fn top_k(&self) -> RuleResult {
         self.others_same(&[0])?;
         let value = self.input(0)?;
         let axis = self.axis(value, -1)?;
@@ -162,7 +163,7 @@ impl Call<'_, '_> {
         let mut dims = value.dims.clone().unwrap_or_default();
         let k = self
             .optional(1)
-            .and_then(Value::ints)
+            .and_then(TracedTensor::ints)
             .and_then(|ints| ints.first().copied())
             .or_else(|| self.node.int("k"));
         let k = k
@@ -172,10 +173,10 @@ impl Call<'_, '_> {
             *dim = k;
         }
         let value = values.into_iter().next().ok_or(UNKNOWN)?;
-        self.each(Value::new(value.flow, Some(dims)))
+        self.each(TracedTensor::new(value.flow, Some(dims)))
     }
 
-    fn reverse_sequence(&self) -> Ruled {
+    fn reverse_sequence(&self) -> RuleResult {
         let (value, lengths) = (self.input(0)?, self.input(1)?);
         let batch =
             usize::try_from(self.node.int("batch_axis").unwrap_or(1)).map_err(|_| UNKNOWN)?;
@@ -185,6 +186,9 @@ impl Call<'_, '_> {
         if !fits || lengths.axis().is_some() && lengths.dim(0) != value.dim(batch) {
             return Err(UNKNOWN);
         }
-        Ok(vec![Value::new(value.flow.clone(), value.dims.clone())])
+        Ok(vec![TracedTensor::new(
+            value.flow.clone(),
+            value.dims.clone(),
+        )])
     }
 }

@@ -1,16 +1,17 @@
-//! Sums of products: matrix products and Einstein sums. Rows stay apart unless they are what is summed over.
+//! Sums of products: matrix products and Einstein sums. Rows stay apart unless they are what is
+//! summed over.
 
 use crate::graph::{
-    flow::{Flow, Mixing, Value},
-    rules::{Call, Ruled, UNKNOWN},
+    flow::{Flow, Mixing, TracedTensor},
+    rules::{OperatorCall, RuleResult, UNKNOWN},
     size::Size,
 };
 
 const SUMS: (Mixing, &str) = (Mixing::Proved, "sums over the rows");
 const PRODUCT: (Mixing, &str) = (Mixing::Proved, "multiplies rows with other rows");
 
-impl Call<'_, '_> {
-    pub(super) fn contraction(&self) -> Option<Ruled> {
+impl OperatorCall<'_, '_> {
+    pub(super) fn contraction(&self) -> Option<RuleResult> {
         Some(match self.node.op {
             "MatMul" => self.product(0, 1, &[]),
             "MatMulInteger" => self.product(0, 1, &[2, 3]),
@@ -22,7 +23,7 @@ impl Call<'_, '_> {
     }
 
     /// A matrix product of two inputs; `scales` must be the same for all rows.
-    pub(super) fn product(&self, left: usize, right: usize, scales: &[usize]) -> Ruled {
+    pub(super) fn product(&self, left: usize, right: usize, scales: &[usize]) -> RuleResult {
         if scales
             .iter()
             .filter_map(|index| self.optional(*index))
@@ -31,19 +32,20 @@ impl Call<'_, '_> {
             return Err((Mixing::Unknown, "takes a scale that depends on the rows"));
         }
         let (a, b) = (self.input(left)?, self.input(right)?);
-        if [a, b].iter().any(|value| value.flow == Flow::Counts) {
+        if [a, b].iter().any(|value| value.flow == Flow::RowCount) {
             return Err(UNKNOWN);
         }
         let (rank_a, rank_b) = (self.rank(a)?, self.rank(b)?);
         if rank_a < 2 || rank_b < 2 {
-            // A vector is summed over; as the other operand's partner it takes its last dimension but one away.
+            // A vector is summed over; as the other operand's partner it takes its last dimension
+            // but one away.
             return match (rank_a, rank_b, a.axis(), b.axis()) {
                 (2.., 1, Some(axis), None) if axis + 1 < rank_a => {
                     let dims = a
                         .dims
                         .as_ref()
                         .map(|dims| dims.iter().take(rank_a - 1).cloned().collect());
-                    Ok(vec![Value::new(a.flow.clone(), dims)])
+                    Ok(vec![TracedTensor::new(a.flow.clone(), dims)])
                 }
                 _ => Err(UNKNOWN),
             };
@@ -60,11 +62,15 @@ impl Call<'_, '_> {
         };
         let mut dims = Vec::with_capacity(rank);
         for from_right in (3..=rank).rev() {
-            let at = |value: &Value, rank: usize| value.dim(rank.checked_sub(from_right)?).cloned();
+            let at = |value: &TracedTensor, rank: usize| {
+                value.dim(rank.checked_sub(from_right)?).cloned()
+            };
             dims.push(match (at(a, rank_a), at(b, rank_b)) {
                 (Some(a), Some(b)) if a == b || b.is_one() => a,
                 (Some(a), Some(b)) if a.is_one() => b,
-                (Some(a), Some(b)) if a.counts() || b.counts() => return Err(PRODUCT),
+                (Some(a), Some(b)) if a.depends_on_rows() || b.depends_on_rows() => {
+                    return Err(PRODUCT);
+                }
                 (Some(_), Some(_)) => self.fresh(),
                 (Some(size), None) | (None, Some(size)) => size,
                 (None, None) => return Err(UNKNOWN),
@@ -75,14 +81,14 @@ impl Call<'_, '_> {
         let flow = axis.map_or(Flow::Same, |from_right| Flow::Rows {
             axis: rank - from_right,
         });
-        Ok(vec![Value::new(flow, Some(dims))])
+        Ok(vec![TracedTensor::new(flow, Some(dims))])
     }
 
-    fn gemm(&self) -> Ruled {
+    fn gemm(&self) -> RuleResult {
         let (a, b) = (self.input(0)?, self.input(1)?);
         if self.rank(a)? != 2
             || self.rank(b)? != 2
-            || [a, b].iter().any(|value| value.flow == Flow::Counts)
+            || [a, b].iter().any(|value| value.flow == Flow::RowCount)
         {
             return Err(UNKNOWN);
         }
@@ -103,7 +109,7 @@ impl Call<'_, '_> {
             a.dim(outer_a).cloned().ok_or(UNKNOWN)?,
             b.dim(outer_b).cloned().ok_or(UNKNOWN)?,
         ];
-        let product = Value::new(
+        let product = TracedTensor::new(
             axis.map_or(Flow::Same, |axis| Flow::Rows { axis }),
             Some(dims),
         );
@@ -113,8 +119,9 @@ impl Call<'_, '_> {
         }
     }
 
-    /// The letter of the rows must stand at the rows of every operand that has rows, nowhere else, and in the result.
-    fn einsum(&self) -> Ruled {
+    /// The letter of the rows must stand at the rows of every operand that has rows, nowhere else,
+    /// and in the result.
+    fn einsum(&self) -> RuleResult {
         let equation: String = self
             .node
             .text("equation")
@@ -130,7 +137,7 @@ impl Call<'_, '_> {
         let (mut letter, mut sizes): (Option<char>, Vec<(char, Size)>) = (None, Vec::new());
         for (operand, value) in operands.iter().zip(self.inputs) {
             let value = value.as_ref().ok_or(UNKNOWN)?;
-            if value.flow == Flow::Counts || self.rank(value)? != operand.len() {
+            if value.flow == Flow::RowCount || self.rank(value)? != operand.len() {
                 return Err(UNKNOWN);
             }
             sizes.extend(operand.chars().zip(value.dims.iter().flatten().cloned()));
@@ -161,6 +168,6 @@ impl Call<'_, '_> {
             .chars()
             .map(|letter| size(letter).map_or(Size::fixed(1), |(_, size)| size.clone()))
             .collect();
-        Ok(vec![Value::new(Flow::Rows { axis }, Some(dims))])
+        Ok(vec![TracedTensor::new(Flow::Rows { axis }, Some(dims))])
     }
 }

@@ -1,13 +1,14 @@
-//! Element by element: one input's values as they are, or several inputs broadcast against each other.
+//! Element by element: one input's values as they are, or several inputs broadcast against each
+//! other.
 
 use crate::graph::{
-    flow::{Flow, Mixing, Value},
-    rules::{Call, Ruled, UNKNOWN},
+    flow::{Flow, Mixing, TracedTensor},
+    rules::{OperatorCall, RuleResult, UNKNOWN},
     size::Size,
 };
 
-impl Call<'_, '_> {
-    pub(super) fn elementwise(&self) -> Option<Ruled> {
+impl OperatorCall<'_, '_> {
+    pub(super) fn elementwise(&self) -> Option<RuleResult> {
         Some(match self.node.op {
             "Abs" | "Acos" | "Acosh" | "Asin" | "Asinh" | "Atan" | "Atanh" | "BitwiseNot"
             | "Cast" | "Ceil" | "Celu" | "Clip" | "Cos" | "Cosh" | "Elu" | "Erf" | "Exp"
@@ -18,7 +19,7 @@ impl Call<'_, '_> {
             "Identity" => self.input(0).map(|value| vec![value.clone()]),
             "CastLike" => self
                 .input(0)
-                .map(|value| vec![Value::new(value.flow.clone(), value.dims.clone())]),
+                .map(|value| vec![TracedTensor::new(value.flow.clone(), value.dims.clone())]),
             "Dropout" => self.dropout(),
             "Add" | "Sub" | "Mul" | "Div" | "Pow" | "Max" | "Min" | "Mean" | "Sum" | "Where"
             | "And" | "Or" | "Xor" | "Equal" | "Less" | "LessOrEqual" | "Greater"
@@ -32,14 +33,18 @@ impl Call<'_, '_> {
         })
     }
 
-    /// The first input's values one by one; the others are limits and the like, without dimensions of their own.
-    pub(super) fn first_only(&self) -> Ruled {
+    /// The first input's values one by one; the others are limits and the like, without dimensions
+    /// of their own.
+    pub(super) fn first_only(&self) -> RuleResult {
         self.others_same(&[0])?;
         let value = self.input(0)?;
-        Ok(vec![Value::new(value.flow.clone(), value.dims.clone())])
+        Ok(vec![TracedTensor::new(
+            value.flow.clone(),
+            value.dims.clone(),
+        )])
     }
 
-    fn dropout(&self) -> Ruled {
+    fn dropout(&self) -> RuleResult {
         self.others_same(&[0])?;
         let value = self.input(0)?;
         Ok(vec![value.clone(); 2])
@@ -50,12 +55,12 @@ impl Call<'_, '_> {
         self.node.op == "Dropout"
             && self
                 .optional(2)
-                .and_then(Value::ints)
+                .and_then(TracedTensor::ints)
                 .is_some_and(|ints| ints == [0])
     }
 
     /// One scale for all values, or one for each along an axis that is not the rows'.
-    fn quantize(&self) -> Ruled {
+    fn quantize(&self) -> RuleResult {
         self.others_same(&[0])?;
         let (value, scale) = (self.input(0)?, self.input(1)?);
         match scale.rank() {
@@ -66,12 +71,15 @@ impl Call<'_, '_> {
                     && self.node.int("block_size").unwrap_or(0) == 0 => {}
             _ => return Err((Mixing::Unknown, "scales along the dimension of the rows")),
         }
-        Ok(vec![Value::new(value.flow.clone(), value.dims.clone())])
+        Ok(vec![TracedTensor::new(
+            value.flow.clone(),
+            value.dims.clone(),
+        )])
     }
 
     /// NumPy's broadcasting: dimensions are matched from the last one on.
-    pub(super) fn broadcast(&self, values: &[&Value]) -> Ruled {
-        if values.iter().any(|value| value.flow == Flow::Counts) {
+    pub(super) fn broadcast(&self, values: &[&TracedTensor]) -> RuleResult {
+        if values.iter().any(|value| value.flow == Flow::RowCount) {
             return Err((Mixing::Unknown, "computes with the number of rows"));
         }
         let mut ranks = Vec::with_capacity(values.len());
@@ -112,7 +120,7 @@ impl Call<'_, '_> {
                     None => Some(size.clone()),
                     Some(known) if known == *size => Some(known),
                     // One of both is 1 when it runs, or they are equal.
-                    Some(known) if !known.counts() && !size.counts() => {
+                    Some(known) if !known.depends_on_rows() && !size.depends_on_rows() => {
                         Some(match (known.as_fixed(), size.as_fixed()) {
                             (Some(_), _) => known,
                             (None, Some(_)) => size.clone(),
@@ -135,6 +143,6 @@ impl Call<'_, '_> {
             },
             None => Flow::Same,
         };
-        Ok(vec![Value::new(flow, Some(dims))])
+        Ok(vec![TracedTensor::new(flow, Some(dims))])
     }
 }

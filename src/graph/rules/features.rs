@@ -1,13 +1,14 @@
-//! Features: the operators of classical machine learning (`ai.onnx.ml`) and ONNX Runtime's own (`com.microsoft`).
+//! Features: the operators of classical machine learning (`ai.onnx.ml`) and ONNX Runtime's own
+//! (`com.microsoft`).
 
 use crate::graph::{
-    flow::{Flow, Mixing, Value},
-    rules::{Call, Ruled, UNKNOWN},
+    flow::{Flow, Mixing, TracedTensor},
+    rules::{OperatorCall, RuleResult, UNKNOWN},
     size::Size,
 };
 
-impl Call<'_, '_> {
-    pub(super) fn machine_learning(&self) -> Option<Ruled> {
+impl OperatorCall<'_, '_> {
+    pub(super) fn machine_learning(&self) -> Option<RuleResult> {
         Some(match self.node.op {
             "Binarizer" | "CategoryMapper" | "LabelEncoder" | "Imputer" | "Scaler" => {
                 self.of_features()
@@ -22,31 +23,31 @@ impl Call<'_, '_> {
             "FeatureVectorizer" => self.vectorizer(),
             "ZipMap" => self
                 .input(0)
-                .map(|value| vec![Value::new(value.flow.clone(), None)]),
+                .map(|value| vec![TracedTensor::new(value.flow.clone(), None)]),
             _ => return None,
         })
     }
 
     /// Counts of the terms in each row; a list is one row.
-    pub(super) fn vocabulary(&self) -> Ruled {
+    pub(super) fn vocabulary(&self) -> RuleResult {
         self.table(|_| self.fresh())
     }
 
     /// Texts one by one, unless some are left out.
-    pub(super) fn normalizer(&self) -> Ruled {
+    pub(super) fn normalizer(&self) -> RuleResult {
         if self
             .node
             .attributes
             .get("stopwords")
             .is_some_and(|list| !list.texts.is_empty())
         {
-            return Err((Mixing::Found, "leaves out texts"));
+            return Err((Mixing::DataDependent, "leaves out texts"));
         }
         self.first_only()
     }
 
     /// Numbers that belong to features lie along the last dimension: a single one has none of rows.
-    fn of_features(&self) -> Ruled {
+    fn of_features(&self) -> RuleResult {
         self.others_same(&[0])?;
         let value = self.input(0)?;
         let per_value = matches!(
@@ -60,11 +61,14 @@ impl Call<'_, '_> {
         {
             return Err((Mixing::Unknown, "takes a list for the features of one row"));
         }
-        Ok(vec![Value::new(value.flow.clone(), value.dims.clone())])
+        Ok(vec![TracedTensor::new(
+            value.flow.clone(),
+            value.dims.clone(),
+        )])
     }
 
     /// A table of rows and features, of which each row gives a row of `width`.
-    fn table(&self, width: impl Fn(Size) -> Size) -> Ruled {
+    fn table(&self, width: impl Fn(Size) -> Size) -> RuleResult {
         self.others_same(&[0])?;
         let value = self.input(0)?;
         if self.rank(value)? != 2 {
@@ -80,7 +84,7 @@ impl Call<'_, '_> {
             value.dim(0).cloned().ok_or(UNKNOWN)?,
             width(value.dim(1).cloned().ok_or(UNKNOWN)?),
         ];
-        Ok(vec![Value::new(value.flow.clone(), Some(dims))])
+        Ok(vec![TracedTensor::new(value.flow.clone(), Some(dims))])
     }
 
     /// Values that a regressor gives for a row.
@@ -96,7 +100,7 @@ impl Call<'_, '_> {
     }
 
     /// Labels, one a row, and scores, several a row.
-    fn classifier(&self) -> Ruled {
+    fn classifier(&self) -> RuleResult {
         let classes = [
             "classlabels_strings",
             "classlabels_ints",
@@ -110,7 +114,7 @@ impl Call<'_, '_> {
         let mut scores = self
             .table(|_| classes.map_or_else(|| self.fresh(), |count| Size::fixed(count as u64)))?;
         let first = scores.first().ok_or(UNKNOWN)?;
-        let labels = Value::new(
+        let labels = TracedTensor::new(
             first.flow.clone(),
             first
                 .dims
@@ -122,7 +126,7 @@ impl Call<'_, '_> {
     }
 
     /// A dimension more, as wide as there are categories.
-    fn one_more(&self) -> Ruled {
+    fn one_more(&self) -> RuleResult {
         let value = self.input(0)?;
         let mut dims = value.dims.clone().ok_or(UNKNOWN)?;
         let counts = ["cats_int64s", "cats_strings"]
@@ -133,11 +137,11 @@ impl Call<'_, '_> {
             .max()
             .filter(|width| *width > 0);
         dims.push(width.map_or_else(|| self.fresh(), |width| Size::fixed(width as u64)));
-        Ok(vec![Value::new(value.flow.clone(), Some(dims))])
+        Ok(vec![TracedTensor::new(value.flow.clone(), Some(dims))])
     }
 
     /// Picks along the last dimension; a list becomes a table of one row.
-    fn extractor(&self) -> Ruled {
+    fn extractor(&self) -> RuleResult {
         let value = self.input(0)?;
         if let (Flow::Same, Some(indices)) = (
             &value.flow,
@@ -157,7 +161,7 @@ impl Call<'_, '_> {
             let axis = picked.len();
             picked.push(Size::product(dims).ok_or(UNKNOWN)?);
             return if before {
-                Ok(vec![Value::new(Flow::Rows { axis }, Some(picked))])
+                Ok(vec![TracedTensor::new(Flow::Rows { axis }, Some(picked))])
             } else {
                 Err(UNKNOWN)
             };
@@ -174,10 +178,10 @@ impl Call<'_, '_> {
                 .and_then(|indices| Size::product(indices.dims.as_ref()?))
                 .unwrap_or_else(|| self.fresh()),
         );
-        Ok(vec![Value::new(value.flow.clone(), Some(dims))])
+        Ok(vec![TracedTensor::new(value.flow.clone(), Some(dims))])
     }
 
-    fn vectorizer(&self) -> Ruled {
+    fn vectorizer(&self) -> RuleResult {
         let first = self.input(0)?;
         let own = first
             .dim(0)
@@ -189,13 +193,13 @@ impl Call<'_, '_> {
         }) {
             return Err(UNKNOWN);
         }
-        Ok(vec![Value::new(
+        Ok(vec![TracedTensor::new(
             Flow::Rows { axis: 0 },
             Some(vec![own.clone(), self.fresh()]),
         )])
     }
 
-    pub(super) fn contributed(&self) -> Option<Ruled> {
+    pub(super) fn contributed(&self) -> Option<RuleResult> {
         Some(match self.node.op {
             "Gelu" | "QuickGelu" => self.first_only(),
             "BiasGelu" | "FastGelu" | "BiasAdd" => {
@@ -237,7 +241,7 @@ impl Call<'_, '_> {
     }
 
     /// A product with packed weights along the last dimension.
-    fn last_replaced(&self, width: Option<i64>) -> Ruled {
+    fn last_replaced(&self, width: Option<i64>) -> RuleResult {
         self.others_same(&[0])?;
         let value = self.input(0)?;
         let rank = self.rank(value)?;
@@ -251,11 +255,11 @@ impl Call<'_, '_> {
                 .and_then(|width| u64::try_from(width).ok())
                 .map_or_else(|| self.fresh(), Size::fixed),
         );
-        Ok(vec![Value::new(value.flow.clone(), Some(dims))])
+        Ok(vec![TracedTensor::new(value.flow.clone(), Some(dims))])
     }
 
     /// Normalises along the last dimension what two inputs add up to.
-    fn skip_normalization(&self) -> Ruled {
+    fn skip_normalization(&self) -> RuleResult {
         self.others_same(&[0, 1])?;
         let sum = self
             .broadcast(&[self.input(0)?, self.input(1)?])?
@@ -272,7 +276,7 @@ impl Call<'_, '_> {
     }
 
     /// [rows, steps, features], weights and bias; a mask of the rows.
-    fn fused_attention(&self) -> Ruled {
+    fn fused_attention(&self) -> RuleResult {
         let value = self.input(0)?;
         let own = value
             .dim(0)
@@ -295,11 +299,11 @@ impl Call<'_, '_> {
         if self.node.outputs.len() > 1 {
             return Err(UNKNOWN);
         }
-        Ok(vec![Value::new(value.flow.clone(), Some(dims))])
+        Ok(vec![TracedTensor::new(value.flow.clone(), Some(dims))])
     }
 
     /// Word, position and segment embeddings of [rows, steps]; a mask gives the length of each row.
-    fn embedding(&self) -> Ruled {
+    fn embedding(&self) -> RuleResult {
         let value = self.input(0)?;
         let own = value
             .dim(0)
@@ -316,7 +320,7 @@ impl Call<'_, '_> {
         self.others_same(&[0, 1, 7])?;
         let mut dims = value.dims.clone().unwrap_or_default();
         dims.push(self.fresh());
-        let rows = |dims: Vec<Size>| Value::new(Flow::Rows { axis: 0 }, Some(dims));
+        let rows = |dims: Vec<Size>| TracedTensor::new(Flow::Rows { axis: 0 }, Some(dims));
         Ok(vec![
             rows(dims.clone()),
             rows(vec![own.clone()]),

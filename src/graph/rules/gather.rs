@@ -1,15 +1,16 @@
-//! Gather: values picked by indices. Rows stay apart where the picking goes along other dimensions, or picks from constants.
+//! Gather: values picked by indices. Rows stay apart where the picking goes along other dimensions,
+//! or picks from constants.
 
 use crate::graph::{
-    flow::{Flow, Mixing, Value},
-    rules::{Call, Ruled, UNKNOWN},
+    flow::{Flow, Mixing, TracedTensor},
+    rules::{OperatorCall, RuleResult, UNKNOWN},
     size::Size,
 };
 
 const PICKS: (Mixing, &str) = (Mixing::Proved, "picks along the dimension of the rows");
 
-impl Call<'_, '_> {
-    pub(super) fn gather(&self) -> Option<Ruled> {
+impl OperatorCall<'_, '_> {
+    pub(super) fn gather(&self) -> Option<RuleResult> {
         Some(match self.node.op {
             "Gather" => self.gather_along(),
             "GatherElements" => self.elements_along(&[1]),
@@ -20,11 +21,11 @@ impl Call<'_, '_> {
         })
     }
 
-    fn gather_along(&self) -> Ruled {
+    fn gather_along(&self) -> RuleResult {
         let (data, indices) = (self.input(0)?, self.input(1)?);
         if [data, indices]
             .iter()
-            .any(|value| value.flow == Flow::Counts)
+            .any(|value| value.flow == Flow::RowCount)
         {
             return Err((Mixing::Unknown, "picks by the number of rows"));
         }
@@ -45,11 +46,11 @@ impl Call<'_, '_> {
         let mut picked = dims.get(..axis).unwrap_or_default().to_vec();
         picked.extend(indices.dims.iter().flatten().cloned());
         picked.extend(dims.get(axis + 1..).unwrap_or_default().iter().cloned());
-        Ok(vec![Value::new(flow, Some(picked))])
+        Ok(vec![TracedTensor::new(flow, Some(picked))])
     }
 
     /// Indices (and updates) that lie over the data, row by row.
-    fn elements_along(&self, beside: &[usize]) -> Ruled {
+    fn elements_along(&self, beside: &[usize]) -> RuleResult {
         let data = self.input(0)?;
         let axis = self.axis(data, 0)?;
         let Some(rows) = data.axis() else {
@@ -70,10 +71,13 @@ impl Call<'_, '_> {
         } else {
             data
         };
-        Ok(vec![Value::new(data.flow.clone(), shaped.dims.clone())])
+        Ok(vec![TracedTensor::new(
+            data.flow.clone(),
+            shaped.dims.clone(),
+        )])
     }
 
-    fn gather_nd(&self) -> Ruled {
+    fn gather_nd(&self) -> RuleResult {
         let (data, indices) = (self.input(0)?, self.input(1)?);
         let batch =
             usize::try_from(self.node.int("batch_dims").unwrap_or(0)).map_err(|_| UNKNOWN)?;
@@ -102,15 +106,22 @@ impl Call<'_, '_> {
                 .skip(batch + depth)
                 .cloned(),
         );
-        Ok(vec![Value::new(Flow::Rows { axis }, Some(dims))])
+        Ok(vec![TracedTensor::new(Flow::Rows { axis }, Some(dims))])
     }
 
-    fn compress(&self) -> Ruled {
-        self.others_same(&[0])
-            .map_err(|_| (Mixing::Found, "keeps as many values as the rows ask for"))?;
+    fn compress(&self) -> RuleResult {
+        self.others_same(&[0]).map_err(|_| {
+            (
+                Mixing::DataDependent,
+                "keeps as many values as the rows ask for",
+            )
+        })?;
         let value = self.input(0)?;
         if self.node.int("axis").is_none() {
-            return Err((Mixing::Found, "keeps values of all rows in one list"));
+            return Err((
+                Mixing::DataDependent,
+                "keeps values of all rows in one list",
+            ));
         }
         let axis = self.axis(value, 0)?;
         if value.axis() == Some(axis) {
@@ -118,6 +129,6 @@ impl Call<'_, '_> {
         }
         let mut dims = value.dims.clone().ok_or(UNKNOWN)?;
         *dims.get_mut(axis).ok_or(UNKNOWN)? = self.fresh();
-        Ok(vec![Value::new(value.flow.clone(), Some(dims))])
+        Ok(vec![TracedTensor::new(value.flow.clone(), Some(dims))])
     }
 }

@@ -1,16 +1,17 @@
-//! Layers that take examples along dimension 0: convolutions, pooling, normalisation of an example, recurrent networks.
+//! Layers that take examples along dimension 0: convolutions, pooling, normalisation of an example,
+//! recurrent networks.
 
 use crate::{
     graph::{
-        flow::{Element, Flow, Mixing, Value},
-        rules::{Call, Ruled, UNKNOWN},
+        flow::{Element, Flow, Mixing, TracedTensor},
+        rules::{OperatorCall, RuleResult, UNKNOWN},
         size::Size,
     },
     tensor::from_end,
 };
 
-impl Call<'_, '_> {
-    pub(super) fn layer(&self) -> Option<Ruled> {
+impl OperatorCall<'_, '_> {
+    pub(super) fn layer(&self) -> Option<RuleResult> {
         Some(match self.node.op {
             "Conv" | "ConvTranspose" | "ConvInteger" | "QLinearConv" | "DeformConv" => {
                 self.example()
@@ -31,9 +32,9 @@ impl Call<'_, '_> {
         })
     }
 
-    /// The first input, whose examples lie along dimension 0 (of pools, which keep channels apart, 1 as well); what else there
-    /// is, is the same for all.
-    fn examples(&self) -> Result<&Value, (Mixing, &'static str)> {
+    /// The first input, whose examples lie along dimension 0 (of pools, which keep channels apart,
+    /// 1 as well); what else there is, is the same for all.
+    fn examples(&self) -> Result<&TracedTensor, (Mixing, &'static str)> {
         self.others_same(&[0])?;
         let value = self.input(0)?;
         match value.axis() {
@@ -60,14 +61,17 @@ impl Call<'_, '_> {
     }
 
     /// Example by example, in the same shape.
-    fn same_example(&self) -> Ruled {
+    fn same_example(&self) -> RuleResult {
         let value = self.examples()?;
         self.rank(value)?;
-        Ok(vec![Value::new(value.flow.clone(), value.dims.clone())])
+        Ok(vec![TracedTensor::new(
+            value.flow.clone(),
+            value.dims.clone(),
+        )])
     }
 
     /// Example by example, in another shape of as many dimensions.
-    pub(super) fn example(&self) -> Ruled {
+    pub(super) fn example(&self) -> RuleResult {
         let value = self.examples()?;
         let mut dims = self.walk.fresh_dims(self.rank(value)?);
         if let (Some(first), Some(own)) = (dims.first_mut(), value.dim(0)) {
@@ -101,11 +105,12 @@ impl Call<'_, '_> {
                 .skip(2)
                 .for_each(|dim| *dim = Size::fixed(1));
         }
-        Ok(vec![Value::new(value.flow.clone(), Some(dims))])
+        Ok(vec![TracedTensor::new(value.flow.clone(), Some(dims))])
     }
 
-    /// How many places a window takes along the dimension `place` of a picture; `kernel` where the attributes don't say its size.
-    /// The formula of the operator set's Conv and pools, of the output's shape.
+    /// How many places a window takes along the dimension `place` of a picture; `kernel` where the
+    /// attributes don't say its size. The formula of the operator set's Conv and pools, of the
+    /// output's shape.
     fn window(&self, size: u64, place: usize, kernel: Option<u64>) -> Option<u64> {
         let at = |name: &str, index: usize| {
             self.node
@@ -137,20 +142,20 @@ impl Call<'_, '_> {
     }
 
     /// Places of the maxima count through the whole tensor, all rows before included.
-    fn max_pool(&self) -> Ruled {
+    fn max_pool(&self) -> RuleResult {
         let mut values = self.example()?;
         if self.node.outputs.len() > 1 {
-            let flow = crate::graph::rows::mixed(
+            let flow = crate::graph::walk::mixed(
                 self.node,
                 Mixing::Proved,
                 "counts places through all rows",
             );
-            values.push(Value::new(flow, None));
+            values.push(TracedTensor::new(flow, None));
         }
         Ok(values)
     }
 
-    fn batch_normalization(&self) -> Ruled {
+    fn batch_normalization(&self) -> RuleResult {
         // Before operator set 14 more outputs than one meant training.
         if self.node.int("training_mode").unwrap_or(0) != 0
             || self
@@ -172,7 +177,7 @@ impl Call<'_, '_> {
         self.same_example()
     }
 
-    fn grid_sample(&self) -> Ruled {
+    fn grid_sample(&self) -> RuleResult {
         let (value, grid) = (self.input(0)?, self.input(1)?);
         match (value.axis(), grid.axis()) {
             (Some(0), Some(0)) if value.dim(0) == grid.dim(0) => {}
@@ -182,11 +187,11 @@ impl Call<'_, '_> {
         if let (Some(first), Some(own)) = (dims.first_mut(), value.dim(0)) {
             *first = own.clone();
         }
-        Ok(vec![Value::new(value.flow.clone(), Some(dims))])
+        Ok(vec![TracedTensor::new(value.flow.clone(), Some(dims))])
     }
 
     /// Rows are neither stretched nor thinned out.
-    fn resize(&self) -> Ruled {
+    fn resize(&self) -> RuleResult {
         let value = self.input(0)?;
         let rank = self.rank(value)?;
         let Some(axis) = value.axis() else {
@@ -204,7 +209,7 @@ impl Call<'_, '_> {
         let mut dims = self.walk.fresh_dims(rank);
         let own = value.dim(axis).ok_or(UNKNOWN)?;
         *dims.get_mut(axis).ok_or(UNKNOWN)? = own.clone();
-        let done = Ok(vec![Value::new(value.flow.clone(), Some(dims))]);
+        let done = Ok(vec![TracedTensor::new(value.flow.clone(), Some(dims))]);
         let Some(at) = at else { return done };
         // A ratio to be kept makes one scale of all, and a region may be one of the rows.
         let one_scale = self
@@ -221,7 +226,8 @@ impl Call<'_, '_> {
             ("Upsample", _) => return Err(UNKNOWN),
             _ => (self.optional(2), self.optional(3)),
         };
-        let empty = |value: &&Value| value.dim(0).is_none_or(|size| size.as_fixed() == Some(0));
+        let empty =
+            |value: &&TracedTensor| value.dim(0).is_none_or(|size| size.as_fixed() == Some(0));
         let kept = match (
             scales.filter(|scales| !empty(scales)),
             sizes.filter(|sizes| !empty(sizes)),
@@ -242,7 +248,7 @@ impl Call<'_, '_> {
                 own && elements
                     .iter()
                     .enumerate()
-                    .all(|(index, element)| index == at || !element.counts())
+                    .all(|(index, element)| index == at || !element.depends_on_rows())
             }),
             (None, None) => false,
         };
@@ -253,15 +259,16 @@ impl Call<'_, '_> {
         }
     }
 
-    /// Steps in time along dimension 0 and examples along dimension 1, or the other way round (`layout` 1).
-    fn recurrent(&self, states: &[usize], outputs: usize) -> Ruled {
+    /// Steps in time along dimension 0 and examples along dimension 1, or the other way round
+    /// (`layout` 1).
+    fn recurrent(&self, states: &[usize], outputs: usize) -> RuleResult {
         let value = self.input(0)?;
         let batch = usize::from(self.node.int("layout").unwrap_or(0) == 0);
         match value.axis() {
             Some(axis) if axis == batch => {}
             Some(axis) if axis == 1 - batch => {
                 return Err((
-                    Mixing::Time,
+                    Mixing::TimeSteps,
                     "goes over the rows one after the other, as over steps in time",
                 ));
             }
@@ -272,7 +279,8 @@ impl Call<'_, '_> {
             None => true,
             Some(other) => other.axis() == Some(axis) && other.dim(axis) == Some(own),
         };
-        // Initial states have their examples where the layout says; a constant one fits one number of rows only.
+        // Initial states have their examples where the layout says; a constant one fits one number
+        // of rows only.
         let state_axis = usize::from(batch == 1);
         if !beside(4, 0) || !states.iter().all(|index| beside(*index, state_axis)) {
             return Err(UNKNOWN);
@@ -309,16 +317,16 @@ impl Call<'_, '_> {
                 (0, vec![own.clone(), directions, hidden]),
             )
         };
-        let mut values = vec![Value::new(Flow::Rows { axis: all.0 }, Some(all.1))];
+        let mut values = vec![TracedTensor::new(Flow::Rows { axis: all.0 }, Some(all.1))];
         values.resize(
             outputs,
-            Value::new(Flow::Rows { axis: last.0 }, Some(last.1)),
+            TracedTensor::new(Flow::Rows { axis: last.0 }, Some(last.1)),
         );
         Ok(values)
     }
 
     /// Queries, keys and values of one row each; a mask may be the same for all.
-    fn attention(&self) -> Ruled {
+    fn attention(&self) -> RuleResult {
         let query = self.input(0)?;
         let own = query
             .dim(0)
@@ -327,7 +335,8 @@ impl Call<'_, '_> {
         for index in 1..self.inputs.len() {
             match self.optional(index) {
                 None => {}
-                // A mask of fewer dimensions has none of rows: it is laid over them from the last on.
+                // A mask of fewer dimensions has none of rows: it is laid over them from the last
+                // on.
                 Some(value)
                     if value.axis() == Some(0)
                         && value.dim(0) == Some(own)
@@ -345,14 +354,14 @@ impl Call<'_, '_> {
         if let Some(first) = dims.first_mut() {
             *first = own.clone();
         }
-        let first = Value::new(Flow::Rows { axis: 0 }, Some(dims));
+        let first = TracedTensor::new(Flow::Rows { axis: 0 }, Some(dims));
         let mut values = vec![first];
         for _ in 1..self.node.outputs.len() {
             let mut dims = self.walk.fresh_dims(4);
             if let Some(first) = dims.first_mut() {
                 *first = own.clone();
             }
-            values.push(Value::new(Flow::Rows { axis: 0 }, Some(dims)));
+            values.push(TracedTensor::new(Flow::Rows { axis: 0 }, Some(dims)));
         }
         Ok(values)
     }

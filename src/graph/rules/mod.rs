@@ -1,7 +1,9 @@
-//! Rules: what each operator does to the rows of its inputs. An operator without a rule is not known to keep rows apart.
+//! Rules: what each operator does to the rows of its inputs. An operator without a rule is not
+//! known to keep rows apart.
 //!
-//! Operators and their attributes are those of the ONNX operator sets `ai.onnx` (up to 23) and `ai.onnx.ml` (up to 5), and of
-//! ONNX Runtime's own `com.microsoft`, as far as exporters write them.
+//! Operators and their attributes are those of the ONNX operator sets `ai.onnx` (up to 23) and
+//! `ai.onnx.ml` (up to 5), and of ONNX Runtime's own `com.microsoft`, as far as exporters write
+//! them.
 
 mod axes;
 mod contraction;
@@ -14,45 +16,48 @@ mod sizes;
 
 use crate::{
     graph::{
-        flow::{Flow, Mixing, Value},
+        flow::{Flow, Mixing, TracedTensor},
         model::Node,
-        rows::{Walk, mixed},
         size::Size,
+        walk::{GraphWalk, mixed},
     },
     tensor::from_end,
 };
 
 pub const NOT_KNOWN: &str = "is not known to keep rows apart";
-pub const DRAWS: &str = "draws random numbers, which no run repeats";
+pub const DRAWS_RANDOM_NUMBERS: &str = "draws random numbers, which no run repeats";
 
 /// One application of an operator. No input is mixed.
-pub struct Call<'c, 'a> {
-    pub walk: &'c Walk<'c, 'a>,
+pub struct OperatorCall<'c, 'a> {
+    pub walk: &'c GraphWalk<'c, 'a>,
     pub node: &'c Node<'a>,
-    pub inputs: &'c [Option<Value>],
+    pub inputs: &'c [Option<TracedTensor>],
     pub opset: i64,
 }
 
 /// What a rule gives: the outputs, or what the operator does to rows.
-pub type Ruled = Result<Vec<Value>, (Mixing, &'static str)>;
+pub type RuleResult = Result<Vec<TracedTensor>, (Mixing, &'static str)>;
 
 pub const UNKNOWN: (Mixing, &str) = (Mixing::Unknown, NOT_KNOWN);
 
 /// The outputs of a node.
 pub fn apply<'a>(
-    walk: &Walk<'_, 'a>,
+    walk: &GraphWalk<'_, 'a>,
     node: &Node<'a>,
-    inputs: &[Option<Value>],
+    inputs: &[Option<TracedTensor>],
     opset: i64,
-) -> Vec<Value> {
-    let call = Call {
+) -> Vec<TracedTensor> {
+    let call = OperatorCall {
         walk,
         node,
         inputs,
         opset,
     };
-    if draws(node) && !call.idle_dropout() {
-        return vec![Value::new(mixed(node, Mixing::Unknown, DRAWS), None); node.outputs.len()];
+    if draws_random_numbers(node) && !call.idle_dropout() {
+        return vec![
+            TracedTensor::new(mixed(node, Mixing::Unknown, DRAWS_RANDOM_NUMBERS), None);
+            node.outputs.len()
+        ];
     }
     let all_same = inputs
         .iter()
@@ -66,8 +71,10 @@ pub fn apply<'a>(
             }
             values
         }
-        Err(_) if all_same => vec![Value::new(Flow::Same, None); node.outputs.len()],
-        Err((kind, what)) => vec![Value::new(mixed(node, kind, what), None); node.outputs.len()],
+        Err(_) if all_same => vec![TracedTensor::new(Flow::Same, None); node.outputs.len()],
+        Err((kind, effect)) => {
+            vec![TracedTensor::new(mixed(node, kind, effect), None); node.outputs.len()]
+        }
     }
 }
 
@@ -82,15 +89,15 @@ fn shape_operand(op: &str) -> Option<usize> {
 }
 
 /// A value that is the same for all rows, but not for any number of them.
-fn counted(value: Value) -> Value {
+fn counted(value: TracedTensor) -> TracedTensor {
     match value.flow {
-        Flow::Same => Value::new(Flow::Counts, value.dims),
+        Flow::Same => TracedTensor::new(Flow::RowCount, value.dims),
         _ => value,
     }
 }
 
 /// Whether the operator draws random numbers, or does so when a third input tells it to.
-pub fn draws(node: &Node<'_>) -> bool {
+pub fn draws_random_numbers(node: &Node<'_>) -> bool {
     match node.op {
         "RandomNormal" | "RandomNormalLike" | "RandomUniform" | "RandomUniformLike"
         | "Multinomial" | "Bernoulli" => true,
@@ -99,9 +106,10 @@ pub fn draws(node: &Node<'_>) -> bool {
     }
 }
 
-impl Call<'_, '_> {
-    fn rule(&self) -> Ruled {
-        // Sizes that count rows are followed through arithmetic of sizes, and never become values of rows.
+impl OperatorCall<'_, '_> {
+    fn rule(&self) -> RuleResult {
+        // Sizes that count rows are followed through arithmetic of sizes, and never become values
+        // of rows.
         if let Some(values) = self.sizes() {
             return Ok(values);
         }
@@ -112,15 +120,16 @@ impl Call<'_, '_> {
             _ => None,
         };
         let ruled = ruled.unwrap_or(Err(UNKNOWN));
-        let counts = |value: &Option<Value>| {
+        let counts = |value: &Option<TracedTensor>| {
             value
                 .as_ref()
-                .is_some_and(|value| value.flow == Flow::Counts)
+                .is_some_and(|value| value.flow == Flow::RowCount)
         };
         if !self.inputs.iter().any(counts) {
             return ruled;
         }
-        // What is made of the number of rows depends on it, whatever the rule says; and it may shape rows, but not enter them.
+        // What is made of the number of rows depends on it, whatever the rule says; and it may
+        // shape rows, but not enter them.
         let shapes = shape_operand(self.node.op);
         let enters = self
             .inputs
@@ -131,14 +140,14 @@ impl Call<'_, '_> {
             Ok(values) if !(enters && values.iter().any(|value| value.axis().is_some())) => {
                 Ok(values.into_iter().map(counted).collect())
             }
-            Err((kind @ (Mixing::Proved | Mixing::Time | Mixing::Found), what)) => {
-                Err((kind, what))
+            Err((kind @ (Mixing::Proved | Mixing::TimeSteps | Mixing::DataDependent), effect)) => {
+                Err((kind, effect))
             }
             _ => Err((Mixing::Unknown, "computes with the number of rows")),
         }
     }
 
-    fn standard(&self) -> Option<Ruled> {
+    fn standard(&self) -> Option<RuleResult> {
         match self.node.op {
             "TfIdfVectorizer" => return Some(self.vocabulary()),
             "StringNormalizer" => return Some(self.normalizer()),
@@ -152,14 +161,14 @@ impl Call<'_, '_> {
             .or_else(|| self.gather())
     }
 
-    pub fn input(&self, index: usize) -> Result<&Value, (Mixing, &'static str)> {
+    pub fn input(&self, index: usize) -> Result<&TracedTensor, (Mixing, &'static str)> {
         self.inputs
             .get(index)
             .and_then(Option::as_ref)
             .ok_or(UNKNOWN)
     }
 
-    pub fn optional(&self, index: usize) -> Option<&Value> {
+    pub fn optional(&self, index: usize) -> Option<&TracedTensor> {
         self.inputs.get(index)?.as_ref()
     }
 
@@ -176,7 +185,7 @@ impl Call<'_, '_> {
         if same { Ok(()) } else { Err(UNKNOWN) }
     }
 
-    pub fn rank(&self, value: &Value) -> Result<usize, (Mixing, &'static str)> {
+    pub fn rank(&self, value: &TracedTensor) -> Result<usize, (Mixing, &'static str)> {
         value.rank().ok_or((
             Mixing::Unknown,
             "takes a tensor of which not even the number of dimensions is known",
@@ -184,22 +193,29 @@ impl Call<'_, '_> {
     }
 
     /// An attribute's axis, counted from the front; `default` where it is not written.
-    pub fn axis(&self, value: &Value, default: i64) -> Result<usize, (Mixing, &'static str)> {
+    pub fn axis(
+        &self,
+        value: &TracedTensor,
+        default: i64,
+    ) -> Result<usize, (Mixing, &'static str)> {
         from_end(self.node.int("axis").unwrap_or(default), self.rank(value)?).ok_or(UNKNOWN)
     }
 
     /// One output like `value`, which `axes` mix along.
-    pub fn unless_along(&self, value: &Value, axes: &[usize]) -> Ruled {
+    pub fn unless_along(&self, value: &TracedTensor, axes: &[usize]) -> RuleResult {
         match value.axis() {
             Some(rows) if axes.contains(&rows) => {
                 Err((Mixing::Proved, "works along the dimension of the rows"))
             }
-            _ => Ok(vec![Value::new(value.flow.clone(), value.dims.clone())]),
+            _ => Ok(vec![TracedTensor::new(
+                value.flow.clone(),
+                value.dims.clone(),
+            )]),
         }
     }
 
     /// As many outputs as the node has, all like this one.
-    pub fn each(&self, value: Value) -> Ruled {
+    pub fn each(&self, value: TracedTensor) -> RuleResult {
         Ok(vec![value; self.node.outputs.len().max(1)])
     }
 

@@ -1,10 +1,11 @@
-//! Shapes: operators that move values about and compute nothing. Rows stay apart where each row's block stays whole.
+//! Shapes: operators that move values about and compute nothing. Rows stay apart where each row's
+//! block stays whole.
 
 use crate::{
     graph::{
-        flow::{Element, Flow, Mixing, Value},
+        flow::{Element, Flow, Mixing, TracedTensor},
         rules::{
-            Call, Ruled, UNKNOWN,
+            OperatorCall, RuleResult, UNKNOWN,
             sizes::{MAX_ELEMENTS, clamped},
         },
         size::Size,
@@ -17,8 +18,8 @@ const FROM_BATCH: (Mixing, &str) = (
     "takes a shape from the batch that does not keep each row's values together",
 );
 
-impl Call<'_, '_> {
-    pub(super) fn shape(&self) -> Option<Ruled> {
+impl OperatorCall<'_, '_> {
+    pub(super) fn shape(&self) -> Option<RuleResult> {
         Some(match self.node.op {
             "Reshape" => self.reshape(),
             "Flatten" => self.flatten(),
@@ -41,13 +42,13 @@ impl Call<'_, '_> {
         })
     }
 
-    fn constant(&self) -> Ruled {
+    fn constant(&self) -> RuleResult {
         let attribute = |name: &str| self.node.attributes.get(name);
         if let Some(constant) = attribute("value").and_then(|attribute| attribute.tensor.as_ref()) {
-            return Ok(vec![crate::graph::rows::constant_value(constant)]);
+            return Ok(vec![crate::graph::walk::constant_tensor(constant)]);
         }
         let of_ints = |ints: Vec<i64>, dims: Vec<Size>| {
-            let mut value = Value::new(Flow::Same, Some(dims));
+            let mut value = TracedTensor::new(Flow::Same, Some(dims));
             value.elements = Some(std::rc::Rc::new(
                 ints.into_iter().map(Element::Int).collect(),
             ));
@@ -67,32 +68,33 @@ impl Call<'_, '_> {
             )]);
         }
         if let Some(floats) = attribute("value_floats").map(|attribute| &attribute.floats) {
-            let mut value = Value::new(Flow::Same, Some(vec![Size::fixed(floats.len() as u64)]));
+            let mut value =
+                TracedTensor::new(Flow::Same, Some(vec![Size::fixed(floats.len() as u64)]));
             value.reals = Some(std::rc::Rc::new(
                 floats.iter().map(|x| f64::from(*x)).collect(),
             ));
             return Ok(vec![value]);
         }
         if let Some(ints) = self.node.ints("value_ints") {
-            return Ok(vec![Value::new(
+            return Ok(vec![TracedTensor::new(
                 Flow::Same,
                 Some(vec![Size::fixed(ints.len() as u64)]),
             )]);
         }
         let dims = (attribute("value_float").is_some() || attribute("value_string").is_some())
             .then(Vec::new);
-        Ok(vec![Value::new(Flow::Same, dims)])
+        Ok(vec![TracedTensor::new(Flow::Same, dims)])
     }
 
     /// The sizes that a shape's elements stand for; those not known are sizes of their own.
-    fn target(&self, shape: &Value) -> Option<Vec<Element>> {
+    fn target(&self, shape: &TracedTensor) -> Option<Vec<Element>> {
         if matches!(shape.flow, Flow::Rows { .. } | Flow::Mixed(_)) {
             return None;
         }
         shape.elements.as_ref().map(|elements| elements.to_vec())
     }
 
-    fn reshape(&self) -> Ruled {
+    fn reshape(&self) -> RuleResult {
         let value = self.input(0)?;
         let target = match self.optional(1) {
             Some(shape) => self.target(shape).ok_or(FROM_BATCH)?,
@@ -116,8 +118,8 @@ impl Call<'_, '_> {
                 }
                 Element::Int(size) => Some(Size::fixed(u64::try_from(*size).map_err(|_| UNKNOWN)?)),
                 Element::Size(size) => Some(size.clone()),
-                Element::Common => Some(self.fresh()),
-                Element::Counted => return Err(FROM_BATCH),
+                Element::Unknown => Some(self.fresh()),
+                Element::RowCount => return Err(FROM_BATCH),
             });
         }
         let total = value.dims.as_ref().and_then(Size::product);
@@ -127,8 +129,9 @@ impl Call<'_, '_> {
                 .as_ref()
                 .zip(others.as_ref())
                 .and_then(|(total, others)| total.over(others));
-            // What is left over can't depend on the number of rows where another dimension has taken them up.
-            let taken = dims.iter().flatten().any(Size::counts);
+            // What is left over can't depend on the number of rows where another dimension has
+            // taken them up.
+            let taken = dims.iter().flatten().any(Size::depends_on_rows);
             let size = match own {
                 Some(size) => size,
                 None if taken || value.axis().is_none() => self.fresh(),
@@ -145,25 +148,25 @@ impl Call<'_, '_> {
                 axis: self.rows_after(value, axis, &dims).ok_or(FROM_BATCH)?,
             },
         };
-        if value.axis().is_none() && dims.iter().any(Size::counts) {
+        if value.axis().is_none() && dims.iter().any(Size::depends_on_rows) {
             return Err(FROM_BATCH);
         }
-        let mut reshaped = Value::new(flow, Some(dims));
+        let mut reshaped = TracedTensor::new(flow, Some(dims));
         reshaped.elements.clone_from(&value.elements);
         Ok(vec![reshaped])
     }
 
-    /// The axis that goes over the rows after the same values, in the same order, got other dimensions: all before it
-    /// are as many as before, and it is a multiple of the number of rows.
-    fn rows_after(&self, value: &Value, axis: usize, dims: &[Size]) -> Option<usize> {
+    /// The axis that goes over the rows after the same values, in the same order, got other
+    /// dimensions: all before it are as many as before, and it is a multiple of the number of rows.
+    fn rows_after(&self, value: &TracedTensor, axis: usize, dims: &[Size]) -> Option<usize> {
         let before = Size::product(value.dims.as_ref()?.get(..axis)?)?;
-        let found = dims.iter().position(Size::counts)?;
-        let apart =
-            dims.iter().filter(|size| size.counts()).count() == 1 && dims.get(found)?.rows == 1;
+        let found = dims.iter().position(Size::depends_on_rows)?;
+        let apart = dims.iter().filter(|size| size.depends_on_rows()).count() == 1
+            && dims.get(found)?.rows == 1;
         (apart && Size::product(dims.get(..found)?)? == before).then_some(found)
     }
 
-    fn flatten(&self) -> Ruled {
+    fn flatten(&self) -> RuleResult {
         let value = self.input(0)?;
         let rank = self.rank(value)?;
         let axis = self.node.int("axis").unwrap_or(1);
@@ -181,10 +184,10 @@ impl Call<'_, '_> {
                 axis: self.rows_after(value, rows, &dims).ok_or(FROM_BATCH)?,
             },
         };
-        Ok(vec![Value::new(flow, Some(dims))])
+        Ok(vec![TracedTensor::new(flow, Some(dims))])
     }
 
-    fn transpose(&self) -> Ruled {
+    fn transpose(&self) -> RuleResult {
         let value = self.input(0)?;
         let rank = self.rank(value)?;
         let order: Vec<usize> = match self.node.ints("perm") {
@@ -202,7 +205,7 @@ impl Call<'_, '_> {
                 axis: order.iter().position(|axis| *axis == rows).ok_or(UNKNOWN)?,
             },
         };
-        Ok(vec![Value::new(flow, Some(dims.ok_or(UNKNOWN)?))])
+        Ok(vec![TracedTensor::new(flow, Some(dims.ok_or(UNKNOWN)?))])
     }
 
     /// Axes of an attribute or of an input.
@@ -218,7 +221,7 @@ impl Call<'_, '_> {
             .ok_or(UNKNOWN)
     }
 
-    fn squeeze(&self) -> Ruled {
+    fn squeeze(&self) -> RuleResult {
         let value = self.input(0)?;
         let Some(axes) = self.axes(self.rank(value)?)? else {
             return Err((
@@ -232,7 +235,7 @@ impl Call<'_, '_> {
         self.reduced(value, &axes, false)
     }
 
-    fn unsqueeze(&self) -> Ruled {
+    fn unsqueeze(&self) -> RuleResult {
         let value = self.input(0)?;
         let rank = self.rank(value)?;
         let count = self.axes_given().ok_or(UNKNOWN)?.len();
@@ -252,11 +255,11 @@ impl Call<'_, '_> {
             dims.push(old.next().ok_or(UNKNOWN)?);
         }
         let flow = rows.map_or_else(|| value.flow.clone(), |axis| Flow::Rows { axis });
-        Ok(vec![Value::new(flow, Some(dims))])
+        Ok(vec![TracedTensor::new(flow, Some(dims))])
     }
 
-    fn concat(&self) -> Ruled {
-        let values: Vec<&Value> = self.inputs.iter().flatten().collect();
+    fn concat(&self) -> RuleResult {
+        let values: Vec<&TracedTensor> = self.inputs.iter().flatten().collect();
         let first = *values.first().ok_or(UNKNOWN)?;
         let rank = self.rank(first)?;
         let axis = self.axis(first, 1)?;
@@ -277,7 +280,7 @@ impl Call<'_, '_> {
                     (rows, own) = (Some(*along), size);
                 }
                 Flow::Same => {}
-                Flow::Counts | Flow::Mixed(_) => return Err(UNKNOWN),
+                Flow::RowCount | Flow::Mixed(_) => return Err(UNKNOWN),
             }
         }
         if rows.is_some() && values.iter().any(|value| value.flow == Flow::Same) {
@@ -298,13 +301,13 @@ impl Call<'_, '_> {
                 dims.push(first.dim(index).cloned().ok_or(UNKNOWN)?);
             }
         }
-        Ok(vec![Value::new(
+        Ok(vec![TracedTensor::new(
             rows.map_or(Flow::Same, |axis| Flow::Rows { axis }),
             Some(dims),
         )])
     }
 
-    fn split(&self) -> Ruled {
+    fn split(&self) -> RuleResult {
         self.others_same(&[0])?;
         let value = self.input(0)?;
         let axis = self.axis(value, 0)?;
@@ -330,12 +333,12 @@ impl Call<'_, '_> {
                 .map(|sizes| sizes.get(index).and_then(|size| u64::try_from(*size).ok()));
             let size = size.unwrap_or_else(|| even.map(|size| size / count as u64));
             *dims.get_mut(axis).ok_or(UNKNOWN)? = size.map_or_else(|| self.fresh(), Size::fixed);
-            values.push(Value::new(value.flow.clone(), Some(dims)));
+            values.push(TracedTensor::new(value.flow.clone(), Some(dims)));
         }
         Ok(values)
     }
 
-    fn slice(&self) -> Ruled {
+    fn slice(&self) -> RuleResult {
         self.others_same(&[0])?;
         let value = self.input(0)?;
         let rank = self.rank(value)?;
@@ -385,10 +388,10 @@ impl Call<'_, '_> {
             };
             *dims.get_mut(axis).ok_or(UNKNOWN)? = size.map_or_else(|| self.fresh(), Size::fixed);
         }
-        Ok(vec![Value::new(value.flow.clone(), Some(dims))])
+        Ok(vec![TracedTensor::new(value.flow.clone(), Some(dims))])
     }
 
-    fn pad(&self) -> Ruled {
+    fn pad(&self) -> RuleResult {
         self.others_same(&[0])?;
         let value = self.input(0)?;
         let rank = self.rank(value)?;
@@ -424,19 +427,19 @@ impl Call<'_, '_> {
                 .and_then(|size| size.checked_add_signed(before)?.checked_add_signed(after));
             *dim = padded.map_or_else(|| self.fresh(), Size::fixed);
         }
-        Ok(vec![Value::new(value.flow.clone(), Some(dims))])
+        Ok(vec![TracedTensor::new(value.flow.clone(), Some(dims))])
     }
 
     /// Sizes of repetitions or of a shape, as far as known.
-    fn sizes_of(&self, value: &Value) -> Result<Vec<Option<Size>>, (Mixing, &'static str)> {
+    fn sizes_of(&self, value: &TracedTensor) -> Result<Vec<Option<Size>>, (Mixing, &'static str)> {
         let elements = self.target(value).ok_or(UNKNOWN)?;
-        if elements.contains(&Element::Counted) {
+        if elements.contains(&Element::RowCount) {
             return Err(FROM_BATCH);
         }
         Ok(elements.iter().map(Element::as_size).collect())
     }
 
-    fn tile(&self) -> Ruled {
+    fn tile(&self) -> RuleResult {
         let value = self.input(0)?;
         let repeats = self.sizes_of(self.input(1)?)?;
         let mut dims = value.dims.clone().ok_or(UNKNOWN)?;
@@ -448,24 +451,25 @@ impl Call<'_, '_> {
                     return Err((Mixing::Unknown, "repeats the rows"));
                 }
                 // One for all rows, given to each.
-                Some(times) if times.counts() && dim.is_one() && rows.is_none() => {
+                Some(times) if times.depends_on_rows() && dim.is_one() && rows.is_none() => {
                     (rows, *dim) = (Some(axis), times.clone());
                 }
-                Some(times) if times.counts() => return Err(FROM_BATCH),
+                Some(times) if times.depends_on_rows() => return Err(FROM_BATCH),
                 Some(times) => *dim = dim.times(times).ok_or(UNKNOWN)?,
                 None => *dim = self.fresh(),
             }
         }
-        Ok(vec![Value::new(
+        Ok(vec![TracedTensor::new(
             rows.map_or(Flow::Same, |axis| Flow::Rows { axis }),
             Some(dims),
         )])
     }
 
-    /// Broadcast to a shape: what is the same for all rows is given to each where the shape counts them.
-    fn expand(&self) -> Ruled {
+    /// Broadcast to a shape: what is the same for all rows is given to each where the shape counts
+    /// them.
+    fn expand(&self) -> RuleResult {
         let value = self.input(0)?;
-        if value.flow == Flow::Counts {
+        if value.flow == Flow::RowCount {
             return Err(UNKNOWN);
         }
         let sizes = self.sizes_of(self.input(1)?)?;
@@ -473,32 +477,35 @@ impl Call<'_, '_> {
             .into_iter()
             .map(|size| size.unwrap_or_else(|| self.fresh()))
             .collect();
-        let counted = sizes.iter().filter(|size| size.counts()).count();
-        let flow = match sizes.iter().position(Size::counts) {
+        let counted = sizes.iter().filter(|size| size.depends_on_rows()).count();
+        let flow = match sizes.iter().position(Size::depends_on_rows) {
             None => Flow::Same,
             Some(axis) if counted == 1 => Flow::Rows { axis },
             Some(_) => return Err(FROM_BATCH),
         };
-        self.broadcast(&[value, &Value::new(flow, Some(sizes))])
+        self.broadcast(&[value, &TracedTensor::new(flow, Some(sizes))])
     }
 
-    fn constant_of_shape(&self) -> Ruled {
+    fn constant_of_shape(&self) -> RuleResult {
         let sizes = self.sizes_of(self.input(0)?)?;
         let dims: Vec<Size> = sizes
             .into_iter()
             .map(|size| size.unwrap_or_else(|| self.fresh()))
             .collect();
-        let mut counted = dims.iter().enumerate().filter(|(_, size)| size.counts());
+        let mut counted = dims
+            .iter()
+            .enumerate()
+            .filter(|(_, size)| size.depends_on_rows());
         let flow = match (counted.next(), counted.next()) {
             (None, _) => Flow::Same,
             (Some((axis, size)), None) if size.rows == 1 => Flow::Rows { axis },
             _ => return Err(FROM_BATCH),
         };
-        Ok(vec![Value::new(flow, Some(dims))])
+        Ok(vec![TracedTensor::new(flow, Some(dims))])
     }
 
     /// Numbers that all rows share, as positions are.
-    fn range(&self) -> Ruled {
+    fn range(&self) -> RuleResult {
         let element = |index: usize| match self.optional(index)?.elements.as_ref()?.as_slice() {
             [element] => Some(element.clone()),
             _ => None,
@@ -515,20 +522,20 @@ impl Call<'_, '_> {
             (Some(Element::Int(0)), Some(limit), Some(Element::Int(1))) => limit.as_size(),
             _ => None,
         };
-        Ok(vec![Value::new(
+        Ok(vec![TracedTensor::new(
             Flow::Same,
             Some(vec![length.unwrap_or_else(|| self.fresh())]),
         )])
     }
 
-    fn trilu(&self) -> Ruled {
+    fn trilu(&self) -> RuleResult {
         self.others_same(&[0])?;
         let value = self.input(0)?;
         let rank = self.rank(value)?;
         self.unless_along(value, &(rank.saturating_sub(2)..rank).collect::<Vec<_>>())
     }
 
-    fn one_hot(&self) -> Ruled {
+    fn one_hot(&self) -> RuleResult {
         self.others_same(&[0])?;
         let value = self.input(0)?;
         let rank = self.rank(value)?;
@@ -541,6 +548,6 @@ impl Call<'_, '_> {
             },
             flow => flow.clone(),
         };
-        Ok(vec![Value::new(flow, Some(dims))])
+        Ok(vec![TracedTensor::new(flow, Some(dims))])
     }
 }

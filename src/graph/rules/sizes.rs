@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use crate::{
     graph::{
-        flow::{Element, Flow, Value},
-        rules::Call,
+        flow::{Element, Flow, TracedTensor},
+        rules::OperatorCall,
         size::Size,
     },
     tensor::from_end,
@@ -14,9 +14,10 @@ use crate::{
 /// Longer lists are no shapes.
 pub(super) const MAX_ELEMENTS: usize = 256;
 
-impl Call<'_, '_> {
-    /// The outputs where the operator works on sizes; `None` where it works on anything else, or not in a way known here.
-    pub(super) fn sizes(&self) -> Option<Vec<Value>> {
+impl OperatorCall<'_, '_> {
+    /// The outputs where the operator works on sizes; `None` where it works on anything else, or
+    /// not in a way known here.
+    pub(super) fn sizes(&self) -> Option<Vec<TracedTensor>> {
         if !matches!(self.node.domain, "" | "ai.onnx") {
             return None;
         }
@@ -41,7 +42,7 @@ impl Call<'_, '_> {
             .inputs
             .iter()
             .flatten()
-            .any(|value| !matches!(value.flow, Flow::Same | Flow::Counts))
+            .any(|value| !matches!(value.flow, Flow::Same | Flow::RowCount))
         {
             return None;
         }
@@ -53,7 +54,8 @@ impl Call<'_, '_> {
         (elements.len() <= MAX_ELEMENTS).then(|| vec![list(Some(elements), Some(dims), false)])
     }
 
-    /// The elements of a scalar or a list, and which of both it is. `None` for whatever has more dimensions, or may have.
+    /// The elements of a scalar or a list, and which of both it is. `None` for whatever has more
+    /// dimensions, or may have.
     fn arithmetic(&self) -> Option<(Vec<Element>, usize)> {
         const INT32: i64 = 6;
         const INT64: i64 = 7;
@@ -108,7 +110,7 @@ impl Call<'_, '_> {
             .or_else(|| self.optional(1)?.ints())
     }
 
-    fn shape_of(&self, value: &Value) -> Value {
+    fn shape_of(&self, value: &TracedTensor) -> TracedTensor {
         let rank = value.rank();
         let bound = |name: &str, default: usize| match (self.node.int(name), rank) {
             (Some(at), Some(rank)) => usize::try_from(if at < 0 {
@@ -195,11 +197,11 @@ pub(super) fn clamped(at: i64, length: i64) -> i64 {
 }
 
 /// A tensor of sizes; `counts`: some depend on the number of rows though they are not known.
-fn list(elements: Option<Vec<Element>>, dims: Option<Vec<Size>>, counts: bool) -> Value {
-    let counted = elements
-        .as_ref()
-        .map_or(counts, |elements| elements.iter().any(Element::counts));
-    let mut value = Value::new(if counted { Flow::Counts } else { Flow::Same }, dims);
+fn list(elements: Option<Vec<Element>>, dims: Option<Vec<Size>>, counts: bool) -> TracedTensor {
+    let counted = elements.as_ref().map_or(counts, |elements| {
+        elements.iter().any(Element::depends_on_rows)
+    });
+    let mut value = TracedTensor::new(if counted { Flow::RowCount } else { Flow::Same }, dims);
     value.elements = elements.map(Rc::new);
     value
 }
@@ -220,10 +222,10 @@ fn product(list: &[Element]) -> Element {
 
 fn combine(op: &str, a: &Element, b: &Element) -> Element {
     let unknown = || {
-        if a.counts() || b.counts() {
-            Element::Counted
+        if a.depends_on_rows() || b.depends_on_rows() {
+            Element::RowCount
         } else {
-            Element::Common
+            Element::Unknown
         }
     };
     if let (Element::Int(a), Element::Int(b)) = (a, b) {
@@ -237,7 +239,7 @@ fn combine(op: &str, a: &Element, b: &Element) -> Element {
             "Max" => Some(*a.max(b)),
             _ => None,
         };
-        return number.map_or(Element::Common, Element::Int);
+        return number.map_or(Element::Unknown, Element::Int);
     }
     let of = |size: Option<Size>| size.map_or_else(unknown, |size| Element::of_size(&size));
     match (op, a, b) {

@@ -72,7 +72,7 @@ impl ArrayField<'_> {
         DraftError::Values {
             field: self.field.name.to_owned(),
             values,
-            input: self.spec.clone(),
+            input: Box::new(self.spec.clone()),
         }
     }
 

@@ -19,15 +19,18 @@ pub enum DraftError {
     #[error("the graph has the inputs {}; name the sample's fields as they are", .inputs.join(", "))]
     InputNames { inputs: Vec<String> },
     #[error("`{field}` gives one value a row; the graph's input of that name takes {input}")]
-    OneValue { field: String, input: TensorSpec },
+    OneValue {
+        field: String,
+        input: Box<TensorSpec>,
+    },
     #[error(
         "field \"{field}\" is neither always a number nor always a text; one graph input can't be made of it"
     )]
     NoColumn { field: String },
     #[error("the graph's input {} takes {input}; a field gives one text a row", .input.name)]
-    OneText { input: TensorSpec },
+    OneText { input: Box<TensorSpec> },
     #[error("the graph's input {} takes {input}; the sample's fields give a row of numbers", .input.name)]
-    RowOfNumbers { input: TensorSpec },
+    RowOfNumbers { input: Box<TensorSpec> },
     #[error("the graph's input {input} takes {takes} numbers a row; the sample's {fields} fields give {gives}{}", wide_fields(.wide))]
     Width {
         input: String,
@@ -39,7 +42,10 @@ pub enum DraftError {
         wide: Vec<String>,
     },
     #[error("field \"{field}\" is null or missing in some rows; no step makes {input} of that")]
-    NullInArray { field: String, input: TensorSpec },
+    NullInArray {
+        field: String,
+        input: Box<TensorSpec>,
+    },
     #[error(
         "field \"{field}\" of the sample holds {media_type}; the image steps read image/png and image/jpeg: convert the sample, and have \
          callers send one of these"
@@ -53,7 +59,7 @@ pub enum DraftError {
     Values {
         field: String,
         values: WrongValues,
-        input: TensorSpec,
+        input: Box<TensorSpec>,
     },
     #[error("field \"{field}\" has an encoding and more; write all of it as lines")]
     EncodingAndMore { field: String },

@@ -149,7 +149,7 @@ impl InputDrafter<'_> {
             {
                 return Err(DraftError::OneValue {
                     field: field.name.to_owned(),
-                    input: spec.clone(),
+                    input: Box::new(spec.clone()),
                 });
             }
             if !drafted.is_plain() {
@@ -181,21 +181,7 @@ impl InputDrafter<'_> {
                 field: other.name.to_owned(),
             });
         }
-        if spec.datatype == DataType::Bytes {
-            return Err(DraftError::OneText {
-                input: spec.clone(),
-            });
-        }
-        let takes = match spec.shape.row() {
-            [Dim::Fixed(width)] => Some(*width),
-            [Dim::Any | Dim::Rest] => None,
-            [] => Some(1),
-            _ => {
-                return Err(DraftError::RowOfNumbers {
-                    input: spec.clone(),
-                });
-            }
-        };
+        let takes = numbers_per_row(spec)?;
         let mut columns = Vec::new();
         let mut widths = Vec::new();
         let mut one_hot = 0;
@@ -249,7 +235,7 @@ impl InputDrafter<'_> {
         if field.nullable && matches!(kind, FieldKind::Image | FieldKind::Array) {
             return Err(DraftError::NullInArray {
                 field: field.name.to_owned(),
-                input: spec.clone(),
+                input: Box::new(spec.clone()),
             });
         }
         let property = match kind {
@@ -257,7 +243,7 @@ impl InputDrafter<'_> {
                 return Err(DraftError::Values {
                     field: field.name.to_owned(),
                     values: WrongValues::SeveralTypes,
-                    input: spec.clone(),
+                    input: Box::new(spec.clone()),
                 });
             }
             FieldKind::Image => {
@@ -334,6 +320,20 @@ impl InputDrafter<'_> {
             Preparation::Encode(encoding) => encode_with_sample(field, *encoding),
         };
         preparations.iter().map(column).collect()
+    }
+}
+
+/// How many numbers a row of the input has. `None` means any number.
+fn numbers_per_row(spec: &TensorSpec) -> Result<Option<usize>, DraftError> {
+    let input = || Box::new(spec.clone());
+    if spec.datatype == DataType::Bytes {
+        return Err(DraftError::OneText { input: input() });
+    }
+    match spec.shape.row() {
+        [Dim::Fixed(width)] => Ok(Some(*width)),
+        [Dim::Any | Dim::Rest] => Ok(None),
+        [] => Ok(Some(1)),
+        _ => Err(DraftError::RowOfNumbers { input: input() }),
     }
 }
 

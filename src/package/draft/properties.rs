@@ -37,7 +37,7 @@ pub(super) fn scalar_property(
         Err(DraftError::Values {
             field: field.name.to_owned(),
             values,
-            input: spec.clone(),
+            input: Box::new(spec.clone()),
         })
     };
     let kind = field.kind();
@@ -131,7 +131,7 @@ fn input_schema(spec: &TensorSpec) -> Result<Value, DraftError> {
     match spec.datatype {
         DataType::Bytes if is_array && !matches!(spec.shape.row(), [Dim::Any | Dim::Rest]) => {
             Err(DraftError::OneText {
-                input: spec.clone(),
+                input: Box::new(spec.clone()),
             })
         }
         // A free width may be 1, which is one text.

@@ -96,7 +96,7 @@ fn usable_labels<'a>(labels: &'a [String], spec: &TensorSpec) -> Result<&'a [Str
     sorted.sort_unstable();
     match sorted.windows(2).find(|pair| pair.first() == pair.last()) {
         Some(pair) => {
-            let label = pair.first().map(|label| label.to_string());
+            let label = pair.first().map(ToString::to_string);
             Err(LabelsError::Duplicate(label.unwrap_or_default()))
         }
         None => Ok(labels),

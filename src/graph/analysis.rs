@@ -1,35 +1,38 @@
-//! `About`: what a model's file says of the dimension of rows and of labels.
+//! `GraphAnalysis`: the rows, labels and names in a model's file, found without the runtime.
 
 use std::sync::Arc;
 
 use crate::graph::{
-    labels::{self, Label},
+    class_labels::{self, ClassLabel},
+    dimension_names,
     model::Model,
-    rows::{self, Report},
+    row_dimension,
+    row_report::RowReport,
     wire::Malformed,
 };
 
-pub struct About {
-    pub report: Report,
-    /// Dimension 0 goes over steps in time; what mends it.
+pub struct GraphAnalysis {
+    pub report: RowReport,
+    /// Why dimension 0 means time steps and not rows, with the export option that changes it.
     pub time_first: Option<String>,
-    /// Outputs whose values belong to classes that the graph names, or are such names.
-    pub labels: Vec<(String, Vec<Label>)>,
+    /// Outputs whose values belong to classes, or are classes, with the graph's labels.
+    pub labels: Vec<(String, Vec<ClassLabel>)>,
     pub vocabulary: Vocabulary,
-    /// An input or output whose name has a NUL, at which the runtime cuts it off: nobody could name it.
+    /// An input or output whose name contains a NUL. The runtime ends the name there, so that no
+    /// request could name it.
     pub nul_name: Option<String>,
 }
 
-impl About {
-    /// Of a model's bytes as they are run; `fed` are inputs with a default that every run gets all the same.
+impl GraphAnalysis {
+    /// Analyses the bytes of a model. `fed` are inputs with a default that every run sets.
     ///
     /// # Errors
-    /// Where the bytes are no ONNX model.
-    pub fn read(bytes: &[u8], fed: &[Arc<str>]) -> Result<About, Malformed> {
+    /// If the bytes are no ONNX model.
+    pub fn read(bytes: &[u8], fed: &[Arc<str>]) -> Result<GraphAnalysis, Malformed> {
         let model = Model::read(bytes)?;
-        let report = rows::analyse(&model, fed);
-        let time_first = rows::time_first(&model, &report);
-        let labels = labels::held(&model);
+        let report = row_dimension::trace_rows(&model, fed);
+        let time_first = dimension_names::time_first(&model, &report);
+        let labels = class_labels::output_labels(&model);
         let mut names = model
             .graph
             .inputs
@@ -39,7 +42,7 @@ impl About {
         let nul_name = names
             .find(|name| name.contains('\0'))
             .map(|name| name.escape_default().to_string());
-        Ok(About {
+        Ok(GraphAnalysis {
             report,
             time_first,
             labels,
@@ -48,13 +51,17 @@ impl About {
         })
     }
 
-    /// Why rows of several requests may not share a run; `None` where the graph keeps them apart.
-    pub fn objection(&self) -> Option<String> {
-        self.time_first.clone().or_else(|| self.report.objection())
+    /// Why rows of several requests must not share a run. `None` proves that the graph keeps them
+    /// apart.
+    pub fn batching_objection(&self) -> Option<String> {
+        self.time_first
+            .clone()
+            .or_else(|| self.report.batching_objection())
     }
 }
 
-/// Values that the graph itself names: a row of others may be one unknown category to it.
+/// Categories that the graph itself contains. Test rows need them: to the graph, any other value
+/// may be the same unknown category.
 #[derive(Clone, Debug, Default)]
 pub struct Vocabulary {
     pub texts: Vec<String>,
@@ -62,7 +69,7 @@ pub struct Vocabulary {
 }
 
 impl Vocabulary {
-    /// Of this many words each; more tell nothing new.
+    /// Most texts, and most numbers. More of them find nothing new.
     const MAX: usize = 16;
 
     fn read(model: &Model<'_>) -> Vocabulary {

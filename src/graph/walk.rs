@@ -1,0 +1,372 @@
+//! `GraphWalk`: follows the nodes of a graph, and the bodies of the model's functions.
+
+use std::{
+    cell::Cell,
+    collections::{HashMap, HashSet},
+    rc::Rc,
+};
+
+use crate::graph::{
+    flow::{Element, Flow, Mixing, MixingReason, TracedTensor},
+    model::{
+        Attribute, Constant, Dimension, Function, Graph, Model, Node, ValueInfo, ValueKind,
+        opset_of,
+    },
+    rules,
+    size::Size,
+};
+
+/// Deepest nesting of calls and graphs that is followed: each level is a recursion.
+pub(super) const MAX_DEPTH: usize = 16;
+
+/// Most nodes of all graphs and calls together. Functions that call each other can make a small
+/// file grow without bound.
+const MAX_NODES: usize = 1 << 20;
+
+/// The tensors by name, in a graph and in the graphs around it.
+pub struct Scope<'s, 'a> {
+    pub values: HashMap<&'a str, TracedTensor>,
+    pub outer: Option<&'s Scope<'s, 'a>>,
+    pub opsets: &'s [(&'a str, i64)],
+}
+
+impl Scope<'_, '_> {
+    pub fn get(&self, name: &str) -> Option<TracedTensor> {
+        self.values
+            .get(name)
+            .cloned()
+            .or_else(|| self.outer?.get(name))
+    }
+}
+
+/// One pass over the nodes of a model, in their order.
+pub struct GraphWalk<'m, 'a> {
+    /// The model's functions by domain, name and overload.
+    functions: HashMap<(&'a str, &'a str, &'a str), &'m Function<'a>>,
+    /// The sizes of named dimensions.
+    named: HashMap<&'a str, Size>,
+    next_symbol: Cell<u32>,
+    visited_nodes: Cell<usize>,
+    /// The graph's name of the dimension of rows.
+    rows_name: Option<&'a str>,
+}
+
+impl<'m, 'a> GraphWalk<'m, 'a> {
+    pub(super) fn new(model: &'m Model<'a>, rows_name: Option<&'a str>) -> GraphWalk<'m, 'a> {
+        let functions = model.functions.iter().map(|function| {
+            let key = (function.domain, function.name, function.overload);
+            (key, function)
+        });
+        GraphWalk {
+            functions: functions.collect(),
+            named: HashMap::new(),
+            next_symbol: Cell::new(0),
+            visited_nodes: Cell::new(0),
+            rows_name,
+        }
+    }
+
+    /// A new unknown size that does not depend on the number of rows.
+    pub fn fresh(&self) -> Size {
+        let symbol = self.next_symbol.get();
+        self.next_symbol.set(symbol + 1);
+        Size::symbol(symbol)
+    }
+
+    /// `rank` new unknown sizes.
+    pub fn fresh_dims(&self, rank: usize) -> Vec<Size> {
+        (0..rank).map(|_| self.fresh()).collect()
+    }
+
+    /// The size of a dimension that is not the dimension of rows. Dimensions of one name have one
+    /// size.
+    fn size(&mut self, dim: &Dimension<'a>) -> Size {
+        match dim {
+            Dimension::Fixed(size) => Size::fixed(*size as u64),
+            Dimension::Free => self.fresh(),
+            Dimension::Named(name) => {
+                let fresh = self.fresh();
+                self.named.entry(name).or_insert(fresh).clone()
+            }
+        }
+    }
+
+    /// The tensor of a graph input, whose dimension 0 has the rows.
+    pub(super) fn input(&mut self, input: &ValueInfo<'a>) -> TracedTensor {
+        let reason = |effect: &str| {
+            Flow::Mixed(Rc::new(MixingReason {
+                op: String::new(),
+                node: format!("input \"{}\"", input.name),
+                effect: effect.to_owned(),
+                kind: Mixing::Unknown,
+            }))
+        };
+        if input.kind != ValueKind::Tensor {
+            return TracedTensor::new(reason("is no tensor"), None);
+        }
+        let Some(shape) = &input.shape else {
+            return TracedTensor::new(Flow::Rows { axis: 0 }, None);
+        };
+        if shape.is_empty() {
+            return TracedTensor::new(reason("has no dimension of rows"), Some(Vec::new()));
+        }
+        let is_rows = |dim: &Dimension<'_>| matches!(dim, Dimension::Named(name) if Some(*name) == self.rows_name);
+        let twice = shape.iter().skip(1).any(is_rows);
+        let mut dims = vec![Size::ROWS];
+        dims.extend(shape.iter().skip(1).map(|dim| self.size(dim)));
+        let flow = if twice {
+            reason("has the rows along two dimensions")
+        } else {
+            Flow::Rows { axis: 0 }
+        };
+        TracedTensor::new(flow, Some(dims))
+    }
+
+    /// Follows all nodes, and adds their outputs to `scope`.
+    pub fn graph(&mut self, graph: &Graph<'a>, scope: &mut Scope<'_, 'a>, depth: usize) {
+        for (name, constant) in &graph.initializers {
+            // An input that a run sets replaces its default.
+            scope
+                .values
+                .entry(name)
+                .or_insert_with(|| constant_tensor(constant));
+        }
+        let declared: HashMap<&str, &ValueInfo<'a>> = graph
+            .values
+            .iter()
+            .chain(&graph.outputs)
+            .map(|info| (info.name, info))
+            .collect();
+        self.nodes(&graph.nodes, &declared, scope, depth);
+    }
+
+    fn nodes(
+        &mut self,
+        nodes: &[Node<'a>],
+        declared: &HashMap<&str, &ValueInfo<'a>>,
+        scope: &mut Scope<'_, 'a>,
+        depth: usize,
+    ) {
+        for node in nodes {
+            self.visited_nodes.set(self.visited_nodes.get() + 1);
+            let values = self.node(node, scope, depth);
+            for (name, mut value) in node.outputs.iter().zip(values) {
+                if value.dims.is_none()
+                    && let Some(info) = declared.get(name)
+                {
+                    value.dims = self.declared_dims(info, &value.flow);
+                }
+                scope.values.insert(name, value);
+            }
+        }
+    }
+
+    /// The shape that the exporter declared. It is used if no rule gives one.
+    fn declared_dims(&mut self, info: &ValueInfo<'a>, flow: &Flow) -> Option<Vec<Size>> {
+        let shape = info.shape.as_ref()?;
+        let axis = if let Flow::Rows { axis } = flow {
+            Some(*axis)
+        } else {
+            None
+        };
+        let mut dims = Vec::with_capacity(shape.len());
+        for (index, dim) in shape.iter().enumerate() {
+            dims.push(match dim {
+                // A tensor without rows does not have their number, even if the exporter used that
+                // name.
+                Dimension::Named(name) if Some(*name) == self.rows_name && *flow != Flow::Same => {
+                    Size::ROWS
+                }
+                _ if axis == Some(index) => Size::ROWS.times(&self.fresh())?,
+                dim => self.size(dim),
+            });
+        }
+        axis.is_none_or(|axis| axis < dims.len()).then_some(dims)
+    }
+
+    /// The outputs of a node.
+    fn node(&mut self, node: &Node<'a>, scope: &Scope<'_, 'a>, depth: usize) -> Vec<TracedTensor> {
+        let count = node.outputs.len();
+        let inputs: Vec<Option<TracedTensor>> = node
+            .inputs
+            .iter()
+            .map(|name| {
+                if name.is_empty() {
+                    None
+                } else {
+                    scope.get(name)
+                }
+            })
+            .collect();
+        // A mixed input stays mixed. The reason names the operator that mixed it first.
+        if let Some(mixed) = inputs
+            .iter()
+            .flatten()
+            .find(|value| matches!(value.flow, Flow::Mixed(_)))
+        {
+            return vec![TracedTensor::new(mixed.flow.clone(), None); count];
+        }
+        let unknown = |effect: &str| {
+            vec![TracedTensor::new(mixed(node, Mixing::Unknown, effect), None); count]
+        };
+        if node
+            .inputs
+            .iter()
+            .zip(&inputs)
+            .any(|(name, value)| !name.is_empty() && value.is_none())
+        {
+            return unknown("takes something that the graph does not give");
+        }
+        if depth > MAX_DEPTH || self.visited_nodes.get() > MAX_NODES {
+            return unknown("is nested too deeply to be followed");
+        }
+        if let Some(function) = self
+            .functions
+            .get(&(node.domain, node.op, node.overload))
+            .copied()
+        {
+            // The runtime has its own operators in these domains, and does not say which of the two
+            // it runs.
+            if ["", "ai.onnx", "ai.onnx.ml", "com.microsoft"].contains(&node.domain) {
+                return unknown("is a function of the model's under the name of an operator");
+            }
+            return self.call(node, function, &inputs, scope, depth);
+        }
+        let has_graphs = node
+            .attributes
+            .values()
+            .any(|attribute| !attribute.graphs.is_empty());
+        if has_graphs {
+            return self.control_flow(node, &inputs, scope, depth);
+        }
+        if node
+            .attributes
+            .values()
+            .any(|attribute| attribute.reference.is_some())
+        {
+            return unknown(rules::NOT_KNOWN);
+        }
+        let opset = opset_of(scope.opsets, node.domain);
+        let mut values = rules::apply(self, node, &inputs, opset);
+        values.resize_with(count.max(values.len()), || {
+            TracedTensor::new(mixed(node, Mixing::Unknown, rules::NOT_KNOWN), None)
+        });
+        values
+    }
+
+    /// Whether a graph may draw random numbers. Functions of the model are assumed to do so.
+    pub(super) fn may_draw_random_numbers(&self, graph: &Graph<'a>) -> bool {
+        graph.nodes.iter().any(|node| {
+            rules::draws_random_numbers(node)
+                || self
+                    .functions
+                    .contains_key(&(node.domain, node.op, node.overload))
+                || node
+                    .attributes
+                    .values()
+                    .flat_map(|attribute| &attribute.graphs)
+                    .any(|inner| self.may_draw_random_numbers(inner))
+        })
+    }
+
+    /// Follows the body of a model's function with the values and attributes of the calling node.
+    fn call(
+        &mut self,
+        node: &Node<'a>,
+        function: &Function<'a>,
+        inputs: &[Option<TracedTensor>],
+        scope: &Scope<'_, 'a>,
+        depth: usize,
+    ) -> Vec<TracedTensor> {
+        let opsets = if function.opsets.is_empty() {
+            scope.opsets
+        } else {
+            function.opsets.as_slice()
+        };
+        let mut inner = Scope {
+            values: HashMap::new(),
+            outer: None,
+            opsets,
+        };
+        for (name, value) in function.inputs.iter().zip(inputs) {
+            if let Some(value) = value {
+                inner.values.insert(name, value.clone());
+            }
+        }
+        // An input that the caller omits is omitted in the body.
+        let absent: HashSet<&str> = function
+            .inputs
+            .iter()
+            .copied()
+            .filter(|name| !inner.values.contains_key(name))
+            .collect();
+        let body: Vec<Node<'a>> = function
+            .nodes
+            .iter()
+            .map(|inner| instantiate(inner, node, function, &absent))
+            .collect();
+        self.nodes(&body, &HashMap::new(), &mut inner, depth + 1);
+        let missing = || TracedTensor::new(mixed(node, Mixing::Unknown, "gives nothing"), None);
+        function
+            .outputs
+            .iter()
+            .map(|name| inner.get(name).unwrap_or_else(missing))
+            .collect()
+    }
+}
+
+/// A node of a function's body with the inputs and attributes of the calling node.
+fn instantiate<'a>(
+    inner: &Node<'a>,
+    caller: &Node<'a>,
+    function: &Function<'a>,
+    absent: &HashSet<&str>,
+) -> Node<'a> {
+    let mut node = inner.clone();
+    node.inputs
+        .iter_mut()
+        .filter(|name| absent.contains(**name))
+        .for_each(|name| *name = "");
+    let resolve = |attribute: &Attribute<'a>| match attribute.reference {
+        Some(name) => caller
+            .attributes
+            .get(name)
+            .or_else(|| function.defaults.get(name))
+            .cloned(),
+        None => Some(attribute.clone()),
+    };
+    node.attributes = inner
+        .attributes
+        .iter()
+        .filter_map(|(name, attribute)| Some((*name, resolve(attribute)?)))
+        .collect();
+    node
+}
+
+/// The flow of the outputs of a node that mixes rows, or may mix them.
+pub fn mixed(node: &Node<'_>, kind: Mixing, effect: &str) -> Flow {
+    Flow::Mixed(Rc::new(MixingReason {
+        op: node.op.to_owned(),
+        node: node.describe(),
+        effect: effect.to_owned(),
+        kind,
+    }))
+}
+
+/// The tensor of a constant in the file.
+pub fn constant_tensor(constant: &Constant<'_>) -> TracedTensor {
+    let dims = constant
+        .dims
+        .iter()
+        .map(|dim| u64::try_from(*dim).ok().map(Size::fixed))
+        .collect();
+    TracedTensor {
+        flow: Flow::Same,
+        dims,
+        elements: constant
+            .ints
+            .as_ref()
+            .map(|ints| Rc::new(ints.iter().map(|int| Element::Int(*int)).collect())),
+        reals: constant.reals.clone().map(Rc::new),
+    }
+}
