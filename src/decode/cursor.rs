@@ -1,110 +1,20 @@
-//! A cursor over JSON text: pulls one token after the other, without a tree.
+//! A cursor over JSON text that reads one token after the other, without a tree of values.
 
-/// Where and why the text is not JSON.
+/// The byte at which the text is not JSON, and the reason.
 #[derive(Debug, PartialEq, Eq)]
 pub struct SyntaxError {
     pub offset: usize,
     pub detail: &'static str,
 }
 
-/// Python and others write these all the same.
+/// Python's `json.dumps` and other writers produce these by default.
 pub const NOT_FINITE: &str =
     "NaN and Infinity do not exist in JSON (send null for a missing number)";
 
 pub const TOO_LARGE: &str = "the number is too large";
 
-/// What is wrong with a text that serde_json refuses, where it is a number that JSON does not have.
-pub fn not_finite(error: &serde_json::Error, text: &[u8]) -> Option<&'static str> {
-    if !error.is_syntax() {
-        return None;
-    }
-    let line = text
-        .split(|byte| *byte == b'\n')
-        .nth(error.line().saturating_sub(1))?;
-    // The place is that of the byte by which the parser saw it: up to three into the word, with a sign before it.
-    let places = error.column().saturating_sub(4)..=error.column();
-    let word = |at: usize| {
-        line.get(at..).is_some_and(begins_not_finite)
-            && !at
-                .checked_sub(1)
-                .is_some_and(|before| is_word(line, before))
-    };
-    places.into_iter().any(word).then_some(NOT_FINITE)
-}
-
-/// Where in a document serde_json found something wrong, as ` (/instances/1/age)`; empty at its root.
-pub fn pointer_at(document: &[u8], error: &serde_json::Error) -> String {
-    let before = document
-        .split_inclusive(|byte| *byte == b'\n')
-        .take(error.line().saturating_sub(1))
-        .map(<[u8]>::len)
-        .sum::<usize>();
-    let pointer = pointer_to(
-        document
-            .get(..before + error.column().saturating_sub(1))
-            .unwrap_or(document),
-    );
-    if pointer.is_empty() {
-        pointer
-    } else {
-        format!(" ({pointer})")
-    }
-}
-
-/// The pointer to the value that is being written where this text breaks off.
-fn pointer_to(text: &[u8]) -> String {
-    /// A name may be as long as the body.
-    const LONGEST: usize = 40;
-    enum Level<'a> {
-        Array(usize),
-        Object(&'a [u8]),
-    }
-    let mut levels: Vec<Level<'_>> = Vec::new();
-    let (mut escaped, mut opened, mut last) = (false, None, &b""[..]);
-    for (at, byte) in text.iter().enumerate() {
-        match (byte, opened) {
-            _ if escaped => escaped = false,
-            (b'\\', Some(_)) => escaped = true,
-            (b'"', Some(start)) => {
-                last = text.get(start..at).unwrap_or_default();
-                opened = None;
-            }
-            (b'"', None) => opened = Some(at + 1),
-            (_, Some(_)) => {}
-            (b'[', None) => levels.push(Level::Array(0)),
-            (b'{', None) => levels.push(Level::Object(b"")),
-            (b']' | b'}', None) => drop(levels.pop()),
-            (b':', None) => {
-                if let Some(Level::Object(name)) = levels.last_mut() {
-                    *name = last;
-                }
-            }
-            (b',', None) => {
-                if let Some(Level::Array(index)) = levels.last_mut() {
-                    *index += 1;
-                }
-            }
-            _ => {}
-        }
-    }
-    let step = |level: &Level<'_>| match level {
-        Level::Array(index) => format!("/{index}"),
-        Level::Object(name) => {
-            let name = String::from_utf8_lossy(name);
-            format!(
-                "/{}",
-                crate::schema::fault::token(&name.chars().take(LONGEST).collect::<String>())
-            )
-        }
-    };
-    levels.iter().map(step).collect()
-}
-
-fn is_word(text: &[u8], at: usize) -> bool {
-    text.get(at).is_some_and(u8::is_ascii_alphanumeric)
-}
-
-fn begins_not_finite(text: &[u8]) -> bool {
+/// Whether a text starts with NaN or an infinity, in the spelling of any common writer.
+pub(super) fn begins_not_finite(text: &[u8]) -> bool {
     let text = if let [b'-' | b'+', rest @ ..] = text {
         rest
     } else {
@@ -123,7 +33,7 @@ fn begins_not_finite(text: &[u8]) -> bool {
 pub type Result<T> = std::result::Result<T, SyntaxError>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum JsonKind {
     Null,
     Bool,
     Number,
@@ -132,19 +42,21 @@ pub enum Kind {
     Object,
 }
 
-impl Kind {
+impl JsonKind {
     pub fn name(self) -> &'static str {
         match self {
-            Kind::Null => "null",
-            Kind::Bool => "boolean",
-            Kind::Number => "number",
-            Kind::String => "string",
-            Kind::Array => "array",
-            Kind::Object => "object",
+            JsonKind::Null => "null",
+            JsonKind::Bool => "boolean",
+            JsonKind::Number => "number",
+            JsonKind::String => "string",
+            JsonKind::Array => "array",
+            JsonKind::Object => "object",
         }
     }
 }
 
+/// A position in a JSON text. Every method that reads a value expects the cursor at the first byte
+/// of that value, where [`peek`](Cursor::peek) leaves it.
 pub struct Cursor<'a> {
     whole: &'a str,
     text: &'a [u8],
@@ -160,11 +72,12 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// The whole text.
     pub fn whole(&self) -> &'a str {
         self.whole
     }
 
-    /// Whether `""` stands here.
+    /// Whether the cursor is at `""`.
     pub fn at_empty_string(&self) -> bool {
         self.text.get(self.position..self.position + 2) == Some(b"\"\"")
     }
@@ -173,10 +86,12 @@ impl<'a> Cursor<'a> {
         self.position
     }
 
+    /// Moves the cursor back to a position that it had before.
     pub fn rewind(&mut self, position: usize) {
         self.position = position;
     }
 
+    /// The text from `start` to the cursor.
     pub fn slice(&self, start: usize) -> &'a [u8] {
         self.text.get(start..self.position).unwrap_or_default()
     }
@@ -188,7 +103,7 @@ impl<'a> Cursor<'a> {
         })
     }
 
-    /// As `fail`, where a value should begin at `start`.
+    /// As `fail`, for a value that should begin at `start`.
     #[cold]
     fn fail_value<T>(&self, start: usize, detail: &'static str) -> Result<T> {
         let not_finite = self.text.get(start..).is_some_and(begins_not_finite);
@@ -214,17 +129,17 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// The kind of the value that begins here, after any white space.
+    /// Skips white space, and returns the kind of the value that follows.
     #[inline]
-    pub fn peek(&mut self) -> Result<Kind> {
+    pub fn peek(&mut self) -> Result<JsonKind> {
         self.skip_space();
         match self.byte() {
-            Some(b'"') => Ok(Kind::String),
-            Some(b'-' | b'0'..=b'9') => Ok(Kind::Number),
-            Some(b'{') => Ok(Kind::Object),
-            Some(b'[') => Ok(Kind::Array),
-            Some(b't' | b'f') => Ok(Kind::Bool),
-            Some(b'n') => Ok(Kind::Null),
+            Some(b'"') => Ok(JsonKind::String),
+            Some(b'-' | b'0'..=b'9') => Ok(JsonKind::Number),
+            Some(b'{') => Ok(JsonKind::Object),
+            Some(b'[') => Ok(JsonKind::Array),
+            Some(b't' | b'f') => Ok(JsonKind::Bool),
+            Some(b'n') => Ok(JsonKind::Null),
             Some(_) => self.fail_value(self.position, "expected a value"),
             None => self.fail("the text ends where a value is expected"),
         }
@@ -257,7 +172,8 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Enters an array or object; `false` when it is empty (and already left).
+    /// Enters an array or object with the closing bracket `close`. Returns `false` if it is empty;
+    /// the cursor is behind it.
     #[inline]
     pub fn enter(&mut self, close: u8) -> Result<bool> {
         self.position += 1;
@@ -265,7 +181,8 @@ impl<'a> Cursor<'a> {
         Ok(!self.eat(close))
     }
 
-    /// After an element: `true` when another follows.
+    /// Reads the separator behind an element. Returns `true` if another element follows, `false`
+    /// behind the closing bracket.
     #[inline]
     pub fn more(&mut self, close: u8) -> Result<bool> {
         self.skip_space();
@@ -283,7 +200,8 @@ impl<'a> Cursor<'a> {
         })
     }
 
-    /// A member's name; stands before its value afterwards. `scratch` takes the text where it has escapes.
+    /// Reads a member's name and the colon. The result borrows from the text, or from `scratch` if
+    /// the name has escapes.
     #[inline]
     pub fn key<'s>(&mut self, scratch: &'s mut Vec<u8>) -> Result<&'s str>
     where
@@ -300,7 +218,8 @@ impl<'a> Cursor<'a> {
         Ok(key)
     }
 
-    /// Passes a member's name that stands here as `quoted` (with its quotes), and the colon; `false` where another does.
+    /// Skips the name `quoted`, given with its quotes, and the colon. Returns `false`, without
+    /// moving, before another name.
     #[inline]
     pub fn eat_name(&mut self, quoted: &[u8]) -> Result<bool> {
         if quoted.is_empty()
@@ -320,7 +239,8 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// A string: borrowed from the text where it has no escapes.
+    /// Reads a string. The result borrows from the text, or from `scratch` if the string has
+    /// escapes.
     #[inline]
     pub fn string<'s>(&mut self, scratch: &'s mut Vec<u8>) -> Result<&'s str>
     where
@@ -344,13 +264,15 @@ impl<'a> Cursor<'a> {
             }
         }
         self.position = end + 1;
-        // Cut at quotes, so between characters: always some.
+        // Both ends are next to ASCII quotes, so the cut is never inside a character.
         self.whole.get(start..end).ok_or(SyntaxError {
             offset: start,
             detail: "not UTF-8",
         })
     }
 
+    /// The rest of a string from its first escape on. Escapes are rare, so this stays out of the
+    /// inlined path.
     #[cold]
     fn escaped<'s>(
         &mut self,
@@ -387,6 +309,7 @@ impl<'a> Cursor<'a> {
         }))
     }
 
+    /// Reads one escape behind its backslash.
     fn escape(&mut self) -> Result<char> {
         let byte = self.byte();
         self.position += 1;
@@ -400,6 +323,7 @@ impl<'a> Cursor<'a> {
             Some(b'r') => '\r',
             Some(b't') => '\t',
             Some(b'u') => {
+                // A character beyond U+FFFF is written as a pair of surrogates.
                 let first = self.hex()?;
                 let code = match first {
                     0xd800..=0xdbff => {
@@ -437,12 +361,13 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// A finite number.
+    /// Reads a number, which is always finite.
     #[inline]
     pub fn number(&mut self) -> Result<f64> {
         let start = self.position;
         let negative = self.eat(b'-');
         let rest = self.text.get(self.position..).unwrap_or_default();
+        // May wrap: it is used only if the number has at most 15 digits.
         let mut mantissa = 0u64;
         let mut at = 0;
         while let Some(byte @ b'0'..=b'9') = rest.get(at) {
@@ -490,7 +415,8 @@ impl<'a> Cursor<'a> {
             }
         }
         if simple {
-            // Both exact in a double, so the quotient is correctly rounded (Clinger 1990).
+            // The mantissa and the power of ten are exact in a double, so IEEE 754 rounds their
+            // quotient correctly (Clinger, "How to read floating point numbers accurately", 1990).
             const POWERS: [f64; 23] = [
                 1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14,
                 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
@@ -509,8 +435,9 @@ impl<'a> Cursor<'a> {
         self.fail(TOO_LARGE)
     }
 
-    /// Passes over a value by its brackets and quotes; whether it is JSON shows when it is read.
-    pub fn pass(&mut self) -> Result<&'a str> {
+    /// Skips a value by its brackets and quotes, and returns its text. Does not check that the
+    /// value is valid JSON.
+    pub fn skip_value(&mut self) -> Result<&'a str> {
         self.skip_space();
         let start = self.position;
         let mut depth = 0usize;
@@ -518,17 +445,8 @@ impl<'a> Cursor<'a> {
             match self.byte() {
                 None if depth > 0 => return self.fail("the text ends inside a value"),
                 None => break,
-                Some(b'"') => {
-                    self.position += 1;
-                    loop {
-                        match self.byte() {
-                            None => return self.fail("the string does not end"),
-                            Some(b'"') => break,
-                            Some(b'\\') => self.position += 2,
-                            Some(_) => self.position += 1,
-                        }
-                    }
-                }
+                // The closing quote is skipped below.
+                Some(b'"') => self.skip_string_content()?,
                 Some(b'[' | b'{') => depth += 1,
                 Some(b']' | b'}' | b',') if depth == 0 => break,
                 Some(b']' | b'}') => depth -= 1,
@@ -539,7 +457,7 @@ impl<'a> Cursor<'a> {
         if self.position == start {
             return self.fail("expected a value");
         }
-        // Cut at ASCII characters, so between characters: always some.
+        // Both ends are next to ASCII characters, so the cut is never inside a character.
         self.whole
             .get(start..self.position)
             .map(str::trim_ascii_end)
@@ -549,7 +467,20 @@ impl<'a> Cursor<'a> {
             })
     }
 
-    /// Nothing but white space may follow.
+    /// Moves from an opening quote to its closing quote.
+    fn skip_string_content(&mut self) -> Result<()> {
+        self.position += 1;
+        loop {
+            match self.byte() {
+                None => return self.fail("the string does not end"),
+                Some(b'"') => return Ok(()),
+                Some(b'\\') => self.position += 2,
+                Some(_) => self.position += 1,
+            }
+        }
+    }
+
+    /// Checks that only white space follows.
     pub fn end(&mut self) -> Result<()> {
         self.skip_space();
         if self.position == self.text.len() {

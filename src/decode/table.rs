@@ -1,10 +1,11 @@
-//! Table: CSV text, as spreadsheets, SageMaker and MLflow send it, turned into rows. The only file that names csv.
+//! `Table`: CSV text, as spreadsheets, SageMaker and MLflow send it, and its conversion to rows.
+//! The only file that names csv.
 
 use bytes::Bytes;
 use serde_json::Value;
 
 use crate::{
-    decode::{origin::Origin, rows::Rows},
+    decode::{json_rows::JsonRows, row_origin::RowOrigin},
     schema::{ColumnSpec, columns::ColumnKind, fault::shorten},
     tensor::{
         DataType,
@@ -18,197 +19,193 @@ pub struct Table {
     pub header: Header,
 }
 
-/// Whether the first line names the columns.
+/// Whether the first line has the names of the columns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Header {
     Present,
     Absent,
-    /// It does where it has nothing but names of inputs.
+    /// The first line is a header if its cells are names of inputs.
     #[default]
     Guess,
 }
 
-/// What a cell's text stands for.
+/// Why a table is refused. The texts have no cell of the table, which may be personal. `row` names
+/// a row as [`RowOrigin::row`] does.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TableError {
+    #[error("the table has more than {MAX_ROWS} rows")]
+    TooManyRows,
+    #[error("the table has no line")]
+    NoLine,
+    #[error("the table has no line beside its header")]
+    OnlyHeader,
+    #[error("the table is not UTF-8")]
+    NotUtf8,
+    #[error("the table is not CSV")]
+    NotCsv,
+    #[error(
+        "line {line} (row {row}) of the table has {given} cells, but the first line has {expected}"
+    )]
+    UnequalLines {
+        line: usize,
+        row: usize,
+        given: u64,
+        expected: u64,
+    },
+    #[error("{row} of the table has {given} cells, expected {expected}")]
+    CellCount {
+        row: String,
+        given: usize,
+        expected: usize,
+    },
+    #[error("{row}, {cell} of the table must be {expected}")]
+    WrongCell {
+        row: String,
+        /// "column `age`", or "cell 3" without names.
+        cell: String,
+        expected: &'static str,
+    },
+    #[error("a table has no cell for the list `{name}`; send JSON")]
+    ListColumn { name: String },
+    #[error("the table has two columns called \"{name}\"")]
+    DuplicateColumn { name: String },
+}
+
+/// How the text of a column's cells is written as JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Cell {
+enum CellType {
     Number,
     Boolean,
     Text,
 }
 
-/// A line of two bytes becomes a record of a hundred.
+/// Most rows of a table. A line of two bytes becomes a record of about a hundred in memory, so the
+/// limit of the body alone would not bound the memory.
 const MAX_ROWS: usize = 65_536;
 
 struct Lines {
     header: Option<Vec<String>>,
-    lines: Vec<csv::StringRecord>,
-    /// Where the lines are.
-    origin: Origin,
+    records: Vec<csv::StringRecord>,
+    /// The line of each record.
+    origin: RowOrigin,
 }
 
-/// The rows of a table for a schema; empty cells are values that are left out.
-pub fn to_rows(table: &Table, columns: &[ColumnSpec]) -> Result<Rows, String> {
+/// The rows of a table for a schema. An empty cell is a missing value.
+pub fn to_rows(table: &Table, columns: &[ColumnSpec]) -> Result<JsonRows, TableError> {
     let is_name = |cell: &str| columns.iter().any(|column| column.name == cell);
-    // With columns that the model does not know the required ones are still all there.
+    // A header may have columns that the model does not know. It is recognised by the required
+    // columns.
     let required: Vec<&str> = columns
         .iter()
         .filter(|column| column.required)
         .map(|column| column.name.as_str())
         .collect();
-    let names_required = |first: &csv::StringRecord| {
+    let has_required = |first: &csv::StringRecord| {
         !required.is_empty()
             && required
                 .iter()
                 .all(|name| first.iter().any(|cell| cell == *name))
     };
-    let Lines {
-        header,
-        lines,
-        origin,
-    } = read(table, &|first| {
-        first.iter().all(is_name) || names_required(first)
+    let lines = read(table, &|first| {
+        first.iter().all(is_name) || has_required(first)
     })?;
-    let own_order = || columns.iter().map(|column| column.name.clone()).collect();
-    let names: Vec<String> = header.unwrap_or_else(own_order);
-    let cells: Vec<Cell> = names
-        .iter()
-        .map(|name| {
-            match columns
-                .iter()
-                .find(|column| column.name == *name)
-                .map(|column| column.kind)
-            {
-                Some(ColumnKind::Number | ColumnKind::Integer) => Cell::Number,
-                Some(ColumnKind::Boolean) => Cell::Boolean,
-                _ => Cell::Text,
-            }
-        })
-        .collect();
+    let schema_order = || columns.iter().map(|column| column.name.clone()).collect();
+    let names: Vec<String> = lines.header.clone().unwrap_or_else(schema_order);
+    let cell_type = |name: &String| {
+        let column = columns.iter().find(|column| column.name == *name);
+        match column.map(|column| column.kind) {
+            Some(ColumnKind::Number | ColumnKind::Integer) => CellType::Number,
+            Some(ColumnKind::Boolean) => CellType::Boolean,
+            _ => CellType::Text,
+        }
+    };
+    let types: Vec<CellType> = names.iter().map(cell_type).collect();
     if let Some(array) = columns
         .iter()
         .find(|column| column.kind.is_array() && names.contains(&column.name))
     {
-        return Err(format!(
-            "a table has no cell for the list `{}`; send JSON",
-            array.name
-        ));
+        return Err(TableError::ListColumn {
+            name: array.name.clone(),
+        });
     }
-    Ok(Rows {
-        text: write(&lines, &cells, Some(&names), &origin)?,
-        names: Some(names),
-        frame: true,
-        origin,
-    })
+    lines.into_rows(&types, Some(names))
 }
 
 /// The rows of a table for a graph without a schema.
-pub fn to_plain_rows(table: &Table, graph: &Signature) -> Result<Rows, String> {
-    let kind = |spec: &TensorSpec| match spec.datatype {
-        DataType::Bool => Cell::Boolean,
-        DataType::Bytes => Cell::Text,
-        _ => Cell::Number,
+pub fn to_plain_rows(table: &Table, graph: &Signature) -> Result<JsonRows, TableError> {
+    let cell_type = |spec: &TensorSpec| match spec.datatype {
+        DataType::Bool => CellType::Boolean,
+        DataType::Bytes => CellType::Text,
+        _ => CellType::Number,
     };
     let is_name = |cell: &str| graph.inputs.iter().any(|spec| *spec.name == *cell);
     let only = match graph.inputs.as_slice() {
-        [only] => Some(kind(only)),
+        [only] => Some(cell_type(only)),
         _ => None,
     };
-    // Where all cells are numbers, a line without any is a line of names.
+    // In a table of numbers, a first line without any number is a header, whatever its names are.
     let is_word = |cell: &str| !cell.is_empty() && !is_nan(cell) && json_number(cell).is_none();
-    let words = |first: &csv::StringRecord| {
-        only == Some(Cell::Number) && first.iter().all(|cell| is_word(cell.trim()))
+    let has_words = |first: &csv::StringRecord| {
+        only == Some(CellType::Number) && first.iter().all(|cell| is_word(cell.trim()))
     };
-    let Lines {
-        header,
-        lines,
-        origin,
-    } = read(table, &|first| first.iter().all(is_name) || words(first))?;
-    let width = lines.first().map_or(0, csv::StringRecord::len);
-    let names = header.or_else(|| {
-        only.is_none().then(|| {
-            graph
-                .inputs
-                .iter()
-                .map(|spec| spec.name.to_string())
-                .collect()
-        })
-    });
-    let cells: Vec<Cell> = (0..width)
+    let lines = read(table, &|first| {
+        first.iter().all(is_name) || has_words(first)
+    })?;
+    let width = lines.records.first().map_or(0, csv::StringRecord::len);
+    let graph_order = || {
+        let names = graph.inputs.iter().map(|spec| spec.name.to_string());
+        only.is_none().then(|| names.collect())
+    };
+    let names: Option<Vec<String>> = lines.header.clone().or_else(graph_order);
+    let types: Vec<CellType> = (0..width)
         .map(|at| {
-            let named = names.as_ref().and_then(|names| names.get(at));
-            let spec = named.and_then(|name| graph.inputs.iter().find(|spec| *spec.name == **name));
-            spec.map(kind).or(only).unwrap_or(Cell::Text)
+            let name = names.as_ref().and_then(|names| names.get(at));
+            let spec = name.and_then(|name| graph.inputs.iter().find(|spec| *spec.name == **name));
+            spec.map(cell_type).or(only).unwrap_or(CellType::Text)
         })
         .collect();
-    Ok(Rows {
-        text: write(&lines, &cells, names.as_deref(), &origin)?,
-        names,
-        frame: true,
-        origin,
-    })
+    lines.into_rows(&types, names)
 }
 
-/// The rows of a table as objects, by its header; what kind of values a column has is told by its cells.
-pub fn to_objects(text: Bytes) -> Result<Vec<Value>, String> {
-    let Lines {
-        header,
-        lines,
-        origin,
-    } = read(
-        &Table {
-            text,
-            header: Header::Present,
-        },
-        &|_| true,
-    )?;
-    let names = header.unwrap_or_default();
-    if let Some(twice) = names
+/// The rows of a table as objects by the names of its header. The cells of a column decide its
+/// type.
+pub fn to_objects(text: Bytes) -> Result<Vec<Value>, TableError> {
+    let header = Header::Present;
+    let lines = read(&Table { text, header }, &|_| true)?;
+    let names = lines.header.clone().unwrap_or_default();
+    let duplicate = names
         .iter()
         .enumerate()
-        .find(|(at, name)| names.iter().take(*at).any(|other| other == *name))
-    {
-        return Err(format!("the table has two columns called \"{}\"", twice.1));
+        .find(|(at, name)| names.iter().take(*at).any(|other| other == *name));
+    if let Some((_, name)) = duplicate {
+        return Err(TableError::DuplicateColumn { name: name.clone() });
     }
-    let kinds: Vec<Cell> = (0..names.len())
-        .map(|at| {
-            let all = |holds: fn(&str) -> bool| {
-                lines
-                    .iter()
-                    .filter_map(|line| line.get(at))
-                    .map(str::trim)
-                    .all(|cell| cell.is_empty() || holds(cell))
-            };
-            if all(|cell| is_nan(cell) || is_number(cell)) {
-                Cell::Number
-            } else if all(|cell| {
-                matches!(cell, "true" | "True" | "TRUE" | "false" | "False" | "FALSE")
-            }) {
-                Cell::Boolean
-            } else {
-                Cell::Text
-            }
-        })
-        .collect();
+    let types: Vec<CellType> = (0..names.len()).map(|at| lines.guess_type(at)).collect();
+    let rows = lines.into_rows(&types, Some(names.clone()))?;
     let rows: Vec<Vec<Value>> =
-        serde_json::from_slice(&write(&lines, &kinds, Some(&names), &origin)?)
-            .map_err(|error| error.to_string())?;
+        serde_json::from_slice(&rows.text).map_err(|_| TableError::NotCsv)?;
     Ok(rows
         .into_iter()
         .map(|row| Value::Object(names.iter().cloned().zip(row).collect()))
         .collect())
 }
 
-/// A code such as 00501 is a text.
+/// Whether a cell is a number. A code such as 00501 is not: its zeros would be lost.
 fn is_number(cell: &str) -> bool {
     let digits = cell.trim_start_matches(['-', '+']).as_bytes();
     !matches!(digits, [b'0', b'0'..=b'9', ..]) && json_number(cell).is_some()
 }
 
-fn read(table: &Table, is_header: &dyn Fn(&csv::StringRecord) -> bool) -> Result<Lines, String> {
+/// Reads the records of a table. `is_header` says whether the first record is a header, if the
+/// table leaves that open.
+fn read(
+    table: &Table,
+    is_header: &dyn Fn(&csv::StringRecord) -> bool,
+) -> Result<Lines, TableError> {
     let mut reader = csv::ReaderBuilder::new()
         .has_headers(false)
         .from_reader(&table.text[..]);
-    let (mut lines, mut numbers) = (Vec::new(), Vec::new());
+    let (mut records, mut numbers) = (Vec::new(), Vec::new());
     let mut header = None;
     let mut count = LineCount {
         text: &table.text,
@@ -216,40 +213,37 @@ fn read(table: &Table, is_header: &dyn Fn(&csv::StringRecord) -> bool) -> Result
         line: 1,
     };
     for record in reader.records() {
-        if lines.len() == MAX_ROWS {
-            return Err(format!("the table has more than {MAX_ROWS} rows"));
+        if records.len() == MAX_ROWS {
+            return Err(TableError::TooManyRows);
         }
-        let record = record.map_err(|error| describe(&error, &mut count, lines.len()))?;
-        let first = header.is_none() && lines.is_empty();
+        let record = record.map_err(|error| refuse(&error, &mut count, records.len()))?;
+        let first = header.is_none() && records.is_empty();
         let names = match table.header {
             Header::Present => first,
             Header::Absent => false,
             Header::Guess => first && is_header(&record),
         };
         if names {
-            header = Some(
-                record
-                    .iter()
-                    .map(|name| name.trim().trim_start_matches('\u{feff}').to_owned())
-                    .collect(),
-            );
+            // Excel writes a byte order mark before the first name.
+            let name = |name: &str| name.trim().trim_start_matches('\u{feff}').to_owned();
+            header = Some(record.iter().map(name).collect());
         } else {
-            numbers.push(count.of(record.position()));
-            lines.push(record);
+            numbers.push(count.line_of(record.position()));
+            records.push(record);
         }
     }
-    match (lines.is_empty(), &header) {
-        (true, None) => Err("the table has no line".to_owned()),
-        (true, Some(_)) => Err("the table has no line beside its header".to_owned()),
+    match (records.is_empty(), &header) {
+        (true, None) => Err(TableError::NoLine),
+        (true, Some(_)) => Err(TableError::OnlyHeader),
         (false, _) => Ok(Lines {
             header,
-            lines,
-            origin: Origin::Table(numbers),
+            records,
+            origin: RowOrigin::Table(numbers),
         }),
     }
 }
 
-/// Counts lines from 1, on from the last record that was asked for.
+/// Counts the lines of a text, from 1. Each call counts from the record of the previous call on.
 struct LineCount<'a> {
     text: &'a [u8],
     at: usize,
@@ -257,8 +251,9 @@ struct LineCount<'a> {
 }
 
 impl LineCount<'_> {
-    /// The line of a record; the reader's own position is that of the empty lines before it.
-    fn of(&mut self, position: Option<&csv::Position>) -> usize {
+    /// The line of a record. The position that the reader gives is that of the empty lines before
+    /// the record.
+    fn line_of(&mut self, position: Option<&csv::Position>) -> usize {
         let start = position
             .and_then(|position| usize::try_from(position.byte()).ok())
             .unwrap_or(0);
@@ -279,72 +274,99 @@ impl LineCount<'_> {
     }
 }
 
-/// Without the text of the table, which may be personal; `rows` were read before.
-fn describe(error: &csv::Error, count: &mut LineCount<'_>, rows: usize) -> String {
+/// The refusal for an error of the reader after `rows` rows.
+fn refuse(error: &csv::Error, count: &mut LineCount<'_>, rows: usize) -> TableError {
     match error.kind() {
-        csv::ErrorKind::Utf8 { .. } => "the table is not UTF-8".to_owned(),
+        csv::ErrorKind::Utf8 { .. } => TableError::NotUtf8,
         csv::ErrorKind::UnequalLengths {
             pos,
             expected_len,
             len,
-        } => {
-            let line = count.of(pos.as_ref());
-            format!(
-                "line {line} (row {}) of the table has {len} cells, but the first line has {expected_len}",
-                rows + 1
-            )
-        }
-        _ => "the table is not CSV".to_owned(),
+        } => TableError::UnequalLines {
+            line: count.line_of(pos.as_ref()),
+            row: rows + 1,
+            given: *len,
+            expected: *expected_len,
+        },
+        _ => TableError::NotCsv,
     }
 }
 
-/// Rows as lists; `names` are the columns', where they have some.
-fn write(
-    lines: &[csv::StringRecord],
-    cells: &[Cell],
-    names: Option<&[String]>,
-    origin: &Origin,
-) -> Result<Bytes, String> {
-    let name = |at: usize| match names.and_then(|names| names.get(at)) {
-        Some(name) => format!("column `{}`", shorten(name)),
-        None => format!("cell {}", at + 1),
-    };
-    let mut text = Vec::from(b"[");
-    for (index, line) in lines.iter().enumerate() {
-        if line.len() != cells.len() {
-            return Err(format!(
-                "{} of the table has {} cells, expected {}",
-                origin.row(index),
-                line.len(),
-                cells.len()
-            ));
-        }
-        text.extend_from_slice(if index > 0 { b",[" } else { b"[" });
-        for (at, (cell, kind)) in line.iter().zip(cells).enumerate() {
-            if at > 0 {
-                text.push(b',');
+impl Lines {
+    /// The rows as lists of JSON values. `types` and `names` are those of the columns.
+    fn into_rows(
+        self,
+        types: &[CellType],
+        names: Option<Vec<String>>,
+    ) -> Result<JsonRows, TableError> {
+        let cell_name = |at: usize| match names.as_ref().and_then(|names| names.get(at)) {
+            Some(name) => format!("column `{}`", shorten(name)),
+            None => format!("cell {}", at + 1),
+        };
+        let mut text = Vec::from(b"[");
+        for (index, record) in self.records.iter().enumerate() {
+            if record.len() != types.len() {
+                return Err(TableError::CellCount {
+                    row: self.origin.row(index),
+                    given: record.len(),
+                    expected: types.len(),
+                });
             }
-            write_cell(cell, *kind, &mut text).map_err(|expected| {
-                format!(
-                    "{}, {} of the table must be {expected}",
-                    origin.row(index),
-                    name(at)
-                )
-            })?;
+            text.extend_from_slice(if index > 0 { b",[" } else { b"[" });
+            for (at, (cell, cell_type)) in record.iter().zip(types).enumerate() {
+                if at > 0 {
+                    text.push(b',');
+                }
+                write_cell(cell, *cell_type, &mut text).map_err(|expected| {
+                    TableError::WrongCell {
+                        row: self.origin.row(index),
+                        cell: cell_name(at),
+                        expected,
+                    }
+                })?;
+            }
+            text.push(b']');
         }
         text.push(b']');
+        Ok(JsonRows {
+            text: Bytes::from(text),
+            names,
+            frame: true,
+            origin: self.origin,
+        })
     }
-    text.push(b']');
-    Ok(Bytes::from(text))
+
+    /// The type that all cells of a column have.
+    fn guess_type(&self, column: usize) -> CellType {
+        let all = |holds: fn(&str) -> bool| {
+            self.records
+                .iter()
+                .filter_map(|record| record.get(column))
+                .map(str::trim)
+                .all(|cell| cell.is_empty() || holds(cell))
+        };
+        let is_boolean: fn(&str) -> bool =
+            |cell| matches!(cell, "true" | "True" | "TRUE" | "false" | "False" | "FALSE");
+        if all(|cell| is_nan(cell) || is_number(cell)) {
+            CellType::Number
+        } else if all(is_boolean) {
+            CellType::Boolean
+        } else {
+            CellType::Text
+        }
+    }
 }
 
-fn write_cell(cell: &str, kind: Cell, text: &mut Vec<u8>) -> Result<(), &'static str> {
+/// Writes one cell as JSON. The error says what the cell must be.
+fn write_cell(cell: &str, cell_type: CellType, text: &mut Vec<u8>) -> Result<(), &'static str> {
     let trimmed = cell.trim();
-    match kind {
+    match cell_type {
         _ if trimmed.is_empty() => text.extend_from_slice(b"null"),
-        Cell::Number if is_nan(trimmed) => text.extend_from_slice(b"null"),
-        Cell::Number => text.extend_from_slice(json_number(trimmed).ok_or("a number")?.as_bytes()),
-        Cell::Boolean => {
+        CellType::Number if is_nan(trimmed) => text.extend_from_slice(b"null"),
+        CellType::Number => {
+            text.extend_from_slice(json_number(trimmed).ok_or("a number")?.as_bytes());
+        }
+        CellType::Boolean => {
             let value = match trimmed {
                 "true" | "True" | "TRUE" | "1" => "true",
                 "false" | "False" | "FALSE" | "0" => "false",
@@ -352,18 +374,19 @@ fn write_cell(cell: &str, kind: Cell, text: &mut Vec<u8>) -> Result<(), &'static
             };
             text.extend_from_slice(value.as_bytes());
         }
-        // Writing to memory does not fail.
-        Cell::Text => drop(serde_json::to_writer(text, cell)),
+        // Writing to a `Vec` does not fail.
+        CellType::Text => drop(serde_json::to_writer(text, cell)),
     }
     Ok(())
 }
 
-/// As numerical libraries write a value that is not there.
+/// Whether a cell is a missing value, in the spelling of pandas, R or Python.
 fn is_nan(cell: &str) -> bool {
     matches!(cell, "nan" | "NaN" | "NAN" | "NA" | "null" | "None")
 }
 
-/// The number as JSON has it; whole numbers digit by digit.
+/// A number in the syntax of JSON. A number that is valid JSON keeps its digits: a double would
+/// round long integers.
 fn json_number(cell: &str) -> Option<String> {
     if serde_json::from_str::<serde_json::Number>(cell).is_ok() {
         return Some(cell.to_owned());
@@ -378,7 +401,7 @@ pub fn write_lines(rows: impl Iterator<Item = Vec<String>>) -> Vec<u8> {
         .flexible(true)
         .from_writer(Vec::new());
     for row in rows {
-        // Writing to memory does not fail.
+        // Writing to a `Vec` does not fail.
         let _ = writer.write_record(&row);
     }
     writer.into_inner().unwrap_or_default()
@@ -392,7 +415,7 @@ mod tests {
     use serde_json::json;
 
     use crate::{
-        decode::table::{Header, Table, to_objects, to_plain_rows, to_rows},
+        decode::table::{Header, Table, TableError, to_objects, to_plain_rows, to_rows},
         schema::Schema,
         tensor::{
             DataType, Dim, Shape,
@@ -400,7 +423,7 @@ mod tests {
         },
     };
 
-    fn convert(text: &str, header: Header) -> Result<(Vec<String>, String), String> {
+    fn convert(text: &str, header: Header) -> Result<(Vec<String>, String), TableError> {
         let schema = Schema::compile(&json!({"type": "object", "additionalProperties": false, "properties": {
             "age": {"type": "integer"}, "plan": {"type": "string"}, "paid": {"type": "boolean"}, "spend": {"type": "number"}
         }}))
@@ -419,7 +442,7 @@ mod tests {
     }
 
     #[test]
-    fn cells_are_read_as_their_fields_say() {
+    fn cells_have_the_types_of_their_fields() {
         let (names, text) = convert(
             "plan,age,spend\n\"a, \"\"b\"\"\",3,1e2\n,,nan\n",
             Header::Guess,
@@ -430,7 +453,7 @@ mod tests {
         let (names, text) = convert("9007199254740993,basic,True,.5\r\n", Header::Guess).unwrap();
         assert_eq!(names, ["age", "plan", "paid", "spend"]);
         assert_eq!(text, r#"[[9007199254740993,"basic",true,0.5]]"#);
-        // A text that is called like a field.
+        // A cell with the name of a field is not a header here.
         assert_eq!(
             convert("1,plan,0,2", Header::Absent).unwrap().1,
             r#"[[1,"plan",false,2]]"#
@@ -442,7 +465,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_table_is_refused_without_its_values() {
+    fn malformed_tables_are_refused_without_their_values() {
         let cases = [
             ("", "no line"),
             ("age,plan\n", "beside its header"),
@@ -458,7 +481,7 @@ mod tests {
             ("1,secret\n", "has 2 cells, expected 4"),
         ];
         for (text, expected) in cases {
-            let error = convert(text, Header::Guess).unwrap_err();
+            let error = convert(text, Header::Guess).unwrap_err().to_string();
             assert!(
                 error.contains(expected) && !error.contains("secret"),
                 "{text}: {error}"
@@ -468,11 +491,11 @@ mod tests {
             text: Bytes::from_static(b"age\n\xff\n"),
             header: Header::Guess,
         };
-        assert!(to_rows(&table, &[]).unwrap_err().contains("UTF-8"));
+        assert_eq!(to_rows(&table, &[]).unwrap_err(), TableError::NotUtf8);
     }
 
     #[test]
-    fn a_table_without_a_schema_tells_its_types() {
+    fn types_are_guessed_without_a_schema() {
         let rows = |text: &'static str| to_objects(Bytes::from_static(text.as_bytes()));
         let text = "\u{feff}age,zip,paid,spend,note\n3,00501,True,1.5,\n,10001,False,nan,x\n";
         let expected = [
@@ -483,9 +506,10 @@ mod tests {
         assert!(
             rows("a,a\n1,2\n")
                 .unwrap_err()
+                .to_string()
                 .contains("two columns called \"a\"")
         );
-        assert!(rows("a\n").unwrap_err().contains("beside its header"));
+        assert_eq!(rows("a\n").unwrap_err(), TableError::OnlyHeader);
     }
 
     #[test]
@@ -509,7 +533,7 @@ mod tests {
         for text in ["1,2\n3,4\n", "a,b\n1,2\n3,4\n"] {
             assert_eq!(rows(text), "[[1,2],[3,4]]", "{text}");
         }
-        // What is missing is no name.
+        // A missing value is not a name.
         assert_eq!(rows("nan,nan\n1,2\n"), "[[null,null],[1,2]]");
         assert_eq!(rows(",\n1,2\n"), "[[null,null],[1,2]]");
     }

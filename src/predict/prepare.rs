@@ -10,10 +10,10 @@ use bytes::Bytes;
 
 use crate::{
     decode::{
-        DecodeError, DecodeLimits, RowForm, decode_request, decode_rows,
+        DecodeError, DecodeLimits, RowOptions, decode_request, decode_rows,
         elements::{Elements, WireTensor},
-        origin::Origin,
-        rows::{self, Rows},
+        json_rows::{self, JsonRows},
+        row_origin::RowOrigin,
         table::{self, Table},
     },
     metrics::Stage,
@@ -45,7 +45,7 @@ pub enum Input {
     Instances(Bytes),
     /// Inputs by name; an empty name stands for the only input.
     Tensors(Vec<WireTensor>),
-    Rows(Rows),
+    Rows(JsonRows),
     Table(Table),
 }
 
@@ -111,7 +111,7 @@ pub struct Fields {
     /// One bare instance, and so told in errors.
     pub single: bool,
     /// Where the rows were written.
-    pub origin: Origin,
+    pub origin: RowOrigin,
     pub client_id: Option<String>,
     took: Duration,
 }
@@ -130,15 +130,16 @@ pub fn decode(
             Ok(Decoded::fields(
                 decoded.columns,
                 decoded.single,
-                Origin::Instances,
+                RowOrigin::Instances,
                 decoded.id,
                 start,
             ))
         }
         (Input::Instances(body), Contents::Bare(_)) => {
-            let (rows, id) = rows::read_envelope(body).map_err(PredictError::Malformed)?;
-            let tensors =
-                rows::to_tensors(rows, &servable.graph).map_err(PredictError::Malformed)?;
+            let (rows, id) = json_rows::read_envelope(body)
+                .map_err(|error| PredictError::Malformed(error.to_string()))?;
+            let tensors = json_rows::to_tensors(rows, &servable.graph)
+                .map_err(|error| PredictError::Malformed(error.to_string()))?;
             let prepared = of_rows(servable, tensors, start)?;
             Ok(Decoded::Tensors(Prepared {
                 client_id: id,
@@ -146,7 +147,7 @@ pub fn decode(
             }))
         }
         (Input::Rows(rows), Contents::Package(packaged)) => {
-            let form = RowForm {
+            let form = RowOptions {
                 names: rows.names.as_deref(),
                 ignore_unknown: rows.frame,
                 null_is_missing: rows.frame,
@@ -157,16 +158,17 @@ pub fn decode(
         }
         (Input::Rows(rows), Contents::Bare(_)) => {
             let origin = rows.origin.clone();
-            let tensors =
-                rows::to_tensors(rows, &servable.graph).map_err(PredictError::Malformed)?;
+            let tensors = json_rows::to_tensors(rows, &servable.graph)
+                .map_err(|error| PredictError::Malformed(error.to_string()))?;
             of_rows(servable, tensors, start)
                 .map(Decoded::Tensors)
                 .map_err(|error| located(error, &origin))
         }
         (Input::Table(table), Contents::Package(packaged)) => {
             let schema = &packaged.package.parts.input;
-            let rows = table::to_rows(&table, schema.columns()).map_err(PredictError::Malformed)?;
-            let form = RowForm {
+            let rows = table::to_rows(&table, schema.columns())
+                .map_err(|error| PredictError::Malformed(error.to_string()))?;
+            let form = RowOptions {
                 names: rows.names.as_deref(),
                 ignore_unknown: true,
                 null_is_missing: true,
@@ -176,11 +178,11 @@ pub fn decode(
             Ok(Decoded::fields(columns, false, rows.origin, None, start))
         }
         (Input::Table(table), Contents::Bare(_)) => {
-            let rows =
-                table::to_plain_rows(&table, &servable.graph).map_err(PredictError::Malformed)?;
+            let rows = table::to_plain_rows(&table, &servable.graph)
+                .map_err(|error| PredictError::Malformed(error.to_string()))?;
             let origin = rows.origin.clone();
-            let tensors =
-                rows::to_tensors(rows, &servable.graph).map_err(PredictError::Malformed)?;
+            let tensors = json_rows::to_tensors(rows, &servable.graph)
+                .map_err(|error| PredictError::Malformed(error.to_string()))?;
             of_rows(servable, tensors, start)
                 .map(Decoded::Tensors)
                 .map_err(|error| located(error, &origin))
@@ -199,7 +201,7 @@ pub fn decode(
                     Ok(Decoded::fields(
                         columns,
                         false,
-                        Origin::Instances,
+                        RowOrigin::Instances,
                         None,
                         start,
                     ))
@@ -224,7 +226,7 @@ impl Decoded {
     fn fields(
         columns: Columns,
         single: bool,
-        origin: Origin,
+        origin: RowOrigin,
         client_id: Option<String>,
         start: Instant,
     ) -> Decoded {
@@ -263,14 +265,14 @@ pub fn preprocess(
 }
 
 /// The same error, at the places where the caller wrote what is wrong.
-fn located(error: PredictError, origin: &Origin) -> PredictError {
+fn located(error: PredictError, origin: &RowOrigin) -> PredictError {
     match error {
         PredictError::Invalid { faults, more } => {
             let one = |fault: Fault| {
                 let fault = origin.locate(fault);
                 Fault {
                     detail: if fault.keyword == "inputs" {
-                        origin.of_tensor(&fault.detail)
+                        origin.relocate_detail(&fault.detail)
                     } else {
                         fault.detail
                     },
@@ -418,7 +420,7 @@ fn from_tensors(
         };
         match tensor.to_tensor(spec) {
             Ok(tensor) => tensors.push((Arc::clone(&spec.name), tensor)),
-            Err(detail) => faults.add(Some(index), &tensor.name, &detail),
+            Err(detail) => faults.add(Some(index), &tensor.name, &detail.to_string()),
         }
     }
     if let Some((name, detail)) = faults
@@ -461,7 +463,7 @@ fn from_tensors(
         };
         match tensor.to_tensor(spec) {
             Ok(tensor) => tensors.push((Arc::clone(&spec.name), tensor)),
-            Err(detail) => faults.add(Some(index), &tensor.name, &detail),
+            Err(detail) => faults.add(Some(index), &tensor.name, &detail.to_string()),
         }
         overridden.push(spec);
     }

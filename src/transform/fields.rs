@@ -142,13 +142,13 @@ pub fn decode(
                 _ => rows = Some((given, &tensor.name)),
             },
             Err(detail) => {
-                faults.push(fault(detail));
+                faults.push(fault(detail.to_string()));
                 continue;
             }
         }
         match tensor.to_json(spec) {
             Ok(text) => values.push((column, index, text)),
-            Err(detail) => faults.push(fault(detail)),
+            Err(detail) => faults.push(fault(detail.to_string())),
         }
     }
     if !faults.is_empty() {

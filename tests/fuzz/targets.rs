@@ -13,10 +13,10 @@ use bytes::Bytes;
 use predictd::{
     api::http::v2::request,
     decode::{
-        DecodeError, DecodeLimits, RowForm, decode_request, decode_rows,
+        DecodeError, DecodeLimits, RowOptions, decode_request, decode_rows,
         elements::{self, WireTensor},
-        origin::Origin,
-        rows::{self, Rows},
+        json_rows::{self, JsonRows},
+        row_origin::RowOrigin,
         table::{self, Header, Table},
     },
     graph::{GraphAnalysis, locale, model::Model, zipmap},
@@ -176,11 +176,11 @@ pub fn schema_decoder(data: &[u8]) {
     let text = Bytes::copy_from_slice(body);
     let outcome = match form % 4 {
         0 => decode_request(&COMPILED, body, &LIMITS).map(|decoded| decoded.columns),
-        1 => decode_rows(&COMPILED, body, RowForm::default(), &LIMITS),
+        1 => decode_rows(&COMPILED, body, RowOptions::default(), &LIMITS),
         2 => decode_rows(
             &COMPILED,
             body,
-            RowForm {
+            RowOptions {
                 names: None,
                 ignore_unknown: true,
                 null_is_missing: true,
@@ -198,7 +198,7 @@ pub fn schema_decoder(data: &[u8]) {
             ) else {
                 return;
             };
-            let form = RowForm {
+            let form = RowOptions {
                 names: rows.names.as_deref(),
                 ignore_unknown: true,
                 null_is_missing: true,
@@ -227,12 +227,12 @@ pub fn schema_decoder(data: &[u8]) {
         outputs: Vec::new(),
     };
     let text = Bytes::copy_from_slice(body);
-    if let Ok(tensors) = rows::to_tensors(
-        Rows {
+    if let Ok(tensors) = json_rows::to_tensors(
+        JsonRows {
             text,
             names: None,
             frame: form % 2 == 0,
-            origin: Origin::default(),
+            origin: RowOrigin::default(),
         },
         &graph,
     ) {

@@ -684,7 +684,7 @@ fn errors_name_places_as_the_caller_wrote_them() {
             "/invocations?",
             lines,
             "[1, 2, 3, 4]\n\n[1, 2]\n".to_owned(),
-            "line 3 has 2 values beside 4".to_owned(),
+            "line 3 has 2 values, and an earlier array has 4".to_owned(),
         ),
         (
             "/invocations?",

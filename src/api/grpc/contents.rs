@@ -446,11 +446,12 @@ mod tests {
             panic!("one input")
         };
         let shape = Shape(vec![Dim::Any; input.shape.as_ref().unwrap().len()]);
-        input.to_tensor(&TensorSpec {
+        let spec = TensorSpec {
             name: Arc::from("x"),
             datatype: input.datatype.unwrap(),
             shape,
-        })
+        };
+        input.to_tensor(&spec).map_err(|error| error.to_string())
     }
 
     /// Two elements of each datatype, the extremes where it has some.

@@ -33,9 +33,9 @@ use crate::{
         refusal::{ErrorReport, Refusal},
     },
     decode::{
-        cursor::{not_finite, pointer_at},
-        origin::Origin,
-        rows::Rows,
+        json_error::{not_finite, pointer_at},
+        json_rows::JsonRows,
+        row_origin::RowOrigin,
         table::{self, Header, Table},
     },
     error::ErrorCode,
@@ -300,7 +300,7 @@ fn json_form(body: &Bytes) -> Result<Form, Refusal> {
         return Err(malformed("the model takes no params"));
     }
     let frame = |text: Bytes, names, origin| {
-        Form::Rows(Input::Rows(Rows {
+        Form::Rows(Input::Rows(JsonRows {
             text,
             names,
             frame: true,
@@ -324,7 +324,7 @@ fn json_form(body: &Bytes) -> Result<Form, Refusal> {
             Ok(frame(
                 part("data").ok_or_else(|| missing("data"))?,
                 Some(names.clone()),
-                Origin::Split(names),
+                RowOrigin::Split(names),
             ))
         }
         Some("dataframe_records") => Ok(frame(
@@ -333,17 +333,17 @@ fn json_form(body: &Bytes) -> Result<Form, Refusal> {
                 .cloned()
                 .unwrap_or_default(),
             None,
-            Origin::Records,
+            RowOrigin::Records,
         )),
         Some("instances") => members.instances(),
         Some(_) => members.inputs(),
         None => {
             let text = Bytes::from([b"[", &body[..], b"]"].concat());
-            Ok(Form::Rows(Input::Rows(Rows {
+            Ok(Form::Rows(Input::Rows(JsonRows {
                 text,
                 names: None,
                 frame: false,
-                origin: Origin::Body,
+                origin: RowOrigin::Body,
             })))
         }
     }
@@ -379,11 +379,11 @@ fn lines(body: &Bytes) -> Result<Input, Refusal> {
         numbers.push(index + 1);
     }
     rows.push(b']');
-    Ok(Input::Rows(Rows {
+    Ok(Input::Rows(JsonRows {
         text: Bytes::from(rows),
         names: None,
         frame: false,
-        origin: Origin::Lines(numbers),
+        origin: RowOrigin::Lines(numbers),
     }))
 }
 

@@ -13,8 +13,9 @@ use crate::{
     },
     decode::{
         elements::{Elements, WireTensor, write_element, write_nested},
-        origin::Origin,
-        rows::{self, Rows},
+        json_object,
+        json_rows::JsonRows,
+        row_origin::RowOrigin,
     },
     error::ErrorCode,
     predict::{Input, Outcome, Prediction},
@@ -41,7 +42,7 @@ pub struct Members {
 
 impl Members {
     pub fn read(body: &Bytes) -> Result<Members, Refusal> {
-        let members = rows::members(body).map_err(malformed)?;
+        let members = json_object::members(body).map_err(|error| malformed(error.to_string()))?;
         Ok(Members {
             members,
             whole: body.clone(),
@@ -50,12 +51,12 @@ impl Members {
 
     /// Those of the object that a member is.
     pub fn inner(&self, name: &str) -> Result<Option<Members>, Refusal> {
-        let read = |text: &Bytes| match rows::members_of(text, name) {
+        let read = |text: &Bytes| match json_object::members_of(text, name) {
             Ok(members) => Ok(Members {
                 members,
                 whole: text.clone(),
             }),
-            Err(detail) => Err(malformed(detail)),
+            Err(error) => Err(malformed(error.to_string())),
         };
         self.get(name).map(read).transpose()
     }
@@ -84,11 +85,11 @@ impl Members {
         if text.first() != Some(&b'[') {
             return Err(malformed("the member \"instances\" must be an array"));
         }
-        Ok(Form::Rows(Input::Rows(Rows {
+        Ok(Form::Rows(Input::Rows(JsonRows {
             text,
             names: None,
             frame: false,
-            origin: Origin::Instances,
+            origin: RowOrigin::Instances,
         })))
     }
 
@@ -103,7 +104,8 @@ impl Members {
         };
         match text.first() {
             Some(b'{') => {
-                let members = rows::members_of(&text, "inputs").map_err(malformed)?;
+                let members = json_object::members_of(&text, "inputs")
+                    .map_err(|error| malformed(error.to_string()))?;
                 let tensors = members
                     .into_iter()
                     .map(|(name, text)| tensor(name, text))
@@ -131,8 +133,8 @@ fn are_tensors(text: &[u8]) -> bool {
         return false;
     };
     let is_tensor = |item: &&serde_json::value::RawValue| {
-        let members =
-            rows::members(&Bytes::copy_from_slice(item.get().as_bytes())).unwrap_or_default();
+        let members = json_object::members(&Bytes::copy_from_slice(item.get().as_bytes()))
+            .unwrap_or_default();
         ["name", "shape", "datatype"]
             .iter()
             .all(|wanted| members.iter().any(|(name, _)| name == wanted))

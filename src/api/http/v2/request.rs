@@ -10,7 +10,8 @@ use crate::{
     api::{oip::RequestedOutput, refusal::Refusal},
     decode::{
         elements::{Elements, WireTensor},
-        rows::{Object, without_values},
+        json_error::without_values,
+        json_object::Object,
     },
     error::ErrorCode,
     predict::Priority,

@@ -1,38 +1,40 @@
-//! Origin: where a caller wrote its rows, so that errors name places that the caller knows.
+//! `RowOrigin`: where a caller wrote its rows, so that errors name places that the caller knows.
 
 use crate::schema::fault::{Fault, token};
 
-/// The decoder counts rows as `/instances/ROW`; this is what the caller calls them.
+/// The place of rows in a request. The decoder calls a row `/instances/ROW`; the methods translate
+/// that to the caller's place.
 #[derive(Clone, Debug, Default)]
-pub enum Origin {
+pub enum RowOrigin {
     /// The member `instances`.
     #[default]
     Instances,
-    /// The body is the one row.
+    /// The body is one row.
     Body,
-    /// `dataframe_records`
+    /// The member `dataframe_records`.
     Records,
-    /// `dataframe_split`, whose rows are lists; with the columns' names.
+    /// The member `dataframe_split`, whose rows are lists. Has the names of the columns.
     Split(Vec<String>),
     /// JSON Lines: the line of each row, from 1.
     Lines(Vec<usize>),
-    /// A table: the line of each row, from 1.
+    /// A CSV table: the line of each row, from 1.
     Table(Vec<usize>),
 }
 
-impl Origin {
-    /// A row, as it is called in a text; people count lines and rows of a file from 1, and elements of an array from 0.
+impl RowOrigin {
+    /// The name of a row in a text. Elements of an array are counted from 0, lines and rows of a
+    /// file from 1.
     pub fn row(&self, index: usize) -> String {
         match self {
-            Origin::Instances | Origin::Body | Origin::Records | Origin::Split(_) => {
+            RowOrigin::Instances | RowOrigin::Body | RowOrigin::Records | RowOrigin::Split(_) => {
                 format!("row {index}")
             }
-            Origin::Lines(lines) => format!("line {}", line(lines, index)),
-            Origin::Table(lines) => format!("line {} (row {})", line(lines, index), index + 1),
+            RowOrigin::Lines(lines) => format!("line {}", line(lines, index)),
+            RowOrigin::Table(lines) => format!("line {} (row {})", line(lines, index), index + 1),
         }
     }
 
-    /// The same fault, at the place where the caller wrote it.
+    /// Moves a fault to the place where the caller wrote the value.
     #[must_use]
     pub fn locate(&self, fault: Fault) -> Fault {
         let Some(rest) = fault.pointer.strip_prefix("/instances/") else {
@@ -43,39 +45,33 @@ impl Origin {
             return fault;
         };
         let pointer = match self {
-            Origin::Instances => return fault,
-            Origin::Body => field.to_owned(),
-            Origin::Records => format!("/dataframe_records/{row}{field}"),
-            Origin::Split(columns) => {
-                let name = field
-                    .get(1..)
-                    .and_then(|field| field.split('/').next())
-                    .unwrap_or_default();
-                let cell = columns
-                    .iter()
-                    .position(|column| !name.is_empty() && token(column) == name);
-                let inner = field.get(1 + name.len()..).unwrap_or_default();
-                match cell {
-                    Some(cell) => format!("/dataframe_split/data/{row}/{cell}{inner}"),
-                    None => format!("/dataframe_split/data/{row}"),
-                }
+            RowOrigin::Instances => return fault,
+            RowOrigin::Body => field.to_owned(),
+            RowOrigin::Records => format!("/dataframe_records/{row}{field}"),
+            RowOrigin::Split(columns) => {
+                format!(
+                    "/dataframe_split/data/{row}{}",
+                    cell_pointer(columns, field)
+                )
             }
-            Origin::Lines(_) => format!("{}: {field}", self.row(index))
+            RowOrigin::Lines(_) => format!("{}: {field}", self.row(index))
                 .trim_end()
                 .to_owned(),
-            // The detail goes on with the column's name.
-            Origin::Table(_) if fault.detail.starts_with('`') => {
+            // The detail starts with the name of the column in backquotes: "line 3 (row 2), column
+            // `age` must be ...".
+            RowOrigin::Table(_) if fault.detail.starts_with('`') => {
                 format!("{}, column", self.row(index))
             }
-            Origin::Table(_) => format!("{}:", self.row(index)),
+            RowOrigin::Table(_) => format!("{}:", self.row(index)),
         };
         Fault { pointer, ..fault }
     }
 
-    /// A text about the tensor made of the rows, whose elements the caller wrote in lines.
+    /// Replaces the row in a text about the tensor that was made from the rows, if the caller wrote
+    /// the rows in lines.
     #[must_use]
-    pub fn of_tensor(&self, detail: &str) -> String {
-        if !matches!(self, Origin::Lines(_) | Origin::Table(_)) {
+    pub fn relocate_detail(&self, detail: &str) -> String {
+        if !matches!(self, RowOrigin::Lines(_) | RowOrigin::Table(_)) {
             return detail.to_owned();
         }
         for (before, after) in [("element [", "]"), ("row ", "")] {
@@ -100,74 +96,88 @@ impl Origin {
     }
 }
 
+/// The pointer to a field in a row that is a list: `/1` for the field `/age` in the second column,
+/// and what follows its name. Empty if the fault is not in one column.
+fn cell_pointer(columns: &[String], field: &str) -> String {
+    let name = field
+        .get(1..)
+        .and_then(|field| field.split('/').next())
+        .unwrap_or_default();
+    let cell = columns
+        .iter()
+        .position(|column| !name.is_empty() && token(column) == name);
+    let inner = field.get(1 + name.len()..).unwrap_or_default();
+    cell.map_or_else(String::new, |cell| format!("/{cell}{inner}"))
+}
+
 fn line(lines: &[usize], index: usize) -> usize {
     lines.get(index).copied().unwrap_or(index + 1)
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::{decode::origin::Origin, schema::fault::Fault};
+    use crate::{decode::row_origin::RowOrigin, schema::fault::Fault};
 
     #[test]
-    fn places_are_the_callers() {
+    fn faults_are_located_where_the_caller_wrote_the_rows() {
         let columns = || vec!["plan".to_owned(), "a/b".to_owned()];
         let cases = [
             (
-                Origin::Instances,
+                RowOrigin::Instances,
                 "/instances/1/age",
                 "`age` must",
                 "/instances/1/age",
             ),
-            (Origin::Body, "/instances/0/age", "`age` must", "/age"),
+            (RowOrigin::Body, "/instances/0/age", "`age` must", "/age"),
             (
-                Origin::Records,
+                RowOrigin::Records,
                 "/instances/1/age",
                 "`age` must",
                 "/dataframe_records/1/age",
             ),
             (
-                Origin::Split(columns()),
+                RowOrigin::Split(columns()),
                 "/instances/1/a~1b/0",
                 "`a/b` must",
                 "/dataframe_split/data/1/1/0",
             ),
             (
-                Origin::Split(columns()),
+                RowOrigin::Split(columns()),
                 "/instances/1/age",
                 "`age` is required",
                 "/dataframe_split/data/1",
             ),
             (
-                Origin::Split(columns()),
+                RowOrigin::Split(columns()),
                 "/instances/1",
                 "the row has",
                 "/dataframe_split/data/1",
             ),
             (
-                Origin::Lines(vec![1, 3]),
+                RowOrigin::Lines(vec![1, 3]),
                 "/instances/1/age",
                 "`age` must",
                 "line 3: /age",
             ),
             (
-                Origin::Lines(vec![1, 3]),
+                RowOrigin::Lines(vec![1, 3]),
                 "/instances/1",
                 "the row has",
                 "line 3:",
             ),
             (
-                Origin::Table(vec![2, 3]),
+                RowOrigin::Table(vec![2, 3]),
                 "/instances/1/age",
                 "`age` must",
                 "line 3 (row 2), column",
             ),
             (
-                Origin::Table(vec![2, 3]),
+                RowOrigin::Table(vec![2, 3]),
                 "/instances/1",
                 "the row has",
                 "line 3 (row 2):",
             ),
-            (Origin::Table(vec![2]), "/inputs/0", "input", "/inputs/0"),
+            (RowOrigin::Table(vec![2]), "/inputs/0", "input", "/inputs/0"),
         ];
         for (origin, pointer, detail, expected) in cases {
             let fault = Fault {
@@ -177,17 +187,17 @@ mod tests {
             };
             assert_eq!(origin.locate(fault).pointer, expected, "{origin:?}");
         }
-        let table = Origin::Table(vec![2, 4]);
+        let table = RowOrigin::Table(vec![2, 4]);
         assert_eq!(
-            table.of_tensor("the number at element [1][2] is out"),
+            table.relocate_detail("the number at element [1][2] is out"),
             "the number at line 4 (row 2), element [2] is out"
         );
         assert_eq!(
-            table.of_tensor("ragged: row 1 has 3 values"),
+            table.relocate_detail("ragged: row 1 has 3 values"),
             "ragged: line 4 (row 2) has 3 values"
         );
         assert_eq!(
-            Origin::Records.of_tensor("ragged: row 1 has 3 values"),
+            RowOrigin::Records.relocate_detail("ragged: row 1 has 3 values"),
             "ragged: row 1 has 3 values"
         );
     }

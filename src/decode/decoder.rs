@@ -1,0 +1,331 @@
+//! `Decoder`: the state of one decoding pass, and the dispatch on the type of each value.
+
+use std::collections::HashSet;
+
+use crate::{
+    decode::{
+        DecodeError, DecodeLimits, Decoded,
+        cursor::{Cursor, JsonKind, NOT_FINITE, SyntaxError, TOO_LARGE},
+        row_origin::RowOrigin,
+    },
+    schema::{
+        Node, Schema, Types,
+        columns::{Column, Columns},
+        fault::Fault,
+    },
+};
+
+/// What the decoder accepts beyond the schema, because the protocol has no other way to write it.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Leniency {
+    /// Ignore members that the schema does not know.
+    pub(super) unknown: bool,
+    /// Accept null for a field that may be left out.
+    pub(super) null: bool,
+    /// Accept `{"b64": "..."}` for a string.
+    pub(super) b64: bool,
+}
+
+/// Why the pass ends before the end of the text. A violation of the schema does not end it.
+pub(super) enum Abort {
+    Syntax(SyntaxError),
+    Request(String),
+    /// The root object has a member `instances`, so the body is an envelope and not one instance.
+    Envelope,
+}
+
+impl From<SyntaxError> for Abort {
+    fn from(error: SyntaxError) -> Abort {
+        Abort::Syntax(error)
+    }
+}
+
+pub(super) type DecodeResult<T> = Result<T, Abort>;
+
+/// One step of the path from the root to the current value.
+#[derive(Clone, Copy)]
+pub(super) enum DecodeStep<'a> {
+    Name(&'a str),
+    Index(usize),
+}
+
+pub(super) struct Decoder<'a> {
+    pub(super) schema: &'a Schema,
+    pub(super) limits: &'a DecodeLimits,
+    pub(super) cursor: Cursor<'a>,
+    pub(super) columns: Columns,
+    pub(super) faults: Vec<Fault>,
+    /// The number of faults that are not in `faults`.
+    pub(super) more: usize,
+    /// From the root to the current value.
+    pub(super) path: Vec<DecodeStep<'a>>,
+    pub(super) depth: usize,
+    pub(super) array_values: usize,
+    /// Unescaped strings. The pass has one buffer, so that strings without escapes cost no
+    /// allocation.
+    pub(super) scratch: Vec<u8>,
+    /// Which properties of the open objects have occurred. Nested objects push their properties
+    /// behind their parent's.
+    pub(super) seen: Vec<bool>,
+    /// A member `instances` at the root ends the pass with [`Abort::Envelope`].
+    pub(super) watch_for_envelope: bool,
+    /// The text was cut from the body or made from it, so an offset in it means nothing to the
+    /// caller.
+    pub(super) derived_text: bool,
+    pub(super) lenient: Leniency,
+    pub(super) origin: Option<&'a RowOrigin>,
+}
+
+impl<'a> Decoder<'a> {
+    pub(super) fn new(
+        schema: &'a Schema,
+        body: &'a [u8],
+        limits: &'a DecodeLimits,
+    ) -> Result<Decoder<'a>, DecodeError> {
+        let text = std::str::from_utf8(body).map_err(|error| {
+            malformed(format!(
+                "the body is not UTF-8 at byte {}",
+                error.valid_up_to()
+            ))
+        })?;
+        Ok(Decoder::over(schema, text, limits))
+    }
+
+    pub(super) fn over(schema: &'a Schema, text: &'a str, limits: &'a DecodeLimits) -> Decoder<'a> {
+        let mut decoder = Decoder {
+            schema,
+            limits,
+            cursor: Cursor::new(text),
+            columns: Columns::default(),
+            faults: Vec::new(),
+            more: 0,
+            path: Vec::new(),
+            depth: 0,
+            array_values: 0,
+            scratch: Vec::new(),
+            seen: Vec::new(),
+            watch_for_envelope: false,
+            derived_text: false,
+            lenient: Leniency::default(),
+            origin: None,
+        };
+        decoder.clear();
+        decoder
+    }
+
+    /// Returns to the state before the first value, for a second pass over the same text.
+    pub(super) fn clear(&mut self) {
+        let columns = self
+            .schema
+            .columns()
+            .iter()
+            .map(|column| Column::new(column.kind))
+            .collect();
+        self.columns = Columns { rows: 0, columns };
+        self.faults.clear();
+        self.seen.clear();
+        self.more = 0;
+        self.depth = 0;
+        self.array_values = 0;
+        self.path.clear();
+    }
+
+    /// The result of a pass that ended with `outcome`: the request id, and whether the body was one
+    /// instance.
+    pub(super) fn finish(
+        self,
+        outcome: DecodeResult<(Option<String>, bool)>,
+        body: &[u8],
+    ) -> Result<Decoded, DecodeError> {
+        match outcome {
+            Err(Abort::Syntax(error)) if self.derived_text => {
+                Err(malformed(format!("{}: {}", self.cell(), error.detail)))
+            }
+            Err(Abort::Syntax(error)) => {
+                // The path is right only where a whole value is the error. After any other syntax
+                // error it may point to a value that the caller did not mean.
+                let pointer = self.pointer();
+                let known = [NOT_FINITE, TOO_LARGE].contains(&error.detail) && !pointer.is_empty();
+                let pointer = if known {
+                    format!(" ({pointer})")
+                } else {
+                    String::new()
+                };
+                Err(malformed(format!(
+                    "the body is not JSON: {} at {}{pointer}",
+                    error.detail,
+                    line_and_column(body, error.offset)
+                )))
+            }
+            Err(Abort::Request(detail)) => Err(malformed(detail)),
+            Err(Abort::Envelope) => Err(malformed(
+                "the member \"instances\" is not expected here".to_owned(),
+            )),
+            Ok(_) if !self.faults.is_empty() => Err(DecodeError::Invalid {
+                faults: self.faults,
+                more: self.more,
+            }),
+            Ok((id, single)) => Ok(Decoded {
+                columns: self.columns,
+                id,
+                single,
+            }),
+        }
+    }
+
+    #[inline]
+    pub(super) fn property(
+        &mut self,
+        base: usize,
+        index: usize,
+        name: &'a str,
+        node: &'a Node,
+    ) -> DecodeResult<()> {
+        if let Some(seen) = self.seen.get_mut(base + index) {
+            *seen = true;
+        }
+        self.path.push(DecodeStep::Name(name));
+        self.value(node)?;
+        self.path.pop();
+        Ok(())
+    }
+
+    /// Validates one value and writes it to its column. Every column gets exactly one entry for
+    /// each accepted instance.
+    #[inline]
+    pub(super) fn value(&mut self, node: &'a Node) -> DecodeResult<()> {
+        let kind = self.cursor.peek()?;
+        let start = self.cursor.position();
+        match kind {
+            JsonKind::Object
+                if self.lenient.b64
+                    && node.types.has(Types::STRING)
+                    && !node.types.has(Types::OBJECT) =>
+            {
+                return self.b64(node);
+            }
+            JsonKind::Object => self.object(node)?,
+            JsonKind::Array => self.array(node)?,
+            JsonKind::Number => {
+                self.number(node)?;
+            }
+            JsonKind::String => self.string(node)?,
+            JsonKind::Bool => {
+                let value = self.cursor.bool()?;
+                if !node.types.has(Types::BOOLEAN) {
+                    self.wrong_type(node, kind, start);
+                } else if let Some(column) = node.column
+                    && let Some(Column::Boolean(values)) = self.columns.columns.get_mut(column)
+                {
+                    values.push(Some(value));
+                }
+            }
+            JsonKind::Null => {
+                self.cursor.null()?;
+                if !(node.types.has(Types::NULL) || self.lenient.null && self.may_be_left_out(node))
+                {
+                    self.wrong_type(node, kind, start);
+                }
+                self.missing(node);
+            }
+        }
+        // `checked_string` has already compared a string with the choices.
+        let compared_as_text =
+            kind == JsonKind::String && node.choices.is_some() && node.constant.is_none();
+        if !(node.plain || compared_as_text) {
+            self.check_listed(node, start);
+        }
+        Ok(())
+    }
+
+    /// Whether the field may be null or absent.
+    fn may_be_left_out(&self, node: &Node) -> bool {
+        node.column
+            .and_then(|column| self.schema.columns().get(column))
+            .is_some_and(|spec| spec.nullable)
+    }
+
+    /// Skips a value that the schema does not describe. Duplicate members are an error there, too.
+    pub(super) fn skip(&mut self) -> DecodeResult<()> {
+        match self.cursor.peek()? {
+            JsonKind::Null => self.cursor.null()?,
+            JsonKind::Bool => {
+                self.cursor.bool()?;
+            }
+            JsonKind::Number => {
+                self.cursor.number()?;
+            }
+            JsonKind::String => {
+                self.cursor.string(&mut self.scratch)?;
+            }
+            JsonKind::Array => {
+                self.deepen()?;
+                let mut more = self.cursor.enter(b']')?;
+                while more {
+                    self.skip()?;
+                    more = self.cursor.more(b']')?;
+                }
+                self.depth -= 1;
+            }
+            JsonKind::Object => {
+                self.deepen()?;
+                let mut names = HashSet::new();
+                let mut more = self.cursor.enter(b'}')?;
+                while more {
+                    let name = self.cursor.key(&mut self.scratch)?.to_owned();
+                    self.skip()?;
+                    if !names.insert(name.clone()) {
+                        return Err(self.duplicate(&name));
+                    }
+                    more = self.cursor.more(b'}')?;
+                }
+                self.depth -= 1;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn deepen(&mut self) -> DecodeResult<()> {
+        self.depth += 1;
+        if self.depth > self.limits.max_depth {
+            return Err(Abort::Request(format!(
+                "nested more than {} levels deep",
+                self.limits.max_depth
+            )));
+        }
+        Ok(())
+    }
+
+    /// Writes the missing value to the columns of a node that is absent or null.
+    pub(super) fn missing(&mut self, node: &Node) {
+        if !self.faults.is_empty() {
+            // The request is refused, so nobody reads the columns. Without this, a body of
+            // thousands of empty instances would allocate an entry for each column of each
+            // instance.
+            return;
+        }
+        if let Some(column) = node
+            .column
+            .and_then(|column| self.columns.columns.get_mut(column))
+        {
+            column.push_missing();
+        }
+        for column in node.object.iter().flat_map(|object| &object.columns) {
+            if let Some(column) = self.columns.columns.get_mut(*column) {
+                column.push_missing();
+            }
+        }
+    }
+}
+
+fn malformed(detail: String) -> DecodeError {
+    DecodeError::Malformed { detail }
+}
+
+/// The place of a byte, with lines and columns counted from 1.
+fn line_and_column(body: &[u8], offset: usize) -> String {
+    let before = body.get(..offset).unwrap_or(body);
+    let line = memchr::memchr_iter(b'\n', before).count() + 1;
+    let column = before.len() - memchr::memrchr(b'\n', before).map_or(0, |newline| newline + 1) + 1;
+    format!("line {line}, column {column}")
+}

@@ -1,0 +1,120 @@
+//! Faults: violations of the schema, with the place of the value and its name.
+
+use crate::{
+    decode::{
+        cursor::JsonKind,
+        decoder::{DecodeStep, Decoder},
+        row_origin::RowOrigin,
+    },
+    schema::{
+        Node, Types,
+        fault::{Fault, MAX_FAULTS, shorten, token},
+    },
+};
+
+impl Decoder<'_> {
+    pub(super) fn wrong_type(&mut self, node: &Node, given: JsonKind, start: usize) {
+        let given = if given == JsonKind::Number && node.types.has(Types::INTEGER) {
+            "number with a fraction"
+        } else {
+            given.name()
+        };
+        let detail = format!("must be {}, not {given}", node.types.describe());
+        if given == "string" || given.starts_with("number") {
+            self.fault(node, "type", detail, start);
+        } else {
+            self.fault_without_value("type", detail);
+        }
+    }
+
+    /// Reports a violated rule, with the value that violates it unless the field is personal
+    /// (`x-pii`).
+    #[cold]
+    pub(super) fn fault(&mut self, node: &Node, keyword: &'static str, rule: String, start: usize) {
+        // A body may violate a rule in thousands of rows. A fault that is only counted is not
+        // formatted.
+        if self.faults.len() >= MAX_FAULTS {
+            self.more += 1;
+            return;
+        }
+        if node.pii {
+            return self.fault_without_value(keyword, rule);
+        }
+        let given = String::from_utf8_lossy(self.cursor.slice(start)).into_owned();
+        let pointer = self.pointer();
+        let name = self.name();
+        self.push_fault(
+            pointer,
+            keyword,
+            format!("{name} {rule}; got {}", shorten(&given)),
+        );
+    }
+
+    /// Reports a violated rule that the value itself would not explain, or whose value is personal.
+    pub(super) fn fault_without_value(&mut self, keyword: &'static str, rule: String) {
+        let detail = format!("{} {rule}", self.name());
+        self.push_fault(self.pointer(), keyword, detail);
+    }
+
+    /// Reports a fault whose whole text is `detail`.
+    pub(super) fn fault_with_detail(&mut self, keyword: &'static str, detail: String) {
+        self.push_fault(self.pointer(), keyword, detail);
+    }
+
+    pub(super) fn push_fault(&mut self, pointer: String, keyword: &'static str, detail: String) {
+        if self.faults.len() < MAX_FAULTS {
+            self.faults.push(Fault {
+                pointer,
+                keyword,
+                detail,
+            })
+        } else {
+            self.more += 1
+        }
+    }
+
+    /// The JSON pointer to the current value.
+    pub(super) fn pointer(&self) -> String {
+        self.path
+            .iter()
+            .fold(String::new(), |text, step| match step {
+                DecodeStep::Name(name) => format!("{text}/{}", token(name)),
+                DecodeStep::Index(index) => format!("{text}/{index}"),
+            })
+    }
+
+    /// The row and the field of the current value, as a text for the caller.
+    pub(super) fn cell(&self) -> String {
+        let row = self.path.iter().find_map(|step| {
+            if let DecodeStep::Index(row) = step {
+                Some(self.row(*row))
+            } else {
+                None
+            }
+        });
+        let field = self.path.iter().find_map(|step| match step {
+            DecodeStep::Name("instances") | DecodeStep::Index(_) => None,
+            DecodeStep::Name(name) => Some(format!("field `{}`", shorten(name))),
+        });
+        let parts: Vec<String> = row.into_iter().chain(field).collect();
+        if parts.is_empty() {
+            "the rows".to_owned()
+        } else {
+            parts.join(", ")
+        }
+    }
+
+    /// A row, as the caller counts rows.
+    fn row(&self, index: usize) -> String {
+        self.origin.unwrap_or(&RowOrigin::Instances).row(index)
+    }
+
+    /// The innermost field name on the path, as a text for the caller.
+    fn name(&self) -> String {
+        let name = self.path.iter().rev().find_map(|step| match step {
+            DecodeStep::Name("instances") | DecodeStep::Index(_) => None,
+            DecodeStep::Name(name) => Some(*name),
+        });
+        name.map_or_else(|| "the instance".to_owned(), |name| format!("`{name}`"))
+    }
+}

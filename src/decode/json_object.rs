@@ -1,0 +1,121 @@
+//! JSON objects whose members keep their order and their text as it was written.
+
+use std::{collections::HashSet, fmt, marker::PhantomData};
+
+use bytes::Bytes;
+use serde::de::{
+    self, Deserialize, Deserializer, MapAccess, Visitor, value::MapAccessDeserializer,
+};
+use serde_json::value::RawValue;
+
+use crate::{
+    decode::json_error::{without_place, without_values},
+    schema::fault::shorten,
+};
+
+/// Up to this number of names, comparing all of them is faster than hashing.
+pub(super) const FEW_NAMES: usize = 16;
+
+/// Why a JSON object of a request is refused. The texts have no values of the request.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JsonObjectError {
+    #[error("the body is no request: {detail}")]
+    Body { detail: String },
+    #[error("the member \"{name}\": {detail}")]
+    Member { name: String, detail: String },
+}
+
+/// The members of an object in their order. A name that occurs twice is an error.
+pub(super) struct ObjectMembers<'a>(pub(super) Vec<(String, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for ObjectMembers<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMembers<'a>, D::Error> {
+        deserializer
+            .deserialize_map(MembersVisitor)
+            .map(ObjectMembers)
+    }
+}
+
+struct MembersVisitor;
+
+impl<'de> Visitor<'de> for MembersVisitor {
+    type Value = Vec<(String, &'de RawValue)>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut members: Vec<(String, &'de RawValue)> = Vec::new();
+        let mut names: HashSet<String> = HashSet::new();
+        while let Some((name, value)) = map.next_entry::<String, &'de RawValue>()? {
+            let occurred = match members.len() {
+                ..FEW_NAMES => members.iter().any(|(known, _)| *known == name),
+                FEW_NAMES => {
+                    names.extend(members.iter().map(|(known, _)| known.clone()));
+                    !names.insert(name.clone())
+                }
+                _ => !names.insert(name.clone()),
+            };
+            if occurred {
+                return Err(de::Error::custom(format!(
+                    "the member \"{}\" occurs twice",
+                    shorten(&name)
+                )));
+            }
+            members.push((name, value));
+        }
+        Ok(members)
+    }
+}
+
+impl ObjectMembers<'_> {
+    /// The members with their values as slices of `text`, from which they were read.
+    fn into_slices(self, text: &Bytes) -> Vec<(String, Bytes)> {
+        self.0
+            .into_iter()
+            .map(|(name, value)| (name, text.slice_ref(value.get().as_bytes())))
+            .collect()
+    }
+}
+
+/// A value that must be written as an object. Serde alone also accepts a list of the values of its
+/// members.
+pub struct Object<T>(pub T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Object<T>, D::Error> {
+        struct ObjectVisitor<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+        deserializer.deserialize_map(ObjectVisitor(PhantomData))
+    }
+}
+
+/// The members of the object that is the body of a request, with their values as they were written.
+pub fn members(text: &Bytes) -> Result<Vec<(String, Bytes)>, JsonObjectError> {
+    let members: ObjectMembers<'_> =
+        serde_json::from_slice(text).map_err(|error| JsonObjectError::Body {
+            detail: without_values(&error, text),
+        })?;
+    Ok(members.into_slices(text))
+}
+
+/// The members of the object that is the value of the member `name` of a request.
+pub fn members_of(text: &Bytes, name: &str) -> Result<Vec<(String, Bytes)>, JsonObjectError> {
+    let members: ObjectMembers<'_> =
+        serde_json::from_slice(text).map_err(|error| JsonObjectError::Member {
+            name: name.to_owned(),
+            detail: without_place(&error, text),
+        })?;
+    Ok(members.into_slices(text))
+}
