@@ -16,7 +16,7 @@ use predictd::{
         Data, DataType, Dim, Shape, Tensor, Tensors,
         signature::{Signature, TensorSpec},
     },
-    transform::{plan::Field, postprocess::Postprocess, preprocess::Preprocess},
+    transform::{field_plan::FieldSpec, postprocess::Postprocess, preprocess::Preprocess},
 };
 use serde_json::{Value, json};
 
@@ -57,10 +57,10 @@ fn schema(case: &Value) -> Schema {
 }
 
 fn compile(case: &Value, schema: &Schema) -> Preprocess {
-    let fields: Vec<Field> = schema
+    let fields: Vec<FieldSpec> = schema
         .columns()
         .iter()
-        .map(|column| Field {
+        .map(|column| FieldSpec {
             name: column.name.clone(),
             kind: column.kind,
             nullable: column.nullable,

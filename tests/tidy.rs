@@ -194,7 +194,7 @@ const DOORS: [(&str, &[&str]); 29] = [
     ("libm", &["src/rollout/sequential.rs"]),
     (
         "murmur3",
-        &["src/transform/steps.rs", "src/rollout/split.rs"],
+        &["src/transform/steps/encoding.rs", "src/rollout/split.rs"],
     ),
     ("ort", &["src/engine/infer/"]),
     ("libc", &["src/engine/infer/"]),

@@ -369,52 +369,26 @@ impl<'a> Cursor<'a> {
         let rest = self.text.get(self.position..).unwrap_or_default();
         // May wrap: it is used only if the number has at most 15 digits.
         let mut mantissa = 0u64;
-        let mut at = 0;
-        while let Some(byte @ b'0'..=b'9') = rest.get(at) {
-            mantissa = mantissa
-                .wrapping_mul(10)
-                .wrapping_add(u64::from(byte - b'0'));
-            at += 1;
-        }
-        let mut digits = at;
-        if digits == 0 || (digits > 1 && rest.first() == Some(&b'0')) {
-            self.position += at;
+        let whole = read_digits(rest, 0, &mut mantissa);
+        if whole == 0 || (whole > 1 && rest.first() == Some(&b'0')) {
+            self.position += whole;
             return self.fail_value(
                 start,
                 "a number must begin with one digit from 1 to 9, or a single 0",
             );
         }
+        let mut at = whole;
         let mut fraction = 0;
         if rest.get(at) == Some(&b'.') {
-            at += 1;
-            let first = at;
-            while let Some(byte @ b'0'..=b'9') = rest.get(at) {
-                mantissa = mantissa
-                    .wrapping_mul(10)
-                    .wrapping_add(u64::from(byte - b'0'));
-                at += 1;
-            }
-            fraction = at - first;
-            digits += fraction;
+            fraction = read_digits(rest, at + 1, &mut mantissa);
+            at += 1 + fraction;
         }
         self.position += at;
-        if at > digits && fraction == 0 {
+        if at > whole && fraction == 0 {
             return self.fail("expected a digit after the decimal point");
         }
-        let mut simple = digits <= 15 && fraction <= 22;
-        if let Some(b'e' | b'E') = self.byte() {
-            simple = false;
-            self.position += 1;
-            let _sign = self.eat(b'-') || self.eat(b'+');
-            let first = self.position;
-            while let Some(b'0'..=b'9') = self.byte() {
-                self.position += 1;
-            }
-            if self.position == first {
-                return self.fail("expected a digit in the exponent");
-            }
-        }
-        if simple {
+        let exponent = self.skip_exponent()?;
+        if !exponent && whole + fraction <= 15 && fraction <= 22 {
             // The mantissa and the power of ten are exact in a double, so IEEE 754 rounds their
             // quotient correctly (Clinger, "How to read floating point numbers accurately", 1990).
             const POWERS: [f64; 23] = [
@@ -433,6 +407,24 @@ impl<'a> Cursor<'a> {
         }
         self.position = start;
         self.fail(TOO_LARGE)
+    }
+
+    /// Skips the exponent of a number. Returns `false` if the number has none.
+    #[inline]
+    fn skip_exponent(&mut self) -> Result<bool> {
+        if !matches!(self.byte(), Some(b'e' | b'E')) {
+            return Ok(false);
+        }
+        self.position += 1;
+        let _sign = self.eat(b'-') || self.eat(b'+');
+        let first = self.position;
+        while let Some(b'0'..=b'9') = self.byte() {
+            self.position += 1;
+        }
+        if self.position == first {
+            return self.fail("expected a digit in the exponent");
+        }
+        Ok(true)
     }
 
     /// Skips a value by its brackets and quotes, and returns its text. Does not check that the
@@ -489,4 +481,17 @@ impl<'a> Cursor<'a> {
             self.fail("text after the end of the document")
         }
     }
+}
+
+/// Appends the digits from `start` on to `mantissa`, and returns their number.
+#[inline]
+fn read_digits(text: &[u8], start: usize, mantissa: &mut u64) -> usize {
+    let mut at = start;
+    while let Some(byte @ b'0'..=b'9') = text.get(at) {
+        *mantissa = mantissa
+            .wrapping_mul(10)
+            .wrapping_add(u64::from(byte - b'0'));
+        at += 1;
+    }
+    at - start
 }

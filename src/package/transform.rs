@@ -12,10 +12,11 @@ use crate::{
     },
     tensor::{Tensors, signature::Signature},
     transform::{
+        field_plan::FieldSpec,
         outputs::Outputs,
-        plan::{Field, RowFault},
         postprocess::{Postprocess, PostprocessFault},
         preprocess::{Group, Preprocess},
+        row_fault::RowFault,
     },
 };
 
@@ -30,11 +31,11 @@ impl Parts {
     /// Compiles the preprocessing and the postprocessing against the graph, and checks that they
     /// produce the fields of the output schema.
     pub fn bind(&self, signature: &Signature) -> Result<Transform, PackageError> {
-        let fields: Vec<Field> = self
+        let fields: Vec<FieldSpec> = self
             .input
             .columns()
             .iter()
-            .map(|column| Field {
+            .map(|column| FieldSpec {
                 name: column.name.clone(),
                 kind: column.kind,
                 nullable: column.nullable,
@@ -86,7 +87,7 @@ impl Parts {
         };
         let outputs = postprocess
             .constant(answer, signature)
-            .map_err(|(pointer, detail)| wrong(pointer, detail))?;
+            .map_err(|error| wrong(error.pointer, error.detail))?;
         let text = outputs.to_value(0).to_string();
         let limits = DecodeLimits {
             max_instances: 1,

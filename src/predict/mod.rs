@@ -117,7 +117,9 @@ impl Prediction {
     pub fn take_tensors(&mut self, wanted: &[String]) -> Result<Vec<NamedTensor>, String> {
         let tensors = match std::mem::replace(&mut self.outcome, Outcome::Graph(Tensors::default()))
         {
-            Outcome::Fields(outputs) => fields::tensors(outputs)?,
+            Outcome::Fields(outputs) => {
+                fields::tensors(outputs).map_err(|error| error.to_string())?
+            }
             Outcome::Graph(tensors) => {
                 let labels = self.servable.labels();
                 let named = tensors.0.into_iter().map(|(name, tensor)| {
@@ -716,7 +718,7 @@ fn interpret(
             packaged
                 .transform
                 .interpret(&tensors, rows)
-                .map_err(|fault| match fault.not_finite {
+                .map_err(|fault| match fault.not_finite() {
                     true => PredictError::NotFinite(fault.to_string()),
                     false => PredictError::Inference(fault.to_string()),
                 })?,

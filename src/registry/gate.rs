@@ -31,7 +31,7 @@ use crate::{
         Dim, Tensors, join,
         signature::{Signature, Symbols, TensorSpec},
     },
-    transform::plan::RowFault,
+    transform::row_fault::RowFault,
 };
 
 /// One passed step, with its time.
@@ -522,7 +522,7 @@ impl Answers<'_> {
         let outputs = match self.transform.interpret(outputs, rows) {
             Ok(outputs) => outputs,
             // A made-up row may well have no finite answer.
-            Err(fault) if fault.not_finite && !written => return Ok(()),
+            Err(fault) if fault.not_finite() && !written => return Ok(()),
             Err(fault) => {
                 let output = self
                     .transform
@@ -531,7 +531,7 @@ impl Answers<'_> {
                     .find(|source| source.field == fault.field)
                     .map(|source| source.output);
                 let why = match output.and_then(|output| report.output(output)) {
-                    _ if fault.not_finite => {
+                    _ if fault.not_finite() => {
                         ": where the row has no value, `impute` it; or let the output schema allow null for such an answer".to_owned()
                     }
                     Some(OutputRows::Mixed(reason)) => {

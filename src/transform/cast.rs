@@ -1,20 +1,25 @@
-//! Cast: float64 to the datatype of the graph's input, once, at the end.
+//! The cast from float64 to the datatype of the graph's input, which happens once, after all steps.
 
 use half::{bf16, f16};
 
 use crate::{
     tensor::{Data, DataType},
-    transform::plan::{RowFault, Source, push},
+    transform::{
+        field_plan::FieldSource,
+        row_fault::{RowFault, push_fault},
+    },
 };
 
-/// A float64 as float32, rounded to odd, so that rounding it once more gives what rounding once would have given.
+/// A float64 as float32, rounded to odd. Rounding the result once more, to a shorter type, gives
+/// the same as rounding the float64 directly (Boldo and Melquiond 2008); plain rounding would round
+/// twice.
 pub(super) fn to_odd(x: f64) -> f32 {
     let nearest = x as f32;
     let exact = f64::from(nearest) == x || x.is_nan();
     if exact || nearest.to_bits() & 1 == 1 {
         return nearest;
     }
-    // The neighbour on the other side of `x` is odd.
+    // `nearest` is even, so its neighbour on the other side of `x` is odd.
     if f64::from(nearest.abs()) > x.abs() {
         f32::from_bits(nearest.to_bits() - 1)
     } else {
@@ -22,78 +27,102 @@ pub(super) fn to_odd(x: f64) -> f32 {
     }
 }
 
-/// The one cast at the end: a value that does not fit its type is a fault, never wrapped and never infinite.
-pub(super) fn cast<'a>(
+/// The row of a cell, and the field to blame for it.
+pub(super) type Blame<'a, 'b> = &'b dyn Fn(usize) -> (usize, Option<&'a FieldSource>);
+
+struct Cast<'a, 'b> {
+    values: &'b [f64],
+    datatype: DataType,
+    blame: Blame<'a, 'b>,
+    faults: &'b mut Vec<RowFault>,
+}
+
+/// Casts all values. A value that does not fit the datatype is a fault: it is never wrapped and
+/// never becomes infinite. `None` for strings.
+pub(super) fn cast(
     values: &[f64],
     datatype: DataType,
-    blame: &dyn Fn(usize) -> (usize, Option<&'a Source>),
+    blame: Blame<'_, '_>,
     faults: &mut Vec<RowFault>,
 ) -> Option<Data> {
-    let mut complain = |cell: usize, missing: bool| {
-        if let (row, Some(source)) = blame(cell) {
-            let given = values.get(cell).copied().unwrap_or_default();
-            match missing {
-                true => push(
-                    faults,
-                    row,
-                    source,
-                    "type",
-                    "must not be null: the model's input has no missing value and no preprocessing step takes it".to_owned(),
-                ),
-                false if source.pii => push(faults, row, source, "dtype", format!("does not fit {datatype}")),
-                false => push(faults, row, source, "dtype", format!("does not fit {datatype} (its value after preprocessing is {given})")),
-            }
-        }
+    let mut cast = Cast {
+        values,
+        datatype,
+        blame,
+        faults,
     };
-    macro_rules! float {
-        ($convert:expr) => {{
-            let converted: Vec<_> = values.iter().map(|x| $convert(*x)).collect();
-            // NaN is a missing value here, as the step before it left it; what overflowed is not.
-            for (cell, x) in converted.iter().enumerate() {
-                if x.is_infinite() {
-                    complain(cell, false);
-                }
-            }
-            converted
-        }};
-    }
-    macro_rules! integer {
-        ($type:ty) => {{
-            let mut converted = Vec::with_capacity(values.len());
-            for (cell, x) in values.iter().enumerate() {
-                let whole =
-                    x.fract() == 0.0 && *x >= <$type>::MIN as f64 && *x < <$type>::MAX as f64 + 1.0;
-                if !whole {
-                    complain(cell, x.is_nan());
-                }
-                converted.push(*x as $type);
-            }
-            converted
-        }};
+    macro_rules! integers {
+        ($type:ty) => {
+            // MAX itself may round up as a float64, so the comparison is with the first float64
+            // above the range.
+            cast.convert(
+                |x| x as $type,
+                |x, _| {
+                    x.fract() == 0.0 && x >= <$type>::MIN as f64 && x < <$type>::MAX as f64 + 1.0
+                },
+            )
+        };
     }
     Some(match datatype {
-        DataType::Fp32 => Data::Fp32(float!(|x| x as f32).into()),
-        DataType::Fp64 => Data::Fp64(float!(|x: f64| x).into()),
-        DataType::Fp16 => Data::Fp16(float!(|x| f16::from_f32(to_odd(x))).into()),
-        DataType::Bf16 => Data::Bf16(float!(|x| bf16::from_f32(to_odd(x))).into()),
-        DataType::Int8 => Data::Int8(integer!(i8).into()),
-        DataType::Int16 => Data::Int16(integer!(i16).into()),
-        DataType::Int32 => Data::Int32(integer!(i32).into()),
-        DataType::Int64 => Data::Int64(integer!(i64).into()),
-        DataType::Uint8 => Data::Uint8(integer!(u8).into()),
-        DataType::Uint16 => Data::Uint16(integer!(u16).into()),
-        DataType::Uint32 => Data::Uint32(integer!(u32).into()),
-        DataType::Uint64 => Data::Uint64(integer!(u64).into()),
-        DataType::Bool => {
-            let mut converted = Vec::with_capacity(values.len());
-            for (cell, x) in values.iter().enumerate() {
-                if *x != 0.0 && *x != 1.0 {
-                    complain(cell, x.is_nan());
-                }
-                converted.push(*x != 0.0);
-            }
-            Data::Bool(converted)
-        }
+        // NaN is a missing value, which a float input can hold. An infinity is an overflow.
+        DataType::Fp32 => Data::Fp32(cast.convert(|x| x as f32, |_, x| !x.is_infinite()).into()),
+        DataType::Fp64 => Data::Fp64(cast.convert(|x| x, |_, x| !x.is_infinite()).into()),
+        DataType::Fp16 => Data::Fp16(
+            cast.convert(|x| f16::from_f32(to_odd(x)), |_, x| !x.is_infinite())
+                .into(),
+        ),
+        DataType::Bf16 => Data::Bf16(
+            cast.convert(|x| bf16::from_f32(to_odd(x)), |_, x| !x.is_infinite())
+                .into(),
+        ),
+        DataType::Int8 => Data::Int8(integers!(i8).into()),
+        DataType::Int16 => Data::Int16(integers!(i16).into()),
+        DataType::Int32 => Data::Int32(integers!(i32).into()),
+        DataType::Int64 => Data::Int64(integers!(i64).into()),
+        DataType::Uint8 => Data::Uint8(integers!(u8).into()),
+        DataType::Uint16 => Data::Uint16(integers!(u16).into()),
+        DataType::Uint32 => Data::Uint32(integers!(u32).into()),
+        DataType::Uint64 => Data::Uint64(integers!(u64).into()),
+        DataType::Bool => Data::Bool(cast.convert(|x| x != 0.0, |x, _| x == 0.0 || x == 1.0)),
         DataType::Bytes => return None,
     })
+}
+
+impl Cast<'_, '_> {
+    #[inline]
+    fn convert<T: Copy>(
+        &mut self,
+        convert: impl Fn(f64) -> T,
+        fits: impl Fn(f64, T) -> bool,
+    ) -> Vec<T> {
+        // Two loops: the compiler vectorises a conversion that pushes no faults.
+        let converted: Vec<T> = self.values.iter().map(|x| convert(*x)).collect();
+        let values = self.values;
+        for (cell, (x, converted)) in values.iter().zip(&converted).enumerate() {
+            if !fits(*x, *converted) {
+                self.refuse(cell, *x);
+            }
+        }
+        converted
+    }
+
+    #[cold]
+    fn refuse(&mut self, cell: usize, x: f64) {
+        let (row, Some(source)) = (self.blame)(cell) else {
+            return;
+        };
+        let (keyword, detail) = if x.is_nan() {
+            let detail = "must not be null: the model's input has no missing value and no preprocessing step takes it";
+            ("type", detail.to_owned())
+        } else if source.pii {
+            ("dtype", format!("does not fit {}", self.datatype))
+        } else {
+            let detail = format!(
+                "does not fit {} (its value after preprocessing is {x})",
+                self.datatype
+            );
+            ("dtype", detail)
+        };
+        push_fault(self.faults, row, source, keyword, detail);
+    }
 }

@@ -1,4 +1,5 @@
-//! Constant: the answer that a package gives where its model can't, written in `serving.json` and as typed as the model's own.
+//! The constant answer of a package, for requests that its model cannot answer: the member
+//! `fallback` of `serving.json`, with the types of the model's own answers.
 
 use std::sync::Arc;
 
@@ -7,39 +8,43 @@ use serde_json::{Map, Value};
 use crate::{
     schema::fault::token,
     tensor::DataType,
-    transform::outputs::{Json, Numbers, OutputColumn, Outputs},
+    transform::{
+        declaration::DeclarationError,
+        outputs::{Json, Numbers, OutputColumn, Outputs},
+    },
 };
 
-/// What an answer's field can hold.
-pub enum Form {
+/// The type of one field of the answer, which its value in the document must have.
+pub enum ConstantFieldType {
     Labels(Arc<[Json]>),
     Map(Arc<[Json]>, DataType),
     Value(DataType),
-    /// The best classes: their order and scores are no constant's to give.
+    /// The best classes. They have an order and scores, which a constant cannot have.
     Ranked,
 }
 
-/// One row of these fields (name, `"name":` as JSON, form) from the document's members.
+/// One row of outputs from the members of `answer`. A field is given as its name, the JSON text
+/// `"name":` and its type.
 pub fn outputs(
     answer: &Map<String, Value>,
-    fields: impl Iterator<Item = (String, Json, Form)>,
-) -> Result<Outputs, (String, String)> {
+    fields: impl Iterator<Item = (String, Json, ConstantFieldType)>,
+) -> Result<Outputs, DeclarationError> {
     let mut columns = Vec::new();
-    for (name, key, form) in fields {
-        let wrong = |detail: &str| (format!("/{}", token(&name)), detail.to_owned());
+    for (name, key, field_type) in fields {
+        let error = |detail: &str| DeclarationError::new(format!("/{}", token(&name)), detail);
         let value = answer
             .get(&name)
-            .ok_or_else(|| wrong("is missing: the answer has this field"))?;
-        columns.push((key, column(value, form).map_err(wrong)?));
+            .ok_or_else(|| error("is missing: the answer has this field"))?;
+        columns.push((key, column(value, field_type).map_err(error)?));
     }
     if let Some(unknown) = answer.keys().find(|member| {
         columns
             .iter()
             .all(|(key, _)| **key != *format!("{}:", Value::from(member.as_str())))
     }) {
-        return Err((
+        return Err(DeclarationError::new(
             format!("/{unknown}"),
-            "is no field of the answer".to_owned(),
+            "is no field of the answer",
         ));
     }
     Ok(Outputs {
@@ -48,69 +53,73 @@ pub fn outputs(
     })
 }
 
-fn column(value: &Value, form: Form) -> Result<OutputColumn, &'static str> {
-    match form {
-        Form::Labels(labels) => {
+/// The error is the rule that the value violates.
+fn column(value: &Value, field_type: ConstantFieldType) -> Result<OutputColumn, &'static str> {
+    match field_type {
+        ConstantFieldType::Labels(labels) => {
             let text = value.to_string();
             let index = labels
                 .iter()
                 .position(|label| **label == *text)
-                .ok_or("is none of the labels")?;
+                .ok_or("is not one of the labels")?;
             Ok(OutputColumn::Labels {
                 labels,
                 indices: vec![index],
             })
         }
-        Form::Map(keys, datatype) => {
-            let members = value
-                .as_object()
-                .filter(|members| members.len() == keys.len())
-                .ok_or("must be an object with a number for each label")?;
-            let number = |key: &Json| {
-                let name: String =
-                    serde_json::from_str(key.strip_suffix(':').unwrap_or(key)).ok()?;
-                members.get(&name).cloned()
-            };
-            let values: Option<Vec<Value>> = keys.iter().map(number).collect();
-            let values = values.ok_or("must be an object with a number for each label")?;
-            Ok(OutputColumn::Map {
-                values: numbers(&values, datatype)?,
-                keys,
-            })
+        ConstantFieldType::Map(keys, datatype) => map(value, keys, datatype),
+        ConstantFieldType::Value(datatype) => plain(value, datatype),
+        ConstantFieldType::Ranked => {
+            Err("is a list of the best classes, which a constant can't give")
         }
-        Form::Value(datatype) => {
-            let (mut shape, mut flat) = (Vec::new(), Vec::new());
-            flatten(value, 0, &mut shape, &mut flat)?;
-            match datatype {
-                DataType::Bool => {
-                    let values: Option<Vec<bool>> = flat.iter().map(Value::as_bool).collect();
-                    Ok(OutputColumn::Bools {
-                        shape,
-                        values: values.ok_or("must be true or false")?,
-                    })
-                }
-                DataType::Bytes => {
-                    let values: Option<Vec<String>> = flat
-                        .iter()
-                        .map(|value| value.as_str().map(str::to_owned))
-                        .collect();
-                    Ok(OutputColumn::Texts {
-                        shape,
-                        values: values.ok_or("must be a text")?,
-                    })
-                }
-                _ => Ok(OutputColumn::Numbers {
-                    values: numbers(&flat, datatype)?,
-                    shape,
-                }),
-            }
-        }
-        Form::Ranked => Err("is a list of the best classes, which a constant can't give"),
     }
 }
 
+fn map(value: &Value, keys: Arc<[Json]>, datatype: DataType) -> Result<OutputColumn, &'static str> {
+    const RULE: &str = "must be an object with a number for each label";
+    let members = value
+        .as_object()
+        .filter(|members| members.len() == keys.len())
+        .ok_or(RULE)?;
+    let number = |key: &Json| {
+        let name: String = serde_json::from_str(key.strip_suffix(':').unwrap_or(key)).ok()?;
+        members.get(&name).cloned()
+    };
+    let values: Option<Vec<Value>> = keys.iter().map(number).collect();
+    Ok(OutputColumn::Map {
+        values: numbers(&values.ok_or(RULE)?, datatype)?,
+        keys,
+    })
+}
+
+fn plain(value: &Value, datatype: DataType) -> Result<OutputColumn, &'static str> {
+    let (mut shape, mut flat) = (Vec::new(), Vec::new());
+    flatten(value, 0, &mut shape, &mut flat)?;
+    Ok(match datatype {
+        DataType::Bool => {
+            let values: Option<Vec<bool>> = flat.iter().map(Value::as_bool).collect();
+            OutputColumn::Bools {
+                shape,
+                values: values.ok_or("must be true or false")?,
+            }
+        }
+        DataType::Bytes => {
+            let text = |value: &Value| value.as_str().map(str::to_owned);
+            let values: Option<Vec<String>> = flat.iter().map(text).collect();
+            OutputColumn::Texts {
+                shape,
+                values: values.ok_or("must be a text")?,
+            }
+        }
+        _ => OutputColumn::Numbers {
+            values: numbers(&flat, datatype)?,
+            shape,
+        },
+    })
+}
+
 fn numbers(values: &[Value], datatype: DataType) -> Result<Numbers, &'static str> {
-    const WRONG: &str = "must be a number of the answer's type";
+    const RULE: &str = "must be a number of the answer's type";
     fn all<T>(
         values: &[Value],
         read: impl Fn(&Value) -> Option<T>,
@@ -119,18 +128,19 @@ fn numbers(values: &[Value], datatype: DataType) -> Result<Numbers, &'static str
             .iter()
             .map(read)
             .collect::<Option<Vec<T>>>()
-            .ok_or(WRONG)
+            .ok_or(RULE)
     }
     match datatype {
         DataType::Fp32 => all(values, |value| value.as_f64().map(|x| x as f32)).map(Numbers::F32),
         DataType::Fp64 => all(values, Value::as_f64).map(Numbers::F64),
         DataType::Int64 => all(values, Value::as_i64).map(Numbers::Int),
         DataType::Uint64 => all(values, Value::as_u64).map(Numbers::Uint),
-        _ => Err(WRONG),
+        _ => Err(RULE),
     }
 }
 
-/// Row-major elements of nested lists of equal lengths; a value without a list is a scalar.
+/// Appends the elements of nested lists to `flat` in row-major order, and their lengths to `shape`.
+/// The lists of one level must have equal lengths. A value that is not a list is a scalar.
 fn flatten(
     value: &Value,
     depth: usize,
@@ -163,25 +173,25 @@ mod tests {
 
     use crate::{
         tensor::DataType,
-        transform::constant::{Form, outputs},
+        transform::constant::{ConstantFieldType, outputs},
     };
 
-    fn one(value: Value, form: Form) -> Result<String, String> {
+    fn one(value: Value, field_type: ConstantFieldType) -> Result<String, String> {
         let answer = json!({"y": value});
         let built = outputs(
             answer.as_object().unwrap(),
-            [("y".to_owned(), Arc::from("\"y\":"), form)].into_iter(),
+            [("y".to_owned(), Arc::from("\"y\":"), field_type)].into_iter(),
         );
         built
             .map(|outputs| outputs.to_value(0)["y"].to_string())
-            .map_err(|(pointer, detail)| format!("{pointer} {detail}"))
+            .map_err(|error| format!("{} {}", error.pointer, error.detail))
     }
 
     #[test]
-    fn a_constant_is_as_typed_as_the_model() {
-        let labels = || Form::Labels([Arc::from("\"a\""), Arc::from("\"b\"")].into());
+    fn a_constant_has_the_types_of_the_model() {
+        let labels = || ConstantFieldType::Labels([Arc::from("\"a\""), Arc::from("\"b\"")].into());
         let map = || {
-            Form::Map(
+            ConstantFieldType::Map(
                 [Arc::from("\"a\":"), Arc::from("\"b\":")].into(),
                 DataType::Fp32,
             )
@@ -189,33 +199,40 @@ mod tests {
         assert_eq!(one(json!("b"), labels()).unwrap(), "\"b\"");
         assert_eq!(
             one(json!("c"), labels()).unwrap_err(),
-            "/y is none of the labels"
+            "/y is not one of the labels"
         );
         assert_eq!(
             one(json!({"b": 1, "a": 0.25}), map()).unwrap(),
             "{\"a\":0.25,\"b\":1.0}"
         );
         assert!(one(json!({"a": 1}), map()).is_err());
-        assert_eq!(one(json!(3), Form::Value(DataType::Int64)).unwrap(), "3");
-        assert!(one(json!(3.5), Form::Value(DataType::Int64)).is_err());
         assert_eq!(
-            one(json!([[1, 2], [3, 4]]), Form::Value(DataType::Fp64)).unwrap(),
+            one(json!(3), ConstantFieldType::Value(DataType::Int64)).unwrap(),
+            "3"
+        );
+        assert!(one(json!(3.5), ConstantFieldType::Value(DataType::Int64)).is_err());
+        assert_eq!(
+            one(
+                json!([[1, 2], [3, 4]]),
+                ConstantFieldType::Value(DataType::Fp64)
+            )
+            .unwrap(),
             "[[1.0,2.0],[3.0,4.0]]"
         );
         for uneven in [json!([[1, 2], [3]]), json!([1, [2]]), json!([[1], 2])] {
-            assert!(one(uneven, Form::Value(DataType::Fp64)).is_err());
+            assert!(one(uneven, ConstantFieldType::Value(DataType::Fp64)).is_err());
         }
-        assert!(one(json!([]), Form::Ranked).is_err());
+        assert!(one(json!([]), ConstantFieldType::Ranked).is_err());
         let extra = json!({"y": 1, "z": 2});
         let built = outputs(
             extra.as_object().unwrap(),
             [(
                 "y".to_owned(),
                 Arc::from("\"y\":"),
-                Form::Value(DataType::Int64),
+                ConstantFieldType::Value(DataType::Int64),
             )]
             .into_iter(),
         );
-        assert_eq!(built.err().unwrap().0, "/z");
+        assert_eq!(built.err().unwrap().pointer, "/z");
     }
 }

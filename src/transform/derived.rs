@@ -1,11 +1,16 @@
-//! Derived: a column made of two fields, as NumPy computes it: in float64, of whole numbers exactly. There are no expressions.
+//! `DerivedColumn`: a column that is computed from two fields in float64, as NumPy does;
+//! differences and products of integers are exact. Expressions are not supported: every operation
+//! has a name that a reader and `compat` can understand.
 
 use serde_json::Value;
 
-/// What is done with the first number and the second.
+use crate::transform::declaration::DeclarationError;
+
+/// An operation on two numbers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Operation {
-    /// `zero`: what a division by zero gives; without it what NumPy gives, which is infinite, or NaN for 0 / 0.
+    /// `zero` is the result of a division by zero. Without it, the result is that of NumPy: an
+    /// infinity, or NaN for 0 / 0.
     Ratio {
         zero: Option<f64>,
     },
@@ -13,34 +18,42 @@ pub enum Operation {
     Product,
 }
 
-/// A derived column as written: the operation and the names of both fields.
+/// A derived column as written.
 #[derive(Clone, Copy, Debug)]
-pub struct Declared<'a> {
+pub struct DerivedColumn<'a> {
     pub operation: Operation,
-    /// The members that name the fields, and the names.
-    pub of: &'a str,
-    pub with: (&'static str, &'a str),
+    /// The name of the first field.
+    pub first: &'a str,
+    /// The name of the second field.
+    pub second: &'a str,
+    /// The member that names the second field.
+    pub second_member: &'static str,
 }
 
-/// (member of a column, the member below it that names the second field)
+/// Each operation, and the member below it that names the second field. The member `of` names the
+/// first.
 const OPERATIONS: [(&str, &str); 3] = [("ratio", "to"), ("difference", "minus"), ("product", "by")];
 
-/// The members of a column of which exactly one must be there.
+/// A column has exactly one of these members.
 pub const MEMBERS: [&str; 4] = ["field", "ratio", "difference", "product"];
 
-impl Declared<'_> {
-    /// Reads what stands under `member` of a column; an error is a pointer below it, and what is wrong there.
-    pub fn read<'a>(member: &str, written: &'a Value) -> Result<Declared<'a>, (String, String)> {
-        let wrong = |pointer: &str, detail: String| Err((pointer.to_owned(), detail));
+/// The text for a member of a column that does not exist.
+pub fn unknown_member() -> String {
+    format!("unknown member; known are {}, steps", MEMBERS.join(", "))
+}
+
+impl DerivedColumn<'_> {
+    /// Reads the value of `member` of a column. Pointers in errors start at that value.
+    pub fn read<'a>(
+        member: &str,
+        written: &'a Value,
+    ) -> Result<DerivedColumn<'a>, DeclarationError> {
         let Some((operation, second)) = OPERATIONS.into_iter().find(|(name, _)| *name == member)
         else {
-            return wrong(
-                "",
-                format!("unknown member; known are {}, steps", MEMBERS.join(", ")),
-            );
+            return Err(DeclarationError::new("", unknown_member()));
         };
         let Some(members) = written.as_object() else {
-            return wrong("", "must be an object".to_owned());
+            return Err(DeclarationError::new("", "must be an object"));
         };
         let takes_zero = operation == "ratio";
         if let Some(unknown) = members
@@ -48,16 +61,16 @@ impl Declared<'_> {
             .find(|key| !(*key == "of" || *key == second || takes_zero && *key == "zero"))
         {
             let zero = if takes_zero { ", zero" } else { "" };
-            return wrong(
-                &format!("/{unknown}"),
+            return Err(DeclarationError::new(
+                format!("/{unknown}"),
                 format!("unknown member; known are of, {second}{zero}"),
-            );
+            ));
         }
         let name = |key: &str| {
             let name = members.get(key).and_then(Value::as_str);
-            name.ok_or_else(|| (format!("/{key}"), "must name a field".to_owned()))
+            name.ok_or_else(|| DeclarationError::new(format!("/{key}"), "must name a field"))
         };
-        let (of, with) = (name("of")?, name(second)?);
+        let (first_name, second_name) = (name("of")?, name(second)?);
         let operation = match (operation, members.get("zero")) {
             ("ratio", None) => Operation::Ratio { zero: None },
             ("ratio", Some(Value::Null)) => Operation::Ratio {
@@ -67,24 +80,25 @@ impl Declared<'_> {
                 zero: zero.as_f64(),
             },
             ("ratio", Some(_)) => {
-                return wrong(
+                return Err(DeclarationError::new(
                     "/zero",
-                    "must be a number, or null for a missing value".to_owned(),
-                );
+                    "must be a number, or null for a missing value",
+                ));
             }
             ("difference", _) => Operation::Difference,
             _ => Operation::Product,
         };
-        Ok(Declared {
+        Ok(DerivedColumn {
             operation,
-            of,
-            with: (second, with),
+            first: first_name,
+            second: second_name,
+            second_member: second,
         })
     }
 }
 
 impl Operation {
-    /// NaN is missing, and what is made of it is missing, too.
+    /// NaN is a missing value; an operation with it gives NaN.
     pub fn apply(self, a: f64, b: f64) -> f64 {
         match self {
             Operation::Ratio { zero: Some(zero) } if b == 0.0 && !a.is_nan() => zero,
@@ -94,8 +108,9 @@ impl Operation {
         }
     }
 
-    /// Of whole numbers, which a float64 would round from 2^53 on (times in nanoseconds): only the result is rounded, once.
-    pub fn apply_whole(self, a: i64, b: i64) -> f64 {
+    /// As [`apply`](Operation::apply) for integers. A float64 rounds integers from 2^53 on, such as
+    /// times in nanoseconds; here only the result is rounded.
+    pub fn apply_integers(self, a: i64, b: i64) -> f64 {
         match self {
             Operation::Ratio { .. } => self.apply(a as f64, b as f64),
             Operation::Difference => (i128::from(a) - i128::from(b)) as f64,
@@ -103,6 +118,7 @@ impl Operation {
         }
     }
 
+    /// The sign in the name of the column, in error texts.
     pub fn sign(self) -> char {
         match self {
             Operation::Ratio { .. } => '/',

@@ -1,4 +1,5 @@
-//! Image steps: from the bytes of a PNG or JPEG to numbers, by Pillow's definitions.
+//! `ImageSteps`: from the bytes of a PNG or JPEG to numbers, as Pillow and Hugging Face's
+//! transformers define it.
 
 use fast_image_resize::{
     FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer,
@@ -7,15 +8,38 @@ use fast_image_resize::{
 };
 use image::{DynamicImage, GrayImage, ImageFormat, ImageReader, Limits};
 
-use crate::transform::steps::{Interpolation, Layout, Mode};
+use crate::transform::steps::{ColorMode, Interpolation, Layout};
 
-/// Larger images are refused before memory is spent on their pixels.
+/// Largest width and height. A small file may declare any size, so this is checked before memory is
+/// allocated for the pixels.
 const MAX_SIDE: u32 = 16_384;
+
+/// Most memory that decoding may allocate. A square image of colour with 9,000 pixels a side fits.
 const MAX_BYTES: u64 = 256 << 20;
+
+/// Why an image is refused. The text follows the name of the field.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    #[error("{0}")]
+    Read(std::io::Error),
+    #[error("is not a PNG or JPEG that can be read: {0}")]
+    Decode(image::ImageError),
+    #[error("{0}")]
+    PixelBuffer(fast_image_resize::ImageBufferError),
+    #[error("{0}")]
+    Resize(fast_image_resize::ResizeError),
+    #[error("is {height} x {width} pixels, too small for a crop of {crop_height} x {crop_width}")]
+    TooSmall {
+        height: usize,
+        width: usize,
+        crop_height: usize,
+        crop_width: usize,
+    },
+}
 
 #[derive(Clone, Debug)]
 pub struct ImageSteps {
-    pub mode: Mode,
+    pub mode: ColorMode,
     pub after: Vec<ImageStep>,
     pub layout: Layout,
 }
@@ -38,8 +62,8 @@ pub enum ImageStep {
     },
 }
 
-/// Height x width x channels; bytes until a step makes numbers of them.
-struct Picture {
+/// Pixels of 8 bits a channel, in the order height, width, channels.
+struct PixelBuffer {
     height: usize,
     width: usize,
     channels: usize,
@@ -49,14 +73,15 @@ struct Picture {
 impl ImageSteps {
     pub fn channels(&self) -> usize {
         match self.mode {
-            Mode::Grey => 1,
-            Mode::Rgb => 3,
+            ColorMode::Grey => 1,
+            ColorMode::Rgb => 3,
         }
     }
 
-    /// The numbers of one image and their shape, without the batch axis.
-    pub fn apply(&self, bytes: &[u8]) -> Result<(Vec<usize>, Vec<f64>), String> {
-        let mut picture = decode(bytes, self.mode)?;
+    /// Applies the steps to one image. Returns the shape without the dimension of the rows, and the
+    /// numbers.
+    pub fn apply(&self, bytes: &[u8]) -> Result<(Vec<usize>, Vec<f64>), ImageError> {
+        let mut pixels = decode(bytes, self.mode)?;
         let mut numbers: Option<Vec<f64>> = None;
         for step in &self.after {
             match step {
@@ -64,17 +89,15 @@ impl ImageSteps {
                     height,
                     width,
                     interpolation,
-                } => picture = resize(&picture, *height, *width, *interpolation)?,
-                ImageStep::CenterCrop { height, width } => {
-                    picture = crop(&picture, *height, *width)?
-                }
+                } => pixels = resize(&pixels, *height, *width, *interpolation)?,
+                ImageStep::CenterCrop { height, width } => pixels = crop(&pixels, *height, *width)?,
                 ImageStep::Rescale(factor) => numbers
-                    .get_or_insert_with(|| widen(&picture))
+                    .get_or_insert_with(|| to_float64(&pixels))
                     .iter_mut()
                     .for_each(|x| *x *= factor),
                 ImageStep::Normalize { mean, std } => {
-                    let numbers = numbers.get_or_insert_with(|| widen(&picture));
-                    for pixel in numbers.chunks_mut(picture.channels) {
+                    let numbers = numbers.get_or_insert_with(|| to_float64(&pixels));
+                    for pixel in numbers.chunks_mut(pixels.channels) {
                         for ((x, mean), std) in pixel.iter_mut().zip(mean).zip(std) {
                             *x = (*x - mean) / std;
                         }
@@ -82,13 +105,13 @@ impl ImageSteps {
                 }
             }
         }
-        let numbers = numbers.unwrap_or_else(|| widen(&picture));
-        let Picture {
+        let numbers = numbers.unwrap_or_else(|| to_float64(&pixels));
+        let PixelBuffer {
             height,
             width,
             channels,
             ..
-        } = picture;
+        } = pixels;
         Ok(match self.layout {
             Layout::Nhwc => (vec![height, width, channels], numbers),
             Layout::Nchw => {
@@ -100,28 +123,26 @@ impl ImageSteps {
     }
 }
 
-fn widen(picture: &Picture) -> Vec<f64> {
-    picture.bytes.iter().map(|byte| f64::from(*byte)).collect()
+fn to_float64(pixels: &PixelBuffer) -> Vec<f64> {
+    pixels.bytes.iter().map(|byte| f64::from(*byte)).collect()
 }
 
-fn decode(bytes: &[u8], mode: Mode) -> Result<Picture, String> {
+fn decode(bytes: &[u8], mode: ColorMode) -> Result<PixelBuffer, ImageError> {
     let mut reader = ImageReader::new(std::io::Cursor::new(bytes))
         .with_guessed_format()
-        .map_err(|error| error.to_string())?;
+        .map_err(ImageError::Read)?;
     let mut limits = Limits::default();
     limits.max_image_width = Some(MAX_SIDE);
     limits.max_image_height = Some(MAX_SIDE);
     limits.max_alloc = Some(MAX_BYTES);
     reader.limits(limits);
-    let image = reader
-        .decode()
-        .map_err(|error| format!("is not a PNG or JPEG that can be read: {error}"))?;
+    let image = reader.decode().map_err(ImageError::Decode)?;
     let (width, height) = (image.width() as usize, image.height() as usize);
     let (channels, bytes) = match mode {
-        Mode::Grey => (1, grey(image)),
-        Mode::Rgb => (3, image.into_rgb8().into_raw()),
+        ColorMode::Grey => (1, grey(image)),
+        ColorMode::Rgb => (3, image.into_rgb8().into_raw()),
     };
-    Ok(Picture {
+    Ok(PixelBuffer {
         height,
         width,
         channels,
@@ -129,28 +150,29 @@ fn decode(bytes: &[u8], mode: Mode) -> Result<Picture, String> {
     })
 }
 
-/// Pillow's "L": L = (R * 19595 + G * 38470 + B * 7471 + 0x8000) >> 16; alpha is dropped.
+/// Mode "L" of Pillow: L = (R * 19595 + G * 38470 + B * 7471 + 0x8000) >> 16, the weights of ITU-R
+/// 601-2 in fixed point. Alpha is dropped.
 fn grey(image: DynamicImage) -> Vec<u8> {
     match image {
         DynamicImage::ImageLuma8(_)
         | DynamicImage::ImageLumaA8(_)
         | DynamicImage::ImageLuma16(_)
         | DynamicImage::ImageLumaA16(_) => image.into_luma8().into_raw(),
-        colour => {
-            let pixels = colour.into_rgb8();
+        color => {
+            let rgb = color.into_rgb8();
             let luma = |pixel: &image::Rgb<u8>| {
                 let [r, g, b] = pixel.0.map(u32::from);
                 ((r * 19_595 + g * 38_470 + b * 7_471 + 0x8000) >> 16) as u8
             };
-            pixels.pixels().map(luma).collect()
+            rgb.pixels().map(luma).collect()
         }
     }
 }
 
-/// Formats that the image steps read.
-const READ: [ImageFormat; 2] = [ImageFormat::Png, ImageFormat::Jpeg];
+/// The formats that the image steps read.
+const READ_FORMATS: [ImageFormat; 2] = [ImageFormat::Png, ImageFormat::Jpeg];
 
-/// The media type that the first bytes show, whether the steps read it or not.
+/// The media type by the first bytes. The image steps may not read it: see [`is_read`].
 pub fn media_type(bytes: &[u8]) -> Option<&'static str> {
     image::guess_format(bytes)
         .ok()
@@ -159,13 +181,15 @@ pub fn media_type(bytes: &[u8]) -> Option<&'static str> {
 
 /// Whether the image steps read this media type.
 pub fn is_read(media_type: &str) -> bool {
-    READ.iter()
+    READ_FORMATS
+        .iter()
         .any(|format| format.to_mime_type() == media_type)
 }
 
-/// An even grey image of the media type in base64: few bytes, whatever its size. `None` where the media type is not read.
+/// A uniform grey image in base64, which has few bytes for any size. `None` for a media type that
+/// the image steps do not read.
 pub fn grey_image(media_type: &str, width: u32, height: u32) -> Option<String> {
-    let format = READ
+    let format = READ_FORMATS
         .into_iter()
         .find(|format| format.to_mime_type() == media_type)?;
     let mut bytes = std::io::Cursor::new(Vec::new());
@@ -175,7 +199,7 @@ pub fn grey_image(media_type: &str, width: u32, height: u32) -> Option<String> {
     Some(base64_simd::STANDARD.encode_to_string(bytes.into_inner()))
 }
 
-/// Width and height by the header, without the pixels.
+/// Width and height by the header of the file. The pixels are not decoded.
 pub fn size(bytes: &[u8]) -> Option<(u32, u32)> {
     ImageReader::new(std::io::Cursor::new(bytes))
         .with_guessed_format()
@@ -185,48 +209,46 @@ pub fn size(bytes: &[u8]) -> Option<(u32, u32)> {
 }
 
 fn resize(
-    picture: &Picture,
+    pixels: &PixelBuffer,
     height: u32,
     width: u32,
     interpolation: Interpolation,
-) -> Result<Picture, String> {
+) -> Result<PixelBuffer, ImageError> {
     if interpolation == Interpolation::Nearest {
-        return Ok(nearest(picture, height as usize, width as usize));
+        return Ok(nearest(pixels, height as usize, width as usize));
     }
     let filter = match interpolation {
         Interpolation::Nearest | Interpolation::Bilinear => FilterType::Bilinear,
         Interpolation::Bicubic => FilterType::CatmullRom,
         Interpolation::Lanczos => FilterType::Lanczos3,
     };
-    let bytes = match picture.channels {
-        1 => convolved::<U8>(picture, height, width, filter)?,
-        _ => convolved::<U8x3>(picture, height, width, filter)?,
+    let bytes = match pixels.channels {
+        1 => convolved::<U8>(pixels, height, width, filter)?,
+        _ => convolved::<U8x3>(pixels, height, width, filter)?,
     };
-    Ok(Picture {
+    Ok(PixelBuffer {
         height: height as usize,
         width: width as usize,
-        channels: picture.channels,
+        channels: pixels.channels,
         bytes,
     })
 }
 
-/// By the kind of its pixels: the library's own choice among all kinds, with its code for every kind, would take a minute to compile.
+/// Resizes by convolution. `P` is the type of a pixel. The untyped function of the library would
+/// choose the type itself, but it compiles the code for every type of pixel, which takes a minute.
 fn convolved<P: PixelTrait>(
-    picture: &Picture,
+    pixels: &PixelBuffer,
     height: u32,
     width: u32,
     filter: FilterType,
-) -> Result<Vec<u8>, String> {
-    let mut bytes = vec![0; height as usize * width as usize * picture.channels];
-    let source = TypedImageRef::<P>::from_buffer(
-        picture.width as u32,
-        picture.height as u32,
-        &picture.bytes,
-    );
+) -> Result<Vec<u8>, ImageError> {
+    let mut bytes = vec![0; height as usize * width as usize * pixels.channels];
+    let source =
+        TypedImageRef::<P>::from_buffer(pixels.width as u32, pixels.height as u32, &pixels.bytes);
     let target = TypedImage::<P>::from_buffer(width, height, &mut bytes);
     let (source, mut target) = (
-        source.map_err(|error| error.to_string())?,
-        target.map_err(|error| error.to_string())?,
+        source.map_err(ImageError::PixelBuffer)?,
+        target.map_err(ImageError::PixelBuffer)?,
     );
     Resizer::new()
         .resize_typed(
@@ -234,15 +256,16 @@ fn convolved<P: PixelTrait>(
             &mut target,
             &ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter)),
         )
-        .map_err(|error| error.to_string())?;
+        .map_err(ImageError::Resize)?;
     Ok(bytes)
 }
 
-/// The pixel under the centre of each new one, as Pillow chooses it.
-fn nearest(picture: &Picture, height: usize, width: usize) -> Picture {
+/// Takes for each new pixel the old one under its centre, as Pillow does.
+fn nearest(pixels: &PixelBuffer, height: usize, width: usize) -> PixelBuffer {
     let pick = |size: usize, from: usize| -> Vec<usize> {
         let scale = from as f64 / size as f64;
-        // Added up step by step, as Pillow does: at a boundary between two pixels the rounding decides.
+        // A sum and not a product, as in Pillow: where a centre is at the boundary of two pixels,
+        // the rounding decides.
         let mut centre = scale * 0.5;
         let mut picked = Vec::with_capacity(size);
         for _ in 0..size {
@@ -251,54 +274,53 @@ fn nearest(picture: &Picture, height: usize, width: usize) -> Picture {
         }
         picked
     };
-    let (rows, columns) = (pick(height, picture.height), pick(width, picture.width));
-    let mut bytes = Vec::with_capacity(height * width * picture.channels);
+    let (rows, columns) = (pick(height, pixels.height), pick(width, pixels.width));
+    let mut bytes = Vec::with_capacity(height * width * pixels.channels);
     for row in rows {
         for column in &columns {
-            let at = (row * picture.width + column) * picture.channels;
+            let at = (row * pixels.width + column) * pixels.channels;
             bytes.extend_from_slice(
-                picture
+                pixels
                     .bytes
-                    .get(at..at + picture.channels)
+                    .get(at..at + pixels.channels)
                     .unwrap_or_default(),
             );
         }
     }
-    Picture {
+    PixelBuffer {
         height,
         width,
-        channels: picture.channels,
+        channels: pixels.channels,
         bytes,
     }
 }
 
-/// The centre as Hugging Face's transformers takes it: the upper left corner is rounded down (torchvision rounds it to even).
-fn crop(picture: &Picture, height: usize, width: usize) -> Result<Picture, String> {
-    if picture.height < height || picture.width < width {
-        return Err(format!(
-            "is {} x {} pixels, too small for a crop of {height} x {width}",
-            picture.height, picture.width
-        ));
+/// Cuts out the centre, as Hugging Face's transformers do: the upper left corner is rounded down.
+/// (torchvision rounds it to even.)
+fn crop(pixels: &PixelBuffer, height: usize, width: usize) -> Result<PixelBuffer, ImageError> {
+    if pixels.height < height || pixels.width < width {
+        return Err(ImageError::TooSmall {
+            height: pixels.height,
+            width: pixels.width,
+            crop_height: height,
+            crop_width: width,
+        });
     }
-    let (top, left) = ((picture.height - height) / 2, (picture.width - width) / 2);
-    let row_bytes = picture.width * picture.channels;
-    let rows = picture
-        .bytes
-        .chunks(row_bytes.max(1))
-        .skip(top)
-        .take(height);
+    let (top, left) = ((pixels.height - height) / 2, (pixels.width - width) / 2);
+    let row_bytes = pixels.width * pixels.channels;
+    let rows = pixels.bytes.chunks(row_bytes.max(1)).skip(top).take(height);
     let bytes = rows
         .flat_map(|row| {
             row.iter()
-                .skip(left * picture.channels)
-                .take(width * picture.channels)
+                .skip(left * pixels.channels)
+                .take(width * pixels.channels)
                 .copied()
         })
         .collect();
-    Ok(Picture {
+    Ok(PixelBuffer {
         height,
         width,
-        channels: picture.channels,
+        channels: pixels.channels,
         bytes,
     })
 }

@@ -1,14 +1,18 @@
-//! Transform: columns to the graph's tensors, and the graph's tensors to the fields of an answer.
+//! From columns to the tensors of a graph, and from the tensors of a graph to the fields of a
+//! response.
 
 mod cast;
 mod compile;
 pub mod constant;
-mod dates;
+mod date_parts;
+pub mod declaration;
 mod derived;
+pub mod field_plan;
 pub mod fields;
 pub mod image;
 pub mod outputs;
-pub mod plan;
 pub mod postprocess;
 pub mod preprocess;
+pub mod row_fault;
 pub mod steps;
+mod table_column;

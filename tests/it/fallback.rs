@@ -164,7 +164,7 @@ fn a_constant_answer_comes_from_the_package() {
     assert!(!refused.status.success());
     let refused = String::from_utf8([refused.stdout, refused.stderr].concat()).unwrap();
     assert!(
-        refused.contains("/fallback/label") && refused.contains("none of the labels"),
+        refused.contains("/fallback/label") && refused.contains("not one of the labels"),
         "{refused}"
     );
     serving["fallback"] = json!({"label": "stay", "probabilities": {"stay": 1.0, "churn": 0.0}});

@@ -397,7 +397,8 @@ fn external_data_comes_along_or_is_missed() {
     .unwrap();
     let (code, text) = init(&place, &place.path().join("alone.onnx"), &[]);
     assert!(
-        code == 1 && text.contains("external_data.bin: is missing; the graph keeps weights in this file"),
+        code == 1
+            && text.contains("external_data.bin: is missing; the graph keeps weights in this file"),
         "{text}"
     );
     assert_eq!(files(place.path()), ["alone.onnx"]);

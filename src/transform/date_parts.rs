@@ -1,13 +1,17 @@
-//! Dates: from a text to the parts of its calendar date and wall time, as pandas gives them.
+//! `DateParts`: the step from a date or time to the parts of its calendar date and wall time, as
+//! pandas gives them.
 
 use std::f64::consts::TAU;
 
 use serde_json::Value;
 
-use crate::schema::formats::{self, Moment};
+use crate::{
+    schema::formats::{self, Moment},
+    transform::declaration::DeclarationError,
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Part {
+enum DatePart {
     Year,
     Month,
     Day,
@@ -18,57 +22,57 @@ enum Part {
     Minute,
 }
 
-const PARTS: [(&str, Part); 8] = [
-    ("year", Part::Year),
-    ("month", Part::Month),
-    ("day", Part::Day),
-    ("weekday", Part::Weekday),
-    ("day_of_year", Part::DayOfYear),
-    ("week", Part::Week),
-    ("hour", Part::Hour),
-    ("minute", Part::Minute),
+const PARTS: [(&str, DatePart); 8] = [
+    ("year", DatePart::Year),
+    ("month", DatePart::Month),
+    ("day", DatePart::Day),
+    ("weekday", DatePart::Weekday),
+    ("day_of_year", DatePart::DayOfYear),
+    ("week", DatePart::Week),
+    ("hour", DatePart::Hour),
+    ("minute", DatePart::Minute),
 ];
 
-impl Part {
-    /// After how many units a part begins again: its largest number, or their count where they begin at 0. A year never does.
+impl DatePart {
+    /// The period of a part: after this number of units it repeats. A year does not repeat.
     fn period(self) -> Option<f64> {
         match self {
-            Part::Year => None,
-            Part::Month => Some(12.0),
-            Part::Day => Some(31.0),
-            Part::Weekday => Some(7.0),
-            Part::DayOfYear => Some(366.0),
-            Part::Week => Some(53.0),
-            Part::Hour => Some(24.0),
-            Part::Minute => Some(60.0),
+            DatePart::Year => None,
+            DatePart::Month => Some(12.0),
+            DatePart::Day => Some(31.0),
+            DatePart::Weekday => Some(7.0),
+            DatePart::DayOfYear => Some(366.0),
+            DatePart::Week => Some(53.0),
+            DatePart::Hour => Some(24.0),
+            DatePart::Minute => Some(60.0),
         }
     }
 
-    fn of(self, moment: &Moment) -> u32 {
+    fn value(self, moment: &Moment) -> u32 {
         match self {
-            Part::Year => moment.year,
-            Part::Month => moment.month,
-            Part::Day => moment.day,
-            Part::Weekday => weekday(moment),
-            Part::DayOfYear => day_of_year(moment),
-            Part::Week => week(moment),
-            Part::Hour => moment.hour,
-            Part::Minute => moment.minute,
+            DatePart::Year => moment.year,
+            DatePart::Month => moment.month,
+            DatePart::Day => moment.day,
+            DatePart::Weekday => weekday(moment),
+            DatePart::DayOfYear => day_of_year(moment),
+            DatePart::Week => week(moment),
+            DatePart::Hour => moment.hour,
+            DatePart::Minute => moment.minute,
         }
     }
 }
 
-/// A number made of a part.
+/// One output column of the step.
 #[derive(Clone, Copy, Debug)]
-enum Number {
-    Plain(Part),
-    Sine(Part, f64),
-    Cosine(Part, f64),
+enum DateFeature {
+    Plain(DatePart),
+    Sine(DatePart, f64),
+    Cosine(DatePart, f64),
 }
 
-/// What a value gives that is missing or no date.
+/// The result for a missing value, and for a value that is not a date.
 #[derive(Clone, Copy, Debug)]
-enum Unknown {
+enum UnknownDate {
     Error,
     Number(f64),
 }
@@ -76,66 +80,72 @@ enum Unknown {
 /// The step `date_parts`, checked.
 #[derive(Clone, Debug)]
 pub struct DateParts {
-    numbers: Vec<Number>,
-    unknown: Unknown,
+    features: Vec<DateFeature>,
+    unknown: UnknownDate,
 }
 
 impl DateParts {
-    /// Checks the step; an error is a pointer below it, and what is wrong there.
-    pub fn compile(parts: &[Value], unknown: &Value) -> Result<DateParts, (String, String)> {
+    /// Checks the step. Pointers in errors start at the step.
+    pub fn compile(parts: &[Value], unknown: &Value) -> Result<DateParts, DeclarationError> {
         if parts.is_empty() {
-            return Err(("/parts".to_owned(), "must not be empty".to_owned()));
+            return Err(DeclarationError::new("/parts", "must not be empty"));
         }
-        let numbers = parts
+        let features = parts
             .iter()
             .enumerate()
-            .map(|(at, part)| number(part).map_err(|detail| (format!("/parts/{at}"), detail)));
-        let numbers = numbers.collect::<Result<_, _>>()?;
+            .map(|(at, part)| {
+                read_feature(part)
+                    .map_err(|detail| DeclarationError::new(format!("/parts/{at}"), detail))
+            })
+            .collect::<Result<_, _>>()?;
         let unknown = match unknown {
-            Value::String(text) if text == "error" => Unknown::Error,
-            Value::Number(number) => Unknown::Number(number.as_f64().unwrap_or(f64::NAN)),
-            Value::Null => Unknown::Number(f64::NAN),
+            Value::String(text) if text == "error" => UnknownDate::Error,
+            Value::Number(number) => UnknownDate::Number(number.as_f64().unwrap_or(f64::NAN)),
+            Value::Null => UnknownDate::Number(f64::NAN),
             _ => {
-                return Err((
-                    "/unknown".to_owned(),
-                    "must be \"error\", a number, or null for a missing value".to_owned(),
+                return Err(DeclarationError::new(
+                    "/unknown",
+                    "must be \"error\", a number, or null for a missing value",
                 ));
             }
         };
-        Ok(DateParts { numbers, unknown })
+        Ok(DateParts { features, unknown })
     }
 
+    /// The number of columns.
     pub fn width(&self) -> usize {
-        self.numbers.len()
+        self.features.len()
     }
 
-    /// Writes `width` numbers; `false` for a value that is refused.
+    /// Writes the numbers of one row to `row`, which has `width` cells. Returns `false` for a
+    /// refused value.
     pub fn write(&self, text: Option<&str>, row: &mut [f64]) -> bool {
         match (text.and_then(formats::moment), self.unknown) {
             (Some(moment), _) => {
-                for (cell, number) in row.iter_mut().zip(&self.numbers) {
-                    *cell = match number {
-                        Number::Plain(part) => f64::from(part.of(&moment)),
-                        Number::Sine(part, period) => {
-                            (TAU * f64::from(part.of(&moment)) / period).sin()
+                for (cell, feature) in row.iter_mut().zip(&self.features) {
+                    *cell = match feature {
+                        DateFeature::Plain(part) => f64::from(part.value(&moment)),
+                        DateFeature::Sine(part, period) => {
+                            (TAU * f64::from(part.value(&moment)) / period).sin()
                         }
-                        Number::Cosine(part, period) => {
-                            (TAU * f64::from(part.of(&moment)) / period).cos()
+                        DateFeature::Cosine(part, period) => {
+                            (TAU * f64::from(part.value(&moment)) / period).cos()
                         }
                     };
                 }
                 true
             }
-            (None, Unknown::Number(number)) => {
+            (None, UnknownDate::Number(number)) => {
                 row.fill(number);
                 true
             }
-            (None, Unknown::Error) => false,
+            (None, UnknownDate::Error) => false,
         }
     }
 }
 
-fn number(written: &Value) -> Result<Number, String> {
+/// Reads a column as written: the name of a part, or `{"sin": name}` or `{"cos": name}`.
+fn read_feature(written: &Value) -> Result<DateFeature, String> {
     let part = |name: &Value| {
         let found = PARTS
             .iter()
@@ -149,7 +159,7 @@ fn number(written: &Value) -> Result<Number, String> {
         })
     };
     let Some(members) = written.as_object() else {
-        return part(written).map(Number::Plain);
+        return part(written).map(DateFeature::Plain);
     };
     let mut members = members.iter();
     let (Some((wave, name)), None) = (members.next(), members.next()) else {
@@ -160,8 +170,8 @@ fn number(written: &Value) -> Result<Number, String> {
         .period()
         .ok_or_else(|| format!("{name} never begins again: it has no sine and no cosine"));
     match wave.as_str() {
-        "sin" => period.map(|period| Number::Sine(part, period)),
-        "cos" => period.map(|period| Number::Cosine(part, period)),
+        "sin" => period.map(|period| DateFeature::Sine(part, period)),
+        "cos" => period.map(|period| DateFeature::Cosine(part, period)),
         _ => Err(format!("unknown member \"{wave}\"; known are sin, cos")),
     }
 }
@@ -177,30 +187,33 @@ fn day_of_year(moment: &Moment) -> u32 {
     before + moment.day + u32::from(moment.month > 2 && formats::is_leap(moment.year))
 }
 
-/// Monday is 0. The year 1 began on a Monday.
+/// Monday is 0.
 fn weekday(moment: &Moment) -> u32 {
     (first_weekday(moment.year) + day_of_year(moment) - 1) % 7
 }
 
-/// The weekday of 1 January.
+/// The weekday of 1 January. The first day of the year 1 was a Monday in the proleptic Gregorian
+/// calendar.
 fn first_weekday(year: u32) -> u32 {
     let before = year.saturating_sub(1);
     (before * 365 + before / 4 - before / 100 + before / 400) % 7
 }
 
-/// ISO 8601: the weeks begin on Monday, and the first has the year's first Thursday.
+/// The week of ISO 8601. Weeks start on Monday, and week 1 has the first Thursday of the year.
 fn week(moment: &Moment) -> u32 {
-    // The same week has a Thursday, and that Thursday's year is the week's.
+    // A week belongs to the year of its Thursday: the first days of a year may be in the last week
+    // of the year before, and the last days in week 1 of the next.
     let week = (day_of_year(moment) + 9 - weekday(moment)) / 7;
     match week {
-        0 => weeks(moment.year.saturating_sub(1)),
-        53 if weeks(moment.year) == 52 => 1,
+        0 => weeks_of_year(moment.year.saturating_sub(1)),
+        53 if weeks_of_year(moment.year) == 52 => 1,
         week => week,
     }
 }
 
-/// Years that begin on a Thursday have 53 weeks, leap years that begin on a Wednesday too.
-fn weeks(year: u32) -> u32 {
+/// The number of weeks of a year: 53 if it starts on a Thursday, or on a Wednesday in a leap year;
+/// otherwise 52.
+fn weeks_of_year(year: u32) -> u32 {
     match first_weekday(year) {
         3 => 53,
         2 if formats::is_leap(year) => 53,
@@ -212,10 +225,10 @@ fn weeks(year: u32) -> u32 {
 mod tests {
     use serde_json::{Value, json};
 
-    use crate::transform::dates::DateParts;
+    use crate::transform::date_parts::DateParts;
 
     #[test]
-    fn what_is_no_step_is_refused() {
+    fn wrong_steps_are_rejected() {
         let cases = [
             (json!([]), json!("error"), "/parts", "empty"),
             (
@@ -252,8 +265,8 @@ mod tests {
         ];
         for (parts, unknown, pointer, detail) in cases {
             let error = DateParts::compile(parts.as_array().unwrap(), &unknown).unwrap_err();
-            assert_eq!(error.0, pointer, "{parts}");
-            assert!(error.1.contains(detail), "{parts}: {}", error.1);
+            assert_eq!(error.pointer, pointer, "{parts}");
+            assert!(error.detail.contains(detail), "{parts}: {error}");
         }
     }
 

@@ -1,0 +1,29 @@
+//! `DeclarationError`: why a declaration of a package, such as `preprocessing.json`, is rejected.
+
+/// A rule that a declaration violates, and the place where it does.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{pointer}: {detail}")]
+pub struct DeclarationError {
+    /// JSON pointer from the section that was compiled, such as `inputs` of `preprocessing.json`.
+    pub pointer: String,
+    /// The rule, and what to write instead. Has no value of a request.
+    pub detail: String,
+}
+
+impl DeclarationError {
+    pub fn new(pointer: impl Into<String>, detail: impl Into<String>) -> DeclarationError {
+        DeclarationError {
+            pointer: pointer.into(),
+            detail: detail.into(),
+        }
+    }
+
+    /// The same error, with a pointer that starts at `parent`.
+    #[must_use]
+    pub fn below(self, parent: &str) -> DeclarationError {
+        DeclarationError {
+            pointer: format!("{parent}{}", self.pointer),
+            detail: self.detail,
+        }
+    }
+}

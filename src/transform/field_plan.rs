@@ -1,0 +1,76 @@
+//! `FieldPlan`: the compiled steps from fields to one input tensor of the graph, applied to every
+//! row.
+
+use crate::{
+    schema::columns::{ColumnId, ColumnKind},
+    tensor::{fit, signature::TensorSpec},
+    transform::{
+        image::ImageSteps,
+        steps::{NumericStep, TextStep},
+        table_column::TableColumn,
+    },
+};
+
+/// The properties of a schema's field that preprocessing needs. The index of a field is its
+/// `ColumnId`.
+#[derive(Clone, Debug)]
+pub struct FieldSpec {
+    pub name: String,
+    pub kind: ColumnKind,
+    pub nullable: bool,
+    /// `None` for a scalar, and for an array whose shape the schema leaves open.
+    pub array_shape: Option<Vec<usize>>,
+    pub pii: bool,
+}
+
+#[derive(Debug)]
+pub(super) enum FieldPlan {
+    /// Numbers: a tensor `[rows, width]`.
+    Table {
+        columns: Vec<TableColumn>,
+        width: usize,
+    },
+    /// One string for each row.
+    Texts {
+        source: FieldSource,
+        steps: Vec<TextStep>,
+    },
+    /// One array for each row. All arrays of a run have the same shape.
+    Array {
+        source: FieldSource,
+        steps: Vec<NumericStep>,
+        /// The shape of the step `reshape`.
+        shape: Option<Vec<usize>>,
+    },
+    Image {
+        source: FieldSource,
+        steps: ImageSteps,
+    },
+}
+
+/// The field of a plan, and its name in error texts.
+#[derive(Clone, Debug)]
+pub(super) struct FieldSource {
+    pub(super) column: ColumnId,
+    /// The field to which a fault points.
+    pub(super) field: String,
+    /// The name in error texts: `` `age` ``, or `` `a` / `b` `` for a derived column.
+    pub(super) name: String,
+    pub(super) pii: bool,
+}
+
+impl FieldPlan {
+    /// The column of a plan that has only one field.
+    pub(super) fn column(&self) -> Option<ColumnId> {
+        match self {
+            FieldPlan::Table { .. } => None,
+            FieldPlan::Texts { source, .. }
+            | FieldPlan::Array { source, .. }
+            | FieldPlan::Image { source, .. } => Some(source.column),
+        }
+    }
+}
+
+pub(super) fn shape_fits(spec: &TensorSpec, row: &[usize]) -> bool {
+    fit(spec.shape.row(), row)
+}

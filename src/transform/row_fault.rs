@@ -1,0 +1,35 @@
+//! `RowFault`: a value of a row that cannot become part of a tensor.
+
+use crate::{schema::fault::MAX_FAULTS, transform::field_plan::FieldSource};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowFault {
+    pub row: usize,
+    /// The field's name, or the pointer of a nested field.
+    pub field: String,
+    /// The keyword of JSON Schema that describes the rule best, or `dtype` if a number does not fit
+    /// its tensor.
+    pub keyword: &'static str,
+    pub detail: String,
+}
+
+pub(super) const NOT_POSITIVE: &str = "must be above 0 for the box-cox step";
+
+/// Adds a fault. Faults beyond the number that one response reports are dropped, before a text is
+/// formatted for them.
+pub(super) fn push_fault(
+    faults: &mut Vec<RowFault>,
+    row: usize,
+    source: &FieldSource,
+    keyword: &'static str,
+    detail: impl Into<String>,
+) {
+    if faults.len() < MAX_FAULTS {
+        faults.push(RowFault {
+            row,
+            field: source.field.clone(),
+            keyword,
+            detail: format!("{} {}", source.name, detail.into()),
+        });
+    }
+}

@@ -1,0 +1,153 @@
+//! `Encoding`: from a category, or a date, to numbers.
+
+use std::collections::HashMap;
+
+use crate::transform::{date_parts::DateParts, steps::UnknownCategory};
+
+/// Distinct categories in their order.
+#[derive(Clone, Debug)]
+pub struct Categories {
+    list: Vec<String>,
+    /// The index of each category. Empty for few categories, among which a search is faster.
+    index: HashMap<String, usize>,
+}
+
+impl Categories {
+    /// Up to this number of categories, comparing all of them is faster than hashing.
+    const FEW: usize = 12;
+
+    pub fn new(list: Vec<String>) -> Categories {
+        let index = if list.len() > Categories::FEW {
+            list.iter()
+                .cloned()
+                .enumerate()
+                .map(|(at, text)| (text, at))
+                .collect()
+        } else {
+            HashMap::new()
+        };
+        Categories { list, index }
+    }
+
+    #[inline]
+    fn find(&self, category: &str) -> Option<usize> {
+        if self.index.is_empty() {
+            self.list.iter().position(|known| known == category)
+        } else {
+            self.index.get(category).copied()
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub enum Encoding {
+    OneHot {
+        categories: Categories,
+        unknown: UnknownCategory,
+    },
+    /// One number for each category: ordinal and target encoding. `unknown` is the number of an
+    /// unknown category; `None` refuses it.
+    Table {
+        categories: Categories,
+        values: Vec<f64>,
+        unknown: Option<f64>,
+    },
+    Hash {
+        width: usize,
+        alternate_sign: bool,
+    },
+    Dates(DateParts),
+}
+
+impl Encoding {
+    /// The number of columns.
+    pub fn width(&self) -> usize {
+        match self {
+            Encoding::OneHot { categories, .. } => categories.list.len(),
+            Encoding::Hash { width, .. } => *width,
+            Encoding::Table { .. } => 1,
+            Encoding::Dates(parts) => parts.width(),
+        }
+    }
+
+    /// Why a value is refused: the keyword of JSON Schema, and the rule.
+    pub fn refusal(&self) -> (&'static str, &'static str) {
+        match self {
+            Encoding::Dates(_) => ("format", "must be a date or a date-time"),
+            _ => ("enum", "is not a category that this model takes"),
+        }
+    }
+
+    /// Writes the numbers of one row to `row`, which has `width` zeros. Returns `false` for a
+    /// refused category.
+    pub fn write(&self, category: Option<&str>, row: &mut [f64]) -> bool {
+        match self {
+            Encoding::OneHot {
+                categories,
+                unknown,
+            } => {
+                match category
+                    .and_then(|category| categories.find(category))
+                    .and_then(|at| row.get_mut(at))
+                {
+                    Some(cell) => *cell = 1.0,
+                    None => return *unknown == UnknownCategory::Zeros,
+                }
+            }
+            Encoding::Table {
+                categories,
+                values,
+                unknown,
+            } => {
+                match category
+                    .and_then(|category| values.get(categories.find(category)?))
+                    .copied()
+                    .or(*unknown)
+                {
+                    Some(value) => row.iter_mut().for_each(|cell| *cell = value),
+                    None => return false,
+                }
+            }
+            Encoding::Dates(parts) => return parts.write(category, row),
+            Encoding::Hash {
+                width,
+                alternate_sign,
+            } => {
+                let Some(category) = category else {
+                    return true;
+                };
+                // Reading from memory does not fail.
+                let hash =
+                    murmur3::murmur3_32(&mut category.as_bytes(), 0).unwrap_or_default() as i32;
+                let at = hash.unsigned_abs() as usize % width;
+                if let Some(cell) = row.get_mut(at) {
+                    *cell = if *alternate_sign && hash < 0 {
+                        -1.0
+                    } else {
+                        1.0
+                    };
+                }
+            }
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::transform::steps::Encoding;
+
+    #[test]
+    fn hashing_agrees_with_feature_hasher() {
+        // sklearn.utils.murmurhash3_32("foo", seed=0) is -156908512.
+        let mut row = [0.0; 10];
+        assert!(
+            Encoding::Hash {
+                width: 10,
+                alternate_sign: true
+            }
+            .write(Some("foo"), &mut row)
+        );
+        assert_eq!(row.iter().position(|cell| *cell == -1.0), Some(2));
+    }
+}
