@@ -1,11 +1,11 @@
 #!/bin/sh
-# Checks that need more than the prerequisites: promtool, strace, a browser, Python clients in an environment of their own.
+# Checks that need more than the prerequisites: promtool, strace, a browser, npm, Python clients in an environment of their own.
 # As root on Debian it installs what is missing; otherwise it says what to install.
 set -eu
 cd "$(dirname "$0")/.."
 
 missing=
-for pair in promtool:prometheus strace:strace chromium:chromium; do
+for pair in promtool:prometheus strace:strace chromium:chromium npm:npm; do
   command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair##*:}"
 done
 if [ -n "$missing" ]; then
@@ -36,3 +36,11 @@ python=$(environment system requirements.txt)
 # Every client that exists; apart, since some of them want other versions of the same libraries.
 python=$(environment clients requirements-clients.txt)
 "$python" tests/system/clients.py
+# The types of the admin API that the console compiles against must follow from the committed OpenAPI document.
+npm --prefix console ci --silent --no-audit --no-fund
+(cd console && node_modules/.bin/openapi-typescript admin-api.json --output node_modules/admin-api.d.ts >/dev/null)
+cmp console/node_modules/admin-api.d.ts console/admin-api.d.ts || {
+  echo "test-system: console/admin-api.d.ts is outdated: npm run types, in console/" >&2
+  exit 1
+}
+echo "openapi-typescript: console/admin-api.d.ts is current"

@@ -255,3 +255,26 @@ fn series_of_a_version_that_was_loaded_again_stay() {
     });
     assert!(has());
 }
+
+/// The console's types are generated from this document (`npm run types` in `console/`), so that the file must be current.
+#[test]
+fn the_openapi_document_is_the_one_that_types_are_generated_from() {
+    let models = models(&[("churn", "1.1.0")]);
+    let server = Server::start(models.path(), &[]);
+    let served: Value = server
+        .client
+        .get(format!("http://{}/admin/openapi.json", admin(&server)))
+        .send()
+        .unwrap()
+        .json()
+        .unwrap();
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/console/admin-api.json");
+    let text = format!("{}\n", serde_json::to_string_pretty(&served).unwrap());
+    if std::env::var_os("UPDATE_ADMIN_API").is_some() {
+        fs_err::write(path, &text).unwrap();
+    }
+    assert!(
+        fs_err::read_to_string(path).unwrap() == text,
+        "{path} is outdated: run this test with UPDATE_ADMIN_API=1, then `npm run types` in console/"
+    );
+}

@@ -4,6 +4,7 @@ mod answer;
 mod authentication;
 mod decisions;
 mod hint;
+mod openapi;
 mod repository;
 
 use std::sync::Arc;
@@ -46,6 +47,7 @@ pub fn router(admin: Arc<Admin>) -> Router {
     Router::new()
         .merge(repository::routes())
         .merge(decisions::routes())
+        .route("/admin/openapi.json", get(openapi::openapi))
         .with_state(Arc::clone(&admin))
         .merge(shared)
         .fallback(no_route)

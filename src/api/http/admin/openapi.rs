@@ -1,0 +1,206 @@
+//! `GET /admin/openapi.json`: the OpenAPI document of the admin API, built from the types of its documents.
+
+use std::sync::LazyLock;
+
+use axum::{extract::Request, response::Response};
+use schemars::{
+    JsonSchema, SchemaGenerator,
+    generate::{Contract, SchemaSettings},
+};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    admin::{
+        history::History,
+        models::Readiness,
+        refusal::ErrorDocument,
+        requests::{PromoteRequest, ReasonRequest, RollbackRequest, StartRequest},
+        start::DryRun,
+        status::{ModelStatus, ModelStatuses},
+    },
+    api::http::admin::answer::document,
+};
+
+const COMPONENTS: &str = "/components/schemas";
+
+/// The document never changes while the server runs.
+static DOCUMENT: LazyLock<Value> = LazyLock::new(build);
+
+pub async fn openapi(request: Request) -> Response {
+    document(&request, &*DOCUMENT)
+}
+
+/// Collects the schemas of the documents.
+struct Schemas {
+    /// Documents that the server writes: every member is present.
+    answers: SchemaGenerator,
+    /// Documents that the server reads: a member may be absent.
+    requests: SchemaGenerator,
+}
+
+impl Schemas {
+    fn new() -> Schemas {
+        let generator = |contract: Contract| {
+            let mut settings = SchemaSettings::draft2020_12();
+            settings.definitions_path = COMPONENTS.into();
+            settings.contract = contract;
+            settings.meta_schema = None;
+            settings.into_generator()
+        };
+        Schemas {
+            answers: generator(Contract::Serialize),
+            requests: generator(Contract::Deserialize),
+        }
+    }
+
+    fn answer<T: JsonSchema>(&mut self, description: &str) -> Value {
+        let schema = self.answers.subschema_for::<T>();
+        json!({"description": description, "content": {"application/json": {"schema": schema}}})
+    }
+
+    fn request<T: JsonSchema>(&mut self) -> Value {
+        let schema = self.requests.subschema_for::<T>();
+        json!({"required": false, "content": {"application/json": {"schema": schema}}})
+    }
+
+    fn get<T: JsonSchema>(&mut self, id: &str, summary: &str) -> Value {
+        let responses = json!({"200": self.answer::<T>(summary), "default": self.refusal()});
+        json!({"get": {"operationId": id, "summary": summary, "responses": responses}})
+    }
+
+    /// An order that answers with the status of the model.
+    fn post<B: JsonSchema>(&mut self, id: &str, summary: &str) -> Value {
+        let answer = self.answer::<ModelStatus>("The order was carried out.");
+        json!({"post": {
+            "operationId": id,
+            "summary": summary,
+            "requestBody": self.request::<B>(),
+            "responses": {"200": answer, "default": self.refusal()},
+        }})
+    }
+
+    fn refusal(&mut self) -> Value {
+        self.answer::<ErrorDocument>("The request was refused.")
+    }
+
+    fn into_components(mut self) -> Map<String, Value> {
+        let mut all = self.answers.take_definitions(true);
+        // No type is both read and written, so that no schema replaces another one.
+        all.extend(self.requests.take_definitions(true));
+        all.sort_keys();
+        all
+    }
+}
+
+fn build() -> Value {
+    let mut schemas = Schemas::new();
+    let model = json!([{
+        "name": "name", "in": "path", "required": true, "schema": {"type": "string"},
+        "description": "The name of the model.",
+    }]);
+    let mut paths = Map::new();
+    let mut add = |path: &str, mut item: Value| {
+        if let (true, Some(item)) = (path.contains("{name}"), item.as_object_mut()) {
+            item.insert("parameters".to_owned(), model.clone());
+        }
+        paths.insert(path.to_owned(), item);
+    };
+    add(
+        "/admin/models",
+        schemas.get::<ModelStatuses>("listModels", "The status of every model."),
+    );
+    add(
+        "/admin/models/{name}",
+        schemas.get::<ModelStatus>("getModel", "The status of a model."),
+    );
+    add("/admin/models/{name}/history", history(&mut schemas));
+    add(
+        "/admin/models/{name}/history/repair",
+        schemas.post::<ReasonRequest>(
+            "repairHistory",
+            "Set the damaged end of the journal aside. Requires a reason.",
+        ),
+    );
+    add(
+        "/admin/models/{name}/rollback",
+        schemas.post::<RollbackRequest>(
+            "rollBack",
+            "End the rollout in progress, or restore the previous stable version.",
+        ),
+    );
+    add("/admin/models/{name}/rollout/start", start(&mut schemas));
+    add(
+        "/admin/models/{name}/rollout/promote",
+        schemas.post::<PromoteRequest>("promote", "Make the candidate the stable version now."),
+    );
+    for (order, summary) in [
+        ("approve", "Approve a rollout as the second operator."),
+        ("pause", "Keep the rollout at its current step."),
+        ("resume", "Continue a paused rollout."),
+        (
+            "abort",
+            "End the rollout; the stable version answers all requests.",
+        ),
+    ] {
+        let path = format!("/admin/models/{{name}}/rollout/{order}");
+        add(&path, schemas.post::<ReasonRequest>(order, summary));
+    }
+    add("/readyz", readiness(&mut schemas));
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "predictd admin API",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "Decisions about which version of a model answers, on the listener of admin.listen.",
+        },
+        "security": [{}, {"token": []}],
+        "paths": paths,
+        "components": {
+            "securitySchemes": {"token": {
+                "type": "http", "scheme": "bearer",
+                "description": "A token of admin.token_file, if the server has one.",
+            }},
+            "schemas": schemas.into_components(),
+        },
+    })
+}
+
+fn history(schemas: &mut Schemas) -> Value {
+    let mut item = schemas.get::<History>("getHistory", "A page of the model's journal.");
+    if let Some(get) = item.get_mut("get").and_then(Value::as_object_mut) {
+        let from = json!([{
+            "name": "from", "in": "query", "schema": {"type": "integer", "minimum": 1, "default": 1},
+            "description": "The number of the first entry.",
+        }]);
+        get.insert("parameters".to_owned(), from);
+    }
+    item
+}
+
+fn start(schemas: &mut Schemas) -> Value {
+    let mut item = schemas.post::<StartRequest>("start", "Start a rollout.");
+    let answer = json!({"oneOf": [
+        schemas.answers.subschema_for::<ModelStatus>(),
+        schemas.answers.subschema_for::<DryRun>(),
+    ]});
+    if let Some(schema) = item.pointer_mut("/post/responses/200/content/application~1json/schema") {
+        *schema = answer;
+    }
+    item
+}
+
+fn readiness(schemas: &mut Schemas) -> Value {
+    let verbose = json!([{
+        "name": "verbose", "in": "query", "schema": {"type": "boolean"}, "allowEmptyValue": true,
+        "description": "List every model with its versions.",
+    }]);
+    json!({"get": {
+        "operationId": "getReadiness",
+        "summary": "Whether every required model answers.",
+        "parameters": verbose,
+        "responses": {
+            "200": schemas.answer::<Readiness>("Ready."),
+            "503": schemas.answer::<Readiness>("Not ready."),
+        },
+    }})
+}
