@@ -405,8 +405,8 @@ fn normalize_schema(directory: &Path) -> anyhow::Result<bool> {
     let Ok(mut document) = serde_json::from_str::<Value>(&text) else {
         return Ok(false);
     };
-    let changed = normalize(&mut document)
-        .map_err(|(pointer, detail)| anyhow::anyhow!("{SCHEMA_FILE} {pointer}: {detail}"))?;
+    let changed =
+        normalize(&mut document).map_err(|error| anyhow::anyhow!("{SCHEMA_FILE} {error}"))?;
     if changed {
         fs_err::write(&path, serde_json::to_string_pretty(&document)? + "\n")?;
     }

@@ -31,7 +31,7 @@ pub(super) fn compare_inputs(old: &Schema, new: &Schema, differences: &mut Vec<D
         if !renamed.contains(&pointer) && !breaking.contains(&pointer) {
             let detail = format!(
                 "{}: today's requests can't be used by the new version",
-                unbound.detail
+                unbound.reason
             );
             inputs.report(Severity::Breaking, &pointer, detail);
         }

@@ -86,11 +86,9 @@ impl Samples {
             return;
         }
         let mut columns = columns.clone();
-        let rows = columns.rows;
         for id in &self.personal {
             if let Some(column) = columns.columns.get_mut(*id) {
-                column.truncate(0);
-                (0..rows).for_each(|_| column.push_missing());
+                column.erase();
             }
         }
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);

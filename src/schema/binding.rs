@@ -1,52 +1,69 @@
-//! Binding: the columns that one version decoded, as another version takes them, by the fields' names.
+//! `Binding`: the columns that one version decoded, in the order and the types of another version.
 //!
-//! A request is decoded once, by the stable version. Where its callers may be answered by another version, that one gets
-//! the same values under its own column numbers.
+//! A request is decoded once, by the stable version. If the other arm of a rollout answers it, that
+//! version gets the same values under its own column numbers. Fields are matched by name.
 
 use crate::schema::{
     ColumnSpec, Schema,
     columns::{Column, ColumnId, ColumnKind, Columns},
 };
 
-/// How each column of the new version is made.
+/// The source of each column of the new version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Binding {
-    columns: Vec<Bound>,
-    /// Both have the same columns in the same order.
+    columns: Vec<ColumnBinding>,
+    /// Both versions have the same columns in the same order.
     identity: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Bound {
+enum ColumnBinding {
+    /// A column of the old version, unchanged.
     Same(ColumnId),
-    /// Whole numbers where the new version takes any number.
+    /// Integers of the old version for a field that takes any number.
     Widened(ColumnId),
-    /// The old version does not read the field.
+    /// The old version does not decode the field.
     Missing(ColumnKind),
 }
 
-/// A field whose values can't be handed on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unbound {
+/// A field of the new version that cannot get the values of the old version.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("field \"{field}\" {reason}")]
+pub struct UnboundField {
     pub field: String,
-    pub detail: String,
+    pub reason: UnboundReason,
+}
+
+/// Why a field cannot get the values of the old version. The text follows the name of the field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UnboundReason {
+    #[error("is the name of two fields, one of them nested")]
+    Ambiguous,
+    #[error("has values of several types, which no column carries; it becomes {}", plural(*.kind))]
+    SeveralTypes { kind: ColumnKind },
+    #[error("is required, but not decoded: the version before it does not have it")]
+    NotDecoded,
+    #[error("is decoded as {}, and taken as {}", plural(*.from), plural(*.to))]
+    OtherKind { from: ColumnKind, to: ColumnKind },
 }
 
 impl Binding {
-    /// # Errors
-    /// Names the first field that can't be handed on, and why.
-    pub fn new(old: &Schema, new: &Schema) -> Result<Binding, String> {
+    /// Binds the columns of `new` to those of `old`. The error is the first field that cannot be
+    /// bound.
+    pub fn new(old: &Schema, new: &Schema) -> Result<Binding, UnboundField> {
         let (columns, unbound) = bind(old, new);
-        if let Some(first) = unbound.first() {
-            return Err(format!("field \"{}\" {}", first.field, first.detail));
+        if let Some(first) = unbound.into_iter().next() {
+            return Err(first);
         }
-        let same = |(index, bound): (ColumnId, &Bound)| *bound == Bound::Same(index);
-        let identity = columns.len() == old.columns().len() && columns.iter().enumerate().all(same);
+        let is_same =
+            |(index, bound): (ColumnId, &ColumnBinding)| *bound == ColumnBinding::Same(index);
+        let identity =
+            columns.len() == old.columns().len() && columns.iter().enumerate().all(is_same);
         Ok(Binding { columns, identity })
     }
 
-    /// Every field that can't be handed on.
-    pub fn unbound(old: &Schema, new: &Schema) -> Vec<Unbound> {
+    /// All fields that cannot be bound.
+    pub fn unbound(old: &Schema, new: &Schema) -> Vec<UnboundField> {
         bind(old, new).1
     }
 
@@ -54,7 +71,7 @@ impl Binding {
         self.identity
     }
 
-    /// Hands the old version's columns on; nothing is copied but whole numbers that become floating-point ones.
+    /// The columns of the new version. Columns are moved; only widened ones are copied.
     pub fn bind(&self, columns: Columns) -> Columns {
         if self.identity {
             return columns;
@@ -62,38 +79,29 @@ impl Binding {
         let rows = columns.rows;
         let mut given: Vec<Option<Column>> = columns.columns.into_iter().map(Some).collect();
         // Names are unique, so no column is taken twice.
-        let mut take = |id: ColumnId| given.get_mut(id).and_then(Option::take);
-        let bound = self.columns.iter().map(|bound| match bound {
-            Bound::Same(id) => take(*id).unwrap_or_else(|| missing(ColumnKind::Number, rows)),
-            Bound::Widened(id) => take(*id).map_or_else(
-                || missing(ColumnKind::Number, rows),
-                |column| widened(&column),
-            ),
-            Bound::Missing(kind) => missing(*kind, rows),
-        });
-        Columns {
-            rows,
-            columns: bound.collect(),
-        }
+        let take = |id: ColumnId| given.get_mut(id).and_then(Option::take);
+        self.columns_from(rows, take)
     }
 
-    /// The same, for a second version that gets a copy.
+    /// The columns of the new version as a copy. The old version keeps its own.
     pub fn bind_ref(&self, columns: &Columns) -> Columns {
         if self.identity {
             return columns.clone();
         }
-        let rows = columns.rows;
+        self.columns_from(columns.rows, |id| columns.columns.get(id).cloned())
+    }
+
+    /// `take` gives a column of the old version, which always has it.
+    fn columns_from(
+        &self,
+        rows: usize,
+        mut take: impl FnMut(ColumnId) -> Option<Column>,
+    ) -> Columns {
+        let absent = || missing(ColumnKind::Number, rows);
         let bound = self.columns.iter().map(|bound| match bound {
-            Bound::Same(id) => columns
-                .columns
-                .get(*id)
-                .cloned()
-                .unwrap_or_else(|| missing(ColumnKind::Number, rows)),
-            Bound::Widened(id) => columns
-                .columns
-                .get(*id)
-                .map_or_else(|| missing(ColumnKind::Number, rows), widened),
-            Bound::Missing(kind) => missing(*kind, rows),
+            ColumnBinding::Same(id) => take(*id).unwrap_or_else(absent),
+            ColumnBinding::Widened(id) => take(*id).map_or_else(absent, widen),
+            ColumnBinding::Missing(kind) => missing(*kind, rows),
         });
         Columns {
             rows,
@@ -102,63 +110,51 @@ impl Binding {
     }
 }
 
-fn bind(old: &Schema, new: &Schema) -> (Vec<Bound>, Vec<Unbound>) {
+fn bind(old: &Schema, new: &Schema) -> (Vec<ColumnBinding>, Vec<UnboundField>) {
     let mut columns = Vec::with_capacity(new.columns().len());
     let mut unbound = Vec::new();
-    for (index, spec) in new.columns().iter().enumerate() {
-        let mut refuse = |detail: String| {
-            unbound.push(Unbound {
-                field: spec.name.clone(),
-                detail,
-            })
+    for spec in new.columns() {
+        let (column, reason) = match bind_column(old, new, spec) {
+            Ok(column) => (column, None),
+            // A column in its place keeps the indices of the following columns right.
+            Err(reason) => (ColumnBinding::Missing(spec.kind), Some(reason)),
         };
-        let twice = |columns: &[ColumnSpec]| {
-            columns
-                .iter()
-                .filter(|other| other.name == spec.name)
-                .count()
-                > 1
-        };
-        if twice(old.columns()) || twice(new.columns()) {
-            refuse("is the name of two fields, one of them nested".to_owned());
-            continue;
-        }
-        let Some((id, known)) = old
-            .column(&spec.name)
-            .and_then(|id| Some((id, old.columns().get(id)?)))
-        else {
-            if old.declares(&spec.name) {
-                refuse(format!(
-                    "has values of several types, which no column carries; it becomes {}",
-                    name(spec.kind)
-                ));
-            } else if spec.required {
-                refuse(
-                    "is required, but not decoded: the version before it does not have it"
-                        .to_owned(),
-                );
-            }
-            columns.push(Bound::Missing(spec.kind));
-            continue;
-        };
-        match (known.kind, spec.kind) {
-            (from, to) if from == to => columns.push(Bound::Same(id)),
-            (ColumnKind::Integer, ColumnKind::Number) => columns.push(Bound::Widened(id)),
-            (from, to) => {
-                refuse(format!(
-                    "is decoded as {}, and taken as {}",
-                    name(from),
-                    name(to)
-                ));
-                columns.push(Bound::Missing(spec.kind));
-            }
-        }
-        debug_assert_eq!(columns.len(), index + 1);
+        columns.push(column);
+        unbound.extend(reason.map(|reason| UnboundField {
+            field: spec.name.clone(),
+            reason,
+        }));
     }
     (columns, unbound)
 }
 
-fn name(kind: ColumnKind) -> &'static str {
+fn bind_column(
+    old: &Schema,
+    new: &Schema,
+    spec: &ColumnSpec,
+) -> Result<ColumnBinding, UnboundReason> {
+    // The column "/a/b" of a nested field may also be the name of a top-level field.
+    let is_ambiguous = |schema: &Schema| {
+        let columns = schema.columns().iter();
+        columns.filter(|other| other.name == spec.name).count() > 1
+    };
+    if is_ambiguous(old) || is_ambiguous(new) {
+        return Err(UnboundReason::Ambiguous);
+    }
+    let column = old.column(&spec.name);
+    let known = column.and_then(|id| Some((id, old.columns().get(id)?.kind)));
+    match (known, spec.kind) {
+        (None, kind) if old.declares(&spec.name) => Err(UnboundReason::SeveralTypes { kind }),
+        (None, _) if spec.required => Err(UnboundReason::NotDecoded),
+        (None, kind) => Ok(ColumnBinding::Missing(kind)),
+        (Some((id, from)), to) if from == to => Ok(ColumnBinding::Same(id)),
+        (Some((id, ColumnKind::Integer)), ColumnKind::Number) => Ok(ColumnBinding::Widened(id)),
+        (Some((_, from)), to) => Err(UnboundReason::OtherKind { from, to }),
+    }
+}
+
+/// The values of a column, in error texts.
+fn plural(kind: ColumnKind) -> &'static str {
     match kind {
         ColumnKind::Boolean => "booleans",
         ColumnKind::Integer => "whole numbers",
@@ -176,15 +172,16 @@ fn missing(kind: ColumnKind, rows: usize) -> Column {
     column
 }
 
-fn widened(column: &Column) -> Column {
+/// Integers as numbers, rounded as the new version would round them when it decodes them.
+fn widen(column: Column) -> Column {
     match column {
         Column::Integer(values) => Column::Number(
             values
-                .iter()
+                .into_iter()
                 .map(|value| value.map_or(f64::NAN, |value| value as f64))
                 .collect(),
         ),
-        other => other.clone(),
+        other => other,
     }
 }
 
@@ -240,7 +237,8 @@ mod tests {
         let body = json!({ "instances": inputs });
         let columns = decode(&old, &body);
         assert_eq!(columns.rows, 20);
-        // Missing numbers are NaN, which equals nothing: compared as text.
+        // Missing numbers are NaN, which is not equal to itself, so the columns are compared as
+        // text.
         let expected = format!("{:?}", decode(&new, &body));
         assert_eq!(format!("{:?}", binding.bind_ref(&columns)), expected);
         assert_eq!(format!("{:?}", binding.bind(columns)), expected);
@@ -280,9 +278,11 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_handed_on_is_named() {
+    fn fields_that_cannot_be_bound_are_named() {
         let wrong = |old: Value, new: Value, required: &[&str]| {
-            Binding::new(&schema(old, &[]), &schema(new, required)).unwrap_err()
+            Binding::new(&schema(old, &[]), &schema(new, required))
+                .unwrap_err()
+                .to_string()
         };
         let text = json!({"a": {"type": "string"}});
         assert_eq!(
@@ -319,7 +319,7 @@ mod tests {
         );
         let twice = json!({"a": {"type": "object", "properties": {"b": {"type": "string"}}, "additionalProperties": false}, "/a/b": {"type": "string"}});
         assert!(wrong(twice.clone(), twice, &[]).contains("two fields"));
-        // A field that loses its column is simply not handed on.
+        // The new version has no column for the field, so nothing is bound.
         assert!(
             Binding::new(
                 &schema(text, &[]),

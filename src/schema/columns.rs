@@ -1,22 +1,22 @@
-//! `Columns`: the fields of all instances of a request, typed, column by column.
+//! `Columns`: the fields of all instances of a request, in one typed column for each field.
 
 use std::{collections::HashMap, ops::Range};
 
-/// Where a field's values lie in `Columns`; given out by the schema.
+/// The index of a field in `Columns`. The schema assigns it.
 pub type ColumnId = usize;
 
-/// What a field's column holds.
+/// The type of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ColumnKind {
     Boolean,
     Integer,
     Number,
     Text,
-    /// Bytes that came as base64 text.
+    /// Bytes, which requests carry as base64.
     Binary,
-    /// Arrays, nested or not, of numbers.
+    /// Arrays of numbers, of any nesting.
     Array,
-    /// Arrays, nested or not, of booleans, which are 1 and 0 in their column.
+    /// Arrays of booleans, of any nesting. The column has them as 1 and 0.
     BooleanArray,
 }
 
@@ -26,19 +26,19 @@ impl ColumnKind {
     }
 }
 
-/// One column; every variant has one entry a row.
+/// The values of one field, with one entry for each row.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Column {
     Boolean(Vec<Option<bool>>),
     Integer(Vec<Option<i64>>),
-    /// NaN where the value is missing: a request can't carry one.
+    /// NaN is a missing value. A request cannot contain NaN, because JSON has none.
     Number(Vec<f64>),
     Text(Spans),
     Binary(Spans),
     Array(Arrays),
 }
 
-/// The validated fields of `rows` instances; `columns[id]` belongs to the schema's field `id`.
+/// The validated fields of `rows` instances. `columns[id]` belongs to the field `id` of the schema.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Columns {
     pub rows: usize,
@@ -46,7 +46,7 @@ pub struct Columns {
 }
 
 impl Columns {
-    /// The rows at these places, in this order.
+    /// The rows at these indices, in this order.
     #[must_use]
     pub fn pick(&self, rows: &[usize]) -> Columns {
         Columns {
@@ -62,15 +62,15 @@ impl Columns {
 
 impl Column {
     fn pick(&self, rows: &[usize]) -> Column {
-        fn each<T: Copy>(values: &[T], rows: &[usize]) -> Vec<T> {
+        fn copy_rows<T: Copy>(values: &[T], rows: &[usize]) -> Vec<T> {
             rows.iter()
                 .filter_map(|row| values.get(*row).copied())
                 .collect()
         }
         match self {
-            Column::Boolean(values) => Column::Boolean(each(values, rows)),
-            Column::Integer(values) => Column::Integer(each(values, rows)),
-            Column::Number(values) => Column::Number(each(values, rows)),
+            Column::Boolean(values) => Column::Boolean(copy_rows(values, rows)),
+            Column::Integer(values) => Column::Integer(copy_rows(values, rows)),
+            Column::Number(values) => Column::Number(copy_rows(values, rows)),
             Column::Text(spans) => Column::Text(spans.pick(rows)),
             Column::Binary(spans) => Column::Binary(spans.pick(rows)),
             Column::Array(arrays) => Column::Array(arrays.pick(rows)),
@@ -112,26 +112,31 @@ impl Column {
         }
     }
 
-    /// Shortens to `rows` entries: what was written for an instance that failed is taken back.
-    pub fn truncate(&mut self, rows: usize) {
-        match self {
-            Column::Boolean(values) => values.truncate(rows),
-            Column::Integer(values) => values.truncate(rows),
-            Column::Number(values) => values.truncate(rows),
-            Column::Text(spans) | Column::Binary(spans) => spans.truncate(rows),
-            Column::Array(arrays) => arrays.truncate(rows),
-        }
+    /// Replaces all values by missing values, and frees them. For personal fields of columns that
+    /// outlive their request.
+    pub fn erase(&mut self) {
+        let rows = self.len();
+        *self = match self {
+            Column::Boolean(_) => Column::Boolean(Vec::new()),
+            Column::Integer(_) => Column::Integer(Vec::new()),
+            Column::Number(_) => Column::Number(Vec::new()),
+            Column::Text(_) => Column::Text(Spans::default()),
+            Column::Binary(_) => Column::Binary(Spans::default()),
+            Column::Array(_) => Column::Array(Arrays::default()),
+        };
+        (0..rows).for_each(|_| self.push_missing());
     }
 }
 
-/// Byte strings one after the other in one buffer.
+/// Byte strings in one buffer, so that a column needs no allocation for each value.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Spans {
     bytes: Vec<u8>,
-    /// `usize::MAX..usize::MAX` where the value is missing.
+    /// [`MISSING`] for a missing value.
     ranges: Vec<Range<usize>>,
 }
 
+/// A range that is in no buffer, so that `get` gives `None`.
 const MISSING: Range<usize> = usize::MAX..usize::MAX;
 
 impl Spans {
@@ -153,7 +158,8 @@ impl Spans {
         self.ranges.push(MISSING);
     }
 
-    /// Appends a value that `write` puts at the end of the buffer.
+    /// Appends the value that `write` writes to the end of the buffer. After an error nothing is
+    /// appended.
     pub fn push_with<E>(
         &mut self,
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
@@ -168,13 +174,9 @@ impl Spans {
         outcome
     }
 
-    /// `None` where the value is missing.
+    /// `None` for a missing value.
     pub fn get(&self, row: usize) -> Option<&[u8]> {
         self.bytes.get(self.ranges.get(row)?.clone())
-    }
-
-    pub fn truncate(&mut self, rows: usize) {
-        self.ranges.truncate(rows);
     }
 
     fn pick(&self, rows: &[usize]) -> Spans {
@@ -189,23 +191,23 @@ impl Spans {
     }
 }
 
-/// Arrays of numbers, or of booleans as 1 and 0, each row with a shape of its own.
+/// Arrays of numbers, or of booleans as 1 and 0. Each row has a shape of its own.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Arrays {
     pub values: Vec<f64>,
     pub rows: Vec<ArrayRow>,
-    /// The different shapes that occur; rows refer to them by index.
+    /// The distinct shapes. Rows refer to them by index.
     pub shapes: Vec<Vec<usize>>,
-    /// The place of each in `shapes`.
-    places: HashMap<Vec<usize>, usize>,
+    /// The index of each shape in `shapes`.
+    indices: HashMap<Vec<usize>, usize>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ArrayRow {
     Missing,
-    /// Nested arrays of different lengths: valid where the schema allows it, but no tensor.
+    /// Inner arrays have different lengths. The schema may allow that, but no tensor can hold it.
     Ragged,
-    /// Row-major values from `start` on; their number is the product of `shapes[shape]`.
+    /// Row-major values from `start` on. Their number is the product of `shapes[shape]`.
     Dense {
         start: usize,
         shape: usize,
@@ -225,30 +227,28 @@ impl Arrays {
         self.rows.push(ArrayRow::Missing);
     }
 
-    /// Ends a row whose values were pushed on `values` from `start` on.
+    /// Ends a row, whose values the caller has pushed to `values` from `start` on. `None` is a
+    /// ragged row.
     pub fn push_row(&mut self, start: usize, shape: Option<&[usize]>) {
         let Some(shape) = shape else {
             self.values.truncate(start);
             self.rows.push(ArrayRow::Ragged);
             return;
         };
+        // Most rows have the shape of the row before. The comparison saves hashing the shape.
         let last = self
             .shapes
             .len()
             .checked_sub(1)
             .filter(|last| self.shapes.get(*last).is_some_and(|known| known == shape));
         let shape = last
-            .or_else(|| self.places.get(shape).copied())
+            .or_else(|| self.indices.get(shape).copied())
             .unwrap_or_else(|| {
-                self.places.insert(shape.to_vec(), self.shapes.len());
+                self.indices.insert(shape.to_vec(), self.shapes.len());
                 self.shapes.push(shape.to_vec());
                 self.shapes.len() - 1
             });
         self.rows.push(ArrayRow::Dense { start, shape });
-    }
-
-    pub fn truncate(&mut self, rows: usize) {
-        self.rows.truncate(rows);
     }
 
     fn pick(&self, rows: &[usize]) -> Arrays {
@@ -279,7 +279,20 @@ mod tests {
     use crate::schema::columns::{Arrays, Column, Columns, Spans};
 
     #[test]
-    fn picked_rows_are_what_they_were() {
+    fn erased_values_are_not_kept_in_memory() {
+        let mut texts = Spans::default();
+        texts.push(b"secret");
+        texts.push(b"secret");
+        let mut column = Column::Text(texts);
+        column.erase();
+        let mut expected = Spans::default();
+        expected.push_missing();
+        expected.push_missing();
+        assert_eq!(column, Column::Text(expected));
+    }
+
+    #[test]
+    fn picked_rows_keep_their_values() {
         let mut texts = Spans::default();
         texts.push(b"a");
         texts.push_missing();

@@ -1,18 +1,18 @@
-//! Exact: numbers as JSON has them, compared and divided without rounding.
+//! `Exact`: a JSON number that is compared and divided without rounding.
 
 use std::cmp::Ordering;
 
 use serde_json::Number;
 
-/// A number as JSON has it: beyond 2^53 a double does not tell neighbours apart.
+/// A JSON number. A double alone would not do: beyond 2^53, several integers are the same double.
 #[derive(Clone, Copy, Debug)]
 pub struct Exact {
     pub value: f64,
-    /// The same without rounding, where it is a whole number that fits.
+    /// The exact value, if it is an integer that fits.
     whole: Option<i128>,
 }
 
-/// Below this every whole number is a double of its own.
+/// 2^53. Every integer below it is a double of its own.
 const EXACT_DOUBLES: f64 = 9_007_199_254_740_992.0;
 
 impl Exact {
@@ -29,12 +29,12 @@ impl Exact {
         })
     }
 
-    /// Whether a double tells it apart from its neighbours.
+    /// Whether a double holds the value exactly, if it is an integer.
     pub fn is_small(self) -> bool {
         self.value.abs() < EXACT_DOUBLES
     }
 
-    /// A number of a request: its value, and the text that it was read from.
+    /// A number of a request. `text` are the bytes from which `value` was read.
     pub fn read(value: f64, text: &[u8]) -> Exact {
         let whole = if value.abs() < EXACT_DOUBLES {
             None
@@ -49,7 +49,7 @@ impl Exact {
         }
     }
 
-    /// The least whole number that is not below it; itself beyond all whole numbers that are told apart.
+    /// The smallest integer that is at least this number.
     pub fn ceil(self) -> Exact {
         self.whole.map_or_else(
             || Exact {
@@ -60,6 +60,7 @@ impl Exact {
         )
     }
 
+    /// The largest integer that is at most this number.
     pub fn floor(self) -> Exact {
         self.whole.map_or_else(
             || Exact {
@@ -70,15 +71,16 @@ impl Exact {
         )
     }
 
-    /// The whole number `by` further; itself where it is none.
+    /// The integer plus `by`. A number that is not an integer stays as it is.
     pub fn shift(self, by: i128) -> Exact {
-        let moved = self.whole.and_then(|whole| whole.checked_add(by));
-        moved.map_or(self, |whole| Exact {
+        let shifted = self.whole.and_then(|whole| whole.checked_add(by));
+        shifted.map_or(self, |whole| Exact {
             value: whole as f64,
             whole: Some(whole),
         })
     }
 
+    /// The exact value, if it is an integer that fits.
     pub fn whole(self) -> Option<i128> {
         self.whole
     }
@@ -91,11 +93,13 @@ impl Exact {
     }
 }
 
+/// The integer that a double is. 1e38 is below 2^127, where i128 ends.
 fn whole_of(value: f64) -> Option<i128> {
     (value.fract() == 0.0 && value.abs() < 1e38).then_some(value as i128)
 }
 
-/// Whether `value` is a multiple of `step`, decided on the decimal digits of both.
+/// Whether `value` is a multiple of `step`. Decided on their decimal digits: as doubles, 0.3 is not
+/// a multiple of 0.1.
 pub fn is_multiple(value: Exact, step: Exact) -> bool {
     if let (Some(value), Some(step)) = (value.whole, step.whole) {
         return value % step == 0;
@@ -108,10 +112,10 @@ pub fn is_multiple(value: Exact, step: Exact) -> bool {
     if value == 0 {
         return true;
     }
-    // value * 10^a is a multiple of step * 10^b, for integers without trailing zeros.
+    // Is value * 10^a a multiple of step * 10^b? Both integers have no trailing zeros.
     let shift = value_exponent - step_exponent;
     if shift >= 0 {
-        // (value * 10^shift) mod step, without the large product.
+        // Computes (value * 10^shift) mod step without the product, which may overflow.
         let mut rest = value % step;
         for _ in 0..shift {
             rest = rest * 10 % step;
@@ -121,7 +125,7 @@ pub fn is_multiple(value: Exact, step: Exact) -> bool {
         }
         rest == 0
     } else {
-        // `value` has no trailing zero, so it is no multiple of step * 10^n unless n is 0.
+        // A product that overflows is larger than `value`, which is therefore not a multiple of it.
         let power = u32::try_from(-shift)
             .ok()
             .and_then(|shift| 10u128.checked_pow(shift))
@@ -130,7 +134,8 @@ pub fn is_multiple(value: Exact, step: Exact) -> bool {
     }
 }
 
-/// The shortest decimal digits of a number as an integer and a power of ten.
+/// The shortest decimal digits that read back as the number: an integer without trailing zeros, and
+/// a power of ten.
 fn decimal(value: f64) -> Option<(u128, i32)> {
     let text = format!("{value:e}");
     let (mantissa, exponent) = text.split_once('e')?;

@@ -1,21 +1,23 @@
-//! `Fault`: one thing in a request that does not fit, told so that a caller can mend it.
+//! `Fault`: one rule that a request violates, described for the caller who corrects the request.
 
-/// A violation of the schema; `detail` names field and rule and never the value of a field marked `x-pii`.
+/// A violation of the schema.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// JSON pointer from the root of the request, e.g. `/instances/0/island`; in lines of text the line, too.
+    /// JSON pointer from the root of the request, such as `/instances/0/island`. In a body of
+    /// lines, it follows the line.
     pub pointer: String,
-    /// The JSON Schema keyword that was violated, or `dtype` where a number does not fit its tensor.
+    /// The violated keyword of JSON Schema, or `dtype` if a number does not fit its tensor.
     pub keyword: &'static str,
+    /// The field and the rule, and the value unless the field is personal (`x-pii`).
     pub detail: String,
 }
 
-/// A name as one step of a JSON pointer (RFC 6901).
+/// A name as one token of a JSON pointer (RFC 6901).
 pub fn token(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }
 
-/// The pointer of a column: its name, where that is a nested field's own.
+/// The pointer to a column. The name of a nested field's column is already a pointer.
 pub fn pointer_to(field: &str) -> String {
     if field.starts_with('/') {
         field.to_owned()
@@ -24,13 +26,14 @@ pub fn pointer_to(field: &str) -> String {
     }
 }
 
-/// Faults reported for one request; the rest is only counted.
+/// Most faults in one response. Further faults are only counted, so that the response to a large
+/// body stays small.
 pub const MAX_FAULTS: usize = 20;
 
-/// Longest piece of a caller's value in an error text, in characters.
+/// Longest quotation of a request in an error text, in characters.
 pub const MAX_ECHO: usize = 40;
 
-/// A value of a request as an error quotes it.
+/// A text of a request, shortened for a quotation in an error.
 pub fn shorten(text: &str) -> String {
     match text.char_indices().nth(MAX_ECHO) {
         Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),

@@ -1,4 +1,4 @@
-//! Formats of texts: dates, times, UUIDs.
+//! The formats of strings that the keyword `format` supports, and the reader of dates and times.
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -7,6 +7,7 @@ pub enum Format {
     Uuid,
 }
 
+/// The name of a format in error texts.
 pub fn name(format: Format) -> &'static str {
     match format {
         Format::DateTime => "date-time (RFC 3339)",
@@ -15,6 +16,7 @@ pub fn name(format: Format) -> &'static str {
     }
 }
 
+/// Whether a string has a format.
 pub fn fits(format: Format, text: &str) -> bool {
     match format {
         Format::Date => is_date(text.as_bytes()),
@@ -23,6 +25,8 @@ pub fn fits(format: Format, text: &str) -> bool {
     }
 }
 
+/// The number that a text of digits is. The callers pass at most four digits, so it does not
+/// overflow.
 fn digits(text: &[u8]) -> Option<u32> {
     text.iter().try_fold(0u32, |value, byte| {
         byte.is_ascii_digit()
@@ -30,7 +34,7 @@ fn digits(text: &[u8]) -> Option<u32> {
     })
 }
 
-/// A date, and its wall time where it has one.
+/// A date, and its wall time. The time of a date alone is midnight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
     pub year: u32,
@@ -40,8 +44,8 @@ pub struct Moment {
     pub minute: u32,
 }
 
-/// A date; or a date and a time, with its offset from UTC or without one. The wall time is the one of the offset. A year 0
-/// is none.
+/// Reads a date, or a date and a time with or without an offset from UTC. The wall time is that of
+/// the offset. The year 0 is refused: pandas and Python have no such year.
 pub fn moment(text: &str) -> Option<Moment> {
     let (date, time) = text.as_bytes().split_at_checked(DATE_LENGTH)?;
     let (year, month, day) = self::date(date).filter(|(year, ..)| *year > 0)?;
@@ -66,13 +70,14 @@ pub fn is_leap(year: u32) -> bool {
     year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
 }
 
-/// Bytes of `2024-02-29`.
+/// The length of `2024-02-29` in bytes.
 const DATE_LENGTH: usize = 10;
 
 fn is_date(text: &[u8]) -> bool {
     date(text).is_some()
 }
 
+/// Year, month and day of a date of the Gregorian calendar.
 fn date(text: &[u8]) -> Option<(u32, u32, u32)> {
     let [year @ .., b'-', m1, m2, b'-', d1, d2] = text else {
         return None;
@@ -111,7 +116,8 @@ struct Time {
     has_offset: bool,
 }
 
-/// A time of day; a leap second only where one can be: at 23:59:60 UTC.
+/// Reads a time of day. A leap second is accepted only at 23:59:60 UTC, the time at which leap
+/// seconds are inserted.
 fn time(text: &[u8]) -> Option<Time> {
     let [h1, h2, b':', m1, m2, b':', s1, s2, rest @ ..] = text else {
         return None;
@@ -147,10 +153,10 @@ fn time(text: &[u8]) -> Option<Time> {
         }
         _ => return None,
     };
-    let leap = offset
+    let may_leap = offset
         .is_some_and(|offset| ((hour * 60 + minute) as i32 - offset).rem_euclid(1440) == 1439);
-    let real = hour <= 23 && minute <= 59 && (second < 60 || second == 60 && leap);
-    real.then_some(Time {
+    let exists = hour <= 23 && minute <= 59 && (second < 60 || second == 60 && may_leap);
+    exists.then_some(Time {
         hour,
         minute,
         has_offset: offset.is_some(),
@@ -173,15 +179,15 @@ mod tests {
     use crate::schema::formats::{Format, Moment, fits, moment};
 
     #[test]
-    fn texts_of_each_format() {
-        let good = [
+    fn strings_of_each_format() {
+        let valid = [
             (Format::Date, "2024-02-29"),
             (Format::DateTime, "2024-02-29T12:00:00Z"),
             (Format::DateTime, "1990-12-31T15:59:60-08:00"),
             (Format::DateTime, "2024-02-29t12:00:00.123+05:30"),
             (Format::Uuid, "2EB8AA08-aa98-11ea-b4aa-73b441d16380"),
         ];
-        let bad = [
+        let invalid = [
             (Format::Date, "2023-02-29"),
             (Format::Date, "2023-2-9"),
             (Format::Date, "12023-02-09"),
@@ -192,10 +198,10 @@ mod tests {
             (Format::DateTime, "2024-02-29T12:00:00.Z"),
             (Format::Uuid, "2eb8aa08aa9811eab4aa73b441d16380"),
         ];
-        for (format, text) in good {
+        for (format, text) in valid {
             assert!(fits(format, text), "{text}");
         }
-        for (format, text) in bad {
+        for (format, text) in invalid {
             assert!(!fits(format, text), "{text}");
         }
     }

@@ -1,27 +1,37 @@
-//! Normalize: what Pydantic writes, in the schema's own words: `$ref` resolved, `anyOf` with null as a list of types.
+//! Rewrites the schemas that Pydantic writes to the supported keywords: `$ref` is resolved, and
+//! `anyOf` with null becomes a list of types.
 
 use serde_json::{Map, Value};
 
-/// Deeper nesting of references is a circle.
+/// Deepest nesting of schemas and references. A deeper nesting is a circle of references.
 const MAX_DEPTH: usize = 32;
 
-/// Rewrites `schema.json` in place and says whether anything changed.
-///
-/// # Errors
-/// A reference that leads nowhere or in a circle, or an `anyOf` that is not "X or null", with its JSON pointer.
-pub fn normalize(document: &mut Value) -> Result<bool, (String, String)> {
+/// Why a schema cannot be rewritten. `pointer` is the JSON pointer to the place.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NormalizeError {
+    #[error("{pointer}: references lead in a circle")]
+    Circle { pointer: String },
+    #[error("{pointer}: {reference} leads nowhere; only #/$defs/NAME is understood")]
+    Reference { pointer: String, reference: Value },
+    #[error("{pointer}: only \"X or null\" is understood")]
+    AnyOf { pointer: String },
+}
+
+/// Rewrites `schema.json` in place. Returns whether anything changed.
+pub fn normalize(document: &mut Value) -> Result<bool, NormalizeError> {
     let before = document.clone();
     let shared = document.get("$defs").cloned();
     for side in ["input", "output"] {
         let Some(schema) = document.get_mut(side) else {
             continue;
         };
-        let mut definitions = schema
+        let definitions = schema
             .get("$defs")
             .cloned()
             .or_else(|| shared.clone())
             .unwrap_or(Value::Null);
-        *schema = rewrite(schema, &mut definitions, &format!("/{side}"), 0)?;
+        let rewriter = Rewriter { definitions };
+        *schema = rewriter.rewrite(schema, &format!("/{side}"), 0)?;
     }
     if let Some(members) = document.as_object_mut() {
         members.shift_remove("$defs");
@@ -29,96 +39,109 @@ pub fn normalize(document: &mut Value) -> Result<bool, (String, String)> {
     Ok(*document != before)
 }
 
-fn rewrite(
-    schema: &Value,
-    definitions: &mut Value,
-    pointer: &str,
-    depth: usize,
-) -> Result<Value, (String, String)> {
-    let Value::Object(members) = schema else {
-        return Ok(schema.clone());
-    };
-    if depth > MAX_DEPTH {
-        return Err((pointer.to_owned(), "references lead in a circle".to_owned()));
-    }
-    if let Some(reference) = members.get("$ref") {
-        let name = reference
-            .as_str()
-            .and_then(|text| text.strip_prefix("#/$defs/"))
-            .unwrap_or_default();
-        let Some(target) = definitions.get(name).cloned() else {
-            return Err((
-                format!("{pointer}/$ref"),
-                format!("{reference} leads nowhere; only #/$defs/NAME is understood"),
-            ));
-        };
-        return rewrite(
-            &overlay(target, members, "$ref"),
-            definitions,
-            pointer,
-            depth + 1,
-        );
-    }
-    if let Some([only]) = members
-        .get("allOf")
-        .and_then(Value::as_array)
-        .map(Vec::as_slice)
-    {
-        return rewrite(
-            &overlay(only.clone(), members, "allOf"),
-            definitions,
-            pointer,
-            depth + 1,
-        );
-    }
-    if let Some(options) = members.get("anyOf").and_then(Value::as_array) {
-        let options = options
-            .iter()
-            .map(|option| rewrite(option, definitions, pointer, depth + 1))
-            .collect::<Result<Vec<_>, _>>()?;
-        let united = unite(&options).ok_or_else(|| {
-            (
-                format!("{pointer}/anyOf"),
-                "only \"X or null\" is understood".to_owned(),
-            )
-        })?;
-        return rewrite(
-            &overlay(united, members, "anyOf"),
-            definitions,
-            pointer,
-            depth + 1,
-        );
-    }
-    let mut rewritten = Map::new();
-    for (keyword, value) in members {
-        let at = format!("{pointer}/{keyword}");
-        let value = match (keyword.as_str(), value) {
-            ("$defs", _) => continue,
-            ("properties", Value::Object(properties)) => {
-                let mut inner = Map::new();
-                for (name, property) in properties {
-                    inner.insert(
-                        name.clone(),
-                        rewrite(property, definitions, &format!("{at}/{name}"), depth + 1)?,
-                    );
-                }
-                Value::Object(inner)
-            }
-            ("items", value) => rewrite(value, definitions, &at, depth + 1)?,
-            ("prefixItems", Value::Array(items)) => Value::Array(
-                items
-                    .iter()
-                    .map(|item| rewrite(item, definitions, &at, depth + 1))
-                    .collect::<Result<_, _>>()?,
-            ),
-            (_, value) => value.clone(),
-        };
-        rewritten.insert(keyword.clone(), value);
-    }
-    Ok(Value::Object(rewritten))
+struct Rewriter {
+    /// The object `$defs`.
+    definitions: Value,
 }
 
-/// The members beside a reference (title, default, description) go over what it refers to.
+impl Rewriter {
+    fn rewrite(
+        &self,
+        schema: &Value,
+        pointer: &str,
+        depth: usize,
+    ) -> Result<Value, NormalizeError> {
+        let Value::Object(members) = schema else {
+            return Ok(schema.clone());
+        };
+        if depth > MAX_DEPTH {
+            return Err(NormalizeError::Circle {
+                pointer: pointer.to_owned(),
+            });
+        }
+        match self.resolve(members, pointer, depth)? {
+            // The result may again have one of these keywords.
+            Some(resolved) => self.rewrite(&resolved, pointer, depth + 1),
+            None => self.rewrite_members(members, pointer, depth),
+        }
+    }
+
+    /// Resolves `$ref`, an `allOf` of one schema, or `anyOf`. `None` if the schema has none of
+    /// them.
+    fn resolve(
+        &self,
+        members: &Map<String, Value>,
+        pointer: &str,
+        depth: usize,
+    ) -> Result<Option<Value>, NormalizeError> {
+        if let Some(reference) = members.get("$ref") {
+            let name = reference
+                .as_str()
+                .and_then(|text| text.strip_prefix("#/$defs/"))
+                .unwrap_or_default();
+            let target =
+                self.definitions
+                    .get(name)
+                    .cloned()
+                    .ok_or_else(|| NormalizeError::Reference {
+                        pointer: format!("{pointer}/$ref"),
+                        reference: reference.clone(),
+                    })?;
+            return Ok(Some(overlay(target, members, "$ref")));
+        }
+        // Pydantic writes this for a reference with a description of its own.
+        if let Some(Value::Array(list)) = members.get("allOf")
+            && let [only] = list.as_slice()
+        {
+            return Ok(Some(overlay(only.clone(), members, "allOf")));
+        }
+        let Some(Value::Array(options)) = members.get("anyOf") else {
+            return Ok(None);
+        };
+        let options = options
+            .iter()
+            .map(|option| self.rewrite(option, pointer, depth + 1))
+            .collect::<Result<Vec<_>, _>>()?;
+        let united = unite(&options).ok_or_else(|| NormalizeError::AnyOf {
+            pointer: format!("{pointer}/anyOf"),
+        })?;
+        Ok(Some(overlay(united, members, "anyOf")))
+    }
+
+    fn rewrite_members(
+        &self,
+        members: &Map<String, Value>,
+        pointer: &str,
+        depth: usize,
+    ) -> Result<Value, NormalizeError> {
+        let mut rewritten = Map::new();
+        for (keyword, value) in members {
+            let at = format!("{pointer}/{keyword}");
+            let value = match (keyword.as_str(), value) {
+                ("$defs", _) => continue,
+                ("properties", Value::Object(properties)) => {
+                    let inner = properties.iter().map(|(name, property)| {
+                        let property =
+                            self.rewrite(property, &format!("{at}/{name}"), depth + 1)?;
+                        Ok((name.clone(), property))
+                    });
+                    Value::Object(inner.collect::<Result<_, _>>()?)
+                }
+                ("items", value) => self.rewrite(value, &at, depth + 1)?,
+                ("prefixItems", Value::Array(items)) => {
+                    let inner = items.iter().map(|item| self.rewrite(item, &at, depth + 1));
+                    Value::Array(inner.collect::<Result<_, _>>()?)
+                }
+                (_, value) => value.clone(),
+            };
+            rewritten.insert(keyword.clone(), value);
+        }
+        Ok(Value::Object(rewritten))
+    }
+}
+
+/// Adds the members next to a keyword (title, default, description) to the schema to which the
+/// keyword refers.
 fn overlay(target: Value, members: &Map<String, Value>, without: &str) -> Value {
     let Value::Object(mut target) = target else {
         return target;
@@ -129,7 +152,8 @@ fn overlay(target: Value, members: &Map<String, Value>, without: &str) -> Value 
     Value::Object(target)
 }
 
-/// One schema for several that differ in their type alone, or for one and null.
+/// One schema for several that have only a type, or for one schema and null. `None` for other
+/// options.
 fn unite(options: &[Value]) -> Option<Value> {
     let is_null = |option: &&Value| option.get("type") == Some(&Value::from("null"));
     let nullable = options.iter().any(|option| is_null(&option));
@@ -155,7 +179,7 @@ fn unite(options: &[Value]) -> Option<Value> {
         if let Some(Value::Array(values)) = members.get_mut("enum") {
             values.push(Value::Null);
         }
-        // Null is no such constant.
+        // `const` allows only one value. An `enum` of it and null allows both.
         if let Some(constant) = members.shift_remove("const") {
             members.insert("enum".to_owned(), Value::Array(vec![constant, Value::Null]));
         }
@@ -163,6 +187,7 @@ fn unite(options: &[Value]) -> Option<Value> {
     Some(united)
 }
 
+/// The member `type` as a list.
 fn types(schema: &Value) -> Vec<Value> {
     match schema.get("type") {
         Some(Value::Array(names)) => names.clone(),
@@ -178,8 +203,9 @@ mod tests {
     use crate::schema::{Schema, normalize::normalize};
 
     #[test]
-    fn what_pydantic_writes() {
-        // The output of `model_json_schema()` for a model with an optional number, an enumeration and a nested model.
+    fn schemas_of_pydantic_are_rewritten() {
+        // The output of `model_json_schema()` for a model with an optional number, an enumeration
+        // and a nested model.
         let mut document = json!({"input": {
             "$defs": {
                 "Plan": {"enum": ["basic", "plus"], "title": "Plan", "type": "string"},
@@ -219,28 +245,29 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_normalized_is_named() {
+    fn schemas_that_cannot_be_rewritten_are_rejected() {
         let wrong = |schema| {
             normalize(&mut json!({"input": {"properties": {"x": schema}}}))
                 .unwrap_err()
-                .0
+                .to_string()
         };
-        assert_eq!(
-            wrong(json!({"$ref": "#/$defs/None"})),
-            "/input/properties/x/$ref"
+        assert!(
+            wrong(json!({"$ref": "#/$defs/None"}))
+                .starts_with("/input/properties/x/$ref: \"#/$defs/None\" leads nowhere")
         );
         assert_eq!(
             wrong(json!({"anyOf": [true, {"type": "null"}]})),
-            "/input/properties/x/anyOf"
+            "/input/properties/x/anyOf: only \"X or null\" is understood"
         );
         assert_eq!(
             wrong(json!({"anyOf": [{"type": "string", "minLength": 1}, {"type": "number"}]})),
-            "/input/properties/x/anyOf"
+            "/input/properties/x/anyOf: only \"X or null\" is understood"
         );
         let mut circle = json!({"input": {"$defs": {"A": {"type": "array", "items": {"$ref": "#/$defs/A"}}}, "$ref": "#/$defs/A"}});
-        assert_eq!(
-            normalize(&mut circle).unwrap_err().1,
-            "references lead in a circle"
+        let error = normalize(&mut circle).unwrap_err().to_string();
+        assert!(
+            error.ends_with("/items: references lead in a circle"),
+            "{error}"
         );
     }
 }

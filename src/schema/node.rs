@@ -1,0 +1,145 @@
+//! `Node`: one compiled subschema.
+
+use regex::Regex;
+use serde_json::Value;
+
+use crate::schema::{columns::ColumnId, exact::Exact, formats::Format};
+
+/// The JSON types that a node accepts, one bit for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Types(pub u8);
+
+impl Types {
+    pub const NULL: u8 = 1;
+    pub const BOOLEAN: u8 = 2;
+    pub const INTEGER: u8 = 4;
+    pub const NUMBER: u8 = 8;
+    pub const STRING: u8 = 16;
+    pub const ARRAY: u8 = 32;
+    pub const OBJECT: u8 = 64;
+    pub const ALL: u8 = 0x7f;
+    pub(super) const NAMES: [(u8, &'static str); 7] = [
+        (Types::NULL, "null"),
+        (Types::BOOLEAN, "boolean"),
+        (Types::INTEGER, "integer"),
+        (Types::NUMBER, "number"),
+        (Types::STRING, "string"),
+        (Types::ARRAY, "array"),
+        (Types::OBJECT, "object"),
+    ];
+
+    pub fn has(self, bit: u8) -> bool {
+        self.0 & bit != 0
+    }
+
+    /// `integer or null`, for error texts.
+    pub fn describe(self) -> String {
+        let names: Vec<&str> = Types::NAMES
+            .iter()
+            .filter(|(bit, _)| self.has(*bit))
+            .map(|(_, name)| *name)
+            .collect();
+        names.join(" or ")
+    }
+}
+
+/// The rules for one value. The defaults of [`Node::anything`] accept every value.
+#[derive(Debug)]
+pub struct Node {
+    pub types: Types,
+    pub enumeration: Option<Vec<Value>>,
+    pub constant: Option<Value>,
+    /// The strings of an `enum` that has only strings, and perhaps null. They are compared without
+    /// parsing the value again.
+    pub choices: Option<Vec<String>>,
+    pub minimum: Option<Exact>,
+    pub maximum: Option<Exact>,
+    pub exclusive_minimum: Option<Exact>,
+    pub exclusive_maximum: Option<Exact>,
+    pub multiple_of: Option<Exact>,
+    pub min_length: usize,
+    pub max_length: usize,
+    pub pattern: Option<Regex>,
+    pub format: Option<Format>,
+    /// The string is base64 of bytes.
+    pub base64: bool,
+    pub prefix_items: Vec<Node>,
+    pub items: Option<Box<Node>>,
+    pub min_items: usize,
+    pub max_items: usize,
+    pub object: Option<ObjectNode>,
+    /// The value is personal, so it must not appear in an error text.
+    pub pii: bool,
+    /// The column of the value. `None` inside arrays, and for values of several types.
+    pub column: Option<ColumnId>,
+    /// The node has neither `enum` nor `const`.
+    pub plain: bool,
+    /// The node has a bound for numbers, or `multipleOf`.
+    pub bounded: bool,
+    /// A double holds all these bounds exactly, so most numbers are compared as doubles.
+    pub small_bounds: bool,
+}
+
+impl Node {
+    /// The schema `{}`.
+    pub fn anything() -> Node {
+        Node {
+            types: Types(Types::ALL),
+            enumeration: None,
+            constant: None,
+            choices: None,
+            minimum: None,
+            maximum: None,
+            exclusive_minimum: None,
+            exclusive_maximum: None,
+            multiple_of: None,
+            min_length: 0,
+            max_length: usize::MAX,
+            pattern: None,
+            format: None,
+            base64: false,
+            prefix_items: Vec::new(),
+            items: None,
+            min_items: 0,
+            max_items: usize::MAX,
+            object: None,
+            pii: false,
+            column: None,
+            plain: true,
+            bounded: false,
+            small_bounds: true,
+        }
+    }
+
+    /// The node of a column, which is this node or below it in objects.
+    pub(super) fn find_column(&self, column: ColumnId) -> Option<&Node> {
+        if self.column == Some(column) {
+            return Some(self);
+        }
+        let object = self
+            .object
+            .as_ref()
+            .filter(|object| object.columns.contains(&column))?;
+        object
+            .properties
+            .iter()
+            .find_map(|(_, node)| node.find_column(column))
+    }
+}
+
+/// The rules for the members of an object.
+#[derive(Debug)]
+pub struct ObjectNode {
+    pub properties: Vec<(String, Node)>,
+    /// The names of the properties in quotes, as JSON has them. Empty for a name that needs an
+    /// escape.
+    pub quoted: Vec<Vec<u8>>,
+    /// Indices of the required properties.
+    pub required: Vec<usize>,
+    /// Required members that are not among the properties.
+    pub required_others: Vec<String>,
+    /// Members that are not among the properties are allowed.
+    pub additional: bool,
+    /// The columns of all nodes below. They get a missing value if the object is absent.
+    pub columns: Vec<ColumnId>,
+}
