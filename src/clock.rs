@@ -1,10 +1,11 @@
-//! The one reader of wall time.
+//! Wall time. No other module reads it, so that tests can give times as arguments.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Now, in whole seconds as RFC 3339 in UTC: `2026-11-23T20:00:00Z`.
+/// The current time in whole seconds, as RFC 3339 in UTC: `2026-11-23T20:00:00Z`.
 ///
-/// `SOURCE_DATE_EPOCH` (seconds), where a build sets it, stands in for the clock, so that packing twice gives the same bytes.
+/// `source_date_epoch`, in seconds, replaces the clock. A build sets the environment variable of
+/// that name so that it gives the same bytes twice (reproducible-builds.org).
 pub fn now_rfc3339(source_date_epoch: Option<&str>) -> String {
     let seconds = source_date_epoch
         .and_then(|text| text.parse().ok())
@@ -14,12 +15,12 @@ pub fn now_rfc3339(source_date_epoch: Option<&str>) -> String {
         .unwrap_or_default()
 }
 
-/// Now, in milliseconds since the epoch.
+/// The current time in milliseconds since the Unix epoch.
 pub fn now_ms() -> u64 {
     since_epoch().as_millis() as u64
 }
 
-/// A moment in milliseconds since the epoch, as RFC 3339 in UTC: `2026-11-23T20:00:00.125Z`.
+/// A time in milliseconds since the Unix epoch, as RFC 3339 in UTC: `2026-11-23T20:00:00.125Z`.
 pub fn rfc3339_of_ms(ms: u64) -> String {
     let timestamp = i64::try_from(ms)
         .ok()
@@ -29,12 +30,14 @@ pub fn rfc3339_of_ms(ms: u64) -> String {
         .unwrap_or_default()
 }
 
-/// The milliseconds since the epoch that an RFC 3339 text stands for.
+/// A time as RFC 3339 in milliseconds since the Unix epoch. `None` if the text is not RFC 3339, or
+/// before the epoch.
 pub fn ms_of_rfc3339(text: &str) -> Option<u64> {
     u64::try_from(text.parse::<jiff::Timestamp>().ok()?.as_millisecond()).ok()
 }
 
-/// Whether something that bears a time of the file system's happened within `span` before now, or in the future.
+/// Whether a time of the file system is less than `span` before now, or in the future. A file from
+/// the future counts as recent because the clocks of two machines may differ.
 pub fn is_recent(time: SystemTime, span: Duration) -> bool {
     time.duration_since(UNIX_EPOCH)
         .is_ok_and(|time| time + span > since_epoch())
@@ -59,7 +62,7 @@ mod tests {
     use crate::clock::{ms_of_rfc3339, now_ms, now_rfc3339, rfc3339_of_ms};
 
     #[test]
-    fn milliseconds_survive_being_written() {
+    fn milliseconds_are_written_and_read() {
         assert_eq!(rfc3339_of_ms(1_500), "1970-01-01T00:00:01.500Z");
         let now = now_ms();
         assert_eq!(ms_of_rfc3339(&rfc3339_of_ms(now)), Some(now));

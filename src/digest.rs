@@ -1,10 +1,10 @@
-//! `Digest`: SHA-256 of files and of a whole package.
+//! `Digest`: the SHA-256 of a file, or of a whole package.
 
 use std::{fmt, io::Read, path::Path};
 
 use sha2::{Digest as _, Sha256};
 
-/// A SHA-256 value, printed as 64 hex digits.
+/// A SHA-256 value. Its text is 64 hex digits in lower case.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest([u8; 32]);
 
@@ -13,14 +13,15 @@ impl Digest {
         Digest(Sha256::digest(bytes).into())
     }
 
-    /// Hashes a file without holding it in memory; also gives its length in bytes.
+    /// Hashes a file without reading it to memory as a whole. Returns its length in bytes, too.
     pub fn of_file(path: &Path) -> std::io::Result<(Digest, u64)> {
         Digest::of_reader(fs_err::File::open(path)?)
     }
 
-    /// Hashes what a reader gives; also gives its length in bytes.
+    /// Hashes all bytes of a reader. Returns their number, too.
     pub fn of_reader(mut reader: impl Read) -> std::io::Result<(Digest, u64)> {
         let mut hasher = Sha256::new();
+        // 256 KiB: large enough that the system calls cost little next to the hashing.
         let mut buffer = vec![0; 256 << 10];
         let mut length = 0;
         loop {
@@ -33,7 +34,8 @@ impl Digest {
         }
     }
 
-    /// What `sha256sum` prints for these files, sorted by path, hashed: `digest` of the manifest.
+    /// The digest of a package: the hash of the lines that `sha256sum` prints for its files, sorted
+    /// by path. Anybody can compute it with standard tools.
     pub fn of_listing<'a>(files: impl Iterator<Item = (&'a str, Digest)>) -> Digest {
         let mut files: Vec<(&str, Digest)> = files.collect();
         files.sort_by(|a, b| a.0.as_bytes().cmp(b.0.as_bytes()));
@@ -48,7 +50,7 @@ impl Digest {
         &self.0
     }
 
-    /// 64 hex digits.
+    /// Parses 64 hex digits in lower case. Upper case is refused, so that each digest has one text.
     pub fn parse(text: &str) -> Option<Digest> {
         let mut bytes = [0; 32];
         hex::decode_to_slice(text, &mut bytes).ok()?;
@@ -86,7 +88,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_printed_is_parsed(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
+        fn printed_digests_are_parsed(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
             let digest = Digest::of(&bytes);
             prop_assert_eq!(Digest::parse(&digest.to_string()), Some(digest));
         }

@@ -1,34 +1,34 @@
-//! `ErrorCode`: the closed set of outcomes that a caller can see, with their numbers in every transport.
+//! `ErrorCode`: every error that a caller can get, with its status in each protocol.
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorCode {
-    /// Not JSON, or JSON that is no request.
+    /// The body is not JSON, or its layout is not that of a request.
     Malformed,
-    /// Who asks is not known.
+    /// The caller has no valid credentials.
     Unauthenticated,
-    /// It is asked from where nobody may ask.
+    /// The caller may not do this.
     Forbidden,
     NotFound,
     MethodNotAllowed,
-    /// The caller takes no form in which the answer can be had.
+    /// The caller accepts none of the media types of the answer.
     NotAcceptable,
-    /// A change that lost to another.
+    /// Another change was made first.
     Conflict,
     BodyTimeout,
     BodyTooLarge,
     HeadersTooLarge,
     UnsupportedMediaType,
-    /// The request does not fit the schema.
+    /// The request violates the schema.
     Invalid,
-    /// The model failed, or answered what it must not answer.
+    /// The model failed, or gave an answer that it must not give.
     Inference,
     Internal,
-    /// Known to the protocol, but not offered here.
+    /// The protocol has this operation, but this server does not implement it.
     Unsupported,
     Overloaded,
     NotReady,
     DeadlineExceeded,
-    /// The caller hung up, or cancelled: there is nobody to answer.
+    /// The caller closed the connection or cancelled, so nobody receives the answer.
     Cancelled,
 }
 
@@ -77,7 +77,7 @@ impl ErrorCode {
         }
     }
 
-    /// The status of gRPC (google.rpc.Code).
+    /// The status in gRPC (google.rpc.Code).
     pub fn grpc_status(self) -> i32 {
         match self {
             ErrorCode::Cancelled => 1,
@@ -122,14 +122,15 @@ impl ErrorCode {
         }
     }
 
+    /// The title of a problem document. The same for all errors of a code.
     pub fn title(self) -> &'static str {
         match self {
             ErrorCode::Malformed => "The request is malformed",
-            ErrorCode::Unauthenticated => "Who asks is not known",
-            ErrorCode::Forbidden => "Not allowed from there",
+            ErrorCode::Unauthenticated => "Unauthenticated",
+            ErrorCode::Forbidden => "Forbidden",
             ErrorCode::NotFound => "No such route, model or version",
             ErrorCode::MethodNotAllowed => "Method not allowed",
-            ErrorCode::NotAcceptable => "Accept takes no form of the answer",
+            ErrorCode::NotAcceptable => "No media type of the answer is accepted",
             ErrorCode::Conflict => "Another change came first",
             ErrorCode::BodyTimeout => "The body came too slowly",
             ErrorCode::BodyTooLarge => "The body is too large",
@@ -146,7 +147,8 @@ impl ErrorCode {
         }
     }
 
-    /// The value of `kind` in `predictd_errors_total`; `None` where nothing of a model failed.
+    /// The label `kind` of `predictd_errors_total`. `None` for errors that are not about a
+    /// prediction.
     pub fn kind(self) -> Option<&'static str> {
         match self {
             ErrorCode::Unauthenticated
@@ -169,7 +171,7 @@ impl ErrorCode {
         }
     }
 
-    /// Whether a later try may well succeed: such answers carry `retry-after`.
+    /// Whether the same request may succeed later. Such a response has the header `retry-after`.
     pub fn is_retryable(self) -> bool {
         matches!(self, ErrorCode::Overloaded | ErrorCode::NotReady)
     }

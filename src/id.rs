@@ -1,8 +1,9 @@
-//! Checked names: what a model, a version, a request may be called.
+//! Names of models, versions and predictions, which are checked when they are made.
 
 use std::{fmt, sync::Arc};
 
-/// `[A-Za-z0-9][A-Za-z0-9._-]{0,127}`: safe as a path segment, a label and a route segment.
+/// `[A-Za-z0-9][A-Za-z0-9._-]{0,127}`. Such a name is safe in a path, in a URL and as the label of
+/// a metric.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ModelName(Arc<str>);
 
@@ -21,7 +22,7 @@ impl ModelName {
     }
 }
 
-/// Maps keyed by names are asked with plain text.
+/// Allows a lookup by `&str` in a map with names as keys.
 impl std::borrow::Borrow<str> for ModelName {
     fn borrow(&self) -> &str {
         &self.0
@@ -34,8 +35,9 @@ impl fmt::Display for ModelName {
     }
 }
 
-/// A semantic version without build metadata, or a whole number (as bare repositories have them), ordered as semver orders;
-/// printed as it was written.
+/// A semantic version without build metadata, or an integer, as repositories of bare models have
+/// them. Versions are ordered as semantic versions; the integer 3 is ordered as 3.0.0. The text
+/// stays as it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Version {
     text: Arc<str>,
@@ -43,6 +45,8 @@ pub struct Version {
 }
 
 impl Version {
+    // Build metadata is refused: semver orders versions without regard to it, so two versions could
+    // be equal.
     pub fn parse(text: &str) -> Option<Version> {
         let semver = match semver::Version::parse(text) {
             Ok(semver) => semver,
@@ -54,7 +58,7 @@ impl Version {
         })
     }
 
-    /// Whether it is a whole number.
+    /// Whether the version is an integer.
     pub fn is_number(&self) -> bool {
         whole_number(&self.text).is_some()
     }
@@ -63,7 +67,7 @@ impl Version {
         &self.text
     }
 
-    /// The least version above: the next whole number, the next patch, or the release of a pre-release.
+    /// The next version: the next integer, the next patch, or the release of a pre-release.
     #[must_use]
     pub fn next(&self) -> Version {
         if let Some(number) = whole_number(&self.text) {
@@ -93,7 +97,7 @@ impl Version {
     }
 }
 
-/// Without sign and leading zeros, so that each number has one name.
+/// Parses an integer. A sign and leading zeros are refused, so that each number has one text.
 fn whole_number(text: &str) -> Option<u64> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit())
         && (text.len() == 1 || !text.starts_with('0'));
@@ -133,7 +137,8 @@ impl fmt::Display for ModelId {
     }
 }
 
-/// The server's own name of one answer (ULID): labels, logs and assignment use only this.
+/// The id that the server gives to a prediction (a ULID). Feedback, logs and the assignment to an
+/// arm use only this id, never that of the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PredictionId(ulid::Ulid);
 
@@ -146,7 +151,7 @@ impl PredictionId {
         PredictionId(ulid::Ulid::generate())
     }
 
-    /// Bits that no caller can foretell, for ids that are derived from this one.
+    /// Random bits, which a caller cannot predict. For ids that are derived from this one.
     pub fn random_bits(self) -> u64 {
         self.0.random() as u64
     }
@@ -169,10 +174,10 @@ mod tests {
 
     #[test]
     fn model_names() {
-        for good in ["churn", "a", "A.b-c_1", "0x"] {
-            assert!(ModelName::parse(good).is_some(), "{good}");
+        for valid in ["churn", "a", "A.b-c_1", "0x"] {
+            assert!(ModelName::parse(valid).is_some(), "{valid}");
         }
-        for bad in [
+        for invalid in [
             "",
             ".churn",
             "-a",
@@ -182,7 +187,7 @@ mod tests {
             "é",
             &"a".repeat(129),
         ] {
-            assert!(ModelName::parse(bad).is_none(), "{bad}");
+            assert!(ModelName::parse(invalid).is_none(), "{invalid}");
         }
     }
 
@@ -201,7 +206,7 @@ mod tests {
             Version::parse("7").unwrap().is_number()
                 && !Version::parse("7.0.0").unwrap().is_number()
         );
-        for bad in [
+        for invalid in [
             "1.0",
             "1.0.0+build",
             "v1.0.0",
@@ -212,7 +217,7 @@ mod tests {
             "+1",
             "99999999999999999999",
         ] {
-            assert!(Version::parse(bad).is_none(), "{bad}");
+            assert!(Version::parse(invalid).is_none(), "{invalid}");
         }
     }
 }

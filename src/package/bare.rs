@@ -436,10 +436,13 @@ mod tests {
             let error = batching(config).unwrap_err().to_string();
             assert!(error.contains(expected), "{config}: {error}");
         }
-        let error = signature(Dim::Fixed(8)).check_rows(|_| false).unwrap_err();
+        let error = signature(Dim::Fixed(8))
+            .check_batch_axes(|_| false)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("free leading dimension"), "{error}");
         assert_eq!(
-            signature(Dim::Fixed(1)).check_rows(|output| output == "y"),
+            signature(Dim::Fixed(1)).check_batch_axes(|output| output == "y"),
             Ok(())
         );
         assert!(configured("max_batch_size: 8 dynamic_batching { }").requests_batching());

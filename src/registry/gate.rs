@@ -335,7 +335,9 @@ pub fn run_bare(
         .map(|row| neighbours::variations(row, &about.vocabulary))
         .unwrap_or_default();
     let mut warning = None;
-    let rows_first = signature.check_rows(|output| about.report.keeps_rows(output));
+    let rows_first = signature
+        .check_batch_axes(|output| about.report.keeps_rows(output))
+        .map_err(|error| error.to_string());
     let batching = match rows_first.and_then(|()| {
         bare.batching(options.max_batch_size)
             .map_err(|forbidden| forbidden.to_string())
@@ -628,8 +630,10 @@ pub fn declared_batching(
 ) -> Batching {
     let because = if max_batch_size == 1 {
         "the largest batch is set to 1".to_owned()
-    } else if let Err(because) = signature.check_rows(|output| about.report.keeps_rows(output)) {
-        because
+    } else if let Err(because) =
+        signature.check_batch_axes(|output| about.report.keeps_rows(output))
+    {
+        because.to_string()
     } else if independent == Some(false) {
         "serving.json says that rows are not independent".to_owned()
     } else {

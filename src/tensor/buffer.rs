@@ -1,6 +1,7 @@
-//! `Buffer`: the elements of a tensor, owned or a view of bytes that others hold too.
+//! `Buffer`: the elements of a tensor, either owned or a view of shared bytes.
 //!
-//! A binary request's bytes become a tensor, and a large output becomes an answer, without a copy.
+//! The bytes of a binary request become a tensor without a copy, and so do the bytes of a response
+//! from an output.
 
 use std::{
     fmt,
@@ -11,7 +12,7 @@ use std::{
 use bytemuck::Pod;
 use bytes::Bytes;
 
-// What lies on the wire is little-endian, and views don't turn bytes around.
+// Protocols send little-endian elements, and a view does not swap bytes.
 const _: () = assert!(
     cfg!(target_endian = "little"),
     "predictd runs on little-endian machines"
@@ -21,14 +22,15 @@ const _: () = assert!(
 pub struct Buffer<T> {
     /// Empty while the elements are shared.
     owned: Vec<T>,
-    /// Whole elements: checked where it is made.
+    /// Bytes of whole elements, which the constructors check.
     shared: Option<Bytes>,
-    /// Shared bytes that are not aligned, as elements: made when somebody needs elements.
+    /// A copy of shared bytes that are not aligned for `T`. It is made when the elements are read
+    /// for the first time.
     aligned: OnceLock<Vec<T>>,
 }
 
 impl<T: Pod> Buffer<T> {
-    /// The elements that lie in `bytes`: a view. `None` where a part of an element is left over.
+    /// A view of `bytes`. `None` if they end inside an element.
     pub fn from_bytes(bytes: Bytes) -> Option<Buffer<T>> {
         let whole = bytes.len().is_multiple_of(size_of::<T>());
         whole.then(|| Buffer {
@@ -38,7 +40,7 @@ impl<T: Pod> Buffer<T> {
         })
     }
 
-    /// The elements as they lie in memory, little-endian; nothing is copied.
+    /// The bytes of the elements, little-endian, without a copy.
     pub fn into_bytes(self) -> Bytes
     where
         T: Send + 'static,
@@ -53,13 +55,14 @@ impl<T: Pod> Buffer<T> {
             .unwrap_or_else(|| Bytes::from_owner(Owner(self.owned)))
     }
 
+    /// The bytes of the elements, little-endian.
     pub fn as_bytes(&self) -> &[u8] {
         self.shared
             .as_deref()
             .unwrap_or_else(|| bytemuck::cast_slice(&self.owned))
     }
 
-    /// The elements as a vector of one's own: a copy where they are shared.
+    /// The elements for changes. Shared elements are copied first.
     pub fn to_mut(&mut self) -> &mut Vec<T> {
         if self.shared.is_some() {
             *self = Buffer::from(self.to_vec());
@@ -71,12 +74,14 @@ impl<T: Pod> Buffer<T> {
         self.to_mut().resize(length, value);
     }
 
-    /// Adds the elements of another buffer, wherever its bytes lie.
+    /// Appends the elements of another buffer.
     pub fn append(&mut self, other: &Buffer<T>) {
         let values = self.to_mut();
         let bytes = other.as_bytes();
         match bytemuck::try_cast_slice(bytes) {
             Ok(more) => values.extend_from_slice(more),
+            // The bytes are not aligned for `T`. Copying them as bytes avoids the extra copy of
+            // `aligned`.
             Err(_) => {
                 let start = values.len();
                 values.resize(start + bytes.len() / size_of::<T>(), T::zeroed());
@@ -87,7 +92,8 @@ impl<T: Pod> Buffer<T> {
         }
     }
 
-    /// A part of the elements: a view where they are shared, else a copy. Empty where the range lies outside.
+    /// A part of the elements: a view of shared elements, otherwise a copy. Empty if the range is
+    /// out of bounds.
     #[must_use]
     pub fn cut(&self, range: Range<usize>) -> Buffer<T> {
         let size = size_of::<T>();

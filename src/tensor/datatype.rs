@@ -1,4 +1,5 @@
-//! `DataType`: element types, under the names of the Open Inference Protocol and of NumPy.
+//! `DataType`: the type of the elements of a tensor, with its names in the Open Inference Protocol
+//! and in NumPy.
 
 use std::fmt;
 
@@ -20,7 +21,7 @@ pub enum DataType {
     Bytes,
 }
 
-/// (type, protocol name, NumPy name, bytes an element)
+/// Type, name in the protocol, name in NumPy, bytes of one element. In the order of the enum.
 const TABLE: [(DataType, &str, &str, Option<usize>); 14] = [
     (DataType::Bool, "BOOL", "bool", Some(1)),
     (DataType::Uint8, "UINT8", "uint8", Some(1)),
@@ -65,7 +66,7 @@ impl DataType {
         TABLE.iter().find(|row| row.1 == name).map(|row| row.0)
     }
 
-    /// Bytes an element takes; `None` for texts.
+    /// The number of bytes of one element. `None` for strings.
     pub fn size(self) -> Option<usize> {
         self.row().3
     }

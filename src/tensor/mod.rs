@@ -1,4 +1,4 @@
-//! Tensors: plain values with a shape, as they go into and come out of an engine.
+//! Tensors: elements and their shape, the inputs and outputs of an engine.
 
 mod buffer;
 mod datatype;
@@ -17,7 +17,7 @@ pub use rearrange::{Rearrangement, from_end};
 pub use rows::{batches, join, split};
 pub use shape::{Dim, Shape, fit};
 
-/// The elements of a tensor, row-major.
+/// The elements of a tensor, in row-major order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Data {
     Bool(Vec<bool>),
@@ -36,7 +36,7 @@ pub enum Data {
     Bytes(Vec<String>),
 }
 
-/// Runs the same expression on the vector inside whichever variant `data` is.
+/// Evaluates the same expression for the elements of each variant of `Data`.
 macro_rules! each_data {
     ($data:expr, $values:ident => $body:expr) => {
         match $data {
@@ -86,7 +86,7 @@ impl Data {
         }
     }
 
-    /// An empty vector of `datatype` with room for `capacity` elements.
+    /// No elements of `datatype`, with memory for `capacity` elements.
     pub fn with_capacity(datatype: DataType, capacity: usize) -> Data {
         match datatype {
             DataType::Bool => Data::Bool(Vec::with_capacity(capacity)),
@@ -106,7 +106,7 @@ impl Data {
         }
     }
 
-    /// `len` elements of zero, false or the empty text.
+    /// `len` elements that are zero, false or the empty string.
     pub fn zeros(datatype: DataType, len: usize) -> Data {
         let mut data = Data::with_capacity(datatype, len);
         each_data!(&mut data, values => values.resize(len, Default::default()));
@@ -114,7 +114,7 @@ impl Data {
     }
 }
 
-/// Elements and their shape; `data.len()` is the product of `shape`.
+/// Elements and their shape. The number of elements is the product of the shape.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tensor {
     shape: Vec<usize>,
@@ -122,7 +122,7 @@ pub struct Tensor {
 }
 
 impl Tensor {
-    /// `None` when the number of elements is not the product of the shape.
+    /// `None` if the number of elements is not the product of the shape.
     pub fn new(shape: Vec<usize>, data: Data) -> Option<Tensor> {
         let elements = shape
             .iter()
@@ -150,12 +150,12 @@ impl Tensor {
         self.data.datatype()
     }
 
-    /// The leading dimension; a scalar counts as one row.
+    /// The first dimension, which counts the rows. A scalar is one row.
     pub fn rows(&self) -> usize {
         self.shape.first().copied().unwrap_or(1)
     }
 
-    /// Elements of one row.
+    /// The number of elements of one row.
     pub fn row_len(&self) -> usize {
         self.shape.iter().skip(1).product()
     }
@@ -173,7 +173,7 @@ impl Tensors {
             .map(|(_, tensor)| tensor)
     }
 
-    /// The leading dimension of the first tensor; 0 without any.
+    /// The number of rows of the first tensor. 0 if there is no tensor.
     pub fn rows(&self) -> usize {
         self.0.first().map_or(0, |(_, tensor)| tensor.rows())
     }

@@ -1,17 +1,18 @@
-//! Rearrange: one index of an axis, and axes in another order, as numpy.take and numpy.transpose give them.
+//! `Rearrangement`: takes one index of an axis, or reorders the axes, as numpy.take and
+//! numpy.transpose do.
 
 use crate::tensor::{Buffer, Data, Tensor};
 
 /// A change of the axes of a whole tensor. A negative axis or index counts from the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rearrangement {
-    /// One index of an axis, which disappears.
+    /// One index of an axis. The axis is removed.
     Take { axis: i64, index: i64 },
-    /// The axes in this order.
+    /// The axes in a new order.
     Transpose(Vec<i64>),
 }
 
-/// Where an index of `length` lies; `None` where it is outside.
+/// An index that may count from the end, as an index from the start. `None` if it is out of bounds.
 pub fn from_end(index: i64, length: usize) -> Option<usize> {
     let length = i64::try_from(length).ok()?;
     usize::try_from(if index < 0 { index + length } else { index })
@@ -20,7 +21,8 @@ pub fn from_end(index: i64, length: usize) -> Option<usize> {
 }
 
 impl Rearrangement {
-    /// The order of the axes that it leaves, as places in a shape of `rank` dimensions. `None` where it does not fit.
+    /// The remaining axes in their new order, as indices of a shape of `rank` dimensions. `None` if
+    /// the change does not fit the rank.
     pub fn axes(&self, rank: usize) -> Option<Vec<usize>> {
         match self {
             Rearrangement::Take { axis, .. } => {
@@ -39,21 +41,23 @@ impl Rearrangement {
 }
 
 impl Tensor {
-    /// The tensor after these changes, in one copy. `None` where one of them does not fit its shape.
+    /// The tensor after all changes, with one copy of the elements. `None` if a change does not fit
+    /// the shape.
     pub fn rearranged(&self, changes: &[Rearrangement]) -> Option<Tensor> {
-        // (size, distance of neighbours) of each axis.
+        // Size and stride of each axis. The changes only reorder them, and the elements are copied
+        // once at the end.
         let mut axes: Vec<(usize, usize)> = Vec::with_capacity(self.shape().len());
-        let mut distance = 1;
+        let mut stride = 1;
         for size in self.shape().iter().rev() {
-            axes.push((*size, distance));
-            distance = distance.saturating_mul(*size);
+            axes.push((*size, stride));
+            stride = stride.saturating_mul(*size);
         }
         axes.reverse();
         let mut start = 0;
         for change in changes {
             if let Rearrangement::Take { axis, index } = change {
-                let (size, distance) = axes.get(from_end(*axis, axes.len())?)?;
-                start += from_end(*index, *size)? * distance;
+                let (size, stride) = axes.get(from_end(*axis, axes.len())?)?;
+                start += from_end(*index, *size)? * stride;
             }
             axes = change
                 .axes(axes.len())?
@@ -62,25 +66,26 @@ impl Tensor {
                 .collect();
         }
         let shape: Vec<usize> = axes.iter().map(|(size, _)| *size).collect();
-        let mut places = Vec::with_capacity(shape.iter().product());
-        list(&axes, start, &mut places);
-        Tensor::new(shape, pick(self.data(), &places))
+        let mut indices = Vec::with_capacity(shape.iter().product());
+        list_indices(&axes, start, &mut indices);
+        Tensor::new(shape, pick(self.data(), &indices))
     }
 }
 
-/// The places of all elements, row-major.
-fn list(axes: &[(usize, usize)], start: usize, places: &mut Vec<usize>) {
+/// The indices of all elements in row-major order.
+fn list_indices(axes: &[(usize, usize)], start: usize, indices: &mut Vec<usize>) {
     match axes.split_first() {
-        None => places.push(start),
-        Some(((size, distance), inner)) => {
-            (0..*size).for_each(|at| list(inner, start + at * distance, places))
+        None => indices.push(start),
+        Some(((size, stride), inner)) => {
+            (0..*size).for_each(|at| list_indices(inner, start + at * stride, indices))
         }
     }
 }
 
-fn pick(data: &Data, places: &[usize]) -> Data {
-    fn each<T: Clone>(values: &[T], places: &[usize]) -> Vec<T> {
-        places
+/// The elements at these indices.
+fn pick(data: &Data, indices: &[usize]) -> Data {
+    fn copy_elements<T: Clone>(values: &[T], indices: &[usize]) -> Vec<T> {
+        indices
             .iter()
             .filter_map(|at| values.get(*at).cloned())
             .collect()
@@ -88,9 +93,9 @@ fn pick(data: &Data, places: &[usize]) -> Data {
     macro_rules! pick {
         ($($variant:ident),*) => {
             match data {
-                Data::Bool(values) => Data::Bool(each(values, places)),
-                Data::Bytes(values) => Data::Bytes(each(values, places)),
-                $(Data::$variant(values) => Data::$variant(Buffer::from(each(values, places))),)*
+                Data::Bool(values) => Data::Bool(copy_elements(values, indices)),
+                Data::Bytes(values) => Data::Bytes(copy_elements(values, indices)),
+                $(Data::$variant(values) => Data::$variant(Buffer::from(copy_elements(values, indices))),)*
             }
         };
     }
@@ -104,7 +109,7 @@ mod tests {
     use crate::tensor::{Data, Rearrangement, Tensor};
 
     #[test]
-    fn axes_move_as_numpy_moves_them() {
+    fn rearrangements_agree_with_numpy() {
         let take = |axis, index| Rearrangement::Take { axis, index };
         let transpose = |axes: &[i64]| Rearrangement::Transpose(axes.to_vec());
         // numpy.arange(12).reshape(2, 3, 2)

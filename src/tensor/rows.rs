@@ -1,10 +1,10 @@
-//! Rows: joining the tensors of several requests along the batch axis, and splitting the answer back.
+//! Joins the rows of several requests to one batch, and splits the outputs of the batch again.
 
 use std::sync::Arc;
 
 use crate::tensor::{Data, Tensor, Tensors};
 
-/// Concatenates along the leading axis. `None` when names, types or the shapes of a row differ.
+/// Concatenates along the first axis. `None` if names, types or the shapes of a row differ.
 pub fn join(parts: &[&Tensors]) -> Option<Tensors> {
     let (first, rest) = parts.split_first()?;
     let mut joined = Vec::with_capacity(first.0.len());
@@ -28,7 +28,8 @@ pub fn join(parts: &[&Tensors]) -> Option<Tensors> {
     Some(Tensors(joined))
 }
 
-/// Cuts along the leading axis into parts of the given numbers of rows. `None` when they don't add up.
+/// Cuts along the first axis into parts with the given numbers of rows. `None` if their sum is not
+/// the number of rows.
 pub fn split(tensors: Tensors, rows: &[usize]) -> Option<Vec<Tensors>> {
     let total: usize = rows.iter().sum();
     let mut parts: Vec<Tensors> = rows
@@ -42,6 +43,7 @@ pub fn split(tensors: Tensors, rows: &[usize]) -> Option<Vec<Tensors>> {
         let row_len = tensor.row_len();
         let (shape, data) = tensor.into_parts();
         let mut pieces = cut(data, rows.iter().map(|count| count * row_len));
+        // Backwards, because `pop` takes the last piece without moving the others.
         for (part, count) in parts.iter_mut().zip(rows).rev() {
             let mut shape = shape.clone();
             *shape.first_mut()? = *count;
@@ -52,8 +54,8 @@ pub fn split(tensors: Tensors, rows: &[usize]) -> Option<Vec<Tensors>> {
     Some(parts)
 }
 
-/// As many parts as it takes where none may have more than `limit` rows, and how many each has. `None` when `rows` is not
-/// the number of rows.
+/// Cuts tensors of `rows` rows into parts of at most `limit` rows. Returns each part with its
+/// number of rows. `None` if a tensor does not have `rows` rows.
 pub fn batches(tensors: Tensors, rows: usize, limit: usize) -> Option<Vec<(Tensors, usize)>> {
     if rows <= limit {
         return Some(vec![(tensors, rows)]);
@@ -70,6 +72,7 @@ fn same_row(a: &Tensor, b: &Tensor) -> bool {
         && a.shape().get(1..) == b.shape().get(1..)
 }
 
+/// Appends elements of the same datatype, which [`same_row`] has checked.
 fn append(to: &mut Data, from: &Data) {
     macro_rules! same {
         ($($variant:ident),*) => {
@@ -86,6 +89,7 @@ fn append(to: &mut Data, from: &Data) {
     );
 }
 
+/// Cuts elements into parts of these lengths. Parts of shared buffers are views.
 fn cut(data: Data, lengths: impl Iterator<Item = usize>) -> Vec<Data> {
     fn owned<T>(
         values: Vec<T>,

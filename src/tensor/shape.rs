@@ -1,12 +1,14 @@
-//! `Shape`: the dimensions a graph declares, some of them free.
+//! `Shape`: the dimensions that a graph declares for a tensor. Some may be free.
 
 use std::fmt;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dim {
     Fixed(usize),
+    /// A free dimension.
     Any,
-    /// Stands last, for any number of further dimensions: the graph declares no shape.
+    /// Any number of further dimensions. Only the last one, in a shape that the graph does not
+    /// declare.
     Rest,
 }
 
@@ -23,7 +25,7 @@ impl Dim {
 pub struct Shape(pub Vec<Dim>);
 
 impl Shape {
-    /// Whether the leading dimension is free, so that rows of several requests can share a run.
+    /// Whether the first dimension is free, so that the rows of several requests can share a run.
     pub fn has_batch_axis(&self) -> bool {
         self.0.first() == Some(&Dim::Any)
     }
@@ -32,12 +34,14 @@ impl Shape {
         fit(&self.0, shape)
     }
 
-    /// No shape is declared: any rank may be right, and the runtime judges.
+    /// The shape of a tensor without a declared shape. Any rank fits; the runtime may still refuse
+    /// it.
     pub fn unknown() -> Shape {
         Shape(vec![Dim::Any, Dim::Rest])
     }
 
-    /// A shape that nested lists show: behind a dimension of 0 they show none, and the declared ones follow.
+    /// Completes the shape of nested lists. A list of length 0 hides the dimensions below it, which
+    /// are taken from the declaration.
     #[must_use]
     pub fn completed(&self, mut nested: Vec<usize>) -> Vec<usize> {
         if nested.last() == Some(&0) {
@@ -47,20 +51,20 @@ impl Shape {
         nested
     }
 
-    /// The dimensions after the leading one.
+    /// The dimensions of one row: all but the first.
     pub fn row(&self) -> &[Dim] {
         self.0.get(1..).unwrap_or(&[])
     }
 }
 
-/// Whether sizes are what dimensions allow.
+/// Whether a shape fits declared dimensions.
 pub fn fit(dims: &[Dim], sizes: &[usize]) -> bool {
     let open = dims.last() == Some(&Dim::Rest);
     (open || dims.len() == sizes.len()) && dims.iter().zip(sizes).all(|(dim, size)| dim.fits(*size))
 }
 
 impl Shape {
-    /// With the graph's names of its free dimensions, where it has any: `[batch, 3]`.
+    /// As text, with the names that the graph has for its free dimensions: `[batch, 3]`.
     pub fn named(&self, names: &[String]) -> String {
         let dims = self.0.iter().enumerate().map(|(index, dim)| {
             match (dim, names.get(index).filter(|name| !name.is_empty())) {
@@ -74,7 +78,7 @@ impl Shape {
     }
 }
 
-/// Prints as clients know it: `[-1, 3]`.
+/// The notation of the Open Inference Protocol: `[-1, 3]`.
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("[")?;
@@ -97,7 +101,7 @@ mod tests {
     use crate::tensor::{Dim, Shape};
 
     #[test]
-    fn what_nesting_does_not_show_is_declared() {
+    fn hidden_dimensions_are_taken_from_the_declaration() {
         let shape = Shape(vec![Dim::Any, Dim::Any, Dim::Fixed(4), Dim::Any]);
         for (nested, expected) in [
             (vec![2, 0], vec![2, 0, 4, 0]),

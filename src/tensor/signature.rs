@@ -1,9 +1,10 @@
-//! `Signature`: the tensors that a graph takes and gives.
+//! `Signature`: the input and output tensors of a graph.
 
 use std::{fmt, sync::Arc};
 
 use crate::tensor::{Data, DataType, Dim, Shape, Tensor, Tensors};
 
+/// Name, datatype and shape of an input or output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorSpec {
     pub name: Arc<str>,
@@ -17,21 +18,38 @@ pub struct Signature {
     pub outputs: Vec<TensorSpec>,
 }
 
-/// What the graph calls the dimensions of its tensors, in the signature's order; an empty name where it has none. Equal names stand
-/// for equal sizes.
+/// The names that a graph has for the dimensions of its tensors, in the order of the signature. A
+/// dimension without a name has an empty one. Dimensions of the same name have the same size.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Symbols {
     pub inputs: Vec<Vec<String>>,
     pub outputs: Vec<Vec<String>>,
 }
 
-/// A tensor that the graph does not take.
+/// Why a graph does not accept tensors as its inputs.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("input `{name}`: expected {expected}, given {given}")]
-pub struct SignatureError {
-    pub name: String,
-    pub expected: String,
-    pub given: String,
+pub enum SignatureError {
+    #[error("input `{}`: expected {spec}, given nothing", spec.name)]
+    Missing { spec: TensorSpec },
+    #[error("input `{}`: expected {spec}, given {datatype}{shape:?}", spec.name)]
+    Mismatch {
+        spec: TensorSpec,
+        datatype: DataType,
+        shape: Vec<usize>,
+    },
+    #[error("input `{name}`: expected no such input, given a tensor")]
+    Unknown { name: Arc<str> },
+}
+
+/// Why rows of several requests cannot share a run of a graph.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BatchAxisError {
+    #[error("the graph has no input")]
+    NoInput,
+    #[error("input \"{}\" of the graph has no free leading dimension: {spec}", spec.name)]
+    Input { spec: TensorSpec },
+    #[error("output \"{}\" of the graph has no free leading dimension: {spec}", spec.name)]
+    Output { spec: TensorSpec },
 }
 
 impl fmt::Display for TensorSpec {
@@ -41,14 +59,15 @@ impl fmt::Display for TensorSpec {
 }
 
 impl TensorSpec {
-    /// Type and shape, free dimensions by the names that the graph has for them: `float32[batch, 3]`.
+    /// Datatype and shape as text, with the names that the graph has for its free dimensions:
+    /// `float32[batch, 3]`.
     pub fn named(&self, names: &[String]) -> String {
         format!("{}{}", self.datatype, self.shape.named(names))
     }
 }
 
 impl Signature {
-    /// The inputs and outputs, each with what `symbols` call its dimensions.
+    /// The inputs and the outputs, each with the names of its dimensions.
     pub fn sides<'a>(&'a self, symbols: &'a Symbols) -> [Vec<(&'a TensorSpec, &'a [String])>; 2] {
         [
             (&self.inputs, &symbols.inputs),
@@ -63,7 +82,7 @@ impl Signature {
         })
     }
 
-    /// One row of zeros, false and empty texts; free dimensions are 1.
+    /// Inputs of zeros, false and empty strings. Free dimensions have the size 1.
     pub fn zeros(&self) -> Tensors {
         let size = |dim: &Dim| match dim {
             Dim::Fixed(size) => *size,
@@ -86,57 +105,47 @@ impl Signature {
         self.outputs.iter().find(|spec| &*spec.name == name)
     }
 
-    /// Names, order, types and shapes.
+    /// Checks the names, the order, the datatypes and the shapes of input tensors.
     pub fn check_inputs(&self, tensors: &Tensors) -> Result<(), SignatureError> {
-        let wrong = |name: &str, expected: String, given: String| {
-            Err(SignatureError {
-                name: name.to_owned(),
-                expected,
-                given,
-            })
-        };
         for (index, spec) in self.inputs.iter().enumerate() {
             match tensors.0.get(index) {
                 Some((name, tensor)) if *name == spec.name => {
                     if tensor.datatype() != spec.datatype || !spec.shape.fits(tensor.shape()) {
-                        return wrong(
-                            &spec.name,
-                            spec.to_string(),
-                            format!("{}{:?}", tensor.datatype(), tensor.shape()),
-                        );
+                        return Err(SignatureError::Mismatch {
+                            spec: spec.clone(),
+                            datatype: tensor.datatype(),
+                            shape: tensor.shape().to_vec(),
+                        });
                     }
                 }
-                _ => return wrong(&spec.name, spec.to_string(), "nothing".to_owned()),
+                _ => return Err(SignatureError::Missing { spec: spec.clone() }),
             }
         }
         match tensors.0.get(self.inputs.len()) {
-            Some((name, _)) => wrong(name, "no such input".to_owned(), "a tensor".to_owned()),
+            Some((name, _)) => Err(SignatureError::Unknown {
+                name: Arc::clone(name),
+            }),
             None => Ok(()),
         }
     }
 
-    /// Whether rows of several requests could share a run: every input and output has a free leading dimension. Exporters write
-    /// a 1 there for outputs that have a row for each all the same; `keeps` are outputs that are known to.
-    ///
-    /// # Errors
-    /// What has none.
-    pub fn check_rows(&self, keeps: impl Fn(&str) -> bool) -> Result<(), String> {
-        let input = self
-            .inputs
-            .iter()
-            .find(|spec| !spec.shape.has_batch_axis())
-            .map(|spec| ("input", spec));
-        let output = self
-            .outputs
-            .iter()
-            .find(|spec| !spec.shape.has_batch_axis() && !keeps(&spec.name))
-            .map(|spec| ("output", spec));
-        match input.or(output) {
-            _ if self.inputs.is_empty() => Err("the graph has no input".to_owned()),
-            Some((side, spec)) => Err(format!(
-                "{side} \"{}\" of the graph has no free leading dimension: {spec}",
-                spec.name
-            )),
+    /// Checks that rows of several requests can share a run: every input and output needs a free
+    /// first dimension. Exporters declare the size 1 for some outputs that have a row for each
+    /// input row; `keeps_rows` says which outputs are known to.
+    pub fn check_batch_axes(
+        &self,
+        keeps_rows: impl Fn(&str) -> bool,
+    ) -> Result<(), BatchAxisError> {
+        if self.inputs.is_empty() {
+            return Err(BatchAxisError::NoInput);
+        }
+        let is_fixed = |spec: &&TensorSpec| !spec.shape.has_batch_axis();
+        if let Some(spec) = self.inputs.iter().find(is_fixed) {
+            return Err(BatchAxisError::Input { spec: spec.clone() });
+        }
+        let mut outputs = self.outputs.iter().filter(is_fixed);
+        match outputs.find(|spec| !keeps_rows(&spec.name)) {
+            Some(spec) => Err(BatchAxisError::Output { spec: spec.clone() }),
             None => Ok(()),
         }
     }
