@@ -10,6 +10,7 @@ pub fn now_rfc3339(source_date_epoch: Option<&str>) -> String {
     let seconds = source_date_epoch
         .and_then(|text| text.parse().ok())
         .unwrap_or_else(unix_seconds);
+    // Fails only for years beyond 9999.
     jiff::Timestamp::from_second(seconds)
         .map(|timestamp| timestamp.to_string())
         .unwrap_or_default()

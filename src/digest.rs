@@ -38,6 +38,7 @@ impl Digest {
     /// by path. Anybody can compute it with standard tools.
     pub fn of_listing<'a>(files: impl Iterator<Item = (&'a str, Digest)>) -> Digest {
         let mut files: Vec<(&str, Digest)> = files.collect();
+        // By bytes, as `LC_ALL=C sort` does, so that the digest does not depend on the locale.
         files.sort_by(|a, b| a.0.as_bytes().cmp(b.0.as_bytes()));
         let mut hasher = Sha256::new();
         for (path, digest) in files {

@@ -50,6 +50,7 @@ impl Version {
     pub fn parse(text: &str) -> Option<Version> {
         let semver = match semver::Version::parse(text) {
             Ok(semver) => semver,
+            // `1.0` is neither a semantic version nor an integer, and is refused.
             Err(_) => semver::Version::new(whole_number(text)?, 0, 0),
         };
         (semver.build.is_empty() && text.len() <= 128).then(|| Version {
@@ -114,6 +115,7 @@ impl Ord for Version {
     fn cmp(&self, other: &Version) -> std::cmp::Ordering {
         self.semver
             .cmp(&other.semver)
+            // `3` and `3.0.0` are different versions, so they must not be equal.
             .then_with(|| self.text.cmp(&other.text))
     }
 }

@@ -470,7 +470,7 @@ fn answer(
 ) -> Result<Value, String> {
     let columns = decode_instance(&parts.input, input.to_string().as_bytes(), &OWN_LIMITS)
         .map_err(|error| match error {
-            DecodeError::Malformed { detail } => detail,
+            DecodeError::Malformed { detail } => detail.to_string(),
             DecodeError::Invalid { faults, .. } => faults
                 .first()
                 .map(|fault| format!("{} {}", fault.pointer, fault.detail))

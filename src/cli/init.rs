@@ -343,7 +343,7 @@ fn take_rows(parts: &Parts, transform: &Transform, rows: &[Value]) -> Result<(),
         };
         let columns = decode_instance(&parts.input, row.to_string().as_bytes(), &OWN_LIMITS)
             .map_err(|error| match error {
-                DecodeError::Malformed { detail } => refused(detail),
+                DecodeError::Malformed { detail } => refused(detail.to_string()),
                 DecodeError::Invalid { faults, .. } => refused(
                     faults
                         .first()

@@ -3,7 +3,8 @@
 use crate::{
     decode::{
         cursor::JsonKind,
-        decoder::{Abort, DecodeResult, DecodeStep, Decoder},
+        decoder::{DecodeResult, DecodeStep, Decoder},
+        malformed::MalformedRequest,
     },
     schema::{Node, Types, columns::Column},
 };
@@ -16,11 +17,13 @@ impl<'a> Decoder<'a> {
     pub(super) fn array(&mut self, node: &'a Node) -> DecodeResult<()> {
         let start = self.cursor.position();
         if !node.types.has(Types::ARRAY) {
+            // Skipped, so that the other values of the instance are checked, too.
             self.skip()?;
             self.wrong_type(node, JsonKind::Array, start);
             return Ok(());
         }
         let Some(column) = node.column else {
+            // Without a column, the elements are only validated.
             return self.elements(node, &mut None).map(|_| ());
         };
         // The values are taken out of the column while `self` decodes, and put back also after an
@@ -57,17 +60,19 @@ impl<'a> Decoder<'a> {
         let mut inner: Option<RegularShape> = None;
         let mut more = self.cursor.enter(b']')?;
         while more {
+            // Counted before the element is decoded, so that the limit bounds the memory.
             self.array_values += 1;
             if self.array_values > self.limits.max_array_values {
-                return Err(Abort::Request(format!(
-                    "more than {} array elements in one request",
-                    self.limits.max_array_values
-                )));
+                return Err(MalformedRequest::TooManyArrayElements {
+                    limit: self.limits.max_array_values,
+                }
+                .into());
             }
             let child = node.prefix_items.get(count).or(node.items.as_deref());
             self.path.push(DecodeStep::Index(count));
             let shape = match child {
                 None => {
+                    // The schema has no rule for this element, so it must only be JSON.
                     self.cursor.peek()?;
                     self.skip()?;
                     None
@@ -85,6 +90,7 @@ impl<'a> Decoder<'a> {
         }
         self.depth -= 1;
         self.check_length(node, count);
+        // An empty array is regular.
         let below = inner.unwrap_or(Some(Vec::new()));
         Ok(below.map(|below| {
             let mut shape = vec![count];
@@ -120,6 +126,7 @@ impl<'a> Decoder<'a> {
         let kind = self.cursor.peek()?;
         let start = self.cursor.position();
         match (kind, sink.as_mut()) {
+            // Numbers, booleans and arrays go to the sink, not to a column of their own.
             (JsonKind::Number, Some(values)) => {
                 values.push(self.number(child)?);
                 if !child.plain {
@@ -141,6 +148,7 @@ impl<'a> Decoder<'a> {
                 }
                 Ok(shape)
             }
+            // Any other element is a fault, or belongs to no column, so the array is not regular.
             _ => {
                 self.value(child)?;
                 Ok(None)

@@ -6,6 +6,7 @@ use crate::{
     decode::{
         DecodeError, DecodeLimits, Decoded,
         cursor::{Cursor, JsonKind, NOT_FINITE, SyntaxError, TOO_LARGE},
+        malformed::MalformedRequest,
         row_origin::RowOrigin,
     },
     schema::{
@@ -29,7 +30,7 @@ pub(super) struct Leniency {
 /// Why the pass ends before the end of the text. A violation of the schema does not end it.
 pub(super) enum Abort {
     Syntax(SyntaxError),
-    Request(String),
+    Request(MalformedRequest),
     /// The root object has a member `instances`, so the body is an envelope and not one instance.
     Envelope,
 }
@@ -37,6 +38,12 @@ pub(super) enum Abort {
 impl From<SyntaxError> for Abort {
     fn from(error: SyntaxError) -> Abort {
         Abort::Syntax(error)
+    }
+}
+
+impl From<MalformedRequest> for Abort {
+    fn from(reason: MalformedRequest) -> Abort {
+        Abort::Request(reason)
     }
 }
 
@@ -82,11 +89,8 @@ impl<'a> Decoder<'a> {
         body: &'a [u8],
         limits: &'a DecodeLimits,
     ) -> Result<Decoder<'a>, DecodeError> {
-        let text = std::str::from_utf8(body).map_err(|error| {
-            malformed(format!(
-                "the body is not UTF-8 at byte {}",
-                error.valid_up_to()
-            ))
+        let text = std::str::from_utf8(body).map_err(|error| MalformedRequest::NotUtf8 {
+            offset: error.valid_up_to(),
         })?;
         Ok(Decoder::over(schema, text, limits))
     }
@@ -138,8 +142,13 @@ impl<'a> Decoder<'a> {
         body: &[u8],
     ) -> Result<Decoded, DecodeError> {
         match outcome {
+            // An offset in a derived text would point to nothing that the caller wrote.
             Err(Abort::Syntax(error)) if self.derived_text => {
-                Err(malformed(format!("{}: {}", self.cell(), error.detail)))
+                Err(MalformedRequest::NotJsonInCell {
+                    cell: self.cell(),
+                    detail: error.detail,
+                }
+                .into())
             }
             Err(Abort::Syntax(error)) => {
                 // The path is right only where a whole value is the error. After any other syntax
@@ -151,16 +160,14 @@ impl<'a> Decoder<'a> {
                 } else {
                     String::new()
                 };
-                Err(malformed(format!(
-                    "the body is not JSON: {} at {}{pointer}",
-                    error.detail,
-                    line_and_column(body, error.offset)
-                )))
+                Err(MalformedRequest::NotJson {
+                    detail: error.detail,
+                    place: format!("{}{pointer}", line_and_column(body, error.offset)),
+                }
+                .into())
             }
-            Err(Abort::Request(detail)) => Err(malformed(detail)),
-            Err(Abort::Envelope) => Err(malformed(
-                "the member \"instances\" is not expected here".to_owned(),
-            )),
+            Err(Abort::Request(detail)) => Err(detail.into()),
+            Err(Abort::Envelope) => Err(MalformedRequest::UnexpectedInstances.into()),
             Ok(_) if !self.faults.is_empty() => Err(DecodeError::Invalid {
                 faults: self.faults,
                 more: self.more,
@@ -184,6 +191,7 @@ impl<'a> Decoder<'a> {
         if let Some(seen) = self.seen.get_mut(base + index) {
             *seen = true;
         }
+        // The path is not popped after an error: `finish` reads the place from it.
         self.path.push(DecodeStep::Name(name));
         self.value(node)?;
         self.path.pop();
@@ -197,6 +205,7 @@ impl<'a> Decoder<'a> {
         let kind = self.cursor.peek()?;
         let start = self.cursor.position();
         match kind {
+            // An object may be the bytes of a string, unless the schema allows real objects here.
             JsonKind::Object
                 if self.lenient.b64
                     && node.types.has(Types::STRING)
@@ -287,11 +296,12 @@ impl<'a> Decoder<'a> {
 
     pub(super) fn deepen(&mut self) -> DecodeResult<()> {
         self.depth += 1;
+        // The decoder recurses, so the limit protects the stack.
         if self.depth > self.limits.max_depth {
-            return Err(Abort::Request(format!(
-                "nested more than {} levels deep",
-                self.limits.max_depth
-            )));
+            return Err(MalformedRequest::TooDeep {
+                limit: self.limits.max_depth,
+            }
+            .into());
         }
         Ok(())
     }
@@ -316,10 +326,6 @@ impl<'a> Decoder<'a> {
             }
         }
     }
-}
-
-fn malformed(detail: String) -> DecodeError {
-    DecodeError::Malformed { detail }
 }
 
 /// The place of a byte, with lines and columns counted from 1.

@@ -4,20 +4,19 @@ use crate::{
     decode::{
         cursor::JsonKind,
         decoder::{Abort, DecodeResult, DecodeStep, Decoder},
+        malformed::MalformedRequest,
     },
     schema::fault::shorten,
 };
 
 /// Longest `id` of a request, in characters. The id goes to the response and to the log.
-const MAX_ID: usize = 128;
+pub(super) const MAX_ID: usize = 128;
 
 impl Decoder<'_> {
     /// Decodes a whole body. Returns the request id, and whether the body was one instance.
     pub(super) fn request(&mut self) -> DecodeResult<(Option<String>, bool)> {
         if self.cursor.peek()? != JsonKind::Object {
-            return Err(Abort::Request(
-                "the body must be an object: {\"instances\": [...]} or one instance".to_owned(),
-            ));
+            return Err(MalformedRequest::NotAnObject.into());
         }
         let start = self.cursor.position();
         // The body is read as one instance until an unknown member `instances` shows that it is an
@@ -35,7 +34,7 @@ impl Decoder<'_> {
                 self.clear();
                 self.envelope().map(|id| (id, false))
             }
-            Err(stop) => Err(stop),
+            Err(abort) => Err(abort),
         }
     }
 
@@ -44,6 +43,7 @@ impl Decoder<'_> {
         let mut more = self.cursor.enter(b'}')?;
         self.path.push(DecodeStep::Name("instances"));
         while more {
+            // Taken out of `self`, because the name borrows it while `self` decodes the value.
             let mut scratch = std::mem::take(&mut self.scratch);
             let key = self.cursor.key(&mut scratch)?.to_owned();
             self.scratch = scratch;
@@ -54,13 +54,13 @@ impl Decoder<'_> {
                 }
                 "id" if id.is_none() => id = Some(self.id()?),
                 "instances" | "id" => {
-                    return Err(Abort::Request(format!("the member \"{key}\" occurs twice")));
+                    return Err(MalformedRequest::DuplicateMember { name: key }.into());
                 }
                 _ => {
-                    return Err(Abort::Request(format!(
-                        "unknown member \"{}\" of the request; known are instances and id",
-                        shorten(&key)
-                    )));
+                    return Err(MalformedRequest::UnknownMember {
+                        name: shorten(&key),
+                    }
+                    .into());
                 }
             }
             more = self.cursor.more(b'}')?;
@@ -68,47 +68,39 @@ impl Decoder<'_> {
         self.path.clear();
         self.cursor.end()?;
         if !instances {
-            return Err(Abort::Request(
-                "the request has no member \"instances\"".to_owned(),
-            ));
+            return Err(MalformedRequest::NoInstances.into());
         }
         Ok(id)
     }
 
     fn id(&mut self) -> DecodeResult<String> {
         if self.cursor.peek()? != JsonKind::String {
-            return Err(Abort::Request(
-                "the member \"id\" must be a string".to_owned(),
-            ));
+            return Err(MalformedRequest::IdNotString.into());
         }
         let id = self.cursor.string(&mut self.scratch)?;
         if id.chars().count() > MAX_ID {
-            return Err(Abort::Request(format!(
-                "the member \"id\" may have at most {MAX_ID} characters"
-            )));
+            return Err(MalformedRequest::IdTooLong.into());
         }
         Ok(id.to_owned())
     }
 
     fn instances(&mut self) -> DecodeResult<()> {
         if self.cursor.peek()? != JsonKind::Array {
-            return Err(Abort::Request(
-                "the member \"instances\" must be an array".to_owned(),
-            ));
+            return Err(MalformedRequest::InstancesNotArray.into());
         }
         let mut more = self.cursor.enter(b']')?;
+        // A graph cannot run on no rows, and an empty answer would hide an error of the caller.
         if !more {
-            return Err(Abort::Request(
-                "the member \"instances\" is empty; send at least one instance".to_owned(),
-            ));
+            return Err(MalformedRequest::InstancesEmpty.into());
         }
         let mut index = 0;
         while more {
+            // Checked before the instance is decoded, so that the limit bounds the memory.
             if index == self.limits.max_instances {
-                return Err(Abort::Request(format!(
-                    "more than {} instances in one request",
-                    self.limits.max_instances
-                )));
+                return Err(MalformedRequest::TooManyInstances {
+                    limit: self.limits.max_instances,
+                }
+                .into());
             }
             self.path.push(DecodeStep::Index(index));
             self.instance()?;

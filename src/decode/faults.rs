@@ -14,12 +14,14 @@ use crate::{
 
 impl Decoder<'_> {
     pub(super) fn wrong_type(&mut self, node: &Node, given: JsonKind, start: usize) {
+        // The node accepts integers, so a number is only refused for its fraction.
         let given = if given == JsonKind::Number && node.types.has(Types::INTEGER) {
             "number with a fraction"
         } else {
             given.name()
         };
         let detail = format!("must be {}, not {given}", node.types.describe());
+        // The text of an object, an array or a literal would not help the caller.
         if given == "string" || given.starts_with("number") {
             self.fault(node, "type", detail, start);
         } else {

@@ -4,18 +4,20 @@ use crate::{
     decode::{
         FieldValues,
         cursor::{Cursor, JsonKind},
-        decoder::{Abort, DecodeResult, DecodeStep, Decoder},
+        decoder::{DecodeResult, DecodeStep, Decoder},
+        malformed::MalformedRequest,
     },
     schema::{ColumnSpec, Node, columns::ColumnKind, fault::shorten},
 };
 
 impl<'a> Decoder<'a> {
     pub(super) fn fields(&mut self, inputs: &[FieldValues<'a>], rows: usize) -> DecodeResult<()> {
+        // Checked before columns are filled: an absent optional field costs an entry for each row.
         if rows > self.limits.max_instances {
-            return Err(Abort::Request(format!(
-                "more than {} rows in one request",
-                self.limits.max_instances
-            )));
+            return Err(MalformedRequest::TooManyRows {
+                limit: self.limits.max_instances,
+            }
+            .into());
         }
         let schema = self.schema;
         let mut given = vec![false; schema.columns().len()];
@@ -30,6 +32,7 @@ impl<'a> Decoder<'a> {
             if let Some(given) = given.get_mut(input.column) {
                 *given = true;
             }
+            // Each field has a text of its own.
             self.cursor = Cursor::new(input.text);
             self.path.push(DecodeStep::Name(&spec.name));
             self.field(spec, node, rows)?;
@@ -61,6 +64,7 @@ impl<'a> Decoder<'a> {
                 (0..rows).for_each(|_| column.push_missing());
             }
         }
+        // Such a schema cannot be served by tensors at all, whatever the caller sends.
         if let Some(name) = schema.required_without_column() {
             self.fault_with_detail(
                 "required",
@@ -75,20 +79,23 @@ impl<'a> Decoder<'a> {
     /// Decodes the values of one field in all rows.
     fn field(&mut self, spec: &'a ColumnSpec, node: &'a Node, rows: usize) -> DecodeResult<()> {
         let wrong_count = |count: &str| {
-            Err(Abort::Request(format!(
-                "input `{}` has {count} values for {rows} rows",
-                spec.name
-            )))
+            Err(MalformedRequest::InputValueCount {
+                name: spec.name.clone(),
+                values: count.to_owned(),
+                rows,
+            }
+            .into())
         };
         if self.cursor.peek()? != JsonKind::Array {
-            return Err(Abort::Request(format!(
-                "the data of input `{}` must be an array",
-                spec.name
-            )));
+            return Err(MalformedRequest::InputNotArray {
+                name: spec.name.clone(),
+            }
+            .into());
         }
         let mut more = self.cursor.enter(b']')?;
         let mut count = 0;
         while more {
+            // Stops before the columns get more entries than rows.
             if count == rows {
                 return wrong_count("more");
             }

@@ -204,6 +204,7 @@ fn by_name(
             .collect(),
     };
     for (index, row) in rows.iter().enumerate() {
+        // With the same number of members, and each name found below, all rows have the same names.
         if row.len() != names.len() {
             return Err(JsonRowsError::MemberCount {
                 row: given.origin.row(index),

@@ -11,12 +11,14 @@ mod field_inputs;
 pub mod json_error;
 pub mod json_object;
 pub mod json_rows;
+mod malformed;
 mod objects;
 mod row_lists;
 pub mod row_origin;
 mod scalars;
 pub mod table;
 
+pub use self::malformed::MalformedRequest;
 use crate::{
     decode::{
         decoder::{Decoder, Leniency},
@@ -54,7 +56,7 @@ pub struct Decoded {
 pub enum DecodeError {
     /// The body is not JSON, or its layout is not that of a request.
     #[error("{detail}")]
-    Malformed { detail: String },
+    Malformed { detail: MalformedRequest },
     /// The request violates the schema.
     #[error("the request violates the schema in {} places", faults.len() + more)]
     Invalid {
@@ -90,6 +92,12 @@ pub fn decode_instance(
     decoder
         .finish(outcome, document)
         .map(|decoded| decoded.columns)
+}
+
+impl From<MalformedRequest> for DecodeError {
+    fn from(detail: MalformedRequest) -> DecodeError {
+        DecodeError::Malformed { detail }
+    }
 }
 
 /// The values of one field in all rows of a request.

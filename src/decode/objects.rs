@@ -6,6 +6,7 @@ use crate::{
     decode::{
         cursor::JsonKind,
         decoder::{Abort, DecodeResult, DecodeStep, Decoder},
+        malformed::MalformedRequest,
     },
     schema::{
         Node, ObjectNode, Types,
@@ -36,6 +37,8 @@ impl<'a> Decoder<'a> {
         self.deepen()?;
         let at_root = self.watch_for_envelope && self.depth == 1;
         let base = self.seen.len();
+        // The properties of nested objects are behind those of their parent, and are cut off at the
+        // end.
         self.seen.resize(base + object.properties.len(), false);
         let mut others: Option<HashSet<String>> = None;
         let mut expected = 0;
@@ -57,6 +60,8 @@ impl<'a> Decoder<'a> {
                     if !object.additional && !self.lenient.unknown {
                         self.unknown_member(node, object, &name);
                     }
+                    // Two members of one name have no defined meaning: parsers differ in which one
+                    // they take.
                     let others = others.get_or_insert_default();
                     if others.contains(&name) {
                         return Err(self.duplicate(&name));
@@ -68,6 +73,7 @@ impl<'a> Decoder<'a> {
         }
         self.depth -= 1;
         self.complete(object, base);
+        // They have no property, so `complete` does not know them.
         for name in &object.required_others {
             if !others.as_ref().is_some_and(|others| others.contains(name)) {
                 let rule = format!("needs the member \"{name}\"");
@@ -122,6 +128,8 @@ impl<'a> Decoder<'a> {
             if self.seen.get(base + index) == Some(&true) {
                 continue;
             }
+            // A required property is reported, and gets a missing value like the others: every
+            // column must have an entry.
             if object.required.contains(&index) {
                 self.path.push(DecodeStep::Name(name));
                 self.fault_with_detail("required", format!("`{}` is required", shorten(name)));
@@ -144,11 +152,13 @@ impl<'a> Decoder<'a> {
             .map(|(known, _)| known)
             .filter(|_| name.len() <= MAX_ECHO);
         let nearest = candidates.min_by_key(|known| strsim::damerau_levenshtein(known, name));
+        // A suggestion that differs in more than a third of its letters would only confuse.
         let nearest = nearest
             .filter(|known| strsim::damerau_levenshtein(known, name) <= known.len().div_ceil(3));
         let hint = nearest
             .map(|known| format!("; did you mean \"{known}\"?"))
             .unwrap_or_default();
+        // A member of a personal object may have a personal name, such as a user id.
         let shown = if node.pii {
             "a member".to_owned()
         } else {
@@ -163,15 +173,15 @@ impl<'a> Decoder<'a> {
     }
 
     pub(super) fn duplicate(&self, name: &str) -> Abort {
-        Abort::Request(format!(
-            "the member \"{}\" occurs twice in {}",
-            shorten(name),
-            if self.path.is_empty() {
-                "the body".to_owned()
-            } else {
-                self.pointer()
-            }
-        ))
+        let place = if self.path.is_empty() {
+            "the body".to_owned()
+        } else {
+            self.pointer()
+        };
+        Abort::Request(MalformedRequest::DuplicateMemberIn {
+            name: shorten(name),
+            place,
+        })
     }
 }
 

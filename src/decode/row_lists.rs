@@ -3,7 +3,8 @@
 use crate::{
     decode::{
         cursor::JsonKind,
-        decoder::{Abort, DecodeResult, DecodeStep, Decoder},
+        decoder::{DecodeResult, DecodeStep, Decoder},
+        malformed::MalformedRequest,
     },
     schema::{ObjectNode, Types, fault::shorten},
 };
@@ -17,23 +18,22 @@ impl<'a> Decoder<'a> {
             return Ok(());
         };
         let order = self.column_order(object, names)?;
+        // Faults are located as in an envelope; `RowOrigin` moves them to the place of the caller.
         self.path.push(DecodeStep::Name("instances"));
         if self.cursor.peek()? != JsonKind::Array {
-            return Err(Abort::Request("the rows must be an array".to_owned()));
+            return Err(MalformedRequest::RowsNotArray.into());
         }
         let mut more = self.cursor.enter(b']')?;
         if !more {
-            return Err(Abort::Request(
-                "there is no row; send at least one".to_owned(),
-            ));
+            return Err(MalformedRequest::NoRows.into());
         }
         let mut index = 0;
         while more {
             if index == self.limits.max_instances {
-                return Err(Abort::Request(format!(
-                    "more than {} rows in one request",
-                    self.limits.max_instances
-                )));
+                return Err(MalformedRequest::TooManyRows {
+                    limit: self.limits.max_instances,
+                }
+                .into());
             }
             self.path.push(DecodeStep::Index(index));
             match self.cursor.peek()? {
@@ -67,17 +67,18 @@ impl<'a> Decoder<'a> {
         let order: Vec<Option<usize>> = names.iter().map(position).collect();
         let unknown = names.iter().zip(&order).find(|(_, index)| index.is_none());
         if let Some((name, _)) = unknown.filter(|_| !self.lenient.unknown) {
-            return Err(Abort::Request(format!(
-                "\"{}\" is not a known field",
-                shorten(name)
-            )));
+            return Err(MalformedRequest::UnknownColumn {
+                name: shorten(name),
+            }
+            .into());
         }
+        // A second value would be a second entry in the column of the same row.
         let mut occurred = vec![false; object.properties.len()];
         for index in order.iter().flatten() {
             if let Some(occurred) = occurred.get_mut(*index)
                 && std::mem::replace(occurred, true)
             {
-                return Err(Abort::Request("a column occurs twice".to_owned()));
+                return Err(MalformedRequest::DuplicateColumn.into());
             }
         }
         Ok(order)
@@ -94,19 +95,20 @@ impl<'a> Decoder<'a> {
         self.deepen()?;
         let base = self.seen.len();
         self.seen.resize(base + object.properties.len(), false);
+        // With one column, the row may be the value itself. A list is the value of an array field,
+        // and otherwise a list of one value.
         let single = match order {
             [Some(only)] => object
                 .properties
                 .get(*only)
-                .filter(|(_, node)| kind != JsonKind::Array || node.types.has(Types::ARRAY)),
+                .filter(|(_, node)| kind != JsonKind::Array || node.types.has(Types::ARRAY))
+                .map(|property| (*only, property)),
             _ => None,
         };
-        if let Some((name, node)) = single {
-            self.property(base, 0, name, node)?;
+        if let Some((index, (name, node))) = single {
+            self.property(base, index, name, node)?;
         } else if kind != JsonKind::Array {
-            return Err(Abort::Request(
-                "a row must be an object of fields or a list of their values".to_owned(),
-            ));
+            return Err(MalformedRequest::RowNotList.into());
         } else {
             let mut more = self.cursor.enter(b']')?;
             let mut count = 0;
@@ -118,6 +120,7 @@ impl<'a> Decoder<'a> {
                     .and_then(|index| Some((index, object.properties.get(index)?)))
                 {
                     Some((index, (name, node))) => self.property(base, index, name, node)?,
+                    // An unknown column that is ignored, or a value beyond the last column.
                     None => self.skip()?,
                 }
                 count += 1;
@@ -131,8 +134,51 @@ impl<'a> Decoder<'a> {
             }
         }
         self.depth -= 1;
+        // The rest of the fields, which have no column in the request.
         self.complete(object, base);
         self.columns.rows += 1;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::{
+        decode::{DecodeLimits, RowOptions, decode_rows},
+        schema::{Schema, columns::Column},
+    };
+
+    #[test]
+    fn the_value_of_the_only_column_goes_to_the_field_of_its_name() {
+        let schema = Schema::compile(&json!({
+            "type": "object",
+            "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}},
+            "required": ["b"],
+            "additionalProperties": false
+        }))
+        .unwrap();
+        let limits = DecodeLimits {
+            max_instances: 8,
+            max_depth: 8,
+            max_array_values: 8,
+        };
+        let names = ["b".to_owned()];
+        let options = RowOptions {
+            names: Some(&names),
+            ..RowOptions::default()
+        };
+        for rows in ["[1, 2]", "[[1], [2]]"] {
+            let columns = decode_rows(&schema, rows.as_bytes(), options, &limits).unwrap();
+            assert_eq!(
+                columns.columns,
+                [
+                    Column::Integer(vec![None, None]),
+                    Column::Integer(vec![Some(1), Some(2)])
+                ],
+                "{rows}"
+            );
+        }
     }
 }

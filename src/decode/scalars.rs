@@ -8,6 +8,7 @@ use crate::{
     decode::{
         cursor::JsonKind,
         decoder::{Abort, DecodeResult, Decoder},
+        malformed::MalformedRequest,
     },
     schema::{
         Node, Types,
@@ -34,6 +35,7 @@ impl<'a> Decoder<'a> {
         if node.bounded && !(node.small_bounds && is_within_bounds(node, value)) {
             self.check_bounds(node, Exact::read(value, self.cursor.slice(start)), start);
         }
+        // Elements of arrays have no column of their own.
         let Some(column) = node.column else {
             return Ok(value);
         };
@@ -127,7 +129,7 @@ impl<'a> Decoder<'a> {
     /// Reads `{"b64": "..."}`: the bytes themselves for a field of bytes, otherwise the UTF-8
     /// string that they encode.
     pub(super) fn b64(&mut self, node: &'a Node) -> DecodeResult<()> {
-        let malformed = || Abort::Request("bytes are written {\"b64\": \"...\"}".to_owned());
+        let malformed = || Abort::Request(MalformedRequest::Base64);
         let start = self.cursor.position();
         if !self.cursor.enter(b'}')?
             || self.cursor.key(&mut self.scratch)? != "b64"
@@ -135,6 +137,7 @@ impl<'a> Decoder<'a> {
         {
             return Err(malformed());
         }
+        // The column decodes the base64 itself, without a second buffer.
         if node.base64 {
             self.string(node)?;
         } else {
@@ -142,8 +145,7 @@ impl<'a> Decoder<'a> {
             let bytes = base64_simd::STANDARD
                 .decode_to_vec(encoded)
                 .map_err(|_| malformed())?;
-            let text = String::from_utf8(bytes)
-                .map_err(|_| Abort::Request("the bytes of a text must be UTF-8".to_owned()))?;
+            let text = String::from_utf8(bytes).map_err(|_| MalformedRequest::Base64NotUtf8)?;
             self.checked_string(node, &text, start);
         }
         if self.cursor.more(b'}')? {
@@ -172,6 +174,7 @@ impl<'a> Decoder<'a> {
         }
         self.check_string_rules(node, value, start);
         let Some(column) = node.column else { return };
+        // The fault is reported after the match, which borrows the columns.
         let mut broken = false;
         match self.columns.columns.get_mut(column) {
             Some(Column::Text(spans)) => spans.push(value.as_bytes()),
@@ -247,6 +250,7 @@ impl<'a> Decoder<'a> {
     /// documents.
     #[cold]
     pub(super) fn check_listed(&mut self, node: &Node, start: usize) {
+        // The cursor has already accepted the text, so this does not fail.
         let Ok(value) = serde_json::from_slice::<Value>(self.cursor.slice(start)) else {
             return;
         };

@@ -120,6 +120,7 @@ pub fn to_rows(table: &Table, columns: &[ColumnSpec]) -> Result<JsonRows, TableE
         }
     };
     let types: Vec<CellType> = names.iter().map(cell_type).collect();
+    // CSV has no notation for a list, and a guess would differ from tool to tool.
     if let Some(array) = columns
         .iter()
         .find(|column| column.kind.is_array() && names.contains(&column.name))
@@ -213,6 +214,7 @@ fn read(
         line: 1,
     };
     for record in reader.records() {
+        // Checked before the record is kept.
         if records.len() == MAX_ROWS {
             return Err(TableError::TooManyRows);
         }

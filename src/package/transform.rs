@@ -106,7 +106,7 @@ impl Parts {
                     format!("does not fit the output schema: {detail}"),
                 ))
             }
-            Err(DecodeError::Malformed { detail }) => Err(wrong(String::new(), detail)),
+            Err(DecodeError::Malformed { detail }) => Err(wrong(String::new(), detail.to_string())),
         }
     }
 

@@ -216,7 +216,7 @@ pub fn decode(
 impl From<DecodeError> for PredictError {
     fn from(error: DecodeError) -> PredictError {
         match error {
-            DecodeError::Malformed { detail } => PredictError::Malformed(detail),
+            DecodeError::Malformed { detail } => PredictError::Malformed(detail.to_string()),
             DecodeError::Invalid { faults, more } => PredictError::Invalid { faults, more },
         }
     }

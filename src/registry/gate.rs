@@ -710,7 +710,7 @@ fn refused(detail: &str) -> String {
 
 fn first_fault(error: &DecodeError) -> String {
     match error {
-        DecodeError::Malformed { detail } => detail.clone(),
+        DecodeError::Malformed { detail } => detail.to_string(),
         DecodeError::Invalid { faults, .. } => faults
             .first()
             .map(|fault| format!("{} {}", fault.pointer, fault.detail))

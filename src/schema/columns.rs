@@ -166,6 +166,7 @@ impl Spans {
     ) -> Result<(), E> {
         let start = self.bytes.len();
         let outcome = write(&mut self.bytes);
+        // `write` may have written a part of the value.
         if outcome.is_err() {
             self.bytes.truncate(start);
         } else {
@@ -230,6 +231,7 @@ impl Arrays {
     /// Ends a row, whose values the caller has pushed to `values` from `start` on. `None` is a
     /// ragged row.
     pub fn push_row(&mut self, start: usize, shape: Option<&[usize]>) {
+        // A ragged row has no shape, so its values could not be found again.
         let Some(shape) = shape else {
             self.values.truncate(start);
             self.rows.push(ArrayRow::Ragged);

@@ -154,6 +154,7 @@ impl SchemaCompiler {
             };
             node.object = Some(self.object(&keywords, &node, &place)?);
         }
+        // After the members, so that the columns of an object are contiguous.
         node.column = self.column(&node, place, pii);
         Ok(node)
     }
@@ -189,6 +190,7 @@ impl SchemaCompiler {
         let is_declared = |name: &str| declared.is_some_and(|declared| declared.contains_key(name));
         let others = names.into_iter().filter(|name| !is_declared(name));
         object.required_others = others.map(str::to_owned).collect();
+        // All columns that were added meanwhile belong to nodes below this object.
         object.columns = (first_column..self.columns.len()).collect();
         Ok(object)
     }

@@ -36,6 +36,7 @@ impl Exact {
 
     /// A number of a request. `text` are the bytes from which `value` was read.
     pub fn read(value: f64, text: &[u8]) -> Exact {
+        // Most numbers are small: their double is exact, and the text is not parsed again.
         let whole = if value.abs() < EXACT_DOUBLES {
             None
         } else {
@@ -88,6 +89,7 @@ impl Exact {
     pub fn compare(self, other: Exact) -> Ordering {
         match (self.whole, other.whole) {
             (Some(a), Some(b)) => a.cmp(&b),
+            // At least one is a fraction, or too large for i128; both are compared as doubles.
             _ => self.value.total_cmp(&other.value),
         }
     }
@@ -109,6 +111,7 @@ pub fn is_multiple(value: Exact, step: Exact) -> bool {
     else {
         return false;
     };
+    // Zero has no digits whose trailing zeros could be removed.
     if value == 0 {
         return true;
     }

@@ -82,6 +82,7 @@ fn date(text: &[u8]) -> Option<(u32, u32, u32)> {
     let [year @ .., b'-', m1, m2, b'-', d1, d2] = text else {
         return None;
     };
+    // Years of more digits are not in RFC 3339.
     if year.len() != 4 {
         return None;
     }

@@ -68,6 +68,7 @@ impl Schema {
     pub fn compile(document: &Value) -> Result<Schema, SchemaError> {
         let mut compiler = SchemaCompiler::default();
         let root = compiler.node(document, &NodePlace::root())?;
+        // Columns are the members of the root.
         if root.types.0 != Types::OBJECT || root.object.is_none() {
             return Err(SchemaError {
                 pointer: "/type".to_owned(),
@@ -107,19 +108,7 @@ impl Schema {
     /// Whether a property has this name, in the notation of column names. The property may have no
     /// column.
     pub fn declares(&self, name: &str) -> bool {
-        fn below(object: Option<&ObjectNode>, field: &str, name: &str) -> bool {
-            object.is_some_and(|object| {
-                object.properties.iter().any(|(property, node)| {
-                    let field = if field.is_empty() {
-                        property.clone()
-                    } else {
-                        format!("{}/{}", pointer_to(field), token(property))
-                    };
-                    field == name || below(node.object.as_ref(), &field, name)
-                })
-            })
-        }
-        below(self.root.object.as_ref(), "", name)
+        declares(self.root.object.as_ref(), "", name)
     }
 
     /// The node whose values go to a column.
@@ -172,4 +161,17 @@ impl Schema {
             .find(|(name, _)| name == field)
             .map(|(_, node)| node)
     }
+}
+
+/// Whether an object, whose own name is `field`, has a property of this column name, at any depth.
+fn declares(object: Option<&ObjectNode>, field: &str, name: &str) -> bool {
+    let mut properties = object.into_iter().flat_map(|object| &object.properties);
+    properties.any(|(property, node)| {
+        let field = if field.is_empty() {
+            property.clone()
+        } else {
+            format!("{}/{}", pointer_to(field), token(property))
+        };
+        field == name || declares(node.object.as_ref(), &field, name)
+    })
 }

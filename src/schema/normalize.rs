@@ -34,6 +34,7 @@ pub fn normalize(document: &mut Value) -> Result<bool, NormalizeError> {
         *schema = rewriter.rewrite(schema, &format!("/{side}"), 0)?;
     }
     if let Some(members) = document.as_object_mut() {
+        // Every reference is resolved, and the compiler does not know the keyword.
         members.shift_remove("$defs");
     }
     Ok(*document != before)
@@ -54,6 +55,7 @@ impl Rewriter {
         let Value::Object(members) = schema else {
             return Ok(schema.clone());
         };
+        // A circle of references would never end.
         if depth > MAX_DEPTH {
             return Err(NormalizeError::Circle {
                 pointer: pointer.to_owned(),

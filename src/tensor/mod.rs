@@ -124,6 +124,8 @@ pub struct Tensor {
 impl Tensor {
     /// `None` if the number of elements is not the product of the shape.
     pub fn new(shape: Vec<usize>, data: Data) -> Option<Tensor> {
+        // Checked: the shape may come from a request, and a wrapped product could equal the number
+        // of elements.
         let elements = shape
             .iter()
             .try_fold(1usize, |product, dim| product.checked_mul(*dim))?;

@@ -37,6 +37,7 @@ pub fn split(tensors: Tensors, rows: &[usize]) -> Option<Vec<Tensors>> {
         .map(|_| Tensors(Vec::with_capacity(tensors.0.len())))
         .collect();
     for (name, tensor) in tensors.0 {
+        // A scalar, or an output with another number of rows, cannot be assigned to the requests.
         if tensor.shape().is_empty() || tensor.rows() != total {
             return None;
         }
@@ -57,6 +58,7 @@ pub fn split(tensors: Tensors, rows: &[usize]) -> Option<Vec<Tensors>> {
 /// Cuts tensors of `rows` rows into parts of at most `limit` rows. Returns each part with its
 /// number of rows. `None` if a tensor does not have `rows` rows.
 pub fn batches(tensors: Tensors, rows: usize, limit: usize) -> Option<Vec<(Tensors, usize)>> {
+    // Most runs fit, and are not cut.
     if rows <= limit {
         return Some(vec![(tensors, rows)]);
     }

@@ -44,6 +44,7 @@ impl Shape {
     /// are taken from the declaration.
     #[must_use]
     pub fn completed(&self, mut nested: Vec<usize>) -> Vec<usize> {
+        // Any other nesting shows all dimensions.
         if nested.last() == Some(&0) {
             let rest = self.0.iter().skip(nested.len());
             nested.extend(rest.map(|dim| if let Dim::Fixed(size) = dim { *size } else { 0 }));
@@ -59,6 +60,7 @@ impl Shape {
 
 /// Whether a shape fits declared dimensions.
 pub fn fit(dims: &[Dim], sizes: &[usize]) -> bool {
+    // `zip` ends with the shorter list, so `Rest` fits also no further dimension.
     let open = dims.last() == Some(&Dim::Rest);
     (open || dims.len() == sizes.len()) && dims.iter().zip(sizes).all(|(dim, size)| dim.fits(*size))
 }

@@ -108,6 +108,7 @@ impl Signature {
     /// Checks the names, the order, the datatypes and the shapes of input tensors.
     pub fn check_inputs(&self, tensors: &Tensors) -> Result<(), SignatureError> {
         for (index, spec) in self.inputs.iter().enumerate() {
+            // By position: the engine binds inputs in the order of the signature.
             match tensors.0.get(index) {
                 Some((name, tensor)) if *name == spec.name => {
                     if tensor.datatype() != spec.datatype || !spec.shape.fits(tensor.shape()) {

@@ -37,6 +37,7 @@ pub fn outputs(
             .ok_or_else(|| error("is missing: the answer has this field"))?;
         columns.push((key, column(value, field_type).map_err(error)?));
     }
+    // An unknown member is a misspelled field, or a field that the model no longer has.
     if let Some(unknown) = answer.keys().find(|member| {
         columns
             .iter()

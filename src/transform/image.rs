@@ -97,11 +97,7 @@ impl ImageSteps {
                     .for_each(|x| *x *= factor),
                 ImageStep::Normalize { mean, std } => {
                     let numbers = numbers.get_or_insert_with(|| to_float64(&pixels));
-                    for pixel in numbers.chunks_mut(pixels.channels) {
-                        for ((x, mean), std) in pixel.iter_mut().zip(mean).zip(std) {
-                            *x = (*x - mean) / std;
-                        }
-                    }
+                    normalize(numbers, mean, std);
                 }
             }
         }
@@ -120,6 +116,16 @@ impl ImageSteps {
                 (vec![channels, height, width], planes.collect())
             }
         })
+    }
+}
+
+/// (x - mean) / std, with one mean and one standard deviation for each channel.
+fn normalize(numbers: &mut [f64], mean: &[f64], std: &[f64]) {
+    // `compile` checks that both have one value for each channel.
+    for pixel in numbers.chunks_mut(mean.len().max(1)) {
+        for ((x, mean), std) in pixel.iter_mut().zip(mean).zip(std) {
+            *x = (*x - mean) / std;
+        }
     }
 }
 
@@ -214,6 +220,7 @@ fn resize(
     width: u32,
     interpolation: Interpolation,
 ) -> Result<PixelBuffer, ImageError> {
+    // The library chooses other pixels for `nearest` than Pillow does.
     if interpolation == Interpolation::Nearest {
         return Ok(nearest(pixels, height as usize, width as usize));
     }

@@ -79,6 +79,7 @@ impl TableColumn {
         let Some(column) = columns.columns.get(self.source.column) else {
             return;
         };
+        // An encoding writes several cells for each row, the loops below write one.
         if let Some(encoding) = &self.encoding {
             self.write_encoded(columns, encoding, cells, faults);
             return;
@@ -86,6 +87,7 @@ impl TableColumn {
         let at = cells.at;
         let mut apply_steps = |row: usize, x: f64| {
             NumericStep::run(&self.before, x).unwrap_or_else(|| {
+                // The zero is never read: a tensor with a fault is dropped.
                 push_fault(faults, row, &self.source, "minimum", NOT_POSITIVE);
                 0.0
             })

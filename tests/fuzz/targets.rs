@@ -215,7 +215,7 @@ pub fn schema_decoder(data: &[u8]) {
             assert_eq!(lengths, BTreeSet::from([columns.rows]));
         }
         Err(DecodeError::Invalid { faults, .. }) => assert!(!faults.is_empty()),
-        Err(DecodeError::Malformed { detail }) => assert!(!detail.is_empty()),
+        Err(DecodeError::Malformed { detail }) => assert!(!detail.to_string().is_empty()),
     }
     let spec = |name: &str| TensorSpec {
         name: name.into(),

@@ -179,6 +179,7 @@ impl<'a> ElementReader<'a> {
         let mut values = Vec::with_capacity(self.expected_elements());
         self.read_all(&mut |reader, kind| {
             let value = match kind {
+                // JSON has no NaN. Null is the usual notation, and what this server writes for NaN.
                 JsonKind::Null => {
                     reader.cursor.null()?;
                     f64::NAN
@@ -187,6 +188,7 @@ impl<'a> ElementReader<'a> {
                 _ => return reader.wrong_type("a number"),
             };
             let converted = convert(value);
+            // JSON has no infinity, so this is an overflow of the conversion.
             if converted.is_infinite() {
                 return reader.out_of_range();
             }

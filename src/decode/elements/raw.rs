@@ -46,6 +46,7 @@ pub fn from_raw(datatype: DataType, bytes: &Bytes, elements: usize) -> Result<Da
         DataType::Bf16 => view(bytes, Data::Bf16),
         DataType::Fp32 => view(bytes, Data::Fp32),
         DataType::Fp64 => view(bytes, Data::Fp64),
+        // Strings have no fixed size, so the length was not checked above.
         DataType::Bytes => {
             let texts = split_texts(bytes, elements)?;
             texts

@@ -70,6 +70,8 @@ pub(super) fn numbers_to_json(
     rows: usize,
     inner: &[usize],
 ) -> Result<String, TensorError> {
+    // The schema compares doubles. The shortest digits of a float32, such as 0.1, are another
+    // double.
     let widened = match data {
         Data::Fp16(values) => Some(Data::Fp64(values.iter().map(|x| x.to_f64()).collect())),
         Data::Bf16(values) => Some(Data::Fp64(values.iter().map(|x| x.to_f64()).collect())),

@@ -73,6 +73,7 @@ impl InputCompiler<'_> {
     ) -> Result<TableColumn, DeclarationError> {
         for (index, step) in steps.iter().enumerate() {
             let below = format!("{below}/steps/{index}");
+            // The indicator replaces the value, so a further step would have no value to change.
             if column.indicator {
                 return self.fail(
                     &below,

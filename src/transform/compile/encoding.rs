@@ -96,6 +96,8 @@ impl InputCompiler<'_> {
             let Some(category) = category(value, field.kind) else {
                 return self.fail(&pointer, "must be of the field's type");
             };
+            // The first of two equal categories would win silently, and shift the columns behind
+            // it.
             if categories.contains(&category) {
                 return self.fail(&pointer, format!("the category {value} is there twice"));
             }

@@ -51,6 +51,8 @@ impl InputCompiler<'_> {
                 "unknown member; known are dtype, columns, field, steps",
             );
         }
+        // The datatype repeats that of the graph, so that a reader of the file sees the precision,
+        // and a changed graph is noticed.
         let datatype = members.get("dtype").and_then(Value::as_str);
         match datatype.and_then(DataType::from_numpy_name) {
             Some(datatype) if datatype == self.spec.datatype => {}
@@ -110,6 +112,7 @@ impl InputCompiler<'_> {
         let Some((column, found)) =
             column.and_then(|column| Some((column, self.fields.get(column)?)))
         else {
+            // A misspelled name is the most frequent error.
             let nearest = self
                 .fields
                 .iter()
@@ -180,6 +183,7 @@ impl InputCompiler<'_> {
                 format!("makes {width} columns; the graph takes {}", self.spec.shape),
             );
         }
+        // A table is numeric. A graph of strings takes one text field.
         if self.spec.datatype == DataType::Bytes {
             return self.fail("", "the graph takes texts here; name one text field");
         }
@@ -260,6 +264,7 @@ impl InputCompiler<'_> {
         }
         // An open shape is checked for each request.
         if let Some(known) = &found.array_shape {
+            // A wrong reshape would otherwise fail in every request.
             if let Some(shape) = &shape
                 && shape.iter().product::<usize>() != known.iter().product::<usize>()
             {

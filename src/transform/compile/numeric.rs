@@ -37,6 +37,7 @@ impl InputCompiler<'_> {
                     min.unwrap_or(f64::NEG_INFINITY),
                     max.unwrap_or(f64::INFINITY),
                 );
+                // `clip` would give neither bound.
                 if min > max {
                     return self.fail(below, "min is above max");
                 }

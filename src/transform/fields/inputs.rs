@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     decode::{
-        DecodeError, DecodeLimits, FieldValues, decode_fields,
+        DecodeError, DecodeLimits, FieldValues, MalformedRequest, decode_fields,
         elements::{TensorError, WireTensor, field_datatype, field_shape},
     },
     schema::{
@@ -100,8 +100,8 @@ pub fn decode(
         return Err(DecodeError::Invalid { faults, more });
     }
     let rows = match rows {
-        None => return Err(malformed("the request has no inputs")),
-        Some((0, _)) => return Err(malformed("the inputs have no rows")),
+        None => return Err(MalformedRequest::NoInputs.into()),
+        Some((0, _)) => return Err(MalformedRequest::NoInputRows.into()),
         Some((rows, _)) => rows,
     };
     let read: Vec<FieldValues<'_>> = values
@@ -112,6 +112,7 @@ pub fn decode(
         })
         .collect();
     let columns = decode_fields(schema, &read, rows, limits)?;
+    // JSON arrays show their shape only when they are decoded.
     let faults: Vec<Fault> = values
         .iter()
         .filter_map(|(column, index, _)| {
@@ -125,12 +126,6 @@ pub fn decode(
         Ok(columns)
     } else {
         Err(DecodeError::Invalid { faults, more: 0 })
-    }
-}
-
-fn malformed(detail: &str) -> DecodeError {
-    DecodeError::Malformed {
-        detail: detail.to_owned(),
     }
 }
 
@@ -150,6 +145,7 @@ fn find_column(
             known: known.collect(),
         });
     };
+    // The later tensor would add a second entry to each row of the column.
     if earlier.iter().any(|other| other.name == tensor.name) {
         return Err(FieldsError::Duplicate);
     }

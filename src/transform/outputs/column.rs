@@ -89,6 +89,7 @@ impl OutputColumn {
                 .and_then(|(run, row)| Some((runs.get(*run)?, *row)))
             {
                 Some((column, row)) => column.write_json(row, text),
+                // Every row has a run, so this does not happen. Null keeps the document valid.
                 None => text.extend_from_slice(b"null"),
             },
         }
@@ -103,6 +104,7 @@ impl OutputColumn {
         places: Option<&[usize]>,
     ) -> Option<OutputColumn> {
         let (first, rest) = runs.split_first()?;
+        // One column has one shape. Runs of different shapes stay apart, without a copy.
         if !rest.iter().all(|other| first.has_shape_of(other)) {
             return Some(OutputColumn::Ragged {
                 runs,

@@ -37,6 +37,7 @@ impl Outputs {
             text.extend_from_slice(key.as_bytes());
             column.write_json(row, text);
         }
+        // The loop above has not written the opening brace.
         if self.fields.is_empty() {
             text.push(b'{');
         }

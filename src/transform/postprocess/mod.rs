@@ -95,6 +95,7 @@ impl Postprocess {
                 same_names = signature.outputs.iter().map(output).collect();
                 &same_names
             }
+            // A package without a field would answer nothing.
             Some(Value::Object(declared)) if !declared.is_empty() => declared,
             Some(_) => {
                 let detail = "must be an object with at least one field";
@@ -183,6 +184,7 @@ impl Postprocess {
                 && field.list
                 && shape.is_empty()
             {
+                // The shape of one value is empty. As a list it has one dimension.
                 shape.push(1);
             }
             fields.push((Arc::clone(&field.key), column));

@@ -109,6 +109,7 @@ pub(super) fn argmax(
     labels: Option<&Arc<[Json]>>,
 ) -> Result<OutputColumn, OutputFault> {
     let width = shape.last().copied().unwrap_or(1);
+    // `chunks` panics for 0.
     let each = width.max(1);
     let indices: Vec<usize> = match values {
         Numbers::F32(values) => values.chunks(each).map(largest).collect(),

@@ -151,6 +151,7 @@ impl OutputField {
         mut values: Numbers,
         shape: Vec<usize>,
     ) -> Result<OutputColumn, OutputFault> {
+        // Before the steps, because argmax or a threshold would turn NaN into a confident answer.
         self.check_finite(&values)?;
         let width = shape.last().copied().unwrap_or(1);
         for step in &self.steps {

@@ -66,6 +66,7 @@ impl GraphInput {
     ) -> Option<Tensor> {
         let exact = matches!(self.spec.datatype, DataType::Int64 | DataType::Uint64);
         let mut table = vec![0.0; columns.rows * width];
+        // Earlier inputs may have added faults; only those of this one make it `None`.
         let before = faults.len();
         let mut at = 0;
         for part in parts {
@@ -127,6 +128,7 @@ impl GraphInput {
         // All images of a tensor have the shape of the first one.
         let mut shape: Option<Vec<usize>> = None;
         for row in 0..columns.rows {
+            // An image has no value that could replace a missing one.
             let Some(bytes) = spans.get(row) else {
                 push_fault(faults, row, source, "type", "must not be null");
                 continue;

@@ -128,6 +128,7 @@ impl Preprocess {
     /// The rows in as few groups as the shapes of their arrays allow, which is one for most
     /// requests.
     pub fn apply(&self, columns: &Columns) -> Result<Vec<Group>, Vec<RowFault>> {
+        // Without arrays of different shapes, the columns are used as they are, without a copy.
         let Some(groups) = self.rows_by_shapes(columns) else {
             return Ok(vec![Group::all(self.tensors(columns)?)]);
         };
@@ -140,17 +141,21 @@ impl Preprocess {
                     tensors,
                 }),
                 Err(found) => {
+                    // A group counts its own rows.
                     let place = |fault: RowFault| RowFault {
                         row: rows.get(fault.row).copied().unwrap_or_default(),
                         ..fault
                     };
                     faults.extend(found.into_iter().map(place));
+                    // The response reports no more faults, so the remaining groups are not
+                    // computed.
                     if faults.len() >= MAX_FAULTS {
                         break;
                     }
                 }
             }
         }
+        // Groups follow the shapes, but a caller reads faults in the order of the rows.
         faults.sort_by_key(|fault| fault.row);
         if faults.is_empty() {
             Ok(all)
