@@ -1,16 +1,15 @@
-//! Along axes: reductions, sorting and normalisation, which bring together what lies along the axes
-//! that they work along.
+//! Rules of reductions, sorting and normalisation. They mix the values along their axes.
 
 use crate::{
     graph::{
         flow::{Flow, Mixing, TracedTensor},
-        rules::{OperatorCall, RuleResult, UNKNOWN},
+        rules::{OperatorCall, RowEffect, RuleResult, UNKNOWN},
         size::Size,
     },
     tensor::from_end,
 };
 
-const REDUCES: (Mixing, &str) = (Mixing::Proved, "reduces along the dimension of the rows");
+const REDUCES: RowEffect = RowEffect(Mixing::Proved, "reduces along the dimension of the rows");
 
 impl OperatorCall<'_, '_> {
     pub(super) fn along_axes(&self) -> Option<RuleResult> {
@@ -22,7 +21,7 @@ impl OperatorCall<'_, '_> {
             "ArgMax" | "ArgMin" => self.arg(),
             "Softmax" | "LogSoftmax" | "Hardmax" => self.softmax(),
             "LpNormalization" => self.one_axis(-1),
-            // The last is ONNX Runtime's own, under the standard's domain.
+            // ONNX Runtime defines `SimplifiedLayerNormalization` in the standard's domain.
             "LayerNormalization" | "RMSNormalization" | "SimplifiedLayerNormalization" => {
                 self.layer_normalization()
             }
@@ -30,15 +29,15 @@ impl OperatorCall<'_, '_> {
             "CumSum" => self.cumulative(),
             "TopK" => self.top_k(),
             "ReverseSequence" => self.reverse_sequence(),
-            "DynamicQuantizeLinear" => Err((
+            "DynamicQuantizeLinear" => Err(RowEffect(
                 Mixing::Proved,
                 "takes one scale from the values of all rows",
             )),
-            "NonMaxSuppression" => Err((
+            "NonMaxSuppression" => Err(RowEffect(
                 Mixing::DataDependent,
                 "gives as many detections as it finds, over all rows",
             )),
-            "NonZero" | "Unique" => Err((
+            "NonZero" | "Unique" => Err(RowEffect(
                 Mixing::DataDependent,
                 "gives as many values as it finds, over all rows",
             )),
@@ -53,7 +52,7 @@ impl OperatorCall<'_, '_> {
         self.unless_along(value, &[axis])
     }
 
-    /// Before operator set 13 everything from the axis on was one.
+    /// Before operator set 13 all dimensions from the axis on were one vector.
     fn softmax(&self) -> RuleResult {
         let value = self.input(0)?;
         if self.opset >= 13 {
@@ -68,7 +67,7 @@ impl OperatorCall<'_, '_> {
         let value = self.input(0)?;
         let (axis, rank) = (self.axis(value, -1)?, self.rank(value)?);
         let mut values = self.unless_along(value, &(axis..rank).collect::<Vec<_>>())?;
-        // Mean and deviation, of which the normalised dimensions are 1.
+        // The mean and the deviation have size 1 in the normalised dimensions.
         let mut dims = value.dims.clone().unwrap_or_default();
         dims.iter_mut()
             .skip(axis)
@@ -106,10 +105,10 @@ impl OperatorCall<'_, '_> {
         let keep = self.node.int("keepdims").unwrap_or(1) != 0;
         let given = match (self.node.ints("axes"), self.optional(1)) {
             (Some(axes), _) => Some(axes.to_vec()),
-            (None, Some(axes)) => Some(
-                axes.ints()
-                    .ok_or((Mixing::Unknown, "reduces along axes that are not constant"))?,
-            ),
+            (None, Some(axes)) => Some(axes.ints().ok_or(RowEffect(
+                Mixing::Unknown,
+                "reduces along axes that are not constant",
+            ))?),
             (None, None) => None,
         };
         let Some(axes) = given.filter(|axes| !axes.is_empty()) else {
@@ -133,6 +132,7 @@ impl OperatorCall<'_, '_> {
         self.reduced(value, &[axis], self.node.int("keepdims").unwrap_or(1) != 0)
     }
 
+    /// The output of a reduction along `axes`. `keep` means that they stay, with size 1.
     pub(super) fn reduced(&self, value: &TracedTensor, axes: &[usize], keep: bool) -> RuleResult {
         if value.axis().is_some_and(|rows| axes.contains(&rows)) {
             return Err(REDUCES);
@@ -146,7 +146,7 @@ impl OperatorCall<'_, '_> {
             }
         }
         let flow = match &value.flow {
-            // An axis that is named twice is one.
+            // The axes may name one axis twice.
             Flow::Rows { axis } if !keep => Flow::Rows {
                 axis: (0..*axis).filter(|before| !axes.contains(before)).count(),
             },

@@ -1,14 +1,14 @@
-//! Sums of products: matrix products and Einstein sums. Rows stay apart unless they are what is
-//! summed over.
+//! Rules of matrix products and Einstein sums. They mix rows if they sum over the dimension of
+//! rows.
 
 use crate::graph::{
     flow::{Flow, Mixing, TracedTensor},
-    rules::{OperatorCall, RuleResult, UNKNOWN},
+    rules::{OperatorCall, RowEffect, RuleResult, UNKNOWN},
     size::Size,
 };
 
-const SUMS: (Mixing, &str) = (Mixing::Proved, "sums over the rows");
-const PRODUCT: (Mixing, &str) = (Mixing::Proved, "multiplies rows with other rows");
+const SUMS: RowEffect = RowEffect(Mixing::Proved, "sums over the rows");
+const PRODUCT: RowEffect = RowEffect(Mixing::Proved, "multiplies rows with other rows");
 
 impl OperatorCall<'_, '_> {
     pub(super) fn contraction(&self) -> Option<RuleResult> {
@@ -22,14 +22,17 @@ impl OperatorCall<'_, '_> {
         })
     }
 
-    /// A matrix product of two inputs; `scales` must be the same for all rows.
+    /// A matrix product of two inputs. The inputs `scales` must be independent of the rows.
     pub(super) fn product(&self, left: usize, right: usize, scales: &[usize]) -> RuleResult {
         if scales
             .iter()
             .filter_map(|index| self.optional(*index))
             .any(|value| value.flow != Flow::Same)
         {
-            return Err((Mixing::Unknown, "takes a scale that depends on the rows"));
+            return Err(RowEffect(
+                Mixing::Unknown,
+                "takes a scale that depends on the rows",
+            ));
         }
         let (a, b) = (self.input(left)?, self.input(right)?);
         if [a, b].iter().any(|value| value.flow == Flow::RowCount) {
@@ -37,8 +40,7 @@ impl OperatorCall<'_, '_> {
         }
         let (rank_a, rank_b) = (self.rank(a)?, self.rank(b)?);
         if rank_a < 2 || rank_b < 2 {
-            // A vector is summed over; as the other operand's partner it takes its last dimension
-            // but one away.
+            // The sum goes over the vector, and over the matrix's last dimension.
             return match (rank_a, rank_b, a.axis(), b.axis()) {
                 (2.., 1, Some(axis), None) if axis + 1 < rank_a => {
                     let dims = a
@@ -92,10 +94,10 @@ impl OperatorCall<'_, '_> {
         {
             return Err(UNKNOWN);
         }
-        let turned = |name: &str| self.node.int(name).unwrap_or(0) != 0;
+        let is_transposed = |name: &str| self.node.int(name).unwrap_or(0) != 0;
         let (outer_a, outer_b) = (
-            usize::from(turned("transA")),
-            usize::from(!turned("transB")),
+            usize::from(is_transposed("transA")),
+            usize::from(!is_transposed("transB")),
         );
         let axis = match (a.axis(), b.axis()) {
             (None, None) => None,
@@ -119,7 +121,7 @@ impl OperatorCall<'_, '_> {
         }
     }
 
-    /// The letter of the rows must stand at the rows of every operand that has rows, nowhere else,
+    /// The letter of the dimension of rows must be in every operand with rows, in no other operand,
     /// and in the result.
     fn einsum(&self) -> RuleResult {
         let equation: String = self

@@ -1,9 +1,8 @@
-//! Element by element: one input's values as they are, or several inputs broadcast against each
-//! other.
+//! Rules of operators that compute each element of the output from the same element of each input.
 
 use crate::graph::{
     flow::{Flow, Mixing, TracedTensor},
-    rules::{OperatorCall, RuleResult, UNKNOWN},
+    rules::{OperatorCall, RowEffect, RuleResult, UNKNOWN},
     size::Size,
 };
 
@@ -33,8 +32,7 @@ impl OperatorCall<'_, '_> {
         })
     }
 
-    /// The first input's values one by one; the others are limits and the like, without dimensions
-    /// of their own.
+    /// Each value of the first input alone. The other inputs are parameters such as limits.
     pub(super) fn first_only(&self) -> RuleResult {
         self.others_same(&[0])?;
         let value = self.input(0)?;
@@ -50,7 +48,7 @@ impl OperatorCall<'_, '_> {
         Ok(vec![value.clone(); 2])
     }
 
-    /// A dropout whose mode of training is a constant of nought.
+    /// Whether the operator is a dropout whose training mode is the constant 0.
     pub(super) fn idle_dropout(&self) -> bool {
         self.node.op == "Dropout"
             && self
@@ -59,7 +57,7 @@ impl OperatorCall<'_, '_> {
                 .is_some_and(|ints| ints == [0])
     }
 
-    /// One scale for all values, or one for each along an axis that is not the rows'.
+    /// The scale is one number, or a list along an axis that is not the dimension of rows.
     fn quantize(&self) -> RuleResult {
         self.others_same(&[0])?;
         let (value, scale) = (self.input(0)?, self.input(1)?);
@@ -69,7 +67,12 @@ impl OperatorCall<'_, '_> {
             Some(_)
                 if self.axis(value, 1)? != value.axis().unwrap_or(usize::MAX)
                     && self.node.int("block_size").unwrap_or(0) == 0 => {}
-            _ => return Err((Mixing::Unknown, "scales along the dimension of the rows")),
+            _ => {
+                return Err(RowEffect(
+                    Mixing::Unknown,
+                    "scales along the dimension of the rows",
+                ));
+            }
         }
         Ok(vec![TracedTensor::new(
             value.flow.clone(),
@@ -77,72 +80,80 @@ impl OperatorCall<'_, '_> {
         )])
     }
 
-    /// NumPy's broadcasting: dimensions are matched from the last one on.
+    /// Broadcasting like NumPy: dimensions are matched from the last one on.
     pub(super) fn broadcast(&self, values: &[&TracedTensor]) -> RuleResult {
         if values.iter().any(|value| value.flow == Flow::RowCount) {
-            return Err((Mixing::Unknown, "computes with the number of rows"));
+            return Err(RowEffect(
+                Mixing::Unknown,
+                "computes with the number of rows",
+            ));
         }
         let mut ranks = Vec::with_capacity(values.len());
         for value in values {
             ranks.push(self.rank(value)?);
         }
         let rank = ranks.iter().copied().max().ok_or(UNKNOWN)?;
-        // The rows' place from the right, and their size there.
-        let mut place: Option<(usize, &Size)> = None;
-        for value in values.iter().filter(|value| value.axis().is_some()) {
-            let (from_right, size) = (
-                value.from_right().ok_or(UNKNOWN)?,
-                value
-                    .axis()
-                    .and_then(|axis| value.dim(axis))
-                    .ok_or(UNKNOWN)?,
-            );
-            match place {
-                None => place = Some((from_right, size)),
-                Some((known, other)) if known == from_right && other == size => {}
-                Some((known, _)) if known == from_right => return Err(UNKNOWN),
-                Some(_) => {
-                    return Err((
-                        Mixing::Proved,
-                        "combines rows with other rows: their dimensions don't lie over each other",
-                    ));
-                }
-            }
-        }
+        let rows = aligned_rows(values)?;
         let mut dims = Vec::with_capacity(rank);
         for from_right in (1..=rank).rev() {
             let sizes = values
                 .iter()
                 .filter_map(|value| value.dim(value.rank()?.checked_sub(from_right)?));
-            let mut found: Option<Size> = None;
-            for size in sizes.filter(|size| !size.is_one()) {
-                found = match found {
-                    None => Some(size.clone()),
-                    Some(known) if known == *size => Some(known),
-                    // One of both is 1 when it runs, or they are equal.
-                    Some(known) if !known.depends_on_rows() && !size.depends_on_rows() => {
-                        Some(match (known.as_fixed(), size.as_fixed()) {
-                            (Some(_), _) => known,
-                            (None, Some(_)) => size.clone(),
-                            (None, None) => self.fresh(),
-                        })
-                    }
-                    Some(_) => {
-                        return Err((
-                            Mixing::Unknown,
-                            "combines the rows with a constant of as many",
-                        ));
-                    }
-                };
-            }
-            dims.push(found.unwrap_or_else(|| Size::fixed(1)));
+            dims.push(self.broadcast_size(sizes)?);
         }
-        let flow = match place {
-            Some((from_right, _)) => Flow::Rows {
-                axis: rank - from_right,
-            },
-            None => Flow::Same,
-        };
+        let flow = rows.map_or(Flow::Same, |from_right| Flow::Rows {
+            axis: rank - from_right,
+        });
         Ok(vec![TracedTensor::new(flow, Some(dims))])
     }
+
+    /// The size of a dimension of several tensors that are broadcast.
+    fn broadcast_size<'s>(&self, sizes: impl Iterator<Item = &'s Size>) -> Result<Size, RowEffect> {
+        let mut found: Option<Size> = None;
+        for size in sizes.filter(|size| !size.is_one()) {
+            found = match found {
+                None => Some(size.clone()),
+                Some(known) if known == *size => Some(known),
+                // At run time the two are equal, or one of them is 1.
+                Some(known) if !known.depends_on_rows() && !size.depends_on_rows() => {
+                    Some(match (known.as_fixed(), size.as_fixed()) {
+                        (Some(_), _) => known,
+                        (None, Some(_)) => size.clone(),
+                        (None, None) => self.fresh(),
+                    })
+                }
+                Some(_) => {
+                    return Err(RowEffect(
+                        Mixing::Unknown,
+                        "combines the rows with a constant of as many",
+                    ));
+                }
+            };
+        }
+        Ok(found.unwrap_or_else(|| Size::fixed(1)))
+    }
+}
+
+/// The common dimension of rows of the tensors that have one, counted from the last dimension.
+fn aligned_rows(values: &[&TracedTensor]) -> Result<Option<usize>, RowEffect> {
+    let mut found: Option<(usize, &Size)> = None;
+    for value in values.iter().filter(|value| value.axis().is_some()) {
+        let from_right = value.from_right().ok_or(UNKNOWN)?;
+        let size = value
+            .axis()
+            .and_then(|axis| value.dim(axis))
+            .ok_or(UNKNOWN)?;
+        match found {
+            None => found = Some((from_right, size)),
+            Some((known, other)) if known == from_right && other == size => {}
+            Some((known, _)) if known == from_right => return Err(UNKNOWN),
+            Some(_) => {
+                return Err(RowEffect(
+                    Mixing::Proved,
+                    "combines rows with other rows: their dimensions are not aligned",
+                ));
+            }
+        }
+    }
+    Ok(found.map(|(from_right, _)| from_right))
 }

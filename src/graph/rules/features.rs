@@ -1,9 +1,8 @@
-//! Features: the operators of classical machine learning (`ai.onnx.ml`) and ONNX Runtime's own
-//! (`com.microsoft`).
+//! Rules of the operators of classical machine learning (`ai.onnx.ml`).
 
 use crate::graph::{
     flow::{Flow, Mixing, TracedTensor},
-    rules::{OperatorCall, RuleResult, UNKNOWN},
+    rules::{OperatorCall, RowEffect, RuleResult, UNKNOWN},
     size::Size,
 };
 
@@ -11,10 +10,10 @@ impl OperatorCall<'_, '_> {
     pub(super) fn machine_learning(&self) -> Option<RuleResult> {
         Some(match self.node.op {
             "Binarizer" | "CategoryMapper" | "LabelEncoder" | "Imputer" | "Scaler" => {
-                self.of_features()
+                self.per_feature()
             }
             "Normalizer" => self.table(|width| width),
-            "OneHotEncoder" => self.one_more(),
+            "OneHotEncoder" => self.one_hot_encoder(),
             "TreeEnsembleClassifier" | "LinearClassifier" | "SVMClassifier" => self.classifier(),
             "TreeEnsembleRegressor" | "TreeEnsemble" | "LinearRegressor" | "SVMRegressor" => {
                 self.table(|_| self.targets())
@@ -28,12 +27,12 @@ impl OperatorCall<'_, '_> {
         })
     }
 
-    /// Counts of the terms in each row; a list is one row.
+    /// Counts the terms of each row. A list is one row.
     pub(super) fn vocabulary(&self) -> RuleResult {
         self.table(|_| self.fresh())
     }
 
-    /// Texts one by one, unless some are left out.
+    /// Each text alone, unless stop words are removed.
     pub(super) fn normalizer(&self) -> RuleResult {
         if self
             .node
@@ -41,13 +40,13 @@ impl OperatorCall<'_, '_> {
             .get("stopwords")
             .is_some_and(|list| !list.texts.is_empty())
         {
-            return Err((Mixing::DataDependent, "leaves out texts"));
+            return Err(RowEffect(Mixing::DataDependent, "leaves out texts"));
         }
         self.first_only()
     }
 
-    /// Numbers that belong to features lie along the last dimension: a single one has none of rows.
-    fn of_features(&self) -> RuleResult {
+    /// The features are along the last dimension, so a list has no dimension of rows.
+    fn per_feature(&self) -> RuleResult {
         self.others_same(&[0])?;
         let value = self.input(0)?;
         let per_value = matches!(
@@ -59,7 +58,10 @@ impl OperatorCall<'_, '_> {
                 .axis()
                 .is_some_and(|axis| value.rank().is_none_or(|rank| axis + 1 >= rank))
         {
-            return Err((Mixing::Unknown, "takes a list for the features of one row"));
+            return Err(RowEffect(
+                Mixing::Unknown,
+                "takes a list for the features of one row",
+            ));
         }
         Ok(vec![TracedTensor::new(
             value.flow.clone(),
@@ -67,15 +69,18 @@ impl OperatorCall<'_, '_> {
         )])
     }
 
-    /// A table of rows and features, of which each row gives a row of `width`.
+    /// A table of rows and features. `width` computes the width of the output.
     fn table(&self, width: impl Fn(Size) -> Size) -> RuleResult {
         self.others_same(&[0])?;
         let value = self.input(0)?;
         if self.rank(value)? != 2 {
-            return Err((Mixing::Unknown, "takes a list for the features of one row"));
+            return Err(RowEffect(
+                Mixing::Unknown,
+                "takes a list for the features of one row",
+            ));
         }
         if value.axis().is_some_and(|axis| axis != 0) {
-            return Err((
+            return Err(RowEffect(
                 Mixing::Proved,
                 "takes the dimension of the rows for features",
             ));
@@ -87,7 +92,7 @@ impl OperatorCall<'_, '_> {
         Ok(vec![TracedTensor::new(value.flow.clone(), Some(dims))])
     }
 
-    /// Values that a regressor gives for a row.
+    /// The number of values that a regressor gives for a row.
     fn targets(&self) -> Size {
         let declared = match self.node.op {
             "SVMRegressor" => Some(1),
@@ -99,7 +104,7 @@ impl OperatorCall<'_, '_> {
             .map_or_else(|| self.fresh(), Size::fixed)
     }
 
-    /// Labels, one a row, and scores, several a row.
+    /// One label and several scores for each row.
     fn classifier(&self) -> RuleResult {
         let classes = [
             "classlabels_strings",
@@ -125,8 +130,8 @@ impl OperatorCall<'_, '_> {
         Ok(scores)
     }
 
-    /// A dimension more, as wide as there are categories.
-    fn one_more(&self) -> RuleResult {
+    /// Adds a dimension, as wide as the number of categories.
+    fn one_hot_encoder(&self) -> RuleResult {
         let value = self.input(0)?;
         let mut dims = value.dims.clone().ok_or(UNKNOWN)?;
         let counts = ["cats_int64s", "cats_strings"]
@@ -140,16 +145,16 @@ impl OperatorCall<'_, '_> {
         Ok(vec![TracedTensor::new(value.flow.clone(), Some(dims))])
     }
 
-    /// Picks along the last dimension; a list becomes a table of one row.
+    /// Picks along the last dimension. A list becomes a table of one row.
     fn extractor(&self) -> RuleResult {
         let value = self.input(0)?;
         if let (Flow::Same, Some(indices)) = (
             &value.flow,
             self.optional(1).filter(|indices| indices.axis().is_some()),
         ) {
-            // Each row's indices pick from a constant; they lie in one line, row after row.
+            // The rows' indices pick from a constant. The result has them one after the other.
             let dims = indices.dims.as_ref().ok_or(UNKNOWN)?;
-            let before = dims
+            let is_first = dims
                 .iter()
                 .take(indices.axis().unwrap_or_default())
                 .all(Size::is_one);
@@ -160,7 +165,7 @@ impl OperatorCall<'_, '_> {
             }
             let axis = picked.len();
             picked.push(Size::product(dims).ok_or(UNKNOWN)?);
-            return if before {
+            return if is_first {
                 Ok(vec![TracedTensor::new(Flow::Rows { axis }, Some(picked))])
             } else {
                 Err(UNKNOWN)
@@ -169,7 +174,10 @@ impl OperatorCall<'_, '_> {
         self.others_same(&[0])?;
         let rank = self.rank(value)?;
         if rank < 2 || value.axis().is_some_and(|axis| axis + 1 >= rank) {
-            return Err((Mixing::Proved, "picks along the dimension of the rows"));
+            return Err(RowEffect(
+                Mixing::Proved,
+                "picks along the dimension of the rows",
+            ));
         }
         let mut dims = value.dims.clone().ok_or(UNKNOWN)?;
         dims.pop();
@@ -187,7 +195,7 @@ impl OperatorCall<'_, '_> {
             .dim(0)
             .filter(|_| first.axis() == Some(0))
             .ok_or(UNKNOWN)?;
-        // A list would be one row of several features.
+        // A list would be one row of several features, and not several rows.
         if self.inputs.iter().flatten().any(|value| {
             value.rank() != Some(2) || value.axis() != Some(0) || value.dim(0) != Some(own)
         }) {
@@ -197,134 +205,5 @@ impl OperatorCall<'_, '_> {
             Flow::Rows { axis: 0 },
             Some(vec![own.clone(), self.fresh()]),
         )])
-    }
-
-    pub(super) fn contributed(&self) -> Option<RuleResult> {
-        Some(match self.node.op {
-            "Gelu" | "QuickGelu" => self.first_only(),
-            "BiasGelu" | "FastGelu" | "BiasAdd" => {
-                self.broadcast(&self.inputs.iter().flatten().collect::<Vec<_>>())
-            }
-            "QuantizeLinear" | "DequantizeLinear" => return self.elementwise(),
-            "FusedConv" | "NhwcMaxPool" => self.example(),
-            "FusedMatMul" | "TransposeMatMul" if !self.is_turned() => self.product(0, 1, &[]),
-            "MatMulIntegerToFloat" => self.product(0, 1, &[2, 3, 4, 5, 6]),
-            "MatMulNBits" => self.last_replaced(self.node.int("N")),
-            "QLinearAdd" | "QLinearMul" if self.others_same(&[0, 3]).is_ok() => self
-                .input(0)
-                .and_then(|a| Ok((a, self.input(3)?)))
-                .and_then(|(a, b)| self.broadcast(&[a, b])),
-            "QLinearSigmoid" | "QLinearLeakyRelu" => self.first_only(),
-            "QLinearGlobalAveragePool" | "QLinearAveragePool"
-                if self.node.int("channels_last").unwrap_or(0) == 0 =>
-            {
-                self.example()
-            }
-            "SkipLayerNormalization" | "SkipSimplifiedLayerNormalization" => {
-                self.skip_normalization()
-            }
-            "Attention" => self.fused_attention(),
-            "EmbedLayerNormalization" => self.embedding(),
-            "DynamicQuantizeMatMul" | "DynamicQuantizeLSTM" => Err((
-                Mixing::Proved,
-                "takes one scale from the values of all rows",
-            )),
-            "Tokenizer" => Err((Mixing::Unknown, "pads each text to the longest of the run")),
-            _ => return None,
-        })
-    }
-
-    fn is_turned(&self) -> bool {
-        ["transA", "transB", "transBatchA", "transBatchB"]
-            .iter()
-            .any(|name| self.node.int(name).unwrap_or(0) != 0)
-    }
-
-    /// A product with packed weights along the last dimension.
-    fn last_replaced(&self, width: Option<i64>) -> RuleResult {
-        self.others_same(&[0])?;
-        let value = self.input(0)?;
-        let rank = self.rank(value)?;
-        if value.axis().is_some_and(|axis| axis + 1 == rank) {
-            return Err((Mixing::Proved, "sums over the rows"));
-        }
-        let mut dims = value.dims.clone().ok_or(UNKNOWN)?;
-        dims.pop();
-        dims.push(
-            width
-                .and_then(|width| u64::try_from(width).ok())
-                .map_or_else(|| self.fresh(), Size::fixed),
-        );
-        Ok(vec![TracedTensor::new(value.flow.clone(), Some(dims))])
-    }
-
-    /// Normalises along the last dimension what two inputs add up to.
-    fn skip_normalization(&self) -> RuleResult {
-        self.others_same(&[0, 1])?;
-        let sum = self
-            .broadcast(&[self.input(0)?, self.input(1)?])?
-            .into_iter()
-            .next()
-            .ok_or(UNKNOWN)?;
-        let rank = self.rank(&sum)?;
-        let value = self
-            .unless_along(&sum, &[rank.saturating_sub(1)])?
-            .into_iter()
-            .next()
-            .ok_or(UNKNOWN)?;
-        self.each(value)
-    }
-
-    /// [rows, steps, features], weights and bias; a mask of the rows.
-    fn fused_attention(&self) -> RuleResult {
-        let value = self.input(0)?;
-        let own = value
-            .dim(0)
-            .filter(|_| value.axis() == Some(0) && value.rank() == Some(3))
-            .ok_or(UNKNOWN)?;
-        let mask = self.optional(3).is_none_or(|mask| {
-            mask.axis() == Some(0) && mask.dim(0) == Some(own) && mask.rank() == Some(2)
-        });
-        if !mask
-            || self.inputs.len() > 4
-            || self.node.int("unidirectional").unwrap_or(0) != 0 && self.node.outputs.len() > 1
-        {
-            return Err(UNKNOWN);
-        }
-        self.others_same(&[0, 3])?;
-        let mut dims = value.dims.clone().unwrap_or_default();
-        if let Some(last) = dims.last_mut() {
-            *last = self.fresh();
-        }
-        if self.node.outputs.len() > 1 {
-            return Err(UNKNOWN);
-        }
-        Ok(vec![TracedTensor::new(value.flow.clone(), Some(dims))])
-    }
-
-    /// Word, position and segment embeddings of [rows, steps]; a mask gives the length of each row.
-    fn embedding(&self) -> RuleResult {
-        let value = self.input(0)?;
-        let own = value
-            .dim(0)
-            .filter(|_| value.axis() == Some(0) && value.rank() == Some(2))
-            .ok_or(UNKNOWN)?;
-        for index in [1, 7] {
-            if self
-                .optional(index)
-                .is_some_and(|other| other.axis() != Some(0) || other.dim(0) != Some(own))
-            {
-                return Err(UNKNOWN);
-            }
-        }
-        self.others_same(&[0, 1, 7])?;
-        let mut dims = value.dims.clone().unwrap_or_default();
-        dims.push(self.fresh());
-        let rows = |dims: Vec<Size>| TracedTensor::new(Flow::Rows { axis: 0 }, Some(dims));
-        Ok(vec![
-            rows(dims.clone()),
-            rows(vec![own.clone()]),
-            rows(dims),
-        ])
     }
 }

@@ -1,13 +1,13 @@
-//! Gather: values picked by indices. Rows stay apart where the picking goes along other dimensions,
-//! or picks from constants.
+//! Rules of operators that pick values by indices. They keep rows apart if they pick along another
+//! dimension, or from constants.
 
 use crate::graph::{
     flow::{Flow, Mixing, TracedTensor},
-    rules::{OperatorCall, RuleResult, UNKNOWN},
+    rules::{OperatorCall, RowEffect, RuleResult, UNKNOWN},
     size::Size,
 };
 
-const PICKS: (Mixing, &str) = (Mixing::Proved, "picks along the dimension of the rows");
+const PICKS: RowEffect = RowEffect(Mixing::Proved, "picks along the dimension of the rows");
 
 impl OperatorCall<'_, '_> {
     pub(super) fn gather(&self) -> Option<RuleResult> {
@@ -27,7 +27,7 @@ impl OperatorCall<'_, '_> {
             .iter()
             .any(|value| value.flow == Flow::RowCount)
         {
-            return Err((Mixing::Unknown, "picks by the number of rows"));
+            return Err(RowEffect(Mixing::Unknown, "picks by the number of rows"));
         }
         let axis = self.axis(data, 0)?;
         let wide = self.rank(indices)?;
@@ -39,7 +39,10 @@ impl OperatorCall<'_, '_> {
             },
             (None, Some(rows)) => Flow::Rows { axis: axis + rows },
             (Some(_), Some(_)) => {
-                return Err((Mixing::Proved, "picks for each row from every row"));
+                return Err(RowEffect(
+                    Mixing::Proved,
+                    "picks for each row from every row",
+                ));
             }
         };
         let dims = data.dims.as_ref().ok_or(UNKNOWN)?;
@@ -49,8 +52,8 @@ impl OperatorCall<'_, '_> {
         Ok(vec![TracedTensor::new(flow, Some(picked))])
     }
 
-    /// Indices (and updates) that lie over the data, row by row.
-    fn elements_along(&self, beside: &[usize]) -> RuleResult {
+    /// The inputs `aligned` (indices, and updates) must have the rows of the data.
+    fn elements_along(&self, aligned: &[usize]) -> RuleResult {
         let data = self.input(0)?;
         let axis = self.axis(data, 0)?;
         let Some(rows) = data.axis() else {
@@ -60,7 +63,7 @@ impl OperatorCall<'_, '_> {
             return Err(PICKS);
         }
         let own = data.dim(rows);
-        for index in beside {
+        for index in aligned {
             let other = self.input(*index)?;
             if other.axis() != Some(rows) || other.dim(rows) != own || own.is_none() {
                 return Err(UNKNOWN);
@@ -111,14 +114,14 @@ impl OperatorCall<'_, '_> {
 
     fn compress(&self) -> RuleResult {
         self.others_same(&[0]).map_err(|_| {
-            (
+            RowEffect(
                 Mixing::DataDependent,
                 "keeps as many values as the rows ask for",
             )
         })?;
         let value = self.input(0)?;
         if self.node.int("axis").is_none() {
-            return Err((
+            return Err(RowEffect(
                 Mixing::DataDependent,
                 "keeps values of all rows in one list",
             ));

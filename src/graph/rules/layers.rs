@@ -1,10 +1,10 @@
-//! Layers that take examples along dimension 0: convolutions, pooling, normalisation of an example,
-//! recurrent networks.
+//! Rules of layers whose examples are along dimension 0: convolutions, pooling, normalisation of an
+//! example.
 
 use crate::{
     graph::{
-        flow::{Element, Flow, Mixing, TracedTensor},
-        rules::{OperatorCall, RuleResult, UNKNOWN},
+        flow::{Element, Mixing, TracedTensor},
+        rules::{OperatorCall, RowEffect, RuleResult, UNKNOWN},
         size::Size,
     },
     tensor::from_end,
@@ -32,15 +32,15 @@ impl OperatorCall<'_, '_> {
         })
     }
 
-    /// The first input, whose examples lie along dimension 0 (of pools, which keep channels apart,
-    /// 1 as well); what else there is, is the same for all.
-    fn examples(&self) -> Result<&TracedTensor, (Mixing, &'static str)> {
+    /// The first input, whose examples are along dimension 0. Pools also keep channels apart, so
+    /// their rows may be along dimension 1. The other inputs must be independent of the rows.
+    fn examples(&self) -> Result<&TracedTensor, RowEffect> {
         self.others_same(&[0])?;
         let value = self.input(0)?;
         match value.axis() {
             Some(1) if self.pools() => Ok(value),
             Some(1) if self.node.op == "InstanceNormalization" => Err(UNKNOWN),
-            Some(axis) if axis != 0 => Err((
+            Some(axis) if axis != 0 => Err(RowEffect(
                 Mixing::Proved,
                 "takes the dimension of the rows for channels or places",
             )),
@@ -60,7 +60,7 @@ impl OperatorCall<'_, '_> {
         .contains(&self.node.op)
     }
 
-    /// Example by example, in the same shape.
+    /// Each example alone, with the shape of the input.
     fn same_example(&self) -> RuleResult {
         let value = self.examples()?;
         self.rank(value)?;
@@ -70,7 +70,7 @@ impl OperatorCall<'_, '_> {
         )])
     }
 
-    /// Example by example, in another shape of as many dimensions.
+    /// Each example alone, with another shape of the same rank.
     pub(super) fn example(&self) -> RuleResult {
         let value = self.examples()?;
         let mut dims = self.walk.fresh_dims(self.rank(value)?);
@@ -108,9 +108,9 @@ impl OperatorCall<'_, '_> {
         Ok(vec![TracedTensor::new(value.flow.clone(), Some(dims))])
     }
 
-    /// How many places a window takes along the dimension `place` of a picture; `kernel` where the
-    /// attributes don't say its size. The formula of the operator set's Conv and pools, of the
-    /// output's shape.
+    /// The output size of a window along the spatial dimension `place`, by the formula of Conv and
+    /// the pools in the operator set. `kernel` is the window's size if the attributes do not give
+    /// it.
     fn window(&self, size: u64, place: usize, kernel: Option<u64>) -> Option<u64> {
         let at = |name: &str, index: usize| {
             self.node
@@ -141,7 +141,7 @@ impl OperatorCall<'_, '_> {
         Some(size.checked_add(pads)?.checked_sub(reach)? / stride + 1)
     }
 
-    /// Places of the maxima count through the whole tensor, all rows before included.
+    /// The second output has the maxima's indices, which count through the rows before.
     fn max_pool(&self) -> RuleResult {
         let mut values = self.example()?;
         if self.node.outputs.len() > 1 {
@@ -156,7 +156,7 @@ impl OperatorCall<'_, '_> {
     }
 
     fn batch_normalization(&self) -> RuleResult {
-        // Before operator set 14 more outputs than one meant training.
+        // Before operator set 14, more than one output meant training.
         if self.node.int("training_mode").unwrap_or(0) != 0
             || self
                 .node
@@ -166,7 +166,7 @@ impl OperatorCall<'_, '_> {
                 .count()
                 > 1
         {
-            return Err((
+            return Err(RowEffect(
                 Mixing::Proved,
                 "normalises by the statistics of the batch (training mode)",
             ));
@@ -190,28 +190,29 @@ impl OperatorCall<'_, '_> {
         Ok(vec![TracedTensor::new(value.flow.clone(), Some(dims))])
     }
 
-    /// Rows are neither stretched nor thinned out.
+    /// The dimension of rows must keep its size.
     fn resize(&self) -> RuleResult {
         let value = self.input(0)?;
         let rank = self.rank(value)?;
         let Some(axis) = value.axis() else {
             return Err(UNKNOWN);
         };
-        let wanted = self.node.ints("axes").map(|axes| {
+        let axes = self.node.ints("axes").map(|axes| {
             axes.iter()
                 .map(|axis| from_end(*axis, rank))
                 .collect::<Option<Vec<_>>>()
         });
-        let at = match wanted {
+        let at = match axes {
             None => Some(axis),
             Some(axes) => axes.ok_or(UNKNOWN)?.iter().position(|known| *known == axis),
         };
         let mut dims = self.walk.fresh_dims(rank);
         let own = value.dim(axis).ok_or(UNKNOWN)?;
         *dims.get_mut(axis).ok_or(UNKNOWN)? = own.clone();
-        let done = Ok(vec![TracedTensor::new(value.flow.clone(), Some(dims))]);
-        let Some(at) = at else { return done };
-        // A ratio to be kept makes one scale of all, and a region may be one of the rows.
+        let resized = Ok(vec![TracedTensor::new(value.flow.clone(), Some(dims))]);
+        let Some(at) = at else { return resized };
+        // An aspect ratio that is kept uses one scale for all dimensions, and a region may cut the
+        // rows.
         let one_scale = self
             .node
             .text("keep_aspect_ratio_policy")
@@ -244,7 +245,7 @@ impl OperatorCall<'_, '_> {
                     .get(at)
                     .and_then(Element::as_size)
                     .is_some_and(|size| size == *own);
-                // The places of a row don't count rows.
+                // The other sizes must not depend on the number of rows.
                 own && elements
                     .iter()
                     .enumerate()
@@ -253,116 +254,12 @@ impl OperatorCall<'_, '_> {
             (None, None) => false,
         };
         if kept {
-            done
+            resized
         } else {
-            Err((Mixing::Unknown, "may stretch the dimension of the rows"))
+            Err(RowEffect(
+                Mixing::Unknown,
+                "may stretch the dimension of the rows",
+            ))
         }
-    }
-
-    /// Steps in time along dimension 0 and examples along dimension 1, or the other way round
-    /// (`layout` 1).
-    fn recurrent(&self, states: &[usize], outputs: usize) -> RuleResult {
-        let value = self.input(0)?;
-        let batch = usize::from(self.node.int("layout").unwrap_or(0) == 0);
-        match value.axis() {
-            Some(axis) if axis == batch => {}
-            Some(axis) if axis == 1 - batch => {
-                return Err((
-                    Mixing::TimeSteps,
-                    "goes over the rows one after the other, as over steps in time",
-                ));
-            }
-            _ => return Err(UNKNOWN),
-        }
-        let own = value.dim(batch).ok_or(UNKNOWN)?;
-        let beside = |index: usize, axis: usize| match self.optional(index) {
-            None => true,
-            Some(other) => other.axis() == Some(axis) && other.dim(axis) == Some(own),
-        };
-        // Initial states have their examples where the layout says; a constant one fits one number
-        // of rows only.
-        let state_axis = usize::from(batch == 1);
-        if !beside(4, 0) || !states.iter().all(|index| beside(*index, state_axis)) {
-            return Err(UNKNOWN);
-        }
-        let mut but = vec![0, 4];
-        but.extend_from_slice(states);
-        self.others_same(&but)?;
-        let directions = if self.node.text("direction") == Some("bidirectional") {
-            2
-        } else {
-            1
-        };
-        let hidden = self
-            .node
-            .int("hidden_size")
-            .and_then(|size| u64::try_from(size).ok())
-            .map_or_else(|| self.fresh(), Size::fixed);
-        let steps = value.dim(1 - batch).cloned().ok_or(UNKNOWN)?;
-        let directions = Size::fixed(directions);
-        let (all, last) = if batch == 1 {
-            (
-                (
-                    2,
-                    vec![steps, directions.clone(), own.clone(), hidden.clone()],
-                ),
-                (1, vec![directions, own.clone(), hidden]),
-            )
-        } else {
-            (
-                (
-                    0,
-                    vec![own.clone(), steps, directions.clone(), hidden.clone()],
-                ),
-                (0, vec![own.clone(), directions, hidden]),
-            )
-        };
-        let mut values = vec![TracedTensor::new(Flow::Rows { axis: all.0 }, Some(all.1))];
-        values.resize(
-            outputs,
-            TracedTensor::new(Flow::Rows { axis: last.0 }, Some(last.1)),
-        );
-        Ok(values)
-    }
-
-    /// Queries, keys and values of one row each; a mask may be the same for all.
-    fn attention(&self) -> RuleResult {
-        let query = self.input(0)?;
-        let own = query
-            .dim(0)
-            .filter(|_| query.axis() == Some(0))
-            .ok_or(UNKNOWN)?;
-        for index in 1..self.inputs.len() {
-            match self.optional(index) {
-                None => {}
-                // A mask of fewer dimensions has none of rows: it is laid over them from the last
-                // on.
-                Some(value)
-                    if value.axis() == Some(0)
-                        && value.dim(0) == Some(own)
-                        && (index != 3 || value.rank() == Some(4)) => {}
-                // A mask without rows, broadcast over them.
-                Some(value)
-                    if index == 3
-                        && value.flow == Flow::Same
-                        && (value.rank() == Some(2) || value.dim(0).is_some_and(Size::is_one)) => {}
-                Some(_) => return Err(UNKNOWN),
-            }
-        }
-        let rank = self.rank(query)?;
-        let mut dims = self.walk.fresh_dims(rank);
-        if let Some(first) = dims.first_mut() {
-            *first = own.clone();
-        }
-        let first = TracedTensor::new(Flow::Rows { axis: 0 }, Some(dims));
-        let mut values = vec![first];
-        for _ in 1..self.node.outputs.len() {
-            let mut dims = self.walk.fresh_dims(4);
-            if let Some(first) = dims.first_mut() {
-                *first = own.clone();
-            }
-            values.push(TracedTensor::new(Flow::Rows { axis: 0 }, Some(dims)));
-        }
-        Ok(values)
     }
 }

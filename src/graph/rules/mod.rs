@@ -1,18 +1,21 @@
-//! Rules: what each operator does to the rows of its inputs. An operator without a rule is not
-//! known to keep rows apart.
+//! Rules: the effect of each operator on the rows of its inputs. An operator without a rule is assumed
+//! to mix rows.
 //!
-//! Operators and their attributes are those of the ONNX operator sets `ai.onnx` (up to 23) and
-//! `ai.onnx.ml` (up to 5), and of ONNX Runtime's own `com.microsoft`, as far as exporters write
-//! them.
+//! The rules cover the ONNX operator sets `ai.onnx` (up to 23) and `ai.onnx.ml` (up to 5), and the
+//! operators of ONNX Runtime's domain `com.microsoft` that exporters write.
 
 mod axes;
+mod constants;
 mod contraction;
+mod contributed;
 mod elementwise;
 mod features;
 mod gather;
 mod layers;
+mod sequences;
 mod shapes;
 mod sizes;
+mod slices;
 
 use crate::{
     graph::{
@@ -27,7 +30,7 @@ use crate::{
 pub const NOT_KNOWN: &str = "is not known to keep rows apart";
 pub const DRAWS_RANDOM_NUMBERS: &str = "draws random numbers, which no run repeats";
 
-/// One application of an operator. No input is mixed.
+/// One use of an operator. None of its inputs is mixed.
 pub struct OperatorCall<'c, 'a> {
     pub walk: &'c GraphWalk<'c, 'a>,
     pub node: &'c Node<'a>,
@@ -35,12 +38,17 @@ pub struct OperatorCall<'c, 'a> {
     pub opset: i64,
 }
 
-/// What a rule gives: the outputs, or what the operator does to rows.
-pub type RuleResult = Result<Vec<TracedTensor>, (Mixing, &'static str)>;
+/// Why an operator mixes rows, or may mix them. The text is the end of a sentence that begins with
+/// the node.
+#[derive(Clone, Copy, Debug)]
+pub struct RowEffect(pub Mixing, pub &'static str);
 
-pub const UNKNOWN: (Mixing, &str) = (Mixing::Unknown, NOT_KNOWN);
+/// The outputs of an operator that keeps rows apart.
+pub type RuleResult = Result<Vec<TracedTensor>, RowEffect>;
 
-/// The outputs of a node.
+pub const UNKNOWN: RowEffect = RowEffect(Mixing::Unknown, NOT_KNOWN);
+
+/// Returns the outputs of a node.
 pub fn apply<'a>(
     walk: &GraphWalk<'_, 'a>,
     node: &Node<'a>,
@@ -66,19 +74,20 @@ pub fn apply<'a>(
     match call.rule() {
         Ok(mut values) => {
             if all_same {
-                // What is made of nothing but constants can't depend on rows.
+                // A value that is computed from constants only can't depend on rows.
                 values.iter_mut().for_each(|value| value.flow = Flow::Same);
             }
             values
         }
         Err(_) if all_same => vec![TracedTensor::new(Flow::Same, None); node.outputs.len()],
-        Err((kind, effect)) => {
+        Err(RowEffect(kind, effect)) => {
             vec![TracedTensor::new(mixed(node, kind, effect), None); node.outputs.len()]
         }
     }
 }
 
-/// The input that is a shape: what it counts becomes a dimension and no value.
+/// The index of the input that is a shape. The number of rows in it becomes a dimension, and no
+/// value.
 fn shape_operand(op: &str) -> Option<usize> {
     match op {
         "ConstantOfShape" => Some(0),
@@ -88,15 +97,15 @@ fn shape_operand(op: &str) -> Option<usize> {
     }
 }
 
-/// A value that is the same for all rows, but not for any number of them.
-fn counted(value: TracedTensor) -> TracedTensor {
+/// Marks a value without rows as dependent on the number of rows.
+fn with_row_count(value: TracedTensor) -> TracedTensor {
     match value.flow {
         Flow::Same => TracedTensor::new(Flow::RowCount, value.dims),
         _ => value,
     }
 }
 
-/// Whether the operator draws random numbers, or does so when a third input tells it to.
+/// Whether the operator draws random numbers, or may do so depending on its third input.
 pub fn draws_random_numbers(node: &Node<'_>) -> bool {
     match node.op {
         "RandomNormal" | "RandomNormalLike" | "RandomUniform" | "RandomUniformLike"
@@ -108,45 +117,49 @@ pub fn draws_random_numbers(node: &Node<'_>) -> bool {
 
 impl OperatorCall<'_, '_> {
     fn rule(&self) -> RuleResult {
-        // Sizes that count rows are followed through arithmetic of sizes, and never become values
-        // of rows.
+        // Arithmetic of sizes is followed, so that the number of rows may pass through it.
         if let Some(values) = self.sizes() {
             return Ok(values);
         }
-        let ruled = match self.node.domain {
+        let result = match self.node.domain {
             "" | "ai.onnx" => self.standard(),
             "ai.onnx.ml" => self.machine_learning(),
             "com.microsoft" => self.contributed(),
             _ => None,
         };
-        let ruled = ruled.unwrap_or(Err(UNKNOWN));
-        let counts = |value: &Option<TracedTensor>| {
+        let result = result.unwrap_or(Err(UNKNOWN));
+        let is_row_count = |value: &Option<TracedTensor>| {
             value
                 .as_ref()
                 .is_some_and(|value| value.flow == Flow::RowCount)
         };
-        if !self.inputs.iter().any(counts) {
-            return ruled;
+        if !self.inputs.iter().any(is_row_count) {
+            return result;
         }
-        // What is made of the number of rows depends on it, whatever the rule says; and it may
-        // shape rows, but not enter them.
+        // A value that is computed from the number of rows depends on it, whatever the rule says.
+        // The number may shape rows, but a row's values must not depend on it.
         let shapes = shape_operand(self.node.op);
         let enters = self
             .inputs
             .iter()
             .enumerate()
-            .any(|(index, value)| counts(value) && Some(index) != shapes);
-        match ruled {
+            .any(|(index, value)| is_row_count(value) && Some(index) != shapes);
+        match result {
             Ok(values) if !(enters && values.iter().any(|value| value.axis().is_some())) => {
-                Ok(values.into_iter().map(counted).collect())
+                Ok(values.into_iter().map(with_row_count).collect())
             }
-            Err((kind @ (Mixing::Proved | Mixing::TimeSteps | Mixing::DataDependent), effect)) => {
-                Err((kind, effect))
-            }
-            _ => Err((Mixing::Unknown, "computes with the number of rows")),
+            Err(RowEffect(
+                kind @ (Mixing::Proved | Mixing::TimeSteps | Mixing::DataDependent),
+                effect,
+            )) => Err(RowEffect(kind, effect)),
+            _ => Err(RowEffect(
+                Mixing::Unknown,
+                "computes with the number of rows",
+            )),
         }
     }
 
+    /// The rule of an operator of the domain `ai.onnx`.
     fn standard(&self) -> Option<RuleResult> {
         match self.node.op {
             "TfIdfVectorizer" => return Some(self.vocabulary()),
@@ -161,7 +174,8 @@ impl OperatorCall<'_, '_> {
             .or_else(|| self.gather())
     }
 
-    pub fn input(&self, index: usize) -> Result<&TracedTensor, (Mixing, &'static str)> {
+    /// An input that must be present.
+    pub fn input(&self, index: usize) -> Result<&TracedTensor, RowEffect> {
         self.inputs
             .get(index)
             .and_then(Option::as_ref)
@@ -172,8 +186,8 @@ impl OperatorCall<'_, '_> {
         self.inputs.get(index)?.as_ref()
     }
 
-    /// Every input but these is the same for any rows.
-    pub fn others_same(&self, but: &[usize]) -> Result<(), (Mixing, &'static str)> {
+    /// Checks that every other input is independent of the rows.
+    pub fn others_same(&self, but: &[usize]) -> Result<(), RowEffect> {
         let others = self
             .inputs
             .iter()
@@ -185,28 +199,25 @@ impl OperatorCall<'_, '_> {
         if same { Ok(()) } else { Err(UNKNOWN) }
     }
 
-    pub fn rank(&self, value: &TracedTensor) -> Result<usize, (Mixing, &'static str)> {
-        value.rank().ok_or((
+    pub fn rank(&self, value: &TracedTensor) -> Result<usize, RowEffect> {
+        value.rank().ok_or(RowEffect(
             Mixing::Unknown,
             "takes a tensor of which not even the number of dimensions is known",
         ))
     }
 
-    /// An attribute's axis, counted from the front; `default` where it is not written.
-    pub fn axis(
-        &self,
-        value: &TracedTensor,
-        default: i64,
-    ) -> Result<usize, (Mixing, &'static str)> {
+    /// The attribute `axis`, counted from the front, or `default`.
+    pub fn axis(&self, value: &TracedTensor, default: i64) -> Result<usize, RowEffect> {
         from_end(self.node.int("axis").unwrap_or(default), self.rank(value)?).ok_or(UNKNOWN)
     }
 
-    /// One output like `value`, which `axes` mix along.
+    /// One output of the shape of `value`, for an operator that mixes along `axes`.
     pub fn unless_along(&self, value: &TracedTensor, axes: &[usize]) -> RuleResult {
         match value.axis() {
-            Some(rows) if axes.contains(&rows) => {
-                Err((Mixing::Proved, "works along the dimension of the rows"))
-            }
+            Some(rows) if axes.contains(&rows) => Err(RowEffect(
+                Mixing::Proved,
+                "works along the dimension of the rows",
+            )),
             _ => Ok(vec![TracedTensor::new(
                 value.flow.clone(),
                 value.dims.clone(),
@@ -214,7 +225,7 @@ impl OperatorCall<'_, '_> {
         }
     }
 
-    /// As many outputs as the node has, all like this one.
+    /// All outputs of the node, each equal to this one.
     pub fn each(&self, value: TracedTensor) -> RuleResult {
         Ok(vec![value; self.node.outputs.len().max(1)])
     }

@@ -1,19 +1,17 @@
-//! Shapes: operators that move values about and compute nothing. Rows stay apart where each row's
-//! block stays whole.
+//! Rules of operators that change a tensor's shape. They keep rows apart if each row's block stays
+//! whole.
 
 use crate::{
     graph::{
         flow::{Element, Flow, Mixing, TracedTensor},
-        rules::{
-            OperatorCall, RuleResult, UNKNOWN,
-            sizes::{MAX_ELEMENTS, clamped},
-        },
+        rules::{OperatorCall, RowEffect, RuleResult, UNKNOWN},
         size::Size,
     },
     tensor::from_end,
 };
 
-const FROM_BATCH: (Mixing, &str) = (
+/// The effect of a shape that was computed from the input's sizes and that breaks up rows.
+pub(super) const FROM_BATCH: RowEffect = RowEffect(
     Mixing::Unknown,
     "takes a shape from the batch that does not keep each row's values together",
 );
@@ -40,58 +38,6 @@ impl OperatorCall<'_, '_> {
             "EyeLike" => Err(UNKNOWN),
             _ => return None,
         })
-    }
-
-    fn constant(&self) -> RuleResult {
-        let attribute = |name: &str| self.node.attributes.get(name);
-        if let Some(constant) = attribute("value").and_then(|attribute| attribute.tensor.as_ref()) {
-            return Ok(vec![crate::graph::walk::constant_tensor(constant)]);
-        }
-        let of_ints = |ints: Vec<i64>, dims: Vec<Size>| {
-            let mut value = TracedTensor::new(Flow::Same, Some(dims));
-            value.elements = Some(std::rc::Rc::new(
-                ints.into_iter().map(Element::Int).collect(),
-            ));
-            value
-        };
-        if let Some(int) = self.node.int("value_int") {
-            return Ok(vec![of_ints(vec![int], Vec::new())]);
-        }
-        if let Some(ints) = self
-            .node
-            .ints("value_ints")
-            .filter(|ints| ints.len() <= MAX_ELEMENTS)
-        {
-            return Ok(vec![of_ints(
-                ints.to_vec(),
-                vec![Size::fixed(ints.len() as u64)],
-            )]);
-        }
-        if let Some(floats) = attribute("value_floats").map(|attribute| &attribute.floats) {
-            let mut value =
-                TracedTensor::new(Flow::Same, Some(vec![Size::fixed(floats.len() as u64)]));
-            value.reals = Some(std::rc::Rc::new(
-                floats.iter().map(|x| f64::from(*x)).collect(),
-            ));
-            return Ok(vec![value]);
-        }
-        if let Some(ints) = self.node.ints("value_ints") {
-            return Ok(vec![TracedTensor::new(
-                Flow::Same,
-                Some(vec![Size::fixed(ints.len() as u64)]),
-            )]);
-        }
-        let dims = (attribute("value_float").is_some() || attribute("value_string").is_some())
-            .then(Vec::new);
-        Ok(vec![TracedTensor::new(Flow::Same, dims)])
-    }
-
-    /// The sizes that a shape's elements stand for; those not known are sizes of their own.
-    fn target(&self, shape: &TracedTensor) -> Option<Vec<Element>> {
-        if matches!(shape.flow, Flow::Rows { .. } | Flow::Mixed(_)) {
-            return None;
-        }
-        shape.elements.as_ref().map(|elements| elements.to_vec())
     }
 
     fn reshape(&self) -> RuleResult {
@@ -129,8 +75,8 @@ impl OperatorCall<'_, '_> {
                 .as_ref()
                 .zip(others.as_ref())
                 .and_then(|(total, others)| total.over(others));
-            // What is left over can't depend on the number of rows where another dimension has
-            // taken them up.
+            // The remaining size can't depend on the number of rows if another dimension has them
+            // already.
             let taken = dims.iter().flatten().any(Size::depends_on_rows);
             let size = match own {
                 Some(size) => size,
@@ -156,14 +102,15 @@ impl OperatorCall<'_, '_> {
         Ok(vec![reshaped])
     }
 
-    /// The axis that goes over the rows after the same values, in the same order, got other
-    /// dimensions: all before it are as many as before, and it is a multiple of the number of rows.
+    /// The dimension of rows after the values, in the same order, got the shape `dims`: the
+    /// dimensions before it have the same product as before, and its size is a multiple of the
+    /// number of rows.
     fn rows_after(&self, value: &TracedTensor, axis: usize, dims: &[Size]) -> Option<usize> {
         let before = Size::product(value.dims.as_ref()?.get(..axis)?)?;
         let found = dims.iter().position(Size::depends_on_rows)?;
-        let apart = dims.iter().filter(|size| size.depends_on_rows()).count() == 1
+        let is_only_one = dims.iter().filter(|size| size.depends_on_rows()).count() == 1
             && dims.get(found)?.rows == 1;
-        (apart && Size::product(dims.get(..found)?)? == before).then_some(found)
+        (is_only_one && Size::product(dims.get(..found)?)? == before).then_some(found)
     }
 
     fn flatten(&self) -> RuleResult {
@@ -208,8 +155,8 @@ impl OperatorCall<'_, '_> {
         Ok(vec![TracedTensor::new(flow, Some(dims.ok_or(UNKNOWN)?))])
     }
 
-    /// Axes of an attribute or of an input.
-    fn axes(&self, rank: usize) -> Result<Option<Vec<usize>>, (Mixing, &'static str)> {
+    /// The axes in an attribute or an input.
+    fn axes(&self, rank: usize) -> Result<Option<Vec<usize>>, RowEffect> {
         if self.node.ints("axes").is_none() && self.optional(1).is_none() {
             return Ok(None);
         }
@@ -224,13 +171,16 @@ impl OperatorCall<'_, '_> {
     fn squeeze(&self) -> RuleResult {
         let value = self.input(0)?;
         let Some(axes) = self.axes(self.rank(value)?)? else {
-            return Err((
+            return Err(RowEffect(
                 Mixing::Unknown,
                 "drops every dimension of one, and so that of the rows where there is one row",
             ));
         };
         if value.axis().is_some_and(|rows| axes.contains(&rows)) {
-            return Err((Mixing::Unknown, "drops the dimension of the rows"));
+            return Err(RowEffect(
+                Mixing::Unknown,
+                "drops the dimension of the rows",
+            ));
         }
         self.reduced(value, &axes, false)
     }
@@ -256,276 +206,6 @@ impl OperatorCall<'_, '_> {
         }
         let flow = rows.map_or_else(|| value.flow.clone(), |axis| Flow::Rows { axis });
         Ok(vec![TracedTensor::new(flow, Some(dims))])
-    }
-
-    fn concat(&self) -> RuleResult {
-        let values: Vec<&TracedTensor> = self.inputs.iter().flatten().collect();
-        let first = *values.first().ok_or(UNKNOWN)?;
-        let rank = self.rank(first)?;
-        let axis = self.axis(first, 1)?;
-        let (mut rows, mut own): (Option<usize>, Option<&Size>) = (None, None);
-        for value in &values {
-            match &value.flow {
-                Flow::Rows { axis: along } if *along == axis => {
-                    return Err((Mixing::Unknown, "puts rows behind other rows"));
-                }
-                Flow::Rows { axis: along } => {
-                    let size = value.dim(*along);
-                    if rows.is_some_and(|known| known != *along)
-                        || own.is_some() && own != size
-                        || size.is_none()
-                    {
-                        return Err(UNKNOWN);
-                    }
-                    (rows, own) = (Some(*along), size);
-                }
-                Flow::Same => {}
-                Flow::RowCount | Flow::Mixed(_) => return Err(UNKNOWN),
-            }
-        }
-        if rows.is_some() && values.iter().any(|value| value.flow == Flow::Same) {
-            return Err((
-                Mixing::Unknown,
-                "puts a constant beside rows, which fits one number of rows only",
-            ));
-        }
-        let mut dims = Vec::with_capacity(rank);
-        for index in 0..rank {
-            if index == axis {
-                let fixed: Option<u64> = values
-                    .iter()
-                    .map(|value| value.dim(index)?.as_fixed())
-                    .sum();
-                dims.push(fixed.map_or_else(|| self.fresh(), Size::fixed));
-            } else {
-                dims.push(first.dim(index).cloned().ok_or(UNKNOWN)?);
-            }
-        }
-        Ok(vec![TracedTensor::new(
-            rows.map_or(Flow::Same, |axis| Flow::Rows { axis }),
-            Some(dims),
-        )])
-    }
-
-    fn split(&self) -> RuleResult {
-        self.others_same(&[0])?;
-        let value = self.input(0)?;
-        let axis = self.axis(value, 0)?;
-        if value.axis() == Some(axis) {
-            return Err((Mixing::Unknown, "cuts through the rows"));
-        }
-        let sizes = self
-            .node
-            .ints("split")
-            .map(<[i64]>::to_vec)
-            .or_else(|| self.optional(1)?.ints());
-        let count = self.node.outputs.len();
-        let told = self.node.ints("split").is_some() || self.optional(1).is_some();
-        let even = value
-            .dim(axis)
-            .and_then(Size::as_fixed)
-            .filter(|size| !told && count > 0 && size.is_multiple_of(count as u64));
-        let mut values = Vec::with_capacity(count);
-        for index in 0..count {
-            let mut dims = value.dims.clone().ok_or(UNKNOWN)?;
-            let size = sizes
-                .as_ref()
-                .map(|sizes| sizes.get(index).and_then(|size| u64::try_from(*size).ok()));
-            let size = size.unwrap_or_else(|| even.map(|size| size / count as u64));
-            *dims.get_mut(axis).ok_or(UNKNOWN)? = size.map_or_else(|| self.fresh(), Size::fixed);
-            values.push(TracedTensor::new(value.flow.clone(), Some(dims)));
-        }
-        Ok(values)
-    }
-
-    fn slice(&self) -> RuleResult {
-        self.others_same(&[0])?;
-        let value = self.input(0)?;
-        let rank = self.rank(value)?;
-        let given = |name: &str, index: usize| match self.node.ints(name) {
-            Some(list) => Some(list.to_vec()),
-            None => self.optional(index)?.ints(),
-        };
-        let axes = match (self.node.ints("axes"), self.optional(3)) {
-            (None, None) => {
-                let count = given("starts", 1)
-                    .map(|starts| starts.len())
-                    .or_else(|| self.optional(1)?.dim(0)?.as_fixed().map(|n| n as usize));
-                (0..count.filter(|count| *count <= rank).ok_or(UNKNOWN)? as i64).collect()
-            }
-            _ => given("axes", 3).ok_or(UNKNOWN)?,
-        };
-        let (starts, ends, steps) = (given("starts", 1), given("ends", 2), given("steps", 4));
-        let mut dims = value.dims.clone().ok_or(UNKNOWN)?;
-        for (index, axis) in axes.iter().enumerate() {
-            let axis = from_end(*axis, rank).ok_or(UNKNOWN)?;
-            let at =
-                |list: &Option<Vec<i64>>| list.as_ref().and_then(|list| list.get(index).copied());
-            let (start, end) = (at(&starts), at(&ends));
-            let step = if self.optional(4).is_some() || self.node.ints("steps").is_some() {
-                at(&steps)
-            } else {
-                Some(1)
-            };
-            if start == Some(0)
-                && step == Some(1)
-                && end.is_some_and(|end| end >= i64::from(i32::MAX))
-            {
-                continue;
-            }
-            if value.axis() == Some(axis) {
-                return Err((Mixing::Unknown, "takes some of the rows"));
-            }
-            let length = dims
-                .get(axis)
-                .and_then(Size::as_fixed)
-                .and_then(|size| i64::try_from(size).ok());
-            let size = match (length, start, end, step) {
-                (Some(length), Some(start), Some(end), Some(1)) => {
-                    Some(u64::try_from(clamped(end, length) - clamped(start, length)).unwrap_or(0))
-                }
-                _ => None,
-            };
-            *dims.get_mut(axis).ok_or(UNKNOWN)? = size.map_or_else(|| self.fresh(), Size::fixed);
-        }
-        Ok(vec![TracedTensor::new(value.flow.clone(), Some(dims))])
-    }
-
-    fn pad(&self) -> RuleResult {
-        self.others_same(&[0])?;
-        let value = self.input(0)?;
-        let rank = self.rank(value)?;
-        let pads = match self.node.ints("pads") {
-            Some(pads) => pads.to_vec(),
-            None => self.input(1)?.ints().ok_or(UNKNOWN)?,
-        };
-        let axes: Vec<usize> = match self.optional(3) {
-            Some(axes) => axes
-                .ints()
-                .ok_or(UNKNOWN)?
-                .iter()
-                .map(|axis| from_end(*axis, rank))
-                .collect::<Option<_>>()
-                .ok_or(UNKNOWN)?,
-            None => (0..rank).collect(),
-        };
-        let mut dims = value.dims.clone().ok_or(UNKNOWN)?;
-        for (index, axis) in axes.iter().enumerate() {
-            let (before, after) = (
-                pads.get(index).copied().ok_or(UNKNOWN)?,
-                pads.get(index + axes.len()).copied().ok_or(UNKNOWN)?,
-            );
-            if before == 0 && after == 0 {
-                continue;
-            }
-            if value.axis() == Some(*axis) {
-                return Err((Mixing::Unknown, "adds rows of its own"));
-            }
-            let dim = dims.get_mut(*axis).ok_or(UNKNOWN)?;
-            let padded = dim
-                .as_fixed()
-                .and_then(|size| size.checked_add_signed(before)?.checked_add_signed(after));
-            *dim = padded.map_or_else(|| self.fresh(), Size::fixed);
-        }
-        Ok(vec![TracedTensor::new(value.flow.clone(), Some(dims))])
-    }
-
-    /// Sizes of repetitions or of a shape, as far as known.
-    fn sizes_of(&self, value: &TracedTensor) -> Result<Vec<Option<Size>>, (Mixing, &'static str)> {
-        let elements = self.target(value).ok_or(UNKNOWN)?;
-        if elements.contains(&Element::RowCount) {
-            return Err(FROM_BATCH);
-        }
-        Ok(elements.iter().map(Element::as_size).collect())
-    }
-
-    fn tile(&self) -> RuleResult {
-        let value = self.input(0)?;
-        let repeats = self.sizes_of(self.input(1)?)?;
-        let mut dims = value.dims.clone().ok_or(UNKNOWN)?;
-        let mut rows = value.axis();
-        for (axis, (dim, times)) in dims.iter_mut().zip(&repeats).enumerate() {
-            match times {
-                Some(times) if times.is_one() => {}
-                _ if value.axis() == Some(axis) => {
-                    return Err((Mixing::Unknown, "repeats the rows"));
-                }
-                // One for all rows, given to each.
-                Some(times) if times.depends_on_rows() && dim.is_one() && rows.is_none() => {
-                    (rows, *dim) = (Some(axis), times.clone());
-                }
-                Some(times) if times.depends_on_rows() => return Err(FROM_BATCH),
-                Some(times) => *dim = dim.times(times).ok_or(UNKNOWN)?,
-                None => *dim = self.fresh(),
-            }
-        }
-        Ok(vec![TracedTensor::new(
-            rows.map_or(Flow::Same, |axis| Flow::Rows { axis }),
-            Some(dims),
-        )])
-    }
-
-    /// Broadcast to a shape: what is the same for all rows is given to each where the shape counts
-    /// them.
-    fn expand(&self) -> RuleResult {
-        let value = self.input(0)?;
-        if value.flow == Flow::RowCount {
-            return Err(UNKNOWN);
-        }
-        let sizes = self.sizes_of(self.input(1)?)?;
-        let sizes: Vec<Size> = sizes
-            .into_iter()
-            .map(|size| size.unwrap_or_else(|| self.fresh()))
-            .collect();
-        let counted = sizes.iter().filter(|size| size.depends_on_rows()).count();
-        let flow = match sizes.iter().position(Size::depends_on_rows) {
-            None => Flow::Same,
-            Some(axis) if counted == 1 => Flow::Rows { axis },
-            Some(_) => return Err(FROM_BATCH),
-        };
-        self.broadcast(&[value, &TracedTensor::new(flow, Some(sizes))])
-    }
-
-    fn constant_of_shape(&self) -> RuleResult {
-        let sizes = self.sizes_of(self.input(0)?)?;
-        let dims: Vec<Size> = sizes
-            .into_iter()
-            .map(|size| size.unwrap_or_else(|| self.fresh()))
-            .collect();
-        let mut counted = dims
-            .iter()
-            .enumerate()
-            .filter(|(_, size)| size.depends_on_rows());
-        let flow = match (counted.next(), counted.next()) {
-            (None, _) => Flow::Same,
-            (Some((axis, size)), None) if size.rows == 1 => Flow::Rows { axis },
-            _ => return Err(FROM_BATCH),
-        };
-        Ok(vec![TracedTensor::new(flow, Some(dims))])
-    }
-
-    /// Numbers that all rows share, as positions are.
-    fn range(&self) -> RuleResult {
-        let element = |index: usize| match self.optional(index)?.elements.as_ref()?.as_slice() {
-            [element] => Some(element.clone()),
-            _ => None,
-        };
-        if self
-            .inputs
-            .iter()
-            .flatten()
-            .any(|value| value.flow != Flow::Same)
-        {
-            return Err((Mixing::Unknown, "counts the rows"));
-        }
-        let length = match (element(0), element(1), element(2)) {
-            (Some(Element::Int(0)), Some(limit), Some(Element::Int(1))) => limit.as_size(),
-            _ => None,
-        };
-        Ok(vec![TracedTensor::new(
-            Flow::Same,
-            Some(vec![length.unwrap_or_else(|| self.fresh())]),
-        )])
     }
 
     fn trilu(&self) -> RuleResult {

@@ -1,4 +1,4 @@
-//! Sizes: arithmetic of shapes, which exporters write into the graph to keep dimensions free.
+//! Arithmetic of sizes, which exporters write into the graph to keep dimensions free.
 
 use std::rc::Rc;
 
@@ -11,32 +11,25 @@ use crate::{
     tensor::from_end,
 };
 
-/// Longer lists are no shapes.
+/// Longer lists do not occur as shapes. The limit bounds the work for a hostile graph.
 pub(super) const MAX_ELEMENTS: usize = 256;
 
 impl OperatorCall<'_, '_> {
-    /// The outputs where the operator works on sizes; `None` where it works on anything else, or
-    /// not in a way known here.
+    /// The outputs of an operator whose inputs are sizes. `None` means that the operator has other
+    /// inputs, or no rule here.
     pub(super) fn sizes(&self) -> Option<Vec<TracedTensor>> {
         if !matches!(self.node.domain, "" | "ai.onnx") {
             return None;
         }
         let first = self.optional(0)?;
-        match self.node.op {
-            "Shape" => return Some(vec![self.shape_of(first)]),
-            "Size" => {
-                let total = first
-                    .dims
-                    .as_ref()
-                    .and_then(Size::product)
-                    .map(|size| vec![Element::of_size(&size)]);
-                return Some(vec![list(
-                    total,
-                    Some(Vec::new()),
-                    first.flow != Flow::Same,
-                )]);
-            }
-            _ => {}
+        if self.node.op == "Shape" {
+            return Some(vec![self.shape_of(first)]);
+        }
+        if self.node.op == "Size" {
+            let total = first.dims.as_ref().and_then(Size::product);
+            let total = total.map(|size| vec![Element::of_size(&size)]);
+            let may_count_rows = first.flow != Flow::Same;
+            return Some(vec![list(total, Some(Vec::new()), may_count_rows)]);
         }
         if self
             .inputs
@@ -54,15 +47,15 @@ impl OperatorCall<'_, '_> {
         (elements.len() <= MAX_ELEMENTS).then(|| vec![list(Some(elements), Some(dims), false)])
     }
 
-    /// The elements of a scalar or a list, and which of both it is. `None` for whatever has more
-    /// dimensions, or may have.
+    /// The elements and the rank of the result, which is a scalar or a list. `None` means that it
+    /// has more dimensions, or may have.
     fn arithmetic(&self) -> Option<(Vec<Element>, usize)> {
         const INT32: i64 = 6;
         const INT64: i64 = 7;
         let at = |index: usize| Some(self.optional(index)?.elements.as_ref()?.as_slice());
         let rank = |index: usize| self.optional(index)?.rank();
         let (first, rank_of_first) = (at(0)?, rank(0)?);
-        // Every operand a scalar or a list; a list where one of them is.
+        // All operands must be scalars or lists. The result is a list if one of them is.
         let widest = || {
             (0..self.inputs.len())
                 .map(rank)
@@ -72,7 +65,7 @@ impl OperatorCall<'_, '_> {
         };
         let result = match self.node.op {
             "Identity" => (first.to_vec(), rank_of_first),
-            // Other types divide otherwise, or have not the room.
+            // Other types divide differently, or are too small for a size.
             "Cast" if matches!(self.node.int("to"), Some(INT32 | INT64)) => {
                 (first.to_vec(), rank_of_first)
             }
@@ -102,7 +95,7 @@ impl OperatorCall<'_, '_> {
         (result.1 <= 1).then_some(result)
     }
 
-    /// Axes of an attribute or of an input.
+    /// The axes in an attribute or an input.
     pub(super) fn axes_given(&self) -> Option<Vec<i64>> {
         self.node
             .ints("axes")
@@ -152,7 +145,7 @@ impl OperatorCall<'_, '_> {
         Some(list.get(start..end.max(start))?.to_vec())
     }
 
-    /// Operands of one length, or one of them a single number.
+    /// Combines two operands of one length. An operand of one element is combined with each.
     fn pairs(&self, a: &[Element], b: &[Element]) -> Option<Vec<Element>> {
         let length = a.len().max(b.len());
         let at = |list: &[Element], index: usize| {
@@ -187,7 +180,7 @@ impl OperatorCall<'_, '_> {
     }
 }
 
-/// Where a slice of `length` begins or ends; a negative place is counted from the end.
+/// The start or end of a slice in a dimension of `length`. A negative number counts from the end.
 pub(super) fn clamped(at: i64, length: i64) -> i64 {
     if at < 0 {
         at.saturating_add(length).max(0)
@@ -196,12 +189,23 @@ pub(super) fn clamped(at: i64, length: i64) -> i64 {
     }
 }
 
-/// A tensor of sizes; `counts`: some depend on the number of rows though they are not known.
-fn list(elements: Option<Vec<Element>>, dims: Option<Vec<Size>>, counts: bool) -> TracedTensor {
-    let counted = elements.as_ref().map_or(counts, |elements| {
+/// A tensor of sizes. `may_count_rows` applies if the elements are not known.
+fn list(
+    elements: Option<Vec<Element>>,
+    dims: Option<Vec<Size>>,
+    may_count_rows: bool,
+) -> TracedTensor {
+    let counts_rows = elements.as_ref().map_or(may_count_rows, |elements| {
         elements.iter().any(Element::depends_on_rows)
     });
-    let mut value = TracedTensor::new(if counted { Flow::RowCount } else { Flow::Same }, dims);
+    let mut value = TracedTensor::new(
+        if counts_rows {
+            Flow::RowCount
+        } else {
+            Flow::Same
+        },
+        dims,
+    );
     value.elements = elements.map(Rc::new);
     value
 }
@@ -220,6 +224,7 @@ fn product(list: &[Element]) -> Element {
     })
 }
 
+/// The element `a op b`. An unknown result still records whether it depends on the number of rows.
 fn combine(op: &str, a: &Element, b: &Element) -> Element {
     let unknown = || {
         if a.depends_on_rows() || b.depends_on_rows() {
@@ -256,6 +261,7 @@ fn combine(op: &str, a: &Element, b: &Element) -> Element {
     }
 }
 
+/// The elements of `Where`.
 fn choose(conditions: &[Element], yes: &[Element], no: &[Element]) -> Option<Vec<Element>> {
     let length = conditions.len().max(yes.len()).max(no.len());
     let at = |list: &[Element], index: usize| {
