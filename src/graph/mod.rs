@@ -8,6 +8,7 @@ mod dimension_names;
 pub mod flow;
 pub mod locale;
 pub mod model;
+mod model_reader;
 pub mod row_dimension;
 pub mod row_report;
 mod rules;

@@ -222,38 +222,7 @@ impl OperatorCall<'_, '_> {
         {
             return Err(UNKNOWN);
         }
-        let (scales, sizes) = match (self.node.op, self.opset) {
-            ("Upsample", 9..) | ("Resize", 10) => (self.optional(1), None),
-            ("Upsample", _) => return Err(UNKNOWN),
-            _ => (self.optional(2), self.optional(3)),
-        };
-        let empty =
-            |value: &&TracedTensor| value.dim(0).is_none_or(|size| size.as_fixed() == Some(0));
-        let kept = match (
-            scales.filter(|scales| !empty(scales)),
-            sizes.filter(|sizes| !empty(sizes)),
-        ) {
-            (Some(scales), _) => {
-                scales
-                    .reals
-                    .as_ref()
-                    .and_then(|reals| reals.get(at).copied())
-                    == Some(1.0)
-            }
-            (None, Some(sizes)) => sizes.elements.as_ref().is_some_and(|elements| {
-                let own = elements
-                    .get(at)
-                    .and_then(Element::as_size)
-                    .is_some_and(|size| size == *own);
-                // The other sizes must not depend on the number of rows.
-                own && elements
-                    .iter()
-                    .enumerate()
-                    .all(|(index, element)| index == at || !element.depends_on_rows())
-            }),
-            (None, None) => false,
-        };
-        if kept {
+        if self.keeps_size(at, own)? {
             resized
         } else {
             Err(RowEffect(
@@ -261,5 +230,33 @@ impl OperatorCall<'_, '_> {
                 "may stretch the dimension of the rows",
             ))
         }
+    }
+
+    /// Whether the scales or sizes of a `Resize` keep the size `own` of the dimension of rows,
+    /// which is number `at` in their lists.
+    fn keeps_size(&self, at: usize, own: &Size) -> Result<bool, RowEffect> {
+        let (scales, sizes) = match (self.node.op, self.opset) {
+            ("Upsample", 9..) | ("Resize", 10) => (self.optional(1), None),
+            ("Upsample", _) => return Err(UNKNOWN),
+            _ => (self.optional(2), self.optional(3)),
+        };
+        let is_given =
+            |value: &&TracedTensor| value.dim(0).is_some_and(|size| size.as_fixed() != Some(0));
+        if let Some(scales) = scales.filter(is_given) {
+            let scale = scales.reals.as_ref().and_then(|reals| reals.get(at));
+            return Ok(scale == Some(&1.0));
+        }
+        let Some(sizes) = sizes.filter(is_given) else {
+            return Ok(false);
+        };
+        Ok(sizes.elements.as_ref().is_some_and(|elements| {
+            let is_same = elements.get(at).and_then(Element::as_size).as_ref() == Some(own);
+            // The other sizes must not depend on the number of rows.
+            is_same
+                && elements
+                    .iter()
+                    .enumerate()
+                    .all(|(index, element)| index == at || !element.depends_on_rows())
+        }))
     }
 }

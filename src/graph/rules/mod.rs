@@ -1,5 +1,5 @@
-//! Rules: the effect of each operator on the rows of its inputs. An operator without a rule is assumed
-//! to mix rows.
+//! Rules: the effect of each operator on the rows of its inputs. An operator without a rule is
+//! assumed to mix rows.
 //!
 //! The rules cover the ONNX operator sets `ai.onnx` (up to 23) and `ai.onnx.ml` (up to 5), and the
 //! operators of ONNX Runtime's domain `com.microsoft` that exporters write.
