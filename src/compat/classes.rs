@@ -58,6 +58,7 @@ pub(super) fn compare_classes(
     let mut differences = Vec::new();
     let mut outputs_with_new_classes = Vec::new();
     for changed in changed_classes(old, new) {
+        // Only new labels are also a gap of the output schema, and would be reported twice.
         if changed.new.iter().any(|label| !changed.old.contains(label)) {
             outputs_with_new_classes.extend(changed.outputs.iter().cloned());
         }

@@ -80,6 +80,8 @@ impl Difference {
 
     /// Whether this difference forbids the promotion.
     pub(super) fn forbids_promotion(&self) -> bool {
+        // A person can accept an unproved difference, and never a proved one: `is_named_by` sees to
+        // that.
         matches!(self.severity, Severity::Breaking | Severity::Unproved) && !self.overridden
     }
 

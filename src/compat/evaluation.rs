@@ -66,6 +66,7 @@ pub fn compare_evaluations(old: &Value, new: &Value) -> Evaluations {
         }
     }
     Evaluations {
+        // Two evaluations without a hash may have used different data.
         same_data: hash(old).is_some() && hash(old) == hash(new),
         metrics,
     }
@@ -180,6 +181,7 @@ fn stability_index(old: &Value, new: &Value) -> Option<f64> {
                 .map(|name| (count(before, name), count(after, name)))
                 .collect()
         }
+        // A feature that is numeric in one profile and categorical in the other has no common bins.
         (None, None) => numeric_bins(old, new)?,
         _ => return None,
     };

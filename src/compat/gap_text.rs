@@ -46,6 +46,7 @@ fn list(values: &[Value]) -> String {
         .take(6)
         .map(|value| shorten(&value.to_string()))
         .collect();
+    // A list of hundreds of categories would fill a terminal.
     texts.extend((values.len() > 6).then(|| format!("{} more", values.len() - 6)));
     texts.join(", ")
 }
@@ -77,6 +78,7 @@ fn other_rule(gap: &Gap, word: &str) -> String {
 
 /// Whether the gap concerns members that neither schema names.
 fn is_about_unknown(gap: &Gap) -> bool {
+    // For a declared member, `narrower` is the member's schema and no boolean.
     gap.keyword == "additionalProperties" && gap.narrower.as_ref().is_none_or(Value::is_boolean)
 }
 

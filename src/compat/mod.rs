@@ -151,6 +151,8 @@ fn compare_packages(
         );
         preprocessing::compare_on_examples((old_parts, &before), (new_parts, &after), differences);
     }
+    // If one of the two exposes its graph, a promotion or a rollback changes the tensors of its
+    // callers.
     if old.exposes_graph || new.exposes_graph {
         graphs::compare_graphs(old.graph, new.graph, differences);
         preprocessing::compare_steps(old_parts, new_parts, differences);
@@ -180,6 +182,7 @@ fn report(mut differences: Vec<Difference>, overrides: &[String]) -> Compatibili
         difference.overridden = overrides.iter().any(|text| difference.is_named_by(text));
         unused_overrides.retain(|text| !difference.is_named_by(text));
     }
+    // A stable sort: differences of one severity keep the order of the document.
     differences.sort_by_key(|difference| difference.severity);
     let compatibility = if differences.iter().any(Difference::forbids_promotion) {
         Compatibility::Breaking

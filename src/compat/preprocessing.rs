@@ -68,6 +68,7 @@ impl StepsOfTensor<'_> {
         let columns = |section: Option<&Value>| section?.get("columns")?.as_array().cloned();
         let effect = self.effect;
         let (old, new) = match columns(self.old).zip(columns(self.new)) {
+            // Columns can be compared pair by pair only if none was added or removed.
             Some((old, new)) if old.len() == new.len() => (old, new),
             _ => {
                 let detail = format!("is computed differently: {effect}");
@@ -162,6 +163,7 @@ fn refused_examples(
         let faults = to_transform.prepare(&binding.bind(columns)).err();
         for fault in faults.unwrap_or_default() {
             let pointer = pointer_to(&fault.field);
+            // One difference for each field is enough, and the first severity is the higher one.
             let is_reported = differences
                 .iter()
                 .any(|known| known.side == "preprocessing" && known.pointer == pointer);
@@ -214,6 +216,7 @@ fn examples(parts: &Parts) -> Vec<Value> {
         }
         let mut without = first.clone();
         if let Some(members) = without.as_object_mut() {
+            // Optional fields may be missing, which a step sees as null.
             members.shift_remove(name);
         }
         documents.push(without);

@@ -85,6 +85,7 @@ impl Batcher {
     ) -> Result<oneshot::Receiver<JobResult>, EngineError> {
         let (reply, receiver) = oneshot::channel();
         let Urgency { deadline, priority } = urgency;
+        // Rows can only be joined if every input has one block for each row.
         let uneven = inputs
             .0
             .iter()

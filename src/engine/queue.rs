@@ -126,6 +126,7 @@ pub fn decide(queue: &VecDeque<Job>, policy: &BatchPolicy, now: Instant) -> Queu
     let mut jobs = 1;
     let mut oldest = first.enqueued;
     for job in queue.iter().skip(1) {
+        // Jobs behind one that does not fit keep their order: to skip it could starve it.
         if first.exclusive
             || job.exclusive
             || rows + job.rows > policy.max_batch_size
@@ -153,6 +154,7 @@ pub fn drop_dead(queue: &mut VecDeque<Job>, now: Instant) {
     {
         return;
     }
+    // The answers are sent one by one, because `retain` can't take a job by value.
     for job in std::mem::take(queue) {
         if job.reply.is_closed() {
             continue;

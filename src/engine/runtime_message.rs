@@ -166,6 +166,7 @@ pub fn loggable<'a>(message: &str, texts: impl IntoIterator<Item = &'a String>) 
         ))
         .ok()
     });
+    // Messages from before the first node have no such part.
     let Some((_, reason)) = message.split_once("Status Message:") else {
         return message.to_owned();
     };
@@ -186,6 +187,7 @@ pub fn loggable<'a>(message: &str, texts: impl IntoIterator<Item = &'a String>) 
             return OMITTED.to_owned();
         };
         let text = part.as_str();
+        // The runtime quotes values and names alike, so quoted texts are never kept.
         let kept = if found.name("quoted").is_some() {
             false
         } else if found.name("number").is_some() {

@@ -55,6 +55,8 @@ impl Slot {
         let mut state = self.lock();
         match *state {
             WorkerState::Abandoned => return false,
+            // The options are shared by all runs of the engine: without the reset the next run
+            // would stop at once.
             WorkerState::Terminating { .. } => self.with_interrupt(|interrupt| interrupt.reset()),
             WorkerState::Running { .. } | WorkerState::Idle => {}
         }
@@ -84,6 +86,8 @@ impl Slot {
             }
             WorkerState::Terminating { since } if since + GRACE <= now => {
                 *state = WorkerState::Abandoned;
+                // `on_abandon` takes the pool's lock. No lock is held while it runs, so that no
+                // order of the two locks can deadlock.
                 drop(state);
                 (self.on_abandon)();
             }
@@ -173,6 +177,7 @@ fn watch(watched: &Watched) {
             .unwrap_or_else(PoisonError::into_inner)
             .0;
         let now = Instant::now();
+        // Workers add their slot only when they start, so this lock is rarely contended.
         let mut slots = watched.slots.lock().unwrap_or_else(PoisonError::into_inner);
         slots.retain(|slot| {
             slot.upgrade().is_some_and(|slot| {

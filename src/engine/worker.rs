@@ -60,6 +60,7 @@ pub fn spawn(pool: &Arc<Pool>, engine: Box<dyn Engine>) -> std::io::Result<()> {
         engine,
         slot: Arc::clone(&slot),
     };
+    // Counted before the thread runs: a job may be submitted in between and must not be refused.
     pool.lock().alive += 1;
     let spawned = thread::Builder::new()
         .name(format!("engine-{}", pool.name))
@@ -171,6 +172,7 @@ impl Worker {
             answer_all(jobs, &EngineError::DeadlineExceeded);
             return Ok(());
         }
+        // From here on a caller that gives up waited for the run, and not for the queue.
         for running in jobs.iter().filter_map(|job| job.running.as_ref()) {
             running.store(true, Ordering::Relaxed);
         }
@@ -256,6 +258,7 @@ impl Worker {
     /// Runs the engine once while the supervisor watches the deadline.
     fn run_guarded(&mut self, batch: &Tensors, deadline: Instant) -> Result<Tensors, RunFailure> {
         self.slot.begin(deadline);
+        // A panic of a run must not end the worker, which serves other requests.
         let outcome = catch_unwind(AssertUnwindSafe(|| self.engine.run(batch)));
         if !self.slot.end() {
             return Err(RunFailure::Abandoned);
@@ -270,6 +273,8 @@ impl Worker {
     fn replace_engine(&mut self) -> EngineError {
         self.pool.metrics.worker_panics.inc();
         tracing::error!(model = %self.pool.name, "an engine worker panicked");
+        // The old engine is kept if no new one can be made: a worker without an engine could serve
+        // nothing.
         match self.pool.factory.make() {
             Ok(engine) => {
                 self.slot.replace_interrupt(engine.interrupt());

@@ -91,6 +91,7 @@ impl Vocabulary {
                 _ => {}
             }
         }
+        // A label encoder may have millions of categories.
         vocabulary.texts.truncate(Vocabulary::MAX);
         vocabulary.numbers.truncate(Vocabulary::MAX);
         vocabulary

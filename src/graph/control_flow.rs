@@ -41,6 +41,7 @@ impl<'a> GraphWalk<'_, 'a> {
         if let Some(value) = captured.iter().find(is_mixed) {
             return vec![TracedTensor::new(value.flow.clone(), None); count];
         }
+        // Two runs of such a graph differ, so to compare rows of different runs proves nothing.
         if graphs
             .iter()
             .any(|graph| self.may_draw_random_numbers(graph))
@@ -48,6 +49,7 @@ impl<'a> GraphWalk<'_, 'a> {
             return all(Mixing::Unknown, rules::DRAWS_RANDOM_NUMBERS);
         }
         let is_same = |value: &TracedTensor| value.flow == Flow::Same;
+        // A loop over constants gives constants, whatever its body does.
         let inputs_same = inputs.iter().flatten().all(is_same);
         if inputs_same && captured.iter().all(is_same) {
             return (0..count)
@@ -131,6 +133,7 @@ fn scans_rows(node: &Node<'_>, inputs: &[Option<TracedTensor>]) -> bool {
         usize::try_from(node.int("num_scan_inputs").unwrap_or_default()).unwrap_or_default();
     let axes = node.ints("scan_input_axes").unwrap_or_default();
     let first = inputs.len().saturating_sub(scanned);
+    // Without state inputs a Scan passes nothing from one row to the next.
     first > 0
         && inputs.iter().skip(first).enumerate().any(|(index, value)| {
             let axis = axes.get(index).copied().unwrap_or_default();

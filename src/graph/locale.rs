@@ -27,6 +27,7 @@ pub fn replaced(bytes: &[u8]) -> Result<Option<Edited>, Malformed> {
             .iter()
             .filter(|node| node.op == "StringNormalizer")
     };
+    // Another language would change its letters differently with this locale.
     if normalizers().next().is_none() || normalizers().any(needs_own_locale) {
         return Ok(None);
     }
@@ -62,6 +63,7 @@ fn with_locale(node: &[u8]) -> Result<Vec<u8>, Malformed> {
             (5, Content::Bytes(attribute)) => first(attribute, 1)? == Some(b"locale".as_slice()),
             _ => false,
         };
+        // A second attribute of the same name would be invalid.
         if !is_locale {
             edited.extend_from_slice(field.raw);
         }

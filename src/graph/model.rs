@@ -1,6 +1,5 @@
 //! `Model`: the content of an ONNX file. Names point into the file's bytes, and weights are not
 //! copied.
-//! WireField numbers are those of onnx.proto3, which never changes them.
 
 use std::collections::HashMap;
 
@@ -112,6 +111,7 @@ impl<'a> Model<'a> {
 }
 
 pub fn opset_of(opsets: &[(&str, i64)], domain: &str) -> i64 {
+    // Both names of the standard domain occur in files.
     let plain = |name: &str| name == "ai.onnx" || name.is_empty();
     opsets
         .iter()

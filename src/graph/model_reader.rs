@@ -74,6 +74,7 @@ fn opset(bytes: &[u8]) -> Result<(&str, i64), Malformed> {
 
 /// Reads a graph that is nested in `depth` others.
 fn graph(bytes: &[u8], depth: usize) -> Result<Graph<'_>, Malformed> {
+    // The reader recurses for each nested graph.
     if depth > MAX_DEPTH {
         return Err(Malformed);
     }
@@ -226,12 +227,14 @@ fn constant(bytes: &[u8]) -> Result<Constant<'_>, Malformed> {
         match (field.number, field.content) {
             (1, content) => numbers(content, &mut constant.dims)?,
             (2, Content::Number(number)) => constant.data_type = number as i64,
+            // Weights are skipped without being decoded.
             (4, Content::Bytes(bytes)) if bytes.len() > MAX_READ * 4 => {}
             (4, content) => {
                 let mut floats_read = Vec::new();
                 floats(content, &mut floats_read)?;
                 reals.extend(floats_read.into_iter().map(f64::from));
             }
+            // A varint has at most 10 bytes.
             (5 | 7, Content::Bytes(bytes)) if bytes.len() > MAX_READ * 10 => {}
             (5 | 7, content) => numbers(content, &mut listed)?,
             (6, Content::Bytes(bytes)) => constant.texts.push(bytes),

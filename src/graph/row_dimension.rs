@@ -22,6 +22,7 @@ pub fn trace_rows(model: &Model<'_>, fed: &[Arc<str>]) -> RowReport {
     let graph = &model.graph;
     let mut walk = GraphWalk::new(model, rows_name(graph));
     let is_fed = |name: &str| fed.iter().any(|fed| **fed == *name);
+    // An initializer is the default of an input of the same name, which a run may set.
     let constants: HashSet<&str> = graph
         .initializers
         .iter()
@@ -81,6 +82,8 @@ fn output_rows(value: Option<&TracedTensor>) -> OutputRows {
         Some(value) => match &value.flow {
             Flow::Same | Flow::RowCount => OutputRows::Without,
             Flow::Rows { axis: 0 } => match value.dim(0) {
+                // A reshape may keep several values of each row along dimension 0, which is not one
+                // row each.
                 Some(size) if *size == Size::ROWS => OutputRows::First,
                 None => OutputRows::First,
                 Some(_) => unknown("gives several values of dimension 0 a row"),

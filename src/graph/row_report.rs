@@ -42,6 +42,7 @@ impl RowReport {
     pub(super) fn explain(&self, reason: &MixingReason) -> String {
         let is_same =
             |rows: &OutputRows| matches!(rows, OutputRows::Mixed(other) if other == reason);
+        // One operator often reaches several outputs, which are one explanation.
         let names: Vec<String> = self
             .outputs
             .iter()

@@ -52,6 +52,7 @@ impl Size {
 
     /// The product. `None` means that it is too large: a graph could square a size again and again.
     pub fn times(&self, other: &Size) -> Option<Size> {
+        // The symbols of a product are a list that doubles with each squaring.
         if self.symbols.len() + other.symbols.len() > MAX_SYMBOLS {
             return None;
         }
@@ -71,6 +72,7 @@ impl Size {
         }
         let mut symbols = self.symbols.clone();
         for symbol in &other.symbols {
+            // A symbol that is missing here could make the quotient a fraction.
             symbols.remove(symbols.binary_search(symbol).ok()?);
         }
         Some(Size {

@@ -101,9 +101,12 @@ impl<'m, 'a> GraphWalk<'m, 'a> {
                 kind: Mixing::Unknown,
             }))
         };
+        // Only tensors have dimensions that could hold rows.
         if input.kind != ValueKind::Tensor {
             return TracedTensor::new(reason("is no tensor"), None);
         }
+        // An undeclared shape still gets its rows along dimension 0, because requests are joined
+        // there.
         let Some(shape) = &input.shape else {
             return TracedTensor::new(Flow::Rows { axis: 0 }, None);
         };
@@ -204,6 +207,7 @@ impl<'m, 'a> GraphWalk<'m, 'a> {
             .flatten()
             .find(|value| matches!(value.flow, Flow::Mixed(_)))
         {
+            // No operator separates rows again.
             return vec![TracedTensor::new(mixed.flow.clone(), None); count];
         }
         let unknown = |effect: &str| {
@@ -217,6 +221,7 @@ impl<'m, 'a> GraphWalk<'m, 'a> {
         {
             return unknown("takes something that the graph does not give");
         }
+        // Functions that call themselves would otherwise never end.
         if depth > MAX_DEPTH || self.visited_nodes.get() > MAX_NODES {
             return unknown("is nested too deeply to be followed");
         }
@@ -248,6 +253,7 @@ impl<'m, 'a> GraphWalk<'m, 'a> {
         }
         let opset = opset_of(scope.opsets, node.domain);
         let mut values = rules::apply(self, node, &inputs, opset);
+        // A rule may know fewer outputs than the node has.
         values.resize_with(count.max(values.len()), || {
             TracedTensor::new(mixed(node, Mixing::Unknown, rules::NOT_KNOWN), None)
         });
@@ -278,6 +284,7 @@ impl<'m, 'a> GraphWalk<'m, 'a> {
         scope: &Scope<'_, 'a>,
         depth: usize,
     ) -> Vec<TracedTensor> {
+        // Old files declare operator sets only for the model.
         let opsets = if function.opsets.is_empty() {
             scope.opsets
         } else {

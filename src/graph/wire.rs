@@ -119,6 +119,7 @@ pub fn first(message: &[u8], number: u64) -> Result<Option<&[u8]>, Malformed> {
 /// Reads a varint from the front of `bytes`.
 pub fn number(bytes: &mut &[u8]) -> Option<u64> {
     let mut number = 0;
+    // At most 10 bytes, so that a malformed number ends.
     for shift in (0..64).step_by(7) {
         let (byte, rest) = bytes.split_first()?;
         *bytes = rest;

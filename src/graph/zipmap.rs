@@ -66,6 +66,7 @@ pub fn cut(bytes: &[u8]) -> Result<Option<Edited>, Malformed> {
         .iter()
         .filter_map(|node| Some(((*node.outputs.first()?).to_owned(), labels_of(node))))
         .collect();
+    // The labels would be lost with the node's attributes.
     let mut model = model;
     for (output, labels) in &maps {
         class_labels::store_labels(output, labels, &mut model);

@@ -158,6 +158,7 @@ impl BareGraph {
         if max_batch_size < 2 {
             return Err(BatchingForbidden::ByServer);
         }
+        // Without a configuration the model sets no limit of its own.
         match &self.config {
             None => Ok(max_batch_size),
             Some(config) if config.max_batch_size < 2 => {
@@ -239,6 +240,7 @@ fn refine(specs: &mut [TensorSpec], configured: &[ConfigTensor], max_batch_size:
         else {
             continue;
         };
+        // The graph does not even declare its rank, so the configured shape replaces it as a whole.
         if spec.shape.0.contains(&Dim::Rest) {
             spec.shape = tensor.shape(max_batch_size);
             continue;
@@ -273,6 +275,7 @@ fn fits(tensor: &ConfigTensor, spec: &TensorSpec, max_batch_size: usize) -> bool
 
 /// Reads a file with one label in each line.
 fn read_labels(directory: &Path, file: &str) -> Result<Arc<[String]>, PackageError> {
+    // A path could name a file of the server outside of the model's directory.
     if file.contains(['/', '\\']) || file.starts_with('.') {
         return Err(PackageError::new(
             "config",

@@ -41,6 +41,7 @@ impl ExampleRow {
             return Err(ExampleRowError::NotAnObject);
         };
         let own = ["input", "output", "tolerance"];
+        // Other members mean that `input` and `output` are fields of a plain instance.
         if row.contains_key("input")
             && row.contains_key("output")
             && row.keys().all(|key| own.contains(&key.as_str()))
@@ -75,6 +76,7 @@ impl ExampleRow {
                 self.answer.clone()
             }
             answer => {
+                // A plain value is unambiguous if only one field of the answer accepts its type.
                 let fitting: Vec<&String> = fields
                     .iter()
                     .filter(|(_, schema)| accepts_type(schema, answer))

@@ -59,6 +59,7 @@ pub fn parse(text: &str) -> Result<Vec<GoldenExample>, GoldenError> {
                 "\"output\" must be an object of response fields".to_owned(),
             ));
         }
+        // The negated comparison also rejects NaN.
         if !(line.tolerance >= 0.0 && line.tolerance.is_finite()) {
             return Err(wrong("\"tolerance\" must be 0 or more".to_owned()));
         }
@@ -114,12 +115,14 @@ fn compare_at(
                 }),
             }
         }),
+        // Arrays of different lengths are compared as wholes below, and reported as such.
         (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
             a.iter().zip(b).enumerate().try_for_each(|(index, (a, b))| {
                 compare_at(a, b, tolerance, tied, &format!("{pointer}/{index}"))
             })
         }
         (Value::String(a), Value::String(b))
+            // Rounding may swap two classes whose scores are almost equal.
             if a == b || (tied.contains(a) && tied.contains(b)) =>
         {
             Ok(())

@@ -94,6 +94,7 @@ fn unproved_reason(section: &Value, inputs: &[Value]) -> Option<String> {
         }
     };
     let present: Vec<Value> = inputs.iter().filter_map(value).collect();
+    // The categories may be 1 where an example has 1.0.
     let same = |a: &Value, b: &Value| a == b || a.as_f64().is_some_and(|a| Some(a) == b.as_f64());
     let missing = categories.find(|category| !present.iter().any(|value| same(value, category)))?;
     Some(format!("no golden example has the category {missing}"))

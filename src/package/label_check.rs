@@ -29,6 +29,7 @@ pub fn check_labels(
             continue;
         };
         for (name, field) in fields {
+            // A field reads the output of its own name unless it has `from`.
             if field.get("from").and_then(Value::as_str).unwrap_or(name) != output {
                 continue;
             }
@@ -81,6 +82,7 @@ fn check_step(step: &Value, output: &str, graph_labels: &[String]) -> Result<(),
         _ => return Ok(()),
     }
     let labels: Vec<String> = labels.iter().map(label_text).collect();
+    // A label that the graph does not have is a translation, and says nothing about the order.
     let moved = labels.iter().enumerate().any(|(at, label)| {
         expected
             .iter()

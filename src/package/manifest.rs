@@ -186,6 +186,7 @@ impl Manifest {
     pub fn write(&self, directory: &Path) -> std::io::Result<()> {
         let mut text = serde_json::to_vec_pretty(self)?;
         text.push(b'\n');
+        // The process id keeps two processes from writing one temporary file.
         let temporary = directory.join(format!(".{FILE}.{}.part", std::process::id()));
         fs_err::write(&temporary, text)?;
         fs_err::rename(&temporary, directory.join(FILE))
@@ -235,6 +236,8 @@ impl Manifest {
         hash: impl Fn(&Path) -> std::io::Result<(Digest, u64)>,
     ) -> Result<(), PackageError> {
         for path in list_files(directory)? {
+            // A file that is not listed has no verified content, and a graph could read it as
+            // external data.
             if path != FILE && !self.files.contains_key(&path) {
                 return Err(PackageError::new(
                     "files",
@@ -254,6 +257,7 @@ impl Manifest {
 impl FileEntry {
     /// Checks the digest and size of a file against this entry.
     pub fn check(&self, path: &str, (digest, size): (Digest, u64)) -> Result<(), PackageError> {
+        // The size is compared first: its message is clearer than two digests.
         if size != self.size {
             return Err(PackageError::new(
                 "hashes",

@@ -32,6 +32,7 @@ pub struct Parts {
 impl Parts {
     /// Reads and checks every document by itself. `model.onnx` must exist, but is not opened.
     pub fn read(directory: &Path) -> Result<Parts, PackageError> {
+        // This error comes first: without a graph the directory is probably not a package.
         if !directory.join(MODEL_FILE).is_file() {
             return Err(PackageError::new("files", MODEL_FILE, "is missing"));
         }
@@ -115,6 +116,7 @@ fn read_serving(directory: &Path) -> Result<Serving, PackageError> {
     };
     let serving: Serving = serde_json::from_value(document)
         .map_err(|error| PackageError::new("serving", SERVING_FILE, error.to_string()))?;
+    // A batch of 0 rows would never run a request.
     if serving.batching.max_batch_size == Some(0) {
         return Err(
             PackageError::new("serving", SERVING_FILE, "must be at least 1")

@@ -59,6 +59,7 @@ impl Parts {
                 PackageError::new("preprocessing", PREPROCESSING_FILE, error.detail)
                     .at(&format!("/outputs{}", error.pointer))
             })?;
+        // A row of free width is one value or a list, and the output schema says which.
         let postprocess = postprocess.with_lists(signature, |field| self.output.is_list(field));
         self.check_output_fields(&postprocess)?;
         let fallback = self
@@ -88,6 +89,8 @@ impl Parts {
         let outputs = postprocess
             .constant(answer, signature)
             .map_err(|error| wrong(error.pointer, error.detail))?;
+        // The fallback is encoded and decoded like an answer, so that it breaks no caller who
+        // validates answers.
         let text = outputs.to_value(0).to_string();
         let limits = DecodeLimits {
             max_instances: 1,
@@ -119,6 +122,7 @@ impl Parts {
         let wrong = |pointer: &str, detail: String| {
             Err(PackageError::new("schema", SCHEMA_FILE, detail).at(pointer))
         };
+        // An undeclared field would be missing in the OpenAPI document of the model.
         if let Some(extra) = produced
             .iter()
             .find(|field| !declared.is_some_and(|declared| declared.contains_key(**field)))
@@ -134,6 +138,7 @@ impl Parts {
             .into_iter()
             .flatten()
             .filter_map(Value::as_str);
+        // A required field that is never produced would make every answer invalid.
         if let Some(missing) = required.into_iter().find(|field| !produced.contains(field)) {
             return wrong(
                 "/output/required",
@@ -154,6 +159,7 @@ impl Transform {
     /// If the preprocessing refuses a row, or if the rows' arrays have different shapes.
     pub fn prepare(&self, columns: &Columns) -> Result<Tensors, Vec<RowFault>> {
         let mut groups = self.preprocess.apply(columns)?;
+        // One group means that all rows have equal shapes and fit into one tensor.
         match (groups.pop(), groups.first()) {
             (Some(only), None) => Ok(only.tensors),
             (last, _) => {

@@ -136,6 +136,8 @@ impl ModelConfig {
                 self.version_policy = policy(fields, line)?;
             }
             (
+                // A known key with another type of value is an error: to ignore it would change the
+                // model's behaviour silently.
                 "name" | "max_batch_size" | "input" | "output" | "dynamic_batching"
                 | "instance_group" | "version_policy",
                 _,
@@ -246,6 +248,7 @@ fn batching(fields: Vec<TextField>, ignored: &mut Vec<String>) -> Result<Dynamic
     for TextField { name, line, value } in fields {
         match (name.as_str(), value) {
             ("max_queue_delay_microseconds", TextValue::Word(word)) => {
+                // A minute is far beyond any useful delay, so a larger value is a wrong unit.
                 let delay = word.parse().ok().filter(|delay| *delay <= 60_000_000);
                 batching.max_queue_delay_us = delay.ok_or_else(|| ConfigError {
                     line,

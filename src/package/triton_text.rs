@@ -91,6 +91,7 @@ impl TextParser<'_> {
     /// Reads the fields up to `close`, or to the end of the text. A list in square brackets repeats
     /// the field.
     fn message(&mut self, close: Option<u8>, depth: usize) -> Result<Vec<TextField>> {
+        // The parser recurses for each message, and the file may be written by anybody.
         if depth > MAX_DEPTH {
             return self.fail("nested too deeply");
         }
@@ -114,6 +115,7 @@ impl TextParser<'_> {
                 let value = self.value(colon, depth)?;
                 fields.push(TextField { name, line, value });
             }
+            // The text format allows a separator after each field, and needs none.
             let _separator = self.eat(b',') || self.eat(b';');
         }
     }
@@ -153,6 +155,7 @@ impl TextParser<'_> {
             _ if !colon => self.fail("expected : or {"),
             Some(b'"' | b'\'') => {
                 let mut text = Vec::new();
+                // Adjacent texts are joined, as in C.
                 while let Some(quote @ (b'"' | b'\'')) = self.peek() {
                     self.position += 1;
                     self.quoted(quote, &mut text)?;

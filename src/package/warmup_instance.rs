@@ -94,6 +94,7 @@ fn field(schema: &Value, feature: Option<&Value>) -> (Value, InstanceOrigin) {
     };
     let value = match kind {
         "number" | "integer" => match median {
+            // The median of whole numbers may be a fraction, which an integer field refuses.
             Some(median) if kind == "number" || median.is_i64() => {
                 return (median, InstanceOrigin::Documented);
             }
@@ -119,6 +120,7 @@ fn number(schema: &Value, whole: bool) -> Value {
             if whole {
                 low.floor() + 1.0
             } else {
+                // An exclusive bound is left by a small step, relative to its magnitude.
                 low + low.abs().max(1.0) * 1e-3
             }
         })
@@ -140,6 +142,7 @@ fn number(schema: &Value, whole: bool) -> Value {
         x = x.min(high);
     }
     if let Some(step) = step.filter(|step| *step > 0.0) {
+        // Rounded up, so that the value stays above the minimum.
         x = (x / step).ceil() * step;
     }
     if whole {
@@ -169,6 +172,7 @@ fn text(schema: &Value) -> Value {
                 .and_then(Value::as_u64)
                 .and_then(|least| usize::try_from(least).ok())
                 .unwrap_or(0);
+            // Bounds the memory for a schema with a huge `minLength`.
             json!("a".repeat(least.clamp(1, 1 << 16)))
         }
     }
@@ -188,6 +192,7 @@ fn array(schema: &Value) -> Value {
         .unwrap_or(1)
         .max(1)
         .min(most)
+        // Bounds the memory for a schema with a huge `minItems`.
         .min(1 << 20);
     let prefix = schema
         .get("prefixItems")

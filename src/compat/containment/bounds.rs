@@ -36,6 +36,7 @@ pub(super) fn all_values(node: &Node) -> Option<Vec<Value>> {
         && is_within(node, MAX_DISTINCT)
     {
         let (low, high) = (lowest(node)?.whole()?, highest(node)?.whole()?);
+        // The range is too large to be checked value by value.
         if high - low > MAX_RANGE {
             return None;
         }
@@ -144,6 +145,7 @@ pub(super) fn is_within(node: &Node, limit: f64) -> bool {
 /// The decoder divides whole numbers beyond 2^53 exactly by a whole step, and through the digits of
 /// their double by another step. A proof must not use the one for the other.
 pub(super) fn has_only_multiples(node: &Node, step: Exact) -> bool {
+    // A step that divides 1 divides every whole number.
     let divides_one = is_multiple(Exact::read(1.0, b""), step);
     is_integral(node) && divides_one
         || node.multiple_of.is_some_and(|own| {

@@ -23,6 +23,8 @@ pub(super) fn counterexample(
     };
     candidates(wider, narrower)
         .into_iter()
+        // Both must hold at every place: otherwise the example could be accepted where the schema
+        // uses it.
         .find(|value| refuses(value) && inner.accepts_everywhere(value))
 }
 

@@ -231,12 +231,16 @@ impl Search {
                 && !(outer.accepts_everywhere(value)
                     && (!has_large_number(value) || accepts_equal_numbers(wider.node, value)))
         };
+        // A value that the narrower node refuses by another keyword, or that the wider node
+        // accepts, is no gap.
         let missed: Vec<Value> = values
             .iter()
             .filter(may_be_refused)
             .map(|value| (**value).clone())
             .collect();
         let Some(first) = missed.first() else { return };
+        // A proof needs a value that the narrower node accepts and the wider one refuses at every
+        // place in a schema.
         let proof = missed
             .iter()
             .find(|value| inner.accepts_everywhere(value) && !outer.accepts_somewhere(value));
@@ -316,6 +320,7 @@ impl Search {
         for (keyword, _) in holds.into_iter().filter(|(_, holds)| !holds) {
             self.search_example(wider, narrower, pointer, keyword);
         }
+        // Few texts are base64, so a text without this rule is a counterexample by structure.
         let decodes = |at: NodeRef<'_>| at.column_kind() == Some(ColumnKind::Binary);
         if decodes(wider) && !decodes(narrower) {
             self.report(
@@ -353,6 +358,7 @@ impl Search {
             .prefix_items
             .len()
             .max(narrower.node.prefix_items.len());
+        // Elements after the longest possible array never occur.
         for index in 0..named.min(longest) {
             self.compare_children(
                 wider.item(index),
@@ -377,6 +383,7 @@ impl Search {
         match narrower {
             Some(narrower) => self.compare_nodes(wider, narrower, pointer),
             None => {
+                // The node is taken out of `self`, because the recursion borrows `self` mutably.
                 let anything = std::mem::replace(&mut self.anything, Node::anything());
                 self.compare_nodes(
                     wider,
@@ -417,6 +424,7 @@ impl Search {
             };
             match wider.property(name) {
                 Some(known) => self.compare_nodes(known, property, at(name)),
+                // An undeclared member of an open object is accepted with any value.
                 None if outer.additional || property.accepts_nothing() => {}
                 None => self.gaps.push(Gap {
                     pointer: at(name),

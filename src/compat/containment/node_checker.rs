@@ -34,6 +34,8 @@ impl NodeChecker {
         } else {
             at.document
         };
+        // A document that does not compile alone gives no proof and no counterexample: the gap
+        // stays unproved.
         let compile = |value: Value| {
             Schema::compile(&json!({"type": "object", "properties": {"v": value}, "required": ["v"], "additionalProperties": false})).ok()
         };
@@ -74,6 +76,7 @@ impl NodeChecker {
             Err(DecodeError::Invalid { faults, .. }) => {
                 faults.iter().map(|fault| fault.keyword).collect()
             }
+            // The text is valid JSON, so only the type of a value can be malformed to the decoder.
             Err(DecodeError::Malformed { .. }) => vec!["type"],
         }
     }

@@ -88,6 +88,7 @@ impl<'a> NodeRef<'a> {
         match (&self.node.enumeration, &self.node.constant) {
             (None, None) => None,
             (Some(values), None) => Some(values.iter().collect()),
+            // With both keywords, only the constant can be accepted.
             (_, Some(constant)) => Some(vec![constant]),
         }
     }

@@ -176,6 +176,8 @@ impl FirstSession {
             None => read_file(path)?,
         };
         self.edited = zipmap::cut(&bytes).map_err(|error| malformed(path, &error))?;
+        // The first session ran the file with its maps. Its weights are loaded again, which happens
+        // only for models with a ZipMap.
         if self.edited.is_some() {
             self.session = make_session(runtime, path, self.edited.as_ref(), resources)?;
         }

@@ -107,6 +107,7 @@ pub(super) fn spec_of(
     })?;
     let dims = shape
         .iter()
+        // The runtime reports -1 for a free dimension.
         .map(|dim| usize::try_from(*dim).map_or(Dim::Any, Dim::Fixed))
         .collect();
     Ok(TensorSpec {

@@ -48,6 +48,7 @@ fn text_tensor(shape: Vec<i64>, values: &[String]) -> ort::Result<ort::value::Te
     {
         return ort::value::Tensor::from_string_array((shape, values));
     }
+    // The tensor is made of empty texts first, because only its buffers accept a length.
     let blanks = vec![String::new(); values.len()];
     let mut tensor = ort::value::Tensor::from_string_array((shape, blanks.as_slice()))?;
     for (index, text) in values.iter().enumerate() {

@@ -112,6 +112,7 @@ impl OperatorCall<'_, '_> {
             (None, None) => None,
         };
         let Some(axes) = given.filter(|axes| !axes.is_empty()) else {
+            // Without axes the operator reduces all dimensions, unless this attribute is set.
             if self.node.int("noop_with_empty_axes").unwrap_or(0) != 0 {
                 return Ok(vec![value.clone()]);
             }

@@ -101,6 +101,7 @@ impl OperatorCall<'_, '_> {
             .filter(|(_, size)| size.depends_on_rows());
         let flow = match (counted.next(), counted.next()) {
             (None, _) => Flow::Same,
+            // A size with the square of the number of rows has no block for each row.
             (Some((axis, size)), None) if size.rows == 1 => Flow::Rows { axis },
             _ => return Err(FROM_BATCH),
         };

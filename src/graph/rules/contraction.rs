@@ -59,6 +59,7 @@ impl OperatorCall<'_, '_> {
             (_, Some(2)) => return Err(SUMS),
             (Some(a), None) => Some(a),
             (None, Some(b)) => Some(b),
+            // Both operands have the rows as a batch dimension of the product.
             (Some(a), Some(b)) if a == b && a > 2 => Some(a),
             (Some(_), Some(_)) => return Err(PRODUCT),
         };
@@ -132,6 +133,7 @@ impl OperatorCall<'_, '_> {
             .filter(|c| !c.is_whitespace())
             .collect();
         let (operands, result) = equation.split_once("->").ok_or(UNKNOWN)?;
+        // An ellipsis stands for dimensions whose number is not known here.
         if equation.contains('.') {
             return Err(UNKNOWN);
         }
@@ -155,6 +157,7 @@ impl OperatorCall<'_, '_> {
             return Err(UNKNOWN);
         };
         for (operand, value) in operands.iter().zip(self.inputs.iter().flatten()) {
+            // The letter twice in one operand would be a diagonal over the rows.
             let times = operand.matches(letter).count();
             if times != usize::from(value.axis().is_some()) {
                 return Err(PRODUCT);

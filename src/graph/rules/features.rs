@@ -173,6 +173,7 @@ impl OperatorCall<'_, '_> {
         }
         self.others_same(&[0])?;
         let rank = self.rank(value)?;
+        // Of a list the operator makes one row, so its elements must not be rows.
         if rank < 2 || value.axis().is_some_and(|axis| axis + 1 >= rank) {
             return Err(RowEffect(
                 Mixing::Proved,

@@ -38,6 +38,7 @@ impl OperatorCall<'_, '_> {
                 axis: if rows < axis { rows } else { rows + wide - 1 },
             },
             (None, Some(rows)) => Flow::Rows { axis: axis + rows },
+            // Each row's indices would pick from the rows of all requests.
             (Some(_), Some(_)) => {
                 return Err(RowEffect(
                     Mixing::Proved,

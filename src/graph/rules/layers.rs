@@ -128,6 +128,7 @@ impl OperatorCall<'_, '_> {
             "NOTSET" | "VALID" => {}
             _ => return None,
         }
+        // The formula below rounds down.
         if self.node.int("ceil_mode").unwrap_or(0) != 0 {
             return None;
         }
@@ -171,6 +172,7 @@ impl OperatorCall<'_, '_> {
                 "normalises by the statistics of the batch (training mode)",
             ));
         }
+        // Statistics for each position depend on the shape, which this rule does not follow.
         if self.node.int("spatial").unwrap_or(1) == 0 {
             return Err(UNKNOWN);
         }

@@ -61,6 +61,7 @@ pub fn apply<'a>(
         inputs,
         opset,
     };
+    // Two equal rows would get different answers, so no comparison of runs could prove anything.
     if draws_random_numbers(node) && !call.idle_dropout() {
         return vec![
             TracedTensor::new(mixed(node, Mixing::Unknown, DRAWS_RANDOM_NUMBERS), None);

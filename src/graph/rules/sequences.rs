@@ -14,6 +14,7 @@ impl OperatorCall<'_, '_> {
         let batch = usize::from(self.node.int("layout").unwrap_or(0) == 0);
         match value.axis() {
             Some(axis) if axis == batch => {}
+            // The state of one row would reach the next row.
             Some(axis) if axis == 1 - batch => {
                 return Err(RowEffect(
                     Mixing::TimeSteps,

@@ -57,6 +57,7 @@ impl OperatorCall<'_, '_> {
         let mut rest = None;
         for (index, element) in target.iter().enumerate() {
             dims.push(match element {
+                // 0 copies the size of the input's dimension.
                 Element::Int(0) if !zero_is_size => Some(value.dim(index).cloned().ok_or(UNKNOWN)?),
                 Element::Int(-1) if rest.is_none() => {
                     rest = Some(index);
@@ -170,6 +171,7 @@ impl OperatorCall<'_, '_> {
 
     fn squeeze(&self) -> RuleResult {
         let value = self.input(0)?;
+        // A run of one row would lose its dimension of rows, and a run of two would not.
         let Some(axes) = self.axes(self.rank(value)?)? else {
             return Err(RowEffect(
                 Mixing::Unknown,

@@ -36,6 +36,7 @@ impl OperatorCall<'_, '_> {
                 Flow::RowCount | Flow::Mixed(_) => return Err(UNKNOWN),
             }
         }
+        // The constant has a fixed number of rows.
         if rows.is_some() && values.iter().any(|value| value.flow == Flow::Same) {
             return Err(RowEffect(
                 Mixing::Unknown,
@@ -120,6 +121,7 @@ impl OperatorCall<'_, '_> {
             } else {
                 Some(1)
             };
+            // The whole dimension: exporters write a large number as its end.
             if start == Some(0)
                 && step == Some(1)
                 && end.is_some_and(|end| end >= i64::from(i32::MAX))
@@ -168,6 +170,7 @@ impl OperatorCall<'_, '_> {
                 pads.get(index).copied().ok_or(UNKNOWN)?,
                 pads.get(index + axes.len()).copied().ok_or(UNKNOWN)?,
             );
+            // An axis without padding keeps its rows.
             if before == 0 && after == 0 {
                 continue;
             }

@@ -51,6 +51,7 @@ impl ArrayField<'_> {
         };
         let mut question = None;
         if let Some(other) = self.field.values.iter().find(|value| !fits(value)) {
+            // The same number of values in another shape can be reshaped; any other number can't.
             let fixed = fixed_dims(row).filter(|fixed| {
                 !is_reshaped
                     && fixed.iter().product::<usize>() == sample_dims.iter().product::<usize>()

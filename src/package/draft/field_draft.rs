@@ -93,6 +93,7 @@ pub(super) fn encode_with_sample(
             field: field.name.to_owned(),
         });
     }
+    // The sample may lack rare categories, which is why the result is marked as a guess.
     let categories = field.categories();
     if categories.len() > MAX_CATEGORIES {
         return Err(DraftError::TooManyCategories {
@@ -183,6 +184,7 @@ fn steps_width(steps: &[Value]) -> Option<usize> {
             "one_hot" => parameter("categories")
                 .and_then(Value::as_array)
                 .map(Vec::len),
+            // `hash` replaces one column by a fixed number of columns.
             "hash" => parameter("n_features")
                 .and_then(Value::as_u64)
                 .and_then(|width| usize::try_from(width).ok()),

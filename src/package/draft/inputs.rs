@@ -41,6 +41,7 @@ pub(super) fn draft_inputs(
         questions: Vec::new(),
         properties: Properties::new(),
     };
+    // Equal names need no section in `preprocessing.json`.
     if signature.inputs.iter().all(|spec| has_field(&spec.name)) {
         let inputs = drafter.inputs_by_name(signature, fields, notes)?;
         return drafter.finish(None, (!inputs.is_empty()).then_some(inputs));
@@ -98,6 +99,7 @@ impl InputDrafter<'_> {
         width_hint: Option<String>,
         inputs: Option<Map<String, Value>>,
     ) -> Result<(Properties, Option<Value>), DraftError> {
+        // All questions are asked at once, so that a person answers them in one step.
         if self.questions.is_empty() {
             Ok((self.properties, inputs.map(Value::Object)))
         } else {
@@ -288,6 +290,7 @@ impl InputDrafter<'_> {
                     .iter()
                     .all(|step| TEXT_STEPS.contains(&step_name(step)))
         };
+        // An encoding also decides about null, so a field gets one question only.
         if spec.datatype != DataType::Bytes && columns.iter().any(stays_text) {
             self.questions.push(Question::encoding(field, spec));
         } else if field.nullable

@@ -58,6 +58,7 @@ pub(super) fn draft_outputs(
             });
         } else {
             properties.insert(name.clone(), output_schema(spec));
+            // Without labels the values can only be answered as a list.
             if matches!(spec.shape.row(), [Dim::Fixed(2..)]) {
                 notes.push(format!("`{name}` gives several values a row; `argmax` and `as_map` with labels make a better answer"));
             }

@@ -110,6 +110,7 @@ pub(super) fn image_steps(spec: &TensorSpec) -> Vec<Value> {
     if let (Some(height), Some(width)) = (height, width) {
         steps.push(json!({"resize": {"height": height, "width": width}}));
     }
+    // Images are bytes from 0 to 255, and most networks of floats expect 0 to 1.
     if spec.datatype.is_float() {
         steps.push(json!({"rescale": {"factor": 1.0 / 255.0}}));
     }

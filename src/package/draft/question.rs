@@ -31,6 +31,7 @@ impl Question {
             .map(Value::to_string)
             .collect();
         if found.len() > MAX_CATEGORIES {
+            // Three values show the kind of the field without filling the terminal.
             categories.truncate(3);
             categories.push(format!(
                 "<and the others: the sample alone has {}>",

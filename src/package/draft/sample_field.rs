@@ -57,6 +57,7 @@ pub(super) fn fields(rows: &[Value]) -> Result<Vec<SampleField<'_>>, DraftError>
     }
     for field in &mut fields {
         field.in_every_row = rows.iter().all(|row| row.get(field.name).is_some());
+        // A row without the field gives the graph null, as an explicit null does.
         field.nullable |= !field.in_every_row;
     }
     match fields.iter().find(|field| field.values.is_empty()) {

@@ -118,6 +118,8 @@ impl<'de> Deserialize<'de> for Flavors {
                     match name.as_str() {
                         "onnx" => flavors.onnx = Some(map.next_value()?),
                         _ => {
+                            // Other flavors have members of any kind, and are only named in an
+                            // error.
                             map.next_value::<IgnoredAny>()?;
                         }
                     }
@@ -146,6 +148,7 @@ impl MlModel {
             _ => PackageError::io(FILE, &error),
         })?;
         let path = resolve_inside(directory, &path)?;
+        // Checked before the file is read.
         if metadata.len() > MAX_BYTES {
             return Err(PackageError::new(
                 "mlflow",
@@ -245,6 +248,7 @@ fn parse_inputs(text: &str) -> Result<Inputs, SignatureError> {
                 .map_or_else(|| name.to_string(), str::to_owned)
         })
     };
+    // MLflow does not mix tensors and columns in one signature.
     if entries.iter().all(|entry| entry.kind.name == "tensor") {
         let tensor = |entry: SignatureEntry| {
             let spec = entry.tensor_spec.ok_or(SignatureError::NoTensorSpec)?;
@@ -266,6 +270,7 @@ fn parse_inputs(text: &str) -> Result<Inputs, SignatureError> {
             column: name.clone().unwrap_or_else(|| "without a name".to_owned()),
             kind: kind.to_owned(),
         })?;
+        // Without either member a column is required.
         let required = entry.required.unwrap_or(!entry.optional.unwrap_or(false));
         Ok(ColumnSpec {
             name,

@@ -97,6 +97,7 @@ pub fn copy_graph(
     // The graph may be large, and only the names of its files are needed from here.
     drop(bytes);
     for file in &external {
+        // The copy would replace a document of the package, such as its manifest.
         if PACKAGE_FILES.contains(&file.as_str()) {
             return Err(PackageError::new(
                 "files",
@@ -118,6 +119,7 @@ pub fn copy_graph(
         })?;
         let target = package.join(file);
         let copy = || {
+            // The graph may keep its weights in a directory below its own.
             target.parent().map_or(Ok(()), fs_err::create_dir_all)?;
             fs_err::copy(&source, &target).map(|_| ())
         };

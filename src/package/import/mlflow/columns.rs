@@ -164,6 +164,7 @@ pub(super) fn preprocessing(
         Err(PackageError::new("mlflow", mlmodel::FILE, detail).at("/signature/inputs"))
     };
     let has = |spec: &TensorSpec| columns.iter().any(|(name, _)| **name == *spec.name);
+    // A single column of the input's own name is mapped by name, even if the graph has one input.
     let only = match signature.inputs.as_slice() {
         [only] if columns.len() > 1 || !has(only) => only,
         inputs => {
@@ -183,6 +184,7 @@ pub(super) fn preprocessing(
             json!({"inputs": {name: {"dtype": dtype, "field": column}}}),
         ));
     }
+    // The only input is one tensor: numbers can be cast to its type, and texts can't.
     let is_number = |kind: &ColumnType| {
         !matches!(
             kind,

@@ -28,6 +28,7 @@ pub(super) fn rows(
         .filter(|_| columns.is_none() && fields.len() == 1)
         .map(String::as_str);
     let mut rows = read_rows(example, &fields, only_field).unwrap_or_default();
+    // The first rows are as good as any: MLflow's example has no order.
     rows.truncate(MAX_EXAMPLES);
     for row in &mut rows {
         // MLflow ignores columns that the signature does not name.
@@ -58,6 +59,7 @@ fn read_rows(example: &Value, fields: &[String], only_field: Option<&str>) -> Op
         Value::Object(members) => members,
         _ => return None,
     };
+    // MLflow's server names the form of a data frame; the example file does not.
     if let Some(frame) = members.get("dataframe_split") {
         return read_rows(frame, fields, only_field);
     }

@@ -55,6 +55,7 @@ pub fn name(model: &MlModel, directory: &str) -> Option<ModelName> {
     .iter()
     .map(|text| sanitise(text))
     .collect();
+    // A generic name would collide as soon as a second model is imported.
     let specific = candidates
         .iter()
         .find(|name| !name.is_empty() && !GENERIC_NAMES.contains(&name.as_str()));
@@ -74,6 +75,7 @@ fn sanitise(text: &str) -> String {
     text.trim_start_matches(['.', '_', '-'])
         .trim_end_matches('-')
         .chars()
+        // The longest model name.
         .take(128)
         .collect()
 }
@@ -101,6 +103,7 @@ pub fn import(
     for row in &mut rows {
         examples::unwrap_scalars(row, &input["properties"]);
     }
+    // MLflow has no title, and the draft's title asks a person to write one.
     input["title"] = json!(format!("Input of {}", id.name));
     if let Some(first) = rows.first() {
         input["examples"] = json!([first]);

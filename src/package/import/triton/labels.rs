@@ -84,6 +84,7 @@ fn usable_labels<'a>(labels: &'a [String], spec: &TensorSpec) -> Result<&'a [Str
     }
     match spec.shape.row() {
         [Dim::Fixed(width)] if *width == labels.len() => {}
+        // A graph with a free width can't be checked against the file.
         [Dim::Any] if labels.len() > 1 => {}
         _ => {
             return Err(LabelsError::Count {

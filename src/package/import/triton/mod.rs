@@ -69,6 +69,7 @@ pub fn import(
     let mut serving_json = None;
     let mut left = Vec::new();
     if bare.config.is_some() {
+        // Without `config.pbtxt` every setting is a default, and none is written.
         serving_json = serving(&bare, config, signature, &mut report);
         left = server_settings(source.id.name.as_str(), config);
     }

@@ -66,10 +66,12 @@ fn directories(directory: &Path) -> Result<Vec<(String, PathBuf)>, PackageError>
     for entry in fs_err::read_dir(directory).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         let name = entry.file_name().to_string_lossy().into_owned();
+        // Hidden directories are not models: git and editors make them.
         if entry.path().is_dir() && !name.starts_with('.') {
             found.push((name, entry.path()));
         }
     }
+    // Version 10 comes after version 9.
     found.sort_by_cached_key(|(name, _)| (name.parse::<u64>().ok(), name.clone()));
     Ok(found)
 }
@@ -140,6 +142,7 @@ fn find_graph(version: &Path) -> Result<PathBuf, PackageError> {
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
         .collect();
     others.sort();
+    // A few names are enough to see which framework the model is of.
     others.truncate(5);
     let detail = match others.is_empty() {
         true => "is missing; the version's directory is empty".to_owned(),
