@@ -73,6 +73,7 @@ fn changed_classes<'a>(
 ) -> Vec<ChangedClasses<'a>> {
     let mut all: Vec<ChangedClasses<'a>> = Vec::new();
     for (name, before) in old {
+        // An output that is gone is a difference of the output schema.
         let Some(after) = new.get(name).filter(|after| *after != before) else {
             continue;
         };

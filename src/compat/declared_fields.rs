@@ -78,6 +78,8 @@ impl<'a> DeclaredFields<'a> {
                     .map(move |(j, new)| (i, j, gone, new))
             });
             let scored = all.filter_map(|(i, j, gone, new)| Some((i, j, similarity(gone, new)?)));
+            // The most similar pair is taken first, so that `age` is not paired with a name that
+            // fits another field better.
             let Some((i, j, _)) = scored.max_by(|a, b| a.2.total_cmp(&b.2)) else {
                 return pairs;
             };

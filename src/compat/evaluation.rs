@@ -193,6 +193,7 @@ fn stability_index(old: &Value, new: &Value) -> Option<f64> {
     let (all_old, all_new) = bins
         .iter()
         .fold((0.0, 0.0), |(a, b), bin| (a + bin.0, b + bin.1));
+    // An empty profile has no shares.
     if all_old <= 0.0 || all_new <= 0.0 {
         return None;
     }
@@ -210,6 +211,7 @@ fn stability_index(old: &Value, new: &Value) -> Option<f64> {
 fn numeric_bins(old: &Value, new: &Value) -> Option<Vec<(f64, f64)>> {
     let (edges, counts) = histogram(old)?;
     let (other_edges, other_counts) = histogram(new)?;
+    // Equal bins need no assumption about the values inside.
     if edges == other_edges {
         return Some(counts.into_iter().zip(other_counts).collect());
     }

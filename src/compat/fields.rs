@@ -28,6 +28,7 @@ pub(super) fn compare_inputs(old: &Schema, new: &Schema, differences: &mut Vec<D
     let breaking = inputs.report_gaps();
     for unbound in Binding::unbound(old, new) {
         let pointer = pointer_to(&unbound.field);
+        // A renamed or breaking field already has a difference that names the cause.
         if !renamed.contains(&pointer) && !breaking.contains(&pointer) {
             let detail = format!(
                 "{}: today's requests can't be used by the new version",

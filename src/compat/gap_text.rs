@@ -35,6 +35,7 @@ fn rule(keyword: &str, value: Option<&Value>) -> String {
         "minItems" => format!("at least {value} elements"),
         "maxItems" => format!("at most {value} elements"),
         "enum" => format!("one of {}", shorten(&value.to_string())),
+        // Base64 is the only encoding that the schema language accepts.
         "contentEncoding" => "base64".to_owned(),
         _ => format!("{keyword} {}", shorten(&value.to_string())),
     }
@@ -89,6 +90,7 @@ pub(super) fn refused(gap: &Gap) -> String {
         rule(gap.keyword, gap.wider.as_ref()),
         rule(gap.keyword, gap.narrower.as_ref()),
     );
+    // The order of the arms matters: a gap of any keyword may be unproved, or list values.
     match gap.keyword {
         _ if gap.kind == GapKind::Unproved => format!("{}: {would} may get 422", unproved(gap)),
         "required" if gap.narrower.is_some() => {

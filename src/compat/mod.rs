@@ -129,6 +129,7 @@ fn compare_packages(
     (new, new_parts): (&ComparedVersion<'_>, &Parts),
     differences: &mut Vec<Difference>,
 ) {
+    // The classes come first, because their new labels must not be reported as values again.
     let (class_differences, changed_classes) =
         classes::compare_classes(&classes::output_classes(old), &classes::output_classes(new));
     fields::compare_inputs(&old_parts.input, &new_parts.input, differences);

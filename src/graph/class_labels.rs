@@ -137,6 +137,7 @@ fn class_output_labels(graph: &Graph<'_>, name: &str, depth: usize) -> Option<Ve
         {
             Some(labels_of(node)).filter(|labels| !labels.is_empty())
         }
+        // A cast to floats turns classes into numbers.
         "Cast" if !matches!(node.int("to"), Some(INT64 | STRING)) => None,
         "Identity" | "Cast" => class_output_labels(graph, node.inputs.first()?, depth + 1),
         _ => None,

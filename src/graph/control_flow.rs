@@ -64,12 +64,12 @@ impl<'a> GraphWalk<'_, 'a> {
             "If" if inputs_same => self.branches(node, &graphs, scope, depth),
             "If" if depends_on_values() => all(
                 Mixing::Proved,
-                "decides for all rows at once by values of rows",
+                "branches for all rows by the values of some rows",
             ),
-            "If" => all(Mixing::Unknown, "decides by the number of rows"),
+            "If" => all(Mixing::Unknown, "branches by the number of rows"),
             "Scan" if opset_of(scope.opsets, node.domain) >= 9 && scans_rows(node, inputs) => all(
                 Mixing::TimeSteps,
-                "goes over the rows one after the other, as over steps in time",
+                "processes the rows one after the other, like time steps",
             ),
             _ => all(Mixing::Unknown, rules::NOT_KNOWN),
         }
@@ -92,6 +92,7 @@ impl<'a> GraphWalk<'_, 'a> {
             };
             self.graph(graph, &mut inner, depth + 1);
             let outputs = graph.outputs.iter().map(|output| inner.get(output.name));
+            // Both branches are followed, because either may run.
             branches.push(outputs.collect::<Vec<_>>());
         }
         let output = |index: usize| {
@@ -165,6 +166,7 @@ fn collect_captures<'a>(graph: &Graph<'a>, found: &mut Vec<&'a str>) {
             .values()
             .flat_map(|attribute| &attribute.graphs)
         {
+            // Names of an inner graph may come from this graph, from one around it, or from itself.
             let mut deeper = Vec::new();
             collect_captures(inner, &mut deeper);
             found.extend(deeper.into_iter().filter(|name| !known.contains(name)));

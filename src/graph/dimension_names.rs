@@ -11,6 +11,7 @@ const EXPORT_ADVICE: &str = "export it with the rows first (PyTorch: nn.LSTM(...
 /// Why dimension 0 means time steps and not rows, with the export option that changes it.
 pub fn time_first(model: &Model<'_>, report: &RowReport) -> Option<String> {
     for input in &model.graph.inputs {
+        // Only a free first dimension can be rows or time.
         let shape = input.shape.as_deref().unwrap_or_default();
         let (first, others) = match shape.split_first() {
             Some((Dimension::Named(first), others)) => (*first, others),
@@ -69,6 +70,7 @@ fn words(name: &str) -> Vec<String> {
 /// `batch_features` does not.
 fn is_batch(name: &str) -> bool {
     let words = words(name);
+    // Words that describe the batch without changing the meaning.
     let neutral = [
         "size", "dim", "axis", "axes", "n", "num", "dynamic", "number", "of",
     ];

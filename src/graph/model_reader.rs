@@ -178,6 +178,7 @@ fn attribute(bytes: &[u8], depth: usize) -> Result<(&str, Attribute<'_>), Malfor
             (3, Content::Number(number)) => attribute.int = Some(number as i64),
             (4, Content::Bytes(bytes)) => attribute.text = Some(bytes),
             (5, Content::Bytes(bytes)) => attribute.tensor = Some(constant(bytes)?),
+            // Field 6 is one graph, and field 11 a list of graphs.
             (6 | 11, Content::Bytes(bytes)) => attribute
                 .graphs
                 .push(std::rc::Rc::new(graph(bytes, depth + 1)?)),

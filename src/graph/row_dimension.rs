@@ -86,7 +86,7 @@ fn output_rows(value: Option<&TracedTensor>) -> OutputRows {
                 // row each.
                 Some(size) if *size == Size::ROWS => OutputRows::First,
                 None => OutputRows::First,
-                Some(_) => unknown("gives several values of dimension 0 a row"),
+                Some(_) => unknown("gives several values of dimension 0 for each row"),
             },
             Flow::Rows { axis } => OutputRows::Axis(*axis),
             Flow::Mixed(reason) => OutputRows::Mixed(MixingReason::clone(reason)),

@@ -67,6 +67,7 @@ impl Size {
 
     /// The quotient, if it is whole for all values of the symbols.
     pub fn over(&self, other: &Size) -> Option<Size> {
+        // The quotient must be whole, because it is a dimension.
         if other.factor == 0 || !self.factor.is_multiple_of(other.factor) {
             return None;
         }

@@ -85,6 +85,7 @@ impl<'m, 'a> GraphWalk<'m, 'a> {
             Dimension::Fixed(size) => Size::fixed(*size as u64),
             Dimension::Free => self.fresh(),
             Dimension::Named(name) => {
+                // The symbol is made before the lookup, because both borrow `self`.
                 let fresh = self.fresh();
                 self.named.entry(name).or_insert(fresh).clone()
             }
@@ -154,6 +155,8 @@ impl<'m, 'a> GraphWalk<'m, 'a> {
             self.visited_nodes.set(self.visited_nodes.get() + 1);
             let values = self.node(node, scope, depth);
             for (name, mut value) in node.outputs.iter().zip(values) {
+                // A rule's shape is proved, and a declared one may be wrong, so it is only the
+                // second choice.
                 if value.dims.is_none()
                     && let Some(info) = declared.get(name)
                 {
@@ -180,6 +183,7 @@ impl<'m, 'a> GraphWalk<'m, 'a> {
                 Dimension::Named(name) if Some(*name) == self.rows_name && *flow != Flow::Same => {
                     Size::ROWS
                 }
+                // The dimension of rows may have several values of each row.
                 _ if axis == Some(index) => Size::ROWS.times(&self.fresh())?,
                 dim => self.size(dim),
             });
@@ -219,7 +223,7 @@ impl<'m, 'a> GraphWalk<'m, 'a> {
             .zip(&inputs)
             .any(|(name, value)| !name.is_empty() && value.is_none())
         {
-            return unknown("takes something that the graph does not give");
+            return unknown("has an input that no node of the graph gives");
         }
         // Functions that call themselves would otherwise never end.
         if depth > MAX_DEPTH || self.visited_nodes.get() > MAX_NODES {
@@ -233,7 +237,7 @@ impl<'m, 'a> GraphWalk<'m, 'a> {
             // The runtime has its own operators in these domains, and does not say which of the two
             // it runs.
             if ["", "ai.onnx", "ai.onnx.ml", "com.microsoft"].contains(&node.domain) {
-                return unknown("is a function of the model's under the name of an operator");
+                return unknown("is a function of the model with the name of an operator");
             }
             return self.call(node, function, &inputs, scope, depth);
         }
@@ -313,7 +317,12 @@ impl<'m, 'a> GraphWalk<'m, 'a> {
             .map(|inner| instantiate(inner, node, function, &absent))
             .collect();
         self.nodes(&body, &HashMap::new(), &mut inner, depth + 1);
-        let missing = || TracedTensor::new(mixed(node, Mixing::Unknown, "gives nothing"), None);
+        let missing = || {
+            TracedTensor::new(
+                mixed(node, Mixing::Unknown, "does not give this output"),
+                None,
+            )
+        };
         function
             .outputs
             .iter()

@@ -20,6 +20,7 @@ const DOMAIN: &str = "ai.onnx.ml";
 pub fn cut(bytes: &[u8]) -> Result<Option<Edited>, Malformed> {
     let model = Model::read(bytes)?;
     let graph = &model.graph;
+    // Only maps at the outputs must go: inside the graph the runtime handles them.
     let is_output = |name: &str| {
         graph
             .outputs
@@ -100,6 +101,7 @@ fn scores(map: &Node<'_>) -> Vec<u8> {
         put_varint(1, labels as u64, &mut width);
     }
     let mut shape = Vec::new();
+    // An empty dimension is free: the number of rows.
     put_bytes(1, &[], &mut shape);
     put_bytes(1, &width, &mut shape);
     let mut tensor = Vec::new();

@@ -125,6 +125,7 @@ pub fn read_config(model_directory: &Path) -> Result<Option<ModelConfig>, Packag
 /// the directory is refused: whoever writes the model's directory must not read other files of the
 /// server.
 fn read_inside(directory: &Path, file: &str, limit: u64) -> io::Result<String> {
+    // Both paths are resolved, because the directory itself may be reached by a link.
     let path = fs_err::canonicalize(directory.join(file))?;
     if !path.starts_with(fs_err::canonicalize(directory)?) {
         return Err(io::Error::other(
@@ -161,6 +162,7 @@ impl BareGraph {
         // Without a configuration the model sets no limit of its own.
         match &self.config {
             None => Ok(max_batch_size),
+            // 0 means that the graph has no dimension of rows.
             Some(config) if config.max_batch_size < 2 => {
                 Err(BatchingForbidden::ByConfig(config.max_batch_size))
             }
@@ -288,6 +290,7 @@ fn read_labels(directory: &Path, file: &str) -> Result<Arc<[String]>, PackageErr
     let labels: Vec<String> = text
         .lines()
         .take(MAX_LABELS)
+        // Files from Windows end their lines with a carriage return.
         .map(|line| line.trim_end().to_owned())
         .collect();
     Ok(labels.into())

@@ -70,6 +70,7 @@ impl ExampleRow {
     pub fn golden_line(&self, fields: &Map<String, Value>) -> Result<Value, ExampleRowError> {
         let output = match &self.answer {
             answer if self.has_field_names => answer.clone(),
+            // An object of known fields is the answer itself, and not the value of one field.
             Value::Object(members)
                 if !members.is_empty() && members.keys().all(|name| fields.contains_key(name)) =>
             {
@@ -107,6 +108,7 @@ impl ExampleRow {
 /// Whether the value has a type that the schema accepts.
 fn accepts_type(schema: &Value, value: &Value) -> bool {
     let fits = |kind: &Value| match (kind.as_str(), value) {
+        // JSON has one type of numbers: 1.0 is whole, as for the decoder.
         (Some("integer"), Value::Number(number)) => {
             number.as_f64().is_some_and(|number| number.fract() == 0.0)
         }

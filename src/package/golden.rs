@@ -63,6 +63,7 @@ pub fn parse(text: &str) -> Result<Vec<GoldenExample>, GoldenError> {
         if !(line.tolerance >= 0.0 && line.tolerance.is_finite()) {
             return Err(wrong("\"tolerance\" must be 0 or more".to_owned()));
         }
+        // The input stays text, so that numbers keep their digits until the decoder reads them.
         examples.push(GoldenExample {
             input: line.input.get().to_owned(),
             output: line.output,
@@ -108,6 +109,7 @@ fn compare_at(
             let pointer = format!("{pointer}/{key}");
             match b.get(key) {
                 Some(b) => compare_at(a, b, tolerance, tied, &pointer),
+                // Extra members of the answer are ignored; a missing one is a mismatch.
                 None => Err(Mismatch {
                     pointer,
                     expected: a.to_string(),
@@ -145,6 +147,7 @@ fn tied_classes(expected: &Value, tolerance: f64) -> Vec<String> {
             .iter()
             .filter_map(|(label, score)| Some((label, score.as_f64()?)))
             .collect();
+        // The two largest scores decide the label.
         scores.sort_by(|a, b| b.1.total_cmp(&a.1));
         if let [first, second, ..] = scores.as_slice()
             && first.1 - second.1 < tolerance

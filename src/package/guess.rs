@@ -46,6 +46,8 @@ pub fn remove_marks(document: &mut Value) {
 fn collect(value: &Value, pointer: &str, inputs: &[Value], found: &mut Vec<Guess>) {
     match value {
         Value::Object(members) => {
+            // The guess covers the section that contains the mark, and sections below may have
+            // their own.
             if let Some(text) = members.get(KEY) {
                 found.push(Guess {
                     pointer: format!("{pointer}/{KEY}"),
@@ -86,6 +88,7 @@ fn unproved_reason(section: &Value, inputs: &[Value]) -> Option<String> {
                 .as_array()
         })
         .flatten();
+    // A field of a nested object is named by a JSON pointer.
     let value = |row: &Value| {
         if field.starts_with('/') {
             row.pointer(field).cloned()

@@ -38,6 +38,7 @@ pub fn check_labels(
                 .and_then(Value::as_array)
                 .map(Vec::as_slice)
                 .unwrap_or_default();
+            // Without steps the graph's labels are answered unchanged.
             if steps.is_empty() {
                 check_enum(schema, name, &expected)?;
             }

@@ -105,6 +105,7 @@ impl Manifest {
                 format!("\"{}\" is not a semantic version", self.version),
             );
         }
+        // The member exists so that a package for another engine is rejected and not misread.
         if self.runtime.engine != "onnxruntime" {
             return wrong(
                 "/runtime/engine",
@@ -213,6 +214,7 @@ impl Manifest {
     pub fn incomplete_file(&self, directory: &Path) -> Option<String> {
         self.files.iter().find_map(
             |(path, entry)| match fs_err::metadata(directory.join(path)) {
+                // A longer file is complete and wrong: the check of the hashes reports it.
                 Ok(metadata) if metadata.len() < entry.size => Some(format!(
                     "{path} has {} of {} bytes",
                     metadata.len(),
@@ -335,6 +337,7 @@ fn walk(root: &Path, relative: &Path, files: &mut Vec<String>) -> Result<(), Pac
             ));
         }
         if target.is_dir() {
+            // A link to a directory could form a cycle.
             if entry.path().is_symlink() {
                 return Err(PackageError::new(
                     "files",
@@ -352,6 +355,7 @@ fn walk(root: &Path, relative: &Path, files: &mut Vec<String>) -> Result<(), Pac
                 "is neither a file nor a directory",
             ));
         }
+        // Checked during the walk, so that a huge directory ends it early.
         if files.len() > MAX_FILES {
             return Err(PackageError::new(
                 "files",

@@ -31,6 +31,7 @@ impl Parts {
     /// Compiles the preprocessing and the postprocessing against the graph, and checks that they
     /// produce the fields of the output schema.
     pub fn bind(&self, signature: &Signature) -> Result<Transform, PackageError> {
+        // The transform knows no schema: it gets the columns that it can use.
         let fields: Vec<FieldSpec> = self
             .input
             .columns()
@@ -61,6 +62,7 @@ impl Parts {
             })?;
         // A row of free width is one value or a list, and the output schema says which.
         let postprocess = postprocess.with_lists(signature, |field| self.output.is_list(field));
+        // Found at the load, and not at the first request.
         self.check_output_fields(&postprocess)?;
         let fallback = self
             .serving
@@ -162,6 +164,7 @@ impl Transform {
         // One group means that all rows have equal shapes and fit into one tensor.
         match (groups.pop(), groups.first()) {
             (Some(only), None) => Ok(only.tensors),
+            // The last group has the first row whose shape differs.
             (last, _) => {
                 let row = last
                     .and_then(|group| group.rows?.first().copied())

@@ -152,6 +152,7 @@ impl ModelConfig {
         for TextField { name, line, value } in fields {
             match (name.as_str(), value) {
                 ("count", TextValue::Word(word)) => {
+                    // Groups are added up: each has its own instances.
                     *self.instance_count.get_or_insert(0) += count(&word, line, &name)?;
                 }
                 ("kind", TextValue::Word(word)) if word == "KIND_CPU" || word == "KIND_AUTO" => {}
@@ -223,6 +224,7 @@ fn tensor(
             _ => ignore(ignored, format!("{side}.{name}")),
         }
     }
+    // Without a name the entry can't be matched with the graph.
     if tensor.name.is_empty() {
         return Err(ConfigError {
             line,
@@ -283,6 +285,7 @@ fn policy(fields: Vec<TextField>, line: usize) -> Result<VersionPolicy> {
                 _ => None,
             });
             word.map_or(Ok(1), |word| count(&word, line, "num_versions"))
+                // 0 would serve no version at all.
                 .map(|versions| VersionPolicy::Latest(versions.max(1)))
         }
         "specific" => {

@@ -149,6 +149,7 @@ impl TextParser<'_> {
         match self.peek() {
             Some(open @ (b'{' | b'<')) => {
                 self.position += 1;
+                // Both kinds of brackets delimit a message.
                 let close = if open == b'{' { b'}' } else { b'>' };
                 self.message(Some(close), depth + 1).map(TextValue::Message)
             }
@@ -192,6 +193,8 @@ impl TextParser<'_> {
             let byte = self.text.get(self.position).copied();
             self.position += 1;
             match byte {
+                // A text must end in its line: otherwise one missing quote would swallow the rest
+                // of the file.
                 None | Some(b'\n') => return self.fail("the text in quotes does not end"),
                 Some(byte) if byte == quote => return Ok(()),
                 Some(b'\\') => {

@@ -45,6 +45,7 @@ fn object(schema: &Value, features: Option<&Value>) -> (Value, InstanceOrigin) {
         .flatten()
     {
         let (value, known) = field(property, features.and_then(|features| features.get(name)));
+        // One generated value is enough for the graph to reject the row.
         if known == InstanceOrigin::Generated {
             origin = InstanceOrigin::Generated;
         }

@@ -147,6 +147,8 @@ pub(super) fn is_within(node: &Node, limit: f64) -> bool {
 pub(super) fn has_only_multiples(node: &Node, step: Exact) -> bool {
     // A step that divides 1 divides every whole number.
     let divides_one = is_multiple(Exact::read(1.0, b""), step);
+    // Each number of the node is a multiple of its own step, so a multiple of that step is one as
+    // well.
     is_integral(node) && divides_one
         || node.multiple_of.is_some_and(|own| {
             let same_kind = own.whole().is_some() == step.whole().is_some();

@@ -46,6 +46,8 @@ fn candidates(wider: NodeRef<'_>, narrower: NodeRef<'_>) -> Vec<Value> {
         json!([]),
         json!({}),
     ];
+    // Small numbers of both signs, a fraction that doubles can't represent exactly, and large
+    // numbers.
     let mut numbers = vec![0.0, 1.0, -1.0, 0.5, 0.1, 1e6, -1e6];
     let steps: Vec<f64> = [wider, narrower]
         .iter()
@@ -81,6 +83,7 @@ fn push_numbers_near_bounds(node: &Node, steps: &[f64], numbers: &mut Vec<f64>) 
             bound.ceil(),
             bound - 1.0,
             bound + 1.0,
+            // The nearest doubles: exclusive bounds differ from inclusive ones only there.
             bound.next_down(),
             bound.next_up(),
         ]);

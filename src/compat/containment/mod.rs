@@ -296,6 +296,7 @@ impl Search {
         }
         // A column of whole numbers holds 64 bits. Other columns hold any number.
         let whole = |at: NodeRef<'_>| at.column_kind() == Some(ColumnKind::Integer);
+        // A narrower number beyond 64 bits has no place in a column of whole numbers.
         if whole(wider) && !whole(narrower) && is_integral(n) && !is_within(n, MAX_INTEGER) {
             self.report(pointer, "type", GapKind::Unproved, (wider, narrower), None);
         }
@@ -315,6 +316,7 @@ impl Search {
                     n.pattern.as_ref().map(Regex::as_str),
                 ),
             ),
+            // Two different formats have no common rule that could prove one from the other.
             ("format", w.format.is_none() || w.format == n.format),
         ];
         for (keyword, _) in holds.into_iter().filter(|(_, holds)| !holds) {
@@ -366,6 +368,7 @@ impl Search {
                 format!("{pointer}/{index}"),
             );
         }
+        // `*` compares the elements after the named ones, which all have one node.
         if longest > named {
             self.compare_children(wider.rest(), narrower.rest(), format!("{pointer}/*"));
         }

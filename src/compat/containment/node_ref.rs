@@ -128,6 +128,7 @@ impl<'a> NodeRef<'a> {
     /// accepts nothing.
     pub(super) fn longest_array(self) -> usize {
         let named = self.node.prefix_items.len();
+        // An element that accepts nothing ends every array before it.
         let impossible =
             (0..=named).find(|index| self.item(*index).is_some_and(NodeRef::accepts_nothing));
         impossible.map_or(self.node.max_items, |index| index.min(self.node.max_items))

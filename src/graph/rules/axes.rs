@@ -181,6 +181,7 @@ impl OperatorCall<'_, '_> {
         let (value, lengths) = (self.input(0)?, self.input(1)?);
         let batch =
             usize::try_from(self.node.int("batch_axis").unwrap_or(1)).map_err(|_| UNKNOWN)?;
+        // Each row is reversed alone if the rows are along the batch axis.
         let fits = value.axis() == Some(batch)
             && (lengths.flow == Flow::Same && lengths.dim(0).is_some_and(Size::is_one)
                 || lengths.axis() == Some(0));

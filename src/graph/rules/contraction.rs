@@ -55,6 +55,8 @@ impl OperatorCall<'_, '_> {
         let rank = rank_a.max(rank_b);
         let axis = match (a.from_right(), b.from_right()) {
             (None, None) => None,
+            // The sum goes over the last dimension of the left operand and the last but one of the
+            // right.
             (Some(1), _) => return Err(SUMS),
             (_, Some(2)) => return Err(SUMS),
             (Some(a), None) => Some(a),

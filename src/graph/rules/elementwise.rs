@@ -125,7 +125,7 @@ impl OperatorCall<'_, '_> {
                 Some(_) => {
                     return Err(RowEffect(
                         Mixing::Unknown,
-                        "combines the rows with a constant of as many",
+                        "combines rows with a constant that fits one number of rows only",
                     ));
                 }
             };

@@ -40,7 +40,7 @@ impl OperatorCall<'_, '_> {
             .get("stopwords")
             .is_some_and(|list| !list.texts.is_empty())
         {
-            return Err(RowEffect(Mixing::DataDependent, "leaves out texts"));
+            return Err(RowEffect(Mixing::DataDependent, "removes texts"));
         }
         self.first_only()
     }
@@ -49,6 +49,7 @@ impl OperatorCall<'_, '_> {
     fn per_feature(&self) -> RuleResult {
         self.others_same(&[0])?;
         let value = self.input(0)?;
+        // These operators treat each value alone, so the last dimension does not matter.
         let per_value = matches!(
             self.node.op,
             "Binarizer" | "CategoryMapper" | "LabelEncoder"
@@ -60,7 +61,7 @@ impl OperatorCall<'_, '_> {
         {
             return Err(RowEffect(
                 Mixing::Unknown,
-                "takes a list for the features of one row",
+                "treats a list as the features of one row",
             ));
         }
         Ok(vec![TracedTensor::new(
@@ -76,13 +77,14 @@ impl OperatorCall<'_, '_> {
         if self.rank(value)? != 2 {
             return Err(RowEffect(
                 Mixing::Unknown,
-                "takes a list for the features of one row",
+                "treats a list as the features of one row",
             ));
         }
+        // The operator reads dimension 1 as features.
         if value.axis().is_some_and(|axis| axis != 0) {
             return Err(RowEffect(
                 Mixing::Proved,
-                "takes the dimension of the rows for features",
+                "treats the dimension of the rows as features",
             ));
         }
         let dims = vec![

@@ -87,6 +87,7 @@ impl OperatorCall<'_, '_> {
             usize::try_from(self.node.int("batch_dims").unwrap_or(0)).map_err(|_| UNKNOWN)?;
         let last = self.rank(indices)?.checked_sub(1).ok_or(UNKNOWN)?;
         let axis = match (data.axis(), indices.axis()) {
+            // Each row picks from a constant.
             (None, Some(rows)) if rows < last && batch == 0 => rows,
             (Some(a), Some(b))
                 if a == b && a < batch && b < last && data.dim(a) == indices.dim(b) =>
@@ -117,7 +118,7 @@ impl OperatorCall<'_, '_> {
         self.others_same(&[0]).map_err(|_| {
             RowEffect(
                 Mixing::DataDependent,
-                "keeps as many values as the rows ask for",
+                "keeps a number of values that depends on the rows",
             )
         })?;
         let value = self.input(0)?;

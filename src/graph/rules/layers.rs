@@ -42,7 +42,7 @@ impl OperatorCall<'_, '_> {
             Some(1) if self.node.op == "InstanceNormalization" => Err(UNKNOWN),
             Some(axis) if axis != 0 => Err(RowEffect(
                 Mixing::Proved,
-                "takes the dimension of the rows for channels or places",
+                "treats the dimension of the rows as channels or positions",
             )),
             _ => Ok(value),
         }
@@ -149,7 +149,7 @@ impl OperatorCall<'_, '_> {
             let flow = crate::graph::walk::mixed(
                 self.node,
                 Mixing::Proved,
-                "counts places through all rows",
+                "returns indices that count through all rows",
             );
             values.push(TracedTensor::new(flow, None));
         }

@@ -203,7 +203,7 @@ impl OperatorCall<'_, '_> {
     pub fn rank(&self, value: &TracedTensor) -> Result<usize, RowEffect> {
         value.rank().ok_or(RowEffect(
             Mixing::Unknown,
-            "takes a tensor of which not even the number of dimensions is known",
+            "takes a tensor whose number of dimensions is not known",
         ))
     }
 

@@ -18,7 +18,7 @@ impl OperatorCall<'_, '_> {
             Some(axis) if axis == 1 - batch => {
                 return Err(RowEffect(
                     Mixing::TimeSteps,
-                    "goes over the rows one after the other, as over steps in time",
+                    "processes the rows one after the other, like time steps",
                 ));
             }
             _ => return Err(UNKNOWN),
@@ -94,6 +94,7 @@ impl OperatorCall<'_, '_> {
         }
         let first = TracedTensor::new(Flow::Rows { axis: 0 }, Some(dims));
         let mut values = vec![first];
+        // The further outputs are keys, values and scores, with the rows first.
         for _ in 1..self.node.outputs.len() {
             let mut dims = self.walk.fresh_dims(4);
             if let Some(first) = dims.first_mut() {

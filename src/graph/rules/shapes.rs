@@ -107,6 +107,8 @@ impl OperatorCall<'_, '_> {
     /// dimensions before it have the same product as before, and its size is a multiple of the
     /// number of rows.
     fn rows_after(&self, value: &TracedTensor, axis: usize, dims: &[Size]) -> Option<usize> {
+        // Values keep their order, so a row's block stays whole if as many values come before it as
+        // before.
         let before = Size::product(value.dims.as_ref()?.get(..axis)?)?;
         let found = dims.iter().position(Size::depends_on_rows)?;
         let is_only_one = dims.iter().filter(|size| size.depends_on_rows()).count() == 1
@@ -175,7 +177,7 @@ impl OperatorCall<'_, '_> {
         let Some(axes) = self.axes(self.rank(value)?)? else {
             return Err(RowEffect(
                 Mixing::Unknown,
-                "drops every dimension of one, and so that of the rows where there is one row",
+                "drops every dimension of size 1, which includes the rows if a run has one row",
             ));
         };
         if value.axis().is_some_and(|rows| axes.contains(&rows)) {

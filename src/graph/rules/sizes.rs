@@ -135,6 +135,7 @@ impl OperatorCall<'_, '_> {
             Some(ints) => ints.first().copied(),
             None => self.optional(index)?.ints()?.first().copied(),
         };
+        // A shape is a list, so it has only this axis.
         if given("axes", 3).unwrap_or(0) != 0 || given("steps", 4).unwrap_or(1) != 1 {
             return None;
         }
@@ -233,6 +234,7 @@ fn combine(op: &str, a: &Element, b: &Element) -> Element {
             Element::Unknown
         }
     };
+    // Known numbers are computed like the runtime does, and an overflow stays unknown.
     if let (Element::Int(a), Element::Int(b)) = (a, b) {
         let number = match op {
             "Add" => a.checked_add(*b),

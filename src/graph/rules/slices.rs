@@ -20,7 +20,10 @@ impl OperatorCall<'_, '_> {
         for value in &values {
             match &value.flow {
                 Flow::Rows { axis: along } if *along == axis => {
-                    return Err(RowEffect(Mixing::Unknown, "puts rows behind other rows"));
+                    return Err(RowEffect(
+                        Mixing::Unknown,
+                        "joins rows with other rows along their dimension",
+                    ));
                 }
                 Flow::Rows { axis: along } => {
                     let size = value.dim(*along);
@@ -40,7 +43,7 @@ impl OperatorCall<'_, '_> {
         if rows.is_some() && values.iter().any(|value| value.flow == Flow::Same) {
             return Err(RowEffect(
                 Mixing::Unknown,
-                "puts a constant beside rows, which fits one number of rows only",
+                "joins rows with a constant that fits one number of rows only",
             ));
         }
         let mut dims = Vec::with_capacity(rank);
@@ -65,6 +68,7 @@ impl OperatorCall<'_, '_> {
         self.others_same(&[0])?;
         let value = self.input(0)?;
         let axis = self.axis(value, 0)?;
+        // Which rows a cut takes depends on the other rows of the run.
         if value.axis() == Some(axis) {
             return Err(RowEffect(Mixing::Unknown, "cuts through the rows"));
         }
@@ -175,7 +179,7 @@ impl OperatorCall<'_, '_> {
                 continue;
             }
             if value.axis() == Some(*axis) {
-                return Err(RowEffect(Mixing::Unknown, "adds rows of its own"));
+                return Err(RowEffect(Mixing::Unknown, "adds rows"));
             }
             let dim = dims.get_mut(*axis).ok_or(UNKNOWN)?;
             let padded = dim

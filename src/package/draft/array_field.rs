@@ -87,6 +87,7 @@ impl ArrayField<'_> {
             .flat_map(|value| leaves(value))
             .collect();
         let all = |holds: fn(&Value) -> bool| values.iter().all(|value| holds(value));
+        // An array's column is a tensor, which has no null.
         if values.iter().any(|value| value.is_null()) {
             return Err(self.wrong(WrongValues::NullInList));
         }

@@ -117,7 +117,7 @@ pub(super) fn encode_with_sample(
         }
     };
     let null = if field.nullable {
-        ", and null is none of them"
+        ", and null is not a category"
     } else {
         ""
     };

@@ -190,6 +190,7 @@ impl InputDrafter<'_> {
         for field in fields {
             let drafted = self.draft_field(spec, field)?;
             widths.push(drafted.width());
+            // A text becomes one column for each of its categories.
             one_hot += if field.kind() == FieldKind::Text {
                 field.categories().len()
             } else {
@@ -234,6 +235,7 @@ impl InputDrafter<'_> {
         let mut columns = self.columns(field)?;
         let is_plain = columns.iter().all(|column| column.steps.is_empty());
         let kind = field.kind();
+        // No step replaces a missing image or list.
         if field.nullable && matches!(kind, FieldKind::Image | FieldKind::Array) {
             return Err(DraftError::NullInArray {
                 field: field.name.to_owned(),
@@ -250,6 +252,7 @@ impl InputDrafter<'_> {
             }
             FieldKind::Image => {
                 check_image_formats(field)?;
+                // A person's steps are never replaced by guessed ones.
                 if is_plain {
                     columns = vec![ColumnDraft {
                         steps: image_steps(spec),

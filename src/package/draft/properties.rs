@@ -53,6 +53,7 @@ pub(super) fn scalar_property(
             None => field.type_schema("integer"),
         },
     };
+    // The graph casts every other number to true, which hides errors of callers.
     if spec.datatype == DataType::Bool && kind == FieldKind::Number && plain {
         let is_bit = |value: &Value| matches!(value.as_f64(), Some(0.0 | 1.0));
         if let Some(other) = field.values.iter().find(|value| !is_bit(value)) {
@@ -100,6 +101,8 @@ pub(super) fn image_steps(spec: &TensorSpec) -> Vec<Value> {
             None
         }
     };
+    // One or three channels in the first dimension mean NCHW; in any other case NHWC is the usual
+    // layout.
     let (channels, height, width, layout) = match spec.shape.row() {
         [c, h, w] if matches!(c, Dim::Fixed(1 | 3)) => (fixed(c), fixed(h), fixed(w), "nchw"),
         [h, w, c] => (fixed(c), fixed(h), fixed(w), "nhwc"),

@@ -40,6 +40,7 @@ impl Question {
         }
         let categories = categories.join(", ");
         let mut steps = Vec::new();
+        // Dates are often encoded by their parts, so that line comes first.
         if field.is_date() {
             steps.push(
                 r#"{"date_parts": {"parts": ["year", "month", "day"], "unknown": "error"}}"#

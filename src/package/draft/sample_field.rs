@@ -125,6 +125,7 @@ impl SampleField<'_> {
             (Some(a), Some(b)) => a.total_cmp(&b),
             _ => a.as_str().cmp(&b.as_str()),
         });
+        // 1 and 1.0 are one category.
         categories.dedup_by(|a, b| {
             if a.is_number() {
                 a.as_f64() == b.as_f64()

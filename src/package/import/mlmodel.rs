@@ -147,6 +147,7 @@ impl MlModel {
             }
             _ => PackageError::io(FILE, &error),
         })?;
+        // The file may be a link that leads to any YAML file of the machine.
         let path = resolve_inside(directory, &path)?;
         // Checked before the file is read.
         if metadata.len() > MAX_BYTES {
@@ -239,6 +240,7 @@ enum SignatureError {
 
 fn parse_inputs(text: &str) -> Result<Inputs, SignatureError> {
     let entries: Vec<SignatureEntry> = serde_json::from_str(text).map_err(SignatureError::Json)?;
+    // A model without inputs can't be served.
     if entries.is_empty() {
         return Err(SignatureError::Empty);
     }

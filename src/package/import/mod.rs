@@ -79,6 +79,7 @@ pub fn copy_graph(
 ) -> Result<Vec<String>, PackageError> {
     let resolve = |path: &Path| match root {
         Some(root) => resolve_inside(root, path),
+        // Without a root the caller chose the graph, and may use any file.
         None if path.is_file() => Ok(path.to_path_buf()),
         None => Err(PackageError::new(
             "files",

@@ -78,6 +78,7 @@ pub(super) fn by_name(columns: Vec<ColumnSpec>) -> Option<NamedColumns> {
 fn property(kind: &ColumnType, nullable: bool) -> Value {
     let mut schema = match kind {
         ColumnType::Boolean => json!({"type": "boolean"}),
+        // MLflow's integer has 32 bits, and its long has 64.
         ColumnType::Integer => json!({"type": "integer", "minimum": i32::MIN, "maximum": i32::MAX}),
         ColumnType::Long => json!({"type": "integer"}),
         ColumnType::Float | ColumnType::Double => json!({"type": "number"}),
@@ -208,6 +209,7 @@ pub(super) fn preprocessing(
             }
         ));
     }
+    // All columns side by side must fill the input exactly.
     let fits = match only.shape.row() {
         [Dim::Any] => true,
         [Dim::Fixed(width)] => *width == columns.len(),

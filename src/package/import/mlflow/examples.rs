@@ -48,6 +48,7 @@ fn read_rows(example: &Value, fields: &[String], only_field: Option<&str>) -> Op
         match (value, only_field) {
             (Value::Object(members), _) => Some(members.clone()),
             (value, Some(field)) => Some(Map::from_iter([(field.to_owned(), value.clone())])),
+            // A row without names has its values in the order of the signature.
             (Value::Array(values), None) if values.len() == fields.len() => {
                 Some(fields.iter().cloned().zip(values.iter().cloned()).collect())
             }
@@ -78,6 +79,7 @@ fn read_rows(example: &Value, fields: &[String], only_field: Option<&str>) -> Op
         Some(Value::Array(list)) => list.iter().map(row).collect(),
         Some(Value::Object(tensors)) => rows_of_tensors(tensors),
         Some(_) => None,
+        // An object without any of these members is one row.
         None => Some(vec![members.clone()]),
     }
 }

@@ -74,6 +74,7 @@ enum LabelsError {
 
 /// The labels without empty lines at the end of the file, checked against the output.
 fn usable_labels<'a>(labels: &'a [String], spec: &TensorSpec) -> Result<&'a [String], LabelsError> {
+    // Editors add empty lines at the end of a file.
     let end = labels
         .iter()
         .rposition(|label| !label.is_empty())
@@ -94,6 +95,7 @@ fn usable_labels<'a>(labels: &'a [String], spec: &TensorSpec) -> Result<&'a [Str
         }
     }
     let mut sorted: Vec<&String> = labels.iter().collect();
+    // The labels become the keys of an object, which must be unique.
     sorted.sort_unstable();
     match sorted.windows(2).find(|pair| pair.first() == pair.last()) {
         Some(pair) => {

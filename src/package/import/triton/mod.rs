@@ -47,6 +47,7 @@ pub fn import(
     external: &[String],
 ) -> Result<Imported, PackageError> {
     let bare = BareGraph::open(&source.directory, &source.id)?;
+    // Before anything is drafted: a configuration of another graph would give a wrong package.
     bare.check(signature)?;
     let no_config = ModelConfig::default();
     let config = bare.config.as_ref().unwrap_or(&no_config);
@@ -190,6 +191,7 @@ fn serving(
     Some(Serving {
         batching: ServingBatching {
             max_batch_size: Some(max_batch_size),
+            // The gate decides, and not the configuration: Triton batches without a proof.
             independent_rows: None,
         },
         ..Serving::default()
