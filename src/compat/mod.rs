@@ -20,8 +20,6 @@ mod fields;
 mod gap_text;
 mod graphs;
 mod preprocessing;
-#[cfg(test)]
-mod tests;
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
@@ -201,3 +199,6 @@ fn report(mut differences: Vec<Difference>, overrides: &[String]) -> Compatibili
         unused_overrides,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -329,7 +329,7 @@ mod tests {
         }
     }
 
-    /// `x` float32[-1, 4] to `y` float32[`batch`, 3].
+    /// The input `x` is float32[-1, 4], and the output `y` is float32[`batch`, 3].
     fn signature(batch: Dim) -> Signature {
         Signature {
             inputs: vec![spec("x", DataType::Fp32, &[Dim::Any, Dim::Fixed(4)])],

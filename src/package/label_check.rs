@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_label_that_is_passed_on_must_be_in_the_schema() {
+    fn a_label_that_is_answered_unchanged_must_be_in_the_schema() {
         let held = [("label".to_owned(), vec![json!("a"), json!("b")])];
         let schema = |choices: Value| json!({"output": {"properties": {"label": {"type": "string", "enum": choices}}}});
         assert_eq!(

@@ -315,7 +315,7 @@ mod tests {
     };
 
     #[test]
-    fn a_usual_configuration() {
+    fn a_usual_configuration_is_read() {
         let config = parse(
             r#"
             # as Triton's users write it

@@ -17,8 +17,6 @@ mod outputs;
 mod properties;
 mod question;
 mod sample_field;
-#[cfg(test)]
-mod tests;
 
 use serde_json::{Map, Value, json};
 
@@ -114,3 +112,6 @@ pub fn draft(signature: &Signature, sources: &DraftSources<'_>) -> Result<Draft,
         notes,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -79,7 +79,7 @@ fn rows() -> Vec<Value> {
 }
 
 #[test]
-fn numbers_go_on_as_they_are_and_null_as_nan() {
+fn numbers_stay_unchanged_and_null_becomes_nan() {
     let drafted = of(
         row_of(3),
         &[
@@ -112,7 +112,7 @@ fn numbers_go_on_as_they_are_and_null_as_nan() {
 }
 
 #[test]
-fn the_graph_decides_what_a_number_is() {
+fn types_follow_the_graph() {
     let one = |datatype| vec![spec("n", datatype, &[Dim::Fixed(1)])];
     let kind = |datatype, value: Value| {
         of(one(datatype), &[json!({"n": value})])
@@ -215,7 +215,7 @@ fn null_where_the_graph_has_none_is_a_question() {
 }
 
 #[test]
-fn what_a_person_says_is_taken_and_what_is_guessed_is_marked() {
+fn hints_are_used_and_guesses_are_marked() {
     let steps = json!([{"one_hot": {"categories": ["basic", "plus", "pro"], "unknown": "zeros"}}]);
     let drafted = with(
         row_of(5),
@@ -282,7 +282,7 @@ fn what_a_person_says_is_taken_and_what_is_guessed_is_marked() {
         "{error}"
     );
 
-    // A line is a column: a field may have several.
+    // Each line is a column, and a field may have several.
     let lines = [
         json!({"missing_indicator": {}}),
         json!({"impute": {"value": 40}}),
@@ -448,7 +448,7 @@ fn image_steps_are_a_guess() {
 }
 
 #[test]
-fn an_images_media_type_is_that_of_its_bytes() {
+fn the_media_type_of_an_image_comes_from_its_bytes() {
     let inputs = || {
         vec![spec(
             "photo",
@@ -461,7 +461,7 @@ fn an_images_media_type_is_that_of_its_bytes() {
     for (photos, expected) in [
         (vec![&png], json!("image/png")),
         (vec![&jpeg, &jpeg], json!("image/jpeg")),
-        // Neither name would be true of both.
+        // No single media type describes both images.
         (vec![&png, &jpeg], Value::Null),
     ] {
         let rows: Vec<Value> = photos.iter().map(|photo| json!({"photo": photo})).collect();
@@ -494,7 +494,7 @@ fn a_long_image_is_a_short_example_of_the_same_size() {
         DataType::Fp32,
         &[Dim::Fixed(3), Dim::Fixed(8), Dim::Fixed(8)],
     )];
-    // Bytes after its end are no part of a PNG.
+    // Bytes after the end of a PNG are ignored.
     let mut bytes = base64_simd::STANDARD
         .decode_to_vec(image::grey_image("image/png", 300, 200).unwrap())
         .unwrap();
@@ -553,7 +553,7 @@ fn an_answer_of_free_width_may_be_one_value() {
 }
 
 #[test]
-fn labels_that_the_graph_holds_are_no_guess() {
+fn labels_of_the_graph_are_no_guess() {
     let outputs = vec![
         spec("label", DataType::Int64, &[]),
         spec("p", DataType::Fp32, &[Dim::Fixed(2)]),
@@ -566,7 +566,7 @@ fn labels_that_the_graph_holds_are_no_guess() {
         ("label".to_owned(), vec![json!(3), json!(7)]),
         ("p".to_owned(), vec![json!(3), json!(7)]),
     ];
-    // A map that was cut off stays one for callers.
+    // Callers still get a map for an output whose map was cut off.
     let drafted = draft(
         &signature,
         &DraftSources {
@@ -586,7 +586,7 @@ fn labels_that_the_graph_holds_are_no_guess() {
         drafted.schema["output"]["properties"],
         json!({"label": {"type": "integer"}, "p": map.clone()})
     );
-    // A list stays one, too; what its values are is known.
+    // A list stays a list, and its description names the labels of its values.
     let drafted = draft(
         &signature,
         &DraftSources {
@@ -623,7 +623,7 @@ fn labels_that_the_graph_holds_are_no_guess() {
 }
 
 #[test]
-fn what_no_field_can_hold_is_drafted_otherwise_or_refused() {
+fn arrays_of_texts_are_refused_and_other_arrays_are_drafted() {
     let drafted = |datatype, row: &[Dim]| {
         draft(
             &signature_with(vec![spec("x", datatype, row)]),

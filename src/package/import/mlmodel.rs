@@ -315,7 +315,7 @@ mod tests {
     };
 
     #[test]
-    fn what_mlflow_writes() {
+    fn a_file_of_mlflow_is_read() {
         let model = MlModel::parse(
             "artifact_path: model\nflavors:\n  onnx:\n    code: null\n    data: model.onnx\n    onnx_version: 1.16.1\n    providers:\n    - CUDAExecutionProvider\n    \
              - CPUExecutionProvider\n  python_function:\n    data: model.onnx\n    loader_module: mlflow.onnx\nmlflow_version: 2.14.1\nmodel_uuid: 0f\nrun_id: 7e\n\
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_and_tensors() {
+    fn columns_and_tensors_are_read() {
         let column = |name: &str, kind, required| ColumnSpec {
             name: Some(name.to_owned()),
             kind,
@@ -398,7 +398,7 @@ mod tests {
 
     #[test]
     fn aliases_do_not_multiply() {
-        // A billion laughs: nothing here keeps what it would become.
+        // "A billion laughs": no field keeps the expansion of the aliases.
         let mut bomb = "a0: &a0 [lol, lol, lol, lol, lol, lol, lol, lol, lol, lol]\n".to_owned();
         for level in 1..30 {
             let list = vec![format!("*a{}", level - 1); 10].join(", ");

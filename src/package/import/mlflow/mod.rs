@@ -8,8 +8,6 @@
 
 mod columns;
 mod examples;
-#[cfg(test)]
-mod tests;
 
 use serde_json::{Value, json};
 
@@ -186,3 +184,6 @@ fn origin(model: &MlModel) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

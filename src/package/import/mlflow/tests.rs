@@ -103,7 +103,7 @@ fn columns_become_fields_side_by_side() {
 }
 
 #[test]
-fn null_is_nan_where_mlflow_and_the_graph_have_it() {
+fn null_is_nan_if_both_mlflow_and_the_graph_have_it() {
     let types = |kind: &str, required: bool, datatype: DataType| {
         let signature = json!([{"type": kind, "name": "a", "required": required}]);
         let example = json!({"columns": ["a"], "data": [[null]]});
@@ -198,7 +198,7 @@ fn tensors_keep_the_graphs_shape() {
 }
 
 #[test]
-fn examples_in_every_form() {
+fn examples_are_read_in_every_form() {
     let signature = json!([column("double", "a"), column("double", "b")]);
     let rows = [json!({"a": 1, "b": 2}), json!({"a": 3, "b": 4})];
     for example in [
@@ -254,7 +254,7 @@ fn examples_in_every_form() {
 }
 
 #[test]
-fn what_does_not_fit_names_the_column() {
+fn errors_name_the_column() {
     let two = json!([column("double", "a"), column("string", "plan")]);
     let cases = [
         (
@@ -288,7 +288,7 @@ fn what_does_not_fit_names_the_column() {
 }
 
 #[test]
-fn models_are_named_by_what_says_most() {
+fn a_specific_name_wins_over_a_generic_one() {
     let named = |path: &str, directory: &str| {
         let model = MlModel {
             artifact_path: Some(path.to_owned()),
@@ -306,7 +306,7 @@ fn models_are_named_by_what_says_most() {
 }
 
 #[test]
-fn another_flavor_is_told_how_to_become_onnx() {
+fn another_flavor_is_an_error_with_advice() {
     let model = MlModel {
         flavors: Flavors {
             names: vec!["sklearn".to_owned()],

@@ -273,7 +273,8 @@ mod tests {
         }
     }
 
-    /// A repository with one version, imported for a graph of `x` to `p` and `y`.
+    /// Imports a repository with one version, whose graph has the input `x` and the outputs `p` and
+    /// `y`.
     fn imported(files: &[(&str, &str)]) -> Imported {
         let directory = tempfile::tempdir().unwrap();
         write(directory.path(), &[("m/1/model.onnx", "graph")]);
@@ -302,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn the_configuration_says_more_than_the_graph() {
+    fn the_configuration_refines_the_graph() {
         let config = "max_batch_size: 8 dynamic_batching { } input { name: \"x\" data_type: TYPE_FP32 dims: 4 } \
                       output { name: \"p\" data_type: TYPE_FP32 dims: 3 label_filename: \"l.txt\" } model_warmup { name: \"w\" }";
         let files = [
@@ -350,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_configuration_the_graph_speaks_alone() {
+    fn without_a_configuration_the_draft_follows_the_graph() {
         let imported = imported(&[]);
         assert_eq!((&imported.preprocessing, &imported.serving), (&None, &None));
         assert!(imported.warnings.is_empty() && imported.notes.is_empty());
@@ -375,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn batching_is_declared_only_where_it_was() {
+    fn batching_is_declared_only_if_the_configuration_did() {
         let batching = |config: &str| {
             imported(&[("m/config.pbtxt", config)])
                 .serving
@@ -390,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_imported_is_found() {
+    fn every_version_of_a_repository_is_found() {
         let directory = tempfile::tempdir().unwrap();
         write(
             directory.path(),
