@@ -27,13 +27,13 @@ pub(super) fn to_odd(x: f64) -> f32 {
     }
 }
 
-/// The row of a cell, and the field to blame for it.
-pub(super) type Blame<'a, 'b> = &'b dyn Fn(usize) -> (usize, Option<&'a FieldSource>);
+/// The row of a cell, and the field from which its value comes.
+pub(super) type SourceOfCell<'a, 'b> = &'b dyn Fn(usize) -> (usize, Option<&'a FieldSource>);
 
 struct Cast<'a, 'b> {
     values: &'b [f64],
     datatype: DataType,
-    blame: Blame<'a, 'b>,
+    source_of: SourceOfCell<'a, 'b>,
     faults: &'b mut Vec<RowFault>,
 }
 
@@ -42,19 +42,19 @@ struct Cast<'a, 'b> {
 pub(super) fn cast(
     values: &[f64],
     datatype: DataType,
-    blame: Blame<'_, '_>,
+    source_of: SourceOfCell<'_, '_>,
     faults: &mut Vec<RowFault>,
 ) -> Option<Data> {
     let mut cast = Cast {
         values,
         datatype,
-        blame,
+        source_of,
         faults,
     };
     macro_rules! integers {
         ($type:ty) => {
-            // MAX itself may round up as a float64, so the comparison is with the first float64
-            // above the range.
+            // `MAX + 1.0` is the first integer above the range. `MAX` itself is not exact for 64
+            // bits: i64::MAX as a float64 is 2^63.
             cast.convert(
                 |x| x as $type,
                 |x, _| {
@@ -89,6 +89,8 @@ pub(super) fn cast(
 }
 
 impl Cast<'_, '_> {
+    /// Converts all values, and refuses those that do not fit: `fits` gets the value and the
+    /// converted value.
     #[inline]
     fn convert<T: Copy>(
         &mut self,
@@ -108,7 +110,7 @@ impl Cast<'_, '_> {
 
     #[cold]
     fn refuse(&mut self, cell: usize, x: f64) {
-        let (row, Some(source)) = (self.blame)(cell) else {
+        let (row, Some(source)) = (self.source_of)(cell) else {
             return;
         };
         let (keyword, detail) = if x.is_nan() {

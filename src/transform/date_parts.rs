@@ -22,6 +22,7 @@ enum DatePart {
     Minute,
 }
 
+/// The parts by their names in `preprocessing.json`.
 const PARTS: [(&str, DatePart); 8] = [
     ("year", DatePart::Year),
     ("month", DatePart::Month),
@@ -48,6 +49,7 @@ impl DatePart {
         }
     }
 
+    /// The part of a date and time.
     fn value(self, moment: &Moment) -> u32 {
         match self {
             DatePart::Year => moment.year,
@@ -62,7 +64,8 @@ impl DatePart {
     }
 }
 
-/// One output column of the step.
+/// One output column of the step: a part, or the sine or cosine of its phase. The `f64` is the
+/// period.
 #[derive(Clone, Copy, Debug)]
 enum DateFeature {
     Plain(DatePart),
@@ -153,7 +156,7 @@ fn read_feature(written: &Value) -> Result<DateFeature, String> {
             .map(|(_, part)| *part);
         found.ok_or_else(|| {
             format!(
-                "{name} is no part; known are {}",
+                "{name} is not a part; known are {}",
                 PARTS.map(|(name, _)| name).join(", ")
             )
         })
@@ -168,7 +171,7 @@ fn read_feature(written: &Value) -> Result<DateFeature, String> {
     let part = part(name)?;
     let period = part
         .period()
-        .ok_or_else(|| format!("{name} never begins again: it has no sine and no cosine"));
+        .ok_or_else(|| format!("{name} does not repeat, so it has no sine and no cosine"));
     match wave.as_str() {
         "sin" => period.map(|period| DateFeature::Sine(part, period)),
         "cos" => period.map(|period| DateFeature::Cosine(part, period)),
@@ -177,10 +180,11 @@ fn read_feature(written: &Value) -> Result<DateFeature, String> {
 }
 
 /// Days before each month of a year that is not a leap year.
-const BEFORE: [u32; 12] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334];
+const DAYS_BEFORE_MONTH: [u32; 12] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334];
 
+/// 1 January is 1.
 fn day_of_year(moment: &Moment) -> u32 {
-    let before = BEFORE
+    let before = DAYS_BEFORE_MONTH
         .get((moment.month as usize).wrapping_sub(1))
         .copied()
         .unwrap_or_default();
@@ -241,7 +245,7 @@ mod tests {
                 json!([{"sin": "year"}]),
                 json!("error"),
                 "/parts/0",
-                "never begins again",
+                "does not repeat",
             ),
             (
                 json!([{"tan": "hour"}]),
@@ -255,7 +259,7 @@ mod tests {
                 "/parts/0",
                 "must be a part's name",
             ),
-            (json!([7]), json!("error"), "/parts/0", "7 is no part"),
+            (json!([7]), json!("error"), "/parts/0", "7 is not a part"),
             (
                 json!(["year"]),
                 json!("zeros"),

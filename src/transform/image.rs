@@ -40,6 +40,7 @@ pub enum ImageError {
 #[derive(Clone, Debug)]
 pub struct ImageSteps {
     pub mode: ColorMode,
+    /// The steps after decoding.
     pub after: Vec<ImageStep>,
     pub layout: Layout,
 }
@@ -71,6 +72,7 @@ struct PixelBuffer {
 }
 
 impl ImageSteps {
+    /// Channels of a pixel.
     pub fn channels(&self) -> usize {
         match self.mode {
             ColorMode::Grey => 1,
@@ -82,6 +84,7 @@ impl ImageSteps {
     /// numbers.
     pub fn apply(&self, bytes: &[u8]) -> Result<(Vec<usize>, Vec<f64>), ImageError> {
         let mut pixels = decode(bytes, self.mode)?;
+        // Sizes change 8-bit pixels, as in Pillow. The first arithmetic step makes float64 of them.
         let mut numbers: Option<Vec<f64>> = None;
         for step in &self.after {
             match step {
@@ -110,6 +113,7 @@ impl ImageSteps {
         } = pixels;
         Ok(match self.layout {
             Layout::Nhwc => (vec![height, width, channels], numbers),
+            // One plane for each channel.
             Layout::Nchw => {
                 let planes = (0..channels)
                     .flat_map(|channel| numbers.iter().skip(channel).step_by(channels).copied());
@@ -137,6 +141,7 @@ fn decode(bytes: &[u8], mode: ColorMode) -> Result<PixelBuffer, ImageError> {
     let mut reader = ImageReader::new(std::io::Cursor::new(bytes))
         .with_guessed_format()
         .map_err(ImageError::Read)?;
+    // The header is read first, so that a small file of a huge image costs no memory.
     let mut limits = Limits::default();
     limits.max_image_width = Some(MAX_SIDE);
     limits.max_image_height = Some(MAX_SIDE);
@@ -224,6 +229,7 @@ fn resize(
     if interpolation == Interpolation::Nearest {
         return Ok(nearest(pixels, height as usize, width as usize));
     }
+    // Pillow's bicubic filter is that of Catmull and Rom (a = -0.5), its Lanczos has a radius of 3.
     let filter = match interpolation {
         Interpolation::Nearest | Interpolation::Bilinear => FilterType::Bilinear,
         Interpolation::Bicubic => FilterType::CatmullRom,

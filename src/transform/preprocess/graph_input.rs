@@ -40,8 +40,8 @@ impl GraphInput {
                 let (mut values, shape) = self.dense_values(arrays, source, reshape, faults)?;
                 let row_length = shape.iter().skip(1).product::<usize>();
                 apply_steps(steps, &mut values, row_length, source, faults);
-                let blame = |cell: usize| (cell / row_length.max(1), Some(source));
-                let data = cast(&values, self.spec.datatype, &blame, faults)?;
+                let source_of = |cell: usize| (cell / row_length.max(1), Some(source));
+                let data = cast(&values, self.spec.datatype, &source_of, faults)?;
                 Tensor::new(shape, data)
             }
             FieldPlan::Image { source, steps } => self.images(source, steps, columns, faults),
@@ -78,8 +78,8 @@ impl GraphInput {
             part.write(columns, exact, &mut cells, faults);
             at += part.width;
         }
-        let blame = |cell: usize| (cell / width, part_at(parts, cell % width));
-        let mut data = cast(&table, self.spec.datatype, &blame, faults)?;
+        let source_of = |cell: usize| (cell / width, part_at(parts, cell % width));
+        let mut data = cast(&table, self.spec.datatype, &source_of, faults)?;
         if exact {
             write_integers(parts, columns, width, &mut data, faults);
         }
@@ -154,8 +154,8 @@ impl GraphInput {
         }
         let shape = shape?;
         let row_length: usize = shape.iter().product();
-        let blame = |cell: usize| (cell / row_length.max(1), Some(source));
-        let data = cast(&all, self.spec.datatype, &blame, faults)?;
+        let source_of = |cell: usize| (cell / row_length.max(1), Some(source));
+        let data = cast(&all, self.spec.datatype, &source_of, faults)?;
         Tensor::new([&[columns.rows], shape.as_slice()].concat(), data)
     }
 

@@ -113,12 +113,14 @@ impl Encoding {
                 width,
                 alternate_sign,
             } => {
+                // A missing value is an empty document for FeatureHasher: all zeros.
                 let Some(category) = category else {
                     return true;
                 };
                 // Reading from memory does not fail.
                 let hash =
                     murmur3::murmur3_32(&mut category.as_bytes(), 0).unwrap_or_default() as i32;
+                // The absolute value, as FeatureHasher computes the index.
                 let at = hash.unsigned_abs() as usize % width;
                 if let Some(cell) = row.get_mut(at) {
                     *cell = if *alternate_sign && hash < 0 {

@@ -18,36 +18,22 @@ pub use self::{
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum PreprocessStep {
+    /// Replaces missing values, as SimpleImputer with a constant.
     Impute(ImputeStep),
     /// 1 for a missing value, 0 for any other, as MissingIndicator.
     MissingIndicator(NoParameters),
     /// (x - mean) / std, as StandardScaler.
-    StandardScale {
-        mean: f64,
-        std: f64,
-    },
+    StandardScale { mean: f64, std: f64 },
     /// (x - min) / (max - min), as MinMaxScaler with the range 0 to 1.
-    MinMaxScale {
-        min: f64,
-        max: f64,
-    },
+    MinMaxScale { min: f64, max: f64 },
     /// (x - center) / scale, as RobustScaler.
-    RobustScale {
-        center: f64,
-        scale: f64,
-    },
+    RobustScale { center: f64, scale: f64 },
     /// As numpy.clip.
-    Clip {
-        min: Option<f64>,
-        max: Option<f64>,
-    },
+    Clip { min: Option<f64>, max: Option<f64> },
     /// ln(1 + x), as numpy.log1p.
     Log1p(NoParameters),
     /// As PowerTransformer without standardisation (Yeo and Johnson 2000; Box and Cox 1964).
-    Power {
-        method: PowerMethod,
-        lambda: f64,
-    },
+    Power { method: PowerMethod, lambda: f64 },
     /// The number of boundaries that are at most the value, or below it with `right`, as
     /// numpy.digitize.
     Bucketize {
@@ -55,9 +41,8 @@ pub enum PreprocessStep {
         #[serde(default)]
         right: bool,
     },
-    Reshape {
-        shape: Vec<usize>,
-    },
+    /// Another shape for the array of a row, as numpy.reshape.
+    Reshape { shape: Vec<usize> },
     /// One column for each category, as OneHotEncoder.
     OneHot {
         categories: Vec<Value>,
@@ -81,39 +66,35 @@ pub enum PreprocessStep {
         #[serde(default = "default_alternate_sign")]
         alternate_sign: bool,
     },
-    DateParts {
-        parts: Vec<Value>,
-        unknown: Value,
-    },
+    /// Parts of a date or time, as the accessors of pandas.
+    DateParts { parts: Vec<Value>, unknown: Value },
+    /// As `str.lower` of Python.
     Lowercase(NoParameters),
+    /// As `str.strip` of Python.
     Strip(NoParameters),
-    NormalizeUnicode {
-        form: UnicodeForm,
-    },
+    /// As `unicodedata.normalize` of Python.
+    NormalizeUnicode { form: UnicodeForm },
+    /// As `re.sub` of Python.
     RegexReplace {
         pattern: String,
         replacement: String,
     },
-    DecodeImage {
-        mode: ColorMode,
-    },
+    /// From the bytes of a PNG or JPEG to pixels. The first step of every image.
+    DecodeImage { mode: ColorMode },
+    /// As `Image.resize` of Pillow.
     Resize {
         height: u32,
         width: u32,
         #[serde(default)]
         interpolation: Interpolation,
     },
-    CenterCrop {
-        height: usize,
-        width: usize,
-    },
-    Rescale {
-        factor: f64,
-    },
-    Normalize {
-        mean: Vec<f64>,
-        std: Vec<f64>,
-    },
+    /// Cuts out the centre of an image.
+    CenterCrop { height: usize, width: usize },
+    /// x * factor. For a number, an array or an image.
+    Rescale { factor: f64 },
+    /// (x - mean) / std for each channel of an image.
+    Normalize { mean: Vec<f64>, std: Vec<f64> },
+    /// The last step of an image. The default is NHWC.
     Layout(Layout),
 }
 
@@ -125,8 +106,10 @@ pub struct NoParameters {}
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ImputeStep {
+    /// The replacement.
     pub value: Value,
     #[serde(default)]
+    /// Values that also count as missing, such as -1. Null always does.
     pub missing_values: Vec<Value>,
 }
 
