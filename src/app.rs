@@ -143,7 +143,7 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
     let control = Control::start(&operator)?;
     let api = Api::new(ApiParts {
         registry: registry.clone(),
-        predictor: Predictor::new(registry.clone(), cores())?,
+        predictor: Predictor::new(registry.clone(), cores(), Vec::new())?,
         metrics: metrics.clone(),
         config: config.server.clone(),
         platform: config.platform.clone(),

@@ -5,7 +5,7 @@ use crate::{
     api::{Api, context::Context, refusal::FailedRequest},
     error::ErrorCode,
     metrics::Protocol,
-    predict::{Answering, Failure, PredictError},
+    predict::{AnsweringVersion, Failure, PredictError},
     registry::route::Target,
 };
 
@@ -16,7 +16,7 @@ pub struct CancelGuard<'a> {
     pub target: Target<'a>,
     pub context: &'a Context,
     /// The version that was to answer, where the request got so far.
-    pub answering: Answering,
+    pub answering: AnsweringVersion,
     is_finished: bool,
 }
 
@@ -32,7 +32,7 @@ impl<'a> CancelGuard<'a> {
             protocol,
             target,
             context,
-            answering: Answering::default(),
+            answering: AnsweringVersion::default(),
             is_finished: false,
         }
     }

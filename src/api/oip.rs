@@ -161,7 +161,7 @@ pub fn find(snapshot: &Snapshot, target: Target<'_>) -> Result<Arc<Servable>, Re
         .map(|routed| routed.servable)
         .map_err(|(error, _)| {
             let error = PredictError::Route(error);
-            Refusal::new(error.code(), error.detail())
+            Refusal::new(error.code(), error.to_string())
         })
 }
 

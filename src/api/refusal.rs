@@ -108,7 +108,7 @@ impl From<Failure> for FailedRequest {
     fn from(failure: Failure) -> FailedRequest {
         let error = &failure.error;
         let (faults, more) = error.faults();
-        let (code, detail, log_detail) = (error.code(), error.detail(), error.log_detail());
+        let (code, detail, log_detail) = (error.code(), error.to_string(), error.log_detail());
         let counted = failure.servable.is_some()
             || failure.unversioned.is_some()
             || matches!(error, PredictError::Route(_));

@@ -77,6 +77,8 @@ pub struct JobOutputs {
     pub queued: Duration,
     /// The duration of the run, which several jobs may share.
     pub ran: Duration,
+    /// Rows in the run, including those of other jobs.
+    pub batch_rows: usize,
 }
 
 pub type JobResult = Result<JobOutputs, EngineError>;

@@ -176,6 +176,7 @@ impl Worker {
         for running in jobs.iter().filter_map(|job| job.running.as_ref()) {
             running.store(true, Ordering::Relaxed);
         }
+        let batch_rows = jobs.iter().map(|job| job.rows).sum();
         let outputs = self.run_joined(&jobs, deadline);
         let ran = started.elapsed();
         match outputs.and_then(|outputs| Ok(self.split_outputs(outputs, &jobs, ran)?)) {
@@ -186,6 +187,7 @@ impl Worker {
                         outputs,
                         queued,
                         ran,
+                        batch_rows,
                     }));
                 }
                 Ok(())

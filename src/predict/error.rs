@@ -10,41 +10,58 @@ use crate::{
     schema::fault::Fault,
 };
 
-#[derive(Debug, PartialEq, Eq)]
+/// `Display` is the text for the caller. The messages of the runtime stay in the log: they name files and nodes of the server.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PredictError {
+    #[error(transparent)]
     Route(RouteError),
+    #[error("{0}")]
     Malformed(String),
-    Invalid {
-        faults: Vec<Fault>,
-        more: usize,
-    },
-    /// The graph refused the values: which node, and why.
+    /// `more`: violations beyond the ones that are listed.
+    #[error("{}", violations(faults, *more))]
+    Invalid { faults: Vec<Fault>, more: usize },
+    /// The graph refused the values.
+    #[error("the model's graph refuses this input: {}: {}", .0.node, .0.reason)]
     Refused(RejectedInput),
-    /// A node of the graph failed: which, and why, without values.
-    Failed {
-        node: String,
-        loggable: String,
-    },
-    /// The model failed, or answered what it must not.
+    /// A node of the graph failed. `loggable`: the reason without values.
+    #[error("the model failed on this request")]
+    Failed { node: String, loggable: String },
+    /// The model failed, or its outputs are not what the package declares.
+    #[error("the model failed on this request")]
     Inference(String),
-    /// The model answered a number that is none.
+    /// The model answered NaN or infinity.
+    #[error("the model failed on this request")]
     NotFinite(String),
+    #[error("too many requests are waiting for this model; try again later")]
     QueueFull,
-    /// The run wanted more memory than its version may take.
-    MemoryLimit {
-        limit: u64,
-    },
-    /// The version went away between routing and queueing.
+    /// The run wanted more memory than its version may take, in bytes.
+    #[error(
+        "this request needs more memory than the {limit} bytes that one run of this version may take; send fewer rows at once"
+    )]
+    MemoryLimit { limit: u64 },
+    /// The version was unloaded between routing and queueing.
+    #[error("this version is being unloaded; try again")]
     Closed,
+    #[error("the answer was not ready by the deadline")]
     DeadlineExceeded,
-    /// The caller left before the answer.
+    #[error("the caller left before the answer")]
     Cancelled,
-    /// Something of our own broke.
+    /// A defect of the server.
+    #[error("the server could not finish this request")]
     Broken,
-    /// The engine broke: a worker panicked, or none is left.
+    /// A worker panicked, or none is left.
+    #[error("the server could not finish this request")]
     BrokenEngine(String),
-    /// The run gave nothing to any of the requests that shared it: one failure, whatever their number.
+    /// A run failed for all requests that shared it: one failure, whatever their number.
+    #[error(transparent)]
     Lost(Box<PredictError>),
+}
+
+fn violations(faults: &[Fault], more: usize) -> String {
+    match (faults.len() + more, faults.first()) {
+        (1, Some(fault)) => format!("{} {}", fault.pointer, fault.detail),
+        (count, _) => format!("{count} violations of the model's schema; see errors"),
+    }
 }
 
 impl From<EngineError> for PredictError {
@@ -96,69 +113,7 @@ impl PredictError {
         }
     }
 
-    /// What the caller is told. What the library said stays in the log: it names files and nodes of the server's.
-    pub fn detail(&self) -> String {
-        match self {
-            PredictError::Route(RouteError::NoDefault { known }) => {
-                format!(
-                    "there are several models and no default; POST to /models/NAME/predict with NAME one of: {}",
-                    known.join(", ")
-                )
-            }
-            PredictError::Route(RouteError::UnknownModel { model, known }) => {
-                format!(
-                    "there is no model \"{model}\"; known are: {}",
-                    known.join(", ")
-                )
-            }
-            PredictError::Route(RouteError::UnknownVersion {
-                model,
-                version,
-                known,
-            }) => {
-                format!(
-                    "model {model} has no version \"{version}\"; known are: {}",
-                    known.join(", ")
-                )
-            }
-            PredictError::Route(RouteError::NoSuchRole {
-                model,
-                label,
-                reason,
-            }) => {
-                format!("model {model} has no {label} version at the moment: {reason}")
-            }
-            PredictError::Route(RouteError::NotReady { reason }) => format!("not ready: {reason}"),
-            PredictError::Malformed(detail) => detail.clone(),
-            PredictError::Invalid { faults, more } => match (faults.len() + more, faults.first()) {
-                (1, Some(fault)) => format!("{} {}", fault.pointer, fault.detail),
-                (count, _) => format!("{count} violations of the model's schema; see errors"),
-            },
-            PredictError::Lost(error) => error.detail(),
-            PredictError::Refused(RejectedInput { node, reason, .. }) => {
-                format!("the model's graph refuses this input: {node}: {reason}")
-            }
-            PredictError::Failed { .. }
-            | PredictError::Inference(_)
-            | PredictError::NotFinite(_) => "the model failed on this request".to_owned(),
-            PredictError::QueueFull => {
-                "too many requests are waiting for this model; try again later".to_owned()
-            }
-            PredictError::MemoryLimit { limit } => {
-                format!(
-                    "this request needs more memory than the {limit} bytes that one run of this version may take; send fewer rows at once"
-                )
-            }
-            PredictError::Closed => "this version is being unloaded; try again".to_owned(),
-            PredictError::DeadlineExceeded => "the answer was not ready by the deadline".to_owned(),
-            PredictError::Cancelled => "the caller left before the answer".to_owned(),
-            PredictError::Broken | PredictError::BrokenEngine(_) => {
-                "the server could not finish this request".to_owned()
-            }
-        }
-    }
-
-    /// The violations of the schema that are listed, and how many more there are.
+    /// The violations of the schema that are listed, and the number of further ones.
     pub fn faults(&self) -> (&[Fault], usize) {
         match self {
             PredictError::Invalid { faults, more } => (faults, *more),
@@ -166,7 +121,7 @@ impl PredictError {
         }
     }
 
-    /// What the log keeps beside the code: never a value of the caller's.
+    /// The detail for the log. It never holds a value of the caller.
     pub fn log_detail(&self) -> String {
         match self {
             PredictError::Inference(detail)
@@ -178,7 +133,7 @@ impl PredictError {
             | PredictError::Refused(RejectedInput { node, loggable, .. }) => {
                 format!("{node}: {loggable}")
             }
-            PredictError::Cancelled => self.detail(),
+            PredictError::Cancelled => self.to_string(),
             PredictError::Route(RouteError::NotReady { reason }) => reason.clone(),
             PredictError::Invalid { faults, more } => violated(faults, *more),
             PredictError::MemoryLimit { .. } => {
@@ -188,8 +143,8 @@ impl PredictError {
         }
     }
 
-    /// The same, with nothing that may come from a value: for models with a field that is personal, since nobody knows which field a
-    /// value came from.
+    /// The same error without anything that may come from a value: for models with a personal field, because it is unknown which
+    /// field a value came from.
     #[must_use]
     pub fn without_values(self) -> PredictError {
         match self {
@@ -204,10 +159,11 @@ impl PredictError {
     }
 }
 
-/// Faults that one line of the log names.
+/// The faults that one line of the log names.
 const LOGGED_FAULTS: usize = 5;
 
-/// Where which rule is violated. Not the details, which echo values, nor a name that only the caller knows: both may be personal.
+/// The places and rules of violations. The details quote values, and the names of unknown fields are the caller's: both may be
+/// personal, and are left out.
 fn violated(faults: &[Fault], more: usize) -> String {
     let one = |fault: &Fault| {
         let pointer = match fault.keyword {

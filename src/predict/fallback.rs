@@ -1,4 +1,4 @@
-//! Fallback: what answers where a version can't, within the request's own deadline; the answer says so.
+//! Fallback: another answer if a version gives none, within the deadline of the request. The answer says so.
 
 use std::{
     collections::HashMap,
@@ -11,9 +11,12 @@ use crate::{
     config::{FallbackOn, FallbackTo},
     engine::queue::Urgency,
     predict::{
-        Outcome, PredictError, Predictor, Timing,
-        prepare::Prepared,
-        shadow::{Copied, groups},
+        ModelOutput, PredictError, Predictor,
+        event::{RunShare, SharedInput},
+        prediction::Timing,
+        prepared::Prepared,
+        run::Run,
+        shadow::groups,
     },
     registry::{
         servable::{Contents, Servable},
@@ -22,20 +25,20 @@ use crate::{
     transform::outputs::Outputs,
 };
 
-/// What a fallback has left of the time until a request's deadline, where a timeout is a reason for one.
-const RESERVE: u32 = 4;
+/// With a fallback for timeouts, this fraction of the time until the deadline is left to the fallback.
+const RESERVED_FRACTION: u32 = 4;
 
-/// Who answered instead, and why.
+/// The version that answered instead, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fallback {
     pub to: String,
     pub reason: FallbackOn,
 }
 
-/// Why the version did not answer, where a fallback may be asked for that.
-pub fn reason(error: &PredictError) -> Option<FallbackOn> {
+/// The kind of failure, if fallbacks exist for it.
+pub fn fallback_reason(error: &PredictError) -> Option<FallbackOn> {
     match error {
-        // Another version may know the category or the index that this one's graph refuses.
+        // Another version may accept the category or the index that the graph of this one refuses.
         PredictError::Failed { .. }
         | PredictError::Inference(_)
         | PredictError::Refused(_)
@@ -46,7 +49,7 @@ pub fn reason(error: &PredictError) -> Option<FallbackOn> {
         PredictError::QueueFull | PredictError::MemoryLimit { .. } | PredictError::Closed => {
             Some(FallbackOn::Overloaded)
         }
-        PredictError::Lost(error) => reason(error),
+        PredictError::Lost(error) => fallback_reason(error),
         PredictError::Route(_)
         | PredictError::Malformed(_)
         | PredictError::Invalid { .. }
@@ -54,22 +57,22 @@ pub fn reason(error: &PredictError) -> Option<FallbackOn> {
     }
 }
 
-/// By when the version itself must answer, so that time is left for another.
+/// The deadline of the assigned version, so that time is left for a fallback.
 pub fn own_deadline(deadline: Instant, now: Instant, on: &[FallbackOn]) -> Instant {
     let left = deadline.saturating_duration_since(now);
     if on.contains(&FallbackOn::Timeout) {
-        deadline - left / RESERVE
+        deadline - left / RESERVED_FRACTION
     } else {
         deadline
     }
 }
 
-/// Pairs of versions (by digest) that were compared.
+/// The results of comparing versions, by their digests: a comparison takes longer than a request.
 #[derive(Default)]
-pub struct Compared(Mutex<HashMap<(String, String), bool>>);
+pub struct CompatibilityCache(Mutex<HashMap<(String, String), bool>>);
 
-impl Compared {
-    /// Whether `other` takes every request that `version` takes, and answers what fits `version`'s output schema.
+impl CompatibilityCache {
+    /// Whether `other` accepts every request that `version` accepts, and its answers fit the output schema of `version`.
     fn fits(&self, version: &Servable, other: &Servable) -> bool {
         let key = (version.digest().to_owned(), other.digest().to_owned());
         if let Some(known) = self
@@ -90,7 +93,7 @@ impl Compared {
         };
         if !fits {
             let (model, fallback) = (version.id(), other.id());
-            tracing::error!(model = %model, fallback = %fallback, "the fallback's schema is not compatible; it is passed over");
+            tracing::error!(model = %model, fallback = %fallback, "the schema of the fallback is not compatible; it is skipped");
         }
         self.0
             .lock()
@@ -100,34 +103,34 @@ impl Compared {
     }
 }
 
-/// A request that its version did not answer.
+/// A request that its assigned version did not answer.
 pub struct Unanswered<'a> {
-    /// Decoded it.
+    /// The version that decoded it.
     pub stable: &'a Arc<Servable>,
-    /// Was to answer it.
+    /// The version that it was assigned to.
     pub primary: &'a Arc<Servable>,
     pub previous: Option<&'a Arc<Servable>>,
-    pub data: &'a Copied,
+    pub input: &'a SharedInput,
     pub rows: usize,
-    /// It came row by row.
+    /// The request came row by row.
     pub by_row: bool,
-    /// The answer is the graph's own outputs.
+    /// The answer is the outputs of the graph.
     pub raw: bool,
     pub urgency: Urgency,
 }
 
 impl Predictor {
-    /// The first answer along the chain.
+    /// Tries the fallbacks in their order, until one answers.
     pub(super) async fn fall_back(
         &self,
         chain: &[FallbackTo],
         request: &Unanswered<'_>,
         timing: &mut Timing,
-    ) -> Option<(Arc<Servable>, Outcome, String)> {
+    ) -> Option<(Arc<Servable>, ModelOutput, String)> {
         for to in chain {
             let answer = match to {
                 FallbackTo::Constant => constant(request)
-                    .map(|outputs| (Arc::clone(request.stable), Outcome::Fields(outputs))),
+                    .map(|outputs| (Arc::clone(request.stable), ModelOutput::Fields(outputs))),
                 FallbackTo::Previous => match self.previous(request) {
                     Some(servable) => self.ask(request, servable, timing).await,
                     None => None,
@@ -144,22 +147,24 @@ impl Predictor {
         None
     }
 
-    /// A candidate's fallback is the stable version; that of the stable one is the one before it.
+    /// The fallback of a candidate is the stable version; the fallback of the stable version is the previous one.
     fn previous(&self, request: &Unanswered<'_>) -> Option<Arc<Servable>> {
         let is_stable = Arc::ptr_eq(request.primary, request.stable);
         if !is_stable {
             return Some(Arc::clone(request.stable));
         }
-        // After a rollout that only goes forward the version before may not take what this one does.
+        // After a forward-only rollout the previous version may not accept what the stable one accepts.
         request
             .previous
-            .filter(|previous| self.compared.fits(request.stable, previous))
+            .filter(|previous| self.compatibility.fits(request.stable, previous))
             .cloned()
     }
 
     fn other(&self, request: &Unanswered<'_>, name: &str) -> Option<Arc<Servable>> {
         let other = self.registry.snapshot().models.get(name)?.stable.clone()?;
-        self.compared.fits(request.stable, &other).then_some(other)
+        self.compatibility
+            .fits(request.stable, &other)
+            .then_some(other)
     }
 
     async fn ask(
@@ -167,9 +172,9 @@ impl Predictor {
         request: &Unanswered<'_>,
         servable: Arc<Servable>,
         timing: &mut Timing,
-    ) -> Option<(Arc<Servable>, Outcome)> {
+    ) -> Option<(Arc<Servable>, ModelOutput)> {
         let arm = Arm::new(request.stable, &servable)?;
-        let groups = groups(&arm, request.data).ok()?;
+        let groups = groups(&arm, request.input).ok()?;
         let whole = !request.by_row && !servable.is_batched();
         let prepared = Prepared {
             groups,
@@ -180,15 +185,21 @@ impl Predictor {
             client_id: None,
             timing: *timing,
         };
-        let outcome = self
-            .run(&servable, prepared, request.urgency, timing, None)
-            .await
-            .ok()?;
-        Some((servable, outcome))
+        let run = Run {
+            servable: &servable,
+            urgency: request.urgency,
+            offload: &self.offload,
+            timing,
+            // The event is about the assigned version.
+            share: &mut RunShare::default(),
+            running: None,
+        };
+        let output = run.run(prepared).await.ok()?;
+        Some((servable, output))
     }
 }
 
-/// The package's own answer, once a row.
+/// The constant answer of the package, for each row.
 fn constant(request: &Unanswered<'_>) -> Option<Outputs> {
     let Contents::Package(packaged) = &request.stable.contents else {
         return None;

@@ -1,4 +1,5 @@
-//! Shadow: the second copy of a request, for a candidate whose answer is compared and thrown away. Its caller never waits for it.
+//! Shadow: an observer that lets candidates answer a copy of a request. The answers are compared with the stable version's and thrown
+//! away. No caller waits for a copy.
 
 use std::{
     collections::VecDeque,
@@ -15,81 +16,106 @@ use tokio::sync::oneshot;
 use crate::{
     engine::queue::{JobResult, Priority, Urgency},
     predict::{
-        Outcome, PredictError,
-        assign::{compare, note},
-        interpret,
-        prepare::to_groups,
+        ModelOutput, PredictError,
+        difference::compare,
+        event::{AssignedRequest, Observer, PredictionEvent, SharedInput},
+        preprocess::to_groups,
+        rollout_evidence::count,
+        run::interpret,
     },
     registry::{
         servable::{Contents, Servable},
         traffic::{Arm, Traffic},
     },
     rollout::{split::KeyHash, tally::Unit},
-    schema::columns::Columns,
     tensor::Tensors,
     transform::preprocess::Group,
 };
 
-/// Copies that wait; more are dropped and counted.
-const CAPACITY: usize = 256;
-/// Copies under way at once.
+/// Copies that may wait; more are dropped and counted.
+const QUEUE: usize = 256;
+/// Copies that run at the same time: enough to fill a batch now and then.
 const WINDOW: usize = 8;
-/// Larger requests are not copied.
+/// Larger requests are not copied: their copies would delay callers of the candidate.
 const MAX_ROWS: usize = 1024;
-/// A copy that is not answered by then failed.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// Behind everything else that waits for the candidate's engines.
-const LAST: u64 = u32::MAX as u64;
-/// Copies yield to traffic: the operating system gives this thread what is left over.
+/// A copy without an answer after this time has failed.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// The priority of copies: lower than that of every request of a caller.
+const LOWEST_PRIORITY: u64 = u32::MAX as u64;
+/// The thread's own niceness: the operating system gives it the time that traffic leaves.
 const NICENESS: i32 = 15;
 
-/// What the stable version decoded, for a candidate to answer, too.
-#[derive(Clone)]
-pub enum Copied {
-    Fields(Arc<Columns>),
-    Tensors(Arc<Tensors>),
+/// A request that a candidate is to answer, too.
+struct ShadowCopy {
+    traffic: Arc<Traffic>,
+    /// The index of the candidate.
+    candidate: usize,
+    hash: KeyHash,
+    input: SharedInput,
+    rows: usize,
+    by_row: bool,
+    /// The answer of the stable version.
+    answer: Arc<ModelOutput>,
 }
 
-pub struct Copy {
-    pub traffic: Arc<Traffic>,
-    /// The candidate's place.
-    pub candidate: usize,
-    pub hash: KeyHash,
-    pub data: Copied,
-    pub rows: usize,
-    /// It came row by row, as `Prepared::by_row`.
-    pub by_row: bool,
-    /// The stable version's answer.
-    pub answer: Arc<Outcome>,
-}
-
-/// The door to the thread that answers copies; it ends when the door is dropped.
-#[derive(Clone)]
+/// The sender to the thread that answers copies. The thread ends when this is dropped.
 pub struct Shadow {
-    copies: SyncSender<Copy>,
+    copies: SyncSender<ShadowCopy>,
+}
+
+impl Observer for Shadow {
+    fn wants_input(&self, request: &AssignedRequest<'_>) -> bool {
+        request
+            .assignment
+            .is_some_and(|assignment| assignment.is_shadowed())
+    }
+
+    fn observe(&self, event: &PredictionEvent<'_>) {
+        let (Some(assignment), Some(input), Ok(output)) =
+            (event.assignment, event.input, event.outcome)
+        else {
+            return;
+        };
+        // Another observer or a fallback may have asked for the input.
+        if !assignment.is_shadowed() {
+            return;
+        }
+        let answer = Arc::new(output.clone());
+        for (candidate, _) in assignment.traffic.shadows(assignment.hash) {
+            self.offer(ShadowCopy {
+                traffic: Arc::clone(&assignment.traffic),
+                candidate,
+                hash: assignment.hash,
+                input: input.clone(),
+                rows: event.rows,
+                by_row: event.by_row,
+                answer: Arc::clone(&answer),
+            });
+        }
+    }
 }
 
 impl Shadow {
     pub fn start() -> std::io::Result<Shadow> {
-        let (copies, inbox) = sync_channel(CAPACITY);
+        let (copies, inbox) = sync_channel(QUEUE);
         thread::Builder::new()
             .name("shadow".to_owned())
             .spawn(move || {
-                // The low priority is this thread's own; the engines' threads keep theirs.
+                // The niceness is this thread's own; the threads of the engines keep theirs.
                 if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
-                    tracing::debug!(error = %error, "copies are answered at normal priority");
+                    tracing::debug!(error = %error, "the niceness of the shadow thread can't be set: copies compete with traffic");
                 }
                 work(&inbox);
             })?;
         Ok(Shadow { copies })
     }
 
-    /// Never waits. What would take more than one run is not copied.
-    pub fn offer(&self, copy: Copy) {
+    /// Queues a copy, and never waits. A copy that would take more than one run is dropped.
+    fn offer(&self, copy: ShadowCopy) {
         let (traffic, candidate) = (Arc::clone(&copy.traffic), copy.candidate);
         let arm = traffic.arms.get(candidate).and_then(Option::as_ref);
         let fits = arm.is_some_and(|arm| {
-            // Tensors go whole into an engine that does not know rows.
+            // An engine without a batch axis takes the tensors as a whole.
             copy.rows <= arm.servable.batcher.policy().max_batch_size
                 || !copy.by_row && !arm.servable.is_batched()
         });
@@ -112,16 +138,16 @@ fn dropped(traffic: &Traffic, candidate: usize) {
     }
 }
 
-/// A copy that a run is under way for.
-struct Running {
-    copy: Copy,
+/// A copy that waits for its run.
+struct RunningCopy {
+    copy: ShadowCopy,
     unit: Unit,
     started: Instant,
     receiver: oneshot::Receiver<JobResult>,
 }
 
-fn work(inbox: &Receiver<Copy>) {
-    let mut running: VecDeque<Running> = VecDeque::new();
+fn work(inbox: &Receiver<ShadowCopy>) {
+    let mut running: VecDeque<RunningCopy> = VecDeque::new();
     loop {
         let next = match running.is_empty() {
             true => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -140,11 +166,11 @@ fn work(inbox: &Receiver<Copy>) {
     }
 }
 
-fn begin(copy: Copy) -> Option<Running> {
+fn begin(copy: ShadowCopy) -> Option<RunningCopy> {
     let started = Instant::now();
     let step = &copy.traffic.step;
     let arm = copy.traffic.arms.get(copy.candidate)?.as_ref()?;
-    let groups = groups(arm, &copy.data);
+    let groups = groups(arm, &copy.input);
     if groups.as_ref().is_ok_and(|groups| groups.len() > 1) {
         dropped(&copy.traffic, copy.candidate);
         return None;
@@ -156,8 +182,8 @@ fn begin(copy: Copy) -> Option<Running> {
         at_seconds: step.seconds(started),
     };
     let urgency = Urgency {
-        deadline: started + PATIENCE,
-        priority: Priority::from_protocol(LAST),
+        deadline: started + TIMEOUT,
+        priority: Priority::from_protocol(LOWEST_PRIORITY),
     };
     let submitted = groups.and_then(|mut groups| {
         let Group { tensors, .. } = groups.pop().ok_or(PredictError::Broken)?;
@@ -170,7 +196,7 @@ fn begin(copy: Copy) -> Option<Running> {
     match submitted {
         Ok(receiver) => {
             arm.servable.batcher.wake();
-            Some(Running {
+            Some(RunningCopy {
                 copy,
                 unit,
                 started,
@@ -184,10 +210,10 @@ fn begin(copy: Copy) -> Option<Running> {
     }
 }
 
-/// The candidate's own tensors of what the stable version decoded.
-pub fn groups(arm: &Arm, data: &Copied) -> Result<Vec<Group>, PredictError> {
-    match (data, &arm.servable.contents) {
-        (Copied::Fields(columns), Contents::Package(packaged)) => {
+/// The input tensors of a version for a request that the stable version decoded.
+pub fn groups(arm: &Arm, input: &SharedInput) -> Result<Vec<Group>, PredictError> {
+    match (input, &arm.servable.contents) {
+        (SharedInput::Columns(columns), Contents::Package(packaged)) => {
             let bound = arm
                 .binding
                 .as_ref()
@@ -195,13 +221,13 @@ pub fn groups(arm: &Arm, data: &Copied) -> Result<Vec<Group>, PredictError> {
                 .bind_ref(columns);
             to_groups(&arm.servable, packaged, &bound, false)
         }
-        (Copied::Tensors(tensors), _) => Ok(vec![Group::all(Tensors::clone(tensors))]),
+        (SharedInput::Tensors(tensors), _) => Ok(vec![Group::all(Tensors::clone(tensors))]),
         _ => Err(PredictError::Broken),
     }
 }
 
-fn finish(running: Running) {
-    let Running {
+fn finish(running: RunningCopy) {
+    let RunningCopy {
         copy,
         unit,
         started,
@@ -220,7 +246,7 @@ fn finish(running: Running) {
         .map_err(|_| PredictError::Broken)
         .and_then(|answer| answer.map_err(PredictError::from));
     let outcome =
-        answer.and_then(|answer| read(&arm.servable, answer.outputs, copy.rows, &copy.data));
+        answer.and_then(|answer| read(&arm.servable, answer.outputs, copy.rows, &copy.input));
     end(&copy, unit, started, outcome.as_ref());
 }
 
@@ -228,17 +254,24 @@ fn read(
     servable: &Servable,
     outputs: Tensors,
     rows: usize,
-    data: &Copied,
-) -> Result<Outcome, PredictError> {
-    match data {
-        Copied::Fields(_) => interpret(servable, vec![(outputs, rows)], None).map(Outcome::Fields),
-        Copied::Tensors(_) => Ok(Outcome::Graph(outputs)),
+    input: &SharedInput,
+) -> Result<ModelOutput, PredictError> {
+    match input {
+        SharedInput::Columns(_) => {
+            interpret(servable, vec![(outputs, rows)], None).map(ModelOutput::Fields)
+        }
+        SharedInput::Tensors(_) => Ok(ModelOutput::Graph(outputs)),
     }
 }
 
-fn end(copy: &Copy, unit: Unit, started: Instant, outcome: Result<&Outcome, &PredictError>) {
+fn end(
+    copy: &ShadowCopy,
+    unit: Unit,
+    started: Instant,
+    outcome: Result<&ModelOutput, &PredictError>,
+) {
     let step = &copy.traffic.step;
-    note(
+    count(
         &copy.traffic,
         copy.candidate + 1,
         unit,
@@ -250,19 +283,21 @@ fn end(copy: &Copy, unit: Unit, started: Instant, outcome: Result<&Outcome, &Pre
     };
     metrics.requests.inc();
     if let Ok(outcome) = outcome {
-        let (differs, difference) = compare(
-            &copy.answer,
-            outcome,
-            step.plan.guards.disagreement_tolerance,
-        );
-        let difference = if difference.is_finite() {
-            difference
+        let tolerance = step.plan.guards.disagreement_tolerance;
+        let difference = compare(&copy.answer, outcome, tolerance);
+        // The magnitudes are added up: NaN would spoil the sum, and such a pair differs anyway.
+        let magnitude = if difference.magnitude.is_finite() {
+            difference.magnitude
         } else {
             0.0
         };
-        step.tally
-            .observe_pair(copy.candidate + 1, unit.counts, differs, difference);
-        if differs {
+        step.tally.observe_pair(
+            copy.candidate + 1,
+            unit.counts,
+            difference.differs,
+            magnitude,
+        );
+        if difference.differs {
             metrics.disagreements.inc();
         }
     }

@@ -69,6 +69,15 @@ impl Samples {
         std::ptr::eq(self.servable.as_ptr(), Arc::as_ptr(servable))
     }
 
+    /// Whether a request is to be kept now.
+    pub fn is_due(&self, now: Instant) -> bool {
+        !self.forbidden && self.elapsed_ms(now) >= self.next_ms.load(Ordering::Relaxed)
+    }
+
+    fn elapsed_ms(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.began).as_millis() as u64
+    }
+
     /// Keeps a copy where one is due; costs one comparison where none is.
     pub fn offer(&self, columns: &Columns, now: Instant) {
         if self.forbidden || columns.rows > MAX_ROWS {

@@ -28,30 +28,31 @@ impl Target<'_> {
 }
 
 /// Why nobody answers.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RouteError {
-    NoDefault {
-        known: Vec<String>,
-    },
-    UnknownModel {
-        model: String,
-        known: Vec<String>,
-    },
+    #[error(
+        "there are several models and no default; POST to /models/NAME/predict with NAME one of: {}",
+        known.join(", ")
+    )]
+    NoDefault { known: Vec<String> },
+    #[error("there is no model \"{model}\"; known are: {}", known.join(", "))]
+    UnknownModel { model: String, known: Vec<String> },
+    #[error("model {model} has no version \"{version}\"; known are: {}", known.join(", "))]
     UnknownVersion {
         model: String,
         version: String,
         known: Vec<String>,
     },
-    /// A label in place of a version, which none has at the moment.
+    /// The request names a role instead of a version, and no version has that role.
+    #[error("model {model} has no {label} version at the moment: {reason}")]
     NoSuchRole {
         model: String,
         label: &'static str,
         reason: String,
     },
-    /// Known, but it does not answer (yet).
-    NotReady {
-        reason: String,
-    },
+    /// The version is known, but does not answer, or not yet.
+    #[error("not ready: {reason}")]
+    NotReady { reason: String },
 }
 
 /// Who may answer a request.

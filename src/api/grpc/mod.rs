@@ -156,7 +156,7 @@ impl Services {
         }
     }
 
-    /// Gives a call that the library answers its limits of time. Answering takes none: what takes time is the message.
+    /// Gives a call that the library answers its limits of time. AnsweringVersion takes none: what takes time is the message.
     fn limited<F>(
         &self,
         request: Request<Incoming>,

@@ -288,7 +288,7 @@ mod tests {
             let (metrics, registry) = (Metrics::new(0.0).unwrap(), Registry::default());
             let api = Api::new(ApiParts {
                 registry: registry.clone(),
-                predictor: Predictor::new(registry, 1).unwrap(),
+                predictor: Predictor::new(registry, 1, Vec::new()).unwrap(),
                 metrics: metrics.clone(),
                 config: ServerConfig {
                     read_timeout_ms: millis(read_timeout),

@@ -4,7 +4,7 @@ use crate::{
     api::refusal::Refusal,
     decode::elements::{write_element, write_nested},
     error::ErrorCode,
-    predict::{Outcome, Prediction},
+    predict::{ModelOutput, Prediction},
     tensor::Tensor,
     transform::outputs::json_key,
 };
@@ -33,7 +33,7 @@ pub fn encode(prediction: &Prediction) -> Result<Vec<u8>, Refusal> {
     text.extend_from_slice(b",\"predictions\":");
     write_rows(
         prediction,
-        &mut |row, text| write_object(&prediction.outcome, row, text),
+        &mut |row, text| write_object(&prediction.output, row, text),
         &mut text,
     )?;
     text.push(b'}');
@@ -73,7 +73,7 @@ pub fn write_rows(
 
 /// A graph may answer otherwise than row by row; fields always do.
 pub fn check_rows(prediction: &Prediction) -> Result<(), Refusal> {
-    let Outcome::Graph(tensors) = &prediction.outcome else {
+    let ModelOutput::Graph(tensors) = &prediction.output else {
         return Ok(());
     };
     let advice = "ask for tensors, at /v2/models/NAME/infer";
@@ -102,10 +102,10 @@ pub fn check_rows(prediction: &Prediction) -> Result<(), Refusal> {
 }
 
 /// One row as a JSON object by the outputs' names.
-pub fn write_object(outcome: &Outcome, row: usize, text: &mut Vec<u8>) {
-    match outcome {
-        Outcome::Fields(outputs) => outputs.write_json(row, text),
-        Outcome::Graph(tensors) => {
+pub fn write_object(output: &ModelOutput, row: usize, text: &mut Vec<u8>) {
+    match output {
+        ModelOutput::Fields(outputs) => outputs.write_json(row, text),
+        ModelOutput::Graph(tensors) => {
             text.push(b'{');
             for (index, (name, tensor)) in tensors.0.iter().enumerate() {
                 if index > 0 {

@@ -407,16 +407,16 @@ fn write(wish: &Wish, prediction: &mut Prediction) -> Result<Reply, Refusal> {
         }
         (Format::JsonLines, _) => {
             check_rows(prediction)?;
-            let names = names(&prediction.outcome);
+            let names = names(&prediction.output);
             for row in 0..prediction.rows {
-                write_prediction(&prediction.outcome, &names, row, &mut text);
+                write_prediction(&prediction.output, &names, row, &mut text);
                 text.push(b'\n');
             }
         }
         (Format::Csv, _) => {
             check_rows(prediction)?;
-            let names = names(&prediction.outcome);
-            let rows = (0..prediction.rows).map(|row| cells(&prediction.outcome, &names, row));
+            let names = names(&prediction.output);
+            let rows = (0..prediction.rows).map(|row| cells(&prediction.output, &names, row));
             text = table::write_lines(rows);
         }
     }

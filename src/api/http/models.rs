@@ -70,7 +70,7 @@ pub async fn version(
         Some(Ok(servable)) => servable.id().version.to_string(),
         Some(Err(error)) => {
             let error = PredictError::Route(error);
-            return refuse_unrouted(&api, Predict, error.code(), &error.detail(), &context);
+            return refuse_unrouted(&api, Predict, error.code(), &error.to_string(), &context);
         }
         None => version,
     };

@@ -18,7 +18,7 @@ use crate::{
         row_origin::RowOrigin,
     },
     error::ErrorCode,
-    predict::{Input, Outcome, Prediction},
+    predict::{Input, ModelOutput, Prediction},
     tensor::{Data, Tensor},
     transform::outputs::{OutputColumn, json_key},
 };
@@ -144,18 +144,18 @@ fn are_tensors(text: &[u8]) -> bool {
 
 /// `[...]` with an entry for each row: the value itself where there is one output, else an object.
 pub fn write_predictions(prediction: &Prediction, text: &mut Vec<u8>) -> Result<(), Refusal> {
-    let names = names(&prediction.outcome);
+    let names = names(&prediction.output);
     write_rows(
         prediction,
-        &mut |row, text| write_prediction(&prediction.outcome, &names, row, text),
+        &mut |row, text| write_prediction(&prediction.output, &names, row, text),
         text,
     )
 }
 
 /// One row's answer; `names` are the outputs'.
-pub fn write_prediction(outcome: &Outcome, names: &[String], row: usize, text: &mut Vec<u8>) {
+pub fn write_prediction(output: &ModelOutput, names: &[String], row: usize, text: &mut Vec<u8>) {
     match names {
-        [name] => write_value(outcome, 0, name, row, text),
+        [name] => write_value(output, 0, name, row, text),
         _ if names.iter().any(|name| name.ends_with(BYTES_SUFFIX)) => {
             text.push(b'{');
             for (index, name) in names.iter().enumerate() {
@@ -163,33 +163,33 @@ pub fn write_prediction(outcome: &Outcome, names: &[String], row: usize, text: &
                     text.push(b',');
                 }
                 text.extend_from_slice(json_key(name).as_bytes());
-                write_value(outcome, index, name, row, text);
+                write_value(output, index, name, row, text);
             }
             text.push(b'}');
         }
-        _ => write_object(outcome, row, text),
+        _ => write_object(output, row, text),
     }
 }
 
 /// The values of each output over all rows: by name, or by themselves where there is one output.
 pub fn write_columns(prediction: &Prediction, text: &mut Vec<u8>) -> Result<(), Refusal> {
-    let names = names(&prediction.outcome);
-    let column = |index: usize, name: &str, text: &mut Vec<u8>| match &prediction.outcome {
+    let names = names(&prediction.output);
+    let column = |index: usize, name: &str, text: &mut Vec<u8>| match &prediction.output {
         // A graph may answer otherwise than row by row.
-        Outcome::Graph(tensors) if check_rows(prediction).is_err() => {
+        ModelOutput::Graph(tensors) if check_rows(prediction).is_err() => {
             if let Some((_, tensor)) = tensors.0.get(index) {
                 write_nested(tensor.shape(), 0, text, &mut |at, text| {
                     write_element(tensor.data(), at, text)
                 });
             }
         }
-        outcome => {
+        output => {
             text.push(b'[');
             for row in 0..prediction.rows {
                 if row > 0 {
                     text.push(b',');
                 }
-                write_value(outcome, index, name, row, text);
+                write_value(output, index, name, row, text);
             }
             text.push(b']');
         }
@@ -211,24 +211,24 @@ pub fn write_columns(prediction: &Prediction, text: &mut Vec<u8>) -> Result<(), 
 }
 
 /// The outputs' names in their order.
-pub fn names(outcome: &Outcome) -> Vec<String> {
-    match outcome {
-        Outcome::Fields(outputs) => outputs.names().collect(),
-        Outcome::Graph(tensors) => tensors.0.iter().map(|(name, _)| name.to_string()).collect(),
+pub fn names(output: &ModelOutput) -> Vec<String> {
+    match output {
+        ModelOutput::Fields(outputs) => outputs.names().collect(),
+        ModelOutput::Graph(tensors) => tensors.0.iter().map(|(name, _)| name.to_string()).collect(),
     }
 }
 
-fn write_value(outcome: &Outcome, index: usize, name: &str, row: usize, text: &mut Vec<u8>) {
+fn write_value(output: &ModelOutput, index: usize, name: &str, row: usize, text: &mut Vec<u8>) {
     let bytes = name.ends_with(BYTES_SUFFIX);
-    match outcome {
-        Outcome::Fields(outputs) => match outputs.fields.get(index) {
+    match output {
+        ModelOutput::Fields(outputs) => match outputs.fields.get(index) {
             Some((_, OutputColumn::Texts { shape, values })) if bytes => {
                 write_b64(shape, values, row, text)
             }
             Some((_, column)) => column.write_json(row, text),
             None => text.extend_from_slice(b"null"),
         },
-        Outcome::Graph(tensors) => match tensors.0.get(index).map(|(_, tensor)| tensor) {
+        ModelOutput::Graph(tensors) => match tensors.0.get(index).map(|(_, tensor)| tensor) {
             Some(tensor) => write_tensor(tensor, bytes, row, text),
             None => text.extend_from_slice(b"null"),
         },
@@ -259,9 +259,9 @@ fn write_b64(shape: &[usize], values: &[String], row: usize, text: &mut Vec<u8>)
 }
 
 /// The cells of one row's answer: all values in their order, lists and objects one after the other.
-pub fn cells(outcome: &Outcome, names: &[String], row: usize) -> Vec<String> {
+pub fn cells(output: &ModelOutput, names: &[String], row: usize) -> Vec<String> {
     let mut text = Vec::new();
-    write_prediction(outcome, names, row, &mut text);
+    write_prediction(output, names, row, &mut text);
     let mut cells = Vec::new();
     flatten(
         &serde_json::from_slice(&text).unwrap_or_default(),

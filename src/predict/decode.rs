@@ -1,0 +1,153 @@
+//! Decoding: the data of a request becomes validated fields, or tensors for the graph. The same for every protocol.
+
+use std::time::Instant;
+
+use crate::{
+    decode::{
+        DecodeError, DecodeLimits, RowOptions, decode_request, decode_rows,
+        json_rows::{self, JsonRows},
+        row_origin::RowOrigin,
+        table::{self, Table},
+    },
+    predict::{
+        PredictError,
+        graph_tensors::{from_rows, from_tensors},
+        input::Input,
+        locate::locate_error,
+        prepared::{Decoded, DecodedFields, Prepared},
+        tensor_names::{check_counts, check_wanted, name_tensors, names_the_graph},
+    },
+    registry::servable::{Contents, Packaged, Servable},
+    schema::columns::Columns,
+    transform::fields,
+};
+
+/// Requests beyond these limits are refused before memory is allocated for them. The limit of the body bounds everything else.
+pub const LIMITS: DecodeLimits = DecodeLimits {
+    max_instances: 65_536,
+    max_depth: 64,
+    max_array_values: 64 << 20,
+};
+
+/// Decodes a request. `wanted`: the outputs that the caller names; `explicit`: the caller named a version by its number.
+pub fn decode(
+    servable: &Servable,
+    input: Input,
+    wanted: &[String],
+    explicit: bool,
+) -> Result<Decoded, PredictError> {
+    let start = Instant::now();
+    match (input, &servable.contents) {
+        (Input::Instances(body), Contents::Package(packaged)) => {
+            let decoded = decode_request(&packaged.package.parts.input, &body, &LIMITS)?;
+            Ok(Decoded::Fields(DecodedFields {
+                columns: decoded.columns,
+                single: decoded.single,
+                origin: RowOrigin::Instances,
+                client_id: decoded.id,
+                took: start.elapsed(),
+            }))
+        }
+        (Input::Instances(body), Contents::Bare(_)) => {
+            let (rows, id) = json_rows::read_envelope(body).map_err(malformed)?;
+            let prepared = rows_to_tensors(servable, rows, start)?;
+            Ok(Decoded::Tensors(Prepared {
+                client_id: id,
+                ..prepared
+            }))
+        }
+        (Input::Rows(rows), Contents::Package(packaged)) => {
+            let options = RowOptions {
+                names: rows.names.as_deref(),
+                ignore_unknown: rows.frame,
+                null_is_missing: rows.frame,
+                origin: Some(&rows.origin),
+            };
+            let columns = decode_rows(&packaged.package.parts.input, &rows.text, options, &LIMITS)?;
+            Ok(fields_of(columns, rows.origin, start))
+        }
+        (Input::Table(table), Contents::Package(packaged)) => decode_table(&table, packaged, start),
+        (Input::Rows(rows), Contents::Bare(_)) => decode_bare_rows(servable, rows, start),
+        (Input::Table(table), Contents::Bare(_)) => {
+            let rows = table::to_plain_rows(&table, &servable.graph).map_err(malformed)?;
+            decode_bare_rows(servable, rows, start)
+        }
+        (Input::Tensors(tensors), _) => {
+            let packaged = servable.fields().filter(|packaged| {
+                !(explicit && names_the_graph(&tensors, packaged, &servable.graph))
+            });
+            let offered = packaged.map_or(&servable.graph, |packaged| &packaged.fields);
+            check_counts(&tensors, wanted, offered)?;
+            check_wanted(wanted, offered)?;
+            let tensors = name_tensors(tensors, offered)?;
+            match packaged {
+                Some(packaged) => {
+                    let columns = fields::decode(&packaged.package.parts.input, &tensors, &LIMITS)?;
+                    Ok(fields_of(columns, RowOrigin::Instances, start))
+                }
+                None => from_tensors(servable, tensors, start).map(Decoded::Tensors),
+            }
+        }
+    }
+}
+
+fn fields_of(columns: Columns, origin: RowOrigin, start: Instant) -> Decoded {
+    Decoded::Fields(DecodedFields {
+        columns,
+        single: false,
+        origin,
+        client_id: None,
+        took: start.elapsed(),
+    })
+}
+
+fn decode_table(
+    table: &Table,
+    packaged: &Packaged,
+    start: Instant,
+) -> Result<Decoded, PredictError> {
+    let schema = &packaged.package.parts.input;
+    let rows = table::to_rows(table, schema.columns()).map_err(malformed)?;
+    let options = RowOptions {
+        names: rows.names.as_deref(),
+        // A table often has columns that the model does not use, and empty cells.
+        ignore_unknown: true,
+        null_is_missing: true,
+        origin: Some(&rows.origin),
+    };
+    let columns = decode_rows(schema, &rows.text, options, &LIMITS)?;
+    Ok(fields_of(columns, rows.origin, start))
+}
+
+fn decode_bare_rows(
+    servable: &Servable,
+    rows: JsonRows,
+    start: Instant,
+) -> Result<Decoded, PredictError> {
+    let origin = rows.origin.clone();
+    rows_to_tensors(servable, rows, start)
+        .map(Decoded::Tensors)
+        .map_err(|error| locate_error(error, &origin))
+}
+
+fn rows_to_tensors(
+    servable: &Servable,
+    rows: JsonRows,
+    start: Instant,
+) -> Result<Prepared, PredictError> {
+    let tensors = json_rows::to_tensors(rows, &servable.graph).map_err(malformed)?;
+    from_rows(servable, tensors, start)
+}
+
+fn malformed(error: impl std::fmt::Display) -> PredictError {
+    PredictError::Malformed(error.to_string())
+}
+
+impl From<DecodeError> for PredictError {
+    fn from(error: DecodeError) -> PredictError {
+        match error {
+            DecodeError::Malformed { detail } => PredictError::Malformed(detail.to_string()),
+            DecodeError::Invalid { faults, more } => PredictError::Invalid { faults, more },
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! The tap: one value says what happened to a request, and every observer gets it. A new observer touches no line of the path
+//! of a request.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    id::PredictionId,
+    predict::{
+        PredictError,
+        assign::Assignment,
+        fallback::Fallback,
+        prediction::{ModelOutput, Timing},
+    },
+    registry::{route::Routed, servable::Servable},
+    schema::columns::Columns,
+    tensor::Tensors,
+};
+
+/// The decoded input of a request, shared and never copied.
+#[derive(Clone)]
+pub enum SharedInput {
+    /// Columns, by the schema of the version that decoded them.
+    Columns(Arc<Columns>),
+    /// Input tensors of the graph.
+    Tensors(Arc<Tensors>),
+}
+
+/// The engine runs that a request was part of.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct RunShare {
+    /// The number of runs.
+    pub runs: usize,
+    /// Rows in these runs, including those of other requests.
+    pub rows: usize,
+    /// The request's share of the time of cores, in seconds.
+    pub core_seconds: f64,
+}
+
+/// What happened to one request, after its answer or its failure.
+pub struct PredictionEvent<'a> {
+    pub id: PredictionId,
+    /// The versions that the registry named for the request. The first of them decoded it.
+    pub routed: &'a Routed,
+    /// The version that the request was assigned to: its model, number and digest.
+    pub servable: &'a Arc<Servable>,
+    /// The arm of a rollout; `None` without a rollout, or for a request that failed before the assignment.
+    pub assignment: Option<&'a Assignment>,
+    /// `None` if no observer asked for it, or for a request that failed before it was decoded.
+    pub input: Option<&'a SharedInput>,
+    pub rows: usize,
+    /// The request came row by row, and each row is answered by itself.
+    pub by_row: bool,
+    /// The output of the assigned version, or the reason why it gave none.
+    pub outcome: Result<&'a ModelOutput, &'a PredictError>,
+    /// The version that answered instead.
+    pub fallback: Option<&'a Fallback>,
+    pub timing: &'a Timing,
+    pub share: RunShare,
+    /// From the assignment, or without one from the routing, to the outcome of the assigned version.
+    pub elapsed: Duration,
+}
+
+/// What is known of a request when it is assigned to a version.
+pub struct AssignedRequest<'a> {
+    pub routed: &'a Routed,
+    pub assignment: Option<&'a Assignment>,
+    pub now: Instant,
+}
+
+/// Something that is interested in requests. It runs on the path of the request, so that it must neither wait nor compute much.
+pub trait Observer: Send + Sync {
+    /// Whether the observer needs the decoded input. Keeping it costs memory until the answer.
+    fn wants_input(&self, _: &AssignedRequest<'_>) -> bool {
+        false
+    }
+
+    fn observe(&self, event: &PredictionEvent<'_>);
+}
+
+pub type Observers = Arc<[Box<dyn Observer>]>;
+
+/// A request between its routing and its event. If the caller leaves first, the event says so.
+pub struct PendingEvent {
+    observers: Observers,
+    pub id: PredictionId,
+    pub routed: Routed,
+    pub servable: Arc<Servable>,
+    pub assignment: Option<Assignment>,
+    pub input: Option<SharedInput>,
+    pub rows: usize,
+    pub by_row: bool,
+    pub timing: Timing,
+    pub share: RunShare,
+    routed_at: Instant,
+    /// The failure of the assigned version, while a fallback is tried.
+    failure: Option<(PredictError, Duration)>,
+    is_done: bool,
+}
+
+impl PendingEvent {
+    pub fn new(observers: &Observers, id: PredictionId, routed: Routed) -> PendingEvent {
+        PendingEvent {
+            observers: Arc::clone(observers),
+            id,
+            servable: Arc::clone(&routed.servable),
+            routed,
+            assignment: None,
+            input: None,
+            rows: 0,
+            by_row: false,
+            timing: Timing::default(),
+            share: RunShare::default(),
+            routed_at: Instant::now(),
+            failure: None,
+            is_done: false,
+        }
+    }
+
+    /// Whether an observer or a fallback needs the decoded input.
+    pub fn keeps_input(&self, now: Instant) -> bool {
+        let request = AssignedRequest {
+            routed: &self.routed,
+            assignment: self.assignment.as_ref(),
+            now,
+        };
+        self.routed.fallback.is_some()
+            || self
+                .observers
+                .iter()
+                .any(|observer| observer.wants_input(&request))
+    }
+
+    /// The assigned version answered.
+    pub fn answered(mut self, output: &ModelOutput) {
+        self.is_done = true;
+        self.emit(Ok(output), self.elapsed(), None);
+    }
+
+    /// The assigned version failed. The event waits for the fallback.
+    pub fn set_failure(&mut self, error: PredictError) {
+        self.failure = Some((error, self.elapsed()));
+    }
+
+    /// The failure that was set.
+    pub fn failure(&self) -> Option<&PredictError> {
+        self.failure.as_ref().map(|(error, _)| error)
+    }
+
+    /// The assigned version failed, and this is all that can be done. Returns the error.
+    pub fn failed(mut self, error: PredictError) -> PredictError {
+        self.is_done = true;
+        self.emit(Err(&error), self.elapsed(), None);
+        error
+    }
+
+    /// Ends a request whose failure was set. Returns the error.
+    pub fn end(mut self, fallback: Option<&Fallback>) -> PredictError {
+        self.is_done = true;
+        let (error, elapsed) = self
+            .failure
+            .take()
+            .unwrap_or((PredictError::Broken, Duration::ZERO));
+        self.emit(Err(&error), elapsed, fallback);
+        error
+    }
+
+    fn elapsed(&self) -> Duration {
+        let assignment = self.assignment.as_ref();
+        assignment
+            .map_or(self.routed_at, |assignment| assignment.started)
+            .elapsed()
+    }
+
+    fn emit(
+        &self,
+        outcome: Result<&ModelOutput, &PredictError>,
+        elapsed: Duration,
+        fallback: Option<&Fallback>,
+    ) {
+        let event = PredictionEvent {
+            id: self.id,
+            routed: &self.routed,
+            servable: &self.servable,
+            assignment: self.assignment.as_ref(),
+            input: self.input.as_ref(),
+            rows: self.rows,
+            by_row: self.by_row,
+            outcome,
+            fallback,
+            timing: &self.timing,
+            share: self.share,
+            elapsed,
+        };
+        for observer in self.observers.iter() {
+            observer.observe(&event);
+        }
+    }
+}
+
+impl Drop for PendingEvent {
+    fn drop(&mut self) {
+        if self.is_done {
+            return;
+        }
+        let (error, elapsed) = self.failure.take().unwrap_or_else(|| {
+            // A run that hangs is one failure, however many callers give up waiting for it.
+            let assignment = self.assignment.as_ref();
+            let lost =
+                assignment.is_some_and(|assignment| assignment.running.load(Ordering::Relaxed));
+            let error = if lost {
+                PredictError::Lost(Box::new(PredictError::Cancelled))
+            } else {
+                PredictError::Cancelled
+            };
+            (error, self.elapsed())
+        });
+        self.emit(Err(&error), elapsed, None);
+    }
+}

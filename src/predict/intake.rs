@@ -1,0 +1,90 @@
+//! Intake: a request is decoded, assigned to a version, and preprocessed by it.
+
+use std::{sync::Arc, time::Instant};
+
+use crate::{
+    predict::{
+        PredictError,
+        assign::Assignment,
+        decode::decode,
+        event::{PendingEvent, SharedInput},
+        input::Input,
+        prepared::{Decoded, Prepared},
+        preprocess::preprocess,
+    },
+    registry::servable::Contents,
+};
+
+/// What the intake needs to know of a request, besides its data.
+pub struct Intake {
+    /// The value of the header that the rollout assigns by.
+    pub key: Option<Vec<u8>>,
+    /// The outputs that the caller names.
+    pub wanted: Vec<String>,
+    /// The caller named a version by its number.
+    pub explicit: bool,
+}
+
+impl Intake {
+    /// Decodes by the stable version's schema, assigns the request to a version, and preprocesses as that version does. `event` keeps
+    /// the assignment, also if this fails.
+    pub fn take(&self, input: Input, event: &mut PendingEvent) -> Result<Prepared, PredictError> {
+        let stable = Arc::clone(&event.routed.servable);
+        let decoded = decode(&stable, input, &self.wanted, self.explicit)?;
+        let now = Instant::now();
+        let columns = match (&decoded, stable.package()) {
+            (Decoded::Fields(fields), Some(package)) => {
+                Some((&package.parts.input, &fields.columns))
+            }
+            _ => None,
+        };
+        event.assignment =
+            event.routed.traffic.as_ref().map(|traffic| {
+                Assignment::new(traffic, self.key.as_deref(), columns, event.id, now)
+            });
+        if let Some(servable) = event.assignment.as_ref().and_then(Assignment::servable) {
+            event.servable = Arc::clone(servable);
+        }
+        let prepared = prepare(decoded, event.keeps_input(now), event)?;
+        (event.rows, event.by_row, event.timing) =
+            (prepared.rows, prepared.by_row, prepared.timing);
+        Ok(prepared)
+    }
+}
+
+/// Preprocesses as the assigned version does. The decoded input is kept in the event if `keeps`.
+fn prepare(
+    decoded: Decoded,
+    keeps: bool,
+    event: &mut PendingEvent,
+) -> Result<Prepared, PredictError> {
+    let servable = Arc::clone(&event.servable);
+    match (decoded, &servable.contents) {
+        (Decoded::Fields(mut fields), Contents::Package(packaged)) => {
+            let binding = event.assignment.as_ref().and_then(|assignment| {
+                let arm = assignment.traffic.arms.get(assignment.candidate()?)?;
+                arm.as_ref()?.binding.as_ref()
+            });
+            let share = |columns| Some(SharedInput::Columns(Arc::new(columns)));
+            let Some(binding) = binding else {
+                let prepared = preprocess(&servable, packaged, &mut fields)?;
+                // Moved and not copied: nothing needs the columns after this.
+                event.input = keeps.then(|| share(fields.columns)).flatten();
+                return Ok(prepared);
+            };
+            // Only here the decoded columns are needed twice, because binding consumes them.
+            let kept = keeps.then(|| fields.columns.clone());
+            fields.columns = binding.bind(fields.columns);
+            let prepared = preprocess(&servable, packaged, &mut fields)?;
+            event.input = kept.and_then(share);
+            Ok(prepared)
+        }
+        (Decoded::Tensors(prepared), _) => {
+            let group = prepared.groups.first().filter(|_| keeps);
+            event.input = group.map(|group| SharedInput::Tensors(Arc::new(group.tensors.clone())));
+            Ok(prepared)
+        }
+        // A graph without a schema decodes to tensors only.
+        (Decoded::Fields(_), Contents::Bare(_)) => Err(PredictError::Broken),
+    }
+}

@@ -1,0 +1,22 @@
+//! Rehearsal samples: an observer that keeps a few valid requests of each stable version, for rehearsing a rollback with them.
+
+use std::time::Instant;
+
+use crate::predict::event::{AssignedRequest, Observer, PredictionEvent, SharedInput};
+
+pub struct RehearsalSamples;
+
+impl Observer for RehearsalSamples {
+    fn wants_input(&self, request: &AssignedRequest<'_>) -> bool {
+        let samples = request.routed.samples.as_ref();
+        samples.is_some_and(|samples| samples.is_due(request.now))
+    }
+
+    fn observe(&self, event: &PredictionEvent<'_>) {
+        if let (Some(samples), Some(SharedInput::Columns(columns)), Ok(_)) =
+            (&event.routed.samples, event.input, event.outcome)
+        {
+            samples.offer(columns, Instant::now());
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Names in a request of tensors: the inputs that it gives and the outputs that it wants.
+
+use crate::{
+    decode::elements::{Elements, WireTensor},
+    predict::PredictError,
+    registry::servable::Packaged,
+    schema::fault::shorten,
+    tensor::{
+        DataType, Dim,
+        signature::{Signature, TensorSpec},
+    },
+};
+
+/// Inputs and outputs beyond the model's own that still get an error with their name. Names are compared with each other, so that a
+/// request of a million tensors would take minutes.
+const MAX_UNKNOWN: usize = 64;
+
+/// Names for an error message.
+pub fn list(names: &[&str]) -> String {
+    if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(", ")
+    }
+}
+
+/// Whether a request names inputs of the graph and no field.
+pub fn names_the_graph(tensors: &[WireTensor], packaged: &Packaged, graph: &Signature) -> bool {
+    let has = |specs: &[TensorSpec], name: &str| specs.iter().any(|spec| *spec.name == *name);
+    !tensors.is_empty()
+        && tensors
+            .iter()
+            .all(|tensor| has(&graph.inputs, &tensor.name))
+        && !tensors
+            .iter()
+            .any(|tensor| has(&packaged.fields.inputs, &tensor.name))
+}
+
+/// Refuses a request with far more names than the model has.
+pub fn check_counts(
+    tensors: &[WireTensor],
+    wanted: &[String],
+    offered: &Signature,
+) -> Result<(), PredictError> {
+    for (given, takes, side) in [
+        (tensors.len(), offered.inputs.len(), "inputs"),
+        (wanted.len(), offered.outputs.len(), "outputs"),
+    ] {
+        if given > takes + MAX_UNKNOWN {
+            return Err(PredictError::Malformed(format!(
+                "the request has {given} {side}; the model has {takes}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The caller may name each output of the model once.
+pub fn check_wanted(wanted: &[String], offered: &Signature) -> Result<(), PredictError> {
+    let twice = wanted
+        .iter()
+        .enumerate()
+        .find(|(at, name)| wanted.iter().take(*at).any(|other| other == *name));
+    if let Some((_, name)) = twice {
+        let name = shorten(name);
+        return Err(PredictError::Malformed(format!(
+            "output `{name}` is requested twice"
+        )));
+    }
+    let Some(unknown) = wanted.iter().find(|name| offered.output(name).is_none()) else {
+        return Ok(());
+    };
+    let known: Vec<&str> = offered.outputs.iter().map(|spec| &*spec.name).collect();
+    let unknown = shorten(unknown);
+    Err(PredictError::Malformed(format!(
+        "there is no output `{unknown}`; the model gives {}",
+        list(&known)
+    )))
+}
+
+/// Gives a tensor without a name the name of the only input, and its shape if the request has none.
+pub fn name_tensors(
+    mut tensors: Vec<WireTensor>,
+    offered: &Signature,
+) -> Result<Vec<WireTensor>, PredictError> {
+    let Some(tensor) = tensors.iter_mut().find(|tensor| tensor.name.is_empty()) else {
+        return Ok(tensors);
+    };
+    let [spec] = offered.inputs.as_slice() else {
+        let known: Vec<&str> = offered.inputs.iter().map(|spec| &*spec.name).collect();
+        return Err(PredictError::Malformed(format!(
+            "the model has {} inputs; name them: {}",
+            known.len(),
+            list(&known)
+        )));
+    };
+    tensor.name = spec.name.to_string();
+    match &tensor.elements {
+        Elements::Raw(bytes) if tensor.shape.is_none() => {
+            let text = spec.datatype == DataType::Bytes;
+            let elements = spec.datatype.size().map_or(1, |size| bytes.len() / size);
+            let shape = shape_of_one_row(spec, elements).ok_or_else(|| {
+                let offered = format!("{} {}", spec.datatype.protocol_name(), spec.shape);
+                PredictError::Malformed(format!(
+                    "{} bytes are not one row of input `{}`, {offered}",
+                    bytes.len(),
+                    spec.name
+                ))
+            })?;
+            tensor.datatype = Some(spec.datatype);
+            tensor.shape = Some(shape);
+            if text {
+                tensor.elements = Elements::Texts(vec![bytes.clone()]);
+            }
+        }
+        _ => {}
+    }
+    Ok(tensors)
+}
+
+/// The shape of one row of that many elements: the free leading dimension is 1, and at most one other may be free.
+fn shape_of_one_row(spec: &TensorSpec, elements: usize) -> Option<Vec<usize>> {
+    let dims = &spec.shape.0;
+    let free = dims
+        .iter()
+        .skip(1)
+        .filter(|dim| matches!(dim, Dim::Any | Dim::Rest))
+        .count();
+    let leading_is_batch = spec.shape.has_batch_axis() && (dims.len() > 1 || elements == 1);
+    let fixed = dims
+        .iter()
+        .map(|dim| if let Dim::Fixed(size) = dim { *size } else { 1 })
+        .try_fold(1usize, usize::checked_mul)?;
+    let rest = elements.checked_div(fixed)?;
+    if rest.checked_mul(fixed)? != elements
+        || free > 1
+        || free == 0 && leading_is_batch && rest != 1
+    {
+        return None;
+    }
+    let shape = dims.iter().enumerate().map(|(at, dim)| match dim {
+        Dim::Fixed(size) => *size,
+        Dim::Any if at == 0 && leading_is_batch => 1,
+        Dim::Any | Dim::Rest => rest,
+    });
+    Some(shape.collect())
+}
