@@ -10,7 +10,7 @@ mod repository;
 
 use std::path::Path;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 pub use repository::{FoundVersion, RepositoryVersion, find_versions};
 
@@ -18,7 +18,7 @@ use crate::{
     package::{
         MODEL_FILE, PackageError,
         bare::{BareGraph, CONFIG_FILE},
-        draft::{Draft, DraftSources, draft},
+        draft::{DraftSources, draft},
         import::{Imported, card, resolve_inside},
         manifest::Provenance,
         serving::{Serving, ServingBatching},
@@ -30,11 +30,13 @@ use crate::{
     },
 };
 
-/// What the import did with the settings of `config.pbtxt`.
+/// What the import did with the settings and files of the repository.
 #[derive(Default)]
 struct ImportReport {
     /// Settings that the package has now.
     taken: Vec<String>,
+    /// Settings and files that the package does not have.
+    left: Vec<String>,
     /// What a person should check.
     notes: Vec<String>,
 }
@@ -68,66 +70,19 @@ pub fn import(
     let preprocessing =
         labels::map_labels(&bare, &known, &mut drafted.schema["output"], &mut report);
     let mut serving_json = None;
-    let mut left = Vec::new();
+    // Without `config.pbtxt` every setting is a default, and none is written.
     if bare.config.is_some() {
-        // Without `config.pbtxt` every setting is a default, and none is written.
         serving_json = serving(&bare, config, signature, &mut report);
-        left = server_settings(source.id.name.as_str(), config);
+        report.left = server_settings(source.id.name.as_str(), config);
+        report.notes.extend(report.left.iter().cloned());
     }
-    report.notes.extend(left.iter().cloned());
-    // A package has the graph's shapes, so `reshape` is not lost.
-    let ignored: Vec<&str> = config
-        .ignored
-        .iter()
-        .map(String::as_str)
-        .filter(|key| !key.ends_with(".reshape"))
-        .collect();
-    left.extend(ignored.iter().map(|key| format!("`{key}`: not understood")));
-    left.extend(other_files(source, &bare, external));
-    Ok(imported(
-        source,
-        signature,
-        (drafted, preprocessing, serving_json),
-        Settings {
-            report,
-            left,
-            ignored,
-        },
-    ))
-}
-
-/// What became of the settings of `config.pbtxt`.
-struct Settings<'a> {
-    report: ImportReport,
-    /// Settings and files that are not in the package.
-    left: Vec<String>,
-    /// Keys that were not understood.
-    ignored: Vec<&'a str>,
-}
-
-fn imported(
-    source: &RepositoryVersion,
-    signature: &Signature,
-    (drafted, preprocessing, serving): (Draft, Option<Value>, Option<Serving>),
-    settings: Settings<'_>,
-) -> Imported {
-    let Settings {
-        report,
-        left,
-        ignored,
-    } = settings;
-    let warnings = match ignored.as_slice() {
-        [] => Vec::new(),
-        keys => vec![format!(
-            "{CONFIG_FILE}: not understood: {}",
-            keys.join(", ")
-        )],
-    };
+    let warnings = report_ignored_keys(config, &mut report);
+    report.left.extend(other_files(source, &bare, external));
     let origin = format!("Triton model repository, {}", source.id);
-    Imported {
+    Ok(Imported {
         schema: drafted.schema,
         preprocessing,
-        serving,
+        serving: serving_json,
         examples: Vec::new(),
         card: card(
             source.id.name.as_str(),
@@ -135,7 +90,7 @@ fn imported(
             signature,
             &[
                 ("Taken over from config.pbtxt", &report.taken),
-                ("Not taken over", &left),
+                ("Not taken over", &report.left),
             ],
         ),
         provenance: Provenance {
@@ -144,7 +99,27 @@ fn imported(
         },
         warnings,
         notes: report.notes,
+    })
+}
+
+/// Reports the keys that were not understood, and returns one warning about all of them.
+fn report_ignored_keys(config: &ModelConfig, report: &mut ImportReport) -> Vec<String> {
+    // A package has the graph's shapes, so `reshape` is not lost.
+    let ignored: Vec<&str> = config
+        .ignored
+        .iter()
+        .map(String::as_str)
+        .filter(|key| !key.ends_with(".reshape"))
+        .collect();
+    if ignored.is_empty() {
+        return Vec::new();
     }
+    let lines = ignored.iter().map(|key| format!("`{key}`: not understood"));
+    report.left.extend(lines);
+    vec![format!(
+        "{CONFIG_FILE}: not understood: {}",
+        ignored.join(", ")
+    )]
 }
 
 /// The graph's tensors with the dimensions that only the configuration fixes.
