@@ -49,6 +49,7 @@ impl<'a> DeclaredFields<'a> {
         for (name, after) in properties(new).filter(|(name, _)| find(old, name).is_none()) {
             self.new.push((format!("{pointer}/{}", token(name)), after));
         }
+        // `*` is the pointer of every element of an array.
         if let (Some(before), Some(after)) = (old.get("items"), new.get("items")) {
             self.walk(before, after, &format!("{pointer}/*"));
         }

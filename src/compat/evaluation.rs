@@ -173,6 +173,7 @@ fn stability_index(old: &Value, new: &Value) -> Option<f64> {
                 members(old.get("categories")),
                 members(new.get("categories")),
             );
+            // A category that is missing in a profile has no rows there.
             let count = |counts: &Map<String, Value>, name: &str| {
                 counts.get(name).and_then(Value::as_f64).unwrap_or_default()
             };
@@ -185,6 +186,7 @@ fn stability_index(old: &Value, new: &Value) -> Option<f64> {
         (None, None) => numeric_bins(old, new)?,
         _ => return None,
     };
+    // A feature that becomes null more often has drifted, even if its other values have not.
     let missing = (number(old, "missing"), number(new, "missing"));
     let bins: Vec<(f64, f64)> = bins
         .into_iter()

@@ -85,6 +85,7 @@ impl InputComparison<'_> {
 
     fn report_removed(&mut self, fields: &DeclaredFields<'_>) {
         for (gone, _) in &fields.gone {
+            // Gaps mean that the new schema refuses a request with the removed field.
             if take_gaps(&mut self.forward, gone) {
                 let detail = "is gone: requests of today's callers who send it would get 422";
                 self.report(Severity::Breaking, gone, detail.to_owned());
@@ -160,6 +161,7 @@ pub(super) fn compare_outputs(
         report(Severity::ForwardOnly, new, detail.to_owned());
     }
     for gaps in [&mut forward, &mut backward] {
+        // The comparison of the classes reports their new labels.
         gaps.retain(|gap| gap.keyword != "enum" || !changed_classes.contains(&gap.pointer));
     }
     report_gaps(

@@ -108,6 +108,7 @@ impl Batcher {
         if state.is_dead() {
             return Err(EngineError::no_worker());
         }
+        // The queue is bounded, so that an overload is refused at once instead of timing out.
         if state.queue.len() >= self.pool.policy.queue_capacity {
             // Jobs whose caller left must not cause the refusal of a job whose caller waits.
             drop_dead(&mut state.queue, job.enqueued);

@@ -40,6 +40,7 @@ pub fn find(
         .flatten()
         .find(|path| !path.as_os_str().is_empty());
     let candidates: Vec<PathBuf> = match named {
+        // People also set the directory of the library.
         Some(path) if path.is_dir() => vec![path.join(FILE_NAME)],
         Some(path) => vec![path.to_path_buf()],
         None => {

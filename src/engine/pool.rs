@@ -119,6 +119,7 @@ impl Pool {
         let replace = hung <= (self.workers * 2) as isize;
         state.starting += usize::from(replace);
         drop(state);
+        // The metric keeps its published name.
         self.metrics.wedged_workers.inc();
         tracing::error!(model = %self.name, hung, "an engine worker hangs in its run and was abandoned");
         if !replace {

@@ -33,6 +33,7 @@ impl GraphAnalysis {
         let report = row_dimension::trace_rows(&model, fed);
         let time_first = dimension_names::time_first(&model, &report);
         let labels = class_labels::output_labels(&model);
+        // The runtime's own signature no longer shows the part after the NUL.
         let mut names = model
             .graph
             .inputs

@@ -75,6 +75,8 @@ pub fn output_labels(model: &Model<'_>) -> Vec<(String, Vec<ClassLabel>)> {
         .outputs
         .iter()
         .filter_map(|output| {
+            // Labels of a map that was cut off come first: the graph may have no other trace of
+            // them.
             let labels = stored_labels(model, output.name);
             let labels = labels
                 .or_else(|| score_labels(graph, output.name, 0))

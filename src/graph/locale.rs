@@ -71,6 +71,7 @@ fn with_locale(node: &[u8]) -> Result<Vec<u8>, Malformed> {
     let mut attribute = Vec::new();
     put_bytes(1, b"locale", &mut attribute);
     put_bytes(4, PORTABLE_LOCALE.as_bytes(), &mut attribute);
+    // Field 20 is the type of the attribute.
     put_varint(20, TEXT, &mut attribute);
     put_bytes(5, &attribute, &mut edited);
     Ok(edited)

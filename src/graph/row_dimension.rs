@@ -80,6 +80,7 @@ fn output_rows(value: Option<&TracedTensor>) -> OutputRows {
     match value {
         None => unknown("does not say where the output comes from"),
         Some(value) => match &value.flow {
+            // Sizes are no rows either, even if they depend on the number of rows.
             Flow::Same | Flow::RowCount => OutputRows::Without,
             Flow::Rows { axis: 0 } => match value.dim(0) {
                 // A reshape may keep several values of each row along dimension 0, which is not one

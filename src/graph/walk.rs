@@ -241,6 +241,7 @@ impl<'m, 'a> GraphWalk<'m, 'a> {
             }
             return self.call(node, function, &inputs, scope, depth);
         }
+        // Nodes with graphs have no rule: their effect depends on the graphs.
         let has_graphs = node
             .attributes
             .values()
@@ -255,6 +256,7 @@ impl<'m, 'a> GraphWalk<'m, 'a> {
         {
             return unknown(rules::NOT_KNOWN);
         }
+        // The meaning of some operators changed between operator sets.
         let opset = opset_of(scope.opsets, node.domain);
         let mut values = rules::apply(self, node, &inputs, opset);
         // A rule may know fewer outputs than the node has.
@@ -311,6 +313,7 @@ impl<'m, 'a> GraphWalk<'m, 'a> {
             .copied()
             .filter(|name| !inner.values.contains_key(name))
             .collect();
+        // Each call gets its own copy, because attributes differ from call to call.
         let body: Vec<Node<'a>> = function
             .nodes
             .iter()

@@ -43,6 +43,7 @@ pub fn cut(bytes: &[u8]) -> Result<Option<Edited>, Malformed> {
                 .any(|other| other.inputs.iter().any(|name| node.outputs.contains(name)))
         })
         .collect();
+    // The file can then be loaded unchanged.
     if maps.is_empty() {
         return Ok(None);
     }

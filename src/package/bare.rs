@@ -145,6 +145,7 @@ impl BareGraph {
     pub fn open(directory: &Path, id: &ModelId) -> Result<BareGraph, PackageError> {
         let ModelFiles { config, labels, .. } =
             ModelFiles::read(directory.parent().unwrap_or(directory), &id.name)?;
+        // The hashes make a changed file visible, although no manifest vouches for the first one.
         let manifest = Manifest::of_directory(directory, id, String::new(), Provenance::default())?;
         Ok(BareGraph {
             id: id.clone(),
@@ -220,6 +221,7 @@ impl BareGraph {
                         known.join(", ")
                     )));
                 };
+                // A contradiction means that the file belongs to another version of the model.
                 if !fits(tensor, spec, config.max_batch_size) {
                     let datatype = tensor.datatype.unwrap_or(spec.datatype);
                     return Err(fault(format!(

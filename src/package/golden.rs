@@ -54,6 +54,7 @@ pub fn parse(text: &str) -> Result<Vec<GoldenExample>, GoldenError> {
         };
         let line: GoldenLine<'_> =
             serde_json::from_str(line).map_err(|error| wrong(error.to_string()))?;
+        // The answer of every model is an object of its fields.
         if !line.output.is_object() {
             return Err(wrong(
                 "\"output\" must be an object of response fields".to_owned(),

@@ -73,6 +73,7 @@ fn collect(value: &Value, pointer: &str, inputs: &[Value], found: &mut Vec<Guess
 /// Why examples with these inputs do not prove a guessed section. An example proves a guess that
 /// its row passes through; for categories, only those of its row.
 fn unproved_reason(section: &Value, inputs: &[Value]) -> Option<String> {
+    // Without an example no step has run.
     if inputs.is_empty() {
         return Some("there is no golden example".to_owned());
     }

@@ -130,6 +130,7 @@ impl Manifest {
             listing.push((path.as_str(), digest));
         }
         let digest = format!("sha256:{}", Digest::of_listing(listing.into_iter()));
+        // A digest that does not cover the list would let two packages have one identity.
         if self.digest != digest {
             return wrong(
                 "/digest",
@@ -320,6 +321,7 @@ fn walk(root: &Path, relative: &Path, files: &mut Vec<String>) -> Result<(), Pac
     for entry in entries {
         let entry = entry.map_err(|error| PackageError::io(&relative.to_string_lossy(), &error))?;
         let path = relative.join(entry.file_name());
+        // The list is hashed as text with one path a line, so a path must fit into a line.
         let Some(text) = path.to_str().filter(|text| is_plain(text)) else {
             return Err(PackageError::new(
                 "files",

@@ -164,6 +164,7 @@ impl ModelConfig {
 }
 
 fn ignore(ignored: &mut Vec<String>, key: String) {
+    // Each key once: a repeated field would fill the report.
     if ignored.len() < MAX_IGNORED && !ignored.contains(&key) {
         ignored.push(key);
     }
@@ -199,6 +200,7 @@ fn tensor(
         match (name.as_str(), value) {
             ("name", TextValue::Text(text)) => tensor.name = text,
             ("data_type", TextValue::Word(word)) => {
+                // Triton's names are those of the protocol with a prefix, except for texts.
                 let known = match word.strip_prefix("TYPE_") {
                     Some("STRING") => Some(DataType::Bytes),
                     Some(name) => DataType::from_protocol_name(name),

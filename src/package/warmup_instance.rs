@@ -62,6 +62,7 @@ fn field(schema: &Value, feature: Option<&Value>) -> (Value, InstanceOrigin) {
             .filter(|value| !value.is_null())
             .cloned()
     };
+    // Values that the author wrote come before generated ones.
     if let Some(value) = schema
         .get("const")
         .cloned()
@@ -70,6 +71,7 @@ fn field(schema: &Value, feature: Option<&Value>) -> (Value, InstanceOrigin) {
     {
         return (value, InstanceOrigin::Documented);
     }
+    // The profile has values of the training, which the graph accepts.
     let median = feature
         .and_then(|feature| feature.pointer("/quantiles/0.5"))
         .cloned();

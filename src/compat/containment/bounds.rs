@@ -64,6 +64,7 @@ pub(super) fn text_lengths(node: &Node) -> (usize, usize) {
 
 /// Whether the node accepts whole numbers only.
 pub(super) fn is_integral(node: &Node) -> bool {
+    // A whole step leaves only whole numbers, even if fractions are allowed.
     !node.types.has(Types::NUMBER) || node.multiple_of.is_some_and(|step| step.whole().is_some())
 }
 
@@ -111,6 +112,7 @@ pub(super) fn is_above(node: &Node, bound: Exact, exclusive: bool) -> bool {
             low.compare(bound).is_ge()
         }
     };
+    // Any of the node's three lower bounds may be the one that proves it.
     node.minimum.is_some_and(reaches)
         || node
             .exclusive_minimum

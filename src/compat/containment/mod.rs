@@ -346,6 +346,7 @@ impl Search {
                 None,
             );
         }
+        // An array of the greatest length exists by structure.
         if wider.node.max_items < longest {
             self.report(
                 pointer,
@@ -406,6 +407,7 @@ impl Search {
             return;
         };
         let at = |name: &str| format!("{pointer}/{}", token(name));
+        // A document without the member exists by structure, so no example is needed.
         for name in required(outer).filter(|name| !narrower.requires(name)) {
             let member =
                 |at: NodeRef<'_>| at.property(name).map(|property| property.document.clone());

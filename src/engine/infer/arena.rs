@@ -41,6 +41,7 @@ impl Arena {
         let mut release = RunOptions::new()?;
         release.set_log_level(LogLevel::Fatal)?;
         release.set("memory.enable_memory_arena_shrinkage", "cpu:0")?;
+        // The run must end before its first node: only the end of a run releases memory.
         release.terminate()?;
         let allocator = Allocator::new(session, arena_info()?)?;
         let mut arena = Arena {
@@ -53,6 +54,7 @@ impl Arena {
             held: 0,
             released: false,
         };
+        // Measured before the first run, so that only the memory of runs counts as releasable.
         arena.weights = arena.total();
         Ok(arena)
     }

@@ -261,6 +261,8 @@ fn make_session(
     let build = || -> ort::Result<Session> {
         let mut builder = Session::builder(&runtime.environment)?
             .with_intra_threads(resources.intra_op_threads)?
+            // Parallel requests share the cores; parallel branches of one graph would compete with
+            // them.
             .with_inter_threads(1)?
             .with_intra_op_spinning(false)?
             .with_inter_op_spinning(false)?

@@ -35,6 +35,7 @@ impl Runtime {
         let builder = ort::init_from(path).map_err(|error| fail(error.to_string()))?;
         let environment = builder
             .with_name("predictd")
+            // A model server must not send data about its models to a vendor.
             .with_telemetry(false)
             .build()
             .map_err(|error| fail(error.to_string()))?;

@@ -109,6 +109,7 @@ impl OnnxEngine {
     /// Returns the free regions of the arena to the system. The library does this only at the end
     /// of a run, so this starts a run that is stopped before its first node.
     fn release(&mut self) {
+        // The library checks the inputs of this run as well, although no node reads them.
         let zeros = self.signature.zeros();
         let inputs = zeros
             .0
@@ -179,6 +180,7 @@ impl Engine for OnnxEngine {
 /// The error of a run on these inputs.
 fn explain_failure(error: &ort::Error, batch: &Tensors) -> EngineError {
     let message = error.message();
+    // The runtime has no error code for a terminated run.
     if message.contains("terminate flag") {
         return EngineError::Terminated;
     }

@@ -55,6 +55,7 @@ impl OperatorCall<'_, '_> {
     /// Before operator set 13 all dimensions from the axis on were one vector.
     fn softmax(&self) -> RuleResult {
         let value = self.input(0)?;
+        // Since then the operator works along one axis.
         if self.opset >= 13 {
             return self.one_axis(-1);
         }

@@ -80,6 +80,7 @@ impl OperatorCall<'_, '_> {
             .into_iter()
             .map(|size| size.unwrap_or_else(|| self.fresh()))
             .collect();
+        // Two dimensions with the number of rows would not say which of them has the rows.
         let counted = sizes.iter().filter(|size| size.depends_on_rows()).count();
         let flow = match sizes.iter().position(Size::depends_on_rows) {
             None => Flow::Same,
@@ -122,6 +123,7 @@ impl OperatorCall<'_, '_> {
         {
             return Err(RowEffect(Mixing::Unknown, "counts the rows"));
         }
+        // Only ranges from 0 in steps of 1 have their limit as their length.
         let length = match (element(0), element(1), element(2)) {
             (Some(Element::Int(0)), Some(limit), Some(Element::Int(1))) => limit.as_size(),
             _ => None,

@@ -155,6 +155,7 @@ impl OperatorCall<'_, '_> {
                 letter = Some(own);
             }
         }
+        // Without rows the product is a constant, which needs no rule.
         let Some(letter) = letter else {
             return Err(UNKNOWN);
         };

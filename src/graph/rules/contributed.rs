@@ -108,6 +108,7 @@ impl OperatorCall<'_, '_> {
         if let Some(last) = dims.last_mut() {
             *last = self.fresh();
         }
+        // The second output is a cache of keys and values, whose rows are along another dimension.
         if self.node.outputs.len() > 1 {
             return Err(UNKNOWN);
         }

@@ -92,6 +92,7 @@ impl OperatorCall<'_, '_> {
         for value in values {
             ranks.push(self.rank(value)?);
         }
+        // Missing dimensions are added in front.
         let rank = ranks.iter().copied().max().ok_or(UNKNOWN)?;
         let rows = aligned_rows(values)?;
         let mut dims = Vec::with_capacity(rank);

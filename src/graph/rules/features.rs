@@ -74,6 +74,7 @@ impl OperatorCall<'_, '_> {
     fn table(&self, width: impl Fn(Size) -> Size) -> RuleResult {
         self.others_same(&[0])?;
         let value = self.input(0)?;
+        // ONNX Runtime reads a list as one row of features.
         if self.rank(value)? != 2 {
             return Err(RowEffect(
                 Mixing::Unknown,

@@ -96,6 +96,7 @@ impl OperatorCall<'_, '_> {
             }
             _ => return Err(UNKNOWN),
         };
+        // The last dimension of the indices says how many dimensions of the data are picked.
         let depth = indices
             .dim(last)
             .and_then(Size::as_fixed)

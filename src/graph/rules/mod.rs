@@ -68,6 +68,7 @@ pub fn apply<'a>(
             node.outputs.len()
         ];
     }
+    // Constants stay constants under any operator, even under one without a rule.
     let all_same = inputs
         .iter()
         .flatten()

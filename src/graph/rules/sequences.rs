@@ -23,6 +23,7 @@ impl OperatorCall<'_, '_> {
             }
             _ => return Err(UNKNOWN),
         }
+        // States and lengths must have as many rows.
         let own = value.dim(batch).ok_or(UNKNOWN)?;
         let has_rows = |index: usize, axis: usize| match self.optional(index) {
             None => true,

@@ -69,6 +69,7 @@ impl OperatorCall<'_, '_> {
                 Element::RowCount => return Err(FROM_BATCH),
             });
         }
+        // The number of elements stays the same, which gives the size of -1.
         let total = value.dims.as_ref().and_then(Size::product);
         if let Some(rest) = rest {
             let others = Size::product(dims.iter().flatten());
@@ -195,6 +196,7 @@ impl OperatorCall<'_, '_> {
         let count = self.axes_given().ok_or(UNKNOWN)?.len();
         let axes = self.axes(rank + count)?.ok_or(UNKNOWN)?;
         let mut old = value.dims.iter().flatten().cloned();
+        // The added axes shift the dimension of rows.
         let (mut dims, mut rows) = (Vec::with_capacity(rank + count), None);
         let mut seen = 0;
         for axis in 0..rank + count {

@@ -79,6 +79,7 @@ impl OperatorCall<'_, '_> {
             .or_else(|| self.optional(1)?.ints());
         let count = self.node.outputs.len();
         let is_given = self.node.ints("split").is_some() || self.optional(1).is_some();
+        // Without sizes the operator cuts into equal parts.
         let even = value
             .dim(axis)
             .and_then(Size::as_fixed)

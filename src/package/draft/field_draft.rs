@@ -88,6 +88,7 @@ pub(super) fn encode_with_sample(
     field: &SampleField<'_>,
     encoding: CategoryEncoding,
 ) -> Result<ColumnDraft, DraftError> {
+    // Only texts and numbers can be categories.
     if !matches!(field.kind(), FieldKind::Text | FieldKind::Number) {
         return Err(DraftError::NotEncodable {
             field: field.name.to_owned(),

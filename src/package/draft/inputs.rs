@@ -199,6 +199,7 @@ impl InputDrafter<'_> {
             columns.extend(drafted.column_sections(field.name));
             self.add(field, drafted);
         }
+        // An input of free width accepts any number of columns.
         let Some(takes) = takes else {
             return Ok((columns, None));
         };

@@ -87,6 +87,7 @@ pub fn draft(signature: &Signature, sources: &DraftSources<'_>) -> Result<Draft,
             .iter()
             .any(|field| field.name == name && !field.in_every_row)
     };
+    // A field that some rows of the sample lack is optional for callers.
     let required: Vec<Value> = properties
         .keys()
         .filter(|name| !is_optional(name))

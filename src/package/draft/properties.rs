@@ -48,6 +48,7 @@ pub(super) fn scalar_property(
         }
         FieldKind::Boolean => field.type_schema("boolean"),
         _ if spec.datatype.is_float() || !plain => field.type_schema("number"),
+        // An integer field would refuse the sample itself.
         _ => match field.fraction() {
             Some(fraction) => return wrong(WrongValues::Value(fraction.clone())),
             None => field.type_schema("integer"),
@@ -133,6 +134,7 @@ pub(super) fn graph_properties(inputs: &[TensorSpec]) -> Result<Properties, Draf
 fn input_schema(spec: &TensorSpec) -> Result<Value, DraftError> {
     let is_array = !matches!(spec.shape.row(), [] | [Dim::Fixed(1)]);
     match spec.datatype {
+        // Columns of arrays hold numbers only.
         DataType::Bytes if is_array && !matches!(spec.shape.row(), [Dim::Any | Dim::Rest]) => {
             Err(DraftError::OneText {
                 input: Box::new(spec.clone()),

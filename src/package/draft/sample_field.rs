@@ -70,6 +70,7 @@ pub(super) fn fields(rows: &[Value]) -> Result<Vec<SampleField<'_>>, DraftError>
 
 impl SampleField<'_> {
     pub fn kind(&self) -> FieldKind {
+        // Images come first, because they are texts as well.
         if self.all(|value| media_type(value).is_some()) {
             FieldKind::Image
         } else if self.all(Value::is_string) {

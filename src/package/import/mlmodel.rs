@@ -116,6 +116,7 @@ impl<'de> Deserialize<'de> for Flavors {
                 let mut flavors = Flavors::default();
                 while let Some(name) = map.next_key::<String>()? {
                     match name.as_str() {
+                        // Only this flavor has a graph that can be served.
                         "onnx" => flavors.onnx = Some(map.next_value()?),
                         _ => {
                             // Other flavors have members of any kind, and are only named in an

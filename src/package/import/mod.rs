@@ -87,6 +87,7 @@ pub fn copy_graph(
             "is missing",
         )),
     };
+    // The graph is read once, so that the copy has exactly the bytes whose files are listed.
     let bytes =
         fs_err::read(resolve(graph)?).map_err(|error| PackageError::io(MODEL_FILE, &error))?;
     let external = external::files(&bytes)

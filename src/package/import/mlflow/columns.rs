@@ -180,6 +180,7 @@ pub(super) fn preprocessing(
     };
     let dtype = only.datatype.numpy_name();
     let name = &*only.name;
+    // One column is one field, and its values may be lists.
     if let [(column, _)] = columns {
         return Ok(Some(
             json!({"inputs": {name: {"dtype": dtype, "field": column}}}),

@@ -106,6 +106,7 @@ pub fn import(
     if let Some(first) = rows.first() {
         input["examples"] = json!([first]);
     }
+    // The import goes on: an example is useful, and not required.
     if example.is_some() && rows.is_empty() {
         notes.push("the input example has a form that is not understood: no golden examples were made of it".to_owned());
     }

@@ -151,6 +151,7 @@ fn serving(
     signature: &Signature,
     report: &mut ImportReport,
 ) -> Option<Serving> {
+    // 0 means that Triton does not batch this model, which is also the package's default.
     let max_batch_size = (config.max_batch_size > 0).then_some(config.max_batch_size)?;
     report.taken.push(format!(
         "`max_batch_size`: {max_batch_size}, in serving.json"

@@ -29,6 +29,7 @@ pub type FoundVersion = (String, Result<RepositoryVersion, PackageError>);
 /// Finds every version of every model of a repository, or of one model's directory, sorted.
 pub fn find_versions(directory: &Path) -> Result<Vec<FoundVersion>, PackageError> {
     let below = directories(directory)?;
+    // People give the directory of a repository, or of one model in it.
     let is_model =
         directory.join(CONFIG_FILE).exists() || below.iter().any(|(name, _)| is_number(name));
     if is_model {
