@@ -197,13 +197,7 @@ impl<'m, 'a> GraphWalk<'m, 'a> {
         let inputs: Vec<Option<TracedTensor>> = node
             .inputs
             .iter()
-            .map(|name| {
-                if name.is_empty() {
-                    None
-                } else {
-                    scope.get(name)
-                }
-            })
+            .map(|name| (!name.is_empty()).then(|| scope.get(name)).flatten())
             .collect();
         // A mixed input stays mixed. The reason names the operator that mixed it first.
         if let Some(mixed) = inputs
@@ -241,19 +235,16 @@ impl<'m, 'a> GraphWalk<'m, 'a> {
             }
             return self.call(node, function, &inputs, scope, depth);
         }
+        let mut attributes = node.attributes.values();
         // Nodes with graphs have no rule: their effect depends on the graphs.
-        let has_graphs = node
-            .attributes
-            .values()
-            .any(|attribute| !attribute.graphs.is_empty());
-        if has_graphs {
+        if attributes
+            .clone()
+            .any(|attribute| !attribute.graphs.is_empty())
+        {
             return self.control_flow(node, &inputs, scope, depth);
         }
-        if node
-            .attributes
-            .values()
-            .any(|attribute| attribute.reference.is_some())
-        {
+        // The calling node did not give this attribute, so its value is not known.
+        if attributes.any(|attribute| attribute.reference.is_some()) {
             return unknown(rules::NOT_KNOWN);
         }
         // The meaning of some operators changed between operator sets.

@@ -186,41 +186,8 @@ pub(super) fn preprocessing(
             json!({"inputs": {name: {"dtype": dtype, "field": column}}}),
         ));
     }
-    // The only input is one tensor: numbers can be cast to its type, and texts can't.
-    let is_number = |kind: &ColumnType| {
-        !matches!(
-            kind,
-            ColumnType::String | ColumnType::Binary | ColumnType::Datetime | ColumnType::Array(_)
-        )
-    };
-    if only.datatype == DataType::Bytes
-        || columns.iter().any(|(_, column)| !is_number(&column.kind))
-    {
-        let not_a_number = columns
-            .iter()
-            .find(|(_, column)| !is_number(&column.kind))
-            .map(|(name, _)| format!("column \"{name}\" is no number"))
-            .unwrap_or_default();
-        return fault(format!(
-            "{not_a_number}{}the graph's only input {name} takes {only}; draft with `predictd init --sample`, and say with --column how the training encoded it",
-            if not_a_number.is_empty() {
-                ""
-            } else {
-                ", and "
-            }
-        ));
-    }
-    // All columns side by side must fill the input exactly.
-    let fits = match only.shape.row() {
-        [Dim::Any] => true,
-        [Dim::Fixed(width)] => *width == columns.len(),
-        _ => false,
-    };
-    if !fits {
-        return fault(format!(
-            "has {} columns; the graph's only input {name} takes {only}",
-            columns.len()
-        ));
+    if let Some(detail) = joining_fault(columns, only) {
+        return fault(detail);
     }
     let fields: Vec<Value> = columns
         .iter()
@@ -229,4 +196,38 @@ pub(super) fn preprocessing(
     Ok(Some(
         json!({"inputs": {name: {"dtype": dtype, "columns": fields}}}),
     ))
+}
+
+/// Why the columns can't be joined into the graph's only input.
+fn joining_fault(columns: &[(String, ColumnSpec)], input: &TensorSpec) -> Option<String> {
+    let name = &input.name;
+    // The only input is one tensor: numbers can be cast to its type, and texts can't.
+    let is_number = |kind: &ColumnType| {
+        !matches!(
+            kind,
+            ColumnType::String | ColumnType::Binary | ColumnType::Datetime | ColumnType::Array(_)
+        )
+    };
+    let not_a_number = columns
+        .iter()
+        .find(|(_, column)| !is_number(&column.kind))
+        .map(|(name, _)| format!("column \"{name}\" is no number, and "));
+    if input.datatype == DataType::Bytes || not_a_number.is_some() {
+        return Some(format!(
+            "{}the graph's only input {name} takes {input}; draft with `predictd init --sample`, and say with --column how the training encoded it",
+            not_a_number.unwrap_or_default()
+        ));
+    }
+    // All columns side by side must fill the input exactly.
+    let fits = match input.shape.row() {
+        [Dim::Any] => true,
+        [Dim::Fixed(width)] => *width == columns.len(),
+        _ => false,
+    };
+    (!fits).then(|| {
+        format!(
+            "has {} columns; the graph's only input {name} takes {input}",
+            columns.len()
+        )
+    })
 }
