@@ -13,7 +13,7 @@
 //! | admit | `api::http::exchange`, `api::grpc::infer` | a place among the requests in flight, before anything is read |
 //! | take apart | a dialect: `api::http::{predict, v2, v1, invocations}`, [`api::grpc::contents`] | the protocol's form, to an [`Input`](predict::Input): instances, tensors, rows or a table, their values untouched |
 //! | route | [`registry::route`], `predict::assign` | the URL's model and version, to the version that decodes; during a rollout the key of what was decoded, to the arm that answers ([`schema::binding`]: its columns by field name) |
-//! | decode | [`decode`] | the values' bytes, to validated [`Columns`](schema::columns::Columns): one pass, no tree between; tensors by [`transform::fields`] and [`decode::elements`], tables by [`decode::table`] |
+//! | decode | [`decode`] | the values' bytes, to validated [`Columns`](schema::columns::Columns): one pass, no tree between; tensors by [`transform::fields`] and [`decode::elements`], tables by [`decode::csv_table`] |
 //! | preprocess | [`transform::preprocess`] | columns, to the graph's input [`Tensors`](tensor::Tensors); arithmetic in float64, cast once |
 //! | batch | [`engine::batch`] | jobs of many requests, to one run; and back |
 //! | infer | [`engine::infer`] | one run of an ONNX Runtime session; the only folder that names `ort` |
@@ -77,7 +77,7 @@
 //! | roots | [`telemetry`], [`app`], [`cli`] |
 //!
 //! One library, one door: `axum` and `hyper` only in [`api`], `tower_http` only in `api::http::cors`, `tonic` and `prost` only in [`api::grpc`], `ort` only in
-//! [`engine::infer`], `prometheus` only in [`metrics`], `sha2` only in [`digest`], `csv` only in [`decode::table`],
+//! [`engine::infer`], `prometheus` only in [`metrics`], `sha2` only in [`digest`], `csv` only in [`decode::csv_table`],
 //! `subtle` only in [`security`], `object_store` only in [`journal::store`], `clap` only in [`cli`], `ureq` only in [`cli`]'s client and [`operate`]'s webhook, wall time only in [`clock`].
 //!
 //! # Invariants

@@ -190,7 +190,7 @@ const DOORS: [(&str, &[&str]); 29] = [
             "src/registry/",
         ],
     ),
-    ("csv", &["src/decode/table.rs"]),
+    ("csv", &["src/decode/csv_table.rs"]),
     ("libm", &["src/rollout/sequential.rs"]),
     (
         "murmur3",

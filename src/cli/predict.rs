@@ -10,7 +10,7 @@ use anyhow::bail;
 use crate::{
     app,
     cli::{ConfigArgs, Outcome, check_package_directory, sample::read_rows},
-    decode::{DecodeError, DecodeLimits, Decoded, decode_request},
+    decode::{DecodeError, DecodeLimits, DecodedRequest, decode_request},
     engine::{
         Engine, EngineFactory,
         infer::{OnnxEngine, OnnxFactory, Runtime},
@@ -171,7 +171,7 @@ impl<W: Write> Line<'_, W> {
         self.answer(&decoded, place)
     }
 
-    fn answer(&mut self, decoded: &Decoded, place: &str) -> anyhow::Result<bool> {
+    fn answer(&mut self, decoded: &DecodedRequest, place: &str) -> anyhow::Result<bool> {
         let groups = match self.transform.prepare_groups(&decoded.columns) {
             Ok(groups) => groups,
             Err(faults) => {

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use serde_json::Value;
 
-use crate::decode::table;
+use crate::decode::csv_table;
 
 /// The rows of a file; its ending says how they are written.
 pub(super) fn read_rows(path: &Path) -> anyhow::Result<Vec<Value>> {
@@ -16,9 +16,8 @@ pub(super) fn read_rows(path: &Path) -> anyhow::Result<Vec<Value>> {
         .map(|ending| ending.to_string_lossy().to_ascii_lowercase())
         .unwrap_or_default();
     let rows = match ending.as_str() {
-        "csv" => {
-            table::to_objects(text.into()).map_err(|detail| anyhow::anyhow!("{shown}: {detail}"))?
-        }
+        "csv" => csv_table::to_objects(text.into())
+            .map_err(|detail| anyhow::anyhow!("{shown}: {detail}"))?,
         "json" => {
             match serde_json::from_str(&text).with_context(|| format!("{shown} is not JSON"))? {
                 Value::Array(rows) => rows,

@@ -30,7 +30,7 @@ pub(super) fn begins_not_finite(text: &[u8]) -> bool {
         .any(|word| given.eq_ignore_ascii_case(word.as_bytes()))
 }
 
-pub type Result<T> = std::result::Result<T, SyntaxError>;
+pub type CursorResult<T> = std::result::Result<T, SyntaxError>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JsonKind {
@@ -96,7 +96,7 @@ impl<'a> Cursor<'a> {
         self.text.get(start..self.position).unwrap_or_default()
     }
 
-    fn fail<T>(&self, detail: &'static str) -> Result<T> {
+    fn fail<T>(&self, detail: &'static str) -> CursorResult<T> {
         Err(SyntaxError {
             offset: self.position,
             detail,
@@ -105,7 +105,7 @@ impl<'a> Cursor<'a> {
 
     /// As `fail`, for a value that should begin at `start`.
     #[cold]
-    fn fail_value<T>(&self, start: usize, detail: &'static str) -> Result<T> {
+    fn fail_value<T>(&self, start: usize, detail: &'static str) -> CursorResult<T> {
         let not_finite = self.text.get(start..).is_some_and(begins_not_finite);
         if not_finite {
             Err(SyntaxError {
@@ -131,7 +131,7 @@ impl<'a> Cursor<'a> {
 
     /// Skips white space, and returns the kind of the value that follows.
     #[inline]
-    pub fn peek(&mut self) -> Result<JsonKind> {
+    pub fn peek(&mut self) -> CursorResult<JsonKind> {
         self.skip_space();
         match self.byte() {
             Some(b'"') => Ok(JsonKind::String),
@@ -140,6 +140,7 @@ impl<'a> Cursor<'a> {
             Some(b'[') => Ok(JsonKind::Array),
             Some(b't' | b'f') => Ok(JsonKind::Bool),
             Some(b'n') => Ok(JsonKind::Null),
+            // Not even a first byte of JSON: perhaps NaN.
             Some(_) => self.fail_value(self.position, "expected a value"),
             None => self.fail("the text ends where a value is expected"),
         }
@@ -152,7 +153,7 @@ impl<'a> Cursor<'a> {
         found
     }
 
-    fn literal(&mut self, word: &'static [u8]) -> Result<()> {
+    fn literal(&mut self, word: &'static [u8]) -> CursorResult<()> {
         if self.text.get(self.position..self.position + word.len()) == Some(word) {
             self.position += word.len();
             return Ok(());
@@ -160,11 +161,11 @@ impl<'a> Cursor<'a> {
         self.fail_value(self.position, "expected null, true or false")
     }
 
-    pub fn null(&mut self) -> Result<()> {
+    pub fn null(&mut self) -> CursorResult<()> {
         self.literal(b"null")
     }
 
-    pub fn bool(&mut self) -> Result<bool> {
+    pub fn bool(&mut self) -> CursorResult<bool> {
         if self.byte() == Some(b't') {
             self.literal(b"true").map(|()| true)
         } else {
@@ -175,7 +176,7 @@ impl<'a> Cursor<'a> {
     /// Enters an array or object with the closing bracket `close`. Returns `false` if it is empty;
     /// the cursor is behind it.
     #[inline]
-    pub fn enter(&mut self, close: u8) -> Result<bool> {
+    pub fn enter(&mut self, close: u8) -> CursorResult<bool> {
         self.position += 1;
         self.skip_space();
         Ok(!self.eat(close))
@@ -184,7 +185,7 @@ impl<'a> Cursor<'a> {
     /// Reads the separator behind an element. Returns `true` if another element follows, `false`
     /// behind the closing bracket.
     #[inline]
-    pub fn more(&mut self, close: u8) -> Result<bool> {
+    pub fn more(&mut self, close: u8) -> CursorResult<bool> {
         self.skip_space();
         if self.eat(b',') {
             self.skip_space();
@@ -203,7 +204,7 @@ impl<'a> Cursor<'a> {
     /// Reads a member's name and the colon. The result borrows from the text, or from `scratch` if
     /// the name has escapes.
     #[inline]
-    pub fn key<'s>(&mut self, scratch: &'s mut Vec<u8>) -> Result<&'s str>
+    pub fn key<'s>(&mut self, scratch: &'s mut Vec<u8>) -> CursorResult<&'s str>
     where
         'a: 's,
     {
@@ -221,7 +222,7 @@ impl<'a> Cursor<'a> {
     /// Skips the name `quoted`, given with its quotes, and the colon. Returns `false`, without
     /// moving, before another name.
     #[inline]
-    pub fn eat_name(&mut self, quoted: &[u8]) -> Result<bool> {
+    pub fn eat_name(&mut self, quoted: &[u8]) -> CursorResult<bool> {
         if quoted.is_empty()
             || !self
                 .text
@@ -242,7 +243,7 @@ impl<'a> Cursor<'a> {
     /// Reads a string. The result borrows from the text, or from `scratch` if the string has
     /// escapes.
     #[inline]
-    pub fn string<'s>(&mut self, scratch: &'s mut Vec<u8>) -> Result<&'s str>
+    pub fn string<'s>(&mut self, scratch: &'s mut Vec<u8>) -> CursorResult<&'s str>
     where
         'a: 's,
     {
@@ -279,7 +280,7 @@ impl<'a> Cursor<'a> {
         start: usize,
         mut at: usize,
         scratch: &'s mut Vec<u8>,
-    ) -> Result<&'s str> {
+    ) -> CursorResult<&'s str> {
         scratch.clear();
         scratch.extend_from_slice(self.text.get(start..at).unwrap_or_default());
         loop {
@@ -310,7 +311,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Reads one escape behind its backslash.
-    fn escape(&mut self) -> Result<char> {
+    fn escape(&mut self) -> CursorResult<char> {
         let byte = self.byte();
         self.position += 1;
         Ok(match byte {
@@ -334,6 +335,7 @@ impl<'a> Cursor<'a> {
                         if !(0xdc00..=0xdfff).contains(&second) {
                             return self.fail("half a surrogate pair");
                         }
+                        // Each surrogate has ten bits of the code point (RFC 8259, section 7).
                         0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00)
                     }
                     code => code,
@@ -344,7 +346,7 @@ impl<'a> Cursor<'a> {
         })
     }
 
-    fn hex(&mut self) -> Result<u32> {
+    fn hex(&mut self) -> CursorResult<u32> {
         let digits = self
             .text
             .get(self.position..self.position + 4)
@@ -363,7 +365,7 @@ impl<'a> Cursor<'a> {
 
     /// Reads a number, which is always finite.
     #[inline]
-    pub fn number(&mut self) -> Result<f64> {
+    pub fn number(&mut self) -> CursorResult<f64> {
         let start = self.position;
         let negative = self.eat(b'-');
         let rest = self.text.get(self.position..).unwrap_or_default();
@@ -411,7 +413,7 @@ impl<'a> Cursor<'a> {
 
     /// Skips the exponent of a number. Returns `false` if the number has none.
     #[inline]
-    fn skip_exponent(&mut self) -> Result<bool> {
+    fn skip_exponent(&mut self) -> CursorResult<bool> {
         if !matches!(self.byte(), Some(b'e' | b'E')) {
             return Ok(false);
         }
@@ -429,9 +431,10 @@ impl<'a> Cursor<'a> {
 
     /// Skips a value by its brackets and quotes, and returns its text. Does not check that the
     /// value is valid JSON.
-    pub fn skip_value(&mut self) -> Result<&'a str> {
+    pub fn skip_value(&mut self) -> CursorResult<&'a str> {
         self.skip_space();
         let start = self.position;
+        // Brackets of both kinds count alike: the text is parsed later.
         let mut depth = 0usize;
         loop {
             match self.byte() {
@@ -460,7 +463,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Moves from an opening quote to its closing quote.
-    fn skip_string_content(&mut self) -> Result<()> {
+    fn skip_string_content(&mut self) -> CursorResult<()> {
         self.position += 1;
         loop {
             match self.byte() {
@@ -473,7 +476,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Checks that only white space follows.
-    pub fn end(&mut self) -> Result<()> {
+    pub fn end(&mut self) -> CursorResult<()> {
         self.skip_space();
         if self.position == self.text.len() {
             Ok(())

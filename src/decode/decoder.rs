@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use crate::{
     decode::{
-        DecodeError, DecodeLimits, Decoded,
+        DecodeError, DecodeLimits, DecodedRequest,
         cursor::{Cursor, JsonKind, NOT_FINITE, SyntaxError, TOO_LARGE},
         malformed::MalformedRequest,
         row_origin::RowOrigin,
@@ -28,26 +28,26 @@ pub(super) struct Leniency {
 }
 
 /// Why the pass ends before the end of the text. A violation of the schema does not end it.
-pub(super) enum Abort {
+pub(super) enum DecodeAbort {
     Syntax(SyntaxError),
     Request(MalformedRequest),
     /// The root object has a member `instances`, so the body is an envelope and not one instance.
     Envelope,
 }
 
-impl From<SyntaxError> for Abort {
-    fn from(error: SyntaxError) -> Abort {
-        Abort::Syntax(error)
+impl From<SyntaxError> for DecodeAbort {
+    fn from(error: SyntaxError) -> DecodeAbort {
+        DecodeAbort::Syntax(error)
     }
 }
 
-impl From<MalformedRequest> for Abort {
-    fn from(reason: MalformedRequest) -> Abort {
-        Abort::Request(reason)
+impl From<MalformedRequest> for DecodeAbort {
+    fn from(reason: MalformedRequest) -> DecodeAbort {
+        DecodeAbort::Request(reason)
     }
 }
 
-pub(super) type DecodeResult<T> = Result<T, Abort>;
+pub(super) type DecodeResult<T> = Result<T, DecodeAbort>;
 
 /// One step of the path from the root to the current value.
 #[derive(Clone, Copy)]
@@ -74,7 +74,7 @@ pub(super) struct Decoder<'a> {
     /// Which properties of the open objects have occurred. Nested objects push their properties
     /// behind their parent's.
     pub(super) seen: Vec<bool>,
-    /// A member `instances` at the root ends the pass with [`Abort::Envelope`].
+    /// A member `instances` at the root ends the pass with [`DecodeAbort::Envelope`].
     pub(super) watch_for_envelope: bool,
     /// The text was cut from the body or made from it, so an offset in it means nothing to the
     /// caller.
@@ -140,17 +140,17 @@ impl<'a> Decoder<'a> {
         self,
         outcome: DecodeResult<(Option<String>, bool)>,
         body: &[u8],
-    ) -> Result<Decoded, DecodeError> {
+    ) -> Result<DecodedRequest, DecodeError> {
         match outcome {
             // An offset in a derived text would point to nothing that the caller wrote.
-            Err(Abort::Syntax(error)) if self.derived_text => {
+            Err(DecodeAbort::Syntax(error)) if self.derived_text => {
                 Err(MalformedRequest::NotJsonInCell {
                     cell: self.cell(),
                     detail: error.detail,
                 }
                 .into())
             }
-            Err(Abort::Syntax(error)) => {
+            Err(DecodeAbort::Syntax(error)) => {
                 // The path is right only where a whole value is the error. After any other syntax
                 // error it may point to a value that the caller did not mean.
                 let pointer = self.pointer();
@@ -166,13 +166,13 @@ impl<'a> Decoder<'a> {
                 }
                 .into())
             }
-            Err(Abort::Request(detail)) => Err(detail.into()),
-            Err(Abort::Envelope) => Err(MalformedRequest::UnexpectedInstances.into()),
+            Err(DecodeAbort::Request(detail)) => Err(detail.into()),
+            Err(DecodeAbort::Envelope) => Err(MalformedRequest::UnexpectedInstances.into()),
             Ok(_) if !self.faults.is_empty() => Err(DecodeError::Invalid {
                 faults: self.faults,
                 more: self.more,
             }),
-            Ok((id, single)) => Ok(Decoded {
+            Ok((id, single)) => Ok(DecodedRequest {
                 columns: self.columns,
                 id,
                 single,

@@ -3,7 +3,7 @@
 use crate::{
     decode::{
         cursor::JsonKind,
-        decoder::{Abort, DecodeResult, DecodeStep, Decoder},
+        decoder::{DecodeAbort, DecodeResult, DecodeStep, Decoder},
         malformed::MalformedRequest,
     },
     schema::fault::shorten,
@@ -29,7 +29,7 @@ impl Decoder<'_> {
                 self.cursor.end()?;
                 Ok((None, true))
             }
-            Err(Abort::Envelope) => {
+            Err(DecodeAbort::Envelope) => {
                 self.cursor.rewind(start);
                 self.clear();
                 self.envelope().map(|id| (id, false))

@@ -49,8 +49,10 @@ impl<'de> Visitor<'de> for MembersVisitor {
         let mut members: Vec<(String, &'de RawValue)> = Vec::new();
         let mut names: HashSet<String> = HashSet::new();
         while let Some((name, value)) = map.next_entry::<String, &'de RawValue>()? {
+            // serde_json would keep the last of two members of one name, silently.
             let occurred = match members.len() {
                 ..FEW_NAMES => members.iter().any(|(known, _)| *known == name),
+                // The list of names becomes a set when it stops being short.
                 FEW_NAMES => {
                     names.extend(members.iter().map(|(known, _)| known.clone()));
                     !names.insert(name.clone())
@@ -74,6 +76,7 @@ impl ObjectMembers<'_> {
     fn into_slices(self, text: &Bytes) -> Vec<(String, Bytes)> {
         self.0
             .into_iter()
+            // A slice shares the memory of the body, so large tensors are not copied.
             .map(|(name, value)| (name, text.slice_ref(value.get().as_bytes())))
             .collect()
     }

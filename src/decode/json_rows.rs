@@ -84,6 +84,7 @@ pub fn read_envelope(body: Bytes) -> Result<(JsonRows, Option<String>), JsonRows
         origin,
     };
     let Some((_, instances)) = members.iter().find(|(name, _)| name == "instances") else {
+        // One instance becomes a list of one row, so that the code below knows only lists.
         let text = Bytes::from([b"[", &body[..], b"]"].concat());
         return Ok((rows(text, RowOrigin::Body), None));
     };
@@ -115,6 +116,7 @@ pub fn to_tensors(rows: JsonRows, graph: &Signature) -> Result<Vec<WireTensor>, 
     let only = only_input(graph);
     // `{"b64": "..."}` is the value of the only input, and not an object of inputs.
     let objects = first.get().starts_with('{') && !(only.is_some() && is_base64(first.get()));
+    // Names in the rows win over the names of columns.
     if objects {
         return by_name(&list, graph, &rows);
     }
@@ -222,6 +224,7 @@ fn by_name(
                     name: shorten(name),
                 })
         };
+        // The columns become the elements of one row, in the order of the first row.
         if joined.is_some() {
             let values: Result<Vec<&str>, JsonRowsError> =
                 names.iter().map(|name| value(name)).collect();
@@ -238,12 +241,13 @@ fn by_name(
     Ok(columns.into_iter().map(InputColumn::finish).collect())
 }
 
-type Members<'a> = Vec<(String, &'a RawValue)>;
+type RowMembers<'a> = Vec<(String, &'a RawValue)>;
 
 fn read_objects<'a>(
     list: &[&'a RawValue],
     origin: &RowOrigin,
-) -> Result<Vec<Members<'a>>, JsonRowsError> {
+) -> Result<Vec<RowMembers<'a>>, JsonRowsError> {
+    // All rows are read first: the names of the first row decide how the columns are built.
     let mut rows = Vec::with_capacity(list.len());
     for (index, row) in list.iter().enumerate() {
         let members: ObjectMembers<'_> =
@@ -309,6 +313,7 @@ fn check_columns(
         });
     }
     for (index, row) in list.iter().enumerate() {
+        // Checked before anything is built, so that the error names the row.
         let values = read_list(row, index, origin)?;
         if values.len() != names.len() {
             return Err(JsonRowsError::ValueCount {

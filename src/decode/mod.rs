@@ -2,6 +2,7 @@
 //! values.
 
 mod arrays;
+pub mod csv_table;
 mod cursor;
 mod decoder;
 pub mod elements;
@@ -16,7 +17,6 @@ mod objects;
 mod row_lists;
 pub mod row_origin;
 mod scalars;
-pub mod table;
 
 pub use self::malformed::MalformedRequest;
 use crate::{
@@ -43,7 +43,7 @@ pub struct DecodeLimits {
 
 /// A valid request.
 #[derive(Debug)]
-pub struct Decoded {
+pub struct DecodedRequest {
     pub columns: Columns,
     /// The request id that the client sent, unchanged. The response repeats it.
     pub id: Option<String>,
@@ -72,7 +72,7 @@ pub fn decode_request(
     schema: &Schema,
     body: &[u8],
     limits: &DecodeLimits,
-) -> Result<Decoded, DecodeError> {
+) -> Result<DecodedRequest, DecodeError> {
     let mut decoder = Decoder::new(schema, body, limits)?;
     let outcome = decoder.request();
     decoder.finish(outcome, body)
@@ -87,7 +87,7 @@ pub fn decode_instance(
     let mut decoder = Decoder::new(schema, document, limits)?;
     let outcome = decoder
         .instance()
-        .and_then(|()| decoder.cursor.end().map_err(decoder::Abort::from))
+        .and_then(|()| decoder.cursor.end().map_err(decoder::DecodeAbort::from))
         .map(|()| (None, true));
     decoder
         .finish(outcome, document)
@@ -130,6 +130,7 @@ pub fn decode_fields(
     limits: &DecodeLimits,
 ) -> Result<Columns, DecodeError> {
     let mut decoder = Decoder::over(schema, "", limits);
+    // Protocols write the bytes of a BYTES tensor in this notation.
     decoder.lenient.b64 = true;
     decoder.derived_text = true;
     let outcome = decoder.fields(inputs, rows).map(|()| (None, false));
@@ -158,6 +159,7 @@ pub fn decode_rows(
     decoder
         .finish(outcome, rows)
         .map(|decoded| decoded.columns)
+        // The decoder knows only `/instances/ROW`.
         .map_err(|error| match (error, options.origin) {
             (DecodeError::Invalid { faults, more }, Some(origin)) => DecodeError::Invalid {
                 faults: faults

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use crate::{
     decode::{
         cursor::JsonKind,
-        decoder::{Abort, DecodeResult, DecodeStep, Decoder},
+        decoder::{DecodeAbort, DecodeResult, DecodeStep, Decoder},
         malformed::MalformedRequest,
     },
     schema::{
@@ -52,7 +52,7 @@ impl<'a> Decoder<'a> {
                 // The first pass read the body as one instance. The caller starts a second pass
                 // that reads an envelope.
                 MemberName::Unknown(name) if at_root && name == "instances" => {
-                    return Err(Abort::Envelope);
+                    return Err(DecodeAbort::Envelope);
                 }
                 MemberName::Unknown(name) => {
                     self.cursor.peek()?;
@@ -172,13 +172,13 @@ impl<'a> Decoder<'a> {
         );
     }
 
-    pub(super) fn duplicate(&self, name: &str) -> Abort {
+    pub(super) fn duplicate(&self, name: &str) -> DecodeAbort {
         let place = if self.path.is_empty() {
             "the body".to_owned()
         } else {
             self.pointer()
         };
-        Abort::Request(MalformedRequest::DuplicateMemberIn {
+        DecodeAbort::Request(MalformedRequest::DuplicateMemberIn {
             name: shorten(name),
             place,
         })

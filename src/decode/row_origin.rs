@@ -37,6 +37,7 @@ impl RowOrigin {
     /// Moves a fault to the place where the caller wrote the value.
     #[must_use]
     pub fn locate(&self, fault: Fault) -> Fault {
+        // Other faults have the pointer of the caller already.
         let Some(rest) = fault.pointer.strip_prefix("/instances/") else {
             return fault;
         };
@@ -71,9 +72,11 @@ impl RowOrigin {
     /// the rows in lines.
     #[must_use]
     pub fn relocate_detail(&self, detail: &str) -> String {
+        // In JSON, the indices of the tensor are those that the caller sees.
         if !matches!(self, RowOrigin::Lines(_) | RowOrigin::Table(_)) {
             return detail.to_owned();
         }
+        // The texts of `ElementFault` name a row as `element [1]` or as `row 1`.
         for (before, after) in [("element [", "]"), ("row ", "")] {
             let Some((front, rest)) = detail.split_once(before) else {
                 continue;

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::{
     decode::{
         cursor::JsonKind,
-        decoder::{Abort, DecodeResult, Decoder},
+        decoder::{DecodeAbort, DecodeResult, Decoder},
         malformed::MalformedRequest,
     },
     schema::{
@@ -123,13 +123,13 @@ impl<'a> Decoder<'a> {
             .string(&mut scratch)
             .map(|value| self.checked_string(node, value, start));
         self.scratch = scratch;
-        outcome.map_err(Abort::from)
+        outcome.map_err(DecodeAbort::from)
     }
 
     /// Reads `{"b64": "..."}`: the bytes themselves for a field of bytes, otherwise the UTF-8
     /// string that they encode.
     pub(super) fn b64(&mut self, node: &'a Node) -> DecodeResult<()> {
-        let malformed = || Abort::Request(MalformedRequest::Base64);
+        let malformed = || DecodeAbort::Request(MalformedRequest::Base64);
         let start = self.cursor.position();
         if !self.cursor.enter(b'}')?
             || self.cursor.key(&mut self.scratch)? != "b64"

@@ -4,10 +4,11 @@ use std::time::Instant;
 
 use crate::{
     decode::{
-        DecodeError, DecodeLimits, RowOptions, decode_request, decode_rows,
+        DecodeError, DecodeLimits, RowOptions,
+        csv_table::{self, CsvTable},
+        decode_request, decode_rows,
         json_rows::{self, JsonRows},
         row_origin::RowOrigin,
-        table::{self, Table},
     },
     predict::{
         PredictError,
@@ -69,7 +70,7 @@ pub fn decode(
         (Input::Table(table), Contents::Package(packaged)) => decode_table(&table, packaged, start),
         (Input::Rows(rows), Contents::Bare(_)) => decode_bare_rows(servable, rows, start),
         (Input::Table(table), Contents::Bare(_)) => {
-            let rows = table::to_plain_rows(&table, &servable.graph).map_err(malformed)?;
+            let rows = csv_table::to_plain_rows(&table, &servable.graph).map_err(malformed)?;
             decode_bare_rows(servable, rows, start)
         }
         (Input::Tensors(tensors), _) => {
@@ -102,12 +103,12 @@ fn fields_of(columns: Columns, origin: RowOrigin, start: Instant) -> Decoded {
 }
 
 fn decode_table(
-    table: &Table,
+    table: &CsvTable,
     packaged: &Packaged,
     start: Instant,
 ) -> Result<Decoded, PredictError> {
     let schema = &packaged.package.parts.input;
-    let rows = table::to_rows(table, schema.columns()).map_err(malformed)?;
+    let rows = csv_table::to_rows(table, schema.columns()).map_err(malformed)?;
     let options = RowOptions {
         names: rows.names.as_deref(),
         // A table often has columns that the model does not use, and empty cells.

@@ -4,9 +4,9 @@ use bytes::Bytes;
 
 use crate::{
     decode::{
+        csv_table::CsvTable,
         elements::{Elements, WireTensor},
         json_rows::JsonRows,
-        table::Table,
     },
     registry::servable::Servable,
     tensor::DataType,
@@ -19,7 +19,7 @@ pub enum Input {
     /// Inputs by name. An empty name means the only input.
     Tensors(Vec<WireTensor>),
     Rows(JsonRows),
-    Table(Table),
+    Table(CsvTable),
 }
 
 impl Input {

@@ -73,6 +73,7 @@ impl Binding {
 
     /// The columns of the new version. Columns are moved; only widened ones are copied.
     pub fn bind(&self, columns: Columns) -> Columns {
+        // The frequent case: a new version of the same fields.
         if self.identity {
             return columns;
         }

@@ -177,11 +177,13 @@ impl Spans {
 
     /// `None` for a missing value.
     pub fn get(&self, row: usize) -> Option<&[u8]> {
+        // The range of a missing value is beyond the buffer, so this is `None`.
         self.bytes.get(self.ranges.get(row)?.clone())
     }
 
     fn pick(&self, rows: &[usize]) -> Spans {
         let mut picked = Spans::default();
+        // The values are copied, so that the new buffer has only those of these rows.
         for row in rows {
             match self.get(*row) {
                 Some(value) => picked.push(value),
@@ -256,6 +258,7 @@ impl Arrays {
     fn pick(&self, rows: &[usize]) -> Arrays {
         let mut picked = Arrays::default();
         for row in rows.iter().filter_map(|row| self.rows.get(*row)) {
+            // Missing and ragged rows have no values.
             let ArrayRow::Dense { start, shape } = *row else {
                 picked.rows.push(*row);
                 continue;

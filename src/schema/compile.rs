@@ -135,17 +135,20 @@ impl SchemaCompiler {
             node.exclusive_maximum,
             node.multiple_of,
         ];
+        // Computed here once, so that the decoder skips the bounds of most numbers with one test.
         node.bounded = bounds.iter().any(Option::is_some);
         node.small_bounds = bounds.iter().flatten().all(|bound| bound.is_small());
         for (index, item) in keywords.prefix_items()?.iter().enumerate() {
             let place = place.element(&format!("prefixItems/{index}"), pii);
             node.prefix_items.push(self.node(item, &place)?);
         }
+        // Their elements get no columns: an array is one column of its field.
         if let Some(item) = keywords.get("items") {
             let item = self.node(item, &place.element("items", pii))?;
             node.items = Some(Box::new(item));
         }
         if node.types.has(Types::OBJECT) && keywords.describes_members() {
+            // The members inherit the `x-pii` of this object.
             let place = NodePlace {
                 pointer: place.pointer.clone(),
                 field: place.field.clone(),
@@ -207,6 +210,8 @@ impl SchemaCompiler {
         self.columns.push(ColumnSpec {
             name,
             kind,
+            // A field may be missing because it is null, because an object above is null, or
+            // because it is optional.
             nullable: node.types.has(Types::NULL) || place.nullable || !place.required,
             required: place.required,
             pii,
@@ -224,6 +229,7 @@ fn check_ranges(node: &Node, place: &NodePlace) -> Result<(), SchemaError> {
     if node.min_items > node.max_items {
         return place.fail("maxItems", "is below its minimum");
     }
+    // An empty range would refuse every request.
     if let (Some(low), Some(high)) = (node.minimum, node.maximum)
         && low.value > high.value
     {
@@ -300,6 +306,7 @@ fn type_bit(value: &Value) -> u8 {
 
 /// Whether the innermost elements of an array have only these types.
 fn holds_only(node: &Node, elements: u8) -> bool {
+    // An element that may be null has no place in a tensor, so it does not fit.
     let fits = |node: &Node| match node.types.0 {
         Types::ARRAY => holds_only(node, elements),
         bits => bits & !elements == 0,

@@ -51,6 +51,7 @@ pub fn moment(text: &str) -> Option<Moment> {
     let (year, month, day) = self::date(date).filter(|(year, ..)| *year > 0)?;
     let (hour, minute) = match time {
         [] => (0, 0),
+        // pandas also reads a space between date and time.
         [b'T' | b't' | b' ', time @ ..] => {
             let time = self::time(time)?;
             (time.hour, time.minute)
@@ -128,6 +129,7 @@ fn time(text: &[u8]) -> Option<Time> {
         digits(&[*m1, *m2])?,
         digits(&[*s1, *s2])?,
     );
+    // A fraction needs at least one digit.
     let rest = match rest {
         [b'.', fraction @ ..] => {
             let length = fraction
@@ -154,6 +156,7 @@ fn time(text: &[u8]) -> Option<Time> {
         }
         _ => return None,
     };
+    // Without an offset, the time in UTC is unknown, so that no leap second is accepted.
     let may_leap = offset
         .is_some_and(|offset| ((hour * 60 + minute) as i32 - offset).rem_euclid(1440) == 1439);
     let exists = hour <= 23 && minute <= 59 && (second < 60 || second == 60 && may_leap);

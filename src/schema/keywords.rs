@@ -90,6 +90,7 @@ impl<'a> Keywords<'a> {
 
     pub(super) fn multiple_of(&self) -> Result<Option<Exact>, SchemaError> {
         let step = self.number("multipleOf")?;
+        // JSON Schema requires it, and a division by 0 follows otherwise.
         if step.is_some_and(|step| step.value <= 0.0) {
             return self.fail("multipleOf", "must be above 0");
         }
@@ -127,6 +128,7 @@ impl<'a> Keywords<'a> {
     pub(super) fn enumeration(&self) -> Result<Option<Vec<Value>>, SchemaError> {
         match self.get("enum") {
             None => Ok(None),
+            // An empty list would refuse every value.
             Some(Value::Array(values)) if !values.is_empty() => Ok(Some(values.clone())),
             Some(_) => self.fail("enum", "must be a list with at least one value"),
         }
@@ -218,10 +220,12 @@ impl<'a> Keywords<'a> {
             let Some(name) = name.as_str() else {
                 return self.fail("required", "must be a list of names");
             };
+            // No request could satisfy both rules.
             if !additional && !declared.is_some_and(|declared| declared.contains_key(name)) {
                 let detail = format!("\"{name}\" is not among the properties");
                 return self.fail("required", detail);
             }
+            // A repeated name would give the same fault twice.
             if !names.contains(&name) {
                 names.push(name);
             }

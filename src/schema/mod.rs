@@ -123,6 +123,7 @@ impl Schema {
             .required
             .iter()
             .filter_map(|index| object.properties.get(*index));
+        // An object has no column, but its members may have some.
         let without_column = required.find(|(_, node)| {
             node.column.is_none()
                 && node

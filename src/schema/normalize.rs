@@ -173,6 +173,7 @@ fn unite(options: &[Value]) -> Option<Value> {
             serde_json::json!({"type": several.iter().flat_map(|option| types(option)).collect::<Vec<_>>()})
         }
     };
+    // `{"type": ["integer", "null"]}` says the same, and the compiler supports it.
     if nullable {
         let mut names = types(&united);
         names.push(Value::from("null"));

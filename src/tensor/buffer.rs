@@ -64,6 +64,7 @@ impl<T: Pod> Buffer<T> {
 
     /// The elements for changes. Shared elements are copied first.
     pub fn to_mut(&mut self) -> &mut Vec<T> {
+        // Others may read the shared bytes.
         if self.shared.is_some() {
             *self = Buffer::from(self.to_vec());
         }
@@ -98,6 +99,7 @@ impl<T: Pod> Buffer<T> {
     pub fn cut(&self, range: Range<usize>) -> Buffer<T> {
         let size = size_of::<T>();
         match &self.shared {
+            // `slice` panics for a range out of bounds.
             Some(bytes) if range.start <= range.end && range.end <= bytes.len() / size => {
                 let shared = Some(bytes.slice(range.start * size..range.end * size));
                 Buffer {
@@ -132,6 +134,7 @@ impl<T: Pod> Deref for Buffer<T> {
 
     fn deref(&self) -> &[T] {
         match &self.shared {
+            // A body is rarely unaligned: the server reads it into aligned memory.
             Some(bytes) => bytemuck::try_cast_slice(bytes).unwrap_or_else(|_| {
                 self.aligned
                     .get_or_init(|| bytemuck::pod_collect_to_vec(bytes))

@@ -109,6 +109,7 @@ impl Data {
     /// `len` elements that are zero, false or the empty string.
     pub fn zeros(datatype: DataType, len: usize) -> Data {
         let mut data = Data::with_capacity(datatype, len);
+        // The default of each type is zero, false or the empty string.
         each_data!(&mut data, values => values.resize(len, Default::default()));
         data
     }

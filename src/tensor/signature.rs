@@ -90,6 +90,7 @@ impl Signature {
         };
         let tensor = |spec: &TensorSpec| {
             let shape: Vec<usize> = spec.shape.0.iter().map(size).collect();
+            // Free dimensions are 1, so a request of zeros is as small as the graph allows.
             let elements = shape.iter().product();
             Tensor::new(shape, Data::zeros(spec.datatype, elements))
         };
@@ -137,6 +138,7 @@ impl Signature {
         &self,
         keeps_rows: impl Fn(&str) -> bool,
     ) -> Result<(), BatchAxisError> {
+        // Such a graph computes a constant. It has no rows.
         if self.inputs.is_empty() {
             return Err(BatchAxisError::NoInput);
         }

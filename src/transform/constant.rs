@@ -59,6 +59,7 @@ fn column(value: &Value, field_type: ConstantFieldType) -> Result<OutputColumn, 
     match field_type {
         ConstantFieldType::Labels(labels) => {
             let text = value.to_string();
+            // Labels are compared as JSON texts, so that "1" and 1 are different.
             let index = labels
                 .iter()
                 .position(|label| **label == *text)
@@ -78,6 +79,7 @@ fn column(value: &Value, field_type: ConstantFieldType) -> Result<OutputColumn, 
 
 fn map(value: &Value, keys: Arc<[Json]>, datatype: DataType) -> Result<OutputColumn, &'static str> {
     const RULE: &str = "must be an object with a number for each label";
+    // With as many members as labels, and a number for each, there is no other member.
     let members = value
         .as_object()
         .filter(|members| members.len() == keys.len())
@@ -132,6 +134,7 @@ fn numbers(values: &[Value], datatype: DataType) -> Result<Numbers, &'static str
             .ok_or(RULE)
     }
     match datatype {
+        // The response writes the digits of a float32, as for the model's own answers.
         DataType::Fp32 => all(values, |value| value.as_f64().map(|x| x as f32)).map(Numbers::F32),
         DataType::Fp64 => all(values, Value::as_f64).map(Numbers::F64),
         DataType::Int64 => all(values, Value::as_i64).map(Numbers::Int),
@@ -157,6 +160,7 @@ fn flatten(
         return Ok(());
     };
     match shape.get(depth) {
+        // The first list of a level fixes its length.
         Some(length) if *length != list.len() => return Err(UNEVEN),
         Some(_) => {}
         None if flat.is_empty() => shape.push(list.len()),

@@ -101,6 +101,7 @@ impl DateParts {
                     .map_err(|detail| DeclarationError::new(format!("/parts/{at}"), detail))
             })
             .collect::<Result<_, _>>()?;
+        // The declaration must choose: no default would be right for every model.
         let unknown = match unknown {
             Value::String(text) if text == "error" => UnknownDate::Error,
             Value::Number(number) => UnknownDate::Number(number.as_f64().unwrap_or(f64::NAN)),
@@ -138,6 +139,7 @@ impl DateParts {
                 }
                 true
             }
+            // All columns get the same number.
             (None, UnknownDate::Number(number)) => {
                 row.fill(number);
                 true

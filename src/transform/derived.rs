@@ -55,6 +55,7 @@ impl DerivedColumn<'_> {
         let Some(members) = written.as_object() else {
             return Err(DeclarationError::new("", "must be an object"));
         };
+        // Only a division has a special case for 0.
         let takes_zero = operation == "ratio";
         if let Some(unknown) = members
             .keys()
@@ -101,6 +102,7 @@ impl Operation {
     /// NaN is a missing value; an operation with it gives NaN.
     pub fn apply(self, a: f64, b: f64) -> f64 {
         match self {
+            // A missing numerator stays missing.
             Operation::Ratio { zero: Some(zero) } if b == 0.0 && !a.is_nan() => zero,
             Operation::Ratio { .. } => a / b,
             Operation::Difference => a - b,
@@ -112,6 +114,7 @@ impl Operation {
     /// times in nanoseconds; here only the result is rounded.
     pub fn apply_integers(self, a: i64, b: i64) -> f64 {
         match self {
+            // A quotient of integers is rarely an integer, so it is computed as NumPy does.
             Operation::Ratio { .. } => self.apply(a as f64, b as f64),
             Operation::Difference => (i128::from(a) - i128::from(b)) as f64,
             Operation::Product => (i128::from(a) * i128::from(b)) as f64,

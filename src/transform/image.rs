@@ -168,6 +168,7 @@ fn grey(image: DynamicImage) -> Vec<u8> {
         DynamicImage::ImageLuma8(_)
         | DynamicImage::ImageLumaA8(_)
         | DynamicImage::ImageLuma16(_)
+        // Grey images have no colours to weigh.
         | DynamicImage::ImageLumaA16(_) => image.into_luma8().into_raw(),
         color => {
             let rgb = color.into_rgb8();
@@ -237,6 +238,7 @@ fn resize(
     };
     let bytes = match pixels.channels {
         1 => convolved::<U8>(pixels, height, width, filter)?,
+        // Grey and RGB are the only modes.
         _ => convolved::<U8x3>(pixels, height, width, filter)?,
     };
     Ok(PixelBuffer {

@@ -8,7 +8,7 @@ use crate::{
         derived::Operation,
         field_plan::FieldSource,
         row_fault::{NOT_POSITIVE, RowFault, push_fault},
-        steps::{Encoding, NumericStep, TextStep},
+        steps::{CategoryEncoding, NumericStep, TextStep},
     },
 };
 
@@ -24,7 +24,7 @@ pub(super) struct TableColumn {
     pub(super) before: Vec<NumericStep>,
     /// Text steps before the encoding.
     pub(super) text_steps: Vec<TextStep>,
-    pub(super) encoding: Option<Encoding>,
+    pub(super) encoding: Option<CategoryEncoding>,
     /// Numeric steps after the encoding.
     pub(super) after: Vec<NumericStep>,
     /// The only step is `missing_indicator`.
@@ -126,7 +126,7 @@ impl TableColumn {
     fn write_encoded(
         &self,
         columns: &Columns,
-        encoding: &Encoding,
+        encoding: &CategoryEncoding,
         cells: &mut TableCells<'_>,
         faults: &mut Vec<RowFault>,
     ) {
@@ -139,6 +139,7 @@ impl TableColumn {
             let Some(cell) = cell.get_mut(cells.at..cells.at + self.width) else {
                 return;
             };
+            // Without steps before it, the text of the category is borrowed from the column.
             let category = if self.before.is_empty() && self.derived.is_none() {
                 category(column, row, &mut buffer)
             } else {
@@ -164,7 +165,12 @@ impl TableColumn {
 
     /// Applies the text steps and the encoding. Returns `false` for a refused category.
     #[inline]
-    fn encode(&self, category: Option<&str>, encoding: &Encoding, cell: &mut [f64]) -> bool {
+    fn encode(
+        &self,
+        category: Option<&str>,
+        encoding: &CategoryEncoding,
+        cell: &mut [f64],
+    ) -> bool {
         match self.text_steps.as_slice() {
             [] => encoding.write(category, cell),
             // The most frequent case, without an allocation.

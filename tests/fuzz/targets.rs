@@ -13,11 +13,12 @@ use bytes::Bytes;
 use predictd::{
     api::http::v2::request,
     decode::{
-        DecodeError, DecodeLimits, RowOptions, decode_request, decode_rows,
+        DecodeError, DecodeLimits, RowOptions,
+        csv_table::{self, CsvTable, Header},
+        decode_request, decode_rows,
         elements::{self, WireTensor},
         json_rows::{self, JsonRows},
         row_origin::RowOrigin,
-        table::{self, Header, Table},
     },
     graph::{GraphAnalysis, locale, model::Model, zipmap},
     package::{import::external, triton_config},
@@ -189,8 +190,8 @@ pub fn schema_decoder(data: &[u8]) {
             &LIMITS,
         ),
         _ => {
-            let Ok(rows) = table::to_rows(
-                &Table {
+            let Ok(rows) = csv_table::to_rows(
+                &CsvTable {
                     text,
                     header: Header::Guess,
                 },

@@ -33,10 +33,10 @@ use crate::{
         refusal::{ErrorReport, Refusal},
     },
     decode::{
+        csv_table::{self, CsvTable, Header},
         json_error::{not_finite, pointer_at},
         json_rows::JsonRows,
         row_origin::RowOrigin,
-        table::{self, Header, Table},
     },
     error::ErrorCode,
     metrics::Protocol,
@@ -234,7 +234,7 @@ impl Dialect for Invocations {
     fn decode(self, headers: &HeaderMap, body: Bytes) -> Result<Call<Wish>, Refusal> {
         let (kind, parameters) = media_type(headers);
         let form = match format_of(&kind) {
-            Some(Format::Csv) => Form::Rows(Input::Table(Table {
+            Some(Format::Csv) => Form::Rows(Input::Table(CsvTable {
                 text: body,
                 header: header_of(parameters)?,
             })),
@@ -417,7 +417,7 @@ fn write(wish: &Wish, prediction: &mut Prediction) -> Result<Reply, Refusal> {
             check_rows(prediction)?;
             let names = names(&prediction.output);
             let rows = (0..prediction.rows).map(|row| cells(&prediction.output, &names, row));
-            text = table::write_lines(rows);
+            text = csv_table::write_lines(rows);
         }
     }
     let content_type = if wish.format == Format::Csv {

@@ -39,6 +39,7 @@ pub(super) fn check_numbers(text: &str, datatype: DataType) -> Result<(), Tensor
         let Ok(value) = leaf.parse::<f64>() else {
             continue;
         };
+        // One reader decides for all notations of a number, such as 1e2 and 2.0.
         if read_json(leaf.as_bytes(), datatype).is_err() {
             let element = element_at(text, offset);
             let fault = if !is_float && value.fract() != 0.0 {
@@ -82,6 +83,7 @@ impl<'a> Iterator for Leaves<'a> {
                 .position(|byte| !between(byte))?;
         let rest = bytes.get(start..)?;
         let length = match rest.first()? {
+            // Strings and objects may contain the separators.
             b'"' | b'{' => length_of_string_or_object(rest),
             _ => rest.iter().position(between).unwrap_or(rest.len()),
         };

@@ -65,6 +65,7 @@ impl WireTensor {
                 given,
             });
         }
+        // The MLflow and TensorFlow protocols send no shape; only JSON can be counted without one.
         let Some(shape) = &self.shape else {
             let Elements::Json(text) = &self.elements else {
                 return Err(TensorError::NoShape);
@@ -73,6 +74,7 @@ impl WireTensor {
         };
         match shape.as_slice() {
             [rows, ..] if column.kind.is_array() && field_shape(column).fits(shape) => Ok(*rows),
+            // A scalar field is [n], or [n, 1] as the metadata declares it.
             [rows] | [rows, 1] if !column.kind.is_array() => match self.elements.count()? {
                 Some(given) if given != *rows => Err(TensorError::ElementCount {
                     shape: shape.clone(),
@@ -112,6 +114,7 @@ impl WireTensor {
                 if let Some(datatype) = self.datatype {
                     check_numbers(text, datatype)?;
                 }
+                // The text already has one value for each row.
                 if !is_array || declared.len() < 2 || is_nested(text) {
                     return Ok(Cow::Borrowed(text));
                 }

@@ -28,7 +28,7 @@ pub fn from_raw(datatype: DataType, bytes: &Bytes, elements: usize) -> Result<Da
     }
     match datatype {
         DataType::Bool => {
-            // Other bytes than 0 and 1 would be undefined behaviour in the runtime.
+            // A boolean of any other byte is undefined behaviour in C++, so in the runtime, too.
             if bytes.iter().any(|byte| *byte > 1) {
                 return Err(TensorError::RawBool);
             }

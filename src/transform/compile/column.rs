@@ -9,7 +9,7 @@ use crate::{
         declaration::DeclarationError,
         derived::DerivedColumn,
         field_plan::{FieldSource, FieldSpec},
-        steps::{Encoding, PreprocessStep},
+        steps::{CategoryEncoding, PreprocessStep},
         table_column::TableColumn,
     },
 };
@@ -52,6 +52,7 @@ impl InputCompiler<'_> {
         source.name = format!("{} {sign} {}", source.name, other.name);
         // A result could reveal the other field.
         source.pii |= other.pii;
+        // The steps see the result as a number that may be missing.
         let result = FieldSpec {
             name: source.name.clone(),
             kind: ColumnKind::Number,
@@ -80,6 +81,7 @@ impl InputCompiler<'_> {
                     "nothing may follow missing_indicator; name the field once more for its value",
                 );
             }
+            // Only as the first step: behind another one, nothing would be missing, or everything.
             if matches!(step, PreprocessStep::MissingIndicator(_)) && index == 0 {
                 column.indicator = true;
                 continue;
@@ -126,7 +128,9 @@ impl InputCompiler<'_> {
         match &column.encoding {
             None => column.before.push(step),
             // Each part of a date is a number of its own, unlike the columns of a category.
-            Some(encoding) if column.width == 1 || matches!(encoding, Encoding::Dates(_)) => {
+            Some(encoding)
+                if column.width == 1 || matches!(encoding, CategoryEncoding::Dates(_)) =>
+            {
                 column.after.push(step);
             }
             Some(_) => {

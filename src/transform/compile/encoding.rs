@@ -9,7 +9,7 @@ use crate::{
         date_parts::DateParts,
         declaration::DeclarationError,
         field_plan::FieldSpec,
-        steps::{Categories, Encoding, PreprocessStep},
+        steps::{Categories, CategoryEncoding, PreprocessStep},
         table_column::category_of_number,
     },
 };
@@ -21,12 +21,12 @@ impl InputCompiler<'_> {
         step: &PreprocessStep,
         field: &FieldSpec,
         below: &str,
-    ) -> Result<Option<Encoding>, DeclarationError> {
+    ) -> Result<Option<CategoryEncoding>, DeclarationError> {
         Ok(Some(match step {
             PreprocessStep::OneHot {
                 categories,
                 unknown,
-            } => Encoding::OneHot {
+            } => CategoryEncoding::OneHot {
                 categories: self.categories(categories, field, below)?,
                 unknown: *unknown,
             },
@@ -41,7 +41,7 @@ impl InputCompiler<'_> {
                         Ok,
                     )?),
                 };
-                Encoding::Table {
+                CategoryEncoding::Table {
                     values: (0..categories.len()).map(|at| at as f64).collect(),
                     categories: self.categories(categories, field, below)?,
                     unknown,
@@ -57,7 +57,7 @@ impl InputCompiler<'_> {
                     let detail = format!("{categories} categories, but {values} values");
                     return self.fail(below, detail);
                 }
-                Encoding::Table {
+                CategoryEncoding::Table {
                     values: values.clone(),
                     categories: self.categories(categories, field, below)?,
                     unknown: Some(*default),
@@ -66,7 +66,7 @@ impl InputCompiler<'_> {
             PreprocessStep::DateParts { .. } if field.kind != ColumnKind::Text => {
                 return self.fail(below, "date_parts takes a text field");
             }
-            PreprocessStep::DateParts { parts, unknown } => Encoding::Dates(
+            PreprocessStep::DateParts { parts, unknown } => CategoryEncoding::Dates(
                 DateParts::compile(parts, unknown)
                     .map_err(|error| error.below(&format!("{}{below}", self.pointer)))?,
             ),
@@ -76,7 +76,7 @@ impl InputCompiler<'_> {
             PreprocessStep::Hash {
                 n_features,
                 alternate_sign,
-            } => Encoding::Hash {
+            } => CategoryEncoding::Hash {
                 width: *n_features,
                 alternate_sign: *alternate_sign,
             },

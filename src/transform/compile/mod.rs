@@ -128,6 +128,7 @@ impl InputCompiler<'_> {
         let source = FieldSource {
             column,
             field: field.to_owned(),
+            // The name of a nested field is a pointer, whose first slash would look odd in a text.
             name: format!("`{}`", field.trim_start_matches('/')),
             pii: found.pii,
         };
@@ -172,6 +173,7 @@ impl InputCompiler<'_> {
 
     fn finish_table(&self, columns: Vec<TableColumn>) -> Result<FieldPlan, DeclarationError> {
         let width = columns.iter().map(|column| column.width).sum();
+        // Also a graph of [N] takes a table, of one column.
         let fits = match self.spec.shape.row() {
             [] => width == 1,
             [dim] => dim.fits(width),

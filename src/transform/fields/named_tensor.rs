@@ -33,6 +33,7 @@ impl Labels {
     /// Reads labels, which are JSON texts.
     pub fn read(labels: &[Json]) -> Labels {
         match labels.iter().map(|label| label.parse().ok()).collect() {
+            // Integers stay integers for the caller, as class labels of scikit-learn are.
             Some(numbers) => Labels::Numbers(numbers),
             None => Labels::Texts(labels.iter().map(|label| plain(label)).collect()),
         }
@@ -101,6 +102,7 @@ pub fn tensors(outputs: Outputs) -> Result<Vec<NamedTensor>, RaggedOutput> {
                 let labels = keys.iter().map(|key| key_name(key).to_string()).collect();
                 (vec![rows, keys.len()], to_data(values), Some(labels))
             }
+            // A tensor has one shape.
             OutputColumn::Ragged { .. } => return Err(RaggedOutput { name }),
             OutputColumn::TopK {
                 labels,
@@ -111,6 +113,7 @@ pub fn tensors(outputs: Outputs) -> Result<Vec<NamedTensor>, RaggedOutput> {
                 let shape = vec![rows, count];
                 let labels = Labels::read(&labels).pick(&ranked);
                 let score = Arc::from(score_name(&name));
+                // Two tensors: a tensor has one datatype, and labels and scores differ in it.
                 named.extend(named_tensor(name, shape.clone(), labels, None));
                 named.extend(named_tensor(score, shape, to_data(scores), None));
                 continue;

@@ -46,6 +46,7 @@ impl Numbers {
     #[inline]
     pub(super) fn write(&self, index: usize, text: &mut Vec<u8>) {
         fn float(x: Option<impl ryu::Float>, is_finite: bool, text: &mut Vec<u8>) {
+            // JSON has no NaN and no infinity.
             match x.filter(|_| is_finite) {
                 Some(x) => text.extend_from_slice(ryu::Buffer::new().format_finite(x).as_bytes()),
                 None => text.extend_from_slice(b"null"),

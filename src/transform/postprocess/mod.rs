@@ -92,6 +92,7 @@ impl Postprocess {
                     let name = spec.name.to_string();
                     (name.clone(), serde_json::json!({"from": name}))
                 };
+                // A graph without a declaration answers with its own names.
                 same_names = signature.outputs.iter().map(output).collect();
                 &same_names
             }
@@ -125,6 +126,7 @@ impl Postprocess {
                 .output(&field.from)
                 .map(|from| field.describe(from))
                 .unwrap_or_default();
+            // Only a free width may be 1 in one request and more in another.
             field.list = is_list(&field.name)
                 && described
                     .first()

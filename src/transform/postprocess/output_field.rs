@@ -44,6 +44,7 @@ impl OutputField {
                     labels: Some(labels),
                     ..
                 } => return vec![spec(&self.name, Labels::read(labels).datatype(), &[])],
+                // The last axis is reduced to one index.
                 CompiledStep::Argmax(None) => {
                     row.pop();
                     return vec![spec(&self.name, DataType::Int64, &row)];
@@ -119,6 +120,8 @@ impl OutputField {
         let tensor = if self.moves.is_empty() {
             given
         } else {
+            // Checked against the graph at load, but a free dimension may have another size in an
+            // answer.
             let tensor = given.rearranged(&self.moves);
             rearranged = tensor.ok_or_else(|| OutputFault::Rearrangement {
                 shape: given.shape().to_vec(),

@@ -57,6 +57,7 @@ pub(super) enum CompiledStep {
         labels: Option<Arc<[Json]>>,
         index: Option<usize>,
     },
+    // `k` is from 1 to the number of labels.
     TopK {
         k: usize,
         labels: Arc<[Json]>,

@@ -80,6 +80,7 @@ impl GraphInput {
         }
         let source_of = |cell: usize| (cell / width, part_at(parts, cell % width));
         let mut data = cast(&table, self.spec.datatype, &source_of, faults)?;
+        // After the cast, which has refused missing values by their NaN.
         if exact {
             write_integers(parts, columns, width, &mut data, faults);
         }
@@ -173,6 +174,8 @@ impl GraphInput {
             let (keyword, detail) = match entry {
                 ArrayRow::Missing => ("type", "must not be null"),
                 ArrayRow::Ragged => ("items", "must have inner arrays of one length"),
+                // Groups have rows of one shape, so this is the fault of a caller that does not
+                // group.
                 ArrayRow::Dense { shape, .. } if common.is_some_and(|common| common != *shape) => {
                     ("items", "must have the same shape in all rows of a run")
                 }

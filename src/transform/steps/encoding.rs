@@ -1,4 +1,4 @@
-//! `Encoding`: from a category, or a date, to numbers.
+//! `CategoryEncoding`: from a category, or a date, to numbers.
 
 use std::collections::HashMap;
 
@@ -40,7 +40,7 @@ impl Categories {
 }
 
 #[derive(Clone, Debug)]
-pub enum Encoding {
+pub enum CategoryEncoding {
     OneHot {
         categories: Categories,
         unknown: UnknownCategory,
@@ -59,21 +59,21 @@ pub enum Encoding {
     Dates(DateParts),
 }
 
-impl Encoding {
+impl CategoryEncoding {
     /// The number of columns.
     pub fn width(&self) -> usize {
         match self {
-            Encoding::OneHot { categories, .. } => categories.list.len(),
-            Encoding::Hash { width, .. } => *width,
-            Encoding::Table { .. } => 1,
-            Encoding::Dates(parts) => parts.width(),
+            CategoryEncoding::OneHot { categories, .. } => categories.list.len(),
+            CategoryEncoding::Hash { width, .. } => *width,
+            CategoryEncoding::Table { .. } => 1,
+            CategoryEncoding::Dates(parts) => parts.width(),
         }
     }
 
     /// Why a value is refused: the keyword of JSON Schema, and the rule.
     pub fn refusal(&self) -> (&'static str, &'static str) {
         match self {
-            Encoding::Dates(_) => ("format", "must be a date or a date-time"),
+            CategoryEncoding::Dates(_) => ("format", "must be a date or a date-time"),
             _ => ("enum", "is not a category that this model takes"),
         }
     }
@@ -82,7 +82,7 @@ impl Encoding {
     /// refused category.
     pub fn write(&self, category: Option<&str>, row: &mut [f64]) -> bool {
         match self {
-            Encoding::OneHot {
+            CategoryEncoding::OneHot {
                 categories,
                 unknown,
             } => {
@@ -94,7 +94,7 @@ impl Encoding {
                     None => return *unknown == UnknownCategory::Zeros,
                 }
             }
-            Encoding::Table {
+            CategoryEncoding::Table {
                 categories,
                 values,
                 unknown,
@@ -108,8 +108,8 @@ impl Encoding {
                     None => return false,
                 }
             }
-            Encoding::Dates(parts) => return parts.write(category, row),
-            Encoding::Hash {
+            CategoryEncoding::Dates(parts) => return parts.write(category, row),
+            CategoryEncoding::Hash {
                 width,
                 alternate_sign,
             } => {
@@ -137,14 +137,14 @@ impl Encoding {
 
 #[cfg(test)]
 mod tests {
-    use crate::transform::steps::Encoding;
+    use crate::transform::steps::CategoryEncoding;
 
     #[test]
     fn hashing_agrees_with_feature_hasher() {
         // sklearn.utils.murmurhash3_32("foo", seed=0) is -156908512.
         let mut row = [0.0; 10];
         assert!(
-            Encoding::Hash {
+            CategoryEncoding::Hash {
                 width: 10,
                 alternate_sign: true
             }

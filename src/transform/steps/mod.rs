@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 pub use self::{
-    encoding::{Categories, Encoding},
+    encoding::{Categories, CategoryEncoding},
     numeric::NumericStep,
     text::TextStep,
 };

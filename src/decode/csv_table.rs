@@ -1,4 +1,4 @@
-//! `Table`: CSV text, as spreadsheets, SageMaker and MLflow send it, and its conversion to rows.
+//! `CsvTable`: CSV text, as spreadsheets, SageMaker and MLflow send it, and its conversion to rows.
 //! The only file that names csv.
 
 use bytes::Bytes;
@@ -14,7 +14,7 @@ use crate::{
 };
 
 #[derive(Clone, Debug)]
-pub struct Table {
+pub struct CsvTable {
     pub text: Bytes,
     pub header: Header,
 }
@@ -91,7 +91,7 @@ struct Lines {
 }
 
 /// The rows of a table for a schema. An empty cell is a missing value.
-pub fn to_rows(table: &Table, columns: &[ColumnSpec]) -> Result<JsonRows, TableError> {
+pub fn to_rows(table: &CsvTable, columns: &[ColumnSpec]) -> Result<JsonRows, TableError> {
     let is_name = |cell: &str| columns.iter().any(|column| column.name == cell);
     // A header may have columns that the model does not know. It is recognised by the required
     // columns.
@@ -110,6 +110,7 @@ pub fn to_rows(table: &Table, columns: &[ColumnSpec]) -> Result<JsonRows, TableE
         first.iter().all(is_name) || has_required(first)
     })?;
     let schema_order = || columns.iter().map(|column| column.name.clone()).collect();
+    // Without a header, the columns are in the order of the schema.
     let names: Vec<String> = lines.header.clone().unwrap_or_else(schema_order);
     let cell_type = |name: &String| {
         let column = columns.iter().find(|column| column.name == *name);
@@ -133,7 +134,7 @@ pub fn to_rows(table: &Table, columns: &[ColumnSpec]) -> Result<JsonRows, TableE
 }
 
 /// The rows of a table for a graph without a schema.
-pub fn to_plain_rows(table: &Table, graph: &Signature) -> Result<JsonRows, TableError> {
+pub fn to_plain_rows(table: &CsvTable, graph: &Signature) -> Result<JsonRows, TableError> {
     let cell_type = |spec: &TensorSpec| match spec.datatype {
         DataType::Bool => CellType::Boolean,
         DataType::Bytes => CellType::Text,
@@ -172,7 +173,7 @@ pub fn to_plain_rows(table: &Table, graph: &Signature) -> Result<JsonRows, Table
 /// type.
 pub fn to_objects(text: Bytes) -> Result<Vec<Value>, TableError> {
     let header = Header::Present;
-    let lines = read(&Table { text, header }, &|_| true)?;
+    let lines = read(&CsvTable { text, header }, &|_| true)?;
     let names = lines.header.clone().unwrap_or_default();
     let duplicate = names
         .iter()
@@ -200,7 +201,7 @@ fn is_number(cell: &str) -> bool {
 /// Reads the records of a table. `is_header` says whether the first record is a header, if the
 /// table leaves that open.
 fn read(
-    table: &Table,
+    table: &CsvTable,
     is_header: &dyn Fn(&csv::StringRecord) -> bool,
 ) -> Result<Lines, TableError> {
     let mut reader = csv::ReaderBuilder::new()
@@ -307,6 +308,8 @@ impl Lines {
         };
         let mut text = Vec::from(b"[");
         for (index, record) in self.records.iter().enumerate() {
+            // All records have the same length, but without a header it may not be that of the
+            // schema.
             if record.len() != types.len() {
                 return Err(TableError::CellCount {
                     row: self.origin.row(index),
@@ -363,6 +366,7 @@ impl Lines {
 fn write_cell(cell: &str, cell_type: CellType, text: &mut Vec<u8>) -> Result<(), &'static str> {
     let trimmed = cell.trim();
     match cell_type {
+        // An empty cell is missing, also in a text column: CSV cannot distinguish both.
         _ if trimmed.is_empty() => text.extend_from_slice(b"null"),
         CellType::Number if is_nan(trimmed) => text.extend_from_slice(b"null"),
         CellType::Number => {
@@ -417,7 +421,7 @@ mod tests {
     use serde_json::json;
 
     use crate::{
-        decode::table::{Header, Table, TableError, to_objects, to_plain_rows, to_rows},
+        decode::csv_table::{CsvTable, Header, TableError, to_objects, to_plain_rows, to_rows},
         schema::Schema,
         tensor::{
             DataType, Dim, Shape,
@@ -431,7 +435,7 @@ mod tests {
         }}))
         .unwrap();
         let rows = to_rows(
-            &Table {
+            &CsvTable {
                 text: Bytes::copy_from_slice(text.as_bytes()),
                 header,
             },
@@ -489,7 +493,7 @@ mod tests {
                 "{text}: {error}"
             );
         }
-        let table = Table {
+        let table = CsvTable {
             text: Bytes::from_static(b"age\n\xff\n"),
             header: Header::Guess,
         };
@@ -526,7 +530,7 @@ mod tests {
             outputs: Vec::new(),
         };
         let rows = |text: &str| {
-            let table = Table {
+            let table = CsvTable {
                 text: Bytes::copy_from_slice(text.as_bytes()),
                 header: Header::Guess,
             };
