@@ -35,9 +35,9 @@ pub enum Header {
 pub enum TableError {
     #[error("the table has more than {MAX_ROWS} rows")]
     TooManyRows,
-    #[error("the table has no line")]
+    #[error("the table is empty; send at least one row")]
     NoLine,
-    #[error("the table has no line beside its header")]
+    #[error("the table has only a header; send at least one row")]
     OnlyHeader,
     #[error("the table is not UTF-8")]
     NotUtf8,
@@ -473,8 +473,8 @@ mod tests {
     #[test]
     fn malformed_tables_are_refused_without_their_values() {
         let cases = [
-            ("", "no line"),
-            ("age,plan\n", "beside its header"),
+            ("", "the table is empty"),
+            ("age,plan\n", "only a header"),
             (
                 "age\n1\n\r\nsecret\n",
                 "line 4 (row 2), column `age` of the table must be a number",

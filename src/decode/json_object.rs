@@ -19,7 +19,7 @@ pub(super) const FEW_NAMES: usize = 16;
 /// Why a JSON object of a request is refused. The texts have no values of the request.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JsonObjectError {
-    #[error("the body is no request: {detail}")]
+    #[error("the body is not a request: {detail}")]
     Body { detail: String },
     #[error("the member \"{name}\": {detail}")]
     Member { name: String, detail: String },

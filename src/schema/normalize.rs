@@ -9,11 +9,11 @@ const MAX_DEPTH: usize = 32;
 /// Why a schema cannot be rewritten. `pointer` is the JSON pointer to the place.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NormalizeError {
-    #[error("{pointer}: references lead in a circle")]
+    #[error("{pointer}: the references are circular")]
     Circle { pointer: String },
-    #[error("{pointer}: {reference} leads nowhere; only #/$defs/NAME is understood")]
+    #[error("{pointer}: {reference} is not defined; only #/$defs/NAME is supported")]
     Reference { pointer: String, reference: Value },
-    #[error("{pointer}: only \"X or null\" is understood")]
+    #[error("{pointer}: only \"X or null\" is supported")]
     AnyOf { pointer: String },
 }
 
@@ -256,20 +256,20 @@ mod tests {
         };
         assert!(
             wrong(json!({"$ref": "#/$defs/None"}))
-                .starts_with("/input/properties/x/$ref: \"#/$defs/None\" leads nowhere")
+                .starts_with("/input/properties/x/$ref: \"#/$defs/None\" is not defined")
         );
         assert_eq!(
             wrong(json!({"anyOf": [true, {"type": "null"}]})),
-            "/input/properties/x/anyOf: only \"X or null\" is understood"
+            "/input/properties/x/anyOf: only \"X or null\" is supported"
         );
         assert_eq!(
             wrong(json!({"anyOf": [{"type": "string", "minLength": 1}, {"type": "number"}]})),
-            "/input/properties/x/anyOf: only \"X or null\" is understood"
+            "/input/properties/x/anyOf: only \"X or null\" is supported"
         );
         let mut circle = json!({"input": {"$defs": {"A": {"type": "array", "items": {"$ref": "#/$defs/A"}}}, "$ref": "#/$defs/A"}});
         let error = normalize(&mut circle).unwrap_err().to_string();
         assert!(
-            error.ends_with("/items: references lead in a circle"),
+            error.ends_with("/items: the references are circular"),
             "{error}"
         );
     }

@@ -45,7 +45,7 @@ pub fn outputs(
     }) {
         return Err(DeclarationError::new(
             format!("/{unknown}"),
-            "is no field of the answer",
+            "is not a field of the answer",
         ));
     }
     Ok(Outputs {

@@ -113,7 +113,7 @@ fn pack_is_reproducible_and_refuses_what_does_not_pass() {
         ("preprocessing.json", steps.replacen("\"std\": 20.98258882", "\"std\": 0", 1), "preprocessing.json /inputs/features/columns/0/steps/0: std must be a number other than 0"),
         ("preprocessing.json", steps.replace("tenure_months", "tenure_month"), "did you mean \"tenure_months\"?"),
         ("preprocessing.json", steps.replacen("standard_scale", "standardise", 1), "unknown step"),
-        ("preprocessing.json", steps.replacen("\"two-year\"", "\"one-year\"", 1), "is there twice"),
+        ("preprocessing.json", steps.replacen("\"two-year\"", "\"one-year\"", 1), "occurs twice"),
         ("preprocessing.json", steps.replacen("\"mean\": 25.07899", "\"mean\": 26.07899", 1), "golden.jsonl line"),
         ("preprocessing.json", steps.replacen("float32", "float64", 1), "the graph takes float32"),
         ("schema.json", "{}".to_owned(), "schema.json /input"),

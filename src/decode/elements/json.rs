@@ -172,7 +172,7 @@ impl<'a> ElementReader<'a> {
         self.cursor.whole().len() / 8
     }
 
-    fn floats<T: Float>(&mut self, convert: fn(f64) -> T) -> Result<Buffer<T>, TensorError>
+    fn floats<T: Float>(&mut self, convert: impl Fn(f64) -> T) -> Result<Buffer<T>, TensorError>
     where
         Buffer<T>: From<Vec<T>>,
     {

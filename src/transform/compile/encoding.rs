@@ -99,7 +99,7 @@ impl InputCompiler<'_> {
             // The first of two equal categories would win silently, and shift the columns behind
             // it.
             if categories.contains(&category) {
-                return self.fail(&pointer, format!("the category {value} is there twice"));
+                return self.fail(&pointer, format!("the category {value} occurs twice"));
             }
             categories.push(category);
         }

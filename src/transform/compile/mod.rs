@@ -235,7 +235,12 @@ impl InputCompiler<'_> {
             let below = format!("/steps/{index}");
             match self.text_step(step, found, &below)? {
                 Some(step) => compiled.push(step),
-                None => return self.fail(&below, "only text steps lead to a text"),
+                None => {
+                    return self.fail(
+                        &below,
+                        "this step does not give a text, which the graph takes",
+                    );
+                }
             }
         }
         Ok(FieldPlan::Texts {

@@ -55,7 +55,7 @@ impl InputCompiler<'_> {
                 if boundaries.is_empty() || !boundaries.is_sorted_by(|a, b| a < b) {
                     return self.fail(
                         below,
-                        "boundaries must be numbers in ascending order, none twice",
+                        "boundaries must be distinct numbers in ascending order",
                     );
                 }
                 NumericStep::Bucketize {

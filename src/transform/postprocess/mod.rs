@@ -56,7 +56,7 @@ pub enum OutputFault {
     /// The index of a threshold is not an index of a row.
     #[error("the model gave {width} values a row")]
     TooFewValues { width: usize },
-    #[error("the model answered {value}, which is no answer")]
+    #[error("the model answered {value}, which is not an answer")]
     NotFinite { value: f64 },
 }
 
