@@ -96,7 +96,7 @@ pub fn serve(config: &Config) -> anyhow::Result<()> {
     let admin_listener = runtime.block_on(bind_admin(config))?;
     let onnxruntime = Runtime::load(&library)?;
     let metrics = Metrics::new(config.cost.dollars_per_core_hour)?;
-    metrics.set_build_info(
+    metrics.server.set_build_info(
         env!("CARGO_PKG_VERSION"),
         option_env!("PREDICTD_COMMIT").unwrap_or("unknown"),
         onnxruntime.version(),

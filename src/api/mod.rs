@@ -107,7 +107,7 @@ impl Api {
             infer: timing.get(Stage::Infer),
             output: timing.get(Stage::Postprocess) + timing.get(Stage::Encode),
         };
-        metrics.observe_ok(protocol, &times);
+        metrics.requests.observe_ok(protocol, &times);
         self.log.answered(protocol, context, prediction, elapsed);
     }
 

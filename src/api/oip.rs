@@ -314,7 +314,7 @@ pub fn statistics(
     let of = |servable: &Servable| ModelStatistics {
         name: servable.id().name.to_string(),
         version: servable.id().version.to_string(),
-        numbers: servable.metrics.statistics.view(),
+        numbers: servable.metrics.requests.statistics.view(),
     };
     if version.is_some() {
         return find(snapshot, Target { model, version }).map(|servable| vec![of(&servable)]);

@@ -9,7 +9,7 @@ use crate::{
         request_log::LoggedRefusal,
     },
     error::ErrorCode,
-    metrics::{Protocol, VersionMetrics},
+    metrics::{Protocol, RequestMetrics},
     predict::{Failure, PredictError, Prediction},
     registry::{route::Target, servable::Servable},
     schema::fault::Fault,
@@ -204,7 +204,7 @@ impl FailedRequest {
     ) {
         let elapsed = context.started.elapsed();
         let count =
-            |metrics: &VersionMetrics| metrics.observe_error(protocol, self.code, status, elapsed);
+            |metrics: &RequestMetrics| metrics.observe_error(protocol, self.code, status, elapsed);
         let log = |model: &str, version: &str| {
             let detail = self.log_detail.as_str();
             let cause = self.is_of_the_graph().then_some(ErrorCode::Inference);
@@ -238,7 +238,7 @@ impl FailedRequest {
                 servable: Some(servable),
                 ..
             }) => {
-                count(&servable.metrics);
+                count(&servable.metrics.requests);
                 let id = servable.id();
                 log(id.name.as_str(), id.version.as_str());
             }

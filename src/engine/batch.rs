@@ -288,10 +288,7 @@ mod tests {
         };
         assert!(matches!(**error, EngineError::Broken { .. }));
         assert_eq!(
-            (
-                metrics.worker_panics.get(),
-                factory.made.load(Ordering::SeqCst)
-            ),
+            (metrics.panics().get(), factory.made.load(Ordering::SeqCst)),
             (1, 1)
         );
         assert_eq!(

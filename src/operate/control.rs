@@ -89,7 +89,7 @@ impl Control {
             while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
                 if catch_unwind(AssertUnwindSafe(|| work(&operator))).is_err() {
                     tracing::error!("the control plane panicked; its next tick continues");
-                    operator.metrics.worker_panics.inc();
+                    operator.metrics.panics().inc();
                 }
             }
         };

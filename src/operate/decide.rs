@@ -52,7 +52,7 @@ impl Operator {
             }
             Err(JournalError::Lost) => Err(self.superseded(model)),
             Err(error) => {
-                self.metrics.source_errors.inc();
+                self.metrics.models.source_errors.inc();
                 if urgent {
                     self.hold_and_report(model, entry, &error.to_string())
                 } else {
@@ -123,8 +123,12 @@ impl Operator {
         } else {
             tracing::warn!(model = %entry.model, seq = entry.seq, action, to, actor = %entry.actor, reason, "{event}");
         }
-        self.metrics
-            .count_transition(&entry.model, to, action, entry.actor.cause().name());
+        self.metrics.rollouts.count_transition(
+            &entry.model,
+            to,
+            action,
+            entry.actor.cause().name(),
+        );
     }
 
     /// Lets an entry that was written take effect.

@@ -16,6 +16,7 @@ impl Operator {
         let decision = self.decision(model);
         self.publish_weights(model, &decision);
         self.metrics
+            .rollouts
             .set_journal_pending(model.name.as_str(), model.pending.len());
         self.registry.decide(&model.name, decision);
         if let Some(commander) = self.commander.get() {
@@ -90,16 +91,19 @@ impl Operator {
             .flat_map(|before| versions_of(before))
             .filter(|version| !now.contains(version));
         for version in gone {
-            self.metrics.set_weight(name, &version, None);
+            self.metrics.rollouts.set_weight(name, &version, None);
         }
         let weights: &[f64] = decision.step.as_ref().map_or(&[], |step| &step.weights);
         if let Some(stable) = &decision.stable {
             let rest = (1.0 - weights.iter().sum::<f64>()).max(0.0);
-            self.metrics.set_weight(name, &stable.version, Some(rest));
+            self.metrics
+                .rollouts
+                .set_weight(name, &stable.version, Some(rest));
         }
         let candidates = decision.step.iter().flat_map(|step| &step.candidates);
         for (candidate, weight) in candidates.zip(weights) {
             self.metrics
+                .rollouts
                 .set_weight(name, &candidate.version, Some(*weight));
         }
     }

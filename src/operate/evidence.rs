@@ -133,7 +133,7 @@ impl Operator {
         let written = serde_json::to_vec(own).map(|text| self.store.replace(&path, text));
         match written {
             Ok(Ok(())) => running.written = own.clone(),
-            _ => self.metrics.source_errors.inc(),
+            _ => self.metrics.models.source_errors.inc(),
         }
     }
 

@@ -71,7 +71,7 @@ impl Operator {
             None => tracing::info!(model = %model.name, "the journal can be read again"),
         }
         if let Some(Trouble::Unreadable(_)) = trouble {
-            self.metrics.source_errors.inc();
+            self.metrics.models.source_errors.inc();
         }
     }
 

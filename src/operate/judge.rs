@@ -27,7 +27,7 @@ impl Operator {
         };
         for report in &judgement.guards {
             let share = report.e_value / report.limit;
-            self.metrics.set_e_value(
+            self.metrics.rollouts.set_e_value(
                 model.name.as_str(),
                 &report.candidate,
                 report.guard.name(),

@@ -143,6 +143,7 @@ impl Operator {
             .filter(|(version, _)| Some(version) != previous.as_ref());
         if let Some((former, _)) = former {
             self.metrics
+                .rollouts
                 .set_rollback_ready(name.as_str(), &former.version, None);
         }
         model.rehearsal = match previous.zip(outcome) {
@@ -157,8 +158,11 @@ impl Operator {
                     .err()
                     .map(|error| error.to_string())
                     .unwrap_or_default();
-                self.metrics
-                    .set_rollback_ready(name.as_str(), &previous.version, Some(ready));
+                self.metrics.rollouts.set_rollback_ready(
+                    name.as_str(),
+                    &previous.version,
+                    Some(ready),
+                );
                 let first = before.is_none_or(|(version, _)| version != previous);
                 if !ready && (first || model.rehearsal.ready || model.rehearsal.reason != reason) {
                     tracing::error!(model = %name, version = %previous, reason, "a rollback would not work");

@@ -122,7 +122,11 @@ impl Operator {
         let shadow_metrics = |(stable, candidates): (&String, &[String])| -> Vec<_> {
             candidates
                 .iter()
-                .map(|candidate| self.metrics.shadow(name.as_str(), stable, candidate))
+                .map(|candidate| {
+                    self.metrics
+                        .rollouts
+                        .shadow(name.as_str(), stable, candidate)
+                })
                 .collect()
         };
         Step {
@@ -152,7 +156,7 @@ impl Operator {
             .iter()
             .flat_map(|judgement| &judgement.guards);
         for report in judged {
-            self.metrics.set_e_value(
+            self.metrics.rollouts.set_e_value(
                 model.name.as_str(),
                 &report.candidate,
                 report.guard.name(),

@@ -80,7 +80,7 @@ impl Webhook {
             .as_ref()
             .is_some_and(|queue| queue.try_send(entry.clone()).is_err())
         {
-            self.metrics.webhook_failures.inc();
+            self.metrics.rollouts.webhook_failures.inc();
             tracing::error!(model = %entry.model, seq = entry.seq, "a decision is not posted to the webhook: its queue is full");
         }
     }
@@ -117,7 +117,7 @@ impl Poster {
             outcome = self.post(&body);
         }
         if let Err(error) = outcome {
-            self.metrics.webhook_failures.inc();
+            self.metrics.rollouts.webhook_failures.inc();
             tracing::error!(host = self.host, model = %entry.model, seq = entry.seq, error = %error, "a decision could not be posted to the webhook");
         }
     }

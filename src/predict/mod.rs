@@ -260,7 +260,10 @@ impl Predictor {
         let (id, rows) = (event.id, event.rows);
         let fallback = Fallback { to, reason };
         let error = event.end(Some(&fallback));
-        servable.metrics.count_fallback(reason.name(), error.code());
+        servable
+            .metrics
+            .requests
+            .count_fallback(reason.name(), error.code());
         Ok(Prediction {
             id,
             client_id,

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     id::PredictionId,
-    metrics::{Stage, VersionMetrics},
+    metrics::{RequestMetrics, Stage},
     predict::{PredictError, fallback::Fallback},
     registry::servable::Servable,
     tensor::{Data, Tensors},
@@ -43,7 +43,7 @@ pub struct Failure {
     /// The version that was to answer.
     pub servable: Option<Arc<Servable>>,
     /// The metrics of a model whose version was not found.
-    pub unversioned: Option<Arc<VersionMetrics>>,
+    pub unversioned: Option<Arc<RequestMetrics>>,
 }
 
 impl Prediction {

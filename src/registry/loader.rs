@@ -336,7 +336,7 @@ impl Loader {
             .remembered
             .put(&verdict, options.max_batch_size, beside)
         {
-            self.metrics.source_errors.inc();
+            self.metrics.models.source_errors.inc();
             tracing::warn!(error = %error, "the gate's verdict could not be remembered; the next start will be slower");
         }
         Ok(verdict)

@@ -37,7 +37,7 @@ use crate::{
     config::FallbackConfig,
     id::{ModelName, Version},
     journal::entry::VersionRef,
-    metrics::VersionMetrics,
+    metrics::RequestMetrics,
     package::PackageError,
     registry::{
         rehearsal::Samples,
@@ -87,7 +87,7 @@ pub struct Model {
     pub samples: Option<Arc<Samples>>,
     pub versions: BTreeMap<Version, VersionStatus>,
     /// Handles for requests that find no version.
-    pub unversioned: Arc<VersionMetrics>,
+    pub unversioned: Arc<RequestMetrics>,
     pub pinned: Option<Version>,
     /// An operator unloaded it.
     pub unloaded: bool,

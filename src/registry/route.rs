@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use crate::{
     config::FallbackConfig,
-    metrics::VersionMetrics,
+    metrics::RequestMetrics,
     registry::{
         Snapshot, State, label::Label, rehearsal::Samples, servable::Servable, traffic::Traffic,
     },
@@ -73,7 +73,7 @@ pub fn route(
     snapshot: &Snapshot,
     target: Target<'_>,
     now: Instant,
-) -> Result<Routed, (RouteError, Option<Arc<VersionMetrics>>)> {
+) -> Result<Routed, (RouteError, Option<Arc<RequestMetrics>>)> {
     let known_models = || {
         snapshot
             .models

@@ -193,7 +193,7 @@ impl Loop {
                 self.merge(listing);
             }
             Err(error) => {
-                self.parts.metrics.source_errors.inc();
+                self.parts.metrics.models.source_errors.inc();
                 if !self.listing_failed {
                     tracing::error!(root = %root.display(), error = %error, "the models directory can't be read; what is loaded goes on");
                 }
@@ -267,7 +267,8 @@ impl Loop {
         for reason in Reason::ALL {
             self.parts
                 .metrics
-                .set_models_ignored(reason.name(), count(reason));
+                .models
+                .set_ignored(reason.name(), count(reason));
         }
         self.ignored = ignored.into();
     }
@@ -279,7 +280,7 @@ impl Loop {
             ignored: _,
         } = listing;
         for (name, error) in &unreadable {
-            self.parts.metrics.source_errors.inc();
+            self.parts.metrics.models.source_errors.inc();
             if !self.unreadable.contains(name) {
                 tracing::error!(model = %name, error = %error, "the model's directory can't be read; what is loaded of it goes on");
             }
@@ -725,7 +726,7 @@ impl Loop {
                 let outcome = LoadOutcome::Refused {
                     reason: error.check,
                 };
-                self.parts.metrics.observe_load(
+                self.parts.metrics.models.observe_load(
                     name.as_str(),
                     version.as_str(),
                     outcome,
@@ -872,7 +873,7 @@ impl Loop {
         match outcome {
             Ok((servable, digest)) => {
                 tracing::info!(model = %id.name, version = %id.version, digest, milliseconds = elapsed.as_millis(), workers = servable.workers, "loaded");
-                metrics.observe_load(
+                metrics.models.observe_load(
                     id.name.as_str(),
                     id.version.as_str(),
                     LoadOutcome::Loaded,
@@ -911,7 +912,7 @@ impl Loop {
                 else {
                     return;
                 };
-                self.parts.metrics.observe_load(
+                self.parts.metrics.models.observe_load(
                     id.name.as_str(),
                     id.version.as_str(),
                     LoadOutcome::Refused {
@@ -1035,7 +1036,7 @@ impl Loop {
             outcome.err().map(|error| format!("the files of this version were changed and are refused, the loaded ones go on: {error}"));
         if let Some(warning) = &known.warning {
             tracing::error!(model = %name, version = %version, warning, "a loaded version was overwritten");
-            self.parts.metrics.observe_load(
+            self.parts.metrics.models.observe_load(
                 name.as_str(),
                 version.as_str(),
                 LoadOutcome::Refused {
@@ -1138,7 +1139,7 @@ impl Loop {
                         digest: &known.digest,
                         verified: known.verified,
                     };
-                    self.parts.metrics.set_model_info(loaded, known.role, role);
+                    self.parts.metrics.models.set_role(loaded, known.role, role);
                     known.role = role;
                 }
             }

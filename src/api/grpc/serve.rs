@@ -108,7 +108,7 @@ struct Connection {
 
 impl Connection {
     async fn run(self, mut stream: TcpStream) {
-        self.options.metrics.connections.inc();
+        self.options.metrics.server.connections.inc();
         // Answers are written whole; waiting for more would only delay them.
         let _ = stream.set_nodelay(true);
         match tokio::time::timeout(self.options.read_timeout, has_preface(&stream)).await {
@@ -119,7 +119,7 @@ impl Connection {
             // Nobody spoke, or nobody is there.
             Ok(Err(_)) | Err(_) => {}
         }
-        self.options.metrics.connections.dec();
+        self.options.metrics.server.connections.dec();
     }
 
     async fn carry(&self, stream: TcpStream) {
@@ -331,7 +331,7 @@ mod tests {
 
         async fn until_connections(&self, expected: i64) {
             let there = async {
-                while self.metrics.connections.get() != expected {
+                while self.metrics.server.connections.get() != expected {
                     tokio::time::sleep(Duration::from_millis(5)).await;
                 }
             };

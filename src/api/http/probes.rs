@@ -29,7 +29,7 @@ use crate::{
 /// Live as long as the server answers and few engine threads hang.
 pub async fn live(extract::State(api): extract::State<Arc<Api>>) -> Response {
     if !api.is_alive() {
-        let wedged = api.metrics.wedged_workers.get();
+        let wedged = api.metrics.wedged_workers();
         return json_response(
             StatusCode::SERVICE_UNAVAILABLE,
             &json!({"live": false, "reason": format!("{wedged} engine threads hang")}),
@@ -44,7 +44,7 @@ pub const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 impl Api {
     /// Few engine threads hang. The limit is `runtime.max_wedged_workers`.
     pub fn is_alive(&self) -> bool {
-        let wedged = self.metrics.wedged_workers.get();
+        let wedged = self.metrics.wedged_workers();
         usize::try_from(wedged).is_ok_and(|wedged| wedged < self.max_wedged) || wedged < 0
     }
 
@@ -149,7 +149,7 @@ pub async fn metrics(
         return refuse_unrouted(&api, Predict, code, &detail, &Context::new(&headers));
     }
     let dropped = (api.dropped_log_lines)();
-    let counter = &api.metrics.log_lines_dropped;
+    let counter = &api.metrics.server.log_lines_dropped;
     counter.inc_by(dropped.saturating_sub(counter.get()));
     match api.metrics.encode() {
         Ok(text) => encoding::answer(&headers, "text/plain; version=0.0.4; charset=utf-8", text),

@@ -151,7 +151,7 @@ struct Connection {
 
 impl Connection {
     async fn run(mut self, stream: TcpStream) {
-        self.options.metrics.connections.inc();
+        self.options.metrics.server.connections.inc();
         // Answers are written whole; waiting for more would only delay them.
         let _ = stream.set_nodelay(true);
         let progress = Arc::new(Progress::new());
@@ -236,7 +236,7 @@ impl Connection {
                 linger(stream).await;
             }
         }
-        self.options.metrics.connections.dec();
+        self.options.metrics.server.connections.dec();
     }
 }
 
@@ -529,10 +529,10 @@ mod tests {
             .await
             .unwrap();
         let given_up = async {
-            while metrics.connections.get() == 0 {
+            while metrics.server.connections.get() == 0 {
                 tokio::task::yield_now().await;
             }
-            while metrics.connections.get() > 0 {
+            while metrics.server.connections.get() > 0 {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
