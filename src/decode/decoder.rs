@@ -30,7 +30,8 @@ pub(super) struct Leniency {
 /// Why the pass ends before the end of the text. A violation of the schema does not end it.
 pub(super) enum DecodeAbort {
     Syntax(SyntaxError),
-    Request(MalformedRequest),
+    /// Boxed, because every step of the pass returns a `Result` with this type.
+    Request(Box<MalformedRequest>),
     /// The root object has a member `instances`, so the body is an envelope and not one instance.
     Envelope,
 }
@@ -43,7 +44,7 @@ impl From<SyntaxError> for DecodeAbort {
 
 impl From<MalformedRequest> for DecodeAbort {
     fn from(reason: MalformedRequest) -> DecodeAbort {
-        DecodeAbort::Request(reason)
+        DecodeAbort::Request(Box::new(reason))
     }
 }
 
@@ -166,7 +167,7 @@ impl<'a> Decoder<'a> {
                 }
                 .into())
             }
-            Err(DecodeAbort::Request(detail)) => Err(detail.into()),
+            Err(DecodeAbort::Request(detail)) => Err((*detail).into()),
             Err(DecodeAbort::Envelope) => Err(MalformedRequest::UnexpectedInstances.into()),
             Ok(_) if !self.faults.is_empty() => Err(DecodeError::Invalid {
                 faults: self.faults,

@@ -178,10 +178,11 @@ impl<'a> Decoder<'a> {
         } else {
             self.pointer()
         };
-        DecodeAbort::Request(MalformedRequest::DuplicateMemberIn {
+        MalformedRequest::DuplicateMemberIn {
             name: shorten(name),
             place,
-        })
+        }
+        .into()
     }
 }
 

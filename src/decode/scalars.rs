@@ -129,7 +129,7 @@ impl<'a> Decoder<'a> {
     /// Reads `{"b64": "..."}`: the bytes themselves for a field of bytes, otherwise the UTF-8
     /// string that they encode.
     pub(super) fn b64(&mut self, node: &'a Node) -> DecodeResult<()> {
-        let malformed = || DecodeAbort::Request(MalformedRequest::Base64);
+        let malformed = || DecodeAbort::from(MalformedRequest::Base64);
         let start = self.cursor.position();
         if !self.cursor.enter(b'}')?
             || self.cursor.key(&mut self.scratch)? != "b64"

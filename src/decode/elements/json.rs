@@ -94,7 +94,8 @@ struct ElementReader<'a> {
 
 enum ElementError {
     Syntax(SyntaxError),
-    Fault(ElementFault),
+    /// Boxed, because every element is read with a `Result` of this type.
+    Fault(Box<ElementFault>),
 }
 
 impl From<SyntaxError> for ElementError {
@@ -105,7 +106,7 @@ impl From<SyntaxError> for ElementError {
 
 impl From<ElementFault> for ElementError {
     fn from(fault: ElementFault) -> ElementError {
-        ElementError::Fault(fault)
+        ElementError::Fault(Box::new(fault))
     }
 }
 
@@ -262,7 +263,7 @@ impl<'a> ElementReader<'a> {
                 }
             }
             ElementError::Fault(fault) => TensorError::Element {
-                fault,
+                fault: *fault,
                 datatype: self.datatype,
             },
         })
@@ -333,7 +334,7 @@ impl<'a> ElementReader<'a> {
 
     /// Reads `{"b64": "..."}`.
     fn base64(&mut self) -> Result<String, ElementError> {
-        let malformed = || ElementError::Fault(ElementFault::Base64);
+        let malformed = || ElementError::from(ElementFault::Base64);
         if !self.cursor.enter(b'}')?
             || self.cursor.key(&mut self.scratch)? != "b64"
             || self.cursor.peek()? != JsonKind::String
