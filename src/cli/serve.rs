@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::{
     app,
     cli::{ConfigArgs, Outcome, check},
-    config::{Listen, OptionalListen},
+    config::{AddressError, Listen, OptionalListen},
 };
 
 #[derive(clap::Args)]
@@ -36,7 +36,7 @@ pub struct Args {
     check: bool,
 }
 
-fn optional(text: &str) -> Result<OptionalListen, String> {
+fn optional(text: &str) -> Result<OptionalListen, AddressError> {
     OptionalListen::try_from(text.to_owned())
 }
 

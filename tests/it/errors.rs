@@ -280,7 +280,7 @@ fn the_log_says_which_rules_were_violated_and_no_value() {
         "{line}"
     );
     assert!(
-        !line.to_string().contains("987") && !line.to_string().contains("Ann"),
+        !line.to_string().contains("987654") && !line.to_string().contains("Ann"),
         "{line}"
     );
 }

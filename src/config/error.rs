@@ -1,0 +1,53 @@
+//! Errors of a configuration. Each names the place and the key.
+
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("reading the configuration")]
+    Read(#[source] std::io::Error),
+    #[error("{origin}: {detail}")]
+    Syntax { origin: String, detail: String },
+    #[error("{origin}: unknown key `{key}`{}", nearest.as_ref().map(|near| format!("; did you mean `{near}`?")).unwrap_or_default())]
+    UnknownKey {
+        /// The file, or the variable of the environment.
+        origin: String,
+        key: String,
+        /// The most similar key, if one is similar enough.
+        nearest: Option<String>,
+    },
+    #[error("{origin}: {error}")]
+    Invalid { origin: String, error: InvalidKey },
+}
+
+/// A key whose value is not allowed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}{reason}", key.as_ref().map(|key| format!("`{key}`")).unwrap_or_default())]
+pub struct InvalidKey {
+    /// `None` if the text of the reason names the place itself.
+    key: Option<String>,
+    reason: String,
+}
+
+impl InvalidKey {
+    /// `reason` continues the sentence that begins with the key.
+    pub fn new(key: impl Into<String>, reason: impl Into<String>) -> InvalidKey {
+        InvalidKey {
+            key: Some(key.into()),
+            reason: reason.into(),
+        }
+    }
+
+    pub fn without_key(reason: impl Into<String>) -> InvalidKey {
+        InvalidKey {
+            key: None,
+            reason: reason.into(),
+        }
+    }
+}
+
+/// An error for the first key with the value 0.
+pub(super) fn at_least_one(values: &[(&str, u64)]) -> Result<(), InvalidKey> {
+    match values.iter().find(|(_, value)| *value == 0) {
+        Some((key, _)) => Err(InvalidKey::new(*key, " must be at least 1")),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,104 @@
+//! `[model.NAME.fallback]`: another answer if the version gives none.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::id::ModelName;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct FallbackConfig {
+    /// The failures for which another answer is given; without these two keys there is no fallback.
+    #[schemars(extend("x-example" = r#"["error", "timeout", "overloaded", "nan"]"#))]
+    pub on: Vec<FallbackOn>,
+    /// The sources that are tried in this order; constant is in the package's serving.json.
+    #[schemars(extend("x-example" = r#"["previous", "model:churn-small", "constant"]"#))]
+    pub to: Vec<FallbackTo>,
+}
+
+impl Default for FallbackConfig {
+    fn default() -> FallbackConfig {
+        FallbackConfig {
+            on: vec![
+                FallbackOn::Error,
+                FallbackOn::Timeout,
+                FallbackOn::Overloaded,
+                FallbackOn::Nan,
+            ],
+            to: vec![FallbackTo::Previous, FallbackTo::Constant],
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("\"{0}\" is not \"previous\", \"constant\" or \"model:NAME\"")]
+pub struct FallbackToError(String);
+
+/// The kind of failure that a fallback answers for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum FallbackOn {
+    /// The model failed.
+    Error,
+    /// The model did not answer within three quarters of the request's time.
+    Timeout,
+    /// The queue of the model was full.
+    Overloaded,
+    /// The model answered NaN or infinity.
+    Nan,
+}
+
+impl FallbackOn {
+    pub fn name(self) -> &'static str {
+        match self {
+            FallbackOn::Error => "error",
+            FallbackOn::Timeout => "timeout",
+            FallbackOn::Overloaded => "overloaded",
+            FallbackOn::Nan => "nan",
+        }
+    }
+}
+
+/// The source of the other answer: `previous`, `constant`, or `model:NAME`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(with = "String")]
+pub enum FallbackTo {
+    /// The previous stable version; for a candidate, the stable version.
+    Previous,
+    /// The stable version of another model.
+    Model(String),
+    /// The answer in the package's `serving.json`.
+    Constant,
+}
+
+impl TryFrom<String> for FallbackTo {
+    type Error = FallbackToError;
+
+    fn try_from(text: String) -> Result<FallbackTo, FallbackToError> {
+        match text.split_once(':') {
+            None if text == "previous" => Ok(FallbackTo::Previous),
+            None if text == "constant" => Ok(FallbackTo::Constant),
+            Some(("model", name)) if ModelName::parse(name).is_some() => {
+                Ok(FallbackTo::Model(name.to_owned()))
+            }
+            _ => Err(FallbackToError(text)),
+        }
+    }
+}
+
+impl From<FallbackTo> for String {
+    fn from(to: FallbackTo) -> String {
+        to.to_string()
+    }
+}
+
+impl std::fmt::Display for FallbackTo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            FallbackTo::Previous => f.write_str("previous"),
+            FallbackTo::Constant => f.write_str("constant"),
+            FallbackTo::Model(name) => write!(f, "model:{name}"),
+        }
+    }
+}

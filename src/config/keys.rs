@@ -1,0 +1,106 @@
+//! The keys of a configuration, from the types themselves.
+
+use std::sync::LazyLock;
+
+use schemars::{Schema, generate::SchemaSettings};
+use serde_json::Value;
+
+use crate::config::{Config, error::ConfigError};
+
+/// A key with its documentation.
+pub(super) struct KnownKey {
+    /// `server.listen`, `model.*.workers`.
+    pub path: String,
+    pub description: String,
+    /// An example of a value, for keys without a default.
+    pub example: Option<String>,
+}
+
+/// Every key, in the order of the types.
+pub(super) static KEYS: LazyLock<Vec<KnownKey>> = LazyLock::new(|| {
+    let mut settings = SchemaSettings::draft2020_12();
+    // Without references a key's schema is where its key is.
+    settings.inline_subschemas = true;
+    let schema: Schema = settings.into_generator().into_root_schema_for::<Config>();
+    let mut keys = Vec::new();
+    collect(schema.as_value(), "", &mut keys);
+    keys
+});
+
+fn collect(schema: &Value, prefix: &str, keys: &mut Vec<KnownKey>) {
+    if let Some(properties) = schema.get("properties").and_then(Value::as_object) {
+        for (name, property) in properties {
+            let path = match prefix {
+                "" => name.clone(),
+                _ => format!("{prefix}.{name}"),
+            };
+            collect_property(property, path, keys);
+        }
+    }
+    // A table whose keys are names: `[model.NAME]`.
+    if let Some(any) = schema
+        .get("additionalProperties")
+        .filter(|any| any.is_object())
+    {
+        collect(any, &format!("{prefix}.*"), keys);
+    }
+}
+
+fn collect_property(property: &Value, path: String, keys: &mut Vec<KnownKey>) {
+    // An optional table is one of several alternatives.
+    let alternatives = property.get("anyOf").and_then(Value::as_array);
+    let tables = alternatives.into_iter().flatten().chain([property]);
+    let mut is_table = false;
+    for table in tables {
+        let named = table.get("properties").is_some();
+        let any = table
+            .get("additionalProperties")
+            .is_some_and(Value::is_object);
+        if named || any {
+            is_table = true;
+            collect(table, &path, keys);
+        }
+    }
+    if is_table {
+        return;
+    }
+    let text = |member: &str| property.get(member).and_then(Value::as_str);
+    let words = text("description").unwrap_or_default().split_whitespace();
+    keys.push(KnownKey {
+        path,
+        description: words.collect::<Vec<_>>().join(" "),
+        example: text("x-example").map(str::to_owned),
+    });
+}
+
+/// `model.churn.workers` is known as `model.*.workers`.
+fn generic(key: &str) -> String {
+    let rest = key
+        .strip_prefix("model.")
+        .and_then(|rest| rest.split_once('.'));
+    match rest {
+        Some((_, rest)) => format!("model.*.{rest}"),
+        None => key.to_owned(),
+    }
+}
+
+/// An error for a key that does not exist. `origin`: the file or the variable that has it.
+pub(super) fn check_key(origin: &str, key: &str) -> Result<(), ConfigError> {
+    let wanted = generic(key);
+    if KEYS.iter().any(|known| known.path == wanted) {
+        return Ok(());
+    }
+    let distance = |known: &&str| strsim::damerau_levenshtein(known, &wanted);
+    let nearest = KEYS
+        .iter()
+        .map(|known| known.path.as_str())
+        .min_by_key(distance)
+        // A key that shares less than two thirds is another word, and no misspelling.
+        .filter(|known| distance(known) <= wanted.len().div_ceil(3));
+    let model = key.split('.').nth(1).unwrap_or_default();
+    Err(ConfigError::UnknownKey {
+        origin: origin.to_owned(),
+        nearest: nearest.map(|nearest| nearest.replace('*', model)),
+        key: key.to_owned(),
+    })
+}

@@ -1,0 +1,485 @@
+//! `Config`: every setting, from the compiled-in defaults, a TOML file and the environment. It is checked before anything starts.
+//!
+//! The types are the one source of the keys, their defaults and their documentation: `config/predictd.toml` is written from them.
+
+mod admin;
+mod document;
+mod error;
+mod fallback;
+mod keys;
+mod listen;
+mod model;
+mod models;
+mod platform;
+mod runtime;
+mod server;
+mod state;
+mod telemetry;
+mod webhook_url;
+
+use std::{collections::BTreeMap, path::Path};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+pub use admin::AdminConfig;
+pub use document::document;
+pub use error::{ConfigError, InvalidKey};
+pub use fallback::{FallbackConfig, FallbackOn, FallbackTo};
+pub use listen::{AddressError, Listen, OptionalListen};
+pub use model::{ModelBatchingConfig, ModelConfig, Oip};
+pub use models::{ModelsConfig, Promote};
+pub use platform::Platform;
+pub use runtime::{BatchingConfig, CostConfig, MAX_THREADS, RuntimeConfig};
+pub use server::ServerConfig;
+pub use state::StateConfig;
+pub use telemetry::{LogFormat, RequestLog, TelemetryConfig};
+pub use webhook_url::WebhookUrl;
+
+use crate::config::{keys::check_key, platform::apply_platform};
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    pub server: ServerConfig,
+    pub models: ModelsConfig,
+    pub runtime: RuntimeConfig,
+    pub batching: BatchingConfig,
+    pub state: StateConfig,
+    pub telemetry: TelemetryConfig,
+    pub cost: CostConfig,
+    pub admin: AdminConfig,
+    pub model: BTreeMap<String, ModelConfig>,
+    /// The platform that runs the container, from its environment.
+    #[serde(skip)]
+    pub platform: Platform,
+}
+
+impl Config {
+    /// Reads the defaults, then `file`, then `PREDICTD_SECTION__KEY` variables, then the variables of SageMaker and Vertex AI.
+    pub fn load(
+        file: Option<&Path>,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> Result<Config, ConfigError> {
+        let mut table = Table::new();
+        let mut origin = "configuration".to_owned();
+        if let Some(path) = file {
+            origin = path.display().to_string();
+            let text = fs_err::read_to_string(path).map_err(ConfigError::Read)?;
+            table = parse(&text, &origin)?;
+        }
+        let environment: Vec<(String, String)> = environment.collect();
+        for (name, text) in &environment {
+            if let Some((section, key)) = variable(name) {
+                apply_variable(name, text, (section, key), &mut table)?;
+            }
+        }
+        // The platform knows best which port it will use, whatever variables an image has.
+        let platform = apply_platform(&environment, &mut table)?;
+        Ok(Config {
+            platform,
+            ..Config::from_table(table, &origin)?
+        })
+    }
+
+    pub fn from_toml(text: &str, origin: &str) -> Result<Config, ConfigError> {
+        Config::from_table(parse(text, origin)?, origin)
+    }
+
+    fn from_table(table: Table, origin: &str) -> Result<Config, ConfigError> {
+        let mut keys = Vec::new();
+        flatten(&table, "", &mut keys);
+        for key in &keys {
+            check_key(origin, key)?;
+        }
+        let invalid = |error: InvalidKey| ConfigError::Invalid {
+            origin: origin.to_owned(),
+            error,
+        };
+        let config = deserialize(table).map_err(invalid)?;
+        config.check().map_err(invalid)?;
+        Ok(config)
+    }
+
+    /// Checks the rules that the types don't express.
+    pub fn check(&self) -> Result<(), InvalidKey> {
+        self.server.check()?;
+        self.models.check()?;
+        self.batching.check()?;
+        self.cost.check()?;
+        self.state.check()?;
+        for (name, model) in &self.model {
+            model.check(name)?;
+        }
+        let workers = self.model.values().filter_map(|model| model.workers);
+        let mut threads = workers.chain([self.runtime.workers, self.runtime.intra_op_threads]);
+        if threads.any(|count| count > MAX_THREADS) {
+            return Err(InvalidKey::without_key(format!(
+                "`runtime.workers`, `runtime.intra_op_threads` and `[model.NAME] workers` may be at most {MAX_THREADS}"
+            )));
+        }
+        Ok(())
+    }
+
+    /// The batching of one model: its own table over the general section.
+    pub fn batching_of(&self, model: &str) -> BatchingConfig {
+        let own = self
+            .model
+            .get(model)
+            .map(|model| model.batching.clone())
+            .unwrap_or_default();
+        BatchingConfig {
+            max_batch_size: own.max_batch_size.unwrap_or(self.batching.max_batch_size),
+            max_delay_us: own.max_delay_us.unwrap_or(self.batching.max_delay_us),
+            queue_capacity: own.queue_capacity.unwrap_or(self.batching.queue_capacity),
+            max_rows_per_run: own
+                .max_rows_per_run
+                .unwrap_or(self.batching.max_rows_per_run),
+        }
+    }
+
+    pub fn workers_of(&self, model: &str) -> usize {
+        self.model
+            .get(model)
+            .and_then(|model| model.workers)
+            .unwrap_or(self.runtime.workers)
+    }
+
+    /// The memory that the engines of one version of the model may take together, in bytes; `None`: no limit.
+    pub fn memory_limit_of(&self, model: &str) -> Option<u64> {
+        let own = self
+            .model
+            .get(model)
+            .and_then(|model| model.memory_limit_bytes);
+        Some(own.unwrap_or(self.runtime.memory_limit_bytes)).filter(|limit| *limit > 0)
+    }
+
+    pub fn oip_of(&self, model: &str) -> Oip {
+        self.model
+            .get(model)
+            .and_then(|model| model.oip)
+            .unwrap_or_default()
+    }
+
+    pub fn pinned(&self, model: &str) -> Option<&str> {
+        self.model.get(model)?.version.as_deref()
+    }
+}
+
+fn parse(text: &str, origin: &str) -> Result<Table, ConfigError> {
+    text.parse()
+        .map_err(|error: toml::de::Error| ConfigError::Syntax {
+            origin: origin.to_owned(),
+            detail: error.to_string(),
+        })
+}
+
+/// `PREDICTD_SERVER__LISTEN` is `server.listen`. A variable without the two underscores is not ours.
+fn variable(name: &str) -> Option<(String, String)> {
+    let (section, key) = name.strip_prefix("PREDICTD_")?.split_once("__")?;
+    Some((section.to_lowercase(), key.to_lowercase()))
+}
+
+fn apply_variable(
+    name: &str,
+    text: &str,
+    (section, key): (String, String),
+    table: &mut Table,
+) -> Result<(), ConfigError> {
+    let path = format!("{section}.{key}");
+    check_key(name, &path)?;
+    let value = typed(text, &path);
+    // Alone, so that an error names the variable and not the file.
+    deserialize(one_key(&section, &key, value.clone())).map_err(|error| ConfigError::Invalid {
+        origin: name.to_owned(),
+        error,
+    })?;
+    let values = table
+        .entry(section)
+        .or_insert_with(|| Value::Table(Table::new()));
+    if let Value::Table(values) = values {
+        values.insert(key, value);
+    }
+    Ok(())
+}
+
+fn one_key(section: &str, key: &str, value: Value) -> Table {
+    let values = Table::from_iter([(key.to_owned(), value)]);
+    Table::from_iter([(section.to_owned(), Value::Table(values))])
+}
+
+/// The text of a variable as a value of the type that the key's default has.
+fn typed(text: &str, path: &str) -> Value {
+    let default = Table::try_from(Config::default()).unwrap_or_default();
+    let like = path
+        .split_once('.')
+        .and_then(|(section, key)| default.get(section)?.get(key));
+    match like {
+        Some(Value::String(_)) => Value::String(text.to_owned()),
+        Some(Value::Array(_)) if !text.trim_start().starts_with('[') => Value::Array(
+            text.split(',')
+                .map(str::trim)
+                .filter(|item| !item.is_empty())
+                .map(|item| Value::String(item.to_owned()))
+                .collect(),
+        ),
+        _ => format!("value = {text}")
+            .parse::<Table>()
+            .ok()
+            .and_then(|mut table| table.remove("value"))
+            .unwrap_or_else(|| Value::String(text.to_owned())),
+    }
+}
+
+fn flatten(table: &Table, prefix: &str, keys: &mut Vec<String>) {
+    for (key, value) in table {
+        let path = if prefix.is_empty() {
+            key.clone()
+        } else {
+            format!("{prefix}.{key}")
+        };
+        match value {
+            Value::Table(inner) if !inner.is_empty() => flatten(inner, &path, keys),
+            Value::Table(_) => {}
+            _ => keys.push(path),
+        }
+    }
+}
+
+/// The library's message without the names of Rust's types.
+fn plain_message(message: &str) -> String {
+    let Some((given, expected)) = message.rsplit_once("expected ") else {
+        return message.to_owned();
+    };
+    match expected.trim() {
+        "usize" | "u64" | "u32" | "u16" | "u8" | "i64" | "i32" => {
+            format!("{given}expected a whole number")
+        }
+        "f64" | "f32" => format!("{given}expected a number"),
+        _ => message.to_owned(),
+    }
+}
+
+/// Deserializes key by key first, because the library's error for a whole table does not name the key.
+fn deserialize(table: Table) -> Result<Config, InvalidKey> {
+    for (section, value) in &table {
+        let Value::Table(keys) = value else { continue };
+        // The keys of `[model]` are names of models.
+        if section == "model" {
+            continue;
+        }
+        for (key, value) in keys {
+            let alone = one_key(section, key, value.clone());
+            alone.try_into::<Config>().map_err(|error| {
+                let reason = format!(": {}", plain_message(error.message()));
+                InvalidKey::new(format!("{section}.{key}"), reason)
+            })?;
+        }
+    }
+    table
+        .try_into()
+        .map_err(|error: toml::de::Error| InvalidKey::without_key(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Config, Promote, RequestLog, document};
+
+    fn load(text: &str, variables: &[(&str, &str)]) -> Result<Config, String> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("predictd.toml");
+        fs_err::write(&path, text).unwrap();
+        let variables = variables
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Config::load(Some(&path), variables)
+            .map_err(|error| error.to_string().replace(path.to_str().unwrap(), "FILE"))
+    }
+
+    #[test]
+    fn the_documented_file_is_written_from_the_types() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/config/predictd.toml");
+        let text = document();
+        if std::env::var_os("UPDATE_CONFIG").is_some() {
+            fs_err::write(path, &text).unwrap();
+        }
+        assert!(
+            fs_err::read_to_string(path).unwrap() == text,
+            "{path} is outdated: run this test with UPDATE_CONFIG=1"
+        );
+        assert_eq!(
+            Config::from_toml(&text, "default").unwrap(),
+            Config::default()
+        );
+    }
+
+    #[test]
+    fn every_key_is_documented() {
+        for key in super::keys::KEYS.iter() {
+            let documented =
+                !key.description.is_empty() || key.path.starts_with("model.*.batching.");
+            assert!(documented, "{}", key.path);
+        }
+        assert!(
+            super::keys::KEYS
+                .iter()
+                .any(|key| key.path == "model.*.fallback.to")
+        );
+    }
+
+    #[test]
+    fn environment_overrides_the_file() {
+        let variables = [
+            ("PREDICTD_SERVER__MAX_INFLIGHT", "7"),
+            ("PREDICTD_MODELS__REQUIRED", "churn, digits"),
+            ("PREDICTD_MODELS__PROMOTE", "newest"),
+            ("PREDICTD_PORT", "tcp://10.0.0.1:80"),
+            ("PREDICTD_TELEMETRY__REQUEST_LOG", "0.5"),
+        ];
+        let config = load(
+            "[server]\nmax_inflight = 3\nlisten = \"[::1]:9\"\n[model.churn]\nversion = \"1.0.0\"\nbatching.max_delay_us = 5\n",
+            &variables,
+        )
+        .unwrap();
+        assert_eq!(config.server.max_inflight, 7);
+        assert_eq!(config.server.listen.port(), 9);
+        assert_eq!(config.models.required, ["churn", "digits"]);
+        assert_eq!(config.models.promote, Promote::Newest);
+        assert_eq!(config.telemetry.request_log, RequestLog::Rate(0.5));
+        assert_eq!(
+            load("[telemetry]\nrequest_log = 0.25", &[])
+                .unwrap()
+                .telemetry
+                .request_log,
+            RequestLog::Rate(0.25)
+        );
+        assert_eq!(config.pinned("churn"), Some("1.0.0"));
+        assert_eq!(
+            (
+                config.batching_of("churn").max_delay_us,
+                config.batching_of("other").max_delay_us
+            ),
+            (5, 0)
+        );
+    }
+
+    #[test]
+    fn a_listener_may_be_named() {
+        let config = load("[server]\nlisten = \"localhost:8080\"\ngrpc_listen = \"[::1]:1\"\n[admin]\nlisten = \"\"", &[]).unwrap();
+        assert_eq!(config.server.listen.to_string(), "localhost:8080");
+        let addresses = config.server.listen.resolve().unwrap();
+        assert!(
+            addresses[0].is_ipv4()
+                && addresses
+                    .iter()
+                    .all(|address| address.ip().is_loopback() && address.port() == 8080)
+        );
+        assert_eq!(
+            config.server.grpc_listen.0.unwrap().resolve().unwrap(),
+            ["[::1]:1".parse().unwrap()]
+        );
+        assert_eq!(config.admin.listen.0, None);
+    }
+
+    #[test]
+    fn wrong_configuration_names_the_key() {
+        let cases = [
+            (
+                "[server]\nlistne = 1",
+                "FILE: unknown key `server.listne`; did you mean `server.listen`?",
+            ),
+            (
+                "[sever]\nlisten = 1",
+                "FILE: unknown key `sever.listen`; did you mean `server.listen`?",
+            ),
+            (
+                "[model.churn]\nworker = 1",
+                "FILE: unknown key `model.churn.worker`; did you mean `model.churn.workers`?",
+            ),
+            (
+                "[server]\nmax_inflight = 0",
+                "FILE: `server.max_inflight` must be at least 1",
+            ),
+            (
+                "[models]\ndefault = \"../x\"",
+                "FILE: `models.default`: \"../x\" is not a model name",
+            ),
+            (
+                "[model.churn]\nversion = \"1.0\"",
+                "FILE: `model.churn.version`: \"1.0\" is not a version (like 1.0.0, or a whole number)",
+            ),
+            (
+                "[state]\nurl = \"s3://bucket\"",
+                "FILE: `state.url` must be a local directory or a file:// URL",
+            ),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(load(text, &[]).unwrap_err(), expected);
+        }
+        for origin in [
+            "app.example.com",
+            "https://",
+            "https://App.example.com",
+            "https://a.example/",
+            "https://a.example:443",
+            "http://a:80",
+        ] {
+            let error = load(&format!("[server]\ncors_origins = [\"{origin}\"]"), &[]).unwrap_err();
+            assert!(
+                error.starts_with(&format!("FILE: `server.cors_origins`: \"{origin}\"")),
+                "{error}"
+            );
+        }
+        assert!(
+            load(
+                "[server]\ncors_origins = [\"*\", \"https://a.example\"]",
+                &[]
+            )
+            .unwrap_err()
+            .contains("stands alone")
+        );
+        assert!(
+            load(
+                "[server]\ncors_origins = [\"http://localhost:3000\", \"https://[::1]:8443\"]",
+                &[]
+            )
+            .is_ok()
+        );
+        for webhook in [
+            "hooks.example/secret",
+            "ftp://h/secret",
+            "https://",
+            "https://ann:secret@h/",
+            "https://h/secret part",
+            "https://h:99999/secret",
+        ] {
+            let error = load(&format!("[admin]\nwebhook = \"{webhook}\""), &[]).unwrap_err();
+            assert!(
+                error.starts_with("FILE: `admin.webhook`: must ") && !error.contains("secret"),
+                "{error}"
+            );
+        }
+        for (text, key) in [
+            ("[server]\nlisten = \"here\"", "`server.listen`"),
+            ("[server]\nlisten = \"127.0.0.300:1\"", "`server.listen`"),
+            (
+                "[server]\ngrpc_listen = \"localhost:70000\"",
+                "`server.grpc_listen`",
+            ),
+            (
+                "[admin]\nlisten = \"http://localhost:8082\"",
+                "`admin.listen`",
+            ),
+            ("[server]\nmax_inflight = -1", "`server.max_inflight`"),
+            ("[models]\npromote = \"yes\"", "`models.promote`"),
+        ] {
+            assert!(load(text, &[]).unwrap_err().contains(key), "{text}");
+        }
+        assert_eq!(
+            load("", &[("PREDICTD_SERVER__LISTNE", "x")]).unwrap_err(),
+            "PREDICTD_SERVER__LISTNE: unknown key `server.listne`; did you mean `server.listen`?"
+        );
+        assert!(load("[server", &[]).unwrap_err().contains("FILE"));
+    }
+}

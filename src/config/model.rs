@@ -1,0 +1,78 @@
+//! `[model.NAME]`: settings of one model, over the general sections.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    config::{error::InvalidKey, fallback::FallbackConfig, models::check_model_name},
+    id::Version,
+};
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelConfig {
+    /// The stable version of the first start; after it only the journal decides.
+    #[schemars(extend("x-example" = r#""1.0.0""#))]
+    pub version: Option<String>,
+    /// As runtime.workers.
+    #[schemars(extend("x-example" = "1"))]
+    pub workers: Option<usize>,
+    /// As runtime.memory_limit_bytes.
+    #[schemars(extend("x-example" = "1073741824"))]
+    pub memory_limit_bytes: Option<u64>,
+    /// "graph": callers of tensors see the graph's inputs instead of the schema's fields.
+    #[schemars(extend("x-example" = r#""graph""#))]
+    pub oip: Option<Oip>,
+    pub batching: ModelBatchingConfig,
+    pub fallback: Option<FallbackConfig>,
+}
+
+/// What callers of tensors see of a package.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Oip {
+    /// The schema's fields, validated and preprocessed.
+    #[default]
+    Fields,
+    /// The graph's own inputs and outputs.
+    Graph,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelBatchingConfig {
+    #[schemars(extend("x-example" = "32"))]
+    pub max_batch_size: Option<usize>,
+    #[schemars(extend("x-example" = "0"))]
+    pub max_delay_us: Option<u64>,
+    #[schemars(extend("x-example" = "256"))]
+    pub queue_capacity: Option<usize>,
+    #[schemars(extend("x-example" = "1024"))]
+    pub max_rows_per_run: Option<usize>,
+}
+
+impl ModelConfig {
+    pub(super) fn check(&self, name: &str) -> Result<(), InvalidKey> {
+        check_model_name("model", name)?;
+        if let Some(version) = &self.version
+            && Version::parse(version).is_none()
+        {
+            return Err(InvalidKey::new(
+                format!("model.{name}.version"),
+                format!(": \"{version}\" is not a version (like 1.0.0, or a whole number)"),
+            ));
+        }
+        let sizes = [
+            self.batching.max_batch_size,
+            self.batching.queue_capacity,
+            self.batching.max_rows_per_run,
+        ];
+        if sizes.contains(&Some(0)) {
+            return Err(InvalidKey::new(
+                format!("model.{name}.batching"),
+                ": sizes must be at least 1",
+            ));
+        }
+        Ok(())
+    }
+}

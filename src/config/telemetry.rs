@@ -1,0 +1,87 @@
+//! `[telemetry]`: logs.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TelemetryConfig {
+    /// "text" or "json".
+    pub log_format: LogFormat,
+    /// error, warn, info, debug or trace, or directives such as "info,predictd=debug".
+    pub log_level: String,
+    /// The requests that get a line: "errors" (errors, slow requests and 1 % of the rest), "all", or a rate such as "0.1".
+    pub request_log: RequestLog,
+}
+
+impl Default for TelemetryConfig {
+    fn default() -> TelemetryConfig {
+        TelemetryConfig {
+            log_format: LogFormat::Text,
+            log_level: "info".to_owned(),
+            request_log: RequestLog::Errors,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("\"{0}\" is not \"errors\", \"all\" or a rate from \"0\" to \"1\"")]
+pub struct RequestLogError(String);
+
+/// The requests that get a line in the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "TextOrNumber", into = "String")]
+#[schemars(with = "String")]
+pub enum RequestLog {
+    /// Errors, slow requests and 1 % of the rest.
+    #[default]
+    Errors,
+    All,
+    /// Errors, slow requests and this share of the rest.
+    Rate(f64),
+}
+
+/// A rate may be written as text, like the other values, or as a number.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum TextOrNumber {
+    Text(String),
+    Number(f64),
+}
+
+impl TryFrom<TextOrNumber> for RequestLog {
+    type Error = RequestLogError;
+
+    fn try_from(value: TextOrNumber) -> Result<RequestLog, RequestLogError> {
+        let text = match value {
+            TextOrNumber::Text(text) => text,
+            TextOrNumber::Number(rate) => rate.to_string(),
+        };
+        match text.as_str() {
+            "errors" => Ok(RequestLog::Errors),
+            "all" => Ok(RequestLog::All),
+            other => match other.parse() {
+                Ok(rate) if (0.0..=1.0).contains(&rate) => Ok(RequestLog::Rate(rate)),
+                _ => Err(RequestLogError(other.to_owned())),
+            },
+        }
+    }
+}
+
+impl From<RequestLog> for String {
+    fn from(value: RequestLog) -> String {
+        match value {
+            RequestLog::Errors => "errors".to_owned(),
+            RequestLog::All => "all".to_owned(),
+            RequestLog::Rate(rate) => rate.to_string(),
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! The URL of the webhook.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A URL, or the empty text for none. Whoever knows it can post to it, so that only its host is ever printed.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(with = "String")]
+pub struct WebhookUrl(Option<String>);
+
+impl WebhookUrl {
+    pub fn as_str(&self) -> Option<&str> {
+        self.0.as_deref()
+    }
+
+    /// The host, with the port if the URL has one.
+    pub fn host(&self) -> &str {
+        let rest = self
+            .0
+            .as_deref()
+            .and_then(|url| url.split_once("://"))
+            .map(|(_, rest)| rest);
+        rest.and_then(|rest| rest.split(['/', '?', '#']).next())
+            .unwrap_or_default()
+    }
+}
+
+impl std::fmt::Debug for WebhookUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("WebhookUrl").field(&self.host()).finish()
+    }
+}
+
+impl TryFrom<String> for WebhookUrl {
+    type Error = &'static str;
+
+    // The value is a secret: no error repeats it.
+    fn try_from(text: String) -> Result<WebhookUrl, &'static str> {
+        if text.is_empty() {
+            return Ok(WebhookUrl(None));
+        }
+        let known = text.starts_with("http://") || text.starts_with("https://");
+        let url = WebhookUrl(Some(text));
+        if !known
+            || url.host().is_empty()
+            || !url
+                .0
+                .iter()
+                .all(|text| text.bytes().all(|byte| byte.is_ascii_graphic()))
+        {
+            return Err("must be a URL that begins with https:// or http:// (or empty: none)");
+        }
+        if url.host().contains('@') {
+            return Err("must not hold a name or a password");
+        }
+        // The colons of an IPv6 address are in brackets.
+        let port = url
+            .host()
+            .rsplit(']')
+            .next()
+            .and_then(|rest| rest.split_once(':'))
+            .map(|(_, port)| port);
+        if port.is_some_and(|port| port.parse::<u16>().is_err()) {
+            return Err("must not have a port above 65535");
+        }
+        Ok(url)
+    }
+}
+
+impl From<WebhookUrl> for String {
+    fn from(url: WebhookUrl) -> String {
+        url.0.unwrap_or_default()
+    }
+}
