@@ -1,4 +1,4 @@
-//! Telemetry: the log's writer and form.
+//! Telemetry: the log of the process.
 
 use std::{
     io::{self, IsTerminal},
@@ -10,10 +10,18 @@ use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, util::Subscribe
 
 use crate::config::{LogFormat, TelemetryConfig};
 
-/// Lines that may wait for a slow disk or terminal; more are dropped and counted, so that a log never blocks a request.
+/// Lines that may wait for a slow disk or terminal. More are dropped and counted, so that the log never blocks a request.
 const BUFFERED_LINES: usize = 16_384;
 
-/// Writes out what is buffered when dropped.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    #[error("`telemetry.log_level`: {0}")]
+    Level(#[source] tracing_subscriber::filter::ParseError),
+    #[error("installing the log: {0}")]
+    Installed(#[source] tracing_subscriber::util::TryInitError),
+}
+
+/// The buffered lines are written when this is dropped.
 pub struct Telemetry {
     _guard: WorkerGuard,
     dropped: ErrorCounter,
@@ -23,8 +31,8 @@ impl Telemetry {
     /// Installs the process's log on stderr.
     ///
     /// # Errors
-    /// When `telemetry.log_level` is no filter, with the reason.
-    pub fn install(config: &TelemetryConfig) -> Result<Telemetry, String> {
+    /// `telemetry.log_level` is not a filter, or the process has a log already.
+    pub fn install(config: &TelemetryConfig) -> Result<Telemetry, TelemetryError> {
         let filter = filter(&config.log_level)?;
         let (writer, guard) = NonBlockingBuilder::default()
             .lossy(true)
@@ -46,34 +54,31 @@ impl Telemetry {
             .with(filter)
             .with(layer)
             .try_init()
-            .map_err(|error| error.to_string())?;
+            .map_err(TelemetryError::Installed)?;
         Ok(Telemetry {
             _guard: guard,
             dropped,
         })
     }
 
-    /// Tells how many lines were dropped so far.
+    /// A function that returns the number of lines dropped so far.
     pub fn dropped_lines(&self) -> Arc<dyn Fn() -> u64 + Send + Sync> {
         let dropped = self.dropped.clone();
         Arc::new(move || dropped.dropped_lines() as u64)
     }
 }
 
-/// A plain level is for what we say; the library's chatter is wanted only where it is asked for by name.
-fn filter(level: &str) -> Result<EnvFilter, String> {
+/// A plain level applies to predictd. The messages of the runtime library appear only if a directive names it.
+fn filter(level: &str) -> Result<EnvFilter, TelemetryError> {
     let directives = if level.contains(['=', ',']) {
         level.to_owned()
     } else {
         format!("{level},ort=warn")
     };
-    EnvFilter::try_new(directives).map_err(|error| format!("`telemetry.log_level`: {error}"))
+    EnvFilter::try_new(directives).map_err(TelemetryError::Level)
 }
 
-/// Whether a log level would be taken.
-///
-/// # Errors
-/// What is wrong with it.
-pub fn check_level(level: &str) -> Result<(), String> {
+/// Checks a log level.
+pub fn check_level(level: &str) -> Result<(), TelemetryError> {
     filter(level).map(|_| ())
 }

@@ -162,6 +162,14 @@ impl Config {
             .unwrap_or_default()
     }
 
+    /// The versions of `[model.NAME] version`, by model.
+    pub fn pinned_versions(&self) -> BTreeMap<String, String> {
+        self.model
+            .iter()
+            .filter_map(|(name, model)| Some((name.clone(), model.version.clone()?)))
+            .collect()
+    }
+
     pub fn pinned(&self, model: &str) -> Option<&str> {
         self.model.get(model)?.version.as_deref()
     }

@@ -95,7 +95,7 @@ impl Operator {
         }
         let controlled = self.controlled(name);
         let wanted = Wanted::of(&lock(&controlled));
-        if !wanted.is_due(self.config.models.rehearse_interval()) {
+        if !wanted.is_due(self.settings.models.rehearse_interval()) {
             return;
         }
         // No lock is held here: copying gigabytes must not delay a decision.
@@ -150,7 +150,7 @@ impl Operator {
     /// The directory that a version was loaded from.
     pub(super) fn directory_of(&self, servable: &Servable) -> PathBuf {
         let id = servable.id();
-        self.config
+        self.settings
             .models
             .root
             .join(id.name.as_str())

@@ -65,7 +65,7 @@ impl Operator {
             }
             add_runs(arm, &view, threads, thresholds);
             arm.cost_dollars =
-                arm.compute_seconds * self.config.cost.dollars_per_core_hour / SECONDS_PER_HOUR;
+                arm.compute_seconds * self.settings.cost.dollars_per_core_hour / SECONDS_PER_HOUR;
         }
         share
     }

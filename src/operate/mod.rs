@@ -38,7 +38,7 @@ pub use start::Started;
 pub use webhook::Webhook;
 
 use crate::{
-    config::Config,
+    config::{CostConfig, ModelsConfig},
     id::{ModelName, PredictionId},
     journal::{Journal, store::Store},
     metrics::Metrics,
@@ -54,8 +54,16 @@ pub struct OperatorParts {
     pub store: Store,
     pub metrics: Metrics,
     pub kept: Kept,
-    pub config: Config,
+    pub settings: OperatorSettings,
     pub webhook: Option<Webhook>,
+}
+
+/// The settings that decisions depend on.
+pub struct OperatorSettings {
+    pub models: ModelsConfig,
+    pub cost: CostConfig,
+    /// `[model.NAME] version`, by model.
+    pub pinned: BTreeMap<String, String>,
 }
 
 /// Makes decisions, and follows the decisions of other replicas.
@@ -65,7 +73,7 @@ pub struct Operator {
     store: Store,
     metrics: Metrics,
     kept: Kept,
-    config: Config,
+    settings: OperatorSettings,
     webhook: Option<Webhook>,
     commander: OnceLock<Commander>,
     models: Mutex<BTreeMap<ModelName, Arc<Mutex<ModelControl>>>>,
@@ -85,7 +93,7 @@ impl Operator {
             store,
             metrics,
             kept,
-            config,
+            settings,
             webhook,
         } = parts;
         let operator = Operator {
@@ -94,7 +102,7 @@ impl Operator {
             store,
             metrics,
             kept,
-            config,
+            settings,
             webhook,
             commander: OnceLock::new(),
             models: Mutex::default(),
@@ -120,9 +128,9 @@ impl Operator {
         let controlled = self.controlled(name);
         let mut model = lock(&controlled);
         self.replay(&mut model);
-        let pinned = self.config.pinned(name.as_str());
+        let pinned = self.settings.pinned.get(name.as_str());
         if let (Some(pinned), Some(stable)) = (pinned, &model.state.stable)
-            && pinned != stable.version
+            && *pinned != stable.version
         {
             tracing::warn!(model = %name, pinned, stable = %stable, "the pinned version is ignored: after the first start only the journal decides; `predictd rollback --to` changes it");
         }

@@ -21,9 +21,9 @@ impl Operator {
         let Some(stable) = model.state.stable.clone() else {
             return;
         };
-        if self.config.models.promote != Promote::Newest
+        if self.settings.models.promote != Promote::Newest
             || model.state.rollout.is_some()
-            || self.config.pinned(model.name.as_str()).is_some()
+            || self.settings.pinned.contains_key(model.name.as_str())
         {
             return;
         }

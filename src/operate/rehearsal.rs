@@ -109,7 +109,7 @@ impl Operator {
         match (&model.rehearsal.tried, model.state.previous()) {
             (None, None) => false,
             (Some((version, at)), Some(previous)) if version == previous => {
-                let interval = self.config.models.rehearse_interval();
+                let interval = self.settings.models.rehearse_interval();
                 let interval = if model.rehearsal.ready {
                     interval
                 } else {

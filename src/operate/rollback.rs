@@ -149,7 +149,7 @@ impl Operator {
     /// Another version to roll back to, if there is no previous stable one.
     fn other_version(&self, model: &ModelControl) -> Option<Suggestion> {
         let stable = model.state.stable.as_ref();
-        let directory = self.config.models.root.join(model.name.as_str());
+        let directory = self.settings.models.root.join(model.name.as_str());
         // A version that was left by a rollback or an abort is the fault that the operator wants to get rid of.
         let fits = |version: &String| {
             stable.is_none_or(|stable| stable.version != *version)
@@ -177,7 +177,7 @@ impl Operator {
             .models
             .get(&model.name)
             .is_some_and(|served| served.version(version).is_some());
-        let directory = |name: &ModelName| self.config.models.root.join(name.as_str());
+        let directory = |name: &ModelName| self.settings.models.root.join(name.as_str());
         served
             || model.state.digests.contains_key(version)
             || directory(&model.name).join(version).is_dir()

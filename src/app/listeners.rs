@@ -1,0 +1,110 @@
+//! Listeners: their addresses are bound before anything else starts.
+
+use anyhow::{Context, bail};
+use tokio::net::TcpListener;
+
+use crate::{
+    config::{AdminConfig, Config, Listen},
+    security::tokens::Operators,
+};
+
+pub struct Listeners {
+    pub data: TcpListener,
+    pub grpc: Option<TcpListener>,
+    pub admin: Option<TcpListener>,
+}
+
+impl Listeners {
+    pub async fn bind(config: &Config) -> anyhow::Result<Listeners> {
+        Ok(Listeners {
+            data: bind_data(config).await?,
+            grpc: bind_grpc(config).await?,
+            admin: bind_admin(config).await?,
+        })
+    }
+}
+
+async fn bind_data(config: &Config) -> anyhow::Result<TcpListener> {
+    bind(&config.server.listen, "--listen or server.listen").await
+}
+
+async fn bind_grpc(config: &Config) -> anyhow::Result<Option<TcpListener>> {
+    match &config.server.grpc_listen.0 {
+        Some(listen) => bind(listen, "server.grpc_listen (empty: off)")
+            .await
+            .map(Some),
+        None => Ok(None),
+    }
+}
+
+async fn bind_admin(config: &Config) -> anyhow::Result<Option<TcpListener>> {
+    match &config.admin.listen.0 {
+        Some(listen) => bind(listen, "admin.listen (empty: off)").await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Opens every listener for a moment, as `serve` would. Returns the fault of each that can't be opened.
+pub fn listening_faults(config: &Config) -> anyhow::Result<Vec<String>> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let mut faults = Vec::new();
+    let mut note =
+        |fault: Option<anyhow::Error>| faults.extend(fault.map(|error| format!("{error:#}")));
+    // All of them stay open until the end: two listeners on one address are a fault, too.
+    let data = runtime.block_on(bind_data(config));
+    let grpc = runtime.block_on(bind_grpc(config));
+    let operators = operators(&config.admin);
+    let admin = if operators.is_ok() {
+        runtime.block_on(bind_admin(config))
+    } else {
+        Ok(None)
+    };
+    note(data.err());
+    note(grpc.err());
+    note(operators.err());
+    note(admin.err());
+    Ok(faults)
+}
+
+/// Binds the first address of the host that can be bound.
+async fn bind(listen: &Listen, key: &str) -> anyhow::Result<TcpListener> {
+    let addresses = listen
+        .resolve()
+        .with_context(|| format!("{key}: finding the address of {listen}"))?;
+    let mut failed = None;
+    for address in addresses {
+        match TcpListener::bind(address).await {
+            Ok(listener) => return Ok(listener),
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+                bail!("{address} is in use by another process; choose another with {key}")
+            }
+            Err(error) => failed = Some(error),
+        }
+    }
+    let error = failed.unwrap_or_else(|| std::io::Error::other("it has no address"));
+    Err(error).with_context(|| format!("{key}: listening on {listen}"))
+}
+
+/// Reads the operators. `None`: no token is required, which is allowed on loopback only.
+pub fn operators(config: &AdminConfig) -> anyhow::Result<Option<Operators>> {
+    if !config.token_file.as_os_str().is_empty() {
+        return Ok(Some(Operators::read(&config.token_file)?));
+    }
+    let Some(listen) = &config.listen.0 else {
+        return Ok(None);
+    };
+    // A name may resolve to an address that others can reach.
+    let addresses = listen
+        .resolve()
+        .with_context(|| format!("admin.listen: finding the address of {listen}"))?;
+    match addresses.iter().find(|address| !address.ip().is_loopback()) {
+        Some(address) => {
+            bail!(
+                "admin.listen is {listen} ({address}), which others can reach: name a file of tokens in admin.token_file, or listen on 127.0.0.1"
+            )
+        }
+        None => Ok(None),
+    }
+}
