@@ -1,41 +1,60 @@
-//! `predictd predict`: answers instances without a server, through the same parts in the same order.
+//! `predictd predict`: answers instances without a server, on the path that a server's requests take.
 
 use std::{
     io::{BufWriter, Read, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
 use anyhow::bail;
+use bytes::Bytes;
+use tokio::runtime::Runtime as Tokio;
 
 use crate::{
     app,
     cli::{ConfigArgs, Outcome, check_package_directory, sample::read_rows},
-    decode::{DecodeError, DecodeLimits, DecodedRequest, decode_request},
+    config::{Config, Oip},
+    decode::DecodeLimits,
     engine::{
-        Engine, EngineFactory,
-        infer::{OnnxEngine, OnnxFactory, Runtime},
-        runtime_message,
+        EngineFactory,
+        infer::{OnnxFactory, Runtime},
+        queue::BatchPolicy,
+        supervisor::Supervisor,
     },
-    package::{ModelPackage, Transform, locate},
-    registry::gate::{Batching, declared_batching},
+    metrics::Metrics,
+    package::ModelPackage,
+    predict::{
+        AnsweringVersion, Failure, Input, ModelOutput, PredictError, PredictRequest, Prediction,
+        Predictor, Priority,
+    },
+    registry::{
+        Registry,
+        gate::{Batching, declared_batching},
+        route::Target,
+        servable::{Contents, Loaded, Packaged, Servable},
+    },
     schema::fault::Fault,
-    tensor::batches,
-    transform::{outputs::Outputs, preprocess},
 };
 
-/// A file is the caller's own: only nesting has a limit.
+/// A file is the caller's own: only nesting is limited, because it uses the stack.
 const LIMITS: DecodeLimits = DecodeLimits {
     max_instances: usize::MAX,
     max_depth: 64,
     max_array_values: usize::MAX,
 };
 
+/// A command waits for its answer, however long that takes; an instant can't be infinite.
+const PATIENCE: Duration = Duration::from_secs(30 * 86_400);
+
 #[derive(clap::Args)]
 pub struct Args {
     /// Directory of the package
     #[arg(value_name = "DIR")]
     directory: PathBuf,
-    /// Instances: a request as JSON, or an instance a line; stdin without this
+    /// Instances as JSON, JSON lines or CSV; stdin if absent
+    ///
+    /// A JSON request or a list of instances, a line for each instance, or a table.
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
     #[command(flatten)]
@@ -45,107 +64,134 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     check_package_directory(&args.directory)?;
     let package = ModelPackage::open(&args.directory)?;
-    let config = args.config.load()?;
-    let runtime = Runtime::load(&app::find_library(&config)?)?;
-    let (mut factory, engine) = OnnxFactory::open(
-        &runtime,
-        &package.model_path(),
-        config.runtime.intra_op_threads.max(1),
-    )?;
-    factory.feed(|name| package.parts.feeds(name));
-    let transform = package.parts.bind(factory.signature())?;
-    let limit = config.batching_of(package.id.name.as_str()).max_batch_size;
-    let limit = limit.min(
-        package
-            .parts
-            .serving
-            .batching
-            .max_batch_size
-            .unwrap_or(usize::MAX),
-    );
-    // Nobody tries hostile neighbours here: only what the graph proves counts, not what is said of it.
-    let declared = package
-        .parts
-        .serving
-        .batching
-        .independent_rows
-        .filter(|independent| !independent);
-    let max_batch_size =
-        match declared_batching(declared, &factory.about()?, factory.signature(), limit) {
-            Batching::Rows => limit,
-            Batching::None { .. } => 1,
-        };
-    let mut text = Vec::new();
-    match &args.input {
-        // A table is read as `init` reads it.
-        Some(path)
-            if path
-                .extension()
-                .is_some_and(|ending| ending.eq_ignore_ascii_case("csv")) =>
-        {
-            text = read_rows(path)?
-                .iter()
-                .map(|row| format!("{row}\n"))
-                .collect::<String>()
-                .into_bytes();
-        }
-        Some(path) => text = fs_err::read(path)?,
-        None => {
-            std::io::stdin().lock().read_to_end(&mut text)?;
-        }
-    }
-    let mut line = Line {
-        package: &package,
-        transform: &transform,
-        engine,
-        max_batch_size,
+    let predictor = predictor(package, &args.config.load()?)?;
+    let text = read_input(args.input.as_deref())?;
+    let mut command = Command {
+        predictor,
+        network: tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()?,
         output: BufWriter::new(std::io::stdout().lock()),
     };
-    let outcome = line.all(&text);
-    line.output.flush()?;
+    let outcome = command.answer_all(&text);
+    command.output.flush()?;
     outcome
 }
 
-/// The straight line, for one caller.
-struct Line<'a, W: Write> {
-    package: &'a ModelPackage,
-    transform: &'a Transform,
-    engine: OnnxEngine,
-    max_batch_size: usize,
+/// A predictor that serves this package and nothing else.
+fn predictor(package: ModelPackage, config: &Config) -> anyhow::Result<Predictor> {
+    let runtime = Runtime::load(&app::find_library(config)?)?;
+    let threads = config.runtime.intra_op_threads.max(1);
+    let (mut factory, engine) = OnnxFactory::open(&runtime, &package.model_path(), threads)?;
+    factory.feed(|name| package.parts.feeds(name));
+    let transform = package.parts.bind(factory.signature())?;
+    let policy = policy(&package, config, &factory)?;
+    let contents = Contents::Package(Box::new(Packaged::new(
+        package,
+        transform,
+        factory.signature(),
+    )));
+    let id = contents.id().clone();
+    let metrics = Metrics::new(0.0)?;
+    let servable = Servable::start(
+        Loaded {
+            contents,
+            oip: Oip::Fields,
+            engines: vec![Box::new(engine)],
+            factory: Arc::new(factory),
+            batching: Batching::Rows,
+            policy,
+            without_rows: Default::default(),
+        },
+        metrics.version(id.name.as_str(), id.version.as_str()),
+        &Arc::new(Supervisor::start()?),
+    )?;
+    let registry = Registry::of_one(Arc::new(servable), metrics.unversioned(id.name.as_str()));
+    let predictor = Predictor::new(registry, app::cores(), Vec::new())?;
+    Ok(predictor.with_limits(LIMITS))
+}
+
+fn policy(
+    package: &ModelPackage,
+    config: &Config,
+    factory: &OnnxFactory,
+) -> anyhow::Result<BatchPolicy> {
+    let configured = config.batching_of(package.id.name.as_str());
+    let batching = &package.parts.serving.batching;
+    let limit = configured
+        .max_batch_size
+        .min(batching.max_batch_size.unwrap_or(usize::MAX));
+    // The gate's experiments with neighbouring rows are left out here: only what the graph proves counts, and not what the package
+    // claims.
+    let declared = batching.independent_rows.filter(|independent| !independent);
+    let batches = declared_batching(declared, &factory.about()?, factory.signature(), limit);
+    Ok(BatchPolicy {
+        max_batch_size: match batches {
+            Batching::Rows => limit,
+            Batching::None { .. } => 1,
+        },
+        max_delay: Duration::ZERO,
+        queue_capacity: configured.queue_capacity,
+        max_rows_per_run: usize::MAX,
+    })
+}
+
+fn read_input(path: Option<&Path>) -> anyhow::Result<Vec<u8>> {
+    let Some(path) = path else {
+        let mut text = Vec::new();
+        std::io::stdin().lock().read_to_end(&mut text)?;
+        return Ok(text);
+    };
+    let is_table = path
+        .extension()
+        .is_some_and(|ending| ending.eq_ignore_ascii_case("csv"));
+    if !is_table {
+        return Ok(fs_err::read(path)?);
+    }
+    // A table is read as `init` reads it.
+    let rows = read_rows(path)?;
+    Ok(rows
+        .iter()
+        .map(|row| format!("{row}\n"))
+        .collect::<String>()
+        .into_bytes())
+}
+
+struct Command<W: Write> {
+    predictor: Predictor,
+    network: Tokio,
     output: W,
 }
 
-impl<W: Write> Line<'_, W> {
-    fn all(&mut self, text: &[u8]) -> anyhow::Result<Outcome> {
-        // One document, or an instance a line: what is no JSON as a whole is read by lines.
+impl<W: Write> Command<W> {
+    fn answer_all(&mut self, text: &[u8]) -> anyhow::Result<Outcome> {
+        // One document, or a line for each instance: a text that is not JSON as a whole is read line by line.
         let whole = serde_json::from_slice::<serde::de::IgnoredAny>(text).is_ok();
+        if !whole {
+            return self.answer_lines(text);
+        }
         let is_array = text.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
-        if whole && is_array {
-            let request = [b"{\"instances\":", text, b"}"].concat();
-            return Ok(if self.document(&request, "")? {
-                Outcome::Done
-            } else {
-                Outcome::Failed
-            });
-        }
-        if whole {
-            return Ok(if self.document(text, "")? {
-                Outcome::Done
-            } else {
-                Outcome::Failed
-            });
-        }
+        let request = if is_array {
+            [b"{\"instances\":", text, b"}"].concat()
+        } else {
+            text.to_vec()
+        };
+        Ok(if self.answer(request, "")? {
+            Outcome::Done
+        } else {
+            Outcome::Failed
+        })
+    }
+
+    fn answer_lines(&mut self, text: &[u8]) -> anyhow::Result<Outcome> {
         let mut outcome = Outcome::Done;
         let mut count = 0;
-        for (index, line) in text
-            .split(|byte| *byte == b'\n')
-            .enumerate()
-            .filter(|(_, line)| !line.trim_ascii().is_empty())
-        {
+        let lines = text.split(|byte| *byte == b'\n').enumerate();
+        for (index, line) in lines.filter(|(_, line)| !line.trim_ascii().is_empty()) {
             count += 1;
-            if !self.document(line, &format!("line {}: ", index + 1))? {
+            if !self.answer(line.to_vec(), &format!("line {}: ", index + 1))? {
                 outcome = Outcome::Failed;
-                // So that answers stay beside their questions.
+                // Line n of the output belongs to line n of the input.
                 writeln!(self.output, "null")?;
             }
         }
@@ -155,67 +201,15 @@ impl<W: Write> Line<'_, W> {
         Ok(outcome)
     }
 
-    /// Answers one request; what does not fit is told on stderr.
-    fn document(&mut self, text: &[u8], place: &str) -> anyhow::Result<bool> {
-        let decoded = match decode_request(&self.package.parts.input, text, &LIMITS) {
-            Ok(decoded) => decoded,
-            Err(DecodeError::Malformed { detail }) => {
-                eprintln!("{place}{detail}");
-                return Ok(false);
-            }
-            Err(DecodeError::Invalid { faults, more }) => {
-                tell(place, &faults, more);
-                return Ok(false);
-            }
+    /// Answers one request. Faults of the input go to stderr, and make the result false.
+    fn answer(&mut self, text: Vec<u8>, place: &str) -> anyhow::Result<bool> {
+        let prediction = match self.network.block_on(predict(&self.predictor, text)) {
+            Ok(prediction) => prediction,
+            Err(error) => return report(error, place),
         };
-        self.answer(&decoded, place)
-    }
-
-    fn answer(&mut self, decoded: &DecodedRequest, place: &str) -> anyhow::Result<bool> {
-        let groups = match self.transform.prepare_groups(&decoded.columns) {
-            Ok(groups) => groups,
-            Err(faults) => {
-                let faults: Vec<Fault> = faults
-                    .into_iter()
-                    .map(|fault| locate(fault, decoded.single))
-                    .collect();
-                tell(place, &faults, 0);
-                return Ok(false);
-            }
-        };
-        let order = preprocess::order(&groups);
-        let mut runs = Vec::new();
-        for group in groups {
-            let rows = group.count(decoded.columns.rows);
-            let Some(parts) = batches(group.tensors, rows, self.max_batch_size) else {
-                bail!("the rows can't be split into batches")
-            };
-            for (part, count) in parts {
-                let outputs = match self.engine.run(&part) {
-                    Ok(outputs) => outputs,
-                    Err(error) => match runtime_message::rejected_input(&error.to_string()) {
-                        Some(refusal) => {
-                            let personal = self.package.parts.input.is_personal();
-                            let refusal = if personal {
-                                refusal.without_values()
-                            } else {
-                                refusal
-                            };
-                            eprintln!("{place}the model's graph refuses this input: {refusal}");
-                            return Ok(false);
-                        }
-                        None => bail!("{place}{error}"),
-                    },
-                };
-                runs.push(
-                    self.transform
-                        .interpret(&outputs, count)
-                        .map_err(|fault| anyhow::anyhow!("{place}{fault}"))?,
-                );
-            }
-        }
-        let Some(outputs) = Outputs::gather(runs, order.as_deref()) else {
-            bail!("there is no row")
+        // A package answers with fields; a bare graph is refused before.
+        let ModelOutput::Fields(outputs) = &prediction.output else {
+            bail!("{place}the package has no output fields");
         };
         let mut text = Vec::new();
         for row in 0..outputs.rows {
@@ -227,7 +221,39 @@ impl<W: Write> Line<'_, W> {
     }
 }
 
-fn tell(place: &str, faults: &[Fault], more: usize) {
+async fn predict(predictor: &Predictor, text: Vec<u8>) -> Result<Prediction, PredictError> {
+    let request = PredictRequest {
+        target: Target {
+            model: None,
+            version: None,
+        },
+        input: Input::Instances(Bytes::from(text)),
+        wanted: &[],
+        deadline: Instant::now() + PATIENCE,
+        priority: Priority::default(),
+        header: &|_| None,
+        answering: &AnsweringVersion::default(),
+    };
+    let prediction = predictor.predict(request).await;
+    prediction.map_err(|Failure { error, .. }| error)
+}
+
+/// Prints a fault of the input; any other error ends the command.
+fn report(error: PredictError, place: &str) -> anyhow::Result<bool> {
+    match error {
+        PredictError::Invalid { faults, more } => print_faults(place, &faults, more),
+        error @ (PredictError::Malformed(_) | PredictError::Refused(_)) => {
+            eprintln!("{place}{error}");
+        }
+        error => match error.log_detail() {
+            detail if detail.is_empty() => bail!("{place}{error}"),
+            detail => bail!("{place}{error}: {detail}"),
+        },
+    }
+    Ok(false)
+}
+
+fn print_faults(place: &str, faults: &[Fault], more: usize) {
     for fault in faults {
         eprintln!(
             "{place}{} {}: {}",

@@ -23,24 +23,37 @@ use crate::{
     transform::fields,
 };
 
-/// Requests beyond these limits are refused before memory is allocated for them. The limit of the body bounds everything else.
+/// Requests over the network beyond these limits are refused before memory is allocated for them. The limit of the body bounds
+/// everything else.
 pub const LIMITS: DecodeLimits = DecodeLimits {
     max_instances: 65_536,
     max_depth: 64,
     max_array_values: 64 << 20,
 };
 
-/// Decodes a request. `wanted`: the outputs that the caller names; `explicit`: the caller named a version by its number.
+/// How a request is decoded.
+pub struct DecodeOptions<'a> {
+    /// The outputs that the caller names.
+    pub wanted: &'a [String],
+    /// The caller named a version by its number.
+    pub explicit: bool,
+    pub limits: &'a DecodeLimits,
+}
+
 pub fn decode(
     servable: &Servable,
     input: Input,
-    wanted: &[String],
-    explicit: bool,
+    options: &DecodeOptions<'_>,
 ) -> Result<Decoded, PredictError> {
+    let DecodeOptions {
+        wanted,
+        explicit,
+        limits,
+    } = *options;
     let start = Instant::now();
     match (input, &servable.contents) {
         (Input::Instances(body), Contents::Package(packaged)) => {
-            let decoded = decode_request(&packaged.package.parts.input, &body, &LIMITS)?;
+            let decoded = decode_request(&packaged.package.parts.input, &body, limits)?;
             Ok(Decoded::Fields(DecodedFields {
                 columns: decoded.columns,
                 single: decoded.single,
@@ -64,10 +77,12 @@ pub fn decode(
                 null_is_missing: rows.frame,
                 origin: Some(&rows.origin),
             };
-            let columns = decode_rows(&packaged.package.parts.input, &rows.text, options, &LIMITS)?;
+            let columns = decode_rows(&packaged.package.parts.input, &rows.text, options, limits)?;
             Ok(fields_of(columns, rows.origin, start))
         }
-        (Input::Table(table), Contents::Package(packaged)) => decode_table(&table, packaged, start),
+        (Input::Table(table), Contents::Package(packaged)) => {
+            decode_table(&table, packaged, limits, start)
+        }
         (Input::Rows(rows), Contents::Bare(_)) => decode_bare_rows(servable, rows, start),
         (Input::Table(table), Contents::Bare(_)) => {
             let rows = csv_table::to_plain_rows(&table, &servable.graph).map_err(malformed)?;
@@ -83,7 +98,7 @@ pub fn decode(
             let tensors = name_tensors(tensors, offered)?;
             match packaged {
                 Some(packaged) => {
-                    let columns = fields::decode(&packaged.package.parts.input, &tensors, &LIMITS)?;
+                    let columns = fields::decode(&packaged.package.parts.input, &tensors, limits)?;
                     Ok(fields_of(columns, RowOrigin::Instances, start))
                 }
                 None => from_tensors(servable, tensors, start).map(Decoded::Tensors),
@@ -105,6 +120,7 @@ fn fields_of(columns: Columns, origin: RowOrigin, start: Instant) -> Decoded {
 fn decode_table(
     table: &CsvTable,
     packaged: &Packaged,
+    limits: &DecodeLimits,
     start: Instant,
 ) -> Result<Decoded, PredictError> {
     let schema = &packaged.package.parts.input;
@@ -116,7 +132,7 @@ fn decode_table(
         null_is_missing: true,
         origin: Some(&rows.origin),
     };
-    let columns = decode_rows(schema, &rows.text, options, &LIMITS)?;
+    let columns = decode_rows(schema, &rows.text, options, limits)?;
     Ok(fields_of(columns, rows.origin, start))
 }
 

@@ -3,10 +3,11 @@
 use std::{sync::Arc, time::Instant};
 
 use crate::{
+    decode::DecodeLimits,
     predict::{
         PredictError,
         assign::Assignment,
-        decode::decode,
+        decode::{DecodeOptions, decode},
         event::{PendingEvent, SharedInput},
         input::Input,
         prepared::{Decoded, Prepared},
@@ -23,6 +24,7 @@ pub struct Intake {
     pub wanted: Vec<String>,
     /// The caller named a version by its number.
     pub explicit: bool,
+    pub limits: DecodeLimits,
 }
 
 impl Intake {
@@ -30,7 +32,12 @@ impl Intake {
     /// the assignment, also if this fails.
     pub fn take(&self, input: Input, event: &mut PendingEvent) -> Result<Prepared, PredictError> {
         let stable = Arc::clone(&event.routed.servable);
-        let decoded = decode(&stable, input, &self.wanted, self.explicit)?;
+        let options = DecodeOptions {
+            wanted: &self.wanted,
+            explicit: self.explicit,
+            limits: &self.limits,
+        };
+        let decoded = decode(&stable, input, &options)?;
         let now = Instant::now();
         let columns = match (&decoded, stable.package()) {
             (Decoded::Fields(fields), Some(package)) => {

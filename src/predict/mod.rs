@@ -36,6 +36,7 @@ pub use prediction::{Failure, ModelOutput, Prediction, Timing};
 pub use request::{AnsweringVersion, PredictRequest};
 
 use crate::{
+    decode::DecodeLimits,
     engine::queue::Urgency,
     id::PredictionId,
     predict::{
@@ -69,6 +70,7 @@ pub struct Predictor {
     offload: Offload,
     observers: Observers,
     compatibility: CompatibilityCache,
+    limits: DecodeLimits,
 }
 
 impl Predictor {
@@ -89,7 +91,14 @@ impl Predictor {
             offload: Offload::new(cores),
             observers: all.into(),
             compatibility: CompatibilityCache::default(),
+            limits: decode::LIMITS,
         })
+    }
+
+    /// Other limits than the ones for requests over the network.
+    #[must_use]
+    pub fn with_limits(self, limits: DecodeLimits) -> Predictor {
+        Predictor { limits, ..self }
     }
 
     /// Answers one request: route, decode, preprocess, batch, infer, postprocess.
@@ -121,6 +130,7 @@ impl Predictor {
             key: assignment_key(&routed, request.header),
             wanted: request.wanted.to_vec(),
             explicit: request.target.is_pinned(),
+            limits: self.limits,
         };
         let event = PendingEvent::new(&self.observers, PredictionId::new(), routed);
         let (mut event, prepared) = self.take(intake, input, event, deadline).await?;

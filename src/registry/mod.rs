@@ -232,6 +232,34 @@ pub struct Registry {
 }
 
 impl Registry {
+    /// A registry that serves one version and nothing else, for a command that answers without a server.
+    pub fn of_one(servable: Arc<Servable>, unversioned: Arc<RequestMetrics>) -> Registry {
+        let name = servable.id().name.clone();
+        let model = Model {
+            stable: Some(servable),
+            decided: None,
+            left: BTreeSet::new(),
+            trouble: None,
+            notices: Vec::new(),
+            previous: None,
+            traffic: None,
+            fallback: None,
+            samples: None,
+            versions: BTreeMap::new(),
+            unversioned,
+            pinned: None,
+            unloaded: false,
+        };
+        let registry = Registry::default();
+        registry.snapshot.store(Arc::new(Snapshot {
+            models: BTreeMap::from([(name.clone(), model)]),
+            default: Some(name),
+            settled: true,
+            ..Snapshot::default()
+        }));
+        registry
+    }
+
     pub fn snapshot(&self) -> arc_swap::Guard<Arc<Snapshot>> {
         self.snapshot.load()
     }

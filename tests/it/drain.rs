@@ -83,7 +83,7 @@ fn a_request_in_flight_is_finished() {
     server.signal(Signal::TERM);
     until("the listener is closed", || {
         (server
-            .logged("no new connections; finishing what is in flight")
+            .logged("no new connections; finishing the requests in flight")
             .len()
             == 1)
             .then_some(())
@@ -113,5 +113,5 @@ fn a_second_signal_ends_it_at_once() {
     });
     server.signal(Signal::TERM);
     server.wait();
-    assert_eq!(server.logged("second signal: leaving at once").len(), 1);
+    assert_eq!(server.logged("second signal: stopping at once").len(), 1);
 }
