@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use predictd::rollout::{
     judge::{Verdict, limit},
-    plan::Plan,
+    plan::RolloutPlan,
 };
 use simulation::{
     GOOD, Outcome, Rates, Traffic, World, Zipf, errors_alone, interval, many, quantile, rollout,
@@ -203,11 +203,11 @@ fn both(sorted: &[u64]) -> String {
     )
 }
 
-fn one_step(weight: f64) -> Plan {
+fn one_step(weight: f64) -> RolloutPlan {
     let text = format!(
         "name = \"one\"\n[[steps]]\nkind = \"canary\"\nweight = {weight}\nmin_seconds = 0\nmin_requests = 100\n"
     );
-    Plan::parse(&text).unwrap()
+    RolloutPlan::parse(&text).unwrap()
 }
 
 /// Lognormal times with σ = 0.5: twice the time takes the share above the 95 % quantile to 1 - Φ(1.645 - ln 2 / 0.5) = 40 %.
@@ -238,7 +238,7 @@ fn engine_time(rollouts: u64) {
     }
 }
 
-fn world<'a>(plan: &'a Plan, zipf: &'a Zipf, candidate: Rates, horizon: u64) -> World<'a> {
+fn world<'a>(plan: &'a RolloutPlan, zipf: &'a Zipf, candidate: Rates, horizon: u64) -> World<'a> {
     let stable = GOOD;
     World {
         plan,
@@ -267,7 +267,7 @@ fn whole_rollouts(rollouts: u64) {
         ("medium", 0.001),
         ("medium", 0.005),
     ] {
-        let mut plan = Plan::builtin(name).unwrap();
+        let mut plan = RolloutPlan::builtin(name).unwrap();
         plan.guards.disagreement_budget = None;
         plan.guards.distribution_budget = None;
         let rates = Rates {

@@ -334,6 +334,8 @@ export interface components {
              */
             cost_dollars: number;
         };
+        /** @description What is assigned to an arm, and so the unit that is counted. */
+        AssignmentKey: string;
         /** @description What callers of the stable version can expect from a candidate. */
         CandidateReport: {
             version: string;
@@ -405,10 +407,10 @@ export interface components {
             };
         };
         /** @enum {string} */
-        Guard: "errors" | "nan" | "runs" | "engine_time" | "cost" | "disagreement" | "distribution" | "error_ceiling" | "p99_ceiling";
+        GuardMetric: "errors" | "nan" | "runs" | "engine_time" | "cost" | "disagreement" | "distribution" | "error_ceiling" | "p99_ceiling";
         /** @description What one guard saw of one candidate. */
         GuardReport: {
-            guard: components["schemas"]["Guard"];
+            guard: components["schemas"]["GuardMetric"];
             candidate: string;
             /** @description `keys`, `requests`, `runs` or `pairs`. */
             unit: string;
@@ -576,8 +578,6 @@ export interface components {
             /** @description SHA-256 of the last entry's text, as 64 hex digits. */
             sha256: string;
         };
-        /** @description What is assigned to an arm, and so the unit that is counted. */
-        Key: string;
         ModelReadiness: {
             name: string;
             /** @description The server is not ready without this model. */
@@ -666,50 +666,77 @@ export interface components {
             actor: components["schemas"]["Actor"];
             reason: string | null;
         };
-        /** @description How a candidate becomes the stable version. */
-        Plan: {
-            name: string;
-            /**
-             * Format: double
-             * @description The promised probability that a candidate which is no worse is aborted, over the whole rollout and all of its candidates.
-             * @default 0.01
-             */
-            alpha: number;
-            /**
-             * Format: uint64
-             * @description After so many seconds what is not decided is inconclusive.
-             * @default 604800
-             */
-            max_seconds: number;
-            key?: components["schemas"]["Key"];
-            /**
-             * @description A second verified name must approve before the rollout starts.
-             * @default false
-             */
-            approve: boolean;
-            /**
-             * @default {
-             *       "error_margin": 0.005,
-             *       "nan_margin": 0.005,
-             *       "run_margin": 0.005,
-             *       "engine_time_quantile": 0.95,
-             *       "engine_time_floor_ms": 0.2,
-             *       "engine_time_margin": 0.05,
-             *       "cost_margin": 0.05,
-             *       "disagreement_tolerance": 0.001,
-             *       "on_disagreement": "pause",
-             *       "error_ceiling": 0.1,
-             *       "window_seconds": 60
-             *     }
-             */
-            guards: components["schemas"]["Guards"];
-            steps: components["schemas"]["Step"][];
-        };
         /** @description The plan of a rollout. */
         PlanChoice: {
             name: string;
         } | {
             text: string;
+        };
+        PlanStep: {
+            /** @constant */
+            kind: "shadow";
+            /** Format: double */
+            share: number;
+            /**
+             * Format: uint64
+             * @default 0
+             */
+            min_seconds: number;
+            /**
+             * Format: uint64
+             * @default 0
+             */
+            min_requests: number;
+            /**
+             * @description Stays here until a person decides.
+             * @default false
+             */
+            hold: boolean;
+        } | {
+            /** @constant */
+            kind: "canary";
+            /** Format: double */
+            weight: number;
+            /**
+             * Format: uint64
+             * @default 0
+             */
+            min_seconds: number;
+            /**
+             * Format: uint64
+             * @default 0
+             */
+            min_requests: number;
+            /** @default false */
+            hold: boolean;
+        } | {
+            /** @constant */
+            kind: "ab";
+            /** @description One a candidate; absent: an even split among stable and the candidates. */
+            weights?: number[] | null;
+            /**
+             * Format: uint64
+             * @default 0
+             */
+            min_seconds: number;
+            /**
+             * Format: uint64
+             * @default 0
+             */
+            min_requests: number;
+        } | {
+            /** @constant */
+            kind: "blue-green";
+            /**
+             * Format: uint64
+             * @default 0
+             */
+            min_seconds: number;
+            /**
+             * Format: uint64
+             * @default 0
+             */
+            min_requests: number;
         };
         /** @description The rollout that a start would begin. */
         PlannedRollout: {
@@ -718,7 +745,7 @@ export interface components {
             /** @description The stable version. */
             from: components["schemas"]["VersionRef"];
             to: components["schemas"]["VersionRef"][];
-            plan: components["schemas"]["Plan"];
+            plan: components["schemas"]["RolloutPlan"];
             candidates: components["schemas"]["CandidateReport"][];
         };
         /** @description The body of `POST /admin/models/{name}/rollout/promote`. */
@@ -784,10 +811,49 @@ export interface components {
         };
         /** @description The phase that is in force. */
         RolloutPhase: ("running" | "paused") | "awaits-approval" | "at-rest";
+        /** @description How a candidate becomes the stable version. */
+        RolloutPlan: {
+            name: string;
+            /**
+             * Format: double
+             * @description The promised probability that a candidate which is no worse is aborted, over the whole rollout and all of its candidates.
+             * @default 0.01
+             */
+            alpha: number;
+            /**
+             * Format: uint64
+             * @description After so many seconds what is not decided is inconclusive.
+             * @default 604800
+             */
+            max_seconds: number;
+            key?: components["schemas"]["AssignmentKey"];
+            /**
+             * @description A second verified name must approve before the rollout starts.
+             * @default false
+             */
+            approve: boolean;
+            /**
+             * @default {
+             *       "error_margin": 0.005,
+             *       "nan_margin": 0.005,
+             *       "run_margin": 0.005,
+             *       "engine_time_quantile": 0.95,
+             *       "engine_time_floor_ms": 0.2,
+             *       "engine_time_margin": 0.05,
+             *       "cost_margin": 0.05,
+             *       "disagreement_tolerance": 0.001,
+             *       "on_disagreement": "pause",
+             *       "error_ceiling": 0.1,
+             *       "window_seconds": 60
+             *     }
+             */
+            guards: components["schemas"]["Guards"];
+            steps: components["schemas"]["PlanStep"][];
+        };
         RolloutStatus: {
             /** @description The id of the journal entry that started the rollout. */
             id: string;
-            plan: components["schemas"]["Plan"];
+            plan: components["schemas"]["RolloutPlan"];
             /** @description Who started it. */
             starter: components["schemas"]["Actor"];
             candidates: components["schemas"]["CandidateStatus"][];
@@ -804,7 +870,7 @@ export interface components {
              * @description The number of steps in the plan.
              */
             steps: number;
-            this_step: components["schemas"]["Step"] | null;
+            this_step: components["schemas"]["PlanStep"] | null;
             /**
              * Format: double
              * @description Seconds since the step began, without pauses.
@@ -888,72 +954,6 @@ export interface components {
              * @default null
              */
             reason: string | null;
-        };
-        Step: {
-            /** @constant */
-            kind: "shadow";
-            /** Format: double */
-            share: number;
-            /**
-             * Format: uint64
-             * @default 0
-             */
-            min_seconds: number;
-            /**
-             * Format: uint64
-             * @default 0
-             */
-            min_requests: number;
-            /**
-             * @description Stays here until a person decides.
-             * @default false
-             */
-            hold: boolean;
-        } | {
-            /** @constant */
-            kind: "canary";
-            /** Format: double */
-            weight: number;
-            /**
-             * Format: uint64
-             * @default 0
-             */
-            min_seconds: number;
-            /**
-             * Format: uint64
-             * @default 0
-             */
-            min_requests: number;
-            /** @default false */
-            hold: boolean;
-        } | {
-            /** @constant */
-            kind: "ab";
-            /** @description One a candidate; absent: an even split among stable and the candidates. */
-            weights?: number[] | null;
-            /**
-             * Format: uint64
-             * @default 0
-             */
-            min_seconds: number;
-            /**
-             * Format: uint64
-             * @default 0
-             */
-            min_requests: number;
-        } | {
-            /** @constant */
-            kind: "blue-green";
-            /**
-             * Format: uint64
-             * @default 0
-             */
-            min_seconds: number;
-            /**
-             * Format: uint64
-             * @default 0
-             */
-            min_requests: number;
         };
         Suggestion: {
             /** @constant */

@@ -37,7 +37,7 @@
 //!
 //! A version is a verified package, or a bare graph ([`package::bare`]) for which no manifest vouches.
 //!
-//! Copies of the package that answers and of the one before lie beside the journal (`registry::kept`): what was decided on outlives
+//! Copies of the package that answers and of the one before lie beside the journal (`registry::package_copies`): what was decided on outlives
 //! its files in the models directory.
 //!
 //! [`registry`]'s watch looks at the directory, decides with pure functions what to load and unload, loads in the

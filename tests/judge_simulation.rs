@@ -11,8 +11,8 @@
 mod simulation;
 
 use predictd::rollout::{
-    judge::{Guard, Verdict},
-    plan::Plan,
+    judge::{GuardMetric, Verdict},
+    plan::RolloutPlan,
 };
 use simulation::{
     GOOD, Outcome, Rates, Traffic, World, Zipf, errors_alone, interval, many, rollout, tight,
@@ -86,7 +86,7 @@ fn what_is_counted_twice_breaks_the_promise() {
 #[test]
 fn bad_candidates_go() {
     let zipf = Zipf::new(1, 1.0);
-    let plan = Plan::parse(
+    let plan = RolloutPlan::parse(
         "name = \"one\"\n[[steps]]\nkind = \"canary\"\nweight = 0.2\nmin_requests = 100\n",
     )
     .unwrap();
@@ -96,18 +96,18 @@ fn bad_candidates_go() {
                 error: 0.05,
                 ..GOOD
             },
-            Guard::Errors,
+            GuardMetric::Errors,
         ),
-        (Rates { nan: 0.05, ..GOOD }, Guard::Nan),
+        (Rates { nan: 0.05, ..GOOD }, GuardMetric::Nan),
         (
             Rates {
                 run_failed: 0.05,
                 ..GOOD
             },
-            Guard::Runs,
+            GuardMetric::Runs,
         ),
-        (Rates { slow: 0.4, ..GOOD }, Guard::EngineTime),
-        (Rates { dear: 0.4, ..GOOD }, Guard::Cost),
+        (Rates { slow: 0.4, ..GOOD }, GuardMetric::EngineTime),
+        (Rates { dear: 0.4, ..GOOD }, GuardMetric::Cost),
     ];
     for (candidate, guard) in cases {
         let world = World {
@@ -132,7 +132,7 @@ fn bad_candidates_go() {
 #[test]
 fn good_candidates_arrive() {
     let zipf = Zipf::new(1, 1.0);
-    let plan = Plan::builtin("low").unwrap();
+    let plan = RolloutPlan::builtin("low").unwrap();
     let rates = Rates {
         error: 0.001,
         nan: 0.0,
@@ -180,7 +180,7 @@ fn nothing_is_skipped_that_matters() {
             30_000,
         ),
         (
-            Plan::builtin("low").unwrap(),
+            RolloutPlan::builtin("low").unwrap(),
             Traffic::Independent,
             Rates {
                 error: 0.0,
@@ -194,7 +194,7 @@ fn nothing_is_skipped_that_matters() {
     let mut decided = 0;
     for (mut plan, traffic, candidate, horizon) in cases {
         for step in &mut plan.steps {
-            if let predictd::rollout::plan::Step::Canary { min_seconds, .. } = step {
+            if let predictd::rollout::plan::PlanStep::Canary { min_seconds, .. } = step {
                 *min_seconds = 10;
             }
         }

@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use predictd::rollout::{
     evidence::{ArmTotals, Evidence, RunTotals, WindowTotals},
-    judge::{self, Case, Guard, Judgement, Verdict},
-    plan::{Guards, Plan, Step},
-    sequential::{self, Share},
+    judge::{self, Case, GuardMetric, Judgement, Verdict},
+    plan::{Guards, PlanStep, RolloutPlan},
+    sequential::{self, Proportion},
     split::KeyHash,
 };
 
@@ -198,7 +198,7 @@ impl Zipf {
 
 /// Where a rollout lives.
 pub struct World<'a> {
-    pub plan: &'a Plan,
+    pub plan: &'a RolloutPlan,
     pub traffic: Traffic,
     pub zipf: &'a Zipf,
     pub stable: Rates,
@@ -211,7 +211,7 @@ pub struct World<'a> {
 #[derive(Clone, Debug)]
 pub struct Outcome {
     pub verdict: Verdict,
-    pub guard: Option<Guard>,
+    pub guard: Option<GuardMetric>,
     pub text: String,
     /// By step: units of the candidate until its verdict.
     pub units: Vec<u64>,
@@ -254,7 +254,12 @@ impl Bound {
 }
 
 /// The most likely rates (of candidate and stable) that a hypothesis allows, found by bisection.
-fn allowed(candidate: Share, stable: Share, margin: f64, candidate_is_worse: bool) -> (f64, f64) {
+fn allowed(
+    candidate: Proportion,
+    stable: Proportion,
+    margin: f64,
+    candidate_is_worse: bool,
+) -> (f64, f64) {
     let (c, s) = (candidate.value(), stable.value());
     if candidate.of == 0 || stable.of == 0 {
         return match (candidate_is_worse, candidate.of) {
@@ -292,12 +297,12 @@ fn allowed(candidate: Share, stable: Share, margin: f64, candidate_is_worse: boo
     (high + margin, high)
 }
 
-const PAIRS: [Guard; 5] = [
-    Guard::Errors,
-    Guard::Nan,
-    Guard::Runs,
-    Guard::EngineTime,
-    Guard::Cost,
+const PAIRS: [GuardMetric; 5] = [
+    GuardMetric::Errors,
+    GuardMetric::Nan,
+    GuardMetric::Runs,
+    GuardMetric::EngineTime,
+    GuardMetric::Cost,
 ];
 
 /// A step as it goes on.
@@ -342,31 +347,34 @@ impl<'a> Stage<'a> {
     }
 
     /// The counts of a guard by stratum: of candidate and stable.
-    fn strata(&self, guard: Guard) -> [(Share, Share); 2] {
+    fn strata(&self, guard: GuardMetric) -> [(Proportion, Proportion); 2] {
         let guards = |arm: &ArmTotals| match guard {
-            Guard::Errors => [Share::new(arm.failed, arm.units), Share::default()],
-            Guard::Nan => [Share::new(arm.nan, arm.units), Share::default()],
+            GuardMetric::Errors => [
+                Proportion::new(arm.failed, arm.units),
+                Proportion::default(),
+            ],
+            GuardMetric::Nan => [Proportion::new(arm.nan, arm.units), Proportion::default()],
             _ => [0, FULL.1].map(|bucket| {
                 let runs = arm.runs.get(&bucket).copied().unwrap_or_default();
                 let hits = match guard {
-                    Guard::Runs => runs.failed,
-                    Guard::EngineTime => runs.slow,
+                    GuardMetric::Runs => runs.failed,
+                    GuardMetric::EngineTime => runs.slow,
                     _ => runs.dear,
                 };
-                Share::new(hits, runs.runs)
+                Proportion::new(hits, runs.runs)
             }),
         };
         let ([c, d], [s, t]) = (guards(&self.arms[CANDIDATE]), guards(&self.arms[STABLE]));
         [(c, s), (d, t)]
     }
 
-    fn margin(&self, guard: Guard) -> f64 {
+    fn margin(&self, guard: GuardMetric) -> f64 {
         let guards: &Guards = &self.world.plan.guards;
         match guard {
-            Guard::Errors => guards.error_margin,
-            Guard::Nan => guards.nan_margin,
-            Guard::Runs => guards.run_margin,
-            Guard::EngineTime => guards.engine_time_margin,
+            GuardMetric::Errors => guards.error_margin,
+            GuardMetric::Nan => guards.nan_margin,
+            GuardMetric::Runs => guards.run_margin,
+            GuardMetric::EngineTime => guards.engine_time_margin,
             _ => guards.cost_margin,
         }
     }
@@ -422,7 +430,7 @@ impl<'a> Stage<'a> {
         .enumerate()
         {
             if let Some((hits, ceiling)) = test {
-                let share = Share::new(hits, window.units);
+                let share = Proportion::new(hits, window.units);
                 // Before anything was seen every allowed rate is as likely as the others.
                 let p = if share.of == 0 {
                     ceiling
@@ -595,7 +603,7 @@ pub fn rollout(world: &World<'_>, seed: u64, ask_always: bool) -> Outcome {
     for step in 0..world.plan.steps.len() {
         let mut stage = Stage::new(world, step);
         let weight = match &world.plan.steps[step] {
-            Step::Shadow { share, .. } => share / (1.0 + share),
+            PlanStep::Shadow { share, .. } => share / (1.0 + share),
             _ => world
                 .plan
                 .weights(step, 1)
@@ -783,7 +791,7 @@ fn ln_factorial(n: u64) -> f64 {
 
 /// A plan of one canary step with every guard, no margin, and ceilings that the arms are just at: the hardest case that the promise
 /// holds for.
-pub fn tight(weight: f64) -> Plan {
+pub fn tight(weight: f64) -> RolloutPlan {
     let guards = Guards {
         error_margin: 0.0,
         nan_margin: 0.0,
@@ -794,17 +802,17 @@ pub fn tight(weight: f64) -> Plan {
         p99_ceiling_ms: Some(100.0),
         ..Guards::default()
     };
-    let steps = vec![Step::Canary {
+    let steps = vec![PlanStep::Canary {
         weight,
         min_seconds: 0,
         min_requests: u64::MAX,
         hold: false,
     }];
-    Plan {
+    RolloutPlan {
         guards,
         steps,
         max_seconds: 8_640_000,
-        ..Plan::builtin("canary").unwrap()
+        ..RolloutPlan::builtin("canary").unwrap()
     }
 }
 
@@ -819,14 +827,14 @@ pub fn errors_alone(
     seed: u64,
 ) -> [Option<u64>; 3] {
     let mut rng = Rng::new(seed);
-    let mut counts = [Share::default(); 2];
+    let mut counts = [Proportion::default(); 2];
     let mut found = [None; 3];
     let mut bound = Bound::new(0.0, [(0.0, 0.0); 2]);
     let mut hits = [Hits::new(rates.1, &mut rng), Hits::new(rates.0, &mut rng)];
     while counts[CANDIDATE].of < units && found.iter().any(Option::is_none) {
         let arm = usize::from(rng.chance(weight));
         let hit = hits[arm].next(&mut rng);
-        counts[arm] = Share::new(counts[arm].hits + u64::from(hit), counts[arm].of + 1);
+        counts[arm] = Proportion::new(counts[arm].hits + u64::from(hit), counts[arm].of + 1);
         let [stable, candidate] = counts;
         bound.see(0, arm, hit);
         if bound.spent() {

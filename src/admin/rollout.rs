@@ -9,7 +9,7 @@ use crate::{
     rollout::{
         evidence::Evidence,
         judge::{GuardReport, Verdict},
-        plan::{Plan, Step},
+        plan::{PlanStep, RolloutPlan},
     },
 };
 
@@ -17,7 +17,7 @@ use crate::{
 pub struct RolloutStatus {
     /// The id of the journal entry that started the rollout.
     pub id: String,
-    pub plan: Plan,
+    pub plan: RolloutPlan,
     /// Who started it.
     pub starter: Actor,
     pub candidates: Vec<CandidateStatus>,
@@ -30,7 +30,7 @@ pub struct RolloutStatus {
     /// The number of steps in the plan.
     pub steps: usize,
     #[serde(deserialize_with = "nullable")]
-    pub this_step: Option<Step>,
+    pub this_step: Option<PlanStep>,
     /// Seconds since the step began, without pauses.
     pub step_seconds: f64,
     /// The share of the traffic that each candidate answers, from 0 to 1, in the order of `candidates`.

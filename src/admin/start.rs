@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{compat::CompatibilityReport, journal::entry::VersionRef, rollout::plan::Plan};
+use crate::{compat::CompatibilityReport, journal::entry::VersionRef, rollout::plan::RolloutPlan};
 
 /// The answer to `POST /admin/models/{name}/rollout/start` with `dry_run`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -21,7 +21,7 @@ pub struct PlannedRollout {
     /// The stable version.
     pub from: VersionRef,
     pub to: Vec<VersionRef>,
-    pub plan: Plan,
+    pub plan: RolloutPlan,
     pub candidates: Vec<CandidateReport>,
 }
 

@@ -9,7 +9,7 @@ use crate::{
     metrics::statistics::StatisticsView,
     predict::PredictError,
     registry::{
-        Model, Snapshot, State, VersionStatus,
+        Model, Snapshot, VersionState, VersionStatus,
         route::{Target, route},
         servable::{Contents, Servable},
     },
@@ -193,7 +193,7 @@ pub fn model_metadata(snapshot: &Snapshot, target: Target<'_>) -> Result<ModelMe
     let offered = servable.offered();
     let name = servable.id().name.clone();
     let model = snapshot.models.get(&name);
-    let loaded = |status: &VersionStatus| matches!(status.state, State::Available(_));
+    let loaded = |status: &VersionStatus| matches!(status.state, VersionState::Available(_));
     let versions = model
         .into_iter()
         .flat_map(|model| &model.versions)
@@ -333,7 +333,7 @@ pub fn statistics(
         .filter(chosen)
         .flat_map(|(_, model)| model.versions.values());
     let loaded = versions.filter_map(|status| match &status.state {
-        State::Available(servable) => Some(of(servable)),
+        VersionState::Available(servable) => Some(of(servable)),
         _ => None,
     });
     Ok(loaded.collect())
@@ -355,11 +355,11 @@ pub fn repository_index(snapshot: &Snapshot, only_ready: bool) -> Vec<IndexEntry
     for (name, model) in &snapshot.models {
         for (version, status) in &model.versions {
             let (state, reason) = match &status.state {
-                State::Available(_) => ("READY", String::new()),
-                State::Loading => ("LOADING", "it is being verified and loaded".to_owned()),
-                State::Draining => ("UNLOADING", "it finishes what is in flight".to_owned()),
-                State::Idle if model.unloaded => ("UNAVAILABLE", "unloaded".to_owned()),
-                State::Idle => (
+                VersionState::Available(_) => ("READY", String::new()),
+                VersionState::Loading => ("LOADING", "it is being verified and loaded".to_owned()),
+                VersionState::Draining => ("UNLOADING", "it finishes what is in flight".to_owned()),
+                VersionState::Idle if model.unloaded => ("UNAVAILABLE", "unloaded".to_owned()),
+                VersionState::Idle => (
                     "UNAVAILABLE",
                     "not among the versions that are kept loaded".to_owned(),
                 ),

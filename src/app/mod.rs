@@ -37,7 +37,10 @@ use crate::{
     metrics::Metrics,
     operate::{Control, Operator, OperatorParts, OperatorSettings, Webhook},
     predict::Predictor,
-    registry::{Registry, Remembered, Watch, WatchParts, kept::Kept, loader::Loader, trial::Trial},
+    registry::{
+        GateCache, Registry, Watch, WatchParts, loader::Loader, package_copies::PackageCopies,
+        trial::GateTrial,
+    },
     security::tokens::Operators,
     telemetry::Telemetry,
 };
@@ -62,8 +65,8 @@ pub fn find_library(config: &Config) -> anyhow::Result<PathBuf> {
 }
 
 /// The process of the gate: predictd itself.
-pub fn trial(config: &Config, library: &Path) -> anyhow::Result<Trial> {
-    Ok(Trial {
+pub fn trial(config: &Config, library: &Path) -> anyhow::Result<GateTrial> {
+    Ok(GateTrial {
         executable: std::env::current_exe().context("finding the path of this program")?,
         library: library.to_path_buf(),
         timeout: config.models.gate_timeout(),
@@ -146,10 +149,10 @@ impl Core {
         metrics: &Metrics,
     ) -> anyhow::Result<Core> {
         let registry = Registry::default();
-        let kept = Kept::of(config);
+        let kept = PackageCopies::of(config);
         let loader = Loader {
             trial: trial(config, library)?,
-            remembered: Remembered::new(config.state.directory(), onnxruntime.version()),
+            remembered: GateCache::new(config.state.directory(), onnxruntime.version()),
             runtime: onnxruntime,
             config: config.clone(),
             metrics: metrics.clone(),

@@ -19,7 +19,7 @@ use crate::{
         bare::{self, BareGraph},
         manifest::{self, Manifest},
     },
-    registry::{self, loader, traffic::undecided},
+    registry::{self, loader, traffic::digest_conflict},
     rollout::state::{FoldError, ModelState},
     telemetry,
 };
@@ -135,7 +135,7 @@ impl Server<'_> {
         refused.extend(
             self.decided
                 .get(&id.name)
-                .and_then(|state| undecided(&state.digests, &id.version, &manifest.digest)),
+                .and_then(|state| digest_conflict(&state.digests, &id.version, &manifest.digest)),
         );
         let resources =
             loader::worker_resources(self.config, app::cores(), id.name.as_str(), manifest.size());

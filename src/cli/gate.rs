@@ -10,7 +10,7 @@ use crate::{
     package::{PackageError, bare},
     registry::{
         gate::{self, GateOptions, PassedBare},
-        trial::{Reporter, Verdict},
+        trial::{Reporter, TrialResult},
     },
 };
 
@@ -68,7 +68,7 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
                     without_rows,
                     warning,
                 } = gate::run_bare(&args.directory, &id, &runtime, options, &mut report)?;
-                return Ok(Verdict {
+                return Ok(TrialResult {
                     batching,
                     digest: bare.manifest.digest,
                     opset: opsets(&engine),
@@ -80,7 +80,7 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
             let passed = gate::run(&args.directory, &runtime, options, &mut report)?;
             let opset = opsets(&passed.engine);
             let digest = passed.package.digest().to_owned();
-            Ok(Verdict {
+            Ok(TrialResult {
                 batching: passed.batching,
                 digest,
                 opset,

@@ -29,7 +29,7 @@ use crate::{
     rollout::{
         figures::{number, percent},
         judge::{GuardReport, GuardState},
-        plan::Plan,
+        plan::RolloutPlan,
     },
 };
 
@@ -335,7 +335,7 @@ impl StoredJournal {
 /// The plan and the step that were in force at an entry. Only the entries that begin a rollout or a step name them.
 #[derive(Default)]
 struct RolloutPosition {
-    plan: Option<Plan>,
+    plan: Option<RolloutPlan>,
     step: usize,
 }
 

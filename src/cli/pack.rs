@@ -27,7 +27,7 @@ use crate::{
     },
     registry::{
         gate::{Check, GateOptions},
-        trial::Trial,
+        trial::GateTrial,
     },
     rollout::state::ModelState,
     schema::normalize::normalize,
@@ -322,7 +322,7 @@ pub fn created() -> String {
 pub struct Packer {
     pub config: Config,
     library: PathBuf,
-    trial: Trial,
+    trial: GateTrial,
 }
 
 impl Packer {

@@ -32,7 +32,7 @@ use crate::{
         Registry,
         gate::{Batching, declared_batching},
         route::Target,
-        servable::{Contents, Loaded, Packaged, Servable},
+        servable::{Contents, LoadedVersion, Packaged, Servable},
     },
     schema::fault::Fault,
 };
@@ -94,7 +94,7 @@ fn predictor(package: ModelPackage, config: &Config) -> anyhow::Result<Predictor
     let id = contents.id().clone();
     let metrics = Metrics::new(0.0)?;
     let servable = Servable::start(
-        Loaded {
+        LoadedVersion {
             contents,
             oip: Oip::Fields,
             engines: vec![Box::new(engine)],

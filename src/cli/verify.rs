@@ -20,7 +20,7 @@ use crate::{
     },
     registry::{
         gate::{Batching, Check, GateOptions},
-        trial::Verdict,
+        trial::TrialResult,
     },
 };
 
@@ -147,7 +147,7 @@ pub fn verify_all(
 fn report(
     directory: &Path,
     checks: &[Check],
-    verdict: &Result<Verdict, crate::package::PackageError>,
+    verdict: &Result<TrialResult, crate::package::PackageError>,
 ) -> Value {
     let mut report = json!({"package": directory.to_string_lossy(), "passed": verdict.is_ok(), "checks": checks});
     match verdict {

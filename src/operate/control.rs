@@ -12,7 +12,7 @@ use std::{
 
 use crate::{
     operate::{Operator, is_due, lock},
-    registry::kept::Kept,
+    registry::package_copies::PackageCopies,
 };
 
 /// How often each thread does its work. A decision of another replica is followed after at most this time.
@@ -61,7 +61,7 @@ impl Operator {
 pub struct Control {
     stop: Vec<Sender<()>>,
     threads: Vec<JoinHandle<()>>,
-    kept: Kept,
+    kept: PackageCopies,
 }
 
 impl Control {
@@ -120,7 +120,7 @@ mod tests {
         id::{ModelId, ModelName, Version},
         operate::Control,
         package::bare::BareGraph,
-        registry::{kept::Kept, servable::Contents},
+        registry::{package_copies::PackageCopies, servable::Contents},
     };
 
     #[test]
@@ -146,7 +146,7 @@ mod tests {
         );
         let mut config = Config::default();
         config.state.url = state.path().to_str().unwrap().to_owned();
-        let kept = Kept::of(&config);
+        let kept = PackageCopies::of(&config);
         let copier = kept.clone();
         let copier = thread::spawn(move || assert!(copier.keep(&contents, &directory).is_err()));
         let mut source = fs_err::OpenOptions::new().write(true).open(&graph).unwrap();

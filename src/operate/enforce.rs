@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::{
     id::Version,
     operate::{Operator, model::ModelControl, trouble::Trouble},
-    registry::traffic::Decision,
-    rollout::state::Phase,
+    registry::traffic::ModelDecision,
+    rollout::state::PhaseState,
 };
 
 impl Operator {
@@ -33,7 +33,7 @@ impl Operator {
             .state
             .rollout
             .as_ref()
-            .filter(|rollout| runs && rollout.phase != Phase::AwaitsApproval);
+            .filter(|rollout| runs && rollout.phase != PhaseState::AwaitsApproval);
         let seq = rollout.map(|rollout| rollout.step_seq);
         if model.step.as_ref().map(|running| running.step.seq) == seq {
             return;
@@ -51,7 +51,7 @@ impl Operator {
         model.step = step;
     }
 
-    fn decision(&self, model: &ModelControl) -> Decision {
+    fn decision(&self, model: &ModelControl) -> ModelDecision {
         // A part of a journal may say the opposite of the whole.
         let stable = model
             .state
@@ -69,7 +69,7 @@ impl Operator {
             .trouble
             .as_ref()
             .filter(|trouble| !model.known || !trouble.allows_first_choice());
-        Decision {
+        ModelDecision {
             stable,
             previous: model.state.previous().cloned(),
             digests: model.state.digests.clone(),
@@ -82,7 +82,7 @@ impl Operator {
     }
 
     /// Shows the share of the traffic that each version answers.
-    fn publish_weights(&self, model: &ModelControl, decision: &Decision) {
+    fn publish_weights(&self, model: &ModelControl, decision: &ModelDecision) {
         let name = model.name.as_str();
         let before = self.registry.decision(&model.name);
         let now = versions_of(decision);
@@ -110,7 +110,7 @@ impl Operator {
 }
 
 /// The stable version and the candidates.
-fn versions_of(decision: &Decision) -> Vec<String> {
+fn versions_of(decision: &ModelDecision) -> Vec<String> {
     let candidates = decision.step.iter().flat_map(|step| &step.candidates);
     decision
         .stable

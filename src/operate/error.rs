@@ -4,7 +4,7 @@ use crate::{
     error::ErrorCode,
     journal::{JournalError, store::StoreError},
     rollout::{
-        plan::{Plan, PlanError},
+        plan::{PlanError, RolloutPlan},
         state::Contradiction,
     },
     suggestion::Suggestion,
@@ -21,10 +21,10 @@ pub enum OperateError {
     NoCandidate,
     #[error("{0} is named twice")]
     DuplicateCandidate(String),
-    #[error("there is no plan \"{0}\"; there are {builtin}, or a file", builtin = Plan::BUILTIN.join(", "))]
+    #[error("there is no plan \"{0}\"; there are {builtin}, or a file", builtin = RolloutPlan::BUILTIN.join(", "))]
     UnknownPlan(String),
     #[error("the plan: {0}")]
-    Plan(#[source] PlanError),
+    RolloutPlan(#[source] PlanError),
     #[error("the body: {0}")]
     Body(#[source] serde_json::Error),
     /// The order is refused without a reason.
@@ -163,7 +163,7 @@ impl OperateError {
             OperateError::NoCandidate
             | OperateError::DuplicateCandidate(_)
             | OperateError::UnknownPlan(_)
-            | OperateError::Plan(_)
+            | OperateError::RolloutPlan(_)
             | OperateError::Body(_) => ErrorCode::Malformed,
             OperateError::NotVerified(_) | OperateError::SecondOperatorRequired { .. } => {
                 ErrorCode::Forbidden

@@ -10,7 +10,7 @@ use crate::{
         evidence::{ArmTotals, RunTotals},
         plan::Guards,
         state::Thresholds,
-        tally::{Share, combine},
+        tally::{EvidenceShare, combine},
     },
 };
 
@@ -45,7 +45,12 @@ impl Operator {
     }
 
     /// The evidence that this process collected until now.
-    fn share(&self, name: &ModelName, running: &mut RunningStep, thresholds: &Thresholds) -> Share {
+    fn share(
+        &self,
+        name: &ModelName,
+        running: &mut RunningStep,
+        thresholds: &Thresholds,
+    ) -> EvidenceShare {
         let mut share = running.step.tally.share();
         let window =
             running.step.seconds(Instant::now()) / running.step.plan.guards.window_seconds as f64;
@@ -82,7 +87,7 @@ impl Operator {
             let share = read
                 .ok()
                 .flatten()
-                .and_then(|text| serde_json::from_slice::<Share>(&text).ok());
+                .and_then(|text| serde_json::from_slice::<EvidenceShare>(&text).ok());
             if let Some(share) = share {
                 running.step.tally.yield_to(&share);
                 running.others.insert(file, share);
@@ -111,7 +116,7 @@ impl Operator {
             self.write_share(&model.name, &mut running, &own);
         }
         // Floating-point sums depend on their order: by name it is the same in every process.
-        let mut shares: Vec<(&str, &Share)> = running
+        let mut shares: Vec<(&str, &EvidenceShare)> = running
             .others
             .iter()
             .map(|(name, share)| (name.as_str(), share))
@@ -122,7 +127,7 @@ impl Operator {
         model.step = Some(running);
     }
 
-    fn write_share(&self, name: &ModelName, running: &mut RunningStep, own: &Share) {
+    fn write_share(&self, name: &ModelName, running: &mut RunningStep, own: &EvidenceShare) {
         if *own == running.written {
             return;
         }

@@ -11,8 +11,8 @@ use crate::{
     },
     operate::{OperateError, Operator, model::ModelControl},
     rollout::{
-        judge::{Case, Guard, Judgement, Verdict, judge},
-        state::{PauseDetails, Phase, StepDetails},
+        judge::{Case, GuardMetric, Judgement, Verdict, judge},
+        state::{PauseDetails, PhaseState, StepDetails},
     },
 };
 
@@ -45,7 +45,7 @@ impl Operator {
             return;
         };
         let first = rollout.candidates.first().cloned();
-        let paused = matches!(rollout.phase, Phase::Paused { .. });
+        let paused = matches!(rollout.phase, PhaseState::Paused { .. });
         match judgement.verdict {
             // A paused rollout still answers requests, so that a bad candidate is aborted even then.
             Verdict::Abort => {
@@ -145,7 +145,7 @@ fn judge_step(model: &ModelControl) -> Option<Judgement> {
         .iter()
         .map(|named| named.version.clone())
         .collect();
-    let accepted: Vec<Guard> = rollout.waived.iter().copied().collect();
+    let accepted: Vec<GuardMetric> = rollout.waived.iter().copied().collect();
     Some(judge(&Case {
         plan: &rollout.plan,
         step: rollout.step,

@@ -10,7 +10,7 @@ use crate::{
     id::{ModelName, Version},
     journal::entry::VersionRef,
     operate::{OperateError, Operator, lock},
-    registry::{State, VersionStatus, servable::Servable, traffic},
+    registry::{VersionState, VersionStatus, servable::Servable, traffic},
 };
 
 /// How long an order waits for a version that must be loaded first. A client waits longer than this for its answer.
@@ -112,7 +112,7 @@ impl Operator {
     pub(super) fn loaded(&self, name: &ModelName, version: &str) -> Option<Arc<Servable>> {
         let snapshot = self.registry.snapshot();
         match &snapshot.models.get(name)?.version(version)?.state {
-            State::Available(servable) => Some(Arc::clone(servable)),
+            VersionState::Available(servable) => Some(Arc::clone(servable)),
             _ => None,
         }
     }
@@ -130,7 +130,7 @@ impl Operator {
             .get(name)
             .into_iter()
             .flat_map(|model| &model.versions)
-            .filter(|(_, status)| matches!(status.state, State::Available(_)))
+            .filter(|(_, status)| matches!(status.state, VersionState::Available(_)))
             .map(|(version, _)| version.to_string())
             .collect()
     }
@@ -145,7 +145,7 @@ fn check_loading(
 ) -> Result<(), OperateError> {
     let (model, version) = (name.to_string(), version.to_owned());
     let reason = status.state.reason();
-    if matches!(status.state, State::Refused(_)) {
+    if matches!(status.state, VersionState::Refused(_)) {
         let reason = reason.unwrap_or_default();
         return Err(OperateError::VersionRefused {
             model,

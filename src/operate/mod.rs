@@ -43,7 +43,7 @@ use crate::{
     journal::{Journal, store::Store},
     metrics::Metrics,
     operate::model::ModelControl,
-    registry::{Commander, Registry, kept::Kept},
+    registry::{Commander, Registry, package_copies::PackageCopies},
 };
 
 /// A host name longer than this is cut: it becomes a part of object names.
@@ -53,7 +53,7 @@ pub struct OperatorParts {
     pub registry: Registry,
     pub store: Store,
     pub metrics: Metrics,
-    pub kept: Kept,
+    pub kept: PackageCopies,
     pub settings: OperatorSettings,
     pub webhook: Option<Webhook>,
 }
@@ -72,7 +72,7 @@ pub struct Operator {
     journal: Journal,
     store: Store,
     metrics: Metrics,
-    kept: Kept,
+    kept: PackageCopies,
     settings: OperatorSettings,
     webhook: Option<Webhook>,
     commander: OnceLock<Commander>,

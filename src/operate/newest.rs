@@ -13,7 +13,7 @@ use crate::{
         model::ModelControl,
     },
     package::serving::Risk,
-    registry::State,
+    registry::VersionState,
 };
 
 impl Operator {
@@ -71,7 +71,7 @@ impl Operator {
         // A version that is still loading may be newer than the ones that are loaded.
         if versions
             .values()
-            .any(|status| matches!(status.state, State::Loading))
+            .any(|status| matches!(status.state, VersionState::Loading))
         {
             return None;
         }
@@ -85,7 +85,7 @@ impl Operator {
             .iter()
             .rev()
             .find_map(|(version, status)| match &status.state {
-                State::Available(servable) => Some((version, servable)),
+                VersionState::Available(servable) => Some((version, servable)),
                 _ => None,
             });
         let (version, servable) = newest.filter(|(version, _)| Some(*version) > known.as_ref())?;

@@ -10,7 +10,7 @@ use crate::{
         entry::{Action, VersionRef},
     },
     operate::{OperateError, Operator, model::ModelControl},
-    rollout::state::{Phase, RolloutState},
+    rollout::state::{PhaseState, RolloutState},
 };
 
 impl Operator {
@@ -34,7 +34,7 @@ impl Operator {
         actor: &Actor,
     ) -> Result<(), OperateError> {
         let rollout = model.rollout()?;
-        if rollout.phase == Phase::AwaitsApproval {
+        if rollout.phase == PhaseState::AwaitsApproval {
             return Err(OperateError::AwaitsApproval);
         }
         let to = winner(rollout, request.to.as_deref())?;

@@ -11,24 +11,24 @@ use crate::{
     id::ModelName,
     metrics::runs::{Runs, RunsView},
     operate::{Operator, model::ModelControl},
-    registry::{servable::Servable, traffic::Step},
+    registry::{servable::Servable, traffic::ActiveStep},
     rollout::{
         evidence::{Evidence, WARM_RUNS},
         judge::Judgement,
         state::RolloutState,
-        tally::{Share, Tally, TallyRules},
+        tally::{EvidenceShare, Tally, TallyRules},
     },
 };
 
 pub(super) struct RunningStep {
-    pub step: Arc<Step>,
+    pub step: Arc<ActiveStep>,
     /// The stable version, then the candidates.
     pub versions: Vec<String>,
     pub runs: BTreeMap<String, ArmRuns>,
     /// The evidence of other processes, by the name of their object.
-    pub others: BTreeMap<String, Share>,
+    pub others: BTreeMap<String, EvidenceShare>,
     /// This process's evidence as it was last written.
-    pub written: Share,
+    pub written: EvidenceShare,
     pub exchanged: Option<Instant>,
     /// The evidence of all processes.
     pub evidence: Evidence,
@@ -98,7 +98,7 @@ impl Operator {
                 .collect(),
             versions,
             others: BTreeMap::new(),
-            written: Share::default(),
+            written: EvidenceShare::default(),
             exchanged: None,
             evidence: Evidence::default(),
             judgement: None,
@@ -109,7 +109,12 @@ impl Operator {
         running
     }
 
-    fn active_step(&self, name: &ModelName, versions: &[String], rollout: &RolloutState) -> Step {
+    fn active_step(
+        &self,
+        name: &ModelName,
+        versions: &[String],
+        rollout: &RolloutState,
+    ) -> ActiveStep {
         let plan = &rollout.plan;
         let rules = TallyRules {
             keyed: !plan.key.is_prediction_id(),
@@ -129,7 +134,7 @@ impl Operator {
                 })
                 .collect()
         };
-        Step {
+        ActiveStep {
             salt: rollout.id.clone(),
             plan: plan.clone(),
             number: rollout.step,

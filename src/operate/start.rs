@@ -18,9 +18,9 @@ use crate::{
     },
     operate::{OperateError, Operator, compatibility::CallerCompatibility, model::ModelControl},
     package::serving::Risk,
-    registry::{servable::Servable, traffic::Arm},
+    registry::{servable::Servable, traffic::CandidateArm},
     rollout::{
-        plan::{Key, Plan, Step},
+        plan::{AssignmentKey, PlanStep, RolloutPlan},
         state::StartDetails,
     },
     schema::Schema,
@@ -149,7 +149,7 @@ impl Operator {
             }
             if compatibility.is_breaking() {
                 comparison.breaking.extend(compatibility.lines());
-            } else if Arm::new(stable, &candidate).is_none() {
+            } else if CandidateArm::new(stable, &candidate).is_none() {
                 comparison.breaking.push(format!(
                     "{named} can't take the columns that {} decodes",
                     stable.id().version
@@ -239,10 +239,13 @@ fn check_consent(
     Ok(())
 }
 
-fn choose_plan(choice: Option<&PlanChoice>, risk: Option<Risk>) -> Result<Plan, OperateError> {
+fn choose_plan(
+    choice: Option<&PlanChoice>,
+    risk: Option<Risk>,
+) -> Result<RolloutPlan, OperateError> {
     let name = match (choice, risk) {
         (Some(PlanChoice::Text(text)), _) => {
-            return Plan::parse(text).map_err(OperateError::Plan);
+            return RolloutPlan::parse(text).map_err(OperateError::RolloutPlan);
         }
         (Some(PlanChoice::Name(name)), _) => name.as_str(),
         (None, Some(Risk::Low)) => "low",
@@ -250,23 +253,23 @@ fn choose_plan(choice: Option<&PlanChoice>, risk: Option<Risk>) -> Result<Plan, 
         // A package that declares no risk is not a harmless one.
         (None, Some(Risk::Medium) | None) => "medium",
     };
-    Plan::builtin(name).ok_or_else(|| OperateError::UnknownPlan(name.to_owned()))
+    RolloutPlan::builtin(name).ok_or_else(|| OperateError::UnknownPlan(name.to_owned()))
 }
 
 fn check_plan(
-    plan: &Plan,
+    plan: &RolloutPlan,
     candidates: &[VersionRef],
     schema: Option<&Schema>,
 ) -> Result<(), OperateError> {
     let only_ab = plan
         .steps
         .iter()
-        .all(|step| matches!(step, Step::Ab { .. } | Step::Shadow { .. }));
+        .all(|step| matches!(step, PlanStep::Ab { .. } | PlanStep::Shadow { .. }));
     if candidates.len() > 1 && !only_ab {
         return Err(OperateError::PlanForOneCandidate(plan.name.clone()));
     }
     for step in &plan.steps {
-        let Step::Ab {
+        let PlanStep::Ab {
             weights: Some(weights),
             ..
         } = step
@@ -282,7 +285,7 @@ fn check_plan(
         }
     }
     match &plan.key {
-        Key::Field(field) if schema.and_then(|schema| schema.column(field)).is_none() => {
+        AssignmentKey::Field(field) if schema.and_then(|schema| schema.column(field)).is_none() => {
             Err(OperateError::PlanField {
                 plan: plan.name.clone(),
                 field: field.clone(),

@@ -14,7 +14,7 @@ use crate::{
     operate::{
         OperateError, Operator, lock, model::ModelControl, pending::Pending, trouble::Trouble,
     },
-    rollout::state::Phase,
+    rollout::state::PhaseState,
     suggestion::Suggestion,
 };
 
@@ -120,9 +120,9 @@ impl Operator {
         let at_rest = matches!(model.trouble, Some(Trouble::Damaged { .. }));
         let (phase, why) = match &rollout.phase {
             _ if at_rest => (RolloutPhase::AtRest, None),
-            Phase::AwaitsApproval => (RolloutPhase::AwaitsApproval, None),
-            Phase::Running => (RolloutPhase::Running, None),
-            Phase::Paused { by, reason, .. } => {
+            PhaseState::AwaitsApproval => (RolloutPhase::AwaitsApproval, None),
+            PhaseState::Running => (RolloutPhase::Running, None),
+            PhaseState::Paused { by, reason, .. } => {
                 (RolloutPhase::Paused, Some(format!("{by}: {reason}")))
             }
         };

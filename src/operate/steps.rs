@@ -7,7 +7,7 @@ use crate::{
     admin::status::ModelStatus,
     journal::{Draft, entry::Action},
     operate::{OperateError, Operator, model::ModelControl},
-    rollout::state::{PauseDetails, Phase, StepDetails},
+    rollout::state::{PauseDetails, PhaseState, StepDetails},
 };
 
 /// A decision about the rollout in progress.
@@ -29,7 +29,7 @@ impl Operator {
         let name = self.known(name)?;
         self.with(&name, |model| {
             let rollout = model.rollout()?;
-            if rollout.phase != Phase::AwaitsApproval {
+            if rollout.phase != PhaseState::AwaitsApproval {
                 return Err(OperateError::NotAwaitingApproval);
             }
             if !actor.is_verified() || *actor == rollout.starter {
@@ -69,7 +69,7 @@ impl Operator {
     ) -> Result<ModelStatus, OperateError> {
         let name = self.known(name)?;
         self.with(&name, |model| match model.rollout()?.phase {
-            Phase::Running => self.decide_rollout(
+            PhaseState::Running => self.decide_rollout(
                 model,
                 RolloutDecision {
                     action: Action::Pause,
@@ -78,8 +78,8 @@ impl Operator {
                     details: serde_json::to_value(PauseDetails::default()).ok(),
                 },
             ),
-            Phase::Paused { .. } => Err(OperateError::AlreadyPaused),
-            Phase::AwaitsApproval => Err(OperateError::AwaitsApproval),
+            PhaseState::Paused { .. } => Err(OperateError::AlreadyPaused),
+            PhaseState::AwaitsApproval => Err(OperateError::AwaitsApproval),
         })
     }
 
@@ -92,7 +92,7 @@ impl Operator {
     ) -> Result<ModelStatus, OperateError> {
         let name = self.known(name)?;
         self.with(&name, |model| match model.rollout()?.phase {
-            Phase::Paused { .. } => self.decide_rollout(
+            PhaseState::Paused { .. } => self.decide_rollout(
                 model,
                 RolloutDecision {
                     action: Action::Resume,
@@ -101,7 +101,7 @@ impl Operator {
                     details: None,
                 },
             ),
-            Phase::Running | Phase::AwaitsApproval => Err(OperateError::NotPaused),
+            PhaseState::Running | PhaseState::AwaitsApproval => Err(OperateError::NotPaused),
         })
     }
 

@@ -8,7 +8,7 @@ use std::{
 use crate::{
     id::PredictionId,
     registry::{servable::Servable, traffic::Traffic},
-    rollout::{plan::Key, split::KeyHash, tally::Unit},
+    rollout::{plan::AssignmentKey, split::KeyHash, tally::Unit},
     schema::{
         Schema,
         columns::{Column, Columns},
@@ -43,9 +43,9 @@ impl Assignment {
                 .and_then(|(schema, columns)| field_key(columns.columns.get(schema.column(name)?)?))
         };
         let key = match &step.plan.key {
-            Key::PredictionId => None,
-            Key::Header(_) => header.map(<[u8]>::to_vec),
-            Key::Field(name) => field(name),
+            AssignmentKey::PredictionId => None,
+            AssignmentKey::Header(_) => header.map(<[u8]>::to_vec),
+            AssignmentKey::Field(name) => field(name),
         };
         // A request without the key is a unit by itself.
         let hash = match key {

@@ -20,7 +20,7 @@ use crate::{
     },
     registry::{
         servable::{Contents, Servable},
-        traffic::Arm,
+        traffic::CandidateArm,
     },
     transform::outputs::Outputs,
 };
@@ -173,7 +173,7 @@ impl Predictor {
         servable: Arc<Servable>,
         timing: &mut Timing,
     ) -> Option<(Arc<Servable>, ModelOutput)> {
-        let arm = Arm::new(request.stable, &servable)?;
+        let arm = CandidateArm::new(request.stable, &servable)?;
         let groups = groups(&arm, request.input).ok()?;
         let whole = !request.by_row && !servable.is_batched();
         let prepared = Prepared {

@@ -55,7 +55,7 @@ use crate::{
         route::{Routed, route},
         servable::Servable,
     },
-    rollout::plan::Key,
+    rollout::plan::AssignmentKey,
 };
 
 /// Larger bodies are decoded away from the network threads: 64 KiB take about 0.2 ms.
@@ -301,8 +301,8 @@ fn assignment_key(
     header: &(dyn Fn(&str) -> Option<Vec<u8>> + Sync),
 ) -> Option<Vec<u8>> {
     match &routed.traffic.as_ref()?.step.plan.key {
-        Key::Header(name) => header(name),
-        Key::PredictionId | Key::Field(_) => None,
+        AssignmentKey::Header(name) => header(name),
+        AssignmentKey::PredictionId | AssignmentKey::Field(_) => None,
     }
 }
 

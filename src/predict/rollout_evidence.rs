@@ -42,15 +42,15 @@ pub fn count(
 ) {
     let prediction;
     let outcome = match outcome {
-        Ok(output) if has_nan(output) => tally::Outcome::NotFinite,
+        Ok(output) if has_nan(output) => tally::RequestOutcome::NotFinite,
         Ok(output) => {
             prediction = unit.counts.then(|| first_prediction(output)).flatten();
-            tally::Outcome::Answered {
+            tally::RequestOutcome::Answered {
                 prediction: prediction.as_deref(),
             }
         }
-        Err(PredictError::NotFinite(_)) => tally::Outcome::NotFinite,
-        Err(error) => tally::Outcome::Failed {
+        Err(PredictError::NotFinite(_)) => tally::RequestOutcome::NotFinite,
+        Err(error) => tally::RequestOutcome::Failed {
             // The request fits the schema, so that a refusal by this version's graph is a failure of the version.
             kind: if matches!(error, PredictError::Refused(_)) {
                 "inference"

@@ -25,7 +25,7 @@ use crate::{
     },
     registry::{
         servable::{Contents, Servable},
-        traffic::{Arm, Traffic},
+        traffic::{CandidateArm, Traffic},
     },
     rollout::{split::KeyHash, tally::Unit},
     tensor::Tensors,
@@ -211,7 +211,7 @@ fn begin(copy: ShadowCopy) -> Option<RunningCopy> {
 }
 
 /// The input tensors of a version for a request that the stable version decoded.
-pub fn groups(arm: &Arm, input: &SharedInput) -> Result<Vec<Group>, PredictError> {
+pub fn groups(arm: &CandidateArm, input: &SharedInput) -> Result<Vec<Group>, PredictError> {
     match (input, &arm.servable.contents) {
         (SharedInput::Columns(columns), Contents::Package(packaged)) => {
             let bound = arm

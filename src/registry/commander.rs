@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     id::ModelName,
-    registry::{loader::LoadFailure, servable::Loaded},
+    registry::{loader::LoadFailure, servable::LoadedVersion},
 };
 
 /// How long a look at the models directory is waited for.
@@ -16,7 +16,7 @@ pub(super) enum Event {
     LoadEnded {
         attempt: u64,
         fingerprint: u64,
-        outcome: Result<Box<Loaded>, LoadFailure>,
+        outcome: Result<Box<LoadedVersion>, LoadFailure>,
         elapsed: Duration,
     },
     Control {
@@ -83,7 +83,7 @@ impl Commander {
 }
 
 /// An order that waits for loads.
-pub(super) struct Pending {
+pub(super) struct PendingOrder {
     pub name: ModelName,
     pub order: Order,
     pub done: oneshot::Sender<Result<(), ControlError>>,

@@ -1,4 +1,4 @@
-//! Ignored: what was meant as a model and is not taken, and why.
+//! IgnoredPath: what was meant as a model and is not taken, and why.
 
 use std::{
     fmt, io,
@@ -16,8 +16,8 @@ use crate::{
 
 /// A directory that is not served, or not read any more, though somebody may believe that it is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Ignored {
-    pub reason: Reason,
+pub struct IgnoredPath {
+    pub reason: IgnoredReason,
     /// Below the models directory; that directory itself where it is the wrong one.
     pub path: PathBuf,
     /// The rule, and what to do.
@@ -26,7 +26,7 @@ pub struct Ignored {
 
 /// The label of `predictd_models_ignored`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Reason {
+pub enum IgnoredReason {
     RootAbsent,
     RootEmpty,
     RootTooDeep,
@@ -39,38 +39,38 @@ pub enum Reason {
     FilesGone,
 }
 
-impl Reason {
-    pub const ALL: [Reason; 10] = [
-        Reason::RootAbsent,
-        Reason::RootEmpty,
-        Reason::RootTooDeep,
-        Reason::RootTooShallow,
-        Reason::ModelName,
-        Reason::VersionName,
-        Reason::LeadingZero,
-        Reason::NoVersionDirectory,
-        Reason::FileName,
-        Reason::FilesGone,
+impl IgnoredReason {
+    pub const ALL: [IgnoredReason; 10] = [
+        IgnoredReason::RootAbsent,
+        IgnoredReason::RootEmpty,
+        IgnoredReason::RootTooDeep,
+        IgnoredReason::RootTooShallow,
+        IgnoredReason::ModelName,
+        IgnoredReason::VersionName,
+        IgnoredReason::LeadingZero,
+        IgnoredReason::NoVersionDirectory,
+        IgnoredReason::FileName,
+        IgnoredReason::FilesGone,
     ];
 
     pub fn name(self) -> &'static str {
         match self {
-            Reason::RootAbsent => "root_absent",
-            Reason::RootEmpty => "root_empty",
-            Reason::RootTooDeep => "root_too_deep",
-            Reason::RootTooShallow => "root_too_shallow",
-            Reason::ModelName => "model_name",
-            Reason::VersionName => "version_name",
-            Reason::LeadingZero => "leading_zero",
-            Reason::NoVersionDirectory => "no_version_directory",
-            Reason::FileName => "file_name",
-            Reason::FilesGone => "files_gone",
+            IgnoredReason::RootAbsent => "root_absent",
+            IgnoredReason::RootEmpty => "root_empty",
+            IgnoredReason::RootTooDeep => "root_too_deep",
+            IgnoredReason::RootTooShallow => "root_too_shallow",
+            IgnoredReason::ModelName => "model_name",
+            IgnoredReason::VersionName => "version_name",
+            IgnoredReason::LeadingZero => "leading_zero",
+            IgnoredReason::NoVersionDirectory => "no_version_directory",
+            IgnoredReason::FileName => "file_name",
+            IgnoredReason::FilesGone => "files_gone",
         }
     }
 
     /// What becomes of the version: one that was loaded goes on.
     pub fn outcome(self) -> &'static str {
-        if self == Reason::FilesGone {
+        if self == IgnoredReason::FilesGone {
             "served without its files"
         } else {
             "not served"
@@ -78,7 +78,7 @@ impl Reason {
     }
 }
 
-impl fmt::Display for Ignored {
+impl fmt::Display for IgnoredPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.path.display(), self.detail)
     }
@@ -86,24 +86,24 @@ impl fmt::Display for Ignored {
 
 const LAYOUT: &str = "the layout is NAME/VERSION/ with a package (manifest.json), or NAME/NUMBER/model.onnx, below models.root";
 
-impl Ignored {
-    fn new(reason: Reason, path: &Path, detail: String) -> Ignored {
-        Ignored {
+impl IgnoredPath {
+    fn new(reason: IgnoredReason, path: &Path, detail: String) -> IgnoredPath {
+        IgnoredPath {
             reason,
             path: path.to_path_buf(),
             detail,
         }
     }
 
-    pub fn model_name(path: &Path) -> Ignored {
+    pub fn model_name(path: &Path) -> IgnoredPath {
         let rule = "letters, digits, '.', '_' and '-', at most 128, the first a letter or a digit";
         let below = directories(path, 1).unwrap_or_default();
         let said = below
             .iter()
             .find_map(|(_, version)| said(version))
             .map(|(name, _)| format!(" to {name}, as manifest.json says"));
-        Ignored::new(
-            Reason::ModelName,
+        IgnoredPath::new(
+            IgnoredReason::ModelName,
             path,
             format!(
                 "its name is not a model name ({rule}): rename it{}",
@@ -112,32 +112,32 @@ impl Ignored {
         )
     }
 
-    pub fn no_version_directory(path: &Path) -> Ignored {
+    pub fn no_version_directory(path: &Path) -> IgnoredPath {
         let (root, rule) = (
             path.parent().unwrap_or(path),
             "its files lie in no version's directory",
         );
-        Ignored::new(
-            Reason::NoVersionDirectory,
+        IgnoredPath::new(
+            IgnoredReason::NoVersionDirectory,
             path,
             format!("{rule}: {}", move_to(root, path, "1/")),
         )
     }
 
-    pub fn version_name(path: &Path, text: &str) -> Ignored {
+    pub fn version_name(path: &Path, text: &str) -> IgnoredPath {
         let number = text.trim_start_matches('0');
         let (reason, rule, name) =
             match number.len() < text.len() && text.bytes().all(|byte| byte.is_ascii_digit()) {
                 true => {
                     let number = if number.is_empty() { "0" } else { number };
                     (
-                        Reason::LeadingZero,
+                        IgnoredReason::LeadingZero,
                         "a version has no leading zero",
                         format!("rename it to {number}"),
                     )
                 }
                 false => (
-                    Reason::VersionName,
+                    IgnoredReason::VersionName,
                     "its name is not a version (like 1.0.0, or a whole number)",
                     "rename it".to_owned(),
                 ),
@@ -151,11 +151,11 @@ impl Ignored {
                     root.join(&name).join(&version).display()
                 )
             });
-        Ignored::new(reason, path, format!("{rule}: {}", place.unwrap_or(name)))
+        IgnoredPath::new(reason, path, format!("{rule}: {}", place.unwrap_or(name)))
     }
 
     /// A version's directory without a manifest, with a graph under a name that is not looked for, or a model that is no graph.
-    pub fn file_name(path: &Path, version: &Version) -> Option<Ignored> {
+    pub fn file_name(path: &Path, version: &Version) -> Option<IgnoredPath> {
         if path_holds_manifest(path) {
             return None;
         }
@@ -177,12 +177,12 @@ impl Ignored {
             }
             (None, None) => return None,
         };
-        Some(Ignored::new(Reason::FileName, path, detail))
+        Some(IgnoredPath::new(IgnoredReason::FileName, path, detail))
     }
 
-    pub fn files_gone(path: &Path) -> Ignored {
+    pub fn files_gone(path: &Path) -> IgnoredPath {
         let detail = "it answers from memory, or from the copy kept in the state: put its files back, or move traffic off it";
-        Ignored::new(Reason::FilesGone, path, detail.to_owned())
+        IgnoredPath::new(IgnoredReason::FilesGone, path, detail.to_owned())
     }
 }
 
@@ -267,7 +267,7 @@ pub fn graph_in(directory: &Path) -> Option<String> {
 }
 
 /// Everything of a look at the models directory, its own faults included.
-pub fn of(directory: &Path, look: &io::Result<Listing>) -> Vec<Ignored> {
+pub fn of(directory: &Path, look: &io::Result<Listing>) -> Vec<IgnoredPath> {
     let listing = match look {
         Ok(listing) => listing,
         Err(error)
@@ -283,7 +283,12 @@ pub fn of(directory: &Path, look: &io::Result<Listing>) -> Vec<Ignored> {
     };
     match root(directory, listing) {
         // What lies below a wrong directory is not what is wrong.
-        Some(fault) if matches!(fault.reason, Reason::RootTooDeep | Reason::RootTooShallow) => {
+        Some(fault)
+            if matches!(
+                fault.reason,
+                IgnoredReason::RootTooDeep | IgnoredReason::RootTooShallow
+            ) =>
+        {
             vec![fault]
         }
         fault => listing.ignored.iter().cloned().chain(fault).collect(),
@@ -291,7 +296,7 @@ pub fn of(directory: &Path, look: &io::Result<Listing>) -> Vec<Ignored> {
 }
 
 /// What is wrong with the models directory itself, where it holds no model.
-fn root(root: &Path, listing: &Listing) -> Option<Ignored> {
+fn root(root: &Path, listing: &Listing) -> Option<IgnoredPath> {
     if !listing.models.is_empty() || !listing.unreadable.is_empty() {
         return None;
     }
@@ -309,7 +314,7 @@ fn root(root: &Path, listing: &Listing) -> Option<Ignored> {
                 move_to(root, root, "NAME/1/")
             ),
         };
-        return Some(Ignored::new(Reason::RootTooDeep, root, detail));
+        return Some(IgnoredPath::new(IgnoredReason::RootTooDeep, root, detail));
     }
     let versions = |directory: &Path| {
         let below = directories(directory, 1).unwrap_or_default();
@@ -322,7 +327,7 @@ fn root(root: &Path, listing: &Listing) -> Option<Ignored> {
             "models.root is too deep, one model's directory; name {} instead: {LAYOUT}",
             parent(1).display()
         );
-        return Some(Ignored::new(Reason::RootTooDeep, root, detail));
+        return Some(IgnoredPath::new(IgnoredReason::RootTooDeep, root, detail));
     }
     let above = found.iter().find(|(_, path)| {
         let below = directories(path, 1).unwrap_or_default();
@@ -335,11 +340,15 @@ fn root(root: &Path, listing: &Listing) -> Option<Ignored> {
             "models.root is too shallow, the models lie one level below; name {} instead: {LAYOUT}",
             path.display()
         );
-        return Some(Ignored::new(Reason::RootTooShallow, root, detail));
+        return Some(IgnoredPath::new(
+            IgnoredReason::RootTooShallow,
+            root,
+            detail,
+        ));
     }
     listing.ignored.is_empty().then(|| {
-        Ignored::new(
-            Reason::RootEmpty,
+        IgnoredPath::new(
+            IgnoredReason::RootEmpty,
             root,
             format!("models.root holds no model; {LAYOUT}"),
         )
@@ -347,9 +356,9 @@ fn root(root: &Path, listing: &Listing) -> Option<Ignored> {
 }
 
 /// A models directory that is not there.
-fn absent(root: &Path) -> Ignored {
-    Ignored::new(
-        Reason::RootAbsent,
+fn absent(root: &Path) -> IgnoredPath {
+    IgnoredPath::new(
+        IgnoredReason::RootAbsent,
         root,
         format!("models.root does not exist, or is no directory; {LAYOUT}"),
     )
@@ -358,7 +367,7 @@ fn absent(root: &Path) -> Ignored {
 #[cfg(test)]
 mod tests {
     use crate::registry::{
-        ignored::{Ignored, of},
+        ignored::{IgnoredPath, of},
         source::list,
     };
 
@@ -370,7 +379,7 @@ mod tests {
             fs_err::write(path, "x").unwrap();
         }
         let at = directory.path().join(below);
-        let show = |ignored: &Ignored| {
+        let show = |ignored: &IgnoredPath| {
             let path = ignored.path.strip_prefix(&at).unwrap_or(&ignored.path);
             (ignored.reason.name(), path.to_string_lossy().into_owned())
         };

@@ -19,11 +19,11 @@ use crate::{
     },
     registry::{
         gate::{self, Batching, GateOptions},
-        ignored::Ignored,
-        kept::Kept,
-        remembered::Remembered,
-        servable::{Contents, Loaded, Packaged},
-        trial::{Trial, Verdict},
+        gate_cache::GateCache,
+        ignored::IgnoredPath,
+        package_copies::PackageCopies,
+        servable::{Contents, LoadedVersion, Packaged},
+        trial::{GateTrial, TrialResult},
     },
     tensor::Tensors,
 };
@@ -38,11 +38,11 @@ const ARRIVAL: Duration = Duration::from_secs(2);
 /// Everything that loads have in common.
 pub struct Loader {
     pub runtime: Runtime,
-    pub trial: Trial,
-    pub remembered: Remembered,
+    pub trial: GateTrial,
+    pub remembered: GateCache,
     pub config: Config,
     pub metrics: Metrics,
-    pub kept: Kept,
+    pub kept: PackageCopies,
     pub cores: usize,
 }
 
@@ -61,8 +61,8 @@ impl Loader {
             return None;
         }
         if !directory.join(manifest::FILE).exists() {
-            let fault =
-                bare::id_of(directory).and_then(|id| Ignored::file_name(directory, &id.version));
+            let fault = bare::id_of(directory)
+                .and_then(|id| IgnoredPath::file_name(directory, &id.version));
             return Some(fault.map_or_else(
                 || "manifest.json is missing".to_owned(),
                 |fault| fault.detail,
@@ -116,7 +116,7 @@ impl Loader {
     }
 
     /// Verifies, loads and warms the package. Hashes are checked here, whatever was remembered.
-    pub fn load(&self, directory: &Path, id: &ModelId) -> Result<Loaded, LoadFailure> {
+    pub fn load(&self, directory: &Path, id: &ModelId) -> Result<LoadedVersion, LoadFailure> {
         if let Some(missing) = self.missing(directory) {
             return Err(LoadFailure::Incomplete(missing));
         }
@@ -138,7 +138,7 @@ impl Loader {
         directory: &Path,
         id: &ModelId,
         manifest: &Manifest,
-    ) -> Result<Loaded, PackageError> {
+    ) -> Result<LoadedVersion, PackageError> {
         manifest.check_identity(id)?;
         let batching = self.config.batching_of(id.name.as_str());
         let size = manifest.size();
@@ -191,7 +191,7 @@ impl Loader {
         )));
         let oip = self.config.oip_of(id.name.as_str());
         let (batching, without_rows) = (verdict.batching, verdict.without_rows);
-        Ok(Loaded {
+        Ok(LoadedVersion {
             contents,
             oip,
             engines,
@@ -202,7 +202,7 @@ impl Loader {
         })
     }
 
-    fn load_bare(&self, directory: &Path, id: &ModelId) -> Result<Loaded, PackageError> {
+    fn load_bare(&self, directory: &Path, id: &ModelId) -> Result<LoadedVersion, PackageError> {
         let bare = BareGraph::open(directory, id)?;
         if let Some(config) = bare
             .config
@@ -277,7 +277,7 @@ impl Loader {
         };
         let contents = Contents::Bare(Box::new(bare));
         let (batching, without_rows) = (verdict.batching, verdict.without_rows);
-        Ok(Loaded {
+        Ok(LoadedVersion {
             contents,
             oip: Oip::Graph,
             engines,
@@ -322,7 +322,7 @@ impl Loader {
         manifest: &Manifest,
         options: GateOptions,
         beside: &str,
-    ) -> Result<Verdict, PackageError> {
+    ) -> Result<TrialResult, PackageError> {
         if let Some(verdict) = self
             .remembered
             .get(&manifest.digest, options.max_batch_size, beside)

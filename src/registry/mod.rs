@@ -2,21 +2,21 @@
 
 mod commander;
 pub mod gate;
+mod gate_cache;
 mod ignored;
-mod intact;
-pub mod kept;
-mod known;
-pub mod label;
+mod integrity;
 pub mod loader;
 mod neighbours;
+pub mod package_copies;
 mod reconcile;
-pub mod rehearsal;
-mod remembered;
+pub mod request_samples;
 pub mod route;
 pub mod servable;
 mod source;
+mod tracked;
 pub mod traffic;
 pub mod trial;
+pub mod version_label;
 mod watch;
 
 use std::{
@@ -29,8 +29,8 @@ use std::{
 use arc_swap::ArcSwap;
 
 pub use commander::{Commander, ControlError, Order};
-pub use ignored::{Ignored, Reason};
-pub use remembered::Remembered;
+pub use gate_cache::GateCache;
+pub use ignored::{IgnoredPath, IgnoredReason};
 pub use watch::{Adopter, Watch, WatchParts};
 
 use crate::{
@@ -40,9 +40,9 @@ use crate::{
     metrics::RequestMetrics,
     package::PackageError,
     registry::{
-        rehearsal::Samples,
+        request_samples::RequestSamples,
         servable::Servable,
-        traffic::{Decision, Traffic},
+        traffic::{ModelDecision, Traffic},
     },
     suggestion::Suggestion,
 };
@@ -62,7 +62,7 @@ pub struct Snapshot {
     /// The first look at the directory and all loads that followed from it are done.
     pub settled: bool,
     /// What was meant as a model and is not served.
-    pub ignored: Arc<[Ignored]>,
+    pub ignored: Arc<[IgnoredPath]>,
 }
 
 #[derive(Clone)]
@@ -84,7 +84,7 @@ pub struct Model {
     /// What answers where a version can't.
     pub fallback: Option<Arc<FallbackConfig>>,
     /// Requests to try the way back on; `None` where there is none.
-    pub samples: Option<Arc<Samples>>,
+    pub samples: Option<Arc<RequestSamples>>,
     pub versions: BTreeMap<Version, VersionStatus>,
     /// Handles for requests that find no version.
     pub unversioned: Arc<RequestMetrics>,
@@ -95,14 +95,14 @@ pub struct Model {
 
 #[derive(Clone)]
 pub struct VersionStatus {
-    pub state: State,
+    pub state: VersionState,
     /// Something about the directory of a loaded version that an operator must know.
     pub warning: Option<String>,
 }
 
 /// The life of a version.
 #[derive(Clone)]
-pub enum State {
+pub enum VersionState {
     /// Files are still to come.
     Incomplete {
         missing: String,
@@ -117,24 +117,27 @@ pub enum State {
     Idle,
 }
 
-impl State {
+impl VersionState {
     pub fn name(&self) -> &'static str {
         match self {
-            State::Incomplete { .. } => "incomplete",
-            State::Loading => "loading",
-            State::Available(_) => "available",
-            State::Draining => "draining",
-            State::Refused(_) => "refused",
-            State::Idle => "idle",
+            VersionState::Incomplete { .. } => "incomplete",
+            VersionState::Loading => "loading",
+            VersionState::Available(_) => "available",
+            VersionState::Draining => "draining",
+            VersionState::Refused(_) => "refused",
+            VersionState::Idle => "idle",
         }
     }
 
     /// Why this version does not answer.
     pub fn reason(&self) -> Option<String> {
         match self {
-            State::Incomplete { missing } => Some(missing.clone()),
-            State::Refused(error) => Some(format!("{}: {error}", error.check)),
-            State::Loading | State::Available(_) | State::Draining | State::Idle => None,
+            VersionState::Incomplete { missing } => Some(missing.clone()),
+            VersionState::Refused(error) => Some(format!("{}: {error}", error.check)),
+            VersionState::Loading
+            | VersionState::Available(_)
+            | VersionState::Draining
+            | VersionState::Idle => None,
         }
     }
 }
@@ -202,7 +205,7 @@ impl Model {
 
     /// The loaded version that can replace a stable one that is lost. A version that was left by a rollback is not one.
     fn replacement(&self) -> Suggestion {
-        let available = |status: &VersionStatus| matches!(status.state, State::Available(_));
+        let available = |status: &VersionStatus| matches!(status.state, VersionState::Available(_));
         let other =
             self.versions.iter().rev().find(|(version, status)| {
                 available(status) && !self.left.contains(version.as_str())
@@ -228,7 +231,7 @@ pub struct Outage {
 pub struct Registry {
     snapshot: Arc<ArcSwap<Snapshot>>,
     /// Held while a snapshot is made, so that none undoes a decision.
-    decisions: Arc<Mutex<BTreeMap<ModelName, Arc<Decision>>>>,
+    decisions: Arc<Mutex<BTreeMap<ModelName, Arc<ModelDecision>>>>,
 }
 
 impl Registry {
@@ -265,7 +268,7 @@ impl Registry {
     }
 
     /// Lets a decision take effect for the next request: nothing is loaded and no disk is asked.
-    pub fn decide(&self, name: &ModelName, decision: Decision) {
+    pub fn decide(&self, name: &ModelName, decision: ModelDecision) {
         let mut decisions = self.decisions();
         let decision = Arc::new(decision);
         decisions.insert(name.clone(), Arc::clone(&decision));
@@ -276,7 +279,7 @@ impl Registry {
         self.snapshot.store(Arc::new(snapshot));
     }
 
-    pub fn decision(&self, name: &ModelName) -> Option<Arc<Decision>> {
+    pub fn decision(&self, name: &ModelName) -> Option<Arc<ModelDecision>> {
         self.decisions().get(name).cloned()
     }
 
@@ -284,7 +287,7 @@ impl Registry {
     pub fn ways(&self) -> Vec<(ModelName, VersionRef)> {
         let decisions = self.decisions();
         let named =
-            |(name, decision): (&ModelName, &Arc<Decision>)| -> Vec<(ModelName, VersionRef)> {
+            |(name, decision): (&ModelName, &Arc<ModelDecision>)| -> Vec<(ModelName, VersionRef)> {
                 decision
                     .stable
                     .iter()
@@ -306,7 +309,7 @@ impl Registry {
         self.snapshot.store(Arc::new(snapshot));
     }
 
-    fn decisions(&self) -> MutexGuard<'_, BTreeMap<ModelName, Arc<Decision>>> {
+    fn decisions(&self) -> MutexGuard<'_, BTreeMap<ModelName, Arc<ModelDecision>>> {
         self.decisions
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -314,7 +317,7 @@ impl Registry {
 }
 
 /// What lies in the models directory, was meant as a model and is not taken; the directory itself where it is the wrong one.
-pub fn ignored(root: &Path) -> Vec<Ignored> {
+pub fn ignored(root: &Path) -> Vec<IgnoredPath> {
     ignored::of(root, &source::list(root))
 }
 

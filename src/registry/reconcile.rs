@@ -14,11 +14,11 @@ pub struct VersionView {
     pub present: bool,
     /// Its directory looks otherwise than when its phase was reached.
     pub changed: bool,
-    pub phase: Phase,
+    pub phase: LoadPhase,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
+pub enum LoadPhase {
     /// Never tried, or unloaded.
     Idle,
     /// Files are still to come.
@@ -30,7 +30,7 @@ pub enum Phase {
 
 /// Which versions of a model are kept loaded, beside those that are needed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Keep {
+pub enum RetentionPolicy {
     Newest(usize),
     All,
     Only(BTreeSet<Version>),
@@ -45,7 +45,7 @@ pub struct ModelView {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
+pub enum LoadAction {
     Load(Version),
     Unload(Version),
     /// The directory of a loaded version changed: is it still the same package?
@@ -55,7 +55,7 @@ pub enum Action {
 }
 
 /// What to do now, for a model of which `keep` is wanted. Doing it and asking again gives nothing to do.
-pub fn plan(model: &ModelView, keep: &Keep) -> Vec<Action> {
+pub fn plan(model: &ModelView, keep: &RetentionPolicy) -> Vec<LoadAction> {
     let newest = |wanted: &dyn Fn(&VersionView) -> bool| -> BTreeSet<&Version> {
         let wanted = model
             .versions
@@ -64,33 +64,35 @@ pub fn plan(model: &ModelView, keep: &Keep) -> Vec<Action> {
             .filter(|(_, view)| view.present && wanted(view))
             .map(|(version, _)| version);
         match keep {
-            Keep::Newest(count) => wanted.take(*count).collect(),
-            Keep::All => wanted.collect(),
-            Keep::Only(versions) => wanted
+            RetentionPolicy::Newest(count) => wanted.take(*count).collect(),
+            RetentionPolicy::All => wanted.collect(),
+            RetentionPolicy::Only(versions) => wanted
                 .filter(|version| versions.contains(version))
                 .collect(),
         }
     };
     // A refused version makes room for an older one, until its files change; so does a copy that is not complete yet.
     let counts = |view: &VersionView| {
-        (view.phase != Phase::Refused || view.changed) && view.phase != Phase::Incomplete
+        (view.phase != LoadPhase::Refused || view.changed) && view.phase != LoadPhase::Incomplete
     };
     let complete = newest(&counts);
     // All the same it is looked at again, where it would be among the newest.
     let lowest = complete
         .first()
         .copied()
-        .filter(|_| matches!(keep, Keep::Newest(count) if complete.len() >= *count));
+        .filter(|_| matches!(keep, RetentionPolicy::Newest(count) if complete.len() >= *count));
     let is_copied = |version: &Version, view: &VersionView| {
         let kept = match keep {
-            Keep::Newest(0) => false,
-            Keep::Newest(_) | Keep::All => lowest.is_none_or(|lowest| version > lowest),
-            Keep::Only(versions) => versions.contains(version),
+            RetentionPolicy::Newest(0) => false,
+            RetentionPolicy::Newest(_) | RetentionPolicy::All => {
+                lowest.is_none_or(|lowest| version > lowest)
+            }
+            RetentionPolicy::Only(versions) => versions.contains(version),
         };
-        view.phase == Phase::Incomplete && kept
+        view.phase == LoadPhase::Incomplete && kept
     };
     // An older version stays until a newer one is there.
-    let to_keep = newest(&|view| view.phase == Phase::Available);
+    let to_keep = newest(&|view| view.phase == LoadPhase::Available);
     let mut actions = Vec::new();
     for (version, view) in &model.versions {
         let wanted = model.needed.contains(version)
@@ -98,25 +100,25 @@ pub fn plan(model: &ModelView, keep: &Keep) -> Vec<Action> {
             || is_copied(version, view);
         match (view.phase, view.present) {
             // What is loaded and needed goes on, though its files are gone.
-            (Phase::Available, false) if !model.needed.contains(version) => {
-                actions.push(Action::Unload(version.clone()))
+            (LoadPhase::Available, false) if !model.needed.contains(version) => {
+                actions.push(LoadAction::Unload(version.clone()))
             }
-            (Phase::Available, true)
+            (LoadPhase::Available, true)
                 if !model.needed.contains(version) && !to_keep.contains(version) =>
             {
-                actions.push(Action::Unload(version.clone()));
+                actions.push(LoadAction::Unload(version.clone()));
             }
-            (Phase::Available, true) if view.changed => {
-                actions.push(Action::Compare(version.clone()))
+            (LoadPhase::Available, true) if view.changed => {
+                actions.push(LoadAction::Compare(version.clone()))
             }
-            (Phase::Idle | Phase::Incomplete | Phase::Refused, false) => {
-                actions.push(Action::Forget(version.clone()))
+            (LoadPhase::Idle | LoadPhase::Incomplete | LoadPhase::Refused, false) => {
+                actions.push(LoadAction::Forget(version.clone()))
             }
-            (Phase::Idle | Phase::Incomplete, true) if wanted => {
-                actions.push(Action::Load(version.clone()))
+            (LoadPhase::Idle | LoadPhase::Incomplete, true) if wanted => {
+                actions.push(LoadAction::Load(version.clone()))
             }
-            (Phase::Refused, true) if view.changed && wanted => {
-                actions.push(Action::Load(version.clone()))
+            (LoadPhase::Refused, true) if view.changed && wanted => {
+                actions.push(LoadAction::Load(version.clone()))
             }
             _ => {}
         }
@@ -126,18 +128,18 @@ pub fn plan(model: &ModelView, keep: &Keep) -> Vec<Action> {
 
 /// A copy under way: how it looked when it last changed, and when that was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Copying {
+pub struct CopyProgress {
     fingerprint: u64,
     since: Instant,
 }
 
-impl Copying {
+impl CopyProgress {
     /// What is known of it after it was looked at `now`.
     #[must_use]
-    pub fn seen(before: Option<Copying>, fingerprint: u64, now: Instant) -> Copying {
+    pub fn seen(before: Option<CopyProgress>, fingerprint: u64, now: Instant) -> CopyProgress {
         before
             .filter(|before| before.fingerprint == fingerprint)
-            .unwrap_or(Copying {
+            .unwrap_or(CopyProgress {
                 fingerprint,
                 since: now,
             })
@@ -151,7 +153,7 @@ impl Copying {
 
 /// The version that a model without any decision starts with: the pinned one, else the highest that passed.
 pub fn first_choice(model: &ModelView, pinned: Option<&Version>) -> Option<Version> {
-    let available = |view: &VersionView| view.phase == Phase::Available;
+    let available = |view: &VersionView| view.phase == LoadPhase::Available;
     match pinned {
         Some(pinned) => model
             .versions
@@ -162,7 +164,7 @@ pub fn first_choice(model: &ModelView, pinned: Option<&Version>) -> Option<Versi
         None if model
             .versions
             .values()
-            .any(|view| view.phase == Phase::Loading) =>
+            .any(|view| view.phase == LoadPhase::Loading) =>
         {
             None
         }
@@ -184,7 +186,8 @@ mod tests {
     use crate::{
         id::Version,
         registry::reconcile::{
-            Action, Copying, Keep, ModelView, Phase, VersionView, first_choice, plan,
+            CopyProgress, LoadAction, LoadPhase, ModelView, RetentionPolicy, VersionView,
+            first_choice, plan,
         },
     };
 
@@ -192,7 +195,7 @@ mod tests {
         Version::parse(text).unwrap()
     }
 
-    fn view(versions: &[(&str, Phase)]) -> ModelView {
+    fn view(versions: &[(&str, LoadPhase)]) -> ModelView {
         let versions = versions
             .iter()
             .map(|(text, phase)| {
@@ -215,53 +218,54 @@ mod tests {
     #[test]
     fn start_loads_the_pinned_and_the_newest() {
         let mut model = view(&[
-            ("1.0.0", Phase::Idle),
-            ("1.1.0", Phase::Idle),
-            ("1.2.0", Phase::Idle),
-            ("2.0.0", Phase::Idle),
+            ("1.0.0", LoadPhase::Idle),
+            ("1.1.0", LoadPhase::Idle),
+            ("1.2.0", LoadPhase::Idle),
+            ("2.0.0", LoadPhase::Idle),
         ]);
         assert_eq!(
-            plan(&model, &Keep::Newest(2)),
+            plan(&model, &RetentionPolicy::Newest(2)),
             [
-                Action::Load(version("1.2.0")),
-                Action::Load(version("2.0.0"))
+                LoadAction::Load(version("1.2.0")),
+                LoadAction::Load(version("2.0.0"))
             ]
         );
         model.needed = [version("1.0.0")].into();
         assert_eq!(
-            plan(&model, &Keep::Newest(1)),
+            plan(&model, &RetentionPolicy::Newest(1)),
             [
-                Action::Load(version("1.0.0")),
-                Action::Load(version("2.0.0"))
+                LoadAction::Load(version("1.0.0")),
+                LoadAction::Load(version("2.0.0"))
             ]
         );
     }
 
     #[test]
     fn a_refused_version_makes_room_and_is_tried_again_when_it_changes() {
-        let mut model = view(&[("1.0.0", Phase::Idle), ("2.0.0", Phase::Refused)]);
+        let mut model = view(&[("1.0.0", LoadPhase::Idle), ("2.0.0", LoadPhase::Refused)]);
         assert_eq!(
-            plan(&model, &Keep::Newest(1)),
-            [Action::Load(version("1.0.0"))]
+            plan(&model, &RetentionPolicy::Newest(1)),
+            [LoadAction::Load(version("1.0.0"))]
         );
         model.versions.get_mut(&version("2.0.0")).unwrap().changed = true;
         assert_eq!(
-            plan(&model, &Keep::Newest(1)),
-            [Action::Load(version("2.0.0"))]
+            plan(&model, &RetentionPolicy::Newest(1)),
+            [LoadAction::Load(version("2.0.0"))]
         );
     }
 
     #[test]
     fn incomplete_versions_make_room_and_are_looked_at_again() {
-        let half = Phase::Incomplete;
+        let half = LoadPhase::Incomplete;
         let names = ["1.0.0", "2.0.0", "3.0.0", "4.0.0", "5.0.0"];
-        let with = |phases: [Phase; 5]| view(&names.into_iter().zip(phases).collect::<Vec<_>>());
-        let loads = |phases: [Phase; 5]| {
-            let actions = plan(&with(phases), &Keep::Newest(2));
+        let with =
+            |phases: [LoadPhase; 5]| view(&names.into_iter().zip(phases).collect::<Vec<_>>());
+        let loads = |phases: [LoadPhase; 5]| {
+            let actions = plan(&with(phases), &RetentionPolicy::Newest(2));
             actions
                 .into_iter()
                 .map(|action| {
-                    if let Action::Load(version) = action {
+                    if let LoadAction::Load(version) = action {
                         version.to_string()
                     } else {
                         format!("{action:?}")
@@ -269,7 +273,7 @@ mod tests {
                 })
                 .collect::<Vec<_>>()
         };
-        let idle = Phase::Idle;
+        let idle = LoadPhase::Idle;
         assert_eq!(loads([idle, idle, idle, idle, idle]), ["4.0.0", "5.0.0"]);
         assert_eq!(
             loads([idle, idle, idle, half, half]),
@@ -280,78 +284,84 @@ mod tests {
             names,
             "three half-copied ones hide no good one"
         );
-        let up = Phase::Available;
+        let up = LoadPhase::Available;
         assert_eq!(
             loads([up, up, half, half, half]),
             ["3.0.0", "4.0.0", "5.0.0"]
         );
         // Older than what is kept: it would not be loaded if it were complete.
-        assert_eq!(loads([half, idle, up, up, Phase::Refused]), [] as [&str; 0]);
-        assert_eq!(plan(&with([half; 5]), &Keep::Newest(0)), []);
+        assert_eq!(
+            loads([half, idle, up, up, LoadPhase::Refused]),
+            [] as [&str; 0]
+        );
+        assert_eq!(plan(&with([half; 5]), &RetentionPolicy::Newest(0)), []);
     }
 
     #[test]
     fn a_copy_that_does_not_grow_is_given_up() {
         let (start, limit) = (Instant::now(), Duration::from_secs(60));
         let later = |seconds| start + Duration::from_secs(seconds);
-        let first = Copying::seen(None, 1, start);
+        let first = CopyProgress::seen(None, 1, start);
         assert!(!first.has_stalled(limit, later(59)));
-        let grown = Copying::seen(Some(first), 2, later(59));
+        let grown = CopyProgress::seen(Some(first), 2, later(59));
         assert!(!grown.has_stalled(limit, later(100)));
-        let same = Copying::seen(Some(grown), 2, later(100));
+        let same = CopyProgress::seen(Some(grown), 2, later(100));
         assert!(!same.has_stalled(limit, later(118)) && same.has_stalled(limit, later(119)));
     }
 
     #[test]
     fn what_is_needed_is_kept_and_the_surplus_unloaded() {
         let mut model = view(&[
-            ("1.0.0", Phase::Available),
-            ("1.1.0", Phase::Available),
-            ("1.2.0", Phase::Available),
+            ("1.0.0", LoadPhase::Available),
+            ("1.1.0", LoadPhase::Available),
+            ("1.2.0", LoadPhase::Available),
         ]);
         model.needed = [version("1.0.0")].into();
         assert_eq!(
-            plan(&model, &Keep::Newest(1)),
-            [Action::Unload(version("1.1.0"))]
+            plan(&model, &RetentionPolicy::Newest(1)),
+            [LoadAction::Unload(version("1.1.0"))]
         );
         for gone in ["1.0.0", "1.2.0"] {
             model.versions.get_mut(&version(gone)).unwrap().present = false;
         }
         assert_eq!(
-            plan(&model, &Keep::Newest(1)),
-            [Action::Unload(version("1.2.0"))]
+            plan(&model, &RetentionPolicy::Newest(1)),
+            [LoadAction::Unload(version("1.2.0"))]
         );
     }
 
     #[test]
     fn the_first_choice_waits_for_loads() {
-        let mut model = view(&[("1.0.0", Phase::Available), ("1.1.0", Phase::Loading)]);
+        let mut model = view(&[
+            ("1.0.0", LoadPhase::Available),
+            ("1.1.0", LoadPhase::Loading),
+        ]);
         assert_eq!(first_choice(&model, None), None);
         assert_eq!(
             first_choice(&model, Some(&version("1.0.0"))),
             Some(version("1.0.0"))
         );
         assert_eq!(first_choice(&model, Some(&version("9.0.0"))), None);
-        model.versions.get_mut(&version("1.1.0")).unwrap().phase = Phase::Available;
+        model.versions.get_mut(&version("1.1.0")).unwrap().phase = LoadPhase::Available;
         assert_eq!(first_choice(&model, None), Some(version("1.1.0")));
     }
 
     proptest! {
         #[test]
         fn doing_the_plan_leaves_nothing_to_do(
-            states in prop::collection::vec((any::<bool>(), any::<bool>(), 0usize..5), 0..6), keep in prop_oneof![(1usize..4).prop_map(Keep::Newest), Just(Keep::All), prop::collection::btree_set((0usize..6).prop_map(|index| version(&format!("1.{index}.0"))), 0..4).prop_map(Keep::Only)], needed in prop::collection::btree_set(0usize..6, 0..3)
+            states in prop::collection::vec((any::<bool>(), any::<bool>(), 0usize..5), 0..6), keep in prop_oneof![(1usize..4).prop_map(RetentionPolicy::Newest), Just(RetentionPolicy::All), prop::collection::btree_set((0usize..6).prop_map(|index| version(&format!("1.{index}.0"))), 0..4).prop_map(RetentionPolicy::Only)], needed in prop::collection::btree_set(0usize..6, 0..3)
         ) {
-            let phases = [Phase::Idle, Phase::Incomplete, Phase::Loading, Phase::Available, Phase::Refused];
+            let phases = [LoadPhase::Idle, LoadPhase::Incomplete, LoadPhase::Loading, LoadPhase::Available, LoadPhase::Refused];
             let name = |index: usize| version(&format!("1.{index}.0"));
             let versions = states.iter().enumerate().map(|(index, (present, changed, phase))| (name(index), VersionView { present: *present, changed: *changed, phase: phases[*phase] })).collect();
             let mut model = ModelView { versions, needed: needed.into_iter().map(name).collect() };
             for _ in 0..3 {
                 for action in plan(&model, &keep) {
                     match action {
-                        Action::Load(version) => { let view = model.versions.get_mut(&version).unwrap(); view.phase = Phase::Available; view.changed = false; }
-                        Action::Compare(version) => model.versions.get_mut(&version).unwrap().changed = false,
-                        Action::Unload(version) => model.versions.get_mut(&version).unwrap().phase = Phase::Idle,
-                        Action::Forget(version) => { model.versions.remove(&version); }
+                        LoadAction::Load(version) => { let view = model.versions.get_mut(&version).unwrap(); view.phase = LoadPhase::Available; view.changed = false; }
+                        LoadAction::Compare(version) => model.versions.get_mut(&version).unwrap().changed = false,
+                        LoadAction::Unload(version) => model.versions.get_mut(&version).unwrap().phase = LoadPhase::Idle,
+                        LoadAction::Forget(version) => { model.versions.remove(&version); }
                     }
                 }
             }

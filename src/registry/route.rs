@@ -6,7 +6,8 @@ use crate::{
     config::FallbackConfig,
     metrics::RequestMetrics,
     registry::{
-        Snapshot, State, label::Label, rehearsal::Samples, servable::Servable, traffic::Traffic,
+        Snapshot, VersionState, request_samples::RequestSamples, servable::Servable,
+        traffic::Traffic, version_label::VersionLabel,
     },
 };
 
@@ -23,7 +24,7 @@ impl Target<'_> {
     /// Whether it names one version, which stays what it is: a label does not.
     pub fn is_pinned(&self) -> bool {
         self.version
-            .is_some_and(|version| Label::parse(version).is_none())
+            .is_some_and(|version| VersionLabel::parse(version).is_none())
     }
 }
 
@@ -62,7 +63,7 @@ pub struct Routed {
     /// A rollout that has a say; never where the URL names a version.
     pub traffic: Option<Arc<Traffic>>,
     /// Where a few valid requests are kept for trying the way back on.
-    pub samples: Option<Arc<Samples>>,
+    pub samples: Option<Arc<RequestSamples>>,
     /// What steps in where the version does not answer.
     pub fallback: Option<Arc<FallbackConfig>>,
     pub previous: Option<Arc<Servable>>,
@@ -145,7 +146,7 @@ pub fn route(
         fallback: None,
         previous: None,
     };
-    if let Some(label) = Label::parse(version) {
+    if let Some(label) = VersionLabel::parse(version) {
         return match model.labelled(name, label, now) {
             Ok(servable) => Ok(alone(servable)),
             Err(error) => refuse(error),
@@ -153,7 +154,7 @@ pub fn route(
     }
     match model.version(version) {
         Some(status) => match &status.state {
-            State::Available(servable) => Ok(alone(servable)),
+            VersionState::Available(servable) => Ok(alone(servable)),
             state => {
                 let reason = state
                     .reason()

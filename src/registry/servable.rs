@@ -31,7 +31,7 @@ pub struct Servable {
     /// What callers of tensors see of a package.
     pub oip: Oip,
     pub batcher: Batcher,
-    pub names: Names,
+    pub names: ResponseNames,
     pub batching: Batching,
     /// Outputs of a bare graph that have not a row for each row of the inputs, and why.
     pub without_rows: BTreeMap<String, String>,
@@ -88,14 +88,14 @@ impl Contents {
 }
 
 /// What every answer repeats, as bytes that are shared and not copied.
-pub struct Names {
+pub struct ResponseNames {
     pub model: Bytes,
     pub version: Bytes,
     pub digest: Bytes,
 }
 
 /// A version that was loaded and warmed, but has no threads yet.
-pub struct Loaded {
+pub struct LoadedVersion {
     pub contents: Contents,
     pub oip: Oip,
     pub engines: Vec<Box<dyn Engine>>,
@@ -108,11 +108,11 @@ pub struct Loaded {
 impl Servable {
     /// Starts the worker threads. They inherit the caller's priority, so a loader with a low one must not call this.
     pub fn start(
-        loaded: Loaded,
+        loaded: LoadedVersion,
         metrics: VersionMetrics,
         supervisor: &Arc<Supervisor>,
     ) -> std::io::Result<Servable> {
-        let Loaded {
+        let LoadedVersion {
             contents,
             oip,
             engines,
@@ -145,7 +145,7 @@ impl Servable {
         })?;
         let shared = |text: &str| Bytes::copy_from_slice(text.as_bytes());
         let id = contents.id();
-        let names = Names {
+        let names = ResponseNames {
             model: shared(id.name.as_str()),
             version: shared(id.version.as_str()),
             digest: shared(&contents.manifest().digest),

@@ -9,23 +9,23 @@ use std::{
 
 use crate::{
     id::{ModelName, Version},
-    registry::ignored::{Ignored, is_meant},
+    registry::ignored::{IgnoredPath, is_meant},
 };
 
 /// A version directory as it looks from outside; the same files give the same fingerprint.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct FoundDirectory {
     pub directory: PathBuf,
     pub fingerprint: u64,
 }
 
 #[derive(Debug, Default)]
 pub struct Listing {
-    pub models: BTreeMap<ModelName, BTreeMap<Version, Found>>,
+    pub models: BTreeMap<ModelName, BTreeMap<Version, FoundDirectory>>,
     /// Models whose directory can't be listed: what is known of them stays as it is.
     pub unreadable: BTreeMap<ModelName, io::Error>,
     /// What was meant as a model and is not taken.
-    pub ignored: Vec<Ignored>,
+    pub ignored: Vec<IgnoredPath>,
 }
 
 /// All `NAME/VERSION/` directories below `root`. Names that begin with a dot are staging areas and not looked at.
@@ -38,7 +38,7 @@ pub fn list(root: &Path) -> io::Result<Listing> {
         let Some(name) = ModelName::parse(&text) else {
             let below = directories(&directory, 1).unwrap_or_default();
             if is_meant(&directory) || below.iter().any(|(_, directory)| is_meant(directory)) {
-                listing.ignored.push(Ignored::model_name(&directory));
+                listing.ignored.push(IgnoredPath::model_name(&directory));
             }
             continue;
         };
@@ -54,18 +54,18 @@ pub fn list(root: &Path) -> io::Result<Listing> {
             if let Some(version) = Version::parse(&text) {
                 listing
                     .ignored
-                    .extend(Ignored::file_name(&directory, &version));
+                    .extend(IgnoredPath::file_name(&directory, &version));
                 versions.insert(version, found_at(directory));
             } else if is_meant(&directory) && !is_alias(&directory) {
                 listing
                     .ignored
-                    .push(Ignored::version_name(&directory, &text));
+                    .push(IgnoredPath::version_name(&directory, &text));
             }
         }
         if versions.is_empty() && is_meant(&directory) {
             listing
                 .ignored
-                .push(Ignored::no_version_directory(&directory));
+                .push(IgnoredPath::no_version_directory(&directory));
         }
         if !versions.is_empty() {
             listing.models.insert(name, versions);
@@ -107,9 +107,9 @@ pub fn directories(parent: &Path, depth: usize) -> io::Result<Vec<(String, PathB
 }
 
 /// A version's directory as it looks now.
-pub fn found_at(directory: PathBuf) -> Found {
+pub fn found_at(directory: PathBuf) -> FoundDirectory {
     let fingerprint = fingerprint(&directory);
-    Found {
+    FoundDirectory {
         directory,
         fingerprint,
     }

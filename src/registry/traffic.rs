@@ -11,15 +11,17 @@ use crate::{
     journal::entry::VersionRef,
     metrics::ShadowMetrics,
     package::{PackageError, manifest},
-    registry::{Model, State, VersionStatus, rehearsal::Samples, servable::Servable},
-    rollout::{plan::Plan, split::KeyHash, tally::Tally},
+    registry::{
+        Model, VersionState, VersionStatus, request_samples::RequestSamples, servable::Servable,
+    },
+    rollout::{plan::RolloutPlan, split::KeyHash, tally::Tally},
     schema::binding::Binding,
     suggestion::Suggestion,
 };
 
 /// What was decided of one model.
 #[derive(Clone, Default)]
-pub struct Decision {
+pub struct ModelDecision {
     pub stable: Option<VersionRef>,
     /// Where a rollback leads.
     pub previous: Option<VersionRef>,
@@ -27,7 +29,7 @@ pub struct Decision {
     pub digests: BTreeMap<String, String>,
     /// Versions that were left by a rollback or an abort: nobody is sent there.
     pub left: BTreeSet<String>,
-    pub step: Option<Arc<Step>>,
+    pub step: Option<Arc<ActiveStep>>,
     /// Kept loaded besides: somebody is about to decide on them.
     pub wanted: Vec<Version>,
     /// Nothing may be decided, not even a first choice.
@@ -36,7 +38,7 @@ pub struct Decision {
     pub notices: Vec<String>,
 }
 
-impl Decision {
+impl ModelDecision {
     /// Versions that must be loaded, whatever else is kept.
     pub fn needed(&self) -> Vec<Version> {
         let candidates = self.step.iter().flat_map(|step| &step.candidates);
@@ -51,7 +53,7 @@ impl Decision {
 }
 
 /// Why files with this digest are not what was decided on under the version; `digests`: of every version that ever was.
-pub fn undecided(
+pub fn digest_conflict(
     digests: &BTreeMap<String, String>,
     version: &Version,
     digest: &str,
@@ -66,10 +68,10 @@ pub fn undecided(
 }
 
 /// The step of a rollout that runs now, and what this process counts in it.
-pub struct Step {
+pub struct ActiveStep {
     /// The rollout's id: the salt of its assignment.
     pub salt: String,
-    pub plan: Plan,
+    pub plan: RolloutPlan,
     pub number: usize,
     /// The entry that began it.
     pub seq: u64,
@@ -86,7 +88,7 @@ pub struct Step {
     pub learned: Instant,
 }
 
-impl Step {
+impl ActiveStep {
     /// Seconds since the step began, anywhere.
     pub fn seconds(&self, now: Instant) -> f64 {
         (self.age + now.saturating_duration_since(self.learned)).as_secs_f64()
@@ -95,13 +97,13 @@ impl Step {
 
 /// A step whose candidates are there.
 pub struct Traffic {
-    pub step: Arc<Step>,
+    pub step: Arc<ActiveStep>,
     /// In the order of the candidates; `None` where one is not loaded: its share is stable's, at once.
-    pub arms: Vec<Option<Arm>>,
+    pub arms: Vec<Option<CandidateArm>>,
 }
 
 /// A candidate that can answer what stable decoded.
-pub struct Arm {
+pub struct CandidateArm {
     pub servable: Arc<Servable>,
     /// From stable's columns to its own; `None`: both are bare graphs that take the same tensors.
     pub binding: Option<Binding>,
@@ -109,11 +111,11 @@ pub struct Arm {
 
 impl Traffic {
     fn new(
-        step: &Arc<Step>,
+        step: &Arc<ActiveStep>,
         stable: &Servable,
         versions: &BTreeMap<Version, VersionStatus>,
     ) -> Traffic {
-        let arm = |named: &VersionRef| Arm::new(stable, available(versions, named)?);
+        let arm = |named: &VersionRef| CandidateArm::new(stable, available(versions, named)?);
         Traffic {
             step: Arc::clone(step),
             arms: step.candidates.iter().map(arm).collect(),
@@ -123,7 +125,7 @@ impl Traffic {
     /// The candidate that answers, by its place; `None`: stable does.
     ///
     /// One whose workers hang answers nobody: its share is stable's, too.
-    pub fn assign(&self, hash: KeyHash, now: Instant) -> Option<(usize, &Arm)> {
+    pub fn assign(&self, hash: KeyHash, now: Instant) -> Option<(usize, &CandidateArm)> {
         let index = hash.assign.arm(&self.step.weights).checked_sub(1)?;
         let arm = self
             .arms
@@ -134,22 +136,22 @@ impl Traffic {
     }
 
     /// The candidates that are to answer for comparison.
-    pub fn shadows(&self, hash: KeyHash) -> impl Iterator<Item = (usize, &Arm)> {
+    pub fn shadows(&self, hash: KeyHash) -> impl Iterator<Item = (usize, &CandidateArm)> {
         let chosen = hash.shadow.below(self.step.shadow_share);
         let arms = self.arms.iter().enumerate().filter(move |_| chosen);
         arms.filter_map(|(index, arm)| Some((index, arm.as_ref()?)))
     }
 }
 
-impl Arm {
+impl CandidateArm {
     /// `None`: it can't take what stable decodes. A rollout of such a version does not start; a file can still be lost.
-    pub fn new(stable: &Servable, candidate: &Arc<Servable>) -> Option<Arm> {
+    pub fn new(stable: &Servable, candidate: &Arc<Servable>) -> Option<CandidateArm> {
         let binding = match (stable.package(), candidate.package()) {
             (Some(old), Some(new)) => Some(Binding::new(&old.parts.input, &new.parts.input).ok()?),
             (None, None) if stable.graph == candidate.graph => None,
             _ => return None,
         };
-        Some(Arm {
+        Some(CandidateArm {
             servable: Arc::clone(candidate),
             binding,
         })
@@ -162,14 +164,14 @@ pub fn available<'a>(
     named: &VersionRef,
 ) -> Option<&'a Arc<Servable>> {
     match &versions.get(&Version::parse(&named.version)?)?.state {
-        State::Available(servable) if servable.digest() == named.digest => Some(servable),
+        VersionState::Available(servable) if servable.digest() == named.digest => Some(servable),
         _ => None,
     }
 }
 
 impl Model {
     /// Lets the decision take effect, as far as its versions are loaded.
-    pub fn follow(&mut self, decision: &Decision) {
+    pub fn follow(&mut self, decision: &ModelDecision) {
         let find = |named: &Option<VersionRef>| {
             named
                 .as_ref()
@@ -200,7 +202,7 @@ impl Model {
             traffic.map(|(step, stable)| Arc::new(Traffic::new(step, stable, &self.versions)));
         let samples = match (&self.samples, &stable) {
             (Some(samples), Some(stable)) if samples.is_of(stable) => Some(Arc::clone(samples)),
-            (_, Some(stable)) if previous.is_some() => Some(Arc::new(Samples::new(stable))),
+            (_, Some(stable)) if previous.is_some() => Some(Arc::new(RequestSamples::new(stable))),
             _ => None,
         };
         (self.stable, self.previous, self.samples) = (stable, previous, samples);
@@ -215,7 +217,7 @@ impl Model {
             .versions
             .get(&servable.id().version)
             .map(|status| &status.state);
-        matches!(state, Some(State::Available(loaded)) if Arc::ptr_eq(loaded, servable))
+        matches!(state, Some(VersionState::Available(loaded)) if Arc::ptr_eq(loaded, servable))
     }
 
     /// The version that was decided on, where another answers because that one is not loaded.

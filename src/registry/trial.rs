@@ -1,4 +1,4 @@
-//! Trial: the load gate in a process of its own, because a model file can hang, exhaust or crash the library.
+//! GateTrial: the load gate in a process of its own, because a model file can hang, exhaust or crash the library.
 
 use std::{
     collections::BTreeMap,
@@ -23,9 +23,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// A line that the child prints.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Line {
+pub enum TrialMessage {
     Check(Check),
-    Passed(Verdict),
+    Passed(TrialResult),
     Failed {
         check: String,
         file: String,
@@ -36,7 +36,7 @@ pub enum Line {
 
 /// What passed, as the child found it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Verdict {
+pub struct TrialResult {
     pub batching: Batching,
     pub digest: String,
     /// Operator set per domain that the graph uses.
@@ -53,7 +53,7 @@ pub struct Verdict {
 
 /// How a child is started and what it may use.
 #[derive(Clone, Debug)]
-pub struct Trial {
+pub struct GateTrial {
     /// predictd itself: its hidden command `gate` runs the checks.
     pub executable: PathBuf,
     /// The ONNX Runtime library.
@@ -63,14 +63,14 @@ pub struct Trial {
     pub memory_bytes: u64,
 }
 
-impl Trial {
+impl GateTrial {
     /// Tries the package at `directory`; `report` hears of each passed check as it passes.
     pub fn run(
         &self,
         directory: &Path,
         options: GateOptions,
         report: &mut dyn FnMut(Check),
-    ) -> Result<Verdict, PackageError> {
+    ) -> Result<TrialResult, PackageError> {
         let no_child = |error: std::io::Error| {
             PackageError::new(
                 "gate",
@@ -98,12 +98,12 @@ impl Trial {
         let mut last = String::new();
         let verdict = loop {
             match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(Line::Check(check)) => {
+                Ok(TrialMessage::Check(check)) => {
                     last.clone_from(&check.name);
                     report(check);
                 }
-                Ok(Line::Passed(verdict)) => break Some(Ok(verdict)),
-                Ok(Line::Failed {
+                Ok(TrialMessage::Passed(verdict)) => break Some(Ok(verdict)),
+                Ok(TrialMessage::Failed {
                     check,
                     file,
                     field,
@@ -140,7 +140,7 @@ impl Trial {
     }
 }
 
-fn read_lines(child: &mut Child) -> std::io::Result<mpsc::Receiver<Line>> {
+fn read_lines(child: &mut Child) -> std::io::Result<mpsc::Receiver<TrialMessage>> {
     let (sender, lines) = mpsc::channel();
     let stdout = child
         .stdout
@@ -254,7 +254,7 @@ impl Reporter {
                     step_after(&last),
                     timeout.as_secs_f64()
                 );
-                print_line(&Line::Failed {
+                print_line(&TrialMessage::Failed {
                     check: "timeout".to_owned(),
                     file: step_file(&last).to_owned(),
                     field: String::new(),
@@ -270,19 +270,19 @@ impl Reporter {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone_from(&check.name);
-        print_line(&Line::Check(check));
+        print_line(&TrialMessage::Check(check));
     }
 
-    pub fn finish(&self, outcome: Result<Verdict, PackageError>) -> bool {
+    pub fn finish(&self, outcome: Result<TrialResult, PackageError>) -> bool {
         let passed = outcome.is_ok();
         print_line(&match outcome {
-            Ok(verdict) => Line::Passed(verdict),
+            Ok(verdict) => TrialMessage::Passed(verdict),
             Err(PackageError {
                 check,
                 file,
                 field,
                 detail,
-            }) => Line::Failed {
+            }) => TrialMessage::Failed {
                 check: check.to_owned(),
                 file,
                 field,
@@ -293,7 +293,7 @@ impl Reporter {
     }
 }
 
-fn print_line(line: &Line) {
+fn print_line(line: &TrialMessage) {
     let mut stdout = std::io::stdout().lock();
     if let Ok(mut text) = serde_json::to_vec(line) {
         text.push(b'\n');

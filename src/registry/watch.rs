@@ -26,16 +26,16 @@ use crate::{
         manifest::{self, Manifest},
     },
     registry::{
-        Model, Reason, Registry, Snapshot, State, VersionStatus,
-        commander::{Commander, ControlError, Event, Order, Pending},
-        ignored::{self, Ignored},
-        kept::Kept,
-        known::{Known, KnownModel, keep},
+        IgnoredReason, Model, Registry, Snapshot, VersionState, VersionStatus,
+        commander::{Commander, ControlError, Event, Order, PendingOrder},
+        ignored::{self, IgnoredPath},
         loader::{LoadFailure, Loader},
-        reconcile::{self, Action, Copying, Keep, ModelView, Phase},
-        servable::{Contents, Loaded, Servable},
+        package_copies::PackageCopies,
+        reconcile::{self, CopyProgress, LoadAction, LoadPhase, ModelView, RetentionPolicy},
+        servable::{Contents, LoadedVersion, Servable},
         source::{self, Listing},
-        traffic::undecided,
+        tracked::{TrackedModel, TrackedVersion, keep},
+        traffic::digest_conflict,
     },
 };
 
@@ -60,7 +60,7 @@ pub struct WatchParts {
     pub loader: Arc<Loader>,
     pub metrics: Metrics,
     pub supervisor: Arc<Supervisor>,
-    pub kept: Kept,
+    pub kept: PackageCopies,
     pub config: Config,
 }
 
@@ -122,7 +122,7 @@ impl Drop for Watch {
 struct Loop {
     parts: WatchParts,
     events: mpsc::Sender<Event>,
-    models: BTreeMap<ModelName, KnownModel>,
+    models: BTreeMap<ModelName, TrackedModel>,
     draining: Vec<Arc<Servable>>,
     /// The directory was listed at least once.
     looked: bool,
@@ -130,7 +130,7 @@ struct Loop {
     required: BTreeSet<ModelName>,
     listing_failed: bool,
     /// What was meant as a model and was not taken at the last look.
-    ignored: Arc<[Ignored]>,
+    ignored: Arc<[IgnoredPath]>,
     /// Models whose directory could not be read at the last look.
     unreadable: BTreeSet<ModelName>,
     /// Looks at the directory so far.
@@ -138,7 +138,7 @@ struct Loop {
     /// The loads under way by their number, and until when they are waited for.
     loads: BTreeMap<u64, (ModelId, Instant)>,
     attempts: u64,
-    pending: Vec<Pending>,
+    pending: Vec<PendingOrder>,
 }
 
 impl Loop {
@@ -219,18 +219,19 @@ impl Loop {
     }
 
     /// Versions that answer from memory, though their files are gone.
-    fn files_gone(&self) -> Vec<Ignored> {
+    fn files_gone(&self) -> Vec<IgnoredPath> {
         if self.listing_failed {
             return Vec::new();
         }
         let mut gone = Vec::new();
         for (name, model) in &self.models {
-            let is_gone = |known: &Known| {
+            let is_gone = |known: &TrackedVersion| {
                 let kept_alone = known
                     .kept
                     .as_ref()
                     .is_some_and(|(_, instead_of)| instead_of.is_none());
-                matches!(known.state, State::Available(_)) && (known.found.is_none() || kept_alone)
+                matches!(known.state, VersionState::Available(_))
+                    && (known.found.is_none() || kept_alone)
             };
             if self.unreadable.contains(name) || !model.versions.values().any(is_gone) {
                 continue;
@@ -243,14 +244,14 @@ impl Loop {
                 .filter(|(version, known)| is_gone(known) && needed.contains(*version));
             let root = &self.parts.config.models.root;
             gone.extend(versions.map(|(version, _)| {
-                Ignored::files_gone(&root.join(name.as_str()).join(version.as_str()))
+                IgnoredPath::files_gone(&root.join(name.as_str()).join(version.as_str()))
             }));
         }
         gone
     }
 
     /// Says each once, not at each look.
-    fn tell_ignored(&mut self, ignored: Vec<Ignored>) {
+    fn tell_ignored(&mut self, ignored: Vec<IgnoredPath>) {
         for new in ignored
             .iter()
             .filter(|ignored| !self.ignored.contains(ignored))
@@ -264,7 +265,7 @@ impl Loop {
                 .filter(|ignored| ignored.reason == reason)
                 .count()
         };
-        for reason in Reason::ALL {
+        for reason in IgnoredReason::ALL {
             self.parts
                 .metrics
                 .models
@@ -302,20 +303,20 @@ impl Loop {
             model.versions.extend(
                 found
                     .into_iter()
-                    .map(|(version, found)| (version, Known::new(found))),
+                    .map(|(version, found)| (version, TrackedVersion::new(found))),
             );
         }
         for (name, found) in found_models {
             // Models that appear while the server is not yet ready for want of any are waited for, too.
             let versions = found
                 .into_iter()
-                .map(|(version, found)| (version, Known::new(found)))
+                .map(|(version, found)| (version, TrackedVersion::new(found)))
                 .collect();
             self.models.insert(
                 name.clone(),
-                KnownModel {
+                TrackedModel {
                     versions,
-                    ..KnownModel::default()
+                    ..TrackedModel::default()
                 },
             );
             if self.looked && self.required.is_empty() {
@@ -387,7 +388,7 @@ impl Loop {
                 .or_default()
                 .versions
                 .entry(version)
-                .or_insert_with(|| Known::new(found.clone()));
+                .or_insert_with(|| TrackedVersion::new(found.clone()));
             known.kept = Some((
                 "its files are gone from the models directory".to_owned(),
                 None,
@@ -429,7 +430,7 @@ impl Loop {
             known.found.as_ref().map(|f| f.fingerprint),
         ));
         known.found = Some(found);
-        known.state = State::Idle;
+        known.state = VersionState::Idle;
         true
     }
 
@@ -452,25 +453,25 @@ impl Loop {
                 for known in model
                     .versions
                     .values_mut()
-                    .filter(|known| matches!(known.state, State::Refused(_)))
+                    .filter(|known| matches!(known.state, VersionState::Refused(_)))
                 {
-                    known.state = State::Idle;
+                    known.state = VersionState::Idle;
                 }
             }
             Order::Unload => model.unloaded = true,
         }
         tracing::warn!(model = %name, order = ?order, "an operator's order");
-        self.pending.push(Pending { name, order, done });
+        self.pending.push(PendingOrder { name, order, done });
     }
 
     /// Tells operators whose orders are carried out. What is published is what they then see.
     fn answer_orders(&mut self) {
-        for Pending { name, order, done } in std::mem::take(&mut self.pending) {
+        for PendingOrder { name, order, done } in std::mem::take(&mut self.pending) {
             if done.is_closed() {
                 continue; // Nobody waits for it any more; it is carried out all the same.
             }
             if self.is_busy(&name) {
-                self.pending.push(Pending { name, order, done });
+                self.pending.push(PendingOrder { name, order, done });
                 continue;
             }
             let snapshot = self.parts.registry.snapshot();
@@ -513,7 +514,7 @@ impl Loop {
         }
     }
 
-    fn phases(&self, name: &ModelName) -> Vec<Phase> {
+    fn phases(&self, name: &ModelName) -> Vec<LoadPhase> {
         self.models
             .get(name)
             .map(|model| {
@@ -529,10 +530,10 @@ impl Loop {
     fn carry_out(&mut self, name: &ModelName) {
         for action in self.plan(name) {
             match action {
-                Action::Load(version) => self.load(name, &version),
-                Action::Unload(version) => self.unload(name, &version),
-                Action::Compare(version) => self.compare(name, &version),
-                Action::Forget(version) => {
+                LoadAction::Load(version) => self.load(name, &version),
+                LoadAction::Unload(version) => self.unload(name, &version),
+                LoadAction::Compare(version) => self.compare(name, &version),
+                LoadAction::Forget(version) => {
                     if let Some(model) = self.models.get_mut(name) {
                         model.versions.remove(&version);
                     }
@@ -550,7 +551,7 @@ impl Loop {
             .plan(name)
             .into_iter()
             .filter_map(|action| match action {
-                Action::Load(version) => model.versions.get(&version),
+                LoadAction::Load(version) => model.versions.get(&version),
                 _ => None,
             });
         wanted.into_iter().any(|known| known.arriving.is_some())
@@ -563,18 +564,18 @@ impl Loop {
         };
         let waits = |version: &Version| match model.versions.get(version) {
             Some(known) => {
-                known.arriving.is_some() || !matches!(known.state, State::Incomplete { .. })
+                known.arriving.is_some() || !matches!(known.state, VersionState::Incomplete { .. })
             }
             None => false,
         };
         model
             .versions
             .values()
-            .any(|known| matches!(known.state, State::Loading))
+            .any(|known| matches!(known.state, VersionState::Loading))
             || self.plan(name).iter().any(|action| match action {
-                Action::Load(version) => waits(version),
-                Action::Unload(_) => true,
-                Action::Compare(_) | Action::Forget(_) => false,
+                LoadAction::Load(version) => waits(version),
+                LoadAction::Unload(_) => true,
+                LoadAction::Compare(_) | LoadAction::Forget(_) => false,
             })
     }
 
@@ -620,14 +621,14 @@ impl Loop {
             .and_then(Version::parse)
     }
 
-    fn plan(&self, name: &ModelName) -> Vec<Action> {
+    fn plan(&self, name: &ModelName) -> Vec<LoadAction> {
         let Some(model) = self.models.get(name) else {
             return Vec::new();
         };
-        let newest = Keep::Newest(self.parts.config.models.keep_versions);
+        let newest = RetentionPolicy::Newest(self.parts.config.models.keep_versions);
         let view = self.model_view(name).unwrap_or_default();
         if model.unloaded {
-            return reconcile::plan(&view, &Keep::Newest(0));
+            return reconcile::plan(&view, &RetentionPolicy::Newest(0));
         }
         reconcile::plan(&view, model.keep.as_ref().unwrap_or(&newest))
     }
@@ -656,8 +657,8 @@ impl Loop {
             .and_then(|version| model.versions.get_key_value(&version));
         if let Some((
             version,
-            Known {
-                state: State::Available(servable),
+            TrackedVersion {
+                state: VersionState::Available(servable),
                 ..
             },
         )) = chosen
@@ -714,7 +715,7 @@ impl Loop {
                 return;
             };
             let (limit, now) = (self.parts.config.models.copy_timeout(), Instant::now());
-            let copying = Copying::seen(known.copying, found.fingerprint, now);
+            let copying = CopyProgress::seen(known.copying, found.fingerprint, now);
             known.copying = Some(copying);
             if copying.has_stalled(limit, now) {
                 let detail = format!(
@@ -732,14 +733,14 @@ impl Loop {
                     outcome,
                     Duration::ZERO,
                 );
-                known.state = State::Refused(error);
+                known.state = VersionState::Refused(error);
                 return;
             }
-            if !matches!(&known.state, State::Incomplete { missing: before } if *before == missing)
+            if !matches!(&known.state, VersionState::Incomplete { missing: before } if *before == missing)
             {
                 tracing::warn!(model = %name, version = %version, missing, "the package is incomplete; looking again at each poll");
             }
-            known.state = State::Incomplete { missing };
+            known.state = VersionState::Incomplete { missing };
             return;
         }
         if self.parts.loader.just_arrived(&found.directory)
@@ -753,14 +754,14 @@ impl Loop {
             {
                 known.arriving = Some((found.fingerprint, Instant::now()));
             }
-            known.state = State::Incomplete {
+            known.state = VersionState::Incomplete {
                 missing: "a graph without a manifest that arrived just now; looking once more"
                     .to_owned(),
             };
             return;
         }
         known.arriving = None;
-        known.state = State::Loading;
+        known.state = VersionState::Loading;
         self.attempts += 1;
         let attempt = self.attempts;
         let (loader, events) = (Arc::clone(&self.parts.loader), self.events.clone());
@@ -796,7 +797,7 @@ impl Loop {
             }
             Err(error) => {
                 tracing::error!(error = %error, "no thread to load a model");
-                known.state = State::Idle;
+                known.state = VersionState::Idle;
             }
         }
     }
@@ -830,7 +831,7 @@ impl Loop {
         &mut self,
         attempt: u64,
         fingerprint: u64,
-        outcome: Result<Box<Loaded>, LoadFailure>,
+        outcome: Result<Box<LoadedVersion>, LoadFailure>,
         elapsed: Duration,
     ) {
         // One that was given up is over, whatever it still brings.
@@ -847,11 +848,11 @@ impl Loop {
             return;
         };
         let decision = self.parts.registry.decision(&id.name);
-        let admitted = |loaded: Box<Loaded>| {
+        let admitted = |loaded: Box<LoadedVersion>| {
             let digest = &loaded.contents.manifest().digest;
             match decision
                 .as_ref()
-                .and_then(|decision| undecided(&decision.digests, &id.version, digest))
+                .and_then(|decision| digest_conflict(&decision.digests, &id.version, digest))
             {
                 Some(error) => Err(LoadFailure::Refused(error)),
                 None => Ok(loaded),
@@ -879,10 +880,12 @@ impl Loop {
                     LoadOutcome::Loaded,
                     elapsed,
                 );
-                known.state = State::Available(Arc::new(servable));
+                known.state = VersionState::Available(Arc::new(servable));
                 known.warning = None;
             }
-            Err(LoadFailure::Incomplete(missing)) => known.state = State::Incomplete { missing },
+            Err(LoadFailure::Incomplete(missing)) => {
+                known.state = VersionState::Incomplete { missing }
+            }
             Err(LoadFailure::Refused(error)) => {
                 // While a copy is under way a file can have its size and not yet its bytes.
                 let unchanged = known
@@ -896,7 +899,7 @@ impl Loop {
                     || bare && error.check == "graph";
                 if maybe_short && !unchanged {
                     known.forgiven = Some((fingerprint, look));
-                    known.state = State::Incomplete {
+                    known.state = VersionState::Incomplete {
                         missing: format!("may still be being copied: {error}"),
                     };
                     return;
@@ -920,7 +923,7 @@ impl Loop {
                     },
                     elapsed,
                 );
-                known.state = State::Refused(error);
+                known.state = VersionState::Refused(error);
             }
         }
     }
@@ -935,14 +938,14 @@ impl Loop {
         };
         let mut evicted = Vec::new();
         for (version, known) in &mut model.versions {
-            let State::Available(servable) = &known.state else {
+            let VersionState::Available(servable) = &known.state else {
                 continue;
             };
-            let Some(error) = undecided(&decision.digests, version, servable.digest()) else {
+            let Some(error) = digest_conflict(&decision.digests, version, servable.digest()) else {
                 continue;
             };
-            if let State::Available(servable) =
-                std::mem::replace(&mut known.state, State::Refused(error.clone()))
+            if let VersionState::Available(servable) =
+                std::mem::replace(&mut known.state, VersionState::Refused(error.clone()))
             {
                 self.draining.push(servable);
             }
@@ -963,7 +966,9 @@ impl Loop {
         else {
             return;
         };
-        if let State::Available(servable) = std::mem::replace(&mut known.state, State::Draining) {
+        if let VersionState::Available(servable) =
+            std::mem::replace(&mut known.state, VersionState::Draining)
+        {
             tracing::info!(model = %name, version = %version, removed = known.found.is_none(), "draining");
             self.draining.push(servable);
         }
@@ -986,16 +991,19 @@ impl Loop {
                 .get_mut(&id.name)
                 .and_then(|model| model.versions.get_mut(&id.version));
             // It may have been loaded again meanwhile: then its series are the new one's.
-            if known
-                .as_ref()
-                .is_none_or(|known| !matches!(known.state, State::Loading | State::Available(_)))
-            {
+            if known.as_ref().is_none_or(|known| {
+                !matches!(
+                    known.state,
+                    VersionState::Loading | VersionState::Available(_)
+                )
+            }) {
                 self.parts
                     .metrics
                     .forget_version(id.name.as_str(), id.version.as_str());
             }
-            if let Some(known) = known.filter(|known| matches!(known.state, State::Draining)) {
-                known.state = State::Idle;
+            if let Some(known) = known.filter(|known| matches!(known.state, VersionState::Draining))
+            {
+                known.state = VersionState::Idle;
             }
         }
         self.draining = still;
@@ -1010,7 +1018,7 @@ impl Loop {
         else {
             return;
         };
-        let (Some(found), State::Available(servable)) = (&known.found, &known.state) else {
+        let (Some(found), VersionState::Available(servable)) = (&known.found, &known.state) else {
             return;
         };
         known.seen = found.fingerprint;
@@ -1125,7 +1133,7 @@ impl Loop {
             }
             for (version, known) in &mut known.versions {
                 let role = match (&known.state, model) {
-                    (State::Available(servable), Some(model)) => {
+                    (VersionState::Available(servable), Some(model)) => {
                         known.digest = servable.digest().to_owned();
                         known.verified = servable.contents.is_verified();
                         Some(model.role(servable))

@@ -8,14 +8,14 @@ use serde::{Deserialize, Serialize};
 use crate::rollout::{
     evidence::{ArmTotals, Evidence, RunTotals, WindowTotals},
     figures::{duration, number, percent},
-    plan::{OnDisagreement, Plan, Step},
-    sequential::{self, Share},
+    plan::{OnDisagreement, PlanStep, RolloutPlan},
+    sequential::{self, Proportion},
 };
 
 /// What is judged.
 #[derive(Clone, Copy, Debug)]
 pub struct Case<'a> {
-    pub plan: &'a Plan,
+    pub plan: &'a RolloutPlan,
     /// From 0.
     pub step: usize,
     pub stable: &'a str,
@@ -26,7 +26,7 @@ pub struct Case<'a> {
     pub step_seconds: f64,
     pub rollout_seconds: f64,
     /// Guards that a person has looked at and let pass: a better model predicts otherwise. Only those of the predictions can be.
-    pub accepted: &'a [Guard],
+    pub accepted: &'a [GuardMetric],
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -44,7 +44,7 @@ pub enum Verdict {
 pub struct Judgement {
     pub verdict: Verdict,
     /// The guard that decided, and the candidate that it caught.
-    pub guard: Option<Guard>,
+    pub guard: Option<GuardMetric>,
     pub candidate: Option<String>,
     /// For a person.
     pub text: String,
@@ -55,7 +55,7 @@ pub struct Judgement {
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(rename_all = "snake_case")]
-pub enum Guard {
+pub enum GuardMetric {
     Errors,
     Nan,
     Runs,
@@ -70,7 +70,7 @@ pub enum Guard {
 /// What one guard saw of one candidate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct GuardReport {
-    pub guard: Guard,
+    pub guard: GuardMetric,
     pub candidate: String,
     /// `keys`, `requests`, `runs` or `pairs`.
     pub unit: Cow<'static, str>,
@@ -201,12 +201,12 @@ pub fn judge(case: &Case<'_>) -> Judgement {
 
 /// The limit of one test: the promise, split evenly over every guard of every step and candidate. Guards that only pause are among
 /// them, so that the promise holds for false pauses, too.
-pub fn limit(plan: &Plan, candidates: usize) -> f64 {
+pub fn limit(plan: &RolloutPlan, candidates: usize) -> f64 {
     let tests: usize = plan
         .steps
         .iter()
         .map(|step| {
-            Guard::ALL
+            GuardMetric::ALL
                 .iter()
                 .filter(|guard| guard.tested(plan, step))
                 .count()
@@ -215,52 +215,52 @@ pub fn limit(plan: &Plan, candidates: usize) -> f64 {
     (tests * candidates.max(1)).max(1) as f64 / plan.alpha
 }
 
-impl Guard {
-    pub const ALL: [Guard; 9] = [
-        Guard::Errors,
-        Guard::Nan,
-        Guard::Runs,
-        Guard::EngineTime,
-        Guard::Cost,
-        Guard::Disagreement,
-        Guard::Distribution,
-        Guard::ErrorCeiling,
-        Guard::P99Ceiling,
+impl GuardMetric {
+    pub const ALL: [GuardMetric; 9] = [
+        GuardMetric::Errors,
+        GuardMetric::Nan,
+        GuardMetric::Runs,
+        GuardMetric::EngineTime,
+        GuardMetric::Cost,
+        GuardMetric::Disagreement,
+        GuardMetric::Distribution,
+        GuardMetric::ErrorCeiling,
+        GuardMetric::P99Ceiling,
     ];
 
     pub fn name(self) -> &'static str {
         match self {
-            Guard::Errors => "errors",
-            Guard::Nan => "nan",
-            Guard::Runs => "runs",
-            Guard::EngineTime => "engine_time",
-            Guard::Cost => "cost",
-            Guard::Disagreement => "disagreement",
-            Guard::Distribution => "distribution",
-            Guard::ErrorCeiling => "error_ceiling",
-            Guard::P99Ceiling => "p99_ceiling",
+            GuardMetric::Errors => "errors",
+            GuardMetric::Nan => "nan",
+            GuardMetric::Runs => "runs",
+            GuardMetric::EngineTime => "engine_time",
+            GuardMetric::Cost => "cost",
+            GuardMetric::Disagreement => "disagreement",
+            GuardMetric::Distribution => "distribution",
+            GuardMetric::ErrorCeiling => "error_ceiling",
+            GuardMetric::P99Ceiling => "p99_ceiling",
         }
     }
 
     fn of_predictions(self) -> bool {
-        matches!(self, Guard::Disagreement | Guard::Distribution)
+        matches!(self, GuardMetric::Disagreement | GuardMetric::Distribution)
     }
 
     /// Is it in the plan?
-    fn planned(self, plan: &Plan) -> bool {
+    fn planned(self, plan: &RolloutPlan) -> bool {
         match self {
-            Guard::Disagreement => plan.guards.disagreement_budget.is_some(),
-            Guard::Distribution => plan.guards.distribution_budget.is_some(),
-            Guard::P99Ceiling => plan.guards.p99_ceiling_ms.is_some(),
+            GuardMetric::Disagreement => plan.guards.disagreement_budget.is_some(),
+            GuardMetric::Distribution => plan.guards.distribution_budget.is_some(),
+            GuardMetric::P99Ceiling => plan.guards.p99_ceiling_ms.is_some(),
             _ => true,
         }
     }
 
     /// May it decide in this step?
-    fn tested(self, plan: &Plan, step: &Step) -> bool {
+    fn tested(self, plan: &RolloutPlan, step: &PlanStep) -> bool {
         let here = match self {
-            Guard::ErrorCeiling => true,
-            Guard::P99Ceiling => !matches!(step, Step::Shadow { .. }),
+            GuardMetric::ErrorCeiling => true,
+            GuardMetric::P99Ceiling => !matches!(step, PlanStep::Shadow { .. }),
             _ => step.concurrent(),
         };
         here && self.planned(plan)
@@ -270,7 +270,7 @@ impl Guard {
 /// A case and what is the same for all of its guards.
 struct Look<'a> {
     case: &'a Case<'a>,
-    step: &'a Step,
+    step: &'a PlanStep,
     limit: f64,
     limit_fine: f64,
     /// What an arm did of which nothing is known.
@@ -280,8 +280,8 @@ struct Look<'a> {
 /// What a guard saw, before it is compared with the limits; the e-values as logarithms.
 struct Seen {
     unit: &'static str,
-    share: Share,
-    stable: Option<Share>,
+    share: Proportion,
+    stable: Option<Proportion>,
     margin: f64,
     worse: f64,
     fine: f64,
@@ -302,13 +302,13 @@ impl Look<'_> {
     }
 
     fn guards(&self, candidate: &str) -> impl Iterator<Item = GuardReport> {
-        let planned = Guard::ALL
+        let planned = GuardMetric::ALL
             .into_iter()
             .filter(|guard| guard.planned(self.case.plan));
         planned.map(move |guard| self.report(guard, candidate))
     }
 
-    fn report(&self, guard: Guard, candidate: &str) -> GuardReport {
+    fn report(&self, guard: GuardMetric, candidate: &str) -> GuardReport {
         let (arm, stable) = (self.arm(candidate), self.arm(self.case.stable));
         let seen = self.see(guard, arm, stable);
         let limit = self.limit * seen.factor;
@@ -332,7 +332,7 @@ impl Look<'_> {
             count: seen.share.of,
             share: seen.share.value(),
             stable_count: seen.stable.map(|stable| stable.of),
-            stable_share: seen.stable.map(Share::value),
+            stable_share: seen.stable.map(Proportion::value),
             margin: seen.margin,
             e_value: finite(seen.worse),
             limit,
@@ -343,7 +343,7 @@ impl Look<'_> {
         }
     }
 
-    fn not_tested(&self, guard: Guard) -> Option<&'static str> {
+    fn not_tested(&self, guard: GuardMetric) -> Option<&'static str> {
         if guard.of_predictions() && self.case.accepted.contains(&guard) {
             Some("accepted by a person")
         } else if guard.tested(self.case.plan, self.step) {
@@ -358,72 +358,74 @@ impl Look<'_> {
     /// Data that there will never be must not hold a step for ever.
     fn not_comparable(
         &self,
-        guard: Guard,
+        guard: GuardMetric,
         arm: &ArmTotals,
         stable: &ArmTotals,
     ) -> Option<&'static str> {
         match guard {
-            Guard::Runs | Guard::EngineTime | Guard::Cost
+            GuardMetric::Runs | GuardMetric::EngineTime | GuardMetric::Cost
                 if runs(arm) == 0 || runs(stable) == 0 =>
             {
                 Some(NO_RUNS)
             }
-            Guard::Runs | Guard::EngineTime | Guard::Cost
+            GuardMetric::Runs | GuardMetric::EngineTime | GuardMetric::Cost
                 if common(arm, stable).next().is_none() =>
             {
                 Some("the arms have no size of run in common")
             }
-            Guard::EngineTime | Guard::Cost
+            GuardMetric::EngineTime | GuardMetric::Cost
                 if common(arm, stable)
                     .all(|(candidate, stable)| timed(candidate) == 0 || timed(stable) == 0) =>
             {
                 Some("stable had too few runs before the step to tell what is slow")
             }
-            Guard::Disagreement
-                if arm.pairs.pairs == 0 && !matches!(self.step, Step::Shadow { .. }) =>
+            GuardMetric::Disagreement
+                if arm.pairs.pairs == 0 && !matches!(self.step, PlanStep::Shadow { .. }) =>
             {
                 Some("no pairs in this step")
             }
-            Guard::Distribution if arm.predictions.is_empty() && stable.predictions.is_empty() => {
+            GuardMetric::Distribution
+                if arm.predictions.is_empty() && stable.predictions.is_empty() =>
+            {
                 Some("no predictions to compare")
             }
             _ => None,
         }
     }
 
-    fn see(&self, guard: Guard, arm: &ArmTotals, stable: &ArmTotals) -> Seen {
+    fn see(&self, guard: GuardMetric, arm: &ArmTotals, stable: &ArmTotals) -> Seen {
         let guards = &self.case.plan.guards;
         match guard {
-            Guard::Errors => self.see_units(
-                Share::new(arm.failed, arm.units),
-                Share::new(stable.failed, stable.units),
+            GuardMetric::Errors => self.see_units(
+                Proportion::new(arm.failed, arm.units),
+                Proportion::new(stable.failed, stable.units),
                 guards.error_margin,
             ),
-            Guard::Nan => self.see_units(
-                Share::new(arm.nan, arm.units),
-                Share::new(stable.nan, stable.units),
+            GuardMetric::Nan => self.see_units(
+                Proportion::new(arm.nan, arm.units),
+                Proportion::new(stable.nan, stable.units),
                 guards.nan_margin,
             ),
-            Guard::Runs => see_runs(
+            GuardMetric::Runs => see_runs(
                 arm,
                 stable,
-                |runs| Share::new(runs.failed, runs.runs),
+                |runs| Proportion::new(runs.failed, runs.runs),
                 guards.run_margin,
             ),
-            Guard::EngineTime => see_runs(
+            GuardMetric::EngineTime => see_runs(
                 arm,
                 stable,
-                |runs| Share::new(runs.slow, timed(runs)),
+                |runs| Proportion::new(runs.slow, timed(runs)),
                 guards.engine_time_margin,
             ),
-            Guard::Cost => see_runs(
+            GuardMetric::Cost => see_runs(
                 arm,
                 stable,
-                |runs| Share::new(runs.dear, timed(runs)),
+                |runs| Proportion::new(runs.dear, timed(runs)),
                 guards.cost_margin,
             ),
-            Guard::Disagreement => {
-                let share = Share::new(arm.pairs.differ, arm.pairs.pairs);
+            GuardMetric::Disagreement => {
+                let share = Proportion::new(arm.pairs.differ, arm.pairs.pairs);
                 let budget = guards.disagreement_budget.unwrap_or(1.0);
                 let (worse, fine) = (
                     sequential::above(share, budget),
@@ -440,19 +442,19 @@ impl Look<'_> {
                     detail: None,
                 }
             }
-            Guard::Distribution => {
+            GuardMetric::Distribution => {
                 self.see_distribution(arm, stable, guards.distribution_budget.unwrap_or(1.0))
             }
-            Guard::ErrorCeiling => {
+            GuardMetric::ErrorCeiling => {
                 let fine =
-                    sequential::below(Share::new(arm.failed, arm.units), guards.error_ceiling);
+                    sequential::below(Proportion::new(arm.failed, arm.units), guards.error_ceiling);
                 self.see_windows(arm, |window| window.failed, guards.error_ceiling, fine)
             }
-            Guard::P99Ceiling => self.see_windows(arm, |window| window.slow, LATE, 0.0),
+            GuardMetric::P99Ceiling => self.see_windows(arm, |window| window.slow, LATE, 0.0),
         }
     }
 
-    fn see_units(&self, share: Share, stable: Share, margin: f64) -> Seen {
+    fn see_units(&self, share: Proportion, stable: Proportion, margin: f64) -> Seen {
         let (worse, fine) = (
             sequential::worse(share, stable, margin),
             sequential::fine(share, stable, margin),
@@ -482,11 +484,11 @@ impl Look<'_> {
             .chain(stable.predictions.keys())
             .collect();
         let factor = 2.0 * (classes.len() as f64).max((1.0 / budget).ceil());
-        let none = Share::new(0, of);
+        let none = Proportion::new(0, of);
         let mut seen = Seen {
             unit: self.unit(),
             share: none,
-            stable: Some(Share::new(0, stable_of)),
+            stable: Some(Proportion::new(0, stable_of)),
             margin: budget,
             worse: f64::NEG_INFINITY,
             fine: f64::INFINITY,
@@ -496,8 +498,8 @@ impl Look<'_> {
         for class in classes {
             let count = |arm: &ArmTotals| arm.predictions.get(class).copied().unwrap_or_default();
             let (share, other) = (
-                Share::new(count(arm), of),
-                Share::new(count(stable), stable_of),
+                Proportion::new(count(arm), of),
+                Proportion::new(count(stable), stable_of),
             );
             let worse = sequential::worse(share, other, budget)
                 .max(sequential::worse(other, share, budget));
@@ -527,13 +529,16 @@ impl Look<'_> {
         fine: f64,
     ) -> Seen {
         let tests = arm.windows.iter().map(|(window, totals)| {
-            let share = Share::new(hits(totals), totals.units);
+            let share = Proportion::new(hits(totals), totals.units);
             let factor = (std::f64::consts::PI * (f64::from(*window) + 1.0)).powi(2) / 6.0;
             (share, factor, sequential::above(share, ceiling))
         });
         let worst = tests.max_by(|(_, a, x), (_, b, y)| (x - a.ln()).total_cmp(&(y - b.ln())));
-        let (share, factor, worse) =
-            worst.unwrap_or((Share::default(), std::f64::consts::PI.powi(2) / 6.0, 0.0));
+        let (share, factor, worse) = worst.unwrap_or((
+            Proportion::default(),
+            std::f64::consts::PI.powi(2) / 6.0,
+            0.0,
+        ));
         Seen {
             unit: self.unit(),
             share,
@@ -594,8 +599,8 @@ impl Look<'_> {
     fn holds_back(&self, report: &GuardReport) -> bool {
         let unknown = matches!(report.state, GuardState::Open | GuardState::NoData);
         match report.guard {
-            Guard::P99Ceiling => false,
-            Guard::ErrorCeiling => unknown && !self.step.concurrent(),
+            GuardMetric::P99Ceiling => false,
+            GuardMetric::ErrorCeiling => unknown && !self.step.concurrent(),
             _ => unknown,
         }
     }
@@ -603,9 +608,9 @@ impl Look<'_> {
     /// `step 2 (5 %)`
     fn place(&self) -> String {
         let what = match self.step {
-            Step::Shadow { share, .. } => format!("shadow {}", percent(*share)),
-            Step::Canary { weight, .. } => percent(*weight),
-            Step::Ab { .. } | Step::BlueGreen { .. } => self.step.kind().to_owned(),
+            PlanStep::Shadow { share, .. } => format!("shadow {}", percent(*share)),
+            PlanStep::Canary { weight, .. } => percent(*weight),
+            PlanStep::Ab { .. } | PlanStep::BlueGreen { .. } => self.step.kind().to_owned(),
         };
         format!("step {} ({what})", self.case.step + 1)
     }
@@ -624,7 +629,9 @@ impl Look<'_> {
 
     fn after(&self, report: &GuardReport) -> String {
         let count = match report.guard {
-            Guard::ErrorCeiling | Guard::P99Ceiling => self.arm(&report.candidate).units,
+            GuardMetric::ErrorCeiling | GuardMetric::P99Ceiling => {
+                self.arm(&report.candidate).units
+            }
             _ => report.count,
         };
         let whose = if self.case.candidates.len() > 1 {
@@ -645,25 +652,25 @@ impl Look<'_> {
             )
         };
         let what = match report.guard {
-            Guard::Errors => format!("error rate {share}"),
-            Guard::Nan => format!("answers that are no number {share}"),
-            Guard::Runs => format!("failed runs {share}"),
-            Guard::EngineTime => format!("slow runs {share}"),
-            Guard::Cost => format!("dear runs {share}"),
-            Guard::Disagreement => format!(
+            GuardMetric::Errors => format!("error rate {share}"),
+            GuardMetric::Nan => format!("answers that are no number {share}"),
+            GuardMetric::Runs => format!("failed runs {share}"),
+            GuardMetric::EngineTime => format!("slow runs {share}"),
+            GuardMetric::Cost => format!("dear runs {share}"),
+            GuardMetric::Disagreement => format!(
                 "pairs that differ {share}, budget {}",
                 percent(report.margin)
             ),
-            Guard::Distribution => format!(
+            GuardMetric::Distribution => format!(
                 "predictions of \"{}\" {share}",
                 report.detail.as_deref().unwrap_or_default()
             ),
-            Guard::ErrorCeiling => format!(
+            GuardMetric::ErrorCeiling => format!(
                 "error rate {share} {}, ceiling {}",
                 window(),
                 percent(report.margin)
             ),
-            Guard::P99Ceiling => {
+            GuardMetric::P99Ceiling => {
                 let ceiling = self.case.plan.guards.p99_ceiling_ms.unwrap_or_default();
                 format!(
                     "later than {ceiling} ms {share} {}, ceiling {}",
@@ -706,10 +713,10 @@ impl Look<'_> {
 fn see_runs(
     arm: &ArmTotals,
     stable: &ArmTotals,
-    share: impl Fn(&RunTotals) -> Share,
+    share: impl Fn(&RunTotals) -> Proportion,
     margin: f64,
 ) -> Seen {
-    let both: Vec<(Share, Share)> = arm
+    let both: Vec<(Proportion, Proportion)> = arm
         .runs
         .iter()
         .filter_map(|(bucket, totals)| Some((share(totals), share(stable.runs.get(bucket)?))))
@@ -734,8 +741,8 @@ fn see_runs(
     );
     Seen {
         unit: "runs",
-        share: Share::new(count, of),
-        stable: Some(Share::new(stable_hits.round() as u64, stable_of)),
+        share: Proportion::new(count, of),
+        stable: Some(Proportion::new(stable_hits.round() as u64, stable_of)),
         margin,
         worse: sequential::worse_in_some(both, margin),
         fine,
@@ -812,8 +819,8 @@ mod tests {
     const CANDIDATE: &str = "1.1.0";
 
     /// One canary step at 5 % with every guard; the time is over unless a test says otherwise.
-    fn plan() -> Plan {
-        Plan::parse(
+    fn plan() -> RolloutPlan {
+        RolloutPlan::parse(
             "name = \"test\"\nmax_seconds = 10000\nkey = \"header:x-user\"\n\
              [guards]\ndisagreement_budget = 0.1\ndistribution_budget = 0.1\np99_ceiling_ms = 200\n\
              [[steps]]\nkind = \"shadow\"\nshare = 0.5\nmin_requests = 100\n\
@@ -852,12 +859,12 @@ mod tests {
         }
     }
 
-    fn look(plan: &Plan, step: usize, evidence: &Evidence) -> Judgement {
+    fn look(plan: &RolloutPlan, step: usize, evidence: &Evidence) -> Judgement {
         at(plan, step, evidence, 700.0, 700.0)
     }
 
     fn at(
-        plan: &Plan,
+        plan: &RolloutPlan,
         step: usize,
         evidence: &Evidence,
         step_seconds: f64,
@@ -876,7 +883,7 @@ mod tests {
         })
     }
 
-    fn state(judgement: &Judgement, guard: Guard) -> &GuardState {
+    fn state(judgement: &Judgement, guard: GuardMetric) -> &GuardState {
         &judgement
             .guards
             .iter()
@@ -899,7 +906,7 @@ mod tests {
         check(&judgement, Verdict::Abort, text);
         assert_eq!(
             (judgement.guard, judgement.candidate.as_deref()),
-            (Some(Guard::Errors), Some(CANDIDATE))
+            (Some(GuardMetric::Errors), Some(CANDIDATE))
         );
         // The same before any least time or number: nobody waits for a proof that there is.
         assert_eq!(
@@ -918,7 +925,7 @@ mod tests {
         let judgement = look(&plan(), 1, &evidence(nan, arm(8000, 16)));
         assert_eq!(
             (judgement.verdict, judgement.guard),
-            (Verdict::Abort, Some(Guard::Nan))
+            (Verdict::Abort, Some(GuardMetric::Nan))
         );
     }
 
@@ -957,7 +964,7 @@ mod tests {
         // As many failures as the margin allows: neither worse nor fine.
         let judgement = look(&plan, 1, &evidence(arm(5000, 30), arm(95_000, 95)));
         assert_eq!(
-            (judgement.verdict, state(&judgement, Guard::Errors)),
+            (judgement.verdict, state(&judgement, GuardMetric::Errors)),
             (Verdict::Hold, &GuardState::Open)
         );
         let judgement = at(
@@ -1029,7 +1036,10 @@ mod tests {
             ),
         );
         assert_eq!(
-            (judgement.verdict, state(&judgement, Guard::EngineTime)),
+            (
+                judgement.verdict,
+                state(&judgement, GuardMetric::EngineTime)
+            ),
             (Verdict::Advance, &GuardState::Clear)
         );
         // Twice as slow in every size.
@@ -1043,7 +1053,7 @@ mod tests {
         );
         assert_eq!(
             (judgement.verdict, judgement.guard),
-            (Verdict::Abort, Some(Guard::EngineTime))
+            (Verdict::Abort, Some(GuardMetric::EngineTime))
         );
         assert!(judgement.text.starts_with(
             "aborted at step 2 (5 %) after 120 runs: slow runs 50 % against 5 % (e-value"
@@ -1059,7 +1069,7 @@ mod tests {
         );
         assert_eq!(judgement.verdict, Verdict::Advance);
         assert_eq!(
-            state(&judgement, Guard::EngineTime),
+            state(&judgement, GuardMetric::EngineTime),
             &GuardState::NotJudged("the arms have no size of run in common".into())
         );
         // None at all: those after a load are not compared.
@@ -1069,7 +1079,7 @@ mod tests {
             &evidence(runs(&[], 5000), runs(&[(0, 5000, 250)], 95_000)),
         );
         assert_eq!(
-            state(&judgement, Guard::EngineTime),
+            state(&judgement, GuardMetric::EngineTime),
             &GuardState::NotJudged(NO_RUNS.into())
         );
         assert!(
@@ -1093,7 +1103,7 @@ mod tests {
         let judgement = look(&plan(), 1, &evidence(failed(400, 40), failed(8000, 16)));
         assert_eq!(
             (judgement.verdict, judgement.guard),
-            (Verdict::Abort, Some(Guard::Runs))
+            (Verdict::Abort, Some(GuardMetric::Runs))
         );
     }
 
@@ -1120,7 +1130,7 @@ mod tests {
         let judgement = look(&plan, 0, &pairs(1000, 300));
         assert_eq!(
             (judgement.verdict, judgement.guard),
-            (Verdict::Inconclusive, Some(Guard::Disagreement))
+            (Verdict::Inconclusive, Some(GuardMetric::Disagreement))
         );
         assert!(
             judgement.text.starts_with("inconclusive at step 1 (shadow 50 %) after 1000 pairs: pairs that differ 30 %, budget 10 % (e")
@@ -1136,11 +1146,11 @@ mod tests {
             evidence: &differs,
             step_seconds: 700.0,
             rollout_seconds: 700.0,
-            accepted: &[Guard::Disagreement, Guard::Errors],
+            accepted: &[GuardMetric::Disagreement, GuardMetric::Errors],
         };
         assert_eq!(judge(&case).verdict, Verdict::Advance);
         assert_ne!(
-            state(&judge(&case), Guard::Errors),
+            state(&judge(&case), GuardMetric::Errors),
             &GuardState::NotJudged("accepted by a person".into())
         );
         plan.guards.on_disagreement = OnDisagreement::Abort;
@@ -1156,7 +1166,10 @@ mod tests {
             &evidence(classes(2000, 3000), classes(2010, 2990)),
         );
         assert_eq!(
-            (judgement.verdict, state(&judgement, Guard::Distribution)),
+            (
+                judgement.verdict,
+                state(&judgement, GuardMetric::Distribution)
+            ),
             (Verdict::Advance, &GuardState::Clear)
         );
         let judgement = look(
@@ -1166,7 +1179,7 @@ mod tests {
         );
         assert_eq!(
             (judgement.verdict, judgement.guard),
-            (Verdict::Abort, Some(Guard::Distribution))
+            (Verdict::Abort, Some(GuardMetric::Distribution))
         );
         assert!(
             judgement.text.contains("predictions of \"") && judgement.text.contains(" % against "),
@@ -1178,7 +1191,7 @@ mod tests {
         fewer.predictions.insert("maybe".to_owned(), 1000);
         assert_eq!(
             look(&plan, 1, &evidence(fewer, classes(2010, 2990))).guard,
-            Some(Guard::Distribution)
+            Some(GuardMetric::Distribution)
         );
     }
 
@@ -1212,7 +1225,7 @@ mod tests {
             );
             assert_eq!(
                 (judgement.verdict, judgement.guard),
-                (Verdict::Abort, Some(Guard::ErrorCeiling))
+                (Verdict::Abort, Some(GuardMetric::ErrorCeiling))
             );
             let text = "after 8000 keys: error rate 56 % of 80 keys in 60 s, ceiling 10 % (e-value";
             assert!(judgement.text.contains(text), "{}", judgement.text);
@@ -1220,7 +1233,7 @@ mod tests {
         let judgement = look(&plan(), 1, &windows(&[(3, 200, 0, 26)], 8000));
         assert_eq!(
             (judgement.verdict, judgement.guard),
-            (Verdict::Abort, Some(Guard::P99Ceiling))
+            (Verdict::Abort, Some(GuardMetric::P99Ceiling))
         );
         assert!(
             judgement
@@ -1267,20 +1280,20 @@ mod tests {
         let judgement = look(&plan, 2, &alone(600, 3));
         assert_eq!(judgement.verdict, Verdict::Advance);
         assert_eq!(
-            state(&judgement, Guard::Errors),
+            state(&judgement, GuardMetric::Errors),
             &GuardState::NotJudged("no stable arm beside it".into())
         );
         assert_eq!(look(&plan, 2, &alone(600, 58)).verdict, Verdict::Hold);
         assert_eq!(
             look(&plan, 2, &alone(600, 200)).guard,
-            Some(Guard::ErrorCeiling)
+            Some(GuardMetric::ErrorCeiling)
         );
         assert_eq!(look(&plan, 2, &Evidence::default()).verdict, Verdict::Hold);
     }
 
     #[test]
     fn several_candidates_wait_for_a_person() {
-        let plan = Plan::builtin("ab").unwrap();
+        let plan = RolloutPlan::builtin("ab").unwrap();
         let candidates = [CANDIDATE.to_owned(), "1.2.0".to_owned()];
         let mut evidence = evidence(arm(50_000, 50), arm(50_000, 50));
         let look = |evidence: &Evidence| {
@@ -1342,8 +1355,8 @@ mod tests {
     fn the_promise_is_split() {
         // Shadow 8 (no p99), canary 9, all units 2 (the ceilings).
         assert!((limit(&plan(), 1) - 19.0 / 0.01).abs() < 1e-9);
-        for name in Plan::BUILTIN {
-            let plan = Plan::builtin(name).unwrap();
+        for name in RolloutPlan::BUILTIN {
+            let plan = RolloutPlan::builtin(name).unwrap();
             assert!(limit(&plan, 1) >= 1.0 / plan.alpha);
         }
     }
@@ -1372,7 +1385,7 @@ mod tests {
         assert_eq!(json["guards"][0]["guard"], "errors");
         assert_eq!(json["guards"][0]["state"], "not_judged");
         assert_eq!(json["guards"][0]["reason"], "no stable arm beside it");
-        for guard in Guard::ALL {
+        for guard in GuardMetric::ALL {
             assert_eq!(serde_json::to_value(guard).unwrap(), guard.name());
         }
         // However strong the evidence is, it stays a number.

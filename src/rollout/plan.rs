@@ -7,7 +7,7 @@ use toml::{Table, Value};
 /// How a candidate becomes the stable version.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Plan {
+pub struct RolloutPlan {
     pub name: String,
     /// The promised probability that a candidate which is no worse is aborted, over the whole rollout and all of its candidates.
     #[serde(default = "default_alpha")]
@@ -15,21 +15,21 @@ pub struct Plan {
     /// After so many seconds what is not decided is inconclusive.
     #[serde(default = "default_max_seconds")]
     pub max_seconds: u64,
-    #[serde(default, skip_serializing_if = "Key::is_prediction_id")]
-    pub key: Key,
+    #[serde(default, skip_serializing_if = "AssignmentKey::is_prediction_id")]
+    pub key: AssignmentKey,
     /// A second verified name must approve before the rollout starts.
     #[serde(default)]
     pub approve: bool,
     #[serde(default)]
     pub guards: Guards,
-    pub steps: Vec<Step>,
+    pub steps: Vec<PlanStep>,
 }
 
 /// What is assigned to an arm, and so the unit that is counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schemars(with = "String")]
-pub enum Key {
+pub enum AssignmentKey {
     /// Every request for itself.
     #[default]
     PredictionId,
@@ -86,7 +86,7 @@ pub enum OnDisagreement {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Step {
+pub enum PlanStep {
     /// A share of the requests is answered by the candidate, too; its answers are compared and thrown away.
     Shadow {
         share: f64,
@@ -214,16 +214,16 @@ impl Default for Guards {
     }
 }
 
-impl TryFrom<String> for Key {
+impl TryFrom<String> for AssignmentKey {
     type Error = String;
 
-    fn try_from(text: String) -> Result<Key, String> {
+    fn try_from(text: String) -> Result<AssignmentKey, String> {
         match text.split_once(':') {
             // A header's name is a token (RFC 9110, 5.6.2), and the same in either case.
             Some(("header", name)) if !name.is_empty() && name.bytes().all(token) => {
-                Ok(Key::Header(name.to_ascii_lowercase()))
+                Ok(AssignmentKey::Header(name.to_ascii_lowercase()))
             }
-            Some(("field", name)) if !name.is_empty() => Ok(Key::Field(name.to_owned())),
+            Some(("field", name)) if !name.is_empty() => Ok(AssignmentKey::Field(name.to_owned())),
             _ => Err(format!(
                 "`key`: \"{text}\" is not \"header:NAME\" or \"field:NAME\""
             )),
@@ -235,19 +235,19 @@ fn token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-impl From<Key> for String {
-    fn from(key: Key) -> String {
+impl From<AssignmentKey> for String {
+    fn from(key: AssignmentKey) -> String {
         match key {
-            Key::PredictionId => String::new(),
-            Key::Header(name) => format!("header:{name}"),
-            Key::Field(name) => format!("field:{name}"),
+            AssignmentKey::PredictionId => String::new(),
+            AssignmentKey::Header(name) => format!("header:{name}"),
+            AssignmentKey::Field(name) => format!("field:{name}"),
         }
     }
 }
 
-impl Key {
+impl AssignmentKey {
     pub fn is_prediction_id(&self) -> bool {
-        *self == Key::PredictionId
+        *self == AssignmentKey::PredictionId
     }
 
     /// The units' name in a text.
@@ -260,7 +260,7 @@ impl Key {
     }
 }
 
-impl Plan {
+impl RolloutPlan {
     pub const BUILTIN: &[&str] = &[
         "shadow",
         "canary",
@@ -285,17 +285,17 @@ impl Plan {
         }
     }
 
-    pub fn builtin(name: &str) -> Option<Plan> {
-        Plan::parse(Plan::builtin_text(name)?).ok()
+    pub fn builtin(name: &str) -> Option<RolloutPlan> {
+        RolloutPlan::parse(RolloutPlan::builtin_text(name)?).ok()
     }
 
-    pub fn parse(text: &str) -> Result<Plan, PlanError> {
+    pub fn parse(text: &str) -> Result<RolloutPlan, PlanError> {
         let table: Table = text
             .parse()
             .map_err(|error: toml::de::Error| PlanError::Syntax(error.to_string()))?;
         known(&table)?;
         // From the text once more: only so does an error show its line.
-        let plan: Plan =
+        let plan: RolloutPlan =
             toml::from_str(text).map_err(|error| PlanError::Invalid(error.to_string()))?;
         plan.check().map_err(PlanError::Invalid)?;
         Ok(plan)
@@ -304,8 +304,8 @@ impl Plan {
     /// Does the step wait for a person, whatever the judge sees?
     pub fn hold(&self, step: usize) -> bool {
         match self.steps.get(step) {
-            Some(Step::Ab { .. }) => true,
-            Some(Step::Shadow { hold, .. } | Step::Canary { hold, .. }) => *hold,
+            Some(PlanStep::Ab { .. }) => true,
+            Some(PlanStep::Shadow { hold, .. } | PlanStep::Canary { hold, .. }) => *hold,
             _ => false,
         }
     }
@@ -315,21 +315,21 @@ impl Plan {
         let each = |weight: f64| vec![weight; candidates];
         let number = candidates.max(1) as f64;
         match self.steps.get(step) {
-            Some(Step::Canary { weight, .. }) => each(weight / number),
-            Some(Step::Ab {
+            Some(PlanStep::Canary { weight, .. }) => each(weight / number),
+            Some(PlanStep::Ab {
                 weights: Some(weights),
                 ..
             }) => weights.iter().copied().take(candidates).collect(),
-            Some(Step::Ab { weights: None, .. }) => each(1.0 / (number + 1.0)),
-            Some(Step::BlueGreen { .. }) => each(1.0 / number),
-            Some(Step::Shadow { .. }) | None => each(0.0),
+            Some(PlanStep::Ab { weights: None, .. }) => each(1.0 / (number + 1.0)),
+            Some(PlanStep::BlueGreen { .. }) => each(1.0 / number),
+            Some(PlanStep::Shadow { .. }) | None => each(0.0),
         }
     }
 
     /// The share of the requests that the candidates answer for comparison only.
     pub fn shadow_share(&self, step: usize) -> f64 {
         match self.steps.get(step) {
-            Some(Step::Shadow { share, .. }) => *share,
+            Some(PlanStep::Shadow { share, .. }) => *share,
             _ => 0.0,
         }
     }
@@ -430,60 +430,60 @@ impl Guards {
     }
 }
 
-impl Step {
+impl PlanStep {
     pub fn kind(&self) -> &'static str {
         match self {
-            Step::Shadow { .. } => "shadow",
-            Step::Canary { .. } => "canary",
-            Step::Ab { .. } => "ab",
-            Step::BlueGreen { .. } => "blue-green",
+            PlanStep::Shadow { .. } => "shadow",
+            PlanStep::Canary { .. } => "canary",
+            PlanStep::Ab { .. } => "ab",
+            PlanStep::BlueGreen { .. } => "blue-green",
         }
     }
 
     pub fn min_seconds(&self) -> u64 {
         match self {
-            Step::Shadow { min_seconds, .. }
-            | Step::Canary { min_seconds, .. }
-            | Step::Ab { min_seconds, .. }
-            | Step::BlueGreen { min_seconds, .. } => *min_seconds,
+            PlanStep::Shadow { min_seconds, .. }
+            | PlanStep::Canary { min_seconds, .. }
+            | PlanStep::Ab { min_seconds, .. }
+            | PlanStep::BlueGreen { min_seconds, .. } => *min_seconds,
         }
     }
 
     pub fn min_requests(&self) -> u64 {
         match self {
-            Step::Shadow { min_requests, .. }
-            | Step::Canary { min_requests, .. }
-            | Step::Ab { min_requests, .. }
-            | Step::BlueGreen { min_requests, .. } => *min_requests,
+            PlanStep::Shadow { min_requests, .. }
+            | PlanStep::Canary { min_requests, .. }
+            | PlanStep::Ab { min_requests, .. }
+            | PlanStep::BlueGreen { min_requests, .. } => *min_requests,
         }
     }
 
     /// Does stable answer units of the same time, so that the two can be compared?
     pub fn concurrent(&self) -> bool {
         match self {
-            Step::Shadow { .. } | Step::Ab { .. } => true,
-            Step::Canary { weight, .. } => *weight < 1.0,
-            Step::BlueGreen { .. } => false,
+            PlanStep::Shadow { .. } | PlanStep::Ab { .. } => true,
+            PlanStep::Canary { weight, .. } => *weight < 1.0,
+            PlanStep::BlueGreen { .. } => false,
         }
     }
 
     /// The largest share of one candidate; `None` where it depends on their number.
     fn weight(&self) -> Option<f64> {
         match self {
-            Step::Shadow { .. } => Some(0.0),
-            Step::Canary { weight, .. } => Some(*weight),
-            Step::Ab { weights, .. } => weights
+            PlanStep::Shadow { .. } => Some(0.0),
+            PlanStep::Canary { weight, .. } => Some(*weight),
+            PlanStep::Ab { weights, .. } => weights
                 .as_ref()
                 .map(|weights| weights.iter().copied().fold(0.0, f64::max)),
-            Step::BlueGreen { .. } => Some(1.0),
+            PlanStep::BlueGreen { .. } => Some(1.0),
         }
     }
 
     fn check(&self, at: &impl Fn(&str) -> String) -> Result<(), String> {
         match self {
-            Step::Shadow { share, .. } => within(&at("share"), *share, SMALLEST_WEIGHT, 1.0),
-            Step::Canary { weight, .. } => within(&at("weight"), *weight, SMALLEST_WEIGHT, 1.0),
-            Step::Ab {
+            PlanStep::Shadow { share, .. } => within(&at("share"), *share, SMALLEST_WEIGHT, 1.0),
+            PlanStep::Canary { weight, .. } => within(&at("weight"), *weight, SMALLEST_WEIGHT, 1.0),
+            PlanStep::Ab {
                 weights: Some(weights),
                 ..
             } => {
@@ -498,7 +498,7 @@ impl Step {
                 }
                 Ok(())
             }
-            Step::Ab { weights: None, .. } | Step::BlueGreen { .. } => Ok(()),
+            PlanStep::Ab { weights: None, .. } | PlanStep::BlueGreen { .. } => Ok(()),
         }
     }
 }
@@ -544,24 +544,30 @@ mod tests {
     const SMALL: &str = "name = \"mine\"\n[[steps]]\nkind = \"canary\"\nweight = 0.05\n";
 
     fn error(text: &str) -> String {
-        Plan::parse(text).unwrap_err().to_string()
+        RolloutPlan::parse(text).unwrap_err().to_string()
     }
 
     #[test]
     fn built_in_plans() {
-        for name in Plan::BUILTIN {
-            let plan = Plan::parse(Plan::builtin_text(name).unwrap())
+        for name in RolloutPlan::BUILTIN {
+            let plan = RolloutPlan::parse(RolloutPlan::builtin_text(name).unwrap())
                 .unwrap_or_else(|error| panic!("{name}: {error}"));
             assert_eq!(&plan.name, name);
-            assert_eq!(Plan::builtin(name).as_ref(), Some(&plan));
+            assert_eq!(RolloutPlan::builtin(name).as_ref(), Some(&plan));
             let json = serde_json::to_string(&plan).unwrap();
-            assert_eq!(serde_json::from_str::<Plan>(&json).unwrap(), plan);
-            assert_eq!(Plan::parse(&toml::to_string(&plan).unwrap()).unwrap(), plan);
+            assert_eq!(serde_json::from_str::<RolloutPlan>(&json).unwrap(), plan);
+            assert_eq!(
+                RolloutPlan::parse(&toml::to_string(&plan).unwrap()).unwrap(),
+                plan
+            );
         }
-        assert_eq!(Plan::builtin("unknown"), None);
-        assert!(Plan::builtin("high").unwrap().approve);
-        assert!(Plan::builtin("ab").unwrap().hold(0) && Plan::builtin("shadow").unwrap().hold(0));
-        assert!(!Plan::builtin("canary").unwrap().hold(0));
+        assert_eq!(RolloutPlan::builtin("unknown"), None);
+        assert!(RolloutPlan::builtin("high").unwrap().approve);
+        assert!(
+            RolloutPlan::builtin("ab").unwrap().hold(0)
+                && RolloutPlan::builtin("shadow").unwrap().hold(0)
+        );
+        assert!(!RolloutPlan::builtin("canary").unwrap().hold(0));
     }
 
     #[test]
@@ -573,30 +579,30 @@ mod tests {
             ..Guards::default()
         };
         let steps = vec![
-            Step::Shadow {
+            PlanStep::Shadow {
                 share: 0.1,
                 min_seconds: 1,
                 min_requests: 1,
                 hold: true,
             },
-            Step::Canary {
+            PlanStep::Canary {
                 weight: 0.1,
                 min_seconds: 1,
                 min_requests: 1,
                 hold: true,
             },
-            Step::Ab {
+            PlanStep::Ab {
                 weights: Some(vec![0.5, 0.3]),
                 min_seconds: 1,
                 min_requests: 1,
             },
-            Step::BlueGreen {
+            PlanStep::BlueGreen {
                 min_seconds: 1,
                 min_requests: 1,
             },
         ];
-        let key = Key::Header("x-user-id".to_owned());
-        let plan = Plan {
+        let key = AssignmentKey::Header("x-user-id".to_owned());
+        let plan = RolloutPlan {
             name: "all".to_owned(),
             alpha: 0.01,
             max_seconds: 100,
@@ -606,7 +612,7 @@ mod tests {
             steps,
         };
         let text = toml::to_string(&plan).unwrap();
-        assert_eq!(Plan::parse(&text).unwrap(), plan);
+        assert_eq!(RolloutPlan::parse(&text).unwrap(), plan);
         let table: Table = text.parse().unwrap();
         assert_eq!(table.len(), PLAN_KEYS.len());
         assert_eq!(table["guards"].as_table().unwrap().len(), GUARD_KEYS.len());
@@ -620,10 +626,10 @@ mod tests {
 
     #[test]
     fn defaults() {
-        let plan = Plan::parse(SMALL).unwrap();
+        let plan = RolloutPlan::parse(SMALL).unwrap();
         assert_eq!(
             (plan.alpha, plan.max_seconds, &plan.key, plan.approve),
-            (0.01, 604_800, &Key::PredictionId, false)
+            (0.01, 604_800, &AssignmentKey::PredictionId, false)
         );
         assert_eq!(plan.guards, Guards::default());
         assert_eq!(plan.key.units(), "requests");
@@ -687,15 +693,16 @@ mod tests {
 
     #[test]
     fn keys() {
-        let key =
-            |text: &str| Plan::parse(&format!("key = \"{text}\"\n{SMALL}")).map(|plan| plan.key);
+        let key = |text: &str| {
+            RolloutPlan::parse(&format!("key = \"{text}\"\n{SMALL}")).map(|plan| plan.key)
+        };
         assert_eq!(
             key("header:X-User-Id").unwrap(),
-            Key::Header("x-user-id".to_owned())
+            AssignmentKey::Header("x-user-id".to_owned())
         );
         assert_eq!(
             key("field:customer_id").unwrap(),
-            Key::Field("customer_id".to_owned())
+            AssignmentKey::Field("customer_id".to_owned())
         );
         for wrong in ["header:", "header:a b", "field:", "cookie:a", ""] {
             assert!(
@@ -707,14 +714,17 @@ mod tests {
 
     #[test]
     fn weights() {
-        let plan = Plan::builtin("medium").unwrap();
+        let plan = RolloutPlan::builtin("medium").unwrap();
         assert_eq!(plan.weights(0, 1), [0.0]);
         assert_eq!(plan.weights(1, 1), [0.01]);
         assert!(plan.shadow_share(0) > 0.0 && plan.shadow_share(1) == 0.0);
         let last = plan.steps.len() - 1;
         assert_eq!(plan.weights(last, 1), [1.0]);
         assert!(!plan.steps[last].concurrent());
-        assert_eq!(Plan::builtin("ab").unwrap().weights(0, 3), [0.25; 3]);
-        assert_eq!(Plan::builtin("blue-green").unwrap().weights(0, 1), [1.0]);
+        assert_eq!(RolloutPlan::builtin("ab").unwrap().weights(0, 3), [0.25; 3]);
+        assert_eq!(
+            RolloutPlan::builtin("blue-green").unwrap().weights(0, 1),
+            [1.0]
+        );
     }
 }

@@ -41,14 +41,14 @@ const ANY: Prior = Prior(0.5, 0.5);
 
 /// So many of so many.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Share {
+pub struct Proportion {
     pub hits: u64,
     pub of: u64,
 }
 
-impl Share {
-    pub fn new(hits: u64, of: u64) -> Share {
-        Share {
+impl Proportion {
+    pub fn new(hits: u64, of: u64) -> Proportion {
+        Proportion {
             hits: hits.min(of),
             of,
         }
@@ -81,8 +81,8 @@ impl Share {
         ln_beta(a + self.k(), b + self.rest()) - ln_beta(a, b)
     }
 
-    fn and(self, other: Share) -> Share {
-        Share {
+    fn and(self, other: Proportion) -> Proportion {
+        Proportion {
             hits: self.hits + other.hits,
             of: self.of + other.of,
         }
@@ -90,7 +90,7 @@ impl Share {
 }
 
 /// Evidence against p_candidate <= p_stable + margin: that the candidate is worse by more.
-pub fn worse(candidate: Share, stable: Share, margin: f64) -> f64 {
+pub fn worse(candidate: Proportion, stable: Proportion, margin: f64) -> f64 {
     let margin = margin.clamp(0.0, 1.0);
     let mixture = candidate.log_mixture(WORSE_CANDIDATE) + stable.log_mixture(SMALL);
     let inside = candidate.value() <= stable.value() + margin;
@@ -99,7 +99,7 @@ pub fn worse(candidate: Share, stable: Share, margin: f64) -> f64 {
 
 /// Evidence against p_candidate >= p_stable + margin: that the candidate is not worse by as much. Half of the mixture says that the
 /// two rates are the same, which is what most candidates' are.
-pub fn fine(candidate: Share, stable: Share, margin: f64) -> f64 {
+pub fn fine(candidate: Proportion, stable: Proportion, margin: f64) -> f64 {
     let margin = margin.clamp(0.0, 1.0);
     let same = candidate.and(stable).log_mixture(SMALL);
     let apart = candidate.log_mixture(SMALL) + stable.log_mixture(SMALL);
@@ -108,12 +108,12 @@ pub fn fine(candidate: Share, stable: Share, margin: f64) -> f64 {
 }
 
 /// Evidence against p <= limit.
-pub fn above(share: Share, limit: f64) -> f64 {
+pub fn above(share: Proportion, limit: f64) -> f64 {
     share.log_mixture(ANY) - share.log_likelihood(share.value().min(limit))
 }
 
 /// Evidence against p >= limit.
-pub fn below(share: Share, limit: f64) -> f64 {
+pub fn below(share: Proportion, limit: f64) -> f64 {
     let most = if share.of == 0 {
         limit
     } else {
@@ -125,7 +125,10 @@ pub fn below(share: Share, limit: f64) -> f64 {
 /// Evidence that in some stratum the candidate is worse: Π (1 + E) / 2, the mean over all sets of strata of the product of their E.
 /// Each observation lies in one stratum, so a product of their e-processes is one; and a stratum in which the arms are alike costs a
 /// factor of 2 at most, not its whole E. Pairs of candidate and stable.
-pub fn worse_in_some(strata: impl IntoIterator<Item = (Share, Share)>, margin: f64) -> f64 {
+pub fn worse_in_some(
+    strata: impl IntoIterator<Item = (Proportion, Proportion)>,
+    margin: f64,
+) -> f64 {
     strata
         .into_iter()
         .map(|(candidate, stable)| half_each(worse(candidate, stable, margin), 0.0))
@@ -133,7 +136,7 @@ pub fn worse_in_some(strata: impl IntoIterator<Item = (Share, Share)>, margin: f
 }
 
 /// Evidence against a candidate that is worse by the margin in every stratum: Π E.
-pub fn fine_in_all(strata: impl IntoIterator<Item = (Share, Share)>, margin: f64) -> f64 {
+pub fn fine_in_all(strata: impl IntoIterator<Item = (Proportion, Proportion)>, margin: f64) -> f64 {
     strata
         .into_iter()
         .map(|(candidate, stable)| fine(candidate, stable, margin))
@@ -152,7 +155,7 @@ pub fn half_each(a: f64, b: f64) -> f64 {
 
 /// The largest ln L on one side of p_candidate = p_stable + margin: of the rates seen where they lie on that side, else on the
 /// line itself, for ln L is concave.
-fn log_supremum(candidate: Share, stable: Share, margin: f64, inside: bool) -> f64 {
+fn log_supremum(candidate: Proportion, stable: Proportion, margin: f64, inside: bool) -> f64 {
     if inside {
         candidate.log_likelihood(candidate.value()) + stable.log_likelihood(stable.value())
     } else {
@@ -164,7 +167,7 @@ fn log_supremum(candidate: Share, stable: Share, margin: f64, inside: bool) -> f
 /// The most likely p_stable where p_candidate = p_stable + margin (Farrington and Manning, 1990), by Newton's method within a bracket:
 /// each arm alone would have its own rate, so the answer lies between the two. The likelihood is flat there, an error of 1e-9
 /// relative vanishes in it.
-fn on_the_line(candidate: Share, stable: Share, margin: f64) -> f64 {
+fn on_the_line(candidate: Proportion, stable: Proportion, margin: f64) -> f64 {
     if margin == 0.0 {
         return candidate.and(stable).value();
     }
@@ -242,13 +245,13 @@ mod tests {
     }
 
     /// P(k of n), exactly enough.
-    fn binomial(share: Share, p: f64) -> f64 {
+    fn binomial(share: Proportion, p: f64) -> f64 {
         choose(share.of, share.hits) * share.log_likelihood(p).exp()
     }
 
-    fn pairs(candidate: u64, stable: u64) -> impl Iterator<Item = (Share, Share)> {
+    fn pairs(candidate: u64, stable: u64) -> impl Iterator<Item = (Proportion, Proportion)> {
         (0..=candidate).flat_map(move |k| {
-            (0..=stable).map(move |l| (Share::new(k, candidate), Share::new(l, stable)))
+            (0..=stable).map(move |l| (Proportion::new(k, candidate), Proportion::new(l, stable)))
         })
     }
 
@@ -256,7 +259,7 @@ mod tests {
     fn mixtures_are_integrals() {
         for prior in [WORSE_CANDIDATE, SMALL, ANY] {
             for (hits, of) in [(0, 0), (0, 7), (3, 40), (9, 9), (1, 500)] {
-                let share = Share::new(hits, of);
+                let share = Proportion::new(hits, of);
                 // p = x^20 / (x^20 + (1-x)^20) takes the poles at both ends away.
                 let steps = 200_000;
                 let integral: f64 = (1..steps)
@@ -290,8 +293,8 @@ mod tests {
             (0, 0),
         ];
         for margin in MARGINS {
-            for candidate in counts.map(|(k, n)| Share::new(k, n)) {
-                for stable in counts.map(|(k, n)| Share::new(k, n)) {
+            for candidate in counts.map(|(k, n)| Proportion::new(k, n)) {
+                for stable in counts.map(|(k, n)| Proportion::new(k, n)) {
                     let mut best = [f64::NEG_INFINITY; 2];
                     // All pairs of rates of a fine mesh, closer near 0.
                     let mesh: Vec<f64> = (0..=100)
@@ -350,7 +353,7 @@ mod tests {
                         .chain([stable_rate + margin])
                         .filter(|rate| *rate <= 1.0)
                     {
-                        let expectation = |test: fn(Share, Share, f64) -> f64| {
+                        let expectation = |test: fn(Proportion, Proportion, f64) -> f64| {
                             pairs(n, m)
                                 .map(|(c, s)| {
                                     binomial(c, candidate_rate)
@@ -374,7 +377,7 @@ mod tests {
 
     /// The probability, exactly, that a test ever reaches 1/alpha in 80 observations of each arm, with a look after each.
     fn ever(
-        test: impl Fn(Share, Share) -> f64,
+        test: impl Fn(Proportion, Proportion) -> f64,
         candidate_rate: f64,
         stable_rate: f64,
         alpha: f64,
@@ -409,7 +412,7 @@ mod tests {
             for (k, row) in next.iter_mut().enumerate() {
                 for (l, probability) in row.iter_mut().enumerate() {
                     if *probability > 0.0
-                        && test(Share::new(k as u64, n), Share::new(l as u64, m)) >= limit
+                        && test(Proportion::new(k as u64, n), Proportion::new(l as u64, m)) >= limit
                     {
                         crossed += *probability;
                         *probability = 0.0;
@@ -449,7 +452,7 @@ mod tests {
         }
         assert!(ever(|c, _| below(c, 0.5), 0.1, 0.5, 0.01) > 0.9);
         // A test that is made for one look only would be caught here.
-        let z = |c: Share, s: Share| {
+        let z = |c: Proportion, s: Proportion| {
             let pooled = c.and(s).value();
             let error =
                 (pooled * (1.0 - pooled) * (1.0 / c.of as f64 + 1.0 / s.of.max(1) as f64)).sqrt();
@@ -464,48 +467,52 @@ mod tests {
 
     #[test]
     fn edges() {
-        let none = Share::default();
+        let none = Proportion::default();
         for margin in MARGINS {
             close(worse(none, none, margin), 0.0, 1e-12);
             close(fine(none, none, margin), 0.0, 1e-12);
-            for some in [Share::new(0, 50), Share::new(50, 50), Share::new(3, 50)] {
+            for some in [
+                Proportion::new(0, 50),
+                Proportion::new(50, 50),
+                Proportion::new(3, 50),
+            ] {
                 assert!(worse(some, none, margin) <= 0.0 && worse(none, some, margin) <= 0.0);
             }
             assert!(
-                fine(Share::new(50, 50), none, margin) <= 0.0
-                    && fine(none, Share::new(0, 50), margin) <= 0.0
+                fine(Proportion::new(50, 50), none, margin) <= 0.0
+                    && fine(none, Proportion::new(0, 50), margin) <= 0.0
             );
         }
         // What fails in less than half of the time is not worse by a half, whatever it is compared with.
-        assert!(fine(Share::new(3, 50), none, 0.5) > 0.0);
+        assert!(fine(Proportion::new(3, 50), none, 0.5) > 0.0);
         close(above(none, 0.1), 0.0, 1e-12);
         close(below(none, 0.1), 0.0, 1e-12);
         // Nothing is worse than stable by more than 1.
-        assert!(worse(Share::new(50, 50), Share::new(0, 50), 1.0) <= 0.0);
+        assert!(worse(Proportion::new(50, 50), Proportion::new(0, 50), 1.0) <= 0.0);
         assert_eq!(
-            fine(Share::new(49, 50), Share::new(0, 50), 1.0),
+            fine(Proportion::new(49, 50), Proportion::new(0, 50), 1.0),
             f64::INFINITY
         );
         // What H0 makes impossible happened.
-        assert_eq!(above(Share::new(1, 10), 0.0), f64::INFINITY);
-        assert_eq!(below(Share::new(9, 10), 1.0), f64::INFINITY);
+        assert_eq!(above(Proportion::new(1, 10), 0.0), f64::INFINITY);
+        assert_eq!(below(Proportion::new(9, 10), 1.0), f64::INFINITY);
         // A candidate that always fails, against a stable that never does.
-        assert!(worse(Share::new(5, 5), Share::new(0, 500), 0.005) > 10.0);
-        assert!(worse(Share::new(0, 500), Share::new(5, 5), 0.005) < 0.0);
-        assert_eq!(Share::new(9, 4), Share::new(4, 4));
+        assert!(worse(Proportion::new(5, 5), Proportion::new(0, 500), 0.005) > 10.0);
+        assert!(worse(Proportion::new(0, 500), Proportion::new(5, 5), 0.005) < 0.0);
+        assert_eq!(Proportion::new(9, 4), Proportion::new(4, 4));
         // Large counts stay finite and right: 2 % against 1 % is certain, and so is 1 % against 1 % with a margin.
         let million = 1_000_000_000;
         assert!(
             worse(
-                Share::new(million / 50, million),
-                Share::new(million / 100, million),
+                Proportion::new(million / 50, million),
+                Proportion::new(million / 100, million),
                 0.005
             ) > 1e4
         );
         assert!(
             fine(
-                Share::new(million / 100, million),
-                Share::new(million / 100, million),
+                Proportion::new(million / 100, million),
+                Proportion::new(million / 100, million),
                 0.005
             ) > 1e4
         );
@@ -513,8 +520,8 @@ mod tests {
 
     #[test]
     fn strata() {
-        let alike = (Share::new(2, 40), Share::new(20, 400));
-        let worse_one = (Share::new(30, 40), Share::new(20, 400));
+        let alike = (Proportion::new(2, 40), Proportion::new(20, 400));
+        let worse_one = (Proportion::new(30, 40), Proportion::new(20, 400));
         let alone = worse(worse_one.0, worse_one.1, 0.05);
         let among = worse_in_some([alike, worse_one, alike], 0.05);
         assert!(
@@ -534,8 +541,8 @@ mod tests {
         fn one_more_failure_is_more_evidence(n in 1u64..3000, m in 1u64..3000, k in 0.0..1.0, l in 0.0..1.0, margin in 0usize..5) {
             let (k, l) = ((k * n as f64) as u64, (l * m as f64) as u64);
             let margin = MARGINS[margin];
-            let (candidate, stable) = (Share::new(k, n), Share::new(l, m));
-            let (more, stable_more) = (Share::new(k + 1, n), Share::new(l + 1, m));
+            let (candidate, stable) = (Proportion::new(k, n), Proportion::new(l, m));
+            let (more, stable_more) = (Proportion::new(k + 1, n), Proportion::new(l + 1, m));
             // Where there is evidence at all: below 1, E says little, and of a few units it may say less with one failure more.
             let shown = worse(candidate, stable, margin) > 0.0;
             if shown && k < n {

@@ -12,14 +12,14 @@ use crate::{
         chain::Head,
         entry::{Action, Entry, VersionRef},
     },
-    rollout::{judge::Guard, plan::Plan},
+    rollout::{judge::GuardMetric, plan::RolloutPlan},
 };
 
 /// What a `start` says beside its names.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StartDetails {
-    pub plan: Plan,
+    pub plan: RolloutPlan,
     pub candidates: Vec<VersionRef>,
     /// Rollback breaks callers who begin to use what is new; somebody said that this is known.
     #[serde(default)]
@@ -45,7 +45,7 @@ pub struct StepDetails {
 #[serde(deny_unknown_fields)]
 pub struct PauseDetails {
     #[serde(default)]
-    pub guard: Option<Guard>,
+    pub guard: Option<GuardMetric>,
 }
 
 /// Above these a run counts as slow, or dear. Frozen when a step begins, the same on every replica.
@@ -95,9 +95,9 @@ pub struct RolloutState {
     /// The id of the entry that started it; also the salt of its assignment.
     pub id: String,
     pub starter: Actor,
-    pub plan: Plan,
+    pub plan: RolloutPlan,
     pub candidates: Vec<VersionRef>,
-    pub phase: Phase,
+    pub phase: PhaseState,
     pub step: usize,
     /// The entry that began the step: what is collected since lies under this number.
     pub step_seq: u64,
@@ -105,7 +105,7 @@ pub struct RolloutState {
     pub forward_only: bool,
     pub accepted: Vec<String>,
     /// Guards that could not decide, and whose case a person decided by resuming.
-    pub waived: BTreeSet<Guard>,
+    pub waived: BTreeSet<GuardMetric>,
     step_began_ms: u64,
     /// Since when the plan's longest time runs: the start, or the last time that a person said to go on.
     patience_began_ms: u64,
@@ -114,7 +114,7 @@ pub struct RolloutState {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Phase {
+pub enum PhaseState {
     /// The plan asks for a second name.
     AwaitsApproval,
     Running,
@@ -122,14 +122,14 @@ pub enum Phase {
         since_ms: u64,
         by: Actor,
         reason: String,
-        guard: Option<Guard>,
+        guard: Option<GuardMetric>,
     },
 }
 
 impl RolloutState {
     /// Seconds that the step has run, pauses left out.
     pub fn step_seconds(&self, now_ms: u64) -> f64 {
-        let until = if let Phase::Paused { since_ms, .. } = self.phase {
+        let until = if let PhaseState::Paused { since_ms, .. } = self.phase {
             since_ms
         } else {
             now_ms
@@ -151,7 +151,7 @@ impl RolloutState {
     }
 
     fn begin_step(&mut self, details: StepDetails, seq: u64, at_ms: u64) {
-        self.phase = Phase::Running;
+        self.phase = PhaseState::Running;
         self.step = details.step;
         self.thresholds = details.thresholds;
         (self.step_seq, self.step_began_ms, self.paused_ms) = (seq, at_ms, 0);
@@ -310,9 +310,9 @@ impl ModelState {
                         .insert(candidate.version.clone(), candidate.digest.clone());
                 }
                 let phase = if start.plan.approve {
-                    Phase::AwaitsApproval
+                    PhaseState::AwaitsApproval
                 } else {
-                    Phase::Running
+                    PhaseState::Running
                 };
                 self.rollout = Some(RolloutState {
                     id: entry.id.clone(),
@@ -349,7 +349,7 @@ impl ModelState {
                     .then(|| details::<PauseDetails>(entry))
                     .transpose()?
                     .and_then(|details| details.guard);
-                let phase = Phase::Paused {
+                let phase = PhaseState::Paused {
                     since_ms: at_ms,
                     by: entry.actor.clone(),
                     reason: entry.reason.clone().unwrap_or_default(),
@@ -359,14 +359,14 @@ impl ModelState {
             }
             Action::Resume => {
                 let rollout = self.running()?;
-                if let Phase::Paused {
+                if let PhaseState::Paused {
                     since_ms, guard, ..
                 } = &rollout.phase
                 {
                     rollout.paused_ms += at_ms.saturating_sub(*since_ms);
                     rollout.waived.extend(*guard);
                     rollout.patience_began_ms = at_ms;
-                    rollout.phase = Phase::Running;
+                    rollout.phase = PhaseState::Running;
                 }
             }
             Action::Promote => {
@@ -405,7 +405,7 @@ impl ModelState {
     pub fn has_begun(&self) -> bool {
         self.rollout
             .as_ref()
-            .is_some_and(|rollout| rollout.phase != Phase::AwaitsApproval)
+            .is_some_and(|rollout| rollout.phase != PhaseState::AwaitsApproval)
     }
 
     fn running(&mut self) -> Result<&mut RolloutState, String> {

@@ -81,7 +81,7 @@ impl<'de> Deserialize<'de> for Slots {
 /// Which keys an arm answered, and how.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Keys {
+pub struct KeySlots {
     pub seen: Slots,
     pub failed: Slots,
     pub nan: Slots,
@@ -90,19 +90,19 @@ pub struct Keys {
 /// What one process knows of a step: `evidence/MODEL/SEQ/REPLICA-BOOT.json`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Share {
+pub struct EvidenceShare {
     pub evidence: Evidence,
     /// By version; only where requests are assigned by a key.
-    pub keys: BTreeMap<String, Keys>,
+    pub keys: BTreeMap<String, KeySlots>,
 }
 
 /// What all processes know together. A key that several saw counts once, as the first of them in this order has it.
-pub fn combine<'a>(shares: impl Iterator<Item = &'a Share> + Clone) -> Evidence {
+pub fn combine<'a>(shares: impl Iterator<Item = &'a EvidenceShare> + Clone) -> Evidence {
     let mut all = Evidence::default();
     for share in shares.clone() {
         all.add(&share.evidence);
     }
-    let mut keys: BTreeMap<&str, Keys> = BTreeMap::new();
+    let mut keys: BTreeMap<&str, KeySlots> = BTreeMap::new();
     for (version, more) in shares.flat_map(|share| &share.keys) {
         let mine = keys.entry(version).or_default();
         let words = mine
@@ -131,7 +131,7 @@ pub fn combine<'a>(shares: impl Iterator<Item = &'a Share> + Clone) -> Evidence 
 
 /// How a request ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome<'a> {
+pub enum RequestOutcome<'a> {
     /// With what was predicted first, where that can be counted.
     Answered { prediction: Option<&'a str> },
     /// The answer holds a number that is none.
@@ -172,7 +172,7 @@ struct ArmTally {
 #[derive(Default)]
 struct Collected {
     totals: ArmTotals,
-    keys: Keys,
+    keys: KeySlots,
 }
 
 /// What is observed of one request.
@@ -211,7 +211,7 @@ impl Tally {
     }
 
     /// Counts one request that ended.
-    pub fn observe(&self, arm: usize, unit: Unit, elapsed: Duration, outcome: &Outcome<'_>) {
+    pub fn observe(&self, arm: usize, unit: Unit, elapsed: Duration, outcome: &RequestOutcome<'_>) {
         let Some(arm) = self.arms.get(arm) else {
             return;
         };
@@ -219,19 +219,19 @@ impl Tally {
         let Collected { totals, keys } = &mut *collected;
         totals.requests += 1;
         match outcome {
-            Outcome::Answered { .. } => totals.seconds += elapsed.as_secs_f64(),
-            Outcome::NotFinite => *totals.errors.entry("nan".to_owned()).or_default() += 1,
-            Outcome::Failed { kind, .. } => {
+            RequestOutcome::Answered { .. } => totals.seconds += elapsed.as_secs_f64(),
+            RequestOutcome::NotFinite => *totals.errors.entry("nan".to_owned()).or_default() += 1,
+            RequestOutcome::Failed { kind, .. } => {
                 *totals.errors.entry((*kind).to_owned()).or_default() += 1
             }
         }
-        let lost = matches!(outcome, Outcome::Failed { lost: true, .. });
+        let lost = matches!(outcome, RequestOutcome::Failed { lost: true, .. });
         if !unit.counts || lost {
             return;
         }
         let (failed, nan) = (
-            matches!(outcome, Outcome::Failed { .. }),
-            *outcome == Outcome::NotFinite,
+            matches!(outcome, RequestOutcome::Failed { .. }),
+            *outcome == RequestOutcome::NotFinite,
         );
         totals.units += 1;
         totals.failed += u64::from(failed);
@@ -245,7 +245,7 @@ impl Tally {
                 keys.nan.insert(unit.slot);
             }
         }
-        if let Outcome::Answered {
+        if let RequestOutcome::Answered {
             prediction: Some(prediction),
         } = outcome
         {
@@ -262,7 +262,7 @@ impl Tally {
         let index = (unit.at_seconds / self.rules.window_seconds) as u32;
         let window = totals.windows.entry(index).or_default();
         window.units += 1;
-        let callers = matches!(outcome, Outcome::Failed { callers: true, .. });
+        let callers = matches!(outcome, RequestOutcome::Failed { callers: true, .. });
         window.failed += u64::from((failed || nan) && !callers);
         window.slow += u64::from(self.rules.ceiling.is_some_and(|ceiling| elapsed > ceiling));
         while totals
@@ -286,8 +286,8 @@ impl Tally {
     }
 
     /// This process's part of the evidence.
-    pub fn share(&self) -> Share {
-        let mut share = Share::default();
+    pub fn share(&self) -> EvidenceShare {
+        let mut share = EvidenceShare::default();
         for arm in &self.arms {
             let collected = arm.lock();
             let mut totals = collected.totals.clone();
@@ -303,7 +303,7 @@ impl Tally {
     }
 
     /// Keys that other processes saw are theirs.
-    pub fn yield_to(&self, other: &Share) {
+    pub fn yield_to(&self, other: &EvidenceShare) {
         for arm in &self.arms {
             for (mine, theirs) in other
                 .keys
@@ -352,7 +352,9 @@ pub fn bin(value: f64) -> String {
 mod tests {
     use std::time::Duration;
 
-    use crate::rollout::tally::{FULL, Outcome, Share, Tally, TallyRules, Unit, bin, combine};
+    use crate::rollout::tally::{
+        EvidenceShare, FULL, RequestOutcome, Tally, TallyRules, Unit, bin, combine,
+    };
 
     const RULES: TallyRules = TallyRules {
         keyed: true,
@@ -360,7 +362,13 @@ mod tests {
         ceiling: Some(Duration::from_millis(10)),
     };
 
-    fn request(tally: &Tally, arm: usize, slot: u16, at_seconds: f64, outcome: &Outcome<'_>) {
+    fn request(
+        tally: &Tally,
+        arm: usize,
+        slot: u16,
+        at_seconds: f64,
+        outcome: &RequestOutcome<'_>,
+    ) {
         let unit = Unit {
             counts: tally.claim(arm, slot),
             slot,
@@ -373,10 +381,10 @@ mod tests {
         vec!["1.0.0".to_owned(), "1.1.0".to_owned()]
     }
 
-    const FINE: Outcome<'_> = Outcome::Answered {
+    const FINE: RequestOutcome<'_> = RequestOutcome::Answered {
         prediction: Some("\"stay\""),
     };
-    const FAILED: Outcome<'_> = Outcome::Failed {
+    const FAILED: RequestOutcome<'_> = RequestOutcome::Failed {
         kind: "inference",
         lost: false,
         callers: false,
@@ -394,7 +402,7 @@ mod tests {
             1,
             9,
             0.0,
-            &Outcome::Failed {
+            &RequestOutcome::Failed {
                 kind: "timeout",
                 lost: true,
                 callers: false,
@@ -420,7 +428,7 @@ mod tests {
         request(&second, 1, 7, 0.0, &FINE);
         request(&second, 1, 8, 0.0, &FAILED);
         let text = serde_json::to_string(&first.share()).unwrap();
-        let first: Share = serde_json::from_str(&text).unwrap();
+        let first: EvidenceShare = serde_json::from_str(&text).unwrap();
         let shares = [first.clone(), second.share()];
         let candidate = &combine(shares.iter()).arms["1.1.0"];
         assert_eq!((candidate.units, candidate.failed), (2, 2));

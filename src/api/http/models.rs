@@ -23,8 +23,8 @@ use crate::{
     id::{ModelName, Version},
     predict::PredictError,
     registry::{
-        Model, Snapshot, State as VersionState, VersionStatus, gate::Batching, label::Label,
-        servable::Servable, traffic::Traffic,
+        Model, Snapshot, VersionState, VersionStatus, gate::Batching, servable::Servable,
+        traffic::Traffic, version_label::VersionLabel,
     },
 };
 
@@ -65,7 +65,7 @@ pub async fn version(
     let context = Context::new(request.headers());
     let (name, version) = path.map(|Path(names)| names).unwrap_or_default();
     let snapshot = api.registry.snapshot();
-    let label = Label::parse(&version).zip(snapshot.models.get(name.as_str()));
+    let label = VersionLabel::parse(&version).zip(snapshot.models.get(name.as_str()));
     let version = match label.map(|(label, model)| model.labelled(&name, label, Instant::now())) {
         Some(Ok(servable)) => servable.id().version.to_string(),
         Some(Err(error)) => {

@@ -23,7 +23,7 @@ use crate::{
         http::{encoding, exchange::refuse_unrouted, negotiation, predict::Predict},
     },
     id::ModelName,
-    registry::{Ignored, Model, Snapshot, State as VersionState, not_ready},
+    registry::{IgnoredPath, Model, Snapshot, VersionState, not_ready},
 };
 
 /// Live as long as the server answers and few engine threads hang.
@@ -131,7 +131,7 @@ fn model_readiness(
     }
 }
 
-fn ignored_directory(ignored: &Ignored) -> IgnoredDirectory {
+fn ignored_directory(ignored: &IgnoredPath) -> IgnoredDirectory {
     IgnoredDirectory {
         path: ignored.path.to_string_lossy().into_owned(),
         reason: ignored.reason.name().to_owned(),

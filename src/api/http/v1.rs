@@ -34,7 +34,7 @@ use crate::{
     id::Version,
     metrics::Protocol,
     predict::Prediction,
-    registry::{State as VersionState, VersionStatus, label::Label, route::Target},
+    registry::{VersionState, VersionStatus, route::Target, version_label::VersionLabel},
     tensor::{DataType, Dim, signature::TensorSpec},
 };
 
@@ -149,13 +149,13 @@ async fn label(State(api): State<Arc<Api>>, path: TwoParts, request: Request) ->
 
 fn check_label(label: &str) -> Result<(), Refusal> {
     let unknown = || {
-        let known = Label::ALL.map(Label::name).join(", ");
+        let known = VersionLabel::ALL.map(VersionLabel::name).join(", ");
         Refusal::new(
             ErrorCode::NotFound,
             format!("there is no label \"{label}\"; known are {known}"),
         )
     };
-    Label::parse(label).map(drop).ok_or_else(unknown)
+    VersionLabel::parse(label).map(drop).ok_or_else(unknown)
 }
 
 async fn act(api: &Arc<Api>, verb: &str, target: Target<'_>, request: Request) -> Response {
@@ -326,7 +326,7 @@ fn status(api: &Api, request: &Request, target: Target<'_>) -> Response {
     };
     let name = target.model.unwrap_or_default();
     let model = snapshot.models.get(name);
-    let label = target.version.and_then(Label::parse);
+    let label = target.version.and_then(VersionLabel::parse);
     let labelled = label
         .zip(model)
         .and_then(|(label, model)| model.labelled(name, label, Instant::now()).ok());

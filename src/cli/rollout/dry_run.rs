@@ -69,7 +69,7 @@ mod tests {
     use crate::{
         admin::start::DryRun,
         cli::{paint::Paint, rollout::dry_run},
-        rollout::plan::Plan,
+        rollout::plan::RolloutPlan,
     };
 
     #[test]
@@ -81,7 +81,7 @@ mod tests {
             steps = [{kind = "ab", weights = [0.5, 0.3], min_seconds = 7200, min_requests = 1000}]"#;
         let document = json!({"dry_run": true, "would_start": {
             "model": "churn", "from": {"version": "1.0.0", "digest": "sha256:0"}, "to": [],
-            "plan": Plan::parse(plan).unwrap(),
+            "plan": RolloutPlan::parse(plan).unwrap(),
             "candidates": [{"version": "1.1.0", "compatibility": {"verdict": "forward-only", "unused_overrides": [], "differences": [
                 {"severity": "forward-only", "side": "input", "pointer": "/age", "detail": "is new", "overridden": false},
                 {"severity": "unproved", "side": "output", "pointer": "", "detail": "may differ", "overridden": true}]}}],

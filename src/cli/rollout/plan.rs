@@ -6,17 +6,17 @@ use crate::{
     cli::paint::{Cell, Paint, Style, Table, count},
     rollout::{
         figures::{duration, percent},
-        plan::{Plan, Step},
+        plan::{PlanStep, RolloutPlan},
     },
 };
 
 /// `shadow 10 %`, `canary 5 %`, `ab 50 % 30 %`, `blue-green`.
-pub fn describe_step(step: &Step) -> String {
+pub fn describe_step(step: &PlanStep) -> String {
     let shares: Vec<f64> = match step {
-        Step::Shadow { share, .. } => vec![*share],
-        Step::Canary { weight, .. } => vec![*weight],
-        Step::Ab { weights, .. } => weights.clone().unwrap_or_default(),
-        Step::BlueGreen { .. } => Vec::new(),
+        PlanStep::Shadow { share, .. } => vec![*share],
+        PlanStep::Canary { weight, .. } => vec![*weight],
+        PlanStep::Ab { weights, .. } => weights.clone().unwrap_or_default(),
+        PlanStep::BlueGreen { .. } => Vec::new(),
     };
     let shares: Vec<String> = shares.into_iter().map(percent).collect();
     format!("{} {}", step.kind(), shares.join(" "))
@@ -25,9 +25,9 @@ pub fn describe_step(step: &Step) -> String {
 }
 
 /// Prints the plan of a dry run: the steps, and the rules that hold for all of them.
-pub fn print_plan(plan: &Plan, paint: Paint, text: &mut String) {
+pub fn print_plan(plan: &RolloutPlan, paint: Paint, text: &mut String) {
     print_steps(plan, paint, text);
-    let least: u64 = plan.steps.iter().map(Step::min_seconds).sum();
+    let least: u64 = plan.steps.iter().map(PlanStep::min_seconds).sum();
     let mut line = |line: String| {
         // Writing to a String does not fail.
         let _ = writeln!(text, "  {line}");
@@ -53,7 +53,7 @@ pub fn print_plan(plan: &Plan, paint: Paint, text: &mut String) {
     }
 }
 
-fn print_steps(plan: &Plan, paint: Paint, text: &mut String) {
+fn print_steps(plan: &RolloutPlan, paint: Paint, text: &mut String) {
     let titles = ["least time", "least", "then"].map(Cell::left);
     let mut table = Table::new(
         [Cell::left("step"), Cell::left("")]

@@ -15,7 +15,7 @@ use crate::{
         evidence::ArmTotals,
         figures::{duration, number, percent},
         judge::Verdict,
-        plan::Step,
+        plan::PlanStep,
     },
 };
 
@@ -138,7 +138,7 @@ fn next_command(model: &str, rollout: &RolloutStatus) -> Option<String> {
 /// The versions whose units count towards the least number of the current step.
 fn counted<'a>(status: &'a ModelStatus, rollout: &'a RolloutStatus) -> Vec<&'a str> {
     let step = rollout.plan.steps.get(rollout.step);
-    let concurrent = step.is_none_or(Step::concurrent);
+    let concurrent = step.is_none_or(PlanStep::concurrent);
     let stable = status
         .stable
         .iter()

@@ -192,7 +192,7 @@ mod tests {
             rollout::status::{self, fingerprint},
         },
         clock,
-        rollout::plan::Plan,
+        rollout::plan::RolloutPlan,
     };
 
     fn rollout() -> serde_json::Value {
@@ -207,7 +207,7 @@ mod tests {
             "id": "x", "starter": "ann", "phase": "running", "why": null, "step": 1, "steps": 3, "this_step": null,
             "step_seconds": 250.0, "weights": [0.05], "shadow_share": 0.0,
             "candidates": [{"version": "1.1.0", "digest": "sha256:1", "loaded": true}],
-            "plan": Plan::parse(plan).unwrap(),
+            "plan": RolloutPlan::parse(plan).unwrap(),
             "evidence": {"arms": {
                 "1.0.0": {"requests": 4011, "units": 4011, "seconds": 5.0, "compute_seconds": 3.2},
                 "1.1.0": {"requests": 200, "units": 200, "errors": {"inference": 6}, "seconds": 0.5, "compute_seconds": 0.25}}},

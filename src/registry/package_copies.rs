@@ -1,4 +1,4 @@
-//! Kept: copies of the packages that answer or lead back, beside the journal. Whoever tidies the models directory takes away no
+//! PackageCopies: copies of the packages that answer or lead back, beside the journal. Whoever tidies the models directory takes away no
 //! way back, and a package that is packed anew under an old version does not end the old one.
 //!
 //! `packages/NAME/DIGEST/NAME/VERSION/` below the state, and beside a bare graph's versions the files that it is loaded with, as in the
@@ -20,9 +20,9 @@ use crate::{
     journal::entry::VersionRef,
     package::{PackageError, bare::ModelFiles, manifest},
     registry::{
-        intact::{Intact, check_cheaply},
+        integrity::{IntegrityChecks, check_cheaply},
         servable::Contents,
-        source::{self, Found},
+        source::{self, FoundDirectory},
     },
 };
 
@@ -38,14 +38,14 @@ const LEFTOVER: Duration = Duration::from_secs(3600);
 
 /// The copies of one state; without a place for them where they are not wanted.
 #[derive(Clone)]
-pub struct Kept {
+pub struct PackageCopies {
     root: Option<PathBuf>,
-    intact: Arc<Intact>,
+    intact: Arc<IntegrityChecks>,
     swept: Arc<OnceLock<()>>,
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum KeptError {
+pub enum CopyError {
     #[error(transparent)]
     Io(#[from] io::Error),
     /// The files are not what was loaded, any more.
@@ -65,14 +65,14 @@ pub enum KeptError {
     },
 }
 
-impl Kept {
-    pub fn of(config: &Config) -> Kept {
+impl PackageCopies {
+    pub fn of(config: &Config) -> PackageCopies {
         let root = config
             .state
             .directory()
             .filter(|_| config.state.keep_packages)
             .map(|state| state.join("packages"));
-        Kept {
+        PackageCopies {
             root,
             intact: Arc::default(),
             swept: Arc::default(),
@@ -102,7 +102,7 @@ impl Kept {
     }
 
     /// The copy of what was decided on, as a version's directory.
-    pub fn found(&self, name: &ModelName, named: &VersionRef) -> Option<Found> {
+    pub fn found(&self, name: &ModelName, named: &VersionRef) -> Option<FoundDirectory> {
         let directory = self.directory(name, &named.version, &named.digest)?;
         directory.is_dir().then(|| source::found_at(directory))
     }
@@ -147,7 +147,7 @@ impl Kept {
     }
 
     /// Copies a package that was loaded from `directory`; what is copied is what was loaded, or nothing. A damaged copy is replaced.
-    pub fn keep(&self, contents: &Contents, directory: &Path) -> Result<(), KeptError> {
+    pub fn keep(&self, contents: &Contents, directory: &Path) -> Result<(), CopyError> {
         let id = contents.id();
         let Some((copy, parent)) = self
             .copy_of(contents)
@@ -162,7 +162,7 @@ impl Kept {
         };
         self.intact.go_on()?;
         self.sweep();
-        check_cheaply(contents, directory).map_err(KeptError::Lost)?;
+        check_cheaply(contents, directory).map_err(CopyError::Lost)?;
         fs_err::create_dir_all(&parent)?;
         check_room(&parent, contents.manifest().size())?;
         let staging = parent.join(format!(".{}", PredictionId::new()));
@@ -190,7 +190,7 @@ impl Kept {
     }
 
     /// Copies what a load reads, to the disk; each file is hashed on its way. A copy that could not be loaded is an error.
-    fn copy_files(&self, contents: &Contents, from: &Path, to: &Path) -> Result<(), KeptError> {
+    fn copy_files(&self, contents: &Contents, from: &Path, to: &Path) -> Result<(), CopyError> {
         for (path, entry) in &contents.manifest().files {
             entry.check(path, self.copy_file(&from.join(path), &to.join(path))?)?;
         }
@@ -201,7 +201,7 @@ impl Kept {
                 self.copy_file(&from.join(&file), &to.join(&file))?;
             }
         }
-        check_cheaply(contents, to).map_err(KeptError::Lost)?;
+        check_cheaply(contents, to).map_err(CopyError::Lost)?;
         let directories = contents
             .manifest()
             .files
@@ -217,7 +217,7 @@ impl Kept {
         fs_err::create_dir_all(to.parent().unwrap_or(to))?;
         let (source, target) = (fs_err::File::open(from)?, fs_err::File::create(to)?);
         target.set_permissions(source.metadata()?.permissions())?;
-        let found = Digest::of_reader(Copying {
+        let found = Digest::of_reader(CopyReader {
             source,
             target: &target,
             unsynced: 0,
@@ -343,7 +343,7 @@ fn sync_directory(directory: &Path) -> io::Result<()> {
 }
 
 /// Refuses a copy that would leave too little room.
-fn check_room(place: &Path, needed: u64) -> Result<(), KeptError> {
+fn check_room(place: &Path, needed: u64) -> Result<(), CopyError> {
     let about = rustix::fs::statvfs(place).map_err(io::Error::from)?;
     let (free, total) = (
         about.f_bavail.saturating_mul(about.f_frsize),
@@ -352,7 +352,7 @@ fn check_room(place: &Path, needed: u64) -> Result<(), KeptError> {
     let spare = SPARE_BYTES.min(total / SPARE_PART);
     // Some file systems tell no size.
     match total > 0 && free < needed.saturating_add(spare) {
-        true => Err(KeptError::NoRoom {
+        true => Err(CopyError::NoRoom {
             needed,
             free,
             spare,
@@ -363,14 +363,14 @@ fn check_room(place: &Path, needed: u64) -> Result<(), KeptError> {
 }
 
 /// A file that is written while it is read; either ends with the process.
-struct Copying<'a> {
+struct CopyReader<'a> {
     source: fs_err::File,
     target: &'a fs_err::File,
     unsynced: usize,
-    intact: &'a Intact,
+    intact: &'a IntegrityChecks,
 }
 
-impl Read for Copying<'_> {
+impl Read for CopyReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.intact.go_on()?;
         let count = self.source.read(buffer)?;

@@ -1,4 +1,4 @@
-//! Known: what the loop knows of each version on disk: its files, its state, and what stands in its files' place.
+//! TrackedVersion: what the loop knows of each version on disk: its files, its state, and what stands in its files' place.
 
 use std::{
     collections::BTreeMap,
@@ -10,9 +10,9 @@ use crate::{
     journal::entry::VersionRef,
     package::triton_config::VersionPolicy,
     registry::{
-        State,
-        reconcile::{Copying, Keep, Phase, VersionView},
-        source::Found,
+        VersionState,
+        reconcile::{CopyProgress, LoadPhase, RetentionPolicy, VersionView},
+        source::FoundDirectory,
     },
 };
 
@@ -20,10 +20,10 @@ use crate::{
 pub(super) type ConfigStamp = Option<(u64, Option<SystemTime>)>;
 
 #[derive(Default)]
-pub(super) struct KnownModel {
-    pub versions: BTreeMap<Version, Known>,
+pub(super) struct TrackedModel {
+    pub versions: BTreeMap<Version, TrackedVersion>,
     /// What a `config.pbtxt` says about the versions to keep, and how the file looked when it was read.
-    pub keep: Option<Keep>,
+    pub keep: Option<RetentionPolicy>,
     pub config_stamp: Option<ConfigStamp>,
     /// An operator unloaded it.
     pub unloaded: bool,
@@ -31,13 +31,13 @@ pub(super) struct KnownModel {
     pub awaited: Option<VersionRef>,
 }
 
-pub(super) struct Known {
-    pub found: Option<Found>,
+pub(super) struct TrackedVersion {
+    pub found: Option<FoundDirectory>,
     /// Where `found` is the copy that is kept in the state: why, and the fingerprint of the files that it stands for.
     pub kept: Option<(String, Option<u64>)>,
     /// The fingerprint at which the phase was reached.
     pub seen: u64,
-    pub state: State,
+    pub state: VersionState,
     pub warning: Option<String>,
     /// What `predictd_model_info` says now.
     pub role: Option<&'static str>,
@@ -47,18 +47,18 @@ pub(super) struct Known {
     /// is there.
     pub arriving: Option<(u64, Instant)>,
     /// Files are missing: since when none came.
-    pub copying: Option<Copying>,
+    pub copying: Option<CopyProgress>,
     /// A failure that may only mean that files are still being copied was forgiven: at which fingerprint, in which look.
     pub forgiven: Option<(u64, u64)>,
 }
 
-impl Known {
-    pub fn new(found: Found) -> Known {
-        Known {
+impl TrackedVersion {
+    pub fn new(found: FoundDirectory) -> TrackedVersion {
+        TrackedVersion {
             seen: found.fingerprint,
             found: Some(found),
             kept: None,
-            state: State::Idle,
+            state: VersionState::Idle,
             warning: None,
             role: None,
             digest: String::new(),
@@ -70,7 +70,7 @@ impl Known {
     }
 
     pub fn warning(&self) -> Option<String> {
-        let gone = matches!(self.state, State::Available(_)) && self.found.is_none();
+        let gone = matches!(self.state, VersionState::Available(_)) && self.found.is_none();
         let gone = gone.then(|| {
             "its files are gone: it answers from memory, and can't be loaded again".to_owned()
         });
@@ -82,7 +82,7 @@ impl Known {
     }
 
     /// Takes what was found at the last look; the kept copy stays for files that were passed over, and for none.
-    pub fn look(&mut self, found: Option<Found>) {
+    pub fn look(&mut self, found: Option<FoundDirectory>) {
         let passed_over = self.kept.as_ref().is_some_and(|(_, instead_of)| {
             *instead_of == found.as_ref().map(|found| found.fingerprint)
         });
@@ -94,12 +94,12 @@ impl Known {
     pub fn view(&self) -> VersionView {
         let phase = match self.state {
             // What arrived just now is complete as far as anybody knows.
-            State::Incomplete { .. } if self.arriving.is_some() => Phase::Idle,
-            State::Incomplete { .. } => Phase::Incomplete,
-            State::Loading => Phase::Loading,
-            State::Available(_) => Phase::Available,
-            State::Refused(_) => Phase::Refused,
-            State::Idle | State::Draining => Phase::Idle,
+            VersionState::Incomplete { .. } if self.arriving.is_some() => LoadPhase::Idle,
+            VersionState::Incomplete { .. } => LoadPhase::Incomplete,
+            VersionState::Loading => LoadPhase::Loading,
+            VersionState::Available(_) => LoadPhase::Available,
+            VersionState::Refused(_) => LoadPhase::Refused,
+            VersionState::Idle | VersionState::Draining => LoadPhase::Idle,
         };
         let changed = self
             .found
@@ -114,11 +114,11 @@ impl Known {
 }
 
 /// A previous version stays loaded for a way back, whatever a configuration made for another server says.
-pub(super) fn keep(policy: &VersionPolicy, keep_versions: usize) -> Keep {
+pub(super) fn keep(policy: &VersionPolicy, keep_versions: usize) -> RetentionPolicy {
     match policy {
-        VersionPolicy::Latest(count) => Keep::Newest((*count).max(keep_versions)),
-        VersionPolicy::All => Keep::All,
-        VersionPolicy::Specific(versions) => Keep::Only(
+        VersionPolicy::Latest(count) => RetentionPolicy::Newest((*count).max(keep_versions)),
+        VersionPolicy::All => RetentionPolicy::All,
+        VersionPolicy::Specific(versions) => RetentionPolicy::Only(
             versions
                 .iter()
                 .filter_map(|version| Version::parse(&version.to_string()))

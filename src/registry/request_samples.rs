@@ -1,4 +1,4 @@
-//! Samples: a few valid requests of the live traffic, in memory only, for trying the way back on them.
+//! RequestSamples: a few valid requests of the live traffic, in memory only, for trying the way back on them.
 
 use std::{
     collections::VecDeque,
@@ -25,7 +25,7 @@ const INTERVAL: Duration = Duration::from_millis(250);
 const MAX_ROWS: usize = 16;
 
 /// The latest requests that a stable version decoded.
-pub struct Samples {
+pub struct RequestSamples {
     /// Whose columns they are.
     servable: Weak<Servable>,
     /// A required field is personal: nothing is kept.
@@ -38,8 +38,8 @@ pub struct Samples {
     kept: Mutex<VecDeque<Arc<Columns>>>,
 }
 
-impl Samples {
-    pub fn new(stable: &Arc<Servable>) -> Samples {
+impl RequestSamples {
+    pub fn new(stable: &Arc<Servable>) -> RequestSamples {
         let personal = |package: &ModelPackage| {
             package
                 .parts
@@ -55,7 +55,7 @@ impl Samples {
                 .map(|(id, _)| id)
                 .collect()
         };
-        Samples {
+        RequestSamples {
             servable: Arc::downgrade(stable),
             forbidden: stable.package().is_none_or(personal),
             personal: stable.package().map(optional).unwrap_or_default(),

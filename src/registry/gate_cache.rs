@@ -2,43 +2,43 @@
 
 use std::path::PathBuf;
 
-use crate::{digest::Digest, registry::trial::Verdict};
+use crate::{digest::Digest, registry::trial::TrialResult};
 
 /// Which checks a verdict passed: a gate that asks more has its own number.
 const GATE: u32 = 3;
 
 /// A directory of verdicts, one file each, named after everything that a verdict depends on.
-pub struct Remembered {
+pub struct GateCache {
     directory: Option<PathBuf>,
     circumstances: String,
 }
 
-impl Remembered {
+impl GateCache {
     /// `directory` is `state.url`'s; `None` remembers nothing.
-    pub fn new(directory: Option<PathBuf>, runtime_version: &str) -> Remembered {
+    pub fn new(directory: Option<PathBuf>, runtime_version: &str) -> GateCache {
         let circumstances = format!(
             "{} {GATE} {runtime_version} {}",
             env!("CARGO_PKG_VERSION"),
             processor()
         );
-        Remembered {
+        GateCache {
             directory: directory.map(|directory| directory.join("gates")),
             circumstances,
         }
     }
 
     /// `beside` is what the verdict depends on and the digest does not cover.
-    pub fn get(&self, digest: &str, max_batch_size: usize, beside: &str) -> Option<Verdict> {
+    pub fn get(&self, digest: &str, max_batch_size: usize, beside: &str) -> Option<TrialResult> {
         let text = fs_err::read(self.path(digest, max_batch_size, beside)?).ok()?;
         serde_json::from_slice(&text)
             .ok()
-            .filter(|verdict: &Verdict| verdict.digest == digest)
+            .filter(|verdict: &TrialResult| verdict.digest == digest)
     }
 
     /// Keeps a verdict; where that fails the next start is only slower.
     pub fn put(
         &self,
-        verdict: &Verdict,
+        verdict: &TrialResult,
         max_batch_size: usize,
         beside: &str,
     ) -> std::io::Result<()> {
@@ -81,13 +81,13 @@ fn processor() -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::registry::{gate::Batching, remembered::Remembered, trial::Verdict};
+    use crate::registry::{gate::Batching, gate_cache::GateCache, trial::TrialResult};
 
     #[test]
     fn a_verdict_holds_for_its_circumstances_only() {
         let directory = tempfile::tempdir().unwrap();
-        let remembered = Remembered::new(Some(directory.path().to_path_buf()), "1.31.1");
-        let verdict = Verdict {
+        let remembered = GateCache::new(Some(directory.path().to_path_buf()), "1.31.1");
+        let verdict = TrialResult {
             batching: Batching::Rows,
             digest: "sha256:aa".to_owned(),
             opset: [("ai.onnx".to_owned(), 17)].into(),
@@ -105,15 +105,11 @@ mod tests {
             None
         );
         assert_eq!(
-            Remembered::new(Some(directory.path().to_path_buf()), "1.32.0").get(
-                "sha256:aa",
-                64,
-                ""
-            ),
+            GateCache::new(Some(directory.path().to_path_buf()), "1.32.0").get("sha256:aa", 64, ""),
             None
         );
         assert_eq!(
-            Remembered::new(None, "1.31.1").get("sha256:aa", 64, ""),
+            GateCache::new(None, "1.31.1").get("sha256:aa", 64, ""),
             None
         );
     }

@@ -1,4 +1,4 @@
-//! Intact: whether a directory still holds the package that was loaded, so that a restart finds it again. What was found is remembered
+//! IntegrityChecks: whether a directory still holds the package that was loaded, so that a restart finds it again. What was found is remembered
 //! by what the files look like from outside: gigabytes are hashed again only when they changed.
 
 use std::{
@@ -27,7 +27,7 @@ const FAILURE_HOLDS: Duration = Duration::from_secs(60);
 
 /// The checks of one process.
 #[derive(Default)]
-pub struct Intact {
+pub struct IntegrityChecks {
     stopped: AtomicBool,
     seen: Mutex<BTreeMap<PathBuf, Seen>>,
 }
@@ -40,7 +40,7 @@ struct Seen {
     at: Instant,
 }
 
-impl Intact {
+impl IntegrityChecks {
     /// Ends the checks and copies that run; none begins any more.
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::Relaxed);
@@ -175,7 +175,7 @@ fn fingerprint(contents: &Contents, directory: &Path) -> u64 {
 /// A file whose reader can be stopped.
 struct Stoppable<'a> {
     file: fs_err::File,
-    intact: &'a Intact,
+    intact: &'a IntegrityChecks,
 }
 
 impl Read for Stoppable<'_> {

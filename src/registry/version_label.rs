@@ -1,11 +1,11 @@
-//! Label: the role by which a caller may name a version in place of its number. What it means changes with every decision.
+//! VersionLabel: the role by which a caller may name a version in place of its number. What it means changes with every decision.
 
 use std::{sync::Arc, time::Instant};
 
 use crate::registry::{Model, route::RouteError, servable::Servable};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Label {
+pub enum VersionLabel {
     /// What answers requests without a version, but for a rollout's candidates.
     Stable,
     /// Where a rollback leads.
@@ -14,20 +14,26 @@ pub enum Label {
     Candidate,
 }
 
-impl Label {
-    pub const ALL: [Label; 3] = [Label::Stable, Label::Previous, Label::Candidate];
+impl VersionLabel {
+    pub const ALL: [VersionLabel; 3] = [
+        VersionLabel::Stable,
+        VersionLabel::Previous,
+        VersionLabel::Candidate,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
-            Label::Stable => "stable",
-            Label::Previous => "previous",
-            Label::Candidate => "candidate",
+            VersionLabel::Stable => "stable",
+            VersionLabel::Previous => "previous",
+            VersionLabel::Candidate => "candidate",
         }
     }
 
     /// No version is called so: they are numbers.
-    pub fn parse(text: &str) -> Option<Label> {
-        Label::ALL.into_iter().find(|label| label.name() == text)
+    pub fn parse(text: &str) -> Option<VersionLabel> {
+        VersionLabel::ALL
+            .into_iter()
+            .find(|label| label.name() == text)
     }
 }
 
@@ -39,7 +45,7 @@ impl Model {
     pub fn labelled(
         &self,
         name: &str,
-        label: Label,
+        label: VersionLabel,
         now: Instant,
     ) -> Result<&Arc<Servable>, RouteError> {
         let absent = |reason: &str| RouteError::NoSuchRole {
@@ -51,18 +57,18 @@ impl Model {
             reason: format!("model {name}: {reason}"),
         };
         match label {
-            Label::Stable => self.stable.as_ref().ok_or_else(|| {
+            VersionLabel::Stable => self.stable.as_ref().ok_or_else(|| {
                 not_ready(
                     self.outage(now)
                         .map(|outage| outage.reason)
                         .unwrap_or_default(),
                 )
             }),
-            Label::Previous => self
+            VersionLabel::Previous => self
                 .previous
                 .as_ref()
                 .ok_or_else(|| absent("there is no version to roll back to")),
-            Label::Candidate => {
+            VersionLabel::Candidate => {
                 let traffic = self
                     .traffic
                     .as_ref()
