@@ -9,7 +9,7 @@ use crate::{
     engine::infer::{OnnxEngine, Runtime},
     package::{PackageError, bare},
     registry::{
-        gate::{self, GateOptions, PassedBare},
+        gate::{self, GateOptions, PassedGraph},
         trial::{Reporter, TrialResult},
     },
 };
@@ -60,14 +60,14 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
             if let Some(id) = bare::id_of(&args.directory)
                 .filter(|id| args.bare && bare::is_bare(&args.directory, id))
             {
-                let PassedBare {
+                let PassedGraph {
                     bare,
                     engine,
                     warm,
                     batching,
                     without_rows,
                     warning,
-                } = gate::run_bare(&args.directory, &id, &runtime, options, &mut report)?;
+                } = gate::check_graph(&args.directory, &id, &runtime, options, &mut report)?;
                 return Ok(TrialResult {
                     batching,
                     digest: bare.manifest.digest,
@@ -77,7 +77,7 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
                     warning,
                 });
             }
-            let passed = gate::run(&args.directory, &runtime, options, &mut report)?;
+            let passed = gate::check_package(&args.directory, &runtime, options, &mut report)?;
             let opset = opsets(&passed.engine);
             let digest = passed.package.digest().to_owned();
             Ok(TrialResult {

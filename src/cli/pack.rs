@@ -26,7 +26,7 @@ use crate::{
         manifest::{self, Manifest, Provenance},
     },
     registry::{
-        gate::{Check, GateOptions},
+        gate::{GateOptions, PassedCheck},
         trial::GateTrial,
     },
     rollout::state::ModelState,
@@ -151,7 +151,7 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-pub fn say_check(check: &Check) {
+pub fn say_check(check: &PassedCheck) {
     say!(
         "  ok      {:<14} {:>9.1} ms  {}",
         check.name,
@@ -347,7 +347,7 @@ impl Packer {
         &self,
         mut manifest: Manifest,
         directory: &Path,
-        report: &mut dyn FnMut(Check),
+        report: &mut dyn FnMut(PassedCheck),
     ) -> anyhow::Result<Result<Manifest, PackageError>> {
         let options = GateOptions {
             bare: false,

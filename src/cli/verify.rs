@@ -19,7 +19,7 @@ use crate::{
         manifest::{self, Manifest},
     },
     registry::{
-        gate::{Batching, Check, GateOptions},
+        gate::{Batching, GateOptions, PassedCheck},
         trial::TrialResult,
     },
 };
@@ -146,7 +146,7 @@ pub fn verify_all(
 
 fn report(
     directory: &Path,
-    checks: &[Check],
+    checks: &[PassedCheck],
     verdict: &Result<TrialResult, crate::package::PackageError>,
 ) -> Value {
     let mut report = json!({"package": directory.to_string_lossy(), "passed": verdict.is_ok(), "checks": checks});

@@ -6,7 +6,6 @@ mod gate_cache;
 mod ignored;
 mod integrity;
 pub mod loader;
-mod neighbours;
 pub mod package_copies;
 mod reconcile;
 pub mod request_samples;

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     package::PackageError,
-    registry::gate::{Batching, Check, GateOptions},
+    registry::gate::{Batching, GateOptions, PassedCheck},
 };
 
 /// How much longer than the child's own limit the parent waits before it kills.
@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TrialMessage {
-    Check(Check),
+    Check(PassedCheck),
     Passed(TrialResult),
     Failed {
         check: String,
@@ -69,7 +69,7 @@ impl GateTrial {
         &self,
         directory: &Path,
         options: GateOptions,
-        report: &mut dyn FnMut(Check),
+        report: &mut dyn FnMut(PassedCheck),
     ) -> Result<TrialResult, PackageError> {
         let no_child = |error: std::io::Error| {
             PackageError::new(
@@ -265,7 +265,7 @@ impl Reporter {
         Ok(reporter)
     }
 
-    pub fn check(&self, check: Check) {
+    pub fn check(&self, check: PassedCheck) {
         self.last
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -131,7 +131,7 @@ fn outputs_without_rows_are_answered_by_tensor_protocols_only() {
     graph(models.path(), "found", 1, "detections", None);
     let server = Server::start(models.path(), &[]);
     for (name, width, why) in [
-        ("targets", 3, "its rows lie along dimension 1"),
+        ("targets", 3, "its rows are along dimension 1"),
         ("found", 2, "NonZero"),
     ] {
         for count in [1usize, 2, 3] {

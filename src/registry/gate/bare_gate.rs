@@ -1,0 +1,168 @@
+//! The checks of a graph without a manifest. Nobody vouches for its files, but a graph that can't be
+//! loaded or run must not get near the server.
+
+use std::{collections::BTreeMap, path::Path};
+
+use crate::{
+    engine::{
+        Engine, EngineFactory,
+        infer::{OnnxEngine, OnnxFactory, Runtime},
+    },
+    graph::GraphAnalysis,
+    id::ModelId,
+    package::{MODEL_FILE, PackageError, bare::BareGraph},
+    registry::gate::{
+        Batching, CheckReporter, GateOptions, PassedCheck, check_names, describe_signature,
+        graph_error, output_rows::outputs_without_rows, row_independence,
+    },
+    tensor::{Tensors, signature::Signature},
+};
+
+/// A bare graph that passed.
+pub struct PassedGraph {
+    pub bare: BareGraph,
+    pub engine: OnnxEngine,
+    /// A run of zeros worked, so that the server may warm its engines with one.
+    pub warm: bool,
+    pub batching: Batching,
+    /// Outputs without a row for each row of the inputs, with the reason.
+    pub without_rows: BTreeMap<String, String>,
+    /// A setting of the configuration that the graph does not allow.
+    pub warning: Option<String>,
+}
+
+/// Runs every check in order and stops at the first failure. `report` gets each check that passed.
+pub fn check_graph(
+    directory: &Path,
+    id: &ModelId,
+    runtime: &Runtime,
+    options: GateOptions,
+    report: &mut dyn FnMut(PassedCheck),
+) -> Result<PassedGraph, PackageError> {
+    let mut reporter = CheckReporter::new(report);
+    let bare = BareGraph::open(directory, id)?;
+    reporter.passed(
+        "hashes",
+        format!(
+            "{} files, {}; no manifest vouches for them",
+            bare.manifest.files.len(),
+            bare.manifest.digest
+        ),
+    );
+    let (factory, mut engine) = OnnxFactory::open(
+        runtime,
+        &directory.join(MODEL_FILE),
+        options.intra_op_threads,
+    )
+    .map_err(|error| graph_error(&error))?;
+    let analysis = analyse(&factory, engine.signature())?;
+    reporter.passed(
+        "graph",
+        describe_signature(engine.signature(), factory.symbols()),
+    );
+    bare.check(engine.signature())?;
+    let signature = bare.refined(engine.signature());
+    let config = match bare.config {
+        Some(_) => "fits the graph",
+        None => "none",
+    };
+    reporter.passed("config", config);
+
+    // A graph need not accept zeros. If it does not, its engines are not warmed.
+    let row = signature.zeros();
+    let warmed = engine.run(&row);
+    reporter.passed(
+        "warm-up",
+        match &warmed {
+            Ok(_) => "a run of zeros".to_owned(),
+            Err(error) => format!("not with zeros: {error}"),
+        },
+    );
+    let warm = warmed.is_ok();
+    let rows = if warm { vec![row] } else { Vec::new() };
+    let without_rows = outputs_without_rows(&mut engine, &signature, &analysis, &rows);
+    let graph = CheckedGraph {
+        bare: &bare,
+        signature: &signature,
+        analysis: &analysis,
+        max_batch_size: options.max_batch_size,
+    };
+    let (batching, warning) = graph.batching(&mut engine, &rows);
+    reporter.passed("rows", batching.describe(warning.as_deref()));
+    Ok(PassedGraph {
+        bare,
+        engine,
+        warm,
+        batching,
+        without_rows,
+        warning,
+    })
+}
+
+fn analyse(factory: &OnnxFactory, signature: &Signature) -> Result<GraphAnalysis, PackageError> {
+    if signature.outputs.is_empty() {
+        return Err(PackageError::new(
+            "graph",
+            MODEL_FILE,
+            "gives no output: a response would be empty",
+        ));
+    }
+    let analysis = factory.about().map_err(|error| graph_error(&error))?;
+    check_names(&analysis)?;
+    Ok(analysis)
+}
+
+/// What the batching of a bare graph depends on.
+struct CheckedGraph<'a> {
+    bare: &'a BareGraph,
+    signature: &'a Signature,
+    analysis: &'a GraphAnalysis,
+    max_batch_size: usize,
+}
+
+impl CheckedGraph<'_> {
+    /// Whether requests share runs, and a warning if the configuration and the graph disagree.
+    fn batching(&self, engine: &mut OnnxEngine, rows: &[Tensors]) -> (Batching, Option<String>) {
+        let limit = match self.batch_limit() {
+            Ok(limit) => limit,
+            Err(because) => return (Batching::none(because), None),
+        };
+        let vocabulary = &self.analysis.vocabulary;
+        let perturbed = rows
+            .first()
+            .map(|row| row_independence::variations(row, vocabulary))
+            .unwrap_or_default();
+        let proof = row_independence::prove(engine, &perturbed, vocabulary, limit);
+        let requested = self.bare.requests_batching();
+        match (self.analysis.batching_objection(), proof) {
+            (None, Ok(())) => (Batching::Rows, None),
+            (None, Err(dependence)) => (Batching::none(dependence.because()), None),
+            // The analysis only lacks a proof. The author asked for batches, and the runs agree.
+            (Some(objection), Ok(()))
+                if requested && self.analysis.report.proof_of_mixing().is_none() =>
+            {
+                let warning = format!("config.pbtxt asks for dynamic_batching, though {objection}");
+                (Batching::Rows, Some(warning))
+            }
+            // The objection names an operator of the graph. That helps more than the outcome of a run.
+            (Some(objection), _) => {
+                let warning = requested.then(|| {
+                    format!(
+                        "config.pbtxt asks for dynamic_batching, which is not done: {objection}"
+                    )
+                });
+                (Batching::none(objection), warning)
+            }
+        }
+    }
+
+    /// The number of rows that may share a run, if they are independent.
+    fn batch_limit(&self) -> Result<usize, String> {
+        self.signature
+            .check_batch_axes(|output| self.analysis.report.keeps_rows(output))
+            .map_err(|error| error.to_string())?;
+        self.bare
+            .batching(self.max_batch_size)
+            .map_err(|forbidden| forbidden.to_string())
+    }
+}

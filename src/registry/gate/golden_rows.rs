@@ -1,0 +1,165 @@
+//! Golden examples as inputs of the graph, and the row that replaces them in a package without any.
+
+use crate::{
+    decode::decode_instance,
+    engine::{Engine, runtime_message},
+    package::{
+        GOLDEN_FILE, MODEL_FILE, PREPROCESSING_FILE, PackageError, Parts, SCHEMA_FILE, Transform,
+        golden,
+        warmup_instance::{self, InstanceOrigin},
+    },
+    registry::gate::{OWN_LIMITS, first_fault},
+    tensor::{Tensors, signature::Signature},
+    transform::row_fault::RowFault,
+};
+
+/// A golden example, preprocessed.
+pub(super) struct GoldenRow {
+    /// The line of `golden.jsonl`, from 1.
+    pub line: usize,
+    pub inputs: Tensors,
+}
+
+impl GoldenRow {
+    pub fn error(&self, detail: String) -> PackageError {
+        example_error(self.line, detail)
+    }
+}
+
+pub(super) fn golden_rows(
+    parts: &Parts,
+    transform: &Transform,
+    signature: &Signature,
+) -> Result<Vec<GoldenRow>, PackageError> {
+    (0..parts.golden.len())
+        .filter_map(|index| golden_row(parts, transform, signature, index))
+        .collect()
+}
+
+/// The golden example at `index`, from 0. `None` if there are fewer.
+fn golden_row(
+    parts: &Parts,
+    transform: &Transform,
+    signature: &Signature,
+    index: usize,
+) -> Option<Result<GoldenRow, PackageError>> {
+    let example = parts.golden.get(index)?;
+    let line = index + 1;
+    let prepare = || {
+        let columns = decode_instance(&parts.input, example.input.as_bytes(), &OWN_LIMITS)
+            .map_err(|error| {
+                example_error(
+                    line,
+                    format!(
+                        "the input is refused by the schema: {}",
+                        first_fault(&error)
+                    ),
+                )
+            })?;
+        let inputs = transform.prepare(&columns).map_err(|faults| {
+            example_error(
+                line,
+                format!(
+                    "the input can't be preprocessed: {}",
+                    first_row_fault(&faults)
+                ),
+            )
+        })?;
+        signature.check_inputs(&inputs).map_err(|error| {
+            PackageError::new("preprocessing", PREPROCESSING_FILE, error.to_string())
+        })?;
+        Ok(GoldenRow { line, inputs })
+    };
+    Some(prepare())
+}
+
+fn example_error(line: usize, detail: String) -> PackageError {
+    PackageError::new("golden", GOLDEN_FILE, detail).at(&format!("line {line}"))
+}
+
+/// The message of a failed run. If the graph says which input it rejects, only that part is kept.
+pub(super) fn describe_rejection(detail: &str) -> String {
+    runtime_message::rejected_input(detail).map_or_else(
+        || detail.to_owned(),
+        |refusal| format!("the model's graph refuses this input: {refusal}"),
+    )
+}
+
+fn first_row_fault(faults: &[RowFault]) -> String {
+    faults
+        .first()
+        .map(|fault| format!("{}: {}", fault.field, fault.detail))
+        .unwrap_or_default()
+}
+
+/// A row that the schema allows, for packages without golden examples.
+///
+/// # Errors
+/// The first fault of the generated instance, and the origin of its values.
+pub(super) fn generated_row(
+    parts: &Parts,
+    transform: &Transform,
+    signature: &Signature,
+) -> Result<(Tensors, InstanceOrigin), (String, InstanceOrigin)> {
+    let (instance, origin) = warmup_instance::instance(&parts.input, parts.profile.as_ref());
+    let columns = decode_instance(&parts.input, instance.as_bytes(), &OWN_LIMITS)
+        .map_err(|error| (first_fault(&error), origin))?;
+    let inputs = transform
+        .prepare(&columns)
+        .map_err(|faults| (first_row_fault(&faults), origin))?;
+    signature
+        .check_inputs(&inputs)
+        .map_err(|error| (error.to_string(), origin))?;
+    Ok((inputs, origin))
+}
+
+/// The row that the gate ran first. The server warms its engines with it, because the gate has
+/// proved that this run works.
+pub fn first_run(
+    parts: &Parts,
+    transform: &Transform,
+    signature: &Signature,
+) -> Result<Tensors, PackageError> {
+    match golden_row(parts, transform, signature, 0) {
+        Some(row) => Ok(row?.inputs),
+        None => generated_row(parts, transform, signature)
+            .map(|(row, _)| row)
+            .map_err(|(detail, _)| PackageError::new("warm-up", MODEL_FILE, detail)),
+    }
+}
+
+/// Runs every golden example alone. Its response must be the documented one, within the tolerance,
+/// and must fit the output schema.
+pub(super) fn replay(
+    engine: &mut dyn Engine,
+    parts: &Parts,
+    transform: &Transform,
+    rows: &[GoldenRow],
+) -> Result<(), PackageError> {
+    for (row, example) in rows.iter().zip(&parts.golden) {
+        let outputs = engine
+            .run(&row.inputs)
+            .map_err(|error| row.error(describe_rejection(&error.to_string())))?;
+        let outputs = transform
+            .interpret(&outputs, 1)
+            .map_err(|fault| row.error(fault.to_string()))?;
+        let answer = outputs.to_value(0);
+        golden::compare(&example.output, &answer, example.tolerance).map_err(|mismatch| {
+            row.error(format!(
+                "output {}: expected {}, got {} (tolerance {})",
+                mismatch.pointer, mismatch.expected, mismatch.actual, example.tolerance
+            ))
+        })?;
+        decode_instance(&parts.output, answer.to_string().as_bytes(), &OWN_LIMITS).map_err(
+            |error| {
+                let detail = format!(
+                    "golden example {}: the answer does not fit: {}",
+                    row.line,
+                    first_fault(&error)
+                );
+                PackageError::new("schema", SCHEMA_FILE, detail).at("/output")
+            },
+        )?;
+    }
+    Ok(())
+}

@@ -1,0 +1,134 @@
+//! The load gate: the checks that a package or a bare graph must pass before it may answer requests.
+//! `predictd verify` and the server run the same checks.
+
+mod answer_check;
+mod bare_gate;
+mod batching;
+mod golden_rows;
+mod output_rows;
+mod package_gate;
+mod perturbation;
+mod row_independence;
+mod tensor_difference;
+
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+pub use bare_gate::{PassedGraph, check_graph};
+pub use batching::{Batching, declared_batching};
+pub use golden_rows::first_run;
+pub use package_gate::{PassedPackage, check_package};
+
+use crate::{
+    decode::{DecodeError, DecodeLimits},
+    engine::EngineError,
+    graph::GraphAnalysis,
+    package::{MODEL_FILE, PackageError},
+    tensor::{
+        Tensors,
+        signature::{Signature, Symbols, TensorSpec},
+    },
+};
+
+/// A check that passed, with the time that it took.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PassedCheck {
+    pub name: String,
+    pub detail: String,
+    pub milliseconds: f64,
+}
+
+/// The options of the gate that the package does not contain.
+#[derive(Clone, Copy)]
+pub struct GateOptions {
+    /// Accept a graph without a manifest.
+    pub bare: bool,
+    /// The number of rows in the largest run that the server would make.
+    pub max_batch_size: usize,
+    pub intra_op_threads: usize,
+}
+
+/// Limits for JSON that the package itself contains, such as its golden examples. Limits protect
+/// from callers, and the author of a package is not one.
+pub const OWN_LIMITS: DecodeLimits = DecodeLimits {
+    max_instances: 1,
+    max_depth: 64,
+    max_array_values: usize::MAX,
+};
+
+/// Numbers of rows for which the gate builds a whole response.
+const RESPONSE_SIZES: [usize; 4] = [1, 2, 3, 5];
+
+/// Reports each check that passed, with the time since the check before it.
+struct CheckReporter<'a> {
+    report: &'a mut dyn FnMut(PassedCheck),
+    since: Instant,
+}
+
+impl CheckReporter<'_> {
+    fn new(report: &mut dyn FnMut(PassedCheck)) -> CheckReporter<'_> {
+        CheckReporter {
+            report,
+            since: Instant::now(),
+        }
+    }
+
+    fn passed(&mut self, name: &str, detail: impl Into<String>) {
+        let elapsed = self.since.elapsed();
+        (self.report)(PassedCheck {
+            name: name.to_owned(),
+            detail: detail.into(),
+            // Microseconds are the last digits that mean something.
+            milliseconds: (elapsed.as_secs_f64() * 1e6).round() / 1e3,
+        });
+        self.since = Instant::now();
+    }
+}
+
+/// One row of zeros, `false` and empty texts. Free dimensions are 1.
+pub fn zeros(signature: &Signature) -> Tensors {
+    signature.zeros()
+}
+
+fn graph_error(error: &EngineError) -> PackageError {
+    PackageError::new("graph", MODEL_FILE, error.to_string())
+}
+
+/// Callers name inputs and outputs, and the runtime ends a name at its first NUL.
+fn check_names(analysis: &GraphAnalysis) -> Result<(), PackageError> {
+    let Some(name) = &analysis.nul_name else {
+        return Ok(());
+    };
+    let detail = format!(
+        "has an input or output \"{name}\": a name with a NUL can't be served; rename it in the export"
+    );
+    Err(PackageError::new("graph", MODEL_FILE, detail))
+}
+
+/// `NAME TYPE[SHAPE], ... -> NAME TYPE[SHAPE], ...`
+fn describe_signature(signature: &Signature, symbols: &Symbols) -> String {
+    let side = |specs: Vec<(&TensorSpec, &[String])>| {
+        specs
+            .iter()
+            .map(|(spec, names)| format!("{} {}", spec.name, spec.named(names)))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    signature.sides(symbols).map(side).join(" -> ")
+}
+
+fn first_fault(error: &DecodeError) -> String {
+    match error {
+        DecodeError::Malformed { detail } => detail.to_string(),
+        DecodeError::Invalid { faults, .. } => faults
+            .first()
+            .map(|fault| format!("{} {}", fault.pointer, fault.detail))
+            .unwrap_or_default(),
+    }
+}
+
+/// `count` rows of a batch, which repeat `rows` from the first one on. Empty without rows.
+fn repeat_rows(rows: &[Tensors], count: usize) -> Vec<&Tensors> {
+    rows.iter().cycle().take(count).collect()
+}
