@@ -13,7 +13,10 @@ use crate::{
     config::Config,
     engine::infer::{OnnxFactory, Runtime},
     id::{ModelId, ModelName},
-    journal::{Journal, JournalError, store::Store},
+    journal::{
+        Journal, JournalError,
+        store::{Store, StoreError},
+    },
     package::{
         MODEL_FILE, PackageError,
         bare::{self, BareGraph},
@@ -25,7 +28,7 @@ use crate::{
 };
 
 pub fn run(config: &Config) -> anyhow::Result<Outcome> {
-    telemetry::check_level(&config.telemetry.log_level).map_err(anyhow::Error::msg)?;
+    telemetry::check_level(&config.telemetry.log_level)?;
     say!("ok      configuration");
     let library = app::find_library(config)?;
     let runtime = Runtime::load(&library)?;
@@ -34,97 +37,119 @@ pub fn run(config: &Config) -> anyhow::Result<Outcome> {
         runtime.version(),
         library.display()
     );
-    let mut faults = app::listening_faults(config)?;
-    let state = config.state.directory();
-    if let Some(directory) = &state {
-        let wrong = |error: anyhow::Error| {
-            format!(
-                "state.url: {} can't be written: {error:#}",
-                directory.display()
-            )
-        };
-        faults.extend(try_writing(directory).err().map(wrong));
-    }
-    let ignored = registry::ignored(&config.models.root);
-    faults.extend(ignored.iter().map(ToString::to_string));
-    let ignored: Vec<&Path> = ignored
-        .iter()
-        .map(|ignored| ignored.path.as_path())
-        .collect();
     let with_bare = !config.models.require_manifest;
     let directories = verify::packages_below(&config.models.root, with_bare).unwrap_or_default();
-    faults.extend(missing_names(config, &directories));
-    faults.extend(incomplete(&config.models.root, &directories, &ignored));
-    if directories.is_empty() {
-        faults.push(format!(
-            "{} holds no package; the server would not be ready",
-            config.models.root.display()
-        ));
-    }
+    let faults = setup_faults(config, &directories)?;
     for fault in &faults {
         say!("FAILED  {fault}");
     }
+    // Without packages there is nothing else to check.
     if directories.is_empty() {
         return Ok(Outcome::Failed);
     }
-    let mut outcome = verify::verify_all(&directories, config, &library, with_bare, false)?;
-    let journal = state
-        .filter(|directory| directory.is_dir())
-        .map(Store::local)
-        .transpose()?
-        .map(Journal::new);
-    let mut decided: BTreeMap<ModelName, ModelState> = BTreeMap::new();
-    let names: BTreeSet<ModelName> = directories
-        .iter()
-        .filter_map(|directory| Some(bare::id_of(directory)?.name))
-        .collect();
-    for (name, journal) in names.into_iter().zip(journal.iter().cycle()) {
-        match decisions(journal, &name) {
-            Ok(state) => drop(decided.insert(name, state)),
-            Err(detail) => {
-                say!("FAILED  {detail}");
-                outcome = Outcome::Failed;
-            }
-        }
-    }
-    let server = Server {
+    let mut passed = faults.is_empty();
+    let verified = verify::verify_all(&directories, config, &library, with_bare, false)?;
+    passed &= verified == Outcome::Done;
+    let (decided, readable) = read_journals(config, &directories)?;
+    passed &= readable;
+    let server = WouldBeServer {
         config,
         runtime,
         decided,
     };
     for directory in &directories {
-        let Some(id) = bare::id_of(directory) else {
-            continue;
-        };
-        // What the gate refuses is told already.
-        let Ok(refused) = server.refuses(directory, &id) else {
-            continue;
-        };
-        for error in refused {
-            say!(
-                "{}\n  FAILED  {:<14} {error}",
-                directory.display(),
-                error.check
-            );
-            outcome = Outcome::Failed;
-        }
+        passed &= server.accepts(directory);
     }
-    Ok(if faults.is_empty() {
-        outcome
+    Ok(if passed {
+        Outcome::Done
     } else {
         Outcome::Failed
     })
 }
 
-struct Server<'a> {
+/// What is wrong besides the packages themselves: listeners, the state, the models directory.
+fn setup_faults(config: &Config, directories: &[PathBuf]) -> anyhow::Result<Vec<String>> {
+    let root = &config.models.root;
+    let mut faults = app::listening_faults(config)?;
+    if let Some(directory) = config.state.directory()
+        && let Err(error) = try_writing(&directory)
+    {
+        faults.push(format!(
+            "state.url: {} can't be written: {error:#}",
+            directory.display()
+        ));
+    }
+    let ignored = registry::ignored(root);
+    faults.extend(ignored.iter().map(ToString::to_string));
+    let ignored: Vec<&Path> = ignored
+        .iter()
+        .map(|ignored| ignored.path.as_path())
+        .collect();
+    faults.extend(missing_names(config, directories));
+    faults.extend(incomplete(root, directories, &ignored));
+    if directories.is_empty() {
+        faults.push(format!(
+            "{} holds no package; the server would not be ready",
+            root.display()
+        ));
+    }
+    Ok(faults)
+}
+
+/// The state of each model whose journal can be read, and whether all can be.
+fn read_journals(
+    config: &Config,
+    directories: &[PathBuf],
+) -> anyhow::Result<(BTreeMap<ModelName, ModelState>, bool)> {
+    let state = config.state.directory();
+    let Some(state) = state.filter(|directory| directory.is_dir()) else {
+        return Ok((BTreeMap::new(), true));
+    };
+    let journal = Journal::new(Store::local(state)?);
+    let names: BTreeSet<ModelName> = directories
+        .iter()
+        .filter_map(|directory| Some(bare::id_of(directory)?.name))
+        .collect();
+    let (mut decided, mut readable) = (BTreeMap::new(), true);
+    for name in names {
+        match decisions(&journal, &name) {
+            Ok(state) => drop(decided.insert(name, state)),
+            Err(error) => {
+                say!("FAILED  {error}");
+                readable = false;
+            }
+        }
+    }
+    Ok((decided, readable))
+}
+
+/// The server as it would be with this configuration.
+struct WouldBeServer<'a> {
     config: &'a Config,
     runtime: Runtime,
-    /// By model; of those whose journal can't be read nothing is known.
+    /// The models whose journal can be read.
     decided: BTreeMap<ModelName, ModelState>,
 }
 
-impl Server<'_> {
-    /// What the server refuses of a package that passes the gate: for its place, its digest, and its share of the memory.
+impl WouldBeServer<'_> {
+    /// Prints what the server would refuse about a package.
+    fn accepts(&self, directory: &Path) -> bool {
+        let Some(id) = bare::id_of(directory) else {
+            return true;
+        };
+        // A package that can't be read has failed the gate, which printed the reason.
+        let refused = self.refuses(directory, &id).unwrap_or_default();
+        for error in &refused {
+            say!(
+                "{}\n  FAILED  {:<14} {error}",
+                directory.display(),
+                error.check
+            );
+        }
+        refused.is_empty()
+    }
+
+    /// The reasons to refuse a package that passes the gate: its directory, its digest, and its share of the memory.
     fn refuses(&self, directory: &Path, id: &ModelId) -> Result<Vec<PackageError>, PackageError> {
         let manifest = match bare::is_bare(directory, id) {
             true => BareGraph::open(directory, id)?.manifest,
@@ -151,27 +176,49 @@ impl Server<'_> {
     }
 }
 
-/// What a model's journal comes to, or why it can't be read.
-fn decisions(journal: &Journal, name: &ModelName) -> Result<ModelState, String> {
-    let repair = format!(
-        "`predictd history {name} --repair --reason TEXT` sets the damaged end aside, once the server runs"
-    );
+/// Why a journal can't be used.
+#[derive(Debug, thiserror::Error)]
+enum JournalFault {
+    #[error("the journal of {model} can't be read: {source}")]
+    Unreadable {
+        model: ModelName,
+        #[source]
+        source: StoreError,
+    },
+    #[error(
+        "the journal of {model} {fault}: {source}; `predictd history {model} --repair --reason TEXT` sets the damaged end aside, once the server runs"
+    )]
+    Damaged {
+        model: ModelName,
+        fault: &'static str,
+        #[source]
+        source: FoldError,
+    },
+}
+
+/// The state that a model's journal describes.
+fn decisions(journal: &Journal, name: &ModelName) -> Result<ModelState, JournalFault> {
+    let model = name.clone();
     let (_, state, end) = ModelState::fold(journal, name.as_str(), |_| ());
     match end {
         Ok(()) => Ok(state),
-        Err(FoldError::Contradiction(error)) => Err(format!(
-            "the journal of {name} contradicts itself: {error}; {repair}"
-        )),
-        Err(FoldError::Journal(JournalError::Store(error))) => {
-            Err(format!("the journal of {name} can't be read: {error}"))
+        Err(FoldError::Journal(JournalError::Store(source))) => {
+            Err(JournalFault::Unreadable { model, source })
         }
-        Err(FoldError::Journal(error)) => Err(format!(
-            "the journal of {name} is damaged: {error}; {repair}"
-        )),
+        Err(source @ FoldError::Contradiction(_)) => Err(JournalFault::Damaged {
+            model,
+            fault: "contradicts itself",
+            source,
+        }),
+        Err(source @ FoldError::Journal(_)) => Err(JournalFault::Damaged {
+            model,
+            fault: "is damaged",
+            source,
+        }),
     }
 }
 
-/// Writes a file there and removes it, with every directory that had to be made for it.
+/// Writes a file into the directory and removes it, with every directory that had to be created for it.
 fn try_writing(directory: &Path) -> anyhow::Result<()> {
     let made: Vec<&Path> = directory
         .ancestors()
@@ -179,35 +226,38 @@ fn try_writing(directory: &Path) -> anyhow::Result<()> {
         .collect();
     let probe = directory.join(format!(".check-{}", std::process::id()));
     let written = fs_err::create_dir_all(directory)
-        .context("making it")
+        .context("creating it")
         .and_then(|()| {
             fs_err::OpenOptions::new()
                 .write(true)
                 .create_new(true)
                 .open(&probe)
                 .map(drop)
-                .context("writing a file there")
+                .context("writing a file in it")
         })
-        .and_then(|()| fs_err::remove_file(&probe).context("removing a file there"));
+        .and_then(|()| fs_err::remove_file(&probe).context("removing a file in it"));
     for directory in made {
         if let Err(error) = fs_err::remove_dir(directory)
             && error.kind() != std::io::ErrorKind::NotFound
         {
-            say!("note    {} stays: {error}", directory.display());
+            say!(
+                "note    {} could not be removed: {error}",
+                directory.display()
+            );
         }
     }
     written
 }
 
-/// Directories of versions in which the server would wait for files; of those that are `ignored` the reason is told already.
+/// Directories of versions in which the server would wait for files. The reason for `ignored` directories is reported already.
 fn incomplete(root: &Path, directories: &[PathBuf], ignored: &[&Path]) -> Vec<String> {
     let versions = registry::version_directories(root);
-    let told = |directory: &PathBuf| {
+    let reported = |directory: &PathBuf| {
         ignored.contains(&directory.as_path()) || bare::id_of(directory).is_none()
     };
     let without = versions
         .into_iter()
-        .filter(|directory| !directories.contains(directory) && !told(directory));
+        .filter(|directory| !directories.contains(directory) && !reported(directory));
     without
         .map(|directory| {
             format!(
@@ -219,7 +269,7 @@ fn incomplete(root: &Path, directories: &[PathBuf], ignored: &[&Path]) -> Vec<St
         .collect()
 }
 
-/// What the configuration names, but the directory does not hold.
+/// Models and versions that the configuration names and the directory does not hold.
 fn missing_names(config: &Config, directories: &[PathBuf]) -> Vec<String> {
     let root = &config.models.root;
     let holds = |path: PathBuf| {

@@ -12,7 +12,7 @@ use crate::{
     app,
     cli::{
         ConfigArgs, Outcome,
-        pack::{self, Packer},
+        pack::{self, Packer, Sealed},
         staging::Staging,
         typed,
     },
@@ -371,7 +371,10 @@ impl<'a> Importer<'a> {
             pack::created(),
             imported.provenance.clone(),
         )?;
-        let manifest = self.packer.seal(manifest, staging.path(), &mut |_| {})??;
+        let manifest = match self.packer.seal(manifest, staging.path(), &mut |_| {})? {
+            Sealed::Passed(manifest) => manifest,
+            Sealed::Refused(error) => return Err(error.into()),
+        };
         staging.publish(&directory)?;
         Ok(Made {
             directory,

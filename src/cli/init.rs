@@ -1,4 +1,4 @@
-//! `predictd init`: drafts a first package.
+//! `predictd init`: drafts a first package from a graph and a few rows.
 
 use std::{
     fmt::Write,
@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::{
     cli::{
         ConfigArgs, Outcome,
-        pack::{self, Packer},
+        pack::{self, Packer, Sealed},
         sample::read_rows,
         staging::Staging,
         typed,
@@ -37,36 +37,36 @@ use crate::{
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// The model's graph; files that it names as its external data come along
+    /// The graph; files with its external data are copied, too
     #[arg(value_name = "MODEL.onnx")]
     model: PathBuf,
     /// A few instances (.jsonl, .json, .csv)
     ///
-    /// They give the names, the order and the kinds of the fields.
+    /// The names, the order and the types of the fields follow from them.
     #[arg(long, value_name = "ROWS")]
     sample: Option<PathBuf>,
-    /// Instances with what training answered
+    /// Instances with the answers of the training
     ///
     /// {"input": ..., "output": ...}, or rows with a member `prediction`. Becomes golden.jsonl, and the draft is checked against it
     /// at once.
     #[arg(long, value_name = "PREDICTIONS")]
     golden: Option<PathBuf>,
-    /// What the training did with a field
+    /// The training's preprocessing of a field
     ///
     /// As in preprocessing.json: {"field": "plan", "steps": [...]}.
     #[arg(long, value_name = "LINE")]
     column: Vec<String>,
     /// Encode a field: FIELD=one_hot or FIELD=ordinal
     ///
-    /// With the sample's categories, which is a guess.
+    /// The categories are those of the sample, which is a guess.
     #[arg(long, value_name = "FIELD=ENCODING")]
     encode: Vec<String>,
-    /// The package's own directory; models/NAME/1.0.0 without this
+    /// The package's own directory [default: models/NAME/1.0.0]
     ///
-    /// Its name is the version and that of the directory above it the model's: MODELS/NAME/VERSION.
+    /// It is MODELS/NAME/VERSION: its name is the version, and the parent directory's is the model.
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
-    /// Name of the model; the file's without this
+    /// Name of the model [default: the file's]
     #[arg(long)]
     name: Option<String>,
     #[command(flatten)]
@@ -74,6 +74,55 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> anyhow::Result<Outcome> {
+    let (name, directory) = destination(args)?;
+    let inputs = read_inputs(args)?;
+    let packer = Packer::new(args.config.load()?)?;
+    let staging = Staging::beside(&directory, &format!("init-{name}"))?;
+    copy_graph(&args.model, None, staging.path())?;
+    // The copy has another name than the one that the user knows.
+    let graph = read_graph(&packer, &staging.path().join(MODEL_FILE), |name| {
+        inputs.rows.iter().any(|row| row.get(name).is_some())
+    })
+    .with_context(|| args.model.display().to_string())?;
+    let mut drafted = draft_package(&graph, &inputs)?;
+    let golden = golden_lines(args.golden.as_deref(), &inputs.examples, &drafted)?;
+    // The draft is tried without the marks of its guesses, because a package with marks is refused.
+    let card = card(name.as_str(), &graph.signature, &graph.symbols);
+    write(staging.path(), &drafted, &golden, &card)?;
+    let usable = try_draft(staging.path(), &graph, &inputs, &mut drafted)?;
+    let passed = match (usable, &args.golden) {
+        (true, Some(_)) => Some(check_golden(
+            &packer,
+            staging.path(),
+            &identity(name, &directory)?,
+        )?),
+        _ => None,
+    };
+    let guesses = remaining_guesses(staging.path(), &mut drafted, passed == Some(true))?;
+    staging.publish(&directory)?;
+    for (title, specs) in ["in", "out"]
+        .iter()
+        .zip(graph.signature.sides(&graph.symbols))
+    {
+        for (spec, names) in specs {
+            say!("  graph   {title} {} {}", spec.name, spec.named(names));
+        }
+    }
+    say!(
+        "{}",
+        next_steps(&directory, args, &drafted, &guesses).trim_end()
+    );
+    if args.golden.is_some() && passed != Some(true) {
+        say!(
+            "{GOLDEN_FILE} is not reproduced: the draft exists, but its answers are not the ones of the training"
+        );
+        return Ok(Outcome::Failed);
+    }
+    Ok(Outcome::Done)
+}
+
+/// The name of the model and the directory of the new package.
+fn destination(args: &Args) -> anyhow::Result<(ModelName, PathBuf)> {
     let name = match &args.name {
         Some(name) => name.clone(),
         None => default_name(&args.model),
@@ -83,129 +132,115 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
             "\"{name}\" is not a model name ([A-Za-z0-9][A-Za-z0-9._-]*, at most 128); give --name"
         );
     };
-    let directory = args
-        .output
-        .clone()
-        .unwrap_or_else(|| Path::new("models").join(&name).join("1.0.0"));
+    let default = || Path::new("models").join(&name).join("1.0.0");
+    let directory = args.output.clone().unwrap_or_else(default);
     if fs_err::read_dir(&directory).is_ok_and(|mut entries| entries.next().is_some()) {
         bail!(
             "{} is not empty; nothing was changed. --output is the package's own directory, such as models/{name}/1.0.0",
             directory.display()
         );
     }
+    Ok((model, directory))
+}
+
+/// The identity that the load gate checks. A directory whose name is not a version becomes one later.
+fn identity(name: ModelName, directory: &Path) -> anyhow::Result<ModelId> {
+    let version = directory
+        .file_name()
+        .and_then(|version| Version::parse(&version.to_string_lossy()))
+        .or_else(|| Version::parse("1.0.0"))
+        .context("1.0.0 is a version")?;
+    Ok(ModelId { name, version })
+}
+
+/// What the user gives besides the graph.
+struct Inputs {
+    hints: Vec<FieldHint>,
+    /// Instances with the answers of the training.
+    examples: Vec<ExampleRow>,
+    /// The sample, or without one the instances of the examples.
+    rows: Vec<Value>,
+}
+
+fn read_inputs(args: &Args) -> anyhow::Result<Inputs> {
     let hints = field_hints(args)?;
-    let answered = args
-        .golden
-        .as_deref()
-        .map(read_answered)
-        .transpose()?
-        .unwrap_or_default();
+    let examples = match &args.golden {
+        Some(path) => read_examples(path)?,
+        None => Vec::new(),
+    };
     let rows = match &args.sample {
         Some(path) => read_rows(path)?,
-        None => answered
+        None => examples
             .iter()
             .map(|example| example.input.clone())
             .collect(),
     };
-    let packer = Packer::new(args.config.load()?)?;
-
-    let staging = Staging::beside(&directory, &format!("init-{name}"))?;
-    copy_graph(&args.model, None, staging.path())?;
-    // The copy has another name than the person knows.
-    let read = read_graph(&packer, &staging.path().join(MODEL_FILE), |name| {
-        rows.iter().any(|row| row.get(name).is_some())
-    })
-    .with_context(|| args.model.display().to_string())?;
-    let Graph {
-        signature,
-        symbols,
-        maps,
-        labels,
-    } = read;
-    let known = DraftSources {
-        rows: &rows,
-        hints: &hints,
-        maps: &maps,
-        labels: &labels,
-    };
-    let mut drafted = draft(&signature, &known).map_err(|error| {
-        anyhow::anyhow!("nothing was drafted: {}", error.to_string().trim_end())
-    })?;
-    for (output, _) in &maps {
-        drafted
-            .notes
-            .push(format!("the ZipMap that made a map of \"{output}\" was cut off the graph: the numbers and their labels are the same"));
-    }
-    let golden = golden_lines(args.golden.as_deref(), &answered, &drafted)?;
-
-    // The draft is tried as it is without its guesses' marks, with which nothing takes it.
-    write(
-        staging.path(),
-        &drafted,
-        &golden,
-        &card(&name, &signature, &symbols),
-    )?;
-    let transform = bind(staging.path(), &signature);
-    if let (Err(error), false) = (&transform, hints.is_empty()) {
-        bail!("nothing was drafted: --column makes no preprocessing for this graph: {error}");
-    }
-    let tried = match transform {
-        Ok((parts, transform)) => take_rows(&parts, &transform, &rows),
-        Err(error) => Err(format!("`pack` will refuse the draft as it is: {error}")),
-    };
-    let tried = tried.map_err(|detail| drafted.notes.push(detail));
-    let mut passed = None;
-    if args.golden.is_some() && tried.is_ok() {
-        let version = directory
-            .file_name()
-            .and_then(|version| Version::parse(&version.to_string_lossy()));
-        let version = version
-            .or_else(|| Version::parse("1.0.0"))
-            .context("1.0.0 is a version")?;
-        passed = Some(check_golden(
-            &packer,
-            staging.path(),
-            &ModelId {
-                name: model,
-                version,
-            },
-        )?);
-    }
-    let guesses = standing(staging.path(), &mut drafted, passed == Some(true))?;
-    staging.publish(&directory)?;
-    for (title, specs) in ["in", "out"].iter().zip(signature.sides(&symbols)) {
-        for (spec, names) in specs {
-            say!("  graph   {title} {} {}", spec.name, spec.named(names));
-        }
-    }
-    say!(
-        "{}",
-        next_steps(&directory, args, &drafted, &guesses).trim_end()
-    );
-    let failed = args.golden.is_some() && passed != Some(true);
-    if failed {
-        say!(
-            "{GOLDEN_FILE} is not reproduced: the draft is there, and what it answers is not what training answered"
-        );
-    }
-    Ok(if failed {
-        Outcome::Failed
-    } else {
-        Outcome::Done
+    Ok(Inputs {
+        hints,
+        examples,
+        rows,
     })
 }
 
-/// What the graph's file says.
+fn draft_package(graph: &Graph, inputs: &Inputs) -> anyhow::Result<Draft> {
+    let sources = DraftSources {
+        rows: &inputs.rows,
+        hints: &inputs.hints,
+        maps: &graph.maps,
+        labels: &graph.labels,
+    };
+    let mut drafted = draft(&graph.signature, &sources).map_err(|error| {
+        anyhow::anyhow!("nothing was drafted: {}", error.to_string().trim_end())
+    })?;
+    let removed = graph.maps.iter().map(|(output, _)| {
+        format!("the ZipMap that made a map of \"{output}\" was removed from the graph: the numbers and their labels are the same")
+    });
+    drafted.notes.extend(removed);
+    Ok(drafted)
+}
+
+/// Whether the draft accepts the rows that it was made from. The reason why not becomes a note.
+fn try_draft(
+    directory: &Path,
+    graph: &Graph,
+    inputs: &Inputs,
+    drafted: &mut Draft,
+) -> anyhow::Result<bool> {
+    let tried = match bind(directory, &graph.signature) {
+        Ok((parts, transform)) => take_rows(&parts, &transform, &inputs.rows),
+        Err(error) if !inputs.hints.is_empty() => {
+            bail!("nothing was drafted: --column makes no preprocessing for this graph: {error}")
+        }
+        Err(error) => Err(DraftFault::NotAPackage(error)),
+    };
+    match tried {
+        Ok(()) => Ok(true),
+        Err(fault) => {
+            drafted.notes.push(fault.to_string());
+            Ok(false)
+        }
+    }
+}
+
+/// Why a draft can't be used yet.
+#[derive(Debug, thiserror::Error)]
+enum DraftFault {
+    #[error("`pack` will refuse the draft as it is: {0}")]
+    NotAPackage(#[source] PackageError),
+    #[error("the draft refuses row {row} of its sample: {detail}")]
+    Row { row: usize, detail: String },
+}
+
+/// The graph, as its file describes it.
 struct Graph {
     signature: Signature,
     symbols: Symbols,
-    /// The outputs that were maps.
+    /// The outputs that were maps, with their keys.
     maps: Vec<(String, Vec<Value>)>,
     labels: Vec<(String, Vec<Value>)>,
 }
 
-/// Reads the graph at `path`; where maps stand at its end, the file is the graph without them afterwards.
-/// `takes` says which of the inputs that have a default are fields.
+/// Reads the graph at `path`. If it ends in maps, they are removed from the file. `takes`: whether an input with a default is a field.
 fn read_graph(packer: &Packer, path: &Path, takes: impl Fn(&str) -> bool) -> anyhow::Result<Graph> {
     let runtime = Runtime::load(packer.library())?;
     let (mut factory, _) = OnnxFactory::open(&runtime, path, 1)?;
@@ -230,25 +265,25 @@ fn read_graph(packer: &Packer, path: &Path, takes: impl Fn(&str) -> bool) -> any
     })
 }
 
-/// What the person said of fields.
+/// The user's hints about fields.
 fn field_hints(args: &Args) -> anyhow::Result<Vec<FieldHint>> {
     let mut hints = Vec::new();
     for line in &args.column {
-        let told = || {
+        let expected = || {
             format!(
                 "--column: expected a line such as {{\"field\": \"plan\", \"steps\": [...]}}, given {line}; a column of two fields is written into the draft"
             )
         };
-        let document: Value = serde_json::from_str(line).with_context(told)?;
+        let document: Value = serde_json::from_str(line).with_context(expected)?;
         let field = document
             .get("field")
             .and_then(Value::as_str)
-            .with_context(told)?
+            .with_context(expected)?
             .to_owned();
         let steps = document
             .get("steps")
             .and_then(Value::as_array)
-            .with_context(told)?
+            .with_context(expected)?
             .clone();
         hints.push(FieldHint {
             field,
@@ -271,7 +306,7 @@ fn field_hints(args: &Args) -> anyhow::Result<Vec<FieldHint>> {
     Ok(hints)
 }
 
-fn read_answered(path: &Path) -> anyhow::Result<Vec<ExampleRow>> {
+fn read_examples(path: &Path) -> anyhow::Result<Vec<ExampleRow>> {
     let rows = read_rows(path)?.into_iter().enumerate();
     let read = |(index, row)| {
         ExampleRow::read(row)
@@ -282,26 +317,26 @@ fn read_answered(path: &Path) -> anyhow::Result<Vec<ExampleRow>> {
 
 fn golden_lines(
     path: Option<&Path>,
-    answered: &[ExampleRow],
+    examples: &[ExampleRow],
     drafted: &Draft,
 ) -> anyhow::Result<Vec<Value>> {
-    let answers = drafted
+    let properties = drafted
         .schema
         .pointer("/output/properties")
         .and_then(Value::as_object)
-        .context("the draft has answers")?;
+        .context("the draft has output fields")?;
     let line = |(index, example): (usize, &ExampleRow)| {
         let file = path
             .map(|path| path.display().to_string())
             .unwrap_or_default();
         example
-            .golden_line(answers)
+            .golden_line(properties)
             .map_err(|detail| anyhow::anyhow!("{file} row {}: {detail}", index + 1))
     };
-    answered.iter().enumerate().map(line).collect()
+    examples.iter().enumerate().map(line).collect()
 }
 
-/// The documents beside the graph, without the marks of guesses.
+/// Writes the documents next to the graph, without the marks of guesses.
 fn write(directory: &Path, drafted: &Draft, golden: &[Value], card: &str) -> anyhow::Result<()> {
     fs_err::write(directory.join(SCHEMA_FILE), pretty(&drafted.schema)?)?;
     if let Some(preprocessing) = &drafted.preprocessing {
@@ -332,14 +367,12 @@ fn bind(directory: &Path, signature: &Signature) -> Result<(Parts, Transform), P
     Ok((parts, transform))
 }
 
-/// Whether the draft takes the rows that it was made of.
-fn take_rows(parts: &Parts, transform: &Transform, rows: &[Value]) -> Result<(), String> {
+/// Decodes and preprocesses the rows that the draft was made from.
+fn take_rows(parts: &Parts, transform: &Transform, rows: &[Value]) -> Result<(), DraftFault> {
     for (index, row) in rows.iter().enumerate() {
-        let refused = |detail: String| {
-            format!(
-                "the draft refuses row {} of its sample: {detail}",
-                index + 1
-            )
+        let refused = |detail: String| DraftFault::Row {
+            row: index + 1,
+            detail,
         };
         let columns = decode_instance(&parts.input, row.to_string().as_bytes(), &OWN_LIMITS)
             .map_err(|error| match error {
@@ -364,19 +397,26 @@ fn take_rows(parts: &Parts, transform: &Transform, rows: &[Value]) -> Result<(),
     Ok(())
 }
 
-/// The load gate on the draft, of which no manifest stays.
+/// Runs the load gate on the draft. Its manifest is removed again, because `pack` writes the real one.
 fn check_golden(packer: &Packer, directory: &Path, id: &ModelId) -> anyhow::Result<bool> {
     let manifest = Manifest::of_directory(directory, id, pack::created(), Provenance::default())?;
     let sealed = packer.seal(manifest, directory, &mut |check| pack::say_check(&check))?;
     fs_err::remove_file(directory.join(manifest::FILE))?;
-    if let Err(error) = &sealed {
-        pack::say_failure(error);
+    match sealed {
+        Sealed::Passed(_) => Ok(true),
+        Sealed::Refused(error) => {
+            pack::say_failure(&error);
+            Ok(false)
+        }
     }
-    Ok(sealed.is_ok())
 }
 
-/// The guesses that still stand; where there is one, preprocessing.json gets the marks.
-fn standing(directory: &Path, drafted: &mut Draft, passed: bool) -> anyhow::Result<Vec<Guess>> {
+/// The guesses that nothing proved. If there is one, preprocessing.json gets the marks.
+fn remaining_guesses(
+    directory: &Path,
+    drafted: &mut Draft,
+    passed: bool,
+) -> anyhow::Result<Vec<Guess>> {
     let Some(preprocessing) = &drafted.preprocessing else {
         return Ok(Vec::new());
     };
@@ -402,7 +442,7 @@ fn default_name(model: &Path) -> String {
             .unwrap_or_default()
     };
     let own = stem(model);
-    // model.onnx is what everybody calls it; the folder says more.
+    // A file named model.onnx says nothing; its directory does.
     let absolute = std::path::absolute(model).unwrap_or_else(|_| model.to_path_buf());
     if own == "model" {
         absolute.parent().map(stem).unwrap_or(own)
@@ -443,7 +483,7 @@ fn next_steps(directory: &Path, args: &Args, drafted: &Draft, guesses: &[Guess])
         let key = guess::KEY;
         let _ = writeln!(
             text,
-            "  check each guess and delete its key \"{key}\", or give golden examples that show it: `pack` refuses it till then"
+            "  check each guess and delete its key \"{key}\", or give golden examples that prove it: `pack` refuses the package until then"
         );
     }
     let _ = writeln!(text, "  predictd pack {}", typed(directory));
@@ -458,7 +498,7 @@ fn next_steps(directory: &Path, args: &Args, drafted: &Draft, guesses: &[Guess])
     if args.golden.is_none() {
         let _ = writeln!(
             text,
-            "  write {shown}/{GOLDEN_FILE}: lines of {{\"input\": ..., \"output\": ...}} with the answers that training saw; pack again"
+            "  write {shown}/{GOLDEN_FILE}: lines of {{\"input\": ..., \"output\": ...}} with the answers of the training; pack again"
         );
     }
     text

@@ -57,10 +57,31 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     Ok(Outcome::Done)
 }
 
+// Writing to a String does not fail: the results below are ignored.
 fn describe(package: &ModelPackage, factory: &OnnxFactory) -> String {
     let mut text = String::new();
+    describe_origin(package, &mut text);
+    describe_graph(factory, &mut text);
+    describe_fields(package, &mut text);
+    let _ = writeln!(text, "golden      {} examples", package.parts.golden.len());
+    let metrics = package
+        .parts
+        .evaluation
+        .as_ref()
+        .and_then(|evaluation| evaluation.get("metrics"))
+        .and_then(Value::as_object);
+    let metrics = metrics.into_iter().flatten();
+    for (name, value) in metrics.filter(|(_, value)| value.is_number()) {
+        let _ = writeln!(text, "evaluation  {name:<24} {value}");
+    }
+    for (path, entry) in &package.manifest.files {
+        let _ = writeln!(text, "file        {path:<24} {} bytes", entry.size);
+    }
+    text
+}
+
+fn describe_origin(package: &ModelPackage, text: &mut String) {
     let manifest = &package.manifest;
-    // Writing to a String does not fail.
     let _ = writeln!(text, "{}  {}", package.id, package.digest());
     let _ = writeln!(text, "created     {}", manifest.created);
     let provenance = &manifest.provenance;
@@ -80,10 +101,11 @@ fn describe(package: &ModelPackage, factory: &OnnxFactory) -> String {
         .map(|(domain, version)| format!("{domain} {version}"))
         .collect();
     let _ = writeln!(text, "opset       {}", opsets.join(", "));
-    for (title, specs) in ["graph in", "graph out"]
-        .iter()
-        .zip(factory.signature().sides(factory.symbols()))
-    {
+}
+
+fn describe_graph(factory: &OnnxFactory, text: &mut String) {
+    let sides = factory.signature().sides(factory.symbols());
+    for (title, specs) in ["graph in", "graph out"].iter().zip(sides) {
         for (spec, names) in specs {
             let _ = writeln!(text, "{title:<11} {} {}", spec.name, spec.named(names));
         }
@@ -96,6 +118,9 @@ fn describe(package: &ModelPackage, factory: &OnnxFactory) -> String {
             spec.named(names)
         );
     }
+}
+
+fn describe_fields(package: &ModelPackage, text: &mut String) {
     for column in package.parts.input.columns() {
         let mut notes = Vec::new();
         notes.extend((!column.required).then_some("optional"));
@@ -109,33 +134,13 @@ fn describe(package: &ModelPackage, factory: &OnnxFactory) -> String {
             notes.join(", ")
         );
     }
-    let answers = package
-        .parts
-        .output
-        .document()
-        .get("properties")
-        .and_then(Value::as_object);
-    for (name, property) in answers.into_iter().flatten() {
+    let output = package.parts.output.document();
+    let properties = output.get("properties").and_then(Value::as_object);
+    for (name, property) in properties.into_iter().flatten() {
         let kind = property
             .get("type")
             .map(ToString::to_string)
             .unwrap_or_default();
         let _ = writeln!(text, "answer      {name:<24} {}", kind.trim_matches('"'));
     }
-    let _ = writeln!(text, "golden      {} examples", package.parts.golden.len());
-    if let Some(metrics) = package
-        .parts
-        .evaluation
-        .as_ref()
-        .and_then(|evaluation| evaluation.get("metrics"))
-        .and_then(Value::as_object)
-    {
-        for (name, value) in metrics.iter().filter(|(_, value)| value.is_number()) {
-            let _ = writeln!(text, "evaluation  {name:<24} {value}");
-        }
-    }
-    for (path, entry) in &manifest.files {
-        let _ = writeln!(text, "file        {path:<24} {} bytes", entry.size);
-    }
-    text
 }

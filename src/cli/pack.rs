@@ -74,18 +74,16 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
         .and_then(|text| serde_json::from_slice(text).ok());
     let mut id = identity(args, &origin, known.as_ref())?;
     let decided = known_digests(&config, &args.server, &id.name);
+    // A bump packs a copy, so that a package that was served is never changed.
     let bumped = if args.bump {
-        Some((next_version(&origin, &decided)?, copied(&origin)?))
+        id.version = next_version(&origin, &decided)?;
+        Some(copy_parts(&origin)?)
     } else {
         None
     };
-    let directory = match &bumped {
-        Some((version, staging)) => {
-            id.version = version.clone();
-            staging.path().to_path_buf()
-        }
-        None => origin.clone(),
-    };
+    let directory = bumped
+        .as_ref()
+        .map_or_else(|| origin.clone(), |staging| staging.path().to_path_buf());
     if normalize_schema(&directory)? {
         say!("schema.json rewritten: $ref and anyOf became what predictd reads");
     }
@@ -93,20 +91,14 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
         return Ok(Outcome::Failed);
     };
     let parts = Parts::read(&directory)?;
-    let kept = known.map(|known| known.provenance).unwrap_or_default();
-    let provenance = Provenance {
-        source: args.source.clone().or(kept.source),
-        training_data: args.training_data.clone().or(kept.training_data),
-        licence: args.licence.clone().or(kept.licence),
-    };
+    let provenance = provenance(args, known);
     let manifest = Manifest::of_directory(&directory, &id, created(), provenance)?;
-
     let packer = Packer::new(config)?;
     let sealed = packer.seal(manifest, &directory, &mut |check| say_check(&check))?;
     let manifest = match sealed {
-        Ok(manifest) => manifest,
-        Err(error) => {
-            // A manifest says that the package is whole: this one is not.
+        Sealed::Passed(manifest) => manifest,
+        Sealed::Refused(error) => {
+            // A manifest says that the package is whole, and this one is not.
             match before {
                 Some(text) => fs_err::write(directory.join(manifest::FILE), text)?,
                 None => fs_err::remove_file(directory.join(manifest::FILE))?,
@@ -119,36 +111,46 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
         say!("{text}");
     }
     let directory = match bumped {
-        Some((version, staging)) => {
-            let own = origin.with_file_name(version.as_str());
+        Some(staging) => {
+            let own = origin.with_file_name(id.version.as_str());
             staging.publish(&own)?;
             own
         }
         None => directory,
     };
-    say!(
-        "packed {id}: {} files, {}",
-        manifest.files.len(),
-        manifest.digest
-    );
-    if let Some(digest) = decided
-        .get(id.version.as_str())
-        .filter(|digest| **digest != manifest.digest)
-    {
-        say!(
-            "  warning {} {} was decided on with other files ({digest}): no server takes these under that version",
-            id.name,
-            id.version
-        );
-        say!(
-            "          give them a version of their own: predictd pack {} --bump",
-            typed(&args.directory)
-        );
-    }
+    report(args, &id, &manifest, &decided);
     for hint in hints(&directory, &parts, &manifest) {
         say!("  hint    {hint}");
     }
     Ok(Outcome::Done)
+}
+
+/// What the command line says of the origin, over what an earlier manifest says.
+fn provenance(args: &Args, known: Option<Manifest>) -> Provenance {
+    let kept = known.map(|known| known.provenance).unwrap_or_default();
+    Provenance {
+        source: args.source.clone().or(kept.source),
+        training_data: args.training_data.clone().or(kept.training_data),
+        licence: args.licence.clone().or(kept.licence),
+    }
+}
+
+fn report(args: &Args, id: &ModelId, manifest: &Manifest, decided: &BTreeMap<String, String>) {
+    let (files, digest) = (manifest.files.len(), &manifest.digest);
+    say!("packed {id}: {files} files, {digest}");
+    let other = decided
+        .get(id.version.as_str())
+        .filter(|decided| *decided != digest);
+    if let Some(other) = other {
+        let (name, version) = (&id.name, &id.version);
+        say!(
+            "  warning {name} {version} was decided on with other files ({other}): no server accepts these under that version"
+        );
+        say!(
+            "          pack them under a new version: predictd pack {} --bump",
+            typed(&args.directory)
+        );
+    }
 }
 
 pub fn say_check(check: &PassedCheck) {
@@ -164,13 +166,13 @@ pub fn say_failure(error: &PackageError) {
     say!("  FAILED  {:<14} {error}", error.check);
 }
 
-/// preprocessing.json without its guesses' marks, which come back unless the package passes.
-struct Settled {
+/// preprocessing.json without the marks of its guesses. The marks come back unless the package passes.
+struct SettledGuesses {
     path: PathBuf,
     marked: Option<(usize, Vec<u8>)>,
 }
 
-impl Settled {
+impl SettledGuesses {
     fn keep(mut self) -> Option<String> {
         let (count, _) = self.marked.take()?;
         let places = if count == 1 {
@@ -185,19 +187,19 @@ impl Settled {
     }
 }
 
-impl Drop for Settled {
+impl Drop for SettledGuesses {
     fn drop(&mut self) {
         if let Some((_, text)) = self.marked.take() {
-            // The disk took the same text a moment ago.
+            // The disk held the same text a moment ago, and `drop` can report nothing.
             let _ = fs_err::write(&self.path, text);
         }
     }
 }
 
-/// Takes guesses as right that golden examples will show, and refuses others: `None`.
-fn settle_guesses(directory: &Path) -> anyhow::Result<Option<Settled>> {
+/// Accepts guesses that golden examples can prove. Reports the others, and returns `None`.
+fn settle_guesses(directory: &Path) -> anyhow::Result<Option<SettledGuesses>> {
     let path = directory.join(PREPROCESSING_FILE);
-    // What is missing or no JSON is told by the check of the parts.
+    // The check of the parts reports a file that is missing or not JSON.
     let text = fs_err::read(&path).unwrap_or_default();
     let mut document: Value = serde_json::from_slice(&text).unwrap_or_default();
     let golden = fs_err::read_to_string(directory.join(GOLDEN_FILE))
@@ -206,7 +208,7 @@ fn settle_guesses(directory: &Path) -> anyhow::Result<Option<Settled>> {
         .unwrap_or_default();
     let guesses = guess::find(&document, &golden);
     if guesses.is_empty() {
-        return Ok(Some(Settled { path, marked: None }));
+        return Ok(Some(SettledGuesses { path, marked: None }));
     }
     let count = guesses.len();
     let mut shown = true;
@@ -234,19 +236,19 @@ fn settle_guesses(directory: &Path) -> anyhow::Result<Option<Settled>> {
             guess::KEY
         );
         say!(
-            "  or      write {GOLDEN_FILE}, with what training answered: where that is reproduced, pack deletes the key"
+            "  or      write {GOLDEN_FILE}, with what training answered: if the package reproduces that, pack deletes the key"
         );
         return Ok(None);
     }
     guess::remove_marks(&mut document);
     fs_err::write(&path, serde_json::to_string_pretty(&document)? + "\n")?;
-    Ok(Some(Settled {
+    Ok(Some(SettledGuesses {
         path,
         marked: Some((count, text)),
     }))
 }
 
-/// The next version of a package that is neither there nor decided on.
+/// The next version that neither exists nor was decided on.
 fn next_version(directory: &Path, decided: &BTreeMap<String, String>) -> anyhow::Result<Version> {
     let named = || {
         Some((
@@ -256,7 +258,7 @@ fn next_version(directory: &Path, decided: &BTreeMap<String, String>) -> anyhow:
     };
     let Some((parent, mut version)) = named() else {
         bail!(
-            "--bump wants a directory NAME/VERSION, and {} is none",
+            "--bump needs a directory NAME/VERSION, and {} is not one",
             directory.display()
         );
     };
@@ -272,8 +274,8 @@ fn next_version(directory: &Path, decided: &BTreeMap<String, String>) -> anyhow:
     }
 }
 
-/// A copy of all but the manifest, aside.
-fn copied(directory: &Path) -> anyhow::Result<Staging> {
+/// A copy of all files but the manifest, in a staging directory.
+fn copy_parts(directory: &Path) -> anyhow::Result<Staging> {
     let staging = Staging::beside(directory, "pack")?;
     let files = manifest::list_files(directory)?;
     manifest::copy_files(
@@ -287,8 +289,8 @@ fn copied(directory: &Path) -> anyhow::Result<Staging> {
     Ok(staging)
 }
 
-/// What was decided on of a model, by version: by the journal that the configuration names, and by a server that runs. Neither need be
-/// there.
+/// The digests of the versions that were decided on, from the journal that the configuration names and from a running server. Either
+/// may be absent.
 fn known_digests(
     config: &Config,
     server: &ServerArgs,
@@ -306,16 +308,22 @@ fn known_digests(
         .chain(&running)
         .flat_map(history::StoredJournal::entries)
     {
-        // Even where the entry does not follow, what it names was decided on.
+        // Even an entry that contradicts the others names versions that were decided on.
         let _ = state.apply(&entry);
     }
     state.digests
 }
 
-/// The manifest's `created`: now, or what a reproducible build says.
+/// The time of creation: now, or the time that a reproducible build sets.
 pub fn created() -> String {
     let epoch = std::env::var_os("SOURCE_DATE_EPOCH").and_then(|epoch| epoch.into_string().ok());
     clock::now_rfc3339(epoch.as_deref())
+}
+
+/// The result of the load gate on a new package.
+pub enum Sealed {
+    Passed(Manifest),
+    Refused(PackageError),
 }
 
 /// Turns a directory of parts into a package.
@@ -336,19 +344,18 @@ impl Packer {
         })
     }
 
-    /// ONNX Runtime's.
+    /// The path of ONNX Runtime.
     pub fn library(&self) -> &Path {
         &self.library
     }
 
-    /// Writes the manifest and runs the load gate; what the gate finds out goes into the manifest. The inner error is the
-    /// gate's refusal, after which the manifest is still there.
+    /// Writes the manifest and runs the load gate, whose findings go into the manifest. After a refusal the manifest still exists.
     pub fn seal(
         &self,
         mut manifest: Manifest,
         directory: &Path,
         report: &mut dyn FnMut(PassedCheck),
-    ) -> anyhow::Result<Result<Manifest, PackageError>> {
+    ) -> anyhow::Result<Sealed> {
         let options = GateOptions {
             bare: false,
             max_batch_size: self.config.batching_of(&manifest.name).max_batch_size,
@@ -357,11 +364,11 @@ impl Packer {
         manifest.write(directory)?;
         let verdict = match self.trial.run(directory, options, report) {
             Ok(verdict) => verdict,
-            Err(error) => return Ok(Err(error)),
+            Err(error) => return Ok(Sealed::Refused(error)),
         };
         manifest.runtime.opset = verdict.opset;
         manifest.write(directory)?;
-        Ok(Ok(manifest))
+        Ok(Sealed::Passed(manifest))
     }
 }
 
@@ -398,7 +405,7 @@ fn identity(args: &Args, directory: &Path, known: Option<&Manifest>) -> anyhow::
 
 fn normalize_schema(directory: &Path) -> anyhow::Result<bool> {
     let path = directory.join(SCHEMA_FILE);
-    // What is missing or no JSON is told by the check of the parts.
+    // The check of the parts reports a file that is missing or not JSON.
     let Ok(text) = fs_err::read_to_string(&path) else {
         return Ok(false);
     };
@@ -413,7 +420,7 @@ fn normalize_schema(directory: &Path) -> anyhow::Result<bool> {
     Ok(changed)
 }
 
-/// What would make the package better, though it is not wrong.
+/// Improvements of a valid package.
 fn hints(directory: &Path, parts: &Parts, manifest: &Manifest) -> Vec<String> {
     let mut hints = Vec::new();
     let missing = |file: &str| !directory.join(file).exists();
@@ -424,7 +431,7 @@ fn hints(directory: &Path, parts: &Parts, manifest: &Manifest) -> Vec<String> {
         );
     }
     if missing("README.md") {
-        hints.push("no README.md: who is on call would like a model card".to_owned());
+        hints.push("no README.md: a model card helps whoever is on call".to_owned());
     }
     if missing("evaluation.json") {
         hints.push("no evaluation.json: a rollout will have nothing to compare with".to_owned());
