@@ -9,7 +9,7 @@ use anyhow::Context;
 
 use crate::{
     app,
-    cli::{Outcome, verify},
+    cli::{CommandOutcome, verify},
     config::Config,
     engine::infer::{OnnxFactory, Runtime},
     id::{ModelId, ModelName},
@@ -27,7 +27,7 @@ use crate::{
     telemetry,
 };
 
-pub fn run(config: &Config) -> anyhow::Result<Outcome> {
+pub fn run(config: &Config) -> anyhow::Result<CommandOutcome> {
     telemetry::check_level(&config.telemetry.log_level)?;
     say!("ok      configuration");
     let library = app::find_library(config)?;
@@ -45,11 +45,11 @@ pub fn run(config: &Config) -> anyhow::Result<Outcome> {
     }
     // Without packages there is nothing else to check.
     if directories.is_empty() {
-        return Ok(Outcome::Failed);
+        return Ok(CommandOutcome::Failed);
     }
     let mut passed = faults.is_empty();
     let verified = verify::verify_all(&directories, config, &library, with_bare, false)?;
-    passed &= verified == Outcome::Done;
+    passed &= verified == CommandOutcome::Done;
     let (decided, readable) = read_journals(config, &directories)?;
     passed &= readable;
     let server = WouldBeServer {
@@ -61,9 +61,9 @@ pub fn run(config: &Config) -> anyhow::Result<Outcome> {
         passed &= server.accepts(directory);
     }
     Ok(if passed {
-        Outcome::Done
+        CommandOutcome::Done
     } else {
-        Outcome::Failed
+        CommandOutcome::Failed
     })
 }
 

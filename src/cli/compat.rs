@@ -1,4 +1,4 @@
-//! `predictd compat`: whether the callers of one version can use another, and back; and how the two differ besides.
+//! `predictd compat`: whether the callers of one version can use another, and back; and the other differences of the two.
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::{
     app,
-    cli::{ConfigArgs, Outcome, measure::Measured},
+    cli::{CommandOutcome, ConfigArgs, measure::Measured},
     compat::{
         ComparedVersion, Compatibility, CompatibilityReport, Severity, compare,
         evaluation::{
@@ -39,36 +39,36 @@ use crate::{
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Directory of the version whose callers are asked about
+    /// Directory of the version that callers use today
     #[arg(value_name = "OLD")]
     old: PathBuf,
-    /// Directory of the version that is to answer them
+    /// Directory of the version that would answer them
     #[arg(value_name = "NEW")]
     new: PathBuf,
-    /// For programs
+    /// Print JSON, for programs
     #[arg(long)]
     json: bool,
-    /// Callers of tensors see the graph's own inputs and outputs
+    /// Compare for callers that see the graph's own inputs and outputs
     ///
-    /// As with model.NAME.oip = "graph".
+    /// This is for model.NAME.oip = "graph".
     #[arg(long)]
     raw: bool,
-    /// Take an unproved difference for harmless: /age, or input:/age
+    /// Accept a difference that is not proved harmless
     ///
-    /// May be given several times.
+    /// /age, or input:/age; may be repeated.
     #[arg(long, value_name = "POINTER", requires = "reason")]
     accept_unproved: Vec<String>,
-    /// Why it is harmless
+    /// The reason why it is harmless
     #[arg(long, value_name = "TEXT", requires = "accept_unproved")]
     reason: Option<String>,
     #[command(flatten)]
     config: ConfigArgs,
 }
 
-/// How long a measurement may take beyond its own budget.
+/// The time that a measurement may take beyond its own budget.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A version as it lies on disk.
+/// A version on disk.
 struct Version {
     name: String,
     digest: String,
@@ -80,7 +80,7 @@ struct Version {
     measured: Measured,
 }
 
-pub fn run(args: &Args) -> anyhow::Result<Outcome> {
+pub fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     let config = args.config.load()?;
     let library = app::find_library(&config)?;
     let mut open = Opener {
@@ -141,9 +141,9 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
         say!("{}", text.trim_end());
     }
     Ok(if report.verdict == Compatibility::Breaking {
-        Outcome::Failed
+        CommandOutcome::Failed
     } else {
-        Outcome::Done
+        CommandOutcome::Done
     })
 }
 
@@ -155,7 +155,7 @@ struct Opener<'a> {
 }
 
 impl Opener<'_> {
-    /// A version that passes the load gate; its graph is opened here only after that.
+    /// Opens a version that passes the load gate. Only after that its graph is opened in this process.
     fn version(&mut self, directory: &Path) -> anyhow::Result<Version> {
         let bare = bare::id_of(directory)
             .filter(|id| bare::is_bare(directory, id))
@@ -233,7 +233,7 @@ impl Version {
     }
 }
 
-/// Runs the graph in a process of its own: memory is a process's.
+/// Runs the graph in a separate process, because memory is measured per process.
 fn measure(
     directory: &Path,
     library: &Path,
@@ -261,7 +261,7 @@ fn measure(
         .name("measurement".to_owned())
         .spawn(move || {
             let mut text = String::new();
-            // Nobody listens any more where it took too long.
+            // After the timeout the receiver is gone.
             let _ = sender.send(stdout.read_to_string(&mut text).map(|_| text));
         })?;
     let Ok(text) = text.recv_timeout(PATIENCE) else {
@@ -401,7 +401,7 @@ fn evaluated(evaluation: &Evaluations, text: &mut String) {
         } else {
             format!("{slice} {name}")
         };
-        // Counts stand beside shares.
+        // Counts and shares are in the same column.
         let counts = old
             .iter()
             .chain(new)

@@ -1,10 +1,10 @@
-//! `predictd completions`: a shell's script that completes commands and options.
+//! `predictd completions`: a script that completes commands and options in a shell.
 
 use std::io::Write;
 
 use clap_complete::Shell;
 
-use crate::cli::{Outcome, visible};
+use crate::cli::{CommandOutcome, visible};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -12,10 +12,10 @@ pub struct Args {
     shell: Shell,
 }
 
-pub fn run(args: &Args) -> anyhow::Result<Outcome> {
+pub fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut visible(), "predictd", &mut script);
-    // Whoever closed the pipe wanted no more of it.
+    // A closed pipe is no error: its reader wants no more lines.
     let _ = std::io::stdout().lock().write_all(&script);
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }

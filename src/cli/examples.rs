@@ -2,7 +2,7 @@
 
 use clap::Command;
 
-/// A command, what is typed, and what for.
+/// A command, an example of it, and its purpose.
 type Example = (&'static str, &'static str, &'static str);
 
 const EXAMPLES: &[Example] = &[

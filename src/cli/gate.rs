@@ -1,11 +1,11 @@
-//! `predictd gate`: the load gate in the child process, within limits that it sets itself.
+//! `predictd gate`: the load gate in a child process, which sets its own limits.
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::{
-    cli::Outcome,
+    cli::CommandOutcome,
     engine::infer::{OnnxEngine, Runtime},
     package::{PackageError, bare},
     registry::{
@@ -36,7 +36,7 @@ pub struct Args {
     clippy::disallowed_methods,
     reason = "a thread that hangs in the library must not keep the process"
 )]
-pub fn run(args: &Args) -> anyhow::Result<Outcome> {
+pub fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     limit(args.memory_bytes);
     let reporter = Reporter::start(Duration::from_millis(args.timeout_ms), |code| {
         std::process::exit(code)
@@ -90,15 +90,15 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
             })
         });
     let passed = reporter.finish(outcome);
-    // Without unwinding through the library: what it holds, the kernel takes back faster.
+    // Ends without unwinding through the runtime library: the kernel frees its memory faster.
     std::process::exit(i32::from(!passed))
 }
 
-/// Less memory than the server, and the first to go where memory is short.
+/// Limits the memory, and makes this process the first one that the kernel kills if memory is short.
 fn limit(memory_bytes: u64) {
     let hard = getrlimit(Resource::As).maximum;
     let wanted = hard.map_or(memory_bytes, |hard| hard.min(memory_bytes));
-    // Where a limit can't be set, the time limit still holds.
+    // If a limit can't be set, the time limit still holds.
     let _ = setrlimit(
         Resource::As,
         Rlimit {
@@ -114,7 +114,7 @@ fn limit(memory_bytes: u64) {
         },
     );
     let _ = fs_err::write("/proc/self/oom_score_adj", "900");
-    // Nobody waits for the verdict any more once the server is gone.
+    // If the server ended, nobody reads the verdict.
     #[cfg(target_os = "linux")]
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
 }

@@ -9,7 +9,7 @@ use std::{
 use anyhow::Context;
 
 use crate::{
-    cli::{ConfigArgs, Outcome},
+    cli::{CommandOutcome, ConfigArgs},
     config::Listen,
 };
 
@@ -19,15 +19,15 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 pub struct Args {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Address of the server; the configured one without this
+    /// Address of the server [default: the configured one]
     #[arg(long, value_name = "ADDR")]
     listen: Option<Listen>,
-    /// Ask whether it is alive instead of ready
+    /// Ask whether it is live instead of ready
     #[arg(long)]
     live: bool,
 }
 
-pub fn run(args: &Args) -> anyhow::Result<Outcome> {
+pub fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     let listen = match &args.listen {
         Some(listen) => listen.clone(),
         None => args.config.load()?.server.listen,
@@ -46,13 +46,13 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     say!("{}", body.trim());
     let healthy = head.split(' ').nth(1) == Some("200");
     Ok(if healthy {
-        Outcome::Done
+        CommandOutcome::Done
     } else {
-        Outcome::Failed
+        CommandOutcome::Failed
     })
 }
 
-/// A server that listens everywhere is asked at home.
+/// A server that listens on all addresses is asked on loopback.
 fn reachable(listen: SocketAddr) -> SocketAddr {
     match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => {

@@ -14,7 +14,7 @@ use crate::{
         history::History, requests::ReasonRequest, start::DecisionEvidence, status::ModelStatus,
     },
     cli::{
-        Outcome,
+        CommandOutcome,
         client::{self, Client, ClientError, ServerArgs},
         paint::{Paint, Style, count, short},
         rollout::{plan::describe_step, progress::error_share, status},
@@ -63,7 +63,7 @@ pub struct Args {
     server: ServerArgs,
 }
 
-pub fn run(args: &Args) -> anyhow::Result<Outcome> {
+pub fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     let model = &args.model;
     if args.repair {
         return repair(args);
@@ -91,10 +91,10 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
             }
         );
     }
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
-fn repair(args: &Args) -> anyhow::Result<Outcome> {
+fn repair(args: &Args) -> anyhow::Result<CommandOutcome> {
     let client = Client::new(&args.server, Some(&args.model))?;
     let body = ReasonRequest {
         reason: args.reason.clone(),
@@ -102,7 +102,7 @@ fn repair(args: &Args) -> anyhow::Result<Outcome> {
     let answer = client.post(&format!("/{}/history/repair", args.model), &body)?;
     if args.json {
         say!("{}", serde_json::to_string_pretty(answer.value())?);
-        return Ok(Outcome::Done);
+        return Ok(CommandOutcome::Done);
     }
     let status: ModelStatus = answer.read()?;
     say!(
@@ -111,7 +111,7 @@ fn repair(args: &Args) -> anyhow::Result<Outcome> {
         status.seq
     );
     say!("{}", status::print(&status, Paint::stdout()).trim_end());
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 /// A journal as it is stored, valid or not. A damaged entry does not hide the others.
@@ -176,7 +176,7 @@ struct InvalidEntry {
     detail: String,
 }
 
-fn report(model: &ModelName, stored: &StoredJournal, json: bool) -> Outcome {
+fn report(model: &ModelName, stored: &StoredJournal, json: bool) -> CommandOutcome {
     let verified = stored.verify(model.as_str());
     let (outcome, document, text) = match &verified {
         Ok(head) => {
@@ -187,7 +187,7 @@ fn report(model: &ModelName, stored: &StoredJournal, json: bool) -> Outcome {
                 format!(", the last with sha256 {}", head.sha256)
             };
             (
-                Outcome::Done,
+                CommandOutcome::Done,
                 document,
                 format!("ok: {} entries{last}", head.seq),
             )
@@ -206,7 +206,7 @@ fn report(model: &ModelName, stored: &StoredJournal, json: bool) -> Outcome {
                     entries(stored.last() - seq)
                 );
             }
-            (Outcome::Failed, document, text)
+            (CommandOutcome::Failed, document, text)
         }
     };
     say!("{}", if json { document.to_string() } else { text });
@@ -234,7 +234,7 @@ impl StoredJournal {
             .filter_map(|text| serde_json::from_slice(text).ok())
     }
 
-    /// Where the chain ends, if it is whole.
+    /// The end of the chain, if all entries are valid.
     fn verify(&self, model: &str) -> Result<Head, InvalidEntry> {
         let mut head = Head::default();
         while head.seq < self.last() {
@@ -265,7 +265,7 @@ impl StoredJournal {
         Ok(head)
     }
 
-    /// The number of the first one that is listed.
+    /// The number of the first entry that is listed.
     fn first(&self, limit: Option<usize>) -> u64 {
         let shown = limit.and_then(|limit| self.texts.keys().rev().take(limit).next_back());
         match (limit, shown) {
@@ -393,7 +393,7 @@ fn describe(seq: u64, entry: &Entry, position: &RolloutPosition, paint: Paint, t
         .as_ref()
         .map(|strategy| format!("; {}", position.describe(strategy)))
         .unwrap_or_default();
-    // A file that was renamed says another number.
+    // A renamed file holds another number than its name.
     let renamed = if entry.seq == seq {
         String::new()
     } else {
@@ -492,7 +492,7 @@ mod tests {
         },
     };
 
-    /// Five decisions, as a server wrote them and remembers their end.
+    /// Five decisions as a server wrote them, and the end that it remembers.
     fn stored() -> StoredJournal {
         let journal = Journal::new(Store::memory().unwrap());
         let mut head = Head::default();

@@ -1,4 +1,4 @@
-//! `predictd import`: packages of what another server or tracker keeps.
+//! `predictd import`: converts models of another server or tracker to packages.
 
 use std::{
     io::Read,
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::{
     app,
     cli::{
-        ConfigArgs, Outcome,
+        CommandOutcome, ConfigArgs,
         pack::{self, Packer, Sealed},
         staging::Staging,
         typed,
@@ -31,7 +31,7 @@ use crate::{
     tensor::signature::Signature,
 };
 
-/// An input example is a few rows.
+/// An input example has a few rows. A larger file is something else.
 const MAX_EXAMPLE_BYTES: u64 = 16 << 20;
 
 #[derive(clap::Args)]
@@ -68,12 +68,12 @@ struct MlflowArgs {
     directory: PathBuf,
     /// Name of the model
     ///
-    /// That of --output where it ends in NAME/VERSION, else the directory's or MLflow's, without this.
+    /// If absent: the name in --output if that ends in NAME/VERSION, else the name of the directory or in MLflow.
     #[arg(long)]
     name: Option<String>,
-    /// Semantic version of the package; 1.0.0 without this
+    /// Semantic version of the package [default: 1.0.0]
     ///
-    /// That of --output where it ends in NAME/VERSION.
+    /// If --output ends in NAME/VERSION, its version is the default.
     #[arg(long, alias = "model-version")]
     version: Option<String>,
     #[command(flatten)]
@@ -84,25 +84,25 @@ struct MlflowArgs {
 struct ToArgs {
     /// The models directory, or a package's NAME/VERSION
     ///
-    /// Packages are made in DIR/NAME/VERSION. Where DIR itself ends in NAME/VERSION and one version is imported, DIR is the package's own
+    /// Packages are created in DIR/NAME/VERSION. If DIR itself ends in NAME/VERSION and one version is imported, DIR is the package's own
     /// directory, as with `init`.
     #[arg(long, value_name = "DIR", default_value = "models")]
     output: PathBuf,
-    /// For programs: one JSON object a version
+    /// Print a JSON object for each version, for programs
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     config: ConfigArgs,
 }
 
-pub fn run(args: &Args) -> anyhow::Result<Outcome> {
+pub fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     match &args.from {
         From::Triton(args) => from_triton(args),
         From::Mlflow(args) => from_mlflow(args),
     }
 }
 
-fn from_triton(args: &TritonArgs) -> anyhow::Result<Outcome> {
+fn from_triton(args: &TritonArgs) -> anyhow::Result<CommandOutcome> {
     let candidates = triton::find_versions(&args.directory)?;
     if candidates.is_empty() {
         bail!(
@@ -142,12 +142,12 @@ fn from_triton(args: &TritonArgs) -> anyhow::Result<Outcome> {
                 triton::import(&source, signature, external)
             })
         });
-        importer.tell(&label, made);
+        importer.report(&label, made);
     }
     Ok(importer.end())
 }
 
-fn from_mlflow(args: &MlflowArgs) -> anyhow::Result<Outcome> {
+fn from_mlflow(args: &MlflowArgs) -> anyhow::Result<CommandOutcome> {
     let version = args.version.as_ref().map(|version| {
         Version::parse(version)
             .with_context(|| format!("\"{version}\" is not a semantic version like 1.0.0"))
@@ -207,18 +207,18 @@ fn from_mlflow(args: &MlflowArgs) -> anyhow::Result<Outcome> {
         imported.warnings.extend(unread);
         Ok(imported)
     });
-    importer.tell(&id.to_string(), made);
+    importer.report(&id.to_string(), made);
     Ok(importer.end())
 }
 
-/// An `--output` that names a package's own directory, as `init` takes it: MODELS/NAME/VERSION.
+/// An `--output` that is a package's own directory, as for `init`: MODELS/NAME/VERSION.
 struct OwnDirectory {
     models: PathBuf,
     id: ModelId,
 }
 
 impl OwnDirectory {
-    /// `None` for a models directory. It may be called by a whole number, such as a year: that is a version only below the model's `name`.
+    /// `None` for a models directory. A whole number, such as a year, is a version only in a directory with the model's `name`.
     fn read(output: &Path, name: &str) -> Option<OwnDirectory> {
         let version = Version::parse(output.file_name()?.to_str()?)?;
         let absolute = std::path::absolute(output).ok()?;
@@ -253,12 +253,12 @@ impl OwnDirectory {
     }
 }
 
-/// The input example that was saved with the model.
+/// Reads the input example that was saved with the model.
 fn example(directory: &Path, model: &MlModel) -> anyhow::Result<Option<Value>> {
     let Some(info) = &model.saved_input_example_info else {
         return Ok(None);
     };
-    // What its server takes says by its form what it is; the other file needs a guess where it holds a dict of tensors.
+    // The file for the serving API says by its form what it holds. The other file is ambiguous if it holds a dict of tensors.
     let Some(path) = info
         .serving_input_path
         .as_ref()
@@ -285,16 +285,16 @@ fn example(directory: &Path, model: &MlModel) -> anyhow::Result<Option<Value>> {
         .with_context(|| format!("{path} is not JSON"))
 }
 
-/// What a package is made of.
+/// The source of one package.
 struct Place<'a> {
     id: &'a ModelId,
     graph: &'a Path,
-    /// Nothing outside this directory is read.
+    /// No file outside this directory is read.
     root: &'a Path,
 }
 
 /// A finished package.
-struct Made {
+struct CreatedPackage {
     directory: PathBuf,
     digest: String,
     golden: usize,
@@ -307,7 +307,7 @@ struct Importer<'a> {
     packer: Packer,
     runtime: Runtime,
     made: usize,
-    /// Packages that nothing proves.
+    /// Packages without golden examples.
     without_golden: usize,
     failed: usize,
 }
@@ -327,12 +327,12 @@ impl<'a> Importer<'a> {
         })
     }
 
-    /// Makes a package aside, lets the gate judge it, and moves it to its place whole.
+    /// Creates a package in a staging directory, runs the gate on it, and moves it to its place.
     fn make(
         &self,
         place: &Place<'_>,
         import: impl FnOnce(&Signature, &[String]) -> Result<Imported, PackageError>,
-    ) -> anyhow::Result<Made> {
+    ) -> anyhow::Result<CreatedPackage> {
         let directory = self
             .models
             .join(place.id.name.as_str())
@@ -376,7 +376,7 @@ impl<'a> Importer<'a> {
             Sealed::Refused(error) => return Err(error.into()),
         };
         staging.publish(&directory)?;
-        Ok(Made {
+        Ok(CreatedPackage {
             directory,
             digest: manifest.digest,
             golden: golden.len(),
@@ -384,7 +384,7 @@ impl<'a> Importer<'a> {
         })
     }
 
-    fn tell(&mut self, label: &str, made: anyhow::Result<Made>) {
+    fn report(&mut self, label: &str, made: anyhow::Result<CreatedPackage>) {
         match made {
             Ok(made) => {
                 self.made += 1;
@@ -427,7 +427,7 @@ impl<'a> Importer<'a> {
         }
     }
 
-    fn end(&self) -> Outcome {
+    fn end(&self) -> CommandOutcome {
         if self.made > 0 && !self.to.json {
             let output = typed(&self.models);
             say!("next:\n  predictd verify {output}\n  predictd serve --models {output}");
@@ -438,14 +438,14 @@ impl<'a> Importer<'a> {
             }
         }
         if self.failed == 0 {
-            Outcome::Done
+            CommandOutcome::Done
         } else {
-            Outcome::Failed
+            CommandOutcome::Failed
         }
     }
 }
 
-/// What the model answers to the instances that came along; those that have no answer are left out, and why is noted.
+/// The answers of the model to the instances that were saved with it. An instance without an answer is left out, with a note.
 fn golden(
     parts: &Parts,
     transform: &Transform,

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::{
     cli::{
-        ConfigArgs, Outcome,
+        CommandOutcome, ConfigArgs,
         pack::{self, Packer, Sealed},
         sample::read_rows,
         staging::Staging,
@@ -73,7 +73,7 @@ pub struct Args {
     config: ConfigArgs,
 }
 
-pub fn run(args: &Args) -> anyhow::Result<Outcome> {
+pub fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     let (name, directory) = destination(args)?;
     let inputs = read_inputs(args)?;
     let packer = Packer::new(args.config.load()?)?;
@@ -116,9 +116,9 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
         say!(
             "{GOLDEN_FILE} is not reproduced: the draft exists, but its answers are not the ones of the training"
         );
-        return Ok(Outcome::Failed);
+        return Ok(CommandOutcome::Failed);
     }
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 /// The name of the model and the directory of the new package.

@@ -1,4 +1,4 @@
-//! `predictd inspect`: what a package is.
+//! `predictd inspect`: the contents of a package.
 
 use std::{fmt::Write, path::PathBuf};
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     app,
-    cli::{ConfigArgs, Outcome, check_package_directory},
+    cli::{CommandOutcome, ConfigArgs, check_package_directory},
     engine::{
         EngineFactory,
         infer::{OnnxFactory, Runtime},
@@ -21,14 +21,14 @@ pub struct Args {
     /// Directory of the package
     #[arg(value_name = "DIR")]
     directory: PathBuf,
-    /// For programs
+    /// Print JSON, for programs
     #[arg(long)]
     json: bool,
     #[command(flatten)]
     config: ConfigArgs,
 }
 
-pub fn run(args: &Args) -> anyhow::Result<Outcome> {
+pub fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     check_package_directory(&args.directory)?;
     let package = ModelPackage::open(&args.directory)?;
     let config = args.config.load()?;
@@ -54,7 +54,7 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     } else {
         say!("{}", describe(&package, &factory).trim_end());
     }
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 // Writing to a String does not fail: the results below are ignored.

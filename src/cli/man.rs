@@ -1,19 +1,19 @@
-//! `predictd man`: the manual page, made of what `--help` says.
+//! `predictd man`: the manual page, from the texts of `--help`.
 
 use std::io::Write;
 
 use anyhow::bail;
 
-use crate::cli::{Outcome, visible};
+use crate::cli::{CommandOutcome, visible};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Of this command, like `serve` or `rollout start`; of predictd itself without it
+    /// The command, like `serve` or `rollout start` [default: predictd itself]
     #[arg(value_name = "COMMAND")]
     command: Vec<String>,
 }
 
-pub fn run(args: &Args) -> anyhow::Result<Outcome> {
+pub fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     let mut command = visible();
     command.build();
     for name in &args.command {
@@ -37,7 +37,7 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     clap_mangen::Man::new(command)
         .title(title)
         .render(&mut page)?;
-    // Whoever closed the pipe wanted no more of it.
+    // A closed pipe is no error: its reader wants no more lines.
     let _ = std::io::stdout().lock().write_all(&page);
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }

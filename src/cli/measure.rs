@@ -1,4 +1,4 @@
-//! `predictd measure`: a process of its own that runs a package's graph and says how long that takes and what memory it keeps.
+//! `predictd measure`: a separate process that runs a package's graph and measures its time and memory.
 
 use std::{
     path::PathBuf,
@@ -8,7 +8,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    cli::Outcome,
+    cli::CommandOutcome,
     engine::{
         Engine, EngineFactory,
         infer::{OnnxFactory, Runtime},
@@ -23,14 +23,14 @@ pub struct Args {
     directory: PathBuf,
     #[arg(long)]
     library: PathBuf,
-    /// Rows of the batch; 1 where the version makes none
+    /// Rows of the batch; 1 if the version does not batch
     #[arg(long)]
     rows: usize,
     #[arg(long)]
     intra_op_threads: usize,
 }
 
-/// What a warmed graph takes.
+/// The time and the memory of a graph that is warm.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Measured {
     /// Median time of a run of one row.
@@ -38,19 +38,19 @@ pub struct Measured {
     pub batch_rows: usize,
     /// Median time of a run of `batch_rows` rows.
     pub batch_us: f64,
-    /// Growth of the resident memory from before the graph was loaded to after these runs; unknown outside Linux.
+    /// The growth of the resident memory from the load of the graph to the end of these runs, in bytes; unknown outside Linux.
     pub memory_bytes: Option<u64>,
 }
 
-/// Runs before the clock counts.
+/// Runs before the measurement: the first ones fill caches and allocate memory.
 const WARM_UP: usize = 20;
 
 const MAX_RUNS: usize = 400;
 
-/// Time for the runs of one size.
+/// The time for the runs of one size.
 const BUDGET: Duration = Duration::from_millis(500);
 
-pub fn run(args: &Args) -> anyhow::Result<Outcome> {
+pub fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     let runtime = Runtime::load(&args.library)?;
     let before = resident_bytes();
     let (mut factory, mut engine) = OnnxFactory::open(
@@ -88,7 +88,7 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
             memory_bytes
         })?
     );
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 fn median_us(engine: &mut dyn Engine, batch: &Tensors) -> anyhow::Result<f64> {

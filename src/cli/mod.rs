@@ -1,6 +1,6 @@
-//! The commands: one file each.
+//! The commands, one file each.
 
-/// Prints a line; whoever closed the pipe (`| head`) wanted no more of it.
+/// Prints a line. A closed pipe (`| head`) is no error: its reader wants no more lines.
 macro_rules! say {
     ($($part:tt)*) => {{
         use std::io::Write;
@@ -42,24 +42,24 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::{config::Config, id::Version};
 
-/// How a command ended, beside errors.
+/// The result of a command that met no error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum CommandOutcome {
     Done,
-    /// A check failed; the command said which.
+    /// A check failed, and the command printed which.
     Failed,
 }
 
-/// A path as a shell takes it.
+/// A path, quoted for a shell.
 fn typed(path: &Path) -> String {
     let text = path.to_string_lossy();
     shlex::try_quote(&text).map_or_else(|_| text.to_string(), |quoted| quoted.to_string())
 }
 
-/// Refuses the directory of a model where that of a package is wanted, and names its versions.
+/// Refuses the directory of a model where a package is needed, and names its versions.
 fn check_package_directory(directory: &Path) -> anyhow::Result<()> {
     if !directory.is_dir() {
-        anyhow::bail!("{} is no directory", directory.display());
+        anyhow::bail!("{} is not a directory", directory.display());
     }
     if directory.join(crate::package::MODEL_FILE).exists()
         || directory.join(crate::package::manifest::FILE).exists()
@@ -87,7 +87,7 @@ fn check_package_directory(directory: &Path) -> anyhow::Result<()> {
     }
     let paths: Vec<String> = versions.iter().map(|(_, path)| typed(path)).collect();
     anyhow::bail!(
-        "{} is a model's directory, and no package: name one of its versions, {}",
+        "{} is the directory of a model and not of a package: name one of its versions, {}",
         directory.display(),
         paths.join(", ")
     )
@@ -111,27 +111,27 @@ enum Command {
     Serve(serve::Args),
     /// Draft a first package from an ONNX file and a few rows
     Init(init::Args),
-    /// Make packages of what another server or tracker keeps
+    /// Convert models of another server or tracker to packages
     Import(import::Args),
     /// Check a package's parts and write manifest.json
     Pack(pack::Args),
     /// Run the load gate on packages, without a server
     Verify(verify::Args),
-    /// Show what a package is
+    /// Show the contents of a package
     Inspect(inspect::Args),
     /// Can callers of OLD use NEW, and back?
     ///
-    /// A line per difference; exit 0, or 1 where they can't.
+    /// Prints a line for each difference. Exit 0, or 1 if they can't.
     Compat(compat::Args),
     /// Answer instances from a file or stdin, without a server
     Predict(predict::Args),
-    /// What a server serves: models, versions, their states and roles
+    /// List the models of a server: versions, states and roles
     Models(models::Args),
     /// Send traffic to a new version step by step, watched by the judge
     Rollout(rollout::Args),
-    /// Put the stable version of before back, at once
+    /// Restore the previous stable version, at once
     Rollback(rollback::Args),
-    /// Who changed what, when and why
+    /// Show who decided what, when and why
     History(history::Args),
     /// Ask the local server whether it is ready; exit 0 or 1
     Health(health::Args),
@@ -139,7 +139,7 @@ enum Command {
     Completions(completions::Args),
     /// Print the manual page, of predictd or of one command
     Man(man::Args),
-    /// The load gate's process; started by predictd itself
+    /// The process of the load gate; predictd itself starts it
     #[command(hide = true)]
     Gate(gate::Args),
     /// Runs a graph for `compat`, in a process of its own
@@ -147,7 +147,7 @@ enum Command {
     Measure(measure::Args),
 }
 
-/// Where settings come from, for the commands that need some.
+/// The source of settings.
 #[derive(clap::Args)]
 struct ConfigArgs {
     /// Configuration file (TOML)
@@ -171,7 +171,7 @@ fn command_line() -> clap::Command {
     examples::add(Cli::command())
 }
 
-/// The command line without what predictd starts by itself.
+/// The command line without the commands that only predictd itself starts.
 fn visible() -> clap::Command {
     let whole = command_line();
     let commands: Vec<clap::Command> = whole
@@ -212,9 +212,9 @@ pub fn run() -> ExitCode {
         Command::Measure(args) => measure::run(&args),
     };
     match outcome {
-        Ok(Outcome::Done) => ExitCode::SUCCESS,
-        Ok(Outcome::Failed) => ExitCode::FAILURE,
-        // Whoever closed the pipe (`| head`) wanted no more of it.
+        Ok(CommandOutcome::Done) => ExitCode::SUCCESS,
+        Ok(CommandOutcome::Failed) => ExitCode::FAILURE,
+        // A closed pipe (`| head`) is no error.
         Err(error)
             if error
                 .downcast_ref::<std::io::Error>()

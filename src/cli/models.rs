@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::{
     admin::models::{IgnoredDirectory, ModelReadiness, Readiness, VersionReadiness},
     cli::{
-        Outcome,
+        CommandOutcome,
         client::{Client, ServerArgs},
         paint::{Cell, Paint, Style, Table},
         suggestion::command,
@@ -21,18 +21,18 @@ pub struct Args {
     server: ServerArgs,
 }
 
-pub fn run(args: &Args) -> anyhow::Result<Outcome> {
+pub fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     let client = Client::new(&args.server, None)?;
     let answer = client.readiness()?;
     if args.json {
         let document = answer.value();
         let listing = json!({"models": document.get("models"), "ignored": document.get("ignored")});
         say!("{}", serde_json::to_string_pretty(&listing)?);
-        return Ok(Outcome::Done);
+        return Ok(CommandOutcome::Done);
     }
     let readiness: Readiness = answer.read()?;
     say!("{}", list(&readiness, Paint::stdout()).trim_end());
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 fn list(readiness: &Readiness, paint: Paint) -> String {

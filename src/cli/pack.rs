@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::{
     app,
     cli::{
-        ConfigArgs, Outcome, check_package_directory,
+        CommandOutcome, ConfigArgs, check_package_directory,
         client::{Client, ServerArgs},
         history,
         staging::Staging,
@@ -64,7 +64,7 @@ pub struct Args {
     server: ServerArgs,
 }
 
-pub fn run(args: &Args) -> anyhow::Result<Outcome> {
+pub fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     check_package_directory(&args.directory)?;
     let origin = fs_err::canonicalize(&args.directory)?;
     let config = args.config.load()?;
@@ -88,7 +88,7 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
         say!("schema.json rewritten: $ref and anyOf became what predictd reads");
     }
     let Some(guesses) = settle_guesses(&directory)? else {
-        return Ok(Outcome::Failed);
+        return Ok(CommandOutcome::Failed);
     };
     let parts = Parts::read(&directory)?;
     let provenance = provenance(args, known);
@@ -104,7 +104,7 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
                 None => fs_err::remove_file(directory.join(manifest::FILE))?,
             }
             say_failure(&error);
-            return Ok(Outcome::Failed);
+            return Ok(CommandOutcome::Failed);
         }
     };
     if let Some(text) = guesses.keep() {
@@ -122,7 +122,7 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     for hint in hints(&directory, &parts, &manifest) {
         say!("  hint    {hint}");
     }
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 /// What the command line says of the origin, over what an earlier manifest says.

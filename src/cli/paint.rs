@@ -1,4 +1,4 @@
-//! Paint: how figures and tables look, with colour on a terminal.
+//! The look of figures and tables, with colour on a terminal.
 
 use std::io::IsTerminal;
 
@@ -35,7 +35,7 @@ pub struct Paint(bool);
 impl Paint {
     pub const OFF: Paint = Paint(false);
 
-    /// On a terminal that knows colours, unless NO_COLOR is set.
+    /// Colours are printed on a terminal that supports them, unless NO_COLOR is set.
     pub fn stdout() -> Paint {
         let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");
@@ -83,12 +83,12 @@ impl Cell {
     }
 }
 
-/// Lines whose cells stand below each other.
+/// Lines whose cells are aligned in columns.
 #[derive(Debug, Default)]
 pub struct Table(Vec<Vec<Cell>>);
 
 impl Table {
-    /// With the names of its columns; the one of a figure ends where the figures end.
+    /// A table with the titles of its columns. The title of a column of figures is aligned to the right, as they are.
     pub fn new(titles: impl IntoIterator<Item = Cell>) -> Table {
         Table(vec![
             titles
@@ -122,7 +122,7 @@ impl Table {
                 let before = if cell.right { rest } else { 0 };
                 line.push_str(&" ".repeat(gap + before));
                 line.push_str(&paint.paint(cell.style, &cell.text));
-                // What is empty to the end of the line is not printed.
+                // Empty cells at the end of a line are not printed.
                 gap = rest - before + 2;
             }
             text.push_str("  ");
@@ -145,7 +145,7 @@ pub fn count(value: u64) -> String {
     text
 }
 
-/// How long a moment is past, as the journal writes moments: `3 min ago`.
+/// The time since a moment in RFC 3339: `3 min ago`.
 pub fn ago(at: &str) -> String {
     match clock::ms_of_rfc3339(at) {
         Some(ms) => format!(

@@ -13,7 +13,7 @@ use tokio::runtime::Runtime as Tokio;
 
 use crate::{
     app,
-    cli::{ConfigArgs, Outcome, check_package_directory, sample::read_rows},
+    cli::{CommandOutcome, ConfigArgs, check_package_directory, sample::read_rows},
     config::{Config, Oip},
     decode::DecodeLimits,
     engine::{
@@ -61,7 +61,7 @@ pub struct Args {
     config: ConfigArgs,
 }
 
-pub fn run(args: &Args) -> anyhow::Result<Outcome> {
+pub fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     check_package_directory(&args.directory)?;
     let package = ModelPackage::open(&args.directory)?;
     let predictor = predictor(package, &args.config.load()?)?;
@@ -164,7 +164,7 @@ struct Command<W: Write> {
 }
 
 impl<W: Write> Command<W> {
-    fn answer_all(&mut self, text: &[u8]) -> anyhow::Result<Outcome> {
+    fn answer_all(&mut self, text: &[u8]) -> anyhow::Result<CommandOutcome> {
         // One document, or a line for each instance: a text that is not JSON as a whole is read line by line.
         let whole = serde_json::from_slice::<serde::de::IgnoredAny>(text).is_ok();
         if !whole {
@@ -177,20 +177,20 @@ impl<W: Write> Command<W> {
             text.to_vec()
         };
         Ok(if self.answer(request, "")? {
-            Outcome::Done
+            CommandOutcome::Done
         } else {
-            Outcome::Failed
+            CommandOutcome::Failed
         })
     }
 
-    fn answer_lines(&mut self, text: &[u8]) -> anyhow::Result<Outcome> {
-        let mut outcome = Outcome::Done;
+    fn answer_lines(&mut self, text: &[u8]) -> anyhow::Result<CommandOutcome> {
+        let mut outcome = CommandOutcome::Done;
         let mut count = 0;
         let lines = text.split(|byte| *byte == b'\n').enumerate();
         for (index, line) in lines.filter(|(_, line)| !line.trim_ascii().is_empty()) {
             count += 1;
             if !self.answer(line.to_vec(), &format!("line {}: ", index + 1))? {
-                outcome = Outcome::Failed;
+                outcome = CommandOutcome::Failed;
                 // Line n of the output belongs to line n of the input.
                 writeln!(self.output, "null")?;
             }

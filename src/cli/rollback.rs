@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::{
     admin::{requests::RollbackRequest, status::ModelStatus},
     cli::{
-        Outcome,
+        CommandOutcome,
         client::{self, Client, ServerArgs},
         paint::{Paint, Style},
         rollout::status,
@@ -38,7 +38,7 @@ pub struct Args {
     server: ServerArgs,
 }
 
-pub fn run(args: &Args) -> anyhow::Result<Outcome> {
+pub fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     let name = &args.model;
     let client = Client::new(&args.server, Some(name))?;
     let began = Instant::now();
@@ -51,7 +51,7 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
     let elapsed = began.elapsed();
     if args.json {
         say!("{}", serde_json::to_string_pretty(answer.value())?);
-        return Ok(Outcome::Done);
+        return Ok(CommandOutcome::Done);
     }
     let status: ModelStatus = answer.read()?;
     let last = status.last.as_ref();
@@ -72,5 +72,5 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
         elapsed.as_millis()
     );
     say!("{}", status::print(&status, paint).trim_end());
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }

@@ -1,4 +1,4 @@
-//! Sample: rows in a file, as people keep them: JSON Lines, a list in JSON, or CSV.
+//! Rows in a file: JSON Lines, a JSON list, or CSV.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::decode::csv_table;
 
-/// The rows of a file; its ending says how they are written.
+/// The rows of a file. The extension names the format.
 pub(super) fn read_rows(path: &Path) -> anyhow::Result<Vec<Value>> {
     let text = fs_err::read_to_string(path)?;
     let shown = path.display();

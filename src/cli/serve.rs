@@ -1,10 +1,10 @@
-//! `predictd serve`.
+//! `predictd serve`: runs the server.
 
 use std::path::PathBuf;
 
 use crate::{
     app,
-    cli::{ConfigArgs, Outcome, check},
+    cli::{CommandOutcome, ConfigArgs, check},
     config::{AddressError, Listen, OptionalListen},
 };
 
@@ -12,7 +12,7 @@ use crate::{
 pub struct Args {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Directory of packages, NAME/VERSION/ each (models.root)
+    /// Directory of packages, each in NAME/VERSION/ (models.root)
     #[arg(long, value_name = "DIR")]
     models: Option<PathBuf>,
     /// Address to listen on (server.listen)
@@ -24,14 +24,14 @@ pub struct Args {
     /// Address for operators; empty: none (admin.listen)
     #[arg(long, value_name = "ADDR", value_parser = optional)]
     admin_listen: Option<OptionalListen>,
-    /// Where decisions are kept (state.url)
+    /// Directory of decisions (state.url)
     ///
     /// A directory or a file:// URL; empty: in memory only.
     #[arg(long, value_name = "URL")]
     state: Option<String>,
-    /// Check all that would keep it from serving, and exit
+    /// Check everything that would prevent serving, and exit
     ///
-    /// Configuration, listeners, library, state directory, and every package in its place.
+    /// Checks the configuration, the listeners, the library, the state directory, and every package.
     #[arg(long)]
     check: bool,
 }
@@ -40,7 +40,7 @@ fn optional(text: &str) -> Result<OptionalListen, AddressError> {
     OptionalListen::try_from(text.to_owned())
 }
 
-pub fn run(args: Args) -> anyhow::Result<Outcome> {
+pub fn run(args: Args) -> anyhow::Result<CommandOutcome> {
     let mut config = args.config.load()?;
     if let Some(root) = args.models {
         config.models.root = root;
@@ -63,5 +63,5 @@ pub fn run(args: Args) -> anyhow::Result<Outcome> {
     if args.check {
         return check::run(&config);
     }
-    app::serve(&config).map(|()| Outcome::Done)
+    app::serve(&config).map(|()| CommandOutcome::Done)
 }

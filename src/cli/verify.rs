@@ -1,4 +1,4 @@
-//! `predictd verify`: the load gate, a line per check.
+//! `predictd verify`: the load gate, with a line for each check.
 
 #![expect(
     clippy::indexing_slicing,
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::{
     app,
-    cli::{ConfigArgs, Outcome},
+    cli::{CommandOutcome, ConfigArgs},
     config::Config,
     package::{
         bare,
@@ -29,20 +29,20 @@ pub struct Args {
     /// Package directories, or directories of packages
     #[arg(required = true, value_name = "DIR")]
     directories: Vec<PathBuf>,
-    /// For programs: one JSON object a package
+    /// Print a JSON object for each package, for programs
     #[arg(long)]
     json: bool,
-    /// Limit of time for one package (models.gate_timeout_ms)
+    /// Time limit for one package (models.gate_timeout_ms)
     #[arg(long, value_name = "MS")]
     timeout_ms: Option<u64>,
-    /// Limit of memory for one package (models.gate_memory_bytes)
+    /// Memory limit for one package (models.gate_memory_bytes)
     #[arg(long, value_name = "BYTES")]
     memory_bytes: Option<u64>,
     #[command(flatten)]
     config: ConfigArgs,
 }
 
-pub fn run(args: &Args) -> anyhow::Result<Outcome> {
+pub fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     let mut config = args.config.load()?;
     config.models.gate_timeout_ms = args.timeout_ms.unwrap_or(config.models.gate_timeout_ms);
     config.models.gate_memory_bytes = args.memory_bytes.unwrap_or(config.models.gate_memory_bytes);
@@ -54,7 +54,7 @@ pub fn run(args: &Args) -> anyhow::Result<Outcome> {
         } else {
             packages_below(directory, false)?
         };
-        // A directory without any package is named in the failure that follows.
+        // The failure below names a directory without any package.
         directories.extend(if found.is_empty() {
             vec![directory.clone()]
         } else {
@@ -92,16 +92,16 @@ pub fn packages_below(root: &Path, with_bare: bool) -> anyhow::Result<Vec<PathBu
     Ok(found)
 }
 
-/// Runs the gate over each; graphs without a manifest pass it only `with_bare`.
+/// Runs the gate on each package. Graphs without a manifest are accepted only `with_bare`.
 pub fn verify_all(
     directories: &[PathBuf],
     config: &Config,
     library: &Path,
     with_bare: bool,
     as_json: bool,
-) -> anyhow::Result<Outcome> {
+) -> anyhow::Result<CommandOutcome> {
     let trial = app::trial(config, library)?;
-    let mut outcome = Outcome::Done;
+    let mut outcome = CommandOutcome::Done;
     for directory in directories {
         let name = Manifest::read(directory)
             .map(|manifest| manifest.name)
@@ -134,7 +134,7 @@ pub fn verify_all(
         match verdict {
             Ok(_) => {}
             Err(error) => {
-                outcome = Outcome::Failed;
+                outcome = CommandOutcome::Failed;
                 if !as_json {
                     say!("  FAILED  {:<14} {error}", error.check);
                 }

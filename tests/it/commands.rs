@@ -13,7 +13,7 @@ fn what_is_wrong_is_named() {
     let (code, _, error) = predictd(&["inspect", "models/nope"], "", &[]);
     assert!(
         code == 1
-            && error.contains("models/nope is no directory")
+            && error.contains("models/nope is not a directory")
             && !error.contains("manifest.json"),
         "{error}"
     );
@@ -499,7 +499,7 @@ fn a_model_s_directory_is_told_with_its_versions() {
         let (code, _, error) = predictd(&[command, directory.to_str().unwrap()], "", &[]);
         assert!(
             code == 1
-                && error.contains("is a model's directory")
+                && error.contains("is the directory of a model and not of a package")
                 && error.contains("churn/1.0.0, ")
                 && error.contains("churn/1.1.0"),
             "{error}"

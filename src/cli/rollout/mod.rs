@@ -19,7 +19,7 @@ use crate::{
         status::{ModelStatus, ModelStatuses},
     },
     cli::{
-        Outcome,
+        CommandOutcome,
         client::{self, Answer, Client, ClientError, ServerArgs},
         paint::Paint,
     },
@@ -135,7 +135,7 @@ struct Promote {
     reason: Option<String>,
 }
 
-pub fn run(args: &Args) -> anyhow::Result<Outcome> {
+pub fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     let reason = |reason: &Option<String>| ReasonRequest {
         reason: reason.clone(),
     };
@@ -167,7 +167,7 @@ fn decide(
     model: &ModelName,
     order: &str,
     body: &impl serde::Serialize,
-) -> anyhow::Result<Outcome> {
+) -> anyhow::Result<CommandOutcome> {
     let client = Client::new(&args.server, Some(model))?;
     report(
         args,
@@ -175,7 +175,7 @@ fn decide(
     )
 }
 
-fn show_status(args: &Args, show: &Show) -> anyhow::Result<Outcome> {
+fn show_status(args: &Args, show: &Show) -> anyhow::Result<CommandOutcome> {
     let client = Client::new(&args.server, show.model.as_ref())?;
     if show.watch {
         return watch::run(&client, show.model.as_ref(), args.json);
@@ -187,7 +187,7 @@ fn show_status(args: &Args, show: &Show) -> anyhow::Result<Outcome> {
         let statuses = statuses(&answer, show.model.as_ref())?;
         say!("{}", text(&statuses, Paint::stdout()));
     }
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 fn path(model: Option<&ModelName>) -> String {
@@ -214,17 +214,17 @@ fn text(statuses: &[ModelStatus], paint: Paint) -> String {
 }
 
 /// Prints the effect of an order.
-fn report(args: &Args, answer: &Answer) -> anyhow::Result<Outcome> {
+fn report(args: &Args, answer: &Answer) -> anyhow::Result<CommandOutcome> {
     if args.json {
         say!("{}", serde_json::to_string_pretty(answer.value())?);
-        return Ok(Outcome::Done);
+        return Ok(CommandOutcome::Done);
     }
     let status: ModelStatus = answer.read()?;
     if let Some(last) = &status.last {
         say!("{} (entry {})\n", effect(&status, last.action), last.seq);
     }
     say!("{}", status::print(&status, Paint::stdout()).trim_end());
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 fn effect(status: &ModelStatus, action: Action) -> String {
@@ -256,7 +256,7 @@ fn effect(status: &ModelStatus, action: Action) -> String {
     }
 }
 
-fn begin(args: &Args, start: &Start) -> anyhow::Result<Outcome> {
+fn begin(args: &Args, start: &Start) -> anyhow::Result<CommandOutcome> {
     let body = StartRequest {
         to: start.to.clone(),
         plan: start.plan.as_deref().map(plan_choice).transpose()?,
@@ -275,7 +275,7 @@ fn begin(args: &Args, start: &Start) -> anyhow::Result<Outcome> {
         "{}",
         dry_run::print(&dry_run.would_start, Paint::stdout()).trim_end()
     );
-    Ok(Outcome::Done)
+    Ok(CommandOutcome::Done)
 }
 
 /// A file is read here, because it is on the operator's machine; a name is one that the server knows.

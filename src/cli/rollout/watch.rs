@@ -10,7 +10,7 @@ use std::{
 use crate::{
     admin::status::ModelStatus,
     cli::{
-        Outcome,
+        CommandOutcome,
         client::{Answer, Client, ClientError},
         history,
         paint::{Paint, is_terminal},
@@ -35,14 +35,18 @@ const ENDS: [Action; 4] = [
 /// The rollouts that are watched: by model, the id of the rollout and the last entry during which it ran.
 type Watched = BTreeMap<String, (String, u64)>;
 
-pub fn run(client: &Client, model: Option<&ModelName>, json: bool) -> anyhow::Result<Outcome> {
+pub fn run(
+    client: &Client,
+    model: Option<&ModelName>,
+    json: bool,
+) -> anyhow::Result<CommandOutcome> {
     let mut screen = Screen {
         terminal: is_terminal() && !json,
         json,
         shown: None,
     };
     let mut watched: Option<Watched> = None;
-    let mut outcome = Outcome::Done;
+    let mut outcome = CommandOutcome::Done;
     let mut unreachable_since: Option<Instant> = None;
     loop {
         let answer = match client.get(&path(model)) {
@@ -68,8 +72,8 @@ pub fn run(client: &Client, model: Option<&ModelName>, json: bool) -> anyhow::Re
                 watched.insert(now)
             }
         };
-        if report_ends(client, &models, watched, json)? == Outcome::Failed {
-            outcome = Outcome::Failed;
+        if report_ends(client, &models, watched, json)? == CommandOutcome::Failed {
+            outcome = CommandOutcome::Failed;
         }
         if watched.is_empty() {
             return Ok(outcome);
@@ -105,8 +109,8 @@ fn report_ends(
     models: &[ModelStatus],
     watched: &mut Watched,
     json: bool,
-) -> Result<Outcome, ClientError> {
-    let mut outcome = Outcome::Done;
+) -> Result<CommandOutcome, ClientError> {
+    let mut outcome = CommandOutcome::Done;
     for status in models {
         let Some((id, seq)) = watched.get_mut(&status.model) else {
             continue;
@@ -116,8 +120,8 @@ fn report_ends(
             *seq = status.seq;
             continue;
         }
-        if end(client, status, *seq, json)? == Outcome::Failed {
-            outcome = Outcome::Failed;
+        if end(client, status, *seq, json)? == CommandOutcome::Failed {
+            outcome = CommandOutcome::Failed;
         }
         watched.remove(&status.model);
     }
@@ -168,7 +172,7 @@ fn end(
     status: &ModelStatus,
     seq: u64,
     json: bool,
-) -> Result<Outcome, ClientError> {
+) -> Result<CommandOutcome, ClientError> {
     let journal = history::fetch(client, &status.model, seq + 1)?;
     if let Some(entry) = journal.entries().find(|entry| ENDS.contains(&entry.action)) {
         return Ok(report(&entry, json));
@@ -187,11 +191,11 @@ fn end(
             how.unwrap_or_else(|| ", and the journal does not show how".to_owned())
         );
     }
-    Ok(Outcome::Failed)
+    Ok(CommandOutcome::Failed)
 }
 
 /// How the last rollout of a model ended, if there was one.
-fn last_end(client: &Client, model: &ModelName, json: bool) -> Result<Outcome, ClientError> {
+fn last_end(client: &Client, model: &ModelName, json: bool) -> Result<CommandOutcome, ClientError> {
     let journal = history::fetch(client, model.as_str(), 1)?;
     let mut ended = None;
     let mut running = false;
@@ -205,11 +209,11 @@ fn last_end(client: &Client, model: &ModelName, json: bool) -> Result<Outcome, C
     if ended.is_none() && !json {
         say!("\nthere is no rollout to wait for");
     }
-    Ok(ended.map_or(Outcome::Done, |entry| report(&entry, json)))
+    Ok(ended.map_or(CommandOutcome::Done, |entry| report(&entry, json)))
 }
 
 /// Only a promotion is a good end.
-fn report(entry: &Entry, json: bool) -> Outcome {
+fn report(entry: &Entry, json: bool) -> CommandOutcome {
     let candidate = match entry.action {
         Action::Rollback => &entry.from,
         Action::Repair => &None,
@@ -233,8 +237,8 @@ fn report(entry: &Entry, json: bool) -> Outcome {
         );
     }
     if entry.action == Action::Promote {
-        Outcome::Done
+        CommandOutcome::Done
     } else {
-        Outcome::Failed
+        CommandOutcome::Failed
     }
 }
