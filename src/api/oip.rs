@@ -9,7 +9,7 @@ use crate::{
     metrics::statistics::StatisticsView,
     predict::PredictError,
     registry::{
-        Model, Snapshot, VersionState, VersionStatus,
+        ServedModel, Snapshot, VersionState, VersionStatus,
         route::{Target, route},
         servable::{Contents, Servable},
     },
@@ -324,7 +324,7 @@ pub fn statistics(
     {
         return find(snapshot, Target { model, version }).map(|_| Vec::new());
     }
-    let chosen = |(name, _): &(&crate::id::ModelName, &Model)| {
+    let chosen = |(name, _): &(&crate::id::ModelName, &ServedModel)| {
         model.is_none_or(|model| name.as_str() == model)
     };
     let versions = snapshot

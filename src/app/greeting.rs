@@ -9,7 +9,7 @@ use std::{
 use crate::{
     api::http,
     app::server::Addresses,
-    registry::{Model, Registry, Snapshot, not_ready},
+    registry::{Registry, ServedModel, Snapshot, not_ready},
 };
 
 /// A longer example is not printed: an image would fill the terminal.
@@ -20,7 +20,7 @@ const TICK: Duration = Duration::from_millis(5);
 
 /// Prints the greeting once the first loads are done.
 pub async fn greet(registry: Registry, addresses: Addresses, started: Instant) {
-    while !registry.snapshot().settled {
+    while !registry.snapshot().initial_loads_done {
         tokio::time::sleep(TICK).await;
     }
     let text = greeting(&registry.snapshot(), &addresses, started.elapsed());
@@ -74,7 +74,7 @@ fn greeting(snapshot: &Snapshot, addresses: &Addresses, elapsed: Duration) -> St
     text
 }
 
-fn versions(model: &Model) -> String {
+fn versions(model: &ServedModel) -> String {
     let versions: Vec<String> = model
         .versions
         .iter()

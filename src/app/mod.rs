@@ -156,7 +156,7 @@ impl Core {
             runtime: onnxruntime,
             config: config.clone(),
             metrics: metrics.clone(),
-            kept: kept.clone(),
+            copies: kept.clone(),
             cores: cores(),
         };
         let store = match config.state.directory() {
@@ -181,7 +181,7 @@ impl Core {
             loader: Arc::new(loader),
             metrics: metrics.clone(),
             supervisor: Arc::new(Supervisor::start()?),
-            kept,
+            copies: kept,
             config: config.clone(),
         })?;
         operator.connect(watch.commander());

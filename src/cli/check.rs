@@ -22,7 +22,7 @@ use crate::{
         bare::{self, BareGraph},
         manifest::{self, Manifest},
     },
-    registry::{self, loader, traffic::digest_conflict},
+    registry::{self, decision::digest_conflict, loader},
     rollout::state::{FoldError, ModelState},
     telemetry,
 };

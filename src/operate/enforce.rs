@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::{
     id::Version,
     operate::{Operator, model::ModelControl, trouble::Trouble},
-    registry::traffic::ModelDecision,
+    registry::decision::ModelDecision,
     rollout::state::PhaseState,
 };
 
@@ -73,7 +73,7 @@ impl Operator {
             stable,
             previous: model.state.previous().cloned(),
             digests: model.state.digests.clone(),
-            left: model.state.left.keys().cloned().collect(),
+            withdrawn: model.state.left.keys().cloned().collect(),
             step: model.step.as_ref().map(|running| Arc::clone(&running.step)),
             wanted: model.wanted.iter().cloned().chain(candidates).collect(),
             trouble: trouble.map(|trouble| (trouble.describe(), trouble.suggestion(model.known))),

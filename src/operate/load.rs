@@ -56,7 +56,7 @@ impl Operator {
                 None if !rescanned => {
                     rescanned = true;
                     if let Some(commander) = self.commander.get() {
-                        commander.look();
+                        commander.scan();
                     }
                 }
                 None => return Err(self.not_there(name, version)),

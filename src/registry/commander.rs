@@ -1,4 +1,4 @@
-//! Commander: how operators and decisions command the loop that loads and unloads.
+//! `Commander`: sends orders and news of decisions to the thread that loads and unloads versions.
 
 use std::{sync::mpsc, time::Duration};
 
@@ -9,36 +9,40 @@ use crate::{
     registry::{loader::LoadFailure, servable::LoadedVersion},
 };
 
-/// How long a look at the models directory is waited for.
-const LOOK_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a caller waits for a scan of the models directory.
+const SCAN_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) enum Event {
-    LoadEnded {
-        attempt: u64,
-        fingerprint: u64,
-        outcome: Result<Box<LoadedVersion>, LoadFailure>,
-        elapsed: Duration,
-    },
+    LoadEnded(LoadEnded),
     Control {
         name: ModelName,
         order: Order,
         done: oneshot::Sender<Result<(), ControlError>>,
     },
-    /// Something was decided: other versions may be needed, and roles change.
+    /// A decision was made: other versions may be needed, and roles change.
     Decided,
-    /// What lies in the directory is to be known now.
-    Look {
+    /// Scan the models directory now.
+    Scan {
         done: mpsc::Sender<()>,
     },
     Stop,
 }
 
-/// What an operator may want of a model.
+pub(super) struct LoadEnded {
+    /// The number under which the load was started.
+    pub number: u64,
+    /// The fingerprint of the files when the load started.
+    pub fingerprint: u64,
+    pub outcome: Result<Box<LoadedVersion>, LoadFailure>,
+    pub elapsed: Duration,
+}
+
+/// An operator's order about a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// Look at its directory now, and load what is to be loaded; also what failed before.
+    /// Scan the directory now and load the versions to load, including those that failed before.
     Load,
-    /// Let go of all its versions, until it is loaded again or the server starts anew.
+    /// Unload all versions, until the next `Load` or the next start of the server.
     Unload,
 }
 
@@ -46,20 +50,19 @@ pub enum Order {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ControlError {
     Unknown,
-    /// It was tried, and no version answers.
+    /// The order was tried, and no version answers. The text says why.
     Failed(String),
     /// The server is shutting down.
     Gone,
 }
 
-/// The operators' side.
 #[derive(Clone)]
 pub struct Commander {
     pub(super) events: mpsc::Sender<Event>,
 }
 
 impl Commander {
-    /// Returns when the order is carried out, or can't be.
+    /// Returns when the order was carried out or failed.
     pub async fn order(&self, name: ModelName, order: Order) -> Result<(), ControlError> {
         let (done, outcome) = oneshot::channel();
         self.events
@@ -68,23 +71,17 @@ impl Commander {
         outcome.await.unwrap_or(Err(ControlError::Gone))
     }
 
-    /// Returns once the directory was looked at.
-    pub fn look(&self) {
-        let (done, looked) = mpsc::channel();
-        if self.events.send(Event::Look { done }).is_ok() {
-            let _ = looked.recv_timeout(LOOK_PATIENCE);
+    /// Scans the models directory. Returns after the scan, or after `SCAN_TIMEOUT`.
+    pub fn scan(&self) {
+        let (done, scanned) = mpsc::channel();
+        if self.events.send(Event::Scan { done }).is_ok() {
+            let _ = scanned.recv_timeout(SCAN_TIMEOUT);
         }
     }
 
-    /// Has what was decided carried out: loads, unloads and roles. Traffic does not wait for it.
+    /// Starts the loads, unloads and changes of roles that follow from a decision. The next request
+    /// is already routed by it.
     pub fn decided(&self) {
         let _ = self.events.send(Event::Decided);
     }
-}
-
-/// An order that waits for loads.
-pub(super) struct PendingOrder {
-    pub name: ModelName,
-    pub order: Order,
-    pub done: oneshot::Sender<Result<(), ControlError>>,
 }

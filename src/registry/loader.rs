@@ -42,7 +42,7 @@ pub struct Loader {
     pub remembered: GateCache,
     pub config: Config,
     pub metrics: Metrics,
-    pub kept: PackageCopies,
+    pub copies: PackageCopies,
     pub cores: usize,
 }
 
@@ -301,7 +301,7 @@ impl Loader {
                 .map_err(|error| load(&error))?;
         let (manifest, directory) = (manifest.clone(), directory.to_path_buf());
         let copy = self
-            .kept
+            .copies
             .directory(&id.name, id.version.as_str(), &manifest.digest);
         let verified = move || {
             let changed = match manifest.check_files(&directory) {

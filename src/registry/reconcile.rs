@@ -1,4 +1,4 @@
-//! Reconcile: from what lies in the directory and what is loaded to what must be done. Pure.
+//! Compares the versions on disk with the loaded ones and plans loads and unloads. Pure functions.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,28 +7,28 @@ use std::{
 
 use crate::id::Version;
 
-/// What is known of one version.
+/// The state of one version, as far as the plan depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VersionView {
-    /// Its directory is there.
+    /// Its directory exists.
     pub present: bool,
-    /// Its directory looks otherwise than when its phase was reached.
+    /// Its files changed since it reached its phase.
     pub changed: bool,
     pub phase: LoadPhase,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoadPhase {
-    /// Never tried, or unloaded.
+    /// Never loaded, or unloaded.
     Idle,
-    /// Files are still to come.
+    /// Files are missing.
     Incomplete,
     Loading,
     Available,
     Refused,
 }
 
-/// Which versions of a model are kept loaded, beside those that are needed.
+/// The versions of a model that stay loaded, in addition to those that are needed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RetentionPolicy {
     Newest(usize),
@@ -36,11 +36,10 @@ pub enum RetentionPolicy {
     Only(BTreeSet<Version>),
 }
 
-/// One model as the registry sees it.
 #[derive(Clone, Debug, Default)]
 pub struct ModelView {
     pub versions: BTreeMap<Version, VersionView>,
-    /// The stable version, the one before it, candidates: loaded whatever else is.
+    /// The stable version, the previous one and candidates: loaded whatever the policy says.
     pub needed: BTreeSet<Version>,
 }
 
@@ -48,85 +47,89 @@ pub struct ModelView {
 pub enum LoadAction {
     Load(Version),
     Unload(Version),
-    /// The directory of a loaded version changed: is it still the same package?
+    /// The directory of a loaded version changed. Compare its files with the loaded package.
     Compare(Version),
-    /// Nothing of this version is left.
+    /// The version is neither on disk nor loaded.
     Forget(Version),
 }
 
-/// What to do now, for a model of which `keep` is wanted. Doing it and asking again gives nothing to do.
-pub fn plan(model: &ModelView, keep: &RetentionPolicy) -> Vec<LoadAction> {
-    let newest = |wanted: &dyn Fn(&VersionView) -> bool| -> BTreeSet<&Version> {
-        let wanted = model
-            .versions
-            .iter()
-            .rev()
-            .filter(|(_, view)| view.present && wanted(view))
-            .map(|(version, _)| version);
-        match keep {
-            RetentionPolicy::Newest(count) => wanted.take(*count).collect(),
-            RetentionPolicy::All => wanted.collect(),
-            RetentionPolicy::Only(versions) => wanted
-                .filter(|version| versions.contains(version))
-                .collect(),
-        }
-    };
-    // A refused version makes room for an older one, until its files change; so does a copy that is not complete yet.
-    let counts = |view: &VersionView| {
+/// The next actions for a model. Once they are done, the same call returns no action.
+pub fn plan(model: &ModelView, policy: &RetentionPolicy) -> Vec<LoadAction> {
+    // A refused version makes room for an older one until its files change. So does an incomplete one.
+    let loadable = select(model, policy, &|view| {
         (view.phase != LoadPhase::Refused || view.changed) && view.phase != LoadPhase::Incomplete
-    };
-    let complete = newest(&counts);
-    // All the same it is looked at again, where it would be among the newest.
-    let lowest = complete
-        .first()
-        .copied()
-        .filter(|_| matches!(keep, RetentionPolicy::Newest(count) if complete.len() >= *count));
-    let is_copied = |version: &Version, view: &VersionView| {
-        let kept = match keep {
-            RetentionPolicy::Newest(0) => false,
-            RetentionPolicy::Newest(_) | RetentionPolicy::All => {
-                lowest.is_none_or(|lowest| version > lowest)
-            }
-            RetentionPolicy::Only(versions) => versions.contains(version),
-        };
-        view.phase == LoadPhase::Incomplete && kept
-    };
-    // An older version stays until a newer one is there.
-    let to_keep = newest(&|view| view.phase == LoadPhase::Available);
+    });
+    // An older version stays loaded until a newer one is available.
+    let to_keep = select(model, policy, &|view| view.phase == LoadPhase::Available);
     let mut actions = Vec::new();
     for (version, view) in &model.versions {
-        let wanted = model.needed.contains(version)
-            || complete.contains(version)
-            || is_copied(version, view);
-        match (view.phase, view.present) {
-            // What is loaded and needed goes on, though its files are gone.
-            (LoadPhase::Available, false) if !model.needed.contains(version) => {
-                actions.push(LoadAction::Unload(version.clone()))
+        let needed = model.needed.contains(version);
+        let wanted = needed
+            || loadable.contains(version)
+            || may_become_loadable(policy, &loadable, version, view);
+        let action = match (view.phase, view.present) {
+            // A needed version stays loaded although its files are gone.
+            (LoadPhase::Available, false) if !needed => LoadAction::Unload,
+            (LoadPhase::Available, true) if !needed && !to_keep.contains(version) => {
+                LoadAction::Unload
             }
-            (LoadPhase::Available, true)
-                if !model.needed.contains(version) && !to_keep.contains(version) =>
-            {
-                actions.push(LoadAction::Unload(version.clone()));
-            }
-            (LoadPhase::Available, true) if view.changed => {
-                actions.push(LoadAction::Compare(version.clone()))
-            }
+            (LoadPhase::Available, true) if view.changed => LoadAction::Compare,
             (LoadPhase::Idle | LoadPhase::Incomplete | LoadPhase::Refused, false) => {
-                actions.push(LoadAction::Forget(version.clone()))
+                LoadAction::Forget
             }
-            (LoadPhase::Idle | LoadPhase::Incomplete, true) if wanted => {
-                actions.push(LoadAction::Load(version.clone()))
-            }
-            (LoadPhase::Refused, true) if view.changed && wanted => {
-                actions.push(LoadAction::Load(version.clone()))
-            }
-            _ => {}
-        }
+            (LoadPhase::Idle | LoadPhase::Incomplete, true) if wanted => LoadAction::Load,
+            (LoadPhase::Refused, true) if view.changed && wanted => LoadAction::Load,
+            _ => continue,
+        };
+        actions.push(action(version.clone()));
     }
     actions
 }
 
-/// A copy under way: how it looked when it last changed, and when that was seen.
+/// The versions that the policy keeps, among those on disk that `counts` accepts.
+fn select<'a>(
+    model: &'a ModelView,
+    policy: &RetentionPolicy,
+    counts: &dyn Fn(&VersionView) -> bool,
+) -> BTreeSet<&'a Version> {
+    let newest_first = model
+        .versions
+        .iter()
+        .rev()
+        .filter(|(_, view)| view.present && counts(view))
+        .map(|(version, _)| version);
+    match policy {
+        RetentionPolicy::Newest(count) => newest_first.take(*count).collect(),
+        RetentionPolicy::All => newest_first.collect(),
+        RetentionPolicy::Only(versions) => newest_first
+            .filter(|version| versions.contains(version))
+            .collect(),
+    }
+}
+
+/// Whether an incomplete version would be kept once its files are complete. Its load is tried again,
+/// although an older version is loaded in its place meanwhile.
+fn may_become_loadable(
+    policy: &RetentionPolicy,
+    loadable: &BTreeSet<&Version>,
+    version: &Version,
+    view: &VersionView,
+) -> bool {
+    if view.phase != LoadPhase::Incomplete {
+        return false;
+    }
+    match policy {
+        RetentionPolicy::Newest(0) => false,
+        // With room for more versions, or as a newer version than the oldest that has room.
+        RetentionPolicy::Newest(count) => {
+            loadable.len() < *count || loadable.first().is_none_or(|lowest| version > *lowest)
+        }
+        RetentionPolicy::All => true,
+        RetentionPolicy::Only(versions) => versions.contains(version),
+    }
+}
+
+/// Files that are being copied: their last state, and when it was first seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CopyProgress {
     fingerprint: u64,
@@ -134,9 +137,9 @@ pub struct CopyProgress {
 }
 
 impl CopyProgress {
-    /// What is known of it after it was looked at `now`.
+    /// The progress after another look at the files.
     #[must_use]
-    pub fn seen(before: Option<CopyProgress>, fingerprint: u64, now: Instant) -> CopyProgress {
+    pub fn observe(before: Option<CopyProgress>, fingerprint: u64, now: Instant) -> CopyProgress {
         before
             .filter(|before| before.fingerprint == fingerprint)
             .unwrap_or(CopyProgress {
@@ -145,36 +148,39 @@ impl CopyProgress {
             })
     }
 
-    /// It has not grown for `limit`: whoever copied it has given up.
-    pub fn has_stalled(&self, limit: Duration, now: Instant) -> bool {
-        now.saturating_duration_since(self.since) >= limit
+    /// Whether the files have not changed for this time.
+    pub fn is_unchanged_for(&self, time: Duration, now: Instant) -> bool {
+        now.saturating_duration_since(self.since) >= time
+    }
+
+    /// Whether the files had this fingerprint for this time.
+    pub fn is_same_for(&self, fingerprint: u64, time: Duration, now: Instant) -> bool {
+        self.fingerprint == fingerprint && self.is_unchanged_for(time, now)
     }
 }
 
-/// The version that a model without any decision starts with: the pinned one, else the highest that passed.
+/// The stable version of a model about which nothing was decided yet: the pinned version, otherwise
+/// the highest available one.
 pub fn first_choice(model: &ModelView, pinned: Option<&Version>) -> Option<Version> {
     let available = |view: &VersionView| view.phase == LoadPhase::Available;
-    match pinned {
-        Some(pinned) => model
+    if let Some(pinned) = pinned {
+        return model
             .versions
             .get(pinned)
             .filter(|view| available(view))
-            .map(|_| pinned.clone()),
-        // It waits for every attempt, so that a slow load of the highest version is not passed over.
-        None if model
-            .versions
-            .values()
-            .any(|view| view.phase == LoadPhase::Loading) =>
-        {
-            None
-        }
-        None => model
-            .versions
-            .iter()
-            .rev()
-            .find(|(_, view)| available(view))
-            .map(|(version, _)| version.clone()),
+            .map(|_| pinned.clone());
     }
+    // The highest version may be the one that loads most slowly.
+    let mut views = model.versions.values();
+    if views.any(|view| view.phase == LoadPhase::Loading) {
+        return None;
+    }
+    model
+        .versions
+        .iter()
+        .rev()
+        .find(|(_, view)| available(view))
+        .map(|(version, _)| version.clone())
 }
 
 #[cfg(test)]
@@ -301,12 +307,14 @@ mod tests {
     fn a_copy_that_does_not_grow_is_given_up() {
         let (start, limit) = (Instant::now(), Duration::from_secs(60));
         let later = |seconds| start + Duration::from_secs(seconds);
-        let first = CopyProgress::seen(None, 1, start);
-        assert!(!first.has_stalled(limit, later(59)));
-        let grown = CopyProgress::seen(Some(first), 2, later(59));
-        assert!(!grown.has_stalled(limit, later(100)));
-        let same = CopyProgress::seen(Some(grown), 2, later(100));
-        assert!(!same.has_stalled(limit, later(118)) && same.has_stalled(limit, later(119)));
+        let first = CopyProgress::observe(None, 1, start);
+        assert!(!first.is_unchanged_for(limit, later(59)));
+        let grown = CopyProgress::observe(Some(first), 2, later(59));
+        assert!(!grown.is_unchanged_for(limit, later(100)));
+        let same = CopyProgress::observe(Some(grown), 2, later(100));
+        assert!(
+            !same.is_unchanged_for(limit, later(118)) && same.is_unchanged_for(limit, later(119))
+        );
     }
 
     #[test]

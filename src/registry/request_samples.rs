@@ -1,4 +1,5 @@
-//! RequestSamples: a few valid requests of the live traffic, in memory only, for trying the way back on them.
+//! `RequestSamples`: a few valid requests of the live traffic, in memory only. Rehearsals of a rollback
+//! run them on the previous version.
 
 use std::{
     collections::VecDeque,
@@ -18,37 +19,36 @@ use crate::{
     },
 };
 
-/// Requests that are kept: the latest ones, at most one each `INTERVAL`.
-const KEPT: usize = 16;
+/// The number of requests that are kept: the latest ones.
+const CAPACITY: usize = 16;
+
+/// At most one request in this time is kept, so that a copy costs next to nothing under load.
 const INTERVAL: Duration = Duration::from_millis(250);
-/// Larger requests are not kept.
+
+/// Requests with more rows are not kept: sixteen of them could take gigabytes.
 const MAX_ROWS: usize = 16;
 
 /// The latest requests that a stable version decoded.
 pub struct RequestSamples {
-    /// Whose columns they are.
+    /// The version that decoded them.
     servable: Weak<Servable>,
-    /// A required field is personal: nothing is kept.
+    /// A required field is personal data, so that no request may be kept.
     forbidden: bool,
-    /// Fields whose values are not kept.
+    /// Optional fields with personal data. Their values are erased.
     personal: Vec<ColumnId>,
     began: Instant,
-    /// Milliseconds since then at which the next one is taken.
+    /// The time of the next sample, in milliseconds since `began`.
     next_ms: AtomicU64,
-    kept: Mutex<VecDeque<Arc<Columns>>>,
+    samples: Mutex<VecDeque<Arc<Columns>>>,
 }
 
 impl RequestSamples {
     pub fn new(stable: &Arc<Servable>) -> RequestSamples {
-        let personal = |package: &ModelPackage| {
-            package
-                .parts
-                .input
-                .columns()
-                .iter()
-                .any(|column| column.required && column.pii != Pii::None)
+        let requires_personal = |package: &ModelPackage| {
+            let mut columns = package.parts.input.columns().iter();
+            columns.any(|column| column.required && column.pii != Pii::None)
         };
-        let optional = |package: &ModelPackage| {
+        let personal = |package: &ModelPackage| {
             let columns = package.parts.input.columns().iter().enumerate();
             columns
                 .filter(|(_, column)| column.pii != Pii::None)
@@ -57,11 +57,12 @@ impl RequestSamples {
         };
         RequestSamples {
             servable: Arc::downgrade(stable),
-            forbidden: stable.package().is_none_or(personal),
-            personal: stable.package().map(optional).unwrap_or_default(),
+            // A bare graph has no schema that tells which values are personal.
+            forbidden: stable.package().is_none_or(requires_personal),
+            personal: stable.package().map(personal).unwrap_or_default(),
             began: Instant::now(),
             next_ms: AtomicU64::new(0),
-            kept: Mutex::default(),
+            samples: Mutex::default(),
         }
     }
 
@@ -69,7 +70,7 @@ impl RequestSamples {
         std::ptr::eq(self.servable.as_ptr(), Arc::as_ptr(servable))
     }
 
-    /// Whether a request is to be kept now.
+    /// Whether the next request is to be kept.
     pub fn is_due(&self, now: Instant) -> bool {
         !self.forbidden && self.elapsed_ms(now) >= self.next_ms.load(Ordering::Relaxed)
     }
@@ -78,19 +79,22 @@ impl RequestSamples {
         now.saturating_duration_since(self.began).as_millis() as u64
     }
 
-    /// Keeps a copy where one is due; costs one comparison where none is.
+    /// Keeps a copy of the request if one is due. Otherwise it costs one comparison.
     pub fn offer(&self, columns: &Columns, now: Instant) {
         if self.forbidden || columns.rows > MAX_ROWS {
             return;
         }
-        let now_ms = now.saturating_duration_since(self.began).as_millis() as u64;
+        let now_ms = self.elapsed_ms(now);
         let due = self.next_ms.load(Ordering::Relaxed);
-        let then = now_ms + INTERVAL.as_millis() as u64;
-        if now_ms < due
-            || self
-                .next_ms
-                .compare_exchange(due, then, Ordering::Relaxed, Ordering::Relaxed)
-                .is_err()
+        if now_ms < due {
+            return;
+        }
+        let next = now_ms + INTERVAL.as_millis() as u64;
+        // Of several requests at the same moment one wins.
+        if self
+            .next_ms
+            .compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed)
+            .is_err()
         {
             return;
         }
@@ -100,15 +104,15 @@ impl RequestSamples {
                 column.erase();
             }
         }
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.push_back(Arc::new(columns));
-        if kept.len() > KEPT {
-            kept.pop_front();
+        let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
+        samples.push_back(Arc::new(columns));
+        if samples.len() > CAPACITY {
+            samples.pop_front();
         }
     }
 
     pub fn kept(&self) -> Vec<Arc<Columns>> {
-        self.kept
+        self.samples
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .iter()

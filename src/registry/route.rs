@@ -1,4 +1,4 @@
-//! Route: which version answers a request.
+//! Routing: finds the version that answers a request.
 
 use std::{sync::Arc, time::Instant};
 
@@ -6,29 +6,29 @@ use crate::{
     config::FallbackConfig,
     metrics::RequestMetrics,
     registry::{
-        Snapshot, VersionState, request_samples::RequestSamples, servable::Servable,
+        ServedModel, Snapshot, VersionState, request_samples::RequestSamples, servable::Servable,
         traffic::Traffic, version_label::VersionLabel,
     },
 };
 
-/// Whom a request is for, as its URL says.
+/// The model and version that the URL of a request names.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Target<'a> {
-    /// `None`: the default model.
+    /// `None` means the default model.
     pub model: Option<&'a str>,
-    /// A number or a label; `None`: the stable version, or whom a rollout assigns.
+    /// A number or a label. `None` means the stable version, or the candidate that a rollout assigns.
     pub version: Option<&'a str>,
 }
 
 impl Target<'_> {
-    /// Whether it names one version, which stays what it is: a label does not.
+    /// Whether the target is a version number. The version behind a label changes.
     pub fn is_pinned(&self) -> bool {
         self.version
             .is_some_and(|version| VersionLabel::parse(version).is_none())
     }
 }
 
-/// Why nobody answers.
+/// Why no version answers.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RouteError {
     #[error(
@@ -51,130 +51,124 @@ pub enum RouteError {
         label: &'static str,
         reason: String,
     },
-    /// The version is known, but does not answer, or not yet.
+    /// The version is known, but is not loaded.
     #[error("not ready: {reason}")]
     NotReady { reason: String },
 }
 
-/// Who may answer a request.
+impl RouteError {
+    pub(super) fn model_not_ready(name: &str, model: &ServedModel, now: Instant) -> RouteError {
+        let outage = model.outage(now);
+        let reason = outage.map(|outage| outage.reason).unwrap_or_default();
+        RouteError::NotReady {
+            reason: format!("model {name}: {reason}"),
+        }
+    }
+}
+
+/// The versions that may answer a request.
 pub struct Routed {
-    /// Decodes it, and answers unless a candidate does.
+    /// Decodes the request, and answers it unless a candidate does.
     pub servable: Arc<Servable>,
-    /// A rollout that has a say; never where the URL names a version.
+    /// The running rollout. `None` if the URL names a version.
     pub traffic: Option<Arc<Traffic>>,
-    /// Where a few valid requests are kept for trying the way back on.
+    /// Keeps a few valid requests for rehearsals of a rollback.
     pub samples: Option<Arc<RequestSamples>>,
-    /// What steps in where the version does not answer.
+    /// Answers if the version fails.
     pub fallback: Option<Arc<FallbackConfig>>,
     pub previous: Option<Arc<Servable>>,
 }
 
-/// The version that answers, or why none does and where that is counted.
+impl Routed {
+    /// A version that the URL names. Nothing else answers in its place.
+    fn named(servable: &Arc<Servable>) -> Routed {
+        Routed {
+            servable: Arc::clone(servable),
+            traffic: None,
+            samples: None,
+            fallback: None,
+            previous: None,
+        }
+    }
+}
+
+/// The version that answers.
+///
+/// # Errors
+/// The reason why no version answers, and the metrics of the model if it is known.
 pub fn route(
     snapshot: &Snapshot,
     target: Target<'_>,
     now: Instant,
 ) -> Result<Routed, (RouteError, Option<Arc<RequestMetrics>>)> {
-    let known_models = || {
-        snapshot
-            .models
-            .keys()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-    };
-    let name = match target.model {
-        Some(name) => name,
-        None => match &snapshot.default {
-            Some(name) => name.as_str(),
-            None if !snapshot.settled || snapshot.models.is_empty() => {
-                return Err((
-                    RouteError::NotReady {
-                        reason: "no model is loaded".to_owned(),
-                    },
-                    None,
-                ));
-            }
-            None => {
-                return Err((
-                    RouteError::NoDefault {
-                        known: known_models(),
-                    },
-                    None,
-                ));
-            }
+    let (name, model) = find_model(snapshot, target.model).map_err(|error| (error, None))?;
+    let routed = match target.version {
+        None => route_to_stable(name, model, now),
+        Some(version) => match VersionLabel::parse(version) {
+            Some(label) => model.labelled(name, label, now).map(Routed::named),
+            None => route_to_version(name, model, version),
         },
     };
-    let Some(model) = snapshot.models.get(name) else {
-        let required = snapshot.required.contains(name) || !snapshot.settled;
-        let error = if required {
-            RouteError::NotReady {
-                reason: format!("model {name} is not loaded"),
-            }
-        } else {
-            RouteError::UnknownModel {
-                model: name.to_owned(),
-                known: known_models(),
-            }
-        };
-        return Err((error, None));
-    };
-    let refuse = |error| Err((error, Some(Arc::clone(&model.unversioned))));
-    let Some(version) = target.version else {
-        return match &model.stable {
-            Some(servable) => Ok(Routed {
-                servable: Arc::clone(servable),
-                traffic: model.traffic.clone(),
-                samples: model.samples.clone(),
-                fallback: model.fallback.clone(),
-                previous: model.previous.clone(),
-            }),
-            None => refuse(RouteError::NotReady {
-                reason: format!(
-                    "model {name}: {}",
-                    model
-                        .outage(now)
-                        .map(|outage| outage.reason)
-                        .unwrap_or_default()
-                ),
-            }),
-        };
-    };
-    let alone = |servable: &Arc<Servable>| Routed {
-        servable: Arc::clone(servable),
-        traffic: None,
-        samples: None,
-        fallback: None,
-        previous: None,
-    };
-    if let Some(label) = VersionLabel::parse(version) {
-        return match model.labelled(name, label, now) {
-            Ok(servable) => Ok(alone(servable)),
-            Err(error) => refuse(error),
-        };
-    }
-    match model.version(version) {
-        Some(status) => match &status.state {
-            VersionState::Available(servable) => Ok(alone(servable)),
-            state => {
-                let reason = state
-                    .reason()
-                    .map(|reason| format!(": {reason}"))
-                    .unwrap_or_default();
-                refuse(RouteError::NotReady {
-                    reason: format!(
-                        "model {name}: version {version} is {}{reason}",
-                        state.name()
-                    ),
-                })
-            }
-        },
-        None => {
-            let known = model.versions.keys().map(ToString::to_string).collect();
-            refuse(RouteError::UnknownVersion {
-                model: name.to_owned(),
-                version: version.to_owned(),
-                known,
-            })
+    routed.map_err(|error| (error, Some(Arc::clone(&model.unversioned))))
+}
+
+fn find_model<'a>(
+    snapshot: &'a Snapshot,
+    named: Option<&'a str>,
+) -> Result<(&'a str, &'a ServedModel), RouteError> {
+    let known = || snapshot.models.keys().map(ToString::to_string).collect();
+    let loading = !snapshot.initial_loads_done;
+    let name = match (named, &snapshot.default) {
+        (Some(name), _) => name,
+        (None, Some(name)) => name.as_str(),
+        (None, None) if loading || snapshot.models.is_empty() => {
+            return Err(RouteError::NotReady {
+                reason: "no model is loaded".to_owned(),
+            });
         }
+        (None, None) => return Err(RouteError::NoDefault { known: known() }),
+    };
+    match snapshot.models.get(name) {
+        Some(model) => Ok((name, model)),
+        // The caller may try again: the model is expected to appear.
+        None if loading || snapshot.required.contains(name) => Err(RouteError::NotReady {
+            reason: format!("model {name} is not loaded"),
+        }),
+        None => Err(RouteError::UnknownModel {
+            model: name.to_owned(),
+            known: known(),
+        }),
     }
+}
+
+fn route_to_stable(name: &str, model: &ServedModel, now: Instant) -> Result<Routed, RouteError> {
+    let Some(stable) = &model.stable else {
+        return Err(RouteError::model_not_ready(name, model, now));
+    };
+    Ok(Routed {
+        servable: Arc::clone(stable),
+        traffic: model.traffic.clone(),
+        samples: model.samples.clone(),
+        fallback: model.fallback.clone(),
+        previous: model.previous.clone(),
+    })
+}
+
+fn route_to_version(name: &str, model: &ServedModel, version: &str) -> Result<Routed, RouteError> {
+    let Some(status) = model.version(version) else {
+        return Err(RouteError::UnknownVersion {
+            model: name.to_owned(),
+            version: version.to_owned(),
+            known: model.versions.keys().map(ToString::to_string).collect(),
+        });
+    };
+    if let VersionState::Available(servable) = &status.state {
+        return Ok(Routed::named(servable));
+    }
+    let state = status.state.name();
+    let reason = match status.state.reason() {
+        Some(reason) => format!("model {name}: version {version} is {state}: {reason}"),
+        None => format!("model {name}: version {version} is {state}"),
+    };
+    Err(RouteError::NotReady { reason })
 }

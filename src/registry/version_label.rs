@@ -1,16 +1,17 @@
-//! VersionLabel: the role by which a caller may name a version in place of its number. What it means changes with every decision.
+//! `VersionLabel`: a role that a caller can name instead of a version number. Every decision may
+//! change which version has it.
 
 use std::{sync::Arc, time::Instant};
 
-use crate::registry::{Model, route::RouteError, servable::Servable};
+use crate::registry::{ServedModel, route::RouteError, servable::Servable};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VersionLabel {
-    /// What answers requests without a version, but for a rollout's candidates.
+    /// The version that answers requests without a version. A rollout does not apply.
     Stable,
-    /// Where a rollback leads.
+    /// The target of a rollback.
     Previous,
-    /// The one that a rollout tries.
+    /// The candidate of the running rollout.
     Candidate,
 }
 
@@ -29,7 +30,7 @@ impl VersionLabel {
         }
     }
 
-    /// No version is called so: they are numbers.
+    /// A label is never the name of a version, because versions are numbers.
     pub fn parse(text: &str) -> Option<VersionLabel> {
         VersionLabel::ALL
             .into_iter()
@@ -37,11 +38,11 @@ impl VersionLabel {
     }
 }
 
-impl Model {
-    /// The version that has the role now.
+impl ServedModel {
+    /// The version that has the label now. `name` is the name of the model.
     ///
     /// # Errors
-    /// Where none has it, or the one that has it is not loaded.
+    /// If no version has the label, or if that version is not loaded.
     pub fn labelled(
         &self,
         name: &str,
@@ -53,17 +54,11 @@ impl Model {
             label: label.name(),
             reason: reason.to_owned(),
         };
-        let not_ready = |reason: String| RouteError::NotReady {
-            reason: format!("model {name}: {reason}"),
-        };
         match label {
-            VersionLabel::Stable => self.stable.as_ref().ok_or_else(|| {
-                not_ready(
-                    self.outage(now)
-                        .map(|outage| outage.reason)
-                        .unwrap_or_default(),
-                )
-            }),
+            VersionLabel::Stable => self
+                .stable
+                .as_ref()
+                .ok_or_else(|| RouteError::model_not_ready(name, self, now)),
             VersionLabel::Previous => self
                 .previous
                 .as_ref()
@@ -75,10 +70,12 @@ impl Model {
                     .ok_or_else(|| absent("no rollout is running"))?;
                 match (traffic.arms.as_slice(), traffic.step.candidates.as_slice()) {
                     ([Some(arm)], _) => Ok(&arm.servable),
-                    (_, [candidate]) => Err(not_ready(format!(
-                        "the candidate {} is not loaded",
-                        candidate.version
-                    ))),
+                    (_, [candidate]) => Err(RouteError::NotReady {
+                        reason: format!(
+                            "model {name}: the candidate {} is not loaded",
+                            candidate.version
+                        ),
+                    }),
                     (_, candidates) => {
                         let versions: Vec<&str> = candidates
                             .iter()

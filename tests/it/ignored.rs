@@ -218,7 +218,7 @@ fn the_advice_leads_to_what_is_served() {
         ("loose", "move them to 1/ (weights.onnx to 1/model.onnx)".to_owned()),
         ("other/1", "holds weights.onnx, but only model.onnx is served: rename it".to_owned()),
         ("tf/1", "holds saved_model.pb, but only ONNX is served: export the model to model.onnx".to_owned()),
-        ("triton/1", "only model.onnx is served (default_model_filename of config.pbtxt is not followed): rename it".to_owned()),
+        ("triton/1", "only model.onnx is served (default_model_filename of config.pbtxt is not supported): rename it".to_owned()),
     ];
     let (code, output) = check(models.path());
     assert_eq!(code, 1);

@@ -23,7 +23,7 @@ use crate::{
     id::{ModelName, Version},
     predict::PredictError,
     registry::{
-        Model, Snapshot, VersionState, VersionStatus, gate::Batching, servable::Servable,
+        ServedModel, Snapshot, VersionState, VersionStatus, gate::Batching, servable::Servable,
         traffic::Traffic, version_label::VersionLabel,
     },
 };
@@ -110,7 +110,7 @@ fn respond(request: &Request, context: &Context, document: &Value) -> Response {
     response
 }
 
-fn overview(snapshot: &Snapshot, name: &ModelName, model: &Model) -> Value {
+fn overview(snapshot: &Snapshot, name: &ModelName, model: &ServedModel) -> Value {
     let stable = model
         .stable
         .as_ref()
@@ -145,7 +145,7 @@ fn rollout(traffic: &Traffic) -> Value {
     json!({"plan": step.plan.name, "step": step.number, "candidates": candidates, "shadow_share": step.shadow_share})
 }
 
-fn summary(model: &Model, version: &Version, status: &VersionStatus) -> Value {
+fn summary(model: &ServedModel, version: &Version, status: &VersionStatus) -> Value {
     let mut entry = json!({"version": version.as_str(), "state": status.state.name()});
     if let Some(reason) = status.state.reason() {
         entry["reason"] = Value::String(reason);
@@ -164,7 +164,12 @@ fn summary(model: &Model, version: &Version, status: &VersionStatus) -> Value {
     entry
 }
 
-fn details(name: &ModelName, model: &Model, version: &Version, status: &VersionStatus) -> Value {
+fn details(
+    name: &ModelName,
+    model: &ServedModel,
+    version: &Version,
+    status: &VersionStatus,
+) -> Value {
     let mut document = summary(model, version, status);
     document["name"] = json!(name.as_str());
     if let VersionState::Available(servable) = &status.state {

@@ -23,7 +23,7 @@ use crate::{
         http::{encoding, exchange::refuse_unrouted, negotiation, predict::Predict},
     },
     id::ModelName,
-    registry::{IgnoredPath, Model, Snapshot, VersionState, not_ready},
+    registry::{IgnoredPath, ServedModel, Snapshot, VersionState, not_ready},
 };
 
 /// Live as long as the server answers and few engine threads hang.
@@ -101,7 +101,7 @@ pub async fn ready(
 fn model_readiness(
     snapshot: &Snapshot,
     name: &ModelName,
-    model: &Model,
+    model: &ServedModel,
     now: Instant,
 ) -> ModelReadiness {
     let outage = model.outage(now);

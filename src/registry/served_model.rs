@@ -1,0 +1,209 @@
+//! `ServedModel`: the versions of a model, and which of them answers.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Instant,
+};
+
+use crate::{
+    config::FallbackConfig,
+    id::Version,
+    journal::entry::VersionRef,
+    metrics::RequestMetrics,
+    registry::{
+        VersionState, VersionStatus,
+        decision::ModelDecision,
+        request_samples::RequestSamples,
+        servable::Servable,
+        traffic::{Traffic, available},
+    },
+    suggestion::Suggestion,
+};
+
+#[derive(Clone)]
+pub struct ServedModel {
+    /// The version that answers requests without a version.
+    pub stable: Option<Arc<Servable>>,
+    /// The stable version of the journal, loaded or not.
+    pub decided: Option<VersionRef>,
+    /// Versions that a rollback or an abort took out of use.
+    pub withdrawn: BTreeSet<String>,
+    /// Why nothing can be decided about the model, and what an operator can do about it.
+    pub trouble: Option<(String, Option<Suggestion>)>,
+    /// Notices for operators that don't keep requests from being answered.
+    pub notices: Vec<String>,
+    /// The target of a rollback, if it is loaded.
+    pub previous: Option<Arc<Servable>>,
+    /// A running rollout.
+    pub traffic: Option<Arc<Traffic>>,
+    /// Answers requests if the version fails.
+    pub fallback: Option<Arc<FallbackConfig>>,
+    /// Samples of requests for rehearsals of a rollback. `None` without a previous version.
+    pub samples: Option<Arc<RequestSamples>>,
+    pub versions: BTreeMap<Version, VersionStatus>,
+    /// Metrics of requests for which no version was found.
+    pub unversioned: Arc<RequestMetrics>,
+    pub pinned: Option<Version>,
+    /// An operator unloaded it.
+    pub unloaded: bool,
+}
+
+/// Why a model does not answer, and what an operator can do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outage {
+    pub reason: String,
+    pub suggestion: Option<Suggestion>,
+}
+
+impl ServedModel {
+    pub fn version(&self, version: &str) -> Option<&VersionStatus> {
+        self.versions
+            .iter()
+            .find(|(known, _)| known.as_str() == version)
+            .map(|(_, status)| status)
+    }
+
+    /// Why requests without a version are not answered. `None` if they are.
+    pub fn outage(&self, now: Instant) -> Option<Outage> {
+        if let Some(stable) = &self.stable {
+            return stable.batcher.unready_reason(now).map(|reason| Outage {
+                reason,
+                suggestion: None,
+            });
+        }
+        if self.unloaded {
+            return Some(Outage {
+                reason: "it was unloaded by an operator".to_owned(),
+                suggestion: Some(Suggestion::LoadModel),
+            });
+        }
+        let (first, suggestion) = self.outage_by_decision();
+        let states = self.versions.iter().rev().map(|(version, status)| {
+            let state = status.state.name();
+            match status.state.reason() {
+                Some(reason) => format!("{version} is {state}: {reason}"),
+                None => format!("{version} is {state}"),
+            }
+        });
+        let reasons: Vec<String> = first.into_iter().chain(states).collect();
+        let reason = if reasons.is_empty() {
+            "no version".to_owned()
+        } else {
+            reasons.join("; ")
+        };
+        Some(Outage { reason, suggestion })
+    }
+
+    /// The part of an outage that follows from the journal or the configuration.
+    fn outage_by_decision(&self) -> (Option<String>, Option<Suggestion>) {
+        if let Some((trouble, suggestion)) = &self.trouble {
+            let reason = format!("its journal does not say which version is stable: {trouble}");
+            return (Some(reason), suggestion.clone());
+        }
+        if let Some(decided) = &self.decided {
+            let version = Version::parse(&decided.version);
+            let gone = if version.is_some_and(|version| self.versions.contains_key(&version)) {
+                ""
+            } else {
+                ", its files are missing"
+            };
+            let reason =
+                format!("the stable version {decided} of the journal does not answer{gone}");
+            return (Some(reason), Some(self.replacement()));
+        }
+        let pinned = self.pinned.as_ref();
+        let reason = pinned.map(|pinned| format!("the pinned version {pinned} does not answer"));
+        (reason, None)
+    }
+
+    /// Suggests the newest loaded version as a replacement for a lost stable one. A withdrawn version
+    /// is never suggested.
+    fn replacement(&self) -> Suggestion {
+        let loaded = |status: &VersionStatus| matches!(status.state, VersionState::Available(_));
+        let other =
+            self.versions.iter().rev().find(|(version, status)| {
+                loaded(status) && !self.withdrawn.contains(version.as_str())
+            });
+        match other {
+            Some((version, _)) => Suggestion::RollBackToNeverStable {
+                to: Some(version.to_string()),
+            },
+            None => Suggestion::RestoreFiles,
+        }
+    }
+
+    /// Applies a decision, as far as its versions are loaded.
+    pub fn follow(&mut self, decision: &ModelDecision) {
+        let find = |named: &Option<VersionRef>| {
+            let named = named.as_ref().filter(|_| !self.unloaded)?;
+            available(&self.versions, named).cloned()
+        };
+        let (decided, previous) = (find(&decision.stable), find(&decision.previous));
+        // A replica that has not loaded the decided version yet is no outage: the version that answered
+        // until now goes on.
+        let until_now = self
+            .stable
+            .take()
+            .filter(|servable| !self.unloaded && self.is_loaded(servable));
+        let stable = decided.or(until_now.filter(|_| decision.stable.is_some()));
+        // The candidates were compared with the decided version, not with its substitute.
+        let compared = stable.as_ref().filter(|servable| {
+            let named = decision.stable.as_ref();
+            named.is_some_and(|named| named.digest == servable.digest())
+        });
+        self.traffic = decision
+            .step
+            .as_ref()
+            .zip(compared)
+            .map(|(step, stable)| Arc::new(Traffic::new(step, stable, &self.versions)));
+        self.samples = match (&self.samples, &stable) {
+            (Some(samples), Some(stable)) if samples.is_of(stable) => Some(Arc::clone(samples)),
+            (_, Some(stable)) if previous.is_some() => Some(Arc::new(RequestSamples::new(stable))),
+            _ => None,
+        };
+        (self.stable, self.previous) = (stable, previous);
+        self.decided.clone_from(&decision.stable);
+        self.withdrawn.clone_from(&decision.withdrawn);
+        self.trouble.clone_from(&decision.trouble);
+        self.notices.clone_from(&decision.notices);
+    }
+
+    fn is_loaded(&self, servable: &Arc<Servable>) -> bool {
+        let state = self
+            .versions
+            .get(&servable.id().version)
+            .map(|status| &status.state);
+        matches!(state, Some(VersionState::Available(loaded)) if Arc::ptr_eq(loaded, servable))
+    }
+
+    /// The decided version, while another version answers because this one is not loaded.
+    pub fn awaited(&self) -> Option<&VersionRef> {
+        let (stable, decided) = (self.stable.as_ref()?, self.decided.as_ref()?);
+        (stable.id().version.as_str() != decided.version || stable.digest() != decided.digest)
+            .then_some(decided)
+    }
+
+    /// The role of a loaded version: the label `role` of `predictd_model_info`.
+    pub fn role(&self, servable: &Arc<Servable>) -> &'static str {
+        let is = |other: &Option<Arc<Servable>>| {
+            other
+                .as_ref()
+                .is_some_and(|other| Arc::ptr_eq(other, servable))
+        };
+        let candidate = self.traffic.as_ref().filter(|traffic| {
+            traffic
+                .arms
+                .iter()
+                .flatten()
+                .any(|arm| Arc::ptr_eq(&arm.servable, servable))
+        });
+        match candidate {
+            _ if is(&self.stable) => "stable",
+            Some(traffic) if traffic.step.shadow_share > 0.0 => "shadow",
+            Some(_) => "candidate",
+            None if is(&self.previous) => "previous",
+            None => "idle",
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! `Watch`: the thread that scans the models directory, loads versions in the background and
+//! publishes snapshots of what is served.
+
+mod actions;
+mod drain;
+mod loading;
+mod orders;
+mod publish;
+mod running_loads;
+mod scan;
+mod state_copies;
+mod tracked;
+
+use std::{
+    collections::BTreeSet,
+    io,
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{self, RecvTimeoutError},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    config::Config,
+    engine::supervisor::Supervisor,
+    id::ModelName,
+    journal::entry::VersionRef,
+    metrics::Metrics,
+    registry::{
+        Registry,
+        commander::{Commander, Event},
+        ignored::IgnoredPath,
+        loader::Loader,
+        package_copies::PackageCopies,
+        watch::{
+            drain::Draining, orders::PendingOrder, running_loads::RunningLoads,
+            tracked::TrackedModels,
+        },
+    },
+};
+
+/// How often the draining versions are checked while there are any.
+const DRAIN_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Writes the first choice of a stable version to the journal.
+pub trait Adopter: Send + Sync {
+    /// Makes `version` the stable version if nothing was decided yet. The decision reaches the
+    /// registry through `Registry::decide`.
+    fn adopt(&self, name: &ModelName, version: VersionRef);
+}
+
+pub struct WatchParts {
+    pub registry: Registry,
+    pub adopter: Arc<dyn Adopter>,
+    pub loader: Arc<Loader>,
+    pub metrics: Metrics,
+    pub supervisor: Arc<Supervisor>,
+    pub copies: PackageCopies,
+    pub config: Config,
+}
+
+/// The running thread. It ends when this is dropped.
+pub struct Watch {
+    events: mpsc::Sender<Event>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Watch {
+    pub fn start(parts: WatchParts) -> io::Result<Watch> {
+        let (events, inbox) = mpsc::channel();
+        let registry_loop = RegistryLoop {
+            parts,
+            events: events.clone(),
+            models: TrackedModels::default(),
+            draining: Draining::default(),
+            scans: 0,
+            listed: false,
+            listing_failed: false,
+            initial_loads_done: false,
+            required: BTreeSet::new(),
+            ignored: Arc::default(),
+            unreadable: BTreeSet::new(),
+            loads: RunningLoads::default(),
+            orders: Vec::new(),
+        };
+        let thread = thread::Builder::new()
+            .name("registry".to_owned())
+            .spawn(move || registry_loop.run(&inbox))?;
+        Ok(Watch {
+            events,
+            thread: Mutex::new(Some(thread)),
+        })
+    }
+
+    pub fn commander(&self) -> Commander {
+        Commander {
+            events: self.events.clone(),
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let _ = self.events.send(Event::Stop);
+        if let Some(thread) = self
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+        {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The state of the thread. Only this thread changes it, so that it needs no lock.
+struct RegistryLoop {
+    parts: WatchParts,
+    /// For the threads that load: they report here.
+    events: mpsc::Sender<Event>,
+    models: TrackedModels,
+    draining: Draining,
+    /// The number of scans so far.
+    scans: u64,
+    /// The directory was scanned at least once, successfully or not.
+    listed: bool,
+    listing_failed: bool,
+    /// The first scan and all loads that followed from it ended.
+    initial_loads_done: bool,
+    /// Models without which the server is not ready.
+    required: BTreeSet<ModelName>,
+    /// The paths that the last scan ignored although they look like models.
+    ignored: Arc<[IgnoredPath]>,
+    /// Models whose directory the last scan could not read.
+    unreadable: BTreeSet<ModelName>,
+    loads: RunningLoads,
+    /// Orders of operators that wait for loads.
+    orders: Vec<PendingOrder>,
+}
+
+impl RegistryLoop {
+    fn run(mut self, inbox: &mpsc::Receiver<Event>) {
+        let mut next_scan = Instant::now();
+        loop {
+            if next_scan <= Instant::now() {
+                self.scan();
+                next_scan = Instant::now() + self.parts.config.models.poll_interval();
+            }
+            self.give_up_late_loads();
+            self.act();
+            self.release_drained();
+            self.publish();
+            // After the publication: an operator whose order is answered must see its effect.
+            self.answer_orders();
+            let wake = if self.draining.is_empty() {
+                next_scan
+            } else {
+                next_scan.min(Instant::now() + DRAIN_INTERVAL)
+            };
+            match inbox.recv_timeout(wake.saturating_duration_since(Instant::now())) {
+                Ok(Event::LoadEnded(ended)) => self.end_load(ended),
+                Ok(Event::Control { name, order, done }) => self.begin_order(name, order, done),
+                Ok(Event::Scan { done }) => {
+                    self.scan();
+                    self.act();
+                    self.publish();
+                    let _ = done.send(());
+                }
+                Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                Ok(Event::Decided) | Err(RecvTimeoutError::Timeout) => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! `RunningLoads`: the loads under way, each with a deadline.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use crate::id::ModelId;
+
+#[derive(Default)]
+pub(super) struct RunningLoads {
+    /// The loads by their number, with the time at which they are given up.
+    loads: BTreeMap<u64, (ModelId, Instant)>,
+    /// The number of the last load.
+    last: u64,
+}
+
+impl RunningLoads {
+    pub fn len(&self) -> usize {
+        self.loads.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.loads.is_empty()
+    }
+
+    /// A number that no other load has.
+    pub fn next_number(&mut self) -> u64 {
+        self.last += 1;
+        self.last
+    }
+
+    pub fn begin(&mut self, number: u64, id: ModelId, limit: Duration) {
+        self.loads.insert(number, (id, Instant::now() + limit));
+    }
+
+    /// The version of the load that ended. `None` if it was given up before.
+    pub fn end(&mut self, number: u64) -> Option<ModelId> {
+        self.loads.remove(&number).map(|(id, _)| id)
+    }
+
+    /// The numbers of the loads whose deadline passed.
+    pub fn late(&self) -> Vec<u64> {
+        let now = Instant::now();
+        self.loads
+            .iter()
+            .filter(|(_, (_, deadline))| *deadline <= now)
+            .map(|(number, _)| *number)
+            .collect()
+    }
+}
