@@ -305,7 +305,7 @@ fn a_copy_of_full_size_without_its_bytes_is_waited_for() {
         (version["state"] == "incomplete"
             && version["reason"]
                 .as_str()
-                .is_some_and(|reason| reason.contains("still be being copied")))
+                .is_some_and(|reason| reason.contains("may not be complete yet")))
         .then_some(())
     });
     fs_err::write(directory.join("model.onnx"), &graph).unwrap();
