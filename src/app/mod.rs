@@ -152,7 +152,7 @@ impl Core {
         let kept = PackageCopies::of(config);
         let loader = Loader {
             trial: trial(config, library)?,
-            remembered: GateCache::new(config.state.directory(), onnxruntime.version()),
+            gate_cache: GateCache::new(config.state.directory(), onnxruntime.version()),
             runtime: onnxruntime,
             config: config.clone(),
             metrics: metrics.clone(),

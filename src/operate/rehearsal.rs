@@ -19,6 +19,7 @@ use crate::{
     package::golden::{self, Mismatch},
     registry::{
         gate::{OWN_LIMITS, zeros},
+        package_copies::NotRestorable,
         servable::{Contents, Servable},
     },
     schema::{binding::Binding, columns::Columns},
@@ -52,7 +53,7 @@ pub(super) enum RehearsalError {
     #[error("{version}: {reason}")]
     NotAnswering { version: String, reason: String },
     #[error("{0}")]
-    Files(String),
+    Files(NotRestorable),
     #[error("golden example {number} {fault}")]
     Example { number: usize, fault: ReplayFault },
     #[error("live requests can't be converted back: {0}")]

@@ -1,68 +1,72 @@
-//! Remembered verdicts of the gate, so that a restart is fast. Hashes are checked every time all the same.
+//! `GateCache`: results of the load gate on disk, so that a restart is fast. The hashes of a package
+//! are checked at every load nevertheless.
 
 use std::path::PathBuf;
 
 use crate::{digest::Digest, registry::trial::TrialResult};
 
-/// Which checks a verdict passed: a gate that asks more has its own number.
-const GATE: u32 = 3;
+/// The version of the gate's checks. A change of the checks needs a new number, so that results of the
+/// old checks are not used.
+const GATE_VERSION: u32 = 3;
 
-/// A directory of verdicts, one file each, named after everything that a verdict depends on.
+/// A directory with one file for each result. A file's name is the hash of everything that the result
+/// depends on.
 pub struct GateCache {
     directory: Option<PathBuf>,
-    circumstances: String,
+    environment: String,
 }
 
 impl GateCache {
-    /// `directory` is `state.url`'s; `None` remembers nothing.
+    /// `directory` is the one of `state.url`. Without a directory nothing is cached.
     pub fn new(directory: Option<PathBuf>, runtime_version: &str) -> GateCache {
-        let circumstances = format!(
-            "{} {GATE} {runtime_version} {}",
+        let environment = format!(
+            "{} {GATE_VERSION} {runtime_version} {}",
             env!("CARGO_PKG_VERSION"),
             processor()
         );
         GateCache {
             directory: directory.map(|directory| directory.join("gates")),
-            circumstances,
+            environment,
         }
     }
 
-    /// `beside` is what the verdict depends on and the digest does not cover.
-    pub fn get(&self, digest: &str, max_batch_size: usize, beside: &str) -> Option<TrialResult> {
-        let text = fs_err::read(self.path(digest, max_batch_size, beside)?).ok()?;
+    /// `extra` is everything that the result depends on and the digest does not cover.
+    pub fn get(&self, digest: &str, max_batch_size: usize, extra: &str) -> Option<TrialResult> {
+        let text = fs_err::read(self.path(digest, max_batch_size, extra)?).ok()?;
         serde_json::from_slice(&text)
             .ok()
-            .filter(|verdict: &TrialResult| verdict.digest == digest)
+            .filter(|result: &TrialResult| result.digest == digest)
     }
 
-    /// Keeps a verdict; where that fails the next start is only slower.
+    /// Stores a result. A failure only makes the next start slower.
     pub fn put(
         &self,
-        verdict: &TrialResult,
+        result: &TrialResult,
         max_batch_size: usize,
-        beside: &str,
+        extra: &str,
     ) -> std::io::Result<()> {
         let (Some(path), Some(directory)) = (
-            self.path(&verdict.digest, max_batch_size, beside),
+            self.path(&result.digest, max_batch_size, extra),
             &self.directory,
         ) else {
             return Ok(());
         };
         fs_err::create_dir_all(directory)?;
+        // Another replica may write the same result: the rename makes each file appear complete.
         let temporary = path.with_extension(format!("{}.part", std::process::id()));
-        fs_err::write(&temporary, serde_json::to_vec(verdict)?)?;
+        fs_err::write(&temporary, serde_json::to_vec(result)?)?;
         fs_err::rename(&temporary, &path)
     }
 
-    fn path(&self, digest: &str, max_batch_size: usize, beside: &str) -> Option<PathBuf> {
+    fn path(&self, digest: &str, max_batch_size: usize, extra: &str) -> Option<PathBuf> {
         let name = Digest::of(
-            format!("{digest} {max_batch_size} {} {beside}", self.circumstances).as_bytes(),
+            format!("{digest} {max_batch_size} {} {extra}", self.environment).as_bytes(),
         );
         Some(self.directory.as_ref()?.join(format!("{name}.json")))
     }
 }
 
-/// What the library chooses its kernels by.
+/// The properties of the processor by which ONNX Runtime selects its kernels.
 fn processor() -> String {
     let info = fs_err::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let line = |key: &str| {
@@ -84,10 +88,10 @@ mod tests {
     use crate::registry::{gate::Batching, gate_cache::GateCache, trial::TrialResult};
 
     #[test]
-    fn a_verdict_holds_for_its_circumstances_only() {
+    fn a_result_holds_for_its_environment_only() {
         let directory = tempfile::tempdir().unwrap();
-        let remembered = GateCache::new(Some(directory.path().to_path_buf()), "1.31.1");
-        let verdict = TrialResult {
+        let cache = GateCache::new(Some(directory.path().to_path_buf()), "1.31.1");
+        let result = TrialResult {
             batching: Batching::Rows,
             digest: "sha256:aa".to_owned(),
             opset: [("ai.onnx".to_owned(), 17)].into(),
@@ -95,15 +99,12 @@ mod tests {
             without_rows: [].into(),
             warning: None,
         };
-        assert_eq!(remembered.get("sha256:aa", 64, ""), None);
-        remembered.put(&verdict, 64, "").unwrap();
-        assert_eq!(remembered.get("sha256:aa", 64, ""), Some(verdict));
-        assert_eq!(remembered.get("sha256:bb", 64, ""), None);
-        assert_eq!(remembered.get("sha256:aa", 32, ""), None);
-        assert_eq!(
-            remembered.get("sha256:aa", 64, "another configuration"),
-            None
-        );
+        assert_eq!(cache.get("sha256:aa", 64, ""), None);
+        cache.put(&result, 64, "").unwrap();
+        assert_eq!(cache.get("sha256:aa", 64, ""), Some(result));
+        assert_eq!(cache.get("sha256:bb", 64, ""), None);
+        assert_eq!(cache.get("sha256:aa", 32, ""), None);
+        assert_eq!(cache.get("sha256:aa", 64, "another configuration"), None);
         assert_eq!(
             GateCache::new(Some(directory.path().to_path_buf()), "1.32.0").get("sha256:aa", 64, ""),
             None

@@ -1,4 +1,4 @@
-//! IgnoredPath: what was meant as a model and is not taken, and why.
+//! `IgnoredPath`: a path in the models directory that looks like a model and is not served.
 
 use std::{
     fmt, io,
@@ -14,11 +14,11 @@ use crate::{
     registry::source::{Listing, directories},
 };
 
-/// A directory that is not served, or not read any more, though somebody may believe that it is.
+/// A directory that is not served, or no longer read, although an operator may expect it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct IgnoredPath {
     pub reason: IgnoredReason,
-    /// Below the models directory; that directory itself where it is the wrong one.
+    /// A path below the models directory, or that directory itself if it looks like the wrong one.
     pub path: PathBuf,
     /// The rule, and what to do.
     pub detail: String,
@@ -68,7 +68,7 @@ impl IgnoredReason {
         }
     }
 
-    /// What becomes of the version: one that was loaded goes on.
+    /// The consequence. A version that was loaded before its files disappeared stays loaded.
     pub fn outcome(self) -> &'static str {
         if self == IgnoredReason::FilesGone {
             "served without its files"
@@ -84,10 +84,8 @@ impl fmt::Display for IgnoredPath {
     }
 }
 
-const LAYOUT: &str = "the layout is NAME/VERSION/ with a package (manifest.json), or NAME/NUMBER/model.onnx, below models.root";
-
 impl IgnoredPath {
-    fn new(reason: IgnoredReason, path: &Path, detail: String) -> IgnoredPath {
+    pub(super) fn new(reason: IgnoredReason, path: &Path, detail: String) -> IgnoredPath {
         IgnoredPath {
             reason,
             path: path.to_path_buf(),
@@ -95,82 +93,82 @@ impl IgnoredPath {
         }
     }
 
+    /// A directory whose name is no model name.
     pub fn model_name(path: &Path) -> IgnoredPath {
         let rule = "letters, digits, '.', '_' and '-', at most 128, the first a letter or a digit";
         let below = directories(path, 1).unwrap_or_default();
-        let said = below
+        let by_manifest = below
             .iter()
-            .find_map(|(_, version)| said(version))
+            .find_map(|(_, version)| identity_in(version))
             .map(|(name, _)| format!(" to {name}, as manifest.json says"));
-        IgnoredPath::new(
-            IgnoredReason::ModelName,
-            path,
-            format!(
-                "its name is not a model name ({rule}): rename it{}",
-                said.unwrap_or_default()
-            ),
-        )
-    }
-
-    pub fn no_version_directory(path: &Path) -> IgnoredPath {
-        let (root, rule) = (
-            path.parent().unwrap_or(path),
-            "its files lie in no version's directory",
+        let detail = format!(
+            "its name is not a model name ({rule}): rename it{}",
+            by_manifest.unwrap_or_default()
         );
-        IgnoredPath::new(
-            IgnoredReason::NoVersionDirectory,
-            path,
-            format!("{rule}: {}", move_to(root, path, "1/")),
-        )
+        IgnoredPath::new(IgnoredReason::ModelName, path, detail)
     }
 
+    /// A model directory with a model's files and without a version directory.
+    pub fn no_version_directory(path: &Path) -> IgnoredPath {
+        let root = path.parent().unwrap_or(path);
+        let detail = format!(
+            "its files are not in the directory of a version: {}",
+            advise_move(root, path, "1/")
+        );
+        IgnoredPath::new(IgnoredReason::NoVersionDirectory, path, detail)
+    }
+
+    /// A version directory whose name, `text`, is no version.
     pub fn version_name(path: &Path, text: &str) -> IgnoredPath {
         let number = text.trim_start_matches('0');
-        let (reason, rule, name) =
-            match number.len() < text.len() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-                true => {
-                    let number = if number.is_empty() { "0" } else { number };
-                    (
-                        IgnoredReason::LeadingZero,
-                        "a version has no leading zero",
-                        format!("rename it to {number}"),
+        let zeros = number.len() < text.len() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let (reason, rule, rename) = if zeros {
+            let number = if number.is_empty() { "0" } else { number };
+            (
+                IgnoredReason::LeadingZero,
+                "a version has no leading zero",
+                format!("rename it to {number}"),
+            )
+        } else {
+            (
+                IgnoredReason::VersionName,
+                "its name is not a version (like 1.0.0, or a whole number)",
+                "rename it".to_owned(),
+            )
+        };
+        // The models directory is two levels above a version.
+        let by_manifest =
+            identity_in(path)
+                .zip(path.ancestors().nth(2))
+                .map(|((name, version), root)| {
+                    format!(
+                        "{} says {name} {version}: move it to {}/",
+                        manifest::FILE,
+                        root.join(&name).join(&version).display()
                     )
-                }
-                false => (
-                    IgnoredReason::VersionName,
-                    "its name is not a version (like 1.0.0, or a whole number)",
-                    "rename it".to_owned(),
-                ),
-            };
-        let place = said(path)
-            .zip(path.ancestors().nth(2))
-            .map(|((name, version), root)| {
-                format!(
-                    "{} says {name} {version}: move it to {}/",
-                    manifest::FILE,
-                    root.join(&name).join(&version).display()
-                )
-            });
-        IgnoredPath::new(reason, path, format!("{rule}: {}", place.unwrap_or(name)))
+                });
+        let advice = by_manifest.unwrap_or(rename);
+        IgnoredPath::new(reason, path, format!("{rule}: {advice}"))
     }
 
-    /// A version's directory without a manifest, with a graph under a name that is not looked for, or a model that is no graph.
+    /// A version directory without a manifest whose graph has another name than `model.onnx`, or whose
+    /// model has another format.
     pub fn file_name(path: &Path, version: &Version) -> Option<IgnoredPath> {
-        if path_holds_manifest(path) {
+        if has_manifest(path) {
             return None;
         }
-        let detail = match (graph_in(path), foreign_in(path)) {
+        let detail = match (graph_in(path), other_format_in(path)) {
             (Some(file), _) if file == MODEL_FILE || !version.is_number() => return None,
             (Some(file), _) => {
-                let configured = path
+                let has_config = path
                     .parent()
                     .is_some_and(|model| model.join(bare::CONFIG_FILE).exists());
-                let configured = if configured {
-                    " (default_model_filename of config.pbtxt is not followed)"
+                let note = if has_config {
+                    " (default_model_filename of config.pbtxt is not supported)"
                 } else {
                     ""
                 };
-                format!("holds {file}, but only {MODEL_FILE} is served{configured}: rename it")
+                format!("holds {file}, but only {MODEL_FILE} is served{note}: rename it")
             }
             (None, Some(file)) => {
                 format!("holds {file}, but only ONNX is served: export the model to {MODEL_FILE}")
@@ -180,41 +178,43 @@ impl IgnoredPath {
         Some(IgnoredPath::new(IgnoredReason::FileName, path, detail))
     }
 
+    /// A loaded version whose files were removed.
     pub fn files_gone(path: &Path) -> IgnoredPath {
         let detail = "it answers from memory, or from the copy kept in the state: put its files back, or move traffic off it";
         IgnoredPath::new(IgnoredReason::FilesGone, path, detail.to_owned())
     }
 }
 
-/// Which version the manifest of a package says it is, wherever it lies.
-fn said(directory: &Path) -> Option<(String, String)> {
+/// The model and version in the manifest of a package, wherever the package is.
+fn identity_in(directory: &Path) -> Option<(String, String)> {
     Manifest::read(directory)
         .ok()
         .map(|manifest| (manifest.name, manifest.version))
 }
 
-/// What to do with a model's files that lie in `path`: the place below `root`, or `otherwise` where the files don't say it.
-fn move_to(root: &Path, path: &Path, otherwise: &str) -> String {
-    if let Some((name, version)) = said(path) {
-        let place = root.join(&name).join(&version);
+/// Where to move a model's files from `path`: to the directory below `root` that their manifest names,
+/// otherwise to `fallback`.
+fn advise_move(root: &Path, path: &Path, fallback: &str) -> String {
+    if let Some((name, version)) = identity_in(path) {
+        let target = root.join(&name).join(&version);
         return format!(
             "{} says {name} {version}: move them to {}/",
             manifest::FILE,
-            place.display()
+            target.display()
         );
     }
-    match graph_in(path).filter(|_| !path_holds_manifest(path)) {
-        Some(file) => format!("move them to {otherwise} ({file} to {otherwise}{MODEL_FILE})"),
+    match graph_in(path).filter(|_| !has_manifest(path)) {
+        Some(file) => format!("move them to {fallback} ({file} to {fallback}{MODEL_FILE})"),
         None => format!(
-            "move them to the directory NAME/VERSION/ of which {} speaks",
+            "move them to the directory NAME/VERSION/ that {} names",
             manifest::FILE
         ),
     }
 }
 
-/// A model of another format.
-fn foreign_in(directory: &Path) -> Option<String> {
-    const ENDINGS: [&str; 16] = [
+/// The name of a model file of another format than ONNX.
+fn other_format_in(directory: &Path) -> Option<String> {
+    const EXTENSIONS: [&str; 16] = [
         "bst",
         "engine",
         "gguf",
@@ -232,43 +232,41 @@ fn foreign_in(directory: &Path) -> Option<String> {
         "savedmodel",
         "tflite",
     ];
-    let names = fs_err::read_dir(directory)
-        .ok()?
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    let foreign = |name: &String| {
-        !name.starts_with('.')
-            && name
-                .rsplit_once('.')
-                .is_some_and(|(_, ending)| ENDINGS.contains(&ending))
-    };
-    names.filter(foreign).min()
+    first_file(directory, |name| {
+        name.rsplit_once('.')
+            .is_some_and(|(_, extension)| EXTENSIONS.contains(&extension))
+    })
 }
 
-/// Whether a directory looks as if somebody meant it to be a version.
-pub fn is_meant(directory: &Path) -> bool {
-    path_holds_manifest(directory) || graph_in(directory).is_some()
-}
-
-fn path_holds_manifest(directory: &Path) -> bool {
-    directory.join(manifest::FILE).is_file()
-}
-
-/// The name of a graph's file there: `model.onnx`, else the first that ends so.
+/// The name of a graph's file: `model.onnx`, otherwise the first file that ends with `.onnx`.
 pub fn graph_in(directory: &Path) -> Option<String> {
     if directory.join(MODEL_FILE).is_file() {
         return Some(MODEL_FILE.to_owned());
     }
-    let names = fs_err::read_dir(directory)
+    first_file(directory, |name| name.ends_with(".onnx"))
+}
+
+/// The first name in alphabetical order, without hidden files.
+fn first_file(directory: &Path, accepts: impl Fn(&str) -> bool) -> Option<String> {
+    fs_err::read_dir(directory)
         .ok()?
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    names
-        .filter(|name| name.ends_with(".onnx") && !name.starts_with('.'))
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| !name.starts_with('.') && accepts(name))
         .min()
 }
 
-/// Everything of a look at the models directory, its own faults included.
-pub fn of(directory: &Path, look: &io::Result<Listing>) -> Vec<IgnoredPath> {
-    let listing = match look {
+/// Whether the directory looks like a version: it has a manifest or a graph.
+pub fn looks_like_version(directory: &Path) -> bool {
+    has_manifest(directory) || graph_in(directory).is_some()
+}
+
+fn has_manifest(directory: &Path) -> bool {
+    directory.join(manifest::FILE).is_file()
+}
+
+/// All ignored paths of a listing of `directory`, with the faults of the directory itself.
+pub fn of(directory: &Path, listing: &io::Result<Listing>) -> Vec<IgnoredPath> {
+    let listing = match listing {
         Ok(listing) => listing,
         Err(error)
             if matches!(
@@ -276,13 +274,18 @@ pub fn of(directory: &Path, look: &io::Result<Listing>) -> Vec<IgnoredPath> {
                 io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
             ) =>
         {
-            return vec![absent(directory)];
+            let detail = format!("models.root does not exist, or is no directory; {LAYOUT}");
+            return vec![IgnoredPath::new(
+                IgnoredReason::RootAbsent,
+                directory,
+                detail,
+            )];
         }
-        // One that can't be read may be the right one.
+        // A directory that can't be read may be the right one.
         Err(_) => return Vec::new(),
     };
-    match root(directory, listing) {
-        // What lies below a wrong directory is not what is wrong.
+    match root_fault(directory, listing) {
+        // With a wrong root, the paths below it are not the problem.
         Some(fault)
             if matches!(
                 fault.reason,
@@ -295,49 +298,26 @@ pub fn of(directory: &Path, look: &io::Result<Listing>) -> Vec<IgnoredPath> {
     }
 }
 
-/// What is wrong with the models directory itself, where it holds no model.
-fn root(root: &Path, listing: &Listing) -> Option<IgnoredPath> {
+const LAYOUT: &str = "the layout is NAME/VERSION/ with a package (manifest.json), or NAME/NUMBER/model.onnx, below models.root";
+
+/// The fault of a models directory without any model.
+fn root_fault(root: &Path, listing: &Listing) -> Option<IgnoredPath> {
     if !listing.models.is_empty() || !listing.unreadable.is_empty() {
         return None;
     }
     let found = directories(root, 0).ok()?;
-    let whole = fs_err::canonicalize(root).unwrap_or_else(|_| root.to_path_buf());
-    let parent = |levels: usize| whole.ancestors().nth(levels).unwrap_or(Path::new("/"));
-    if is_meant(root) {
-        let detail = match bare::id_of(&whole) {
-            Some(_) => format!(
-                "models.root is too deep, one version's directory; name {} instead: {LAYOUT}",
-                parent(2).display()
-            ),
-            None => format!(
-                "a model's files lie right in models.root; {}; {LAYOUT}",
-                move_to(root, root, "NAME/1/")
-            ),
-        };
-        return Some(IgnoredPath::new(IgnoredReason::RootTooDeep, root, detail));
-    }
-    let versions = |directory: &Path| {
-        let below = directories(directory, 1).unwrap_or_default();
-        below
-            .into_iter()
-            .any(|(text, path)| Version::parse(&text).is_some() && is_meant(&path))
-    };
-    if versions(root) {
-        let detail = format!(
-            "models.root is too deep, one model's directory; name {} instead: {LAYOUT}",
-            parent(1).display()
-        );
+    if let Some(detail) = too_deep(root) {
         return Some(IgnoredPath::new(IgnoredReason::RootTooDeep, root, detail));
     }
     let above = found.iter().find(|(_, path)| {
         let below = directories(path, 1).unwrap_or_default();
         below
             .iter()
-            .any(|(text, path)| ModelName::parse(text).is_some() && versions(path))
+            .any(|(text, path)| ModelName::parse(text).is_some() && is_model_directory(path))
     });
     if let Some((_, path)) = above {
         let detail = format!(
-            "models.root is too shallow, the models lie one level below; name {} instead: {LAYOUT}",
+            "models.root is too shallow, the models are one level below; name {} instead: {LAYOUT}",
             path.display()
         );
         return Some(IgnoredPath::new(
@@ -355,13 +335,37 @@ fn root(root: &Path, listing: &Listing) -> Option<IgnoredPath> {
     })
 }
 
-/// A models directory that is not there.
-fn absent(root: &Path) -> IgnoredPath {
-    IgnoredPath::new(
-        IgnoredReason::RootAbsent,
-        root,
-        format!("models.root does not exist, or is no directory; {LAYOUT}"),
-    )
+/// The advice if `root` is the directory of one version or of one model.
+fn too_deep(root: &Path) -> Option<String> {
+    // A relative root such as `.` has no ancestors.
+    let absolute = fs_err::canonicalize(root).unwrap_or_else(|_| root.to_path_buf());
+    let ancestor = |levels: usize| absolute.ancestors().nth(levels).unwrap_or(Path::new("/"));
+    if looks_like_version(root) {
+        return Some(match bare::id_of(&absolute) {
+            Some(_) => format!(
+                "models.root is too deep, one version's directory; name {} instead: {LAYOUT}",
+                ancestor(2).display()
+            ),
+            None => format!(
+                "a model's files are directly in models.root; {}; {LAYOUT}",
+                advise_move(root, root, "NAME/1/")
+            ),
+        });
+    }
+    is_model_directory(root).then(|| {
+        format!(
+            "models.root is too deep, one model's directory; name {} instead: {LAYOUT}",
+            ancestor(1).display()
+        )
+    })
+}
+
+/// Whether a directory has the directory of a version.
+fn is_model_directory(directory: &Path) -> bool {
+    let below = directories(directory, 1).unwrap_or_default();
+    below
+        .into_iter()
+        .any(|(text, path)| Version::parse(&text).is_some() && looks_like_version(&path))
 }
 
 #[cfg(test)]
@@ -387,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_meant_as_a_model_is_told_with_the_reason() {
+    fn a_path_that_looks_like_a_model_is_reported_with_the_reason() {
         let good = "good/1/model.onnx";
         for (file, reason, path) in [
             ("flat/model.onnx", "no_version_directory", "flat"),
@@ -418,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_root_is_told() {
+    fn a_wrong_root_is_reported() {
         for (files, below, reason) in [
             (
                 &["models/churn/1.0.0/manifest.json"][..],

@@ -1,5 +1,5 @@
-//! IntegrityChecks: whether a directory still holds the package that was loaded, so that a restart finds it again. What was found is remembered
-//! by what the files look like from outside: gigabytes are hashed again only when they changed.
+//! `IntegrityChecks`: whether a directory still has the package that was loaded, so that a restart
+//! finds it. Results are cached by the fingerprint of the files: only changed gigabytes are hashed again.
 
 use std::{
     collections::{BTreeMap, hash_map::DefaultHasher},
@@ -16,32 +16,47 @@ use std::{
 use crate::{
     digest::Digest,
     package::{
+        PackageError,
         bare::ModelFiles,
         manifest::{self, Manifest},
     },
     registry::{servable::Contents, source},
 };
 
-/// How long a failure is remembered: a disk may only have failed for a moment.
-const FAILURE_HOLDS: Duration = Duration::from_secs(60);
+/// How long a failure is cached. A disk may fail for a moment only.
+const FAILURE_TTL: Duration = Duration::from_secs(60);
+
+/// Why a load of a directory would not give the version that was loaded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IntegrityError {
+    #[error(transparent)]
+    Package(#[from] PackageError),
+    #[error("{} has digest {found}; {loaded} was loaded", manifest::FILE)]
+    OtherDigest { found: String, loaded: String },
+    /// With a manifest the graph would be loaded as a package.
+    #[error("there is a {} now", manifest::FILE)]
+    ManifestAdded,
+    /// A file is missing or short.
+    #[error("{0}")]
+    Incomplete(String),
+}
 
 /// The checks of one process.
 #[derive(Default)]
 pub struct IntegrityChecks {
     stopped: AtomicBool,
-    seen: Mutex<BTreeMap<PathBuf, Seen>>,
+    results: Mutex<BTreeMap<PathBuf, CheckResult>>,
 }
 
-/// What a check found.
-struct Seen {
+struct CheckResult {
     fingerprint: u64,
     digest: String,
-    outcome: Result<(), String>,
+    outcome: Result<(), IntegrityError>,
     at: Instant,
 }
 
 impl IntegrityChecks {
-    /// Ends the checks and copies that run; none begins any more.
+    /// Cancels the running checks and copies, and all later ones.
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::Relaxed);
     }
@@ -50,8 +65,8 @@ impl IntegrityChecks {
         self.stopped.load(Ordering::Relaxed)
     }
 
-    /// An error once the process is to end.
-    pub fn go_on(&self) -> io::Result<()> {
+    /// An error once the process is about to end.
+    pub fn check_running(&self) -> io::Result<()> {
         if self.is_stopped() {
             Err(io::Error::other("the server stops"))
         } else {
@@ -59,98 +74,100 @@ impl IntegrityChecks {
         }
     }
 
-    /// Whether a load of `directory` would give what was loaded; else why not.
-    pub fn check(&self, contents: &Contents, directory: &Path) -> Result<(), String> {
+    /// Whether a load of `directory` would give the version with these contents.
+    pub fn check(&self, contents: &Contents, directory: &Path) -> Result<(), IntegrityError> {
         let fingerprint = fingerprint(contents, directory);
         let digest = &contents.manifest().digest;
-        let known = lock(&self.seen)
+        let cached = lock(&self.results)
             .get(directory)
-            .and_then(|seen| seen.holds(fingerprint, digest));
-        if let Some(outcome) = known {
+            .and_then(|result| result.cached(fingerprint, digest));
+        if let Some(outcome) = cached {
             return outcome;
         }
         let hash = |path: &Path| {
-            Digest::of_reader(Stoppable {
+            Digest::of_reader(CancellableFile {
                 file: fs_err::File::open(path)?,
-                intact: self,
+                checks: self,
             })
         };
-        let hashed = || {
-            contents
-                .manifest()
-                .check_files_with(directory, hash)
-                .map_err(|error| error.to_string())
-        };
-        let outcome = check_cheaply(contents, directory).and_then(|()| hashed());
-        // What was cut short tells nothing.
+        let outcome = check_without_hashes(contents, directory)
+            .and_then(|()| Ok(contents.manifest().check_files_with(directory, hash)?));
+        // The outcome of a cancelled check says nothing about the files.
         if !self.is_stopped() {
-            let seen = Seen {
-                fingerprint,
-                digest: digest.clone(),
-                outcome: outcome.clone(),
-                at: Instant::now(),
-            };
-            lock(&self.seen).insert(directory.to_path_buf(), seen);
+            self.store(contents, directory, fingerprint, outcome.clone());
         }
         outcome
     }
 
-    /// Remembers that these files were hashed just now.
-    pub fn note(&self, contents: &Contents, directory: &Path) {
-        let fingerprint = fingerprint(contents, directory);
-        let seen = Seen {
-            fingerprint,
-            digest: contents.manifest().digest.clone(),
-            outcome: Ok(()),
-            at: Instant::now(),
-        };
-        lock(&self.seen).insert(directory.to_path_buf(), seen);
+    /// Records that these files were hashed a moment ago and are correct.
+    pub fn record_correct(&self, contents: &Contents, directory: &Path) {
+        self.store(
+            contents,
+            directory,
+            fingerprint(contents, directory),
+            Ok(()),
+        );
     }
 
-    /// Of directories that are gone nothing needs to be known.
-    pub fn forget(&self, below: &Path) {
-        lock(&self.seen).retain(|directory, _| !directory.starts_with(below));
+    fn store(
+        &self,
+        contents: &Contents,
+        directory: &Path,
+        fingerprint: u64,
+        outcome: Result<(), IntegrityError>,
+    ) {
+        let result = CheckResult {
+            fingerprint,
+            digest: contents.manifest().digest.clone(),
+            outcome,
+            at: Instant::now(),
+        };
+        lock(&self.results).insert(directory.to_path_buf(), result);
+    }
+
+    /// Drops the results of all directories below `parent`, which were removed.
+    pub fn forget(&self, parent: &Path) {
+        lock(&self.results).retain(|directory, _| !directory.starts_with(parent));
     }
 }
 
-impl Seen {
-    fn holds(&self, fingerprint: u64, digest: &str) -> Option<Result<(), String>> {
+impl CheckResult {
+    /// The outcome, if it still holds for files with this fingerprint.
+    fn cached(&self, fingerprint: u64, digest: &str) -> Option<Result<(), IntegrityError>> {
         let same = self.fingerprint == fingerprint && self.digest == digest;
-        (same && (self.outcome.is_ok() || self.at.elapsed() < FAILURE_HOLDS))
+        (same && (self.outcome.is_ok() || self.at.elapsed() < FAILURE_TTL))
             .then(|| self.outcome.clone())
     }
 }
 
-/// Everything that tells without a look at all the bytes whether a load of `directory` would give what was loaded.
-pub fn check_cheaply(contents: &Contents, directory: &Path) -> Result<(), String> {
+/// All parts of the check that need not read every byte.
+pub fn check_without_hashes(contents: &Contents, directory: &Path) -> Result<(), IntegrityError> {
     let (id, loaded) = (contents.id(), contents.manifest());
     match contents {
         Contents::Package(_) => {
-            let manifest = Manifest::read(directory).map_err(|error| error.to_string())?;
-            manifest
-                .check_identity(id)
-                .map_err(|error| error.to_string())?;
+            let manifest = Manifest::read(directory)?;
+            manifest.check_identity(id)?;
             if manifest.digest != loaded.digest {
-                return Err(format!(
-                    "{} has digest {}; {} was loaded",
-                    manifest::FILE,
-                    manifest.digest,
-                    loaded.digest
-                ));
+                return Err(IntegrityError::OtherDigest {
+                    found: manifest.digest,
+                    loaded: loaded.digest.clone(),
+                });
             }
         }
         Contents::Bare(_) if directory.join(manifest::FILE).exists() => {
-            return Err(format!("there is a {} now", manifest::FILE));
+            return Err(IntegrityError::ManifestAdded);
         }
         Contents::Bare(_) => {
-            ModelFiles::read(directory.parent().unwrap_or(directory), &id.name)
-                .map_err(|error| error.to_string())?;
+            ModelFiles::read(directory.parent().unwrap_or(directory), &id.name)?;
         }
     }
-    loaded.incomplete_file(directory).map_or(Ok(()), Err)
+    match loaded.incomplete_file(directory) {
+        Some(detail) => Err(IntegrityError::Incomplete(detail)),
+        None => Ok(()),
+    }
 }
 
-/// What tells that something was changed: of the version's files, and of those beside a bare graph's versions.
+/// Changes whenever a file of the version changes, or a file next to the versions of a bare graph.
 fn fingerprint(contents: &Contents, directory: &Path) -> u64 {
     let own = source::found_at(directory.to_path_buf()).fingerprint;
     let mut hasher = DefaultHasher::new();
@@ -160,27 +177,28 @@ fn fingerprint(contents: &Contents, directory: &Path) -> u64 {
             .into_iter()
             .flatten()
             .filter_map(Result::ok);
-        let about = entries
+        let with_metadata = entries
             .filter_map(|entry| Some((entry.file_name(), fs_err::metadata(entry.path()).ok()?)));
-        let mut files: Vec<_> = about
-            .filter(|(_, about)| !about.is_dir())
-            .map(|(name, about)| (name, about.len(), about.modified().ok()))
+        let mut files: Vec<_> = with_metadata
+            .filter(|(_, metadata)| !metadata.is_dir())
+            .map(|(name, metadata)| (name, metadata.len(), metadata.modified().ok()))
             .collect();
+        // A directory has no defined order.
         files.sort();
         files.hash(&mut hasher);
     }
     hasher.finish()
 }
 
-/// A file whose reader can be stopped.
-struct Stoppable<'a> {
+/// A file whose reading `stop` cancels. A shutdown must not wait until gigabytes are hashed.
+struct CancellableFile<'a> {
     file: fs_err::File,
-    intact: &'a IntegrityChecks,
+    checks: &'a IntegrityChecks,
 }
 
-impl Read for Stoppable<'_> {
+impl Read for CancellableFile<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.intact.go_on()?;
+        self.checks.check_running()?;
         self.file.read(buffer)
     }
 }

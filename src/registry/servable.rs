@@ -1,4 +1,4 @@
-//! `Servable`: a loaded version that answers.
+//! `Servable`: a loaded version that answers requests.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -20,37 +20,39 @@ use crate::{
     transform::fields,
 };
 
-/// Everything a request needs of one version. Holding the `Arc` keeps the version alive: a swap never cuts a request off.
+/// Everything that a request needs from a version. A request holds the `Arc`, so that an unload never
+/// cuts it off.
 pub struct Servable {
     pub contents: Contents,
-    /// The tensors of the graph itself.
+    /// The inputs and outputs of the graph.
     pub graph: Signature,
-    /// Inputs that have a default in the graph.
+    /// Inputs with a default value in the graph.
     pub optional: Vec<TensorSpec>,
     pub symbols: Symbols,
-    /// What callers of tensors see of a package.
+    /// Whether tensor protocols expose the fields of a package or the graph.
     pub oip: Oip,
     pub batcher: Batcher,
     pub names: ResponseNames,
     pub batching: Batching,
-    /// Outputs of a bare graph that have not a row for each row of the inputs, and why.
+    /// Outputs of a bare graph without a row for each row of the inputs, with the reason.
     pub without_rows: BTreeMap<String, String>,
     pub workers: usize,
     pub intra_op_threads: usize,
     pub metrics: VersionMetrics,
 }
 
-/// What a version was loaded from.
+/// The source of a version.
 pub enum Contents {
     Package(Box<Packaged>),
-    /// A graph for which no manifest vouches.
+    /// A graph without a manifest.
     Bare(Box<BareGraph>),
 }
 
-/// A verified package, its transformation, and its fields as tensors.
+/// A verified package with its compiled pre- and postprocessing.
 pub struct Packaged {
     pub package: ModelPackage,
     pub transform: Transform,
+    /// The fields of the schema as tensors.
     pub fields: Signature,
 }
 
@@ -74,7 +76,7 @@ impl Contents {
         }
     }
 
-    /// The manifest that was read, or that was made of what lay there.
+    /// The package's manifest. For a bare graph it is computed from the files.
     pub fn manifest(&self) -> &Manifest {
         match self {
             Contents::Package(packaged) => &packaged.package.manifest,
@@ -87,14 +89,14 @@ impl Contents {
     }
 }
 
-/// What every answer repeats, as bytes that are shared and not copied.
+/// The names that every response repeats. The bytes are shared, not copied.
 pub struct ResponseNames {
     pub model: Bytes,
     pub version: Bytes,
     pub digest: Bytes,
 }
 
-/// A version that was loaded and warmed, but has no threads yet.
+/// A version that is loaded and warmed, and whose worker threads are not started yet.
 pub struct LoadedVersion {
     pub contents: Contents,
     pub oip: Oip,
@@ -106,7 +108,8 @@ pub struct LoadedVersion {
 }
 
 impl Servable {
-    /// Starts the worker threads. They inherit the caller's priority, so a loader with a low one must not call this.
+    /// Starts the worker threads. They inherit the priority of the calling thread: a loader thread with
+    /// a low priority must not call this.
     pub fn start(
         loaded: LoadedVersion,
         metrics: VersionMetrics,
@@ -175,7 +178,7 @@ impl Servable {
         &self.contents.manifest().digest
     }
 
-    /// What a package says beyond its graph; `None` for a bare graph.
+    /// `None` for a bare graph.
     pub fn package(&self) -> Option<&ModelPackage> {
         match &self.contents {
             Contents::Package(packaged) => Some(&packaged.package),
@@ -183,7 +186,7 @@ impl Servable {
         }
     }
 
-    /// The fields, where callers of tensors see them and not the graph.
+    /// The package, if tensor protocols expose its fields and not the graph.
     pub fn fields(&self) -> Option<&Packaged> {
         match &self.contents {
             Contents::Package(packaged) if self.oip == Oip::Fields => Some(packaged),
@@ -191,13 +194,13 @@ impl Servable {
         }
     }
 
-    /// The tensors that callers see.
+    /// The tensors that tensor protocols expose.
     pub fn offered(&self) -> &Signature {
         self.fields()
             .map_or(&self.graph, |packaged| &packaged.fields)
     }
 
-    /// What the values of a row of the graph's outputs stand for, where a file beside the graph says it.
+    /// The labels of the values in a row of an output, from a file next to the graph.
     pub fn labels(&self) -> Option<&BTreeMap<String, Arc<[String]>>> {
         match &self.contents {
             Contents::Package(_) => None,

@@ -1,4 +1,4 @@
-//! Source: what lies in the models directory. Looks by polling, since network file systems tell nothing.
+//! Lists the models directory. The server polls it, because network file systems report no changes.
 
 use std::{
     collections::{BTreeMap, hash_map::DefaultHasher},
@@ -9,10 +9,13 @@ use std::{
 
 use crate::{
     id::{ModelName, Version},
-    registry::ignored::{IgnoredPath, is_meant},
+    registry::ignored::{IgnoredPath, looks_like_version},
 };
 
-/// A version directory as it looks from outside; the same files give the same fingerprint.
+/// How many levels below a version's directory count for its fingerprint.
+const MAX_DEPTH: usize = 8;
+
+/// A version directory. The same files give the same fingerprint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundDirectory {
     pub directory: PathBuf,
@@ -22,69 +25,81 @@ pub struct FoundDirectory {
 #[derive(Debug, Default)]
 pub struct Listing {
     pub models: BTreeMap<ModelName, BTreeMap<Version, FoundDirectory>>,
-    /// Models whose directory can't be listed: what is known of them stays as it is.
+    /// Models whose directory can't be listed. Their versions stay as they are.
     pub unreadable: BTreeMap<ModelName, io::Error>,
-    /// What was meant as a model and is not taken.
+    /// Paths that look like models and are not taken.
     pub ignored: Vec<IgnoredPath>,
 }
 
-/// All `NAME/VERSION/` directories below `root`. Names that begin with a dot are staging areas and not looked at.
+/// Lists all `NAME/VERSION/` directories below `root`. A name that starts with a dot is a staging area
+/// and is skipped.
 ///
 /// # Errors
-/// When `root` can't be listed: a failing disk must not look like an order to unload.
+/// If `root` can't be listed. A failing disk must not look like an order to unload everything.
 pub fn list(root: &Path) -> io::Result<Listing> {
     let mut listing = Listing::default();
     for (text, directory) in directories(root, 0)? {
-        let Some(name) = ModelName::parse(&text) else {
-            let below = directories(&directory, 1).unwrap_or_default();
-            if is_meant(&directory) || below.iter().any(|(_, directory)| is_meant(directory)) {
+        match ModelName::parse(&text) {
+            Some(name) => listing.add_model(name, &directory),
+            None if has_version_like_directory(&directory) => {
                 listing.ignored.push(IgnoredPath::model_name(&directory));
             }
-            continue;
-        };
-        let found = match directories(&directory, 1) {
-            Ok(found) => found,
-            Err(error) => {
-                listing.unreadable.insert(name, error);
-                continue;
-            }
-        };
-        let mut versions = BTreeMap::new();
-        for (text, directory) in found {
-            if let Some(version) = Version::parse(&text) {
-                listing
-                    .ignored
-                    .extend(IgnoredPath::file_name(&directory, &version));
-                versions.insert(version, found_at(directory));
-            } else if is_meant(&directory) && !is_alias(&directory) {
-                listing
-                    .ignored
-                    .push(IgnoredPath::version_name(&directory, &text));
-            }
-        }
-        if versions.is_empty() && is_meant(&directory) {
-            listing
-                .ignored
-                .push(IgnoredPath::no_version_directory(&directory));
-        }
-        if !versions.is_empty() {
-            listing.models.insert(name, versions);
+            None => {}
         }
     }
     Ok(listing)
 }
 
-/// `latest -> 3`: a second name of a version that is taken under its own.
-fn is_alias(directory: &Path) -> bool {
-    let target = || {
-        Some(
-            fs_err::canonicalize(directory).ok()?.parent()?
-                == fs_err::canonicalize(directory.parent()?).ok()?,
-        )
-    };
-    directory.is_symlink() && target().unwrap_or(false)
+fn has_version_like_directory(directory: &Path) -> bool {
+    let below = directories(directory, 1).unwrap_or_default();
+    looks_like_version(directory)
+        || below
+            .iter()
+            .any(|(_, directory)| looks_like_version(directory))
 }
 
+impl Listing {
+    fn add_model(&mut self, name: ModelName, directory: &Path) {
+        let found = match directories(directory, 1) {
+            Ok(found) => found,
+            Err(error) => {
+                self.unreadable.insert(name, error);
+                return;
+            }
+        };
+        let mut versions = BTreeMap::new();
+        for (text, directory) in found {
+            if let Some(version) = Version::parse(&text) {
+                self.ignored
+                    .extend(IgnoredPath::file_name(&directory, &version));
+                versions.insert(version, found_at(directory));
+            } else if looks_like_version(&directory) && !is_alias(&directory) {
+                self.ignored
+                    .push(IgnoredPath::version_name(&directory, &text));
+            }
+        }
+        if !versions.is_empty() {
+            self.models.insert(name, versions);
+        } else if looks_like_version(directory) {
+            self.ignored
+                .push(IgnoredPath::no_version_directory(directory));
+        }
+    }
+}
+
+/// Whether the directory is a symbolic link such as `latest -> 3`. The version is listed under its
+/// number.
+fn is_alias(directory: &Path) -> bool {
+    let is_sibling = || {
+        let target = fs_err::canonicalize(directory).ok()?;
+        let parent = fs_err::canonicalize(directory.parent()?).ok()?;
+        Some(target.parent()? == parent)
+    };
+    directory.is_symlink() && is_sibling().unwrap_or(false)
+}
+
+/// The names and paths of the directories in `parent`. With a `depth` above 0, a parent that does not
+/// exist has none: it may have been removed since its own parent was listed.
 pub fn directories(parent: &Path, depth: usize) -> io::Result<Vec<(String, PathBuf)>> {
     let mut found = Vec::new();
     let entries = match fs_err::read_dir(parent) {
@@ -106,7 +121,7 @@ pub fn directories(parent: &Path, depth: usize) -> io::Result<Vec<(String, PathB
     Ok(found)
 }
 
-/// A version's directory as it looks now.
+/// A version's directory with its current fingerprint.
 pub fn found_at(directory: PathBuf) -> FoundDirectory {
     let fingerprint = fingerprint(&directory);
     FoundDirectory {
@@ -115,14 +130,14 @@ pub fn found_at(directory: PathBuf) -> FoundDirectory {
     }
 }
 
-/// Names, sizes and times of all files below; contents are the manifest's business.
+/// A hash of the names, sizes and times of all files below. Only a load reads the contents.
 fn fingerprint(directory: &Path) -> u64 {
     let mut hasher = DefaultHasher::new();
-    add(directory, &mut hasher, 0);
+    hash_files(directory, &mut hasher, 0);
     hasher.finish()
 }
 
-fn add(directory: &Path, hasher: &mut DefaultHasher, depth: usize) {
+fn hash_files(directory: &Path, hasher: &mut DefaultHasher, depth: usize) {
     let Ok(entries) = fs_err::read_dir(directory) else {
         return;
     };
@@ -130,14 +145,15 @@ fn add(directory: &Path, hasher: &mut DefaultHasher, depth: usize) {
         .filter_map(Result::ok)
         .map(|entry| entry.path())
         .collect();
+    // A directory has no defined order.
     paths.sort();
     for path in paths {
         path.hash(hasher);
         if let Ok(metadata) = fs_err::metadata(&path) {
             metadata.len().hash(hasher);
             metadata.modified().ok().hash(hasher);
-            if metadata.is_dir() && depth < 8 {
-                add(&path, hasher, depth + 1);
+            if metadata.is_dir() && depth < MAX_DEPTH {
+                hash_files(&path, hasher, depth + 1);
             }
         }
     }

@@ -1293,7 +1293,7 @@ fn a_way_back_whose_files_are_not_what_was_loaded_is_told_before_the_restart() {
         });
         let (_, text) = command(&server, &["rollout", "status", "churn"]);
         assert!(
-            text.contains("would NOT work: the files of 1.0.0 are not what was loaded, any more (")
+            text.contains("would NOT work: the files of 1.0.0 differ from the loaded ones (")
                 && text.contains(why),
             "{text}"
         );

@@ -274,7 +274,7 @@ fn what_a_configuration_gets_wrong_is_named() {
     }
     let warning = until("the warning", || {
         server
-            .logged("keys of config.pbtxt that are not read")
+            .logged("keys of config.pbtxt that are ignored")
             .first()
             .cloned()
     });

@@ -1,0 +1,220 @@
+//! `Loader`: loads a version from its directory.
+
+mod bare;
+mod package;
+mod resources;
+
+use std::{path::Path, time::Duration};
+
+pub use resources::{LARGE_PACKAGE_BYTES, worker_resources};
+
+use crate::{
+    clock,
+    config::Config,
+    engine::{
+        Engine, EngineError, EngineFactory,
+        infer::{OnnxEngine, OnnxFactory, Resources, Runtime},
+    },
+    id::ModelId,
+    metrics::Metrics,
+    package::{
+        MODEL_FILE, PackageError, bare as bare_graph,
+        manifest::{self, Manifest},
+    },
+    registry::{
+        gate::GateOptions,
+        gate_cache::GateCache,
+        ignored::IgnoredPath,
+        loader::resources::WorkerPlan,
+        package_copies::PackageCopies,
+        servable::LoadedVersion,
+        trial::{GateTrial, TrialResult},
+    },
+    tensor::Tensors,
+};
+
+/// A graph whose file changed within this time may not be complete yet.
+const ARRIVAL_TIME: Duration = Duration::from_secs(2);
+
+/// The parts that all loads share.
+pub struct Loader {
+    pub runtime: Runtime,
+    pub trial: GateTrial,
+    pub gate_cache: GateCache,
+    pub config: Config,
+    pub metrics: Metrics,
+    pub copies: PackageCopies,
+    pub cores: usize,
+}
+
+/// Why a directory could not be loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LoadFailure {
+    /// Files are missing or short. Every poll checks again.
+    Incomplete(String),
+    Refused(PackageError),
+}
+
+impl Loader {
+    /// The file that is missing or short, with what is wrong with it. `None` if a load makes sense.
+    pub fn missing(&self, directory: &Path) -> Option<String> {
+        if self.is_bare(directory) {
+            return None;
+        }
+        if !directory.join(manifest::FILE).exists() {
+            let fault = bare_graph::id_of(directory)
+                .and_then(|id| IgnoredPath::file_name(directory, &id.version));
+            return Some(fault.map_or_else(
+                || "manifest.json is missing".to_owned(),
+                |fault| fault.detail,
+            ));
+        }
+        // The load rejects a manifest that can't be read.
+        Manifest::read(directory).ok()?.incomplete_file(directory)
+    }
+
+    /// Whether the directory has a graph without a manifest, and such graphs are served.
+    pub fn is_bare(&self, directory: &Path) -> bool {
+        !self.config.models.require_manifest
+            && bare_graph::id_of(directory).is_some_and(|id| bare_graph::is_bare(directory, &id))
+    }
+
+    /// Whether the directory has a bare graph whose file changed so recently that it may still grow.
+    pub fn just_arrived(&self, directory: &Path) -> bool {
+        let modified = || {
+            fs_err::metadata(directory.join(MODEL_FILE))
+                .ok()?
+                .modified()
+                .ok()
+        };
+        self.is_bare(directory)
+            && modified().is_some_and(|modified| clock::is_recent(modified, ARRIVAL_TIME))
+    }
+
+    /// Lowers the priority of this thread, so that requests come first. Every thread that it starts
+    /// inherits the priority: with threads inside a run, the engine would stay slow for ever.
+    pub fn lower_priority(&self, id: &ModelId, directory: &Path, niceness: i32) {
+        let size = if self.is_bare(directory) {
+            fs_err::metadata(directory.join(MODEL_FILE)).map_or(0, |metadata| metadata.len())
+        } else {
+            Manifest::read(directory).map_or(0, |manifest| manifest.size())
+        };
+        let plan = WorkerPlan::of(&self.config, self.cores, id.name.as_str(), size);
+        if plan.intra_op_threads == 1
+            && let Err(error) = rustix::process::setpriority_process(None, niceness)
+        {
+            tracing::debug!(error = %error, "the load goes on at normal priority");
+        }
+    }
+
+    /// Verifies, loads and warms the version. The hashes are checked even if the gate's result is
+    /// cached.
+    pub fn load(&self, directory: &Path, id: &ModelId) -> Result<LoadedVersion, LoadFailure> {
+        if let Some(missing) = self.missing(directory) {
+            return Err(LoadFailure::Incomplete(missing));
+        }
+        let loaded = if self.is_bare(directory) {
+            self.load_graph(directory, id)
+        } else {
+            self.load_package(directory, id)
+        };
+        loaded.map_err(LoadFailure::Refused)
+    }
+
+    /// The result of the gate: cached, or from a run of the gate in another process. `extra` is
+    /// everything that the result depends on and the digest does not cover.
+    fn gate_result(
+        &self,
+        directory: &Path,
+        manifest: &Manifest,
+        options: GateOptions,
+        extra: &str,
+    ) -> Result<TrialResult, PackageError> {
+        let cached = self
+            .gate_cache
+            .get(&manifest.digest, options.max_batch_size, extra);
+        if let Some(result) = cached {
+            return Ok(result);
+        }
+        let result = self.trial.run(directory, options, &mut |check| {
+            tracing::debug!(package = %directory.display(), check = check.name, milliseconds = check.milliseconds, "passed");
+        })?;
+        if let Err(error) = self.gate_cache.put(&result, options.max_batch_size, extra) {
+            self.metrics.models.source_errors.inc();
+            tracing::warn!(error = %error, "the gate's result could not be cached; the next start will be slower");
+        }
+        Ok(result)
+    }
+
+    /// A session of the verified files, and the factory for more. The factory reads the copy in the
+    /// state if the files are gone or changed by then.
+    fn open(
+        &self,
+        directory: &Path,
+        id: &ModelId,
+        manifest: &Manifest,
+        resources: Resources,
+    ) -> Result<(OnnxFactory, OnnxEngine), PackageError> {
+        let (factory, first) =
+            OnnxFactory::open(&self.runtime, &directory.join(MODEL_FILE), resources)
+                .map_err(|error| graph_error(&error))?;
+        let (manifest, directory) = (manifest.clone(), directory.to_path_buf());
+        let copy = self
+            .copies
+            .directory(&id.name, id.version.as_str(), &manifest.digest);
+        let verified = move || {
+            let changed = match manifest.check_files(&directory) {
+                Ok(()) => return Ok(directory.join(MODEL_FILE)),
+                Err(error) => error.to_string(),
+            };
+            let copy = copy
+                .as_ref()
+                .filter(|copy| manifest.check_files(copy).is_ok());
+            copy.map(|copy| copy.join(MODEL_FILE)).ok_or(changed)
+        };
+        Ok((factory.with_verified_files(Box::new(verified)), first))
+    }
+}
+
+fn graph_error(error: &EngineError) -> PackageError {
+    PackageError::new("graph", MODEL_FILE, error.to_string())
+}
+
+/// The files changed between the gate and the load: what the gate checked is not what would be loaded.
+fn check_digest(
+    result: &TrialResult,
+    manifest: &Manifest,
+    file: &str,
+    doing: &str,
+) -> Result<(), PackageError> {
+    if result.digest == manifest.digest {
+        return Ok(());
+    }
+    Err(PackageError::new(
+        "hashes",
+        file,
+        format!("changed while it was being {doing}"),
+    ))
+}
+
+/// Makes an engine for each worker, and warms them with a run of `warm_up` if there is one. The first
+/// run of a session allocates memory and is slow.
+fn make_engines(
+    factory: &OnnxFactory,
+    first: OnnxEngine,
+    workers: usize,
+    warm_up: Option<&Tensors>,
+) -> Result<Vec<Box<dyn Engine>>, PackageError> {
+    let mut engines: Vec<Box<dyn Engine>> = vec![Box::new(first)];
+    while engines.len() < workers {
+        engines.push(factory.make().map_err(|error| graph_error(&error))?);
+    }
+    if let Some(warm_up) = warm_up {
+        for engine in &mut engines {
+            engine
+                .run(warm_up)
+                .map_err(|error| PackageError::new("warm-up", MODEL_FILE, error.to_string()))?;
+        }
+    }
+    Ok(engines)
+}

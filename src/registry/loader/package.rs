@@ -1,0 +1,71 @@
+//! Loading a package.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use crate::{
+    engine::{EngineFactory, queue::BatchPolicy},
+    id::ModelId,
+    package::{
+        ModelPackage, PackageError,
+        manifest::{self, Manifest},
+    },
+    registry::{
+        gate::{self, Batching, GateOptions},
+        loader::{Loader, check_digest, make_engines, resources::WorkerPlan},
+        servable::{Contents, LoadedVersion, Packaged},
+    },
+};
+
+impl Loader {
+    pub(super) fn load_package(
+        &self,
+        directory: &Path,
+        id: &ModelId,
+    ) -> Result<LoadedVersion, PackageError> {
+        let manifest = Manifest::read(directory)?;
+        manifest.check_identity(id)?;
+        let model = id.name.as_str();
+        let configured = self.config.batching_of(model);
+        let plan = WorkerPlan::of(&self.config, self.cores, model, manifest.size());
+        let options = GateOptions {
+            bare: false,
+            max_batch_size: configured.max_batch_size,
+            intra_op_threads: plan.intra_op_threads,
+        };
+        let result = self.gate_result(directory, &manifest, options, "")?;
+
+        let package = ModelPackage::open(directory)?;
+        check_digest(&result, &package.manifest, manifest::FILE, "verified")?;
+        let resources = plan.resources(&self.config, model);
+        let (mut factory, first) = self.open(directory, id, &package.manifest, resources)?;
+        factory.feed(|name| package.parts.feeds(name));
+        let transform = package.parts.bind(factory.signature())?;
+        let warm_up = result
+            .warm
+            .then(|| gate::first_run(&package.parts, &transform, factory.signature()))
+            .transpose()?;
+        let engines = make_engines(&factory, first, plan.workers, warm_up.as_ref())?;
+        let own_limit = package.parts.serving.batching.max_batch_size;
+        let policy = BatchPolicy {
+            max_batch_size: match result.batching {
+                Batching::Rows => configured
+                    .max_batch_size
+                    .min(own_limit.unwrap_or(usize::MAX)),
+                Batching::None { .. } => 1,
+            },
+            max_delay: Duration::from_micros(configured.max_delay_us),
+            queue_capacity: configured.queue_capacity,
+            max_rows_per_run: configured.max_rows_per_run,
+        };
+        let packaged = Packaged::new(package, transform, factory.signature());
+        Ok(LoadedVersion {
+            contents: Contents::Package(Box::new(packaged)),
+            oip: self.config.oip_of(model),
+            engines,
+            factory: Arc::new(factory),
+            policy,
+            batching: result.batching,
+            without_rows: result.without_rows,
+        })
+    }
+}

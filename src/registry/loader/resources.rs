@@ -1,0 +1,51 @@
+//! The workers of a version, and the resources of each.
+
+use crate::{config::Config, engine::infer::Resources};
+
+/// Packages above this size get one worker with all cores: a copy of the weights for each worker would
+/// cost more memory than the second session gains (measured: docs/performance.md).
+pub const LARGE_PACKAGE_BYTES: u64 = 16 << 20;
+
+#[derive(Clone, Copy)]
+pub(super) struct WorkerPlan {
+    pub workers: usize,
+    pub intra_op_threads: usize,
+}
+
+impl WorkerPlan {
+    /// The workers of a package with `size` bytes. The configuration comes first.
+    pub fn of(config: &Config, cores: usize, model: &str, size: u64) -> WorkerPlan {
+        let large = size > LARGE_PACKAGE_BYTES;
+        // 0 means that the server chooses.
+        let workers = match config.workers_of(model) {
+            0 if large => 1,
+            0 => cores,
+            configured => configured,
+        };
+        let intra_op_threads = match config.runtime.intra_op_threads {
+            0 if large => (cores / workers).max(1),
+            0 => 1,
+            configured => configured,
+        };
+        WorkerPlan {
+            workers,
+            intra_op_threads,
+        }
+    }
+
+    /// The limits of each worker's session. The workers share the memory limit of the model.
+    pub fn resources(self, config: &Config, model: &str) -> Resources {
+        let memory_bytes = config
+            .memory_limit_of(model)
+            .map(|limit| (limit / self.workers.max(1) as u64).max(1));
+        Resources {
+            intra_op_threads: self.intra_op_threads,
+            memory_bytes,
+        }
+    }
+}
+
+/// The limits of each worker's session for a package of `size` bytes.
+pub fn worker_resources(config: &Config, cores: usize, model: &str, size: u64) -> Resources {
+    WorkerPlan::of(config, cores, model, size).resources(config, model)
+}

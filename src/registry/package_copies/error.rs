@@ -1,0 +1,58 @@
+//! Why a package can't be copied, or can't be loaded again.
+
+use std::{fmt, io, path::PathBuf};
+
+use crate::{id::Version, package::PackageError, registry::integrity::IntegrityError};
+
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// A file has other bytes than the loaded one.
+    #[error(transparent)]
+    Changed(#[from] PackageError),
+    #[error("its files differ from the loaded ones: {0}")]
+    Lost(IntegrityError),
+    #[error(
+        "it needs {needed} bytes; {free} bytes are free in {}, and {reserved} of them are left to the journal: make room there, or set state.keep_packages = false",
+        directory.display()
+    )]
+    NoRoom {
+        needed: u64,
+        free: u64,
+        reserved: u64,
+        directory: PathBuf,
+    },
+}
+
+/// A loaded version that a restart would not find.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotRestorable {
+    pub version: Version,
+    /// What happened to the files in the models directory.
+    pub files: FilesLoss,
+    /// What is wrong with the copy in the state. `None` if there is no copy.
+    pub copy: Option<IntegrityError>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FilesLoss {
+    Gone,
+    Changed(IntegrityError),
+}
+
+impl fmt::Display for NotRestorable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the files of {} ", self.version)?;
+        match &self.files {
+            FilesLoss::Gone => f.write_str("are gone")?,
+            FilesLoss::Changed(error) => write!(f, "differ from the loaded ones ({error})")?,
+        }
+        if let Some(error) = &self.copy {
+            write!(f, ", and its copy in the state is damaged ({error})")?;
+        }
+        f.write_str(": it answers from memory, and a restart would lose it; put them back")
+    }
+}
+
+impl std::error::Error for NotRestorable {}

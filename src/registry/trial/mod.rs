@@ -1,0 +1,212 @@
+//! `GateTrial`: runs the load gate in another process, because a model file can make the runtime hang,
+//! crash or exhaust the memory.
+
+mod progress;
+mod reporter;
+
+use std::{
+    collections::BTreeMap,
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
+
+pub use reporter::Reporter;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    package::PackageError,
+    registry::{
+        gate::{Batching, GateOptions, PassedCheck},
+        trial::progress::Progress,
+    },
+};
+
+/// How much longer than the child's own limit the parent waits before it kills the child.
+const KILL_DELAY: Duration = Duration::from_secs(2);
+
+/// A line of JSON that the child prints.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TrialMessage {
+    Check(PassedCheck),
+    Passed(TrialResult),
+    Failed {
+        check: String,
+        file: String,
+        field: String,
+        detail: String,
+    },
+}
+
+/// What the gate found out about a version that passed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrialResult {
+    pub batching: Batching,
+    pub digest: String,
+    /// The operator set of each domain that the graph uses.
+    pub opset: BTreeMap<String, u32>,
+    /// The graph accepted the run with which engines are warmed.
+    pub warm: bool,
+    /// Outputs of a bare graph without a row for each row of the inputs, with the reason.
+    #[serde(default)]
+    pub without_rows: BTreeMap<String, String>,
+    /// A setting of the configuration that the graph does not allow.
+    #[serde(default)]
+    pub warning: Option<String>,
+}
+
+/// The child's program and limits.
+#[derive(Clone, Debug)]
+pub struct GateTrial {
+    /// predictd itself: its hidden command `gate` runs the checks.
+    pub executable: PathBuf,
+    /// The ONNX Runtime library.
+    pub library: PathBuf,
+    pub timeout: Duration,
+    /// The limit of the child's address space.
+    pub memory_bytes: u64,
+}
+
+impl GateTrial {
+    /// Checks the package at `directory`. `report` gets each passed check as it passes.
+    pub fn run(
+        &self,
+        directory: &Path,
+        options: GateOptions,
+        report: &mut dyn FnMut(PassedCheck),
+    ) -> Result<TrialResult, PackageError> {
+        let no_child = |error: std::io::Error| {
+            PackageError::new(
+                "gate",
+                &self.executable.to_string_lossy(),
+                format!("the gate's process can't be started: {error}"),
+            )
+        };
+        let mut child = self.start(directory, options).map_err(no_child)?;
+        let messages = read_messages(&mut child).map_err(no_child)?;
+        let mut progress = Progress::default();
+        let outcome = self.follow(&messages, &mut progress, report);
+        if matches!(outcome, Some(Err(_))) {
+            let _ = child.kill();
+        }
+        // Without a wait the child would stay in the process table.
+        let status = child.wait();
+        outcome.unwrap_or_else(|| Err(crashed(&progress, status.ok())))
+    }
+
+    fn start(&self, directory: &Path, options: GateOptions) -> std::io::Result<Child> {
+        Command::new(&self.executable)
+            .arg("gate")
+            .arg(directory)
+            .arg("--library")
+            .arg(&self.library)
+            .args(["--timeout-ms", &self.timeout.as_millis().to_string()])
+            .args(["--memory-bytes", &self.memory_bytes.to_string()])
+            .args(["--max-batch-size", &options.max_batch_size.to_string()])
+            .args(["--intra-op-threads", &options.intra_op_threads.to_string()])
+            .args(options.bare.then_some("--bare"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+    }
+
+    /// Reads messages until the child reports its result or its time is up. `None` if the child ended
+    /// without a result.
+    fn follow(
+        &self,
+        messages: &mpsc::Receiver<TrialMessage>,
+        progress: &mut Progress,
+        report: &mut dyn FnMut(PassedCheck),
+    ) -> Option<Result<TrialResult, PackageError>> {
+        let deadline = Instant::now() + self.timeout + KILL_DELAY;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match messages.recv_timeout(left) {
+                Ok(TrialMessage::Check(check)) => {
+                    progress.passed(&check.name);
+                    report(check);
+                }
+                Ok(TrialMessage::Passed(result)) => return Some(Ok(result)),
+                Ok(TrialMessage::Failed {
+                    check,
+                    file,
+                    field,
+                    detail,
+                }) => {
+                    return Some(Err(PackageError {
+                        check: known_check(&check),
+                        file,
+                        field,
+                        detail,
+                    }));
+                }
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    let detail = progress.timeout_detail(self.timeout);
+                    return Some(Err(PackageError::new("timeout", progress.file(), detail)));
+                }
+                Err(mpsc::RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+    }
+}
+
+/// Reads the child's output in a thread, because a read from a pipe has no timeout.
+fn read_messages(child: &mut Child) -> std::io::Result<mpsc::Receiver<TrialMessage>> {
+    let (sender, messages) = mpsc::channel();
+    let stdout = child
+        .stdout
+        .take()
+        .ok_or_else(|| std::io::Error::other("no pipe"))?;
+    thread::Builder::new()
+        .name("gate-lines".to_owned())
+        .spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                let Ok(message) = serde_json::from_str(&line) else {
+                    return;
+                };
+                if sender.send(message).is_err() {
+                    return;
+                }
+            }
+        })?;
+    Ok(messages)
+}
+
+fn crashed(progress: &Progress, status: Option<ExitStatus>) -> PackageError {
+    let status = status.map_or_else(|| "unknown status".to_owned(), |status| status.to_string());
+    let detail = format!("{} ended the gate's process ({status})", progress.doing());
+    PackageError::new("crash", progress.file(), detail)
+}
+
+/// The name of a check is a label of a metric, so that it must be one of a fixed set.
+fn known_check(check: &str) -> &'static str {
+    const KNOWN: [&str; 18] = [
+        "config",
+        "neighbours",
+        "outputs",
+        "rows",
+        "manifest",
+        "files",
+        "hashes",
+        "graph",
+        "schema",
+        "preprocessing",
+        "serving",
+        "warm-up",
+        "golden",
+        "timeout",
+        "memory",
+        "crash",
+        "runtime",
+        "identity",
+    ];
+    KNOWN
+        .into_iter()
+        .find(|known| *known == check)
+        .unwrap_or("gate")
+}

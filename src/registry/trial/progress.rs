@@ -1,0 +1,47 @@
+//! `Progress`: the check that the gate is in, for the message about a check that never ends.
+
+use std::time::Duration;
+
+#[derive(Clone, Default)]
+pub(super) struct Progress {
+    /// The name of the last check that passed. Empty before the first one.
+    last: String,
+}
+
+impl Progress {
+    pub fn passed(&mut self, check: &str) {
+        check.clone_into(&mut self.last);
+    }
+
+    /// What the gate does after the last check that passed.
+    pub fn doing(&self) -> &'static str {
+        match self.last.as_str() {
+            "" => "reading the manifest",
+            "manifest" => "hashing the files",
+            "hashes" => "loading the graph",
+            "graph" => "reading the schema",
+            "schema" => "compiling the preprocessing",
+            "preprocessing" | "config" => "the warm-up run",
+            "warm-up" => "replaying the golden examples",
+            _ => "trying rows in batches",
+        }
+    }
+
+    /// The file that this check reads.
+    pub fn file(&self) -> &'static str {
+        match self.last.as_str() {
+            "" | "manifest" => "manifest.json",
+            "graph" => "schema.json",
+            "schema" => "preprocessing.json",
+            _ => "model.onnx",
+        }
+    }
+
+    pub fn timeout_detail(&self, timeout: Duration) -> String {
+        format!(
+            "{} took longer than {} s",
+            self.doing(),
+            timeout.as_secs_f64()
+        )
+    }
+}

@@ -1,0 +1,88 @@
+//! `Reporter`: the child's side of a trial. It prints messages, and ends the process when its time is
+//! up.
+
+use std::{
+    io::Write,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    package::PackageError,
+    registry::{
+        gate::PassedCheck,
+        trial::{TrialMessage, TrialResult, progress::Progress},
+    },
+};
+
+#[derive(Clone)]
+pub struct Reporter {
+    progress: Arc<Mutex<Progress>>,
+}
+
+impl Reporter {
+    /// Starts a watchdog thread, which ends the process after `timeout`, whatever the runtime does.
+    pub fn start(timeout: Duration, exit: fn(i32) -> !) -> std::io::Result<Reporter> {
+        let reporter = Reporter {
+            progress: Arc::default(),
+        };
+        let watched = reporter.clone();
+        thread::Builder::new()
+            .name("gate-watchdog".to_owned())
+            .spawn(move || {
+                let deadline = Instant::now() + timeout;
+                // A parked thread may wake up for no reason.
+                while let Some(rest) = deadline.checked_duration_since(Instant::now()) {
+                    thread::park_timeout(rest);
+                }
+                let progress = watched.progress().clone();
+                print_message(&TrialMessage::Failed {
+                    check: "timeout".to_owned(),
+                    file: progress.file().to_owned(),
+                    field: String::new(),
+                    detail: progress.timeout_detail(timeout),
+                });
+                exit(1)
+            })?;
+        Ok(reporter)
+    }
+
+    pub fn check(&self, check: PassedCheck) {
+        self.progress().passed(&check.name);
+        print_message(&TrialMessage::Check(check));
+    }
+
+    /// Prints the outcome. Returns whether the package passed.
+    pub fn finish(&self, outcome: Result<TrialResult, PackageError>) -> bool {
+        let passed = outcome.is_ok();
+        print_message(&match outcome {
+            Ok(result) => TrialMessage::Passed(result),
+            Err(PackageError {
+                check,
+                file,
+                field,
+                detail,
+            }) => TrialMessage::Failed {
+                check: check.to_owned(),
+                file,
+                field,
+                detail,
+            },
+        });
+        passed
+    }
+
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn print_message(message: &TrialMessage) {
+    let mut stdout = std::io::stdout().lock();
+    if let Ok(mut text) = serde_json::to_vec(message) {
+        text.push(b'\n');
+        // The write fails if the parent ended: nobody needs the message any more.
+        let _ = stdout.write_all(&text).and_then(|()| stdout.flush());
+    }
+}
