@@ -395,15 +395,15 @@ impl<'a> Stage<'a> {
         };
         if fine {
             let e_value = match index {
-                0 | 1 => sequential::fine(strata[0].0, strata[0].1, margin),
-                _ => sequential::fine_in_all(both(), margin),
+                0 | 1 => sequential::log_e_not_worse(strata[0].0, strata[0].1, margin),
+                _ => sequential::log_e_not_worse_in_all(both(), margin),
             };
             self.fine[index] =
                 Bound::new((1.0 / self.world.plan.alpha).ln() - e_value, points(true));
         } else {
             let e_value = match index {
-                0 | 1 => sequential::worse(strata[0].0, strata[0].1, margin),
-                _ => sequential::worse_in_some(both(), margin),
+                0 | 1 => sequential::log_e_worse(strata[0].0, strata[0].1, margin),
+                _ => sequential::log_e_worse_in_some(both(), margin),
             };
             self.worse[index] = Bound::new(self.limit.ln() - e_value, points(false));
         }
@@ -437,7 +437,7 @@ impl<'a> Stage<'a> {
                 } else {
                     share.value().min(ceiling)
                 };
-                let missing = (self.limit * factor).ln() - sequential::above(share, ceiling);
+                let missing = (self.limit * factor).ln() - sequential::log_e_above(share, ceiling);
                 self.ceilings[index] = Bound::new(missing, [(p, 0.0); 2]);
             }
         }
@@ -838,7 +838,7 @@ pub fn errors_alone(
         let [stable, candidate] = counts;
         bound.see(0, arm, hit);
         if bound.spent() {
-            let e_value = sequential::worse(candidate, stable, margin);
+            let e_value = sequential::log_e_worse(candidate, stable, margin);
             let mut missing = f64::INFINITY;
             for (limit, found) in limits
                 .iter()

@@ -24,7 +24,7 @@ pub enum OperateError {
     #[error("there is no plan \"{0}\"; there are {builtin}, or a file", builtin = RolloutPlan::BUILTIN.join(", "))]
     UnknownPlan(String),
     #[error("the plan: {0}")]
-    RolloutPlan(#[source] PlanError),
+    Plan(#[source] PlanError),
     #[error("the body: {0}")]
     Body(#[source] serde_json::Error),
     /// The order is refused without a reason.
@@ -163,7 +163,7 @@ impl OperateError {
             OperateError::NoCandidate
             | OperateError::DuplicateCandidate(_)
             | OperateError::UnknownPlan(_)
-            | OperateError::RolloutPlan(_)
+            | OperateError::Plan(_)
             | OperateError::Body(_) => ErrorCode::Malformed,
             OperateError::NotVerified(_) | OperateError::SecondOperatorRequired { .. } => {
                 ErrorCode::Forbidden

@@ -245,7 +245,7 @@ fn choose_plan(
 ) -> Result<RolloutPlan, OperateError> {
     let name = match (choice, risk) {
         (Some(PlanChoice::Text(text)), _) => {
-            return RolloutPlan::parse(text).map_err(OperateError::RolloutPlan);
+            return RolloutPlan::parse(text).map_err(OperateError::Plan);
         }
         (Some(PlanChoice::Name(name)), _) => name.as_str(),
         (None, Some(Risk::Low)) => "low",

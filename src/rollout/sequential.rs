@@ -1,8 +1,9 @@
-//! Tests that stay valid however often one looks: e-processes of summed counts.
+//! Statistical tests that stay valid when they are evaluated after every observation: e-processes of
+//! summed counts.
 //!
-//! An *e-process* of a hypothesis H0 is a number E that starts at 1 and whose expectation, whenever one stops, is at most 1 if H0 is
-//! true. By Ville's inequality (1939) the probability that it *ever* reaches 1/α is then at most α: one may look after every
-//! observation, and stop when one likes.
+//! An *e-process* of a hypothesis H0 is a number E that starts at 1. If H0 is true, its expectation is at
+//! most 1 at any time at which one may stop. By Ville's inequality (1939) the probability that E *ever*
+//! reaches 1/α is at most α. So the test may be evaluated after every observation and stopped at any time.
 //!
 //! Each E here is a quotient of likelihoods,
 //!
@@ -12,34 +13,43 @@
 //!        largest likelihood that H0 allows                         sup_H0 L(θ)
 //! ```
 //!
-//! For the true rates θ₀ of H0, ∫ L dW / L(θ₀) is a martingale (Robbins' method of mixtures, 1970), and E is never above it: that is
-//! universal inference (Wasserman, Ramdas and Balakrishnan, 2020, section 8). L is a product of p^k (1-p)^(n-k), so sums suffice, the
-//! order does not matter, and the arms may be of any, and of changing, size as long as what is assigned does not depend on outcomes
-//! to come.
+//! For the true rates θ₀ of H0, ∫ L dW / L(θ₀) is a martingale (Robbins' method of mixtures, 1970), and E
+//! is never above it. This is universal inference (Wasserman, Ramdas and Balakrishnan, 2020, section 8).
+//! L is a product of p^k (1-p)^(n-k), so that sums are sufficient and the order of the observations does
+//! not matter. The sizes of the arms may differ and change, as long as the assignment of a unit does not
+//! depend on outcomes in the future.
 //!
-//! Where units are assigned at random with a constant weight the rates need not even be constant: the joint distributions of arm and
-//! outcome that H0 allows form a convex set, for which L(θ) / L(projection of θ on it) is a supermartingale (Grünwald, de Heide and
-//! Koolen, 2024), and E is below the mixture of those, too. An hour in which both arms fail does not look like a bad candidate.
+//! If units are assigned at random with a constant weight, the rates need not even be constant. The joint
+//! distributions of arm and outcome that H0 allows form a convex set, for which
+//! L(θ) / L(projection of θ on the set) is a supermartingale (Grünwald, de Heide and Koolen, 2024). E is
+//! below the mixture of these supermartingales too. So an hour in which both arms fail does not look like
+//! a bad candidate.
 //!
-//! Considered: the test of Lindon and Malek (2022) of the arm, given that a failure happened, and its like with a margin. It needs
-//! about half the observations, since it does not pay for learning stable's rate, but holds only while every unit's arm is drawn with
-//! exactly the weight that the test is told, also among the units that are counted. The mixture SPRT of Johari, Pekelis and Walsh
-//! (2015) treats shares as normal, which at 1 failure in 1,000 and 500 units they are not.
+//! Two alternatives were considered:
 //!
-//! All functions return ln E.
+//! - Lindon and Malek (2022) test the arm, given that a failure happened. Their test needs about half the
+//!   observations, because it need not learn the rate of the stable version. But it is valid only if every
+//!   unit's arm is drawn with exactly the weight that the test assumes, also among the counted units.
+//! - The mixture SPRT of Johari, Pekelis and Walsh (2015) treats proportions as normal. With 1 failure in
+//!   1,000 and 500 units they are not.
+//!
+//! The functions named `log_e_...` return ln E.
 
-/// A Beta distribution's parameters.
+/// The parameters of a Beta distribution.
 #[derive(Clone, Copy)]
 struct Prior(f64, f64);
 
-/// A worse candidate may fail at any rate, also always.
+/// The prior of a worse candidate's rate. It may fail at any rate, and often always.
 const WORSE_CANDIDATE: Prior = Prior(0.3, 0.5);
-/// Rates worth having are small: half of this prior lies below 0.03, a quarter below 0.001.
+/// The prior of acceptable rates, which are small: half of it is below 0.03, a quarter below 0.001.
 const SMALL: Prior = Prior(0.2, 1.0);
 /// Jeffreys' prior.
 const ANY: Prior = Prior(0.5, 0.5);
 
-/// So many of so many.
+/// The largest number of Newton steps. Bisection alone needs about 50 for the precision below.
+const MAX_ITERATIONS: usize = 100;
+
+/// `hits` of `of` units.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Proportion {
     pub hits: u64,
@@ -54,7 +64,7 @@ impl Proportion {
         }
     }
 
-    /// 0 of none.
+    /// From 0 to 1. It is 0 without units.
     pub fn value(self) -> f64 {
         if self.of == 0 {
             0.0
@@ -67,7 +77,7 @@ impl Proportion {
         self.hits as f64
     }
 
-    /// Those that are no hits.
+    /// The number of units that are no hits: n - k.
     fn rest(self) -> f64 {
         (self.of - self.hits) as f64
     }
@@ -89,63 +99,71 @@ impl Proportion {
     }
 }
 
-/// Evidence against p_candidate <= p_stable + margin: that the candidate is worse by more.
-pub fn worse(candidate: Proportion, stable: Proportion, margin: f64) -> f64 {
+/// Evidence against p_candidate <= p_stable + margin: the candidate is worse by more than the margin.
+pub fn log_e_worse(candidate: Proportion, stable: Proportion, margin: f64) -> f64 {
     let margin = margin.clamp(0.0, 1.0);
     let mixture = candidate.log_mixture(WORSE_CANDIDATE) + stable.log_mixture(SMALL);
-    let inside = candidate.value() <= stable.value() + margin;
-    mixture - log_supremum(candidate, stable, margin, inside)
+    let allowed = candidate.value() <= stable.value() + margin;
+    mixture - log_supremum(candidate, stable, margin, allowed)
 }
 
-/// Evidence against p_candidate >= p_stable + margin: that the candidate is not worse by as much. Half of the mixture says that the
-/// two rates are the same, which is what most candidates' are.
-pub fn fine(candidate: Proportion, stable: Proportion, margin: f64) -> f64 {
+/// Evidence against p_candidate >= p_stable + margin: the candidate is not worse by the margin.
+///
+/// Half of the mixture assumes that the two rates are equal, as they are for most candidates.
+pub fn log_e_not_worse(candidate: Proportion, stable: Proportion, margin: f64) -> f64 {
     let margin = margin.clamp(0.0, 1.0);
     let same = candidate.and(stable).log_mixture(SMALL);
     let apart = candidate.log_mixture(SMALL) + stable.log_mixture(SMALL);
-    let inside = candidate.value() >= stable.value() + margin;
-    half_each(same, apart) - log_supremum(candidate, stable, margin, inside)
+    let allowed = candidate.value() >= stable.value() + margin;
+    log_mean(same, apart) - log_supremum(candidate, stable, margin, allowed)
 }
 
 /// Evidence against p <= limit.
-pub fn above(share: Proportion, limit: f64) -> f64 {
-    share.log_mixture(ANY) - share.log_likelihood(share.value().min(limit))
+pub fn log_e_above(proportion: Proportion, limit: f64) -> f64 {
+    proportion.log_mixture(ANY) - proportion.log_likelihood(proportion.value().min(limit))
 }
 
 /// Evidence against p >= limit.
-pub fn below(share: Proportion, limit: f64) -> f64 {
-    let most = if share.of == 0 {
+pub fn log_e_below(proportion: Proportion, limit: f64) -> f64 {
+    // Without units every rate is equally likely, and the value of 0 would mean nothing.
+    let most_likely = if proportion.of == 0 {
         limit
     } else {
-        share.value().max(limit)
+        proportion.value().max(limit)
     };
-    share.log_mixture(SMALL) - share.log_likelihood(most)
+    proportion.log_mixture(SMALL) - proportion.log_likelihood(most_likely)
 }
 
-/// Evidence that in some stratum the candidate is worse: Π (1 + E) / 2, the mean over all sets of strata of the product of their E.
-/// Each observation lies in one stratum, so a product of their e-processes is one; and a stratum in which the arms are alike costs a
-/// factor of 2 at most, not its whole E. Pairs of candidate and stable.
-pub fn worse_in_some(
+/// Evidence that the candidate is worse in some stratum, from pairs of candidate and stable:
+/// Π (1 + E) / 2, the mean over all sets of strata of the product of their E.
+///
+/// Each observation is in one stratum, so that a product of their e-processes is an e-process. A stratum
+/// in which the arms are alike costs a factor of at most 2, not its whole E.
+pub fn log_e_worse_in_some(
     strata: impl IntoIterator<Item = (Proportion, Proportion)>,
     margin: f64,
 ) -> f64 {
     strata
         .into_iter()
-        .map(|(candidate, stable)| half_each(worse(candidate, stable, margin), 0.0))
+        .map(|(candidate, stable)| log_mean(log_e_worse(candidate, stable, margin), 0.0))
         .sum()
 }
 
 /// Evidence against a candidate that is worse by the margin in every stratum: Π E.
-pub fn fine_in_all(strata: impl IntoIterator<Item = (Proportion, Proportion)>, margin: f64) -> f64 {
+pub fn log_e_not_worse_in_all(
+    strata: impl IntoIterator<Item = (Proportion, Proportion)>,
+    margin: f64,
+) -> f64 {
     strata
         .into_iter()
-        .map(|(candidate, stable)| fine(candidate, stable, margin))
+        .map(|(candidate, stable)| log_e_not_worse(candidate, stable, margin))
         .sum()
 }
 
-/// ln((e^a + e^b) / 2)
-pub fn half_each(a: f64, b: f64) -> f64 {
+/// ln((e^a + e^b) / 2), without overflow.
+pub fn log_mean(a: f64, b: f64) -> f64 {
     let (high, low) = if a > b { (a, b) } else { (b, a) };
+    // The difference of two infinities is NaN.
     if high.is_infinite() {
         high
     } else {
@@ -153,56 +171,44 @@ pub fn half_each(a: f64, b: f64) -> f64 {
     }
 }
 
-/// The largest ln L on one side of p_candidate = p_stable + margin: of the rates seen where they lie on that side, else on the
-/// line itself, for ln L is concave.
-fn log_supremum(candidate: Proportion, stable: Proportion, margin: f64, inside: bool) -> f64 {
-    if inside {
+/// The largest ln L on one side of the line p_candidate = p_stable + margin. `allowed`: the observed rates
+/// are on that side, so that they maximise L. Otherwise the maximum is on the line, because ln L is
+/// concave.
+fn log_supremum(candidate: Proportion, stable: Proportion, margin: f64, allowed: bool) -> f64 {
+    if allowed {
         candidate.log_likelihood(candidate.value()) + stable.log_likelihood(stable.value())
     } else {
-        let p = on_the_line(candidate, stable, margin);
+        let p = most_likely_on_line(candidate, stable, margin);
         candidate.log_likelihood(p + margin) + stable.log_likelihood(p)
     }
 }
 
-/// The most likely p_stable where p_candidate = p_stable + margin (Farrington and Manning, 1990), by Newton's method within a bracket:
-/// each arm alone would have its own rate, so the answer lies between the two. The likelihood is flat there, an error of 1e-9
-/// relative vanishes in it.
-fn on_the_line(candidate: Proportion, stable: Proportion, margin: f64) -> f64 {
+/// The most likely p_stable on the line p_candidate = p_stable + margin (Farrington and Manning, 1990),
+/// by Newton's method within a bracket.
+///
+/// Each arm alone would have its own rate, so that the result is between these two. The likelihood is flat
+/// at its maximum: a relative error of 1e-10 has no effect.
+fn most_likely_on_line(candidate: Proportion, stable: Proportion, margin: f64) -> f64 {
     if margin == 0.0 {
         return candidate.and(stable).value();
     }
-    let (own, shifted) = (
-        stable.value().min(1.0 - margin),
-        (candidate.value() - margin).max(0.0),
-    );
+    let own = stable.value().min(1.0 - margin);
+    let shifted = (candidate.value() - margin).max(0.0);
     let (mut low, mut high) = match (candidate.of, stable.of) {
         (_, 0) => (shifted, shifted),
         (0, _) => (own, own),
         _ => (own.min(shifted), own.max(shifted)),
     };
-    let slope = |p: f64| {
-        let terms = [
-            (candidate.k(), p + margin),
-            (-candidate.rest(), 1.0 - p - margin),
-            (stable.k(), p),
-            (-stable.rest(), 1.0 - p),
-        ];
-        terms
-            .iter()
-            .filter(|(count, _)| *count != 0.0)
-            .fold((0.0, 0.0), |(first, second), (count, at)| {
-                (first + count / at, second - count.abs() / (at * at))
-            })
-    };
     let mut p = 0.5 * (low + high);
-    for _ in 0..100 {
-        let (first, second) = slope(p);
+    for _ in 0..MAX_ITERATIONS {
+        let (first, second) = derivatives_on_line(candidate, stable, margin, p);
         if first > 0.0 {
             low = p;
         } else {
             high = p;
         }
         let step = p - first / second;
+        // A step out of the bracket, or NaN, becomes a bisection.
         let next = if step > low && step < high {
             step
         } else {
@@ -214,6 +220,28 @@ fn on_the_line(candidate: Proportion, stable: Proportion, margin: f64) -> f64 {
         p = next;
     }
     p
+}
+
+/// The first and second derivative of ln L by p_stable, on the line p_candidate = p_stable + margin.
+fn derivatives_on_line(
+    candidate: Proportion,
+    stable: Proportion,
+    margin: f64,
+    p: f64,
+) -> (f64, f64) {
+    let terms = [
+        (candidate.k(), p + margin),
+        (-candidate.rest(), 1.0 - p - margin),
+        (stable.k(), p),
+        (-stable.rest(), 1.0 - p),
+    ];
+    // A term without counts is 0, and must not become 0 / 0.
+    terms
+        .iter()
+        .filter(|(count, _)| *count != 0.0)
+        .fold((0.0, 0.0), |(first, second), (count, at)| {
+            (first + count / at, second - count.abs() / (at * at))
+        })
 }
 
 /// x ln p, with 0 ln 0 = 0.
@@ -364,10 +392,10 @@ mod tests {
                                 .sum::<f64>()
                         };
                         if candidate_rate <= stable_rate + margin {
-                            assert!(expectation(worse) <= 1.0 + 1e-9);
+                            assert!(expectation(log_e_worse) <= 1.0 + 1e-9);
                         }
                         if candidate_rate >= stable_rate + margin {
-                            assert!(expectation(fine) <= 1.0 + 1e-9);
+                            assert!(expectation(log_e_not_worse) <= 1.0 + 1e-9);
                         }
                     }
                 }
@@ -432,25 +460,35 @@ mod tests {
             (0.1, 0.02, 0.05),
             (0.05, 0.3, 0.1),
         ] {
-            let false_alarms = ever(|c, s| worse(c, s, margin), stable + margin, stable, alpha);
+            let false_alarms = ever(
+                |c, s| log_e_worse(c, s, margin),
+                stable + margin,
+                stable,
+                alpha,
+            );
             assert!(false_alarms <= alpha, "{false_alarms}");
             assert!(
                 ever(
-                    |c, s| worse(c, s, margin),
+                    |c, s| log_e_worse(c, s, margin),
                     stable + margin + 0.45,
                     stable,
                     alpha
                 ) > 0.8
             );
-            let false_comfort = ever(|c, s| fine(c, s, margin), stable + margin, stable, alpha);
+            let false_comfort = ever(
+                |c, s| log_e_not_worse(c, s, margin),
+                stable + margin,
+                stable,
+                alpha,
+            );
             assert!(false_comfort <= alpha, "{false_comfort}");
         }
         for (limit, alpha) in [(0.01, 0.05), (0.1, 0.05), (0.5, 0.1)] {
-            assert!(ever(|c, _| above(c, limit), limit, 0.5, alpha) <= alpha);
-            assert!(ever(|c, _| below(c, limit), limit, 0.5, alpha) <= alpha);
-            assert!(ever(|c, _| above(c, limit), limit + 0.4, 0.5, alpha) > 0.9);
+            assert!(ever(|c, _| log_e_above(c, limit), limit, 0.5, alpha) <= alpha);
+            assert!(ever(|c, _| log_e_below(c, limit), limit, 0.5, alpha) <= alpha);
+            assert!(ever(|c, _| log_e_above(c, limit), limit + 0.4, 0.5, alpha) > 0.9);
         }
-        assert!(ever(|c, _| below(c, 0.5), 0.1, 0.5, 0.01) > 0.9);
+        assert!(ever(|c, _| log_e_below(c, 0.5), 0.1, 0.5, 0.01) > 0.9);
         // A test that is made for one look only would be caught here.
         let z = |c: Proportion, s: Proportion| {
             let pooled = c.and(s).value();
@@ -469,48 +507,51 @@ mod tests {
     fn edges() {
         let none = Proportion::default();
         for margin in MARGINS {
-            close(worse(none, none, margin), 0.0, 1e-12);
-            close(fine(none, none, margin), 0.0, 1e-12);
+            close(log_e_worse(none, none, margin), 0.0, 1e-12);
+            close(log_e_not_worse(none, none, margin), 0.0, 1e-12);
             for some in [
                 Proportion::new(0, 50),
                 Proportion::new(50, 50),
                 Proportion::new(3, 50),
             ] {
-                assert!(worse(some, none, margin) <= 0.0 && worse(none, some, margin) <= 0.0);
+                assert!(
+                    log_e_worse(some, none, margin) <= 0.0
+                        && log_e_worse(none, some, margin) <= 0.0
+                );
             }
             assert!(
-                fine(Proportion::new(50, 50), none, margin) <= 0.0
-                    && fine(none, Proportion::new(0, 50), margin) <= 0.0
+                log_e_not_worse(Proportion::new(50, 50), none, margin) <= 0.0
+                    && log_e_not_worse(none, Proportion::new(0, 50), margin) <= 0.0
             );
         }
         // What fails in less than half of the time is not worse by a half, whatever it is compared with.
-        assert!(fine(Proportion::new(3, 50), none, 0.5) > 0.0);
-        close(above(none, 0.1), 0.0, 1e-12);
-        close(below(none, 0.1), 0.0, 1e-12);
+        assert!(log_e_not_worse(Proportion::new(3, 50), none, 0.5) > 0.0);
+        close(log_e_above(none, 0.1), 0.0, 1e-12);
+        close(log_e_below(none, 0.1), 0.0, 1e-12);
         // Nothing is worse than stable by more than 1.
-        assert!(worse(Proportion::new(50, 50), Proportion::new(0, 50), 1.0) <= 0.0);
+        assert!(log_e_worse(Proportion::new(50, 50), Proportion::new(0, 50), 1.0) <= 0.0);
         assert_eq!(
-            fine(Proportion::new(49, 50), Proportion::new(0, 50), 1.0),
+            log_e_not_worse(Proportion::new(49, 50), Proportion::new(0, 50), 1.0),
             f64::INFINITY
         );
         // What H0 makes impossible happened.
-        assert_eq!(above(Proportion::new(1, 10), 0.0), f64::INFINITY);
-        assert_eq!(below(Proportion::new(9, 10), 1.0), f64::INFINITY);
+        assert_eq!(log_e_above(Proportion::new(1, 10), 0.0), f64::INFINITY);
+        assert_eq!(log_e_below(Proportion::new(9, 10), 1.0), f64::INFINITY);
         // A candidate that always fails, against a stable that never does.
-        assert!(worse(Proportion::new(5, 5), Proportion::new(0, 500), 0.005) > 10.0);
-        assert!(worse(Proportion::new(0, 500), Proportion::new(5, 5), 0.005) < 0.0);
+        assert!(log_e_worse(Proportion::new(5, 5), Proportion::new(0, 500), 0.005) > 10.0);
+        assert!(log_e_worse(Proportion::new(0, 500), Proportion::new(5, 5), 0.005) < 0.0);
         assert_eq!(Proportion::new(9, 4), Proportion::new(4, 4));
         // Large counts stay finite and right: 2 % against 1 % is certain, and so is 1 % against 1 % with a margin.
         let million = 1_000_000_000;
         assert!(
-            worse(
+            log_e_worse(
                 Proportion::new(million / 50, million),
                 Proportion::new(million / 100, million),
                 0.005
             ) > 1e4
         );
         assert!(
-            fine(
+            log_e_not_worse(
                 Proportion::new(million / 100, million),
                 Proportion::new(million / 100, million),
                 0.005
@@ -522,16 +563,16 @@ mod tests {
     fn strata() {
         let alike = (Proportion::new(2, 40), Proportion::new(20, 400));
         let worse_one = (Proportion::new(30, 40), Proportion::new(20, 400));
-        let alone = worse(worse_one.0, worse_one.1, 0.05);
-        let among = worse_in_some([alike, worse_one, alike], 0.05);
+        let alone = log_e_worse(worse_one.0, worse_one.1, 0.05);
+        let among = log_e_worse_in_some([alike, worse_one, alike], 0.05);
         assert!(
             among < alone && among > alone - 3.0 * std::f64::consts::LN_2,
             "{among} of {alone}"
         );
-        close(worse_in_some([], 0.05), 0.0, 0.0);
+        close(log_e_worse_in_some([], 0.05), 0.0, 0.0);
         close(
-            fine_in_all([alike, alike], 0.05),
-            2.0 * fine(alike.0, alike.1, 0.05),
+            log_e_not_worse_in_all([alike, alike], 0.05),
+            2.0 * log_e_not_worse(alike.0, alike.1, 0.05),
             1e-12,
         );
     }
@@ -544,16 +585,16 @@ mod tests {
             let (candidate, stable) = (Proportion::new(k, n), Proportion::new(l, m));
             let (more, stable_more) = (Proportion::new(k + 1, n), Proportion::new(l + 1, m));
             // Where there is evidence at all: below 1, E says little, and of a few units it may say less with one failure more.
-            let shown = worse(candidate, stable, margin) > 0.0;
+            let shown = log_e_worse(candidate, stable, margin) > 0.0;
             if shown && k < n {
-                prop_assert!(worse(more, stable, margin) >= worse(candidate, stable, margin) - 1e-9);
+                prop_assert!(log_e_worse(more, stable, margin) >= log_e_worse(candidate, stable, margin) - 1e-9);
             }
             if shown && l < m {
-                prop_assert!(worse(candidate, stable_more, margin) <= worse(candidate, stable, margin) + 1e-9);
+                prop_assert!(log_e_worse(candidate, stable_more, margin) <= log_e_worse(candidate, stable, margin) + 1e-9);
             }
-            prop_assert!(!worse(candidate, stable, margin).is_nan() && !fine(candidate, stable, margin).is_nan());
+            prop_assert!(!log_e_worse(candidate, stable, margin).is_nan() && !log_e_not_worse(candidate, stable, margin).is_nan());
             // Both cannot be shown at once.
-            prop_assert!(worse(candidate, stable, margin) <= 0.0 || fine(candidate, stable, margin) <= 0.0);
+            prop_assert!(log_e_worse(candidate, stable, margin) <= 0.0 || log_e_not_worse(candidate, stable, margin) <= 0.0);
         }
     }
 }

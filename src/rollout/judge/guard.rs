@@ -1,0 +1,130 @@
+//! `GuardMetric`: a metric in which a candidate must not be worse.
+
+use std::borrow::Cow;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::rollout::plan::{PlanStep, RolloutPlan};
+
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum GuardMetric {
+    Errors,
+    Nan,
+    Runs,
+    EngineTime,
+    Cost,
+    Disagreement,
+    Distribution,
+    ErrorCeiling,
+    P99Ceiling,
+}
+
+/// The result of one guard for one candidate.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct GuardReport {
+    pub guard: GuardMetric,
+    pub candidate: String,
+    /// `keys`, `requests`, `runs` or `pairs`.
+    pub unit: Cow<'static, str>,
+    /// The number of the candidate's units.
+    pub count: u64,
+    /// The share of these units that counts against the candidate, from 0 to 1.
+    pub share: f64,
+    /// The same of the stable version. `null` for a budget or a ceiling.
+    pub stable_count: Option<u64>,
+    pub stable_share: Option<f64>,
+    /// The margin above the stable version's share, or the budget, or the ceiling.
+    pub margin: f64,
+    /// Evidence that the candidate is worse by more than the margin. At `limit` it counts as shown.
+    pub e_value: f64,
+    pub limit: f64,
+    /// Evidence that the candidate is not worse. At `limit_fine` it counts as shown.
+    pub e_value_fine: f64,
+    pub limit_fine: f64,
+    /// The class of predictions whose share differs most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    #[serde(flatten)]
+    pub state: GuardState,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case", tag = "state", content = "reason")]
+pub enum GuardState {
+    /// Shown not to be worse.
+    Clear,
+    /// Nothing is shown yet.
+    Open,
+    /// Shown to be worse.
+    Violated,
+    NoData,
+    /// Not judged, with the reason. This never holds a step back.
+    NotJudged(Cow<'static, str>),
+}
+
+impl GuardMetric {
+    pub const ALL: [GuardMetric; 9] = [
+        GuardMetric::Errors,
+        GuardMetric::Nan,
+        GuardMetric::Runs,
+        GuardMetric::EngineTime,
+        GuardMetric::Cost,
+        GuardMetric::Disagreement,
+        GuardMetric::Distribution,
+        GuardMetric::ErrorCeiling,
+        GuardMetric::P99Ceiling,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            GuardMetric::Errors => "errors",
+            GuardMetric::Nan => "nan",
+            GuardMetric::Runs => "runs",
+            GuardMetric::EngineTime => "engine_time",
+            GuardMetric::Cost => "cost",
+            GuardMetric::Disagreement => "disagreement",
+            GuardMetric::Distribution => "distribution",
+            GuardMetric::ErrorCeiling => "error_ceiling",
+            GuardMetric::P99Ceiling => "p99_ceiling",
+        }
+    }
+
+    /// Whether the guard compares predictions. Different predictions may be better ones.
+    pub(super) fn is_of_predictions(self) -> bool {
+        matches!(self, GuardMetric::Disagreement | GuardMetric::Distribution)
+    }
+
+    /// Whether the guard compares engine runs.
+    pub(super) fn is_of_runs(self) -> bool {
+        matches!(
+            self,
+            GuardMetric::Runs | GuardMetric::EngineTime | GuardMetric::Cost
+        )
+    }
+
+    /// Whether the plan contains the guard.
+    pub(super) fn is_in(self, plan: &RolloutPlan) -> bool {
+        match self {
+            GuardMetric::Disagreement => plan.guards.disagreement_budget.is_some(),
+            GuardMetric::Distribution => plan.guards.distribution_budget.is_some(),
+            GuardMetric::P99Ceiling => plan.guards.p99_ceiling_ms.is_some(),
+            _ => true,
+        }
+    }
+
+    /// Whether the guard may decide in this step.
+    pub(super) fn decides_in(self, plan: &RolloutPlan, step: &PlanStep) -> bool {
+        let has_data = match self {
+            GuardMetric::ErrorCeiling => true,
+            // No caller waits for a shadow.
+            GuardMetric::P99Ceiling => !matches!(step, PlanStep::Shadow { .. }),
+            // A comparison needs units of the stable version at the same time.
+            _ => step.concurrent(),
+        };
+        has_data && self.is_in(plan)
+    }
+}
