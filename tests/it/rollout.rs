@@ -237,7 +237,7 @@ fn a_candidate_that_answers_nan_is_aborted() {
         .as_str()
         .unwrap()
         .to_owned();
-    assert!(reason.contains("no number"), "{reason}");
+    assert!(reason.contains("NaN answers"), "{reason}");
 }
 
 #[test]
