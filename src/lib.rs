@@ -10,8 +10,8 @@
 //!
 //! | step | where | from, to |
 //! |---|---|---|
-//! | admit | `api::http::exchange`, `api::grpc::infer` | a place among the requests in flight, before anything is read |
-//! | take apart | a dialect: `api::http::{predict, v2, v1, invocations}`, [`api::grpc::contents`] | the protocol's form, to an [`Input`](predict::Input): instances, tensors, rows or a table, their values untouched |
+//! | admit | `api::http::exchange`, `api::grpc::unary`, `api::grpc::stream` | a place among the requests in flight, before anything is read |
+//! | take apart | a dialect: `api::http::{predict, v2, v1, invocations}`, `api::grpc::infer_request` | the protocol's form, to an [`Input`](predict::Input): instances, tensors, rows or a table, their values untouched |
 //! | route | [`registry::route`], `predict::assign` | the URL's model and version, to the version that decodes; during a rollout the key of what was decoded, to the arm that answers ([`schema::binding`]: its columns by field name) |
 //! | decode | [`decode`] | the values' bytes, to validated [`Columns`](schema::columns::Columns): one pass, no tree between; tensors by [`transform::fields`] and [`decode::elements`], tables by [`decode::csv_table`] |
 //! | preprocess | [`transform::preprocess`] | columns, to the graph's input [`Tensors`](tensor::Tensors); arithmetic in float64, cast once |
@@ -24,8 +24,8 @@
 //! answers is a copy (`predict::shadow`), on a thread that no caller waits for; what answers in place of a version that fails
 //! is `predict::fallback`.
 //!
-//! `api::http::exchange` is the frame around it for every dialect over HTTP: limits, decompression, deadline, metrics, log,
-//! headers. A dialect only reads and writes; no rule is written twice. A graph without a schema, and a request that names a
+//! `api::call` is the frame around it for every protocol: deadline, threads, timing, metrics. `api::http::exchange` adds what all
+//! dialects over HTTP share: limits, decompression, headers. A dialect only reads and writes; no rule is written twice. A graph without a schema, and a request that names a
 //! package's graph inputs under an explicit version, skip decode, preprocess and postprocess: their tensors are checked
 //! against the graph's signature and run as they are.
 //!

@@ -1,4 +1,4 @@
-//! Accept: taking connections until the server stops; what is spoken on them is the caller's matter.
+//! Accepts connections until the server stops, for every protocol.
 
 use std::{
     sync::{Arc, atomic::AtomicBool},
@@ -12,23 +12,23 @@ use tokio::{
 
 use crate::metrics::Metrics;
 
-/// How long to wait after the kernel refused a connection for want of file descriptors.
+/// The pause after the kernel ran out of file descriptors. Without it the loop would spin until a connection closes.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 #[derive(Clone)]
 pub struct ServeOptions {
-    /// For a request's head to arrive, from its first byte.
+    /// The time for the head of a request to arrive, from its first byte.
     pub read_timeout: Duration,
     pub max_connections: usize,
-    /// How long a connection may be silent between requests, or leave an answer unread: longer than load balancers keep theirs, so
-    /// that it is they who close, and no request meets a closing connection.
+    /// The time that a connection may be silent between requests, or may leave a response unread. It should be longer than the idle
+    /// timeout of load balancers: if they close first, no request arrives on a connection that the server closes.
     pub idle_timeout: Duration,
     pub metrics: Metrics,
-    /// While it is set every answer closes its connection, so that clients go elsewhere before the listener is gone.
+    /// While it is set, every response closes its connection, so that clients move to another server before the listener closes.
     pub draining: Arc<AtomicBool>,
 }
 
-/// Hands over every connection until `stop` turns true, and then those that are already there.
+/// Passes every connection to `take` until `stop` turns true; afterwards those that the kernel has already accepted.
 pub async fn accept(
     listener: TcpListener,
     stop: &mut watch::Receiver<bool>,
@@ -41,16 +41,16 @@ pub async fn accept(
         };
         match accepted {
             Ok((stream, _)) => take(stream),
-            // One client's failure is not ours; being out of descriptors passes.
-            Err(error) if is_clients(&error) => {}
+            // The client closed its connection before it was accepted: the next one may be fine.
+            Err(error) if is_client_error(&error) => {}
             Err(error) => {
                 tracing::error!(error = %error, "a connection can't be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
-    // Whoever connected before the listener closes is still served. The kernel is asked itself: the reactor knows of a
-    // connection only after its next turn.
+    // Clients that connected before the listener closes are still served. Their connections are accepted from the kernel
+    // directly: tokio's reactor would report them only on its next turn.
     if let Ok(listener) = listener.into_std() {
         while let Ok((stream, _)) = listener.accept() {
             if let Ok(stream) = stream
@@ -63,7 +63,7 @@ pub async fn accept(
     }
 }
 
-fn is_clients(error: &std::io::Error) -> bool {
+fn is_client_error(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(
         error.kind(),

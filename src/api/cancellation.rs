@@ -1,43 +1,31 @@
-//! Cancellation: a caller that hangs up or cancels is counted and logged as every other request is. The future that works on its
-//! request is dropped in the middle, and nothing but a guard in it notices.
+//! Cancellation: a request whose caller hangs up or cancels is counted and logged like every other request.
+//!
+//! The server drops the future that works on the request. Only the destructor of a guard in that future can notice it.
 
 use crate::{
-    api::{Api, context::Context, refusal::FailedRequest},
+    api::{call::Call, failed_request::FailedRequest},
     error::ErrorCode,
-    metrics::Protocol,
     predict::{AnsweringVersion, Failure, PredictError},
-    registry::route::Target,
 };
 
-/// Counts the request where it is dropped before it is finished.
+/// Counts the call as cancelled if it is dropped before it is finished.
 pub struct CancelGuard<'a> {
-    api: &'a Api,
-    protocol: Protocol,
-    pub target: Target<'a>,
-    pub context: &'a Context,
-    /// The version that was to answer, where the request got so far.
+    pub call: Call<'a>,
+    /// The version that is to answer, once it is known.
     pub answering: AnsweringVersion,
     is_finished: bool,
 }
 
 impl<'a> CancelGuard<'a> {
-    pub fn new(
-        api: &'a Api,
-        protocol: Protocol,
-        target: Target<'a>,
-        context: &'a Context,
-    ) -> CancelGuard<'a> {
+    pub fn new(call: Call<'a>) -> CancelGuard<'a> {
         CancelGuard {
-            api,
-            protocol,
-            target,
-            context,
+            call,
             answering: AnsweringVersion::default(),
             is_finished: false,
         }
     }
 
-    /// The request has an outcome, which its caller is told and which is counted by whoever tells it.
+    /// The call has an outcome, which its caller receives and which is counted elsewhere.
     pub fn finish(mut self) {
         self.is_finished = true;
     }
@@ -48,20 +36,11 @@ impl Drop for CancelGuard<'_> {
         if self.is_finished {
             return;
         }
-        let refused = match self.answering.get() {
-            Some(servable) => FailedRequest::from(Failure {
-                error: PredictError::Cancelled,
-                servable: Some(servable),
-                unversioned: None,
-            }),
-            None => FailedRequest::from(PredictError::Cancelled),
-        };
-        refused.count(
-            self.api,
-            self.protocol,
-            ErrorCode::Cancelled.http_status(),
-            self.target,
-            self.context,
-        );
+        let failed = FailedRequest::from(Failure {
+            error: PredictError::Cancelled,
+            servable: self.answering.get(),
+            unversioned: None,
+        });
+        failed.count(self.call, ErrorCode::Cancelled.http_status());
     }
 }

@@ -1,33 +1,39 @@
-//! `Context`: what a request's headers say about the request itself.
+//! `Context`: the request id, the trace and the deadline of a request, from its headers.
 
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::{api::refusal::Refusal, error::ErrorCode, id::PredictionId, predict::Fallback};
+use crate::{
+    api::{refusal::Refusal, trace::Trace},
+    id::PredictionId,
+    predict::Fallback,
+};
 
-/// Which version answered in place of the one that failed, and why.
+/// The response header that names the version that answered in place of a failed one, and why that one failed.
 pub const X_FALLBACK: HeaderName = HeaderName::from_static("x-fallback");
 
+/// The request header with the caller's time limit.
 pub const TIMEOUT: &str = "x-request-timeout-ms";
 
-/// Of a timeout, as gRPC has it.
+/// Digits of a time limit: as many as the gRPC protocol allows, so that both have the same range.
 const MAX_DIGITS: usize = 8;
 
-/// Longest `x-request-id` that is taken over.
+/// A longer `x-request-id` is replaced: it is written into every line of the log.
 const MAX_REQUEST_ID: usize = 128;
 
 pub struct Context {
     pub started: Instant,
     pub request_id: RequestId,
     pub trace: Option<Trace>,
-    /// The client's own deadline.
+    /// The caller's time limit, from `started`.
     pub timeout: Option<Duration>,
-    /// What is wrong with it: such a request is refused, and not answered later than its client thinks.
-    pub fault: Option<String>,
+    /// Set if the time limit can't be read. The request is refused: without its limit it would be answered after its caller has
+    /// given up.
+    pub timeout_fault: Option<Refusal>,
 }
 
-/// The client's request id, or one of ours where it sent none that can be echoed.
+/// The client's request id, or a new one if the client sent none or one that can't be echoed.
 pub enum RequestId {
     Given(HeaderValue),
     Own(PredictionId),
@@ -49,64 +55,7 @@ impl RequestId {
     }
 }
 
-/// W3C trace context: the caller's trace, continued by a span of ours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Trace {
-    trace_id: u128,
-    span_id: u64,
-    flags: u8,
-}
-
-impl Trace {
-    /// Takes over a `traceparent` of version 00 (or a later one that begins alike); `seed` makes our span's id.
-    fn parse(text: &str, seed: u64) -> Option<Trace> {
-        let mut parts = text.split('-');
-        let (version, trace_id, parent_id, flags) =
-            (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-        let is_hex = |part: &str, length: usize| {
-            part.len() == length
-                && part
-                    .bytes()
-                    .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-        };
-        if !is_hex(version, 2)
-            || version == "ff"
-            || !is_hex(trace_id, 32)
-            || !is_hex(parent_id, 16)
-            || !is_hex(flags, 2)
-        {
-            return None;
-        }
-        if version == "00" && parts.next().is_some() {
-            return None;
-        }
-        let trace_id = u128::from_str_radix(trace_id, 16)
-            .ok()
-            .filter(|id| *id != 0)?;
-        let parent_id = u64::from_str_radix(parent_id, 16)
-            .ok()
-            .filter(|id| *id != 0)?;
-        let span_id = (seed ^ parent_id.rotate_left(32)).max(1);
-        Some(Trace {
-            trace_id,
-            span_id,
-            flags: u8::from_str_radix(flags, 16).ok()?,
-        })
-    }
-
-    pub fn to_text(self) -> String {
-        format!(
-            "00-{:032x}-{:016x}-{:02x}",
-            self.trace_id, self.span_id, self.flags
-        )
-    }
-
-    pub fn trace_id(self) -> String {
-        format!("{:032x}", self.trace_id)
-    }
-}
-
-fn read_timeout(value: &HeaderValue) -> Result<Duration, String> {
+fn read_timeout(value: &HeaderValue) -> Result<Duration, Refusal> {
     let text = value.to_str().unwrap_or_default().trim();
     let number = if text.len() <= MAX_DIGITS {
         text.parse().ok().filter(|number| *number > 0)
@@ -115,9 +64,9 @@ fn read_timeout(value: &HeaderValue) -> Result<Duration, String> {
     };
     let fault = || {
         let given: String = text.chars().take(2 * MAX_DIGITS).collect();
-        format!(
+        Refusal::malformed(format!(
             "the header {TIMEOUT} must be a whole number of milliseconds from 1 to 99999999, given \"{given}\""
-        )
+        ))
     };
     number.map(Duration::from_millis).ok_or_else(fault)
 }
@@ -135,7 +84,7 @@ impl Context {
         let trace = headers.get("traceparent").and_then(|value| {
             Trace::parse(value.to_str().ok()?, PredictionId::new().random_bits())
         });
-        let (timeout, fault) = match headers.get(TIMEOUT).map(read_timeout) {
+        let (timeout, timeout_fault) = match headers.get(TIMEOUT).map(read_timeout) {
             None => (None, None),
             Some(Ok(timeout)) => (Some(timeout), None),
             Some(Err(fault)) => (None, Some(fault)),
@@ -145,23 +94,21 @@ impl Context {
             request_id,
             trace,
             timeout,
-            fault,
+            timeout_fault,
         }
     }
 
-    /// Refuses a request whose deadline can't be understood.
+    /// Refuses a request whose time limit can't be read.
     pub fn check(&self) -> Result<(), Refusal> {
-        self.fault.clone().map_or(Ok(()), |fault| {
-            Err(Refusal::new(ErrorCode::Malformed, fault))
-        })
+        self.timeout_fault.clone().map_or(Ok(()), Err)
     }
 
-    /// Until when the answer must be there: the server's limit, or less where the client asks for less.
+    /// The deadline of the response: the earlier one of the server's limit and the caller's.
     pub fn deadline(&self, limit: Duration) -> Instant {
         self.started + self.timeout.map_or(limit, |timeout| timeout.min(limit))
     }
 
-    /// The headers of every answer.
+    /// Writes the headers that every response has.
     pub fn write_headers(&self, headers: &mut HeaderMap) {
         if let Some(value) = self.request_id.to_header() {
             headers.insert("x-request-id", value);
@@ -181,7 +128,7 @@ fn can_be_echoed(value: &HeaderValue) -> bool {
         && value.as_bytes().iter().all(u8::is_ascii_graphic)
 }
 
-/// `previous; reason=error`
+/// The value of `x-fallback`: `previous; reason=error`.
 pub fn fallback_header(fallback: &Fallback) -> Option<HeaderValue> {
     HeaderValue::from_str(&format!(
         "{}; reason={}",
@@ -198,7 +145,7 @@ mod tests {
 
     use http::{HeaderMap, HeaderName, HeaderValue};
 
-    use crate::api::context::{Context, Trace};
+    use crate::api::context::Context;
 
     fn context(name: &'static str, value: &str) -> Context {
         let mut headers = HeaderMap::new();
@@ -221,27 +168,6 @@ mod tests {
                 26,
                 "{bad}"
             );
-        }
-    }
-
-    #[test]
-    fn traces_are_continued() {
-        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-        let answered = context("traceparent", parent).trace.unwrap().to_text();
-        assert!(
-            answered.starts_with("00-4bf92f3577b34da6a3ce929d0e0e4736-")
-                && answered.ends_with("-01")
-        );
-        assert_ne!(answered, parent);
-        let bad = [
-            "",
-            "00-0-0-0",
-            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
-            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
-            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
-        ];
-        for bad in bad {
-            assert_eq!(Trace::parse(bad, 1), None, "{bad}");
         }
     }
 

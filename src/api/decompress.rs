@@ -1,54 +1,52 @@
-//! Decompress: what callers compressed, within the limit of a body.
+//! Decompression of request bodies and messages, within the size limit of a body.
 
 use std::io::Read;
 
 use bytes::Bytes;
 
-use crate::{
-    api::refusal::{Refusal, too_large},
-    error::ErrorCode,
-};
+use crate::{api::refusal::Refusal, error::ErrorCode};
 
-/// Undoes the encoding of that name; never makes more than `max_bytes`.
-pub fn decompress_as(encoding: &str, body: &Bytes, max_bytes: usize) -> Result<Bytes, Refusal> {
+/// The largest window of a zstd frame, as a power of two: 16 MiB. A frame names its window, and the decoder allocates it at once.
+const MAX_ZSTD_WINDOW_LOG: u32 = 24;
+
+const BROTLI_BUFFER: usize = 16 << 10;
+
+/// Decompresses a body. The result has at most `max_bytes` bytes, whatever a small compressed body expands to.
+pub fn decompress(encoding: &str, body: &Bytes, max_bytes: usize) -> Result<Bytes, Refusal> {
     let input: &[u8] = body;
-    let broken = |error: std::io::Error| {
-        Refusal::new(
-            ErrorCode::Malformed,
-            format!("the body is not valid {encoding}: {error}"),
-        )
-    };
-    match encoding {
+    let output = match encoding {
         "identity" => return Ok(body.clone()),
-        "gzip" | "x-gzip" => inflate(flate2::read::MultiGzDecoder::new(input), max_bytes),
-        // Called deflate, meant zlib; some send it raw.
+        "gzip" | "x-gzip" => read_limited(flate2::read::MultiGzDecoder::new(input), max_bytes),
+        // RFC 9110 8.4.1.2: `deflate` means the zlib format. Some clients send raw deflate; the low bits of the first byte of
+        // zlib are 8.
         "deflate" if input.first().is_some_and(|byte| byte & 0x0f == 8) => {
-            inflate(flate2::read::ZlibDecoder::new(input), max_bytes)
+            read_limited(flate2::read::ZlibDecoder::new(input), max_bytes)
         }
-        "deflate" => inflate(flate2::read::DeflateDecoder::new(input), max_bytes),
-        "zstd" => zstd_decoder(input).and_then(|decoder| inflate(decoder, max_bytes)),
-        "br" => inflate(brotli::Decompressor::new(input, 16 << 10), max_bytes),
+        "deflate" => read_limited(flate2::read::DeflateDecoder::new(input), max_bytes),
+        "zstd" => zstd_decoder(input).and_then(|decoder| read_limited(decoder, max_bytes)),
+        "br" => read_limited(brotli::Decompressor::new(input, BROTLI_BUFFER), max_bytes),
         _ => {
             return Err(Refusal::new(
                 ErrorCode::UnsupportedMediaType,
-                "content-encoding must be gzip, deflate, zstd or br".to_owned(),
+                "content-encoding must be gzip, deflate, zstd or br",
             ));
         }
-    }
-    .map_err(broken)?
-    .ok_or_else(|| too_large(max_bytes))
+    };
+    output
+        .map_err(|error| Refusal::malformed(format!("the body is not valid {encoding}: {error}")))?
+        .ok_or_else(|| Refusal::too_large(max_bytes))
 }
 
-/// A frame may ask for a window as large as the limit of a body is sensible, not for gigabytes.
 fn zstd_decoder(input: &[u8]) -> std::io::Result<impl Read> {
     let mut decoder = zstd::stream::read::Decoder::new(input)?;
-    decoder.window_log_max(24)?;
+    decoder.window_log_max(MAX_ZSTD_WINDOW_LOG)?;
     Ok(decoder)
 }
 
-/// `None` where more than `max_bytes` would come out.
-fn inflate(decoder: impl Read, max_bytes: usize) -> std::io::Result<Option<Bytes>> {
+/// Reads everything, or `None` if that is more than `max_bytes`.
+fn read_limited(decoder: impl Read, max_bytes: usize) -> std::io::Result<Option<Bytes>> {
     let mut output = Vec::new();
+    // One byte more than the limit: it tells a full body from a larger one.
     decoder
         .take(max_bytes as u64 + 1)
         .read_to_end(&mut output)?;

@@ -1,26 +1,30 @@
-//! Transports: the only home of axum, hyper and the forms on the wire.
+//! Transports: the only folder that names axum, hyper and the formats of the protocols.
 
 mod accept;
+mod admission;
+mod call;
 mod cancellation;
-pub mod context;
-pub mod decompress;
+mod context;
+mod decompress;
+mod error_report;
+mod failed_request;
 pub mod grpc;
-mod head;
 pub mod http;
-pub mod oip;
-pub mod refusal;
-pub mod request_log;
+mod oip;
+mod refusal;
+mod request_head;
+mod request_log;
+mod trace;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
-};
+use std::sync::{Arc, atomic::AtomicBool};
 
 pub use accept::ServeOptions;
 
 use crate::{
     api::{
+        admission::{Admission, Inflight},
         context::Context,
+        refusal::Refusal,
         request_log::{LoggedRefusal, RequestLogger},
     },
     config::{Platform, RequestLog, ServerConfig},
@@ -30,19 +34,20 @@ use crate::{
     registry::Registry,
 };
 
-/// What the handlers share.
+/// The state that all handlers share.
 pub struct Api {
     pub registry: Registry,
     pub predictor: Predictor,
     pub metrics: Metrics,
     pub config: ServerConfig,
     platform: Platform,
-    /// Set by the first signal: readiness is off, everything else goes on.
+    /// Set by the first signal to stop: the server reports that it is not ready, and still answers requests.
     pub draining: Arc<AtomicBool>,
+    /// The number of hanging engine threads at which the server no longer counts as alive.
     pub max_wedged: usize,
-    /// Lines that the log's writer dropped so far.
+    /// The number of lines that the log's writer has dropped so far.
     pub dropped_log_lines: Arc<dyn Fn() -> u64 + Send + Sync>,
-    inflight: Arc<AtomicUsize>,
+    inflight: Inflight,
     log: RequestLogger,
 }
 
@@ -68,31 +73,18 @@ impl Api {
             draining: Arc::default(),
             max_wedged: parts.max_wedged,
             dropped_log_lines: parts.dropped_log_lines,
-            inflight: Arc::default(),
+            inflight: Inflight::default(),
             log: RequestLogger::new(parts.request_log),
         })
     }
 
-    /// A place among the requests in flight, or `None` where the server has its fill.
-    pub(crate) fn admit(&self) -> Option<Admission> {
-        let before = self.inflight.fetch_add(1, Ordering::Relaxed);
-        let admission = Admission(Arc::clone(&self.inflight));
-        (before < self.config.max_inflight).then_some(admission)
+    /// Admits a request, if fewer than `server.max_inflight` requests are in flight.
+    fn admit(&self) -> Result<Admission, Refusal> {
+        self.inflight.admit(self.config.max_inflight)
     }
-}
 
-/// A place among the requests in flight; kept as long as its request costs something.
-pub(crate) struct Admission(Arc<AtomicUsize>);
-
-impl Drop for Admission {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl Api {
-    /// Counts and logs an answered request, whatever its protocol.
-    pub fn count_answered(&self, protocol: Protocol, context: &Context, prediction: &Prediction) {
+    /// Counts and logs an answered request of any protocol.
+    fn count_answered(&self, protocol: Protocol, context: &Context, prediction: &Prediction) {
         let elapsed = context.started.elapsed();
         let metrics = &prediction.servable.metrics;
         let timing = &prediction.timing;
@@ -111,30 +103,21 @@ impl Api {
         self.log.answered(protocol, context, prediction, elapsed);
     }
 
-    /// Counts and logs a request that reached no model.
-    pub(crate) fn count_unrouted(
-        &self,
-        protocol: Protocol,
-        code: ErrorCode,
-        status: u16,
-        context: &Context,
-    ) {
+    /// Counts and logs a request that names no model. `status`: the status of the response, as an HTTP number also for gRPC.
+    fn count_unrouted(&self, protocol: Protocol, code: ErrorCode, status: u16, context: &Context) {
         let elapsed = context.started.elapsed();
         self.metrics
             .unrouted()
             .observe_error(protocol, code, status, elapsed);
-        self.log.refused(
-            context,
-            &LoggedRefusal {
-                protocol,
-                code,
-                status,
-                model: "",
-                version: "",
-                cause: None,
-                detail: "",
-            },
-            elapsed,
-        );
+        let refusal = LoggedRefusal {
+            protocol,
+            code,
+            status,
+            model: "",
+            version: "",
+            cause: None,
+            detail: "",
+        };
+        self.log.refused(context, &refusal, elapsed);
     }
 }

@@ -1,4 +1,5 @@
-//! Request log: a line per request, as `telemetry.request_log` says. Never a value of the input.
+//! The request log: one line for each logged request. `telemetry.request_log` sets the share of answered requests that is logged;
+//! refused requests are always logged. No line holds a value of the input.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -6,56 +7,57 @@ use std::{
 };
 
 use crate::{
-    api::context::Context,
+    api::{context::Context, trace::Trace},
     config::RequestLog,
     error::ErrorCode,
     metrics::{Protocol, Stage},
     predict::{Prediction, Timing},
 };
 
-/// A request that takes longer is always logged.
+/// A slower request is always logged.
 const SLOW: Duration = Duration::from_secs(1);
 
 const MILLION: u64 = 1_000_000;
 
-/// What the log says of a request that was not answered.
+/// The fields of the log line of a request that was not answered.
 #[derive(Clone, Copy)]
 pub struct LoggedRefusal<'a> {
     pub protocol: Protocol,
     pub code: ErrorCode,
-    /// As it was answered, in HTTP's numbers.
+    /// The status of the response, as an HTTP number also for gRPC.
     pub status: u16,
-    /// The server's own names, or empty where the request named none of them.
+    /// The names of a model and a version of this server; empty if the request names neither.
     pub model: &'a str,
     pub version: &'a str,
-    /// Which failure of the server's own is behind it, where the caller's request brought that about.
+    /// The failure in the server, if the caller's values caused it.
     pub cause: Option<ErrorCode>,
-    /// Never a value of the caller's.
+    /// Holds no value of the request.
     pub detail: &'a str,
 }
 
 pub struct RequestLogger {
-    /// Of a million requests so many are logged, evenly spread.
+    /// The number of logged requests in a million answered ones.
     per_million: u64,
-    seen: AtomicU64,
+    answered: AtomicU64,
 }
 
 impl RequestLogger {
-    pub fn new(wanted: RequestLog) -> RequestLogger {
-        let rate = match wanted {
+    pub fn new(config: RequestLog) -> RequestLogger {
+        let rate = match config {
             RequestLog::All => 1.0,
             RequestLog::Errors => 0.01,
             RequestLog::Rate(rate) => rate,
         };
         RequestLogger {
             per_million: (rate * MILLION as f64).round() as u64,
-            seen: AtomicU64::new(0),
+            answered: AtomicU64::new(0),
         }
     }
 
-    fn sampled(&self) -> bool {
-        let before = self.seen.fetch_add(1, Ordering::Relaxed) % MILLION;
-        // A line each time the share of the requests so far passes a whole number.
+    /// Whether to log the next answered request. The logged ones are spread evenly.
+    fn is_sampled(&self) -> bool {
+        let before = self.answered.fetch_add(1, Ordering::Relaxed) % MILLION;
+        // Logs each time that the product of rate and count passes a whole number.
         (before + 1) * self.per_million / MILLION > before * self.per_million / MILLION
     }
 
@@ -66,7 +68,7 @@ impl RequestLogger {
         prediction: &Prediction,
         elapsed: Duration,
     ) {
-        if !self.sampled() && elapsed < SLOW {
+        if !self.is_sampled() && elapsed < SLOW {
             return;
         }
         let id = prediction.servable.id();
@@ -79,7 +81,7 @@ impl RequestLogger {
             version = %id.version,
             prediction_id = %prediction.id,
             request_id = context.request_id.to_text(),
-            trace_id = context.trace.map(super::context::Trace::trace_id),
+            trace_id = context.trace.map(Trace::trace_id),
             instances = prediction.rows,
             duration_ms = milliseconds(elapsed),
             decode_ms = stage(timing, Stage::Decode),
@@ -105,7 +107,7 @@ impl RequestLogger {
         let cause = cause.map(ErrorCode::slug);
         let protocol = protocol.name();
         let request_id = context.request_id.to_text();
-        let trace_id = context.trace.map(super::context::Trace::trace_id);
+        let trace_id = context.trace.map(Trace::trace_id);
         let duration_ms = milliseconds(elapsed);
         if code == ErrorCode::Cancelled {
             tracing::warn!(target: "predictd::request", status, protocol, model, version, request_id, trace_id, duration_ms, error = code.slug(), cause, detail, "cancelled");
@@ -121,7 +123,7 @@ fn stage(timing: &Timing, stage: Stage) -> f64 {
     milliseconds(timing.get(stage))
 }
 
-/// To the microsecond.
+/// Milliseconds with a resolution of microseconds.
 fn milliseconds(elapsed: Duration) -> f64 {
     elapsed.as_micros() as f64 / 1e3
 }
@@ -131,7 +133,7 @@ mod tests {
     use crate::{api::request_log::RequestLogger, config::RequestLog};
 
     #[test]
-    fn as_many_are_logged_as_the_rate_says() {
+    fn the_rate_sets_the_number_of_logged_requests() {
         let cases = [
             (RequestLog::All, 1000),
             (RequestLog::Errors, 10),
@@ -142,7 +144,7 @@ mod tests {
         for (wanted, expected) in cases {
             let logger = RequestLogger::new(wanted);
             assert_eq!(
-                (0..1000).filter(|_| logger.sampled()).count(),
+                (0..1000).filter(|_| logger.is_sampled()).count(),
                 expected,
                 "{wanted:?}"
             );

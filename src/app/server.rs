@@ -84,7 +84,7 @@ impl Server<'_> {
             draining: Arc::clone(&self.api.draining),
         };
         let mut servers = JoinSet::new();
-        servers.spawn(http::serve::serve(
+        servers.spawn(http::connections::serve(
             self.listener,
             http::router(Arc::clone(self.api)),
             options.clone(),
@@ -96,7 +96,7 @@ impl Server<'_> {
                 idle_timeout: self.config.grpc_idle_timeout(),
                 ..options.clone()
             };
-            servers.spawn(grpc::serve::serve(
+            servers.spawn(grpc::connections::serve(
                 listener,
                 services,
                 options,
@@ -104,7 +104,7 @@ impl Server<'_> {
             ));
         }
         if let Some((listener, router)) = self.admin {
-            servers.spawn(http::serve::serve(
+            servers.spawn(http::connections::serve(
                 listener,
                 router,
                 options,

@@ -547,7 +547,7 @@ fn heads_that_are_too_large_are_told_so_and_counted() {
     );
     let answer = server.raw(head(&field(100_000)).as_bytes());
     assert!(
-        answer.starts_with("HTTP/1.1 431 ") && answer.contains("at most 65536 are taken"),
+        answer.starts_with("HTTP/1.1 431 ") && answer.contains("at most 65536 are accepted"),
         "{answer}"
     );
     // What is larger than anything, what has too many of them, and a path that is too long.
@@ -562,28 +562,28 @@ fn heads_that_are_too_large_are_told_so_and_counted() {
     let cases = [
         (
             head(&field(10 << 20)),
-            "have more than 262144 bytes; at most 65536 are taken",
+            "have more than 262144 bytes; at most 65536 are accepted",
         ),
         (
             head(&field(1 << 20)),
-            "have more than 262144 bytes; at most 65536 are taken",
+            "have more than 262144 bytes; at most 65536 are accepted",
         ),
         (
             fields(120),
-            "the head has more than the 100 header fields that are taken",
+            "the head has more than the limit of 100 header fields",
         ),
         (
             path(70_000),
-            "the path with its query has more than the 65534 bytes that are taken",
+            "the path with its query has more than the limit of 65534 bytes",
         ),
         (
             path(1 << 20),
-            "have more than 262144 bytes; at most 65536 are taken",
+            "have more than 262144 bytes; at most 65536 are accepted",
         ),
         // Behind a request that is answered.
         (
             format!("GET /livez HTTP/1.1\r\nhost: x\r\n\r\n{}", fields(120)),
-            "the head has more than the 100 header fields",
+            "the head has more than the limit of 100 header fields",
         ),
     ];
     for (request, expected) in &cases {
@@ -637,7 +637,7 @@ fn heads_that_are_too_large_are_told_so_and_counted() {
     );
     let answer = server.raw(b"GET / HTTP/9.9\r\nhost: x\r\n\r\n");
     assert!(
-        answer.starts_with("HTTP/1.1 400 ") && answer.contains("this is no request of HTTP/1.1"),
+        answer.starts_with("HTTP/1.1 400 ") && answer.contains("this is not an HTTP/1.1 request"),
         "{answer}"
     );
     until("a head that is none is counted", || {

@@ -811,7 +811,7 @@ fn header_fields_that_are_too_large_are_told_so_and_counted() {
     let status = ask(100_000).unwrap_err();
     assert!(
         status.code() == Code::ResourceExhausted
-            && status.message().contains("at most 65536 are taken"),
+            && status.message().contains("at most 65536 are accepted"),
         "{status}"
     );
     assert_eq!(

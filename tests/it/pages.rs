@@ -279,7 +279,7 @@ fn the_root_lists_routes_that_are_there() {
         .as_str()
         .unwrap()
         .to_owned();
-    assert!(told.ends_with("; / lists what there is"), "{told}");
+    assert!(told.ends_with("; / lists the routes"), "{told}");
     let routes = server.get_json("/")["routes"].as_array().unwrap().clone();
     assert!(routes.len() > 12, "{routes:?}");
     for route in &routes {

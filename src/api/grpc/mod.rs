@@ -1,14 +1,21 @@
-//! gRPC: the Open Inference Protocol's service, health checks and reflection.
+//! gRPC: the service of the Open Inference Protocol, health checks and reflection.
 
-mod census;
-pub mod contents;
-mod frame;
-mod health;
+mod call_context;
+mod chunked_bytes;
+pub mod connections;
+mod health_service;
+mod idle_timeout_body;
 mod infer;
-mod paced;
-pub mod serve;
-mod service;
-mod traffic;
+mod infer_request;
+mod infer_response;
+mod inference_service;
+mod message_reader;
+mod message_writer;
+mod part_count;
+mod status;
+mod stream;
+mod typed_contents;
+mod unary;
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -25,34 +32,35 @@ use tonic::{
 use tonic_health::pb::health_server::HealthServer;
 use tonic_reflection::server::{Builder, Error};
 
-use crate::api::refusal::Refusal;
 use crate::api::{
     Api,
     grpc::{
-        health::Health,
+        call_context::context,
+        health_service::HealthService,
+        idle_timeout_body::IdleTimeoutBody,
         inference::grpc_inference_service_server::{GrpcInferenceServiceServer, SERVICE_NAME},
-        paced::Paced,
-        service::Inference,
+        inference_service::InferenceService,
+        status::{grpc_call, message_timeout, refuse, refuse_head},
     },
-    head,
+    request_head,
 };
 
-/// The messages and the service, made from `proto/open_inference.proto` by `tests/it/proto.rs`.
+/// The messages and the service, generated from `proto/open_inference.proto` by `tests/it/proto.rs`.
 #[allow(
     clippy::all,
     clippy::pedantic,
     clippy::redundant_closure_for_method_calls,
     rust_2018_idioms,
-    reason = "generated code is as its generator writes it"
+    reason = "generated code follows the rules of its generator"
 )]
 pub mod inference {
     include!("generated/inference.rs");
 }
 
-/// The descriptors of these messages, for reflection.
+/// The descriptors of the messages, for reflection.
 const DESCRIPTORS: &[u8] = include_bytes!("generated/inference.bin");
 
-/// Whether messages are told to be framed and encoded as they are here: neither `application/grpc-web` nor `application/grpc+json`.
+/// Whether the body holds Protobuf messages in gRPC's own framing: `application/grpc-web` and `application/grpc+json` do not.
 fn is_grpc(content_type: &HeaderValue) -> bool {
     let essence = content_type
         .as_bytes()
@@ -65,27 +73,29 @@ fn is_grpc(content_type: &HeaderValue) -> bool {
         .any(|known| essence.eq_ignore_ascii_case(known))
 }
 
-/// Bytes of a message that is no inference: it has a name or two.
+const CONTENT_TYPE_GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
+
+/// The largest message of a call that is not an inference: it holds a name or two.
 const MAX_MESSAGE: usize = 64 << 10;
 
-/// Reflection repeats names that it does not know in a header, where clients take no more.
+/// The largest message of a reflection call. The reflection service repeats unknown names in a header, and clients limit headers.
 const MAX_SYMBOL: usize = 2 << 10;
 
-/// Every service of the port.
+/// All services of the gRPC listener.
 #[derive(Clone)]
 pub struct Services {
     api: Arc<Api>,
     stopped: watch::Receiver<bool>,
-    /// All but inference itself.
-    inference: GrpcInferenceServiceServer<Inference>,
-    /// What is asked rarely.
+    /// The calls of the inference service, except for the two that run a model.
+    inference: GrpcInferenceServiceServer<InferenceService>,
+    /// Health checks and reflection.
     others: Routes,
 }
 
 impl Services {
-    /// What streams without an end of its own ends when `stopped` turns true.
+    /// `stopped`: ends the streams that would otherwise never end.
     pub fn new(api: &Arc<Api>, stopped: &watch::Receiver<bool>) -> Result<Services, Error> {
-        let mut inference = GrpcInferenceServiceServer::new(Inference::new(Arc::clone(api)))
+        let mut inference = GrpcInferenceServiceServer::new(InferenceService::new(Arc::clone(api)))
             .max_decoding_message_size(MAX_MESSAGE);
         for encoding in [
             CompressionEncoding::Gzip,
@@ -98,7 +108,7 @@ impl Services {
             let builder = Builder::configure().register_encoded_file_descriptor_set(DESCRIPTORS);
             builder.register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         };
-        let health = HealthServer::new(Health::new(Arc::clone(api), stopped.clone()))
+        let health = HealthServer::new(HealthService::new(Arc::clone(api), stopped.clone()))
             .max_decoding_message_size(MAX_MESSAGE);
         let others = Routes::new(health)
             .add_service(
@@ -121,70 +131,64 @@ impl Services {
     }
 
     fn call(&self, request: Request<Incoming>) -> BoxFuture<Response<Body>, Infallible> {
-        if let Err(Refusal { code, detail }) = head::check(request.uri(), request.headers()) {
-            return Box::pin(std::future::ready(Ok(infer::refuse_head(
-                &self.api,
-                request.headers(),
-                code,
-                detail,
-            ))));
+        if let Err(refusal) = request_head::check(request.uri(), request.headers()) {
+            return ready(refuse_head(&self.api, request.headers(), refusal));
         }
         if !request.headers().get(CONTENT_TYPE).is_some_and(is_grpc) {
             let mut response = Response::new(Body::empty());
             *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-            return Box::pin(std::future::ready(Ok(response)));
+            return ready(response);
         }
+        let api = Arc::clone(&self.api);
         match request.uri().path() {
-            infer::UNARY => Box::pin(infer::unary(Arc::clone(&self.api), request).map(Ok)),
-            infer::STREAM => {
-                let patience =
-                    self.api.config.grpc_idle_timeout() + self.api.config.request_timeout();
-                Box::pin(
-                    infer::stream(
-                        Arc::clone(&self.api),
-                        self.stopped.clone(),
-                        patience,
-                        request,
-                    )
-                    .map(Ok),
-                )
+            unary::PATH => Box::pin(unary::model_infer(api, request).map(Ok)),
+            stream::PATH => {
+                // A silent client may be waiting for a response: the time for that does not count as silence.
+                let idle_timeout = api.config.grpc_idle_timeout() + api.config.request_timeout();
+                let stopped = self.stopped.clone();
+                Box::pin(stream::model_stream_infer(api, stopped, idle_timeout, request).map(Ok))
             }
             path if path.split('/').nth(1) == Some(SERVICE_NAME) => {
-                self.limited(request, |request| self.inference.clone().call(request))
+                self.call_limited(request, |request| self.inference.clone().call(request))
             }
-            _ => self.limited(request, |request| self.others.clone().call(request)),
+            _ => self.call_limited(request, |request| self.others.clone().call(request)),
         }
     }
 
-    /// Gives a call that the library answers its limits of time. AnsweringVersion takes none: what takes time is the message.
-    fn limited<F>(
+    /// Calls a service of tonic with time limits. The handlers themselves take no time: the limits are for receiving the message.
+    fn call_limited<F>(
         &self,
         request: Request<Incoming>,
-        call: impl FnOnce(Request<Paced>) -> F,
+        call: impl FnOnce(Request<IdleTimeoutBody>) -> F,
     ) -> BoxFuture<Response<Body>, Infallible>
     where
         F: Future<Output = Result<Response<Body>, Infallible>> + Send + 'static,
     {
-        let (api, context) = (Arc::clone(&self.api), infer::context(request.headers()));
-        if let Err(Refusal { code, detail }) = context.check() {
-            return Box::pin(std::future::ready(Ok(infer::refuse(
-                &api, &context, code, detail,
-            ))));
+        let (api, context) = (Arc::clone(&self.api), context(request.headers()));
+        if let Err(refusal) = context.check() {
+            return ready(refuse(grpc_call(&api, &context, ""), &refusal.into()));
         }
         let deadline = context.deadline(api.config.request_timeout());
         let timeout = api
             .config
             .read_timeout()
             .min(deadline.saturating_duration_since(context.started));
-        let patience = self.api.config.grpc_idle_timeout();
-        let answer = call(request.map(|body| Paced::new(body, patience)));
+        let idle_timeout = api.config.grpc_idle_timeout();
+        let response = call(request.map(|body| IdleTimeoutBody::new(body, idle_timeout)));
         Box::pin(async move {
-            match tokio::time::timeout(timeout, answer).await {
-                Ok(answer) => answer,
-                Err(_) => Ok(infer::give_up(&api, &context, timeout)),
+            match tokio::time::timeout(timeout, response).await {
+                Ok(response) => response,
+                Err(_) => Ok(refuse(
+                    grpc_call(&api, &context, ""),
+                    &message_timeout(timeout).into(),
+                )),
             }
         })
     }
+}
+
+fn ready(response: Response<Body>) -> BoxFuture<Response<Body>, Infallible> {
+    Box::pin(std::future::ready(Ok(response)))
 }
 
 #[cfg(test)]
@@ -194,7 +198,7 @@ mod tests {
     use crate::api::grpc::is_grpc;
 
     #[test]
-    fn only_grpc_itself_is_spoken() {
+    fn only_grpc_with_protobuf_is_accepted() {
         for known in [
             "application/grpc",
             "application/grpc+proto",

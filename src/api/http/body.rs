@@ -1,4 +1,4 @@
-//! Body: reading a request's body within limits of size and time, and decompressing it within the same limit.
+//! Reads the body of a request, within limits of size and time.
 
 use std::{error::Error, time::Duration};
 
@@ -7,13 +7,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header};
 use http_body_util::BodyExt;
 
-use crate::{
-    api::{
-        decompress::decompress_as,
-        refusal::{Refusal, too_large},
-    },
-    error::ErrorCode,
-};
+use crate::{api::refusal::Refusal, error::ErrorCode};
 
 #[derive(Clone, Copy)]
 pub struct BodyLimits {
@@ -21,7 +15,7 @@ pub struct BodyLimits {
     pub timeout: Duration,
 }
 
-/// Only JSON, and only in UTF-8; no content type at all is taken for JSON.
+/// Accepts JSON in UTF-8 only. A body without a content type counts as JSON.
 pub fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
     let Some(value) = headers.get(header::CONTENT_TYPE) else {
         return Ok(());
@@ -32,7 +26,7 @@ pub fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
     let refuse = || {
         Err(Refusal::new(
             ErrorCode::UnsupportedMediaType,
-            "send content-type: application/json".to_owned(),
+            "send content-type: application/json",
         ))
     };
     let Ok(text) = value.to_str() else {
@@ -53,7 +47,7 @@ pub fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
     }
 }
 
-/// Texts are read in UTF-8, whatever they are.
+/// Refuses a text that is not in UTF-8, by its content type.
 pub fn check_charset(headers: &HeaderMap) -> Result<(), Refusal> {
     let text = headers
         .get(header::CONTENT_TYPE)
@@ -72,16 +66,14 @@ pub fn check_charset(headers: &HeaderMap) -> Result<(), Refusal> {
     if fits {
         Ok(())
     } else {
-        Err(Refusal::new(
-            ErrorCode::UnsupportedMediaType,
-            "send UTF-8".to_owned(),
-        ))
+        Err(Refusal::new(ErrorCode::UnsupportedMediaType, "send UTF-8"))
     }
 }
 
-/// JSON under whatever name the clients of other protocols send it, that of a form included: a bare `curl -d` says so.
+/// Accepts JSON under the media types that clients of other protocols send. `curl -d` sends `application/x-www-form-urlencoded`,
+/// whatever the body is.
 pub fn check_any_json(headers: &HeaderMap) -> Result<(), Refusal> {
-    const TAKEN: [&str; 3] = [
+    const ACCEPTED: [&str; 3] = [
         "application/octet-stream",
         "application/x-www-form-urlencoded",
         "text/plain",
@@ -91,9 +83,9 @@ pub fn check_any_json(headers: &HeaderMap) -> Result<(), Refusal> {
         .and_then(|value| value.to_str().ok())
         .unwrap_or_default();
     let media_type = text.split(';').next().unwrap_or_default().trim();
-    if TAKEN
+    if ACCEPTED
         .iter()
-        .any(|taken| media_type.eq_ignore_ascii_case(taken))
+        .any(|accepted| media_type.eq_ignore_ascii_case(accepted))
     {
         Ok(())
     } else {
@@ -101,8 +93,8 @@ pub fn check_any_json(headers: &HeaderMap) -> Result<(), Refusal> {
     }
 }
 
-/// The whole body, as it was sent. With `offset` what lies so far behind its beginning is aligned for any tensor, where it is
-/// large enough to matter.
+/// Reads the whole body, still compressed. With `offset`, the byte at that offset gets an address that is aligned for the elements
+/// of any tensor, if the body is large.
 pub async fn read(
     headers: &HeaderMap,
     body: Body,
@@ -113,7 +105,7 @@ pub async fn read(
         .get(header::CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|length| length > limits.max_bytes as u64) {
-        return Err(too_large(limits.max_bytes));
+        return Err(Refusal::too_large(limits.max_bytes));
     }
     let too_slow = || {
         Refusal::new(
@@ -137,13 +129,14 @@ pub async fn read(
         .map_err(|_| too_slow())?
 }
 
-/// Smaller tensors are copied faster than they are aligned.
+/// Smaller bodies are not aligned: copying a small tensor later costs less.
 const ALIGNED_BYTES: u64 = 64 << 10;
 
-/// What processors load at once.
+/// A cache line, and the widest vector register (AVX-512), in bytes.
 const ALIGNMENT: usize = 64;
 
-/// Reads a body of announced length into one allocation. Pages that no byte arrives for are never touched.
+/// Reads a body of a known length into one allocation. A length that lies costs no memory: the system provides pages only when
+/// bytes are written to them.
 async fn collect_aligned(
     mut body: Body,
     max_bytes: usize,
@@ -154,12 +147,12 @@ async fn collect_aligned(
     let start = (ALIGNMENT - (bytes.as_ptr().addr().wrapping_add(offset)) % ALIGNMENT) % ALIGNMENT;
     bytes.resize(start, 0);
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| broken(&error))?;
+        let frame = frame.map_err(|error| read_error(&error))?;
         let Ok(data) = frame.into_data() else {
             continue;
         };
         if bytes.len() - start + data.len() > max_bytes {
-            return Err(too_large(max_bytes));
+            return Err(Refusal::too_large(max_bytes));
         }
         bytes.extend_from_slice(&data);
     }
@@ -170,14 +163,14 @@ async fn collect(mut body: Body, max_bytes: usize) -> Result<Bytes, Refusal> {
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| broken(&error))?;
+        let frame = frame.map_err(|error| read_error(&error))?;
         let Ok(data) = frame.into_data() else {
             continue;
         };
         if first.len() + rest.len() + data.len() > max_bytes {
-            return Err(too_large(max_bytes));
+            return Err(Refusal::too_large(max_bytes));
         }
-        // Small bodies come in one piece and are not copied.
+        // Small bodies arrive in one frame, which is not copied.
         if first.is_empty() && rest.is_empty() {
             first = data;
         } else {
@@ -194,10 +187,11 @@ async fn collect(mut body: Body, max_bytes: usize) -> Result<Bytes, Refusal> {
     })
 }
 
-/// A body that ends before its end: its caller left. What else is wrong with it is how it is sent.
-fn broken(error: &(dyn Error + 'static)) -> Refusal {
+/// The refusal of a body that can't be read to its end. A lost connection means that the caller left; every other error is in the
+/// framing of the body.
+fn read_error(error: &(dyn Error + 'static)) -> Refusal {
     use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
-    let is_gone = |error: &(dyn Error + 'static)| {
+    let is_disconnect = |error: &(dyn Error + 'static)| {
         let kind = error
             .downcast_ref::<std::io::Error>()
             .map(std::io::Error::kind);
@@ -209,7 +203,7 @@ fn broken(error: &(dyn Error + 'static)) -> Refusal {
             .is_some_and(|error| error.is_incomplete_message() || error.is_canceled())
     };
     let mut cause = Some(error);
-    while let Some(error) = cause.filter(|error| !is_gone(*error)) {
+    while let Some(error) = cause.filter(|error| !is_disconnect(*error)) {
         cause = error.source();
     }
     let code = if cause.is_some() {
@@ -217,33 +211,31 @@ fn broken(error: &(dyn Error + 'static)) -> Refusal {
     } else {
         ErrorCode::Malformed
     };
-    Refusal::new(code, "the body broke off")
+    Refusal::new(code, "the body ended before its end")
 }
 
-/// Whether the body must be decompressed, which is work for another thread.
-pub fn is_compressed(headers: &HeaderMap) -> bool {
-    headers
+/// The name of the body's `content-encoding`, or `None` if the body is not compressed.
+pub fn content_encoding(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
+    let is_compressed = headers
         .get(header::CONTENT_ENCODING)
-        .is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"))
-}
-
-/// Undoes `content-encoding`; never makes more than `max_bytes`.
-pub fn decompress(headers: &HeaderMap, body: &Bytes, max_bytes: usize) -> Result<Bytes, Refusal> {
-    let encodings = headers
+        .is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"));
+    if !is_compressed {
+        return Ok(None);
+    }
+    let mut encodings = headers
         .get_all(header::CONTENT_ENCODING)
         .iter()
         .filter_map(|value| value.to_str().ok())
-        .flat_map(|text| text.split(','));
-    let encodings: Vec<String> = encodings
-        .map(|text| text.trim().to_ascii_lowercase())
-        .collect();
-    let [encoding] = encodings.as_slice() else {
-        return Err(Refusal::new(
+        .flat_map(|text| text.split(','))
+        .map(|text| text.trim().to_ascii_lowercase());
+    match (encodings.next(), encodings.next()) {
+        (Some(encoding), None) => Ok(Some(encoding)),
+        // Each further layer would multiply the work that a small body can cause.
+        _ => Err(Refusal::new(
             ErrorCode::UnsupportedMediaType,
-            "one content-encoding at a time is understood".to_owned(),
-        ));
-    };
-    decompress_as(encoding, body, max_bytes)
+            "the body may have one content-encoding only",
+        )),
+    }
 }
 
 #[cfg(test)]
@@ -255,7 +247,10 @@ mod tests {
     use http::{HeaderMap, HeaderValue, header};
 
     use crate::{
-        api::http::body::{BodyLimits, check_content_type, decompress, read},
+        api::{
+            decompress::decompress,
+            http::body::{BodyLimits, check_content_type, content_encoding, read},
+        },
         error::ErrorCode,
     };
 
@@ -292,7 +287,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn data_behind_a_text_is_read_to_where_it_is_aligned() {
+    async fn binary_data_after_a_text_is_read_to_an_aligned_address() {
         let limits = BodyLimits {
             max_bytes: 1 << 20,
             timeout: Duration::from_secs(60),
@@ -358,31 +353,37 @@ mod tests {
     #[test]
     fn bodies_are_decompressed_within_the_limit() {
         for encoding in ["gzip", "deflate", "zstd", "br"] {
-            let headers = headers(header::CONTENT_ENCODING, encoding);
             let bomb = vec![b' '; 1 << 20];
             let body = compress(encoding, &bomb);
             assert!(body.len() < 10_000);
             assert_eq!(
-                decompress(&headers, &body, 1 << 20).unwrap(),
+                decompress(encoding, &body, 1 << 20).unwrap(),
                 bomb,
                 "{encoding}"
             );
             assert_eq!(
-                decompress(&headers, &body, (1 << 20) - 1).unwrap_err().code,
+                decompress(encoding, &body, (1 << 20) - 1).unwrap_err().code,
                 ErrorCode::BodyTooLarge,
                 "{encoding}"
             );
             assert_eq!(
-                decompress(&headers, &Bytes::from_static(b"not compressed at all"), 100)
+                decompress(encoding, &Bytes::from_static(b"not compressed at all"), 100)
                     .unwrap_err()
                     .code,
                 ErrorCode::Malformed,
                 "{encoding}"
             );
         }
-        let headers = headers(header::CONTENT_ENCODING, "gzip, gzip");
+    }
+
+    #[test]
+    fn a_body_has_one_encoding() {
+        let encoding = |text| content_encoding(&headers(header::CONTENT_ENCODING, text));
+        assert_eq!(encoding("GZIP").unwrap().as_deref(), Some("gzip"));
+        assert_eq!(encoding("identity").unwrap(), None);
+        assert_eq!(content_encoding(&HeaderMap::new()).unwrap(), None);
         assert_eq!(
-            decompress(&headers, &Bytes::new(), 10).unwrap_err().code,
+            encoding("gzip, gzip").unwrap_err().code,
             ErrorCode::UnsupportedMediaType
         );
     }

@@ -1,14 +1,14 @@
-//! CORS: pages of other origins that may ask the data plane, as `server.cors_origins` says.
+//! CORS: lets web pages of the origins in `server.cors_origins` call the data plane.
 
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method, header};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
-/// How long a browser may keep what a preflight said.
+/// The time that a browser may keep the result of a preflight request.
 const MAX_AGE: Duration = Duration::from_secs(600);
 
-/// What a page may read of an answer besides its body.
+/// The headers of a response that a page may read.
 const EXPOSED: [HeaderName; 10] = [
     HeaderName::from_static("x-prediction-id"),
     HeaderName::from_static("x-model-name"),
@@ -22,7 +22,7 @@ const EXPOSED: [HeaderName; 10] = [
     header::RETRY_AFTER,
 ];
 
-/// `None` where no other origin may ask. Credentials are never allowed: the data plane knows no cookie.
+/// `None` if no other origin is allowed. Credentials are never allowed: the data plane uses no cookies.
 pub fn layer(origins: &[String]) -> Option<CorsLayer> {
     let allowed = match origins {
         [] => return None,

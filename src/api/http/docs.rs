@@ -1,4 +1,5 @@
-//! The pages for people: what this is, and a place to try a model. Embedded; nothing comes from elsewhere.
+//! Pages for people: a description of the server, and a form to try a model. They are a part of the program and load nothing from
+//! other servers.
 
 use std::sync::Arc;
 
@@ -10,11 +11,11 @@ use axum::{
 use http::{HeaderMap, HeaderValue, header};
 
 use crate::{
-    api::refusal::Refusal,
     api::{
         Api,
         context::Context,
-        http::{exchange::refuse_unrouted, negotiation, predict::Predict},
+        http::{negotiation, predict::Predict, response::refuse_unrouted},
+        refusal::Refusal,
     },
     error::ErrorCode,
 };
@@ -24,19 +25,17 @@ const PAGE: &str = include_str!("docs/docs.html");
 const SCRIPT: &str = include_str!("docs/docs.js");
 const STYLE: &str = include_str!("docs/style.css");
 
-/// Scripts and styles of our own only, no frames, no plug-ins.
+/// Allows scripts and styles of this server only, and no frames or plug-ins.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 );
 
-/// A browser gets the page; programs get what KServe's client takes for a sign of life.
+/// Browsers get the page. Programs get a document whose `status` KServe's client reads as a liveness probe.
 pub async fn index(State(api): State<Arc<Api>>, headers: HeaderMap) -> Response {
     let mut response = match negotiation::choose(&headers, &["application/json", "text/html"]) {
         Ok("text/html") => file(INDEX, "text/html; charset=utf-8"),
         Ok(_) => about(),
-        Err(Refusal { code, detail }) => {
-            refuse_unrouted(&api, Predict, code, &detail, &Context::new(&headers))
-        }
+        Err(refusal) => refuse_unrouted(&api, Predict, &refusal, &Context::new(&headers)),
     };
     response
         .headers_mut()
@@ -69,14 +68,11 @@ pub async fn asset(
         Some("docs.js") => file(SCRIPT, "text/javascript; charset=utf-8"),
         Some("style.css") => file(STYLE, "text/css; charset=utf-8"),
         _ => {
-            let context = Context::new(request.headers());
-            refuse_unrouted(
-                &api,
-                Predict,
+            let refusal = Refusal::new(
                 ErrorCode::NotFound,
                 "there is no such page; /docs is the documentation",
-                &context,
-            )
+            );
+            refuse_unrouted(&api, Predict, &refusal, &Context::new(request.headers()))
         }
     }
 }

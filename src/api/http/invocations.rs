@@ -17,20 +17,22 @@ use crate::{
     api::{
         Api,
         context::Context,
+        error_report::ErrorReport,
         http::{
-            body,
-            encode::{check_rows, write_fallback},
-            encoding,
-            exchange::{Call, Dialect, Reply, exchange},
-            negotiation, probes,
-            rows::{
-                Form, Members, cells, malformed, names, write_columns, write_prediction,
-                write_predictions,
+            body, content_encoding,
+            dialect::{Dialect, EncodedResponse, ParsedRequest},
+            exchange::exchange,
+            negotiation,
+            predictions::{
+                cells, output_names, write_columns, write_prediction, write_predictions,
             },
+            response::RETRY_AFTER,
+            row_request::{RequestData, RequestMembers, ResponseLayout},
+            row_writer::{check_rows, write_fallback},
             v2,
         },
         oip::error_status,
-        refusal::{ErrorReport, Refusal},
+        refusal::Refusal,
     },
     decode::{
         csv_table::{self, CsvTable, Header},
@@ -47,24 +49,18 @@ use crate::{
 const TARGET_MODEL: &str = "x-amzn-sagemaker-target-model";
 const CUSTOM_ATTRIBUTES: HeaderName = HeaderName::from_static("x-amzn-sagemaker-custom-attributes");
 
-/// Rows in, predictions out; errors are `{"error_code": "...", "message": "..."}`.
+/// Takes rows, answers with predictions; errors are `{"error_code": "...", "message": "..."}`.
 #[derive(Clone, Copy)]
 pub struct Invocations;
 
-/// How a request is to be answered.
-pub struct Wish {
-    shape: Shape,
+/// The parts of a request that its response depends on.
+pub struct ResponseOptions {
+    layout: ResponseLayout,
     format: Format,
-    /// As the caller calls the format.
-    name: &'static str,
+    /// The name of `format` that the caller uses: three names mean JSON Lines.
+    media_type: &'static str,
     /// Echoed.
     custom_attributes: Option<HeaderValue>,
-}
-
-enum Shape {
-    Rows,
-    Columns,
-    Tensors(v2::Wish),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +69,9 @@ enum Format {
     Csv,
     JsonLines,
 }
+
+/// More concurrent requests of one batch transform do not make a server faster.
+const MAX_TRANSFORMS: usize = 64;
 
 /// All routes of the dialect.
 pub const PATHS: [&str; 5] = [
@@ -93,7 +92,7 @@ pub fn routes() -> Router<Arc<Api>> {
 }
 
 async fn invoke(State(api): State<Arc<Api>>, request: Request) -> Response {
-    // A name that is no text is the name of no model, not of the default one.
+    // A name that is not valid text names no model. Without the header, the default model is meant.
     let target = request
         .headers()
         .get(TARGET_MODEL)
@@ -110,7 +109,7 @@ async fn invoke(State(api): State<Arc<Api>>, request: Request) -> Response {
     .await
 }
 
-/// Ready, in one status.
+/// Whether the server is ready, as a status without a document.
 pub async fn ping(State(api): State<Arc<Api>>) -> Response {
     let mut response = Response::new(Body::from("\n"));
     let headers = response.headers_mut();
@@ -120,29 +119,29 @@ pub async fn ping(State(api): State<Arc<Api>>) -> Response {
     );
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if !api.is_ready() {
-        headers.insert(header::RETRY_AFTER, probes::RETRY_AFTER);
+        headers.insert(header::RETRY_AFTER, RETRY_AFTER);
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     }
     response
 }
 
 async fn version(request: Request) -> Response {
-    encoding::answer(
+    content_encoding::respond(
         request.headers(),
         "text/plain; charset=utf-8",
         env!("CARGO_PKG_VERSION").into(),
     )
 }
 
-/// What a batch transform may ask of this server at once.
+/// The limits by which a SageMaker batch transform sizes its requests.
 async fn execution_parameters(State(api): State<Arc<Api>>, request: Request) -> Response {
     let megabytes = (api.config.max_body_bytes >> 20).max(1);
     let document = json!({
-        "MaxConcurrentTransforms": api.config.max_inflight.min(64),
+        "MaxConcurrentTransforms": api.config.max_inflight.min(MAX_TRANSFORMS),
         "BatchStrategy": "MULTI_RECORD",
         "MaxPayloadInMB": megabytes,
     });
-    encoding::answer(
+    content_encoding::respond(
         request.headers(),
         "application/json",
         document.to_string().into_bytes(),
@@ -174,8 +173,8 @@ fn format_of(media_type: &str) -> Option<Format> {
 
 const JSON: &str = "application/json";
 
-/// What an answer of rows may be called.
-const OFFERED: [&str; 5] = [
+/// The media types of a response of rows.
+const RESPONSE_TYPES: [&str; 5] = [
     JSON,
     "text/csv",
     "application/jsonlines",
@@ -183,13 +182,13 @@ const OFFERED: [&str; 5] = [
     "application/x-ndjson",
 ];
 
-/// The form that the caller takes, and its name.
+/// The format that `Accept` chooses, and its media type.
 fn accepted(headers: &HeaderMap) -> Result<(Format, &'static str), Refusal> {
-    let chosen = negotiation::choose(headers, &OFFERED)?;
+    let chosen = negotiation::choose(headers, &RESPONSE_TYPES)?;
     Ok((format_of(chosen).unwrap_or(Format::Json), chosen))
 }
 
-/// `text/csv; header=present|absent`
+/// The parameter of `text/csv; header=present|absent`, which tells whether the first line is a header (RFC 4180).
 fn header_of(parameters: Option<&str>) -> Result<Header, Refusal> {
     let mut parameters = parameters
         .unwrap_or_default()
@@ -204,19 +203,19 @@ fn header_of(parameters: Option<&str>) -> Result<Header, Refusal> {
         Some(value) if value == "absent" => Ok(Header::Absent),
         Some(_) => Err(Refusal::new(
             ErrorCode::UnsupportedMediaType,
-            "text/csv takes header=present or header=absent".to_owned(),
+            "text/csv takes header=present or header=absent",
         )),
     }
 }
 
 impl Dialect for Invocations {
-    type Wish = Wish;
+    type ResponseOptions = ResponseOptions;
 
     fn protocol(self) -> Protocol {
         Protocol::Invocations
     }
 
-    fn check(self, headers: &HeaderMap) -> Result<(), Refusal> {
+    fn check_headers(self, headers: &HeaderMap) -> Result<(), Refusal> {
         match format_of(&media_type(headers).0) {
             Some(Format::Csv | Format::JsonLines) => body::check_charset(headers),
             _ => body::check_content_type(headers),
@@ -227,53 +226,56 @@ impl Dialect for Invocations {
         })
     }
 
-    fn offers(self) -> &'static [&'static str] {
-        &OFFERED
+    fn response_types(self) -> &'static [&'static str] {
+        &RESPONSE_TYPES
     }
 
-    fn decode(self, headers: &HeaderMap, body: Bytes) -> Result<Call<Wish>, Refusal> {
+    fn parse(
+        self,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> Result<ParsedRequest<ResponseOptions>, Refusal> {
         let (kind, parameters) = media_type(headers);
-        let form = match format_of(&kind) {
-            Some(Format::Csv) => Form::Rows(Input::Table(CsvTable {
+        let data = match format_of(&kind) {
+            Some(Format::Csv) => RequestData::Rows(Input::Table(CsvTable {
                 text: body,
                 header: header_of(parameters)?,
             })),
-            Some(Format::JsonLines) => Form::Rows(lines(&body)?),
-            _ => json_form(&body)?,
+            Some(Format::JsonLines) => RequestData::Rows(read_lines(&body)?),
+            _ => read_json(&body)?,
         };
-        let (format, name) = accepted(headers)?;
+        let (format, media_type) = accepted(headers)?;
+        if let RequestData::Tensors(_) = data {
+            // Tensors are answered with tensors, which have no CSV form.
+            negotiation::choose(headers, &[JSON])?;
+        }
         let custom_attributes = headers.get(CUSTOM_ATTRIBUTES).cloned();
-        let wish = |shape| Wish {
-            shape,
+        Ok(data.into_request(|layout| ResponseOptions {
+            layout,
             format,
-            name,
+            media_type,
             custom_attributes,
-        };
-        Ok(match form {
-            Form::Rows(input) => Call::new(input, wish(Shape::Rows)),
-            Form::Columns(input) => Call::new(input, wish(Shape::Columns)),
-            Form::Tensors(request) => {
-                negotiation::choose(headers, &[JSON])?;
-                v2::call(request, |inner| wish(Shape::Tensors(inner)))
-            }
-        })
+        }))
     }
 
-    fn encode(self, wish: &Wish, prediction: &mut Prediction) -> Result<Reply, Refusal> {
-        let mut reply = write(wish, prediction)?;
-        reply.headers.extend(
-            wish.custom_attributes
-                .clone()
-                .map(|value| (CUSTOM_ATTRIBUTES, value)),
-        );
-        Ok(reply)
+    fn encode(
+        self,
+        options: &ResponseOptions,
+        prediction: &mut Prediction,
+    ) -> Result<EncodedResponse, Refusal> {
+        let mut response = write(options, prediction)?;
+        let echoed = options.custom_attributes.clone();
+        response
+            .headers
+            .extend(echoed.map(|value| (CUSTOM_ATTRIBUTES, value)));
+        Ok(response)
     }
 
     fn status(self, code: ErrorCode) -> u16 {
         error_status(code)
     }
 
-    fn refuse(self, error: &ErrorReport<'_>, _: &Context) -> (&'static str, Vec<u8>) {
+    fn write_error(self, error: &ErrorReport<'_>, _: &Context) -> (&'static str, Vec<u8>) {
         let code = match error.code {
             ErrorCode::NotFound => "RESOURCE_DOES_NOT_EXIST",
             ErrorCode::Overloaded | ErrorCode::NotReady | ErrorCode::DeadlineExceeded => {
@@ -292,15 +294,18 @@ impl Dialect for Invocations {
     }
 }
 
-fn json_form(body: &Bytes) -> Result<Form, Refusal> {
-    let members = Members::read(body)?;
+/// Reads a JSON body: a data frame of pandas, `instances`, `inputs`, or one row.
+fn read_json(body: &Bytes) -> Result<RequestData, Refusal> {
+    let members = RequestMembers::read(body)?;
     if let Some(params) = members.get("params")
         && !is_empty_object(params)
     {
-        return Err(malformed("the model takes no params"));
+        return Err(Refusal::malformed(
+            "\"params\" must be empty: models take no parameters",
+        ));
     }
     let frame = |text: Bytes, names, origin| {
-        Form::Rows(Input::Rows(JsonRows {
+        RequestData::Rows(Input::Rows(JsonRows {
             text,
             names,
             frame: true,
@@ -316,11 +321,13 @@ fn json_form(body: &Bytes) -> Result<Form, Refusal> {
         Some("dataframe_split") => {
             let split = members.inner("dataframe_split")?;
             let part = |name: &str| split.as_ref().and_then(|split| split.get(name)).cloned();
-            let missing =
-                |name: &str| malformed(format!("dataframe_split has no member \"{name}\""));
+            let missing = |name: &str| {
+                Refusal::malformed(format!("dataframe_split has no member \"{name}\""))
+            };
             let columns = part("columns").ok_or_else(|| missing("columns"))?;
-            let names: Vec<String> = serde_json::from_slice(&columns)
-                .map_err(|_| malformed("the columns of dataframe_split must be a list of names"))?;
+            let names: Vec<String> = serde_json::from_slice(&columns).map_err(|_| {
+                Refusal::malformed("the columns of dataframe_split must be a list of names")
+            })?;
             Ok(frame(
                 part("data").ok_or_else(|| missing("data"))?,
                 Some(names.clone()),
@@ -337,9 +344,10 @@ fn json_form(body: &Bytes) -> Result<Form, Refusal> {
         )),
         Some("instances") => members.instances(),
         Some(_) => members.inputs(),
+        // An object without any of these members is one row.
         None => {
             let text = Bytes::from([b"[", &body[..], b"]"].concat());
-            Ok(Form::Rows(Input::Rows(JsonRows {
+            Ok(RequestData::Rows(Input::Rows(JsonRows {
                 text,
                 names: None,
                 frame: false,
@@ -355,9 +363,11 @@ fn is_empty_object(text: &[u8]) -> bool {
             .is_ok_and(|object| object.is_empty())
 }
 
-/// An instance a line. Each line must be JSON by itself.
-fn lines(body: &Bytes) -> Result<Input, Refusal> {
-    let text = std::str::from_utf8(body).map_err(|_| malformed("the body is not UTF-8"))?;
+/// Reads one row from each line. Each line is checked alone: the lines are joined to one array, in which a line with `1],[2`
+/// would become two rows.
+fn read_lines(body: &Bytes) -> Result<Input, Refusal> {
+    let text =
+        std::str::from_utf8(body).map_err(|_| Refusal::malformed("the body is not UTF-8"))?;
     let mut rows = Vec::with_capacity(body.len() + 2);
     let mut numbers = Vec::new();
     rows.push(b'[');
@@ -370,7 +380,10 @@ fn lines(body: &Bytes) -> Result<Input, Refusal> {
             let why = not_finite(&error, line.as_bytes())
                 .map(|why| format!(": {why}{}", pointer_at(line.as_bytes(), &error)))
                 .unwrap_or_default();
-            return Err(malformed(format!("line {} is not JSON{why}", index + 1)));
+            return Err(Refusal::malformed(format!(
+                "line {} is not JSON{why}",
+                index + 1
+            )));
         }
         if rows.len() > 1 {
             rows.push(b',');
@@ -387,13 +400,16 @@ fn lines(body: &Bytes) -> Result<Input, Refusal> {
     }))
 }
 
-fn write(wish: &Wish, prediction: &mut Prediction) -> Result<Reply, Refusal> {
-    let mut text = Vec::with_capacity(64 + prediction.rows.min(65_536) * 64);
-    if let Shape::Tensors(wish) = &wish.shape {
-        return v2::answer::write(wish, prediction);
+fn write(
+    options: &ResponseOptions,
+    prediction: &mut Prediction,
+) -> Result<EncodedResponse, Refusal> {
+    if let ResponseLayout::Tensors(options) = &options.layout {
+        return v2::response::write(options, prediction);
     }
-    match (wish.format, &wish.shape) {
-        (Format::Json, Shape::Columns) => {
+    let mut text = Vec::with_capacity(64 + prediction.rows.min(65_536) * 64);
+    match (options.format, &options.layout) {
+        (Format::Json, ResponseLayout::Columns) => {
             text.extend_from_slice(b"{\"predictions\":");
             write_columns(prediction, &mut text)?;
             write_fallback(prediction, &mut text);
@@ -407,7 +423,7 @@ fn write(wish: &Wish, prediction: &mut Prediction) -> Result<Reply, Refusal> {
         }
         (Format::JsonLines, _) => {
             check_rows(prediction)?;
-            let names = names(&prediction.output);
+            let names = output_names(&prediction.output);
             for row in 0..prediction.rows {
                 write_prediction(&prediction.output, &names, row, &mut text);
                 text.push(b'\n');
@@ -415,19 +431,19 @@ fn write(wish: &Wish, prediction: &mut Prediction) -> Result<Reply, Refusal> {
         }
         (Format::Csv, _) => {
             check_rows(prediction)?;
-            let names = names(&prediction.output);
+            let names = output_names(&prediction.output);
             let rows = (0..prediction.rows).map(|row| cells(&prediction.output, &names, row));
             text = csv_table::write_lines(rows);
         }
     }
-    let content_type = if wish.format == Format::Csv {
+    let content_type = if options.format == Format::Csv {
         "text/csv; charset=utf-8"
     } else {
-        wish.name
+        options.media_type
     };
-    Ok(Reply {
+    Ok(EncodedResponse {
         content_type,
-        ..Reply::json(text)
+        ..EncodedResponse::json(text)
     })
 }
 
@@ -438,8 +454,8 @@ mod tests {
 
     use crate::{
         api::http::{
-            invocations::{Format, accepted, json_form, lines},
-            rows::Form,
+            invocations::{Format, accepted, read_json, read_lines},
+            row_request::RequestData,
         },
         predict::Input,
     };
@@ -475,7 +491,7 @@ mod tests {
 
     #[test]
     fn each_line_must_be_json_by_itself() {
-        let read = |text: &'static str| match lines(&Bytes::from_static(text.as_bytes())) {
+        let read = |text: &'static str| match read_lines(&Bytes::from_static(text.as_bytes())) {
             Ok(Input::Rows(rows)) => Ok(String::from_utf8(rows.text.to_vec()).unwrap()),
             Ok(_) => panic!("no rows"),
             Err(refusal) => Err(refusal.detail),
@@ -487,19 +503,19 @@ mod tests {
     }
 
     #[test]
-    fn exactly_one_form_is_taken() {
-        let form = |text: &'static str| json_form(&Bytes::from_static(text.as_bytes()));
+    fn exactly_one_member_holds_the_data() {
+        let read = |text: &'static str| read_json(&Bytes::from_static(text.as_bytes()));
         assert!(matches!(
-            form(r#"{"instances":[1],"params":{}}"#),
-            Ok(Form::Rows(_))
+            read(r#"{"instances":[1],"params":{}}"#),
+            Ok(RequestData::Rows(_))
         ));
         assert!(matches!(
-            form(r#"{"inputs":{"a":[1]}}"#),
-            Ok(Form::Columns(_))
+            read(r#"{"inputs":{"a":[1]}}"#),
+            Ok(RequestData::Columns(_))
         ));
         assert!(matches!(
-            form(r#"{"inputs":[{"name":"a","shape":[1],"datatype":"FP32","data":[1]}]}"#),
-            Ok(Form::Tensors(_))
+            read(r#"{"inputs":[{"name":"a","shape":[1],"datatype":"FP32","data":[1]}]}"#),
+            Ok(RequestData::Tensors(_))
         ));
         let bad = [
             r#"{"instances":[1],"inputs":[1]}"#,
@@ -511,7 +527,7 @@ mod tests {
             "[1]",
         ];
         for bad in bad {
-            assert!(form(bad).is_err(), "{bad}");
+            assert!(read(bad).is_err(), "{bad}");
         }
     }
 }

@@ -1,21 +1,25 @@
-//! HTTP: every path in one table.
+//! The HTTP listener of the data plane: the table of its routes, and one module for each dialect.
 
 pub mod admin;
 mod body;
+pub mod connections;
+mod content_encoding;
 mod cors;
+mod dialect;
 mod docs;
-mod encode;
-mod encoding;
 mod exchange;
 mod invocations;
 mod models;
 mod negotiation;
 mod openapi;
 mod predict;
+mod predictions;
 mod probes;
 mod problem;
-mod rows;
-pub mod serve;
+mod response;
+mod row_request;
+mod row_writer;
+mod segmented_body;
 mod v1;
 pub mod v2;
 
@@ -34,7 +38,7 @@ use axum::{
 use http::Method;
 
 use crate::{
-    api::{Api, context::Context, http::exchange::refuse_unrouted},
+    api::{Api, context::Context, http::response::refuse_unrouted, refusal::Refusal},
     config::Platform,
     error::ErrorCode,
 };
@@ -68,7 +72,7 @@ pub fn router(api: Arc<Api>) -> Router {
     let router = if api.platform == Platform::default() {
         router
     } else {
-        router.layer(middleware::from_fn_with_state(api, vertex))
+        router.layer(middleware::from_fn_with_state(api, vertex_routes))
     };
     match cors {
         Some(cors) => router.layer(cors),
@@ -76,16 +80,16 @@ pub fn router(api: Arc<Api>) -> Router {
     }
 }
 
-/// The routes that Vertex AI names in the environment, whatever else they may be routes of.
-async fn vertex(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
-    if asks_for(
+/// The routes that Vertex AI sets in the environment. They take precedence over the routes of the table.
+async fn vertex_routes(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+    if is_route(
         &request,
         &Method::POST,
         api.platform.vertex_predict_route.as_deref(),
     ) {
         return v1::default_model(&api, request).await;
     }
-    if asks_for(
+    if is_route(
         &request,
         &Method::GET,
         api.platform.vertex_health_route.as_deref(),
@@ -95,17 +99,18 @@ async fn vertex(State(api): State<Arc<Api>>, request: Request, next: Next) -> Re
     next.run(request).await
 }
 
-fn asks_for(request: &Request, method: &Method, route: Option<&str>) -> bool {
+fn is_route(request: &Request, method: &Method, route: Option<&str>) -> bool {
     request.method() == method && route == Some(request.uri().path())
 }
 
 async fn no_route(State(api): State<Arc<Api>>, request: Request) -> Response {
     let context = Context::new(request.headers());
     let detail = format!(
-        "there is no route {}; / lists what there is",
+        "there is no route {}; / lists the routes",
         request.uri().path()
     );
-    refuse_path(&api, &request, ErrorCode::NotFound, &detail, &context)
+    let refusal = Refusal::new(ErrorCode::NotFound, detail);
+    refuse_path(&api, &request, &refusal, &context)
 }
 
 async fn wrong_method(State(api): State<Arc<Api>>, request: Request) -> Response {
@@ -115,32 +120,21 @@ async fn wrong_method(State(api): State<Arc<Api>>, request: Request) -> Response
         request.uri().path(),
         request.method()
     );
-    refuse_path(
-        &api,
-        &request,
-        ErrorCode::MethodNotAllowed,
-        &detail,
-        &context,
-    )
+    let refusal = Refusal::new(ErrorCode::MethodNotAllowed, detail);
+    refuse_path(&api, &request, &refusal, &context)
 }
 
-/// In the form of the dialect that the path belongs to.
-fn refuse_path(
-    api: &Api,
-    request: &Request,
-    code: ErrorCode,
-    detail: &str,
-    context: &Context,
-) -> Response {
+/// Refuses a request in the error format of the dialect that its path belongs to.
+fn refuse_path(api: &Api, request: &Request, refusal: &Refusal, context: &Context) -> Response {
     let path = request.uri().path();
     if path == "/v2" || path.starts_with("/v2/") {
-        return refuse_unrouted(api, v2::V2, code, detail, context);
+        return refuse_unrouted(api, v2::V2, refusal, context);
     }
     if path == "/v1" || path.starts_with("/v1/") {
-        return refuse_unrouted(api, v1::V1, code, detail, context);
+        return refuse_unrouted(api, v1::V1, refusal, context);
     }
     if invocations::PATHS.contains(&path) {
-        return refuse_unrouted(api, invocations::Invocations, code, detail, context);
+        return refuse_unrouted(api, invocations::Invocations, refusal, context);
     }
-    refuse_unrouted(api, predict::Predict, code, detail, context)
+    refuse_unrouted(api, predict::Predict, refusal, context)
 }

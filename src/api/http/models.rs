@@ -1,8 +1,8 @@
-//! `GET /models...`: what is served.
+//! `GET /models...`: the served models and their versions.
 
 #![expect(
     clippy::indexing_slicing,
-    reason = "members are set on documents made here as objects"
+    reason = "members are set on documents that are created here as objects"
 )]
 
 use std::{sync::Arc, time::Instant};
@@ -17,7 +17,8 @@ use crate::{
     api::{
         Api,
         context::Context,
-        http::{encoding, exchange::refuse_unrouted, predict::Predict},
+        http::{content_encoding, predict::Predict, response::refuse_unrouted},
+        refusal::Refusal,
     },
     error::ErrorCode,
     id::{ModelName, Version},
@@ -49,10 +50,10 @@ pub async fn model(
     let snapshot = api.registry.snapshot();
     match snapshot.models.get_key_value(name.as_str()) {
         Some((name, model)) => respond(&request, &context, &overview(&snapshot, name, model)),
-        None => unknown(
+        None => refuse_unknown(
             &api,
             &context,
-            format!("there is no model \"{name}\"; /models lists what there is"),
+            format!("there is no model \"{name}\"; /models lists the models"),
         ),
     }
 }
@@ -70,7 +71,8 @@ pub async fn version(
         Some(Ok(servable)) => servable.id().version.to_string(),
         Some(Err(error)) => {
             let error = PredictError::Route(error);
-            return refuse_unrouted(&api, Predict, error.code(), &error.to_string(), &context);
+            let refusal = Refusal::new(error.code(), error.to_string());
+            return refuse_unrouted(&api, Predict, &refusal, &context);
         }
         None => version,
     };
@@ -88,7 +90,7 @@ pub async fn version(
         Some((name, model, version, status)) => {
             respond(&request, &context, &details(name, model, version, status))
         }
-        None => unknown(
+        None => refuse_unknown(
             &api,
             &context,
             format!("model \"{name}\" has no version \"{version}\"; /models/{name} lists them"),
@@ -96,12 +98,13 @@ pub async fn version(
     }
 }
 
-fn unknown(api: &Api, context: &Context, detail: String) -> Response {
-    refuse_unrouted(api, Predict, ErrorCode::NotFound, &detail, context)
+fn refuse_unknown(api: &Api, context: &Context, detail: String) -> Response {
+    let refusal = Refusal::new(ErrorCode::NotFound, detail);
+    refuse_unrouted(api, Predict, &refusal, context)
 }
 
 fn respond(request: &Request, context: &Context, document: &Value) -> Response {
-    let mut response = encoding::answer(
+    let mut response = content_encoding::respond(
         request.headers(),
         "application/json",
         format!("{document}\n").into_bytes(),
@@ -133,7 +136,7 @@ fn overview(snapshot: &Snapshot, name: &ModelName, model: &ServedModel) -> Value
     })
 }
 
-/// Who shares the traffic at this moment; the evidence is the operators'.
+/// The current step of the rollout. Its evidence is shown on the admin listener only.
 fn rollout(traffic: &Traffic) -> Value {
     let step = &traffic.step;
     let candidates: Vec<Value> = step

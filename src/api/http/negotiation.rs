@@ -1,4 +1,4 @@
-//! Negotiation: which of the media types that can be had an answer takes, as `Accept` says (RFC 9110, 12.5.1).
+//! Negotiation: chooses the media type of a response by `Accept` (RFC 9110, 12.5.1).
 
 use http::{HeaderMap, header};
 
@@ -12,7 +12,7 @@ struct Range<'a> {
 }
 
 impl<'a> Range<'a> {
-    /// `None` for what is no range. Parameters other than the weight choose nothing here.
+    /// `None` if the item is not a media range. Parameters other than the weight are ignored.
     fn read(item: &'a str) -> Option<Range<'a>> {
         let mut parts = item.split(';').map(str::trim);
         let (kind, subtype) = parts.next()?.split_once('/')?;
@@ -30,7 +30,7 @@ impl<'a> Range<'a> {
         })
     }
 
-    /// How exactly it names the type; `None`: not at all.
+    /// How precisely the range matches the media type: 2 for the type itself, 0 for `*/*`. `None`: no match.
     fn precision(&self, media_type: &str) -> Option<u8> {
         let (kind, subtype) = media_type.split_once('/')?;
         match (self.kind, self.subtype) {
@@ -44,8 +44,8 @@ impl<'a> Range<'a> {
     }
 }
 
-/// Of the `offered` types (the preferred one first) the one with the most weight; of several with the same weight the one whose range
-/// stands first. Without `Accept` it is the first offered.
+/// The media type of `offered` with the largest weight. Among equal weights, the one whose range comes first in `Accept`. Without
+/// `Accept`, the first one of `offered`.
 pub fn choose(headers: &HeaderMap, offered: &[&'static str]) -> Result<&'static str, Refusal> {
     let values = headers.get_all(header::ACCEPT);
     let ranges: Vec<Range<'_>> = values
@@ -56,7 +56,7 @@ pub fn choose(headers: &HeaderMap, offered: &[&'static str]) -> Result<&'static 
         .collect();
     let refuse = || {
         let detail = format!(
-            "accept takes none of what can be had: {}; name one of them, or */*",
+            "the Accept header allows none of the available media types: {}; name one of them, or */*",
             offered.join(", ")
         );
         Refusal::new(ErrorCode::NotAcceptable, detail)
@@ -70,7 +70,7 @@ pub fn choose(headers: &HeaderMap, offered: &[&'static str]) -> Result<&'static 
             .iter()
             .enumerate()
             .filter_map(|(place, range)| Some((range.precision(media_type)?, place, range.weight)));
-        // The most precise range decides, and of several the first.
+        // The most precise range decides; among equally precise ranges, the first one.
         let Some((_, place, weight)) =
             matching.reduce(|first, other| if other.0 > first.0 { other } else { first })
         else {
@@ -120,7 +120,7 @@ mod tests {
             ("image/png", None),
             ("application/json;q=0", None),
             ("*/*;q=0", None),
-            // What is no weight takes its range with it, and what is no range says nothing.
+            // An invalid weight makes its range invalid, and invalid ranges are ignored.
             ("text/csv;q=2, text/plain", Some("text/plain")),
             ("json", Some("application/json")),
         ];

@@ -13,20 +13,22 @@ use crate::{
     api::{
         Api,
         context::Context,
+        error_report::ErrorReport,
         http::{
             body,
-            encode::encode,
-            exchange::{Call, Dialect, Reply, exchange},
+            dialect::{Dialect, EncodedResponse, ParsedRequest},
+            exchange::exchange,
             problem::Problem,
+            row_writer::{write_fallback, write_object, write_rows},
         },
-        refusal::{ErrorReport, Refusal},
+        refusal::Refusal,
     },
     metrics::Protocol,
     predict::{Input, Prediction},
     registry::route::Target,
 };
 
-/// Instances in, predictions out, problem documents for errors.
+/// Takes instances, answers with predictions; errors are problem documents.
 #[derive(Clone, Copy)]
 pub struct Predict;
 
@@ -39,7 +41,7 @@ pub async fn stable_version(
     path: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Response {
-    // A path that is no text is the name of no model.
+    // A path that is not valid UTF-8 names no model: the empty name is unknown.
     let name = path.map(|Path(name)| name).unwrap_or_default();
     exchange(
         &api,
@@ -72,35 +74,66 @@ pub async fn one_version(
 }
 
 impl Dialect for Predict {
-    type Wish = ();
+    type ResponseOptions = ();
 
     fn protocol(self) -> Protocol {
         Protocol::Predict
     }
 
-    fn check(self, headers: &HeaderMap) -> Result<(), Refusal> {
+    fn check_headers(self, headers: &HeaderMap) -> Result<(), Refusal> {
         body::check_content_type(headers)
     }
 
-    /// The version that answers decodes the body, by its schema.
+    /// Nothing is parsed here: the version that answers decodes the body by its schema.
     fn text_bytes(self, _: &HeaderMap, _: &Bytes) -> usize {
         0
     }
 
-    fn decode(self, _: &HeaderMap, body: Bytes) -> Result<Call<()>, Refusal> {
-        Ok(Call::new(Input::Instances(body), ()))
+    fn parse(self, _: &HeaderMap, body: Bytes) -> Result<ParsedRequest<()>, Refusal> {
+        Ok(ParsedRequest::new(Input::Instances(body), ()))
     }
 
-    fn encode(self, _: &(), prediction: &mut Prediction) -> Result<Reply, Refusal> {
-        encode(prediction).map(Reply::json)
+    fn encode(self, (): &(), prediction: &mut Prediction) -> Result<EncodedResponse, Refusal> {
+        write_response(prediction).map(EncodedResponse::json)
     }
 
-    fn refuse(self, error: &ErrorReport<'_>, context: &Context) -> (&'static str, Vec<u8>) {
-        let problem =
-            Problem::with_faults(error.code, error.detail.clone().into_owned(), error.faults);
+    fn write_error(self, error: &ErrorReport<'_>, context: &Context) -> (&'static str, Vec<u8>) {
+        let problem = Problem::from(error);
         (
             "application/problem+json",
             problem.to_json(context).into_bytes(),
         )
     }
+}
+
+/// Writes `{"prediction_id": ..., "model": ..., "version": ..., "digest": ..., "predictions": [...]}`. The predictions are in the
+/// order of the instances.
+fn write_response(prediction: &Prediction) -> Result<Vec<u8>, Refusal> {
+    let mut text = Vec::with_capacity(256 + prediction.rows.min(65_536) * 96);
+    let id = prediction.servable.id();
+    text.extend_from_slice(b"{\"prediction_id\":\"");
+    text.extend_from_slice(prediction.id.write(&mut [0; 26]).as_bytes());
+    text.push(b'"');
+    if let Some(client_id) = &prediction.client_id {
+        text.extend_from_slice(b",\"id\":");
+        // Writing a string to memory can't fail.
+        let _ = serde_json::to_writer(&mut text, client_id);
+    }
+    // Names, versions and digests hold no character that JSON escapes.
+    text.extend_from_slice(b",\"model\":\"");
+    text.extend_from_slice(id.name.as_str().as_bytes());
+    text.extend_from_slice(b"\",\"version\":\"");
+    text.extend_from_slice(id.version.as_str().as_bytes());
+    text.extend_from_slice(b"\",\"digest\":\"");
+    text.extend_from_slice(prediction.servable.digest().as_bytes());
+    text.push(b'"');
+    write_fallback(prediction, &mut text);
+    text.extend_from_slice(b",\"predictions\":");
+    write_rows(
+        prediction,
+        &mut |row, text| write_object(&prediction.output, row, text),
+        &mut text,
+    )?;
+    text.push(b'}');
+    Ok(text)
 }

@@ -1,4 +1,4 @@
-//! Probes for load balancers, and metrics for Prometheus. No handler here waits for a model.
+//! Probes for load balancers, and metrics for Prometheus. No handler here waits for a model: a probe must answer under any load.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -16,17 +16,20 @@ use serde_json::json;
 
 use crate::{
     admin::models::{IgnoredDirectory, ModelReadiness, NotReady, Readiness, VersionReadiness},
-    api::refusal::Refusal,
     api::{
         Api,
         context::Context,
-        http::{encoding, exchange::refuse_unrouted, negotiation, predict::Predict},
+        http::{
+            content_encoding, negotiation,
+            predict::Predict,
+            response::{RETRY_AFTER, refuse_unrouted},
+        },
     },
     id::ModelName,
     registry::{IgnoredPath, ServedModel, Snapshot, VersionState, not_ready},
 };
 
-/// Live as long as the server answers and few engine threads hang.
+/// The server is alive if it answers, and fewer engine threads hang than the limit.
 pub async fn live(extract::State(api): extract::State<Arc<Api>>) -> Response {
     if !api.is_alive() {
         let wedged = api.metrics.wedged_workers();
@@ -38,24 +41,21 @@ pub async fn live(extract::State(api): extract::State<Arc<Api>>) -> Response {
     json_response(StatusCode::OK, &json!({"live": true}))
 }
 
-/// Seconds after which a refused caller may retry.
-pub const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
-
 impl Api {
-    /// Few engine threads hang. The limit is `runtime.max_wedged_workers`.
+    /// Whether fewer engine threads hang than `runtime.max_wedged_workers`.
     pub fn is_alive(&self) -> bool {
         let wedged = self.metrics.wedged_workers();
         usize::try_from(wedged).is_ok_and(|wedged| wedged < self.max_wedged) || wedged < 0
     }
 
-    /// Every required model answers, and the server is not shutting down.
+    /// Whether every required model answers, and the server is not shutting down.
     pub fn is_ready(&self) -> bool {
         !self.draining.load(Ordering::Relaxed)
             && not_ready(&self.registry.snapshot(), Instant::now()).is_empty()
     }
 }
 
-/// Ready when every required model has a version that answers; `?verbose` lists every version.
+/// The server is ready if every required model has a version that answers. `?verbose` lists every version.
 pub async fn ready(
     extract::State(api): extract::State<Arc<Api>>,
     RawQuery(query): RawQuery,
@@ -140,19 +140,22 @@ fn ignored_directory(ignored: &IgnoredPath) -> IgnoredDirectory {
     }
 }
 
-/// Metrics in the format of Prometheus.
+/// The metrics in the text format of Prometheus.
 pub async fn metrics(
     extract::State(api): extract::State<Arc<Api>>,
     headers: HeaderMap,
 ) -> Response {
-    if let Err(Refusal { code, detail }) = negotiation::choose(&headers, &["text/plain"]) {
-        return refuse_unrouted(&api, Predict, code, &detail, &Context::new(&headers));
+    if let Err(refusal) = negotiation::choose(&headers, &["text/plain"]) {
+        return refuse_unrouted(&api, Predict, &refusal, &Context::new(&headers));
     }
+    // The log's writer counts by itself; its count is copied into the metric at each scrape.
     let dropped = (api.dropped_log_lines)();
     let counter = &api.metrics.server.log_lines_dropped;
     counter.inc_by(dropped.saturating_sub(counter.get()));
     match api.metrics.encode() {
-        Ok(text) => encoding::answer(&headers, "text/plain; version=0.0.4; charset=utf-8", text),
+        Ok(text) => {
+            content_encoding::respond(&headers, "text/plain; version=0.0.4; charset=utf-8", text)
+        }
         Err(error) => {
             tracing::error!(error = %error, "the metrics can't be encoded");
             json_response(
@@ -163,7 +166,7 @@ pub async fn metrics(
     }
 }
 
-/// A probe must see the current state, so that no cache may keep the answer.
+/// A probe must see the current state, so that no cache may keep the response.
 fn json_response(status: StatusCode, document: &impl Serialize) -> Response {
     let mut text = serde_json::to_vec(document).unwrap_or_default();
     text.push(b'\n');

@@ -2,36 +2,44 @@
 
 #![expect(
     clippy::indexing_slicing,
-    reason = "members are set on documents made here as objects"
+    reason = "members are set on a document that is created here as an object"
 )]
 
 use serde_json::{Value, json};
 
-use crate::{api::context::Context, error::ErrorCode, schema::fault::Fault};
+use crate::{
+    api::{context::Context, error_report::ErrorReport, refusal::Refusal},
+    error::ErrorCode,
+    schema::fault::Fault,
+};
 
 pub struct Problem<'a> {
     code: ErrorCode,
-    detail: String,
+    detail: &'a str,
     faults: &'a [Fault],
 }
 
-impl<'a> Problem<'a> {
-    pub fn new(code: ErrorCode, detail: String) -> Problem<'a> {
+impl<'a> From<&'a Refusal> for Problem<'a> {
+    fn from(refusal: &'a Refusal) -> Problem<'a> {
         Problem {
-            code,
-            detail,
+            code: refusal.code,
+            detail: &refusal.detail,
             faults: &[],
         }
     }
+}
 
-    pub fn with_faults(code: ErrorCode, detail: String, faults: &'a [Fault]) -> Problem<'a> {
+impl<'a> From<&'a ErrorReport<'_>> for Problem<'a> {
+    fn from(report: &'a ErrorReport<'_>) -> Problem<'a> {
         Problem {
-            code,
-            detail,
-            faults,
+            code: report.code,
+            detail: &report.detail,
+            faults: report.faults,
         }
     }
+}
 
+impl Problem<'_> {
     fn document(&self, context: &Context) -> Value {
         let mut document = json!({
             "type": format!("urn:predictd:error:{}", self.code.slug()),

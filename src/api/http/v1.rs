@@ -19,16 +19,19 @@ use crate::{
     api::{
         Api,
         context::Context,
+        error_report::ErrorReport,
         http::{
-            body,
-            encode::write_fallback,
-            encoding,
-            exchange::{Call, Dialect, Reply, exchange, refuse_unrouted},
-            rows::{Form, Members, malformed, write_columns, write_predictions},
+            body, content_encoding,
+            dialect::{Dialect, EncodedResponse, ParsedRequest},
+            exchange::exchange,
+            predictions::{write_columns, write_predictions},
+            response::refuse_unrouted,
+            row_request::{RequestMembers, ResponseLayout},
+            row_writer::write_fallback,
             v2,
         },
         oip::{self, error_status},
-        refusal::{ErrorReport, Refusal},
+        refusal::Refusal,
     },
     error::ErrorCode,
     id::Version,
@@ -38,19 +41,12 @@ use crate::{
     tensor::{DataType, Dim, signature::TensorSpec},
 };
 
-/// The only signature: a graph has one way to be run.
+/// The name of the only signature. TensorFlow models may have several; an ONNX graph has one.
 const SIGNATURE: &str = "serving_default";
 
-/// Instances in, predictions out; errors are `{"error": "..."}`.
+/// Takes instances, answers with predictions; errors are `{"error": "..."}`.
 #[derive(Clone, Copy)]
 pub struct V1;
-
-/// How a request is to be answered.
-pub enum Wish {
-    Rows,
-    Columns,
-    Tensors(v2::Wish),
-}
 
 pub fn routes() -> Router<Arc<Api>> {
     Router::new()
@@ -78,7 +74,7 @@ pub fn routes() -> Router<Arc<Api>> {
 type OnePart = Result<Path<String>, PathRejection>;
 type TwoParts = Result<Path<(String, String)>, PathRejection>;
 
-/// A path that is no text is the name of no model.
+/// A path that is not valid UTF-8 names no model: the empty name is unknown.
 fn one(path: OnePart) -> String {
     path.map(|Path(part)| part).unwrap_or_default()
 }
@@ -87,12 +83,11 @@ fn two(path: TwoParts) -> (String, String) {
     path.map(|Path(parts)| parts).unwrap_or_default()
 }
 
-/// `churn:predict`, at the last colon.
+/// Splits `churn:predict` at the last colon. Neither names nor versions have a colon.
 fn split_verb(text: &str) -> (&str, &str) {
     text.rsplit_once(':').unwrap_or((text, ""))
 }
 
-/// Neither names nor versions have a colon.
 fn has_verb(text: &str) -> bool {
     text.contains(':')
 }
@@ -143,7 +138,7 @@ async fn label(State(api): State<Arc<Api>>, path: TwoParts, request: Request) ->
             )
             .await
         }
-        Err(refusal) => refuse(&api, &request, refusal),
+        Err(refusal) => refuse(&api, &request, &refusal),
     }
 }
 
@@ -165,20 +160,20 @@ async fn act(api: &Arc<Api>, verb: &str, target: Target<'_>, request: Request) -
             ErrorCode::Unsupported,
             format!(":{verb} is not offered; :predict is"),
         ),
-        // A path that is no text has no name either.
+        // An empty name is a path that is not valid UTF-8, and is not found.
         "" if target.model.is_some_and(|name| !name.is_empty()) => {
             let refusal = Refusal::new(
                 ErrorCode::MethodNotAllowed,
-                "POST needs a verb behind the name: NAME:predict".to_owned(),
+                "POST needs a verb after the name: NAME:predict",
             );
-            return refuse_method(api, &request, refusal, "GET,HEAD");
+            return refuse_method(api, &request, &refusal, "GET,HEAD");
         }
         _ => Refusal::new(
             ErrorCode::NotFound,
             format!("there is no verb \"{verb}\"; known is predict"),
         ),
     };
-    refuse(api, &request, refusal)
+    refuse(api, &request, &refusal)
 }
 
 /// The default model, under the route that Vertex AI names.
@@ -187,66 +182,66 @@ pub async fn default_model(api: &Arc<Api>, request: Request) -> Response {
 }
 
 impl Dialect for V1 {
-    type Wish = Wish;
+    type ResponseOptions = ResponseLayout;
 
     fn protocol(self) -> Protocol {
         Protocol::V1
     }
 
-    fn check(self, headers: &HeaderMap) -> Result<(), Refusal> {
+    fn check_headers(self, headers: &HeaderMap) -> Result<(), Refusal> {
         body::check_any_json(headers)
     }
 
-    fn decode(self, _: &HeaderMap, body: Bytes) -> Result<Call<Wish>, Refusal> {
-        let members = Members::read(&body)?;
+    fn parse(self, _: &HeaderMap, body: Bytes) -> Result<ParsedRequest<ResponseLayout>, Refusal> {
+        let members = RequestMembers::read(&body)?;
         if let Some(signature) = members.get("signature_name") {
             let name: Option<String> = serde_json::from_slice(signature)
-                .map_err(|_| malformed("\"signature_name\" must be a string"))?;
+                .map_err(|_| Refusal::malformed("\"signature_name\" must be a string"))?;
             if name.is_some_and(|name| !name.is_empty() && name != SIGNATURE) {
-                return Err(malformed(format!(
+                return Err(Refusal::malformed(format!(
                     "there is one signature, \"{SIGNATURE}\""
                 )));
             }
         }
-        let form = match members.only(&["instances", "inputs"])? {
+        let data = match members.only(&["instances", "inputs"])? {
             Some("instances") => members.instances()?,
             Some(_) => members.inputs()?,
             None => {
-                return Err(malformed(
+                return Err(Refusal::malformed(
                     "the request has neither \"instances\" nor \"inputs\"",
                 ));
             }
         };
-        Ok(match form {
-            Form::Rows(input) => Call::new(input, Wish::Rows),
-            Form::Columns(input) => Call::new(input, Wish::Columns),
-            Form::Tensors(request) => v2::call(request, Wish::Tensors),
-        })
+        Ok(data.into_request(|layout| layout))
     }
 
-    fn encode(self, wish: &Wish, prediction: &mut Prediction) -> Result<Reply, Refusal> {
+    fn encode(
+        self,
+        layout: &ResponseLayout,
+        prediction: &mut Prediction,
+    ) -> Result<EncodedResponse, Refusal> {
         let mut text = Vec::with_capacity(64 + prediction.rows.min(65_536) * 64);
-        match wish {
-            Wish::Tensors(wish) => return v2::answer::write(wish, prediction),
-            Wish::Rows => {
+        match layout {
+            ResponseLayout::Tensors(options) => return v2::response::write(options, prediction),
+            ResponseLayout::Rows => {
                 text.extend_from_slice(b"{\"predictions\":");
                 write_predictions(prediction, &mut text)?;
             }
-            Wish::Columns => {
+            ResponseLayout::Columns => {
                 text.extend_from_slice(b"{\"outputs\":");
                 write_columns(prediction, &mut text)?;
             }
         }
         write_fallback(prediction, &mut text);
         text.push(b'}');
-        Ok(Reply::json(text))
+        Ok(EncodedResponse::json(text))
     }
 
     fn status(self, code: ErrorCode) -> u16 {
         error_status(code)
     }
 
-    fn refuse(self, error: &ErrorReport<'_>, _: &Context) -> (&'static str, Vec<u8>) {
+    fn write_error(self, error: &ErrorReport<'_>, _: &Context) -> (&'static str, Vec<u8>) {
         ("application/json", v2::error_text(error))
     }
 }
@@ -313,7 +308,7 @@ async fn status_of_label(
                 version: Some(&label),
             },
         ),
-        Err(refusal) => refuse(&api, &request, refusal),
+        Err(refusal) => refuse(&api, &request, &refusal),
     }
 }
 
@@ -322,7 +317,7 @@ fn status(api: &Api, request: &Request, target: Target<'_>) -> Response {
     let snapshot = api.registry.snapshot();
     let ready = match oip::is_ready(&snapshot, target) {
         Ok(ready) => ready,
-        Err(refusal) => return refuse(api, request, refusal),
+        Err(refusal) => return refuse(api, request, &refusal),
     };
     let name = target.model.unwrap_or_default();
     let model = snapshot.models.get(name);
@@ -330,18 +325,18 @@ fn status(api: &Api, request: &Request, target: Target<'_>) -> Response {
     let labelled = label
         .zip(model)
         .and_then(|(label, model)| model.labelled(name, label, Instant::now()).ok());
-    let asked = |version: &Version| match target.version {
+    let is_requested = |version: &Version| match target.version {
         Some(_) if label.is_some() => {
             labelled.is_some_and(|servable| servable.id().version == *version)
         }
-        Some(asked) => version.as_str() == asked,
+        Some(name) => version.as_str() == name,
         None => true,
     };
-    // As TensorFlow Serving has them: the newest first.
+    // TensorFlow Serving lists the newest version first.
     let versions = model
         .into_iter()
         .flat_map(|model| model.versions.iter().rev())
-        .filter(|(version, _)| asked(version));
+        .filter(|(version, _)| is_requested(version));
     let statuses: Vec<Value> = versions
         .map(|(version, status)| version_status(version, status))
         .collect();
@@ -414,23 +409,23 @@ async fn metadata_of_label(
                 version: Some(&label),
             },
         ),
-        Err(refusal) => refuse(&api, &request, refusal),
+        Err(refusal) => refuse(&api, &request, &refusal),
     }
 }
 
 fn metadata(api: &Api, request: &Request, target: Target<'_>) -> Response {
     let servable = match oip::find(&api.registry.snapshot(), target) {
         Ok(servable) => servable,
-        Err(refusal) => return refuse(api, request, refusal),
+        Err(refusal) => return refuse(api, request, &refusal),
     };
     let offered = servable.offered();
-    let side = |specs: &[TensorSpec]| {
+    let tensors = |specs: &[TensorSpec]| {
         specs
             .iter()
             .map(|spec| (spec.name.to_string(), tensor_info(spec)))
             .collect::<Map<_, _>>()
     };
-    let signature = json!({"inputs": side(&offered.inputs), "outputs": side(&offered.outputs), "method_name": "tensorflow/serving/predict", "defaults": {}});
+    let signature = json!({"inputs": tensors(&offered.inputs), "outputs": tensors(&offered.outputs), "method_name": "tensorflow/serving/predict", "defaults": {}});
     let id = servable.id();
     let document = json!({
         "model_spec": {"name": id.name.as_str(), "signature_name": "", "version": id.version.as_str()},
@@ -456,17 +451,17 @@ fn tensor_info(spec: &TensorSpec) -> Value {
         DataType::Fp64 => "DT_DOUBLE",
         DataType::Bytes => "DT_STRING",
     };
-    // Protobuf's JSON form writes 64-bit numbers as texts.
+    // Protobuf's JSON format writes 64-bit numbers as strings.
     let size = |dim: &Dim| json!({"size": oip::dim_to_wire(*dim).to_string(), "name": ""});
     let dims: Vec<Value> = spec.shape.0.iter().map(size).collect();
     json!({"dtype": dtype, "tensor_shape": {"dim": dims, "unknown_rank": false}, "name": &*spec.name})
 }
 
-fn refuse(api: &Api, request: &Request, Refusal { code, detail }: Refusal) -> Response {
-    refuse_unrouted(api, V1, code, &detail, &Context::new(request.headers()))
+fn refuse(api: &Api, request: &Request, refusal: &Refusal) -> Response {
+    refuse_unrouted(api, V1, refusal, &Context::new(request.headers()))
 }
 
-/// `GET` of what only `POST` answers.
+/// Refuses a `GET` of a path with a verb, which answers only `POST`.
 fn refuse_get(api: &Api, request: &Request) -> Response {
     let detail = format!(
         "{} does not answer {}",
@@ -476,7 +471,7 @@ fn refuse_get(api: &Api, request: &Request) -> Response {
     refuse_method(
         api,
         request,
-        Refusal::new(ErrorCode::MethodNotAllowed, detail),
+        &Refusal::new(ErrorCode::MethodNotAllowed, detail),
         "POST",
     )
 }
@@ -484,7 +479,7 @@ fn refuse_get(api: &Api, request: &Request) -> Response {
 fn refuse_method(
     api: &Api,
     request: &Request,
-    refusal: Refusal,
+    refusal: &Refusal,
     allowed: &'static str,
 ) -> Response {
     let mut response = refuse(api, request, refusal);
@@ -496,7 +491,7 @@ fn refuse_method(
 
 fn respond(request: &Request, document: &Value) -> Response {
     let context = Context::new(request.headers());
-    let mut response = encoding::answer(
+    let mut response = content_encoding::respond(
         request.headers(),
         "application/json",
         document.to_string().into_bytes(),
@@ -510,7 +505,7 @@ mod tests {
     use crate::api::http::v1::split_verb;
 
     #[test]
-    fn the_verb_stands_behind_the_last_colon() {
+    fn the_verb_follows_the_last_colon() {
         assert_eq!(split_verb("churn:predict"), ("churn", "predict"));
         assert_eq!(split_verb("a:b:predict"), ("a:b", "predict"));
         assert_eq!(split_verb("churn"), ("churn", ""));

@@ -9,7 +9,7 @@ use crate::{
     admin::refusal::ErrorDocument,
     api::{
         context::Context,
-        http::{admin::hint::hint, encoding, exchange::write_error_headers},
+        http::{admin::hint::hint, content_encoding, response::write_error_headers},
         oip::error_status,
         refusal::Refusal,
     },
@@ -61,7 +61,8 @@ pub fn document(request: &Request, document: &impl Serialize) -> Response {
     match serde_json::to_vec(document) {
         Ok(mut text) => {
             text.push(b'\n');
-            let mut response = encoding::answer(request.headers(), "application/json", text);
+            let mut response =
+                content_encoding::respond(request.headers(), "application/json", text);
             Context::new(request.headers()).write_headers(response.headers_mut());
             response
         }
@@ -90,7 +91,7 @@ pub fn refuse(request: &Request, refusal: impl Into<AdminRefusal>) -> Response {
         suggestion,
     };
     let body = serde_json::to_vec(&body).unwrap_or_default();
-    let mut response = encoding::answer(request.headers(), "application/json", body);
+    let mut response = content_encoding::respond(request.headers(), "application/json", body);
     *response.status_mut() =
         StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     write_error_headers(code, response.headers_mut());

@@ -9,7 +9,7 @@ use axum::{
 use serde_json::{Map, Value, json};
 
 use crate::{
-    api::{Api, context::Context, http::encoding},
+    api::{Api, context::Context, http::content_encoding},
     decode::decode_instance,
     error::ErrorCode,
     package::warmup_instance,
@@ -23,7 +23,7 @@ use crate::{
 pub async fn document(State(api): State<Arc<Api>>, request: Request) -> Response {
     let context = Context::new(request.headers());
     let document = build(&api.registry.snapshot());
-    let mut response = encoding::answer(
+    let mut response = content_encoding::respond(
         request.headers(),
         "application/json",
         document.to_string().into_bytes(),

@@ -1,4 +1,4 @@
-//! What the Open Inference Protocol tells beside predictions: metadata, readiness, configuration, statistics, index.
+//! The documents of the Open Inference Protocol besides predictions: metadata, readiness, configuration, statistics, index.
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -15,21 +15,19 @@ use crate::{
         Api,
         context::Context,
         http::{
-            encoding,
-            exchange::refuse_unrouted,
-            probes,
-            v2::{ModelPath, V2, named},
+            content_encoding,
+            response::{RETRY_AFTER, refuse_unrouted},
+            v2::{ModelPath, V2, name_and_version},
         },
         oip::{self, ConfiguredTensor},
         refusal::Refusal,
     },
-    error::ErrorCode,
     metrics::statistics::Total,
     registry::route::Target,
     tensor::signature::TensorSpec,
 };
 
-/// A request for the index says at most which entries it wants.
+/// The body of an index request holds one option.
 const MAX_INDEX_BODY: usize = 64 << 10;
 
 pub async fn server(request: Request) -> Response {
@@ -50,7 +48,7 @@ pub async fn model_ready(
     path: ModelPath,
     request: Request,
 ) -> Response {
-    let (name, version) = named(path);
+    let (name, version) = name_and_version(path);
     let target = Target {
         model: Some(&name),
         version: version.as_deref(),
@@ -63,12 +61,12 @@ pub async fn model_ready(
             &json!({"name": name, "ready": ready && !draining}),
             ready && !draining,
         ),
-        Err(refusal) => refuse(&api, &request, refusal),
+        Err(refusal) => refuse(&api, &request, &refusal),
     }
 }
 
 pub async fn metadata(State(api): State<Arc<Api>>, path: ModelPath, request: Request) -> Response {
-    let (name, version) = named(path);
+    let (name, version) = name_and_version(path);
     let target = Target {
         model: Some(&name),
         version: version.as_deref(),
@@ -86,7 +84,7 @@ pub async fn metadata(State(api): State<Arc<Api>>, path: ModelPath, request: Req
     answer(&api, &request, document)
 }
 
-/// Beside what the protocol has, the graph's names of the dimensions, in the parameters.
+/// Tensors with the members of the protocol, and with the graph's names of the dimensions as a parameter.
 fn tensors(specs: &[TensorSpec], symbols: &[Vec<String>]) -> Vec<Value> {
     let tensor = |(index, spec): (usize, &TensorSpec)| {
         let shape: Vec<i64> = spec
@@ -113,17 +111,17 @@ pub async fn configuration(
     path: ModelPath,
     request: Request,
 ) -> Response {
-    let (name, version) = named(path);
+    let (name, version) = name_and_version(path);
     let target = Target {
         model: Some(&name),
         version: version.as_deref(),
     };
     let configuration = oip::model_configuration(&api.registry.snapshot(), target);
     let document = configuration.map(|configuration| {
-        let tensor = |one: &ConfiguredTensor| {
-            let mut document = json!({"name": one.name, "data_type": one.data_type, "dims": one.dims});
-            if let (false, Some(members)) = (one.label_filename.is_empty(), document.as_object_mut()) {
-                members.insert("label_filename".to_owned(), json!(one.label_filename));
+        let tensor = |tensor: &ConfiguredTensor| {
+            let mut document = json!({"name": tensor.name, "data_type": tensor.data_type, "dims": tensor.dims});
+            if let (false, Some(members)) = (tensor.label_filename.is_empty(), document.as_object_mut()) {
+                members.insert("label_filename".to_owned(), json!(tensor.label_filename));
             }
             document
         };
@@ -157,7 +155,7 @@ pub async fn statistics(
     path: ModelPath,
     request: Request,
 ) -> Response {
-    let (name, version) = named(path);
+    let (name, version) = name_and_version(path);
     let statistics = oip::statistics(&api.registry.snapshot(), Some(&name), version.as_deref())
         .map(statistics_document);
     answer(&api, &request, statistics)
@@ -169,7 +167,7 @@ fn statistics_document(models: Vec<oip::ModelStatistics>) -> Value {
     let model = |model: &oip::ModelStatistics| {
         let numbers = &model.numbers;
         let batches = numbers.batches.iter().map(|(rows, infer)| {
-            // Runs are timed whole.
+            // Only the whole run is timed.
             json!({"batch_size": rows, "compute_input": none, "compute_infer": total(infer), "compute_output": none})
         });
         json!({
@@ -197,7 +195,7 @@ fn statistics_document(models: Vec<oip::ModelStatistics>) -> Value {
 pub async fn index(State(api): State<Arc<Api>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let request = Request::from_parts(parts, Body::empty());
-    // Without a body all entries are meant.
+    // A request without a body asks for all entries.
     let only_ready = match to_bytes(body, MAX_INDEX_BODY).await {
         Ok(body) if body.trim_ascii().is_empty() => Ok(false),
         Ok(body) => serde_json::from_slice::<Value>(&body)
@@ -209,16 +207,8 @@ pub async fn index(State(api): State<Arc<Api>>, request: Request) -> Response {
                     .and_then(Value::as_bool)
                     .unwrap_or(false)
             })
-            .ok_or_else(|| {
-                Refusal::new(
-                    ErrorCode::Malformed,
-                    "the body must be an object like {\"ready\": true}".to_owned(),
-                )
-            }),
-        Err(_) => Err(Refusal::new(
-            ErrorCode::BodyTooLarge,
-            format!("the body may have at most {MAX_INDEX_BODY} bytes"),
-        )),
+            .ok_or_else(|| Refusal::malformed("the body must be an object like {\"ready\": true}")),
+        Err(_) => Err(Refusal::too_large(MAX_INDEX_BODY)),
     };
     let document = only_ready.map(|only_ready| {
         let entries = oip::repository_index(&api.registry.snapshot(), only_ready);
@@ -233,17 +223,17 @@ pub async fn index(State(api): State<Arc<Api>>, request: Request) -> Response {
 fn answer(api: &Api, request: &Request, document: Result<Value, Refusal>) -> Response {
     match document {
         Ok(document) => respond(request, &document),
-        Err(refusal) => refuse(api, request, refusal),
+        Err(refusal) => refuse(api, request, &refusal),
     }
 }
 
-fn refuse(api: &Api, request: &Request, Refusal { code, detail }: Refusal) -> Response {
-    refuse_unrouted(api, V2, code, &detail, &Context::new(request.headers()))
+fn refuse(api: &Api, request: &Request, refusal: &Refusal) -> Response {
+    refuse_unrouted(api, V2, refusal, &Context::new(request.headers()))
 }
 
 fn respond(request: &Request, document: &Value) -> Response {
     let context = Context::new(request.headers());
-    let mut response = encoding::answer(
+    let mut response = content_encoding::respond(
         request.headers(),
         "application/json",
         document.to_string().into_bytes(),
@@ -252,21 +242,21 @@ fn respond(request: &Request, document: &Value) -> Response {
     response
 }
 
-fn probe(request: &Request, what: &str, good: bool) -> Response {
-    with_status(request, &json!({what: good}), good)
+fn probe(request: &Request, member: &str, is_good: bool) -> Response {
+    with_status(request, &json!({member: is_good}), is_good)
 }
 
-/// Probes must see the present.
-fn with_status(request: &Request, document: &Value, good: bool) -> Response {
+/// A probe must see the current state, so that no cache may keep the response.
+fn with_status(request: &Request, document: &Value, is_good: bool) -> Response {
     let mut response = respond(request, document);
     response
         .headers_mut()
         .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if !good {
+    if !is_good {
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
         response
             .headers_mut()
-            .insert(header::RETRY_AFTER, probes::RETRY_AFTER);
+            .insert(header::RETRY_AFTER, RETRY_AFTER);
     }
     response
 }

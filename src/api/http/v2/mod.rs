@@ -1,8 +1,9 @@
-//! Open Inference Protocol v2 over REST, with Triton's extensions.
+//! The Open Inference Protocol v2 over HTTP, with Triton's extensions.
 
-pub mod answer;
 pub mod documents;
+mod inputs;
 pub mod request;
+pub mod response;
 
 use std::sync::Arc;
 
@@ -20,13 +21,16 @@ use crate::{
     api::{
         Api,
         context::Context,
+        error_report::ErrorReport,
         http::{
             body,
-            exchange::{Call, Dialect, Reply, exchange, refuse_unrouted},
+            dialect::{Dialect, EncodedResponse, ParsedRequest},
+            exchange::exchange,
+            response::refuse_unrouted,
             v2::request::InferRequest,
         },
         oip::{RequestedOutput, error_status},
-        refusal::{ErrorReport, Refusal},
+        refusal::Refusal,
     },
     error::ErrorCode,
     metrics::Protocol,
@@ -34,14 +38,16 @@ use crate::{
     registry::route::Target,
 };
 
-/// Tensors in, tensors out; errors are `{"error": "..."}`.
+/// Takes tensors, answers with tensors; errors are `{"error": "..."}`.
 #[derive(Clone, Copy)]
 pub struct V2;
 
-/// What an answer has to know of its request.
-pub struct Wish {
+/// The parts of a request that its response depends on.
+pub struct ResponseOptions {
+    /// Echoed.
     id: Option<String>,
     outputs: Vec<RequestedOutput>,
+    /// Whether outputs are sent as bytes, unless an output has its own option.
     binary_output: bool,
 }
 
@@ -75,15 +81,15 @@ pub fn routes() -> Router<Arc<Api>> {
         )
         .route("/v2/models/{name}/versions/{version}/infer", post(infer))
         .route("/v2/repository/index", post(documents::index))
-        .route("/v2/repository/models/{name}/load", post(elsewhere))
-        .route("/v2/repository/models/{name}/unload", post(elsewhere))
+        .route("/v2/repository/models/{name}/load", post(refuse_control))
+        .route("/v2/repository/models/{name}/unload", post(refuse_control))
 }
 
-/// Name and, where the path has one, version.
+/// The name and, if the path has one, the version.
 type ModelPath = Result<Path<Vec<(String, String)>>, PathRejection>;
 
-/// A path that is no text is the name of no model.
-fn named(path: ModelPath) -> (String, Option<String>) {
+/// A path that is not valid UTF-8 names no model: the empty name is unknown.
+fn name_and_version(path: ModelPath) -> (String, Option<String>) {
     let mut parts = path
         .map(|Path(parts)| parts)
         .unwrap_or_default()
@@ -93,7 +99,7 @@ fn named(path: ModelPath) -> (String, Option<String>) {
 }
 
 async fn infer(State(api): State<Arc<Api>>, path: ModelPath, request: Request) -> Response {
-    let (name, version) = named(path);
+    let (name, version) = name_and_version(path);
     exchange(
         &api,
         V2,
@@ -106,25 +112,28 @@ async fn infer(State(api): State<Arc<Api>>, path: ModelPath, request: Request) -
     .await
 }
 
-async fn elsewhere(State(api): State<Arc<Api>>, request: Request) -> Response {
-    let context = Context::new(request.headers());
-    let detail = "models are loaded and unloaded on the admin listener (admin.listen)";
-    refuse_unrouted(&api, V2, ErrorCode::Unsupported, detail, &context)
+/// Loading and unloading change what is served; this listener changes nothing.
+async fn refuse_control(State(api): State<Arc<Api>>, request: Request) -> Response {
+    let refusal = Refusal::new(
+        ErrorCode::Unsupported,
+        "models are loaded and unloaded on the admin listener (admin.listen)",
+    );
+    refuse_unrouted(&api, V2, &refusal, &Context::new(request.headers()))
 }
 
 impl Dialect for V2 {
-    type Wish = Wish;
+    type ResponseOptions = ResponseOptions;
 
     fn protocol(self) -> Protocol {
         Protocol::V2
     }
 
-    fn check(self, headers: &HeaderMap) -> Result<(), Refusal> {
+    fn check_headers(self, headers: &HeaderMap) -> Result<(), Refusal> {
         body::check_any_json(headers)
     }
 
-    /// Binary data comes where the request's body asks for it.
-    fn offers(self) -> &'static [&'static str] {
+    /// The body of the request, and not `Accept`, chooses between the two.
+    fn response_types(self) -> &'static [&'static str] {
         &["application/json", "application/octet-stream"]
     }
 
@@ -132,44 +141,53 @@ impl Dialect for V2 {
         header_length(headers).ok().flatten()
     }
 
-    fn decode(self, headers: &HeaderMap, body: Bytes) -> Result<Call<Wish>, Refusal> {
-        Ok(call(
-            request::read(&body, header_length(headers)?)?,
-            |wish| wish,
-        ))
+    fn parse(
+        self,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> Result<ParsedRequest<ResponseOptions>, Refusal> {
+        let request = request::read(&body, header_length(headers)?)?;
+        Ok(into_request(request, |options| options))
     }
 
-    fn encode(self, wish: &Wish, prediction: &mut Prediction) -> Result<Reply, Refusal> {
-        answer::write(wish, prediction)
+    fn encode(
+        self,
+        options: &ResponseOptions,
+        prediction: &mut Prediction,
+    ) -> Result<EncodedResponse, Refusal> {
+        response::write(options, prediction)
     }
 
     fn status(self, code: ErrorCode) -> u16 {
         error_status(code)
     }
 
-    fn refuse(self, error: &ErrorReport<'_>, _: &Context) -> (&'static str, Vec<u8>) {
+    fn write_error(self, error: &ErrorReport<'_>, _: &Context) -> (&'static str, Vec<u8>) {
         ("application/json", error_text(error))
     }
 }
 
-/// The call that a request makes; also where it came inside of another protocol's.
-pub fn call<W>(request: InferRequest, wish: impl FnOnce(Wish) -> W) -> Call<W> {
-    let wanted = request
+/// A request of this dialect, or one inside a request of another dialect, which adds its own options.
+pub fn into_request<O>(
+    request: InferRequest,
+    options: impl FnOnce(ResponseOptions) -> O,
+) -> ParsedRequest<O> {
+    let outputs = request
         .outputs
         .iter()
         .map(|output| output.name.clone())
         .collect();
-    let own = Wish {
+    let own = ResponseOptions {
         id: request.id,
         outputs: request.outputs,
         binary_output: request.binary_output,
     };
-    let call = Call::new(Input::Tensors(request.inputs), wish(own));
-    Call {
-        wanted,
+    ParsedRequest {
+        input: Input::Tensors(request.inputs),
+        outputs,
         priority: request.priority,
         timeout: request.timeout,
-        ..call
+        options: options(own),
     }
 }
 
@@ -178,9 +196,9 @@ pub fn error_text(error: &ErrorReport<'_>) -> Vec<u8> {
     json!({"error": error.line()}).to_string().into_bytes()
 }
 
-/// `Inference-Header-Content-Length`.
+/// The value of `Inference-Header-Content-Length`: the number of bytes of JSON before the binary data.
 fn header_length(headers: &HeaderMap) -> Result<Option<usize>, Refusal> {
-    let Some(value) = headers.get(answer::HEADER_LENGTH) else {
+    let Some(value) = headers.get(response::HEADER_LENGTH) else {
         return Ok(None);
     };
     let length = value
@@ -188,9 +206,6 @@ fn header_length(headers: &HeaderMap) -> Result<Option<usize>, Refusal> {
         .ok()
         .and_then(|text| text.trim().parse().ok());
     length.map(Some).ok_or_else(|| {
-        Refusal::new(
-            ErrorCode::Malformed,
-            "inference-header-content-length must be a number of bytes".to_owned(),
-        )
+        Refusal::malformed("inference-header-content-length must be a number of bytes")
     })
 }

@@ -1,13 +1,16 @@
-//! Request: an inference request of the Open Inference Protocol, JSON with binary data behind it, taken apart.
+//! An inference request of the Open Inference Protocol: JSON, with binary data after it.
 
 use std::{borrow::Cow, time::Duration};
 
 use bytes::Bytes;
-use serde::{Deserialize, Deserializer};
-use serde_json::value::RawValue;
+use serde::Deserialize;
 
 use crate::{
-    api::{oip::RequestedOutput, refusal::Refusal},
+    api::{
+        http::v2::inputs::{InputDocument, InputReader},
+        oip::RequestedOutput,
+        refusal::Refusal,
+    },
     decode::{
         elements::{Elements, WireTensor},
         json_error::without_values,
@@ -15,24 +18,22 @@ use crate::{
     },
     error::ErrorCode,
     predict::Priority,
-    schema::fault::shorten,
-    tensor::DataType,
 };
 
-/// A request, before anybody looked at the elements of its tensors.
+/// A request whose tensors are not decoded yet.
 #[derive(Debug, Default)]
 pub struct InferRequest {
     pub id: Option<String>,
     pub inputs: Vec<WireTensor>,
     pub outputs: Vec<RequestedOutput>,
-    /// Outputs that don't say otherwise come as bytes.
+    /// Whether outputs are sent as bytes, unless an output has its own option.
     pub binary_output: bool,
     pub priority: Priority,
     pub timeout: Option<Duration>,
 }
 
 #[derive(Deserialize)]
-struct Document<'a> {
+struct RequestDocument<'a> {
     #[serde(borrow)]
     id: Option<Cow<'a, str>>,
     #[serde(default)]
@@ -44,20 +45,6 @@ struct Document<'a> {
 }
 
 #[derive(Deserialize)]
-struct InputDocument<'a> {
-    #[serde(borrow)]
-    name: Cow<'a, str>,
-    #[serde(borrow)]
-    datatype: Option<Cow<'a, str>>,
-    #[serde(default, deserialize_with = "dims")]
-    shape: Option<Vec<usize>>,
-    #[serde(default)]
-    parameters: Option<Object<Parameters>>,
-    #[serde(borrow)]
-    data: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
 struct OutputDocument<'a> {
     #[serde(borrow)]
     name: Cow<'a, str>,
@@ -65,152 +52,62 @@ struct OutputDocument<'a> {
     parameters: Option<Object<Parameters>>,
 }
 
-/// Those that are known; callers may send others.
+/// The known parameters of a request, an input or an output. Clients may send others, which are ignored.
 #[derive(Default, Deserialize)]
-struct Parameters {
-    binary_data_size: Option<usize>,
+pub struct Parameters {
+    pub binary_data_size: Option<usize>,
     binary_data: Option<bool>,
     binary_data_output: Option<bool>,
     classification: Option<usize>,
     priority: Option<u64>,
+    /// Microseconds; 0 means no limit.
     timeout: Option<u64>,
-    shared_memory_region: Option<String>,
+    pub shared_memory_region: Option<String>,
 }
 
-/// Sizes; what is negative or beyond the machine is told in words.
-fn dims<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<usize>>, D::Error> {
-    let given = Option::<Vec<serde_json::Number>>::deserialize(deserializer)?;
-    let size =
-        |number: &serde_json::Number| number.as_u64().and_then(|size| usize::try_from(size).ok());
-    let sizes = given.map(|given| given.iter().map(size).collect::<Option<Vec<usize>>>());
-    match sizes {
-        None => Ok(None),
-        Some(Some(sizes)) => Ok(Some(sizes)),
-        Some(None) => Err(serde::de::Error::custom(
-            "the sizes of a shape must be whole numbers from 0",
-        )),
+impl From<Option<Object<Parameters>>> for Parameters {
+    fn from(parameters: Option<Object<Parameters>>) -> Parameters {
+        parameters
+            .map(|Object(parameters)| parameters)
+            .unwrap_or_default()
     }
 }
 
-fn malformed<T>(detail: impl Into<String>) -> Result<T, Refusal> {
-    Err(Refusal::new(ErrorCode::Malformed, detail.into()))
-}
-
-/// Takes a body apart. `header_length` is what `Inference-Header-Content-Length` says: bytes of JSON in front of the data; 0
-/// where the whole body is the data of the only input.
+/// Reads a body. `header_length`: the value of `Inference-Header-Content-Length`, the number of bytes of JSON before the binary
+/// data. 0 means that the whole body is the data of the only input.
 pub fn read(body: &Bytes, header_length: Option<usize>) -> Result<InferRequest, Refusal> {
     if header_length == Some(0) {
-        let only = WireTensor {
-            name: String::new(),
-            datatype: None,
-            shape: None,
-            elements: Elements::Raw(body.clone()),
-        };
-        return Ok(InferRequest {
-            inputs: vec![only],
-            binary_output: true,
-            ..InferRequest::default()
-        });
+        return Ok(without_json(body));
     }
     let length = header_length.unwrap_or(body.len());
     if length > body.len() {
-        return malformed(format!(
+        return Err(Refusal::malformed(format!(
             "inference-header-content-length is {length}, but the body has {} bytes",
             body.len()
-        ));
+        )));
     }
-    let (text, mut data) = (body.slice(..length), body.slice(length..));
-    let document: Document<'_> = match serde_json::from_slice(&text) {
-        Ok(Object(document)) => document,
-        Err(error) => {
-            return malformed(format!(
-                "the body is no inference request: {}",
+    let (text, binary) = (body.slice(..length), body.slice(length..));
+    let Object(document): Object<RequestDocument<'_>> =
+        serde_json::from_slice(&text).map_err(|error| {
+            Refusal::malformed(format!(
+                "the body is not an inference request: {}",
                 without_values(&error, &text)
-            ));
-        }
-    };
-    let Some(documents) = document.inputs else {
-        return malformed("the request has no member \"inputs\"");
-    };
+            ))
+        })?;
+    let documents = document
+        .inputs
+        .ok_or_else(|| Refusal::malformed("the request has no member \"inputs\""))?;
+    let mut reader = InputReader::new(text.clone(), binary);
     let mut inputs = Vec::with_capacity(documents.len());
     for Object(input) in documents {
-        let wrong = |detail: &str| malformed(format!("input `{}` {detail}", shorten(&input.name)));
-        let Some(datatype) = &input.datatype else {
-            return wrong("has no datatype");
-        };
-        let Some(datatype) = DataType::from_protocol_name(datatype) else {
-            return wrong(&format!(
-                "has the unknown datatype \"{}\"",
-                shorten(datatype)
-            ));
-        };
-        if input.shape.is_none() {
-            return wrong("has no shape");
-        }
-        if input.name.is_empty() {
-            return wrong("has no name");
-        }
-        let parameters = input
-            .parameters
-            .map(|Object(parameters)| parameters)
-            .unwrap_or_default();
-        if parameters.shared_memory_region.is_some() {
-            return Err(Refusal::new(
-                ErrorCode::Unsupported,
-                "shared memory is not offered; send the data".to_owned(),
-            ));
-        }
-        let elements = match (input.data, parameters.binary_data_size) {
-            (Some(_), Some(_)) => return wrong("has both data and binary_data_size"),
-            (None, None) => return wrong("has neither data nor binary_data_size"),
-            (Some(text_data), None) => Elements::Json(text.slice_ref(text_data.get().as_bytes())),
-            (None, Some(size)) if size > data.len() => {
-                return wrong(&format!(
-                    "has {size} bytes of data, but {} are left in the body",
-                    data.len()
-                ));
-            }
-            (None, Some(size)) => Elements::Raw(data.split_to(size)),
-        };
-        inputs.push(WireTensor {
-            name: input.name.into_owned(),
-            datatype: Some(datatype),
-            shape: input.shape,
-            elements,
-        });
+        inputs.push(reader.read(input)?);
     }
-    if !data.is_empty() {
-        return malformed(format!(
-            "{} bytes of the body belong to no input",
-            data.len()
-        ));
-    }
-    let parameters = document
-        .parameters
-        .map(|Object(parameters)| parameters)
-        .unwrap_or_default();
-    let outputs = document
-        .outputs
-        .unwrap_or_default()
+    reader.finish()?;
+    let outputs = document.outputs.unwrap_or_default();
+    let outputs = outputs
         .into_iter()
-        .map(|Object(output)| {
-            let parameters = output
-                .parameters
-                .map(|Object(parameters)| parameters)
-                .unwrap_or_default();
-            if parameters.shared_memory_region.is_some() {
-                return Err(Refusal::new(
-                    ErrorCode::Unsupported,
-                    "shared memory is not offered; take the data".to_owned(),
-                ));
-            }
-            let classification = parameters.classification.unwrap_or(0);
-            Ok(RequestedOutput {
-                name: output.name.into_owned(),
-                binary: parameters.binary_data,
-                classification,
-            })
-        });
+        .map(|Object(output)| read_output(output));
+    let parameters = Parameters::from(document.parameters);
     Ok(InferRequest {
         id: document.id.map(Cow::into_owned).filter(|id| !id.is_empty()),
         inputs,
@@ -221,6 +118,36 @@ pub fn read(body: &Bytes, header_length: Option<usize>) -> Result<InferRequest, 
             .timeout
             .filter(|timeout| *timeout > 0)
             .map(Duration::from_micros),
+    })
+}
+
+/// A body of raw data for the only input; the model's signature gives its name, its datatype and its shape.
+fn without_json(body: &Bytes) -> InferRequest {
+    let only = WireTensor {
+        name: String::new(),
+        datatype: None,
+        shape: None,
+        elements: Elements::Raw(body.clone()),
+    };
+    InferRequest {
+        inputs: vec![only],
+        binary_output: true,
+        ..InferRequest::default()
+    }
+}
+
+fn read_output(output: OutputDocument<'_>) -> Result<RequestedOutput, Refusal> {
+    let parameters = Parameters::from(output.parameters);
+    if parameters.shared_memory_region.is_some() {
+        return Err(Refusal::new(
+            ErrorCode::Unsupported,
+            "shared memory is not supported; read the data from the response",
+        ));
+    }
+    Ok(RequestedOutput {
+        name: output.name.into_owned(),
+        binary: parameters.binary_data,
+        classification: parameters.classification.unwrap_or(0),
     })
 }
 
@@ -267,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_add_up_is_refused() {
+    fn contradictory_requests_are_refused() {
         let one = |rest: &str| {
             format!(r#"{{"inputs":[{{"name":"a","shape":[1],"datatype":"FP32",{rest}}}]}}"#)
         };
@@ -341,8 +268,8 @@ mod tests {
                 "expected an object",
             ),
             ("{}".to_owned(), b"", "no member \"inputs\""),
-            ("[".to_owned(), b"", "no inference request"),
-            ("\u{7f}".to_owned(), b"", "no inference request"),
+            ("[".to_owned(), b"", "not an inference request"),
+            ("\u{7f}".to_owned(), b"", "not an inference request"),
         ];
         for (json, data, expected) in cases {
             let error = parse(&json, data, Some(json.len())).unwrap_err();

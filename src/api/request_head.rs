@@ -1,14 +1,15 @@
-//! Head: how large a request's header fields may be, whatever carries them.
+//! Limits on the head of a request: its path and its header fields, for HTTP/1.1 and HTTP/2.
 
 use http::{HeaderMap, Uri};
 use hyper::Error;
 
 use crate::{api::refusal::Refusal, error::ErrorCode};
 
-/// Of the path with its query and all header fields together.
+/// The limit for the path with its query and all header fields together.
 pub const MAX_HEADER_BYTES: usize = 64 << 10;
 
-/// What is read at all; beyond it a head is refused before all of it came.
+/// The limit at which the HTTP library stops reading. It is higher than `MAX_HEADER_BYTES`: between the two, a refusal can say how
+/// many bytes the head has.
 pub const MAX_PARSED_BYTES: usize = 256 << 10;
 
 /// Refuses a head that is too large.
@@ -25,39 +26,37 @@ pub fn check(uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
         return Ok(());
     }
     let detail = format!(
-        "the path and the header fields have {bytes} bytes; at most {MAX_HEADER_BYTES} are taken"
+        "the path and the header fields have {bytes} bytes; at most {MAX_HEADER_BYTES} are accepted"
     );
     Err(Refusal::new(ErrorCode::HeadersTooLarge, detail))
 }
 
-/// Header fields that the library reads.
+/// The number of header fields that hyper reads (its `DEFAULT_MAX_HEADERS`).
 const MAX_FIELDS: usize = 100;
 
-/// Bytes of a path with its query that the library reads.
+/// The length of a path with its query that the `http` library accepts (`u16::MAX - 1`).
 const MAX_PATH_BYTES: usize = 65_534;
 
-/// Why the library refused a head, of which `read` had come.
+/// The refusal of a head that the HTTP library could not parse. `read`: the part of it that arrived.
 pub fn explain(error: &Error, read: &[u8]) -> Refusal {
     let detail = error.to_string();
     if !error.is_parse_too_large() {
-        return Refusal::new(
-            ErrorCode::Malformed,
-            format!("this is no request of HTTP/1.1: {detail}"),
-        );
+        return Refusal::malformed(format!("this is not an HTTP/1.1 request: {detail}"));
     }
     let detail = if detail.contains("URI too long") {
-        format!("the path with its query has more than the {MAX_PATH_BYTES} bytes that are taken")
+        format!("the path with its query has more than the limit of {MAX_PATH_BYTES} bytes")
     } else if read.len() >= MAX_PARSED_BYTES {
         format!(
-            "the path and the header fields have more than {MAX_PARSED_BYTES} bytes; at most {MAX_HEADER_BYTES} are taken"
+            "the path and the header fields have more than {MAX_PARSED_BYTES} bytes; at most {MAX_HEADER_BYTES} are accepted"
         )
     } else {
-        format!("the head has more than the {MAX_FIELDS} header fields that are taken")
+        format!("the head has more than the limit of {MAX_FIELDS} header fields")
     };
     Refusal::new(ErrorCode::HeadersTooLarge, detail)
 }
 
-/// Where the answer begins that the library wrote by itself to a head it refused: a status and nothing else, at the end of `bytes`.
+/// The start of the response that the HTTP library itself writes to a head that it refuses, at the end of `bytes`. It has a status
+/// and no body, so that it explains nothing.
 pub fn bare_refusal(bytes: &[u8]) -> Option<usize> {
     if !bytes.ends_with(b"\r\n\r\n") {
         return None;
@@ -77,16 +76,16 @@ pub fn bare_refusal(bytes: &[u8]) -> Option<usize> {
             ("content-length", "0") | ("connection", "close") | ("date", _)
         )
     });
-    // Every answer of ours has a request id.
+    // Every response of this server has a request id, so that it is never taken for the library's.
     (matches!(status, "400" | "414" | "431") && !fields.is_empty() && bare).then_some(start)
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::api::head::bare_refusal;
+    use crate::api::request_head::bare_refusal;
 
     #[test]
-    fn answers_of_the_librarys_own_are_told_from_ours() {
+    fn responses_of_the_library_are_recognized() {
         let bare = "HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\ndate: x\r\n\r\n";
         assert_eq!(bare_refusal(bare.as_bytes()), Some(0));
         let before = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";

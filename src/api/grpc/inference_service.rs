@@ -1,4 +1,4 @@
-//! `GRPCInferenceService` but for inference itself: what the protocol tells of the server and its models.
+//! The calls of `GRPCInferenceService` that run no model: liveness, readiness, metadata, configuration and statistics.
 
 use std::{
     collections::BTreeMap,
@@ -11,7 +11,7 @@ use crate::{
     api::{
         Api,
         grpc::{
-            infer::{context, status},
+            call_context::context,
             inference::{
                 DataType, InferBatchStatistics, InferStatistics, ModelConfig, ModelConfigRequest,
                 ModelConfigResponse, ModelDynamicBatching, ModelInput, ModelInstanceGroup,
@@ -29,6 +29,7 @@ use crate::{
                 model_version_policy::{PolicyChoice, Specific},
                 repository_index_response::ModelIndex,
             },
+            status::status,
         },
         oip::{self, ModelConfiguration, error_status},
         refusal::Refusal,
@@ -39,44 +40,39 @@ use crate::{
     tensor::signature::TensorSpec,
 };
 
-type Answered<T> = Result<Response<T>, Status>;
+type ServiceResult<T> = Result<Response<T>, Status>;
 
-pub struct Inference {
+pub struct InferenceService {
     api: Arc<Api>,
 }
 
-impl Inference {
-    pub fn new(api: Arc<Api>) -> Inference {
-        Inference { api }
+impl InferenceService {
+    pub fn new(api: Arc<Api>) -> InferenceService {
+        InferenceService { api }
     }
 
-    /// Counts and logs what can't be told; no model is to blame for it.
-    fn answer<M, T>(&self, request: &Request<M>, outcome: Result<T, Refusal>) -> Answered<T> {
-        outcome
-            .map(Response::new)
-            .map_err(|Refusal { code, detail }| {
-                self.api.count_unrouted(
-                    Protocol::Grpc,
-                    code,
-                    error_status(code),
-                    &context(request.metadata().as_ref()),
-                );
-                status(code, detail)
-            })
+    /// The response, or the status of a refusal, which is counted and logged here without a model.
+    fn respond<M, T>(&self, request: &Request<M>, outcome: Result<T, Refusal>) -> ServiceResult<T> {
+        outcome.map(Response::new).map_err(|refusal| {
+            self.api.count_unrouted(
+                Protocol::Grpc,
+                refusal.code,
+                error_status(refusal.code),
+                &context(request.metadata().as_ref()),
+            );
+            status(refusal)
+        })
     }
 
-    /// Load and unload change what is served, and the data plane changes nothing.
-    fn elsewhere<M, T>(&self, request: &Request<M>) -> Answered<T> {
+    /// Loading and unloading change what is served; this listener changes nothing.
+    fn refuse_control<M, T>(&self, request: &Request<M>) -> ServiceResult<T> {
         let detail =
             "models are loaded and unloaded on the admin listener (admin.listen), over HTTP";
-        self.answer(
-            request,
-            Err(Refusal::new(ErrorCode::Unsupported, detail.to_owned())),
-        )
+        self.respond(request, Err(Refusal::new(ErrorCode::Unsupported, detail)))
     }
 }
 
-/// An empty version leaves it to the server.
+/// An empty version leaves the choice to the server.
 fn target<'a>(name: &'a str, version: &'a str) -> Target<'a> {
     Target {
         model: Some(name),
@@ -89,14 +85,20 @@ fn non_empty(text: &str) -> Option<&str> {
 }
 
 #[tonic::async_trait]
-impl GrpcInferenceService for Inference {
-    async fn server_live(&self, _: Request<ServerLiveRequest>) -> Answered<ServerLiveResponse> {
+impl GrpcInferenceService for InferenceService {
+    async fn server_live(
+        &self,
+        _: Request<ServerLiveRequest>,
+    ) -> ServiceResult<ServerLiveResponse> {
         Ok(Response::new(ServerLiveResponse {
             live: self.api.is_alive(),
         }))
     }
 
-    async fn server_ready(&self, _: Request<ServerReadyRequest>) -> Answered<ServerReadyResponse> {
+    async fn server_ready(
+        &self,
+        _: Request<ServerReadyRequest>,
+    ) -> ServiceResult<ServerReadyResponse> {
         Ok(Response::new(ServerReadyResponse {
             ready: self.api.is_ready(),
         }))
@@ -105,11 +107,11 @@ impl GrpcInferenceService for Inference {
     async fn model_ready(
         &self,
         request: Request<ModelReadyRequest>,
-    ) -> Answered<ModelReadyResponse> {
+    ) -> ServiceResult<ModelReadyResponse> {
         let ModelReadyRequest { name, version } = request.get_ref();
         let ready = oip::is_ready(&self.api.registry.snapshot(), target(name, version));
         let draining = self.api.draining.load(Ordering::Relaxed);
-        self.answer(
+        self.respond(
             &request,
             ready.map(|ready| ModelReadyResponse {
                 ready: ready && !draining,
@@ -120,7 +122,7 @@ impl GrpcInferenceService for Inference {
     async fn server_metadata(
         &self,
         _: Request<ServerMetadataRequest>,
-    ) -> Answered<ServerMetadataResponse> {
+    ) -> ServiceResult<ServerMetadataResponse> {
         Ok(Response::new(ServerMetadataResponse {
             name: oip::SERVER_NAME.to_owned(),
             version: oip::SERVER_VERSION.to_owned(),
@@ -131,31 +133,31 @@ impl GrpcInferenceService for Inference {
     async fn model_metadata(
         &self,
         request: Request<ModelMetadataRequest>,
-    ) -> Answered<ModelMetadataResponse> {
+    ) -> ServiceResult<ModelMetadataResponse> {
         let ModelMetadataRequest { name, version } = request.get_ref();
         let metadata = oip::model_metadata(&self.api.registry.snapshot(), target(name, version));
         let message = metadata.map(|metadata| ModelMetadataResponse {
             name: metadata.name,
             versions: metadata.versions,
             platform: oip::PLATFORM.to_owned(),
-            inputs: metadata.inputs.iter().map(tensor).collect(),
-            outputs: metadata.outputs.iter().map(tensor).collect(),
+            inputs: metadata.inputs.iter().map(tensor_metadata).collect(),
+            outputs: metadata.outputs.iter().map(tensor_metadata).collect(),
             properties: BTreeMap::new(),
         });
-        self.answer(&request, message)
+        self.respond(&request, message)
     }
 
     async fn model_config(
         &self,
         request: Request<ModelConfigRequest>,
-    ) -> Answered<ModelConfigResponse> {
+    ) -> ServiceResult<ModelConfigResponse> {
         let ModelConfigRequest { name, version } = request.get_ref();
         let configuration =
             oip::model_configuration(&self.api.registry.snapshot(), target(name, version));
-        self.answer(
+        self.respond(
             &request,
             configuration.map(|configuration| ModelConfigResponse {
-                config: Some(config(configuration)),
+                config: Some(model_config_message(configuration)),
             }),
         )
     }
@@ -163,17 +165,17 @@ impl GrpcInferenceService for Inference {
     async fn model_statistics(
         &self,
         request: Request<ModelStatisticsRequest>,
-    ) -> Answered<ModelStatisticsResponse> {
+    ) -> ServiceResult<ModelStatisticsResponse> {
         let ModelStatisticsRequest { name, version } = request.get_ref();
-        let all = oip::statistics(
+        let models = oip::statistics(
             &self.api.registry.snapshot(),
             non_empty(name),
             non_empty(version),
         );
-        self.answer(
+        self.respond(
             &request,
-            all.map(|all| ModelStatisticsResponse {
-                model_stats: all.into_iter().map(statistics).collect(),
+            models.map(|models| ModelStatisticsResponse {
+                model_stats: models.into_iter().map(statistics_message).collect(),
             }),
         )
     }
@@ -181,7 +183,7 @@ impl GrpcInferenceService for Inference {
     async fn repository_index(
         &self,
         request: Request<RepositoryIndexRequest>,
-    ) -> Answered<RepositoryIndexResponse> {
+    ) -> ServiceResult<RepositoryIndexResponse> {
         let entries = oip::repository_index(&self.api.registry.snapshot(), request.get_ref().ready);
         let models = entries.into_iter().map(|entry| ModelIndex {
             name: entry.name,
@@ -197,19 +199,19 @@ impl GrpcInferenceService for Inference {
     async fn repository_model_load(
         &self,
         request: Request<RepositoryModelLoadRequest>,
-    ) -> Answered<RepositoryModelLoadResponse> {
-        self.elsewhere(&request)
+    ) -> ServiceResult<RepositoryModelLoadResponse> {
+        self.refuse_control(&request)
     }
 
     async fn repository_model_unload(
         &self,
         request: Request<RepositoryModelUnloadRequest>,
-    ) -> Answered<RepositoryModelUnloadResponse> {
-        self.elsewhere(&request)
+    ) -> ServiceResult<RepositoryModelUnloadResponse> {
+        self.refuse_control(&request)
     }
 }
 
-fn tensor(spec: &TensorSpec) -> TensorMetadata {
+fn tensor_metadata(spec: &TensorSpec) -> TensorMetadata {
     TensorMetadata {
         name: spec.name.to_string(),
         datatype: spec.datatype.protocol_name().to_owned(),
@@ -222,7 +224,7 @@ fn tensor(spec: &TensorSpec) -> TensorMetadata {
     }
 }
 
-fn config(configuration: ModelConfiguration) -> ModelConfig {
+fn model_config_message(configuration: ModelConfiguration) -> ModelConfig {
     let data_type = |name: &str| {
         DataType::from_str_name(name)
             .unwrap_or(DataType::TypeInvalid)
@@ -241,7 +243,7 @@ fn config(configuration: ModelConfiguration) -> ModelConfig {
         label_filename: tensor.label_filename,
     };
     let count = |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
-    // Triton's versions are numbers; of another there is nothing to say.
+    // Triton's versions are numbers. A version with another name has no place in the message.
     let version = configuration.version.parse().ok();
     let specific = version.map(|version| {
         PolicyChoice::Specific(Specific {
@@ -275,7 +277,7 @@ fn config(configuration: ModelConfiguration) -> ModelConfig {
     }
 }
 
-fn statistics(model: oip::ModelStatistics) -> ModelStatistics {
+fn statistics_message(model: oip::ModelStatistics) -> ModelStatistics {
     let total = |total: &Total| {
         Some(StatisticDuration {
             count: total.count,
@@ -286,7 +288,7 @@ fn statistics(model: oip::ModelStatistics) -> ModelStatistics {
     let numbers = model.numbers;
     let batch = |(rows, infer): &(usize, Total)| InferBatchStatistics {
         batch_size: *rows as u64,
-        // Runs are timed whole.
+        // Only the whole run is timed.
         compute_input: none,
         compute_infer: total(infer),
         compute_output: none,

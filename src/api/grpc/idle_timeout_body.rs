@@ -1,4 +1,4 @@
-//! Paced: a call's body whose client may not be silent for ever.
+//! `IdleTimeoutBody`: the body of a call, which fails if its client sends nothing for too long.
 
 use std::{
     error::Error,
@@ -12,24 +12,24 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Sleep, sleep};
 use tonic::Status;
 
-pub struct Paced {
+pub struct IdleTimeoutBody {
     inner: Incoming,
-    patience: Duration,
-    /// Since nothing comes.
+    idle_timeout: Duration,
+    /// Runs since the body was last polled without a new frame.
     silence: Option<Pin<Box<Sleep>>>,
 }
 
-impl Paced {
-    pub fn new(inner: Incoming, patience: Duration) -> Paced {
-        Paced {
+impl IdleTimeoutBody {
+    pub fn new(inner: Incoming, idle_timeout: Duration) -> IdleTimeoutBody {
+        IdleTimeoutBody {
             inner,
-            patience,
+            idle_timeout,
             silence: None,
         }
     }
 }
 
-impl Body for Paced {
+impl Body for IdleTimeoutBody {
     type Data = Bytes;
     type Error = Box<dyn Error + Send + Sync>;
 
@@ -37,20 +37,21 @@ impl Body for Paced {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        // A timer is created only if there is nothing to read: most bodies arrive without a pause.
         if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(context) {
             self.silence = None;
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
-        let patience = self.patience;
+        let idle_timeout = self.idle_timeout;
         let silence = self
             .silence
-            .get_or_insert_with(|| Box::pin(sleep(patience)));
+            .get_or_insert_with(|| Box::pin(sleep(idle_timeout)));
         silence.as_mut().poll(context).map(|()| {
-            let told = Status::deadline_exceeded(format!(
-                "nothing came within {} ms",
-                patience.as_millis()
+            let status = Status::deadline_exceeded(format!(
+                "nothing arrived within {} ms",
+                idle_timeout.as_millis()
             ));
-            Some(Err(told.into()))
+            Some(Err(status.into()))
         })
     }
 

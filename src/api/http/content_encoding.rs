@@ -1,42 +1,47 @@
-//! Encoding: compressed answers, where the client takes them and it pays.
+//! Compression of responses, if the client accepts it and the response becomes smaller.
 
 use std::io::Write;
 
 use axum::{body::Body, response::Response};
 use http::{HeaderMap, HeaderValue, header};
 
-/// Smaller answers fit a packet anyway.
+/// Smaller responses are not compressed: they fit into one packet of the network.
 const MIN_BYTES: usize = 1 << 10;
 
+/// Fast levels: a response is compressed while its caller waits.
+const ZSTD_LEVEL: i32 = 1;
+const BROTLI_QUALITY: u32 = 3;
+const BROTLI_WINDOW_BITS: u32 = 20;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Encoding {
+pub enum ContentEncoding {
     Zstd,
     Brotli,
     Gzip,
     Deflate,
 }
 
-/// In the order in which they are preferred at the same weight.
-const KNOWN: [(Encoding, &str); 4] = [
-    (Encoding::Zstd, "zstd"),
-    (Encoding::Brotli, "br"),
-    (Encoding::Gzip, "gzip"),
-    (Encoding::Deflate, "deflate"),
+/// The first one is preferred among encodings of the same weight.
+const KNOWN: [(ContentEncoding, &str); 4] = [
+    (ContentEncoding::Zstd, "zstd"),
+    (ContentEncoding::Brotli, "br"),
+    (ContentEncoding::Gzip, "gzip"),
+    (ContentEncoding::Deflate, "deflate"),
 ];
 
-impl Encoding {
+impl ContentEncoding {
     pub fn name(self) -> &'static str {
         match self {
-            Encoding::Zstd => "zstd",
-            Encoding::Brotli => "br",
-            Encoding::Gzip => "gzip",
-            Encoding::Deflate => "deflate",
+            ContentEncoding::Zstd => "zstd",
+            ContentEncoding::Brotli => "br",
+            ContentEncoding::Gzip => "gzip",
+            ContentEncoding::Deflate => "deflate",
         }
     }
 }
 
-/// The encoding for an answer of `length` bytes; `None`: as it is.
-fn choose(headers: &HeaderMap, length: usize) -> Option<Encoding> {
+/// The encoding for a response of `length` bytes. `None`: no compression.
+fn choose(headers: &HeaderMap, length: usize) -> Option<ContentEncoding> {
     if length < MIN_BYTES {
         return None;
     }
@@ -65,10 +70,10 @@ fn choose(headers: &HeaderMap, length: usize) -> Option<Encoding> {
     best.map(|(encoding, _)| encoding)
 }
 
-/// The text as it goes out: compressed where the client takes that and it pays.
-pub fn encoded(headers: &HeaderMap, text: Vec<u8>) -> (Vec<u8>, Option<Encoding>) {
+/// Compresses the text, if the client accepts that and it becomes smaller.
+pub fn compress(headers: &HeaderMap, text: Vec<u8>) -> (Vec<u8>, Option<ContentEncoding>) {
     let compressed = choose(headers, text.len())
-        .and_then(|encoding| Some((compress(encoding, &text)?, encoding)));
+        .and_then(|encoding| Some((compress_as(encoding, &text)?, encoding)));
     match compressed {
         Some((compressed, encoding)) if compressed.len() < text.len() => {
             (compressed, Some(encoding))
@@ -77,8 +82,8 @@ pub fn encoded(headers: &HeaderMap, text: Vec<u8>) -> (Vec<u8>, Option<Encoding>
     }
 }
 
-/// Says how the body is encoded; `None` says nothing.
-pub fn write_header(headers: &mut HeaderMap, encoding: Option<Encoding>) {
+/// Writes the headers of a compressed body.
+pub fn write_header(headers: &mut HeaderMap, encoding: Option<ContentEncoding>) {
     if let Some(encoding) = encoding {
         headers.insert(
             header::CONTENT_ENCODING,
@@ -88,9 +93,9 @@ pub fn write_header(headers: &mut HeaderMap, encoding: Option<Encoding>) {
     }
 }
 
-/// An answer that is not a prediction.
-pub fn answer(headers: &HeaderMap, content_type: &'static str, text: Vec<u8>) -> Response {
-    let (body, encoding) = encoded(headers, text);
+/// The response to a request that asks for no prediction.
+pub fn respond(headers: &HeaderMap, content_type: &'static str, text: Vec<u8>) -> Response {
+    let (body, encoding) = compress(headers, text);
     let mut response = Response::new(Body::from(body));
     response
         .headers_mut()
@@ -99,6 +104,7 @@ pub fn answer(headers: &HeaderMap, content_type: &'static str, text: Vec<u8>) ->
     response
 }
 
+/// One item of `Accept-ContentEncoding`: `gzip;q=0.5`. A weight that is not a number counts as 0.
 fn weighted(item: &str) -> (&str, f32) {
     let mut parts = item.split(';').map(str::trim);
     let name = parts.next().unwrap_or_default();
@@ -108,21 +114,26 @@ fn weighted(item: &str) -> (&str, f32) {
     (name, weight)
 }
 
-/// The compressed bytes; `None` where that did not work, and the answer goes out as it is.
-fn compress(encoding: Encoding, text: &[u8]) -> Option<Vec<u8>> {
+/// The compressed bytes, or `None` if compression failed: the response is then sent uncompressed.
+fn compress_as(encoding: ContentEncoding, text: &[u8]) -> Option<Vec<u8>> {
     let mut output = Vec::with_capacity(text.len() / 3);
     let level = flate2::Compression::fast();
     match encoding {
-        Encoding::Zstd => zstd::stream::copy_encode(text, &mut output, 1).ok()?,
-        Encoding::Brotli => {
-            let mut encoder = brotli::CompressorWriter::new(&mut output, 16 << 10, 3, 20);
+        ContentEncoding::Zstd => zstd::stream::copy_encode(text, &mut output, ZSTD_LEVEL).ok()?,
+        ContentEncoding::Brotli => {
+            let mut encoder = brotli::CompressorWriter::new(
+                &mut output,
+                16 << 10,
+                BROTLI_QUALITY,
+                BROTLI_WINDOW_BITS,
+            );
             encoder
                 .write_all(text)
                 .and_then(|()| encoder.flush())
                 .ok()?;
             drop(encoder);
         }
-        Encoding::Gzip => {
+        ContentEncoding::Gzip => {
             let mut encoder = flate2::write::GzEncoder::new(&mut output, level);
             encoder
                 .write_all(text)
@@ -130,7 +141,7 @@ fn compress(encoding: Encoding, text: &[u8]) -> Option<Vec<u8>> {
                 .ok()?;
             drop(encoder);
         }
-        Encoding::Deflate => {
+        ContentEncoding::Deflate => {
             let mut encoder = flate2::write::ZlibEncoder::new(&mut output, level);
             encoder
                 .write_all(text)
@@ -146,9 +157,9 @@ fn compress(encoding: Encoding, text: &[u8]) -> Option<Vec<u8>> {
 mod tests {
     use http::{HeaderMap, HeaderValue, header};
 
-    use crate::api::http::encoding::{Encoding, choose};
+    use crate::api::http::content_encoding::{ContentEncoding, choose};
 
-    fn chosen(accept: &str, length: usize) -> Option<Encoding> {
+    fn chosen(accept: &str, length: usize) -> Option<ContentEncoding> {
         choose(
             &HeaderMap::from_iter([(
                 header::ACCEPT_ENCODING,
@@ -159,16 +170,19 @@ mod tests {
     }
 
     #[test]
-    fn the_client_chooses_and_small_answers_stay_as_they_are() {
-        assert_eq!(chosen("gzip", 5000), Some(Encoding::Gzip));
+    fn the_client_chooses_and_small_responses_are_not_compressed() {
+        assert_eq!(chosen("gzip", 5000), Some(ContentEncoding::Gzip));
         assert_eq!(chosen("gzip", 500), None);
         assert_eq!(
             chosen("gzip, deflate, br, zstd", 5000),
-            Some(Encoding::Zstd)
+            Some(ContentEncoding::Zstd)
         );
-        assert_eq!(chosen("gzip;q=1.0, zstd;q=0.5", 5000), Some(Encoding::Gzip));
-        assert_eq!(chosen("*", 5000), Some(Encoding::Zstd));
-        assert_eq!(chosen("*, zstd;q=0", 5000), Some(Encoding::Brotli));
+        assert_eq!(
+            chosen("gzip;q=1.0, zstd;q=0.5", 5000),
+            Some(ContentEncoding::Gzip)
+        );
+        assert_eq!(chosen("*", 5000), Some(ContentEncoding::Zstd));
+        assert_eq!(chosen("*, zstd;q=0", 5000), Some(ContentEncoding::Brotli));
         assert_eq!(chosen("identity", 5000), None);
         assert_eq!(chosen("gzip;q=none", 5000), None);
         assert_eq!(choose(&HeaderMap::new(), 5000), None);

@@ -1,4 +1,4 @@
-//! Health: `grpc.health.v1`, for the server under the empty name and for each model under its own.
+//! Health checks (`grpc.health.v1`): the server under the empty name, and each model under its own name.
 
 use std::{
     pin::Pin,
@@ -14,34 +14,34 @@ use tonic_health::pb::{
 };
 
 use crate::{
-    api::{Api, grpc::infer},
+    api::{Api, grpc::status::status, refusal::Refusal},
     error::ErrorCode,
     registry::not_ready,
     schema::fault::shorten,
 };
 
-/// How often a watcher's answer is looked at again: a version may fall ill without anybody announcing it.
+/// The interval at which the status for a watching client is computed again: no event announces that a version stops answering.
 const WATCH_TICK: Duration = Duration::from_millis(200);
 
-pub struct Health {
+pub struct HealthService {
     api: Arc<Api>,
     stopped: watch::Receiver<bool>,
 }
 
-impl Health {
-    pub fn new(api: Arc<Api>, stopped: watch::Receiver<bool>) -> Health {
-        Health { api, stopped }
+impl HealthService {
+    pub fn new(api: Arc<Api>, stopped: watch::Receiver<bool>) -> HealthService {
+        HealthService { api, stopped }
     }
 }
 
-/// `None` for a name that is nobody's.
-fn status(api: &Api, service: &str) -> Option<ServingStatus> {
+/// The status of a service; `None` for an unknown name.
+fn serving_status(api: &Api, service: &str) -> Option<ServingStatus> {
     let snapshot = api.registry.snapshot();
     let now = Instant::now();
     let serves = match snapshot.models.get(service) {
         Some(model) => model.outage(now).is_none(),
         None if service.is_empty() => not_ready(&snapshot, now).is_empty(),
-        // Waited for, or missing: known all the same.
+        // A required model is known by the configuration, before its files arrive.
         None if snapshot.required.contains(service) => false,
         None => return None,
     };
@@ -53,40 +53,40 @@ fn status(api: &Api, service: &str) -> Option<ServingStatus> {
     })
 }
 
-fn answer(status: ServingStatus) -> HealthCheckResponse {
+fn response(status: ServingStatus) -> HealthCheckResponse {
     HealthCheckResponse {
         status: status.into(),
     }
 }
 
 #[tonic::async_trait]
-impl health_server::Health for Health {
+impl health_server::Health for HealthService {
     async fn check(
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<HealthCheckResponse>, Status> {
         let service = request.into_inner().service;
-        let status = status(&self.api, &service).ok_or_else(|| {
+        let serving = serving_status(&self.api, &service).ok_or_else(|| {
             let detail = format!("there is no service or model \"{}\"", shorten(&service));
-            infer::status(ErrorCode::NotFound, detail)
+            status(Refusal::new(ErrorCode::NotFound, detail))
         })?;
-        Ok(Response::new(answer(status)))
+        Ok(Response::new(response(serving)))
     }
 
     type WatchStream = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
 
-    /// Tells of every change, until the server stops.
+    /// Sends every change, until the server stops.
     async fn watch(
         &self,
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         let service = request.into_inner().service;
         let state = (Arc::clone(&self.api), service, self.stopped.clone(), None);
-        let changes = stream::unfold(state, |(api, service, mut stopped, told)| async move {
+        let changes = stream::unfold(state, |(api, service, mut stopped, sent)| async move {
             loop {
-                let now = status(&api, &service).unwrap_or(ServingStatus::ServiceUnknown);
-                if told != Some(now) {
-                    return Some((Ok(answer(now)), (api, service, stopped, Some(now))));
+                let now = serving_status(&api, &service).unwrap_or(ServingStatus::ServiceUnknown);
+                if sent != Some(now) {
+                    return Some((Ok(response(now)), (api, service, stopped, Some(now))));
                 }
                 let stops = tokio::time::timeout(WATCH_TICK, stopped.wait_for(|stop| *stop)).await;
                 if stops.is_ok() {

@@ -1,18 +1,18 @@
-//! Census: how many parts a request has, by a walk over its bytes, before they are decoded. An empty part is two bytes on the wire
-//! and hundreds in memory.
+//! Limits the number of parts of a request, by a walk over its bytes before they are decoded. An empty part takes two bytes in the
+//! message and hundreds in memory.
 
 use bytes::Buf;
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 
-use crate::{api::refusal::Refusal, error::ErrorCode};
+use crate::api::refusal::Refusal;
 
-/// Parts of a kind that a request may have.
+/// The limit for the parts of each kind.
 const MAX_PARTS: usize = 4096;
 
-/// Messages up to this size can't have more.
-pub const SMALL: usize = 2 * MAX_PARTS;
+/// Messages up to this size can't have too many parts: each takes two bytes.
+pub const UNCHECKED_BYTES: usize = 2 * MAX_PARTS;
 
-/// Numbers of fields, as `proto/open_inference.proto` has them; a test holds these to the generated code.
+/// Numbers of fields in `proto/open_inference.proto`. A test compares them with the generated code.
 const PARAMETERS: u32 = 4;
 const INPUTS: u32 = 5;
 const OUTPUTS: u32 = 6;
@@ -21,40 +21,39 @@ const INPUT_PARAMETERS: u32 = 4;
 const OUTPUT_PARAMETERS: u32 = 2;
 
 #[derive(Default)]
-struct Census {
+struct PartCount {
     inputs: usize,
     outputs: usize,
     raw_input_contents: usize,
-    /// Wherever they lie.
+    /// Of the request, its inputs and its outputs together.
     parameters: usize,
 }
 
-/// Refuses a `ModelInferRequest` of too many parts. What is no message at all is left to who decodes it.
+/// Refuses a `ModelInferRequest` with too many parts. Invalid bytes are not refused: the decoder does that.
 pub fn check(mut message: impl Buf) -> Result<(), Refusal> {
-    let mut census = Census::default();
+    let mut counts = PartCount::default();
     while message.has_remaining() {
-        let Some(()) = census.take(&mut message) else {
+        let Some(()) = counts.count_field(&mut message) else {
             return Ok(());
         };
         let parts = [
-            (census.inputs, "inputs"),
-            (census.outputs, "outputs"),
-            (census.raw_input_contents, "entries of raw_input_contents"),
-            (census.parameters, "parameters"),
+            (counts.inputs, "inputs"),
+            (counts.outputs, "outputs"),
+            (counts.raw_input_contents, "entries of raw_input_contents"),
+            (counts.parameters, "parameters"),
         ];
         if let Some((_, kind)) = parts.iter().find(|(count, _)| *count > MAX_PARTS) {
-            return Err(Refusal::new(
-                ErrorCode::Malformed,
-                format!("a request may have at most {MAX_PARTS} {kind}"),
-            ));
+            return Err(Refusal::malformed(format!(
+                "a request may have at most {MAX_PARTS} {kind}"
+            )));
         }
     }
     Ok(())
 }
 
-impl Census {
-    /// Counts one field of the request; `None` where it is none.
-    fn take(&mut self, message: &mut impl Buf) -> Option<()> {
+impl PartCount {
+    /// Counts one field of the request; `None` if the bytes are not a valid field.
+    fn count_field(&mut self, message: &mut impl Buf) -> Option<()> {
         let (field, wire_type) = decode_key(message).ok()?;
         let inner = match (field, wire_type) {
             (INPUTS, WireType::LengthDelimited) => {
@@ -78,7 +77,7 @@ impl Census {
             self.parameters += usize::from(field == inner);
             skip_field(wire_type, field, message, DecodeContext::default()).ok()?;
         }
-        // A field that reaches beyond its message is none.
+        // A field that ends after its message is invalid.
         (message.remaining() >= end).then_some(())
     }
 }
@@ -93,12 +92,12 @@ mod tests {
 
     use crate::{
         api::grpc::{
-            census::{MAX_PARTS, SMALL, check},
             inference::{
                 InferParameter, InferTensorContents, ModelInferRequest,
                 infer_parameter::ParameterChoice,
                 model_infer_request::{InferInputTensor, InferRequestedOutputTensor},
             },
+            part_count::{MAX_PARTS, UNCHECKED_BYTES, check},
         },
         error::ErrorCode,
     };
@@ -122,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_are_counted_wherever_they_lie() {
+    fn parts_are_counted_in_all_places() {
         type Make = fn(usize) -> ModelInferRequest;
         let cases: [(Make, &str); 6] = [
             (
@@ -188,12 +187,15 @@ mod tests {
                 detail.contains("4096") && detail.ends_with(named),
                 "{detail}"
             );
-            assert!(make(MAX_PARTS + 1).encoded_len() > SMALL, "{named}");
+            assert!(
+                make(MAX_PARTS + 1).encoded_len() > UNCHECKED_BYTES,
+                "{named}"
+            );
         }
     }
 
     #[test]
-    fn elements_are_no_parts() {
+    fn elements_are_not_parts() {
         let contents = InferTensorContents {
             bytes_contents: vec![Bytes::new(); 3 * MAX_PARTS],
             ..Default::default()
@@ -214,8 +216,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_message_is_left_to_its_reader() {
-        // Cut off, a field without an end, one that reaches beyond its message, a key of no wire type.
+    fn invalid_messages_are_left_to_the_decoder() {
+        // Cut off, a field without an end, a field that ends after its message, an unknown wire type.
         for broken in [
             &[0x2a][..],
             &[0x2a, 5, 0],

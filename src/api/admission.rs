@@ -1,0 +1,37 @@
+//! Admission: a limit on the requests in flight, checked before a request's body takes memory.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use crate::{api::refusal::Refusal, error::ErrorCode};
+
+/// The number of requests in flight.
+#[derive(Default)]
+pub struct Inflight(Arc<AtomicUsize>);
+
+impl Inflight {
+    pub fn admit(&self, limit: usize) -> Result<Admission, Refusal> {
+        // Counted first and compared afterwards: two requests at once never both take the last place. A refused one gives
+        // its count back when its admission is dropped.
+        let before = self.0.fetch_add(1, Ordering::Relaxed);
+        let admission = Admission(Arc::clone(&self.0));
+        if before < limit {
+            return Ok(admission);
+        }
+        Err(Refusal::new(
+            ErrorCode::Overloaded,
+            "the server has reached its limit of requests in flight; try again later",
+        ))
+    }
+}
+
+/// Counts a request as in flight while it exists; held as long as the request takes memory.
+pub struct Admission(Arc<AtomicUsize>);
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,184 @@
+//! `FailedRequest`: a request to a model that got no prediction: the report for its caller, and where it is counted and logged.
+
+use std::{borrow::Cow, sync::Arc};
+
+use crate::{
+    api::{
+        call::Call,
+        context::{Context, TIMEOUT},
+        error_report::ErrorReport,
+        refusal::Refusal,
+        request_log::LoggedRefusal,
+    },
+    error::ErrorCode,
+    id::ModelName,
+    metrics::RequestMetrics,
+    predict::{Failure, PredictError, Prediction},
+    registry::{Snapshot, servable::Servable},
+    schema::fault::Fault,
+};
+
+pub struct FailedRequest {
+    pub code: ErrorCode,
+    detail: String,
+    faults: Vec<Fault>,
+    more: usize,
+    log_detail: String,
+    /// Present if the request came as far as routing.
+    failure: Option<Failure>,
+}
+
+impl From<Refusal> for FailedRequest {
+    fn from(Refusal { code, detail }: Refusal) -> FailedRequest {
+        FailedRequest {
+            code,
+            detail,
+            faults: Vec::new(),
+            more: 0,
+            log_detail: String::new(),
+            failure: None,
+        }
+    }
+}
+
+impl From<PredictError> for FailedRequest {
+    fn from(error: PredictError) -> FailedRequest {
+        FailedRequest::from(Failure {
+            error,
+            servable: None,
+            unversioned: None,
+        })
+    }
+}
+
+impl From<Failure> for FailedRequest {
+    fn from(failure: Failure) -> FailedRequest {
+        let error = &failure.error;
+        let (faults, more) = error.faults();
+        let (code, detail, log_detail) = (error.code(), error.to_string(), error.log_detail());
+        let was_routed = failure.servable.is_some()
+            || failure.unversioned.is_some()
+            || matches!(error, PredictError::Route(_));
+        FailedRequest {
+            code,
+            detail,
+            faults: faults.to_vec(),
+            more,
+            log_detail,
+            failure: was_routed.then_some(failure),
+        }
+    }
+}
+
+impl FailedRequest {
+    /// A model answered, but not in the form that the request asks for.
+    pub fn of(prediction: &Prediction, refusal: Refusal) -> FailedRequest {
+        let error = PredictError::Malformed(refusal.detail.clone());
+        let failure = Failure {
+            error,
+            servable: Some(Arc::clone(&prediction.servable)),
+            unversioned: None,
+        };
+        FailedRequest {
+            failure: Some(failure),
+            ..FailedRequest::from(refusal)
+        }
+    }
+
+    /// Names the header that set the deadline, if the caller's own deadline has passed.
+    pub fn named_deadline(mut self, context: &Context) -> FailedRequest {
+        if let Some(timeout) = context.timeout.filter(|timeout| {
+            self.code == ErrorCode::DeadlineExceeded && context.started.elapsed() >= *timeout
+        }) {
+            self.detail = format!(
+                "{}: the header {TIMEOUT} gave it {} ms",
+                self.detail,
+                timeout.as_millis()
+            );
+        }
+        self
+    }
+
+    /// The version that was to answer, once it is known.
+    pub fn servable(&self) -> Option<&Arc<Servable>> {
+        self.failure.as_ref()?.servable.as_ref()
+    }
+
+    /// Whether a run of the model's graph failed because of the caller's values.
+    fn is_rejected_by_graph(&self) -> bool {
+        let error = self.failure.as_ref().map(|failure| &failure.error);
+        matches!(error, Some(PredictError::Refused(_)))
+    }
+
+    /// The report for the caller. A defect of the server refers to the log, with the request id to search for.
+    pub fn report(&self, context: &Context) -> ErrorReport<'_> {
+        let detail = match self.code {
+            ErrorCode::Inference | ErrorCode::Internal => Cow::Owned(format!(
+                "{}; the server's log says why, under the request id {}",
+                self.detail,
+                context.request_id.to_text()
+            )),
+            _ if self.is_rejected_by_graph() => Cow::Owned(format!(
+                "{} (request id {})",
+                self.detail,
+                context.request_id.to_text()
+            )),
+            _ => Cow::Borrowed(self.detail.as_str()),
+        };
+        ErrorReport {
+            code: self.code,
+            detail,
+            faults: &self.faults,
+            more: self.more,
+        }
+    }
+
+    /// Counts and logs the request. `status`: the status of the response, as an HTTP number also for gRPC.
+    pub fn count(&self, call: Call<'_>, status: u16) {
+        let elapsed = call.context.started.elapsed();
+        let snapshot = call.api.registry.snapshot();
+        self.metrics(call, &snapshot)
+            .observe_error(call.protocol, self.code, status, elapsed);
+        let (model, version) = self.logged_names(call, &snapshot);
+        let refusal = LoggedRefusal {
+            protocol: call.protocol,
+            code: self.code,
+            status,
+            model,
+            version,
+            cause: self.is_rejected_by_graph().then_some(ErrorCode::Inference),
+            detail: &self.log_detail,
+        };
+        call.api.log.refused(call.context, &refusal, elapsed);
+    }
+
+    /// The metrics that count the request: of a version, of a model whose version is not known, or of the server.
+    fn metrics<'m>(&'m self, call: Call<'m>, snapshot: &'m Snapshot) -> &'m RequestMetrics {
+        let Some(failure) = &self.failure else {
+            // Refused before routing: the name in the request may still be that of a model.
+            let default = || snapshot.default.as_ref().map(ModelName::as_str);
+            let model = call.target.model.or_else(default);
+            return match model.and_then(|name| snapshot.models.get(name)) {
+                Some(model) => &model.unversioned,
+                None => call.api.metrics.unrouted(),
+            };
+        };
+        match (&failure.servable, &failure.unversioned) {
+            (Some(servable), _) => &servable.metrics.requests,
+            (None, Some(unversioned)) => unversioned,
+            (None, None) => call.api.metrics.unrouted(),
+        }
+    }
+
+    /// The model and the version for the log; empty if unknown. A name is logged only if the server knows it: callers could
+    /// otherwise write any text into the log.
+    fn logged_names<'m>(&'m self, call: Call<'m>, snapshot: &Snapshot) -> (&'m str, &'m str) {
+        if let Some(servable) = self.servable() {
+            let id = servable.id();
+            return (id.name.as_str(), id.version.as_str());
+        }
+        let model = call.target.model;
+        let known = model.filter(|name| snapshot.models.contains_key(*name));
+        (known.unwrap_or_default(), "")
+    }
+}

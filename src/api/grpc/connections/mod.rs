@@ -1,0 +1,211 @@
+//! The connections of the gRPC listener, with limits on their number and on time.
+
+mod activity;
+mod service;
+
+use std::{
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    api::{
+        accept::{ServeOptions, accept},
+        grpc::{
+            Services,
+            connections::{activity::ConnectionActivity, service::ConnectionService},
+        },
+        request_head,
+    },
+    error::ErrorCode,
+    metrics::Protocol,
+};
+use hyper::server::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::{
+    io::AsyncWriteExt,
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+};
+
+/// The first bytes of every HTTP/2 connection (RFC 9113, 3.4).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// The interval at which an incomplete preface is looked at again.
+const PREFACE_TICK: Duration = Duration::from_millis(10);
+
+/// The time that a client may leave a response unread, even if it may be silent for longer.
+const UNREAD_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// The time that a client has to close an idle connection after the server asked it to (GOAWAY).
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Checks of a connection in its shortest time limit: a limit is noticed with a delay of at most an eighth of it.
+const CHECKS_PER_TIMEOUT: u32 = 8;
+
+/// A peer that disappeared without closing the connection is found by a ping without an answer.
+const PING_EVERY: Duration = Duration::from_secs(30);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The response to a client that speaks HTTP/1.
+const HTTP1_RESPONSE: &[u8] = b"HTTP/1.1 505 HTTP Version Not Supported\r\ncontent-type: text/plain\r\ncontent-length: 35\r\nconnection: close\r\n\r\nthis port speaks gRPC, over HTTP/2\n";
+const HTTP1_RESPONSE_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// The bytes that a client may send before they are read: on one stream, and on all streams of a connection together. The limit for
+/// the connection is larger, so that one stream that is not read does not stop the others.
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 4 << 20;
+
+/// Concurrent calls on one connection; clients queue further ones. A bound on memory: each call may hold messages and responses.
+const MAX_STREAMS: u32 = 256;
+
+/// The limit for the size of header fields as HTTP/2 counts it. The library itself refuses larger ones, with a 431 without a body.
+const MAX_HEADER_LIST: u32 = request_head::MAX_PARSED_BYTES as u32;
+
+/// Accepts connections until `stop` turns true. Returns when every connection has finished its calls.
+pub async fn serve(
+    listener: TcpListener,
+    services: Services,
+    options: ServeOptions,
+    mut stop: watch::Receiver<bool>,
+) {
+    let slots = Arc::new(Semaphore::new(
+        options.max_connections.min(Semaphore::MAX_PERMITS),
+    ));
+    let all = u32::try_from(options.max_connections).unwrap_or(u32::MAX);
+    let stopped = stop.clone();
+    let take = |stream: TcpStream| {
+        // Without a slot the connection is closed at once: gRPC has no error response outside of a call.
+        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
+            return options.metrics.unrouted().observe_error(
+                Protocol::Grpc,
+                ErrorCode::Overloaded,
+                ErrorCode::Overloaded.http_status(),
+                Duration::ZERO,
+            );
+        };
+        let connection = Connection {
+            services: services.clone(),
+            options: options.clone(),
+            stop: stopped.clone(),
+            _slot: slot,
+        };
+        tokio::spawn(connection.run(stream));
+    };
+    accept(listener, &mut stop, take).await;
+    // All slots are free when all connections have ended.
+    let _ = slots.acquire_many(all).await;
+}
+
+struct Connection {
+    services: Services,
+    options: ServeOptions,
+    stop: watch::Receiver<bool>,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl Connection {
+    async fn run(self, mut stream: TcpStream) {
+        self.options.metrics.server.connections.inc();
+        // Responses are written as a whole: waiting for more bytes to fill a packet would only delay them.
+        let _ = stream.set_nodelay(true);
+        match tokio::time::timeout(self.options.read_timeout, has_preface(&stream)).await {
+            Ok(Ok(true)) => self.serve(stream).await,
+            Ok(Ok(false)) => drop(
+                tokio::time::timeout(HTTP1_RESPONSE_TIMEOUT, stream.write_all(HTTP1_RESPONSE))
+                    .await,
+            ),
+            // The client sent nothing in time, or is gone: there is nobody to answer.
+            Ok(Err(_)) | Err(_) => {}
+        }
+        self.options.metrics.server.connections.dec();
+    }
+
+    async fn serve(&self, stream: TcpStream) {
+        let activity = Arc::new(ConnectionActivity::new());
+        let service = ConnectionService {
+            services: self.services.clone(),
+            activity: Arc::clone(&activity),
+            draining: Arc::clone(&self.options.draining),
+        };
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        builder
+            .timer(TokioTimer::new())
+            .keep_alive_interval(PING_EVERY)
+            .keep_alive_timeout(PING_TIMEOUT);
+        builder
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_concurrent_streams(MAX_STREAMS)
+            .max_header_list_size(MAX_HEADER_LIST);
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+        let mut stop = self.stop.clone();
+        let mut leaving = None;
+        let shortest = self.options.idle_timeout.min(LEAVE_TIMEOUT);
+        let mut check = tokio::time::interval(shortest / CHECKS_PER_TIMEOUT);
+        loop {
+            let leave = tokio::select! {
+                biased;
+                // A broken connection needs no response, and its calls were counted.
+                _ = &mut connection => return,
+                _ = stop.wait_for(|stop| *stop), if leaving.is_none() => true,
+                () = activity.leave.notified(), if leaving.is_none() => true,
+                _ = check.tick() => match self.check(&activity, leaving) {
+                    ConnectionCheck::Close => return,
+                    ConnectionCheck::Leave => true,
+                    ConnectionCheck::Keep => false,
+                },
+            };
+            if leave {
+                leaving = Some(Instant::now());
+                connection.as_mut().graceful_shutdown();
+            }
+        }
+    }
+
+    /// Compares the activity of the connection with its time limits. `leaving`: the time at which the client was asked to close it.
+    fn check(&self, activity: &ConnectionActivity, leaving: Option<Instant>) -> ConnectionCheck {
+        let idle_timeout = self.options.idle_timeout;
+        let quiet_for = activity.quiet_for();
+        if activity.is_unread() && quiet_for >= idle_timeout.min(UNREAD_TIMEOUT) {
+            return ConnectionCheck::Close;
+        }
+        match leaving {
+            Some(since) if activity.is_idle() && since.elapsed() >= LEAVE_TIMEOUT => {
+                ConnectionCheck::Close
+            }
+            None if activity.is_idle() && quiet_for >= idle_timeout => ConnectionCheck::Leave,
+            _ => ConnectionCheck::Keep,
+        }
+    }
+}
+
+/// The result of a check of a connection.
+enum ConnectionCheck {
+    Keep,
+    /// Ask the client to close the connection.
+    Leave,
+    Close,
+}
+
+/// Whether the client speaks HTTP/2. Waits until the preface is complete or wrong.
+async fn has_preface(stream: &TcpStream) -> std::io::Result<bool> {
+    let mut start = [0; PREFACE.len()];
+    loop {
+        let length = stream.peek(&mut start).await?;
+        let received = start.get(..length).unwrap_or_default();
+        if !PREFACE.starts_with(received) {
+            return Ok(false);
+        }
+        match length {
+            0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+            length if length == PREFACE.len() => return Ok(true),
+            // Peeked bytes stay in the socket: it counts as readable already, and can't be waited for.
+            _ => tokio::time::sleep(PREFACE_TICK).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

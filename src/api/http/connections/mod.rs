@@ -1,0 +1,247 @@
+//! The connections of an HTTP listener, with limits on their number and on time that `axum::serve` does not have.
+
+mod monitored_stream;
+mod progress;
+mod refusal;
+mod service;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    time::{Instant, sleep},
+};
+
+use crate::{
+    api::{
+        accept::{ServeOptions, accept},
+        http::connections::{
+            monitored_stream::MonitoredStream,
+            progress::{ConnectionPhase, ConnectionProgress},
+            refusal::{refuse_connection, refuse_unparsed},
+            service::ConnectionService,
+        },
+        refusal::Refusal,
+        request_head,
+    },
+    error::ErrorCode,
+};
+
+/// After the stop: the time that a connection may still be silent, and the interval of its checks.
+const STOP_IDLE: Duration = Duration::from_millis(1000);
+const STOP_TICK: Duration = Duration::from_millis(100);
+
+/// Checks of a connection in its shortest time limit: a limit is noticed with a delay of at most a quarter of it.
+const CHECKS_PER_TIMEOUT: u32 = 4;
+
+/// Accepts connections until `stop` turns true. Returns when every connection has finished its request.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    options: ServeOptions,
+    mut stop: watch::Receiver<bool>,
+) {
+    let slots = Arc::new(Semaphore::new(
+        options.max_connections.min(Semaphore::MAX_PERMITS),
+    ));
+    let all = u32::try_from(options.max_connections).unwrap_or(u32::MAX);
+    let stopped = stop.clone();
+    let take = |stream: TcpStream| match Arc::clone(&slots).try_acquire_owned() {
+        Ok(slot) => {
+            let connection = Connection {
+                router: router.clone(),
+                options: options.clone(),
+                stop: stopped.clone(),
+                _slot: slot,
+            };
+            tokio::spawn(connection.run(stream));
+        }
+        Err(_) => {
+            let refusal = Refusal::new(ErrorCode::Overloaded, "too many open connections");
+            let metrics = options.metrics.clone();
+            tokio::spawn(refuse_connection(stream, refusal, metrics));
+        }
+    };
+    accept(listener, &mut stop, take).await;
+    // All slots are free when all connections have ended.
+    let _ = slots.acquire_many(all).await;
+}
+
+struct Connection {
+    router: Router,
+    options: ServeOptions,
+    stop: watch::Receiver<bool>,
+    _slot: OwnedSemaphorePermit,
+}
+
+/// How a connection ended.
+enum ConnectionEnd {
+    /// Nothing is left to be written.
+    Closed,
+    /// The head of a request did not arrive in time.
+    TimedOut(TcpStream),
+    /// hyper could not parse a request. `is_unanswered`: hyper's own response was dropped.
+    Unparsed {
+        stream: TcpStream,
+        refusal: Refusal,
+        is_unanswered: bool,
+    },
+}
+
+impl Connection {
+    async fn run(self, stream: TcpStream) {
+        let metrics = self.options.metrics.clone();
+        metrics.server.connections.inc();
+        // Responses are written as a whole: waiting for more bytes to fill a packet would only delay them.
+        let _ = stream.set_nodelay(true);
+        match self.serve(stream).await {
+            ConnectionEnd::Closed => {}
+            ConnectionEnd::TimedOut(stream) => {
+                let refusal =
+                    Refusal::new(ErrorCode::BodyTimeout, "the head did not arrive in time");
+                refuse_connection(stream, refusal, metrics.clone()).await;
+            }
+            ConnectionEnd::Unparsed {
+                stream,
+                refusal,
+                is_unanswered,
+            } => refuse_unparsed(stream, refusal, is_unanswered, metrics.clone()).await,
+        }
+        metrics.server.connections.dec();
+    }
+
+    /// Answers the requests of a connection until it ends or a time limit passes.
+    async fn serve(&self, stream: TcpStream) -> ConnectionEnd {
+        let progress = Arc::new(ConnectionProgress::new());
+        let io = TokioIo::new(MonitoredStream::new(stream, Arc::clone(&progress)));
+        let service = ConnectionService {
+            router: self.router.clone(),
+            progress: Arc::clone(&progress),
+            draining: Arc::clone(&self.options.draining),
+            metrics: self.options.metrics.clone(),
+        };
+        let mut builder = http1::Builder::new();
+        // Without `pipeline_flush`: with it, hyper writes neither the response to a head that it refuses nor the responses before.
+        builder.max_header_size(request_head::MAX_PARSED_BYTES);
+        let mut connection = builder.serve_connection(io, service);
+        let mut stop = self.stop.clone();
+        let mut stopping = *stop.borrow();
+        let mut check = Box::pin(sleep(self.check_every()));
+        loop {
+            tokio::select! {
+                biased;
+                ended = &mut connection => match ended {
+                    Err(error) if error.is_parse() => {
+                        let parts = connection.into_parts();
+                        let stream = parts.io.into_inner();
+                        return ConnectionEnd::Unparsed {
+                            refusal: request_head::explain(&error, &parts.read_buf),
+                            is_unanswered: stream.has_dropped_refusal,
+                            stream: stream.stream,
+                        };
+                    }
+                    // A broken connection needs no response, and its requests were counted.
+                    _ => return ConnectionEnd::Closed,
+                },
+                _ = stop.wait_for(|stop| *stop), if !stopping => {
+                    stopping = true;
+                    check.as_mut().reset(Instant::now() + STOP_TICK);
+                }
+                () = &mut check => match self.check(&progress, stopping) {
+                    ConnectionCheck::Keep(next) => check.as_mut().reset(Instant::now() + next),
+                    ConnectionCheck::Close => return ConnectionEnd::Closed,
+                    ConnectionCheck::TimedOut => {
+                        let stream = connection.into_parts().io.into_inner();
+                        return ConnectionEnd::TimedOut(stream.stream);
+                    }
+                },
+            }
+        }
+    }
+
+    fn check_every(&self) -> Duration {
+        self.options.read_timeout.min(self.options.idle_timeout) / CHECKS_PER_TIMEOUT
+    }
+
+    /// Compares the phase of the connection with its time limits.
+    fn check(&self, progress: &ConnectionProgress, stopping: bool) -> ConnectionCheck {
+        // A draining server closes each connection with its next response. A connection without a request gets a moment: hyper's
+        // graceful shutdown would close it at once, while a request may be on its way.
+        let idle_timeout = if stopping {
+            STOP_IDLE.min(self.options.idle_timeout)
+        } else {
+            self.options.idle_timeout
+        };
+        match progress.get() {
+            (ConnectionPhase::Head, elapsed) if elapsed >= self.options.read_timeout => {
+                ConnectionCheck::TimedOut
+            }
+            (ConnectionPhase::Idle, elapsed) if elapsed >= idle_timeout => ConnectionCheck::Close,
+            _ if stopping => ConnectionCheck::Keep(STOP_TICK),
+            _ => ConnectionCheck::Keep(self.check_every()),
+        }
+    }
+}
+
+/// The result of a check of a connection.
+enum ConnectionCheck {
+    /// The next check is due after this time.
+    Keep(Duration),
+    Close,
+    TimedOut,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use axum::Router;
+    use tokio::{
+        io::AsyncWriteExt,
+        net::{TcpListener, TcpStream},
+        sync::watch,
+    };
+
+    use crate::{
+        api::{accept::ServeOptions, http::connections::serve},
+        metrics::Metrics,
+    };
+
+    /// The client requests large responses and reads none of them.
+    #[tokio::test]
+    async fn a_connection_whose_client_does_not_read_is_closed() {
+        let metrics = Metrics::new(0.0).unwrap();
+        let options = ServeOptions {
+            read_timeout: Duration::from_secs(60),
+            max_connections: 4,
+            idle_timeout: Duration::from_millis(200),
+            metrics: metrics.clone(),
+            draining: Arc::default(),
+        };
+        let router = Router::new().route("/", axum::routing::get(|| async { "x".repeat(1 << 20) }));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (_stop, stopped) = watch::channel(false);
+        tokio::spawn(serve(listener, router, options, stopped));
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client
+            .write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n".repeat(64).as_slice())
+            .await
+            .unwrap();
+        let closed = async {
+            while metrics.server.connections.get() == 0 {
+                tokio::task::yield_now().await;
+            }
+            while metrics.server.connections.get() > 0 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), closed)
+            .await
+            .expect("the connection is still open");
+    }
+}

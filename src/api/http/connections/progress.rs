@@ -1,0 +1,84 @@
+//! `ConnectionProgress`: the phase of a connection, which decides the time limit that holds.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
+
+/// The phase of a connection, and the time since it began. One atomic number: the socket and the service change it on every
+/// request.
+pub struct ConnectionProgress {
+    origin: Instant,
+    /// The time of the last change in milliseconds since `origin`, times 4, plus the phase.
+    state: AtomicU64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectionPhase {
+    /// Between requests.
+    Idle = 0,
+    /// The head of a request is arriving.
+    Head = 1,
+    /// A handler works on a request. The body has its own time limit.
+    Busy = 2,
+}
+
+impl ConnectionProgress {
+    pub fn new() -> ConnectionProgress {
+        ConnectionProgress {
+            origin: Instant::now(),
+            state: AtomicU64::new(0),
+        }
+    }
+
+    pub fn set(&self, phase: ConnectionPhase) {
+        let milliseconds = self.origin.elapsed().as_millis() as u64;
+        self.state
+            .store(milliseconds << 2 | phase as u64, Ordering::Relaxed);
+    }
+
+    pub fn phase(&self) -> ConnectionPhase {
+        phase_of(self.state.load(Ordering::Relaxed))
+    }
+
+    /// The phase, and the time since it began.
+    pub fn get(&self) -> (ConnectionPhase, Duration) {
+        let state = self.state.load(Ordering::Relaxed);
+        (
+            phase_of(state),
+            self.origin
+                .elapsed()
+                .saturating_sub(Duration::from_millis(state >> 2)),
+        )
+    }
+}
+
+fn phase_of(state: u64) -> ConnectionPhase {
+    match state & 3 {
+        0 => ConnectionPhase::Idle,
+        1 => ConnectionPhase::Head,
+        _ => ConnectionPhase::Busy,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::api::http::connections::progress::{ConnectionPhase, ConnectionProgress};
+
+    #[test]
+    fn progress_has_a_phase() {
+        let progress = ConnectionProgress::new();
+        assert_eq!(progress.get().0, ConnectionPhase::Idle);
+        for phase in [
+            ConnectionPhase::Head,
+            ConnectionPhase::Busy,
+            ConnectionPhase::Idle,
+        ] {
+            progress.set(phase);
+            assert_eq!(progress.phase(), phase);
+            assert!(progress.get().1 < Duration::from_secs(60));
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! `Dialect`: a protocol over HTTP, as far as it differs from the others. [`exchange`](super::exchange) does the rest.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::{
+    api::{context::Context, error_report::ErrorReport, refusal::Refusal},
+    error::ErrorCode,
+    metrics::Protocol,
+    predict::{Input, Prediction, Priority},
+};
+
+/// How a protocol reads its requests, and how it writes its responses and errors.
+pub trait Dialect: Copy + Send + Sync + 'static {
+    /// What the response depends on besides the prediction.
+    type ResponseOptions: Send + 'static;
+
+    fn protocol(self) -> Protocol;
+
+    /// Refuses a body that cannot be of this dialect, by its headers: before the body is read.
+    fn check_headers(self, headers: &HeaderMap) -> Result<(), Refusal>;
+
+    /// The media types of its responses; the first one is the default.
+    fn response_types(self) -> &'static [&'static str] {
+        &["application/json"]
+    }
+
+    /// The offset of binary tensors in the body, so that they can be read to an aligned address.
+    fn binary_offset(self, headers: &HeaderMap) -> Option<usize> {
+        let _ = headers;
+        None
+    }
+
+    /// The number of bytes that `parse` reads one by one: a measure of its time.
+    fn text_bytes(self, headers: &HeaderMap, body: &Bytes) -> usize {
+        self.binary_offset(headers).unwrap_or(body.len())
+    }
+
+    fn parse(
+        self,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> Result<ParsedRequest<Self::ResponseOptions>, Refusal>;
+
+    fn encode(
+        self,
+        options: &Self::ResponseOptions,
+        prediction: &mut Prediction,
+    ) -> Result<EncodedResponse, Refusal>;
+
+    /// The HTTP status of an error.
+    fn status(self, code: ErrorCode) -> u16 {
+        code.http_status()
+    }
+
+    /// The media type and the body of an error response. Its status and the common headers are not the dialect's part.
+    fn write_error(self, error: &ErrorReport<'_>, context: &Context) -> (&'static str, Vec<u8>);
+}
+
+/// A request body after parsing. The values in `input` are not decoded yet.
+pub struct ParsedRequest<O> {
+    pub input: Input,
+    /// Names of the wanted outputs; empty means all outputs.
+    pub outputs: Vec<String>,
+    pub priority: Priority,
+    pub timeout: Option<Duration>,
+    pub options: O,
+}
+
+impl<O> ParsedRequest<O> {
+    pub fn new(input: Input, options: O) -> ParsedRequest<O> {
+        ParsedRequest {
+            input,
+            outputs: Vec::new(),
+            priority: Priority::default(),
+            timeout: None,
+            options,
+        }
+    }
+}
+
+/// The body of a response: a text, and binary tensors after it that are not copied.
+pub struct EncodedResponse {
+    pub content_type: &'static str,
+    pub text: Vec<u8>,
+    pub tensors: Vec<Bytes>,
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl EncodedResponse {
+    pub fn json(text: Vec<u8>) -> EncodedResponse {
+        EncodedResponse {
+            content_type: "application/json",
+            text,
+            tensors: Vec::new(),
+            headers: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Request bodies of the dialects that take rows: an object whose members hold `instances`, `inputs` or tensors.
+
+use bytes::Bytes;
+use serde_json::value::RawValue;
+
+use crate::{
+    api::{
+        http::{
+            dialect::ParsedRequest,
+            v2::{self, request::InferRequest},
+        },
+        refusal::Refusal,
+    },
+    decode::{
+        elements::{Elements, WireTensor},
+        json_object,
+        json_rows::JsonRows,
+        row_origin::RowOrigin,
+    },
+    predict::Input,
+};
+
+/// The data of a request. Its layout decides the layout of the response.
+pub enum RequestData {
+    Rows(Input),
+    Columns(Input),
+    /// Tensors of the Open Inference Protocol, inside a request of another dialect.
+    Tensors(InferRequest),
+}
+
+/// The layout of a response.
+pub enum ResponseLayout {
+    /// One prediction for each row.
+    Rows,
+    /// All values of an output together.
+    Columns,
+    /// Tensors of the Open Inference Protocol.
+    Tensors(v2::ResponseOptions),
+}
+
+impl RequestData {
+    /// The request with its response layout, which the caller completes to the options of its dialect.
+    pub fn into_request<O>(self, options: impl FnOnce(ResponseLayout) -> O) -> ParsedRequest<O> {
+        match self {
+            RequestData::Rows(input) => ParsedRequest::new(input, options(ResponseLayout::Rows)),
+            RequestData::Columns(input) => {
+                ParsedRequest::new(input, options(ResponseLayout::Columns))
+            }
+            RequestData::Tensors(request) => {
+                v2::into_request(request, |tensors| options(ResponseLayout::Tensors(tensors)))
+            }
+        }
+    }
+}
+
+/// The members of a JSON object. Their values are not parsed.
+pub struct RequestMembers {
+    members: Vec<(String, Bytes)>,
+    whole: Bytes,
+}
+
+impl RequestMembers {
+    pub fn read(body: &Bytes) -> Result<RequestMembers, Refusal> {
+        let members =
+            json_object::members(body).map_err(|error| Refusal::malformed(error.to_string()))?;
+        Ok(RequestMembers {
+            members,
+            whole: body.clone(),
+        })
+    }
+
+    /// The members of the object that is the value of the member `name`.
+    pub fn inner(&self, name: &str) -> Result<Option<RequestMembers>, Refusal> {
+        let read = |text: &Bytes| match json_object::members_of(text, name) {
+            Ok(members) => Ok(RequestMembers {
+                members,
+                whole: text.clone(),
+            }),
+            Err(error) => Err(Refusal::malformed(error.to_string())),
+        };
+        self.get(name).map(read).transpose()
+    }
+
+    pub fn get(&self, name: &str) -> Option<&Bytes> {
+        self.members
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value)
+    }
+
+    /// The one of `names` that is a member. Two of them are an error: which one holds the data would be a guess.
+    pub fn only<'a>(&self, names: &[&'a str]) -> Result<Option<&'a str>, Refusal> {
+        let mut given = names.iter().filter(|name| self.get(name).is_some());
+        match (given.next(), given.next()) {
+            (Some(one), None) => Ok(Some(one)),
+            (None, _) => Ok(None),
+            (Some(one), Some(other)) => Err(Refusal::malformed(format!(
+                "the request has both \"{one}\" and \"{other}\"; send one"
+            ))),
+        }
+    }
+
+    /// The member `instances`: an array of rows.
+    pub fn instances(&self) -> Result<RequestData, Refusal> {
+        let text = self.get("instances").cloned().unwrap_or_default();
+        if text.first() != Some(&b'[') {
+            return Err(Refusal::malformed(
+                "the member \"instances\" must be an array",
+            ));
+        }
+        Ok(RequestData::Rows(Input::Rows(JsonRows {
+            text,
+            names: None,
+            frame: false,
+            origin: RowOrigin::Instances,
+        })))
+    }
+
+    /// The member `inputs`: an object of columns, the values of the only input, or tensors of the Open Inference Protocol.
+    pub fn inputs(&self) -> Result<RequestData, Refusal> {
+        let text = self.get("inputs").cloned().unwrap_or_default();
+        let column = |name: String, text: Bytes| WireTensor {
+            name,
+            datatype: None,
+            shape: None,
+            elements: Elements::Json(text),
+        };
+        match text.first() {
+            Some(b'{') => {
+                let members = json_object::members_of(&text, "inputs")
+                    .map_err(|error| Refusal::malformed(error.to_string()))?;
+                let columns = members
+                    .into_iter()
+                    .map(|(name, text)| column(name, text))
+                    .collect();
+                Ok(RequestData::Columns(Input::Tensors(columns)))
+            }
+            Some(b'[') if are_tensors(&text) => {
+                v2::request::read(&self.whole, None).map(RequestData::Tensors)
+            }
+            // An input without a name is the only input of the model.
+            _ => Ok(RequestData::Columns(Input::Tensors(vec![column(
+                String::new(),
+                text,
+            )]))),
+        }
+    }
+}
+
+/// Whether the array holds objects with a name, a shape and a datatype, and nothing else.
+fn are_tensors(text: &[u8]) -> bool {
+    let Ok(items) = serde_json::from_slice::<Vec<&RawValue>>(text) else {
+        return false;
+    };
+    let is_tensor = |item: &&RawValue| {
+        let members = json_object::members(&Bytes::copy_from_slice(item.get().as_bytes()))
+            .unwrap_or_default();
+        ["name", "shape", "datatype"]
+            .iter()
+            .all(|wanted| members.iter().any(|(name, _)| name == wanted))
+    };
+    !items.is_empty() && items.iter().all(is_tensor)
+}

@@ -1,0 +1,95 @@
+//! Rows of a prediction as JSON, for all dialects that answer row by row.
+
+use crate::{
+    api::refusal::Refusal,
+    decode::elements::{write_element, write_nested},
+    predict::{ModelOutput, Prediction},
+    tensor::Tensor,
+    transform::outputs::json_key,
+};
+
+/// Writes `,"fallback":{...}` if another version answered than the one that the request was assigned to.
+pub fn write_fallback(prediction: &Prediction, text: &mut Vec<u8>) {
+    let Some(fallback) = &prediction.fallback else {
+        return;
+    };
+    // Names of models and reasons hold no character that JSON escapes.
+    text.extend_from_slice(b",\"fallback\":{\"to\":\"");
+    text.extend_from_slice(fallback.to.as_bytes());
+    text.extend_from_slice(b"\",\"reason\":\"");
+    text.extend_from_slice(fallback.reason.name().as_bytes());
+    text.extend_from_slice(b"\"}");
+}
+
+/// Writes a JSON array with one entry for each row.
+pub fn write_rows(
+    prediction: &Prediction,
+    write_row: &mut dyn FnMut(usize, &mut Vec<u8>),
+    text: &mut Vec<u8>,
+) -> Result<(), Refusal> {
+    check_rows(prediction)?;
+    text.push(b'[');
+    for row in 0..prediction.rows {
+        if row > 0 {
+            text.push(b',');
+        }
+        write_row(row, text);
+    }
+    text.push(b']');
+    Ok(())
+}
+
+/// The dialect that can return any output.
+const TENSOR_ADVICE: &str = "ask for tensors, at /v2/models/NAME/infer";
+
+/// Refuses a prediction that has no value for each row. Only a graph without an output schema can give one: its outputs may have
+/// any shape.
+pub fn check_rows(prediction: &Prediction) -> Result<(), Refusal> {
+    let ModelOutput::Graph(tensors) = &prediction.output else {
+        return Ok(());
+    };
+    for (name, _) in &tensors.0 {
+        // The analysis of the graph knows outputs whose leading dimension does not count rows, whatever its size is.
+        if let Some(because) = prediction.servable.without_rows.get(&**name) {
+            return Err(Refusal::malformed(format!(
+                "output `{name}` can't be written row by row: {because}; {TENSOR_ADVICE}"
+            )));
+        }
+    }
+    for (name, tensor) in &tensors.0 {
+        let (shape, rows) = (tensor.shape(), prediction.rows);
+        if shape.is_empty() || tensor.rows() != rows {
+            return Err(Refusal::malformed(format!(
+                "output `{name}` has the shape {shape:?}, which is not a value for each of {rows} rows; {TENSOR_ADVICE}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Writes one row as a JSON object, with the names of the outputs as keys.
+pub fn write_object(output: &ModelOutput, row: usize, text: &mut Vec<u8>) {
+    match output {
+        ModelOutput::Fields(outputs) => outputs.write_json(row, text),
+        ModelOutput::Graph(tensors) => {
+            text.push(b'{');
+            for (index, (name, tensor)) in tensors.0.iter().enumerate() {
+                if index > 0 {
+                    text.push(b',');
+                }
+                text.extend_from_slice(json_key(name).as_bytes());
+                write_tensor_row(tensor, row, text);
+            }
+            text.push(b'}');
+        }
+    }
+}
+
+/// Writes one row of a tensor as nested arrays of its shape.
+pub fn write_tensor_row(tensor: &Tensor, row: usize, text: &mut Vec<u8>) {
+    let shape = tensor.shape().get(1..).unwrap_or_default();
+    let width: usize = shape.iter().product();
+    write_nested(shape, row * width, text, &mut |at, text| {
+        write_element(tensor.data(), at, text)
+    });
+}

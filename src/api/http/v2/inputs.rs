@@ -1,0 +1,147 @@
+//! Inputs of an inference request: each tensor's data is in the JSON, or in the binary data after it.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use serde::{Deserialize, Deserializer, de::Error};
+use serde_json::{Number, value::RawValue};
+
+use crate::{
+    api::{http::v2::request::Parameters, refusal::Refusal},
+    decode::{
+        elements::{Elements, WireTensor},
+        json_object::Object,
+    },
+    error::ErrorCode,
+    schema::fault::shorten,
+    tensor::DataType,
+};
+
+#[derive(Deserialize)]
+pub struct InputDocument<'a> {
+    #[serde(borrow)]
+    name: Cow<'a, str>,
+    #[serde(borrow)]
+    datatype: Option<Cow<'a, str>>,
+    #[serde(default, deserialize_with = "dimensions")]
+    shape: Option<Vec<usize>>,
+    #[serde(default)]
+    parameters: Option<Object<Parameters>>,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+}
+
+/// Reads the dimensions of a shape. serde's own error for a negative or huge number would quote the number.
+fn dimensions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<usize>>, D::Error> {
+    let Some(given) = Option::<Vec<Number>>::deserialize(deserializer)? else {
+        return Ok(None);
+    };
+    let size = |number: &Number| number.as_u64().and_then(|size| usize::try_from(size).ok());
+    let sizes: Option<Vec<usize>> = given.iter().map(size).collect();
+    let wrong = || D::Error::custom("the sizes of a shape must be whole numbers from 0");
+    sizes.map(Some).ok_or_else(wrong)
+}
+
+/// Why an input can't be read.
+#[derive(Debug, thiserror::Error)]
+enum InputError {
+    #[error("has no name")]
+    NoName,
+    #[error("has no datatype")]
+    NoDatatype,
+    #[error("has the unknown datatype \"{}\"", shorten(.0))]
+    UnknownDatatype(String),
+    #[error("has no shape")]
+    NoShape,
+    #[error("has both data and binary_data_size")]
+    DataTwice,
+    #[error("has neither data nor binary_data_size")]
+    NoData,
+    #[error("has {size} bytes of data, but {left} are left in the body")]
+    TooFewBytes { size: usize, left: usize },
+}
+
+/// The two parts of a body. Inputs take their binary data in the order in which the JSON lists them.
+pub struct InputReader {
+    text: Bytes,
+    binary: Bytes,
+}
+
+impl InputReader {
+    /// `text`: the JSON that the documents of the inputs borrow from.
+    pub fn new(text: Bytes, binary: Bytes) -> InputReader {
+        InputReader { text, binary }
+    }
+
+    pub fn read(&mut self, input: InputDocument<'_>) -> Result<WireTensor, Refusal> {
+        let InputDocument {
+            name,
+            datatype,
+            shape,
+            parameters,
+            data,
+        } = input;
+        let wrong =
+            |error: InputError| Refusal::malformed(format!("input `{}` {error}", shorten(&name)));
+        let datatype = read_datatype(datatype).map_err(wrong)?;
+        if shape.is_none() {
+            return Err(wrong(InputError::NoShape));
+        }
+        if name.is_empty() {
+            return Err(wrong(InputError::NoName));
+        }
+        let parameters = Parameters::from(parameters);
+        if parameters.shared_memory_region.is_some() {
+            return Err(Refusal::new(
+                ErrorCode::Unsupported,
+                "shared memory is not supported; send the data",
+            ));
+        }
+        let elements = self
+            .take_elements(data, parameters.binary_data_size)
+            .map_err(wrong)?;
+        Ok(WireTensor {
+            name: name.into_owned(),
+            datatype: Some(datatype),
+            shape,
+            elements,
+        })
+    }
+
+    fn take_elements(
+        &mut self,
+        data: Option<&RawValue>,
+        binary_size: Option<usize>,
+    ) -> Result<Elements, InputError> {
+        match (data, binary_size) {
+            (Some(_), Some(_)) => Err(InputError::DataTwice),
+            (None, None) => Err(InputError::NoData),
+            (Some(data), None) => {
+                let text = self.text.slice_ref(data.get().as_bytes());
+                Ok(Elements::Json(text))
+            }
+            // `split_to` panics beyond the end.
+            (None, Some(size)) if size > self.binary.len() => Err(InputError::TooFewBytes {
+                size,
+                left: self.binary.len(),
+            }),
+            (None, Some(size)) => Ok(Elements::Raw(self.binary.split_to(size))),
+        }
+    }
+
+    /// Checks that the inputs used all binary data: bytes that are left mean that a size is wrong, and every later tensor with it.
+    pub fn finish(self) -> Result<(), Refusal> {
+        match self.binary.len() {
+            0 => Ok(()),
+            left => Err(Refusal::malformed(format!(
+                "{left} bytes of the body belong to no input"
+            ))),
+        }
+    }
+}
+
+fn read_datatype(name: Option<Cow<'_, str>>) -> Result<DataType, InputError> {
+    let name = name.ok_or(InputError::NoDatatype)?;
+    DataType::from_protocol_name(&name)
+        .ok_or_else(|| InputError::UnknownDatatype(name.into_owned()))
+}
