@@ -632,7 +632,7 @@ fn heads_that_are_too_large_are_told_so_and_counted() {
         lines.iter().any(|line| line["detail"]
             .as_str()
             .unwrap()
-            .contains("more than the 100 header fields")),
+            .contains("more than the limit of 100 header fields")),
         "{lines:?}"
     );
     let answer = server.raw(b"GET / HTTP/9.9\r\nhost: x\r\n\r\n");

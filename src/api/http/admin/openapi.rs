@@ -94,64 +94,22 @@ impl Schemas {
 
 fn build() -> Value {
     let mut schemas = Schemas::new();
-    let model = json!([{
-        "name": "name", "in": "path", "required": true, "schema": {"type": "string"},
-        "description": "The name of the model.",
-    }]);
     let mut paths = Map::new();
-    let mut add = |path: &str, mut item: Value| {
-        if let (true, Some(item)) = (path.contains("{name}"), item.as_object_mut()) {
-            item.insert("parameters".to_owned(), model.clone());
-        }
-        paths.insert(path.to_owned(), item);
-    };
-    add(
-        "/admin/models",
-        schemas.get::<ModelStatuses>("listModels", "The status of every model."),
-    );
-    add(
-        "/admin/models/{name}",
-        schemas.get::<ModelStatus>("getModel", "The status of a model."),
-    );
-    add("/admin/models/{name}/history", history(&mut schemas));
-    add(
-        "/admin/models/{name}/history/repair",
-        schemas.post::<ReasonRequest>(
-            "repairHistory",
-            "Set the damaged end of the journal aside. Requires a reason.",
-        ),
-    );
-    add(
-        "/admin/models/{name}/rollback",
-        schemas.post::<RollbackRequest>(
-            "rollBack",
-            "End the rollout in progress, or restore the previous stable version.",
-        ),
-    );
-    add("/admin/models/{name}/rollout/start", start(&mut schemas));
-    add(
-        "/admin/models/{name}/rollout/promote",
-        schemas.post::<PromoteRequest>("promote", "Make the candidate the stable version now."),
-    );
-    for (order, summary) in [
-        ("approve", "Approve a rollout as the second operator."),
-        ("pause", "Keep the rollout at its current step."),
-        ("resume", "Continue a paused rollout."),
-        (
-            "abort",
-            "End the rollout; the stable version answers all requests.",
-        ),
-    ] {
-        let path = format!("/admin/models/{{name}}/rollout/{order}");
-        add(&path, schemas.post::<ReasonRequest>(order, summary));
+    let items = reads(&mut schemas)
+        .into_iter()
+        .chain(orders(&mut schemas))
+        .chain([("/readyz", readiness(&mut schemas))]);
+    for (path, item) in items {
+        paths.insert(path.to_owned(), with_model_parameter(path, item));
     }
-    add("/readyz", readiness(&mut schemas));
+    let description =
+        "Decisions about which version of a model answers, on the listener of admin.listen.";
     json!({
         "openapi": "3.1.0",
         "info": {
             "title": "predictd admin API",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "Decisions about which version of a model answers, on the listener of admin.listen.",
+            "description": description,
         },
         "security": [{}, {"token": []}],
         "paths": paths,
@@ -163,6 +121,77 @@ fn build() -> Value {
             "schemas": schemas.into_components(),
         },
     })
+}
+
+/// Declares the parameter `name` of a path that has it.
+fn with_model_parameter(path: &str, mut item: Value) -> Value {
+    if let (true, Some(members)) = (path.contains("{name}"), item.as_object_mut()) {
+        let model = json!([{
+            "name": "name", "in": "path", "required": true, "schema": {"type": "string"},
+            "description": "The name of the model.",
+        }]);
+        members.insert("parameters".to_owned(), model);
+    }
+    item
+}
+
+/// The paths that read decisions.
+fn reads(schemas: &mut Schemas) -> Vec<(&'static str, Value)> {
+    vec![
+        (
+            "/admin/models",
+            schemas.get::<ModelStatuses>("listModels", "The status of every model."),
+        ),
+        (
+            "/admin/models/{name}",
+            schemas.get::<ModelStatus>("getModel", "The status of a model."),
+        ),
+        ("/admin/models/{name}/history", history(schemas)),
+    ]
+}
+
+/// The paths that change what is served.
+fn orders(schemas: &mut Schemas) -> Vec<(&'static str, Value)> {
+    vec![
+        (
+            "/admin/models/{name}/history/repair",
+            schemas.post::<ReasonRequest>(
+                "repairHistory",
+                "Set the damaged end of the journal aside. Requires a reason.",
+            ),
+        ),
+        (
+            "/admin/models/{name}/rollback",
+            schemas.post::<RollbackRequest>(
+                "rollBack",
+                "End the rollout in progress, or restore the previous stable version.",
+            ),
+        ),
+        ("/admin/models/{name}/rollout/start", start(schemas)),
+        (
+            "/admin/models/{name}/rollout/promote",
+            schemas.post::<PromoteRequest>("promote", "Make the candidate the stable version now."),
+        ),
+        (
+            "/admin/models/{name}/rollout/approve",
+            schemas.post::<ReasonRequest>("approve", "Approve a rollout as the second operator."),
+        ),
+        (
+            "/admin/models/{name}/rollout/pause",
+            schemas.post::<ReasonRequest>("pause", "Keep the rollout at its current step."),
+        ),
+        (
+            "/admin/models/{name}/rollout/resume",
+            schemas.post::<ReasonRequest>("resume", "Continue a paused rollout."),
+        ),
+        (
+            "/admin/models/{name}/rollout/abort",
+            schemas.post::<ReasonRequest>(
+                "abort",
+                "End the rollout; the stable version answers all requests.",
+            ),
+        ),
+    ]
 }
 
 fn history(schemas: &mut Schemas) -> Value {

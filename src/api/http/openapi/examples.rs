@@ -1,0 +1,59 @@
+//! Examples of requests that work when they are sent unchanged.
+
+use serde_json::Value;
+
+use crate::{
+    decode::decode_instance,
+    package::warmup_instance,
+    registry::{
+        gate::OWN_LIMITS,
+        servable::{Contents, Packaged, Servable},
+    },
+};
+
+/// Different instances that the model accepts: the example in the schema, then golden examples. If there are none, an instance made
+/// from the schema. Golden examples may come from real people, and are not shown if a field is personal.
+pub fn examples(servable: &Servable) -> Vec<Value> {
+    let Contents::Package(packaged) = &servable.contents else {
+        return Vec::new();
+    };
+    let parts = &packaged.package.parts;
+    let mut examples: Vec<Value> = parts
+        .input
+        .document()
+        .pointer("/examples/0")
+        .cloned()
+        .into_iter()
+        .collect();
+    let golden = if parts.input.is_personal() {
+        &[][..]
+    } else {
+        &parts.golden[..]
+    };
+    for golden in golden {
+        if examples.len() >= SEVERAL {
+            break;
+        }
+        examples.extend(
+            serde_json::from_str(golden.input.as_str())
+                .ok()
+                .filter(|input| !examples.contains(input)),
+        );
+    }
+    if examples.is_empty() {
+        examples.extend(made_from_schema(packaged));
+    }
+    examples
+}
+
+/// The number of instances in the example of a request with several.
+pub const SEVERAL: usize = 2;
+
+/// An instance made from the schema, if the model's preprocessing accepts it.
+fn made_from_schema(packaged: &Packaged) -> Option<Value> {
+    let parts = &packaged.package.parts;
+    let (text, _) = warmup_instance::instance(&parts.input, parts.profile.as_ref());
+    let columns = decode_instance(&parts.input, text.as_bytes(), &OWN_LIMITS).ok()?;
+    packaged.transform.prepare(&columns).ok()?;
+    serde_json::from_str(&text).ok()
+}

@@ -1,0 +1,94 @@
+//! The Open Inference Protocol v2 with Triton's extensions, as far as HTTP and gRPC share it: values, without the form of either.
+
+mod classification;
+mod configuration;
+mod metadata;
+mod repository_index;
+mod statistics;
+
+use std::{sync::Arc, time::Instant};
+
+pub use classification::answer_output;
+pub use configuration::{ConfiguredTensor, ModelConfiguration, model_configuration};
+pub use metadata::model_metadata;
+pub use repository_index::repository_index;
+pub use statistics::{ModelStatistics, statistics};
+
+use crate::{
+    api::refusal::Refusal,
+    error::ErrorCode,
+    predict::PredictError,
+    registry::{
+        Snapshot,
+        route::{Target, route},
+        servable::Servable,
+    },
+    tensor::Dim,
+};
+
+pub const SERVER_NAME: &str = "predictd";
+pub const SERVER_VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Triton's names for ONNX models.
+pub const PLATFORM: &str = "onnxruntime_onnx";
+pub const BACKEND: &str = "onnxruntime";
+
+/// The supported extensions of the protocol. Clients choose their calls by this list.
+pub const EXTENSIONS: [&str; 7] = [
+    "classification",
+    "model_repository",
+    "schedule_policy",
+    "model_configuration",
+    "binary_tensor_data",
+    "parameters",
+    "statistics",
+];
+
+/// An output that a request names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RequestedOutput {
+    pub name: String,
+    /// Whether its data is sent as bytes. `None`: as the request sets it for all outputs.
+    pub binary: Option<bool>,
+    /// The number of classes to send instead of the values; 0 means the values.
+    pub classification: usize,
+}
+
+/// The version that a request for a document of a model refers to.
+pub fn find(snapshot: &Snapshot, target: Target<'_>) -> Result<Arc<Servable>, Refusal> {
+    route(snapshot, target, Instant::now())
+        .map(|routed| routed.servable)
+        .map_err(|(error, _)| {
+            let error = PredictError::Route(error);
+            Refusal::new(error.code(), error.to_string())
+        })
+}
+
+/// Whether a model, or one version of it, answers. An error if it is unknown.
+pub fn is_ready(snapshot: &Snapshot, target: Target<'_>) -> Result<bool, Refusal> {
+    match find(snapshot, target) {
+        Ok(servable) => Ok(servable.batcher.unready_reason(Instant::now()).is_none()),
+        Err(Refusal {
+            code: ErrorCode::NotReady,
+            ..
+        }) => Ok(false),
+        Err(refusal) => Err(refusal),
+    }
+}
+
+/// A dimension in the protocol: -1 if it is free.
+pub fn dim_to_wire(dim: Dim) -> i64 {
+    match dim {
+        Dim::Fixed(size) => i64::try_from(size).unwrap_or(i64::MAX),
+        Dim::Any | Dim::Rest => -1,
+    }
+}
+
+/// The HTTP status of an error in this protocol and in those that follow it. They do not use 422.
+pub fn error_status(code: ErrorCode) -> u16 {
+    if code == ErrorCode::Invalid {
+        400
+    } else {
+        code.http_status()
+    }
+}
