@@ -17,6 +17,14 @@ if [ -n "$missing" ]; then
   fi
 fi
 
+# Licences, banned crates and sources. A debug build of the checker takes a minute; a release build would take several.
+deny=.venv/cargo-deny
+deny_version=0.20.2
+if [ "$("$deny/bin/cargo-deny" --version 2>/dev/null)" != "cargo-deny $deny_version" ]; then
+  CARGO_PROFILE_DEV_DEBUG=0 cargo install --quiet --debug --locked --root "$deny" --version "$deny_version" cargo-deny
+fi
+"$deny/bin/cargo-deny" --log-level error check licenses bans sources
+
 # environment NAME LIST: an environment of its own for a list of requirements, made anew where the list changed; gives its Python.
 environment() {
   venv=.venv/$1
