@@ -36,7 +36,10 @@ pub struct ServerConfig {
     pub max_inflight: usize,
     /// Open connections; more are answered 503 and closed.
     pub max_connections: usize,
-    #[expect(rustdoc::bare_urls, reason = "the text becomes a comment in config/predictd.toml")]
+    #[expect(
+        rustdoc::bare_urls,
+        reason = "the text becomes a comment in config/predictd.toml"
+    )]
     /// Web pages of other origins that may use the data plane from a browser (CORS): exact origins such as "https://app.example.com",
     /// or "*" for all; empty: none. Credentials are not allowed. The operators' listener allows no origin, whatever is set here.
     pub cors_origins: Vec<String>,

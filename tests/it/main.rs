@@ -42,4 +42,5 @@ mod rollout;
 mod rows;
 mod scenarios;
 mod shapes;
+mod snapshots;
 mod watch;
