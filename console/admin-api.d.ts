@@ -242,24 +242,27 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
-        /** @description What was decided. */
-        Action: "resume" | "adopt" | "start" | "approve" | "advance" | "pause" | "promote" | "abort" | "rollback" | "repair";
+        /** @description The kind of a decision. */
+        Action: "adopt" | "start" | "approve" | "advance" | "pause" | "resume" | "promote" | "abort" | "rollback" | "repair";
         /** @description Who made a decision. The journal and the documents hold its text form. */
         Actor: string;
         /**
-         * @description What one arm did.
+         * @description What one version did.
          *
-         *     A *unit* is what is assigned: a key, of which only the first request of the step counts, or a request where requests are
-         *     assigned one by one.
+         *     A *unit* is what the rollout assigns: a key, of which only the first request in the step counts, or a
+         *     single request if the plan has no key.
          */
         ArmTotals: {
             /**
              * Format: uint64
-             * @description All requests, and their failures by kind: for people. Requests of one key share their fate, so nothing is tested by them.
+             * @description All requests. They are shown, and not tested: the requests of one key are not independent.
              * @default 0
              */
             requests: number;
-            /** @default {} */
+            /**
+             * @description The failures of all requests, by kind.
+             * @default {}
+             */
             errors: {
                 [key: string]: number;
             };
@@ -276,45 +279,45 @@ export interface components {
             units: number;
             /**
              * Format: uint64
-             * @description Units that were not answered, for a reason of their own. Those of a failed run are counted in `runs` alone, also where it held
-             *     only one: else an arm whose runs are small would seem to fail more often.
+             * @description Units that were not answered. Units of a failed engine run are not among them: `runs` counts that run.
+             *     Otherwise a version with small batches would seem to fail more often.
              * @default 0
              */
             failed: number;
             /**
              * Format: uint64
-             * @description Units whose answer holds a number that is none.
+             * @description Units with NaN or infinity in the answer.
              * @default 0
              */
             nan: number;
             /**
-             * @description There is no room for further keys: nothing more is collected in this step.
+             * @description There is no room for further keys: the step collects no more evidence.
              * @default false
              */
             full: boolean;
             /**
-             * @description Engine runs by the number of their rows: bucket b holds those of more than 2^(b-1) and at most 2^b rows.
+             * @description Engine runs by their number of rows: bucket b has the runs of more than 2^(b-1) and at most 2^b rows.
              * @default {}
              */
             runs: {
                 [key: string]: components["schemas"]["RunTotals"];
             };
             /**
-             * @description Units by what was predicted first: a class, or the bin of a number.
+             * @description Units by their first prediction: a class, or the bin of a number.
              * @default {}
              */
             predictions: {
                 [key: string]: number;
             };
             /**
-             * @description Units by time: window w holds those of the seconds from w * `window_seconds` on since the step began. Old ones are dropped.
+             * @description Units by time: window w starts w * `window_seconds` seconds after the step. Old windows are dropped.
              * @default {}
              */
             windows: {
                 [key: string]: components["schemas"]["WindowTotals"];
             };
             /**
-             * @description Units that the stable version and this one answered both.
+             * @description Units that both the stable version and this version answered.
              * @default {
              *       "pairs": 0,
              *       "differ": 0,
@@ -324,17 +327,21 @@ export interface components {
             pairs: components["schemas"]["PairTotals"];
             /**
              * Format: double
-             * @description Seconds of cores spent in the engine, and what they cost in dollars.
+             * @description Seconds of processor cores that the engine used.
              * @default 0
              */
             compute_seconds: number;
             /**
              * Format: double
+             * @description The cost of these seconds in dollars.
              * @default 0
              */
             cost_dollars: number;
         };
-        /** @description What is assigned to an arm, and so the unit that is counted. */
+        /**
+         * @description The key by which requests are assigned to the versions. All requests with the same key go to the same
+         *     version and are counted as one unit.
+         */
         AssignmentKey: string;
         /** @description What callers of the stable version can expect from a candidate. */
         CandidateReport: {
@@ -397,9 +404,10 @@ export interface components {
             /** @description The suggestion in the words of this API. */
             hint?: string | null;
         };
+        /** @description The evidence of one step. `add` adds the evidence of another replica. */
         Evidence: {
             /**
-             * @description By version; the stable one is among them.
+             * @description By version. The stable version is one of them.
              * @default {}
              */
             arms: {
@@ -408,7 +416,7 @@ export interface components {
         };
         /** @enum {string} */
         GuardMetric: "errors" | "nan" | "runs" | "engine_time" | "cost" | "disagreement" | "distribution" | "error_ceiling" | "p99_ceiling";
-        /** @description What one guard saw of one candidate. */
+        /** @description The result of one guard for one candidate. */
         GuardReport: {
             guard: components["schemas"]["GuardMetric"];
             candidate: string;
@@ -416,38 +424,41 @@ export interface components {
             unit: string;
             /**
              * Format: uint64
-             * @description Units of the candidate, and the share of them that counts against it.
+             * @description The number of the candidate's units.
              */
             count: number;
-            /** Format: double */
+            /**
+             * Format: double
+             * @description The share of these units that counts against the candidate, from 0 to 1.
+             */
             share: number;
             /**
              * Format: uint64
-             * @description Likewise of stable; `None` for a budget or a ceiling.
+             * @description The same of the stable version. `null` for a budget or a ceiling.
              */
             stable_count: number | null;
             /** Format: double */
             stable_share: number | null;
             /**
              * Format: double
-             * @description The margin above stable's share, or the budget, or the ceiling.
+             * @description The margin above the stable version's share, or the budget, or the ceiling.
              */
             margin: number;
             /**
              * Format: double
-             * @description Evidence that the candidate is worse by more than the margin; at `limit` it counts as shown.
+             * @description Evidence that the candidate is worse by more than the margin. At `limit` it counts as shown.
              */
             e_value: number;
             /** Format: double */
             limit: number;
             /**
              * Format: double
-             * @description Evidence that it is not, and its limit.
+             * @description Evidence that the candidate is not worse. At `limit_fine` it counts as shown.
              */
             e_value_fine: number;
             /** Format: double */
             limit_fine: number;
-            /** @description The class that the predictions differ in. */
+            /** @description The class of predictions whose share differs most. */
             detail?: string | null;
         } & ({
             /** @constant */
@@ -466,81 +477,90 @@ export interface components {
             state: "not_judged";
             reason: string;
         });
-        /** @description What a candidate must not be worse in. A margin is a difference of shares: what lies within it is no harm. */
+        /**
+         * @description The metrics in which a candidate must not be worse. A margin is a difference of shares. A difference
+         *     within the margin is accepted.
+         */
         Guards: {
             /**
              * Format: double
-             * @description Share of units that were not answered.
+             * @description The margin for the share of units that were not answered.
              * @default 0.005
              */
             error_margin: number;
             /**
              * Format: double
-             * @description Share of units answered with a number that is none.
+             * @description The margin for the share of units with NaN in the answer.
              * @default 0.005
              */
             nan_margin: number;
             /**
              * Format: double
-             * @description Share of engine runs that failed, among runs of the same bucket of rows.
+             * @description The margin for the share of engine runs that failed, among runs with a similar number of rows.
              * @default 0.005
              */
             run_margin: number;
             /**
              * Format: double
-             * @description A run is slow above this quantile of stable's runs of its bucket before the step; dear likewise.
+             * @description A run is slow if it takes longer than this quantile of the stable version's runs before the step.
+             *     Runs of the same bucket of rows are compared. The cost of a run has the same rule.
              * @default 0.95
              */
             engine_time_quantile: number;
             /**
              * Format: double
-             * @description But no run that is faster than this is slow, or dear: of a few microseconds half is the state of a cache.
+             * @description A run that is faster than this is never slow or expensive: the time of a few microseconds depends on
+             *     the processor's caches.
              * @default 0.2
              */
             engine_time_floor_ms: number;
             /**
              * Format: double
-             * @description Share of slow runs.
+             * @description The margin for the share of slow runs.
              * @default 0.05
              */
             engine_time_margin: number;
             /**
              * Format: double
-             * @description Share of dear runs.
+             * @description The margin for the share of expensive runs.
              * @default 0.05
              */
             cost_margin: number;
             /**
              * Format: double
-             * @description A pair of answers differs where its numbers do by more than this.
+             * @description Two answers differ if their numbers differ by more than this.
              * @default 0.001
              */
             disagreement_tolerance: number;
             /**
              * Format: double
-             * @description Share of pairs that may differ; absent: not judged.
+             * @description The share of pairs of answers that may differ. Without it, pairs are not judged.
              */
             disagreement_budget?: number | null;
             /**
              * Format: double
-             * @description By how much the share of a predicted class (or bin) may differ; absent: not judged.
+             * @description The difference that the share of a predicted class (or bin of numbers) may have. Without it, the
+             *     distribution of predictions is not judged.
              */
             distribution_budget?: number | null;
             /** @default pause */
             on_disagreement: components["schemas"]["OnDisagreement"];
             /**
              * Format: double
-             * @description Share of failed units in a window above which the candidate is aborted at once, whatever stable does.
+             * @description The share of failed units in a window above which the candidate is aborted at once, whatever the
+             *     stable version does.
              * @default 0.1
              */
             error_ceiling: number;
             /**
              * Format: double
-             * @description The 99th percentile of the time from request to answer in a window, likewise; absent: not judged.
+             * @description The ceiling for the 99th percentile of the time from request to answer in a window. Without it, this
+             *     time is not judged.
              */
             p99_ceiling_ms?: number | null;
             /**
              * Format: uint64
+             * @description The length of a window.
              * @default 60
              */
             window_seconds: number;
@@ -636,8 +656,9 @@ export interface components {
             model: string;
             reason: string;
         };
-        /** @description What follows when a candidate's predictions differ by more than their budget. */
+        /** @description The consequence if a candidate's predictions differ by more than their budget. */
         OnDisagreement: "abort" | "pause";
+        /** @description Pairs of answers to the same unit. */
         PairTotals: {
             /**
              * Format: uint64
@@ -646,13 +667,13 @@ export interface components {
             pairs: number;
             /**
              * Format: uint64
-             * @description Pairs whose label differs, or a number by more than the tolerance.
+             * @description Pairs with different labels, or with numbers that differ by more than the tolerance.
              * @default 0
              */
             differ: number;
             /**
              * Format: double
-             * @description |difference| of the first number of the answers, summed.
+             * @description The sum of |difference| of the first numbers of the answers.
              * @default 0
              */
             difference: number;
@@ -688,7 +709,7 @@ export interface components {
              */
             min_requests: number;
             /**
-             * @description Stays here until a person decides.
+             * @description The step lasts until an operator decides.
              * @default false
              */
             hold: boolean;
@@ -707,12 +728,18 @@ export interface components {
              * @default 0
              */
             min_requests: number;
-            /** @default false */
+            /**
+             * @description The step lasts until an operator decides.
+             * @default false
+             */
             hold: boolean;
         } | {
             /** @constant */
             kind: "ab";
-            /** @description One a candidate; absent: an even split among stable and the candidates. */
+            /**
+             * @description The share of each candidate. Without it, the stable version and the candidates have equal
+             *     shares.
+             */
             weights?: number[] | null;
             /**
              * Format: uint64
@@ -816,19 +843,20 @@ export interface components {
             name: string;
             /**
              * Format: double
-             * @description The promised probability that a candidate which is no worse is aborted, over the whole rollout and all of its candidates.
+             * @description The probability, over the whole rollout and all candidates, that a candidate that is not worse is
+             *     aborted. The judge keeps it below this value.
              * @default 0.01
              */
             alpha: number;
             /**
              * Format: uint64
-             * @description After so many seconds what is not decided is inconclusive.
+             * @description After this many seconds an undecided rollout is inconclusive.
              * @default 604800
              */
             max_seconds: number;
             key?: components["schemas"]["AssignmentKey"];
             /**
-             * @description A second verified name must approve before the rollout starts.
+             * @description A second operator must approve before the rollout starts.
              * @default false
              */
             approve: boolean;
@@ -890,6 +918,7 @@ export interface components {
             text: string | null;
             guards: components["schemas"]["GuardReport"][] | null;
         };
+        /** @description The engine runs of one bucket. */
         RunTotals: {
             /**
              * Format: uint64
@@ -904,18 +933,19 @@ export interface components {
             failed: number;
             /**
              * Format: uint64
-             * @description Runs above the threshold of time, and above that of cost, both frozen when the step began.
+             * @description Runs above the threshold of time, which is fixed when the step begins.
              * @default 0
              */
             slow: number;
             /**
              * Format: uint64
+             * @description Expensive runs: above the threshold of cost, which is fixed when the step begins.
              * @default 0
              */
             dear: number;
             /**
              * Format: uint64
-             * @description Runs that were compared with no threshold: stable had too few of their size before the step.
+             * @description Runs without a threshold: the stable version had too few runs of this size before the step.
              * @default 0
              */
             untimed: number;
@@ -1002,7 +1032,7 @@ export interface components {
             /** @constant */
             kind: "other";
         };
-        Verdict: ("hold" | "abort") | "advance" | "inconclusive";
+        Verdict: "abort" | "hold" | "advance" | "inconclusive";
         VersionReadiness: {
             version: string;
             /** @description `incomplete`, `loading`, `available`, `draining`, `refused` or `idle`. */
@@ -1014,12 +1044,13 @@ export interface components {
             /** @description A problem with the files of a version that is loaded. */
             warning?: string | null;
         };
-        /** @description A version, and what its files were when it was decided on. */
+        /** @description A version with the digest of its files when the decision was made. */
         VersionRef: {
             version: string;
             /** @description `sha256:` and 64 hex digits. */
             digest: string;
         };
+        /** @description The units of one window of time. */
         WindowTotals: {
             /**
              * Format: uint64
@@ -1033,7 +1064,7 @@ export interface components {
             failed: number;
             /**
              * Format: uint64
-             * @description Units answered later than the plan's ceiling of the 99th percentile.
+             * @description Units whose answer took longer than the plan's ceiling for the 99th percentile.
              * @default 0
              */
             slow: number;

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::journal::chain::Head;
+use crate::journal::chain::ChainHead;
 
 /// At most 1000 entries, from `first` on.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -28,8 +28,8 @@ pub struct JournalHead {
     pub sha256: String,
 }
 
-impl From<Head> for JournalHead {
-    fn from(head: Head) -> JournalHead {
+impl From<ChainHead> for JournalHead {
+    fn from(head: ChainHead) -> JournalHead {
         JournalHead {
             seq: head.seq,
             sha256: head.sha256,
@@ -37,9 +37,9 @@ impl From<Head> for JournalHead {
     }
 }
 
-impl From<JournalHead> for Head {
-    fn from(head: JournalHead) -> Head {
-        Head {
+impl From<JournalHead> for ChainHead {
+    fn from(head: JournalHead) -> ChainHead {
+        ChainHead {
             seq: head.seq,
             sha256: head.sha256,
         }

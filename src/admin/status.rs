@@ -7,7 +7,7 @@ use crate::{
     actor::Actor,
     admin::{nullable, refusal::Suggestion, rollout::RolloutStatus},
     journal::entry::{Action, VersionRef},
-    rollout::state::Decided,
+    rollout::state::DecisionRecord,
 };
 
 /// Every model that has a journal.
@@ -95,9 +95,9 @@ pub struct Decision {
     pub reason: Option<String>,
 }
 
-impl From<Decided> for Decision {
-    fn from(decided: Decided) -> Decision {
-        let Decided {
+impl From<DecisionRecord> for Decision {
+    fn from(decided: DecisionRecord) -> Decision {
+        let DecisionRecord {
             seq,
             at,
             actor,

@@ -22,7 +22,7 @@ use crate::{
     id::ModelName,
     journal::{
         Journal,
-        chain::{self, Head},
+        chain::{self, ChainHead},
         entry::{Action, Entry},
         store::Store,
     },
@@ -118,7 +118,7 @@ fn repair(args: &Args) -> anyhow::Result<CommandOutcome> {
 pub struct StoredJournal {
     texts: BTreeMap<u64, Vec<u8>>,
     /// The end of the journal as the server knows it, even if files were removed since.
-    head: Option<Head>,
+    head: Option<ChainHead>,
 }
 
 /// Gets all entries from `first` on.
@@ -150,7 +150,7 @@ pub fn fetch(client: &Client, model: &str, first: u64) -> Result<StoredJournal, 
 /// Reads the files themselves, including those beyond a gap.
 pub fn read(directory: &Path, model: &str) -> anyhow::Result<StoredJournal> {
     let journal = Journal::new(Store::local(directory.to_path_buf())?);
-    let names = journal.beyond_gap(model, &Head::default())?;
+    let names = journal.beyond_gap(model, &ChainHead::default())?;
     let mut texts = BTreeMap::new();
     for seq in names
         .iter()
@@ -235,8 +235,8 @@ impl StoredJournal {
     }
 
     /// The end of the chain, if all entries are valid.
-    fn verify(&self, model: &str) -> Result<Head, InvalidEntry> {
-        let mut head = Head::default();
+    fn verify(&self, model: &str) -> Result<ChainHead, InvalidEntry> {
+        let mut head = ChainHead::default();
         while head.seq < self.last() {
             let seq = head.seq + 1;
             let bad = |detail: &str| InvalidEntry {
@@ -251,7 +251,8 @@ impl StoredJournal {
                     "is missing"
                 }));
             };
-            chain::open(text, model, &mut head).map_err(|error| bad(&error.detail))?;
+            chain::read_entry(text, model, &mut head)
+                .map_err(|error| bad(&error.fault.to_string()))?;
             if self
                 .head
                 .as_ref()
@@ -485,8 +486,8 @@ mod tests {
             paint::Paint,
         },
         journal::{
-            Draft, Journal,
-            chain::Head,
+            DecisionDraft, Journal,
+            chain::ChainHead,
             entry::{Action, VersionRef},
             store::Store,
         },
@@ -495,7 +496,7 @@ mod tests {
     /// Five decisions as a server wrote them, and the end that it remembers.
     fn stored() -> StoredJournal {
         let journal = Journal::new(Store::memory().unwrap());
-        let mut head = Head::default();
+        let mut head = ChainHead::default();
         let mut texts = std::collections::BTreeMap::new();
         for action in [
             Action::Adopt,
@@ -504,7 +505,7 @@ mod tests {
             Action::Promote,
             Action::Rollback,
         ] {
-            let draft = Draft {
+            let draft = DecisionDraft {
                 action,
                 actor: crate::actor::Actor::Verified("ann".to_owned()),
                 from: None,
@@ -517,7 +518,9 @@ mod tests {
                 evidence: None,
                 details: None,
             };
-            let entry = journal.append(&mut head, draft.decide("churn")).unwrap();
+            let entry = journal
+                .append(&mut head, draft.into_entry("churn"))
+                .unwrap();
             texts.insert(
                 entry.seq,
                 journal.text("churn", entry.seq).unwrap().unwrap(),

@@ -1,94 +1,115 @@
-//! Chain: each entry names the hash of the one before, so that nothing can be altered, left out or put elsewhere unseen.
+//! The hash chain of a journal: each entry contains the hash of the entry before. An entry that is altered,
+//! removed or moved breaks the chain.
 
 use crate::{digest::Digest, journal::entry::Entry};
 
-/// 64 zeros: where nothing comes before, and while an entry's own hash is not known yet.
-pub const NONE: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+/// 64 zeros: the predecessor's hash in the first entry, and an entry's own hash while it is computed.
+pub const ZERO_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
-/// What is wrong with an entry.
+/// An entry that breaks the chain.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("journal entry {seq} of {model}: {detail}")]
+#[error("journal entry {seq} of {model}: {fault}")]
 pub struct ChainError {
     pub model: String,
     pub seq: u64,
-    pub detail: String,
+    pub fault: ChainFault,
 }
 
-/// Where a chain ends.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChainFault {
+    #[error("can't be read: {0}")]
+    Unreadable(String),
+    #[error("says that it is entry {0}: entries were renamed")]
+    OtherNumber(u64),
+    #[error("is of the model {0}")]
+    OtherModel(String),
+    #[error(
+        "does not follow from the one before it: one of the two was altered, or one between them is missing"
+    )]
+    OtherPredecessor,
+    #[error("was altered: its content does not have the hash that it names")]
+    Altered,
+}
+
+/// The end of a chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Head {
+pub struct ChainHead {
+    /// The number of the last entry. 0 for an empty chain.
     pub seq: u64,
-    /// Of the last entry's text.
+    /// The hash of the last entry's text.
     pub sha256: String,
 }
 
-impl Default for Head {
-    fn default() -> Head {
-        Head {
+impl Default for ChainHead {
+    fn default() -> ChainHead {
+        ChainHead {
             seq: 0,
-            sha256: NONE.to_owned(),
+            sha256: ZERO_HASH.to_owned(),
         }
     }
 }
 
-/// The text of an entry that follows `head`: its number, its predecessor's hash and its own are filled in.
-pub fn seal(entry: &mut Entry, head: &Head) -> serde_json::Result<Vec<u8>> {
+/// Completes an entry that follows `head` with its number and the two hashes. Returns its text.
+pub fn seal(entry: &mut Entry, head: &ChainHead) -> serde_json::Result<Vec<u8>> {
     entry.seq = head.seq + 1;
     entry.previous_sha256.clone_from(&head.sha256);
-    NONE.clone_into(&mut entry.sha256);
-    let text = write(entry)?;
+    ZERO_HASH.clone_into(&mut entry.sha256);
+    let text = to_text(entry)?;
     entry.sha256 = Digest::of(&text).to_string();
-    write(entry)
+    to_text(entry)
 }
 
-/// The text as it is stored: readable, with a line end.
-fn write(entry: &Entry) -> serde_json::Result<Vec<u8>> {
+/// The stored form: indented, and with a line end.
+fn to_text(entry: &Entry) -> serde_json::Result<Vec<u8>> {
     let mut text = serde_json::to_vec_pretty(entry)?;
     text.push(b'\n');
     Ok(text)
 }
 
-/// The hash that a stored text must name as its own: of the same text with zeros in that place, which is its end.
+/// The hash that a stored text must contain: of the same text with `ZERO_HASH` in its place. The hash is the
+/// last member of the entry.
 fn own_hash(text: &[u8]) -> Option<String> {
     const END: &[u8] = b"\"\n}\n";
-    let hash_at = text.len().checked_sub(END.len() + NONE.len())?;
+    let hash_at = text.len().checked_sub(END.len() + ZERO_HASH.len())?;
     let (before, rest) = text.split_at_checked(hash_at)?;
-    let (_, end) = rest.split_at_checked(NONE.len())?;
-    let whole = before.ends_with(b"\"sha256\": \"") && end == END;
-    whole.then(|| Digest::of(&[before, NONE.as_bytes(), END].concat()).to_string())
+    let (_, end) = rest.split_at_checked(ZERO_HASH.len())?;
+    // A hash in another place would leave bytes that no hash covers.
+    let well_formed = before.ends_with(b"\"sha256\": \"") && end == END;
+    well_formed.then(|| Digest::of(&[before, ZERO_HASH.as_bytes(), END].concat()).to_string())
 }
 
-/// Reads the entry that must follow `head`, and moves `head` on to it.
-pub fn open(text: &[u8], model: &str, head: &mut Head) -> Result<Entry, ChainError> {
+/// Reads the text of the entry after `head`, checks it, and moves `head` to it.
+pub fn read_entry(text: &[u8], model: &str, head: &mut ChainHead) -> Result<Entry, ChainError> {
     let seq = head.seq + 1;
-    let wrong = |detail: String| ChainError {
+    let entry = check_entry(text, model, head).map_err(|fault| ChainError {
         model: model.to_owned(),
         seq,
-        detail,
-    };
-    let entry: Entry =
-        serde_json::from_slice(text).map_err(|error| wrong(format!("can't be read: {error}")))?;
-    if entry.seq != seq {
-        return Err(wrong(format!(
-            "says that it is entry {}: entries were renamed",
-            entry.seq
-        )));
-    }
-    if entry.model != model {
-        return Err(wrong(format!("is of the model {}", entry.model)));
-    }
-    if entry.previous_sha256 != head.sha256 {
-        return Err(wrong("does not follow from the one before it: one of the two was altered, or one between them is missing".to_owned()));
-    }
-    if own_hash(text).as_deref() != Some(&*entry.sha256) {
-        return Err(wrong(
-            "was altered: its content does not have the hash that it names".to_owned(),
-        ));
-    }
-    *head = Head {
+        fault,
+    })?;
+    // Only after all checks: a caller continues from `head` after an error.
+    *head = ChainHead {
         seq,
         sha256: Digest::of(text).to_string(),
     };
+    Ok(entry)
+}
+
+fn check_entry(text: &[u8], model: &str, head: &ChainHead) -> Result<Entry, ChainFault> {
+    let entry: Entry =
+        serde_json::from_slice(text).map_err(|error| ChainFault::Unreadable(error.to_string()))?;
+    if entry.seq != head.seq + 1 {
+        return Err(ChainFault::OtherNumber(entry.seq));
+    }
+    // Without this check, a whole journal could be copied to another model.
+    if entry.model != model {
+        return Err(ChainFault::OtherModel(entry.model));
+    }
+    if entry.previous_sha256 != head.sha256 {
+        return Err(ChainFault::OtherPredecessor);
+    }
+    if own_hash(text).as_deref() != Some(&*entry.sha256) {
+        return Err(ChainFault::Altered);
+    }
     Ok(entry)
 }
 
@@ -99,7 +120,7 @@ pub mod tests {
     use crate::{
         actor::Actor,
         journal::{
-            chain::{Head, open, seal},
+            chain::{ChainHead, read_entry, seal},
             entry::{Action, Entry, VersionRef},
         },
     };
@@ -128,7 +149,7 @@ pub mod tests {
     }
 
     fn chain() -> Vec<Vec<u8>> {
-        let mut head = Head::default();
+        let mut head = ChainHead::default();
         let actions = [
             Action::Adopt,
             Action::Start,
@@ -138,17 +159,17 @@ pub mod tests {
         ];
         let texts = actions.map(|action| {
             let text = seal(&mut entry(action), &head).unwrap();
-            open(&text, "churn", &mut head).unwrap();
+            read_entry(&text, "churn", &mut head).unwrap();
             text
         });
         texts.to_vec()
     }
 
     fn verify(texts: &[Vec<u8>]) -> bool {
-        let mut head = Head::default();
+        let mut head = ChainHead::default();
         texts
             .iter()
-            .all(|text| open(text, "churn", &mut head).is_ok())
+            .all(|text| read_entry(text, "churn", &mut head).is_ok())
     }
 
     #[test]
@@ -163,7 +184,7 @@ pub mod tests {
             swapped.swap(missing, missing + 1);
             assert!(!verify(&swapped), "{missing}");
         }
-        assert!(open(&texts[0], "other", &mut Head::default()).is_err());
+        assert!(read_entry(&texts[0], "other", &mut ChainHead::default()).is_err());
     }
 
     proptest! {

@@ -1,4 +1,4 @@
-//! Entry: one decision, as it is written. Its text is hashed, so what is read is never written anew.
+//! `Entry`: a decision as it is written. Its text is hashed, so that an entry is never rewritten.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::actor::Actor;
 
-/// What was decided.
+/// The kind of a decision.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
@@ -16,22 +16,24 @@ use crate::actor::Actor;
 pub enum Action {
     /// The first choice of a stable version.
     Adopt,
-    /// A rollout begins, or waits for a second name where its plan asks for one.
+    /// A rollout begins, or waits for the approval that its plan requires.
     Start,
-    /// A second person agrees.
+    /// A second operator approves the rollout.
     Approve,
-    /// The rollout goes on to its next step.
+    /// The rollout advances to its next step.
     Advance,
-    /// The rollout stays where it is until somebody resumes it.
+    /// The rollout stays in its step until an operator resumes it.
     Pause,
+    /// A paused rollout continues.
     Resume,
     /// The candidate becomes stable.
     Promote,
-    /// The candidate gets no traffic any more.
+    /// The rollout ends, and the candidate gets no more traffic.
     Abort,
-    /// A former stable version becomes stable again; during a rollout, the rollout ends and the stable version stays.
+    /// A former stable version becomes stable again. During a rollout: the rollout ends, and the stable
+    /// version stays.
     Rollback,
-    /// Damaged entries were set aside, and any rollout before them ended.
+    /// Damaged entries were moved out of the journal, and a rollout that was in progress ended.
     Repair,
 }
 
@@ -51,18 +53,20 @@ impl Action {
         }
     }
 
-    /// Takes effect here even where it can't be written yet: it protects callers, or nothing would answer.
+    /// Whether the decision takes effect on this server even if it can't be written yet. It protects
+    /// callers, or no version would answer without it.
     pub fn is_urgent(self) -> bool {
         matches!(self, Action::Adopt | Action::Abort | Action::Rollback)
     }
 
-    /// May take the room that is kept for it on a full disk: others wait for it.
+    /// Whether the decision may use the room that is reserved on a full disk. A repair may, because other
+    /// decisions wait for it.
     pub fn may_use_reserve(self) -> bool {
         self.is_urgent() || self == Action::Repair
     }
 }
 
-/// A version, and what its files were when it was decided on.
+/// A version with the digest of its files when the decision was made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VersionRef {
@@ -77,32 +81,33 @@ impl fmt::Display for VersionRef {
     }
 }
 
-/// The form of `journal/MODEL/00000042.json`.
+/// The content of `journal/MODEL/00000042.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Entry {
-    /// Unique, so that a writer whose answer got lost recognises its own entry.
+    /// Unique. A writer that did not get the answer of the store recognises its own entry by it.
     pub id: String,
-    /// From 1 on, without gaps.
+    /// Counts from 1, without gaps.
     pub seq: u64,
-    /// RFC 3339, in UTC, with milliseconds.
+    /// The time in UTC (RFC 3339, with milliseconds).
     pub at: String,
     pub actor: Actor,
     pub action: Action,
     pub model: String,
-    /// The stable version before.
+    /// The stable version before the decision.
     pub from: Option<VersionRef>,
     /// The version that the decision is about.
     pub to: Option<VersionRef>,
     /// The name of the rollout's plan.
     pub strategy: Option<String>,
     pub reason: Option<String>,
-    /// What the decision rests on: the judge's totals, the compatibility that was found.
+    /// The evidence for the decision: the judge's totals, and the compatibility of the versions.
     pub evidence: Option<Value>,
-    /// What a replay needs beyond that: the plan, the arms, the step.
+    /// The details that follow from no other entry: the plan, the candidates, the step.
     pub details: Option<Value>,
-    /// SHA-256 of the text of the entry before, 64 hex digits; zeros for the first.
+    /// The SHA-256 of the previous entry's text, 64 hex digits. Zeros in the first entry.
     pub previous_sha256: String,
-    /// SHA-256 of this entry's text with 64 zeros here: the last entry has no successor that would tell of a change.
+    /// The SHA-256 of this entry's text with 64 zeros in this place. Without it, a change of the last entry
+    /// would not be noticed.
     pub sha256: String,
 }

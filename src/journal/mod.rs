@@ -1,7 +1,8 @@
-//! Journal: what was decided, by whom and why, in an order that cannot be altered unseen.
+//! The journal: every decision with its actor and reason, in an order that can't be altered unnoticed.
 //!
-//! `journal/MODEL/00000042.json` under `state.url`, one entry a file, written with create-if-absent: of two writers of one number
-//! one wins, on one machine as on a shared bucket, and the other is told.
+//! Each entry is a file `journal/MODEL/00000042.json` below `state.url`. It is created only if it does not
+//! exist. So one of two writers of the same number succeeds, on one machine and on a shared store, and the
+//! other gets an error.
 
 pub mod chain;
 pub mod entry;
@@ -13,15 +14,15 @@ use crate::{
     digest::Digest,
     id,
     journal::{
-        chain::{ChainError, Head},
+        chain::{ChainError, ChainHead},
         entry::{Action, Entry, VersionRef},
         store::{Store, StoreError},
     },
 };
 
-/// A decision that is to be written.
+/// A decision before it is written.
 #[derive(Clone, Debug)]
-pub struct Draft {
+pub struct DecisionDraft {
     pub action: Action,
     pub actor: Actor,
     pub from: Option<VersionRef>,
@@ -34,22 +35,35 @@ pub struct Draft {
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum JournalError {
-    /// Somebody else decided something meanwhile: read on, and decide anew.
+    /// Another writer wrote this entry. Read the new entries and decide again.
     #[error("another decision came first")]
     Lost,
+    /// The state is an empty directory, or another one than before, for example because it is not mounted.
+    #[error(
+        "the state can't be written: entry {seq} of {model}, which comes before the new one, is missing"
+    )]
+    MissingPredecessor { model: String, seq: u64 },
+    #[error(
+        "the state can't be written: the disk is full, and its last free room is reserved for a rollback"
+    )]
+    OnlyReserveLeft,
+    #[error("the state can't be written: {0}")]
+    Unserializable(String),
+    #[error("the state can't be written: the entry is missing after it was written")]
+    NotStored,
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
     Chain(#[from] ChainError),
 }
 
-/// The journal of all models.
+/// The journals of all models.
 #[derive(Clone)]
 pub struct Journal {
     store: Store,
 }
 
-fn path(model: &str, seq: u64) -> String {
+fn entry_path(model: &str, seq: u64) -> String {
     format!("journal/{model}/{seq:08}.json")
 }
 
@@ -58,27 +72,28 @@ impl Journal {
         Journal { store }
     }
 
-    /// Models that something was ever decided of.
+    /// The models that have a journal.
     pub fn models(&self) -> Result<Vec<String>, StoreError> {
         self.store.list_directories("journal")
     }
 
-    /// The text of one entry; `None`: it is not written yet.
+    /// The text of an entry. `None` if it is not written yet.
     pub fn text(&self, model: &str, seq: u64) -> Result<Option<Vec<u8>>, StoreError> {
-        self.store.read(&path(model, seq))
+        self.store.read(&entry_path(model, seq))
     }
 
-    /// The entry after `head`, if there is one by now; moves `head` on.
-    pub fn next(&self, model: &str, head: &mut Head) -> Result<Option<Entry>, JournalError> {
+    /// Reads the entry after `head` and moves `head` to it. `None` if there is no such entry yet.
+    pub fn next(&self, model: &str, head: &mut ChainHead) -> Result<Option<Entry>, JournalError> {
         match self.text(model, head.seq + 1)? {
-            Some(text) => Ok(Some(chain::open(&text, model, head)?)),
+            Some(text) => Ok(Some(chain::read_entry(&text, model, head)?)),
             None => Ok(None),
         }
     }
 
-    /// Entries that lie beyond a gap, by their numbers: somebody took one away.
-    pub fn beyond_gap(&self, model: &str, head: &Head) -> Result<Vec<String>, StoreError> {
-        // Somebody's copy of an entry is none.
+    /// The file names of the entries after `head`. If the next entry is missing, they show that it was
+    /// removed.
+    pub fn beyond_gap(&self, model: &str, head: &ChainHead) -> Result<Vec<String>, StoreError> {
+        // Other files, such as an operator's copy of an entry, have no such name.
         let number = |name: &String| {
             name.strip_suffix(".json")
                 .filter(|digits| digits.len() >= 8)?
@@ -93,19 +108,19 @@ impl Journal {
             .collect())
     }
 
-    /// A place of its own for entries that are set aside.
+    /// A new directory for damaged entries.
     pub fn new_place_aside(model: &str) -> String {
         format!("damaged/{model}/{}", id::PredictionId::new())
     }
 
-    /// Moves the entries from `first` on out of the journal to `place`. Returns how many there were.
+    /// Moves the entries from `first` on to the directory `place`. Returns their number.
     pub fn set_aside(&self, model: &str, first: u64, place: &str) -> Result<usize, StoreError> {
-        let before = Head {
+        let before = ChainHead {
             seq: first.saturating_sub(1),
-            ..Head::default()
+            ..ChainHead::default()
         };
         let names = self.beyond_gap(model, &before)?;
-        // The last first: what is left is a journal at every moment.
+        // The last entry first: if this is interrupted, the rest is a journal without a gap.
         for name in names.iter().rev() {
             self.store.rename(
                 &format!("journal/{model}/{name}"),
@@ -115,7 +130,7 @@ impl Journal {
         Ok(names.len())
     }
 
-    /// Where entries were ever set aside.
+    /// All directories with damaged entries of the model.
     pub fn places_aside(&self, model: &str) -> Result<Vec<String>, StoreError> {
         let directory = format!("damaged/{model}");
         Ok(self
@@ -126,71 +141,67 @@ impl Journal {
             .collect())
     }
 
-    /// Writes the decision as the entry that follows `head`; moves `head` on. Returns once it is on the disk.
-    pub fn append(&self, head: &mut Head, mut entry: Entry) -> Result<Entry, JournalError> {
-        let model = &entry.model.clone();
-        let failed = |detail: String| StoreError::Failed {
-            doing: "written",
-            detail,
-        };
-        if head.seq > 0 {
-            match self.text(model, head.seq)? {
-                // In a directory that was emptied, or that is not mounted, a chain would begin in its middle.
-                None => {
-                    return Err(failed(format!(
-                        "entry {} of {model}, which it would follow, is not there",
-                        head.seq
-                    ))
-                    .into());
-                }
-                // Another replica repaired the journal: this entry would follow one that is set aside.
-                Some(text) if Digest::of(&text).to_string() != head.sha256 => {
-                    return Err(JournalError::Lost);
-                }
-                Some(_) => {}
-            }
+    /// Writes the decision as the entry after `head`, and moves `head` to it. Returns the entry once it is
+    /// on the disk.
+    pub fn append(&self, head: &mut ChainHead, mut entry: Entry) -> Result<Entry, JournalError> {
+        self.check_predecessor(&entry.model, head)?;
+        // Only a rollback may use the last free room.
+        let may_use_reserve = entry.action.may_use_reserve();
+        if !may_use_reserve && !self.store.keep_reserve() {
+            return Err(JournalError::OnlyReserveLeft);
         }
-        if !entry.action.may_use_reserve() && !self.store.keep_reserve() {
-            return Err(failed(
-                "the disk is full, and what room comes free is kept for a rollback".to_owned(),
-            )
-            .into());
-        }
-        let text = chain::seal(&mut entry, head).map_err(|error| failed(error.to_string()))?;
-        let path_of_entry = path(model, entry.seq);
-        let written = match self.store.create(&path_of_entry, text.clone()) {
-            Err(StoreError::Failed { .. })
-                if entry.action.may_use_reserve() && self.store.give_up_reserve() =>
-            {
-                self.store.create(&path_of_entry, text)
+        let text = chain::seal(&mut entry, head)
+            .map_err(|error| JournalError::Unserializable(error.to_string()))?;
+        let path = entry_path(&entry.model, entry.seq);
+        let written = match self.store.create(&path, text.clone()) {
+            // The failure may be a full disk. The second try has the room of the reserve.
+            Err(StoreError::Failed { .. }) if may_use_reserve && self.store.give_up_reserve() => {
+                self.store.create(&path, text)
             }
             written => written,
         };
-        let seen = self.text(model, entry.seq);
-        match (written, seen) {
-            // What is read back decides: an answer can get lost, and a failure can come after the writing.
+        // The entry that is read back decides: the answer of a write can be lost, and a write can fail
+        // after it took effect.
+        match (written, self.text(&entry.model, entry.seq)) {
             (_, Ok(Some(text))) => {
                 let mut next = head.clone();
-                let there = chain::open(&text, model, &mut next)?;
-                if there.id != entry.id {
+                let stored = chain::read_entry(&text, &entry.model, &mut next)?;
+                // Both entries are valid. The id tells whose it is.
+                if stored.id != entry.id {
                     return Err(JournalError::Lost);
                 }
                 *head = next;
+                // The next urgent decision needs the room again.
                 self.store.keep_reserve();
-                Ok(there)
+                Ok(stored)
             }
             (Err(error), _) | (Ok(()), Err(error)) => Err(error.into()),
-            (Ok(()), Ok(None)) => {
-                Err(failed("the entry is not there after it was written".to_owned()).into())
-            }
+            (Ok(()), Ok(None)) => Err(JournalError::NotStored),
+        }
+    }
+
+    /// Checks that the entry at `head` is still the last known one.
+    fn check_predecessor(&self, model: &str, head: &ChainHead) -> Result<(), JournalError> {
+        if head.seq == 0 {
+            return Ok(());
+        }
+        match self.text(model, head.seq)? {
+            // Without its predecessor the new entry would begin a chain in its middle.
+            None => Err(JournalError::MissingPredecessor {
+                model: model.to_owned(),
+                seq: head.seq,
+            }),
+            // Another replica repaired the journal: the new entry would follow one that is not in it.
+            Some(text) if Digest::of(&text).to_string() != head.sha256 => Err(JournalError::Lost),
+            Some(_) => Ok(()),
         }
     }
 }
 
-impl Draft {
-    /// The decision, made now; its place in the journal is filled in when it is written.
-    pub fn decide(self, model: &str) -> Entry {
-        let Draft {
+impl DecisionDraft {
+    /// The decision with an id and the current time. `Journal::append` fills in its place in the journal.
+    pub fn into_entry(self, model: &str) -> Entry {
+        let DecisionDraft {
             action,
             actor,
             from,
@@ -225,7 +236,9 @@ mod tests {
 
     use crate::{
         actor::Actor,
-        journal::{Draft, Journal, JournalError, chain::Head, entry::Action, store::Store},
+        journal::{
+            DecisionDraft, Journal, JournalError, chain::ChainHead, entry::Action, store::Store,
+        },
     };
 
     fn journal() -> (tempfile::TempDir, Journal) {
@@ -234,8 +247,8 @@ mod tests {
         (directory, Journal::new(store))
     }
 
-    fn draft(actor: &str) -> Draft {
-        Draft {
+    fn draft(actor: &str) -> DecisionDraft {
+        DecisionDraft {
             action: Action::Adopt,
             actor: Actor::Verified(actor.to_owned()),
             from: None,
@@ -250,14 +263,14 @@ mod tests {
     #[test]
     fn what_is_written_is_read_in_order() {
         let (_directory, journal) = journal();
-        let mut head = Head::default();
+        let mut head = ChainHead::default();
         for actor in ["a", "b", "c"] {
             journal
-                .append(&mut head, draft(actor).decide("churn"))
+                .append(&mut head, draft(actor).into_entry("churn"))
                 .unwrap();
         }
         assert_eq!(journal.models().unwrap(), ["churn"]);
-        let mut reader = Head::default();
+        let mut reader = ChainHead::default();
         let mut actors = Vec::new();
         while let Some(entry) = journal.next("churn", &mut reader).unwrap() {
             actors.push(entry.actor.to_string());
@@ -275,8 +288,8 @@ mod tests {
             std::thread::spawn(move || {
                 barrier.wait();
                 journal.append(
-                    &mut Head::default(),
-                    draft(&index.to_string()).decide("churn"),
+                    &mut ChainHead::default(),
+                    draft(&index.to_string()).into_entry("churn"),
                 )
             })
         });
@@ -297,14 +310,14 @@ mod tests {
     #[test]
     fn an_entry_that_was_taken_away_is_noticed() {
         let (directory, journal) = journal();
-        let mut head = Head::default();
+        let mut head = ChainHead::default();
         for actor in ["a", "b", "c"] {
             journal
-                .append(&mut head, draft(actor).decide("churn"))
+                .append(&mut head, draft(actor).into_entry("churn"))
                 .unwrap();
         }
         fs_err::remove_file(directory.path().join("state/journal/churn/00000002.json")).unwrap();
-        let mut reader = Head::default();
+        let mut reader = ChainHead::default();
         while journal.next("churn", &mut reader).unwrap().is_some() {}
         assert_eq!(reader.seq, 1);
         assert_eq!(

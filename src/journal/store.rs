@@ -1,4 +1,5 @@
-//! Store: where entries and evidence lie. Create-if-absent is all that it asks of the place.
+//! `Store`: the storage of entries and evidence. Its only requirement is that creating an object fails if
+//! the object exists.
 
 use std::{
     io::ErrorKind,
@@ -21,55 +22,94 @@ use crate::clock;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// Somebody else wrote it first.
+    /// Another writer wrote it first.
     #[error("{0} exists already")]
     Exists(String),
-    #[error("the state can't be {doing}: {detail}")]
-    Failed { doing: &'static str, detail: String },
-    /// A call may still come to its end later.
-    #[error("the state can't be {doing}: no answer within {} s; whether it was carried out is not known", PATIENCE.as_secs())]
-    Late { doing: &'static str },
+    #[error("the state can't be {operation}: {detail}")]
+    Failed {
+        operation: StoreOperation,
+        detail: String,
+    },
+    /// The call may still take effect later.
+    #[error("the state can't be {operation}: no answer within {} s; whether it was carried out is not known", CALL_TIMEOUT.as_secs())]
+    Late { operation: StoreOperation },
 }
 
-/// A store with calls that wait; not to be called on a network thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreOperation {
+    Open,
+    Read,
+    List,
+    Write,
+    /// Applying an entry that was read.
+    Follow,
+}
+
+impl std::fmt::Display for StoreOperation {
+    /// The past participle.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            StoreOperation::Open => "opened",
+            StoreOperation::Read => "read",
+            StoreOperation::List => "listed",
+            StoreOperation::Write => "written",
+            StoreOperation::Follow => "followed",
+        })
+    }
+}
+
+impl StoreOperation {
+    fn failed(self, error: impl std::fmt::Display) -> StoreError {
+        StoreError::Failed {
+            operation: self,
+            detail: error.to_string(),
+        }
+    }
+}
+
+/// A store with blocking calls. They must not be made on a network thread.
 #[derive(Clone)]
 pub struct Store {
-    inner: Arc<Inner>,
+    shared: Arc<SharedStore>,
 }
 
-struct Inner {
-    place: Place,
+struct SharedStore {
+    backend: Backend,
     runtime: Runtime,
-    /// Until when nothing is read, or written, because a call did not answer.
+    /// Reads fail at once until this time, because one got no answer.
     no_reads_until: Mutex<Option<Instant>>,
+    /// Writes fail at once until this time, because one got no answer.
     no_writes_until: Mutex<Option<Instant>>,
-    /// It was told that there is no room for the reserve.
-    told: AtomicBool,
+    /// The last attempt to reserve room failed. It is logged once.
+    lacks_reserve: AtomicBool,
 }
 
-/// How long a store that does not answer is waited for; a rollback must not wait for a file system that hangs.
-const PATIENCE: Duration = Duration::from_secs(3);
-
-/// How long such a store is then left alone: whoever decides meanwhile does not wait at all.
-const LEFT_ALONE: Duration = Duration::from_secs(6);
-
-const WRITTEN: &str = "written";
-
-/// Calls that hang each hold a thread.
-const MAX_THREADS: usize = 8;
-
-/// An entry with its evidence has a few thousand bytes.
-const RESERVE_BYTES: usize = 256 << 10;
-
-enum Place {
+enum Backend {
     Memory(InMemory),
     Directory(PathBuf, OnceLock<LocalFileSystem>),
 }
 
-/// How old a part of an object must be before nobody writes it any more.
-const ABANDONED: Duration = Duration::from_secs(3600);
+/// How long a call may take. A rollback must not wait longer for a file system that hangs.
+const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 
-fn sweep(directory: &std::path::Path, depth: usize) {
+/// How long calls fail at once after a timeout, so that a decision in this time does not wait at all.
+const BACK_OFF: Duration = Duration::from_secs(6);
+
+/// The number of threads that calls which hang may hold.
+const MAX_THREADS: usize = 8;
+
+/// The size of the reserve. An entry with its evidence has a few thousand bytes.
+const RESERVE_BYTES: usize = 256 << 10;
+
+/// The age at which a temporary part of an object counts as abandoned by its writer.
+const ABANDONED_AGE: Duration = Duration::from_secs(3600);
+
+/// The depth of the directories below `journal` and `evidence`.
+const SWEEP_DEPTH: usize = 3;
+
+/// Removes the abandoned parts below `directory`. `object_store` writes an object to `NAME.json#NUMBER`
+/// before it renames it.
+fn sweep_parts(directory: &std::path::Path, depth: usize) {
     let Ok(entries) = fs_err::read_dir(directory) else {
         return;
     };
@@ -82,136 +122,145 @@ fn sweep(directory: &std::path::Path, depth: usize) {
             .rsplit_once(".json#")
             .is_some_and(|(_, number)| number.bytes().all(|byte| byte.is_ascii_digit()));
         let modified = || fs_err::metadata(&path).ok()?.modified().ok();
-        if is_part && modified().is_some_and(|at| !clock::is_recent(at, ABANDONED)) {
+        if is_part && modified().is_some_and(|at| !clock::is_recent(at, ABANDONED_AGE)) {
             let _ = fs_err::remove_file(&path);
         } else if depth > 0 && path.is_dir() {
-            sweep(&path, depth - 1);
+            sweep_parts(&path, depth - 1);
         }
     }
 }
 
-impl Inner {
+impl SharedStore {
+    /// The file that reserves room on the disk. `None` in memory.
     fn reserve(&self) -> Option<PathBuf> {
-        match &self.place {
-            Place::Memory(_) => None,
-            Place::Directory(directory, _) => Some(directory.join("reserve")),
+        match &self.backend {
+            Backend::Memory(_) => None,
+            Backend::Directory(directory, _) => Some(directory.join("reserve")),
         }
     }
 
-    /// `None`: there is nothing yet, and it is not to be made.
-    fn objects(&self, make: bool) -> Result<Option<&dyn ObjectStore>, StoreError> {
-        let (directory, opened) = match &self.place {
-            Place::Memory(objects) => return Ok(Some(objects)),
-            Place::Directory(directory, opened) => (directory, opened),
+    /// The objects, for reading. `None` if the directory does not exist yet: then there are no decisions.
+    fn existing(&self) -> Result<Option<&dyn ObjectStore>, StoreError> {
+        let (directory, opened) = match &self.backend {
+            Backend::Memory(objects) => return Ok(Some(objects)),
+            Backend::Directory(directory, opened) => (directory, opened),
         };
         if let Some(objects) = opened.get() {
             return Ok(Some(objects));
         }
-        let failed = |detail: String| StoreError::Failed {
-            doing: "opened",
-            detail,
-        };
-        if make {
-            fs_err::create_dir_all(directory).map_err(|error| failed(error.to_string()))?;
-        } else {
-            match fs_err::metadata(directory) {
-                Ok(about) if about.is_dir() => {}
-                // Where no directory is, there are no decisions either.
-                Ok(_) => return Ok(None),
-                Err(error)
-                    if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
-                {
-                    return Ok(None);
-                }
-                Err(error) => return Err(failed(error.to_string())),
+        match fs_err::metadata(directory) {
+            Ok(metadata) if metadata.is_dir() => open_directory(directory, opened).map(Some),
+            // A file in place of the directory holds no decisions either.
+            Ok(_) => Ok(None),
+            Err(error)
+                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
+            {
+                Ok(None)
             }
+            Err(error) => Err(StoreOperation::Open.failed(error)),
         }
-        let objects = LocalFileSystem::new_with_prefix(directory)
-            .map_err(|error| failed(error.to_string()))?
-            .with_fsync(true);
-        Ok(Some(opened.get_or_init(|| objects)))
+    }
+
+    /// The objects, for writing. The first write makes the directory.
+    fn writable(&self) -> Result<&dyn ObjectStore, StoreError> {
+        let (directory, opened) = match &self.backend {
+            Backend::Memory(objects) => return Ok(objects),
+            Backend::Directory(directory, opened) => (directory, opened),
+        };
+        if let Some(objects) = opened.get() {
+            return Ok(objects);
+        }
+        fs_err::create_dir_all(directory).map_err(|error| StoreOperation::Open.failed(error))?;
+        open_directory(directory, opened)
+    }
+
+    /// The time until which calls of this kind fail at once.
+    fn back_off(&self, operation: StoreOperation) -> &Mutex<Option<Instant>> {
+        match operation {
+            StoreOperation::Write => &self.no_writes_until,
+            _ => &self.no_reads_until,
+        }
     }
 }
 
+fn open_directory<'a>(
+    directory: &std::path::Path,
+    opened: &'a OnceLock<LocalFileSystem>,
+) -> Result<&'a dyn ObjectStore, StoreError> {
+    let objects = LocalFileSystem::new_with_prefix(directory)
+        .map_err(|error| StoreOperation::Open.failed(error))?
+        // A decision that took effect must survive a power failure.
+        .with_fsync(true);
+    Ok(opened.get_or_init(|| objects))
+}
+
 impl Store {
-    /// A directory of this machine, or one that several machines mount; what is written is on the disk when the call returns. It is
-    /// made with the first writing: a server whose state can't be written serves all the same.
+    /// A directory of this machine, or one that several machines mount. A write returns when it is on the
+    /// disk. The first write makes the directory: a server whose state can't be written still serves.
     pub fn local(directory: PathBuf) -> std::io::Result<Store> {
-        Store::of(Place::Directory(directory, OnceLock::new()))
+        Store::of(Backend::Directory(directory, OnceLock::new()))
     }
 
-    /// What is written is forgotten with the process.
+    /// A store that ends with the process.
     pub fn memory() -> std::io::Result<Store> {
-        Store::of(Place::Memory(InMemory::new()))
+        Store::of(Backend::Memory(InMemory::new()))
     }
 
-    fn of(place: Place) -> std::io::Result<Store> {
+    fn of(backend: Backend) -> std::io::Result<Store> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
+            // Every call that hangs keeps a thread for ever.
             .max_blocking_threads(MAX_THREADS)
             .build()?;
-        let inner = Inner {
-            place,
+        let shared = SharedStore {
+            backend,
             runtime,
             no_reads_until: Mutex::default(),
             no_writes_until: Mutex::default(),
-            told: AtomicBool::new(false),
+            lacks_reserve: AtomicBool::new(false),
         };
         Ok(Store {
-            inner: Arc::new(inner),
+            shared: Arc::new(shared),
         })
     }
 
-    /// Writes what must not exist yet.
+    /// Writes an object that must not exist.
     pub fn create(&self, path: &str, text: Vec<u8>) -> Result<(), StoreError> {
         self.put(path, text, PutMode::Create)
     }
 
-    /// Writes, whole or not at all, whatever was there.
+    /// Writes an object, whole or not at all, whether it exists or not.
     pub fn replace(&self, path: &str, text: Vec<u8>) -> Result<(), StoreError> {
         self.put(path, text, PutMode::Overwrite)
     }
 
-    /// Moves an object to a name that is free.
+    /// Moves an object to a name that must not exist.
     pub fn rename(&self, from: &str, to: &str) -> Result<(), StoreError> {
         let (from, to) = (Path::from(from), Path::from(to));
-        let Some(objects) = self.inner.objects(true)? else {
-            return Ok(());
-        };
-        let renamed = self.wait(objects.rename_if_not_exists(&from, &to), WRITTEN)?;
-        renamed.map_err(|error| StoreError::Failed {
-            doing: WRITTEN,
-            detail: error.to_string(),
-        })
+        let objects = self.shared.writable()?;
+        self.wait(
+            objects.rename_if_not_exists(&from, &to),
+            StoreOperation::Write,
+        )?
+        .map_err(|error| StoreOperation::Write.failed(error))
     }
 
-    /// Takes room on the disk, for an urgent decision when all the rest is full. `false` where the disk is full; a store that can't
-    /// for another reason is none the worse.
+    /// Reserves room on the disk for an urgent decision. Returns `false` if the disk is full. A store that
+    /// can't reserve room for another reason is used without.
     pub fn keep_reserve(&self) -> bool {
-        let Some(reserve) = self.inner.reserve() else {
+        let Some(reserve) = self.shared.reserve() else {
             return true;
         };
-        let keep = move || {
-            // A state that was never written to is not begun with a reserve.
-            if reserve.exists()
-                || !reserve
-                    .parent()
-                    .is_some_and(|state| state.join("journal").is_dir())
-            {
-                return Ok(());
-            }
-            // Not zeros: some file systems give those no room.
-            let filling: Vec<u8> = (0..RESERVE_BYTES).map(|at| (at * 31 % 251) as u8).collect();
-            fs_err::write(&reserve, filling).inspect_err(|_| {
-                let _ = fs_err::remove_file(&reserve);
-            })
-        };
-        let Ok(kept) = self.blocking(keep) else {
+        // A store that hangs is no full disk. The write itself will report it.
+        let Ok(kept) = self.blocking(move || write_reserve(&reserve)) else {
             return true;
         };
-        let told = self.inner.told.swap(kept.is_err(), Ordering::Relaxed);
+        let lacked = self
+            .shared
+            .lacks_reserve
+            .swap(kept.is_err(), Ordering::Relaxed);
         let Err(error) = kept else { return true };
-        if !told {
+        if !lacked {
             tracing::warn!(error = %error, "no room could be reserved for urgent decisions");
         }
         !matches!(
@@ -220,64 +269,68 @@ impl Store {
         )
     }
 
-    /// Whether there was no room for the reserve when it was last tried.
+    /// Whether the last attempt to reserve room failed.
     pub fn lacks_reserve(&self) -> bool {
-        self.inner.told.load(Ordering::Relaxed)
+        self.shared.lacks_reserve.load(Ordering::Relaxed)
     }
 
-    /// Removes what a process that was killed left of objects that it was writing: other processes may be writing what is younger.
-    /// Nobody waits for it: evidence may be thousands of files.
+    /// Removes the unfinished objects of killed processes. Younger ones may belong to other processes.
+    /// It runs in a thread of its own, because evidence may be thousands of files.
     pub fn sweep(&self) -> Option<JoinHandle<()>> {
-        let Place::Directory(directory, _) = &self.inner.place else {
+        let Backend::Directory(directory, _) = &self.shared.backend else {
             return None;
         };
-        let roots = ["journal", "evidence"].map(|place| directory.join(place));
+        let roots = ["journal", "evidence"].map(|name| directory.join(name));
         thread::Builder::new()
             .name("sweep".to_owned())
-            .spawn(move || roots.iter().for_each(|root| sweep(root, 3)))
+            .spawn(move || {
+                roots.iter().for_each(|root| sweep_parts(root, SWEEP_DEPTH));
+            })
             .ok()
     }
 
-    /// Frees the room that was kept; `false` where there was none.
+    /// Frees the reserved room. `false` if there was none.
     pub fn give_up_reserve(&self) -> bool {
-        let Some(reserve) = self.inner.reserve() else {
+        let Some(reserve) = self.shared.reserve() else {
             return false;
         };
         self.blocking(move || fs_err::remove_file(reserve).is_ok())
             .unwrap_or(false)
     }
 
-    /// Work on the disk that is not the object store's own, waited for as long as that.
+    /// Runs work on the disk without the object store, with the same timeout.
     fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, StoreError> {
-        let failed = |error: tokio::task::JoinError| StoreError::Failed {
-            doing: WRITTEN,
-            detail: error.to_string(),
-        };
-        self.wait(async { tokio::task::spawn_blocking(work).await }, WRITTEN)?
-            .map_err(failed)
+        let operation = StoreOperation::Write;
+        self.wait(async { tokio::task::spawn_blocking(work).await }, operation)?
+            .map_err(|error| operation.failed(error))
     }
 
-    /// The outcome of a call, or an error where there is none in time.
-    fn wait<T>(&self, call: impl Future<Output = T>, doing: &'static str) -> Result<T, StoreError> {
-        let refused = if doing == WRITTEN {
-            &self.inner.no_writes_until
-        } else {
-            &self.inner.no_reads_until
+    /// The result of a call, or an error if it takes too long.
+    fn wait<T>(
+        &self,
+        call: impl Future<Output = T>,
+        operation: StoreOperation,
+    ) -> Result<T, StoreError> {
+        let back_off = || {
+            self.shared
+                .back_off(operation)
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
         };
-        let refused = || refused.lock().unwrap_or_else(PoisonError::into_inner);
-        if refused().is_some_and(|until| Instant::now() < until) {
-            return Err(StoreError::Late { doing });
+        if back_off().is_some_and(|until| Instant::now() < until) {
+            // Without this, every decision would wait for the same file system.
+            return Err(StoreError::Late { operation });
         }
         let outcome = self
-            .inner
+            .shared
             .runtime
-            .block_on(async { tokio::time::timeout(PATIENCE, call).await });
+            .block_on(async { tokio::time::timeout(CALL_TIMEOUT, call).await });
         outcome.map_err(|_| {
-            *refused() = Some(Instant::now() + LEFT_ALONE);
-            StoreError::Late { doing }
+            *back_off() = Some(Instant::now() + BACK_OFF);
+            StoreError::Late { operation }
         })
     }
 
@@ -287,84 +340,94 @@ impl Store {
             ..PutOptions::default()
         };
         let location = Path::from(path);
-        let Some(objects) = self.inner.objects(true)? else {
-            return Ok(());
-        };
+        let objects = self.shared.writable()?;
         let put = objects.put_opts(&location, PutPayload::from(text), options);
-        match self.wait(put, WRITTEN)? {
+        match self.wait(put, StoreOperation::Write)? {
             Ok(_) => Ok(()),
             Err(Error::AlreadyExists { .. }) => Err(StoreError::Exists(path.to_owned())),
-            Err(error) => Err(StoreError::Failed {
-                doing: WRITTEN,
-                detail: error.to_string(),
-            }),
+            Err(error) => Err(StoreOperation::Write.failed(error)),
         }
     }
 
-    /// `None`: there is no such object.
+    /// `None` if the object does not exist.
     pub fn read(&self, path: &str) -> Result<Option<Vec<u8>>, StoreError> {
         let location = Path::from(path);
-        let Some(objects) = self.inner.objects(false)? else {
+        let Some(objects) = self.shared.existing()? else {
             return Ok(None);
         };
         let get = async { objects.get(&location).await?.bytes().await };
-        match self.wait(get, "read")? {
+        match self.wait(get, StoreOperation::Read)? {
             Ok(bytes) => Ok(Some(bytes.to_vec())),
             Err(Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(StoreError::Failed {
-                doing: "read",
-                detail: error.to_string(),
-            }),
+            Err(error) => Err(StoreOperation::Read.failed(error)),
         }
     }
 
-    /// The names of the objects right below `directory`, sorted.
+    /// The names of the objects directly in `directory`, sorted.
     pub fn list(&self, directory: &str) -> Result<Vec<String>, StoreError> {
-        self.names(directory, false)
+        let (objects, _) = self.list_paths(directory)?;
+        Ok(file_names(&objects))
     }
 
-    /// The names of the directories right below `directory`, sorted.
+    /// The names of the directories directly in `directory`, sorted.
     pub fn list_directories(&self, directory: &str) -> Result<Vec<String>, StoreError> {
-        self.names(directory, true)
+        let (_, directories) = self.list_paths(directory)?;
+        Ok(file_names(&directories))
     }
 
-    fn names(&self, directory: &str, directories: bool) -> Result<Vec<String>, StoreError> {
+    /// The objects and the directories in `directory`. Both are empty if it does not exist.
+    fn list_paths(&self, directory: &str) -> Result<(Vec<Path>, Vec<Path>), StoreError> {
         let location = Path::from(directory);
-        let Some(objects) = self.inner.objects(false)? else {
-            return Ok(Vec::new());
+        let Some(objects) = self.shared.existing()? else {
+            return Ok((Vec::new(), Vec::new()));
         };
-        let listing = self.wait(objects.list_with_delimiter(Some(&location)), "listed")?;
-        let listing = match listing {
-            Ok(listing) => listing,
-            Err(Error::NotFound { .. }) => return Ok(Vec::new()),
-            Err(error) => {
-                return Err(StoreError::Failed {
-                    doing: "listed",
-                    detail: error.to_string(),
-                });
+        let listing = objects.list_with_delimiter(Some(&location));
+        match self.wait(listing, StoreOperation::List)? {
+            Ok(listing) => {
+                let objects = listing.objects.into_iter().map(|object| object.location);
+                Ok((objects.collect(), listing.common_prefixes))
             }
-        };
-        let objects = listing.objects.into_iter().map(|object| object.location);
-        let paths: Vec<Path> = if directories {
-            listing.common_prefixes
-        } else {
-            objects.collect()
-        };
-        let mut names: Vec<String> = paths
-            .iter()
-            .filter_map(Path::filename)
-            .map(str::to_owned)
-            .collect();
-        names.sort();
-        Ok(names)
+            Err(Error::NotFound { .. }) => Ok((Vec::new(), Vec::new())),
+            Err(error) => Err(StoreOperation::List.failed(error)),
+        }
     }
+}
+
+fn file_names(paths: &[Path]) -> Vec<String> {
+    let mut names: Vec<String> = paths
+        .iter()
+        .filter_map(Path::filename)
+        .map(str::to_owned)
+        .collect();
+    names.sort();
+    names
+}
+
+/// Writes the reserve, unless it exists or nothing was decided yet: a state without a journal must stay
+/// empty.
+fn write_reserve(reserve: &std::path::Path) -> std::io::Result<()> {
+    let has_journal = reserve
+        .parent()
+        .is_some_and(|state| state.join("journal").is_dir());
+    if reserve.exists() || !has_journal {
+        return Ok(());
+    }
+    // Not zeros: some file systems don't store them.
+    let filling: Vec<u8> = (0..RESERVE_BYTES).map(|at| (at * 31 % 251) as u8).collect();
+    fs_err::write(reserve, filling).inspect_err(|_| {
+        let _ = fs_err::remove_file(reserve);
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::{Duration, Instant};
 
-    use crate::journal::store::{Store, StoreError, WRITTEN};
+    use crate::journal::store::{Store, StoreError, StoreOperation};
+
+    const LATE: StoreError = StoreError::Late {
+        operation: StoreOperation::Write,
+    };
 
     #[test]
     fn a_store_that_hangs_is_waited_for_once_and_read_meanwhile() {
@@ -372,15 +435,12 @@ mod tests {
         let store = Store::local(directory.path().join("state")).unwrap();
         store.create("journal/m/1.json", b"1".to_vec()).unwrap();
         assert_eq!(
-            store.wait(std::future::pending::<()>(), WRITTEN),
-            Err(StoreError::Late { doing: WRITTEN })
+            store.wait(std::future::pending::<()>(), StoreOperation::Write),
+            Err(LATE)
         );
         let began = Instant::now();
         for _ in 0..10 {
-            assert_eq!(
-                store.create("journal/m/2.json", Vec::new()),
-                Err(StoreError::Late { doing: WRITTEN })
-            );
+            assert_eq!(store.create("journal/m/2.json", Vec::new()), Err(LATE));
             assert!(!store.give_up_reserve());
             store.keep_reserve();
         }

@@ -3,17 +3,17 @@
 use crate::{
     actor::Actor,
     journal::{
-        Draft, JournalError,
-        chain::Head,
+        DecisionDraft, JournalError,
+        chain::ChainHead,
         entry::{Action, Entry, VersionRef},
-        store::StoreError,
+        store::{StoreError, StoreOperation},
     },
     operate::{OperateError, Operator, model::ModelControl, trouble::Trouble},
 };
 
 /// A draft with nothing but an action and an actor.
-pub(super) fn draft(action: Action, actor: Actor, to: Option<VersionRef>) -> Draft {
-    Draft {
+pub(super) fn draft(action: Action, actor: Actor, to: Option<VersionRef>) -> DecisionDraft {
+    DecisionDraft {
         action,
         actor,
         from: None,
@@ -30,7 +30,7 @@ impl Operator {
     pub(super) fn append(
         &self,
         model: &mut ModelControl,
-        draft: Draft,
+        draft: DecisionDraft,
     ) -> Result<Entry, OperateError> {
         let urgent = draft.action.is_urgent();
         if let Some(trouble) = &model.trouble {
@@ -39,10 +39,10 @@ impl Operator {
             }
             // The state failed a moment ago: trying again now would only delay the decision.
             let why = trouble.log_line(&model.name, true);
-            let entry = draft.decide(model.name.as_str());
+            let entry = draft.into_entry(model.name.as_str());
             return self.hold_and_report(model, entry, &why);
         }
-        let entry = draft.decide(model.name.as_str());
+        let entry = draft.into_entry(model.name.as_str());
         match self.write_after_pending(model, &entry) {
             Ok((head, entry)) => {
                 self.take(model, head, &entry)
@@ -66,7 +66,7 @@ impl Operator {
         &self,
         model: &mut ModelControl,
         entry: &Entry,
-    ) -> Result<(Head, Entry), JournalError> {
+    ) -> Result<(ChainHead, Entry), JournalError> {
         // Pending decisions can't be written before the repair, because they wait for it.
         if entry.action != Action::Repair {
             self.flush(model)?;
@@ -135,18 +135,18 @@ impl Operator {
     pub(super) fn take(
         &self,
         model: &mut ModelControl,
-        head: Head,
+        head: ChainHead,
         entry: &Entry,
     ) -> Result<(), JournalError> {
         if let Err(error) = model.written.apply(entry) {
             let detail = error.to_string();
             model.trouble = Some(Trouble::Damaged {
                 seq: entry.seq,
-                detail: error.detail,
+                detail: error.problem.to_string(),
                 further: false,
             });
             return Err(StoreError::Failed {
-                doing: "followed",
+                operation: StoreOperation::Follow,
                 detail,
             }
             .into());

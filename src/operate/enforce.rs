@@ -73,7 +73,7 @@ impl Operator {
             stable,
             previous: model.state.previous().cloned(),
             digests: model.state.digests.clone(),
-            withdrawn: model.state.left.keys().cloned().collect(),
+            withdrawn: model.state.withdrawn.keys().cloned().collect(),
             step: model.step.as_ref().map(|running| Arc::clone(&running.step)),
             wanted: model.wanted.iter().cloned().chain(candidates).collect(),
             trouble: trouble.map(|trouble| (trouble.describe(), trouble.suggestion(model.known))),

@@ -2,7 +2,7 @@
 
 use crate::{
     id::ModelName,
-    journal::{JournalError, chain::Head, entry::Entry, store::StoreError},
+    journal::{JournalError, chain::ChainHead, entry::Entry, store::StoreError},
     operate::{
         Operator,
         model::ModelControl,
@@ -100,7 +100,9 @@ impl Operator {
                     return self.check_end(model, seq);
                 }
                 Ok(None) => return None,
-                Err(JournalError::Chain(error)) => return self.damaged(&name, seq, error.detail),
+                Err(JournalError::Chain(error)) => {
+                    return self.damaged(&name, seq, error.fault.to_string());
+                }
                 Err(error) => return Some(Trouble::Unreadable(error.to_string())),
             }
         }
@@ -110,7 +112,7 @@ impl Operator {
     fn take_read(
         &self,
         model: &mut ModelControl,
-        head: Head,
+        head: ChainHead,
         entry: &Entry,
         reading: Reading,
     ) -> Result<(), String> {
@@ -122,7 +124,10 @@ impl Operator {
         if let Some(own) = own {
             model.pending.remove(own);
         }
-        model.written.apply(entry).map_err(|error| error.detail)?;
+        model
+            .written
+            .apply(entry)
+            .map_err(|error| error.problem.to_string())?;
         model.head = head;
         // Entry by entry: a pending decision that one entry made pointless must not revive after the next entry.
         if model.known && !model.pending.is_empty() {
@@ -136,9 +141,9 @@ impl Operator {
     }
 
     fn damaged(&self, name: &ModelName, seq: u64, detail: String) -> Option<Trouble> {
-        let at = Head {
+        let at = ChainHead {
             seq,
-            ..Head::default()
+            ..ChainHead::default()
         };
         let beyond = self.journal.beyond_gap(name.as_str(), &at);
         Some(Trouble::Damaged {

@@ -6,7 +6,7 @@ use crate::{
     actor::Actor,
     clock,
     journal::{
-        Draft,
+        DecisionDraft,
         entry::{Action, VersionRef},
     },
     operate::{OperateError, Operator, model::ModelControl},
@@ -109,7 +109,7 @@ impl Operator {
             .step
             .as_ref()
             .map(|running| json!({"totals": running.evidence, "guards": judgement.guards}));
-        let draft = Draft {
+        let draft = DecisionDraft {
             action,
             actor: Actor::Judge,
             from: model.state.stable.clone(),

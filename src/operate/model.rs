@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::{
     id::{ModelName, Version},
     journal::{
-        chain::Head,
+        chain::ChainHead,
         entry::{Entry, VersionRef},
     },
     operate::{
@@ -18,7 +18,7 @@ use crate::{
 pub(super) struct ModelControl {
     pub name: ModelName,
     /// The last entry that was read.
-    pub head: Head,
+    pub head: ChainHead,
     /// The state that the journal describes, up to `head`.
     pub written: ModelState,
     /// The state that is in force: `written`, then the pending decisions.
@@ -44,7 +44,7 @@ impl ModelControl {
     pub fn new(name: ModelName) -> ModelControl {
         ModelControl {
             name,
-            head: Head::default(),
+            head: ChainHead::default(),
             written: ModelState::default(),
             state: ModelState::default(),
             pending: Vec::new(),

@@ -5,7 +5,7 @@ use crate::{
     config::Promote,
     id::Version,
     journal::{
-        Draft,
+        DecisionDraft,
         entry::{Action, VersionRef},
     },
     operate::{
@@ -49,7 +49,7 @@ impl Operator {
             model.unfit.push(to);
             return;
         }
-        let draft = Draft {
+        let draft = DecisionDraft {
             from: Some(stable),
             reason: Some("models.promote = \"newest\"".to_owned()),
             evidence: serde_json::to_value(compatibility.into_report()).ok(),

@@ -108,7 +108,7 @@ mod tests {
     use crate::{
         actor::Actor,
         journal::{
-            Draft,
+            DecisionDraft,
             entry::{Action, VersionRef},
         },
         operate::{decide, pending::Pending},
@@ -122,9 +122,9 @@ mod tests {
         }
     }
 
-    fn draft(action: Action, from: Option<&str>, to: &str) -> Draft {
+    fn draft(action: Action, from: Option<&str>, to: &str) -> DecisionDraft {
         let actor = Actor::Verified("someone".to_owned());
-        Draft {
+        DecisionDraft {
             from: from.map(version),
             ..decide::draft(action, actor, Some(version(to)))
         }
@@ -134,20 +134,22 @@ mod tests {
     fn a_rollback_is_due_until_another_replica_left_the_same_version() {
         let mut state = ModelState::default();
         for (action, to) in [(Action::Adopt, "1"), (Action::Promote, "2")] {
-            state.apply(&draft(action, None, to).decide("m")).unwrap();
+            state
+                .apply(&draft(action, None, to).into_entry("m"))
+                .unwrap();
         }
         let pending = Pending {
-            entry: draft(Action::Rollback, Some("2"), "1").decide("m"),
+            entry: draft(Action::Rollback, Some("2"), "1").into_entry("m"),
             rollout: None,
         };
         assert!(pending.is_due(&state));
         // Another replica rolled back as well, and then promoted a third version.
         state
-            .apply(&draft(Action::Rollback, Some("2"), "1").decide("m"))
+            .apply(&draft(Action::Rollback, Some("2"), "1").into_entry("m"))
             .unwrap();
         assert!(!pending.is_due(&state));
         state
-            .apply(&draft(Action::Promote, Some("1"), "3").decide("m"))
+            .apply(&draft(Action::Promote, Some("1"), "3").into_entry("m"))
             .unwrap();
         assert!(!pending.is_due(&state));
     }

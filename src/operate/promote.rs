@@ -6,7 +6,7 @@ use crate::{
     actor::Actor,
     admin::{requests::PromoteRequest, status::ModelStatus},
     journal::{
-        Draft,
+        DecisionDraft,
         entry::{Action, VersionRef},
     },
     operate::{OperateError, Operator, model::ModelControl},
@@ -53,7 +53,7 @@ impl Operator {
         let evidence = model.step.as_ref().map(|running| {
             json!({"totals": running.evidence, "without_way_back": request.without_way_back})
         });
-        let draft = Draft {
+        let draft = DecisionDraft {
             action: Action::Promote,
             actor: actor.clone(),
             from: model.state.stable.clone(),

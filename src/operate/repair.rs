@@ -10,8 +10,8 @@ use crate::{
     digest::Digest,
     id::ModelName,
     journal::{
-        Draft, Journal, JournalError,
-        chain::Head,
+        DecisionDraft, Journal, JournalError,
+        chain::ChainHead,
         entry::{Action, VersionRef},
         store::StoreError,
     },
@@ -55,7 +55,7 @@ impl Operator {
         if model.head.seq >= seq {
             self.read_again(&mut model);
         }
-        let repaired = Draft {
+        let repaired = DecisionDraft {
             from: model.written.stable.clone(),
             reason: Some(reason.clone()),
             details: Some(json!({
@@ -103,7 +103,7 @@ impl Operator {
         if answering.is_none() || model.state.stable == answering {
             return Ok(());
         }
-        let rollback = Draft {
+        let rollback = DecisionDraft {
             from: model.state.stable.clone(),
             reason: Some(format!(
                 "the version that answered before the repair keeps answering: {reason}"
@@ -168,9 +168,9 @@ impl Operator {
     pub(super) fn overwritten(
         &self,
         name: &ModelName,
-        head: &Head,
+        head: &ChainHead,
     ) -> Result<Option<Trouble>, JournalError> {
-        let mut at = Head::default();
+        let mut at = ChainHead::default();
         while at.seq < head.seq {
             let seq = at.seq + 1;
             let detail = match self.journal.next(name.as_str(), &mut at) {
@@ -178,7 +178,7 @@ impl Operator {
                 Ok(None)
                     if self
                         .journal
-                        .beyond_gap(name.as_str(), &Head::default())?
+                        .beyond_gap(name.as_str(), &ChainHead::default())?
                         .is_empty() =>
                 {
                     return Ok(Some(Trouble::Unreadable(format!(
@@ -187,7 +187,7 @@ impl Operator {
                     ))));
                 }
                 Ok(None) => "is missing".to_owned(),
-                Err(JournalError::Chain(error)) => error.detail,
+                Err(JournalError::Chain(error)) => error.fault.to_string(),
                 Err(error) => return Err(error),
             };
             return Ok(Some(Trouble::Overwritten {

@@ -9,7 +9,7 @@ use crate::{
     clock,
     id::ModelName,
     journal::{
-        Draft,
+        DecisionDraft,
         entry::{Action, VersionRef},
     },
     operate::{
@@ -129,7 +129,7 @@ impl Operator {
         actor: &Actor,
     ) -> Result<ModelStatus, OperateError> {
         let rollout = model.state.rollout.as_ref();
-        let draft = Draft {
+        let draft = DecisionDraft {
             action: Action::Rollback,
             actor: actor.clone(),
             from,
@@ -153,7 +153,7 @@ impl Operator {
         // A version that was left by a rollback or an abort is the fault that the operator wants to get rid of.
         let fits = |version: &String| {
             stable.is_none_or(|stable| stable.version != *version)
-                && !model.state.left.contains_key(version)
+                && !model.state.withdrawn.contains_key(version)
                 && directory.join(version).is_dir()
         };
         let mut others = self.available(&model.name);

@@ -13,7 +13,7 @@ use crate::{
         status::ModelStatus,
     },
     journal::{
-        Draft,
+        DecisionDraft,
         entry::{Action, VersionRef},
     },
     operate::{OperateError, Operator, compatibility::CallerCompatibility, model::ModelControl},
@@ -116,7 +116,7 @@ impl Operator {
             accepted: request.accept_unproved.clone(),
             plan,
         };
-        let draft = Draft {
+        let draft = DecisionDraft {
             action: Action::Start,
             actor: actor.clone(),
             from: Some(from),

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::{
     actor::Actor,
     admin::status::ModelStatus,
-    journal::{Draft, entry::Action},
+    journal::{DecisionDraft, entry::Action},
     operate::{OperateError, Operator, model::ModelControl},
     rollout::state::{PauseDetails, PhaseState, StepDetails},
 };
@@ -138,7 +138,7 @@ impl Operator {
             .as_ref()
             .filter(|_| decision.action == Action::Abort)
             .map(|running| json!({"totals": running.evidence}));
-        let draft = Draft {
+        let draft = DecisionDraft {
             action: decision.action,
             actor: decision.actor.clone(),
             from: model.state.stable.clone(),

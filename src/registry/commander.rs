@@ -68,6 +68,7 @@ impl Commander {
         self.events
             .send(Event::Control { name, order, done })
             .map_err(|_| ControlError::Gone)?;
+        // The sender is dropped without an answer if the thread ends.
         outcome.await.unwrap_or(Err(ControlError::Gone))
     }
 
@@ -75,6 +76,7 @@ impl Commander {
     pub fn scan(&self) {
         let (done, scanned) = mpsc::channel();
         if self.events.send(Event::Scan { done }).is_ok() {
+            // A slow scan goes on in the background. The caller checks the snapshot in any case.
             let _ = scanned.recv_timeout(SCAN_TIMEOUT);
         }
     }
@@ -82,6 +84,7 @@ impl Commander {
     /// Starts the loads, unloads and changes of roles that follow from a decision. The next request
     /// is already routed by it.
     pub fn decided(&self) {
+        // The send fails during a shutdown only. The decision is in the journal nevertheless.
         let _ = self.events.send(Event::Decided);
     }
 }

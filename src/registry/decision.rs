@@ -42,6 +42,7 @@ impl ModelDecision {
             .iter()
             .chain(&self.previous)
             .chain(candidates)
+            // A text that is no version can't be in the models directory.
             .filter_map(|named| Version::parse(&named.version));
         decided.chain(self.wanted.iter().cloned()).collect()
     }
@@ -54,6 +55,7 @@ pub fn digest_conflict(
     version: &Version,
     digest: &str,
 ) -> Option<PackageError> {
+    // A version that was never decided on may have any digest.
     let decided = digests
         .get(version.as_str())
         .filter(|decided| *decided != digest)?;

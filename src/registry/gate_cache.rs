@@ -35,6 +35,7 @@ impl GateCache {
         let text = fs_err::read(self.path(digest, max_batch_size, extra)?).ok()?;
         serde_json::from_slice(&text)
             .ok()
+            // A damaged file must not give a version the result of another one.
             .filter(|result: &TrialResult| result.digest == digest)
     }
 

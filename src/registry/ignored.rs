@@ -158,6 +158,8 @@ impl IgnoredPath {
             return None;
         }
         let detail = match (graph_in(path), other_format_in(path)) {
+            // A version that is no number must be a package: a missing manifest is reported by its
+            // load.
             (Some(file), _) if file == MODEL_FILE || !version.is_number() => return None,
             (Some(file), _) => {
                 let has_config = path
@@ -294,6 +296,7 @@ pub fn of(directory: &Path, listing: &io::Result<Listing>) -> Vec<IgnoredPath> {
         {
             vec![fault]
         }
+        // An empty root and ignored paths below it never occur together.
         fault => listing.ignored.iter().cloned().chain(fault).collect(),
     }
 }
@@ -302,6 +305,7 @@ const LAYOUT: &str = "the layout is NAME/VERSION/ with a package (manifest.json)
 
 /// The fault of a models directory without any model.
 fn root_fault(root: &Path, listing: &Listing) -> Option<IgnoredPath> {
+    // A root with a model is the right one, whatever else it has.
     if !listing.models.is_empty() || !listing.unreadable.is_empty() {
         return None;
     }

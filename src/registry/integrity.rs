@@ -78,6 +78,7 @@ impl IntegrityChecks {
     pub fn check(&self, contents: &Contents, directory: &Path) -> Result<(), IntegrityError> {
         let fingerprint = fingerprint(contents, directory);
         let digest = &contents.manifest().digest;
+        // The lock is not held while files are hashed, so that other checks need not wait.
         let cached = lock(&self.results)
             .get(directory)
             .and_then(|result| result.cached(fingerprint, digest));
@@ -157,6 +158,7 @@ pub fn check_without_hashes(contents: &Contents, directory: &Path) -> Result<(),
         Contents::Bare(_) if directory.join(manifest::FILE).exists() => {
             return Err(IntegrityError::ManifestAdded);
         }
+        // A changed or invalid configuration file next to the versions would make the load fail.
         Contents::Bare(_) => {
             ModelFiles::read(directory.parent().unwrap_or(directory), &id.name)?;
         }

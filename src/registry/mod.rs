@@ -86,6 +86,7 @@ impl Registry {
 
     /// Applies a decision for the next request. This loads nothing and reads no disk.
     pub fn decide(&self, name: &ModelName, decision: ModelDecision) {
+        // Held until the snapshot is stored: see the field.
         let mut decisions = self.decisions();
         let decision = Arc::new(decision);
         decisions.insert(name.clone(), Arc::clone(&decision));
@@ -137,6 +138,7 @@ pub fn ignored(root: &Path) -> Vec<IgnoredPath> {
 
 /// The directories `NAME/VERSION` below `root`.
 pub fn version_directories(root: &Path) -> Vec<PathBuf> {
+    // A root that can't be listed has no directories. `ignored` reports it.
     let models = source::list(root).unwrap_or_default().models;
     models
         .into_values()

@@ -73,12 +73,14 @@ pub fn plan(model: &ModelView, policy: &RetentionPolicy) -> Vec<LoadAction> {
             (LoadPhase::Available, true) if !needed && !to_keep.contains(version) => {
                 LoadAction::Unload
             }
+            // Only versions that stay are compared: hashing costs time.
             (LoadPhase::Available, true) if view.changed => LoadAction::Compare,
             (LoadPhase::Idle | LoadPhase::Incomplete | LoadPhase::Refused, false) => {
                 LoadAction::Forget
             }
             (LoadPhase::Idle | LoadPhase::Incomplete, true) if wanted => LoadAction::Load,
             (LoadPhase::Refused, true) if view.changed && wanted => LoadAction::Load,
+            // A load under way is not interrupted, and an available version needs no action.
             _ => continue,
         };
         actions.push(action(version.clone()));
@@ -92,6 +94,7 @@ fn select<'a>(
     policy: &RetentionPolicy,
     counts: &dyn Fn(&VersionView) -> bool,
 ) -> BTreeSet<&'a Version> {
+    // `BTreeMap` sorts by version.
     let newest_first = model
         .versions
         .iter()

@@ -31,6 +31,7 @@ const MAX_ROWS: usize = 16;
 /// The latest requests that a stable version decoded.
 pub struct RequestSamples {
     /// The version that decoded them.
+    // Weak: the samples must not keep an unloaded version in memory.
     servable: Weak<Servable>,
     /// A required field is personal data, so that no request may be kept.
     forbidden: bool,
@@ -104,6 +105,7 @@ impl RequestSamples {
                 column.erase();
             }
         }
+        // The clone is made before the lock is taken, so that other requests do not wait for it.
         let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
         samples.push_back(Arc::new(columns));
         if samples.len() > CAPACITY {

@@ -131,6 +131,7 @@ fn find_model<'a>(
     match snapshot.models.get(name) {
         Some(model) => Ok((name, model)),
         // The caller may try again: the model is expected to appear.
+        // Status 503 instead of 404.
         None if loading || snapshot.required.contains(name) => Err(RouteError::NotReady {
             reason: format!("model {name} is not loaded"),
         }),
@@ -146,6 +147,8 @@ fn route_to_stable(name: &str, model: &ServedModel, now: Instant) -> Result<Rout
         return Err(RouteError::model_not_ready(name, model, now));
     };
     Ok(Routed {
+        // The clones keep all of them alive until the request ends, whatever is published
+        // meanwhile.
         servable: Arc::clone(stable),
         traffic: model.traffic.clone(),
         samples: model.samples.clone(),

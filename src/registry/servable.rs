@@ -126,6 +126,7 @@ impl Servable {
         } = loaded;
         let workers = engines.len();
         let intra_op_threads = factory.intra_op_threads();
+        // The configuration of a bare graph may fix dimensions that the graph leaves open.
         let graph = match &contents {
             Contents::Package(_) => factory.signature().clone(),
             Contents::Bare(bare) => bare.refined(factory.signature()),

@@ -67,6 +67,7 @@ impl ServedModel {
     /// Why requests without a version are not answered. `None` if they are.
     pub fn outage(&self, now: Instant) -> Option<Outage> {
         if let Some(stable) = &self.stable {
+            // A loaded version can still fail to answer, if all its workers hang.
             return stable.batcher.unready_reason(now).map(|reason| Outage {
                 reason,
                 suggestion: None,
@@ -79,6 +80,7 @@ impl ServedModel {
             });
         }
         let (first, suggestion) = self.outage_by_decision();
+        // The newest version first: it is the one that operators wait for.
         let states = self.versions.iter().rev().map(|(version, status)| {
             let state = status.state.name();
             match status.state.reason() {
@@ -157,6 +159,8 @@ impl ServedModel {
             .as_ref()
             .zip(compared)
             .map(|(step, stable)| Arc::new(Traffic::new(step, stable, &self.versions)));
+        // Samples have the columns of the version that decoded them. A new stable version starts
+        // without any.
         self.samples = match (&self.samples, &stable) {
             (Some(samples), Some(stable)) if samples.is_of(stable) => Some(Arc::clone(samples)),
             (_, Some(stable)) if previous.is_some() => Some(Arc::new(RequestSamples::new(stable))),
@@ -174,12 +178,14 @@ impl ServedModel {
             .versions
             .get(&servable.id().version)
             .map(|status| &status.state);
+        // The same version may have been loaded again. Then the old servable drains.
         matches!(state, Some(VersionState::Available(loaded)) if Arc::ptr_eq(loaded, servable))
     }
 
     /// The decided version, while another version answers because this one is not loaded.
     pub fn awaited(&self) -> Option<&VersionRef> {
         let (stable, decided) = (self.stable.as_ref()?, self.decided.as_ref()?);
+        // The digest too: a package that was packed again has the same version number.
         (stable.id().version.as_str() != decided.version || stable.digest() != decided.digest)
             .then_some(decided)
     }
@@ -199,6 +205,8 @@ impl ServedModel {
                 .any(|arm| Arc::ptr_eq(&arm.servable, servable))
         });
         match candidate {
+            // The stable version comes first: a version may be a candidate and the previous one as
+            // well.
             _ if is(&self.stable) => "stable",
             Some(traffic) if traffic.step.shadow_share > 0.0 => "shadow",
             Some(_) => "candidate",

@@ -82,6 +82,7 @@ impl VersionState {
 /// belongs to no model. An empty list means that the server is ready.
 pub fn not_ready(snapshot: &Snapshot, now: Instant) -> Vec<(String, String)> {
     let mut reasons = Vec::new();
+    // Until the first scan nobody knows which models exist.
     let loading = !snapshot.initial_loads_done;
     // With a list of required models the server need not wait for the others.
     if loading && !snapshot.required_by_config {

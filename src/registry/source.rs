@@ -62,6 +62,7 @@ impl Listing {
     fn add_model(&mut self, name: ModelName, directory: &Path) {
         let found = match directories(directory, 1) {
             Ok(found) => found,
+            // The other models are listed nevertheless.
             Err(error) => {
                 self.unreadable.insert(name, error);
                 return;
@@ -110,6 +111,7 @@ pub fn directories(parent: &Path, depth: usize) -> io::Result<Vec<(String, PathB
         let path = entry?.path();
         let name = path
             .file_name()
+            // A name that is not UTF-8 is neither a model nor a version.
             .and_then(|name| name.to_str())
             .map(str::to_owned);
         if let Some(name) = name.filter(|name| !name.starts_with('.'))
@@ -148,6 +150,7 @@ fn hash_files(directory: &Path, hasher: &mut DefaultHasher, depth: usize) {
     // A directory has no defined order.
     paths.sort();
     for path in paths {
+        // A renamed file with the same content changes the package too.
         path.hash(hasher);
         if let Ok(metadata) = fs_err::metadata(&path) {
             metadata.len().hash(hasher);

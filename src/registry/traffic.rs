@@ -76,6 +76,7 @@ impl Traffic {
 
     /// The candidate that answers, with its index. `None` if the stable version answers.
     pub fn assign(&self, hash: KeyHash, now: Instant) -> Option<(usize, &CandidateArm)> {
+        // Arm 0 is the stable version.
         let index = hash.assign.arm(&self.step.weights).checked_sub(1)?;
         // The stable version also answers the share of a candidate whose workers hang.
         let arm = self
@@ -100,6 +101,7 @@ impl CandidateArm {
     pub fn new(stable: &Servable, candidate: &Arc<Servable>) -> Option<CandidateArm> {
         let binding = match (stable.package(), candidate.package()) {
             (Some(old), Some(new)) => Some(Binding::new(&old.parts.input, &new.parts.input).ok()?),
+            // Without schemas nothing tells how to convert the tensors.
             (None, None) if stable.graph == candidate.graph => None,
             _ => return None,
         };
@@ -116,6 +118,7 @@ pub fn available<'a>(
     named: &VersionRef,
 ) -> Option<&'a Arc<Servable>> {
     match &versions.get(&Version::parse(&named.version)?)?.state {
+        // Another package under the same number is not the version that was decided on.
         VersionState::Available(servable) if servable.digest() == named.digest => Some(servable),
         _ => None,
     }

@@ -69,6 +69,7 @@ impl ServedModel {
                     .as_ref()
                     .ok_or_else(|| absent("no rollout is running"))?;
                 match (traffic.arms.as_slice(), traffic.step.candidates.as_slice()) {
+                    // Only a single candidate is unambiguous.
                     ([Some(arm)], _) => Ok(&arm.servable),
                     (_, [candidate]) => Err(RouteError::NotReady {
                         reason: format!(

@@ -1,83 +1,90 @@
-//! Evidence: what the arms of a rollout did since a step began, as sums that add up over replicas and restarts.
+//! `Evidence`: what the arms of a rollout did since a step began, as sums over replicas and restarts.
 
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Everything that is known of one step. Sums of several replicas are added by `add`.
-/// Runs of a version after its load that no other is compared with.
+/// The number of runs after a load of a version that are not compared: they are slow, because caches are
+/// empty and memory is allocated.
 pub const WARM_RUNS: u64 = 64;
 
+/// The evidence of one step. `add` adds the evidence of another replica.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Evidence {
-    /// By version; the stable one is among them.
+    /// By version. The stable version is one of them.
     pub arms: BTreeMap<String, ArmTotals>,
 }
 
-/// What one arm did.
+/// What one version did.
 ///
-/// A *unit* is what is assigned: a key, of which only the first request of the step counts, or a request where requests are
-/// assigned one by one.
+/// A *unit* is what the rollout assigns: a key, of which only the first request in the step counts, or a
+/// single request if the plan has no key.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct ArmTotals {
-    /// All requests, and their failures by kind: for people. Requests of one key share their fate, so nothing is tested by them.
+    /// All requests. They are shown, and not tested: the requests of one key are not independent.
     pub requests: u64,
+    /// The failures of all requests, by kind.
     pub errors: BTreeMap<String, u64>,
     /// Seconds from the routing to the answer, summed over all answered requests.
     pub seconds: f64,
     pub units: u64,
-    /// Units that were not answered, for a reason of their own. Those of a failed run are counted in `runs` alone, also where it held
-    /// only one: else an arm whose runs are small would seem to fail more often.
+    /// Units that were not answered. Units of a failed engine run are not among them: `runs` counts that run.
+    /// Otherwise a version with small batches would seem to fail more often.
     pub failed: u64,
-    /// Units whose answer holds a number that is none.
+    /// Units with NaN or infinity in the answer.
     pub nan: u64,
-    /// There is no room for further keys: nothing more is collected in this step.
+    /// There is no room for further keys: the step collects no more evidence.
     pub full: bool,
-    /// Engine runs by the number of their rows: bucket b holds those of more than 2^(b-1) and at most 2^b rows.
+    /// Engine runs by their number of rows: bucket b has the runs of more than 2^(b-1) and at most 2^b rows.
     pub runs: BTreeMap<u8, RunTotals>,
-    /// Units by what was predicted first: a class, or the bin of a number.
+    /// Units by their first prediction: a class, or the bin of a number.
     pub predictions: BTreeMap<String, u64>,
-    /// Units by time: window w holds those of the seconds from w * `window_seconds` on since the step began. Old ones are dropped.
+    /// Units by time: window w starts w * `window_seconds` seconds after the step. Old windows are dropped.
     pub windows: BTreeMap<u32, WindowTotals>,
-    /// Units that the stable version and this one answered both.
+    /// Units that both the stable version and this version answered.
     pub pairs: PairTotals,
-    /// Seconds of cores spent in the engine, and what they cost in dollars.
+    /// Seconds of processor cores that the engine used.
     pub compute_seconds: f64,
+    /// The cost of these seconds in dollars.
     pub cost_dollars: f64,
 }
 
+/// The engine runs of one bucket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct RunTotals {
     pub runs: u64,
     /// Runs that failed as a whole.
     pub failed: u64,
-    /// Runs above the threshold of time, and above that of cost, both frozen when the step began.
+    /// Runs above the threshold of time, which is fixed when the step begins.
     pub slow: u64,
+    /// Expensive runs: above the threshold of cost, which is fixed when the step begins.
     pub dear: u64,
-    /// Runs that were compared with no threshold: stable had too few of their size before the step.
+    /// Runs without a threshold: the stable version had too few runs of this size before the step.
     pub untimed: u64,
 }
 
+/// The units of one window of time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct WindowTotals {
     pub units: u64,
     pub failed: u64,
-    /// Units answered later than the plan's ceiling of the 99th percentile.
+    /// Units whose answer took longer than the plan's ceiling for the 99th percentile.
     pub slow: u64,
 }
 
+/// Pairs of answers to the same unit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct PairTotals {
     pub pairs: u64,
-    /// Pairs whose label differs, or a number by more than the tolerance.
+    /// Pairs with different labels, or with numbers that differ by more than the tolerance.
     pub differ: u64,
-    /// |difference| of the first number of the answers, summed.
+    /// The sum of |difference| of the first numbers of the answers.
     pub difference: f64,
 }
 
@@ -101,26 +108,42 @@ impl ArmTotals {
         self.nan += other.nan;
         self.full |= other.full;
         for (bucket, totals) in &other.runs {
-            let mine = self.runs.entry(*bucket).or_default();
-            mine.runs += totals.runs;
-            mine.failed += totals.failed;
-            mine.slow += totals.slow;
-            mine.dear += totals.dear;
-            mine.untimed += totals.untimed;
+            self.runs.entry(*bucket).or_default().add(totals);
         }
-        for (what, count) in &other.predictions {
-            *self.predictions.entry(what.clone()).or_default() += count;
+        for (prediction, count) in &other.predictions {
+            *self.predictions.entry(prediction.clone()).or_default() += count;
         }
         for (window, totals) in &other.windows {
-            let mine = self.windows.entry(*window).or_default();
-            mine.units += totals.units;
-            mine.failed += totals.failed;
-            mine.slow += totals.slow;
+            self.windows.entry(*window).or_default().add(totals);
         }
-        self.pairs.pairs += other.pairs.pairs;
-        self.pairs.differ += other.pairs.differ;
-        self.pairs.difference += other.pairs.difference;
+        self.pairs.add(&other.pairs);
         self.compute_seconds += other.compute_seconds;
         self.cost_dollars += other.cost_dollars;
+    }
+}
+
+impl RunTotals {
+    fn add(&mut self, other: &RunTotals) {
+        self.runs += other.runs;
+        self.failed += other.failed;
+        self.slow += other.slow;
+        self.dear += other.dear;
+        self.untimed += other.untimed;
+    }
+}
+
+impl WindowTotals {
+    fn add(&mut self, other: &WindowTotals) {
+        self.units += other.units;
+        self.failed += other.failed;
+        self.slow += other.slow;
+    }
+}
+
+impl PairTotals {
+    fn add(&mut self, other: &PairTotals) {
+        self.pairs += other.pairs;
+        self.differ += other.differ;
+        self.difference += other.difference;
     }
 }

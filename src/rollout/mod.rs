@@ -1,11 +1,12 @@
-//! Rollouts by risk: what a plan says, which arm a request goes to, what the arms did, and what follows from that. Pure: nothing
-//! here waits, reads or writes.
+//! Rollouts: the plan of a rollout, the assignment of requests to versions, the evidence about the versions,
+//! and the judge. Pure: nothing here waits, reads or writes.
 
 pub mod evidence;
 pub mod figures;
 pub mod judge;
 pub mod plan;
 pub mod sequential;
+mod slots;
 pub mod split;
 pub mod state;
 pub mod tally;

@@ -59,6 +59,7 @@ pub struct Proportion {
 impl Proportion {
     pub fn new(hits: u64, of: u64) -> Proportion {
         Proportion {
+            // Evidence is read from files: a damaged one must not make `rest` underflow.
             hits: hits.min(of),
             of,
         }
@@ -101,6 +102,7 @@ impl Proportion {
 
 /// Evidence against p_candidate <= p_stable + margin: the candidate is worse by more than the margin.
 pub fn log_e_worse(candidate: Proportion, stable: Proportion, margin: f64) -> f64 {
+    // Outside of this range p_stable + margin would be no probability.
     let margin = margin.clamp(0.0, 1.0);
     let mixture = candidate.log_mixture(WORSE_CANDIDATE) + stable.log_mixture(SMALL);
     let allowed = candidate.value() <= stable.value() + margin;

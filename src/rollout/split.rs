@@ -1,36 +1,40 @@
-//! `KeyHash`: where a key lies, and so which arm it goes to. Nothing is remembered: the same salt and key lie in the same place on
-//! every replica and after every restart.
+//! `KeyHash`: hashes the key of a request to the version that answers it. Nothing is stored: the same salt
+//! and key give the same hash on every replica and after every restart.
 
 use std::io::{Cursor, Read};
 
-/// Places for keys that have been counted in a step: a key that falls where another lies is not counted.
+/// The number of slots for keys that were counted in a step. A key whose slot is taken is not counted.
 pub const SLOTS: usize = 1 << 15;
 
-/// A place in [0, 1), in units of 2^-64.
+/// A point in [0, 1), in units of 2^-64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position(pub u64);
 
-/// Three independent places of a key, from one hash.
+/// Three independent values of a key, from one hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyHash {
-    /// Decides the arm.
+    /// Decides which version answers.
     pub assign: Position,
-    /// Decides whether the candidate answers it, too: were it `assign`, the users of the shadow would be those of the canary.
+    /// Decides whether the candidate answers a copy. With `assign` for both, the users of the shadow step
+    /// would be those of the canary step.
     pub shadow: Position,
-    /// Below `SLOTS`: where it is noted that the key has been counted.
+    /// The slot in which the key is counted, below `SLOTS`.
     pub slot: u16,
 }
 
 impl KeyHash {
-    /// MurmurHash3 (x64, 128 bits; Appleby 2011) of the salt and the key: 64 bits assign, 48 sample the shadow, 15 choose the slot.
-    /// A salt is drawn for each rollout: with one for ever the same users would bear every candidate.
+    /// MurmurHash3 (x64, 128 bits; Appleby 2011) of the salt and the key. 64 bits assign, 48 sample the
+    /// shadow, and 15 select the slot.
+    ///
+    /// Every rollout has its own salt. Otherwise the same users would get every new candidate first.
     pub fn of(salt: &[u8], key: &[u8]) -> KeyHash {
-        // Reading from memory cannot fail.
+        // Reading from memory never fails.
         let hash =
             murmur3::murmur3_x64_128(&mut Cursor::new(salt).chain(key), 0).unwrap_or_default();
         let (low, high) = (hash as u64, (hash >> 64) as u64);
         KeyHash {
             assign: Position(low),
+            // The slot has the low bits, so that the two are independent.
             shadow: Position(high & !0xffff),
             slot: (high & (SLOTS as u64 - 1)) as u16,
         }
@@ -38,24 +42,26 @@ impl KeyHash {
 }
 
 impl Position {
-    /// Is it among the first `share` of all places? A share of 1 holds them all, and so does every greater one.
+    /// Whether the position is below `share`. Every position is below a share of 1 or more.
     pub fn below(self, share: f64) -> bool {
-        u128::from(self.0) < places(share)
+        u128::from(self.0) < to_units(share)
     }
 
-    /// 0 is stable, i the candidate i - 1 with its share of the places. Candidate i of n has the places from i/n on, so that raising a
-    /// weight moves nobody away from a candidate; where one's weight is above 1/n, they lie one after the other instead.
+    /// The arm of the position: 0 is the stable version, i is the candidate i - 1.
+    ///
+    /// Candidate i of n has the positions from i/n on, so that a larger weight moves nobody away from a
+    /// candidate. If a weight is above 1/n, the candidates follow each other without gaps instead.
     pub fn arm(self, weights: &[f64]) -> usize {
-        let fixed = (1u128 << 64) / (weights.len().max(1) as u128);
-        let fits = weights.iter().all(|weight| places(*weight) <= fixed);
+        let width = (1u128 << 64) / (weights.len().max(1) as u128);
+        let fits = weights.iter().all(|weight| to_units(*weight) <= width);
         let mut start = 0;
         for (candidate, weight) in weights.iter().enumerate() {
-            let end = start + places(*weight);
+            let end = start + to_units(*weight);
             if (start..end).contains(&u128::from(self.0)) {
                 return candidate + 1;
             }
             start = if fits {
-                fixed * (candidate as u128 + 1)
+                width * (candidate as u128 + 1)
             } else {
                 end
             };
@@ -64,8 +70,9 @@ impl Position {
     }
 }
 
-fn places(share: f64) -> u128 {
-    // Beyond its range a float becomes the nearest integer, and NaN 0.
+/// A share in units of 2^-64. It needs more than 64 bits, because a share of 1 is 2^64.
+fn to_units(share: f64) -> u128 {
+    // The cast saturates, and NaN becomes 0.
     (share.clamp(0.0, 1.0) * 2f64.powi(64)) as u128
 }
 

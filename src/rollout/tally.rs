@@ -1,4 +1,5 @@
-//! Tally: where one process counts what the arms of a step do, and how the counts of several processes are put together.
+//! `Tally`: counts what the arms of a step do in one process. `combine` adds up the counts of several
+//! processes.
 
 use std::{
     collections::BTreeMap,
@@ -11,74 +12,23 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::rollout::slots::Slots;
 use crate::rollout::{
-    evidence::{ArmTotals, Evidence},
+    evidence::{ArmTotals, Evidence, WindowTotals},
     split::SLOTS,
 };
 
-/// With more slots taken, most new keys would fall where others lie.
+/// An arm with this number of used slots is full: most further keys would share a slot with another key
+/// and not be counted.
 const FULL: usize = SLOTS / 8 * 7;
-/// Different predictions that are counted apart; the rest is `other`.
+
+/// The number of predictions that are counted one by one. All others are counted as `other`.
 const MAX_CLASSES: usize = 50;
-/// Windows that are kept: the running one, and those that replicas with other clocks may still be in.
+
+/// The number of windows that are kept: the current one, and those of replicas whose clocks differ.
 const WINDOWS: u32 = 4;
 
-/// A set of slots.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Slots(Vec<u64>);
-
-impl Default for Slots {
-    fn default() -> Slots {
-        Slots(vec![0; SLOTS / 64])
-    }
-}
-
-impl Slots {
-    fn insert(&mut self, slot: u16) {
-        if let Some(word) = self.0.get_mut(usize::from(slot) / 64) {
-            *word |= 1 << (slot % 64);
-        }
-    }
-
-    pub fn len(&self) -> u64 {
-        self.0.iter().map(|word| u64::from(word.count_ones())).sum()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    fn encode(&self) -> String {
-        let bytes: Vec<u8> = self.0.iter().flat_map(|word| word.to_le_bytes()).collect();
-        base64_simd::STANDARD.encode_to_string(bytes)
-    }
-
-    fn decode(text: &str) -> Option<Slots> {
-        let bytes = base64_simd::STANDARD.decode_to_vec(text).ok()?;
-        let words: Vec<u64> = bytes
-            .as_chunks::<8>()
-            .0
-            .iter()
-            .map(|chunk| u64::from_le_bytes(*chunk))
-            .collect();
-        (bytes.len() == SLOTS / 8).then_some(Slots(words))
-    }
-}
-
-impl Serialize for Slots {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.encode())
-    }
-}
-
-impl<'de> Deserialize<'de> for Slots {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Slots, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        Slots::decode(&text).ok_or_else(|| serde::de::Error::custom("not a set of slots"))
-    }
-}
-
-/// Which keys an arm answered, and how.
+/// The keys that an arm answered, and those whose first request had a bad result.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct KeySlots {
@@ -87,16 +37,41 @@ pub struct KeySlots {
     pub nan: Slots,
 }
 
-/// What one process knows of a step: `evidence/MODEL/SEQ/REPLICA-BOOT.json`.
+impl KeySlots {
+    /// Adds the keys of another process. A key that both saw keeps its result here.
+    fn add(&mut self, other: &KeySlots) {
+        let own = self
+            .seen
+            .words_mut()
+            .iter_mut()
+            .zip(self.failed.words_mut())
+            .zip(self.nan.words_mut());
+        let others = other
+            .seen
+            .words()
+            .iter()
+            .zip(other.failed.words())
+            .zip(other.nan.words());
+        for (((seen, failed), nan), ((other_seen, other_failed), other_nan)) in own.zip(others) {
+            let new = other_seen & !*seen;
+            *failed |= other_failed & new;
+            *nan |= other_nan & new;
+            *seen |= new;
+        }
+    }
+}
+
+/// The counts of one process. They are stored as `evidence/MODEL/SEQ/REPLICA-BOOT.json`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct EvidenceShare {
     pub evidence: Evidence,
-    /// By version; only where requests are assigned by a key.
+    /// By version. Empty unless requests are assigned by a key.
     pub keys: BTreeMap<String, KeySlots>,
 }
 
-/// What all processes know together. A key that several saw counts once, as the first of them in this order has it.
+/// Adds up the counts of all processes. A key that several processes saw is counted once, with the result
+/// of the first of them in this order.
 pub fn combine<'a>(shares: impl Iterator<Item = &'a EvidenceShare> + Clone) -> Evidence {
     let mut all = Evidence::default();
     for share in shares.clone() {
@@ -104,22 +79,9 @@ pub fn combine<'a>(shares: impl Iterator<Item = &'a EvidenceShare> + Clone) -> E
     }
     let mut keys: BTreeMap<&str, KeySlots> = BTreeMap::new();
     for (version, more) in shares.flat_map(|share| &share.keys) {
-        let mine = keys.entry(version).or_default();
-        let words = mine
-            .seen
-            .0
-            .iter_mut()
-            .zip(&mut mine.failed.0)
-            .zip(&mut mine.nan.0);
-        for (((seen, failed), nan), ((new, new_failed), new_nan)) in
-            words.zip(more.seen.0.iter().zip(&more.failed.0).zip(&more.nan.0))
-        {
-            let first = new & !*seen;
-            *failed |= new_failed & first;
-            *nan |= new_nan & first;
-            *seen |= first;
-        }
+        keys.entry(version).or_default().add(more);
     }
+    // The sums counted such keys several times.
     for (version, keys) in keys {
         let totals = all.arms.entry(version.to_owned()).or_default();
         (totals.units, totals.failed, totals.nan) =
@@ -132,15 +94,15 @@ pub fn combine<'a>(shares: impl Iterator<Item = &'a EvidenceShare> + Clone) -> E
 /// How a request ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RequestOutcome<'a> {
-    /// With what was predicted first, where that can be counted.
+    /// Answered, with the first prediction if it can be counted.
     Answered { prediction: Option<&'a str> },
-    /// The answer holds a number that is none.
+    /// The answer contains NaN or infinity.
     NotFinite,
-    /// `lost`: by its run, which is counted among the runs, once.
-    /// `callers`: that may be the caller's doing, and counts against no ceiling.
     Failed {
         kind: &'static str,
+        /// The whole engine run failed. The run is counted once, whatever number of requests it had.
         lost: bool,
+        /// The caller may have caused the failure, so that it does not count against a ceiling.
         callers: bool,
     },
 }
@@ -148,14 +110,14 @@ pub enum RequestOutcome<'a> {
 /// How the units of a step are counted.
 #[derive(Clone, Copy, Debug)]
 pub struct TallyRules {
-    /// By a key, of which only the first request counts.
+    /// Requests are assigned by a key. Only the first request of each key is a unit.
     pub keyed: bool,
     pub window_seconds: f64,
-    /// Answers that take longer are slow.
+    /// An answer that takes longer is slow.
     pub ceiling: Option<Duration>,
 }
 
-/// The counts of one step in this process. The first arm is the stable one.
+/// The counts of one step in this process. The first arm is the stable version.
 pub struct Tally {
     rules: TallyRules,
     arms: Vec<ArmTally>,
@@ -163,8 +125,9 @@ pub struct Tally {
 
 struct ArmTally {
     version: String,
-    /// Slots whose first request is on its way or answered, here or elsewhere.
+    /// The slots of keys whose first request arrived, here or in another process.
     claimed: Box<[AtomicU64]>,
+    /// The number of claimed slots.
     taken: AtomicUsize,
     collected: Mutex<Collected>,
 }
@@ -175,10 +138,10 @@ struct Collected {
     keys: KeySlots,
 }
 
-/// What is observed of one request.
+/// The part of a request's assignment that its count needs.
 #[derive(Clone, Copy, Debug)]
 pub struct Unit {
-    /// It counts as a unit.
+    /// The request is a unit: the first one of its key.
     pub counts: bool,
     pub slot: u16,
     /// Seconds since the step began.
@@ -199,7 +162,7 @@ impl Tally {
         }
     }
 
-    /// Whether a request is the first of its key in this arm and step; always, where there are no keys.
+    /// Whether a request is the first of its key in this arm and step. Without keys every request is.
     pub fn claim(&self, arm: usize, slot: u16) -> bool {
         if !self.rules.keyed {
             return true;
@@ -207,74 +170,26 @@ impl Tally {
         let Some(arm) = self.arms.get(arm) else {
             return false;
         };
+        // A race may exceed the limit by a few keys, which does no harm.
         arm.taken.load(Ordering::Relaxed) < FULL && arm.claim(slot)
     }
 
-    /// Counts one request that ended.
+    /// Counts a request that ended.
     pub fn observe(&self, arm: usize, unit: Unit, elapsed: Duration, outcome: &RequestOutcome<'_>) {
         let Some(arm) = self.arms.get(arm) else {
             return;
         };
+        // One lock for a request: it is held for a few additions.
         let mut collected = arm.lock();
-        let Collected { totals, keys } = &mut *collected;
-        totals.requests += 1;
-        match outcome {
-            RequestOutcome::Answered { .. } => totals.seconds += elapsed.as_secs_f64(),
-            RequestOutcome::NotFinite => *totals.errors.entry("nan".to_owned()).or_default() += 1,
-            RequestOutcome::Failed { kind, .. } => {
-                *totals.errors.entry((*kind).to_owned()).or_default() += 1
-            }
-        }
+        collected.count_request(elapsed, outcome);
+        // The guard of the runs counts a lost request. Counting it here too would punish small batches.
         let lost = matches!(outcome, RequestOutcome::Failed { lost: true, .. });
-        if !unit.counts || lost {
-            return;
-        }
-        let (failed, nan) = (
-            matches!(outcome, RequestOutcome::Failed { .. }),
-            *outcome == RequestOutcome::NotFinite,
-        );
-        totals.units += 1;
-        totals.failed += u64::from(failed);
-        totals.nan += u64::from(nan);
-        if self.rules.keyed {
-            keys.seen.insert(unit.slot);
-            if failed {
-                keys.failed.insert(unit.slot);
-            }
-            if nan {
-                keys.nan.insert(unit.slot);
-            }
-        }
-        if let RequestOutcome::Answered {
-            prediction: Some(prediction),
-        } = outcome
-        {
-            let known = totals.predictions.len() < MAX_CLASSES
-                || totals.predictions.contains_key(*prediction);
-            let prediction = if known { prediction } else { "other" };
-            match totals.predictions.get_mut(prediction) {
-                Some(count) => *count += 1,
-                None => {
-                    totals.predictions.insert(prediction.to_owned(), 1);
-                }
-            }
-        }
-        let index = (unit.at_seconds / self.rules.window_seconds) as u32;
-        let window = totals.windows.entry(index).or_default();
-        window.units += 1;
-        let callers = matches!(outcome, RequestOutcome::Failed { callers: true, .. });
-        window.failed += u64::from((failed || nan) && !callers);
-        window.slow += u64::from(self.rules.ceiling.is_some_and(|ceiling| elapsed > ceiling));
-        while totals
-            .windows
-            .first_key_value()
-            .is_some_and(|(oldest, _)| oldest + WINDOWS <= index)
-        {
-            totals.windows.pop_first();
+        if unit.counts && !lost {
+            collected.count_unit(self.rules, unit, elapsed, outcome);
         }
     }
 
-    /// Counts a unit that the stable version and `arm` answered both.
+    /// Counts a unit that both the stable version and `arm` answered.
     pub fn observe_pair(&self, arm: usize, counts: bool, differs: bool, difference: f64) {
         let Some(arm) = self.arms.get(arm).filter(|_| counts) else {
             return;
@@ -285,7 +200,7 @@ impl Tally {
         pairs.difference += difference;
     }
 
-    /// This process's part of the evidence.
+    /// The counts of this process.
     pub fn share(&self) -> EvidenceShare {
         let mut share = EvidenceShare::default();
         for arm in &self.arms {
@@ -302,33 +217,114 @@ impl Tally {
         share
     }
 
-    /// Keys that other processes saw are theirs.
+    /// Claims the keys that another process saw, so that this process does not count them again.
     pub fn yield_to(&self, other: &EvidenceShare) {
         for arm in &self.arms {
-            for (mine, theirs) in other
-                .keys
-                .get(&arm.version)
-                .iter()
-                .flat_map(|keys| arm.claimed.iter().zip(&keys.seen.0))
-            {
-                let before = mine.fetch_or(*theirs, Ordering::Relaxed);
-                arm.taken
-                    .fetch_add((theirs & !before).count_ones() as usize, Ordering::Relaxed);
+            if let Some(keys) = other.keys.get(&arm.version) {
+                arm.claim_all(&keys.seen);
             }
         }
     }
 }
 
+impl Collected {
+    fn count_request(&mut self, elapsed: Duration, outcome: &RequestOutcome<'_>) {
+        let totals = &mut self.totals;
+        totals.requests += 1;
+        let error = match outcome {
+            RequestOutcome::Answered { .. } => {
+                totals.seconds += elapsed.as_secs_f64();
+                return;
+            }
+            RequestOutcome::NotFinite => "nan",
+            RequestOutcome::Failed { kind, .. } => kind,
+        };
+        *totals.errors.entry(error.to_owned()).or_default() += 1;
+    }
+
+    fn count_unit(
+        &mut self,
+        rules: TallyRules,
+        unit: Unit,
+        elapsed: Duration,
+        outcome: &RequestOutcome<'_>,
+    ) {
+        let failed = matches!(outcome, RequestOutcome::Failed { .. });
+        let nan = *outcome == RequestOutcome::NotFinite;
+        self.totals.units += 1;
+        self.totals.failed += u64::from(failed);
+        self.totals.nan += u64::from(nan);
+        if rules.keyed {
+            self.keys.seen.insert(unit.slot);
+            if failed {
+                self.keys.failed.insert(unit.slot);
+            }
+            if nan {
+                self.keys.nan.insert(unit.slot);
+            }
+        }
+        if let RequestOutcome::Answered {
+            prediction: Some(prediction),
+        } = outcome
+        {
+            self.totals.count_prediction(prediction);
+        }
+        let callers = matches!(outcome, RequestOutcome::Failed { callers: true, .. });
+        let window = self.totals.window_at(unit.at_seconds, rules.window_seconds);
+        window.units += 1;
+        // The ceiling is absolute: with failures of their own making, callers could abort any
+        // rollout.
+        window.failed += u64::from((failed || nan) && !callers);
+        window.slow += u64::from(rules.ceiling.is_some_and(|ceiling| elapsed > ceiling));
+    }
+}
+
+impl ArmTotals {
+    fn count_prediction(&mut self, prediction: &str) {
+        let counted =
+            self.predictions.len() < MAX_CLASSES || self.predictions.contains_key(prediction);
+        let prediction = if counted { prediction } else { "other" };
+        // Allocates for the first occurrence only.
+        match self.predictions.get_mut(prediction) {
+            Some(count) => *count += 1,
+            None => {
+                self.predictions.insert(prediction.to_owned(), 1);
+            }
+        }
+    }
+
+    /// The window of a time since the step began. Drops old windows.
+    fn window_at(&mut self, seconds: f64, window_seconds: f64) -> &mut WindowTotals {
+        let index = (seconds / window_seconds) as u32;
+        while let Some((oldest, _)) = self.windows.first_key_value()
+            && oldest + WINDOWS <= index
+        {
+            self.windows.pop_first();
+        }
+        self.windows.entry(index).or_default()
+    }
+}
+
 impl ArmTally {
+    /// Claims a slot. Of several requests at the same time one succeeds.
     fn claim(&self, slot: u16) -> bool {
         let bit = 1 << (slot % 64);
         let Some(word) = self.claimed.get(usize::from(slot) / 64) else {
             return false;
         };
+        // Most requests of a key are not its first: a load is cheaper than a write.
         let first = word.load(Ordering::Relaxed) & bit == 0
             && word.fetch_or(bit, Ordering::Relaxed) & bit == 0;
         self.taken.fetch_add(usize::from(first), Ordering::Relaxed);
         first
+    }
+
+    fn claim_all(&self, slots: &Slots) {
+        for (own, others) in self.claimed.iter().zip(slots.words()) {
+            let before = own.fetch_or(*others, Ordering::Relaxed);
+            let new = (others & !before).count_ones() as usize;
+            self.taken.fetch_add(new, Ordering::Relaxed);
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Collected> {
@@ -338,7 +334,7 @@ impl ArmTally {
     }
 }
 
-/// The bin in which a number is counted: between two powers of two.
+/// The bin of a number, as a text: between two powers of two.
 pub fn bin(value: f64) -> String {
     if value == 0.0 {
         return "0".to_owned();

@@ -1,3 +1,3 @@
-//! Security: who may do what.
+//! Access control: who may do what.
 
 pub mod tokens;

@@ -1,4 +1,4 @@
-//! Tokens: the operators that `admin.token_file` names, and who a token belongs to.
+//! `Operators`: the operators in `admin.token_file`, and their tokens.
 
 use std::path::Path;
 
@@ -6,24 +6,37 @@ use subtle::ConstantTimeEq;
 
 use crate::{actor::Actor, digest::Digest};
 
-/// A shorter token could be guessed.
-const MIN_TOKEN: usize = 16;
+/// The least number of characters of a token. A shorter one could be guessed.
+const MIN_TOKEN_LENGTH: usize = 16;
 
-/// The lines of `admin.token_file`.
 #[derive(Default)]
 pub struct Operators {
-    /// Name, and digest of the token: so that comparing takes the same time whatever was sent.
-    known: Vec<(String, Digest)>,
+    /// Names, and the digests of their tokens. Digests have the same length, so that the time of a
+    /// comparison says nothing about the length of a token.
+    operators: Vec<(String, Digest)>,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum OperatorsError {
     #[error("reading admin.token_file")]
     Read(#[source] std::io::Error),
-    #[error("admin.token_file, line {line}: {detail}")]
-    Line { line: usize, detail: &'static str },
+    #[error("admin.token_file, line {line}: {fault}")]
+    Line { line: usize, fault: LineFault },
+    /// With an empty file nobody could decide anything.
     #[error("admin.token_file names nobody")]
     Empty,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LineFault {
+    #[error("must be NAME TOKEN")]
+    Form,
+    #[error("the token has less than {MIN_TOKEN_LENGTH} characters")]
+    ShortToken,
+    #[error("this name is the server's own")]
+    ReservedName,
+    #[error("the name occurs twice")]
+    DuplicateName,
 }
 
 impl Operators {
@@ -31,45 +44,52 @@ impl Operators {
         Operators::parse(&fs_err::read_to_string(path).map_err(OperatorsError::Read)?)
     }
 
-    /// Lines of `NAME TOKEN`; empty ones and those that begin with # are passed over.
+    /// Parses lines of `NAME TOKEN`. Empty lines and lines that start with # are skipped.
     pub(crate) fn parse(text: &str) -> Result<Operators, OperatorsError> {
-        let mut known: Vec<(String, Digest)> = Vec::new();
-        for (index, line) in text
-            .lines()
-            .enumerate()
-            .filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#'))
-        {
-            let wrong = |detail| OperatorsError::Line {
+        let mut parsed = Operators::default();
+        for (index, line) in text.lines().enumerate() {
+            if line.trim().is_empty() || line.starts_with('#') {
+                continue;
+            }
+            parsed.add(line).map_err(|fault| OperatorsError::Line {
                 line: index + 1,
-                detail,
-            };
-            let mut words = line.split_whitespace();
-            let (Some(name), Some(token), None) = (words.next(), words.next(), words.next()) else {
-                return Err(wrong("must be NAME TOKEN"));
-            };
-            if token.len() < MIN_TOKEN {
-                return Err(wrong("the token has less than 16 characters"));
-            }
-            if Actor::is_reserved(name) {
-                return Err(wrong("this name is the server's own"));
-            }
-            if known.iter().any(|(other, _)| other == name) {
-                return Err(wrong("the name occurs twice"));
-            }
-            known.push((name.to_owned(), Digest::of(token.as_bytes())));
+                fault,
+            })?;
         }
-        if known.is_empty() {
+        if parsed.operators.is_empty() {
             Err(OperatorsError::Empty)
         } else {
-            Ok(Operators { known })
+            Ok(parsed)
         }
     }
 
-    /// Whose token it is. Every token is compared, and compared whole.
-    pub(crate) fn who(&self, token: &str) -> Option<&str> {
+    fn add(&mut self, line: &str) -> Result<(), LineFault> {
+        let mut words = line.split_whitespace();
+        let (Some(name), Some(token), None) = (words.next(), words.next(), words.next()) else {
+            return Err(LineFault::Form);
+        };
+        if token.len() < MIN_TOKEN_LENGTH {
+            return Err(LineFault::ShortToken);
+        }
+        // A journal entry by this operator would look like one by the server.
+        if Actor::is_reserved(name) {
+            return Err(LineFault::ReservedName);
+        }
+        if self.operators.iter().any(|(other, _)| other == name) {
+            return Err(LineFault::DuplicateName);
+        }
+        self.operators
+            .push((name.to_owned(), Digest::of(token.as_bytes())));
+        Ok(())
+    }
+
+    /// The operator with this token. Every token is compared in full, so that the time of a refusal says
+    /// nothing about how close a guess was.
+    pub(crate) fn name_of(&self, token: &str) -> Option<&str> {
         let given = Digest::of(token.as_bytes());
         let mut found = None;
-        for (name, digest) in &self.known {
+        // No early return: see above.
+        for (name, digest) in &self.operators {
             if bool::from(digest.as_bytes().ct_eq(given.as_bytes())) {
                 found = Some(name.as_str());
             }

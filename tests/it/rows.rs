@@ -55,7 +55,7 @@ fn one_scale_for_all_rows_keeps_requests_apart() {
     let (code, text) = pack(&directory);
     assert_eq!(code, 1, "{text}");
     assert!(
-        text.contains("serving.json /batching/independent_rows: says that rows are independent, but a row answers otherwise beside"),
+        text.contains("serving.json /batching/independent_rows: says that rows are independent, but a row has another answer in a batch with"),
         "{text}"
     );
     fs_err::remove_file(directory.join("serving.json")).unwrap();

@@ -60,6 +60,7 @@ pub fn check_graph(
         "graph",
         describe_signature(engine.signature(), factory.symbols()),
     );
+    // A configuration that contradicts the graph would make every request fail.
     bare.check(engine.signature())?;
     let signature = bare.refined(engine.signature());
     let config = match bare.config {
@@ -79,6 +80,7 @@ pub fn check_graph(
         },
     );
     let warm = warmed.is_ok();
+    // A row that the graph rejects shows nothing about its outputs.
     let rows = if warm { vec![row] } else { Vec::new() };
     let without_rows = outputs_without_rows(&mut engine, &signature, &analysis, &rows);
     let graph = CheckedGraph {

@@ -141,6 +141,7 @@ pub(super) fn replay(
             .run(&row.inputs)
             .map_err(|error| row.error(describe_rejection(&error.to_string())))?;
         let outputs = transform
+            // Alone: rows in batches are tested separately, and a failure must name its line.
             .interpret(&outputs, 1)
             .map_err(|fault| row.error(fault.to_string()))?;
         let answer = outputs.to_value(0);

@@ -67,6 +67,7 @@ impl SampleRuns {
     fn objection(&self, spec: &TensorSpec, analysed: &OutputRows) -> Option<String> {
         let follows = self.follows_rows(&spec.name);
         match analysed {
+            // The analysis is trusted only if every run agrees with it.
             OutputRows::First if follows => None,
             OutputRows::First => {
                 Some("the runtime gives it another first dimension than rows".to_owned())

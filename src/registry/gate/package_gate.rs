@@ -46,6 +46,7 @@ pub fn check_package(
     let mut reporter = CheckReporter::new(report);
     let manifest = check_files(directory, &mut reporter)?;
     let mut opened = OpenedPackage::open(directory, manifest, runtime, options, &mut reporter)?;
+    // Before the warm-up: its first row is the one that warms the engine.
     let golden = golden_rows(&opened.package.parts, &opened.transform, &opened.signature)?;
     let declared = opened.declared_batching();
     let warm_up = opened.warm_up(&golden, &declared, &mut reporter)?;
@@ -100,6 +101,7 @@ fn check_files(
         "manifest",
         format!("{} {}", manifest.name, manifest.version),
     );
+    // The hashes come before the graph is loaded: the runtime must never read unverified bytes.
     manifest.check_files(directory)?;
     reporter.passed(
         "hashes",
@@ -255,6 +257,7 @@ impl OpenedPackage {
             &self.analysis.vocabulary,
             self.max_batch_size,
         );
+        // A proof that rows mix outweighs runs in which no effect was seen.
         match (proof, self.analysis.report.proof_of_mixing()) {
             // The package makes a promise that its own graph breaks.
             (Err(Dependence::Shown(because)), _) if self.independent_rows() == Some(true) => {

@@ -79,12 +79,14 @@ pub(super) fn prove(
     };
     let seconds_per_run = (since.elapsed() / count).as_secs_f64();
     let affordable = BUDGET.as_secs_f64() / (seconds_per_run * RUNS_PER_ROW).max(1e-9);
+    // At least one row: a slow graph is tested too, up to `BUDGET_FACTOR`.
     rows.truncate((affordable as usize).max(1));
     for perturbation in Perturbation::ALL {
         let perturbed: Vec<Tensors> = rows
             .iter()
             .filter_map(|row| perturbation.apply(&row.inputs, vocabulary))
             .collect();
+        // A graph may treat its first row in a special way.
         for perturbed_first in [true, false] {
             if since.elapsed() > BUDGET * BUDGET_FACTOR {
                 return Err(Dependence::NotTried(
@@ -192,6 +194,7 @@ impl IndependenceTest<'_> {
         let same = inputs
             .iter()
             .zip(&self.varied)
+            // An empty tensor has no values to vary.
             .find(|((_, tensor), varied)| !**varied && !tensor.data().is_empty());
         match same {
             None => Ok(()),
@@ -233,7 +236,7 @@ impl IndependenceTest<'_> {
                 .collect();
             if !accepted.is_empty() && !self.run_batch(&members, others.description)? {
                 return Err(Dependence::Shown(format!(
-                    "rows that are answered alone fail beside {}",
+                    "rows that are answered alone fail in a batch with {}",
                     others.description
                 )));
             }
@@ -312,7 +315,7 @@ fn check_same(alone: &Tensors, in_batch: &Tensors, others: &str) -> Result<(), D
     for ((name, alone), (_, in_batch)) in alone.0.iter().zip(&in_batch.0) {
         if let Some((a, b)) = first_difference(alone, in_batch) {
             return Err(Dependence::Shown(format!(
-                "a row answers otherwise beside {others} (output \"{name}\": {a} alone, {b} beside them)"
+                "a row has another answer in a batch with {others} (output \"{name}\": {a} alone, {b} in the batch)"
             )));
         }
     }

@@ -44,6 +44,7 @@ impl Loader {
         let policy = self.batch_policy(&bare, &result.batching);
         Ok(LoadedVersion {
             contents: Contents::Bare(Box::new(bare)),
+            // A bare graph has no fields to expose.
             oip: Oip::Graph,
             engines,
             factory: Arc::new(factory),
@@ -66,6 +67,7 @@ impl Loader {
         if let Some(instances) = instances
             && own.is_none_or(|own| own.workers.is_none())
         {
+            // A count that was written for a GPU server may be larger than this machine.
             plan.workers = instances.clamp(1, MAX_THREADS);
         }
         plan
@@ -76,6 +78,7 @@ impl Loader {
         let configured = self.config.batching_of(model);
         let max_batch_size = match (batching, bare.batching(configured.max_batch_size)) {
             (Batching::Rows, Ok(limit)) => limit,
+            // Without a proof that the rows are independent, every request has its own run.
             _ => 1,
         };
         let graph_delay = bare

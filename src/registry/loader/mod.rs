@@ -136,10 +136,12 @@ impl Loader {
         if let Some(result) = cached {
             return Ok(result);
         }
+        // In another process: a graph that crashes the runtime must not end the server.
         let result = self.trial.run(directory, options, &mut |check| {
             tracing::debug!(package = %directory.display(), check = check.name, milliseconds = check.milliseconds, "passed");
         })?;
         if let Err(error) = self.gate_cache.put(&result, options.max_batch_size, extra) {
+            // A full disk must not keep the version from being served.
             self.metrics.models.source_errors.inc();
             tracing::warn!(error = %error, "the gate's result could not be cached; the next start will be slower");
         }
@@ -163,6 +165,7 @@ impl Loader {
             .copies
             .directory(&id.name, id.version.as_str(), &manifest.digest);
         let verified = move || {
+            // A worker may be replaced days later. The files may have been overwritten since.
             let changed = match manifest.check_files(&directory) {
                 Ok(()) => return Ok(directory.join(MODEL_FILE)),
                 Err(error) => error.to_string(),

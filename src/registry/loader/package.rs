@@ -34,10 +34,13 @@ impl Loader {
         };
         let result = self.gate_result(directory, &manifest, options, "")?;
 
+        // Opened again after the gate, with its hashes: the gate ran in another process and may
+        // have taken minutes.
         let package = ModelPackage::open(directory)?;
         check_digest(&result, &package.manifest, manifest::FILE, "verified")?;
         let resources = plan.resources(&self.config, model);
         let (mut factory, first) = self.open(directory, id, &package.manifest, resources)?;
+        // Before `bind`: it decides which optional inputs the signature has.
         factory.feed(|name| package.parts.feeds(name));
         let transform = package.parts.bind(factory.signature())?;
         let warm_up = result
@@ -51,6 +54,7 @@ impl Loader {
                 Batching::Rows => configured
                     .max_batch_size
                     .min(own_limit.unwrap_or(usize::MAX)),
+                // The batcher makes runs of one row then.
                 Batching::None { .. } => 1,
             },
             max_delay: Duration::from_micros(configured.max_delay_us),

@@ -37,6 +37,7 @@ impl WorkerPlan {
     pub fn resources(self, config: &Config, model: &str) -> Resources {
         let memory_bytes = config
             .memory_limit_of(model)
+            // The division must not make a limit of 0.
             .map(|limit| (limit / self.workers.max(1) as u64).max(1));
         Resources {
             intra_op_threads: self.intra_op_threads,

@@ -99,6 +99,7 @@ impl PackageCopies {
             .copy_of(contents)
             .filter(|copy| copy.is_dir())
             .map(|copy| self.integrity.check(contents, &copy));
+        // The copy is checked first: nobody works in its directory.
         if copy == Some(Ok(())) {
             return Ok(());
         }
@@ -137,6 +138,7 @@ impl PackageCopies {
             Some(Err(damage)) => Some(damage),
             None => None,
         };
+        // A copy that begins during a shutdown would delay it.
         self.integrity.check_running()?;
         self.sweep();
         check_without_hashes(contents, directory).map_err(CopyError::Lost)?;
@@ -196,6 +198,7 @@ impl PackageCopies {
     fn copy_file(&self, from: &Path, to: &Path) -> io::Result<(Digest, u64)> {
         fs_err::create_dir_all(to.parent().unwrap_or(to))?;
         let (source, target) = (fs_err::File::open(from)?, fs_err::File::create(to)?);
+        // A model that only one group may read stays so.
         target.set_permissions(source.metadata()?.permissions())?;
         let copied = Digest::of_reader(CopyReader::new(source, &target, &self.integrity))?;
         target.sync_all()?;
@@ -225,6 +228,7 @@ impl PackageCopies {
                     tracing::warn!(model = %name, error = %error, "the copy of a package can't be removed");
                 }
             }
+            // A directory that is removed in part does not count.
             removed |= !directory.exists();
         }
         removed

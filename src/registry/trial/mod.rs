@@ -109,8 +109,10 @@ impl GateTrial {
             .args(["--max-batch-size", &options.max_batch_size.to_string()])
             .args(["--intra-op-threads", &options.intra_op_threads.to_string()])
             .args(options.bare.then_some("--bare"))
+            // Nothing is sent to the child. An inherited terminal could stop it.
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
+            // The runtime may print warnings there, which are no messages.
             .stderr(Stdio::null())
             .spawn()
     }
@@ -166,6 +168,7 @@ fn read_messages(child: &mut Child) -> std::io::Result<mpsc::Receiver<TrialMessa
         .name("gate-lines".to_owned())
         .spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                // The runtime printed something. Without a result the parent reports a crash.
                 let Ok(message) = serde_json::from_str(&line) else {
                     return;
                 };

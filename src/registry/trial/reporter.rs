@@ -43,6 +43,7 @@ impl Reporter {
                     field: String::new(),
                     detail: progress.timeout_detail(timeout),
                 });
+                // A normal return would wait for the thread that hangs in the runtime.
                 exit(1)
             })?;
         Ok(reporter)

@@ -39,6 +39,7 @@ impl RegistryLoop {
                 .models
                 .get(&name)
                 .is_some_and(|model| model.versions.is_empty());
+            // A model whose directory can't be read is expected to come back.
             if gone && !self.unreadable.contains(&name) {
                 self.models.0.remove(&name);
             }
@@ -95,6 +96,7 @@ impl RegistryLoop {
             .collect();
         let decision = self.parts.registry.decision(name);
         let needed = match &decision {
+            // An operator's order comes before the journal.
             _ if model.unloaded => BTreeSet::new(),
             // The version that answers now stays until the decided one is loaded.
             Some(decision) if decision.stable.is_some() => decision
@@ -115,6 +117,7 @@ impl RegistryLoop {
     fn substitute(&self, name: &ModelName) -> Option<Version> {
         let snapshot = self.parts.registry.snapshot();
         let model = snapshot.models.get(name)?;
+        // Without a substitute `needed` already contains the version that answers.
         model.awaited()?;
         model
             .stable
@@ -199,6 +202,7 @@ impl RegistryLoop {
         else {
             return;
         };
+        // Set before the check: the same change must not be checked and logged again.
         tracked.checked_fingerprint = found.fingerprint;
         tracked.warning = check_same_files(servable, found).err().map(|error| {
             format!("the files of this version were changed and are refused, the loaded ones stay in use: {error}")
@@ -225,6 +229,7 @@ fn check_same_files(servable: &Servable, found: &FoundDirectory) -> Result<(), P
         Contents::Bare(bare) => BareGraph::open(&found.directory, &bare.id)?.manifest,
     };
     if manifest.digest == servable.digest() {
+        // The manifest may be intact while a listed file was overwritten.
         return manifest.check_files(&found.directory);
     }
     let detail = format!(

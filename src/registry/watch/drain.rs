@@ -46,6 +46,7 @@ impl RegistryLoop {
     pub(super) fn release_drained(&mut self) {
         for servable in self.draining.take_unused() {
             let id = servable.id().clone();
+            // Dropped here and not by a request: it frees the engines, which takes time.
             drop(servable);
             tracing::info!(model = %id.name, version = %id.version, "unloaded");
             let tracked = self.models.version_mut(&id.name, &id.version);

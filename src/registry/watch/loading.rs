@@ -154,6 +154,7 @@ impl RegistryLoop {
         match started {
             Ok(_) => {
                 tracked.state = VersionState::Loading;
+                // The result arrives as an event of this loop, so that it can't overtake this line.
                 self.loads.begin(number, id, limit);
             }
             Err(error) => {
@@ -180,6 +181,7 @@ impl RegistryLoop {
             );
             self.end_load(LoadEnded {
                 number,
+                // A timeout is never forgiven, so that no fingerprint is needed.
                 fingerprint: 0,
                 outcome: Err(LoadFailure::Refused(error)),
                 elapsed: limit,
@@ -198,6 +200,7 @@ impl RegistryLoop {
         let Some(id) = self.loads.end(number) else {
             return;
         };
+        // Never so: a plan forgets only versions that are not loading.
         if self.models.version(&id.name, &id.version).is_none() {
             return;
         }
@@ -240,6 +243,7 @@ impl RegistryLoop {
         {
             return Err(LoadFailure::Refused(error));
         }
+        // The handles create the metrics of the version. Versions that fail the gate have none.
         let handles = self
             .parts
             .metrics

@@ -70,6 +70,7 @@ pub struct Watch {
 impl Watch {
     pub fn start(parts: WatchParts) -> io::Result<Watch> {
         let (events, inbox) = mpsc::channel();
+        // The thread owns everything: no lock is held while a directory is read.
         let registry_loop = RegistryLoop {
             parts,
             events: events.clone(),
@@ -103,6 +104,7 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
+        // The thread may have ended already.
         let _ = self.events.send(Event::Stop);
         if let Some(thread) = self
             .thread
@@ -148,6 +150,7 @@ impl RegistryLoop {
                 self.scan();
                 next_scan = Instant::now() + self.parts.config.models.poll_interval();
             }
+            // Before the actions: a load that was given up makes room for another one.
             self.give_up_late_loads();
             self.act();
             self.release_drained();
@@ -169,6 +172,7 @@ impl RegistryLoop {
                     let _ = done.send(());
                 }
                 Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+                // The next round does what has to be done.
                 Ok(Event::Decided) | Err(RecvTimeoutError::Timeout) => {}
             }
         }

@@ -58,6 +58,7 @@ impl RegistryLoop {
             if pending.done.is_closed() {
                 continue;
             }
+            // The answer is the final outcome, not the start of a load.
             if self.is_busy(&pending.name) {
                 self.orders.push(pending);
                 continue;

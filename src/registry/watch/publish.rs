@@ -57,6 +57,7 @@ impl RegistryLoop {
                 (version.clone(), status)
             })
             .collect();
+        // The configuration may name models that do not exist, and models may have none.
         let own = self.parts.config.model.get(name.as_str());
         let snapshot = self.parts.registry.snapshot();
         let before = snapshot.models.get(name);
@@ -122,6 +123,7 @@ impl TrackedVersion {
             }
             _ => None,
         };
+        // A write to the metrics at each round would create and remove series all the time.
         if role == self.info.role {
             return;
         }

@@ -32,6 +32,7 @@ impl RegistryLoop {
                 self.merge(listing);
             }
             Err(error) => {
+                // Every failed scan counts, so that an alert stays on while the disk fails.
                 self.parts.metrics.models.source_errors.inc();
                 // Once, not at every scan.
                 if !self.listing_failed {
@@ -132,10 +133,12 @@ impl RegistryLoop {
             model.update(found);
             self.models.0.insert(name.clone(), model);
             // A server that started without any model becomes ready with the first one that appears.
+            // Before the first listing `choose_required` does this for all models at once.
             if self.listed && self.required.is_empty() {
                 self.required.insert(name);
             }
         }
+        // After the merge: only now is it known which files are gone.
         self.use_copies_of_missing_versions();
         self.read_version_policies();
     }

@@ -105,6 +105,7 @@ impl RegistryLoop {
         let Some(tracked) = self.models.version_mut(name, version) else {
             return false;
         };
+        // The copy itself has the problem. A second try would loop.
         if tracked.copy.is_some() {
             return false;
         }
@@ -114,6 +115,7 @@ impl RegistryLoop {
             instead_of: tracked.found.as_ref().map(|found| found.fingerprint),
         });
         tracked.found = Some(found);
+        // The next plan loads the copy.
         tracked.state = VersionState::Idle;
         true
     }
@@ -139,6 +141,7 @@ impl RegistryLoop {
             if let VersionState::Available(servable) =
                 std::mem::replace(&mut tracked.state, rejected)
             {
+                // Requests that use it are answered to their end, but new ones get another version.
                 self.draining.add(servable);
             }
             evicted.push((version.clone(), error));

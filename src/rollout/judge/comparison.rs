@@ -31,6 +31,7 @@ pub(super) fn measure_runs(
         .filter_map(|(bucket, totals)| {
             Some((proportion(totals), proportion(stable.runs.get(bucket)?)))
         })
+        // A bucket with runs of one arm only says nothing about the other.
         .filter(|(candidate, stable)| candidate.of > 0 && stable.of > 0)
         .collect();
     let (mut of, mut hits, mut stable_of, mut expected) = (0, 0, 0, 0.0);

@@ -112,6 +112,7 @@ impl GuardMetric {
             GuardMetric::Disagreement => plan.guards.disagreement_budget.is_some(),
             GuardMetric::Distribution => plan.guards.distribution_budget.is_some(),
             GuardMetric::P99Ceiling => plan.guards.p99_ceiling_ms.is_some(),
+            // The other guards have defaults and can't be switched off.
             _ => true,
         }
     }

@@ -44,6 +44,7 @@ impl StepCase<'_> {
         let (arm, stable) = (self.arm(candidate), self.arm(self.case.stable));
         let measured = self.measure(guard, arm, stable);
         let limit = self.limit * measured.limit_factor;
+        // Without units of the stable version the shares of 0 would look equal.
         let no_stable = measured.stable.is_some_and(|stable| stable.of == 0);
         // A violation counts even if the rest of the evidence can't be compared.
         let state = if let Some(reason) = self.not_decided_here(guard) {
@@ -99,6 +100,7 @@ impl StepCase<'_> {
         match guard {
             _ if guard.is_of_runs() => runs_not_comparable(arm, stable, guard != GuardMetric::Runs),
             GuardMetric::Disagreement
+                // In a shadow step pairs will come, so that the guard waits for them.
                 if arm.pairs.pairs == 0 && !matches!(self.step, PlanStep::Shadow { .. }) =>
             {
                 Some("no pairs in this step")
@@ -121,6 +123,8 @@ impl StepCase<'_> {
                 guards.error_margin,
             ),
             GuardMetric::Nan => self.compare_units(
+                // A failed unit has no answer and so no NaN. It still counts as a unit, in both
+                // arms alike.
                 Proportion::new(arm.nan, arm.units),
                 Proportion::new(stable.nan, stable.units),
                 guards.nan_margin,
@@ -203,6 +207,7 @@ impl StepCase<'_> {
             let candidate = Proportion::new(count(arm), of);
             let other = Proportion::new(count(stable), stable_of);
             let log_e_worse = sequential::log_e_worse(candidate, other, budget)
+                // More of a class and less of it are both a difference.
                 .max(sequential::log_e_worse(other, candidate, budget));
             let log_e_fine = sequential::log_e_not_worse(candidate, other, budget)
                 .min(sequential::log_e_not_worse(other, candidate, budget));
@@ -248,6 +253,7 @@ impl StepCase<'_> {
             stable: None,
             margin: ceiling,
             log_e_worse,
+            // A ceiling needs no proof that the candidate is fine.
             log_e_fine: 0.0,
             limit_factor,
             detail: None,

@@ -98,6 +98,8 @@ pub fn judge(case: &Case<'_>) -> Judgement {
     }
     let waits = judged.reasons_to_wait(&guards);
     let (place, reasons) = (judged.place(), waits.join("; "));
+    // After the violations and before `advance`: a rollout that is too long must not be promoted
+    // late.
     if case.rollout_seconds >= case.plan.max_seconds as f64 {
         let elapsed = duration(case.rollout_seconds);
         let text = format!("inconclusive at {place} after {elapsed}: {reasons}");
@@ -131,6 +133,7 @@ pub fn limit(plan: &RolloutPlan, candidates: usize) -> f64 {
         .map(|step| {
             GuardMetric::ALL
                 .iter()
+                // A guard that can't decide in a step takes nothing of the promise.
                 .filter(|guard| guard.decides_in(plan, step))
                 .count()
         })
@@ -264,6 +267,7 @@ fn worst(guards: &[GuardReport]) -> Option<&GuardReport> {
         let excess = |report: &GuardReport| report.e_value / report.limit;
         b.guard
             .is_of_predictions()
+            // Reversed: the guards of predictions come last.
             .cmp(&a.guard.is_of_predictions())
             .then(excess(a).total_cmp(&excess(b)))
     })

@@ -50,7 +50,7 @@ impl Authentication {
                 .eq_ignore_ascii_case("bearer")
                 .then_some(token.trim())
         });
-        match token.and_then(|token| operators.who(token)) {
+        match token.and_then(|token| operators.name_of(token)) {
             Some(name) => Ok(Actor::Verified(name.to_owned())),
             None => Err(Refusal::new(
                 ErrorCode::Unauthenticated,

@@ -1,0 +1,40 @@
+//! Why a plan is rejected.
+
+/// A text that is no plan.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// The text is no TOML, or a value has the wrong type. The message shows the line.
+    #[error(transparent)]
+    Toml(#[from] toml::de::Error),
+    #[error("unknown key `{key}`{}", nearest.as_ref().map(|near| format!("; did you mean `{near}`?")).unwrap_or_default())]
+    UnknownKey {
+        key: String,
+        nearest: Option<String>,
+    },
+    #[error(transparent)]
+    Invalid(#[from] PlanFault),
+}
+
+/// A value that a plan must not have.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum PlanFault {
+    #[error("`name` must not be empty")]
+    EmptyName,
+    #[error("`key`: \"{0}\" is not \"header:NAME\" or \"field:NAME\"")]
+    Key(String),
+    #[error("`{key}` must be from {least} to {most}")]
+    OutOfRange { key: String, least: f64, most: f64 },
+    #[error("`steps`: a plan has at least one step")]
+    NoSteps,
+    #[error("`{key}` must have one weight for each candidate, and their sum must be below 1")]
+    Weights { key: String },
+    /// `index` is the step's, from 0.
+    #[error("`steps[{index}]`: a weight must not fall ({weight} after {before})")]
+    FallingWeight {
+        index: usize,
+        weight: f64,
+        before: f64,
+    },
+    #[error("`max_seconds` must be at least the sum of the steps' `min_seconds` ({least})")]
+    MaxSecondsTooShort { least: u64 },
+}

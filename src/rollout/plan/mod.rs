@@ -1,0 +1,144 @@
+//! `RolloutPlan`: the steps of a rollout, and the guards of its candidates. A plan is built in, or is read
+//! from TOML.
+
+mod builtin;
+mod error;
+mod guards;
+mod key;
+mod parse;
+mod step;
+
+pub use error::{PlanError, PlanFault};
+pub use guards::{Guards, OnDisagreement};
+pub use key::AssignmentKey;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+pub use step::PlanStep;
+
+/// How a candidate becomes the stable version.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RolloutPlan {
+    pub name: String,
+    /// The probability, over the whole rollout and all candidates, that a candidate that is not worse is
+    /// aborted. The judge keeps it below this value.
+    #[serde(default = "default_alpha")]
+    pub alpha: f64,
+    /// After this many seconds an undecided rollout is inconclusive.
+    #[serde(default = "default_max_seconds")]
+    pub max_seconds: u64,
+    #[serde(default, skip_serializing_if = "AssignmentKey::is_prediction_id")]
+    pub key: AssignmentKey,
+    /// A second operator must approve before the rollout starts.
+    #[serde(default)]
+    pub approve: bool,
+    #[serde(default)]
+    pub guards: Guards,
+    pub steps: Vec<PlanStep>,
+}
+
+fn default_alpha() -> f64 {
+    0.01
+}
+
+/// A week.
+fn default_max_seconds() -> u64 {
+    7 * 86_400
+}
+
+/// A hundred days. A longer rollout would be a second service.
+const MAX_SECONDS: u64 = 8_640_000;
+
+impl RolloutPlan {
+    /// Whether the step waits for an operator, whatever the judge finds.
+    pub fn hold(&self, step: usize) -> bool {
+        match self.steps.get(step) {
+            Some(PlanStep::Ab { .. }) => true,
+            Some(PlanStep::Shadow { hold, .. } | PlanStep::Canary { hold, .. }) => *hold,
+            _ => false,
+        }
+    }
+
+    /// The share of the units that each of `candidates` candidates answers in a step. The stable version
+    /// answers the rest.
+    pub fn weights(&self, step: usize, candidates: usize) -> Vec<f64> {
+        let each = |weight: f64| vec![weight; candidates];
+        // A division by 0 would give infinite weights.
+        let number = candidates.max(1) as f64;
+        match self.steps.get(step) {
+            Some(PlanStep::Canary { weight, .. }) => each(weight / number),
+            Some(PlanStep::Ab {
+                weights: Some(weights),
+                ..
+            }) => weights.iter().copied().take(candidates).collect(),
+            Some(PlanStep::Ab { weights: None, .. }) => each(1.0 / (number + 1.0)),
+            Some(PlanStep::BlueGreen { .. }) => each(1.0 / number),
+            Some(PlanStep::Shadow { .. }) | None => each(0.0),
+        }
+    }
+
+    /// The share of the requests that the candidates answer for comparison only.
+    pub fn shadow_share(&self, step: usize) -> f64 {
+        match self.steps.get(step) {
+            Some(PlanStep::Shadow { share, .. }) => *share,
+            _ => 0.0,
+        }
+    }
+
+    /// Checks all values. Plans from TOML, from the API and from the journal go through it.
+    pub fn check(&self) -> Result<(), PlanFault> {
+        if self.name.is_empty() {
+            return Err(PlanFault::EmptyName);
+        }
+        check_range("alpha", self.alpha, 1e-9, 0.5)?;
+        check_range(
+            "max_seconds",
+            self.max_seconds as f64,
+            1.0,
+            MAX_SECONDS as f64,
+        )?;
+        self.guards.check()?;
+        if self.steps.is_empty() {
+            return Err(PlanFault::NoSteps);
+        }
+        let mut before = 0.0;
+        let mut least: u64 = 0;
+        for (index, step) in self.steps.iter().enumerate() {
+            step.check(&|key: &str| format!("steps[{index}].{key}"))?;
+            // A plan can name any number. An overflow must not make the sum small.
+            least = least.saturating_add(step.min_seconds());
+            // A smaller weight would move units from the candidate back to the stable version: their users
+            // would see the answers change twice.
+            if let Some(weight) = step.largest_weight() {
+                if weight < before {
+                    return Err(PlanFault::FallingWeight {
+                        index,
+                        weight,
+                        before,
+                    });
+                }
+                before = weight;
+            }
+        }
+        if least > self.max_seconds {
+            return Err(PlanFault::MaxSecondsTooShort { least });
+        }
+        Ok(())
+    }
+}
+
+fn check_range(key: &str, value: f64, least: f64, most: f64) -> Result<(), PlanFault> {
+    // NaN is in no range.
+    if (least..=most).contains(&value) {
+        Ok(())
+    } else {
+        Err(PlanFault::OutOfRange {
+            key: key.to_owned(),
+            least,
+            most,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,96 @@
+//! Reading a plan from TOML.
+
+use toml::{Table, Value};
+
+use crate::rollout::plan::{PlanError, RolloutPlan};
+
+pub(super) const PLAN_KEYS: [&str; 7] = [
+    "name",
+    "alpha",
+    "max_seconds",
+    "key",
+    "approve",
+    "guards",
+    "steps",
+];
+pub(super) const GUARD_KEYS: [&str; 14] = [
+    "error_margin",
+    "nan_margin",
+    "run_margin",
+    "engine_time_quantile",
+    "engine_time_floor_ms",
+    "engine_time_margin",
+    "cost_margin",
+    "disagreement_tolerance",
+    "disagreement_budget",
+    "distribution_budget",
+    "on_disagreement",
+    "error_ceiling",
+    "p99_ceiling_ms",
+    "window_seconds",
+];
+
+/// The keys of a step of this kind. For an unknown kind, the keys of all kinds: the error should name the
+/// kind, not a key.
+pub(super) fn step_keys(kind: &str) -> &'static [&'static str] {
+    match kind {
+        "shadow" => &["kind", "share", "min_seconds", "min_requests", "hold"],
+        "canary" => &["kind", "weight", "min_seconds", "min_requests", "hold"],
+        "ab" => &["kind", "weights", "min_seconds", "min_requests"],
+        "blue-green" => &["kind", "min_seconds", "min_requests"],
+        _ => &[
+            "kind",
+            "share",
+            "weight",
+            "weights",
+            "min_seconds",
+            "min_requests",
+            "hold",
+        ],
+    }
+}
+
+impl RolloutPlan {
+    pub fn parse(text: &str) -> Result<RolloutPlan, PlanError> {
+        let table: Table = text.parse()?;
+        check_keys(&table)?;
+        // Parsed from the text again, because only such an error shows the line.
+        let plan: RolloutPlan = toml::from_str(text)?;
+        plan.check()?;
+        Ok(plan)
+    }
+}
+
+/// Rejects unknown keys with a suggestion, which the deserializer can't make.
+fn check_keys(table: &Table) -> Result<(), PlanError> {
+    check_known(table, "", &PLAN_KEYS)?;
+    if let Some(Value::Table(guards)) = table.get("guards") {
+        check_known(guards, "guards.", &GUARD_KEYS)?;
+    }
+    let Some(Value::Array(steps)) = table.get("steps") else {
+        return Ok(());
+    };
+    for (index, step) in steps.iter().enumerate() {
+        if let Value::Table(step) = step {
+            let kind = step.get("kind").and_then(Value::as_str).unwrap_or_default();
+            check_known(step, &format!("steps[{index}]."), step_keys(kind))?;
+        }
+    }
+    Ok(())
+}
+
+fn check_known(table: &Table, prefix: &str, known: &[&str]) -> Result<(), PlanError> {
+    let Some(key) = table.keys().find(|key| !known.contains(&key.as_str())) else {
+        return Ok(());
+    };
+    let distance = |known: &&&str| strsim::damerau_levenshtein(known, key);
+    // More than half of the key wrong is no typing error.
+    let nearest = known
+        .iter()
+        .min_by_key(distance)
+        .filter(|known| distance(known) <= key.len().div_ceil(2));
+    Err(PlanError::UnknownKey {
+        key: format!("{prefix}{key}"),
+        nearest: nearest.map(|near| format!("{prefix}{near}")),
+    })
+}

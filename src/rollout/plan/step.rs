@@ -1,0 +1,132 @@
+//! `PlanStep`: a step of a rollout.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::rollout::plan::{PlanFault, check_range};
+
+/// One unit in a hundred thousand. With a smaller weight a step would never end.
+const SMALLEST_WEIGHT: f64 = 1e-5;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum PlanStep {
+    /// The candidate answers copies of a share of the requests. Its answers are compared and thrown away.
+    Shadow {
+        share: f64,
+        #[serde(default)]
+        min_seconds: u64,
+        #[serde(default)]
+        min_requests: u64,
+        /// The step lasts until an operator decides.
+        #[serde(default)]
+        hold: bool,
+    },
+    /// The candidate answers a share of the units.
+    Canary {
+        weight: f64,
+        #[serde(default)]
+        min_seconds: u64,
+        #[serde(default)]
+        min_requests: u64,
+        /// The step lasts until an operator decides.
+        #[serde(default)]
+        hold: bool,
+    },
+    /// The stable version and the candidates answer side by side, until an operator decides.
+    Ab {
+        /// The share of each candidate. Without it, the stable version and the candidates have equal
+        /// shares.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        weights: Option<Vec<f64>>,
+        #[serde(default)]
+        min_seconds: u64,
+        #[serde(default)]
+        min_requests: u64,
+    },
+    /// The candidate answers all units at once. The stable version stays loaded.
+    BlueGreen {
+        #[serde(default)]
+        min_seconds: u64,
+        #[serde(default)]
+        min_requests: u64,
+    },
+}
+
+impl PlanStep {
+    pub fn kind(&self) -> &'static str {
+        match self {
+            PlanStep::Shadow { .. } => "shadow",
+            PlanStep::Canary { .. } => "canary",
+            PlanStep::Ab { .. } => "ab",
+            PlanStep::BlueGreen { .. } => "blue-green",
+        }
+    }
+
+    pub fn min_seconds(&self) -> u64 {
+        match self {
+            PlanStep::Shadow { min_seconds, .. }
+            | PlanStep::Canary { min_seconds, .. }
+            | PlanStep::Ab { min_seconds, .. }
+            | PlanStep::BlueGreen { min_seconds, .. } => *min_seconds,
+        }
+    }
+
+    /// The least number of units of each arm.
+    pub fn min_requests(&self) -> u64 {
+        match self {
+            PlanStep::Shadow { min_requests, .. }
+            | PlanStep::Canary { min_requests, .. }
+            | PlanStep::Ab { min_requests, .. }
+            | PlanStep::BlueGreen { min_requests, .. } => *min_requests,
+        }
+    }
+
+    /// Whether the stable version answers units at the same time, so that the two can be compared.
+    pub fn concurrent(&self) -> bool {
+        match self {
+            PlanStep::Shadow { .. } | PlanStep::Ab { .. } => true,
+            PlanStep::Canary { weight, .. } => *weight < 1.0,
+            // All units go to the candidate.
+            PlanStep::BlueGreen { .. } => false,
+        }
+    }
+
+    /// The largest share of one candidate. `None` if it depends on the number of candidates.
+    pub(super) fn largest_weight(&self) -> Option<f64> {
+        match self {
+            PlanStep::Shadow { .. } => Some(0.0),
+            PlanStep::Canary { weight, .. } => Some(*weight),
+            PlanStep::Ab { weights, .. } => weights
+                .as_ref()
+                .map(|weights| weights.iter().copied().fold(0.0, f64::max)),
+            PlanStep::BlueGreen { .. } => Some(1.0),
+        }
+    }
+
+    /// `path` makes the path of a key of this step in the plan.
+    pub(super) fn check(&self, path: &impl Fn(&str) -> String) -> Result<(), PlanFault> {
+        let check_share =
+            |key: &str, value: f64| check_range(&path(key), value, SMALLEST_WEIGHT, 1.0);
+        match self {
+            PlanStep::Shadow { share, .. } => check_share("share", *share),
+            PlanStep::Canary { weight, .. } => check_share("weight", *weight),
+            PlanStep::Ab {
+                weights: Some(weights),
+                ..
+            } => {
+                for weight in weights {
+                    check_share("weights", *weight)?;
+                }
+                // A comparison needs units of the stable version.
+                if weights.is_empty() || weights.iter().sum::<f64>() >= 1.0 {
+                    return Err(PlanFault::Weights {
+                        key: path("weights"),
+                    });
+                }
+                Ok(())
+            }
+            PlanStep::Ab { weights: None, .. } | PlanStep::BlueGreen { .. } => Ok(()),
+        }
+    }
+}

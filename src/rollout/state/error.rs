@@ -1,0 +1,43 @@
+//! Why a journal can't be read to its end.
+
+use crate::{journal::JournalError, rollout::plan::PlanFault};
+
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum FoldError {
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error(transparent)]
+    Contradiction(#[from] Contradiction),
+}
+
+/// An entry that can't follow the entries before it.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("journal entry {seq}: {problem}")]
+pub struct Contradiction {
+    pub seq: u64,
+    pub problem: EntryProblem,
+}
+
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum EntryProblem {
+    #[error("version {version} has two digests")]
+    TwoDigests { version: String },
+    #[error("its time can't be read")]
+    UnreadableTime,
+    #[error("names no version")]
+    NoVersion,
+    #[error("has no details")]
+    NoDetails,
+    #[error("its details can't be read: {0}")]
+    UnreadableDetails(String),
+    #[error("a version is adopted during a rollout")]
+    AdoptedDuringRollout,
+    #[error("a rollout starts during another")]
+    StartedDuringRollout,
+    #[error("its plan: {0}")]
+    Plan(#[from] PlanFault),
+    #[error("its plan has no such step")]
+    NoSuchStep,
+    #[error("no rollout is in progress")]
+    NoRollout,
+}
