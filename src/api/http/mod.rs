@@ -12,6 +12,7 @@ mod invocations;
 mod models;
 mod negotiation;
 mod openapi;
+mod path;
 mod predict;
 mod predictions;
 mod probes;

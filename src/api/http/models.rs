@@ -8,7 +8,7 @@
 use std::{sync::Arc, time::Instant};
 
 use axum::{
-    extract::{Path, Request, State, rejection::PathRejection},
+    extract::{Request, State},
     response::Response,
 };
 use serde_json::{Value, json};
@@ -17,7 +17,11 @@ use crate::{
     api::{
         Api,
         context::Context,
-        http::{content_encoding, predict::Predict, response::refuse_unrouted},
+        http::{
+            path::{OnePart, TwoParts, one, two},
+            predict::Predict,
+            response::{json_document, refuse_unrouted},
+        },
         refusal::Refusal,
     },
     error::ErrorCode,
@@ -30,41 +34,30 @@ use crate::{
 };
 
 pub async fn list(State(api): State<Arc<Api>>, request: Request) -> Response {
-    let context = Context::new(request.headers());
     let snapshot = api.registry.snapshot();
     let models: Vec<Value> = snapshot
         .models
         .iter()
         .map(|(name, model)| overview(&snapshot, name, model))
         .collect();
-    respond(&request, &context, &json!({"models": models}))
+    respond(&request, &json!({"models": models}))
 }
 
-pub async fn model(
-    State(api): State<Arc<Api>>,
-    path: Result<Path<String>, PathRejection>,
-    request: Request,
-) -> Response {
-    let context = Context::new(request.headers());
-    let name = path.map(|Path(name)| name).unwrap_or_default();
+pub async fn model(State(api): State<Arc<Api>>, path: OnePart, request: Request) -> Response {
+    let name = one(path);
     let snapshot = api.registry.snapshot();
     match snapshot.models.get_key_value(name.as_str()) {
-        Some((name, model)) => respond(&request, &context, &overview(&snapshot, name, model)),
+        Some((name, model)) => respond(&request, &overview(&snapshot, name, model)),
         None => refuse_unknown(
             &api,
-            &context,
+            &request,
             format!("there is no model \"{name}\"; /models lists the models"),
         ),
     }
 }
 
-pub async fn version(
-    State(api): State<Arc<Api>>,
-    path: Result<Path<(String, String)>, PathRejection>,
-    request: Request,
-) -> Response {
-    let context = Context::new(request.headers());
-    let (name, version) = path.map(|Path(names)| names).unwrap_or_default();
+pub async fn version(State(api): State<Arc<Api>>, path: TwoParts, request: Request) -> Response {
+    let (name, version) = two(path);
     let snapshot = api.registry.snapshot();
     let label = VersionLabel::parse(&version).zip(snapshot.models.get(name.as_str()));
     let version = match label.map(|(label, model)| model.labelled(&name, label, Instant::now())) {
@@ -72,7 +65,7 @@ pub async fn version(
         Some(Err(error)) => {
             let error = PredictError::Route(error);
             let refusal = Refusal::new(error.code(), error.to_string());
-            return refuse_unrouted(&api, Predict, &refusal, &context);
+            return refuse(&api, &request, &refusal);
         }
         None => version,
     };
@@ -88,29 +81,26 @@ pub async fn version(
         });
     match found {
         Some((name, model, version, status)) => {
-            respond(&request, &context, &details(name, model, version, status))
+            respond(&request, &details(name, model, version, status))
         }
         None => refuse_unknown(
             &api,
-            &context,
+            &request,
             format!("model \"{name}\" has no version \"{version}\"; /models/{name} lists them"),
         ),
     }
 }
 
-fn refuse_unknown(api: &Api, context: &Context, detail: String) -> Response {
-    let refusal = Refusal::new(ErrorCode::NotFound, detail);
-    refuse_unrouted(api, Predict, &refusal, context)
+fn refuse_unknown(api: &Api, request: &Request, detail: String) -> Response {
+    refuse(api, request, &Refusal::new(ErrorCode::NotFound, detail))
 }
 
-fn respond(request: &Request, context: &Context, document: &Value) -> Response {
-    let mut response = content_encoding::respond(
-        request.headers(),
-        "application/json",
-        format!("{document}\n").into_bytes(),
-    );
-    context.write_headers(response.headers_mut());
-    response
+fn refuse(api: &Api, request: &Request, refusal: &Refusal) -> Response {
+    refuse_unrouted(api, Predict, refusal, &Context::new(request.headers()))
+}
+
+fn respond(request: &Request, document: &Value) -> Response {
+    json_document(request, format!("{document}\n").into_bytes())
 }
 
 fn overview(snapshot: &Snapshot, name: &ModelName, model: &ServedModel) -> Value {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
-    extract::{Path, Request, State, rejection::PathRejection},
+    extract::{Request, State},
     response::Response,
 };
 use bytes::Bytes;
@@ -18,6 +18,7 @@ use crate::{
             body,
             dialect::{Dialect, EncodedResponse, ParsedRequest},
             exchange::exchange,
+            path::{OnePart, TwoParts, one, target, two},
             problem::Problem,
             row_writer::{write_fallback, write_object, write_rows},
         },
@@ -38,39 +39,20 @@ pub async fn default_model(State(api): State<Arc<Api>>, request: Request) -> Res
 
 pub async fn stable_version(
     State(api): State<Arc<Api>>,
-    path: Result<Path<String>, PathRejection>,
+    path: OnePart,
     request: Request,
 ) -> Response {
-    // A path that is not valid UTF-8 names no model: the empty name is unknown.
-    let name = path.map(|Path(name)| name).unwrap_or_default();
-    exchange(
-        &api,
-        Predict,
-        Target {
-            model: Some(&name),
-            version: None,
-        },
-        request,
-    )
-    .await
+    let name = one(path);
+    exchange(&api, Predict, target(&name, None), request).await
 }
 
 pub async fn one_version(
     State(api): State<Arc<Api>>,
-    path: Result<Path<(String, String)>, PathRejection>,
+    path: TwoParts,
     request: Request,
 ) -> Response {
-    let (name, version) = path.map(|Path(names)| names).unwrap_or_default();
-    exchange(
-        &api,
-        Predict,
-        Target {
-            model: Some(&name),
-            version: Some(&version),
-        },
-        request,
-    )
-    .await
+    let (name, version) = two(path);
+    exchange(&api, Predict, target(&name, Some(&version)), request).await
 }
 
 impl Dialect for Predict {

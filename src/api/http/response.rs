@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::{body::Body, response::Response};
+use axum::{body::Body, extract::Request, response::Response};
 use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
@@ -111,6 +111,13 @@ fn write_server_timing(timing: &Timing, text: &mut BytesMut) {
                 .unwrap_or_default(),
         );
     }
+}
+
+/// A JSON document that is not a prediction.
+pub fn json_document(request: &Request, text: Vec<u8>) -> Response {
+    let mut response = content_encoding::respond(request.headers(), "application/json", text);
+    Context::new(request.headers()).write_headers(response.headers_mut());
+    response
 }
 
 /// The response to a request that a model did not answer, which is counted here.

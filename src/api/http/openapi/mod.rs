@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 pub use examples::examples;
 
 use crate::{
-    api::{Api, context::Context, http::content_encoding},
+    api::{Api, http::response::json_document},
     id::{ModelName, Version},
     registry::{ServedModel, Snapshot},
 };
@@ -24,15 +24,8 @@ use crate::{
 const PROTOCOLS: &str = include_str!("protocols.json");
 
 pub async fn document(State(api): State<Arc<Api>>, request: Request) -> Response {
-    let context = Context::new(request.headers());
     let document = build(&api.registry.snapshot());
-    let mut response = content_encoding::respond(
-        request.headers(),
-        "application/json",
-        document.to_string().into_bytes(),
-    );
-    context.write_headers(response.headers_mut());
-    response
+    json_document(&request, document.to_string().into_bytes())
 }
 
 fn build(snapshot: &Snapshot) -> Value {

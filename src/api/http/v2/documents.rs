@@ -15,15 +15,14 @@ use crate::{
         Api,
         context::Context,
         http::{
-            content_encoding,
-            response::{RETRY_AFTER, refuse_unrouted},
+            path::target,
+            response::{RETRY_AFTER, json_document, refuse_unrouted},
             v2::{ModelPath, V2, name_and_version},
         },
         oip::{self, ConfiguredTensor},
         refusal::Refusal,
     },
     metrics::statistics::Total,
-    registry::route::Target,
     tensor::signature::TensorSpec,
 };
 
@@ -49,10 +48,7 @@ pub async fn model_ready(
     request: Request,
 ) -> Response {
     let (name, version) = name_and_version(path);
-    let target = Target {
-        model: Some(&name),
-        version: version.as_deref(),
-    };
+    let target = target(&name, version.as_deref());
     let ready = oip::is_ready(&api.registry.snapshot(), target);
     let draining = api.draining.load(Ordering::Relaxed);
     match ready {
@@ -67,10 +63,7 @@ pub async fn model_ready(
 
 pub async fn metadata(State(api): State<Arc<Api>>, path: ModelPath, request: Request) -> Response {
     let (name, version) = name_and_version(path);
-    let target = Target {
-        model: Some(&name),
-        version: version.as_deref(),
-    };
+    let target = target(&name, version.as_deref());
     let metadata = oip::model_metadata(&api.registry.snapshot(), target);
     let document = metadata.map(|metadata| {
         json!({
@@ -112,10 +105,7 @@ pub async fn configuration(
     request: Request,
 ) -> Response {
     let (name, version) = name_and_version(path);
-    let target = Target {
-        model: Some(&name),
-        version: version.as_deref(),
-    };
+    let target = target(&name, version.as_deref());
     let configuration = oip::model_configuration(&api.registry.snapshot(), target);
     let document = configuration.map(|configuration| {
         let tensor = |tensor: &ConfiguredTensor| {
@@ -232,14 +222,7 @@ fn refuse(api: &Api, request: &Request, refusal: &Refusal) -> Response {
 }
 
 fn respond(request: &Request, document: &Value) -> Response {
-    let context = Context::new(request.headers());
-    let mut response = content_encoding::respond(
-        request.headers(),
-        "application/json",
-        document.to_string().into_bytes(),
-    );
-    context.write_headers(response.headers_mut());
-    response
+    json_document(request, document.to_string().into_bytes())
 }
 
 fn probe(request: &Request, member: &str, is_good: bool) -> Response {

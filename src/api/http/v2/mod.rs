@@ -26,6 +26,7 @@ use crate::{
             body,
             dialect::{Dialect, EncodedResponse, ParsedRequest},
             exchange::exchange,
+            path::target,
             response::refuse_unrouted,
             v2::request::InferRequest,
         },
@@ -35,7 +36,6 @@ use crate::{
     error::ErrorCode,
     metrics::Protocol,
     predict::{Input, Prediction},
-    registry::route::Target,
 };
 
 /// Takes tensors, answers with tensors; errors are `{"error": "..."}`.
@@ -100,16 +100,7 @@ fn name_and_version(path: ModelPath) -> (String, Option<String>) {
 
 async fn infer(State(api): State<Arc<Api>>, path: ModelPath, request: Request) -> Response {
     let (name, version) = name_and_version(path);
-    exchange(
-        &api,
-        V2,
-        Target {
-            model: Some(&name),
-            version: version.as_deref(),
-        },
-        request,
-    )
-    .await
+    exchange(&api, V2, target(&name, version.as_deref()), request).await
 }
 
 /// Loading and unloading change what is served; this listener changes nothing.

@@ -1,5 +1,8 @@
 //! SageMaker and MLflow: `POST /invocations`, in JSON, CSV and JSON Lines.
 
+mod request;
+mod response;
+
 use std::sync::Arc;
 
 use axum::{
@@ -11,7 +14,7 @@ use axum::{
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use serde_json::{json, value::RawValue};
+use serde_json::json;
 
 use crate::{
     api::{
@@ -23,23 +26,13 @@ use crate::{
             dialect::{Dialect, EncodedResponse, ParsedRequest},
             exchange::exchange,
             negotiation,
-            predictions::{
-                cells, output_names, write_columns, write_prediction, write_predictions,
-            },
             response::RETRY_AFTER,
-            row_request::{RequestData, RequestMembers, ResponseLayout},
-            row_writer::{check_rows, write_fallback},
-            v2,
+            row_request::{RequestData, ResponseLayout},
         },
         oip::error_status,
         refusal::Refusal,
     },
-    decode::{
-        csv_table::{self, CsvTable, Header},
-        json_error::{not_finite, pointer_at},
-        json_rows::JsonRows,
-        row_origin::RowOrigin,
-    },
+    decode::csv_table::{CsvTable, Header},
     error::ErrorCode,
     metrics::Protocol,
     predict::{Input, Prediction},
@@ -241,8 +234,8 @@ impl Dialect for Invocations {
                 text: body,
                 header: header_of(parameters)?,
             })),
-            Some(Format::JsonLines) => RequestData::Rows(read_lines(&body)?),
-            _ => read_json(&body)?,
+            Some(Format::JsonLines) => RequestData::Rows(request::read_lines(&body)?),
+            _ => request::read_json(&body)?,
         };
         let (format, media_type) = accepted(headers)?;
         if let RequestData::Tensors(_) = data {
@@ -263,7 +256,7 @@ impl Dialect for Invocations {
         options: &ResponseOptions,
         prediction: &mut Prediction,
     ) -> Result<EncodedResponse, Refusal> {
-        let mut response = write(options, prediction)?;
+        let mut response = response::write(options, prediction)?;
         let echoed = options.custom_attributes.clone();
         response
             .headers
@@ -294,171 +287,11 @@ impl Dialect for Invocations {
     }
 }
 
-/// Reads a JSON body: a data frame of pandas, `instances`, `inputs`, or one row.
-fn read_json(body: &Bytes) -> Result<RequestData, Refusal> {
-    let members = RequestMembers::read(body)?;
-    if let Some(params) = members.get("params")
-        && !is_empty_object(params)
-    {
-        return Err(Refusal::malformed(
-            "\"params\" must be empty: models take no parameters",
-        ));
-    }
-    let frame = |text: Bytes, names, origin| {
-        RequestData::Rows(Input::Rows(JsonRows {
-            text,
-            names,
-            frame: true,
-            origin,
-        }))
-    };
-    match members.only(&[
-        "dataframe_split",
-        "dataframe_records",
-        "instances",
-        "inputs",
-    ])? {
-        Some("dataframe_split") => {
-            let split = members.inner("dataframe_split")?;
-            let part = |name: &str| split.as_ref().and_then(|split| split.get(name)).cloned();
-            let missing = |name: &str| {
-                Refusal::malformed(format!("dataframe_split has no member \"{name}\""))
-            };
-            let columns = part("columns").ok_or_else(|| missing("columns"))?;
-            let names: Vec<String> = serde_json::from_slice(&columns).map_err(|_| {
-                Refusal::malformed("the columns of dataframe_split must be a list of names")
-            })?;
-            Ok(frame(
-                part("data").ok_or_else(|| missing("data"))?,
-                Some(names.clone()),
-                RowOrigin::Split(names),
-            ))
-        }
-        Some("dataframe_records") => Ok(frame(
-            members
-                .get("dataframe_records")
-                .cloned()
-                .unwrap_or_default(),
-            None,
-            RowOrigin::Records,
-        )),
-        Some("instances") => members.instances(),
-        Some(_) => members.inputs(),
-        // An object without any of these members is one row.
-        None => {
-            let text = Bytes::from([b"[", &body[..], b"]"].concat());
-            Ok(RequestData::Rows(Input::Rows(JsonRows {
-                text,
-                names: None,
-                frame: false,
-                origin: RowOrigin::Body,
-            })))
-        }
-    }
-}
-
-fn is_empty_object(text: &[u8]) -> bool {
-    text == b"null"
-        || serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(text)
-            .is_ok_and(|object| object.is_empty())
-}
-
-/// Reads one row from each line. Each line is checked alone: the lines are joined to one array, in which a line with `1],[2`
-/// would become two rows.
-fn read_lines(body: &Bytes) -> Result<Input, Refusal> {
-    let text =
-        std::str::from_utf8(body).map_err(|_| Refusal::malformed("the body is not UTF-8"))?;
-    let mut rows = Vec::with_capacity(body.len() + 2);
-    let mut numbers = Vec::new();
-    rows.push(b'[');
-    for (index, line) in text
-        .lines()
-        .enumerate()
-        .filter(|(_, line)| !line.trim().is_empty())
-    {
-        if let Err(error) = serde_json::from_str::<&RawValue>(line) {
-            let why = not_finite(&error, line.as_bytes())
-                .map(|why| format!(": {why}{}", pointer_at(line.as_bytes(), &error)))
-                .unwrap_or_default();
-            return Err(Refusal::malformed(format!(
-                "line {} is not JSON{why}",
-                index + 1
-            )));
-        }
-        if rows.len() > 1 {
-            rows.push(b',');
-        }
-        rows.extend_from_slice(line.trim().as_bytes());
-        numbers.push(index + 1);
-    }
-    rows.push(b']');
-    Ok(Input::Rows(JsonRows {
-        text: Bytes::from(rows),
-        names: None,
-        frame: false,
-        origin: RowOrigin::Lines(numbers),
-    }))
-}
-
-fn write(
-    options: &ResponseOptions,
-    prediction: &mut Prediction,
-) -> Result<EncodedResponse, Refusal> {
-    if let ResponseLayout::Tensors(options) = &options.layout {
-        return v2::response::write(options, prediction);
-    }
-    let mut text = Vec::with_capacity(64 + prediction.rows.min(65_536) * 64);
-    match (options.format, &options.layout) {
-        (Format::Json, ResponseLayout::Columns) => {
-            text.extend_from_slice(b"{\"predictions\":");
-            write_columns(prediction, &mut text)?;
-            write_fallback(prediction, &mut text);
-            text.push(b'}');
-        }
-        (Format::Json, _) => {
-            text.extend_from_slice(b"{\"predictions\":");
-            write_predictions(prediction, &mut text)?;
-            write_fallback(prediction, &mut text);
-            text.push(b'}');
-        }
-        (Format::JsonLines, _) => {
-            check_rows(prediction)?;
-            let names = output_names(&prediction.output);
-            for row in 0..prediction.rows {
-                write_prediction(&prediction.output, &names, row, &mut text);
-                text.push(b'\n');
-            }
-        }
-        (Format::Csv, _) => {
-            check_rows(prediction)?;
-            let names = output_names(&prediction.output);
-            let rows = (0..prediction.rows).map(|row| cells(&prediction.output, &names, row));
-            text = csv_table::write_lines(rows);
-        }
-    }
-    let content_type = if options.format == Format::Csv {
-        "text/csv; charset=utf-8"
-    } else {
-        options.media_type
-    };
-    Ok(EncodedResponse {
-        content_type,
-        ..EncodedResponse::json(text)
-    })
-}
-
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
     use http::{HeaderMap, HeaderValue, header};
 
-    use crate::{
-        api::http::{
-            invocations::{Format, accepted, read_json, read_lines},
-            row_request::RequestData,
-        },
-        predict::Input,
-    };
+    use crate::api::http::invocations::{Format, accepted};
 
     #[test]
     fn accept_chooses_the_answer() {
@@ -487,47 +320,5 @@ mod tests {
             Ok((Format::Json, "application/json"))
         );
         assert!(accept("text/html").is_err());
-    }
-
-    #[test]
-    fn each_line_must_be_json_by_itself() {
-        let read = |text: &'static str| match read_lines(&Bytes::from_static(text.as_bytes())) {
-            Ok(Input::Rows(rows)) => Ok(String::from_utf8(rows.text.to_vec()).unwrap()),
-            Ok(_) => panic!("no rows"),
-            Err(refusal) => Err(refusal.detail),
-        };
-        assert_eq!(read("{\"a\":1}\r\n\n[2]\n").unwrap(), r#"[{"a":1},[2]]"#);
-        for bad in ["1],[2", "{\"a\":1}\n{", "1 2"] {
-            assert!(read(bad).unwrap_err().contains("is not JSON"), "{bad}");
-        }
-    }
-
-    #[test]
-    fn exactly_one_member_holds_the_data() {
-        let read = |text: &'static str| read_json(&Bytes::from_static(text.as_bytes()));
-        assert!(matches!(
-            read(r#"{"instances":[1],"params":{}}"#),
-            Ok(RequestData::Rows(_))
-        ));
-        assert!(matches!(
-            read(r#"{"inputs":{"a":[1]}}"#),
-            Ok(RequestData::Columns(_))
-        ));
-        assert!(matches!(
-            read(r#"{"inputs":[{"name":"a","shape":[1],"datatype":"FP32","data":[1]}]}"#),
-            Ok(RequestData::Tensors(_))
-        ));
-        let bad = [
-            r#"{"instances":[1],"inputs":[1]}"#,
-            r#"{"instances":[1],"params":{"t":1}}"#,
-            r#"{"instances":1}"#,
-            r#"{"dataframe_split":{"data":[[1]]}}"#,
-            r#"{"dataframe_split":{"columns":[1],"data":[[1]]}}"#,
-            r#"{"dataframe_split":[]}"#,
-            "[1]",
-        ];
-        for bad in bad {
-            assert!(read(bad).is_err(), "{bad}");
-        }
     }
 }

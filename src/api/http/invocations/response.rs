@@ -1,0 +1,66 @@
+//! Bodies of responses in JSON, CSV and JSON Lines.
+
+use crate::{
+    api::{
+        http::{
+            dialect::EncodedResponse,
+            invocations::{Format, ResponseOptions},
+            predictions::{
+                cells, output_names, write_columns, write_prediction, write_predictions,
+            },
+            row_request::ResponseLayout,
+            row_writer::{check_rows, write_fallback},
+            v2,
+        },
+        refusal::Refusal,
+    },
+    decode::csv_table,
+    predict::Prediction,
+};
+
+pub fn write(
+    options: &ResponseOptions,
+    prediction: &mut Prediction,
+) -> Result<EncodedResponse, Refusal> {
+    if let ResponseLayout::Tensors(options) = &options.layout {
+        return v2::response::write(options, prediction);
+    }
+    let mut text = Vec::with_capacity(64 + prediction.rows.min(65_536) * 64);
+    match (options.format, &options.layout) {
+        (Format::Json, ResponseLayout::Columns) => {
+            text.extend_from_slice(b"{\"predictions\":");
+            write_columns(prediction, &mut text)?;
+            write_fallback(prediction, &mut text);
+            text.push(b'}');
+        }
+        (Format::Json, _) => {
+            text.extend_from_slice(b"{\"predictions\":");
+            write_predictions(prediction, &mut text)?;
+            write_fallback(prediction, &mut text);
+            text.push(b'}');
+        }
+        (Format::JsonLines, _) => {
+            check_rows(prediction)?;
+            let names = output_names(&prediction.output);
+            for row in 0..prediction.rows {
+                write_prediction(&prediction.output, &names, row, &mut text);
+                text.push(b'\n');
+            }
+        }
+        (Format::Csv, _) => {
+            check_rows(prediction)?;
+            let names = output_names(&prediction.output);
+            let rows = (0..prediction.rows).map(|row| cells(&prediction.output, &names, row));
+            text = csv_table::write_lines(rows);
+        }
+    }
+    let content_type = if options.format == Format::Csv {
+        "text/csv; charset=utf-8"
+    } else {
+        options.media_type
+    };
+    Ok(EncodedResponse {
+        content_type,
+        ..EncodedResponse::json(text)
+    })
+}
