@@ -310,6 +310,52 @@ mod tests {
         }
     }
 
+    /// Rates from 0 to 1, closer together near 0.
+    fn mesh() -> Vec<f64> {
+        (0..=100)
+            .map(|i| f64::from(i) / 100.0)
+            .flat_map(|x| [x * x * x, x])
+            .collect()
+    }
+
+    /// The largest ln L on both sides of the line, over a fine mesh of pairs of rates.
+    fn mesh_maxima(candidate: Proportion, stable: Proportion, margin: f64) -> [f64; 2] {
+        let mut best = [f64::NEG_INFINITY; 2];
+        let mesh = mesh();
+        let pairs = mesh.iter().flat_map(|p| {
+            let on_line = [p + margin];
+            let rates: Vec<f64> = mesh.iter().copied().chain(on_line).collect();
+            rates.into_iter().map(move |q| (*p, q))
+        });
+        for (p, q) in pairs.filter(|(_, q)| *q <= 1.0) {
+            let likelihood = candidate.log_likelihood(q) + stable.log_likelihood(p);
+            if q <= p + margin {
+                best[0] = best[0].max(likelihood);
+            }
+            if q >= p + margin {
+                best[1] = best[1].max(likelihood);
+            }
+        }
+        best
+    }
+
+    fn check_suprema(candidate: Proportion, stable: Proportion, margin: f64) {
+        let line = stable.value() + margin;
+        let sides = [candidate.value() <= line, candidate.value() >= line];
+        let maxima = mesh_maxima(candidate, stable, margin);
+        for (allowed, mesh) in sides.into_iter().zip(maxima) {
+            let exact = log_supremum(candidate, stable, margin, allowed);
+            assert!(
+                exact >= mesh - 1e-9,
+                "{candidate:?} {stable:?} {margin}: {exact} below {mesh}"
+            );
+            assert!(
+                exact <= mesh + 0.5 || exact == mesh,
+                "{candidate:?} {stable:?} {margin}: {exact} above {mesh}"
+            );
+        }
+    }
+
     #[test]
     fn suprema_are_maxima() {
         let counts = [
@@ -321,135 +367,110 @@ mod tests {
             (30, 30),
             (7, 4000),
             (0, 0),
-        ];
+        ]
+        .map(|(k, n)| Proportion::new(k, n));
         for margin in MARGINS {
-            for candidate in counts.map(|(k, n)| Proportion::new(k, n)) {
-                for stable in counts.map(|(k, n)| Proportion::new(k, n)) {
-                    let mut best = [f64::NEG_INFINITY; 2];
-                    // All pairs of rates of a fine mesh, closer near 0.
-                    let mesh: Vec<f64> = (0..=100)
-                        .map(|i| f64::from(i) / 100.0)
-                        .flat_map(|x| [x * x * x, x])
-                        .collect();
-                    for p in &mesh {
-                        for q in mesh
-                            .iter()
-                            .copied()
-                            .chain([p + margin])
-                            .filter(|q| *q <= 1.0)
-                        {
-                            let likelihood =
-                                candidate.log_likelihood(q) + stable.log_likelihood(*p);
-                            if q <= p + margin {
-                                best[0] = best[0].max(likelihood);
-                            }
-                            if q >= p + margin {
-                                best[1] = best[1].max(likelihood);
-                            }
-                        }
-                    }
-                    let inside = candidate.value() <= stable.value() + margin;
-                    let worse = log_supremum(candidate, stable, margin, inside);
-                    let fine = log_supremum(
-                        candidate,
-                        stable,
-                        margin,
-                        candidate.value() >= stable.value() + margin,
-                    );
-                    for (exact, mesh) in [(worse, best[0]), (fine, best[1])] {
-                        assert!(
-                            exact >= mesh - 1e-9,
-                            "{candidate:?} {stable:?} {margin}: {exact} below {mesh}"
-                        );
-                        assert!(
-                            exact <= mesh + 0.5 || exact == mesh,
-                            "{candidate:?} {stable:?} {margin}: {exact} above {mesh}"
-                        );
-                    }
+            for candidate in counts {
+                for stable in counts {
+                    check_suprema(candidate, stable, margin);
                 }
             }
         }
     }
 
-    /// At any fixed time: the expectation, over all outcomes, is at most 1 wherever H0 holds.
+    /// The expectation of E over all outcomes of `n` candidate and `m` stable units.
+    fn expectation(
+        test: fn(Proportion, Proportion, f64) -> f64,
+        (n, candidate_rate): (u64, f64),
+        (m, stable_rate): (u64, f64),
+        margin: f64,
+    ) -> f64 {
+        pairs(n, m)
+            .map(|(c, s)| {
+                binomial(c, candidate_rate) * binomial(s, stable_rate) * test(c, s, margin).exp()
+            })
+            .filter(|term| !term.is_nan())
+            .sum()
+    }
+
+    /// The expectation at a fixed time is at most 1 for all rates that H0 allows.
+    fn check_expectations(n: u64, m: u64, stable_rate: f64, margin: f64) {
+        let line = stable_rate + margin;
+        for candidate_rate in RATES.into_iter().chain([line]).filter(|rate| *rate <= 1.0) {
+            let (candidate, stable) = ((n, candidate_rate), (m, stable_rate));
+            if candidate_rate <= line {
+                assert!(expectation(log_e_worse, candidate, stable, margin) <= 1.0 + 1e-9);
+            }
+            if candidate_rate >= line {
+                assert!(expectation(log_e_not_worse, candidate, stable, margin) <= 1.0 + 1e-9);
+            }
+        }
+    }
+
+    const RATES: [f64; 8] = [0.0, 0.001, 0.01, 0.05, 0.2, 0.5, 0.9, 1.0];
+
     #[test]
     fn expectations() {
-        let rates = [0.0, 0.001, 0.01, 0.05, 0.2, 0.5, 0.9, 1.0];
         for margin in MARGINS {
             for (n, m) in [(1, 1), (5, 40), (40, 5), (25, 25)] {
-                for stable_rate in rates {
-                    for candidate_rate in rates
-                        .into_iter()
-                        .chain([stable_rate + margin])
-                        .filter(|rate| *rate <= 1.0)
-                    {
-                        let expectation = |test: fn(Proportion, Proportion, f64) -> f64| {
-                            pairs(n, m)
-                                .map(|(c, s)| {
-                                    binomial(c, candidate_rate)
-                                        * binomial(s, stable_rate)
-                                        * test(c, s, margin).exp()
-                                })
-                                .filter(|term| !term.is_nan())
-                                .sum::<f64>()
-                        };
-                        if candidate_rate <= stable_rate + margin {
-                            assert!(expectation(log_e_worse) <= 1.0 + 1e-9);
-                        }
-                        if candidate_rate >= stable_rate + margin {
-                            assert!(expectation(log_e_not_worse) <= 1.0 + 1e-9);
-                        }
-                    }
+                for stable_rate in RATES {
+                    check_expectations(n, m, stable_rate, margin);
                 }
             }
         }
     }
 
-    /// The probability, exactly, that a test ever reaches 1/alpha in 80 observations of each arm, with a look after each.
+    /// The number of observations of each arm in `ever`.
+    const N: usize = 80;
+
+    /// The probability of each pair of hits after one more observation of an arm.
+    fn observe(alive: &[Vec<f64>], is_candidate: bool, rate: f64) -> Vec<Vec<f64>> {
+        let (k_step, l_step) = if is_candidate { (1, 0) } else { (0, 1) };
+        let mut next = vec![vec![0.0; N + 1]; N + 1];
+        for (k, row) in alive.iter().enumerate() {
+            for (l, &probability) in row.iter().enumerate().filter(|(_, p)| **p > 0.0) {
+                next[k][l] += probability * (1.0 - rate);
+                if rate > 0.0 {
+                    next[k + k_step][l + l_step] += probability * rate;
+                }
+            }
+        }
+        next
+    }
+
+    /// The exact probability that a test ever reaches 1/alpha within `N` observations of each arm, if it is
+    /// evaluated after each observation.
     fn ever(
         test: impl Fn(Proportion, Proportion) -> f64,
         candidate_rate: f64,
         stable_rate: f64,
         alpha: f64,
     ) -> f64 {
-        const N: usize = 80;
         let limit = (1.0 / alpha).ln();
         let mut alive = vec![vec![0.0; N + 1]; N + 1];
         alive[0][0] = 1.0;
         let mut crossed = 0.0;
         for step in 0..2 * N {
-            let (is_candidate, rate) = if step % 2 == 0 {
-                (true, candidate_rate)
+            let is_candidate = step % 2 == 0;
+            let rate = if is_candidate {
+                candidate_rate
             } else {
-                (false, stable_rate)
+                stable_rate
             };
             let (n, m) = (step as u64 / 2 + 1, step.div_ceil(2) as u64);
-            let mut next = vec![vec![0.0; N + 1]; N + 1];
-            for (k, row) in alive.iter().enumerate() {
-                for (l, &probability) in row.iter().enumerate() {
-                    for (hit, chance) in [(1, rate), (0, 1.0 - rate)] {
-                        let (k, l) = if is_candidate {
-                            (k + hit, l)
-                        } else {
-                            (k, l + hit)
-                        };
-                        if probability * chance > 0.0 {
-                            next[k][l] += probability * chance;
-                        }
-                    }
+            let reaches = |k: usize, l: usize| {
+                test(Proportion::new(k as u64, n), Proportion::new(l as u64, m)) >= limit
+            };
+            alive = observe(&alive, is_candidate, rate);
+            let states = alive
+                .iter_mut()
+                .enumerate()
+                .flat_map(|(k, row)| row.iter_mut().enumerate().map(move |(l, p)| (k, l, p)));
+            for (k, l, probability) in states {
+                if *probability > 0.0 && reaches(k, l) {
+                    crossed += std::mem::take(probability);
                 }
             }
-            for (k, row) in next.iter_mut().enumerate() {
-                for (l, probability) in row.iter_mut().enumerate() {
-                    if *probability > 0.0
-                        && test(Proportion::new(k as u64, n), Proportion::new(l as u64, m)) >= limit
-                    {
-                        crossed += *probability;
-                        *probability = 0.0;
-                    }
-                }
-            }
-            alive = next;
         }
         crossed
     }

@@ -32,13 +32,13 @@ pub struct NotRestorable {
     /// What happened to the files in the models directory.
     pub files: FilesLoss,
     /// What is wrong with the copy in the state. `None` if there is no copy.
-    pub copy: Option<IntegrityError>,
+    pub copy: Option<Box<IntegrityError>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FilesLoss {
     Gone,
-    Changed(IntegrityError),
+    Changed(Box<IntegrityError>),
 }
 
 impl fmt::Display for NotRestorable {

@@ -106,7 +106,7 @@ impl PackageCopies {
         let files = if directory.exists() {
             match self.integrity.check(contents, directory) {
                 Ok(()) => return Ok(()),
-                Err(error) => FilesLoss::Changed(error),
+                Err(error) => FilesLoss::Changed(Box::new(error)),
             }
         } else {
             FilesLoss::Gone
@@ -114,7 +114,7 @@ impl PackageCopies {
         Err(NotRestorable {
             version: contents.id().version.clone(),
             files,
-            copy: copy.and_then(Result::err),
+            copy: copy.and_then(Result::err).map(Box::new),
         })
     }
 
