@@ -37,9 +37,9 @@ pub struct ModelQuery<'q> {
     pub timeout: Option<Duration>,
 }
 
-/// An admitted call: parse, predict and encode, in this order.
+/// The frame around an admitted call. A protocol parses, predicts and encodes with it, in this order.
 pub struct CallFrame<'a> {
-    call: Call<'a>,
+    pub call: Call<'a>,
     answering: &'a AnsweringVersion,
     deadline: Instant,
     /// Time spent in `parse`; it is a part of the decoding stage.
@@ -71,12 +71,13 @@ impl<'a> CallFrame<'a> {
         Ok(predictor.offload(self.deadline, work).await??)
     }
 
-    /// Parses the request; a heavy one away from the network threads.
+    /// Parses the request. A heavy one is parsed away from the network threads, where it delays no other request.
     pub async fn parse<T: Send + 'static>(
         &mut self,
         is_heavy: bool,
         parse: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
     ) -> Result<T, FailedRequest> {
+        // The wait for a free core counts as well: callers feel it.
         let start = Instant::now();
         let parsed = if is_heavy {
             self.offload(parse).await?
@@ -90,9 +91,11 @@ impl<'a> CallFrame<'a> {
     /// Asks the model. The earliest of all time limits holds from here on.
     pub async fn predict(&mut self, query: ModelQuery<'_>) -> Result<Prediction, FailedRequest> {
         let headers = query.headers;
+        // Known only after parsing: the limit may be in the body.
         if let Some(timeout) = query.timeout {
             self.deadline = self.deadline.min(self.call.context.started + timeout);
         }
+        // Looked up only if a rollout assigns by a header.
         let header = |name: &str| headers.get(name).map(|value| value.as_bytes().to_vec());
         let request = PredictRequest {
             target: query.target,
@@ -109,7 +112,7 @@ impl<'a> CallFrame<'a> {
         Ok(prediction)
     }
 
-    /// Encodes the response; a heavy one away from the network threads.
+    /// Encodes the response. A heavy one is encoded away from the network threads.
     pub async fn encode<T: Send + 'static>(
         &self,
         mut prediction: Prediction,
@@ -126,6 +129,7 @@ impl<'a> CallFrame<'a> {
             };
             let predictor = &self.call.api.predictor;
             let done = predictor.offload(self.deadline, work).await;
+            // Counted for the version that answered, whose prediction is lost here.
             let (encoded, response) = done.map_err(|error| Failure {
                 error,
                 servable: Some(servable),
@@ -136,6 +140,7 @@ impl<'a> CallFrame<'a> {
         } else {
             encode(&mut prediction)
         };
+        // The model answered, and the version is known: the refusal is counted for it.
         let response = response.map_err(|refusal| FailedRequest::of(&prediction, refusal))?;
         prediction.timing.set(Stage::Encode, start.elapsed());
         Ok((prediction, response))

@@ -36,6 +36,7 @@ impl Drop for CancelGuard<'_> {
         if self.is_finished {
             return;
         }
+        // Without a version the request is counted for the model that it names.
         let failed = FailedRequest::from(Failure {
             error: PredictError::Cancelled,
             servable: self.answering.get(),

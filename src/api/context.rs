@@ -57,12 +57,14 @@ impl RequestId {
 
 fn read_timeout(value: &HeaderValue) -> Result<Duration, Refusal> {
     let text = value.to_str().unwrap_or_default().trim();
+    // Checked before parsing, so that the value fits into milliseconds of any type.
     let number = if text.len() <= MAX_DIGITS {
         text.parse().ok().filter(|number| *number > 0)
     } else {
         None
     };
     let fault = || {
+        // Cut: the header may be as long as the head of a request.
         let given: String = text.chars().take(2 * MAX_DIGITS).collect();
         Refusal::malformed(format!(
             "the header {TIMEOUT} must be a whole number of milliseconds from 1 to 99999999, given \"{given}\""
@@ -123,6 +125,7 @@ impl Context {
 }
 
 fn can_be_echoed(value: &HeaderValue) -> bool {
+    // Spaces and control characters could forge a field or a line of the log.
     !value.is_empty()
         && value.len() <= MAX_REQUEST_ID
         && value.as_bytes().iter().all(u8::is_ascii_graphic)

@@ -56,6 +56,7 @@ impl From<Failure> for FailedRequest {
         let error = &failure.error;
         let (faults, more) = error.faults();
         let (code, detail, log_detail) = (error.code(), error.to_string(), error.log_detail());
+        // Without a route there is no metric but the one of the target's name, which `metrics` finds.
         let was_routed = failure.servable.is_some()
             || failure.unversioned.is_some()
             || matches!(error, PredictError::Route(_));
@@ -73,6 +74,7 @@ impl From<Failure> for FailedRequest {
 impl FailedRequest {
     /// A model answered, but not in the form that the request asks for.
     pub fn of(prediction: &Prediction, refusal: Refusal) -> FailedRequest {
+        // The failure carries the version, which the headers and the metrics of the response name.
         let error = PredictError::Malformed(refusal.detail.clone());
         let failure = Failure {
             error,
@@ -87,6 +89,7 @@ impl FailedRequest {
 
     /// Names the header that set the deadline, if the caller's own deadline has passed.
     pub fn named_deadline(mut self, context: &Context) -> FailedRequest {
+        // If less time has passed, the server's own limit ended the request.
         if let Some(timeout) = context.timeout.filter(|timeout| {
             self.code == ErrorCode::DeadlineExceeded && context.started.elapsed() >= *timeout
         }) {
@@ -112,6 +115,7 @@ impl FailedRequest {
 
     /// The report for the caller. A defect of the server refers to the log, with the request id to search for.
     pub fn report(&self, context: &Context) -> ErrorReport<'_> {
+        // The text of such an error could name files and nodes of the server.
         let detail = match self.code {
             ErrorCode::Inference | ErrorCode::Internal => Cow::Owned(format!(
                 "{}; the server's log says why, under the request id {}",

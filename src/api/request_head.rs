@@ -14,6 +14,7 @@ pub const MAX_PARSED_BYTES: usize = 256 << 10;
 
 /// Refuses a head that is too large.
 pub fn check(uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
+    // Counted here for both versions of HTTP: the libraries count differently.
     let target = uri
         .path_and_query()
         .map_or(0, |target| target.as_str().len());
@@ -43,6 +44,8 @@ pub fn explain(error: &Error, read: &[u8]) -> Refusal {
     if !error.is_parse_too_large() {
         return Refusal::malformed(format!("this is not an HTTP/1.1 request: {detail}"));
     }
+    // hyper has one kind of error for all three limits; its text and the received bytes tell them
+    // apart.
     let detail = if detail.contains("URI too long") {
         format!("the path with its query has more than the limit of {MAX_PATH_BYTES} bytes")
     } else if read.len() >= MAX_PARSED_BYTES {

@@ -111,6 +111,7 @@ impl RequestLogger {
         let duration_ms = milliseconds(elapsed);
         if code == ErrorCode::Cancelled {
             tracing::warn!(target: "predictd::request", status, protocol, model, version, request_id, trace_id, duration_ms, error = code.slug(), cause, detail, "cancelled");
+        // An error needs an operator. Refusals under load and of bad requests are expected, and warnings.
         } else if status >= 500 && !code.is_retryable() {
             tracing::error!(target: "predictd::request", status, protocol, model, version, request_id, trace_id, duration_ms, error = code.slug(), cause, detail, "failed");
         } else {

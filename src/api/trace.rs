@@ -40,6 +40,7 @@ impl Trace {
         let parent_id = u64::from_str_radix(parent_id, 16)
             .ok()
             .filter(|id| *id != 0)?;
+        // Never 0, which would be invalid.
         let span_id = (seed ^ parent_id.rotate_left(32)).max(1);
         Some(Trace {
             trace_id,

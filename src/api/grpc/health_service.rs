@@ -82,6 +82,7 @@ impl health_server::Health for HealthService {
     ) -> Result<Response<Self::WatchStream>, Status> {
         let service = request.into_inner().service;
         let state = (Arc::clone(&self.api), service, self.stopped.clone(), None);
+        // The first status is sent at once: nothing was sent before.
         let changes = stream::unfold(state, |(api, service, mut stopped, sent)| async move {
             loop {
                 let now = serving_status(&api, &service).unwrap_or(ServingStatus::ServiceUnknown);

@@ -110,6 +110,7 @@ impl GrpcInferenceService for InferenceService {
     ) -> ServiceResult<ModelReadyResponse> {
         let ModelReadyRequest { name, version } = request.get_ref();
         let ready = oip::is_ready(&self.api.registry.snapshot(), target(name, version));
+        // A draining server answers requests, but should get no new ones.
         let draining = self.api.draining.load(Ordering::Relaxed);
         self.respond(
             &request,
@@ -242,6 +243,7 @@ fn model_config_message(configuration: ModelConfiguration) -> ModelConfig {
         dims: tensor.dims,
         label_filename: tensor.label_filename,
     };
+    // The message has 32-bit numbers.
     let count = |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
     // Triton's versions are numbers. A version with another name has no place in the message.
     let version = configuration.version.parse().ok();

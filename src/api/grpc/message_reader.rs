@@ -43,11 +43,13 @@ impl ReceivedMessage {
     pub fn decode(self) -> Result<ModelInferRequest, Refusal> {
         let mut bytes = self.bytes;
         if let Some(compression) = self.compression {
+            // Decompressors read from one slice.
             let compressed = bytes.copy_to_bytes(bytes.remaining());
             let encoding = compression.encoding.to_str().unwrap_or_default();
             bytes = ChunkedBytes::default();
             bytes.push(decompress(encoding, &compressed, compression.max_bytes)?);
         }
+        // Checked after decompression: a few compressed bytes can hold many parts.
         if bytes.remaining() > part_count::UNCHECKED_BYTES {
             part_count::check(bytes.clone())?;
         }
@@ -131,6 +133,7 @@ impl<B: Body<Data = Bytes> + Unpin> MessageReader<B> {
         }
         self.fill_to(HEADER_BYTES).await?;
         let (flag, length) = (self.arrived.get_u8(), self.arrived.get_u32() as usize);
+        // Refused by its announced length, before it takes memory.
         if length > self.max_bytes {
             return Err(Refusal::new(
                 ErrorCode::BodyTooLarge,

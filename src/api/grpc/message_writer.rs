@@ -64,7 +64,9 @@ fn too_large(_: TryFromIntError) -> Refusal {
 
 /// Writes a message with its header, in segments: large tensors are not copied. The encoder of prost would copy them.
 pub fn write(mut response: ModelInferResponse, kind: CallKind) -> Result<Vec<Bytes>, Refusal> {
+    // The raw contents are written by hand, after the other fields: Protobuf allows fields in any order.
     let raw = std::mem::take(&mut response.raw_output_contents);
+    // The key of a field with a number below 16 is one byte.
     let field = |length: usize| 1 + encoded_len_varint(length as u64) + length;
     let inner = response.encoded_len() + raw.iter().map(|bytes| field(bytes.len())).sum::<usize>();
     let length = if kind == CallKind::Stream {

@@ -97,6 +97,7 @@ impl Services {
     pub fn new(api: &Arc<Api>, stopped: &watch::Receiver<bool>) -> Result<Services, Error> {
         let mut inference = GrpcInferenceServiceServer::new(InferenceService::new(Arc::clone(api)))
             .max_decoding_message_size(MAX_MESSAGE);
+        // The encodings that inference messages may have as well.
         for encoding in [
             CompressionEncoding::Gzip,
             CompressionEncoding::Deflate,
@@ -134,6 +135,7 @@ impl Services {
         if let Err(refusal) = request_head::check(request.uri(), request.headers()) {
             return ready(refuse_head(&self.api, request.headers(), refusal));
         }
+        // gRPC over HTTP/2 demands 415 here, without a gRPC status: the client speaks something else.
         if !request.headers().get(CONTENT_TYPE).is_some_and(is_grpc) {
             let mut response = Response::new(Body::empty());
             *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;

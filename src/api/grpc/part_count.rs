@@ -33,6 +33,7 @@ struct PartCount {
 pub fn check(mut message: impl Buf) -> Result<(), Refusal> {
     let mut counts = PartCount::default();
     while message.has_remaining() {
+        // Checked after each field, so that the walk ends soon after the limit.
         let Some(()) = counts.count_field(&mut message) else {
             return Ok(());
         };

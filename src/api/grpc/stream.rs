@@ -82,6 +82,7 @@ pub async fn model_stream_infer(
     response
         .headers_mut()
         .insert(header::CONTENT_TYPE, CONTENT_TYPE_GRPC);
+    // The headers are sent before the first message: errors from here on are messages or trailers.
     context.write_headers(response.headers_mut());
     let deadline = context.timeout.map(|timeout| context.started + timeout);
     let call = Arc::new(StreamCall {

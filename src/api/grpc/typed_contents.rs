@@ -70,6 +70,7 @@ pub fn read(
     let name = datatype.protocol_name();
     let field = field_of(datatype).ok_or(TypedContentsError::NoField(name))?;
     let filled = fields(&contents);
+    // A second field would be ignored silently: the client meant another datatype.
     if let Some((given, _)) = filled
         .iter()
         .find(|(other, count)| *count > 0 && *other != field)

@@ -60,6 +60,7 @@ async fn receive_and_answer(
 ) -> Result<Answered, FailedMessage> {
     let call = guard.call;
     let config = &call.api.config;
+    // Admitted before the message is read, and held until the client has taken the response.
     let admission = call.api.admit()?;
     call.context.check()?;
     let mut messages = MessageReader::new(body, headers, config.max_body_bytes)?;

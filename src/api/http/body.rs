@@ -20,6 +20,7 @@ pub fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
     let Some(value) = headers.get(header::CONTENT_TYPE) else {
         return Ok(());
     };
+    // The usual value, without an allocation.
     if value == "application/json" {
         return Ok(());
     }
@@ -104,6 +105,7 @@ pub async fn read(
     let announced = headers
         .get(header::CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    // Refused by its announced length, so that no byte of it is read.
     if announced.is_some_and(|length| length > limits.max_bytes as u64) {
         return Err(Refusal::too_large(limits.max_bytes));
     }
@@ -167,6 +169,7 @@ async fn collect(mut body: Body, max_bytes: usize) -> Result<Bytes, Refusal> {
         let Ok(data) = frame.into_data() else {
             continue;
         };
+        // A chunked body announces no length, and others may lie.
         if first.len() + rest.len() + data.len() > max_bytes {
             return Err(Refusal::too_large(max_bytes));
         }
@@ -202,6 +205,7 @@ fn read_error(error: &(dyn Error + 'static)) -> Refusal {
             .downcast_ref::<hyper::Error>()
             .is_some_and(|error| error.is_incomplete_message() || error.is_canceled())
     };
+    // The reason may be several sources deep: axum wraps hyper, which wraps the socket.
     let mut cause = Some(error);
     while let Some(error) = cause.filter(|error| !is_disconnect(*error)) {
         cause = error.source();

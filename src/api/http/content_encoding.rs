@@ -53,6 +53,7 @@ fn choose(headers: &HeaderMap, length: usize) -> Option<ContentEncoding> {
         .map(weighted)
         .collect();
     let weight = |name: &str| {
+        // `*` is the weight of each encoding that is not named (RFC 9110, 12.5.3).
         let named = accepted
             .iter()
             .find(|(known, _)| known.eq_ignore_ascii_case(name));
@@ -75,6 +76,7 @@ pub fn compress(headers: &HeaderMap, text: Vec<u8>) -> (Vec<u8>, Option<ContentE
     let compressed = choose(headers, text.len())
         .and_then(|encoding| Some((compress_as(encoding, &text)?, encoding)));
     match compressed {
+        // Random numbers and images can become larger.
         Some((compressed, encoding)) if compressed.len() < text.len() => {
             (compressed, Some(encoding))
         }
@@ -104,7 +106,7 @@ pub fn respond(headers: &HeaderMap, content_type: &'static str, text: Vec<u8>) -
     response
 }
 
-/// One item of `Accept-ContentEncoding`: `gzip;q=0.5`. A weight that is not a number counts as 0.
+/// One item of `Accept-Encoding`: `gzip;q=0.5`. A weight that is not a number counts as 0.
 fn weighted(item: &str) -> (&str, f32) {
     let mut parts = item.split(';').map(str::trim);
     let name = parts.next().unwrap_or_default();
@@ -116,6 +118,7 @@ fn weighted(item: &str) -> (&str, f32) {
 
 /// The compressed bytes, or `None` if compression failed: the response is then sent uncompressed.
 fn compress_as(encoding: ContentEncoding, text: &[u8]) -> Option<Vec<u8>> {
+    // A guess that avoids most of the growing: JSON has few different characters.
     let mut output = Vec::with_capacity(text.len() / 3);
     let level = flate2::Compression::fast();
     match encoding {

@@ -62,14 +62,16 @@ async fn answer<D: Dialect>(
     body: Body,
 ) -> Result<Response, FailedRequest> {
     let call = guard.call;
+    // Held until the response is in memory. Nothing that costs memory happens before.
     let _admission = call.api.admit()?;
+    // Before the body is read: these refusals need the headers only.
     call.context.check()?;
     dialect.check_headers(&headers)?;
     // Checked before the body is read: a caller learns at once that no response would fit.
     negotiation::choose(&headers, dialect.response_types())?;
     let mut frame = CallFrame::new(guard);
     let offset = dialect.binary_offset(&headers);
-    let body = receive_body(call, &frame, &headers, body, offset).await?;
+    let body = receive_body(&frame, &headers, body, offset).await?;
     let is_heavy = dialect.text_bytes(&headers, &body) > HEAVY_TEXT_BYTES;
     // The headers move with the work and come back, so that no request copies them.
     let parse = move || {
@@ -104,15 +106,16 @@ async fn answer<D: Dialect>(
 
 /// Reads the body within the limits of size and time, and decompresses it.
 async fn receive_body(
-    call: Call<'_>,
     frame: &CallFrame<'_>,
     headers: &HeaderMap,
     body: Body,
     offset: Option<usize>,
 ) -> Result<Bytes, FailedRequest> {
+    let call = frame.call;
     let config = &call.api.config;
     let max_bytes = config.max_body_bytes;
     let limit = config.read_timeout().min(config.request_timeout());
+    // The caller's deadline limits the upload as well, and is then the reason of the refusal.
     let is_callers = call.context.timeout.is_some_and(|timeout| timeout < limit);
     let timeout = if is_callers { frame.time_left() } else { limit };
     let limits = BodyLimits { max_bytes, timeout };

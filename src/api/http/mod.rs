@@ -69,7 +69,9 @@ pub fn router(api: Arc<Api>) -> Router {
         .fallback(no_route)
         .method_not_allowed_fallback(wrong_method)
         .with_state(Arc::clone(&api));
+    // Outermost: a browser must be able to read the refusals of the layers below as well.
     let cors = cors::layer(&api.config.cors_origins);
+    // Without such routes no request pays for the comparison.
     let router = if api.platform == Platform::default() {
         router
     } else {

@@ -19,6 +19,7 @@ impl<'a> Range<'a> {
         let weight =
             parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
         let weight = weight.map_or(Some(1.0), |text| {
+            // NaN is no weight: the comparison with the range fails for it.
             text.parse()
                 .ok()
                 .filter(|weight| (0.0..=1.0).contains(weight))
@@ -61,6 +62,7 @@ pub fn choose(headers: &HeaderMap, offered: &[&'static str]) -> Result<&'static 
         );
         Refusal::new(ErrorCode::NotAcceptable, detail)
     };
+    // An `Accept` without a valid range excludes nothing.
     if ranges.is_empty() {
         return offered.first().copied().ok_or_else(refuse);
     }
@@ -78,6 +80,7 @@ pub fn choose(headers: &HeaderMap, offered: &[&'static str]) -> Result<&'static 
         };
         let is_better =
             best.is_none_or(|(most, first, _)| weight > most || (weight == most && place < first));
+        // A weight of 0 excludes the media type.
         if weight > 0.0 && is_better {
             best = Some((weight, place, media_type));
         }

@@ -29,6 +29,7 @@ pub fn write_predictions(prediction: &Prediction, text: &mut Vec<u8>) -> Result<
 /// Writes the entry of one row. `names`: the names of the outputs.
 pub fn write_prediction(output: &ModelOutput, names: &[String], row: usize, text: &mut Vec<u8>) {
     match names {
+        // The rule of TensorFlow Serving: one output needs no name.
         [name] => write_value(output, 0, name, row, text),
         _ if names.iter().any(|name| name.ends_with(BYTES_SUFFIX)) => {
             text.push(b'{');
@@ -138,6 +139,7 @@ fn write_base64(shape: &[usize], values: &[String], row: usize, text: &mut Vec<u
 pub fn cells(output: &ModelOutput, names: &[String], row: usize) -> Vec<String> {
     let mut text = Vec::new();
     write_prediction(output, names, row, &mut text);
+    // Flattened from the JSON, so that CSV and JSON show the same values.
     let mut cells = Vec::new();
     flatten(
         &serde_json::from_slice(&text).unwrap_or_default(),

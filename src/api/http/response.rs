@@ -68,6 +68,7 @@ pub fn respond(
         (X_PREDICTION_ID, prediction_id),
         (SERVER_TIMING, text.freeze()),
     ];
+    // A value that a header can't hold is left out: the prediction itself is still of use.
     for (name, value) in values {
         if let Ok(value) = HeaderValue::from_maybe_shared(value) {
             headers.insert(name, value);

@@ -103,6 +103,7 @@ impl RequestMembers {
     /// The member `instances`: an array of rows.
     pub fn instances(&self) -> Result<RequestData, Refusal> {
         let text = self.get("instances").cloned().unwrap_or_default();
+        // The value is not parsed: its first byte tells an array from everything else.
         if text.first() != Some(&b'[') {
             return Err(Refusal::malformed(
                 "the member \"instances\" must be an array",
@@ -135,6 +136,7 @@ impl RequestMembers {
                     .collect();
                 Ok(RequestData::Columns(Input::Tensors(columns)))
             }
+            // Both forms are called "inputs" by their protocols; tensors are known by their members.
             Some(b'[') if are_tensors(&text) => {
                 v2::request::read(&self.whole, None).map(RequestData::Tensors)
             }

@@ -39,7 +39,7 @@ pub fn write_rows(
     Ok(())
 }
 
-/// The dialect that can return any output.
+/// The end of messages that refuse an output: the protocol that can return any output.
 const TENSOR_ADVICE: &str = "ask for tensors, at /v2/models/NAME/infer";
 
 /// Refuses a prediction that has no value for each row. Only a graph without an output schema can give one: its outputs may have

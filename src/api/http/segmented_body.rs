@@ -20,6 +20,7 @@ impl SegmentedBody {
     pub fn new(text: Vec<u8>, tensors: Vec<Bytes>) -> SegmentedBody {
         let segments: VecDeque<Bytes> = std::iter::once(Bytes::from(text))
             .chain(tensors)
+            // An empty segment would cost a write.
             .filter(|segment| !segment.is_empty())
             .collect();
         let left = segments.iter().map(|segment| segment.len() as u64).sum();

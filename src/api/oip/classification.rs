@@ -52,6 +52,7 @@ fn classify(
     let keys = SortKeys::of(tensor.data()).ok_or(ClassificationError::NotNumbers)?;
     let (rows, width) = match tensor.shape() {
         [] => (1, 1),
+        // A vector without a batch dimension is one row of classes.
         [rows, rest @ ..] if batch || !rest.is_empty() => (*rows, rest.iter().product()),
         [width, ..] => (1, *width),
     };
@@ -61,6 +62,7 @@ fn classify(
     let ranked_rows = if width == 0 { 0 } else { rows };
     for row in 0..ranked_rows {
         let mut order: Vec<usize> = (row * width..(row + 1) * width).collect();
+        // Equal values stay in the order of their indices, so that responses are reproducible.
         order.sort_by(|a, b| keys.compare(*b, *a).then(a.cmp(b)));
         for at in order.into_iter().take(count) {
             let mut text = Vec::new();

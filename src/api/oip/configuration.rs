@@ -71,6 +71,7 @@ fn configured_tensor(spec: &TensorSpec, batched: bool) -> ConfiguredTensor {
         .shape
         .0
         .iter()
+        // Triton leaves the batch dimension out of `dims` if a model batches.
         .skip(usize::from(batched))
         .map(|dim| dim_to_wire(*dim))
         .collect();

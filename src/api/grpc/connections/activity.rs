@@ -43,6 +43,7 @@ impl ConnectionActivity {
     }
 
     fn touch(&self) {
+        // Relaxed is enough for all these numbers: they only decide about time limits.
         self.changed
             .store(self.origin.elapsed().as_millis() as u64, Ordering::Relaxed);
     }

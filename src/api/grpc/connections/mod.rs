@@ -146,6 +146,7 @@ impl Connection {
         let mut check = tokio::time::interval(shortest / CHECKS_PER_TIMEOUT);
         loop {
             let leave = tokio::select! {
+                // The connection first: its end makes all other events pointless.
                 biased;
                 // A broken connection needs no response, and its calls were counted.
                 _ = &mut connection => return,

@@ -140,8 +140,8 @@ fn read_input(mut input: InferInputTensor, raw: Option<Bytes>) -> Result<WireTen
     }
 }
 
-/// Reads the datatype, the shape and the elements of a tensor without a name. The number of elements is compared with the shape for typed contents only: the
-/// engine's signature is needed for raw ones.
+/// Reads the datatype, the shape and the elements of a tensor, whose name the caller adds. The number of elements is compared with
+/// the shape for typed contents only: raw ones are checked against the signature of the model.
 fn read_tensor(input: InferInputTensor, raw: Option<Bytes>) -> Result<WireTensor, InputError> {
     let InferInputTensor {
         name,

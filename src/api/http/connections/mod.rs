@@ -131,35 +131,41 @@ impl Connection {
         let mut stop = self.stop.clone();
         let mut stopping = *stop.borrow();
         let mut check = Box::pin(sleep(self.check_every()));
-        loop {
-            tokio::select! {
+        let ended = loop {
+            let is_check_due = tokio::select! {
+                // The connection first: a response that is ready is written, even if a limit passes now.
                 biased;
-                ended = &mut connection => match ended {
-                    Err(error) if error.is_parse() => {
-                        let parts = connection.into_parts();
-                        let stream = parts.io.into_inner();
-                        return ConnectionEnd::Unparsed {
-                            refusal: request_head::explain(&error, &parts.read_buf),
-                            is_unanswered: stream.has_dropped_refusal,
-                            stream: stream.stream,
-                        };
-                    }
-                    // A broken connection needs no response, and its requests were counted.
-                    _ => return ConnectionEnd::Closed,
-                },
-                _ = stop.wait_for(|stop| *stop), if !stopping => {
-                    stopping = true;
-                    check.as_mut().reset(Instant::now() + STOP_TICK);
-                }
-                () = &mut check => match self.check(&progress, stopping) {
-                    ConnectionCheck::Keep(next) => check.as_mut().reset(Instant::now() + next),
-                    ConnectionCheck::Close => return ConnectionEnd::Closed,
-                    ConnectionCheck::TimedOut => {
-                        let stream = connection.into_parts().io.into_inner();
-                        return ConnectionEnd::TimedOut(stream.stream);
-                    }
-                },
+                ended = &mut connection => break ended,
+                _ = stop.wait_for(|stop| *stop), if !stopping => false,
+                () = &mut check => true,
+            };
+            if !is_check_due {
+                // The limits are shorter from here on, so that the next check comes earlier.
+                stopping = true;
+                check.as_mut().reset(Instant::now() + STOP_TICK);
+                continue;
             }
+            match self.check(&progress, stopping) {
+                ConnectionCheck::Keep(next) => check.as_mut().reset(Instant::now() + next),
+                ConnectionCheck::Close => return ConnectionEnd::Closed,
+                ConnectionCheck::TimedOut => {
+                    let stream = connection.into_parts().io.into_inner();
+                    return ConnectionEnd::TimedOut(stream.stream);
+                }
+            }
+        };
+        match ended {
+            Err(error) if error.is_parse() => {
+                let parts = connection.into_parts();
+                let stream = parts.io.into_inner();
+                ConnectionEnd::Unparsed {
+                    refusal: request_head::explain(&error, &parts.read_buf),
+                    is_unanswered: stream.has_dropped_refusal,
+                    stream: stream.stream,
+                }
+            }
+            // A broken connection needs no response, and its requests were counted.
+            _ => ConnectionEnd::Closed,
         }
     }
 

@@ -54,6 +54,7 @@ impl AsyncRead for MonitoredStream {
     ) -> Poll<std::io::Result<()>> {
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        // Bytes that arrive while a handler works are its body or the next request: no new phase.
         if buffer.filled().len() > before && self.progress.phase() == ConnectionPhase::Idle {
             self.progress.set(ConnectionPhase::Head);
         }
@@ -69,6 +70,7 @@ impl AsyncWrite for MonitoredStream {
     ) -> Poll<std::io::Result<usize>> {
         match self.own_bytes(bytes) {
             0 if !bytes.is_empty() => {
+                // Reported as written, so that hyper goes on to shut down.
                 self.has_dropped_refusal = true;
                 Poll::Ready(Ok(bytes.len()))
             }

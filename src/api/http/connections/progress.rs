@@ -55,6 +55,7 @@ impl ConnectionProgress {
 
 fn phase_of(state: u64) -> ConnectionPhase {
     match state & 3 {
+        // Two bits hold the phase.
         0 => ConnectionPhase::Idle,
         1 => ConnectionPhase::Head,
         _ => ConnectionPhase::Busy,

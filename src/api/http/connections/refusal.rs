@@ -44,6 +44,7 @@ pub async fn refuse_unparsed(
 
 /// Counts and logs the refusal. Returns the bytes of its response.
 fn count(refusal: &Refusal, metrics: &Metrics) -> String {
+    // No head was parsed: the request gets a new request id.
     let context = Context::new(&HeaderMap::new());
     count_refusal(refusal, &context, metrics);
     response_text(refusal, &context)
@@ -54,6 +55,7 @@ fn count_refusal(refusal: &Refusal, context: &Context, metrics: &Metrics) {
     let Refusal { code, detail } = refusal;
     let status = code.http_status();
     let elapsed = context.started.elapsed();
+    // Counted for predictd's own dialect: without a path the dialect is unknown.
     metrics
         .unrouted()
         .observe_error(Protocol::Predict, *code, status, elapsed);

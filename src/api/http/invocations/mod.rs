@@ -213,6 +213,7 @@ impl Dialect for Invocations {
             Some(Format::Csv | Format::JsonLines) => body::check_charset(headers),
             _ => body::check_content_type(headers),
         }
+        // One text for all formats: the checks name only their own.
         .map_err(|refusal| {
             let detail = "send application/json, text/csv or application/jsonlines, in UTF-8";
             Refusal::new(refusal.code, detail)
@@ -269,6 +270,7 @@ impl Dialect for Invocations {
     }
 
     fn write_error(self, error: &ErrorReport<'_>, _: &Context) -> (&'static str, Vec<u8>) {
+        // The error codes of MLflow's REST API.
         let code = match error.code {
             ErrorCode::NotFound => "RESOURCE_DOES_NOT_EXIST",
             ErrorCode::Overloaded | ErrorCode::NotReady | ErrorCode::DeadlineExceeded => {

@@ -25,6 +25,7 @@ pub fn write(
     if let ResponseLayout::Tensors(options) = &options.layout {
         return v2::response::write(options, prediction);
     }
+    // Room for the usual row. The bound keeps a huge batch from one huge allocation.
     let mut text = Vec::with_capacity(64 + prediction.rows.min(65_536) * 64);
     match (options.format, &options.layout) {
         (Format::Json, ResponseLayout::Columns) => {

@@ -40,6 +40,7 @@ pub fn examples(servable: &Servable) -> Vec<Value> {
                 .filter(|input| !examples.contains(input)),
         );
     }
+    // An example that the model would refuse is worse than none.
     if examples.is_empty() {
         examples.extend(made_from_schema(packaged));
     }

@@ -112,6 +112,7 @@ fn prediction_responses(model: &str) -> Map<String, Value> {
         .into_iter()
         .filter(|code| !NOT_FOR_PREDICTIONS.contains(code))
     {
+        // Several errors share a status; the first one names it.
         titles.entry(code.http_status()).or_insert(code.title());
     }
     for (status, title) in titles {

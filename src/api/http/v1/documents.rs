@@ -109,6 +109,7 @@ fn status(api: &Api, request: &Request, target: Target<'_>) -> Response {
 }
 
 fn version_status(version: &Version, status: &VersionStatus) -> Value {
+    // The states of TensorFlow Serving: START, LOADING, AVAILABLE, UNLOADING, END.
     let state = match &status.state {
         VersionState::Available(_) => "AVAILABLE",
         VersionState::Loading => "LOADING",

@@ -164,6 +164,7 @@ impl Dialect for V1 {
         if let Some(signature) = members.get("signature_name") {
             let name: Option<String> = serde_json::from_slice(signature)
                 .map_err(|_| Refusal::malformed("\"signature_name\" must be a string"))?;
+            // `null` and the empty name mean the default signature, as in TensorFlow Serving.
             if name.is_some_and(|name| !name.is_empty() && name != SIGNATURE) {
                 return Err(Refusal::malformed(format!(
                     "there is one signature, \"{SIGNATURE}\""
@@ -187,6 +188,7 @@ impl Dialect for V1 {
         layout: &ResponseLayout,
         prediction: &mut Prediction,
     ) -> Result<EncodedResponse, Refusal> {
+        // Room for the usual row. The bound keeps a huge batch from one huge allocation.
         let mut text = Vec::with_capacity(64 + prediction.rows.min(65_536) * 64);
         match layout {
             ResponseLayout::Tensors(options) => return v2::response::write(options, prediction),

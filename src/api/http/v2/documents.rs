@@ -184,6 +184,7 @@ fn statistics_document(models: Vec<oip::ModelStatistics>) -> Value {
 
 pub async fn index(State(api): State<Arc<Api>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
+    // The response still needs the headers of the request.
     let request = Request::from_parts(parts, Body::empty());
     // A request without a body asks for all entries.
     let only_ready = match to_bytes(body, MAX_INDEX_BODY).await {

@@ -182,7 +182,7 @@ pub fn into_request<O>(
     }
 }
 
-/// `{"error": "..."}`
+/// The error body of this protocol and of KServe v1: `{"error": "..."}`.
 pub fn error_text(error: &ErrorReport<'_>) -> Vec<u8> {
     json!({"error": error.line()}).to_string().into_bytes()
 }

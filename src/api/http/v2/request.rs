@@ -109,6 +109,7 @@ pub fn read(body: &Bytes, header_length: Option<usize>) -> Result<InferRequest, 
         .map(|Object(output)| read_output(output));
     let parameters = Parameters::from(document.parameters);
     Ok(InferRequest {
+        // An empty id is not echoed.
         id: document.id.map(Cow::into_owned).filter(|id| !id.is_empty()),
         inputs,
         outputs: outputs.collect::<Result<_, Refusal>>()?,

@@ -48,6 +48,7 @@ pub fn write(
         if index > 0 {
             text.push(b',');
         }
+        // Each output chooses for itself; the request sets the default.
         let binary = is_binary.then_some(&mut binary);
         write_output(named, binary, &mut text);
     }
