@@ -83,7 +83,8 @@ impl Wanted {
         let waits = self
             .failed_at
             .is_some_and(|at| at.elapsed() < RETRY_INTERVAL);
-        !self.required.is_empty() && !(made && self.is_tidied()) && !waits
+        let done = made && self.is_tidied();
+        !(self.required.is_empty() || done || waits)
     }
 }
 

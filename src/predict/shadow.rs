@@ -17,6 +17,7 @@ use crate::{
     engine::queue::{JobResult, Priority, Urgency},
     predict::{
         ModelOutput, PredictError,
+        assign::Assignment,
         difference::compare,
         event::{AssignedRequest, Observer, PredictionEvent, SharedInput},
         preprocess::to_groups,
@@ -65,9 +66,7 @@ pub struct Shadow {
 
 impl Observer for Shadow {
     fn wants_input(&self, request: &AssignedRequest<'_>) -> bool {
-        request
-            .assignment
-            .is_some_and(|assignment| assignment.is_shadowed())
+        request.assignment.is_some_and(Assignment::is_shadowed)
     }
 
     fn observe(&self, event: &PredictionEvent<'_>) {
