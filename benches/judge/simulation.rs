@@ -468,6 +468,25 @@ impl<'a> Stage<'a> {
         }
     }
 
+    /// The units of a batch: runs of good ones, each followed by one that is drawn alone.
+    fn units_of_batch(&mut self, arm: usize, does: &mut Behaviour, rows: u64, rng: &mut Rng) {
+        let mut left = rows;
+        while left > 0 {
+            let good = does.good(left);
+            self.good_units(arm, good);
+            left -= good;
+            if left > 0 {
+                self.unit(
+                    arm,
+                    does.error.next(rng),
+                    does.nan.next(rng),
+                    does.late.next(rng),
+                );
+                left -= 1;
+            }
+        }
+    }
+
     fn good_units(&mut self, arm: usize, count: u64) {
         if count == 0 {
             return;
@@ -669,21 +688,7 @@ pub fn rollout(world: &World<'_>, seed: u64, ask_always: bool) -> Outcome {
                     if failed && world.traffic == Traffic::BatchesCountedByUnits {
                         (0..rows).for_each(|_| stage.unit(arm, true, false, false));
                     } else {
-                        let mut left = rows;
-                        while left > 0 {
-                            let good = does.good(left);
-                            stage.good_units(arm, good);
-                            left -= good;
-                            if left > 0 {
-                                stage.unit(
-                                    arm,
-                                    does.error.next(&mut rng),
-                                    does.nan.next(&mut rng),
-                                    does.late.next(&mut rng),
-                                );
-                                left -= 1;
-                            }
-                        }
+                        stage.units_of_batch(arm, does, rows, &mut rng);
                     }
                 }
             }
