@@ -280,6 +280,7 @@ impl Store {
         let Backend::Directory(directory, _) = &self.shared.backend else {
             return None;
         };
+        // Other directories of the state have no objects of this store.
         let roots = ["journal", "evidence"].map(|name| directory.join(name));
         thread::Builder::new()
             .name("sweep".to_owned())
@@ -399,6 +400,7 @@ fn file_names(paths: &[Path]) -> Vec<String> {
         .filter_map(Path::filename)
         .map(str::to_owned)
         .collect();
+    // A file system lists in any order.
     names.sort();
     names
 }

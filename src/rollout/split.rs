@@ -52,6 +52,7 @@ impl Position {
     /// Candidate i of n has the positions from i/n on, so that a larger weight moves nobody away from a
     /// candidate. If a weight is above 1/n, the candidates follow each other without gaps instead.
     pub fn arm(self, weights: &[f64]) -> usize {
+        // The positions of each candidate if all get the same width.
         let width = (1u128 << 64) / (weights.len().max(1) as u128);
         let fits = weights.iter().all(|weight| to_units(*weight) <= width);
         let mut start = 0;

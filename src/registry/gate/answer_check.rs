@@ -61,6 +61,7 @@ impl AnswerCheck<'_> {
             .transform
             .postprocess
             .sources()
+            // An output step that rearranges the axes may move the rows to the front.
             .filter(|source| !source.rearranged);
         for source in untouched {
             let because = match self.report.output(source.output) {

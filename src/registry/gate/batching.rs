@@ -43,9 +43,11 @@ pub fn declared_batching(
     max_batch_size: usize,
 ) -> Batching {
     if max_batch_size == 1 {
+        // First: with this setting nothing else matters, and nothing needs a proof.
         return Batching::none("the largest batch is set to 1");
     }
     if let Err(error) = signature.check_batch_axes(|output| analysis.report.keeps_rows(output)) {
+        // Rows are joined and split along the first dimension.
         return Batching::none(error.to_string());
     }
     if independent == Some(false) {

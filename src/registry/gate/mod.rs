@@ -52,6 +52,7 @@ pub struct GateOptions {
 /// Limits for JSON that the package itself contains, such as its golden examples. Limits protect
 /// from callers, and the author of a package is not one.
 pub const OWN_LIMITS: DecodeLimits = DecodeLimits {
+    // A golden example is one instance.
     max_instances: 1,
     max_depth: 64,
     max_array_values: usize::MAX,
@@ -82,6 +83,7 @@ impl CheckReporter<'_> {
             // Microseconds are the last digits that mean something.
             milliseconds: (elapsed.as_secs_f64() * 1e6).round() / 1e3,
         });
+        // The next check starts now, whatever the caller did with this one.
         self.since = Instant::now();
     }
 }

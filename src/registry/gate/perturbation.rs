@@ -105,6 +105,7 @@ impl Perturbation {
             Perturbation::Scaled => (x + 1) * 10_000,
             Perturbation::Negated => -x - 1,
             Perturbation::Zero => 0,
+            // Many graphs treat 1 as a flag or as the first class.
             Perturbation::NotANumber => 1,
             Perturbation::Infinite => most,
             Perturbation::NegativeInfinite => least,
@@ -114,6 +115,7 @@ impl Perturbation {
                     .map_or(x + 2 + at as i128, |number| i128::from(*number))
             }
         };
+        // A product may leave the range of the type.
         number.clamp(least, most)
     }
 

@@ -108,6 +108,7 @@ pub(super) fn prove(
         .into_iter()
         .filter(|size| *size < max_batch_size)
     {
+        // The required sizes were tried. These are only more evidence.
         if since.elapsed() > BUDGET {
             break;
         }
@@ -210,6 +211,7 @@ impl IndependenceTest<'_> {
         rows: &[AnsweredRow],
         others: &Others<'_>,
     ) -> Result<(), Dependence> {
+        // Half of each run are perturbed rows.
         let pairs = (self.max_batch_size / 2).max(1);
         for (rows, perturbed) in rows.chunks(pairs).zip(others.rows.chunks(pairs)) {
             let mut members = Vec::new();
@@ -272,6 +274,7 @@ impl IndependenceTest<'_> {
             return Ok(true);
         };
         let Ok(outputs) = self.engine.run(&batch) else {
+            // The caller decides whether the failure is that of a single row.
             return Ok(false);
         };
         let parts = split_rows(outputs, members.len())?;

@@ -134,6 +134,7 @@ impl RegistryLoop {
         let (load_id, thread_name) = (id.clone(), format!("load-{}", id.name));
         let started = thread::Builder::new().name(thread_name).spawn(move || {
             let start = Instant::now();
+            // Only this thread: the workers are started by the loop, at normal priority.
             loader.lower_priority(&load_id, &found.directory, LOAD_NICENESS);
             let load = AssertUnwindSafe(|| loader.load(&found.directory, &load_id).map(Box::new));
             // A panic must not leave the version in `Loading` for ever.
@@ -216,6 +217,7 @@ impl RegistryLoop {
                 );
                 if let Some(tracked) = self.models.version_mut(&id.name, &id.version) {
                     tracked.state = VersionState::Available(Arc::new(servable));
+                    // The warning belonged to the files of the load before.
                     tracked.warning = None;
                 }
             }

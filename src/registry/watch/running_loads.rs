@@ -26,6 +26,7 @@ impl RunningLoads {
 
     /// A number that no other load has.
     pub fn next_number(&mut self) -> u64 {
+        // Never reused: a late result must not be taken for that of another load.
         self.last += 1;
         self.last
     }

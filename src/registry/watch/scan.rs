@@ -91,6 +91,7 @@ impl RegistryLoop {
     fn report_ignored(&mut self, ignored: Vec<IgnoredPath>) {
         for new in ignored
             .iter()
+            // A reason that disappears and comes back is logged again.
             .filter(|ignored| !self.ignored.contains(ignored))
         {
             let (path, reason) = (new.path.display(), new.reason.name());
@@ -155,6 +156,7 @@ impl RegistryLoop {
             let stamp = fs_err::metadata(directory.join(bare::CONFIG_FILE))
                 .ok()
                 .map(|about| (about.len(), about.modified().ok()));
+            // Parsing at every scan would also log the same error at every scan.
             if model.config_stamp.replace(stamp) == Some(stamp) {
                 continue;
             }

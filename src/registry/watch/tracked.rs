@@ -99,6 +99,7 @@ pub(super) struct PublishedInfo {
 impl TrackedVersion {
     pub fn new(found: FoundDirectory) -> TrackedVersion {
         TrackedVersion {
+            // A new version counts as unchanged until its first load.
             checked_fingerprint: found.fingerprint,
             found: Some(found),
             copy: None,
@@ -125,6 +126,7 @@ impl TrackedVersion {
             .copy
             .as_ref()
             .map(|copy| format!("{}: the copy kept in the state is served", copy.reason));
+        // The most specific warning first.
         self.warning.clone().or(copy).or(gone)
     }
 
