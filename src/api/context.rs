@@ -83,6 +83,7 @@ impl Context {
             || RequestId::Own(PredictionId::new()),
             |value| RequestId::Given(value.clone()),
         );
+        // An invalid header starts no trace: the request is answered without one.
         let trace = headers.get("traceparent").and_then(|value| {
             Trace::parse(value.to_str().ok()?, PredictionId::new().random_bits())
         });
@@ -133,6 +134,7 @@ fn can_be_echoed(value: &HeaderValue) -> bool {
 
 /// The value of `x-fallback`: `previous; reason=error`.
 pub fn fallback_header(fallback: &Fallback) -> Option<HeaderValue> {
+    // Model names and reasons are ASCII.
     HeaderValue::from_str(&format!(
         "{}; reason={}",
         fallback.to,

@@ -88,10 +88,12 @@ impl Api {
         let elapsed = context.started.elapsed();
         let metrics = &prediction.servable.metrics;
         let timing = &prediction.timing;
+        // Stages that a request skipped count as zero, so that all stages have the same count.
         for stage in Stage::ALL {
             metrics.observe_stage(stage, timing.get(stage));
         }
         metrics.instances.inc_by(prediction.rows as u64);
+        // Triton's four parts of a request; its input and output parts are two stages each here.
         let times = RequestTimes {
             whole: elapsed,
             queue: timing.get(Stage::Queue),

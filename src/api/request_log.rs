@@ -43,6 +43,7 @@ pub struct RequestLogger {
 
 impl RequestLogger {
     pub fn new(config: RequestLog) -> RequestLogger {
+        // `errors` keeps a sample of the answered requests as well.
         let rate = match config {
             RequestLog::All => 1.0,
             RequestLog::Errors => 0.01,
@@ -68,6 +69,7 @@ impl RequestLogger {
         prediction: &Prediction,
         elapsed: Duration,
     ) {
+        // Counted first: a slow request is logged besides the sampled ones.
         if !self.is_sampled() && elapsed < SLOW {
             return;
         }

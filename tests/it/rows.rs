@@ -145,7 +145,7 @@ fn outputs_without_rows_are_answered_by_tensor_protocols_only() {
                 assert_eq!(answer.status(), 400, "{path} with {count} rows");
                 let text = answer.text().unwrap();
                 assert!(
-                    text.contains("can't be told row by row") && text.contains(why),
+                    text.contains("can't be written row by row") && text.contains(why),
                     "{text}"
                 );
             }

@@ -13,6 +13,7 @@ pub struct ChunkedBytes {
 
 impl ChunkedBytes {
     pub fn push(&mut self, chunk: Bytes) {
+        // `chunk` must not return an empty slice while bytes remain.
         if !chunk.is_empty() {
             self.length += chunk.len();
             self.chunks.push_back(chunk);
@@ -64,12 +65,14 @@ impl Buf for ChunkedBytes {
     /// of a tensor.
     fn copy_to_bytes(&mut self, length: usize) -> Bytes {
         match self.chunks.front_mut() {
+            // A part of one buffer is shared with the rest of it.
             Some(chunk) if chunk.len() > length => {
                 self.length -= length;
                 chunk.split_to(length)
             }
             _ => {
                 let mut taken = self.take_first(length).chunks;
+                // Exactly one whole buffer is passed on as it is.
                 if taken.len() == 1
                     && let Some(whole) = taken.pop_front()
                 {

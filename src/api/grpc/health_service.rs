@@ -40,6 +40,7 @@ fn serving_status(api: &Api, service: &str) -> Option<ServingStatus> {
     let now = Instant::now();
     let serves = match snapshot.models.get(service) {
         Some(model) => model.outage(now).is_none(),
+        // The empty name means the server.
         None if service.is_empty() => not_ready(&snapshot, now).is_empty(),
         // A required model is known by the configuration, before its files arrive.
         None if snapshot.required.contains(service) => false,

@@ -84,11 +84,13 @@ async fn predict(
     request: &mut InferRequest,
     kind: CallKind,
 ) -> Result<(Prediction, Vec<Bytes>), FailedRequest> {
+    // Copied: the names are needed for the prediction and again for the response.
     let outputs: Vec<String> = request
         .outputs
         .iter()
         .map(|output| output.name.clone())
         .collect();
+    // Protobuf has no absent text: the empty version means that the server chooses.
     let version = Some(request.version.as_str()).filter(|version| !version.is_empty());
     let query = ModelQuery {
         target: Target {
@@ -96,6 +98,7 @@ async fn predict(
             version,
         },
         headers,
+        // Taken, not copied: the elements may be large.
         input: Input::Tensors(std::mem::take(&mut request.inputs)),
         outputs: &outputs,
         priority: request.priority,

@@ -86,6 +86,7 @@ pub fn write_outputs(
             .all(|output| typed_contents::field_of(output.tensor.datatype()).is_some());
     let mut raw = Vec::new();
     let mut tensors = Vec::with_capacity(outputs.len());
+    // The labels of a tensor have no place in the protocol.
     for NamedTensor { name, tensor, .. } in outputs {
         let datatype = tensor.datatype().protocol_name().to_owned();
         let (shape, data) = tensor.into_parts();

@@ -247,6 +247,7 @@ fn model_config_message(configuration: ModelConfiguration) -> ModelConfig {
     let count = |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
     // Triton's versions are numbers. A version with another name has no place in the message.
     let version = configuration.version.parse().ok();
+    // Exactly this version, as the configuration of one version has to say.
     let specific = version.map(|version| {
         PolicyChoice::Specific(Specific {
             versions: vec![version],

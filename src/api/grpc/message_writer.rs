@@ -86,6 +86,7 @@ pub fn write(mut response: ModelInferResponse, kind: CallKind) -> Result<Vec<Byt
         .sum();
     let keys = (raw.len() + 2) * FIELD_HEADER_BYTES;
     let mut text = BytesMut::with_capacity(response.encoded_len() + copied + keys);
+    // Never compressed: floats hardly become smaller, and clients need not expect it.
     text.put_u8(0);
     text.put_u32(u32::try_from(length).map_err(too_large)?);
     let key = |number: u32, length: usize, text: &mut BytesMut| {

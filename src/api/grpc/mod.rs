@@ -135,13 +135,14 @@ impl Services {
         if let Err(refusal) = request_head::check(request.uri(), request.headers()) {
             return ready(refuse_head(&self.api, request.headers(), refusal));
         }
-        // gRPC over HTTP/2 demands 415 here, without a gRPC status: the client speaks something else.
+        // gRPC over HTTP/2 asks for 415 here: the client does not speak gRPC.
         if !request.headers().get(CONTENT_TYPE).is_some_and(is_grpc) {
             let mut response = Response::new(Body::empty());
             *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
             return ready(response);
         }
         let api = Arc::clone(&self.api);
+        // The two calls that carry tensors do not go through tonic: its codec would copy them.
         match request.uri().path() {
             unary::PATH => Box::pin(unary::model_infer(api, request).map(Ok)),
             stream::PATH => {

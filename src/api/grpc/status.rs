@@ -36,6 +36,7 @@ pub fn status(refusal: Refusal) -> Status {
 
 fn capped(mut detail: String) -> String {
     if detail.len() > MAX_DETAIL {
+        // Cut between two characters: the text must stay UTF-8.
         let end = (0..=MAX_DETAIL)
             .rev()
             .find(|at| detail.is_char_boundary(*at))

@@ -135,6 +135,7 @@ fn responses(
     stopped: watch::Receiver<bool>,
 ) -> impl Stream<Item = StreamFrame> + Send {
     let reading = Arc::clone(&call);
+    // Messages are read one after the other, and answered concurrently in their order.
     let events = streams::unfold(Some((messages, stopped)), move |state| {
         let call = Arc::clone(&reading);
         async move {
@@ -184,6 +185,7 @@ async fn wait_for_message(
     messages: &mut MessageReader<Incoming>,
     stopped: &mut watch::Receiver<bool>,
 ) -> Result<bool, Refusal> {
+    // Whichever comes first: the idle limit of the server or the deadline of the client.
     let idle_until = Instant::now() + call.idle_timeout;
     let until = call
         .deadline
@@ -229,6 +231,7 @@ async fn receive(
             }
         }
     };
+    // A message that has begun must arrive in time: its admission counts as a request in flight.
     let timeout = call.api.config.read_timeout();
     let received = tokio::time::timeout(timeout, received).await;
     guard.finish();

@@ -126,9 +126,11 @@ fn narrow<W: Copy, T: TryFrom<W>>(
 
 /// Writes the elements of an output. Half-precision floats have no field: their contents stay empty.
 pub fn write(data: Data) -> InferTensorContents {
+    // Takes the memory of the tensor; a tensor that shares its memory is copied.
     fn own<T: bytemuck::Pod>(mut values: Buffer<T>) -> Vec<T> {
         std::mem::take(values.to_mut())
     }
+    // Protobuf has no integers below 32 bits.
     fn widen<W, T: Copy + Into<W>>(values: &[T]) -> Vec<W> {
         values.iter().map(|value| (*value).into()).collect()
     }

@@ -39,6 +39,7 @@ pub fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
         .unwrap_or_default()
         .trim()
         .to_ascii_lowercase();
+    // RFC 6839: `+json` marks media types that are JSON.
     let is_json = media_type == "application/json"
         || (media_type.starts_with("application/") && media_type.ends_with("+json"));
     if is_json && check_charset(headers).is_ok() {
@@ -60,6 +61,7 @@ pub fn check_charset(headers: &HeaderMap) -> Result<(), Refusal> {
         .filter_map(|part| part.trim().split_once('='));
     let fits = parameters
         .filter(|(name, _)| name.eq_ignore_ascii_case("charset"))
+        // ASCII is a part of UTF-8.
         .all(|(_, charset)| {
             let charset = charset.trim_matches('"');
             charset.eq_ignore_ascii_case("utf-8") || charset.eq_ignore_ascii_case("us-ascii")
@@ -147,6 +149,7 @@ async fn collect_aligned(
 ) -> Result<Bytes, Refusal> {
     let mut bytes: Vec<u8> = Vec::with_capacity(length + ALIGNMENT);
     let start = (ALIGNMENT - (bytes.as_ptr().addr().wrapping_add(offset)) % ALIGNMENT) % ALIGNMENT;
+    // The bytes before the start are padding, and are cut off at the end.
     bytes.resize(start, 0);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| read_error(&error))?;

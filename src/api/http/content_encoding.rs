@@ -42,6 +42,7 @@ impl ContentEncoding {
 
 /// The encoding for a response of `length` bytes. `None`: no compression.
 fn choose(headers: &HeaderMap, length: usize) -> Option<ContentEncoding> {
+    // Before the header is parsed: most responses are small.
     if length < MIN_BYTES {
         return None;
     }

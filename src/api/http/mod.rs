@@ -129,6 +129,7 @@ async fn wrong_method(State(api): State<Arc<Api>>, request: Request) -> Response
 
 /// Refuses a request in the error format of the dialect that its path belongs to.
 fn refuse_path(api: &Api, request: &Request, refusal: &Refusal, context: &Context) -> Response {
+    // The path tells the dialect even if it has no such route: clients parse only their own errors.
     let path = request.uri().path();
     if path == "/v2" || path.starts_with("/v2/") {
         return refuse_unrouted(api, v2::V2, refusal, context);

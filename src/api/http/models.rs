@@ -59,6 +59,7 @@ pub async fn model(State(api): State<Arc<Api>>, path: OnePart, request: Request)
 pub async fn version(State(api): State<Arc<Api>>, path: TwoParts, request: Request) -> Response {
     let (name, version) = two(path);
     let snapshot = api.registry.snapshot();
+    // A label in the path selects a version; the document names that version.
     let label = VersionLabel::parse(&version).zip(snapshot.models.get(name.as_str()));
     let version = match label.map(|(label, model)| model.labelled(&name, label, Instant::now())) {
         Some(Ok(servable)) => servable.id().version.to_string(),
@@ -146,6 +147,7 @@ fn summary(model: &ServedModel, version: &Version, status: &VersionStatus) -> Va
     if let Some(warning) = &status.warning {
         entry["warning"] = Value::String(warning.clone());
     }
+    // Only a loaded version has contents to describe.
     if let VersionState::Available(servable) = &status.state {
         entry["role"] = json!(model.role(servable));
         entry["digest"] = json!(servable.digest());
@@ -179,6 +181,7 @@ fn details(
 }
 
 fn serving(servable: &Servable) -> Value {
+    // The reason tells the author of a model what to change for batching.
     let (batched, because) = match &servable.batching {
         Batching::Rows => (true, None),
         Batching::None { because } => (false, Some(because)),

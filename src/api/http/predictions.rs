@@ -31,6 +31,7 @@ pub fn write_prediction(output: &ModelOutput, names: &[String], row: usize, text
     match names {
         // The rule of TensorFlow Serving: one output needs no name.
         [name] => write_value(output, 0, name, row, text),
+        // Only such outputs need a value-by-value decision; the usual object is written faster.
         _ if names.iter().any(|name| name.ends_with(BYTES_SUFFIX)) => {
             text.push(b'{');
             for (index, name) in names.iter().enumerate() {
@@ -69,6 +70,7 @@ pub fn write_columns(prediction: &Prediction, text: &mut Vec<u8>) -> Result<(), 
             text.push(b']');
         }
     };
+    // The rule of TensorFlow Serving: one output needs no name.
     if let [name] = names.as_slice() {
         column(0, name, text);
         return Ok(());

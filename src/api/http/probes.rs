@@ -62,6 +62,7 @@ pub async fn ready(
 ) -> Response {
     let snapshot = api.registry.snapshot();
     let now = Instant::now();
+    // The first reason: a load balancer stops sending requests here.
     let draining = api.draining.load(Ordering::Relaxed).then(|| NotReady {
         model: String::new(),
         reason: "the server is shutting down".to_owned(),
@@ -82,6 +83,7 @@ pub async fn ready(
     let document = Readiness {
         ready: reasons.is_empty(),
         reasons,
+        // Only on request: probes are frequent, and the lists may be long.
         models: verbose.then(|| {
             let models = snapshot.models.iter();
             models

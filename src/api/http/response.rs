@@ -45,6 +45,7 @@ pub fn respond(
     encoded: EncodedResponse,
     encoding: Option<ContentEncoding>,
 ) -> Response {
+    // A body of one buffer needs no body type of its own.
     let body = match encoded.tensors.is_empty() {
         true => Body::from(encoded.text),
         false => Body::new(SegmentedBody::new(encoded.text, encoded.tensors)),
@@ -101,6 +102,7 @@ fn write_server_timing(timing: &Timing, text: &mut BytesMut) {
     for (name, elapsed) in spans {
         let microseconds = elapsed.as_micros() as u64;
         text.extend_from_slice(name);
+        // By hand: formatting a float would be slower.
         text.extend_from_slice(digits.format(microseconds / 1000).as_bytes());
         text.extend_from_slice(b".");
         // 1000 is added and its digit cut off, so that leading zeros stay.

@@ -161,5 +161,6 @@ fn are_tensors(text: &[u8]) -> bool {
             .iter()
             .all(|wanted| members.iter().any(|(name, _)| name == wanted))
     };
+    // An empty array is the values of the only input.
     !items.is_empty() && items.iter().all(is_tensor)
 }

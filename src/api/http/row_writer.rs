@@ -77,6 +77,7 @@ pub fn write_object(output: &ModelOutput, row: usize, text: &mut Vec<u8>) {
                 if index > 0 {
                     text.push(b',');
                 }
+                // The keys are escaped by `json_key`: names of tensors may hold any character.
                 text.extend_from_slice(json_key(name).as_bytes());
                 write_tensor_row(tensor, row, text);
             }
@@ -87,6 +88,7 @@ pub fn write_object(output: &ModelOutput, row: usize, text: &mut Vec<u8>) {
 
 /// Writes one row of a tensor as nested arrays of its shape.
 pub fn write_tensor_row(tensor: &Tensor, row: usize, text: &mut Vec<u8>) {
+    // The leading dimension counts rows.
     let shape = tensor.shape().get(1..).unwrap_or_default();
     let width: usize = shape.iter().product();
     write_nested(shape, row * width, text, &mut |at, text| {

@@ -24,6 +24,8 @@ pub fn answer_output(
         .outputs
         .iter()
         .chain(&servable.graph.outputs);
+    // The fields of callers first, then the tensors of the graph: an explicit version may name
+    // either.
     let batch = specs
         .into_iter()
         .find(|spec| spec.name == tensor.name)

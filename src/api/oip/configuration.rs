@@ -42,6 +42,7 @@ pub fn model_configuration(
     let servable = find(snapshot, target)?;
     let batched = servable.is_batched();
     let policy = servable.batcher.policy();
+    // A package has no label file.
     let label_file = |name: &str| match &servable.contents {
         Contents::Bare(bare) => bare.label_file(name).unwrap_or_default().to_owned(),
         Contents::Package(_) => String::new(),
@@ -64,6 +65,7 @@ pub fn model_configuration(
 
 fn configured_tensor(spec: &TensorSpec, batched: bool) -> ConfiguredTensor {
     let data_type = match spec.datatype.protocol_name() {
+        // Triton calls the same type by two names.
         "BYTES" => "TYPE_STRING".to_owned(),
         name => format!("TYPE_{name}"),
     };

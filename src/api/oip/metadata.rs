@@ -30,7 +30,7 @@ pub fn model_metadata(snapshot: &Snapshot, target: Target<'_>) -> Result<ModelMe
     Ok(ModelMetadata {
         versions: versions.map(|(version, _)| version.to_string()).collect(),
         name: name.to_string(),
-        // Optional inputs are a matter of graphs: the fields of a schema have their own defaults.
+        // Optional inputs belong to graphs; a schema marks optional fields itself.
         inputs: match servable.fields() {
             Some(_) => offered.inputs.clone(),
             None => offered

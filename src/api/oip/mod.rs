@@ -67,6 +67,7 @@ pub fn find(snapshot: &Snapshot, target: Target<'_>) -> Result<Arc<Servable>, Re
 /// Whether a model, or one version of it, answers. An error if it is unknown.
 pub fn is_ready(snapshot: &Snapshot, target: Target<'_>) -> Result<bool, Refusal> {
     match find(snapshot, target) {
+        // A loaded version is not ready while it can run nothing.
         Ok(servable) => Ok(servable.batcher.unready_reason(Instant::now()).is_none()),
         Err(Refusal {
             code: ErrorCode::NotReady,

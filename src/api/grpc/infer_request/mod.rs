@@ -89,12 +89,14 @@ pub fn read(request: ModelInferRequest) -> Result<InferRequest, Refusal> {
     } else {
         ContentsForm::Typed
     };
+    // Paired by order: one missing entry would give every later input the wrong bytes.
     if form == ContentsForm::Raw && raw_input_contents.len() != inputs.len() {
         let (given, wanted) = (raw_input_contents.len(), inputs.len());
         return Err(Refusal::malformed(format!(
             "raw_input_contents must have an entry for each input: {wanted} inputs, {given} entries"
         )));
     }
+    // Empty for typed contents: every input then reads its own.
     let mut raw = raw_input_contents.into_iter();
     let inputs = inputs
         .into_iter()

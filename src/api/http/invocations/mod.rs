@@ -113,6 +113,7 @@ pub async fn ping(State(api): State<Arc<Api>>) -> Response {
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if !api.is_ready() {
         headers.insert(header::RETRY_AFTER, RETRY_AFTER);
+        // SageMaker looks at the status only.
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
     }
     response
@@ -128,6 +129,7 @@ async fn version(request: Request) -> Response {
 
 /// The limits by which a SageMaker batch transform sizes its requests.
 async fn execution_parameters(State(api): State<Arc<Api>>, request: Request) -> Response {
+    // SageMaker expects whole megabytes, at least one.
     let megabytes = (api.config.max_body_bytes >> 20).max(1);
     let document = json!({
         "MaxConcurrentTransforms": api.config.max_inflight.min(MAX_TRANSFORMS),

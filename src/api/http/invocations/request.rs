@@ -20,6 +20,7 @@ use crate::{
 pub fn read_json(body: &Bytes) -> Result<RequestData, Refusal> {
     let members = RequestMembers::read(body)?;
     if let Some(params) = members.get("params")
+        // Clients of MLflow may send the member without content.
         && !is_empty_object(params)
     {
         return Err(Refusal::malformed(
@@ -41,6 +42,7 @@ pub fn read_json(body: &Bytes) -> Result<RequestData, Refusal> {
         Some(_) => members.inputs(),
         // An object without any of these members is one row.
         None => {
+            // As an array of one row, so that all rows are decoded alike.
             let text = Bytes::from([b"[", &body[..], b"]"].concat());
             Ok(RequestData::Rows(Input::Rows(JsonRows {
                 text,
@@ -98,6 +100,7 @@ pub fn read_lines(body: &Bytes) -> Result<Input, Refusal> {
         .enumerate()
         .filter(|(_, line)| !line.trim().is_empty())
     {
+        // Checked without building a value.
         if let Err(error) = serde_json::from_str::<&RawValue>(line) {
             let why = not_finite(&error, line.as_bytes())
                 .map(|why| format!(": {why}{}", pointer_at(line.as_bytes(), &error)))
@@ -111,6 +114,7 @@ pub fn read_lines(body: &Bytes) -> Result<Input, Refusal> {
             rows.push(b',');
         }
         rows.extend_from_slice(line.trim().as_bytes());
+        // Empty lines are skipped: errors must name the number of the line as sent.
         numbers.push(index + 1);
     }
     rows.push(b']');

@@ -31,6 +31,7 @@ pub async fn document(State(api): State<Arc<Api>>, request: Request) -> Response
 fn build(snapshot: &Snapshot) -> Value {
     let mut document = Document::new();
     document.add_default_model(snapshot);
+    // A model without a stable version has no routes that work.
     for (name, model) in &snapshot.models {
         document.add_model(name, model);
     }

@@ -84,6 +84,7 @@ fn request_examples(servable: &Servable) -> Map<String, Value> {
     let mut named = Map::new();
     let examples = examples(servable);
     if let Some(first) = examples.first() {
+        // One example may repeat: the request shows the form of several instances.
         let several: Vec<&Value> = examples.iter().cycle().take(SEVERAL).collect();
         named.insert(
             "one".to_owned(),

@@ -101,6 +101,7 @@ fn status(api: &Api, request: &Request, target: Target<'_>) -> Response {
     let statuses: Vec<Value> = versions
         .map(|(version, status)| version_status(version, status))
         .collect();
+    // A draining server answers requests, but should get no new ones.
     let ready = ready && !api.draining.load(Ordering::Relaxed);
     respond(
         request,
@@ -117,6 +118,7 @@ fn version_status(version: &Version, status: &VersionStatus) -> Value {
         VersionState::Incomplete { .. } | VersionState::Idle => "START",
         VersionState::Refused(_) => "END",
     };
+    // TensorFlow Serving reports a version that failed to load as an error of its status.
     let (code, message) = match &status.state {
         VersionState::Refused(error) => ("FAILED_PRECONDITION", error.to_string()),
         _ => ("OK", String::new()),

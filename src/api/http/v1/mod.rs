@@ -101,6 +101,7 @@ async fn predict_version(
 
 async fn predict_label(State(api): State<Arc<Api>>, path: TwoParts, request: Request) -> Response {
     let (name, part) = two(path);
+    // Before the verb: without a known label there is no target.
     let (label, verb) = split_verb(&part);
     match check_label(label) {
         Ok(()) => carry_out(&api, verb, target(&name, Some(label)), request).await,

@@ -19,7 +19,7 @@ use crate::{
             response::{RETRY_AFTER, json_document, refuse_unrouted},
             v2::{ModelPath, V2, name_and_version},
         },
-        oip::{self, ConfiguredTensor},
+        oip::{self, ConfiguredTensor, ModelConfiguration},
         refusal::Refusal,
     },
     metrics::statistics::Total,
@@ -107,32 +107,50 @@ pub async fn configuration(
     let (name, version) = name_and_version(path);
     let target = target(&name, version.as_deref());
     let configuration = oip::model_configuration(&api.registry.snapshot(), target);
-    let document = configuration.map(|configuration| {
-        let tensor = |tensor: &ConfiguredTensor| {
-            let mut document = json!({"name": tensor.name, "data_type": tensor.data_type, "dims": tensor.dims});
-            if let (false, Some(members)) = (tensor.label_filename.is_empty(), document.as_object_mut()) {
-                members.insert("label_filename".to_owned(), json!(tensor.label_filename));
-            }
-            document
-        };
-        let tensors = |list: &[ConfiguredTensor]| list.iter().map(tensor).collect::<Vec<_>>();
-        let mut document = json!({
-            "name": configuration.name,
-            "platform": oip::PLATFORM,
-            "backend": oip::BACKEND,
-            "version_policy": {"specific": {"versions": [configuration.version]}},
-            "max_batch_size": configuration.max_batch_size,
-            "input": tensors(&configuration.inputs),
-            "output": tensors(&configuration.outputs),
-            "instance_group": [{"name": configuration.name, "kind": "KIND_CPU", "count": configuration.instances}],
-            "default_model_filename": "model.onnx",
-        });
-        if let (Some(delay), Some(members)) = (configuration.max_queue_delay_us, document.as_object_mut()) {
-            members.insert("dynamic_batching".to_owned(), json!({"max_queue_delay_microseconds": delay}));
-        }
-        document
-    });
+    let document = configuration.map(|configuration| configuration_document(&configuration));
     answer(&api, &request, document)
+}
+
+fn configuration_document(configuration: &ModelConfiguration) -> Value {
+    let tensors = |tensors: &[ConfiguredTensor]| -> Value {
+        tensors.iter().map(configured_tensor_document).collect()
+    };
+    let instances = json!({
+        "name": configuration.name,
+        "kind": "KIND_CPU",
+        "count": configuration.instances,
+    });
+    let mut document = json!({
+        "name": configuration.name,
+        "platform": oip::PLATFORM,
+        "backend": oip::BACKEND,
+        "version_policy": {"specific": {"versions": [configuration.version]}},
+        "max_batch_size": configuration.max_batch_size,
+        "input": tensors(&configuration.inputs),
+        "output": tensors(&configuration.outputs),
+        "instance_group": [instances],
+        "default_model_filename": "model.onnx",
+    });
+    // Absent if requests do not share runs, as in Triton's own configurations.
+    let delay = configuration.max_queue_delay_us;
+    if let (Some(delay), Some(members)) = (delay, document.as_object_mut()) {
+        let batching = json!({"max_queue_delay_microseconds": delay});
+        members.insert("dynamic_batching".to_owned(), batching);
+    }
+    document
+}
+
+fn configured_tensor_document(tensor: &ConfiguredTensor) -> Value {
+    let mut document = json!({
+        "name": tensor.name,
+        "data_type": tensor.data_type,
+        "dims": tensor.dims,
+    });
+    if let (false, Some(members)) = (tensor.label_filename.is_empty(), document.as_object_mut()) {
+        let file = json!(tensor.label_filename);
+        members.insert("label_filename".to_owned(), file);
+    }
+    document
 }
 
 pub async fn all_statistics(State(api): State<Arc<Api>>, request: Request) -> Response {
@@ -186,19 +204,8 @@ pub async fn index(State(api): State<Arc<Api>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     // The response still needs the headers of the request.
     let request = Request::from_parts(parts, Body::empty());
-    // A request without a body asks for all entries.
     let only_ready = match to_bytes(body, MAX_INDEX_BODY).await {
-        Ok(body) if body.trim_ascii().is_empty() => Ok(false),
-        Ok(body) => serde_json::from_slice::<Value>(&body)
-            .ok()
-            .filter(Value::is_object)
-            .map(|document| {
-                document
-                    .get("ready")
-                    .and_then(Value::as_bool)
-                    .unwrap_or(false)
-            })
-            .ok_or_else(|| Refusal::malformed("the body must be an object like {\"ready\": true}")),
+        Ok(body) => wants_ready_only(&body),
         Err(_) => Err(Refusal::too_large(MAX_INDEX_BODY)),
     };
     let document = only_ready.map(|only_ready| {
@@ -209,6 +216,20 @@ pub async fn index(State(api): State<Arc<Api>>, request: Request) -> Response {
             .collect::<Value>()
     });
     answer(&api, &request, document)
+}
+
+/// Reads `{"ready": true}`, which asks for the versions that answer. A request without a body asks for all.
+fn wants_ready_only(body: &[u8]) -> Result<bool, Refusal> {
+    if body.trim_ascii().is_empty() {
+        return Ok(false);
+    }
+    let malformed = || Refusal::malformed("the body must be an object like {\"ready\": true}");
+    let document: Value = serde_json::from_slice(body).map_err(|_| malformed())?;
+    let members = document.as_object().ok_or_else(malformed)?;
+    Ok(members
+        .get("ready")
+        .and_then(Value::as_bool)
+        .unwrap_or(false))
 }
 
 fn answer(api: &Api, request: &Request, document: Result<Value, Refusal>) -> Response {

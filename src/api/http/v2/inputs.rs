@@ -84,6 +84,7 @@ impl InputReader {
         let wrong =
             |error: InputError| Refusal::malformed(format!("input `{}` {error}", shorten(&name)));
         let datatype = read_datatype(datatype).map_err(wrong)?;
+        // Only a body without JSON may leave the shape to the signature.
         if shape.is_none() {
             return Err(wrong(InputError::NoShape));
         }

@@ -90,6 +90,7 @@ type ModelPath = Result<Path<Vec<(String, String)>>, PathRejection>;
 
 /// A path that is not valid UTF-8 names no model: the empty name is unknown.
 fn name_and_version(path: ModelPath) -> (String, Option<String>) {
+    // One route parameter or two: one handler serves both routes.
     let mut parts = path
         .map(|Path(parts)| parts)
         .unwrap_or_default()
@@ -189,6 +190,7 @@ pub fn error_text(error: &ErrorReport<'_>) -> Vec<u8> {
 
 /// The value of `Inference-Header-Content-Length`: the number of bytes of JSON before the binary data.
 fn header_length(headers: &HeaderMap) -> Result<Option<usize>, Refusal> {
+    // Without the header the whole body is JSON.
     let Some(value) = headers.get(response::HEADER_LENGTH) else {
         return Ok(None);
     };

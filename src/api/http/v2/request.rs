@@ -86,6 +86,7 @@ pub fn read(body: &Bytes, header_length: Option<usize>) -> Result<InferRequest, 
             body.len()
         )));
     }
+    // Both share the memory of the body.
     let (text, binary) = (body.slice(..length), body.slice(length..));
     let Object(document): Object<RequestDocument<'_>> =
         serde_json::from_slice(&text).map_err(|error| {
@@ -114,6 +115,7 @@ pub fn read(body: &Bytes, header_length: Option<usize>) -> Result<InferRequest, 
         inputs,
         outputs: outputs.collect::<Result<_, Refusal>>()?,
         binary_output: parameters.binary_data_output.unwrap_or(false),
+        // 0 is the default priority of the protocol.
         priority: Priority::from_protocol(parameters.priority.unwrap_or(0)),
         timeout: parameters
             .timeout

@@ -53,6 +53,7 @@ pub fn write(
         write_output(named, binary, &mut text);
     }
     text.extend_from_slice(b"]}");
+    // A request for binary outputs gets the binary form, even if all outputs chose JSON.
     if binary.is_empty() && !options.binary_output {
         return Ok(EncodedResponse::json(text));
     }
