@@ -149,12 +149,13 @@ impl Core {
         metrics: &Metrics,
     ) -> anyhow::Result<Core> {
         let registry = Registry::default();
-        let kept = PackageCopies::of(config);
+        let kept = PackageCopies::of(&config.state);
         let loader = Loader {
             trial: trial(config, library)?,
             gate_cache: GateCache::new(config.state.directory(), onnxruntime.version()),
             runtime: onnxruntime,
-            config: config.clone(),
+            settings: config.model_settings(),
+            require_manifest: config.models.require_manifest,
             metrics: metrics.clone(),
             copies: kept.clone(),
             cores: cores(),
@@ -182,7 +183,8 @@ impl Core {
             metrics: metrics.clone(),
             supervisor: Arc::new(Supervisor::start()?),
             copies: kept,
-            config: config.clone(),
+            models: config.models.clone(),
+            settings: config.model_settings(),
         })?;
         operator.connect(watch.commander());
         Ok(Core {

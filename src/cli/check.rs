@@ -162,8 +162,12 @@ impl WouldBeServer<'_> {
                 .get(&id.name)
                 .and_then(|state| digest_conflict(&state.digests, &id.version, &manifest.digest)),
         );
-        let resources =
-            loader::worker_resources(self.config, app::cores(), id.name.as_str(), manifest.size());
+        let resources = loader::worker_resources(
+            &self.config.model_settings(),
+            app::cores(),
+            id.name.as_str(),
+            manifest.size(),
+        );
         if resources.memory_bytes.is_some() {
             let opened = OnnxFactory::open(&self.runtime, &directory.join(MODEL_FILE), resources);
             refused.extend(

@@ -177,7 +177,11 @@ impl Opener<'_> {
             .unwrap_or(usize::MAX);
         let options = GateOptions {
             bare: bare.is_some(),
-            max_batch_size: self.config.batching_of(id.name.as_str()).max_batch_size,
+            max_batch_size: self
+                .config
+                .model_settings()
+                .batching(id.name.as_str())
+                .max_batch_size,
             intra_op_threads: self.config.runtime.intra_op_threads.max(1),
         };
         let passed = app::trial(self.config, self.library)?
@@ -210,7 +214,9 @@ impl Opener<'_> {
             digest: passed.digest,
             graph,
             profile,
-            raw: self.raw || bare.is_some() || self.config.oip_of(id.name.as_str()) == Oip::Graph,
+            raw: self.raw
+                || bare.is_some()
+                || self.config.model_settings().oip(id.name.as_str()) == Oip::Graph,
             measured,
             labels: bare.map(|bare| bare.labels).unwrap_or_default(),
             package,

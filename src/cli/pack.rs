@@ -358,7 +358,11 @@ impl Packer {
     ) -> anyhow::Result<Sealed> {
         let options = GateOptions {
             bare: false,
-            max_batch_size: self.config.batching_of(&manifest.name).max_batch_size,
+            max_batch_size: self
+                .config
+                .model_settings()
+                .batching(&manifest.name)
+                .max_batch_size,
             intra_op_threads: 1,
         };
         manifest.write(directory)?;

@@ -116,7 +116,7 @@ fn policy(
     config: &Config,
     factory: &OnnxFactory,
 ) -> anyhow::Result<BatchPolicy> {
-    let configured = config.batching_of(package.id.name.as_str());
+    let configured = config.model_settings().batching(package.id.name.as_str());
     let batching = &package.parts.serving.batching;
     let limit = configured
         .max_batch_size

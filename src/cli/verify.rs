@@ -110,7 +110,7 @@ pub fn verify_all(
         let name = id.as_ref().map_or(name, |id| id.name.to_string());
         let options = GateOptions {
             bare: id.is_some(),
-            max_batch_size: config.batching_of(&name).max_batch_size,
+            max_batch_size: config.model_settings().batching(&name).max_batch_size,
             intra_op_threads: config.runtime.intra_op_threads.max(1),
         };
         let mut checks = Vec::new();

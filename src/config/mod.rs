@@ -9,6 +9,7 @@ mod fallback;
 mod keys;
 mod listen;
 mod model;
+mod model_settings;
 mod models;
 mod platform;
 mod runtime;
@@ -29,6 +30,7 @@ pub use error::{ConfigError, InvalidKey};
 pub use fallback::{FallbackConfig, FallbackOn, FallbackTo};
 pub use listen::{AddressError, Listen, OptionalListen};
 pub use model::{ModelBatchingConfig, ModelConfig, Oip};
+pub use model_settings::ModelSettings;
 pub use models::{ModelsConfig, Promote};
 pub use platform::Platform;
 pub use runtime::{BatchingConfig, CostConfig, MAX_THREADS, RuntimeConfig};
@@ -122,44 +124,13 @@ impl Config {
         Ok(())
     }
 
-    /// The batching of one model: its own table over the general section.
-    pub fn batching_of(&self, model: &str) -> BatchingConfig {
-        let own = self
-            .model
-            .get(model)
-            .map(|model| model.batching.clone())
-            .unwrap_or_default();
-        BatchingConfig {
-            max_batch_size: own.max_batch_size.unwrap_or(self.batching.max_batch_size),
-            max_delay_us: own.max_delay_us.unwrap_or(self.batching.max_delay_us),
-            queue_capacity: own.queue_capacity.unwrap_or(self.batching.queue_capacity),
-            max_rows_per_run: own
-                .max_rows_per_run
-                .unwrap_or(self.batching.max_rows_per_run),
+    /// The settings of each model: its own table over the general sections.
+    pub fn model_settings(&self) -> ModelSettings {
+        ModelSettings {
+            runtime: self.runtime.clone(),
+            batching: self.batching.clone(),
+            model: self.model.clone(),
         }
-    }
-
-    pub fn workers_of(&self, model: &str) -> usize {
-        self.model
-            .get(model)
-            .and_then(|model| model.workers)
-            .unwrap_or(self.runtime.workers)
-    }
-
-    /// The memory that the engines of one version of the model may take together, in bytes; `None`: no limit.
-    pub fn memory_limit_of(&self, model: &str) -> Option<u64> {
-        let own = self
-            .model
-            .get(model)
-            .and_then(|model| model.memory_limit_bytes);
-        Some(own.unwrap_or(self.runtime.memory_limit_bytes)).filter(|limit| *limit > 0)
-    }
-
-    pub fn oip_of(&self, model: &str) -> Oip {
-        self.model
-            .get(model)
-            .and_then(|model| model.oip)
-            .unwrap_or_default()
     }
 
     /// The versions of `[model.NAME] version`, by model.
@@ -168,10 +139,6 @@ impl Config {
             .iter()
             .filter_map(|(name, model)| Some((name.clone(), model.version.clone()?)))
             .collect()
-    }
-
-    pub fn pinned(&self, model: &str) -> Option<&str> {
-        self.model.get(model)?.version.as_deref()
     }
 }
 
@@ -362,11 +329,11 @@ mod tests {
                 .request_log,
             RequestLog::Rate(0.25)
         );
-        assert_eq!(config.pinned("churn"), Some("1.0.0"));
+        assert_eq!(config.model_settings().pinned("churn"), Some("1.0.0"));
         assert_eq!(
             (
-                config.batching_of("churn").max_delay_us,
-                config.batching_of("other").max_delay_us
+                config.model_settings().batching("churn").max_delay_us,
+                config.model_settings().batching("other").max_delay_us
             ),
             (5, 0)
         );

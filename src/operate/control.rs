@@ -146,7 +146,7 @@ mod tests {
         );
         let mut config = Config::default();
         config.state.url = state.path().to_str().unwrap().to_owned();
-        let kept = PackageCopies::of(&config);
+        let kept = PackageCopies::of(&config.state);
         let copier = kept.clone();
         let copier = thread::spawn(move || assert!(copier.keep(&contents, &directory).is_err()));
         let mut source = fs_err::OpenOptions::new().write(true).open(&graph).unwrap();

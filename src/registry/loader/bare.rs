@@ -27,7 +27,7 @@ impl Loader {
         let plan = self.workers_of_graph(&bare);
         let options = GateOptions {
             bare: true,
-            max_batch_size: self.config.batching_of(model).max_batch_size,
+            max_batch_size: self.settings.batching(model).max_batch_size,
             intra_op_threads: plan.intra_op_threads,
         };
         // The digest does not cover the configuration file next to the versions.
@@ -35,7 +35,7 @@ impl Loader {
         let result = self.gate_result(directory, &bare.manifest, options, &extra)?;
         check_digest(&result, &bare.manifest, MODEL_FILE, "loaded")?;
         log_batching(id, &result);
-        let resources = plan.resources(&self.config, model);
+        let resources = plan.resources(&self.settings, model);
         let (factory, first) = self.open(directory, id, &bare.manifest, resources)?;
         bare.check(factory.signature())?;
         let signature = bare.refined(factory.signature());
@@ -58,14 +58,13 @@ impl Loader {
     /// configuration sets one for the model.
     fn workers_of_graph(&self, bare: &BareGraph) -> WorkerPlan {
         let model = bare.id.name.as_str();
-        let mut plan = WorkerPlan::of(&self.config, self.cores, model, bare.manifest.size());
-        let own = self.config.model.get(model);
+        let mut plan = WorkerPlan::of(&self.settings, self.cores, model, bare.manifest.size());
         let instances = bare
             .config
             .as_ref()
             .and_then(|config| config.instance_count);
         if let Some(instances) = instances
-            && own.is_none_or(|own| own.workers.is_none())
+            && self.settings.own_workers(model).is_none()
         {
             // A count that was written for a GPU server may be larger than this machine.
             plan.workers = instances.clamp(1, MAX_THREADS);
@@ -75,7 +74,7 @@ impl Loader {
 
     fn batch_policy(&self, bare: &BareGraph, batching: &Batching) -> BatchPolicy {
         let model = bare.id.name.as_str();
-        let configured = self.config.batching_of(model);
+        let configured = self.settings.batching(model);
         let max_batch_size = match (batching, bare.batching(configured.max_batch_size)) {
             (Batching::Rows, Ok(limit)) => limit,
             // Without a proof that the rows are independent, every request has its own run.
@@ -87,9 +86,9 @@ impl Loader {
             .and_then(|config| config.dynamic_batching)
             .map_or(0, |batching| batching.max_queue_delay_us);
         // A delay that the server's configuration sets for the model comes first.
-        let own = self.config.model.get(model);
-        let delay = own
-            .and_then(|own| own.batching.max_delay_us)
+        let delay = self
+            .settings
+            .own_delay(model)
             .unwrap_or(configured.max_delay_us.max(graph_delay));
         BatchPolicy {
             max_batch_size,

@@ -10,7 +10,7 @@ pub use resources::{LARGE_PACKAGE_BYTES, worker_resources};
 
 use crate::{
     clock,
-    config::Config,
+    config::ModelSettings,
     engine::{
         Engine, EngineError, EngineFactory,
         infer::{OnnxEngine, OnnxFactory, Resources, Runtime},
@@ -41,7 +41,9 @@ pub struct Loader {
     pub runtime: Runtime,
     pub trial: GateTrial,
     pub gate_cache: GateCache,
-    pub config: Config,
+    pub settings: ModelSettings,
+    /// Directories without a manifest are not served.
+    pub require_manifest: bool,
     pub metrics: Metrics,
     pub copies: PackageCopies,
     pub cores: usize,
@@ -75,7 +77,7 @@ impl Loader {
 
     /// Whether the directory has a graph without a manifest, and such graphs are served.
     pub fn is_bare(&self, directory: &Path) -> bool {
-        !self.config.models.require_manifest
+        !self.require_manifest
             && bare_graph::id_of(directory).is_some_and(|id| bare_graph::is_bare(directory, &id))
     }
 
@@ -99,7 +101,7 @@ impl Loader {
         } else {
             Manifest::read(directory).map_or(0, |manifest| manifest.size())
         };
-        let plan = WorkerPlan::of(&self.config, self.cores, id.name.as_str(), size);
+        let plan = WorkerPlan::of(&self.settings, self.cores, id.name.as_str(), size);
         if plan.intra_op_threads == 1
             && let Err(error) = rustix::process::setpriority_process(None, niceness)
         {

@@ -25,8 +25,8 @@ impl Loader {
         let manifest = Manifest::read(directory)?;
         manifest.check_identity(id)?;
         let model = id.name.as_str();
-        let configured = self.config.batching_of(model);
-        let plan = WorkerPlan::of(&self.config, self.cores, model, manifest.size());
+        let configured = self.settings.batching(model);
+        let plan = WorkerPlan::of(&self.settings, self.cores, model, manifest.size());
         let options = GateOptions {
             bare: false,
             max_batch_size: configured.max_batch_size,
@@ -38,7 +38,7 @@ impl Loader {
         // have taken minutes.
         let package = ModelPackage::open(directory)?;
         check_digest(&result, &package.manifest, manifest::FILE, "verified")?;
-        let resources = plan.resources(&self.config, model);
+        let resources = plan.resources(&self.settings, model);
         let (mut factory, first) = self.open(directory, id, &package.manifest, resources)?;
         // Before `bind`: it decides which optional inputs the signature has.
         factory.feed(|name| package.parts.feeds(name));
@@ -64,7 +64,7 @@ impl Loader {
         let packaged = Packaged::new(package, transform, factory.signature());
         Ok(LoadedVersion {
             contents: Contents::Package(Box::new(packaged)),
-            oip: self.config.oip_of(model),
+            oip: self.settings.oip(model),
             engines,
             factory: Arc::new(factory),
             policy,

@@ -1,6 +1,6 @@
 //! The workers of a version, and the resources of each.
 
-use crate::{config::Config, engine::infer::Resources};
+use crate::{config::ModelSettings, engine::infer::Resources};
 
 /// Packages above this size get one worker with all cores: a copy of the weights for each worker would
 /// cost more memory than the second session gains (measured: docs/performance.md).
@@ -14,15 +14,15 @@ pub(super) struct WorkerPlan {
 
 impl WorkerPlan {
     /// The workers of a package with `size` bytes. The configuration comes first.
-    pub fn of(config: &Config, cores: usize, model: &str, size: u64) -> WorkerPlan {
+    pub fn of(settings: &ModelSettings, cores: usize, model: &str, size: u64) -> WorkerPlan {
         let large = size > LARGE_PACKAGE_BYTES;
         // 0 means that the server chooses.
-        let workers = match config.workers_of(model) {
+        let workers = match settings.workers(model) {
             0 if large => 1,
             0 => cores,
             configured => configured,
         };
-        let intra_op_threads = match config.runtime.intra_op_threads {
+        let intra_op_threads = match settings.runtime.intra_op_threads {
             0 if large => (cores / workers).max(1),
             0 => 1,
             configured => configured,
@@ -34,9 +34,9 @@ impl WorkerPlan {
     }
 
     /// The limits of each worker's session. The workers share the memory limit of the model.
-    pub fn resources(self, config: &Config, model: &str) -> Resources {
-        let memory_bytes = config
-            .memory_limit_of(model)
+    pub fn resources(self, settings: &ModelSettings, model: &str) -> Resources {
+        let memory_bytes = settings
+            .memory_limit(model)
             // The division must not make a limit of 0.
             .map(|limit| (limit / self.workers.max(1) as u64).max(1));
         Resources {
@@ -47,6 +47,11 @@ impl WorkerPlan {
 }
 
 /// The limits of each worker's session for a package of `size` bytes.
-pub fn worker_resources(config: &Config, cores: usize, model: &str, size: u64) -> Resources {
-    WorkerPlan::of(config, cores, model, size).resources(config, model)
+pub fn worker_resources(
+    settings: &ModelSettings,
+    cores: usize,
+    model: &str,
+    size: u64,
+) -> Resources {
+    WorkerPlan::of(settings, cores, model, size).resources(settings, model)
 }

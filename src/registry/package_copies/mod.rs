@@ -21,7 +21,7 @@ pub use error::{CopyError, FilesLoss, NotRestorable};
 
 use crate::{
     clock,
-    config::Config,
+    config::StateConfig,
     digest::Digest,
     id::{ModelName, PredictionId},
     journal::entry::VersionRef,
@@ -51,11 +51,10 @@ pub struct PackageCopies {
 }
 
 impl PackageCopies {
-    pub fn of(config: &Config) -> PackageCopies {
+    pub fn of(config: &StateConfig) -> PackageCopies {
         let root = config
-            .state
             .directory()
-            .filter(|_| config.state.keep_packages)
+            .filter(|_| config.keep_packages)
             .map(|state| state.join("packages"));
         PackageCopies {
             root,

@@ -83,7 +83,7 @@ impl RegistryLoop {
         if model.unloaded {
             return reconcile::plan(&view, &RetentionPolicy::Newest(0));
         }
-        let newest = RetentionPolicy::Newest(self.parts.config.models.keep_versions);
+        let newest = RetentionPolicy::Newest(self.parts.models.keep_versions);
         reconcile::plan(&view, model.retention.as_ref().unwrap_or(&newest))
     }
 
@@ -127,7 +127,7 @@ impl RegistryLoop {
 
     pub(super) fn pinned(&self, name: &ModelName) -> Option<Version> {
         self.parts
-            .config
+            .settings
             .pinned(name.as_str())
             .and_then(Version::parse)
     }

@@ -82,7 +82,7 @@ impl RegistryLoop {
         let Some(tracked) = self.models.version_mut(name, version) else {
             return;
         };
-        let (limit, now) = (self.parts.config.models.copy_timeout(), Instant::now());
+        let (limit, now) = (self.parts.models.copy_timeout(), Instant::now());
         let progress = CopyProgress::observe(tracked.copying, fingerprint, now);
         tracked.copying = Some(progress);
         if progress.is_unchanged_for(limit, now) {
@@ -111,7 +111,7 @@ impl RegistryLoop {
         found: &FoundDirectory,
     ) -> bool {
         let new = self.parts.loader.just_arrived(&found.directory);
-        let (calm, now) = (self.parts.config.models.poll_interval() / 2, Instant::now());
+        let (calm, now) = (self.parts.models.poll_interval() / 2, Instant::now());
         let Some(tracked) = self.models.version_mut(name, version) else {
             return false;
         };
@@ -168,7 +168,7 @@ impl RegistryLoop {
     /// The gate has its own limit. The load that follows repeats a load and a run that the gate has
     /// seen succeed within it.
     fn load_limit(&self) -> Duration {
-        self.parts.config.models.gate_timeout() * 2 + LOAD_GRACE
+        self.parts.models.gate_timeout() * 2 + LOAD_GRACE
     }
 
     /// A load that hangs must not keep the server from being ready, nor other models from being loaded.

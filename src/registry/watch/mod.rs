@@ -23,7 +23,7 @@ use std::{
 };
 
 use crate::{
-    config::Config,
+    config::{ModelSettings, ModelsConfig},
     engine::supervisor::Supervisor,
     id::ModelName,
     journal::entry::VersionRef,
@@ -58,7 +58,8 @@ pub struct WatchParts {
     pub metrics: Metrics,
     pub supervisor: Arc<Supervisor>,
     pub copies: PackageCopies,
-    pub config: Config,
+    pub models: ModelsConfig,
+    pub settings: ModelSettings,
 }
 
 /// The running thread. It ends when this is dropped.
@@ -148,7 +149,7 @@ impl RegistryLoop {
         loop {
             if next_scan <= Instant::now() {
                 self.scan();
-                next_scan = Instant::now() + self.parts.config.models.poll_interval();
+                next_scan = Instant::now() + self.parts.models.poll_interval();
             }
             // Before the actions: a load that was given up makes room for another one.
             self.give_up_late_loads();

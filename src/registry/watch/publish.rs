@@ -30,7 +30,7 @@ impl RegistryLoop {
             .required
             .iter()
             .filter(|name| !self.models.get(name).is_some_and(|model| model.unloaded));
-        let configured = ModelName::parse(&self.parts.config.models.default);
+        let configured = ModelName::parse(&self.parts.models.default);
         let only = models.keys().next().filter(|_| models.len() == 1).cloned();
         self.parts.registry.publish(Snapshot {
             models,
@@ -38,7 +38,7 @@ impl RegistryLoop {
             none_required: self.required.is_empty(),
             default: configured.or(only),
             initial_loads_done: self.initial_loads_done,
-            required_by_config: !self.parts.config.models.required.is_empty(),
+            required_by_config: !self.parts.models.required.is_empty(),
             ignored: Arc::clone(&self.ignored),
         });
         self.publish_roles();
@@ -58,7 +58,7 @@ impl RegistryLoop {
             })
             .collect();
         // The configuration may name models that do not exist, and models may have none.
-        let own = self.parts.config.model.get(name.as_str());
+        let fallback = self.parts.settings.fallback(name.as_str());
         let snapshot = self.parts.registry.snapshot();
         let before = snapshot.models.get(name);
         ServedModel {
@@ -71,7 +71,7 @@ impl RegistryLoop {
             notices: Vec::new(),
             previous: None,
             traffic: None,
-            fallback: own.and_then(|own| own.fallback.clone()).map(Arc::new),
+            fallback: fallback.cloned().map(Arc::new),
             versions,
             unversioned: self.parts.metrics.unversioned(name.as_str()),
             pinned: self.pinned(name),

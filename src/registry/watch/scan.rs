@@ -20,7 +20,7 @@ impl RegistryLoop {
     /// Compares the models directory with the tracked versions.
     pub(super) fn scan(&mut self) {
         self.scans += 1;
-        let root = &self.parts.config.models.root;
+        let root = &self.parts.models.root;
         let listing = source::list(root);
         let mut ignored = ignored::of(root, &listing);
         match listing {
@@ -51,7 +51,7 @@ impl RegistryLoop {
 
     /// The required models: those of the configuration, otherwise every model of the first scan.
     fn choose_required(&mut self) {
-        let configured = self.parts.config.models.required.iter();
+        let configured = self.parts.models.required.iter();
         self.required = configured
             .filter_map(|name| ModelName::parse(name))
             .collect();
@@ -66,7 +66,7 @@ impl RegistryLoop {
         if self.listing_failed {
             return Vec::new();
         }
-        let root = &self.parts.config.models.root;
+        let root = &self.parts.models.root;
         let mut paths = Vec::new();
         for (name, model) in &self.models.0 {
             if self.unreadable.contains(name)
@@ -146,7 +146,7 @@ impl RegistryLoop {
 
     /// Reads the version policies of `config.pbtxt` files that are new or changed.
     fn read_version_policies(&mut self) {
-        let models = &self.parts.config.models;
+        let models = &self.parts.models;
         for (name, model) in &mut self.models.0 {
             // Only repositories of bare graphs have such a file, and their versions are numbers.
             if !model.versions.keys().any(Version::is_number) {

@@ -67,7 +67,7 @@ impl RegistryLoop {
                 continue;
             };
             // An operator who removed the whole model while no server ran does not want it back.
-            let root = &self.parts.config.models.root;
+            let root = &self.parts.models.root;
             if self.models.get(&name).is_none() && !root.join(name.as_str()).is_dir() {
                 continue;
             }

@@ -1,0 +1,73 @@
+//! `ModelSettings`: the settings of each model, from its own table over the general sections.
+
+use std::collections::BTreeMap;
+
+use crate::config::{
+    fallback::FallbackConfig,
+    model::{ModelConfig, Oip},
+    runtime::{BatchingConfig, RuntimeConfig},
+};
+
+/// `[runtime]`, `[batching]` and every `[model.NAME]`. The parts that load models take this instead of
+/// the whole configuration.
+#[derive(Clone, Debug, Default)]
+pub struct ModelSettings {
+    pub runtime: RuntimeConfig,
+    pub batching: BatchingConfig,
+    pub model: BTreeMap<String, ModelConfig>,
+}
+
+impl ModelSettings {
+    pub fn batching(&self, model: &str) -> BatchingConfig {
+        let general = &self.batching;
+        let Some(own) = self.model.get(model).map(|model| &model.batching) else {
+            return general.clone();
+        };
+        BatchingConfig {
+            max_batch_size: own.max_batch_size.unwrap_or(general.max_batch_size),
+            max_delay_us: own.max_delay_us.unwrap_or(general.max_delay_us),
+            queue_capacity: own.queue_capacity.unwrap_or(general.queue_capacity),
+            max_rows_per_run: own.max_rows_per_run.unwrap_or(general.max_rows_per_run),
+        }
+    }
+
+    /// The delay of a run that the model's own table sets, in microseconds.
+    pub fn own_delay(&self, model: &str) -> Option<u64> {
+        self.model.get(model)?.batching.max_delay_us
+    }
+
+    /// The workers that the model's own table sets.
+    pub fn own_workers(&self, model: &str) -> Option<usize> {
+        self.model.get(model)?.workers
+    }
+
+    /// The number of workers of each version; 0 means that the server chooses.
+    pub fn workers(&self, model: &str) -> usize {
+        self.own_workers(model).unwrap_or(self.runtime.workers)
+    }
+
+    /// The memory that the engines of one version may take together, in bytes. `None` means no limit.
+    pub fn memory_limit(&self, model: &str) -> Option<u64> {
+        let own = self
+            .model
+            .get(model)
+            .and_then(|model| model.memory_limit_bytes);
+        Some(own.unwrap_or(self.runtime.memory_limit_bytes)).filter(|limit| *limit > 0)
+    }
+
+    pub fn oip(&self, model: &str) -> Oip {
+        self.model
+            .get(model)
+            .and_then(|model| model.oip)
+            .unwrap_or_default()
+    }
+
+    pub fn fallback(&self, model: &str) -> Option<&FallbackConfig> {
+        self.model.get(model)?.fallback.as_ref()
+    }
+
+    /// The version of `[model.NAME] version`: the stable version of the first start.
+    pub fn pinned(&self, model: &str) -> Option<&str> {
+        self.model.get(model)?.version.as_deref()
+    }
+}
