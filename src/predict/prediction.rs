@@ -9,7 +9,7 @@ use crate::{
     registry::servable::Servable,
     tensor::{Data, Tensors},
     transform::{
-        fields::{self, NamedTensor},
+        fields::{self, NamedTensor, RaggedOutput},
         outputs::{Json, OutputColumn, Outputs},
     },
 };
@@ -49,12 +49,10 @@ pub struct Failure {
 impl Prediction {
     /// Takes the answer as tensors: the wanted ones in the order of `wanted`, or all of them if that is empty. An output whose rows
     /// have different shapes is not a tensor, and gives an error.
-    pub fn take_tensors(&mut self, wanted: &[String]) -> Result<Vec<NamedTensor>, String> {
+    pub fn take_tensors(&mut self, wanted: &[String]) -> Result<Vec<NamedTensor>, RaggedOutput> {
         let tensors =
             match std::mem::replace(&mut self.output, ModelOutput::Graph(Tensors::default())) {
-                ModelOutput::Fields(outputs) => {
-                    fields::tensors(outputs).map_err(|error| error.to_string())?
-                }
+                ModelOutput::Fields(outputs) => fields::tensors(outputs)?,
                 ModelOutput::Graph(tensors) => {
                     let labels = self.servable.labels();
                     let named = tensors.0.into_iter().map(|(name, tensor)| {

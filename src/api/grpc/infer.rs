@@ -114,7 +114,7 @@ async fn predict(
     let encode = move |prediction: &mut Prediction| {
         let tensors = prediction
             .take_tensors(&outputs)
-            .map_err(Refusal::malformed)?;
+            .map_err(|error| Refusal::malformed(error.to_string()))?;
         write(options.respond(prediction, tensors)?, kind)
     };
     frame.encode(prediction, is_heavy, encode).await

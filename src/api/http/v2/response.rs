@@ -29,7 +29,7 @@ pub fn write(
         .collect();
     let tensors = prediction
         .take_tensors(&names)
-        .map_err(Refusal::malformed)?;
+        .map_err(|error| Refusal::malformed(error.to_string()))?;
     let servable = Arc::clone(&prediction.servable);
     let mut text = Vec::with_capacity(text_capacity(options, &tensors));
     write_head(options, prediction, &mut text);
