@@ -22,7 +22,7 @@ test: onnxruntime ## format, lints, every test, and the golden check of all pack
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets --locked -- -D warnings
 	$(CARGO) test --locked
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --quiet
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items --quiet
 	$(CARGO) run --quiet --locked -- verify models tests/fixtures/models
 
 test-system: build ## checks with promtool, an OpenAPI validator, a browser; installs them where it may

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 ///
 /// `source_date_epoch`, in seconds, replaces the clock. A build sets the environment variable of
 /// that name so that it gives the same bytes twice (reproducible-builds.org).
-pub fn now_rfc3339(source_date_epoch: Option<&str>) -> String {
+pub(crate) fn now_rfc3339(source_date_epoch: Option<&str>) -> String {
     let seconds = source_date_epoch
         .and_then(|text| text.parse().ok())
         .unwrap_or_else(unix_seconds);
@@ -17,12 +17,12 @@ pub fn now_rfc3339(source_date_epoch: Option<&str>) -> String {
 }
 
 /// The current time in milliseconds since the Unix epoch.
-pub fn now_ms() -> u64 {
+pub(crate) fn now_ms() -> u64 {
     since_epoch().as_millis() as u64
 }
 
 /// A time in milliseconds since the Unix epoch, as RFC 3339 in UTC: `2026-11-23T20:00:00.125Z`.
-pub fn rfc3339_of_ms(ms: u64) -> String {
+pub(crate) fn rfc3339_of_ms(ms: u64) -> String {
     let timestamp = i64::try_from(ms)
         .ok()
         .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
@@ -33,13 +33,13 @@ pub fn rfc3339_of_ms(ms: u64) -> String {
 
 /// A time as RFC 3339 in milliseconds since the Unix epoch. `None` if the text is not RFC 3339, or
 /// before the epoch.
-pub fn ms_of_rfc3339(text: &str) -> Option<u64> {
+pub(crate) fn ms_of_rfc3339(text: &str) -> Option<u64> {
     u64::try_from(text.parse::<jiff::Timestamp>().ok()?.as_millisecond()).ok()
 }
 
 /// Whether a time of the file system is less than `span` before now, or in the future. A file from
 /// the future counts as recent because the clocks of two machines may differ.
-pub fn is_recent(time: SystemTime, span: Duration) -> bool {
+pub(crate) fn is_recent(time: SystemTime, span: Duration) -> bool {
     time.duration_since(UNIX_EPOCH)
         .is_ok_and(|time| time + span > since_epoch())
 }

@@ -103,30 +103,36 @@
 //! - A decision is about a package with a digest: other bytes under the same version get no traffic.
 //! - Callers see an error as an [`ErrorCode`](error::ErrorCode). Below `predict` each layer has its own errors.
 
-pub mod actor;
-pub mod admin;
+#![warn(unreachable_pub)]
+#![allow(
+    rustdoc::private_intra_doc_links,
+    reason = "the documentation is for contributors, and is built with private items"
+)]
+
+mod actor;
+mod admin;
 pub mod api;
 pub mod app;
 pub mod cli;
-pub mod clock;
+mod clock;
 pub mod compat;
 pub mod config;
 pub mod decode;
-pub mod digest;
+mod digest;
 pub mod engine;
-pub mod error;
+mod error;
 pub mod graph;
 pub mod id;
-pub mod journal;
-pub mod metrics;
-pub mod operate;
+mod journal;
+mod metrics;
+mod operate;
 pub mod package;
-pub mod predict;
+mod predict;
 pub mod registry;
 pub mod rollout;
 pub mod schema;
-pub mod security;
-pub mod suggestion;
-pub mod telemetry;
+mod security;
+mod suggestion;
+mod telemetry;
 pub mod tensor;
 pub mod transform;

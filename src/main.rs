@@ -7,6 +7,10 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 // Not `#[tokio::main]`: the variable below must be set before any thread exists.
+#[expect(
+    unsafe_code,
+    reason = "an environment variable must be set before the first thread exists"
+)]
 fn main() -> ExitCode {
     // ONNX Runtime's vendor telemetry is on unless this is set before the library is loaded.
     // SAFETY: this is the first statement of the process; no other thread exists that could read the environment.

@@ -14,7 +14,7 @@ use crate::config::{LogFormat, TelemetryConfig};
 const BUFFERED_LINES: usize = 16_384;
 
 #[derive(Debug, thiserror::Error)]
-pub enum TelemetryError {
+pub(crate) enum TelemetryError {
     #[error("`telemetry.log_level`: {0}")]
     Level(#[source] tracing_subscriber::filter::ParseError),
     #[error("installing the log: {0}")]
@@ -22,7 +22,7 @@ pub enum TelemetryError {
 }
 
 /// The buffered lines are written when this is dropped.
-pub struct Telemetry {
+pub(crate) struct Telemetry {
     _guard: WorkerGuard,
     dropped: ErrorCounter,
 }
@@ -32,7 +32,7 @@ impl Telemetry {
     ///
     /// # Errors
     /// `telemetry.log_level` is not a filter, or the process has a log already.
-    pub fn install(config: &TelemetryConfig) -> Result<Telemetry, TelemetryError> {
+    pub(crate) fn install(config: &TelemetryConfig) -> Result<Telemetry, TelemetryError> {
         let filter = filter(&config.log_level)?;
         let (writer, guard) = NonBlockingBuilder::default()
             .lossy(true)
@@ -62,7 +62,7 @@ impl Telemetry {
     }
 
     /// A function that returns the number of lines dropped so far.
-    pub fn dropped_lines(&self) -> Arc<dyn Fn() -> u64 + Send + Sync> {
+    pub(crate) fn dropped_lines(&self) -> Arc<dyn Fn() -> u64 + Send + Sync> {
         let dropped = self.dropped.clone();
         Arc::new(move || dropped.dropped_lines() as u64)
     }
@@ -79,6 +79,6 @@ fn filter(level: &str) -> Result<EnvFilter, TelemetryError> {
 }
 
 /// Checks a log level.
-pub fn check_level(level: &str) -> Result<(), TelemetryError> {
+pub(crate) fn check_level(level: &str) -> Result<(), TelemetryError> {
     filter(level).map(|_| ())
 }

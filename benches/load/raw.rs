@@ -26,6 +26,10 @@ use predictd::{
     tensor::{Tensors, join},
 };
 
+#[expect(
+    unsafe_code,
+    reason = "an environment variable must be set before the first thread exists"
+)]
 fn main() {
     // SAFETY: the first statement of the process; no other thread exists that could read the environment.
     unsafe { std::env::set_var("ORT_DISABLE_TELEMETRY", "1") };

@@ -7,7 +7,7 @@ use crate::journal::chain::ChainHead;
 
 /// At most 1000 entries, from `first` on.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct History {
+pub(crate) struct History {
     /// The name of the model.
     pub model: String,
     /// The number of the first entry in `entries`.
@@ -21,7 +21,7 @@ pub struct History {
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct JournalHead {
+pub(crate) struct JournalHead {
     /// The number of the last entry; 0 for an empty journal.
     pub seq: u64,
     /// SHA-256 of the last entry's text, as 64 hex digits.

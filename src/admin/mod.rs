@@ -4,13 +4,13 @@
 //! A reader ignores members that it does not know, so that a newer server can add some. A member that is missing is an error,
 //! also where its value may be null: a renamed member must not read as an empty one.
 
-pub mod history;
-pub mod models;
-pub mod refusal;
-pub mod requests;
-pub mod rollout;
-pub mod start;
-pub mod status;
+pub(crate) mod history;
+pub(crate) mod models;
+pub(crate) mod refusal;
+pub(crate) mod requests;
+pub(crate) mod rollout;
+pub(crate) mod start;
+pub(crate) mod status;
 
 use serde::{Deserialize, Deserializer};
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::{admin::nullable, suggestion::Suggestion};
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct Readiness {
+pub(crate) struct Readiness {
     /// Every required model answers, and the server is not shutting down.
     pub ready: bool,
     /// The models that are not ready; absent if the server is ready.
@@ -21,14 +21,14 @@ pub struct Readiness {
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct NotReady {
+pub(crate) struct NotReady {
     /// The name of the model; empty for a reason that concerns the whole server.
     pub model: String,
     pub reason: String,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct ModelReadiness {
+pub(crate) struct ModelReadiness {
     pub name: String,
     /// The server is not ready without this model.
     pub required: bool,
@@ -49,7 +49,7 @@ pub struct ModelReadiness {
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct VersionReadiness {
+pub(crate) struct VersionReadiness {
     pub version: String,
     /// `incomplete`, `loading`, `available`, `draining`, `refused` or `idle`.
     pub state: String,
@@ -65,7 +65,7 @@ pub struct VersionReadiness {
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct IgnoredDirectory {
+pub(crate) struct IgnoredDirectory {
     pub path: String,
     /// A short name of the reason.
     pub reason: String,

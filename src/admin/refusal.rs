@@ -3,10 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use crate::suggestion::Suggestion;
+pub(crate) use crate::suggestion::Suggestion;
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct ErrorDocument {
+pub(crate) struct ErrorDocument {
     /// The reason, for people.
     pub error: String,
     /// What the caller can do about it.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// The body of `POST /admin/models/{name}/rollout/start`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct StartRequest {
+pub(crate) struct StartRequest {
     /// The candidate versions; several for an A/B test.
     pub to: Vec<String>,
     /// Absent: the plan follows from the risk that the candidate's package declares.
@@ -25,7 +25,7 @@ pub struct StartRequest {
 /// The plan of a rollout.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
-pub enum PlanChoice {
+pub(crate) enum PlanChoice {
     /// A built-in plan.
     Name(String),
     /// A plan as TOML text.
@@ -35,7 +35,7 @@ pub enum PlanChoice {
 /// The body of `POST /admin/models/{name}/rollout/promote`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct PromoteRequest {
+pub(crate) struct PromoteRequest {
     /// Required if the rollout has several candidates.
     pub to: Option<String>,
     /// Promote although a rollback would not work. Requires a reason.
@@ -47,7 +47,7 @@ pub struct PromoteRequest {
 /// The body of `POST /admin/models/{name}/rollback`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct RollbackRequest {
+pub(crate) struct RollbackRequest {
     /// Absent: the rollout in progress ends; without one, the previous stable version is restored.
     pub to: Option<String>,
     /// Accept a version that never was stable. Requires a reason.
@@ -59,7 +59,7 @@ pub struct RollbackRequest {
 /// The body of every other order.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub struct ReasonRequest {
+pub(crate) struct ReasonRequest {
     /// Kept in the journal.
     pub reason: Option<String>,
 }

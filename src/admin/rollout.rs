@@ -14,7 +14,7 @@ use crate::{
 };
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct RolloutStatus {
+pub(crate) struct RolloutStatus {
     /// The id of the journal entry that started the rollout.
     pub id: String,
     pub plan: RolloutPlan,
@@ -50,7 +50,7 @@ pub struct RolloutStatus {
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct CandidateStatus {
+pub(crate) struct CandidateStatus {
     pub version: String,
     /// `sha256:` and 64 hex digits.
     pub digest: String,
@@ -61,22 +61,11 @@ pub struct CandidateStatus {
 /// The phase that is in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum RolloutPhase {
+pub(crate) enum RolloutPhase {
     /// The plan requires a second verified operator.
     AwaitsApproval,
     Running,
     Paused,
     /// The journal is damaged, so that nobody could abort the rollout: candidates get no traffic.
     AtRest,
-}
-
-impl RolloutPhase {
-    pub fn name(self) -> &'static str {
-        match self {
-            RolloutPhase::AwaitsApproval => "awaits-approval",
-            RolloutPhase::Running => "running",
-            RolloutPhase::Paused => "paused",
-            RolloutPhase::AtRest => "at-rest",
-        }
-    }
 }

@@ -7,7 +7,7 @@ use crate::{compat::CompatibilityReport, journal::entry::VersionRef, rollout::pl
 
 /// The answer to `POST /admin/models/{name}/rollout/start` with `dry_run`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct DryRun {
+pub(crate) struct DryRun {
     /// Always true.
     pub dry_run: bool,
     pub would_start: PlannedRollout,
@@ -15,7 +15,7 @@ pub struct DryRun {
 
 /// The rollout that a start would begin.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct PlannedRollout {
+pub(crate) struct PlannedRollout {
     /// The name of the model.
     pub model: String,
     /// The stable version.
@@ -27,7 +27,7 @@ pub struct PlannedRollout {
 
 /// What callers of the stable version can expect from a candidate.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct CandidateReport {
+pub(crate) struct CandidateReport {
     pub version: String,
     pub compatibility: CompatibilityReport,
 }
@@ -35,7 +35,7 @@ pub struct CandidateReport {
 /// What a decision rested on: the `evidence` of its journal entry. Each kind of decision fills in its own members.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct DecisionEvidence {
+pub(crate) struct DecisionEvidence {
     pub totals: Option<crate::rollout::evidence::Evidence>,
     pub guards: Vec<crate::rollout::judge::GuardReport>,
     pub candidates: Vec<CandidateReport>,

@@ -12,13 +12,13 @@ use crate::{
 
 /// Every model that has a journal.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct ModelStatuses {
+pub(crate) struct ModelStatuses {
     pub models: Vec<ModelStatus>,
 }
 
 /// The state of one model. Also the answer to every order that was carried out.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct ModelStatus {
+pub(crate) struct ModelStatus {
     /// The name of the model.
     pub model: String,
     /// The number of the last journal entry.
@@ -58,7 +58,7 @@ pub struct ModelStatus {
 
 /// A decision that is in force and not yet written.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct PendingDecision {
+pub(crate) struct PendingDecision {
     pub action: Action,
     #[serde(deserialize_with = "nullable")]
     pub to: Option<VersionRef>,
@@ -71,7 +71,7 @@ pub struct PendingDecision {
 
 /// The result of the last rehearsal of a rollback.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-pub struct RollbackReadiness {
+pub(crate) struct RollbackReadiness {
     /// A rollback would work.
     pub ready: bool,
     /// The reason why it would not; empty if it was not rehearsed yet.
@@ -80,7 +80,7 @@ pub struct RollbackReadiness {
 
 /// A decision as the journal holds it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Decision {
+pub(crate) struct Decision {
     /// The number of its journal entry.
     pub seq: u64,
     /// RFC 3339, UTC.

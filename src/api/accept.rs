@@ -29,7 +29,7 @@ pub struct ServeOptions {
 }
 
 /// Passes every connection to `take` until `stop` turns true; afterwards those that the kernel has already accepted.
-pub async fn accept(
+pub(super) async fn accept(
     listener: TcpListener,
     stop: &mut watch::Receiver<bool>,
     take: impl Fn(TcpStream),

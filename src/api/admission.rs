@@ -9,10 +9,10 @@ use crate::{api::refusal::Refusal, error::ErrorCode};
 
 /// The number of requests in flight.
 #[derive(Default)]
-pub struct Inflight(Arc<AtomicUsize>);
+pub(super) struct Inflight(Arc<AtomicUsize>);
 
 impl Inflight {
-    pub fn admit(&self, limit: usize) -> Result<Admission, Refusal> {
+    pub(super) fn admit(&self, limit: usize) -> Result<Admission, Refusal> {
         // Counted first and compared afterwards: two requests at once never both take the last place. A refused one gives
         // its count back when its admission is dropped.
         let before = self.0.fetch_add(1, Ordering::Relaxed);
@@ -28,7 +28,7 @@ impl Inflight {
 }
 
 /// Counts a request as in flight while it exists; held as long as the request takes memory.
-pub struct Admission(Arc<AtomicUsize>);
+pub(super) struct Admission(Arc<AtomicUsize>);
 
 impl Drop for Admission {
     fn drop(&mut self) {

@@ -17,7 +17,7 @@ use crate::{
 
 /// A request to a model, as far as it is known before its body is read.
 #[derive(Clone, Copy)]
-pub struct Call<'a> {
+pub(super) struct Call<'a> {
     pub api: &'a Api,
     pub protocol: Protocol,
     /// The model and the version that the request names.
@@ -26,7 +26,7 @@ pub struct Call<'a> {
 }
 
 /// The input of a request, and how the caller wants it to be answered.
-pub struct ModelQuery<'q> {
+pub(super) struct ModelQuery<'q> {
     pub target: Target<'q>,
     pub headers: &'q HeaderMap,
     pub input: Input,
@@ -38,7 +38,7 @@ pub struct ModelQuery<'q> {
 }
 
 /// The frame around an admitted call. A protocol parses, predicts and encodes with it, in this order.
-pub struct CallFrame<'a> {
+pub(super) struct CallFrame<'a> {
     pub call: Call<'a>,
     answering: &'a AnsweringVersion,
     deadline: Instant,
@@ -47,7 +47,7 @@ pub struct CallFrame<'a> {
 }
 
 impl<'a> CallFrame<'a> {
-    pub fn new(guard: &'a CancelGuard<'_>) -> CallFrame<'a> {
+    pub(super) fn new(guard: &'a CancelGuard<'_>) -> CallFrame<'a> {
         let call = guard.call;
         CallFrame {
             call,
@@ -58,12 +58,12 @@ impl<'a> CallFrame<'a> {
     }
 
     /// The time that is left until the deadline.
-    pub fn time_left(&self) -> Duration {
+    pub(super) fn time_left(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
     }
 
     /// Runs work that would block a network thread for too long.
-    pub async fn offload<T: Send + 'static>(
+    pub(super) async fn offload<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
     ) -> Result<T, FailedRequest> {
@@ -72,7 +72,7 @@ impl<'a> CallFrame<'a> {
     }
 
     /// Parses the request. A heavy one is parsed away from the network threads, where it delays no other request.
-    pub async fn parse<T: Send + 'static>(
+    pub(super) async fn parse<T: Send + 'static>(
         &mut self,
         is_heavy: bool,
         parse: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
@@ -89,7 +89,10 @@ impl<'a> CallFrame<'a> {
     }
 
     /// Asks the model. The earliest of all time limits holds from here on.
-    pub async fn predict(&mut self, query: ModelQuery<'_>) -> Result<Prediction, FailedRequest> {
+    pub(super) async fn predict(
+        &mut self,
+        query: ModelQuery<'_>,
+    ) -> Result<Prediction, FailedRequest> {
         let headers = query.headers;
         // Known only after parsing: the limit may be in the body.
         if let Some(timeout) = query.timeout {
@@ -113,7 +116,7 @@ impl<'a> CallFrame<'a> {
     }
 
     /// Encodes the response. A heavy one is encoded away from the network threads.
-    pub async fn encode<T: Send + 'static>(
+    pub(super) async fn encode<T: Send + 'static>(
         &self,
         mut prediction: Prediction,
         is_heavy: bool,

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Counts the call as cancelled if it is dropped before it is finished.
-pub struct CancelGuard<'a> {
+pub(super) struct CancelGuard<'a> {
     pub call: Call<'a>,
     /// The version that is to answer, once it is known.
     pub answering: AnsweringVersion,
@@ -17,7 +17,7 @@ pub struct CancelGuard<'a> {
 }
 
 impl<'a> CancelGuard<'a> {
-    pub fn new(call: Call<'a>) -> CancelGuard<'a> {
+    pub(super) fn new(call: Call<'a>) -> CancelGuard<'a> {
         CancelGuard {
             call,
             answering: AnsweringVersion::default(),
@@ -26,7 +26,7 @@ impl<'a> CancelGuard<'a> {
     }
 
     /// The call has an outcome, which its caller receives and which is counted elsewhere.
-    pub fn finish(mut self) {
+    pub(super) fn finish(mut self) {
         self.is_finished = true;
     }
 }

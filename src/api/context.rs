@@ -11,10 +11,10 @@ use crate::{
 };
 
 /// The response header that names the version that answered in place of a failed one, and why that one failed.
-pub const X_FALLBACK: HeaderName = HeaderName::from_static("x-fallback");
+pub(super) const X_FALLBACK: HeaderName = HeaderName::from_static("x-fallback");
 
 /// The request header with the caller's time limit.
-pub const TIMEOUT: &str = "x-request-timeout-ms";
+pub(super) const TIMEOUT: &str = "x-request-timeout-ms";
 
 /// Digits of a time limit: as many as the gRPC protocol allows, so that both have the same range.
 const MAX_DIGITS: usize = 8;
@@ -22,7 +22,7 @@ const MAX_DIGITS: usize = 8;
 /// A longer `x-request-id` is replaced: it is written into every line of the log.
 const MAX_REQUEST_ID: usize = 128;
 
-pub struct Context {
+pub(super) struct Context {
     pub started: Instant,
     pub request_id: RequestId,
     pub trace: Option<Trace>,
@@ -34,7 +34,7 @@ pub struct Context {
 }
 
 /// The client's request id, or a new one if the client sent none or one that can't be echoed.
-pub enum RequestId {
+pub(super) enum RequestId {
     Given(HeaderValue),
     Own(PredictionId),
 }
@@ -47,7 +47,7 @@ impl RequestId {
         }
     }
 
-    pub fn to_text(&self) -> String {
+    pub(super) fn to_text(&self) -> String {
         match self {
             RequestId::Given(value) => value.to_str().unwrap_or_default().to_owned(),
             RequestId::Own(id) => id.to_string(),
@@ -74,7 +74,7 @@ fn read_timeout(value: &HeaderValue) -> Result<Duration, Refusal> {
 }
 
 impl Context {
-    pub fn new(headers: &HeaderMap) -> Context {
+    pub(super) fn new(headers: &HeaderMap) -> Context {
         let started = Instant::now();
         let given = headers
             .get("x-request-id")
@@ -102,17 +102,17 @@ impl Context {
     }
 
     /// Refuses a request whose time limit can't be read.
-    pub fn check(&self) -> Result<(), Refusal> {
+    pub(super) fn check(&self) -> Result<(), Refusal> {
         self.timeout_fault.clone().map_or(Ok(()), Err)
     }
 
     /// The deadline of the response: the earlier one of the server's limit and the caller's.
-    pub fn deadline(&self, limit: Duration) -> Instant {
+    pub(super) fn deadline(&self, limit: Duration) -> Instant {
         self.started + self.timeout.map_or(limit, |timeout| timeout.min(limit))
     }
 
     /// Writes the headers that every response has.
-    pub fn write_headers(&self, headers: &mut HeaderMap) {
+    pub(super) fn write_headers(&self, headers: &mut HeaderMap) {
         if let Some(value) = self.request_id.to_header() {
             headers.insert("x-request-id", value);
         }
@@ -133,7 +133,7 @@ fn can_be_echoed(value: &HeaderValue) -> bool {
 }
 
 /// The value of `x-fallback`: `previous; reason=error`.
-pub fn fallback_header(fallback: &Fallback) -> Option<HeaderValue> {
+pub(super) fn fallback_header(fallback: &Fallback) -> Option<HeaderValue> {
     // Model names and reasons are ASCII.
     HeaderValue::from_str(&format!(
         "{}; reason={}",

@@ -12,7 +12,7 @@ const MAX_ZSTD_WINDOW_LOG: u32 = 24;
 const BROTLI_BUFFER: usize = 16 << 10;
 
 /// Decompresses a body. The result has at most `max_bytes` bytes, whatever a small compressed body expands to.
-pub fn decompress(encoding: &str, body: &Bytes, max_bytes: usize) -> Result<Bytes, Refusal> {
+pub(super) fn decompress(encoding: &str, body: &Bytes, max_bytes: usize) -> Result<Bytes, Refusal> {
     let input: &[u8] = body;
     let output = match encoding {
         "identity" => return Ok(body.clone()),

@@ -18,7 +18,7 @@ use crate::{
     schema::fault::Fault,
 };
 
-pub struct FailedRequest {
+pub(super) struct FailedRequest {
     pub code: ErrorCode,
     detail: String,
     faults: Vec<Fault>,
@@ -73,7 +73,7 @@ impl From<Failure> for FailedRequest {
 
 impl FailedRequest {
     /// A model answered, but not in the form that the request asks for.
-    pub fn of(prediction: &Prediction, refusal: Refusal) -> FailedRequest {
+    pub(super) fn of(prediction: &Prediction, refusal: Refusal) -> FailedRequest {
         // The failure carries the version, which the headers and the metrics of the response name.
         let error = PredictError::Malformed(refusal.detail.clone());
         let failure = Failure {
@@ -88,7 +88,7 @@ impl FailedRequest {
     }
 
     /// Names the header that set the deadline, if the caller's own deadline has passed.
-    pub fn named_deadline(mut self, context: &Context) -> FailedRequest {
+    pub(super) fn named_deadline(mut self, context: &Context) -> FailedRequest {
         // If less time has passed, the server's own limit ended the request.
         if let Some(timeout) = context.timeout.filter(|timeout| {
             self.code == ErrorCode::DeadlineExceeded && context.started.elapsed() >= *timeout
@@ -103,7 +103,7 @@ impl FailedRequest {
     }
 
     /// The version that was to answer, once it is known.
-    pub fn servable(&self) -> Option<&Arc<Servable>> {
+    pub(super) fn servable(&self) -> Option<&Arc<Servable>> {
         self.failure.as_ref()?.servable.as_ref()
     }
 
@@ -114,7 +114,7 @@ impl FailedRequest {
     }
 
     /// The report for the caller. A defect of the server refers to the log, with the request id to search for.
-    pub fn report(&self, context: &Context) -> ErrorReport<'_> {
+    pub(super) fn report(&self, context: &Context) -> ErrorReport<'_> {
         // The text of such an error could name files and nodes of the server.
         let detail = match self.code {
             ErrorCode::Inference | ErrorCode::Internal => Cow::Owned(format!(
@@ -138,7 +138,7 @@ impl FailedRequest {
     }
 
     /// Counts and logs the request. `status`: the status of the response, as an HTTP number also for gRPC.
-    pub fn count(&self, call: Call<'_>, status: u16) {
+    pub(super) fn count(&self, call: Call<'_>, status: u16) {
         let elapsed = call.context.started.elapsed();
         let snapshot = call.api.registry.snapshot();
         self.metrics(call, &snapshot)

@@ -6,14 +6,14 @@ use hyper::Error;
 use crate::{api::refusal::Refusal, error::ErrorCode};
 
 /// The limit for the path with its query and all header fields together.
-pub const MAX_HEADER_BYTES: usize = 64 << 10;
+pub(super) const MAX_HEADER_BYTES: usize = 64 << 10;
 
 /// The limit at which the HTTP library stops reading. It is higher than `MAX_HEADER_BYTES`: between the two, a refusal can say how
 /// many bytes the head has.
-pub const MAX_PARSED_BYTES: usize = 256 << 10;
+pub(super) const MAX_PARSED_BYTES: usize = 256 << 10;
 
 /// Refuses a head that is too large.
-pub fn check(uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
+pub(super) fn check(uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
     // Counted here for both versions of HTTP: the libraries count differently.
     let target = uri
         .path_and_query()
@@ -39,7 +39,7 @@ const MAX_FIELDS: usize = 100;
 const MAX_PATH_BYTES: usize = 65_534;
 
 /// The refusal of a head that the HTTP library could not parse. `read`: the part of it that arrived.
-pub fn explain(error: &Error, read: &[u8]) -> Refusal {
+pub(super) fn explain(error: &Error, read: &[u8]) -> Refusal {
     let detail = error.to_string();
     if !error.is_parse_too_large() {
         return Refusal::malformed(format!("this is not an HTTP/1.1 request: {detail}"));
@@ -60,7 +60,7 @@ pub fn explain(error: &Error, read: &[u8]) -> Refusal {
 
 /// The start of the response that the HTTP library itself writes to a head that it refuses, at the end of `bytes`. It has a status
 /// and no body, so that it explains nothing.
-pub fn bare_refusal(bytes: &[u8]) -> Option<usize> {
+pub(super) fn bare_refusal(bytes: &[u8]) -> Option<usize> {
     if !bytes.ends_with(b"\r\n\r\n") {
         return None;
     }

@@ -21,7 +21,7 @@ const MILLION: u64 = 1_000_000;
 
 /// The fields of the log line of a request that was not answered.
 #[derive(Clone, Copy)]
-pub struct LoggedRefusal<'a> {
+pub(super) struct LoggedRefusal<'a> {
     pub protocol: Protocol,
     pub code: ErrorCode,
     /// The status of the response, as an HTTP number also for gRPC.
@@ -35,14 +35,14 @@ pub struct LoggedRefusal<'a> {
     pub detail: &'a str,
 }
 
-pub struct RequestLogger {
+pub(super) struct RequestLogger {
     /// The number of logged requests in a million answered ones.
     per_million: u64,
     answered: AtomicU64,
 }
 
 impl RequestLogger {
-    pub fn new(config: RequestLog) -> RequestLogger {
+    pub(super) fn new(config: RequestLog) -> RequestLogger {
         // `errors` keeps a sample of the answered requests as well.
         let rate = match config {
             RequestLog::All => 1.0,
@@ -62,7 +62,7 @@ impl RequestLogger {
         (before + 1) * self.per_million / MILLION > before * self.per_million / MILLION
     }
 
-    pub fn answered(
+    pub(super) fn answered(
         &self,
         protocol: Protocol,
         context: &Context,
@@ -96,7 +96,12 @@ impl RequestLogger {
         );
     }
 
-    pub fn refused(&self, context: &Context, refusal: &LoggedRefusal<'_>, elapsed: Duration) {
+    pub(super) fn refused(
+        &self,
+        context: &Context,
+        refusal: &LoggedRefusal<'_>,
+        elapsed: Duration,
+    ) {
         let LoggedRefusal {
             protocol,
             code,

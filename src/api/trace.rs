@@ -2,7 +2,7 @@
 
 /// The caller's trace, with a new span for this request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Trace {
+pub(super) struct Trace {
     trace_id: u128,
     span_id: u64,
     flags: u8,
@@ -11,7 +11,7 @@ pub struct Trace {
 impl Trace {
     /// Reads a `traceparent` of version 00, or of a later version that begins with the same four fields. The id of the new span is
     /// derived from `seed`.
-    pub fn parse(text: &str, seed: u64) -> Option<Trace> {
+    pub(super) fn parse(text: &str, seed: u64) -> Option<Trace> {
         let mut parts = text.split('-');
         let (version, trace_id, parent_id, flags) =
             (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
@@ -50,14 +50,14 @@ impl Trace {
     }
 
     /// The `traceparent` of the response.
-    pub fn to_text(self) -> String {
+    pub(super) fn to_text(self) -> String {
         format!(
             "00-{:032x}-{:016x}-{:02x}",
             self.trace_id, self.span_id, self.flags
         )
     }
 
-    pub fn trace_id(self) -> String {
+    pub(super) fn trace_id(self) -> String {
         format!("{:032x}", self.trace_id)
     }
 }

@@ -19,7 +19,7 @@ const MAX_EXAMPLE_BYTES: usize = 4096;
 const TICK: Duration = Duration::from_millis(5);
 
 /// Prints the greeting once the first loads are done.
-pub async fn greet(registry: Registry, addresses: Addresses, started: Instant) {
+pub(super) async fn greet(registry: Registry, addresses: Addresses, started: Instant) {
     while !registry.snapshot().initial_loads_done {
         tokio::time::sleep(TICK).await;
     }

@@ -8,14 +8,14 @@ use crate::{
     security::tokens::Operators,
 };
 
-pub struct Listeners {
+pub(super) struct Listeners {
     pub data: TcpListener,
     pub grpc: Option<TcpListener>,
     pub admin: Option<TcpListener>,
 }
 
 impl Listeners {
-    pub async fn bind(config: &Config) -> anyhow::Result<Listeners> {
+    pub(super) async fn bind(config: &Config) -> anyhow::Result<Listeners> {
         Ok(Listeners {
             data: bind_data(config).await?,
             grpc: bind_grpc(config).await?,
@@ -88,7 +88,7 @@ async fn bind(listen: &Listen, key: &str) -> anyhow::Result<TcpListener> {
 }
 
 /// Reads the operators. `None`: no token is required, which is allowed on loopback only.
-pub fn operators(config: &AdminConfig) -> anyhow::Result<Option<Operators>> {
+pub(super) fn operators(config: &AdminConfig) -> anyhow::Result<Option<Operators>> {
     if !config.token_file.as_os_str().is_empty() {
         return Ok(Some(Operators::read(&config.token_file)?));
     }

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Everything that listens, built and not yet started.
-pub struct Server<'a> {
+pub(super) struct Server<'a> {
     pub listener: TcpListener,
     pub grpc: Option<TcpListener>,
     pub admin: Option<(TcpListener, Router)>,
@@ -33,14 +33,14 @@ pub struct Server<'a> {
 }
 
 /// The addresses at which the server can be reached.
-pub struct Addresses {
+pub(super) struct Addresses {
     pub data: SocketAddr,
     pub grpc: Option<SocketAddr>,
     pub admin: Option<SocketAddr>,
 }
 
 impl Server<'_> {
-    pub async fn run(self, mut signals: Signals, started: Instant) -> anyhow::Result<()> {
+    pub(super) async fn run(self, mut signals: Signals, started: Instant) -> anyhow::Result<()> {
         let (config, api) = (self.config, Arc::clone(self.api));
         let addresses = self.addresses()?;
         let text = |address: Option<SocketAddr>| address.map(|address| address.to_string());

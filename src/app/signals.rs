@@ -5,7 +5,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// `SIGXFSZ`, on Linux and macOS.
 const FILE_SIZE: i32 = 25;
 
-pub struct Signals {
+pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     /// Caught, so that a file at its size limit is a write error instead of the end of the server.
@@ -13,7 +13,7 @@ pub struct Signals {
 }
 
 impl Signals {
-    pub fn install() -> std::io::Result<Signals> {
+    pub(super) fn install() -> std::io::Result<Signals> {
         Ok(Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -22,7 +22,7 @@ impl Signals {
     }
 
     /// Waits for a signal to stop.
-    pub async fn next(&mut self) {
+    pub(super) async fn next(&mut self) {
         tokio::select! { _ = self.terminate.recv() => {}, _ = self.interrupt.recv() => {} }
     }
 }

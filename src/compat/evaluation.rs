@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 /// One metric of both versions.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct ComparedMetric {
+pub(crate) struct ComparedMetric {
     /// `field=value`, or empty for all data.
     pub slice: String,
     pub name: String,
@@ -16,7 +16,7 @@ pub struct ComparedMetric {
 
 /// The metrics in the `evaluation.json` of both versions.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Evaluations {
+pub(crate) struct Evaluations {
     /// Whether both versions were evaluated on data with the same hash. The metrics are comparable
     /// only if it is true.
     pub same_data: bool,
@@ -25,7 +25,7 @@ pub struct Evaluations {
 
 /// One feature or prediction of both reference profiles.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct ComparedFeature {
+pub(crate) struct ComparedFeature {
     /// `features` or `predictions`.
     pub section: &'static str,
     pub name: String,
@@ -36,7 +36,7 @@ pub struct ComparedFeature {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct FeatureSummary {
+pub(crate) struct FeatureSummary {
     pub kind: String,
     /// The share of rows without a value, from 0 to 1.
     pub missing: f64,
@@ -44,7 +44,7 @@ pub struct FeatureSummary {
     pub middle: String,
 }
 
-pub fn compare_evaluations(old: &Value, new: &Value) -> Evaluations {
+pub(crate) fn compare_evaluations(old: &Value, new: &Value) -> Evaluations {
     let hash = |side: &Value| {
         side.pointer("/data/sha256")
             .and_then(Value::as_str)
@@ -95,7 +95,7 @@ fn compare_metrics(
     }
 }
 
-pub fn compare_profiles(old: &Value, new: &Value) -> Vec<ComparedFeature> {
+pub(crate) fn compare_profiles(old: &Value, new: &Value) -> Vec<ComparedFeature> {
     let mut features = Vec::new();
     for section in ["features", "predictions"] {
         let (before, after) = (members(old.get(section)), members(new.get(section)));

@@ -15,7 +15,7 @@ mod classes;
 pub mod containment;
 mod declared_fields;
 mod difference;
-pub mod evaluation;
+pub(crate) mod evaluation;
 mod fields;
 mod gap_text;
 mod graphs;

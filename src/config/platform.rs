@@ -17,7 +17,7 @@ pub struct Platform {
 const SAGEMAKER_MODELS: &str = "/opt/ml/model";
 
 /// Applies the platform's variables to the configuration. Such a container must listen on all addresses of a given port.
-pub fn apply_platform(
+pub(super) fn apply_platform(
     environment: &[(String, String)],
     table: &mut Table,
 ) -> Result<Platform, ConfigError> {

@@ -2,16 +2,16 @@
 
 /// The byte at which the text is not JSON, and the reason.
 #[derive(Debug, PartialEq, Eq)]
-pub struct SyntaxError {
+pub(super) struct SyntaxError {
     pub offset: usize,
     pub detail: &'static str,
 }
 
 /// Python's `json.dumps` and other writers produce these by default.
-pub const NOT_FINITE: &str =
+pub(super) const NOT_FINITE: &str =
     "NaN and Infinity do not exist in JSON (send null for a missing number)";
 
-pub const TOO_LARGE: &str = "the number is too large";
+pub(super) const TOO_LARGE: &str = "the number is too large";
 
 /// Whether a text starts with NaN or an infinity, in the spelling of any common writer.
 pub(super) fn begins_not_finite(text: &[u8]) -> bool {
@@ -30,10 +30,10 @@ pub(super) fn begins_not_finite(text: &[u8]) -> bool {
         .any(|word| given.eq_ignore_ascii_case(word.as_bytes()))
 }
 
-pub type CursorResult<T> = std::result::Result<T, SyntaxError>;
+pub(super) type CursorResult<T> = std::result::Result<T, SyntaxError>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum JsonKind {
+pub(super) enum JsonKind {
     Null,
     Bool,
     Number,
@@ -43,7 +43,7 @@ pub enum JsonKind {
 }
 
 impl JsonKind {
-    pub fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             JsonKind::Null => "null",
             JsonKind::Bool => "boolean",
@@ -57,14 +57,14 @@ impl JsonKind {
 
 /// A position in a JSON text. Every method that reads a value expects the cursor at the first byte
 /// of that value, where [`peek`](Cursor::peek) leaves it.
-pub struct Cursor<'a> {
+pub(super) struct Cursor<'a> {
     whole: &'a str,
     text: &'a [u8],
     position: usize,
 }
 
 impl<'a> Cursor<'a> {
-    pub fn new(text: &'a str) -> Cursor<'a> {
+    pub(super) fn new(text: &'a str) -> Cursor<'a> {
         Cursor {
             whole: text,
             text: text.as_bytes(),
@@ -73,26 +73,26 @@ impl<'a> Cursor<'a> {
     }
 
     /// The whole text.
-    pub fn whole(&self) -> &'a str {
+    pub(super) fn whole(&self) -> &'a str {
         self.whole
     }
 
     /// Whether the cursor is at `""`.
-    pub fn at_empty_string(&self) -> bool {
+    pub(super) fn at_empty_string(&self) -> bool {
         self.text.get(self.position..self.position + 2) == Some(b"\"\"")
     }
 
-    pub fn position(&self) -> usize {
+    pub(super) fn position(&self) -> usize {
         self.position
     }
 
     /// Moves the cursor back to a position that it had before.
-    pub fn rewind(&mut self, position: usize) {
+    pub(super) fn rewind(&mut self, position: usize) {
         self.position = position;
     }
 
     /// The text from `start` to the cursor.
-    pub fn slice(&self, start: usize) -> &'a [u8] {
+    pub(super) fn slice(&self, start: usize) -> &'a [u8] {
         self.text.get(start..self.position).unwrap_or_default()
     }
 
@@ -123,7 +123,7 @@ impl<'a> Cursor<'a> {
     }
 
     #[inline]
-    pub fn skip_space(&mut self) {
+    pub(super) fn skip_space(&mut self) {
         while let Some(b' ' | b'\n' | b'\t' | b'\r') = self.byte() {
             self.position += 1;
         }
@@ -131,7 +131,7 @@ impl<'a> Cursor<'a> {
 
     /// Skips white space, and returns the kind of the value that follows.
     #[inline]
-    pub fn peek(&mut self) -> CursorResult<JsonKind> {
+    pub(super) fn peek(&mut self) -> CursorResult<JsonKind> {
         self.skip_space();
         match self.byte() {
             Some(b'"') => Ok(JsonKind::String),
@@ -161,11 +161,11 @@ impl<'a> Cursor<'a> {
         self.fail_value(self.position, "expected null, true or false")
     }
 
-    pub fn null(&mut self) -> CursorResult<()> {
+    pub(super) fn null(&mut self) -> CursorResult<()> {
         self.literal(b"null")
     }
 
-    pub fn bool(&mut self) -> CursorResult<bool> {
+    pub(super) fn bool(&mut self) -> CursorResult<bool> {
         if self.byte() == Some(b't') {
             self.literal(b"true").map(|()| true)
         } else {
@@ -176,7 +176,7 @@ impl<'a> Cursor<'a> {
     /// Enters an array or object with the closing bracket `close`. Returns `false` if it is empty;
     /// the cursor is behind it.
     #[inline]
-    pub fn enter(&mut self, close: u8) -> CursorResult<bool> {
+    pub(super) fn enter(&mut self, close: u8) -> CursorResult<bool> {
         self.position += 1;
         self.skip_space();
         Ok(!self.eat(close))
@@ -185,7 +185,7 @@ impl<'a> Cursor<'a> {
     /// Reads the separator behind an element. Returns `true` if another element follows, `false`
     /// behind the closing bracket.
     #[inline]
-    pub fn more(&mut self, close: u8) -> CursorResult<bool> {
+    pub(super) fn more(&mut self, close: u8) -> CursorResult<bool> {
         self.skip_space();
         if self.eat(b',') {
             self.skip_space();
@@ -204,7 +204,7 @@ impl<'a> Cursor<'a> {
     /// Reads a member's name and the colon. The result borrows from the text, or from `scratch` if
     /// the name has escapes.
     #[inline]
-    pub fn key<'s>(&mut self, scratch: &'s mut Vec<u8>) -> CursorResult<&'s str>
+    pub(super) fn key<'s>(&mut self, scratch: &'s mut Vec<u8>) -> CursorResult<&'s str>
     where
         'a: 's,
     {
@@ -222,7 +222,7 @@ impl<'a> Cursor<'a> {
     /// Skips the name `quoted`, given with its quotes, and the colon. Returns `false`, without
     /// moving, before another name.
     #[inline]
-    pub fn eat_name(&mut self, quoted: &[u8]) -> CursorResult<bool> {
+    pub(super) fn eat_name(&mut self, quoted: &[u8]) -> CursorResult<bool> {
         if quoted.is_empty()
             || !self
                 .text
@@ -243,7 +243,7 @@ impl<'a> Cursor<'a> {
     /// Reads a string. The result borrows from the text, or from `scratch` if the string has
     /// escapes.
     #[inline]
-    pub fn string<'s>(&mut self, scratch: &'s mut Vec<u8>) -> CursorResult<&'s str>
+    pub(super) fn string<'s>(&mut self, scratch: &'s mut Vec<u8>) -> CursorResult<&'s str>
     where
         'a: 's,
     {
@@ -365,7 +365,7 @@ impl<'a> Cursor<'a> {
 
     /// Reads a number, which is always finite.
     #[inline]
-    pub fn number(&mut self) -> CursorResult<f64> {
+    pub(super) fn number(&mut self) -> CursorResult<f64> {
         let start = self.position;
         let negative = self.eat(b'-');
         let rest = self.text.get(self.position..).unwrap_or_default();
@@ -431,7 +431,7 @@ impl<'a> Cursor<'a> {
 
     /// Skips a value by its brackets and quotes, and returns its text. Does not check that the
     /// value is valid JSON.
-    pub fn skip_value(&mut self) -> CursorResult<&'a str> {
+    pub(super) fn skip_value(&mut self) -> CursorResult<&'a str> {
         self.skip_space();
         let start = self.position;
         // Brackets of both kinds count alike: the text is parsed later.
@@ -476,7 +476,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Checks that only white space follows.
-    pub fn end(&mut self) -> CursorResult<()> {
+    pub(super) fn end(&mut self) -> CursorResult<()> {
         self.skip_space();
         if self.position == self.text.len() {
             Ok(())

@@ -11,7 +11,7 @@ use crate::{
 const MAX_NAME: usize = 40;
 
 /// Describes a syntax error without the values of the document, which may be personal.
-pub fn without_values(error: &serde_json::Error, document: &[u8]) -> String {
+pub(crate) fn without_values(error: &serde_json::Error, document: &[u8]) -> String {
     if let Some(detail) = not_finite(error, document) {
         let pointer = pointer_at(document, error);
         return format!(
@@ -30,7 +30,7 @@ pub fn without_values(error: &serde_json::Error, document: &[u8]) -> String {
 
 /// As [`without_values`], and without the place. For a part that was cut from a document: a line of
 /// the part is not a line of the document.
-pub fn without_place(error: &serde_json::Error, part: &[u8]) -> String {
+pub(crate) fn without_place(error: &serde_json::Error, part: &[u8]) -> String {
     let text = without_values(error, part);
     match text.rfind(" at line ") {
         Some(at) => text.get(..at).unwrap_or_default().to_owned(),
@@ -40,7 +40,7 @@ pub fn without_place(error: &serde_json::Error, part: &[u8]) -> String {
 
 /// The explanation of a syntax error where the text has NaN or Infinity, which JSON does not have.
 /// Otherwise `None`.
-pub fn not_finite(error: &serde_json::Error, text: &[u8]) -> Option<&'static str> {
+pub(crate) fn not_finite(error: &serde_json::Error, text: &[u8]) -> Option<&'static str> {
     if !error.is_syntax() {
         return None;
     }
@@ -61,7 +61,7 @@ pub fn not_finite(error: &serde_json::Error, text: &[u8]) -> Option<&'static str
 }
 
 /// The place of an error as a suffix, ` (/instances/1/age)`. Empty at the root of the document.
-pub fn pointer_at(document: &[u8], error: &serde_json::Error) -> String {
+pub(crate) fn pointer_at(document: &[u8], error: &serde_json::Error) -> String {
     let before = document
         .split_inclusive(|byte| *byte == b'\n')
         .take(error.line().saturating_sub(1))

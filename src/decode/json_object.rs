@@ -105,7 +105,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
 }
 
 /// The members of the object that is the body of a request, with their values as they were written.
-pub fn members(text: &Bytes) -> Result<Vec<(String, Bytes)>, JsonObjectError> {
+pub(crate) fn members(text: &Bytes) -> Result<Vec<(String, Bytes)>, JsonObjectError> {
     let members: ObjectMembers<'_> =
         serde_json::from_slice(text).map_err(|error| JsonObjectError::Body {
             detail: without_values(&error, text),
@@ -114,7 +114,10 @@ pub fn members(text: &Bytes) -> Result<Vec<(String, Bytes)>, JsonObjectError> {
 }
 
 /// The members of the object that is the value of the member `name` of a request.
-pub fn members_of(text: &Bytes, name: &str) -> Result<Vec<(String, Bytes)>, JsonObjectError> {
+pub(crate) fn members_of(
+    text: &Bytes,
+    name: &str,
+) -> Result<Vec<(String, Bytes)>, JsonObjectError> {
     let members: ObjectMembers<'_> =
         serde_json::from_slice(text).map_err(|error| JsonObjectError::Member {
             name: name.to_owned(),

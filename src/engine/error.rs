@@ -57,4 +57,4 @@ impl EngineError {
 }
 
 /// The same text in the error of a job and in the reason why a version is not ready.
-pub const NO_WORKER: &str = "no worker is left";
+pub(crate) const NO_WORKER: &str = "no worker is left";

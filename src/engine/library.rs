@@ -3,18 +3,18 @@
 use std::path::{Path, PathBuf};
 
 /// File name of the library on this platform.
-pub const FILE_NAME: &str = if cfg!(target_os = "macos") {
+pub(crate) const FILE_NAME: &str = if cfg!(target_os = "macos") {
     "libonnxruntime.dylib"
 } else {
     "libonnxruntime.so"
 };
 
 /// Directory that `make onnxruntime` fills, relative to a working directory.
-pub const FOLDER: &str = ".onnxruntime";
+pub(crate) const FOLDER: &str = ".onnxruntime";
 
 #[derive(Debug, thiserror::Error)]
 #[error("no ONNX Runtime library; looked at:\n{}\nrun `make onnxruntime` to download it, or set ORT_DYLIB_PATH", list(.0))]
-pub struct LibraryNotFound(Vec<PathBuf>);
+pub(crate) struct LibraryNotFound(Vec<PathBuf>);
 
 fn list(paths: &[PathBuf]) -> String {
     paths
@@ -30,7 +30,7 @@ fn list(paths: &[PathBuf]) -> String {
 /// them is set, no other place is tried: a wrong path must not silently load another library.
 /// Otherwise the search goes through the executable's directory, `FOLDER` in the working directory,
 /// and `FOLDER` in the parents of the executable's directory (for `target/release/predictd`).
-pub fn find(
+pub(crate) fn find(
     configured: &Path,
     environment: Option<&Path>,
     executable: Option<&Path>,

@@ -3,15 +3,19 @@
 //! A [`Batcher`](batch::Batcher) queues jobs. Each worker thread owns one [`Engine`], joins jobs
 //! into a run and splits the outputs. One supervisor thread ends the runs that pass their deadline.
 
-pub mod batch;
-pub mod error;
+pub(crate) mod batch;
+pub(crate) mod error;
+#[expect(
+    unsafe_code,
+    reason = "the runtime is a C library; each call has its proof beside it"
+)]
 pub mod infer;
-pub mod library;
+pub(crate) mod library;
 mod pool;
-pub mod queue;
-pub mod retention;
-pub mod runtime_message;
-pub mod supervisor;
+pub(crate) mod queue;
+pub(crate) mod retention;
+pub(crate) mod runtime_message;
+pub(crate) mod supervisor;
 mod worker;
 
 use std::sync::Arc;

@@ -23,7 +23,7 @@ const ABANDON_WINDOW: Duration = Duration::from_secs(60);
 const MAX_ABANDONED: usize = 2;
 
 /// What the batcher and the worker threads of one version share.
-pub struct Pool {
+pub(super) struct Pool {
     /// For logs and thread names.
     pub name: String,
     pub state: Mutex<QueueState>,
@@ -38,7 +38,7 @@ pub struct Pool {
 }
 
 #[derive(Default)]
-pub struct QueueState {
+pub(super) struct QueueState {
     pub queue: VecDeque<Job>,
     pub closed: bool,
     /// Workers that take jobs.
@@ -57,18 +57,18 @@ pub struct QueueState {
 
 impl QueueState {
     /// Whether no worker takes jobs now or soon.
-    pub fn is_dead(&self) -> bool {
+    pub(super) fn is_dead(&self) -> bool {
         self.alive == 0 && self.starting == 0
     }
 
     /// Records that a sleeping worker holds the lock again.
-    pub fn woke_up(&mut self) {
+    pub(super) fn woke_up(&mut self) {
         self.asleep -= 1;
         self.waking = self.waking.saturating_sub(1);
     }
 
     /// Why this version should get no traffic. `None` means that it is ready.
-    pub fn unready_reason(&mut self, now: Instant) -> Option<String> {
+    pub(super) fn unready_reason(&mut self, now: Instant) -> Option<String> {
         while self
             .abandoned_at
             .front()
@@ -90,17 +90,17 @@ impl QueueState {
 }
 
 impl Pool {
-    pub fn lock(&self) -> MutexGuard<'_, QueueState> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn record_queue_depth(&self, state: &QueueState) {
+    pub(super) fn record_queue_depth(&self, state: &QueueState) {
         self.metrics.queue_depth.set(state.queue.len() as i64);
     }
 
     /// Notifies one sleeping worker. It does nothing if no worker sleeps, because a notification
     /// of the condition variable enters the kernel in any case.
-    pub fn wake_one(&self, state: &mut QueueState) {
+    pub(super) fn wake_one(&self, state: &mut QueueState) {
         if state.asleep > state.waking {
             state.waking += 1;
             self.ready.notify_one();
@@ -108,7 +108,7 @@ impl Pool {
     }
 
     /// Records that the supervisor abandoned a worker, and starts a replacement.
-    pub fn abandon_worker(self: &Arc<Pool>) {
+    pub(super) fn abandon_worker(self: &Arc<Pool>) {
         let mut state = self.lock();
         state.alive = state.alive.saturating_sub(1);
         state.hung += 1;

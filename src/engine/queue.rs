@@ -56,7 +56,7 @@ pub struct Urgency {
 }
 
 /// Inserts a job after the jobs of the same or a higher priority.
-pub fn enqueue(queue: &mut VecDeque<Job>, job: Job) {
+pub(crate) fn enqueue(queue: &mut VecDeque<Job>, job: Job) {
     // Nearly all jobs have one priority: this saves them the search.
     if queue
         .back()
@@ -81,10 +81,10 @@ pub struct JobOutputs {
     pub batch_rows: usize,
 }
 
-pub type JobResult = Result<JobOutputs, EngineError>;
+pub(crate) type JobResult = Result<JobOutputs, EngineError>;
 
 /// Rows of one request that wait for an engine.
-pub struct Job {
+pub(crate) struct Job {
     pub inputs: Tensors,
     pub rows: usize,
     /// Never shares a run: it sets optional inputs that other jobs leave to the graph's defaults,
@@ -101,7 +101,7 @@ pub struct Job {
 
 impl Job {
     /// Sends the result to the caller.
-    pub fn answer(self, result: JobResult) {
+    pub(crate) fn answer(self, result: JobResult) {
         // The send fails if the caller left: nobody waits for the result.
         let _ = self.reply.send(result);
     }
@@ -109,7 +109,7 @@ impl Job {
 
 /// What a worker must do now.
 #[derive(Debug, PartialEq, Eq)]
-pub enum QueueDecision {
+pub(crate) enum QueueDecision {
     /// Run the first `jobs` of the queue.
     Take { jobs: usize },
     /// Wait until this time for more jobs that share the run.
@@ -120,7 +120,7 @@ pub enum QueueDecision {
 
 /// Takes jobs in order while they fit into one run. It takes at least one job, and never more rows
 /// than the policy allows unless the first job alone has more.
-pub fn decide(queue: &VecDeque<Job>, policy: &BatchPolicy, now: Instant) -> QueueDecision {
+pub(crate) fn decide(queue: &VecDeque<Job>, policy: &BatchPolicy, now: Instant) -> QueueDecision {
     let Some(first) = queue.front() else {
         return QueueDecision::Sleep;
     };
@@ -149,7 +149,7 @@ pub fn decide(queue: &VecDeque<Job>, policy: &BatchPolicy, now: Instant) -> Queu
 }
 
 /// Removes the jobs whose caller left, and answers those whose deadline passed.
-pub fn drop_dead(queue: &mut VecDeque<Job>, now: Instant) {
+pub(crate) fn drop_dead(queue: &mut VecDeque<Job>, now: Instant) {
     if queue
         .iter()
         .all(|job| job.deadline > now && !job.reply.is_closed())

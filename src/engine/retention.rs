@@ -10,7 +10,7 @@ const FLOOR_BYTES: u64 = 16 << 20;
 
 /// Memory beyond its weights that an idle engine may hold. The next run faults the released pages
 /// in again, which costs well below a millisecond for each 4 MiB.
-pub const IDLE_FLOOR_BYTES: u64 = 4 << 20;
+pub(crate) const IDLE_FLOOR_BYTES: u64 = 4 << 20;
 
 /// A size counts as usual after so many runs in a row.
 const USUAL_RUNS: u32 = 8;
@@ -20,14 +20,14 @@ const USUAL_RUNS: u32 = 8;
 const REVIEW: Duration = Duration::from_secs(10);
 
 /// A worker without a run for this long releases its memory.
-pub const IDLE: Duration = Duration::from_secs(1);
+pub(crate) const IDLE: Duration = Duration::from_secs(1);
 
 /// Shorter runs are not measured: they have no time to fill much memory, and the measurement costs
 /// a call of the library.
-pub const MEASURED_FROM: Duration = Duration::from_micros(500);
+pub(crate) const MEASURED_FROM: Duration = Duration::from_micros(500);
 
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Retention {
+pub(crate) struct Retention {
     /// Bytes that runs usually take, and since when they count as usual.
     usual: Option<(u64, Instant)>,
     /// Runs in a row that took more than the usual.
@@ -36,12 +36,12 @@ pub struct Retention {
 
 impl Retention {
     /// Whether the usual size is due to be observed again.
-    pub fn is_due(&self, now: Instant) -> bool {
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
         self.usual.is_some_and(|(_, since)| since + REVIEW <= now)
     }
 
     /// Whether an engine that holds `held` bytes beyond its weights after a run must release them.
-    pub fn release_after_run(&mut self, held: u64, now: Instant) -> bool {
+    pub(crate) fn release_after_run(&mut self, held: u64, now: Instant) -> bool {
         if self.is_due(now) {
             *self = Retention::default();
             return held > FLOOR_BYTES;
@@ -64,7 +64,7 @@ impl Retention {
     }
 
     /// Whether an engine without a run for `IDLE` must release the `held` bytes beyond its weights.
-    pub fn release_when_idle(&mut self, held: u64) -> bool {
+    pub(crate) fn release_when_idle(&mut self, held: u64) -> bool {
         *self = Retention::default();
         held > IDLE_FLOOR_BYTES
     }

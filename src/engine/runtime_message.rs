@@ -35,7 +35,7 @@ const LOAD_ADVICE: [(&[&str], &str); 5] = [
 
 /// Returns the message of a failed load without paths of the library's source, after advice if
 /// there is any.
-pub fn explain_load_failure(message: &str) -> String {
+pub(crate) fn explain_load_failure(message: &str) -> String {
     let message = without_source(message);
     let lower = message.to_lowercase();
     match LOAD_ADVICE
@@ -48,7 +48,7 @@ pub fn explain_load_failure(message: &str) -> String {
 }
 
 /// The error of a session whose weights do not fit into a worker's share of the memory limit.
-pub fn weights_exceed_limit(limit: u64) -> String {
+pub(crate) fn weights_exceed_limit(limit: u64) -> String {
     format!(
         "the graph with its weights needs more than the {limit} bytes that each worker may take: raise runtime.memory_limit_bytes (or [model.NAME] memory_limit_bytes), or lower workers"
     )
@@ -121,7 +121,7 @@ impl RejectedInput {
 
 /// Reads the message of a failed run: `Non-zero status code returned while running Gather node.
 /// Name:'embed' Status Message: ...`. `None` means that no node rejected its input.
-pub fn rejected_input(message: &str) -> Option<RejectedInput> {
+pub(crate) fn rejected_input(message: &str) -> Option<RejectedInput> {
     let (head, reason) = message.split_once("Status Message:")?;
     let reason = without_source(reason);
     let lower = reason.to_lowercase();
@@ -135,7 +135,7 @@ pub fn rejected_input(message: &str) -> Option<RejectedInput> {
 }
 
 /// The node that the message of a failed run names: `Gather "embed"`.
-pub fn failed_node(message: &str) -> Option<String> {
+pub(crate) fn failed_node(message: &str) -> Option<String> {
     parse_node(message.split_once("Status Message:")?.0)
 }
 
@@ -156,7 +156,7 @@ fn parse_node(head: &str) -> Option<String> {
 ///
 /// It omits other numbers, quoted texts, and the words of `texts`, which are the rows' texts. A
 /// message from before the first node is only about shapes, and is returned unchanged.
-pub fn loggable<'a>(message: &str, texts: impl IntoIterator<Item = &'a String>) -> String {
+pub(crate) fn loggable<'a>(message: &str, texts: impl IntoIterator<Item = &'a String>) -> String {
     const OMITTED: &str = "\u{2026}";
     static PARTS: LazyLock<Option<Regex>> = LazyLock::new(|| {
         let list = r"[\[({]\s*-?\d+(?:\s*,\s*-?\d+)*\s*,?\s*[\])}]";

@@ -18,7 +18,7 @@ use crate::{
     tensor::{Tensors, join, split},
 };
 
-pub struct Worker {
+pub(super) struct Worker {
     pool: Arc<Pool>,
     engine: Box<dyn Engine>,
     slot: Arc<Slot>,
@@ -47,7 +47,7 @@ enum Task {
 }
 
 /// Starts a worker thread and registers it with the supervisor.
-pub fn spawn(pool: &Arc<Pool>, engine: Box<dyn Engine>) -> std::io::Result<()> {
+pub(super) fn spawn(pool: &Arc<Pool>, engine: Box<dyn Engine>) -> std::io::Result<()> {
     let weak: Weak<Pool> = Arc::downgrade(pool);
     let on_abandon = move || {
         if let Some(pool) = weak.upgrade() {

@@ -27,7 +27,7 @@ const METADATA_PREFIX: &str = "predictd.labels.";
 
 /// Writes the labels of an output into the model's metadata, so that they are not lost with the
 /// map.
-pub fn store_labels(output: &str, labels: &[ClassLabel], model: &mut Vec<u8>) {
+pub(crate) fn store_labels(output: &str, labels: &[ClassLabel], model: &mut Vec<u8>) {
     let mut entry = Vec::new();
     put_bytes(
         1,
@@ -55,7 +55,9 @@ fn stored_labels(model: &Model<'_>, output: &str) -> Option<Vec<ClassLabel>> {
 }
 
 /// The labels of outputs as JSON.
-pub fn to_values(labels: &[(String, Vec<ClassLabel>)]) -> Vec<(String, Vec<serde_json::Value>)> {
+pub(crate) fn to_values(
+    labels: &[(String, Vec<ClassLabel>)],
+) -> Vec<(String, Vec<serde_json::Value>)> {
     labels
         .iter()
         .map(|(output, labels)| {
@@ -69,7 +71,7 @@ pub fn to_values(labels: &[(String, Vec<ClassLabel>)]) -> Vec<(String, Vec<serde
 
 /// The outputs whose values belong to classes, or are classes, with the labels in the graph's
 /// order.
-pub fn output_labels(model: &Model<'_>) -> Vec<(String, Vec<ClassLabel>)> {
+pub(crate) fn output_labels(model: &Model<'_>) -> Vec<(String, Vec<ClassLabel>)> {
     let graph = &model.graph;
     graph
         .outputs
@@ -203,7 +205,7 @@ fn zipmap_labels(graph: &Graph<'_>, name: &str) -> Option<Vec<ClassLabel>> {
 }
 
 /// The labels in a node's attributes. The result is empty if it has none.
-pub fn labels_of(node: &Node<'_>) -> Vec<ClassLabel> {
+pub(crate) fn labels_of(node: &Node<'_>) -> Vec<ClassLabel> {
     let texts = node
         .attributes
         .get("classlabels_strings")

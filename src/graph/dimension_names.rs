@@ -9,7 +9,7 @@ const EXPORT_ADVICE: &str = "export it with the rows first (PyTorch: nn.LSTM(...
                              else transpose the input within the graph)";
 
 /// Why dimension 0 means time steps and not rows, with the export option that changes it.
-pub fn time_first(model: &Model<'_>, report: &RowReport) -> Option<String> {
+pub(super) fn time_first(model: &Model<'_>, report: &RowReport) -> Option<String> {
     for input in &model.graph.inputs {
         // Only a free first dimension can be rows or time.
         let shape = input.shape.as_deref().unwrap_or_default();

@@ -6,7 +6,7 @@ use crate::graph::size::Size;
 
 /// How a tensor depends on the rows that share a run.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Flow {
+pub(crate) enum Flow {
     /// The same for every run: constants, and values that depend only on sizes that all rows share.
     Same,
     /// Sizes that depend on the number of rows, and on no value of a row.
@@ -44,7 +44,7 @@ pub enum Mixing {
 
 /// An element of a small tensor of whole numbers.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Element {
+pub(crate) enum Element {
     Int(i64),
     Size(Size),
     /// Not known, but independent of the number of rows.
@@ -55,7 +55,7 @@ pub enum Element {
 
 impl Element {
     /// Whether the element depends on the number of rows.
-    pub fn depends_on_rows(&self) -> bool {
+    pub(crate) fn depends_on_rows(&self) -> bool {
         match self {
             Element::Int(_) | Element::Unknown => false,
             Element::Size(size) => size.depends_on_rows(),
@@ -64,14 +64,14 @@ impl Element {
     }
 
     /// The element for a size. A known size becomes a number, so that equal elements compare equal.
-    pub fn of_size(size: &Size) -> Element {
+    pub(crate) fn of_size(size: &Size) -> Element {
         match size.as_fixed().and_then(|fixed| i64::try_from(fixed).ok()) {
             Some(fixed) => Element::Int(fixed),
             None => Element::Size(size.clone()),
         }
     }
 
-    pub fn as_size(&self) -> Option<Size> {
+    pub(crate) fn as_size(&self) -> Option<Size> {
         match self {
             Element::Int(number) => u64::try_from(*number).ok().map(Size::fixed),
             Element::Size(size) => Some(size.clone()),
@@ -82,7 +82,7 @@ impl Element {
 
 /// A tensor inside the graph.
 #[derive(Clone, Debug)]
-pub struct TracedTensor {
+pub(crate) struct TracedTensor {
     pub flow: Flow,
     /// `None` means that not even the number of dimensions is known.
     pub dims: Option<Vec<Size>>,
@@ -93,7 +93,7 @@ pub struct TracedTensor {
 }
 
 impl TracedTensor {
-    pub fn new(flow: Flow, dims: Option<Vec<Size>>) -> TracedTensor {
+    pub(crate) fn new(flow: Flow, dims: Option<Vec<Size>>) -> TracedTensor {
         TracedTensor {
             flow,
             dims,
@@ -102,12 +102,12 @@ impl TracedTensor {
         }
     }
 
-    pub fn rank(&self) -> Option<usize> {
+    pub(crate) fn rank(&self) -> Option<usize> {
         self.dims.as_ref().map(Vec::len)
     }
 
     /// The dimension of rows.
-    pub fn axis(&self) -> Option<usize> {
+    pub(crate) fn axis(&self) -> Option<usize> {
         if let Flow::Rows { axis } = self.flow {
             Some(axis)
         } else {
@@ -116,17 +116,17 @@ impl TracedTensor {
     }
 
     /// The size of an axis.
-    pub fn dim(&self, axis: usize) -> Option<&Size> {
+    pub(crate) fn dim(&self, axis: usize) -> Option<&Size> {
         self.dims.as_ref()?.get(axis)
     }
 
     /// The dimension of rows, counted from the last one, which is 1.
-    pub fn from_right(&self) -> Option<usize> {
+    pub(crate) fn position_from_right(&self) -> Option<usize> {
         self.rank()?.checked_sub(self.axis()?)
     }
 
     /// The elements, if all of them are known numbers.
-    pub fn ints(&self) -> Option<Vec<i64>> {
+    pub(crate) fn ints(&self) -> Option<Vec<i64>> {
         let number = |element: &Element| {
             if let Element::Int(number) = element {
                 Some(*number)

@@ -2,15 +2,15 @@
 //! that make it servable.
 
 mod analysis;
-pub mod class_labels;
+pub(crate) mod class_labels;
 mod control_flow;
 mod dimension_names;
-pub mod flow;
+pub(crate) mod flow;
 pub mod locale;
 pub mod model;
 mod model_reader;
 pub mod row_dimension;
-pub mod row_report;
+pub(crate) mod row_report;
 mod rules;
 mod size;
 mod walk;

@@ -7,7 +7,7 @@ const MAX_SYMBOLS: usize = 32;
 /// `factor * number_of_rows^rows * symbols`. A symbol is an unknown size that does not depend on
 /// the number of rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Size {
+pub(crate) struct Size {
     pub factor: u64,
     pub rows: u32,
     /// Sorted. A symbol that occurs twice is squared.
@@ -15,13 +15,13 @@ pub struct Size {
 }
 
 impl Size {
-    pub const ROWS: Size = Size {
+    pub(crate) const ROWS: Size = Size {
         factor: 1,
         rows: 1,
         symbols: Vec::new(),
     };
 
-    pub fn fixed(factor: u64) -> Size {
+    pub(crate) fn fixed(factor: u64) -> Size {
         Size {
             factor,
             rows: 0,
@@ -29,7 +29,7 @@ impl Size {
         }
     }
 
-    pub fn symbol(symbol: u32) -> Size {
+    pub(crate) fn symbol(symbol: u32) -> Size {
         Size {
             factor: 1,
             rows: 0,
@@ -37,21 +37,21 @@ impl Size {
         }
     }
 
-    pub fn is_one(&self) -> bool {
+    pub(crate) fn is_one(&self) -> bool {
         *self == Size::fixed(1)
     }
 
     /// Whether the size depends on the number of rows.
-    pub fn depends_on_rows(&self) -> bool {
+    pub(crate) fn depends_on_rows(&self) -> bool {
         self.rows > 0
     }
 
-    pub fn as_fixed(&self) -> Option<u64> {
+    pub(crate) fn as_fixed(&self) -> Option<u64> {
         (self.rows == 0 && self.symbols.is_empty()).then_some(self.factor)
     }
 
     /// The product. `None` means that it is too large: a graph could square a size again and again.
-    pub fn times(&self, other: &Size) -> Option<Size> {
+    pub(crate) fn times(&self, other: &Size) -> Option<Size> {
         // The symbols of a product are a list that doubles with each squaring.
         if self.symbols.len() + other.symbols.len() > MAX_SYMBOLS {
             return None;
@@ -66,7 +66,7 @@ impl Size {
     }
 
     /// The quotient, if it is whole for all values of the symbols.
-    pub fn over(&self, other: &Size) -> Option<Size> {
+    pub(crate) fn over(&self, other: &Size) -> Option<Size> {
         // The quotient must be whole, because it is a dimension.
         if other.factor == 0 || !self.factor.is_multiple_of(other.factor) {
             return None;
@@ -83,7 +83,7 @@ impl Size {
         })
     }
 
-    pub fn product<'a>(sizes: impl IntoIterator<Item = &'a Size>) -> Option<Size> {
+    pub(crate) fn product<'a>(sizes: impl IntoIterator<Item = &'a Size>) -> Option<Size> {
         sizes
             .into_iter()
             .try_fold(Size::fixed(1), |product, size| product.times(size))

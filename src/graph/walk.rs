@@ -24,14 +24,14 @@ pub(super) const MAX_DEPTH: usize = 16;
 const MAX_NODES: usize = 1 << 20;
 
 /// The tensors by name, in a graph and in the graphs around it.
-pub struct Scope<'s, 'a> {
+pub(super) struct Scope<'s, 'a> {
     pub values: HashMap<&'a str, TracedTensor>,
     pub outer: Option<&'s Scope<'s, 'a>>,
     pub opsets: &'s [(&'a str, i64)],
 }
 
 impl Scope<'_, '_> {
-    pub fn get(&self, name: &str) -> Option<TracedTensor> {
+    pub(super) fn get(&self, name: &str) -> Option<TracedTensor> {
         self.values
             .get(name)
             .cloned()
@@ -40,7 +40,7 @@ impl Scope<'_, '_> {
 }
 
 /// One pass over the nodes of a model, in their order.
-pub struct GraphWalk<'m, 'a> {
+pub(super) struct GraphWalk<'m, 'a> {
     /// The model's functions by domain, name and overload.
     functions: HashMap<(&'a str, &'a str, &'a str), &'m Function<'a>>,
     /// The sizes of named dimensions.
@@ -67,14 +67,14 @@ impl<'m, 'a> GraphWalk<'m, 'a> {
     }
 
     /// A new unknown size that does not depend on the number of rows.
-    pub fn fresh(&self) -> Size {
+    pub(super) fn fresh(&self) -> Size {
         let symbol = self.next_symbol.get();
         self.next_symbol.set(symbol + 1);
         Size::symbol(symbol)
     }
 
     /// `rank` new unknown sizes.
-    pub fn fresh_dims(&self, rank: usize) -> Vec<Size> {
+    pub(super) fn fresh_dims(&self, rank: usize) -> Vec<Size> {
         (0..rank).map(|_| self.fresh()).collect()
     }
 
@@ -127,7 +127,7 @@ impl<'m, 'a> GraphWalk<'m, 'a> {
     }
 
     /// Follows all nodes, and adds their outputs to `scope`.
-    pub fn graph(&mut self, graph: &Graph<'a>, scope: &mut Scope<'_, 'a>, depth: usize) {
+    pub(super) fn graph(&mut self, graph: &Graph<'a>, scope: &mut Scope<'_, 'a>, depth: usize) {
         for (name, constant) in &graph.initializers {
             // An input that a run sets replaces its default.
             scope
@@ -354,7 +354,7 @@ fn instantiate<'a>(
 }
 
 /// The flow of the outputs of a node that mixes rows, or may mix them.
-pub fn mixed(node: &Node<'_>, kind: Mixing, effect: &str) -> Flow {
+pub(super) fn mixed(node: &Node<'_>, kind: Mixing, effect: &str) -> Flow {
     Flow::Mixed(Rc::new(MixingReason {
         op: node.op.to_owned(),
         node: node.describe(),
@@ -364,7 +364,7 @@ pub fn mixed(node: &Node<'_>, kind: Mixing, effect: &str) -> Flow {
 }
 
 /// The tensor of a constant in the file.
-pub fn constant_tensor(constant: &Constant<'_>) -> TracedTensor {
+pub(super) fn constant_tensor(constant: &Constant<'_>) -> TracedTensor {
     let dims = constant
         .dims
         .iter()

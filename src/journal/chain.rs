@@ -4,19 +4,20 @@
 use crate::{digest::Digest, journal::entry::Entry};
 
 /// 64 zeros: the predecessor's hash in the first entry, and an entry's own hash while it is computed.
-pub const ZERO_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+pub(crate) const ZERO_HASH: &str =
+    "0000000000000000000000000000000000000000000000000000000000000000";
 
 /// An entry that breaks the chain.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("journal entry {seq} of {model}: {fault}")]
-pub struct ChainError {
+pub(crate) struct ChainError {
     pub model: String,
     pub seq: u64,
     pub fault: ChainFault,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ChainFault {
+pub(crate) enum ChainFault {
     #[error("can't be read: {0}")]
     Unreadable(String),
     #[error("says that it is entry {0}: entries were renamed")]
@@ -33,7 +34,7 @@ pub enum ChainFault {
 
 /// The end of a chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ChainHead {
+pub(crate) struct ChainHead {
     /// The number of the last entry. 0 for an empty chain.
     pub seq: u64,
     /// The hash of the last entry's text.
@@ -50,7 +51,7 @@ impl Default for ChainHead {
 }
 
 /// Completes an entry that follows `head` with its number and the two hashes. Returns its text.
-pub fn seal(entry: &mut Entry, head: &ChainHead) -> serde_json::Result<Vec<u8>> {
+pub(crate) fn seal(entry: &mut Entry, head: &ChainHead) -> serde_json::Result<Vec<u8>> {
     entry.seq = head.seq + 1;
     entry.previous_sha256.clone_from(&head.sha256);
     ZERO_HASH.clone_into(&mut entry.sha256);
@@ -79,7 +80,11 @@ fn own_hash(text: &[u8]) -> Option<String> {
 }
 
 /// Reads the text of the entry after `head`, checks it, and moves `head` to it.
-pub fn read_entry(text: &[u8], model: &str, head: &mut ChainHead) -> Result<Entry, ChainError> {
+pub(crate) fn read_entry(
+    text: &[u8],
+    model: &str,
+    head: &mut ChainHead,
+) -> Result<Entry, ChainError> {
     let seq = head.seq + 1;
     let entry = check_entry(text, model, head).map_err(|fault| ChainError {
         model: model.to_owned(),
@@ -114,7 +119,7 @@ fn check_entry(text: &[u8], model: &str, head: &ChainHead) -> Result<Entry, Chai
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(crate) mod tests {
     use proptest::prelude::*;
 
     use crate::{
@@ -125,7 +130,7 @@ pub mod tests {
         },
     };
 
-    pub fn entry(action: Action) -> Entry {
+    pub(crate) fn entry(action: Action) -> Entry {
         let reference = |version: &str| VersionRef {
             version: version.to_owned(),
             digest: format!("sha256:{version}"),

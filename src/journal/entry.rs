@@ -13,7 +13,7 @@ use crate::actor::Actor;
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(rename_all = "kebab-case")]
-pub enum Action {
+pub(crate) enum Action {
     /// The first choice of a stable version.
     Adopt,
     /// A rollout begins, or waits for the approval that its plan requires.
@@ -38,7 +38,7 @@ pub enum Action {
 }
 
 impl Action {
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Action::Adopt => "adopt",
             Action::Start => "start",
@@ -55,13 +55,13 @@ impl Action {
 
     /// Whether the decision takes effect on this server even if it can't be written yet. It protects
     /// callers, or no version would answer without it.
-    pub fn is_urgent(self) -> bool {
+    pub(crate) fn is_urgent(self) -> bool {
         matches!(self, Action::Adopt | Action::Abort | Action::Rollback)
     }
 
     /// Whether the decision may use the room that is reserved on a full disk. A repair may, because other
     /// decisions wait for it.
-    pub fn may_use_reserve(self) -> bool {
+    pub(crate) fn may_use_reserve(self) -> bool {
         self.is_urgent() || self == Action::Repair
     }
 }
@@ -84,7 +84,7 @@ impl fmt::Display for VersionRef {
 /// The content of `journal/MODEL/00000042.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// Unique. A writer that did not get the answer of the store recognises its own entry by it.
     pub id: String,
     /// Counts from 1, without gaps.

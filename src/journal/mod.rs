@@ -4,9 +4,9 @@
 //! exist. So one of two writers of the same number succeeds, on one machine and on a shared store, and the
 //! other gets an error.
 
-pub mod chain;
-pub mod entry;
-pub mod store;
+pub(crate) mod chain;
+pub(crate) mod entry;
+pub(crate) mod store;
 
 use crate::{
     actor::Actor,
@@ -22,7 +22,7 @@ use crate::{
 
 /// A decision before it is written.
 #[derive(Clone, Debug)]
-pub struct DecisionDraft {
+pub(crate) struct DecisionDraft {
     pub action: Action,
     pub actor: Actor,
     pub from: Option<VersionRef>,
@@ -34,7 +34,7 @@ pub struct DecisionDraft {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum JournalError {
+pub(crate) enum JournalError {
     /// Another writer wrote this entry. Read the new entries and decide again.
     #[error("another decision came first")]
     Lost,
@@ -59,7 +59,7 @@ pub enum JournalError {
 
 /// The journals of all models.
 #[derive(Clone)]
-pub struct Journal {
+pub(crate) struct Journal {
     store: Store,
 }
 
@@ -68,22 +68,26 @@ fn entry_path(model: &str, seq: u64) -> String {
 }
 
 impl Journal {
-    pub fn new(store: Store) -> Journal {
+    pub(crate) fn new(store: Store) -> Journal {
         Journal { store }
     }
 
     /// The models that have a journal.
-    pub fn models(&self) -> Result<Vec<String>, StoreError> {
+    pub(crate) fn models(&self) -> Result<Vec<String>, StoreError> {
         self.store.list_directories("journal")
     }
 
     /// The text of an entry. `None` if it is not written yet.
-    pub fn text(&self, model: &str, seq: u64) -> Result<Option<Vec<u8>>, StoreError> {
+    pub(crate) fn text(&self, model: &str, seq: u64) -> Result<Option<Vec<u8>>, StoreError> {
         self.store.read(&entry_path(model, seq))
     }
 
     /// Reads the entry after `head` and moves `head` to it. `None` if there is no such entry yet.
-    pub fn next(&self, model: &str, head: &mut ChainHead) -> Result<Option<Entry>, JournalError> {
+    pub(crate) fn next(
+        &self,
+        model: &str,
+        head: &mut ChainHead,
+    ) -> Result<Option<Entry>, JournalError> {
         match self.text(model, head.seq + 1)? {
             Some(text) => Ok(Some(chain::read_entry(&text, model, head)?)),
             None => Ok(None),
@@ -92,7 +96,11 @@ impl Journal {
 
     /// The file names of the entries after `head`. If the next entry is missing, they show that it was
     /// removed.
-    pub fn beyond_gap(&self, model: &str, head: &ChainHead) -> Result<Vec<String>, StoreError> {
+    pub(crate) fn beyond_gap(
+        &self,
+        model: &str,
+        head: &ChainHead,
+    ) -> Result<Vec<String>, StoreError> {
         // Other files, such as an operator's copy of an entry, have no such name.
         let number = |name: &String| {
             name.strip_suffix(".json")
@@ -109,12 +117,17 @@ impl Journal {
     }
 
     /// A new directory for damaged entries.
-    pub fn new_place_aside(model: &str) -> String {
+    pub(crate) fn new_place_aside(model: &str) -> String {
         format!("damaged/{model}/{}", id::PredictionId::new())
     }
 
     /// Moves the entries from `first` on to the directory `place`. Returns their number.
-    pub fn set_aside(&self, model: &str, first: u64, place: &str) -> Result<usize, StoreError> {
+    pub(crate) fn set_aside(
+        &self,
+        model: &str,
+        first: u64,
+        place: &str,
+    ) -> Result<usize, StoreError> {
         let before = ChainHead {
             seq: first.saturating_sub(1),
             ..ChainHead::default()
@@ -131,7 +144,7 @@ impl Journal {
     }
 
     /// All directories with damaged entries of the model.
-    pub fn places_aside(&self, model: &str) -> Result<Vec<String>, StoreError> {
+    pub(crate) fn places_aside(&self, model: &str) -> Result<Vec<String>, StoreError> {
         let directory = format!("damaged/{model}");
         Ok(self
             .store
@@ -143,7 +156,11 @@ impl Journal {
 
     /// Writes the decision as the entry after `head`, and moves `head` to it. Returns the entry once it is
     /// on the disk.
-    pub fn append(&self, head: &mut ChainHead, mut entry: Entry) -> Result<Entry, JournalError> {
+    pub(crate) fn append(
+        &self,
+        head: &mut ChainHead,
+        mut entry: Entry,
+    ) -> Result<Entry, JournalError> {
         self.check_predecessor(&entry.model, head)?;
         // Only a rollback may use the last free room.
         let may_use_reserve = entry.action.may_use_reserve();
@@ -200,7 +217,7 @@ impl Journal {
 
 impl DecisionDraft {
     /// The decision with an id and the current time. `Journal::append` fills in its place in the journal.
-    pub fn into_entry(self, model: &str) -> Entry {
+    pub(crate) fn into_entry(self, model: &str) -> Entry {
         let DecisionDraft {
             action,
             actor,

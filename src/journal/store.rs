@@ -21,7 +21,7 @@ use tokio::runtime::Runtime;
 use crate::clock;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum StoreError {
+pub(crate) enum StoreError {
     /// Another writer wrote it first.
     #[error("{0} exists already")]
     Exists(String),
@@ -36,7 +36,7 @@ pub enum StoreError {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StoreOperation {
+pub(crate) enum StoreOperation {
     Open,
     Read,
     List,
@@ -69,7 +69,7 @@ impl StoreOperation {
 
 /// A store with blocking calls. They must not be made on a network thread.
 #[derive(Clone)]
-pub struct Store {
+pub(crate) struct Store {
     shared: Arc<SharedStore>,
 }
 
@@ -197,12 +197,12 @@ fn open_directory<'a>(
 impl Store {
     /// A directory of this machine, or one that several machines mount. A write returns when it is on the
     /// disk. The first write makes the directory: a server whose state can't be written still serves.
-    pub fn local(directory: PathBuf) -> std::io::Result<Store> {
+    pub(crate) fn local(directory: PathBuf) -> std::io::Result<Store> {
         Store::of(Backend::Directory(directory, OnceLock::new()))
     }
 
     /// A store that ends with the process.
-    pub fn memory() -> std::io::Result<Store> {
+    pub(crate) fn memory() -> std::io::Result<Store> {
         Store::of(Backend::Memory(InMemory::new()))
     }
 
@@ -225,17 +225,17 @@ impl Store {
     }
 
     /// Writes an object that must not exist.
-    pub fn create(&self, path: &str, text: Vec<u8>) -> Result<(), StoreError> {
+    pub(crate) fn create(&self, path: &str, text: Vec<u8>) -> Result<(), StoreError> {
         self.put(path, text, PutMode::Create)
     }
 
     /// Writes an object, whole or not at all, whether it exists or not.
-    pub fn replace(&self, path: &str, text: Vec<u8>) -> Result<(), StoreError> {
+    pub(crate) fn replace(&self, path: &str, text: Vec<u8>) -> Result<(), StoreError> {
         self.put(path, text, PutMode::Overwrite)
     }
 
     /// Moves an object to a name that must not exist.
-    pub fn rename(&self, from: &str, to: &str) -> Result<(), StoreError> {
+    pub(crate) fn rename(&self, from: &str, to: &str) -> Result<(), StoreError> {
         let (from, to) = (Path::from(from), Path::from(to));
         let objects = self.shared.writable()?;
         self.wait(
@@ -247,7 +247,7 @@ impl Store {
 
     /// Reserves room on the disk for an urgent decision. Returns `false` if the disk is full. A store that
     /// can't reserve room for another reason is used without.
-    pub fn keep_reserve(&self) -> bool {
+    pub(crate) fn keep_reserve(&self) -> bool {
         let Some(reserve) = self.shared.reserve() else {
             return true;
         };
@@ -270,13 +270,13 @@ impl Store {
     }
 
     /// Whether the last attempt to reserve room failed.
-    pub fn lacks_reserve(&self) -> bool {
+    pub(crate) fn lacks_reserve(&self) -> bool {
         self.shared.lacks_reserve.load(Ordering::Relaxed)
     }
 
     /// Removes the unfinished objects of killed processes. Younger ones may belong to other processes.
     /// It runs in a thread of its own, because evidence may be thousands of files.
-    pub fn sweep(&self) -> Option<JoinHandle<()>> {
+    pub(crate) fn sweep(&self) -> Option<JoinHandle<()>> {
         let Backend::Directory(directory, _) = &self.shared.backend else {
             return None;
         };
@@ -291,7 +291,7 @@ impl Store {
     }
 
     /// Frees the reserved room. `false` if there was none.
-    pub fn give_up_reserve(&self) -> bool {
+    pub(crate) fn give_up_reserve(&self) -> bool {
         let Some(reserve) = self.shared.reserve() else {
             return false;
         };
@@ -351,7 +351,7 @@ impl Store {
     }
 
     /// `None` if the object does not exist.
-    pub fn read(&self, path: &str) -> Result<Option<Vec<u8>>, StoreError> {
+    pub(crate) fn read(&self, path: &str) -> Result<Option<Vec<u8>>, StoreError> {
         let location = Path::from(path);
         let Some(objects) = self.shared.existing()? else {
             return Ok(None);
@@ -365,13 +365,13 @@ impl Store {
     }
 
     /// The names of the objects directly in `directory`, sorted.
-    pub fn list(&self, directory: &str) -> Result<Vec<String>, StoreError> {
+    pub(crate) fn list(&self, directory: &str) -> Result<Vec<String>, StoreError> {
         let (objects, _) = self.list_paths(directory)?;
         Ok(file_names(&objects))
     }
 
     /// The names of the directories directly in `directory`, sorted.
-    pub fn list_directories(&self, directory: &str) -> Result<Vec<String>, StoreError> {
+    pub(crate) fn list_directories(&self, directory: &str) -> Result<Vec<String>, StoreError> {
         let (_, directories) = self.list_paths(directory)?;
         Ok(file_names(&directories))
     }

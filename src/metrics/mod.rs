@@ -4,9 +4,9 @@ mod engine;
 mod models;
 mod requests;
 mod rollouts;
-pub mod runs;
+pub(crate) mod runs;
 mod series;
-pub mod statistics;
+pub(crate) mod statistics;
 
 use std::{
     collections::HashMap,
@@ -19,10 +19,10 @@ use prometheus::{
     process_collector::ProcessCollector,
 };
 
-pub use engine::EngineMetrics;
-pub use models::{LoadOutcome, LoadedInfo, ModelMetrics};
-pub use requests::{Protocol, RequestMetrics, Stage};
-pub use rollouts::{RolloutMetrics, ShadowMetrics};
+pub(crate) use engine::EngineMetrics;
+pub(crate) use models::{LoadOutcome, LoadedInfo, ModelMetrics};
+pub(crate) use requests::{Protocol, RequestMetrics, Stage};
+pub(crate) use rollouts::{RolloutMetrics, ShadowMetrics};
 
 use crate::metrics::{engine::EngineSeries, requests::RequestSeries, runs::Runs, series::series};
 

@@ -105,7 +105,7 @@ series! {
 
 impl RequestSeries {
     /// Creates the series that dashboards divide by.
-    pub fn expect(&self, model: &str, version: &str) {
+    pub(super) fn expect(&self, model: &str, version: &str) {
         for code in EXPECTED_CODES {
             let labels = [model, version, Protocol::Predict.name(), code];
             self.requests.with_label_values(&labels);

@@ -44,7 +44,7 @@ pub struct RunsOfBucket {
 }
 
 /// The bucket of a run of `rows` rows.
-pub fn bucket(rows: usize) -> u8 {
+pub(crate) fn bucket(rows: usize) -> u8 {
     let bucket = rows.max(1).next_power_of_two().trailing_zeros() as usize;
     bucket.min(ROW_BUCKETS - 1) as u8
 }

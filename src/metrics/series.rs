@@ -6,18 +6,18 @@ use prometheus::{
 };
 
 /// Upper bounds of histograms in seconds, from 100 us to 10 s.
-pub const SECONDS: &[f64] = &[
+pub(super) const SECONDS: &[f64] = &[
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
     5.0, 10.0,
 ];
 
 /// Upper bounds of histograms of rows. A batch is usually limited to a power of two.
-pub const ROWS: &[f64] = &[
+pub(super) const ROWS: &[f64] = &[
     1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0,
 ];
 
 /// The declaration of one series.
-pub struct Declaration {
+pub(super) struct Declaration {
     pub name: &'static str,
     pub help: &'static str,
     /// Values must come from a closed set, never from a request.
@@ -27,7 +27,7 @@ pub struct Declaration {
 }
 
 /// A kind of series.
-pub trait Series: Collector + Clone + Sized + 'static {
+pub(super) trait Series: Collector + Clone + Sized + 'static {
     fn create(declaration: &Declaration) -> Result<Self, prometheus::Error>;
 
     fn register(declaration: &Declaration, registry: &Registry) -> Result<Self, prometheus::Error> {
@@ -85,7 +85,7 @@ macro_rules! series {
         }
 
         impl $name {
-            pub fn register(registry: &prometheus::Registry) -> Result<$name, prometheus::Error> {
+            $visibility fn register(registry: &prometheus::Registry) -> Result<$name, prometheus::Error> {
                 use $crate::metrics::series::{Declaration, Series};
                 Ok($name {
                     $($field: {

@@ -7,29 +7,29 @@ use crate::{
 };
 
 /// What callers of one version can expect from another.
-pub struct CallerCompatibility(CompatibilityReport);
+pub(super) struct CallerCompatibility(CompatibilityReport);
 
 impl CallerCompatibility {
     /// `accepted`: pointers of differences that are not proved harmless and that an operator accepted.
-    pub fn of(old: &Servable, new: &Servable, accepted: &[String]) -> CallerCompatibility {
+    pub(super) fn of(old: &Servable, new: &Servable, accepted: &[String]) -> CallerCompatibility {
         CallerCompatibility(compare(&side(old), &side(new), accepted))
     }
 
-    pub fn is_breaking(&self) -> bool {
+    pub(super) fn is_breaking(&self) -> bool {
         self.0.verdict == Compatibility::Breaking
     }
 
-    pub fn is_forward_only(&self) -> bool {
+    pub(super) fn is_forward_only(&self) -> bool {
         self.0.verdict == Compatibility::ForwardOnly
     }
 
     /// Accepted pointers at which there is no unproved difference.
-    pub fn unused(&self) -> &[String] {
+    pub(super) fn unused(&self) -> &[String] {
         &self.0.unused_overrides
     }
 
     /// One line for each difference that matters to callers.
-    pub fn lines(&self) -> Vec<String> {
+    pub(super) fn lines(&self) -> Vec<String> {
         self.0
             .differences
             .iter()
@@ -38,7 +38,7 @@ impl CallerCompatibility {
             .collect()
     }
 
-    pub fn into_report(self) -> CompatibilityReport {
+    pub(super) fn into_report(self) -> CompatibilityReport {
         self.0
     }
 }

@@ -22,7 +22,7 @@ const RESERVE_INTERVAL: Duration = Duration::from_secs(5);
 
 impl Operator {
     /// Does everything that happens without an order, once.
-    pub fn tick(&self) {
+    pub(crate) fn tick(&self) {
         self.check_reserve();
         self.reread();
         for name in self.names() {
@@ -58,14 +58,14 @@ impl Operator {
 }
 
 /// The threads; they end when this is dropped.
-pub struct Control {
+pub(crate) struct Control {
     stop: Vec<Sender<()>>,
     threads: Vec<JoinHandle<()>>,
     kept: PackageCopies,
 }
 
 impl Control {
-    pub fn start(operator: &Arc<Operator>) -> std::io::Result<Control> {
+    pub(crate) fn start(operator: &Arc<Operator>) -> std::io::Result<Control> {
         let mut control = Control {
             stop: Vec::new(),
             threads: Vec::new(),

@@ -11,7 +11,7 @@ use crate::{
 };
 
 #[derive(Debug, thiserror::Error)]
-pub enum OperateError {
+pub(crate) enum OperateError {
     #[error("there is no model \"{0}\"")]
     UnknownModel(String),
     #[error("there is no order \"{0}\": start, approve, pause, resume, promote, abort")]
@@ -157,7 +157,7 @@ pub enum OperateError {
 
 impl OperateError {
     /// The kind of refusal, as every front end reports it.
-    pub fn code(&self) -> ErrorCode {
+    pub(crate) fn code(&self) -> ErrorCode {
         match self {
             OperateError::UnknownModel(_) | OperateError::UnknownOrder(_) => ErrorCode::NotFound,
             OperateError::NoCandidate
@@ -179,7 +179,7 @@ impl OperateError {
     }
 
     /// What the operator can do about it.
-    pub fn suggestion(&self) -> Option<Suggestion> {
+    pub(crate) fn suggestion(&self) -> Option<Suggestion> {
         match self {
             OperateError::NoCandidate | OperateError::SeveralCandidates => {
                 Some(Suggestion::NameCandidate)

@@ -32,10 +32,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use control::Control;
-pub use error::OperateError;
-pub use start::Started;
-pub use webhook::Webhook;
+pub(crate) use control::Control;
+pub(crate) use error::OperateError;
+pub(crate) use webhook::Webhook;
 
 use crate::{
     config::{CostConfig, ModelsConfig},
@@ -49,7 +48,7 @@ use crate::{
 /// A host name longer than this is cut: it becomes a part of object names.
 const MAX_HOST_NAME: usize = 64;
 
-pub struct OperatorParts {
+pub(crate) struct OperatorParts {
     pub registry: Registry,
     pub store: Store,
     pub metrics: Metrics,
@@ -59,7 +58,7 @@ pub struct OperatorParts {
 }
 
 /// The settings that decisions depend on.
-pub struct OperatorSettings {
+pub(crate) struct OperatorSettings {
     pub models: ModelsConfig,
     pub cost: CostConfig,
     /// `[model.NAME] version`, by model.
@@ -67,7 +66,7 @@ pub struct OperatorSettings {
 }
 
 /// Makes decisions, and follows the decisions of other replicas.
-pub struct Operator {
+pub(crate) struct Operator {
     registry: Registry,
     journal: Journal,
     store: Store,
@@ -87,7 +86,7 @@ pub struct Operator {
 
 impl Operator {
     /// Reads every journal. From here on the decisions in them are in force.
-    pub fn new(parts: OperatorParts) -> Arc<Operator> {
+    pub(crate) fn new(parts: OperatorParts) -> Arc<Operator> {
         let OperatorParts {
             registry,
             store,
@@ -137,7 +136,7 @@ impl Operator {
     }
 
     /// Connects the registry's loop, which loads the versions that decisions need.
-    pub fn connect(&self, commander: Commander) {
+    pub(crate) fn connect(&self, commander: Commander) {
         // Only the composition root connects, and it does so once.
         let _ = self.commander.set(commander);
     }

@@ -41,7 +41,7 @@ pub(super) struct ModelControl {
 }
 
 impl ModelControl {
-    pub fn new(name: ModelName) -> ModelControl {
+    pub(super) fn new(name: ModelName) -> ModelControl {
         ModelControl {
             name,
             head: ChainHead::default(),
@@ -62,7 +62,7 @@ impl ModelControl {
 
     /// Computes the state in force from the written state and the pending decisions. Returns the pending decisions that
     /// other replicas' decisions made pointless.
-    pub fn settle(&mut self) -> Vec<Entry> {
+    pub(super) fn settle(&mut self) -> Vec<Entry> {
         let mut state = self.written.clone();
         let mut dropped = Vec::new();
         for mut pending in std::mem::take(&mut self.pending) {
@@ -80,18 +80,18 @@ impl ModelControl {
     }
 
     /// The number that the next decision gets once it is written.
-    pub fn next_seq(&self) -> u64 {
+    pub(super) fn next_seq(&self) -> u64 {
         self.head.seq + 1 + self.pending.len() as u64
     }
 
     /// The rollout in progress.
-    pub fn rollout(&self) -> Result<&RolloutState, OperateError> {
+    pub(super) fn rollout(&self) -> Result<&RolloutState, OperateError> {
         let missing = || OperateError::NoRollout(self.name.to_string());
         self.state.rollout.as_ref().ok_or_else(missing)
     }
 
     /// The refusal of a decision because of the trouble.
-    pub fn trouble_error(&self, trouble: &Trouble) -> OperateError {
+    pub(super) fn trouble_error(&self, trouble: &Trouble) -> OperateError {
         OperateError::Trouble {
             detail: trouble.describe(),
             suggestion: trouble.suggestion(self.known),

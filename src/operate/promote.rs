@@ -14,7 +14,7 @@ use crate::{
 };
 
 impl Operator {
-    pub fn promote(
+    pub(crate) fn promote(
         &self,
         name: &str,
         request: &PromoteRequest,

@@ -84,14 +84,14 @@ pub(super) enum ReplayFault {
 
 impl RollbackRehearsal {
     /// Whether the rehearsal was about that version.
-    pub fn is_of(&self, previous: Option<&VersionRef>) -> bool {
+    pub(super) fn is_of(&self, previous: Option<&VersionRef>) -> bool {
         self.tried.as_ref().map(|(version, _)| version) == previous
     }
 }
 
 impl Operator {
     /// Copies packages, and repeats the rehearsals that are due.
-    pub fn rehearse(&self) {
+    pub(crate) fn rehearse(&self) {
         self.kept.sweep_once();
         for name in self.names() {
             if self.kept.is_stopped() {

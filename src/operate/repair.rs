@@ -32,7 +32,7 @@ pub(super) const UNNAMED: &str = "was set aside without an entry that says so";
 
 impl Operator {
     /// Sets the damaged end of a journal aside, and writes that down. Nothing is deleted.
-    pub fn repair(
+    pub(crate) fn repair(
         &self,
         name: &str,
         reason: Option<String>,

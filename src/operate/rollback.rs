@@ -22,7 +22,7 @@ use crate::{
 };
 
 impl Operator {
-    pub fn rollback(
+    pub(crate) fn rollback(
         &self,
         name: &str,
         request: &RollbackRequest,

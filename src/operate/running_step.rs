@@ -48,7 +48,7 @@ pub(super) struct ArmRuns {
 }
 
 impl ArmRuns {
-    pub fn read(&mut self, servable: Option<&Arc<Servable>>) -> RunsView {
+    pub(super) fn read(&mut self, servable: Option<&Arc<Servable>>) -> RunsView {
         if let Some(servable) = servable {
             self.follow(servable);
         }

@@ -29,7 +29,7 @@ use crate::{
 /// The answer to a start.
 #[derive(Serialize)]
 #[serde(untagged)]
-pub enum Started {
+pub(crate) enum Started {
     Rollout(Box<ModelStatus>),
     DryRun(Box<DryRun>),
 }
@@ -48,7 +48,7 @@ struct Comparison {
 
 impl Operator {
     /// Starts a rollout; a dry run only says what would start.
-    pub fn start(
+    pub(crate) fn start(
         &self,
         name: &str,
         request: &StartRequest,

@@ -22,7 +22,7 @@ use crate::{
 const MAX_ENTRIES: u64 = 1000;
 
 impl Operator {
-    pub fn status(&self, name: &str) -> Result<ModelStatus, OperateError> {
+    pub(crate) fn status(&self, name: &str) -> Result<ModelStatus, OperateError> {
         let name = self.with_journal(name)?;
         let controlled = self.controlled(&name);
         let mut model = lock(&controlled);
@@ -30,7 +30,7 @@ impl Operator {
         Ok(self.status_of(&model))
     }
 
-    pub fn statuses(&self) -> ModelStatuses {
+    pub(crate) fn statuses(&self) -> ModelStatuses {
         let status = |name: &ModelName| {
             let controlled = self.controlled(name);
             let model = lock(&controlled);
@@ -162,7 +162,7 @@ impl Operator {
     }
 
     /// A page of the journal from entry `first` on, as the stored texts.
-    pub fn history(&self, name: &str, first: u64) -> Result<History, OperateError> {
+    pub(crate) fn history(&self, name: &str, first: u64) -> Result<History, OperateError> {
         let name = self.with_journal(name)?;
         let head = {
             let controlled = self.controlled(&name);

@@ -20,7 +20,7 @@ struct RolloutDecision<'a> {
 
 impl Operator {
     /// Approves a rollout as the second operator.
-    pub fn approve(
+    pub(crate) fn approve(
         &self,
         name: &str,
         reason: Option<String>,
@@ -61,7 +61,7 @@ impl Operator {
     }
 
     /// Keeps a rollout at its current step.
-    pub fn pause(
+    pub(crate) fn pause(
         &self,
         name: &str,
         reason: Option<String>,
@@ -84,7 +84,7 @@ impl Operator {
     }
 
     /// Continues a paused rollout.
-    pub fn resume(
+    pub(crate) fn resume(
         &self,
         name: &str,
         reason: Option<String>,
@@ -106,7 +106,7 @@ impl Operator {
     }
 
     /// Ends a rollout: the stable version answers all requests.
-    pub fn abort(
+    pub(crate) fn abort(
         &self,
         name: &str,
         reason: Option<String>,

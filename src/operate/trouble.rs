@@ -3,7 +3,7 @@
 use crate::{id::ModelName, suggestion::Suggestion};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Trouble {
+pub(super) enum Trouble {
     /// The state can't be read now. Everything that was read before holds.
     Unreadable(String),
     /// The entry `seq` is not what it should be. The entries before it hold.
@@ -19,12 +19,12 @@ pub enum Trouble {
 
 impl Trouble {
     /// Whether a decision must be refused. An urgent decision may take effect and be written later.
-    pub fn forbids(&self, urgent: bool) -> bool {
+    pub(super) fn forbids(&self, urgent: bool) -> bool {
         matches!(self, Trouble::Damaged { .. }) || !urgent
     }
 
     /// Whether the journal seems to be empty but for the damage: then a first stable version may be chosen, for this process.
-    pub fn allows_first_choice(&self) -> bool {
+    pub(super) fn allows_first_choice(&self) -> bool {
         matches!(
             self,
             Trouble::Damaged {
@@ -35,7 +35,7 @@ impl Trouble {
         )
     }
 
-    pub fn describe(&self) -> String {
+    pub(super) fn describe(&self) -> String {
         match self {
             Trouble::Unreadable(detail) => detail.clone(),
             Trouble::Damaged { seq, detail, .. } | Trouble::Overwritten { seq, detail } => {
@@ -45,7 +45,7 @@ impl Trouble {
     }
 
     /// `known`: the journal was read before, so that the stable version is known.
-    pub fn suggestion(&self, known: bool) -> Option<Suggestion> {
+    pub(super) fn suggestion(&self, known: bool) -> Option<Suggestion> {
         match self {
             Trouble::Unreadable(_) if known => None,
             Trouble::Unreadable(_) => Some(Suggestion::RollBackToNeverStable { to: None }),
@@ -56,7 +56,7 @@ impl Trouble {
     }
 
     /// One line for the log, which has no front end to word the suggestion.
-    pub fn log_line(&self, model: &ModelName, known: bool) -> String {
+    pub(super) fn log_line(&self, model: &ModelName, known: bool) -> String {
         let advice = match self.suggestion(known) {
             Some(Suggestion::RepairJournal) => format!(
                 "; `predictd history {model} --repair --reason TEXT` sets the damaged end aside"

@@ -28,7 +28,7 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(2
 /// How long a shutdown waits for the decisions that are still to be posted.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
-pub struct Webhook {
+pub(crate) struct Webhook {
     /// `None` once the shutdown began: the thread ends when the queue is closed.
     queue: Option<SyncSender<Entry>>,
     ended: Mutex<Receiver<()>>,
@@ -37,7 +37,7 @@ pub struct Webhook {
 
 impl Webhook {
     /// Returns `None` if no URL is configured.
-    pub fn start(url: &WebhookUrl, metrics: &Metrics) -> io::Result<Option<Webhook>> {
+    pub(crate) fn start(url: &WebhookUrl, metrics: &Metrics) -> io::Result<Option<Webhook>> {
         let Some(address) = url.as_str() else {
             return Ok(None);
         };
@@ -74,7 +74,7 @@ impl Webhook {
     }
 
     /// Queues a decision, and never waits.
-    pub fn notify(&self, entry: &Entry) {
+    pub(crate) fn notify(&self, entry: &Entry) {
         if self
             .queue
             .as_ref()

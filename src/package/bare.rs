@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// The configuration in the model's directory, next to the versions' directories.
-pub const CONFIG_FILE: &str = "config.pbtxt";
+pub(crate) const CONFIG_FILE: &str = "config.pbtxt";
 
 /// Configurations are written by hand. The limit bounds the memory of a wrong file.
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
@@ -44,7 +44,7 @@ pub struct BareGraph {
 }
 
 /// The files of a model's directory, next to its versions.
-pub struct ModelFiles {
+pub(crate) struct ModelFiles {
     pub config: Option<ModelConfig>,
     pub labels: BTreeMap<String, Arc<[String]>>,
     /// The names of the files that were read.
@@ -52,7 +52,10 @@ pub struct ModelFiles {
 }
 
 impl ModelFiles {
-    pub fn read(model_directory: &Path, name: &ModelName) -> Result<ModelFiles, PackageError> {
+    pub(crate) fn read(
+        model_directory: &Path,
+        name: &ModelName,
+    ) -> Result<ModelFiles, PackageError> {
         let config = read_config(model_directory)?;
         if let Some(other) = config
             .as_ref()
@@ -88,7 +91,7 @@ pub enum BatchingForbidden {
 }
 
 /// The identity in a path that ends in `NAME/VERSION`.
-pub fn id_of(directory: &Path) -> Option<ModelId> {
+pub(crate) fn id_of(directory: &Path) -> Option<ModelId> {
     let text = |path: &Path| {
         path.file_name()
             .and_then(|name| name.to_str())
@@ -103,14 +106,14 @@ pub fn id_of(directory: &Path) -> Option<ModelId> {
 
 /// Whether a version's directory contains a bare graph: its name is a number, and it has a graph
 /// and no manifest.
-pub fn is_bare(directory: &Path, id: &ModelId) -> bool {
+pub(crate) fn is_bare(directory: &Path, id: &ModelId) -> bool {
     id.version.is_number()
         && directory.join(MODEL_FILE).is_file()
         && !directory.join(crate::package::manifest::FILE).exists()
 }
 
 /// Reads the `config.pbtxt` of a model, if it has one.
-pub fn read_config(model_directory: &Path) -> Result<Option<ModelConfig>, PackageError> {
+pub(crate) fn read_config(model_directory: &Path) -> Result<Option<ModelConfig>, PackageError> {
     match read_inside(model_directory, CONFIG_FILE, MAX_CONFIG_BYTES) {
         Ok(text) => triton_config::parse(&text)
             .map(Some)

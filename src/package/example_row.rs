@@ -8,7 +8,7 @@ const PREDICTION: &str = "prediction";
 /// Two forms are read: `{"input": {...}, "output": {...}}` with an optional `tolerance`, and a
 /// plain instance with the additional member `prediction`.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ExampleRow {
+pub(crate) struct ExampleRow {
     pub input: Value,
     answer: Value,
     /// Whether the answer is an object of the answer's fields.
@@ -17,7 +17,7 @@ pub struct ExampleRow {
 }
 
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum ExampleRowError {
+pub(crate) enum ExampleRowError {
     #[error("is no JSON object")]
     NotAnObject,
     #[error("has neither \"input\" and \"output\" nor \"{PREDICTION}\"")]
@@ -36,7 +36,7 @@ pub enum ExampleRowError {
 }
 
 impl ExampleRow {
-    pub fn read(row: Value) -> Result<ExampleRow, ExampleRowError> {
+    pub(crate) fn read(row: Value) -> Result<ExampleRow, ExampleRowError> {
         let Value::Object(mut row) = row else {
             return Err(ExampleRowError::NotAnObject);
         };
@@ -67,7 +67,10 @@ impl ExampleRow {
     }
 
     /// The line of `golden.jsonl`. `fields` are the properties of the package's output schema.
-    pub fn golden_line(&self, fields: &Map<String, Value>) -> Result<Value, ExampleRowError> {
+    pub(crate) fn golden_line(
+        &self,
+        fields: &Map<String, Value>,
+    ) -> Result<Value, ExampleRowError> {
         let output = match &self.answer {
             answer if self.has_field_names => answer.clone(),
             // An object of known fields is the answer itself, and not the value of one field.

@@ -13,13 +13,13 @@ pub struct GoldenExample {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub struct GoldenError {
+pub(crate) struct GoldenError {
     pub line: usize,
     pub detail: String,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub struct Mismatch {
+pub(crate) struct Mismatch {
     pub pointer: String,
     pub expected: String,
     pub actual: String,
@@ -41,7 +41,7 @@ fn default_tolerance() -> f64 {
 }
 
 /// Reads `golden.jsonl`. Empty lines are skipped.
-pub fn parse(text: &str) -> Result<Vec<GoldenExample>, GoldenError> {
+pub(crate) fn parse(text: &str) -> Result<Vec<GoldenExample>, GoldenError> {
     let mut examples = Vec::new();
     for (index, line) in text
         .lines()
@@ -78,7 +78,7 @@ pub fn parse(text: &str) -> Result<Vec<GoldenExample>, GoldenError> {
 ///
 /// Labels must be equal. If the scores of the two best expected classes differ by less than the
 /// tolerance, either of the two labels is accepted.
-pub fn compare(expected: &Value, actual: &Value, tolerance: f64) -> Result<(), Mismatch> {
+pub(crate) fn compare(expected: &Value, actual: &Value, tolerance: f64) -> Result<(), Mismatch> {
     let tied = tied_classes(expected, tolerance);
     compare_at(expected, actual, tolerance, &tied, "")
 }

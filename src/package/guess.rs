@@ -6,11 +6,11 @@ use serde_json::Value;
 use crate::{package::golden::GoldenExample, schema::fault::token};
 
 /// The member that marks a guessed section. Its text says what to check.
-pub const KEY: &str = "x-guess";
+pub(crate) const KEY: &str = "x-guess";
 
 /// A guess that is not confirmed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Guess {
+pub(crate) struct Guess {
     /// JSON pointer of the mark.
     pub pointer: String,
     /// The text of the mark.
@@ -20,7 +20,7 @@ pub struct Guess {
 }
 
 /// Finds the guesses of a document. The package must reproduce `golden`, which may prove guesses.
-pub fn find(document: &Value, golden: &[GoldenExample]) -> Vec<Guess> {
+pub(crate) fn find(document: &Value, golden: &[GoldenExample]) -> Vec<Guess> {
     let inputs: Vec<Value> = golden
         .iter()
         .filter_map(|example| serde_json::from_str(&example.input).ok())
@@ -31,7 +31,7 @@ pub fn find(document: &Value, golden: &[GoldenExample]) -> Vec<Guess> {
 }
 
 /// Removes the marks.
-pub fn remove_marks(document: &mut Value) {
+pub(crate) fn remove_marks(document: &mut Value) {
     match document {
         Value::Object(members) => {
             // `remove` would move the last member to the mark's position.

@@ -14,7 +14,7 @@ use crate::{
 /// position is a contradiction, and so is another number of labels. Labels are compared as JSON
 /// texts, because the keys of `as_map` are texts. `graph_labels` has the labels of each output in
 /// the graph's order.
-pub fn check_labels(
+pub(crate) fn check_labels(
     preprocessing: Option<&Value>,
     schema: &Value,
     graph_labels: &[(String, Vec<Value>)],

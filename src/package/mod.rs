@@ -1,20 +1,20 @@
 //! A model at rest: the documents of a package, verified before they exist as values.
 
-pub mod bare;
-pub mod draft;
+pub(crate) mod bare;
+pub(crate) mod draft;
 mod error;
-pub mod example_row;
-pub mod golden;
-pub mod guess;
+pub(crate) mod example_row;
+pub(crate) mod golden;
+pub(crate) mod guess;
 pub mod import;
-pub mod label_check;
+pub(crate) mod label_check;
 pub mod manifest;
 mod parts;
-pub mod serving;
+pub(crate) mod serving;
 mod transform;
 pub mod triton_config;
 mod triton_text;
-pub mod warmup_instance;
+pub(crate) mod warmup_instance;
 
 use std::path::{Path, PathBuf};
 

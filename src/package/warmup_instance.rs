@@ -6,7 +6,7 @@ use crate::{package::GOLDEN_FILE, schema::Schema, transform::image};
 
 /// The origin of an instance's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum InstanceOrigin {
+pub(crate) enum InstanceOrigin {
     /// The author gave them as examples, or they come from the profile: the model must answer them.
     Documented,
     /// Generated from the schema's rules: the graph may reject them.
@@ -15,7 +15,7 @@ pub enum InstanceOrigin {
 
 /// Returns the first of the schema's `examples` as JSON. Without one, each field gets a value from
 /// its `const`, `examples`, `enum`, the profile or its limits, in this order.
-pub fn instance(schema: &Schema, profile: Option<&Value>) -> (String, InstanceOrigin) {
+pub(crate) fn instance(schema: &Schema, profile: Option<&Value>) -> (String, InstanceOrigin) {
     let document = schema.document();
     if let Some(example) = document
         .get("examples")
@@ -29,7 +29,7 @@ pub fn instance(schema: &Schema, profile: Option<&Value>) -> (String, InstanceOr
 }
 
 /// The warning after the graph rejected a generated instance.
-pub fn rejected_warning(detail: &str) -> String {
+pub(crate) fn rejected_warning(detail: &str) -> String {
     format!(
         "not warmed: needs {GOLDEN_FILE} or examples in the schema; a generated row was refused: {detail}"
     )

@@ -25,14 +25,14 @@ use crate::{
 
 /// Requests over the network beyond these limits are refused before memory is allocated for them. The limit of the body bounds
 /// everything else.
-pub const LIMITS: DecodeLimits = DecodeLimits {
+pub(super) const LIMITS: DecodeLimits = DecodeLimits {
     max_instances: 65_536,
     max_depth: 64,
     max_array_values: 64 << 20,
 };
 
 /// How a request is decoded.
-pub struct DecodeOptions<'a> {
+pub(super) struct DecodeOptions<'a> {
     /// The outputs that the caller names.
     pub wanted: &'a [String],
     /// The caller named a version by its number.
@@ -40,7 +40,7 @@ pub struct DecodeOptions<'a> {
     pub limits: &'a DecodeLimits,
 }
 
-pub fn decode(
+pub(super) fn decode(
     servable: &Servable,
     input: Input,
     options: &DecodeOptions<'_>,

@@ -8,7 +8,7 @@ use crate::{
 
 /// How a candidate's answer differs from the stable version's.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct AnswerDifference {
+pub(super) struct AnswerDifference {
     pub differs: bool,
     /// The largest absolute difference of the first numbers that both have; NaN if one of them is NaN.
     pub magnitude: f64,
@@ -16,7 +16,11 @@ pub struct AnswerDifference {
 
 /// Compares two answers. If both have classes, these decide. Numbers are compared only without classes, because the probabilities
 /// of two models are never equal.
-pub fn compare(stable: &ModelOutput, candidate: &ModelOutput, tolerance: f64) -> AnswerDifference {
+pub(super) fn compare(
+    stable: &ModelOutput,
+    candidate: &ModelOutput,
+    tolerance: f64,
+) -> AnswerDifference {
     match (stable, candidate) {
         (ModelOutput::Fields(stable), ModelOutput::Fields(candidate)) => {
             let shared = || {

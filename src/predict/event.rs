@@ -80,10 +80,10 @@ pub trait Observer: Send + Sync {
     fn observe(&self, event: &PredictionEvent<'_>);
 }
 
-pub type Observers = Arc<[Box<dyn Observer>]>;
+pub(crate) type Observers = Arc<[Box<dyn Observer>]>;
 
 /// A request between its routing and its event. If the caller leaves first, the event says so.
-pub struct PendingEvent {
+pub(crate) struct PendingEvent {
     observers: Observers,
     pub id: PredictionId,
     pub routed: Routed,
@@ -101,7 +101,7 @@ pub struct PendingEvent {
 }
 
 impl PendingEvent {
-    pub fn new(observers: &Observers, id: PredictionId, routed: Routed) -> PendingEvent {
+    pub(crate) fn new(observers: &Observers, id: PredictionId, routed: Routed) -> PendingEvent {
         PendingEvent {
             observers: Arc::clone(observers),
             id,
@@ -120,7 +120,7 @@ impl PendingEvent {
     }
 
     /// Whether an observer or a fallback needs the decoded input.
-    pub fn keeps_input(&self, now: Instant) -> bool {
+    pub(crate) fn keeps_input(&self, now: Instant) -> bool {
         let request = AssignedRequest {
             routed: &self.routed,
             assignment: self.assignment.as_ref(),
@@ -134,30 +134,30 @@ impl PendingEvent {
     }
 
     /// The assigned version answered.
-    pub fn answered(mut self, output: &ModelOutput) {
+    pub(crate) fn answered(mut self, output: &ModelOutput) {
         self.is_done = true;
         self.emit(Ok(output), self.elapsed(), None);
     }
 
     /// The assigned version failed. The event waits for the fallback.
-    pub fn set_failure(&mut self, error: PredictError) {
+    pub(crate) fn set_failure(&mut self, error: PredictError) {
         self.failure = Some((error, self.elapsed()));
     }
 
     /// The failure that was set.
-    pub fn failure(&self) -> Option<&PredictError> {
+    pub(crate) fn failure(&self) -> Option<&PredictError> {
         self.failure.as_ref().map(|(error, _)| error)
     }
 
     /// The assigned version failed, and this is all that can be done. Returns the error.
-    pub fn failed(mut self, error: PredictError) -> PredictError {
+    pub(crate) fn failed(mut self, error: PredictError) -> PredictError {
         self.is_done = true;
         self.emit(Err(&error), self.elapsed(), None);
         error
     }
 
     /// Ends a request whose failure was set. Returns the error.
-    pub fn end(mut self, fallback: Option<&Fallback>) -> PredictError {
+    pub(crate) fn end(mut self, fallback: Option<&Fallback>) -> PredictError {
         self.is_done = true;
         let (error, elapsed) = self
             .failure

@@ -36,7 +36,7 @@ pub struct Fallback {
 }
 
 /// The kind of failure, if fallbacks exist for it.
-pub fn fallback_reason(error: &PredictError) -> Option<FallbackOn> {
+pub(super) fn fallback_reason(error: &PredictError) -> Option<FallbackOn> {
     match error {
         // Another version may accept the category or the index that the graph of this one refuses.
         PredictError::Failed { .. }
@@ -58,7 +58,7 @@ pub fn fallback_reason(error: &PredictError) -> Option<FallbackOn> {
 }
 
 /// The deadline of the assigned version, so that time is left for a fallback.
-pub fn own_deadline(deadline: Instant, now: Instant, on: &[FallbackOn]) -> Instant {
+pub(super) fn own_deadline(deadline: Instant, now: Instant, on: &[FallbackOn]) -> Instant {
     let left = deadline.saturating_duration_since(now);
     if on.contains(&FallbackOn::Timeout) {
         deadline - left / RESERVED_FRACTION
@@ -69,7 +69,7 @@ pub fn own_deadline(deadline: Instant, now: Instant, on: &[FallbackOn]) -> Insta
 
 /// The results of comparing versions, by their digests: a comparison takes longer than a request.
 #[derive(Default)]
-pub struct CompatibilityCache(Mutex<HashMap<(String, String), bool>>);
+pub(super) struct CompatibilityCache(Mutex<HashMap<(String, String), bool>>);
 
 impl CompatibilityCache {
     /// Whether `other` accepts every request that `version` accepts, and its answers fit the output schema of `version`.
@@ -104,7 +104,7 @@ impl CompatibilityCache {
 }
 
 /// A request that its assigned version did not answer.
-pub struct Unanswered<'a> {
+pub(super) struct Unanswered<'a> {
     /// The version that decoded it.
     pub stable: &'a Arc<Servable>,
     /// The version that it was assigned to.

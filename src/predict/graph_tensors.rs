@@ -16,7 +16,7 @@ use crate::{
 
 /// Tensors of rows. The answer has as many rows as the request, even if the graph has a fixed number of rows; and each row takes a
 /// run of its own unless the graph is known to keep rows apart.
-pub fn from_rows(
+pub(super) fn from_rows(
     servable: &Servable,
     given: Vec<WireTensor>,
     start: Instant,
@@ -45,7 +45,7 @@ pub fn from_rows(
 }
 
 /// Checks tensors against the graph.
-pub fn from_tensors(
+pub(super) fn from_tensors(
     servable: &Servable,
     given: Vec<WireTensor>,
     start: Instant,
@@ -205,7 +205,7 @@ impl<'a> TensorChecker<'a> {
 }
 
 /// Dimensions with the same name must have the same size. Returns an input that breaks this rule, and how.
-pub fn uneven_dimension<'a>(
+pub(super) fn uneven_dimension<'a>(
     servable: &Servable,
     tensors: &'a [(Arc<str>, Tensor)],
 ) -> Option<(&'a str, String)> {

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// What the intake needs to know of a request, besides its data.
-pub struct Intake {
+pub(super) struct Intake {
     /// The value of the header that the rollout assigns by.
     pub key: Option<Vec<u8>>,
     /// The outputs that the caller names.
@@ -30,7 +30,11 @@ pub struct Intake {
 impl Intake {
     /// Decodes by the stable version's schema, assigns the request to a version, and preprocesses as that version does. `event` keeps
     /// the assignment, also if this fails.
-    pub fn take(&self, input: Input, event: &mut PendingEvent) -> Result<Prepared, PredictError> {
+    pub(super) fn take(
+        &self,
+        input: Input,
+        event: &mut PendingEvent,
+    ) -> Result<Prepared, PredictError> {
         let stable = Arc::clone(&event.routed.servable);
         let options = DecodeOptions {
             wanted: &self.wanted,

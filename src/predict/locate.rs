@@ -3,7 +3,7 @@
 use crate::{decode::row_origin::RowOrigin, predict::PredictError, schema::fault::Fault};
 
 /// The same error, with places as the caller wrote them.
-pub fn locate_error(error: PredictError, origin: &RowOrigin) -> PredictError {
+pub(super) fn locate_error(error: PredictError, origin: &RowOrigin) -> PredictError {
     match error {
         PredictError::Invalid { faults, more } => {
             let one = |fault: Fault| {

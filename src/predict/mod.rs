@@ -6,7 +6,7 @@ mod assign;
 mod decode;
 mod difference;
 mod error;
-pub mod event;
+pub(crate) mod event;
 mod fallback;
 mod graph_tensors;
 mod input;
@@ -28,12 +28,12 @@ use std::{
     time::Instant,
 };
 
-pub use crate::engine::queue::Priority;
-pub use error::PredictError;
-pub use fallback::Fallback;
-pub use input::Input;
-pub use prediction::{Failure, ModelOutput, Prediction, Timing};
-pub use request::{AnsweringVersion, PredictRequest};
+pub(crate) use crate::engine::queue::Priority;
+pub(crate) use error::PredictError;
+pub(crate) use fallback::Fallback;
+pub(crate) use input::Input;
+pub(crate) use prediction::{Failure, ModelOutput, Prediction, Timing};
+pub(crate) use request::{AnsweringVersion, PredictRequest};
 
 use crate::{
     decode::DecodeLimits,
@@ -62,7 +62,7 @@ use crate::{
 const HEAVY_BODY_BYTES: usize = 64 << 10;
 
 /// Answers with more values than this are encoded away from the network threads.
-pub const HEAVY_VALUES: usize = 1024;
+pub(crate) const HEAVY_VALUES: usize = 1024;
 
 /// Answers requests with the versions that the registry serves at that moment.
 pub struct Predictor {

@@ -7,22 +7,25 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::predict::PredictError;
 
 /// Runs heavy work, at most one piece per core at once.
-pub struct Offload(Arc<Semaphore>);
+pub(super) struct Offload(Arc<Semaphore>);
 
 impl Offload {
-    pub fn new(cores: usize) -> Offload {
+    pub(super) fn new(cores: usize) -> Offload {
         Offload(Arc::new(Semaphore::new(cores.max(1))))
     }
 
     /// Waits for a free core until `deadline`.
-    pub async fn permit(&self, deadline: Instant) -> Result<OwnedSemaphorePermit, PredictError> {
+    pub(super) async fn permit(
+        &self,
+        deadline: Instant,
+    ) -> Result<OwnedSemaphorePermit, PredictError> {
         tokio::time::timeout_at(deadline.into(), Arc::clone(&self.0).acquire_owned())
             .await
             .map_err(|_| PredictError::DeadlineExceeded)?
             .map_err(|_| PredictError::Broken)
     }
 
-    pub async fn run<T: Send + 'static>(
+    pub(super) async fn run<T: Send + 'static>(
         &self,
         deadline: Instant,
         work: impl FnOnce() -> T + Send + 'static,
@@ -33,7 +36,7 @@ impl Offload {
 }
 
 /// Runs work that holds its permit until it ends, even if its caller leaves.
-pub async fn run_with<T: Send + 'static>(
+pub(super) async fn run_with<T: Send + 'static>(
     permit: OwnedSemaphorePermit,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, PredictError> {

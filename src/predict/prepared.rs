@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// Input tensors for the engines.
-pub struct Prepared {
+pub(super) struct Prepared {
     /// One group, unless rows have arrays of different shapes.
     pub groups: Vec<Group>,
     pub rows: usize,
@@ -23,14 +23,14 @@ pub struct Prepared {
 }
 
 /// A request that the decoding version could read.
-pub enum Decoded {
+pub(super) enum Decoded {
     /// Validated fields. Any version that accepts them can preprocess them.
     Fields(DecodedFields),
     /// Tensors that the graph takes as they are.
     Tensors(Prepared),
 }
 
-pub struct DecodedFields {
+pub(super) struct DecodedFields {
     pub columns: Columns,
     /// The request was one bare instance, and errors name places in it.
     pub single: bool,

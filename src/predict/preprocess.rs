@@ -20,7 +20,7 @@ use crate::{
     transform::preprocess::Group,
 };
 
-pub fn preprocess(
+pub(super) fn preprocess(
     servable: &Servable,
     packaged: &Packaged,
     fields: &mut DecodedFields,
@@ -43,7 +43,7 @@ pub fn preprocess(
 }
 
 /// The graph's input tensors for these columns.
-pub fn to_groups(
+pub(super) fn to_groups(
     servable: &Servable,
     packaged: &Packaged,
     columns: &Columns,

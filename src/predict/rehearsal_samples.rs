@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::predict::event::{AssignedRequest, Observer, PredictionEvent, SharedInput};
 
-pub struct RehearsalSamples;
+pub(super) struct RehearsalSamples;
 
 impl Observer for RehearsalSamples {
     fn wants_input(&self, request: &AssignedRequest<'_>) -> bool {

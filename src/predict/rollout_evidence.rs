@@ -21,7 +21,7 @@ const MAX_SEARCHED: usize = 1 << 16;
 /// process alike.
 const MAX_CLASSES: i64 = 50;
 
-pub struct RolloutEvidence;
+pub(super) struct RolloutEvidence;
 
 impl Observer for RolloutEvidence {
     fn observe(&self, event: &PredictionEvent<'_>) {
@@ -33,7 +33,7 @@ impl Observer for RolloutEvidence {
 }
 
 /// Counts the end of a request, or of a copy of one.
-pub fn count(
+pub(super) fn count(
     traffic: &Traffic,
     arm: usize,
     unit: Unit,

@@ -40,7 +40,7 @@ const WINDOW_PER_WORKER: usize = 2;
 type RunOutputs = (Tensors, usize);
 
 /// How a request runs, and what its runs took.
-pub struct Run<'a> {
+pub(super) struct Run<'a> {
     pub servable: &'a Arc<Servable>,
     pub urgency: Urgency,
     pub offload: &'a Offload,
@@ -52,7 +52,7 @@ pub struct Run<'a> {
 
 impl Run<'_> {
     /// Batches, infers and postprocesses.
-    pub async fn run(mut self, prepared: Prepared) -> Result<ModelOutput, PredictError> {
+    pub(super) async fn run(mut self, prepared: Prepared) -> Result<ModelOutput, PredictError> {
         let (rows, raw) = (prepared.rows, prepared.raw);
         let order = preprocess::order(&prepared.groups);
         let runs = self
@@ -170,7 +170,7 @@ fn without_personal_values(error: PredictError, servable: &Servable) -> PredictE
 }
 
 /// Turns output tensors into fields. `order`: the positions of the rows of these runs, one run after the other.
-pub fn interpret(
+pub(super) fn interpret(
     servable: &Servable,
     runs: Vec<RunOutputs>,
     order: Option<&[usize]>,

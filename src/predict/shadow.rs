@@ -60,7 +60,7 @@ struct ShadowCopy {
 }
 
 /// The sender to the thread that answers copies. The thread ends when this is dropped.
-pub struct Shadow {
+pub(super) struct Shadow {
     copies: SyncSender<ShadowCopy>,
 }
 
@@ -95,7 +95,7 @@ impl Observer for Shadow {
 }
 
 impl Shadow {
-    pub fn start() -> std::io::Result<Shadow> {
+    pub(super) fn start() -> std::io::Result<Shadow> {
         let (copies, inbox) = sync_channel(QUEUE);
         thread::Builder::new()
             .name("shadow".to_owned())
@@ -210,7 +210,7 @@ fn begin(copy: ShadowCopy) -> Option<RunningCopy> {
 }
 
 /// The input tensors of a version for a request that the stable version decoded.
-pub fn groups(arm: &CandidateArm, input: &SharedInput) -> Result<Vec<Group>, PredictError> {
+pub(super) fn groups(arm: &CandidateArm, input: &SharedInput) -> Result<Vec<Group>, PredictError> {
     match (input, &arm.servable.contents) {
         (SharedInput::Columns(columns), Contents::Package(packaged)) => {
             let bound = arm

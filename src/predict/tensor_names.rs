@@ -16,7 +16,7 @@ use crate::{
 const MAX_UNKNOWN: usize = 64;
 
 /// Names for an error message.
-pub fn list(names: &[&str]) -> String {
+pub(super) fn list(names: &[&str]) -> String {
     if names.is_empty() {
         "none".to_owned()
     } else {
@@ -25,7 +25,11 @@ pub fn list(names: &[&str]) -> String {
 }
 
 /// Whether a request names inputs of the graph and no field.
-pub fn names_the_graph(tensors: &[WireTensor], packaged: &Packaged, graph: &Signature) -> bool {
+pub(super) fn names_the_graph(
+    tensors: &[WireTensor],
+    packaged: &Packaged,
+    graph: &Signature,
+) -> bool {
     let has = |specs: &[TensorSpec], name: &str| specs.iter().any(|spec| *spec.name == *name);
     !tensors.is_empty()
         && tensors
@@ -37,7 +41,7 @@ pub fn names_the_graph(tensors: &[WireTensor], packaged: &Packaged, graph: &Sign
 }
 
 /// Refuses a request with far more names than the model has.
-pub fn check_counts(
+pub(super) fn check_counts(
     tensors: &[WireTensor],
     wanted: &[String],
     offered: &Signature,
@@ -56,7 +60,7 @@ pub fn check_counts(
 }
 
 /// The caller may name each output of the model once.
-pub fn check_wanted(wanted: &[String], offered: &Signature) -> Result<(), PredictError> {
+pub(super) fn check_wanted(wanted: &[String], offered: &Signature) -> Result<(), PredictError> {
     let twice = wanted
         .iter()
         .enumerate()
@@ -79,7 +83,7 @@ pub fn check_wanted(wanted: &[String], offered: &Signature) -> Result<(), Predic
 }
 
 /// Gives a tensor without a name the name of the only input, and its shape if the request has none.
-pub fn name_tensors(
+pub(super) fn name_tensors(
     mut tensors: Vec<WireTensor>,
     offered: &Signature,
 ) -> Result<Vec<WireTensor>, PredictError> {

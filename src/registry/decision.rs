@@ -50,7 +50,7 @@ impl ModelDecision {
 
 /// An error if the journal decided on this version with another digest. `digests` is
 /// `ModelDecision::digests`.
-pub fn digest_conflict(
+pub(crate) fn digest_conflict(
     digests: &BTreeMap<String, String>,
     version: &Version,
     digest: &str,

@@ -241,7 +241,7 @@ fn other_format_in(directory: &Path) -> Option<String> {
 }
 
 /// The name of a graph's file: `model.onnx`, otherwise the first file that ends with `.onnx`.
-pub fn graph_in(directory: &Path) -> Option<String> {
+pub(super) fn graph_in(directory: &Path) -> Option<String> {
     if directory.join(MODEL_FILE).is_file() {
         return Some(MODEL_FILE.to_owned());
     }
@@ -258,7 +258,7 @@ fn first_file(directory: &Path, accepts: impl Fn(&str) -> bool) -> Option<String
 }
 
 /// Whether the directory looks like a version: it has a manifest or a graph.
-pub fn looks_like_version(directory: &Path) -> bool {
+pub(super) fn looks_like_version(directory: &Path) -> bool {
     has_manifest(directory) || graph_in(directory).is_some()
 }
 
@@ -267,7 +267,7 @@ fn has_manifest(directory: &Path) -> bool {
 }
 
 /// All ignored paths of a listing of `directory`, with the faults of the directory itself.
-pub fn of(directory: &Path, listing: &io::Result<Listing>) -> Vec<IgnoredPath> {
+pub(super) fn of(directory: &Path, listing: &io::Result<Listing>) -> Vec<IgnoredPath> {
     let listing = match listing {
         Ok(listing) => listing,
         Err(error)

@@ -43,7 +43,7 @@ pub enum IntegrityError {
 
 /// The checks of one process.
 #[derive(Default)]
-pub struct IntegrityChecks {
+pub(super) struct IntegrityChecks {
     stopped: AtomicBool,
     results: Mutex<BTreeMap<PathBuf, CheckResult>>,
 }
@@ -57,16 +57,16 @@ struct CheckResult {
 
 impl IntegrityChecks {
     /// Cancels the running checks and copies, and all later ones.
-    pub fn stop(&self) {
+    pub(super) fn stop(&self) {
         self.stopped.store(true, Ordering::Relaxed);
     }
 
-    pub fn is_stopped(&self) -> bool {
+    pub(super) fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::Relaxed)
     }
 
     /// An error once the process is about to end.
-    pub fn check_running(&self) -> io::Result<()> {
+    pub(super) fn check_running(&self) -> io::Result<()> {
         if self.is_stopped() {
             Err(io::Error::other("the server stops"))
         } else {
@@ -75,7 +75,11 @@ impl IntegrityChecks {
     }
 
     /// Whether a load of `directory` would give the version with these contents.
-    pub fn check(&self, contents: &Contents, directory: &Path) -> Result<(), IntegrityError> {
+    pub(super) fn check(
+        &self,
+        contents: &Contents,
+        directory: &Path,
+    ) -> Result<(), IntegrityError> {
         let fingerprint = fingerprint(contents, directory);
         let digest = &contents.manifest().digest;
         // The lock is not held while files are hashed, so that other checks need not wait.
@@ -101,7 +105,7 @@ impl IntegrityChecks {
     }
 
     /// Records that these files were hashed a moment ago and are correct.
-    pub fn record_correct(&self, contents: &Contents, directory: &Path) {
+    pub(super) fn record_correct(&self, contents: &Contents, directory: &Path) {
         self.store(
             contents,
             directory,
@@ -127,7 +131,7 @@ impl IntegrityChecks {
     }
 
     /// Drops the results of all directories below `parent`, which were removed.
-    pub fn forget(&self, parent: &Path) {
+    pub(super) fn forget(&self, parent: &Path) {
         lock(&self.results).retain(|directory, _| !directory.starts_with(parent));
     }
 }
@@ -142,7 +146,10 @@ impl CheckResult {
 }
 
 /// All parts of the check that need not read every byte.
-pub fn check_without_hashes(contents: &Contents, directory: &Path) -> Result<(), IntegrityError> {
+pub(super) fn check_without_hashes(
+    contents: &Contents,
+    directory: &Path,
+) -> Result<(), IntegrityError> {
     let (id, loaded) = (contents.id(), contents.manifest());
     match contents {
         Contents::Package(_) => {

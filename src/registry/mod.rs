@@ -1,23 +1,23 @@
 //! The versions that are loaded, and the version that answers each request.
 
 mod commander;
-pub mod decision;
+pub(crate) mod decision;
 pub mod gate;
 mod gate_cache;
 mod ignored;
 mod integrity;
-pub mod loader;
-pub mod package_copies;
+pub(crate) mod loader;
+pub(crate) mod package_copies;
 mod reconcile;
-pub mod request_samples;
-pub mod route;
-pub mod servable;
+pub(crate) mod request_samples;
+pub(crate) mod route;
+pub(crate) mod servable;
 mod served_model;
 mod snapshot;
 mod source;
-pub mod traffic;
-pub mod trial;
-pub mod version_label;
+pub(crate) mod traffic;
+pub(crate) mod trial;
+pub(crate) mod version_label;
 mod watch;
 
 use std::{

@@ -9,7 +9,7 @@ use crate::id::Version;
 
 /// The state of one version, as far as the plan depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct VersionView {
+pub(super) struct VersionView {
     /// Its directory exists.
     pub present: bool,
     /// Its files changed since it reached its phase.
@@ -18,7 +18,7 @@ pub struct VersionView {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LoadPhase {
+pub(super) enum LoadPhase {
     /// Never loaded, or unloaded.
     Idle,
     /// Files are missing.
@@ -30,21 +30,21 @@ pub enum LoadPhase {
 
 /// The versions of a model that stay loaded, in addition to those that are needed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RetentionPolicy {
+pub(super) enum RetentionPolicy {
     Newest(usize),
     All,
     Only(BTreeSet<Version>),
 }
 
 #[derive(Clone, Debug, Default)]
-pub struct ModelView {
+pub(super) struct ModelView {
     pub versions: BTreeMap<Version, VersionView>,
     /// The stable version, the previous one and candidates: loaded whatever the policy says.
     pub needed: BTreeSet<Version>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LoadAction {
+pub(super) enum LoadAction {
     Load(Version),
     Unload(Version),
     /// The directory of a loaded version changed. Compare its files with the loaded package.
@@ -54,7 +54,7 @@ pub enum LoadAction {
 }
 
 /// The next actions for a model. Once they are done, the same call returns no action.
-pub fn plan(model: &ModelView, policy: &RetentionPolicy) -> Vec<LoadAction> {
+pub(super) fn plan(model: &ModelView, policy: &RetentionPolicy) -> Vec<LoadAction> {
     // A refused version makes room for an older one until its files change. So does an incomplete one.
     let loadable = select(model, policy, &|view| {
         (view.phase != LoadPhase::Refused || view.changed) && view.phase != LoadPhase::Incomplete
@@ -134,7 +134,7 @@ fn may_become_loadable(
 
 /// Files that are being copied: their last state, and when it was first seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CopyProgress {
+pub(super) struct CopyProgress {
     fingerprint: u64,
     since: Instant,
 }
@@ -142,7 +142,11 @@ pub struct CopyProgress {
 impl CopyProgress {
     /// The progress after another look at the files.
     #[must_use]
-    pub fn observe(before: Option<CopyProgress>, fingerprint: u64, now: Instant) -> CopyProgress {
+    pub(super) fn observe(
+        before: Option<CopyProgress>,
+        fingerprint: u64,
+        now: Instant,
+    ) -> CopyProgress {
         before
             .filter(|before| before.fingerprint == fingerprint)
             .unwrap_or(CopyProgress {
@@ -152,19 +156,19 @@ impl CopyProgress {
     }
 
     /// Whether the files have not changed for this time.
-    pub fn is_unchanged_for(&self, time: Duration, now: Instant) -> bool {
+    pub(super) fn is_unchanged_for(&self, time: Duration, now: Instant) -> bool {
         now.saturating_duration_since(self.since) >= time
     }
 
     /// Whether the files had this fingerprint for this time.
-    pub fn is_same_for(&self, fingerprint: u64, time: Duration, now: Instant) -> bool {
+    pub(super) fn is_same_for(&self, fingerprint: u64, time: Duration, now: Instant) -> bool {
         self.fingerprint == fingerprint && self.is_unchanged_for(time, now)
     }
 }
 
 /// The stable version of a model about which nothing was decided yet: the pinned version, otherwise
 /// the highest available one.
-pub fn first_choice(model: &ModelView, pinned: Option<&Version>) -> Option<Version> {
+pub(super) fn first_choice(model: &ModelView, pinned: Option<&Version>) -> Option<Version> {
     let available = |view: &VersionView| view.phase == LoadPhase::Available;
     if let Some(pinned) = pinned {
         return model

@@ -96,7 +96,7 @@ impl Routed {
 ///
 /// # Errors
 /// The reason why no version answers, and the metrics of the model if it is known.
-pub fn route(
+pub(crate) fn route(
     snapshot: &Snapshot,
     target: Target<'_>,
     now: Instant,

@@ -23,7 +23,7 @@ pub struct FoundDirectory {
 }
 
 #[derive(Debug, Default)]
-pub struct Listing {
+pub(super) struct Listing {
     pub models: BTreeMap<ModelName, BTreeMap<Version, FoundDirectory>>,
     /// Models whose directory can't be listed. Their versions stay as they are.
     pub unreadable: BTreeMap<ModelName, io::Error>,
@@ -36,7 +36,7 @@ pub struct Listing {
 ///
 /// # Errors
 /// If `root` can't be listed. A failing disk must not look like an order to unload everything.
-pub fn list(root: &Path) -> io::Result<Listing> {
+pub(super) fn list(root: &Path) -> io::Result<Listing> {
     let mut listing = Listing::default();
     for (text, directory) in directories(root, 0)? {
         match ModelName::parse(&text) {
@@ -101,7 +101,7 @@ fn is_alias(directory: &Path) -> bool {
 
 /// The names and paths of the directories in `parent`. With a `depth` above 0, a parent that does not
 /// exist has none: it may have been removed since its own parent was listed.
-pub fn directories(parent: &Path, depth: usize) -> io::Result<Vec<(String, PathBuf)>> {
+pub(super) fn directories(parent: &Path, depth: usize) -> io::Result<Vec<(String, PathBuf)>> {
     let mut found = Vec::new();
     let entries = match fs_err::read_dir(parent) {
         Err(error) if depth > 0 && error.kind() == io::ErrorKind::NotFound => return Ok(found),
@@ -124,7 +124,7 @@ pub fn directories(parent: &Path, depth: usize) -> io::Result<Vec<(String, PathB
 }
 
 /// A version's directory with its current fingerprint.
-pub fn found_at(directory: PathBuf) -> FoundDirectory {
+pub(super) fn found_at(directory: PathBuf) -> FoundDirectory {
     let fingerprint = fingerprint(&directory);
     FoundDirectory {
         directory,

@@ -113,7 +113,7 @@ impl CandidateArm {
 }
 
 /// The loaded version with this number and this digest.
-pub fn available<'a>(
+pub(crate) fn available<'a>(
     versions: &'a BTreeMap<Version, VersionStatus>,
     named: &VersionRef,
 ) -> Option<&'a Arc<Servable>> {

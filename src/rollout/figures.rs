@@ -1,12 +1,12 @@
 //! Numbers as texts for people, in judgements and in the output of commands.
 
 /// Two significant digits: `3.1 %`, `0.023 %`, `50 %`.
-pub fn percent(share: f64) -> String {
+pub(crate) fn percent(share: f64) -> String {
     format!("{} %", digits(share * 100.0, 2))
 }
 
 /// Three significant digits. A large number has an exponent: `2.5e9`.
-pub fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     if value >= 1e6 {
         format!("{value:.1e}")
     } else {
@@ -31,7 +31,7 @@ fn digits(value: f64, digits: i32) -> String {
 }
 
 /// `90 s`, `20 min`, `5 h`, `7 d`: the largest unit that is at least 2.
-pub fn duration(seconds: f64) -> String {
+pub(crate) fn duration(seconds: f64) -> String {
     let units = [("d", 86_400.0), ("h", 3600.0), ("min", 60.0)];
     let (unit, length) = units
         .into_iter()

@@ -2,11 +2,11 @@
 //! and the judge. Pure: nothing here waits, reads or writes.
 
 pub mod evidence;
-pub mod figures;
+pub(crate) mod figures;
 pub mod judge;
 pub mod plan;
 pub mod sequential;
 mod slots;
 pub mod split;
-pub mod state;
-pub mod tally;
+pub(crate) mod state;
+pub(crate) mod tally;

@@ -12,7 +12,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-pub use crate::rollout::slots::Slots;
+pub(crate) use crate::rollout::slots::Slots;
 use crate::rollout::{
     evidence::{ArmTotals, Evidence, WindowTotals},
     split::SLOTS,
@@ -72,7 +72,7 @@ pub struct EvidenceShare {
 
 /// Adds up the counts of all processes. A key that several processes saw is counted once, with the result
 /// of the first of them in this order.
-pub fn combine<'a>(shares: impl Iterator<Item = &'a EvidenceShare> + Clone) -> Evidence {
+pub(crate) fn combine<'a>(shares: impl Iterator<Item = &'a EvidenceShare> + Clone) -> Evidence {
     let mut all = Evidence::default();
     for share in shares.clone() {
         all.add(&share.evidence);
@@ -335,7 +335,7 @@ impl ArmTally {
 }
 
 /// The bin of a number, as a text: between two powers of two.
-pub fn bin(value: f64) -> String {
+pub(crate) fn bin(value: f64) -> String {
     if value == 0.0 {
         return "0".to_owned();
     }

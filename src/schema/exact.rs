@@ -102,7 +102,7 @@ fn whole_of(value: f64) -> Option<i128> {
 
 /// Whether `value` is a multiple of `step`. Decided on their decimal digits: as doubles, 0.3 is not
 /// a multiple of 0.1.
-pub fn is_multiple(value: Exact, step: Exact) -> bool {
+pub(crate) fn is_multiple(value: Exact, step: Exact) -> bool {
     if let (Some(value), Some(step)) = (value.whole, step.whole) {
         return value % step == 0;
     }

@@ -13,12 +13,12 @@ pub struct Fault {
 }
 
 /// A name as one token of a JSON pointer (RFC 6901).
-pub fn token(name: &str) -> String {
+pub(crate) fn token(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }
 
 /// The pointer to a column. The name of a nested field's column is already a pointer.
-pub fn pointer_to(field: &str) -> String {
+pub(crate) fn pointer_to(field: &str) -> String {
     if field.starts_with('/') {
         field.to_owned()
     } else {
@@ -28,13 +28,13 @@ pub fn pointer_to(field: &str) -> String {
 
 /// Most faults in one response. Further faults are only counted, so that the response to a large
 /// body stays small.
-pub const MAX_FAULTS: usize = 20;
+pub(crate) const MAX_FAULTS: usize = 20;
 
 /// Longest quotation of a request in an error text, in characters.
-pub const MAX_ECHO: usize = 40;
+pub(crate) const MAX_ECHO: usize = 40;
 
 /// A text of a request, shortened for a quotation in an error.
-pub fn shorten(text: &str) -> String {
+pub(crate) fn shorten(text: &str) -> String {
     match text.char_indices().nth(MAX_ECHO) {
         Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
         None => text.to_owned(),

@@ -8,7 +8,7 @@ pub enum Format {
 }
 
 /// The name of a format in error texts.
-pub fn name(format: Format) -> &'static str {
+pub(crate) fn name(format: Format) -> &'static str {
     match format {
         Format::DateTime => "date-time (RFC 3339)",
         Format::Date => "date (YYYY-MM-DD)",
@@ -17,7 +17,7 @@ pub fn name(format: Format) -> &'static str {
 }
 
 /// Whether a string has a format.
-pub fn fits(format: Format, text: &str) -> bool {
+pub(crate) fn fits(format: Format, text: &str) -> bool {
     match format {
         Format::Date => is_date(text.as_bytes()),
         Format::DateTime => is_date_time(text.as_bytes()),
@@ -36,7 +36,7 @@ fn digits(text: &[u8]) -> Option<u32> {
 
 /// A date, and its wall time. The time of a date alone is midnight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Moment {
+pub(crate) struct Moment {
     pub year: u32,
     pub month: u32,
     pub day: u32,
@@ -46,7 +46,7 @@ pub struct Moment {
 
 /// Reads a date, or a date and a time with or without an offset from UTC. The wall time is that of
 /// the offset. The year 0 is refused: pandas and Python have no such year.
-pub fn moment(text: &str) -> Option<Moment> {
+pub(crate) fn moment(text: &str) -> Option<Moment> {
     let (date, time) = text.as_bytes().split_at_checked(DATE_LENGTH)?;
     let (year, month, day) = self::date(date).filter(|(year, ..)| *year > 0)?;
     let (hour, minute) = match time {
@@ -67,7 +67,7 @@ pub fn moment(text: &str) -> Option<Moment> {
     })
 }
 
-pub fn is_leap(year: u32) -> bool {
+pub(crate) fn is_leap(year: u32) -> bool {
     year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
 }
 

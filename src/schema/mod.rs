@@ -1,14 +1,14 @@
 //! `Schema`: the supported part of JSON Schema, compiled once when a version loads.
 
-pub mod binding;
+pub(crate) mod binding;
 pub mod columns;
 mod compile;
-pub mod exact;
-pub mod fault;
-pub mod formats;
+pub(crate) mod exact;
+pub(crate) mod fault;
+pub(crate) mod formats;
 mod keywords;
 mod node;
-pub mod normalize;
+pub(crate) mod normalize;
 
 use serde_json::Value;
 

@@ -8,7 +8,7 @@ const MAX_DEPTH: usize = 32;
 
 /// Why a schema cannot be rewritten. `pointer` is the JSON pointer to the place.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NormalizeError {
+pub(crate) enum NormalizeError {
     #[error("{pointer}: the references are circular")]
     Circle { pointer: String },
     #[error("{pointer}: {reference} is not defined; only #/$defs/NAME is supported")]
@@ -18,7 +18,7 @@ pub enum NormalizeError {
 }
 
 /// Rewrites `schema.json` in place. Returns whether anything changed.
-pub fn normalize(document: &mut Value) -> Result<bool, NormalizeError> {
+pub(crate) fn normalize(document: &mut Value) -> Result<bool, NormalizeError> {
     let before = document.clone();
     let shared = document.get("$defs").cloned();
     for side in ["input", "output"] {

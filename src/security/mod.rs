@@ -1,3 +1,3 @@
 //! Access control: who may do what.
 
-pub mod tokens;
+pub(crate) mod tokens;

@@ -10,14 +10,14 @@ use crate::{actor::Actor, digest::Digest};
 const MIN_TOKEN_LENGTH: usize = 16;
 
 #[derive(Default)]
-pub struct Operators {
+pub(crate) struct Operators {
     /// Names, and the digests of their tokens. Digests have the same length, so that the time of a
     /// comparison says nothing about the length of a token.
     operators: Vec<(String, Digest)>,
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum OperatorsError {
+pub(crate) enum OperatorsError {
     #[error("reading admin.token_file")]
     Read(#[source] std::io::Error),
     #[error("admin.token_file, line {line}: {fault}")]
@@ -28,7 +28,7 @@ pub enum OperatorsError {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum LineFault {
+pub(crate) enum LineFault {
     #[error("must be NAME TOKEN")]
     Form,
     #[error("the token has less than {MIN_TOKEN_LENGTH} characters")]
@@ -40,7 +40,7 @@ pub enum LineFault {
 }
 
 impl Operators {
-    pub fn read(path: &Path) -> Result<Operators, OperatorsError> {
+    pub(crate) fn read(path: &Path) -> Result<Operators, OperatorsError> {
         Operators::parse(&fs_err::read_to_string(path).map_err(OperatorsError::Read)?)
     }
 

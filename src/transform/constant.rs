@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The type of one field of the answer, which its value in the document must have.
-pub enum ConstantFieldType {
+pub(crate) enum ConstantFieldType {
     Labels(Arc<[Json]>),
     Map(Arc<[Json]>, DataType),
     Value(DataType),
@@ -25,7 +25,7 @@ pub enum ConstantFieldType {
 
 /// One row of outputs from the members of `answer`. A field is given as its name, the JSON text
 /// `"name":` and its type.
-pub fn outputs(
+pub(crate) fn outputs(
     answer: &Map<String, Value>,
     fields: impl Iterator<Item = (String, Json, ConstantFieldType)>,
 ) -> Result<Outputs, DeclarationError> {

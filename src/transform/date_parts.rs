@@ -82,14 +82,14 @@ enum UnknownDate {
 
 /// The step `date_parts`, checked.
 #[derive(Clone, Debug)]
-pub struct DateParts {
+pub(crate) struct DateParts {
     features: Vec<DateFeature>,
     unknown: UnknownDate,
 }
 
 impl DateParts {
     /// Checks the step. Pointers in errors start at the step.
-    pub fn compile(parts: &[Value], unknown: &Value) -> Result<DateParts, DeclarationError> {
+    pub(crate) fn compile(parts: &[Value], unknown: &Value) -> Result<DateParts, DeclarationError> {
         if parts.is_empty() {
             return Err(DeclarationError::new("/parts", "must not be empty"));
         }
@@ -117,13 +117,13 @@ impl DateParts {
     }
 
     /// The number of columns.
-    pub fn width(&self) -> usize {
+    pub(crate) fn width(&self) -> usize {
         self.features.len()
     }
 
     /// Writes the numbers of one row to `row`, which has `width` cells. Returns `false` for a
     /// refused value.
-    pub fn write(&self, text: Option<&str>, row: &mut [f64]) -> bool {
+    pub(crate) fn write(&self, text: Option<&str>, row: &mut [f64]) -> bool {
         match (text.and_then(formats::moment), self.unknown) {
             (Some(moment), _) => {
                 for (cell, feature) in row.iter_mut().zip(&self.features) {

@@ -8,7 +8,7 @@ use crate::transform::declaration::DeclarationError;
 
 /// An operation on two numbers.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Operation {
+pub(super) enum Operation {
     /// `zero` is the result of a division by zero. Without it, the result is that of NumPy: an
     /// infinity, or NaN for 0 / 0.
     Ratio {
@@ -20,7 +20,7 @@ pub enum Operation {
 
 /// A derived column as written.
 #[derive(Clone, Copy, Debug)]
-pub struct DerivedColumn<'a> {
+pub(super) struct DerivedColumn<'a> {
     pub operation: Operation,
     /// The name of the first field.
     pub first: &'a str,
@@ -35,16 +35,16 @@ pub struct DerivedColumn<'a> {
 const OPERATIONS: [(&str, &str); 3] = [("ratio", "to"), ("difference", "minus"), ("product", "by")];
 
 /// A column has exactly one of these members.
-pub const MEMBERS: [&str; 4] = ["field", "ratio", "difference", "product"];
+pub(super) const MEMBERS: [&str; 4] = ["field", "ratio", "difference", "product"];
 
 /// The text for a member of a column that does not exist.
-pub fn unknown_member() -> String {
+pub(super) fn unknown_member() -> String {
     format!("unknown member; known are {}, steps", MEMBERS.join(", "))
 }
 
 impl DerivedColumn<'_> {
     /// Reads the value of `member` of a column. Pointers in errors start at that value.
-    pub fn read<'a>(
+    pub(super) fn read<'a>(
         member: &str,
         written: &'a Value,
     ) -> Result<DerivedColumn<'a>, DeclarationError> {
@@ -100,7 +100,7 @@ impl DerivedColumn<'_> {
 
 impl Operation {
     /// NaN is a missing value; an operation with it gives NaN.
-    pub fn apply(self, a: f64, b: f64) -> f64 {
+    pub(super) fn apply(self, a: f64, b: f64) -> f64 {
         match self {
             // A missing numerator stays missing.
             Operation::Ratio { zero: Some(zero) } if b == 0.0 && !a.is_nan() => zero,
@@ -112,7 +112,7 @@ impl Operation {
 
     /// As [`apply`](Operation::apply) for integers. A float64 rounds integers from 2^53 on, such as
     /// times in nanoseconds; here only the result is rounded.
-    pub fn apply_integers(self, a: i64, b: i64) -> f64 {
+    pub(super) fn apply_integers(self, a: i64, b: i64) -> f64 {
         match self {
             // A quotient of integers is rarely an integer, so it is computed as NumPy does.
             Operation::Ratio { .. } => self.apply(a as f64, b as f64),
@@ -122,7 +122,7 @@ impl Operation {
     }
 
     /// The sign in the name of the column, in error texts.
-    pub fn sign(self) -> char {
+    pub(super) fn sign(self) -> char {
         match self {
             Operation::Ratio { .. } => '/',
             Operation::Difference => '-',

@@ -19,7 +19,7 @@ const MAX_BYTES: u64 = 256 << 20;
 
 /// Why an image is refused. The text follows the name of the field.
 #[derive(Debug, thiserror::Error)]
-pub enum ImageError {
+pub(crate) enum ImageError {
     #[error("{0}")]
     Read(std::io::Error),
     #[error("is not a PNG or JPEG that can be read: {0}")]
@@ -38,7 +38,7 @@ pub enum ImageError {
 }
 
 #[derive(Clone, Debug)]
-pub struct ImageSteps {
+pub(crate) struct ImageSteps {
     pub mode: ColorMode,
     /// The steps after decoding.
     pub after: Vec<ImageStep>,
@@ -46,7 +46,7 @@ pub struct ImageSteps {
 }
 
 #[derive(Clone, Debug)]
-pub enum ImageStep {
+pub(crate) enum ImageStep {
     Resize {
         height: u32,
         width: u32,
@@ -73,7 +73,7 @@ struct PixelBuffer {
 
 impl ImageSteps {
     /// Channels of a pixel.
-    pub fn channels(&self) -> usize {
+    pub(crate) fn channels(&self) -> usize {
         match self.mode {
             ColorMode::Grey => 1,
             ColorMode::Rgb => 3,
@@ -82,7 +82,7 @@ impl ImageSteps {
 
     /// Applies the steps to one image. Returns the shape without the dimension of the rows, and the
     /// numbers.
-    pub fn apply(&self, bytes: &[u8]) -> Result<(Vec<usize>, Vec<f64>), ImageError> {
+    pub(crate) fn apply(&self, bytes: &[u8]) -> Result<(Vec<usize>, Vec<f64>), ImageError> {
         let mut pixels = decode(bytes, self.mode)?;
         // Sizes change 8-bit pixels, as in Pillow. The first arithmetic step makes float64 of them.
         let mut numbers: Option<Vec<f64>> = None;
@@ -185,14 +185,14 @@ fn grey(image: DynamicImage) -> Vec<u8> {
 const READ_FORMATS: [ImageFormat; 2] = [ImageFormat::Png, ImageFormat::Jpeg];
 
 /// The media type by the first bytes. The image steps may not read it: see [`is_read`].
-pub fn media_type(bytes: &[u8]) -> Option<&'static str> {
+pub(crate) fn media_type(bytes: &[u8]) -> Option<&'static str> {
     image::guess_format(bytes)
         .ok()
         .map(|format| format.to_mime_type())
 }
 
 /// Whether the image steps read this media type.
-pub fn is_read(media_type: &str) -> bool {
+pub(crate) fn is_read(media_type: &str) -> bool {
     READ_FORMATS
         .iter()
         .any(|format| format.to_mime_type() == media_type)
@@ -200,7 +200,7 @@ pub fn is_read(media_type: &str) -> bool {
 
 /// A uniform grey image in base64, which has few bytes for any size. `None` for a media type that
 /// the image steps do not read.
-pub fn grey_image(media_type: &str, width: u32, height: u32) -> Option<String> {
+pub(crate) fn grey_image(media_type: &str, width: u32, height: u32) -> Option<String> {
     let format = READ_FORMATS
         .into_iter()
         .find(|format| format.to_mime_type() == media_type)?;
@@ -212,7 +212,7 @@ pub fn grey_image(media_type: &str, width: u32, height: u32) -> Option<String> {
 }
 
 /// Width and height by the header of the file. The pixels are not decoded.
-pub fn size(bytes: &[u8]) -> Option<(u32, u32)> {
+pub(crate) fn size(bytes: &[u8]) -> Option<(u32, u32)> {
     ImageReader::new(std::io::Cursor::new(bytes))
         .with_guessed_format()
         .ok()?

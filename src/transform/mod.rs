@@ -3,16 +3,16 @@
 
 mod cast;
 mod compile;
-pub mod constant;
+pub(crate) mod constant;
 mod date_parts;
-pub mod declaration;
+pub(crate) mod declaration;
 mod derived;
 pub mod field_plan;
 pub mod fields;
-pub mod image;
-pub mod outputs;
+pub(crate) mod image;
+pub(crate) mod outputs;
 pub mod postprocess;
 pub mod preprocess;
-pub mod row_fault;
-pub mod steps;
+pub(crate) mod row_fault;
+pub(crate) mod steps;
 mod table_column;

@@ -6,13 +6,13 @@ use bytes::{Buf, Bytes, BytesMut};
 
 /// Received bytes, in the buffers in which they arrived.
 #[derive(Clone, Debug, Default)]
-pub struct ChunkedBytes {
+pub(super) struct ChunkedBytes {
     chunks: VecDeque<Bytes>,
     length: usize,
 }
 
 impl ChunkedBytes {
-    pub fn push(&mut self, chunk: Bytes) {
+    pub(super) fn push(&mut self, chunk: Bytes) {
         // `chunk` must not return an empty slice while bytes remain.
         if !chunk.is_empty() {
             self.length += chunk.len();
@@ -21,7 +21,7 @@ impl ChunkedBytes {
     }
 
     /// Takes the first `length` bytes without a copy, or all bytes if there are fewer.
-    pub fn take_first(&mut self, mut length: usize) -> ChunkedBytes {
+    pub(super) fn take_first(&mut self, mut length: usize) -> ChunkedBytes {
         let mut taken = ChunkedBytes::default();
         while length > 0
             && let Some(chunk) = self.chunks.front_mut()

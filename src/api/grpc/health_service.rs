@@ -23,13 +23,13 @@ use crate::{
 /// The interval at which the status for a watching client is computed again: no event announces that a version stops answering.
 const WATCH_TICK: Duration = Duration::from_millis(200);
 
-pub struct HealthService {
+pub(super) struct HealthService {
     api: Arc<Api>,
     stopped: watch::Receiver<bool>,
 }
 
 impl HealthService {
-    pub fn new(api: Arc<Api>, stopped: watch::Receiver<bool>) -> HealthService {
+    pub(super) fn new(api: Arc<Api>, stopped: watch::Receiver<bool>) -> HealthService {
         HealthService { api, stopped }
     }
 }

@@ -12,7 +12,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::{Sleep, sleep};
 use tonic::Status;
 
-pub struct IdleTimeoutBody {
+pub(super) struct IdleTimeoutBody {
     inner: Incoming,
     idle_timeout: Duration,
     /// Runs since the body was last polled without a new frame.
@@ -20,7 +20,7 @@ pub struct IdleTimeoutBody {
 }
 
 impl IdleTimeoutBody {
-    pub fn new(inner: Incoming, idle_timeout: Duration) -> IdleTimeoutBody {
+    pub(super) fn new(inner: Incoming, idle_timeout: Duration) -> IdleTimeoutBody {
         IdleTimeoutBody {
             inner,
             idle_timeout,

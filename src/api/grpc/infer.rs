@@ -27,7 +27,7 @@ use crate::{
 const HEAVY: usize = 64 << 10;
 
 /// A message without a prediction.
-pub struct FailedMessage {
+pub(super) struct FailedMessage {
     pub failed: FailedRequest,
     /// The model that the message names; empty if the message can't be read.
     pub model: String,
@@ -52,7 +52,7 @@ impl From<Refusal> for FailedMessage {
 }
 
 /// Answers a message. Returns the prediction, which is counted here, and the framed message of the response.
-pub async fn answer(
+pub(super) async fn answer(
     guard: &CancelGuard<'_>,
     headers: &HeaderMap,
     message: ReceivedMessage,

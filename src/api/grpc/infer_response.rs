@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// The parts of a request that its response depends on.
-pub struct ResponseOptions {
+pub(super) struct ResponseOptions {
     /// Echoed.
     pub id: String,
     pub outputs: Vec<RequestedOutput>,
@@ -32,7 +32,7 @@ pub struct ResponseOptions {
 
 impl ResponseOptions {
     /// The response with these outputs, which are in the order of the requested ones.
-    pub fn respond(
+    pub(super) fn respond(
         self,
         prediction: &Prediction,
         tensors: Vec<NamedTensor>,
@@ -75,7 +75,7 @@ fn fallback_parameters(prediction: &Prediction) -> BTreeMap<String, InferParamet
 }
 
 /// Writes outputs in the form of the request: the tensors, and the entries of `raw_output_contents`.
-pub fn write_outputs(
+pub(super) fn write_outputs(
     outputs: Vec<NamedTensor>,
     form: ContentsForm,
 ) -> (Vec<InferOutputTensor>, Vec<Bytes>) {

@@ -42,12 +42,12 @@ use crate::{
 
 type ServiceResult<T> = Result<Response<T>, Status>;
 
-pub struct InferenceService {
+pub(super) struct InferenceService {
     api: Arc<Api>,
 }
 
 impl InferenceService {
-    pub fn new(api: Arc<Api>) -> InferenceService {
+    pub(super) fn new(api: Arc<Api>) -> InferenceService {
         InferenceService { api }
     }
 

@@ -24,7 +24,7 @@ const CUT_OFF: &str = "the message ended before its end";
 
 /// A complete message that is not decoded yet.
 #[derive(Debug)]
-pub struct ReceivedMessage {
+pub(super) struct ReceivedMessage {
     bytes: ChunkedBytes,
     /// Present if the message is compressed.
     compression: Option<Compression>,
@@ -32,7 +32,7 @@ pub struct ReceivedMessage {
 
 impl ReceivedMessage {
     /// The number of bytes that decoding reads. It is unknown for a compressed message, which counts as heavy.
-    pub fn weight(&self) -> usize {
+    pub(super) fn weight(&self) -> usize {
         if self.compression.is_some() {
             usize::MAX
         } else {
@@ -40,7 +40,7 @@ impl ReceivedMessage {
         }
     }
 
-    pub fn decode(self) -> Result<ModelInferRequest, Refusal> {
+    pub(super) fn decode(self) -> Result<ModelInferRequest, Refusal> {
         let mut bytes = self.bytes;
         if let Some(compression) = self.compression {
             // Decompressors read from one slice.
@@ -67,13 +67,13 @@ struct Compression {
 }
 
 /// The header of a message.
-pub struct MessageHeader {
+pub(super) struct MessageHeader {
     length: usize,
     compression: Option<Compression>,
 }
 
 /// Reads the messages of a call from its body.
-pub struct MessageReader<B> {
+pub(super) struct MessageReader<B> {
     body: B,
     arrived: ChunkedBytes,
     encoding: Option<HeaderValue>,
@@ -81,7 +81,7 @@ pub struct MessageReader<B> {
 }
 
 impl<B: Body<Data = Bytes> + Unpin> MessageReader<B> {
-    pub fn new(
+    pub(super) fn new(
         body: B,
         headers: &HeaderMap,
         max_bytes: usize,
@@ -109,7 +109,7 @@ impl<B: Body<Data = Bytes> + Unpin> MessageReader<B> {
     }
 
     /// Waits for the first byte of the next message; false at the end of the body.
-    pub async fn has_more(&mut self) -> Result<bool, Refusal> {
+    pub(super) async fn has_more(&mut self) -> Result<bool, Refusal> {
         while self.arrived.remaining() == 0 {
             if !self.receive().await? {
                 return Ok(false);
@@ -119,7 +119,7 @@ impl<B: Body<Data = Bytes> + Unpin> MessageReader<B> {
     }
 
     /// The next message; `None` at the end of the body.
-    pub async fn next(&mut self) -> Result<Option<ReceivedMessage>, Refusal> {
+    pub(super) async fn next(&mut self) -> Result<Option<ReceivedMessage>, Refusal> {
         match self.next_header().await? {
             Some(header) => self.read(header).await.map(Some),
             None => Ok(None),
@@ -127,7 +127,7 @@ impl<B: Body<Data = Bytes> + Unpin> MessageReader<B> {
     }
 
     /// The header of the next message; `None` at the end of the body. The caller must then read or skip that message.
-    pub async fn next_header(&mut self) -> Result<Option<MessageHeader>, Refusal> {
+    pub(super) async fn next_header(&mut self) -> Result<Option<MessageHeader>, Refusal> {
         if !self.has_more().await? {
             return Ok(None);
         }
@@ -159,7 +159,7 @@ impl<B: Body<Data = Bytes> + Unpin> MessageReader<B> {
     }
 
     /// Reads the message with this header.
-    pub async fn read(&mut self, header: MessageHeader) -> Result<ReceivedMessage, Refusal> {
+    pub(super) async fn read(&mut self, header: MessageHeader) -> Result<ReceivedMessage, Refusal> {
         self.fill_to(header.length).await?;
         Ok(ReceivedMessage {
             bytes: self.arrived.take_first(header.length),
@@ -168,7 +168,7 @@ impl<B: Body<Data = Bytes> + Unpin> MessageReader<B> {
     }
 
     /// Skips the message with this header. Its bytes are dropped as they arrive.
-    pub async fn skip(&mut self, header: MessageHeader) -> Result<(), Refusal> {
+    pub(super) async fn skip(&mut self, header: MessageHeader) -> Result<(), Refusal> {
         let mut left = header.length;
         loop {
             left -= self.arrived.take_first(left).remaining();
@@ -182,7 +182,7 @@ impl<B: Body<Data = Bytes> + Unpin> MessageReader<B> {
     }
 
     /// The message of a call that takes exactly one.
-    pub async fn only(&mut self) -> Result<ReceivedMessage, Refusal> {
+    pub(super) async fn only(&mut self) -> Result<ReceivedMessage, Refusal> {
         let one =
             |count: &str| Refusal::malformed(format!("the call takes one message, given {count}"));
         let message = self.next().await?.ok_or_else(|| one("none"))?;

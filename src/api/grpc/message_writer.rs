@@ -27,7 +27,7 @@ use crate::{
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// The bytes before a message: a flag, and its length as a 32-bit number.
-pub const HEADER_BYTES: usize = 5;
+pub(super) const HEADER_BYTES: usize = 5;
 
 /// Numbers of fields in `proto/open_inference.proto`. A test compares them with the generated code.
 const RAW_OUTPUT_CONTENTS: u32 = 6;
@@ -41,13 +41,15 @@ const COPIED_BYTES: usize = 4 << 10;
 
 /// The call that a response belongs to: streams wrap each response in a further message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CallKind {
+pub(super) enum CallKind {
     Unary,
     Stream,
 }
 
 /// Writes a message of a stream that holds an error.
-pub fn write_stream_error(message: &ModelStreamInferResponse) -> Result<Vec<Bytes>, Refusal> {
+pub(super) fn write_stream_error(
+    message: &ModelStreamInferResponse,
+) -> Result<Vec<Bytes>, Refusal> {
     let mut text = BytesMut::with_capacity(HEADER_BYTES + message.encoded_len());
     text.put_u8(0);
     text.put_u32(u32::try_from(message.encoded_len()).map_err(too_large)?);
@@ -63,7 +65,10 @@ fn too_large(_: TryFromIntError) -> Refusal {
 }
 
 /// Writes a message with its header, in segments: large tensors are not copied. The encoder of prost would copy them.
-pub fn write(mut response: ModelInferResponse, kind: CallKind) -> Result<Vec<Bytes>, Refusal> {
+pub(super) fn write(
+    mut response: ModelInferResponse,
+    kind: CallKind,
+) -> Result<Vec<Bytes>, Refusal> {
     // The raw contents are written by hand, after the other fields: Protobuf allows fields in any order.
     let raw = std::mem::take(&mut response.raw_output_contents);
     // The key of a field with a number below 16 is one byte.
@@ -114,7 +119,7 @@ pub fn write(mut response: ModelInferResponse, kind: CallKind) -> Result<Vec<Byt
 }
 
 /// The body of a successful response: one message and the trailers.
-pub struct UnaryBody {
+pub(super) struct UnaryBody {
     segments: std::vec::IntoIter<Bytes>,
     /// Held until the client has room for the last segment: responses that clients do not read count as requests in flight.
     admission: Option<Admission>,
@@ -122,7 +127,7 @@ pub struct UnaryBody {
 }
 
 impl UnaryBody {
-    pub fn new(segments: Vec<Bytes>, admission: Option<Admission>) -> UnaryBody {
+    pub(super) fn new(segments: Vec<Bytes>, admission: Option<Admission>) -> UnaryBody {
         UnaryBody {
             segments: segments.into_iter(),
             admission,
@@ -154,7 +159,7 @@ impl Body for UnaryBody {
 }
 
 /// The trailers of a successful call.
-pub fn ok_trailers() -> HeaderMap {
+pub(super) fn ok_trailers() -> HeaderMap {
     let mut trailers = HeaderMap::with_capacity(1);
     trailers.insert(GRPC_STATUS, HeaderValue::from_static("0"));
     trailers

@@ -2,7 +2,7 @@
 
 mod call_context;
 mod chunked_bytes;
-pub mod connections;
+pub(crate) mod connections;
 mod health_service;
 mod idle_timeout_body;
 mod infer;

@@ -10,7 +10,7 @@ use crate::api::refusal::Refusal;
 const MAX_PARTS: usize = 4096;
 
 /// Messages up to this size can't have too many parts: each takes two bytes.
-pub const UNCHECKED_BYTES: usize = 2 * MAX_PARTS;
+pub(super) const UNCHECKED_BYTES: usize = 2 * MAX_PARTS;
 
 /// Numbers of fields in `proto/open_inference.proto`. A test compares them with the generated code.
 const PARAMETERS: u32 = 4;
@@ -30,7 +30,7 @@ struct PartCount {
 }
 
 /// Refuses a `ModelInferRequest` with too many parts. Invalid bytes are not refused: the decoder does that.
-pub fn check(mut message: impl Buf) -> Result<(), Refusal> {
+pub(super) fn check(mut message: impl Buf) -> Result<(), Refusal> {
     let mut counts = PartCount::default();
     while message.has_remaining() {
         // Checked after each field, so that the walk ends soon after the limit.

@@ -23,7 +23,7 @@ const RETRY_PUSHBACK: &str = "grpc-retry-pushback-ms";
 const MAX_DETAIL: usize = 2 << 10;
 
 /// The status of a refusal, with a text that fits into the headers that clients accept.
-pub fn status(refusal: Refusal) -> Status {
+pub(super) fn status(refusal: Refusal) -> Status {
     let Refusal { code, detail } = refusal;
     let mut status = Status::new(Code::from_i32(code.grpc_status()), capped(detail));
     if code.is_retryable() {
@@ -48,7 +48,7 @@ fn capped(mut detail: String) -> String {
 }
 
 /// A call for the model of that name; the name is empty until the message is read.
-pub fn grpc_call<'a>(api: &'a Api, context: &'a Context, model: &'a str) -> Call<'a> {
+pub(super) fn grpc_call<'a>(api: &'a Api, context: &'a Context, model: &'a str) -> Call<'a> {
     Call {
         api,
         protocol: Protocol::Grpc,
@@ -61,7 +61,7 @@ pub fn grpc_call<'a>(api: &'a Api, context: &'a Context, model: &'a str) -> Call
 }
 
 /// Counts and logs a failed request. Returns the status for its caller.
-pub fn count(call: Call<'_>, failed: &FailedRequest) -> Status {
+pub(super) fn count(call: Call<'_>, failed: &FailedRequest) -> Status {
     failed.count(call, error_status(failed.code));
     status(Refusal::new(
         failed.code,
@@ -70,7 +70,7 @@ pub fn count(call: Call<'_>, failed: &FailedRequest) -> Status {
 }
 
 /// The response to a failed request, which is counted here.
-pub fn refuse(call: Call<'_>, failed: &FailedRequest) -> Response<Body> {
+pub(super) fn refuse(call: Call<'_>, failed: &FailedRequest) -> Response<Body> {
     let mut response: Response<Body> = count(call, failed).into_http();
     call.context.write_headers(response.headers_mut());
     response
@@ -78,7 +78,7 @@ pub fn refuse(call: Call<'_>, failed: &FailedRequest) -> Response<Body> {
 
 /// The response to a call whose header fields are too large. Proxies between client and server don't read the gRPC status: the
 /// HTTP status is set as well.
-pub fn refuse_head(api: &Api, headers: &HeaderMap, refusal: Refusal) -> Response<Body> {
+pub(super) fn refuse_head(api: &Api, headers: &HeaderMap, refusal: Refusal) -> Response<Body> {
     let http_status = refusal.code.http_status();
     let context = context(headers);
     let mut response = refuse(grpc_call(api, &context, ""), &refusal.into());
@@ -87,7 +87,7 @@ pub fn refuse_head(api: &Api, headers: &HeaderMap, refusal: Refusal) -> Response
 }
 
 /// The refusal of a call whose message did not arrive in time.
-pub fn message_timeout(timeout: Duration) -> Refusal {
+pub(super) fn message_timeout(timeout: Duration) -> Refusal {
     Refusal::new(
         ErrorCode::BodyTimeout,
         format!(

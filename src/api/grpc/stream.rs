@@ -34,7 +34,7 @@ use crate::{
     error::ErrorCode,
 };
 
-pub const PATH: &str = "/inference.GRPCInferenceService/ModelStreamInfer";
+pub(super) const PATH: &str = "/inference.GRPCInferenceService/ModelStreamInfer";
 
 /// The number of requests of one stream that are answered concurrently: enough to fill a batch, and a bound on the memory that
 /// one stream can take.
@@ -63,7 +63,7 @@ impl StreamCall {
 
 /// Answers each message of a stream. A message that fails is answered with an error, and the stream goes on. The stream ends if
 /// its client sends nothing for `idle_timeout`.
-pub async fn model_stream_infer(
+pub(super) async fn model_stream_infer(
     api: Arc<Api>,
     stopped: watch::Receiver<bool>,
     idle_timeout: Duration,

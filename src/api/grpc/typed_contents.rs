@@ -10,7 +10,7 @@ use crate::{
 
 /// Why the typed contents of an input can't be read.
 #[derive(Debug, thiserror::Error)]
-pub enum TypedContentsError {
+pub(super) enum TypedContentsError {
     #[error("{0} has no typed contents: send it in raw_input_contents")]
     NoField(&'static str),
     #[error("{datatype} belongs in {field}, given {given}")]
@@ -42,12 +42,12 @@ fn fields(contents: &InferTensorContents) -> [(&'static str, usize); 8] {
     ]
 }
 
-pub fn is_empty(contents: &InferTensorContents) -> bool {
+pub(super) fn is_empty(contents: &InferTensorContents) -> bool {
     fields(contents).iter().all(|(_, count)| *count == 0)
 }
 
 /// The field for the elements of a datatype; `None` if the protocol has none for it.
-pub fn field_of(datatype: DataType) -> Option<&'static str> {
+pub(super) fn field_of(datatype: DataType) -> Option<&'static str> {
     match datatype {
         DataType::Bool => Some("bool_contents"),
         DataType::Int8 | DataType::Int16 | DataType::Int32 => Some("int_contents"),
@@ -62,7 +62,7 @@ pub fn field_of(datatype: DataType) -> Option<&'static str> {
 }
 
 /// Reads the elements of a tensor; `count`: the number of elements in its shape.
-pub fn read(
+pub(super) fn read(
     contents: InferTensorContents,
     datatype: DataType,
     count: usize,
@@ -125,7 +125,7 @@ fn narrow<W: Copy, T: TryFrom<W>>(
 }
 
 /// Writes the elements of an output. Half-precision floats have no field: their contents stay empty.
-pub fn write(data: Data) -> InferTensorContents {
+pub(super) fn write(data: Data) -> InferTensorContents {
     // Takes the memory of the tensor; a tensor that shares its memory is copied.
     fn own<T: bytemuck::Pod>(mut values: Buffer<T>) -> Vec<T> {
         std::mem::take(values.to_mut())

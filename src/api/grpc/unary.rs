@@ -25,7 +25,7 @@ use crate::{
     predict::Prediction,
 };
 
-pub const PATH: &str = "/inference.GRPCInferenceService/ModelInfer";
+pub(super) const PATH: &str = "/inference.GRPCInferenceService/ModelInfer";
 
 const X_PREDICTION_ID: HeaderName = HeaderName::from_static("x-prediction-id");
 const X_MODEL_DIGEST: HeaderName = HeaderName::from_static("x-model-digest");
@@ -33,7 +33,7 @@ const X_MODEL_DIGEST: HeaderName = HeaderName::from_static("x-model-digest");
 /// The number of headers of a prediction: the map grows only once.
 const USUAL_HEADERS: usize = 8;
 
-pub async fn model_infer(api: Arc<Api>, request: Request<Incoming>) -> Response<Body> {
+pub(super) async fn model_infer(api: Arc<Api>, request: Request<Incoming>) -> Response<Body> {
     let (parts, body) = request.into_parts();
     let context = context(&parts.headers);
     let guard = CancelGuard::new(grpc_call(&api, &context, ""));

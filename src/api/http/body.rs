@@ -10,13 +10,13 @@ use http_body_util::BodyExt;
 use crate::{api::refusal::Refusal, error::ErrorCode};
 
 #[derive(Clone, Copy)]
-pub struct BodyLimits {
+pub(super) struct BodyLimits {
     pub max_bytes: usize,
     pub timeout: Duration,
 }
 
 /// Accepts JSON in UTF-8 only. A body without a content type counts as JSON.
-pub fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
+pub(super) fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
     let Some(value) = headers.get(header::CONTENT_TYPE) else {
         return Ok(());
     };
@@ -50,7 +50,7 @@ pub fn check_content_type(headers: &HeaderMap) -> Result<(), Refusal> {
 }
 
 /// Refuses a text that is not in UTF-8, by its content type.
-pub fn check_charset(headers: &HeaderMap) -> Result<(), Refusal> {
+pub(super) fn check_charset(headers: &HeaderMap) -> Result<(), Refusal> {
     let text = headers
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
@@ -75,7 +75,7 @@ pub fn check_charset(headers: &HeaderMap) -> Result<(), Refusal> {
 
 /// Accepts JSON under the media types that clients of other protocols send. `curl -d` sends `application/x-www-form-urlencoded`,
 /// whatever the body is.
-pub fn check_any_json(headers: &HeaderMap) -> Result<(), Refusal> {
+pub(super) fn check_any_json(headers: &HeaderMap) -> Result<(), Refusal> {
     const ACCEPTED: [&str; 3] = [
         "application/octet-stream",
         "application/x-www-form-urlencoded",
@@ -98,7 +98,7 @@ pub fn check_any_json(headers: &HeaderMap) -> Result<(), Refusal> {
 
 /// Reads the whole body, still compressed. With `offset`, the byte at that offset gets an address that is aligned for the elements
 /// of any tensor, if the body is large.
-pub async fn read(
+pub(super) async fn read(
     headers: &HeaderMap,
     body: Body,
     limits: BodyLimits,
@@ -222,7 +222,7 @@ fn read_error(error: &(dyn Error + 'static)) -> Refusal {
 }
 
 /// The name of the body's `content-encoding`, or `None` if the body is not compressed.
-pub fn content_encoding(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
+pub(super) fn content_encoding(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
     let is_compressed = headers
         .get(header::CONTENT_ENCODING)
         .is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"));

@@ -14,7 +14,7 @@ const BROTLI_QUALITY: u32 = 3;
 const BROTLI_WINDOW_BITS: u32 = 20;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ContentEncoding {
+pub(super) enum ContentEncoding {
     Zstd,
     Brotli,
     Gzip,
@@ -30,7 +30,7 @@ const KNOWN: [(ContentEncoding, &str); 4] = [
 ];
 
 impl ContentEncoding {
-    pub fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             ContentEncoding::Zstd => "zstd",
             ContentEncoding::Brotli => "br",
@@ -73,7 +73,7 @@ fn choose(headers: &HeaderMap, length: usize) -> Option<ContentEncoding> {
 }
 
 /// Compresses the text, if the client accepts that and it becomes smaller.
-pub fn compress(headers: &HeaderMap, text: Vec<u8>) -> (Vec<u8>, Option<ContentEncoding>) {
+pub(super) fn compress(headers: &HeaderMap, text: Vec<u8>) -> (Vec<u8>, Option<ContentEncoding>) {
     let compressed = choose(headers, text.len())
         .and_then(|encoding| Some((compress_as(encoding, &text)?, encoding)));
     match compressed {
@@ -86,7 +86,7 @@ pub fn compress(headers: &HeaderMap, text: Vec<u8>) -> (Vec<u8>, Option<ContentE
 }
 
 /// Writes the headers of a compressed body.
-pub fn write_header(headers: &mut HeaderMap, encoding: Option<ContentEncoding>) {
+pub(super) fn write_header(headers: &mut HeaderMap, encoding: Option<ContentEncoding>) {
     if let Some(encoding) = encoding {
         headers.insert(
             header::CONTENT_ENCODING,
@@ -97,7 +97,7 @@ pub fn write_header(headers: &mut HeaderMap, encoding: Option<ContentEncoding>) 
 }
 
 /// The response to a request that asks for no prediction.
-pub fn respond(headers: &HeaderMap, content_type: &'static str, text: Vec<u8>) -> Response {
+pub(super) fn respond(headers: &HeaderMap, content_type: &'static str, text: Vec<u8>) -> Response {
     let (body, encoding) = compress(headers, text);
     let mut response = Response::new(Body::from(body));
     response

@@ -23,7 +23,7 @@ const EXPOSED: [HeaderName; 10] = [
 ];
 
 /// `None` if no other origin is allowed. Credentials are never allowed: the data plane uses no cookies.
-pub fn layer(origins: &[String]) -> Option<CorsLayer> {
+pub(super) fn layer(origins: &[String]) -> Option<CorsLayer> {
     let allowed = match origins {
         [] => return None,
         [any] if any == "*" => AllowOrigin::any(),

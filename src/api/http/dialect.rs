@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// How a protocol reads its requests, and how it writes its responses and errors.
-pub trait Dialect: Copy + Send + Sync + 'static {
+pub(super) trait Dialect: Copy + Send + Sync + 'static {
     /// What the response depends on besides the prediction.
     type ResponseOptions: Send + 'static;
 
@@ -82,7 +82,7 @@ impl<O> ParsedRequest<O> {
 }
 
 /// The body of a response: a text, and binary tensors after it that are not copied.
-pub struct EncodedResponse {
+pub(crate) struct EncodedResponse {
     pub content_type: &'static str,
     pub text: Vec<u8>,
     pub tensors: Vec<Bytes>,
@@ -90,7 +90,7 @@ pub struct EncodedResponse {
 }
 
 impl EncodedResponse {
-    pub fn json(text: Vec<u8>) -> EncodedResponse {
+    pub(crate) fn json(text: Vec<u8>) -> EncodedResponse {
         EncodedResponse {
             content_type: "application/json",
             text,

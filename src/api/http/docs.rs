@@ -31,7 +31,7 @@ const POLICY: HeaderValue = HeaderValue::from_static(
 );
 
 /// Browsers get the page. Programs get a document whose `status` KServe's client reads as a liveness probe.
-pub async fn index(State(api): State<Arc<Api>>, headers: HeaderMap) -> Response {
+pub(super) async fn index(State(api): State<Arc<Api>>, headers: HeaderMap) -> Response {
     let mut response = match negotiation::choose(&headers, &["application/json", "text/html"]) {
         Ok("text/html") => file(INDEX, "text/html; charset=utf-8"),
         Ok(_) => about(),
@@ -55,11 +55,11 @@ fn about() -> Response {
     file(about, "application/json")
 }
 
-pub async fn page() -> Response {
+pub(super) async fn page() -> Response {
     file(PAGE, "text/html; charset=utf-8")
 }
 
-pub async fn asset(
+pub(super) async fn asset(
     State(api): State<Arc<Api>>,
     path: Option<Path<String>>,
     request: Request,

@@ -32,7 +32,7 @@ use crate::{
 const HEAVY_TEXT_BYTES: usize = 64 << 10;
 
 /// Answers one request.
-pub async fn exchange<D: Dialect>(
+pub(super) async fn exchange<D: Dialect>(
     api: &Arc<Api>,
     dialect: D,
     target: Target<'_>,

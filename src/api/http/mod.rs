@@ -1,8 +1,8 @@
 //! The HTTP listener of the data plane: the table of its routes, and one module for each dialect.
 
-pub mod admin;
+pub(crate) mod admin;
 mod body;
-pub mod connections;
+pub(crate) mod connections;
 mod content_encoding;
 mod cors;
 mod dialect;

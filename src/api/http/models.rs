@@ -33,7 +33,7 @@ use crate::{
     },
 };
 
-pub async fn list(State(api): State<Arc<Api>>, request: Request) -> Response {
+pub(super) async fn list(State(api): State<Arc<Api>>, request: Request) -> Response {
     let snapshot = api.registry.snapshot();
     let models: Vec<Value> = snapshot
         .models
@@ -43,7 +43,11 @@ pub async fn list(State(api): State<Arc<Api>>, request: Request) -> Response {
     respond(&request, &json!({"models": models}))
 }
 
-pub async fn model(State(api): State<Arc<Api>>, path: OnePart, request: Request) -> Response {
+pub(super) async fn model(
+    State(api): State<Arc<Api>>,
+    path: OnePart,
+    request: Request,
+) -> Response {
     let name = one(path);
     let snapshot = api.registry.snapshot();
     match snapshot.models.get_key_value(name.as_str()) {
@@ -56,7 +60,11 @@ pub async fn model(State(api): State<Arc<Api>>, path: OnePart, request: Request)
     }
 }
 
-pub async fn version(State(api): State<Arc<Api>>, path: TwoParts, request: Request) -> Response {
+pub(super) async fn version(
+    State(api): State<Arc<Api>>,
+    path: TwoParts,
+    request: Request,
+) -> Response {
     let (name, version) = two(path);
     let snapshot = api.registry.snapshot();
     // A label in the path selects a version; the document names that version.

@@ -47,7 +47,10 @@ impl<'a> Range<'a> {
 
 /// The media type of `offered` with the largest weight. Among equal weights, the one whose range comes first in `Accept`. Without
 /// `Accept`, the first one of `offered`.
-pub fn choose(headers: &HeaderMap, offered: &[&'static str]) -> Result<&'static str, Refusal> {
+pub(super) fn choose(
+    headers: &HeaderMap,
+    offered: &[&'static str],
+) -> Result<&'static str, Refusal> {
     let values = headers.get_all(header::ACCEPT);
     let ranges: Vec<Range<'_>> = values
         .iter()

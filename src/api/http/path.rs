@@ -4,19 +4,19 @@ use axum::extract::{Path, rejection::PathRejection};
 
 use crate::registry::route::Target;
 
-pub type OnePart = Result<Path<String>, PathRejection>;
-pub type TwoParts = Result<Path<(String, String)>, PathRejection>;
+pub(super) type OnePart = Result<Path<String>, PathRejection>;
+pub(super) type TwoParts = Result<Path<(String, String)>, PathRejection>;
 
-pub fn one(path: OnePart) -> String {
+pub(super) fn one(path: OnePart) -> String {
     path.map(|Path(part)| part).unwrap_or_default()
 }
 
-pub fn two(path: TwoParts) -> (String, String) {
+pub(super) fn two(path: TwoParts) -> (String, String) {
     path.map(|Path(parts)| parts).unwrap_or_default()
 }
 
 /// The target of a path that names a model.
-pub fn target<'a>(model: &'a str, version: Option<&'a str>) -> Target<'a> {
+pub(super) fn target<'a>(model: &'a str, version: Option<&'a str>) -> Target<'a> {
     Target {
         model: Some(model),
         version,

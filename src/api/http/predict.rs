@@ -31,13 +31,13 @@ use crate::{
 
 /// Takes instances, answers with predictions; errors are problem documents.
 #[derive(Clone, Copy)]
-pub struct Predict;
+pub(super) struct Predict;
 
-pub async fn default_model(State(api): State<Arc<Api>>, request: Request) -> Response {
+pub(super) async fn default_model(State(api): State<Arc<Api>>, request: Request) -> Response {
     exchange(&api, Predict, Target::default(), request).await
 }
 
-pub async fn stable_version(
+pub(super) async fn stable_version(
     State(api): State<Arc<Api>>,
     path: OnePart,
     request: Request,
@@ -46,7 +46,7 @@ pub async fn stable_version(
     exchange(&api, Predict, target(&name, None), request).await
 }
 
-pub async fn one_version(
+pub(super) async fn one_version(
     State(api): State<Arc<Api>>,
     path: TwoParts,
     request: Request,

@@ -17,7 +17,10 @@ use crate::{
 const BYTES_SUFFIX: &str = "_bytes";
 
 /// Writes `[...]` with one entry for each row: the value of the only output, or an object of all outputs.
-pub fn write_predictions(prediction: &Prediction, text: &mut Vec<u8>) -> Result<(), Refusal> {
+pub(super) fn write_predictions(
+    prediction: &Prediction,
+    text: &mut Vec<u8>,
+) -> Result<(), Refusal> {
     let names = output_names(&prediction.output);
     write_rows(
         prediction,
@@ -27,7 +30,12 @@ pub fn write_predictions(prediction: &Prediction, text: &mut Vec<u8>) -> Result<
 }
 
 /// Writes the entry of one row. `names`: the names of the outputs.
-pub fn write_prediction(output: &ModelOutput, names: &[String], row: usize, text: &mut Vec<u8>) {
+pub(super) fn write_prediction(
+    output: &ModelOutput,
+    names: &[String],
+    row: usize,
+    text: &mut Vec<u8>,
+) {
     match names {
         // The rule of TensorFlow Serving: one output needs no name.
         [name] => write_value(output, 0, name, row, text),
@@ -48,7 +56,7 @@ pub fn write_prediction(output: &ModelOutput, names: &[String], row: usize, text
 }
 
 /// Writes the values of each output over all rows: the array of the only output, or an object of all outputs.
-pub fn write_columns(prediction: &Prediction, text: &mut Vec<u8>) -> Result<(), Refusal> {
+pub(super) fn write_columns(prediction: &Prediction, text: &mut Vec<u8>) -> Result<(), Refusal> {
     let names = output_names(&prediction.output);
     let column = |index: usize, name: &str, text: &mut Vec<u8>| match &prediction.output {
         // An output of a graph may have no value for each row; columns can show it as it is.
@@ -88,7 +96,7 @@ pub fn write_columns(prediction: &Prediction, text: &mut Vec<u8>) -> Result<(), 
 }
 
 /// The names of the outputs in their order.
-pub fn output_names(output: &ModelOutput) -> Vec<String> {
+pub(super) fn output_names(output: &ModelOutput) -> Vec<String> {
     match output {
         ModelOutput::Fields(outputs) => outputs.names().collect(),
         ModelOutput::Graph(tensors) => tensors.0.iter().map(|(name, _)| name.to_string()).collect(),
@@ -138,7 +146,7 @@ fn write_base64(shape: &[usize], values: &[String], row: usize, text: &mut Vec<u
 }
 
 /// The cells of one row for CSV: all values in their order, with nested arrays and objects flattened.
-pub fn cells(output: &ModelOutput, names: &[String], row: usize) -> Vec<String> {
+pub(super) fn cells(output: &ModelOutput, names: &[String], row: usize) -> Vec<String> {
     let mut text = Vec::new();
     write_prediction(output, names, row, &mut text);
     // Flattened from the JSON, so that CSV and JSON show the same values.

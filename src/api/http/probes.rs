@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// The server is alive if it answers, and fewer engine threads hang than the limit.
-pub async fn live(extract::State(api): extract::State<Arc<Api>>) -> Response {
+pub(super) async fn live(extract::State(api): extract::State<Arc<Api>>) -> Response {
     if !api.is_alive() {
         let wedged = api.metrics.wedged_workers();
         return json_response(
@@ -56,7 +56,7 @@ impl Api {
 }
 
 /// The server is ready if every required model has a version that answers. `?verbose` lists every version.
-pub async fn ready(
+pub(super) async fn ready(
     extract::State(api): extract::State<Arc<Api>>,
     RawQuery(query): RawQuery,
 ) -> Response {
@@ -143,7 +143,7 @@ fn ignored_directory(ignored: &IgnoredPath) -> IgnoredDirectory {
 }
 
 /// The metrics in the text format of Prometheus.
-pub async fn metrics(
+pub(super) async fn metrics(
     extract::State(api): extract::State<Arc<Api>>,
     headers: HeaderMap,
 ) -> Response {

@@ -13,7 +13,7 @@ use crate::{
     schema::fault::Fault,
 };
 
-pub struct Problem<'a> {
+pub(super) struct Problem<'a> {
     code: ErrorCode,
     detail: &'a str,
     faults: &'a [Fault],
@@ -56,7 +56,7 @@ impl Problem<'_> {
         document
     }
 
-    pub fn to_json(&self, context: &Context) -> String {
+    pub(super) fn to_json(&self, context: &Context) -> String {
         self.document(context).to_string()
     }
 }

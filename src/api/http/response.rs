@@ -33,13 +33,13 @@ const X_MODEL_DIGEST: HeaderName = HeaderName::from_static("x-model-digest");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
 /// Seconds after which a refused caller may try again.
-pub const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
+pub(super) const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
 /// The headers that a prediction usually has, with room for those of the dialect: the map grows only once.
 const USUAL_HEADERS: usize = 12;
 
 /// The response to an answered request, which is counted here.
-pub fn respond(
+pub(super) fn respond(
     call: Call<'_>,
     prediction: &Prediction,
     encoded: EncodedResponse,
@@ -117,14 +117,14 @@ fn write_server_timing(timing: &Timing, text: &mut BytesMut) {
 }
 
 /// A JSON document that is not a prediction.
-pub fn json_document(request: &Request, text: Vec<u8>) -> Response {
+pub(super) fn json_document(request: &Request, text: Vec<u8>) -> Response {
     let mut response = content_encoding::respond(request.headers(), "application/json", text);
     Context::new(request.headers()).write_headers(response.headers_mut());
     response
 }
 
 /// The response to a request that a model did not answer, which is counted here.
-pub fn refuse<D: Dialect>(dialect: D, call: Call<'_>, failed: &FailedRequest) -> Response {
+pub(super) fn refuse<D: Dialect>(dialect: D, call: Call<'_>, failed: &FailedRequest) -> Response {
     failed.count(call, dialect.status(failed.code));
     let report = failed.report(call.context);
     let mut response = error_response(dialect, &report, call.context);
@@ -149,7 +149,7 @@ fn write_version(servable: &Servable, headers: &mut HeaderMap) {
 }
 
 /// The response to a request that is refused before it names a model. It is counted without a model.
-pub fn refuse_unrouted<D: Dialect>(
+pub(super) fn refuse_unrouted<D: Dialect>(
     api: &Api,
     dialect: D,
     refusal: &Refusal,
@@ -173,7 +173,7 @@ fn error_response<D: Dialect>(dialect: D, report: &ErrorReport<'_>, context: &Co
 }
 
 /// The headers by which clients and proxies react to an error.
-pub fn write_error_headers(code: ErrorCode, headers: &mut HeaderMap) {
+pub(super) fn write_error_headers(code: ErrorCode, headers: &mut HeaderMap) {
     if code.is_retryable() {
         headers.insert(header::RETRY_AFTER, RETRY_AFTER);
     }

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// The data of a request. Its layout decides the layout of the response.
-pub enum RequestData {
+pub(super) enum RequestData {
     Rows(Input),
     Columns(Input),
     /// Tensors of the Open Inference Protocol, inside a request of another dialect.
@@ -29,7 +29,7 @@ pub enum RequestData {
 }
 
 /// The layout of a response.
-pub enum ResponseLayout {
+pub(super) enum ResponseLayout {
     /// One prediction for each row.
     Rows,
     /// All values of an output together.
@@ -40,7 +40,10 @@ pub enum ResponseLayout {
 
 impl RequestData {
     /// The request with its response layout, which the caller completes to the options of its dialect.
-    pub fn into_request<O>(self, options: impl FnOnce(ResponseLayout) -> O) -> ParsedRequest<O> {
+    pub(super) fn into_request<O>(
+        self,
+        options: impl FnOnce(ResponseLayout) -> O,
+    ) -> ParsedRequest<O> {
         match self {
             RequestData::Rows(input) => ParsedRequest::new(input, options(ResponseLayout::Rows)),
             RequestData::Columns(input) => {
@@ -54,13 +57,13 @@ impl RequestData {
 }
 
 /// The members of a JSON object. Their values are not parsed.
-pub struct RequestMembers {
+pub(super) struct RequestMembers {
     members: Vec<(String, Bytes)>,
     whole: Bytes,
 }
 
 impl RequestMembers {
-    pub fn read(body: &Bytes) -> Result<RequestMembers, Refusal> {
+    pub(super) fn read(body: &Bytes) -> Result<RequestMembers, Refusal> {
         let members =
             json_object::members(body).map_err(|error| Refusal::malformed(error.to_string()))?;
         Ok(RequestMembers {
@@ -70,7 +73,7 @@ impl RequestMembers {
     }
 
     /// The members of the object that is the value of the member `name`.
-    pub fn inner(&self, name: &str) -> Result<Option<RequestMembers>, Refusal> {
+    pub(super) fn inner(&self, name: &str) -> Result<Option<RequestMembers>, Refusal> {
         let read = |text: &Bytes| match json_object::members_of(text, name) {
             Ok(members) => Ok(RequestMembers {
                 members,
@@ -81,7 +84,7 @@ impl RequestMembers {
         self.get(name).map(read).transpose()
     }
 
-    pub fn get(&self, name: &str) -> Option<&Bytes> {
+    pub(super) fn get(&self, name: &str) -> Option<&Bytes> {
         self.members
             .iter()
             .find(|(known, _)| known == name)
@@ -89,7 +92,7 @@ impl RequestMembers {
     }
 
     /// The one of `names` that is a member. Two of them are an error: which one holds the data would be a guess.
-    pub fn only<'a>(&self, names: &[&'a str]) -> Result<Option<&'a str>, Refusal> {
+    pub(super) fn only<'a>(&self, names: &[&'a str]) -> Result<Option<&'a str>, Refusal> {
         let mut given = names.iter().filter(|name| self.get(name).is_some());
         match (given.next(), given.next()) {
             (Some(one), None) => Ok(Some(one)),
@@ -101,7 +104,7 @@ impl RequestMembers {
     }
 
     /// The member `instances`: an array of rows.
-    pub fn instances(&self) -> Result<RequestData, Refusal> {
+    pub(super) fn instances(&self) -> Result<RequestData, Refusal> {
         let text = self.get("instances").cloned().unwrap_or_default();
         // The value is not parsed: its first byte tells an array from everything else.
         if text.first() != Some(&b'[') {
@@ -118,7 +121,7 @@ impl RequestMembers {
     }
 
     /// The member `inputs`: an object of columns, the values of the only input, or tensors of the Open Inference Protocol.
-    pub fn inputs(&self) -> Result<RequestData, Refusal> {
+    pub(super) fn inputs(&self) -> Result<RequestData, Refusal> {
         let text = self.get("inputs").cloned().unwrap_or_default();
         let column = |name: String, text: Bytes| WireTensor {
             name,

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Writes `,"fallback":{...}` if another version answered than the one that the request was assigned to.
-pub fn write_fallback(prediction: &Prediction, text: &mut Vec<u8>) {
+pub(super) fn write_fallback(prediction: &Prediction, text: &mut Vec<u8>) {
     let Some(fallback) = &prediction.fallback else {
         return;
     };
@@ -22,7 +22,7 @@ pub fn write_fallback(prediction: &Prediction, text: &mut Vec<u8>) {
 }
 
 /// Writes a JSON array with one entry for each row.
-pub fn write_rows(
+pub(super) fn write_rows(
     prediction: &Prediction,
     write_row: &mut dyn FnMut(usize, &mut Vec<u8>),
     text: &mut Vec<u8>,
@@ -44,7 +44,7 @@ const TENSOR_ADVICE: &str = "ask for tensors, at /v2/models/NAME/infer";
 
 /// Refuses a prediction that has no value for each row. Only a graph without an output schema can give one: its outputs may have
 /// any shape.
-pub fn check_rows(prediction: &Prediction) -> Result<(), Refusal> {
+pub(super) fn check_rows(prediction: &Prediction) -> Result<(), Refusal> {
     let ModelOutput::Graph(tensors) = &prediction.output else {
         return Ok(());
     };
@@ -68,7 +68,7 @@ pub fn check_rows(prediction: &Prediction) -> Result<(), Refusal> {
 }
 
 /// Writes one row as a JSON object, with the names of the outputs as keys.
-pub fn write_object(output: &ModelOutput, row: usize, text: &mut Vec<u8>) {
+pub(super) fn write_object(output: &ModelOutput, row: usize, text: &mut Vec<u8>) {
     match output {
         ModelOutput::Fields(outputs) => outputs.write_json(row, text),
         ModelOutput::Graph(tensors) => {
@@ -87,7 +87,7 @@ pub fn write_object(output: &ModelOutput, row: usize, text: &mut Vec<u8>) {
 }
 
 /// Writes one row of a tensor as nested arrays of its shape.
-pub fn write_tensor_row(tensor: &Tensor, row: usize, text: &mut Vec<u8>) {
+pub(super) fn write_tensor_row(tensor: &Tensor, row: usize, text: &mut Vec<u8>) {
     // The leading dimension counts rows.
     let shape = tensor.shape().get(1..).unwrap_or_default();
     let width: usize = shape.iter().product();

@@ -10,14 +10,14 @@ use std::{
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 
-pub struct SegmentedBody {
+pub(super) struct SegmentedBody {
     segments: VecDeque<Bytes>,
     /// The number of bytes in `segments`: with it the response has a content length.
     left: u64,
 }
 
 impl SegmentedBody {
-    pub fn new(text: Vec<u8>, tensors: Vec<Bytes>) -> SegmentedBody {
+    pub(super) fn new(text: Vec<u8>, tensors: Vec<Bytes>) -> SegmentedBody {
         let segments: VecDeque<Bytes> = std::iter::once(Bytes::from(text))
             .chain(tensors)
             // An empty segment would cost a write.

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// The tensor of a requested output: its values, or its best classes.
-pub fn answer_output(
+pub(crate) fn answer_output(
     servable: &Servable,
     tensor: NamedTensor,
     classification: usize,

@@ -11,7 +11,7 @@ use crate::{
 
 /// A configuration that clients can read and not change. Its tensors are those of the graph.
 #[derive(Clone, Debug)]
-pub struct ModelConfiguration {
+pub(crate) struct ModelConfiguration {
     pub name: String,
     /// The requested version, or the stable one.
     pub version: String,
@@ -25,7 +25,7 @@ pub struct ModelConfiguration {
 }
 
 #[derive(Clone, Debug)]
-pub struct ConfiguredTensor {
+pub(crate) struct ConfiguredTensor {
     pub name: String,
     /// `TYPE_FP32`, `TYPE_STRING`.
     pub data_type: String,
@@ -35,7 +35,7 @@ pub struct ConfiguredTensor {
     pub label_filename: String,
 }
 
-pub fn model_configuration(
+pub(crate) fn model_configuration(
     snapshot: &Snapshot,
     target: Target<'_>,
 ) -> Result<ModelConfiguration, Refusal> {

@@ -7,7 +7,7 @@ use crate::{
 };
 
 #[derive(Clone, Debug)]
-pub struct ModelMetadata {
+pub(crate) struct ModelMetadata {
     pub name: String,
     /// The versions that are loaded.
     pub versions: Vec<String>,
@@ -17,7 +17,10 @@ pub struct ModelMetadata {
     pub symbols: Symbols,
 }
 
-pub fn model_metadata(snapshot: &Snapshot, target: Target<'_>) -> Result<ModelMetadata, Refusal> {
+pub(crate) fn model_metadata(
+    snapshot: &Snapshot,
+    target: Target<'_>,
+) -> Result<ModelMetadata, Refusal> {
     let servable = find(snapshot, target)?;
     let offered = servable.offered();
     let name = servable.id().name.clone();

@@ -8,11 +8,11 @@ mod statistics;
 
 use std::{sync::Arc, time::Instant};
 
-pub use classification::answer_output;
-pub use configuration::{ConfiguredTensor, ModelConfiguration, model_configuration};
-pub use metadata::model_metadata;
-pub use repository_index::repository_index;
-pub use statistics::{ModelStatistics, statistics};
+pub(super) use classification::answer_output;
+pub(super) use configuration::{ConfiguredTensor, ModelConfiguration, model_configuration};
+pub(super) use metadata::model_metadata;
+pub(super) use repository_index::repository_index;
+pub(super) use statistics::{ModelStatistics, statistics};
 
 use crate::{
     api::refusal::Refusal,
@@ -26,15 +26,15 @@ use crate::{
     tensor::Dim,
 };
 
-pub const SERVER_NAME: &str = "predictd";
-pub const SERVER_VERSION: &str = env!("CARGO_PKG_VERSION");
+pub(super) const SERVER_NAME: &str = "predictd";
+pub(super) const SERVER_VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Triton's names for ONNX models.
-pub const PLATFORM: &str = "onnxruntime_onnx";
-pub const BACKEND: &str = "onnxruntime";
+pub(super) const PLATFORM: &str = "onnxruntime_onnx";
+pub(super) const BACKEND: &str = "onnxruntime";
 
 /// The supported extensions of the protocol. Clients choose their calls by this list.
-pub const EXTENSIONS: [&str; 7] = [
+pub(super) const EXTENSIONS: [&str; 7] = [
     "classification",
     "model_repository",
     "schedule_policy",
@@ -55,7 +55,7 @@ pub struct RequestedOutput {
 }
 
 /// The version that a request for a document of a model refers to.
-pub fn find(snapshot: &Snapshot, target: Target<'_>) -> Result<Arc<Servable>, Refusal> {
+pub(super) fn find(snapshot: &Snapshot, target: Target<'_>) -> Result<Arc<Servable>, Refusal> {
     route(snapshot, target, Instant::now())
         .map(|routed| routed.servable)
         .map_err(|(error, _)| {
@@ -65,7 +65,7 @@ pub fn find(snapshot: &Snapshot, target: Target<'_>) -> Result<Arc<Servable>, Re
 }
 
 /// Whether a model, or one version of it, answers. An error if it is unknown.
-pub fn is_ready(snapshot: &Snapshot, target: Target<'_>) -> Result<bool, Refusal> {
+pub(super) fn is_ready(snapshot: &Snapshot, target: Target<'_>) -> Result<bool, Refusal> {
     match find(snapshot, target) {
         // A loaded version is not ready while it can run nothing.
         Ok(servable) => Ok(servable.batcher.unready_reason(Instant::now()).is_none()),
@@ -78,7 +78,7 @@ pub fn is_ready(snapshot: &Snapshot, target: Target<'_>) -> Result<bool, Refusal
 }
 
 /// A dimension in the protocol: -1 if it is free.
-pub fn dim_to_wire(dim: Dim) -> i64 {
+pub(super) fn dim_to_wire(dim: Dim) -> i64 {
     match dim {
         Dim::Fixed(size) => i64::try_from(size).unwrap_or(i64::MAX),
         Dim::Any | Dim::Rest => -1,
@@ -86,7 +86,7 @@ pub fn dim_to_wire(dim: Dim) -> i64 {
 }
 
 /// The HTTP status of an error in this protocol and in those that follow it. They do not use 422.
-pub fn error_status(code: ErrorCode) -> u16 {
+pub(super) fn error_status(code: ErrorCode) -> u16 {
     if code == ErrorCode::Invalid {
         400
     } else {

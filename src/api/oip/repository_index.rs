@@ -4,7 +4,7 @@ use crate::registry::{Snapshot, VersionState};
 
 /// A version in the repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct IndexEntry {
+pub(crate) struct IndexEntry {
     pub name: String,
     pub version: String,
     /// READY, LOADING, UNLOADING or UNAVAILABLE.
@@ -13,7 +13,7 @@ pub struct IndexEntry {
     pub reason: String,
 }
 
-pub fn repository_index(snapshot: &Snapshot, only_ready: bool) -> Vec<IndexEntry> {
+pub(crate) fn repository_index(snapshot: &Snapshot, only_ready: bool) -> Vec<IndexEntry> {
     let mut entries = Vec::new();
     for (name, model) in &snapshot.models {
         for (version, status) in &model.versions {

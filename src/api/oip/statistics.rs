@@ -8,14 +8,14 @@ use crate::{
 };
 
 #[derive(Clone, Debug)]
-pub struct ModelStatistics {
+pub(crate) struct ModelStatistics {
     pub name: String,
     pub version: String,
     pub numbers: StatisticsView,
 }
 
 /// The statistics of one version, of all loaded versions of a model, or of all models.
-pub fn statistics(
+pub(crate) fn statistics(
     snapshot: &Snapshot,
     model: Option<&str>,
     version: Option<&str>,

@@ -53,7 +53,7 @@ impl OperatorCall<'_, '_> {
             };
         }
         let rank = rank_a.max(rank_b);
-        let axis = match (a.from_right(), b.from_right()) {
+        let axis = match (a.position_from_right(), b.position_from_right()) {
             (None, None) => None,
             // The sum goes over the last dimension of the left operand and the last but one of the
             // right.
@@ -66,9 +66,9 @@ impl OperatorCall<'_, '_> {
             (Some(_), Some(_)) => return Err(PRODUCT),
         };
         let mut dims = Vec::with_capacity(rank);
-        for from_right in (3..=rank).rev() {
+        for position_from_right in (3..=rank).rev() {
             let at = |value: &TracedTensor, rank: usize| {
-                value.dim(rank.checked_sub(from_right)?).cloned()
+                value.dim(rank.checked_sub(position_from_right)?).cloned()
             };
             dims.push(match (at(a, rank_a), at(b, rank_b)) {
                 (Some(a), Some(b)) if a == b || b.is_one() => a,
@@ -83,8 +83,8 @@ impl OperatorCall<'_, '_> {
         }
         dims.push(a.dim(rank_a - 2).cloned().ok_or(UNKNOWN)?);
         dims.push(b.dim(rank_b - 1).cloned().ok_or(UNKNOWN)?);
-        let flow = axis.map_or(Flow::Same, |from_right| Flow::Rows {
-            axis: rank - from_right,
+        let flow = axis.map_or(Flow::Same, |position_from_right| Flow::Rows {
+            axis: rank - position_from_right,
         });
         Ok(vec![TracedTensor::new(flow, Some(dims))])
     }

@@ -96,14 +96,14 @@ impl OperatorCall<'_, '_> {
         let rank = ranks.iter().copied().max().ok_or(UNKNOWN)?;
         let rows = aligned_rows(values)?;
         let mut dims = Vec::with_capacity(rank);
-        for from_right in (1..=rank).rev() {
+        for position_from_right in (1..=rank).rev() {
             let sizes = values
                 .iter()
-                .filter_map(|value| value.dim(value.rank()?.checked_sub(from_right)?));
+                .filter_map(|value| value.dim(value.rank()?.checked_sub(position_from_right)?));
             dims.push(self.broadcast_size(sizes)?);
         }
-        let flow = rows.map_or(Flow::Same, |from_right| Flow::Rows {
-            axis: rank - from_right,
+        let flow = rows.map_or(Flow::Same, |position_from_right| Flow::Rows {
+            axis: rank - position_from_right,
         });
         Ok(vec![TracedTensor::new(flow, Some(dims))])
     }
@@ -139,15 +139,15 @@ impl OperatorCall<'_, '_> {
 fn aligned_rows(values: &[&TracedTensor]) -> Result<Option<usize>, RowEffect> {
     let mut found: Option<(usize, &Size)> = None;
     for value in values.iter().filter(|value| value.axis().is_some()) {
-        let from_right = value.from_right().ok_or(UNKNOWN)?;
+        let position_from_right = value.position_from_right().ok_or(UNKNOWN)?;
         let size = value
             .axis()
             .and_then(|axis| value.dim(axis))
             .ok_or(UNKNOWN)?;
         match found {
-            None => found = Some((from_right, size)),
-            Some((known, other)) if known == from_right && other == size => {}
-            Some((known, _)) if known == from_right => return Err(UNKNOWN),
+            None => found = Some((position_from_right, size)),
+            Some((known, other)) if known == position_from_right && other == size => {}
+            Some((known, _)) if known == position_from_right => return Err(UNKNOWN),
             Some(_) => {
                 return Err(RowEffect(
                     Mixing::Proved,
@@ -156,5 +156,5 @@ fn aligned_rows(values: &[&TracedTensor]) -> Result<Option<usize>, RowEffect> {
             }
         }
     }
-    Ok(found.map(|(from_right, _)| from_right))
+    Ok(found.map(|(position_from_right, _)| position_from_right))
 }

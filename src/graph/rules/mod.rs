@@ -27,11 +27,11 @@ use crate::{
     tensor::from_end,
 };
 
-pub const NOT_KNOWN: &str = "is not known to keep rows apart";
-pub const DRAWS_RANDOM_NUMBERS: &str = "draws random numbers, which no run repeats";
+pub(super) const NOT_KNOWN: &str = "is not known to keep rows apart";
+pub(super) const DRAWS_RANDOM_NUMBERS: &str = "draws random numbers, which no run repeats";
 
 /// One use of an operator. None of its inputs is mixed.
-pub struct OperatorCall<'c, 'a> {
+pub(super) struct OperatorCall<'c, 'a> {
     pub walk: &'c GraphWalk<'c, 'a>,
     pub node: &'c Node<'a>,
     pub inputs: &'c [Option<TracedTensor>],
@@ -41,15 +41,15 @@ pub struct OperatorCall<'c, 'a> {
 /// Why an operator mixes rows, or may mix them. The text is the end of a sentence that begins with
 /// the node.
 #[derive(Clone, Copy, Debug)]
-pub struct RowEffect(pub Mixing, pub &'static str);
+pub(super) struct RowEffect(pub Mixing, pub &'static str);
 
 /// The outputs of an operator that keeps rows apart.
-pub type RuleResult = Result<Vec<TracedTensor>, RowEffect>;
+pub(super) type RuleResult = Result<Vec<TracedTensor>, RowEffect>;
 
-pub const UNKNOWN: RowEffect = RowEffect(Mixing::Unknown, NOT_KNOWN);
+pub(super) const UNKNOWN: RowEffect = RowEffect(Mixing::Unknown, NOT_KNOWN);
 
 /// Returns the outputs of a node.
-pub fn apply<'a>(
+pub(super) fn apply<'a>(
     walk: &GraphWalk<'_, 'a>,
     node: &Node<'a>,
     inputs: &[Option<TracedTensor>],
@@ -108,7 +108,7 @@ fn with_row_count(value: TracedTensor) -> TracedTensor {
 }
 
 /// Whether the operator draws random numbers, or may do so depending on its third input.
-pub fn draws_random_numbers(node: &Node<'_>) -> bool {
+pub(super) fn draws_random_numbers(node: &Node<'_>) -> bool {
     match node.op {
         "RandomNormal" | "RandomNormalLike" | "RandomUniform" | "RandomUniformLike"
         | "Multinomial" | "Bernoulli" => true,
@@ -177,19 +177,19 @@ impl OperatorCall<'_, '_> {
     }
 
     /// An input that must be present.
-    pub fn input(&self, index: usize) -> Result<&TracedTensor, RowEffect> {
+    pub(super) fn input(&self, index: usize) -> Result<&TracedTensor, RowEffect> {
         self.inputs
             .get(index)
             .and_then(Option::as_ref)
             .ok_or(UNKNOWN)
     }
 
-    pub fn optional(&self, index: usize) -> Option<&TracedTensor> {
+    pub(super) fn optional(&self, index: usize) -> Option<&TracedTensor> {
         self.inputs.get(index)?.as_ref()
     }
 
     /// Checks that every other input is independent of the rows.
-    pub fn others_same(&self, but: &[usize]) -> Result<(), RowEffect> {
+    pub(super) fn others_same(&self, but: &[usize]) -> Result<(), RowEffect> {
         let others = self
             .inputs
             .iter()
@@ -201,7 +201,7 @@ impl OperatorCall<'_, '_> {
         if same { Ok(()) } else { Err(UNKNOWN) }
     }
 
-    pub fn rank(&self, value: &TracedTensor) -> Result<usize, RowEffect> {
+    pub(super) fn rank(&self, value: &TracedTensor) -> Result<usize, RowEffect> {
         value.rank().ok_or(RowEffect(
             Mixing::Unknown,
             "takes a tensor whose number of dimensions is not known",
@@ -209,12 +209,12 @@ impl OperatorCall<'_, '_> {
     }
 
     /// The attribute `axis`, counted from the front, or `default`.
-    pub fn axis(&self, value: &TracedTensor, default: i64) -> Result<usize, RowEffect> {
+    pub(super) fn axis(&self, value: &TracedTensor, default: i64) -> Result<usize, RowEffect> {
         from_end(self.node.int("axis").unwrap_or(default), self.rank(value)?).ok_or(UNKNOWN)
     }
 
     /// One output of the shape of `value`, for an operator that mixes along `axes`.
-    pub fn unless_along(&self, value: &TracedTensor, axes: &[usize]) -> RuleResult {
+    pub(super) fn unless_along(&self, value: &TracedTensor, axes: &[usize]) -> RuleResult {
         match value.axis() {
             Some(rows) if axes.contains(&rows) => Err(RowEffect(
                 Mixing::Proved,
@@ -228,11 +228,11 @@ impl OperatorCall<'_, '_> {
     }
 
     /// All outputs of the node, each equal to this one.
-    pub fn each(&self, value: TracedTensor) -> RuleResult {
+    pub(super) fn each(&self, value: TracedTensor) -> RuleResult {
         Ok(vec![value; self.node.outputs.len().max(1)])
     }
 
-    pub fn fresh(&self) -> Size {
+    pub(super) fn fresh(&self) -> Size {
         self.walk.fresh()
     }
 }

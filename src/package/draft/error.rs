@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::{package::draft::question::Questions, tensor::signature::TensorSpec};
 
 #[derive(Debug, thiserror::Error)]
-pub enum DraftError {
+pub(crate) enum DraftError {
     #[error("row {row} of the sample is no JSON object")]
     RowNotAnObject {
         /// Counted from 1.
@@ -74,7 +74,7 @@ pub enum DraftError {
 
 /// What is wrong with the values of a field.
 #[derive(Debug, thiserror::Error)]
-pub enum WrongValues {
+pub(crate) enum WrongValues {
     #[error("has values of several types")]
     SeveralTypes,
     #[error("has values that are no texts")]

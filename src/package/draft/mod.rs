@@ -20,12 +20,12 @@ mod sample_field;
 
 use serde_json::{Map, Value, json};
 
-pub use error::DraftError;
+pub(crate) use error::DraftError;
 
 use crate::tensor::signature::Signature;
 
 #[derive(Debug, PartialEq)]
-pub struct Draft {
+pub(crate) struct Draft {
     pub schema: Value,
     /// Guesses in it are marked.
     pub preprocessing: Option<Value>,
@@ -35,7 +35,7 @@ pub struct Draft {
 
 /// The sources of a draft besides the graph.
 #[derive(Debug, Default)]
-pub struct DraftSources<'a> {
+pub(crate) struct DraftSources<'a> {
     /// Instances with the same fields.
     pub rows: &'a [Value],
     /// What a person said about fields.
@@ -49,13 +49,13 @@ pub struct DraftSources<'a> {
 
 /// How the training prepared a field.
 #[derive(Clone, Debug, PartialEq)]
-pub struct FieldHint {
+pub(crate) struct FieldHint {
     pub field: String,
     pub preparation: Preparation,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub enum Preparation {
+pub(crate) enum Preparation {
     /// Steps of `preprocessing.json`.
     Steps(Vec<Value>),
     /// An encoding with the sample's categories, which is a guess.
@@ -63,7 +63,7 @@ pub enum Preparation {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CategoryEncoding {
+pub(crate) enum CategoryEncoding {
     OneHot,
     Ordinal,
 }
@@ -73,7 +73,10 @@ pub enum CategoryEncoding {
 /// # Errors
 /// If the rows do not fit the graph, or if only a person knows their preparation. The error says
 /// what the person can do.
-pub fn draft(signature: &Signature, sources: &DraftSources<'_>) -> Result<Draft, DraftError> {
+pub(crate) fn draft(
+    signature: &Signature,
+    sources: &DraftSources<'_>,
+) -> Result<Draft, DraftError> {
     let fields = sample_field::fields(sources.rows)?;
     let mut notes = Vec::new();
     let (properties, inputs) = if fields.is_empty() {

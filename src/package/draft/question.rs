@@ -12,7 +12,7 @@ pub(super) const MAX_CATEGORIES: usize = 50;
 
 /// The question about a field whose values do not fit the graph.
 #[derive(Debug)]
-pub struct Question {
+pub(super) struct Question {
     /// Why the values do not fit.
     reason: String,
     /// Lines of preprocessing.json, one of which is right.
@@ -124,7 +124,7 @@ fn line(field: &SampleField<'_>, step: &str) -> String {
 
 /// All questions of a draft.
 #[derive(Debug)]
-pub struct Questions {
+pub(crate) struct Questions {
     pub(super) questions: Vec<Question>,
     /// The widths of the graph's input and of the sample, which may answer a question.
     pub(super) hint: Option<String>,

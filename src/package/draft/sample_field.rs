@@ -69,7 +69,7 @@ pub(super) fn fields(rows: &[Value]) -> Result<Vec<SampleField<'_>>, DraftError>
 }
 
 impl SampleField<'_> {
-    pub fn kind(&self) -> FieldKind {
+    pub(super) fn kind(&self) -> FieldKind {
         // Images come first, because they are texts as well.
         if self.all(|value| media_type(value).is_some()) {
             FieldKind::Image
@@ -87,7 +87,7 @@ impl SampleField<'_> {
     }
 
     /// The media types of the images, each once.
-    pub fn media_types(&self) -> Vec<&'static str> {
+    pub(super) fn media_types(&self) -> Vec<&'static str> {
         let mut types: Vec<&str> = self
             .values
             .iter()
@@ -103,7 +103,7 @@ impl SampleField<'_> {
     }
 
     /// A number among the values that is not whole.
-    pub fn fraction(&self) -> Option<&Value> {
+    pub(super) fn fraction(&self) -> Option<&Value> {
         self.values
             .iter()
             .copied()
@@ -111,7 +111,7 @@ impl SampleField<'_> {
     }
 
     /// Whether all values are dates in ISO 8601, with or without a time.
-    pub fn is_date(&self) -> bool {
+    pub(super) fn is_date(&self) -> bool {
         self.all(|value| {
             value
                 .as_str()
@@ -120,7 +120,7 @@ impl SampleField<'_> {
     }
 
     /// The different values, sorted as scikit-learn's encoders sort them.
-    pub fn categories(&self) -> Vec<Value> {
+    pub(super) fn categories(&self) -> Vec<Value> {
         let mut categories: Vec<&Value> = self.values.clone();
         categories.sort_by(|a, b| match (a.as_f64(), b.as_f64()) {
             (Some(a), Some(b)) => a.total_cmp(&b),
@@ -138,7 +138,7 @@ impl SampleField<'_> {
     }
 
     /// `{"type": KIND}`, with null if the field is nullable.
-    pub fn type_schema(&self, kind: &str) -> Value {
+    pub(super) fn type_schema(&self, kind: &str) -> Value {
         json!({"type": if self.nullable { json!([kind, "null"]) } else { json!(kind) }})
     }
 }

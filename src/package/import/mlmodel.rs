@@ -14,7 +14,7 @@ use crate::{
     tensor::DataType,
 };
 
-pub const FILE: &str = "MLmodel";
+pub(crate) const FILE: &str = "MLmodel";
 
 /// MLflow writes a few kilobytes. The limit also bounds the expansion of YAML's aliases: each of
 /// the few fields takes at most a text.
@@ -28,7 +28,7 @@ const MAX_DEPTH: usize = 8;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub struct MlModel {
+pub(crate) struct MlModel {
     pub artifact_path: Option<String>,
     pub run_id: Option<String>,
     pub model_id: Option<String>,
@@ -41,13 +41,13 @@ pub struct MlModel {
 
 /// The names of all flavors, and the flavor that is served.
 #[derive(Debug, Default)]
-pub struct Flavors {
+pub(crate) struct Flavors {
     pub names: Vec<String>,
     pub onnx: Option<OnnxFlavor>,
 }
 
 #[derive(Debug, Deserialize)]
-pub struct OnnxFlavor {
+pub(crate) struct OnnxFlavor {
     /// The graph, relative to the directory.
     pub data: String,
 }
@@ -55,34 +55,34 @@ pub struct OnnxFlavor {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 /// The signature's parts, each as JSON in a text.
-pub struct SignatureTexts {
+pub(crate) struct SignatureTexts {
     pub inputs: Option<String>,
     pub params: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub struct ExampleInfo {
+pub(crate) struct ExampleInfo {
     pub artifact_path: Option<String>,
     pub serving_input_path: Option<String>,
 }
 
 /// The inputs that a signature declares.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Inputs {
+pub(crate) enum Inputs {
     Columns(Vec<ColumnSpec>),
     Tensors(Vec<DeclaredTensor>),
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub struct ColumnSpec {
+pub(crate) struct ColumnSpec {
     pub name: Option<String>,
     pub kind: ColumnType,
     pub required: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ColumnType {
+pub(crate) enum ColumnType {
     Boolean,
     Integer,
     Long,
@@ -95,7 +95,7 @@ pub enum ColumnType {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub struct DeclaredTensor {
+pub(crate) struct DeclaredTensor {
     pub name: Option<String>,
     /// `None` for types that exist only in NumPy.
     pub datatype: Option<DataType>,
@@ -140,7 +140,7 @@ impl<'de> Deserialize<'de> for Flavors {
 
 impl MlModel {
     /// Reads `MLmodel` of a directory.
-    pub fn read(directory: &Path) -> Result<MlModel, PackageError> {
+    pub(crate) fn read(directory: &Path) -> Result<MlModel, PackageError> {
         let path = directory.join(FILE);
         let metadata = fs_err::metadata(&path).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => {
@@ -170,7 +170,7 @@ impl MlModel {
     }
 
     /// The inputs of the signature. `None` means that the model was logged without a signature.
-    pub fn inputs(&self) -> Result<Option<Inputs>, PackageError> {
+    pub(crate) fn inputs(&self) -> Result<Option<Inputs>, PackageError> {
         let Some(text) = self
             .signature
             .as_ref()

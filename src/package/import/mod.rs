@@ -2,9 +2,9 @@
 //! graph and writes the package.
 
 pub mod external;
-pub mod mlflow;
-pub mod mlmodel;
-pub mod triton;
+pub(crate) mod mlflow;
+pub(crate) mod mlmodel;
+pub(crate) mod triton;
 
 use std::{fmt::Write, path::Path};
 

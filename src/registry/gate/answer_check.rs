@@ -40,7 +40,11 @@ pub(super) struct AnswerCheck<'a> {
 
 impl AnswerCheck<'_> {
     /// Answers requests of several sizes that repeat `rows`.
-    pub fn check(&self, engine: &mut OnnxEngine, rows: &[Tensors]) -> Result<(), PackageError> {
+    pub(super) fn check(
+        &self,
+        engine: &mut OnnxEngine,
+        rows: &[Tensors],
+    ) -> Result<(), PackageError> {
         self.check_sources()?;
         for count in RESPONSE_SIZES {
             for run in repeat_rows(rows, count).chunks(self.rows_per_run) {

@@ -21,7 +21,7 @@ pub(super) struct GoldenRow {
 }
 
 impl GoldenRow {
-    pub fn error(&self, detail: String) -> PackageError {
+    pub(super) fn error(&self, detail: String) -> PackageError {
         example_error(self.line, detail)
     }
 }

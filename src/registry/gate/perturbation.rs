@@ -34,7 +34,7 @@ pub(super) enum Perturbation {
 }
 
 impl Perturbation {
-    pub const ALL: [Perturbation; 7 + MAX_WORDS] = [
+    pub(super) const ALL: [Perturbation; 7 + MAX_WORDS] = [
         Perturbation::Scaled,
         Perturbation::Negated,
         Perturbation::Zero,
@@ -48,7 +48,7 @@ impl Perturbation {
         Perturbation::FromVocabulary(3),
     ];
 
-    pub fn describe(self) -> &'static str {
+    pub(super) fn describe(self) -> &'static str {
         match self {
             Perturbation::Scaled => "rows of ten thousand times its size",
             Perturbation::Negated => "rows of the other sign",
@@ -63,7 +63,7 @@ impl Perturbation {
     }
 
     /// The perturbed row. `None` if a tensor can't be built, which does not happen for a valid row.
-    pub fn apply(self, row: &Tensors, vocabulary: &Vocabulary) -> Option<Tensors> {
+    pub(super) fn apply(self, row: &Tensors, vocabulary: &Vocabulary) -> Option<Tensors> {
         let perturb = |tensor: &Tensor| {
             Tensor::new(
                 tensor.shape().to_vec(),

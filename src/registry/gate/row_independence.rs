@@ -39,7 +39,7 @@ pub(super) enum Dependence {
 }
 
 impl Dependence {
-    pub fn because(self) -> String {
+    pub(super) fn because(self) -> String {
         match self {
             Dependence::Shown(because) | Dependence::NotTried(because) => because,
         }

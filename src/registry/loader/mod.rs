@@ -6,7 +6,7 @@ mod resources;
 
 use std::{path::Path, time::Duration};
 
-pub use resources::{LARGE_PACKAGE_BYTES, worker_resources};
+pub(crate) use resources::worker_resources;
 
 use crate::{
     clock,

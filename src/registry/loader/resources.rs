@@ -4,7 +4,7 @@ use crate::{config::ModelSettings, engine::infer::Resources};
 
 /// Packages above this size get one worker with all cores: a copy of the weights for each worker would
 /// cost more memory than the second session gains (measured: docs/performance.md).
-pub const LARGE_PACKAGE_BYTES: u64 = 16 << 20;
+pub(super) const LARGE_PACKAGE_BYTES: u64 = 16 << 20;
 
 #[derive(Clone, Copy)]
 pub(super) struct WorkerPlan {
@@ -14,7 +14,7 @@ pub(super) struct WorkerPlan {
 
 impl WorkerPlan {
     /// The workers of a package with `size` bytes. The configuration comes first.
-    pub fn of(settings: &ModelSettings, cores: usize, model: &str, size: u64) -> WorkerPlan {
+    pub(super) fn of(settings: &ModelSettings, cores: usize, model: &str, size: u64) -> WorkerPlan {
         let large = size > LARGE_PACKAGE_BYTES;
         // 0 means that the server chooses.
         let workers = match settings.workers(model) {
@@ -34,7 +34,7 @@ impl WorkerPlan {
     }
 
     /// The limits of each worker's session. The workers share the memory limit of the model.
-    pub fn resources(self, settings: &ModelSettings, model: &str) -> Resources {
+    pub(super) fn resources(self, settings: &ModelSettings, model: &str) -> Resources {
         let memory_bytes = settings
             .memory_limit(model)
             // The division must not make a limit of 0.
@@ -47,7 +47,7 @@ impl WorkerPlan {
 }
 
 /// The limits of each worker's session for a package of `size` bytes.
-pub fn worker_resources(
+pub(crate) fn worker_resources(
     settings: &ModelSettings,
     cores: usize,
     model: &str,

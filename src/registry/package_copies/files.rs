@@ -29,7 +29,7 @@ pub(super) struct CopyReader<'a> {
 }
 
 impl<'a> CopyReader<'a> {
-    pub fn new(
+    pub(super) fn new(
         source: fs_err::File,
         target: &'a fs_err::File,
         integrity: &'a IntegrityChecks,

@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-pub use error::{CopyError, FilesLoss, NotRestorable};
+pub(crate) use error::{CopyError, FilesLoss, NotRestorable};
 
 use crate::{
     clock,

@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use reporter::Reporter;
+pub(crate) use reporter::Reporter;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -31,7 +31,7 @@ const KILL_DELAY: Duration = Duration::from_secs(2);
 /// A line of JSON that the child prints.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum TrialMessage {
+pub(crate) enum TrialMessage {
     Check(PassedCheck),
     Passed(TrialResult),
     Failed {

@@ -9,12 +9,12 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub fn passed(&mut self, check: &str) {
+    pub(super) fn passed(&mut self, check: &str) {
         check.clone_into(&mut self.last);
     }
 
     /// What the gate does after the last check that passed.
-    pub fn doing(&self) -> &'static str {
+    pub(super) fn doing(&self) -> &'static str {
         match self.last.as_str() {
             "" => "reading the manifest",
             "manifest" => "hashing the files",
@@ -28,7 +28,7 @@ impl Progress {
     }
 
     /// The file that this check reads.
-    pub fn file(&self) -> &'static str {
+    pub(super) fn file(&self) -> &'static str {
         match self.last.as_str() {
             "" | "manifest" => "manifest.json",
             "graph" => "schema.json",
@@ -37,7 +37,7 @@ impl Progress {
         }
     }
 
-    pub fn timeout_detail(&self, timeout: Duration) -> String {
+    pub(super) fn timeout_detail(&self, timeout: Duration) -> String {
         format!(
             "{} took longer than {} s",
             self.doing(),

@@ -17,13 +17,13 @@ use crate::{
 };
 
 #[derive(Clone)]
-pub struct Reporter {
+pub(crate) struct Reporter {
     progress: Arc<Mutex<Progress>>,
 }
 
 impl Reporter {
     /// Starts a watchdog thread, which ends the process after `timeout`, whatever the runtime does.
-    pub fn start(timeout: Duration, exit: fn(i32) -> !) -> std::io::Result<Reporter> {
+    pub(crate) fn start(timeout: Duration, exit: fn(i32) -> !) -> std::io::Result<Reporter> {
         let reporter = Reporter {
             progress: Arc::default(),
         };
@@ -49,13 +49,13 @@ impl Reporter {
         Ok(reporter)
     }
 
-    pub fn check(&self, check: PassedCheck) {
+    pub(crate) fn check(&self, check: PassedCheck) {
         self.progress().passed(&check.name);
         print_message(&TrialMessage::Check(check));
     }
 
     /// Prints the outcome. Returns whether the package passed.
-    pub fn finish(&self, outcome: Result<TrialResult, PackageError>) -> bool {
+    pub(crate) fn finish(&self, outcome: Result<TrialResult, PackageError>) -> bool {
         let passed = outcome.is_ok();
         print_message(&match outcome {
             Ok(result) => TrialMessage::Passed(result),

@@ -11,11 +11,11 @@ use crate::{
 pub(super) struct Draining(Vec<Arc<Servable>>);
 
 impl Draining {
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    pub fn add(&mut self, servable: Arc<Servable>) {
+    pub(super) fn add(&mut self, servable: Arc<Servable>) {
         self.0.push(servable);
     }
 

@@ -16,32 +16,32 @@ pub(super) struct RunningLoads {
 }
 
 impl RunningLoads {
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.loads.len()
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.loads.is_empty()
     }
 
     /// A number that no other load has.
-    pub fn next_number(&mut self) -> u64 {
+    pub(super) fn next_number(&mut self) -> u64 {
         // Never reused: a late result must not be taken for that of another load.
         self.last += 1;
         self.last
     }
 
-    pub fn begin(&mut self, number: u64, id: ModelId, limit: Duration) {
+    pub(super) fn begin(&mut self, number: u64, id: ModelId, limit: Duration) {
         self.loads.insert(number, (id, Instant::now() + limit));
     }
 
     /// The version of the load that ended. `None` if it was given up before.
-    pub fn end(&mut self, number: u64) -> Option<ModelId> {
+    pub(super) fn end(&mut self, number: u64) -> Option<ModelId> {
         self.loads.remove(&number).map(|(id, _)| id)
     }
 
     /// The numbers of the loads whose deadline passed.
-    pub fn late(&self) -> Vec<u64> {
+    pub(super) fn late(&self) -> Vec<u64> {
         let now = Instant::now();
         self.loads
             .iter()

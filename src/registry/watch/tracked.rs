@@ -18,19 +18,19 @@ use crate::{
 pub(super) struct TrackedModels(pub BTreeMap<ModelName, TrackedModel>);
 
 impl TrackedModels {
-    pub fn get(&self, name: &ModelName) -> Option<&TrackedModel> {
+    pub(super) fn get(&self, name: &ModelName) -> Option<&TrackedModel> {
         self.0.get(name)
     }
 
-    pub fn get_mut(&mut self, name: &ModelName) -> Option<&mut TrackedModel> {
+    pub(super) fn get_mut(&mut self, name: &ModelName) -> Option<&mut TrackedModel> {
         self.0.get_mut(name)
     }
 
-    pub fn version(&self, name: &ModelName, version: &Version) -> Option<&TrackedVersion> {
+    pub(super) fn version(&self, name: &ModelName, version: &Version) -> Option<&TrackedVersion> {
         self.0.get(name)?.versions.get(version)
     }
 
-    pub fn version_mut(
+    pub(super) fn version_mut(
         &mut self,
         name: &ModelName,
         version: &Version,
@@ -97,7 +97,7 @@ pub(super) struct PublishedInfo {
 }
 
 impl TrackedVersion {
-    pub fn new(found: FoundDirectory) -> TrackedVersion {
+    pub(super) fn new(found: FoundDirectory) -> TrackedVersion {
         TrackedVersion {
             // A new version counts as unchanged until its first load.
             checked_fingerprint: found.fingerprint,
@@ -117,7 +117,7 @@ impl TrackedVersion {
     }
 
     /// A warning for operators about the directory of the version.
-    pub fn warning(&self) -> Option<String> {
+    pub(super) fn warning(&self) -> Option<String> {
         let gone = matches!(self.state, VersionState::Available(_)) && self.found.is_none();
         let gone = gone.then(|| {
             "its files are gone: it answers from memory, and can't be loaded again".to_owned()
@@ -131,7 +131,7 @@ impl TrackedVersion {
     }
 
     /// Whether the version is served without any files in the models directory.
-    pub fn lost_its_files(&self) -> bool {
+    pub(super) fn lost_its_files(&self) -> bool {
         let only_copy = self
             .copy
             .as_ref()
@@ -141,7 +141,7 @@ impl TrackedVersion {
 
     /// Takes over what a scan found in the models directory. The copy in the state stays in use until
     /// the ignored files change.
-    pub fn update(&mut self, found: Option<FoundDirectory>) {
+    pub(super) fn update(&mut self, found: Option<FoundDirectory>) {
         let fingerprint = found.as_ref().map(|found| found.fingerprint);
         let unchanged = self
             .copy
@@ -152,7 +152,7 @@ impl TrackedVersion {
         }
     }
 
-    pub fn view(&self) -> VersionView {
+    pub(super) fn view(&self) -> VersionView {
         let phase = match self.state {
             // A new graph counts as complete: it would be loaded, if it were not for the delay.
             VersionState::Incomplete { .. } if self.arriving.is_some() => LoadPhase::Idle,

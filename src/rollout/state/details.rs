@@ -12,7 +12,7 @@ use crate::{
 /// The details of a `start`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct StartDetails {
+pub(crate) struct StartDetails {
     pub plan: RolloutPlan,
     pub candidates: Vec<VersionRef>,
     /// An operator accepted that a rollback would break callers that adopt what is new in the candidate.
@@ -28,7 +28,7 @@ pub struct StartDetails {
 /// The details of an `approve` or `advance`, which begins a step.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct StepDetails {
+pub(crate) struct StepDetails {
     /// From 0.
     pub step: usize,
     #[serde(default)]
@@ -38,7 +38,7 @@ pub struct StepDetails {
 /// The details of a `pause` by the judge.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct PauseDetails {
+pub(crate) struct PauseDetails {
     /// The guard that was inconclusive.
     #[serde(default)]
     pub guard: Option<GuardMetric>,
@@ -48,7 +48,7 @@ pub struct PauseDetails {
 /// they are the same on every replica and do not follow the runs of the step.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Thresholds {
+pub(crate) struct Thresholds {
     /// Nanoseconds of an engine run, by bucket of rows.
     pub time_ns: BTreeMap<u8, u64>,
     /// Nanoseconds of processor cores in an engine run, by bucket of rows: the cost without the price.

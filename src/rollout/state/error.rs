@@ -3,7 +3,7 @@
 use crate::{journal::JournalError, rollout::plan::PlanFault};
 
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum FoldError {
+pub(crate) enum FoldError {
     #[error(transparent)]
     Journal(#[from] JournalError),
     #[error(transparent)]
@@ -13,13 +13,13 @@ pub enum FoldError {
 /// An entry that can't follow the entries before it.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("journal entry {seq}: {problem}")]
-pub struct Contradiction {
+pub(crate) struct Contradiction {
     pub seq: u64,
     pub problem: EntryProblem,
 }
 
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum EntryProblem {
+pub(crate) enum EntryProblem {
     #[error("version {version} has two digests")]
     TwoDigests { version: String },
     #[error("its time can't be read")]

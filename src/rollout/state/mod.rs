@@ -7,9 +7,9 @@ mod rollout_state;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use details::{PauseDetails, StartDetails, StepDetails, Thresholds};
-pub use error::{Contradiction, EntryProblem, FoldError};
-pub use rollout_state::{PhaseState, RolloutState};
+pub(crate) use details::{PauseDetails, StartDetails, StepDetails, Thresholds};
+pub(crate) use error::{Contradiction, EntryProblem, FoldError};
+pub(crate) use rollout_state::{PhaseState, RolloutState};
 
 use crate::{
     actor::{Actor, Cause},
@@ -23,7 +23,7 @@ use crate::{
 };
 
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct ModelState {
+pub(crate) struct ModelState {
     pub stable: Option<VersionRef>,
     /// Former stable versions, the latest last. Rollbacks go back through them.
     pub former: Vec<VersionRef>,
@@ -45,7 +45,7 @@ pub struct ModelState {
 
 /// The parts of a journal entry that a status shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DecisionRecord {
+pub(crate) struct DecisionRecord {
     pub seq: u64,
     pub at: String,
     pub actor: Actor,
@@ -72,7 +72,7 @@ impl DecisionRecord {
 impl ModelState {
     /// Reads a journal from its start. Returns the state after the last good entry, and the error that
     /// ended the reading before the end of the journal. `observe` gets each good entry.
-    pub fn fold(
+    pub(crate) fn fold(
         journal: &Journal,
         model: &str,
         mut observe: impl FnMut(&Entry),
@@ -97,7 +97,7 @@ impl ModelState {
     }
 
     /// Applies an entry. After an error the state must not be used.
-    pub fn apply(&mut self, entry: &Entry) -> Result<(), Contradiction> {
+    pub(crate) fn apply(&mut self, entry: &Entry) -> Result<(), Contradiction> {
         self.try_apply(entry).map_err(|problem| Contradiction {
             seq: entry.seq,
             problem,
@@ -252,7 +252,7 @@ impl ModelState {
     }
 
     /// Whether a rollout is in progress whose candidates got traffic, so that a rollback ends it.
-    pub fn has_begun(&self) -> bool {
+    pub(crate) fn has_begun(&self) -> bool {
         self.rollout
             .as_ref()
             .is_some_and(|rollout| rollout.phase != PhaseState::AwaitsApproval)
@@ -263,7 +263,7 @@ impl ModelState {
     }
 
     /// The target of a rollback that names no version.
-    pub fn previous(&self) -> Option<&VersionRef> {
+    pub(crate) fn previous(&self) -> Option<&VersionRef> {
         self.former.last()
     }
 }

@@ -13,7 +13,7 @@ use crate::{
 };
 
 #[derive(Clone, Debug, PartialEq)]
-pub struct RolloutState {
+pub(crate) struct RolloutState {
     /// The id of the entry that started the rollout. It is also the salt of the assignment.
     pub id: String,
     pub starter: Actor,
@@ -37,7 +37,7 @@ pub struct RolloutState {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PhaseState {
+pub(crate) enum PhaseState {
     /// A second operator must approve.
     AwaitsApproval,
     Running,
@@ -102,7 +102,7 @@ impl RolloutState {
     }
 
     /// Seconds that the step has run, without pauses.
-    pub fn step_seconds(&self, now_ms: u64) -> f64 {
+    pub(crate) fn step_seconds(&self, now_ms: u64) -> f64 {
         let until = match self.phase {
             PhaseState::Paused { since_ms, .. } => since_ms,
             PhaseState::AwaitsApproval | PhaseState::Running => now_ms,
@@ -115,12 +115,12 @@ impl RolloutState {
     }
 
     /// Seconds since the step began, with pauses. The windows of its evidence count them.
-    pub fn step_age_seconds(&self, now_ms: u64) -> f64 {
+    pub(crate) fn step_age_seconds(&self, now_ms: u64) -> f64 {
         now_ms.saturating_sub(self.step_began_ms) as f64 / 1000.0
     }
 
     /// Seconds of the plan's longest time that have passed.
-    pub fn patience_seconds(&self, now_ms: u64) -> f64 {
+    pub(crate) fn patience_seconds(&self, now_ms: u64) -> f64 {
         now_ms.saturating_sub(self.patience_began_ms) as f64 / 1000.0
     }
 }

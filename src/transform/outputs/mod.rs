@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-pub use self::{column::OutputColumn, numbers::Numbers};
+pub(crate) use self::{column::OutputColumn, numbers::Numbers};
 
 /// A piece of JSON text that every response repeats. It is made once, when a version loads.
-pub type Json = Arc<str>;
+pub(crate) type Json = Arc<str>;
 
 #[derive(Clone, Debug)]
 pub struct Outputs {
@@ -19,13 +19,8 @@ pub struct Outputs {
     pub fields: Vec<(Json, OutputColumn)>,
 }
 
-/// A string as JSON text.
-pub fn json_text(text: &str) -> Json {
-    Arc::from(Value::from(text).to_string())
-}
-
 /// A member's name as JSON text, with the colon.
-pub fn json_key(name: &str) -> Json {
+pub(crate) fn json_key(name: &str) -> Json {
     Arc::from(format!("{}:", Value::from(name)))
 }
 
@@ -123,7 +118,7 @@ fn invert(order: &[usize]) -> Vec<usize> {
 }
 
 /// A label as the key of an object, and as labels are compared: a string without its quotes.
-pub fn label_text(label: &Value) -> String {
+pub(crate) fn label_text(label: &Value) -> String {
     label
         .as_str()
         .map_or_else(|| label.to_string(), str::to_owned)

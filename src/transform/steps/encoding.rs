@@ -6,7 +6,7 @@ use crate::transform::{date_parts::DateParts, steps::UnknownCategory};
 
 /// Distinct categories in their order.
 #[derive(Clone, Debug)]
-pub struct Categories {
+pub(crate) struct Categories {
     list: Vec<String>,
     /// The index of each category. Empty for few categories, among which a search is faster.
     index: HashMap<String, usize>,
@@ -16,7 +16,7 @@ impl Categories {
     /// Up to this number of categories, comparing all of them is faster than hashing.
     const FEW: usize = 12;
 
-    pub fn new(list: Vec<String>) -> Categories {
+    pub(crate) fn new(list: Vec<String>) -> Categories {
         let index = if list.len() > Categories::FEW {
             list.iter()
                 .cloned()
@@ -40,7 +40,7 @@ impl Categories {
 }
 
 #[derive(Clone, Debug)]
-pub enum CategoryEncoding {
+pub(crate) enum CategoryEncoding {
     OneHot {
         categories: Categories,
         unknown: UnknownCategory,
@@ -61,7 +61,7 @@ pub enum CategoryEncoding {
 
 impl CategoryEncoding {
     /// The number of columns.
-    pub fn width(&self) -> usize {
+    pub(crate) fn width(&self) -> usize {
         match self {
             CategoryEncoding::OneHot { categories, .. } => categories.list.len(),
             CategoryEncoding::Hash { width, .. } => *width,
@@ -71,7 +71,7 @@ impl CategoryEncoding {
     }
 
     /// Why a value is refused: the keyword of JSON Schema, and the rule.
-    pub fn refusal(&self) -> (&'static str, &'static str) {
+    pub(crate) fn refusal(&self) -> (&'static str, &'static str) {
         match self {
             CategoryEncoding::Dates(_) => ("format", "must be a date or a date-time"),
             _ => ("enum", "is not a category that this model takes"),
@@ -80,7 +80,7 @@ impl CategoryEncoding {
 
     /// Writes the numbers of one row to `row`, which has `width` zeros. Returns `false` for a
     /// refused category.
-    pub fn write(&self, category: Option<&str>, row: &mut [f64]) -> bool {
+    pub(crate) fn write(&self, category: Option<&str>, row: &mut [f64]) -> bool {
         match self {
             CategoryEncoding::OneHot {
                 categories,

@@ -8,7 +8,7 @@ mod text;
 use serde::Deserialize;
 use serde_json::Value;
 
-pub use self::{
+pub(crate) use self::{
     encoding::{Categories, CategoryEncoding},
     numeric::NumericStep,
     text::TextStep,
@@ -17,7 +17,7 @@ pub use self::{
 /// A step as written: an object with one member, which has the name of the step.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum PreprocessStep {
+pub(crate) enum PreprocessStep {
     /// Replaces missing values, as SimpleImputer with a constant.
     Impute(ImputeStep),
     /// 1 for a missing value, 0 for any other, as MissingIndicator.
@@ -101,11 +101,11 @@ pub enum PreprocessStep {
 /// The parameters of a step without parameters: `{}`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct NoParameters {}
+pub(crate) struct NoParameters {}
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ImputeStep {
+pub(crate) struct ImputeStep {
     /// The replacement.
     pub value: Value,
     #[serde(default)]
@@ -119,7 +119,7 @@ fn default_alternate_sign() -> bool {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-pub enum PowerMethod {
+pub(crate) enum PowerMethod {
     #[serde(rename = "yeo-johnson")]
     YeoJohnson,
     #[serde(rename = "box-cox")]
@@ -129,7 +129,7 @@ pub enum PowerMethod {
 /// What an unknown category becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum UnknownCategory {
+pub(crate) enum UnknownCategory {
     Zeros,
     Error,
 }
@@ -137,7 +137,7 @@ pub enum UnknownCategory {
 /// The normalization forms of Unicode Standard Annex 15.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
-pub enum UnicodeForm {
+pub(crate) enum UnicodeForm {
     Nfc,
     Nfd,
     Nfkc,
@@ -146,14 +146,14 @@ pub enum UnicodeForm {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum ColorMode {
+pub(crate) enum ColorMode {
     Grey,
     Rgb,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Interpolation {
+pub(crate) enum Interpolation {
     Nearest,
     #[default]
     Bilinear,
@@ -164,7 +164,7 @@ pub enum Interpolation {
 /// The order of the dimensions of an image tensor: N rows, C channels, H height, W width.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Layout {
+pub(crate) enum Layout {
     Nchw,
     Nhwc,
 }

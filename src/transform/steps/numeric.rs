@@ -3,7 +3,7 @@
 use crate::transform::steps::PowerMethod;
 
 #[derive(Clone, Debug)]
-pub enum NumericStep {
+pub(crate) enum NumericStep {
     Impute {
         value: f64,
         missing: Vec<f64>,
@@ -32,7 +32,7 @@ pub enum NumericStep {
 impl NumericStep {
     /// Applies all steps in order. `None` if a step is not defined for its value.
     #[inline]
-    pub fn run(steps: &[NumericStep], x: f64) -> Option<f64> {
+    pub(crate) fn run(steps: &[NumericStep], x: f64) -> Option<f64> {
         steps.iter().try_fold(x, |x, step| step.apply(x))
     }
 

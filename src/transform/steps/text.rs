@@ -6,7 +6,7 @@ use unicode_normalization::UnicodeNormalization;
 use crate::transform::steps::UnicodeForm;
 
 #[derive(Clone, Debug)]
-pub enum TextStep {
+pub(crate) enum TextStep {
     Impute { value: String, missing: Vec<String> },
     Lowercase,
     Strip,
@@ -15,7 +15,7 @@ pub enum TextStep {
 }
 
 impl TextStep {
-    pub fn apply(&self, value: Option<String>) -> Option<String> {
+    pub(crate) fn apply(&self, value: Option<String>) -> Option<String> {
         let text = match self {
             TextStep::Impute {
                 value: replacement,

@@ -19,7 +19,7 @@ use tonic::body::Body;
 /// large piece, a client that stops reading could not be noticed.
 const PIECE_BYTES: usize = 64 << 10;
 
-pub struct ConnectionActivity {
+pub(super) struct ConnectionActivity {
     origin: Instant,
     /// The number of calls whose response is not complete.
     open: AtomicUsize,
@@ -32,7 +32,7 @@ pub struct ConnectionActivity {
 }
 
 impl ConnectionActivity {
-    pub fn new() -> ConnectionActivity {
+    pub(super) fn new() -> ConnectionActivity {
         ConnectionActivity {
             origin: Instant::now(),
             open: AtomicUsize::new(0),
@@ -49,26 +49,26 @@ impl ConnectionActivity {
     }
 
     /// The time since the last change.
-    pub fn quiet_for(&self) -> Duration {
+    pub(super) fn quiet_for(&self) -> Duration {
         self.origin
             .elapsed()
             .saturating_sub(Duration::from_millis(self.changed.load(Ordering::Relaxed)))
     }
 
-    pub fn is_idle(&self) -> bool {
+    pub(super) fn is_idle(&self) -> bool {
         self.open.load(Ordering::Relaxed) == 0
     }
 
-    pub fn is_unread(&self) -> bool {
+    pub(super) fn is_unread(&self) -> bool {
         self.unread.load(Ordering::Relaxed) > 0
     }
 }
 
 /// Counts a call as open, from its headers to the end of its response.
-pub struct OpenCall(Arc<ConnectionActivity>);
+pub(super) struct OpenCall(Arc<ConnectionActivity>);
 
 impl OpenCall {
-    pub fn new(activity: &Arc<ConnectionActivity>) -> OpenCall {
+    pub(super) fn new(activity: &Arc<ConnectionActivity>) -> OpenCall {
         activity.open.fetch_add(1, Ordering::Relaxed);
         activity.touch();
         OpenCall(Arc::clone(activity))
@@ -83,7 +83,7 @@ impl Drop for OpenCall {
 }
 
 /// The body of a response, in pieces that the client can be seen to take.
-pub struct ResponseBody {
+pub(super) struct ResponseBody {
     inner: Body,
     rest: Bytes,
     /// Whether the last piece is still with hyper: it has not asked for the next one.
@@ -92,7 +92,7 @@ pub struct ResponseBody {
 }
 
 impl ResponseBody {
-    pub fn new(inner: Body, open: OpenCall) -> ResponseBody {
+    pub(super) fn new(inner: Body, open: OpenCall) -> ResponseBody {
         ResponseBody {
             inner,
             rest: Bytes::new(),

@@ -64,7 +64,7 @@ const MAX_STREAMS: u32 = 256;
 const MAX_HEADER_LIST: u32 = request_head::MAX_PARSED_BYTES as u32;
 
 /// Accepts connections until `stop` turns true. Returns when every connection has finished its calls.
-pub async fn serve(
+pub(crate) async fn serve(
     listener: TcpListener,
     services: Services,
     options: ServeOptions,

@@ -19,7 +19,7 @@ use crate::api::grpc::{
     connections::activity::{ConnectionActivity, OpenCall, ResponseBody},
 };
 
-pub struct ConnectionService {
+pub(super) struct ConnectionService {
     pub services: Services,
     pub activity: Arc<ConnectionActivity>,
     pub draining: Arc<AtomicBool>,
@@ -42,7 +42,7 @@ impl Service<Request<Incoming>> for ConnectionService {
 }
 
 /// A call until the head of its response; from there on, the body of the response keeps the call open.
-pub struct CallFuture {
+pub(super) struct CallFuture {
     inner: BoxFuture<Response<Body>, Infallible>,
     open: Option<OpenCall>,
 }

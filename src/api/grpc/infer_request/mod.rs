@@ -28,7 +28,7 @@ const SHARED_MEMORY: &str = "shared_memory_region";
 
 /// A request whose tensors are not decoded yet.
 #[derive(Debug, Default)]
-pub struct InferRequest {
+pub(super) struct InferRequest {
     pub model: String,
     /// Empty if the server chooses the version.
     pub version: String,
@@ -46,7 +46,7 @@ pub struct InferRequest {
 /// The place of the elements in a message. The response has the form of the request: a client that sends typed elements reads
 /// typed ones, and Triton's client reads only raw ones, except for texts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ContentsForm {
+pub(super) enum ContentsForm {
     /// In `raw_input_contents`, as little-endian bytes.
     #[default]
     Raw,
@@ -74,7 +74,7 @@ enum InputError {
 #[error("{0} must be a whole number, not negative")]
 struct NotWholeNumber(&'static str);
 
-pub fn read(request: ModelInferRequest) -> Result<InferRequest, Refusal> {
+pub(super) fn read(request: ModelInferRequest) -> Result<InferRequest, Refusal> {
     let ModelInferRequest {
         model_name,
         model_version,

@@ -22,7 +22,7 @@ use crate::{
 const MAX_BODY: usize = 64 << 10;
 
 /// Why an order was refused, and what the operator can do about it.
-pub struct AdminRefusal {
+pub(super) struct AdminRefusal {
     refusal: Refusal,
     suggestion: Option<Suggestion>,
 }
@@ -46,7 +46,7 @@ impl From<OperateError> for AdminRefusal {
 }
 
 /// Reads the body of an order. The request that is returned has none.
-pub async fn read_body(request: Request) -> (Request, Result<Bytes, Refusal>) {
+pub(super) async fn read_body(request: Request) -> (Request, Result<Bytes, Refusal>) {
     let (parts, body) = request.into_parts();
     let body = to_bytes(body, MAX_BODY).await.map_err(|_| {
         Refusal::new(
@@ -57,7 +57,7 @@ pub async fn read_body(request: Request) -> (Request, Result<Bytes, Refusal>) {
     (Request::from_parts(parts, axum::body::Body::empty()), body)
 }
 
-pub fn document(request: &Request, document: &impl Serialize) -> Response {
+pub(super) fn document(request: &Request, document: &impl Serialize) -> Response {
     match serde_json::to_vec(document) {
         Ok(mut text) => {
             text.push(b'\n');
@@ -75,7 +75,7 @@ pub fn document(request: &Request, document: &impl Serialize) -> Response {
 }
 
 /// A refusal, with the status numbers of the protocol that the path belongs to.
-pub fn refuse(request: &Request, refusal: impl Into<AdminRefusal>) -> Response {
+pub(super) fn refuse(request: &Request, refusal: impl Into<AdminRefusal>) -> Response {
     let AdminRefusal {
         refusal: Refusal { code, detail },
         suggestion,

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// The rules for a request to the operators' listener.
-pub struct Authentication {
+pub(crate) struct Authentication {
     /// `None`: no token is required, which the configuration allows on loopback only.
     pub operators: Option<Operators>,
     /// The address of the listener.
@@ -97,7 +97,7 @@ impl Authentication {
 }
 
 /// The layer that lets authenticated requests through, with their `Actor`.
-pub async fn authenticate(
+pub(super) async fn authenticate(
     State(admin): State<Arc<Admin>>,
     mut request: Request,
     next: Next,

@@ -24,7 +24,7 @@ use crate::{
     operate::{OperateError, Operator},
 };
 
-pub fn routes() -> Router<Arc<Admin>> {
+pub(super) fn routes() -> Router<Arc<Admin>> {
     Router::new()
         .route("/admin/models", get(statuses))
         .route("/admin/models/{name}", get(status))

@@ -3,7 +3,7 @@
 use crate::suggestion::Suggestion;
 
 /// What a client of the API can send instead.
-pub fn hint(suggestion: &Suggestion) -> Option<String> {
+pub(super) fn hint(suggestion: &Suggestion) -> Option<String> {
     let text = match suggestion {
         Suggestion::NameCandidate => "name the version in \"to\"".to_owned(),
         Suggestion::GiveReason => "add a \"reason\"".to_owned(),

@@ -17,7 +17,7 @@ use axum::{
     routing::{get, post},
 };
 
-pub use authentication::Authentication;
+pub(crate) use authentication::Authentication;
 
 use crate::{
     api::{
@@ -31,14 +31,14 @@ use crate::{
 };
 
 /// What the handlers share.
-pub struct Admin {
+pub(crate) struct Admin {
     pub api: Arc<Api>,
     pub commander: Commander,
     pub operator: Arc<Operator>,
     pub authentication: Authentication,
 }
 
-pub fn router(admin: Arc<Admin>) -> Router {
+pub(crate) fn router(admin: Arc<Admin>) -> Router {
     let shared = Router::new()
         .route("/livez", get(probes::live))
         .route("/readyz", get(probes::ready))

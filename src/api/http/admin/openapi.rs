@@ -26,7 +26,7 @@ const COMPONENTS: &str = "/components/schemas";
 /// The document never changes while the server runs.
 static DOCUMENT: LazyLock<Value> = LazyLock::new(build);
 
-pub async fn openapi(request: Request) -> Response {
+pub(super) async fn openapi(request: Request) -> Response {
     document(&request, &*DOCUMENT)
 }
 

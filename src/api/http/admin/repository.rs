@@ -24,7 +24,7 @@ use crate::{
     registry::{ControlError, Order},
 };
 
-pub fn routes() -> Router<Arc<Admin>> {
+pub(super) fn routes() -> Router<Arc<Admin>> {
     Router::new()
         .route("/v2/repository/models/{name}/load", post(load))
         .route("/v2/repository/models/{name}/unload", post(unload))

@@ -39,7 +39,7 @@ const STOP_TICK: Duration = Duration::from_millis(100);
 const CHECKS_PER_TIMEOUT: u32 = 4;
 
 /// Accepts connections until `stop` turns true. Returns when every connection has finished its request.
-pub async fn serve(
+pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
     options: ServeOptions,

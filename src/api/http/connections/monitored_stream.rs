@@ -19,7 +19,7 @@ use crate::api::{
 
 /// A socket that notices when a request begins to arrive. It drops the response that hyper itself writes to a head that it refuses,
 /// because that response explains nothing: the connection then writes its own.
-pub struct MonitoredStream {
+pub(super) struct MonitoredStream {
     pub stream: TcpStream,
     progress: Arc<ConnectionProgress>,
     /// Whether a response of hyper was dropped.
@@ -27,7 +27,7 @@ pub struct MonitoredStream {
 }
 
 impl MonitoredStream {
-    pub fn new(stream: TcpStream, progress: Arc<ConnectionProgress>) -> MonitoredStream {
+    pub(super) fn new(stream: TcpStream, progress: Arc<ConnectionProgress>) -> MonitoredStream {
         MonitoredStream {
             stream,
             progress,

@@ -7,14 +7,14 @@ use std::{
 
 /// The phase of a connection, and the time since it began. One atomic number: the socket and the service change it on every
 /// request.
-pub struct ConnectionProgress {
+pub(super) struct ConnectionProgress {
     origin: Instant,
     /// The time of the last change in milliseconds since `origin`, times 4, plus the phase.
     state: AtomicU64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ConnectionPhase {
+pub(super) enum ConnectionPhase {
     /// Between requests.
     Idle = 0,
     /// The head of a request is arriving.
@@ -24,25 +24,25 @@ pub enum ConnectionPhase {
 }
 
 impl ConnectionProgress {
-    pub fn new() -> ConnectionProgress {
+    pub(super) fn new() -> ConnectionProgress {
         ConnectionProgress {
             origin: Instant::now(),
             state: AtomicU64::new(0),
         }
     }
 
-    pub fn set(&self, phase: ConnectionPhase) {
+    pub(super) fn set(&self, phase: ConnectionPhase) {
         let milliseconds = self.origin.elapsed().as_millis() as u64;
         self.state
             .store(milliseconds << 2 | phase as u64, Ordering::Relaxed);
     }
 
-    pub fn phase(&self) -> ConnectionPhase {
+    pub(super) fn phase(&self) -> ConnectionPhase {
         phase_of(self.state.load(Ordering::Relaxed))
     }
 
     /// The phase, and the time since it began.
-    pub fn get(&self) -> (ConnectionPhase, Duration) {
+    pub(super) fn get(&self) -> (ConnectionPhase, Duration) {
         let state = self.state.load(Ordering::Relaxed);
         (
             phase_of(state),

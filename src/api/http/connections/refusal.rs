@@ -18,7 +18,7 @@ use crate::{
 const WRITE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Refuses a connection on which no request has reached hyper.
-pub async fn refuse_connection(mut stream: TcpStream, refusal: Refusal, metrics: Metrics) {
+pub(super) async fn refuse_connection(mut stream: TcpStream, refusal: Refusal, metrics: Metrics) {
     let text = count(&refusal, &metrics);
     let _ = tokio::time::timeout(WRITE_TIMEOUT, async {
         stream.write_all(text.as_bytes()).await?;
@@ -29,7 +29,7 @@ pub async fn refuse_connection(mut stream: TcpStream, refusal: Refusal, metrics:
 
 /// Refuses a connection whose request hyper could not parse. `is_unanswered`: hyper's own response was dropped; it writes none to
 /// another protocol than HTTP/1.
-pub async fn refuse_unparsed(
+pub(super) async fn refuse_unparsed(
     mut stream: TcpStream,
     refusal: Refusal,
     is_unanswered: bool,
@@ -94,7 +94,7 @@ async fn linger(mut stream: TcpStream) {
 }
 
 /// The response to a request whose head is too large for this server, although hyper could parse it.
-pub fn refuse_head(refusal: &Refusal, headers: &HeaderMap, metrics: &Metrics) -> Response {
+pub(super) fn refuse_head(refusal: &Refusal, headers: &HeaderMap, metrics: &Metrics) -> Response {
     let context = Context::new(headers);
     count_refusal(refusal, &context, metrics);
     let mut response = Response::new(Body::from(Problem::from(refusal).to_json(&context)));

@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// Routes requests, and keeps the phase of the connection.
-pub struct ConnectionService {
+pub(super) struct ConnectionService {
     pub router: Router,
     pub progress: Arc<ConnectionProgress>,
     pub draining: Arc<AtomicBool>,
@@ -62,7 +62,7 @@ enum PendingResponse {
     Refused(Option<Response>),
 }
 
-pub struct ResponseFuture {
+pub(super) struct ResponseFuture {
     response: PendingResponse,
     progress: Arc<ConnectionProgress>,
     draining: Arc<AtomicBool>,

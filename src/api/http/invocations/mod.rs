@@ -44,10 +44,10 @@ const CUSTOM_ATTRIBUTES: HeaderName = HeaderName::from_static("x-amzn-sagemaker-
 
 /// Takes rows, answers with predictions; errors are `{"error_code": "...", "message": "..."}`.
 #[derive(Clone, Copy)]
-pub struct Invocations;
+pub(super) struct Invocations;
 
 /// The parts of a request that its response depends on.
-pub struct ResponseOptions {
+pub(super) struct ResponseOptions {
     layout: ResponseLayout,
     format: Format,
     /// The name of `format` that the caller uses: three names mean JSON Lines.
@@ -67,7 +67,7 @@ enum Format {
 const MAX_TRANSFORMS: usize = 64;
 
 /// All routes of the dialect.
-pub const PATHS: [&str; 5] = [
+pub(super) const PATHS: [&str; 5] = [
     "/ping",
     "/health",
     "/version",
@@ -75,7 +75,7 @@ pub const PATHS: [&str; 5] = [
     "/invocations",
 ];
 
-pub fn routes() -> Router<Arc<Api>> {
+pub(super) fn routes() -> Router<Arc<Api>> {
     Router::new()
         .route("/ping", get(ping))
         .route("/health", get(ping))
@@ -103,7 +103,7 @@ async fn invoke(State(api): State<Arc<Api>>, request: Request) -> Response {
 }
 
 /// Whether the server is ready, as a status without a document.
-pub async fn ping(State(api): State<Arc<Api>>) -> Response {
+pub(super) async fn ping(State(api): State<Arc<Api>>) -> Response {
     let mut response = Response::new(Body::from("\n"));
     let headers = response.headers_mut();
     headers.insert(

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Reads a JSON body: a data frame of pandas, `instances`, `inputs`, or one row.
-pub fn read_json(body: &Bytes) -> Result<RequestData, Refusal> {
+pub(super) fn read_json(body: &Bytes) -> Result<RequestData, Refusal> {
     let members = RequestMembers::read(body)?;
     if let Some(params) = members.get("params")
         // Clients of MLflow may send the member without content.
@@ -89,7 +89,7 @@ fn is_empty_object(text: &[u8]) -> bool {
 
 /// Reads one row from each line. Each line is checked alone: the lines are joined to one array, in which a line with `1],[2`
 /// would become two rows.
-pub fn read_lines(body: &Bytes) -> Result<Input, Refusal> {
+pub(super) fn read_lines(body: &Bytes) -> Result<Input, Refusal> {
     let text =
         std::str::from_utf8(body).map_err(|_| Refusal::malformed("the body is not UTF-8"))?;
     let mut rows = Vec::with_capacity(body.len() + 2);

@@ -18,7 +18,7 @@ use crate::{
     predict::Prediction,
 };
 
-pub fn write(
+pub(super) fn write(
     options: &ResponseOptions,
     prediction: &mut Prediction,
 ) -> Result<EncodedResponse, Refusal> {

@@ -48,7 +48,7 @@ pub fn examples(servable: &Servable) -> Vec<Value> {
 }
 
 /// The number of instances in the example of a request with several.
-pub const SEVERAL: usize = 2;
+pub(super) const SEVERAL: usize = 2;
 
 /// An instance made from the schema, if the model's preprocessing accepts it.
 fn made_from_schema(packaged: &Packaged) -> Option<Value> {

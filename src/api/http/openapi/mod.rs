@@ -23,7 +23,7 @@ use crate::{
 /// The routes of the other protocols, which are the same for every model: `tags`, `paths` and `schemas`.
 const PROTOCOLS: &str = include_str!("protocols.json");
 
-pub async fn document(State(api): State<Arc<Api>>, request: Request) -> Response {
+pub(super) async fn document(State(api): State<Arc<Api>>, request: Request) -> Response {
     let document = build(&api.registry.snapshot());
     json_document(&request, document.to_string().into_bytes())
 }

@@ -23,7 +23,7 @@ const NOT_FOR_PREDICTIONS: [ErrorCode; 5] = [
 ];
 
 /// A prediction of a model.
-pub fn prediction(servable: &Servable, summary: &str, id: &str) -> Value {
+pub(super) fn prediction(servable: &Servable, summary: &str, id: &str) -> Value {
     let name = servable.id().name.as_str();
     let description = servable
         .package()
@@ -47,7 +47,7 @@ pub fn prediction(servable: &Servable, summary: &str, id: &str) -> Value {
 }
 
 /// A read of a document about models.
-pub fn document(tag: &str, id: &str, summary: &str) -> Value {
+pub(super) fn document(tag: &str, id: &str, summary: &str) -> Value {
     json!({
         "tags": [tag], "operationId": id, "summary": summary,
         "responses": {
@@ -58,7 +58,7 @@ pub fn document(tag: &str, id: &str, summary: &str) -> Value {
 }
 
 /// A probe, whose status is its result.
-pub fn probe(id: &str, summary: &str) -> Value {
+pub(super) fn probe(id: &str, summary: &str) -> Value {
     let content = json!({"application/json": {"schema": {"type": "object"}}});
     json!({
         "tags": ["operation"], "operationId": id, "summary": summary,
@@ -66,7 +66,7 @@ pub fn probe(id: &str, summary: &str) -> Value {
     })
 }
 
-pub fn metrics() -> Value {
+pub(super) fn metrics() -> Value {
     json!({
         "tags": ["operation"], "operationId": "get_metrics", "summary": "Metrics for Prometheus",
         "responses": {"200": {"description": "The exposition text", "content": {"text/plain": {"schema": {"type": "string"}}}}},
@@ -74,7 +74,7 @@ pub fn metrics() -> Value {
 }
 
 /// A path item of one `GET` operation with parameters in the path.
-pub fn with_parameters(operation: &Value, names: &[&str]) -> Value {
+pub(super) fn with_parameters(operation: &Value, names: &[&str]) -> Value {
     let parameters: Vec<Value> =
         names.iter().map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}})).collect();
     json!({"get": operation, "parameters": parameters})

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::registry::servable::Servable;
 
 /// A reference to a schema of a model: `instance`, `prediction`, `request` or `response`.
-pub fn reference(name: &str, part: &str) -> Value {
+pub(super) fn reference(name: &str, part: &str) -> Value {
     json!({"$ref": format!("#/components/schemas/{name}.{part}")})
 }
 
@@ -42,7 +42,7 @@ fn response_schema(servable: &Servable) -> Value {
 }
 
 /// The schemas of one model, by their names in the document.
-pub fn of_model(servable: &Servable) -> [(String, Value); 4] {
+pub(super) fn of_model(servable: &Servable) -> [(String, Value); 4] {
     let name = &servable.id().name;
     let parts = servable.package().map(|package| &package.parts);
     // A graph without a package has no schema.
@@ -58,7 +58,7 @@ pub fn of_model(servable: &Servable) -> [(String, Value); 4] {
     ]
 }
 
-pub fn problem() -> Value {
+pub(super) fn problem() -> Value {
     json!({
         "type": "object",
         "title": "RFC 9457 problem details",

@@ -28,13 +28,13 @@ use crate::{
     tensor::{DataType, Dim, signature::TensorSpec},
 };
 
-pub async fn list(State(api): State<Arc<Api>>, request: Request) -> Response {
+pub(super) async fn list(State(api): State<Arc<Api>>, request: Request) -> Response {
     let snapshot = api.registry.snapshot();
     let names: Vec<&str> = snapshot.models.keys().map(ModelName::as_str).collect();
     respond(&request, &json!({"models": names}))
 }
 
-pub async fn status_of_model(
+pub(super) async fn status_of_model(
     State(api): State<Arc<Api>>,
     path: OnePart,
     request: Request,
@@ -46,7 +46,7 @@ pub async fn status_of_model(
     status(&api, &request, target(&name, None))
 }
 
-pub async fn status_of_version(
+pub(super) async fn status_of_version(
     State(api): State<Arc<Api>>,
     path: TwoParts,
     request: Request,
@@ -58,7 +58,7 @@ pub async fn status_of_version(
     status(&api, &request, target(&name, Some(&version)))
 }
 
-pub async fn status_of_label(
+pub(super) async fn status_of_label(
     State(api): State<Arc<Api>>,
     path: TwoParts,
     request: Request,
@@ -126,7 +126,7 @@ fn version_status(version: &Version, status: &VersionStatus) -> Value {
     json!({"version": version.as_str(), "state": state, "status": {"error_code": code, "error_message": message}})
 }
 
-pub async fn metadata_of_model(
+pub(super) async fn metadata_of_model(
     State(api): State<Arc<Api>>,
     path: OnePart,
     request: Request,
@@ -135,7 +135,7 @@ pub async fn metadata_of_model(
     metadata(&api, &request, target(&name, None))
 }
 
-pub async fn metadata_of_version(
+pub(super) async fn metadata_of_version(
     State(api): State<Arc<Api>>,
     path: TwoParts,
     request: Request,
@@ -144,7 +144,7 @@ pub async fn metadata_of_version(
     metadata(&api, &request, target(&name, Some(&version)))
 }
 
-pub async fn metadata_of_label(
+pub(super) async fn metadata_of_label(
     State(api): State<Arc<Api>>,
     path: TwoParts,
     request: Request,

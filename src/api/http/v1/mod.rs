@@ -43,9 +43,9 @@ const SIGNATURE: &str = "serving_default";
 
 /// Takes instances, answers with predictions; errors are `{"error": "..."}`.
 #[derive(Clone, Copy)]
-pub struct V1;
+pub(super) struct V1;
 
-pub fn routes() -> Router<Arc<Api>> {
+pub(super) fn routes() -> Router<Arc<Api>> {
     Router::new()
         .route("/v1/models", get(documents::list))
         .route(
@@ -145,7 +145,7 @@ async fn carry_out(api: &Arc<Api>, verb: &str, target: Target<'_>, request: Requ
 }
 
 /// The default model, under the route that Vertex AI names.
-pub async fn default_model(api: &Arc<Api>, request: Request) -> Response {
+pub(super) async fn default_model(api: &Arc<Api>, request: Request) -> Response {
     exchange(api, V1, Target::default(), request).await
 }
 

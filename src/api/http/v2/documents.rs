@@ -29,20 +29,20 @@ use crate::{
 /// The body of an index request holds one option.
 const MAX_INDEX_BODY: usize = 64 << 10;
 
-pub async fn server(request: Request) -> Response {
+pub(crate) async fn server(request: Request) -> Response {
     let document = json!({"name": oip::SERVER_NAME, "version": oip::SERVER_VERSION, "extensions": oip::EXTENSIONS});
     respond(&request, &document)
 }
 
-pub async fn live(State(api): State<Arc<Api>>, request: Request) -> Response {
+pub(crate) async fn live(State(api): State<Arc<Api>>, request: Request) -> Response {
     probe(&request, "live", api.is_alive())
 }
 
-pub async fn ready(State(api): State<Arc<Api>>, request: Request) -> Response {
+pub(crate) async fn ready(State(api): State<Arc<Api>>, request: Request) -> Response {
     probe(&request, "ready", api.is_ready())
 }
 
-pub async fn model_ready(
+pub(crate) async fn model_ready(
     State(api): State<Arc<Api>>,
     path: ModelPath,
     request: Request,
@@ -61,7 +61,11 @@ pub async fn model_ready(
     }
 }
 
-pub async fn metadata(State(api): State<Arc<Api>>, path: ModelPath, request: Request) -> Response {
+pub(crate) async fn metadata(
+    State(api): State<Arc<Api>>,
+    path: ModelPath,
+    request: Request,
+) -> Response {
     let (name, version) = name_and_version(path);
     let target = target(&name, version.as_deref());
     let metadata = oip::model_metadata(&api.registry.snapshot(), target);
@@ -99,7 +103,7 @@ fn tensors(specs: &[TensorSpec], symbols: &[Vec<String>]) -> Vec<Value> {
     specs.iter().enumerate().map(tensor).collect()
 }
 
-pub async fn configuration(
+pub(crate) async fn configuration(
     State(api): State<Arc<Api>>,
     path: ModelPath,
     request: Request,
@@ -153,12 +157,12 @@ fn configured_tensor_document(tensor: &ConfiguredTensor) -> Value {
     document
 }
 
-pub async fn all_statistics(State(api): State<Arc<Api>>, request: Request) -> Response {
+pub(crate) async fn all_statistics(State(api): State<Arc<Api>>, request: Request) -> Response {
     let statistics = oip::statistics(&api.registry.snapshot(), None, None).map(statistics_document);
     answer(&api, &request, statistics)
 }
 
-pub async fn statistics(
+pub(crate) async fn statistics(
     State(api): State<Arc<Api>>,
     path: ModelPath,
     request: Request,
@@ -200,7 +204,7 @@ fn statistics_document(models: Vec<oip::ModelStatistics>) -> Value {
     json!({"model_stats": models.iter().map(model).collect::<Vec<_>>()})
 }
 
-pub async fn index(State(api): State<Arc<Api>>, request: Request) -> Response {
+pub(crate) async fn index(State(api): State<Arc<Api>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     // The response still needs the headers of the request.
     let request = Request::from_parts(parts, Body::empty());

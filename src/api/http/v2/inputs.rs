@@ -18,7 +18,7 @@ use crate::{
 };
 
 #[derive(Deserialize)]
-pub struct InputDocument<'a> {
+pub(super) struct InputDocument<'a> {
     #[serde(borrow)]
     name: Cow<'a, str>,
     #[serde(borrow)]
@@ -62,18 +62,18 @@ enum InputError {
 }
 
 /// The two parts of a body. Inputs take their binary data in the order in which the JSON lists them.
-pub struct InputReader {
+pub(super) struct InputReader {
     text: Bytes,
     binary: Bytes,
 }
 
 impl InputReader {
     /// `text`: the JSON that the documents of the inputs borrow from.
-    pub fn new(text: Bytes, binary: Bytes) -> InputReader {
+    pub(super) fn new(text: Bytes, binary: Bytes) -> InputReader {
         InputReader { text, binary }
     }
 
-    pub fn read(&mut self, input: InputDocument<'_>) -> Result<WireTensor, Refusal> {
+    pub(super) fn read(&mut self, input: InputDocument<'_>) -> Result<WireTensor, Refusal> {
         let InputDocument {
             name,
             datatype,
@@ -131,7 +131,7 @@ impl InputReader {
     }
 
     /// Checks that the inputs used all binary data: bytes that are left mean that a size is wrong, and every later tensor with it.
-    pub fn finish(self) -> Result<(), Refusal> {
+    pub(super) fn finish(self) -> Result<(), Refusal> {
         match self.binary.len() {
             0 => Ok(()),
             left => Err(Refusal::malformed(format!(

@@ -1,9 +1,9 @@
 //! The Open Inference Protocol v2 over HTTP, with Triton's extensions.
 
-pub mod documents;
+pub(crate) mod documents;
 mod inputs;
 pub mod request;
-pub mod response;
+pub(crate) mod response;
 
 use std::sync::Arc;
 

@@ -16,9 +16,10 @@ use crate::{
     transform::fields::NamedTensor,
 };
 
-pub const HEADER_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
+pub(crate) const HEADER_LENGTH: HeaderName =
+    HeaderName::from_static("inference-header-content-length");
 
-pub fn write(
+pub(crate) fn write(
     options: &ResponseOptions,
     prediction: &mut Prediction,
 ) -> Result<EncodedResponse, Refusal> {

@@ -29,7 +29,7 @@ use crate::{
 const GENERIC_NAMES: [&str; 3] = ["model", "artifacts", "data"];
 
 /// The flavor `onnx`, which is the only one that is served.
-pub fn flavor(model: &MlModel) -> Result<&OnnxFlavor, PackageError> {
+pub(crate) fn flavor(model: &MlModel) -> Result<&OnnxFlavor, PackageError> {
     model.flavors.onnx.as_ref().ok_or_else(|| {
         let names = if model.flavors.names.is_empty() { "none".to_owned() } else { model.flavors.names.join(", ") };
         let advice = "convert it (skl2onnx.to_onnx, torch.onnx.export, onnxmltools) and log the result with mlflow.onnx.log_model";
@@ -39,7 +39,7 @@ pub fn flavor(model: &MlModel) -> Result<&OnnxFlavor, PackageError> {
 
 /// A name for the model: that of the directory or of MLflow's artifact path, the first that is not
 /// generic.
-pub fn name(model: &MlModel, directory: &str) -> Option<ModelName> {
+pub(crate) fn name(model: &MlModel, directory: &str) -> Option<ModelName> {
     let last = |path: &str| {
         path.rsplit('/')
             .find(|part| !part.is_empty())
@@ -79,7 +79,7 @@ fn sanitise(text: &str) -> String {
 }
 
 /// Makes the package's documents from the signature, the example and the graph.
-pub fn import(
+pub(crate) fn import(
     id: &ModelId,
     model: &MlModel,
     example: Option<&Value>,

@@ -12,7 +12,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-pub use repository::{FoundVersion, RepositoryVersion, find_versions};
+pub(crate) use repository::{RepositoryVersion, find_versions};
 
 use crate::{
     package::{
@@ -43,7 +43,7 @@ struct ImportReport {
 
 /// Makes the package's documents from the graph and `config.pbtxt`. `external` are the files that
 /// the graph names.
-pub fn import(
+pub(crate) fn import(
     source: &RepositoryVersion,
     signature: &Signature,
     external: &[String],

@@ -13,7 +13,7 @@ use crate::{
 
 /// A version in the repository.
 #[derive(Debug, PartialEq, Eq)]
-pub struct RepositoryVersion {
+pub(crate) struct RepositoryVersion {
     pub id: ModelId,
     /// `NAME/VERSION` in the repository.
     pub directory: PathBuf,
@@ -24,10 +24,10 @@ pub struct RepositoryVersion {
 
 /// A version with its label `NAME/VERSION`, or an error with the label `NAME` if no version of the
 /// model can be imported.
-pub type FoundVersion = (String, Result<RepositoryVersion, PackageError>);
+pub(super) type FoundVersion = (String, Result<RepositoryVersion, PackageError>);
 
 /// Finds every version of every model of a repository, or of one model's directory, sorted.
-pub fn find_versions(directory: &Path) -> Result<Vec<FoundVersion>, PackageError> {
+pub(crate) fn find_versions(directory: &Path) -> Result<Vec<FoundVersion>, PackageError> {
     let below = directories(directory)?;
     // People give the directory of a repository, or of one model in it.
     let is_model =
