@@ -1,4 +1,4 @@
-//! `predictd serve --check`: everything that `serve` would refuse, without serving.
+//! `predictd serve --check`: reports everything that would prevent serving, and exits.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -43,7 +43,7 @@ pub fn run(config: &Config) -> anyhow::Result<CommandOutcome> {
     for fault in &faults {
         say!("FAILED  {fault}");
     }
-    // Without packages there is nothing else to check.
+    // The other checks need packages.
     if directories.is_empty() {
         return Ok(CommandOutcome::Failed);
     }
@@ -67,7 +67,7 @@ pub fn run(config: &Config) -> anyhow::Result<CommandOutcome> {
     })
 }
 
-/// What is wrong besides the packages themselves: listeners, the state, the models directory.
+/// The faults of the listeners, the state directory and the models directory.
 fn setup_faults(config: &Config, directories: &[PathBuf]) -> anyhow::Result<Vec<String>> {
     let root = &config.models.root;
     let mut faults = app::listening_faults(config)?;
@@ -89,14 +89,14 @@ fn setup_faults(config: &Config, directories: &[PathBuf]) -> anyhow::Result<Vec<
     faults.extend(incomplete(root, directories, &ignored));
     if directories.is_empty() {
         faults.push(format!(
-            "{} holds no package; the server would not be ready",
+            "{} contains no package; the server would not become ready",
             root.display()
         ));
     }
     Ok(faults)
 }
 
-/// The state of each model whose journal can be read, and whether all can be.
+/// Reads the journal of each model. Returns the state of each readable one, and whether all are readable.
 fn read_journals(
     config: &Config,
     directories: &[PathBuf],
@@ -123,7 +123,7 @@ fn read_journals(
     Ok((decided, readable))
 }
 
-/// The server as it would be with this configuration.
+/// The server that this configuration would start.
 struct WouldBeServer<'a> {
     config: &'a Config,
     runtime: Runtime,
@@ -132,12 +132,12 @@ struct WouldBeServer<'a> {
 }
 
 impl WouldBeServer<'_> {
-    /// Prints what the server would refuse about a package.
+    /// Prints each reason for which the server would reject the package. Returns whether it would accept it.
     fn accepts(&self, directory: &Path) -> bool {
         let Some(id) = bare::id_of(directory) else {
             return true;
         };
-        // A package that can't be read has failed the gate, which printed the reason.
+        // The gate has reported a package that can't be read.
         let refused = self.refuses(directory, &id).unwrap_or_default();
         for error in &refused {
             say!(
@@ -149,7 +149,7 @@ impl WouldBeServer<'_> {
         refused.is_empty()
     }
 
-    /// The reasons to refuse a package that passes the gate: its directory, its digest, and its share of the memory.
+    /// The reasons to reject a package that passes the gate: its directory, its digest, and its memory limit.
     fn refuses(&self, directory: &Path, id: &ModelId) -> Result<Vec<PackageError>, PackageError> {
         let manifest = match bare::is_bare(directory, id) {
             true => BareGraph::open(directory, id)?.manifest,
@@ -190,7 +190,7 @@ enum JournalFault {
         source: StoreError,
     },
     #[error(
-        "the journal of {model} {fault}: {source}; `predictd history {model} --repair --reason TEXT` sets the damaged end aside, once the server runs"
+        "the journal of {model} {fault}: {source}; `predictd history {model} --repair --reason TEXT` moves the damaged end aside once the server runs"
     )]
     Damaged {
         model: ModelName,
@@ -200,7 +200,7 @@ enum JournalFault {
     },
 }
 
-/// The state that a model's journal describes.
+/// The state of a model according to its journal.
 fn decisions(journal: &Journal, name: &ModelName) -> Result<ModelState, JournalFault> {
     let model = name.clone();
     let (_, state, end) = ModelState::fold(journal, name.as_str(), |_| ());
@@ -222,7 +222,7 @@ fn decisions(journal: &Journal, name: &ModelName) -> Result<ModelState, JournalF
     }
 }
 
-/// Writes a file into the directory and removes it, with every directory that had to be created for it.
+/// Creates and removes a file in the directory. Removes every directory that it had to create.
 fn try_writing(directory: &Path) -> anyhow::Result<()> {
     let made: Vec<&Path> = directory
         .ancestors()
@@ -253,7 +253,7 @@ fn try_writing(directory: &Path) -> anyhow::Result<()> {
     written
 }
 
-/// Directories of versions in which the server would wait for files. The reason for `ignored` directories is reported already.
+/// Directories of versions that the server would treat as incomplete. The `ignored` directories are already reported.
 fn incomplete(root: &Path, directories: &[PathBuf], ignored: &[&Path]) -> Vec<String> {
     let versions = registry::version_directories(root);
     let reported = |directory: &PathBuf| {
@@ -273,7 +273,7 @@ fn incomplete(root: &Path, directories: &[PathBuf], ignored: &[&Path]) -> Vec<St
         .collect()
 }
 
-/// Models and versions that the configuration names and the directory does not hold.
+/// Models and versions that the configuration names but the models directory does not contain.
 fn missing_names(config: &Config, directories: &[PathBuf]) -> Vec<String> {
     let root = &config.models.root;
     let holds = |path: PathBuf| {
@@ -291,7 +291,7 @@ fn missing_names(config: &Config, directories: &[PathBuf]) -> Vec<String> {
     );
     let absent = named.filter(|(_, name)| !holds(root.join(name)));
     let mut missing: Vec<String> = absent
-        .map(|(key, name)| format!("{key} names {name}, which {} does not hold", root.display()))
+        .map(|(key, name)| format!("{key} names {name}, which is not in {}", root.display()))
         .collect();
     for (name, model) in &config.model {
         if let Some(version) = model
@@ -300,7 +300,7 @@ fn missing_names(config: &Config, directories: &[PathBuf]) -> Vec<String> {
             .filter(|version| !holds(root.join(name).join(version)))
         {
             missing.push(format!(
-                "model.{name}.version names {version}, which {} does not hold",
+                "model.{name}.version names {version}, which is not in {}",
                 root.join(name).display()
             ));
         }

@@ -17,9 +17,9 @@ const SERVER: &str = "PREDICTD_SERVER";
 const TOKEN: &str = "PREDICTD_TOKEN";
 
 const CONNECT: Duration = Duration::from_secs(5);
-/// Longer than a server waits for a version that an order must load first.
+/// Longer than a server waits for a version that it must load before it carries out a request.
 const ANSWER: Duration = Duration::from_secs(150);
-/// A page of a journal may hold much evidence in each entry.
+/// Each entry on a page of the journal may contain much evidence.
 const LONGEST_ANSWER: u64 = 1 << 30;
 
 /// The server that a command talks to.
@@ -27,8 +27,8 @@ const LONGEST_ANSWER: u64 = 1 << 30;
 pub struct ServerArgs {
     /// The server's admin listener [default: http://127.0.0.1:8082]
     ///
-    /// The server's key admin.listen sets this address. PREDICTD_SERVER sets another default. The token for a listener that
-    /// requires one is taken from PREDICTD_TOKEN.
+    /// The server's key admin.listen sets this address. PREDICTD_SERVER changes the default. If the listener requires a token, set
+    /// PREDICTD_TOKEN.
     // Not clap's own `env`: a value from the environment would appear in every usage line as if it were required.
     #[arg(long, global = true, value_name = "URL", default_value_t = from_environment(), value_parser = server)]
     #[arg(hide_default_value = true)]
@@ -82,10 +82,10 @@ pub fn version(text: &str) -> Result<String, String> {
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     #[error(
-        "no server answers at {server}: {detail}\n  next: is the server running, and is this its admin.listen? --server URL or PREDICTD_SERVER sets another address"
+        "no server answers at {server}: {detail}\n  next: check that the server runs and that this is its admin.listen; --server URL or PREDICTD_SERVER sets another address"
     )]
     Unreachable { server: String, detail: String },
-    #[error("no answer from {server} within {} s; the order may or may not have been carried out\n  next: predictd rollout status {subject}", ANSWER.as_secs())]
+    #[error("no answer from {server} within {} s; the request may or may not have been carried out\n  next: predictd rollout status {subject}", ANSWER.as_secs())]
     Silent { server: String, subject: String },
     #[error("the server refused ({status}): {}\n  next: {}", .detail.replace('\n', "\n  "), advice(*.status, .subject, .suggestion.as_ref()))]
     Refused {
@@ -99,10 +99,10 @@ pub enum ClientError {
         "{server} answers ({status}), but is not predictd's admin listener\n  next: set the address of the admin listener (admin.listen) with --server URL or PREDICTD_SERVER"
     )]
     Foreign { server: String, status: u16 },
-    #[error("{TOKEN} can't be sent: a token has visible ASCII characters only")]
+    #[error("{TOKEN} can't be sent: a token may contain visible ASCII characters only")]
     Token,
     #[error(
-        "the server carried out the request, but its answer is a document of another version of predictd: {source}\n  next: use the predictd of the server's version"
+        "the server carried out the request, but its answer has the format of another version of predictd: {source}\n  next: use the predictd of the server's version"
     )]
     Document {
         #[source]
@@ -111,7 +111,7 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    /// The server may be restarting.
+    /// Whether another attempt may succeed: the server may be restarting.
     pub fn is_transient(&self) -> bool {
         matches!(
             self,
@@ -120,15 +120,17 @@ impl ClientError {
     }
 }
 
-/// What the operator can do next: the server's suggestion, or a general advice for the status.
+/// The next command for the operator: the server's suggestion, or general advice for the status code.
 fn advice(status: u16, subject: &str, suggestion: Option<&Suggestion>) -> String {
     if let Some(command) = suggestion.and_then(|suggestion| command(suggestion, subject)) {
         return command;
     }
     match status {
         401 => format!("set {TOKEN} to a token of the server's admin.token_file"),
-        403 => format!("predictd rollout status {subject}; another operator uses another {TOKEN}"),
-        404 => "predictd rollout status lists the models".to_owned(),
+        403 => {
+            format!("predictd rollout status {subject}; each operator needs a {TOKEN} of their own")
+        }
+        404 => "`predictd rollout status` lists the models".to_owned(),
         503 => format!(
             "see the server's log, and check its state.url; predictd history {subject} --verify checks the journal"
         ),
@@ -159,7 +161,7 @@ impl Client {
             // A redirect must not send the token to another server.
             .max_redirects(0)
             .max_redirects_will_error(false)
-            // A server that restarted has closed its old connections.
+            // A server that has restarted has closed its old connections.
             .max_idle_connections(0)
             .timeout_connect(Some(CONNECT))
             .timeout_global(Some(ANSWER))
@@ -223,7 +225,7 @@ impl Client {
         self.read(request.send(body))
     }
 
-    /// The server is not an admin listener of predictd.
+    /// The error for an answer that no admin listener of predictd sends.
     pub fn foreign(&self, status: u16) -> ClientError {
         ClientError::Foreign {
             server: self.server.clone(),
@@ -309,12 +311,12 @@ fn reason(error: &ureq::Error) -> String {
             "connection refused".to_owned()
         }
         ureq::Error::Io(error) => error.to_string(),
-        ureq::Error::HostNotFound => "there is no such host".to_owned(),
+        ureq::Error::HostNotFound => "unknown host".to_owned(),
         other => other.to_string(),
     }
 }
 
-/// Whether the server is on this machine, so that no proxy must be used.
+/// Whether the server is on this machine. Requests to it bypass the proxy.
 fn is_own(server: &str) -> bool {
     let rest = server.split_once("://").map_or(server, |(_, rest)| rest);
     let authority = rest.split('/').next().unwrap_or_default();

@@ -1,4 +1,5 @@
-//! `predictd compat`: whether the callers of one version can use another, and back; and the other differences of the two.
+//! `predictd compat`: checks whether callers of one version can use another, in both directions, and compares time, memory,
+//! evaluation and training data of the two.
 
 use std::{
     collections::BTreeMap,
@@ -42,30 +43,30 @@ pub struct Args {
     /// Directory of the version that callers use today
     #[arg(value_name = "OLD")]
     old: PathBuf,
-    /// Directory of the version that would answer them
+    /// Directory of the version that would replace it
     #[arg(value_name = "NEW")]
     new: PathBuf,
-    /// Print JSON, for programs
+    /// Print JSON for programs
     #[arg(long)]
     json: bool,
     /// Compare for callers that see the graph's own inputs and outputs
     ///
-    /// This is for model.NAME.oip = "graph".
+    /// Use it if the server sets model.NAME.oip = "graph".
     #[arg(long)]
     raw: bool,
     /// Accept a difference that is not proved harmless
     ///
-    /// /age, or input:/age; may be repeated.
+    /// POINTER is a JSON pointer, as in /age or input:/age. May be repeated.
     #[arg(long, value_name = "POINTER", requires = "reason")]
     accept_unproved: Vec<String>,
-    /// The reason why it is harmless
+    /// The reason why the difference is harmless
     #[arg(long, value_name = "TEXT", requires = "accept_unproved")]
     reason: Option<String>,
     #[command(flatten)]
     config: ConfigArgs,
 }
 
-/// The time that a measurement may take beyond its own budget.
+/// The time limit of a measurement process.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A version on disk.
@@ -93,7 +94,7 @@ pub fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     let report = compare(&old.side(), &new.side(), &args.accept_unproved);
     if let Some(unused) = report.unused_overrides.first() {
         bail!(
-            "--accept-unproved {unused}: there is no unproved difference; only such can be accepted"
+            "--accept-unproved {unused}: there is no unproved difference at this pointer, and only unproved differences can be accepted"
         );
     }
     let evaluation = old
@@ -155,7 +156,7 @@ struct Opener<'a> {
 }
 
 impl Opener<'_> {
-    /// Opens a version that passes the load gate. Only after that its graph is opened in this process.
+    /// Opens a version that passes the load gate. Its graph is opened in this process only after the gate has passed it.
     fn version(&mut self, directory: &Path) -> anyhow::Result<Version> {
         let bare = bare::id_of(directory)
             .filter(|id| bare::is_bare(directory, id))
@@ -267,7 +268,7 @@ fn measure(
         .name("measurement".to_owned())
         .spawn(move || {
             let mut text = String::new();
-            // After the timeout the receiver is gone.
+            // After a timeout the receiver no longer exists.
             let _ = sender.send(stdout.read_to_string(&mut text).map(|_| text));
         })?;
     let Ok(text) = text.recv_timeout(PATIENCE) else {
@@ -322,7 +323,7 @@ fn verdict(
     {
         let _ = writeln!(
             text,
-            "  (what is unproved counts as breaking: --accept-unproved POINTER --reason TEXT)"
+            "  (an unproved difference counts as breaking; accept it with --accept-unproved POINTER --reason TEXT)"
         );
     }
     text
@@ -429,7 +430,7 @@ fn evaluated(evaluation: &Evaluations, text: &mut String) {
 fn profiled(features: &[ComparedFeature], text: &mut String) {
     let _ = writeln!(
         text,
-        "\ntraining data (median or commonest, share missing) and predictions on it"
+        "\ntraining data (median or most frequent value, share missing) and predictions on it"
     );
     row(text, ["", "old", "new", "PSI"]);
     for ComparedFeature {
@@ -465,5 +466,5 @@ fn left_out(title: &str, file: &str, (old, new): (bool, bool), text: &mut String
         (true, false) => "the old version has no",
         _ => "the new version has no",
     };
-    let _ = writeln!(text, "\n{title}: left out, {which} {file}");
+    let _ = writeln!(text, "\n{title}: not compared, {which} {file}");
 }

@@ -1,4 +1,4 @@
-//! `predictd completions`: a script that completes commands and options in a shell.
+//! `predictd completions`: prints a shell completion script.
 
 use std::io::Write;
 
@@ -15,7 +15,7 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut visible(), "predictd", &mut script);
-    // A closed pipe is no error: its reader wants no more lines.
+    // A closed pipe is not an error.
     let _ = std::io::stdout().lock().write_all(&script);
     Ok(CommandOutcome::Done)
 }

@@ -1,243 +1,251 @@
-//! Examples: command lines as they are typed, for the end of a long help and of a manual page.
+//! Examples of command lines, for the end of `--help` and of the manual pages.
 
 use clap::Command;
 
-/// A command, an example of it, and its purpose.
+/// A command, an example of it, and the purpose of the example.
 type Example = (&'static str, &'static str, &'static str);
 
 const EXAMPLES: &[Example] = &[
     (
         "",
         "predictd init model.onnx --sample rows.jsonl",
-        "a package from a graph",
+        "draft a package from an ONNX file",
     ),
-    ("", "predictd serve --models models", "serve what is packed"),
+    (
+        "",
+        "predictd serve --models models",
+        "serve the packages in models/",
+    ),
     (
         "",
         "predictd rollout start churn --to 1.1.0",
-        "a new version, step by step",
+        "move traffic to a new version step by step",
     ),
     (
         "",
         "predictd rollback churn --reason 'scores too high'",
-        "and back, at once",
+        "end the rollout, or return to the previous version",
     ),
     (
         "serve",
         "predictd serve",
-        "the packages in models/, on 127.0.0.1:8080",
+        "serve the packages in models/ on 127.0.0.1:8080",
     ),
     (
         "serve",
         "predictd serve --config predictd.toml --check",
-        "would it serve? exit 0 or 1",
+        "check whether it would serve; exit 0 or 1",
     ),
     (
         "serve",
         "predictd serve --models /srv/models --state /var/lib/predictd --listen 0.0.0.0:8080",
-        "in production",
+        "serve in production",
     ),
     (
         "init",
         "predictd init churn.onnx --sample customers.csv",
-        "drafts models/churn/1.0.0",
+        "draft models/churn/1.0.0",
     ),
     (
         "init",
         "predictd init churn.onnx --sample rows.jsonl --golden predictions.jsonl",
-        "checked against what training answered",
+        "draft, and check the draft against predictions from training",
     ),
     (
         "init",
         "predictd init churn.onnx --sample rows.jsonl --encode plan=one_hot --output drafts/churn/1.0.0",
-        "outside of what is served",
+        "draft in a directory that is not served",
     ),
     (
         "import",
         "predictd import triton /srv/triton --output models",
-        "a whole repository",
+        "import a whole repository",
     ),
     (
         "import",
         "predictd import mlflow mlruns/1/models/m-1/artifacts --name churn --output models/churn/1.0.0",
-        "one model",
+        "import one model",
     ),
     (
         "import triton",
         "predictd import triton /srv/triton --output models",
-        "each model of a repository, as models/NAME/VERSION",
+        "import each model of a repository as models/NAME/VERSION",
     ),
     (
         "import mlflow",
         "predictd import mlflow model --name churn --output models/churn/1.0.0",
-        "a directory with MLmodel",
+        "import a directory that contains MLmodel",
     ),
     (
         "pack",
         "predictd pack models/churn/1.0.0",
-        "writes manifest.json after all checks",
+        "run all checks and write manifest.json",
     ),
     (
         "pack",
         "predictd pack models/churn/1.0.0 --bump",
-        "an edited package under the next free version",
+        "pack an edited copy under the next free version",
     ),
     (
         "verify",
         "predictd verify models",
-        "every package in a directory",
+        "check every package in a directory",
     ),
     (
         "verify",
         "predictd verify models/churn/1.1.0 --json",
-        "in a pipeline",
+        "check one package in a pipeline",
     ),
     (
         "inspect",
         "predictd inspect models/churn/1.0.0",
-        "schema, steps, provenance, how rows are batched",
+        "show the graph, the fields, provenance and files",
     ),
     (
         "compat",
         "predictd compat models/churn/1.0.0 models/churn/1.1.0",
-        "before a release; exit 1 where callers would break",
+        "check before a release; exit 1 if callers would break",
     ),
     (
         "predict",
         "predictd predict models/churn/1.0.0 --input rows.jsonl",
-        "an answer a line",
+        "print one prediction per line",
     ),
     (
         "predict",
         "tail -n 1 rows.jsonl | predictd predict models/churn/1.0.0",
-        "from a pipe",
+        "read instances from a pipe",
     ),
     (
         "models",
         "predictd models",
-        "versions, their states and roles",
+        "list versions with their states and roles",
     ),
     (
         "models",
         "predictd models --server http://10.0.0.7:8082 --json",
-        "of another server, for a program",
+        "list the models of another server as JSON",
     ),
     (
         "rollout",
         "predictd rollout start churn --to 1.1.0 --plan canary",
-        "begin",
+        "start a rollout",
     ),
     (
         "rollout",
         "predictd rollout status churn --watch",
-        "look on until it ends",
+        "watch until it ends",
     ),
     (
         "rollout",
         "predictd rollout abort churn --reason 'too many refunds'",
-        "end it",
+        "end it; the stable version answers all requests",
     ),
     (
         "rollout start",
         "predictd rollout start churn --to 1.1.0",
-        "by the plan for the package's risk",
+        "start with the plan for the package's risk",
     ),
     (
         "rollout start",
         "predictd rollout start churn --to 1.1.0 --plan canary --dry-run",
-        "what would happen",
+        "show the plan and the differences for callers; start nothing",
     ),
     (
         "rollout start",
         "predictd rollout start churn --to 1.1.0 --to 1.2.0 --plan ab",
-        "an A/B test of two",
+        "start an A/B test of two candidates",
     ),
     (
         "rollout status",
         "predictd rollout status",
-        "of every model",
+        "show every model",
     ),
     (
         "rollout status",
         "predictd rollout status churn --watch",
-        "until it ends; exit 1 if it was aborted or rolled back",
+        "watch until it ends; exit 1 if it was aborted or rolled back",
     ),
     (
         "rollout pause",
         "predictd rollout pause churn --reason 'a holiday'",
-        "stays at its step",
+        "keep it at its step",
     ),
-    ("rollout resume", "predictd rollout resume churn", "goes on"),
+    (
+        "rollout resume",
+        "predictd rollout resume churn",
+        "continue",
+    ),
     (
         "rollout approve",
         "predictd rollout approve churn --reason 'reviewed'",
-        "as the second of two names",
+        "approve as the second operator",
     ),
     (
         "rollout abort",
         "predictd rollout abort churn --reason 'too many refunds'",
-        "everybody gets the stable version",
+        "the stable version answers all requests",
     ),
     (
         "rollout promote",
         "predictd rollout promote churn",
-        "before its last step",
+        "promote before the last step has ended",
     ),
     (
         "rollout promote",
         "predictd rollout promote churn --to 1.2.0",
-        "the winner of an A/B test",
+        "promote the winner of an A/B test",
     ),
     (
         "rollback",
         "predictd rollback churn",
-        "ends the rollout that runs; else one version back",
+        "end the rollout; without one, restore the previous version",
     ),
     (
         "rollback",
         "predictd rollback churn --to 1.0.0 --reason 'refunds'",
-        "to a version by its name",
+        "restore a version by its name",
     ),
     (
         "history",
         "predictd history churn",
-        "who changed what, when and why",
+        "show who changed what, when and why",
     ),
     (
         "history",
         "predictd history churn --verify",
-        "nothing was altered or taken away",
+        "check that no entry was altered or removed",
     ),
     (
         "history",
         "predictd history churn --state /var/lib/predictd",
-        "without a server",
+        "read a state directory without a server",
     ),
     (
         "history",
         "predictd history churn --repair --reason 'power cut'",
-        "decide again after damage",
+        "make decisions possible again after damage",
     ),
     (
         "health",
         "predictd health",
-        "ready? exit 0 or 1: a container's health check",
+        "health check of a container; exit 0 or 1",
     ),
     (
         "health",
         "predictd health --listen 127.0.0.1:9000 --live",
-        "alive?",
+        "check whether it is live",
     ),
     (
         "completions",
         "predictd completions bash > /etc/bash_completion.d/predictd",
-        "for everybody on this machine",
+        "install completions for all users",
     ),
-    ("man", "predictd man | man -l -", "read it"),
+    ("man", "predictd man | man -l -", "read the manual page"),
     (
         "man",
         "predictd man rollout start > predictd-rollout-start.1",
-        "keep it",
+        "save the manual page of one command",
     ),
 ];
 

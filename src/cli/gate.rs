@@ -1,4 +1,4 @@
-//! `predictd gate`: the load gate in a child process, which sets its own limits.
+//! `predictd gate`: runs the load gate. The server starts it as a child process, which limits its own time and memory.
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
@@ -90,15 +90,15 @@ pub fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
             })
         });
     let passed = reporter.finish(outcome);
-    // Ends without unwinding through the runtime library: the kernel frees its memory faster.
+    // Exits without unwinding through the runtime library, because the kernel frees its memory faster.
     std::process::exit(i32::from(!passed))
 }
 
-/// Limits the memory, and makes this process the first one that the kernel kills if memory is short.
+/// Limits the memory of this process, and makes it the first one that the kernel kills when memory runs out.
 fn limit(memory_bytes: u64) {
     let hard = getrlimit(Resource::As).maximum;
     let wanted = hard.map_or(memory_bytes, |hard| hard.min(memory_bytes));
-    // If a limit can't be set, the time limit still holds.
+    // If the memory limit can't be set, the time limit still applies.
     let _ = setrlimit(
         Resource::As,
         Rlimit {
@@ -114,7 +114,7 @@ fn limit(memory_bytes: u64) {
         },
     );
     let _ = fs_err::write("/proc/self/oom_score_adj", "900");
-    // If the server ended, nobody reads the verdict.
+    // The process ends with the server, because nobody else reads its result.
     #[cfg(target_os = "linux")]
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
 }

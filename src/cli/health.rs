@@ -1,4 +1,4 @@
-//! `predictd health`: asks the local server, for containers without curl.
+//! `predictd health`: checks the local server, for containers without curl.
 
 use std::{
     io::{Read, Write},
@@ -19,10 +19,10 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 pub struct Args {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Address of the server [default: the configured one]
+    /// Address of the server [default: server.listen]
     #[arg(long, value_name = "ADDR")]
     listen: Option<Listen>,
-    /// Ask whether it is live instead of ready
+    /// Check whether the server is live instead of ready
     #[arg(long)]
     live: bool,
 }
@@ -34,14 +34,14 @@ pub fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     };
     let address = listen
         .resolve()
-        .with_context(|| format!("finding the address of {listen}"))?;
+        .with_context(|| format!("resolving {listen}"))?;
     let address = address
         .into_iter()
         .map(reachable)
         .next()
-        .context("the name has no address")?;
+        .context("the host name has no address")?;
     let path = if args.live { "/livez" } else { "/readyz" };
-    let answer = ask(address, path).with_context(|| format!("asking {address}"))?;
+    let answer = ask(address, path).with_context(|| format!("requesting {path} from {address}"))?;
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     say!("{}", body.trim());
     let healthy = head.split(' ').nth(1) == Some("200");
@@ -52,7 +52,7 @@ pub fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     })
 }
 
-/// A server that listens on all addresses is asked on loopback.
+/// The address to connect to: loopback if the server listens on all addresses.
 fn reachable(listen: SocketAddr) -> SocketAddr {
     match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => {

@@ -1,4 +1,4 @@
-//! `predictd history`: who decided what, when and why, and whether the journal was altered since.
+//! `predictd history`: shows who decided what, when and why, and checks whether the journal was altered.
 
 use std::{
     collections::BTreeMap,
@@ -39,12 +39,12 @@ pub struct Args {
     model: ModelName,
     /// Check that no entry was altered or is missing
     ///
-    /// Finds altered, missing and moved entries, and (with a server) a missing end; exit 0 or 1.
+    /// Finds altered, missing and moved entries. With a server, it also finds entries that are missing at the end. Exit 0 or 1.
     #[arg(long)]
     verify: bool,
-    /// Set the damaged end of the journal aside
+    /// Move the damaged end of the journal aside
     ///
-    /// Decisions are possible again afterwards. Nothing is deleted.
+    /// The server accepts decisions again afterwards. Nothing is deleted.
     #[arg(long, requires = "reason", conflicts_with_all = ["verify", "limit", "state"])]
     repair: bool,
     /// The reason for the repair, kept in the journal
@@ -56,7 +56,7 @@ pub struct Args {
     /// Read this state directory, without a server
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
-    /// Print JSON, for programs
+    /// Print JSON for programs
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -85,7 +85,7 @@ pub fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
         say!(
             "{}",
             if text.is_empty() {
-                "no decision about this model exists yet"
+                "there are no decisions about this model yet"
             } else {
                 text.trim_end()
             }
@@ -106,7 +106,7 @@ fn repair(args: &Args) -> anyhow::Result<CommandOutcome> {
     }
     let status: ModelStatus = answer.read()?;
     say!(
-        "{}: repaired (entry {}); the damaged entries are below damaged/ in the state\n",
+        "{}: repaired (entry {}); the damaged entries are in damaged/ in the state directory\n",
         args.model,
         status.seq
     );
@@ -114,14 +114,14 @@ fn repair(args: &Args) -> anyhow::Result<CommandOutcome> {
     Ok(CommandOutcome::Done)
 }
 
-/// A journal as it is stored, valid or not. A damaged entry does not hide the others.
+/// The stored entries of a journal, valid or not. A damaged entry does not hide the others.
 pub struct StoredJournal {
     texts: BTreeMap<u64, Vec<u8>>,
-    /// The end of the journal as the server knows it, even if files were removed since.
+    /// The last entry that the server has read or written, even if its file was removed since.
     head: Option<ChainHead>,
 }
 
-/// Gets all entries from `first` on.
+/// Gets all entries from `first` on from a server.
 pub fn fetch(client: &Client, model: &str, first: u64) -> Result<StoredJournal, ClientError> {
     let mut stored = StoredJournal {
         texts: BTreeMap::new(),
@@ -147,7 +147,7 @@ pub fn fetch(client: &Client, model: &str, first: u64) -> Result<StoredJournal, 
     }
 }
 
-/// Reads the files themselves, including those beyond a gap.
+/// Reads all entries in a state directory, including those after a gap.
 pub fn read(directory: &Path, model: &str) -> anyhow::Result<StoredJournal> {
     let journal = Journal::new(Store::local(directory.to_path_buf())?);
     let names = journal.beyond_gap(model, &ChainHead::default())?;
@@ -162,7 +162,7 @@ pub fn read(directory: &Path, model: &str) -> anyhow::Result<StoredJournal> {
     }
     if texts.is_empty() {
         bail!(
-            "{} holds no journal of {model}; --state takes the directory that state.url names",
+            "{} contains no journal of {model}; --state takes the directory that state.url names",
             directory.display()
         );
     }
@@ -246,7 +246,7 @@ impl StoredJournal {
             let Some(text) = self.texts.get(&seq) else {
                 let known = self.head.as_ref().is_some_and(|head| head.seq >= seq);
                 return Err(bad(if known {
-                    "is missing, and the server knows that it was there"
+                    "is missing, but the server has seen it"
                 } else {
                     "is missing"
                 }));
@@ -259,7 +259,7 @@ impl StoredJournal {
                 .is_some_and(|known| known.seq == seq && known.sha256 != head.sha256)
             {
                 return Err(bad(
-                    "is sound in itself, but not the one that the server knows: it was replaced",
+                    "is valid, but is not the entry that the server has seen: it was replaced",
                 ));
             }
         }
@@ -333,7 +333,7 @@ impl StoredJournal {
     }
 }
 
-/// The plan and the step that were in force at an entry. Only the entries that begin a rollout or a step name them.
+/// The plan and the step at an entry. Only the entries that start a rollout or a step contain them.
 #[derive(Default)]
 struct RolloutPosition {
     plan: Option<RolloutPlan>,
@@ -394,13 +394,13 @@ fn describe(seq: u64, entry: &Entry, position: &RolloutPosition, paint: Paint, t
         .as_ref()
         .map(|strategy| format!("; {}", position.describe(strategy)))
         .unwrap_or_default();
-    // A renamed file holds another number than its name.
+    // A renamed file contains another number than its name.
     let renamed = if entry.seq == seq {
         String::new()
     } else {
         paint.paint(
             Style::Bad,
-            &format!("  says that it is entry {}", entry.seq),
+            &format!("  its content says entry {}", entry.seq),
         )
     };
     let _ = writeln!(
@@ -422,9 +422,9 @@ fn describe(seq: u64, entry: &Entry, position: &RolloutPosition, paint: Paint, t
     }
 }
 
-/// The evidence for a decision, in a few figures.
+/// The main figures of the evidence for a decision.
 fn figures(entry: &Entry) -> Vec<String> {
-    // An entry of another version of predictd may hold evidence in another form: the list is shown without it.
+    // An entry of another version of predictd may contain evidence in another format. It is listed without evidence.
     let evidence: DecisionEvidence = entry
         .evidence
         .clone()
@@ -453,7 +453,7 @@ fn figures(entry: &Entry) -> Vec<String> {
         format!("{}: {verdict}", report.version)
     }));
     if evidence.without_way_back {
-        lines.push("without a way back".to_owned());
+        lines.push("promoted although a rollback would not work".to_owned());
     }
     if matches!(entry.action, Action::Adopt | Action::Start)
         && let Some(to) = &entry.to
@@ -493,7 +493,7 @@ mod tests {
         },
     };
 
-    /// Five decisions as a server wrote them, and the end that it remembers.
+    /// Five decisions in the form in which a server writes them, and the last entry that it has seen.
     fn stored() -> StoredJournal {
         let journal = Journal::new(Store::memory().unwrap());
         let mut head = ChainHead::default();
@@ -558,10 +558,7 @@ mod tests {
         fewer.texts.remove(&2);
         assert_eq!(
             bad(&fewer),
-            (
-                2,
-                "is missing, and the server knows that it was there".to_owned()
-            )
+            (2, "is missing, but the server has seen it".to_owned())
         );
         fewer.head = None;
         assert_eq!(bad(&fewer), (2, "is missing".to_owned()));
@@ -574,10 +571,10 @@ mod tests {
 
         let mut cut = stored();
         cut.texts.remove(&5);
-        assert_eq!(bad(&cut).0, 5, "the server remembers its end");
+        assert_eq!(bad(&cut).0, 5, "the server has seen the last entry");
 
         let mut replaced = stored();
-        replaced.texts = stored().texts; // Sound in itself, with other ids and times.
+        replaced.texts = stored().texts; // Valid, with other ids and times.
         assert_eq!(bad(&replaced).0, 5);
         assert!(
             bad(&replaced).1.contains("replaced"),

@@ -1,4 +1,4 @@
-//! `predictd import`: converts models of another server or tracker to packages.
+//! `predictd import`: converts Triton repositories and MLflow models to packages.
 
 use std::{
     io::Read,
@@ -31,7 +31,7 @@ use crate::{
     tensor::signature::Signature,
 };
 
-/// An input example has a few rows. A larger file is something else.
+/// An input example has a few rows. A larger file is not an input example.
 const MAX_EXAMPLE_BYTES: u64 = 16 << 20;
 
 #[derive(clap::Args)]
@@ -42,13 +42,13 @@ pub struct Args {
 
 #[derive(clap::Subcommand)]
 enum From {
-    /// A model repository, or one model's directory in it
+    /// Import a Triton model repository, or one model in it
     ///
-    /// NAME/config.pbtxt and NAME/VERSION/model.onnx.
+    /// Reads NAME/config.pbtxt and NAME/VERSION/model.onnx.
     Triton(TritonArgs),
-    /// A model that MLflow saved with the flavor onnx
+    /// Import a model that MLflow saved with the onnx flavor
     ///
-    /// A directory with MLmodel.
+    /// The model's directory contains the file MLmodel.
     Mlflow(MlflowArgs),
 }
 
@@ -68,12 +68,13 @@ struct MlflowArgs {
     directory: PathBuf,
     /// Name of the model
     ///
-    /// If absent: the name in --output if that ends in NAME/VERSION, else the name of the directory or in MLflow.
+    /// Default: NAME if --output ends in NAME/VERSION. Otherwise the name of the directory, or MLflow's artifact path if the
+    /// directory's name is generic, such as `model`.
     #[arg(long)]
     name: Option<String>,
     /// Semantic version of the package [default: 1.0.0]
     ///
-    /// If --output ends in NAME/VERSION, its version is the default.
+    /// If --output ends in NAME/VERSION, VERSION is the default.
     #[arg(long, alias = "model-version")]
     version: Option<String>,
     #[command(flatten)]
@@ -84,11 +85,11 @@ struct MlflowArgs {
 struct ToArgs {
     /// The models directory, or a package's NAME/VERSION
     ///
-    /// Packages are created in DIR/NAME/VERSION. If DIR itself ends in NAME/VERSION and one version is imported, DIR is the package's own
-    /// directory, as with `init`.
+    /// Packages are created in DIR/NAME/VERSION. If DIR itself ends in NAME/VERSION and one version is imported, DIR becomes the
+    /// package, as with `init`.
     #[arg(long, value_name = "DIR", default_value = "models")]
     output: PathBuf,
-    /// Print a JSON object for each version, for programs
+    /// Print one JSON object for each version, for programs
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -106,7 +107,7 @@ fn from_triton(args: &TritonArgs) -> anyhow::Result<CommandOutcome> {
     let candidates = triton::find_versions(&args.directory)?;
     if candidates.is_empty() {
         bail!(
-            "{} holds no model; NAME/config.pbtxt and NAME/VERSION/{MODEL_FILE} were expected",
+            "{} contains no model; expected NAME/config.pbtxt and NAME/VERSION/{MODEL_FILE}",
             args.directory.display()
         );
     }
@@ -117,7 +118,7 @@ fn from_triton(args: &TritonArgs) -> anyhow::Result<CommandOutcome> {
     let models = match ids.find_map(|id| OwnDirectory::read(&args.to.output, id.name.as_str())) {
         None => args.to.output.clone(),
         Some(own) if candidates.len() > 1 => bail!(
-            "--output {} is the directory of one package, {}, and {} versions are imported; give the models directory, {}",
+            "--output {} is the directory of one package, {}, but {} versions would be imported; give the models directory, {}",
             args.to.output.display(),
             own.id,
             candidates.len(),
@@ -157,7 +158,7 @@ fn from_mlflow(args: &MlflowArgs) -> anyhow::Result<CommandOutcome> {
     let data = Path::new(&mlflow::flavor(&model)?.data);
     if !external::is_inside(data) {
         bail!(
-            "MLmodel /flavors/onnx/data: \"{}\" leads out of the directory",
+            "MLmodel /flavors/onnx/data: \"{}\" is outside of the directory",
             data.display()
         );
     }
@@ -171,7 +172,7 @@ fn from_mlflow(args: &MlflowArgs) -> anyhow::Result<CommandOutcome> {
                 .to_string_lossy(),
         ),
     };
-    let name = name.context("no model name ([A-Za-z0-9][A-Za-z0-9._-]*, at most 128) could be made; give another --name")?;
+    let name = name.context("there is no valid model name ([A-Za-z0-9][A-Za-z0-9._-]*, at most 128); give one with --name")?;
     let (id, models) = match OwnDirectory::read(&args.to.output, name.as_str()) {
         Some(own) => {
             let given = args.name.as_ref().map_or(&own.id.name, |_| &name);
@@ -193,7 +194,7 @@ fn from_mlflow(args: &MlflowArgs) -> anyhow::Result<CommandOutcome> {
         Ok(example) => (example, None),
         Err(error) => (
             None,
-            Some(format!("the input example was left out: {error:#}")),
+            Some(format!("the input example was skipped: {error:#}")),
         ),
     };
     let mut importer = Importer::new(&args.to, models)?;
@@ -211,14 +212,14 @@ fn from_mlflow(args: &MlflowArgs) -> anyhow::Result<CommandOutcome> {
     Ok(importer.end())
 }
 
-/// An `--output` that is a package's own directory, as for `init`: MODELS/NAME/VERSION.
+/// An `--output` that is the directory of one package, as with `init`: MODELS/NAME/VERSION.
 struct OwnDirectory {
     models: PathBuf,
     id: ModelId,
 }
 
 impl OwnDirectory {
-    /// `None` for a models directory. A whole number, such as a year, is a version only in a directory with the model's `name`.
+    /// `None` for a models directory. A whole number, such as a year, counts as a version only in a directory with the model's `name`.
     fn read(output: &Path, name: &str) -> Option<OwnDirectory> {
         let version = Version::parse(output.file_name()?.to_str()?)?;
         let absolute = std::path::absolute(output).ok()?;
@@ -246,7 +247,7 @@ impl OwnDirectory {
         }
         let (output, models) = (output.display(), self.models.display());
         bail!(
-            "--output {output} is the directory of {}, and {name}/{version} is imported; give --output {models}/{name}/{version} or the models \
+            "--output {output} is the directory of {}, but {name}/{version} would be imported; give --output {models}/{name}/{version} or the models \
              directory, {models}",
             self.id
         )
@@ -258,7 +259,7 @@ fn example(directory: &Path, model: &MlModel) -> anyhow::Result<Option<Value>> {
     let Some(info) = &model.saved_input_example_info else {
         return Ok(None);
     };
-    // The file for the serving API says by its form what it holds. The other file is ambiguous if it holds a dict of tensors.
+    // The format of the serving API's file is unambiguous. The other file is ambiguous if it contains a dict of tensors.
     let Some(path) = info
         .serving_input_path
         .as_ref()
@@ -267,11 +268,11 @@ fn example(directory: &Path, model: &MlModel) -> anyhow::Result<Option<Value>> {
         return Ok(None);
     };
     if !external::is_inside(Path::new(path)) {
-        bail!("\"{path}\" leads out of the directory");
+        bail!("\"{path}\" is outside of the directory");
     }
     let file = fs_err::canonicalize(directory.join(path))?;
     if !file.starts_with(fs_err::canonicalize(directory)?) {
-        bail!("\"{path}\" leads out of the directory");
+        bail!("\"{path}\" is outside of the directory");
     }
     let mut text = Vec::new();
     fs_err::File::open(&file)?
@@ -285,7 +286,7 @@ fn example(directory: &Path, model: &MlModel) -> anyhow::Result<Option<Value>> {
         .with_context(|| format!("{path} is not JSON"))
 }
 
-/// The source of one package.
+/// The source files of one package.
 struct Place<'a> {
     id: &'a ModelId,
     graph: &'a Path,
@@ -327,7 +328,7 @@ impl<'a> Importer<'a> {
         })
     }
 
-    /// Creates a package in a staging directory, runs the gate on it, and moves it to its place.
+    /// Creates a package in a staging directory, runs the gate on it, and moves it into the models directory.
     fn make(
         &self,
         place: &Place<'_>,
@@ -339,7 +340,7 @@ impl<'a> Importer<'a> {
             .join(place.id.version.as_str());
         if fs_err::symlink_metadata(&directory).is_ok() {
             bail!(
-                "{} is there already; nothing was changed",
+                "{} already exists; nothing was changed",
                 directory.display()
             );
         }
@@ -433,7 +434,7 @@ impl<'a> Importer<'a> {
             say!("next:\n  predictd verify {output}\n  predictd serve --models {output}");
             if self.without_golden > 0 {
                 say!(
-                    "  write {GOLDEN_FILE}: lines of {{\"input\": ..., \"output\": ...}} with the answers that training saw; pack again"
+                    "  write {GOLDEN_FILE}, with lines {{\"input\": ..., \"output\": ...}} of predictions from training, and pack again"
                 );
             }
         }
@@ -445,7 +446,7 @@ impl<'a> Importer<'a> {
     }
 }
 
-/// The answers of the model to the instances that were saved with it. An instance without an answer is left out, with a note.
+/// The model's predictions for the instances that were saved with it. An instance that fails is skipped, with a note.
 fn golden(
     parts: &Parts,
     transform: &Transform,
@@ -457,7 +458,7 @@ fn golden(
         match answer(parts, transform, engine, input) {
             Ok(output) => lines.push(json!({"input": input, "output": output})),
             Err(detail) => imported.notes.push(format!(
-                "row {} of the input example was left out: {detail}",
+                "row {} of the input example was skipped: {detail}",
                 index + 1
             )),
         }

@@ -1,4 +1,4 @@
-//! `predictd init`: drafts a first package from a graph and a few rows.
+//! `predictd init`: drafts a package from a graph and sample rows.
 
 use std::{
     fmt::Write,
@@ -37,36 +37,36 @@ use crate::{
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// The graph; files with its external data are copied, too
+    /// The ONNX file; its external data files are copied too
     #[arg(value_name = "MODEL.onnx")]
     model: PathBuf,
-    /// A few instances (.jsonl, .json, .csv)
+    /// Sample instances (.jsonl, .json or .csv)
     ///
-    /// The names, the order and the types of the fields follow from them.
+    /// The fields of the schema get their names, order and types from the sample.
     #[arg(long, value_name = "ROWS")]
     sample: Option<PathBuf>,
-    /// Instances with the answers of the training
+    /// Instances with predictions from training
     ///
-    /// {"input": ..., "output": ...}, or rows with a member `prediction`. Becomes golden.jsonl, and the draft is checked against it
-    /// at once.
+    /// Lines {"input": ..., "output": ...}, or rows with a member `prediction`. They become golden.jsonl, and the draft is checked
+    /// against them.
     #[arg(long, value_name = "PREDICTIONS")]
     golden: Option<PathBuf>,
-    /// The training's preprocessing of a field
+    /// Preprocessing of a field, as in training
     ///
-    /// As in preprocessing.json: {"field": "plan", "steps": [...]}.
+    /// A column in the form of preprocessing.json: {"field": "plan", "steps": [...]}. May be repeated.
     #[arg(long, value_name = "LINE")]
     column: Vec<String>,
     /// Encode a field: FIELD=one_hot or FIELD=ordinal
     ///
-    /// The categories are those of the sample, which is a guess.
+    /// The categories are taken from the sample, which is a guess. May be repeated.
     #[arg(long, value_name = "FIELD=ENCODING")]
     encode: Vec<String>,
-    /// The package's own directory [default: models/NAME/1.0.0]
+    /// Directory of the new package [default: models/NAME/1.0.0]
     ///
-    /// It is MODELS/NAME/VERSION: its name is the version, and the parent directory's is the model.
+    /// Its form is MODELS/NAME/VERSION, where NAME is the model and VERSION its version.
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
-    /// Name of the model [default: the file's]
+    /// Name of the model [default: the name of the file]
     #[arg(long)]
     name: Option<String>,
     #[command(flatten)]
@@ -79,14 +79,14 @@ pub fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     let packer = Packer::new(args.config.load()?)?;
     let staging = Staging::beside(&directory, &format!("init-{name}"))?;
     copy_graph(&args.model, None, staging.path())?;
-    // The copy has another name than the one that the user knows.
+    // The user does not know the name of the copy.
     let graph = read_graph(&packer, &staging.path().join(MODEL_FILE), |name| {
         inputs.rows.iter().any(|row| row.get(name).is_some())
     })
     .with_context(|| args.model.display().to_string())?;
     let mut drafted = draft_package(&graph, &inputs)?;
     let golden = golden_lines(args.golden.as_deref(), &inputs.examples, &drafted)?;
-    // The draft is tried without the marks of its guesses, because a package with marks is refused.
+    // The draft is tried without the marks of its guesses, because a package with marks is rejected.
     let card = card(name.as_str(), &graph.signature, &graph.symbols);
     write(staging.path(), &drafted, &golden, &card)?;
     let usable = try_draft(staging.path(), &graph, &inputs, &mut drafted)?;
@@ -114,7 +114,7 @@ pub fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     );
     if args.golden.is_some() && passed != Some(true) {
         say!(
-            "{GOLDEN_FILE} is not reproduced: the draft exists, but its answers are not the ones of the training"
+            "the draft was written, but it does not reproduce {GOLDEN_FILE}: its predictions differ from those of training"
         );
         return Ok(CommandOutcome::Failed);
     }
@@ -136,14 +136,14 @@ fn destination(args: &Args) -> anyhow::Result<(ModelName, PathBuf)> {
     let directory = args.output.clone().unwrap_or_else(default);
     if fs_err::read_dir(&directory).is_ok_and(|mut entries| entries.next().is_some()) {
         bail!(
-            "{} is not empty; nothing was changed. --output is the package's own directory, such as models/{name}/1.0.0",
+            "{} is not empty; nothing was changed. --output takes the directory of one package, such as models/{name}/1.0.0",
             directory.display()
         );
     }
     Ok((model, directory))
 }
 
-/// The identity that the load gate checks. A directory whose name is not a version becomes one later.
+/// The identity for the load gate. If the directory's name is not a version, the version is 1.0.0.
 fn identity(name: ModelName, directory: &Path) -> anyhow::Result<ModelId> {
     let version = directory
         .file_name()
@@ -153,12 +153,12 @@ fn identity(name: ModelName, directory: &Path) -> anyhow::Result<ModelId> {
     Ok(ModelId { name, version })
 }
 
-/// What the user gives besides the graph.
+/// The user's inputs besides the graph.
 struct Inputs {
     hints: Vec<FieldHint>,
-    /// Instances with the answers of the training.
+    /// Instances with predictions from training.
     examples: Vec<ExampleRow>,
-    /// The sample, or without one the instances of the examples.
+    /// The rows of the sample. Without a sample, the instances of `examples`.
     rows: Vec<Value>,
 }
 
@@ -193,13 +193,13 @@ fn draft_package(graph: &Graph, inputs: &Inputs) -> anyhow::Result<Draft> {
         anyhow::anyhow!("nothing was drafted: {}", error.to_string().trim_end())
     })?;
     let removed = graph.maps.iter().map(|(output, _)| {
-        format!("the ZipMap that made a map of \"{output}\" was removed from the graph: the numbers and their labels are the same")
+        format!("the ZipMap for the output \"{output}\" was removed from the graph; the numbers and their labels are the same")
     });
     drafted.notes.extend(removed);
     Ok(drafted)
 }
 
-/// Whether the draft accepts the rows that it was made from. The reason why not becomes a note.
+/// Whether the draft accepts the rows that it was made from. If it does not, the reason becomes a note.
 fn try_draft(
     directory: &Path,
     graph: &Graph,
@@ -209,7 +209,7 @@ fn try_draft(
     let tried = match bind(directory, &graph.signature) {
         Ok((parts, transform)) => take_rows(&parts, &transform, &inputs.rows),
         Err(error) if !inputs.hints.is_empty() => {
-            bail!("nothing was drafted: --column makes no preprocessing for this graph: {error}")
+            bail!("nothing was drafted: --column does not fit this graph: {error}")
         }
         Err(error) => Err(DraftFault::NotAPackage(error)),
     };
@@ -225,9 +225,9 @@ fn try_draft(
 /// Why a draft can't be used yet.
 #[derive(Debug, thiserror::Error)]
 enum DraftFault {
-    #[error("`pack` will refuse the draft as it is: {0}")]
+    #[error("`pack` will reject the draft as it is: {0}")]
     NotAPackage(#[source] PackageError),
-    #[error("the draft refuses row {row} of its sample: {detail}")]
+    #[error("the draft rejects row {row} of its sample: {detail}")]
     Row { row: usize, detail: String },
 }
 
@@ -235,12 +235,13 @@ enum DraftFault {
 struct Graph {
     signature: Signature,
     symbols: Symbols,
-    /// The outputs that were maps, with their keys.
+    /// The outputs that were maps, each with its keys.
     maps: Vec<(String, Vec<Value>)>,
     labels: Vec<(String, Vec<Value>)>,
 }
 
-/// Reads the graph at `path`. If it ends in maps, they are removed from the file. `takes`: whether an input with a default is a field.
+/// Reads the graph at `path`. If its outputs are maps, they are removed from the file. `takes` says whether an input with a default
+/// is a field.
 fn read_graph(packer: &Packer, path: &Path, takes: impl Fn(&str) -> bool) -> anyhow::Result<Graph> {
     let runtime = Runtime::load(packer.library())?;
     let (mut factory, _) = OnnxFactory::open(&runtime, path, 1)?;
@@ -271,7 +272,7 @@ fn field_hints(args: &Args) -> anyhow::Result<Vec<FieldHint>> {
     for line in &args.column {
         let expected = || {
             format!(
-                "--column: expected a line such as {{\"field\": \"plan\", \"steps\": [...]}}, given {line}; a column of two fields is written into the draft"
+                "--column: expected a line such as {{\"field\": \"plan\", \"steps\": [...]}}, got {line}; for a column of two fields, edit preprocessing.json in the draft"
             )
         };
         let document: Value = serde_json::from_str(line).with_context(expected)?;
@@ -295,7 +296,7 @@ fn field_hints(args: &Args) -> anyhow::Result<Vec<FieldHint>> {
             Some((field, "one_hot")) => (field, CategoryEncoding::OneHot),
             Some((field, "ordinal")) => (field, CategoryEncoding::Ordinal),
             _ => bail!(
-                "--encode: expected FIELD=one_hot or FIELD=ordinal, given {text}; other steps go into --column"
+                "--encode: expected FIELD=one_hot or FIELD=ordinal, got {text}; give other steps with --column"
             ),
         };
         hints.push(FieldHint {
@@ -397,7 +398,7 @@ fn take_rows(parts: &Parts, transform: &Transform, rows: &[Value]) -> Result<(),
     Ok(())
 }
 
-/// Runs the load gate on the draft. Its manifest is removed again, because `pack` writes the real one.
+/// Runs the load gate on the draft. The manifest is removed afterwards, because `pack` writes the final one.
 fn check_golden(packer: &Packer, directory: &Path, id: &ModelId) -> anyhow::Result<bool> {
     let manifest = Manifest::of_directory(directory, id, pack::created(), Provenance::default())?;
     let sealed = packer.seal(manifest, directory, &mut |check| pack::say_check(&check))?;
@@ -411,7 +412,7 @@ fn check_golden(packer: &Packer, directory: &Path, id: &ModelId) -> anyhow::Resu
     }
 }
 
-/// The guesses that nothing proved. If there is one, preprocessing.json gets the marks.
+/// The guesses that no golden example proved. If there is one, the marks are written into preprocessing.json.
 fn remaining_guesses(
     directory: &Path,
     drafted: &mut Draft,
@@ -442,7 +443,7 @@ fn default_name(model: &Path) -> String {
             .unwrap_or_default()
     };
     let own = stem(model);
-    // A file named model.onnx says nothing; its directory does.
+    // The name model.onnx is generic, so the directory's name is used.
     let absolute = std::path::absolute(model).unwrap_or_else(|_| model.to_path_buf());
     if own == "model" {
         absolute.parent().map(stem).unwrap_or(own)
@@ -453,7 +454,7 @@ fn default_name(model: &Path) -> String {
 
 fn card(name: &str, signature: &Signature, symbols: &Symbols) -> String {
     let mut text = format!(
-        "# {name}\n\nWhat it predicts, for whom, and what it must not be used for.\n\n## Graph\n\n"
+        "# {name}\n\nWhat the model predicts, for whom, and what it must not be used for.\n\n## Graph\n\n"
     );
     for (title, specs) in ["in", "out"].iter().zip(signature.sides(symbols)) {
         for (spec, names) in specs {
@@ -461,7 +462,7 @@ fn card(name: &str, signature: &Signature, symbols: &Symbols) -> String {
             let _ = writeln!(text, "- {title}: `{}` {}", spec.name, spec.named(names));
         }
     }
-    text + "\n## Data\n\nWhat it was trained and evaluated on, and when.\n\n## Limits\n\nWhere it is known to be wrong.\n"
+    text + "\n## Data\n\nThe data that the model was trained and evaluated on, and when.\n\n## Limits\n\nThe cases in which the model is known to be wrong.\n"
 }
 
 fn next_steps(directory: &Path, args: &Args, drafted: &Draft, guesses: &[Guess]) -> String {
@@ -483,7 +484,7 @@ fn next_steps(directory: &Path, args: &Args, drafted: &Draft, guesses: &[Guess])
         let key = guess::KEY;
         let _ = writeln!(
             text,
-            "  check each guess and delete its key \"{key}\", or give golden examples that prove it: `pack` refuses the package until then"
+            "  check each guess and delete its key \"{key}\", or give golden examples that prove it; `pack` rejects the package until then"
         );
     }
     let _ = writeln!(text, "  predictd pack {}", typed(directory));
@@ -498,7 +499,7 @@ fn next_steps(directory: &Path, args: &Args, drafted: &Draft, guesses: &[Guess])
     if args.golden.is_none() {
         let _ = writeln!(
             text,
-            "  write {shown}/{GOLDEN_FILE}: lines of {{\"input\": ..., \"output\": ...}} with the answers of the training; pack again"
+            "  write {shown}/{GOLDEN_FILE}, with lines {{\"input\": ..., \"output\": ...}} of predictions from training, and pack again"
         );
     }
     text

@@ -1,4 +1,4 @@
-//! `predictd inspect`: the contents of a package.
+//! `predictd inspect`: shows the contents of a package.
 
 use std::{fmt::Write, path::PathBuf};
 
@@ -21,7 +21,7 @@ pub struct Args {
     /// Directory of the package
     #[arg(value_name = "DIR")]
     directory: PathBuf,
-    /// Print JSON, for programs
+    /// Print JSON for programs
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -57,7 +57,7 @@ pub fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     Ok(CommandOutcome::Done)
 }
 
-// Writing to a String does not fail: the results below are ignored.
+// Writing to a String does not fail, so the results below are ignored.
 fn describe(package: &ModelPackage, factory: &OnnxFactory) -> String {
     let mut text = String::new();
     describe_origin(package, &mut text);

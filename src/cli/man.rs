@@ -1,4 +1,4 @@
-//! `predictd man`: the manual page, from the texts of `--help`.
+//! `predictd man`: prints the manual page, made from the texts of `--help`.
 
 use std::io::Write;
 
@@ -8,7 +8,7 @@ use crate::cli::{CommandOutcome, visible};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// The command, like `serve` or `rollout start` [default: predictd itself]
+    /// Command, like `serve` or `rollout start` [default: predictd]
     #[arg(value_name = "COMMAND")]
     command: Vec<String>,
 }
@@ -24,7 +24,7 @@ pub fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
         command = match command.find_subcommand(name) {
             Some(found) => found.clone(),
             None => bail!(
-                "there is no command {name:?}; known are: {}",
+                "unknown command {name:?}; the commands are: {}",
                 known.join(", ")
             ),
         };
@@ -37,7 +37,7 @@ pub fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     clap_mangen::Man::new(command)
         .title(title)
         .render(&mut page)?;
-    // A closed pipe is no error: its reader wants no more lines.
+    // A closed pipe is not an error.
     let _ = std::io::stdout().lock().write_all(&page);
     Ok(CommandOutcome::Done)
 }

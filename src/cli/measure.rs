@@ -1,4 +1,4 @@
-//! `predictd measure`: a separate process that runs a package's graph and measures its time and memory.
+//! `predictd measure`: measures the time and memory of a package's graph. `compat` starts it as a separate process.
 
 use std::{
     path::PathBuf,
@@ -23,14 +23,14 @@ pub struct Args {
     directory: PathBuf,
     #[arg(long)]
     library: PathBuf,
-    /// Rows of the batch; 1 if the version does not batch
+    /// Rows in a batch; 1 if the version does not batch
     #[arg(long)]
     rows: usize,
     #[arg(long)]
     intra_op_threads: usize,
 }
 
-/// The time and the memory of a graph that is warm.
+/// The time and memory of a graph after its warm-up.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Measured {
     /// Median time of a run of one row.
@@ -47,7 +47,7 @@ const WARM_UP: usize = 20;
 
 const MAX_RUNS: usize = 400;
 
-/// The time for the runs of one size.
+/// The time limit for the runs of one batch size.
 const BUDGET: Duration = Duration::from_millis(500);
 
 pub fn run(args: &Args) -> anyhow::Result<CommandOutcome> {

@@ -1,6 +1,6 @@
 //! The commands, one file each.
 
-/// Prints a line. A closed pipe (`| head`) is no error: its reader wants no more lines.
+/// Prints a line to stdout. A closed pipe (`| head`) is not an error.
 macro_rules! say {
     ($($part:tt)*) => {{
         use std::io::Write;
@@ -42,21 +42,21 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::{config::Config, id::Version};
 
-/// The result of a command that met no error.
+/// The result of a command that ran without an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommandOutcome {
     Done,
-    /// A check failed, and the command printed which.
+    /// A check failed. The command has printed which one.
     Failed,
 }
 
-/// A path, quoted for a shell.
+/// The path, quoted for a shell.
 fn typed(path: &Path) -> String {
     let text = path.to_string_lossy();
     shlex::try_quote(&text).map_or_else(|_| text.to_string(), |quoted| quoted.to_string())
 }
 
-/// Refuses the directory of a model where a package is needed, and names its versions.
+/// Returns an error if the directory is not a package. For the directory of a model, the error lists its versions.
 fn check_package_directory(directory: &Path) -> anyhow::Result<()> {
     if !directory.is_dir() {
         anyhow::bail!("{} is not a directory", directory.display());
@@ -87,7 +87,7 @@ fn check_package_directory(directory: &Path) -> anyhow::Result<()> {
     }
     let paths: Vec<String> = versions.iter().map(|(_, path)| typed(path)).collect();
     anyhow::bail!(
-        "{} is the directory of a model and not of a package: name one of its versions, {}",
+        "{} is the directory of a model, not of a package; give one of its versions: {}",
         directory.display(),
         paths.join(", ")
     )
@@ -97,7 +97,7 @@ fn check_package_directory(directory: &Path) -> anyhow::Result<()> {
 #[command(
     name = "predictd",
     version,
-    about = "Serves models as verified packages, with metrics by version.",
+    about = "Model server for ONNX: verifies, serves and rolls out versions of models",
     max_term_width = 100
 )]
 struct Cli {
@@ -107,52 +107,52 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serve the packages of a directory over HTTP
+    /// Serve the models in a directory over HTTP and gRPC
     Serve(serve::Args),
-    /// Draft a first package from an ONNX file and a few rows
+    /// Draft a package from an ONNX file and sample rows
     Init(init::Args),
-    /// Convert models of another server or tracker to packages
+    /// Convert a Triton repository or an MLflow model to packages
     Import(import::Args),
-    /// Check a package's parts and write manifest.json
+    /// Check the files of a package and write its manifest.json
     Pack(pack::Args),
-    /// Run the load gate on packages, without a server
+    /// Run the load gate on packages: every check before serving
     Verify(verify::Args),
     /// Show the contents of a package
     Inspect(inspect::Args),
-    /// Can callers of OLD use NEW, and back?
+    /// Check whether callers of OLD can use NEW, and the reverse
     ///
-    /// Prints a line for each difference. Exit 0, or 1 if they can't.
+    /// Prints one line for each difference. Exits with 1 if callers of OLD can't use NEW.
     Compat(compat::Args),
-    /// Answer instances from a file or stdin, without a server
+    /// Predict for instances from a file or stdin, without a server
     Predict(predict::Args),
     /// List the models of a server: versions, states and roles
     Models(models::Args),
-    /// Send traffic to a new version step by step, watched by the judge
+    /// Move traffic to a new version step by step; manage rollouts
     Rollout(rollout::Args),
-    /// Restore the previous stable version, at once
+    /// End the rollout, or restore the previous stable version
     Rollback(rollback::Args),
-    /// Show who decided what, when and why
+    /// Show the journal: who decided what, when and why
     History(history::Args),
-    /// Ask the local server whether it is ready; exit 0 or 1
+    /// Check whether the local server is ready; exit 0 or 1
     Health(health::Args),
-    /// Print a script that completes commands and options in a shell
+    /// Print a shell completion script
     Completions(completions::Args),
-    /// Print the manual page, of predictd or of one command
+    /// Print the manual page of predictd or of one command
     Man(man::Args),
-    /// The process of the load gate; predictd itself starts it
+    /// Runs the load gate in a child process; predictd itself starts it
     #[command(hide = true)]
     Gate(gate::Args),
-    /// Runs a graph for `compat`, in a process of its own
+    /// Measures a graph for `compat` in a child process; predictd itself starts it
     #[command(hide = true)]
     Measure(measure::Args),
 }
 
-/// The source of settings.
+/// The option for the configuration file.
 #[derive(clap::Args)]
 struct ConfigArgs {
     /// Configuration file (TOML)
     ///
-    /// PREDICTD_SECTION__KEY variables override its keys.
+    /// Environment variables PREDICTD_SECTION__KEY override its keys.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -214,7 +214,7 @@ pub fn run() -> ExitCode {
     match outcome {
         Ok(CommandOutcome::Done) => ExitCode::SUCCESS,
         Ok(CommandOutcome::Failed) => ExitCode::FAILURE,
-        // A closed pipe (`| head`) is no error.
+        // A closed pipe (`| head`) is not an error.
         Err(error)
             if error
                 .downcast_ref::<std::io::Error>()

@@ -1,4 +1,4 @@
-//! `predictd models`: the models that a server serves.
+//! `predictd models`: lists the models of a server.
 
 use serde_json::json;
 
@@ -14,7 +14,7 @@ use crate::{
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Print JSON, for programs
+    /// Print JSON for programs
     #[arg(long)]
     json: bool,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! `predictd pack`: checks a package's parts and writes its manifest.
+//! `predictd pack`: checks the files of a package and writes its manifest.
 
 use std::{
     collections::BTreeMap,
@@ -38,16 +38,16 @@ pub struct Args {
     /// Directory of the package, usually NAME/VERSION
     #[arg(value_name = "DIR")]
     directory: PathBuf,
-    /// Name of the model; the parent directory's without this
+    /// Name of the model [default: the parent directory's name]
     #[arg(long)]
     name: Option<String>,
-    /// Semantic version; the directory's name without this
+    /// Version [default: the directory's name]
     #[arg(long = "model-version", value_name = "VERSION")]
     version: Option<String>,
-    /// Where the model comes from: a repository and commit, a training run
+    /// Origin of the model: repository and commit, or training run
     #[arg(long, value_name = "TEXT")]
     source: Option<String>,
-    /// What it was trained on
+    /// Training data of the model
     #[arg(long, value_name = "TEXT")]
     training_data: Option<String>,
     /// SPDX identifier of the licence
@@ -55,7 +55,8 @@ pub struct Args {
     licence: Option<String>,
     /// Pack a copy under the next free version
     ///
-    /// The copy lies beside DIR. A package that was served once is never changed: a changed one is a version of its own.
+    /// The copy is created next to DIR. Files of a version that was served must never change, so pack changed files under a new
+    /// version.
     #[arg(long, conflicts_with = "version")]
     bump: bool,
     #[command(flatten)]
@@ -74,7 +75,7 @@ pub fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
         .and_then(|text| serde_json::from_slice(text).ok());
     let mut id = identity(args, &origin, known.as_ref())?;
     let decided = known_digests(&config, &args.server, &id.name);
-    // A bump packs a copy, so that a package that was served is never changed.
+    // --bump packs a copy, so that a package that was served is never changed.
     let bumped = if args.bump {
         id.version = next_version(&origin, &decided)?;
         Some(copy_parts(&origin)?)
@@ -85,7 +86,7 @@ pub fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
         .as_ref()
         .map_or_else(|| origin.clone(), |staging| staging.path().to_path_buf());
     if normalize_schema(&directory)? {
-        say!("schema.json rewritten: $ref and anyOf became what predictd reads");
+        say!("schema.json rewritten: $ref and anyOf were replaced by forms that predictd reads");
     }
     let Some(guesses) = settle_guesses(&directory)? else {
         return Ok(CommandOutcome::Failed);
@@ -98,7 +99,7 @@ pub fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     let manifest = match sealed {
         Sealed::Passed(manifest) => manifest,
         Sealed::Refused(error) => {
-            // A manifest says that the package is whole, and this one is not.
+            // A manifest marks a package as complete, and this one did not pass.
             match before {
                 Some(text) => fs_err::write(directory.join(manifest::FILE), text)?,
                 None => fs_err::remove_file(directory.join(manifest::FILE))?,
@@ -125,7 +126,7 @@ pub fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     Ok(CommandOutcome::Done)
 }
 
-/// What the command line says of the origin, over what an earlier manifest says.
+/// The provenance from the command line. A value that is missing there is taken from the earlier manifest.
 fn provenance(args: &Args, known: Option<Manifest>) -> Provenance {
     let kept = known.map(|known| known.provenance).unwrap_or_default();
     Provenance {
@@ -144,7 +145,7 @@ fn report(args: &Args, id: &ModelId, manifest: &Manifest, decided: &BTreeMap<Str
     if let Some(other) = other {
         let (name, version) = (&id.name, &id.version);
         say!(
-            "  warning {name} {version} was decided on with other files ({other}): no server accepts these under that version"
+            "  warning {name} {version} is in the journal with other files ({other}): no server accepts these files as {version}"
         );
         say!(
             "          pack them under a new version: predictd pack {} --bump",
@@ -166,7 +167,7 @@ pub fn say_failure(error: &PackageError) {
     say!("  FAILED  {:<14} {error}", error.check);
 }
 
-/// preprocessing.json without the marks of its guesses. The marks come back unless the package passes.
+/// preprocessing.json without the marks of its guesses. The marks are restored unless the package passes.
 struct SettledGuesses {
     path: PathBuf,
     marked: Option<(usize, Vec<u8>)>,
@@ -181,7 +182,7 @@ impl SettledGuesses {
             &format!("{count} places")
         };
         Some(format!(
-            "{PREPROCESSING_FILE}: the golden examples show what was guessed in {places}; \"{}\" was deleted there",
+            "{PREPROCESSING_FILE}: the golden examples prove the guesses in {places}; the key \"{}\" was deleted there",
             guess::KEY
         ))
     }
@@ -190,13 +191,13 @@ impl SettledGuesses {
 impl Drop for SettledGuesses {
     fn drop(&mut self) {
         if let Some((_, text)) = self.marked.take() {
-            // The disk held the same text a moment ago, and `drop` can report nothing.
+            // The same text was on the disk before, and `drop` can't report an error.
             let _ = fs_err::write(&self.path, text);
         }
     }
 }
 
-/// Accepts guesses that golden examples can prove. Reports the others, and returns `None`.
+/// Accepts the guesses that golden examples can prove. If there are others, reports them and returns `None`.
 fn settle_guesses(directory: &Path) -> anyhow::Result<Option<SettledGuesses>> {
     let path = directory.join(PREPROCESSING_FILE);
     // The check of the parts reports a file that is missing or not JSON.
@@ -232,11 +233,11 @@ fn settle_guesses(directory: &Path) -> anyhow::Result<Option<SettledGuesses>> {
     }
     if !shown {
         say!(
-            "  either  compare with the training, and delete the key \"{}\" there",
+            "  either  compare the guess with the training code, and delete the key \"{}\"",
             guess::KEY
         );
         say!(
-            "  or      write {GOLDEN_FILE}, with what training answered: if the package reproduces that, pack deletes the key"
+            "  or      write {GOLDEN_FILE} with predictions from training: if the package reproduces them, pack deletes the key"
         );
         return Ok(None);
     }
@@ -248,7 +249,7 @@ fn settle_guesses(directory: &Path) -> anyhow::Result<Option<SettledGuesses>> {
     }))
 }
 
-/// The next version that neither exists nor was decided on.
+/// The next version that is neither in the directory nor in the journal.
 fn next_version(directory: &Path, decided: &BTreeMap<String, String>) -> anyhow::Result<Version> {
     let named = || {
         Some((
@@ -258,7 +259,7 @@ fn next_version(directory: &Path, decided: &BTreeMap<String, String>) -> anyhow:
     };
     let Some((parent, mut version)) = named() else {
         bail!(
-            "--bump needs a directory NAME/VERSION, and {} is not one",
+            "--bump needs a directory NAME/VERSION; {} is not one",
             directory.display()
         );
     };
@@ -274,7 +275,7 @@ fn next_version(directory: &Path, decided: &BTreeMap<String, String>) -> anyhow:
     }
 }
 
-/// A copy of all files but the manifest, in a staging directory.
+/// Copies all files except the manifest into a staging directory.
 fn copy_parts(directory: &Path) -> anyhow::Result<Staging> {
     let staging = Staging::beside(directory, "pack")?;
     let files = manifest::list_files(directory)?;
@@ -289,8 +290,8 @@ fn copy_parts(directory: &Path) -> anyhow::Result<Staging> {
     Ok(staging)
 }
 
-/// The digests of the versions that were decided on, from the journal that the configuration names and from a running server. Either
-/// may be absent.
+/// The digests of the versions in the journal. Reads the journal in the configured state directory and that of a running server; both
+/// are optional.
 fn known_digests(
     config: &Config,
     server: &ServerArgs,
@@ -308,13 +309,13 @@ fn known_digests(
         .chain(&running)
         .flat_map(history::StoredJournal::entries)
     {
-        // Even an entry that contradicts the others names versions that were decided on.
+        // Even an entry that contradicts the others contains digests of versions.
         let _ = state.apply(&entry);
     }
     state.digests
 }
 
-/// The time of creation: now, or the time that a reproducible build sets.
+/// The time of creation: now, or SOURCE_DATE_EPOCH for reproducible packages.
 pub fn created() -> String {
     let epoch = std::env::var_os("SOURCE_DATE_EPOCH").and_then(|epoch| epoch.into_string().ok());
     clock::now_rfc3339(epoch.as_deref())
@@ -326,7 +327,7 @@ pub enum Sealed {
     Refused(PackageError),
 }
 
-/// Turns a directory of parts into a package.
+/// Turns a directory of files into a package.
 pub struct Packer {
     pub config: Config,
     library: PathBuf,
@@ -349,7 +350,7 @@ impl Packer {
         &self.library
     }
 
-    /// Writes the manifest and runs the load gate, whose findings go into the manifest. After a refusal the manifest still exists.
+    /// Writes the manifest, runs the load gate, and adds its findings to the manifest. After a failure the manifest still exists.
     pub fn seal(
         &self,
         mut manifest: Manifest,
@@ -424,21 +425,21 @@ fn normalize_schema(directory: &Path) -> anyhow::Result<bool> {
     Ok(changed)
 }
 
-/// Improvements of a valid package.
+/// Suggestions to improve a valid package.
 fn hints(directory: &Path, parts: &Parts, manifest: &Manifest) -> Vec<String> {
     let mut hints = Vec::new();
     let missing = |file: &str| !directory.join(file).exists();
     if parts.golden.is_empty() {
         hints.push(
-            "no golden.jsonl: nothing proves at load that the model answers as it did in training"
+            "no golden.jsonl: the load gate can't prove that the model predicts as in training"
                 .to_owned(),
         );
     }
     if missing("README.md") {
-        hints.push("no README.md: a model card helps whoever is on call".to_owned());
+        hints.push("no README.md: write a model card for the people on call".to_owned());
     }
     if missing("evaluation.json") {
-        hints.push("no evaluation.json: a rollout will have nothing to compare with".to_owned());
+        hints.push("no evaluation.json: `predictd compat` can't compare the evaluation with another version's".to_owned());
     }
     if manifest.provenance.licence.is_none() {
         hints.push("no licence: give --licence".to_owned());

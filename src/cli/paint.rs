@@ -1,4 +1,4 @@
-//! The look of figures and tables, with colour on a terminal.
+//! Formats figures and tables, with colours on a terminal.
 
 use std::io::IsTerminal;
 
@@ -83,12 +83,12 @@ impl Cell {
     }
 }
 
-/// Lines whose cells are aligned in columns.
+/// A table with aligned columns.
 #[derive(Debug, Default)]
 pub struct Table(Vec<Vec<Cell>>);
 
 impl Table {
-    /// A table with the titles of its columns. The title of a column of figures is aligned to the right, as they are.
+    /// A table with column titles. The title of a column of figures is aligned to the right, like the figures.
     pub fn new(titles: impl IntoIterator<Item = Cell>) -> Table {
         Table(vec![
             titles
@@ -132,7 +132,7 @@ impl Table {
     }
 }
 
-/// `4,011`.
+/// Formats a count with separators: `4,011`.
 pub fn count(value: u64) -> String {
     let digits = value.to_string();
     let mut text = String::new();
@@ -145,7 +145,7 @@ pub fn count(value: u64) -> String {
     text
 }
 
-/// The time since a moment in RFC 3339: `3 min ago`.
+/// The time since a timestamp in RFC 3339: `3 min ago`.
 pub fn ago(at: &str) -> String {
     match clock::ms_of_rfc3339(at) {
         Some(ms) => format!(

@@ -1,4 +1,4 @@
-//! `predictd predict`: answers instances without a server, on the path that a server's requests take.
+//! `predictd predict`: predicts without a server, through the same code as a server's requests.
 
 use std::{
     io::{BufWriter, Read, Write},
@@ -37,14 +37,14 @@ use crate::{
     schema::fault::Fault,
 };
 
-/// A file is the caller's own: only nesting is limited, because it uses the stack.
+/// The file belongs to the caller, so only nesting is limited: it uses the stack.
 const LIMITS: DecodeLimits = DecodeLimits {
     max_instances: usize::MAX,
     max_depth: 64,
     max_array_values: usize::MAX,
 };
 
-/// A command waits for its answer, however long that takes; an instant can't be infinite.
+/// The deadline of a prediction: in effect none. It is finite because an `Instant` can't be infinite.
 const PATIENCE: Duration = Duration::from_secs(30 * 86_400);
 
 #[derive(clap::Args)]
@@ -52,9 +52,9 @@ pub struct Args {
     /// Directory of the package
     #[arg(value_name = "DIR")]
     directory: PathBuf,
-    /// Instances as JSON, JSON lines or CSV; stdin if absent
+    /// Instances as JSON, JSON Lines or CSV [default: stdin]
     ///
-    /// A JSON request or a list of instances, a line for each instance, or a table.
+    /// A JSON request, a JSON list of instances, one instance per line, or a CSV table. Stdin can't be CSV.
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
     #[command(flatten)]
@@ -78,7 +78,7 @@ pub fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     outcome
 }
 
-/// A predictor that serves this package and nothing else.
+/// A predictor for this package only.
 fn predictor(package: ModelPackage, config: &Config) -> anyhow::Result<Predictor> {
     let runtime = Runtime::load(&app::find_library(config)?)?;
     let threads = config.runtime.intra_op_threads.max(1);
@@ -121,8 +121,7 @@ fn policy(
     let limit = configured
         .max_batch_size
         .min(batching.max_batch_size.unwrap_or(usize::MAX));
-    // The gate's experiments with neighbouring rows are left out here: only what the graph proves counts, and not what the package
-    // claims.
+    // Without the gate's experiments with neighbouring rows, only the proof from the graph counts, and not the claim of the package.
     let declared = batching.independent_rows.filter(|independent| !independent);
     let batches = declared_batching(declared, &factory.about()?, factory.signature(), limit);
     Ok(BatchPolicy {
@@ -148,7 +147,7 @@ fn read_input(path: Option<&Path>) -> anyhow::Result<Vec<u8>> {
     if !is_table {
         return Ok(fs_err::read(path)?);
     }
-    // A table is read as `init` reads it.
+    // `init` reads a CSV file in the same way.
     let rows = read_rows(path)?;
     Ok(rows
         .iter()
@@ -165,7 +164,7 @@ struct Command<W: Write> {
 
 impl<W: Write> Command<W> {
     fn answer_all(&mut self, text: &[u8]) -> anyhow::Result<CommandOutcome> {
-        // One document, or a line for each instance: a text that is not JSON as a whole is read line by line.
+        // The text is one JSON document, or one instance per line.
         let whole = serde_json::from_slice::<serde::de::IgnoredAny>(text).is_ok();
         if !whole {
             return self.answer_lines(text);
@@ -196,18 +195,18 @@ impl<W: Write> Command<W> {
             }
         }
         if count == 0 {
-            bail!("no instance was given");
+            bail!("the input contains no instance");
         }
         Ok(outcome)
     }
 
-    /// Answers one request. Faults of the input go to stderr, and make the result false.
+    /// Answers one request. If the input has faults, prints them to stderr and returns false.
     fn answer(&mut self, text: Vec<u8>, place: &str) -> anyhow::Result<bool> {
         let prediction = match self.network.block_on(predict(&self.predictor, text)) {
             Ok(prediction) => prediction,
             Err(error) => return report(error, place),
         };
-        // A package answers with fields; a bare graph is refused before.
+        // A package has output fields. A bare graph was rejected before.
         let ModelOutput::Fields(outputs) = &prediction.output else {
             bail!("{place}the package has no output fields");
         };

@@ -1,4 +1,4 @@
-//! `predictd rollback`: restores an earlier stable version, at once.
+//! `predictd rollback`: ends the rollout, or restores an earlier stable version.
 
 use std::time::Instant;
 
@@ -20,18 +20,19 @@ pub struct Args {
     model: ModelName,
     /// Restore this version instead of the previous one
     ///
-    /// If this is absent, the rollout in progress ends; without a rollout, the previous stable version is restored.
+    /// Without --to, the command ends the rollout in progress. If there is no rollout, it restores the previous stable version.
     #[arg(long, value_name = "VERSION", value_parser = client::version)]
     to: Option<String>,
-    /// Accept a version that never was stable
+    /// Accept a version that was never stable
     ///
-    /// This skips the steps of a rollout. It skips neither the check of compatibility nor the second operator for a high risk.
+    /// The version gets all traffic without the steps of a rollout. It must still pass the compatibility check, and a version of
+    /// high risk still needs a second operator.
     #[arg(long, requires = "reason")]
     never_stable: bool,
     /// The reason, kept in the journal
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
-    /// Print the server's document, for programs
+    /// Print the server's JSON document, for programs
     #[arg(long)]
     json: bool,
     #[command(flatten)]

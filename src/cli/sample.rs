@@ -1,4 +1,4 @@
-//! Rows in a file: JSON Lines, a JSON list, or CSV.
+//! Reads rows from a file: JSON Lines, a JSON list, or CSV.
 
 use std::path::Path;
 
@@ -22,7 +22,7 @@ pub(super) fn read_rows(path: &Path) -> anyhow::Result<Vec<Value>> {
             match serde_json::from_str(&text).with_context(|| format!("{shown} is not JSON"))? {
                 Value::Array(rows) => rows,
                 row @ Value::Object(_) => vec![row],
-                _ => bail!("{shown} is no list of JSON objects"),
+                _ => bail!("{shown} is not a list of JSON objects"),
             }
         }
         _ => {
@@ -37,7 +37,7 @@ pub(super) fn read_rows(path: &Path) -> anyhow::Result<Vec<Value>> {
         }
     };
     if rows.is_empty() {
-        bail!("{shown} holds no row");
+        bail!("{shown} contains no row");
     }
     Ok(rows)
 }

@@ -12,26 +12,26 @@ use crate::{
 pub struct Args {
     #[command(flatten)]
     config: ConfigArgs,
-    /// Directory of packages, each in NAME/VERSION/ (models.root)
+    /// Directory of the models, as NAME/VERSION/ (models.root)
     #[arg(long, value_name = "DIR")]
     models: Option<PathBuf>,
-    /// Address to listen on (server.listen)
+    /// Address for HTTP (server.listen)
     #[arg(long, value_name = "ADDR")]
     listen: Option<Listen>,
-    /// Address for gRPC; empty: none (server.grpc_listen)
+    /// Address for gRPC; empty disables it (server.grpc_listen)
     #[arg(long, value_name = "ADDR", value_parser = optional)]
     grpc_listen: Option<OptionalListen>,
-    /// Address for operators; empty: none (admin.listen)
+    /// Admin address; empty disables it (admin.listen)
     #[arg(long, value_name = "ADDR", value_parser = optional)]
     admin_listen: Option<OptionalListen>,
-    /// Directory of decisions (state.url)
+    /// Directory of the journal (state.url)
     ///
-    /// A directory or a file:// URL; empty: in memory only.
+    /// A path or a file:// URL. If it is empty, decisions are kept in memory only.
     #[arg(long, value_name = "URL")]
     state: Option<String>,
     /// Check everything that would prevent serving, and exit
     ///
-    /// Checks the configuration, the listeners, the library, the state directory, and every package.
+    /// Checks the configuration, the listeners, the ONNX Runtime library, the state directory and every package.
     #[arg(long)]
     check: bool,
 }

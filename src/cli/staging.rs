@@ -1,12 +1,12 @@
-//! Staging: a temporary directory that becomes a package as a whole, or is removed.
+//! `Staging`: a temporary directory that becomes a package in one rename, or is removed.
 
 use std::path::{Path, PathBuf};
 
-/// Its name begins with a dot, so that servers ignore it.
+/// The directory's name begins with a dot, so servers ignore it.
 pub(super) struct Staging(PathBuf);
 
 impl Staging {
-    /// Creates one on the file system of `target`, so that a rename works: in the nearest directory above it that exists.
+    /// Creates a directory in the nearest existing ancestor of `target`, because a rename works only within one file system.
     pub fn beside(target: &Path, label: &str) -> anyhow::Result<Staging> {
         let target = std::path::absolute(target)?;
         let above = target
@@ -17,7 +17,7 @@ impl Staging {
         Staging::within(above, label)
     }
 
-    /// Creates one in `parent`, which is created as well if it does not exist.
+    /// Creates a directory in `parent`, and `parent` if it does not exist.
     pub fn within(parent: &Path, label: &str) -> anyhow::Result<Staging> {
         let directory = parent.join(format!(".{label}-{}", std::process::id()));
         fs_err::create_dir_all(&directory)?;
@@ -28,7 +28,7 @@ impl Staging {
         &self.0
     }
 
-    /// Moves it to its place, which must not exist or be an empty directory.
+    /// Moves the directory to `target`, which must be absent or an empty directory.
     pub fn publish(self, target: &Path) -> std::io::Result<()> {
         target.parent().map_or(Ok(()), fs_err::create_dir_all)?;
         fs_err::rename(&self.0, target)
@@ -37,7 +37,7 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        // After the move there is nothing to remove.
+        // This fails after `publish`, because the directory was moved.
         let _ = fs_err::remove_dir_all(&self.0);
     }
 }

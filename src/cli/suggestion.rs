@@ -1,17 +1,17 @@
-//! Suggestions of the server, worded as command lines.
+//! Converts the server's suggestions to command lines.
 
 use crate::suggestion::Suggestion;
 
-/// What an operator of `model` types next.
+/// The next command line for an operator of `model`.
 pub fn command(suggestion: &Suggestion, model: &str) -> Option<String> {
     let text = match suggestion {
         Suggestion::NameCandidate => "add --to VERSION".to_owned(),
         Suggestion::GiveReason => "add --reason TEXT".to_owned(),
         Suggestion::AllowForwardOnly => {
-            "add --allow-forward-only --reason TEXT if that is intended".to_owned()
+            "add --allow-forward-only --reason TEXT to start all the same".to_owned()
         }
         Suggestion::PromoteWithoutWayBack => {
-            "add --without-way-back --reason TEXT if that is intended".to_owned()
+            "add --without-way-back --reason TEXT to promote all the same".to_owned()
         }
         Suggestion::AbortRollout => format!("predictd rollout abort {model} --reason TEXT"),
         Suggestion::StartRollout { to } => format!("predictd rollout start {model} --to {to}"),

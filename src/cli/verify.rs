@@ -1,4 +1,4 @@
-//! `predictd verify`: the load gate, with a line for each check.
+//! `predictd verify`: runs the load gate and prints one line for each check.
 
 #![expect(
     clippy::indexing_slicing,
@@ -26,10 +26,10 @@ use crate::{
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Package directories, or directories of packages
+    /// Directories of packages, or directories that contain packages
     #[arg(required = true, value_name = "DIR")]
     directories: Vec<PathBuf>,
-    /// Print a JSON object for each package, for programs
+    /// Print one JSON object for each package, for programs
     #[arg(long)]
     json: bool,
     /// Time limit for one package (models.gate_timeout_ms)
@@ -54,7 +54,7 @@ pub fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
         } else {
             packages_below(directory, false)?
         };
-        // The failure below names a directory without any package.
+        // `verify_all` reports a directory without a package.
         directories.extend(if found.is_empty() {
             vec![directory.clone()]
         } else {
@@ -64,7 +64,8 @@ pub fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     verify_all(&directories, &config, &library, false, args.json)
 }
 
-/// Every directory below `root` with a manifest, at most two levels down (`NAME/VERSION`), sorted.
+/// The directories in `root` that have a manifest, at most two levels deep (`NAME/VERSION`), sorted. `with_bare` adds graphs without
+/// a manifest.
 pub fn packages_below(root: &Path, with_bare: bool) -> anyhow::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut level = vec![root.to_path_buf()];
@@ -92,7 +93,7 @@ pub fn packages_below(root: &Path, with_bare: bool) -> anyhow::Result<Vec<PathBu
     Ok(found)
 }
 
-/// Runs the gate on each package. Graphs without a manifest are accepted only `with_bare`.
+/// Runs the gate on each package. `with_bare` accepts graphs without a manifest.
 pub fn verify_all(
     directories: &[PathBuf],
     config: &Config,

@@ -426,7 +426,7 @@ fn the_manual_has_a_page_for_each_command() {
     );
     let (code, _, error) = predictd(&["man", "gate"], "", &[]);
     assert!(
-        code == 1 && error.contains("there is no command \"gate\"; known are: serve, "),
+        code == 1 && error.contains("unknown command \"gate\"; the commands are: serve, "),
         "{error}"
     );
 }
@@ -499,7 +499,7 @@ fn a_model_s_directory_is_told_with_its_versions() {
         let (code, _, error) = predictd(&[command, directory.to_str().unwrap()], "", &[]);
         assert!(
             code == 1
-                && error.contains("is the directory of a model and not of a package")
+                && error.contains("is the directory of a model, not of a package")
                 && error.contains("churn/1.0.0, ")
                 && error.contains("churn/1.1.0"),
             "{error}"

@@ -114,7 +114,7 @@ fn callers_of_ready_tensors_see_more() {
     assert_eq!(code, 0, "{output}{error}");
     assert!(output.starts_with("a/1 -> b/1: compatible: "), "{output}");
     assert!(
-        output.contains("evaluation: left out, neither version has evaluation.json"),
+        output.contains("evaluation: not compared, neither version has evaluation.json"),
         "{output}"
     );
     let churn = package("churn", "1.1.0");
@@ -229,7 +229,7 @@ fn what_is_unproved_wants_a_reason() {
         "{output}"
     );
     assert!(
-        output.contains("profile: left out, neither version has profile.json"),
+        output.contains("profile: not compared, neither version has profile.json"),
         "{output}"
     );
     let (code, output, error) = run(&[

@@ -135,7 +135,7 @@ fn a_dry_run_says_what_would_happen() {
     contains(
         &output,
         &[
-            "churn: a rollout from 1.0.0 to 1.1.0 would begin, by plan medium; nothing was started",
+            "churn: this would start a rollout from 1.0.0 to 1.1.0 with plan medium; nothing was started",
             "1  shadow 10 %",
             "10 min",
             "1,000 requests of each arm",
@@ -157,7 +157,7 @@ fn a_dry_run_says_what_would_happen() {
     ]);
     contains(
         &output,
-        &["by plan held", "1  canary 50 %", "a person decides"],
+        &["with plan held", "1  canary 50 %", "a person decides"],
     );
     let document = site.document(&[
         "rollout",
@@ -499,7 +499,7 @@ fn who_does_not_answer_is_named() {
             &[
                 "(404)",
                 "no model \"nobody\"",
-                "predictd rollout status lists the models",
+                "`predictd rollout status` lists the models",
             ],
         ),
         (
@@ -694,9 +694,7 @@ fn a_journal_that_was_altered_is_found() {
     remove(4);
     let (code, output, _) = online();
     assert!(
-        code == 1
-            && output
-                .contains("FAILED: entry 4 is missing, and the server knows that it was there"),
+        code == 1 && output.contains("FAILED: entry 4 is missing, but the server has seen it"),
         "{output}"
     );
     assert!(
@@ -735,12 +733,12 @@ fn a_journal_that_was_altered_is_found() {
 
     let (code, _, error) = predictd(&["history", "nobody", "--state", &state], "", &[]);
     assert!(
-        code == 1 && error.contains("holds no journal of nobody"),
+        code == 1 && error.contains("contains no journal of nobody"),
         "{error}"
     );
     let (code, _, error) = predictd(&["history", "churn", "--state", "/nowhere"], "", &[]);
     assert!(
-        code == 1 && error.contains("/nowhere holds no journal of churn"),
+        code == 1 && error.contains("/nowhere contains no journal of churn"),
         "{error}"
     );
 }
@@ -767,7 +765,7 @@ fn a_watch_ends_with_the_rollout() {
     let site = site(&[]);
     let (code, output, _) = site.run(&["rollout", "status", "churn", "--watch"]);
     assert!(
-        code == 0 && output.contains("there is no rollout to wait for"),
+        code == 0 && output.contains("there is no rollout to watch"),
         "{output}"
     );
     let end = |mut child: Child, mut output: BufReader<_>| {

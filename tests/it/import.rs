@@ -311,7 +311,7 @@ fn one_model_of_a_repository_and_no_version_twice() {
         lines[1]["error"]
             .as_str()
             .unwrap()
-            .contains("from/2 is there already"),
+            .contains("from/2 already exists"),
         "{output}"
     );
     assert_eq!(
@@ -381,7 +381,7 @@ fn an_output_that_ends_in_name_and_version_is_the_packages_own() {
     for more in [&["--name", "salt"][..], &["--version", "2.1.1"]] {
         let error = import_to("mlflow", &mlflow, "other/sugar/2.1.0", more).unwrap_err();
         assert!(
-            error.contains("is the directory of sugar/2.1.0, and ")
+            error.contains("is the directory of sugar/2.1.0, but ")
                 && error.contains("or the models directory, "),
             "{error}"
         );
@@ -393,7 +393,9 @@ fn an_output_that_ends_in_name_and_version_is_the_packages_own() {
     assert!(made(&triton, "made/from/1"));
     let error = import_to("triton", &triton, "made/from/2.0.0", &[]).unwrap_err();
     assert!(
-        error.contains("is the directory of from/2.0.0, and from/1 is imported; give --output"),
+        error.contains(
+            "is the directory of from/2.0.0, but from/1 would be imported; give --output"
+        ),
         "{error}"
     );
     let several = workplace(&[
@@ -403,7 +405,7 @@ fn an_output_that_ends_in_name_and_version_is_the_packages_own() {
     let error = import_to("triton", &several, "made/from/1", &[]).unwrap_err();
     assert!(
         error.contains(
-            "one package, from/1, and 2 versions are imported; give the models directory"
+            "one package, from/1, but 2 versions would be imported; give the models directory"
         ),
         "{error}"
     );
@@ -414,7 +416,7 @@ fn an_output_that_ends_in_name_and_version_is_the_packages_own() {
 fn a_directory_without_models_is_told() {
     let place = workplace(&[("docs/readme.txt", b"")]);
     let (code, _, error) = import("triton", place.path(), &[]);
-    assert!(code == 1 && error.contains("holds no model"), "{error}");
+    assert!(code == 1 && error.contains("contains no model"), "{error}");
     let (code, _, error) = import("mlflow", place.path(), &[]);
     assert!(
         code == 1 && error.contains("MLmodel: is missing"),
@@ -637,12 +639,12 @@ fn what_mlflow_saved_is_not_trusted() {
         (
             "leaves by ..",
             good.replace("data: model.onnx", "data: ../model.onnx"),
-            "\"../model.onnx\" leads out of the directory",
+            "\"../model.onnx\" is outside of the directory",
         ),
         (
             "leaves by /",
             good.replace("data: model.onnx", "data: /etc/passwd"),
-            "\"/etc/passwd\" leads out of the directory",
+            "\"/etc/passwd\" is outside of the directory",
         ),
         (
             "another flavor",
@@ -705,7 +707,7 @@ fn an_example_that_can_not_be_used_is_left_out_and_told() {
     for (file, expected) in [
         (
             "../outside.json",
-            "\"../outside.json\" leads out of the directory",
+            "\"../outside.json\" is outside of the directory",
         ),
         ("nothing.json", "nothing.json"),
         (
@@ -729,7 +731,7 @@ fn an_example_that_can_not_be_used_is_left_out_and_told() {
             "{output}{error}"
         );
         assert!(
-            error.contains("the input example was left out") && error.contains(expected),
+            error.contains("the input example was skipped") && error.contains(expected),
             "{error}"
         );
         verify(place.path());

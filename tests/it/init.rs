@@ -251,7 +251,7 @@ fn golden_examples_show_a_guess_or_refute_it() {
     assert_eq!(code, 1, "the training's numbers go from 0 to 16: {text}");
     assert!(
         text.contains("FAILED  golden         golden.jsonl line 1: output /probabilities/")
-            && text.contains("is not reproduced"),
+            && text.contains("does not reproduce golden.jsonl"),
         "{text}"
     );
     assert!(
@@ -291,7 +291,7 @@ fn golden_examples_show_a_guess_or_refute_it() {
     .unwrap();
     let (code, text) = pack(&place);
     assert!(
-        code == 0 && text.contains("what was guessed in 1 place"),
+        code == 0 && text.contains("prove the guesses in 1 place"),
         "{text}"
     );
     assert_eq!(

@@ -1025,7 +1025,7 @@ fn what_is_packed_anew_under_an_old_version_ends_no_server() {
     let (code, output, _) = predictd(&["pack", directory.to_str().unwrap()], "", &environment);
     assert_eq!(code, 0, "{output}");
     assert!(
-        output.contains("warning churn 1.0.0 was decided on with other files")
+        output.contains("warning churn 1.0.0 is in the journal with other files")
             && output.contains("--bump"),
         "{output}"
     );

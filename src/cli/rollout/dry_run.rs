@@ -1,4 +1,4 @@
-//! The dry run of a start: the plan, and what differs for callers.
+//! Prints the dry run of a start: the plan, and the differences for callers.
 
 use std::fmt::Write;
 
@@ -21,7 +21,7 @@ pub fn print(planned: &PlannedRollout, paint: Paint) -> String {
     // Writing to a String does not fail.
     let _ = writeln!(
         text,
-        "{}: a rollout from {} to {} would begin, by plan {}; nothing was started\n",
+        "{}: this would start a rollout from {} to {} with plan {}; nothing was started\n",
         paint.paint(Style::Bold, &planned.model),
         planned.from.version,
         versions.join(", "),
@@ -92,14 +92,14 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "churn: a rollout from 1.0.0 to 1.1.0 would begin, by plan mine; nothing was started",
+                "churn: this would start a rollout from 1.0.0 to 1.1.0 with plan mine; nothing was started",
                 "",
-                "  step                least time  least                   then",
-                "     1  ab 50 % 30 %  2 h         1,000 keys of each arm  a person decides",
-                "  2 h at least; inconclusive after 7 d",
+                "  step                min. time  min. traffic            then",
+                "     1  ab 50 % 30 %  2 h        1,000 keys of each arm  a person decides",
+                "  takes at least 2 h; inconclusive after 7 d",
                 "  a candidate that is no worse is aborted with a probability of at most 1 %",
                 "  assigned by header:x-user: requests with the same value get the same version",
-                "  a second verified operator must approve before it begins",
+                "  a second verified operator must approve the rollout before it starts",
                 "",
                 "  1.0.0 -> 1.1.0: forward-only",
                 "    forward-only: input /age is new",

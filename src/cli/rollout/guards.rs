@@ -1,4 +1,4 @@
-//! The table of guards: what each one compares, and what it found.
+//! Prints the table of guards: the compared figures, and the state of each guard.
 
 use crate::{
     admin::rollout::RolloutStatus,

@@ -1,4 +1,4 @@
-//! `predictd rollout`: starts rollouts, shows their status, and decides about them.
+//! `predictd rollout`: starts rollouts, shows their status, and pauses, resumes, approves, aborts or promotes them.
 
 mod dry_run;
 mod guards;
@@ -33,28 +33,28 @@ pub struct Args {
     order: RolloutOrder,
     #[command(flatten)]
     server: ServerArgs,
-    /// Print the server's document, for programs
+    /// Print the server's JSON document, for programs
     #[arg(long, global = true)]
     json: bool,
 }
 
 #[derive(Subcommand)]
 enum RolloutOrder {
-    /// Begin to send traffic to another version, step by step
+    /// Start a rollout to another version
     Start(Start),
-    /// Show a rollout's status, and whether a rollback would work
+    /// Show the rollout, and whether a rollback would work
     ///
-    /// Shows every model if MODEL is absent.
+    /// Without MODEL, shows all models.
     Status(Show),
-    /// Keep the rollout at its step until `resume`
+    /// Keep the rollout at its step until `rollout resume`
     Pause(Reasoned),
     /// Continue a paused rollout
     ///
-    /// If the judge paused it because predictions differ, the difference counts as accepted.
+    /// If the judge paused the rollout because predictions differ, `resume` accepts the difference for the current step.
     Resume(Reasoned),
     /// Approve a rollout as the second operator
     ///
-    /// For a plan that requires two operators.
+    /// Needed if the plan has `approve = true`, or if the package declares a high risk.
     Approve(Reasoned),
     /// End the rollout; the stable version answers all requests
     Abort(Abort),
@@ -66,13 +66,13 @@ enum RolloutOrder {
 struct Start {
     #[arg(value_name = "MODEL", value_parser = client::model)]
     model: ModelName,
-    /// The candidate; repeat it for an A/B test
+    /// The candidate version; repeat it for an A/B test
     #[arg(long, required = true, value_name = "VERSION", value_parser = client::version)]
     to: Vec<String>,
     /// A built-in plan, or a TOML file
     ///
-    /// The built-in plans are shadow, canary, ab, blue-green, low, medium and high. If this is absent, the plan follows from
-    /// the risk that the package declares.
+    /// The built-in plans are shadow, canary, ab, blue-green, low, medium and high. Without --plan, the risk that the package
+    /// declares selects low, medium or high.
     #[arg(long, value_name = "NAME|FILE")]
     plan: Option<String>,
     /// Check everything, show the plan, and start nothing
@@ -80,12 +80,12 @@ struct Start {
     dry_run: bool,
     /// Start even if a rollback would break callers
     ///
-    /// It would break the callers that adopt what is new in the candidate.
+    /// A rollback would break callers that use new fields or values of the candidate.
     #[arg(long, requires = "reason")]
     allow_forward_only: bool,
     /// Accept a difference that is not proved harmless
     ///
-    /// /age, or input:/age; may be repeated.
+    /// POINTER is a JSON pointer, as in /age or input:/age. May be repeated.
     #[arg(long, value_name = "POINTER", requires = "reason")]
     accept_unproved: Vec<String>,
     /// The reason, kept in the journal
@@ -124,7 +124,7 @@ struct Abort {
 struct Promote {
     #[arg(value_name = "MODEL", value_parser = client::model)]
     model: ModelName,
-    /// The candidate, if there are several
+    /// The candidate to promote, if there are several
     #[arg(long, value_name = "VERSION", value_parser = client::version)]
     to: Option<String>,
     /// Promote even if a rollback would not work
@@ -204,7 +204,7 @@ fn statuses(answer: &Answer, model: Option<&ModelName>) -> Result<Vec<ModelStatu
 
 fn text(statuses: &[ModelStatus], paint: Paint) -> String {
     if statuses.is_empty() {
-        return "no decision about any model exists yet".to_owned();
+        return "there are no decisions yet".to_owned();
     }
     let texts: Vec<String> = statuses
         .iter()
@@ -213,7 +213,7 @@ fn text(statuses: &[ModelStatus], paint: Paint) -> String {
     texts.join("\n").trim_end().to_owned()
 }
 
-/// Prints the effect of an order.
+/// Prints the effect of a request.
 fn report(args: &Args, answer: &Answer) -> anyhow::Result<CommandOutcome> {
     if args.json {
         say!("{}", serde_json::to_string_pretty(answer.value())?);
@@ -249,7 +249,7 @@ fn effect(status: &ModelStatus, action: Action) -> String {
         Action::Resume => format!("resumed: {candidates} continues at {step}"),
         Action::Abort => format!("aborted: {stable} answers all requests"),
         Action::Promote => format!("promoted: {stable} is the stable version"),
-        // The judge or another operator decided in the same moment.
+        // The judge or another operator decided at the same moment.
         Action::Adopt | Action::Advance | Action::Rollback | Action::Repair => {
             action.name().to_owned()
         }
@@ -278,7 +278,7 @@ fn begin(args: &Args, start: &Start) -> anyhow::Result<CommandOutcome> {
     Ok(CommandOutcome::Done)
 }
 
-/// A file is read here, because it is on the operator's machine; a name is one that the server knows.
+/// Reads the file of a plan on the operator's machine, or sends the name of a built-in plan.
 fn plan_choice(plan: &str) -> anyhow::Result<PlanChoice> {
     let path = Path::new(plan);
     if path.is_file() || plan.ends_with(".toml") {

@@ -1,4 +1,4 @@
-//! A rollout plan as people read it.
+//! Prints a rollout plan.
 
 use std::fmt::Write;
 
@@ -10,7 +10,7 @@ use crate::{
     },
 };
 
-/// `shadow 10 %`, `canary 5 %`, `ab 50 % 30 %`, `blue-green`.
+/// The step as text: `shadow 10 %`, `canary 5 %`, `ab 50 % 30 %`, `blue-green`.
 pub fn describe_step(step: &PlanStep) -> String {
     let shares: Vec<f64> = match step {
         PlanStep::Shadow { share, .. } => vec![*share],
@@ -24,7 +24,7 @@ pub fn describe_step(step: &PlanStep) -> String {
         .to_owned()
 }
 
-/// Prints the plan of a dry run: the steps, and the rules that hold for all of them.
+/// Prints the plan of a dry run: the steps, and the rules for all steps.
 pub fn print_plan(plan: &RolloutPlan, paint: Paint, text: &mut String) {
     print_steps(plan, paint, text);
     let least: u64 = plan.steps.iter().map(PlanStep::min_seconds).sum();
@@ -33,7 +33,7 @@ pub fn print_plan(plan: &RolloutPlan, paint: Paint, text: &mut String) {
         let _ = writeln!(text, "  {line}");
     };
     line(format!(
-        "{} at least; inconclusive after {}",
+        "takes at least {}; inconclusive after {}",
         duration(least as f64),
         duration(plan.max_seconds as f64)
     ));
@@ -48,13 +48,13 @@ pub fn print_plan(plan: &RolloutPlan, paint: Paint, text: &mut String) {
         ));
     }
     if plan.approve {
-        let approval = "a second verified operator must approve before it begins";
+        let approval = "a second verified operator must approve the rollout before it starts";
         line(paint.paint(Style::Doubtful, approval));
     }
 }
 
 fn print_steps(plan: &RolloutPlan, paint: Paint, text: &mut String) {
-    let titles = ["least time", "least", "then"].map(Cell::left);
+    let titles = ["min. time", "min. traffic", "then"].map(Cell::left);
     let mut table = Table::new(
         [Cell::left("step"), Cell::left("")]
             .into_iter()

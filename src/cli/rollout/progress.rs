@@ -1,4 +1,4 @@
-//! The progress of a rollout: its phase, steps, arms and verdict, and the next command.
+//! Prints the progress of a rollout: its phase, steps, arms and verdict, and the next command.
 
 use std::fmt::Write;
 
@@ -135,7 +135,7 @@ fn next_command(model: &str, rollout: &RolloutStatus) -> Option<String> {
     }
 }
 
-/// The versions whose units count towards the least number of the current step.
+/// The versions whose units count towards the minimum of the current step.
 fn counted<'a>(status: &'a ModelStatus, rollout: &'a RolloutStatus) -> Vec<&'a str> {
     let step = rollout.plan.steps.get(rollout.step);
     let concurrent = step.is_none_or(PlanStep::concurrent);
@@ -186,7 +186,7 @@ fn steps(status: &ModelStatus, rollout: &RolloutStatus) -> Table {
     table
 }
 
-/// The units of the arm that has the fewest: the step waits for it.
+/// The units of the arm with the fewest units. The step waits for this arm.
 fn fewest_units(status: &ModelStatus, rollout: &RolloutStatus, least: String) -> String {
     let units = |version: &str| {
         let evidence = rollout.evidence.as_ref();

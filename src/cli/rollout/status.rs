@@ -1,4 +1,4 @@
-//! The status of a model: what an operator needs at night. Which version answers, what a rollback would do, and why.
+//! Prints the status of a model: the version that answers, the effect of a rollback, and the last decision.
 
 use std::fmt::Write;
 
@@ -11,7 +11,7 @@ use crate::{
     },
 };
 
-/// A text that changes with everything a watcher wants to see, except figures, which change all the time.
+/// A text that changes with every change that a watcher should see. It leaves out figures, which change all the time.
 pub fn fingerprint(status: &ModelStatus) -> String {
     let rollout = status.rollout.as_ref().map(|rollout| {
         let guards: Vec<_> = rollout
@@ -64,7 +64,7 @@ pub fn print(status: &ModelStatus, paint: Paint) -> String {
     text
 }
 
-/// The lines before the rollout, each with a title.
+/// The lines above the rollout, each with a title.
 fn facts(status: &ModelStatus, paint: Paint) -> Vec<(&'static str, String)> {
     let bad = |line: &str| paint.paint(Style::Bad, line);
     let mut facts = Vec::new();
@@ -102,7 +102,7 @@ fn facts(status: &ModelStatus, paint: Paint) -> Vec<(&'static str, String)> {
     if !status.pending.is_empty() {
         facts.push((
             "",
-            "the state can't be written: until it can, other replicas do not follow, and a restart forgets the decision"
+            "the state directory can't be written: until it can, other replicas don't apply the decision, and a restart loses it"
                 .to_owned(),
         ));
     }
@@ -140,7 +140,7 @@ fn can_roll_back(status: &ModelStatus) -> bool {
     status.trouble.is_none() || status.only_urgent
 }
 
-/// What a rollback would do, and whether it would work.
+/// The effect of a rollback, and whether it would work.
 fn way_back(status: &ModelStatus, paint: Paint) -> String {
     let ends_rollout = match (&status.rollout, &status.stable) {
         (Some(rollout), Some(stable))
@@ -160,7 +160,7 @@ fn way_back(status: &ModelStatus, paint: Paint) -> String {
             None => "none: a rollback must name a version (--to)".to_owned(),
         };
     };
-    // During a rollout the first rollback ends it, and only a second one restores the previous version.
+    // During a rollout, the first rollback ends it. Only a second rollback restores the previous version.
     let which = if ends_rollout.is_some() {
         "a second one"
     } else {
@@ -172,7 +172,7 @@ fn way_back(status: &ModelStatus, paint: Paint) -> String {
             &format!("{which} would NOT work: no decision is possible"),
         ),
         (true, _) => paint.paint(Style::Good, &format!("{which} would work")),
-        (false, "") => paint.paint(Style::Doubtful, &format!("{which} was not rehearsed yet")),
+        (false, "") => paint.paint(Style::Doubtful, &format!("{which} was not tried yet")),
         (false, reason) => paint.paint(Style::Bad, &format!("{which} would NOT work: {reason}")),
     };
     match ends_rollout {

@@ -1,4 +1,4 @@
-//! Watching a rollout until it ends. The exit code says whether it ended well.
+//! Watches rollouts until they end. The exit code is 1 if one of them was not promoted.
 
 use std::{
     collections::BTreeMap,
@@ -21,7 +21,7 @@ use crate::{
 };
 
 const INTERVAL: Duration = Duration::from_secs(1);
-/// How long a server may be unreachable: a restart takes less.
+/// The time for which the server may be unreachable. A restart takes less.
 const MAX_ABSENCE: Duration = Duration::from_secs(60);
 
 /// The decisions that end a rollout.
@@ -32,7 +32,7 @@ const ENDS: [Action; 4] = [
     Action::Repair,
 ];
 
-/// The rollouts that are watched: by model, the id of the rollout and the last entry during which it ran.
+/// The watched rollouts by model: the rollout's id, and the last entry at which it was running.
 type Watched = BTreeMap<String, (String, u64)>;
 
 pub fn run(
@@ -51,7 +51,7 @@ pub fn run(
     loop {
         let answer = match client.get(&path(model)) {
             Ok(answer) => answer,
-            // A server that restarts is waited for, but the first request must be answered.
+            // The command waits for a server that restarts, but the first request must be answered.
             Err(error) if watched.is_some() && error.is_transient() => {
                 wait_for_server(&mut unreachable_since, error)?;
                 continue;
@@ -65,7 +65,7 @@ pub fn run(
             Some(watched) => watched,
             None => {
                 let now: Watched = models.iter().filter_map(running).collect();
-                // No rollout runs any more: the operator may mean the last one.
+                // If no rollout runs, the operator may mean the last one.
                 if let (true, Some(model)) = (now.is_empty(), model) {
                     return Ok(last_end(client, model, json)?);
                 }
@@ -82,12 +82,12 @@ pub fn run(
     }
 }
 
-/// Waits before the next attempt; an error once the server was away for too long.
+/// Waits before the next attempt. Returns the error if the server is unreachable for too long.
 fn wait_for_server(since: &mut Option<Instant>, error: ClientError) -> Result<(), ClientError> {
     if since.is_none() {
         let _ = writeln!(
             std::io::stderr(),
-            "predictd: {error}\n  trying again for {} s",
+            "predictd: {error}\n  retrying for {} s",
             MAX_ABSENCE.as_secs()
         );
     }
@@ -103,7 +103,7 @@ fn running(status: &ModelStatus) -> Option<(String, (String, u64))> {
     Some((status.model.clone(), (rollout.id.clone(), status.seq)))
 }
 
-/// Reports the rollouts that ended since the last look, and stops watching them.
+/// Reports the rollouts that ended since the last poll, and stops watching them.
 fn report_ends(
     client: &Client,
     models: &[ModelStatus],
@@ -128,7 +128,7 @@ fn report_ends(
     Ok(outcome)
 }
 
-/// What was shown last: a status is printed again only if it changed.
+/// The output. A status is printed again only if it changed.
 struct Screen {
     terminal: bool,
     json: bool,
@@ -156,7 +156,7 @@ impl Screen {
     }
 }
 
-/// Overwrites the screen line by line: clearing it first would flicker.
+/// Overwrites the screen line by line, because clearing it first would flicker.
 fn redraw(text: &str) {
     let mut screen = String::from("\x1b[H");
     for line in text.lines() {
@@ -166,7 +166,7 @@ fn redraw(text: &str) {
     say!("{screen}\x1b[J");
 }
 
-/// How a rollout ended that still ran at entry `seq`: by the first decision after it that ends a rollout.
+/// Reports the end of a rollout that was running at entry `seq`: the first decision after `seq` that ends a rollout.
 fn end(
     client: &Client,
     status: &ModelStatus,
@@ -178,7 +178,7 @@ fn end(
         return Ok(report(&entry, json));
     }
     if !json {
-        // A rollback or an abort is in force before it is written.
+        // A rollback or an abort takes effect before it is written.
         let last = status.last.as_ref();
         let how = last
             .map(|last| {
@@ -194,7 +194,7 @@ fn end(
     Ok(CommandOutcome::Failed)
 }
 
-/// How the last rollout of a model ended, if there was one.
+/// Reports the end of the last rollout of a model, if there was one.
 fn last_end(client: &Client, model: &ModelName, json: bool) -> Result<CommandOutcome, ClientError> {
     let journal = history::fetch(client, model.as_str(), 1)?;
     let mut ended = None;
@@ -207,12 +207,12 @@ fn last_end(client: &Client, model: &ModelName, json: bool) -> Result<CommandOut
         }
     }
     if ended.is_none() && !json {
-        say!("\nthere is no rollout to wait for");
+        say!("\nthere is no rollout to watch");
     }
     Ok(ended.map_or(CommandOutcome::Done, |entry| report(&entry, json)))
 }
 
-/// Only a promotion is a good end.
+/// Reports the entry that ended a rollout. The outcome is `Done` only for a promotion.
 fn report(entry: &Entry, json: bool) -> CommandOutcome {
     let candidate = match entry.action {
         Action::Rollback => &entry.from,
