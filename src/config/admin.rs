@@ -1,4 +1,4 @@
-//! `[admin]`: the operators' listener.
+//! `[admin]`: the admin listener.
 
 use std::path::PathBuf;
 
@@ -13,12 +13,15 @@ use crate::config::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AdminConfig {
-    /// Address of the operators' listener: rollouts, rollback, load, unload; empty: off. Beyond loopback it needs a token_file.
+    /// Address of the admin listener: rollouts, rollback, load, unload. Empty disables it. An address that is not loopback needs a
+    /// token_file.
     pub listen: OptionalListen,
-    /// A file with lines of "NAME TOKEN": the operators. A client sends "Authorization: Bearer TOKEN". Empty: no token is required.
+    /// File that lists the operators, one line "NAME TOKEN" each. A client sends "Authorization: Bearer TOKEN". If it is empty, no token
+    /// is required.
     pub token_file: PathBuf,
-    /// Each decision that this process writes (start, advance, pause, promote, abort, rollback ...) is posted to this URL as JSON with a
-    /// member "text" that chats show. It is tried three times and never delays a decision. Only its host is ever logged. Empty: none.
+    /// URL to which each decision of this process (start, advance, pause, promote, abort, rollback ...) is posted as JSON, with a member
+    /// "text" for chat systems. Each post is tried three times and never delays a decision. Only the host of the URL is logged. Empty
+    /// disables it.
     pub webhook: WebhookUrl,
 }
 

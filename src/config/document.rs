@@ -1,4 +1,4 @@
-//! The documented configuration, `config/predictd.toml`: every key with its description and its default, from the types.
+//! Writes the documented configuration, `config/predictd.toml`: every key with its description and its default, from the types.
 
 use std::fmt::Write;
 
@@ -9,16 +9,16 @@ use crate::config::{
     keys::{KEYS, KnownKey},
 };
 
-/// Lines are at most this long.
+/// Maximum length of a line.
 const WIDTH: usize = 120;
 
 const HEAD: &str = "\
-# predictd's configuration: every key with its default. A file of yours needs only the keys that differ.
+# Configuration of predictd: every key with its default. Your own file needs only the keys that you change.
 # PREDICTD_SERVER__LISTEN=0.0.0.0:8080 (section, two underscores, key) overrides a key from the environment.
 ";
 
 const MODEL_HEAD: &str = "
-# One table for each model that differs, in the file only:
+# Settings of one model, in a table with its name. They override the sections above, and are possible in this file only:
 # [model.churn]
 ";
 
@@ -59,7 +59,7 @@ fn model_line(name: &str, key: &KnownKey, text: &mut String) {
     let line = format!("# {name} = {example}");
     let _ = match key.description.as_str() {
         "" => writeln!(text, "{line}"),
-        description => writeln!(text, "{line:<32}# {description}"),
+        description => writeln!(text, "{line:<31} # {description}"),
     };
 }
 

@@ -22,7 +22,7 @@ pub enum ConfigError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}{reason}", key.as_ref().map(|key| format!("`{key}`")).unwrap_or_default())]
 pub struct InvalidKey {
-    /// `None` if the text of the reason names the place itself.
+    /// `None` if the text of the reason names the key itself.
     key: Option<String>,
     reason: String,
 }

@@ -1,4 +1,4 @@
-//! `[model.NAME.fallback]`: another answer if the version gives none.
+//! `[model.NAME.fallback]`: another answer if the version fails.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,10 +8,10 @@ use crate::id::ModelName;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct FallbackConfig {
-    /// The failures for which another answer is given; without these two keys there is no fallback.
+    /// Failures that cause a fallback. Without these two keys there is no fallback.
     #[schemars(extend("x-example" = r#"["error", "timeout", "overloaded", "nan"]"#))]
     pub on: Vec<FallbackOn>,
-    /// The sources that are tried in this order; constant is in the package's serving.json.
+    /// Sources of the fallback, tried in this order. The constant is in the package's serving.json.
     #[schemars(extend("x-example" = r#"["previous", "model:churn-small", "constant"]"#))]
     pub to: Vec<FallbackTo>,
 }
@@ -34,7 +34,7 @@ impl Default for FallbackConfig {
 #[error("\"{0}\" is not \"previous\", \"constant\" or \"model:NAME\"")]
 pub struct FallbackToError(String);
 
-/// The kind of failure that a fallback answers for.
+/// The kind of failure that causes a fallback.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum FallbackOn {

@@ -19,7 +19,7 @@ pub(super) struct KnownKey {
 /// Every key, in the order of the types.
 pub(super) static KEYS: LazyLock<Vec<KnownKey>> = LazyLock::new(|| {
     let mut settings = SchemaSettings::draft2020_12();
-    // Without references a key's schema is where its key is.
+    // Without references, the schema of a key is in the place of the key.
     settings.inline_subschemas = true;
     let schema: Schema = settings.into_generator().into_root_schema_for::<Config>();
     let mut keys = Vec::new();
@@ -84,7 +84,7 @@ fn generic(key: &str) -> String {
     }
 }
 
-/// An error for a key that does not exist. `origin`: the file or the variable that has it.
+/// The error for an unknown key. `origin` is the file or the variable that contains the key.
 pub(super) fn check_key(origin: &str, key: &str) -> Result<(), ConfigError> {
     let wanted = generic(key);
     if KEYS.iter().any(|known| known.path == wanted) {
@@ -95,7 +95,7 @@ pub(super) fn check_key(origin: &str, key: &str) -> Result<(), ConfigError> {
         .iter()
         .map(|known| known.path.as_str())
         .min_by_key(distance)
-        // A key that shares less than two thirds is another word, and no misspelling.
+        // A key with a similarity below two thirds is not a misspelling.
         .filter(|known| distance(known) <= wanted.len().div_ceil(3));
     let model = key.split('.').nth(1).unwrap_or_default();
     Err(ConfigError::UnknownKey {

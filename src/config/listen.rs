@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "\"{text}\" is not an address; write HOST:PORT, like 127.0.0.1:8080, localhost:8080 or [::1]:8080{}",
-    if *optional { " (or nothing: off)" } else { "" }
+    if *optional { ", or an empty text to disable it" } else { "" }
 )]
 pub struct AddressError {
     text: String,
-    /// The listener may be off.
+    /// The listener may be disabled.
     optional: bool,
 }
 
@@ -48,7 +48,7 @@ impl Listen {
         addresses.sort_by_key(SocketAddr::is_ipv6);
         addresses.dedup();
         if addresses.is_empty() {
-            Err(std::io::Error::other("the name has no address"))
+            Err(std::io::Error::other("the host name has no address"))
         } else {
             Ok(addresses)
         }
@@ -88,7 +88,7 @@ impl std::str::FromStr for Listen {
         let is_name = host
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'));
-        // Digits and dots alone are an address with a mistake, and no name to resolve.
+        // A text of digits and dots only is a mistyped address, not a name to resolve.
         let is_number = host
             .bytes()
             .all(|byte| byte.is_ascii_digit() || byte == b'.');
@@ -118,7 +118,7 @@ impl std::fmt::Display for Listen {
     }
 }
 
-/// The address of a listener, or the empty text if it is off.
+/// The address of a listener, or an empty text if the listener is disabled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schemars(with = "String")]

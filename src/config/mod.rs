@@ -1,6 +1,6 @@
-//! `Config`: every setting, from the compiled-in defaults, a TOML file and the environment. It is checked before anything starts.
+//! `Config`: every setting, from the compiled-in defaults, a TOML file and the environment. It is checked before the server starts.
 //!
-//! The types are the one source of the keys, their defaults and their documentation: `config/predictd.toml` is written from them.
+//! The types are the only source of the keys, their defaults and their documentation: `config/predictd.toml` is generated from them.
 
 mod admin;
 mod document;
@@ -53,7 +53,7 @@ pub struct Config {
     pub cost: CostConfig,
     pub admin: AdminConfig,
     pub model: BTreeMap<String, ModelConfig>,
-    /// The platform that runs the container, from its environment.
+    /// The platform that runs the container, as its environment variables describe it.
     #[serde(skip)]
     pub platform: Platform,
 }
@@ -77,7 +77,7 @@ impl Config {
                 apply_variable(name, text, (section, key), &mut table)?;
             }
         }
-        // The platform knows best which port it will use, whatever variables an image has.
+        // The platform decides which port it uses, so its variables override those of the image.
         let platform = apply_platform(&environment, &mut table)?;
         Ok(Config {
             platform,
@@ -124,7 +124,7 @@ impl Config {
         Ok(())
     }
 
-    /// The settings of each model: its own table over the general sections.
+    /// The settings of each model: its own table overrides the general sections.
     pub fn model_settings(&self) -> ModelSettings {
         ModelSettings {
             runtime: self.runtime.clone(),
@@ -150,7 +150,7 @@ fn parse(text: &str, origin: &str) -> Result<Table, ConfigError> {
         })
 }
 
-/// `PREDICTD_SERVER__LISTEN` is `server.listen`. A variable without the two underscores is not ours.
+/// The key of a variable: `PREDICTD_SERVER__LISTEN` is `server.listen`. A variable without two underscores is ignored.
 fn variable(name: &str) -> Option<(String, String)> {
     let (section, key) = name.strip_prefix("PREDICTD_")?.split_once("__")?;
     Some((section.to_lowercase(), key.to_lowercase()))
@@ -165,7 +165,7 @@ fn apply_variable(
     let path = format!("{section}.{key}");
     check_key(name, &path)?;
     let value = typed(text, &path);
-    // Alone, so that an error names the variable and not the file.
+    // The variable is parsed alone, so that an error names the variable and not the file.
     deserialize(one_key(&section, &key, value.clone())).map_err(|error| ConfigError::Invalid {
         origin: name.to_owned(),
         error,
@@ -412,7 +412,7 @@ mod tests {
                 &[]
             )
             .unwrap_err()
-            .contains("stands alone")
+            .contains("must be the only entry")
         );
         assert!(
             load(

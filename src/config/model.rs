@@ -1,4 +1,4 @@
-//! `[model.NAME]`: settings of one model, over the general sections.
+//! `[model.NAME]`: settings of one model, which override the general sections.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,23 +11,23 @@ use crate::{
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ModelConfig {
-    /// The stable version of the first start; after it only the journal decides.
+    /// Stable version at the first start. Later starts follow the journal.
     #[schemars(extend("x-example" = r#""1.0.0""#))]
     pub version: Option<String>,
-    /// As runtime.workers.
+    /// Like runtime.workers.
     #[schemars(extend("x-example" = "1"))]
     pub workers: Option<usize>,
-    /// As runtime.memory_limit_bytes.
+    /// Like runtime.memory_limit_bytes.
     #[schemars(extend("x-example" = "1073741824"))]
     pub memory_limit_bytes: Option<u64>,
-    /// "graph": callers of tensors see the graph's inputs instead of the schema's fields.
+    /// "graph": tensor protocols show the graph's inputs instead of the schema's fields.
     #[schemars(extend("x-example" = r#""graph""#))]
     pub oip: Option<Oip>,
     pub batching: ModelBatchingConfig,
     pub fallback: Option<FallbackConfig>,
 }
 
-/// What callers of tensors see of a package.
+/// The tensors of a package that the tensor protocols show.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Oip {

@@ -1,4 +1,4 @@
-//! `ModelSettings`: the settings of each model, from its own table over the general sections.
+//! `ModelSettings`: the settings of each model, whose own table overrides the general sections.
 
 use std::collections::BTreeMap;
 
@@ -46,7 +46,7 @@ impl ModelSettings {
         self.own_workers(model).unwrap_or(self.runtime.workers)
     }
 
-    /// The memory that the engines of one version may take together, in bytes. `None` means no limit.
+    /// The memory limit in bytes of all engines of one version. `None` means no limit.
     pub fn memory_limit(&self, model: &str) -> Option<u64> {
         let own = self
             .model

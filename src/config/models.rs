@@ -10,34 +10,36 @@ use crate::{
     id::ModelName,
 };
 
-/// More often would load the disk for nothing; less often would seem to be off.
+/// A shorter interval would only load the disk; a longer one would look like a server that does not scan.
 const POLL_SECONDS: std::ops::RangeInclusive<f64> = 0.01..=86_400.0;
 const REHEARSE_SECONDS: std::ops::RangeInclusive<f64> = 0.1..=86_400.0;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ModelsConfig {
-    /// Directory of packages, each in NAME/VERSION/.
+    /// Directory of the models, as NAME/VERSION/.
     pub root: PathBuf,
-    /// The model that answers POST /predict; empty: the only model.
+    /// Model that answers POST /predict. Empty means the only model.
     pub default: String,
-    /// Models that must answer before the server is ready; empty: those found at the start.
+    /// Models that must be able to answer before the server is ready. Empty means all models that are found at the start.
     pub required: Vec<String>,
-    /// "": a new version answers only under its own route. "newest": it takes over as soon as it is verified.
+    /// "": a new version answers only under its own route until a rollout. "newest": a verified version that is newer than all before
+    /// and breaks no caller becomes stable automatically.
     pub promote: Promote,
-    /// The interval between two scans of the directory.
+    /// Interval between two scans of the models directory.
     pub poll_seconds: f64,
-    /// true: graphs without a manifest (NAME/1/model.onnx, as Triton has them) are not served.
+    /// If true, graphs without a manifest (NAME/1/model.onnx, as in a Triton repository) are not served.
     pub require_manifest: bool,
-    /// Versions of each model that are loaded, newest first (a pinned one is always loaded). Incomplete and refused ones don't count.
+    /// Number of versions of each model that are loaded, newest first. A pinned version is always loaded. Incomplete and rejected
+    /// versions don't count.
     pub keep_versions: usize,
-    /// A version whose files are incomplete and have not changed for this long is refused until they change.
+    /// A version whose files are incomplete and have not changed for this long is rejected until they change.
     pub copy_timeout_ms: u64,
-    /// The time limit of the process in which a package is tried before it may enter this one.
+    /// Time limit of the load gate, the child process that checks a package before the server loads it.
     pub gate_timeout_ms: u64,
-    /// The memory limit of that process.
+    /// Memory limit of the load gate in bytes.
     pub gate_memory_bytes: u64,
-    /// The interval between two rehearsals of a rollback, so that it is known to work.
+    /// Interval between two rehearsals of a rollback. A rehearsal checks that the previous version still answers.
     pub rehearse_seconds: f64,
 }
 
@@ -101,7 +103,7 @@ impl ModelsConfig {
                 REHEARSE_SECONDS,
             ),
         ] {
-            // NaN is in no range.
+            // A range contains no NaN, so NaN is rejected here.
             if !range.contains(&value) {
                 let (least, most) = (range.start(), range.end());
                 return Err(InvalidKey::new(

@@ -13,35 +13,36 @@ use crate::config::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ServerConfig {
-    /// Address of the data plane: predictions, probes, metrics, documentation. HOST:PORT; a name like localhost is resolved at the start.
+    /// Address of the data plane (predictions, probes, metrics, documentation) as HOST:PORT. A host name is resolved at the start.
     pub listen: Listen,
-    /// Address of the Open Inference Protocol over gRPC; empty: off.
+    /// Address of the Open Inference Protocol over gRPC. Empty disables it.
     pub grpc_listen: OptionalListen,
-    /// The largest request body in bytes, as sent and after decompression.
+    /// Maximum size of a request body in bytes, both as sent and after decompression.
     pub max_body_bytes: usize,
-    /// The head of a request and its body must each arrive within this time, else the answer is 408.
+    /// Time limit for receiving the head of a request, and again for its body. A slower request is answered 408.
     pub read_timeout_ms: u64,
-    /// A connection may be silent for this long between requests, or leave an answer unread. It must be longer than the load balancer's
-    /// own limit, or a request now and then meets a closing connection (502): Google's keep connections for 600 s (set 620000), Envoy for an hour.
+    /// Time that a connection may be idle between requests, or leave an answer unread. It must be longer than the load balancer's idle
+    /// timeout; otherwise the load balancer sometimes sends a request on a closing connection (502). Google Cloud's load balancers use
+    /// 600 s (set 620000), Envoy uses one hour.
     pub idle_timeout_ms: u64,
-    /// The same for gRPC, where the server asks a silent client to reconnect and no call is lost. A stream may be silent for this long, too.
+    /// Time that a gRPC connection or stream may be idle. The server then asks the client to reconnect (GOAWAY), and no call is lost.
     pub grpc_idle_timeout_ms: u64,
-    /// Deadline of a request from its first byte to its answer; a client may set a shorter one with x-request-timeout-ms.
+    /// Deadline of a request, from its first byte to its answer. A client may set a shorter one with x-request-timeout-ms.
     pub request_timeout_ms: u64,
-    /// After SIGTERM the server is not ready but still serves for this long, so that load balancers notice.
+    /// After SIGTERM, the server reports not ready but still serves for this long, so that load balancers stop sending requests.
     pub drain_grace_ms: u64,
-    /// After that it has this long to finish the requests in flight.
+    /// Time limit for finishing the requests in flight, after drain_grace_ms.
     pub drain_timeout_ms: u64,
-    /// Requests in flight; more are answered 503 before their body is read.
+    /// Maximum number of requests in flight. Further requests are answered 503 before their body is read.
     pub max_inflight: usize,
-    /// Open connections; more are answered 503 and closed.
+    /// Maximum number of open connections. Further connections are answered 503 and closed.
     pub max_connections: usize,
     #[expect(
         rustdoc::bare_urls,
         reason = "the text becomes a comment in config/predictd.toml"
     )]
-    /// Web pages of other origins that may use the data plane from a browser (CORS): exact origins such as "https://app.example.com",
-    /// or "*" for all; empty: none. Credentials are not allowed. The operators' listener allows no origin, whatever is set here.
+    /// Origins of web pages that may use the data plane from a browser (CORS): exact origins such as "https://app.example.com", or
+    /// "*" for all. Empty allows none. Credentials are not allowed. The admin listener never allows another origin.
     pub cors_origins: Vec<String>,
 }
 
@@ -109,14 +110,14 @@ impl ServerConfig {
         }
         if self.cors_origins.len() > 1 && self.cors_origins.iter().any(|origin| origin == "*") {
             return Err(wrong(
-                "\"*\" means every origin, so that it stands alone".to_owned(),
+                "\"*\" means every origin; it must be the only entry".to_owned(),
             ));
         }
         Ok(())
     }
 }
 
-/// Why no browser would ever send this as its `Origin`.
+/// The reason why no browser would send this text as its `Origin`, if there is one.
 fn origin_fault(origin: &str) -> Option<String> {
     if origin == "*" {
         return None;

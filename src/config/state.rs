@@ -1,4 +1,4 @@
-//! `[state]`: the journal, and what belongs to it.
+//! `[state]`: the state directory with the journal.
 
 use std::path::PathBuf;
 
@@ -10,12 +10,12 @@ use crate::config::error::InvalidKey;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct StateConfig {
-    /// Directory of decisions (the journal of rollouts), their evidence, and the packages that passed the gate. Several replicas may
-    /// share it. Empty: in memory only, so that a restart forgets all decisions.
+    /// State directory: the journal of decisions, the evidence of rollouts, the results of the load gate, and copies of packages.
+    /// Replicas may share it. If it is empty, the state is in memory only and a restart loses all decisions.
     pub url: String,
-    /// Copies of the stable package and of the previous one are kept below it, so that neither is lost if somebody cleans the models
-    /// directory or packs other files under an old version. They take as much room as the packages, and leave 64 MiB of the file
-    /// system free (or a twentieth of it, if that is less).
+    /// Keep copies of the stable and of the previous package in the state directory. They are served if somebody deletes the package
+    /// from the models directory or packs other files under its version. Copies are as large as the packages, and leave 64 MiB of the
+    /// file system free (or a twentieth of it, if that is less).
     pub keep_packages: bool,
 }
 

@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TelemetryConfig {
-    /// "text" or "json".
+    /// Format of the log: "text" or "json".
     pub log_format: LogFormat,
-    /// error, warn, info, debug or trace, or directives such as "info,predictd=debug".
+    /// Log level (error, warn, info, debug or trace), or directives such as "info,predictd=debug".
     pub log_level: String,
-    /// The requests that get a line: "errors" (errors, slow requests and 1 % of the rest), "all", or a rate such as "0.1".
+    /// Requests that are logged: "errors" (errors, slow requests and 1 % of the rest), "all", or a rate for the rest, such as "0.1".
     pub request_log: RequestLog,
 }
 
@@ -36,7 +36,7 @@ pub enum LogFormat {
 #[error("\"{0}\" is not \"errors\", \"all\" or a rate from \"0\" to \"1\"")]
 pub struct RequestLogError(String);
 
-/// The requests that get a line in the log.
+/// The requests that are logged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "TextOrNumber", into = "String")]
 #[schemars(with = "String")]

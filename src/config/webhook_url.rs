@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A URL, or the empty text for none. Whoever knows it can post to it, so that only its host is ever printed.
+/// A URL, or an empty text for no webhook. The URL is a secret, because anybody who knows it can post to it. Only its host is printed.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schemars(with = "String")]
@@ -49,10 +49,12 @@ impl TryFrom<String> for WebhookUrl {
                 .iter()
                 .all(|text| text.bytes().all(|byte| byte.is_ascii_graphic()))
         {
-            return Err("must be a URL that begins with https:// or http:// (or empty: none)");
+            return Err(
+                "must be a URL that begins with https:// or http://, or empty to disable it",
+            );
         }
         if url.host().contains('@') {
-            return Err("must not hold a name or a password");
+            return Err("must not contain a name or a password");
         }
         // The colons of an IPv6 address are in brackets.
         let port = url
