@@ -103,7 +103,7 @@
 //! - A decision is about a package with a digest: other bytes under the same version get no traffic.
 //! - Callers see an error as an [`ErrorCode`](error::ErrorCode). Below `predict` each layer has its own errors.
 
-#![warn(unreachable_pub)]
+#![deny(unreachable_pub)]
 #![allow(
     rustdoc::private_intra_doc_links,
     reason = "the documentation is for contributors, and is built with private items"

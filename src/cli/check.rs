@@ -27,7 +27,7 @@ use crate::{
     telemetry,
 };
 
-pub fn run(config: &Config) -> anyhow::Result<CommandOutcome> {
+pub(super) fn run(config: &Config) -> anyhow::Result<CommandOutcome> {
     telemetry::check_level(&config.telemetry.log_level)?;
     say!("ok      configuration");
     let library = app::find_library(config)?;

@@ -24,7 +24,7 @@ const LONGEST_ANSWER: u64 = 1 << 30;
 
 /// The server that a command talks to.
 #[derive(clap::Args)]
-pub struct ServerArgs {
+pub(super) struct ServerArgs {
     /// The server's admin listener [default: http://127.0.0.1:8082]
     ///
     /// The server's key admin.listen sets this address. PREDICTD_SERVER changes the default. If the listener requires a token, set
@@ -68,19 +68,19 @@ fn server(text: &str) -> Result<String, String> {
 }
 
 /// Parses the name of a model on the command line.
-pub fn model(text: &str) -> Result<ModelName, String> {
+pub(super) fn model(text: &str) -> Result<ModelName, String> {
     ModelName::parse(text).ok_or_else(|| "not the name of a model".to_owned())
 }
 
 /// Parses a version on the command line.
-pub fn version(text: &str) -> Result<String, String> {
+pub(super) fn version(text: &str) -> Result<String, String> {
     let parsed = Version::parse(text)
         .ok_or_else(|| "not a version (like 1.0.0, or a whole number)".to_owned())?;
     Ok(parsed.as_str().to_owned())
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum ClientError {
+pub(super) enum ClientError {
     #[error(
         "no server answers at {server}: {detail}\n  next: check that the server runs and that this is its admin.listen; --server URL or PREDICTD_SERVER sets another address"
     )]
@@ -112,7 +112,7 @@ pub enum ClientError {
 
 impl ClientError {
     /// Whether another attempt may succeed: the server may be restarting.
-    pub fn is_transient(&self) -> bool {
+    pub(super) fn is_transient(&self) -> bool {
         matches!(
             self,
             ClientError::Unreachable { .. } | ClientError::Silent { .. }
@@ -139,7 +139,7 @@ fn advice(status: u16, subject: &str, suggestion: Option<&Suggestion>) -> String
     }
 }
 
-pub struct Client {
+pub(super) struct Client {
     agent: Agent,
     server: String,
     token: Option<String>,
@@ -148,7 +148,10 @@ pub struct Client {
 }
 
 impl Client {
-    pub fn new(args: &ServerArgs, subject: Option<&ModelName>) -> Result<Client, ClientError> {
+    pub(super) fn new(
+        args: &ServerArgs,
+        subject: Option<&ModelName>,
+    ) -> Result<Client, ClientError> {
         let token = std::env::var_os(TOKEN).filter(|token| !token.is_empty());
         let token = token.map(|token| {
             token
@@ -180,7 +183,7 @@ impl Client {
     }
 
     /// Gets a document below `/admin/models`. `path`: `/churn`, `/churn/history`, or empty for all models.
-    pub fn get(&self, path: &str) -> Result<Answer, ClientError> {
+    pub(super) fn get(&self, path: &str) -> Result<Answer, ClientError> {
         let request = self
             .agent
             .get(self.url(path))
@@ -193,7 +196,7 @@ impl Client {
     }
 
     /// Gets every model with its versions, ready or not.
-    pub fn readiness(&self) -> Result<Answer, ClientError> {
+    pub(super) fn readiness(&self) -> Result<Answer, ClientError> {
         let request = self
             .agent
             .get(format!("{}/readyz?verbose", self.server))
@@ -210,7 +213,7 @@ impl Client {
         }
     }
 
-    pub fn post(&self, path: &str, body: &impl Serialize) -> Result<Answer, ClientError> {
+    pub(super) fn post(&self, path: &str, body: &impl Serialize) -> Result<Answer, ClientError> {
         let body =
             serde_json::to_string(body).map_err(|source| ClientError::Document { source })?;
         let request = self
@@ -226,7 +229,7 @@ impl Client {
     }
 
     /// The error for an answer that no admin listener of predictd sends.
-    pub fn foreign(&self, status: u16) -> ClientError {
+    pub(super) fn foreign(&self, status: u16) -> ClientError {
         ClientError::Foreign {
             server: self.server.clone(),
             status,
@@ -291,16 +294,16 @@ impl Client {
 }
 
 /// A document of the admin API.
-pub struct Answer(Value);
+pub(super) struct Answer(Value);
 
 impl Answer {
     /// The document as its type.
-    pub fn read<T: DeserializeOwned>(&self) -> Result<T, ClientError> {
+    pub(super) fn read<T: DeserializeOwned>(&self) -> Result<T, ClientError> {
         T::deserialize(&self.0).map_err(|source| ClientError::Document { source })
     }
 
     /// The document as the server sent it, for programs.
-    pub fn value(&self) -> &Value {
+    pub(super) fn value(&self) -> &Value {
         &self.0
     }
 }

@@ -39,7 +39,7 @@ use crate::{
 };
 
 #[derive(clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// Directory of the version that callers use today
     #[arg(value_name = "OLD")]
     old: PathBuf,
@@ -81,7 +81,7 @@ struct Version {
     measured: Measured,
 }
 
-pub fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
+pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     let config = args.config.load()?;
     let library = app::find_library(&config)?;
     let mut open = Opener {

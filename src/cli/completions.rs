@@ -7,12 +7,12 @@ use clap_complete::Shell;
 use crate::cli::{CommandOutcome, visible};
 
 #[derive(clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     #[arg(value_name = "SHELL")]
     shell: Shell,
 }
 
-pub fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
+pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut visible(), "predictd", &mut script);
     // A closed pipe is not an error.

@@ -250,7 +250,7 @@ const EXAMPLES: &[Example] = &[
 ];
 
 /// The command line with its examples.
-pub fn add(mut command: Command) -> Command {
+pub(super) fn add(mut command: Command) -> Command {
     let mut paths: Vec<&str> = EXAMPLES.iter().map(|(path, ..)| *path).collect();
     paths.dedup();
     for path in paths {

@@ -15,7 +15,7 @@ use crate::{
 };
 
 #[derive(clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     directory: PathBuf,
     #[arg(long)]
     library: PathBuf,
@@ -36,7 +36,7 @@ pub struct Args {
     clippy::disallowed_methods,
     reason = "a thread that hangs in the library must not keep the process"
 )]
-pub fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
+pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     limit(args.memory_bytes);
     let reporter = Reporter::start(Duration::from_millis(args.timeout_ms), |code| {
         std::process::exit(code)

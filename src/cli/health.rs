@@ -16,7 +16,7 @@ use crate::{
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 #[derive(clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     #[command(flatten)]
     config: ConfigArgs,
     /// Address of the server [default: server.listen]
@@ -27,7 +27,7 @@ pub struct Args {
     live: bool,
 }
 
-pub fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
+pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     let listen = match &args.listen {
         Some(listen) => listen.clone(),
         None => args.config.load()?.server.listen,

@@ -34,7 +34,7 @@ use crate::{
 };
 
 #[derive(clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     #[arg(value_name = "MODEL", value_parser = client::model)]
     model: ModelName,
     /// Check that no entry was altered or is missing
@@ -63,7 +63,7 @@ pub struct Args {
     server: ServerArgs,
 }
 
-pub fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
+pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     let model = &args.model;
     if args.repair {
         return repair(args);
@@ -115,14 +115,18 @@ fn repair(args: &Args) -> anyhow::Result<CommandOutcome> {
 }
 
 /// The stored entries of a journal, valid or not. A damaged entry does not hide the others.
-pub struct StoredJournal {
+pub(super) struct StoredJournal {
     texts: BTreeMap<u64, Vec<u8>>,
     /// The last entry that the server has read or written, even if its file was removed since.
     head: Option<ChainHead>,
 }
 
 /// Gets all entries from `first` on from a server.
-pub fn fetch(client: &Client, model: &str, first: u64) -> Result<StoredJournal, ClientError> {
+pub(super) fn fetch(
+    client: &Client,
+    model: &str,
+    first: u64,
+) -> Result<StoredJournal, ClientError> {
     let mut stored = StoredJournal {
         texts: BTreeMap::new(),
         head: None,
@@ -148,7 +152,7 @@ pub fn fetch(client: &Client, model: &str, first: u64) -> Result<StoredJournal, 
 }
 
 /// Reads all entries in a state directory, including those after a gap.
-pub fn read(directory: &Path, model: &str) -> anyhow::Result<StoredJournal> {
+pub(super) fn read(directory: &Path, model: &str) -> anyhow::Result<StoredJournal> {
     let journal = Journal::new(Store::local(directory.to_path_buf())?);
     let names = journal.beyond_gap(model, &ChainHead::default())?;
     let mut texts = BTreeMap::new();
@@ -228,7 +232,7 @@ impl StoredJournal {
     }
 
     /// The entries that can be parsed.
-    pub fn entries(&self) -> impl Iterator<Item = Entry> {
+    pub(super) fn entries(&self) -> impl Iterator<Item = Entry> {
         self.texts
             .values()
             .filter_map(|text| serde_json::from_slice(text).ok())

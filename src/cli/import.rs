@@ -35,7 +35,7 @@ use crate::{
 const MAX_EXAMPLE_BYTES: u64 = 16 << 20;
 
 #[derive(clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     #[command(subcommand)]
     from: From,
 }
@@ -96,7 +96,7 @@ struct ToArgs {
     config: ConfigArgs,
 }
 
-pub fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
+pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     match &args.from {
         From::Triton(args) => from_triton(args),
         From::Mlflow(args) => from_mlflow(args),

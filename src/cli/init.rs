@@ -36,7 +36,7 @@ use crate::{
 };
 
 #[derive(clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// The ONNX file; its external data files are copied too
     #[arg(value_name = "MODEL.onnx")]
     model: PathBuf,
@@ -73,7 +73,7 @@ pub struct Args {
     config: ConfigArgs,
 }
 
-pub fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
+pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     let (name, directory) = destination(args)?;
     let inputs = read_inputs(args)?;
     let packer = Packer::new(args.config.load()?)?;

@@ -17,7 +17,7 @@ use crate::{
 };
 
 #[derive(clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// Directory of the package
     #[arg(value_name = "DIR")]
     directory: PathBuf,
@@ -28,7 +28,7 @@ pub struct Args {
     config: ConfigArgs,
 }
 
-pub fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
+pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     check_package_directory(&args.directory)?;
     let package = ModelPackage::open(&args.directory)?;
     let config = args.config.load()?;

@@ -7,13 +7,13 @@ use anyhow::bail;
 use crate::cli::{CommandOutcome, visible};
 
 #[derive(clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// Command, like `serve` or `rollout start` [default: predictd]
     #[arg(value_name = "COMMAND")]
     command: Vec<String>,
 }
 
-pub fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
+pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     let mut command = visible();
     command.build();
     for name in &args.command {

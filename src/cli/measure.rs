@@ -19,7 +19,7 @@ use crate::{
 };
 
 #[derive(clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     directory: PathBuf,
     #[arg(long)]
     library: PathBuf,
@@ -32,7 +32,7 @@ pub struct Args {
 
 /// The time and memory of a graph after its warm-up.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub struct Measured {
+pub(super) struct Measured {
     /// Median time of a run of one row.
     pub row_us: f64,
     pub batch_rows: usize,
@@ -50,7 +50,7 @@ const MAX_RUNS: usize = 400;
 /// The time limit for the runs of one batch size.
 const BUDGET: Duration = Duration::from_millis(500);
 
-pub fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
+pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     let runtime = Runtime::load(&args.library)?;
     let before = resident_bytes();
     let (mut factory, mut engine) = OnnxFactory::open(

@@ -13,7 +13,7 @@ use crate::{
 };
 
 #[derive(clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// Print JSON for programs
     #[arg(long)]
     json: bool,
@@ -21,7 +21,7 @@ pub struct Args {
     server: ServerArgs,
 }
 
-pub fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
+pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     let client = Client::new(&args.server, None)?;
     let answer = client.readiness()?;
     if args.json {

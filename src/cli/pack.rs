@@ -34,7 +34,7 @@ use crate::{
 };
 
 #[derive(clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// Directory of the package, usually NAME/VERSION
     #[arg(value_name = "DIR")]
     directory: PathBuf,
@@ -65,7 +65,7 @@ pub struct Args {
     server: ServerArgs,
 }
 
-pub fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
+pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     check_package_directory(&args.directory)?;
     let origin = fs_err::canonicalize(&args.directory)?;
     let config = args.config.load()?;
@@ -154,7 +154,7 @@ fn report(args: &Args, id: &ModelId, manifest: &Manifest, decided: &BTreeMap<Str
     }
 }
 
-pub fn say_check(check: &PassedCheck) {
+pub(super) fn say_check(check: &PassedCheck) {
     say!(
         "  ok      {:<14} {:>9.1} ms  {}",
         check.name,
@@ -163,7 +163,7 @@ pub fn say_check(check: &PassedCheck) {
     );
 }
 
-pub fn say_failure(error: &PackageError) {
+pub(super) fn say_failure(error: &PackageError) {
     say!("  FAILED  {:<14} {error}", error.check);
 }
 
@@ -316,26 +316,26 @@ fn known_digests(
 }
 
 /// The time of creation: now, or SOURCE_DATE_EPOCH for reproducible packages.
-pub fn created() -> String {
+pub(super) fn created() -> String {
     let epoch = std::env::var_os("SOURCE_DATE_EPOCH").and_then(|epoch| epoch.into_string().ok());
     clock::now_rfc3339(epoch.as_deref())
 }
 
 /// The result of the load gate on a new package.
-pub enum Sealed {
+pub(super) enum Sealed {
     Passed(Manifest),
     Refused(PackageError),
 }
 
 /// Turns a directory of files into a package.
-pub struct Packer {
+pub(super) struct Packer {
     pub config: Config,
     library: PathBuf,
     trial: GateTrial,
 }
 
 impl Packer {
-    pub fn new(config: Config) -> anyhow::Result<Packer> {
+    pub(super) fn new(config: Config) -> anyhow::Result<Packer> {
         let library = app::find_library(&config)?;
         let trial = app::trial(&config, &library)?;
         Ok(Packer {
@@ -346,12 +346,12 @@ impl Packer {
     }
 
     /// The path of ONNX Runtime.
-    pub fn library(&self) -> &Path {
+    pub(super) fn library(&self) -> &Path {
         &self.library
     }
 
     /// Writes the manifest, runs the load gate, and adds its findings to the manifest. After a failure the manifest still exists.
-    pub fn seal(
+    pub(super) fn seal(
         &self,
         mut manifest: Manifest,
         directory: &Path,

@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use crate::{clock, rollout::figures::duration};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Style {
+pub(super) enum Style {
     #[default]
     Plain,
     Bold,
@@ -30,19 +30,19 @@ impl Style {
 
 /// Whether colours are printed.
 #[derive(Clone, Copy, Debug)]
-pub struct Paint(bool);
+pub(super) struct Paint(bool);
 
 impl Paint {
-    pub const OFF: Paint = Paint(false);
+    pub(super) const OFF: Paint = Paint(false);
 
     /// Colours are printed on a terminal that supports them, unless NO_COLOR is set.
-    pub fn stdout() -> Paint {
+    pub(super) fn stdout() -> Paint {
         let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let dumb = std::env::var_os("TERM").is_some_and(|value| value == "dumb");
         Paint(is_terminal() && !unwanted && !dumb)
     }
 
-    pub fn paint(self, style: Style, text: &str) -> String {
+    pub(super) fn paint(self, style: Style, text: &str) -> String {
         if self.0 && style != Style::Plain && !text.is_empty() {
             format!("{}{text}\x1b[0m", style.code())
         } else {
@@ -51,19 +51,19 @@ impl Paint {
     }
 }
 
-pub fn is_terminal() -> bool {
+pub(super) fn is_terminal() -> bool {
     std::io::stdout().is_terminal()
 }
 
 #[derive(Debug)]
-pub struct Cell {
+pub(super) struct Cell {
     text: String,
     style: Style,
     right: bool,
 }
 
 impl Cell {
-    pub fn left(text: impl Into<String>) -> Cell {
+    pub(super) fn left(text: impl Into<String>) -> Cell {
         Cell {
             text: text.into(),
             style: Style::Plain,
@@ -71,25 +71,25 @@ impl Cell {
         }
     }
 
-    pub fn right(text: impl Into<String>) -> Cell {
+    pub(super) fn right(text: impl Into<String>) -> Cell {
         Cell {
             right: true,
             ..Cell::left(text)
         }
     }
 
-    pub fn style(self, style: Style) -> Cell {
+    pub(super) fn style(self, style: Style) -> Cell {
         Cell { style, ..self }
     }
 }
 
 /// A table with aligned columns.
 #[derive(Debug, Default)]
-pub struct Table(Vec<Vec<Cell>>);
+pub(super) struct Table(Vec<Vec<Cell>>);
 
 impl Table {
     /// A table with column titles. The title of a column of figures is aligned to the right, like the figures.
-    pub fn new(titles: impl IntoIterator<Item = Cell>) -> Table {
+    pub(super) fn new(titles: impl IntoIterator<Item = Cell>) -> Table {
         Table(vec![
             titles
                 .into_iter()
@@ -98,11 +98,11 @@ impl Table {
         ])
     }
 
-    pub fn row(&mut self, cells: impl IntoIterator<Item = Cell>) {
+    pub(super) fn row(&mut self, cells: impl IntoIterator<Item = Cell>) {
         self.0.push(cells.into_iter().collect());
     }
 
-    pub fn print(&self, paint: Paint, text: &mut String) {
+    pub(super) fn print(&self, paint: Paint, text: &mut String) {
         let columns = self.0.iter().map(Vec::len).max().unwrap_or_default();
         let width = |column: usize| {
             self.0
@@ -133,7 +133,7 @@ impl Table {
 }
 
 /// Formats a count with separators: `4,011`.
-pub fn count(value: u64) -> String {
+pub(super) fn count(value: u64) -> String {
     let digits = value.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
@@ -146,7 +146,7 @@ pub fn count(value: u64) -> String {
 }
 
 /// The time since a timestamp in RFC 3339: `3 min ago`.
-pub fn ago(at: &str) -> String {
+pub(super) fn ago(at: &str) -> String {
     match clock::ms_of_rfc3339(at) {
         Some(ms) => format!(
             "{} ago",
@@ -157,7 +157,7 @@ pub fn ago(at: &str) -> String {
 }
 
 /// The first 12 digits of a digest: enough to tell packages apart.
-pub fn short(digest: &str) -> String {
+pub(super) fn short(digest: &str) -> String {
     digest.chars().take("sha256:".len() + 12).collect()
 }
 

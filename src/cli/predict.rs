@@ -48,7 +48,7 @@ const LIMITS: DecodeLimits = DecodeLimits {
 const PATIENCE: Duration = Duration::from_secs(30 * 86_400);
 
 #[derive(clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// Directory of the package
     #[arg(value_name = "DIR")]
     directory: PathBuf,
@@ -61,7 +61,7 @@ pub struct Args {
     config: ConfigArgs,
 }
 
-pub fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
+pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     check_package_directory(&args.directory)?;
     let package = ModelPackage::open(&args.directory)?;
     let predictor = predictor(package, &args.config.load()?)?;

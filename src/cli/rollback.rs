@@ -15,7 +15,7 @@ use crate::{
 };
 
 #[derive(clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     #[arg(value_name = "MODEL", value_parser = client::model)]
     model: ModelName,
     /// Restore this version instead of the previous one
@@ -39,7 +39,7 @@ pub struct Args {
     server: ServerArgs,
 }
 
-pub fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
+pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     let name = &args.model;
     let client = Client::new(&args.server, Some(name))?;
     let began = Instant::now();

@@ -9,7 +9,7 @@ use crate::{
 };
 
 #[derive(clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     #[command(flatten)]
     config: ConfigArgs,
     /// Directory of the models, as NAME/VERSION/ (models.root)
@@ -40,7 +40,7 @@ fn optional(text: &str) -> Result<OptionalListen, AddressError> {
     OptionalListen::try_from(text.to_owned())
 }
 
-pub fn run(args: Args) -> anyhow::Result<CommandOutcome> {
+pub(super) fn run(args: Args) -> anyhow::Result<CommandOutcome> {
     let mut config = args.config.load()?;
     if let Some(root) = args.models {
         config.models.root = root;

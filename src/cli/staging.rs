@@ -7,7 +7,7 @@ pub(super) struct Staging(PathBuf);
 
 impl Staging {
     /// Creates a directory in the nearest existing ancestor of `target`, because a rename works only within one file system.
-    pub fn beside(target: &Path, label: &str) -> anyhow::Result<Staging> {
+    pub(super) fn beside(target: &Path, label: &str) -> anyhow::Result<Staging> {
         let target = std::path::absolute(target)?;
         let above = target
             .ancestors()
@@ -18,18 +18,18 @@ impl Staging {
     }
 
     /// Creates a directory in `parent`, and `parent` if it does not exist.
-    pub fn within(parent: &Path, label: &str) -> anyhow::Result<Staging> {
+    pub(super) fn within(parent: &Path, label: &str) -> anyhow::Result<Staging> {
         let directory = parent.join(format!(".{label}-{}", std::process::id()));
         fs_err::create_dir_all(&directory)?;
         Ok(Staging(directory))
     }
 
-    pub fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         &self.0
     }
 
     /// Moves the directory to `target`, which must be absent or an empty directory.
-    pub fn publish(self, target: &Path) -> std::io::Result<()> {
+    pub(super) fn publish(self, target: &Path) -> std::io::Result<()> {
         target.parent().map_or(Ok(()), fs_err::create_dir_all)?;
         fs_err::rename(&self.0, target)
     }

@@ -3,7 +3,7 @@
 use crate::suggestion::Suggestion;
 
 /// The next command line for an operator of `model`.
-pub fn command(suggestion: &Suggestion, model: &str) -> Option<String> {
+pub(super) fn command(suggestion: &Suggestion, model: &str) -> Option<String> {
     let text = match suggestion {
         Suggestion::NameCandidate => "add --to VERSION".to_owned(),
         Suggestion::GiveReason => "add --reason TEXT".to_owned(),

@@ -25,7 +25,7 @@ use crate::{
 };
 
 #[derive(clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// Directories of packages, or directories that contain packages
     #[arg(required = true, value_name = "DIR")]
     directories: Vec<PathBuf>,
@@ -42,7 +42,7 @@ pub struct Args {
     config: ConfigArgs,
 }
 
-pub fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
+pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     let mut config = args.config.load()?;
     config.models.gate_timeout_ms = args.timeout_ms.unwrap_or(config.models.gate_timeout_ms);
     config.models.gate_memory_bytes = args.memory_bytes.unwrap_or(config.models.gate_memory_bytes);
@@ -66,7 +66,7 @@ pub fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
 
 /// The directories in `root` that have a manifest, at most two levels deep (`NAME/VERSION`), sorted. `with_bare` adds graphs without
 /// a manifest.
-pub fn packages_below(root: &Path, with_bare: bool) -> anyhow::Result<Vec<PathBuf>> {
+pub(super) fn packages_below(root: &Path, with_bare: bool) -> anyhow::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut level = vec![root.to_path_buf()];
     for _ in 0..2 {
@@ -94,7 +94,7 @@ pub fn packages_below(root: &Path, with_bare: bool) -> anyhow::Result<Vec<PathBu
 }
 
 /// Runs the gate on each package. `with_bare` accepts graphs without a manifest.
-pub fn verify_all(
+pub(super) fn verify_all(
     directories: &[PathBuf],
     config: &Config,
     library: &Path,

@@ -11,7 +11,7 @@ use crate::{
     compat::Compatibility,
 };
 
-pub fn print(planned: &PlannedRollout, paint: Paint) -> String {
+pub(super) fn print(planned: &PlannedRollout, paint: Paint) -> String {
     let versions: Vec<&str> = planned
         .candidates
         .iter()

@@ -9,7 +9,7 @@ use crate::{
     },
 };
 
-pub fn guards_table(rollout: &RolloutStatus) -> Table {
+pub(super) fn guards_table(rollout: &RolloutStatus) -> Table {
     let several = rollout.candidates.len() > 1;
     let titles = ["candidate", "stable", "margin", "e-value of limit"].map(Cell::right);
     let mut table = Table::new(

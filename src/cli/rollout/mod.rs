@@ -2,9 +2,9 @@
 
 mod dry_run;
 mod guards;
-pub mod plan;
-pub mod progress;
-pub mod status;
+pub(super) mod plan;
+pub(super) mod progress;
+pub(super) mod status;
 mod watch;
 
 use std::path::Path;
@@ -28,7 +28,7 @@ use crate::{
 };
 
 #[derive(clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     #[command(subcommand)]
     order: RolloutOrder,
     #[command(flatten)]
@@ -135,7 +135,7 @@ struct Promote {
     reason: Option<String>,
 }
 
-pub fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
+pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
     let reason = |reason: &Option<String>| ReasonRequest {
         reason: reason.clone(),
     };

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// The step as text: `shadow 10 %`, `canary 5 %`, `ab 50 % 30 %`, `blue-green`.
-pub fn describe_step(step: &PlanStep) -> String {
+pub(crate) fn describe_step(step: &PlanStep) -> String {
     let shares: Vec<f64> = match step {
         PlanStep::Shadow { share, .. } => vec![*share],
         PlanStep::Canary { weight, .. } => vec![*weight],
@@ -25,7 +25,7 @@ pub fn describe_step(step: &PlanStep) -> String {
 }
 
 /// Prints the plan of a dry run: the steps, and the rules for all steps.
-pub fn print_plan(plan: &RolloutPlan, paint: Paint, text: &mut String) {
+pub(crate) fn print_plan(plan: &RolloutPlan, paint: Paint, text: &mut String) {
     print_steps(plan, paint, text);
     let least: u64 = plan.steps.iter().map(PlanStep::min_seconds).sum();
     let mut line = |line: String| {

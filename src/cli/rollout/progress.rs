@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// The candidates, separated by commas.
-pub fn versions(rollout: &RolloutStatus) -> String {
+pub(crate) fn versions(rollout: &RolloutStatus) -> String {
     let versions: Vec<&str> = rollout
         .candidates
         .iter()
@@ -30,7 +30,7 @@ pub fn versions(rollout: &RolloutStatus) -> String {
 }
 
 /// The share of failed requests, from 0 to 1.
-pub fn error_share(arm: &ArmTotals) -> f64 {
+pub(crate) fn error_share(arm: &ArmTotals) -> f64 {
     failures(arm) as f64 / arm.requests.max(1) as f64
 }
 
@@ -38,7 +38,12 @@ fn failures(arm: &ArmTotals) -> u64 {
     arm.errors.values().sum()
 }
 
-pub fn print(status: &ModelStatus, rollout: &RolloutStatus, paint: Paint, text: &mut String) {
+pub(crate) fn print(
+    status: &ModelStatus,
+    rollout: &RolloutStatus,
+    paint: Paint,
+    text: &mut String,
+) {
     let (phase, style) = phase(rollout);
     // Writing to a String does not fail.
     let _ = writeln!(

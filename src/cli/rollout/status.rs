@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// A text that changes with every change that a watcher should see. It leaves out figures, which change all the time.
-pub fn fingerprint(status: &ModelStatus) -> String {
+pub(crate) fn fingerprint(status: &ModelStatus) -> String {
     let rollout = status.rollout.as_ref().map(|rollout| {
         let guards: Vec<_> = rollout
             .guards
@@ -41,7 +41,7 @@ pub fn fingerprint(status: &ModelStatus) -> String {
     )
 }
 
-pub fn print(status: &ModelStatus, paint: Paint) -> String {
+pub(crate) fn print(status: &ModelStatus, paint: Paint) -> String {
     let mut text = String::new();
     // Writing to a String does not fail.
     let _ = writeln!(

@@ -35,7 +35,7 @@ const ENDS: [Action; 4] = [
 /// The watched rollouts by model: the rollout's id, and the last entry at which it was running.
 type Watched = BTreeMap<String, (String, u64)>;
 
-pub fn run(
+pub(super) fn run(
     client: &Client,
     model: Option<&ModelName>,
     json: bool,
