@@ -1,128 +1,35 @@
-//! `predictd history`: shows who decided what, when and why, and checks whether the journal was altered.
+//! `StoredJournal`: the stored entries of a model's journal, valid or not, from a server or from a state directory.
 
-use std::{
-    collections::BTreeMap,
-    fmt::Write,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, fmt::Write, path::Path};
 
 use anyhow::bail;
 use serde_json::{Value, json};
 
 use crate::{
-    admin::{
-        history::History, requests::ReasonRequest, start::DecisionEvidence, status::ModelStatus,
-    },
+    admin::history::History,
     cli::{
-        CommandOutcome,
-        client::{self, Client, ClientError, ServerArgs},
-        paint::{Paint, Style, count, short},
-        rollout::{plan::describe_step, progress::error_share, status},
+        client::{Client, ClientError},
+        history::entry_text::{RolloutPosition, describe},
+        paint::{Paint, Style},
     },
     id::ModelName,
     journal::{
         Journal,
         chain::{self, ChainHead},
-        entry::{Action, Entry},
+        entry::Entry,
         store::Store,
-    },
-    rollout::{
-        figures::{number, percent},
-        judge::{GuardReport, GuardState},
-        plan::RolloutPlan,
     },
 };
 
-#[derive(clap::Args)]
-pub(super) struct Args {
-    #[arg(value_name = "MODEL", value_parser = client::model)]
-    model: ModelName,
-    /// Check that no entry was altered or is missing
-    ///
-    /// Finds altered, missing and moved entries. With a server, it also finds entries that are missing at the end. Exit 0 or 1.
-    #[arg(long)]
-    verify: bool,
-    /// Move the damaged end of the journal aside
-    ///
-    /// The server accepts decisions again afterwards. Nothing is deleted.
-    #[arg(long, requires = "reason", conflicts_with_all = ["verify", "limit", "state"])]
-    repair: bool,
-    /// The reason for the repair, kept in the journal
-    #[arg(long, value_name = "TEXT", requires = "repair")]
-    reason: Option<String>,
-    /// List the last N entries only
-    #[arg(long, value_name = "N")]
-    limit: Option<usize>,
-    /// Read this state directory, without a server
-    #[arg(long, value_name = "DIR")]
-    state: Option<PathBuf>,
-    /// Print JSON for programs
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    server: ServerArgs,
-}
-
-pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
-    let model = &args.model;
-    if args.repair {
-        return repair(args);
-    }
-    let stored = match &args.state {
-        Some(directory) => read(directory, model.as_str())?,
-        None => fetch(&Client::new(&args.server, Some(model))?, model.as_str(), 1)?,
-    };
-    if args.verify {
-        return Ok(report(model, &stored, args.json));
-    }
-    if args.json {
-        say!(
-            "{}",
-            serde_json::to_string_pretty(&stored.document(model, args.limit))?
-        );
-    } else {
-        let text = stored.list(args.limit, Paint::stdout());
-        say!(
-            "{}",
-            if text.is_empty() {
-                "there are no decisions about this model yet"
-            } else {
-                text.trim_end()
-            }
-        );
-    }
-    Ok(CommandOutcome::Done)
-}
-
-fn repair(args: &Args) -> anyhow::Result<CommandOutcome> {
-    let client = Client::new(&args.server, Some(&args.model))?;
-    let body = ReasonRequest {
-        reason: args.reason.clone(),
-    };
-    let answer = client.post(&format!("/{}/history/repair", args.model), &body)?;
-    if args.json {
-        say!("{}", serde_json::to_string_pretty(answer.value())?);
-        return Ok(CommandOutcome::Done);
-    }
-    let status: ModelStatus = answer.read()?;
-    say!(
-        "{}: repaired (entry {}); the damaged entries are in damaged/ in the state directory\n",
-        args.model,
-        status.seq
-    );
-    say!("{}", status::print(&status, Paint::stdout()).trim_end());
-    Ok(CommandOutcome::Done)
-}
-
 /// The stored entries of a journal, valid or not. A damaged entry does not hide the others.
-pub(super) struct StoredJournal {
+pub(crate) struct StoredJournal {
     texts: BTreeMap<u64, Vec<u8>>,
     /// The last entry that the server has read or written, even if its file was removed since.
     head: Option<ChainHead>,
 }
 
 /// Gets all entries from `first` on from a server.
-pub(super) fn fetch(
+pub(crate) fn fetch(
     client: &Client,
     model: &str,
     first: u64,
@@ -152,7 +59,7 @@ pub(super) fn fetch(
 }
 
 /// Reads all entries in a state directory, including those after a gap.
-pub(super) fn read(directory: &Path, model: &str) -> anyhow::Result<StoredJournal> {
+pub(crate) fn read(directory: &Path, model: &str) -> anyhow::Result<StoredJournal> {
     let journal = Journal::new(Store::local(directory.to_path_buf())?);
     let names = journal.beyond_gap(model, &ChainHead::default())?;
     let mut texts = BTreeMap::new();
@@ -175,71 +82,26 @@ pub(super) fn read(directory: &Path, model: &str) -> anyhow::Result<StoredJourna
 
 /// The first invalid entry.
 #[derive(Debug, PartialEq, Eq)]
-struct InvalidEntry {
-    seq: u64,
-    detail: String,
-}
-
-fn report(model: &ModelName, stored: &StoredJournal, json: bool) -> CommandOutcome {
-    let verified = stored.verify(model.as_str());
-    let (outcome, document, text) = match &verified {
-        Ok(head) => {
-            let document = json!({"model": model.as_str(), "ok": true, "entries": head.seq, "sha256": head.sha256});
-            let last = if head.seq == 0 {
-                String::new()
-            } else {
-                format!(", the last with sha256 {}", head.sha256)
-            };
-            (
-                CommandOutcome::Done,
-                document,
-                format!("ok: {} entries{last}", head.seq),
-            )
-        }
-        Err(InvalidEntry { seq, detail }) => {
-            let bad = json!({"seq": seq, "detail": detail});
-            let document = json!({"model": model.as_str(), "ok": false, "entries": seq - 1, "bad": bad, "last": stored.last()});
-            let mut text = format!("FAILED: entry {seq} {detail}");
-            if *seq > 1 {
-                let _ = write!(text, "\n  before it: {} valid", entries(seq - 1));
-            }
-            if stored.last() > *seq {
-                let _ = write!(
-                    text,
-                    "\n  after it: {} that can't be verified",
-                    entries(stored.last() - seq)
-                );
-            }
-            (CommandOutcome::Failed, document, text)
-        }
-    };
-    say!("{}", if json { document.to_string() } else { text });
-    outcome
-}
-
-fn entries(number: u64) -> String {
-    if number == 1 {
-        "1 entry".to_owned()
-    } else {
-        format!("{number} entries")
-    }
+pub(super) struct InvalidEntry {
+    pub(super) seq: u64,
+    pub(super) detail: String,
 }
 
 impl StoredJournal {
-    fn last(&self) -> u64 {
+    pub(super) fn last(&self) -> u64 {
         let stored = self.texts.last_key_value().map_or(0, |(seq, _)| *seq);
         stored.max(self.head.as_ref().map_or(0, |head| head.seq))
     }
 
     /// The entries that can be parsed.
-    pub(super) fn entries(&self) -> impl Iterator<Item = Entry> {
+    pub(crate) fn entries(&self) -> impl Iterator<Item = Entry> {
         self.texts
             .values()
             .filter_map(|text| serde_json::from_slice(text).ok())
     }
 
     /// The end of the chain, if all entries are valid.
-    fn verify(&self, model: &str) -> Result<ChainHead, InvalidEntry> {
+    pub(super) fn verify(&self, model: &str) -> Result<ChainHead, InvalidEntry> {
         let mut head = ChainHead::default();
         while head.seq < self.last() {
             let seq = head.seq + 1;
@@ -280,7 +142,7 @@ impl StoredJournal {
         }
     }
 
-    fn document(&self, model: &ModelName, limit: Option<usize>) -> Value {
+    pub(super) fn document(&self, model: &ModelName, limit: Option<usize>) -> Value {
         let entries = self.texts.range(self.first(limit)..).map(|(seq, text)| {
             match serde_json::from_slice::<Value>(text) {
                 Ok(entry) => entry,
@@ -294,7 +156,7 @@ impl StoredJournal {
         json!({"model": model.as_str(), "entries": entries.collect::<Vec<_>>(), "head": head})
     }
 
-    fn list(&self, limit: Option<usize>, paint: Paint) -> String {
+    pub(super) fn list(&self, limit: Option<usize>, paint: Paint) -> String {
         let mut text = String::new();
         let first = self.first(limit);
         let mut expected = if limit.is_some() { first } else { 1 };
@@ -337,156 +199,11 @@ impl StoredJournal {
     }
 }
 
-/// The plan and the step at an entry. Only the entries that start a rollout or a step contain them.
-#[derive(Default)]
-struct RolloutPosition {
-    plan: Option<RolloutPlan>,
-    step: usize,
-}
-
-impl RolloutPosition {
-    fn follow(&mut self, entry: &Entry) {
-        let detail = |key: &str| {
-            entry
-                .details
-                .as_ref()
-                .and_then(|details| details.get(key))
-                .cloned()
-        };
-        match entry.action {
-            Action::Start => {
-                self.plan = detail("plan").and_then(|plan| serde_json::from_value(plan).ok());
-                self.step = 0;
-            }
-            Action::Approve | Action::Advance => {
-                let step = detail("step").and_then(|step| usize::try_from(step.as_u64()?).ok());
-                self.step = step.unwrap_or(self.step);
-            }
-            _ => {}
-        }
-    }
-
-    /// `plan medium, step 2 of 6 (canary 1 %)`
-    fn describe(&self, strategy: &str) -> String {
-        let plan = self.plan.as_ref().filter(|plan| plan.name == strategy);
-        match plan.and_then(|plan| Some((plan.steps.len(), plan.steps.get(self.step)?))) {
-            Some((steps, step)) => format!(
-                "plan {strategy}, step {} of {steps} ({})",
-                self.step + 1,
-                describe_step(step)
-            ),
-            None => format!("plan {strategy}"),
-        }
-    }
-}
-
-fn describe(seq: u64, entry: &Entry, position: &RolloutPosition, paint: Paint, text: &mut String) {
-    let version = |named: &Option<crate::journal::entry::VersionRef>| {
-        named
-            .as_ref()
-            .map_or("-", |named| named.version.as_str())
-            .to_owned()
-    };
-    let style = match entry.action {
-        Action::Promote => Style::Good,
-        Action::Abort | Action::Rollback => Style::Bad,
-        Action::Pause => Style::Doubtful,
-        _ => Style::Bold,
-    };
-    let place = entry
-        .strategy
-        .as_ref()
-        .map(|strategy| format!("; {}", position.describe(strategy)))
-        .unwrap_or_default();
-    // A renamed file contains another number than its name.
-    let renamed = if entry.seq == seq {
-        String::new()
-    } else {
-        paint.paint(
-            Style::Bad,
-            &format!("  its content says entry {}", entry.seq),
-        )
-    };
-    let _ = writeln!(
-        text,
-        "{seq:>6}  {}  {}  {} -> {}  by {}{place}{renamed}",
-        paint.paint(Style::Dim, &entry.at),
-        paint.paint(style, &format!("{:<8}", entry.action.name())),
-        version(&entry.from),
-        version(&entry.to),
-        entry.actor
-    );
-    for line in entry
-        .reason
-        .iter()
-        .flat_map(|reason| reason.lines())
-        .chain(figures(entry).iter().map(String::as_str))
-    {
-        let _ = writeln!(text, "        {line}");
-    }
-}
-
-/// The main figures of the evidence for a decision.
-fn figures(entry: &Entry) -> Vec<String> {
-    // An entry of another version of predictd may contain evidence in another format. It is listed without evidence.
-    let evidence: DecisionEvidence = entry
-        .evidence
-        .clone()
-        .and_then(|evidence| serde_json::from_value(evidence).ok())
-        .unwrap_or_default();
-    let mut lines = Vec::new();
-    let arms: Vec<String> = evidence
-        .totals
-        .iter()
-        .flat_map(|totals| &totals.arms)
-        .map(|(version, arm)| {
-            let (requests, failed) = (count(arm.requests), percent(error_share(arm)));
-            format!("{version}: {requests} requests, {failed} failed")
-        })
-        .collect();
-    if !arms.is_empty() {
-        lines.push(arms.join("; "));
-    }
-    let violated = evidence
-        .guards
-        .iter()
-        .filter(|guard| guard.state == GuardState::Violated);
-    lines.extend(violated.map(guard_line));
-    lines.extend(evidence.candidates.iter().map(|report| {
-        let verdict = report.compatibility.verdict;
-        format!("{}: {verdict}", report.version)
-    }));
-    if evidence.without_way_back {
-        lines.push("promoted although a rollback would not work".to_owned());
-    }
-    if matches!(entry.action, Action::Adopt | Action::Start)
-        && let Some(to) = &entry.to
-    {
-        lines.push(format!("{} is {}", to.version, short(&to.digest)));
-    }
-    lines
-}
-
-fn guard_line(guard: &GuardReport) -> String {
-    let stable = guard
-        .stable_share
-        .map(|share| format!(" against {}", percent(share)))
-        .unwrap_or_default();
-    format!(
-        "{} of {}: {}{stable}, e-value {}, limit {}",
-        guard.guard.name(),
-        guard.candidate,
-        percent(guard.share),
-        number(guard.e_value),
-        number(guard.limit)
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use crate::{
         cli::{
-            history::{InvalidEntry, StoredJournal},
+            history::stored::{InvalidEntry, StoredJournal},
             paint::Paint,
         },
         journal::{

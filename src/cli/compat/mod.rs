@@ -1,0 +1,121 @@
+//! `predictd compat`: checks whether callers of one version can use another, in both directions, and compares time, memory,
+//! evaluation and training data of the two.
+
+mod measurement;
+mod tables;
+mod version;
+
+use std::path::PathBuf;
+
+use anyhow::bail;
+use serde_json::json;
+
+use crate::{
+    app,
+    cli::{
+        CommandOutcome, ConfigArgs,
+        compat::{
+            tables::{evaluated, left_out, measured, profiled, verdict},
+            version::{Opener, Version},
+        },
+    },
+    compat::{
+        Compatibility, compare,
+        evaluation::{compare_evaluations, compare_profiles},
+    },
+};
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// Directory of the version that callers use today
+    #[arg(value_name = "OLD")]
+    old: PathBuf,
+    /// Directory of the version that would replace it
+    #[arg(value_name = "NEW")]
+    new: PathBuf,
+    /// Print JSON for programs
+    #[arg(long)]
+    json: bool,
+    /// Compare for callers that see the graph's own inputs and outputs
+    ///
+    /// Use it if the server sets model.NAME.oip = "graph".
+    #[arg(long)]
+    raw: bool,
+    /// Accept a difference that is not proved harmless
+    ///
+    /// POINTER is a JSON pointer, as in /age or input:/age. May be repeated.
+    #[arg(long, value_name = "POINTER", requires = "reason")]
+    accept_unproved: Vec<String>,
+    /// The reason why the difference is harmless
+    #[arg(long, value_name = "TEXT", requires = "accept_unproved")]
+    reason: Option<String>,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<CommandOutcome> {
+    let config = args.config.load()?;
+    let library = app::find_library(&config)?;
+    let mut open = Opener {
+        config: &config,
+        library: &library,
+        raw: args.raw,
+        runtime: None,
+    };
+    let (old, new) = (open.version(&args.old)?, open.version(&args.new)?);
+    let report = compare(&old.side(), &new.side(), &args.accept_unproved);
+    if let Some(unused) = report.unused_overrides.first() {
+        bail!(
+            "--accept-unproved {unused}: there is no unproved difference at this pointer, and only unproved differences can be accepted"
+        );
+    }
+    let evaluation = old
+        .evaluation()
+        .zip(new.evaluation())
+        .map(|(old, new)| compare_evaluations(old, new));
+    let features = old
+        .profile
+        .as_ref()
+        .zip(new.profile.as_ref())
+        .map(|(old, new)| compare_profiles(old, new));
+    if args.json {
+        let side = |version: &Version| json!({"name": version.name, "digest": version.digest, "measured": version.measured});
+        let document = json!({
+            "old": side(&old),
+            "new": side(&new),
+            "verdict": report.verdict,
+            "differences": report.differences,
+            "reason": args.reason,
+            "evaluation": evaluation,
+            "profile": features,
+        });
+        say!("{}", serde_json::to_string_pretty(&document)?);
+    } else {
+        let mut text = verdict(&old, &new, &report, args.reason.as_deref());
+        measured(&old.measured, &new.measured, &mut text);
+        match &evaluation {
+            Some(evaluation) => evaluated(evaluation, &mut text),
+            None => left_out(
+                "evaluation",
+                "evaluation.json",
+                (old.evaluation().is_none(), new.evaluation().is_none()),
+                &mut text,
+            ),
+        }
+        match &features {
+            Some(features) => profiled(features, &mut text),
+            None => left_out(
+                "profile",
+                "profile.json",
+                (old.profile.is_none(), new.profile.is_none()),
+                &mut text,
+            ),
+        }
+        say!("{}", text.trim_end());
+    }
+    Ok(if report.verdict == Compatibility::Breaking {
+        CommandOutcome::Failed
+    } else {
+        CommandOutcome::Done
+    })
+}

@@ -1,0 +1,168 @@
+//! The description of an entry: who decided what, at which step of a rollout, and with which evidence.
+
+use std::fmt::Write;
+
+use crate::{
+    admin::start::DecisionEvidence,
+    cli::{
+        paint::{Paint, Style, count, short},
+        rollout::{plan::describe_step, progress::error_share},
+    },
+    journal::entry::{Action, Entry},
+    rollout::{
+        figures::{number, percent},
+        judge::{GuardReport, GuardState},
+        plan::RolloutPlan,
+    },
+};
+
+/// The plan and the step at an entry. Only the entries that start a rollout or a step contain them.
+#[derive(Default)]
+pub(super) struct RolloutPosition {
+    plan: Option<RolloutPlan>,
+    step: usize,
+}
+
+impl RolloutPosition {
+    pub(super) fn follow(&mut self, entry: &Entry) {
+        let detail = |key: &str| {
+            entry
+                .details
+                .as_ref()
+                .and_then(|details| details.get(key))
+                .cloned()
+        };
+        match entry.action {
+            Action::Start => {
+                self.plan = detail("plan").and_then(|plan| serde_json::from_value(plan).ok());
+                self.step = 0;
+            }
+            Action::Approve | Action::Advance => {
+                let step = detail("step").and_then(|step| usize::try_from(step.as_u64()?).ok());
+                self.step = step.unwrap_or(self.step);
+            }
+            _ => {}
+        }
+    }
+
+    /// `plan medium, step 2 of 6 (canary 1 %)`
+    fn describe(&self, strategy: &str) -> String {
+        let plan = self.plan.as_ref().filter(|plan| plan.name == strategy);
+        match plan.and_then(|plan| Some((plan.steps.len(), plan.steps.get(self.step)?))) {
+            Some((steps, step)) => format!(
+                "plan {strategy}, step {} of {steps} ({})",
+                self.step + 1,
+                describe_step(step)
+            ),
+            None => format!("plan {strategy}"),
+        }
+    }
+}
+
+pub(super) fn describe(
+    seq: u64,
+    entry: &Entry,
+    position: &RolloutPosition,
+    paint: Paint,
+    text: &mut String,
+) {
+    let version = |named: &Option<crate::journal::entry::VersionRef>| {
+        named
+            .as_ref()
+            .map_or("-", |named| named.version.as_str())
+            .to_owned()
+    };
+    let style = match entry.action {
+        Action::Promote => Style::Good,
+        Action::Abort | Action::Rollback => Style::Bad,
+        Action::Pause => Style::Doubtful,
+        _ => Style::Bold,
+    };
+    let place = entry
+        .strategy
+        .as_ref()
+        .map(|strategy| format!("; {}", position.describe(strategy)))
+        .unwrap_or_default();
+    // A renamed file contains another number than its name.
+    let renamed = if entry.seq == seq {
+        String::new()
+    } else {
+        paint.paint(
+            Style::Bad,
+            &format!("  its content says entry {}", entry.seq),
+        )
+    };
+    let _ = writeln!(
+        text,
+        "{seq:>6}  {}  {}  {} -> {}  by {}{place}{renamed}",
+        paint.paint(Style::Dim, &entry.at),
+        paint.paint(style, &format!("{:<8}", entry.action.name())),
+        version(&entry.from),
+        version(&entry.to),
+        entry.actor
+    );
+    for line in entry
+        .reason
+        .iter()
+        .flat_map(|reason| reason.lines())
+        .chain(figures(entry).iter().map(String::as_str))
+    {
+        let _ = writeln!(text, "        {line}");
+    }
+}
+
+/// The main figures of the evidence for a decision.
+pub(super) fn figures(entry: &Entry) -> Vec<String> {
+    // An entry of another version of predictd may contain evidence in another format. It is listed without evidence.
+    let evidence: DecisionEvidence = entry
+        .evidence
+        .clone()
+        .and_then(|evidence| serde_json::from_value(evidence).ok())
+        .unwrap_or_default();
+    let mut lines = Vec::new();
+    let arms: Vec<String> = evidence
+        .totals
+        .iter()
+        .flat_map(|totals| &totals.arms)
+        .map(|(version, arm)| {
+            let (requests, failed) = (count(arm.requests), percent(error_share(arm)));
+            format!("{version}: {requests} requests, {failed} failed")
+        })
+        .collect();
+    if !arms.is_empty() {
+        lines.push(arms.join("; "));
+    }
+    let violated = evidence
+        .guards
+        .iter()
+        .filter(|guard| guard.state == GuardState::Violated);
+    lines.extend(violated.map(guard_line));
+    lines.extend(evidence.candidates.iter().map(|report| {
+        let verdict = report.compatibility.verdict;
+        format!("{}: {verdict}", report.version)
+    }));
+    if evidence.without_way_back {
+        lines.push("promoted although a rollback would not work".to_owned());
+    }
+    if matches!(entry.action, Action::Adopt | Action::Start)
+        && let Some(to) = &entry.to
+    {
+        lines.push(format!("{} is {}", to.version, short(&to.digest)));
+    }
+    lines
+}
+
+pub(super) fn guard_line(guard: &GuardReport) -> String {
+    let stable = guard
+        .stable_share
+        .map(|share| format!(" against {}", percent(share)))
+        .unwrap_or_default();
+    format!(
+        "{} of {}: {}{stable}, e-value {}, limit {}",
+        guard.guard.name(),
+        guard.candidate,
+        percent(guard.share),
+        number(guard.e_value),
+        number(guard.limit)
+    )
+}

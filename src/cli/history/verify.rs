@@ -1,0 +1,58 @@
+//! `--verify`: reports whether the entries form a valid chain.
+
+use std::fmt::Write;
+
+use serde_json::json;
+
+use crate::{
+    cli::{
+        CommandOutcome,
+        history::stored::{InvalidEntry, StoredJournal},
+    },
+    id::ModelName,
+};
+
+pub(super) fn report(model: &ModelName, stored: &StoredJournal, json: bool) -> CommandOutcome {
+    let verified = stored.verify(model.as_str());
+    let (outcome, document, text) = match &verified {
+        Ok(head) => {
+            let document = json!({"model": model.as_str(), "ok": true, "entries": head.seq, "sha256": head.sha256});
+            let last = if head.seq == 0 {
+                String::new()
+            } else {
+                format!(", the last with sha256 {}", head.sha256)
+            };
+            (
+                CommandOutcome::Done,
+                document,
+                format!("ok: {} entries{last}", head.seq),
+            )
+        }
+        Err(InvalidEntry { seq, detail }) => {
+            let bad = json!({"seq": seq, "detail": detail});
+            let document = json!({"model": model.as_str(), "ok": false, "entries": seq - 1, "bad": bad, "last": stored.last()});
+            let mut text = format!("FAILED: entry {seq} {detail}");
+            if *seq > 1 {
+                let _ = write!(text, "\n  before it: {} valid", entries(seq - 1));
+            }
+            if stored.last() > *seq {
+                let _ = write!(
+                    text,
+                    "\n  after it: {} that can't be verified",
+                    entries(stored.last() - seq)
+                );
+            }
+            (CommandOutcome::Failed, document, text)
+        }
+    };
+    say!("{}", if json { document.to_string() } else { text });
+    outcome
+}
+
+pub(super) fn entries(number: u64) -> String {
+    if number == 1 {
+        "1 entry".to_owned()
+    } else {
+        format!("{number} entries")
+    }
+}

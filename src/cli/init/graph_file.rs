@@ -1,0 +1,55 @@
+//! The graph of a draft, as its file describes it.
+
+use std::path::Path;
+
+use anyhow::bail;
+use serde_json::Value;
+
+use crate::{
+    cli::pack::Packer,
+    engine::{
+        EngineFactory,
+        infer::{OnnxFactory, Runtime},
+    },
+    graph::class_labels,
+    tensor::signature::{Signature, Symbols},
+};
+
+/// The graph, as its file describes it.
+pub(super) struct Graph {
+    pub(super) signature: Signature,
+    pub(super) symbols: Symbols,
+    /// The outputs that were maps, each with its keys.
+    pub(super) maps: Vec<(String, Vec<Value>)>,
+    pub(super) labels: Vec<(String, Vec<Value>)>,
+}
+
+/// Reads the graph at `path`. If its outputs are maps, they are removed from the file. `takes` says whether an input with a default
+/// is a field.
+pub(super) fn read_graph(
+    packer: &Packer,
+    path: &Path,
+    takes: impl Fn(&str) -> bool,
+) -> anyhow::Result<Graph> {
+    let runtime = Runtime::load(packer.library())?;
+    let (mut factory, _) = OnnxFactory::open(&runtime, path, 1)?;
+    factory.feed(takes);
+    let about = factory.about()?;
+    if let Some(time) = about.time_first {
+        bail!("nothing was drafted: {time}");
+    }
+    let labels = class_labels::to_values(&about.labels);
+    let cut = factory.edited().filter(|edited| !edited.maps.is_empty());
+    if let Some(cut) = cut {
+        fs_err::write(path, &cut.model)?;
+    }
+    let maps = cut
+        .map(|cut| class_labels::to_values(&cut.maps))
+        .unwrap_or_default();
+    Ok(Graph {
+        signature: factory.signature().clone(),
+        symbols: factory.symbols().clone(),
+        maps,
+        labels,
+    })
+}
