@@ -28,7 +28,7 @@ test: onnxruntime ## format, lints, every test, and the golden check of all pack
 test-system: build ## checks with promtool, an OpenAPI validator, a browser; installs them where it may
 	scripts/test-system.sh
 
-demo: build ## a story of rollouts on a real server: promoted, paused, aborted, rolled back (docs/rollouts.md)
+demo: build ## run example rollouts on a real server: promoted, paused, aborted, rolled back (docs/rollouts.md)
 	python3 scripts/demo.py
 
 bench: build ## criterion benches, then the server under load beside a bare echo and the raw runtime

@@ -1,5 +1,5 @@
-//! The judge against candidates whose rates are known: how often it aborts a good one, how soon a bad one. `docs/rollouts.md` holds the
-//! tables. `cargo bench --bench judge -- 1000` takes a tenth of the rollouts.
+//! Simulates the judge with candidates of known rates: how often it aborts a good candidate, and how soon a bad one. The tables are in
+//! `docs/judge.md`. `cargo bench --bench judge -- 1000` simulates a tenth of the rollouts.
 
 #![allow(
     clippy::unwrap_used,
@@ -24,13 +24,13 @@ use simulation::{
 };
 
 fn main() {
-    // Run as a test, it only shows that it runs.
+    // `cargo test` runs this bench too, and then needs few rollouts.
     let most = if std::env::args().any(|argument| argument == "--bench") {
         10_000
     } else {
         20
     };
-    // Only the first: `make bench` passes numbers that are meant for criterion.
+    // Only the first argument counts: `make bench` passes numbers that are meant for criterion.
     let rollouts = std::env::args()
         .nth(1)
         .and_then(|argument| argument.parse().ok())
@@ -71,7 +71,7 @@ fn aborted(outcomes: &[Outcome]) -> usize {
 }
 
 fn false_aborts(rollouts: u64) {
-    println!("\n### False aborts, promised: at most 1 %\n");
+    println!("\n### False aborts, guaranteed: at most 1 %\n");
     println!("| requests | weight | candidate's units | rollouts | false aborts (95 %) |");
     println!("|---|---|---|---|---|");
     let zipf = Zipf::new(20_000, 1.1);
@@ -127,7 +127,7 @@ fn sorted(values: impl Iterator<Item = u64>) -> Vec<u64> {
 
 fn peeking(rollouts: u64) {
     println!(
-        "\n### Errors alone, equal arms, a look after every unit, 10,000 units of the candidate\n"
+        "\n### Errors only, equal arms, a look after every unit, 10,000 units of the candidate\n"
     );
     println!(
         "| error rate | weight | e-value reaches 100 (95 %) | z-test at 1 % says worse (95 %) |"
@@ -210,7 +210,7 @@ fn one_step(weight: f64) -> RolloutPlan {
     RolloutPlan::parse(&text).unwrap()
 }
 
-/// Lognormal times with σ = 0.5: twice the time takes the share above the 95 % quantile to 1 - Φ(1.645 - ln 2 / 0.5) = 40 %.
+/// Lognormal times with σ = 0.5: a doubled time raises the share above the 95 % quantile to 1 - Φ(1.645 - ln 2 / 0.5) = 40 %.
 fn engine_time(rollouts: u64) {
     println!(
         "\n### Runs of the candidate until it is aborted because its engine time doubled (5 % to 40 % slow): median (90 %)\n"

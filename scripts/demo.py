@@ -1,7 +1,7 @@
-"""Plays the story of docs/rollouts.md on a real server: a good candidate, a doubtful one, a failing one, a rollback.
+"""Runs the example of docs/rollouts.md on a real server: a good candidate, a doubtful one, a failing one, a rollback.
 
-`make demo`. Everything happens in a temporary directory; the ports are free ones. Exits 1 where the story does not end as told.
-`demo.py load http://127.0.0.1:8080` only makes the load, and prints each second who answered.
+Run it with `make demo`. It uses a temporary directory and free ports. Exits 1 if a rollout does not end as expected.
+`demo.py load http://127.0.0.1:8080` only sends requests, and prints every second the answers by version and status.
 """
 import http.client
 import json
@@ -21,7 +21,7 @@ CALLERS = 4
 
 
 class Load:
-    """Callers that ask as fast as they get answers, until the end."""
+    """Callers that send the next request as soon as they have an answer."""
 
     def __init__(self, address):
         self.address, self.stop, self.lock = address, False, threading.Lock()
@@ -120,7 +120,7 @@ def main():
 
 def play(server, load):
     def run(*arguments, expect=0, lines=None):
-        """One command of predictd, shown and run; of a long answer the first lines."""
+        """Prints and runs one command of predictd. `lines` limits the printed output."""
         shown = [str(argument).replace(str(ROOT) + "/", "") for argument in arguments]
         print("$ predictd " + " ".join(f'"{argument}"' if " " in argument else argument for argument in shown), flush=True)
         environment = {**os.environ, "PREDICTD_SERVER": server.admin}
@@ -145,26 +145,26 @@ def play(server, load):
             if condition(now):
                 return now, time.monotonic() - start
             time.sleep(0.1)
-        sys.exit(f"waited in vain: {what}\n{json.dumps(status(), indent=1)}")
+        sys.exit(f"timed out waiting for: {what}\n{json.dumps(status(), indent=1)}")
 
-    say("churn 1.0.0 answers. Version 1.1.0 arrives; may it answer today's callers?")
+    say("Version 1.0.0 is stable. Check whether its callers can use version 1.1.0.")
     server.install(ROOT / "models/churn/1.1.0")
     run("compat", ROOT / "models/churn/1.0.0", ROOT / "models/churn/1.1.0", lines=6)
-    say("It may. A shadow first, then 5 %, 50 %, all: the judge takes it from step to step.")
+    say("Roll out 1.1.0: a shadow step, then 5 %, 50 % and 100 %. The judge advances each step.")
     run("rollout", "start", "churn", "--to", "1.1.0", "--plan", ROOT / "demo/plans/quick.toml", "--reason", "0.011 less log loss")
     wait("the canary of 5 %", lambda now: now["rollout"] and now["rollout"]["step"] == 1 and now["rollout"]["step_seconds"] > 2)
     run("rollout", "status", "churn")
     _, took = wait("1.1.0 is stable", lambda now: now["stable"]["version"] == "1.1.0" and not now["rollout"])
     run("rollout", "status", "churn")
 
-    say("Version 1.2.0: its joins were damaged. A shadow shows that it answers otherwise, and asks a person.")
+    say("Version 1.2.0 was trained on damaged data. The shadow step shows that its predictions differ, and the judge asks a person.")
     server.install(ROOT / "tests/fixtures/models/churn/1.2.0")
     run("rollout", "start", "churn", "--to", "1.2.0", "--plan", ROOT / "demo/plans/look.toml")
-    wait("the judge asks", lambda now: now["rollout"] and now["rollout"]["phase"] == "paused")
+    wait("the judge pauses the rollout", lambda now: now["rollout"] and now["rollout"]["phase"] == "paused")
     run("rollout", "status", "churn")
     run("rollout", "abort", "churn", "--reason", "log loss is up by 0.007, and nobody asked for other labels")
 
-    say("Version 1.3.0 fails on 3 % of the customers. Nobody watches.")
+    say("Version 1.3.0 fails for 3 % of the customers. The judge aborts its rollout.")
     server.install(ROOT / "demo/packages/churn/1.3.0")
     load.take()
     run("rollout", "start", "churn", "--to", "1.3.0", "--plan", ROOT / "demo/plans/canary.toml")
@@ -173,9 +173,9 @@ def play(server, load):
     asked = sum(count for (version, _), count in counts.items() if version == "1.3.0")
     failed = sum(count for (version, code), count in counts.items() if version == "1.3.0" and code != 200)
     print(f"{took:.1f} s after the start: {now['last']['reason']}")
-    print(f"callers who met 1.3.0: {asked}, of whom {failed} got an error; all callers meanwhile: {sum(counts.values())}")
+    print(f"requests to 1.3.0: {asked}, of which {failed} failed; all requests meanwhile: {sum(counts.values())}")
 
-    say("Back to 1.0.0, under load.")
+    say("Roll back to 1.0.0 under load.")
     load.take()
     _, took = run("rollback", "churn", "--reason", "a complaint at 3 a.m.")
     time.sleep(1)
@@ -185,7 +185,7 @@ def play(server, load):
         sys.exit("a request failed during the rollback")
     load.end()
 
-    say("Who did what, and has nobody altered it?")
+    say("Show who decided what, and check that no entry was altered.")
     run("history", "churn")
     run("history", "churn", "--verify")
 
