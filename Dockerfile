@@ -1,4 +1,4 @@
-# The same steps as `make build`, in two stages: tools stay behind, the image has the binary and the runtime library.
+# Builds with `make build` in a first stage. The final image has only the binary and the ONNX Runtime library.
 FROM rust:1.95-bookworm AS build
 RUN apt-get update && apt-get install -y --no-install-recommends python3-pip make && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
@@ -13,7 +13,7 @@ COPY tests tests
 RUN make build
 
 FROM debian:bookworm-slim
-# Texts change their case in this locale, where a graph asks for it.
+# A graph with a StringNormalizer changes the case of texts in this locale.
 RUN apt-get update && apt-get install -y --no-install-recommends locales && localedef -i en_US -f UTF-8 en_US.UTF-8 \
     && apt-get purge -y locales && rm -rf /var/lib/apt/lists/*
 RUN useradd --system --uid 10001 --no-create-home predictd && mkdir -p /var/lib/predictd /models && chown predictd /var/lib/predictd

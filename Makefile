@@ -1,8 +1,8 @@
-# Two commands do all the set-up: `make serve` runs the server, `make test` passes the tests. `make help` lists the rest.
+# `make serve` and `make test` need no other set-up. `make help` lists all commands.
 .DEFAULT_GOAL := help
 .PHONY: help serve build test test-system demo bench image models onnxruntime
 
-# The vendor's telemetry in ONNX Runtime is on unless this is set before the library is loaded.
+# Disables the telemetry of ONNX Runtime. It must be set before the library is loaded.
 export ORT_DISABLE_TELEMETRY = 1
 CARGO ?= cargo
 PREDICTD := target/release/predictd
@@ -15,30 +15,30 @@ help: ## list the commands
 serve: build ## build and serve the packages in models/ on 127.0.0.1:8080
 	$(PREDICTD) serve
 
-build: onnxruntime ## the release binary at target/release/predictd
+build: onnxruntime ## build the release binary target/release/predictd
 	$(CARGO) build --release --locked
 
-test: onnxruntime ## format, lints, every test, and the golden check of all packages; needs no root
+test: onnxruntime ## run format, lints, all tests, and the load gate on all packages; needs no root
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets --locked -- -D warnings
 	$(CARGO) test --locked
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items --quiet
 	$(CARGO) run --quiet --locked -- verify models tests/fixtures/models
 
-test-system: build ## checks with promtool, an OpenAPI validator, a browser; installs them where it may
+test-system: build ## test with promtool, an OpenAPI validator, a browser and real clients; as root, installs them
 	scripts/test-system.sh
 
 demo: build ## run example rollouts on a real server: promoted, paused, aborted, rolled back (docs/rollouts.md)
 	python3 scripts/demo.py
 
-bench: build ## criterion benches, then the server under load beside a bare echo and the raw runtime
+bench: build ## run the criterion benches, then the server under load next to an echo server and ONNX Runtime alone
 	scripts/bench.sh
 
-image: ## the container image
+image: ## build the container image
 	docker build --tag predictd .
 
-models: build ## train the sample packages again
+models: build ## train and pack the sample models again
 	scripts/train-models.sh
 
-onnxruntime: ## bring the ONNX Runtime library, pinned by version and hash
+onnxruntime: ## download the ONNX Runtime library, pinned by version and hash
 	@scripts/fetch-onnxruntime.sh

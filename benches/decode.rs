@@ -1,4 +1,4 @@
-//! Decoding and validating a request, beside parsers that only parse into a plain struct.
+//! Decoding and validating a request, compared with parsers that only parse into a plain struct.
 
 #![allow(
     clippy::unwrap_used,
@@ -23,7 +23,7 @@ const LIMITS: DecodeLimits = DecodeLimits {
     max_array_values: 64 << 20,
 };
 
-/// The fields of churn 1.1.0, without any rule.
+/// The fields of churn 1.1.0, without validation.
 #[derive(Deserialize)]
 #[allow(dead_code, reason = "parsed, not read")]
 struct Customer<'a> {

@@ -1,4 +1,4 @@
-//! One run of the engine, by rows; and what joining and splitting cost beside it.
+//! One run of the engine by number of rows, and the cost of joining and splitting batches.
 
 #![allow(
     clippy::unwrap_used,

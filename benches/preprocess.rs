@@ -1,4 +1,4 @@
-//! From columns to tensors.
+//! Preprocessing from columns to tensors.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,7 +1,6 @@
-"""The protocols beside each other, in one run: OIP as JSON against /predict, OIP's binary tensors against a bare echo. Prints ratios.
-gRPC is in bench.py.
+"""Compares the protocols: OIP as JSON with /predict, and OIP's binary tensors with an echo server. Prints ratios. gRPC is in bench.py.
 
-usage: bench-protocols.py [--seconds S] [--rounds N]      (from the project's root; `make bench` builds what it needs)
+usage: bench-protocols.py [--seconds S] [--rounds N]      (in the project's root; `make bench` builds the binaries)
 Rounds alternate between the servers, and medians are reported.
 """
 import argparse
@@ -21,19 +20,19 @@ import bench
 
 IMAGES = [64, 3, 224, 224]
 BYTES = 4 * 64 * 3 * 224 * 224
-# Behind the JSON text of a binary request and its answer.
+# The tensor, and room for the JSON text of a binary request or answer.
 ROOM = BYTES + 4096
 
 
 @contextlib.contextmanager
 def serving(*names):
-    """predictd over graphs without a manifest, each of one input or two; gives (pid, address)."""
+    """Runs predictd with graphs without a manifest. Yields (pid, address)."""
     with tempfile.TemporaryDirectory() as directory:
         for name in names:
             version = pathlib.Path(directory, "models", name, "1")
             version.mkdir(parents=True)
             shutil.copy(f"tests/fixtures/onnx/{name}.onnx", version / "model.onnx")
-            # Requests of several callers share runs, as those of a package do.
+            # Requests of several callers share runs, as for a package.
             (version.parent / "config.pbtxt").write_text("max_batch_size: 64\ndynamic_batching { }\n", encoding="utf-8")
         environment = {**os.environ, **bench.QUIET, "PREDICTD_STATE__URL": f"{directory}/state", "PREDICTD_MODELS__ROOT": f"{directory}/models",
                        "PREDICTD_SERVER__MAX_BODY_BYTES": str(ROOM)}
@@ -87,7 +86,7 @@ def bench_binary(rounds):
     data = os.urandom(1 << 20) * (BYTES >> 20) + bytes(BYTES & ((1 << 20) - 1))
     head = json.dumps({"inputs": [{"name": "x", "shape": IMAGES, "datatype": "FP32", "parameters": {"binary_data_size": BYTES}}], "parameters": {"binary_data_output": True}}).encode()
     headers = {"content-type": "application/octet-stream", "inference-header-content-length": str(len(head)), "content-length": str(len(head) + BYTES)}
-    print(f"\nOIP binary, FP32 {IMAGES} ({BYTES / 1e6:.1f} MB) through an identity, against a bare echo that reads as much and answers as much; one caller")
+    print(f"\nOIP binary, FP32 {IMAGES} ({BYTES / 1e6:.1f} MB) through an identity graph, compared with an echo server with the same sizes; one caller")
     with serving("images") as (_, address):
         ours = http.client.HTTPConnection(address)
         answer = post(ours, "/v2/models/images/infer", [head, data], headers)

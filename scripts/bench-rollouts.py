@@ -1,7 +1,8 @@
-"""What a rollout costs the stable version, and how long a rollback takes: release server, wrk on the same cores, one run.
+"""Measures the overhead of a rollout and the time of a rollback, with the release server and wrk on the same cores.
 
-usage: bench-rollouts.py [--seconds S] [--rounds N]      (from the project's root, after `make build`)
-Rounds alternate between the cases on one server, each beside a run without a rollout; medians of the ratios are reported.
+usage: bench-rollouts.py [--seconds S] [--rounds N]      (in the project's root, after `make build`)
+Rounds alternate between the cases on one server. Each case is compared with a run without a rollout directly before. Medians of the ratios
+are reported.
 """
 import argparse
 import http.client
@@ -19,8 +20,7 @@ import time
 RELEASE = pathlib.Path("target/release")
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
-# Stays until it is aborted; what is measured is the path of a request, not the judge's patience.
-# The candidate is slower, which the judge would not bear.
+# The rollout stays in its step until it is aborted. The margins are wide, because the judge would abort the slower candidate.
 GUARDS = 'name = "bench"\n[guards]\nengine_time_margin = 0.999\ncost_margin = 0.999\n'
 STEP = GUARDS + '[[steps]]\n{}\nhold = true\n'
 CASES = {
@@ -73,7 +73,7 @@ def milliseconds(text):
 
 
 def script():
-    """One golden customer, for wrk."""
+    """Writes a wrk script that sends one golden example. Returns its path."""
     body = json.dumps(json.loads(pathlib.Path("models/churn/1.0.0/golden.jsonl").read_text().splitlines()[0])["input"])
     with tempfile.NamedTemporaryFile("w", suffix=".lua", delete=False) as file:
         file.write(f"wrk.method = 'POST'\nwrk.headers['content-type'] = 'application/json'\nwrk.body = [[{body}]]\n")
@@ -91,7 +91,7 @@ def wrk(address, connections, seconds):
 
 
 def measure(server, seconds):
-    """Requests a second and CPU microseconds a request with 64 callers; the median time in ms with 4."""
+    """Returns requests per second and CPU microseconds per request with 64 callers, and the median time in ms with 4 callers."""
     before, served = cpu_seconds(server.process.pid), server.metric("predictd_requests_total")
     throughput, _ = wrk(server.address, 64, seconds)
     requests = server.metric("predictd_requests_total") - served
@@ -105,23 +105,23 @@ def cost(server, arguments):
     measure(server, arguments.seconds)  # The first run warms up.
     for _ in range(arguments.rounds):
         for case, plan in CASES.items():
-            # The machine is not the same from minute to minute: each case beside its own run without a rollout.
+            # The speed of the machine changes from minute to minute, so each case has its own run without a rollout.
             without = measure(server, arguments.seconds)
             server.order("rollout/start", {"to": ["1.1.0"], "plan": {"text": plan}})
             seen[case].append((without, measure(server, arguments.seconds)))
             server.order("rollout/abort", {"reason": "measured"})
-    print("medians of the ratios to a run without a rollout right before; 64 callers, p50 with 4 callers")
-    print(f"{'case':<20} {'req/s without':>14} {'throughput':>11} {'p50':>7} {'CPU a request':>14}")
+    print("medians of the ratios to a run without a rollout directly before; 64 callers, p50 with 4 callers")
+    print(f"{'case':<20} {'req/s without':>14} {'throughput':>11} {'p50':>7} {'CPU per request':>15}")
     for case, pairs in seen.items():
         ratio = [statistics.median(run[at] / without[at] for without, run in pairs) for at in (0, 1, 2)]
         base = statistics.median(without[0] for without, _ in pairs)
-        print(f"{case:<20} {base:>14,.0f} {ratio[0]:>11.3f} {ratio[1]:>7.3f} {ratio[2]:>14.3f}")
+        print(f"{case:<20} {base:>14,.0f} {ratio[0]:>11.3f} {ratio[1]:>7.3f} {ratio[2]:>15.3f}")
     copies, dropped = server.metric("predictd_shadow_requests_total"), server.metric("predictd_shadow_dropped_total")
     print(f"copies answered {copies:,.0f}, dropped {dropped:,.0f}")
 
 
 def rollback(server, times=20):
-    """From the command's arrival to the first answer of the old version, with callers on the same cores."""
+    """Measures the time from a rollback command to the first answer of the old version, with callers on the same cores."""
     body = pathlib.Path("models/churn/1.0.0/golden.jsonl").read_text().splitlines()[0]
     body = json.dumps(json.loads(body)["input"])
     load = subprocess.Popen(["wrk", "-t", "1", "-c", "16", "-d", "60s", "-s", SCRIPT, f"http://{server.address}/models/churn/predict"], stdout=subprocess.PIPE, text=True)
@@ -153,7 +153,7 @@ def rollback(server, times=20):
     load.terminate()
     output = load.communicate()[0]
     show = lambda values: f"median {statistics.median(values):.1f} ms, worst {max(values):.1f} ms"
-    print(f"rollback under load, {times} times: acknowledged {show(ordered)}; first answer by the other version {show(answered)}; failed requests 0")
+    print(f"rollback under load, {times} times: acknowledged {show(ordered)}; first answer of the other version {show(answered)}; failed requests 0")
     assert "Non-2xx" not in output, output
 
 

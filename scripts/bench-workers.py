@@ -1,6 +1,6 @@
-"""At which size of a model one worker with all cores beats a worker per core: dense networks of growing size, both ways.
+"""Finds the model size from which one worker with all cores is faster than one worker per core, with dense networks of growing size.
 
-usage: bench-workers.py [--seconds S] [--mib N...]    (from the project's root; needs numpy and onnx, as `make models` installs)
+usage: bench-workers.py [--seconds S] [--mib N...]    (in the project's root; needs numpy and onnx, which `make models` installs)
 Prints requests per second and the median latency at 1, 8 and 64 connections, and resident memory.
 """
 import argparse
@@ -23,7 +23,7 @@ FIELDS = 8
 
 
 def network(path, mib, width=1024):
-    """ReLU layers of width x width float32, `mib` MiB of weights."""
+    """Writes a network of ReLU layers of width x width float32, with `mib` MiB of weights."""
     rng = np.random.default_rng(0)
     layers = max(1, round(mib * 2**20 / (4 * width * width)))
     nodes, weights, last, size = [], [], "X", FIELDS

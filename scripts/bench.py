@@ -1,7 +1,7 @@
-"""Drives the release server with wrk beside a bare echo and the raw runtime, in one run, and prints ratios.
+"""Measures the release server with wrk, compares it with an echo server and ONNX Runtime alone, and prints ratios.
 
-usage: bench.py [--seconds S] [--rounds N]      (from the project's root; `make bench` builds what it needs)
-CPU time is the process's own, from /proc; rounds alternate between the servers, and medians are reported.
+usage: bench.py [--seconds S] [--rounds N]      (in the project's root; `make bench` builds the binaries)
+CPU time is that of the server process, from /proc. Rounds alternate between the servers, and medians are reported.
 """
 import argparse
 import contextlib
@@ -93,8 +93,8 @@ def request_lua(body):
 def bench_load(seconds, rounds):
     body = json.dumps(golden()[1])
     script = request_lua(body)
-    print(f"\n{MODEL}, POST /predict, one instance ({len(body)} bytes); CPU is the server process's, per request")
-    print(f"{'connections':>11} {'server':>10} {'req/s':>9} {'CPU us':>8} {'p50':>9} {'p99':>9}  rows a run, raw us a row, (CPU - raw) / echo's CPU")
+    print(f"\n{MODEL}, POST /predict, one instance ({len(body)} bytes); CPU of the server process per request")
+    print(f"{'connections':>11} {'server':>10} {'req/s':>9} {'CPU us':>8} {'p50':>9} {'p99':>9}  rows per run, raw us per row, (CPU - raw) / echo's CPU")
     with predictd() as (pid, address, _):
         request = urllib.request.Request(f"http://{address}/models/churn/predict", body.encode(), {"content-type": "application/json"})
         with urllib.request.urlopen(request) as response:
@@ -117,7 +117,7 @@ def bench_load(seconds, rounds):
 
 @contextlib.contextmanager
 def over_grpc(*command, pattern, **more):
-    """(process id, address) of a server that prints where it answers gRPC."""
+    """Runs a server that prints its gRPC address. Yields (process id, address)."""
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, **more)
     try:
         yield process.pid, next(match.group(1) for match in (re.search(pattern, line) for line in process.stdout) if match)
@@ -170,7 +170,7 @@ def bench_thousand(rounds):
             whole.append(statistics.median(times))
             alone.append(raw(1000)["run_us"])
             batches.append(raw(64)["row_us"] * 1000)
-    print(f"whole request {statistics.median(whole):.0f} us; raw runtime on the ready tensor: {statistics.median(alone):.0f} us in one run, {statistics.median(batches):.0f} us in runs of 64")
+    print(f"whole request {statistics.median(whole):.0f} us; ONNX Runtime alone on the prepared tensor: {statistics.median(alone):.0f} us in one run, {statistics.median(batches):.0f} us in runs of 64")
     print(f"ratio {statistics.median(whole) / statistics.median(alone):.2f} (to one run)")
 
 
@@ -195,8 +195,8 @@ def bench_start(rounds):
                 remembered.append(ready)
         packages = [str(path) for name in names for path in sorted(pathlib.Path("models", name).iterdir())]
         bare = statistics.median(int(subprocess.run([RELEASE / "examples/bench-raw", "load", *packages * 2], capture_output=True, text=True, check=True).stdout) for _ in range(rounds))
-    print(f"\nfour sample models ({len(packages)} versions): ready after {statistics.median(cold):.0f} ms, {statistics.median(remembered):.0f} ms with remembered verdicts")
-    print(f"resident after load {statistics.median(resident) / 1024:.1f} MiB; bare ONNX Runtime with as many sessions {bare / 1024:.1f} MiB; difference {(statistics.median(resident) - bare) / 1024:.1f} MiB")
+    print(f"\nfour sample models ({len(packages)} versions): ready after {statistics.median(cold):.0f} ms, {statistics.median(remembered):.0f} ms with cached results of the load gate")
+    print(f"resident after load {statistics.median(resident) / 1024:.1f} MiB; ONNX Runtime alone with the same sessions {bare / 1024:.1f} MiB; difference {(statistics.median(resident) - bare) / 1024:.1f} MiB")
 
 
 def main():

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Criterion for the parts, then the whole server under load beside a bare echo and the raw runtime.
+# Runs the criterion benches, then the server under load next to an echo server and ONNX Runtime alone.
 set -eu
 cd "$(dirname "$0")/.."
 if ! command -v wrk >/dev/null 2>&1; then
@@ -10,7 +10,7 @@ if ! command -v wrk >/dev/null 2>&1; then
     exit 1
   fi
 fi
-# The judge's simulation takes minutes and measures no speed: `cargo bench --bench judge` by itself.
+# The judge's simulation is not run here, because it takes minutes and measures no speed: run `cargo bench --bench judge`.
 cargo bench --locked --bench decode --bench preprocess --bench engine -- --warm-up-time 1 --measurement-time 3
 cargo build --release --locked --examples
 python3 scripts/bench.py "$@"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Brings the ONNX Runtime C library out of its official Python wheel, pinned by version and hash.
+# Extracts the ONNX Runtime C library from its official Python wheel, pinned by version and hash.
 # usage: scripts/fetch-onnxruntime.sh [DEST]      (default .onnxruntime)
 set -eu
 version=1.31.1
@@ -26,12 +26,12 @@ case $system in
     ;;
   *)
     echo "fetch-onnxruntime: no pinned ONNX Runtime for $system (there is one for Linux x86_64, Linux aarch64 and macOS arm64)" >&2
-    echo "fetch-onnxruntime: set ORT_DYLIB_PATH to an ONNX Runtime $version library of your own" >&2
+    echo "fetch-onnxruntime: set ORT_DYLIB_PATH to your own ONNX Runtime $version library" >&2
     exit 1
     ;;
 esac
 
-# A stamp of the last good check spares hashing 29 MB at every make.
+# The file sha256 records the last successful check, so that make does not hash 29 MB each time.
 if [ -f "$dest/$library" ] && [ "$(cat "$dest/sha256" 2>/dev/null)" = "$want" ]; then
   exit 0
 fi

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Fuzzes one target, or all, for so many seconds each, with the stable compiler; new inputs go to tests/fuzz/corpus.
+# Fuzzes the given targets, or all, for SECONDS each, with the stable compiler. Found inputs are in target/fuzz/found.
 # usage: fuzz.sh SECONDS [TARGET ...]
 set -eu
 cd "$(dirname "$0")/.."
@@ -11,7 +11,7 @@ target=$(rustc -vV | sed -n 's/^host: //p')
 cargo build --release --manifest-path tests/fuzz/Cargo.toml --target-dir target/fuzz --target "$target"
 for name in "$@"; do
   mkdir -p "target/fuzz/found/$name" "tests/fuzz/corpus/$name"
-  # What it finds on its way is not all worth keeping: only the seeds are checked in.
+  # The first directory receives new inputs. Only the seeds in the second one are in the repository.
   "target/fuzz/$target/release/$name" -max_total_time="$seconds" -max_len=4096 -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
     -artifact_prefix="target/fuzz/found/$name/" "target/fuzz/found/$name" "tests/fuzz/corpus/$name" 2>"target/fuzz/$name.log" || { tail -40 "target/fuzz/$name.log"; exit 1; }
   echo "$name: $(sed -n 's/^stat::number_of_executed_units: *//p' "target/fuzz/$name.log") executions in $seconds s"

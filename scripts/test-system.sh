@@ -1,6 +1,6 @@
 #!/bin/sh
-# Checks that need more than the prerequisites: promtool, strace, a browser, npm, Python clients in an environment of their own.
-# As root on Debian it installs what is missing; otherwise it says what to install.
+# Runs the tests that need more tools: promtool, strace, a browser, npm, and Python clients in their own virtual environments.
+# As root on Debian it installs missing tools; otherwise it lists them.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -25,7 +25,7 @@ if [ "$("$deny/bin/cargo-deny" --version 2>/dev/null)" != "cargo-deny $deny_vers
 fi
 "$deny/bin/cargo-deny" --log-level error check licenses bans sources
 
-# environment NAME LIST: an environment of its own for a list of requirements, made anew where the list changed; gives its Python.
+# environment NAME LIST: creates a virtual environment for a list of requirements, again if the list has changed. Prints its Python.
 environment() {
   venv=.venv/$1
   list=tests/system/$2
@@ -41,14 +41,14 @@ environment() {
 
 python=$(environment system requirements.txt)
 "$python" tests/system/check.py "$@"
-# Every client that exists; apart, since some of them want other versions of the same libraries.
+# The real clients have their own environment, because some need other versions of the same libraries.
 python=$(environment clients requirements-clients.txt)
 "$python" tests/system/clients.py
-# The types of the admin API that the console compiles against must follow from the committed OpenAPI document.
+# The console's types of the admin API must be those of the committed OpenAPI document.
 npm --prefix console ci --silent --no-audit --no-fund
 (cd console && node_modules/.bin/openapi-typescript admin-api.json --output node_modules/admin-api.d.ts >/dev/null)
 cmp console/node_modules/admin-api.d.ts console/admin-api.d.ts || {
-  echo "test-system: console/admin-api.d.ts is outdated: npm run types, in console/" >&2
+  echo "test-system: console/admin-api.d.ts is outdated; run `npm run types` in console/" >&2
   exit 1
 }
 echo "openapi-typescript: console/admin-api.d.ts is current"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Trains the sample models again, exports them as packages and packs them. Needs Python 3.11 or later; takes some minutes.
+# Trains the sample models, exports them as packages, and packs them. Needs Python 3.11 or later; takes a few minutes.
 set -eu
 cd "$(dirname "$0")/.."
 venv=.venv/training

@@ -107,7 +107,13 @@ fn bad_candidates_go() {
             GuardMetric::Runs,
         ),
         (Rates { slow: 0.4, ..GOOD }, GuardMetric::EngineTime),
-        (Rates { dear: 0.4, ..GOOD }, GuardMetric::Cost),
+        (
+            Rates {
+                expensive: 0.4,
+                ..GOOD
+            },
+            GuardMetric::Cost,
+        ),
     ];
     for (candidate, guard) in cases {
         let world = World {

@@ -1,8 +1,8 @@
-//! Rollouts of candidates whose rates are known, judged after every observation.
+//! Simulates rollouts of candidates with known rates, judged after every observation.
 //!
-//! The judge decides. It is not asked where its answer cannot have changed, which is exact: for any rates θ that a hypothesis allows, one
-//! more observation x lets ln E grow by at most -ln P(x; θ), where θ is the most likely of them at the last look. So as long as
-//! the sum of these is below what is missing to the limit, no limit is reached.
+//! The judge is called only if its verdict can have changed. This shortcut is exact: one more observation x lets ln E grow by at most
+//! -ln P(x; θ), where θ are the most likely rates that the hypothesis allows, at the last call. While the sum of these terms is below the
+//! distance to the limit, no limit is reached.
 
 #![allow(dead_code, reason = "the bench and the test use different parts")]
 
@@ -47,8 +47,8 @@ impl Rng {
     }
 }
 
-/// Hits that come with a rate: how many misses are left until the next one, drawn from the geometric distribution. The same in law as a
-/// draw for each, and faster.
+/// Random hits with a given rate. The number of misses until the next hit is drawn from the geometric distribution, which has the same law as
+/// one draw per observation, and is faster.
 struct Hits {
     p: f64,
     misses: u64,
@@ -62,7 +62,7 @@ impl Hits {
     }
 
     fn draw(&mut self, rng: &mut Rng) {
-        // (0, 1], and a rate of 0 never hits: the quotient is infinite, and saturates.
+        // The numerator is in (0, 1]. A rate of 0 never hits, because the quotient is infinite and saturates.
         let u = 1.0 - rng.uniform();
         self.misses = if self.p >= 1.0 {
             0
@@ -81,14 +81,14 @@ impl Hits {
     }
 }
 
-/// What one arm does next.
+/// The random events of one arm.
 struct Behaviour {
     error: Hits,
     nan: Hits,
     late: Hits,
     run_failed: Hits,
     slow: Hits,
-    dear: Hits,
+    expensive: Hits,
 }
 
 impl Behaviour {
@@ -99,11 +99,11 @@ impl Behaviour {
             late: Hits::new(rates.late, rng),
             run_failed: Hits::new(rates.run_failed, rng),
             slow: Hits::new(rates.slow, rng),
-            dear: Hits::new(rates.dear, rng),
+            expensive: Hits::new(rates.expensive, rng),
         }
     }
 
-    /// Units, of at most `most`, that are certainly good.
+    /// The number of next units that are certainly good, at most `most`.
     fn good(&mut self, most: u64) -> u64 {
         let good = most
             .min(self.error.misses)
@@ -116,7 +116,7 @@ impl Behaviour {
     }
 }
 
-/// What an arm really does.
+/// The true rates of an arm.
 #[derive(Clone, Copy, Debug)]
 pub struct Rates {
     pub error: f64,
@@ -124,7 +124,7 @@ pub struct Rates {
     pub late: f64,
     pub run_failed: f64,
     pub slow: f64,
-    pub dear: f64,
+    pub expensive: f64,
 }
 
 pub const GOOD: Rates = Rates {
@@ -133,30 +133,30 @@ pub const GOOD: Rates = Rates {
     late: 0.01,
     run_failed: 0.002,
     slow: 0.05,
-    dear: 0.05,
+    expensive: 0.05,
 };
 
-/// How requests depend on each other.
+/// The dependence between requests.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Traffic {
-    /// Not at all; each is a run of one row.
+    /// Requests are independent, and each is a run of one row.
     Independent,
-    /// A key fails always or never; it is counted at its first request.
+    /// A key fails always or never. It is counted at its first request.
     Keys,
-    /// The same, but every request is counted: wrong.
+    /// Like `Keys`, but every request is counted, which is wrong.
     KeysCountedSingly,
     /// Stable's runs are mostly full ones (64 rows), the candidate's mostly single rows. A failed run is counted as a run.
     Batches,
-    /// The same, but its units are counted as failed: wrong.
+    /// Like `Batches`, but the units of a failed run are counted, which is wrong.
     BatchesCountedByUnits,
 }
 
 /// A full run, and its bucket.
 const FULL: (u64, u8) = (64, 6);
 
-/// Keys whose popularity is Zipf's: the k-th is k^-1.1 as frequent as the first (exponent as in web traffic).
+/// Keys with Zipf popularity: the k-th key is k^-1.1 times as frequent as the first (an exponent of web traffic).
 pub struct Zipf {
-    /// Walker's alias table (1977): the place's own key with a chance, else another.
+    /// Walker's alias table (1977): for each place, the probability of its own key, and the key that it gives otherwise.
     places: Vec<(f64, usize)>,
 }
 
@@ -196,7 +196,7 @@ impl Zipf {
     }
 }
 
-/// Where a rollout lives.
+/// The environment of a simulated rollout.
 pub struct World<'a> {
     pub plan: &'a RolloutPlan,
     pub traffic: Traffic,
@@ -204,7 +204,7 @@ pub struct World<'a> {
     pub stable: Rates,
     pub candidate: Rates,
     pub requests_per_second: f64,
-    /// Requests after which a step is given up.
+    /// Number of requests after which a step is given up.
     pub horizon: u64,
 }
 
@@ -213,12 +213,12 @@ pub struct Outcome {
     pub verdict: Verdict,
     pub guard: Option<GuardMetric>,
     pub text: String,
-    /// By step: units of the candidate until its verdict.
+    /// The candidate's units until the verdict, by step.
     pub units: Vec<u64>,
     pub requests: u64,
 }
 
-/// What limits how much ln E can have grown since it was computed: for each stratum, arm and outcome, -ln P.
+/// The bound on the growth of ln E since it was computed: -ln P for each stratum, arm and outcome.
 struct Bound {
     missing: f64,
     growth: [[[f64; 2]; 2]; 2],
@@ -247,7 +247,7 @@ impl Bound {
         self.missing -= self.growth[0][arm][0] * count as f64;
     }
 
-    /// With room for the rounding of many sums.
+    /// Whether the distance to the limit may be used up, allowing for the rounding of many sums.
     fn spent(&self) -> bool {
         self.missing <= 1e-6
     }
@@ -305,7 +305,7 @@ const PAIRS: [GuardMetric; 5] = [
     GuardMetric::Cost,
 ];
 
-/// A step as it goes on.
+/// A step in progress.
 struct Stage<'a> {
     world: &'a World<'a>,
     step: usize,
@@ -315,7 +315,7 @@ struct Stage<'a> {
     worse: [Bound; 5],
     fine: [Bound; 5],
     ceilings: [Bound; 2],
-    /// Of the step and of the rollout, at the moment.
+    /// The current seconds of the step and of the rollout.
     seconds: (f64, f64),
 }
 
@@ -346,7 +346,7 @@ impl<'a> Stage<'a> {
         self.world.plan.steps[self.step].concurrent()
     }
 
-    /// The counts of a guard by stratum: of candidate and stable.
+    /// The counts of a guard by stratum, for the candidate and the stable version.
     fn strata(&self, guard: GuardMetric) -> [(Proportion, Proportion); 2] {
         let guards = |arm: &ArmTotals| match guard {
             GuardMetric::Errors => [
@@ -431,7 +431,7 @@ impl<'a> Stage<'a> {
         {
             if let Some((hits, ceiling)) = test {
                 let share = Proportion::new(hits, window.units);
-                // Before anything was seen every allowed rate is as likely as the others.
+                // Before the first observation, all allowed rates are equally likely.
                 let p = if share.of == 0 {
                     ceiling
                 } else {
@@ -453,7 +453,7 @@ impl<'a> Stage<'a> {
             self.fine[index].see(0, arm, hit);
         }
         if arm == CANDIDATE {
-            // Only the present window can still change.
+            // Only the current window can still change.
             if !totals.windows.contains_key(&self.window) {
                 totals.windows.clear();
             }
@@ -468,7 +468,7 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// The units of a batch: runs of good ones, each followed by one that is drawn alone.
+    /// The units of a batch: sequences of good units, each followed by one unit that is drawn singly.
     fn units_of_batch(&mut self, arm: usize, does: &mut Behaviour, rows: u64, rng: &mut Rng) {
         let mut left = rows;
         while left > 0 {
@@ -510,7 +510,7 @@ impl<'a> Stage<'a> {
         }
     }
 
-    fn run(&mut self, arm: usize, full: bool, failed: bool, slow: bool, dear: bool) {
+    fn run(&mut self, arm: usize, full: bool, failed: bool, slow: bool, expensive: bool) {
         let totals = self.arms[arm]
             .runs
             .entry(if full { FULL.1 } else { 0 })
@@ -518,13 +518,13 @@ impl<'a> Stage<'a> {
         *totals = RunTotals {
             runs: totals.runs + 1,
             failed: totals.failed + u64::from(failed),
-            // A run that failed has no time.
+            // A failed run has no engine time.
             slow: totals.slow + u64::from(slow && !failed),
-            dear: totals.dear + u64::from(dear && !failed),
+            dear: totals.dear + u64::from(expensive && !failed),
             untimed: 0,
         };
         let first = totals.runs == 1;
-        for (index, hit) in [(2, failed), (3, slow), (4, dear)]
+        for (index, hit) in [(2, failed), (3, slow), (4, expensive)]
             .into_iter()
             .take(if failed { 1 } else { 3 })
         {
@@ -537,7 +537,7 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// Asks the judge, if its answer may be another than `Hold`.
+    /// Calls the judge if its verdict may differ from `Hold`.
     fn look(&mut self) -> Option<Judgement> {
         let mut ask = false;
         for index in 0..5 {
@@ -596,8 +596,8 @@ impl<'a> Stage<'a> {
     }
 }
 
-/// One rollout from its first step to its end, looked at after every observation; `ask_always` asks the judge each time, which must
-/// not change anything.
+/// Simulates one rollout from its first step to its end, judged after every observation. `ask_always` calls the judge each time, which must
+/// not change the result.
 pub fn rollout(world: &World<'_>, seed: u64, ask_always: bool) -> Outcome {
     let mut rng = Rng::new(seed);
     let mut outcome = Outcome {
@@ -615,7 +615,7 @@ pub fn rollout(world: &World<'_>, seed: u64, ask_always: bool) -> Outcome {
     let positions: Vec<_> = (0..keys as u32)
         .map(|key| KeyHash::of(&salt, &key.to_le_bytes()).assign)
         .collect();
-    // A key has the same fate in either version where their rates are the same.
+    // If the rates of the two versions are equal, a key fails in both or in neither.
     let fates: Vec<f64> = (0..keys).map(|_| rng.uniform()).collect();
     let mut behaviours =
         [&world.stable, &world.candidate].map(|rates| Behaviour::new(rates, &mut rng));
@@ -652,7 +652,7 @@ pub fn rollout(world: &World<'_>, seed: u64, ask_always: bool) -> Outcome {
                         false,
                         does.run_failed.next(&mut rng),
                         does.slow.next(&mut rng),
-                        does.dear.next(&mut rng),
+                        does.expensive.next(&mut rng),
                     );
                 }
                 Traffic::Keys | Traffic::KeysCountedSingly => {
@@ -683,7 +683,7 @@ pub fn rollout(world: &World<'_>, seed: u64, ask_always: bool) -> Outcome {
                         full,
                         failed,
                         does.slow.next(&mut rng),
-                        does.dear.next(&mut rng),
+                        does.expensive.next(&mut rng),
                     );
                     if failed && world.traffic == Traffic::BatchesCountedByUnits {
                         (0..rows).for_each(|_| stage.unit(arm, true, false, false));
@@ -722,7 +722,7 @@ pub fn rollout(world: &World<'_>, seed: u64, ask_always: bool) -> Outcome {
     outcome
 }
 
-/// `count` times on all cores; in the order of the seeds.
+/// Runs `count` simulations on all cores. The results are in the order of the seeds.
 pub fn many<T: Send>(count: u64, one: impl Fn(u64) -> T + Sync) -> Vec<T> {
     let next = AtomicU64::new(0);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -747,7 +747,7 @@ pub fn many<T: Send>(count: u64, one: impl Fn(u64) -> T + Sync) -> Vec<T> {
     all.into_iter().map(|(_, value)| value).collect()
 }
 
-/// Clopper and Pearson (1934): the exact interval of 95 % of a share, by bisection.
+/// The exact 95 % interval of a share, by bisection (Clopper and Pearson 1934).
 pub fn interval(hits: u64, of: u64) -> (f64, f64) {
     let tail = |p: f64, from: u64, to: u64| -> f64 {
         (from..=to)
@@ -794,8 +794,8 @@ fn ln_factorial(n: u64) -> f64 {
         - 1.0 / (360.0 * n.powi(3))
 }
 
-/// A plan of one canary step with every guard, no margin, and ceilings that the arms are just at: the hardest case that the promise
-/// holds for.
+/// A plan of one canary step with every guard, no margin, and ceilings equal to the rates of the arms: the hardest case that alpha
+/// covers.
 pub fn tight(weight: f64) -> RolloutPlan {
     let guards = Guards {
         error_margin: 0.0,
@@ -821,8 +821,8 @@ pub fn tight(weight: f64) -> RolloutPlan {
     }
 }
 
-/// Errors alone, by an e-process with the given limit and by a z-test made for one look; units of the candidate until each says that
-/// the candidate is worse.
+/// Judges errors only, with e-values at the given limits and with a z-test for a single look. Returns the candidate's units until each finds
+/// that the candidate is worse.
 pub fn errors_alone(
     weight: f64,
     margin: f64,
@@ -858,7 +858,7 @@ pub fn errors_alone(
             }
             bound = Bound::new(missing, [allowed(candidate, stable, margin, false); 2]);
         }
-        // From 100 units and 5 failures on, as the books advise.
+        // The z-test starts at 100 units and 5 failures, as textbooks recommend.
         let enough = candidate.of >= 100 && stable.of >= 100 && candidate.hits + stable.hits >= 5;
         if found[2].is_none() && enough {
             let (c, s) = (candidate.value(), stable.value());
@@ -871,7 +871,7 @@ pub fn errors_alone(
     found
 }
 
-/// Of sorted numbers the least that a share of q does not exceed.
+/// The q-quantile of sorted numbers.
 pub fn quantile(sorted: &[u64], q: f64) -> Option<u64> {
     sorted
         .get(((sorted.len() as f64 * q).ceil() as usize).max(1) - 1)

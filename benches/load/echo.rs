@@ -1,4 +1,4 @@
-//! A bare axum server that reads a body and answers a fixed one: what any HTTP server of this stack costs at least.
+//! A minimal axum server that reads a body and answers a fixed one: the lower bound for an HTTP server with these libraries.
 //!
 //! usage: bench-echo ANSWER_BYTES      (prints its address)
 

@@ -1,6 +1,6 @@
-//! A bare tonic server that reads a ModelInfer request and answers a fixed one: what any gRPC server of this stack costs at least.
+//! A minimal tonic server that reads a ModelInfer request and answers a fixed one: the lower bound for a gRPC server with these libraries.
 //!
-//! usage: bench-grpc-echo      (prints its address; answers as `add_sub` does, two outputs of [1, 4] float32)
+//! usage: bench-grpc-echo      (prints its address; answers like `add_sub`, with two outputs of [1, 4] float32)
 
 #![allow(
     clippy::unwrap_used,
@@ -42,7 +42,7 @@ fn answer() -> ModelInferResponse {
     }
 }
 
-/// One method, as tonic's generator writes it.
+/// The service of one method, in the form of tonic's generator.
 #[derive(Clone)]
 struct Echo(ModelInferResponse);
 

@@ -1,7 +1,7 @@
-//! ONNX Runtime alone, in a loop: what the model itself costs.
+//! ONNX Runtime alone in a loop: the cost of the model without a server.
 //!
-//! usage: bench-raw run PACKAGE ROWS SECONDS      CPU microseconds a row, on the golden examples, ready as tensors
-//!        bench-raw load PACKAGE...               loads all of them, runs each once, prints resident KiB
+//! usage: bench-raw run PACKAGE ROWS SECONDS      prints CPU microseconds per row, with the golden examples as prepared tensors
+//!        bench-raw load PACKAGE...               loads all packages, runs each once, prints resident KiB
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-"""Holds a running server against outside judges: promtool, an OpenAPI validator, a browser, strace.
+"""Checks a running server with external tools: promtool, an OpenAPI validator, a browser, strace.
 
 usage: check.py [--screenshot DIR]      (from the project's root, after `make build`)
 """
@@ -31,21 +31,21 @@ def post(url, document):
 
 
 def check_metrics(url):
-    """`promtool check metrics` has nothing to say."""
+    """`promtool check metrics` reports no problem."""
     post(f"{url}/models/churn/predict", golden("churn", "1.1.0")[0]["input"])
     result = subprocess.run(["promtool", "check", "metrics"], input=get(f"{url}/metrics"), capture_output=True, text=True)
     assert result.returncode == 0 and not result.stdout + result.stderr, result.stdout + result.stderr
 
 
 def check_openapi(url):
-    """An independent validator takes the document for OpenAPI 3.1."""
+    """An independent validator accepts the document as OpenAPI 3.1."""
     document = json.loads(get(f"{url}/openapi.json"))
     validate(document)
     assert any(path.startswith("/models/churn/") for path in document["paths"])
 
 
 def check_page(url, screenshots):
-    """A person tries each model in the browser and gets an answer; nothing is fetched from elsewhere."""
+    """Each model answers in the browser, and the page fetches nothing from other servers."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1280, "height": 900})
@@ -89,7 +89,7 @@ def check_page(url, screenshots):
 
 
 def check_file_picker(page):
-    """A picked image is filled in as base64, alone and among several instances."""
+    """A selected image file is inserted as base64, in one instance and in several."""
     image = base64.b64decode(golden("digits", "1.0.0")[1]["input"]["image"])
     page.locator("#models").get_by_role("link", name="digits", exact=True).click()
     for which in ("one instance", "several"):
@@ -108,7 +108,7 @@ def check_file_picker(page):
 
 
 def check_narrow(page, screenshots):
-    """On a telephone nothing is cut off, and a rule has the width of the page."""
+    """On a small screen nothing is cut off, and a rule has the width of the page."""
     wide = page.viewport_size
     page.set_viewport_size({"width": 400, "height": 900})
     page.locator("#models").get_by_role("link", name="churn", exact=True).click()
@@ -124,14 +124,14 @@ def check_narrow(page, screenshots):
 
 
 def check_silence():
-    """No socket but ours is opened, and nothing is written at home: ONNX Runtime's vendor telemetry is off."""
+    """The process opens only predictd's sockets and writes nothing to the home directory: ONNX Runtime's telemetry is disabled."""
     with tempfile.TemporaryDirectory() as home, tempfile.TemporaryDirectory() as temporary:
         trace = pathlib.Path(temporary) / "trace"
         environment = {"HOME": home, "XDG_CACHE_HOME": f"{home}/.cache"}
         os.environ.pop("ORT_DISABLE_TELEMETRY", None)
         with server("strace", "-D", "-f", "-qq", "-e", "trace=socket,connect,bind,sendto", "-o", str(trace), environment=environment) as running:
             post(f"{running.url}/models/churn/predict", golden("churn", "1.1.0")[0]["input"])
-            time.sleep(0.5)  # what phones home does so from a thread of its own
+            time.sleep(0.5)  # telemetry would be sent by a separate thread
         calls = trace.read_text()
         families = set(re.findall(r"socket\((AF_\w+)", calls))
         connects = re.findall(r"connect\(.*", calls)
@@ -148,11 +148,11 @@ def main():
     with server() as running:
         for check in (check_metrics, check_openapi, lambda url: check_page(url, args.screenshot)):
             check(running.url)
-    print("promtool: the metrics are clean")
+    print("promtool: no problem in the metrics")
     print("openapi-spec-validator: /openapi.json is OpenAPI 3.1")
-    print("chromium: every model answers on /docs, nothing comes from elsewhere")
+    print("chromium: every model answers on /docs, and nothing is fetched from other servers")
     check_silence()
-    print("strace: no socket but ours, nothing written at home")
+    print("strace: only predictd's sockets, and nothing written to the home directory")
 
 
 if __name__ == "__main__":

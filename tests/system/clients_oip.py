@@ -1,4 +1,4 @@
-"""Triton's own client, over HTTP and over gRPC, against a bare repository: every call it has that predictd offers, every datatype."""
+"""Triton's client over HTTP and gRPC with a bare repository: every supported call and every datatype."""
 import gzip
 import json
 import struct
@@ -13,11 +13,11 @@ from tritonclient.utils import InferenceServerException, np_to_triton_dtype, tri
 from harness import DATATYPES, LABELS, ask, until
 
 EXTENSIONS = {"binary_tensor_data", "classification", "model_configuration", "model_repository", "schedule_policy", "statistics"}
-NOT_HERE = {"sequence", "system_shared_memory", "cuda_shared_memory", "trace", "logging", "generate"}
+UNSUPPORTED = {"sequence", "system_shared_memory", "cuda_shared_memory", "trace", "logging", "generate"}
 
 
 class Side:
-    """One of Triton's two clients: they say the same thing in two ways."""
+    """One of Triton's two clients, behind a common interface."""
 
     def __init__(self, module, address):
         self.module, self.http = module, module is tritonclient.http
@@ -25,7 +25,7 @@ class Side:
         self.address, self.client = address, module.InferenceServerClient(address)
 
     def put(self, name, array, binary=True):
-        """An input of the array's own datatype and shape."""
+        """An input with the array's datatype and shape."""
         given = self.module.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
         return given.set_data_from_numpy(array, **({"binary_data": binary} if self.http else {}))
 
@@ -37,22 +37,22 @@ class Side:
         return self.client.infer(model, [self.put(name, array) for name, array in inputs.items()], **more)
 
     def about(self, call, *args):
-        """What a `get_...` call says, as a document; gRPC's has 64-bit numbers as text and leaves out what is zero."""
+        """The result of a `get_...` call as a document. In gRPC, 64-bit numbers are texts, and zero values are omitted."""
         ask_for = getattr(self.client, call)
         return ask_for(*args) if self.http else ask_for(*args, as_json=True)
 
     def refused(self, status, words, call, *args, **more):
-        """The call raises the client's own exception with that status (HTTP's or gRPC's) and a message that has the words."""
+        """Asserts that the call raises the client's exception with this status (HTTP or gRPC) and a message that contains the words."""
         wanted = {each if self.http else f"StatusCode.{STATUS[each]}" for each in ([status] if isinstance(status, str) else status)}
         try:
             result = call(*args, **more)
         except InferenceServerException as error:
             message = error.message() or ""
-            assert error.status() in wanted, f"{self.name}: {error.status()} where {wanted} was due: {message}"
+            assert error.status() in wanted, f"{self.name}: {error.status()}, expected {wanted}: {message}"
             missing = [word for word in words if word not in message]
             assert not missing, f"{self.name}: the message does not tell {missing}: {message}"
             return message
-        raise AssertionError(f"{self.name}: not refused, where {wanted} was due: {result!r}")
+        raise AssertionError(f"{self.name}: not refused; expected {wanted}: {result!r}")
 
 
 STATUS = {"400": "INVALID_ARGUMENT", "404": "NOT_FOUND", "500": "INTERNAL", "501": "UNIMPLEMENTED", "503": "UNAVAILABLE", "504": "DEADLINE_EXCEEDED"}
@@ -63,7 +63,7 @@ def f32(*rows):
 
 
 def sample(datatype):
-    """Two rows of three, with the ends of the datatype's range in them."""
+    """Two rows of three values, including the limits of the datatype."""
     dtype = triton_to_np_dtype(datatype)
     if datatype == "BOOL":
         return np.array([[True, False, True], [False, False, True]])
@@ -77,14 +77,14 @@ def sample(datatype):
 
 
 def same(got, wanted, what):
-    """Same datatype, shape and bits; text that came through JSON counts as its bytes."""
+    """Asserts the same datatype, shape and bits. Text from JSON is compared as bytes."""
     assert got is not None, f"{what}: no such output"
     if wanted.dtype == object:
         got = np.array([each.encode() if isinstance(each, str) else each for each in got.ravel()], object).reshape(got.shape)
         equal = got.tolist() == wanted.tolist()
     else:
         equal = got.tobytes() == wanted.tobytes()
-    assert got.dtype == wanted.dtype and got.shape == wanted.shape and equal, f"{what}: {got!r} where {wanted!r} was due"
+    assert got.dtype == wanted.dtype and got.shape == wanted.shape and equal, f"{what}: {got!r}, expected {wanted!r}"
 
 
 def dims(tensor):
@@ -96,7 +96,7 @@ def check_server(side):
     about = side.about("get_server_metadata")
     assert about["name"] == "predictd" and about["version"], about
     offered = set(about["extensions"])
-    assert EXTENSIONS <= offered and not NOT_HERE & offered, offered
+    assert EXTENSIONS <= offered and not UNSUPPORTED & offered, offered
     return f"live, ready, {about['name']} {about['version']} with {len(offered)} extensions"
 
 
@@ -132,7 +132,7 @@ def check_config(side):
     assert config["name"] == "labelled" and int(config["max_batch_size"]) == 8, config
     assert (source["name"], source["data_type"], [int(each) for each in source["dims"]]) == ("x", "TYPE_FP32", [3]), config
     assert target["name"] == "y" and target["label_filename"] == "labels.txt" and "dynamic_batching" in config, config
-    # Proved to keep rows apart, and so batched without being asked.
+    # The gate shows that rows are independent, so the graph is batched without configuration.
     config = side.about("get_model_config", "add_sub", "1")
     config = config if side.http else config["config"]
     assert int(config["max_batch_size"]) == 64 and "dynamic_batching" in config, config
@@ -160,7 +160,7 @@ def check_datatypes(side):
         about = side.about("get_model_metadata", model)
         assert [about["inputs"][0]["datatype"], about["outputs"][0]["datatype"]] == [datatype] * 2, about
         same(side.infer(model, {"x": given}).as_numpy("y"), given, f"{side.name} {model}")
-        # BF16 has no form in JSON, and over gRPC this client knows only raw bytes
+        # BF16 does not exist in JSON, and over gRPC this client sends only raw bytes
         for binary_in in (True, False) if side.http and datatype != "BF16" else ():
             for binary_out in (True, False):
                 result = side.client.infer(model, [side.put("x", given, binary_in)], outputs=[side.want("y", binary_out)])
@@ -172,7 +172,7 @@ def check_datatypes(side):
 
 
 def check_values(side):
-    """What JSON cannot say, and what has no elements."""
+    """Values that JSON can't represent, and tensors without elements."""
     with np.errstate(all="ignore"):
         bits = np.array([0x7FC00001, 0x7F800000, 0xFF800000, 0x80000000], np.uint32).view(np.float32).reshape(2, 2)
     same(side.infer("identity_fp32", {"x": bits}).as_numpy("y"), bits, "NaN, infinities and -0")
@@ -226,7 +226,7 @@ def check_classification(side):
         assert found == [[(3.5, 1, "wet"), (1.0, 2, "windy")], [(9.0, 0, "dry"), (2.0, 2, "windy")]], found
     got = side.infer("identity_fp32", {"x": given}, outputs=[side.want("y", classes=1)]).as_numpy("y")
     assert [[float(part) for part in each.decode().split(":")] for each in got.ravel()] == [[3.5, 1], [9, 0]] and got.shape == (2, 1), got
-    return f"the best two of {len(LABELS)} classes with their labels, without labels where there is no file"
+    return f"the best two of {len(LABELS)} classes with their labels, without labels if there is no label file"
 
 
 def check_parameters(side):
@@ -256,7 +256,7 @@ def check_errors(side):
     for status, words, model, inputs, more in refusals:
         side.refused(status, words, side.infer, model, inputs, **more)
     same(side.infer("add_sub", {"a": a, "b": b}).as_numpy("sum"), a + b, "after the errors")
-    return f"{len(refusals)} faults, each with its status and what was expected and given; the server goes on"
+    return f"{len(refusals)} faults, each with its status, the expected and the given value; the server continues"
 
 
 def check_statistics(side):
@@ -289,7 +289,7 @@ def check_compression(side):
 
 
 def check_async(side):
-    """Several at once on one client; each answer belongs to its question."""
+    """With concurrent requests of one client, each answer belongs to its request."""
     questions = [f32([number] * 4) for number in range(16)]
     if side.http:
         with side.module.InferenceServerClient(side.address, concurrency=4) as client:
@@ -308,7 +308,7 @@ def check_async(side):
 
 
 def check_raw_http(url):
-    """What the client never sends: the whole body as data, other compressions, and that answers are compressed at all."""
+    """Requests that the client never sends: the whole body as data, and other compressions. Also checks that answers are compressed."""
     given = f32([1, 2.5, -3])
     answer = ask(f"{url}/v2/models/labelled/infer", given.tobytes(), {"Inference-Header-Content-Length": "0"})
     assert answer.status == 200, answer
@@ -349,7 +349,7 @@ def check_raw_http(url):
 
 
 def check_admin(http, grpc, admin):
-    """Load and unload where they belong, and nowhere else."""
+    """Load and unload work on the admin listener only."""
     given = {"a": f32([1, 2, 3, 4]), "b": f32([1, 1, 1, 1])}
     for side in (http, grpc):
         for call in (side.client.unload_model, side.client.load_model):
@@ -393,12 +393,12 @@ def sides(running):
 
 
 def check_log(log):
-    assert "optimization" in log, f"the key of config.pbtxt that is not read is named nowhere: {log}"
+    assert "optimization" in log, f"the log does not name the ignored key of config.pbtxt: {log}"
     return "the key that is not read is named in the log"
 
 
 def checks(bare):
-    """(who asks, check, its arguments), for a server over the bare repository of harness.py."""
+    """(client, check, its arguments) for a server with the bare repository of harness.py."""
     both = sides(bare)
     yield from ((side.name, each, side) for side in both for each in CHECKS)
     yield "OIP over plain HTTP", check_raw_http, bare.url
