@@ -73,7 +73,7 @@ class Server:
         while not any(line.startswith("admin") for line in lines):
             line = self.process.stdout.readline()
             if not line:
-                sys.exit("the server did not start; its log:\n" + pathlib.Path(self.log.name).read_text())
+                sys.exit("the server did not start. Its log:\n" + pathlib.Path(self.log.name).read_text())
             lines.append(line)
         self.url = next(line.split()[1] for line in lines if line.startswith("docs")).removesuffix("/docs")
         self.admin = lines[-1].split()[1]
@@ -127,8 +127,8 @@ def play(server, load):
         start = time.monotonic()
         done = subprocess.run([PREDICTD, *arguments], env=environment, text=True, capture_output=True, cwd=ROOT)
         took = time.monotonic() - start
-        told = (done.stdout + done.stderr).splitlines()
-        print("\n".join(told[:lines] + ["..."] if lines and len(told) > lines else told), flush=True)
+        output = (done.stdout + done.stderr).splitlines()
+        print("\n".join(output[:lines] + ["..."] if lines and len(output) > lines else output), flush=True)
         if done.returncode != expect:
             sys.exit(f"exit {done.returncode}, expected {expect}")
         return done.stdout, took

@@ -156,7 +156,7 @@ def check_refusals(side):
     }
     for field, array in faults.items():
         message = side.refused("400", [field], side.infer, "churn", {**row, field: array})
-        assert "131" not in message, f"the value is told: {message}"
+        assert "131" not in message, f"the message contains the value: {message}"
     side.refused("400", ["plan"], side.infer, "churn", {name: array for name, array in row.items() if name != "plan"})
     side.refused("400", ["colour"], side.infer, "churn", {**row, "colour": row["plan"]})
     side.refused("400", ["region"], side.infer, "churn", {**two, "region": row["region"]})
