@@ -8,6 +8,7 @@ use crate::cli::{CommandOutcome, visible};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
+    /// Shell of the script
     #[arg(value_name = "SHELL")]
     shell: Shell,
 }

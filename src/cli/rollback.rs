@@ -16,6 +16,7 @@ use crate::{
 
 #[derive(clap::Args)]
 pub(super) struct Args {
+    /// Name of the model
     #[arg(value_name = "MODEL", value_parser = client::model)]
     model: ModelName,
     /// Restore this version instead of the previous one

@@ -21,6 +21,7 @@ use crate::{
 
 #[derive(clap::Args)]
 pub(super) struct Args {
+    /// Name of the model
     #[arg(value_name = "MODEL", value_parser = client::model)]
     model: ModelName,
     /// Check that no entry was altered or is missing

@@ -64,6 +64,7 @@ enum RolloutOrder {
 
 #[derive(clap::Args)]
 struct Start {
+    /// Name of the model
     #[arg(value_name = "MODEL", value_parser = client::model)]
     model: ModelName,
     /// The candidate version; repeat it for an A/B test
@@ -95,6 +96,7 @@ struct Start {
 
 #[derive(clap::Args)]
 struct Show {
+    /// Name of the model
     #[arg(value_name = "MODEL", value_parser = client::model)]
     model: Option<ModelName>,
     /// Watch until the rollout ends; exit 1 if it was aborted or rolled back
@@ -104,6 +106,7 @@ struct Show {
 
 #[derive(clap::Args)]
 struct Reasoned {
+    /// Name of the model
     #[arg(value_name = "MODEL", value_parser = client::model)]
     model: ModelName,
     /// The reason, kept in the journal
@@ -113,6 +116,7 @@ struct Reasoned {
 
 #[derive(clap::Args)]
 struct Abort {
+    /// Name of the model
     #[arg(value_name = "MODEL", value_parser = client::model)]
     model: ModelName,
     /// The reason, kept in the journal
@@ -122,6 +126,7 @@ struct Abort {
 
 #[derive(clap::Args)]
 struct Promote {
+    /// Name of the model
     #[arg(value_name = "MODEL", value_parser = client::model)]
     model: ModelName,
     /// The candidate to promote, if there are several
