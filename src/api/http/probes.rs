@@ -42,7 +42,7 @@ pub(super) async fn live(extract::State(api): extract::State<Arc<Api>>) -> Respo
 }
 
 impl Api {
-    /// Whether fewer engine threads hang than `runtime.max_wedged_workers`.
+    /// Whether fewer engine threads hang than `runtime.max_wedged`.
     pub fn is_alive(&self) -> bool {
         let wedged = self.metrics.wedged_workers();
         usize::try_from(wedged).is_ok_and(|wedged| wedged < self.max_wedged) || wedged < 0
