@@ -5,27 +5,11 @@ use std::process::Command;
 use reqwest::blocking::Response;
 use serde_json::{Value, json};
 
-use crate::harness::{PREDICTD, Server, graph, instance, models, root, until};
+use crate::harness::{
+    PREDICTD, Server, example_input, install_graph, models_with, root, wait_for, wait_until,
+};
 
-/// The admin listener's address, as the log has it.
-fn admin(server: &Server) -> String {
-    server.logged("listening")[0]["admin"]
-        .as_str()
-        .unwrap()
-        .to_owned()
-}
-
-fn order(server: &Server, path: &str, headers: &[(&str, &str)]) -> Response {
-    let mut request = server
-        .client
-        .post(format!("http://{}/v2/repository/{path}", admin(server)));
-    for (name, value) in headers {
-        request = request.header(*name, *value);
-    }
-    request.body("{}").send().unwrap()
-}
-
-fn error(response: Response) -> (u16, String) {
+fn error_of(response: Response) -> (u16, String) {
     let status = response.status().as_u16();
     let document: Value = response.json().unwrap();
     (status, document["error"].as_str().unwrap().to_owned())
@@ -33,14 +17,14 @@ fn error(response: Response) -> (u16, String) {
 
 #[test]
 fn a_model_is_unloaded_and_loaded_again() {
-    let models = models(&[("churn", "1.1.0"), ("diabetes", "1.0.0")]);
+    let models = models_with(&[("churn", "1.1.0"), ("diabetes", "1.0.0")]);
     let server = Server::start(models.path(), &[]);
-    let ask = || server.predict("/models/churn/predict", &instance("churn", "1.1.0"));
-    assert_eq!(order(&server, "models/churn/unload", &[]).status(), 200);
+    let ask = || server.predict("/models/churn/predict", &example_input("churn", "1.1.0"));
+    server.unload("churn");
     let refused = ask();
     assert_eq!(refused.status(), 503);
     assert!(refused.text().unwrap().contains("unloaded by an operator"));
-    until("the index has it", || {
+    wait_until("the index has it", || {
         let index: Value = server
             .post("/v2/repository/index")
             .body("{}")
@@ -54,46 +38,54 @@ fn a_model_is_unloaded_and_loaded_again() {
             .iter()
             .find(|entry| entry["name"] == "churn")
             .unwrap();
-        (entry["state"] == "UNAVAILABLE" && entry["reason"] == "unloaded").then_some(())
+        entry["state"] == "UNAVAILABLE" && entry["reason"] == "unloaded"
     });
     // An operator's decision is no outage: the others go on.
     assert_eq!(server.get("/readyz").status(), 200);
     assert_eq!(
         server
-            .predict("/models/diabetes/predict", &instance("diabetes", "1.0.0"))
+            .predict(
+                "/models/diabetes/predict",
+                &example_input("diabetes", "1.0.0")
+            )
             .status(),
         200
     );
-    assert_eq!(order(&server, "models/churn/load", &[]).status(), 200);
+    server.load("churn");
     assert_eq!(ask().status(), 200, "loaded when the order is answered");
-    until("both are logged", || {
+    wait_until("both are logged", || {
         let lines = server.logged("an operator's order");
-        (lines
+        lines
             .iter()
             .filter(|line| line["actor"].is_string())
             .count()
-            == 2)
-            .then_some(())
+            == 2
     });
 }
 
 #[test]
 fn orders_that_cannot_be_carried_out_say_why() {
-    let models = models(&[("churn", "1.1.0")]);
-    graph(models.path(), "bad", 1, "iris", Some("name: \"other\"\n"));
+    let models = models_with(&[("churn", "1.1.0")]);
+    install_graph(models.path(), "bad", 1, "iris", Some("name: \"other\"\n"));
     let server = Server::start(models.path(), &[("models.required", "churn")]);
-    assert_eq!(error(order(&server, "models/nowhere/load", &[])).0, 404);
-    assert_eq!(error(order(&server, "models/..%2Fchurn/load", &[])).0, 404);
-    let (status, detail) = error(order(&server, "models/bad/load", &[]));
+    assert_eq!(
+        error_of(server.post_repository("models/nowhere/load", &[])).0,
+        404
+    );
+    assert_eq!(
+        error_of(server.post_repository("models/..%2Fchurn/load", &[])).0,
+        404
+    );
+    let (status, detail) = error_of(server.post_repository("models/bad/load", &[]));
     assert!(
         status == 400 && detail.contains("names the model"),
         "{status} {detail}"
     );
     let sent = server.client.post(format!(
         "http://{}/v2/repository/models/churn/load",
-        admin(&server)
+        server.admin_address()
     ));
-    let (status, detail) = error(
+    let (status, detail) = error_of(
         sent.body(json!({"parameters": {"config": "{}"}}).to_string())
             .send()
             .unwrap(),
@@ -103,7 +95,7 @@ fn orders_that_cannot_be_carried_out_say_why() {
         "{status} {detail}"
     );
     // The data plane changes nothing.
-    let (status, detail) = error(
+    let (status, detail) = error_of(
         server
             .post("/v2/repository/models/churn/unload")
             .body("{}")
@@ -116,7 +108,7 @@ fn orders_that_cannot_be_carried_out_say_why() {
     );
     assert_eq!(
         server
-            .predict("/models/churn/predict", &instance("churn", "1.1.0"))
+            .predict("/models/churn/predict", &example_input("churn", "1.1.0"))
             .status(),
         200
     );
@@ -124,7 +116,7 @@ fn orders_that_cannot_be_carried_out_say_why() {
 
 #[test]
 fn pages_from_elsewhere_are_refused() {
-    let models = models(&[("churn", "1.1.0")]);
+    let models = models_with(&[("churn", "1.1.0")]);
     let server = Server::start(models.path(), &[]);
     for headers in [
         ("origin", "https://evil.example"),
@@ -132,14 +124,14 @@ fn pages_from_elsewhere_are_refused() {
         ("origin", "null"),
     ] {
         assert_eq!(
-            error(order(&server, "models/churn/unload", &[headers])).0,
+            error_of(server.post_repository("models/churn/unload", &[headers])).0,
             403,
             "{headers:?}"
         );
     }
     assert_eq!(
         server
-            .predict("/predict", &instance("churn", "1.1.0"))
+            .predict("/predict", &example_input("churn", "1.1.0"))
             .status(),
         200
     );
@@ -147,7 +139,7 @@ fn pages_from_elsewhere_are_refused() {
 
 #[test]
 fn a_token_is_asked_for_where_there_are_some() {
-    let models = models(&[("churn", "1.1.0")]);
+    let models = models_with(&[("churn", "1.1.0")]);
     let tokens = models.path().join("tokens");
     fs_err::write(&tokens, "ann 0123456789abcdef\n").unwrap();
     let server = Server::start(
@@ -157,7 +149,12 @@ fn a_token_is_asked_for_where_there_are_some() {
             ("admin.listen", "0.0.0.0:0"),
         ],
     );
-    let port = admin(&server).rsplit_once(':').unwrap().1.to_owned();
+    let port = server
+        .admin_address()
+        .rsplit_once(':')
+        .unwrap()
+        .1
+        .to_owned();
     let unload = |token: &str| {
         let url = format!("http://127.0.0.1:{port}/v2/repository/models/churn/unload");
         server
@@ -172,7 +169,7 @@ fn a_token_is_asked_for_where_there_are_some() {
     };
     assert_eq!((unload("Bearer 0123456789abcdeX"), unload("")), (401, 401));
     assert_eq!(unload("Bearer 0123456789abcdef"), 200);
-    let line = until("the log", || {
+    let line = wait_for("the log", || {
         server
             .logged("an operator's order")
             .into_iter()
@@ -183,7 +180,7 @@ fn a_token_is_asked_for_where_there_are_some() {
 
 #[test]
 fn an_admin_listener_that_others_reach_needs_tokens() {
-    let models = models(&[]);
+    let models = models_with(&[]);
     let start = |address: &str, tokens: &str| {
         let mut command = Command::new(PREDICTD);
         command
@@ -214,44 +211,43 @@ fn an_admin_listener_that_others_reach_needs_tokens() {
 
 #[test]
 fn an_incomplete_version_does_not_hold_an_order_up() {
-    let models = models(&[("churn", "1.1.0")]);
+    let models = models_with(&[("churn", "1.1.0")]);
     let server = Server::start(models.path(), &[]);
     fs_err::create_dir_all(models.path().join("churn/1.2.0")).unwrap();
-    until("it is seen", || {
+    wait_until("it is seen", || {
         let document = server.get_json("/models/churn");
         document["versions"]
             .as_array()
             .unwrap()
             .iter()
             .any(|version| version["state"] == "incomplete")
-            .then_some(())
     });
-    assert_eq!(order(&server, "models/churn/load", &[]).status(), 200);
+    server.load("churn");
 }
 
 #[test]
 fn series_of_a_version_that_was_loaded_again_stay() {
-    let models = models(&[("churn", "1.1.0")]);
-    graph(models.path(), "slow", 1, "slow", None);
+    let models = models_with(&[("churn", "1.1.0")]);
+    install_graph(models.path(), "slow", 1, "slow", None);
     let server = Server::start(models.path(), &[]);
     let series = "predictd_queue_depth{model=\"slow\",version=\"1\"} ";
-    let has = || server.get("/metrics").text().unwrap().contains(series);
+    let has = || server.metrics().contains(series);
     std::thread::scope(|scope| {
         let asked = scope.spawn(|| {
             let inputs = json!({"inputs": [{"name": "rounds", "shape": [1], "datatype": "INT64", "data": [4000]}]});
             server.predict("/v2/models/slow/infer", &inputs).status()
         });
-        until("the request runs", || {
+        wait_until("the request runs", || {
             let inflight =
                 server.metric("predictd_inflight_requests{model=\"slow\",version=\"1\"}");
-            (inflight == 1.0).then_some(())
+            inflight == 1.0
         });
-        assert_eq!(order(&server, "models/slow/unload", &[]).status(), 200);
-        assert_eq!(order(&server, "models/slow/load", &[]).status(), 200);
+        server.unload("slow");
+        server.load("slow");
         assert_eq!(asked.join().unwrap(), 200);
     });
-    until("the old one is gone", || {
-        (!server.logged("unloaded").is_empty()).then_some(())
+    wait_until("the old one is gone", || {
+        !server.logged("unloaded").is_empty()
     });
     assert!(has());
 }
@@ -259,11 +255,11 @@ fn series_of_a_version_that_was_loaded_again_stay() {
 /// The console's types are generated from this document (`npm run types` in `console/`), so that the file must be current.
 #[test]
 fn the_openapi_document_is_the_one_that_types_are_generated_from() {
-    let models = models(&[("churn", "1.1.0")]);
+    let models = models_with(&[("churn", "1.1.0")]);
     let server = Server::start(models.path(), &[]);
     let served: Value = server
         .client
-        .get(format!("http://{}/admin/openapi.json", admin(&server)))
+        .get(server.admin_url("/admin/openapi.json"))
         .send()
         .unwrap()
         .json()

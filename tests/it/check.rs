@@ -2,9 +2,9 @@
 
 use std::{net::TcpListener, path::Path};
 
-use crate::{
-    harness::{Server, copy, graph, install, models, package, predictd},
-    watch::repack,
+use crate::harness::{
+    Server, copy_directory, install_graph, install_package, models_with, package_path,
+    run_predictd, write_manifest,
 };
 
 /// With a state of its own and free ports, and these settings besides.
@@ -17,7 +17,7 @@ fn check(models: &Path, settings: &[(&str, &str)]) -> (i32, String) {
         ("PREDICTD_ADMIN__LISTEN", "127.0.0.1:0"),
     ];
     environment.extend_from_slice(settings);
-    let (code, output, error) = predictd(
+    let (code, output, error) = run_predictd(
         &["serve", "--check", "--models", models.to_str().unwrap()],
         "",
         &environment,
@@ -32,8 +32,8 @@ fn check(models: &Path, settings: &[(&str, &str)]) -> (i32, String) {
 
 #[test]
 fn addresses_must_be_free_and_known() {
-    let models = models(&[]);
-    graph(models.path(), "scalar", 1, "scalar", None);
+    let models = models_with(&[]);
+    install_graph(models.path(), "scalar", 1, "scalar", None);
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     for (key, value, expected) in [
@@ -77,8 +77,8 @@ fn addresses_must_be_free_and_known() {
 
 #[test]
 fn listeners_may_be_named() {
-    let models = models(&[]);
-    graph(models.path(), "scalar", 1, "scalar", None);
+    let models = models_with(&[]);
+    install_graph(models.path(), "scalar", 1, "scalar", None);
     let server = Server::start(
         models.path(),
         &[
@@ -86,24 +86,23 @@ fn listeners_may_be_named() {
             ("admin.listen", "localhost:0"),
         ],
     );
-    assert!(server.grpc().starts_with("127.0.0.1:"), "{}", server.grpc());
     assert!(
-        server.logged("listening")[0]["admin"]
-            .as_str()
-            .unwrap()
-            .starts_with("127.0.0.1:")
+        server.grpc_address().starts_with("127.0.0.1:"),
+        "{}",
+        server.grpc_address()
     );
+    assert!(server.admin_address().starts_with("127.0.0.1:"));
 }
 
 #[test]
 fn a_package_in_the_wrong_directory_is_refused() {
-    let models = models(&[("diabetes", "1.0.0")]);
-    copy(
-        &package("diabetes", "1.0.0"),
+    let models = models_with(&[("diabetes", "1.0.0")]);
+    copy_directory(
+        &package_path("diabetes", "1.0.0"),
         &models.path().join("diabetes/1.0.1"),
     );
-    copy(
-        &package("diabetes", "1.0.0"),
+    copy_directory(
+        &package_path("diabetes", "1.0.0"),
         &models.path().join("other/1.0.0"),
     );
     let (code, output) = check(models.path(), &[]);
@@ -120,7 +119,7 @@ fn a_package_in_the_wrong_directory_is_refused() {
 
 #[test]
 fn a_state_that_can_not_be_written_is_refused() {
-    let models = models(&[("diabetes", "1.0.0")]);
+    let models = models_with(&[("diabetes", "1.0.0")]);
     let (code, output) = check(
         models.path(),
         &[("PREDICTD_STATE__URL", "/proc/nowhere/state")],
@@ -143,17 +142,17 @@ fn a_state_that_can_not_be_written_is_refused() {
 
 #[test]
 fn a_version_that_the_journal_knows_otherwise_is_refused() {
-    let models = models(&[("diabetes", "1.0.0")]);
+    let models = models_with(&[("diabetes", "1.0.0")]);
     let state = tempfile::tempdir().unwrap();
     let with_state = [("PREDICTD_STATE__URL", state.path().to_str().unwrap())];
-    let server = Server::start_in(models.path(), &[], |command| {
+    let server = Server::start_prepared(models.path(), &[], |command| {
         command.env("PREDICTD_STATE__URL", state.path());
     });
     drop(server);
     assert_eq!(check(models.path(), &with_state).0, 0);
     let directory = models.path().join("diabetes/1.0.0");
     fs_err::write(directory.join("NOTES"), "changed").unwrap();
-    repack(&directory, "diabetes", "1.0.0");
+    write_manifest(&directory, "diabetes", "1.0.0");
     let (code, output) = check(models.path(), &with_state);
     assert!(
         code == 1 && output.contains("the journal knows this version as sha256:"),
@@ -163,7 +162,7 @@ fn a_version_that_the_journal_knows_otherwise_is_refused() {
 
 #[test]
 fn what_the_server_would_wait_for_or_could_not_hold_is_refused() {
-    let models = models(&[("diabetes", "1.0.0")]);
+    let models = models_with(&[("diabetes", "1.0.0")]);
     fs_err::create_dir_all(models.path().join("diabetes/1.1.0")).unwrap();
     let (code, output) = check(models.path(), &[]);
     assert!(
@@ -171,8 +170,8 @@ fn what_the_server_would_wait_for_or_could_not_hold_is_refused() {
         "{output}"
     );
     fs_err::remove_dir(models.path().join("diabetes/1.1.0")).unwrap();
-    install(models.path(), "churn", "1.1.0");
-    graph(models.path(), "slow", 1, "slow", None);
+    install_package(models.path(), "churn", "1.1.0");
+    install_graph(models.path(), "slow", 1, "slow", None);
     assert_eq!(check(models.path(), &[]).0, 0);
     let (code, output) = check(
         models.path(),
@@ -194,7 +193,7 @@ fn what_the_server_would_wait_for_or_could_not_hold_is_refused() {
 
 #[test]
 fn a_damaged_journal_is_told_once_a_model_with_what_mends_it() {
-    let models = models(&[("churn", "1.0.0"), ("churn", "1.1.0")]);
+    let models = models_with(&[("churn", "1.0.0"), ("churn", "1.1.0")]);
     let state = tempfile::tempdir().unwrap();
     let entry = state.path().join("journal/churn/00000001.json");
     fs_err::create_dir_all(entry.parent().unwrap()).unwrap();
@@ -205,7 +204,7 @@ fn a_damaged_journal_is_told_once_a_model_with_what_mends_it() {
         ("PREDICTD_SERVER__GRPC_LISTEN", ""),
         ("PREDICTD_ADMIN__LISTEN", "127.0.0.1:0"),
     ];
-    let (code, output, _) = predictd(
+    let (code, output, _) = run_predictd(
         &[
             "serve",
             "--check",

@@ -5,19 +5,20 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 
 use crate::harness::{
-    PREDICTD, Server, copy, golden, graph, instance, models, package, predictd, root, until,
+    PREDICTD, Server, copy_directory, example_input, fixture_path, golden_examples, install_graph,
+    models_with, package_path, root, run_predictd, wait_until,
 };
 
 #[test]
 fn what_is_wrong_is_named() {
-    let (code, _, error) = predictd(&["inspect", "models/nope"], "", &[]);
+    let (code, _, error) = run_predictd(&["inspect", "models/nope"], "", &[]);
     assert!(
         code == 1
             && error.contains("models/nope is not a directory")
             && !error.contains("manifest.json"),
         "{error}"
     );
-    let (code, _, error) = predictd(
+    let (code, _, error) = run_predictd(
         &["serve", "--check"],
         "",
         &[("PREDICTD_BATCHING__MAX_BATCH_SIZE", "abc")],
@@ -32,7 +33,7 @@ fn what_is_wrong_is_named() {
 
 #[test]
 fn verify_prints_a_line_per_check() {
-    let (code, output, error) = predictd(
+    let (code, output, error) = run_predictd(
         &["verify", "models/churn/1.1.0", "models/digits/1.0.0"],
         "",
         &[],
@@ -54,14 +55,14 @@ fn verify_prints_a_line_per_check() {
             "{check}: {output}"
         );
     }
-    let (code, output, _) = predictd(&["verify", "--json", "models/churn/1.1.0"], "", &[]);
+    let (code, output, _) = run_predictd(&["verify", "--json", "models/churn/1.1.0"], "", &[]);
     let report: Value = serde_json::from_str(&output).unwrap();
     assert_eq!(
         (code, &report["passed"], &report["batched"]),
         (0, &json!(true), &json!(true))
     );
     assert_eq!(report["checks"].as_array().unwrap().len(), 8);
-    let (code, output, _) = predictd(&["verify", "--json", "src"], "", &[]);
+    let (code, output, _) = run_predictd(&["verify", "--json", "src"], "", &[]);
     assert_eq!(code, 1);
     assert_eq!(
         serde_json::from_str::<Value>(&output).unwrap()["failure"]["check"],
@@ -96,15 +97,15 @@ fn the_digest_is_what_sha256sum_says() {
 fn pack_is_reproducible_and_refuses_what_does_not_pass() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("churn/1.1.0");
-    copy(&package("churn", "1.1.0"), &path);
+    copy_directory(&package_path("churn", "1.1.0"), &path);
     let text = path.to_str().unwrap();
     let manifest = || fs_err::read_to_string(path.join("manifest.json")).unwrap();
     let (code, output, error) =
-        predictd(&["pack", text], "", &[("SOURCE_DATE_EPOCH", "1795478400")]);
+        run_predictd(&["pack", text], "", &[("SOURCE_DATE_EPOCH", "1795478400")]);
     assert_eq!(code, 0, "{output}{error}");
     assert_eq!(
         manifest(),
-        fs_err::read_to_string(package("churn", "1.1.0").join("manifest.json")).unwrap()
+        fs_err::read_to_string(package_path("churn", "1.1.0").join("manifest.json")).unwrap()
     );
 
     let before = manifest();
@@ -125,7 +126,7 @@ fn pack_is_reproducible_and_refuses_what_does_not_pass() {
     for (file, content, expected) in broken {
         let original = fs_err::read(path.join(file)).unwrap();
         fs_err::write(path.join(file), content).unwrap();
-        let (code, output, error) = predictd(&["pack", text], "", &[]);
+        let (code, output, error) = run_predictd(&["pack", text], "", &[]);
         assert_eq!(code, 1, "{file}: {output}");
         assert!(
             format!("{output}{error}").contains(expected),
@@ -142,12 +143,12 @@ fn pack_is_reproducible_and_refuses_what_does_not_pass() {
 
 #[test]
 fn predict_answers_without_a_server() {
-    let examples = golden("diabetes", "1.0.0");
+    let examples = golden_examples("diabetes", "1.0.0");
     let lines: String = examples
         .iter()
         .map(|example| format!("{}\n", example["input"]))
         .collect();
-    let (code, output, error) = predictd(&["predict", "models/diabetes/1.0.0"], &lines, &[]);
+    let (code, output, error) = run_predictd(&["predict", "models/diabetes/1.0.0"], &lines, &[]);
     assert_eq!(code, 0, "{error}");
     assert_eq!(output.lines().count(), 20);
     for (line, example) in output.lines().zip(&examples) {
@@ -166,13 +167,13 @@ fn predict_answers_without_a_server() {
     )
     .to_string();
     assert_eq!(
-        predictd(&["predict", "models/diabetes/1.0.0"], &array, &[])
+        run_predictd(&["predict", "models/diabetes/1.0.0"], &array, &[])
             .1
             .lines()
             .count(),
         20
     );
-    let (code, output, error) = predictd(
+    let (code, output, error) = run_predictd(
         &["predict", "models/diabetes/1.0.0"],
         &format!("{{\"age\": 1}}\n{lines}"),
         &[],
@@ -183,7 +184,7 @@ fn predict_answers_without_a_server() {
 
 #[test]
 fn inspect_tells_what_a_package_is() {
-    let (code, output, error) = predictd(&["inspect", "models/churn/1.1.0"], "", &[]);
+    let (code, output, error) = run_predictd(&["inspect", "models/churn/1.1.0"], "", &[]);
     assert_eq!(code, 0, "{error}");
     for part in [
         "churn/1.1.0  sha256:",
@@ -196,7 +197,7 @@ fn inspect_tells_what_a_package_is() {
     ] {
         assert!(output.contains(part), "{part}: {output}");
     }
-    let (_, output, _) = predictd(&["inspect", "--json", "models/churn/1.1.0"], "", &[]);
+    let (_, output, _) = run_predictd(&["inspect", "--json", "models/churn/1.1.0"], "", &[]);
     assert_eq!(
         serde_json::from_str::<Value>(&output).unwrap()["graph"]["inputs"][0]["name"],
         "features"
@@ -205,8 +206,8 @@ fn inspect_tells_what_a_package_is() {
 
 #[test]
 fn wrong_usage_and_wrong_configuration() {
-    assert_eq!(predictd(&["serve", "--what"], "", &[]).0, 2);
-    assert_eq!(predictd(&[], "", &[]).0, 2);
+    assert_eq!(run_predictd(&["serve", "--what"], "", &[]).0, 2);
+    assert_eq!(run_predictd(&[], "", &[]).0, 2);
     let cases: &[(&[(&str, &str)], &str)] = &[
         (
             &[("PREDICTD_SERVER__LISTNE", "x")],
@@ -223,12 +224,12 @@ fn wrong_usage_and_wrong_configuration() {
         ),
     ];
     for (environment, expected) in cases {
-        let (code, _, error) = predictd(&["serve", "--listen", "127.0.0.1:0"], "", environment);
+        let (code, _, error) = run_predictd(&["serve", "--listen", "127.0.0.1:0"], "", environment);
         assert_eq!(code, 1, "{expected}");
         assert!(error.contains(expected), "{expected}: {error}");
         assert!(!error.contains("panicked"), "{error}");
     }
-    let (code, _, error) = predictd(
+    let (code, _, error) = run_predictd(
         &["serve", "--listen", "127.0.0.1:0"],
         "",
         &[("PREDICTD_RUNTIME__LIBRARY", "Cargo.toml")],
@@ -244,7 +245,7 @@ fn wrong_usage_and_wrong_configuration() {
 fn a_port_in_use_is_one_line() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let (code, _, error) = predictd(&["serve", "--listen", &address], "", &[]);
+    let (code, _, error) = run_predictd(&["serve", "--listen", &address], "", &[]);
     assert_eq!(code, 1);
     assert_eq!(
         error,
@@ -256,9 +257,9 @@ fn a_port_in_use_is_one_line() {
 
 #[test]
 fn health_asks_the_server() {
-    let models = crate::harness::models(&[("diabetes", "1.0.0")]);
+    let models = models_with(&[("diabetes", "1.0.0")]);
     let server = Server::start(models.path(), &[]);
-    let (code, output, _) = predictd(
+    let (code, output, _) = run_predictd(
         &["health", "--listen", &server.address.to_string()],
         "",
         &[],
@@ -266,15 +267,18 @@ fn health_asks_the_server() {
     assert_eq!((code, output.as_str()), (0, "{\"ready\":true}\n"));
     let address = server.address.to_string();
     drop(server);
-    assert_eq!(predictd(&["health", "--listen", &address], "", &[]).0, 1);
+    assert_eq!(
+        run_predictd(&["health", "--listen", &address], "", &[]).0,
+        1
+    );
 }
 
 /// ONNX Runtime's vendor telemetry writes below HOME and /tmp and opens sockets, unless it is off in time.
 #[test]
 fn nothing_is_written_at_home() {
     let (home, temporary) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let models = models(&[("churn", "1.1.0")]);
-    let server = Server::start_in(models.path(), &[], |command| {
+    let models = models_with(&[("churn", "1.1.0")]);
+    let server = Server::start_prepared(models.path(), &[], |command| {
         command
             .env_remove("ORT_DISABLE_TELEMETRY")
             .env("HOME", home.path())
@@ -283,7 +287,7 @@ fn nothing_is_written_at_home() {
     });
     assert_eq!(
         server
-            .predict("/predict", &instance("churn", "1.1.0"))
+            .predict("/predict", &example_input("churn", "1.1.0"))
             .status(),
         200
     );
@@ -312,17 +316,17 @@ fn check_finds_names_that_the_directory_does_not_hold() {
             "models.default names nobody",
         ),
     ] {
-        let models = models(&[("diabetes", "1.0.0")]);
+        let models = models_with(&[("diabetes", "1.0.0")]);
         let arguments = [
             "serve",
             "--check",
             "--models",
             models.path().to_str().unwrap(),
         ];
-        let (code, output, _) = predictd(&arguments, "", &[(key, value)]);
+        let (code, output, _) = run_predictd(&arguments, "", &[(key, value)]);
         assert!(code == 1 && output.contains(expected), "{output}");
     }
-    let (code, _, error) = predictd(
+    let (code, _, error) = run_predictd(
         &["serve", "--check"],
         "",
         &[("PREDICTD_RUNTIME__WORKERS", "100000")],
@@ -362,13 +366,13 @@ fn the_short_help_has_a_line_an_option() {
         .chain(orders)
         .chain(imports)
     {
-        let (code, short, _) = predictd(&[&command[..], &["-h"]].concat(), "", &[]);
+        let (code, short, _) = run_predictd(&[&command[..], &["-h"]].concat(), "", &[]);
         let wrapped: Vec<&str> = short
             .lines()
             .filter(|line| line.starts_with("                "))
             .collect();
         assert!(code == 0 && wrapped.is_empty(), "{command:?}: {wrapped:?}");
-        let (_, long, _) = predictd(&[&command[..], &["--help"]].concat(), "", &[]);
+        let (_, long, _) = run_predictd(&[&command[..], &["--help"]].concat(), "", &[]);
         longer += usize::from(long.len() > short.len());
         let example = format!("\n  predictd {}", command.join(" "));
         assert!(
@@ -376,7 +380,7 @@ fn the_short_help_has_a_line_an_option() {
             "{long}"
         );
         assert!(!short.contains("Examples"), "{short}");
-        let (_, page, _) = predictd(&[&["man"], &command[..]].concat(), "", &[]);
+        let (_, page, _) = run_predictd(&[&["man"], &command[..]].concat(), "", &[]);
         assert!(
             page.contains("Examples:") && page.contains(&example.trim().replace('-', "\\-")),
             "{page}"
@@ -388,7 +392,7 @@ fn the_short_help_has_a_line_an_option() {
 #[test]
 fn shells_complete_what_a_person_may_type() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
-        let (code, script, _) = predictd(&["completions", shell], "", &[]);
+        let (code, script, _) = run_predictd(&["completions", shell], "", &[]);
         assert!(
             code == 0 && script.contains("rollback") && script.contains("check"),
             "{shell}"
@@ -398,7 +402,7 @@ fn shells_complete_what_a_person_may_type() {
             "{shell}: commands of predictd's own"
         );
     }
-    let (_, script, _) = predictd(&["completions", "bash"], "", &[]);
+    let (_, script, _) = run_predictd(&["completions", "bash"], "", &[]);
     let mut bash = std::process::Command::new("bash")
         .arg("-n")
         .stdin(std::process::Stdio::piped())
@@ -406,25 +410,25 @@ fn shells_complete_what_a_person_may_type() {
         .unwrap();
     std::io::Write::write_all(&mut bash.stdin.take().unwrap(), script.as_bytes()).unwrap();
     assert!(bash.wait().unwrap().success());
-    assert_eq!(predictd(&["completions", "csh"], "", &[]).0, 2);
+    assert_eq!(run_predictd(&["completions", "csh"], "", &[]).0, 2);
 }
 
 #[test]
 fn the_manual_has_a_page_for_each_command() {
-    let (code, page, _) = predictd(&["man"], "", &[]);
+    let (code, page, _) = run_predictd(&["man"], "", &[]);
     assert!(
         code == 0 && page.contains(".TH predictd 1") && page.contains("predictd\\-rollout(1)"),
         "{page}"
     );
     assert!(!page.contains("gate\\(1)"), "{page}");
-    let (code, page, _) = predictd(&["man", "rollout", "start"], "", &[]);
+    let (code, page, _) = run_predictd(&["man", "rollout", "start"], "", &[]);
     assert!(
         code == 0
             && page.contains(".TH predictd-rollout-start 1")
             && page.contains("\\-\\-dry\\-run"),
         "{page}"
     );
-    let (code, _, error) = predictd(&["man", "gate"], "", &[]);
+    let (code, _, error) = run_predictd(&["man", "gate"], "", &[]);
     assert!(
         code == 1 && error.contains("unknown command \"gate\"; the commands are: serve, "),
         "{error}"
@@ -433,24 +437,21 @@ fn the_manual_has_a_page_for_each_command() {
 
 #[test]
 fn models_lists_what_is_served() {
-    let models = models(&[("churn", "1.0.0"), ("churn", "1.1.0")]);
-    graph(models.path(), "bad", 1, "iris", Some("name: \"other\"\n"));
+    let models = models_with(&[("churn", "1.0.0"), ("churn", "1.1.0")]);
+    install_graph(models.path(), "bad", 1, "iris", Some("name: \"other\"\n"));
     fs_err::create_dir_all(models.path().join("flat")).unwrap();
     fs_err::copy(
-        root().join("tests/fixtures/onnx/scalar.onnx"),
+        fixture_path("scalar.onnx"),
         models.path().join("flat/model.onnx"),
     )
     .unwrap();
-    let server = Server::begin(models.path(), &[]);
-    until("all is decided", || {
-        (server.logged("models are loaded").len() == 1).then_some(())
+    let server = Server::start_unready(models.path(), &[]);
+    wait_until("all is decided", || {
+        server.logged("models are loaded").len() == 1
     });
     // Not ready, and told all the same.
-    let url = format!(
-        "http://{}",
-        server.logged("listening")[0]["admin"].as_str().unwrap()
-    );
-    let (code, text, error) = predictd(&["models", "--server", &url], "", &[]);
+    let url = server.admin_url("");
+    let (code, text, error) = run_predictd(&["models", "--server", &url], "", &[]);
     assert_eq!(code, 0, "{error}");
     let line = |parts: &[&str]| {
         text.lines().any(|line| {
@@ -472,7 +473,7 @@ fn models_lists_what_is_served() {
         text.contains("not served") && text.contains("flat"),
         "{text}"
     );
-    let (code, text, _) = predictd(&["models", "--json"], "", &[("PREDICTD_SERVER", &url)]);
+    let (code, text, _) = run_predictd(&["models", "--json"], "", &[("PREDICTD_SERVER", &url)]);
     let document: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(
         (
@@ -484,7 +485,7 @@ fn models_lists_what_is_served() {
     );
     assert_eq!(document["ignored"][0]["reason"], "no_version_directory");
     // The data plane's probe says it as well, but another server is told as one.
-    let (code, _, error) = predictd(&["models", "--server", "http://127.0.0.1:9"], "", &[]);
+    let (code, _, error) = run_predictd(&["models", "--server", "http://127.0.0.1:9"], "", &[]);
     assert!(
         code == 1 && error.contains("no server answers at"),
         "{error}"
@@ -493,10 +494,10 @@ fn models_lists_what_is_served() {
 
 #[test]
 fn a_model_s_directory_is_told_with_its_versions() {
-    let models = models(&[("churn", "1.0.0"), ("churn", "1.1.0")]);
+    let models = models_with(&[("churn", "1.0.0"), ("churn", "1.1.0")]);
     let directory = models.path().join("churn");
     for command in ["inspect", "pack", "predict"] {
-        let (code, _, error) = predictd(&[command, directory.to_str().unwrap()], "", &[]);
+        let (code, _, error) = run_predictd(&[command, directory.to_str().unwrap()], "", &[]);
         assert!(
             code == 1
                 && error.contains("is the directory of a model, not of a package")
@@ -509,13 +510,13 @@ fn a_model_s_directory_is_told_with_its_versions() {
 
 #[test]
 fn a_closed_pipe_ends_a_command_quietly() {
-    let golden = golden("churn", "1.1.0");
+    let golden = golden_examples("churn", "1.1.0");
     let rows: String = (0..20_000)
         .map(|index| format!("{}\n", golden[index % golden.len()]["input"]))
         .collect();
     let input = tempfile::NamedTempFile::new().unwrap();
     fs_err::write(input.path(), rows).unwrap();
-    let directory = package("churn", "1.1.0");
+    let directory = package_path("churn", "1.1.0");
     let mut command = Command::new(PREDICTD);
     command
         .args([
@@ -545,7 +546,7 @@ fn a_closed_pipe_ends_a_command_quietly() {
 #[test]
 fn where_a_server_listens_and_keeps_its_state_can_be_said_on_the_command_line() {
     let (models, state) = (
-        models(&[("diabetes", "1.0.0")]),
+        models_with(&[("diabetes", "1.0.0")]),
         tempfile::tempdir().unwrap(),
     );
     let own = state.path().join("own");
@@ -557,16 +558,14 @@ fn where_a_server_listens_and_keeps_its_state_can_be_said_on_the_command_line() 
         "--state",
         own.to_str().unwrap(),
     ];
-    let server = Server::start_in(models.path(), &[], |command| {
+    let server = Server::start_prepared(models.path(), &[], |command| {
         command.args(arguments);
     });
-    until("the journal lies there", || {
-        own.join("journal/diabetes/00000001.json")
-            .exists()
-            .then_some(())
+    wait_until("the journal lies there", || {
+        own.join("journal/diabetes/00000001.json").exists()
     });
     assert!(server.logged("listening")[0]["grpc"].is_null());
-    let (code, _, error) = predictd(&["serve", "--state", "ftp://elsewhere"], "", &[]);
+    let (code, _, error) = run_predictd(&["serve", "--state", "ftp://elsewhere"], "", &[]);
     assert!(
         code == 1 && error.contains("--state") && error.contains("local directory"),
         "{error}"

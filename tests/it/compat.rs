@@ -2,17 +2,17 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{bare_models, copy, package, predictd};
+use crate::harness::{copy_directory, models_of_graphs, package_path, run_predictd};
 
 /// Exit code, first line, and the lines of the differences.
 fn compat(old: (&str, &str), new: (&str, &str), more: &[&str]) -> (i32, String, Vec<String>) {
-    let (old, new) = (package(old.0, old.1), package(new.0, new.1));
+    let (old, new) = (package_path(old.0, old.1), package_path(new.0, new.1));
     let arguments = [
         &["compat", old.to_str().unwrap(), new.to_str().unwrap()],
         more,
     ]
     .concat();
-    let (code, output, error) = predictd(&arguments, "", &[]);
+    let (code, output, error) = run_predictd(&arguments, "", &[]);
     assert!(error.is_empty(), "{error}");
     let mut lines = output.lines();
     let first = lines.next().unwrap().to_owned();
@@ -100,7 +100,7 @@ fn callers_of_ready_tensors_see_more() {
         compat(("churn", "1.1.0"), ("churn", "1.1.0"), &["--raw"]).0,
         0
     );
-    let models = bare_models(&[("a", "identity_fp32.onnx"), ("b", "identity_fp32.onnx")]);
+    let models = models_of_graphs(&[("a", "identity_fp32.onnx"), ("b", "identity_fp32.onnx")]);
     let directory = |name: &str| {
         models
             .path()
@@ -110,15 +110,16 @@ fn callers_of_ready_tensors_see_more() {
             .unwrap()
             .to_owned()
     };
-    let (code, output, error) = predictd(&["compat", &directory("a"), &directory("b")], "", &[]);
+    let (code, output, error) =
+        run_predictd(&["compat", &directory("a"), &directory("b")], "", &[]);
     assert_eq!(code, 0, "{output}{error}");
     assert!(output.starts_with("a/1 -> b/1: compatible: "), "{output}");
     assert!(
         output.contains("evaluation: not compared, neither version has evaluation.json"),
         "{output}"
     );
-    let churn = package("churn", "1.1.0");
-    let (code, output, _) = predictd(
+    let churn = package_path("churn", "1.1.0");
+    let (code, output, _) = run_predictd(
         &["compat", churn.to_str().unwrap(), &directory("a")],
         "",
         &[],
@@ -132,8 +133,11 @@ fn callers_of_ready_tensors_see_more() {
 
 #[test]
 fn programs_read_json() {
-    let (old, new) = (package("churn", "1.1.0"), package("churn", "2.0.0"));
-    let (code, output, error) = predictd(
+    let (old, new) = (
+        package_path("churn", "1.1.0"),
+        package_path("churn", "2.0.0"),
+    );
+    let (code, output, error) = run_predictd(
         &[
             "compat",
             old.to_str().unwrap(),
@@ -194,14 +198,14 @@ fn what_is_unproved_wants_a_reason() {
     let directory = tempfile::tempdir().unwrap();
     let version = |name: &str, pattern: &str| {
         let path = directory.path().join(name);
-        copy(&package("diabetes", "1.0.0"), &path);
+        copy_directory(&package_path("diabetes", "1.0.0"), &path);
         fs_err::remove_file(path.join("profile.json")).unwrap();
         let mut schema: Value =
             serde_json::from_str(&fs_err::read_to_string(path.join("schema.json")).unwrap())
                 .unwrap();
         schema["input"]["properties"]["ward"] = json!({"type": "string", "pattern": pattern});
         fs_err::write(path.join("schema.json"), schema.to_string()).unwrap();
-        let (code, output, error) = predictd(
+        let (code, output, error) = run_predictd(
             &[
                 "pack",
                 path.to_str().unwrap(),
@@ -220,7 +224,7 @@ fn what_is_unproved_wants_a_reason() {
         version("old", "^[A-E][0-9]{6}$"),
         version("new", "^[A-F][0-9]{6}$"),
     );
-    let run = |more: &[&str]| predictd(&[&["compat", &old, &new], more].concat(), "", &[]);
+    let run = |more: &[&str]| run_predictd(&[&["compat", &old, &new], more].concat(), "", &[]);
     let (code, output, _) = run(&[]);
     assert_eq!(code, 1);
     assert!(
@@ -260,10 +264,10 @@ fn what_is_unproved_wants_a_reason() {
 fn a_version_that_does_not_pass_the_gate_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("churn");
-    copy(&package("churn", "1.1.0"), &path);
+    copy_directory(&package_path("churn", "1.1.0"), &path);
     fs_err::write(path.join("model.onnx"), "no graph").unwrap();
-    let old = package("churn", "1.0.0");
-    let (code, output, error) = predictd(
+    let old = package_path("churn", "1.0.0");
+    let (code, output, error) = run_predictd(
         &["compat", old.to_str().unwrap(), path.to_str().unwrap()],
         "",
         &[],

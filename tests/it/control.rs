@@ -3,68 +3,53 @@
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::TcpListener,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, ChildStdout, Command, Stdio},
     sync::{Arc, Mutex},
     thread,
 };
 
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-use crate::harness::{PREDICTD, Server, install, instance, models, predictd, root, until};
+use crate::harness::{
+    CHURN, Deployment, PREDICTD, Server, assert_contains, customer, root, run_predictd, wait_for,
+    wait_until,
+};
 
 const HELD: &str = "name = \"held\"\n[[steps]]\nkind = \"canary\"\nweight = 0.5\nmin_seconds = 60\nmin_requests = 500\nhold = true\n";
 
-/// A server where churn 1.0.0 is stable and 1.1.0 lies beside it; a plan that waits for a person; and the commands' environment.
+/// A server on which churn 1.0.0 is stable and 1.1.0 is installed, a plan that lasts until an operator decides, and the token of the
+/// commands.
 struct Site {
     server: Server,
-    url: String,
-    state: TempDir,
-    models: TempDir,
+    deployment: Deployment,
     plan: PathBuf,
     token: Option<&'static str>,
 }
 
 fn site(settings: &[(&str, &str)]) -> Site {
-    let (models, state) = (models(&[("churn", "1.0.0")]), tempfile::tempdir().unwrap());
-    let plan = state.path().join("held.toml");
+    let mut deployment = Deployment::churn();
+    for (key, value) in settings {
+        deployment = deployment.with(key, value);
+    }
+    let server = deployment.start_and_add_candidate();
+    let plan = deployment.state().join("held.toml");
     fs_err::write(&plan, HELD).unwrap();
-    let server = serve(models.path(), state.path(), settings);
-    install(models.path(), "churn", "1.1.0");
-    let url = admin(&server);
     Site {
         server,
-        url,
-        state,
-        models,
+        deployment,
         plan,
         token: None,
     }
 }
 
-fn serve(models: &Path, state: &Path, settings: &[(&str, &str)]) -> Server {
-    let settings: Vec<(&str, &str)> = settings
-        .iter()
-        .copied()
-        .chain([("state.url", state.to_str().unwrap())])
-        .collect();
-    Server::start(models, &settings)
-}
-
-fn admin(server: &Server) -> String {
-    format!(
-        "http://{}",
-        server.logged("listening")[0]["admin"].as_str().unwrap()
-    )
-}
-
 impl Site {
     /// (exit code, stdout, stderr)
     fn run(&self, arguments: &[&str]) -> (i32, String, String) {
-        let mut environment = vec![("PREDICTD_SERVER", self.url.as_str())];
+        let url = self.server.admin_url("");
+        let mut environment = vec![("PREDICTD_SERVER", url.as_str())];
         environment.extend(self.token.map(|token| ("PREDICTD_TOKEN", token)));
-        predictd(arguments, "", &environment)
+        run_predictd(arguments, "", &environment)
     }
 
     /// What a command prints that does what it should.
@@ -105,26 +90,8 @@ impl Site {
         ]);
     }
 
-    fn answered(&self) -> String {
-        let response = self
-            .server
-            .predict("/models/churn/predict", &instance("churn", "1.0.0"));
-        response.headers()["x-model-version"]
-            .to_str()
-            .unwrap()
-            .to_owned()
-    }
-
-    fn entry(&self, seq: u64) -> PathBuf {
-        self.state
-            .path()
-            .join(format!("journal/churn/{seq:08}.json"))
-    }
-}
-
-fn contains(text: &str, parts: &[&str]) {
-    for part in parts {
-        assert!(text.contains(part), "{part:?} is not in:\n{text}");
+    fn answering_version(&self) -> String {
+        self.server.answering_version(CHURN, &customer())
     }
 }
 
@@ -132,7 +99,7 @@ fn contains(text: &str, parts: &[&str]) {
 fn a_dry_run_says_what_would_happen() {
     let site = site(&[]);
     let output = site.done(&["rollout", "start", "churn", "--to", "1.1.0", "--dry-run"]);
-    contains(
+    assert_contains(
         &output,
         &[
             "churn: this would start a rollout from 1.0.0 to 1.1.0 with plan medium; nothing was started",
@@ -155,7 +122,7 @@ fn a_dry_run_says_what_would_happen() {
         site.plan.to_str().unwrap(),
         "--dry-run",
     ]);
-    contains(
+    assert_contains(
         &output,
         &["with plan held", "1  canary 50 %", "a person decides"],
     );
@@ -171,13 +138,13 @@ fn a_dry_run_says_what_would_happen() {
         "--json",
     ]);
     assert_eq!(document["would_start"]["plan"]["name"], "low");
-    assert!(!site.entry(2).exists(), "nothing was written");
+    assert!(!site.deployment.entry(2).exists(), "nothing was written");
 }
 
 #[test]
 fn a_rollout_from_start_to_rollback() {
     let site = site(&[]);
-    contains(
+    assert_contains(
         &site.done(&["rollout", "status"]),
         &[
             "churn\n",
@@ -190,7 +157,7 @@ fn a_rollout_from_start_to_rollback() {
     let output = site.done(&[
         "rollout", "start", "churn", "--to", "1.1.0", "--plan", plan, "--reason", "better",
     ]);
-    contains(
+    assert_contains(
         &output,
         &[
             "1.1.0 begins step 1 of 1 (entry 2)",
@@ -199,19 +166,13 @@ fn a_rollout_from_start_to_rollback() {
         ],
     );
     for _ in 0..100 {
-        site.answered();
+        site.answering_version();
     }
-    let output = until("the requests are counted", || {
-        let document = site.document(&["rollout", "status", "churn", "--json"]);
-        let arms = document["rollout"]["evidence"]["arms"].as_object()?;
-        (arms
-            .values()
-            .map(|arm| arm["units"].as_u64().unwrap())
-            .sum::<u64>()
-            == 100)
-            .then(|| site.done(&["rollout", "status", "churn"]))
+    wait_until("the requests are counted", || {
+        site.server.evidence_total("churn", "units") == 100
     });
-    contains(
+    let output = site.done(&["rollout", "status", "churn"]);
+    assert_contains(
         &output,
         &[
             ">  1  canary 50 %, until a person decides",
@@ -229,7 +190,7 @@ fn a_rollout_from_start_to_rollback() {
         !output.contains('\x1b'),
         "no colours but on a terminal: {output}"
     );
-    contains(
+    assert_contains(
         &site.done(&["rollout", "pause", "churn", "--reason", "lunch"]),
         &[
             "paused: 1.1.0 stays at step 1 of 1",
@@ -241,11 +202,11 @@ fn a_rollout_from_start_to_rollback() {
         error,
         "predictd: the server refused (422): the rollout is paused already\n  next: predictd rollout status churn\n"
     );
-    contains(
+    assert_contains(
         &site.done(&["rollout", "resume", "churn"]),
         &["resumed: 1.1.0 continues at step 1 of 1"],
     );
-    contains(
+    assert_contains(
         &site.done(&["rollout", "promote", "churn"]),
         &[
             "promoted: 1.1.0 is the stable version",
@@ -253,14 +214,13 @@ fn a_rollout_from_start_to_rollback() {
             "previous  1.0.0",
         ],
     );
-    assert_eq!(site.answered(), "1.1.0");
-    until("the way back was tried", || {
+    assert_eq!(site.answering_version(), "1.1.0");
+    wait_until("the way back was tried", || {
         site.done(&["rollout", "status", "churn"])
             .contains("1.0.0  a rollback would work")
-            .then_some(())
     });
     let output = site.done(&["rollback", "churn", "--reason", "3 a.m."]);
-    contains(
+    assert_contains(
         &output,
         &[
             "churn: rolled back 1.1.0 -> 1.0.0 in ",
@@ -268,8 +228,8 @@ fn a_rollout_from_start_to_rollback() {
             "stable    1.0.0",
         ],
     );
-    assert_eq!(site.answered(), "1.0.0");
-    contains(
+    assert_eq!(site.answering_version(), "1.0.0");
+    assert_contains(
         &site.refused(&["rollback", "churn"]),
         &[
             "1.0.0 answers already; 1.1.0 was rolled back ",
@@ -311,7 +271,7 @@ fn a_rollout_from_start_to_rollback() {
             "{line}"
         );
     }
-    contains(
+    assert_contains(
         &output,
         &[
             "        lunch\n",
@@ -338,7 +298,7 @@ fn an_abort_leaves_everybody_to_stable() {
     let site = site(&[]);
     site.start();
     let output = site.done(&["rollout", "abort", "churn", "--reason", "enough"]);
-    contains(
+    assert_contains(
         &output,
         &[
             "aborted: 1.0.0 answers all requests (entry 3)",
@@ -415,14 +375,14 @@ fn wrong_usage_is_told_before_a_server_is_asked() {
         ),
     ];
     for (arguments, part) in cases {
-        let (code, output, error) = predictd(arguments, "", &[]);
+        let (code, output, error) = run_predictd(arguments, "", &[]);
         assert!(
             code == 2 && output.is_empty() && error.contains(part),
             "{arguments:?}: {code} {output}{error}"
         );
     }
     assert_eq!(
-        predictd(
+        run_predictd(
             &["rollout", "status"],
             "",
             &[("PREDICTD_SERVER", "nowhere")]
@@ -437,7 +397,7 @@ fn wrong_usage_is_told_before_a_server_is_asked() {
         &["history", "churn", "--repair"],
         &["rollback", "churn", "--never-stable"],
     ] {
-        let (code, _, error) = predictd(arguments, "", &site);
+        let (code, _, error) = run_predictd(arguments, "", &site);
         assert!(
             code == 2
                 && error.contains("Usage: ")
@@ -462,13 +422,13 @@ fn who_does_not_answer_is_named() {
         &["history", "churn"],
         &["rollout", "status", "--watch"],
     ] {
-        let (code, output, error) = predictd(
+        let (code, output, error) = run_predictd(
             arguments,
             "",
             &[("PREDICTD_SERVER", &format!("http://{free}"))],
         );
         assert!(code == 1 && output.is_empty(), "{output}{error}");
-        contains(
+        assert_contains(
             &error,
             &[
                 &format!("no server answers at http://{free}: connection refused"),
@@ -479,13 +439,13 @@ fn who_does_not_answer_is_named() {
     }
     // A proxy has no part in what stays on this machine.
     let environment = [
-        ("PREDICTD_SERVER", site.url.as_str()),
+        ("PREDICTD_SERVER", &*site.server.admin_url("")),
         ("http_proxy", &format!("http://{free}")),
         ("ALL_PROXY", "http://127.0.0.1:9"),
     ];
-    assert_eq!(predictd(&["rollout", "status"], "", &environment).0, 0);
+    assert_eq!(run_predictd(&["rollout", "status"], "", &environment).0, 0);
     let data = format!("http://{}", site.server.address);
-    let (code, _, error) = predictd(&["rollout", "status", "--server", &data], "", &[]);
+    let (code, _, error) = run_predictd(&["rollout", "status", "--server", &data], "", &[]);
     assert!(
         code == 1
             && error.contains(&format!(
@@ -546,10 +506,10 @@ fn who_does_not_answer_is_named() {
     for (arguments, parts) in cases {
         let error = site.refused(arguments);
         assert!(error.starts_with("predictd: "), "{error}");
-        contains(&error, parts);
+        assert_contains(&error, parts);
     }
     site.start();
-    contains(
+    assert_contains(
         &site.refused(&["rollout", "start", "churn", "--to", "1.1.0"]),
         &[
             "(409)",
@@ -568,7 +528,7 @@ fn a_plan_for_two_names_needs_two_tokens() {
     fs_err::write(&tokens, format!("ann {ANN}\nbob {BOB}\n")).unwrap();
     let site = site(&[("admin.token_file", tokens.to_str().unwrap())]);
     let error = site.refused(&["rollout", "status"]);
-    contains(
+    assert_contains(
         &error,
         &[
             "(401)",
@@ -579,7 +539,7 @@ fn a_plan_for_two_names_needs_two_tokens() {
         token: Some("not a token"),
         ..site
     };
-    contains(&site.refused(&["rollout", "status"]), &["visible ASCII"]);
+    assert_contains(&site.refused(&["rollout", "status"]), &["visible ASCII"]);
     let ann = Site {
         token: Some(ANN),
         ..site
@@ -587,14 +547,14 @@ fn a_plan_for_two_names_needs_two_tokens() {
     let output = ann.done(&[
         "rollout", "start", "churn", "--to", "1.1.0", "--plan", "high",
     ]);
-    contains(
+    assert_contains(
         &output,
         &[
             "1.1.0 waits for the approval of a second operator",
             "predictd rollout approve churn   (by another operator than ann)",
         ],
     );
-    contains(
+    assert_contains(
         &ann.refused(&["rollout", "approve", "churn"]),
         &[
             "(403)",
@@ -605,11 +565,11 @@ fn a_plan_for_two_names_needs_two_tokens() {
         token: Some(BOB),
         ..ann
     };
-    contains(
+    assert_contains(
         &bob.done(&["rollout", "approve", "churn"]),
         &["approved: 1.1.0 begins step 1 of 6"],
     );
-    contains(
+    assert_contains(
         &bob.done(&["history", "churn"]),
         &[
             "by ann; plan high",
@@ -625,10 +585,10 @@ fn a_journal_that_was_altered_is_found() {
     site.start();
     site.done(&["rollout", "pause", "churn"]);
     site.done(&["rollout", "abort", "churn", "--reason", "enough"]);
-    let state = site.state.path().to_str().unwrap().to_owned();
+    let state = site.deployment.state().to_str().unwrap().to_owned();
     let online = || site.run(&["history", "churn", "--verify"]);
     let offline = || {
-        predictd(
+        run_predictd(
             &["history", "churn", "--verify", "--state", &state],
             "",
             &[],
@@ -648,20 +608,26 @@ fn a_journal_that_was_altered_is_found() {
         4
     );
 
-    let text = |seq: u64| fs_err::read_to_string(site.entry(seq)).unwrap();
+    let text = |seq: u64| fs_err::read_to_string(site.deployment.entry(seq)).unwrap();
     let texts: Vec<String> = (1..=4).map(text).collect();
     let restore = || {
         (1..)
             .zip(&texts)
-            .for_each(|(seq, text)| fs_err::write(site.entry(seq), text).unwrap())
+            .for_each(|(seq, text)| fs_err::write(site.deployment.entry(seq), text).unwrap())
     };
     let swap = || {
-        fs_err::write(site.entry(2), &texts[2]).unwrap();
-        fs_err::write(site.entry(3), &texts[1]).unwrap();
+        fs_err::write(site.deployment.entry(2), &texts[2]).unwrap();
+        fs_err::write(site.deployment.entry(3), &texts[1]).unwrap();
     };
-    let remove = |seq: u64| fs_err::remove_file(site.entry(seq)).unwrap();
-    let alter = || fs_err::write(site.entry(2), texts[1].replace("better", "bitter")).unwrap();
-    let garble = || fs_err::write(site.entry(1), b"\xff{").unwrap();
+    let remove = |seq: u64| fs_err::remove_file(site.deployment.entry(seq)).unwrap();
+    let alter = || {
+        fs_err::write(
+            site.deployment.entry(2),
+            texts[1].replace("better", "bitter"),
+        )
+        .unwrap()
+    };
+    let garble = || fs_err::write(site.deployment.entry(1), b"\xff{").unwrap();
     let cases: &[(&dyn Fn(), u64, &str)] = &[
         (&alter, 2, "was altered"),
         (&garble, 1, "can't be read"),
@@ -673,7 +639,7 @@ fn a_journal_that_was_altered_is_found() {
         tamper();
         for (code, output, error) in [online(), offline()] {
             assert_eq!(code, 1, "{part}: {output}{error}");
-            contains(&output, &[&format!("FAILED: entry {seq} "), part]);
+            assert_contains(&output, &[&format!("FAILED: entry {seq} "), part]);
         }
         let (code, output, _) = site.run(&["history", "churn", "--verify", "--json"]);
         let document: Value = serde_json::from_str(&output).unwrap();
@@ -682,9 +648,9 @@ fn a_journal_that_was_altered_is_found() {
             (1, &json!(false), &json!(seq))
         );
         // What is wrong with one entry hides none of those behind it.
-        contains(&site.done(&["history", "churn"]), &["     4  ", "enough"]);
-        contains(
-            &predictd(&["history", "churn", "--state", &state], "", &[]).1,
+        assert_contains(&site.done(&["history", "churn"]), &["     4  ", "enough"]);
+        assert_contains(
+            &run_predictd(&["history", "churn", "--state", &state], "", &[]).1,
             &["     4  ", "enough"],
         );
         restore();
@@ -701,7 +667,7 @@ fn a_journal_that_was_altered_is_found() {
         offline().1.starts_with("ok: 3 entries"),
         "nobody else can know"
     );
-    contains(
+    assert_contains(
         &site.done(&["history", "churn"]),
         &["     4  is missing here"],
     );
@@ -711,18 +677,18 @@ fn a_journal_that_was_altered_is_found() {
     // A server that starts with a gap decides nothing; who asks it sees what is stored all the same.
     remove(3);
     let Site {
-        server,
-        models,
-        state: directory,
-        ..
+        server, deployment, ..
     } = site;
     drop(server);
-    let server = Server::begin(
-        models.path(),
-        &[("state.url", directory.path().to_str().unwrap())],
-    );
-    let (code, output, _) = predictd(
-        &["history", "churn", "--verify", "--server", &admin(&server)],
+    let server = deployment.start_unready();
+    let (code, output, _) = run_predictd(
+        &[
+            "history",
+            "churn",
+            "--verify",
+            "--server",
+            &server.admin_url(""),
+        ],
         "",
         &[],
     );
@@ -731,12 +697,12 @@ fn a_journal_that_was_altered_is_found() {
         "{output}"
     );
 
-    let (code, _, error) = predictd(&["history", "nobody", "--state", &state], "", &[]);
+    let (code, _, error) = run_predictd(&["history", "nobody", "--state", &state], "", &[]);
     assert!(
         code == 1 && error.contains("contains no journal of nobody"),
         "{error}"
     );
-    let (code, _, error) = predictd(&["history", "churn", "--state", "/nowhere"], "", &[]);
+    let (code, _, error) = run_predictd(&["history", "churn", "--state", "/nowhere"], "", &[]);
     assert!(
         code == 1 && error.contains("/nowhere contains no journal of churn"),
         "{error}"
@@ -748,7 +714,7 @@ fn watch(site: &Site, arguments: &[&str]) -> (Child, BufReader<ChildStdout>) {
     command
         .args(["rollout", "status", "--watch"])
         .args(arguments)
-        .env("PREDICTD_SERVER", &site.url)
+        .env("PREDICTD_SERVER", site.server.admin_url(""))
         .current_dir(root());
     let mut child = command
         .stdin(Stdio::null())
@@ -769,7 +735,7 @@ fn a_watch_ends_with_the_rollout() {
         "{output}"
     );
     let end = |mut child: Child, mut output: BufReader<_>| {
-        let status = until("the watch ends", || child.try_wait().unwrap());
+        let status = wait_for("the watch ends", || child.try_wait().unwrap());
         let mut rest = String::new();
         Read::read_to_string(&mut output, &mut rest).unwrap();
         (status.code(), rest)
@@ -789,7 +755,7 @@ fn a_watch_ends_with_the_rollout() {
     site.done(&["rollout", "abort", "churn", "--reason", "enough"]);
     let (code, rest) = end(child, output);
     assert_eq!(code, Some(1));
-    contains(
+    assert_contains(
         &rest,
         &[
             "the rollout of 1.1.0 ended: abort by unverified:",
@@ -810,7 +776,7 @@ fn a_watch_ends_with_the_rollout() {
     let late = site.run(&["rollout", "status", "churn", "--watch"]);
     for (code, rest) in [end(child, output), (Some(late.0), late.1)] {
         assert_eq!(code, Some(1), "{rest}");
-        contains(
+        assert_contains(
             &rest,
             &[
                 "the rollout of 1.1.0 ended: rollback by unverified:",
@@ -838,36 +804,20 @@ fn a_watch_outlives_a_restart_of_the_server() {
         .local_addr()
         .unwrap()
         .to_string();
-    let site = site(&[("admin.listen", &address)]);
+    let mut site = site(&[("admin.listen", &address)]);
     site.start();
     let (mut child, mut output) = watch(&site, &["churn"]);
     output.read_line(&mut String::new()).unwrap();
-    let Site {
-        server,
-        url,
-        state,
-        models,
-        plan,
-        token,
-    } = site;
-    drop(server);
+    drop(site.server);
     let mut noticed = String::new();
     BufReader::new(child.stderr.take().unwrap())
         .read_line(&mut noticed)
         .unwrap();
-    contains(&noticed, &["no server answers at http://"]);
-    let server = serve(models.path(), state.path(), &[("admin.listen", &address)]);
-    let site = Site {
-        server,
-        url,
-        state,
-        models,
-        plan,
-        token,
-    };
+    assert_contains(&noticed, &["no server answers at http://"]);
+    site.server = site.deployment.start();
     site.done(&["rollout", "abort", "churn", "--reason", "enough"]);
     assert_eq!(
-        until("the watch ends", || child.try_wait().unwrap()).code(),
+        wait_for("the watch ends", || child.try_wait().unwrap()).code(),
         Some(1)
     );
 }
@@ -932,7 +882,7 @@ fn the_webhook_is_told_of_each_decision() {
         "--reason",
         "a test",
     ]);
-    let told = until("all is told", || {
+    let told = wait_for("all is told", || {
         Some(received.lock().unwrap().clone()).filter(|told| told.len() == 5)
     });
     let actions: Vec<&str> = told
@@ -953,7 +903,7 @@ fn the_webhook_is_told_of_each_decision() {
         ),
         (&json!("1.0.0"), &json!("1.1.0"), &json!("held"))
     );
-    contains(
+    assert_contains(
         abort["text"].as_str().unwrap(),
         &[
             "churn: the rollout of 1.1.0 is aborted; 1.0.0 answers all requests, by unverified:",
@@ -976,10 +926,9 @@ fn the_webhook_is_told_of_each_decision() {
 fn a_webhook_that_fails_is_counted_and_its_url_is_not_told() {
     let (url, received) = hook(|_| 503);
     let site = site(&[("admin.webhook", &url)]);
-    until("the failure is counted", || {
-        (site.server.metric("predictd_webhook_failures_total") == 1.0).then_some(())
-    });
-    let lines = until("it is logged", || {
+    site.server
+        .wait_for_metric("predictd_webhook_failures_total", 1.0);
+    let lines = wait_for("it is logged", || {
         Some(
             site.server
                 .logged("a decision could not be posted to the webhook"),
@@ -1043,7 +992,7 @@ fn a_webhook_by_https_is_told_nothing_in_the_clear() {
     stream
         .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
         .unwrap();
-    until("it is tried again", || {
+    wait_for("it is tried again", || {
         site.server
             .logged("posting to the webhook failed; it will be tried again")
             .pop()

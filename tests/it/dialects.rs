@@ -12,7 +12,9 @@ use reqwest::blocking::Response;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::harness::{PATIENCE, Server, graph, instance, models, until};
+use crate::harness::{
+    PATIENCE, Server, example_input, install_graph, models_with, wait_for, wait_until,
+};
 
 /// The path of a dialect, a header that names the model where the path does not, and the member of an error's text.
 const DIALECTS: [(&str, &str, &str); 3] = [
@@ -27,8 +29,8 @@ const MIB: usize = 1 << 20;
 
 /// A model that answers what it is asked, of any number of columns.
 fn start(settings: &[(&str, &str)]) -> (TempDir, Server) {
-    let models = models(&[]);
-    graph(models.path(), "numbers", 1, "identity_fp32", None);
+    let models = models_with(&[]);
+    install_graph(models.path(), "numbers", 1, "identity_fp32", None);
     let server = Server::start(models.path(), settings);
     (models, server)
 }
@@ -91,20 +93,6 @@ fn expect_service(server: &Server) {
     }
 }
 
-/// The most memory that the server ever held, in bytes.
-fn peak_memory(server: &Server) -> usize {
-    let status = fs_err::read_to_string(format!("/proc/{}/status", server.child.id())).unwrap();
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .unwrap();
-    line.trim()
-        .trim_end_matches(" kB")
-        .parse::<usize>()
-        .unwrap()
-        << 10
-}
-
 #[test]
 fn a_compressed_bomb_is_refused() {
     let (_models, server) = start(&[("server.max_body_bytes", "1048576")]);
@@ -115,7 +103,7 @@ fn a_compressed_bomb_is_refused() {
     }
     let bomb = encoder.finish().unwrap();
     assert!(bomb.len() < MIB / 8);
-    let before = peak_memory(&server);
+    let before = server.memory("VmHWM");
     for (path, header, member) in DIALECTS {
         let request = server
             .post(path)
@@ -129,7 +117,7 @@ fn a_compressed_bomb_is_refused() {
         );
     }
     assert!(
-        peak_memory(&server) - before < 32 * MIB,
+        server.memory("VmHWM") - before < 32 << 20,
         "the bodies were written out"
     );
     expect_service(&server);
@@ -193,9 +181,7 @@ fn chunks_are_counted() {
         let series = format!(
             "predictd_requests_total{{code=\"413\",model=\"numbers\",protocol=\"{protocol}\",version=\"\"}}"
         );
-        until("the refusal is counted", || {
-            (server.metric(&series) == 1.0).then_some(())
-        });
+        wait_until("the refusal is counted", || server.metric(&series) == 1.0);
     }
     expect_service(&server);
 }
@@ -226,7 +212,7 @@ fn bodies_may_be_as_large_as_the_limit() {
             "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
             16 * MIB + 1
         );
-        let refused = server.raw(head.as_bytes());
+        let refused = server.send_raw(head.as_bytes());
         assert!(
             refused.starts_with("HTTP/1.1 413 ")
                 && refused.contains(&format!("\"{member}\":\"the body may have at most")),
@@ -236,8 +222,8 @@ fn bodies_may_be_as_large_as_the_limit() {
 }
 
 fn slow(settings: &[(&str, &str)]) -> (TempDir, Server) {
-    let models = models(&[]);
-    graph(models.path(), "slow", 1, "slow", None);
+    let models = models_with(&[]);
+    install_graph(models.path(), "slow", 1, "slow", None);
     let server = Server::start(models.path(), settings);
     (models, server)
 }
@@ -304,13 +290,13 @@ fn an_overloaded_server_says_when_to_come_back() {
         body.len()
     );
     // What asks whether the place is taken takes it, too: then the one that is to hold it is refused, and tried again.
-    let mut held = until("the request without its body is in flight", || {
+    let mut held = wait_for("the request without its body is in flight", || {
         let mut held = TcpStream::connect(server.address).unwrap();
         held.write_all(head.as_bytes()).unwrap();
         held.set_read_timeout(Some(Duration::from_millis(20)))
             .unwrap();
         let refused = || held.peek(&mut [0]).is_ok();
-        until("the place is taken", || {
+        wait_until("the place is taken", || {
             let taken = server
                 .post(path)
                 .body(body.clone())
@@ -318,7 +304,7 @@ fn an_overloaded_server_says_when_to_come_back() {
                 .unwrap()
                 .status()
                 == 503;
-            (taken || refused()).then_some(())
+            taken || refused()
         });
         if refused() { None } else { Some(held) }
     });
@@ -341,9 +327,9 @@ fn an_overloaded_server_says_when_to_come_back() {
 
 #[test]
 fn vertex_ai_names_the_routes() {
-    let models = models(&[]);
-    graph(models.path(), "iris", 3, "iris", None);
-    let server = Server::start_in(models.path(), &[], |command| {
+    let models = models_with(&[]);
+    install_graph(models.path(), "iris", 3, "iris", None);
+    let server = Server::start_prepared(models.path(), &[], |command| {
         command.env("AIP_HEALTH_ROUTE", "/alive").env(
             "AIP_PREDICT_ROUTE",
             "/v1/endpoints/1/deployedModels/2:predict",
@@ -376,13 +362,13 @@ fn vertex_ai_names_the_routes() {
 
 #[test]
 fn errors_name_row_and_field_and_no_place_in_a_text_that_nobody_wrote() {
-    let models = models(&[("diabetes", "1.0.0")]);
-    graph(models.path(), "iris", 1, "iris", None);
+    let models = models_with(&[("diabetes", "1.0.0")]);
+    install_graph(models.path(), "iris", 1, "iris", None);
     let server = Server::start(models.path(), &[]);
-    let good = instance("diabetes", "1.0.0").to_string();
+    let good = example_input("diabetes", "1.0.0").to_string();
     let wrong = |value: &str| {
         good.replacen(
-            &format!("\"bmi\":{}", instance("diabetes", "1.0.0")["bmi"]),
+            &format!("\"bmi\":{}", example_input("diabetes", "1.0.0")["bmi"]),
             &format!("\"bmi\":{value}"),
             1,
         )
@@ -493,10 +479,10 @@ fn errors_name_row_and_field_and_no_place_in_a_text_that_nobody_wrote() {
 
 #[test]
 fn errors_name_places_as_the_caller_wrote_them() {
-    let models = models(&[("churn", "1.0.0")]);
-    graph(models.path(), "iris", 1, "iris", None);
+    let models = models_with(&[("churn", "1.0.0")]);
+    install_graph(models.path(), "iris", 1, "iris", None);
     let server = Server::start(models.path(), &[]);
-    let good = instance("churn", "1.0.0");
+    let good = example_input("churn", "1.0.0");
     let with = |field: &str, value: Value| {
         let mut row = good.clone();
         row[field] = value;

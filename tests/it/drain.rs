@@ -7,11 +7,11 @@ use std::{
 
 use rustix::process::Signal;
 
-use crate::harness::{Server, instance, models, until};
+use crate::harness::{Server, example_input, models_with, wait_until};
 
 #[test]
 fn no_request_is_lost_under_load() {
-    let models = models(&[("churn", "1.1.0")]);
+    let models = models_with(&[("churn", "1.1.0")]);
     let mut server = Server::start(models.path(), &[("server.drain_grace_ms", "700")]);
     let (done, answered, refused) = (
         AtomicBool::new(false),
@@ -20,7 +20,7 @@ fn no_request_is_lost_under_load() {
     );
     let (url, body) = (
         server.url("/predict"),
-        instance("churn", "1.1.0").to_string(),
+        example_input("churn", "1.1.0").to_string(),
     );
     std::thread::scope(|scope| {
         for _ in 0..32 {
@@ -48,19 +48,15 @@ fn no_request_is_lost_under_load() {
                 }
             });
         }
-        until("load is on", || {
-            (answered.load(Ordering::Relaxed) > 200).then_some(())
-        });
+        wait_until("load is on", || answered.load(Ordering::Relaxed) > 200);
         server.signal(Signal::TERM);
-        until("readiness is off", || {
-            (server.get("/readyz").status() == 503).then_some(())
-        });
+        wait_until("readiness is off", || server.get("/readyz").status() == 503);
         assert_eq!(server.get("/livez").status(), 200);
         let before = answered.load(Ordering::Relaxed);
-        until("it still serves", || {
-            (answered.load(Ordering::Relaxed) > before + 50).then_some(())
+        wait_until("it still serves", || {
+            answered.load(Ordering::Relaxed) > before + 50
         });
-        let status = server.wait();
+        let status = server.wait_for_exit();
         done.store(true, Ordering::Relaxed);
         assert_eq!(status.code(), Some(0));
     });
@@ -70,28 +66,25 @@ fn no_request_is_lost_under_load() {
 #[test]
 fn a_request_in_flight_is_finished() {
     use std::io::{Read, Write};
-    let models = models(&[("diabetes", "1.0.0")]);
+    let models = models_with(&[("diabetes", "1.0.0")]);
     let mut server = Server::start(models.path(), &[]);
-    let body = instance("diabetes", "1.0.0").to_string();
+    let body = example_input("diabetes", "1.0.0").to_string();
     let (first, second) = body.split_at(20);
     let mut stream = std::net::TcpStream::connect(server.address).unwrap();
     write!(stream, "POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{first}", body.len())
         .unwrap();
-    until("the connection is open", || {
-        (server.metric("predictd_open_connections") >= 1.0).then_some(())
+    wait_until("the connection is open", || {
+        server.metric("predictd_open_connections") >= 1.0
     });
     server.signal(Signal::TERM);
-    until("the listener is closed", || {
-        (server
+    wait_until("the listener is closed", || {
+        server
             .logged("no new connections; finishing the requests in flight")
             .len()
-            == 1)
-            .then_some(())
+            == 1
     });
-    until("nobody is let in", || {
-        std::net::TcpStream::connect_timeout(&server.address, Duration::from_millis(100))
-            .is_err()
-            .then_some(())
+    wait_until("nobody is let in", || {
+        std::net::TcpStream::connect_timeout(&server.address, Duration::from_millis(100)).is_err()
     });
     stream.write_all(second.as_bytes()).unwrap();
     let mut answer = String::new();
@@ -100,18 +93,16 @@ fn a_request_in_flight_is_finished() {
         answer.starts_with("HTTP/1.1 200 OK") && answer.contains("predictions"),
         "{answer}"
     );
-    assert_eq!(server.wait().code(), Some(0));
+    assert_eq!(server.wait_for_exit().code(), Some(0));
 }
 
 #[test]
 fn a_second_signal_ends_it_at_once() {
-    let models = models(&[("diabetes", "1.0.0")]);
+    let models = models_with(&[("diabetes", "1.0.0")]);
     let mut server = Server::start(models.path(), &[("server.drain_grace_ms", "600000")]);
     server.signal(Signal::INT);
-    until("it drains", || {
-        (server.get("/readyz").status() == 503).then_some(())
-    });
+    wait_until("it drains", || server.get("/readyz").status() == 503);
     server.signal(Signal::TERM);
-    server.wait();
+    server.wait_for_exit();
     assert_eq!(server.logged("second signal: stopping at once").len(), 1);
 }

@@ -3,51 +3,17 @@
 use std::{
     io::Write,
     net::TcpStream,
-    path::Path,
     time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{
-    harness::{Server, draft, graph, install, instance, root, side, until},
-    recovery::kept,
-    watch::repack,
+use crate::harness::{
+    Server, example_input, fixture_path, install_graph, install_package, number_package,
+    object_schema, run_predictd, wait_for, wait_for_package_copies, wait_until, write_manifest,
+    write_unpacked_package,
 };
-
-/// A package around a graph from `x` to `y`, one number a row each; packed without the gate.
-pub fn number_package(models: &Path, name: &str, graph: &str, golden: &[(f64, f64)]) {
-    let directory = models.join(format!(".{name}"));
-    fs_err::create_dir_all(&directory).unwrap();
-    fs_err::copy(
-        root().join("tests/fixtures/onnx").join(graph),
-        directory.join("model.onnx"),
-    )
-    .unwrap();
-    let side = |field: &str| json!({"type": "object", "properties": {field: {"type": "number"}}, "required": [field], "additionalProperties": false});
-    fs_err::write(
-        directory.join("schema.json"),
-        json!({"input": side("x"), "output": side("y")}).to_string(),
-    )
-    .unwrap();
-    if golden.is_empty() {
-        fs_err::write(
-            directory.join("serving.json"),
-            "{\"batching\": {\"independent_rows\": true}}",
-        )
-        .unwrap();
-    } else {
-        let lines: String = golden
-            .iter()
-            .map(|(x, y)| format!("{}\n", json!({"input": {"x": x}, "output": {"y": y}})))
-            .collect();
-        fs_err::write(directory.join("golden.jsonl"), lines).unwrap();
-    }
-    repack(&directory, name, "1.0.0");
-    fs_err::create_dir_all(models.join(name)).unwrap();
-    fs_err::rename(&directory, models.join(name).join("1.0.0")).unwrap();
-}
 
 fn one(name: &str, graph: &str) -> TempDir {
     let models = tempfile::tempdir().unwrap();
@@ -128,25 +94,24 @@ fn a_graph_whose_rows_depend_on_each_other_is_not_batched() {
     let directory = models.path().join("coupled/1.0.0");
     fs_err::create_dir_all(&directory).unwrap();
     fs_err::copy(
-        root().join("tests/fixtures/onnx/batch_coupled.onnx"),
+        fixture_path("batch_coupled.onnx"),
         directory.join("model.onnx"),
     )
     .unwrap();
-    let side = |field: &str| {
+    let numbers = |field: &str| {
         let array =
             json!({"type": "array", "minItems": 3, "maxItems": 3, "items": {"type": "number"}});
-        json!({"type": "object", "properties": {field: array}, "required": [field], "additionalProperties": false})
+        object_schema(json!({field: array}))
     };
     fs_err::write(
         directory.join("schema.json"),
-        json!({"input": side("x"), "output": side("y")}).to_string(),
+        json!({"input": numbers("x"), "output": numbers("y")}).to_string(),
     )
     .unwrap();
     let golden = "{\"input\": {\"x\": [1, 2, 3]}, \"output\": {\"y\": [0, 0, 0]}}\n{\"input\": {\"x\": [4, 5, 6]}, \"output\": {\"y\": [0, 0, 0]}}\n";
     fs_err::write(directory.join("golden.jsonl"), golden).unwrap();
-    repack(&directory, "coupled", "1.0.0");
-    let (code, output, _) =
-        crate::harness::predictd(&["verify", directory.to_str().unwrap()], "", &[]);
+    write_manifest(&directory, "coupled", "1.0.0");
+    let (code, output, _) = run_predictd(&["verify", directory.to_str().unwrap()], "", &[]);
     assert_eq!(code, 0, "{output}");
     assert!(
         output.contains(
@@ -172,9 +137,8 @@ fn a_graph_whose_rows_depend_on_each_other_is_not_batched() {
         "{\"batching\": {\"independent_rows\": true}}",
     )
     .unwrap();
-    repack(&directory, "coupled", "1.0.0");
-    let (code, output, _) =
-        crate::harness::predictd(&["verify", directory.to_str().unwrap()], "", &[]);
+    write_manifest(&directory, "coupled", "1.0.0");
+    let (code, output, _) = run_predictd(&["verify", directory.to_str().unwrap()], "", &[]);
     assert_eq!(code, 1);
     assert!(
         output.contains("serving.json /batching/independent_rows"),
@@ -228,9 +192,7 @@ fn overload_is_shed_and_probes_answer() {
         })
         .collect();
     let inflight = "predictd_inflight_requests{model=\"slow\",version=\"1.0.0\"}";
-    until("four are in flight", || {
-        (server.metric(inflight) == 4.0).then_some(())
-    });
+    server.wait_for_metric(inflight, 4.0);
     let start = Instant::now();
     let response = server
         .post("/predict")
@@ -248,9 +210,7 @@ fn overload_is_shed_and_probes_answer() {
     );
     // Callers that hang up free their places.
     drop(held);
-    until("the places are free", || {
-        (server.metric(inflight) == 0.0).then_some(())
-    });
+    server.wait_for_metric(inflight, 0.0);
 }
 
 #[test]
@@ -277,13 +237,11 @@ fn a_full_queue_answers_503_and_the_hung_up_are_not_run() {
     let inflight = "predictd_inflight_requests{model=\"slow\",version=\"1.0.0\"}";
     let runs = "predictd_batch_size_count{model=\"slow\",version=\"1.0.0\"}";
     let busy = send(1e12);
-    until("the worker is busy", || {
-        (server.metric(inflight) == 1.0 && server.metric(depth) == 0.0).then_some(())
+    wait_until("the worker is busy", || {
+        server.metric(inflight) == 1.0 && server.metric(depth) == 0.0
     });
     let waiting: Vec<TcpStream> = (0..3).map(|_| send(1.0)).collect();
-    until("the queue is full", || {
-        (server.metric(depth) == 3.0).then_some(())
-    });
+    server.wait_for_metric(depth, 3.0);
     let response = server.predict("/predict", &json!({"x": 1}));
     assert_eq!(response.status(), 503);
     assert!(
@@ -293,18 +251,14 @@ fn a_full_queue_answers_503_and_the_hung_up_are_not_run() {
             .contains("too many requests are waiting")
     );
     drop(waiting);
-    until("they hung up", || {
-        (server.metric(inflight) == 1.0).then_some(())
-    });
+    server.wait_for_metric(inflight, 1.0);
     let before = server.metric(runs);
     // There is room again, though the worker is still busy: the dead were thrown out.
     let alive = send(1.0);
-    until("one waits", || {
-        (server.metric(inflight) == 2.0).then_some(())
-    });
+    server.wait_for_metric(inflight, 2.0);
     drop(busy);
-    until("the worker is free", || {
-        (server.predict("/predict", &json!({"x": 1})).status() == 200).then_some(())
+    wait_until("the worker is free", || {
+        server.predict("/predict", &json!({"x": 1})).status() == 200
     });
     assert!(
         server.metric(runs) - before <= 4.0,
@@ -317,7 +271,7 @@ fn a_full_queue_answers_503_and_the_hung_up_are_not_run() {
 #[test]
 fn a_worker_that_does_not_come_back_is_replaced() {
     let models = one("huge", "one_huge_node.onnx");
-    install(models.path(), "diabetes", "1.0.0");
+    install_package(models.path(), "diabetes", "1.0.0");
     let server = Server::start(
         models.path(),
         &[("runtime.workers", "1"), ("runtime.max_wedged", "2")],
@@ -332,9 +286,7 @@ fn a_worker_that_does_not_come_back_is_replaced() {
         assert_eq!(response.status(), 504);
     };
     wedge();
-    until("the worker is given up", || {
-        (server.metric("predictd_wedged_workers") == 1.0).then_some(())
-    });
+    server.wait_for_metric("predictd_wedged_workers", 1.0);
     assert_eq!(
         server
             .predict("/models/huge/predict", &json!({"x": 0}))
@@ -348,9 +300,7 @@ fn a_worker_that_does_not_come_back_is_replaced() {
         "one poisonous input must not restart fifty models"
     );
     wedge();
-    until("the second one, too", || {
-        (server.metric("predictd_wedged_workers") == 2.0).then_some(())
-    });
+    server.wait_for_metric("predictd_wedged_workers", 2.0);
     let response = server.get("/livez");
     assert_eq!(response.status(), 503);
     assert!(response.text().unwrap().contains("2 engine threads hang"));
@@ -361,13 +311,14 @@ fn a_worker_that_does_not_come_back_is_replaced() {
     );
     assert_eq!(
         server
-            .predict("/models/diabetes/predict", &instance("diabetes", "1.0.0"))
+            .predict(
+                "/models/diabetes/predict",
+                &example_input("diabetes", "1.0.0")
+            )
             .status(),
         200
     );
-    until("they came back", || {
-        (server.metric("predictd_wedged_workers") == 0.0).then_some(())
-    });
+    server.wait_for_metric("predictd_wedged_workers", 0.0);
     assert_eq!(server.get("/livez").status(), 200);
 }
 
@@ -399,7 +350,7 @@ fn a_replacement_is_made_of_verified_files_only() {
     let graph = models.path().join("huge/1.0.0/model.onnx");
     let (verified, other) = (
         fs_err::read(&graph).unwrap(),
-        root().join("tests/fixtures/onnx/slow_rows.onnx"),
+        fixture_path("slow_rows.onnx"),
     );
     let state = tempfile::tempdir().unwrap();
     let url = state.path().to_str().unwrap();
@@ -411,7 +362,7 @@ fn a_replacement_is_made_of_verified_files_only() {
     // Somebody overwrites the graph; the loaded one goes on, and no other may take its place.
     fs_err::copy(&other, &graph).unwrap();
     lose_a_worker(&server);
-    let line = until("the replacement is refused", || {
+    let line = wait_for("the replacement is refused", || {
         server.logged("no replacement engine worker").pop()
     });
     assert!(
@@ -424,11 +375,11 @@ fn a_replacement_is_made_of_verified_files_only() {
     // The copy in the state is what was verified; the gate's verdict is remembered there, too.
     fs_err::write(&graph, verified).unwrap();
     let server = Server::start(models.path(), &settings);
-    kept(state.path(), "huge", 1);
+    wait_for_package_copies(state.path(), "huge", 1);
     fs_err::copy(&other, &graph).unwrap();
     lose_a_worker(&server);
-    until("another worker took its place", || {
-        (server.predict("/predict", &json!({"x": 0})).status() == 200).then_some(())
+    wait_until("another worker took its place", || {
+        server.predict("/predict", &json!({"x": 0})).status() == 200
     });
 }
 
@@ -446,7 +397,7 @@ fn values_of_the_caller_stay_out_of_the_log() {
         server.predict("/predict", &json!({"x": 987654})).status(),
         422
     );
-    until("the refusal is logged", || {
+    wait_for("the refusal is logged", || {
         server.log().into_iter().find(|line| line["status"] == 422)
     });
     assert!(
@@ -462,11 +413,11 @@ fn values_of_the_caller_stay_out_of_the_log() {
 #[test]
 fn the_log_says_why_under_the_id_that_the_message_names() {
     let models = tempfile::tempdir().unwrap();
-    graph(models.path(), "pair", 1, "fails_inside", None);
+    install_graph(models.path(), "pair", 1, "fails_inside", None);
     let server = Server::start(models.path(), &[]);
     let tensors = |width: usize, delta: i64| json!({"a": [vec![1.0; width]], "b": [[1.0], [2.0]], "delta": delta});
     let logged = |id: &str| {
-        until("it is logged", || {
+        wait_for("it is logged", || {
             server
                 .log()
                 .into_iter()
@@ -524,16 +475,17 @@ fn the_log_says_why_under_the_id_that_the_message_names() {
 fn what_may_come_from_a_personal_value_is_not_logged() {
     let models = tempfile::tempdir().unwrap();
     let schema = json!({
-        "input": side(json!({"x": {"type": "number", "x-pii": true}})),
-        "output": side(json!({"y": {"type": "number"}})),
+        "input": object_schema(json!({"x": {"type": "number", "x-pii": true}})),
+        "output": object_schema(json!({"y": {"type": "number"}})),
     });
-    let directory = draft(models.path(), "table", "fails_rows", &schema, &Value::Null);
+    let directory =
+        write_unpacked_package(models.path(), "table", "fails_rows", &schema, &Value::Null);
     fs_err::write(
         directory.join("golden.jsonl"),
         "{\"input\": {\"x\": 1}, \"output\": {\"y\": 10}}\n",
     )
     .unwrap();
-    repack(&directory, "table", "1.0.0");
+    write_manifest(&directory, "table", "1.0.0");
     let server = Server::start(models.path(), &[]);
     let shown =
         server.get_json("/openapi.json")["paths"]["/models/table/predict"]["post"]["requestBody"]["content"]["application/json"].clone();
@@ -545,7 +497,7 @@ fn what_may_come_from_a_personal_value_is_not_logged() {
     let refused = server.predict("/predict", &json!({"x": 987654}));
     assert_eq!(refused.status(), 422);
     assert!(!refused.text().unwrap().contains("987654"));
-    let line = until("the refusal is logged", || {
+    let line = wait_for("the refusal is logged", || {
         server.log().into_iter().find(|line| line["status"] == 422)
     });
     assert_eq!(line["detail"], "Gather: out of data bounds", "{line}");

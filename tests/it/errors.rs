@@ -8,7 +8,9 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::harness::{PATIENCE, Server, graph, instance, models, root, until};
+use crate::harness::{
+    PATIENCE, Server, example_input, install_graph, models_with, root, wait_for, wait_until,
+};
 
 fn problem(response: reqwest::blocking::Response) -> Value {
     assert_eq!(
@@ -26,10 +28,10 @@ fn problem(response: reqwest::blocking::Response) -> Value {
 
 #[test]
 fn each_kind_has_its_status() {
-    let models = models(&[("churn", "1.1.0"), ("diabetes", "1.0.0")]);
+    let models = models_with(&[("churn", "1.1.0"), ("diabetes", "1.0.0")]);
     let server = Server::start(models.path(), &[("server.max_body_bytes", "100000")]);
     let churn = "/models/churn/predict";
-    let good = instance("churn", "1.1.0").to_string();
+    let good = example_input("churn", "1.1.0").to_string();
     let deep = format!("{}1{}", "[".repeat(30_000), "]".repeat(30_000));
     let json = "application/json";
     let cases: &[(&str, &str, &str, &str, u16)] = &[
@@ -109,7 +111,7 @@ fn each_kind_has_its_status() {
             problem(response);
         }
     }
-    let mut number = instance("churn", "1.1.0");
+    let mut number = example_input("churn", "1.1.0");
     number["tenure_months"] = json!("@");
     let too_large = number.to_string().replace("\"@\"", "1e999");
     assert_eq!(
@@ -135,7 +137,9 @@ fn each_kind_has_its_status() {
         400
     );
     assert_eq!(
-        server.predict(churn, &instance("churn", "1.1.0")).status(),
+        server
+            .predict(churn, &example_input("churn", "1.1.0"))
+            .status(),
         200
     );
     assert_eq!(server.metric("predictd_worker_panics_total"), 0.0);
@@ -143,9 +147,9 @@ fn each_kind_has_its_status() {
 
 #[test]
 fn every_fault_is_named_with_pointer_and_keyword() {
-    let models = models(&[("churn", "1.1.0")]);
+    let models = models_with(&[("churn", "1.1.0")]);
     let server = Server::start(models.path(), &[]);
-    let mut second = instance("churn", "1.1.0");
+    let mut second = example_input("churn", "1.1.0");
     second["age"] = json!(131.5);
     second["contract"] = json!("for ever");
     second["paperless"] = json!("yes");
@@ -153,7 +157,7 @@ fn every_fault_is_named_with_pointer_and_keyword() {
     second.as_object_mut().unwrap().remove("plan");
     let document = problem(server.predict(
         "/predict",
-        &json!({"instances": [instance("churn", "1.1.0"), second]}),
+        &json!({"instances": [example_input("churn", "1.1.0"), second]}),
     ));
     let mut found: Vec<(String, String)> = document["errors"]
         .as_array()
@@ -194,8 +198,8 @@ fn every_fault_is_named_with_pointer_and_keyword() {
 
 #[test]
 fn every_dialect_says_what_to_send_for_a_number_that_json_does_not_have() {
-    let models = models(&[("diabetes", "1.0.0")]);
-    graph(models.path(), "bare", 1, "identity_fp64", None);
+    let models = models_with(&[("diabetes", "1.0.0")]);
+    install_graph(models.path(), "bare", 1, "identity_fp64", None);
     let server = Server::start(models.path(), &[("models.default", "diabetes")]);
     for number in ["NaN", "Infinity", "-Infinity", "nan", "-inf"] {
         let instance = format!("{{\"age\": 37,\n \"bmi\": {number}, \"rest\": [1]}}");
@@ -261,9 +265,9 @@ fn every_dialect_says_what_to_send_for_a_number_that_json_does_not_have() {
 
 #[test]
 fn the_log_says_which_rules_were_violated_and_no_value() {
-    let models = models(&[("diabetes", "1.0.0")]);
+    let models = models_with(&[("diabetes", "1.0.0")]);
     let server = Server::start(models.path(), &[]);
-    let mut bad = instance("diabetes", "1.0.0");
+    let mut bad = example_input("diabetes", "1.0.0");
     bad["age"] = json!(-987_654);
     bad["Ann Smith"] = json!(1);
     assert_eq!(
@@ -272,7 +276,7 @@ fn the_log_says_which_rules_were_violated_and_no_value() {
             .status(),
         422
     );
-    let line = until("it is logged", || server.logged("refused").pop());
+    let line = wait_for("it is logged", || server.logged("refused").pop());
     let detail = line["detail"].as_str().unwrap();
     assert!(
         detail.contains("/instances/0/age minimum")
@@ -289,7 +293,7 @@ fn the_log_says_which_rules_were_violated_and_no_value() {
 fn requests_that_the_training_rejects() {
     let versions = ["1.0.0", "1.1.0", "1.2.0", "2.0.0"];
     let packages: Vec<(&str, &str)> = versions.iter().map(|version| ("churn", *version)).collect();
-    let models = models(&packages);
+    let models = models_with(&packages);
     let server = Server::start(models.path(), &[("models.keep_versions", "4")]);
     for version in versions {
         let text = fs_err::read_to_string(
@@ -326,7 +330,7 @@ fn requests_that_the_training_rejects() {
 
 #[test]
 fn slow_senders_get_408() {
-    let models = models(&[("diabetes", "1.0.0")]);
+    let models = models_with(&[("diabetes", "1.0.0")]);
     let server = Server::start(models.path(), &[("server.read_timeout_ms", "300")]);
     let send = |text: &str| {
         let mut stream = TcpStream::connect(server.address).unwrap();
@@ -362,7 +366,7 @@ fn slow_senders_get_408() {
 
 #[test]
 fn garbage_on_the_wire_harms_nobody() {
-    let models = models(&[("diabetes", "1.0.0")]);
+    let models = models_with(&[("diabetes", "1.0.0")]);
     let server = Server::start(models.path(), &[]);
     for garbage in [
         "\0\u{1}\u{2}\r\n\r\n",
@@ -371,7 +375,7 @@ fn garbage_on_the_wire_harms_nobody() {
         "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         "GET /\r\n\r\n",
     ] {
-        let answer = server.raw(garbage.as_bytes());
+        let answer = server.send_raw(garbage.as_bytes());
         assert!(
             answer.is_empty()
                 || answer.starts_with("HTTP/1.1 4")
@@ -380,14 +384,14 @@ fn garbage_on_the_wire_harms_nobody() {
         );
     }
     let long = format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "a".repeat(200_000));
-    let answer = server.raw(long.as_bytes());
+    let answer = server.send_raw(long.as_bytes());
     assert!(
         answer.is_empty() || answer.starts_with("HTTP/1.1 4"),
         "{answer}"
     );
     assert_eq!(
         server
-            .predict("/predict", &instance("diabetes", "1.0.0"))
+            .predict("/predict", &example_input("diabetes", "1.0.0"))
             .status(),
         200
     );
@@ -395,7 +399,7 @@ fn garbage_on_the_wire_harms_nobody() {
 
 #[test]
 fn a_silent_connection_is_closed_when_the_configuration_says() {
-    let models = models(&[("diabetes", "1.0.0")]);
+    let models = models_with(&[("diabetes", "1.0.0")]);
     let server = Server::start(
         models.path(),
         &[
@@ -403,11 +407,11 @@ fn a_silent_connection_is_closed_when_the_configuration_says() {
             ("server.grpc_idle_timeout_ms", "300"),
         ],
     );
-    for address in [server.address.to_string(), server.grpc()] {
+    for address in [server.address.to_string(), server.grpc_address()] {
         let start = Instant::now();
         let mut silent = TcpStream::connect(&address).unwrap();
         silent.set_read_timeout(Some(PATIENCE)).unwrap();
-        if address == server.grpc() {
+        if address == server.grpc_address() {
             // The preface, and settings without any.
             silent
                 .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
@@ -428,15 +432,15 @@ fn a_silent_connection_is_closed_when_the_configuration_says() {
             "{address}: {:?}",
             start.elapsed()
         );
-        assert_eq!(goes(&told), address == server.grpc(), "{told:?}");
+        assert_eq!(goes(&told), address == server.grpc_address(), "{told:?}");
     }
 }
 
 #[test]
 fn what_accept_does_not_take_is_told_with_what_can_be_had() {
-    let models = models(&[("diabetes", "1.0.0")]);
+    let models = models_with(&[("diabetes", "1.0.0")]);
     let server = Server::start(models.path(), &[]);
-    let body = instance("diabetes", "1.0.0").to_string();
+    let body = example_input("diabetes", "1.0.0").to_string();
     let posts = [
         "/predict",
         "/v1/models/diabetes:predict",
@@ -497,9 +501,9 @@ fn what_accept_does_not_take_is_told_with_what_can_be_had() {
 
 #[test]
 fn a_deadline_that_is_none_is_refused() {
-    let models = models(&[("diabetes", "1.0.0")]);
+    let models = models_with(&[("diabetes", "1.0.0")]);
     let server = Server::start(models.path(), &[]);
-    let body = instance("diabetes", "1.0.0").to_string();
+    let body = example_input("diabetes", "1.0.0").to_string();
     let ask = |path: &str, timeout: &str| {
         server
             .post(path)
@@ -531,7 +535,7 @@ fn a_deadline_that_is_none_is_refused() {
 
 #[test]
 fn heads_that_are_too_large_are_told_so_and_counted() {
-    let models = models(&[("diabetes", "1.0.0")]);
+    let models = models_with(&[("diabetes", "1.0.0")]);
     let server = Server::start(models.path(), &[]);
     let counted = |code: u16| {
         server.metric(&format!("predictd_requests_total{{code=\"{code}\",model=\"\",protocol=\"predict\",version=\"\"}}"))
@@ -542,10 +546,10 @@ fn heads_that_are_too_large_are_told_so_and_counted() {
     let field = |bytes: usize| format!("x-large: {}\r\n", "a".repeat(bytes));
     assert!(
         server
-            .raw(head(&field(60_000)).as_bytes())
+            .send_raw(head(&field(60_000)).as_bytes())
             .starts_with("HTTP/1.1 200 ")
     );
-    let answer = server.raw(head(&field(100_000)).as_bytes());
+    let answer = server.send_raw(head(&field(100_000)).as_bytes());
     assert!(
         answer.starts_with("HTTP/1.1 431 ") && answer.contains("at most 65536 are accepted"),
         "{answer}"
@@ -587,7 +591,7 @@ fn heads_that_are_too_large_are_told_so_and_counted() {
         ),
     ];
     for (request, expected) in &cases {
-        let answer = server.raw(request.as_bytes());
+        let answer = server.send_raw(request.as_bytes());
         let last = answer
             .rfind("HTTP/1.1 ")
             .unwrap_or_else(|| panic!("no answer, expected {expected}"));
@@ -615,10 +619,10 @@ fn heads_that_are_too_large_are_told_so_and_counted() {
             "{answer}"
         );
     }
-    until("they are counted", || {
-        (counted(431) == 1.0 + cases.len() as f64).then_some(())
+    wait_until("they are counted", || {
+        counted(431) == 1.0 + cases.len() as f64
     });
-    let lines = until("they are logged", || {
+    let lines = wait_for("they are logged", || {
         Some(server.logged("refused")).filter(|lines| lines.len() == 1 + cases.len())
     });
     for line in &lines {
@@ -635,26 +639,24 @@ fn heads_that_are_too_large_are_told_so_and_counted() {
             .contains("more than the limit of 100 header fields")),
         "{lines:?}"
     );
-    let answer = server.raw(b"GET / HTTP/9.9\r\nhost: x\r\n\r\n");
+    let answer = server.send_raw(b"GET / HTTP/9.9\r\nhost: x\r\n\r\n");
     assert!(
         answer.starts_with("HTTP/1.1 400 ") && answer.contains("this is not an HTTP/1.1 request"),
         "{answer}"
     );
-    until("a head that is none is counted", || {
-        (counted(400) == 1.0).then_some(())
-    });
+    wait_until("a head that is none is counted", || counted(400) == 1.0);
 }
 
 #[test]
 fn a_deadline_of_the_callers_own_is_told_in_its_words() {
-    let models = models(&[("diabetes", "1.0.0")]);
+    let models = models_with(&[("diabetes", "1.0.0")]);
     let server = Server::start(models.path(), &[("server.read_timeout_ms", "500")]);
     // A body that never comes.
     let ask = |header: &str| {
         let head = format!(
             "POST /predict HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 9\r\n{header}\r\n{{"
         );
-        server.raw(head.as_bytes())
+        server.send_raw(head.as_bytes())
     };
     let answer = ask("x-request-timeout-ms: 1\r\n");
     assert!(
@@ -673,10 +675,10 @@ fn a_deadline_of_the_callers_own_is_told_in_its_words() {
 
 #[test]
 fn too_many_connections_are_told_so() {
-    let models = models(&[("diabetes", "1.0.0")]);
+    let models = models_with(&[("diabetes", "1.0.0")]);
     let server = Server::start(models.path(), &[("server.max_connections", "3")]);
     let mut held = Vec::new();
-    let refused = until("a connection is refused", || {
+    let refused = wait_for("a connection is refused", || {
         let mut stream = TcpStream::connect(server.address).unwrap();
         stream
             .set_read_timeout(Some(Duration::from_millis(200)))
@@ -691,7 +693,7 @@ fn too_many_connections_are_told_so() {
         "{refused}"
     );
     drop(held);
-    until("there is room again", || {
+    wait_for("there is room again", || {
         server
             .client
             .get(server.url("/livez"))

@@ -4,7 +4,9 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::harness::{PREDICTD, Server, bare_models, graph, instance, models, until};
+use crate::harness::{
+    PREDICTD, Server, example_input, install_graph, models_of_graphs, models_with, wait_until,
+};
 
 /// A configuration file beside the models.
 fn config(text: &str) -> (tempfile::TempDir, String) {
@@ -16,33 +18,18 @@ fn config(text: &str) -> (tempfile::TempDir, String) {
 }
 
 fn start(models: &std::path::Path, path: &str) -> Server {
-    Server::start_in(models, &[], |command: &mut Command| {
+    Server::start_prepared(models, &[], |command: &mut Command| {
         command.args(["--config", path]);
     })
-}
-
-fn order(server: &Server, path: &str, body: &Value) {
-    let admin = server.logged("listening")[0]["admin"]
-        .as_str()
-        .unwrap()
-        .to_owned();
-    let response = server
-        .client
-        .post(format!("http://{admin}/admin/models/{path}"))
-        .body(body.to_string())
-        .send()
-        .unwrap();
-    assert_eq!(response.status(), 200, "{}", response.text().unwrap());
 }
 
 #[test]
 fn a_failing_version_is_answered_for_by_the_one_before() {
     let (_file, path) = config("[model.m.fallback]\non = [\"error\", \"nan\"]\n");
-    let models = bare_models(&[("m", "nan_rows.onnx")]);
+    let models = models_of_graphs(&[("m", "nan_rows.onnx")]);
     let server = start(models.path(), &path);
-    graph(models.path(), "m", 2, "fails_rows", None);
-    order(
-        &server,
+    install_graph(models.path(), "m", 2, "fails_rows", None);
+    server.decide(
         "m/rollback",
         &json!({"to": "2", "never_stable": true, "reason": "a test"}),
     );
@@ -105,7 +92,7 @@ fn a_failing_version_is_answered_for_by_the_one_before() {
 #[test]
 fn another_model_answers_where_its_schema_fits() {
     let (_file, path) = config("[model.m.fallback]\nto = [\"model:wrong\", \"model:spare\"]\n");
-    let models = bare_models(&[
+    let models = models_of_graphs(&[
         ("m", "fails_rows.onnx"),
         ("spare", "nan_rows.onnx"),
         ("wrong", "iris.onnx"),
@@ -114,19 +101,18 @@ fn another_model_answers_where_its_schema_fits() {
     let answer = server.predict("/models/m/predict", &json!({"x": [20.0]}));
     assert_eq!(answer.headers()["x-fallback"], "model:spare; reason=error");
     assert_eq!(answer.headers()["x-model-name"], "spare");
-    until("the misfit is named", || {
+    wait_until("the misfit is named", || {
         server
             .log()
             .iter()
             .any(|line| line["fallback"] == "wrong/1")
-            .then_some(())
     });
 }
 
 #[test]
 fn a_timeout_leaves_time_for_the_fallback() {
     let (_file, path) = config("[model.m.fallback]\nto = [\"model:spare\"]\n");
-    let models = bare_models(&[("m", "slow_rows.onnx"), ("spare", "nan_rows.onnx")]);
+    let models = models_of_graphs(&[("m", "slow_rows.onnx"), ("spare", "nan_rows.onnx")]);
     let server = start(models.path(), &path);
     let answer = server
         .post("/models/m/predict")
@@ -145,13 +131,13 @@ fn a_timeout_leaves_time_for_the_fallback() {
 fn a_constant_answer_comes_from_the_package() {
     let (_file, path) =
         config("[model.churn.fallback]\n[model.churn.batching]\nqueue_capacity = 1\n");
-    let models = models(&[("churn", "1.1.0")]);
+    let models = models_with(&[("churn", "1.1.0")]);
     let package = models.path().join("churn/1.1.0");
     let mut serving: Value = serde_json::from_slice(
         &fs_err::read(package.join("serving.json")).unwrap_or_else(|_| b"{}".to_vec()),
     )
     .unwrap();
-    let pack = |serving: &Value| {
+    let pack_with = |serving: &Value| {
         fs_err::write(package.join("serving.json"), serving.to_string()).unwrap();
         Command::new(PREDICTD)
             .arg("pack")
@@ -160,7 +146,7 @@ fn a_constant_answer_comes_from_the_package() {
             .unwrap()
     };
     serving["fallback"] = json!({"label": "perhaps", "probabilities": {"stay": 1.0, "churn": 0.0}});
-    let refused = pack(&serving);
+    let refused = pack_with(&serving);
     assert!(!refused.status.success());
     let refused = String::from_utf8([refused.stdout, refused.stderr].concat()).unwrap();
     assert!(
@@ -168,7 +154,7 @@ fn a_constant_answer_comes_from_the_package() {
         "{refused}"
     );
     serving["fallback"] = json!({"label": "stay", "probabilities": {"stay": 1.0, "churn": 0.0}});
-    let packed = pack(&serving);
+    let packed = pack_with(&serving);
     assert!(
         packed.status.success(),
         "{}",
@@ -176,9 +162,9 @@ fn a_constant_answer_comes_from_the_package() {
     );
     let server = start(models.path(), &path);
     // A request of more runs than the queue takes is refused by the model; two rows, two answers.
-    let rows = vec![instance("churn", "1.1.0"); 64 * 8];
+    let rows = vec![example_input("churn", "1.1.0"); 64 * 8];
     let mut given = None;
-    until("the queue is full", || {
+    wait_until("the queue is full", || {
         let answer = server.predict("/models/churn/predict", &json!({"instances": rows}));
         assert_eq!(answer.status(), 200);
         let fallback = answer
@@ -187,7 +173,7 @@ fn a_constant_answer_comes_from_the_package() {
             .map(|value| value.to_str().unwrap().to_owned());
         let document: Value = answer.json().unwrap();
         given = fallback.map(|fallback| (fallback, document));
-        given.is_some().then_some(())
+        given.is_some()
     });
     let (fallback, document) = given.unwrap();
     assert_eq!(fallback, "constant; reason=overloaded");

@@ -7,15 +7,14 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::{
-    engine::number_package,
-    harness::{Server, copy, install, instance, package, predictd, root, until},
-    watch::repack,
+use crate::harness::{
+    Server, copy_directory, example_input, install_package, models_with, number_package,
+    package_path, root, run_predictd, wait_until, write_manifest,
 };
 
 fn verify(directory: &Path, settings: &[&str]) -> (i32, Value) {
     let arguments = [&["verify", "--json", directory.to_str().unwrap()], settings].concat();
-    let (code, output, error) = predictd(&arguments, "", &[]);
+    let (code, output, error) = run_predictd(&arguments, "", &[]);
     (
         code,
         serde_json::from_str(&output).unwrap_or_else(|_| panic!("{output}{error}")),
@@ -72,8 +71,8 @@ fn hostile_graphs_are_refused_within_their_limits() {
     );
 
     // The server takes none of them in, and serves on.
-    install(models.path(), "diabetes", "1.0.0");
-    let server = Server::begin(
+    install_package(models.path(), "diabetes", "1.0.0");
+    let server = Server::start_unready(
         models.path(),
         &[
             ("models.gate_timeout_ms", "2000"),
@@ -81,11 +80,10 @@ fn hostile_graphs_are_refused_within_their_limits() {
             ("models.required", "diabetes"),
         ],
     );
-    server.ready();
+    server.wait_until_ready();
     for name in ["endless", "nested", "constant"] {
-        until("it is refused", || {
-            (server.get_json(&format!("/models/{name}"))["versions"][0]["state"] == "refused")
-                .then_some(())
+        wait_until("it is refused", || {
+            server.get_json(&format!("/models/{name}"))["versions"][0]["state"] == "refused"
         });
         assert_eq!(
             server
@@ -96,7 +94,10 @@ fn hostile_graphs_are_refused_within_their_limits() {
     }
     assert_eq!(
         server
-            .predict("/models/diabetes/predict", &instance("diabetes", "1.0.0"))
+            .predict(
+                "/models/diabetes/predict",
+                &example_input("diabetes", "1.0.0")
+            )
             .status(),
         200
     );
@@ -184,7 +185,7 @@ fn files_are_what_the_manifest_says() {
     ];
     for (name, check, damage) in cases {
         let path = directory.path().join(name);
-        copy(&package("churn", "1.1.0"), &path);
+        copy_directory(&package_path("churn", "1.1.0"), &path);
         damage(&path);
         let (code, report) = verify(&path, &[]);
         assert_eq!(
@@ -241,7 +242,7 @@ fn external_data_stays_inside_and_is_listed() {
         good.join("external_data.bin"),
     )
     .unwrap();
-    repack(&good, "external", "1.0.0");
+    write_manifest(&good, "external", "1.0.0");
     let (code, report) = verify(&good, &[]);
     assert_eq!(code, 0, "{report}");
 
@@ -251,7 +252,7 @@ fn external_data_stays_inside_and_is_listed() {
     )
     .unwrap();
     let bad = make("bad", "external_escape.onnx");
-    repack(&bad, "external", "1.0.1");
+    write_manifest(&bad, "external", "1.0.1");
     let (code, report) = verify(&bad, &[]);
     assert_eq!(
         (code, report["failure"]["check"].as_str()),
@@ -263,7 +264,7 @@ fn external_data_stays_inside_and_is_listed() {
 /// A verdict is remembered by digest; the bytes are hashed at every start all the same.
 #[test]
 fn a_remembered_verdict_does_not_spare_the_hashes() {
-    let models = crate::harness::models(&[("diabetes", "1.0.0"), ("churn", "1.1.0")]);
+    let models = models_with(&[("diabetes", "1.0.0"), ("churn", "1.1.0")]);
     let state = tempfile::tempdir().unwrap();
     // Else the copy of the damaged package would be served.
     let settings = [
@@ -278,15 +279,18 @@ fn a_remembered_verdict_does_not_spare_the_hashes() {
         2
     );
     flip(&models.path().join("churn/1.1.0/model.onnx"), 3000);
-    let server = Server::begin(models.path(), &settings);
-    until("churn is refused", || {
-        (server.get_json("/models/churn")["versions"][0]["state"] == "refused").then_some(())
+    let server = Server::start_unready(models.path(), &settings);
+    wait_until("churn is refused", || {
+        server.get_json("/models/churn")["versions"][0]["state"] == "refused"
     });
     let predict = || {
         server
-            .predict("/models/diabetes/predict", &instance("diabetes", "1.0.0"))
+            .predict(
+                "/models/diabetes/predict",
+                &example_input("diabetes", "1.0.0"),
+            )
             .status()
     };
-    until("diabetes answers", || (predict() == 200).then_some(()));
+    wait_until("diabetes answers", || predict() == 200);
     assert_eq!(server.metric("predictd_model_loads_total{model=\"churn\",outcome=\"refused\",reason=\"hashes\",version=\"1.1.0\"}"), 1.0);
 }

@@ -23,7 +23,9 @@ use tonic::{
 };
 use tonic_prost::ProstCodec;
 
-use crate::harness::{PATIENCE, Server, bare_models, golden, models, until};
+use crate::harness::{
+    PATIENCE, Server, golden_examples, models_of_graphs, models_with, wait_for, wait_until,
+};
 
 /// A client and its connection.
 struct Client {
@@ -38,7 +40,7 @@ impl Client {
             .enable_all()
             .build()
             .unwrap();
-        let endpoint = Endpoint::from_shared(format!("http://{}", server.grpc()))
+        let endpoint = Endpoint::from_shared(format!("http://{}", server.grpc_address()))
             .unwrap()
             .timeout(PATIENCE);
         let channel = runtime.block_on(endpoint.connect()).unwrap();
@@ -75,7 +77,7 @@ impl Client {
             .enable_all()
             .build()
             .unwrap();
-        let endpoint = Endpoint::from_shared(format!("http://{}", server.grpc()))
+        let endpoint = Endpoint::from_shared(format!("http://{}", server.grpc_address()))
             .unwrap()
             .timeout(PATIENCE);
         let channel = runtime
@@ -210,7 +212,7 @@ fn opened(server: &Server, method: &str, data: &[u8]) -> TcpStream {
         frame(1, 4, 1, &block),
         frame(0, 0, 1, data),
     ];
-    let mut client = TcpStream::connect(server.grpc()).unwrap();
+    let mut client = TcpStream::connect(server.grpc_address()).unwrap();
     client.set_read_timeout(Some(PATIENCE)).unwrap();
     client.write_all(&asked.concat()).unwrap();
     client
@@ -218,7 +220,7 @@ fn opened(server: &Server, method: &str, data: &[u8]) -> TcpStream {
 
 #[test]
 fn a_bare_graph_answers_in_the_form_in_which_it_is_asked() {
-    let directory = bare_models(&[
+    let directory = models_of_graphs(&[
         ("add_sub", "add_sub.onnx"),
         ("identity_fp16", "identity_fp16.onnx"),
     ]);
@@ -287,7 +289,7 @@ fn a_bare_graph_answers_in_the_form_in_which_it_is_asked() {
 
 #[test]
 fn classes_are_ranked() {
-    let directory = bare_models(&[("add_sub", "add_sub.onnx")]);
+    let directory = models_of_graphs(&[("add_sub", "add_sub.onnx")]);
     let server = Server::start(directory.path(), &[]);
     let best = InferParameter {
         parameter_choice: Some(ParameterChoice::Int64Param(2)),
@@ -315,8 +317,8 @@ fn classes_are_ranked() {
 
 #[test]
 fn a_package_is_asked_by_its_fields() {
-    let server = Server::start(models(&[("churn", "1.1.0")]).path(), &[]);
-    let example = &golden("churn", "1.1.0")[0];
+    let server = Server::start(models_with(&[("churn", "1.1.0")]).path(), &[]);
+    let example = &golden_examples("churn", "1.1.0")[0];
     let mut request = ModelInferRequest {
         model_name: "churn".to_owned(),
         ..ModelInferRequest::default()
@@ -389,7 +391,7 @@ fn a_package_is_asked_by_its_fields() {
 
 #[test]
 fn what_does_not_fit_has_its_code() {
-    let directory = bare_models(&[
+    let directory = models_of_graphs(&[
         ("add_sub", "add_sub.onnx"),
         ("fails", "fails_out_of_range.onnx"),
     ]);
@@ -458,7 +460,7 @@ fn what_does_not_fit_has_its_code() {
 
 #[test]
 fn deadlines_are_kept() {
-    let directory = bare_models(&[("slow", "slow.onnx")]);
+    let directory = models_of_graphs(&[("slow", "slow.onnx")]);
     let server = Server::start(directory.path(), &[]);
     let mut request = Request::new(slow(1 << 16));
     // The client itself would wait for longer.
@@ -474,7 +476,7 @@ fn deadlines_are_kept() {
 
 #[test]
 fn large_and_compressed_messages_are_taken() {
-    let directory = bare_models(&[("identity_fp32", "identity_fp32.onnx")]);
+    let directory = models_of_graphs(&[("identity_fp32", "identity_fp32.onnx")]);
     let server = Server::start(directory.path(), &[]);
     let mut client = Client::new(&server);
     let values: Vec<f32> = (0..3 << 20).map(|value| value as f32).collect();
@@ -527,7 +529,7 @@ fn large_and_compressed_messages_are_taken() {
 
 #[test]
 fn a_fault_does_not_end_a_stream() {
-    let directory = bare_models(&[("add_sub", "add_sub.onnx")]);
+    let directory = models_of_graphs(&[("add_sub", "add_sub.onnx")]);
     let mut server = Server::start(directory.path(), &[]);
     let mut client = Client::new(&server);
     let path = PathAndQuery::from_static("/inference.GRPCInferenceService/ModelStreamInfer");
@@ -598,12 +600,12 @@ fn a_fault_does_not_end_a_stream() {
             .unwrap_err()
     });
     assert_eq!(end.code(), Code::Unavailable, "{end}");
-    assert!(server.wait().success());
+    assert!(server.wait_for_exit().success());
 }
 
 #[test]
 fn what_the_server_says_of_itself() {
-    let directory = bare_models(&[("add_sub", "add_sub.onnx")]);
+    let directory = models_of_graphs(&[("add_sub", "add_sub.onnx")]);
     let server = Server::start(directory.path(), &[]);
     let mut client = Client::new(&server);
     let ready: ServerReadyResponse = client
@@ -698,13 +700,12 @@ fn what_the_server_says_of_itself() {
 
 #[test]
 fn more_than_the_server_takes_is_refused() {
-    let directory = bare_models(&[("slow", "slow.onnx"), ("add_sub", "add_sub.onnx")]);
+    let directory = models_of_graphs(&[("slow", "slow.onnx"), ("add_sub", "add_sub.onnx")]);
     let server = Server::start(directory.path(), &[("server.max_inflight", "1")]);
     thread::scope(|scope| {
         let busy = scope.spawn(|| Client::new(&server).infer(slow(1 << 13)));
-        until("a request is in flight", || {
-            (server.metric("predictd_inflight_requests{model=\"slow\",version=\"1\"}") > 0.0)
-                .then_some(())
+        wait_until("a request is in flight", || {
+            server.metric("predictd_inflight_requests{model=\"slow\",version=\"1\"}") > 0.0
         });
         let status = Client::new(&server)
             .infer(add_sub(&ONES, &ONES))
@@ -721,23 +722,22 @@ fn more_than_the_server_takes_is_refused() {
 
 #[test]
 fn a_drain_finishes_what_is_in_flight() {
-    let directory = bare_models(&[("slow", "slow.onnx")]);
+    let directory = models_of_graphs(&[("slow", "slow.onnx")]);
     let mut server = Server::start(directory.path(), &[]);
     let mut client = Client::new(&server);
     let busy = thread::spawn(move || client.infer(slow(1 << 12)));
-    until("a request is in flight", || {
-        (server.metric("predictd_inflight_requests{model=\"slow\",version=\"1\"}") > 0.0)
-            .then_some(())
+    wait_until("a request is in flight", || {
+        server.metric("predictd_inflight_requests{model=\"slow\",version=\"1\"}") > 0.0
     });
     server.signal(rustix::process::Signal::TERM);
     assert!(busy.join().unwrap().is_ok());
-    assert!(server.wait().success());
+    assert!(server.wait_for_exit().success());
 }
 
 /// A server that takes one request at a time, and what waits for another to have its place.
 #[test]
 fn a_failure_names_the_id_under_which_the_log_explains_it() {
-    let directory = bare_models(&[("pair", "fails_inside.onnx")]);
+    let directory = models_of_graphs(&[("pair", "fails_inside.onnx")]);
     let server = Server::start(directory.path(), &[]);
     let mut client = Client::new(&server);
     let pair = ModelInferRequest {
@@ -779,7 +779,7 @@ fn a_failure_names_the_id_under_which_the_log_explains_it() {
         .1
         .to_owned();
     for id in ["mine", &id] {
-        let line = until("it is logged", || {
+        let line = wait_for("it is logged", || {
             server
                 .logged("failed")
                 .into_iter()
@@ -797,7 +797,7 @@ fn a_failure_names_the_id_under_which_the_log_explains_it() {
 
 #[test]
 fn header_fields_that_are_too_large_are_told_so_and_counted() {
-    let directory = bare_models(&[("add_sub", "add_sub.onnx")]);
+    let directory = models_of_graphs(&[("add_sub", "add_sub.onnx")]);
     let server = Server::start(directory.path(), &[]);
     let mut client = Client::new(&server);
     let mut ask = |bytes: usize| {
@@ -821,14 +821,14 @@ fn header_fields_that_are_too_large_are_told_so_and_counted() {
         1.0
     );
     assert_eq!(
-        until("it is logged", || server.logged("refused").pop())["error"],
+        wait_for("it is logged", || server.logged("refused").pop())["error"],
         "headers-too-large"
     );
 }
 
 #[test]
 fn a_deadline_that_is_none_is_refused() {
-    let directory = bare_models(&[("add_sub", "add_sub.onnx")]);
+    let directory = models_of_graphs(&[("add_sub", "add_sub.onnx")]);
     let server = Server::start(directory.path(), &[]);
     let mut client = Client::new(&server);
     for (header, text) in [
@@ -863,7 +863,7 @@ fn a_deadline_that_is_none_is_refused() {
 
 #[test]
 fn a_version_is_asked_for_by_its_role() {
-    let directory = bare_models(&[("add_sub", "add_sub.onnx")]);
+    let directory = models_of_graphs(&[("add_sub", "add_sub.onnx")]);
     let server = Server::start(directory.path(), &[]);
     let mut client = Client::new(&server);
     let answer = client
@@ -909,7 +909,7 @@ fn a_version_is_asked_for_by_its_role() {
 
 #[test]
 fn who_cancels_before_the_answer_leaves_a_trace() {
-    let directory = bare_models(&[("slow", "slow.onnx")]);
+    let directory = models_of_graphs(&[("slow", "slow.onnx")]);
     let server = Server::start(directory.path(), &[]);
     let counted = || {
         server.metric(
@@ -936,14 +936,14 @@ fn who_cancels_before_the_answer_leaves_a_trace() {
             .runtime
             .block_on(async { tokio::time::sleep(std::time::Duration::from_millis(1)).await })
     };
-    until("it is worked on", || {
+    wait_until("it is worked on", || {
         turn(&client);
-        (inflight() == 1.0).then_some(())
+        inflight() == 1.0
     });
     call.abort();
-    until("the cancelled call is counted", || {
+    wait_until("the cancelled call is counted", || {
         turn(&client);
-        (counted() == 1.0).then_some(())
+        counted() == 1.0
     });
     // So is each message of a stream that is not answered; a stream without one leaves nothing.
     let (idle, answers) = client.stream();
@@ -952,14 +952,14 @@ fn who_cancels_before_the_answer_leaves_a_trace() {
     for _ in 0..3 {
         send.blocking_send(slow(10_000_000)).unwrap();
     }
-    until("they are worked on", || {
+    wait_until("they are worked on", || {
         turn(&client);
-        (inflight() == 3.0).then_some(())
+        inflight() == 3.0
     });
     drop((send, answers));
-    until("the cancelled messages are counted", || {
+    wait_until("the cancelled messages are counted", || {
         turn(&client);
-        (counted() == 4.0).then_some(())
+        counted() == 4.0
     });
     assert_eq!(
         server.metric("predictd_errors_total{kind=\"cancelled\",model=\"slow\",version=\"1\"}"),
@@ -973,7 +973,7 @@ fn who_cancels_before_the_answer_leaves_a_trace() {
         server.metric("predictd_errors_total{kind=\"invalid\",model=\"\",version=\"\"}"),
         0.0
     );
-    let line = until("they are logged", || {
+    let line = wait_for("they are logged", || {
         server.logged("cancelled").get(3).cloned()
     });
     assert_eq!(
@@ -984,7 +984,7 @@ fn who_cancels_before_the_answer_leaves_a_trace() {
 }
 
 fn one_at_a_time() -> (tempfile::TempDir, Server) {
-    let directory = bare_models(&[
+    let directory = models_of_graphs(&[
         ("identity_fp32", "identity_fp32.onnx"),
         ("add_sub", "add_sub.onnx"),
         ("slow", "slow.onnx"),
@@ -1021,7 +1021,7 @@ fn an_answer_that_nobody_reads_keeps_its_place() {
     drop(slow_reader.begin(echo()));
     slow_reader.runtime.block_on(tokio::task::yield_now());
     drop(slow_reader);
-    until(
+    wait_for(
         "an answer that nobody will read gives its place back",
         || has_room(&mut other),
     );
@@ -1034,10 +1034,10 @@ fn a_streams_answer_that_nobody_reads_keeps_its_place() {
     let (send, mut answers) = slow_reader.stream();
     slow_reader.runtime.block_on(send.send(echo())).unwrap();
     let answered = "predictd_requests_total{code=\"200\",model=\"identity_fp32\",protocol=\"grpc\",version=\"1\"}";
-    until("the message is answered", || {
+    wait_until("the message is answered", || {
         // The client sends only while it is asked to.
         slow_reader.runtime.block_on(tokio::task::yield_now());
-        (server.metric(answered) > 0.0).then_some(())
+        server.metric(answered) > 0.0
     });
     assert!(is_full(&mut other).is_some());
     slow_reader.runtime.block_on(async {
@@ -1054,7 +1054,7 @@ fn a_streams_answer_that_nobody_reads_keeps_its_place() {
         }
     });
     drop((send, answers, slow_reader));
-    until("a stream that is gone gives its places back", || {
+    wait_for("a stream that is gone gives its places back", || {
         has_room(&mut other)
     });
 }
@@ -1066,7 +1066,7 @@ fn a_message_takes_its_place_before_its_bytes_come() {
     for method in ["ModelInfer", "ModelStreamInfer"] {
         // The head promises a thousand bytes.
         let mut halting = None;
-        until("the place is taken", || {
+        wait_for("the place is taken", || {
             // Who asks whether it is taken may have it just then: the call is opened anew.
             let full = halting.is_some().then(|| is_full(&mut other)).flatten();
             if full.is_none() {
@@ -1075,7 +1075,7 @@ fn a_message_takes_its_place_before_its_bytes_come() {
             full
         });
         drop(halting);
-        until("the place is given back", || has_room(&mut other));
+        wait_for("the place is given back", || has_room(&mut other));
     }
     // A stream is open for as long as its client likes: only its messages take places.
     let silent = opened(&server, "ModelStreamInfer", &[]);
@@ -1090,9 +1090,8 @@ fn a_message_of_a_stream_without_a_place_goes_by() {
     let (send, mut answers) = client.stream();
     thread::scope(|scope| {
         let busy = scope.spawn(|| Client::new(&server).infer(slow(1 << 13)));
-        until("a request is in flight", || {
-            (server.metric("predictd_inflight_requests{model=\"slow\",version=\"1\"}") > 0.0)
-                .then_some(())
+        wait_until("a request is in flight", || {
+            server.metric("predictd_inflight_requests{model=\"slow\",version=\"1\"}") > 0.0
         });
         let told = client.runtime.block_on(async {
             send.send(echo()).await.unwrap();
@@ -1114,7 +1113,7 @@ fn a_message_of_a_stream_without_a_place_goes_by() {
 
 #[test]
 fn a_request_of_millions_of_parts_is_refused_before_it_is_decoded() {
-    let directory = bare_models(&[("add_sub", "add_sub.onnx")]);
+    let directory = models_of_graphs(&[("add_sub", "add_sub.onnx")]);
     let server = Server::start(directory.path(), &[]);
     let mut client = Client::new(&server);
     let parts = [
@@ -1149,7 +1148,7 @@ fn a_request_of_millions_of_parts_is_refused_before_it_is_decoded() {
 
 #[test]
 fn a_long_error_keeps_its_code() {
-    let directory = bare_models(&[("add_sub", "add_sub.onnx")]);
+    let directory = models_of_graphs(&[("add_sub", "add_sub.onnx")]);
     let server = Server::start(directory.path(), &[]);
     let mut client = Client::new(&server);
     let mut request = add_sub(&ONES, &ONES);
@@ -1207,7 +1206,7 @@ fn a_long_error_keeps_its_code() {
 
 #[test]
 fn no_classes_are_values_and_no_name_is_no_input() {
-    let directory = bare_models(&[
+    let directory = models_of_graphs(&[
         ("identity_fp32", "identity_fp32.onnx"),
         ("add_sub", "add_sub.onnx"),
     ]);
@@ -1238,7 +1237,7 @@ fn no_classes_are_values_and_no_name_is_no_input() {
 
 #[test]
 fn another_framing_is_not_taken_for_this_one() {
-    let directory = bare_models(&[("add_sub", "add_sub.onnx")]);
+    let directory = models_of_graphs(&[("add_sub", "add_sub.onnx")]);
     let server = Server::start(directory.path(), &[]);
     let mut client = Client::new(&server);
     for (content_type, status) in [
@@ -1262,7 +1261,7 @@ fn another_framing_is_not_taken_for_this_one() {
 
 #[test]
 fn what_is_no_inference_has_its_limits_too() {
-    let directory = bare_models(&[("add_sub", "add_sub.onnx")]);
+    let directory = models_of_graphs(&[("add_sub", "add_sub.onnx")]);
     let server = Server::start(directory.path(), &[("server.read_timeout_ms", "200")]);
     let given_up = || {
         server.metric(
@@ -1276,9 +1275,7 @@ fn what_is_no_inference_has_its_limits_too() {
     ] {
         // Its message never comes whole; the connection stays.
         let halting = opened(&server, method, &[0, 0, 0]);
-        until("the call is given up", || {
-            (given_up() >= count).then_some(())
-        });
+        wait_until("the call is given up", || given_up() >= count);
         drop(halting);
     }
     let mut client = Client::new(&server);

@@ -4,7 +4,7 @@ use std::{io::Write, net::TcpStream};
 
 use serde_json::Value;
 
-use crate::harness::{Server, graph, models, until};
+use crate::harness::{Server, install_graph, models_with, wait_for, wait_until};
 
 const INFLIGHT: &str = "predictd_inflight_requests{model=\"slow\",version=\"1\"}";
 
@@ -23,8 +23,8 @@ fn cancelled(server: &Server, protocol: &str, version: &str) -> f64 {
 
 #[test]
 fn who_hangs_up_before_the_answer_leaves_a_trace() {
-    let models = models(&[]);
-    graph(models.path(), "slow", 1, "slow", None);
+    let models = models_with(&[]);
+    install_graph(models.path(), "slow", 1, "slow", None);
     let server = Server::start(models.path(), &[]);
     let tensors = "{\"inputs\": [{\"name\": \"rounds\", \"shape\": [1], \"datatype\": \"INT64\", \"data\": [10000000]}]}";
     let rows = "{\"instances\": [10000000]}";
@@ -37,17 +37,13 @@ fn who_hangs_up_before_the_answer_leaves_a_trace() {
     for (index, (protocol, path, body)) in dialects.into_iter().enumerate() {
         let before = cancelled(&server, protocol, "1");
         let asked = ask(&server, path, body.len(), body);
-        until("it is worked on", || {
-            (server.metric(INFLIGHT) == 1.0).then_some(())
-        });
+        server.wait_for_metric(INFLIGHT, 1.0);
         drop(asked);
-        until(path, || {
-            (cancelled(&server, protocol, "1") == before + 1.0).then_some(())
-        });
+        wait_until(path, || cancelled(&server, protocol, "1") == before + 1.0);
         let fail = &server.get_json("/v2/models/slow/stats")["model_stats"][0]["inference_stats"]["fail"]
             ["count"];
         assert_eq!(fail, index + 1, "{path}");
-        let line = until("it is logged", || {
+        let line = wait_for("it is logged", || {
             server.logged("cancelled").get(index).cloned()
         });
         let said = |name: &str| line[name].clone();
@@ -68,8 +64,8 @@ fn who_hangs_up_before_the_answer_leaves_a_trace() {
     );
     // In the middle of its body there is no version yet.
     drop(ask(&server, "/v2/models/slow/infer", 1000, "{\"inputs\""));
-    until("the broken body is counted", || {
-        (cancelled(&server, "v2", "") == 1.0).then_some(())
+    wait_until("the broken body is counted", || {
+        cancelled(&server, "v2", "") == 1.0
     });
     assert_eq!(
         server.metric("predictd_errors_total{kind=\"invalid\",model=\"slow\",version=\"\"}"),

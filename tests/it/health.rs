@@ -2,49 +2,48 @@
 
 use serde_json::json;
 
-use crate::harness::{Server, install, models, until};
+use crate::harness::{Server, install_package, models_with, number_package, wait_for, wait_until};
 
 #[test]
 fn an_empty_directory_is_not_ready_and_becomes_so() {
-    let models = models(&[]);
-    let server = Server::begin(models.path(), &[]);
+    let models = models_with(&[]);
+    let server = Server::start_unready(models.path(), &[]);
     assert_eq!(server.get_json("/livez"), json!({"live": true}));
     let response = server.get("/readyz");
     assert_eq!(response.status(), 503);
     assert!(response.headers().contains_key("retry-after"));
-    until("the look is done", || {
-        (server.get_json("/readyz")["reasons"][0]["reason"] == "there is no model").then_some(())
+    wait_until("the look is done", || {
+        server.get_json("/readyz")["reasons"][0]["reason"] == "there is no model"
     });
     assert_eq!(server.predict("/predict", &json!({})).status(), 503);
     assert!(
-        until("the greeting", || Some(server.greeting())
+        wait_for("the greeting", || Some(server.stdout())
             .filter(|text| text.contains("metrics")))
         .contains("NOT ready")
     );
-    install(models.path(), "diabetes", "1.0.0");
-    server.ready();
+    install_package(models.path(), "diabetes", "1.0.0");
+    server.wait_until_ready();
     assert_eq!(server.get("/healthz").status(), 200);
 }
 
 #[test]
 fn required_models_are_waited_for() {
-    let models = models(&[("diabetes", "1.0.0")]);
-    let server = Server::begin(models.path(), &[("models.required", "diabetes,churn")]);
-    until("diabetes answers", || {
-        (server.get("/models/diabetes").status() == 200).then_some(())
+    let models = models_with(&[("diabetes", "1.0.0")]);
+    let server = Server::start_unready(models.path(), &[("models.required", "diabetes,churn")]);
+    wait_until("diabetes answers", || {
+        server.get("/models/diabetes").status() == 200
     });
-    until("churn is missed", || {
+    wait_until("churn is missed", || {
         let document = server.get_json("/readyz");
         let reasons = document["reasons"].as_array().cloned().unwrap_or_default();
-        (reasons == [json!({"model": "churn", "reason": "no such model in the models directory"})])
-            .then_some(())
+        reasons == [json!({"model": "churn", "reason": "no such model in the models directory"})]
     });
     assert_eq!(
         server.predict("/models/churn/predict", &json!({})).status(),
         503
     );
-    install(models.path(), "churn", "1.1.0");
-    server.ready();
+    install_package(models.path(), "churn", "1.1.0");
+    server.wait_until_ready();
     let verbose = server.get_json("/readyz?verbose");
     assert_eq!(verbose["models"][0]["name"], "churn");
     assert_eq!(verbose["models"][0]["stable"], "1.1.0");
@@ -53,16 +52,16 @@ fn required_models_are_waited_for() {
 
 #[test]
 fn other_models_are_not_waited_for() {
-    let models = models(&[("diabetes", "1.0.0")]);
-    crate::engine::number_package(models.path(), "endless", "endless_loop.onnx", &[]);
-    let server = Server::begin(
+    let models = models_with(&[("diabetes", "1.0.0")]);
+    number_package(models.path(), "endless", "endless_loop.onnx", &[]);
+    let server = Server::start_unready(
         models.path(),
         &[
             ("models.required", "diabetes"),
             ("models.gate_timeout_ms", "600000"),
         ],
     );
-    server.ready();
+    server.wait_until_ready();
     assert_eq!(
         server.get_json("/models/endless/versions/1.0.0")["state"],
         "loading"
@@ -71,10 +70,10 @@ fn other_models_are_not_waited_for() {
 
 #[test]
 fn the_greeting_can_be_pasted() {
-    let models = models(&[("churn", "1.1.0"), ("diabetes", "1.0.0")]);
+    let models = models_with(&[("churn", "1.1.0"), ("diabetes", "1.0.0")]);
     let server = Server::start(models.path(), &[]);
-    let greeting = until("the greeting", || {
-        Some(server.greeting()).filter(|text| text.contains("metrics"))
+    let greeting = wait_for("the greeting", || {
+        Some(server.stdout()).filter(|text| text.contains("metrics"))
     });
     let curl = greeting
         .lines()
@@ -98,16 +97,16 @@ fn the_greeting_can_be_pasted() {
 #[cfg(target_os = "linux")]
 #[test]
 fn no_gate_outlives_its_server() {
-    let models = models(&[("diabetes", "1.0.0")]);
-    crate::engine::number_package(models.path(), "endless", "endless_loop.onnx", &[]);
-    let server = Server::begin(
+    let models = models_with(&[("diabetes", "1.0.0")]);
+    number_package(models.path(), "endless", "endless_loop.onnx", &[]);
+    let server = Server::start_unready(
         models.path(),
         &[
             ("models.required", "diabetes"),
             ("models.gate_timeout_ms", "600000"),
         ],
     );
-    server.ready();
+    server.wait_until_ready();
     let directory = models.path().join("endless/1.0.0");
     let gates = || {
         let processes = fs_err::read_dir("/proc")
@@ -117,7 +116,7 @@ fn no_gate_outlives_its_server() {
             .filter(|line| String::from_utf8_lossy(line).contains(directory.to_str().unwrap()))
             .count()
     };
-    until("the gate runs", || (gates() == 1).then_some(()));
+    wait_until("the gate runs", || gates() == 1);
     drop(server);
-    until("the gate is gone", || (gates() == 0).then_some(()));
+    wait_until("the gate is gone", || gates() == 0);
 }

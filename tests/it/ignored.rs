@@ -4,12 +4,15 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::harness::{Server, graph, install, models, predictd, root, until};
+use crate::harness::{
+    Server, fixture_path, install_graph, install_package, models_with, run_predictd, wait_for,
+    wait_until,
+};
 
 fn put(models: &Path, place: &str) {
     let path = models.join(place);
     fs_err::create_dir_all(path.parent().unwrap()).unwrap();
-    fs_err::copy(root().join("tests/fixtures/onnx/scalar.onnx"), path).unwrap();
+    fs_err::copy(fixture_path("scalar.onnx"), path).unwrap();
 }
 
 /// (reason, directory) of `/readyz?verbose`.
@@ -45,12 +48,12 @@ const CASES: [(&str, &str, &str); 5] = [
 
 #[test]
 fn each_is_told_once_and_goes_when_it_is_mended() {
-    let models = models(&[("diabetes", "1.0.0")]);
+    let models = models_with(&[("diabetes", "1.0.0")]);
     for (place, ..) in CASES {
         put(models.path(), place);
     }
-    let server = Server::begin(models.path(), &[("models.required", "diabetes")]);
-    server.ready();
+    let server = Server::start_unready(models.path(), &[("models.required", "diabetes")]);
+    server.wait_until_ready();
     let expected: Vec<(String, String)> = CASES
         .iter()
         .map(|(_, reason, path)| ((*reason).to_owned(), (*path).to_owned()))
@@ -70,26 +73,22 @@ fn each_is_told_once_and_goes_when_it_is_mended() {
     }
     // A later look sees what was added, and says no word of the others.
     put(models.path(), "late/v2/model.onnx");
-    until("the new one is counted", || {
-        (count(&server, "version_name") == 2.0).then_some(())
+    wait_until("the new one is counted", || {
+        count(&server, "version_name") == 2.0
     });
-    until("the new one is told", || {
-        (server.logged("not served").len() > CASES.len()).then_some(())
+    wait_until("the new one is told", || {
+        server.logged("not served").len() > CASES.len()
     });
     assert_eq!(server.logged("not served").len(), CASES.len() + 1);
     fs_err::rename(models.path().join("late/v2"), models.path().join("late/2")).unwrap();
-    until("it is taken", || {
-        (count(&server, "version_name") == 1.0).then_some(())
-    });
-    until("it answers", || {
-        (server.get("/models/late").status() == 200).then_some(())
-    });
+    wait_until("it is taken", || count(&server, "version_name") == 1.0);
+    wait_until("it answers", || server.get("/models/late").status() == 200);
 }
 
 #[test]
 fn a_version_whose_files_are_gone_is_told() {
-    let models = models(&[]);
-    graph(models.path(), "scalar", 1, "scalar", None);
+    let models = models_with(&[]);
+    install_graph(models.path(), "scalar", 1, "scalar", None);
     let server = Server::start(models.path(), &[]);
     assert_eq!(
         (
@@ -99,15 +98,13 @@ fn a_version_whose_files_are_gone_is_told() {
         (0.0, 0)
     );
     fs_err::rename(models.path().join("scalar"), models.path().join(".gone")).unwrap();
-    until("it is counted", || {
-        (count(&server, "files_gone") == 1.0).then_some(())
-    });
+    wait_until("it is counted", || count(&server, "files_gone") == 1.0);
     let gone = ("files_gone".to_owned(), "scalar/1".to_owned());
-    until("it is told", || {
-        told(&server, models.path()).contains(&gone).then_some(())
+    wait_until("it is told", || {
+        told(&server, models.path()).contains(&gone)
     });
-    until("it is logged", || {
-        (server.logged("served without its files").len() == 1).then_some(())
+    wait_until("it is logged", || {
+        server.logged("served without its files").len() == 1
     });
     assert_eq!(
         server.get("/readyz").status(),
@@ -115,9 +112,7 @@ fn a_version_whose_files_are_gone_is_told() {
         "it answers from memory"
     );
     fs_err::rename(models.path().join(".gone"), models.path().join("scalar")).unwrap();
-    until("they are back", || {
-        (count(&server, "files_gone") == 0.0).then_some(())
-    });
+    wait_until("they are back", || count(&server, "files_gone") == 0.0);
 }
 
 fn check(models: &Path) -> (i32, String) {
@@ -135,15 +130,15 @@ fn check(models: &Path) -> (i32, String) {
         "--models",
         models.to_str().unwrap(),
     ];
-    let (code, output, error) = predictd(&arguments, "", &environment);
+    let (code, output, error) = run_predictd(&arguments, "", &environment);
     (code, output + &error)
 }
 
 #[test]
 fn the_check_fails_for_each() {
     for (place, _, path) in CASES {
-        let models = models(&[]);
-        graph(models.path(), "scalar", 1, "scalar", None);
+        let models = models_with(&[]);
+        install_graph(models.path(), "scalar", 1, "scalar", None);
         assert_eq!(check(models.path()).0, 0);
         put(models.path(), place);
         let (code, output) = check(models.path());
@@ -157,12 +152,12 @@ fn the_check_fails_for_each() {
 
 #[test]
 fn a_wrong_models_directory_is_told_with_its_path_and_the_layout() {
-    let models = models(&[]);
-    install(models.path(), "diabetes", "1.0.0");
+    let models = models_with(&[]);
+    install_package(models.path(), "diabetes", "1.0.0");
     fs_err::create_dir(models.path().join(".empty")).unwrap();
     let above = tempfile::tempdir().unwrap();
     fs_err::create_dir(above.path().join("models")).unwrap();
-    install(&above.path().join("models"), "diabetes", "1.0.0");
+    install_package(&above.path().join("models"), "diabetes", "1.0.0");
     let place = |path: &str| models.path().join(path);
     let cases = [
         (place("nowhere"), "root_absent"),
@@ -179,16 +174,14 @@ fn a_wrong_models_directory_is_told_with_its_path_and_the_layout() {
                 && output.contains("NAME/VERSION/"),
             "{reason}: {output}"
         );
-        let server = Server::begin(&directory, &[]);
-        let told = until("it is told", || {
+        let server = Server::start_unready(&directory, &[]);
+        let told = wait_for("it is told", || {
             server.logged("not served").first().cloned()
         });
         assert_eq!(told["reason"], reason);
         assert_eq!(told["path"], directory.to_str().unwrap());
-        until("it is counted", || {
-            (count(&server, reason) == 1.0).then_some(())
-        });
-        let detail = until("it is shown", || {
+        wait_until("it is counted", || count(&server, reason) == 1.0);
+        let detail = wait_for("it is shown", || {
             server.get_json("/readyz?verbose")["ignored"][0]["detail"]
                 .as_str()
                 .map(str::to_owned)
@@ -199,10 +192,10 @@ fn a_wrong_models_directory_is_told_with_its_path_and_the_layout() {
 
 #[test]
 fn the_advice_leads_to_what_is_served() {
-    let models = models(&[]);
+    let models = models_with(&[]);
     let place = |path: &str| models.path().join(path);
-    graph(models.path(), "scalar", 1, "scalar", None);
-    install(models.path(), "digits", "1.0.0");
+    install_graph(models.path(), "scalar", 1, "scalar", None);
+    install_package(models.path(), "digits", "1.0.0");
     fs_err::rename(place("digits/1.0.0"), place("flat")).unwrap();
     fs_err::remove_dir(place("digits")).unwrap();
     put(models.path(), "other/1/weights.onnx");
@@ -210,7 +203,7 @@ fn the_advice_leads_to_what_is_served() {
     fs_err::write(place("triton/config.pbtxt"), "").unwrap();
     put(models.path(), "tf/1/saved_model.pb");
     put(models.path(), "loose/weights.onnx");
-    install(models.path(), "churn", "1.0.0");
+    install_package(models.path(), "churn", "1.0.0");
     fs_err::rename(place("churn/1.0.0"), place("churn/v1")).unwrap();
     let cases = [
         ("flat", format!("manifest.json says digits 1.0.0: move them to {}/", place("digits/1.0.0").display())),
@@ -237,8 +230,8 @@ fn the_advice_leads_to_what_is_served() {
         );
     }
     // The same of the version and of its directory.
-    let server = Server::begin(models.path(), &[("models.required", "scalar")]);
-    server.ready();
+    let server = Server::start_unready(models.path(), &[("models.required", "scalar")]);
+    server.wait_until_ready();
     let document = server.get_json("/readyz?verbose");
     for (path, detail) in &cases {
         let ignored = document["ignored"]
@@ -257,13 +250,12 @@ fn the_advice_leads_to_what_is_served() {
             .iter()
             .find(|(path, _)| path.starts_with(model))
             .unwrap();
-        until(model, || {
+        wait_until(model, || {
             server
                 .get(&format!("/models/{model}"))
                 .text()
                 .unwrap()
                 .contains(detail)
-                .then_some(())
         });
         assert!(
             !server
@@ -275,7 +267,10 @@ fn the_advice_leads_to_what_is_served() {
     }
     fs_err::create_dir(place("digits")).unwrap();
     fs_err::rename(place("flat"), place("digits/1.0.0")).unwrap();
-    until("it answers where it was told to go", || {
-        (server.get("/models/digits").json::<Value>().ok()?["stable"].is_string()).then_some(())
+    wait_until("it answers where it was told to go", || {
+        server
+            .get("/models/digits")
+            .json::<Value>()
+            .is_ok_and(|model| model["stable"].is_string())
     });
 }

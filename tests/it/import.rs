@@ -5,31 +5,31 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::harness::{golden, package, predictd, root};
+use crate::harness::{
+    file_names, fixture_path, golden_examples, package_path, run_predictd, workplace_with_files,
+};
 
 fn fixture(name: &str) -> Vec<u8> {
-    fs_err::read(root().join("tests/fixtures/onnx").join(name)).unwrap()
+    fs_err::read(fixture_path(name)).unwrap()
 }
 
 fn graph(name: &str, version: &str) -> Vec<u8> {
-    fs_err::read(package(name, version).join("model.onnx")).unwrap()
+    fs_err::read(package_path(name, version).join("model.onnx")).unwrap()
 }
 
 /// A directory `from` with these files, and room for what is made of it.
 fn workplace(files: &[(&str, &[u8])]) -> TempDir {
-    let directory = tempfile::tempdir().unwrap();
-    for (file, content) in files {
-        let path = directory.path().join("from").join(file);
-        fs_err::create_dir_all(path.parent().unwrap()).unwrap();
-        fs_err::write(path, content).unwrap();
-    }
-    directory
+    let files: Vec<(String, &[u8])> = files
+        .iter()
+        .map(|(file, content)| (format!("from/{file}"), *content))
+        .collect();
+    workplace_with_files(&files)
 }
 
 /// Imports `from` to `to`: (exit code, stdout, stderr).
 fn import(kind: &str, workplace: &Path, more: &[&str]) -> (i32, String, String) {
     let (from, to) = (workplace.join("from"), workplace.join("to"));
-    predictd(
+    run_predictd(
         &[
             &[
                 "import",
@@ -48,12 +48,12 @@ fn import(kind: &str, workplace: &Path, more: &[&str]) -> (i32, String, String) 
 
 fn verify(workplace: &Path) {
     let (code, output, error) =
-        predictd(&["verify", workplace.join("to").to_str().unwrap()], "", &[]);
+        run_predictd(&["verify", workplace.join("to").to_str().unwrap()], "", &[]);
     assert_eq!(code, 0, "{output}{error}");
 }
 
 fn predict(workplace: &Path, id: &str, instances: &str) -> Vec<Value> {
-    let (code, output, error) = predictd(
+    let (code, output, error) = run_predictd(
         &["predict", workplace.join("to").join(id).to_str().unwrap()],
         instances,
         &[],
@@ -67,17 +67,6 @@ fn predict(workplace: &Path, id: &str, instances: &str) -> Vec<Value> {
 
 fn document(workplace: &Path, file: &str) -> Value {
     serde_json::from_str(&fs_err::read_to_string(workplace.join("to").join(file)).unwrap()).unwrap()
-}
-
-/// Names below a directory; nothing where it is not there.
-fn names(directory: &Path) -> Vec<String> {
-    let mut names: Vec<String> = fs_err::read_dir(directory)
-        .into_iter()
-        .flatten()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    names.sort();
-    names
 }
 
 const CHURN_CONFIG: &str = r#"
@@ -141,7 +130,7 @@ fn a_triton_repository_becomes_packages() {
     );
 
     assert_eq!(
-        names(&place.path().join("to/weights/7")),
+        file_names(&place.path().join("to/weights/7")),
         [
             "README.md",
             "external_data.bin",
@@ -158,7 +147,7 @@ fn a_triton_repository_becomes_packages() {
         3
     );
     assert_eq!(
-        names(&place.path().join("to")),
+        file_names(&place.path().join("to")),
         ["churn", "weights"],
         "no staging area is left"
     );
@@ -240,7 +229,7 @@ fn what_is_no_onnx_model_is_told_and_the_rest_is_imported() {
         assert!(output.contains(expected), "{expected}: {output}");
     }
     assert_eq!(
-        names(&place.path().join("to")),
+        file_names(&place.path().join("to")),
         ["good"],
         "what failed leaves nothing behind"
     );
@@ -283,7 +272,7 @@ fn links_that_leave_the_repository_are_not_followed() {
             "{expected}: {output}"
         );
     }
-    assert_eq!(names(&place.path().join("to")), ["inner"], "{output}");
+    assert_eq!(file_names(&place.path().join("to")), ["inner"], "{output}");
 }
 
 #[test]
@@ -315,7 +304,7 @@ fn one_model_of_a_repository_and_no_version_twice() {
         "{output}"
     );
     assert_eq!(
-        names(&place.path().join("to/from/2")),
+        file_names(&place.path().join("to/from/2")),
         [""; 0],
         "it was not touched"
     );
@@ -330,7 +319,7 @@ fn one_model_of_a_repository_and_no_version_twice() {
 /// `import` into a directory of the workplace's, or what it says of that.
 fn import_to(kind: &str, place: &TempDir, output: &str, more: &[&str]) -> Result<(), String> {
     let (from, to) = (place.path().join("from"), place.path().join(output));
-    let (code, output, error) = predictd(
+    let (code, output, error) = run_predictd(
         &[
             &[
                 "import",
@@ -364,7 +353,7 @@ fn an_output_that_ends_in_name_and_version_is_the_packages_own() {
         |place: &TempDir, path: &str| place.path().join(path).join("manifest.json").is_file();
     import_to("mlflow", &mlflow, "drafts/sugar/2.1.0", &[]).unwrap();
     assert!(made(&mlflow, "drafts/sugar/2.1.0"));
-    let (code, output, error) = predictd(
+    let (code, output, error) = run_predictd(
         &["verify", mlflow.path().join("drafts").to_str().unwrap()],
         "",
         &[],
@@ -422,7 +411,7 @@ fn a_directory_without_models_is_told() {
         code == 1 && error.contains("MLmodel: is missing"),
         "{error}"
     );
-    assert_eq!(predictd(&["import", "seldon", "."], "", &[]).0, 2);
+    assert_eq!(run_predictd(&["import", "seldon", "."], "", &[]).0, 2);
 }
 
 /// As MLflow writes it, folded lines and all.
@@ -548,7 +537,7 @@ fn columns_of_an_mlflow_model_become_one_tensor() {
 
 #[test]
 fn an_input_for_each_column_answers_as_the_package_of_the_same_graph() {
-    let examples = golden("churn-pipeline", "1.1.0");
+    let examples = golden_examples("churn-pipeline", "1.1.0");
     let whole = |example: &&Value| {
         !example["input"]
             .as_object()
@@ -686,7 +675,7 @@ fn what_mlflow_saved_is_not_trusted() {
             format!("{output}{error}").contains(expected),
             "{what}: {output}{error}"
         );
-        assert!(names(&place.path().join("to")).is_empty(), "{what}");
+        assert!(file_names(&place.path().join("to")).is_empty(), "{what}");
     }
     let place = workplace(&[
         ("MLmodel", good.as_bytes()),

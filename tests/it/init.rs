@@ -5,20 +5,10 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::harness::{golden, package, predictd, root};
-
-/// A place for a draft, with these files beside it.
-fn workplace(files: &[(&str, String)]) -> TempDir {
-    let directory = tempfile::tempdir().unwrap();
-    for (file, text) in files {
-        fs_err::write(directory.path().join(file), text).unwrap();
-    }
-    directory
-}
-
-fn lines(rows: impl IntoIterator<Item = Value>) -> String {
-    rows.into_iter().map(|row| format!("{row}\n")).collect()
-}
+use crate::harness::{
+    file_names, fixture_path, golden_examples, json_lines, pack, package_path, run_predictd,
+    workplace_with_files,
+};
 
 /// Drafts `made/1.0.0` in the place; arguments that begin with `@` are files of it: (exit code, stdout and stderr).
 fn init(place: &TempDir, model: &Path, more: &[&str]) -> (i32, String) {
@@ -37,7 +27,7 @@ fn init(place: &TempDir, model: &Path, more: &[&str]) -> (i32, String) {
         made.to_str().unwrap(),
     ];
     arguments.extend(more.iter().map(String::as_str));
-    let (code, output, error) = predictd(&arguments, "", &[]);
+    let (code, output, error) = run_predictd(&arguments, "", &[]);
     (code, output + &error)
 }
 
@@ -45,37 +35,18 @@ fn draft(place: &TempDir) -> PathBuf {
     place.path().join("made/1.0.0")
 }
 
-fn pack(place: &TempDir) -> (i32, String) {
-    let (code, output, error) = predictd(&["pack", draft(place).to_str().unwrap()], "", &[]);
-    (code, output + &error)
-}
-
 fn preprocessing(place: &TempDir) -> Value {
     serde_json::from_str(&fs_err::read_to_string(draft(place).join("preprocessing.json")).unwrap())
         .unwrap()
 }
 
-fn files(directory: &Path) -> Vec<String> {
-    let mut names: Vec<String> = fs_err::read_dir(directory)
-        .into_iter()
-        .flatten()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    names.sort();
-    names
-}
-
 fn model(name: &str) -> PathBuf {
-    package(name, "1.0.0").join("model.onnx")
-}
-
-fn fixture(name: &str) -> PathBuf {
-    root().join("tests/fixtures/onnx").join(name)
+    package_path(name, "1.0.0").join("model.onnx")
 }
 
 /// What training answered, with the fields in the order of the graph's columns.
 fn answered(name: &str) -> Vec<Value> {
-    golden(name, "1.0.0")
+    golden_examples(name, "1.0.0")
 }
 
 #[test]
@@ -83,7 +54,8 @@ fn what_is_said_and_shown_packs_and_answers() {
     let examples = answered("diabetes");
     // With the training's own lines; its order of columns is the sample's.
     let own: Value = serde_json::from_str(
-        &fs_err::read_to_string(package("diabetes", "1.0.0").join("preprocessing.json")).unwrap(),
+        &fs_err::read_to_string(package_path("diabetes", "1.0.0").join("preprocessing.json"))
+            .unwrap(),
     )
     .unwrap();
     let columns: Vec<String> = own["inputs"]["features"]["columns"]
@@ -97,12 +69,12 @@ fn what_is_said_and_shown_packs_and_answers() {
         row["prediction"] = example["output"]["prediction"].clone();
         row
     });
-    let place = workplace(&[
+    let place = workplace_with_files(&[
         (
             "rows.jsonl",
-            lines(examples.iter().map(|example| example["input"].clone())),
+            json_lines(examples.iter().map(|example| example["input"].clone())),
         ),
-        ("seen.jsonl", lines(plain)),
+        ("seen.jsonl", json_lines(plain)),
     ]);
     let mut arguments = vec!["--sample", "@rows.jsonl", "--golden", "@seen.jsonl"];
     columns
@@ -115,7 +87,7 @@ fn what_is_said_and_shown_packs_and_answers() {
         "{text}"
     );
     assert_eq!(
-        files(&draft(&place)),
+        file_names(&draft(&place)),
         [
             "README.md",
             "golden.jsonl",
@@ -124,9 +96,9 @@ fn what_is_said_and_shown_packs_and_answers() {
             "schema.json"
         ]
     );
-    assert_eq!(pack(&place).0, 0);
+    assert_eq!(pack(&draft(&place), &[]).0, 0);
     let rows = place.path().join("rows.jsonl");
-    let (code, text, _) = predictd(
+    let (code, text, _) = run_predictd(
         &[
             "predict",
             draft(&place).to_str().unwrap(),
@@ -143,12 +115,12 @@ fn what_is_said_and_shown_packs_and_answers() {
 
 #[test]
 fn what_only_the_training_knows_is_asked_for_and_nothing_is_written() {
-    let rows = lines(
+    let rows = json_lines(
         answered("diabetes")
             .into_iter()
             .map(|example| example["input"].clone()),
     );
-    let place = workplace(&[("rows.jsonl", rows)]);
+    let place = workplace_with_files(&[("rows.jsonl", rows)]);
     let (code, text) = init(&place, &model("diabetes"), &["--sample", "@rows.jsonl"]);
     assert_eq!(code, 1, "{text}");
     let line = "  {\"field\": \"sex\", \"steps\": [{\"one_hot\": {\"categories\": [\"group1\", \"group2\"], \"unknown\": \"error\"}}]}\n";
@@ -156,7 +128,7 @@ fn what_only_the_training_knows_is_asked_for_and_nothing_is_written() {
         text.contains("nothing was drafted") && text.contains(line),
         "{text}"
     );
-    assert_eq!(files(place.path()), ["rows.jsonl"]);
+    assert_eq!(file_names(place.path()), ["rows.jsonl"]);
     // A number of columns that the graph doesn't take.
     let (code, text) = init(
         &place,
@@ -188,17 +160,17 @@ fn what_only_the_training_knows_is_asked_for_and_nothing_is_written() {
         let (code, text) = init(&place, &model("diabetes"), &wrong);
         assert!(code == 1 && text.contains("expected"), "{text}");
     }
-    assert_eq!(files(place.path()), ["rows.jsonl"]);
+    assert_eq!(file_names(place.path()), ["rows.jsonl"]);
 }
 
 #[test]
 fn a_guess_is_refused_until_its_key_is_deleted() {
-    let rows = lines(
+    let rows = json_lines(
         answered("diabetes")
             .into_iter()
             .map(|example| example["input"].clone()),
     );
-    let place = workplace(&[("rows.jsonl", rows)]);
+    let place = workplace_with_files(&[("rows.jsonl", rows)]);
     let (code, text) = init(
         &place,
         &model("diabetes"),
@@ -206,7 +178,7 @@ fn a_guess_is_refused_until_its_key_is_deleted() {
     );
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("guess   preprocessing.json /inputs/features/columns/9/x-guess: the categories are the sample's"), "{text}");
-    let (code, text) = pack(&place);
+    let (code, text) = pack(&draft(&place), &[]);
     assert_eq!(code, 1);
     assert!(text.contains("FAILED  preprocessing  preprocessing.json /inputs/features/columns/9/x-guess: is a guess"), "{text}");
     assert!(
@@ -226,13 +198,13 @@ fn a_guess_is_refused_until_its_key_is_deleted() {
         confirmed.to_string(),
     )
     .unwrap();
-    let (code, text) = pack(&place);
+    let (code, text) = pack(&draft(&place), &[]);
     assert_eq!(code, 0, "{text}");
     // A mark that comes into a package later is no package's.
     let mut marked = confirmed.clone();
     marked["inputs"]["features"]["x-guess"] = json!("by hand");
     fs_err::write(draft(&place).join("preprocessing.json"), marked.to_string()).unwrap();
-    assert_eq!(pack(&place).0, 1);
+    assert_eq!(pack(&draft(&place), &[]).0, 1);
 }
 
 #[test]
@@ -246,7 +218,7 @@ fn golden_examples_show_a_guess_or_refute_it() {
             .collect();
         json!({"input": example["input"], "output": {"probabilities": probabilities}})
     });
-    let place = workplace(&[("seen.jsonl", lines(examples))]);
+    let place = workplace_with_files(&[("seen.jsonl", json_lines(examples))]);
     let (code, text) = init(&place, &model("digits"), &["--golden", "@seen.jsonl"]);
     assert_eq!(code, 1, "the training's numbers go from 0 to 16: {text}");
     assert!(
@@ -259,7 +231,7 @@ fn golden_examples_show_a_guess_or_refute_it() {
         "{text}"
     );
     assert_eq!(
-        files(&draft(&place)),
+        file_names(&draft(&place)),
         [
             "README.md",
             "golden.jsonl",
@@ -269,7 +241,7 @@ fn golden_examples_show_a_guess_or_refute_it() {
         ]
     );
     let drafted = fs_err::read_to_string(draft(&place).join("preprocessing.json")).unwrap();
-    assert_eq!(pack(&place).0, 1);
+    assert_eq!(pack(&draft(&place), &[]).0, 1);
     assert_eq!(
         fs_err::read_to_string(draft(&place).join("preprocessing.json")).unwrap(),
         drafted,
@@ -289,7 +261,7 @@ fn golden_examples_show_a_guess_or_refute_it() {
         corrected.to_string(),
     )
     .unwrap();
-    let (code, text) = pack(&place);
+    let (code, text) = pack(&draft(&place), &[]);
     assert!(
         code == 0 && text.contains("prove the guesses in 1 place"),
         "{text}"
@@ -298,7 +270,7 @@ fn golden_examples_show_a_guess_or_refute_it() {
         preprocessing(&place)["inputs"]["image"].get("x-guess"),
         None
     );
-    let (code, text, error) = predictd(&["verify", draft(&place).to_str().unwrap()], "", &[]);
+    let (code, text, error) = run_predictd(&["verify", draft(&place).to_str().unwrap()], "", &[]);
     assert_eq!(code, 0, "{text}{error}");
 }
 
@@ -309,8 +281,8 @@ fn examples_show_only_the_categories_that_they_have() {
         .iter()
         .filter(|example| example["input"]["sex"] == "group1")
         .cloned();
-    let rows = lines(examples.iter().map(|example| example["input"].clone()));
-    let place = workplace(&[("rows.jsonl", rows)]);
+    let rows = json_lines(examples.iter().map(|example| example["input"].clone()));
+    let place = workplace_with_files(&[("rows.jsonl", rows)]);
     assert_eq!(
         init(
             &place,
@@ -320,8 +292,8 @@ fn examples_show_only_the_categories_that_they_have() {
         .0,
         0
     );
-    fs_err::write(draft(&place).join("golden.jsonl"), lines(one_sex)).unwrap();
-    let (code, text) = pack(&place);
+    fs_err::write(draft(&place).join("golden.jsonl"), json_lines(one_sex)).unwrap();
+    let (code, text) = pack(&draft(&place), &[]);
     assert!(
         code == 1 && text.contains("no golden example has the category \"group2\""),
         "{text}"
@@ -341,10 +313,10 @@ fn samples_come_in_every_form() {
             "{\"a\": 1, \"b\": 2, \"c\": 3}\n\n{\"a\": 4, \"b\": 5.5, \"c\": null}\n".to_owned(),
         ),
     ] {
-        let place = workplace(&[(file, text)]);
+        let place = workplace_with_files(&[(file, text)]);
         let (code, text) = init(
             &place,
-            &fixture("identity_fp32.onnx"),
+            &fixture_path("identity_fp32.onnx"),
             &["--sample", &format!("@{file}")],
         );
         assert_eq!(code, 0, "{text}");
@@ -368,18 +340,18 @@ fn samples_come_in_every_form() {
         );
         let columns = json!([{"field": "a"}, {"field": "b"}, {"field": "c"}]);
         assert_eq!(preprocessing(&place)["inputs"]["x"]["columns"], columns);
-        let (code, text) = pack(&place);
+        let (code, text) = pack(&draft(&place), &[]);
         assert_eq!(code, 0, "{text}");
     }
 }
 
 #[test]
 fn external_data_comes_along_or_is_missed() {
-    let place = workplace(&[]);
-    let (code, text) = init(&place, &fixture("external_data.onnx"), &[]);
+    let place = tempfile::tempdir().unwrap();
+    let (code, text) = init(&place, &fixture_path("external_data.onnx"), &[]);
     assert_eq!(code, 0, "{text}");
     assert_eq!(
-        files(&draft(&place)),
+        file_names(&draft(&place)),
         [
             "README.md",
             "external_data.bin",
@@ -387,11 +359,11 @@ fn external_data_comes_along_or_is_missed() {
             "schema.json"
         ]
     );
-    assert_eq!(pack(&place).0, 0);
+    assert_eq!(pack(&draft(&place), &[]).0, 0);
 
-    let place = workplace(&[]);
+    let place = tempfile::tempdir().unwrap();
     fs_err::copy(
-        fixture("external_data.onnx"),
+        fixture_path("external_data.onnx"),
         place.path().join("alone.onnx"),
     )
     .unwrap();
@@ -401,12 +373,12 @@ fn external_data_comes_along_or_is_missed() {
             && text.contains("external_data.bin: is missing; the graph keeps weights in this file"),
         "{text}"
     );
-    assert_eq!(files(place.path()), ["alone.onnx"]);
+    assert_eq!(file_names(place.path()), ["alone.onnx"]);
 }
 
 #[test]
 fn a_long_image_of_the_sample_fills_neither_schema_nor_terminal() {
-    let image = golden("digits", "1.0.0")[0]["input"]["image"].clone();
+    let image = golden_examples("digits", "1.0.0")[0]["input"]["image"].clone();
     // Bytes after its end are no part of a PNG.
     let bytes = [
         base64_simd::STANDARD
@@ -415,9 +387,9 @@ fn a_long_image_of_the_sample_fills_neither_schema_nor_terminal() {
         vec![7; 90_000],
     ]
     .concat();
-    let place = workplace(&[(
+    let place = workplace_with_files(&[(
         "rows.jsonl",
-        lines([json!({"image": base64_simd::STANDARD.encode_to_string(bytes)})]),
+        json_lines([json!({"image": base64_simd::STANDARD.encode_to_string(bytes)})]),
     )]);
     let steps = json!({"field": "image", "steps": [{"decode_image": {"mode": "grey"}}, {"center_crop": {"height": 8, "width": 8}}, {"layout": "nchw"}]});
     let (code, text) = init(
@@ -437,6 +409,6 @@ fn a_long_image_of_the_sample_fills_neither_schema_nor_terminal() {
         "{schema}"
     );
     // The load gate runs the schema's example where no golden one is there: it must be one that the steps take.
-    let (code, text) = pack(&place);
+    let (code, text) = pack(&draft(&place), &[]);
     assert!(code == 0 && text.contains("batches of 1 and "), "{text}");
 }

@@ -4,27 +4,10 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::{
-    engine::number_package,
-    harness::{Server, graph, until},
-};
+use crate::harness::{Server, install_graph, number_package, wait_for, wait_until};
 
 /// Of the machine's memory that is in use besides, nothing can be said to the last page.
 const SLACK: u64 = 48 << 20;
-
-fn resident(server: &Server) -> u64 {
-    let status = fs_err::read_to_string(format!("/proc/{}/status", server.child.id())).unwrap();
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmRSS"))
-        .unwrap();
-    line.split_whitespace()
-        .nth(1)
-        .unwrap()
-        .parse::<u64>()
-        .unwrap()
-        << 10
-}
 
 /// A caller's rows for `wide`, which takes two megabytes for each.
 fn ask(server: &Server, model: &str, rows: usize) -> (u16, Value) {
@@ -44,34 +27,34 @@ fn ask_for(server: &Server, count: u64) -> u16 {
 }
 
 fn returns(server: &Server, before: u64) {
-    until("memory returns", || {
-        (resident(server) <= (before + before / 5).max(before + SLACK)).then_some(())
+    wait_until("memory returns", || {
+        server.memory("VmRSS") <= (before + before / 5).max(before + SLACK)
     });
 }
 
 #[test]
 fn resident_memory_returns_after_a_burst() {
     let models = tempfile::tempdir().unwrap();
-    graph(models.path(), "wide", 1, "wide", None);
-    graph(models.path(), "memory", 1, "memory", None);
+    install_graph(models.path(), "wide", 1, "wide", None);
+    install_graph(models.path(), "memory", 1, "memory", None);
     let server = Server::start(models.path(), &[("runtime.workers", "1")]);
     for _ in 0..20 {
         assert_eq!(ask(&server, "wide", 1).0, 200);
         assert_eq!(ask_for(&server, 1), 200);
     }
-    let before = resident(&server);
+    let before = server.memory("VmRSS");
     for _ in 0..3 {
         assert_eq!(ask(&server, "wide", 150).0, 200);
     }
     returns(&server, before);
     // So many that it counts as usual and is kept, until nobody asks any more.
-    until("what is usual is kept", || {
+    wait_until("what is usual is kept", || {
         for _ in 0..8 {
             assert_eq!(ask(&server, "wide", 100).0, 200);
         }
         // Its run begins only when what the last one took is given back, or kept.
         assert_eq!(ask(&server, "wide", 1).0, 200);
-        (resident(&server) > before + SLACK).then_some(())
+        server.memory("VmRSS") > before + SLACK
     });
     returns(&server, before);
     // The size of what came tells nothing here.
@@ -93,7 +76,7 @@ fn limited(models: &Path, limit: &str) -> Server {
 #[test]
 fn a_run_beyond_the_limit_is_refused_and_the_server_goes_on() {
     let models = tempfile::tempdir().unwrap();
-    graph(models.path(), "wide", 1, "wide", None);
+    install_graph(models.path(), "wide", 1, "wide", None);
     let server = limited(models.path(), "100000000");
     assert_eq!(ask(&server, "wide", 40).0, 200);
     let (status, problem) = ask(&server, "wide", 500);
@@ -116,7 +99,7 @@ fn a_run_beyond_the_limit_is_refused_and_the_server_goes_on() {
             "{rows}"
         );
     }
-    assert!(resident(&server) < 400_000_000);
+    assert!(server.memory("VmRSS") < 400_000_000);
 }
 
 /// Each worker may take an equal share, of packages as of bare graphs; a model's own limit goes before the general one.
@@ -128,7 +111,7 @@ fn a_model_may_have_a_limit_of_its_own_and_its_workers_share_it() {
     let config = models.path().join(".predictd.toml");
     let text = "[batching]\nmax_batch_size = 32\n[runtime]\nworkers = 2\nmemory_limit_bytes = 400000000\n[model.small]\nmemory_limit_bytes = 40000000\n";
     fs_err::write(&config, text).unwrap();
-    let server = Server::start_in(models.path(), &[], |command| {
+    let server = Server::start_prepared(models.path(), &[], |command| {
         command.arg("--config").arg(&config);
     });
     let ask = |model: &str, rows: usize| {
@@ -151,15 +134,15 @@ fn a_model_may_have_a_limit_of_its_own_and_its_workers_share_it() {
 #[test]
 fn a_graph_that_does_not_fit_into_its_share_is_refused_with_the_key() {
     let models = tempfile::tempdir().unwrap();
-    graph(models.path(), "slow", 1, "slow", None);
-    let server = Server::begin(
+    install_graph(models.path(), "slow", 1, "slow", None);
+    let server = Server::start_unready(
         models.path(),
         &[
             ("runtime.workers", "1"),
             ("runtime.memory_limit_bytes", "1000"),
         ],
     );
-    let refused = until("it is refused", || {
+    let refused = wait_for("it is refused", || {
         server.logged("refused").first().cloned()
     });
     assert!(
@@ -174,7 +157,7 @@ fn a_graph_that_does_not_fit_into_its_share_is_refused_with_the_key() {
 #[test]
 fn rows_of_a_run_that_can_not_be_cut_are_limited() {
     let models = tempfile::tempdir().unwrap();
-    graph(models.path(), "coupled", 1, "batch_coupled", None);
+    install_graph(models.path(), "coupled", 1, "batch_coupled", None);
     let server = Server::start(models.path(), &[("batching.max_rows_per_run", "100")]);
     let ask = |rows: usize| {
         let body = json!({"inputs": [{"name": "x", "shape": [rows, 3], "datatype": "FP32", "data": vec![0.5; rows * 3]}]});
@@ -192,7 +175,7 @@ fn rows_of_a_run_that_can_not_be_cut_are_limited() {
 #[test]
 fn nor_are_those_that_come_with_an_optional_input() {
     let models = tempfile::tempdir().unwrap();
-    graph(models.path(), "scale", 1, "optional_scale", None);
+    install_graph(models.path(), "scale", 1, "optional_scale", None);
     let server = Server::start(models.path(), &[("batching.max_rows_per_run", "100")]);
     let metadata = server.get_json("/v2/models/scale");
     let ask = |rows: usize, scale: bool| {

@@ -2,18 +2,18 @@
 
 use serde_json::json;
 
-use crate::harness::{Server, instance, models};
+use crate::harness::{Server, example_input, models_with};
 
 #[test]
 fn series_by_model_and_version() {
-    let models = models(&[("churn", "1.0.0"), ("churn", "1.1.0")]);
+    let models = models_with(&[("churn", "1.0.0"), ("churn", "1.1.0")]);
     let server = Server::start(models.path(), &[("cost.dollars_per_core_hour", "0.05")]);
     let requests = |version: &str, code: u16| {
         format!(
             "predictd_requests_total{{code=\"{code}\",model=\"churn\",protocol=\"predict\",version=\"{version}\"}}"
         )
     };
-    let text = server.get("/metrics").text().unwrap();
+    let text = server.metrics();
     for version in ["1.0.0", "1.1.0"] {
         for code in [200, 422, 500, 503] {
             assert!(
@@ -25,12 +25,12 @@ fn series_by_model_and_version() {
     for _ in 0..3 {
         server.predict(
             "/predict",
-            &json!({"instances": [instance("churn", "1.1.0"), instance("churn", "1.1.0")]}),
+            &json!({"instances": [example_input("churn", "1.1.0"), example_input("churn", "1.1.0")]}),
         );
     }
     server.predict(
         "/models/churn/versions/1.0.0/predict",
-        &instance("churn", "1.0.0"),
+        &example_input("churn", "1.0.0"),
     );
     server.predict("/predict", &json!({}));
     server.predict("/models/nobody-knows-me/predict", &json!({}));
@@ -78,7 +78,7 @@ fn series_by_model_and_version() {
     );
     assert!(server.metric("predictd_cost_dollars_total{model=\"churn\",version=\"1.1.0\"}") > 0.0);
     assert!(server.metric("process_resident_memory_bytes") > 0.0);
-    let text = server.get("/metrics").text().unwrap();
+    let text = server.metrics();
     assert!(
         !text.contains("nobody-knows-me")
             && !text.contains("7.7.7")

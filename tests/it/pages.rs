@@ -2,14 +2,11 @@
 
 use serde_json::Value;
 
-use crate::{
-    harness::{Server, instance, models, until},
-    watch::repack,
-};
+use crate::harness::{Server, example_input, models_with, wait_for, write_manifest};
 
 #[test]
 fn openapi_examples_work() {
-    let models = models(&[
+    let models = models_with(&[
         ("churn", "1.1.0"),
         ("diabetes", "1.0.0"),
         ("digits", "1.0.0"),
@@ -57,7 +54,7 @@ fn openapi_examples_work() {
 
 #[test]
 fn examples_that_nobody_wrote_are_made_of_the_schema() {
-    let models = models(&[("digits", "1.0.0"), ("churn", "1.1.0")]);
+    let models = models_with(&[("digits", "1.0.0"), ("churn", "1.1.0")]);
     for (name, version) in [("digits", "1.0.0"), ("churn", "1.1.0")] {
         let directory = models.path().join(name).join(version);
         fs_err::remove_file(directory.join("golden.jsonl")).unwrap();
@@ -66,7 +63,7 @@ fn examples_that_nobody_wrote_are_made_of_the_schema() {
                 .unwrap();
         schema["input"].as_object_mut().unwrap().remove("examples");
         fs_err::write(directory.join("schema.json"), schema.to_string()).unwrap();
-        repack(&directory, name, version);
+        write_manifest(&directory, name, version);
     }
     let server = Server::start(models.path(), &[]);
     let document = server.get_json("/openapi.json");
@@ -92,11 +89,11 @@ fn examples_that_nobody_wrote_are_made_of_the_schema() {
 #[test]
 fn a_greeting_shows_no_long_example() {
     let long = |server: &Server| {
-        until("the greeting", || {
-            Some(server.greeting()).filter(|text| text.contains("metrics "))
+        wait_for("the greeting", || {
+            Some(server.stdout()).filter(|text| text.contains("metrics "))
         })
     };
-    let models = models(&[("digits", "1.0.0")]);
+    let models = models_with(&[("digits", "1.0.0")]);
     let server = Server::start(models.path(), &[]);
     assert!(
         long(&server)
@@ -114,7 +111,7 @@ fn a_greeting_shows_no_long_example() {
     let image = base64_simd::STANDARD.encode_to_string([image, vec![7; 60_000]].concat());
     schema["input"]["examples"][0]["image"] = Value::String(image);
     fs_err::write(directory.join("schema.json"), schema.to_string()).unwrap();
-    repack(&directory, "digits", "1.0.0");
+    write_manifest(&directory, "digits", "1.0.0");
     let server = Server::start(models.path(), &[]);
     let greeting = long(&server);
     assert!(
@@ -137,7 +134,7 @@ fn assert_fits(document: &Value, schema: &Value, instance: &Value) {
 
 #[test]
 fn pages_are_self_contained() {
-    let models = models(&[("diabetes", "1.0.0")]);
+    let models = models_with(&[("diabetes", "1.0.0")]);
     let server = Server::start(models.path(), &[]);
     for path in ["/", "/docs", "/docs/docs.js", "/docs/style.css"] {
         let response = server.get(path);
@@ -172,8 +169,8 @@ fn pages_are_self_contained() {
 
 #[test]
 fn pages_of_other_origins_may_ask_where_the_configuration_says() {
-    let models = models(&[("diabetes", "1.0.0")]);
-    let body = instance("diabetes", "1.0.0");
+    let models = models_with(&[("diabetes", "1.0.0")]);
+    let body = example_input("diabetes", "1.0.0");
     let preflight = |server: &Server, origin: &str| {
         let request = server
             .client
@@ -258,10 +255,7 @@ fn pages_of_other_origins_may_ask_where_the_configuration_says() {
                 None
             );
         }
-        let admin = server.client.get(format!(
-            "http://{}/admin/models",
-            server.logged("listening")[0]["admin"].as_str().unwrap()
-        ));
+        let admin = server.client.get(server.admin_url("/admin/models"));
         assert_eq!(
             allowed(&admin.header("origin", origin).send().unwrap()),
             None,
@@ -273,7 +267,7 @@ fn pages_of_other_origins_may_ask_where_the_configuration_says() {
 /// What an unknown route points to must know the routes.
 #[test]
 fn the_root_lists_routes_that_are_there() {
-    let models = models(&[("diabetes", "1.0.0")]);
+    let models = models_with(&[("diabetes", "1.0.0")]);
     let server = Server::start(models.path(), &[]);
     let told = server.get_json("/nowhere")["detail"]
         .as_str()

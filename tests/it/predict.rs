@@ -4,7 +4,7 @@ use std::io::Write;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Server, golden, instance, models};
+use crate::harness::{Server, example_input, golden_examples, models_with, wait_for};
 
 /// |a - b| <= tolerance * max(1, |expected|), through all members.
 fn assert_close(expected: &Value, actual: &Value, tolerance: f64, place: &str) {
@@ -37,11 +37,11 @@ fn golden_examples_alone_and_together() {
         ("digits", "1.1.0"),
         ("diabetes", "1.1.0"),
     ];
-    let models = models(&packages);
+    let models = models_with(&packages);
     let server = Server::start(models.path(), &[]);
     for (name, version) in packages {
         let path = format!("/models/{name}/versions/{version}/predict");
-        let examples = golden(name, version);
+        let examples = golden_examples(name, version);
         assert_eq!(examples.len(), 20);
         for example in &examples {
             let answer: Value = server.predict(&path, &example["input"]).json().unwrap();
@@ -80,7 +80,7 @@ fn golden_examples_alone_and_together() {
 
 #[test]
 fn headers_of_an_answer() {
-    let models = models(&[("churn", "1.1.0")]);
+    let models = models_with(&[("churn", "1.1.0")]);
     let server = Server::start(models.path(), &[("telemetry.request_log", "all")]);
     let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     let request = server
@@ -88,7 +88,7 @@ fn headers_of_an_answer() {
         .header("x-request-id", "order-7")
         .header("traceparent", trace);
     let response = request
-        .body(instance("churn", "1.1.0").to_string())
+        .body(example_input("churn", "1.1.0").to_string())
         .send()
         .unwrap();
     assert_eq!(response.status(), 200);
@@ -111,7 +111,7 @@ fn headers_of_an_answer() {
         digest
     );
 
-    let line = crate::harness::until("the request is logged", || server.logged("answered").pop());
+    let line = wait_for("the request is logged", || server.logged("answered").pop());
     assert_eq!(line["request_id"], "order-7");
     assert_eq!(line["prediction_id"], id);
     assert_eq!(line["trace_id"], "4bf92f3577b34da6a3ce929d0e0e4736");
@@ -144,9 +144,9 @@ fn headers_of_an_answer() {
 
 #[test]
 fn compressed_both_ways() {
-    let models = models(&[("churn", "1.1.0")]);
+    let models = models_with(&[("churn", "1.1.0")]);
     let server = Server::start(models.path(), &[("server.max_body_bytes", "200000")]);
-    let body = json!({"instances": vec![instance("churn", "1.1.0"); 300]}).to_string();
+    let body = json!({"instances": vec![example_input("churn", "1.1.0"); 300]}).to_string();
     let level = flate2::Compression::default();
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), level);
     gzip.write_all(body.as_bytes()).unwrap();
@@ -228,9 +228,9 @@ fn compressed_both_ways() {
 
 #[test]
 fn many_callers_at_once_get_their_own_answers() {
-    let models = models(&[("churn", "1.1.0")]);
+    let models = models_with(&[("churn", "1.1.0")]);
     let server = Server::start(models.path(), &[]);
-    let examples = golden("churn", "1.1.0");
+    let examples = golden_examples("churn", "1.1.0");
     std::thread::scope(|scope| {
         for caller in 0..16 {
             let (server, examples) = (&server, &examples);

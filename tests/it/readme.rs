@@ -4,7 +4,9 @@ use std::{path::Path, process::Command};
 
 use serde_json::json;
 
-use crate::harness::{PREDICTD, Server, golden, root, until};
+use crate::harness::{
+    PREDICTD, Server, fixture_path, golden_examples, install_package, root, wait_for,
+};
 
 /// The `sh` blocks of the section under this title, a command a line; comments and the alias are left out.
 fn commands(title: &str) -> Vec<String> {
@@ -42,10 +44,7 @@ impl Walk<'_> {
     /// What a shell prints that is given the command, as it stands.
     fn run(&self, command: &str) -> String {
         let server = self.server.as_ref().unwrap();
-        let admin = format!(
-            "http://{}",
-            server.logged("listening")[0]["admin"].as_str().unwrap()
-        );
+        let admin = server.admin_url("");
         let words = shlex::split(command).unwrap();
         let (program, arguments) = words.split_first().unwrap();
         let mut process = Command::new(if program == "predictd" {
@@ -76,7 +75,7 @@ impl Walk<'_> {
         let server = self.server.as_ref().unwrap();
         let row = fs_err::read_to_string(self.place.join("rows.jsonl")).unwrap();
         let row = row.lines().next().unwrap().to_owned();
-        until("the model answers", || {
+        wait_for("the model answers", || {
             let answer = server
                 .post("/models/iris/predict")
                 .body(row.clone())
@@ -103,11 +102,7 @@ fn library() -> &'static str {
 fn the_first_hour_goes_as_the_readme_says() {
     let place = tempfile::tempdir().unwrap();
     // What the Python block writes: the graph, and rows of four measures.
-    fs_err::copy(
-        root().join("tests/fixtures/onnx/iris.onnx"),
-        place.path().join("iris.onnx"),
-    )
-    .unwrap();
+    fs_err::copy(fixture_path("iris.onnx"), place.path().join("iris.onnx")).unwrap();
     let row = |a: f64| {
         json!({"sepal_length_cm": a, "sepal_width_cm": 3.0, "petal_length_cm": 1.4, "petal_width_cm": 0.2}).to_string()
     };
@@ -116,7 +111,7 @@ fn the_first_hour_goes_as_the_readme_says() {
         [row(5.1), row(6.3), row(7.0)].join("\n") + "\n",
     )
     .unwrap();
-    crate::harness::install(&place.path().join("models"), "churn", "1.1.0");
+    install_package(&place.path().join("models"), "churn", "1.1.0");
     let mut walk = Walk {
         place: place.path(),
         server: None,
@@ -151,7 +146,7 @@ fn the_first_hour_goes_as_the_readme_says() {
             .unwrap()
             .predict(
                 "/models/churn/predict",
-                &golden("churn", "1.1.0")[0]["input"]
+                &golden_examples("churn", "1.1.0")[0]["input"]
             )
             .status(),
         200

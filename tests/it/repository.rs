@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Server, graph, models, until};
+use crate::harness::{Server, example_input, install_graph, models_with, wait_for, wait_until};
 
 fn infer(server: &Server, path: &str, inputs: Value) -> (u16, Value) {
     let answer = server.predict(path, &json!({"inputs": inputs}));
@@ -15,8 +15,8 @@ fn fp32(name: &str, shape: &[usize], data: &[f32]) -> Value {
 
 #[test]
 fn a_graph_is_served_as_it_is_and_marked_unverified() {
-    let models = models(&[]);
-    graph(models.path(), "iris", 3, "iris", None);
+    let models = models_with(&[]);
+    install_graph(models.path(), "iris", 3, "iris", None);
     let server = Server::start(models.path(), &[]);
     let (status, answer) = infer(
         &server,
@@ -32,7 +32,7 @@ fn a_graph_is_served_as_it_is_and_marked_unverified() {
         (200, &json!([0, 1])),
         "{answer}"
     );
-    let metrics = server.get("/metrics").text().unwrap();
+    let metrics = server.metrics();
     assert!(
         metrics.contains("role=\"stable\",verified=\"false\",version=\"3\""),
         "{metrics}"
@@ -63,8 +63,8 @@ fn a_graph_is_served_as_it_is_and_marked_unverified() {
 
 #[test]
 fn nothing_unverified_is_served_where_manifests_are_required() {
-    let models = models(&[("churn", "1.1.0")]);
-    graph(models.path(), "iris", 1, "iris", None);
+    let models = models_with(&[("churn", "1.1.0")]);
+    install_graph(models.path(), "iris", 1, "iris", None);
     let server = Server::start(
         models.path(),
         &[
@@ -72,9 +72,9 @@ fn nothing_unverified_is_served_where_manifests_are_required() {
             ("models.required", "churn"),
         ],
     );
-    until("it was looked at", || {
+    wait_until("it was looked at", || {
         let document = server.get_json("/models/iris");
-        (document["versions"][0]["reason"] == "manifest.json is missing").then_some(())
+        document["versions"][0]["reason"] == "manifest.json is missing"
     });
     assert_eq!(
         server
@@ -86,22 +86,22 @@ fn nothing_unverified_is_served_where_manifests_are_required() {
 
 #[test]
 fn requests_share_no_run_where_the_configuration_says_so() {
-    let models = models(&[]);
-    graph(
+    let models = models_with(&[]);
+    install_graph(
         models.path(),
         "alone",
         1,
         "add_sub",
         Some("max_batch_size: 0\n"),
     );
-    graph(
+    install_graph(
         models.path(),
         "shared",
         1,
         "add_sub",
         Some("max_batch_size: 8\ndynamic_batching { max_queue_delay_microseconds: 200000 }\n"),
     );
-    graph(
+    install_graph(
         models.path(),
         "fixed",
         1,
@@ -176,30 +176,30 @@ fn requests_share_no_run_where_the_configuration_says_so() {
 
 #[test]
 fn the_version_policy_says_what_is_kept() {
-    let models = models(&[]);
+    let models = models_with(&[]);
     for version in [1, 2, 3, 10] {
-        graph(
+        install_graph(
             models.path(),
             "all",
             version,
             "scalar",
             Some("version_policy { all { } }\n"),
         );
-        graph(
+        install_graph(
             models.path(),
             "some",
             version,
             "scalar",
             Some("version_policy { specific { versions: [1, 3] } }\n"),
         );
-        graph(
+        install_graph(
             models.path(),
             "latest",
             version,
             "scalar",
             Some("version_policy { latest { num_versions: 3 } }\n"),
         );
-        graph(models.path(), "none", version, "scalar", None);
+        install_graph(models.path(), "none", version, "scalar", None);
     }
     let server = Server::start(models.path(), &[]);
     let loaded = |name: &str| server.get_json(&format!("/v2/models/{name}"))["versions"].clone();
@@ -221,7 +221,7 @@ fn the_version_policy_says_what_is_kept() {
 
 #[test]
 fn what_a_configuration_gets_wrong_is_named() {
-    let models = models(&[]);
+    let models = models_with(&[]);
     let configs = [
         (
             "shape",
@@ -247,18 +247,18 @@ fn what_a_configuration_gets_wrong_is_named() {
         ),
     ];
     for (name, config, _) in configs {
-        graph(models.path(), name, 1, "iris", Some(config));
+        install_graph(models.path(), name, 1, "iris", Some(config));
     }
-    graph(
+    install_graph(
         models.path(),
         "good",
         1,
         "iris",
         Some("optimization { }\nbackend: \"onnxruntime\"\n"),
     );
-    let server = Server::begin(models.path(), &[]);
+    let server = Server::start_unready(models.path(), &[]);
     for (name, _, expected) in configs {
-        let reason = until(name, || {
+        let reason = wait_for(name, || {
             let document = server.get_json(&format!("/models/{name}"));
             (document["versions"][0]["state"] == "refused").then(|| {
                 document["versions"][0]["reason"]
@@ -272,7 +272,7 @@ fn what_a_configuration_gets_wrong_is_named() {
             "{name}: {reason}"
         );
     }
-    let warning = until("the warning", || {
+    let warning = wait_for("the warning", || {
         server
             .logged("keys of config.pbtxt that are ignored")
             .first()
@@ -286,8 +286,8 @@ fn what_a_configuration_gets_wrong_is_named() {
 
 #[test]
 fn a_graph_that_is_still_being_copied_is_waited_for() {
-    let models = models(&[]);
-    graph(models.path(), "iris", 1, "iris", None);
+    let models = models_with(&[]);
+    install_graph(models.path(), "iris", 1, "iris", None);
     let server = Server::start(models.path(), &[]);
     let whole = fs_err::read(models.path().join("iris/1/model.onnx")).unwrap();
     let second = models.path().join("iris/2");
@@ -296,46 +296,45 @@ fn a_graph_that_is_still_being_copied_is_waited_for() {
     for part in 1..=3 {
         fs_err::write(second.join("model.onnx"), &whole[..whole.len() * part / 3]).unwrap();
         let looks = server.logged("refused").len();
-        until("a look", || {
+        wait_until("a look", || {
             let document = server.get_json("/models/iris");
             let known = document["versions"]
                 .as_array()
                 .unwrap()
                 .iter()
                 .any(|version| version["version"] == "2");
-            (known || server.logged("refused").len() > looks).then_some(())
+            known || server.logged("refused").len() > looks
         });
     }
-    until("version 2 is loaded", || {
+    wait_until("version 2 is loaded", || {
         let document = server.get_json("/models/iris");
         document["versions"]
             .as_array()
             .unwrap()
             .iter()
             .any(|version| version["version"] == "2" && version["state"] == "available")
-            .then_some(())
     });
     assert_eq!(server.get_json("/models/iris")["stable"], "1");
 }
 
 #[test]
 fn a_hostile_graph_is_refused_and_the_others_serve_on() {
-    let models = models(&[]);
-    graph(models.path(), "iris", 1, "iris", None);
+    let models = models_with(&[]);
+    install_graph(models.path(), "iris", 1, "iris", None);
     for hostile in ["nested_functions", "external_escape"] {
-        graph(models.path(), hostile, 1, hostile, None);
+        install_graph(models.path(), hostile, 1, hostile, None);
     }
     fs_err::create_dir_all(models.path().join("text/1")).unwrap();
     fs_err::write(models.path().join("text/1/model.onnx"), "no graph").unwrap();
-    let server = Server::begin(
+    let server = Server::start_unready(
         models.path(),
         &[
             ("models.gate_timeout_ms", "1500"),
             ("models.required", "iris"),
         ],
     );
-    server.ready();
-    let told = until("text", || {
+    server.wait_until_ready();
+    let told = wait_for("text", || {
         let answer = server
             .predict("/v2/models/text/infer", &json!({"inputs": []}))
             .text()
@@ -348,9 +347,8 @@ fn a_hostile_graph_is_refused_and_the_others_serve_on() {
         "{told}"
     );
     for hostile in ["nested_functions", "external_escape", "text"] {
-        until(hostile, || {
-            (server.get_json(&format!("/models/{hostile}"))["versions"][0]["state"] == "refused")
-                .then_some(())
+        wait_until(hostile, || {
+            server.get_json(&format!("/models/{hostile}"))["versions"][0]["state"] == "refused"
         });
     }
     let (status, _) = infer(
@@ -363,10 +361,10 @@ fn a_hostile_graph_is_refused_and_the_others_serve_on() {
 
 #[test]
 fn a_graph_of_a_package_is_offered_where_the_configuration_says_so() {
-    let models = models(&[("churn", "1.1.0")]);
+    let models = models_with(&[("churn", "1.1.0")]);
     let config = models.path().join("predictd.toml");
     fs_err::write(&config, "[model.churn]\noip = \"graph\"\n").unwrap();
-    let server = Server::start_in(models.path(), &[], |command| {
+    let server = Server::start_prepared(models.path(), &[], |command| {
         command.arg("--config").arg(&config);
     });
     let document = server.get_json("/v2/models/churn");
@@ -386,7 +384,7 @@ fn a_graph_of_a_package_is_offered_where_the_configuration_says_so() {
     // Instances are what they always were.
     assert_eq!(
         server
-            .predict("/predict", &crate::harness::instance("churn", "1.1.0"))
+            .predict("/predict", &example_input("churn", "1.1.0"))
             .status(),
         200
     );
@@ -394,8 +392,8 @@ fn a_graph_of_a_package_is_offered_where_the_configuration_says_so() {
 
 #[test]
 fn texts_come_back_as_they_went_in() {
-    let models = models(&[]);
-    graph(models.path(), "texts", 1, "identity_bytes", None);
+    let models = models_with(&[]);
+    install_graph(models.path(), "texts", 1, "identity_bytes", None);
     let server = Server::start(models.path(), &[]);
     // A NUL would end a text of C's, which is how the runtime's own binding passes them.
     let texts = json!(["", "\u{0}", "a\u{0}b", "日本\u{0}", "plain"]);
@@ -412,9 +410,9 @@ const SHARED: Option<&str> = Some("max_batch_size: 8\ndynamic_batching { }\n");
 
 #[test]
 fn rows_without_elements_are_not_the_callers_to_multiply() {
-    let models = models(&[]);
-    graph(models.path(), "shared", 1, "identity_fp32", SHARED);
-    graph(models.path(), "alone", 1, "identity_fp32", None);
+    let models = models_with(&[]);
+    install_graph(models.path(), "shared", 1, "identity_fp32", SHARED);
+    install_graph(models.path(), "alone", 1, "identity_fp32", None);
     let server = Server::start(models.path(), &[]);
     for name in ["shared", "alone"] {
         for rows in [1u64 << 62, 1 << 40, 1 << 27] {
@@ -441,9 +439,9 @@ fn rows_without_elements_are_not_the_callers_to_multiply() {
 
 #[test]
 fn classes_are_ranked_whatever_the_model_says() {
-    let models = models(&[]);
-    graph(models.path(), "x", 1, "identity_fp32", None);
-    graph(models.path(), "iris", 1, "iris", SHARED);
+    let models = models_with(&[]);
+    install_graph(models.path(), "x", 1, "identity_fp32", None);
+    install_graph(models.path(), "iris", 1, "iris", SHARED);
     let server = Server::start(models.path(), &[]);
     let data: Vec<Value> = (0..100)
         .map(|index| {
@@ -486,46 +484,46 @@ fn classes_are_ranked_whatever_the_model_says() {
 
 #[test]
 fn a_model_that_comes_version_by_version_is_served() {
-    let models = models(&[]);
-    graph(models.path(), "first", 1, "iris", None);
+    let models = models_with(&[]);
+    install_graph(models.path(), "first", 1, "iris", None);
     let server = Server::start(models.path(), &[]);
-    graph(models.path(), "iris", 1, "iris", None);
-    until("version 1 is seen", || {
-        (server.get("/models/iris").status() == 200).then_some(())
+    install_graph(models.path(), "iris", 1, "iris", None);
+    wait_until("version 1 is seen", || {
+        server.get("/models/iris").status() == 200
     });
     for version in [2, 3, 4] {
-        graph(models.path(), "iris", version, "iris", None);
+        install_graph(models.path(), "iris", version, "iris", None);
     }
-    until("the model answers", || {
+    wait_until("the model answers", || {
         let (status, _) = infer(
             &server,
             "/v2/models/iris/infer",
             json!([fp32("x", &[1, 4], &[0.0; 4])]),
         );
-        (status == 200).then_some(())
+        status == 200
     });
 }
 
 #[test]
 fn what_lies_beside_a_graph_is_read_with_care() {
-    let models = models(&[]);
-    graph(models.path(), "good", 1, "iris", None);
-    graph(models.path(), "pipe", 1, "iris", None);
-    graph(
+    let models = models_with(&[]);
+    install_graph(models.path(), "good", 1, "iris", None);
+    install_graph(models.path(), "pipe", 1, "iris", None);
+    install_graph(
         models.path(),
         "large",
         1,
         "iris",
         Some(&"a: 1\n".repeat(300_000)),
     );
-    graph(
+    install_graph(
         models.path(),
         "many",
         1,
         "iris",
         Some(&"a{}\n".repeat(200_000)),
     );
-    graph(
+    install_graph(
         models.path(),
         "link",
         1,
@@ -538,10 +536,10 @@ fn what_lies_beside_a_graph_is_read_with_care() {
         .unwrap();
     assert!(made.success());
     std::os::unix::fs::symlink("/etc/passwd", models.path().join("link/labels.txt")).unwrap();
-    let server = Server::begin(models.path(), &[("models.required", "good")]);
-    server.ready();
+    let server = Server::start_unready(models.path(), &[("models.required", "good")]);
+    server.wait_until_ready();
     for name in ["pipe", "large", "link"] {
-        let reason = until(name, || {
+        let reason = wait_for(name, || {
             let version = server.get_json(&format!("/models/{name}"))["versions"][0].clone();
             (version["state"] == "refused").then(|| version["reason"].as_str().unwrap().to_owned())
         });
@@ -552,22 +550,22 @@ fn what_lies_beside_a_graph_is_read_with_care() {
         };
         assert!(reason.contains(expected), "{name}: {reason}");
     }
-    until("many keys", || {
-        (server.get_json("/models/many")["versions"][0]["state"] == "available").then_some(())
+    wait_until("many keys", || {
+        server.get_json("/models/many")["versions"][0]["state"] == "available"
     });
 }
 
 #[test]
 fn a_graph_that_nobody_could_ask_or_read_is_refused() {
-    let models = models(&[]);
-    graph(models.path(), "mute", 1, "no_output", None);
-    graph(models.path(), "nul", 1, "nul_name", None);
-    let server = Server::begin(models.path(), &[]);
+    let models = models_with(&[]);
+    install_graph(models.path(), "mute", 1, "no_output", None);
+    install_graph(models.path(), "nul", 1, "nul_name", None);
+    let server = Server::start_unready(models.path(), &[]);
     for (name, expected) in [
         ("mute", "gives no output"),
         ("nul", "\"x\\u{0}y\": a name with a NUL"),
     ] {
-        let reason = until("it is refused", || {
+        let reason = wait_for("it is refused", || {
             let version = server.get_json(&format!("/models/{name}"))["versions"][0].clone();
             (version["state"] == "refused").then(|| version["reason"].as_str().unwrap().to_owned())
         });

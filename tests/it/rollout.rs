@@ -1,130 +1,20 @@
 //! Rollouts and rollbacks over the real server: who answers, what is judged, what is written, and what a restart makes of it.
 
-use reqwest::{StatusCode, blocking::Response};
+use std::path::Path;
+
 use serde_json::{Value, json};
 
-use crate::harness::{Server, graph, install, instance, models, until};
-
-pub const CHURN: &str = "/models/churn/predict";
-
-/// A plan whose steps are over as soon as something is shown.
-pub fn quick(steps: &str) -> String {
-    format!(
-        "name = \"quick\"\nalpha = 0.01\nmax_seconds = 3600\n[guards]\nerror_margin = 0.2\nnan_margin = 0.2\nrun_margin = 0.2\nengine_time_margin = 0.9\ncost_margin = 0.9\nerror_ceiling = 0.8\n{steps}"
-    )
-}
-
-const HALF: &str = "[[steps]]\nkind = \"canary\"\nweight = 0.5\nmin_requests = 50\n";
-pub const ALL: &str = "[[steps]]\nkind = \"canary\"\nweight = 1.0\nmin_requests = 10\n";
-/// Stays until somebody decides.
-pub const HELD: &str = "[[steps]]\nkind = \"canary\"\nweight = 0.5\nhold = true\n";
-
-impl Server {
-    pub fn admin(&self, path: &str) -> String {
-        format!(
-            "http://{}/admin/models/{path}",
-            self.logged("listening")[0]["admin"].as_str().unwrap()
-        )
-    }
-
-    pub fn order(&self, path: &str, body: &Value) -> Response {
-        self.client
-            .post(self.admin(path))
-            .body(body.to_string())
-            .send()
-            .unwrap()
-    }
-
-    pub fn ordered(&self, path: &str, body: &Value) -> Value {
-        let response = self.order(path, body);
-        let status = response.status();
-        let text = response.text().unwrap();
-        assert_eq!(status, 200, "{path}: {text}");
-        serde_json::from_str(&text).unwrap()
-    }
-
-    pub fn refused(&self, path: &str, body: &Value) -> (StatusCode, String) {
-        let response = self.order(path, body);
-        let status = response.status();
-        let document: Value = response.json().unwrap();
-        (
-            status,
-            document["error"]
-                .as_str()
-                .unwrap_or_else(|| panic!("{path} was carried out: {document}"))
-                .to_owned(),
-        )
-    }
-
-    /// What the server suggests instead of a refused order.
-    pub fn suggested(&self, path: &str, body: &Value) -> Value {
-        let document: Value = self.order(path, body).json().unwrap();
-        let hint = document["hint"].as_str().unwrap();
-        assert!(!hint.contains("--"), "no command line for a client: {hint}");
-        document["suggestion"].clone()
-    }
-
-    pub fn status(&self, model: &str) -> Value {
-        self.client
-            .get(self.admin(model))
-            .send()
-            .unwrap()
-            .json()
-            .unwrap()
-    }
-
-    /// The version that answered.
-    pub fn answered(&self, path: &str, body: &Value) -> String {
-        let response = self.predict(path, body);
-        let version = response.headers()["x-model-version"]
-            .to_str()
-            .unwrap()
-            .to_owned();
-        assert_eq!(response.status(), 200, "{}", response.text().unwrap());
-        version
-    }
-
-    pub fn history(&self, model: &str) -> Vec<Value> {
-        let history: Value = self
-            .client
-            .get(self.admin(&format!("{model}/history")))
-            .send()
-            .unwrap()
-            .json()
-            .unwrap();
-        history["entries"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|text| serde_json::from_str(text.as_str().unwrap()).unwrap())
-            .collect()
-    }
-
-    pub fn actions(&self, model: &str) -> Vec<String> {
-        self.history(model)
-            .iter()
-            .map(|entry| entry["action"].as_str().unwrap().to_owned())
-            .collect()
-    }
-}
-
-/// churn 1.0.0 is stable, 1.1.0 is loaded beside it.
-pub fn churn(settings: &[(&str, &str)]) -> (tempfile::TempDir, Server) {
-    let models = models(&[("churn", "1.0.0")]);
-    let server = Server::start(models.path(), settings);
-    install(models.path(), "churn", "1.1.0");
-    (models, server)
-}
-
-pub fn customer() -> Value {
-    instance("churn", "1.0.0")
-}
+use crate::harness::{
+    CANARY_ALL, CANARY_HALF, CANARY_HELD, CHURN, Server, copy_directory, customer, install_graph,
+    install_package, models_with, pack, package_path, plan_with_steps, start_churn, wait_for,
+    wait_until,
+};
 
 #[test]
 fn a_good_candidate_is_promoted_by_the_judge() {
-    let (_models, server) = churn(&[]);
-    let plan = quick(&format!("{HALF}{ALL}"));
-    let started = server.ordered(
+    let (_models, server) = start_churn(&[]);
+    let plan = plan_with_steps(&format!("{CANARY_HALF}{CANARY_ALL}"));
+    let started = server.decide(
         "churn/rollout/start",
         &json!({"to": ["1.1.0"], "plan": {"text": plan}, "reason": "better"}),
     );
@@ -132,10 +22,10 @@ fn a_good_candidate_is_promoted_by_the_judge() {
         (&started["rollout"]["phase"], &started["rollout"]["step"]),
         (&json!("running"), &json!(0))
     );
-    until("the candidate is stable", || {
-        let version = server.answered(CHURN, &customer());
+    wait_until("the candidate is stable", || {
+        let version = server.answering_version(CHURN, &customer());
         assert!(["1.0.0", "1.1.0"].contains(&version.as_str()));
-        (server.status("churn")["stable"]["version"] == "1.1.0").then_some(())
+        server.status("churn")["stable"]["version"] == "1.1.0"
     });
     assert_eq!(
         server.actions("churn"),
@@ -153,11 +43,11 @@ fn a_good_candidate_is_promoted_by_the_judge() {
             >= 10,
         "{promoted}"
     );
-    assert_eq!(server.answered(CHURN, &customer()), "1.1.0");
-    until("the way back was tried", || {
-        (server.status("churn")["rollback"]["ready"] == true).then_some(())
+    assert_eq!(server.answering_version(CHURN, &customer()), "1.1.0");
+    wait_until("the way back was tried", || {
+        server.status("churn")["rollback"]["ready"] == true
     });
-    let metrics = server.get("/metrics").text().unwrap();
+    let metrics = server.metrics();
     for line in [
         r#"predictd_rollback_ready{model="churn",version="1.0.0"} 1"#,
         r#"predictd_rollout_weight{model="churn",version="1.1.0"} 1"#,
@@ -170,20 +60,20 @@ fn a_good_candidate_is_promoted_by_the_judge() {
 #[test]
 fn a_failing_candidate_is_aborted() {
     let directory = tempfile::tempdir().unwrap();
-    graph(directory.path(), "m", 1, "nan_rows", None);
+    install_graph(directory.path(), "m", 1, "nan_rows", None);
     let server = Server::start(directory.path(), &[]);
-    graph(directory.path(), "m", 2, "fails_rows", None);
+    install_graph(directory.path(), "m", 2, "fails_rows", None);
     let path = "/models/m/predict";
     // 1 answers any number, 2 fails on those of 10 and above.
-    let plan = quick(HALF);
-    server.ordered(
+    let plan = plan_with_steps(CANARY_HALF);
+    server.decide(
         "m/rollout/start",
         &json!({"to": ["2"], "plan": {"text": plan}}),
     );
     let mut failed = 0;
-    until("the rollout is aborted", || {
+    wait_until("the rollout is aborted", || {
         failed += usize::from(server.predict(path, &json!({"x": [20.0]})).status() == 422);
-        server.status("m")["rollout"].is_null().then_some(())
+        server.status("m")["rollout"].is_null()
     });
     assert!(
         failed > 0 && failed < 100,
@@ -220,18 +110,15 @@ fn a_failing_candidate_is_aborted() {
 #[test]
 fn a_candidate_that_answers_nan_is_aborted() {
     let directory = tempfile::tempdir().unwrap();
-    graph(directory.path(), "m", 1, "slow_rows", None);
+    install_graph(directory.path(), "m", 1, "slow_rows", None);
     let server = Server::start(directory.path(), &[]);
-    graph(directory.path(), "m", 2, "nan_rows", None);
-    server.ordered(
-        "m/rollout/start",
-        &json!({"to": ["2"], "plan": {"text": quick(HALF)}}),
-    );
-    until("the rollout is aborted", || {
+    install_graph(directory.path(), "m", 2, "nan_rows", None);
+    server.start_rollout("m", "2", CANARY_HALF);
+    wait_until("the rollout is aborted", || {
         let body =
             json!({"inputs": [{"name": "x", "shape": [1, 1], "datatype": "FP32", "data": [-1.0]}]});
         server.predict("/v2/models/m/infer", &body);
-        server.status("m")["rollout"].is_null().then_some(())
+        server.status("m")["rollout"].is_null()
     });
     let reason = server.history("m").pop().unwrap()["reason"]
         .as_str()
@@ -242,25 +129,25 @@ fn a_candidate_that_answers_nan_is_aborted() {
 
 #[test]
 fn a_shadow_answers_nobody_and_is_compared() {
-    let (_models, server) = churn(&[]);
-    let plan = quick(
+    let (_models, server) = start_churn(&[]);
+    let plan = plan_with_steps(
         "disagreement_budget = 0.5\n[[steps]]\nkind = \"shadow\"\nshare = 1.0\nhold = true\n",
     );
-    server.ordered(
+    server.decide(
         "churn/rollout/start",
         &json!({"to": ["1.1.0"], "plan": {"text": plan}}),
     );
     for _ in 0..50 {
-        assert_eq!(server.answered(CHURN, &customer()), "1.0.0");
+        assert_eq!(server.answering_version(CHURN, &customer()), "1.0.0");
     }
-    let evidence = until("copies are answered", || {
+    let evidence = wait_for("copies are answered", || {
         let status = server.status("churn");
         let arms = &status["rollout"]["evidence"]["arms"];
         (arms["1.1.0"]["units"] == 50).then(|| arms.clone())
     });
     assert_eq!(evidence["1.0.0"]["units"], 50);
     assert_eq!(evidence["1.1.0"]["pairs"]["pairs"], 50);
-    let metrics = server.get("/metrics").text().unwrap();
+    let metrics = server.metrics();
     for line in [
         r#"predictd_shadow_requests_total{candidate="1.1.0",model="churn",version="1.0.0"} 50"#,
         r#"predictd_shadow_dropped_total{candidate="1.1.0",model="churn",version="1.0.0"} 0"#,
@@ -277,28 +164,28 @@ fn a_shadow_answers_nobody_and_is_compared() {
 #[test]
 fn a_copy_is_no_mixture_of_rows() {
     let directory = tempfile::tempdir().unwrap();
-    graph(directory.path(), "m", 1, "dynamic_quantize", None);
+    install_graph(directory.path(), "m", 1, "dynamic_quantize", None);
     let server = Server::start(directory.path(), &[]);
-    graph(directory.path(), "m", 2, "dynamic_quantize", None);
-    let plan = quick(
+    install_graph(directory.path(), "m", 2, "dynamic_quantize", None);
+    let plan = plan_with_steps(
         "disagreement_budget = 0.5\n[[steps]]\nkind = \"shadow\"\nshare = 1.0\nhold = true\n",
     );
-    server.ordered(
+    server.decide(
         "m/rollout/start",
         &json!({"to": ["2"], "plan": {"text": plan}}),
     );
     // Both versions run a row at a time; tensors go into either as they came.
     let tensor = json!({"inputs": [{"name": "x", "shape": [2, 2], "datatype": "FP32", "data": [0.5, 1, 1e6, -1e6]}]});
     for _ in 0..10 {
-        server.answered(
+        server.answering_version(
             "/models/m/predict",
             &json!({"instances": [{"x": [0.5, 1]}, {"x": [1e6, -1e6]}]}),
         );
-        server.answered("/models/m/predict", &json!({"x": [0.5, 1]}));
-        server.answered("/v2/models/m/infer", &tensor);
+        server.answering_version("/models/m/predict", &json!({"x": [0.5, 1]}));
+        server.answering_version("/v2/models/m/infer", &tensor);
     }
-    let metrics = until("copies are answered", || {
-        let metrics = server.get("/metrics").text().unwrap();
+    let metrics = wait_for("copies are answered", || {
+        let metrics = server.metrics();
         metrics
             .contains(r#"predictd_shadow_requests_total{candidate="2",model="m",version="1"} 20"#)
             .then_some(metrics)
@@ -313,9 +200,9 @@ fn a_copy_is_no_mixture_of_rows() {
 
 #[test]
 fn a_key_stays_with_its_arm() {
-    let (_models, server) = churn(&[]);
-    let plan = quick(HELD).replace("alpha", "key = \"header:x-user\"\nalpha");
-    server.ordered(
+    let (_models, server) = start_churn(&[]);
+    let plan = plan_with_steps(CANARY_HELD).replace("alpha", "key = \"header:x-user\"\nalpha");
+    server.decide(
         "churn/rollout/start",
         &json!({"to": ["1.1.0"], "plan": {"text": plan}}),
     );
@@ -337,28 +224,22 @@ fn a_key_stays_with_its_arm() {
         "{first:?}"
     );
     assert_eq!((0..40).map(ask).collect::<Vec<_>>(), first);
-    let count = |field: &str| {
-        let status = server.status("churn");
-        let arms = &status["rollout"]["evidence"]["arms"];
-        ["1.0.0", "1.1.0"]
-            .iter()
-            .map(|version| arms[*version][field].as_u64().unwrap_or(0))
-            .sum::<u64>()
-    };
-    until("all is counted", || (count("requests") == 80).then_some(()));
-    assert_eq!(count("units"), 40);
+    wait_until("all is counted", || {
+        server.evidence_total("churn", "requests") == 80
+    });
+    assert_eq!(server.evidence_total("churn", "units"), 40);
     // What an explicit version answers has no part in it.
     assert_eq!(
-        server.answered("/models/churn/versions/1.0.0/predict", &customer()),
+        server.answering_version("/models/churn/versions/1.0.0/predict", &customer()),
         "1.0.0"
     );
 }
 
 #[test]
 fn orders_are_refused_with_their_reason() {
-    let (models, server) = churn(&[]);
-    install(models.path(), "churn", "2.0.0");
-    let refused = |path: &str, body: Value| server.refused(path, &body);
+    let (models, server) = start_churn(&[]);
+    install_package(models.path(), "churn", "2.0.0");
+    let refused = |path: &str, body: Value| server.refused_decision(path, &body);
     let (status, detail) = refused("churn/rollout/start", json!({"to": ["2.0.0"]}));
     assert!(
         status == 422 && detail.contains("breaking: input") && detail.contains("/autopay"),
@@ -451,7 +332,7 @@ fn orders_are_refused_with_their_reason() {
             "{path} {body}: {status} {detail}"
         );
     }
-    let dry = server.ordered(
+    let dry = server.decide(
         "churn/rollout/start",
         &json!({"to": ["1.1.0"], "dry_run": true}),
     );
@@ -465,41 +346,35 @@ fn orders_are_refused_with_their_reason() {
 
 #[test]
 fn a_rollback_ends_a_rollout_and_leads_back_once() {
-    let (models, server) = churn(&[]);
-    server.ordered(
-        "churn/rollout/start",
-        &json!({"to": ["1.1.0"], "plan": {"text": quick(HELD)}}),
-    );
-    let conflict = server.refused("churn/rollout/start", &json!({"to": ["1.1.0"]}));
+    let (models, server) = start_churn(&[]);
+    server.start_rollout("churn", "1.1.0", CANARY_HELD);
+    let conflict = server.refused_decision("churn/rollout/start", &json!({"to": ["1.1.0"]}));
     assert!(
         conflict.0 == 409 && conflict.1.contains("in progress"),
         "{conflict:?}"
     );
-    let promoted = server.ordered("churn/rollout/promote", &json!({}));
+    let promoted = server.promote("churn");
     assert_eq!(
         promoted["rollback"]["ready"], true,
         "the way back was tried before it is answered: {promoted}"
     );
-    assert_eq!(server.answered(CHURN, &customer()), "1.1.0");
-    install(models.path(), "churn", "1.2.0");
-    server.ordered(
-        "churn/rollout/start",
-        &json!({"to": ["1.2.0"], "plan": {"text": quick(HELD)}}),
-    );
+    assert_eq!(server.answering_version(CHURN, &customer()), "1.1.0");
+    install_package(models.path(), "churn", "1.2.0");
+    server.start_rollout("churn", "1.2.0", CANARY_HELD);
     // The rollout ends, and the stable version stays; the next one leads to the version before.
-    let status = server.ordered("churn/rollback", &json!({"reason": "3 a.m."}));
+    let status = server.decide("churn/rollback", &json!({"reason": "3 a.m."}));
     assert_eq!(
         (&status["rollout"], &status["last"]["from"]["version"]),
         (&Value::Null, &json!("1.2.0"))
     );
-    assert_eq!(server.answered(CHURN, &customer()), "1.1.0");
-    server.ordered("churn/rollback", &json!({}));
-    assert_eq!(server.answered(CHURN, &customer()), "1.0.0");
+    assert_eq!(server.answering_version(CHURN, &customer()), "1.1.0");
+    server.decide("churn/rollback", &json!({}));
+    assert_eq!(server.answering_version(CHURN, &customer()), "1.0.0");
     assert_eq!(
         server.actions("churn"),
         ["adopt", "start", "promote", "start", "rollback", "rollback"]
     );
-    let (status, detail) = server.refused("churn/rollback", &json!({}));
+    let (status, detail) = server.refused_decision("churn/rollback", &json!({}));
     assert!(
         status == 422
             && detail.contains("1.0.0 answers already; 1.1.0 was rolled back ")
@@ -507,23 +382,20 @@ fn a_rollback_ends_a_rollout_and_leads_back_once() {
         "{detail}"
     );
     // Further back during a rollout: by its name, in one entry.
-    server.ordered("churn/rollback", &json!({"to": "1.1.0"}));
-    server.ordered(
-        "churn/rollout/start",
-        &json!({"to": ["1.2.0"], "plan": {"text": quick(HELD)}}),
-    );
-    server.ordered("churn/rollback", &json!({"to": "1.0.0"}));
+    server.decide("churn/rollback", &json!({"to": "1.1.0"}));
+    server.start_rollout("churn", "1.2.0", CANARY_HELD);
+    server.decide("churn/rollback", &json!({"to": "1.0.0"}));
     assert_eq!(
         server.actions("churn").last_chunk::<2>().unwrap(),
         &["start", "rollback"]
     );
-    server.ordered("churn/rollback", &json!({"to": "1.1.0"}));
-    assert_eq!(server.answered(CHURN, &customer()), "1.1.0");
+    server.decide("churn/rollback", &json!({"to": "1.1.0"}));
+    assert_eq!(server.answering_version(CHURN, &customer()), "1.1.0");
 }
 
 #[test]
 fn a_version_is_asked_for_by_its_role() {
-    let (models, server) = churn(&[]);
+    let (models, server) = start_churn(&[]);
     let rows = json!({"instances": [customer()]});
     let paths = |label: &str| {
         [
@@ -543,7 +415,7 @@ fn a_version_is_asked_for_by_its_role() {
     };
     let expect = |label: &str, version: &str| {
         for (path, body) in paths(label) {
-            assert_eq!(server.answered(&path, &body), version, "{path}");
+            assert_eq!(server.answering_version(&path, &body), version, "{path}");
         }
         // What tells of a version tells its number.
         assert_eq!(
@@ -581,16 +453,13 @@ fn a_version_is_asked_for_by_its_role() {
     expect("stable", "1.0.0");
     expect_none("previous", "there is no version to roll back to");
     expect_none("candidate", "no rollout is running");
-    server.ordered(
-        "churn/rollout/start",
-        &json!({"to": ["1.1.0"], "plan": {"text": quick(HELD)}}),
-    );
+    server.start_rollout("churn", "1.1.0", CANARY_HELD);
     // Named by its role a version answers whatever share of the others' requests it has.
     for _ in 0..10 {
         expect("stable", "1.0.0");
         expect("candidate", "1.1.0");
     }
-    server.ordered("churn/rollout/promote", &json!({}));
+    server.promote("churn");
     expect("stable", "1.1.0");
     expect("previous", "1.0.0");
     expect_none("candidate", "no rollout is running");
@@ -615,93 +484,86 @@ fn a_version_is_asked_for_by_its_role() {
 
 #[test]
 fn pausing_holds_and_promoting_is_a_persons_to_decide() {
-    let (_models, server) = churn(&[]);
-    server.ordered(
-        "churn/rollout/start",
-        &json!({"to": ["1.1.0"], "plan": {"text": quick(&format!("{HALF}{ALL}"))}}),
-    );
-    let paused = server.ordered("churn/rollout/pause", &json!({"reason": "lunch"}));
+    let (_models, server) = start_churn(&[]);
+    server.start_rollout("churn", "1.1.0", &format!("{CANARY_HALF}{CANARY_ALL}"));
+    let paused = server.decide("churn/rollout/pause", &json!({"reason": "lunch"}));
     assert_eq!(paused["rollout"]["phase"], "paused");
     assert!(
         server
-            .refused("churn/rollout/pause", &json!({}))
+            .refused_decision("churn/rollout/pause", &json!({}))
             .1
             .contains("already")
     );
     for _ in 0..200 {
-        server.answered(CHURN, &customer());
+        server.answering_version(CHURN, &customer());
     }
-    until("the judge has seen enough", || {
-        (server.status("churn")["rollout"]["verdict"] == "advance").then_some(())
+    wait_until("the judge has seen enough", || {
+        server.status("churn")["rollout"]["verdict"] == "advance"
     });
     assert_eq!(
         server.status("churn")["rollout"]["step"],
         0,
         "a paused rollout does not advance"
     );
-    server.ordered("churn/rollout/resume", &json!({}));
-    until("it advances", || {
-        (server.status("churn")["rollout"]["step"] == 1).then_some(())
+    server.decide("churn/rollout/resume", &json!({}));
+    wait_until("it advances", || {
+        server.status("churn")["rollout"]["step"] == 1
     });
-    server.ordered("churn/rollout/abort", &json!({"reason": "enough"}));
-    assert_eq!(server.answered(CHURN, &customer()), "1.0.0");
+    server.decide("churn/rollout/abort", &json!({"reason": "enough"}));
+    assert_eq!(server.answering_version(CHURN, &customer()), "1.0.0");
     assert_eq!(
         server.actions("churn"),
         ["adopt", "start", "pause", "resume", "advance", "abort"]
     );
 }
 
+/// The units in the evidence files of a rollout. `None` while a file is incomplete.
+fn written_units(directory: &Path) -> Option<u64> {
+    let mut units = 0;
+    for file in fs_err::read_dir(directory).ok()? {
+        let path = file.unwrap().path();
+        // A file that is being written has another extension.
+        if path.extension().is_none_or(|extension| extension != "json") {
+            continue;
+        }
+        let share: Value = serde_json::from_slice(&fs_err::read(path).ok()?).ok()?;
+        let arms = share["evidence"]["arms"].as_object()?.values();
+        units += arms.map(|arm| arm["units"].as_u64().unwrap()).sum::<u64>();
+    }
+    Some(units)
+}
+
 #[test]
 fn only_the_journal_decides_after_a_restart() {
     let state = tempfile::tempdir().unwrap();
     let url = state.path().to_str().unwrap();
-    let (models, server) = churn(&[("state.url", url)]);
-    server.ordered(
-        "churn/rollout/start",
-        &json!({"to": ["1.1.0"], "plan": {"text": quick(HELD)}}),
-    );
+    let (models, server) = start_churn(&[("state.url", url)]);
+    server.start_rollout("churn", "1.1.0", CANARY_HELD);
     for _ in 0..100 {
-        server.answered(CHURN, &customer());
+        server.answering_version(CHURN, &customer());
     }
-    let counted = |status: &Value| {
-        let arms = &status["rollout"]["evidence"]["arms"];
-        arms["1.0.0"]["units"].as_u64().unwrap_or(0) + arms["1.1.0"]["units"].as_u64().unwrap_or(0)
-    };
     let evidence = state.path().join("evidence/churn/00000002");
-    until("the evidence is on the disk", || {
-        let files = fs_err::read_dir(&evidence).ok()?;
-        let mut units = 0;
-        // What is being written lies beside its name, and is not there yet.
-        for file in files.map(|file| file.unwrap().path()).filter(|file| {
-            file.extension()
-                .is_some_and(|extension| extension == "json")
-        }) {
-            let share: Value = serde_json::from_slice(&fs_err::read(file).ok()?).ok()?;
-            units += share["evidence"]["arms"]
-                .as_object()?
-                .values()
-                .map(|arm| arm["units"].as_u64().unwrap())
-                .sum::<u64>();
-        }
-        (units == 100).then_some(())
+    wait_until("the evidence is written", || {
+        written_units(&evidence).unwrap_or_default() == 100
     });
     drop(server);
-    install(models.path(), "churn", "1.2.0");
+    install_package(models.path(), "churn", "1.2.0");
     let server = Server::start(models.path(), &[("state.url", url)]);
     let status = server.status("churn");
     assert_eq!(
         (&status["stable"]["version"], &status["rollout"]["phase"]),
         (&json!("1.0.0"), &json!("running"))
     );
-    let status = until("the evidence of before is known", || {
-        Some(server.status("churn")).filter(|status| counted(status) == 100)
+    wait_until("the restarted server has read the evidence", || {
+        server.evidence_total("churn", "units") == 100
     });
+    let status = server.status("churn");
     assert!(status["rollout"]["step_seconds"].as_f64().unwrap() > 0.0);
-    server.ordered("churn/rollout/abort", &json!({}));
+    server.decide("churn/rollout/abort", &json!({}));
     drop(server);
     let server = Server::start(models.path(), &[("state.url", url)]);
     assert_eq!(
-        server.answered(CHURN, &customer()),
+        server.answering_version(CHURN, &customer()),
         "1.0.0",
         "the highest version is 1.2.0, and was never decided on"
     );
@@ -712,13 +574,13 @@ fn a_version_whose_files_changed_is_refused() {
     let state = tempfile::tempdir().unwrap();
     let url = state.path().to_str().unwrap();
     let directory = tempfile::tempdir().unwrap();
-    graph(directory.path(), "m", 1, "nan_rows", None);
+    install_graph(directory.path(), "m", 1, "nan_rows", None);
     let settings = [("state.url", url), ("state.keep_packages", "false")];
     drop(Server::start(directory.path(), &settings));
-    graph(directory.path(), "m", 1, "slow_rows", None);
-    let server = Server::begin(directory.path(), &settings);
-    let reasons = until("the version is refused", || {
-        let text = server.get("/readyz?verbose").text().unwrap();
+    install_graph(directory.path(), "m", 1, "slow_rows", None);
+    let server = Server::start_unready(directory.path(), &settings);
+    let reasons = wait_for("the version is refused", || {
+        let text = server.readiness();
         text.contains("journal").then_some(text)
     });
     assert!(
@@ -732,39 +594,29 @@ fn a_version_whose_files_changed_is_refused() {
 fn an_altered_journal_decides_nothing() {
     let state = tempfile::tempdir().unwrap();
     let url = state.path().to_str().unwrap();
-    let (models, server) = churn(&[("state.url", url)]);
-    server.ordered(
-        "churn/rollback",
-        &json!({"to": "1.1.0", "never_stable": true, "reason": "a test"}),
-    );
+    let (models, server) = start_churn(&[("state.url", url)]);
+    server.make_stable("churn", "1.1.0");
     drop(server);
     // The second of two entries: the first alone would say that 1.0.0 is stable.
     let entry = state.path().join("journal/churn/00000002.json");
     let text = fs_err::read_to_string(&entry).unwrap();
     fs_err::write(&entry, text.replace("unverified", "somebody")).unwrap();
-    let server = Server::begin(models.path(), &[("state.url", url)]);
-    until("it says so", || {
-        server
-            .get("/readyz?verbose")
-            .text()
-            .unwrap()
-            .contains("damaged at entry 2, which was altered")
-            .then_some(())
-    });
-    server.ready();
+    let server = Server::start_unready(models.path(), &[("state.url", url)]);
+    server.wait_for_readiness("damaged at entry 2, which was altered");
+    server.wait_until_ready();
     assert_eq!(
-        server.answered(CHURN, &customer()),
+        server.answering_version(CHURN, &customer()),
         "1.0.0",
         "what comes before the damage holds"
     );
     for order in ["churn/rollback", "churn/rollout/abort"] {
-        let (status, detail) = server.refused(order, &json!({}));
+        let (status, detail) = server.refused_decision(order, &json!({}));
         assert!(
             status == 503 && detail.contains("journal damaged at entry 2"),
             "{detail}"
         );
         assert_eq!(
-            server.suggested(order, &json!({})),
+            server.suggestion_after(order, &json!({})),
             json!({"kind": "repair-journal"})
         );
     }
@@ -772,15 +624,8 @@ fn an_altered_journal_decides_nothing() {
     // One that was taken away is noticed by what lies beyond it.
     fs_err::write(&entry, text).unwrap();
     fs_err::remove_file(state.path().join("journal/churn/00000001.json")).unwrap();
-    let server = Server::begin(models.path(), &[("state.url", url)]);
-    until("it says so", || {
-        server
-            .get("/readyz?verbose")
-            .text()
-            .unwrap()
-            .contains("damaged at entry 1, which is missing")
-            .then_some(())
-    });
+    let server = Server::start_unready(models.path(), &[("state.url", url)]);
+    server.wait_for_readiness("damaged at entry 1, which is missing");
 }
 
 #[test]
@@ -789,120 +634,75 @@ fn a_state_that_cannot_be_written_refuses_changes_and_serves() {
     // A file where the directory should be: also root can't write below it.
     let state = directory.path().join("state");
     fs_err::write(&state, "not a directory").unwrap();
-    let (_models, server) = churn(&[("state.url", state.to_str().unwrap())]);
-    assert_eq!(server.answered(CHURN, &customer()), "1.0.0");
+    let (_models, server) = start_churn(&[("state.url", state.to_str().unwrap())]);
+    assert_eq!(server.answering_version(CHURN, &customer()), "1.0.0");
     assert_eq!(server.status("churn")["written"], false);
-    let (status, detail) = server.refused(
+    let (status, detail) = server.refused_decision(
         "churn/rollout/start",
-        &json!({"to": ["1.1.0"], "plan": {"text": quick(HELD)}}),
+        &json!({"to": ["1.1.0"], "plan": {"text": plan_with_steps(CANARY_HELD)}}),
     );
     assert!(
         status == 503 && detail.contains("could not be written"),
         "{status} {detail}"
     );
-    assert_eq!(server.answered(CHURN, &customer()), "1.0.0");
+    assert_eq!(server.answering_version(CHURN, &customer()), "1.0.0");
     // It can be written again: the first choice is, too.
     fs_err::remove_file(&state).unwrap();
-    until("the first choice is written", || {
-        (server.status("churn")["written"] == true).then_some(())
+    wait_until("the first choice is written", || {
+        server.status("churn")["written"] == true
     });
     assert_eq!(server.actions("churn"), ["adopt"]);
 }
 
 #[test]
 fn the_way_back_is_tried_and_told() {
-    let (models, server) = churn(&[
+    let (models, server) = start_churn(&[
         ("models.rehearse_seconds", "0.2"),
         ("state.keep_packages", "false"),
     ]);
-    server.ordered(
-        "churn/rollback",
-        &json!({"to": "1.1.0", "never_stable": true, "reason": "a test"}),
-    );
+    server.make_stable("churn", "1.1.0");
     let ready = r#"predictd_rollback_ready{model="churn",version="1.0.0"}"#;
-    until("the way back works", || {
-        (server.metric(ready) == 1.0).then_some(())
-    });
+    server.wait_for_metric(ready, 1.0);
     for _ in 0..20 {
-        server.answered(CHURN, &customer());
+        server.answering_version(CHURN, &customer());
     }
     // The version before is lost: unloaded, and its files are gone.
-    let repository = format!(
-        "http://{}/v2/repository/models/churn",
-        server.logged("listening")[0]["admin"].as_str().unwrap()
-    );
-    for order in ["unload", "load"] {
-        if order == "load" {
-            fs_err::remove_dir_all(models.path().join("churn/1.0.0")).unwrap();
-        }
-        assert_eq!(
-            server
-                .client
-                .post(format!("{repository}/{order}"))
-                .body("{}")
-                .send()
-                .unwrap()
-                .status(),
-            200
-        );
-    }
-    until("the way back is known to be lost", || {
-        (server.metric(ready) == 0.0).then_some(())
-    });
+    server.unload("churn");
+    fs_err::remove_dir_all(models.path().join("churn/1.0.0")).unwrap();
+    server.load("churn");
+    server.wait_for_metric(ready, 0.0);
     let status = server.status("churn");
     assert_eq!(
         (&status["rollback"]["ready"], &status["rollback"]["reason"]),
         (&json!(false), &json!("1.0.0 is not loaded"))
     );
     assert!(!server.logged("a rollback would not work").is_empty());
-    let (code, detail) = server.refused("churn/rollback", &json!({}));
+    let (code, detail) = server.refused_decision("churn/rollback", &json!({}));
     assert!(
         code == 422 && detail.contains("its files are missing"),
         "{detail}"
     );
     // A promotion that would leave no way back is refused, unless somebody answers for it.
-    install(models.path(), "churn", "1.2.0");
-    server.ordered(
-        "churn/rollout/start",
-        &json!({"to": ["1.2.0"], "plan": {"text": quick(HELD)}}),
-    );
-    server.ordered("churn/rollout/promote", &json!({}));
-    assert_eq!(server.answered(CHURN, &customer()), "1.2.0");
+    install_package(models.path(), "churn", "1.2.0");
+    server.start_rollout("churn", "1.2.0", CANARY_HELD);
+    server.promote("churn");
+    assert_eq!(server.answering_version(CHURN, &customer()), "1.2.0");
 }
 
 #[test]
 fn a_candidate_that_goes_away_leaves_its_share_to_stable() {
-    let (models, server) = churn(&[]);
-    server.ordered(
-        "churn/rollout/start",
-        &json!({"to": ["1.1.0"], "plan": {"text": quick("[[steps]]\nkind = \"canary\"\nweight = 1.0\nmin_seconds = 3600\n")}}),
+    let (models, server) = start_churn(&[]);
+    server.start_rollout(
+        "churn",
+        "1.1.0",
+        "[[steps]]\nkind = \"canary\"\nweight = 1.0\nmin_seconds = 3600\n",
     );
-    assert_eq!(server.answered(CHURN, &customer()), "1.1.0");
-    let unload = format!(
-        "http://{}/v2/repository/models/churn/unload",
-        server.logged("listening")[0]["admin"].as_str().unwrap()
-    );
-    assert_eq!(
-        server
-            .client
-            .post(unload)
-            .body("{}")
-            .send()
-            .unwrap()
-            .status(),
-        200
-    );
+    assert_eq!(server.answering_version(CHURN, &customer()), "1.1.0");
+    server.unload("churn");
     let candidate = models.path().join("churn/1.1.0");
     fs_err::remove_dir_all(&candidate).unwrap();
-    let load = format!(
-        "http://{}/v2/repository/models/churn/load",
-        server.logged("listening")[0]["admin"].as_str().unwrap()
-    );
-    assert_eq!(
-        server.client.post(load).body("{}").send().unwrap().status(),
-        200
-    );
-    assert_eq!(server.answered(CHURN, &customer()), "1.0.0");
+    server.load("churn");
+    assert_eq!(server.answering_version(CHURN, &customer()), "1.0.0");
     assert_eq!(
         server.status("churn")["rollout"]["candidates"][0]["loaded"],
         false
@@ -911,7 +711,7 @@ fn a_candidate_that_goes_away_leaves_its_share_to_stable() {
 
 #[test]
 fn what_a_rollback_would_take_away_is_asked_for() {
-    let models = models(&[("diabetes", "1.0.0")]);
+    let models = models_with(&[("diabetes", "1.0.0")]);
     let tokens = models.path().join(".tokens");
     fs_err::write(
         &tokens,
@@ -922,11 +722,11 @@ fn what_a_rollback_would_take_away_is_asked_for() {
         models.path(),
         &[("admin.token_file", tokens.to_str().unwrap())],
     );
-    install(models.path(), "diabetes", "1.1.0");
+    install_package(models.path(), "diabetes", "1.1.0");
     let order = |token: &str, path: &str, body: Value| {
         let request = server
             .client
-            .post(server.admin(path))
+            .post(server.admin_url(&format!("/admin/models/{path}")))
             .bearer_auth(token)
             .body(body.to_string());
         let response = request.send().unwrap();
@@ -937,7 +737,7 @@ fn what_a_rollback_would_take_away_is_asked_for() {
     };
     let (ann, bob) = ("aaaaaaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbbbbbb");
     let start = |extra: Value| {
-        let mut body = json!({"to": ["1.1.0"], "plan": {"text": quick(HELD)}});
+        let mut body = json!({"to": ["1.1.0"], "plan": {"text": plan_with_steps(CANARY_HELD)}});
         body.as_object_mut()
             .unwrap()
             .extend(extra.as_object().unwrap().clone());
@@ -976,31 +776,26 @@ fn what_a_rollback_would_take_away_is_asked_for() {
 
 #[test]
 fn a_high_risk_needs_two_names_whatever_the_plan() {
-    let models = models(&[("churn", "1.0.0")]);
+    let models = models_with(&[("churn", "1.0.0")]);
     let server = Server::start(models.path(), &[]);
-    install(models.path(), "churn", "1.1.0");
+    install_package(models.path(), "churn", "1.1.0");
     let workshop = tempfile::tempdir().unwrap();
     let risky = workshop.path().join("churn/1.2.0");
-    crate::harness::copy(&crate::harness::package("churn", "1.2.0"), &risky);
+    copy_directory(&package_path("churn", "1.2.0"), &risky);
     let serving = fs_err::read_to_string(risky.join("serving.json"))
         .unwrap()
         .replace("medium", "high");
     fs_err::write(risky.join("serving.json"), serving).unwrap();
-    let packed = std::process::Command::new(crate::harness::PREDICTD)
-        .arg("pack")
-        .arg(&risky)
-        .output()
-        .unwrap();
-    assert!(
-        packed.status.success(),
-        "{}",
-        String::from_utf8_lossy(&packed.stderr)
-    );
+    let (code, text) = pack(&risky, &[]);
+    assert_eq!(code, 0, "{text}");
     let staging = models.path().join("churn/.staging");
-    crate::harness::copy(&risky, &staging);
+    copy_directory(&risky, &staging);
     fs_err::rename(&staging, models.path().join("churn/1.2.0")).unwrap();
-    for plan in [json!({"name": "blue-green"}), json!({"text": quick(HELD)})] {
-        let (code, detail) = server.refused(
+    for plan in [
+        json!({"name": "blue-green"}),
+        json!({"text": plan_with_steps(CANARY_HELD)}),
+    ] {
+        let (code, detail) = server.refused_decision(
             "churn/rollout/start",
             &json!({"to": ["1.2.0"], "plan": plan}),
         );
@@ -1009,7 +804,7 @@ fn a_high_risk_needs_two_names_whatever_the_plan() {
             "{code} {detail}"
         );
     }
-    let (code, detail) = server.refused(
+    let (code, detail) = server.refused_decision(
         "churn/rollback",
         &json!({"to": "1.2.0", "never_stable": true, "reason": "in haste"}),
     );
@@ -1021,16 +816,16 @@ fn a_high_risk_needs_two_names_whatever_the_plan() {
 
 #[test]
 fn callers_bring_no_rollout_down() {
-    let (_models, server) = churn(&[]);
+    let (_models, server) = start_churn(&[]);
     // An absolute ceiling that is easily reached; two versions that answer everybody who waits.
-    let plan = quick(HELD).replace("error_ceiling = 0.8", "error_ceiling = 0.05");
-    server.ordered(
+    let plan = plan_with_steps(CANARY_HELD).replace("error_ceiling = 0.8", "error_ceiling = 0.05");
+    server.decide(
         "churn/rollout/start",
         &json!({"to": ["1.1.0"], "plan": {"text": plan}}),
     );
     // Nobody answers within a microsecond.
-    let customer = customer();
-    let inputs = customer.as_object().unwrap().iter().map(|(name, value)| {
+    let input = customer();
+    let inputs = input.as_object().unwrap().iter().map(|(name, value)| {
         let datatype = match value {
             Value::String(_) => "BYTES",
             Value::Bool(_) => "BOOL",
@@ -1043,17 +838,16 @@ fn callers_bring_no_rollout_down() {
         let late = server.predict("/v2/models/churn/infer", &request);
         assert_eq!(late.status(), 504, "{}", late.text().unwrap());
     }
-    let counted = until("all are counted", || {
-        let arms = server.status("churn")["rollout"]["evidence"]["arms"].clone();
-        let requests = |version: &str| arms[version]["requests"].as_u64().unwrap_or(0);
-        (requests("1.0.0") + requests("1.1.0") == 120).then_some(arms)
+    wait_until("all requests are counted", || {
+        server.evidence_total("churn", "requests") == 120
     });
+    let counted = server.status("churn")["rollout"]["evidence"]["arms"].clone();
     assert!(
         counted["1.1.0"]["errors"]["timeout"].as_u64().unwrap() > 0,
         "{counted}"
     );
-    until("the judge has seen it", || {
-        (server.status("churn")["rollout"]["verdict"] == "hold").then_some(())
+    wait_until("the judge has seen it", || {
+        server.status("churn")["rollout"]["verdict"] == "hold"
     });
     assert_eq!(server.status("churn")["rollout"]["phase"], "running");
 }
@@ -1061,43 +855,35 @@ fn callers_bring_no_rollout_down() {
 #[test]
 fn who_hangs_up_is_counted_and_no_value_is() {
     let directory = tempfile::tempdir().unwrap();
-    graph(directory.path(), "m", 1, "string_echo", None);
+    install_graph(directory.path(), "m", 1, "string_echo", None);
     let state = tempfile::tempdir().unwrap();
     let server = Server::start(
         directory.path(),
         &[("state.url", state.path().to_str().unwrap())],
     );
-    graph(directory.path(), "m", 2, "string_echo", None);
-    server.ordered(
-        "m/rollout/start",
-        &json!({"to": ["2"], "plan": {"text": quick(HELD)}}),
-    );
+    install_graph(directory.path(), "m", 2, "string_echo", None);
+    server.start_rollout("m", "2", CANARY_HELD);
     for _ in 0..40 {
         let body = json!({"inputs": [{"name": "x", "shape": [1, 1], "datatype": "BYTES", "data": ["alice@example.org"]}]});
         assert_eq!(server.predict("/v2/models/m/infer", &body).status(), 200);
     }
-    until("all are counted", || {
-        let arms = server.status("m")["rollout"]["evidence"]["arms"].clone();
-        let requests = |version: &str| arms[version]["requests"].as_u64().unwrap_or(0);
-        (requests("1") + requests("2") == 40).then_some(())
+    wait_until("all requests are counted", || {
+        server.evidence_total("m", "requests") == 40
     });
     let status = server.status("m").to_string();
     assert!(!status.contains("alice"), "{status}");
 
     let slow = tempfile::tempdir().unwrap();
-    graph(slow.path(), "m", 1, "nan_rows", None);
+    install_graph(slow.path(), "m", 1, "nan_rows", None);
     let server = Server::start(slow.path(), &[("server.request_timeout_ms", "1000")]);
-    graph(slow.path(), "m", 2, "slow_rows", None);
-    server.ordered(
-        "m/rollout/start",
-        &json!({"to": ["2"], "plan": {"text": quick(HELD)}}),
-    );
+    install_graph(slow.path(), "m", 2, "slow_rows", None);
+    server.start_rollout("m", "2", CANARY_HELD);
     let impatient = reqwest::blocking::Client::builder()
         .timeout(std::time::Duration::from_millis(100))
         .build()
         .unwrap();
     let mut hung_up = 0;
-    until("a candidate that hangs is aborted", || {
+    wait_until("a candidate that hangs is aborted", || {
         let body = json!({"x": [1e9]}).to_string();
         let answer = impatient
             .post(server.url("/models/m/predict"))
@@ -1105,7 +891,7 @@ fn who_hangs_up_is_counted_and_no_value_is() {
             .body(body)
             .send();
         hung_up += usize::from(answer.is_err());
-        server.status("m")["rollout"].is_null().then_some(())
+        server.status("m")["rollout"].is_null()
     });
     assert!(hung_up > 0);
 }
@@ -1113,16 +899,13 @@ fn who_hangs_up_is_counted_and_no_value_is() {
 #[test]
 fn an_abort_that_cannot_be_written_still_protects_callers() {
     let (directory, state) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    graph(directory.path(), "m", 1, "nan_rows", None);
+    install_graph(directory.path(), "m", 1, "nan_rows", None);
     let server = Server::start(
         directory.path(),
         &[("state.url", state.path().to_str().unwrap())],
     );
-    graph(directory.path(), "m", 2, "fails_rows", None);
-    server.ordered(
-        "m/rollout/start",
-        &json!({"to": ["2"], "plan": {"text": quick(HALF)}}),
-    );
+    install_graph(directory.path(), "m", 2, "fails_rows", None);
+    server.start_rollout("m", "2", CANARY_HALF);
     // A file where the journal should be: also root can't write there.
     let (journal, elsewhere) = (
         state.path().join("journal/m"),
@@ -1130,9 +913,9 @@ fn an_abort_that_cannot_be_written_still_protects_callers() {
     );
     fs_err::rename(&journal, &elsewhere).unwrap();
     fs_err::write(&journal, "no directory").unwrap();
-    until("the candidate gets no traffic", || {
+    wait_until("the candidate gets no traffic", || {
         server.predict("/models/m/predict", &json!({"x": [20.0]}));
-        (server.status("m")["pending"][0]["action"] == "abort").then_some(())
+        server.status("m")["pending"][0]["action"] == "abort"
     });
     for _ in 0..50 {
         assert_eq!(
@@ -1144,8 +927,8 @@ fn an_abort_that_cannot_be_written_still_protects_callers() {
     }
     fs_err::remove_file(&journal).unwrap();
     fs_err::rename(&elsewhere, &journal).unwrap();
-    until("the abort is written", || {
-        (server.status("m")["written"] == true).then_some(())
+    wait_until("the abort is written", || {
+        server.status("m")["written"] == true
     });
     assert_eq!(server.actions("m"), ["adopt", "start", "abort"]);
 }

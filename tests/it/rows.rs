@@ -1,33 +1,21 @@
 //! Rows: which graphs let requests share runs, whose outputs have rows, and what a graph refuses of a row.
 
-use std::path::Path;
-
 use serde_json::{Value, json};
 
-use crate::{
-    harness::{Server, draft, graph, models, predictd, root, side},
-    watch::repack,
+use crate::harness::{
+    Server, fixture_path, install_graph, models_with, object_schema, pack, run_predictd,
+    write_manifest, write_unpacked_package,
 };
 
 fn numbers(count: usize) -> Value {
     json!({"type": "array", "items": {"type": "number"}, "minItems": count, "maxItems": count})
 }
 
-fn pack(directory: &Path) -> (i32, String) {
-    let (code, output, error) = predictd(
-        &["pack", directory.to_str().unwrap(), "--licence", "MIT"],
-        "",
-        &[],
-    );
-    (code, output + &error)
-}
-
 #[test]
 fn one_scale_for_all_rows_keeps_requests_apart() {
-    let models = models(&[]);
-    let pair =
-        json!({"input": side(json!({"x": numbers(2)})), "output": side(json!({"y": numbers(2)}))});
-    let directory = draft(
+    let models = models_with(&[]);
+    let pair = json!({"input": object_schema(json!({"x": numbers(2)})), "output": object_schema(json!({"y": numbers(2)}))});
+    let directory = write_unpacked_package(
         models.path(),
         "int8",
         "dynamic_quantize",
@@ -40,7 +28,7 @@ fn one_scale_for_all_rows_keeps_requests_apart() {
             .repeat(3),
     )
     .unwrap();
-    let (code, text) = pack(&directory);
+    let (code, text) = pack(&directory, &["--licence", "MIT"]);
     assert_eq!(code, 0, "{text}");
     assert!(
         text.contains("not batched: DynamicQuantizeLinear \"quantize\" takes one scale from the values of all rows (output \"y\")"),
@@ -52,16 +40,16 @@ fn one_scale_for_all_rows_keeps_requests_apart() {
         "{\"batching\": {\"independent_rows\": true}}",
     )
     .unwrap();
-    let (code, text) = pack(&directory);
+    let (code, text) = pack(&directory, &["--licence", "MIT"]);
     assert_eq!(code, 1, "{text}");
     assert!(
         text.contains("serving.json /batching/independent_rows: says that rows are independent, but a row has another answer in a batch with"),
         "{text}"
     );
     fs_err::remove_file(directory.join("serving.json")).unwrap();
-    repack(&directory, "int8", "1.0.0");
+    write_manifest(&directory, "int8", "1.0.0");
     // The same as a bare graph: what the configuration asks for is done only where rows keep apart.
-    graph(
+    install_graph(
         models.path(),
         "bare",
         1,
@@ -91,16 +79,16 @@ fn one_scale_for_all_rows_keeps_requests_apart() {
 
 #[test]
 fn a_bare_graph_that_keeps_rows_apart_is_batched_unless_somebody_forbids_it() {
-    let models = models(&[]);
-    graph(models.path(), "proved", 1, "add_sub", None);
-    graph(
+    let models = models_with(&[]);
+    install_graph(models.path(), "proved", 1, "add_sub", None);
+    install_graph(
         models.path(),
         "forbidden",
         1,
         "add_sub",
         Some("max_batch_size: 0\n"),
     );
-    graph(models.path(), "coupled", 1, "batch_coupled", None);
+    install_graph(models.path(), "coupled", 1, "batch_coupled", None);
     let server = Server::start(models.path(), &[]);
     let serving =
         |name: &str| server.get_json(&format!("/models/{name}/versions/1"))["serving"].clone();
@@ -126,9 +114,9 @@ fn a_bare_graph_that_keeps_rows_apart_is_batched_unless_somebody_forbids_it() {
 
 #[test]
 fn outputs_without_rows_are_answered_by_tensor_protocols_only() {
-    let models = models(&[]);
-    graph(models.path(), "targets", 1, "two_targets", None);
-    graph(models.path(), "found", 1, "detections", None);
+    let models = models_with(&[]);
+    install_graph(models.path(), "targets", 1, "two_targets", None);
+    install_graph(models.path(), "found", 1, "detections", None);
     let server = Server::start(models.path(), &[]);
     for (name, width, why) in [
         ("targets", 3, "its rows are along dimension 1"),
@@ -159,13 +147,14 @@ fn outputs_without_rows_are_answered_by_tensor_protocols_only() {
 
 #[test]
 fn a_package_takes_apart_what_has_its_rows_elsewhere() {
-    let models = models(&[]);
-    let input = side(json!({"x": numbers(3)}));
-    let output = side(json!({"first": numbers(3), "second": numbers(3)}));
+    let models = models_with(&[]);
+    let input = object_schema(json!({"x": numbers(3)}));
+    let output = object_schema(json!({"first": numbers(3), "second": numbers(3)}));
     let schema = json!({"input": input, "output": output});
     let plain = json!({"outputs": {"first": {"from": "y"}, "second": {"from": "y"}}});
-    let directory = draft(models.path(), "targets", "two_targets", &schema, &plain);
-    let (code, text) = pack(&directory);
+    let directory =
+        write_unpacked_package(models.path(), "targets", "two_targets", &schema, &plain);
+    let (code, text) = pack(&directory, &["--licence", "MIT"]);
     assert_eq!(code, 1, "{text}");
     assert!(
         text.contains("has its rows along dimension 1")
@@ -177,7 +166,7 @@ fn a_package_takes_apart_what_has_its_rows_elsewhere() {
         |index: usize| json!({"from": "y", "steps": [{"take": {"axis": 0, "index": index}}]});
     let good = json!({"outputs": {"first": take(0), "second": take(1)}});
     fs_err::write(directory.join("preprocessing.json"), good.to_string()).unwrap();
-    let (code, text) = pack(&directory);
+    let (code, text) = pack(&directory, &["--licence", "MIT"]);
     assert_eq!(code, 0, "{text}");
     let server = Server::start(models.path(), &[]);
     let rows: Vec<Value> = (0..5).map(|row| json!({"x": [row, 1, 2]})).collect();
@@ -201,17 +190,18 @@ fn a_package_takes_apart_what_has_its_rows_elsewhere() {
 
 #[test]
 fn time_along_the_first_dimension_is_refused_with_the_option_that_mends_it() {
-    let models = models(&[]);
+    let models = models_with(&[]);
     let steps = json!({"type": "array", "items": numbers(3)});
-    let schema = json!({"input": side(json!({"x": steps})), "output": side(json!({"y": steps}))});
+    let schema = json!({"input": object_schema(json!({"x": steps})), "output": object_schema(json!({"y": steps}))});
     for fixture in ["time_first", "time_unnamed"] {
-        let directory = draft(models.path(), fixture, fixture, &schema, &Value::Null);
-        let (code, text) = pack(&directory);
+        let directory =
+            write_unpacked_package(models.path(), fixture, fixture, &schema, &Value::Null);
+        let (code, text) = pack(&directory, &["--licence", "MIT"]);
         assert_eq!(code, 1, "{text}");
         assert!(text.contains("batch_first=True"), "{text}");
     }
     let served = models.path().join("served");
-    graph(&served, "time", 1, "time_first", None);
+    install_graph(&served, "time", 1, "time_first", None);
     let server = Server::start(&served, &[]);
     let one = json!({"instances": [{"x": [[1, 2, 3]]}]});
     let refused = server.predict("/models/time/predict", &one);
@@ -223,7 +213,7 @@ fn time_along_the_first_dimension_is_refused_with_the_option_that_mends_it() {
 
 #[test]
 fn forms_that_people_export_are_served() {
-    let models = models(&[]);
+    let models = models_with(&[]);
     for (name, fixture) in [
         ("map", "zipmap"),
         ("beside", "external_map"),
@@ -232,11 +222,11 @@ fn forms_that_people_export_are_served() {
         ("lower", "lowercase"),
         ("hot", "categories"),
     ] {
-        graph(models.path(), name, 1, fixture, None);
+        install_graph(models.path(), name, 1, fixture, None);
     }
     let weights = "external_data.bin";
     fs_err::copy(
-        root().join("tests/fixtures/onnx").join(weights),
+        fixture_path(weights),
         models.path().join("beside/1").join(weights),
     )
     .unwrap();
@@ -329,20 +319,22 @@ fn forms_that_people_export_are_served() {
 
 #[test]
 fn a_package_feeds_an_optional_input_where_a_field_has_its_name() {
-    let models = models(&[]);
-    let pair =
-        |fields: Value| json!({"input": side(fields), "output": side(json!({"y": numbers(2)}))});
+    let models = models_with(&[]);
+    let pair = |fields: Value| json!({"input": object_schema(fields), "output": object_schema(json!({"y": numbers(2)}))});
     for (name, fields) in [
         ("given", json!({"x": numbers(2), "offset": numbers(2)})),
         ("left", json!({"x": numbers(2)})),
     ] {
-        let (code, text) = pack(&draft(
-            models.path(),
-            name,
-            "optional_offset",
-            &pair(fields),
-            &Value::Null,
-        ));
+        let (code, text) = pack(
+            &write_unpacked_package(
+                models.path(),
+                name,
+                "optional_offset",
+                &pair(fields),
+                &Value::Null,
+            ),
+            &["--licence", "MIT"],
+        );
         assert_eq!(code, 0, "{text}");
         assert!(
             text.contains("batched: the graph keeps rows apart"),
@@ -373,10 +365,9 @@ fn a_package_feeds_an_optional_input_where_a_field_has_its_name() {
 
 #[test]
 fn the_command_line_joins_no_rows_on_somebody_s_word() {
-    let models = models(&[]);
-    let pair =
-        json!({"input": side(json!({"x": numbers(2)})), "output": side(json!({"y": numbers(2)}))});
-    let directory = draft(
+    let models = models_with(&[]);
+    let pair = json!({"input": object_schema(json!({"x": numbers(2)})), "output": object_schema(json!({"y": numbers(2)}))});
+    let directory = write_unpacked_package(
         models.path(),
         "scaled",
         "dynamic_quantize",
@@ -389,8 +380,8 @@ fn the_command_line_joins_no_rows_on_somebody_s_word() {
     )
     .unwrap();
     // The gate would refuse it; the command line takes any package whose files are those of its manifest.
-    repack(&directory, "scaled", "1.0.0");
-    let alone = |row: &str| predictd(&["predict", directory.to_str().unwrap()], row, &[]).1;
+    write_manifest(&directory, "scaled", "1.0.0");
+    let alone = |row: &str| run_predictd(&["predict", directory.to_str().unwrap()], row, &[]).1;
     let (small, large) = ("{\"x\": [0.068, -0.04]}\n", "{\"x\": [900000, 1]}\n");
     assert_eq!(
         alone(&format!("{small}{large}")),
@@ -400,17 +391,18 @@ fn the_command_line_joins_no_rows_on_somebody_s_word() {
 
 #[test]
 fn the_command_line_tells_what_the_graph_refuses_and_goes_on() {
-    let models = models(&[]);
+    let models = models_with(&[]);
     for (name, personal) in [("open", false), ("personal", true)] {
-        let schema = json!({"input": side(json!({"city": {"type": "string", "x-pii": personal}})), "output": side(json!({"y": numbers(2)}))});
-        let directory = draft(models.path(), name, "categories", &schema, &Value::Null);
-        assert_eq!(pack(&directory).0, 0);
+        let schema = json!({"input": object_schema(json!({"city": {"type": "string", "x-pii": personal}})), "output": object_schema(json!({"y": numbers(2)}))});
+        let directory =
+            write_unpacked_package(models.path(), name, "categories", &schema, &Value::Null);
+        assert_eq!(pack(&directory, &["--licence", "MIT"]).0, 0);
         // A table, or lines of JSON.
         let table = models.path().join("rows.csv");
         fs_err::write(&table, "city\nOslo\nRoma\n").unwrap();
         let rows = "{\"city\": \"Oslo\"}\n{\"city\": \"Roma\"}\n";
         for (more, input) in [(&["--input", table.to_str().unwrap()][..], ""), (&[], rows)] {
-            let (code, output, error) = predictd(
+            let (code, output, error) = run_predictd(
                 &[&["predict", directory.to_str().unwrap()], more].concat(),
                 input,
                 &[],
@@ -433,16 +425,16 @@ fn the_command_line_tells_what_the_graph_refuses_and_goes_on() {
 
 #[test]
 fn a_made_up_row_that_is_refused_refuses_no_model() {
-    let models = models(&[]);
-    let schema = |city: Value| json!({"input": side(json!({"city": city})), "output": side(json!({"y": numbers(2)}))});
-    let directory = draft(
+    let models = models_with(&[]);
+    let schema = |city: Value| json!({"input": object_schema(json!({"city": city})), "output": object_schema(json!({"y": numbers(2)}))});
+    let directory = write_unpacked_package(
         models.path(),
         "hot",
         "categories",
         &schema(json!({"type": "string"})),
         &Value::Null,
     );
-    let (code, text) = pack(&directory);
+    let (code, text) = pack(&directory, &["--licence", "MIT"]);
     assert_eq!(code, 0, "{text}");
     assert!(
         text.contains("not warmed: needs golden.jsonl or examples in the schema"),
@@ -454,7 +446,7 @@ fn a_made_up_row_that_is_refused_refuses_no_model() {
         "{\"batching\": {\"independent_rows\": true}}",
     )
     .unwrap();
-    let (code, text) = pack(&directory);
+    let (code, text) = pack(&directory, &["--licence", "MIT"]);
     assert_eq!(code, 0, "{text}");
     assert!(
         text.contains("not batched: no row is known that the graph answers"),
@@ -467,7 +459,7 @@ fn a_made_up_row_that_is_refused_refuses_no_model() {
         "{\"input\": {\"city\": \"Oslo\"}, \"output\": {\"y\": [0, 0]}}\n",
     )
     .unwrap();
-    let (code, text) = pack(&directory);
+    let (code, text) = pack(&directory, &["--licence", "MIT"]);
     assert_eq!(code, 1, "{text}");
     assert!(
         text.contains(
@@ -482,7 +474,7 @@ fn a_made_up_row_that_is_refused_refuses_no_model() {
             .to_string(),
     )
     .unwrap();
-    let (code, text) = pack(&directory);
+    let (code, text) = pack(&directory, &["--licence", "MIT"]);
     assert_eq!(code, 0, "{text}");
     assert!(
         text.contains("warm-up") && !text.contains("not warmed"),
@@ -497,21 +489,22 @@ fn a_made_up_row_that_is_refused_refuses_no_model() {
 
 #[test]
 fn labels_that_contradict_the_graph_are_refused() {
-    let models = models(&[]);
+    let models = models_with(&[]);
     let scores = |labels: &[&str]| {
         let properties: serde_json::Map<String, Value> = labels
             .iter()
             .map(|label| ((*label).to_owned(), json!({"type": "number"})))
             .collect();
-        side(Value::Object(properties))
+        object_schema(Value::Object(properties))
     };
     let own = ["ham", "spam", "unsure"];
     let parts = |labels: &[&str], choices: &[&str]| {
-        let output =
-            side(json!({"label": {"type": "string", "enum": choices}, "scores": scores(labels)}));
+        let output = object_schema(
+            json!({"label": {"type": "string", "enum": choices}, "scores": scores(labels)}),
+        );
         let outputs = json!({"label": {"from": "output_label"}, "scores": {"from": "output_probability", "steps": [{"as_map": {"labels": labels}}]}});
         (
-            json!({"input": side(json!({"x": numbers(2)})), "output": output}),
+            json!({"input": object_schema(json!({"x": numbers(2)})), "output": output}),
             json!({"outputs": outputs}),
         )
     };
@@ -531,13 +524,10 @@ fn labels_that_contradict_the_graph_are_refused() {
         ),
     ] {
         let (schema, preprocessing) = parts(&labels, choices);
-        let (code, text) = pack(&draft(
-            models.path(),
-            name,
-            "zipmap",
-            &schema,
-            &preprocessing,
-        ));
+        let (code, text) = pack(
+            &write_unpacked_package(models.path(), name, "zipmap", &schema, &preprocessing),
+            &["--licence", "MIT"],
+        );
         match expected {
             None => assert_eq!(code, 0, "{name}: {text}"),
             Some(pointer) => assert!(code == 1 && text.contains(pointer), "{name}: {text}"),
@@ -548,9 +538,9 @@ fn labels_that_contradict_the_graph_are_refused() {
 #[test]
 fn an_ir_version_above_the_runtime_is_told_with_the_export_option() {
     let directory = tempfile::tempdir().unwrap();
-    let model = root().join("tests/fixtures/onnx/future_ir.onnx");
+    let model = fixture_path("future_ir.onnx");
     let output = directory.path().join("m/1.0.0");
-    let (code, _, error) = predictd(
+    let (code, _, error) = run_predictd(
         &[
             "init",
             model.to_str().unwrap(),

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::harness::{Server, graph, models, root, until};
+use crate::harness::{Server, install_graph, models_with, root, wait_until};
 
 const PACKAGES: [(&str, &str); 6] = [
     ("churn", "1.0.0"),
@@ -361,9 +361,9 @@ fn run(path: &Path, server: &Server) -> Vec<String> {
 
 /// Every package and every graph, and a default model; all are loaded.
 fn start_all() -> (TempDir, Server) {
-    let models = models(&PACKAGES);
+    let models = models_with(&PACKAGES);
     for (name, version, fixture, config) in GRAPHS {
-        graph(models.path(), name, version, fixture, config);
+        install_graph(models.path(), name, version, fixture, config);
     }
     fs_err::write(
         models.path().join("iris/labels.txt"),
@@ -376,7 +376,7 @@ fn start_all() -> (TempDir, Server) {
         models.path(),
         &[("models.default", "churn"), ("models.required", "churn")],
     );
-    until("every model is loaded", || {
+    wait_until("every model is loaded", || {
         let index: Vec<Value> = server
             .client
             .post(server.url("/v2/repository/index"))
@@ -391,8 +391,7 @@ fn start_all() -> (TempDir, Server) {
                 entry["state"] == "READY"
             }
         };
-        (index.len() == PACKAGES.len() + GRAPHS.len() + 1 && index.iter().all(settled))
-            .then_some(())
+        index.len() == PACKAGES.len() + GRAPHS.len() + 1 && index.iter().all(settled)
     });
     (models, server)
 }
@@ -422,7 +421,7 @@ fn run_dialects(server: &Server, is_meant: impl Fn(&str) -> bool) -> (usize, Str
 
 #[test]
 fn every_scenario() {
-    let models = models(&PACKAGES);
+    let models = models_with(&PACKAGES);
     let server = Server::start(models.path(), &[]);
     let (count, failures) = run_dialects(&server, |dialect| dialect == OWN);
     println!("{count} scenarios");

@@ -5,9 +5,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{
-    harness::{Server, bare_models, draft, predictd, side},
-    watch::repack,
+use crate::harness::{
+    Server, models_of_graphs, object_schema, run_predictd, write_manifest, write_unpacked_package,
 };
 
 /// A package around one of the fixtures' graphs: fields, the answer's fields, preprocessing and golden examples.
@@ -18,8 +17,9 @@ fn write_package(
     preprocessing: Option<&Value>,
     golden: &[Value],
 ) {
-    let schema = json!({"input": side(input.clone()), "output": side(output.clone())});
-    let directory = draft(
+    let schema =
+        json!({"input": object_schema(input.clone()), "output": object_schema(output.clone())});
+    let directory = write_unpacked_package(
         models,
         graph,
         graph,
@@ -31,7 +31,7 @@ fn write_package(
         .map(|example| format!("{example}\n"))
         .collect();
     fs_err::write(directory.join("golden.jsonl"), lines).unwrap();
-    repack(&directory, graph, "1.0.0");
+    write_manifest(&directory, graph, "1.0.0");
 }
 
 /// Token ids and a mask of a free length.
@@ -108,7 +108,7 @@ fn rows_of_different_lengths_are_answered_in_their_order() {
     // Three groups, and so at least three runs.
     assert!(server.metric("predictd_batch_size_count{model=\"tokens\",version=\"1.0.0\"}") >= 3.0);
 
-    let (code, output, error) = predictd(
+    let (code, output, error) = run_predictd(
         &[
             "predict",
             models.path().join("tokens/1.0.0").to_str().unwrap(),
@@ -249,7 +249,7 @@ fn a_tensor_has_one_shape() {
 
 #[test]
 fn nesting_ends_at_a_dimension_of_0() {
-    let models = bare_models(&[("bare", "sequence.onnx")]);
+    let models = models_of_graphs(&[("bare", "sequence.onnx")]);
     let number = json!({"type": "number"});
     let list = json!({"type": "array", "items": {"type": "array", "items": number, "minItems": 4, "maxItems": 4}});
     let golden = json!({"input": {"x": [[1, 2, 3, 4]]}, "output": {"y": [[1, 2, 3, 4]]}});

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Server, instance, models, predictd};
+use crate::harness::{Server, example_input, models_with, run_predictd};
 
 /// Sets values that differ from run to run to a fixed text.
 fn redact(value: &mut Value) {
@@ -46,12 +46,12 @@ fn pretty(mut value: Value) -> String {
 
 #[test]
 fn metric_names() {
-    let models = models(&[("churn", "1.1.0")]);
+    let models = models_with(&[("churn", "1.1.0")]);
     let server = Server::start(models.path(), &[]);
-    let customer = instance("churn", "1.1.0");
+    let customer = example_input("churn", "1.1.0");
     assert_eq!(server.predict("/predict", &customer).status(), 200);
     assert_eq!(server.predict("/predict", &json!({})).status(), 422);
-    let text = server.get("/metrics").text().unwrap();
+    let text = server.metrics();
     let mut series: BTreeMap<String, (String, BTreeSet<String>)> = BTreeMap::new();
     for line in text.lines() {
         if let Some((name, help)) = line
@@ -121,7 +121,7 @@ fn help() {
     for command in commands {
         let arguments: Vec<&str> = command.iter().copied().chain(["--help"]).collect();
         // A fixed width, whatever terminal runs the test.
-        let (code, output, _) = predictd(&arguments, "", &[("COLUMNS", "100")]);
+        let (code, output, _) = run_predictd(&arguments, "", &[("COLUMNS", "100")]);
         assert_eq!(code, 0, "{command:?}");
         text.push_str(&format!(
             "==== predictd {}\n{}\n",
@@ -134,14 +134,14 @@ fn help() {
 
 #[test]
 fn openapi() {
-    let models = models(&[("churn", "1.1.0")]);
+    let models = models_with(&[("churn", "1.1.0")]);
     let server = Server::start(models.path(), &[]);
     insta::assert_snapshot!(pretty(server.get_json("/openapi.json")));
 }
 
 #[test]
 fn error_bodies() {
-    let models = models(&[("churn", "1.1.0")]);
+    let models = models_with(&[("churn", "1.1.0")]);
     let server = Server::start(models.path(), &[]);
     let cases = [
         ("predict", "/predict", "{"),
@@ -177,7 +177,7 @@ fn error_bodies() {
 
 #[test]
 fn admin_documents() {
-    let models = models(&[("churn", "1.0.0"), ("churn", "1.1.0")]);
+    let models = models_with(&[("churn", "1.0.0"), ("churn", "1.1.0")]);
     let server = Server::start(models.path(), &[]);
     let mut text = String::new();
     let mut add = |title: &str, document: Value| {
@@ -187,14 +187,14 @@ fn admin_documents() {
     let start = |dry_run: bool| json!({"to": ["1.0.0"], "plan": {"name": "canary"}, "dry_run": dry_run, "reason": "a test"});
     add(
         "a dry run",
-        server.ordered("churn/rollout/start", &start(true)),
+        server.decide("churn/rollout/start", &start(true)),
     );
     add(
         "the status during a rollout",
-        server.ordered("churn/rollout/start", &start(false)),
+        server.decide("churn/rollout/start", &start(false)),
     );
     let refused: Value = server
-        .order("churn/rollout/start", &start(false))
+        .post_decision("churn/rollout/start", &start(false))
         .json()
         .unwrap();
     add("a refusal with a suggestion", refused);

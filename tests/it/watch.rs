@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Server, copy, install, instance, models, package, until};
+use crate::harness::{
+    Server, copy_directory, example_input, install_package, models_with, package_path,
+    run_predictd, wait_for, wait_until, write_manifest,
+};
 
 fn state(server: &Server, name: &str, version: &str) -> String {
     let document = server.get_json(&format!("/models/{name}"));
@@ -21,22 +24,22 @@ fn stable(server: &Server, name: &str) -> Value {
 
 #[test]
 fn a_new_version_answers_under_its_own_route_only() {
-    let models = models(&[("churn", "1.0.0")]);
+    let models = models_with(&[("churn", "1.0.0")]);
     let server = Server::start(models.path(), &[]);
-    install(models.path(), "churn", "1.1.0");
-    until("1.1.0 is loaded", || {
-        (state(&server, "churn", "1.1.0") == "available").then_some(())
+    install_package(models.path(), "churn", "1.1.0");
+    wait_until("1.1.0 is loaded", || {
+        state(&server, "churn", "1.1.0") == "available"
     });
     let answer: Value = server
         .predict(
             "/models/churn/versions/1.1.0/predict",
-            &instance("churn", "1.1.0"),
+            &example_input("churn", "1.1.0"),
         )
         .json()
         .unwrap();
     assert_eq!(answer["version"], "1.1.0");
     let answer: Value = server
-        .predict("/models/churn/predict", &instance("churn", "1.0.0"))
+        .predict("/models/churn/predict", &example_input("churn", "1.0.0"))
         .json()
         .unwrap();
     assert_eq!(answer["version"], "1.0.0", "promotion is a decision");
@@ -45,24 +48,20 @@ fn a_new_version_answers_under_its_own_route_only() {
 
 #[test]
 fn newest_takes_over_where_that_is_configured() {
-    let models = models(&[("churn", "1.0.0")]);
+    let models = models_with(&[("churn", "1.0.0")]);
     let server = Server::start(models.path(), &[("models.promote", "newest")]);
-    install(models.path(), "churn", "1.1.0");
-    until("1.1.0 takes over", || {
-        (stable(&server, "churn") == "1.1.0").then_some(())
-    });
+    install_package(models.path(), "churn", "1.1.0");
+    wait_until("1.1.0 takes over", || stable(&server, "churn") == "1.1.0");
     assert!(
         server
-            .get("/metrics")
-            .text()
-            .unwrap()
+            .metrics()
             .contains("role=\"stable\",verified=\"true\",version=\"1.1.0\"")
     );
 }
 
 #[test]
 fn the_pinned_version_is_stable() {
-    let models = models(&[("churn", "1.0.0"), ("churn", "1.1.0"), ("churn", "1.2.0")]);
+    let models = models_with(&[("churn", "1.0.0"), ("churn", "1.1.0"), ("churn", "1.2.0")]);
     let directory = tempfile::tempdir().unwrap();
     let config = directory.path().join("predictd.toml");
     let text = format!(
@@ -70,7 +69,7 @@ fn the_pinned_version_is_stable() {
         models.path()
     );
     fs_err::write(&config, text).unwrap();
-    let (code, output, error) = crate::harness::predictd(
+    let (code, output, error) = run_predictd(
         &["serve", "--check", "--config", config.to_str().unwrap()],
         "",
         &[],
@@ -81,36 +80,32 @@ fn the_pinned_version_is_stable() {
 
 #[test]
 fn a_slow_copy_is_waited_for() {
-    let models = models(&[("diabetes", "1.0.0")]);
+    let models = models_with(&[("diabetes", "1.0.0")]);
     let server = Server::start(models.path(), &[]);
-    let (from, to) = (package("churn", "1.1.0"), models.path().join("churn/1.1.0"));
+    let (from, to) = (
+        package_path("churn", "1.1.0"),
+        models.path().join("churn/1.1.0"),
+    );
     fs_err::create_dir_all(&to).unwrap();
     fs_err::copy(from.join("manifest.json"), to.join("manifest.json")).unwrap();
-    until("it is incomplete", || {
-        (state(&server, "churn", "1.1.0") == "incomplete").then_some(())
+    wait_until("it is incomplete", || {
+        state(&server, "churn", "1.1.0") == "incomplete"
     });
     let whole = fs_err::read(from.join("model.onnx")).unwrap();
     fs_err::write(to.join("model.onnx"), &whole[..1000]).unwrap();
-    until("the reason is told", || {
-        server
-            .get("/readyz?verbose")
-            .text()
-            .unwrap()
-            .contains("incomplete")
-            .then_some(())
-    });
+    server.wait_for_readiness("incomplete");
     assert_eq!(
         server.predict("/models/churn/predict", &json!({})).status(),
         503
     );
-    copy(&from, &to);
-    until("it is loaded", || {
-        (state(&server, "churn", "1.1.0") == "available").then_some(())
+    copy_directory(&from, &to);
+    wait_until("it is loaded", || {
+        state(&server, "churn", "1.1.0") == "available"
     });
     assert_eq!(server.metric("predictd_model_loads_total{model=\"churn\",outcome=\"loaded\",reason=\"\",version=\"1.1.0\"}"), 1.0);
     assert_eq!(
         server
-            .predict("/models/churn/predict", &instance("churn", "1.1.0"))
+            .predict("/models/churn/predict", &example_input("churn", "1.1.0"))
             .status(),
         200
     );
@@ -118,49 +113,46 @@ fn a_slow_copy_is_waited_for() {
 
 #[test]
 fn a_removed_version_is_drained_and_unloaded() {
-    let models = models(&[("churn", "1.0.0"), ("churn", "1.1.0")]);
+    let models = models_with(&[("churn", "1.0.0"), ("churn", "1.1.0")]);
     let server = Server::start(models.path(), &[]);
     fs_err::rename(
         models.path().join("churn/1.0.0"),
         models.path().join(".gone"),
     )
     .unwrap();
-    until("1.0.0 is gone", || {
-        (state(&server, "churn", "1.0.0") == "absent").then_some(())
+    wait_until("1.0.0 is gone", || {
+        state(&server, "churn", "1.0.0") == "absent"
     });
     assert_eq!(
         server
             .predict(
                 "/models/churn/versions/1.0.0/predict",
-                &instance("churn", "1.0.0")
+                &example_input("churn", "1.0.0")
             )
             .status(),
         404
     );
     assert_eq!(
         server
-            .predict("/models/churn/predict", &instance("churn", "1.1.0"))
+            .predict("/models/churn/predict", &example_input("churn", "1.1.0"))
             .status(),
         200
     );
-    until("its series are gone", || {
-        (!server
-            .get("/metrics")
-            .text()
-            .unwrap()
-            .contains("predictd_inflight_requests{model=\"churn\",version=\"1.0.0\"}"))
-        .then_some(())
+    wait_until("its series are gone", || {
+        !server
+            .metrics()
+            .contains("predictd_inflight_requests{model=\"churn\",version=\"1.0.0\"}")
     });
 }
 
 #[test]
 fn an_overwritten_version_is_refused_and_the_loaded_one_goes_on() {
-    let models = models(&[("diabetes", "1.0.0")]);
+    let models = models_with(&[("diabetes", "1.0.0")]);
     let server = Server::start(models.path(), &[]);
     let directory = models.path().join("diabetes/1.0.0");
     let before = server.get_json("/models/diabetes/versions/1.0.0")["digest"].clone();
-    copy(&package("diabetes", "1.1.0"), &directory);
-    let warning = until("the warning shows", || {
+    copy_directory(&package_path("diabetes", "1.1.0"), &directory);
+    let warning = wait_for("the warning shows", || {
         server.get_json("/models/diabetes/versions/1.0.0")["warning"]
             .as_str()
             .map(str::to_owned)
@@ -171,7 +163,7 @@ fn an_overwritten_version_is_refused_and_the_loaded_one_goes_on() {
         1.0
     );
     let answer: Value = server
-        .predict("/predict", &instance("diabetes", "1.0.0"))
+        .predict("/predict", &example_input("diabetes", "1.0.0"))
         .json()
         .unwrap();
     assert_eq!(answer["digest"], before);
@@ -179,32 +171,26 @@ fn an_overwritten_version_is_refused_and_the_loaded_one_goes_on() {
 
 #[test]
 fn a_refused_version_shows_everywhere_and_harms_nobody() {
-    let models = models(&[("diabetes", "1.0.0")]);
+    let models = models_with(&[("diabetes", "1.0.0")]);
     let server = Server::start(models.path(), &[]);
-    install(models.path(), "diabetes", "1.1.0");
-    until("1.1.0 is loaded", || {
-        (state(&server, "diabetes", "1.1.0") == "available").then_some(())
+    install_package(models.path(), "diabetes", "1.1.0");
+    wait_until("1.1.0 is loaded", || {
+        state(&server, "diabetes", "1.1.0") == "available"
     });
     // A third version whose golden examples are another model's.
     let directory = models.path().join(".staging");
-    copy(&package("diabetes", "1.0.0"), &directory);
+    copy_directory(&package_path("diabetes", "1.0.0"), &directory);
     let text = fs_err::read_to_string(directory.join("golden.jsonl"))
         .unwrap()
         .replace("\"prediction\": ", "\"prediction\": 1");
     fs_err::write(directory.join("golden.jsonl"), text).unwrap();
-    repack(&directory, "diabetes", "1.2.0");
+    write_manifest(&directory, "diabetes", "1.2.0");
     fs_err::rename(&directory, models.path().join("diabetes/1.2.0")).unwrap();
-    until("1.2.0 is refused", || {
-        (state(&server, "diabetes", "1.2.0") == "refused").then_some(())
+    wait_until("1.2.0 is refused", || {
+        state(&server, "diabetes", "1.2.0") == "refused"
     });
     assert_eq!(server.get("/readyz").status(), 200);
-    assert!(
-        server
-            .get("/readyz?verbose")
-            .text()
-            .unwrap()
-            .contains("golden")
-    );
+    assert!(server.readiness().contains("golden"));
     assert!(
         server.get_json("/models/diabetes/versions/1.2.0")["reason"]
             .as_str()
@@ -219,98 +205,76 @@ fn a_refused_version_shows_everywhere_and_harms_nobody() {
         server
             .predict(
                 "/models/diabetes/versions/1.2.0/predict",
-                &instance("diabetes", "1.0.0")
+                &example_input("diabetes", "1.0.0")
             )
             .status(),
         503
     );
     assert_eq!(
         server
-            .predict("/predict", &instance("diabetes", "1.0.0"))
+            .predict("/predict", &example_input("diabetes", "1.0.0"))
             .status(),
         200
     );
-    until("the load is logged, and the request for it", || {
-        (server.logged("refused").len() == 2).then_some(())
+    wait_until("the load is logged, and the request for it", || {
+        server.logged("refused").len() == 2
     });
-}
-
-/// Writes a manifest for whatever lies there, without the gate: what a careless or hostile hand would do.
-pub fn repack(directory: &std::path::Path, name: &str, version: &str) {
-    use predictd::{
-        id::{ModelId, ModelName, Version},
-        package::manifest::{Manifest, Provenance},
-    };
-    let id = ModelId {
-        name: ModelName::parse(name).unwrap(),
-        version: Version::parse(version).unwrap(),
-    };
-    let manifest = Manifest::of_directory(
-        directory,
-        &id,
-        "2026-01-01T00:00:00Z".to_owned(),
-        Provenance::default(),
-    )
-    .unwrap();
-    manifest.write(directory).unwrap();
 }
 
 #[test]
 fn an_unreadable_directory_unloads_nothing() {
-    let models = models(&[("diabetes", "1.0.0")]);
+    let models = models_with(&[("diabetes", "1.0.0")]);
     let server = Server::start(models.path(), &[]);
     let moved = models.path().with_extension("moved");
     fs_err::rename(models.path(), &moved).unwrap();
-    until("the failure is counted", || {
-        (server.metric("predictd_source_errors_total") >= 1.0).then_some(())
+    wait_until("the failure is counted", || {
+        server.metric("predictd_source_errors_total") >= 1.0
     });
     assert_eq!(
         server
-            .predict("/predict", &instance("diabetes", "1.0.0"))
+            .predict("/predict", &example_input("diabetes", "1.0.0"))
             .status(),
         200
     );
     assert_eq!(server.get("/readyz").status(), 200);
     fs_err::rename(&moved, models.path()).unwrap();
-    until("it is readable again", || {
-        (server
+    wait_until("it is readable again", || {
+        server
             .logged("the models directory can be read again")
             .len()
-            == 1)
-            .then_some(())
+            == 1
     });
 }
 
 #[test]
 fn a_copy_of_full_size_without_its_bytes_is_waited_for() {
-    let models = models(&[("diabetes", "1.0.0")]);
+    let models = models_with(&[("diabetes", "1.0.0")]);
     let server = Server::start(models.path(), &[]);
     // All files have their size, but one has not its bytes yet; and it goes on changing.
     let (whole, directory) = (
-        package("diabetes", "1.1.0"),
+        package_path("diabetes", "1.1.0"),
         models.path().join("diabetes/1.1.0"),
     );
     let graph = fs_err::read(whole.join("model.onnx")).unwrap();
-    copy(&whole, &directory);
+    copy_directory(&whole, &directory);
     let unfinished = |part: usize| {
         let mut bytes = graph[..part].to_vec();
         bytes.resize(graph.len(), 0);
         bytes
     };
     let mut part = 0;
-    until("it is seen", || {
+    wait_until("it is seen", || {
         part += 1;
         fs_err::write(directory.join("model.onnx"), unfinished(part)).unwrap();
         let version = server.get_json("/models/diabetes/versions/1.1.0");
-        (version["state"] == "incomplete"
+        version["state"] == "incomplete"
             && version["reason"]
                 .as_str()
-                .is_some_and(|reason| reason.contains("may not be complete yet")))
-        .then_some(())
+                .is_some_and(|reason| reason.contains("may not be complete yet"))
     });
     fs_err::write(directory.join("model.onnx"), &graph).unwrap();
-    until("it is loaded", || {
-        (state(&server, "diabetes", "1.1.0") == "available").then_some(())
+    wait_until("it is loaded", || {
+        state(&server, "diabetes", "1.1.0") == "available"
     });
     let refusals: Vec<Value> = server
         .logged("refused")
@@ -322,14 +286,14 @@ fn a_copy_of_full_size_without_its_bytes_is_waited_for() {
 
 #[test]
 fn an_unwritable_state_directory_is_counted_and_serving_goes_on() {
-    let models = models(&[("diabetes", "1.0.0")]);
-    let server = Server::start_in(models.path(), &[], |command| {
+    let models = models_with(&[("diabetes", "1.0.0")]);
+    let server = Server::start_prepared(models.path(), &[], |command| {
         command.env("PREDICTD_STATE__URL", "/proc/nowhere");
     });
     assert!(server.metric("predictd_source_errors_total") >= 1.0);
     assert_eq!(
         server
-            .predict("/predict", &instance("diabetes", "1.0.0"))
+            .predict("/predict", &example_input("diabetes", "1.0.0"))
             .status(),
         200
     );
@@ -338,15 +302,15 @@ fn an_unwritable_state_directory_is_counted_and_serving_goes_on() {
 /// A version whose manifest is there and whose graph is cut short.
 fn half(models: &std::path::Path, name: &str, version: &str) {
     let directory = models.join(name).join(version);
-    copy(&package(name, "1.1.0"), &directory);
-    repack(&directory, name, version);
+    copy_directory(&package_path(name, "1.1.0"), &directory);
+    write_manifest(&directory, name, version);
     let whole = fs_err::read(directory.join("model.onnx")).unwrap();
     fs_err::write(directory.join("model.onnx"), &whole[..100]).unwrap();
 }
 
 #[test]
 fn half_copied_versions_keep_no_good_one_from_being_ready() {
-    let models = models(&[("churn", "1.0.0"), ("churn", "1.1.0")]);
+    let models = models_with(&[("churn", "1.0.0"), ("churn", "1.1.0")]);
     for version in ["3.0.0", "3.1.0", "3.2.0"] {
         half(models.path(), "churn", version);
     }
@@ -366,11 +330,11 @@ fn half_copied_versions_keep_no_good_one_from_being_ready() {
 
 #[test]
 fn a_copy_that_stops_growing_is_refused_until_it_goes_on() {
-    let models = models(&[("churn", "1.0.0")]);
+    let models = models_with(&[("churn", "1.0.0")]);
     half(models.path(), "churn", "3.0.0");
     let server = Server::start(models.path(), &[("models.copy_timeout_ms", "300")]);
-    until("it is refused", || {
-        (state(&server, "churn", "3.0.0") == "refused").then_some(())
+    wait_until("it is refused", || {
+        state(&server, "churn", "3.0.0") == "refused"
     });
     let reason = server.get_json("/models/churn/versions/3.0.0")["reason"]
         .as_str()
@@ -388,12 +352,12 @@ fn a_copy_that_stops_growing_is_refused_until_it_goes_on() {
     );
     let directory = models.path().join("churn/3.0.0");
     fs_err::copy(
-        package("churn", "1.1.0").join("model.onnx"),
+        package_path("churn", "1.1.0").join("model.onnx"),
         directory.join("model.onnx"),
     )
     .unwrap();
-    until("it is loaded", || {
-        (state(&server, "churn", "3.0.0") == "available").then_some(())
+    wait_until("it is loaded", || {
+        state(&server, "churn", "3.0.0") == "available"
     });
     assert_eq!(
         server
