@@ -1,4 +1,4 @@
-//! The promise of the judge, by simulation; `benches/judge.rs` makes the same with many more rollouts.
+//! The error rate that the judge promises, by simulation. `benches/judge.rs` simulates many more rollouts.
 
 #![allow(
     clippy::unwrap_used,
@@ -25,13 +25,13 @@ fn aborted(outcomes: &[Outcome]) -> u64 {
         .count() as u64
 }
 
-/// As many as are compatible with a true share of 1 %.
+/// Whether the number of aborts is compatible with a true share of 1 %.
 fn keeps_its_promise(aborted: u64, of: u64) -> bool {
     interval(aborted, of).0 <= 0.01
 }
 
 #[test]
-fn good_candidates_stay() {
+fn good_candidates_are_not_aborted() {
     let zipf = Zipf::new(2_000, 1.1);
     for traffic in [Traffic::Independent, Traffic::Keys, Traffic::Batches] {
         for (weight, horizon) in [(0.01, 10_000), (0.5, 2_000)] {
@@ -55,9 +55,9 @@ fn good_candidates_stay() {
     }
 }
 
-/// Requests that share their fate are not observations of their own: this is what the units are for.
+/// Requests that succeed or fail together are one unit of evidence, not several.
 #[test]
-fn what_is_counted_twice_breaks_the_promise() {
+fn dependent_requests_must_not_count_as_separate_units() {
     let zipf = Zipf::new(2_000, 1.1);
     for traffic in [Traffic::KeysCountedSingly, Traffic::BatchesCountedByUnits] {
         let plan = tight(0.5);
@@ -84,7 +84,7 @@ fn what_is_counted_twice_breaks_the_promise() {
 }
 
 #[test]
-fn bad_candidates_go() {
+fn bad_candidates_are_aborted() {
     let zipf = Zipf::new(1, 1.0);
     let plan = RolloutPlan::parse(
         "name = \"one\"\n[[steps]]\nkind = \"canary\"\nweight = 0.2\nmin_requests = 100\n",
@@ -136,7 +136,7 @@ fn bad_candidates_go() {
 
 /// A candidate that is as good reaches the end of the plan.
 #[test]
-fn good_candidates_arrive() {
+fn good_candidates_reach_the_end_of_the_plan() {
     let zipf = Zipf::new(1, 1.0);
     let plan = RolloutPlan::builtin("low").unwrap();
     let rates = Rates {
@@ -163,9 +163,9 @@ fn good_candidates_arrive() {
     );
 }
 
-/// The simulation asks the judge only where its answer can have changed. That must be what it says when it is asked each time.
+/// The simulation calls the judge only when its verdict can have changed. The verdicts must be those of a call after every request.
 #[test]
-fn nothing_is_skipped_that_matters() {
+fn skipped_calls_of_the_judge_do_not_change_the_verdict() {
     let zipf = Zipf::new(2_000, 1.1);
     let bad = Rates {
         error: 0.05,
@@ -233,9 +233,9 @@ fn nothing_is_skipped_that_matters() {
     assert!(decided >= 10, "{decided}");
 }
 
-/// What a test made for one look does when it is asked after every unit.
+/// A test for a fixed sample size is evaluated after every unit.
 #[test]
-fn peeking() {
+fn a_fixed_sample_test_that_is_repeated_breaks_the_promise() {
     let found = many(200, |seed| {
         errors_alone(0.5, 0.0, (0.05, 0.05), [100.0, 3600.0], 5_000, seed)
     });

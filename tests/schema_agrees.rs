@@ -169,53 +169,9 @@ fn schema(random: &mut Random, depth: usize) -> Value {
         },
     );
     match kind {
-        "number" | "integer" => {
-            for keyword in ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"] {
-                let bound = number_value(random);
-                maybe(&mut schema, random, 20, keyword, bound);
-            }
-            let step = random
-                .pick(&[
-                    json!(0.1),
-                    json!(0.01),
-                    json!(0.5),
-                    json!(2),
-                    json!(3),
-                    json!(7),
-                    json!(1e-3),
-                    json!(2.5),
-                ])
-                .clone();
-            maybe(&mut schema, random, 20, "multipleOf", step);
-        }
-        "string" => {
-            let (shortest, longest) = (random.below(3), random.below(6));
-            maybe(&mut schema, random, 20, "minLength", json!(shortest));
-            maybe(&mut schema, random, 20, "maxLength", json!(longest));
-            let pattern = json!(*random.pick(&PATTERNS));
-            maybe(&mut schema, random, 15, "pattern", pattern);
-            let format = json!(*random.pick(&["date", "date-time", "uuid"]));
-            maybe(&mut schema, random, 15, "format", format);
-        }
-        "array" => {
-            if random.chance(20) {
-                let items: Vec<Value> = (0..=random.below(3))
-                    .map(|_| self::schema(random, depth - 1))
-                    .collect();
-                schema.insert("prefixItems".to_owned(), Value::Array(items));
-            }
-            if random.chance(80) {
-                let items = if random.chance(25) {
-                    booleans(random, depth - 1)
-                } else {
-                    self::schema(random, depth - 1)
-                };
-                schema.insert("items".to_owned(), items);
-            }
-            let (fewest, most) = (random.below(3), random.below(5));
-            maybe(&mut schema, random, 25, "minItems", json!(fewest));
-            maybe(&mut schema, random, 25, "maxItems", json!(most));
-        }
+        "number" | "integer" => number_rules(random, &mut schema),
+        "string" => string_rules(random, &mut schema),
+        "array" => array_rules(random, &mut schema, depth),
         "object" => return object(random, depth),
         _ => {}
     }
@@ -229,7 +185,57 @@ fn schema(random: &mut Random, depth: usize) -> Value {
     Value::Object(schema)
 }
 
-/// What an array has that is a column of booleans: booleans, or arrays of them.
+fn number_rules(random: &mut Random, schema: &mut Map<String, Value>) {
+    for keyword in ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"] {
+        let bound = number_value(random);
+        maybe(schema, random, 20, keyword, bound);
+    }
+    let step = random
+        .pick(&[
+            json!(0.1),
+            json!(0.01),
+            json!(0.5),
+            json!(2),
+            json!(3),
+            json!(7),
+            json!(1e-3),
+            json!(2.5),
+        ])
+        .clone();
+    maybe(schema, random, 20, "multipleOf", step);
+}
+
+fn string_rules(random: &mut Random, schema: &mut Map<String, Value>) {
+    let (shortest, longest) = (random.below(3), random.below(6));
+    maybe(schema, random, 20, "minLength", json!(shortest));
+    maybe(schema, random, 20, "maxLength", json!(longest));
+    let pattern = json!(*random.pick(&PATTERNS));
+    maybe(schema, random, 15, "pattern", pattern);
+    let format = json!(*random.pick(&["date", "date-time", "uuid"]));
+    maybe(schema, random, 15, "format", format);
+}
+
+fn array_rules(random: &mut Random, schema: &mut Map<String, Value>, depth: usize) {
+    if random.chance(20) {
+        let items: Vec<Value> = (0..=random.below(3))
+            .map(|_| self::schema(random, depth - 1))
+            .collect();
+        schema.insert("prefixItems".to_owned(), Value::Array(items));
+    }
+    if random.chance(80) {
+        let items = if random.chance(25) {
+            booleans(random, depth - 1)
+        } else {
+            self::schema(random, depth - 1)
+        };
+        schema.insert("items".to_owned(), items);
+    }
+    let (fewest, most) = (random.below(3), random.below(5));
+    maybe(schema, random, 25, "minItems", json!(fewest));
+    maybe(schema, random, 25, "maxItems", json!(most));
+}
+
+/// The items of an array that is a column of booleans: booleans, or arrays of them.
 fn booleans(random: &mut Random, depth: usize) -> Value {
     if depth > 0 && random.chance(30) {
         json!({"type": "array", "items": booleans(random, depth - 1)})
@@ -255,7 +261,7 @@ fn object(random: &mut Random, depth: usize) -> Value {
     json!({"type": "object", "properties": properties, "required": required, "additionalProperties": random.chance(40)})
 }
 
-/// A document, mostly of the schema's making, as text.
+/// Writes a document that mostly follows the schema.
 fn document(random: &mut Random, schema: &Value, text: &mut String) {
     if random.chance(6) {
         return anything(random, 3, text);
@@ -297,66 +303,71 @@ fn document(random: &mut Random, schema: &Value, text: &mut String) {
             None => text.push_str(&number(random)),
         },
         "string" => write_text(random, text),
-        "array" => {
-            let prefix = schema
-                .get("prefixItems")
-                .and_then(Value::as_array)
-                .cloned()
-                .unwrap_or_default();
-            let length = random.below(5);
-            text.push('[');
-            for index in 0..length {
-                if index > 0 {
-                    text.push(',');
-                }
-                space(random, text);
-                match prefix.get(index).or_else(|| schema.get("items")) {
-                    Some(item) => document(random, item, text),
-                    None => anything(random, 2, text),
-                }
-            }
-            text.push(']');
-        }
-        _ => {
-            text.push('{');
-            let mut first = true;
-            let empty = Map::new();
-            let properties = schema
-                .get("properties")
-                .and_then(Value::as_object)
-                .unwrap_or(&empty);
-            let mut names: Vec<&str> = properties.keys().map(String::as_str).collect();
-            if random.chance(30) {
-                names.reverse();
-            }
-            if random.chance(10) {
-                names.push("elsewhere");
-            }
-            if random.chance(10) {
-                names.push("unknown");
-            }
-            for name in names {
-                if random.chance(15) {
-                    continue;
-                }
-                if !std::mem::take(&mut first) {
-                    text.push(',');
-                }
-                space(random, text);
-                quote(random, name, text);
-                text.push(':');
-                space(random, text);
-                match properties.get(name) {
-                    Some(property) => document(random, property, text),
-                    None => anything(random, 2, text),
-                }
-            }
-            space(random, text);
-            text.push('}');
-        }
+        "array" => write_array(random, schema, text),
+        _ => write_object(random, schema, text),
     }
 }
 
+fn write_array(random: &mut Random, schema: &Value, text: &mut String) {
+    let prefix = schema
+        .get("prefixItems")
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default();
+    let length = random.below(5);
+    text.push('[');
+    for index in 0..length {
+        if index > 0 {
+            text.push(',');
+        }
+        space(random, text);
+        match prefix.get(index).or_else(|| schema.get("items")) {
+            Some(item) => document(random, item, text),
+            None => anything(random, 2, text),
+        }
+    }
+    text.push(']');
+}
+
+fn write_object(random: &mut Random, schema: &Value, text: &mut String) {
+    text.push('{');
+    let mut first = true;
+    let empty = Map::new();
+    let properties = schema
+        .get("properties")
+        .and_then(Value::as_object)
+        .unwrap_or(&empty);
+    let mut names: Vec<&str> = properties.keys().map(String::as_str).collect();
+    if random.chance(30) {
+        names.reverse();
+    }
+    if random.chance(10) {
+        names.push("elsewhere");
+    }
+    if random.chance(10) {
+        names.push("unknown");
+    }
+    for name in names {
+        if random.chance(15) {
+            continue;
+        }
+        if !std::mem::take(&mut first) {
+            text.push(',');
+        }
+        space(random, text);
+        quote(random, name, text);
+        text.push(':');
+        space(random, text);
+        match properties.get(name) {
+            Some(property) => document(random, property, text),
+            None => anything(random, 2, text),
+        }
+    }
+    space(random, text);
+    text.push('}');
+}
+
+/// Writes a value without regard to a schema.
 fn anything(random: &mut Random, depth: usize, text: &mut String) {
     match random.below(if depth == 0 { 5 } else { 7 }) {
         0 => text.push_str("null"),
@@ -400,7 +411,7 @@ fn write_text(random: &mut Random, text: &mut String) {
     quote(random, value, text);
 }
 
-/// A JSON text, some of its characters escaped that need not be.
+/// Writes a JSON string in which some characters are escaped without need.
 fn quote(random: &mut Random, value: &str, text: &mut String) {
     text.push('"');
     for c in value.chars() {
@@ -420,21 +431,21 @@ fn quote(random: &mut Random, value: &str, text: &mut String) {
 }
 
 #[test]
-fn verdicts_agree() {
+fn the_decoder_agrees_with_the_validator() {
     let (seed, wanted) = seed_and_cases(120_000);
     println!("seed {seed}");
     let mut random = Random(seed);
-    let (mut cases, mut valid, mut refused_schemas) = (0, 0, 0);
+    let (mut cases, mut valid, mut rejected_schemas) = (0, 0, 0);
     while cases < wanted {
         let document_schema = object(&mut random, 3);
         let compiled = match Schema::compile(&document_schema) {
             Ok(compiled) => compiled,
-            // Arrays that no tensor can be made of have no column; such schemas are no package's.
+            // A package cannot have a schema with an array that has no tensor.
             Err(_) => {
-                refused_schemas += 1;
+                rejected_schemas += 1;
                 assert!(
-                    refused_schemas < 100 + cases,
-                    "too many schemas are refused: {document_schema}"
+                    rejected_schemas < 100 + cases,
+                    "too many schemas are rejected: {document_schema}"
                 );
                 continue;
             }
@@ -446,8 +457,9 @@ fn verdicts_agree() {
         for _ in 0..DOCUMENTS_PER_SCHEMA {
             let mut text = String::new();
             document(&mut random, &document_schema, &mut text);
-            let instance: Value = serde_json::from_str(&text)
-                .unwrap_or_else(|error| panic!("the generator made no JSON: {error}: {text}"));
+            let instance: Value = serde_json::from_str(&text).unwrap_or_else(|error| {
+                panic!("the generator wrote invalid JSON: {error}: {text}")
+            });
             let expected = reference.is_valid(&instance);
             let outcome = decode_instance(&compiled, text.as_bytes(), &LIMITS);
             cases += 1;
@@ -461,7 +473,8 @@ fn verdicts_agree() {
                     .map(|error| error.to_string())
                     .collect::<Vec<_>>()
             );
-            // In a list of two the verdict is the same, and a refused instance does not spoil its neighbour's columns.
+            // In a list of two instances the verdict is the same, and a refused instance does not change the columns of the
+            // other one.
             let pair = format!("{{\"instances\": [{text}, {text}]}}");
             let both = decode_request(&compiled, pair.as_bytes(), &LIMITS);
             assert_eq!(
@@ -479,17 +492,17 @@ fn verdicts_agree() {
         }
     }
     println!(
-        "{cases} documents, {valid} of them valid, {refused_schemas} schemas without a column"
+        "{cases} documents, {valid} of them valid, {rejected_schemas} schemas without a column"
     );
     assert!(
         valid * 10 > cases && valid * 10 < cases * 9,
-        "the generator is lopsided: {valid} of {cases} are valid"
+        "the generator makes too many or too few valid documents: {valid} of {cases}"
     );
 }
 
-/// Documents that are cut, bent or padded must be refused, or be what a JSON parser says they are, and never harm.
+/// A document that was cut or altered is refused, or read as a JSON parser reads it. It never causes a panic.
 #[test]
-fn hostile_texts() {
+fn hostile_texts_are_refused_or_decoded_as_a_parser_reads_them() {
     let schema = json!({
         "type": "object",
         "properties": {"a": {"type": ["number", "null"]}, "b": {"type": "string"}, "c": {"type": "array", "items": {"type": "array", "items": {"type": "number"}}}, "d": {"type": "string", "contentEncoding": "base64"}},
@@ -520,7 +533,7 @@ fn hostile_texts() {
         if ours {
             let value = theirs.unwrap_or_else(|error| {
                 panic!(
-                    "taken, though it is no JSON ({error}): {}",
+                    "accepted, although it is not JSON ({error}): {}",
                     String::from_utf8_lossy(&bytes)
                 )
             });

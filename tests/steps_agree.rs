@@ -1,4 +1,4 @@
-//! Every step of preprocessing.json and every answer's step against what scikit-learn, NumPy, Pillow and Python computed.
+//! Every preprocessing and postprocessing step gives the values that scikit-learn, NumPy, Pillow and Python computed.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,7 +16,9 @@ use predictd::{
         Data, DataType, Dim, Shape, Tensor, Tensors,
         signature::{Signature, TensorSpec},
     },
-    transform::{field_plan::FieldSpec, postprocess::Postprocess, preprocess::Preprocess},
+    transform::{
+        field_plan::FieldSpec, outputs::Outputs, postprocess::Postprocess, preprocess::Preprocess,
+    },
 };
 use serde_json::{Value, json};
 
@@ -76,7 +78,7 @@ fn compile(case: &Value, schema: &Schema) -> Preprocess {
         .unwrap_or_else(|error| panic!("{}: {error:?}", case["name"]))
 }
 
-/// The rows that were refused, or the tensor.
+/// The tensor, or the indices of the refused rows.
 fn run(case: &Value) -> Result<Tensor, Vec<usize>> {
     let schema = schema(case);
     let preprocess = compile(case, &schema);
@@ -142,7 +144,7 @@ fn close(expected: &Value, actual: &Value, tolerance: f64) -> bool {
             .or_else(|| value.as_bool().map(|x| f64::from(u8::from(x))))
     };
     match (expected, actual) {
-        // Whole numbers beyond doubles are compared as what they are.
+        // Integers beyond the precision of a double are compared exactly.
         (Value::Number(a), Value::Number(b)) if a.is_i64() && b.is_i64() => {
             tolerance > 0.0 && close(&json!(a.as_f64()), &json!(b.as_f64()), tolerance) || a == b
         }
@@ -162,12 +164,12 @@ fn close(expected: &Value, actual: &Value, tolerance: f64) -> bool {
 }
 
 #[test]
-fn preprocessing() {
+fn preprocessing_gives_the_values_of_the_libraries() {
     let cases = cases("preprocess.json");
     let mut wrong = Vec::new();
     for case in &cases {
         let name = case["name"].as_str().unwrap();
-        // The fixtures' numbers are rounded to five digits where a tolerance is given.
+        // The numbers of the fixtures are rounded to five digits if they have a tolerance.
         let tolerance = case["tolerance"]
             .as_f64()
             .map(|tolerance| {
@@ -262,8 +264,29 @@ fn tensor(document: &Value) -> Tensor {
     Tensor::new(shape, data).unwrap()
 }
 
+/// The first row whose answer differs from the expected one.
+fn wrong_row(case: &Value, outputs: &Outputs) -> Option<String> {
+    let name = case["name"].as_str().unwrap();
+    let tolerance = case["tolerance"].as_f64().unwrap();
+    for (row, expected) in case["expected"].as_array().unwrap().iter().enumerate() {
+        let mut text = Vec::new();
+        outputs.write_json(row, &mut text);
+        let actual: Value = serde_json::from_slice(&text)
+            .unwrap_or_else(|error| panic!("{name}: {error}: {}", String::from_utf8_lossy(&text)));
+        assert_eq!(
+            actual,
+            outputs.to_value(row),
+            "{name}: text and value differ"
+        );
+        if !close(expected, &actual, tolerance) {
+            return Some(format!("{name}: row {row} is {actual}, not {expected}"));
+        }
+    }
+    None
+}
+
 #[test]
-fn postprocessing() {
+fn postprocessing_gives_the_values_of_the_libraries() {
     let cases = cases("postprocess.json");
     let mut wrong = Vec::new();
     for case in &cases {
@@ -279,7 +302,7 @@ fn postprocessing() {
             .iter()
             .map(|(name, document)| {
                 let mut shape = document["shape"].clone();
-                // The graph fixes all but the rows; where they are not the first dimension nothing is known.
+                // The graph fixes all dimensions but the rows. If rows are not the first dimension, no size is known.
                 match case.get("rows") {
                     Some(_) => shape.as_array_mut().unwrap().fill(json!(-1)),
                     None => shape[0] = json!(-1),
@@ -310,24 +333,7 @@ fn postprocessing() {
             (Err(_), Some(_)) => {}
             (Err(error), None) => wrong.push(format!("{name}: {error}")),
             (Ok(_), Some(_)) => wrong.push(format!("{name}: answered, but must be refused")),
-            (Ok(outputs), None) => {
-                for (row, expected) in case["expected"].as_array().unwrap().iter().enumerate() {
-                    let mut text = Vec::new();
-                    outputs.write_json(row, &mut text);
-                    let actual: Value = serde_json::from_slice(&text).unwrap_or_else(|error| {
-                        panic!("{name}: {error}: {}", String::from_utf8_lossy(&text))
-                    });
-                    assert_eq!(
-                        actual,
-                        outputs.to_value(row),
-                        "{name}: text and value differ"
-                    );
-                    if !close(expected, &actual, case["tolerance"].as_f64().unwrap()) {
-                        wrong.push(format!("{name}: row {row} is {actual}, not {expected}"));
-                        break;
-                    }
-                }
-            }
+            (Ok(outputs), None) => wrong.extend(wrong_row(case, &outputs)),
         }
     }
     assert!(

@@ -1,4 +1,4 @@
-//! The architecture that `lib.rs` promises: layers, and one door for each library.
+//! The architecture that `lib.rs` describes: the layers, and the modules that may name a library.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,7 +10,7 @@
 
 use std::path::{Path, PathBuf};
 
-/// (module, what it may import of ours). `predict` sees `package` and `tensor` through what `registry` holds.
+/// (module, the modules that it may import).
 const LAYERS: [(&str, &[&str]); 27] = [
     ("actor", &[]),
     ("id", &[]),
@@ -177,9 +177,9 @@ const LAYERS: [(&str, &[&str]); 27] = [
     ),
 ];
 
-/// (library, where it may be named).
+/// (library, the paths that may name it).
 const DOORS: [(&str, &[&str]); 29] = [
-    // Neither the contract nor what is at rest waits for anything: a packaging tool could use them alone.
+    // `schema`, `transform` and `package` are synchronous, so that a packaging tool could use them alone.
     (
         "tokio",
         &[
@@ -226,23 +226,23 @@ const DOORS: [(&str, &[&str]); 29] = [
     ("serde_norway", &["src/package/import/mlmodel.rs"]),
 ];
 
-fn sources(directory: &Path, found: &mut Vec<PathBuf>) {
+fn collect_sources(directory: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs_err::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            sources(&path, found);
+            collect_sources(&path, found);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             found.push(path);
         }
     }
 }
 
-/// (path from the root, text without comments and without the tests at its end).
-fn code() -> Vec<(String, String)> {
+/// The source files: (path from the root, text without comments and without the tests at its end).
+fn source_texts() -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut found = Vec::new();
-    sources(&root.join("src"), &mut found);
-    let mut code = Vec::new();
+    collect_sources(&root.join("src"), &mut found);
+    let mut texts = Vec::new();
     for path in found {
         let text = fs_err::read_to_string(&path).unwrap();
         let text = text.split("#[cfg(test)]\nmod tests").next().unwrap();
@@ -250,7 +250,7 @@ fn code() -> Vec<(String, String)> {
             .lines()
             .map(|line| line.split("//").next().unwrap())
             .collect();
-        code.push((
+        texts.push((
             path.strip_prefix(root)
                 .unwrap()
                 .to_str()
@@ -259,8 +259,24 @@ fn code() -> Vec<(String, String)> {
             lines.join("\n"),
         ));
     }
-    assert!(code.len() > 40);
-    code
+    assert!(texts.len() > 40);
+    texts
+}
+
+/// The parts of a `use` tree between the commas of its top level, up to its closing brace.
+fn top_level_parts(tree: &str) -> Vec<String> {
+    let (mut depth, mut parts) = (0, vec![String::new()]);
+    for c in tree.chars() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth == 0 => break,
+            '}' => depth -= 1,
+            ',' if depth == 0 => parts.push(String::new()),
+            c if depth == 0 => parts.last_mut().unwrap().push(c),
+            _ => {}
+        }
+    }
+    parts.iter().map(|part| part.trim().to_owned()).collect()
 }
 
 /// The names that follow `prefix` in a `use` tree or a path: `crate::{a::b, c}` gives a and c.
@@ -274,19 +290,7 @@ fn imported(text: &str, prefix: &str) -> Vec<String> {
     for (at, _) in text.match_indices(prefix) {
         let rest = &text[at + prefix.len()..];
         if let Some(tree) = rest.strip_prefix('{') {
-            let mut depth = 0;
-            let mut part = String::new();
-            for c in tree.chars() {
-                match c {
-                    '{' => depth += 1,
-                    '}' if depth == 0 => break,
-                    '}' => depth -= 1,
-                    ',' if depth == 0 => names.push(name(std::mem::take(&mut part).trim())),
-                    c if depth == 0 => part.push(c),
-                    _ => {}
-                }
-            }
-            names.push(name(part.trim()));
+            names.extend(top_level_parts(tree).iter().map(|part| name(part)));
         } else {
             names.push(name(rest));
         }
@@ -296,9 +300,9 @@ fn imported(text: &str, prefix: &str) -> Vec<String> {
 }
 
 #[test]
-fn layers() {
+fn modules_import_only_from_lower_layers() {
     let mut wrong = Vec::new();
-    for (path, text) in code() {
+    for (path, text) in source_texts() {
         let module = path
             .trim_start_matches("src/")
             .split(['/', '.'])
@@ -322,13 +326,13 @@ fn layers() {
 }
 
 #[test]
-fn doors() {
+fn libraries_are_named_only_in_their_modules() {
     let mut wrong = Vec::new();
-    for (path, text) in code() {
+    for (path, text) in source_texts() {
         for (library, doors) in DOORS {
             let named = text.match_indices(&format!("{library}::")).any(|(at, _)| {
                 let before = text[..at].chars().next_back();
-                // Modules of ours are called `http` and `image`, too: there only a `use` at the start of a line counts.
+                // The project has modules called `http` and `image`, so that only a `use` at the start of a line counts.
                 let ambiguous = ["http", "image"].contains(&library);
                 if ambiguous {
                     text[..at].ends_with("\nuse ")
@@ -345,7 +349,7 @@ fn doors() {
 }
 
 #[test]
-fn the_checks_see_what_they_should() {
+fn the_checks_find_violations() {
     assert_eq!(
         imported(
             "use crate::{a::b, c::{d, e}, f};\nlet x = crate::g::h();",

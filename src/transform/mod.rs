@@ -10,7 +10,7 @@ mod derived;
 pub mod field_plan;
 pub mod fields;
 pub(crate) mod image;
-pub(crate) mod outputs;
+pub mod outputs;
 pub mod postprocess;
 pub mod preprocess;
 pub(crate) mod row_fault;

@@ -1,4 +1,4 @@
-//! What the fuzzer feeds: shared by the targets and by the test that replays the corpus.
+//! The functions under fuzzing, for the fuzz targets and for the test that replays the corpus.
 
 #![allow(
     clippy::unwrap_used,
@@ -36,7 +36,7 @@ const LIMITS: DecodeLimits = DecodeLimits {
     max_array_values: 4096,
 };
 
-/// Of every kind that a column can have.
+/// A schema with a column of every kind.
 const SCHEMA: &str = r#"{
   "type": "object", "additionalProperties": false, "required": ["age", "plan"],
   "properties": {
@@ -56,7 +56,7 @@ const SCHEMA: &str = r#"{
 static COMPILED: LazyLock<Schema> =
     LazyLock::new(|| Schema::compile(&serde_json::from_str(SCHEMA).unwrap()).unwrap());
 
-/// Everything that the server does with the tensors of a request before a graph sees them.
+/// All work of the server on the tensors of a request before a graph runs.
 fn use_tensors(tensors: &[WireTensor]) {
     for tensor in tensors {
         let rank = tensor.shape.as_ref().map_or(2, Vec::len);
@@ -77,7 +77,7 @@ fn use_tensors(tensors: &[WireTensor]) {
                 made.data().len(),
             )
             .unwrap();
-            // NaN is no equal of itself.
+            // NaN is not equal to itself.
             if !datatype.is_float() {
                 assert_eq!(&again, made.data());
             }
@@ -138,7 +138,7 @@ pub fn bytes_tensor(data: &[u8]) {
     );
 }
 
-/// `config.pbtxt`.
+/// A model's `config.pbtxt`.
 pub fn config_pbtxt(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
@@ -151,7 +151,7 @@ pub fn config_pbtxt(data: &[u8]) {
     }
 }
 
-/// A model's file: what it says is read without the runtime.
+/// A model's file, read without the runtime.
 pub fn onnx_file(data: &[u8]) {
     let _ = GraphAnalysis::read(data, &[]);
     let _ = external::files(data);
@@ -163,7 +163,7 @@ pub fn onnx_file(data: &[u8]) {
             .iter()
             .for_each(|output| drop(zipmap::refusal(&model, output.name)));
     }
-    // What was edited is a model again.
+    // An edited model must be a valid model.
     if let Ok(Some(edited)) = zipmap::cut(data) {
         assert!(Model::read(&edited.model).is_ok());
     }
@@ -218,6 +218,11 @@ pub fn schema_decoder(data: &[u8]) {
         Err(DecodeError::Invalid { faults, .. }) => assert!(!faults.is_empty()),
         Err(DecodeError::Malformed { detail }) => assert!(!detail.to_string().is_empty()),
     }
+    rows_for_a_graph(form % 2 == 0, body);
+}
+
+/// Rows as the inputs of a graph without a schema.
+fn rows_for_a_graph(frame: bool, body: &[u8]) {
     let spec = |name: &str| TensorSpec {
         name: name.into(),
         datatype: DataType::Fp32,
@@ -232,7 +237,7 @@ pub fn schema_decoder(data: &[u8]) {
         JsonRows {
             text,
             names: None,
-            frame: form % 2 == 0,
+            frame,
             origin: RowOrigin::default(),
         },
         &graph,
@@ -245,7 +250,7 @@ pub fn schema_decoder(data: &[u8]) {
 
 pub type Target = fn(&[u8]);
 
-/// By name, as the corpus' directories are called.
+/// The targets by the name of their corpus directory.
 pub const TARGETS: [(&str, Target); 6] = [
     ("oip_json", oip_json),
     ("oip_binary", oip_binary),

@@ -1,4 +1,4 @@
-//! The operators' listener: what it does, and whom it lets in.
+//! The admin listener: loading and unloading, authentication, protection against other origins.
 
 use std::process::Command;
 
@@ -24,7 +24,7 @@ fn a_model_is_unloaded_and_loaded_again() {
     let refused = ask();
     assert_eq!(refused.status(), 503);
     assert!(refused.text().unwrap().contains("unloaded by an operator"));
-    wait_until("the index has it", || {
+    wait_until("the repository index shows the model as unloaded", || {
         let index: Value = server
             .post("/v2/repository/index")
             .body("{}")
@@ -40,7 +40,7 @@ fn a_model_is_unloaded_and_loaded_again() {
             .unwrap();
         entry["state"] == "UNAVAILABLE" && entry["reason"] == "unloaded"
     });
-    // An operator's decision is no outage: the others go on.
+    // A model that an operator unloaded does not make the server unready.
     assert_eq!(server.get("/readyz").status(), 200);
     assert_eq!(
         server
@@ -52,8 +52,12 @@ fn a_model_is_unloaded_and_loaded_again() {
         200
     );
     server.load("churn");
-    assert_eq!(ask().status(), 200, "loaded when the order is answered");
-    wait_until("both are logged", || {
+    assert_eq!(
+        ask().status(),
+        200,
+        "the model is loaded before the request is answered"
+    );
+    wait_until("both requests are logged", || {
         let lines = server.logged("an operator's order");
         lines
             .iter()
@@ -64,7 +68,7 @@ fn a_model_is_unloaded_and_loaded_again() {
 }
 
 #[test]
-fn orders_that_cannot_be_carried_out_say_why() {
+fn requests_that_cannot_be_carried_out_say_why() {
     let models = models_with(&[("churn", "1.1.0")]);
     install_graph(models.path(), "bad", 1, "iris", Some("name: \"other\"\n"));
     let server = Server::start(models.path(), &[("models.required", "churn")]);
@@ -94,7 +98,7 @@ fn orders_that_cannot_be_carried_out_say_why() {
         status == 501 && detail.contains("models directory only"),
         "{status} {detail}"
     );
-    // The data plane changes nothing.
+    // The data plane has no route that changes a model.
     let (status, detail) = error_of(
         server
             .post("/v2/repository/models/churn/unload")
@@ -115,7 +119,7 @@ fn orders_that_cannot_be_carried_out_say_why() {
 }
 
 #[test]
-fn pages_from_elsewhere_are_refused() {
+fn requests_from_pages_of_other_origins_are_refused() {
     let models = models_with(&[("churn", "1.1.0")]);
     let server = Server::start(models.path(), &[]);
     for headers in [
@@ -138,7 +142,7 @@ fn pages_from_elsewhere_are_refused() {
 }
 
 #[test]
-fn a_token_is_asked_for_where_there_are_some() {
+fn a_token_is_required_if_a_token_file_is_configured() {
     let models = models_with(&[("churn", "1.1.0")]);
     let tokens = models.path().join("tokens");
     fs_err::write(&tokens, "ann 0123456789abcdef\n").unwrap();
@@ -169,7 +173,7 @@ fn a_token_is_asked_for_where_there_are_some() {
     };
     assert_eq!((unload("Bearer 0123456789abcdeX"), unload("")), (401, 401));
     assert_eq!(unload("Bearer 0123456789abcdef"), 200);
-    let line = wait_for("the log", || {
+    let line = wait_for("the refusal is logged", || {
         server
             .logged("an operator's order")
             .into_iter()
@@ -179,7 +183,7 @@ fn a_token_is_asked_for_where_there_are_some() {
 }
 
 #[test]
-fn an_admin_listener_that_others_reach_needs_tokens() {
+fn an_admin_listener_on_a_public_address_needs_tokens() {
     let models = models_with(&[]);
     let start = |address: &str, tokens: &str| {
         let mut command = Command::new(PREDICTD);
@@ -210,11 +214,11 @@ fn an_admin_listener_that_others_reach_needs_tokens() {
 }
 
 #[test]
-fn an_incomplete_version_does_not_hold_an_order_up() {
+fn an_incomplete_version_does_not_delay_a_load() {
     let models = models_with(&[("churn", "1.1.0")]);
     let server = Server::start(models.path(), &[]);
     fs_err::create_dir_all(models.path().join("churn/1.2.0")).unwrap();
-    wait_until("it is seen", || {
+    wait_until("the incomplete version is reported", || {
         let document = server.get_json("/models/churn");
         document["versions"]
             .as_array()
@@ -226,14 +230,14 @@ fn an_incomplete_version_does_not_hold_an_order_up() {
 }
 
 #[test]
-fn series_of_a_version_that_was_loaded_again_stay() {
+fn metrics_of_a_reloaded_version_are_kept() {
     let models = models_with(&[("churn", "1.1.0")]);
     install_graph(models.path(), "slow", 1, "slow", None);
     let server = Server::start(models.path(), &[]);
     let series = "predictd_queue_depth{model=\"slow\",version=\"1\"} ";
     let has = || server.metrics().contains(series);
     std::thread::scope(|scope| {
-        let asked = scope.spawn(|| {
+        let request = scope.spawn(|| {
             let inputs = json!({"inputs": [{"name": "rounds", "shape": [1], "datatype": "INT64", "data": [4000]}]});
             server.predict("/v2/models/slow/infer", &inputs).status()
         });
@@ -244,17 +248,17 @@ fn series_of_a_version_that_was_loaded_again_stay() {
         });
         server.unload("slow");
         server.load("slow");
-        assert_eq!(asked.join().unwrap(), 200);
+        assert_eq!(request.join().unwrap(), 200);
     });
-    wait_until("the old one is gone", || {
+    wait_until("the unloaded version is released", || {
         !server.logged("unloaded").is_empty()
     });
     assert!(has());
 }
 
-/// The console's types are generated from this document (`npm run types` in `console/`), so that the file must be current.
+/// The console's types are generated from this document (`npm run types` in `console/`), so the file must be current.
 #[test]
-fn the_openapi_document_is_the_one_that_types_are_generated_from() {
+fn the_openapi_document_of_the_admin_api_is_current() {
     let models = models_with(&[("churn", "1.1.0")]);
     let server = Server::start(models.path(), &[]);
     let served: Value = server

@@ -1,37 +1,14 @@
 //! `serve --check` refuses what `serve` would refuse.
 
-use std::{net::TcpListener, path::Path};
+use std::net::TcpListener;
 
 use crate::harness::{
-    Server, copy_directory, install_graph, install_package, models_with, package_path,
-    run_predictd, write_manifest,
+    Server, check_configuration, copy_directory, install_graph, install_package, models_with,
+    package_path, run_predictd, write_manifest,
 };
 
-/// With a state of its own and free ports, and these settings besides.
-fn check(models: &Path, settings: &[(&str, &str)]) -> (i32, String) {
-    let state = tempfile::tempdir().unwrap();
-    let mut environment = vec![
-        ("PREDICTD_STATE__URL", state.path().to_str().unwrap()),
-        ("PREDICTD_SERVER__LISTEN", "127.0.0.1:0"),
-        ("PREDICTD_SERVER__GRPC_LISTEN", ""),
-        ("PREDICTD_ADMIN__LISTEN", "127.0.0.1:0"),
-    ];
-    environment.extend_from_slice(settings);
-    let (code, output, error) = run_predictd(
-        &["serve", "--check", "--models", models.to_str().unwrap()],
-        "",
-        &environment,
-    );
-    assert_eq!(
-        fs_err::read_dir(state.path()).unwrap().count(),
-        0,
-        "a check leaves nothing"
-    );
-    (code, output + &error)
-}
-
 #[test]
-fn addresses_must_be_free_and_known() {
+fn addresses_must_be_free_and_resolvable() {
     let models = models_with(&[]);
     install_graph(models.path(), "scalar", 1, "scalar", None);
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -50,7 +27,7 @@ fn addresses_must_be_free_and_known() {
             "here",
             "`server.listen`: \"here\" is not an address",
         ),
-        // A name is judged by what it stands for: this one by all addresses of the machine.
+        // A host name is judged by the addresses that it resolves to. This one resolves to all addresses of the machine.
         ("PREDICTD_ADMIN__LISTEN", "0x0:0", "admin.token_file"),
         (
             "PREDICTD_ADMIN__TOKEN_FILE",
@@ -58,7 +35,7 @@ fn addresses_must_be_free_and_known() {
             "/nowhere/tokens",
         ),
     ] {
-        let (code, output) = check(models.path(), &[(key, value)]);
+        let (code, output) = check_configuration(models.path(), &[(key, value)]);
         assert!(
             code == 1 && output.contains(expected),
             "{key}={value}: {output}"
@@ -70,13 +47,13 @@ fn addresses_must_be_free_and_known() {
         ("PREDICTD_ADMIN__LISTEN", "localhost:0"),
         ("PREDICTD_ADMIN__LISTEN", "0x7f000001:0"),
     ] {
-        let (code, output) = check(models.path(), &[(key, value)]);
+        let (code, output) = check_configuration(models.path(), &[(key, value)]);
         assert_eq!(code, 0, "{key}={value}: {output}");
     }
 }
 
 #[test]
-fn listeners_may_be_named() {
+fn listeners_may_have_host_names() {
     let models = models_with(&[]);
     install_graph(models.path(), "scalar", 1, "scalar", None);
     let server = Server::start(
@@ -95,7 +72,7 @@ fn listeners_may_be_named() {
 }
 
 #[test]
-fn a_package_in_the_wrong_directory_is_refused() {
+fn a_package_in_the_wrong_directory_is_rejected() {
     let models = models_with(&[("diabetes", "1.0.0")]);
     copy_directory(
         &package_path("diabetes", "1.0.0"),
@@ -105,7 +82,7 @@ fn a_package_in_the_wrong_directory_is_refused() {
         &package_path("diabetes", "1.0.0"),
         &models.path().join("other/1.0.0"),
     );
-    let (code, output) = check(models.path(), &[]);
+    let (code, output) = check_configuration(models.path(), &[]);
     assert_eq!(
         (code, output.matches("identity").count()),
         (1, 2),
@@ -118,9 +95,9 @@ fn a_package_in_the_wrong_directory_is_refused() {
 }
 
 #[test]
-fn a_state_that_can_not_be_written_is_refused() {
+fn an_unwritable_state_fails_the_check() {
     let models = models_with(&[("diabetes", "1.0.0")]);
-    let (code, output) = check(
+    let (code, output) = check_configuration(
         models.path(),
         &[("PREDICTD_STATE__URL", "/proc/nowhere/state")],
     );
@@ -130,18 +107,21 @@ fn a_state_that_can_not_be_written_is_refused() {
     );
     let new = models.path().join(".state/of/ours");
     assert_eq!(
-        check(
+        check_configuration(
             models.path(),
             &[("PREDICTD_STATE__URL", new.to_str().unwrap())]
         )
         .0,
         0
     );
-    assert!(!models.path().join(".state").exists(), "nothing is left");
+    assert!(
+        !models.path().join(".state").exists(),
+        "the check leaves no state directory"
+    );
 }
 
 #[test]
-fn a_version_that_the_journal_knows_otherwise_is_refused() {
+fn a_version_with_another_digest_than_in_the_journal_is_rejected() {
     let models = models_with(&[("diabetes", "1.0.0")]);
     let state = tempfile::tempdir().unwrap();
     let with_state = [("PREDICTD_STATE__URL", state.path().to_str().unwrap())];
@@ -149,11 +129,11 @@ fn a_version_that_the_journal_knows_otherwise_is_refused() {
         command.env("PREDICTD_STATE__URL", state.path());
     });
     drop(server);
-    assert_eq!(check(models.path(), &with_state).0, 0);
+    assert_eq!(check_configuration(models.path(), &with_state).0, 0);
     let directory = models.path().join("diabetes/1.0.0");
     fs_err::write(directory.join("NOTES"), "changed").unwrap();
     write_manifest(&directory, "diabetes", "1.0.0");
-    let (code, output) = check(models.path(), &with_state);
+    let (code, output) = check_configuration(models.path(), &with_state);
     assert!(
         code == 1 && output.contains("the journal knows this version as sha256:"),
         "{output}"
@@ -161,10 +141,10 @@ fn a_version_that_the_journal_knows_otherwise_is_refused() {
 }
 
 #[test]
-fn what_the_server_would_wait_for_or_could_not_hold_is_refused() {
+fn incomplete_packages_and_graphs_beyond_the_memory_limit_fail_the_check() {
     let models = models_with(&[("diabetes", "1.0.0")]);
     fs_err::create_dir_all(models.path().join("diabetes/1.1.0")).unwrap();
-    let (code, output) = check(models.path(), &[]);
+    let (code, output) = check_configuration(models.path(), &[]);
     assert!(
         code == 1 && output.contains("diabetes/1.1.0: manifest.json is missing"),
         "{output}"
@@ -172,8 +152,8 @@ fn what_the_server_would_wait_for_or_could_not_hold_is_refused() {
     fs_err::remove_dir(models.path().join("diabetes/1.1.0")).unwrap();
     install_package(models.path(), "churn", "1.1.0");
     install_graph(models.path(), "slow", 1, "slow", None);
-    assert_eq!(check(models.path(), &[]).0, 0);
-    let (code, output) = check(
+    assert_eq!(check_configuration(models.path(), &[]).0, 0);
+    let (code, output) = check_configuration(
         models.path(),
         &[("PREDICTD_RUNTIME__MEMORY_LIMIT_BYTES", "2000")],
     );
@@ -181,7 +161,7 @@ fn what_the_server_would_wait_for_or_could_not_hold_is_refused() {
         code == 1 && output.contains("raise runtime.memory_limit_bytes"),
         "{output}"
     );
-    let (code, output) = check(
+    let (code, output) = check_configuration(
         models.path(),
         &[("PREDICTD_MODELS__REQUIRE_MANIFEST", "true")],
     );
@@ -192,7 +172,7 @@ fn what_the_server_would_wait_for_or_could_not_hold_is_refused() {
 }
 
 #[test]
-fn a_damaged_journal_is_told_once_a_model_with_what_mends_it() {
+fn a_damaged_journal_is_reported_once_with_the_command_that_repairs_it() {
     let models = models_with(&[("churn", "1.0.0"), ("churn", "1.1.0")]);
     let state = tempfile::tempdir().unwrap();
     let entry = state.path().join("journal/churn/00000001.json");

@@ -1,4 +1,4 @@
-//! The commands, as a person types them.
+//! The commands, run as a person types them.
 
 use std::process::{Command, Stdio};
 
@@ -10,7 +10,7 @@ use crate::harness::{
 };
 
 #[test]
-fn what_is_wrong_is_named() {
+fn errors_name_their_cause() {
     let (code, _, error) = run_predictd(&["inspect", "models/nope"], "", &[]);
     assert!(
         code == 1
@@ -71,7 +71,7 @@ fn verify_prints_a_line_per_check() {
 }
 
 #[test]
-fn the_digest_is_what_sha256sum_says() {
+fn the_digest_is_the_output_of_sha256sum() {
     for directory in ["models/churn/1.1.0", "tests/fixtures/models/digits/1.1.0"] {
         let script = "find . -type f ! -name manifest.json | sed 's|^\\./||' | LC_ALL=C sort | tr '\\n' '\\0' | xargs -0 sha256sum | sha256sum";
         let output = Command::new("sh")
@@ -94,7 +94,7 @@ fn the_digest_is_what_sha256sum_says() {
 }
 
 #[test]
-fn pack_is_reproducible_and_refuses_what_does_not_pass() {
+fn pack_is_reproducible_and_rejects_packages_that_fail_the_gate() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("churn/1.1.0");
     copy_directory(&package_path("churn", "1.1.0"), &path);
@@ -135,7 +135,7 @@ fn pack_is_reproducible_and_refuses_what_does_not_pass() {
         assert_eq!(
             manifest(),
             before,
-            "a refused package keeps the manifest it had"
+            "a rejected package keeps its old manifest"
         );
         fs_err::write(path.join(file), original).unwrap();
     }
@@ -183,7 +183,7 @@ fn predict_answers_without_a_server() {
 }
 
 #[test]
-fn inspect_tells_what_a_package_is() {
+fn inspect_describes_a_package() {
     let (code, output, error) = run_predictd(&["inspect", "models/churn/1.1.0"], "", &[]);
     assert_eq!(code, 0, "{error}");
     for part in [
@@ -242,7 +242,7 @@ fn wrong_usage_and_wrong_configuration() {
 }
 
 #[test]
-fn a_port_in_use_is_one_line() {
+fn a_port_in_use_is_reported_in_one_line() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let (code, _, error) = run_predictd(&["serve", "--listen", &address], "", &[]);
@@ -273,9 +273,10 @@ fn health_asks_the_server() {
     );
 }
 
-/// ONNX Runtime's vendor telemetry writes below HOME and /tmp and opens sockets, unless it is off in time.
+/// ONNX Runtime's vendor telemetry writes files below HOME and /tmp and opens sockets, unless it is turned off before the
+/// library loads.
 #[test]
-fn nothing_is_written_at_home() {
+fn no_files_are_written_to_the_home_directory() {
     let (home, temporary) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let models = models_with(&[("churn", "1.1.0")]);
     let server = Server::start_prepared(models.path(), &[], |command| {
@@ -303,7 +304,7 @@ fn nothing_is_written_at_home() {
 }
 
 #[test]
-fn check_finds_names_that_the_directory_does_not_hold() {
+fn check_finds_configured_models_that_are_missing() {
     for (key, value, expected) in [
         (
             "PREDICTD_MODELS__REQUIRED",
@@ -334,7 +335,7 @@ fn check_finds_names_that_the_directory_does_not_hold() {
     assert!(code == 1 && error.contains("runtime.workers"), "{error}");
 }
 
-/// Options of commands that have a short help and a long one.
+/// Commands with a short and a long help text.
 const COMMANDS: [&str; 14] = [
     "rollback",
     "history",
@@ -353,7 +354,7 @@ const COMMANDS: [&str; 14] = [
 ];
 
 #[test]
-fn the_short_help_has_a_line_an_option() {
+fn the_short_help_has_one_line_for_each_option() {
     let mut longer = 0;
     let orders = [
         "start", "status", "pause", "resume", "approve", "abort", "promote",
@@ -386,11 +387,11 @@ fn the_short_help_has_a_line_an_option() {
             "{page}"
         );
     }
-    assert!(longer > 5, "what is left out stands in the long one");
+    assert!(longer > 5, "the long help has every option");
 }
 
 #[test]
-fn shells_complete_what_a_person_may_type() {
+fn shell_completion_covers_all_commands() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let (code, script, _) = run_predictd(&["completions", shell], "", &[]);
         assert!(
@@ -399,7 +400,7 @@ fn shells_complete_what_a_person_may_type() {
         );
         assert!(
             !script.contains("__gate") && !script.contains("intra-op-threads"),
-            "{shell}: commands of predictd's own"
+            "{shell}: internal commands are not completed"
         );
     }
     let (_, script, _) = run_predictd(&["completions", "bash"], "", &[]);
@@ -436,7 +437,7 @@ fn the_manual_has_a_page_for_each_command() {
 }
 
 #[test]
-fn models_lists_what_is_served() {
+fn models_lists_the_served_versions() {
     let models = models_with(&[("churn", "1.0.0"), ("churn", "1.1.0")]);
     install_graph(models.path(), "bad", 1, "iris", Some("name: \"other\"\n"));
     fs_err::create_dir_all(models.path().join("flat")).unwrap();
@@ -446,10 +447,10 @@ fn models_lists_what_is_served() {
     )
     .unwrap();
     let server = Server::start_unready(models.path(), &[]);
-    wait_until("all is decided", || {
+    wait_until("every version is loaded or rejected", || {
         server.logged("models are loaded").len() == 1
     });
-    // Not ready, and told all the same.
+    // The command works while the server is not ready.
     let url = server.admin_url("");
     let (code, text, error) = run_predictd(&["models", "--server", &url], "", &[]);
     assert_eq!(code, 0, "{error}");
@@ -484,7 +485,7 @@ fn models_lists_what_is_served() {
         (0, &json!("1.1.0"), 2)
     );
     assert_eq!(document["ignored"][0]["reason"], "no_version_directory");
-    // The data plane's probe says it as well, but another server is told as one.
+    // No server listens on this port.
     let (code, _, error) = run_predictd(&["models", "--server", "http://127.0.0.1:9"], "", &[]);
     assert!(
         code == 1 && error.contains("no server answers at"),
@@ -493,7 +494,7 @@ fn models_lists_what_is_served() {
 }
 
 #[test]
-fn a_model_s_directory_is_told_with_its_versions() {
+fn a_directory_of_one_model_is_reported_with_its_versions() {
     let models = models_with(&[("churn", "1.0.0"), ("churn", "1.1.0")]);
     let directory = models.path().join("churn");
     for command in ["inspect", "pack", "predict"] {
@@ -544,7 +545,7 @@ fn a_closed_pipe_ends_a_command_quietly() {
 }
 
 #[test]
-fn where_a_server_listens_and_keeps_its_state_can_be_said_on_the_command_line() {
+fn listeners_and_state_can_be_set_on_the_command_line() {
     let (models, state) = (
         models_with(&[("diabetes", "1.0.0")]),
         tempfile::tempdir().unwrap(),
@@ -561,7 +562,7 @@ fn where_a_server_listens_and_keeps_its_state_can_be_said_on_the_command_line() 
     let server = Server::start_prepared(models.path(), &[], |command| {
         command.args(arguments);
     });
-    wait_until("the journal lies there", || {
+    wait_until("the journal is in the given directory", || {
         own.join("journal/diabetes/00000001.json").exists()
     });
     assert!(server.logged("listening")[0]["grpc"].is_null());

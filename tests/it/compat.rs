@@ -1,10 +1,10 @@
-//! `predictd compat`: the real packages against each other, both ways.
+//! `predictd compat` compares the packages of the repository in both directions.
 
 use serde_json::{Value, json};
 
 use crate::harness::{copy_directory, models_of_graphs, package_path, run_predictd};
 
-/// Exit code, first line, and the lines of the differences.
+/// Runs `compat`: exit code, first line, and one line for each difference.
 fn compat(old: (&str, &str), new: (&str, &str), more: &[&str]) -> (i32, String, Vec<String>) {
     let (old, new) = (package_path(old.0, old.1), package_path(new.0, new.1));
     let arguments = [
@@ -41,7 +41,7 @@ fn versions_with_one_contract_are_compatible() {
 }
 
 #[test]
-fn each_way_in_which_a_version_breaks_is_named() {
+fn each_breaking_change_is_named() {
     let (code, first, lines) = compat(("churn", "1.1.0"), ("churn", "2.0.0"), &[]);
     assert_eq!(code, 1);
     assert!(first.contains(": breaking: "), "{first}");
@@ -72,7 +72,7 @@ fn each_way_in_which_a_version_breaks_is_named() {
 }
 
 #[test]
-fn an_added_answer_can_not_be_taken_back() {
+fn an_added_output_is_forward_only() {
     let (code, first, lines) = compat(("diabetes", "1.0.0"), ("diabetes", "1.1.0"), &[]);
     assert_eq!(code, 0);
     assert!(first.contains("forward-only"), "{first}");
@@ -87,7 +87,7 @@ fn an_added_answer_can_not_be_taken_back() {
 }
 
 #[test]
-fn callers_of_ready_tensors_see_more() {
+fn changes_of_the_graph_break_callers_that_send_tensors() {
     let (code, _, lines) = compat(("churn", "1.0.0"), ("churn", "1.1.0"), &["--raw"]);
     assert_eq!(code, 1);
     assert!(
@@ -132,7 +132,7 @@ fn callers_of_ready_tensors_see_more() {
 }
 
 #[test]
-fn programs_read_json() {
+fn json_output_has_all_facts() {
     let (old, new) = (
         package_path("churn", "1.1.0"),
         package_path("churn", "2.0.0"),
@@ -161,7 +161,7 @@ fn programs_read_json() {
             "{measured}"
         );
         assert_eq!(measured["batch_rows"], 64);
-        // The weights and the runs' buffers take some.
+        // The weights and the buffers of the runs take memory.
         assert!(
             measured["memory_bytes"].as_u64().unwrap() > 100_000,
             "{measured}"
@@ -194,7 +194,7 @@ fn programs_read_json() {
 }
 
 #[test]
-fn what_is_unproved_wants_a_reason() {
+fn an_unproved_difference_is_accepted_with_a_reason() {
     let directory = tempfile::tempdir().unwrap();
     let version = |name: &str, pattern: &str| {
         let path = directory.path().join(name);
@@ -251,7 +251,7 @@ fn what_is_unproved_wants_a_reason() {
     assert_eq!(
         run(&["--accept-unproved", "/ward"]).0,
         2,
-        "a reason is wanted"
+        "a reason is required"
     );
     let (code, _, error) = run(&["--accept-unproved", "/age", "--reason", "x"]);
     assert!(
@@ -261,7 +261,7 @@ fn what_is_unproved_wants_a_reason() {
 }
 
 #[test]
-fn a_version_that_does_not_pass_the_gate_is_named() {
+fn a_version_that_fails_the_gate_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("churn");
     copy_directory(&package_path("churn", "1.1.0"), &path);

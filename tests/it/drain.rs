@@ -1,23 +1,39 @@
-//! Shutting down: not ready at once, nothing lost, exit 0.
+//! Shutdown: the server is unready at once, finishes the requests in flight, and exits with 0.
 
 use std::{
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     time::Duration,
 };
 
+use reqwest::blocking::Client;
 use rustix::process::Signal;
 
 use crate::harness::{Server, example_input, models_with, wait_until};
+
+/// Sends a prediction. Returns false if there is no listener any more.
+fn predict(client: &Client, url: &str, body: &str) -> bool {
+    let sent = client
+        .post(url)
+        .header("content-type", "application/json")
+        .body(body.to_owned())
+        .send();
+    match sent.and_then(|response| Ok((response.status(), response.bytes()?))) {
+        Ok((status, _)) => {
+            assert_eq!(status, 200);
+            true
+        }
+        // A load balancer stops sending when the server is unready. After the drain there is no listener.
+        Err(error) if error.is_connect() => false,
+        // Every other error is a request that was sent and not answered.
+        Err(error) => panic!("a request was lost: {error:?}"),
+    }
+}
 
 #[test]
 fn no_request_is_lost_under_load() {
     let models = models_with(&[("churn", "1.1.0")]);
     let mut server = Server::start(models.path(), &[("server.drain_grace_ms", "700")]);
-    let (done, answered, refused) = (
-        AtomicBool::new(false),
-        AtomicUsize::new(0),
-        AtomicUsize::new(0),
-    );
+    let (done, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
     let (url, body) = (
         server.url("/predict"),
         example_input("churn", "1.1.0").to_string(),
@@ -25,35 +41,22 @@ fn no_request_is_lost_under_load() {
     std::thread::scope(|scope| {
         for _ in 0..32 {
             scope.spawn(|| {
-                let client = reqwest::blocking::Client::new();
-                while !done.load(Ordering::Relaxed) {
-                    let sent = client
-                        .post(&url)
-                        .header("content-type", "application/json")
-                        .body(body.clone())
-                        .send();
-                    match sent.and_then(|response| Ok((response.status(), response.bytes()?))) {
-                        Ok((status, _)) => {
-                            assert_eq!(status, 200);
-                            answered.fetch_add(1, Ordering::Relaxed);
-                        }
-                        // A balancer stops sending when readiness goes; who comes after the drain finds no listener.
-                        Err(error) if error.is_connect() => {
-                            refused.fetch_add(1, Ordering::Relaxed);
-                            return;
-                        }
-                        // Anything else is a request that was sent and never answered.
-                        Err(error) => panic!("a request was lost: {error:?}"),
-                    }
+                let client = Client::new();
+                while !done.load(Ordering::Relaxed) && predict(&client, &url, &body) {
+                    answered.fetch_add(1, Ordering::Relaxed);
                 }
             });
         }
-        wait_until("load is on", || answered.load(Ordering::Relaxed) > 200);
+        wait_until("requests are answered", || {
+            answered.load(Ordering::Relaxed) > 200
+        });
         server.signal(Signal::TERM);
-        wait_until("readiness is off", || server.get("/readyz").status() == 503);
+        wait_until("the server is unready", || {
+            server.get("/readyz").status() == 503
+        });
         assert_eq!(server.get("/livez").status(), 200);
         let before = answered.load(Ordering::Relaxed);
-        wait_until("it still serves", || {
+        wait_until("the server still answers", || {
             answered.load(Ordering::Relaxed) > before + 50
         });
         let status = server.wait_for_exit();
@@ -83,7 +86,7 @@ fn a_request_in_flight_is_finished() {
             .len()
             == 1
     });
-    wait_until("nobody is let in", || {
+    wait_until("new connections are refused", || {
         std::net::TcpStream::connect_timeout(&server.address, Duration::from_millis(100)).is_err()
     });
     stream.write_all(second.as_bytes()).unwrap();
@@ -97,11 +100,13 @@ fn a_request_in_flight_is_finished() {
 }
 
 #[test]
-fn a_second_signal_ends_it_at_once() {
+fn a_second_signal_ends_the_drain() {
     let models = models_with(&[("diabetes", "1.0.0")]);
     let mut server = Server::start(models.path(), &[("server.drain_grace_ms", "600000")]);
     server.signal(Signal::INT);
-    wait_until("it drains", || server.get("/readyz").status() == 503);
+    wait_until("the drain has started", || {
+        server.get("/readyz").status() == 503
+    });
     server.signal(Signal::TERM);
     server.wait_for_exit();
     assert_eq!(server.logged("second signal: stopping at once").len(), 1);

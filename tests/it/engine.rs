@@ -1,4 +1,4 @@
-//! Graphs that fail, hang or depend on their neighbours: what the others notice of it is nothing.
+//! Graphs that fail, hang, or make rows depend on each other do not affect other requests.
 
 use std::{
     io::Write,
@@ -15,14 +15,22 @@ use crate::harness::{
     write_unpacked_package,
 };
 
-fn one(name: &str, graph: &str) -> TempDir {
+fn models_with_number_graph(name: &str, graph: &str) -> TempDir {
     let models = tempfile::tempdir().unwrap();
     number_package(models.path(), name, graph, &[]);
     models
 }
 
-/// The statuses and bodies of requests that are sent at once, in their order.
-fn at_once(server: &Server, path: &str, values: &[f64]) -> Vec<(u16, Value)> {
+/// The package `huge`, whose graph hangs on numbers other than 0. Its golden examples keep the load short.
+fn huge() -> TempDir {
+    let models = tempfile::tempdir().unwrap();
+    let golden = [(0.0, 0.0), (0.0001, 0.0001)];
+    number_package(models.path(), "huge", "one_huge_node.onnx", &golden);
+    models
+}
+
+/// Sends requests at once: their status codes and answers, in the order of the values.
+fn send_at_once(server: &Server, path: &str, values: &[f64]) -> Vec<(u16, Value)> {
     std::thread::scope(|scope| {
         let callers: Vec<_> = values
             .iter()
@@ -41,14 +49,14 @@ fn at_once(server: &Server, path: &str, values: &[f64]) -> Vec<(u16, Value)> {
 }
 
 #[test]
-fn one_bad_row_does_not_fail_its_neighbours() {
-    // What the graph refuses is the caller's; what it answers wrongly is not.
+fn an_invalid_row_does_not_fail_other_rows_of_its_run() {
+    // A row that the graph refuses is the caller's error. A wrong answer is the model's.
     for (graph, bad, expected, kind) in [
         ("fails_rows.onnx", 50.0, 422, "invalid"),
         ("nan_rows.onnx", -1.0, 500, "inference"),
     ] {
-        let models = one("rows", graph);
-        // Long enough that all of them share a run.
+        let models = models_with_number_graph("rows", graph);
+        // The queue delay is long enough that all requests share a run.
         let server = Server::start(
             models.path(),
             &[
@@ -58,7 +66,7 @@ fn one_bad_row_does_not_fail_its_neighbours() {
         );
         let mut values = vec![3.0; 12];
         values[5] = bad;
-        let answers = at_once(&server, "/predict", &values);
+        let answers = send_at_once(&server, "/predict", &values);
         for (index, (status, body)) in answers.iter().enumerate() {
             assert_eq!(
                 *status,
@@ -76,7 +84,7 @@ fn one_bad_row_does_not_fail_its_neighbours() {
         let count = server.metric("predictd_batch_size_count{model=\"rows\",version=\"1.0.0\"}");
         assert!(
             sum / count > 1.5,
-            "they did not share a run: {sum} rows in {count} runs"
+            "the requests did not share a run: {sum} rows in {count} runs"
         );
         let problem = &answers[5].1;
         assert!(
@@ -89,7 +97,7 @@ fn one_bad_row_does_not_fail_its_neighbours() {
 }
 
 #[test]
-fn a_graph_whose_rows_depend_on_each_other_is_not_batched() {
+fn a_graph_with_dependent_rows_is_not_batched() {
     let models = tempfile::tempdir().unwrap();
     let directory = models.path().join("coupled/1.0.0");
     fs_err::create_dir_all(&directory).unwrap();
@@ -131,7 +139,7 @@ fn a_graph_whose_rows_depend_on_each_other_is_not_batched() {
         false
     );
 
-    // Who says that its rows are independent is held to it.
+    // The gate checks the declaration that rows are independent.
     fs_err::write(
         directory.join("serving.json"),
         "{\"batching\": {\"independent_rows\": true}}",
@@ -148,7 +156,7 @@ fn a_graph_whose_rows_depend_on_each_other_is_not_batched() {
 
 #[test]
 fn a_run_that_exceeds_its_deadline_is_stopped() {
-    let models = one("slow", "slow_rows.onnx");
+    let models = models_with_number_graph("slow", "slow_rows.onnx");
     let server = Server::start(models.path(), &[("runtime.workers", "1")]);
     let start = Instant::now();
     let response = server
@@ -162,7 +170,7 @@ fn a_run_that_exceeds_its_deadline_is_stopped() {
     assert_eq!(
         server.predict("/predict", &json!({"x": 1})).status(),
         200,
-        "the one worker is free again"
+        "the only worker is free again"
     );
     assert_eq!(server.metric("predictd_wedged_workers"), 0.0);
     assert_eq!(
@@ -173,7 +181,7 @@ fn a_run_that_exceeds_its_deadline_is_stopped() {
 
 #[test]
 fn overload_is_shed_and_probes_answer() {
-    let models = one("slow", "slow_rows.onnx");
+    let models = models_with_number_graph("slow", "slow_rows.onnx");
     let server = Server::start(
         models.path(),
         &[("server.max_inflight", "4"), ("runtime.workers", "1")],
@@ -208,18 +216,20 @@ fn overload_is_shed_and_probes_answer() {
         server.metric("predictd_errors_total{kind=\"overloaded\",model=\"slow\",version=\"\"}")
             >= 1.0
     );
-    // Callers that hang up free their places.
+    // Callers that hang up give their places back.
     drop(held);
     server.wait_for_metric(inflight, 0.0);
 }
 
 #[test]
-fn a_full_queue_answers_503_and_the_hung_up_are_not_run() {
-    let models = one("slow", "slow_rows.onnx");
+fn a_full_queue_answers_503_and_requests_of_callers_that_hung_up_are_not_run() {
+    let models = models_with_number_graph("slow", "slow_rows.onnx");
     let settings = [
         ("runtime.workers", "1"),
         ("batching.queue_capacity", "3"),
         ("batching.max_batch_size", "1"),
+        // The run of a caller that hung up ends at its deadline.
+        ("server.request_timeout_ms", "4000"),
     ];
     let server = Server::start(models.path(), &settings);
     let send = |x: f64| {
@@ -253,7 +263,7 @@ fn a_full_queue_answers_503_and_the_hung_up_are_not_run() {
     drop(waiting);
     server.wait_for_metric(inflight, 1.0);
     let before = server.metric(runs);
-    // There is room again, though the worker is still busy: the dead were thrown out.
+    // The queue has room although the worker is busy, because requests of callers that hung up were removed.
     let alive = send(1.0);
     server.wait_for_metric(inflight, 2.0);
     drop(busy);
@@ -262,44 +272,45 @@ fn a_full_queue_answers_503_and_the_hung_up_are_not_run() {
     });
     assert!(
         server.metric(runs) - before <= 4.0,
-        "the hung up were run: {} runs",
+        "requests of callers that hung up were run: {} runs",
         server.metric(runs) - before
     );
     drop(alive);
 }
 
 #[test]
-fn a_worker_that_does_not_come_back_is_replaced() {
-    let models = one("huge", "one_huge_node.onnx");
+fn a_hanging_worker_is_replaced() {
+    let models = huge();
     install_package(models.path(), "diabetes", "1.0.0");
     let server = Server::start(
         models.path(),
         &[("runtime.workers", "1"), ("runtime.max_wedged", "2")],
     );
-    let wedge = || {
+    // A run of x takes time in proportion to the square of x: about ten seconds for 0.5.
+    let hang = || {
         let response = server
             .post("/models/huge/predict")
             .header("x-request-timeout-ms", "100")
-            .body("{\"x\": 0.9}")
+            .body("{\"x\": 0.5}")
             .send()
             .unwrap();
         assert_eq!(response.status(), 504);
     };
-    wedge();
+    hang();
     server.wait_for_metric("predictd_wedged_workers", 1.0);
     assert_eq!(
         server
             .predict("/models/huge/predict", &json!({"x": 0}))
             .status(),
         200,
-        "another worker took its place"
+        "the worker is replaced"
     );
     assert_eq!(
         server.get("/livez").status(),
         200,
-        "one poisonous input must not restart fifty models"
+        "one hanging worker does not make the server dead"
     );
-    wedge();
+    hang();
     server.wait_for_metric("predictd_wedged_workers", 2.0);
     let response = server.get("/livez");
     assert_eq!(response.status(), 503);
@@ -307,7 +318,7 @@ fn a_worker_that_does_not_come_back_is_replaced() {
     let reasons = server.get_json("/readyz");
     assert!(
         reasons["reasons"].to_string().contains("huge"),
-        "its version turns unready when that repeats: {reasons}"
+        "the version is unready after repeated replacements: {reasons}"
     );
     assert_eq!(
         server
@@ -323,7 +334,7 @@ fn a_worker_that_does_not_come_back_is_replaced() {
 }
 
 #[test]
-fn only_what_the_gate_tried_is_run_at_the_load() {
+fn a_load_runs_only_inputs_that_the_gate_ran() {
     let models = tempfile::tempdir().unwrap();
     number_package(
         models.path(),
@@ -336,17 +347,17 @@ fn only_what_the_gate_tried_is_run_at_the_load() {
 }
 
 #[test]
-fn a_replacement_is_made_of_verified_files_only() {
-    let lose_a_worker = |server: &Server| {
+fn a_worker_is_replaced_from_verified_files_only() {
+    let hang = |server: &Server| {
         let response = server
             .post("/predict")
             .header("x-request-timeout-ms", "100")
-            .body("{\"x\": 0.9}")
+            .body("{\"x\": 0.5}")
             .send()
             .unwrap();
         assert_eq!(response.status(), 504);
     };
-    let models = one("huge", "one_huge_node.onnx");
+    let models = huge();
     let graph = models.path().join("huge/1.0.0/model.onnx");
     let (verified, other) = (
         fs_err::read(&graph).unwrap(),
@@ -359,32 +370,36 @@ fn a_replacement_is_made_of_verified_files_only() {
         models.path(),
         &[&settings[..], &[("state.keep_packages", "false")]].concat(),
     );
-    // Somebody overwrites the graph; the loaded one goes on, and no other may take its place.
+    // The graph is overwritten. The loaded version answers, but a worker cannot be replaced from other files.
     fs_err::copy(&other, &graph).unwrap();
-    lose_a_worker(&server);
-    let line = wait_for("the replacement is refused", || {
+    hang(&server);
+    let line = wait_for("the replacement fails", || {
         server.logged("no replacement engine worker").pop()
     });
     assert!(
         line["error"].as_str().unwrap().contains("model.onnx: has"),
         "{line}"
     );
-    assert_ne!(server.predict("/predict", &json!({"x": 0})).status(), 200);
+    let request = server
+        .post("/predict")
+        .header("x-request-timeout-ms", "500");
+    assert_ne!(request.body("{\"x\": 0}").send().unwrap().status(), 200);
     drop(server);
 
-    // The copy in the state is what was verified; the gate's verdict is remembered there, too.
+    // The copy in the state is the verified package, so that a worker can be replaced from it. The state also remembers the
+    // gate's verdict.
     fs_err::write(&graph, verified).unwrap();
     let server = Server::start(models.path(), &settings);
     wait_for_package_copies(state.path(), "huge", 1);
     fs_err::copy(&other, &graph).unwrap();
-    lose_a_worker(&server);
-    wait_until("another worker took its place", || {
+    hang(&server);
+    wait_until("the worker is replaced", || {
         server.predict("/predict", &json!({"x": 0})).status() == 200
     });
 }
 
 #[test]
-fn values_of_the_caller_stay_out_of_the_log() {
+fn the_log_contains_no_request_values() {
     let models = tempfile::tempdir().unwrap();
     number_package(
         models.path(),
@@ -411,20 +426,20 @@ fn values_of_the_caller_stay_out_of_the_log() {
 }
 
 #[test]
-fn the_log_says_why_under_the_id_that_the_message_names() {
+fn the_log_has_the_detail_under_the_request_id_of_the_error() {
     let models = tempfile::tempdir().unwrap();
     install_graph(models.path(), "pair", 1, "fails_inside", None);
     let server = Server::start(models.path(), &[]);
     let tensors = |width: usize, delta: i64| json!({"a": [vec![1.0; width]], "b": [[1.0], [2.0]], "delta": delta});
     let logged = |id: &str| {
-        wait_for("it is logged", || {
+        wait_for("the reason is logged", || {
             server
                 .log()
                 .into_iter()
                 .find(|line| line["request_id"] == id)
         })
     };
-    // What the caller's shapes are to blame for.
+    // An error that the caller's shapes cause.
     let refused = server.predict("/v1/models/pair:predict", &json!({"inputs": tensors(3, 1)}));
     let id = refused.headers()["x-request-id"]
         .to_str()
@@ -439,7 +454,7 @@ fn the_log_says_why_under_the_id_that_the_message_names() {
         (&expected.into(), &"WARN".into()),
         "{line}"
     );
-    // What the model is to blame for, in every dialect.
+    // An error of the model, in every dialect.
     let input = |name: &str, shape: Value, datatype: &str, data: Value| json!({"name": name, "shape": shape, "datatype": datatype, "data": data});
     let v2 = json!({"inputs": [
         input("a", json!([1, 2]), "FP32", json!([1, 2])), input("b", json!([2, 1]), "FP32", json!([1, 2])), input("delta", json!([]), "INT64", json!([0])),
@@ -472,7 +487,7 @@ fn the_log_says_why_under_the_id_that_the_message_names() {
 }
 
 #[test]
-fn what_may_come_from_a_personal_value_is_not_logged() {
+fn text_that_may_come_from_a_personal_value_is_not_logged() {
     let models = tempfile::tempdir().unwrap();
     let schema = json!({
         "input": object_schema(json!({"x": {"type": "number", "x-pii": true}})),
@@ -487,12 +502,12 @@ fn what_may_come_from_a_personal_value_is_not_logged() {
     .unwrap();
     write_manifest(&directory, "table", "1.0.0");
     let server = Server::start(models.path(), &[]);
-    let shown =
+    let examples =
         server.get_json("/openapi.json")["paths"]["/models/table/predict"]["post"]["requestBody"]["content"]["application/json"].clone();
-    let one = &shown["examples"]["one"]["value"];
+    let one = &examples["examples"]["one"]["value"];
     assert!(
         one["x"].is_number() && *one != json!({"x": 1}),
-        "an example of the training is shown: {shown}"
+        "a golden example is logged: {examples}"
     );
     let refused = server.predict("/predict", &json!({"x": 987654}));
     assert_eq!(refused.status(), 422);

@@ -1,4 +1,4 @@
-//! Fallbacks: who answers where a version can't, and that the answer says so.
+//! Fallbacks: another source answers if a version fails, and the answer says so.
 
 use std::process::Command;
 
@@ -8,8 +8,8 @@ use crate::harness::{
     PREDICTD, Server, example_input, install_graph, models_of_graphs, models_with, wait_until,
 };
 
-/// A configuration file beside the models.
-fn config(text: &str) -> (tempfile::TempDir, String) {
+/// Writes a configuration file: its directory and its path.
+fn write_configuration(text: &str) -> (tempfile::TempDir, String) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("predictd.toml");
     fs_err::write(&path, text).unwrap();
@@ -17,17 +17,17 @@ fn config(text: &str) -> (tempfile::TempDir, String) {
     (directory, path)
 }
 
-fn start(models: &std::path::Path, path: &str) -> Server {
+fn start_with_configuration(models: &std::path::Path, path: &str) -> Server {
     Server::start_prepared(models, &[], |command: &mut Command| {
         command.args(["--config", path]);
     })
 }
 
 #[test]
-fn a_failing_version_is_answered_for_by_the_one_before() {
-    let (_file, path) = config("[model.m.fallback]\non = [\"error\", \"nan\"]\n");
+fn the_previous_version_answers_for_a_failing_one() {
+    let (_file, path) = write_configuration("[model.m.fallback]\non = [\"error\", \"nan\"]\n");
     let models = models_of_graphs(&[("m", "nan_rows.onnx")]);
-    let server = start(models.path(), &path);
+    let server = start_with_configuration(models.path(), &path);
     install_graph(models.path(), "m", 2, "fails_rows", None);
     server.decide(
         "m/rollback",
@@ -37,7 +37,7 @@ fn a_failing_version_is_answered_for_by_the_one_before() {
     let good = ask(3.0);
     assert_eq!(good.headers()["x-model-version"], "2");
     assert!(!good.headers().contains_key("x-fallback"));
-    // Version 2 fails on 20; version 1 answers what it is given.
+    // Version 2 fails on 20. Version 1 answers its input.
     let answer = ask(20.0);
     assert_eq!(
         (
@@ -80,7 +80,7 @@ fn a_failing_version_is_answered_for_by_the_one_before() {
         server.metric(r#"predictd_errors_total{kind="invalid",model="m",version="2"}"#),
         4.0
     );
-    // Whoever names a version gets that version's failure.
+    // A request that names a version gets that version's failure.
     assert_eq!(
         server
             .predict("/models/m/versions/2/predict", &json!({"x": [20.0]}))
@@ -90,18 +90,19 @@ fn a_failing_version_is_answered_for_by_the_one_before() {
 }
 
 #[test]
-fn another_model_answers_where_its_schema_fits() {
-    let (_file, path) = config("[model.m.fallback]\nto = [\"model:wrong\", \"model:spare\"]\n");
+fn another_model_answers_if_its_schema_is_compatible() {
+    let (_file, path) =
+        write_configuration("[model.m.fallback]\nto = [\"model:wrong\", \"model:spare\"]\n");
     let models = models_of_graphs(&[
         ("m", "fails_rows.onnx"),
         ("spare", "nan_rows.onnx"),
         ("wrong", "iris.onnx"),
     ]);
-    let server = start(models.path(), &path);
+    let server = start_with_configuration(models.path(), &path);
     let answer = server.predict("/models/m/predict", &json!({"x": [20.0]}));
     assert_eq!(answer.headers()["x-fallback"], "model:spare; reason=error");
     assert_eq!(answer.headers()["x-model-name"], "spare");
-    wait_until("the misfit is named", || {
+    wait_until("the incompatible fallback is reported", || {
         server
             .log()
             .iter()
@@ -111,9 +112,9 @@ fn another_model_answers_where_its_schema_fits() {
 
 #[test]
 fn a_timeout_leaves_time_for_the_fallback() {
-    let (_file, path) = config("[model.m.fallback]\nto = [\"model:spare\"]\n");
+    let (_file, path) = write_configuration("[model.m.fallback]\nto = [\"model:spare\"]\n");
     let models = models_of_graphs(&[("m", "slow_rows.onnx"), ("spare", "nan_rows.onnx")]);
-    let server = start(models.path(), &path);
+    let server = start_with_configuration(models.path(), &path);
     let answer = server
         .post("/models/m/predict")
         .header("x-request-timeout-ms", "2000")
@@ -128,9 +129,9 @@ fn a_timeout_leaves_time_for_the_fallback() {
 }
 
 #[test]
-fn a_constant_answer_comes_from_the_package() {
+fn a_constant_fallback_comes_from_the_package() {
     let (_file, path) =
-        config("[model.churn.fallback]\n[model.churn.batching]\nqueue_capacity = 1\n");
+        write_configuration("[model.churn.fallback]\n[model.churn.batching]\nqueue_capacity = 1\n");
     let models = models_with(&[("churn", "1.1.0")]);
     let package = models.path().join("churn/1.1.0");
     let mut serving: Value = serde_json::from_slice(
@@ -160,8 +161,8 @@ fn a_constant_answer_comes_from_the_package() {
         "{}",
         String::from_utf8_lossy(&packed.stderr)
     );
-    let server = start(models.path(), &path);
-    // A request of more runs than the queue takes is refused by the model; two rows, two answers.
+    let server = start_with_configuration(models.path(), &path);
+    // The model refuses a request of more runs than its queue holds. The fallback answers each of its two rows.
     let rows = vec![example_input("churn", "1.1.0"); 64 * 8];
     let mut given = None;
     wait_until("the queue is full", || {
@@ -188,7 +189,7 @@ fn a_constant_answer_comes_from_the_package() {
 }
 
 #[test]
-fn a_wrong_chain_is_an_error_of_the_configuration() {
+fn an_invalid_fallback_chain_is_a_configuration_error() {
     for (text, part) in [
         (
             "[model.m.fallback]\nto = [\"nobody\"]\n",
@@ -197,7 +198,7 @@ fn a_wrong_chain_is_an_error_of_the_configuration() {
         ("[model.m.fallback]\non = [\"monday\"]\n", "monday"),
         ("[model.m.fallback]\nonn = []\n", "fallback.on"),
     ] {
-        let (_file, path) = config(text);
+        let (_file, path) = write_configuration(text);
         let output = Command::new(PREDICTD)
             .args(["serve", "--check", "--config", &path])
             .output()

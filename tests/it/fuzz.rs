@@ -1,4 +1,4 @@
-//! The fuzzer's corpus, replayed: what was once found, and what a request looks like.
+//! Replays the fuzzer's corpus: inputs of former findings, and valid requests.
 
 use crate::harness::root;
 
@@ -6,7 +6,7 @@ use crate::harness::root;
 mod targets;
 
 #[test]
-fn the_corpus_breaks_nothing() {
+fn the_corpus_of_the_fuzzer_passes() {
     for (name, target) in targets::TARGETS {
         let directory = root().join("tests/fuzz/corpus").join(name);
         let mut count = 0;

@@ -1,18 +1,19 @@
-//! Packages that lie, or are out to do harm: refused with file and reason, and nobody else notices.
+//! Invalid and hostile packages are rejected with the file and the reason, and other models are not affected.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use crate::harness::{
     Server, copy_directory, example_input, install_package, models_with, number_package,
     package_path, root, run_predictd, wait_until, write_manifest,
 };
 
-fn verify(directory: &Path, settings: &[&str]) -> (i32, Value) {
+fn run_verify(directory: &Path, settings: &[&str]) -> (i32, Value) {
     let arguments = [&["verify", "--json", directory.to_str().unwrap()], settings].concat();
     let (code, output, error) = run_predictd(&arguments, "", &[]);
     (
@@ -22,7 +23,7 @@ fn verify(directory: &Path, settings: &[&str]) -> (i32, Value) {
 }
 
 #[test]
-fn hostile_graphs_are_refused_within_their_limits() {
+fn hostile_graphs_are_rejected_within_their_limits() {
     let models = tempfile::tempdir().unwrap();
     let cases = [
         ("endless", "endless_loop.onnx", "timeout", "the warm-up run"),
@@ -36,7 +37,7 @@ fn hostile_graphs_are_refused_within_their_limits() {
     for (name, graph, check, detail) in cases {
         number_package(models.path(), name, graph, &[]);
         let start = Instant::now();
-        let (code, report) = verify(
+        let (code, report) = run_verify(
             &models.path().join(name).join("1.0.0"),
             &["--timeout-ms", "2000"],
         );
@@ -60,7 +61,7 @@ fn hostile_graphs_are_refused_within_their_limits() {
         );
     }
     number_package(models.path(), "constant", "huge_constant.onnx", &[]);
-    let (code, report) = verify(
+    let (code, report) = run_verify(
         &models.path().join("constant/1.0.0"),
         &["--memory-bytes", "4000000000"],
     );
@@ -69,8 +70,11 @@ fn hostile_graphs_are_refused_within_their_limits() {
         ["warm-up", "memory", "crash"].contains(&report["failure"]["check"].as_str().unwrap()),
         "{report}"
     );
+    check_server_with_hostile_graphs(&models);
+}
 
-    // The server takes none of them in, and serves on.
+/// The server rejects all of the hostile graphs and serves the other models.
+fn check_server_with_hostile_graphs(models: &TempDir) {
     install_package(models.path(), "diabetes", "1.0.0");
     let server = Server::start_unready(
         models.path(),
@@ -82,7 +86,7 @@ fn hostile_graphs_are_refused_within_their_limits() {
     );
     server.wait_until_ready();
     for name in ["endless", "nested", "constant"] {
-        wait_until("it is refused", || {
+        wait_until("the version is rejected", || {
             server.get_json(&format!("/models/{name}"))["versions"][0]["state"] == "refused"
         });
         assert_eq!(
@@ -104,13 +108,11 @@ fn hostile_graphs_are_refused_within_their_limits() {
     assert_eq!(server.get("/livez").status(), 200);
 }
 
-#[test]
-fn files_are_what_the_manifest_says() {
-    let directory = tempfile::tempdir().unwrap();
-    let outside = directory.path().join("outside.txt");
-    fs_err::write(&outside, "outside").unwrap();
-    type Damage = Box<dyn Fn(&Path)>;
-    let cases: Vec<(&str, &str, Damage)> = vec![
+type Damage = Box<dyn Fn(&Path)>;
+
+/// Changes of files that the manifest lists: name, the check that fails, change.
+fn changes_of_files(outside: PathBuf) -> Vec<(&'static str, &'static str, Damage)> {
+    vec![
         (
             "unlisted",
             "files",
@@ -124,40 +126,14 @@ fn files_are_what_the_manifest_says() {
         (
             "flipped",
             "hashes",
-            Box::new(|path| flip(&path.join("model.onnx"), 2000)),
+            Box::new(|path| flip_bit(&path.join("model.onnx"), 2000)),
         ),
         (
             "shorter",
             "hashes",
             Box::new(|path| fs_err::write(path.join("README.md"), "").unwrap()),
         ),
-        (
-            "manifest",
-            "manifest",
-            Box::new(|path| edit(path, "\"name\": \"churn\"", "\"name\": \"../churn\"")),
-        ),
-        (
-            "digest",
-            "manifest",
-            Box::new(|path| edit(path, "\"digest\": \"sha256:0", "\"digest\": \"sha256:1")),
-        ),
-        (
-            "unknown",
-            "manifest",
-            Box::new(|path| edit(path, "\"format\"", "\"surprise\": 1, \"format\"")),
-        ),
-        (
-            "future",
-            "manifest",
-            Box::new(|path| edit(path, "predictd.package/1", "predictd.package/2")),
-        ),
-        (
-            "escape",
-            "manifest",
-            Box::new(|path| edit(path, "\"README.md\"", "\"../README.md\"")),
-        ),
         ("symlink", "files", {
-            let outside = outside.clone();
             Box::new(move |path| {
                 fs_err::remove_file(path.join("README.md")).unwrap();
                 std::os::unix::fs::symlink(&outside, path.join("README.md")).unwrap();
@@ -177,17 +153,60 @@ fn files_are_what_the_manifest_says() {
                 );
             }),
         ),
+    ]
+}
+
+/// Changes of the manifest: name, the check that fails, change.
+fn changes_of_the_manifest() -> Vec<(&'static str, &'static str, Damage)> {
+    vec![
+        (
+            "manifest",
+            "manifest",
+            Box::new(|path| edit_manifest(path, "\"name\": \"churn\"", "\"name\": \"../churn\"")),
+        ),
+        (
+            "digest",
+            "manifest",
+            Box::new(|path| {
+                edit_manifest(path, "\"digest\": \"sha256:0", "\"digest\": \"sha256:1")
+            }),
+        ),
+        (
+            "unknown",
+            "manifest",
+            Box::new(|path| edit_manifest(path, "\"format\"", "\"surprise\": 1, \"format\"")),
+        ),
+        (
+            "future",
+            "manifest",
+            Box::new(|path| edit_manifest(path, "predictd.package/1", "predictd.package/2")),
+        ),
+        (
+            "escape",
+            "manifest",
+            Box::new(|path| edit_manifest(path, "\"README.md\"", "\"../README.md\"")),
+        ),
         (
             "garbage",
             "manifest",
             Box::new(|path| fs_err::write(path.join("manifest.json"), [0xff; 100]).unwrap()),
         ),
-    ];
+    ]
+}
+
+#[test]
+fn files_that_differ_from_the_manifest_are_rejected() {
+    let directory = tempfile::tempdir().unwrap();
+    let outside = directory.path().join("outside.txt");
+    fs_err::write(&outside, "outside").unwrap();
+    let cases = changes_of_files(outside)
+        .into_iter()
+        .chain(changes_of_the_manifest());
     for (name, check, damage) in cases {
         let path = directory.path().join(name);
         copy_directory(&package_path("churn", "1.1.0"), &path);
         damage(&path);
-        let (code, report) = verify(&path, &[]);
+        let (code, report) = run_verify(&path, &[]);
         assert_eq!(
             (code, report["failure"]["check"].as_str()),
             (1, Some(check)),
@@ -201,13 +220,13 @@ fn files_are_what_the_manifest_says() {
     }
 }
 
-fn flip(path: &Path, at: usize) {
+fn flip_bit(path: &Path, at: usize) {
     let mut bytes = fs_err::read(path).unwrap();
     bytes[at] ^= 1;
     fs_err::write(path, bytes).unwrap();
 }
 
-fn edit(directory: &Path, from: &str, to: &str) {
+fn edit_manifest(directory: &Path, from: &str, to: &str) {
     let path = directory.join("manifest.json");
     let text = fs_err::read_to_string(&path).unwrap();
     let edited = if text.contains(from) {
@@ -220,7 +239,7 @@ fn edit(directory: &Path, from: &str, to: &str) {
 }
 
 #[test]
-fn external_data_stays_inside_and_is_listed() {
+fn external_data_must_be_in_the_package_and_in_its_manifest() {
     let directory = tempfile::tempdir().unwrap();
     let fixtures = root().join("tests/fixtures/onnx");
     let make = |name: &str, graph: &str| {
@@ -243,7 +262,7 @@ fn external_data_stays_inside_and_is_listed() {
     )
     .unwrap();
     write_manifest(&good, "external", "1.0.0");
-    let (code, report) = verify(&good, &[]);
+    let (code, report) = run_verify(&good, &[]);
     assert_eq!(code, 0, "{report}");
 
     fs_err::copy(
@@ -253,7 +272,7 @@ fn external_data_stays_inside_and_is_listed() {
     .unwrap();
     let bad = make("bad", "external_escape.onnx");
     write_manifest(&bad, "external", "1.0.1");
-    let (code, report) = verify(&bad, &[]);
+    let (code, report) = run_verify(&bad, &[]);
     assert_eq!(
         (code, report["failure"]["check"].as_str()),
         (1, Some("graph")),
@@ -261,12 +280,12 @@ fn external_data_stays_inside_and_is_listed() {
     );
 }
 
-/// A verdict is remembered by digest; the bytes are hashed at every start all the same.
+/// The gate's verdict is remembered by digest, but the files are hashed at every start.
 #[test]
-fn a_remembered_verdict_does_not_spare_the_hashes() {
+fn files_are_hashed_even_if_the_verdict_is_remembered() {
     let models = models_with(&[("diabetes", "1.0.0"), ("churn", "1.1.0")]);
     let state = tempfile::tempdir().unwrap();
-    // Else the copy of the damaged package would be served.
+    // Otherwise the copy of the package would be served.
     let settings = [
         ("state.url", state.path().to_str().unwrap()),
         ("state.keep_packages", "false"),
@@ -278,9 +297,9 @@ fn a_remembered_verdict_does_not_spare_the_hashes() {
             .count(),
         2
     );
-    flip(&models.path().join("churn/1.1.0/model.onnx"), 3000);
+    flip_bit(&models.path().join("churn/1.1.0/model.onnx"), 3000);
     let server = Server::start_unready(models.path(), &settings);
-    wait_until("churn is refused", || {
+    wait_until("churn is rejected", || {
         server.get_json("/models/churn")["versions"][0]["state"] == "refused"
     });
     let predict = || {

@@ -1,4 +1,4 @@
-//! Callers that hang up before the answer: counted, in the statistics and in the log, in every dialect.
+//! Callers that hang up before the answer are counted and logged in every dialect.
 
 use std::{io::Write, net::TcpStream};
 
@@ -8,7 +8,7 @@ use crate::harness::{Server, install_graph, models_with, wait_for, wait_until};
 
 const INFLIGHT: &str = "predictd_inflight_requests{model=\"slow\",version=\"1\"}";
 
-fn ask(server: &Server, path: &str, length: usize, body: &str) -> TcpStream {
+fn send_partly(server: &Server, path: &str, length: usize, body: &str) -> TcpStream {
     let mut stream = TcpStream::connect(server.address).unwrap();
     let head = format!(
         "POST {path} HTTP/1.1\r\nhost: x\r\nx-request-id: mine\r\ncontent-type: application/json\r\ncontent-length: {length}"
@@ -17,12 +17,12 @@ fn ask(server: &Server, path: &str, length: usize, body: &str) -> TcpStream {
     stream
 }
 
-fn cancelled(server: &Server, protocol: &str, version: &str) -> f64 {
+fn cancelled_requests(server: &Server, protocol: &str, version: &str) -> f64 {
     server.metric(&format!("predictd_requests_total{{code=\"499\",model=\"slow\",protocol=\"{protocol}\",version=\"{version}\"}}"))
 }
 
 #[test]
-fn who_hangs_up_before_the_answer_leaves_a_trace() {
+fn callers_that_hang_up_are_counted_and_logged() {
     let models = models_with(&[]);
     install_graph(models.path(), "slow", 1, "slow", None);
     let server = Server::start(models.path(), &[]);
@@ -35,15 +35,17 @@ fn who_hangs_up_before_the_answer_leaves_a_trace() {
         ("invocations", "/invocations", rows),
     ];
     for (index, (protocol, path, body)) in dialects.into_iter().enumerate() {
-        let before = cancelled(&server, protocol, "1");
-        let asked = ask(&server, path, body.len(), body);
+        let before = cancelled_requests(&server, protocol, "1");
+        let connection = send_partly(&server, path, body.len(), body);
         server.wait_for_metric(INFLIGHT, 1.0);
-        drop(asked);
-        wait_until(path, || cancelled(&server, protocol, "1") == before + 1.0);
+        drop(connection);
+        wait_until(path, || {
+            cancelled_requests(&server, protocol, "1") == before + 1.0
+        });
         let fail = &server.get_json("/v2/models/slow/stats")["model_stats"][0]["inference_stats"]["fail"]
             ["count"];
         assert_eq!(fail, index + 1, "{path}");
-        let line = wait_for("it is logged", || {
+        let line = wait_for("the reason is logged", || {
             server.logged("cancelled").get(index).cloned()
         });
         let said = |name: &str| line[name].clone();
@@ -62,10 +64,15 @@ fn who_hangs_up_before_the_answer_leaves_a_trace() {
         server.metric("predictd_errors_total{kind=\"cancelled\",model=\"slow\",version=\"1\"}"),
         4.0
     );
-    // In the middle of its body there is no version yet.
-    drop(ask(&server, "/v2/models/slow/infer", 1000, "{\"inputs\""));
+    // A request whose body is incomplete has no version yet.
+    drop(send_partly(
+        &server,
+        "/v2/models/slow/infer",
+        1000,
+        "{\"inputs\"",
+    ));
     wait_until("the broken body is counted", || {
-        cancelled(&server, "v2", "") == 1.0
+        cancelled_requests(&server, "v2", "") == 1.0
     });
     assert_eq!(
         server.metric("predictd_errors_total{kind=\"invalid\",model=\"slow\",version=\"\"}"),

@@ -5,19 +5,19 @@ use serde_json::json;
 use crate::harness::{Server, install_package, models_with, number_package, wait_for, wait_until};
 
 #[test]
-fn an_empty_directory_is_not_ready_and_becomes_so() {
+fn an_empty_directory_is_unready_until_a_model_is_installed() {
     let models = models_with(&[]);
     let server = Server::start_unready(models.path(), &[]);
     assert_eq!(server.get_json("/livez"), json!({"live": true}));
     let response = server.get("/readyz");
     assert_eq!(response.status(), 503);
     assert!(response.headers().contains_key("retry-after"));
-    wait_until("the look is done", || {
+    wait_until("the directory is scanned", || {
         server.get_json("/readyz")["reasons"][0]["reason"] == "there is no model"
     });
     assert_eq!(server.predict("/predict", &json!({})).status(), 503);
     assert!(
-        wait_for("the greeting", || Some(server.stdout())
+        wait_for("the start text is printed", || Some(server.stdout())
             .filter(|text| text.contains("metrics")))
         .contains("NOT ready")
     );
@@ -27,13 +27,13 @@ fn an_empty_directory_is_not_ready_and_becomes_so() {
 }
 
 #[test]
-fn required_models_are_waited_for() {
+fn the_server_is_unready_without_its_required_models() {
     let models = models_with(&[("diabetes", "1.0.0")]);
     let server = Server::start_unready(models.path(), &[("models.required", "diabetes,churn")]);
     wait_until("diabetes answers", || {
         server.get("/models/diabetes").status() == 200
     });
-    wait_until("churn is missed", || {
+    wait_until("the readiness names churn", || {
         let document = server.get_json("/readyz");
         let reasons = document["reasons"].as_array().cloned().unwrap_or_default();
         reasons == [json!({"model": "churn", "reason": "no such model in the models directory"})]
@@ -51,7 +51,7 @@ fn required_models_are_waited_for() {
 }
 
 #[test]
-fn other_models_are_not_waited_for() {
+fn the_server_is_ready_without_other_models() {
     let models = models_with(&[("diabetes", "1.0.0")]);
     number_package(models.path(), "endless", "endless_loop.onnx", &[]);
     let server = Server::start_unready(
@@ -69,10 +69,10 @@ fn other_models_are_not_waited_for() {
 }
 
 #[test]
-fn the_greeting_can_be_pasted() {
+fn the_command_in_the_start_text_can_be_pasted() {
     let models = models_with(&[("churn", "1.1.0"), ("diabetes", "1.0.0")]);
     let server = Server::start(models.path(), &[]);
-    let greeting = wait_for("the greeting", || {
+    let greeting = wait_for("the start text is printed", || {
         Some(server.stdout()).filter(|text| text.contains("metrics"))
     });
     let curl = greeting
@@ -93,10 +93,10 @@ fn the_greeting_can_be_pasted() {
     );
 }
 
-/// A gate that still runs when its server is killed goes with it.
+/// The process of a gate ends when its server is killed.
 #[cfg(target_os = "linux")]
 #[test]
-fn no_gate_outlives_its_server() {
+fn a_gate_process_ends_with_its_server() {
     let models = models_with(&[("diabetes", "1.0.0")]);
     number_package(models.path(), "endless", "endless_loop.onnx", &[]);
     let server = Server::start_unready(

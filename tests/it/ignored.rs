@@ -1,22 +1,23 @@
-//! What was meant as a model and is not served: told in the log, by the probe, by a metric and by `serve --check`.
+//! Ignored paths of the models directory are reported in the log, by the probe, by a metric and by `serve --check`.
 
 use std::path::Path;
 
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::harness::{
-    Server, fixture_path, install_graph, install_package, models_with, run_predictd, wait_for,
-    wait_until,
+    Server, check_configuration, fixture_path, install_graph, install_package, models_with,
+    wait_for, wait_until,
 };
 
-fn put(models: &Path, place: &str) {
+fn put_graph(models: &Path, place: &str) {
     let path = models.join(place);
     fs_err::create_dir_all(path.parent().unwrap()).unwrap();
     fs_err::copy(fixture_path("scalar.onnx"), path).unwrap();
 }
 
-/// (reason, directory) of `/readyz?verbose`.
-fn told(server: &Server, root: &Path) -> Vec<(String, String)> {
+/// The ignored paths in `/readyz?verbose`: (reason, path relative to `root`).
+fn ignored_paths(server: &Server, root: &Path) -> Vec<(String, String)> {
     let document = server.get_json("/readyz?verbose");
     let text = |entry: &Value, key: &str| entry[key].as_str().unwrap().to_owned();
     let below = |path: String| {
@@ -34,7 +35,7 @@ fn told(server: &Server, root: &Path) -> Vec<(String, String)> {
         .collect()
 }
 
-fn count(server: &Server, reason: &str) -> f64 {
+fn ignored_count(server: &Server, reason: &str) -> f64 {
     server.metric(&format!("predictd_models_ignored{{reason=\"{reason}\"}}"))
 }
 
@@ -47,10 +48,10 @@ const CASES: [(&str, &str, &str); 5] = [
 ];
 
 #[test]
-fn each_is_told_once_and_goes_when_it_is_mended() {
+fn each_ignored_path_is_reported_once_until_it_is_fixed() {
     let models = models_with(&[("diabetes", "1.0.0")]);
     for (place, ..) in CASES {
-        put(models.path(), place);
+        put_graph(models.path(), place);
     }
     let server = Server::start_unready(models.path(), &[("models.required", "diabetes")]);
     server.wait_until_ready();
@@ -58,11 +59,11 @@ fn each_is_told_once_and_goes_when_it_is_mended() {
         .iter()
         .map(|(_, reason, path)| ((*reason).to_owned(), (*path).to_owned()))
         .collect();
-    let mut seen = told(&server, models.path());
-    seen.sort_by(|a, b| a.1.cmp(&b.1));
-    assert_eq!(seen, expected);
+    let mut reported = ignored_paths(&server, models.path());
+    reported.sort_by(|a, b| a.1.cmp(&b.1));
+    assert_eq!(reported, expected);
     for (_, reason, path) in CASES {
-        assert_eq!(count(&server, reason), 1.0, "{reason}");
+        assert_eq!(ignored_count(&server, reason), 1.0, "{reason}");
         assert!(
             server
                 .logged("not served")
@@ -71,77 +72,66 @@ fn each_is_told_once_and_goes_when_it_is_mended() {
             "{path}"
         );
     }
-    // A later look sees what was added, and says no word of the others.
-    put(models.path(), "late/v2/model.onnx");
-    wait_until("the new one is counted", || {
-        count(&server, "version_name") == 2.0
+    // A later scan reports the added path only.
+    put_graph(models.path(), "late/v2/model.onnx");
+    wait_until("the new path is counted", || {
+        ignored_count(&server, "version_name") == 2.0
     });
-    wait_until("the new one is told", || {
+    wait_until("the new path is logged", || {
         server.logged("not served").len() > CASES.len()
     });
     assert_eq!(server.logged("not served").len(), CASES.len() + 1);
     fs_err::rename(models.path().join("late/v2"), models.path().join("late/2")).unwrap();
-    wait_until("it is taken", || count(&server, "version_name") == 1.0);
-    wait_until("it answers", || server.get("/models/late").status() == 200);
+    wait_until("the moved model is loaded", || {
+        ignored_count(&server, "version_name") == 1.0
+    });
+    wait_until("the model answers", || {
+        server.get("/models/late").status() == 200
+    });
 }
 
 #[test]
-fn a_version_whose_files_are_gone_is_told() {
+fn a_version_whose_files_are_gone_is_reported() {
     let models = models_with(&[]);
     install_graph(models.path(), "scalar", 1, "scalar", None);
     let server = Server::start(models.path(), &[]);
     assert_eq!(
         (
-            count(&server, "files_gone"),
-            told(&server, models.path()).len()
+            ignored_count(&server, "files_gone"),
+            ignored_paths(&server, models.path()).len()
         ),
         (0.0, 0)
     );
     fs_err::rename(models.path().join("scalar"), models.path().join(".gone")).unwrap();
-    wait_until("it is counted", || count(&server, "files_gone") == 1.0);
-    let gone = ("files_gone".to_owned(), "scalar/1".to_owned());
-    wait_until("it is told", || {
-        told(&server, models.path()).contains(&gone)
+    wait_until("the path is counted", || {
+        ignored_count(&server, "files_gone") == 1.0
     });
-    wait_until("it is logged", || {
+    let gone = ("files_gone".to_owned(), "scalar/1".to_owned());
+    wait_until("the reason is reported", || {
+        ignored_paths(&server, models.path()).contains(&gone)
+    });
+    wait_until("the reason is logged", || {
         server.logged("served without its files").len() == 1
     });
     assert_eq!(
         server.get("/readyz").status(),
         200,
-        "it answers from memory"
+        "the loaded version still answers"
     );
     fs_err::rename(models.path().join(".gone"), models.path().join("scalar")).unwrap();
-    wait_until("they are back", || count(&server, "files_gone") == 0.0);
-}
-
-fn check(models: &Path) -> (i32, String) {
-    let state = tempfile::tempdir().unwrap();
-    let environment = [
-        ("PREDICTD_STATE__URL", state.path().to_str().unwrap()),
-        ("PREDICTD_SERVER__GRPC_LISTEN", "127.0.0.1:0"),
-        ("PREDICTD_ADMIN__LISTEN", "127.0.0.1:0"),
-    ];
-    let arguments = [
-        "serve",
-        "--check",
-        "--listen",
-        "127.0.0.1:0",
-        "--models",
-        models.to_str().unwrap(),
-    ];
-    let (code, output, error) = run_predictd(&arguments, "", &environment);
-    (code, output + &error)
+    wait_until("the restored files are noticed", || {
+        ignored_count(&server, "files_gone") == 0.0
+    });
 }
 
 #[test]
-fn the_check_fails_for_each() {
+fn the_check_fails_for_each_ignored_path() {
     for (place, _, path) in CASES {
         let models = models_with(&[]);
         install_graph(models.path(), "scalar", 1, "scalar", None);
-        assert_eq!(check(models.path()).0, 0);
-        put(models.path(), place);
-        let (code, output) = check(models.path());
+        assert_eq!(check_configuration(models.path(), &[]).0, 0);
+        put_graph(models.path(), place);
+        let (code, output) = check_configuration(models.path(), &[]);
         assert!(
             code == 1
                 && output.contains(&format!("FAILED  {}", models.path().join(path).display())),
@@ -151,7 +141,7 @@ fn the_check_fails_for_each() {
 }
 
 #[test]
-fn a_wrong_models_directory_is_told_with_its_path_and_the_layout() {
+fn a_wrong_models_directory_is_reported_with_the_expected_layout() {
     let models = models_with(&[]);
     install_package(models.path(), "diabetes", "1.0.0");
     fs_err::create_dir(models.path().join(".empty")).unwrap();
@@ -167,7 +157,7 @@ fn a_wrong_models_directory_is_told_with_its_path_and_the_layout() {
         (above.path().to_path_buf(), "root_too_shallow"),
     ];
     for (directory, reason) in cases {
-        let (code, output) = check(&directory);
+        let (code, output) = check_configuration(&directory, &[]);
         assert!(
             code == 1
                 && output.contains(directory.to_str().unwrap())
@@ -175,13 +165,15 @@ fn a_wrong_models_directory_is_told_with_its_path_and_the_layout() {
             "{reason}: {output}"
         );
         let server = Server::start_unready(&directory, &[]);
-        let told = wait_for("it is told", || {
+        let entry = wait_for("the reason is reported", || {
             server.logged("not served").first().cloned()
         });
-        assert_eq!(told["reason"], reason);
-        assert_eq!(told["path"], directory.to_str().unwrap());
-        wait_until("it is counted", || count(&server, reason) == 1.0);
-        let detail = wait_for("it is shown", || {
+        assert_eq!(entry["reason"], reason);
+        assert_eq!(entry["path"], directory.to_str().unwrap());
+        wait_until("the path is counted", || {
+            ignored_count(&server, reason) == 1.0
+        });
+        let detail = wait_for("the start page shows it", || {
             server.get_json("/readyz?verbose")["ignored"][0]["detail"]
                 .as_str()
                 .map(str::to_owned)
@@ -190,22 +182,22 @@ fn a_wrong_models_directory_is_told_with_its_path_and_the_layout() {
     }
 }
 
-#[test]
-fn the_advice_leads_to_what_is_served() {
+/// A models directory with ignored paths, and the advice about each: (path, text).
+fn ignored_with_advice() -> (TempDir, Vec<(&'static str, String)>) {
     let models = models_with(&[]);
     let place = |path: &str| models.path().join(path);
     install_graph(models.path(), "scalar", 1, "scalar", None);
     install_package(models.path(), "digits", "1.0.0");
     fs_err::rename(place("digits/1.0.0"), place("flat")).unwrap();
     fs_err::remove_dir(place("digits")).unwrap();
-    put(models.path(), "other/1/weights.onnx");
-    put(models.path(), "triton/1/weights.onnx");
+    put_graph(models.path(), "other/1/weights.onnx");
+    put_graph(models.path(), "triton/1/weights.onnx");
     fs_err::write(place("triton/config.pbtxt"), "").unwrap();
-    put(models.path(), "tf/1/saved_model.pb");
-    put(models.path(), "loose/weights.onnx");
+    put_graph(models.path(), "tf/1/saved_model.pb");
+    put_graph(models.path(), "loose/weights.onnx");
     install_package(models.path(), "churn", "1.0.0");
     fs_err::rename(place("churn/1.0.0"), place("churn/v1")).unwrap();
-    let cases = [
+    let advice = vec![
         ("flat", format!("manifest.json says digits 1.0.0: move them to {}/", place("digits/1.0.0").display())),
         ("churn/v1", format!("manifest.json says churn 1.0.0: move it to {}/", place("churn/1.0.0").display())),
         ("loose", "move them to 1/ (weights.onnx to 1/model.onnx)".to_owned()),
@@ -213,7 +205,14 @@ fn the_advice_leads_to_what_is_served() {
         ("tf/1", "holds saved_model.pb, but only ONNX is served: export the model to model.onnx".to_owned()),
         ("triton/1", "only model.onnx is served (default_model_filename of config.pbtxt is not supported): rename it".to_owned()),
     ];
-    let (code, output) = check(models.path());
+    (models, advice)
+}
+
+#[test]
+fn the_check_gives_advice_about_each_ignored_path() {
+    let (models, advice) = ignored_with_advice();
+    let place = |path: &str| models.path().join(path);
+    let (code, output) = check_configuration(models.path(), &[]);
     assert_eq!(code, 1);
     let failed = |output: &str, path: &str| {
         let start = format!("FAILED  {}: ", place(path).display());
@@ -222,18 +221,23 @@ fn the_advice_leads_to_what_is_served() {
             .filter_map(|line| line.strip_prefix(&start).map(str::to_owned))
             .collect::<Vec<_>>()
     };
-    for (path, detail) in &cases {
-        let told = failed(&output, path);
+    for (path, detail) in &advice {
+        let failures = failed(&output, path);
         assert!(
-            told.len() == 1 && told[0].contains(detail),
-            "{path}: {told:?}"
+            failures.len() == 1 && failures[0].contains(detail),
+            "{path}: {failures:?}"
         );
     }
-    // The same of the version and of its directory.
+}
+
+#[test]
+fn following_the_advice_makes_the_model_served() {
+    let (models, advice) = ignored_with_advice();
+    let place = |path: &str| models.path().join(path);
     let server = Server::start_unready(models.path(), &[("models.required", "scalar")]);
     server.wait_until_ready();
     let document = server.get_json("/readyz?verbose");
-    for (path, detail) in &cases {
+    for (path, detail) in &advice {
         let ignored = document["ignored"]
             .as_array()
             .unwrap()
@@ -246,7 +250,7 @@ fn the_advice_leads_to_what_is_served() {
         );
     }
     for model in ["other", "tf", "triton"] {
-        let (_, detail) = cases
+        let (_, detail) = advice
             .iter()
             .find(|(path, _)| path.starts_with(model))
             .unwrap();
@@ -267,7 +271,7 @@ fn the_advice_leads_to_what_is_served() {
     }
     fs_err::create_dir(place("digits")).unwrap();
     fs_err::rename(place("flat"), place("digits/1.0.0")).unwrap();
-    wait_until("it answers where it was told to go", || {
+    wait_until("the model answers after the advice was followed", || {
         server
             .get("/models/digits")
             .json::<Value>()

@@ -1,4 +1,4 @@
-//! Drafts: what `init` writes, asks for and marks as a guess, and what `pack` makes of that.
+//! `init` writes a draft, asks for missing facts and marks guesses. `pack` makes a package of the draft.
 
 use std::path::{Path, PathBuf};
 
@@ -10,16 +10,17 @@ use crate::harness::{
     workplace_with_files,
 };
 
-/// Drafts `made/1.0.0` in the place; arguments that begin with `@` are files of it: (exit code, stdout and stderr).
-fn init(place: &TempDir, model: &Path, more: &[&str]) -> (i32, String) {
+/// Runs `init` for `made/1.0.0` in the directory. An option that begins with `@` is a file of it: (exit code, stdout and
+/// stderr).
+fn run_init(workplace: &TempDir, model: &Path, more: &[&str]) -> (i32, String) {
     let file = |text: &&str| {
         text.strip_prefix('@').map_or_else(
             || (*text).to_owned(),
-            |name| place.path().join(name).to_str().unwrap().to_owned(),
+            |name| workplace.path().join(name).to_str().unwrap().to_owned(),
         )
     };
     let more: Vec<String> = more.iter().map(file).collect();
-    let made = draft(place);
+    let made = draft_path(workplace);
     let mut arguments = vec![
         "init",
         model.to_str().unwrap(),
@@ -31,28 +32,30 @@ fn init(place: &TempDir, model: &Path, more: &[&str]) -> (i32, String) {
     (code, output + &error)
 }
 
-fn draft(place: &TempDir) -> PathBuf {
-    place.path().join("made/1.0.0")
+fn draft_path(workplace: &TempDir) -> PathBuf {
+    workplace.path().join("made/1.0.0")
 }
 
-fn preprocessing(place: &TempDir) -> Value {
-    serde_json::from_str(&fs_err::read_to_string(draft(place).join("preprocessing.json")).unwrap())
-        .unwrap()
+fn read_preprocessing(workplace: &TempDir) -> Value {
+    serde_json::from_str(
+        &fs_err::read_to_string(draft_path(workplace).join("preprocessing.json")).unwrap(),
+    )
+    .unwrap()
 }
 
-fn model(name: &str) -> PathBuf {
+fn graph_path(name: &str) -> PathBuf {
     package_path(name, "1.0.0").join("model.onnx")
 }
 
-/// What training answered, with the fields in the order of the graph's columns.
-fn answered(name: &str) -> Vec<Value> {
+/// The golden examples that training wrote, with the fields in the order of the graph's columns.
+fn golden_examples_of_1_0_0(name: &str) -> Vec<Value> {
     golden_examples(name, "1.0.0")
 }
 
 #[test]
-fn what_is_said_and_shown_packs_and_answers() {
-    let examples = answered("diabetes");
-    // With the training's own lines; its order of columns is the sample's.
+fn a_draft_from_options_and_samples_packs_and_answers() {
+    let examples = golden_examples_of_1_0_0("diabetes");
+    // With the examples that training wrote. The order of columns is that of the sample.
     let own: Value = serde_json::from_str(
         &fs_err::read_to_string(package_path("diabetes", "1.0.0").join("preprocessing.json"))
             .unwrap(),
@@ -69,7 +72,7 @@ fn what_is_said_and_shown_packs_and_answers() {
         row["prediction"] = example["output"]["prediction"].clone();
         row
     });
-    let place = workplace_with_files(&[
+    let workplace = workplace_with_files(&[
         (
             "rows.jsonl",
             json_lines(examples.iter().map(|example| example["input"].clone())),
@@ -80,14 +83,14 @@ fn what_is_said_and_shown_packs_and_answers() {
     columns
         .iter()
         .for_each(|line| arguments.extend(["--column", line]));
-    let (code, text) = init(&place, &model("diabetes"), &arguments);
+    let (code, text) = run_init(&workplace, &graph_path("diabetes"), &arguments);
     assert_eq!(code, 0, "{text}");
     assert!(
         text.contains("golden 20/20") && text.contains("predictd pack") && !text.contains("guess"),
         "{text}"
     );
     assert_eq!(
-        file_names(&draft(&place)),
+        file_names(&draft_path(&workplace)),
         [
             "README.md",
             "golden.jsonl",
@@ -96,12 +99,12 @@ fn what_is_said_and_shown_packs_and_answers() {
             "schema.json"
         ]
     );
-    assert_eq!(pack(&draft(&place), &[]).0, 0);
-    let rows = place.path().join("rows.jsonl");
+    assert_eq!(pack(&draft_path(&workplace), &[]).0, 0);
+    let rows = workplace.path().join("rows.jsonl");
     let (code, text, _) = run_predictd(
         &[
             "predict",
-            draft(&place).to_str().unwrap(),
+            draft_path(&workplace).to_str().unwrap(),
             "--input",
             rows.to_str().unwrap(),
         ],
@@ -109,30 +112,34 @@ fn what_is_said_and_shown_packs_and_answers() {
         &[],
     );
     assert_eq!((code, text.lines().count()), (0, 20));
-    let (code, text) = init(&place, &model("diabetes"), &[]);
+    let (code, text) = run_init(&workplace, &graph_path("diabetes"), &[]);
     assert!(code == 1 && text.contains("not empty"), "{text}");
 }
 
 #[test]
-fn what_only_the_training_knows_is_asked_for_and_nothing_is_written() {
+fn missing_facts_are_asked_for_and_nothing_is_written() {
     let rows = json_lines(
-        answered("diabetes")
+        golden_examples_of_1_0_0("diabetes")
             .into_iter()
             .map(|example| example["input"].clone()),
     );
-    let place = workplace_with_files(&[("rows.jsonl", rows)]);
-    let (code, text) = init(&place, &model("diabetes"), &["--sample", "@rows.jsonl"]);
+    let workplace = workplace_with_files(&[("rows.jsonl", rows)]);
+    let (code, text) = run_init(
+        &workplace,
+        &graph_path("diabetes"),
+        &["--sample", "@rows.jsonl"],
+    );
     assert_eq!(code, 1, "{text}");
     let line = "  {\"field\": \"sex\", \"steps\": [{\"one_hot\": {\"categories\": [\"group1\", \"group2\"], \"unknown\": \"error\"}}]}\n";
     assert!(
         text.contains("nothing was drafted") && text.contains(line),
         "{text}"
     );
-    assert_eq!(file_names(place.path()), ["rows.jsonl"]);
-    // A number of columns that the graph doesn't take.
-    let (code, text) = init(
-        &place,
-        &model("diabetes"),
+    assert_eq!(file_names(workplace.path()), ["rows.jsonl"]);
+    // The sample has a number of columns that the graph does not accept.
+    let (code, text) = run_init(
+        &workplace,
+        &graph_path("diabetes"),
         &[
             "--sample",
             "@rows.jsonl",
@@ -142,9 +149,9 @@ fn what_only_the_training_knows_is_asked_for_and_nothing_is_written() {
     );
     assert!(code == 1 && text.contains("sex 7"), "{text}");
     let typo = "{\"field\": \"sex\", \"steps\": [{\"onehot\": {}}]}";
-    let (code, text) = init(
-        &place,
-        &model("diabetes"),
+    let (code, text) = run_init(
+        &workplace,
+        &graph_path("diabetes"),
         &["--sample", "@rows.jsonl", "--column", typo],
     );
     assert!(
@@ -157,69 +164,79 @@ fn what_only_the_training_knows_is_asked_for_and_nothing_is_written() {
         ["--encode", "sex=hash"],
         ["--encode", "sex"],
     ] {
-        let (code, text) = init(&place, &model("diabetes"), &wrong);
+        let (code, text) = run_init(&workplace, &graph_path("diabetes"), &wrong);
         assert!(code == 1 && text.contains("expected"), "{text}");
     }
-    assert_eq!(file_names(place.path()), ["rows.jsonl"]);
+    assert_eq!(file_names(workplace.path()), ["rows.jsonl"]);
 }
 
 #[test]
-fn a_guess_is_refused_until_its_key_is_deleted() {
+fn a_guess_is_rejected_until_its_key_is_deleted() {
     let rows = json_lines(
-        answered("diabetes")
+        golden_examples_of_1_0_0("diabetes")
             .into_iter()
             .map(|example| example["input"].clone()),
     );
-    let place = workplace_with_files(&[("rows.jsonl", rows)]);
-    let (code, text) = init(
-        &place,
-        &model("diabetes"),
+    let workplace = workplace_with_files(&[("rows.jsonl", rows)]);
+    let (code, text) = run_init(
+        &workplace,
+        &graph_path("diabetes"),
         &["--sample", "@rows.jsonl", "--encode", "sex=one_hot"],
     );
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("guess   preprocessing.json /inputs/features/columns/9/x-guess: the categories are the sample's"), "{text}");
-    let (code, text) = pack(&draft(&place), &[]);
+    let (code, text) = pack(&draft_path(&workplace), &[]);
     assert_eq!(code, 1);
     assert!(text.contains("FAILED  preprocessing  preprocessing.json /inputs/features/columns/9/x-guess: is a guess"), "{text}");
     assert!(
         text.contains("delete the key \"x-guess\"") && text.contains("or      write golden.jsonl"),
         "{text}"
     );
-    assert!(!draft(&place).join("manifest.json").exists());
+    assert!(!draft_path(&workplace).join("manifest.json").exists());
 
-    let mut confirmed = preprocessing(&place);
+    let mut confirmed = read_preprocessing(&workplace);
     confirmed["inputs"]["features"]["columns"][9]
         .as_object_mut()
         .unwrap()
         .remove("x-guess")
         .unwrap();
     fs_err::write(
-        draft(&place).join("preprocessing.json"),
+        draft_path(&workplace).join("preprocessing.json"),
         confirmed.to_string(),
     )
     .unwrap();
-    let (code, text) = pack(&draft(&place), &[]);
+    let (code, text) = pack(&draft_path(&workplace), &[]);
     assert_eq!(code, 0, "{text}");
-    // A mark that comes into a package later is no package's.
+    // A package into which a mark is written later is rejected.
     let mut marked = confirmed.clone();
     marked["inputs"]["features"]["x-guess"] = json!("by hand");
-    fs_err::write(draft(&place).join("preprocessing.json"), marked.to_string()).unwrap();
-    assert_eq!(pack(&draft(&place), &[]).0, 1);
+    fs_err::write(
+        draft_path(&workplace).join("preprocessing.json"),
+        marked.to_string(),
+    )
+    .unwrap();
+    assert_eq!(pack(&draft_path(&workplace), &[]).0, 1);
 }
 
 #[test]
-fn golden_examples_show_a_guess_or_refute_it() {
-    let examples = answered("digits").into_iter().map(|example| {
-        let probabilities: Vec<Value> = example["output"]["probabilities"]
-            .as_object()
-            .unwrap()
-            .values()
-            .cloned()
-            .collect();
-        json!({"input": example["input"], "output": {"probabilities": probabilities}})
-    });
-    let place = workplace_with_files(&[("seen.jsonl", json_lines(examples))]);
-    let (code, text) = init(&place, &model("digits"), &["--golden", "@seen.jsonl"]);
+fn golden_examples_confirm_or_refute_a_guess() {
+    let examples = golden_examples_of_1_0_0("digits")
+        .into_iter()
+        .map(|example| {
+            let probabilities: Vec<Value> = example["output"]["probabilities"]
+                .as_object()
+                .unwrap()
+                .values()
+                .cloned()
+                .collect();
+            json!({"input": example["input"], "output": {"probabilities": probabilities}})
+        });
+    let workplace = workplace_with_files(&[("seen.jsonl", json_lines(examples))]);
+    let (code, text) = run_init(
+        &workplace,
+        &graph_path("digits"),
+        &["--golden", "@seen.jsonl"],
+    );
     assert_eq!(code, 1, "the training's numbers go from 0 to 16: {text}");
     assert!(
         text.contains("FAILED  golden         golden.jsonl line 1: output /probabilities/")
@@ -231,7 +248,7 @@ fn golden_examples_show_a_guess_or_refute_it() {
         "{text}"
     );
     assert_eq!(
-        file_names(&draft(&place)),
+        file_names(&draft_path(&workplace)),
         [
             "README.md",
             "golden.jsonl",
@@ -240,15 +257,20 @@ fn golden_examples_show_a_guess_or_refute_it() {
             "schema.json"
         ]
     );
-    let drafted = fs_err::read_to_string(draft(&place).join("preprocessing.json")).unwrap();
-    assert_eq!(pack(&draft(&place), &[]).0, 1);
+    let drafted =
+        fs_err::read_to_string(draft_path(&workplace).join("preprocessing.json")).unwrap();
+    assert_eq!(pack(&draft_path(&workplace), &[]).0, 1);
     assert_eq!(
-        fs_err::read_to_string(draft(&place).join("preprocessing.json")).unwrap(),
+        fs_err::read_to_string(draft_path(&workplace).join("preprocessing.json")).unwrap(),
         drafted,
-        "the mark stays where the gate refuses"
+        "the mark stays if the gate rejects the draft"
     );
+    correct_the_scale_and_pack(&workplace);
+}
 
-    let mut corrected = preprocessing(&place);
+/// Corrects the guessed scale. Then `pack` accepts the draft and removes the mark.
+fn correct_the_scale_and_pack(workplace: &TempDir) {
+    let mut corrected = read_preprocessing(workplace);
     let steps = corrected["inputs"]["image"]["steps"]
         .as_array_mut()
         .unwrap();
@@ -257,43 +279,51 @@ fn golden_examples_show_a_guess_or_refute_it() {
         .find(|step| step.get("rescale").is_some())
         .unwrap()["rescale"]["factor"] = json!(16.0 / 255.0);
     fs_err::write(
-        draft(&place).join("preprocessing.json"),
+        draft_path(workplace).join("preprocessing.json"),
         corrected.to_string(),
     )
     .unwrap();
-    let (code, text) = pack(&draft(&place), &[]);
+    let (code, text) = pack(&draft_path(workplace), &[]);
     assert!(
         code == 0 && text.contains("prove the guesses in 1 place"),
         "{text}"
     );
     assert_eq!(
-        preprocessing(&place)["inputs"]["image"].get("x-guess"),
+        read_preprocessing(workplace)["inputs"]["image"].get("x-guess"),
         None
     );
-    let (code, text, error) = run_predictd(&["verify", draft(&place).to_str().unwrap()], "", &[]);
+    let (code, text, error) = run_predictd(
+        &["verify", draft_path(workplace).to_str().unwrap()],
+        "",
+        &[],
+    );
     assert_eq!(code, 0, "{text}{error}");
 }
 
 #[test]
 fn examples_show_only_the_categories_that_they_have() {
-    let examples = answered("diabetes");
+    let examples = golden_examples_of_1_0_0("diabetes");
     let one_sex = examples
         .iter()
         .filter(|example| example["input"]["sex"] == "group1")
         .cloned();
     let rows = json_lines(examples.iter().map(|example| example["input"].clone()));
-    let place = workplace_with_files(&[("rows.jsonl", rows)]);
+    let workplace = workplace_with_files(&[("rows.jsonl", rows)]);
     assert_eq!(
-        init(
-            &place,
-            &model("diabetes"),
+        run_init(
+            &workplace,
+            &graph_path("diabetes"),
             &["--sample", "@rows.jsonl", "--encode", "sex=one_hot"]
         )
         .0,
         0
     );
-    fs_err::write(draft(&place).join("golden.jsonl"), json_lines(one_sex)).unwrap();
-    let (code, text) = pack(&draft(&place), &[]);
+    fs_err::write(
+        draft_path(&workplace).join("golden.jsonl"),
+        json_lines(one_sex),
+    )
+    .unwrap();
+    let (code, text) = pack(&draft_path(&workplace), &[]);
     assert!(
         code == 1 && text.contains("no golden example has the category \"group2\""),
         "{text}"
@@ -301,7 +331,7 @@ fn examples_show_only_the_categories_that_they_have() {
 }
 
 #[test]
-fn samples_come_in_every_form() {
+fn samples_can_have_every_supported_form() {
     for (file, text) in [
         ("rows.csv", "a,b,c\n1,2,3\n4,5.5,\n".to_owned()),
         (
@@ -313,15 +343,15 @@ fn samples_come_in_every_form() {
             "{\"a\": 1, \"b\": 2, \"c\": 3}\n\n{\"a\": 4, \"b\": 5.5, \"c\": null}\n".to_owned(),
         ),
     ] {
-        let place = workplace_with_files(&[(file, text)]);
-        let (code, text) = init(
-            &place,
+        let workplace = workplace_with_files(&[(file, text)]);
+        let (code, text) = run_init(
+            &workplace,
             &fixture_path("identity_fp32.onnx"),
             &["--sample", &format!("@{file}")],
         );
         assert_eq!(code, 0, "{text}");
         let schema: Value = serde_json::from_str(
-            &fs_err::read_to_string(draft(&place).join("schema.json")).unwrap(),
+            &fs_err::read_to_string(draft_path(&workplace).join("schema.json")).unwrap(),
         )
         .unwrap();
         let types: Vec<&Value> = schema["input"]["properties"]
@@ -339,19 +369,22 @@ fn samples_come_in_every_form() {
             ]
         );
         let columns = json!([{"field": "a"}, {"field": "b"}, {"field": "c"}]);
-        assert_eq!(preprocessing(&place)["inputs"]["x"]["columns"], columns);
-        let (code, text) = pack(&draft(&place), &[]);
+        assert_eq!(
+            read_preprocessing(&workplace)["inputs"]["x"]["columns"],
+            columns
+        );
+        let (code, text) = pack(&draft_path(&workplace), &[]);
         assert_eq!(code, 0, "{text}");
     }
 }
 
 #[test]
-fn external_data_comes_along_or_is_missed() {
-    let place = tempfile::tempdir().unwrap();
-    let (code, text) = init(&place, &fixture_path("external_data.onnx"), &[]);
+fn external_data_is_copied_or_reported_as_missing() {
+    let workplace = tempfile::tempdir().unwrap();
+    let (code, text) = run_init(&workplace, &fixture_path("external_data.onnx"), &[]);
     assert_eq!(code, 0, "{text}");
     assert_eq!(
-        file_names(&draft(&place)),
+        file_names(&draft_path(&workplace)),
         [
             "README.md",
             "external_data.bin",
@@ -359,27 +392,27 @@ fn external_data_comes_along_or_is_missed() {
             "schema.json"
         ]
     );
-    assert_eq!(pack(&draft(&place), &[]).0, 0);
+    assert_eq!(pack(&draft_path(&workplace), &[]).0, 0);
 
-    let place = tempfile::tempdir().unwrap();
+    let workplace = tempfile::tempdir().unwrap();
     fs_err::copy(
         fixture_path("external_data.onnx"),
-        place.path().join("alone.onnx"),
+        workplace.path().join("alone.onnx"),
     )
     .unwrap();
-    let (code, text) = init(&place, &place.path().join("alone.onnx"), &[]);
+    let (code, text) = run_init(&workplace, &workplace.path().join("alone.onnx"), &[]);
     assert!(
         code == 1
             && text.contains("external_data.bin: is missing; the graph keeps weights in this file"),
         "{text}"
     );
-    assert_eq!(file_names(place.path()), ["alone.onnx"]);
+    assert_eq!(file_names(workplace.path()), ["alone.onnx"]);
 }
 
 #[test]
-fn a_long_image_of_the_sample_fills_neither_schema_nor_terminal() {
+fn a_long_image_of_the_sample_is_left_out_of_schema_and_output() {
     let image = golden_examples("digits", "1.0.0")[0]["input"]["image"].clone();
-    // Bytes after its end are no part of a PNG.
+    // A PNG reader ignores bytes after the end of the image.
     let bytes = [
         base64_simd::STANDARD
             .decode_to_vec(image.as_str().unwrap())
@@ -387,14 +420,14 @@ fn a_long_image_of_the_sample_fills_neither_schema_nor_terminal() {
         vec![7; 90_000],
     ]
     .concat();
-    let place = workplace_with_files(&[(
+    let workplace = workplace_with_files(&[(
         "rows.jsonl",
         json_lines([json!({"image": base64_simd::STANDARD.encode_to_string(bytes)})]),
     )]);
     let steps = json!({"field": "image", "steps": [{"decode_image": {"mode": "grey"}}, {"center_crop": {"height": 8, "width": 8}}, {"layout": "nchw"}]});
-    let (code, text) = init(
-        &place,
-        &model("digits"),
+    let (code, text) = run_init(
+        &workplace,
+        &graph_path("digits"),
         &["--sample", "@rows.jsonl", "--column", &steps.to_string()],
     );
     assert!(
@@ -403,12 +436,12 @@ fn a_long_image_of_the_sample_fills_neither_schema_nor_terminal() {
             && text.contains("`image` of the schema's example is an even grey image"),
         "{text}"
     );
-    let schema = fs_err::read_to_string(draft(&place).join("schema.json")).unwrap();
+    let schema = fs_err::read_to_string(draft_path(&workplace).join("schema.json")).unwrap();
     assert!(
         schema.len() < 4000 && schema.contains("image/png"),
         "{schema}"
     );
-    // The load gate runs the schema's example where no golden one is there: it must be one that the steps take.
-    let (code, text) = pack(&draft(&place), &[]);
+    // Without golden examples the gate runs the schema's example, so the preprocessing steps must accept it.
+    let (code, text) = pack(&draft_path(&workplace), &[]);
     assert!(code == 0 && text.contains("batches of 1 and "), "{text}");
 }

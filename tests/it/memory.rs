@@ -1,4 +1,4 @@
-//! Memory follows the configuration, not the largest caller.
+//! The configuration limits memory, not the largest request.
 
 use std::path::Path;
 
@@ -6,18 +6,18 @@ use serde_json::{Value, json};
 
 use crate::harness::{Server, install_graph, number_package, wait_for, wait_until};
 
-/// Of the machine's memory that is in use besides, nothing can be said to the last page.
+/// Other uses of memory vary by about this much.
 const SLACK: u64 = 48 << 20;
 
-/// A caller's rows for `wide`, which takes two megabytes for each.
-fn ask(server: &Server, model: &str, rows: usize) -> (u16, Value) {
+/// A request of rows for `wide`, which needs 2 MB for each row.
+fn infer_rows(server: &Server, model: &str, rows: usize) -> (u16, Value) {
     let body = json!({"inputs": [{"name": "x", "shape": [rows, 1], "datatype": "FP32", "data": vec![0.5; rows]}]});
     let answer = server.predict(&format!("/v2/models/{model}/infer"), &body);
     (answer.status().as_u16(), answer.json().unwrap())
 }
 
-/// As `ask` for `memory`: eight bytes a number, whatever the size of the body.
-fn ask_for(server: &Server, count: u64) -> u16 {
+/// A request for `memory`, which needs eight bytes for each number, whatever the size of the body.
+fn infer_memory(server: &Server, count: u64) -> u16 {
     let body =
         json!({"inputs": [{"name": "n", "shape": [1], "datatype": "INT64", "data": [count]}]});
     server
@@ -26,8 +26,8 @@ fn ask_for(server: &Server, count: u64) -> u16 {
         .as_u16()
 }
 
-fn returns(server: &Server, before: u64) {
-    wait_until("memory returns", || {
+fn wait_until_memory_returns(server: &Server, before: u64) {
+    wait_until("the memory is given back", || {
         server.memory("VmRSS") <= (before + before / 5).max(before + SLACK)
     });
 }
@@ -39,31 +39,34 @@ fn resident_memory_returns_after_a_burst() {
     install_graph(models.path(), "memory", 1, "memory", None);
     let server = Server::start(models.path(), &[("runtime.workers", "1")]);
     for _ in 0..20 {
-        assert_eq!(ask(&server, "wide", 1).0, 200);
-        assert_eq!(ask_for(&server, 1), 200);
+        assert_eq!(infer_rows(&server, "wide", 1).0, 200);
+        assert_eq!(infer_memory(&server, 1), 200);
     }
     let before = server.memory("VmRSS");
     for _ in 0..3 {
-        assert_eq!(ask(&server, "wide", 150).0, 200);
+        assert_eq!(infer_rows(&server, "wide", 150).0, 200);
     }
-    returns(&server, before);
-    // So many that it counts as usual and is kept, until nobody asks any more.
-    wait_until("what is usual is kept", || {
+    wait_until_memory_returns(&server, before);
+    // After many requests of one size, the server keeps their memory until no more such requests come.
+    wait_until("the memory of usual requests is kept", || {
         for _ in 0..8 {
-            assert_eq!(ask(&server, "wide", 100).0, 200);
+            assert_eq!(infer_rows(&server, "wide", 100).0, 200);
         }
-        // Its run begins only when what the last one took is given back, or kept.
-        assert_eq!(ask(&server, "wide", 1).0, 200);
+        // Its run starts only when the memory of the last run is given back or kept.
+        assert_eq!(infer_rows(&server, "wide", 1).0, 200);
         server.memory("VmRSS") > before + SLACK
     });
-    returns(&server, before);
-    // The size of what came tells nothing here.
-    assert_eq!(ask_for(&server, 40_000_000), 200);
-    returns(&server, before);
-    assert_eq!((ask(&server, "wide", 1).0, ask_for(&server, 1)), (200, 200));
+    wait_until_memory_returns(&server, before);
+    // The size of the body says nothing about the memory of the run.
+    assert_eq!(infer_memory(&server, 40_000_000), 200);
+    wait_until_memory_returns(&server, before);
+    assert_eq!(
+        (infer_rows(&server, "wide", 1).0, infer_memory(&server, 1)),
+        (200, 200)
+    );
 }
 
-fn limited(models: &Path, limit: &str) -> Server {
+fn start_with_limit(models: &Path, limit: &str) -> Server {
     Server::start(
         models,
         &[
@@ -74,27 +77,27 @@ fn limited(models: &Path, limit: &str) -> Server {
 }
 
 #[test]
-fn a_run_beyond_the_limit_is_refused_and_the_server_goes_on() {
+fn a_run_beyond_the_limit_is_refused_and_later_runs_succeed() {
     let models = tempfile::tempdir().unwrap();
     install_graph(models.path(), "wide", 1, "wide", None);
-    let server = limited(models.path(), "100000000");
-    assert_eq!(ask(&server, "wide", 40).0, 200);
-    let (status, problem) = ask(&server, "wide", 500);
+    let server = start_with_limit(models.path(), "100000000");
+    assert_eq!(infer_rows(&server, "wide", 40).0, 200);
+    let (status, problem) = infer_rows(&server, "wide", 500);
     assert_eq!(status, 503, "{problem}");
-    let told = problem.to_string();
+    let text = problem.to_string();
     assert!(
-        told.contains("needs more memory than the 100000000 bytes")
-            && told.contains("send fewer rows"),
-        "{told}"
+        text.contains("needs more memory than the 100000000 bytes")
+            && text.contains("send fewer rows"),
+        "{text}"
     );
     assert_eq!(
         server.metric("predictd_errors_total{kind=\"overloaded\",model=\"wide\",version=\"1\"}"),
         1.0
     );
-    // Neither what was refused nor pieces of other sizes are in the way of what fits.
+    // Refused runs and free blocks of other sizes do not prevent a run that fits.
     for rows in [1, 30, 7, 20, 45, 500, 45] {
         assert_eq!(
-            ask(&server, "wide", rows).0,
+            infer_rows(&server, "wide", rows).0,
             if rows == 500 { 503 } else { 200 },
             "{rows}"
         );
@@ -102,9 +105,10 @@ fn a_run_beyond_the_limit_is_refused_and_the_server_goes_on() {
     assert!(server.memory("VmRSS") < 400_000_000);
 }
 
-/// Each worker may take an equal share, of packages as of bare graphs; a model's own limit goes before the general one.
+/// Each worker may use an equal share of the limit, for packages and for bare graphs. The limit of a model overrides the
+/// general one.
 #[test]
-fn a_model_may_have_a_limit_of_its_own_and_its_workers_share_it() {
+fn the_workers_of_a_model_share_its_limit() {
     let models = tempfile::tempdir().unwrap();
     number_package(models.path(), "small", "wide.onnx", &[(0.0, 0.0)]);
     number_package(models.path(), "free", "wide.onnx", &[(0.0, 0.0)]);
@@ -132,7 +136,7 @@ fn a_model_may_have_a_limit_of_its_own_and_its_workers_share_it() {
 }
 
 #[test]
-fn a_graph_that_does_not_fit_into_its_share_is_refused_with_the_key() {
+fn a_graph_beyond_its_share_is_rejected_with_the_configuration_key() {
     let models = tempfile::tempdir().unwrap();
     install_graph(models.path(), "slow", 1, "slow", None);
     let server = Server::start_unready(
@@ -142,7 +146,7 @@ fn a_graph_that_does_not_fit_into_its_share_is_refused_with_the_key() {
             ("runtime.memory_limit_bytes", "1000"),
         ],
     );
-    let refused = wait_for("it is refused", || {
+    let refused = wait_for("the version is rejected", || {
         server.logged("refused").first().cloned()
     });
     assert!(
@@ -155,7 +159,7 @@ fn a_graph_that_does_not_fit_into_its_share_is_refused_with_the_key() {
 }
 
 #[test]
-fn rows_of_a_run_that_can_not_be_cut_are_limited() {
+fn rows_of_a_run_that_cannot_be_split_are_limited() {
     let models = tempfile::tempdir().unwrap();
     install_graph(models.path(), "coupled", 1, "batch_coupled", None);
     let server = Server::start(models.path(), &[("batching.max_rows_per_run", "100")]);
@@ -173,7 +177,7 @@ fn rows_of_a_run_that_can_not_be_cut_are_limited() {
 }
 
 #[test]
-fn nor_are_those_that_come_with_an_optional_input() {
+fn rows_with_an_optional_input_are_limited() {
     let models = tempfile::tempdir().unwrap();
     install_graph(models.path(), "scale", 1, "optional_scale", None);
     let server = Server::start(models.path(), &[("batching.max_rows_per_run", "100")]);
@@ -203,7 +207,7 @@ fn nor_are_those_that_come_with_an_optional_input() {
     assert_eq!(
         (ask(101, false).0, ask(100, true).0),
         (200, 200),
-        "rows that are cut are not limited"
+        "rows of a run that can be split are not limited"
     );
     let (status, text) = ask(101, true);
     assert!(

@@ -1,27 +1,25 @@
-//! The exposition: what a dashboard divides by exists, and nothing that a client chose.
+//! The metrics: series exist before the first request, and no label is chosen by a client.
 
 use serde_json::json;
+use tempfile::TempDir;
 
 use crate::harness::{Server, example_input, models_with};
 
-#[test]
-fn series_by_model_and_version() {
+fn start() -> (TempDir, Server) {
     let models = models_with(&[("churn", "1.0.0"), ("churn", "1.1.0")]);
     let server = Server::start(models.path(), &[("cost.dollars_per_core_hour", "0.05")]);
-    let requests = |version: &str, code: u16| {
-        format!(
-            "predictd_requests_total{{code=\"{code}\",model=\"churn\",protocol=\"predict\",version=\"{version}\"}}"
-        )
-    };
-    let text = server.metrics();
-    for version in ["1.0.0", "1.1.0"] {
-        for code in [200, 422, 500, 503] {
-            assert!(
-                text.contains(&format!("{} 0\n", requests(version, code))),
-                "{version} {code}\n{text}"
-            );
-        }
-    }
+    (models, server)
+}
+
+/// The series of requests to a version of churn with this status code.
+fn requests(version: &str, code: u16) -> String {
+    format!(
+        "predictd_requests_total{{code=\"{code}\",model=\"churn\",protocol=\"predict\",version=\"{version}\"}}"
+    )
+}
+
+/// Sends valid and invalid requests, some of them to names that don't exist.
+fn send_requests(server: &Server) {
     for _ in 0..3 {
         server.predict(
             "/predict",
@@ -36,6 +34,26 @@ fn series_by_model_and_version() {
     server.predict("/models/nobody-knows-me/predict", &json!({}));
     server.predict("/models/churn/versions/7.7.7/predict", &json!({}));
     server.get("/no-such-path-either");
+}
+
+#[test]
+fn series_of_requests_exist_before_the_first_request() {
+    let (_models, server) = start();
+    let text = server.metrics();
+    for version in ["1.0.0", "1.1.0"] {
+        for code in [200, 422, 500, 503] {
+            assert!(
+                text.contains(&format!("{} 0\n", requests(version, code))),
+                "{version} {code}\n{text}"
+            );
+        }
+    }
+}
+
+#[test]
+fn requests_are_counted_by_model_and_version() {
+    let (_models, server) = start();
+    send_requests(&server);
     assert_eq!(server.metric(&requests("1.1.0", 200)), 3.0);
     assert_eq!(server.metric(&requests("1.0.0", 200)), 1.0);
     assert_eq!(server.metric(&requests("1.1.0", 422)), 1.0);
@@ -78,6 +96,12 @@ fn series_by_model_and_version() {
     );
     assert!(server.metric("predictd_cost_dollars_total{model=\"churn\",version=\"1.1.0\"}") > 0.0);
     assert!(server.metric("process_resident_memory_bytes") > 0.0);
+}
+
+#[test]
+fn no_label_is_chosen_by_a_client() {
+    let (_models, server) = start();
+    send_requests(&server);
     let text = server.metrics();
     assert!(
         !text.contains("nobody-knows-me")
@@ -85,6 +109,13 @@ fn series_by_model_and_version() {
             && !text.contains("no-such-path"),
         "a client chose a label"
     );
+}
+
+#[test]
+fn information_about_the_build_and_the_versions_is_exposed() {
+    let (_models, server) = start();
+    send_requests(&server);
+    let text = server.metrics();
     assert!(text.contains("predictd_build_info{") && text.contains("onnxruntime=\"1.31.1\""));
     let info = text
         .lines()

@@ -1,11 +1,12 @@
-//! The pages for people and the description for programs.
+//! The start page, the pages of models, and the OpenAPI document.
 
+use reqwest::blocking::Response;
 use serde_json::Value;
 
 use crate::harness::{Server, example_input, models_with, wait_for, write_manifest};
 
 #[test]
-fn openapi_examples_work() {
+fn the_examples_of_the_openapi_document_are_answered() {
     let models = models_with(&[
         ("churn", "1.1.0"),
         ("diabetes", "1.0.0"),
@@ -22,7 +23,7 @@ fn openapi_examples_work() {
             continue;
         };
         let content = &post["requestBody"]["content"]["application/json"];
-        // The routes of the other protocols are the same for every model, and have no examples.
+        // The routes of the other protocols are the same for every model and have no examples.
         for example in content["examples"]
             .as_object()
             .into_iter()
@@ -45,7 +46,7 @@ fn openapi_examples_work() {
     }
     assert_eq!(
         tried, 22,
-        "five models with and without a version and the default, two examples each"
+        "five models with and without a version, and the default model: two examples each"
     );
     for path in ["/models", "/models/churn", "/models/churn/versions/1.1.0"] {
         assert_eq!(server.get(path).status(), 200, "{path}");
@@ -53,7 +54,7 @@ fn openapi_examples_work() {
 }
 
 #[test]
-fn examples_that_nobody_wrote_are_made_of_the_schema() {
+fn missing_examples_are_generated_from_the_schema() {
     let models = models_with(&[("digits", "1.0.0"), ("churn", "1.1.0")]);
     for (name, version) in [("digits", "1.0.0"), ("churn", "1.1.0")] {
         let directory = models.path().join(name).join(version);
@@ -87,9 +88,9 @@ fn examples_that_nobody_wrote_are_made_of_the_schema() {
 }
 
 #[test]
-fn a_greeting_shows_no_long_example() {
+fn the_start_text_has_no_long_example() {
     let long = |server: &Server| {
-        wait_for("the greeting", || {
+        wait_for("the start text is printed", || {
             Some(server.stdout()).filter(|text| text.contains("metrics "))
         })
     };
@@ -107,7 +108,7 @@ fn a_greeting_shows_no_long_example() {
     let image = base64_simd::STANDARD
         .decode_to_vec(schema["input"]["examples"][0]["image"].as_str().unwrap())
         .unwrap();
-    // Bytes after its end are no part of a PNG.
+    // A PNG reader ignores bytes after the end of the image.
     let image = base64_simd::STANDARD.encode_to_string([image, vec![7; 60_000]].concat());
     schema["input"]["examples"][0]["image"] = Value::String(image);
     fs_err::write(directory.join("schema.json"), schema.to_string()).unwrap();
@@ -120,7 +121,7 @@ fn a_greeting_shows_no_long_example() {
     );
 }
 
-/// Holds an instance against a schema of the document, with an independent validator.
+/// Asserts with an independent validator that an instance is valid under a schema of the document.
 fn assert_fits(document: &Value, schema: &Value, instance: &Value) {
     let mut whole = schema.clone();
     whole["components"] = document["components"].clone();
@@ -133,7 +134,7 @@ fn assert_fits(document: &Value, schema: &Value, instance: &Value) {
 }
 
 #[test]
-fn pages_are_self_contained() {
+fn pages_load_nothing_from_other_hosts() {
     let models = models_with(&[("diabetes", "1.0.0")]);
     let server = Server::start(models.path(), &[]);
     for path in ["/", "/docs", "/docs/docs.js", "/docs/style.css"] {
@@ -167,113 +168,114 @@ fn pages_are_self_contained() {
     assert_eq!(version["serving"]["batched"], true);
 }
 
-#[test]
-fn pages_of_other_origins_may_ask_where_the_configuration_says() {
-    let models = models_with(&[("diabetes", "1.0.0")]);
-    let body = example_input("diabetes", "1.0.0");
-    let preflight = |server: &Server, origin: &str| {
-        let request = server
-            .client
-            .request(reqwest::Method::OPTIONS, server.url("/predict"))
-            .header("origin", origin);
-        request
-            .header("access-control-request-method", "POST")
-            .header("access-control-request-headers", "content-type")
-            .send()
+const PAGE: &str = "https://app.example.com";
+
+/// A preflight request for a prediction.
+fn preflight(server: &Server, origin: &str) -> Response {
+    server
+        .client
+        .request(reqwest::Method::OPTIONS, server.url("/predict"))
+        .header("origin", origin)
+        .header("access-control-request-method", "POST")
+        .header("access-control-request-headers", "content-type")
+        .send()
+        .unwrap()
+}
+
+fn allowed(response: &Response) -> Option<String> {
+    response
+        .headers()
+        .get("access-control-allow-origin")
+        .map(|origin| origin.to_str().unwrap().to_owned())
+}
+
+/// Asserts the header fields of a preflight response and of an answer to a page of an allowed origin.
+fn check_allowed_headers(preflight: &Response, answer: &Response) {
+    let header = |name: &str| preflight.headers()[name].to_str().unwrap().to_lowercase();
+    assert!(header("access-control-allow-methods").contains("post"));
+    assert_eq!(header("access-control-allow-headers"), "content-type");
+    assert!(
+        answer.headers()["access-control-expose-headers"]
+            .to_str()
             .unwrap()
-    };
-    let allowed = |response: &reqwest::blocking::Response| {
-        response
+            .contains("x-prediction-id")
+    );
+    assert!(
+        preflight
             .headers()
-            .get("access-control-allow-origin")
-            .map(|origin| origin.to_str().unwrap().to_owned())
-    };
-    let page = "https://app.example.com";
-    let cases = [
-        ("", page, None),
+            .get("access-control-allow-credentials")
+            .is_none()
+    );
+}
+
+/// Asserts that a page of this origin may send requests and read answers if `expected` is the allowed origin.
+fn check_origin(server: &Server, origins: &str, origin: &str, expected: Option<&str>) {
+    let permission = preflight(server, origin);
+    assert_eq!(
         (
-            "https://app.example.com, http://localhost:3000",
-            page,
-            Some(page),
+            allowed(&permission).as_deref(),
+            permission.status().as_u16()
         ),
-        ("*", page, Some("*")),
-    ];
-    for (origins, origin, expected) in cases {
+        (expected, if origins.is_empty() { 405 } else { 200 }),
+        "{origins}"
+    );
+    let post = |body: String| {
+        let request = server.post("/predict").header("origin", origin);
+        request.body(body).send().unwrap()
+    };
+    let answer = post(example_input("diabetes", "1.0.0").to_string());
+    assert_eq!(
+        (answer.status().as_u16(), allowed(&answer).as_deref()),
+        (200, expected),
+        "{origins}"
+    );
+    // A page must be able to read the reason of an error.
+    let refused = post("{".to_owned());
+    assert_eq!(
+        (refused.status().as_u16(), allowed(&refused).as_deref()),
+        (400, expected),
+        "{origins}"
+    );
+    if expected.is_some() {
+        check_allowed_headers(&permission, &answer);
+    }
+    if expected == Some(PAGE) {
+        assert_eq!(
+            allowed(&preflight(server, "https://elsewhere.example.com")),
+            None
+        );
+    }
+    let admin = server.client.get(server.admin_url("/admin/models"));
+    assert_eq!(
+        allowed(&admin.header("origin", origin).send().unwrap()),
+        None,
+        "the admin listener allows no origin"
+    );
+}
+
+#[test]
+fn pages_of_configured_origins_may_send_requests() {
+    let models = models_with(&[("diabetes", "1.0.0")]);
+    for (origins, expected) in [
+        ("", None),
+        ("https://app.example.com, http://localhost:3000", Some(PAGE)),
+        ("*", Some("*")),
+    ] {
         let server = Server::start(models.path(), &[("server.cors_origins", origins)]);
-        let asked = preflight(&server, origin);
-        assert_eq!(
-            (allowed(&asked).as_deref(), asked.status().as_u16()),
-            (expected, if origins.is_empty() { 405 } else { 200 }),
-            "{origins}"
-        );
-        let answer = server
-            .post("/predict")
-            .header("origin", origin)
-            .body(body.to_string())
-            .send()
-            .unwrap();
-        assert_eq!(
-            (answer.status().as_u16(), allowed(&answer).as_deref()),
-            (200, expected),
-            "{origins}"
-        );
-        // A page must be able to read why it got no answer.
-        let refused = server
-            .post("/predict")
-            .header("origin", origin)
-            .body("{")
-            .send()
-            .unwrap();
-        assert_eq!(
-            (refused.status().as_u16(), allowed(&refused).as_deref()),
-            (400, expected),
-            "{origins}"
-        );
-        if expected.is_some() {
-            let header = |name: &str| asked.headers()[name].to_str().unwrap().to_lowercase();
-            assert!(
-                header("access-control-allow-methods").contains("post"),
-                "{origins}"
-            );
-            assert_eq!(header("access-control-allow-headers"), "content-type");
-            assert!(
-                answer.headers()["access-control-expose-headers"]
-                    .to_str()
-                    .unwrap()
-                    .contains("x-prediction-id")
-            );
-            assert!(
-                asked
-                    .headers()
-                    .get("access-control-allow-credentials")
-                    .is_none()
-            );
-        }
-        if expected == Some(page) {
-            assert_eq!(
-                allowed(&preflight(&server, "https://elsewhere.example.com")),
-                None
-            );
-        }
-        let admin = server.client.get(server.admin_url("/admin/models"));
-        assert_eq!(
-            allowed(&admin.header("origin", origin).send().unwrap()),
-            None,
-            "the operators' listener is no page's"
-        );
+        check_origin(&server, origins, PAGE, expected);
     }
 }
 
-/// What an unknown route points to must know the routes.
+/// The answer to an unknown route points to `/`, which must list the routes.
 #[test]
-fn the_root_lists_routes_that_are_there() {
+fn the_root_lists_existing_routes() {
     let models = models_with(&[("diabetes", "1.0.0")]);
     let server = Server::start(models.path(), &[]);
-    let told = server.get_json("/nowhere")["detail"]
+    let detail = server.get_json("/nowhere")["detail"]
         .as_str()
         .unwrap()
         .to_owned();
-    assert!(told.ends_with("; / lists the routes"), "{told}");
+    assert!(detail.ends_with("; / lists the routes"), "{detail}");
     let routes = server.get_json("/")["routes"].as_array().unwrap().clone();
     assert!(routes.len() > 12, "{routes:?}");
     for route in &routes {

@@ -1,4 +1,4 @@
-//! Answers: every package says over HTTP what its golden examples say.
+//! Answers over HTTP: every package answers its golden examples.
 
 use std::io::Write;
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Server, example_input, golden_examples, models_with, wait_for};
 
-/// |a - b| <= tolerance * max(1, |expected|), through all members.
+/// Asserts |actual - expected| <= tolerance * max(1, |expected|) for all members.
 fn assert_close(expected: &Value, actual: &Value, tolerance: f64, place: &str) {
     match (expected, actual) {
         (Value::Number(a), Value::Number(b)) => {
@@ -26,7 +26,7 @@ fn assert_close(expected: &Value, actual: &Value, tolerance: f64, place: &str) {
 }
 
 #[test]
-fn golden_examples_alone_and_together() {
+fn golden_examples_are_answered_alone_and_together() {
     let packages = [
         ("churn", "1.0.0"),
         ("churn", "1.1.0"),
@@ -53,7 +53,7 @@ fn golden_examples_alone_and_together() {
                 name,
             );
         }
-        // 300 rows: more than one run of the engine.
+        // 300 rows need more than one run of the engine.
         let instances: Vec<&Value> = examples
             .iter()
             .cycle()
@@ -79,7 +79,7 @@ fn golden_examples_alone_and_together() {
 }
 
 #[test]
-fn headers_of_an_answer() {
+fn an_answer_has_its_headers() {
     let models = models_with(&[("churn", "1.1.0")]);
     let server = Server::start(models.path(), &[("telemetry.request_log", "all")]);
     let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -138,15 +138,12 @@ fn headers_of_an_answer() {
             .log()
             .iter()
             .any(|line| line.to_string().contains("month-to-month")),
-        "a value of the input is in the log"
+        "the log contains a value of the input"
     );
 }
 
-#[test]
-fn compressed_both_ways() {
-    let models = models_with(&[("churn", "1.1.0")]);
-    let server = Server::start(models.path(), &[("server.max_body_bytes", "200000")]);
-    let body = json!({"instances": vec![example_input("churn", "1.1.0"); 300]}).to_string();
+/// The body in each encoding.
+fn compressed(body: &str) -> [(&'static str, Vec<u8>); 4] {
     let level = flate2::Compression::default();
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), level);
     gzip.write_all(body.as_bytes()).unwrap();
@@ -156,13 +153,37 @@ fn compressed_both_ways() {
     brotli::CompressorWriter::new(&mut br, 4096, 5, 20)
         .write_all(body.as_bytes())
         .unwrap();
-    let bodies = [
+    [
         ("gzip", gzip.finish().unwrap()),
         ("deflate", deflate.finish().unwrap()),
         ("zstd", zstd::encode_all(body.as_bytes(), 3).unwrap()),
         ("br", br),
-    ];
-    for (encoding, body) in bodies {
+    ]
+}
+
+fn decompress(encoding: &str, bytes: &[u8]) -> Vec<u8> {
+    let mut text = Vec::new();
+    match encoding {
+        "gzip" => std::io::copy(&mut flate2::read::GzDecoder::new(bytes), &mut text)
+            .map(drop)
+            .unwrap(),
+        "deflate" => std::io::copy(&mut flate2::read::ZlibDecoder::new(bytes), &mut text)
+            .map(drop)
+            .unwrap(),
+        "zstd" => text = zstd::decode_all(bytes).unwrap(),
+        _ => std::io::copy(&mut brotli::Decompressor::new(bytes, 4096), &mut text)
+            .map(drop)
+            .unwrap(),
+    }
+    text
+}
+
+#[test]
+fn requests_and_answers_can_be_compressed() {
+    let models = models_with(&[("churn", "1.1.0")]);
+    let server = Server::start(models.path(), &[("server.max_body_bytes", "200000")]);
+    let body = json!({"instances": vec![example_input("churn", "1.1.0"); 300]}).to_string();
+    for (encoding, body) in compressed(&body) {
         let response = server
             .post("/predict")
             .header("content-encoding", encoding)
@@ -173,19 +194,7 @@ fn compressed_both_ways() {
         assert_eq!(response.status(), 200, "{encoding}");
         assert_eq!(response.headers()["content-encoding"], encoding);
         let bytes = response.bytes().unwrap();
-        let mut text = Vec::new();
-        match encoding {
-            "gzip" => std::io::copy(&mut flate2::read::GzDecoder::new(&bytes[..]), &mut text)
-                .map(drop)
-                .unwrap(),
-            "deflate" => std::io::copy(&mut flate2::read::ZlibDecoder::new(&bytes[..]), &mut text)
-                .map(drop)
-                .unwrap(),
-            "zstd" => text = zstd::decode_all(&bytes[..]).unwrap(),
-            _ => std::io::copy(&mut brotli::Decompressor::new(&bytes[..], 4096), &mut text)
-                .map(drop)
-                .unwrap(),
-        }
+        let text = decompress(encoding, &bytes);
         let answer: Value = serde_json::from_slice(&text).unwrap();
         assert_eq!(
             answer["predictions"].as_array().unwrap().len(),
@@ -193,6 +202,12 @@ fn compressed_both_ways() {
             "{encoding}"
         );
     }
+}
+
+#[test]
+fn invalid_encodings_are_refused() {
+    let models = models_with(&[("churn", "1.1.0")]);
+    let server = Server::start(models.path(), &[("server.max_body_bytes", "200000")]);
     let bomb = zstd::encode_all(&vec![b' '; 1 << 20][..], 3).unwrap();
     assert_eq!(
         server
@@ -227,7 +242,7 @@ fn compressed_both_ways() {
 }
 
 #[test]
-fn many_callers_at_once_get_their_own_answers() {
+fn concurrent_callers_get_their_own_answers() {
     let models = models_with(&[("churn", "1.1.0")]);
     let server = Server::start(models.path(), &[]);
     let examples = golden_examples("churn", "1.1.0");

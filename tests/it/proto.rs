@@ -1,4 +1,4 @@
-//! The gRPC code that is checked in is what `proto/open_inference.proto` gives: no build needs a compiler of its own.
+//! The gRPC code in the repository is generated from `proto/open_inference.proto`, so that builds need no protobuf compiler.
 
 use std::path::Path;
 
@@ -7,14 +7,14 @@ use crate::harness::root;
 const GENERATED: &str = "src/api/grpc/generated";
 const FILES: [&str; 2] = ["inference.rs", "inference.bin"];
 
-/// The calls that src/api/grpc/infer.rs takes apart itself.
+/// The methods that `src/api/grpc/infer.rs` implements by hand.
 const BY_HAND: [&str; 2] = ["ModelInfer", "ModelStreamInfer"];
 
-/// Writes the code and the descriptors that reflection answers with.
+/// Writes the code, and the descriptors for reflection.
 fn generate(directory: &Path) {
     let proto = root().join("proto");
     let mut compiler = protox::Compiler::new([&proto]).unwrap();
-    // No source information: comments are the .proto file's own, and reflection has no use for them.
+    // The descriptors contain no source information: reflection does not need the comments of the .proto file.
     compiler
         .include_imports(true)
         .include_source_info(false)
@@ -35,7 +35,7 @@ fn generate(directory: &Path) {
         .build_client(false)
         .build_transport(false)
         .emit_rerun_if_changed(false);
-    // Tensors stay where they arrived, and a map without entries costs nothing.
+    // `Bytes` refers to the received buffer without a copy, and an empty `BTreeMap` allocates nothing.
     builder
         .bytes(".")
         .btree_map(".")

@@ -1,4 +1,4 @@
-//! The README's own path, command by command as it is printed there, with a restart of the server in between.
+//! Runs the commands of the README in their order, with a restart of the server in between.
 
 use std::{path::Path, process::Command};
 
@@ -8,7 +8,7 @@ use crate::harness::{
     PREDICTD, Server, fixture_path, golden_examples, install_package, root, wait_for,
 };
 
-/// The `sh` blocks of the section under this title, a command a line; comments and the alias are left out.
+/// The commands in the `sh` blocks of the section with this title, one a line, without comments and the alias.
 fn commands(title: &str) -> Vec<String> {
     let text = fs_err::read_to_string(root().join("README.md")).unwrap();
     let section = text
@@ -41,7 +41,7 @@ impl Walk<'_> {
         ));
     }
 
-    /// What a shell prints that is given the command, as it stands.
+    /// Runs the command as it is printed in the README, and returns its output.
     fn run(&self, command: &str) -> String {
         let server = self.server.as_ref().unwrap();
         let admin = server.admin_url("");
@@ -99,9 +99,9 @@ fn library() -> &'static str {
 }
 
 #[test]
-fn the_first_hour_goes_as_the_readme_says() {
+fn the_commands_of_the_readme_work() {
     let place = tempfile::tempdir().unwrap();
-    // What the Python block writes: the graph, and rows of four measures.
+    // The files that the Python block writes: the graph, and rows of four measures.
     fs_err::copy(fixture_path("iris.onnx"), place.path().join("iris.onnx")).unwrap();
     let row = |a: f64| {
         json!({"sepal_length_cm": a, "sepal_width_cm": 3.0, "petal_length_cm": 1.4, "petal_width_cm": 0.2}).to_string()

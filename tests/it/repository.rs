@@ -1,6 +1,7 @@
-//! A repository of graphs without manifests, as Triton, KServe and TensorFlow Serving lay it out.
+//! A repository of graphs without manifests, in the layout of Triton, KServe and TensorFlow Serving.
 
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use crate::harness::{Server, example_input, install_graph, models_with, wait_for, wait_until};
 
@@ -41,7 +42,7 @@ fn a_graph_is_served_as_it_is_and_marked_unverified() {
         server.get_json("/models/iris")["versions"][0]["verified"],
         false
     );
-    // Its own dialect works, too: a value by the name of each input.
+    // predictd's own dialect has a value by the name of each input.
     let answer: Value = server
         .predict("/predict", &json!({"x": [5.1, 3.5, 1.4, 0.2]}))
         .json()
@@ -62,7 +63,7 @@ fn a_graph_is_served_as_it_is_and_marked_unverified() {
 }
 
 #[test]
-fn nothing_unverified_is_served_where_manifests_are_required() {
+fn no_unverified_graph_is_served_if_manifests_are_required() {
     let models = models_with(&[("churn", "1.1.0")]);
     install_graph(models.path(), "iris", 1, "iris", None);
     let server = Server::start(
@@ -72,7 +73,7 @@ fn nothing_unverified_is_served_where_manifests_are_required() {
             ("models.required", "churn"),
         ],
     );
-    wait_until("it was looked at", || {
+    wait_until("the directory is scanned", || {
         let document = server.get_json("/models/iris");
         document["versions"][0]["reason"] == "manifest.json is missing"
     });
@@ -84,8 +85,8 @@ fn nothing_unverified_is_served_where_manifests_are_required() {
     );
 }
 
-#[test]
-fn requests_share_no_run_where_the_configuration_says_so() {
+/// A server with a graph that runs each request alone, one that batches, and one of a fixed batch size.
+fn graphs_with_batching() -> (TempDir, Server) {
     let models = models_with(&[]);
     install_graph(
         models.path(),
@@ -109,6 +110,12 @@ fn requests_share_no_run_where_the_configuration_says_so() {
         Some("dynamic_batching { }\n"),
     );
     let server = Server::start(models.path(), &[]);
+    (models, server)
+}
+
+#[test]
+fn requests_share_a_run_only_if_the_configuration_allows_it() {
+    let (_models, server) = graphs_with_batching();
     let batched = |name: &str| {
         server.get_json(&format!("/models/{name}/versions/1"))["serving"]["batched"].clone()
     };
@@ -145,7 +152,11 @@ fn requests_share_no_run_where_the_configuration_says_so() {
     assert_eq!(counts("alone"), (4, 4));
     let (rows, runs) = counts("shared");
     assert!(rows == 4 && runs < 4, "{rows} rows in {runs} runs");
-    // More rows than fit a run are run in parts and come back as one answer.
+}
+
+#[test]
+fn more_rows_than_a_run_holds_are_run_in_parts() {
+    let (_models, server) = graphs_with_batching();
     let twenty: Vec<f32> = (0..80).map(|index| index as f32).collect();
     let inputs = json!([
         fp32("a", &[20, 4], &twenty),
@@ -159,6 +170,11 @@ fn requests_share_no_run_where_the_configuration_says_so() {
         ),
         (&json!([20, 4]), &json!(twenty))
     );
+}
+
+#[test]
+fn a_graph_of_a_fixed_batch_size_takes_that_size_only() {
+    let (_models, server) = graphs_with_batching();
     let (status, answer) = infer(
         &server,
         "/v2/models/fixed/infer",
@@ -175,7 +191,7 @@ fn requests_share_no_run_where_the_configuration_says_so() {
 }
 
 #[test]
-fn the_version_policy_says_what_is_kept() {
+fn the_version_policy_selects_the_loaded_versions() {
     let models = models_with(&[]);
     for version in [1, 2, 3, 10] {
         install_graph(
@@ -220,7 +236,7 @@ fn the_version_policy_says_what_is_kept() {
 }
 
 #[test]
-fn what_a_configuration_gets_wrong_is_named() {
+fn errors_of_a_configuration_are_named() {
     let models = models_with(&[]);
     let configs = [
         (
@@ -285,25 +301,25 @@ fn what_a_configuration_gets_wrong_is_named() {
 }
 
 #[test]
-fn a_graph_that_is_still_being_copied_is_waited_for() {
+fn a_graph_is_loaded_when_its_copy_is_complete() {
     let models = models_with(&[]);
     install_graph(models.path(), "iris", 1, "iris", None);
     let server = Server::start(models.path(), &[]);
     let whole = fs_err::read(models.path().join("iris/1/model.onnx")).unwrap();
     let second = models.path().join("iris/2");
     fs_err::create_dir_all(&second).unwrap();
-    // In three parts, so that looks fall between them.
+    // The file is written in three parts, with scans between them.
     for part in 1..=3 {
         fs_err::write(second.join("model.onnx"), &whole[..whole.len() * part / 3]).unwrap();
-        let looks = server.logged("refused").len();
-        wait_until("a look", || {
+        let rejections = server.logged("refused").len();
+        wait_until("a scan reports the incomplete file", || {
             let document = server.get_json("/models/iris");
             let known = document["versions"]
                 .as_array()
                 .unwrap()
                 .iter()
                 .any(|version| version["version"] == "2");
-            known || server.logged("refused").len() > looks
+            known || server.logged("refused").len() > rejections
         });
     }
     wait_until("version 2 is loaded", || {
@@ -318,7 +334,7 @@ fn a_graph_that_is_still_being_copied_is_waited_for() {
 }
 
 #[test]
-fn a_hostile_graph_is_refused_and_the_others_serve_on() {
+fn a_hostile_graph_is_rejected_and_other_models_are_served() {
     let models = models_with(&[]);
     install_graph(models.path(), "iris", 1, "iris", None);
     for hostile in ["nested_functions", "external_escape"] {
@@ -334,7 +350,7 @@ fn a_hostile_graph_is_refused_and_the_others_serve_on() {
         ],
     );
     server.wait_until_ready();
-    let told = wait_for("text", || {
+    let error = wait_for("the version is rejected", || {
         let answer = server
             .predict("/v2/models/text/infer", &json!({"inputs": []}))
             .text()
@@ -342,9 +358,9 @@ fn a_hostile_graph_is_refused_and_the_others_serve_on() {
         answer.contains("is refused").then_some(answer)
     });
     assert!(
-        told.contains("Load model from model.onnx failed")
-            && !told.contains(models.path().to_str().unwrap()),
-        "{told}"
+        error.contains("Load model from model.onnx failed")
+            && !error.contains(models.path().to_str().unwrap()),
+        "{error}"
     );
     for hostile in ["nested_functions", "external_escape", "text"] {
         wait_until(hostile, || {
@@ -360,7 +376,7 @@ fn a_hostile_graph_is_refused_and_the_others_serve_on() {
 }
 
 #[test]
-fn a_graph_of_a_package_is_offered_where_the_configuration_says_so() {
+fn the_graph_of_a_package_is_exposed_if_configured() {
     let models = models_with(&[("churn", "1.1.0")]);
     let config = models.path().join("predictd.toml");
     fs_err::write(&config, "[model.churn]\noip = \"graph\"\n").unwrap();
@@ -381,7 +397,7 @@ fn a_graph_of_a_package_is_offered_where_the_configuration_says_so() {
         json!([fp32(name, &[1, width], &vec![0.0; width])]),
     );
     assert_eq!(status, 200, "{answer}");
-    // Instances are what they always were.
+    // Requests of instances work as without this setting.
     assert_eq!(
         server
             .predict("/predict", &example_input("churn", "1.1.0"))
@@ -391,11 +407,11 @@ fn a_graph_of_a_package_is_offered_where_the_configuration_says_so() {
 }
 
 #[test]
-fn texts_come_back_as_they_went_in() {
+fn strings_are_returned_unchanged() {
     let models = models_with(&[]);
     install_graph(models.path(), "texts", 1, "identity_bytes", None);
     let server = Server::start(models.path(), &[]);
-    // A NUL would end a text of C's, which is how the runtime's own binding passes them.
+    // A NUL ends a C string, the form in which the runtime's API takes strings.
     let texts = json!(["", "\u{0}", "a\u{0}b", "日本\u{0}", "plain"]);
     let inputs = json!([{"name": "x", "shape": [1, 5], "datatype": "BYTES", "data": texts}]);
     let (status, answer) = infer(&server, "/v2/models/texts/infer", inputs);
@@ -409,7 +425,7 @@ fn texts_come_back_as_they_went_in() {
 const SHARED: Option<&str> = Some("max_batch_size: 8\ndynamic_batching { }\n");
 
 #[test]
-fn rows_without_elements_are_not_the_callers_to_multiply() {
+fn rows_without_elements_are_limited() {
     let models = models_with(&[]);
     install_graph(models.path(), "shared", 1, "identity_fp32", SHARED);
     install_graph(models.path(), "alone", 1, "identity_fp32", None);
@@ -438,7 +454,7 @@ fn rows_without_elements_are_not_the_callers_to_multiply() {
 }
 
 #[test]
-fn classes_are_ranked_whatever_the_model_says() {
+fn classes_are_ranked_for_every_model() {
     let models = models_with(&[]);
     install_graph(models.path(), "x", 1, "identity_fp32", None);
     install_graph(models.path(), "iris", 1, "iris", SHARED);
@@ -460,7 +476,7 @@ fn classes_are_ranked_whatever_the_model_says() {
         json!(["99.0:27", "98.0:54"]),
         "{answer}"
     );
-    // A value a row, each row with its one class.
+    // Each row has one value, and so one class.
     let body = json!({"inputs": [fp32("x", &[2, 4], &[5.1, 3.5, 1.4, 0.2, 6.2, 2.9, 4.3, 1.3])],
         "outputs": [{"name": "label", "parameters": {"classification": 1}}]});
     let answer: Value = server
@@ -483,7 +499,7 @@ fn classes_are_ranked_whatever_the_model_says() {
 }
 
 #[test]
-fn a_model_that_comes_version_by_version_is_served() {
+fn a_model_that_is_installed_version_by_version_is_served() {
     let models = models_with(&[]);
     install_graph(models.path(), "first", 1, "iris", None);
     let server = Server::start(models.path(), &[]);
@@ -505,7 +521,7 @@ fn a_model_that_comes_version_by_version_is_served() {
 }
 
 #[test]
-fn what_lies_beside_a_graph_is_read_with_care() {
+fn files_next_to_a_graph_are_limited() {
     let models = models_with(&[]);
     install_graph(models.path(), "good", 1, "iris", None);
     install_graph(models.path(), "pipe", 1, "iris", None);
@@ -550,13 +566,13 @@ fn what_lies_beside_a_graph_is_read_with_care() {
         };
         assert!(reason.contains(expected), "{name}: {reason}");
     }
-    wait_until("many keys", || {
+    wait_until("the warning about the keys is logged", || {
         server.get_json("/models/many")["versions"][0]["state"] == "available"
     });
 }
 
 #[test]
-fn a_graph_that_nobody_could_ask_or_read_is_refused() {
+fn a_graph_without_usable_inputs_or_outputs_is_rejected() {
     let models = models_with(&[]);
     install_graph(models.path(), "mute", 1, "no_output", None);
     install_graph(models.path(), "nul", 1, "nul_name", None);
@@ -565,7 +581,7 @@ fn a_graph_that_nobody_could_ask_or_read_is_refused() {
         ("mute", "gives no output"),
         ("nul", "\"x\\u{0}y\": a name with a NUL"),
     ] {
-        let reason = wait_for("it is refused", || {
+        let reason = wait_for("the version is rejected", || {
             let version = server.get_json(&format!("/models/{name}"))["versions"][0].clone();
             (version["state"] == "refused").then(|| version["reason"].as_str().unwrap().to_owned())
         });

@@ -1,4 +1,4 @@
-//! Rows: which graphs let requests share runs, whose outputs have rows, and what a graph refuses of a row.
+//! Rows: graphs whose rows are independent, outputs without rows, and rows that a graph refuses.
 
 use serde_json::{Value, json};
 
@@ -12,7 +12,7 @@ fn numbers(count: usize) -> Value {
 }
 
 #[test]
-fn one_scale_for_all_rows_keeps_requests_apart() {
+fn a_graph_with_one_scale_for_all_rows_is_not_batched() {
     let models = models_with(&[]);
     let pair = json!({"input": object_schema(json!({"x": numbers(2)})), "output": object_schema(json!({"y": numbers(2)}))});
     let directory = write_unpacked_package(
@@ -34,7 +34,7 @@ fn one_scale_for_all_rows_keeps_requests_apart() {
         text.contains("not batched: DynamicQuantizeLinear \"quantize\" takes one scale from the values of all rows (output \"y\")"),
         "{text}"
     );
-    // Who says all the same that rows are independent is shown that they are not.
+    // The declaration that rows are independent is refuted with an example.
     fs_err::write(
         directory.join("serving.json"),
         "{\"batching\": {\"independent_rows\": true}}",
@@ -48,7 +48,7 @@ fn one_scale_for_all_rows_keeps_requests_apart() {
     );
     fs_err::remove_file(directory.join("serving.json")).unwrap();
     write_manifest(&directory, "int8", "1.0.0");
-    // The same as a bare graph: what the configuration asks for is done only where rows keep apart.
+    // The same for a bare graph: batching that the configuration requests happens only if rows are independent.
     install_graph(
         models.path(),
         "bare",
@@ -78,7 +78,7 @@ fn one_scale_for_all_rows_keeps_requests_apart() {
 }
 
 #[test]
-fn a_bare_graph_that_keeps_rows_apart_is_batched_unless_somebody_forbids_it() {
+fn a_bare_graph_with_independent_rows_is_batched_unless_configured_otherwise() {
     let models = models_with(&[]);
     install_graph(models.path(), "proved", 1, "add_sub", None);
     install_graph(
@@ -113,7 +113,7 @@ fn a_bare_graph_that_keeps_rows_apart_is_batched_unless_somebody_forbids_it() {
 }
 
 #[test]
-fn outputs_without_rows_are_answered_by_tensor_protocols_only() {
+fn outputs_without_rows_are_in_tensor_protocols_only() {
     let models = models_with(&[]);
     install_graph(models.path(), "targets", 1, "two_targets", None);
     install_graph(models.path(), "found", 1, "detections", None);
@@ -146,7 +146,7 @@ fn outputs_without_rows_are_answered_by_tensor_protocols_only() {
 }
 
 #[test]
-fn a_package_takes_apart_what_has_its_rows_elsewhere() {
+fn a_package_splits_outputs_along_another_dimension() {
     let models = models_with(&[]);
     let input = object_schema(json!({"x": numbers(3)}));
     let output = object_schema(json!({"first": numbers(3), "second": numbers(3)}));
@@ -189,7 +189,7 @@ fn a_package_takes_apart_what_has_its_rows_elsewhere() {
 }
 
 #[test]
-fn time_along_the_first_dimension_is_refused_with_the_option_that_mends_it() {
+fn a_first_dimension_of_time_is_rejected_with_the_export_option() {
     let models = models_with(&[]);
     let steps = json!({"type": "array", "items": numbers(3)});
     let schema = json!({"input": object_schema(json!({"x": steps})), "output": object_schema(json!({"y": steps}))});
@@ -211,36 +211,26 @@ fn time_along_the_first_dimension_is_refused_with_the_option_that_mends_it() {
     assert_eq!(server.predict("/v2/models/time/infer", &body).status(), 200);
 }
 
+/// An inference of a bare graph: status and answer.
+fn infer_bare(server: &Server, name: &str, inputs: Value) -> (u16, Value) {
+    let answer = server.predict(
+        &format!("/v2/models/{name}/infer"),
+        &json!({"inputs": inputs}),
+    );
+    (answer.status().as_u16(), answer.json().unwrap())
+}
+
+fn fp32(shape: Value, data: Value) -> Value {
+    json!([{"name": "x", "shape": shape, "datatype": "FP32", "data": data}])
+}
+
 #[test]
-fn forms_that_people_export_are_served() {
+fn a_zipmap_is_replaced_by_its_values() {
     let models = models_with(&[]);
-    for (name, fixture) in [
-        ("map", "zipmap"),
-        ("beside", "external_map"),
-        ("any", "unranked"),
-        ("scale", "optional_scale"),
-        ("lower", "lowercase"),
-        ("hot", "categories"),
-    ] {
-        install_graph(models.path(), name, 1, fixture, None);
-    }
-    let weights = "external_data.bin";
-    fs_err::copy(
-        fixture_path(weights),
-        models.path().join("beside/1").join(weights),
-    )
-    .unwrap();
+    install_graph(models.path(), "map", 1, "zipmap", None);
     let server = Server::start(models.path(), &[]);
-    let infer = |name: &str, inputs: Value| {
-        let answer = server.predict(
-            &format!("/v2/models/{name}/infer"),
-            &json!({"inputs": inputs}),
-        );
-        (answer.status().as_u16(), answer.json::<Value>().unwrap())
-    };
-    let fp32 = |shape: Value, data: Value| json!([{"name": "x", "shape": shape, "datatype": "FP32", "data": data}]);
-    // The map is cut off: its values are a tensor under the same name.
-    let (status, answer) = infer("map", fp32(json!([1, 2]), json!([0, 0])));
+    // The ZipMap is removed: its values are a tensor under the same name.
+    let (status, answer) = infer_bare(&server, "map", fp32(json!([1, 2]), json!([0, 0])));
     assert_eq!(status, 200, "{answer}");
     assert_eq!(
         (
@@ -249,34 +239,60 @@ fn forms_that_people_export_are_served() {
         ),
         (&json!("output_probability"), &json!([1, 3]))
     );
-    // Its weights lie beside the file that it is read from, wherever the server was started.
-    let (status, answer) = infer("beside", fp32(json!([1, 4]), json!([1, 0, 0, 1])));
+}
+
+#[test]
+fn external_weights_are_read_from_the_directory_of_the_graph() {
+    let models = models_with(&[]);
+    install_graph(models.path(), "beside", 1, "external_map", None);
+    let weights = "external_data.bin";
+    fs_err::copy(
+        fixture_path(weights),
+        models.path().join("beside/1").join(weights),
+    )
+    .unwrap();
+    let server = Server::start(models.path(), &[]);
+    // The weights are next to the graph's file, whatever the working directory of the server.
+    let (status, answer) = infer_bare(&server, "beside", fp32(json!([1, 4]), json!([1, 0, 0, 1])));
     assert_eq!(
         (status, &answer["outputs"][0]["data"]),
         (200, &json!([1.125, 1.375, 1.625])),
         "{answer}"
     );
+}
+
+#[test]
+fn a_graph_without_a_rank_takes_every_shape() {
+    let models = models_with(&[]);
+    install_graph(models.path(), "any", 1, "unranked", None);
+    let server = Server::start(models.path(), &[]);
     for (shape, data) in [
         (json!([2, 3]), json!([1, 2, 3, 4, 5, 6])),
         (json!([1, 2, 1]), json!([1, 2])),
         (json!([]), json!([4])),
     ] {
-        let (status, answer) = infer("any", fp32(shape.clone(), data));
+        let (status, answer) = infer_bare(&server, "any", fp32(shape.clone(), data));
         assert_eq!(
             (status, &answer["outputs"][0]["shape"]),
             (200, &shape),
             "{answer}"
         );
     }
-    // An input with a default may be left out, or be given.
+}
+
+#[test]
+fn an_input_with_a_default_is_optional() {
+    let models = models_with(&[]);
+    install_graph(models.path(), "scale", 1, "optional_scale", None);
+    let server = Server::start(models.path(), &[]);
     let x = || json!({"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]});
     let scale = json!({"name": "scale", "shape": [], "datatype": "FP32", "data": [10]});
     assert_eq!(
-        infer("scale", json!([x()])).1["outputs"][0]["data"],
+        infer_bare(&server, "scale", json!([x()])).1["outputs"][0]["data"],
         json!([3.0, 6.0])
     );
     assert_eq!(
-        infer("scale", json!([x(), scale])).1["outputs"][0]["data"],
+        infer_bare(&server, "scale", json!([x(), scale])).1["outputs"][0]["data"],
         json!([10.0, 20.0])
     );
     let listed: Vec<Value> = server.get_json("/v2/models/scale")["inputs"]
@@ -286,12 +302,18 @@ fn forms_that_people_export_are_served() {
         .map(|input| input["name"].clone())
         .collect();
     assert_eq!(listed, ["x", "scale"]);
-    // What the graph calls its dimensions.
+    // The names of the graph's dimensions.
     assert_eq!(
         server.get_json("/v2/models/scale")["inputs"][0]["parameters"],
         json!({"dimensions": ["batch", ""]})
     );
-    // A locale that no machine has.
+}
+
+#[test]
+fn a_locale_that_does_not_exist_is_ignored() {
+    let models = models_with(&[]);
+    install_graph(models.path(), "lower", 1, "lowercase", None);
+    let server = Server::start(models.path(), &[]);
     let answer: Value = server
         .predict(
             "/models/lower/predict",
@@ -304,7 +326,13 @@ fn forms_that_people_export_are_served() {
         json!(["\u{e4}rger in stra\u{df}e"]),
         "{answer}"
     );
-    // What the graph refuses is the caller's to mend.
+}
+
+#[test]
+fn a_row_that_the_graph_refuses_is_the_error_of_the_caller() {
+    let models = models_with(&[]);
+    install_graph(models.path(), "hot", 1, "categories", None);
+    let server = Server::start(models.path(), &[]);
     let refused = server.predict("/models/hot/predict", &json!({"city": ["Oslo"]}));
     assert_eq!(refused.status(), 422);
     let text = refused.text().unwrap();
@@ -318,7 +346,7 @@ fn forms_that_people_export_are_served() {
 }
 
 #[test]
-fn a_package_feeds_an_optional_input_where_a_field_has_its_name() {
+fn a_field_with_the_name_of_an_optional_input_is_passed_to_it() {
     let models = models_with(&[]);
     let pair = |fields: Value| json!({"input": object_schema(fields), "output": object_schema(json!({"y": numbers(2)}))});
     for (name, fields) in [
@@ -364,7 +392,7 @@ fn a_package_feeds_an_optional_input_where_a_field_has_its_name() {
 }
 
 #[test]
-fn the_command_line_joins_no_rows_on_somebody_s_word() {
+fn predict_ignores_an_unverified_declaration_of_independent_rows() {
     let models = models_with(&[]);
     let pair = json!({"input": object_schema(json!({"x": numbers(2)})), "output": object_schema(json!({"y": numbers(2)}))});
     let directory = write_unpacked_package(
@@ -379,7 +407,7 @@ fn the_command_line_joins_no_rows_on_somebody_s_word() {
         json!({"batching": {"independent_rows": true}}).to_string(),
     )
     .unwrap();
-    // The gate would refuse it; the command line takes any package whose files are those of its manifest.
+    // The gate would reject the package. `predict` accepts every package whose files match its manifest.
     write_manifest(&directory, "scaled", "1.0.0");
     let alone = |row: &str| run_predictd(&["predict", directory.to_str().unwrap()], row, &[]).1;
     let (small, large) = ("{\"x\": [0.068, -0.04]}\n", "{\"x\": [900000, 1]}\n");
@@ -390,14 +418,14 @@ fn the_command_line_joins_no_rows_on_somebody_s_word() {
 }
 
 #[test]
-fn the_command_line_tells_what_the_graph_refuses_and_goes_on() {
+fn predict_reports_rows_that_the_graph_refuses_and_continues() {
     let models = models_with(&[]);
     for (name, personal) in [("open", false), ("personal", true)] {
         let schema = json!({"input": object_schema(json!({"city": {"type": "string", "x-pii": personal}})), "output": object_schema(json!({"y": numbers(2)}))});
         let directory =
             write_unpacked_package(models.path(), name, "categories", &schema, &Value::Null);
         assert_eq!(pack(&directory, &["--licence", "MIT"]).0, 0);
-        // A table, or lines of JSON.
+        // The input is a table or lines of JSON.
         let table = models.path().join("rows.csv");
         fs_err::write(&table, "city\nOslo\nRoma\n").unwrap();
         let rows = "{\"city\": \"Oslo\"}\n{\"city\": \"Roma\"}\n";
@@ -424,7 +452,7 @@ fn the_command_line_tells_what_the_graph_refuses_and_goes_on() {
 }
 
 #[test]
-fn a_made_up_row_that_is_refused_refuses_no_model() {
+fn a_refused_made_up_row_does_not_reject_the_model() {
     let models = models_with(&[]);
     let schema = |city: Value| json!({"input": object_schema(json!({"city": city})), "output": object_schema(json!({"y": numbers(2)}))});
     let directory = write_unpacked_package(
@@ -440,7 +468,7 @@ fn a_made_up_row_that_is_refused_refuses_no_model() {
         text.contains("not warmed: needs golden.jsonl or examples in the schema"),
         "{text}"
     );
-    // Nor does it where somebody says that its rows are independent: nothing showed that they aren't.
+    // The declaration of independent rows stands, because no example refutes it.
     fs_err::write(
         directory.join("serving.json"),
         "{\"batching\": {\"independent_rows\": true}}",
@@ -453,7 +481,7 @@ fn a_made_up_row_that_is_refused_refuses_no_model() {
         "{text}"
     );
     fs_err::remove_file(directory.join("serving.json")).unwrap();
-    // An example that training answered is no made-up row.
+    // A golden example is not a made-up row.
     fs_err::write(
         directory.join("golden.jsonl"),
         "{\"input\": {\"city\": \"Oslo\"}, \"output\": {\"y\": [0, 0]}}\n",
@@ -480,7 +508,7 @@ fn a_made_up_row_that_is_refused_refuses_no_model() {
         text.contains("warm-up") && !text.contains("not warmed"),
         "{text}"
     );
-    // No value of a personal field comes back.
+    // No value of a personal field is in the output.
     let server = Server::start(models.path(), &[]);
     let refused = server.predict("/models/hot/predict", &json!({"city": "Oslo"}));
     assert_eq!(refused.status(), 422);
@@ -488,7 +516,7 @@ fn a_made_up_row_that_is_refused_refuses_no_model() {
 }
 
 #[test]
-fn labels_that_contradict_the_graph_are_refused() {
+fn labels_that_contradict_the_graph_are_rejected() {
     let models = models_with(&[]);
     let scores = |labels: &[&str]| {
         let properties: serde_json::Map<String, Value> = labels
@@ -536,7 +564,7 @@ fn labels_that_contradict_the_graph_are_refused() {
 }
 
 #[test]
-fn an_ir_version_above_the_runtime_is_told_with_the_export_option() {
+fn an_unsupported_ir_version_is_reported_with_the_export_option() {
     let directory = tempfile::tempdir().unwrap();
     let model = fixture_path("future_ir.onnx");
     let output = directory.path().join("m/1.0.0");

@@ -1,4 +1,4 @@
-//! The files of `tests/scenarios`: what is sent, and what must come back, in every dialect.
+//! Runs the files of `tests/scenarios`: requests and their expected answers, in every dialect.
 
 use std::{
     collections::BTreeMap,
@@ -28,7 +28,7 @@ const PACKAGES: [(&str, &str); 6] = [
 
 const HEADER_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
 
-/// Graphs without a manifest, beside the packages: name, version, file, configuration.
+/// Graphs without a manifest: name, version, file, configuration.
 const GRAPHS: [(&str, u64, &str, Option<&str>); 22] = [
     (
         "iris",
@@ -39,7 +39,7 @@ const GRAPHS: [(&str, u64, &str, Option<&str>); 22] = [
         ),
     ),
     ("add_sub", 1, "add_sub", None),
-    // Asked by one scenario only, which counts.
+    // For one scenario only, which counts requests.
     ("counted", 1, "identity_int16", None),
     ("scalar", 1, "scalar", None),
     ("no_input", 1, "no_input", None),
@@ -62,10 +62,10 @@ const GRAPHS: [(&str, u64, &str, Option<&str>); 22] = [
     ("identity_uint64", 1, "identity_uint64", None),
 ];
 
-/// A model that is known and never loads.
+/// A model whose only version is rejected.
 const BROKEN: &str = "broken";
 
-/// predictd's own dialect, which is asked without bare graphs and without a default model.
+/// predictd's own dialect. Its scenarios run without bare graphs and without a default model.
 const OWN: &str = "predict";
 
 #[derive(Deserialize)]
@@ -80,16 +80,16 @@ struct Step {
     #[serde(default = "post")]
     method: String,
     path: String,
-    /// `content-type` is application/json where there is a body and nothing else is said.
+    /// A body without a `content-type` is sent as application/json.
     #[serde(default)]
     headers: BTreeMap<String, String>,
-    /// Sent as it is.
+    /// The body as text.
     body: Option<String>,
-    /// Sent as JSON.
+    /// The body as JSON.
     json: Option<toml::Value>,
-    /// JSON in front of `data`; its length goes into `inference-header-content-length` unless `headers` say it.
+    /// JSON in front of `data`. Its length is sent as `inference-header-content-length`, unless `headers` has that field.
     head: Option<String>,
-    /// Bytes in hexadecimal, spaces allowed: those behind `head`, or the whole body.
+    /// Bytes in hexadecimal, with spaces: they follow `head`, or are the whole body.
     data: Option<String>,
     expect: Expect,
 }
@@ -98,17 +98,17 @@ struct Step {
 #[serde(deny_unknown_fields)]
 struct Expect {
     status: u16,
-    /// The value; `*` is any, `~text` is one that contains the text.
+    /// The expected value. `*` is any value, `~text` a value that contains the text.
     #[serde(default)]
     headers: BTreeMap<String, String>,
-    /// Contained in the answer.
+    /// Members of the answer.
     json: Option<toml::Value>,
-    /// JSON pointers to what must not be in the answer.
+    /// JSON pointers that the answer must not have.
     #[serde(default)]
     absent: Vec<String>,
-    /// Contained in the answer's text.
+    /// A part of the answer's text.
     text: Option<String>,
-    /// The bytes in hexadecimal behind the answer's JSON, which is as long as `inference-header-content-length` says.
+    /// The bytes after the answer's JSON, in hexadecimal. `inference-header-content-length` is the length of the JSON.
     data: Option<String>,
 }
 
@@ -145,9 +145,9 @@ impl Step {
             .check(request.send().map_err(|e| format!("no answer: {e:?}"))?)
     }
 
-    /// The body, and the headers that are about it.
+    /// The body. Adds the header fields that describe it.
     fn body(&self, headers: &mut HeaderMap) -> Result<Option<Vec<u8>>, String> {
-        let data = self.data.as_deref().map(bytes).transpose()?;
+        let data = self.data.as_deref().map(parse_hexadecimal).transpose()?;
         let body = match (&self.body, &self.json, &self.head, data) {
             (None, None, None, None) => return Ok(None),
             (Some(text), None, None, None) => text.clone().into_bytes(),
@@ -166,7 +166,7 @@ impl Step {
 }
 
 /// `00ff 7f`
-fn bytes(text: &str) -> Result<Vec<u8>, String> {
+fn parse_hexadecimal(text: &str) -> Result<Vec<u8>, String> {
     let digits: Option<Vec<u8>> = text
         .chars()
         .filter(|char| !char.is_whitespace())
@@ -190,7 +190,7 @@ fn hexadecimal(bytes: &[u8]) -> String {
 }
 
 impl Expect {
-    /// What differs.
+    /// The differences between the expected and the actual answer.
     fn check(&self, response: Response) -> Result<Vec<String>, String> {
         let mut differences = Vec::new();
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
@@ -208,55 +208,9 @@ impl Expect {
         if status != self.status {
             differences.push(format!("status: expected {}, got {status}", self.status));
         }
-        for (name, expected) in &self.headers {
-            match headers
-                .get(name)
-                .map(|value| String::from_utf8_lossy(value.as_bytes()))
-            {
-                None => differences.push(format!(
-                    "header {name}: expected {expected:?}, there is none"
-                )),
-                Some(value) if expected == "*" || text_fits(expected, &value) => {}
-                Some(value) => differences.push(format!(
-                    "header {name}: expected {expected:?}, got {value:?}"
-                )),
-            }
-        }
-        if self.json.is_some() || !self.absent.is_empty() {
-            match serde_json::from_str::<Value>(&text) {
-                Ok(answer) => {
-                    if let Some(expected) = &self.json {
-                        let expected = serde_json::to_value(expected).map_err(|e| e.to_string())?;
-                        compare(&expected, &answer, "", &mut differences);
-                    }
-                    for pointer in &self.absent {
-                        if !pointer.starts_with('/') {
-                            return Err(format!("no JSON pointer: {pointer:?}"));
-                        }
-                        if let Some(value) = answer.pointer(pointer) {
-                            differences.push(format!("{pointer}: must be absent, is {value}"));
-                        }
-                    }
-                }
-                Err(e) => differences.push(format!("the answer is not JSON: {e}")),
-            }
-        }
-        let data = hexadecimal(data);
-        match self
-            .data
-            .as_deref()
-            .map(bytes)
-            .transpose()?
-            .map(|expected| hexadecimal(&expected))
-        {
-            Some(expected) if expected != data => {
-                differences.push(format!("data: expected {expected}, got {data}"))
-            }
-            None if !data.is_empty() => {
-                differences.push(format!("data: expected none, got {data}"))
-            }
-            _ => {}
-        }
+        self.check_headers(&headers, &mut differences);
+        self.check_json(&text, &mut differences)?;
+        self.check_data(data, &mut differences)?;
         if self
             .text
             .as_ref()
@@ -272,27 +226,89 @@ impl Expect {
         }
         Ok(differences)
     }
+
+    fn check_headers(&self, headers: &HeaderMap, differences: &mut Vec<String>) {
+        for (name, expected) in &self.headers {
+            match headers
+                .get(name)
+                .map(|value| String::from_utf8_lossy(value.as_bytes()))
+            {
+                None => differences.push(format!(
+                    "header {name}: expected {expected:?}, there is none"
+                )),
+                Some(value) if expected == "*" || text_fits(expected, &value) => {}
+                Some(value) => differences.push(format!(
+                    "header {name}: expected {expected:?}, got {value:?}"
+                )),
+            }
+        }
+    }
+
+    fn check_json(&self, text: &str, differences: &mut Vec<String>) -> Result<(), String> {
+        if self.json.is_none() && self.absent.is_empty() {
+            return Ok(());
+        }
+        let answer = match serde_json::from_str::<Value>(text) {
+            Ok(answer) => answer,
+            Err(e) => {
+                differences.push(format!("the answer is not JSON: {e}"));
+                return Ok(());
+            }
+        };
+        if let Some(expected) = &self.json {
+            let expected = serde_json::to_value(expected).map_err(|e| e.to_string())?;
+            compare(&expected, &answer, "", differences);
+        }
+        for pointer in &self.absent {
+            if !pointer.starts_with('/') {
+                return Err(format!("no JSON pointer: {pointer:?}"));
+            }
+            if let Some(value) = answer.pointer(pointer) {
+                differences.push(format!("{pointer}: must be absent, is {value}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_data(&self, data: &[u8], differences: &mut Vec<String>) -> Result<(), String> {
+        let data = hexadecimal(data);
+        match self
+            .data
+            .as_deref()
+            .map(parse_hexadecimal)
+            .transpose()?
+            .map(|expected| hexadecimal(&expected))
+        {
+            Some(expected) if expected != data => {
+                differences.push(format!("data: expected {expected}, got {data}"))
+            }
+            None if !data.is_empty() => {
+                differences.push(format!("data: expected none, got {data}"))
+            }
+            _ => {}
+        }
+        Ok(())
+    }
 }
 
-/// `~text` is a part, anything else the whole.
+/// `~text` expects a part, other values expect the whole text.
 fn text_fits(expected: &str, actual: &str) -> bool {
     expected
         .strip_prefix('~')
         .map_or(expected == actual, |part| actual.contains(part))
 }
 
-/// Objects may have more than is expected; lists may not.
+/// Objects may have more members than expected. Lists must have the same length.
 fn compare(expected: &Value, actual: &Value, place: &str, differences: &mut Vec<String>) {
     let fits = match (expected, actual) {
         (Value::Object(expected), Value::Object(actual)) => {
             for (key, expected) in expected {
                 let place = format!("{place}/{key}");
-                match actual.get(key) {
-                    Some(actual) => compare(expected, actual, &place, differences),
-                    None => {
-                        differences.push(format!("{place}: expected {expected}, there is none"))
-                    }
-                }
+                let Some(actual) = actual.get(key) else {
+                    differences.push(format!("{place}: expected {expected}, there is none"));
+                    continue;
+                };
+                compare(expected, actual, &place, differences);
             }
             true
         }
@@ -314,8 +330,8 @@ fn compare(expected: &Value, actual: &Value, place: &str, differences: &mut Vec<
     }
 }
 
-/// Sorted.
-fn entries(directory: &Path) -> Vec<PathBuf> {
+/// The sorted paths in a directory.
+fn sorted_entries(directory: &Path) -> Vec<PathBuf> {
     let mut paths: Vec<PathBuf> = fs_err::read_dir(directory)
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -324,7 +340,7 @@ fn entries(directory: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// `NNNN_name.toml`
+/// Whether the name has the form `NNNN_name.toml`.
 fn is_scenario_name(path: &Path) -> bool {
     let name = path
         .file_name()
@@ -334,8 +350,8 @@ fn is_scenario_name(path: &Path) -> bool {
     digits == 4 && name.as_bytes()[digits] == b'_' && name.ends_with(".toml")
 }
 
-/// What is wrong with what a file says or with what came back.
-fn run(path: &Path, server: &Server) -> Vec<String> {
+/// The faults of a scenario file, or the differences of its answers.
+fn run_scenario(path: &Path, server: &Server) -> Vec<String> {
     if !is_scenario_name(path) {
         return vec!["is not named NNNN_name.toml".to_owned()];
     }
@@ -359,8 +375,8 @@ fn run(path: &Path, server: &Server) -> Vec<String> {
     failures
 }
 
-/// Every package and every graph, and a default model; all are loaded.
-fn start_all() -> (TempDir, Server) {
+/// A server with every package, every graph and a default model, after all are loaded.
+fn start_with_all_models() -> (TempDir, Server) {
     let models = models_with(&PACKAGES);
     for (name, version, fixture, config) in GRAPHS {
         install_graph(models.path(), name, version, fixture, config);
@@ -396,22 +412,22 @@ fn start_all() -> (TempDir, Server) {
     (models, server)
 }
 
-/// What is wrong with the scenarios of some dialects, and how many there are.
+/// Runs the scenarios of some dialects: their number, and the differences.
 fn run_dialects(server: &Server, is_meant: impl Fn(&str) -> bool) -> (usize, String) {
     let root = root().join("tests/scenarios");
     let (mut count, mut failures) = (0, String::new());
-    for dialect in entries(&root)
+    for dialect in sorted_entries(&root)
         .into_iter()
         .filter(|path| is_meant(&path.file_name().unwrap().to_string_lossy()))
     {
-        let files = entries(&dialect);
+        let files = sorted_entries(&dialect);
         if files.is_empty() {
             writeln!(failures, "{} holds no scenario", dialect.display()).unwrap();
         }
         for file in files {
             count += 1;
             let name = file.strip_prefix(&root).unwrap().display();
-            for failure in run(&file, server) {
+            for failure in run_scenario(&file, server) {
                 writeln!(failures, "{name}: {failure}").unwrap();
             }
         }
@@ -420,7 +436,7 @@ fn run_dialects(server: &Server, is_meant: impl Fn(&str) -> bool) -> (usize, Str
 }
 
 #[test]
-fn every_scenario() {
+fn scenarios_of_the_predict_dialect_pass() {
     let models = models_with(&PACKAGES);
     let server = Server::start(models.path(), &[]);
     let (count, failures) = run_dialects(&server, |dialect| dialect == OWN);
@@ -429,15 +445,15 @@ fn every_scenario() {
 }
 
 #[test]
-fn every_scenario_of_the_other_dialects() {
-    let (_models, server) = start_all();
+fn scenarios_of_the_other_dialects_pass() {
+    let (_models, server) = start_with_all_models();
     let (count, failures) = run_dialects(&server, |dialect| dialect != OWN);
     println!("{count} scenarios");
     assert!(count > 0 && failures.is_empty(), "{failures}");
 }
 
 #[test]
-fn a_difference_is_seen() {
+fn differences_are_found() {
     let differences = |expected: Value, actual: Value| {
         let mut differences = Vec::new();
         compare(&expected, &actual, "", &mut differences);
@@ -475,9 +491,9 @@ fn a_difference_is_seen() {
     ] {
         assert!(toml::from_str::<Scenario>(unknown).is_err(), "{unknown}");
     }
-    assert_eq!(bytes("00ff 7f").unwrap(), [0, 255, 127]);
+    assert_eq!(parse_hexadecimal("00ff 7f").unwrap(), [0, 255, 127]);
     for wrong in ["0", "0g", "é0"] {
-        assert!(bytes(wrong).is_err(), "{wrong}");
+        assert!(parse_hexadecimal(wrong).is_err(), "{wrong}");
     }
     let both: Scenario =
         toml::from_str("[[step]]\npath = \"/\"\nhead = \"{}\"\nbody = \"\"\nexpect.status = 200\n")

@@ -1,4 +1,4 @@
-//! Rows of different lengths in one request, arrays of booleans, and answers whose rows are not their first dimension.
+//! Rows of different lengths in one request, arrays of booleans, and outputs whose rows are not the first dimension.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use crate::harness::{
     Server, models_of_graphs, object_schema, run_predictd, write_manifest, write_unpacked_package,
 };
 
-/// A package around one of the fixtures' graphs: fields, the answer's fields, preprocessing and golden examples.
+/// Writes a package around a fixture's graph, with a manifest and without a run of the gate.
 fn write_package(
     models: &Path,
     graph: &str,
@@ -34,7 +34,7 @@ fn write_package(
     write_manifest(&directory, graph, "1.0.0");
 }
 
-/// Token ids and a mask of a free length.
+/// A package that takes token ids and a mask of any length.
 fn tokens() -> TempDir {
     let list = |kind: &str| json!({"type": "array", "items": {"type": kind}});
     let input = json!({"ids": list("integer"), "mask": list("boolean")});
@@ -42,7 +42,7 @@ fn tokens() -> TempDir {
         json!({"total": {"type": "integer"}, "doubled": list("integer"), "kept": list("boolean")});
     let golden: Vec<Value> = [vec![3, 4], vec![1, 2, 3], vec![7, 8]]
         .iter()
-        .map(|ids| json!({"input": instance(ids), "output": answer(ids)}))
+        .map(|ids| json!({"input": instance_of(ids), "output": answer_of(ids)}))
         .collect();
     let models = tempfile::tempdir().unwrap();
     write_package(models.path(), "tokens", (&input, &output), None, &golden);
@@ -50,17 +50,17 @@ fn tokens() -> TempDir {
 }
 
 /// Every other id is masked.
-fn mask(ids: &[i64]) -> Vec<bool> {
+fn mask_of(ids: &[i64]) -> Vec<bool> {
     (0..ids.len()).map(|at| at % 2 == 0).collect()
 }
 
-fn instance(ids: &[i64]) -> Value {
-    json!({"ids": ids, "mask": mask(ids)})
+fn instance_of(ids: &[i64]) -> Value {
+    json!({"ids": ids, "mask": mask_of(ids)})
 }
 
-fn answer(ids: &[i64]) -> Value {
+fn answer_of(ids: &[i64]) -> Value {
     let total: i64 = ids.iter().step_by(2).sum();
-    json!({"total": total, "doubled": ids.iter().map(|id| id * 2).collect::<Vec<_>>(), "kept": mask(ids)})
+    json!({"total": total, "doubled": ids.iter().map(|id| id * 2).collect::<Vec<_>>(), "kept": mask_of(ids)})
 }
 
 #[test]
@@ -87,15 +87,15 @@ fn rows_of_different_lengths_are_answered_in_their_order() {
         lengths(&[1]),
         lengths(&many),
     ] {
-        let instances: Vec<Value> = rows.iter().map(|ids| instance(ids)).collect();
-        let expected: Vec<Value> = rows.iter().map(|ids| answer(ids)).collect();
+        let instances: Vec<Value> = rows.iter().map(|ids| instance_of(ids)).collect();
+        let expected: Vec<Value> = rows.iter().map(|ids| answer_of(ids)).collect();
         let body: Value = server
             .predict("/predict", &json!({"instances": instances, "id": "mine"}))
             .json()
             .unwrap();
         assert_eq!(body["predictions"], json!(expected), "{body}");
         assert_eq!(body["id"], "mine");
-        // Rows of another protocol, too.
+        // The same rows in another protocol.
         let body: Value = server
             .predict(
                 "/v1/models/tokens:predict",
@@ -105,7 +105,7 @@ fn rows_of_different_lengths_are_answered_in_their_order() {
             .unwrap();
         assert_eq!(body["predictions"], json!(expected), "{body}");
     }
-    // Three groups, and so at least three runs.
+    // Rows of three lengths need at least three runs.
     assert!(server.metric("predictd_batch_size_count{model=\"tokens\",version=\"1.0.0\"}") >= 3.0);
 
     let (code, output, error) = run_predictd(
@@ -113,7 +113,7 @@ fn rows_of_different_lengths_are_answered_in_their_order() {
             "predict",
             models.path().join("tokens/1.0.0").to_str().unwrap(),
         ],
-        &json!({"instances": [instance(&[1, 2, 3]), instance(&[4]), instance(&[5, 6, 7])]})
+        &json!({"instances": [instance_of(&[1, 2, 3]), instance_of(&[4]), instance_of(&[5, 6, 7])]})
             .to_string(),
         &[],
     );
@@ -125,14 +125,18 @@ fn rows_of_different_lengths_are_answered_in_their_order() {
         (code, lines),
         (
             0,
-            vec![answer(&[1, 2, 3]), answer(&[4]), answer(&[5, 6, 7])]
+            vec![
+                answer_of(&[1, 2, 3]),
+                answer_of(&[4]),
+                answer_of(&[5, 6, 7])
+            ]
         ),
         "{error}"
     );
 }
 
 #[test]
-fn a_row_that_cannot_be_read_is_named() {
+fn an_invalid_row_is_named() {
     let models = tokens();
     let server = Server::start(models.path(), &[]);
     let refused = |instances: Value, pointer: &str, keyword: &str| {
@@ -150,13 +154,13 @@ fn a_row_that_cannot_be_read_is_named() {
         );
     };
     refused(
-        json!([instance(&[1]), {"ids": [1, 2], "mask": [true, 1]}]),
+        json!([instance_of(&[1]), {"ids": [1, 2], "mask": [true, 1]}]),
         "/instances/1/mask/1",
         "type",
     );
-    // The graph takes both of one length.
+    // The graph requires both inputs to have one length.
     refused(
-        json!([instance(&[1]), {"ids": [1, 2], "mask": [true, true, true]}]),
+        json!([instance_of(&[1]), {"ids": [1, 2], "mask": [true, true, true]}]),
         "/instances/1",
         "items",
     );
@@ -169,26 +173,29 @@ fn a_row_that_cannot_be_read_is_named() {
         alone["errors"][0],
         json!({"pointer": "", "keyword": "items", "detail": detail})
     );
-    let beyond = json!([instance(&[1, 2]), instance(&[3]), {"ids": [1e30, 2], "mask": [true, true]}, instance(&[3])]);
+    let beyond = json!([instance_of(&[1, 2]), instance_of(&[3]), {"ids": [1e30, 2], "mask": [true, true]}, instance_of(&[3])]);
     refused(beyond, "/instances/2/ids", "dtype");
+}
+
+/// An inference of `tokens`: status and answer.
+fn infer_tokens(server: &Server, shape: Value, ids: Value, mask: Value) -> (u16, Value) {
+    let inputs = json!([
+        {"name": "ids", "datatype": "INT64", "shape": shape, "data": ids},
+        {"name": "mask", "datatype": "BOOL", "shape": shape, "data": mask}
+    ]);
+    let response = server.predict("/v2/models/tokens/infer", &json!({"inputs": inputs}));
+    (
+        response.status().as_u16(),
+        response.json::<Value>().unwrap(),
+    )
 }
 
 #[test]
 fn a_tensor_has_one_shape() {
     let models = tokens();
     let server = Server::start(models.path(), &[]);
-    let infer = |shape: Value, ids: Value, mask: Value| {
-        let inputs = json!([
-            {"name": "ids", "datatype": "INT64", "shape": shape, "data": ids},
-            {"name": "mask", "datatype": "BOOL", "shape": shape, "data": mask}
-        ]);
-        let response = server.predict("/v2/models/tokens/infer", &json!({"inputs": inputs}));
-        (
-            response.status().as_u16(),
-            response.json::<Value>().unwrap(),
-        )
-    };
-    let (status, body) = infer(
+    let (status, body) = infer_tokens(
+        &server,
         json!([2, 2]),
         json!([1, 2, 3, 4]),
         json!([true, false, true, true]),
@@ -202,7 +209,8 @@ fn a_tensor_has_one_shape() {
         body["outputs"][2],
         json!({"name": "kept", "datatype": "BOOL", "shape": [2, 2], "data": [true, false, true, true]})
     );
-    let (status, body) = infer(
+    let (status, body) = infer_tokens(
+        &server,
         json!([2, 2]),
         json!([[1, 2], [3, 4]]),
         json!([[true, false], [true, true]]),
@@ -220,7 +228,7 @@ fn a_tensor_has_one_shape() {
             json!([[true, true, true], [true, true, true]]),
         ),
     ] {
-        let (status, body) = infer(json!([2, 2]), ids, mask);
+        let (status, body) = infer_tokens(&server, json!([2, 2]), ids, mask);
         assert!(status == 400 || status == 422, "{body}");
         assert!(
             body["error"]
@@ -230,11 +238,16 @@ fn a_tensor_has_one_shape() {
             "{body}"
         );
     }
-    let (status, body) = infer(json!([1, 2]), json!([1, 2]), json!([1, 0]));
+    let (status, body) = infer_tokens(&server, json!([1, 2]), json!([1, 2]), json!([1, 0]));
     assert_eq!(status, 400, "{body}");
-    // Rows without elements are rows all the same.
+}
+
+#[test]
+fn rows_without_elements_are_rows() {
+    let models = tokens();
+    let server = Server::start(models.path(), &[]);
     for data in [json!([]), json!([[], []])] {
-        let (status, body) = infer(json!([2, 0]), data.clone(), data);
+        let (status, body) = infer_tokens(&server, json!([2, 0]), data.clone(), data);
         assert_eq!(
             (
                 status,
@@ -247,8 +260,8 @@ fn a_tensor_has_one_shape() {
     }
 }
 
-#[test]
-fn nesting_ends_at_a_dimension_of_0() {
+/// A server with the graph `sequence` as a bare graph and as a package: lists of rows of four numbers.
+fn sequences() -> (TempDir, Server) {
     let models = models_of_graphs(&[("bare", "sequence.onnx")]);
     let number = json!({"type": "number"});
     let list = json!({"type": "array", "items": {"type": "array", "items": number, "minItems": 4, "maxItems": 4}});
@@ -261,6 +274,12 @@ fn nesting_ends_at_a_dimension_of_0() {
         &[golden],
     );
     let server = Server::start(models.path(), &[]);
+    (models, server)
+}
+
+#[test]
+fn lists_end_at_a_dimension_of_0() {
+    let (_models, server) = sequences();
     for model in ["bare", "sequence"] {
         for (shape, data) in [
             ([2, 0, 4], json!([])),
@@ -293,7 +312,11 @@ fn nesting_ends_at_a_dimension_of_0() {
             "{model}: {body}"
         );
     }
-    // Rows of different lengths, one of them with no step at all.
+}
+
+#[test]
+fn rows_of_different_lengths_may_be_empty() {
+    let (_models, server) = sequences();
     let instances = json!([{"x": [[1, 2, 3, 4], [5, 6, 7, 8]]}, {"x": []}, {"x": [[0, 0, 0, 9]]}]);
     let body: Value = server
         .predict("/models/sequence/predict", &json!({"instances": instances}))
@@ -314,6 +337,11 @@ fn nesting_ends_at_a_dimension_of_0() {
         ]),
         "{body}"
     );
+}
+
+#[test]
+fn a_request_without_rows_is_answered_by_a_bare_graph_only() {
+    let (_models, server) = sequences();
     let none =
         json!({"inputs": [{"name": "x", "shape": [0, 3, 4], "datatype": "FP32", "data": []}]});
     assert_eq!(

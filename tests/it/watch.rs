@@ -1,4 +1,4 @@
-//! What happens in the models directory while the server runs.
+//! Changes of the models directory while the server runs.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use crate::harness::{
     run_predictd, wait_for, wait_until, write_manifest,
 };
 
-fn state(server: &Server, name: &str, version: &str) -> String {
+fn version_state(server: &Server, name: &str, version: &str) -> String {
     let document = server.get_json(&format!("/models/{name}"));
     let versions = document["versions"].as_array().cloned().unwrap_or_default();
     versions
@@ -18,17 +18,17 @@ fn state(server: &Server, name: &str, version: &str) -> String {
         .to_owned()
 }
 
-fn stable(server: &Server, name: &str) -> Value {
+fn stable_version(server: &Server, name: &str) -> Value {
     server.get_json(&format!("/models/{name}"))["stable"].clone()
 }
 
 #[test]
-fn a_new_version_answers_under_its_own_route_only() {
+fn a_new_version_answers_only_requests_that_name_it() {
     let models = models_with(&[("churn", "1.0.0")]);
     let server = Server::start(models.path(), &[]);
     install_package(models.path(), "churn", "1.1.0");
     wait_until("1.1.0 is loaded", || {
-        state(&server, "churn", "1.1.0") == "available"
+        version_state(&server, "churn", "1.1.0") == "available"
     });
     let answer: Value = server
         .predict(
@@ -42,16 +42,21 @@ fn a_new_version_answers_under_its_own_route_only() {
         .predict("/models/churn/predict", &example_input("churn", "1.0.0"))
         .json()
         .unwrap();
-    assert_eq!(answer["version"], "1.0.0", "promotion is a decision");
-    assert_eq!(stable(&server, "churn"), "1.0.0");
+    assert_eq!(
+        answer["version"], "1.0.0",
+        "only a decision changes the stable version"
+    );
+    assert_eq!(stable_version(&server, "churn"), "1.0.0");
 }
 
 #[test]
-fn newest_takes_over_where_that_is_configured() {
+fn the_newest_version_becomes_stable_if_configured() {
     let models = models_with(&[("churn", "1.0.0")]);
     let server = Server::start(models.path(), &[("models.promote", "newest")]);
     install_package(models.path(), "churn", "1.1.0");
-    wait_until("1.1.0 takes over", || stable(&server, "churn") == "1.1.0");
+    wait_until("1.1.0 takes over", || {
+        stable_version(&server, "churn") == "1.1.0"
+    });
     assert!(
         server
             .metrics()
@@ -79,7 +84,7 @@ fn the_pinned_version_is_stable() {
 }
 
 #[test]
-fn a_slow_copy_is_waited_for() {
+fn an_incomplete_package_is_loaded_when_it_is_complete() {
     let models = models_with(&[("diabetes", "1.0.0")]);
     let server = Server::start(models.path(), &[]);
     let (from, to) = (
@@ -88,8 +93,8 @@ fn a_slow_copy_is_waited_for() {
     );
     fs_err::create_dir_all(&to).unwrap();
     fs_err::copy(from.join("manifest.json"), to.join("manifest.json")).unwrap();
-    wait_until("it is incomplete", || {
-        state(&server, "churn", "1.1.0") == "incomplete"
+    wait_until("the version is incomplete", || {
+        version_state(&server, "churn", "1.1.0") == "incomplete"
     });
     let whole = fs_err::read(from.join("model.onnx")).unwrap();
     fs_err::write(to.join("model.onnx"), &whole[..1000]).unwrap();
@@ -99,8 +104,8 @@ fn a_slow_copy_is_waited_for() {
         503
     );
     copy_directory(&from, &to);
-    wait_until("it is loaded", || {
-        state(&server, "churn", "1.1.0") == "available"
+    wait_until("the version is loaded", || {
+        version_state(&server, "churn", "1.1.0") == "available"
     });
     assert_eq!(server.metric("predictd_model_loads_total{model=\"churn\",outcome=\"loaded\",reason=\"\",version=\"1.1.0\"}"), 1.0);
     assert_eq!(
@@ -121,7 +126,7 @@ fn a_removed_version_is_drained_and_unloaded() {
     )
     .unwrap();
     wait_until("1.0.0 is gone", || {
-        state(&server, "churn", "1.0.0") == "absent"
+        version_state(&server, "churn", "1.0.0") == "absent"
     });
     assert_eq!(
         server
@@ -138,7 +143,7 @@ fn a_removed_version_is_drained_and_unloaded() {
             .status(),
         200
     );
-    wait_until("its series are gone", || {
+    wait_until("the version's series are removed", || {
         !server
             .metrics()
             .contains("predictd_inflight_requests{model=\"churn\",version=\"1.0.0\"}")
@@ -146,7 +151,7 @@ fn a_removed_version_is_drained_and_unloaded() {
 }
 
 #[test]
-fn an_overwritten_version_is_refused_and_the_loaded_one_goes_on() {
+fn an_overwritten_version_is_rejected_and_the_loaded_one_answers() {
     let models = models_with(&[("diabetes", "1.0.0")]);
     let server = Server::start(models.path(), &[]);
     let directory = models.path().join("diabetes/1.0.0");
@@ -170,14 +175,14 @@ fn an_overwritten_version_is_refused_and_the_loaded_one_goes_on() {
 }
 
 #[test]
-fn a_refused_version_shows_everywhere_and_harms_nobody() {
+fn a_rejected_version_is_reported_and_other_versions_answer() {
     let models = models_with(&[("diabetes", "1.0.0")]);
     let server = Server::start(models.path(), &[]);
     install_package(models.path(), "diabetes", "1.1.0");
     wait_until("1.1.0 is loaded", || {
-        state(&server, "diabetes", "1.1.0") == "available"
+        version_state(&server, "diabetes", "1.1.0") == "available"
     });
-    // A third version whose golden examples are another model's.
+    // The golden examples of version 1.2.0 belong to another model.
     let directory = models.path().join(".staging");
     copy_directory(&package_path("diabetes", "1.0.0"), &directory);
     let text = fs_err::read_to_string(directory.join("golden.jsonl"))
@@ -186,8 +191,8 @@ fn a_refused_version_shows_everywhere_and_harms_nobody() {
     fs_err::write(directory.join("golden.jsonl"), text).unwrap();
     write_manifest(&directory, "diabetes", "1.2.0");
     fs_err::rename(&directory, models.path().join("diabetes/1.2.0")).unwrap();
-    wait_until("1.2.0 is refused", || {
-        state(&server, "diabetes", "1.2.0") == "refused"
+    wait_until("1.2.0 is rejected", || {
+        version_state(&server, "diabetes", "1.2.0") == "refused"
     });
     assert_eq!(server.get("/readyz").status(), 200);
     assert!(server.readiness().contains("golden"));
@@ -216,7 +221,7 @@ fn a_refused_version_shows_everywhere_and_harms_nobody() {
             .status(),
         200
     );
-    wait_until("the load is logged, and the request for it", || {
+    wait_until("the rejection and the request are logged", || {
         server.logged("refused").len() == 2
     });
 }
@@ -247,10 +252,10 @@ fn an_unreadable_directory_unloads_nothing() {
 }
 
 #[test]
-fn a_copy_of_full_size_without_its_bytes_is_waited_for() {
+fn a_file_of_full_size_that_still_changes_is_waited_for() {
     let models = models_with(&[("diabetes", "1.0.0")]);
     let server = Server::start(models.path(), &[]);
-    // All files have their size, but one has not its bytes yet; and it goes on changing.
+    // All files have their final size, but the content of one is still being written.
     let (whole, directory) = (
         package_path("diabetes", "1.1.0"),
         models.path().join("diabetes/1.1.0"),
@@ -263,7 +268,7 @@ fn a_copy_of_full_size_without_its_bytes_is_waited_for() {
         bytes
     };
     let mut part = 0;
-    wait_until("it is seen", || {
+    wait_until("the incomplete version is reported", || {
         part += 1;
         fs_err::write(directory.join("model.onnx"), unfinished(part)).unwrap();
         let version = server.get_json("/models/diabetes/versions/1.1.0");
@@ -273,8 +278,8 @@ fn a_copy_of_full_size_without_its_bytes_is_waited_for() {
                 .is_some_and(|reason| reason.contains("may not be complete yet"))
     });
     fs_err::write(directory.join("model.onnx"), &graph).unwrap();
-    wait_until("it is loaded", || {
-        state(&server, "diabetes", "1.1.0") == "available"
+    wait_until("the version is loaded", || {
+        version_state(&server, "diabetes", "1.1.0") == "available"
     });
     let refusals: Vec<Value> = server
         .logged("refused")
@@ -285,7 +290,7 @@ fn a_copy_of_full_size_without_its_bytes_is_waited_for() {
 }
 
 #[test]
-fn an_unwritable_state_directory_is_counted_and_serving_goes_on() {
+fn an_unwritable_state_directory_is_counted_and_requests_are_answered() {
     let models = models_with(&[("diabetes", "1.0.0")]);
     let server = Server::start_prepared(models.path(), &[], |command| {
         command.env("PREDICTD_STATE__URL", "/proc/nowhere");
@@ -299,8 +304,8 @@ fn an_unwritable_state_directory_is_counted_and_serving_goes_on() {
     );
 }
 
-/// A version whose manifest is there and whose graph is cut short.
-fn half(models: &std::path::Path, name: &str, version: &str) {
+/// Writes a version with a manifest and a truncated graph.
+fn write_half_a_version(models: &std::path::Path, name: &str, version: &str) {
     let directory = models.join(name).join(version);
     copy_directory(&package_path(name, "1.1.0"), &directory);
     write_manifest(&directory, name, version);
@@ -309,32 +314,32 @@ fn half(models: &std::path::Path, name: &str, version: &str) {
 }
 
 #[test]
-fn half_copied_versions_keep_no_good_one_from_being_ready() {
+fn incomplete_versions_do_not_make_a_good_one_unready() {
     let models = models_with(&[("churn", "1.0.0"), ("churn", "1.1.0")]);
     for version in ["3.0.0", "3.1.0", "3.2.0"] {
-        half(models.path(), "churn", version);
+        write_half_a_version(models.path(), "churn", version);
     }
     let server = Server::start(models.path(), &[]);
-    assert_eq!(stable(&server, "churn"), "1.1.0");
+    assert_eq!(stable_version(&server, "churn"), "1.1.0");
     assert_eq!(
         (
-            state(&server, "churn", "1.0.0"),
-            state(&server, "churn", "1.1.0")
+            version_state(&server, "churn", "1.0.0"),
+            version_state(&server, "churn", "1.1.0")
         ),
         ("available".to_owned(), "available".to_owned())
     );
     for version in ["3.0.0", "3.1.0", "3.2.0"] {
-        assert_eq!(state(&server, "churn", version), "incomplete");
+        assert_eq!(version_state(&server, "churn", version), "incomplete");
     }
 }
 
 #[test]
-fn a_copy_that_stops_growing_is_refused_until_it_goes_on() {
+fn a_copy_that_stops_growing_is_rejected_until_it_continues() {
     let models = models_with(&[("churn", "1.0.0")]);
-    half(models.path(), "churn", "3.0.0");
+    write_half_a_version(models.path(), "churn", "3.0.0");
     let server = Server::start(models.path(), &[("models.copy_timeout_ms", "300")]);
-    wait_until("it is refused", || {
-        state(&server, "churn", "3.0.0") == "refused"
+    wait_until("the version is rejected", || {
+        version_state(&server, "churn", "3.0.0") == "refused"
     });
     let reason = server.get_json("/models/churn/versions/3.0.0")["reason"]
         .as_str()
@@ -356,8 +361,8 @@ fn a_copy_that_stops_growing_is_refused_until_it_goes_on() {
         directory.join("model.onnx"),
     )
     .unwrap();
-    wait_until("it is loaded", || {
-        state(&server, "churn", "3.0.0") == "available"
+    wait_until("the version is loaded", || {
+        version_state(&server, "churn", "3.0.0") == "available"
     });
     assert_eq!(
         server
@@ -366,6 +371,6 @@ fn a_copy_that_stops_growing_is_refused_until_it_goes_on() {
             .filter(|line| line["reason"] == "incomplete")
             .count(),
         1,
-        "once, not at each look"
+        "the rejection is logged once, not at each scan"
     );
 }

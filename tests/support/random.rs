@@ -1,11 +1,13 @@
-//! Random numbers that can be repeated, for tests that make their own cases.
+//! Repeatable random numbers for tests that generate their cases.
+
+#![allow(dead_code, reason = "each test program uses a part of this file")]
 
 use std::{
     collections::hash_map::RandomState,
     hash::{BuildHasher, Hasher},
 };
 
-/// SplitMix64 (Steele, Lea, Flood 2014): small, and the same everywhere.
+/// SplitMix64 (Steele, Lea, Flood 2014), which gives the same numbers on every machine.
 pub struct Random(pub u64);
 
 impl Random {
@@ -30,7 +32,7 @@ impl Random {
     }
 }
 
-/// `PREDICTD_SEED`, or another one each time; and `PREDICTD_CASES`, or as many as usual.
+/// The seed and the number of cases: `PREDICTD_SEED` or a new seed, `PREDICTD_CASES` or `usual`.
 pub fn seed_and_cases(usual: u64) -> (u64, usize) {
     let from_environment =
         |name: &str| std::env::var_os(name).and_then(|text| text.to_str()?.parse::<u64>().ok());

@@ -1,4 +1,4 @@
-"""Checks a running server with external tools: promtool, an OpenAPI validator, a browser, strace.
+"""Checks a running server with independent tools: promtool, an OpenAPI validator, a browser, strace.
 
 usage: check.py [--screenshot DIR]      (from the project's root, after `make build`)
 """
@@ -31,7 +31,7 @@ def post(url, document):
 
 
 def check_metrics(url):
-    """`promtool check metrics` reports no problem."""
+    """`promtool check metrics` reports nothing."""
     post(f"{url}/models/churn/predict", golden("churn", "1.1.0")[0]["input"])
     result = subprocess.run(["promtool", "check", "metrics"], input=get(f"{url}/metrics"), capture_output=True, text=True)
     assert result.returncode == 0 and not result.stdout + result.stderr, result.stdout + result.stderr
@@ -45,7 +45,7 @@ def check_openapi(url):
 
 
 def check_page(url, screenshots):
-    """Each model answers in the browser, and the page fetches nothing from other servers."""
+    """The page of each model answers in a browser, and fetches nothing from other hosts."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1280, "height": 900})
@@ -89,7 +89,7 @@ def check_page(url, screenshots):
 
 
 def check_file_picker(page):
-    """A selected image file is inserted as base64, in one instance and in several."""
+    """A selected image becomes base64 in the request, alone and in one of several instances."""
     image = base64.b64decode(golden("digits", "1.0.0")[1]["input"]["image"])
     page.locator("#models").get_by_role("link", name="digits", exact=True).click()
     for which in ("one instance", "several"):
@@ -108,7 +108,7 @@ def check_file_picker(page):
 
 
 def check_narrow(page, screenshots):
-    """On a small screen nothing is cut off, and a rule has the width of the page."""
+    """On the screen of a telephone no table is wider than the page."""
     wide = page.viewport_size
     page.set_viewport_size({"width": 400, "height": 900})
     page.locator("#models").get_by_role("link", name="churn", exact=True).click()
@@ -124,14 +124,14 @@ def check_narrow(page, screenshots):
 
 
 def check_silence():
-    """The process opens only predictd's sockets and writes nothing to the home directory: ONNX Runtime's telemetry is disabled."""
+    """ONNX Runtime's vendor telemetry is off: only the server's own sockets are opened, and no file is written below HOME."""
     with tempfile.TemporaryDirectory() as home, tempfile.TemporaryDirectory() as temporary:
         trace = pathlib.Path(temporary) / "trace"
         environment = {"HOME": home, "XDG_CACHE_HOME": f"{home}/.cache"}
         os.environ.pop("ORT_DISABLE_TELEMETRY", None)
         with server("strace", "-D", "-f", "-qq", "-e", "trace=socket,connect,bind,sendto", "-o", str(trace), environment=environment) as running:
             post(f"{running.url}/models/churn/predict", golden("churn", "1.1.0")[0]["input"])
-            time.sleep(0.5)  # telemetry would be sent by a separate thread
+            time.sleep(0.5)  # what phones home does so from a thread of its own
         calls = trace.read_text()
         families = set(re.findall(r"socket\((AF_\w+)", calls))
         connects = re.findall(r"connect\(.*", calls)
@@ -148,11 +148,11 @@ def main():
     with server() as running:
         for check in (check_metrics, check_openapi, lambda url: check_page(url, args.screenshot)):
             check(running.url)
-    print("promtool: no problem in the metrics")
+    print("promtool: the metrics are clean")
     print("openapi-spec-validator: /openapi.json is OpenAPI 3.1")
-    print("chromium: every model answers on /docs, and nothing is fetched from other servers")
+    print("chromium: every model answers on /docs, nothing comes from elsewhere")
     check_silence()
-    print("strace: only predictd's sockets, and nothing written to the home directory")
+    print("strace: no socket but ours, nothing written at home")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Runs real clients against a running server: Triton's and KServe's Python clients, gRPC health and reflection, the documented requests of
-TensorFlow Serving, MLflow, SageMaker and Vertex AI, and schemathesis with /openapi.json.
+"""Real clients against a running server: Triton's and KServe's Python clients, gRPC health and reflection,
+the requests of TensorFlow Serving, MLflow, SageMaker and Vertex AI as their documentation has them, and schemathesis over /openapi.json.
 
-usage: clients.py [PART ...]      (in the project's root, after `make build`; parts: oip, fields, grpc, kserve, rows, openapi)
+usage: clients.py [PART ...]      (from the project's root, after `make build`; parts: oip, fields, grpc, kserve, rows, openapi)
 """
 import argparse
 import os
@@ -17,13 +17,13 @@ import clients_rows
 from harness import bare_repository, run_all, server
 
 HERE = pathlib.Path(__file__).resolve().parent
-# A generated request may have a deadline that can't be met, so 504 is a correct answer.
+# A generated request may have a deadline that cannot be met. 504 is the right answer to it.
 SCHEMATHESIS = '[checks]\nnot_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", "504"]\n'
 JUDGEMENTS = "not_a_server_error,response_schema_conformance,content_type_conformance,status_code_conformance,response_headers_conformance"
 
 
 def check_openapi(url):
-    """Valid and invalid requests, generated from the document, cause no server error, and every answer fits the document."""
+    """Requests generated from the document, valid and invalid: no server error, and the document describes every answer."""
     with tempfile.TemporaryDirectory() as home:
         config = pathlib.Path(home) / "schemathesis.toml"
         config.write_text(SCHEMATHESIS, encoding="utf-8")
@@ -36,10 +36,10 @@ def check_openapi(url):
 
 
 def check_kserve(running, bare):
-    """Runs clients_kserve.py, which prints its own results."""
+    """Runs clients_kserve.py, which prints its own lines."""
     result = subprocess.run([sys.executable, HERE / "clients_kserve.py", running.url, running.grpc, bare.url, bare.grpc])
     assert result.returncode == 0, f"{result.returncode} checks failed"
-    return "ran in its own process"
+    return "in a process of its own"
 
 
 PARTS = {
@@ -54,15 +54,15 @@ PARTS = {
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", metavar="PART", help="run only these parts")
+    parser.add_argument("parts", nargs="*", metavar="PART", help="only these")
     parts = parser.parse_args().parts or list(PARTS)
     if unknown := [part for part in parts if part not in PARTS]:
-        parser.error(f"unknown part {', '.join(unknown)}; the parts are {', '.join(PARTS)}")
+        parser.error(f"there is no part {', '.join(unknown)}; the parts are {', '.join(PARTS)}")
     with tempfile.TemporaryDirectory() as repository:
         bare_repository(repository)
         with server(environment={"PREDICTD_MODELS__DEFAULT": "churn"}) as running, server(models=repository) as bare:
             failures = sum(run_all(PARTS[part](running, bare)) for part in parts)
-            if failures:  # inside, so that the servers print the end of their logs
+            if failures:  # inside the block, so that the logs of the servers are printed
                 sys.exit(f"{failures} checks failed")
 
 

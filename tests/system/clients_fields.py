@@ -1,4 +1,4 @@
-"""The packages of models/ with Triton's client: fields as inputs and predictions as outputs, compared with every golden example."""
+"""Triton's client with the packages of models/: fields as inputs and outputs, checked with every golden example."""
 import base64
 import json
 import math
@@ -20,7 +20,7 @@ def schema(name, version):
 
 
 def datatypes(name, version):
-    """Datatype by field, from the schema's types."""
+    """The datatype of each field, by the types of the schema."""
     found = {}
     for field, about in schema(name, version)["input"]["properties"].items():
         kind = about["type"] if isinstance(about["type"], str) else next(each for each in about["type"] if each != "null")
@@ -29,7 +29,7 @@ def datatypes(name, version):
 
 
 def columns(kinds, rows):
-    """One [n, 1] array per field. A missing value is NaN or empty bytes; a missing boolean is its default, false."""
+    """One input of shape [n, 1] for each field. A missing value is NaN or empty bytes. A missing boolean is false, its default."""
     def value(field, row):
         given = row.get(field)
         if given is None:
@@ -39,11 +39,11 @@ def columns(kinds, rows):
 
 
 def close(got, wanted, tolerance, what):
-    assert abs(float(got) - float(wanted)) <= tolerance, f"{what}: {got}, expected {wanted}"
+    assert abs(float(got) - float(wanted)) <= tolerance, f"{what}: {got} where {wanted} was expected"
 
 
-def assert_golden(result, examples, what):
-    """Asserts the label and the probabilities of its classes."""
+def held(result, examples, what):
+    """A label and the probabilities of its classes."""
     label = next(name for name in examples[0]["output"] if name != "probabilities")
     labels, chances = result.as_numpy(label), result.as_numpy("probabilities")
     assert labels is not None and labels.shape == (len(examples), 1), f"{what}: {labels}"
@@ -51,7 +51,7 @@ def assert_golden(result, examples, what):
     for row, example in enumerate(examples):
         got = labels[row, 0]
         got = got.decode() if isinstance(got, bytes) else str(got)
-        assert got == example["output"][label], f"{what}, example {row}: {got}, expected {example['output'][label]}"
+        assert got == example["output"][label], f"{what}, example {row}: {got} where {example['output'][label]} was expected"
         for place, (name, wanted) in enumerate(example["output"]["probabilities"].items()):
             close(chances[row, place], wanted, example["tolerance"], f"{what}, example {row}, {name}")
 
@@ -75,28 +75,28 @@ def check_metadata(side):
 def check_churn(side):
     examples, kinds = golden("churn", "1.1.0"), datatypes("churn", "1.1.0")
     everything = columns(kinds, [example["input"] for example in examples])
-    assert_golden(side.infer("churn", everything), examples, "all in one batch")
+    held(side.infer("churn", everything), examples, "all in one batch")
     flat = {name: array.reshape(-1) for name, array in everything.items()}
-    assert_golden(side.infer("churn", flat), examples, "all in one batch, [n]")
+    held(side.infer("churn", flat), examples, "all in one batch, [n]")
     for number, example in enumerate(examples):
-        assert_golden(side.infer("churn", columns(kinds, [example["input"]])), [example], f"example {number}")
+        held(side.infer("churn", columns(kinds, [example["input"]])), [example], f"example {number}")
     old = golden("churn", "1.0.0")
-    assert_golden(side.infer("churn", columns(datatypes("churn", "1.0.0"), [example["input"] for example in old]), model_version="1.0.0"), old, "version 1.0.0")
+    held(side.infer("churn", columns(datatypes("churn", "1.0.0"), [example["input"] for example in old]), model_version="1.0.0"), old, "version 1.0.0")
     some = [example for example in examples if example["input"].get("total_charges") is None]
     rows = columns(kinds, [example["input"] for example in some])
     assert some and rows.pop("total_charges").size == len(some)
-    assert_golden(side.infer("churn", rows), some, "an input left out")
+    held(side.infer("churn", rows), some, "an input left out")
     got = side.infer("churn", everything, outputs=[side.want("probabilities", classes=1)]).as_numpy("probabilities")
     best = [each.decode().split(":") for each in got.ravel()]
     for example, (value, place, *label) in zip(examples, best, strict=True):
         names = list(example["output"]["probabilities"])
         assert names[int(place)] == example["output"]["label"] and label in ([], [example["output"]["label"]]), best
         close(value, example["output"]["probabilities"][names[int(place)]], max(example["tolerance"], 1e-5), "classification")
-    return f"churn: {len(examples)} golden examples in one batch, one by one, and {len(old)} of version 1.0.0; missing values as NaN, empty and omitted"
+    return f"churn: {len(examples)} golden examples in one batch, one by one, and {len(old)} of version 1.0.0; missing values as NaN, empty, left out"
 
 
 def check_numbers(side):
-    """A number field accepts every numeric datatype, because the schema checks the value and not its datatype."""
+    """A number accepts every numeric datatype, because the schema checks the value and not its storage."""
     examples, kinds = golden("diabetes", "1.0.0"), datatypes("diabetes", "1.0.0")
     rows = columns(kinds, [example["input"] for example in examples])
     answer = side.infer("diabetes", rows).as_numpy("prediction")
@@ -109,26 +109,26 @@ def check_numbers(side):
     for dtype in dtypes:
         given = {name: array if array.dtype == object else array.astype(dtype) for name, array in whole.items()}
         got = side.infer("diabetes", given).as_numpy("prediction")
-        assert got.tobytes() == wanted.tobytes(), f"{dtype}: {got}, expected {wanted}"
+        assert got.tobytes() == wanted.tobytes(), f"{dtype}: {got} where {wanted} was expected"
     return f"diabetes: {len(examples)} golden examples; 100 is the same number in {len(dtypes)} other datatypes"
 
 
 def check_images(side):
     examples = golden("digits", "1.0.0")
     images = np.array([[base64.b64decode(example["input"]["image"])] for example in examples], object)
-    assert_golden(side.infer("digits", {"image": images}), examples, "images as bytes")
+    held(side.infer("digits", {"image": images}), examples, "images as bytes")
     if side.http:
         text = np.array([[example["input"]["image"]] for example in examples], object)
-        assert_golden(side.client.infer("digits", [side.put("image", text, False)]), examples, "images as base64 in JSON")
+        held(side.client.infer("digits", [side.put("image", text, False)]), examples, "images as base64 in JSON")
     examples = golden("digits-array", "1.0.0")
     pixels = np.array([example["input"]["pixels"] for example in examples], np.float64)
-    assert_golden(side.infer("digits-array", {"pixels": pixels}), examples, "pixels")
-    assert_golden(side.infer("digits-array", {"pixels": pixels.astype(np.uint8)}), examples, "pixels as UINT8")
+    held(side.infer("digits-array", {"pixels": pixels}), examples, "pixels")
+    held(side.infer("digits-array", {"pixels": pixels.astype(np.uint8)}), examples, "pixels as UINT8")
     return "digits: PNG files as bytes" + (" and as base64 in JSON" if side.http else "") + ", arrays of FP64 and UINT8"
 
 
 def check_graph(side):
-    """The graph's own inputs are accepted, without preprocessing, only under an explicit version."""
+    """The graph's own inputs, without preprocessing, are accepted under an explicit version only."""
     config = side.about("get_model_config", "churn", "1.1.0")
     config = config if side.http else config["config"]
     fields = set(datatypes("churn", "1.1.0"))
@@ -143,7 +143,7 @@ def check_graph(side):
     outputs = [each["name"] for each in answer["outputs"]] if side.http else [each.name for each in answer.outputs]
     assert outputs == [each["name"] for each in config["output"]], (outputs, config)
     side.refused("400", [], side.infer, "churn", given)
-    return f"churn's graph ({', '.join(tensors)}) is accepted only under an explicit version"
+    return f"churn's graph ({', '.join(tensors)}) answers under an explicit version and nowhere else"
 
 
 def check_refusals(side):
@@ -164,7 +164,7 @@ def check_refusals(side):
 
 
 def check_json(url):
-    """JSON as a person writes it: null for a missing value, numbers without a decimal point."""
+    """JSON with null for missing values, and numbers without a decimal point."""
     examples, kinds = golden("churn", "1.1.0"), datatypes("churn", "1.1.0")
     inputs = [{"name": name, "datatype": kind, "shape": [len(examples), 1], "data": [example["input"].get(name, False if kind == "BOOL" else None) for example in examples]} for name, kind in kinds.items()]
     answer = ask(f"{url}/v2/models/churn/infer", {"id": "all", "inputs": inputs}).ok()
@@ -178,14 +178,14 @@ def check_json(url):
     assert answer.status == 200, answer
     head = json.loads(answer.body[: int(answer.headers["inference-header-content-length"])])
     digit = next(each for each in head["outputs"] if each["name"] == "digit")
-    assert digit["parameters"]["binary_data_size"] == 5, head  # a text of one digit, after its length
+    assert digit["parameters"]["binary_data_size"] == 5, head  # a text of one digit, behind its length
     start = int(answer.headers["inference-header-content-length"]) + sum(each["parameters"]["binary_data_size"] for each in head["outputs"][: head["outputs"].index(digit)])
     assert answer.body[start + 4 : start + 5].decode() == golden("digits", "1.0.0")[0]["output"]["digit"], answer
     return f"{len(examples)} golden examples with null for missing; a PNG file as the whole body"
 
 
 def checks(running):
-    """(client, check, its arguments) for a server with models/."""
+    """(name of the client, check, its arguments), for a server over models/."""
     for side in sides(running):
         for each in (check_metadata, check_churn, check_numbers, check_images, check_graph, check_refusals):
             yield side.name, each, side

@@ -1,4 +1,4 @@
-"""Parts of gRPC that Triton's plain client does not use: typed contents, streams, large messages, health checks, reflection, asyncio clients."""
+"""gRPC beyond Triton's synchronous client: typed contents, streams, large messages, health checks, reflection, and the asyncio clients."""
 import asyncio
 
 import grpc
@@ -23,9 +23,9 @@ def refused(code, call, *args, words=(), **more):
     try:
         call(*args, timeout=PATIENCE, **more)
     except grpc.RpcError as error:
-        assert error.code() == code and all(word in error.details() for word in words), f"{error.code()} {error.details()!r}, expected {code} {words}"
+        assert error.code() == code and all(word in error.details() for word in words), f"{error.code()} {error.details()!r} where {code} {words} was expected"
         return
-    raise AssertionError(f"not refused; expected {code}")
+    raise AssertionError(f"not refused, expected {code}")
 
 
 def typed(model, datatype, array, **more):
@@ -35,7 +35,7 @@ def typed(model, datatype, array, **more):
 
 
 def check_typed(channel):
-    """Typed contents are answered typed, raw ones raw; FP16 and BF16 have no typed form."""
+    """Typed requests have typed answers, and raw requests raw ones. FP16 and BF16 have no typed form."""
     stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
     for datatype in CONTENTS:
         given, model = sample(datatype), f"identity_{datatype.lower()}"
@@ -71,7 +71,7 @@ def check_typed(channel):
 
 
 def check_stream(side):
-    """In one stream, answers have the order of the messages, and an invalid message does not end the stream."""
+    """The answers of a stream are in order, and a fault does not end the stream."""
     heard = []
     side.client.start_stream(lambda result, error: heard.append((result, error)))
     for number in range(8):
@@ -89,7 +89,7 @@ def check_stream(side):
 
 
 def check_size(side):
-    """Messages of up to server.max_body_bytes (16 MiB), which is above the default limit of gRPC libraries."""
+    """Messages of server.max_body_bytes (16 MiB), which is more than the default limit of the gRPC libraries."""
     given = np.arange(3 << 20, dtype=np.float32).reshape(3, -1)
     same(side.infer("identity_fp32", {"x": given}).as_numpy("y"), given, "12 MiB")
     status = "StatusCode.RESOURCE_EXHAUSTED", "StatusCode.OUT_OF_RANGE", "StatusCode.INVALID_ARGUMENT"
@@ -104,7 +104,7 @@ def check_size(side):
 
 
 def check_asyncio(module, address):
-    """Of eight concurrent requests, only the invalid one fails."""
+    """Eight concurrent requests, of which only the invalid one fails."""
     async def ask():
         async with module.InferenceServerClient(address) as client:
             assert await client.is_server_ready() and await client.is_model_ready("add_sub", "1")
@@ -124,7 +124,7 @@ def check_asyncio(module, address):
 
 
 def check_health(channel, model):
-    """The requests of grpc_health_probe and Kubernetes."""
+    """The health checks of grpc_health_probe and Kubernetes."""
     stub = health_pb2_grpc.HealthStub(channel)
     for service in ("", model):
         answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=PATIENCE)
@@ -155,7 +155,7 @@ def check_watch(channel, model, admin):
 
 
 def check_reflection(channel):
-    """The first requests of grpcurl and grpcui, in the reflection version of old and of new clients."""
+    """The first requests of grpcurl and grpcui, in the old and the new version of reflection."""
     database = ProtoReflectionDescriptorDatabase(channel)
     services = set(database.get_services())
     assert SERVICES <= services, services
@@ -176,11 +176,11 @@ def check_unimplemented(channel):
              (stub.TraceSetting, service_pb2.TraceSettingRequest()), (stub.LogSettings, service_pb2.LogSettingsRequest())]
     for call, request in calls:
         refused(grpc.StatusCode.UNIMPLEMENTED, call, request)
-    return f"{len(calls)} unsupported calls are UNIMPLEMENTED"
+    return f"{len(calls)} calls that predictd does not offer are UNIMPLEMENTED"
 
 
 def checks(running, bare):
-    """(client, check, its arguments) for a server with models/ and one with the bare repository of harness.py."""
+    """(name of the client, check, its arguments), for a server over models/ and one over the bare repository of harness.py."""
     with grpc.insecure_channel(running.grpc) as channel:
         yield "grpc_health.v1", check_health, channel, "churn"
     with grpc.insecure_channel(bare.grpc) as channel:

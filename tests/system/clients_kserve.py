@@ -1,4 +1,4 @@
-"""KServe's Python client. It has its own process, because its generated gRPC classes and Triton's have the same names.
+"""KServe's Python client, in a separate process, because its generated gRPC classes have the same names as Triton's.
 
 usage: clients_kserve.py URL GRPC BARE_URL BARE_GRPC      (a server over models/, and one over the bare repository of harness.py)
 """
@@ -33,7 +33,7 @@ def raw(name, array, datatype):
 
 
 def churn(examples):
-    """One typed InferInput per field. Missing values are NaN and empty text."""
+    """One typed InferInput for each field. Missing values are NaN and empty strings."""
     def values(field, kind):
         missing = {"FP64": math.nan, "BYTES": "", "BOOL": False}[kind]
         return [missing if example["input"].get(field) is None else example["input"][field] for example in examples]
@@ -43,7 +43,7 @@ def churn(examples):
     return [(field, kind, values(field, kind)) for field, kind in kinds.items()]
 
 
-def assert_golden(response, examples, what):
+def held(response, examples, what):
     label, chances = response.get_output_by_name("label"), response.get_output_by_name("probabilities")
     got = [each.decode() if isinstance(each, bytes) else each for each in label.as_numpy().ravel()]
     assert got == [example["output"]["label"] for example in examples], f"{what}: {got}"
@@ -53,7 +53,7 @@ def assert_golden(response, examples, what):
 
 
 async def refused(code, text, awaited):
-    """Asserts an HTTP status or a gRPC code, and the server's message (to which this client appends the URL)."""
+    """Asserts an HTTP status or a gRPC code, and the server's own message, after which this client writes the URL."""
     try:
         answer = await awaited
     except httpx.HTTPStatusError as error:
@@ -61,8 +61,8 @@ async def refused(code, text, awaited):
     except grpc.RpcError as error:
         got, words = error.code(), error.details()
     else:
-        raise AssertionError(f"not refused; expected {code}: {answer}")
-    assert got == code and text in words, f"{got} {words!r}, expected {code} {text!r}"
+        raise AssertionError(f"not refused, expected {code}: {answer}")
+    assert got == code and text in words, f"{got} {words!r} where {code} {text!r} was expected"
 
 
 async def check_v1(url, bare):
@@ -95,10 +95,10 @@ async def check_v2(url, bare):
     inputs = [raw(field, np.array(values, dtype(kind)).reshape(-1, 1), kind) for field, kind, values in churn(examples)]
     response = await client.infer(url, InferRequest("churn", inputs, request_id="seven"), model_name="churn")
     assert response.id == "seven" and response.model_name == "churn", response.to_dict()
-    assert_golden(response, examples, "REST, binary")
+    held(response, examples, "REST, binary")
     whole = [example for example in examples if None not in example["input"].values() and len(example["input"]) == len(examples[0]["input"])]
     inputs = [InferInput(field, [len(whole), 1], kind, values) for field, kind, values in churn(whole)]
-    assert_golden(await client.infer(url, InferRequest("churn", inputs), model_name="churn"), whole, "REST, JSON")
+    held(await client.infer(url, InferRequest("churn", inputs), model_name="churn"), whole, "REST, JSON")
     for datatype, values in [*TYPED.items(), ("FP16", [0.5, -2.0])]:
         array, model = np.array([values], dtype(datatype)), f"identity_{datatype.lower()}"
         for binary in (True, False) if datatype != "FP16" else (True,):
@@ -120,9 +120,9 @@ async def check_grpc(address, bare):
         inputs = [InferInput(field, [len(examples), 1], kind, values) for field, kind, values in churn(examples)]
         response = await client.infer(InferRequest("churn", inputs, request_id="seven"))
         assert response.id == "seven" and response.model_version == "1.1.0", response.to_dict()
-        assert_golden(response, examples, "gRPC, typed")
+        held(response, examples, "gRPC, typed")
         inputs = [raw(field, np.array(values, dtype(kind)).reshape(-1, 1), kind) for field, kind, values in churn(examples)]
-        assert_golden(await client.infer(InferRequest("churn", inputs, model_version="1.1.0")), examples, "gRPC, raw, with a version")
+        held(await client.infer(InferRequest("churn", inputs, model_version="1.1.0")), examples, "gRPC, raw, with a version")
         await refused(grpc.StatusCode.NOT_FOUND, "nowhere", client.infer(InferRequest("nowhere", inputs)))
         await refused(grpc.StatusCode.INVALID_ARGUMENT, "plan", client.infer(InferRequest("churn", [each for each in inputs if each.name != "plan"])))
     async with InferenceGRPCClient(bare) as client:

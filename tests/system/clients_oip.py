@@ -1,4 +1,4 @@
-"""Triton's client over HTTP and gRPC with a bare repository: every supported call and every datatype."""
+"""Triton's client over HTTP and over gRPC with a repository of bare graphs: every call that predictd offers, every datatype."""
 import gzip
 import json
 import struct
@@ -13,11 +13,11 @@ from tritonclient.utils import InferenceServerException, np_to_triton_dtype, tri
 from harness import DATATYPES, LABELS, ask, until
 
 EXTENSIONS = {"binary_tensor_data", "classification", "model_configuration", "model_repository", "schedule_policy", "statistics"}
-UNSUPPORTED = {"sequence", "system_shared_memory", "cuda_shared_memory", "trace", "logging", "generate"}
+NOT_HERE = {"sequence", "system_shared_memory", "cuda_shared_memory", "trace", "logging", "generate"}
 
 
 class Side:
-    """One of Triton's two clients, behind a common interface."""
+    """One of Triton's two clients behind one interface."""
 
     def __init__(self, module, address):
         self.module, self.http = module, module is tritonclient.http
@@ -25,7 +25,7 @@ class Side:
         self.address, self.client = address, module.InferenceServerClient(address)
 
     def put(self, name, array, binary=True):
-        """An input with the array's datatype and shape."""
+        """An input with the datatype and the shape of the array."""
         given = self.module.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
         return given.set_data_from_numpy(array, **({"binary_data": binary} if self.http else {}))
 
@@ -37,22 +37,22 @@ class Side:
         return self.client.infer(model, [self.put(name, array) for name, array in inputs.items()], **more)
 
     def about(self, call, *args):
-        """The result of a `get_...` call as a document. In gRPC, 64-bit numbers are texts, and zero values are omitted."""
+        """The answer of a `get_...` call as a document. Over gRPC it has 64-bit numbers as text and no members that are zero."""
         ask_for = getattr(self.client, call)
         return ask_for(*args) if self.http else ask_for(*args, as_json=True)
 
     def refused(self, status, words, call, *args, **more):
-        """Asserts that the call raises the client's exception with this status (HTTP or gRPC) and a message that contains the words."""
+        """Asserts that the call raises the client's exception with this status (HTTP's or gRPC's) and a message with these words."""
         wanted = {each if self.http else f"StatusCode.{STATUS[each]}" for each in ([status] if isinstance(status, str) else status)}
         try:
             result = call(*args, **more)
         except InferenceServerException as error:
             message = error.message() or ""
-            assert error.status() in wanted, f"{self.name}: {error.status()}, expected {wanted}: {message}"
+            assert error.status() in wanted, f"{self.name}: {error.status()} where {wanted} was expected: {message}"
             missing = [word for word in words if word not in message]
-            assert not missing, f"{self.name}: the message does not tell {missing}: {message}"
+            assert not missing, f"{self.name}: the message does not contain {missing}: {message}"
             return message
-        raise AssertionError(f"{self.name}: not refused; expected {wanted}: {result!r}")
+        raise AssertionError(f"{self.name}: not refused, expected {wanted}: {result!r}")
 
 
 STATUS = {"400": "INVALID_ARGUMENT", "404": "NOT_FOUND", "500": "INTERNAL", "501": "UNIMPLEMENTED", "503": "UNAVAILABLE", "504": "DEADLINE_EXCEEDED"}
@@ -63,7 +63,7 @@ def f32(*rows):
 
 
 def sample(datatype):
-    """Two rows of three values, including the limits of the datatype."""
+    """Two rows of three values, with the ends of the datatype's range."""
     dtype = triton_to_np_dtype(datatype)
     if datatype == "BOOL":
         return np.array([[True, False, True], [False, False, True]])
@@ -77,14 +77,14 @@ def sample(datatype):
 
 
 def same(got, wanted, what):
-    """Asserts the same datatype, shape and bits. Text from JSON is compared as bytes."""
+    """Asserts the same datatype, shape and bits. A string from JSON is compared by its bytes."""
     assert got is not None, f"{what}: no such output"
     if wanted.dtype == object:
         got = np.array([each.encode() if isinstance(each, str) else each for each in got.ravel()], object).reshape(got.shape)
         equal = got.tolist() == wanted.tolist()
     else:
         equal = got.tobytes() == wanted.tobytes()
-    assert got.dtype == wanted.dtype and got.shape == wanted.shape and equal, f"{what}: {got!r}, expected {wanted!r}"
+    assert got.dtype == wanted.dtype and got.shape == wanted.shape and equal, f"{what}: {got!r} where {wanted!r} was expected"
 
 
 def dims(tensor):
@@ -96,7 +96,7 @@ def check_server(side):
     about = side.about("get_server_metadata")
     assert about["name"] == "predictd" and about["version"], about
     offered = set(about["extensions"])
-    assert EXTENSIONS <= offered and not UNSUPPORTED & offered, offered
+    assert EXTENSIONS <= offered and not NOT_HERE & offered, offered
     return f"live, ready, {about['name']} {about['version']} with {len(offered)} extensions"
 
 
@@ -132,7 +132,7 @@ def check_config(side):
     assert config["name"] == "labelled" and int(config["max_batch_size"]) == 8, config
     assert (source["name"], source["data_type"], [int(each) for each in source["dims"]]) == ("x", "TYPE_FP32", [3]), config
     assert target["name"] == "y" and target["label_filename"] == "labels.txt" and "dynamic_batching" in config, config
-    # The gate shows that rows are independent, so the graph is batched without configuration.
+    # The rows are proved independent, so the graph is batched without a request in the configuration.
     config = side.about("get_model_config", "add_sub", "1")
     config = config if side.http else config["config"]
     assert int(config["max_batch_size"]) == 64 and "dynamic_batching" in config, config
@@ -160,7 +160,7 @@ def check_datatypes(side):
         about = side.about("get_model_metadata", model)
         assert [about["inputs"][0]["datatype"], about["outputs"][0]["datatype"]] == [datatype] * 2, about
         same(side.infer(model, {"x": given}).as_numpy("y"), given, f"{side.name} {model}")
-        # BF16 does not exist in JSON, and over gRPC this client sends only raw bytes
+        # BF16 has no form in JSON, and over gRPC this client sends raw bytes only.
         for binary_in in (True, False) if side.http and datatype != "BF16" else ():
             for binary_out in (True, False):
                 result = side.client.infer(model, [side.put("x", given, binary_in)], outputs=[side.want("y", binary_out)])
@@ -172,7 +172,7 @@ def check_datatypes(side):
 
 
 def check_values(side):
-    """Values that JSON can't represent, and tensors without elements."""
+    """Values without a form in JSON, and tensors without elements."""
     with np.errstate(all="ignore"):
         bits = np.array([0x7FC00001, 0x7F800000, 0xFF800000, 0x80000000], np.uint32).view(np.float32).reshape(2, 2)
     same(side.infer("identity_fp32", {"x": bits}).as_numpy("y"), bits, "NaN, infinities and -0")
@@ -226,7 +226,7 @@ def check_classification(side):
         assert found == [[(3.5, 1, "wet"), (1.0, 2, "windy")], [(9.0, 0, "dry"), (2.0, 2, "windy")]], found
     got = side.infer("identity_fp32", {"x": given}, outputs=[side.want("y", classes=1)]).as_numpy("y")
     assert [[float(part) for part in each.decode().split(":")] for each in got.ravel()] == [[3.5, 1], [9, 0]] and got.shape == (2, 1), got
-    return f"the best two of {len(LABELS)} classes with their labels, without labels if there is no label file"
+    return f"the best two of {len(LABELS)} classes with their labels, without labels where there is no file"
 
 
 def check_parameters(side):
@@ -256,7 +256,7 @@ def check_errors(side):
     for status, words, model, inputs, more in refusals:
         side.refused(status, words, side.infer, model, inputs, **more)
     same(side.infer("add_sub", {"a": a, "b": b}).as_numpy("sum"), a + b, "after the errors")
-    return f"{len(refusals)} faults, each with its status, the expected and the given value; the server continues"
+    return f"{len(refusals)} faults, each with its status and what was expected and given; the server goes on"
 
 
 def check_statistics(side):
@@ -289,7 +289,7 @@ def check_compression(side):
 
 
 def check_async(side):
-    """With concurrent requests of one client, each answer belongs to its request."""
+    """Concurrent requests of one client: each gets its own answer."""
     questions = [f32([number] * 4) for number in range(16)]
     if side.http:
         with side.module.InferenceServerClient(side.address, concurrency=4) as client:
@@ -308,7 +308,7 @@ def check_async(side):
 
 
 def check_raw_http(url):
-    """Requests that the client never sends: the whole body as data, and other compressions. Also checks that answers are compressed."""
+    """Requests that the client never sends: raw binary bodies, other compressions, requests for compressed answers."""
     given = f32([1, 2.5, -3])
     answer = ask(f"{url}/v2/models/labelled/infer", given.tobytes(), {"Inference-Header-Content-Length": "0"})
     assert answer.status == 200, answer
@@ -349,7 +349,7 @@ def check_raw_http(url):
 
 
 def check_admin(http, grpc, admin):
-    """Load and unload work on the admin listener only."""
+    """Load and unload are on the admin listener only."""
     given = {"a": f32([1, 2, 3, 4]), "b": f32([1, 1, 1, 1])}
     for side in (http, grpc):
         for call in (side.client.unload_model, side.client.load_model):
@@ -388,17 +388,17 @@ CHECKS = [check_server, check_models, check_config, check_index, check_datatypes
 
 
 def sides(running):
-    """Both clients of a running server."""
+    """Both clients, connected to a running server."""
     return Side(tritonclient.http, running.address), Side(tritonclient.grpc, running.grpc)
 
 
 def check_log(log):
-    assert "optimization" in log, f"the log does not name the ignored key of config.pbtxt: {log}"
+    assert "optimization" in log, f"the log does not name the unknown key of config.pbtxt: {log}"
     return "the key that is not read is named in the log"
 
 
 def checks(bare):
-    """(client, check, its arguments) for a server with the bare repository of harness.py."""
+    """(name of the client, check, its arguments), for a server over the bare repository of harness.py."""
     both = sides(bare)
     yield from ((side.name, each, side) for side in both for each in CHECKS)
     yield "OIP over plain HTTP", check_raw_http, bare.url

@@ -1,4 +1,4 @@
-"""The row protocols, with the requests of their own documentation: TensorFlow Serving, MLflow, SageMaker, Vertex AI."""
+"""The dialects of rows, with requests from their own documentation: TensorFlow Serving, MLflow, SageMaker, Vertex AI."""
 import base64
 import csv
 import io
@@ -9,32 +9,32 @@ from harness import ask, golden, server
 
 
 def refused(status, answer, *words):
-    """Asserts an error in the format of KServe, TensorFlow Serving and Vertex AI."""
-    assert answer.status == status, f"expected {status}: {answer!r}"
+    """Asserts an error in the form of KServe, TensorFlow Serving and Vertex AI."""
+    assert answer.status == status, f"{status} was expected: {answer!r}"
     document = answer.json()
     assert list(document) == ["error"] and all(word in document["error"] for word in words), f"{words}: {answer!r}"
 
 
 def bad_request(answer, *words, status=400):
-    """Asserts an error in the format of MLflow."""
-    assert answer.status == status, f"expected {status}: {answer!r}"
+    """Asserts an error in the form of MLflow."""
+    assert answer.status == status, f"{status} was expected: {answer!r}"
     document = answer.json()
     assert set(document) == {"error_code", "message"} and all(word in document["message"] for word in words), f"{words}: {answer!r}"
     assert status != 400 or document["error_code"] == "BAD_REQUEST", answer
 
 
-def assert_golden(predictions, examples, what):
-    """Asserts that each prediction is an object of output fields, as in /predict."""
+def held(predictions, examples, what):
+    """Asserts that each prediction is an object with the fields of /predict."""
     assert len(predictions) == len(examples), f"{what}: {predictions}"
     for got, example in zip(predictions, examples):
         wanted = example["output"]
-        assert got["label"] == wanted["label"], f"{what}: {got}, expected {wanted}"
+        assert got["label"] == wanted["label"], f"{what}: {got} where {wanted} was expected"
         assert got["probabilities"].keys() == wanted["probabilities"].keys(), f"{what}: {got}"
-        assert all(abs(got["probabilities"][name] - value) <= example["tolerance"] for name, value in wanted["probabilities"].items()), f"{what}: {got}, expected {wanted}"
+        assert all(abs(got["probabilities"][name] - value) <= example["tolerance"] for name, value in wanted["probabilities"].items()), f"{what}: {got} where {wanted} was expected"
 
 
 def check_tensorflow_bare(url):
-    """Graphs with one and with several inputs and outputs, in rows and in columns."""
+    """Graphs of one and several inputs, one and several outputs, in rows and in columns."""
     def predict(model, body):
         return ask(f"{url}/v1/models/{model}:predict", body)
 
@@ -70,11 +70,11 @@ def check_tensorflow_bare(url):
 def check_tensorflow_packages(url):
     examples = golden("churn", "1.1.0")
     inputs = [example["input"] for example in examples]
-    assert_golden(ask(f"{url}/v1/models/churn:predict", {"instances": inputs}).ok()["predictions"], examples, "instances")
-    assert_golden(ask(f"{url}/v1/models/churn/versions/1.0.0:predict", {"instances": [example["input"] for example in golden("churn", "1.0.0")]}).ok()["predictions"], golden("churn", "1.0.0"), "version 1.0.0")
+    held(ask(f"{url}/v1/models/churn:predict", {"instances": inputs}).ok()["predictions"], examples, "instances")
+    held(ask(f"{url}/v1/models/churn/versions/1.0.0:predict", {"instances": [example["input"] for example in golden("churn", "1.0.0")]}).ok()["predictions"], golden("churn", "1.0.0"), "version 1.0.0")
     fields = schema_order("churn", "1.1.0")
     whole = [example for example in examples if set(example["input"]) == set(fields)]
-    assert_golden(ask(f"{url}/v1/models/churn:predict", {"instances": [[example["input"][field] for field in fields] for example in whole]}).ok()["predictions"], whole, "lists in the schema's order")
+    held(ask(f"{url}/v1/models/churn:predict", {"instances": [[example["input"][field] for field in fields] for example in whole]}).ok()["predictions"], whole, "lists in the schema's order")
     outputs = ask(f"{url}/v1/models/churn:predict", {"inputs": {field: [example["input"][field] for example in whole] for field in fields}}).ok()["outputs"]
     assert outputs["label"] == [example["output"]["label"] for example in whole] and len(outputs["probabilities"]) == len(whole), outputs
     image = golden("digits", "1.0.0")[0]
@@ -108,7 +108,7 @@ def schema_order(name, version):
 
 
 def check_mlflow(url):
-    """The formats of MLflow's scoring protocol. A server with several models needs a default model."""
+    """The forms of MLflow's scoring protocol. A server of several models needs a default model."""
     examples, fields = golden("churn", "1.1.0"), schema_order("churn", "1.1.0")
     records = [example["input"] for example in examples]
     table = [[record.get(field, False if field == "paperless" else None) for field in reversed(fields)] for record in records]
@@ -122,10 +122,10 @@ def check_mlflow(url):
         return ask(f"{url}/invocations", body, {"content-type": kind, **{name.replace("_", "-"): value for name, value in headers.items()}})
 
     for form, data in forms.items():
-        assert_golden(invoke({form: data}).ok()["predictions"], examples, form)
-    assert_golden(invoke({"dataframe_split": {"index": list(range(len(table))), **forms["dataframe_split"]}, "params": {}}).ok()["predictions"], examples, "dataframe_split with an index")
-    assert_golden(invoke({"instances": records}, "application/json; charset=utf-8").ok()["predictions"], examples, "charset")
-    assert_golden(invoke({"dataframe_records": [{**record, "colour": "red"} for record in records]}).ok()["predictions"], examples, "a column too many")
+        held(invoke({form: data}).ok()["predictions"], examples, form)
+    held(invoke({"dataframe_split": {"index": list(range(len(table))), **forms["dataframe_split"]}, "params": {}}).ok()["predictions"], examples, "dataframe_split with an index")
+    held(invoke({"instances": records}, "application/json; charset=utf-8").ok()["predictions"], examples, "charset")
+    held(invoke({"dataframe_records": [{**record, "colour": "red"} for record in records]}).ok()["predictions"], examples, "a column too many")
     whole = [example for example in examples if set(example["input"]) == set(fields)]
     got = invoke({"inputs": {field: [example["input"][field] for example in whole] for field in fields}}).ok()["predictions"]
     assert (got["label"] if isinstance(got, dict) else [each["label"] for each in got]) == [example["output"]["label"] for example in whole], got
@@ -146,7 +146,7 @@ def check_mlflow(url):
     for path in ("/ping", "/health", "/version"):
         assert ask(url + path).status == 200, path
     assert ask(f"{url}/version").body.decode().strip().strip('"') in ask(f"{url}/v2").ok()["version"], ask(f"{url}/version")
-    return f"{len(forms) + 1} formats and OIP at /invocations reproduce {len(examples)} golden examples; 11 faults in MLflow's format"
+    return f"{len(forms) + 1} forms and OIP at /invocations answer {len(examples)} golden examples; 11 faults in MLflow's form"
 
 
 def check_sagemaker(url):
@@ -165,16 +165,16 @@ def check_sagemaker(url):
         return out.getvalue()
 
     table = [[record.get(field, False if field == "paperless" else None) for field in fields] for record in records]
-    assert_golden(invoke(sheet(table, fields), "text/csv").ok()["predictions"], examples, "CSV with a header")
-    assert_golden(invoke(sheet(table), "text/csv").ok()["predictions"], examples, "CSV without a header")
-    assert_golden(invoke(sheet(table), "text/csv; header=absent").ok()["predictions"], examples, "header=absent")
-    assert_golden(invoke(sheet([row[::-1] for row in table], fields[::-1]), "text/csv; header=present").ok()["predictions"], examples, "header=present, another order")
-    assert_golden(invoke(sheet([[*row, 7] for row in table], [*fields, "colour"]), "text/csv").ok()["predictions"], examples, "a column too many")
+    held(invoke(sheet(table, fields), "text/csv").ok()["predictions"], examples, "CSV with a header")
+    held(invoke(sheet(table), "text/csv").ok()["predictions"], examples, "CSV without a header")
+    held(invoke(sheet(table), "text/csv; header=absent").ok()["predictions"], examples, "header=absent")
+    held(invoke(sheet([row[::-1] for row in table], fields[::-1]), "text/csv; header=present").ok()["predictions"], examples, "header=present, another order")
+    held(invoke(sheet([[*row, 7] for row in table], [*fields, "colour"]), "text/csv").ok()["predictions"], examples, "a column too many")
     lines = "".join(json.dumps(record) + "\n" for record in records)
     answer = invoke(lines, "application/jsonlines", "application/jsonlines")
     assert answer.status == 200 and answer.headers["content-type"].startswith("application/jsonlines"), answer
-    assert_golden([json.loads(line) for line in answer.body.decode().splitlines()], examples, "JSON Lines")
-    assert_golden(invoke(lines, "application/jsonlines").ok()["predictions"], examples, "JSON Lines, answered in JSON")
+    held([json.loads(line) for line in answer.body.decode().splitlines()], examples, "JSON Lines")
+    held(invoke(lines, "application/jsonlines").ok()["predictions"], examples, "JSON Lines, answered in JSON")
     answer = invoke(sheet(table), "text/csv", "text/csv")
     assert answer.status == 200 and answer.headers["content-type"].startswith("text/csv"), answer
     rows = list(csv.reader(io.StringIO(answer.body.decode())))
@@ -183,8 +183,8 @@ def check_sagemaker(url):
     for row, example in zip(rows, examples):
         numbers = [float(cell) for cell in row if cell != example["output"]["label"]]
         assert any(abs(number - example["output"]["probabilities"]["churn"]) <= example["tolerance"] for number in numbers), (row, example)
-    assert_golden(invoke(json.dumps({"instances": records}), "application/json", "*/*").ok()["predictions"], examples, "Accept: */*")
-    assert_golden(invoke(json.dumps(records[0]), "application/json").ok()["predictions"], examples[:1], "a bare instance")
+    held(invoke(json.dumps({"instances": records}), "application/json", "*/*").ok()["predictions"], examples, "Accept: */*")
+    held(invoke(json.dumps(records[0]), "application/json").ok()["predictions"], examples[:1], "a bare instance")
     answer = invoke(json.dumps({"instances": records[:1]}), "application/json", x_amzn_sagemaker_custom_attributes="trace=7", x_amzn_sagemaker_inference_id="ours")
     assert answer.status == 200 and answer.headers["x-amzn-sagemaker-custom-attributes"] == "trace=7", answer
     wanted = golden("diabetes", "1.0.0")[0]
@@ -198,7 +198,7 @@ def check_sagemaker(url):
     bad_request(invoke(lines + "{", "application/jsonlines"))
     bad_request(invoke(b"\x93NUMPY", "application/x-npy"), status=415)
     bad_request(invoke("{}", "application/json", x_amzn_sagemaker_target_model="nowhere"), "nowhere", status=404)
-    return f"{len(examples)} golden examples as CSV with and without a header, JSON Lines and JSON, answered in each format; 5 faults"
+    return f"{len(examples)} golden examples as CSV with and without a header, JSON Lines and JSON, answered in each; 5 faults"
 
 
 def free_port():
@@ -208,7 +208,7 @@ def free_port():
 
 
 def check_vertex():
-    """The environment of a Vertex AI container, with the routes that Vertex AI generates."""
+    """The environment of a container on Vertex AI, which chooses the routes."""
     port, health, predict = free_port(), "/v1/endpoints/7/deployedModels/8", "/v1/endpoints/7/deployedModels/8:predict"
     environment = {"AIP_HTTP_PORT": str(port), "AIP_HEALTH_ROUTE": health, "AIP_PREDICT_ROUTE": predict, "AIP_MODE": "PREDICTION", "PREDICTD_MODELS__DEFAULT": "churn"}
     examples = golden("churn", "1.1.0")
@@ -216,7 +216,7 @@ def check_vertex():
         url = f"http://127.0.0.1:{port}"
         assert running.url.endswith(f":{port}"), running.url
         assert ask(url + health).status == 200, ask(url + health)
-        assert_golden(ask(url + predict, {"instances": [example["input"] for example in examples]}).ok()["predictions"], examples, "Vertex AI")
+        held(ask(url + predict, {"instances": [example["input"] for example in examples]}).ok()["predictions"], examples, "Vertex AI")
         refused(400, ask(url + predict, {"instances": [{**examples[0]["input"], "age": 131}]}), "age")
         refused(400, ask(url + predict, {"instances": []}))
     port = free_port()
@@ -226,7 +226,7 @@ def check_vertex():
 
 
 def checks(running, bare):
-    """(client, check, its arguments) for a server with models/ whose default model is churn, and one with the bare repository of harness.py."""
+    """(name of the client, check, its arguments), for a server over models/ where churn is the default, and one over the bare repository of harness.py."""
     yield "TensorFlow Serving", check_tensorflow_bare, bare.url
     yield "TensorFlow Serving, KServe v1", check_tensorflow_packages, running.url
     yield "MLflow", check_mlflow, running.url

@@ -1,4 +1,4 @@
-"""Shared parts of the system tests: the real server on free ports, a bare repository, and plain HTTP requests."""
+"""Shared by the system tests: the real server on free ports, a repository of bare graphs, plain HTTP requests."""
 import contextlib
 import json
 import os
@@ -15,7 +15,7 @@ import urllib.request
 
 PREDICTD = "target/release/predictd"
 PATIENCE = 60
-# Free ports, because several servers run at once, next to other processes.
+# No listener has a fixed port, so that several servers can run at once.
 FREE_PORTS = {"PREDICTD_SERVER__GRPC_LISTEN": "127.0.0.1:0", "PREDICTD_ADMIN__LISTEN": "127.0.0.1:0"}
 
 
@@ -36,7 +36,7 @@ class Server:
             self.news.notify_all()
 
     def said(self, pattern):
-        """Waits for the first line that matches, and returns its group."""
+        """Waits for a line that matches, and returns its group."""
         found = []
 
         def look():
@@ -67,7 +67,7 @@ class Server:
 
 @contextlib.contextmanager
 def server(*wrapper, models="models", listen="127.0.0.1:0", environment=None):
-    """Starts a server with `models` on free ports, and waits until it is ready. With `listen=None`, the environment sets the address."""
+    """Starts a server on free ports and waits until it is ready. `listen=None` leaves the address to the environment."""
     with tempfile.TemporaryDirectory() as state, open(pathlib.Path(state) / "stderr", "w+", encoding="utf-8") as stderr:
         settings = {"PREDICTD_STATE__URL": f"{state}/state", "PREDICTD_SERVER__DRAIN_GRACE_MS": "50", "PREDICTD_MODELS__ROOT": str(models), **FREE_PORTS, **(environment or {})}
         command = [*wrapper, PREDICTD, "serve", *(["--listen", listen] if listen else [])]
@@ -78,7 +78,7 @@ def server(*wrapper, models="models", listen="127.0.0.1:0", environment=None):
             running.url
             yield running
         except BaseException:
-            print("the end of the server's log:", *running.log().splitlines()[-20:], sep="\n  ", file=sys.stderr)
+            print("the server's last words:", *running.log().splitlines()[-20:], sep="\n  ", file=sys.stderr)
             raise
         finally:
             process.terminate()
@@ -86,7 +86,7 @@ def server(*wrapper, models="models", listen="127.0.0.1:0", environment=None):
 
 
 class Answer:
-    """An answer, with any status."""
+    """An answer with any status."""
 
     def __init__(self, status, headers, body):
         self.status, self.headers, self.body = status, headers, body
@@ -95,7 +95,7 @@ class Answer:
         return f"{self.status} {dict(self.headers)} {self.body[:600]!r}"
 
     def json(self):
-        """The body as strict JSON, without NaN and Infinity."""
+        """Strict JSON, without NaN and Infinity."""
         def refuse(word):
             raise AssertionError(f"{word} is not JSON: {self!r}")
         try:
@@ -104,13 +104,13 @@ class Answer:
             raise AssertionError(f"not JSON ({error}): {self!r}") from None
 
     def ok(self):
-        """Asserts status 200 and returns the document."""
+        """The document of an answer, which must be 200."""
         assert self.status == 200, self
         return self.json()
 
 
 def ask(url, body=None, headers=None, method=None):
-    """Sends a request without additional headers. `body` is bytes, or a document that is sent as JSON."""
+    """Sends a request without additions. `body` is bytes, or a document that is sent as JSON."""
     headers = dict(headers or {})
     if body is not None and not isinstance(body, bytes):
         body = json.dumps(body).encode()
@@ -127,7 +127,7 @@ def ask(url, body=None, headers=None, method=None):
 
 
 def run_all(checks):
-    """Runs each (client, check, its arguments) and prints its result. A failure does not stop the others. Returns the number of failures."""
+    """Runs (name of the client, check, its arguments) and prints their results. All run, even if some fail. Returns the number of failures."""
     failures = 0
     for who, check, *given in checks:
         try:
@@ -144,7 +144,7 @@ def golden(name, version):
 
 
 def until(condition, what):
-    """Polls until a condition holds."""
+    """Waits until a condition is true."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline, f"after {PATIENCE} s still not: {what}"
@@ -152,7 +152,7 @@ def until(condition, what):
 
 
 LABELS = ["dry", "wet", "windy"]
-# A typical configuration of a Triton user, with a key that predictd ignores.
+# A configuration for Triton, with a key that predictd does not read.
 LABELLED = """name: "labelled"
 platform: "onnxruntime_onnx"
 max_batch_size: 8
@@ -174,7 +174,7 @@ DATATYPES = ["BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "IN
 
 
 def bare_repository(root):
-    """Writes a model repository without manifests, in the layout of Triton, KServe and TensorFlow Serving."""
+    """A model repository without manifests, in the layout of Triton, KServe and TensorFlow Serving."""
     fixtures = pathlib.Path("tests/fixtures/onnx")
 
     def lay(name, graph, version=1, config=None):
@@ -188,7 +188,7 @@ def bare_repository(root):
         return (fixtures / f"{name}.onnx").read_bytes()
 
     half = graph("identity_fp16")
-    # There is no fixture for BF16. It is made from FP16: the element type of both tensors (field 1, before the shape in field 2) becomes 16.
+    # The fixtures have no BF16: the element type of FP16's two tensors (field 1, then the shape, field 2) becomes 16.
     bfloat = half.replace(b"\x08\x0a\x12", b"\x08\x10\x12")
     assert sum(old != new for old, new in zip(half, bfloat)) == 2 and len(half) == len(bfloat), "the fixture changed"
     for datatype in DATATYPES:

@@ -2,7 +2,6 @@
 
 use std::{
     process::Command,
-    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -69,7 +68,9 @@ impl Client {
     /// before most decisions.
     fn decide_until_killed(&mut self, server: &Server, random: &mut Random, wait_for_judge: bool) {
         self.unanswered = None;
-        let mut status = server.status("churn");
+        let Some(mut status) = self.refresh(server) else {
+            return;
+        };
         loop {
             if wait_for_judge && status["rollout"]["step"] == 0 && random.below(200) > 0 {
                 let Some(fresh) = self.refresh(server) else {
@@ -174,16 +175,17 @@ fn kill_after(server: &Server, life: Duration) -> thread::JoinHandle<()> {
     })
 }
 
-/// Predicts until `stop` is set. Answers don't matter.
-fn predict_until(stop: &AtomicBool, server: &Server) {
+/// Predicts until the server does not answer.
+fn predict_until_killed(server: &Server) {
     let (client, body) = (server.client.clone(), customer().to_string());
-    while !stop.load(Ordering::Relaxed) {
-        let _ = client
+    let predict = || {
+        client
             .post(server.url(CHURN))
             .header("content-type", "application/json")
             .body(body.clone())
-            .send();
-    }
+            .send()
+    };
+    while predict().is_ok() {}
 }
 
 #[test]
@@ -207,15 +209,13 @@ fn killed_100_times_at_any_moment_of_200_transitions() {
             _ => (false, 120_000),
         };
         let life = Duration::from_micros(2_000 + random.below(longest));
-        let stop = AtomicBool::new(false);
         thread::scope(|scope| {
             for _ in 0..2 {
-                scope.spawn(|| predict_until(&stop, &server));
+                scope.spawn(|| predict_until_killed(&server));
             }
             let killer = kill_after(&server, life);
             client.decide_until_killed(&server, &mut random, wait_for_judge);
             killer.join().unwrap();
-            stop.store(true, Ordering::Relaxed);
         });
         server.child.wait().unwrap();
         kills += 1;

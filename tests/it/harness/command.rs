@@ -43,3 +43,23 @@ pub fn pack(directory: &Path, options: &[&str]) -> (i32, String) {
     let (code, output, error) = run_predictd(&arguments, "", &[]);
     (code, output + &error)
 }
+
+/// Runs `serve --check` with an empty state, free ports and this environment: (exit code, stdout and stderr).
+pub fn check_configuration(models: &Path, environment: &[(&str, &str)]) -> (i32, String) {
+    let state = tempfile::tempdir().unwrap();
+    let mut variables = vec![
+        ("PREDICTD_STATE__URL", state.path().to_str().unwrap()),
+        ("PREDICTD_SERVER__LISTEN", "127.0.0.1:0"),
+        ("PREDICTD_SERVER__GRPC_LISTEN", ""),
+        ("PREDICTD_ADMIN__LISTEN", "127.0.0.1:0"),
+    ];
+    variables.extend_from_slice(environment);
+    let arguments = ["serve", "--check", "--models", models.to_str().unwrap()];
+    let (code, output, error) = run_predictd(&arguments, "", &variables);
+    assert_eq!(
+        fs_err::read_dir(state.path()).unwrap().count(),
+        0,
+        "a check writes nothing to the state"
+    );
+    (code, output + &error)
+}

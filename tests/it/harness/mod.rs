@@ -13,7 +13,7 @@ mod small_disk;
 mod wait;
 
 pub use assert::assert_contains;
-pub use command::{PREDICTD, pack, run_predictd};
+pub use command::{PREDICTD, check_configuration, pack, run_predictd};
 pub use deployment::{Deployment, package_copies, wait_for_package_copies};
 pub use files::{copy_directory, file_names, fixture_path, json_lines, root, workplace_with_files};
 pub use package::{

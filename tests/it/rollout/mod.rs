@@ -1,0 +1,6 @@
+//! Rollouts and rollbacks of a running server.
+
+mod journal;
+mod judge;
+mod operators;
+mod traffic;
